@@ -1,0 +1,3 @@
+from memloc.commands import main
+
+main()

@@ -1,0 +1,301 @@
+"""Frozen, strict configurations, and identity by fingerprint.
+
+A configuration is *resolved* when every field holds what the program will really use: defaults filled in, and None
+for what the chosen model or dropout does not have. Only resolved configurations have an identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from memloc.errors import UsageError, nearest
+
+DATASETS = ("digits",)
+MODELS = ("resnet9",)
+
+# What a field needs before it means anything: {field: (deciding field, its values)}. Elsewhere it is None.
+USED_BY: dict[str, tuple[str, tuple[str, ...]]] = {
+    "width": ("model", ("resnet9",)),
+    "stem": ("model", ("resnet50",)),
+    "p_gen": ("dropout", ("example_tied",)),
+    "p_mem": ("dropout", ("example_tied",)),
+    "keep": ("dropout", ("standard", "sparse")),
+    "unit": ("dropout", ("standard", "sparse")),
+}
+UNITS = {"standard": ("element", "channel"), "sparse": ("weight", "element", "channel")}  # the default first
+
+
+class Config(BaseModel):
+    """Types are taken at their word (`1` is not True, "3" is not 3); unknown fields, NaN and infinities are errors."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class StageConfig(Config):
+    """Base of every analysis stage's configuration; the subclasses stand in the stage's own file."""
+
+
+class FieldError(ValueError):
+    """A value of one stage field that does not fit the training it is asked of."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(problem)
+        self.field = field
+
+
+def _dataset(value: str) -> str:
+    if value in DATASETS or (value.startswith("npz:") and len(value) > len("npz:")):
+        return value
+    raise ValueError(f"valid: {', '.join(DATASETS)}, npz:PATH{nearest(value, DATASETS)}")
+
+
+def _model(value: str) -> str:
+    if value in MODELS:
+        return value
+    raise ValueError(f"valid: {', '.join(MODELS)}{nearest(value, MODELS)}")
+
+
+def as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def distinct(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(value)) < len(value):
+        raise ValueError("the same value twice")
+    return value
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, le=1)]  # a fraction that must not be empty
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Epochs = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...],
+    BeforeValidator(as_tuple),
+    Field(min_length=1),
+    AfterValidator(distinct),
+    AfterValidator(lambda epochs: tuple(sorted(epochs))),
+]
+
+
+class TrainConfig(Config):
+    """One training. The fields of science.md, sections Data, Models, Training and Example-tied dropout."""
+
+    dataset: Annotated[str, AfterValidator(_dataset)]
+    subset: Count | None = None
+    augment: Literal["none", "crop", "crop_flip"] = "none"
+    noise: Fraction = 0.0
+    wrong: Literal["uniform", "offset"] = "uniform"
+    data_seed: Seed = 0
+
+    model: Annotated[str, AfterValidator(_model)]
+    width: Annotated[float, Field(gt=0, le=16)] | None = None
+    stem: Literal["imagenet", "cifar"] | None = None
+
+    dropout: Literal["none", "example_tied", "standard", "sparse"] = "none"
+    p_gen: Share | None = None
+    p_mem: Fraction | None = None
+    keep: Share | None = None
+    unit: Literal["element", "channel", "weight"] | None = None
+
+    epochs: Count = 50
+    batch_size: Annotated[int, Field(ge=2)] = 512
+    lr: Positive = 0.1
+    schedule: Literal["one_cycle", "warmup_cosine"] = "one_cycle"
+    peak_epoch: Count | None = None
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    seed: Seed = 0
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+
+
+def unused(values: Mapping[str, Any]) -> dict[str, str]:
+    """{field: why} of the fields that the chosen model and dropout do not have."""
+    chosen = {"dropout": "none", **values}
+    return {
+        field: f"used only with {by}: {' or '.join(when)} (here {by} is {chosen.get(by)})"
+        for field, (by, when) in USED_BY.items()
+        if chosen.get(by) not in when
+    }
+
+
+def resolve_training(values: Mapping[str, Any]) -> tuple[TrainConfig | None, dict[str, str]]:
+    """The resolved configuration of individually valid `values`, or {field: problem} of what does not fit together."""
+    absent = unused(values)
+    kept = {k: v for k, v in values.items() if k not in absent}
+    problems = {f: f"required; valid: {valid_values(TrainConfig, f)}" for f in ("dataset", "model") if f not in kept}
+    dropout = kept.get("dropout", "none")
+    if dropout == "example_tied":
+        needed = ["p_gen", "p_mem"]
+    elif dropout in UNITS:
+        needed = ["keep"]
+        if kept.get("unit") is None:
+            kept["unit"] = UNITS[dropout][0]
+        elif kept["unit"] not in UNITS[dropout]:
+            problems["unit"] = f"{kept['unit']!r} with dropout: {dropout}; valid: {', '.join(UNITS[dropout])}"
+    else:
+        needed = []
+    for field in needed:
+        if kept.get(field) is None:
+            problems[field] = f"required with dropout: {dropout}; valid: {valid_values(TrainConfig, field)}"
+    if problems:
+        return None, problems
+    if "width" not in absent and kept.get("width") is None:
+        kept["width"] = 1.0
+    config = TrainConfig(**kept)
+    if config.peak_epoch is None:
+        share = 5 if config.schedule == "one_cycle" else 10
+        config = config.model_copy(update={"peak_epoch": max(1, round(config.epochs / share))})
+    return config, {}
+
+
+def resolved(**values: Any) -> TrainConfig:
+    """The resolved training configuration of these values; raises UsageError naming every problem."""
+    problems = []
+    for name, value in values.items():
+        problem = check_name(TrainConfig, name) or check(TrainConfig, name, value)[1]
+        if problem:
+            problems.append(f"{name}: {problem}")
+    absent = unused(values)
+    problems += [f"{name}: {absent[name]}" for name in values if name in absent and values[name] is not None]
+    if problems:
+        raise UsageError(*problems)
+    config, more = resolve_training(values)
+    if config is None:
+        raise UsageError(*(f"{name}: {problem}" for name, problem in more.items()))
+    return config
+
+
+# --- checking one value at a time, so that every error of a file is reported at once, each at its own line ----------
+
+
+def check_name(cls: type[Config], name: str) -> str | None:
+    """What is wrong with a field's name, or None."""
+    if name in cls.model_fields:
+        return None
+    return f"unknown field{nearest(name, cls.model_fields)}; valid: {', '.join(cls.model_fields) or 'no field at all'}"
+
+
+def check(cls: type[Config], name: str, value: Any) -> tuple[Any, str | None]:
+    """(the value as the field takes it, None), or (None, what is wrong: the bad value and the valid ones)."""
+    info = cls.model_fields[name]
+    annotation = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=cls.model_config)
+    try:
+        return adapter.validate_python(value), None
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "value_error":
+            reason = str(first["ctx"]["error"])
+            return None, f"{value!r} is not valid: {reason}" if "valid:" not in reason else f"{value!r} is not valid; {reason}"
+        return None, f"{value!r} is not valid; valid: {valid_values(cls, name)}{_hint(info, value)}"
+
+
+def valid_values(cls: type[Config], name: str) -> str:
+    """In words, what a field takes."""
+    if name == "dataset":
+        return f"{', '.join(DATASETS)}, npz:PATH"
+    if name == "model":
+        return ", ".join(MODELS)
+    info = cls.model_fields[name]
+    return _describe(info.annotation, tuple(info.metadata))
+
+
+def _describe(annotation: Any, metadata: tuple[Any, ...]) -> str:
+    if get_origin(annotation) is Annotated:
+        inner, *more = get_args(annotation)
+        return _describe(inner, (*metadata, *more))
+    if get_origin(annotation) is Literal:
+        return ", ".join(map(str, get_args(annotation)))
+    if get_origin(annotation) is tuple:
+        return f"a non-empty list without duplicates, each {_describe(get_args(annotation)[0], ())}"
+    options = [a for a in get_args(annotation) if a is not type(None)]
+    if options:  # X | None
+        return _describe(options[0], metadata) + (" or null" if len(options) < len(get_args(annotation)) else "")
+    kind = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(annotation, str(annotation))
+    return (kind + _interval(metadata)).strip()
+
+
+def _interval(metadata: tuple[Any, ...]) -> str:
+    flat = [m for entry in metadata for m in (entry.metadata if isinstance(entry, FieldInfo) else [entry])]
+    words = []
+    for bound in flat:
+        if isinstance(bound, Gt):
+            words.append(f"> {bound.gt}")
+        elif isinstance(bound, Ge):
+            words.append(f">= {bound.ge}")
+        elif isinstance(bound, Lt):
+            words.append(f"< {bound.lt}")
+        elif isinstance(bound, Le):
+            words.append(f"<= {bound.le}")
+        elif isinstance(bound, MinLen):
+            words.append("not empty")
+    return " " + " and ".join(words) if words else ""
+
+
+def _hint(info: FieldInfo, value: Any) -> str:
+    """The traps of YAML 1.1: `1e-3` is text, `no` and `off` are False, `30.0` is not a whole number."""
+    wanted = str(info.annotation)
+    if isinstance(value, str):
+        options = str(_describe(info.annotation, tuple(info.metadata))).split(", ")
+        if close := nearest(value, options):
+            return close
+        try:
+            number = float(value)
+        except ValueError:
+            return ""
+        if "float" in wanted and math.isfinite(number):
+            return f" (YAML reads {value} as text: write {number!r})" if "e" not in repr(number) else (
+                f" (YAML reads {value} as text: write it with a point and a sign, like 1.0e-3)"
+            )
+        return f" (this is text: remove the quotes around {value})" if math.isfinite(number) else ""
+    if isinstance(value, bool):
+        return " (YAML reads yes, no, on and off as true and false: quote the word if it is meant as text)"
+    if isinstance(value, float) and value.is_integer() and "int" in wanted:
+        return f" (write {int(value)})"
+    return ""
+
+
+# --- identity ---------------------------------------------------------------------------------------------------------
+
+
+def canonical(value: Any) -> Any:
+    """`value` in the one form that its meaning has: None left out of mappings, 1.0 as 1, tuples as lists.
+
+    Raises:
+        TypeError: for what has no canonical form (NaN, sets, objects, non-text keys).
+    """
+    if isinstance(value, Config):
+        return canonical(value.model_dump())
+    if isinstance(value, Mapping):
+        if not all(isinstance(k, str) for k in value):
+            raise TypeError(f"a key of {value!r} is not text")
+        return {k: canonical(v) for k, v in sorted(value.items()) if v is not None}
+    if isinstance(value, list | tuple):
+        return [canonical(v) for v in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise TypeError(f"{value!r} has no canonical form")
+        return int(value) if value.is_integer() else value
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    raise TypeError(f"{value!r} of type {type(value).__name__} has no canonical form")
+
+
+def canonical_json(value: Any) -> str:
+    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def fingerprint(value: Any) -> str:
+    """16 hexadecimal digits (64 bits of sha256 over the canonical JSON): the same meaning, the same id."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]

@@ -1,0 +1,33 @@
+"""Data sets: where images come from, and what a training sees of them.
+
+`load` gives the raw arrays of a data set, `prepare` what a training sees: subset, then label noise.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from memloc.data import digits, npz
+from memloc.data.labels import prepare
+from memloc.data.types import Data, Raw, normalise
+
+__all__ = ["Data", "Raw", "load", "normalise", "prepare"]
+
+SOURCES = {"digits": digits.load}
+
+
+@lru_cache(maxsize=4)
+def load(dataset: str, data_dir: Path | None = None) -> Raw:
+    """The raw arrays of a data set, checked.
+
+    Args:
+        dataset: a name of `SOURCES`, or `npz:PATH`.
+        data_dir: where downloaded data sets lie.
+
+    Raises:
+        UsageError: one line on what is missing or wrong, and where.
+    """
+    if dataset.startswith("npz:"):
+        return npz.load(Path(dataset[len("npz:") :]))
+    return SOURCES[dataset]()

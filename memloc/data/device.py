@@ -1,0 +1,30 @@
+"""A training's data on the computing device: one uint8 tensor, batches by index-select."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from memloc.data.types import Data, normalise
+
+
+class OnDevice:
+    """x: uint8 n×C×H×W, y: int64 [n], noisy: bool [n], and the same of the test set, on `device`."""
+
+    def __init__(self, data: Data, device: torch.device) -> None:
+        # Copies: the arrays may be shared, read-only memory of Ray's object store.
+        self.x = torch.tensor(data.x, device=device)
+        self.y = torch.tensor(data.y, device=device)
+        self.noisy = torch.tensor(data.noisy, device=device)
+        self.x_test = torch.tensor(data.x_test, device=device)
+        self.y_test = torch.tensor(data.y_test, device=device)
+        self.device = device
+
+    def batch(self, rows: Tensor) -> Tensor:
+        """Normalised float32 images of the training rows, channels last in memory."""
+        return images(self.x[rows])
+
+
+def images(x: Tensor) -> Tensor:
+    """uint8 B×C×H×W as normalised float32, channels last in memory (the faster layout for convolutions)."""
+    return normalise(x).to(memory_format=torch.channels_last)

@@ -1,0 +1,73 @@
+"""Which examples a training sees, and which of them carry a wrong label. All keyed by data_seed alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from memloc.data.types import I64, Data, Raw
+from memloc.errors import UsageError
+from memloc.seeds import below, hashed
+
+
+def prepare(raw: Raw, *, subset: int | None, noise: float, wrong: str, data_seed: int) -> Data:
+    """The class-stratified subset first, then label noise (science.md, Data).
+
+    Every draw hangs on (data_seed, example) alone, so it is the same for every training `seed`, and a larger noise
+    rate makes the labels of a smaller one wrong in the same way, and more of them.
+
+    Raises:
+        UsageError: where `check_fits` finds a problem.
+    """
+    problems = check_fits(raw, subset=subset, noise=noise, wrong=wrong)
+    if problems:
+        raise UsageError(*(f"{name}: {problem}" for name, problem in problems.items()))
+    example = np.arange(len(raw.y_train)) if subset is None else stratified_subset(raw.y_train, subset, data_seed)
+    true_label = raw.y_train[example]
+    noisy = noisy_set(example, noise, data_seed)
+    y = np.where(noisy, wrong_labels(example, true_label, raw.classes, wrong, data_seed), true_label)
+    return Data(raw.x_train[example], y, true_label, noisy, example, raw.x_test, raw.y_test, raw.classes)
+
+
+def check_fits(raw: Raw, *, subset: int | None, noise: float, wrong: str) -> dict[str, str]:
+    """{field: problem} of a training's settings against the data set itself."""
+    problems = {}
+    if subset is not None and not raw.classes <= subset <= len(raw.y_train):
+        problems["subset"] = f"{subset} is not valid; valid: {raw.classes} (one per class) to {len(raw.y_train)} (all)"
+    if wrong == "offset" and raw.classes < 3 and noise > 0:
+        problems["wrong"] = "offset needs at least 3 classes; valid here: uniform"
+    return problems
+
+
+def stratified_subset(labels: I64, size: int, data_seed: int) -> I64:
+    """`size` indices in order, each class in proportion (largest remainders), keyed per example. labels: int64 [N]."""
+    classes, counts = np.unique(labels, return_counts=True)
+    quota = counts * size / counts.sum()
+    take = np.floor(quota).astype(np.int64)
+    remainder_order = np.argsort(take - quota, kind="stable")  # largest remainder first; ties: lower class first
+    take[remainder_order[: size - take.sum()]] += 1
+    rank = hashed(data_seed, "subset", i=np.arange(len(labels)))
+    chosen = []
+    for label, n in zip(classes, take, strict=True):
+        members = np.flatnonzero(labels == label)
+        chosen.append(members[np.argsort(rank[members], kind="stable")[:n]])
+    return np.sort(np.concatenate(chosen))
+
+
+def noisy_set(example: I64, noise: float, data_seed: int) -> npt.NDArray[np.bool_]:
+    """bool [n]: exactly round(noise·n) distinct examples, those that come first in a keyed order."""
+    order = np.argsort(hashed(data_seed, "noise", i=example), kind="stable")
+    noisy = np.zeros(len(example), dtype=bool)
+    noisy[order[: round(noise * len(example))]] = True
+    return noisy
+
+
+def wrong_labels(example: I64, true_label: I64, classes: int, wrong: str, data_seed: int) -> I64:
+    """int64 [n]: for each example its wrong label, never the true one.
+
+    `uniform`: (y + 1 + U{0..K−2}) mod K, uniform over the other K−1 classes. `offset`: (y + 1 + U{0..K−3}) mod K,
+    never y − 1 either (the published code's draw).
+    """
+    words = hashed(data_seed, "wrong label", i=example)
+    span = classes - 1 if wrong == "uniform" else classes - 2
+    return (true_label + 1 + below(words, max(span, 1))) % classes

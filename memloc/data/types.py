@@ -1,0 +1,71 @@
+"""What a data set is in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+U8 = npt.NDArray[np.uint8]
+I64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A data set as its source gives it.
+
+    x_train, x_test: uint8, N×C×H×W. y_train, y_test: int64 in 0..classes−1. `identity` names the content.
+    """
+
+    x_train: U8
+    y_train: I64
+    x_test: U8
+    y_test: I64
+    classes: int
+    identity: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """C, H, W."""
+        c, h, w = self.x_train.shape[1:]
+        return int(c), int(h), int(w)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What one training sees. n training examples, ordered by `example`.
+
+    x: uint8 n×C×H×W. y: int64 [n], the labels trained on. true_label: int64 [n]. noisy: bool [n], y ≠ true_label.
+    example: int64 [n], the index in the data set's own training array. x_test, y_test: the whole test set.
+    """
+
+    x: U8
+    y: I64
+    true_label: I64
+    noisy: npt.NDArray[np.bool_]
+    example: I64
+    x_test: U8
+    y_test: I64
+    classes: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        c, h, w = self.x.shape[1:]
+        return int(c), int(h), int(w)
+
+
+def content_identity(*arrays: npt.NDArray[np.generic]) -> str:
+    """sha256 over dtype, shape and bytes of the arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def normalise(x: torch.Tensor) -> torch.Tensor:
+    """uint8 pixels as float32 in [−1, 1]: (v/255 − 0.5)/0.5."""
+    return x.to(torch.float32).div_(127.5).sub_(1.0)

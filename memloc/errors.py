@@ -1,0 +1,41 @@
+"""The few kinds of error that are the user's to mend. Anything else is a bug and keeps its traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class MemlocError(Exception):
+    """One problem per line, each saying what is wrong, where, and what would be right."""
+
+    exit_code = 1
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems: Sequence[str] = problems
+
+    def __reduce__(self) -> tuple[type[MemlocError], tuple[str, ...]]:
+        return type(self), tuple(self.problems)  # keeps the lines apart when Ray carries the error
+
+
+class UsageError(MemlocError):
+    """Bad arguments, sweep file, data or SQL."""
+
+    exit_code = 2
+
+
+class StoreError(MemlocError):
+    """The store cannot be opened, read or written, or holds something broken."""
+
+    exit_code = 3
+
+
+class ReplayError(MemlocError):
+    """A training run again did not reproduce the checkpoints that its commit recorded."""
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or nothing where no valid word is close."""
+    close = get_close_matches(word, list(valid), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,100 @@
+"""What every architecture offers the stages: a chain of layer groups, gates on its neurons, and dropout sites.
+
+The forward pass is a chain over `groups`, in order. Between two groups stands a `State`: whatever the rest of the
+network needs (the activations, and a residual branch where one is open). So a stage can run one group with other
+weights, or start in the middle, without knowing the architecture.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from memloc.config import TrainConfig
+from memloc.seeds import torch_seed
+
+State: TypeAlias = tuple[Tensor, ...]
+Gates: TypeAlias = Mapping[str, Tensor]  # {layer: B×channels for a convolution, B×out×in for a linear layer}
+Masks: TypeAlias = Mapping[str, Tensor]  # {site: a factor that broadcasts against B×C×H×W}
+
+
+class Network(nn.Module, ABC):
+    """A classifier as a chain of named layer groups.
+
+    groups: the groups in forward order; a group's name is the prefix of the names of all its parameters and buffers.
+    sites: {dropout site: (C, H, W) of the activations there}, in forward order.
+    neurons: {layer: shape of one example's gate}, in layer order; see science.md, Neuron flipping.
+    """
+
+    smallest_side: ClassVar[int]
+    groups: tuple[str, ...]
+    sites: dict[str, tuple[int, int, int]]
+    neurons: dict[str, tuple[int, ...]]
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Network:
+        """The network of a resolved configuration for images of C×H×W."""
+
+    @abstractmethod
+    def run_group(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> State:
+        """One group's part of the forward pass, with the gates and dropout sites that belong to it."""
+
+    def forward(self, x: Tensor, gates: Gates | None = None, masks: Masks | None = None) -> Tensor:
+        """Logits (B×classes) of normalised images (B×C×H×W, float32)."""
+        return self.run_from(self.groups[0], (x,), gates, masks)
+
+    def run_from(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> Tensor:
+        """Logits from the state before `group`."""
+        for name in self.groups[self.groups.index(group) :]:
+            state = self.run_group(name, state, gates, masks)
+        return state[0]
+
+    def tensors_of(self, group: str) -> list[str]:
+        """The names of a group's parameters and buffers in `state_dict()`."""
+        return [name for name in self.state_dict() if name.startswith(group + ".")]
+
+    def parameters_of(self, group: str) -> list[str]:
+        return [name for name, _ in self.named_parameters() if name.startswith(group + ".")]
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """PyTorch's default initialisation, each tensor from its own stream keyed by its name (drawn on the CPU)."""
+        for name, parameter in self.named_parameters():
+            if parameter.ndim < 2:  # batch-norm scale and shift
+                parameter.fill_(1.0 if name.endswith("weight") else 0.0)
+                continue
+            generator = torch.Generator().manual_seed(torch_seed(seed, "init", name))
+            bound = parameter[0].numel() ** -0.5  # kaiming_uniform(a=√5): U(−1/√fan_in, 1/√fan_in)
+            draw = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
+            parameter.copy_(draw)
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm, ReLU, then the gate: a neuron is an output channel of this block."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, padding: int = 0) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=False)
+        self.bn = nn.BatchNorm2d(channels_out)
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+        y = F.relu(self.bn(self.conv(x)), inplace=True)
+        return y if gate is None else y * gate[:, :, None, None]
+
+
+class GatedLinear(nn.Linear):
+    """A linear layer without bias in which every weight is a neuron; gate: B×out×in."""
+
+    def __init__(self, features_in: int, features_out: int) -> None:
+        super().__init__(features_in, features_out, bias=False)
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+        if gate is None:
+            return F.linear(x, self.weight)
+        return torch.einsum("boi,oi,bi->bo", gate, self.weight, x)

@@ -1,0 +1,42 @@
+"""Evaluation-mode passes over whole sets, in fixed groups of examples in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from memloc.data.device import images
+from memloc.models.base import Masks, Network
+
+# Part of the numerics: floating point rounds differently for another batch shape. Changing it raises every stage's version.
+GROUP_SIZE = 256
+
+MaskSource = Callable[[Tensor], Masks | None]  # rows (int64 [B]) -> factors
+
+
+def groups_of(n: int, device: torch.device) -> Iterator[Tensor]:
+    """The rows 0..n−1 in the fixed groups in which analyses compute, int64 [≤ GROUP_SIZE] each."""
+    yield from torch.arange(n, device=device).split(GROUP_SIZE)
+
+
+@torch.inference_mode()
+def logits(network: Network, x: Tensor, masks: MaskSource | None = None) -> Tensor:
+    """Logits (n×classes, float32) of uint8 images (n×C×H×W) in evaluation mode."""
+    network.eval()
+    chunks = [network(images(x[rows]), masks=masks(rows) if masks else None) for rows in groups_of(len(x), x.device)]
+    return torch.cat(chunks)
+
+
+def margins(logits: Tensor, y: Tensor) -> Tensor:
+    """z_y − max over the other classes, [n], in the dtype of `logits` (n×K)."""
+    own = logits.gather(1, y[:, None])
+    others = logits.scatter(1, y[:, None], float("-inf"))
+    return own[:, 0] - others.amax(dim=1)
+
+
+def set_mean(values: Tensor, members: Tensor) -> float | None:
+    """The float64 mean of `values` [n] over `members` (bool [n]); None over the empty set."""
+    count = int(members.sum())
+    return float(values.to(torch.float64)[members].sum() / count) if count else None

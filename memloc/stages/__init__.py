@@ -1,0 +1,14 @@
+"""The experiments, one idea per file. `train` makes a training's checkpoints; every other stage analyses one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memloc.stages.base import Stage
+from memloc.stages.evaluate import Evaluate
+from memloc.stages.rewind import Rewind
+
+__all__ = ["STAGES"]
+
+# In the order in which a summary tells of them.
+STAGES: dict[str, Stage[Any]] = {stage.name: stage for stage in (Rewind(), Evaluate())}

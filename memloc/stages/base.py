@@ -1,0 +1,139 @@
+"""What a stage is: a configuration, its parts, and a pure function from a part's inputs to rows.
+
+A stage knows no paths, no Ray, no store and no clock. To add one: a file here with a `Stage`, an entry in
+`stages.STAGES`, and its table in `store/schemas.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+
+from memloc.config import FieldError, StageConfig, TrainConfig
+from memloc.data import Data
+from memloc.data.device import OnDevice
+from memloc.models import Dropout, Network, build, build_dropout
+
+Part: TypeAlias = Mapping[str, int | str]  # what one commit holds, as a JSON object
+Columns: TypeAlias = Mapping[str, Any]  # {column: a sequence or array}, all of one length
+Tables: TypeAlias = Mapping[str, Columns]
+MaskMode = Literal["plain", "own", "scaled", "dropped"]
+
+
+class MaskedConfig(StageConfig):
+    """Fields of every stage that runs the network on both sets."""
+
+    mask_mode: MaskMode | None = None
+    memorized: Literal["labels"] = "labels"
+
+
+C = TypeVar("C", bound=StageConfig)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a training is, for estimates: examples, test examples, parameters, layer groups, classes."""
+
+    n: int
+    n_test: int
+    parameters: int
+    groups: int
+    classes: int
+
+
+@dataclass
+class Inputs:
+    """Everything a part may read.
+
+    weights: epoch -> that checkpoint's `state_dict` on the CPU. tables: the rows of the analyses that the stage
+    `reads`, by table name.
+    """
+
+    train: TrainConfig
+    data: Data
+    device: torch.device
+    weights: Callable[[int], Mapping[str, Tensor]]
+    tables: Mapping[str, Columns] = field(default_factory=dict)
+    _on_device: OnDevice | None = None
+    _dropout: Dropout | None = None
+
+    @property
+    def on_device(self) -> OnDevice:
+        if self._on_device is None:
+            self._on_device = OnDevice(self.data, self.device)
+        return self._on_device
+
+    def network(self, epoch: int) -> Network:
+        """The network with the checkpoint's weights, in evaluation mode on the device."""
+        network = build(self.train, self.data.shape, self.data.classes)
+        network.load_state_dict(dict(self.weights(epoch)))
+        return network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
+
+    def dropout(self, network: Network) -> Dropout:
+        if self._dropout is None:
+            self._dropout = build_dropout(self.train, network.sites, self.data.example, self.device)
+        return self._dropout
+
+
+class Stage(ABC, Generic[C]):
+    """One kind of analysis of a finished training.
+
+    version: raised whenever the stage's numbers change. tables: what it writes. reads: stages of the same block
+    whose rows it needs; their ids enter its own.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    tables: ClassVar[tuple[str, ...]]
+    reads: ClassVar[tuple[str, ...]] = ()
+    config: type[C]
+
+    @abstractmethod
+    def resolve(self, config: C, train: TrainConfig) -> C:
+        """`config` with every None that the training implies filled in; raises FieldError."""
+
+    @abstractmethod
+    def parts(self, config: C, train: TrainConfig) -> Sequence[Part]:
+        """The parts of an analysis; they follow from the configuration alone."""
+
+    @abstractmethod
+    def epochs(self, config: C, train: TrainConfig, part: Part) -> Sequence[int]:
+        """The checkpoints that a part reads."""
+
+    @abstractmethod
+    def run(self, config: C, inputs: Inputs, part: Part) -> Tables:
+        """The rows of a part."""
+
+    @abstractmethod
+    def passes(self, config: C, size: Size) -> float:
+        """The cost of one part in forward passes of one example."""
+
+    @abstractmethod
+    def rows(self, config: C, size: Size) -> Mapping[str, int]:
+        """{table: rows} of one part, for the estimate of a dry run."""
+
+
+M = TypeVar("M", bound=MaskedConfig)
+
+
+def resolve_mask_mode(config: M, train: TrainConfig) -> M:
+    """mask_mode is required on example-tied trainings, and None on all others."""
+    if train.dropout == "example_tied":
+        if config.mask_mode is None:
+            valid = "plain, own, scaled, dropped"
+            raise FieldError("mask_mode", f"required on a training with dropout: example_tied; valid: {valid}")
+        return config
+    if config.mask_mode is not None:
+        raise FieldError("mask_mode", f"used only with dropout: example_tied (here dropout is {train.dropout})")
+    return config
+
+
+def check_epochs(field_name: str, epochs: Sequence[int], train: TrainConfig) -> None:
+    beyond = [t for t in epochs if t > train.epochs]
+    if beyond:
+        raise FieldError(field_name, f"{', '.join(map(str, beyond))} beyond the last epoch; valid: 0 to {train.epochs}")

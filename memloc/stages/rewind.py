@@ -1,0 +1,109 @@
+"""Layer rewinding (science.md, Layer rewinding; paper §5.1): one group's weights from an earlier epoch, the rest final.
+
+All groups of an epoch are rewound in one pass over the data: the final network's state before every group is computed
+once per batch, and each version runs only its own group with the early weights and then the rest of the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from memloc.config import Epochs, TrainConfig
+from memloc.data.device import images
+from memloc.models import Network
+from memloc.models.base import State
+from memloc.models.inference import MaskSource, groups_of, set_mean
+from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, check_epochs, resolve_mask_mode
+
+
+class RewindConfig(MaskedConfig):
+    """epochs: what to rewind to, by default 0, 10, … and T. buffers: do the group's batch-norm statistics go back too?"""
+
+    epochs: Epochs | None = None
+    buffers: Literal["final", "rewound"] = "final"
+
+
+class Rewind(Stage[RewindConfig]):
+    name: ClassVar[str] = "rewind"
+    version: ClassVar[int] = 1
+    tables: ClassVar[tuple[str, ...]] = ("rewind",)
+    config = RewindConfig
+
+    def resolve(self, config: RewindConfig, train: TrainConfig) -> RewindConfig:
+        epochs = config.epochs or tuple(sorted({*range(0, train.epochs + 1, 10), train.epochs}))
+        check_epochs("epochs", epochs, train)
+        return resolve_mask_mode(config, train).model_copy(update={"epochs": epochs})
+
+    def parts(self, config: RewindConfig, train: TrainConfig) -> Sequence[Part]:
+        return [{"epoch": t} for t in config.epochs or ()]
+
+    def epochs(self, config: RewindConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+        return [int(part["epoch"]), train.epochs]
+
+    def passes(self, config: RewindConfig, size: Size) -> float:
+        # One whole pass, and on average about half of the network for every group.
+        return (1 + size.groups / 2) * (size.n + size.n_test)
+
+    def rows(self, config: RewindConfig, size: Size) -> Mapping[str, int]:
+        return {"rewind": size.groups}
+
+    def run(self, config: RewindConfig, inputs: Inputs, part: Part) -> Tables:
+        """One row per group at the part's epoch t: accuracy and mean loss on S_c and S_n, accuracy on test."""
+        t, last = int(part["epoch"]), inputs.train.epochs
+        final = inputs.network(last)
+        early = inputs.network(t)
+        if config.buffers == "final":
+            early.load_state_dict({k: v for k, v in final.state_dict().items() if _is_buffer(final, k)}, strict=False)
+        dropout, on_device = inputs.dropout(final), inputs.on_device
+        mode = config.mask_mode or "plain"
+        train_z = rewound_logits(final, early, on_device.x, lambda rows: dropout.evaluation(mode, rows))
+        test_z = None
+        if mode != "own":
+            test_z = rewound_logits(final, early, on_device.x_test, lambda rows: dropout.evaluation(mode))
+        columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+        for i, group in enumerate(final.groups):
+            z = train_z[i].to(torch.float64)
+            correct = z.argmax(dim=1) == on_device.y
+            loss = F.cross_entropy(z, on_device.y, reduction="none")
+            clean, noisy = ~on_device.noisy, on_device.noisy
+            test = None if test_z is None else set_mean(
+                test_z[i].argmax(dim=1) == on_device.y_test, torch.ones_like(on_device.y_test, dtype=torch.bool)
+            )
+            accuracies = set_mean(correct, clean), set_mean(correct, noisy), test
+            row = (group, t, *accuracies, set_mean(loss, clean), set_mean(loss, noisy))
+            for name, value in zip(_COLUMNS, row, strict=True):
+                columns[name].append(value)
+        return {"rewind": columns}
+
+
+_COLUMNS = ("layer", "epoch", "clean_acc", "noisy_acc", "test_acc", "clean_loss", "noisy_loss")
+
+
+def _is_buffer(network: Network, name: str) -> bool:
+    return name not in dict(network.named_parameters())
+
+
+@torch.inference_mode()
+def rewound_logits(final: Network, early: Network, x: Tensor, masks: MaskSource) -> Tensor:
+    """Logits of `final` with each group in turn taken from `early`: float32 [groups, n, classes].
+
+    Both networks in evaluation mode; x: uint8 n×C×H×W; masks: the dropout factors of the rows.
+    """
+    out: list[list[Tensor]] = [[] for _ in final.groups]
+    for rows in groups_of(len(x), x.device):
+        factors = masks(rows)
+        before: list[State] = []
+        state: State = (images(x[rows]),)
+        for group in final.groups:
+            before.append(state)
+            state = final.run_group(group, state, masks=factors)
+        for i, group in enumerate(final.groups):
+            state = early.run_group(group, before[i], masks=factors)
+            rest = final.groups[i + 1 :]
+            out[i].append(final.run_from(rest[0], state, masks=factors) if rest else state[0])
+    return torch.stack([torch.cat(chunks) for chunks in out])

@@ -1,0 +1,238 @@
+"""Training (science.md, Training): SGD with per-example dynamics, resumable after any epoch to the last bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from memloc.config import TrainConfig
+from memloc.data import Data
+from memloc.data.augment import augment, shifts
+from memloc.data.device import OnDevice, images
+from memloc.models import Dropout, Network, build, build_dropout
+from memloc.models.inference import logits, margins, set_mean
+from memloc.seeds import stream
+
+VERSION = 1  # raised whenever a training's numbers change; enters the id of every training
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The state after an epoch (0: initialisation). All tensors on the CPU and owned.
+
+    weights: the network's `state_dict`. momentum: {parameter: SGD's momentum buffer}. dynamics: see `Dynamics`.
+    row: the epoch's row of table `epochs` (None for epoch 0).
+    """
+
+    epoch: int
+    weights: dict[str, Tensor]
+    momentum: dict[str, Tensor]
+    dynamics: dict[str, Tensor]
+    row: dict[str, Any] | None = None
+
+
+def steps_per_epoch(n: int, batch_size: int) -> int:
+    """Batches of one epoch: the last partial one is kept, but a single example joins the batch before."""
+    full, rest = divmod(n, batch_size)
+    return max(1, full + (rest > 1))
+
+
+def batches(config: TrainConfig, n: int, epoch: int) -> list[Tensor]:
+    """The epoch's keyed permutation of the rows 0..n−1, cut into batches; int64 on the CPU."""
+    order = torch.from_numpy(stream(config.seed, "batch order", epoch).permutation(n))
+    steps = steps_per_epoch(n, config.batch_size)
+    cuts = [config.batch_size * k for k in range(1, steps)]
+    return list(order.tensor_split(cuts))
+
+
+def learning_rate(config: TrainConfig, step: int, steps: int, per_epoch: int) -> float:
+    """The rate of step s = 0..N−1 of N.
+
+    one_cycle: lr·min((s+1)/P, (N−s)/(N−P)), P = clamp(peak_epoch·B, 1, N−1). warmup_cosine: the same rise, then
+    lr·(1 + cos(π·(s+1−P)/(N−P)))/2.
+    """
+    if steps == 1:
+        return config.lr
+    assert config.peak_epoch is not None
+    peak = min(max(config.peak_epoch * per_epoch, 1), steps - 1)
+    if config.schedule == "one_cycle":
+        return config.lr * min((step + 1) / peak, (steps - step) / (steps - peak))
+    if step < peak:
+        return config.lr * (step + 1) / peak
+    return config.lr * (1 + math.cos(math.pi * (step + 1 - peak) / (steps - peak))) / 2
+
+
+class Dynamics:
+    """Running per-example statistics over the training passes, [n] each, on the device.
+
+    Every example's logits come from its training pass, before the update (science.md, Training).
+    """
+
+    INTEGERS = ("last_wrong", "forgetting", "was_correct", "ever_correct")
+    SUMS = ("margin", "loss", "el2n", "final_loss")
+
+    def __init__(self, config: TrainConfig, n: int, device: torch.device) -> None:
+        self.early = max(1, round(config.epochs / 5))
+        self.epochs = config.epochs
+        self.values = {k: torch.zeros(n, dtype=torch.int64, device=device) for k in self.INTEGERS}
+        self.values |= {k: torch.zeros(n, dtype=torch.float64, device=device) for k in self.SUMS}
+
+    def update(self, epoch: int, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Takes in one epoch's logits (n×K float32); returns (loss float64 [n], correct bool [n])."""
+        z = z.to(torch.float64)
+        loss = F.cross_entropy(z, y, reduction="none")
+        margin = margins(z, y)
+        correct = z.argmax(dim=1) == y
+        v = self.values
+        v["forgetting"] += (v["was_correct"] == 1) & ~correct
+        v["last_wrong"][~correct] = epoch
+        v["was_correct"].copy_(correct)
+        v["ever_correct"] |= correct
+        v["margin"] += margin
+        v["loss"] += loss
+        v["final_loss"].copy_(loss)
+        if epoch <= self.early:
+            onehot = F.one_hot(y, z.shape[1])
+            v["el2n"] += (z.softmax(dim=1) - onehot).norm(dim=1)
+        return loss, correct
+
+    def columns(self) -> dict[str, Any]:
+        """The raw scores of table `examples`, NumPy [n] each, after the last epoch."""
+        v = {k: t.cpu() for k, t in self.values.items()}
+        never = v["ever_correct"] == 0
+        columns = {
+            "learning_time": v["last_wrong"] + 1,
+            "forgetting": torch.where(never, self.epochs + 1, v["forgetting"]),
+            "aum": v["margin"] / self.epochs,
+            "el2n": v["el2n"] / self.early,
+            "mean_loss": v["loss"] / self.epochs,
+            "final_loss": v["final_loss"],
+        }
+        return {k: t.numpy() for k, t in columns.items()}
+
+
+def examples_table(config: TrainConfig, data: Data, dynamics: dict[str, Tensor]) -> dict[str, Any]:
+    """Table `examples` from the last epoch's dynamics."""
+    state = Dynamics(config, len(data.y), torch.device("cpu"))
+    state.values = dict(dynamics)
+    labels = {"example": data.example, "label": data.y, "true_label": data.true_label, "noisy": data.noisy}
+    return labels | state.columns()
+
+
+def train(config: TrainConfig, data: Data, device: torch.device, after: Epoch | None = None) -> Iterator[Epoch]:
+    """Trains, yielding the state after initialisation (epoch 0) and after every epoch 1..T.
+
+    Args:
+        config: resolved.
+        data: what the training sees.
+        device: where to compute; the results are bit-equal for the same kind of device and library versions.
+        after: continue after this state instead of from the start; the rest is bit-identical to an undisturbed run.
+    """
+    set_precision(config)
+    on_device = OnDevice(data, device)
+    network = build(config, data.shape, data.classes)
+    dropout = build_dropout(config, network.sites, data.example, device)
+    dynamics = Dynamics(config, len(data.y), device)
+    if after is None:
+        network.initialise(config.seed)
+    else:
+        network.load_state_dict(after.weights)
+        for name, values in after.dynamics.items():
+            dynamics.values[name].copy_(values)
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    dropout.constrain(network)
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, foreach=True
+    )
+    if after is None:
+        yield Epoch(0, _owned(network.state_dict()), {}, _owned(dynamics.values))
+    else:
+        _restore_momentum(optimizer, network, after.momentum)
+    for epoch in range((after.epoch if after else 0) + 1, config.epochs + 1):
+        lr, z = _train_epoch(config, epoch, network, dropout, optimizer, on_device, data)
+        loss, correct = dynamics.update(epoch, z, on_device.y)
+        row = {
+            "epoch": epoch,
+            "lr": lr,
+            "loss": float(loss.mean()),
+            "clean_acc": set_mean(correct, ~on_device.noisy),
+            "noisy_acc": set_mean(correct, on_device.noisy),
+            "test_acc": _test_accuracy(config, network, dropout, on_device),
+        }
+        yield Epoch(epoch, _owned(network.state_dict()), _momentum(optimizer, network), _owned(dynamics.values), row)
+
+
+def _train_epoch(
+    config: TrainConfig,
+    epoch: int,
+    network: Network,
+    dropout: Dropout,
+    optimizer: torch.optim.Optimizer,
+    on_device: OnDevice,
+    data: Data,
+) -> tuple[float, Tensor]:
+    """One epoch without a host synchronisation; returns (rate of the last step, logits n×K before each update)."""
+    n, device = len(data.y), on_device.device
+    seen = torch.empty(n, data.classes, device=device)
+    per_epoch = steps_per_epoch(n, config.batch_size)
+    shift = None
+    if config.augment != "none":
+        shift = shifts(config.augment, data.example, *data.shape[1:], config.seed, epoch).to(device)
+    network.train()
+    lr = config.lr
+    for k, rows in enumerate(batches(config, n, epoch)):
+        rows = rows.to(device, non_blocking=True)
+        step = (epoch - 1) * per_epoch + k
+        lr = learning_rate(config, step, config.epochs * per_epoch, per_epoch)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        x = on_device.batch(rows) if shift is None else images(augment(on_device.x[rows], shift[rows]))
+        with autocast(config, device):
+            z = network(x, masks=dropout.training(rows, epoch, k))
+            loss = F.cross_entropy(z, on_device.y[rows])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        dropout.constrain(network)
+        seen[rows] = z.detach().float()
+    return lr, seen
+
+
+def _test_accuracy(config: TrainConfig, network: Network, dropout: Dropout, on_device: OnDevice) -> float:
+    """Evaluation mode; mode plain, for example-tied dropout scaled."""
+    mode = "scaled" if config.dropout == "example_tied" else "plain"
+    z = logits(network, on_device.x_test, lambda rows: dropout.evaluation(mode))
+    return float((z.argmax(dim=1) == on_device.y_test).to(torch.float64).mean())
+
+
+def set_precision(config: TrainConfig) -> None:
+    """fp32 means fp32: tf32 only where it is asked for."""
+    tf32 = config.precision != "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+
+
+def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, torch.bfloat16) if config.precision == "bf16" else nullcontext()
+
+
+def _owned(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: t.detach().to("cpu", copy=True).contiguous() for k, t in tensors.items()}
+
+
+def _momentum(optimizer: torch.optim.Optimizer, network: Network) -> dict[str, Tensor]:
+    buffers = {name: optimizer.state[p].get("momentum_buffer") for name, p in network.named_parameters()}
+    return _owned({name: b for name, b in buffers.items() if b is not None})
+
+
+def _restore_momentum(optimizer: torch.optim.Optimizer, network: Network, momentum: dict[str, Tensor]) -> None:
+    for name, p in network.named_parameters():
+        if name in momentum:
+            optimizer.state[p]["momentum_buffer"] = torch.empty_like(p).copy_(momentum[name])

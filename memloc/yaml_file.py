@@ -1,0 +1,117 @@
+"""A YAML file as plain values, each with the line it stands on. Literals only: no anchors, aliases, tags or code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from memloc.errors import UsageError
+
+Where: TypeAlias = tuple[str | int, ...]
+
+MAX_BYTES = 1 << 20  # a sweep file is written by hand; a larger one is a mistake or an attack
+MAX_DEPTH = 12
+
+
+@dataclass(frozen=True)
+class Document:
+    name: str  # the file's name as the user typed it
+    value: Any
+    lines: dict[Where, int]  # 1-based line of every key and list item
+
+    def at(self, *where: str | int) -> str:
+        """`file:line:field` of a place, or of its nearest surrounding that has a line."""
+        known = where
+        while known and known not in self.lines:
+            known = known[:-1]
+        return f"{self.name}:{self.lines.get(known, 1)}:{'.'.join(map(str, where))}"
+
+
+def read(path: Path) -> Document:
+    """Reads a file; raises UsageError with one line on what is wrong with it."""
+    name = str(path)
+    if path.is_dir():
+        raise UsageError(f"{name}: is a directory; name a sweep file (*.yaml)")
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"{name}: no such file; `memloc sweep` lists the shipped sweeps") from None
+    except OSError as error:
+        raise UsageError(f"{name}: cannot be read: {error.strerror}") from None
+    if len(raw) > MAX_BYTES:
+        raise UsageError(f"{name}: {len(raw)} bytes; a sweep file has at most {MAX_BYTES}")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name}: is not UTF-8 text (byte {error.start})") from None
+    return parse(text, name)
+
+
+def parse(text: str, name: str) -> Document:
+    """Parses the text of one document."""
+    try:
+        _refuse_what_is_not_literal(text, name)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        what = f"{error.context or ''} {error.problem or ''}".strip()
+        hint = "; YAML is indented with spaces, not tabs" if "\\t" in what else ""
+        raise UsageError(f"{name}:{line}: not YAML: {what}{hint}") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+    if node is None:
+        raise UsageError(f"{name}: is empty; a sweep file needs `blocks:`")
+    document = Document(name, None, {})
+    return Document(name, _construct(node, (), document), document.lines)
+
+
+def _refuse_what_is_not_literal(text: str, name: str) -> None:
+    depth = documents = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise UsageError(f"{name}:{line}: anchors and aliases (& and *) are not allowed; write the values out")
+        if getattr(event, "tag", None):
+            raise UsageError(f"{name}:{line}: tags (!…) are not allowed; only plain values are")
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise UsageError(f"{name}:{line}: a second document; a sweep file holds one")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise UsageError(f"{name}:{line}: nested more than {MAX_DEPTH} deep")
+        if isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _construct(node: yaml.Node, where: Where, document: Document) -> Any:
+    document.lines.setdefault(where, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            key = _construct(key_node, (*where, "?"), document)
+            if not isinstance(key, str):
+                raise UsageError(f"{document.name}:{line}: the key {key!r} is not text; quote it if it is meant as a name")
+            if key in result:
+                raise UsageError(f"{document.at(*where, key).rsplit(':', 2)[0]}:{line}:{'.'.join(map(str, (*where, key)))}: stands twice")
+            document.lines[(*where, key)] = line
+            result[key] = _construct(value_node, (*where, key), document)
+        return result
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(item, (*where, i), document) for i, item in enumerate(node.value)]
+    return scalar(node)
+
+
+def scalar(node: yaml.Node) -> Any:
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node, deep=True)
+    except (ValueError, yaml.YAMLError):
+        return node.value  # such as an impossible date: text, and the field's own check will say so
+    finally:
+        loader.dispose()
