@@ -58,7 +58,11 @@ class Entry:
     config: TrainConfig
     requests: list[Request] = field(default_factory=list)
     blocks: list[str] = field(default_factory=list)
-    where: str = ""
+    where: dict[str, str] = field(default_factory=dict)  # file:line:field of every training field that was given
+
+    def place(self, name: str) -> str:
+        """Where a training field was given: file:line:field."""
+        return self.where.get(name) or f"{self.where['']}.{name}"
 
 
 @dataclass(frozen=True)
@@ -337,10 +341,10 @@ def _expand(
     for block in blocks:
         for combination in itertools.product(*block.axes.values()):
             values = {**block.values, **dict(zip(block.axes, combination, strict=True))}
-            config, where = _train_config(block, values, problems)
+            config = _train_config(block, values, problems)
             if config is None:
                 continue
-            entry = entries.setdefault(fingerprint(config), Entry(config, where=where))
+            entry = entries.setdefault(fingerprint(config), Entry(config, where=block.where))
             if block.name not in entry.blocks:
                 entry.blocks.append(block.name)
             for stage, settings in block.stages.items():
@@ -350,7 +354,7 @@ def _expand(
     return list(entries.values())
 
 
-def _train_config(block: _Block, values: dict[str, Any], problems: list[str]) -> tuple[TrainConfig | None, str]:
+def _train_config(block: _Block, values: dict[str, Any], problems: list[str]) -> TrainConfig | None:
     absent = unused(values)
     for name in block.binding & set(absent):
         if values.get(name) is not None:
@@ -358,7 +362,7 @@ def _train_config(block: _Block, values: dict[str, Any], problems: list[str]) ->
     config, misfits = resolve_training(values)
     for name, problem in misfits.items():
         problems.append(f"{block.where.get(name, block.where[''] + '.' + name)}: {problem}")
-    return config, block.where.get("dataset", block.where[""])
+    return config
 
 
 def _request(

@@ -1,0 +1,40 @@
+"""What happens while a plan is carried out, for whoever shows it. Executors emit, commands render."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+Kind = Literal["started", "epoch", "trained", "part", "failed", "finished", "drained"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One step of one trial.
+
+    started, finished, drained: of the trial. epoch: a training reached `epoch`. trained: its commit is there.
+    part: a part of `stage` was committed after `seconds`. failed: `part_id` failed for good, with the error's last line.
+    """
+
+    kind: Kind
+    trial: str
+    stage: str = ""
+    epoch: int = 0
+    part_id: str = ""
+    seconds: float = 0.0
+    error: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+Listener: TypeAlias = Callable[[Event], None]
+
+
+@dataclass
+class Outcome:
+    """How a launch ended: parts that failed for good as {part id: last line of the error}."""
+
+    failures: dict[str, str]
+    interrupted: bool = False

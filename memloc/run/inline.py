@@ -1,0 +1,82 @@
+"""Everything in this process, one thing after the other: for debugging, and the oracle that Ray is compared with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from memloc.data import load
+from memloc.run.events import Event, Listener, Outcome
+from memloc.run.plan import AnalysisPlan, Work
+from memloc.run.trial import Worker, attempt, never, prune, run_part, run_training
+from memloc.stages.base import Part
+from memloc.store import Store
+
+
+def execute(
+    works: Sequence[Work],
+    store: Store,
+    data_dir: Path,
+    listener: Listener,
+    should_stop: Callable[[], bool] = never,
+) -> Outcome:
+    """Carries out the work, trial by trial; stops early, between epochs or parts, once `should_stop` says so."""
+    worker = Worker(store, lambda name: load(name, data_dir))
+    outcome = Outcome({})
+    for work in works:
+        if should_stop():
+            break
+        _execute_trial(worker, work, listener, should_stop, outcome)
+    outcome.interrupted = should_stop()
+    return outcome
+
+
+def _execute_trial(worker: Worker, work: Work, listener: Listener, should_stop: Callable[[], bool], outcome: Outcome) -> None:
+    trial = work.trial
+    listener(Event("started", trial.id))
+    if work.train != "done":
+        clock = time.perf_counter()
+        finished, error = attempt(
+            worker,
+            trial,
+            trial.id,
+            "train",
+            lambda: run_training(worker, work, lambda t: listener(Event("epoch", trial.id, "train", epoch=t)), should_stop),
+        )
+        if error:
+            outcome.failures[trial.id] = error
+            listener(Event("failed", trial.id, "train", part_id=trial.id, error=error))
+        if not finished:
+            listener(Event("drained", trial.id))
+            return
+        listener(Event("trained", trial.id, "train", seconds=time.perf_counter() - clock))
+    for wave in waves(work.parts):
+        for analysis, part_id, part in wave:
+            if should_stop():
+                listener(Event("drained", trial.id))
+                return
+            if any(i in outcome.failures for i in _needs(work, analysis)):
+                continue
+            seconds, error = attempt(
+                worker, trial, part_id, analysis.stage, lambda: run_part(worker, trial, analysis, part_id, part)  # noqa: B023
+            )
+            if error:
+                outcome.failures[part_id] = error
+                listener(Event("failed", trial.id, analysis.stage, part_id=part_id, error=error))
+            else:
+                listener(Event("part", trial.id, analysis.stage, part_id=part_id, seconds=seconds))
+    if not any(i in outcome.failures for i in trial.part_ids):
+        prune(worker.store, work)
+    listener(Event("finished", trial.id))
+
+
+def waves(parts: Sequence[tuple[AnalysisPlan, str, Part]]) -> list[list[tuple[AnalysisPlan, str, Part]]]:
+    """The parts in two waves: first those that read checkpoints alone, then those that read other analyses' rows."""
+    first = [p for p in parts if not p[0].reads]
+    second = [p for p in parts if p[0].reads]
+    return [wave for wave in (first, second) if wave]
+
+
+def _needs(work: Work, analysis: AnalysisPlan) -> list[str]:
+    return [i for a in work.trial.analyses if a.id in analysis.reads for i in a.part_ids]

@@ -1,0 +1,272 @@
+"""From a sweep to content-addressed work: the ids of everything, what is committed, and what is left to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from memloc.config import StageConfig, TrainConfig, canonical, fingerprint
+from memloc.data import Raw, load
+from memloc.data.labels import check_fits
+from memloc.errors import UsageError
+from memloc.models import build, smallest_side
+from memloc.stages import STAGES
+from memloc.stages.base import Part, Size, Stage
+from memloc.stages.train import VERSION
+from memloc.store import Commit, Snapshot, Store, checkpoints, layout, schemas
+from memloc.store.commits import FileEntry
+from memloc.sweep import Entry, Sweep
+
+Retention = Literal["all", "rewound", "last"]
+TrainWork = Literal["done", "train", "replay"]
+
+
+@dataclass(frozen=True)
+class AnalysisPlan:
+    """One analysis: its id, resolved configuration, and parts as (id, part). reads: ids of the analyses it reads."""
+
+    id: str
+    stage: str
+    config: StageConfig
+    parts: tuple[tuple[str, Part], ...]
+    reads: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Stage[Any]:
+        return STAGES[self.stage]
+
+    @property
+    def part_ids(self) -> list[str]:
+        return [part_id for part_id, _ in self.parts]
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """One training and its analyses. The training's part id is the trial's id."""
+
+    id: str
+    config: TrainConfig
+    size: Size
+    blocks: tuple[str, ...]
+    analyses: tuple[AnalysisPlan, ...]
+
+    def epochs_read_by(self, stage: str) -> set[int]:
+        return {
+            t for a in self.analyses if a.stage == stage for _, p in a.parts for t in a.kind.epochs(a.config, self.config, p)
+        }
+
+    def kept_epochs(self, retention: Retention) -> set[int]:
+        """The checkpoints that stay after all analyses are done."""
+        last = self.config.epochs
+        if retention == "all":
+            return set(range(last + 1))
+        return {0, last} | self.epochs_read_by("rewind") if retention == "rewound" else {last}
+
+    @property
+    def part_ids(self) -> list[str]:
+        return [self.id, *(i for a in self.analyses for i in a.part_ids)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    name: str
+    trials: tuple[TrialPlan, ...]
+    notes: tuple[str, ...] = ()
+
+    def record(self) -> list[dict[str, Any]]:
+        """The trials as the store's sweep record holds them."""
+        return [
+            {
+                "trial": t.id,
+                "config": canonical(t.config),
+                "blocks": list(t.blocks),
+                "analyses": [
+                    {"analysis": a.id, "stage": a.stage, "config": canonical(a.config), "parts": a.part_ids} for a in t.analyses
+                ],
+            }
+            for t in self.trials
+        ]
+
+
+@dataclass
+class Work:
+    """What is left to do for one trial. write: the checkpoints a training must leave behind for now."""
+
+    trial: TrialPlan
+    train: TrainWork
+    parts: list[tuple[AnalysisPlan, str, Part]]
+    write: set[int] = field(default_factory=set)
+    keep: set[int] = field(default_factory=set)
+    prune: bool = False
+
+    @property
+    def anything(self) -> bool:
+        return self.train != "done" or bool(self.parts) or self.prune
+
+
+# --- identity ---------------------------------------------------------------------------------------------------------
+
+
+def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path) -> Plan:
+    """The plan of a sweep's entries; loads every data set once, to check it and to know its identity.
+
+    Raises:
+        UsageError: with every problem between configuration and data.
+    """
+    problems: list[str] = []
+    raws: dict[str, Raw] = {}
+    for entry in entries:
+        name = entry.config.dataset
+        if name in raws:
+            continue
+        try:
+            raws[name] = load(name, data_dir)
+        except UsageError as error:
+            problems += [f"{entry.place('dataset')}: {p}" for p in error.problems]
+    if problems:
+        raise UsageError(*problems)
+    trials: dict[str, TrialPlan] = {}
+    for entry in entries:
+        raw = raws[entry.config.dataset]
+        found = _misfits(entry, raw)
+        problems += found
+        if not found:
+            trial = _trial(entry, raw)
+            trials[trial.id] = _merge(trials[trial.id], trial) if trial.id in trials else trial
+    if problems:
+        raise UsageError(*dict.fromkeys(problems))
+    return Plan(sweep.name, tuple(trials.values()), sweep.notes)
+
+
+def _misfits(entry: Entry, raw: Raw) -> list[str]:
+    config = entry.config
+    fits = check_fits(raw, subset=config.subset, noise=config.noise, wrong=config.wrong)
+    problems = [f"{entry.place(name)}: {problem}" for name, problem in fits.items()]
+    side = smallest_side(config)
+    if min(raw.shape[1:]) < side:
+        h, w = raw.shape[1:]
+        problems.append(f"{entry.place('dataset')}: images of {h}×{w} pixels; {config.model} needs at least {side}×{side}")
+    return problems
+
+
+def _trial(entry: Entry, raw: Raw) -> TrialPlan:
+    config = entry.config
+    if config.subset == len(raw.y_train):  # all of them: the same training as without a subset
+        config = config.model_copy(update={"subset": None})
+    # What the data are is in `data`; by which name or path they came is not part of what is computed.
+    trial_id = fingerprint(
+        {"stage": "train", "version": VERSION, "config": {**config.model_dump(), "dataset": None}, "data": raw.identity}
+    )
+    analyses: dict[str, AnalysisPlan] = {}
+    for block in entry.blocks:
+        in_block: dict[str, list[str]] = {}
+        requests = [r for r in entry.requests if r.block == block]
+        for request in sorted(requests, key=lambda r: len(STAGES[r.stage].reads)):
+            kind = STAGES[request.stage]
+            reads = tuple(i for stage in kind.reads for i in in_block.get(stage, []))
+            analysis = _analysis(trial_id, kind, request.config, config, reads)
+            in_block.setdefault(request.stage, []).append(analysis.id)
+            analyses[analysis.id] = analysis
+    return TrialPlan(trial_id, config, _size(config, raw), tuple(entry.blocks), tuple(analyses.values()))
+
+
+def _analysis(trial_id: str, kind: Stage[Any], config: StageConfig, train: TrainConfig, reads: tuple[str, ...]) -> AnalysisPlan:
+    identity = {"trial": trial_id, "stage": kind.name, "version": kind.version, "config": config, "reads": reads}
+    analysis_id = fingerprint(identity)
+    parts = tuple((fingerprint({"analysis": analysis_id, "part": dict(p)}), p) for p in kind.parts(config, train))
+    return AnalysisPlan(analysis_id, kind.name, config, parts, reads)
+
+
+def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:
+    """The same training asked for under two names (a copy of a data set, say)."""
+    analyses = {a.id: a for a in (*one.analyses, *other.analyses)}
+    blocks = dict.fromkeys((*one.blocks, *other.blocks))
+    return TrialPlan(one.id, one.config, one.size, tuple(blocks), tuple(analyses.values()))
+
+
+def _size(config: TrainConfig, raw: Raw) -> Size:
+    with torch.device("meta"):
+        network = build(config, raw.shape, raw.classes)
+    parameters = sum(t.numel() for t in network.state_dict().values())
+    n = len(raw.y_train) if config.subset is None else config.subset
+    return Size(n, len(raw.y_test), parameters, len(network.groups), raw.classes)
+
+
+# --- what is left to do -----------------------------------------------------------------------------------------------
+
+
+def pending(plan: Plan, store: Store, snapshot: Snapshot, retention: Retention, set_aside: bool = True) -> list[Work]:
+    """The work of every trial, in plan order.
+
+    Sizes of everything skipped are checked: a commit whose data files are not there as committed is moved to
+    quarantine (unless `set_aside` is false: a dry run) and its part done again.
+    """
+    sizes = store.files.list(layout.DATA) | store.files.list(layout.CHECKPOINTS)
+    committed = {i for i, c in snapshot.commits.items() if _whole(c.files, sizes)}
+    if set_aside:
+        for part_id in snapshot.commits.keys() - committed:
+            if any(part_id in t.part_ids for t in plan.trials):
+                store.quarantine(snapshot.paths[part_id])
+    return [_work(trial, store, snapshot, committed, sizes, retention) for trial in plan.trials]
+
+
+def _whole(files: Iterable[FileEntry], sizes: Mapping[str, int]) -> bool:
+    return all(sizes.get(f.path) == f.size for f in files)
+
+
+def _work(
+    trial: TrialPlan, store: Store, snapshot: Snapshot, committed: set[str], sizes: Mapping[str, int], retention: Retention
+) -> Work:
+    parts = [(a, part_id, part) for a in trial.analyses for part_id, part in a.parts if part_id not in committed]
+    needed = {t for a, _, part in parts for t in a.kind.epochs(a.config, trial.config, part)}
+    keep = trial.kept_epochs(retention)
+    if trial.id not in committed:
+        return Work(trial, "train", parts, keep | needed, keep, prune=retention != "all")
+    commit = snapshot.commits[trial.id]
+    lost = lost_epochs(commit, sizes, needed, checkpoints.read_pruned(store.files, trial.id))
+    surplus = {c.epoch for c in commit.checkpoints if c.path in sizes} - keep
+    return Work(trial, "replay" if lost else "done", parts, keep | needed, keep, prune=bool(surplus))
+
+
+def lost_epochs(commit: Commit, sizes: Mapping[str, int], needed: set[int], pruned: set[int]) -> set[int]:
+    """The committed checkpoints that are not there as committed, unless pruned and not needed."""
+    lost = {c.epoch for c in commit.checkpoints if sizes.get(c.path) != c.size}
+    return {t for t in lost if t in needed or t not in pruned}
+
+
+# --- estimates --------------------------------------------------------------------------------------------------------
+
+
+def train_passes(trial: TrialPlan) -> float:
+    """A training's cost in forward passes of one example: forward and backward are three, test one."""
+    return trial.config.epochs * (3.0 * trial.size.n + trial.size.n_test)
+
+
+def part_passes(trial: TrialPlan, analysis: AnalysisPlan) -> float:
+    return analysis.kind.passes(analysis.config, trial.size)
+
+
+def work_passes(work: Work) -> float:
+    train = train_passes(work.trial) if work.train != "done" else 0.0
+    return train + sum(part_passes(work.trial, a) for a, _, _ in work.parts)
+
+
+def checkpoint_bytes(trial: TrialPlan, retention: Retention) -> int:
+    """Kept checkpoints, and the newest optimiser state (momentum, and about 80 bytes of dynamics per example)."""
+    weights = 4 * trial.size.parameters
+    return len(trial.kept_epochs(retention)) * weights + weights + 80 * trial.size.n
+
+
+def result_bytes(trial: TrialPlan) -> int:
+    """Rows of all tables at their width before compression."""
+    own = {"trials": 1, "epochs": trial.config.epochs, "examples": trial.size.n}
+    total = sum(schemas.row_bytes(t) * n for t, n in own.items())
+    for analysis in trial.analyses:
+        rows = analysis.kind.rows(analysis.config, trial.size)
+        total += len(analysis.parts) * sum(schemas.row_bytes(t) * n for t, n in rows.items())
+    return math.ceil(total)

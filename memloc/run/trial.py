@@ -1,0 +1,301 @@
+"""What one worker does: a training with its checkpoints, or one part of an analysis, from inputs to commit.
+
+The only place where stages meet the store. The executors decide where and when; the rows are the same.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from memloc.config import canonical, canonical_json
+from memloc.data import Data, Raw, prepare
+from memloc.errors import ReplayError
+from memloc.run.plan import AnalysisPlan, TrialPlan, Work, lost_epochs, part_passes, train_passes
+from memloc.stages.base import Inputs, Part
+from memloc.stages.train import VERSION, Epoch, examples_table, train
+from memloc.store import Commit, Store, checkpoints, layout, records, tables
+from memloc.store.checkpoints import ResumeState
+
+ATTEMPTS = 2  # a failed part is tried once more, then recorded
+
+
+def never() -> bool:
+    return False
+
+
+@dataclass
+class Worker:
+    """One process's means to work: the store, the raw data by name, and what is worth keeping between parts."""
+
+    store: Store
+    raw: Callable[[str], Raw]
+    device: torch.device = field(default_factory=lambda: default_device())
+    _inputs: tuple[str, Inputs] | None = None
+
+    def data(self, trial: TrialPlan) -> Data:
+        c = trial.config
+        return prepare(self.raw(c.dataset), subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed)
+
+    def inputs(self, trial: TrialPlan) -> Inputs:
+        """The inputs of a trial's analyses; the data on the device and the last checkpoints stay for the next part."""
+        if self._inputs is None or self._inputs[0] != trial.id:
+            commit = self.store.commit(trial.id)
+            if commit is None:
+                raise RuntimeError(f"training {trial.id} is not committed")
+            by_epoch = {c.epoch: c for c in commit.checkpoints}
+            weights = lru_cache(maxsize=2)(lambda epoch: checkpoints.read(self.store.files, by_epoch[epoch]))
+            self._inputs = trial.id, Inputs(trial.config, self.data(trial), self.device, weights)
+        return self._inputs[1]
+
+
+def default_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def set_up_numerics(threads: int, device: torch.device) -> None:
+    """The numerical environment of a trial: its thread count, and deterministic algorithms on a GPU."""
+    torch.set_num_threads(threads)
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def run_training(
+    worker: Worker,
+    work: Work,
+    on_epoch: Callable[[int], None] = lambda epoch: None,
+    should_stop: Callable[[], bool] = never,
+) -> bool:
+    """Trains to the commit, from wherever an earlier run got to; False where `should_stop` said so first.
+
+    A training that is committed with every checkpoint in place is left alone; one that lost a checkpoint is replayed.
+    """
+    trial, store = work.trial, worker.store
+    set_up_numerics(trial.config.threads, worker.device)
+    commit = store.commit(trial.id)
+    if commit is not None:
+        sizes = store.files.list(layout.checkpoints(trial.id))
+        lost = lost_epochs(commit, sizes, work.write, checkpoints.read_pruned(store.files, trial.id))
+        return not lost or _replay(worker, trial, commit, lost, on_epoch, should_stop)
+    return _train(worker, work, on_epoch, should_stop)
+
+
+def _train(worker: Worker, work: Work, on_epoch: Callable[[int], None], should_stop: Callable[[], bool]) -> bool:
+    trial, store, data = work.trial, worker.store, worker.data(work.trial)
+    entries: list[checkpoints.CheckpointEntry] = []
+    rows: list[dict[str, Any]] = []
+    after = dynamics = None
+    found = checkpoints.load_resume(store.files, trial.id, work.write)
+    stale = checkpoints.resume_states(store.files, trial.id)
+    if found:
+        state, weights = found
+        after = Epoch(state.epoch, weights, state.momentum, state.dynamics)
+        entries, rows, dynamics = list(state.entries), list(state.rows), state.dynamics
+        on_epoch(state.epoch)
+    if after is None or after.epoch < trial.config.epochs:
+        clock = time.perf_counter()
+        for epoch in train(trial.config, data, worker.device, after):
+            if epoch.row is not None:
+                rows.append({**epoch.row, "seconds": time.perf_counter() - clock})
+            entries.append(_write_checkpoint(store, trial.id, epoch))
+            state = ResumeState(epoch.epoch, epoch.momentum, epoch.dynamics, rows, entries)
+            stale = [checkpoints.save_resume(store.files, trial.id, state, stale)]
+            if epoch.epoch - 1 not in work.write and epoch.epoch > 0:
+                store.files.delete(layout.checkpoint(trial.id, epoch.epoch - 1))
+            dynamics = epoch.dynamics
+            on_epoch(epoch.epoch)
+            if epoch.epoch < trial.config.epochs and should_stop():
+                return False
+            clock = time.perf_counter()
+    assert dynamics is not None
+    _commit_training(worker, work, data, rows, entries, dynamics)
+    return True
+
+
+def _write_checkpoint(store: Store, trial: str, epoch: Epoch) -> checkpoints.CheckpointEntry:
+    content = checkpoints.encode(epoch.weights)
+    entry = checkpoints.entry(trial, epoch.epoch, content)
+    store.files.put(entry.path, content)
+    return entry
+
+
+def _commit_training(
+    worker: Worker,
+    work: Work,
+    data: Data,
+    rows: list[dict[str, Any]],
+    entries: list[checkpoints.CheckpointEntry],
+    dynamics: dict[str, torch.Tensor],
+) -> None:
+    trial, n = work.trial, len(data.y)
+    missing = {e.epoch for e in entries} - work.write
+    if missing:  # so that nobody takes them for lost
+        checkpoints.prune(worker.store.files, trial.id, entries, work.write)
+    c = trial.config
+    names = ("dataset", "model", "width", "noise", "seed", "data_seed", "dropout", "p_gen", "p_mem", "keep", "epochs")
+    own = {"trial": [trial.id], **{k: [getattr(c, k)] for k in names}, "n_train": [n], "config": [canonical_json(c)]}
+    written = {
+        "trials": own,
+        "epochs": {"trial": [trial.id] * len(rows), **{k: [row[k] for row in rows] for k in rows[0]}},
+        "examples": {"trial": [trial.id] * n, **examples_table(c, data, dynamics)},
+    }
+    commit = Commit(
+        id=trial.id,
+        trial=trial.id,
+        analysis=None,
+        stage="train",
+        part={"version": VERSION},
+        parts=[trial.id],
+        config=canonical(c),
+        checkpoints=tuple(entries),
+        where=where(worker.device),
+        seconds=sum(row["seconds"] for row in rows),
+        passes=train_passes(trial),
+    )
+    worker.store.publish(commit, written)
+
+
+def _replay(
+    worker: Worker,
+    trial: TrialPlan,
+    commit: Commit,
+    lost: set[int],
+    on_epoch: Callable[[int], None],
+    should_stop: Callable[[], bool],
+) -> bool:
+    """Trains again from epoch 0 and puts lost checkpoints back; each must have the committed hash."""
+    expected = {c.epoch: c for c in commit.checkpoints}
+    for epoch in train(trial.config, worker.data(trial), worker.device):
+        content = checkpoints.encode(epoch.weights)
+        entry = expected[epoch.epoch]
+        if layout.sha256(content) != entry.sha256:
+            raise ReplayError(
+                f"trial {trial.id}, epoch {epoch.epoch}: trained again, the checkpoint is not the committed one; committed on "
+                f"{canonical_json(commit.where)}, now on {canonical_json(where(worker.device))}; to start over, remove its commit"
+            )
+        if epoch.epoch in lost:
+            worker.store.files.put(entry.path, content)
+        on_epoch(epoch.epoch)
+        if epoch.epoch >= max(lost):
+            return True
+        if should_stop():
+            return False
+    return True
+
+
+def prune(store: Store, work: Work) -> None:
+    """Retention: removes the checkpoints that are no longer needed, once everything of the trial is committed."""
+    commit = store.commit(work.trial.id)
+    if work.prune and commit is not None:
+        checkpoints.prune(store.files, work.trial.id, commit.checkpoints, work.keep)
+
+
+# --- analyses ---------------------------------------------------------------------------------------------------------
+
+
+def run_part(worker: Worker, trial: TrialPlan, analysis: AnalysisPlan, part_id: str, part: Part) -> float:
+    """Computes and commits one part, unless it is committed already; returns the seconds it took."""
+    store = worker.store
+    if store.commit(part_id) is not None:
+        return 0.0
+    set_up_numerics(trial.config.threads, worker.device)
+    clock = time.perf_counter()
+    inputs = worker.inputs(trial)
+    inputs.tables = _tables_read(store, analysis)
+    computed = analysis.kind.run(analysis.config, inputs, part)
+    seconds = time.perf_counter() - clock
+    commit = Commit(
+        id=part_id,
+        trial=trial.id,
+        analysis=analysis.id,
+        stage=analysis.stage,
+        part=dict(part),
+        parts=analysis.part_ids,
+        config=canonical(analysis.config),
+        where=where(worker.device),
+        seconds=seconds,
+        passes=part_passes(trial, analysis),
+    )
+    store.publish(commit, {t: _with_ids(columns, analysis.id, trial.id) for t, columns in computed.items()})
+    return seconds
+
+
+def _with_ids(columns: Mapping[str, Any], analysis: str, trial: str) -> dict[str, Any]:
+    n = len(next(iter(columns.values())))
+    return {"analysis": [analysis] * n, "trial": [trial] * n, **columns}
+
+
+def _tables_read(store: Store, analysis: AnalysisPlan) -> dict[str, dict[str, Any]]:
+    """The rows of the analyses that this one reads, and of its training, by table."""
+    if not analysis.reads:
+        return {}
+    snapshot = store.snapshot()
+    complete = snapshot.analyses()
+    wanted = [c for i in analysis.reads for c in complete[i]]
+    names = dict.fromkeys(f.table for c in wanted for f in c.files)
+    return {name: tables.read(store.files, wanted, name).to_pydict() for name in names}
+
+
+# --- failures and provenance ------------------------------------------------------------------------------------------
+
+
+def attempt(worker: Worker, trial: TrialPlan, part_id: str, stage: str, action: Callable[[], Any]) -> tuple[Any, str]:
+    """(result, "") of an action, tried twice; or (None, error line) after its failure has been recorded."""
+    for n in range(ATTEMPTS):
+        try:
+            return action(), ""
+        except Exception as error:  # whatever a part raises is recorded with its traceback, and the rest goes on
+            worker._inputs = None  # the next try starts from what is on disk
+            if n == ATTEMPTS - 1:
+                record_failure(worker.store, trial.id, part_id, stage, traceback.format_exc())
+                return None, last_line(error)
+    raise AssertionError("unreachable")
+
+
+def record_failure(store: Store, trial: str, part_id: str, stage: str, text: str) -> None:
+    record = {"id": part_id, "trial": trial, "stage": stage, "traceback": text, "host": platform.node(), "when": time.time()}
+    records.write_failure(store.files, part_id, record)
+
+
+def last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "numpy", "pyarrow")} | {"python": platform.python_version()}
+
+
+@lru_cache(maxsize=1)
+def _git_revision() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def where(device: torch.device) -> dict[str, Any]:
+    """On what and with which versions something was computed."""
+    from memloc import __version__
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {"device": device.type, "device_name": name, "memloc": __version__, "git": _git_revision(), "versions": _versions()}
+
+

@@ -1,0 +1,126 @@
+"""Checkpoints as safetensors, and the newest state from which a training resumes. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from memloc.errors import StoreError
+from memloc.store import layout
+from memloc.store.commits import CheckpointEntry
+from memloc.store.files import Files
+
+
+def encode(weights: Mapping[str, Tensor]) -> bytes:
+    return safetensors.torch.save(dict(weights))
+
+
+def entry(trial: str, epoch: int, content: bytes) -> CheckpointEntry:
+    return CheckpointEntry(epoch, layout.checkpoint(trial, epoch), len(content), layout.sha256(content))
+
+
+def read(files: Files, entry: CheckpointEntry) -> dict[str, Tensor]:
+    """The weights of a committed checkpoint, its hash checked.
+
+    Raises:
+        StoreError: where it is missing or is not what was committed.
+    """
+    try:
+        content = files.get(entry.path)
+    except FileNotFoundError:
+        raise StoreError(f"store {files.uri}: {entry.path} is missing; run the sweep again to restore it") from None
+    if layout.sha256(content) != entry.sha256:
+        raise StoreError(f"store {files.uri}: {entry.path} is not what was committed; run `memloc store verify`, then the sweep again")
+    return safetensors.torch.load(content)
+
+
+@dataclass(frozen=True)
+class ResumeState:
+    """From where a training goes on: after `epoch`, whose weights are the checkpoint of that name.
+
+    rows: the rows of table `epochs` so far. entries: every checkpoint so far, as the commit will list them.
+    """
+
+    epoch: int
+    momentum: dict[str, Tensor]
+    dynamics: dict[str, Tensor]
+    rows: list[dict[str, Any]]
+    entries: list[CheckpointEntry]
+
+
+def save_resume(files: Files, trial: str, state: ResumeState, old: Collection[str]) -> str:
+    """Writes the state, then removes the older ones; returns its path."""
+    buffer = io.BytesIO()
+    extra = json.dumps({"rows": state.rows, "entries": [vars(e) for e in state.entries]})
+    torch.save({"epoch": state.epoch, "momentum": state.momentum, "dynamics": state.dynamics, "extra": extra}, buffer)
+    content = buffer.getvalue()
+    path = layout.resume_state(trial, content)
+    files.put(path, content)
+    for stale in old:
+        if stale != path:
+            files.delete(stale)
+    return path
+
+
+def resume_states(files: Files, trial: str) -> list[str]:
+    return [p for p in files.list(layout.checkpoints(trial)) if layout.is_resume_state(p)]
+
+
+def load_resume(files: Files, trial: str, needed: Collection[int]) -> tuple[ResumeState, dict[str, Tensor]] | None:
+    """The newest intact (state, weights after its epoch), or None where the training must start afresh.
+
+    needed: the checkpoints that must be there, as far as the state has come; one missing means a fresh start.
+    """
+    best: tuple[ResumeState, dict[str, Tensor]] | None = None
+    for path in resume_states(files, trial):
+        state = _read_state(files, path)
+        if state is None or (best and state.epoch <= best[0].epoch):
+            continue
+        try:
+            weights = read(files, state.entries[-1])
+        except StoreError:
+            continue
+        sizes = files.list(layout.checkpoints(trial))
+        if all(sizes.get(e.path) == e.size for e in state.entries if e.epoch in needed):
+            best = state, weights
+    return best
+
+
+def _read_state(files: Files, path: str) -> ResumeState | None:
+    try:
+        content = files.get(path)
+    except FileNotFoundError:
+        return None
+    if not path.endswith(f"-{layout.sha8(content)}.pt"):
+        return None  # damaged: an older state, or the start, serves as well
+    raw = torch.load(io.BytesIO(content), weights_only=True)
+    extra = json.loads(raw["extra"])
+    entries = [CheckpointEntry(**e) for e in extra["entries"]]
+    return ResumeState(raw["epoch"], raw["momentum"], raw["dynamics"], extra["rows"], entries)
+
+
+def read_pruned(files: Files, trial: str) -> set[int]:
+    """The epochs whose checkpoints retention has removed on purpose."""
+    try:
+        return set(json.loads(files.get(layout.pruned(trial))))
+    except (FileNotFoundError, ValueError):
+        return set()
+
+
+def prune(files: Files, trial: str, entries: Collection[CheckpointEntry], keep: Collection[int]) -> None:
+    """Removes the checkpoints of all epochs but `keep`; what is removed is written down first, so it is not missed."""
+    sizes = files.list(layout.checkpoints(trial))
+    here = {e.epoch for e in entries if e.path in sizes}
+    gone = {e.epoch for e in entries} - (here & set(keep))
+    if gone != read_pruned(files, trial):
+        files.put(layout.pruned(trial), json.dumps(sorted(gone)).encode())
+    for e in entries:
+        if e.epoch in gone and e.path in sizes:
+            files.delete(e.path)

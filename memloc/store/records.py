@@ -1,0 +1,121 @@
+"""What a store remembers beside results: resolved sweeps, failures, heartbeats."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from memloc.config import canonical_json
+from memloc.errors import StoreError, nearest
+from memloc.store import layout
+from memloc.store.files import Files
+
+# A driver writes a heartbeat about every 10 s; one older than this is of a driver that is gone.
+HEARTBEAT_FRESH_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """A resolved sweep: `trials` is [{trial, config, blocks, analyses: [{analysis, stage, config, parts: [id, …]}]}]."""
+
+    name: str
+    sha: str
+    trials: list[dict[str, Any]]
+
+
+def write_sweep(files: Files, name: str, trials: list[dict[str, Any]]) -> str:
+    """Records a sweep; returns its `NAME@sha8`. The hash is of the trials and analyses alone."""
+    content = canonical_json(trials).encode()
+    path = layout.sweep(name, content)
+    if files.size(path) != len(content):
+        files.put(path, content)
+    return f"{name}@{layout.sha8(content)}"
+
+
+def sweep_names(files: Files) -> list[str]:
+    return files.folders(layout.SWEEPS)
+
+
+def read_sweep(files: Files, name: str) -> list[SweepRecord]:
+    """Every intact record of a sweep's name, or the one that NAME@sha8 means.
+
+    Raises:
+        StoreError: where the store has no such sweep.
+    """
+    base, _, sha = name.partition("@")
+    names = sweep_names(files)
+    if base not in names:
+        raise StoreError(f"store {files.uri}: has no sweep {base}{nearest(base, names)}; it has: {', '.join(names) or 'none'}")
+    records = []
+    for path in sorted(files.list(f"{layout.SWEEPS}/{base}")):
+        content = files.get(path)
+        if layout.is_intact(path, content) and layout.sha8(content).startswith(sha):
+            records.append(SweepRecord(base, layout.sha8(content), json.loads(content)))
+    if not records:
+        raise StoreError(f"store {files.uri}: has no intact record of the sweep {name}")
+    return records
+
+
+def merged_trials(records: list[SweepRecord]) -> list[dict[str, Any]]:
+    """The union of records: each training once, with every analysis that any record asks of it."""
+    union: dict[str, dict[str, Any]] = {}
+    for record in records:
+        for trial in record.trials:
+            known = union.setdefault(trial["trial"], {**trial, "analyses": []})
+            have = {a["analysis"] for a in known["analyses"]}
+            known["analyses"] += [a for a in trial["analyses"] if a["analysis"] not in have]
+    return list(union.values())
+
+
+def write_failure(files: Files, part_id: str, record: Mapping[str, Any]) -> None:
+    content = json.dumps(dict(record), sort_keys=True, indent=1).encode()
+    files.put(layout.failure(part_id, content), content)
+
+
+def read_failures(files: Files) -> dict[str, dict[str, Any]]:
+    """{part id: the newest failure record of it}; whether a commit supersedes it is the reader's to see."""
+    newest: dict[str, dict[str, Any]] = {}
+    for path in sorted(files.list(layout.FAILURES)):
+        try:
+            record = json.loads(files.get(path))
+        except (FileNotFoundError, ValueError):
+            continue
+        known = newest.get(record["id"])
+        if known is None or record["when"] >= known["when"]:
+            newest[record["id"]] = record
+    return newest
+
+
+def clear_failures(files: Files, part_ids: set[str]) -> None:
+    """Removes the records of parts that are about to be tried again."""
+    if not part_ids:
+        return
+    for path in files.list(layout.FAILURES):
+        if any(layout.is_failure_of(path, part_id) for part_id in part_ids):
+            files.delete(path)
+
+
+def write_heartbeat(files: Files, run: str, trial: str, record: Mapping[str, Any]) -> None:
+    files.put(layout.heartbeat(run, trial), json.dumps({**record, "trial": trial, "updated": time.time()}).encode())
+
+
+def clear_heartbeats(files: Files, run: str) -> None:
+    for path in files.list(f"{layout.HEARTBEATS}/{run}"):
+        files.delete(path)
+
+
+def read_heartbeats(files: Files) -> dict[str, dict[str, Any]]:
+    """{trial: its newest heartbeat}, fresh ones only."""
+    newest: dict[str, dict[str, Any]] = {}
+    for path in files.list(layout.HEARTBEATS):
+        try:
+            record = json.loads(files.get(path))
+        except (FileNotFoundError, ValueError):
+            continue
+        fresh = time.time() - record["updated"] < HEARTBEAT_FRESH_SECONDS
+        if fresh and record["updated"] >= newest.get(record["trial"], {"updated": 0.0})["updated"]:
+            newest[record["trial"]] = record
+    return newest
