@@ -56,7 +56,7 @@ def _execute_trial(worker: Worker, work: Work, listener: Listener, should_stop: 
             if should_stop():
                 listener(Event("drained", trial.id))
                 return
-            if any(i in outcome.failures for i in _needs(work, analysis)):
+            if any(i in outcome.failures for i in needs(work, analysis)):
                 continue
             seconds, error = attempt(
                 worker, trial, part_id, analysis.stage, lambda: run_part(worker, trial, analysis, part_id, part)  # noqa: B023
@@ -78,5 +78,5 @@ def waves(parts: Sequence[tuple[AnalysisPlan, str, Part]]) -> list[list[tuple[An
     return [wave for wave in (first, second) if wave]
 
 
-def _needs(work: Work, analysis: AnalysisPlan) -> list[str]:
+def needs(work: Work, analysis: AnalysisPlan) -> list[str]:
     return [i for a in work.trial.analyses if a.id in analysis.reads for i in a.part_ids]

@@ -215,7 +215,7 @@ def run_part(worker: Worker, trial: TrialPlan, analysis: AnalysisPlan, part_id: 
     set_up_numerics(trial.config.threads, worker.device)
     clock = time.perf_counter()
     inputs = worker.inputs(trial)
-    inputs.tables = _tables_read(store, analysis)
+    inputs.tables = _tables_read(store, trial, analysis)
     computed = analysis.kind.run(analysis.config, inputs, part)
     seconds = time.perf_counter() - clock
     commit = Commit(
@@ -239,13 +239,13 @@ def _with_ids(columns: Mapping[str, Any], analysis: str, trial: str) -> dict[str
     return {"analysis": [analysis] * n, "trial": [trial] * n, **columns}
 
 
-def _tables_read(store: Store, analysis: AnalysisPlan) -> dict[str, dict[str, Any]]:
+def _tables_read(store: Store, trial: TrialPlan, analysis: AnalysisPlan) -> dict[str, dict[str, Any]]:
     """The rows of the analyses that this one reads, and of its training, by table."""
-    if not analysis.reads:
+    if not analysis.kind.reads:
         return {}
     snapshot = store.snapshot()
     complete = snapshot.analyses()
-    wanted = [c for i in analysis.reads for c in complete[i]]
+    wanted = [snapshot.commits[trial.id], *(c for i in analysis.reads for c in complete[i])]
     names = dict.fromkeys(f.table for c in wanted for f in c.files)
     return {name: tables.read(store.files, wanted, name).to_pydict() for name in names}
 
