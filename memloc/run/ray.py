@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -337,7 +337,9 @@ class Relay(tune.Callback):  # type: ignore[misc]
 
     listener: Listener
     outcome: Outcome
-    ended: set[str] = field(default_factory=set)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks for a restore that memloc never does; a listener holds locks and consoles
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         for raw in json.loads(result.get("events", "[]")):
@@ -358,6 +360,9 @@ class Drained(tune.Stopper):  # type: ignore[misc]
 
     def __init__(self, should_stop: Callable[[], bool], working: Callable[[], int]) -> None:
         self.should_stop, self.working = should_stop, working
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as above
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False

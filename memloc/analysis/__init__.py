@@ -1,0 +1,1 @@
+"""Answers from what a store holds: SQL, status, estimates' basis."""

@@ -1,0 +1,78 @@
+"""SQL over a store's tables: DuckDB on pyarrow datasets, read-only and without a way out."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from memloc.errors import UsageError, nearest
+from memloc.store import Commit, Snapshot, Store, schemas, tables
+
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_EXPLAIN = re.compile(r"^\s*explain\b(.*)$", re.IGNORECASE | re.DOTALL)
+
+
+def visible(store: Store, snapshot: Snapshot, sweep: str | None, partial: bool) -> list[Commit]:
+    """The commits whose rows a query sees: of the whole store, or of one sweep's trials and analyses."""
+    commits = tables.commits_of(snapshot, partial)
+    if sweep is None:
+        return commits
+    trials = store.trials_of(sweep)
+    wanted = {t["trial"] for t in trials}, {a["analysis"] for t in trials for a in t["analyses"]}
+    return [c for c in commits if c.trial in wanted[0] and (c.analysis is None or c.analysis in wanted[1])]
+
+
+def read_table(store: Store, name: str, sweep: str | None = None, partial: bool = False) -> pa.Table:
+    """One whole table.
+
+    Raises:
+        UsageError: where there is no such table.
+    """
+    if name not in schemas.TABLES:
+        raise UsageError(f"{name}: no such table{nearest(name, schemas.TABLES)}; valid: {', '.join(schemas.TABLES)}")
+    return tables.read(store.files, visible(store, store.snapshot(), sweep, partial), name)
+
+
+def run_sql(store: Store, sql: str, sweep: str | None = None, partial: bool = False) -> pa.Table:
+    """The rows of one SELECT over the store's tables.
+
+    Raises:
+        UsageError: where it is anything but one SELECT (or plain EXPLAIN of one), or is not valid SQL.
+    """
+    commits = visible(store, store.snapshot(), sweep, partial)
+    connection = duckdb.connect(":memory:")
+    try:
+        admit(connection, sql)
+        for name in schemas.TABLES:
+            connection.register(name, tables.dataset(store.files, commits, name))
+        # In this order: each of them would forbid the one before.
+        connection.execute("SET temp_directory=''")
+        connection.execute("SET python_enable_replacements=false")
+        connection.execute("SET enable_external_access=false")
+        connection.execute("SET lock_configuration=true")
+        return connection.execute(sql).to_arrow_table()
+    except duckdb.Error as error:
+        raise UsageError(f"SQL: {_one_line(error)}") from None
+    finally:
+        connection.close()
+
+
+def admit(connection: Any, sql: str) -> None:
+    """Raises UsageError unless `sql` is one SELECT or plain EXPLAIN of one (EXPLAIN ANALYZE would execute it)."""
+    text = _COMMENT.sub(" ", sql)
+    if explained := _EXPLAIN.match(text):
+        if re.match(r"\s*(analyze\b|\()", explained[1], re.IGNORECASE):
+            raise UsageError("SQL: EXPLAIN with options executes the statement; valid: one SELECT, or EXPLAIN SELECT")
+        text = explained[1]
+    kinds = [statement.type.name for statement in connection.extract_statements(text)]
+    if kinds != ["SELECT"]:
+        what = " and ".join(kinds) if kinds else "nothing"
+        raise UsageError(f"SQL: {what} is not allowed; valid: one SELECT (or EXPLAIN SELECT); a store is only read")
+
+
+def _one_line(error: Exception) -> str:
+    """DuckDB's message without the source line and its marker."""
+    return " ".join(str(error).split("\n\nLINE ")[0].split())

@@ -1,0 +1,181 @@
+"""What a notebook uses: `memloc.open_store("URI")`, its tables, and its trials as models with their data."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+
+from memloc.analysis.query import read_table, run_sql
+from memloc.config import TrainConfig, check, check_name, resolved
+from memloc.errors import StoreError, UsageError
+from memloc.store import Commit, Store, checkpoints
+
+if TYPE_CHECKING:
+    import torch
+
+    from memloc.models import Network
+
+DEFAULT_STORE = "./memloc-store"
+
+
+def store_uri(uri: str | None = None) -> str:
+    """The store that is meant: the argument, else MEMLOC_STORE, else ./memloc-store."""
+    return uri or os.environ.get("MEMLOC_STORE") or DEFAULT_STORE
+
+
+def data_dir(path: str | Path | None = None) -> Path:
+    """Where data sets and logs lie: the argument, else MEMLOC_DATA, else ~/.cache/memloc."""
+    return Path(path or os.environ.get("MEMLOC_DATA") or "~/.cache/memloc").expanduser()
+
+
+def open_store(uri: str | None = None) -> OpenStore:
+    """Opens an existing store for reading.
+
+    Raises:
+        StoreError: where there is none.
+    """
+    store = Store(store_uri(uri))
+    if not store.files.exists():
+        raise StoreError(f"store {store.uri}: does not exist; `memloc sweep` makes one, --store URI or MEMLOC_STORE names another")
+    return OpenStore(store)
+
+
+class OpenStore:
+    """A store, for reading. Every call sees what is committed at that moment."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def table(self, name: str, *, sweep: str | None = None, partial: bool = False) -> pa.Table:
+        """A whole table (docs/tables.md); complete analyses only, unless `partial`."""
+        return read_table(self._store, name, sweep, partial)
+
+    def sql(self, query: str, *, sweep: str | None = None, partial: bool = False) -> pd.DataFrame:
+        """The rows of one SELECT."""
+        frame: pd.DataFrame = run_sql(self._store, query, sweep, partial).to_pandas()
+        return frame
+
+    def pandas(self, name: str, *, sweep: str | None = None, partial: bool = False) -> pd.DataFrame:
+        """A whole table as a DataFrame."""
+        frame: pd.DataFrame = self.table(name, sweep=sweep, partial=partial).to_pandas()
+        return frame
+
+    def trial(self, prefix: str) -> Trial:
+        """The committed trial whose id begins with `prefix`.
+
+        Raises:
+            UsageError: where none or several do.
+        """
+        found = sorted(c.trial for c in self._store.snapshot().trainings().values() if c.trial.startswith(prefix))
+        if len(found) != 1:
+            what = f"several trials begin so: {', '.join(found[:5])}" if found else "no trial begins so"
+            raise UsageError(f"trial {prefix!r}: {what}")
+        return self._open(found[0])
+
+    def trials(self, **fields: Any) -> list[Trial]:
+        """The committed trials whose configuration has these values, such as dataset="digits", noise=0.1."""
+        wanted = {}
+        for name, value in fields.items():
+            problem = check_name(TrainConfig, name)
+            taken, wrong = (None, None) if problem else check(TrainConfig, name, value)
+            if problem or wrong:
+                raise UsageError(f"{name}: {problem or wrong}")
+            wanted[name] = taken
+        every = [self._open(i) for i in sorted(self._store.snapshot().trainings())]
+        return [t for t in every if all(getattr(t.config, k) == v for k, v in wanted.items())]
+
+    def _open(self, trial_id: str) -> Trial:
+        commit = self._store.commit(trial_id)
+        assert commit is not None
+        return Trial(self._store, commit)
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """What a trial was trained and tested on.
+
+    x: float32 n×C×H×W, normalised to [−1, 1]. y: int64 [n], the labels trained on. true_label: int64 [n].
+    noisy: bool [n]. example: int64 [n], the index in the data set's own training array. x_test, y_test: the test set.
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    true_label: torch.Tensor
+    noisy: torch.Tensor
+    example: torch.Tensor
+    x_test: torch.Tensor
+    y_test: torch.Tensor
+
+
+class Trial:
+    """A committed training: its configuration, its checkpoints as models, its data."""
+
+    def __init__(self, store: Store, commit: Commit) -> None:
+        self._store, self._commit = store, commit
+        self.id = commit.trial
+        self.config: TrainConfig = resolved(**commit.config)
+
+    def __repr__(self) -> str:
+        c = self.config
+        return f"Trial({self.id}: {c.dataset} {c.model} noise={c.noise} dropout={c.dropout} seed={c.seed})"
+
+    def model(self, epoch: int | None = None) -> Network:
+        """The network after an epoch (0: initialisation; None: the last), evaluation mode, mode plain, on the CPU.
+
+        Raises:
+            UsageError: where training has no such epoch. StoreError: where its checkpoint is pruned or damaged.
+        """
+        from memloc.models import build
+
+        epoch = self.config.epochs if epoch is None else epoch
+        entries = {c.epoch: c for c in self._commit.checkpoints}
+        if epoch not in entries:
+            raise UsageError(f"epoch {epoch}: trial {self.id} has none; valid: 0 to {self.config.epochs}")
+        network = build(self.config, self._data.shape, self._data.classes)
+        network.load_state_dict(checkpoints.read(self._store.files, entries[epoch]))
+        return network.eval()
+
+    def data(self) -> TrialData:
+        """The data as the training saw it, except for augmentation."""
+        import torch
+
+        from memloc.data import normalise
+
+        d = self._data
+        x, x_test = (normalise(torch.tensor(a)) for a in (d.x, d.x_test))
+        y, true_label, noisy, example, y_test = (torch.tensor(a) for a in (d.y, d.true_label, d.noisy, d.example, d.y_test))
+        return TrialData(x, y, true_label, noisy, example, x_test, y_test)
+
+    def mask(self, example: int) -> dict[str, torch.Tensor]:
+        """{site: bool [C]}: the channels that are on for one training example, by its `example` index.
+
+        Raises:
+            UsageError: for a trial without example-tied dropout, or an example that is not in it.
+        """
+        import numpy as np
+        import torch
+
+        from memloc.models import build, build_dropout
+
+        if self.config.dropout != "example_tied":
+            raise UsageError(f"mask: trial {self.id} has dropout: {self.config.dropout}; only example_tied has a mask per example")
+        rows = np.flatnonzero(self._data.example == example)
+        if not len(rows):
+            raise UsageError(f"example {example}: is not among the training examples of trial {self.id}")
+        network = build(self.config, self._data.shape, self._data.classes)
+        dropout = build_dropout(self.config, network.sites, self._data.example, torch.device("cpu"))
+        return {site: torch.from_numpy(mask) for site, mask in dropout.own(int(rows[0])).items()}
+
+    @cached_property
+    def _data(self) -> Any:
+        from memloc.data import load, prepare
+
+        c = self.config
+        raw = load(c.dataset, data_dir())
+        return prepare(raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed)

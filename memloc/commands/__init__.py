@@ -1,0 +1,55 @@
+"""The command line: a file per command. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from memloc.commands import query, status, store, sweep
+from memloc.errors import MemlocError
+
+app = typer.Typer(
+    name="memloc",
+    help="Where in a neural network do memorized examples live? The experiments of Maini et al. (ICML 2023).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("sweep")(sweep.sweep)
+app.command("status")(status.status)
+app.command("query")(query.query)
+app.add_typer(store.app, name="store")
+
+
+def _version(value: bool) -> None:
+    if value:
+        from memloc import __version__
+
+        print(f"memloc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _memloc(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs the program; the user's errors are one line each, a bug keeps its traceback."""
+    try:
+        app()
+    except MemlocError as error:
+        for problem in error.problems:
+            print(f"memloc: {problem}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("memloc: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # `memloc query … | head`
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,99 @@
+"""`memloc sweep --dry-run`: what a sweep would do and cost, without doing any of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from memloc.commands.query import text_table
+from memloc.commands.words import bytes_in_words, labels, seconds_in_words
+from memloc.config import canonical
+from memloc.data import load
+from memloc.run.estimate import Estimate, estimate
+from memloc.run.plan import Plan, Work, checkpoint_bytes, pending, result_bytes
+from memloc.store import Snapshot, Store
+
+if TYPE_CHECKING:
+    from memloc.commands.sweep import Options
+
+SHOWN = 40
+
+
+def dry_run(plan: Plan, store: Store, options: Options) -> None:
+    """Prints the trials, what of them is committed, bytes and time."""
+    # A dry run makes no store, so there may be none yet.
+    there = store.files.exists()
+    snapshot = store.snapshot() if there else Snapshot({}, {}, [])
+    works = pending(plan, store, snapshot, options.checkpoints.value, set_aside=False)
+    slots = _slots(works, options)
+    shapes = {name: load(name, options.data_dir).shape for name in {t.config.dataset for t in plan.trials}}
+    expected = estimate(works, snapshot, shapes, slots)
+    totals = {
+        "trials": len(works),
+        "done": sum(_done(w) for w in works),
+        "trainings": sum(w.train != "done" for w in works),
+        "replays": sum(w.train == "replay" for w in works),
+        "parts": sum(len(w.parts) for w in works),
+        "checkpoint_bytes": sum(checkpoint_bytes(t, options.checkpoints.value) for t in plan.trials),
+        "result_bytes": sum(result_bytes(t) for t in plan.trials),
+        "seconds": round(expected.seconds, 1),
+        "basis": expected.basis,
+        "slots": slots,
+    }
+    if options.as_json:
+        print(json.dumps({"trials": [_as_json(w) for w in works], "totals": totals}))
+        return
+    print(_trials(plan, works), end="")
+    print(_totals(plan, store, totals, expected))
+
+
+def _slots(works: list[Work], options: Options) -> int:
+    """Workers on this machine."""
+    threads = max((w.trial.config.threads for w in works), default=1)
+    cpus = options.cpus or len(os.sched_getaffinity(0))
+    return 1 if options.executor.value == "inline" else max(1, cpus // threads)
+
+
+def _done(work: Work) -> bool:
+    return work.train == "done" and not work.parts
+
+
+def _as_json(work: Work) -> dict[str, Any]:
+    trial = work.trial
+    stages = ["train", *dict.fromkeys(a.stage for a in trial.analyses)]
+    return {**trial.config.model_dump(), "trial": trial.id, "stages": stages, "done": _done(work), "blocks": list(trial.blocks)}
+
+
+def _state(work: Work) -> str:
+    if _done(work):
+        return "done"
+    total = sum(len(a.parts) for a in work.trial.analyses)
+    train = {"done": "trained", "train": "to train", "replay": "to train again (a checkpoint it needs is gone)"}[work.train]
+    return f"{train}, {len(work.parts)} of {total} parts to do" if total else train
+
+
+def _trials(plan: Plan, works: list[Work]) -> str:
+    named = labels([t.config for t in plan.trials])
+    rows = [
+        [w.trial.id[:8], ",".join(w.trial.blocks), label, " ".join(dict.fromkeys(a.stage for a in w.trial.analyses)), _state(w)]
+        for w, label in zip(works, named, strict=True)
+    ]
+    text = text_table(["trial", "blocks", "training", "analyses", "state"], rows[:SHOWN])
+    return text + (f"… and {len(rows) - SHOWN} more (--json lists all)\n" if len(rows) > SHOWN else "")
+
+
+def _totals(plan: Plan, store: Store, totals: dict[str, Any], expected: Estimate) -> str:
+    shared = canonical({n: v for n, v in plan.trials[0].config.model_dump().items()})
+    common = {n: v for n, v in shared.items() if all(canonical(t.config.model_dump()).get(n) == v for t in plan.trials)}
+    again = f" ({totals['replays']} again, for a checkpoint that is gone)" if totals["replays"] else ""
+    return "\n".join(
+        [
+            "",
+            "all: " + " ".join(f"{n}={v}" for n, v in common.items()),
+            f"{totals['trials']} trials, {totals['done']} done; to do: {totals['trainings']} trainings{again}, {totals['parts']} parts",
+            f"store {store.uri}: checkpoints {bytes_in_words(totals['checkpoint_bytes'])}, "
+            f"results {bytes_in_words(totals['result_bytes'])} before compression",
+            f"time: about {seconds_in_words(expected.seconds)} on {totals['slots']} workers (basis: {expected.basis})",
+        ]
+    )

@@ -1,0 +1,117 @@
+"""`memloc query`: SQL over a store's tables."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from memloc.errors import UsageError
+
+
+class Format(StrEnum):
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+    latex = "latex"
+
+
+def query(
+    sql: str = typer.Argument(..., metavar="SQL", help="One SELECT over the tables (docs/tables.md)."),
+    sweep: str = typer.Option(None, "--sweep", metavar="NAME", help="Only the trials and analyses of this sweep."),
+    partial: bool = typer.Option(False, "--partial", help="Incomplete analyses too."),
+    store: str = typer.Option(None, "--store", metavar="URI", help="Default: MEMLOC_STORE, else ./memloc-store."),
+    format: Format = typer.Option(Format.table, "--format", help="How to print the rows."),
+    output: str = typer.Option(None, "-o", metavar="FILE", help="Write to a file instead of standard output."),
+) -> None:
+    """Ask the store: one SELECT over its tables."""
+    from memloc.analysis.query import run_sql
+    from memloc.api import open_store
+
+    target = _target(output, format)
+    rows = run_sql(open_store(store)._store, sql, sweep, partial)
+    content = render(rows, format)
+    if target is None:
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+    else:
+        _write_whole(target, content)
+
+
+def _target(output: str | None, format: Format) -> Path | None:
+    if output is None:
+        if format is Format.parquet:
+            raise UsageError("--format parquet: is not for a terminal; name a file with -o FILE")
+        return None
+    target = Path(output)
+    if target.is_dir():
+        raise UsageError(f"-o {output}: is a directory; name a file")
+    if not target.parent.is_dir():
+        raise UsageError(f"-o {output}: there is no folder {target.parent}")
+    return target
+
+
+def _write_whole(target: Path, content: bytes) -> None:
+    """All of the file or nothing: an error leaves what was there."""
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, target)
+
+
+def render(rows: Any, format: Format) -> bytes:
+    """An Arrow table as bytes in one of the formats; NULL is empty in csv and table, null in json."""
+    if format is Format.parquet:
+        import pyarrow.parquet as pq
+
+        sink = io.BytesIO()
+        pq.write_table(rows, sink)
+        return sink.getvalue()
+    if format is Format.json:
+        import json
+
+        return (json.dumps(rows.to_pylist(), indent=1, default=str) + "\n").encode()
+    if format is Format.csv:
+        import csv
+
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(rows.column_names)
+        writer.writerows([["" if v is None else v for v in row.values()] for row in rows.to_pylist()])
+        return text.getvalue().encode()
+    if format is Format.latex:
+        return (rows.to_pandas().to_latex(index=False, escape=True, float_format="%.4g", na_rep="") + "\n").encode()
+    return text_table(rows.column_names, [[_cell(v) for v in row.values()] for row in rows.to_pylist()]).encode()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def text_table(header: list[str], rows: list[list[str]]) -> str:
+    """Columns aligned by spaces: numbers to the right, text to the left; the same in a pipe as on a screen."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    right = [all(_is_number(row[i]) for row in rows if row[i]) and any(row[i] for row in rows) for i in range(len(header))]
+    lines = []
+    for row in [header, ["-" * w for w in widths], *rows]:
+        cells = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,257 @@
+"""`memloc sweep`: plan, run what is not committed yet, and say what was found."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from memloc.errors import UsageError
+
+if TYPE_CHECKING:
+    from memloc.run.events import Event, Outcome
+    from memloc.run.plan import Plan, Work
+    from memloc.store import Store
+
+
+class Executor(StrEnum):
+    ray = "ray"
+    inline = "inline"
+
+
+class Retention(StrEnum):
+    all = "all"
+    rewound = "rewound"
+    last = "last"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line of one launch, as far as it goes beyond the plan."""
+
+    store: str | None
+    data_dir: Path
+    address: str
+    executor: Executor
+    cpus: int | None
+    gpus: int | None
+    gpus_per_trial: float
+    gpus_per_task: float
+    checkpoints: Retention
+    as_json: bool
+
+
+def sweep(
+    arguments: list[str] = typer.Argument(
+        None, metavar="[NAME|FILE.yaml] [FIELD=VALUE …]", help="A shipped sweep or a file; without one, lists the shipped sweeps."
+    ),
+    only: list[str] = typer.Option([], "--only", metavar="FIELD=V,V", help="Only trials with these values; may be repeated."),
+    store: str = typer.Option(None, "--store", metavar="URI", help="Default: MEMLOC_STORE, else ./memloc-store."),
+    data_dir: str = typer.Option(None, "--data-dir", metavar="DIR", help="Default: MEMLOC_DATA, else ~/.cache/memloc."),
+    address: str = typer.Option("local", "--address", metavar="local|auto|HOST:PORT", help="The Ray cluster."),
+    executor: Executor = typer.Option(Executor.ray, "--executor", help="inline: one process, for debugging."),
+    cpus: int = typer.Option(None, "--cpus", min=1, help="Local CPUs to use; default: all."),
+    gpus: int = typer.Option(None, "--gpus", min=0, help="Local GPUs to use; default: all."),
+    gpus_per_trial: float = typer.Option(1.0, "--gpus-per-trial", help="GPUs that a training holds."),
+    gpus_per_task: float = typer.Option(0.5, "--gpus-per-task", help="GPUs that an analysis task holds."),
+    checkpoints: Retention = typer.Option(Retention.all, "--checkpoints", help="Which checkpoints to keep."),
+    max_trials: int = typer.Option(None, "--max-trials", min=1, help="Only the first N trials."),
+    yes: bool = typer.Option(False, "--yes", help="Really: more than 100,000 trials."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="List the trials and what they cost; run nothing."),
+    show: bool = typer.Option(False, "--show", help="Print the sweep's YAML."),
+    as_json: bool = typer.Option(False, "--json", help="For machines."),
+) -> None:
+    """Run a sweep; what is committed already is skipped, so the same command is how you resume."""
+    from memloc import api
+    from memloc import sweep as sweeps
+
+    name, overrides = _split(arguments or [])
+    if name is None:
+        if overrides or only:
+            raise UsageError(f"{overrides[0] if overrides else '--only'}: name a sweep first; shipped: {', '.join(sweeps.shipped())}")
+        return _list_shipped(as_json)
+    path = sweeps.find(name)
+    if show:
+        sweeps.about(path)  # says in one line what is wrong with a file that cannot be shown
+        print(path.read_text(), end="")
+        return None
+    for option, value in (("--gpus-per-trial", gpus_per_trial), ("--gpus-per-task", gpus_per_task)):
+        if not 0 < value <= 64:
+            raise UsageError(f"{option} {value}: valid: above 0, at most 64")
+    options = Options(
+        store, api.data_dir(data_dir), address, executor, cpus, gpus, gpus_per_trial, gpus_per_task, checkpoints, as_json
+    )
+    return _sweep(path, overrides, only, max_trials, yes, dry_run, options)
+
+
+def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
+    from memloc.sweep import OVERRIDE
+
+    names = [a for a in arguments if not OVERRIDE.match(a)]
+    if len(names) > 1:
+        raise UsageError(f"{names[1]}: is neither FIELD=VALUE nor the only sweep ({names[0]} was named first)")
+    return (names[0] if names else None), [a for a in arguments if OVERRIDE.match(a)]
+
+
+def _list_shipped(as_json: bool) -> None:
+    from memloc import sweep as sweeps
+
+    found = {name: " ".join(sweeps.about(path).split()) for name, path in sweeps.shipped().items()}
+    if as_json:
+        print(json.dumps([{"name": n, "about": a} for n, a in found.items()]))
+        return
+    for name, about in found.items():
+        print(f"{name}\n    {about}")
+    print("\nmemloc sweep NAME --dry-run shows what a sweep would do; memloc sweep NAME --show prints its YAML.")
+
+
+def _sweep(
+    path: Path, overrides: list[str], only: list[str], max_trials: int | None, yes: bool, dry_run: bool, options: Options
+) -> None:
+    from memloc import api
+    from memloc import sweep as sweeps
+    from memloc.run.plan import build_plan, pending
+    from memloc.stages import STAGES
+    from memloc.store import Store, records
+
+    loaded = sweeps.load(path, STAGES, overrides, many=yes)
+    selected = sweeps.only(loaded.entries, only)[:max_trials]
+    everything = build_plan(loaded, loaded.entries, options.data_dir)
+    plan = build_plan(loaded, selected, options.data_dir)
+    for note in plan.notes:
+        print(f"memloc: note: {note}", file=sys.stderr)
+    store = Store(api.store_uri(options.store))
+    if dry_run:
+        from memloc.commands.dry_run import dry_run as report
+
+        return report(plan, store, options)
+    store.files.check_usable()
+    snapshot = store.snapshot()
+    works = pending(plan, store, snapshot, options.checkpoints.value)
+    record = records.write_sweep(store.files, plan.name, everything.record())
+    todo = [w for w in works if w.anything]
+    records.clear_failures(store.files, {i for w in todo for i in w.trial.part_ids if i not in snapshot.commits})
+    outcome = _run(plan, todo, store, options) if todo else None
+    return _close(plan, store, record, outcome, options)
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+
+def _run(plan: Plan, works: list[Work], store: Store, options: Options) -> Outcome:
+    from memloc.commands.progress import Progress
+    from memloc.commands.words import labels
+    from memloc.run.heartbeat import Heartbeats
+
+    named = dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))
+    progress = Progress(works, named, quiet=options.as_json)
+    heartbeats = Heartbeats(store)
+    log_file = _log_to_file(options.data_dir, f"{plan.name}-{heartbeats.run}")
+
+    def listen(event: Event) -> None:
+        heartbeats(event)
+        progress(event)
+
+    with progress:
+        progress.notice(_announcement(plan, works, store, log_file))
+        should_stop = _stop_on_signals(progress.notice)
+        try:
+            return _execute(works, store, listen, should_stop, options)
+        finally:
+            heartbeats.close()
+
+
+def _announcement(plan: Plan, works: list[Work], store: Store, log_file: Path) -> str:
+    trainings = sum(w.train != "done" for w in works)
+    parts = sum(len(w.parts) for w in works)
+    done = len(plan.trials) - len(works)
+    skipped = f" ({done} of {len(plan.trials)} trials are done already)" if done else ""
+    return f"{plan.name}: {trainings} trainings and {parts} analysis parts to do{skipped}; store {store.uri}; log {log_file}"
+
+
+def _execute(
+    works: list[Work], store: Store, listen: Callable[[Event], None], should_stop: Callable[[], bool], options: Options
+) -> Outcome:
+    if options.executor is Executor.inline:
+        from memloc.run import inline
+
+        return inline.execute(works, store, options.data_dir, listen, should_stop)
+    from memloc.run import ray
+
+    resources = ray.Resources(options.address, options.cpus, options.gpus, options.gpus_per_trial, options.gpus_per_task)
+    return ray.execute(works, store, options.data_dir, listen, should_stop, resources)
+
+
+def _log_to_file(data_dir: Path, name: str) -> Path:
+    """Everything that is said or warned goes to a file, and dependencies' warnings only there."""
+    folder = data_dir / "logs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(folder / f"{name}.log")
+    except OSError as error:
+        raise UsageError(f"--data-dir {data_dir}: cannot be written: {error.strerror}") from None
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    return folder / f"{name}.log"
+
+
+def _stop_on_signals(notice: Callable[[str], None]) -> Callable[[], bool]:
+    """Ctrl-C (or SIGTERM) drains; a second one ends at once. Returns whether one came."""
+    came: list[int] = []
+
+    def on_signal(number: int, frame: Any) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+        notice("interrupted: finishing the epochs and parts that are running (again to stop at once)")
+
+    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
+    return lambda: bool(came)
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def _close(plan: Plan, store: Store, record: str, outcome: Outcome | None, options: Options) -> None:
+    from memloc.analysis.status import sweep_status
+    from memloc.commands.summary import next_steps, summary
+    from memloc.commands.words import labels
+
+    snapshot = store.snapshot()
+    if options.as_json:
+        print(json.dumps(sweep_status(store, record, snapshot)))
+    else:
+        if outcome is None:
+            print(f"{plan.name}: nothing to do, all {len(plan.trials)} trials are committed in {store.uri}\n")
+        named = dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))
+        print(summary(store, plan.name, named), end="")
+        _say_how_it_ended(plan, outcome, options)
+        if outcome is None or not (outcome.failures or outcome.interrupted):
+            print("\n" + next_steps(plan.name, options.store), end="")
+    if outcome and outcome.interrupted:
+        raise typer.Exit(130)
+    if outcome and outcome.failures:
+        raise typer.Exit(1)
+
+
+def _say_how_it_ended(plan: Plan, outcome: Outcome | None, options: Options) -> None:
+    at = f" --store {options.store}" if options.store else ""
+    if outcome and outcome.failures:
+        for part_id, error in list(outcome.failures.items())[:5]:
+            print(f"memloc: part {part_id} failed: {error}", file=sys.stderr)
+        print(f"memloc: {len(outcome.failures)} parts failed; tracebacks: memloc status {plan.name}{at}", file=sys.stderr)
+    if outcome and outcome.interrupted:
+        again = " ".join(["memloc", *sys.argv[1:]])
+        print(f"memloc: interrupted; everything committed is kept. To go on: {again}", file=sys.stderr)

@@ -1,0 +1,34 @@
+"""Quantities and trials in words, the same in every command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from memloc.config import TrainConfig
+
+
+def bytes_in_words(n: float) -> str:
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        if n < 1000 or unit == "TB":
+            return f"{n:.0f} {unit}" if unit == "B" or n >= 100 else f"{n:.1f} {unit}"
+        n /= 1000
+    raise AssertionError("unreachable")
+
+
+def seconds_in_words(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"
+
+
+def labels(configs: Sequence[TrainConfig]) -> list[str]:
+    """What tells each training of a sweep from the others: the fields in which they differ."""
+    rows = [c.model_dump() for c in configs]
+    differing = [name for name in TrainConfig.model_fields if len({str(row[name]) for row in rows}) > 1]
+    if not differing:
+        differing = ["dataset", "model"]
+    return [" ".join(f"{name}={row[name]}" for name in differing if row[name] is not None) for row in rows]
