@@ -42,7 +42,9 @@ def open_store(uri: str | None = None) -> OpenStore:
     """
     store = Store(store_uri(uri))
     if not store.files.exists():
-        raise StoreError(f"store {store.uri}: does not exist; `memloc sweep` makes one, --store URI or MEMLOC_STORE names another")
+        raise StoreError(
+            f"store {store.uri}: does not exist; `memloc sweep` makes one, --store URI or MEMLOC_STORE names another"
+        )
     return OpenStore(store)
 
 
@@ -164,7 +166,9 @@ class Trial:
         from memloc.models import build, build_dropout
 
         if self.config.dropout != "example_tied":
-            raise UsageError(f"mask: trial {self.id} has dropout: {self.config.dropout}; only example_tied has a mask per example")
+            raise UsageError(
+                f"mask: trial {self.id} has dropout: {self.config.dropout}; only example_tied has a mask per example"
+            )
         rows = np.flatnonzero(self._data.example == example)
         if not len(rows):
             raise UsageError(f"example {example}: is not among the training examples of trial {self.id}")

@@ -189,7 +189,7 @@ def check_name(cls: type[Config], name: str) -> str | None:
 def check(cls: type[Config], name: str, value: Any) -> tuple[Any, str | None]:
     """(the value as the field takes it, None), or (None, what is wrong: the bad value and the valid ones)."""
     info = cls.model_fields[name]
-    annotation = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+    annotation: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
     adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=cls.model_config)
     try:
         return adapter.validate_python(value), None
@@ -197,7 +197,10 @@ def check(cls: type[Config], name: str, value: Any) -> tuple[Any, str | None]:
         first = error.errors()[0]
         if first["type"] == "value_error":
             reason = str(first["ctx"]["error"])
-            return None, f"{value!r} is not valid: {reason}" if "valid:" not in reason else f"{value!r} is not valid; {reason}"
+            return (
+                None,
+                f"{value!r} is not valid: {reason}" if "valid:" not in reason else f"{value!r} is not valid; {reason}",
+            )
         return None, f"{value!r} is not valid; valid: {valid_values(cls, name)}{_hint(info, value)}"
 
 
@@ -255,8 +258,10 @@ def _hint(info: FieldInfo, value: Any) -> str:
         except ValueError:
             return ""
         if "float" in wanted and math.isfinite(number):
-            return f" (YAML reads {value} as text: write {number!r})" if "e" not in repr(number) else (
-                f" (YAML reads {value} as text: write it with a point and a sign, like 1.0e-3)"
+            return (
+                f" (YAML reads {value} as text: write {number!r})"
+                if "e" not in repr(number)
+                else (f" (YAML reads {value} as text: write it with a point and a sign, like 1.0e-3)")
             )
         return f" (this is text: remove the quotes around {value})" if math.isfinite(number) else ""
     if isinstance(value, bool):

@@ -100,7 +100,9 @@ def find(name: str) -> Path:
     sweeps = shipped()
     if name not in sweeps:
         valid = ", ".join(sweeps)
-        raise UsageError(f"{name}: no such sweep{nearest(name, sweeps)}; shipped: {valid}; a file of your own: ./{name}.yaml")
+        raise UsageError(
+            f"{name}: no such sweep{nearest(name, sweeps)}; shipped: {valid}; a file of your own: ./{name}.yaml"
+        )
     return sweeps[name]
 
 
@@ -151,7 +153,9 @@ def _mapping(document: Document, value: Any, where: tuple[str, ...], problems: l
     return value
 
 
-def _keys(document: Document, value: dict[str, Any], valid: tuple[str, ...], where: tuple[str, ...], problems: list[str]) -> None:
+def _keys(
+    document: Document, value: dict[str, Any], valid: tuple[str, ...], where: tuple[str, ...], problems: list[str]
+) -> None:
     for key in value:
         if key not in valid:
             problems.append(f"{document.at(*where, key)}: unknown key{nearest(key, valid)}; valid: {', '.join(valid)}")
@@ -273,7 +277,9 @@ def yaml_value(text: str) -> Any:
     return yaml_file.parse(text, "command line").value if text.strip() else None
 
 
-def _override(blocks: list[_Block], overrides: Sequence[str], stages: Mapping[str, StageType], problems: list[str]) -> set[str]:
+def _override(
+    blocks: list[_Block], overrides: Sequence[str], stages: Mapping[str, StageType], problems: list[str]
+) -> set[str]:
     seen: set[str] = set()
     for text in overrides:
         match = OVERRIDE.match(text)

@@ -71,7 +71,7 @@ def parse(text: str, name: str) -> Document:
 def _refuse_what_is_not_literal(text: str, name: str) -> None:
     depth = documents = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise UsageError(f"{name}:{line}: anchors and aliases (& and *) are not allowed; write the values out")
         if getattr(event, "tag", None):
@@ -98,7 +98,9 @@ def _construct(node: yaml.Node, where: Where, document: Document) -> Any:
             if not isinstance(key, str):
                 raise UsageError(f"{document.name}:{line}: the key {key!r} is not text; quote it if it is meant as a name")
             if key in result:
-                raise UsageError(f"{document.at(*where, key).rsplit(':', 2)[0]}:{line}:{'.'.join(map(str, (*where, key)))}: stands twice")
+                raise UsageError(
+                    f"{document.at(*where, key).rsplit(':', 2)[0]}:{line}:{'.'.join(map(str, (*where, key)))}: stands twice"
+                )
             document.lines[(*where, key)] = line
             result[key] = _construct(value_node, (*where, key), document)
         return result

@@ -11,7 +11,7 @@ STATES = ("done", "running", "pending", "failed")
 
 
 def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = None) -> dict[str, Any]:
-    """{"counts": {state: trials}, "stages": {stage: {state: analyses}}, "failures": […], "trials": …} of one sweep, or of all.
+    """{"counts": {state: trials}, "stages": {stage: {state: analyses}}, "failures": […]} of one sweep, or of all.
 
     A trial is done when its training and all its analyses of the sweep are.
     """
@@ -19,7 +19,9 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
     names = [sweep] if sweep else records.sweep_names(store.files)
     trials = {t["trial"]: t for name in names for t in store.trials_of(name)}
     if sweep is None:  # the union over sweeps may ask more of a training than one of them
-        trials = {t["trial"]: t for t in records.merged_trials([r for n in names for r in records.read_sweep(store.files, n)])}
+        trials = {
+            t["trial"]: t for t in records.merged_trials([r for n in names for r in records.read_sweep(store.files, n)])
+        }
     failures = {i: f for i, f in records.read_failures(store.files).items() if i not in snapshot.commits}
     heartbeats = records.read_heartbeats(store.files)
     counts = dict.fromkeys(STATES, 0)

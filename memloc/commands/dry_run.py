@@ -62,7 +62,13 @@ def _done(work: Work) -> bool:
 def _as_json(work: Work) -> dict[str, Any]:
     trial = work.trial
     stages = ["train", *dict.fromkeys(a.stage for a in trial.analyses)]
-    return {**trial.config.model_dump(), "trial": trial.id, "stages": stages, "done": _done(work), "blocks": list(trial.blocks)}
+    return {
+        **trial.config.model_dump(),
+        "trial": trial.id,
+        "stages": stages,
+        "done": _done(work),
+        "blocks": list(trial.blocks),
+    }
 
 
 def _state(work: Work) -> str:
@@ -76,7 +82,13 @@ def _state(work: Work) -> str:
 def _trials(plan: Plan, works: list[Work]) -> str:
     named = labels([t.config for t in plan.trials])
     rows = [
-        [w.trial.id[:8], ",".join(w.trial.blocks), label, " ".join(dict.fromkeys(a.stage for a in w.trial.analyses)), _state(w)]
+        [
+            w.trial.id[:8],
+            ",".join(w.trial.blocks),
+            label,
+            " ".join(dict.fromkeys(a.stage for a in w.trial.analyses)),
+            _state(w),
+        ]
         for w, label in zip(works, named, strict=True)
     ]
     text = text_table(["trial", "blocks", "training", "analyses", "state"], rows[:SHOWN])
@@ -84,14 +96,15 @@ def _trials(plan: Plan, works: list[Work]) -> str:
 
 
 def _totals(plan: Plan, store: Store, totals: dict[str, Any], expected: Estimate) -> str:
-    shared = canonical({n: v for n, v in plan.trials[0].config.model_dump().items()})
-    common = {n: v for n, v in shared.items() if all(canonical(t.config.model_dump()).get(n) == v for t in plan.trials)}
+    configs = [canonical(t.config) for t in plan.trials]
+    common = {n: v for n, v in configs[0].items() if all(c.get(n) == v for c in configs)}
+    left = f"{totals['trainings']} trainings{{}}, {totals['parts']} parts"
     again = f" ({totals['replays']} again, for a checkpoint that is gone)" if totals["replays"] else ""
     return "\n".join(
         [
             "",
             "all: " + " ".join(f"{n}={v}" for n, v in common.items()),
-            f"{totals['trials']} trials, {totals['done']} done; to do: {totals['trainings']} trainings{again}, {totals['parts']} parts",
+            f"{totals['trials']} trials, {totals['done']} done; to do: {left.format(again)}",
             f"store {store.uri}: checkpoints {bytes_in_words(totals['checkpoint_bytes'])}, "
             f"results {bytes_in_words(totals['result_bytes'])} before compression",
             f"time: about {seconds_in_words(expected.seconds)} on {totals['slots']} workers (basis: {expected.basis})",

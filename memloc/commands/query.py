@@ -88,7 +88,8 @@ def render(rows: Any, format: Format) -> bytes:
         writer.writerows([["" if v is None else v for v in row.values()] for row in rows.to_pylist()])
         return text.getvalue().encode()
     if format is Format.latex:
-        return (rows.to_pandas().to_latex(index=False, escape=True, float_format="%.4g", na_rep="") + "\n").encode()
+        latex: str = rows.to_pandas().to_latex(index=False, escape=True, float_format="%.4g", na_rep="")
+        return latex.encode()
     return text_table(rows.column_names, [[_cell(v) for v in row.values()] for row in rows.to_pylist()]).encode()
 
 

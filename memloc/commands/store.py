@@ -32,11 +32,11 @@ def ls(store: str = _URI) -> None:
             rows, size = sizes.get(file.table, (0, 0))
             sizes[file.table] = rows + file.rows, size + file.size
     print(text_table(["table", "rows", "size"], [[t, str(r), bytes_in_words(s)] for t, (r, s) in sorted(sizes.items())]))
-    kept = opened.files.list(layout.CHECKPOINTS)
-    aside = opened.files.list(layout.QUARANTINE)
+    kept = opened.files.listing(layout.CHECKPOINTS)
+    aside = opened.files.listing(layout.QUARANTINE)
     print(f"{len(snapshot.commits)} commits, {len(kept)} checkpoint files ({bytes_in_words(sum(kept.values()))})")
     if snapshot.broken or aside:
-        print(f"{len(snapshot.broken)} broken commits, {len(aside)} files in quarantine/; `memloc store verify` checks everything")
+        print(f"{len(snapshot.broken)} broken commits, {len(aside)} files in quarantine/; check with memloc store verify")
 
 
 @app.command("verify")

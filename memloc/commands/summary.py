@@ -68,7 +68,9 @@ def _explanation(rows: list[list[str]]) -> str:
     if any(row[3] for row in rows):
         lines.append("After dropping: the memorization neurons of example-tied dropout are zero (paper §6.2).")
     if any(row[4] for row in rows):
-        lines.append("Most critical: rewinding it to earlier epochs costs most noisy accuracy (paper §5.1); the mean that is left.")
+        lines.append(
+            "Most critical: rewinding it to earlier epochs costs most noisy accuracy (paper §5.1); the mean that is left."
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -51,9 +51,13 @@ class Options:
 
 def sweep(
     arguments: list[str] = typer.Argument(
-        None, metavar="[NAME|FILE.yaml] [FIELD=VALUE …]", help="A shipped sweep or a file; without one, lists the shipped sweeps."
+        None,
+        metavar="[NAME|FILE.yaml] [FIELD=VALUE …]",
+        help="A shipped sweep or a file; without one, lists the shipped sweeps.",
     ),
-    only: list[str] = typer.Option([], "--only", metavar="FIELD=V,V", help="Only trials with these values; may be repeated."),
+    only: list[str] = typer.Option(
+        [], "--only", metavar="FIELD=V,V", help="Only trials with these values; may be repeated."
+    ),
     store: str = typer.Option(None, "--store", metavar="URI", help="Default: MEMLOC_STORE, else ./memloc-store."),
     data_dir: str = typer.Option(None, "--data-dir", metavar="DIR", help="Default: MEMLOC_DATA, else ~/.cache/memloc."),
     address: str = typer.Option("local", "--address", metavar="local|auto|HOST:PORT", help="The Ray cluster."),
@@ -76,7 +80,9 @@ def sweep(
     name, overrides = _split(arguments or [])
     if name is None:
         if overrides or only:
-            raise UsageError(f"{overrides[0] if overrides else '--only'}: name a sweep first; shipped: {', '.join(sweeps.shipped())}")
+            raise UsageError(
+                f"{overrides[0] if overrides else '--only'}: name a sweep first; shipped: {', '.join(sweeps.shipped())}"
+            )
         return _list_shipped(as_json)
     path = sweeps.find(name)
     if show:

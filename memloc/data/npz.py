@@ -35,7 +35,9 @@ def load(path: Path) -> Raw:
     x_train, x_test = _channels_first(arrays["x_train"]), _channels_first(arrays["x_test"])
     y_train, y_test = arrays["y_train"].astype(np.int64), arrays["y_test"].astype(np.int64)
     if x_train.shape[1:] != x_test.shape[1:]:
-        raise UsageError(f"{path}:x_test: images of {arrays['x_test'].shape[1:]}, but x_train has {arrays['x_train'].shape[1:]}")
+        raise UsageError(
+            f"{path}:x_test: images of {arrays['x_test'].shape[1:]}, but x_train has {arrays['x_train'].shape[1:]}"
+        )
     classes = _classes(path, y_train, y_test)
     return Raw(x_train, y_train, x_test, y_test, classes, "npz:" + content_identity(x_train, y_train, x_test, y_test))
 
@@ -44,7 +46,9 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file; npz:PATH needs a file of numpy.savez with {', '.join(ARRAYS)}")
     if not zipfile.is_zipfile(path):
-        raise UsageError(f"{path}: is not an npz file (numpy.savez writes one with {', '.join(ARRAYS)}); nothing is unpickled")
+        raise UsageError(
+            f"{path}: is not an npz file (numpy.savez writes one with {', '.join(ARRAYS)}); nothing is unpickled"
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
             missing = [name for name in ARRAYS if name not in file.files]
@@ -94,11 +98,13 @@ def _classes(path: Path, y_train: Any, y_test: Any) -> int:
         raise UsageError(f"{path}:y_train: has {classes} class; needs at least 2")
     if int(present[-1]) != classes - 1:
         raise UsageError(
-            f"{path}:y_train: {classes} different labels, but the largest is {present[-1]}; must be 0..{classes - 1}, each used"
+            f"{path}:y_train: {classes} different labels, but the largest is {present[-1]}; must be 0..{classes - 1}"
         )
     if int(y_test.max()) >= classes:
         bad = int(np.argmax(y_test >= classes))
-        raise UsageError(f"{path}:y_test: label {y_test[bad]} of example {bad} is out of range; y_train has 0..{classes - 1}")
+        raise UsageError(
+            f"{path}:y_test: label {y_test[bad]} of example {bad} is out of range; y_train has 0..{classes - 1}"
+        )
     return classes
 
 

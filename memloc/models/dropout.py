@@ -53,7 +53,9 @@ class ExampleTied(Dropout):
 
     modes = ("plain", "own", "scaled", "dropped")
 
-    def __init__(self, config: TrainConfig, sites: Mapping[str, Shape], example: npt.NDArray[np.int64], device: torch.device) -> None:
+    def __init__(
+        self, config: TrainConfig, sites: Mapping[str, Shape], example: npt.NDArray[np.int64], device: torch.device
+    ) -> None:
         assert config.p_gen is not None
         assert config.p_mem is not None
         self.p_gen, self.p_mem = config.p_gen, config.p_mem
@@ -179,7 +181,9 @@ class SparseWeights(Dropout):
                 parameter.mul_(self.mask(name, parameter.shape))
 
 
-def build_dropout(config: TrainConfig, sites: Mapping[str, Shape], example: npt.NDArray[np.int64], device: torch.device) -> Dropout:
+def build_dropout(
+    config: TrainConfig, sites: Mapping[str, Shape], example: npt.NDArray[np.int64], device: torch.device
+) -> Dropout:
     """The dropout of a resolved configuration; example: int64 [n], the training examples in row order."""
     if config.dropout == "example_tied":
         return ExampleTied(config, sites, example, device)

@@ -18,7 +18,8 @@ MaskSource = Callable[[Tensor], Masks | None]  # rows (int64 [B]) -> factors
 
 def groups_of(n: int, device: torch.device) -> Iterator[Tensor]:
     """The rows 0..n−1 in the fixed groups in which analyses compute, int64 [≤ GROUP_SIZE] each."""
-    yield from torch.arange(n, device=device).split(GROUP_SIZE)
+    for start in range(0, n, GROUP_SIZE):
+        yield torch.arange(start, min(start + GROUP_SIZE, n), device=device)
 
 
 @torch.inference_mode()

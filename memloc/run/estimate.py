@@ -54,7 +54,9 @@ def _network(trial: TrialPlan, shapes: dict[str, tuple[int, int, int]]) -> Netwo
     return c.model, c.width, shapes[c.dataset], c.threads
 
 
-def _rate(trial: TrialPlan, network: Network, snapshot: Snapshot, shapes: dict[str, tuple[int, int, int]]) -> tuple[float, str]:
+def _rate(
+    trial: TrialPlan, network: Network, snapshot: Snapshot, shapes: dict[str, tuple[int, int, int]]
+) -> tuple[float, str]:
     """(seconds per forward pass of one example, from what)."""
     device = default_device()
     same = [
@@ -65,7 +67,9 @@ def _rate(trial: TrialPlan, network: Network, snapshot: Snapshot, shapes: dict[s
         and c.passes
     ]
     if same:
-        return sum(c.seconds for c in same) / sum(c.passes for c in same), f"{len(same)} trainings of the same network in this store"
+        return sum(c.seconds for c in same) / sum(
+            c.passes for c in same
+        ), f"{len(same)} trainings of the same network in this store"
     return _timed(trial, network[2], device), f"a training step timed on this machine ({device.type})"
 
 
@@ -75,7 +79,7 @@ def _timed(trial: TrialPlan, shape: tuple[int, int, int], device: torch.device) 
     network = build(trial.config, shape, trial.size.classes).to(device)
     network.initialise(0)
     x = torch.zeros(min(trial.config.batch_size, 128), *shape, device=device).contiguous(memory_format=torch.channels_last)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last)
     best = float("inf")
     for _ in range(4):  # the first one warms up
         clock = time.perf_counter()

@@ -32,7 +32,9 @@ def execute(
     return outcome
 
 
-def _execute_trial(worker: Worker, work: Work, listener: Listener, should_stop: Callable[[], bool], outcome: Outcome) -> None:
+def _execute_trial(
+    worker: Worker, work: Work, listener: Listener, should_stop: Callable[[], bool], outcome: Outcome
+) -> None:
     trial = work.trial
     listener(Event("started", trial.id))
     if work.train != "done":
@@ -59,7 +61,11 @@ def _execute_trial(worker: Worker, work: Work, listener: Listener, should_stop: 
             if any(i in outcome.failures for i in needs(work, analysis)):
                 continue
             seconds, error = attempt(
-                worker, trial, part_id, analysis.stage, lambda: run_part(worker, trial, analysis, part_id, part)  # noqa: B023
+                worker,
+                trial,
+                part_id,
+                analysis.stage,
+                lambda: run_part(worker, trial, analysis, part_id, part),  # noqa: B023
             )
             if error:
                 outcome.failures[part_id] = error

@@ -86,7 +86,8 @@ class Plan:
                 "config": canonical(t.config),
                 "blocks": list(t.blocks),
                 "analyses": [
-                    {"analysis": a.id, "stage": a.stage, "config": canonical(a.config), "parts": a.part_ids} for a in t.analyses
+                    {"analysis": a.id, "stage": a.stage, "config": canonical(a.config), "parts": a.part_ids}
+                    for a in t.analyses
                 ],
             }
             for t in self.trials
@@ -175,7 +176,9 @@ def _trial(entry: Entry, raw: Raw) -> TrialPlan:
     return TrialPlan(trial_id, config, _size(config, raw), tuple(entry.blocks), tuple(analyses.values()))
 
 
-def _analysis(trial_id: str, kind: Stage[Any], config: StageConfig, train: TrainConfig, reads: tuple[str, ...]) -> AnalysisPlan:
+def _analysis(
+    trial_id: str, kind: Stage[Any], config: StageConfig, train: TrainConfig, reads: tuple[str, ...]
+) -> AnalysisPlan:
     identity = {"trial": trial_id, "stage": kind.name, "version": kind.version, "config": config, "reads": reads}
     analysis_id = fingerprint(identity)
     parts = tuple((fingerprint({"analysis": analysis_id, "part": dict(p)}), p) for p in kind.parts(config, train))
@@ -206,7 +209,7 @@ def pending(plan: Plan, store: Store, snapshot: Snapshot, retention: Retention, 
     Sizes of everything skipped are checked: a commit whose data files are not there as committed is moved to
     quarantine (unless `set_aside` is false: a dry run) and its part done again.
     """
-    sizes = store.files.list(layout.DATA) | store.files.list(layout.CHECKPOINTS)
+    sizes = store.files.listing(layout.DATA) | store.files.listing(layout.CHECKPOINTS)
     committed = {i for i, c in snapshot.commits.items() if _whole(c.files, sizes)}
     if set_aside:
         for part_id in snapshot.commits.keys() - committed:

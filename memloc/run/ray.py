@@ -132,14 +132,18 @@ class Trainer:
 
 
 # A task on a GPU gets a process of its own unless max_calls says otherwise; bounded, since it keeps its CUDA context.
-@ray.remote(max_calls=50, max_retries=TASK_RETRIES)
+@ray.remote(max_calls=50, max_retries=TASK_RETRIES)  # type: ignore[untyped-decorator]
 def run_parts(job: Job, items: list[Item]) -> list[tuple[str, str, float, str]]:
     """[(part id, stage, seconds, error line)]; each part is committed as it ends."""
     worker, trial = _worker(job), job.work.trial
     results = []
     for analysis, part_id, part in items:
         seconds, error = attempt(
-            worker, trial, part_id, analysis.stage, lambda: run_part(worker, trial, analysis, part_id, part)  # noqa: B023
+            worker,
+            trial,
+            part_id,
+            analysis.stage,
+            lambda: run_part(worker, trial, analysis, part_id, part),  # noqa: B023
         )
         results.append((part_id, analysis.stage, seconds or 0.0, error))
     return results
@@ -210,7 +214,9 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             if self.draining:
                 return self._end("drained")
             # "DEFAULT": outside Tune's placement group, which would have to hold the GPU from start to end otherwise.
-            self.trainer = Trainer.options(scheduling_strategy="DEFAULT", **self.job.trainer).remote()
+            self.trainer = Trainer.options(  # type: ignore[attr-defined]
+                scheduling_strategy="DEFAULT", **self.job.trainer
+            ).remote()
             self.training = self.trainer.run.remote(self.ref)
             self.asked = self.trainer.progress.remote()
         ready, _ = ray.wait([self.training], timeout=STEP_SECONDS)
@@ -377,7 +383,7 @@ def execute(
     data_dir: Path,
     listener: Listener,
     should_stop: Callable[[], bool] = never,
-    resources: Resources = Resources(),  # noqa: B008
+    resources: Resources = Resources(),
 ) -> Outcome:
     """Carries out the work on Ray. Once `should_stop` says so, running epochs and parts end, and nothing new begins.
 
@@ -408,11 +414,15 @@ def _connect(resources: Resources, run: str) -> None:
         ray.init(address="local", num_cpus=resources.cpus, num_gpus=resources.gpus, include_dashboard=False, **quiet)
     else:
         if "://" in resources.address:
-            raise UsageError(f"--address {resources.address}: Ray Tune does not run through Ray Client; valid: local, auto, HOST:PORT")
+            raise UsageError(
+                f"--address {resources.address}: Ray Tune does not run through Ray Client; valid: local, auto, HOST:PORT"
+            )
         try:
             ray.init(address=resources.address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UsageError(f"--address {resources.address}: no Ray cluster answers there ({str(error).splitlines()[0]})") from None
+            raise UsageError(
+                f"--address {resources.address}: no Ray cluster answers there ({str(error).splitlines()[0]})"
+            ) from None
     token = Path.home() / ".ray" / "auth_token"
     if token.exists():
         token.chmod(0o600)  # whoever reads it can run code here; Ray writes it readable for everybody
@@ -421,16 +431,14 @@ def _connect(resources: Resources, run: str) -> None:
 def _raise_flag(run: str, should_stop: Callable[[], bool], finished: threading.Event) -> None:
     while not finished.wait(0.2):
         if should_stop():
-            _flag.append(Flag.options(name=_flag_name(run)).remote())
+            _flag.append(Flag.options(name=_flag_name(run)).remote())  # type: ignore[attr-defined]
             return
 
 
 _flag: list[Any] = []  # keeps the flag raised
 
 
-def _jobs(
-    works: Sequence[Work], store: Store, data_dir: Path, run: str, resources: Resources
-) -> tuple[dict[str, Any], int]:
+def _jobs(works: Sequence[Work], store: Store, data_dir: Path, run: str, resources: Resources) -> tuple[dict[str, Any], int]:
     """({trial: reference to its job}, trainings that can run at once)."""
     nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
     gpus = sum(n.get("GPU", 0.0) for n in nodes)

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from memloc import __version__
 from memloc.config import canonical, canonical_json
 from memloc.data import Data, Raw, prepare
 from memloc.errors import ReplayError
@@ -26,6 +27,7 @@ from memloc.stages.base import Inputs, Part
 from memloc.stages.train import VERSION, Epoch, examples_table, train
 from memloc.store import Commit, Store, checkpoints, layout, records, tables
 from memloc.store.checkpoints import ResumeState
+from memloc.store.commits import CheckpointEntry
 
 ATTEMPTS = 2  # a failed part is tried once more, then recorded
 
@@ -88,7 +90,7 @@ def run_training(
     set_up_numerics(trial.config.threads, worker.device)
     commit = store.commit(trial.id)
     if commit is not None:
-        sizes = store.files.list(layout.checkpoints(trial.id))
+        sizes = store.files.listing(layout.checkpoints(trial.id))
         lost = lost_epochs(commit, sizes, work.write, checkpoints.read_pruned(store.files, trial.id))
         return not lost or _replay(worker, trial, commit, lost, on_epoch, should_stop)
     return _train(worker, work, on_epoch, should_stop)
@@ -96,7 +98,7 @@ def run_training(
 
 def _train(worker: Worker, work: Work, on_epoch: Callable[[int], None], should_stop: Callable[[], bool]) -> bool:
     trial, store, data = work.trial, worker.store, worker.data(work.trial)
-    entries: list[checkpoints.CheckpointEntry] = []
+    entries: list[CheckpointEntry] = []
     rows: list[dict[str, Any]] = []
     after = dynamics = None
     found = checkpoints.load_resume(store.files, trial.id, work.write)
@@ -126,7 +128,7 @@ def _train(worker: Worker, work: Work, on_epoch: Callable[[int], None], should_s
     return True
 
 
-def _write_checkpoint(store: Store, trial: str, epoch: Epoch) -> checkpoints.CheckpointEntry:
+def _write_checkpoint(store: Store, trial: str, epoch: Epoch) -> CheckpointEntry:
     content = checkpoints.encode(epoch.weights)
     entry = checkpoints.entry(trial, epoch.epoch, content)
     store.files.put(entry.path, content)
@@ -138,7 +140,7 @@ def _commit_training(
     work: Work,
     data: Data,
     rows: list[dict[str, Any]],
-    entries: list[checkpoints.CheckpointEntry],
+    entries: list[CheckpointEntry],
     dynamics: dict[str, torch.Tensor],
 ) -> None:
     trial, n = work.trial, len(data.y)
@@ -184,8 +186,8 @@ def _replay(
         entry = expected[epoch.epoch]
         if layout.sha256(content) != entry.sha256:
             raise ReplayError(
-                f"trial {trial.id}, epoch {epoch.epoch}: trained again, the checkpoint is not the committed one; committed on "
-                f"{canonical_json(commit.where)}, now on {canonical_json(where(worker.device))}; to start over, remove its commit"
+                f"trial {trial.id}, epoch {epoch.epoch}: training again gave another checkpoint; committed on "
+                f"{canonical_json(commit.where)}, now on {canonical_json(where(worker.device))}"
             )
         if epoch.epoch in lost:
             worker.store.files.put(entry.path, content)
@@ -293,9 +295,11 @@ def _git_revision() -> str:
 
 def where(device: torch.device) -> dict[str, Any]:
     """On what and with which versions something was computed."""
-    from memloc import __version__
-
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {"device": device.type, "device_name": name, "memloc": __version__, "git": _git_revision(), "versions": _versions()}
-
-
+    return {
+        "device": device.type,
+        "device_name": name,
+        "memloc": __version__,
+        "git": _git_revision(),
+        "versions": _versions(),
+    }

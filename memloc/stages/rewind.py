@@ -71,8 +71,12 @@ class Rewind(Stage[RewindConfig]):
             correct = z.argmax(dim=1) == on_device.y
             loss = F.cross_entropy(z, on_device.y, reduction="none")
             clean, noisy = ~on_device.noisy, on_device.noisy
-            test = None if test_z is None else set_mean(
-                test_z[i].argmax(dim=1) == on_device.y_test, torch.ones_like(on_device.y_test, dtype=torch.bool)
+            test = (
+                None
+                if test_z is None
+                else set_mean(
+                    test_z[i].argmax(dim=1) == on_device.y_test, torch.ones_like(on_device.y_test, dtype=torch.bool)
+                )
             )
             accuracies = set_mean(correct, clean), set_mean(correct, noisy), test
             row = (group, t, *accuracies, set_mean(loss, clean), set_mean(loss, noisy))

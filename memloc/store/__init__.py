@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from memloc.store import commits, records
+from memloc.store import commits, layout, records
 from memloc.store.commits import Commit, Snapshot
 from memloc.store.files import Files
 
@@ -25,10 +25,10 @@ class Store:
 
     def commit(self, part_id: str) -> Commit | None:
         """The commit of a part that readers take, or None."""
-        found = sorted(p for p in self.files.list(commits.layout.commit_folder(part_id)) if commits.layout.is_commit_of(p, part_id))
+        found = sorted(p for p in self.files.listing(layout.commit_folder(part_id)) if layout.is_commit_of(p, part_id))
         for path in found:
             content = self.files.get(path)
-            if commits.layout.is_intact(path, content):
+            if layout.is_intact(path, content):
                 return Commit.decode(content)
         return None
 
@@ -39,7 +39,7 @@ class Store:
 
     def quarantine(self, path: str) -> None:
         if self.files.size(path) is not None:
-            self.files.move(path, commits.layout.quarantine(path))
+            self.files.move(path, layout.quarantine(path))
 
     def trials_of(self, sweep: str) -> list[dict[str, Any]]:
         """The trials of a sweep's records, as records.SweepRecord holds them."""

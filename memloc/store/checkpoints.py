@@ -19,7 +19,8 @@ from memloc.store.files import Files
 
 
 def encode(weights: Mapping[str, Tensor]) -> bytes:
-    return safetensors.torch.save(dict(weights))
+    content: bytes = safetensors.torch.save(dict(weights))
+    return content
 
 
 def entry(trial: str, epoch: int, content: bytes) -> CheckpointEntry:
@@ -37,8 +38,11 @@ def read(files: Files, entry: CheckpointEntry) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise StoreError(f"store {files.uri}: {entry.path} is missing; run the sweep again to restore it") from None
     if layout.sha256(content) != entry.sha256:
-        raise StoreError(f"store {files.uri}: {entry.path} is not what was committed; run `memloc store verify`, then the sweep again")
-    return safetensors.torch.load(content)
+        raise StoreError(
+            f"store {files.uri}: {entry.path} is not what was committed; run `memloc store verify`, then the sweep again"
+        )
+    weights: dict[str, Tensor] = safetensors.torch.load(content)
+    return weights
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def save_resume(files: Files, trial: str, state: ResumeState, old: Collection[st
 
 
 def resume_states(files: Files, trial: str) -> list[str]:
-    return [p for p in files.list(layout.checkpoints(trial)) if layout.is_resume_state(p)]
+    return [p for p in files.listing(layout.checkpoints(trial)) if layout.is_resume_state(p)]
 
 
 def load_resume(files: Files, trial: str, needed: Collection[int]) -> tuple[ResumeState, dict[str, Tensor]] | None:
@@ -87,7 +91,7 @@ def load_resume(files: Files, trial: str, needed: Collection[int]) -> tuple[Resu
             weights = read(files, state.entries[-1])
         except StoreError:
             continue
-        sizes = files.list(layout.checkpoints(trial))
+        sizes = files.listing(layout.checkpoints(trial))
         if all(sizes.get(e.path) == e.size for e in state.entries if e.epoch in needed):
             best = state, weights
     return best
@@ -116,7 +120,7 @@ def read_pruned(files: Files, trial: str) -> set[int]:
 
 def prune(files: Files, trial: str, entries: Collection[CheckpointEntry], keep: Collection[int]) -> None:
     """Removes the checkpoints of all epochs but `keep`; what is removed is written down first, so it is not missed."""
-    sizes = files.list(layout.checkpoints(trial))
+    sizes = files.listing(layout.checkpoints(trial))
     here = {e.epoch for e in entries if e.path in sizes}
     gone = {e.epoch for e in entries} - (here & set(keep))
     if gone != read_pruned(files, trial):

@@ -90,7 +90,7 @@ def publish(files: Files, commit: Commit) -> str:
 
 def exists(files: Files, part_id: str) -> bool:
     """Is there an intact commit of this part?"""
-    found = files.list(layout.commit_folder(part_id))
+    found = files.listing(layout.commit_folder(part_id))
     return any(layout.is_intact(p, _get(files, p)) for p in found if layout.is_commit_of(p, part_id))
 
 
@@ -135,7 +135,7 @@ def snapshot(files: Files) -> Snapshot:
         StoreError: where a commit was written by a later version of memloc.
     """
     result = Snapshot({}, {}, [])
-    paths = sorted(files.list(layout.COMMITS))
+    paths = sorted(files.listing(layout.COMMITS))
     for path, content in zip(paths, files.map(lambda p: _get(files, p), paths), strict=True):
         if not layout.is_intact(path, content):
             if content:
@@ -143,7 +143,9 @@ def snapshot(files: Files) -> Snapshot:
             continue
         commit = Commit.decode(content)
         if commit.schema > schemas.VERSION:
-            raise StoreError(f"store {files.uri}: {path} was written by a later memloc (schema {commit.schema}); update memloc")
+            raise StoreError(
+                f"store {files.uri}: {path} was written by a later memloc (schema {commit.schema}); update memloc"
+            )
         if commit.id not in result.commits:  # paths are sorted: the smallest name wins
             result.commits[commit.id] = commit
             result.paths[commit.id] = path

@@ -106,7 +106,7 @@ class Files:
             info = self._fs.get_file_info(self.full(path))
         return int(info.size) if info.type == fs.FileType.File else None
 
-    def list(self, folder: str, recursive: bool = True) -> dict[str, int]:
+    def listing(self, folder: str, recursive: bool = True) -> dict[str, int]:
         """{path: bytes} of the files in a folder; empty where there is no such folder."""
         with self._errors(f"{folder} cannot be listed"):
             selector = fs.FileSelector(self.full(folder), allow_not_found=True, recursive=recursive)

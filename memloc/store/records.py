@@ -48,9 +48,11 @@ def read_sweep(files: Files, name: str) -> list[SweepRecord]:
     base, _, sha = name.partition("@")
     names = sweep_names(files)
     if base not in names:
-        raise StoreError(f"store {files.uri}: has no sweep {base}{nearest(base, names)}; it has: {', '.join(names) or 'none'}")
+        raise StoreError(
+            f"store {files.uri}: has no sweep {base}{nearest(base, names)}; it has: {', '.join(names) or 'none'}"
+        )
     records = []
-    for path in sorted(files.list(f"{layout.SWEEPS}/{base}")):
+    for path in sorted(files.listing(f"{layout.SWEEPS}/{base}")):
         content = files.get(path)
         if layout.is_intact(path, content) and layout.sha8(content).startswith(sha):
             records.append(SweepRecord(base, layout.sha8(content), json.loads(content)))
@@ -78,7 +80,7 @@ def write_failure(files: Files, part_id: str, record: Mapping[str, Any]) -> None
 def read_failures(files: Files) -> dict[str, dict[str, Any]]:
     """{part id: the newest failure record of it}; whether a commit supersedes it is the reader's to see."""
     newest: dict[str, dict[str, Any]] = {}
-    for path in sorted(files.list(layout.FAILURES)):
+    for path in sorted(files.listing(layout.FAILURES)):
         try:
             record = json.loads(files.get(path))
         except (FileNotFoundError, ValueError):
@@ -93,7 +95,7 @@ def clear_failures(files: Files, part_ids: set[str]) -> None:
     """Removes the records of parts that are about to be tried again."""
     if not part_ids:
         return
-    for path in files.list(layout.FAILURES):
+    for path in files.listing(layout.FAILURES):
         if any(layout.is_failure_of(path, part_id) for part_id in part_ids):
             files.delete(path)
 
@@ -103,14 +105,14 @@ def write_heartbeat(files: Files, run: str, trial: str, record: Mapping[str, Any
 
 
 def clear_heartbeats(files: Files, run: str) -> None:
-    for path in files.list(f"{layout.HEARTBEATS}/{run}"):
+    for path in files.listing(f"{layout.HEARTBEATS}/{run}"):
         files.delete(path)
 
 
 def read_heartbeats(files: Files) -> dict[str, dict[str, Any]]:
     """{trial: its newest heartbeat}, fresh ones only."""
     newest: dict[str, dict[str, Any]] = {}
-    for path in files.list(layout.HEARTBEATS):
+    for path in files.listing(layout.HEARTBEATS):
         try:
             record = json.loads(files.get(path))
         except (FileNotFoundError, ValueError):

@@ -52,9 +52,7 @@ TABLES: dict[str, pa.Schema] = {
             ("final_loss", _FLOAT),
         ]
     ),
-    "evaluation": pa.schema(
-        [("analysis", _TEXT), ("trial", _TEXT), ("mode", _TEXT), ("rescale", _TEXT), *_ACCURACIES]
-    ),
+    "evaluation": pa.schema([("analysis", _TEXT), ("trial", _TEXT), ("mode", _TEXT), ("rescale", _TEXT), *_ACCURACIES]),
     "predictions": pa.schema(
         [
             ("analysis", _TEXT),

@@ -24,11 +24,13 @@ def verify(files: Files) -> tuple[list[Finding], int]:
     findings: list[Finding] = []
     checked = 0
     for folder in (layout.SWEEPS, layout.COMMITS):
-        for path in sorted(files.list(folder)):
+        for path in sorted(files.listing(folder)):
             checked += 1
             content = files.get(path)
             if not layout.is_intact(path, content):
-                findings.append(_set_aside(files, path, "its content does not match its name", "recomputed by the next sweep"))
+                findings.append(
+                    _set_aside(files, path, "its content does not match its name", "recomputed by the next sweep")
+                )
             elif folder == layout.COMMITS:
                 commit = Commit.decode(content)
                 checked += len(commit.files) + len(commit.checkpoints)
