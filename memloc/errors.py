@@ -35,6 +35,12 @@ class ReplayError(MemlocError):
     """A training run again did not reproduce the checkpoints that its commit recorded."""
 
 
+def last_line(error: BaseException) -> str:
+    """An exception in one line: its type and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
+
+
 def nearest(word: str, valid: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or nothing where no valid word is close."""
     close = get_close_matches(word, list(valid), n=1, cutoff=0.6)

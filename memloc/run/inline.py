@@ -8,9 +8,8 @@ from pathlib import Path
 
 from memloc.data import load
 from memloc.run.events import Event, Listener, Outcome
-from memloc.run.plan import AnalysisPlan, Work
+from memloc.run.plan import Work, needs, waves
 from memloc.run.trial import Worker, attempt, never, prune, run_part, run_training
-from memloc.stages.base import Part
 from memloc.store import Store
 
 
@@ -58,7 +57,7 @@ def _execute_trial(
             if should_stop():
                 listener(Event("drained", trial.id))
                 return
-            if any(i in outcome.failures for i in needs(work, analysis)):
+            if any(i in outcome.failures for i in needs(trial, analysis)):
                 continue
             seconds, error = attempt(
                 worker,
@@ -75,14 +74,3 @@ def _execute_trial(
     if not any(i in outcome.failures for i in trial.part_ids):
         prune(worker.store, work)
     listener(Event("finished", trial.id))
-
-
-def waves(parts: Sequence[tuple[AnalysisPlan, str, Part]]) -> list[list[tuple[AnalysisPlan, str, Part]]]:
-    """The parts in two waves: first those that read checkpoints alone, then those that read other analyses' rows."""
-    first = [p for p in parts if not p[0].reads]
-    second = [p for p in parts if p[0].reads]
-    return [wave for wave in (first, second) if wave]
-
-
-def needs(work: Work, analysis: AnalysisPlan) -> list[str]:
-    return [i for a in work.trial.analyses if a.id in analysis.reads for i in a.part_ids]

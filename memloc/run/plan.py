@@ -242,6 +242,21 @@ def lost_epochs(commit: Commit, sizes: Mapping[str, int], needed: set[int], prun
     return {t for t in lost if t in needed or t not in pruned}
 
 
+Item = tuple[AnalysisPlan, str, Part]
+
+
+def waves(parts: Sequence[Item]) -> list[list[Item]]:
+    """The parts in two waves: first those that read checkpoints alone, then those that read other analyses' rows."""
+    first = [p for p in parts if not p[0].reads]
+    second = [p for p in parts if p[0].reads]
+    return [wave for wave in (first, second) if wave]
+
+
+def needs(trial: TrialPlan, analysis: AnalysisPlan) -> list[str]:
+    """The parts without which an analysis cannot run: those of the analyses that it reads."""
+    return [i for a in trial.analyses if a.id in analysis.reads for i in a.part_ids]
+
+
 # --- estimates --------------------------------------------------------------------------------------------------------
 
 

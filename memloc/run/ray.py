@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Before ray is imported: quiet, no usage reports, authenticated, and quick to notice a lost node (docs/ray.md).
 for _name, _value in {
@@ -42,20 +42,19 @@ from ray import tune  # noqa: E402
 from ray.exceptions import RayError  # noqa: E402
 from ray.tune.execution.placement_groups import PlacementGroupFactory  # noqa: E402
 
-from memloc.data import Raw, load  # noqa: E402
-from memloc.errors import UsageError  # noqa: E402
+from memloc.errors import UsageError, last_line  # noqa: E402
 from memloc.run.events import Event, Listener, Outcome  # noqa: E402
-from memloc.run.inline import needs, waves  # noqa: E402
-from memloc.run.plan import AnalysisPlan, Work, work_passes  # noqa: E402
-from memloc.run.trial import Worker, attempt, last_line, never, prune, record_failure, run_part, run_training  # noqa: E402
-from memloc.stages.base import Part  # noqa: E402
-from memloc.store import Store  # noqa: E402
+from memloc.store import Store, records  # noqa: E402
+
+# Whatever imports torch is imported where it is used: a coordinator never needs it, and there may be a hundred of them.
+if TYPE_CHECKING:
+    from memloc.run.plan import Item, Work
+    from memloc.run.trial import Worker
 
 COORDINATOR_MEMORY = 120e6  # bytes; a bundle must not be empty, and CPUs in it would be missing for the work
 TRAINER_LIVES = 3  # a trainer killed from outside goes on from its newest checkpoint, this often in all
 TASK_RETRIES = 3
 STEP_SECONDS = 0.5  # how long a coordinator waits for news before it reports
-Item = tuple[AnalysisPlan, str, Part]
 
 
 @dataclass(frozen=True)
@@ -71,25 +70,52 @@ class Resources:
 
 @dataclass(frozen=True)
 class Job:
-    """What the processes of one trial need to know. data: {data set: reference to its arrays in the object store}."""
+    """What the processes that work on one trial need to know. data: {data set: reference to its arrays}."""
 
     run: str
     uri: str
     work: Work
     data: dict[str, Any]
-    trainer: dict[str, float]  # Ray resources
+
+
+@dataclass(frozen=True)
+class PartBrief:
+    """A part as the coordinator sees it. needs: parts that must have succeeded before."""
+
+    id: str
+    stage: str
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What a coordinator needs to know of its trial.
+
+    job: reference to the Job. trainer, task: Ray resources. slots: tasks that the cluster can run at once.
+    """
+
+    run: str
+    uri: str
+    trial: str
+    trains: bool
+    prunes: bool
+    waves: tuple[tuple[PartBrief, ...], ...]
+    job: Any
+    trainer: dict[str, float]
     task: dict[str, float]
-    slots: int  # tasks that the cluster can run at once
+    slots: int
 
 
 # --- worker processes -------------------------------------------------------------------------------------------------
 
 _workers: dict[str, Worker] = {}  # one per process and store: the data on the device outlives a task
-_raws: dict[str, Raw] = {}
+_raws: dict[str, Any] = {}
 
 
 def _worker(job: Job) -> Worker:
-    def raw(name: str) -> Raw:
+    from memloc.run.trial import Worker
+
+    def raw(name: str) -> Any:
         if name not in _raws:
             _raws[name] = ray.get(job.data[name])
         return _raws[name]
@@ -109,14 +135,12 @@ class Trainer:
 
     def run(self, job: Job) -> tuple[bool, str, float]:
         """(finished, error line, seconds)."""
+        from memloc.run.trial import attempt, run_training
+
         clock = time.perf_counter()
         trial, worker = job.work.trial, _worker(job)
         finished, error = attempt(
-            worker,
-            trial,
-            trial.id,
-            "train",
-            lambda: run_training(worker, job.work, self._at, lambda: self.stopping),
+            worker, trial, trial.id, "train", lambda: run_training(worker, job.work, self._at, lambda: self.stopping)
         )
         return bool(finished), error, time.perf_counter() - clock
 
@@ -133,11 +157,17 @@ class Trainer:
 
 # A task on a GPU gets a process of its own unless max_calls says otherwise; bounded, since it keeps its CUDA context.
 @ray.remote(max_calls=50, max_retries=TASK_RETRIES)  # type: ignore[untyped-decorator]
-def run_parts(job: Job, items: list[Item]) -> list[tuple[str, str, float, str]]:
-    """[(part id, stage, seconds, error line)]; each part is committed as it ends."""
+def run_parts(job: Job, part_ids: list[str]) -> list[tuple[str, float, str]]:
+    """[(part id, seconds, error line)]; each part is committed as it ends. While draining, none is begun."""
+    from memloc.run.trial import attempt, run_part
+
     worker, trial = _worker(job), job.work.trial
+    items: dict[str, Item] = {part_id: (analysis, part_id, part) for analysis, part_id, part in job.work.parts}
     results = []
-    for analysis, part_id, part in items:
+    for part_id in part_ids:
+        if _is_draining(job.run):
+            break
+        analysis, _, part = items[part_id]
         seconds, error = attempt(
             worker,
             trial,
@@ -145,7 +175,7 @@ def run_parts(job: Job, items: list[Item]) -> list[tuple[str, str, float, str]]:
             analysis.stage,
             lambda: run_part(worker, trial, analysis, part_id, part),  # noqa: B023
         )
-        results.append((part_id, analysis.stage, seconds or 0.0, error))
+        results.append((part_id, seconds or 0.0, error))
     return results
 
 
@@ -155,22 +185,22 @@ def run_parts(job: Job, items: list[Item]) -> list[tuple[str, str, float, str]]:
 class Coordinator(tune.Trainable):  # type: ignore[misc]
     """One trial as a Tune trial: starts the trainer, then the tasks, and reports what happened, step by step."""
 
-    def setup(self, config: dict[str, Any], jobs: dict[str, Any] | None = None) -> None:
-        if jobs is not None:
-            self.jobs = jobs
-        self.ref = self.jobs[config["trial"]]
-        self.job: Job = ray.get(self.ref)
+    def setup(self, config: dict[str, Any], briefs: dict[str, Brief] | None = None) -> None:
+        if briefs is not None:
+            self.briefs = briefs
+        self.brief = self.briefs[config["trial"]]
         self.trainer: Any = None
         self.training: Any = None  # reference to the result of the trainer's run
         self.asked: Any = None  # reference to its answer on progress
+        self.answered = False  # has it begun?
         self.lives = TRAINER_LIVES
-        self.tasks: dict[Any, list[Item]] = {}
+        self.tasks: dict[Any, list[PartBrief]] = {}
         self.failed: set[str] = set()
         self.events: list[Event] = []
-        self.waves = waves(self.job.work.parts)
-        self.queue: list[list[Item]] = []
+        self.waves = list(self.brief.waves)
+        self.queue: list[list[PartBrief]] = []
         self.draining = False
-        self.state = "train" if self.job.work.train != "done" else "analyse"
+        self.state = "train" if self.brief.trains else "analyse"
         self._emit("started")
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -184,7 +214,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         """Nothing to load."""
 
     def step(self) -> dict[str, Any]:
-        self._look_for_drain()
+        self.draining = self.draining or _is_draining(self.brief.run)
         if self.state == "train":
             self._train()
         elif self.state == "analyse":
@@ -199,119 +229,131 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             ray.cancel(task, force=True)
 
     def _emit(self, kind: Any, **values: Any) -> None:
-        self.events.append(Event(kind, self.job.work.trial.id, **values))
+        self.events.append(Event(kind, self.brief.trial, **values))
 
-    def _look_for_drain(self) -> None:
-        if not self.draining and _is_draining(self.job.run):
-            self.draining = True
-            if self.trainer is not None:
-                self.trainer.stop.remote()
+    def _end(self, kind: str) -> None:
+        self._emit(kind)
+        self.state = "end"
 
     # --- training
 
     def _train(self) -> None:
+        if self.draining and not self.answered:  # it has not begun: it may be waiting for a place for hours
+            self._release_trainer()
+            return self._end("drained")
         if self.trainer is None:
-            if self.draining:
-                return self._end("drained")
             # "DEFAULT": outside Tune's placement group, which would have to hold the GPU from start to end otherwise.
-            self.trainer = Trainer.options(  # type: ignore[attr-defined]
-                scheduling_strategy="DEFAULT", **self.job.trainer
-            ).remote()
-            self.training = self.trainer.run.remote(self.ref)
+            self.trainer = Trainer.options(scheduling_strategy="DEFAULT", **self.brief.trainer).remote()  # type: ignore[attr-defined]
+            self.training = self.trainer.run.remote(self.brief.job)
             self.asked = self.trainer.progress.remote()
+        if self.draining:
+            self.trainer.stop.remote()
         ready, _ = ray.wait([self.training], timeout=STEP_SECONDS)
-        if not ready:
-            return self._ask_progress()
+        return self._trained() if ready else self._look_at_progress()
+
+    def _trained(self) -> None:
         try:
             finished, error, seconds = ray.get(self.training)
         except RayError as lost:
             return self._trainer_lost(lost)
         self._release_trainer()
         if error:
-            self.failed.add(self.job.work.trial.id)
-            self._emit("failed", stage="train", part_id=self.job.work.trial.id, error=error)
-            self._end("drained")
-        elif finished:
+            return self._training_failed(error)
+        if finished:
             self._emit("trained", stage="train", seconds=seconds)
             self.state = "analyse"
-        else:
-            self._end("drained")
-        return None
+            return None
+        return self._end("drained")
 
-    def _ask_progress(self) -> None:
-        ready, _ = ray.wait([self.asked], timeout=0)
-        if not ready:
+    def _look_at_progress(self) -> None:
+        if not ray.wait([self.asked], timeout=0)[0]:
             return
         try:
             epoch = ray.get(self.asked)
         except RayError:
             return  # the trainer is gone; the training's own result will say so
+        self.answered = True
         self._emit("epoch", stage="train", epoch=epoch)
         self.asked = self.trainer.progress.remote()
 
     def _trainer_lost(self, error: RayError) -> None:
         self._release_trainer()
         self.lives -= 1
-        if self.lives > 0:
-            return  # the next step starts another one, which goes on from the newest checkpoint
-        trial = self.job.work.trial.id
-        record_failure(Store(self.job.uri), trial, trial, "train", f"{type(error).__name__}: {error}")
-        self._emit("failed", stage="train", part_id=trial, error=last_line(error))
+        if self.lives == 0:  # else the next step starts another one, which goes on from the newest checkpoint
+            self._record_failure(self.brief.trial, "train", error)
+            self._training_failed(last_line(error))
+
+    def _training_failed(self, error: str) -> None:
+        self.failed.add(self.brief.trial)
+        self._emit("failed", stage="train", part_id=self.brief.trial, error=error)
         self._end("drained")
 
     def _release_trainer(self) -> None:
         """Gives the GPU back before the fan-out asks for its share."""
-        ray.kill(self.trainer)
+        if self.trainer is not None:
+            ray.kill(self.trainer)
         self.trainer = self.training = self.asked = None
+        self.answered = False
 
     # --- analyses
 
     def _analyse(self) -> None:
         if not self.queue and not self.tasks and self.waves and not self.draining:
             self.queue = self._cut(self.waves.pop(0))
-        while self.queue and not self.draining and len(self.tasks) < 2 * self.job.slots:
-            items = self.queue.pop(0)
-            task = run_parts.options(scheduling_strategy="DEFAULT", **self.job.task).remote(self.ref, items)
-            self.tasks[task] = items
+        while self.queue and not self.draining and len(self.tasks) < 2 * self.brief.slots:
+            parts = self.queue.pop(0)
+            task = run_parts.options(scheduling_strategy="DEFAULT", **self.brief.task).remote(
+                self.brief.job, [part.id for part in parts]
+            )
+            self.tasks[task] = parts
         if self.tasks:
             for task in ray.wait(list(self.tasks), timeout=STEP_SECONDS)[0]:
                 self._collect(task, self.tasks.pop(task))
-        elif self.draining and (self.queue or self.waves):
-            self._end("drained")
-        elif not self.queue and not self.waves:
-            if not self.failed:
-                prune(Store(self.job.uri), self.job.work)
+        elif self.queue or self.waves:
+            if self.draining:
+                self._end("drained")
+        else:
+            if self.brief.prunes and not self.failed:
+                self._prune()
             self._end("finished")
 
-    def _cut(self, wave: list[Item]) -> list[list[Item]]:
+    def _cut(self, wave: tuple[PartBrief, ...]) -> list[list[PartBrief]]:
         """Tasks of some parts each: four per slot, so that the last ones do not leave the others waiting."""
-        possible = [item for item in wave if not self.failed & set(needs(self.job.work, item[0]))]
-        size = max(1, len(possible) // (4 * self.job.slots))
+        possible = [part for part in wave if not self.failed & set(part.needs)]
+        size = max(1, len(possible) // (4 * self.brief.slots))
         return [possible[i : i + size] for i in range(0, len(possible), size)]
 
-    def _collect(self, task: Any, items: list[Item]) -> None:
+    def _collect(self, task: Any, parts: list[PartBrief]) -> None:
+        stages = {part.id: part.stage for part in parts}
         try:
             results = ray.get(task)
         except RayError as error:  # the worker died again and again
-            results = [self._lost(item, error) for item in items]
-        for part_id, stage, seconds, problem in results:
+            results = [(part.id, 0.0, self._lost(part, error)) for part in parts]
+        for part_id, seconds, problem in results:
+            stage = stages.pop(part_id)
             if problem:
                 self.failed.add(part_id)
                 self._emit("failed", stage=stage, part_id=part_id, error=problem)
             else:
                 self._emit("part", stage=stage, part_id=part_id, seconds=seconds)
+        if stages:  # not begun, because of draining
+            self.queue.append([part for part in parts if part.id in stages])
 
-    def _lost(self, item: Item, error: RayError) -> tuple[str, str, float, str]:
-        analysis, part_id, _ = item
-        store = Store(self.job.uri)
-        if store.commit(part_id) is not None:
-            return part_id, analysis.stage, 0.0, ""
-        record_failure(store, self.job.work.trial.id, part_id, analysis.stage, f"{type(error).__name__}: {error}")
-        return part_id, analysis.stage, 0.0, last_line(error)
+    def _lost(self, part: PartBrief, error: RayError) -> str:
+        """The error line of a part whose worker died, unless it had committed it."""
+        if Store(self.brief.uri).commit(part.id) is not None:
+            return ""
+        self._record_failure(part.id, part.stage, error)
+        return last_line(error)
 
-    def _end(self, kind: str) -> None:
-        self._emit(kind)
-        self.state = "end"
+    def _record_failure(self, part_id: str, stage: str, error: RayError) -> None:
+        text = f"{type(error).__name__}: {error}"
+        records.record_failure(Store(self.brief.uri).files, part_id, self.brief.trial, stage, text)
+
+    def _prune(self) -> None:
+        from memloc.run.trial import prune
+
+        prune(Store(self.brief.uri), ray.get(self.brief.job).work)
 
 
 # --- draining: the flag is the existence of a named actor, so that it costs nothing until it is set --------------------
@@ -382,7 +424,7 @@ def execute(
     store: Store,
     data_dir: Path,
     listener: Listener,
-    should_stop: Callable[[], bool] = never,
+    should_stop: Callable[[], bool] = lambda: False,
     resources: Resources = Resources(),
 ) -> Outcome:
     """Carries out the work on Ray. Once `should_stop` says so, running epochs and parts end, and nothing new begins.
@@ -396,9 +438,9 @@ def execute(
     _connect(resources, run)
     finished = threading.Event()
     try:
-        jobs, slots = _jobs(works, store, data_dir, run, resources)
+        briefs, slots = _briefs(works, store, data_dir, run, resources)
         threading.Thread(target=_raise_flag, args=(run, should_stop, finished), daemon=True).start()
-        _fit(works, jobs, slots, run, scratch, listener, should_stop, outcome)
+        _fit(briefs, slots, run, scratch, listener, should_stop, outcome)
     finally:
         finished.set()
         ray.shutdown()
@@ -438,26 +480,46 @@ def _raise_flag(run: str, should_stop: Callable[[], bool], finished: threading.E
 _flag: list[Any] = []  # keeps the flag raised
 
 
-def _jobs(works: Sequence[Work], store: Store, data_dir: Path, run: str, resources: Resources) -> tuple[dict[str, Any], int]:
-    """({trial: reference to its job}, trainings that can run at once)."""
+def _briefs(
+    works: Sequence[Work], store: Store, data_dir: Path, run: str, resources: Resources
+) -> tuple[dict[str, Brief], int]:
+    """({trial: its brief}, longest trial first; trainings that can run at once)."""
+    from memloc.data import load
+    from memloc.run.plan import work_passes
+
     nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
-    gpus = sum(n.get("GPU", 0.0) for n in nodes)
     data = {name: ray.put(load(name, data_dir)) for name in dict.fromkeys(w.trial.config.dataset for w in works)}
-    jobs, slots = {}, 1
-    for work in works:
-        threads = work.trial.config.threads
-        if gpus:
-            trainer = {"num_gpus": resources.gpus_per_trial, "num_cpus": 0}
-            task = {"num_gpus": resources.gpus_per_task, "num_cpus": 0}
-        else:
-            trainer = task = {"num_cpus": threads, "num_gpus": 0}
-        trainings = _fitting(nodes, trainer)
-        if trainings == 0 or _fitting(nodes, task) == 0:
+    briefs, slots = {}, 1
+    for work in sorted(works, key=work_passes, reverse=True):
+        trainer, task = _demands(work, nodes, resources)
+        trainings, tasks = _fitting(nodes, trainer), _fitting(nodes, task)
+        if not trainings or not tasks:
             raise UsageError(_too_large(nodes, trainer, task))
         slots = max(slots, trainings)
-        job = Job(run, store.uri, work, data, trainer, task, _fitting(nodes, task))
-        jobs[work.trial.id] = ray.put(job)
-    return jobs, slots
+        job = ray.put(Job(run, store.uri, work, data))
+        briefs[work.trial.id] = _brief(work, store.uri, run, job, trainer, task, tasks)
+    return briefs, slots
+
+
+def _brief(work: Work, uri: str, run: str, job: Any, trainer: dict[str, float], task: dict[str, float], slots: int) -> Brief:
+    from memloc.run.plan import needs, waves
+
+    parts = tuple(
+        tuple(PartBrief(part_id, analysis.stage, tuple(needs(work.trial, analysis))) for analysis, part_id, _ in wave)
+        for wave in waves(work.parts)
+    )
+    return Brief(run, uri, work.trial.id, work.train != "done", work.prune, parts, job, trainer, task, slots)
+
+
+def _demands(work: Work, nodes: list[dict[str, float]], resources: Resources) -> tuple[dict[str, float], dict[str, float]]:
+    """Ray resources of the trainer and of a task: GPUs where there are any, else the configured threads."""
+    if any(n.get("GPU", 0.0) for n in nodes):
+        return {"num_gpus": resources.gpus_per_trial, "num_cpus": 0.0}, {
+            "num_gpus": resources.gpus_per_task,
+            "num_cpus": 0.0,
+        }
+    cpus = {"num_cpus": float(work.trial.config.threads), "num_gpus": 0.0}
+    return cpus, cpus
 
 
 def _fitting(nodes: list[dict[str, float]], wanted: dict[str, float]) -> int:
@@ -485,8 +547,7 @@ def _too_large(nodes: list[dict[str, float]], trainer: dict[str, float], task: d
 
 
 def _fit(
-    works: Sequence[Work],
-    jobs: dict[str, Any],
+    briefs: dict[str, Brief],
     slots: int,
     run: str,
     scratch: str,
@@ -497,15 +558,14 @@ def _fit(
     relay = Relay(listener, outcome)
     working: set[str] = set()
     relay.listener = _tracking(listener, working)
-    longest_first = sorted(works, key=work_passes, reverse=True)
     # On the driver's node: coordinators weigh little, and elsewhere they would keep machines from being given back.
     here = f"node:{ray.util.get_node_ip_address()}"
     bundle = PlacementGroupFactory([{"memory": COORDINATOR_MEMORY, here: 0.001}])
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(Coordinator, jobs=jobs), bundle),
-        param_space={"trial": tune.grid_search([w.trial.id for w in longest_first])},
+        tune.with_resources(tune.with_parameters(Coordinator, briefs=briefs), bundle),
+        param_space={"trial": tune.grid_search(list(briefs))},
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=min(slots + 2, len(works)),
+            max_concurrent_trials=min(slots + 2, len(briefs)),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.config["trial"],
         ),

@@ -21,7 +21,7 @@ import torch
 from memloc import __version__
 from memloc.config import canonical, canonical_json
 from memloc.data import Data, Raw, prepare
-from memloc.errors import ReplayError
+from memloc.errors import ReplayError, last_line
 from memloc.run.plan import AnalysisPlan, TrialPlan, Work, lost_epochs, part_passes, train_passes
 from memloc.stages.base import Inputs, Part
 from memloc.stages.train import VERSION, Epoch, examples_table, train
@@ -263,19 +263,9 @@ def attempt(worker: Worker, trial: TrialPlan, part_id: str, stage: str, action: 
         except Exception as error:  # whatever a part raises is recorded with its traceback, and the rest goes on
             worker._inputs = None  # the next try starts from what is on disk
             if n == ATTEMPTS - 1:
-                record_failure(worker.store, trial.id, part_id, stage, traceback.format_exc())
+                records.record_failure(worker.store.files, part_id, trial.id, stage, traceback.format_exc())
                 return None, last_line(error)
     raise AssertionError("unreachable")
-
-
-def record_failure(store: Store, trial: str, part_id: str, stage: str, text: str) -> None:
-    record = {"id": part_id, "trial": trial, "stage": stage, "traceback": text, "host": platform.node(), "when": time.time()}
-    records.write_failure(store.files, part_id, record)
-
-
-def last_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
 
 
 @lru_cache(maxsize=1)

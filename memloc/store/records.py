@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,6 +71,19 @@ def merged_trials(records: list[SweepRecord]) -> list[dict[str, Any]]:
             have = {a["analysis"] for a in known["analyses"]}
             known["analyses"] += [a for a in trial["analyses"] if a["analysis"] not in have]
     return list(union.values())
+
+
+def record_failure(files: Files, part_id: str, trial: str, stage: str, traceback: str) -> None:
+    """Writes down that a part failed for good, where, and how."""
+    record = {
+        "id": part_id,
+        "trial": trial,
+        "stage": stage,
+        "traceback": traceback,
+        "host": platform.node(),
+        "when": time.time(),
+    }
+    write_failure(files, part_id, record)
 
 
 def write_failure(files: Files, part_id: str, record: Mapping[str, Any]) -> None:
