@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,10 +93,25 @@ def sweep(
     for option, value in (("--gpus-per-trial", gpus_per_trial), ("--gpus-per-task", gpus_per_task)):
         if not 0 < value <= 64:
             raise UsageError(f"{option} {value}: valid: above 0, at most 64")
+    _check_address(address)
     options = Options(
         store, api.data_dir(data_dir), address, executor, cpus, gpus, gpus_per_trial, gpus_per_task, checkpoints, as_json
     )
     return _sweep(path, overrides, only, max_trials, yes, dry_run, options)
+
+
+def _check_address(address: str) -> None:
+    """Raises UsageError where no Ray cluster can be meant, or nobody listens: Ray itself would try for minutes."""
+    if address in ("local", "auto"):
+        return
+    host, colon, port = address.rpartition(":")
+    if "://" in address or not (colon and host and port.isdigit() and 0 < int(port) < 65536):
+        why = "; Ray Tune does not run through Ray Client" if address.startswith("ray://") else ""
+        raise UsageError(f"--address {address}: valid: local, auto, HOST:PORT{why}")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UsageError(f"--address {address}: no Ray cluster answers there ({error})") from None
 
 
 def _split(arguments: list[str]) -> tuple[str | None, list[str]]:

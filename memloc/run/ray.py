@@ -455,10 +455,6 @@ def _connect(resources: Resources, run: str) -> None:
         # address="local", since a stale record of an earlier cluster would make a plain init() hang.
         ray.init(address="local", num_cpus=resources.cpus, num_gpus=resources.gpus, include_dashboard=False, **quiet)
     else:
-        if "://" in resources.address:
-            raise UsageError(
-                f"--address {resources.address}: Ray Tune does not run through Ray Client; valid: local, auto, HOST:PORT"
-            )
         try:
             ray.init(address=resources.address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:

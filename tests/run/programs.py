@@ -1,0 +1,152 @@
+"""Running memloc as a user would, in processes of its own, and comparing what stores hold."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+
+from memloc.store import Store, schemas, tables
+
+SMALL = Path(__file__).with_name("small.yaml")
+TIMEOUT = 300
+
+
+@dataclass(frozen=True)
+class Finished:
+    code: int
+    out: str
+    err: str
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "memloc", *arguments]
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """Logs under `home`; no store or cluster of the surroundings."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MEMLOC_", "PYTEST_"))}
+    return {**kept, "MEMLOC_DATA": str(home / "data"), "PYTHONUNBUFFERED": "1", **more}
+
+
+def memloc(home: Path, *arguments: str, **more: str) -> Finished:
+    """Runs `memloc ARGUMENTS` to its end."""
+    done = subprocess.run(
+        command(*arguments), env=environment(home, **more), capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def started(home: Path, *arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """`memloc ARGUMENTS` in a process group of its own; whatever of it is left at the end is killed."""
+    process = subprocess.Popen(
+        command(*arguments),
+        env=environment(home, **more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        kill_tree(process)
+        for pipe in (process.stdout, process.stderr):
+            if pipe:
+                pipe.close()
+
+
+def kill_tree(process: subprocess.Popen[Any]) -> None:
+    try:
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        family = []
+    for member in family:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait(30)
+
+
+def descendants(process: subprocess.Popen[Any], name: str) -> list[psutil.Process]:
+    """The processes below `process` whose title contains `name` (Ray titles its workers ray::CLASS.method)."""
+    found = []
+    try:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            try:
+                if name in " ".join(child.cmdline()):
+                    found.append(child)
+            except psutil.Error:
+                continue
+    except psutil.NoSuchProcess:
+        pass
+    return found
+
+
+def wait_until(true: Any, seconds: float = TIMEOUT) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    """Ctrl-C as a terminal sends it: to the whole process group."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def contents(uri: str | Path) -> dict[str, pa.Table]:
+    """{table: its rows without clock readings} of everything complete in a store."""
+    store = Store(str(uri))
+    commits = tables.commits_of(store.snapshot(), partial=False)
+    found = {name: tables.read(store.files, commits, name) for name in schemas.TABLES}
+    clocks = schemas.CLOCK_COLUMNS
+    return {name: t.drop_columns([c for c in clocks if c in t.column_names]) for name, t in found.items()}
+
+
+def encoded(table: pa.Table) -> bytes:
+    """The rows as bytes: equal only if every bit of every value is."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        for batch in table.combine_chunks().to_batches():
+            writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+def assert_same(one: str | Path, other: str | Path) -> None:
+    """Byte-equal tables and byte-equal checkpoints."""
+    a, b = contents(one), contents(other)
+    for name in a:
+        assert a[name].num_rows == b[name].num_rows, name
+        assert encoded(a[name]) == encoded(b[name]), name
+    weights = [{p.name + p.parent.name: p.read_bytes() for p in Path(s).glob("checkpoints/*/epoch-*")} for s in (one, other)]
+    assert weights[0] == weights[1]
+
+
+def trainings(home: Path) -> list[tuple[float, float]]:
+    """(begin, end) of every training that the newest log under `home` tells of, in seconds."""
+    log = max((home / "data" / "logs").glob("*.log"), key=lambda p: p.stat().st_mtime).read_text()
+    found = []
+    for stamp, seconds in re.findall(r"^(\S+ \S+) memloc INFO Event\(kind='trained'.*?seconds=([\d.]+)", log, re.MULTILINE):
+        end = datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S,%f").timestamp()
+        found.append((end - float(seconds), end))
+    return found
+
+
+def most_at_once(intervals: list[tuple[float, float]], slack: float = 0.6) -> int:
+    """The largest number of intervals that overlap; ends are noticed late, by up to `slack` seconds."""
+    return max(sum(a <= t < b - slack for a, b in intervals) for t, _ in intervals)

@@ -1,0 +1,147 @@
+"""The Ray executor against the inline one, in real Ray sessions of several processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.run.programs import (
+    SMALL,
+    assert_same,
+    contents,
+    descendants,
+    interrupt,
+    memloc,
+    most_at_once,
+    started,
+    trainings,
+    wait_until,
+)
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store made in one process, one thing after the other."""
+    home = tmp_path_factory.mktemp("oracle")
+    done = memloc(home, "sweep", str(SMALL), "--executor", "inline", "--store", str(home / "store"))
+    assert done.code == 0, done.err
+    assert {name: t.num_rows for name, t in contents(home / "store").items()} == {
+        "trials": 3,
+        "analyses": 5,
+        "epochs": 12,
+        "examples": 600,
+        "evaluation": 2 + 6,
+        "predictions": 200 * (2 + 6),
+        "rewind": 2 * 9 * 4,
+    }
+    return home / "store"
+
+
+@pytest.mark.parametrize("cpus", ["1", "2"])
+def test_same_bytes_whatever_the_number_of_workers(tmp_path: Path, oracle: Path, cpus: str) -> None:
+    done = memloc(tmp_path, "sweep", str(SMALL), "--cpus", cpus, "--store", str(tmp_path / "store"))
+    assert done.code == 0, done.err
+    assert_same(oracle, tmp_path / "store")
+    assert most_at_once(trainings(tmp_path)) == int(cpus)  # both cores busy with two 1-thread trials
+
+
+def test_logical_gpus_as_many_trials_as_gpus(tmp_path: Path, oracle: Path) -> None:
+    """The trap: a trial that held its GPU while its analyses wait for one would wait for ever."""
+    where = ("--gpus", "2", "--gpus-per-trial", "1", "--gpus-per-task", "0.5", "--store", str(tmp_path / "store"))
+    done = memloc(tmp_path, "sweep", str(SMALL), "--only", "block=standard", *where)
+    assert done.code == 0, done.err
+    assert most_at_once(trainings(tmp_path)) == 2
+    again = memloc(tmp_path, "sweep", str(SMALL), "--gpus", "1", "--store", str(tmp_path / "store"))
+    assert again.code == 0, again.err
+    assert_same(oracle, tmp_path / "store")
+
+
+def test_one_logical_gpu_is_held_by_one_training_at_a_time(tmp_path: Path) -> None:
+    done = memloc(tmp_path, "sweep", str(SMALL), "--gpus", "1", "--cpus", "2", "--store", str(tmp_path / "store"))
+    assert done.code == 0, done.err
+    intervals = trainings(tmp_path)
+    assert len(intervals) == 3
+    assert most_at_once(intervals) == 1
+
+
+def test_two_threads_on_two_cores(tmp_path: Path) -> None:
+    """A training that needs every CPU must not wait for one that a coordinator holds."""
+    arguments = ("sweep", str(SMALL), "threads=2", "--only", "block=standard", "--max-trials", "1")
+    done = memloc(tmp_path, *arguments, "--cpus", "2", "--store", str(tmp_path / "ray"))
+    assert done.code == 0, done.err
+    inline = memloc(tmp_path, *arguments, "--executor", "inline", "--store", str(tmp_path / "inline"))
+    assert inline.code == 0, inline.err
+    assert_same(tmp_path / "inline", tmp_path / "ray")
+
+
+def test_more_threads_than_cpus_is_said_not_waited_for(tmp_path: Path) -> None:
+    done = memloc(tmp_path, "sweep", str(SMALL), "threads=2", "--cpus", "1", "--store", str(tmp_path / "store"))
+    assert done.code == 2
+    assert "threads: 2 is more than any node's CPUs; valid: 1 to 1" in done.err
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """A store with the trainings of one block, before any analysis."""
+    bare = tmp_path / "small.yaml"
+    text = SMALL.read_text()
+    bare.write_text(
+        text[: text.index("    stages:")] + text[text.index("  tied:") :].replace("    stages: {evaluate: {}}\n", "")
+    )
+    done = memloc(tmp_path, "sweep", str(bare), "--executor", "inline", "--store", str(tmp_path / "store"))
+    assert done.code == 0, done.err
+    return tmp_path / "store"
+
+
+@pytest.mark.parametrize("executor", ["inline", "ray"])
+def test_a_failed_part_is_retried_then_recorded_while_the_rest_goes_on(
+    tmp_path: Path, oracle: Path, trained: Path, executor: str
+) -> None:
+    victim = sorted(trained.glob("checkpoints/*/epoch-0001.safetensors"))[0]
+    content = bytearray(victim.read_bytes())
+    content[-1] ^= 1
+    victim.write_bytes(content)  # same size: only whoever reads it can notice
+    arguments = ("sweep", str(SMALL), "--only", "block=standard", "--executor", executor, "--store", str(trained))
+    if victim.parent.name not in contents(oracle)["rewind"].column("trial").to_pylist():
+        pytest.fail("the victim must be a trial that is rewound")
+    done = memloc(tmp_path, *arguments)
+    assert done.code == 1
+    assert "1 parts failed" in done.err
+    assert "is not what was committed" in done.err
+    status = memloc(tmp_path, "status", "small", "--store", str(trained))
+    assert "Traceback (most recent call last)" in status.out
+    assert victim.name in status.out
+    rewound = contents(trained)["rewind"]
+    assert rewound.num_rows == 9 * 4  # the other trial's, complete
+    # What verify sets aside, the next sweep recomputes; then everything is as if nothing had happened.
+    assert memloc(tmp_path, "store", "verify", "--store", str(trained)).code == 3
+    assert memloc(tmp_path, "sweep", str(SMALL), "--executor", "inline", "--store", str(trained)).code == 0
+    assert_same(oracle, trained)
+    assert "failed:" not in memloc(tmp_path, "status", "small", "--store", str(trained)).out
+
+
+def test_ctrl_c_drains_and_the_same_command_goes_on(tmp_path: Path, oracle: Path) -> None:
+    arguments = ("sweep", str(SMALL), "--cpus", "1", "--store", str(tmp_path / "store"))
+    with started(tmp_path, *arguments) as process:
+        wait_until(lambda: list((tmp_path / "store").glob("checkpoints/*/epoch-0001*")))
+        interrupt(process)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 130, err
+    assert "To go on: memloc sweep" in err
+    assert "Traceback" not in out + err
+    assert not descendants(process, "ray")
+    assert contents(tmp_path / "store")["trials"].num_rows < 3
+    assert not list((tmp_path / "store").glob("heartbeats/*/*.json"))
+    done = memloc(tmp_path, *arguments)
+    assert done.code == 0, done.err
+    assert_same(oracle, tmp_path / "store")
+
+
+def test_nothing_of_dependencies_is_printed(tmp_path: Path) -> None:
+    arguments = ("sweep", str(SMALL), "--only", "block=tied", "--store", str(tmp_path / "store"))
+    done = memloc(tmp_path, *arguments)
+    assert done.code == 0
+    lines = done.err.splitlines()
+    assert lines[0].startswith("small: 1 trainings and 1 analysis parts to do")
+    assert all(line.startswith("[") and " s] " in line for line in lines[1:]), done.err
