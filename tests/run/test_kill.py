@@ -56,8 +56,8 @@ class Report:
             "random moment, then the same command again. After each, every table (but the clock readings in `seconds`)\n"
             "and every checkpoint was byte-equal to those of an undisturbed run made in one process, and\n"
             "`memloc store verify` found everything as committed.\n\n"
-            f"Last run: {time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {psutil.cpu_count()} cores, seed {SEED}; "
-            f"the undisturbed run took {self.undisturbed:.0f} s.\n\n"
+            f"Last run: {time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {psutil.cpu_count()} cores, "
+            f"seed {SEED}; the undisturbed run took {self.undisturbed:.0f} s.\n\n"
             "| | killed | after | commits then | checkpoints then | that launch | the next launch |\n"
             "|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
             "A killed trainer, task or coordinator is replaced within the same launch: a trainer goes on from its\n"
@@ -84,7 +84,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory, report: Report) -> Path:
     return home / "store"
 
 
-@pytest.mark.parametrize(("number", "victim"), enumerate(VICTIMS))
+@pytest.mark.parametrize(("number", "victim"), list(enumerate(VICTIMS)))
 def test_kill(tmp_path: Path, oracle: Path, report: Report, number: int, victim: str) -> None:
     moments = random.Random(f"{SEED} {number}")
     store = tmp_path / "store"
