@@ -1,0 +1,30 @@
+"""The demo, whole: what the README shows is what it prints, and the paper's phenomenon is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.run.programs import contents, memloc
+
+pytestmark = pytest.mark.slow
+
+
+def test_demo(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    done = memloc(tmp_path, "sweep", "demo", "--store", str(store))
+    assert done.code == 0, done.err
+    tables = contents(store)
+    for row in tables["evaluation"].to_pylist():
+        if row["mode"] in ("own",) or (row["mode"] == "plain" and row["test_acc"] > 0.5):
+            assert row["noisy_acc"] >= 0.98
+        if row["mode"] == "dropped" and row["rescale"] == "none":
+            assert row["noisy_acc"] <= 0.15
+            assert row["clean_acc"] >= 0.95
+    assert {r["mode"] for r in tables["evaluation"].to_pylist()} == {"plain", "own", "scaled", "dropped"}
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert done.out.split("\n\n")[0] in readme
+    again = memloc(tmp_path, "sweep", "demo", "--store", str(store))
+    assert again.code == 0
+    assert "nothing to do" in again.out
