@@ -12,7 +12,6 @@ from memloc.errors import MemlocError
 app = typer.Typer(
     name="memloc",
     help="Where in a neural network do memorized examples live? The experiments of Maini et al. (ICML 2023).",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -32,17 +31,27 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _memloc(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+# What every complaint about the command line itself is: a missing argument, an unknown option, a bad value.
+Complaint: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 def main() -> None:
     """Runs the program; the user's errors are one line each, a bug keeps its traceback."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except Complaint as error:
+        message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
+        print(f"memloc: {message}; see memloc --help", file=sys.stderr)
+        sys.exit(2)
     except MemlocError as error:
         for problem in error.problems:
             print(f"memloc: {problem}", file=sys.stderr)
@@ -50,6 +59,3 @@ def main() -> None:
     except KeyboardInterrupt:
         print("memloc: interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # `memloc query … | head`
-        sys.stderr.close()
-        sys.exit(0)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import typer
 
-app = typer.Typer(help="Look into a store, and check it.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Look into a store, and check it.", rich_markup_mode=None)
 
 _URI = typer.Option(None, "--store", metavar="URI", help="Default: MEMLOC_STORE, else ./memloc-store.")
+
+
+@app.callback(invoke_without_command=True)
+def _store(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command("ls")

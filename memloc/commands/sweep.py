@@ -205,11 +205,18 @@ def _execute(
     if options.executor is Executor.inline:
         from memloc.run import inline
 
-        return inline.execute(works, store, options.data_dir, listen, should_stop)
+        return inline.execute(works, store, options.data_dir, listen, should_stop, _device(options))
     from memloc.run import ray
 
     resources = ray.Resources(options.address, options.cpus, options.gpus, options.gpus_per_trial, options.gpus_per_task)
     return ray.execute(works, store, options.data_dir, listen, should_stop, resources)
+
+
+def _device(options: Options) -> Any:
+    """--gpus 0 means the CPU, where there is a GPU too."""
+    import torch
+
+    return torch.device("cpu") if options.gpus == 0 else None
 
 
 def _log_to_file(data_dir: Path, name: str) -> Path:

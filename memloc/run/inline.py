@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+
 from memloc.data import load
 from memloc.run.events import Event, Listener, Outcome
 from memloc.run.plan import Work, needs, waves
-from memloc.run.trial import Worker, attempt, never, prune, run_part, run_training
+from memloc.run.trial import Worker, attempt, default_device, never, prune, run_part, run_training
 from memloc.store import Store
 
 
@@ -19,9 +21,13 @@ def execute(
     data_dir: Path,
     listener: Listener,
     should_stop: Callable[[], bool] = never,
+    device: torch.device | None = None,
 ) -> Outcome:
-    """Carries out the work, trial by trial; stops early, between epochs or parts, once `should_stop` says so."""
-    worker = Worker(store, lambda name: load(name, data_dir))
+    """Carries out the work, trial by trial; stops early, between epochs or parts, once `should_stop` says so.
+
+    device: by default a GPU where there is one.
+    """
+    worker = Worker(store, lambda name: load(name, data_dir), device or default_device())
     outcome = Outcome({})
     for work in works:
         if should_stop():

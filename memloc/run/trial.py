@@ -36,13 +36,17 @@ def never() -> bool:
     return False
 
 
+def default_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @dataclass
 class Worker:
     """One process's means to work: the store, the raw data by name, and what is worth keeping between parts."""
 
     store: Store
     raw: Callable[[str], Raw]
-    device: torch.device = field(default_factory=lambda: default_device())
+    device: torch.device = field(default_factory=default_device)
     _inputs: tuple[str, Inputs] | None = None
 
     def data(self, trial: TrialPlan) -> Data:
@@ -59,10 +63,6 @@ class Worker:
             weights = lru_cache(maxsize=2)(lambda epoch: checkpoints.read(self.store.files, by_epoch[epoch]))
             self._inputs = trial.id, Inputs(trial.config, self.data(trial), self.device, weights)
         return self._inputs[1]
-
-
-def default_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def set_up_numerics(threads: int, device: torch.device) -> None:
