@@ -18,7 +18,7 @@ def shifts(kind: str, example: I64, height: int, width: int, seed: int, epoch: i
 
 
 def augment(x: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Images (B×C×H×W, uint8) shifted by `shift` (int64 [B, 3]); what enters from outside is black (0)."""
+    """Images (B×C×H×W, uint8) moved, then mirrored, by `shift` (int64 [B, 3]); what enters from outside is black (0)."""
     b, _, h, w = x.shape
     rows = torch.arange(h, device=x.device)[None, :] - shift[:, 0:1]
     columns = torch.arange(w, device=x.device)[None, :].expand(b, w)
