@@ -12,6 +12,7 @@ from memloc.errors import UsageError, nearest
 from memloc.store import Commit, Snapshot, Store, schemas, tables
 
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_SCAN_FAILED = re.compile(r"reading the stream|get_next failed")  # DuckDB's words for an error in an Arrow dataset
 _EXPLAIN = re.compile(r"^\s*explain\b(.*)$", re.IGNORECASE | re.DOTALL)
 
 
@@ -33,7 +34,7 @@ def read_table(store: Store, name: str, sweep: str | None = None, partial: bool 
     """
     if name not in schemas.TABLES:
         raise UsageError(f"{name}: no such table{nearest(name, schemas.TABLES)}; valid: {', '.join(schemas.TABLES)}")
-    return tables.read(store.files, visible(store, store.snapshot(), sweep, partial), name)
+    return store.reading(lambda snapshot: tables.read(store.files, visible(store, snapshot, sweep, partial), name))
 
 
 def run_sql(store: Store, sql: str, sweep: str | None = None, partial: bool = False) -> pa.Table:
@@ -42,7 +43,10 @@ def run_sql(store: Store, sql: str, sweep: str | None = None, partial: bool = Fa
     Raises:
         UsageError: where it is anything but one SELECT (or plain EXPLAIN of one), or is not valid SQL.
     """
-    commits = visible(store, store.snapshot(), sweep, partial)
+    return store.reading(lambda snapshot: _run(store, sql, visible(store, snapshot, sweep, partial)))
+
+
+def _run(store: Store, sql: str, commits: list[Commit]) -> pa.Table:
     connection = duckdb.connect(":memory:")
     try:
         admit(connection, sql)
@@ -53,8 +57,10 @@ def run_sql(store: Store, sql: str, sweep: str | None = None, partial: bool = Fa
         connection.execute("SET python_enable_replacements=false")
         connection.execute("SET enable_external_access=false")
         connection.execute("SET lock_configuration=true")
-        return connection.execute(sql).to_arrow_table()
+        return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
+        if _SCAN_FAILED.search(str(error)):
+            tables.check(store.files, commits)
         raise UsageError(f"SQL: {_one_line(error)}") from None
     finally:
         connection.close()

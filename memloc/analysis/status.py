@@ -16,22 +16,18 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
     A trial is done when its training and all its analyses of the sweep are.
     """
     snapshot = snapshot or store.snapshot()
-    names = [sweep] if sweep else records.sweep_names(store.files)
-    trials = {t["trial"]: t for name in names for t in store.trials_of(name)}
-    if sweep is None:  # the union over sweeps may ask more of a training than one of them
-        trials = {
-            t["trial"]: t for t in records.merged_trials([r for n in names for r in records.read_sweep(store.files, n)])
-        }
+    found = records.read_sweep(store.files, sweep) if sweep else records.read_sweeps(store.files)
+    trials = records.merged_trials(found)
     failures = {i: f for i, f in records.read_failures(store.files).items() if i not in snapshot.commits}
     heartbeats = records.read_heartbeats(store.files)
     counts = dict.fromkeys(STATES, 0)
     stages: dict[str, dict[str, int]] = {}
-    for trial in trials.values():
+    for trial in trials:
         states = _stage_states(trial, snapshot, failures, heartbeats.get(trial["trial"]))
         for stage, state in states:
             stages.setdefault(stage, dict.fromkeys(STATES, 0))[state] += 1
         counts[_trial_state([state for _, state in states], trial["trial"] in heartbeats)] += 1
-    known = {i for t in trials.values() for i in [t["trial"], *(p for a in t["analyses"] for p in a["parts"])]}
+    known = {i for t in trials for i in [t["trial"], *(p for a in t["analyses"] for p in a["parts"])]}
     return {"counts": counts, "stages": stages, "failures": [_failure(f) for i, f in failures.items() if i in known]}
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from memloc.errors import StoreError
 from memloc.store import layout
-from memloc.store.commits import CheckpointEntry
+from memloc.store.commits import CheckpointEntry, read_entry
 from memloc.store.files import Files
 
 
@@ -33,15 +33,12 @@ def read(files: Files, entry: CheckpointEntry) -> dict[str, Tensor]:
     Raises:
         StoreError: where it is missing or is not what was committed.
     """
-    try:
-        content = files.get(entry.path)
-    except FileNotFoundError:
-        raise StoreError(f"store {files.uri}: {entry.path} is missing; run the sweep again to restore it") from None
-    if layout.sha256(content) != entry.sha256:
+    if files.size(entry.path) is None:
         raise StoreError(
-            f"store {files.uri}: {entry.path} is not what was committed; run `memloc store verify`, then the sweep again"
+            f"store {files.uri}: {entry.path} is missing: pruned by --checkpoints, or lost; "
+            "the next sweep that needs it trains it again"
         )
-    weights: dict[str, Tensor] = safetensors.torch.load(content)
+    weights: dict[str, Tensor] = safetensors.torch.load(read_entry(files, entry))
     return weights
 
 
@@ -84,7 +81,7 @@ def load_resume(files: Files, trial: str, needed: Collection[int]) -> tuple[Resu
     """
     best: tuple[ResumeState, dict[str, Tensor]] | None = None
     for path in resume_states(files, trial):
-        state = _read_state(files, path)
+        state = _read_state(files, trial, path)
         if state is None or (best and state.epoch <= best[0].epoch):
             continue
         try:
@@ -97,12 +94,9 @@ def load_resume(files: Files, trial: str, needed: Collection[int]) -> tuple[Resu
     return best
 
 
-def _read_state(files: Files, path: str) -> ResumeState | None:
-    try:
-        content = files.get(path)
-    except FileNotFoundError:
-        return None
-    if not path.endswith(f"-{layout.sha8(content)}.pt"):
+def _read_state(files: Files, trial: str, path: str) -> ResumeState | None:
+    content = files.find(path)
+    if content is None or path != layout.resume_state(trial, content):
         return None  # damaged: an older state, or the start, serves as well
     raw = torch.load(io.BytesIO(content), weights_only=True)
     extra = json.loads(raw["extra"])
@@ -122,8 +116,9 @@ def prune(files: Files, trial: str, entries: Collection[CheckpointEntry], keep: 
     """Removes the checkpoints of all epochs but `keep`; what is removed is written down first, so it is not missed."""
     sizes = files.listing(layout.checkpoints(trial))
     here = {e.epoch for e in entries if e.path in sizes}
-    gone = {e.epoch for e in entries} - (here & set(keep))
-    if gone != read_pruned(files, trial):
+    before = read_pruned(files, trial)
+    gone = {e.epoch for e in entries} - set(keep) | (before - here)
+    if gone != before:
         files.put(layout.pruned(trial), json.dumps(sorted(gone)).encode())
     for e in entries:
         if e.epoch in gone and e.path in sizes:

@@ -8,7 +8,7 @@ nor clocks.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -40,8 +40,9 @@ class CheckpointEntry:
 class Commit:
     """Everything about one part that was computed.
 
-    id: the part's. analysis: None for a training. parts: the ids of all the analysis's parts, so that a reader knows
-    when it is complete. where: device, versions, git revision. passes: the cost estimate that `seconds` belongs to.
+    id: the part's. analysis: None for a training. nth, of: its place among the analysis's parts and how many there are,
+    so that a reader knows when it is complete. where: device, versions, git revision. passes: the cost estimate that
+    `seconds` belongs to.
     """
 
     id: str
@@ -49,7 +50,8 @@ class Commit:
     analysis: str | None
     stage: str
     part: Mapping[str, Any]
-    parts: Sequence[str]
+    nth: int
+    of: int
     config: Mapping[str, Any]
     files: tuple[FileEntry, ...] = ()
     checkpoints: tuple[CheckpointEntry, ...] = ()
@@ -63,10 +65,40 @@ class Commit:
 
     @staticmethod
     def decode(content: bytes) -> Commit:
+        """
+        Raises:
+            ValueError: where it was written by another version of memloc than this one reads.
+        """
         raw = json.loads(content)
+        if raw["schema"] > schemas.VERSION:
+            raise ValueError(f"was written by a later memloc (schema {raw['schema']}); update memloc")
         raw["files"] = tuple(FileEntry(**f) for f in raw["files"])
         raw["checkpoints"] = tuple(CheckpointEntry(**c) for c in raw["checkpoints"])
-        return Commit(**raw)
+        try:
+            return Commit(**raw)
+        except TypeError as error:
+            raise ValueError("was written by another version of memloc") from error
+
+
+def problem(entry: FileEntry | CheckpointEntry, content: bytes | None) -> str | None:
+    """What is wrong with a committed file's content (None: no such file), or None."""
+    if content is None:
+        return "is missing"
+    if len(content) != entry.size:
+        return f"has {len(content)} bytes, was committed with {entry.size}"
+    return None if layout.sha256(content) == entry.sha256 else "was changed since it was committed"
+
+
+def read_entry(files: Files, entry: FileEntry | CheckpointEntry) -> bytes:
+    """A committed file, its hash checked.
+
+    Raises:
+        StoreError: where it is not what was committed.
+    """
+    content = files.find(entry.path)
+    if (wrong := problem(entry, content)) or content is None:
+        raise StoreError(f"store {files.uri}: {entry.path} {wrong}; run `memloc store verify`, then the sweep again")
+    return content
 
 
 def publish_tables(files: Files, part_id: str, tables: Mapping[str, Mapping[str, Any]]) -> tuple[FileEntry, ...]:
@@ -88,17 +120,28 @@ def publish(files: Files, commit: Commit) -> str:
     return path
 
 
-def exists(files: Files, part_id: str) -> bool:
-    """Is there an intact commit of this part?"""
-    found = files.listing(layout.commit_folder(part_id))
-    return any(layout.is_intact(p, _get(files, p)) for p in found if layout.is_commit_of(p, part_id))
+def parse(files: Files, path: str, content: bytes) -> Commit:
+    """The commit of an intact file.
 
-
-def _get(files: Files, path: str) -> bytes:
+    Raises:
+        StoreError: where it was written by a later version of memloc.
+    """
     try:
-        return files.get(path)
-    except FileNotFoundError:
-        return b""  # moved to quarantine since it was listed: as good as not there
+        return Commit.decode(content)
+    except ValueError as error:
+        raise StoreError(f"store {files.uri}: {path} {error}") from None
+
+
+def read(files: Files, path: str) -> Commit | None:
+    """A commit, or None where the file is gone (set aside since it was listed) or damaged."""
+    content = files.find(path)
+    return parse(files, path, content) if content is not None and layout.is_intact(path, content) else None
+
+
+def find(files: Files, part_id: str) -> Commit | None:
+    """The commit of a part that readers take, or None."""
+    found = sorted(p for p in files.listing(layout.commit_folder(part_id)) if layout.is_commit_of(p, part_id))
+    return next((commit for path in found if (commit := read(files, path))), None)
 
 
 @dataclass
@@ -118,35 +161,38 @@ class Snapshot:
 
     def analyses(self) -> dict[str, list[Commit]]:
         """{analysis id: its commits in the order of its parts}, complete analyses only."""
-        found: dict[str, list[Commit]] = {}
+        found: dict[str, dict[int, Commit]] = {}
         for commit in self.commits.values():
-            if commit.analysis and commit.analysis not in found and self.complete(commit.parts):
-                found[commit.analysis] = [self.commits[part] for part in commit.parts]
-        return found
+            if commit.analysis:
+                found.setdefault(commit.analysis, {})[commit.nth] = commit
+        return {
+            analysis: [parts[n] for n in sorted(parts)]
+            for analysis, parts in found.items()
+            if len(parts) == next(iter(parts.values())).of
+        }
 
     def trainings(self) -> dict[str, Commit]:
         return {c.trial: c for c in self.commits.values() if c.analysis is None}
 
 
-def snapshot(files: Files) -> Snapshot:
+def snapshot(files: Files, known: dict[str, Commit]) -> Snapshot:
     """Reads every commit of the store.
+
+    known: {path: commit} of those read before; a commit never changes. What is new is added.
 
     Raises:
         StoreError: where a commit was written by a later version of memloc.
     """
     result = Snapshot({}, {}, [])
     paths = sorted(files.listing(layout.COMMITS))
-    for path, content in zip(paths, files.map(lambda p: _get(files, p), paths), strict=True):
-        if not layout.is_intact(path, content):
-            if content:
+    unread = [p for p in paths if p not in known]
+    known.update((p, c) for p, c in zip(unread, files.map(lambda p: read(files, p), unread), strict=True) if c)
+    for path in paths:
+        commit = known.get(path)
+        if commit is None:
+            if files.size(path) is not None:
                 result.broken.append(path)
-            continue
-        commit = Commit.decode(content)
-        if commit.schema > schemas.VERSION:
-            raise StoreError(
-                f"store {files.uri}: {path} was written by a later memloc (schema {commit.schema}); update memloc"
-            )
-        if commit.id not in result.commits:  # paths are sorted: the smallest name wins
+        elif commit.id not in result.commits:  # paths are sorted: the smallest name wins
             result.commits[commit.id] = commit
             result.paths[commit.id] = path
     return result

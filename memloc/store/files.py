@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from pyarrow import fs
 
 from memloc.errors import StoreError
+from memloc.store import connect
 
-SCHEMES = ("file", "s3", "gs", "hdfs")
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -30,41 +30,47 @@ class Files:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._fs, self.root = _resolve(uri)
+        self._fs, self._hasty, self.root = connect.resolve(uri)
         self.local = isinstance(self._fs, fs.LocalFileSystem)
 
     def full(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
 
+    def exists(self) -> bool:
+        """Is there a folder here? Answers within seconds even where nobody answers.
+
+        Raises:
+            StoreError: where there is a file instead, or no access.
+        """
+        with self._errors("cannot be reached"):
+            found = self._hasty.get_file_info(self.root).type
+        if found == fs.FileType.File:
+            raise StoreError(f"store {self.uri}: is a file; name a folder")
+        return bool(found == fs.FileType.Directory)
+
     def check_usable(self) -> None:
         """Raises StoreError unless a folder is (or can be made) here and can be written."""
-        with self._errors("cannot be used"):
-            info = self._fs.get_file_info(self.root)
-        if info.type == fs.FileType.File:
-            raise StoreError(f"store {self.uri}: is a file; name a folder")
+        self.exists()
         probe = f"tmp/probe-{uuid.uuid4().hex}"
         with self._errors("cannot be written"):
-            self.put(probe, b"")
-            self.delete(probe)
-
-    def exists(self) -> bool:
-        """Is there anything here?"""
-        with self._errors("cannot be read"):
-            return bool(self._fs.get_file_info(self.root).type == fs.FileType.Directory)
+            self._write(probe, b"")
+            self._fs.delete_file(self.full(probe))
 
     def put(self, path: str, data: bytes) -> None:
         """Writes a whole file; a reader never sees a part of it under `path`."""
         with self._errors(f"{path} cannot be written"):
-            if self.local:
-                self._put_local(path, data)
-            else:
-                self._put_remote(path, data)
+            self._write(path, data)
 
-    def _put_local(self, path: str, data: bytes) -> None:
-        target = Path(self.full(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
+    def _write(self, path: str, data: bytes) -> None:
+        if self.local:
+            self._write_local(Path(self.full(path)), data)
+        else:
+            self._write_remote(self.full(path), data)
+
+    def _write_local(self, target: Path, data: bytes) -> None:
         temporary = Path(self.full(f"tmp/{uuid.uuid4().hex}"))
-        temporary.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(temporary.parent)
+        _make_folder(target.parent)
         try:
             with open(temporary, "xb") as file:
                 file.write(data)
@@ -74,19 +80,16 @@ class Files:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        folder = os.open(target.parent, os.O_RDONLY)  # the rename itself must survive a power cut
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync_folder(target.parent)  # the rename itself must survive a power cut
 
-    def _put_remote(self, path: str, data: bytes) -> None:
+    def _write_remote(self, target: str, data: bytes) -> None:
         # The bytes are complete before the stream opens, and go in with one write: a stream that is dropped half-way
-        # would publish a truncated object.
-        stream = self._fs.open_output_stream(self.full(path))
+        # would publish a truncated object. pyarrow sends up to 10 MB as one PUT, more as a multipart upload, which
+        # becomes visible as a whole when it is completed.
+        stream = self._fs.open_output_stream(target)
         stream.write(data)
         stream.close()
-        size = self._fs.get_file_info(self.full(path)).size
+        size = self._fs.get_file_info(target).size
         if size != len(data):
             raise OSError(f"wrote {len(data)} bytes, found {size}")
 
@@ -98,7 +101,14 @@ class Files:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise StoreError(f"store {self.uri}: {path} cannot be read: {_first_line(error)}") from error
+            raise StoreError(f"store {self.uri}: {path} cannot be read: {connect.first_line(error)}") from error
+
+    def find(self, path: str) -> bytes | None:
+        """The bytes of a file, or None where there is none (any more)."""
+        try:
+            return self.get(path)
+        except FileNotFoundError:
+            return None
 
     def size(self, path: str) -> int | None:
         """Bytes of a file, or None where there is none."""
@@ -114,12 +124,6 @@ class Files:
         cut = len(self.root) + 1
         return {i.path[cut:]: int(i.size) for i in infos if i.type == fs.FileType.File}
 
-    def folders(self, folder: str) -> list[str]:
-        """The names of the folders directly in a folder."""
-        with self._errors(f"{folder} cannot be listed"):
-            infos = self._fs.get_file_info(fs.FileSelector(self.full(folder), allow_not_found=True))
-        return sorted(i.base_name for i in infos if i.type == fs.FileType.Directory)
-
     def delete(self, path: str) -> None:
         """Removes a file; that it is gone already is no error."""
         try:
@@ -128,14 +132,20 @@ class Files:
             return
         except OSError as error:
             if self.size(path) is not None:
-                raise StoreError(f"store {self.uri}: {path} cannot be removed: {_first_line(error)}") from error
+                raise StoreError(f"store {self.uri}: {path} cannot be removed: {connect.first_line(error)}") from error
 
-    def move(self, source: str, target: str) -> None:
-        """Moves a file (on object stores copy, then delete: a kill in between leaves both)."""
+    def move(self, source: str, target: str) -> bool:
+        """Moves a file (on object stores copy, then delete: a kill in between leaves both); False where it is gone."""
         with self._errors(f"{source} cannot be moved"):
             if self.local:
-                Path(self.full(target)).parent.mkdir(parents=True, exist_ok=True)
-            self._fs.move(self.full(source), self.full(target))
+                _make_folder(Path(self.full(target)).parent)
+            try:
+                self._fs.move(self.full(source), self.full(target))
+            except OSError:
+                if self._fs.get_file_info(self.full(source)).type == fs.FileType.NotFound:
+                    return False
+                raise
+            return True
 
     def dataset_filesystem(self) -> Any:
         """The pyarrow filesystem, for pyarrow.dataset and pyarrow.parquet."""
@@ -154,26 +164,21 @@ class Files:
         try:
             yield
         except OSError as error:
-            raise StoreError(f"store {self.uri}: {what}: {_first_line(error)}") from error
+            raise StoreError(f"store {self.uri}: {what}: {connect.first_line(error)}") from error
 
 
-def _resolve(uri: str) -> tuple[Any, str]:
-    scheme, separator, _ = uri.partition("://")
-    if not uri.strip():
-        raise StoreError("store: is empty; name a folder, or one of " + ", ".join(f"{s}://" for s in SCHEMES))
-    if not separator:
-        return fs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
-    if scheme not in SCHEMES:
-        raise StoreError(f"store {uri}: unknown scheme {scheme}://; valid: a path, " + ", ".join(f"{s}://" for s in SCHEMES))
+def _make_folder(folder: Path) -> None:
+    """mkdir -p, each new name synced to the disk."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        filesystem, root = fs.FileSystem.from_uri(uri)
-    except (ValueError, OSError, NotImplementedError) as error:
-        raise StoreError(f"store {uri}: cannot be opened: {_first_line(error)}") from error
-    if not root.strip("/"):
-        raise StoreError(f"store {uri}: names no folder; such as {scheme}://bucket/memloc")
-    return filesystem, root.rstrip("/")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+        os.fsync(handle)
+    finally:
+        os.close(handle)

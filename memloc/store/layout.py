@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 
 SWEEPS, DATA, COMMITS, CHECKPOINTS = "sweeps", "data", "commits", "checkpoints"
 FAILURES, HEARTBEATS, QUARANTINE = "failures", "heartbeats", "quarantine"
@@ -18,7 +19,16 @@ def sha8(data: bytes) -> str:
 
 
 def sweep(name: str, content: bytes) -> str:
-    return f"{SWEEPS}/{name}/{sha8(content)}.json"
+    return f"{sweep_folder(name)}/{sha8(content)}.json"
+
+
+def sweep_folder(name: str) -> str:
+    return f"{SWEEPS}/{name}"
+
+
+def sweep_of(path: str) -> str:
+    """The name under which a record of a sweep lies."""
+    return path.split("/")[1]
 
 
 def data(table: str, part_id: str, content: bytes) -> str:
@@ -39,7 +49,8 @@ def is_commit_of(path: str, part_id: str) -> bool:
 
 def is_intact(path: str, content: bytes) -> bool:
     """Does a content-named file hold what its name says?"""
-    return path.endswith((f"-{sha8(content)}.json", f"/{sha8(content)}.json"))
+    name = f"{sha8(content)}.json"
+    return path.endswith((f"-{name}", f"/{name}"))
 
 
 def checkpoints(trial: str) -> str:
@@ -66,8 +77,8 @@ def failure(part_id: str, content: bytes) -> str:
     return f"{FAILURES}/{part_id}-{sha8(content)}.json"
 
 
-def is_failure_of(path: str, part_id: str) -> bool:
-    return path.startswith(f"{FAILURES}/{part_id}-")
+def is_failure_of(path: str, part_ids: Collection[str]) -> bool:
+    return path.removeprefix(f"{FAILURES}/").split("-")[0] in part_ids
 
 
 def heartbeat(run: str, trial: str) -> str:

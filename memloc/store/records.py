@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memloc.config import canonical_json
-from memloc.errors import StoreError, nearest
+from memloc.errors import UsageError, nearest
 from memloc.store import layout
 from memloc.store.files import Files
 
@@ -31,35 +31,45 @@ def write_sweep(files: Files, name: str, trials: list[dict[str, Any]]) -> str:
     """Records a sweep; returns its `NAME@sha8`. The hash is of the trials and analyses alone."""
     content = canonical_json(trials).encode()
     path = layout.sweep(name, content)
-    if files.size(path) != len(content):
+    if files.find(path) != content:
         files.put(path, content)
     return f"{name}@{layout.sha8(content)}"
 
 
+def read_sweeps(files: Files, folder: str = layout.SWEEPS) -> list[SweepRecord]:
+    """Every intact record, in the order of names; what is damaged is for verify to find."""
+    paths = sorted(files.listing(folder))
+    found = zip(paths, files.map(files.find, paths), strict=True)
+    return [
+        SweepRecord(layout.sweep_of(path), layout.sha8(content), json.loads(content))
+        for path, content in found
+        if content is not None and layout.is_intact(path, content)
+    ]
+
+
 def sweep_names(files: Files) -> list[str]:
-    return files.folders(layout.SWEEPS)
+    """The names that have an intact record."""
+    return list(dict.fromkeys(record.name for record in read_sweeps(files)))
 
 
 def read_sweep(files: Files, name: str) -> list[SweepRecord]:
     """Every intact record of a sweep's name, or the one that NAME@sha8 means.
 
     Raises:
-        StoreError: where the store has no such sweep.
+        UsageError: where the store has no such sweep.
     """
-    base, _, sha = name.partition("@")
-    names = sweep_names(files)
-    if base not in names:
-        raise StoreError(
-            f"store {files.uri}: has no sweep {base}{nearest(base, names)}; it has: {', '.join(names) or 'none'}"
-        )
-    records = []
-    for path in sorted(files.listing(f"{layout.SWEEPS}/{base}")):
-        content = files.get(path)
-        if layout.is_intact(path, content) and layout.sha8(content).startswith(sha):
-            records.append(SweepRecord(base, layout.sha8(content), json.loads(content)))
+    base, at, sha = name.partition("@")
+    records = read_sweeps(files, layout.sweep_folder(base))
     if not records:
-        raise StoreError(f"store {files.uri}: has no intact record of the sweep {name}")
-    return records
+        names = sweep_names(files)
+        have = ", ".join(names) or "none"
+        raise UsageError(f"{base}: no such sweep in store {files.uri}{nearest(base, names)}; it has: {have}")
+    wanted = [r for r in records if r.sha == sha or not at]
+    if not wanted:
+        raise UsageError(
+            f"{name}: no such record in store {files.uri}; valid: {', '.join(f'{base}@{r.sha}' for r in records)}"
+        )
+    return wanted
 
 
 def merged_trials(records: list[SweepRecord]) -> list[dict[str, Any]]:
@@ -94,11 +104,11 @@ def write_failure(files: Files, part_id: str, record: Mapping[str, Any]) -> None
 def read_failures(files: Files) -> dict[str, dict[str, Any]]:
     """{part id: the newest failure record of it}; whether a commit supersedes it is the reader's to see."""
     newest: dict[str, dict[str, Any]] = {}
-    for path in sorted(files.listing(layout.FAILURES)):
-        try:
-            record = json.loads(files.get(path))
-        except (FileNotFoundError, ValueError):
+    paths = sorted(files.listing(layout.FAILURES))
+    for path, content in zip(paths, files.map(files.find, paths), strict=True):
+        if content is None or not layout.is_intact(path, content):
             continue
+        record = json.loads(content)
         known = newest.get(record["id"])
         if known is None or record["when"] >= known["when"]:
             newest[record["id"]] = record
@@ -110,7 +120,7 @@ def clear_failures(files: Files, part_ids: set[str]) -> None:
     if not part_ids:
         return
     for path in files.listing(layout.FAILURES):
-        if any(layout.is_failure_of(path, part_id) for part_id in part_ids):
+        if layout.is_failure_of(path, part_ids):
             files.delete(path)
 
 
@@ -126,10 +136,10 @@ def clear_heartbeats(files: Files, run: str) -> None:
 def read_heartbeats(files: Files) -> dict[str, dict[str, Any]]:
     """{trial: its newest heartbeat}, fresh ones only."""
     newest: dict[str, dict[str, Any]] = {}
-    for path in files.listing(layout.HEARTBEATS):
+    for content in files.map(files.find, files.listing(layout.HEARTBEATS)):
         try:
-            record = json.loads(files.get(path))
-        except (FileNotFoundError, ValueError):
+            record = json.loads(content or b"")
+        except ValueError:
             continue
         fresh = time.time() - record["updated"] < HEARTBEAT_FRESH_SECONDS
         if fresh and record["updated"] >= newest.get(record["trial"], {"updated": 0.0})["updated"]:

@@ -8,36 +8,58 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from memloc.config import canonical_json
+from memloc.errors import StoreError
 from memloc.store import schemas
-from memloc.store.commits import Commit, Snapshot
+from memloc.store.commits import Commit, FileEntry, Snapshot, problem, read_entry
 from memloc.store.files import Files
+
+# A scan reads parts of files, so it cannot check their hashes; the pages carry checksums of their own.
+_FORMAT = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True))
 
 
 def commits_of(snapshot: Snapshot, partial: bool) -> list[Commit]:
     """The commits whose rows are shown: trainings, and complete analyses (with `partial`, every part there is)."""
     trainings = sorted(snapshot.trainings().values(), key=lambda c: c.trial)
     if partial:
-        order = {c.id: (c.trial, c.analysis, list(c.parts).index(c.id)) for c in snapshot.commits.values() if c.analysis}
-        return trainings + sorted((c for c in snapshot.commits.values() if c.analysis), key=lambda c: order[c.id])
-    complete = snapshot.analyses()
-    analyses = sorted(complete.items(), key=lambda item: (item[1][0].trial, item[0]))
-    return trainings + [commit for _, commits in analyses for commit in commits]
+        parts = [(c.trial, c.analysis, c.nth, c) for c in snapshot.commits.values() if c.analysis]
+        return trainings + [commit for *_, commit in sorted(parts, key=lambda part: part[:3])]
+    analyses = sorted(snapshot.analyses().items(), key=lambda item: (item[1][0].trial, item[0]))
+    return trainings + [commit for _, parts in analyses for commit in parts]
 
 
 def dataset(files: Files, commits: list[Commit], table: str) -> Any:
-    """A pyarrow dataset (or in-memory table) of one table's rows."""
+    """A pyarrow dataset (or in-memory table) of one table's rows, for queries that push filters down."""
     if table == "analyses":
         return analyses_table(commits)
-    paths = [files.full(f.path) for c in commits for f in c.files if f.table == table]
-    if not paths:
-        return schemas.TABLES[table].empty_table()
     # An explicit list: one stray or corrupt file in a folder must not break the rest.
-    return ds.dataset(paths, schema=schemas.TABLES[table], format="parquet", filesystem=files.dataset_filesystem())
+    filesystem = files.dataset_filesystem()
+    fragments = [_FORMAT.make_fragment(files.full(e.path), filesystem, file_size=e.size) for e in entries_of(commits, table)]
+    return ds.FileSystemDataset(fragments, schemas.TABLES[table], _FORMAT, filesystem)
 
 
 def read(files: Files, commits: list[Commit], table: str) -> pa.Table:
-    found = dataset(files, commits, table)
-    return found if isinstance(found, pa.Table) else found.to_table()
+    """One whole table, the hash of every file checked.
+
+    Raises:
+        StoreError: where a file is not what was committed.
+    """
+    if table == "analyses":
+        return analyses_table(commits)
+    entries = entries_of(commits, table)
+    pieces = files.map(lambda e: schemas.decode(table, read_entry(files, e)), entries)
+    return pa.concat_tables([schemas.TABLES[table].empty_table(), *pieces])
+
+
+def entries_of(commits: list[Commit], table: str) -> list[FileEntry]:
+    return [f for c in commits for f in c.files if f.table == table]
+
+
+def check(files: Files, commits: list[Commit]) -> None:
+    """Raises StoreError where a data file is not what was committed: the reason, when a scan has failed."""
+    entries = [f for c in commits for f in c.files]
+    for entry, wrong in zip(entries, files.map(lambda e: problem(e, files.find(e.path)), entries), strict=True):
+        if wrong:
+            raise StoreError(f"store {files.uri}: {entry.path} {wrong}; run `memloc store verify`, then the sweep again")
 
 
 def analyses_table(commits: list[Commit]) -> pa.Table:

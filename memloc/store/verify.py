@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from memloc.store import checkpoints, layout
+from memloc.store import checkpoints, commits, layout
 from memloc.store.commits import CheckpointEntry, Commit, FileEntry
 from memloc.store.files import Files
 
@@ -22,50 +22,67 @@ class Finding:
 def verify(files: Files) -> tuple[list[Finding], int]:
     """(everything broken, files checked). Moves the broken files, and commits that lost a data file, to quarantine."""
     findings: list[Finding] = []
-    checked = 0
-    for folder in (layout.SWEEPS, layout.COMMITS):
-        for path in sorted(files.listing(folder)):
-            checked += 1
-            content = files.get(path)
-            if not layout.is_intact(path, content):
-                findings.append(
-                    _set_aside(files, path, "its content does not match its name", "recomputed by the next sweep")
-                )
-            elif folder == layout.COMMITS:
-                commit = Commit.decode(content)
-                checked += len(commit.files) + len(commit.checkpoints)
-                findings += _check_commit(files, path, commit)
-    return findings, checked
+    records = _intact(files, layout.SWEEPS, "written again by the next sweep", findings)
+    found = _intact(files, layout.COMMITS, "what it committed is recomputed by the next sweep", findings)
+    checked = len(records) + len(found) + len(findings)
+    committed = {path: commits.parse(files, path, content) for path, content in found.items()}
+    data = {e.path: e for c in committed.values() for e in c.files}
+    broken = _problems(files, data.values())
+    findings += _set_aside_data(files, committed, broken)
+    winners: dict[str, Commit] = {}
+    for _, commit in sorted(committed.items()):
+        if not any(e.path in broken for e in commit.files):
+            winners.setdefault(commit.id, commit)
+    for commit in winners.values():
+        findings += _check_checkpoints(files, commit)
+    return findings, checked + len(data) + sum(len(c.checkpoints) for c in winners.values())
 
 
-def _check_commit(files: Files, path: str, commit: Commit) -> Iterator[Finding]:
-    what = commit.stage if commit.analysis is None else f"{commit.stage} {dict(commit.part)}"
-    lost = False
-    for entry in commit.files:
-        if problem := _problem(files, entry):
-            lost = True
-            yield _set_aside(files, entry.path, problem, f"{what} of trial {commit.trial} is recomputed by the next sweep")
-    if lost:
+def _intact(files: Files, folder: str, consequence: str, findings: list[Finding]) -> dict[str, bytes]:
+    """{path: content} of the files that hold what their names say; the others become findings."""
+    paths = sorted(files.listing(folder))
+    intact = {}
+    for path, content in zip(paths, files.map(files.find, paths), strict=True):
+        if content is None:
+            continue  # somebody else has just moved it
+        if layout.is_intact(path, content):
+            intact[path] = content
+        else:
+            files.move(path, layout.quarantine(path))
+            findings.append(Finding(path, "its content does not match its name", consequence))
+    return intact
+
+
+def _problems(files: Files, entries: Iterable[FileEntry | CheckpointEntry]) -> dict[str, str]:
+    """{path: what is wrong with it} of the files that are not as committed."""
+    entries = list(entries)
+    found = files.map(lambda e: commits.problem(e, files.find(e.path)), entries)
+    return {e.path: problem for e, problem in zip(entries, found, strict=True) if problem}
+
+
+def _set_aside_data(files: Files, committed: dict[str, Commit], broken: dict[str, str]) -> Iterator[Finding]:
+    """Commits first: no reader must come upon one without its data."""
+    parts: dict[str, str] = {}
+    for path, commit in committed.items():
+        lost = [e.path for e in commit.files if e.path in broken]
+        if lost:
+            files.move(path, layout.quarantine(path))
+            what = commit.stage if commit.analysis is None else f"{commit.stage} {dict(commit.part)}"
+            parts |= dict.fromkeys(lost, f"{what} of trial {commit.trial}")
+    for path, problem in sorted(broken.items()):
         files.move(path, layout.quarantine(path))
-    pruned = checkpoints.read_pruned(files, commit.trial) if commit.checkpoints else set()
-    for checkpoint in commit.checkpoints:
-        problem = _problem(files, checkpoint)
-        if problem and not (checkpoint.epoch in pruned and files.size(checkpoint.path) is None):
-            consequence = f"trial {commit.trial} is trained again by the next sweep and must give the same checkpoint"
-            yield _set_aside(files, checkpoint.path, problem, consequence)
+        yield Finding(path, problem, f"{parts[path]} is recomputed by the next sweep")
 
 
-def _problem(files: Files, entry: FileEntry | CheckpointEntry) -> str | None:
-    try:
-        content = files.get(entry.path)
-    except FileNotFoundError:
-        return "is missing"
-    if len(content) != entry.size:
-        return f"has {len(content)} bytes, was committed with {entry.size}"
-    return None if layout.sha256(content) == entry.sha256 else "was changed since it was committed"
-
-
-def _set_aside(files: Files, path: str, problem: str, consequence: str) -> Finding:
-    if files.size(path) is not None:
-        files.move(path, layout.quarantine(path))
-    return Finding(path, problem, consequence)
+def _check_checkpoints(files: Files, commit: Commit) -> Iterator[Finding]:
+    broken = _problems(files, commit.checkpoints)
+    if not broken:
+        return
+    pruned = checkpoints.read_pruned(files, commit.trial)
+    for entry in commit.checkpoints:
+        missing = files.size(entry.path) is None
+        if entry.path not in broken or (missing and entry.epoch in pruned):
+            continue
+        files.move(entry.path, layout.quarantine(entry.path))
+        consequence = f"trial {commit.trial} is trained again by the next sweep and must give the same checkpoint"
+        yield Finding(entry.path, broken[entry.path], consequence)
