@@ -185,6 +185,11 @@ def run_parts(job: Job, part_ids: list[str]) -> list[tuple[str, float, str]]:
 class Coordinator(tune.Trainable):  # type: ignore[misc]
     """One trial as a Tune trial: starts the trainer, then the tasks, and reports what happened, step by step."""
 
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+        # On the driver's node: coordinators weigh little, and elsewhere they would keep machines from being given back.
+        return PlacementGroupFactory([{"memory": COORDINATOR_MEMORY, config["node"]: 0.001}])
+
     def setup(self, config: dict[str, Any], briefs: dict[str, Brief] | None = None) -> None:
         if briefs is not None:
             self.briefs = briefs
@@ -554,12 +559,9 @@ def _fit(
     relay = Relay(listener, outcome)
     working: set[str] = set()
     relay.listener = _tracking(listener, working)
-    # On the driver's node: coordinators weigh little, and elsewhere they would keep machines from being given back.
-    here = f"node:{ray.util.get_node_ip_address()}"
-    bundle = PlacementGroupFactory([{"memory": COORDINATOR_MEMORY, here: 0.001}])
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(Coordinator, briefs=briefs), bundle),
-        param_space={"trial": tune.grid_search(list(briefs))},
+        tune.with_parameters(Coordinator, briefs=briefs),
+        param_space={"trial": tune.grid_search(list(briefs)), "node": f"node:{ray.util.get_node_ip_address()}"},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=min(slots + 2, len(briefs)),
             reuse_actors=True,
