@@ -207,8 +207,9 @@ def _execute(
 
         return inline.execute(works, store, options.data_dir, listen, should_stop, _device(options))
     from memloc.run import ray
+    from memloc.run.placement import Resources
 
-    resources = ray.Resources(options.address, options.cpus, options.gpus, options.gpus_per_trial, options.gpus_per_task)
+    resources = Resources(options.address, options.cpus, options.gpus, options.gpus_per_trial, options.gpus_per_task)
     return ray.execute(works, store, options.data_dir, listen, should_stop, resources)
 
 

@@ -1,0 +1,32 @@
+"""The same work on Ray: on this machine's cores and GPUs, or on a cluster. The only package that imports ray.
+
+A Tune trial is a coordinator that holds next to nothing. Its training runs in a trainer actor (a whole GPU, or
+`threads` CPUs), which is gone before the analyses fan out as tasks (a share of a GPU, or `threads` CPUs). Truth is what
+the store has committed: nothing is ever restored from Tune. docs/ray.md says why it is built so.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before ray is imported: quiet, no usage reports, authenticated, and quick to notice a lost node (docs/ray.md).
+for _name, _value in {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_AUTH_MODE": "token",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # --gpus 0 hides the GPUs
+    "RAY_grpc_client_keepalive_time_ms": "10000",
+    "RAY_grpc_client_keepalive_timeout_ms": "5000",
+    "RAY_health_check_period_ms": "2000",
+    "RAY_health_check_timeout_ms": "4000",
+    "RAY_health_check_failure_threshold": "3",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+from memloc.run.ray.driver import execute  # noqa: E402
+
+__all__ = ["execute"]

@@ -1,0 +1,201 @@
+"""One trial as a Tune trial: what runs when, without computing anything and without holding a CPU or a GPU."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import ray
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.execution.placement_groups import PlacementGroupFactory
+
+from memloc.errors import last_line
+from memloc.run.events import Event
+from memloc.run.placement import Brief, PartBrief
+from memloc.run.ray.draining import is_draining
+from memloc.run.ray.workers import Trainer, run_parts
+from memloc.store import Store, records
+
+COORDINATOR_MEMORY = 120e6  # bytes; a bundle must not be empty, and CPUs in it would be missing for the work
+TRAINER_LIVES = 3  # a trainer killed from outside goes on from its newest checkpoint, this often in all
+STEP_SECONDS = 0.5  # how long a coordinator waits for news before it reports
+
+
+class Coordinator(tune.Trainable):  # type: ignore[misc]
+    """One trial as a Tune trial: starts the trainer, then the tasks, and reports what happened, step by step."""
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+        # On the driver's node: coordinators weigh little, and elsewhere they would keep machines from being given back.
+        return PlacementGroupFactory([{"memory": COORDINATOR_MEMORY, config["node"]: 0.001}])
+
+    def setup(self, config: dict[str, Any], briefs: dict[str, Brief] | None = None) -> None:
+        if briefs is not None:
+            self.briefs = briefs
+        self.brief = self.briefs[config["trial"]]
+        self.trainer: Any = None
+        self.training: Any = None  # reference to the result of the trainer's run
+        self.asked: Any = None  # reference to its answer on progress
+        self.answered = False  # has it begun?
+        self.lives = TRAINER_LIVES
+        self.tasks: dict[Any, list[PartBrief]] = {}
+        self.failed: set[str] = set()
+        self.events: list[Event] = []
+        self.waves = list(self.brief.waves)
+        self.queue: list[list[PartBrief]] = []
+        self.draining = False
+        self.state = "train" if self.brief.trains else "analyse"
+        self._emit("started")
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: the store is the truth. Tune asks for the method when it reuses coordinators."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing to load."""
+
+    def step(self) -> dict[str, Any]:
+        self.draining = self.draining or is_draining(self.brief.run)
+        if self.state == "train":
+            self._train()
+        elif self.state == "analyse":
+            self._analyse()
+        events, self.events = [e.as_json() for e in self.events], []
+        return {"events": json.dumps(events), "done": self.state == "end"}
+
+    def cleanup(self) -> None:
+        if self.trainer is not None:
+            ray.kill(self.trainer)
+        for task in self.tasks:
+            ray.cancel(task, force=True)
+
+    def _emit(self, kind: Any, **values: Any) -> None:
+        self.events.append(Event(kind, self.brief.trial, **values))
+
+    def _end(self, kind: str) -> None:
+        self._emit(kind)
+        self.state = "end"
+
+    # --- training
+
+    def _train(self) -> None:
+        if self.draining and not self.answered:  # it has not begun: it may be waiting for a place for hours
+            self._release_trainer()
+            return self._end("drained")
+        if self.trainer is None:
+            # "DEFAULT": outside Tune's placement group, which would have to hold the GPU from start to end otherwise.
+            self.trainer = Trainer.options(scheduling_strategy="DEFAULT", **self.brief.trainer).remote()  # type: ignore[attr-defined]
+            self.training = self.trainer.run.remote(self.brief.job)
+            self.asked = self.trainer.progress.remote()
+        if self.draining:
+            self.trainer.stop.remote()
+        ready, _ = ray.wait([self.training], timeout=STEP_SECONDS)
+        return self._trained() if ready else self._look_at_progress()
+
+    def _trained(self) -> None:
+        try:
+            finished, error, seconds = ray.get(self.training)
+        except RayError as lost:
+            return self._trainer_lost(lost)
+        self._release_trainer()
+        if error:
+            return self._training_failed(error)
+        if finished:
+            self._emit("trained", stage="train", seconds=seconds)
+            self.state = "analyse"
+            return None
+        return self._end("drained")
+
+    def _look_at_progress(self) -> None:
+        if not ray.wait([self.asked], timeout=0)[0]:
+            return
+        try:
+            epoch = ray.get(self.asked)
+        except RayError:
+            return  # the trainer is gone; the training's own result will say so
+        self.answered = True
+        self._emit("epoch", stage="train", epoch=epoch)
+        self.asked = self.trainer.progress.remote()
+
+    def _trainer_lost(self, error: RayError) -> None:
+        self._release_trainer()
+        self.lives -= 1
+        if self.lives == 0:  # else the next step starts another one, which goes on from the newest checkpoint
+            self._record_failure(self.brief.trial, "train", error)
+            self._training_failed(last_line(error))
+
+    def _training_failed(self, error: str) -> None:
+        self.failed.add(self.brief.trial)
+        self._emit("failed", stage="train", part_id=self.brief.trial, error=error)
+        self._end("drained")
+
+    def _release_trainer(self) -> None:
+        """Gives the GPU back before the fan-out asks for its share."""
+        if self.trainer is not None:
+            ray.kill(self.trainer)
+        self.trainer = self.training = self.asked = None
+        self.answered = False
+
+    # --- analyses
+
+    def _analyse(self) -> None:
+        if not self.queue and not self.tasks and self.waves and not self.draining:
+            self.queue = self._cut(self.waves.pop(0))
+        while self.queue and not self.draining and len(self.tasks) < 2 * self.brief.tasks:
+            parts = self.queue.pop(0)
+            task = run_parts.options(scheduling_strategy="DEFAULT", **self.brief.task).remote(
+                self.brief.job, [part.id for part in parts]
+            )
+            self.tasks[task] = parts
+        if self.tasks:
+            for task in ray.wait(list(self.tasks), timeout=STEP_SECONDS)[0]:
+                self._collect(task, self.tasks.pop(task))
+        elif self.queue or self.waves:
+            if self.draining:
+                self._end("drained")
+        else:
+            if self.brief.prunes and not self.failed:
+                self._prune()
+            self._end("finished")
+
+    def _cut(self, wave: tuple[PartBrief, ...]) -> list[list[PartBrief]]:
+        """Tasks of some parts each: four per slot, so that the last ones do not leave the others waiting."""
+        possible = [part for part in wave if not self.failed & set(part.needs)]
+        size = max(1, len(possible) // (4 * self.brief.tasks))
+        return [possible[i : i + size] for i in range(0, len(possible), size)]
+
+    def _collect(self, task: Any, parts: list[PartBrief]) -> None:
+        stages = {part.id: part.stage for part in parts}
+        try:
+            results = ray.get(task)
+        except RayError as error:  # the worker died again and again
+            results = [(part.id, 0.0, self._lost(part, error)) for part in parts]
+        for part_id, seconds, problem in results:
+            stage = stages.pop(part_id)
+            if problem:
+                self.failed.add(part_id)
+                self._emit("failed", stage=stage, part_id=part_id, error=problem)
+            else:
+                self._emit("part", stage=stage, part_id=part_id, seconds=seconds)
+        if stages:  # not begun, because of draining
+            self.queue.append([part for part in parts if part.id in stages])
+
+    def _lost(self, part: PartBrief, error: RayError) -> str:
+        """The error line of a part whose worker died, unless it had committed it."""
+        if Store(self.brief.uri).commit(part.id) is not None:
+            return ""
+        self._record_failure(part.id, part.stage, error)
+        return last_line(error)
+
+    def _record_failure(self, part_id: str, stage: str, error: RayError) -> None:
+        text = f"{type(error).__name__}: {error}"
+        records.record_failure(Store(self.brief.uri).files, part_id, self.brief.trial, stage, text)
+
+    def _prune(self) -> None:
+        from memloc.run.trial import prune
+
+        prune(Store(self.brief.uri), ray.get(self.brief.job).work)

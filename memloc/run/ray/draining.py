@@ -1,0 +1,41 @@
+"""The order to stop, for every process of a run: the flag is the existence of a named actor.
+
+So it costs nothing until it is raised, and needs no process that could be lost.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+
+@ray.remote(num_cpus=0)
+class Flag:
+    """An actor whose name says something."""
+
+
+def _flag_name(run: str) -> str:
+    return f"memloc-drain-{run}"
+
+
+def is_draining(run: str) -> bool:
+    """Has the order to stop been given?"""
+    try:
+        ray.get_actor(_flag_name(run))
+    except ValueError:
+        return False
+    return True
+
+
+def raise_flag_when(run: str, should_stop: Callable[[], bool], finished: threading.Event) -> None:
+    """Raises the flag as soon as `should_stop` says so; a thread of the driver runs this until `finished`."""
+    while not finished.wait(0.2):
+        if should_stop():
+            _flag.append(Flag.options(name=_flag_name(run)).remote())  # type: ignore[attr-defined]
+            return
+
+
+_flag: list[Any] = []  # keeps the flag raised

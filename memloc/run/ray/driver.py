@@ -1,0 +1,172 @@
+"""The driver: connects to Ray, hands every trial to a coordinator, passes on what happens."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import tune
+
+from memloc.errors import UsageError
+from memloc.run.events import Event, Listener, Outcome
+from memloc.run.placement import Brief, Resources, make_brief
+from memloc.run.ray.coordinator import Coordinator
+from memloc.run.ray.draining import raise_flag_when
+from memloc.run.ray.workers import Job
+from memloc.store import Store
+
+if TYPE_CHECKING:
+    from memloc.run.plan import Work
+
+
+@dataclass
+class Relay(tune.Callback):  # type: ignore[misc]
+    """Passes the coordinators' events on to the listener, and remembers failures."""
+
+    listener: Listener
+    outcome: Outcome
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks for a restore that memloc never does; a listener holds locks and consoles
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        for raw in json.loads(result.get("events", "[]")):
+            event = Event(**raw)
+            if event.kind == "failed":
+                self.outcome.failures[event.part_id] = event.error
+            self.listener(event)
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        trial_id = trial.config["trial"]
+        error = f"its coordinator failed; see {trial.error_file or 'the log'}"
+        self.outcome.failures[trial_id] = error
+        self.listener(Event("failed", trial_id, "coordinator", part_id=trial_id, error=error))
+
+
+class Drained(tune.Stopper):  # type: ignore[misc]
+    """Stops Tune from starting more trials once draining, as soon as none is at work."""
+
+    def __init__(self, should_stop: Callable[[], bool], working: Callable[[], int]) -> None:
+        self.should_stop, self.working = should_stop, working
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as above
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.should_stop() and self.working() == 0
+
+
+def execute(
+    works: Sequence[Work],
+    store: Store,
+    data_dir: Path,
+    listener: Listener,
+    should_stop: Callable[[], bool],
+    resources: Resources,
+) -> Outcome:
+    """Carries out the work on Ray. Once `should_stop` says so, running epochs and parts end, and nothing new begins.
+
+    Raises:
+        UsageError: no cluster at the address, or a trial needs more than any node has.
+    """
+    run = uuid.uuid4().hex[:8]
+    outcome = Outcome({})
+    scratch = tempfile.mkdtemp(prefix="memloc-tune-")
+    _connect(resources, run)
+    finished = threading.Event()
+    try:
+        briefs = _briefs(works, store, data_dir, run, resources)
+        threading.Thread(target=raise_flag_when, args=(run, should_stop, finished), daemon=True).start()
+        _fit(briefs, run, scratch, listener, should_stop, outcome)
+    finally:
+        finished.set()
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+    outcome.interrupted = should_stop()
+    return outcome
+
+
+def _connect(resources: Resources, run: str) -> None:
+    quiet = {"log_to_driver": False, "logging_level": "ERROR", "namespace": f"memloc-{run}"}
+    if resources.address == "local":
+        # address="local", since a stale record of an earlier cluster would make a plain init() hang.
+        ray.init(address="local", num_cpus=resources.cpus, num_gpus=resources.gpus, include_dashboard=False, **quiet)
+    else:
+        try:
+            ray.init(address=resources.address, **quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UsageError(
+                f"--address {resources.address}: no Ray cluster answers there ({str(error).splitlines()[0]})"
+            ) from None
+    token = Path.home() / ".ray" / "auth_token"
+    if token.exists():
+        token.chmod(0o600)  # whoever reads it can run code here; Ray writes it readable for everybody
+
+
+def _briefs(works: Sequence[Work], store: Store, data_dir: Path, run: str, resources: Resources) -> dict[str, Brief]:
+    """{trial: its brief}, longest trial first."""
+    from memloc.data import load
+    from memloc.run.plan import work_passes
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    data = {name: ray.put(load(name, data_dir)) for name in dict.fromkeys(w.trial.config.dataset for w in works)}
+    briefs = {}
+    for work in sorted(works, key=work_passes, reverse=True):
+        job = ray.put(Job(run, store.uri, work, data))
+        briefs[work.trial.id] = make_brief(work, store.uri, run, job, nodes, resources)
+    return briefs
+
+
+def _fit(
+    briefs: dict[str, Brief],
+    run: str,
+    scratch: str,
+    listener: Listener,
+    should_stop: Callable[[], bool],
+    outcome: Outcome,
+) -> None:
+    relay = Relay(listener, outcome)
+    working: set[str] = set()
+    relay.listener = _tracking(listener, working)
+    # Two more than can train: while some wait for their last parts, others train.
+    slots = max(brief.trainings for brief in briefs.values())
+    tuner = tune.Tuner(
+        tune.with_parameters(Coordinator, briefs=briefs),
+        param_space={"trial": tune.grid_search(list(briefs)), "node": f"node:{ray.util.get_node_ip_address()}"},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=min(slots + 2, len(briefs)),
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.config["trial"],
+        ),
+        run_config=tune.RunConfig(
+            name=f"memloc-{run}",
+            storage_path=scratch,
+            verbose=0,
+            callbacks=[relay],
+            stop=Drained(should_stop, lambda: len(working)),
+            failure_config=tune.FailureConfig(max_failures=3),
+        ),
+    )
+    tuner.fit()
+
+
+def _tracking(listener: Listener, working: set[str]) -> Listener:
+    def listen(event: Event) -> None:
+        if event.kind == "started":
+            working.add(event.trial)
+        elif event.kind in ("finished", "drained"):
+            working.discard(event.trial)
+        listener(event)
+
+    return listen

@@ -1,0 +1,102 @@
+"""The processes that compute: a trainer for one training, tasks for parts of analyses.
+
+Whatever imports torch is imported where it is used, so that coordinators can name these without paying for it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from memloc.run.ray.draining import is_draining
+from memloc.store import Store
+
+if TYPE_CHECKING:
+    from memloc.run.plan import Item, Work
+    from memloc.run.trial import Worker
+
+TASK_RETRIES = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the processes that work on one trial need to know. data: {data set: reference to its arrays}."""
+
+    run: str
+    uri: str
+    work: Work
+    data: dict[str, Any]
+
+
+_workers: dict[str, Worker] = {}  # one per process and store: the data on the device outlives a task
+_raws: dict[str, Any] = {}
+
+
+def _worker(job: Job) -> Worker:
+    from memloc.run.trial import Worker
+
+    def raw(name: str) -> Any:
+        if name not in _raws:
+            _raws[name] = ray.get(job.data[name])
+        return _raws[name]
+
+    if job.uri not in _workers:
+        _workers[job.uri] = Worker(Store(job.uri), raw)
+    return _workers[job.uri]
+
+
+@ray.remote(max_concurrency=2)  # one thread trains, the other answers
+class Trainer:
+    """Runs one training. Holds the GPU (or the CPUs) until it is released."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.stopping = False
+
+    def run(self, job: Job) -> tuple[bool, str, float]:
+        """(finished, error line, seconds)."""
+        from memloc.run.trial import attempt, run_training
+
+        clock = time.perf_counter()
+        trial, worker = job.work.trial, _worker(job)
+        finished, error = attempt(
+            worker, trial, trial.id, "train", lambda: run_training(worker, job.work, self._at, lambda: self.stopping)
+        )
+        return bool(finished), error, time.perf_counter() - clock
+
+    def _at(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def progress(self) -> int:
+        return self.epoch
+
+    def stop(self) -> None:
+        """The training ends after its present epoch, which is checkpointed."""
+        self.stopping = True
+
+
+# A task on a GPU gets a process of its own unless max_calls says otherwise; bounded, since it keeps its CUDA context.
+@ray.remote(max_calls=50, max_retries=TASK_RETRIES)  # type: ignore[untyped-decorator]
+def run_parts(job: Job, part_ids: list[str]) -> list[tuple[str, float, str]]:
+    """[(part id, seconds, error line)]; each part is committed as it ends. While draining, none is begun."""
+    from memloc.run.trial import attempt, run_part
+
+    worker, trial = _worker(job), job.work.trial
+    items: dict[str, Item] = {part_id: (analysis, part_id, part) for analysis, part_id, part in job.work.parts}
+    results = []
+    for part_id in part_ids:
+        if is_draining(job.run):
+            break
+        analysis, _, part = items[part_id]
+        seconds, error = attempt(
+            worker,
+            trial,
+            part_id,
+            analysis.stage,
+            lambda: run_part(worker, trial, analysis, part_id, part),  # noqa: B023
+        )
+        results.append((part_id, seconds or 0.0, error))
+    return results
