@@ -44,9 +44,9 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
     return max(1, full + (rest > 1))
 
 
-def batches(config: TrainConfig, n: int, epoch: int) -> list[Tensor]:
-    """The epoch's keyed permutation of the rows 0..n−1, cut into batches; int64 on the CPU."""
-    order = torch.from_numpy(stream(config.seed, "batch order", epoch).permutation(n))
+def batches(config: TrainConfig, n: int, epoch: int, device: torch.device | None = None) -> list[Tensor]:
+    """The epoch's keyed permutation of the rows 0..n−1, cut into batches; int64, brought to `device` in one piece."""
+    order = torch.from_numpy(stream(config.seed, "batch order", epoch).permutation(n)).to(device)
     steps = steps_per_epoch(n, config.batch_size)
     cuts = [config.batch_size * k for k in range(1, steps)]
     return list(order.tensor_split(cuts))
@@ -187,8 +187,7 @@ def _train_epoch(
         shift = shifts(config.augment, data.example, *data.shape[1:], config.seed, epoch).to(device)
     network.train()
     lr = config.lr
-    for k, rows in enumerate(batches(config, n, epoch)):
-        rows = rows.to(device, non_blocking=True)
+    for k, rows in enumerate(batches(config, n, epoch, device)):
         step = (epoch - 1) * per_epoch + k
         lr = learning_rate(config, step, config.epochs * per_epoch, per_epoch)
         for group in optimizer.param_groups:
