@@ -424,9 +424,10 @@ def only(entries: Iterable[Entry], filters: Sequence[str]) -> list[Entry]:
             kept = _only_blocks(kept, words, text)
         else:
             wanted = [_wanted(name, word, text) for word in words]
+            there = dict.fromkeys(str(getattr(e.config, name)) for e in kept)
             kept = [e for e in kept if canonical_json([getattr(e.config, name)]) in wanted]
-    if filters and not kept:
-        raise UsageError(f"command line:--only {' --only '.join(filters)}: no trial of the sweep fits")
+            if not kept:
+                raise UsageError(f"command line:--only {text}: no trial fits; {name} there: {', '.join(there)}")
     return kept
 
 

@@ -120,28 +120,29 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path) -> Plan:
         UsageError: with every problem between configuration and data.
     """
     problems: list[str] = []
-    raws: dict[str, Raw] = {}
-    for entry in entries:
-        name = entry.config.dataset
-        if name in raws:
-            continue
-        try:
-            raws[name] = load(name, data_dir)
-        except UsageError as error:
-            problems += [f"{entry.place('dataset')}: {p}" for p in error.problems]
-    if problems:
-        raise UsageError(*problems)
+    raws: dict[str, Raw | None] = {}
     trials: dict[str, TrialPlan] = {}
     for entry in entries:
-        raw = raws[entry.config.dataset]
-        found = _misfits(entry, raw)
-        problems += found
-        if not found:
+        name = entry.config.dataset
+        if name not in raws:
+            raws[name] = _load(entry, data_dir, problems)
+        raw = raws[name]
+        misfits = _misfits(entry, raw) if raw else []
+        problems += misfits
+        if raw and not misfits:
             trial = _trial(entry, raw)
             trials[trial.id] = _merge(trials[trial.id], trial) if trial.id in trials else trial
     if problems:
         raise UsageError(*dict.fromkeys(problems))
     return Plan(sweep.name, tuple(trials.values()), sweep.notes)
+
+
+def _load(entry: Entry, data_dir: Path, problems: list[str]) -> Raw | None:
+    try:
+        return load(entry.config.dataset, data_dir)
+    except UsageError as error:
+        problems += [f"{entry.place('dataset')}: {problem}" for problem in error.problems]
+        return None
 
 
 def _misfits(entry: Entry, raw: Raw) -> list[str]:
