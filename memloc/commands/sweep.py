@@ -115,7 +115,7 @@ def _check_address(address: str) -> None:
 
 
 def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
-    from memloc.sweep import OVERRIDE
+    from memloc.sweep_file import OVERRIDE
 
     names = [a for a in arguments if not OVERRIDE.match(a)]
     if len(names) > 1:

@@ -1,0 +1,230 @@
+"""What a sweep file and a command line ask for, block by block, with every value checked at its own line.
+
+Nothing is combined here: a block still has its axes, and no training is resolved.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from memloc import yaml_file
+from memloc.config import StageConfig, TrainConfig, canonical_json, check, check_name
+from memloc.errors import UsageError, nearest
+from memloc.yaml_file import Document
+
+OVERRIDE = re.compile(r"^([A-Za-z_][\w]*(?:\.[\w]+)?)=(.*)$", re.DOTALL)
+
+
+class StageType(Protocol):
+    """What a sweep needs to know of a stage; see stages.base.Stage."""
+
+    config: type[StageConfig]
+
+    def resolve(self, config: Any, train: TrainConfig) -> Any: ...
+
+
+@dataclass
+class Block:
+    name: str
+    values: dict[str, Any] = field(default_factory=dict)  # defaults, then set, then the command line
+    axes: dict[str, list[Any]] = field(default_factory=dict)
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    where: dict[str, str] = field(default_factory=dict)  # of a training field or "stage" or "stage.field"
+    binding: set[str] = field(default_factory=set)  # training fields from `set` and `axes`: must be usable
+
+
+def _mapping(document: Document, value: Any, where: tuple[str, ...], problems: list[str]) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        problems.append(f"{document.at(*where)}: {value!r} is not a mapping (name: value, …)")
+        return {}
+    return value
+
+
+def _keys(
+    document: Document, value: dict[str, Any], valid: tuple[str, ...], where: tuple[str, ...], problems: list[str]
+) -> None:
+    for key in value:
+        if key not in valid:
+            problems.append(f"{document.at(*where, key)}: unknown key{nearest(key, valid)}; valid: {', '.join(valid)}")
+
+
+def read_blocks(document: Document, stages: Mapping[str, StageType], problems: list[str], base: Path) -> list[Block]:
+    top = _mapping(document, document.value, (), problems)
+    _keys(document, top, ("about", "defaults", "blocks"), (), problems)
+    if "about" in top and not isinstance(top["about"], str):
+        problems.append(f"{document.at('about')}: {top['about']!r} is not text")
+    defaults = _mapping(document, top.get("defaults"), ("defaults",), problems)
+    defaults = _training_values(document, defaults, ("defaults",), problems, base)
+    named = _mapping(document, top.get("blocks"), ("blocks",), problems)
+    if not named and not problems:
+        problems.append(f"{document.at('blocks')}: no blocks; a sweep needs at least one")
+    return [_block(document, name, body, defaults, stages, problems, base) for name, body in named.items()]
+
+
+def _block(
+    document: Document,
+    name: str,
+    body: Any,
+    defaults: dict[str, Any],
+    stages: Mapping[str, StageType],
+    problems: list[str],
+    base: Path,
+) -> Block:
+    where = ("blocks", name)
+    body = _mapping(document, body, where, problems)
+    _keys(document, body, ("about", "axes", "set", "stages"), where, problems)
+    block = Block(name, dict(defaults))
+    block.where = {"": document.at(*where), **{f: document.at("defaults", f) for f in defaults}}
+    literals = _mapping(document, body.get("set"), (*where, "set"), problems)
+    for key, value in _training_values(document, literals, (*where, "set"), problems, base).items():
+        block.values[key] = value
+        block.binding.add(key)
+        block.where[key] = document.at(*where, "set", key)
+    for key, value in _mapping(document, body.get("axes"), (*where, "axes"), problems).items():
+        place = (*where, "axes", key)
+        if key in literals:
+            problems.append(f"{document.at(*place)}: stands in `set` too; keep one")
+        axis = _axis(key, value, lambda i, place=place: document.at(*place, *i), problems, base)
+        if axis:
+            block.axes[key] = axis
+            block.binding.add(key)
+            block.where[key] = document.at(*place)
+    for stage, settings in _mapping(document, body.get("stages"), (*where, "stages"), problems).items():
+        place = (*where, "stages", stage)
+        block.where[stage] = document.at(*place)
+        if stage not in stages:
+            problems.append(f"{document.at(*place)}: unknown stage{nearest(stage, stages)}; valid: {', '.join(stages)}")
+            continue
+        block.stages[stage] = {}
+        for key, value in _mapping(document, settings, place, problems).items():
+            block.where[f"{stage}.{key}"] = document.at(*place, key)
+            _stage_value(block, stages[stage].config, stage, key, value, problems)
+    return block
+
+
+def _training_values(
+    document: Document, values: dict[str, Any], where: tuple[str, ...], problems: list[str], base: Path
+) -> dict[str, Any]:
+    good = {}
+    for key, value in values.items():
+        taken, problem = _training_value(key, value, base)
+        if problem:
+            problems.append(f"{document.at(*where, key)}: {problem}")
+        else:
+            good[key] = taken
+    return good
+
+
+def _training_value(key: str, value: Any, base: Path) -> tuple[Any, str | None]:
+    if problem := check_name(TrainConfig, key):
+        return None, problem
+    taken, problem = check(TrainConfig, key, value)
+    if key == "dataset" and isinstance(taken, str) and taken.startswith("npz:"):
+        # A path in a file is relative to that file, as its author meant it.
+        taken = "npz:" + str((base / Path(taken[4:]).expanduser()).resolve())
+    return taken, problem
+
+
+def _axis(key: str, value: Any, at: Any, problems: list[str], base: Path) -> list[Any]:
+    if problem := check_name(TrainConfig, key):
+        problems.append(f"{at(())}: {problem}")
+        return []
+    if not isinstance(value, list) or not value:
+        problems.append(f"{at(())}: {value!r} is not a non-empty list; an axis is one, as in [0, 1]")
+        return []
+    axis: list[Any] = []
+    for i, item in enumerate(value):
+        taken, problem = _training_value(key, item, base)
+        if problem:
+            problems.append(f"{at((i,))}: {problem}")
+        elif any(canonical_json([taken]) == canonical_json([other]) for other in axis):
+            problems.append(f"{at((i,))}: {item!r} stands in this axis twice; each value once")
+        else:
+            axis.append(taken)
+    return axis
+
+
+def _stage_value(block: Block, cls: type[StageConfig], stage: str, key: str, value: Any, problems: list[str]) -> None:
+    where = block.where[f"{stage}.{key}"]
+    if problem := check_name(cls, key):
+        problems.append(f"{where}: {problem}")
+        return
+    taken, problem = check(cls, key, value)
+    if problem:
+        problems.append(f"{where}: {problem}")
+    else:
+        block.stages[stage][key] = taken
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def yaml_value(text: str) -> Any:
+    """A command-line value: a YAML scalar or flow list."""
+    return yaml_file.parse(text, "command line").value if text.strip() else None
+
+
+def override(
+    blocks: list[Block], overrides: Sequence[str], stages: Mapping[str, StageType], problems: list[str]
+) -> set[str]:
+    seen: set[str] = set()
+    for text in overrides:
+        match = OVERRIDE.match(text)
+        if not match:
+            problems.append(f"command line:{text}: is not FIELD=VALUE or STAGE.FIELD=VALUE")
+            continue
+        name, raw = match.groups()
+        where = f"command line:{name}"
+        if name in seen:
+            problems.append(f"{where}: given twice")
+        seen.add(name)
+        try:
+            value = yaml_value(raw)
+        except UsageError as error:
+            problems += error.problems
+            continue
+        if "." in name:
+            _override_stage(blocks, name, value, where, stages, problems)
+        else:
+            _override_training(blocks, name, value, where, problems)
+    return seen
+
+
+def _override_training(blocks: list[Block], name: str, value: Any, where: str, problems: list[str]) -> None:
+    if isinstance(value, list):
+        axis = _axis(name, value, lambda i: where, problems, Path.cwd())
+        for block in blocks if axis else []:
+            block.values.pop(name, None)
+            block.axes[name] = axis
+            block.where[name] = where
+            block.binding.discard(name)
+        return
+    taken, problem = _training_value(name, value, Path.cwd())
+    if problem:
+        problems.append(f"{where}: {problem}")
+        return
+    for block in blocks:
+        block.axes.pop(name, None)
+        block.values[name] = taken
+        block.where[name] = where
+        block.binding.discard(name)
+
+
+def _override_stage(
+    blocks: list[Block], name: str, value: Any, where: str, stages: Mapping[str, StageType], problems: list[str]
+) -> None:
+    stage, key = name.split(".", 1)
+    having = [block for block in blocks if stage in block.stages]
+    if stage not in stages:
+        problems.append(f"{where}: unknown stage{nearest(stage, stages)}; valid: {', '.join(stages)}")
+    elif not having:
+        problems.append(f"{where}: no block of this sweep has the stage {stage}")
+    for block in having:
+        block.where[name] = where
+        _stage_value(block, stages[stage].config, stage, key, value, problems)
