@@ -43,23 +43,33 @@ def test_same_bytes_whatever_the_number_of_workers(tmp_path: Path, oracle: Path,
     done = memloc(tmp_path, "sweep", str(SMALL), "--cpus", cpus, "--store", str(tmp_path / "store"))
     assert done.code == 0, done.err
     assert_same(oracle, tmp_path / "store")
-    assert most_at_once(trainings(tmp_path)) == int(cpus)  # both cores busy with two 1-thread trials
 
 
-def test_logical_gpus_as_many_trials_as_gpus(tmp_path: Path, oracle: Path) -> None:
-    """The trap: a trial that held its GPU while its analyses wait for one would wait for ever."""
-    where = ("--gpus", "2", "--gpus-per-trial", "1", "--gpus-per-task", "0.5", "--store", str(tmp_path / "store"))
-    done = memloc(tmp_path, "sweep", str(SMALL), "--only", "block=standard", *where)
+# Long enough that two trainings must overlap, however late the second one starts on a busy machine.
+LONG = ("epochs=120", "rewind.epochs=[0,120]")
+
+
+@pytest.mark.parametrize(
+    "capacity",
+    [
+        ("--cpus", "2"),  # two 1-thread trials keep both cores busy
+        # The trap: a trial that held its GPU while its analyses wait for one would wait for ever.
+        ("--cpus", "2", "--gpus", "2", "--gpus-per-trial", "1", "--gpus-per-task", "0.5"),
+    ],
+    ids=["cpus", "gpus"],
+)
+def test_as_many_trials_at_once_as_fit(tmp_path: Path, capacity: tuple[str, ...]) -> None:
+    arguments = ("sweep", str(SMALL), *LONG, "--only", "block=standard", "--store", str(tmp_path / "store"))
+    done = memloc(tmp_path, *arguments, *capacity)
     assert done.code == 0, done.err
+    assert contents(tmp_path / "store")["analyses"].num_rows == 4
     assert most_at_once(trainings(tmp_path)) == 2
-    again = memloc(tmp_path, "sweep", str(SMALL), "--gpus", "1", "--store", str(tmp_path / "store"))
-    assert again.code == 0, again.err
-    assert_same(oracle, tmp_path / "store")
 
 
-def test_one_logical_gpu_is_held_by_one_training_at_a_time(tmp_path: Path) -> None:
+def test_one_logical_gpu_is_held_by_one_training_at_a_time(tmp_path: Path, oracle: Path) -> None:
     done = memloc(tmp_path, "sweep", str(SMALL), "--gpus", "1", "--cpus", "2", "--store", str(tmp_path / "store"))
     assert done.code == 0, done.err
+    assert_same(oracle, tmp_path / "store")
     intervals = trainings(tmp_path)
     assert len(intervals) == 3
     assert most_at_once(intervals) == 1
