@@ -124,23 +124,17 @@ def _wait_for(process: subprocess.Popen[str], victim: str, moments: random.Rando
     if victim == "driver":
         time.sleep(moments.uniform(5, 45))
         return psutil.Process(process.pid)
-    nth = moments.randrange(3)  # not always the first one to appear
+    nth = {"trainer": moments.randrange(3), "task": 0, "coordinator": 0}[victim]  # not always the first trainer
     seen: set[int] = set()
-
-    def appeared() -> bool:
-        assert process.poll() is None, "the sweep ended before the moment came"
-        seen.update(p.pid for p in descendants(process, TITLES[victim]))
-        return len(seen) > nth or bool(seen and nth == 0)
-
-    wait_until(lambda: appeared() or (victim == "coordinator" and seen), 120)
-    delay = {"trainer": 8.0, "task": 0.4, "coordinator": 15.0}[victim]
-    time.sleep(moments.uniform(0, delay))
     alive: list[psutil.Process] = []
 
-    def found() -> bool:
+    def look() -> int:
         assert process.poll() is None, "the sweep ended before the moment came"
         alive[:] = descendants(process, TITLES[victim])
-        return bool(alive)
+        seen.update(p.pid for p in alive)
+        return len(seen)
 
-    wait_until(found, 120)
+    wait_until(lambda: look() > nth, 120)
+    time.sleep(moments.uniform(0, {"trainer": 8.0, "task": 3.0, "coordinator": 15.0}[victim]))
+    wait_until(lambda: look() and alive, 120)
     return moments.choice(alive)
