@@ -1,0 +1,77 @@
+"""Trainings of a few seconds in all, shared by the stages' tests: 120 digits, 20% noise, a ResNet-9 of width 1/16."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+from memloc.config import TrainConfig, resolved
+from memloc.data import Data, load, prepare
+from memloc.stages.base import Inputs
+from memloc.stages.train import Epoch, train
+
+CPU = torch.device("cpu")
+BASE: dict[str, Any] = {
+    "dataset": "digits",
+    "model": "resnet9",
+    "width": 0.0625,
+    "subset": 120,
+    "noise": 0.2,
+    "epochs": 3,
+    "batch_size": 32,
+}
+TIED = {"dropout": "example_tied", "p_gen": 0.3, "p_mem": 0.2}
+DROPOUTS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "tied": TIED,
+    "standard element": {"dropout": "standard", "keep": 0.6, "unit": "element"},
+    "standard channel": {"dropout": "standard", "keep": 0.6, "unit": "channel"},
+    "sparse weight": {"dropout": "sparse", "keep": 0.6, "unit": "weight"},
+    "sparse element": {"dropout": "sparse", "keep": 0.6, "unit": "element"},
+    "sparse channel": {"dropout": "sparse", "keep": 0.6, "unit": "channel"},
+}
+
+
+@dataclass(frozen=True)
+class Trained:
+    config: TrainConfig
+    data: Data
+    epochs: list[Epoch]
+
+    def inputs(self) -> Inputs:
+        return Inputs(self.config, self.data, CPU, lambda t: self.epochs[t].weights)
+
+
+def settings(**fields: Any) -> tuple[TrainConfig, Data]:
+    config = resolved(**{**BASE, **fields})
+    c = config
+    raw = load(c.dataset)
+    return c, prepare(raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed)
+
+
+def run(**fields: Any) -> Trained:
+    config, data = settings(**fields)
+    return Trained(config, data, list(train(config, data, CPU)))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def plain() -> Trained:
+    """No dropout, long enough that the noisy examples are partly memorized."""
+    return run(epochs=12, batch_size=16)
+
+
+@pytest.fixture(scope="session")
+def tied() -> Trained:
+    return run(**TIED, epochs=6)
