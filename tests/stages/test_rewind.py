@@ -1,0 +1,204 @@
+"""Rewinding against the naive way: a copy of the final network, load_state_dict of one group, a pass over everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from memloc.config import FieldError, resolved
+from memloc.models import Network
+from memloc.models.base import Masks
+from memloc.models.inference import logits
+from memloc.stages.base import Size
+from memloc.stages.evaluate import Evaluate, EvaluateConfig
+from memloc.stages.rewind import Rewind, RewindConfig, rewound_logits
+from tests.models.plain import GROUPS
+from tests.stages.conftest import DROPOUTS, TIED, Trained, run
+
+STAGE = Rewind()
+COLUMNS = ["layer", "epoch", "clean_acc", "noisy_acc", "test_acc", "clean_loss", "noisy_loss"]
+
+
+def rewind(trained: Trained, epoch: int, **fields: Any) -> dict[str, list[Any]]:
+    config = STAGE.resolve(RewindConfig(**fields), trained.config)
+    return dict(STAGE.run(config, trained.inputs(), {"epoch": epoch})["rewind"])
+
+
+def naive_network(trained: Trained, group: str, epoch: int, buffers: str) -> Network:
+    """θ^T with the group's parameters (and its buffers, where rewound) of θ^t."""
+    network = deepcopy(trained.inputs().network(trained.config.epochs))
+    parameters = {name for name, _ in network.named_parameters()}
+    early = {
+        name: t
+        for name, t in trained.epochs[epoch].weights.items()
+        if name.startswith(group + ".") and (buffers == "rewound" or name in parameters)
+    }
+    assert len(early) in ((1,) if group == "linear" else (6,) if buffers == "rewound" else (3,))
+    _, unexpected = network.load_state_dict(early, strict=False)
+    assert not unexpected
+    return network
+
+
+def masks_of(trained: Trained, network: Network, mode: str) -> Callable[[Tensor], Masks | None]:
+    dropout = trained.inputs().dropout(network)
+    return lambda rows: dropout.evaluation(mode, rows)
+
+
+def naive_row(trained: Trained, group: str, epoch: int, buffers: str, mode: str) -> tuple[Any, ...]:
+    network, data = naive_network(trained, group, epoch, buffers), trained.data
+    masks = masks_of(trained, network, mode)
+    z = logits(network, torch.tensor(data.x), masks).double()
+    y = torch.tensor(data.y)
+    values = {"acc": [], "loss": []}  # type: ignore[var-annotated]
+    for members in (~data.noisy, data.noisy):
+        rows = np.flatnonzero(members)
+        values["acc"].append(sum(int(z[i].argmax()) == int(y[i]) for i in rows) / len(rows))
+        values["loss"].append(sum(float(F.cross_entropy(z[i], y[i])) for i in rows) / len(rows))
+    test_acc = None
+    if mode != "own":
+        predicted = logits(network, torch.tensor(data.x_test), masks).argmax(dim=1).numpy()
+        test_acc = float((predicted == data.y_test).mean())
+    return (group, epoch, *values["acc"], test_acc, *values["loss"])
+
+
+def assert_matches(found: dict[str, list[Any]], expected: list[tuple[Any, ...]]) -> None:
+    assert list(found) == COLUMNS
+    rows = list(zip(*found.values(), strict=True))
+    assert [r[:2] for r in rows] == [r[:2] for r in expected]
+    for row, wanted in zip(rows, expected, strict=True):
+        assert row[2:5] == wanted[2:5], row[:2]  # the same logits: the same accuracies, exactly
+        assert row[5:] == pytest.approx(wanted[5:], rel=1e-12)
+
+
+@pytest.mark.parametrize("buffers", ["final", "rewound"])
+@pytest.mark.parametrize("epoch", [0, 2, 7, 12])
+def test_every_group_against_the_naive_way(plain: Trained, epoch: int, buffers: str) -> None:
+    expected = [naive_row(plain, group, epoch, buffers, "plain") for group in GROUPS]
+    assert_matches(rewind(plain, epoch, buffers=buffers, epochs=(epoch,)), expected)
+
+
+@pytest.mark.parametrize("mode", ["plain", "own", "scaled", "dropped"])
+def test_mask_modes_against_the_naive_way(tied: Trained, mode: str) -> None:
+    expected = [naive_row(tied, group, 1, "final", mode) for group in GROUPS]
+    found = rewind(tied, 1, mask_mode=mode)
+    assert_matches(found, expected)
+    assert (found["test_acc"] == [None] * 9) == (mode == "own")
+
+
+@pytest.mark.parametrize("name", ["sparse weight", "sparse element", "standard channel"])
+def test_baselines_against_the_naive_way(name: str) -> None:
+    trained = run(**DROPOUTS[name])
+    assert_matches(rewind(trained, 1), [naive_row(trained, group, 1, "final", "plain") for group in GROUPS])
+
+
+@pytest.mark.parametrize("buffers", ["final", "rewound"])
+@pytest.mark.parametrize("epoch", [0, 7])
+def test_logits_are_the_naive_ones_bit_for_bit(plain: Trained, epoch: int, buffers: str) -> None:
+    inputs = plain.inputs()
+    final, early = inputs.network(plain.config.epochs), inputs.network(epoch)
+    if buffers == "final":
+        early.load_state_dict(dict(final.named_buffers()), strict=False)
+    x = torch.tensor(plain.data.x_test)  # 360 images: a whole group and a partial one
+    found = rewound_logits(final, early, x, lambda rows: None)
+    assert found.shape == (9, 360, 10)
+    for i, group in enumerate(GROUPS):
+        assert torch.equal(found[i], logits(naive_network(plain, group, epoch, buffers), x))
+
+
+def test_rewinding_to_the_last_epoch_is_the_identity(plain: Trained, tied: Trained) -> None:
+    """To the plain evaluation's last bit, for every group, in every mask mode."""
+    for trained, modes in ((plain, ("plain",)), (tied, ("plain", "own", "scaled", "dropped"))):
+        last = trained.config.epochs
+        network = trained.inputs().network(last)
+        for mode in modes:
+            masks = masks_of(trained, network, mode)
+            whole = logits(network, torch.tensor(trained.data.x), masks)
+            found = rewound_logits(network, trained.inputs().network(last), torch.tensor(trained.data.x), masks)
+            assert all(torch.equal(z, whole) for z in found)
+            config = Evaluate().resolve(EvaluateConfig(modes=(mode,)), trained.config)  # type: ignore[arg-type]
+            evaluation = Evaluate().run(config, trained.inputs(), {"epoch": last})["evaluation"]
+            rows = rewind(trained, last, **({"mask_mode": mode} if trained is tied else {}))
+            for name in ("clean_acc", "noisy_acc", "test_acc"):
+                assert rows[name] == [evaluation[name][0]] * 9
+
+
+@pytest.mark.parametrize("epoch", [0, 3, 11])
+def test_all_groups_with_buffers_are_the_checkpoint(plain: Trained, epoch: int) -> None:
+    inputs = plain.inputs()
+    network, checkpoint = inputs.network(plain.config.epochs), inputs.network(epoch)
+    early = plain.epochs[epoch].weights
+    for group in network.groups:
+        network.load_state_dict({name: early[name] for name in network.tensors_of(group)}, strict=False)
+    assert all(torch.equal(t, early[name]) for name, t in network.state_dict().items())
+    x = torch.tensor(plain.data.x)
+    assert torch.equal(logits(network, x), logits(checkpoint, x))
+    # With parameters alone it is not: the running statistics of the last epoch are still there.
+    parameters_only = inputs.network(plain.config.epochs)
+    for group in network.groups:
+        names = parameters_only.parameters_of(group)
+        parameters_only.load_state_dict({name: early[name] for name in names}, strict=False)
+    assert not torch.equal(logits(parameters_only, x), logits(checkpoint, x))
+
+
+def test_batch_norm_statistics_stay_final_by_default(plain: Trained) -> None:
+    """The default is `final`, and here it makes a difference in every group that has statistics."""
+    assert RewindConfig().buffers == "final"
+    default, final, rewound = rewind(plain, 0), rewind(plain, 0, buffers="final"), rewind(plain, 0, buffers="rewound")
+    assert default == final
+    for i, group in enumerate(GROUPS):
+        same = default["clean_loss"][i] == rewound["clean_loss"][i]
+        assert same == (group == "linear"), group
+
+
+def test_rewinding_leaves_the_checkpoints_alone(plain: Trained) -> None:
+    before = [{k: t.clone() for k, t in epoch.weights.items()} for epoch in plain.epochs]
+    inputs = plain.inputs()
+    config = STAGE.resolve(RewindConfig(epochs=(0, 3)), plain.config)
+    first = STAGE.run(config, inputs, {"epoch": 0})
+    STAGE.run(config, inputs, {"epoch": 3})
+    assert STAGE.run(config, inputs, {"epoch": 0}) == first  # nothing is left over in the inputs
+    for weights, epoch in zip(before, plain.epochs, strict=True):
+        assert all(torch.equal(weights[k], t) for k, t in epoch.weights.items())
+
+
+@pytest.mark.parametrize(("noise", "empty", "full"), [(0.0, "noisy", "clean"), (1.0, "clean", "noisy")])
+def test_an_empty_set_is_null_never_zero_or_nan(noise: float, empty: str, full: str) -> None:
+    rows = rewind(run(noise=noise, epochs=1), 0)
+    assert rows[f"{empty}_acc"] == rows[f"{empty}_loss"] == [None] * 9
+    assert all(np.isfinite(v) for name in ("acc", "loss") for v in rows[f"{full}_{name}"])
+
+
+# --- configurations ---------------------------------------------------------------------------------------------------
+
+
+def test_default_epochs_and_parts() -> None:
+    for epochs, expected in ((50, (0, 10, 20, 30, 40, 50)), (25, (0, 10, 20, 25)), (10, (0, 10)), (3, (0, 3))):
+        train = resolved(dataset="digits", model="resnet9", epochs=epochs)
+        config = STAGE.resolve(RewindConfig(), train)
+        assert config.epochs == expected
+        assert STAGE.parts(config, train) == [{"epoch": t} for t in expected]
+        assert set(STAGE.epochs(config, train, {"epoch": 0})) == {0, epochs}
+        assert STAGE.rows(config, Size(100, 10, 1, 9, 10)) == {"rewind": 9}
+
+
+@pytest.mark.parametrize(
+    ("dropout", "fields", "field"),
+    [
+        ({}, {"epochs": (0, 5)}, "epochs"),
+        ({}, {"mask_mode": "plain"}, "mask_mode"),
+        (TIED, {}, "mask_mode"),
+        (DROPOUTS["sparse weight"], {"mask_mode": "own"}, "mask_mode"),
+    ],
+)
+def test_what_does_not_fit_the_training_is_an_error(dropout: dict[str, Any], fields: dict[str, Any], field: str) -> None:
+    train = resolved(dataset="digits", model="resnet9", epochs=4, **dropout)
+    with pytest.raises(FieldError) as error:
+        STAGE.resolve(RewindConfig(**fields), train)
+    assert error.value.field == field
