@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import count
 from typing import Any
 
 import duckdb
@@ -11,9 +12,11 @@ import pyarrow as pa
 from memloc.errors import UsageError, nearest
 from memloc.store import Commit, Snapshot, Store, schemas, tables
 
-_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_SPACE = re.compile(r"(?:\s|--[^\n]*|/\*.*?\*/)*", re.DOTALL)  # what may stand before a word: blanks and comments
 _SCAN_FAILED = re.compile(r"reading the stream|get_next failed")  # DuckDB's words for an error in an Arrow dataset
-_EXPLAIN = re.compile(r"^\s*explain\b(.*)$", re.IGNORECASE | re.DOTALL)
+_EXPLAIN = re.compile(r"explain\b", re.IGNORECASE)
+_OPTIONS = re.compile(r"analyze\b|\(", re.IGNORECASE)
+_NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 
 
 def visible(store: Store, snapshot: Snapshot, sweep: str | None, partial: bool) -> list[Commit]:
@@ -49,7 +52,7 @@ def run_sql(store: Store, sql: str, sweep: str | None = None, partial: bool = Fa
 def _run(store: Store, sql: str, commits: list[Commit]) -> pa.Table:
     connection = duckdb.connect(":memory:")
     try:
-        admit(connection, sql)
+        statement = admit(connection, sql)
         for name in schemas.TABLES:
             connection.register(name, tables.dataset(store.files, commits, name))
         # In this order: each of them would forbid the one before.
@@ -57,7 +60,8 @@ def _run(store: Store, sql: str, commits: list[Commit]) -> pa.Table:
         connection.execute("SET python_enable_replacements=false")
         connection.execute("SET enable_external_access=false")
         connection.execute("SET lock_configuration=true")
-        return connection.sql(sql).to_arrow_table()
+        rows = connection.sql(statement).to_arrow_table()
+        return rows.rename_columns(_distinct(rows.column_names))
     except duckdb.Error as error:
         if _SCAN_FAILED.search(str(error)):
             tables.check(store.files, commits)
@@ -66,19 +70,44 @@ def _run(store: Store, sql: str, commits: list[Commit]) -> pa.Table:
         connection.close()
 
 
-def admit(connection: Any, sql: str) -> None:
-    """Raises UsageError unless `sql` is one SELECT or plain EXPLAIN of one (EXPLAIN ANALYZE would execute it)."""
-    text = _COMMENT.sub(" ", sql)
-    if explained := _EXPLAIN.match(text):
-        if re.match(r"\s*(analyze\b|\()", explained[1], re.IGNORECASE):
+def _distinct(names: list[str]) -> list[str]:
+    """`a, b, a` as `a, b, a_1`, so that a row can be a mapping."""
+    taken: list[str] = []
+    for name in names:
+        free = (candidate for n in count() if (candidate := f"{name}_{n}" if n else name) not in taken)
+        taken.append(next(free))
+    return taken
+
+
+def admit(connection: Any, sql: str) -> str:
+    """The one SELECT, or plain EXPLAIN of one (EXPLAIN ANALYZE would execute it), that `sql` is, ready to run.
+
+    What is returned is what DuckDB's own parser has judged: comments before it are cut off, not interpreted twice.
+
+    Raises:
+        UsageError: where it is anything else.
+    """
+    text = _after_space(sql)
+    explain = ""
+    if word := _EXPLAIN.match(text):
+        explain, text = "EXPLAIN ", _after_space(text[word.end() :])
+        if _OPTIONS.match(text):
             raise UsageError("SQL: EXPLAIN with options executes the statement; valid: one SELECT, or EXPLAIN SELECT")
-        text = explained[1]
     kinds = [statement.type.name for statement in connection.extract_statements(text)]
     if kinds != ["SELECT"]:
         what = " and ".join(kinds) if kinds else "nothing"
         raise UsageError(f"SQL: {what} is not allowed; valid: one SELECT (or EXPLAIN SELECT); a store is only read")
+    return explain + text
+
+
+def _after_space(text: str) -> str:
+    space = _SPACE.match(text)
+    return text[space.end() :] if space else text
 
 
 def _one_line(error: Exception) -> str:
     """DuckDB's message without the source line and its marker."""
-    return " ".join(str(error).split("\n\nLINE ")[0].split())
+    message = " ".join(str(error).split("\n\nLINE ")[0].split())
+    if absent := _NO_TABLE.search(message):
+        return f"no table {absent[1]}{nearest(absent[1], schemas.TABLES)}; valid: {', '.join(schemas.TABLES)}"
+    return message

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import sys
 import tempfile
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -60,11 +62,14 @@ def _target(output: str | None, format: Format) -> Path | None:
 
 def _write_whole(target: Path, content: bytes) -> None:
     """All of the file or nothing: an error leaves what was there."""
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, target)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise UsageError(f"-o {target}: cannot be written: {error.strerror}") from None
 
 
 def render(rows: Any, format: Format) -> bytes:
@@ -78,7 +83,8 @@ def render(rows: Any, format: Format) -> bytes:
     if format is Format.json:
         import json
 
-        return (json.dumps(rows.to_pylist(), indent=1, default=str) + "\n").encode()
+        plain = [_plain(row) for row in rows.to_pylist()]
+        return (json.dumps(plain, indent=1, default=str, allow_nan=False) + "\n").encode()
     if format is Format.csv:
         import csv
 
@@ -91,6 +97,17 @@ def render(rows: Any, format: Format) -> bytes:
         latex: str = rows.to_pandas().to_latex(index=False, escape=True, float_format="%.4g", na_rep="")
         return latex.encode()
     return text_table(rows.column_names, [[_cell(v) for v in row.values()] for row in rows.to_pylist()]).encode()
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: exact numbers (a sum of whole numbers is a Decimal) as numbers, NaN and infinities as null."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(value: Any) -> str:

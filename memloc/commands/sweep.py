@@ -7,7 +7,8 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -176,13 +177,12 @@ def _run(plan: Plan, works: list[Work], store: Store, options: Options) -> Outco
     named = dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))
     progress = Progress(works, named, quiet=options.as_json)
     heartbeats = Heartbeats(store)
-    log_file = _log_to_file(options.data_dir, f"{plan.name}-{heartbeats.run}")
 
     def listen(event: Event) -> None:
         heartbeats(event)
         progress(event)
 
-    with progress:
+    with _logging(options.data_dir, f"{plan.name}-{heartbeats.run}") as log_file, progress:
         progress.notice(_announcement(plan, works, store, log_file))
         should_stop = _stop_on_signals(progress.notice)
         try:
@@ -220,7 +220,8 @@ def _device(options: Options) -> Any:
     return torch.device("cpu") if options.gpus == 0 else None
 
 
-def _log_to_file(data_dir: Path, name: str) -> Path:
+@contextmanager
+def _logging(data_dir: Path, name: str) -> Iterator[Path]:
     """Everything that is said or warned goes to a file, and dependencies' warnings only there."""
     folder = data_dir / "logs"
     try:
@@ -230,10 +231,15 @@ def _log_to_file(data_dir: Path, name: str) -> Path:
         raise UsageError(f"--data-dir {data_dir}: cannot be written: {error.strerror}") from None
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     root = logging.getLogger()
-    root.handlers = [handler]
+    before, root.handlers = root.handlers, [handler]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    return folder / f"{name}.log"
+    try:
+        yield folder / f"{name}.log"
+    finally:
+        logging.captureWarnings(False)
+        root.handlers = before
+        handler.close()
 
 
 def _stop_on_signals(notice: Callable[[str], None]) -> Callable[[], bool]:

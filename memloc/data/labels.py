@@ -42,10 +42,10 @@ def check_fits(raw: Raw, *, subset: int | None, noise: float, wrong: str) -> dic
 def stratified_subset(labels: I64, size: int, data_seed: int) -> I64:
     """`size` indices in order, each class in proportion (largest remainders), keyed per example. labels: int64 [N]."""
     classes, counts = np.unique(labels, return_counts=True)
-    quota = counts * size / counts.sum()
-    take = np.floor(quota).astype(np.int64)
-    remainder_order = np.argsort(take - quota, kind="stable")  # largest remainder first; ties: lower class first
-    take[remainder_order[: size - take.sum()]] += 1
+    # In whole numbers, so that equal remainders are equal: the quota of a class is counts·size / N.
+    take, remainder = np.divmod(counts * size, counts.sum())
+    largest_first = np.argsort(-remainder, kind="stable")  # ties: lower class first
+    take[largest_first[: size - take.sum()]] += 1
     rank = hashed(data_seed, "subset", i=np.arange(len(labels)))
     chosen = []
     for label, n in zip(classes, take, strict=True):

@@ -233,7 +233,7 @@ def _work(
         return Work(trial, "train", parts, keep | needed, keep, prune=retention != "all")
     commit = snapshot.commits[trial.id]
     lost = lost_epochs(commit, sizes, needed, checkpoints.read_pruned(store.files, trial.id))
-    surplus = {c.epoch for c in commit.checkpoints if c.path in sizes} - keep
+    surplus = ({c.epoch for c in commit.checkpoints if c.path in sizes} | lost) - keep
     return Work(trial, "replay" if lost else "done", parts, keep | needed, keep, prune=bool(surplus))
 
 

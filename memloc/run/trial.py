@@ -144,9 +144,8 @@ def _commit_training(
     dynamics: dict[str, torch.Tensor],
 ) -> None:
     trial, n = work.trial, len(data.y)
-    missing = {e.epoch for e in entries} - work.write
-    if missing:  # so that nobody takes them for lost
-        checkpoints.prune(worker.store.files, trial.id, entries, work.write)
+    # Written down, so that nobody takes them for lost, nor what is here for pruned (in an earlier life of the trial).
+    checkpoints.prune(worker.store.files, trial.id, entries, work.write)
     c = trial.config
     names = ("dataset", "model", "width", "noise", "seed", "data_seed", "dropout", "p_gen", "p_mem", "keep", "epochs")
     own = {"trial": [trial.id], **{k: [getattr(c, k)] for k in names}, "n_train": [n], "config": [canonical_json(c)]}

@@ -1,0 +1,93 @@
+"""`memloc sweep --dry-run` and the other ways to look before running."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.commands.test_query import run
+from tests.conftest import TINY
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path) -> str:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    return str(tmp_path / "tiny.yaml")
+
+
+def test_before_anything_is_there(
+    tmp_path: Path, sweep_file: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    code, out, err = run(capfd, monkeypatch, "sweep", sweep_file, "--dry-run", "--store", str(store))
+    assert (code, err) == (0, "")
+    assert "2 trials, 0 done; to do: 2 trainings, 5 parts" in out
+    assert "basis: a training step timed on this machine (cpu)" in out
+    assert not store.exists()
+
+
+def test_json_with_everything_committed(
+    sweep_file: str, tiny: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = run(capfd, monkeypatch, "sweep", sweep_file, "--dry-run", "--json", "--store", str(tiny))
+    found = json.loads(out)
+    assert code == 0
+    assert [t["stages"] for t in found["trials"]] == [["train", "rewind", "evaluate"], ["train", "evaluate"]]
+    assert all(t["done"] for t in found["trials"])
+    assert found["trials"][1]["p_gen"] == 0.4
+    assert found["trials"][0]["p_gen"] is None
+    assert {t["trial"] for t in found["trials"]} == {p.name for p in (tiny / "checkpoints").iterdir()}
+    totals = found["totals"]
+    assert (totals["done"], totals["trainings"], totals["parts"], totals["seconds"]) == (2, 0, 0, 0)
+
+
+def test_basis_is_what_the_store_has_seen(
+    sweep_file: str, tiny: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, out, _ = run(capfd, monkeypatch, "sweep", sweep_file, "seed=7", "--dry-run", "--json", "--store", str(tiny))
+    totals = json.loads(out)["totals"]
+    assert totals["basis"] == "2 trainings of the same network in this store"
+    assert totals["seconds"] > 0
+
+
+def test_a_pruned_checkpoint_that_is_needed_again(
+    tmp_path: Path, sweep_file: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = ("--store", str(tmp_path / "store"), "--data-dir", str(tmp_path), "--executor", "inline")
+    only = ("--only", "block=tied")
+    assert run(capfd, monkeypatch, "sweep", sweep_file, *where, *only, "--checkpoints", "last")[0] == 0
+    (kept,) = (tmp_path / "store" / "checkpoints").glob("*/epoch-*")
+    assert kept.name == "epoch-0002.safetensors"
+    code, out, _ = run(capfd, monkeypatch, "sweep", sweep_file, *where, *only, "--dry-run")
+    assert "1 trials, 1 done; to do: 0 trainings, 0 parts" in out  # what was pruned on purpose is not missed
+    code, out, _ = run(capfd, monkeypatch, "sweep", sweep_file, "evaluate.epoch=1", *where, *only, "--dry-run")
+    assert code == 0
+    assert "to train again (a checkpoint it needs is gone)" in out
+    assert "1 trainings (1 again" in out
+    assert run(capfd, monkeypatch, "sweep", sweep_file, "evaluate.epoch=1", *where, *only, "--checkpoints", "last")[0] == 0
+    assert [p.name for p in (tmp_path / "store" / "checkpoints").glob("*/epoch-*")] == ["epoch-0002.safetensors"]
+
+
+def test_listing_and_showing(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = run(capfd, monkeypatch, "sweep")
+    assert code == 0
+    assert out.startswith("demo\n")
+    code, out, _ = run(capfd, monkeypatch, "sweep", "demo", "--show")
+    assert code == 0
+    assert out == (Path(__file__).parents[2] / "sweeps" / "demo.yaml").read_text()
+
+
+def test_only_and_max_trials_narrow_the_run_but_not_the_record(
+    tmp_path: Path, tiny: Path, sweep_file: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(tiny, store)
+    before = sorted(p.name for p in (store / "sweeps" / "tiny").iterdir())
+    where = ("--store", str(store), "--data-dir", str(tmp_path), "--executor", "inline", "--json")
+    code, out, _ = run(capfd, monkeypatch, "sweep", sweep_file, "--max-trials", "1", *where)
+    assert code == 0
+    assert json.loads(out.splitlines()[-1])["counts"]["done"] == 2
+    assert sorted(p.name for p in (store / "sweeps" / "tiny").iterdir()) == before

@@ -1,0 +1,48 @@
+"""What every test may use: one torch thread, and a small finished store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from memloc import sweep
+from memloc.run import inline
+from memloc.run.plan import Plan, build_plan, pending
+from memloc.stages import STAGES
+from memloc.store import Store, records
+
+torch.set_num_threads(1)
+
+TINY = """
+about: Two trainings of a few seconds.
+defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 100, noise: 0.1, epochs: 2, batch_size: 32}
+blocks:
+  standard:
+    stages: {rewind: {epochs: [0, 1, 2]}, evaluate: {}}
+  tied:
+    set: {dropout: example_tied, p_gen: 0.4, p_mem: 0.1}
+    stages: {evaluate: {}}
+"""
+
+
+def run_inline(folder: Path, text: str, store: Store) -> Plan:
+    """Plans the sweep `tiny` with this text, records it and carries it out in this process."""
+    path = folder / "tiny.yaml"
+    path.write_text(text)
+    loaded = sweep.load(path, STAGES)
+    plan = build_plan(loaded, loaded.entries, folder)
+    records.write_sweep(store.files, plan.name, plan.record())
+    works = [w for w in pending(plan, store, store.snapshot(), "all") if w.anything]
+    outcome = inline.execute(works, store, folder, lambda event: None)
+    assert outcome.failures == {}
+    return plan
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished store of the sweep `tiny`; its file lies beside it. Only to be read."""
+    folder = tmp_path_factory.mktemp("tiny")
+    run_inline(folder, TINY, Store(str(folder / "store")))
+    return folder / "store"

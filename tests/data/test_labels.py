@@ -1,0 +1,98 @@
+"""Label noise and subsets, against counts by hand and scipy's chi-square."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from memloc.data import load, prepare
+from memloc.data.labels import noisy_set, stratified_subset, wrong_labels
+from memloc.errors import UsageError
+
+N = 20_000
+EXAMPLES = np.arange(N)
+TRUE = np.arange(N) % 10
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1, 0.123, 0.5, 1.0])
+@pytest.mark.parametrize("n", [1, 7, 100, 1437])
+def test_exactly_round_noise_n_examples(noise: float, n: int) -> None:
+    assert noisy_set(np.arange(n), noise, 0).sum() == round(noise * n)
+
+
+@pytest.mark.parametrize("wrong", ["uniform", "offset"])
+def test_never_the_true_label_and_uniform_over_the_others(wrong: str) -> None:
+    y = wrong_labels(EXAMPLES, TRUE, 10, wrong, 0)
+    assert (y != TRUE).all()
+    assert y.min() == 0
+    assert y.max() == 9
+    shift = np.bincount((y - TRUE) % 10, minlength=10)
+    allowed = shift[1:] if wrong == "uniform" else shift[1:9]
+    assert stats.chisquare(allowed).pvalue > 1e-3
+    assert allowed.sum() == N  # offset never gives y − 1
+    # Uniform within each class too, not only in the mean over classes.
+    for c in range(10):
+        counts = np.bincount((y[c == TRUE] - c) % 10, minlength=10)[1 : 10 if wrong == "uniform" else 9]
+        assert stats.chisquare(counts).pvalue > 1e-4
+
+
+def test_two_classes() -> None:
+    assert (wrong_labels(EXAMPLES, TRUE % 2, 2, "uniform", 0) == 1 - TRUE % 2).all()
+
+
+def test_which_examples_are_noisy_is_uniform_and_nested() -> None:
+    ten, twenty = noisy_set(EXAMPLES, 0.1, 0), noisy_set(EXAMPLES, 0.2, 0)
+    assert (twenty[ten]).all()
+    assert stats.chisquare(ten.reshape(20, -1).sum(axis=1)).pvalue > 1e-3
+    other = noisy_set(EXAMPLES, 0.1, 1)
+    assert abs((ten & other).sum() - 0.01 * N) < 4 * np.sqrt(0.01 * N)
+
+
+def test_labels_hang_on_data_seed_alone() -> None:
+    raw = load("digits")
+    a, b = (prepare(raw, subset=None, noise=0.2, wrong="uniform", data_seed=s) for s in (0, 0))
+    c = prepare(raw, subset=None, noise=0.2, wrong="uniform", data_seed=1)
+    assert (a.y == b.y).all()
+    assert (a.y != c.y).any()
+    assert (a.noisy == (a.y != a.true_label)).all()
+    assert (a.true_label == raw.y_train).all()
+
+
+def test_an_example_keeps_its_wrong_label_in_a_larger_noise_rate() -> None:
+    raw = load("digits")
+    small, large = (prepare(raw, subset=None, noise=r, wrong="uniform", data_seed=0) for r in (0.1, 0.3))
+    assert (small.y[small.noisy] == large.y[small.noisy]).all()
+
+
+@pytest.mark.parametrize("size", [10, 11, 100, 777, 1437])
+def test_stratified_subset(size: int) -> None:
+    labels = load("digits").y_train
+    chosen = stratified_subset(labels, size, 0)
+    assert len(set(chosen.tolist())) == len(chosen) == size
+    assert (np.diff(chosen) > 0).all()
+    exact = np.bincount(labels) * size / len(labels)
+    assert (np.abs(np.bincount(labels[chosen], minlength=10) - exact) < 1).all()
+
+
+def test_largest_remainders_by_hand() -> None:
+    labels = np.array([0] * 6 + [1] * 3 + [2])
+    # 6 of 10: quotas 3.6, 1.8, 0.6; floors 3, 1, 0; the two left go to remainder 0.8, then to the lower class of the 0.6s.
+    assert np.bincount(labels[stratified_subset(labels, 6, 0)], minlength=3).tolist() == [4, 2, 0]
+    # 4 of 10: quotas 2.4, 1.2, 0.4; floors 2, 1, 0; the one left goes to the lower class of the 0.4s.
+    assert np.bincount(labels[stratified_subset(labels, 4, 0)], minlength=3).tolist() == [3, 1, 0]
+
+
+def test_subset_first_then_noise_and_example_is_the_original_index() -> None:
+    raw = load("digits")
+    data = prepare(raw, subset=200, noise=0.1, wrong="uniform", data_seed=3)
+    assert data.noisy.sum() == 20
+    assert (raw.x_train[data.example] == data.x).all()
+    assert (raw.y_train[data.example] == data.true_label).all()
+
+
+def test_misfits() -> None:
+    raw = load("digits")
+    for subset in (9, 1438):
+        with pytest.raises(UsageError, match=f"subset: {subset} is not valid; valid: 10 .one per class. to 1437"):
+            prepare(raw, subset=subset, noise=0.1, wrong="uniform", data_seed=0)

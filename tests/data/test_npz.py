@@ -1,0 +1,133 @@
+"""A user's own npz: what is taken, and what is refused with one line."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from memloc.data import npz
+from memloc.errors import UsageError
+
+Arrays = dict[str, Any]
+
+
+def arrays(channels: int | None = None, n: int = 12) -> Arrays:
+    rng = np.random.default_rng(0)
+    shape = (n, 16, 12) if channels is None else (n, 16, 12, channels)
+    x = rng.integers(0, 256, shape, dtype=np.uint8)
+    y = np.arange(n) % 3
+    return {"x_train": x, "y_train": y, "x_test": x[:5], "y_test": y[:5]}
+
+
+def saved(folder: Path, values: Arrays) -> Path:
+    path = folder / "mine.npz"
+    np.savez(path, **values)
+    return path
+
+
+@pytest.mark.parametrize("channels", [None, 1, 3])
+def test_round_trip(tmp_path: Path, channels: int | None) -> None:
+    values = arrays(channels)
+    raw = npz.load(saved(tmp_path, values))
+    assert raw.x_train.shape == (12, channels or 1, 16, 12)
+    images = values["x_train"] if channels else values["x_train"][..., None]
+    assert (raw.x_train.transpose(0, 2, 3, 1) == images).all()
+    assert (raw.y_train == values["y_train"]).all()
+    assert raw.classes == 3
+
+
+def test_identity_is_of_the_content_not_of_the_path(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    a, b = npz.load(saved(tmp_path, arrays())), npz.load(saved(tmp_path / "other", arrays()))
+    changed = arrays()
+    changed["x_test"] = changed["x_test"] + 1
+    assert a.identity == b.identity != npz.load(saved(tmp_path, changed)).identity
+
+
+def changed(name: str, change: Callable[[Any], Any]) -> Callable[[Path], Path]:
+    return lambda folder: saved(folder, {**arrays(), name: change(arrays()[name])})
+
+
+def missing(folder: Path) -> Path:
+    return folder / "nowhere.npz"
+
+
+def lacking(folder: Path) -> Path:
+    return saved(folder, {k: v for k, v in arrays().items() if k != "y_test"})
+
+
+def disguised(folder: Path) -> Path:
+    path = folder / "mine.npz"
+    path.write_bytes(pickle.dumps(arrays()))
+    return path
+
+
+def truncated(folder: Path) -> Path:
+    path = saved(folder, arrays())
+    path.write_bytes(path.read_bytes()[:-300])
+    return path
+
+
+class Bomb:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        return open, (self.target, "w")
+
+
+def objects(folder: Path) -> Path:
+    bombs = np.array([Bomb(str(folder / "exploded"))], dtype=object)
+    return saved(folder, {**arrays(), "x_train": bombs})
+
+
+BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "missing": (missing, "no such file"),
+    "folder": (lambda folder: folder, "no such file"),
+    "lacks an array": (lacking, "lacks y_test; it holds x_train, y_train, x_test"),
+    "pickle in disguise": (disguised, "is not an npz file"),
+    "object array": (objects, "x_train: holds Python objects (a pickle); nothing is unpickled"),
+    "truncated": (truncated, "is not an npz file"),
+    "float images": (changed("x_train", lambda x: x / 255), "x_train: images are float64; must be uint8"),
+    "NaN images": (changed("x_test", lambda x: x * np.nan), "x_test: images are float64 with NaN; must be uint8"),
+    "flat images": (changed("x_train", lambda x: x.reshape(12, -1)), "x_train: images have shape (12, 192); must be N×H×W"),
+    "channels first": (changed("x_train", lambda x: np.zeros((12, 3, 16, 99), np.uint8)), "(is this N×C×H×W?)"),
+    "no images": (changed("x_test", lambda x: x[:0]), "x_test: images have shape (0, 16, 12)"),
+    "other size": (changed("x_test", lambda x: x[:, :8]), "x_test: images of (8, 12), but x_train has (16, 12)"),
+    "too few labels": (changed("y_train", lambda y: y[:-1]), "y_train: labels have shape (11,); must be (12,)"),
+    "float labels": (changed("y_train", lambda y: y * 1.0), "y_train: labels are float64; must be whole numbers"),
+    "NaN labels": (changed("y_train", lambda y: y * np.nan), "y_train: labels are float64 with NaN"),
+    "one-hot labels": (changed("y_train", lambda y: np.eye(3, dtype=int)[y]), "y_train: labels have shape (12, 3)"),
+    "negative label": (changed("y_train", lambda y: y - 1), "y_train: label -1 of example 0 is out of range"),
+    "gap in labels": (changed("y_train", lambda y: y * 2), "y_train: 3 different labels, but the largest is 4"),
+    "one class": (changed("y_train", lambda y: y * 0), "y_train: has 1 class; needs at least 2"),
+    "unknown test label": (
+        changed("y_test", lambda y: y + 2),
+        "y_test: label 3 of example 1 is out of range; y_train has 0..2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_refused_with_one_line(tmp_path: Path, name: str) -> None:
+    make, message = BAD[name]
+    path = make(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        npz.load(path)
+    assert all("\n" not in problem and str(path) in problem for problem in caught.value.problems)
+    assert message in caught.value.problems[0]
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_all_that_is_wrong_at_once(tmp_path: Path) -> None:
+    values = {**arrays(), "x_train": arrays()["x_train"] / 1.0, "y_test": arrays()["y_test"] - 9}
+    with pytest.raises(UsageError) as caught:
+        npz.load(saved(tmp_path, values))
+    assert [p.split(":")[1] for p in caught.value.problems] == ["x_train", "y_test"]

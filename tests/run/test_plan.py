@@ -1,0 +1,151 @@
+"""Identity of trials, analyses and parts; what is left to do; estimates."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from memloc import sweep
+from memloc.errors import UsageError
+from memloc.run.plan import Plan, Work, build_plan, checkpoint_bytes, pending, result_bytes
+from memloc.stages import STAGES
+from memloc.store import Store
+from tests.conftest import TINY, run_inline
+
+PINNED = [
+    (
+        "52b25ea6b2788f55",
+        [("rewind", "18e84c3b29ac2b56", "8b9a058545a3e0ab"), ("evaluate", "26823638bace7a09", "497e1da372321404")],
+    ),
+    (
+        "7aa121540465271d",
+        [("rewind", "6e4ef336dfec0825", "11f74f93874eb9da"), ("evaluate", "1bd6af3475888c43", "8fb444090fe4a94a")],
+    ),
+    ("a10e88ef55ddf44f", [("evaluate", "5dcc56f3b836e5d4", "7e229f3cb51a0eec")]),
+    ("1af1371c87b93513", [("evaluate", "c8285d306839120b", "0db44d7918cd2a38")]),
+]
+
+
+def plan_of(folder: Path, text: str = TINY, *overrides: str) -> Plan:
+    path = folder / "tiny.yaml"
+    path.write_text(text)
+    loaded = sweep.load(path, STAGES, overrides)
+    return build_plan(loaded, loaded.entries, folder)
+
+
+def works(store: Path, plan: Plan, retention: str = "all") -> list[Work]:
+    opened = Store(str(store))
+    return pending(plan, opened, opened.snapshot(), retention)  # type: ignore[arg-type]
+
+
+def test_todays_ids_are_pinned(tmp_path: Path) -> None:
+    """Of the demo. A change here makes every store out there start over: it must be meant (raise a version)."""
+    loaded = sweep.load(sweep.find("demo"), STAGES)
+    plan = build_plan(loaded, loaded.entries, tmp_path)
+    found = [(t.id, [(a.stage, a.id, a.part_ids[0]) for a in t.analyses]) for t in plan.trials]
+    assert found == PINNED
+
+
+def test_the_same_data_under_another_path_is_the_same_trial(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (40, 16, 16), dtype=np.uint8), np.arange(40) % 4
+    np.savez(tmp_path / "one.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    shutil.copy(tmp_path / "one.npz", tmp_path / "two.npz")
+    text = "defaults: {model: resnet9, width: 0.0625, epochs: 2}\n"
+    text += 'blocks:\n  a:\n    axes: {dataset: ["npz:one.npz", "npz:two.npz"]}\n'
+    (trial,) = plan_of(tmp_path, text).trials
+    assert trial.size.n == 40
+    np.savez(tmp_path / "two.npz", x_train=x[::-1], y_train=y, x_test=x, y_test=y)
+    from memloc.data import load
+
+    load.cache_clear()  # a new process reads anew
+    assert len(plan_of(tmp_path, text).trials) == 2
+
+
+def test_a_subset_of_everything_is_no_subset(tmp_path: Path) -> None:
+    everything = plan_of(tmp_path, TINY, "subset=1437").trials[0].id
+    assert everything == plan_of(tmp_path, TINY, "subset=null").trials[0].id
+    assert everything != plan_of(tmp_path, TINY, "subset=1436").trials[0].id
+
+
+def test_misfits_with_the_data_at_their_place(tmp_path: Path) -> None:
+    x, y = np.zeros((4, 8, 8), np.uint8), np.arange(4) % 2
+    np.savez(tmp_path / "small.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    text = """defaults: {dataset: digits, model: resnet9}
+blocks:
+  a: {set: {subset: 5000}}
+  b: {set: {dataset: "npz:small.npz"}}
+  c: {set: {dataset: "npz:none.npz"}}
+"""
+    with pytest.raises(UsageError) as caught:
+        plan_of(tmp_path, text)
+    a, b, c = (p.replace(str(tmp_path) + "/", "") for p in caught.value.problems)
+    assert a == "tiny.yaml:3:blocks.a.set.subset: 5000 is not valid; valid: 10 (one per class) to 1437 (all)"
+    assert b == "tiny.yaml:4:blocks.b.set.dataset: images of 8×8 pixels; resnet9 needs at least 11×11"
+    assert c.startswith("tiny.yaml:5:blocks.c.set.dataset: none.npz: no such file")
+
+
+def test_nothing_to_do_when_everything_is_committed(tmp_path: Path, tiny: Path) -> None:
+    assert not any(w.anything for w in works(tiny, plan_of(tmp_path)))
+
+
+def test_a_new_analysis_of_an_old_training(tmp_path: Path, tiny: Path) -> None:
+    standard, tied = works(tiny, plan_of(tmp_path, TINY.replace("epochs: [0, 1, 2]", "epochs: [0, 1, 2], buffers: rewound")))
+    assert (standard.train, [p["epoch"] for _, _, p in standard.parts]) == ("done", [0, 1, 2])
+    assert not tied.anything
+
+
+def test_what_lost_a_file_is_done_again_and_only_that(tmp_path: Path, tiny: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(tiny, store)
+    plan = plan_of(tmp_path)
+    opened = Store(str(store))
+    victim = next(c for c in opened.snapshot().commits.values() if c.stage == "rewind" and c.part == {"epoch": 1})
+    (store / victim.files[0].path).unlink()
+    standard, tied = works(store, plan)
+    assert (standard.train, [(i, p) for _, i, p in standard.parts]) == ("done", [(victim.id, {"epoch": 1})])
+    assert not tied.anything
+    run_inline(tmp_path, TINY, opened)
+    assert not any(w.anything for w in works(store, plan))
+
+
+def test_a_truncated_checkpoint_means_a_replay(tmp_path: Path, tiny: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(tiny, store)
+    plan = plan_of(tmp_path)
+    victim = store / "checkpoints" / plan.trials[0].id / "epoch-0001.safetensors"
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[:-1])
+    standard, tied = works(store, plan)
+    assert (standard.train, standard.parts, tied.train) == ("replay", [], "done")
+    run_inline(tmp_path, TINY, Store(str(store)))
+    assert victim.read_bytes() == whole
+
+
+def test_a_dry_run_changes_nothing(tmp_path: Path, tiny: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(tiny, store)
+    next(store.glob("data/rewind/*/*")).unlink()
+    before = sorted(store.rglob("*"))
+    opened = Store(str(store))
+    (standard, _) = pending(plan_of(tmp_path), opened, opened.snapshot(), "all", set_aside=False)
+    assert len(standard.parts) == 1
+    assert sorted(store.rglob("*")) == before
+
+
+def test_retention(tmp_path: Path) -> None:
+    standard, tied = plan_of(tmp_path, TINY.replace("epochs: [0, 1, 2]", "epochs: [0, 3]"), "epochs=5").trials
+    assert standard.kept_epochs("all") == {0, 1, 2, 3, 4, 5}
+    assert standard.kept_epochs("rewound") == {0, 3, 5}
+    assert standard.kept_epochs("last") == {5}
+    assert tied.kept_epochs("rewound") == {0, 5}
+
+
+def test_estimated_bytes_are_near_the_truth(tmp_path: Path, tiny: Path) -> None:
+    for trial in plan_of(tmp_path).trials:
+        files = [p.stat().st_size for p in (tiny / "checkpoints" / trial.id).iterdir()]
+        assert 0.7 < checkpoint_bytes(trial, "all") / sum(files) < 1.5
+        assert result_bytes(trial) > 100 * 60  # at least the examples table

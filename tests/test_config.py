@@ -1,0 +1,161 @@
+"""Configurations: strict values, and the same meaning under the same id."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memloc import config, data, models
+from memloc.config import TrainConfig, canonical, check, fingerprint, resolved
+from memloc.errors import UsageError
+
+BASE: dict[str, Any] = {"dataset": "digits", "model": "resnet9"}
+PINNED = {"base": "6849993ca4900efa", "tied": "5a1b4846cea797b9", "plain": "9bf82b679e26d627"}
+
+
+def test_the_names_in_config_are_the_ones_that_exist() -> None:
+    assert set(config.DATASETS) == set(data.SOURCES)
+    assert set(config.MODELS) == set(models.ARCHITECTURES)
+
+
+# --- identity
+
+
+def test_todays_ids_are_pinned() -> None:
+    """A change here makes every store out there start over: it must be meant (then raise a version instead)."""
+    assert fingerprint(resolved(**BASE)) == PINNED["base"]
+    tied = resolved(**BASE, width=0.25, noise=0.1, dropout="example_tied", p_gen=0.2, p_mem=0.1)
+    assert fingerprint(tied) == PINNED["tied"]
+    assert fingerprint({"b": [1, 2.5, "x", True], "a": None, "c": {"z": 1e-3}}) == PINNED["plain"]
+
+
+def test_same_meaning_same_id() -> None:
+    spelled_out = {name: getattr(resolved(**BASE), name) for name in TrainConfig.model_fields}
+    same = [
+        BASE,
+        {"model": "resnet9", "dataset": "digits"},  # order
+        {**BASE, "width": 1, "noise": 0},  # 1 and 1.0
+        {**BASE, "width": 1.0, "noise": -0.0},
+        {**BASE, "epochs": 50, "lr": 0.1, "peak_epoch": 10, "subset": None},  # defaults spelled out
+        spelled_out,
+    ]
+    assert len({fingerprint(resolved(**values)) for values in same}) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"data_seed": 1}, {"noise": 0.1}, {"threads": 2}, {"epochs": 51}, {"peak_epoch": 11}, {"subset": 100},
+     {"wrong": "offset"}, {"augment": "crop"}, {"precision": "tf32"}, {"dropout": "standard", "keep": 0.4}],
+)  # fmt: skip
+def test_another_meaning_another_id(change: dict[str, Any]) -> None:
+    assert fingerprint(resolved(**BASE)) != fingerprint(resolved(**BASE, **change))
+
+
+Json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**40), 2**40)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(max_size=4), Json, max_size=5))
+def test_order_absence_and_number_format_do_not_matter(value: dict[str, Any]) -> None:
+    def rewritten(v: Any) -> Any:
+        if isinstance(v, dict):
+            return {**{k: rewritten(v[k]) for k in reversed(list(v))}, "absent!": None}
+        if isinstance(v, list):
+            return tuple(rewritten(x) for x in v)
+        if isinstance(v, int) and not isinstance(v, bool):
+            return float(v)
+        return v
+
+    assert fingerprint(value) == fingerprint(rewritten(value))
+
+
+@given(Json, Json)
+def test_different_values_have_different_canonical_forms(a: Any, b: Any) -> None:
+    def plain(v: Any) -> Any:
+        if isinstance(v, dict):
+            return {k: plain(x) for k, x in v.items() if x is not None}
+        return [plain(x) for x in v] if isinstance(v, list) else (type(v) is bool, v)
+
+    assert (fingerprint([a]) == fingerprint([b])) == (plain([a]) == plain([b]))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, {1}, object(), {1: 2}, b"x"])
+def test_what_has_no_canonical_form_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError):
+        fingerprint({"x": value})
+
+
+def test_canonical_keeps_false_zero_and_empty_text() -> None:
+    assert canonical({"a": False, "b": 0, "c": "", "d": None, "e": []}) == {"a": False, "b": 0, "c": "", "e": []}
+
+
+# --- values
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("noise", 1.5), ("noise", -0.1), ("noise", math.nan), ("noise", "0.1"), ("noise", True), ("epochs", 0), ("epochs", 2.5),
+     ("epochs", True), ("epochs", "3"), ("batch_size", 1), ("lr", 0), ("lr", math.inf), ("momentum", 1), ("seed", -1),
+     ("seed", 2**63), ("threads", 0), ("width", 0), ("p_gen", 0), ("p_gen", 1.1), ("p_mem", -0.1), ("p_mem", 1.01),
+     ("keep", 0), ("subset", 0), ("dataset", "digitz"), ("dataset", "npz:"), ("model", "resnet"), ("dropout", None),
+     ("schedule", "cosine"), ("augment", False), ("precision", "fp64"), ("unit", "neuron"), ("peak_epoch", 0)],
+)  # fmt: skip
+def test_bad_values_name_themselves_and_the_valid_ones(field: str, value: Any) -> None:
+    taken, problem = check(TrainConfig, field, value)
+    assert taken is None
+    assert problem is not None
+    assert repr(value) in problem
+    assert "valid:" in problem
+    assert "\n" not in problem
+
+
+def test_the_traps_of_yaml_are_explained() -> None:
+    assert "YAML reads 1e-3 as text: write 0.001" in str(check(TrainConfig, "lr", "1e-3")[1])
+    assert "YAML reads yes, no, on and off" in str(check(TrainConfig, "augment", False)[1])
+    assert "remove the quotes" in str(check(TrainConfig, "epochs", "12")[1])
+    assert "write 30" in str(check(TrainConfig, "epochs", 30.0)[1])
+    assert "did you mean 'crop_flip'?" in str(check(TrainConfig, "augment", "cropflip")[1])
+
+
+def test_unused_fields_are_none_and_refused_when_given() -> None:
+    plain = resolved(**BASE)
+    assert (plain.p_gen, plain.p_mem, plain.keep, plain.unit, plain.stem) == (None,) * 5
+    with pytest.raises(UsageError, match="p_gen: used only with dropout: example_tied"):
+        resolved(**BASE, p_gen=0.1)
+    with pytest.raises(UsageError, match="stem: used only with model: resnet50"):
+        resolved(**BASE, stem="cifar")
+
+
+def test_what_a_choice_requires_is_asked_for_all_at_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        resolved(**BASE, dropout="example_tied")
+    assert [p.split(":")[0] for p in caught.value.problems] == ["p_gen", "p_mem"]
+    with pytest.raises(UsageError, match="unit: 'weight' with dropout: standard; valid: element, channel"):
+        resolved(**BASE, dropout="standard", keep=0.5, unit="weight")
+    assert resolved(**BASE, dropout="standard", keep=0.5).unit == "element"
+    assert resolved(**BASE, dropout="sparse", keep=0.5).unit == "weight"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "schedule", "peak"),
+    [(50, "one_cycle", 10), (30, "one_cycle", 6), (1, "one_cycle", 1), (2, "one_cycle", 1), (8, "one_cycle", 2),
+     (50, "warmup_cosine", 5)],
+)  # fmt: skip
+def test_peak_epoch_by_default(epochs: int, schedule: str, peak: int) -> None:
+    assert resolved(**BASE, epochs=epochs, schedule=schedule).peak_epoch == peak
+
+
+def test_configurations_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        resolved(**BASE).seed = 3  # type: ignore[misc]

@@ -1,0 +1,43 @@
+"""Start-up: what is not needed is not imported; and Ray stays where it belongs."""
+
+from __future__ import annotations
+
+import pkgutil
+import subprocess
+import sys
+
+import memloc
+
+
+def imported(statement: str, *names: str) -> set[str]:
+    """Which of `names` are loaded after a statement in a fresh interpreter."""
+    code = f"import sys; {statement}; print(*[n for n in {names!r} if n in sys.modules])"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+HEAVY = ("torch", "ray", "pyarrow", "pandas", "duckdb", "numpy", "pydantic", "sklearn")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert imported("import memloc.commands", *HEAVY) == set()
+
+
+def test_reading_a_store_does_not_import_torch_or_ray() -> None:
+    assert imported("import memloc.api, memloc.analysis.status, memloc.store.verify", "ray") == set()
+    assert imported("import memloc.analysis.query, memloc.analysis.status", "torch", "ray") == set()
+
+
+def test_checking_a_sweep_file_does_not_import_torch() -> None:
+    assert imported("import memloc.sweep", "torch", "ray", "pyarrow") == set()
+
+
+def test_a_coordinator_does_not_import_torch() -> None:
+    assert imported("import memloc.run.ray.coordinator", "torch", "ray") == {"ray"}
+
+
+def test_only_run_ray_imports_ray() -> None:
+    names = [m.name for m in pkgutil.walk_packages(memloc.__path__, "memloc.") if m.name != "memloc.__main__"]
+    rest = [n for n in names if not n.startswith("memloc.run.ray")]
+    assert len(rest) > 40
+    assert len(names) - len(rest) == 5
+    assert imported("import " + ", ".join(rest), "ray", "torch") == {"torch"}

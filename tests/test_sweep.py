@@ -1,0 +1,303 @@
+"""The grammar of sweep files, expansion, overrides, filters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memloc import sweep
+from memloc.config import TrainConfig
+from memloc.errors import UsageError
+from memloc.stages import STAGES
+from memloc.stages.evaluate import EvaluateConfig
+from memloc.stages.rewind import RewindConfig
+from memloc.sweep import Sweep
+
+DEFAULTS = "defaults: {dataset: digits, model: resnet9, width: 0.25, noise: 0.1, epochs: 30}\n"
+
+
+def load(tmp_path: Path, text: str, overrides: Sequence[str] = (), many: bool = False) -> Sweep:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return sweep.load(path, STAGES, overrides, many)
+
+
+def problems(tmp_path: Path, text: str, overrides: Sequence[str] = ()) -> list[str]:
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, text, overrides)
+    return [p.replace(str(tmp_path) + "/", "") for p in caught.value.problems]
+
+
+def values(loaded: Sweep, *names: str) -> list[tuple[Any, ...]]:
+    return [tuple(getattr(e.config, n) for n in names) for e in loaded.entries]
+
+
+# --- expansion
+
+
+def test_a_block_is_the_product_of_its_axes_in_order(tmp_path: Path) -> None:
+    loaded = load(tmp_path, DEFAULTS + "blocks:\n  a:\n    axes: {noise: [0.1, 0.2], seed: [3, 1]}\n")
+    assert values(loaded, "noise", "seed") == [(0.1, 3), (0.1, 1), (0.2, 3), (0.2, 1)]
+    assert loaded.name == "mine"
+
+
+def test_precedence(tmp_path: Path) -> None:
+    text = DEFAULTS + "blocks:\n  a: {}\n  b: {set: {epochs: 20}}\n  c: {axes: {epochs: [10, 11]}}\n"
+    assert values(load(tmp_path, text), "epochs") == [(30,), (20,), (10,), (11,)]
+    assert values(load(tmp_path, text, ["epochs=7"]), "epochs") == [(7,)]  # all blocks now ask for the same training
+
+
+def test_trainings_are_shared_across_blocks(tmp_path: Path) -> None:
+    text = DEFAULTS + (
+        "blocks:\n  a: {axes: {seed: [0, 1]}, stages: {rewind: {}, evaluate: {}}}\n"
+        "  b: {set: {seed: 1, lr: 0.10, width: 0.25}, stages: {rewind: {epochs: [0]}, evaluate: {}}}\n"
+    )
+    zero, one = load(tmp_path, text).entries
+    assert (zero.blocks, one.blocks) == (["a"], ["a", "b"])
+    assert [(r.stage, r.block) for r in one.requests] == [
+        ("rewind", "a"),
+        ("evaluate", "a"),
+        ("rewind", "b"),
+        ("evaluate", "b"),
+    ]
+    assert one.requests[1].config == one.requests[3].config
+
+
+def test_stages_are_resolved_for_their_training(tmp_path: Path) -> None:
+    tied = "  b:\n    set: {dropout: example_tied, p_gen: 0.2, p_mem: 0.1}\n    stages: {evaluate: {}}\n"
+    loaded = load(tmp_path, DEFAULTS + "blocks:\n  a: {stages: {rewind: {}, evaluate: {}}}\n" + tied)
+    first, second = loaded.entries
+    assert first.requests[0].config == RewindConfig(epochs=(0, 10, 20, 30))
+    assert first.requests[1].config == EvaluateConfig(epoch=30, modes=("plain",))
+    assert second.requests[0].config == EvaluateConfig(
+        epoch=30, modes=("plain", "own", "scaled", "dropped"), rescale=("none", "authors", "consistent")
+    )
+
+
+def test_what_is_not_used_is_ignored_from_defaults_and_an_error_in_set_and_axes(tmp_path: Path) -> None:
+    base = "defaults: {dataset: digits, model: resnet9, p_gen: 0.2, p_mem: 0.1}\n"
+    loaded = load(tmp_path, base + "blocks: {a: {}, b: {set: {dropout: example_tied}}}\n")
+    assert values(loaded, "dropout", "p_gen") == [("none", None), ("example_tied", 0.2)]
+    why = "used only with dropout: example_tied (here dropout is none)"
+    assert problems(tmp_path, DEFAULTS + "blocks:\n  a: {set: {p_gen: 0.2}}\n") == [f"mine.yaml:3:blocks.a.set.p_gen: {why}"]
+    assert problems(tmp_path, DEFAULTS + "blocks:\n  a:\n    axes: {p_mem: [0.1]}\n") == [
+        f"mine.yaml:4:blocks.a.axes.p_mem: {why}"
+    ]
+    # But its range is checked wherever it stands.
+    assert "valid: a number > 0" in problems(tmp_path, base.replace("p_gen: 0.2", "p_gen: 2") + "blocks: {a: {}}\n")[0]
+
+
+def test_an_axis_over_dropouts(tmp_path: Path) -> None:
+    text = DEFAULTS + "blocks:\n  a:\n    axes: {dropout: [none, example_tied]}\n    set: {p_mem: 0.1}\n"
+    assert problems(tmp_path, text)[0].startswith("mine.yaml:5:blocks.a.set.p_mem: used only with")
+
+
+# --- errors
+
+
+def test_every_error_at_once_each_at_its_place(tmp_path: Path) -> None:
+    text = """about: 3
+defaults: {dataset: digitz, noise: 1.5, model: resnet9}
+blocks:
+  a:
+    axes: {seed: [], noise: [0.1, 0.10], data_seed: 3, sed: [1]}
+    set: {nois: 0.1, batch_size: "12"}
+    stages: {rewnd: {}, rewind: {epochs: [0, 0]}, evaluate: {modes: [bare]}}
+    stage: {}
+  b: [1]
+block: {}
+"""
+    found = problems(tmp_path, text)
+    begins = [
+        "mine.yaml:10:block: unknown key; did you mean 'blocks'?",
+        "mine.yaml:1:about: 3 is not text",
+        "mine.yaml:2:defaults.dataset: 'digitz' is not valid; valid: digits, npz:PATH; did you mean 'digits'?",
+        "mine.yaml:2:defaults.noise: 1.5 is not valid; valid: a number >= 0 and <= 1",
+        "mine.yaml:8:blocks.a.stage: unknown key; did you mean 'stages'?",
+        "mine.yaml:6:blocks.a.set.nois: unknown field; did you mean 'noise'?",
+        "mine.yaml:6:blocks.a.set.batch_size: '12' is not valid; valid: a whole number >= 2",
+        "mine.yaml:5:blocks.a.axes.seed: [] is not a non-empty list",
+        "mine.yaml:5:blocks.a.axes.noise.1: 0.1 stands in this axis twice",
+        "mine.yaml:5:blocks.a.axes.data_seed: 3 is not a non-empty list",
+        "mine.yaml:5:blocks.a.axes.sed: unknown field; did you mean 'seed'?",
+        "mine.yaml:7:blocks.a.stages.rewnd: unknown stage; did you mean 'rewind'?; valid: rewind, evaluate",
+        "mine.yaml:7:blocks.a.stages.rewind.epochs: [0, 0] is not valid",
+        "mine.yaml:7:blocks.a.stages.evaluate.modes: ['bare'] is not valid",
+        "mine.yaml:9:blocks.b: [1] is not a mapping",
+    ]
+    assert len(found) == len(begins)
+    for begin in begins:
+        assert any(p.startswith(begin) for p in found), begin
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("{stages: {rewind: {epochs: [0, 31, 40]}}}",
+         "3:blocks.a.stages.rewind.epochs: 31, 40 beyond the last epoch; valid: 0 to 30"),
+        ("{stages: {evaluate: {epoch: 31}}}", "3:blocks.a.stages.evaluate.epoch: 31 beyond the last epoch; valid: 0 to 30"),
+        ("{stages: {evaluate: {modes: [own]}}}", "3:blocks.a.stages.evaluate.modes: own with dropout: none; valid: plain"),
+        ("{stages: {evaluate: {rescale: [none]}}}", "3:blocks.a.stages.evaluate.rescale: used only with mode dropped"),
+        ("{stages: {rewind: {mask_mode: own}}}", "3:blocks.a.stages.rewind.mask_mode: used only with dropout: example_tied"),
+        ("{set: {seed: 1}, axes: {seed: [1]}}", "3:blocks.a.axes.seed: stands in `set` too"),
+        ("{set: {dropout: example_tied, p_gen: 0.2}}", "3:blocks.a.p_mem: required with dropout: example_tied"),
+        ("{set: {dropout: standard, keep: 0.4, unit: weight}}", "3:blocks.a.set.unit: 'weight' with dropout: standard"),
+        ("{axes: {width: [1, 1.0]}}", "3:blocks.a.axes.width.1: 1.0 stands in this axis twice"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_together(tmp_path: Path, body: str, message: str) -> None:
+    (found,) = problems(tmp_path, DEFAULTS + f"blocks:\n  a: {body}\n")
+    assert found.startswith("mine.yaml:" + message)
+
+
+def test_a_tied_training_needs_a_mask_mode_to_be_rewound(tmp_path: Path) -> None:
+    tied = "{set: {dropout: example_tied, p_gen: 0.2, p_mem: 0.1}, stages: {rewind: {%s}}}"
+    (found,) = problems(tmp_path, DEFAULTS + f"blocks:\n  a: {tied % ''}\n")
+    assert "mask_mode: required on a training with dropout: example_tied; valid: plain, own, scaled, dropped" in found
+    loaded = load(tmp_path, DEFAULTS + f"blocks:\n  a: {tied % 'mask_mode: own'}\n")
+    assert loaded.entries[0].requests[0].config == RewindConfig(mask_mode="own", epochs=(0, 10, 20, 30))
+
+
+def test_required_fields(tmp_path: Path) -> None:
+    found = problems(tmp_path, "blocks: {a: {}}\n")
+    assert [p.split(":")[2] for p in found] == ["blocks.a.dataset", "blocks.a.model"]
+    assert problems(tmp_path, "defaults: {}\n")[0].startswith("mine.yaml:1:blocks: no blocks")
+
+
+def test_more_than_100000_trials(tmp_path: Path) -> None:
+    seeds = ", ".join(map(str, range(318)))
+    text = DEFAULTS + f"blocks:\n  a:\n    axes: {{seed: [{seeds}], data_seed: [{seeds}]}}\n"
+    (found,) = problems(tmp_path, text)
+    assert "101124 trials; more than 100000 need --yes" in found
+
+
+# --- the command line
+
+
+TWO = DEFAULTS + "blocks:\n  a: {axes: {noise: [0.1, 0.2]}, stages: {rewind: {epochs: [0, 5, 30]}}}\n  b: {set: {seed: 1}}\n"
+
+
+def test_overrides_replace_axes_and_literals(tmp_path: Path) -> None:
+    assert values(load(tmp_path, TWO, ["noise=0.3"]), "noise", "seed") == [(0.3, 0), (0.3, 1)]
+    assert values(load(tmp_path, TWO, ["seed=[4,5]"]), "noise", "seed") == [(0.1, 4), (0.1, 5), (0.2, 4), (0.2, 5)]
+    assert values(load(tmp_path, TWO, ["p_gen=0.5"]), "p_gen") == [(None,)] * 3  # not used: ignored
+    loaded = load(tmp_path, TWO, ["rewind.epochs=[0,1]", "rewind.buffers=rewound"])
+    assert loaded.entries[0].requests[0].config == RewindConfig(epochs=(0, 1), buffers="rewound")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("noise=1.5", "command line:noise: 1.5 is not valid; valid: a number >= 0 and <= 1"),
+        ("noise=.nan", "command line:noise: nan is not valid"),
+        ("noise=", "command line:noise: None is not valid"),
+        ("p_gen=0", "command line:p_gen: 0 is not valid"),  # range-checked though not used
+        ("nois=0.1", "command line:nois: unknown field; did you mean 'noise'?"),
+        ("rewind.epoch=[0]", "command line:rewind.epoch: unknown field; did you mean 'epochs'?"),
+        ("rewind.epochs=[40]", "command line:rewind.epochs: 40 beyond the last epoch"),
+        ("evaluate.epoch=3", "command line:evaluate.epoch: no block of this sweep has the stage evaluate"),
+        ("rewnd.epochs=[0]", "command line:rewnd.epochs: unknown stage; did you mean 'rewind'?"),
+        ("seed=[1,1]", "command line:seed: 1 stands in this axis twice"),
+        ("seed=[]", "command line:seed: [] is not a non-empty list"),
+        ("noise=[0.1", "command line:1: not YAML"),
+        ("noise=*x", "command line:1: anchors and aliases"),
+        ("noise", "command line:noise: is not FIELD=VALUE"),
+    ],
+)
+def test_bad_overrides(tmp_path: Path, override: str, message: str) -> None:
+    (found,) = problems(tmp_path, TWO, [override])
+    assert found.startswith(message)
+
+
+def test_given_twice(tmp_path: Path) -> None:
+    assert problems(tmp_path, TWO, ["seed=1", "seed=2"]) == ["command line:seed: given twice"]
+
+
+def test_a_shorter_training_drops_epochs_and_says_so(tmp_path: Path) -> None:
+    loaded = load(tmp_path, TWO, ["epochs=10"])
+    assert loaded.entries[0].requests[0].config == RewindConfig(epochs=(0, 5))
+    assert loaded.notes == ("rewind.epochs: 30 dropped, training ends at epoch 10",)
+    text = DEFAULTS + "blocks: {a: {stages: {rewind: {epochs: [20, 30]}, evaluate: {epoch: 20}}}}\n"
+    loaded = load(tmp_path, text, ["epochs=15"])
+    assert [r.config for r in loaded.entries[0].requests] == [
+        RewindConfig(epochs=(0, 10, 15)),
+        EvaluateConfig(epoch=15, modes=("plain",)),
+    ]
+    assert len(loaded.notes) == 2
+
+
+def test_npz_paths_are_relative_to_the_file_or_to_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    text = 'defaults: {dataset: "npz:x.npz", model: resnet9}\nblocks: {a: {}}\n'
+    assert load(tmp_path, text).entries[0].config.dataset == f"npz:{tmp_path}/x.npz"
+    overridden = load(tmp_path, text, ["dataset=npz:x.npz"])
+    assert overridden.entries[0].config.dataset == f"npz:{tmp_path}/elsewhere/x.npz"
+
+
+# --- filters
+
+
+def kept(loaded: Sweep, *filters: str) -> list[tuple[Any, ...]]:
+    return [(e.config.noise, e.config.seed) for e in sweep.only(loaded.entries, filters)]
+
+
+def test_only(tmp_path: Path) -> None:
+    loaded = load(tmp_path, TWO)
+    assert kept(loaded) == [(0.1, 0), (0.2, 0), (0.1, 1)]
+    assert kept(loaded, "noise=0.1") == [(0.1, 0), (0.1, 1)]
+    assert kept(loaded, "noise=0.10,0.2", "seed=0") == [(0.1, 0), (0.2, 0)]
+    assert kept(loaded, "block=b") == [(0.1, 1)]
+    assert kept(loaded, "block=a,b", "seed=1") == [(0.1, 1)]
+
+
+def test_only_a_block_keeps_only_its_analyses(tmp_path: Path) -> None:
+    text = DEFAULTS + "blocks:\n  a: {stages: {rewind: {}}}\n  b: {stages: {evaluate: {}}}\n"
+    (entry,) = sweep.only(load(tmp_path, text).entries, ["block=b"])
+    assert [r.stage for r in entry.requests] == ["evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nois=0.1", "command line:--only nois=0.1: unknown field; did you mean 'noise'?"),
+        ("noise", "command line:--only noise: is not FIELD=VALUE,VALUE"),
+        ("noise=x", "command line:--only noise=x: 'x' is not valid"),
+        ("noise=0.7", "command line:--only noise=0.7: no trial fits; noise there: 0.1, 0.2"),
+        ("block=c", "command line:--only block=c: unknown block; valid: a, b"),
+    ],
+)
+def test_bad_filters(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        sweep.only(load(tmp_path, TWO).entries, [text])
+    assert caught.value.problems[0].startswith(message)
+
+
+# --- what is shipped
+
+
+def test_shipped_sweeps_load_and_say_what_they_are() -> None:
+    assert "demo" in sweep.shipped()
+    for name, path in sweep.shipped().items():
+        assert sweep.find(name) == path
+        assert sweep.about(path)
+        assert sweep.load(path, STAGES).entries
+    with pytest.raises(UsageError, match="no such sweep; did you mean 'demo'"):
+        sweep.find("demos")
+    assert sweep.find("./demo") == Path("./demo")
+
+
+def test_the_demo_is_what_was_asked_for() -> None:
+    entries = sweep.load(sweep.find("demo"), STAGES).entries
+    common = {"dataset": "digits", "model": "resnet9", "width": 0.25, "batch_size": 128, "epochs": 30, "noise": 0.1}
+    assert all(getattr(e.config, k) == v for e in entries for k, v in common.items())
+    assert [(e.config.dropout, e.config.seed, e.config.p_gen, e.config.p_mem) for e in entries] == [
+        ("none", 0, None, None),
+        ("none", 1, None, None),
+        ("example_tied", 0, 0.2, 0.1),
+        ("example_tied", 0, 0.4, 0.1),
+    ]
+    assert isinstance(entries[0].config, TrainConfig)

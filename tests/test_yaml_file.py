@@ -1,0 +1,80 @@
+"""YAML as literals with lines."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from memloc import yaml_file
+from memloc.errors import UsageError
+
+LAUGHS = "a: &a [x, x]\n" + "".join(
+    f"{c}: &{c} [*{p}, *{p}]\n" for p, c in zip("abcdefghijklmno", "bcdefghijklmnop", strict=True)
+)
+
+
+def test_every_key_and_item_knows_its_line() -> None:
+    document = yaml_file.parse("a: 1\nb:\n  c: [x,\n      y]\n  d: {e: 2.5}\n", "f.yaml")
+    assert document.value == {"a": 1, "b": {"c": ["x", "y"], "d": {"e": 2.5}}}
+    assert document.at("a") == "f.yaml:1:a"
+    assert document.at("b", "c", 1) == "f.yaml:4:b.c.1"
+    assert document.at("b", "d", "e") == "f.yaml:5:b.d.e"
+    assert document.at("b", "d", "nowhere") == "f.yaml:5:b.d.nowhere"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "f: is empty"),
+        ("# only a comment\n", "f: is empty"),
+        ("a: 1\n\tb: 2\n", "f:2: not YAML"),
+        ("a: [1", "f:1: not YAML"),
+        ("a: {b: 1]", "f:1: not YAML"),
+        ("a: 'x", "f:1: not YAML"),
+        ("a: 1\na: 2\n", "f:2:a: stands twice"),
+        ("b:\n  a: 1\n  a: 2\n", "f:3:b.a: stands twice"),
+        ("1: x", "f:1: the key 1 is not text"),
+        ("yes: x", "f:1: the key True is not text"),
+        ("? [a, b]\n: 1\n", "f:1: the key ['a', 'b'] is not text"),
+        ("a: &x 1", "f:1: anchors and aliases"),
+        (LAUGHS, "f:1: anchors and aliases"),
+        ("a: !!python/object/apply:os.system [id]", "f:1: tags"),
+        ("a: !mine 1", "f:1: tags"),
+        ("a: 1\n---\nb: 2\n", "f:2: a second document"),
+        ("[" * 5000, "f:1: nested more than 12 deep"),
+        ("a: 1\x00", "f: not YAML"),
+    ],
+)
+def test_what_is_refused_with_one_line(text: str, message: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(UsageError) as caught:
+        yaml_file.parse(text, "f")
+    (problem,) = caught.value.problems
+    assert problem.startswith(message)
+    assert "\n" not in problem
+    assert time.monotonic() - begun < 10  # a bomb would take for ever
+
+
+def test_merge_keys_are_no_way_around() -> None:
+    with pytest.raises(UsageError, match="anchors and aliases"):
+        yaml_file.parse("a: &x {b: 1}\nc:\n  <<: *x\n", "f")
+
+
+def test_files(tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes("about: caf\xe9".encode("latin-1"))
+    (tmp_path / "big.yaml").write_text("about: " + "x" * (yaml_file.MAX_BYTES + 1))
+    for name, message in [
+        ("", "is a directory"),
+        ("missing.yaml", "no such file"),
+        ("latin.yaml", "is not UTF-8 text"),
+        ("big.yaml", "a sweep file has at most"),
+    ]:
+        with pytest.raises(UsageError, match=message) as caught:
+            yaml_file.read(tmp_path / name)
+        assert len(caught.value.problems) == 1
+
+
+def test_a_date_that_cannot_be_is_text() -> None:
+    assert yaml_file.parse("a: 2001-13-45", "f").value == {"a": "2001-13-45"}
