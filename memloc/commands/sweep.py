@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import signal
 import socket
 import sys
@@ -289,5 +290,5 @@ def _say_how_it_ended(plan: Plan, outcome: Outcome | None, options: Options) -> 
             print(f"memloc: part {part_id} failed: {error}", file=sys.stderr)
         print(f"memloc: {len(outcome.failures)} parts failed; tracebacks: memloc status {plan.name}{at}", file=sys.stderr)
     if outcome and outcome.interrupted:
-        again = " ".join(["memloc", *sys.argv[1:]])
+        again = shlex.join(["memloc", *sys.argv[1:]])
         print(f"memloc: interrupted; everything committed is kept. To go on: {again}", file=sys.stderr)
