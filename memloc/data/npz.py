@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from memloc.data.types import Raw, content_identity
-from memloc.errors import UsageError
+from memloc.errors import UsageError, last_line
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -43,28 +43,46 @@ def load(path: Path) -> Raw:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file; npz:PATH needs a file of numpy.savez with {', '.join(ARRAYS)}")
-    if not zipfile.is_zipfile(path):
-        raise UsageError(
-            f"{path}: is not an npz file (numpy.savez writes one with {', '.join(ARRAYS)}); nothing is unpickled"
-        )
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in ARRAYS if name not in file.files]
-            if missing:
-                raise UsageError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(file.files) or 'nothing'}")
-            return {name: _array(path, file, name) for name in ARRAYS}
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path}: is broken: {error}") from None
+    with _opened(path) as file:
+        if not zipfile.is_zipfile(file):
+            raise UsageError(
+                f"{path}: is not an npz file (numpy.savez writes one with {', '.join(ARRAYS)}); nothing is unpickled"
+            )
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as content:
+                missing = [name for name in ARRAYS if name not in content.files]
+                if missing:
+                    raise UsageError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(content.files) or 'nothing'}")
+                return {name: _array(path, content, name) for name in ARRAYS}
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise UsageError(f"{path}: {_why(error)}") from None
 
 
-def _array(path: Path, file: Any, name: str) -> Any:
+def _opened(path: Path) -> BinaryIO:
+    wanted = f"npz:PATH needs a file of numpy.savez with {', '.join(ARRAYS)}"
     try:
-        return file[name]
-    except (ValueError, zipfile.BadZipFile, OSError, EOFError) as error:
-        what = "holds Python objects (a pickle); nothing is unpickled" if "pickle" in str(error) else f"is broken: {error}"
-        raise UsageError(f"{path}:{name}: {what}") from None
+        if path.is_file():  # opening a pipe would wait for ever
+            return path.open("rb")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}; {wanted}") from None
+    raise UsageError(f"{path}: no such file; {wanted}")
+
+
+def _array(path: Path, content: Any, name: str) -> Any:
+    try:
+        array = content[name]
+    except Exception as error:  # damaged, encrypted, larger than memory: a file can be wrong in any way
+        raise UsageError(f"{path}:{name}: {_why(error)}") from None
+    if not isinstance(array, np.ndarray):  # numpy gives the bytes of what does not begin like an array
+        raise UsageError(f"{path}:{name}: is not an array; nothing is unpickled")
+    return array
+
+
+def _why(error: Exception) -> str:
+    if "pickle" in str(error):
+        return "holds Python objects (a pickle); nothing is unpickled"
+    return f"is broken: {last_line(error)}"
 
 
 def _image_problem(x: Any) -> str | None:
@@ -82,8 +100,9 @@ def _label_problem(y: Any, x: Any) -> str | None:
     if y.dtype.kind not in "iu":
         nan = " with NaN" if y.dtype.kind == "f" and np.isnan(y).any() else ""
         return f"labels are {y.dtype}{nan}; must be whole numbers 0..K-1"
-    if y.ndim != 1 or len(y) != len(x):
-        return f"labels have shape {y.shape}; must be ({len(x)},), one per image"
+    n = len(x) if x.ndim else 0
+    if y.shape != (n,):
+        return f"labels have shape {y.shape}; must be ({n},), one per image"
     if len(y) and (int(y.min()) < 0 or int(y.max()) > 1_000_000):
         bad = int(np.argmax((y < 0) | (y > 1_000_000)))
         return f"label {y[bad]} of example {bad} is out of range; must be 0..K-1"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,16 @@ def changed(name: str, change: Callable[[Any], Any]) -> Callable[[Path], Path]:
     return lambda folder: saved(folder, {**arrays(), name: change(arrays()[name])})
 
 
+class Bomb:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        return open, (self.target, "w")
+
+
 def missing(folder: Path) -> Path:
     return folder / "nowhere.npz"
 
@@ -67,20 +79,16 @@ def disguised(folder: Path) -> Path:
     return path
 
 
+def disguised_twice(folder: Path) -> Path:
+    path = saved(folder, arrays())
+    path.write_bytes(pickle.dumps(Bomb(str(folder / "exploded"))) + path.read_bytes())
+    return path
+
+
 def truncated(folder: Path) -> Path:
     path = saved(folder, arrays())
     path.write_bytes(path.read_bytes()[:-300])
     return path
-
-
-class Bomb:
-    """Unpickled, it leaves a file behind."""
-
-    def __init__(self, target: str) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
-        return open, (self.target, "w")
 
 
 def objects(folder: Path) -> Path:
@@ -88,13 +96,62 @@ def objects(folder: Path) -> Path:
     return saved(folder, {**arrays(), "x_train": bombs})
 
 
+def members(folder: Path, content: bytes) -> Path:
+    """A zip with the right names and this instead of the arrays."""
+    with zipfile.ZipFile(folder / "mine.npz", "w") as file:
+        for name in arrays():
+            file.writestr(f"{name}.npy", content)
+    return folder / "mine.npz"
+
+
+def npy_header(shape: str) -> bytes:
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+def marked(offset: int, value: int) -> Callable[[Path], Path]:
+    """Every entry of the zip's directory with one byte changed."""
+
+    def make(folder: Path) -> Path:
+        path = saved(folder, arrays())
+        content = bytearray(path.read_bytes())
+        for found in re.finditer(rb"PK\x01\x02", bytes(content)):
+            content[found.start() + offset] = value
+        path.write_bytes(content)
+        return path
+
+    return make
+
+
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (missing, "no such file"),
     "folder": (lambda folder: folder, "no such file"),
     "lacks an array": (lacking, "lacks y_test; it holds x_train, y_train, x_test"),
     "pickle in disguise": (disguised, "is not an npz file"),
+    "pickle with a zip behind it": (disguised_twice, "holds Python objects (a pickle); nothing is unpickled"),
     "object array": (objects, "x_train: holds Python objects (a pickle); nothing is unpickled"),
     "truncated": (truncated, "is not an npz file"),
+    "pickles for arrays": (
+        lambda folder: members(folder, pickle.dumps([1])),
+        "x_train: is not an array; nothing is unpickled",
+    ),
+    "text for arrays": (lambda folder: members(folder, b"hello"), "x_train: is not an array"),
+    "a header without the bytes": (lambda folder: members(folder, npy_header("(9, 16, 16)")), "x_train: is broken: "),
+    "a header of 90 TiB": (lambda folder: members(folder, npy_header(f"({10**14},)")), "x_train: is broken: MemoryError"),
+    "no arrays": (lambda folder: saved(folder, {}), "lacks x_train, y_train, x_test, y_test; it holds nothing"),
+    "encrypted": (marked(8, 1), "x_train: is broken: RuntimeError: File 'x_train.npy' is encrypted"),
+    "unknown compression": (marked(10, 99), "x_train: is broken: "),
+    "name too long": (lambda folder: folder / ("x" * 300), "cannot be read: File name too long"),
+    "one number for images": (
+        lambda folder: saved(folder, {**arrays(), "x_train": np.uint8(1)}),
+        "x_train: images have shape ()",
+    ),
+    "one number for labels": (changed("y_train", lambda y: y[0]), "y_train: labels have shape (); must be (12,)"),
+    "labels as text": (changed("y_test", lambda y: y.astype(str)), "y_test: labels are <U21; must be whole numbers"),
+    "labels beyond int64": (
+        changed("y_train", lambda y: y.astype(np.uint64) + np.uint64(2**63)),
+        "y_train: label 9223372036854775808 of",
+    ),
     "float images": (changed("x_train", lambda x: x / 255), "x_train: images are float64; must be uint8"),
     "NaN images": (changed("x_test", lambda x: x * np.nan), "x_test: images are float64 with NaN; must be uint8"),
     "flat images": (changed("x_train", lambda x: x.reshape(12, -1)), "x_train: images have shape (12, 192); must be N×H×W"),
@@ -131,3 +188,21 @@ def test_all_that_is_wrong_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         npz.load(saved(tmp_path, values))
     assert [p.split(":")[1] for p in caught.value.problems] == ["x_train", "y_test"]
+
+
+def test_no_damaged_byte_of_a_compressed_file_is_more_than_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    np.savez_compressed(path, **arrays())
+    whole, before = path.read_bytes(), npz.load(path).identity
+    refused = harmless = 0
+    for place in range(0, len(whole), 41):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            found = npz.load(path).identity
+        except UsageError as error:
+            refused += "\n" not in str(error)
+        else:
+            assert found == before  # a byte without meaning, such as a time
+            harmless += 1
+    assert refused > 50
+    assert refused + harmless == len(range(0, len(whole), 41))
