@@ -26,12 +26,20 @@ DEFAULT_STORE = "./memloc-store"
 
 def store_uri(uri: str | None = None) -> str:
     """The store that is meant: the argument, else MEMLOC_STORE, else ./memloc-store."""
-    return uri or os.environ.get("MEMLOC_STORE") or DEFAULT_STORE
+    return (os.environ.get("MEMLOC_STORE") or DEFAULT_STORE) if uri is None else uri
 
 
 def data_dir(path: str | Path | None = None) -> Path:
-    """Where data sets and logs lie: the argument, else MEMLOC_DATA, else ~/.cache/memloc."""
-    return Path(path or os.environ.get("MEMLOC_DATA") or "~/.cache/memloc").expanduser()
+    """Where data sets and logs lie: the argument, else MEMLOC_DATA, else ~/.cache/memloc.
+
+    Raises:
+        UsageError: where it begins with the home of a user that there is not.
+    """
+    named = Path(path or os.environ.get("MEMLOC_DATA") or "~/.cache/memloc")
+    try:
+        return named.expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"data directory {named}: {error}") from None
 
 
 def open_store(uri: str | None = None) -> OpenStore:

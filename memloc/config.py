@@ -253,22 +253,29 @@ def _hint(info: FieldInfo, value: Any) -> str:
         options = str(_describe(info.annotation, tuple(info.metadata))).split(", ")
         if close := nearest(value, options):
             return close
-        try:
-            number = float(value)
-        except ValueError:
-            return ""
-        if "float" in wanted and math.isfinite(number):
-            return (
-                f" (YAML reads {value} as text: write {number!r})"
-                if "e" not in repr(number)
-                else (f" (YAML reads {value} as text: write it with a point and a sign, like 1.0e-3)")
-            )
-        return f" (this is text: remove the quotes around {value})" if math.isfinite(number) else ""
+        return _hint_for_number(value, wanted)
     if isinstance(value, bool):
         return " (YAML reads yes, no, on and off as true and false: quote the word if it is meant as text)"
     if isinstance(value, float) and value.is_integer() and "int" in wanted:
         return f" (write {int(value)})"
     return ""
+
+
+def _hint_for_number(text: str, wanted: str) -> str:
+    """What to write instead of a number that arrived as text: YAML wants `1.0e-3`, and quotes make anything text."""
+    try:
+        number = float(text)
+    except ValueError:
+        return ""
+    if not math.isfinite(number):
+        return ""
+    if "e" not in text.lower():
+        return f" (this is text: remove the quotes around {text})"
+    if "float" not in wanted:
+        return f" (YAML reads {text} as text: write {int(number)})" if number.is_integer() and abs(number) < 1e15 else ""
+    if "e" in repr(number):
+        return f" (YAML reads {text} as text: write it with a point and a sign, like 1.0e-3)"
+    return f" (YAML reads {text} as text: write {number!r})"
 
 
 # --- identity ---------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,15 +20,15 @@ from memloc.config import (
     StageConfig,
     TrainConfig,
     canonical_json,
-    check,
     fingerprint,
     resolve_training,
     unused,
 )
 from memloc.errors import UsageError, nearest
-from memloc.sweep_file import Block, StageType, override, read_blocks, yaml_value
+from memloc.sweep_file import Block, StageType, override, read_blocks, training_value, yaml_value
 
 MANY = 100_000
+NAME = re.compile(r"\w[\w.-]*")  # `@` would stand before a record's hash
 
 
 @dataclass(frozen=True)
@@ -103,15 +104,17 @@ def load(
     """
     document = yaml_file.read(path)
     problems: list[str] = []
+    notes: list[str] = []
+    entries: list[Entry] = []
+    if not NAME.fullmatch(path.stem):
+        problems.append(f"{document.name}: a sweep is named by its file, with letters, digits, '_', '-' and '.'")
     blocks = read_blocks(document, stages, problems, path.parent)
     overridden = override(blocks, overrides, stages, problems)
-    if problems:
-        raise UsageError(*dict.fromkeys(problems))
     total = sum(math.prod(len(v) for v in block.axes.values()) for block in blocks)
     if total > MANY and not many:
-        raise UsageError(f"{document.name}: {total} trials; more than {MANY} need --yes")
-    notes: list[str] = []
-    entries = _expand(blocks, stages, problems, notes, "epochs" in overridden)
+        problems.append(f"{document.name}: {total} trials; more than {MANY} need --yes")
+    else:
+        entries = _expand([b for b in blocks if b.comparable], stages, problems, notes, "epochs" in overridden)
     if problems:
         raise UsageError(*dict.fromkeys(problems))
     return Sweep(path.stem, str(document.value.get("about", "")), tuple(entries), tuple(dict.fromkeys(notes)))
@@ -140,20 +143,23 @@ def _expand(
             if block.name not in entry.blocks:
                 entry.blocks.append(block.name)
             for stage, settings in block.stages.items():
+                if stage in block.bad_stages:
+                    continue
                 request = _request(block, stage, settings, stages[stage], config, problems, notes, shortened)
-                if request:
+                if request and request not in entry.requests:  # a block may come to one training in several ways
                     entry.requests.append(request)
     return list(entries.values())
 
 
 def _train_config(block: Block, values: dict[str, Any], problems: list[str]) -> TrainConfig | None:
     absent = unused(values)
-    for name in block.binding & set(absent):
-        if values.get(name) is not None:
+    for name in absent:
+        if name in block.binding and values.get(name) is not None:
             problems.append(f"{block.where[name]}: {absent[name]}")
     config, misfits = resolve_training(values)
     for name, problem in misfits.items():
-        problems.append(f"{block.where.get(name, block.where[''] + '.' + name)}: {problem}")
+        if name not in block.bad_fields:
+            problems.append(f"{block.where.get(name, block.where[''] + '.' + name)}: {problem}")
     return config
 
 
@@ -218,7 +224,7 @@ def only(entries: Iterable[Entry], filters: Sequence[str]) -> list[Entry]:
 
 
 def _wanted(name: str, word: str, text: str) -> str:
-    value, problem = check(TrainConfig, name, yaml_value(word))
+    value, problem = training_value(name, yaml_value(word), Path.cwd())
     if problem:
         raise UsageError(f"command line:--only {text}: {problem}")
     return canonical_json([value])

@@ -35,6 +35,13 @@ class Block:
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     where: dict[str, str] = field(default_factory=dict)  # of a training field or "stage" or "stage.field"
     binding: set[str] = field(default_factory=set)  # training fields from `set` and `axes`: must be usable
+    bad_fields: set[str] = field(default_factory=set)  # given a bad value, or unknown; "" where it cannot be told which
+    bad_stages: set[str] = field(default_factory=set)
+
+    @property
+    def comparable(self) -> bool:
+        """Can its fields be checked against each other, although some are wrong by themselves?"""
+        return self.bad_fields <= TrainConfig.model_fields.keys() - {"dataset", "model", "dropout", "epochs"}
 
 
 def _mapping(document: Document, value: Any, where: tuple[str, ...], problems: list[str]) -> dict[str, Any]:
@@ -57,13 +64,14 @@ def _keys(
 def read_blocks(document: Document, stages: Mapping[str, StageType], problems: list[str], base: Path) -> list[Block]:
     top = _mapping(document, document.value, (), problems)
     _keys(document, top, ("about", "defaults", "blocks"), (), problems)
-    if "about" in top and not isinstance(top["about"], str):
-        problems.append(f"{document.at('about')}: {top['about']!r} is not text")
-    defaults = _mapping(document, top.get("defaults"), ("defaults",), problems)
-    defaults = _training_values(document, defaults, ("defaults",), problems, base)
+    given = _mapping(document, top.get("defaults"), ("defaults",), problems)
     named = _mapping(document, top.get("blocks"), ("blocks",), problems)
     if not named and not problems:
         problems.append(f"{document.at('blocks')}: no blocks; a sweep needs at least one")
+    defaults = Block("", bad_fields={""} if problems else set())
+    if "about" in top and not isinstance(top["about"], str):
+        problems.append(f"{document.at('about')}: {top['about']!r} is not text")
+    _take(defaults, document, given, ("defaults",), problems, base)
     return [_block(document, name, body, defaults, stages, problems, base) for name, body in named.items()]
 
 
@@ -71,22 +79,21 @@ def _block(
     document: Document,
     name: str,
     body: Any,
-    defaults: dict[str, Any],
+    defaults: Block,
     stages: Mapping[str, StageType],
     problems: list[str],
     base: Path,
 ) -> Block:
     where = ("blocks", name)
+    block = Block(name, dict(defaults.values), where={**defaults.where, "": document.at(*where)})
+    known = len(problems)
     body = _mapping(document, body, where, problems)
     _keys(document, body, ("about", "axes", "set", "stages"), where, problems)
-    block = Block(name, dict(defaults))
-    block.where = {"": document.at(*where), **{f: document.at("defaults", f) for f in defaults}}
     literals = _mapping(document, body.get("set"), (*where, "set"), problems)
-    for key, value in _training_values(document, literals, (*where, "set"), problems, base).items():
-        block.values[key] = value
-        block.binding.add(key)
-        block.where[key] = document.at(*where, "set", key)
-    for key, value in _mapping(document, body.get("axes"), (*where, "axes"), problems).items():
+    axes = _mapping(document, body.get("axes"), (*where, "axes"), problems)
+    block.bad_fields = defaults.bad_fields | ({""} if len(problems) > known else set())
+    block.binding = _take(block, document, literals, (*where, "set"), problems, base)
+    for key, value in axes.items():
         place = (*where, "axes", key)
         if key in literals:
             problems.append(f"{document.at(*place)}: stands in `set` too; keep one")
@@ -94,7 +101,10 @@ def _block(
         if axis:
             block.axes[key] = axis
             block.binding.add(key)
+            block.bad_fields.discard(key)
             block.where[key] = document.at(*place)
+        else:
+            block.bad_fields.add(key)
     for stage, settings in _mapping(document, body.get("stages"), (*where, "stages"), problems).items():
         place = (*where, "stages", stage)
         block.where[stage] = document.at(*place)
@@ -108,26 +118,34 @@ def _block(
     return block
 
 
-def _training_values(
-    document: Document, values: dict[str, Any], where: tuple[str, ...], problems: list[str], base: Path
-) -> dict[str, Any]:
-    good = {}
+def _take(
+    block: Block, document: Document, values: dict[str, Any], where: tuple[str, ...], problems: list[str], base: Path
+) -> set[str]:
+    """Takes literals of the training over into the block; returns the names of the good ones."""
+    good = set()
     for key, value in values.items():
-        taken, problem = _training_value(key, value, base)
+        taken, problem = training_value(key, value, base)
         if problem:
             problems.append(f"{document.at(*where, key)}: {problem}")
+            block.bad_fields.add(key)
         else:
-            good[key] = taken
+            good.add(key)
+            block.bad_fields.discard(key)
+            block.values[key], block.where[key] = taken, document.at(*where, key)
     return good
 
 
-def _training_value(key: str, value: Any, base: Path) -> tuple[Any, str | None]:
+def training_value(key: str, value: Any, base: Path) -> tuple[Any, str | None]:
+    """(the value as the field takes it, None), or (None, what is wrong with it); paths are relative to `base`."""
     if problem := check_name(TrainConfig, key):
         return None, problem
     taken, problem = check(TrainConfig, key, value)
     if key == "dataset" and isinstance(taken, str) and taken.startswith("npz:"):
         # A path in a file is relative to that file, as its author meant it.
-        taken = "npz:" + str((base / Path(taken[4:]).expanduser()).resolve())
+        try:
+            taken = "npz:" + str((base / Path(taken[4:]).expanduser()).resolve())
+        except (OSError, RuntimeError, ValueError) as error:  # an unknown ~user, a byte that no path has
+            return None, f"{value!r} is not valid: {error}"
     return taken, problem
 
 
@@ -140,7 +158,7 @@ def _axis(key: str, value: Any, at: Any, problems: list[str], base: Path) -> lis
         return []
     axis: list[Any] = []
     for i, item in enumerate(value):
-        taken, problem = _training_value(key, item, base)
+        taken, problem = training_value(key, item, base)
         if problem:
             problems.append(f"{at((i,))}: {problem}")
         elif any(canonical_json([taken]) == canonical_json([other]) for other in axis):
@@ -152,12 +170,12 @@ def _axis(key: str, value: Any, at: Any, problems: list[str], base: Path) -> lis
 
 def _stage_value(block: Block, cls: type[StageConfig], stage: str, key: str, value: Any, problems: list[str]) -> None:
     where = block.where[f"{stage}.{key}"]
-    if problem := check_name(cls, key):
-        problems.append(f"{where}: {problem}")
-        return
-    taken, problem = check(cls, key, value)
+    taken, problem = None, check_name(cls, key)
+    if problem is None:
+        taken, problem = check(cls, key, value)
     if problem:
         problems.append(f"{where}: {problem}")
+        block.bad_stages.add(stage)
     else:
         block.stages[stage][key] = taken
 
@@ -197,21 +215,22 @@ def override(
 
 
 def _override_training(blocks: list[Block], name: str, value: Any, where: str, problems: list[str]) -> None:
+    axis, taken, known = None, None, len(problems)
     if isinstance(value, list):
         axis = _axis(name, value, lambda i: where, problems, Path.cwd())
-        for block in blocks if axis else []:
+    else:
+        taken, problem = training_value(name, value, Path.cwd())
+        problems += [f"{where}: {problem}"] if problem else []
+    for block in blocks:
+        if len(problems) > known:
+            block.bad_fields.add(name)
+            continue
+        if axis:
             block.values.pop(name, None)
             block.axes[name] = axis
-            block.where[name] = where
-            block.binding.discard(name)
-        return
-    taken, problem = _training_value(name, value, Path.cwd())
-    if problem:
-        problems.append(f"{where}: {problem}")
-        return
-    for block in blocks:
-        block.axes.pop(name, None)
-        block.values[name] = taken
+        else:
+            block.axes.pop(name, None)
+            block.values[name] = taken
         block.where[name] = where
         block.binding.discard(name)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,23 +20,24 @@ MAX_DEPTH = 12
 class Document:
     name: str  # the file's name as the user typed it
     value: Any
-    lines: dict[Where, int]  # 1-based line of every key and list item
+    lines: dict[Where, int] = field(default_factory=dict)  # 1-based line of every key and list item
+    problems: list[str] = field(default_factory=list)  # keys that stand twice or are not text
 
     def at(self, *where: str | int) -> str:
         """`file:line:field` of a place, or of its nearest surrounding that has a line."""
         known = where
         while known and known not in self.lines:
             known = known[:-1]
-        return f"{self.name}:{self.lines.get(known, 1)}:{'.'.join(map(str, where))}"
+        return ":".join([self.name, str(self.lines.get(known, 1)), *([".".join(map(str, where))] if where else [])])
 
 
 def read(path: Path) -> Document:
     """Reads a file; raises UsageError with one line on what is wrong with it."""
     name = str(path)
-    if path.is_dir():
-        raise UsageError(f"{name}: is a directory; name a sweep file (*.yaml)")
     try:
         raw = path.read_bytes()
+    except IsADirectoryError:
+        raise UsageError(f"{name}: is a directory; name a sweep file (*.yaml)") from None
     except FileNotFoundError:
         raise UsageError(f"{name}: no such file; `memloc sweep` lists the shipped sweeps") from None
     except OSError as error:
@@ -64,8 +65,11 @@ def parse(text: str, name: str) -> Document:
         raise UsageError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
     if node is None:
         raise UsageError(f"{name}: is empty; a sweep file needs `blocks:`")
-    document = Document(name, None, {})
-    return Document(name, _construct(node, (), document), document.lines)
+    document = Document(name, None)
+    value = _construct(node, (), document)
+    if document.problems:
+        raise UsageError(*document.problems)
+    return replace(document, value=value)
 
 
 def _refuse_what_is_not_literal(text: str, name: str) -> None:
@@ -96,12 +100,13 @@ def _construct(node: yaml.Node, where: Where, document: Document) -> Any:
             line = key_node.start_mark.line + 1
             key = _construct(key_node, (*where, "?"), document)
             if not isinstance(key, str):
-                raise UsageError(f"{document.name}:{line}: the key {key!r} is not text; quote it if it is meant as a name")
-            if key in result:
-                raise UsageError(
-                    f"{document.at(*where, key).rsplit(':', 2)[0]}:{line}:{'.'.join(map(str, (*where, key)))}: stands twice"
-                )
+                problem = f"the key {key!r} is not text; quote it if it is meant as a name"
+                document.problems.append(f"{document.name}:{line}: {problem}")
+                continue
+            first = document.lines.get((*where, key), 0) if key in result else 0
             document.lines[(*where, key)] = line
+            if first:
+                document.problems.append(f"{document.at(*where, key)}: stands twice, in line {first} too")
             result[key] = _construct(value_node, (*where, key), document)
         return result
     if isinstance(node, yaml.SequenceNode):
@@ -110,10 +115,12 @@ def _construct(node: yaml.Node, where: Where, document: Document) -> Any:
 
 
 def scalar(node: yaml.Node) -> Any:
+    """None, True, False, a number or text; a date is text, and the field's own check will say so."""
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node, deep=True)
+        value = loader.construct_object(node, deep=True)
     except (ValueError, yaml.YAMLError):
-        return node.value  # such as an impossible date: text, and the field's own check will say so
+        return node.value  # such as an impossible date, or a number of 5,000 digits
     finally:
         loader.dispose()
+    return value if value is None or isinstance(value, bool | int | float | str) else node.value

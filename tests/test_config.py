@@ -125,6 +125,10 @@ def test_the_traps_of_yaml_are_explained() -> None:
     assert "YAML reads yes, no, on and off" in str(check(TrainConfig, "augment", False)[1])
     assert "remove the quotes" in str(check(TrainConfig, "epochs", "12")[1])
     assert "write 30" in str(check(TrainConfig, "epochs", 30.0)[1])
+    assert "YAML reads 1e1 as text: write 10)" in str(check(TrainConfig, "epochs", "1e1")[1])
+    assert "write it with a point and a sign, like 1.0e-3" in str(check(TrainConfig, "lr", "1e-7")[1])
+    assert "remove the quotes around 0.5" in str(check(TrainConfig, "lr", "0.5")[1])
+    assert str(check(TrainConfig, "lr", "nan")[1]).endswith("valid: a number > 0")
     assert "did you mean 'crop_flip'?" in str(check(TrainConfig, "augment", "cropflip")[1])
 
 

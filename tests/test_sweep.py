@@ -133,6 +133,49 @@ block: {}
         assert any(p.startswith(begin) for p in found), begin
 
 
+def test_what_does_not_fit_together_is_said_with_the_rest(tmp_path: Path) -> None:
+    text = DEFAULTS.replace("noise: 0.1", "noise: 2") + (
+        "blocks:\n"
+        "  a: {set: {p_gen: 0.2}, stages: {rewind: {epochs: [31]}, evaluate: {epoch: late}}}\n"
+        "  b: {set: {keep: 0.4}, axes: {seed: [x]}}\n"
+    )
+    assert [p.split(":")[2].strip() for p in problems(tmp_path, text)] == [
+        "defaults.noise",
+        "blocks.a.stages.evaluate.epoch",
+        "blocks.b.axes.seed.0",
+        "blocks.a.set.p_gen",
+        "blocks.a.stages.rewind.epochs",
+        "blocks.b.set.keep",
+    ]
+    last = problems(tmp_path, DEFAULTS + "blocks: {a: {stages: {rewind: {epochs: [31]}}}}\n", ["noise=2", "seed=[]"])
+    assert [p.split(":")[0] for p in last] == ["command line", "command line", "mine.yaml"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{set: {dropout: exampl_tied, p_gen: 0.2, p_mem: 0.1}}",
+        "{set: {dropot: example_tied, p_gen: 0.2, p_mem: 0.1}}",
+        "{sett: {dropout: example_tied}, axes: {p_gen: [0.2], p_mem: [0.1]}}",
+        "{set: [dropout, example_tied], axes: {p_gen: [0.2], p_mem: [0.1]}}",
+        "{set: {epochs: 0}, stages: {rewind: {epochs: [60]}, evaluate: {epoch: 60}}}",
+        "{set: {dropout: example_tied, p_gen: 2, p_mem: 0.1}}",
+        "{set: {dropout: example_tied, p_mem: 0.1}, axes: {p_gen: [2]}}",
+        "{set: {dropout: example_tied, p_gen: 0.2, p_mem: 0.1}, stages: {rewind: {mask_mode: onw}}}",
+        "{set: {dataset: digitz}}",
+        "{set: {model: resnet}}",
+    ],
+)
+def test_one_slip_is_one_problem(tmp_path: Path, body: str) -> None:
+    """What follows only from a slip is not held against the rest of the block."""
+    assert len(problems(tmp_path, DEFAULTS + f"blocks:\n  a: {body}\n")) == 1
+
+
+def test_a_slip_at_the_top_is_one_problem(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, DEFAULTS.replace("defaults", "default") + "blocks: {a: {}}\n")
+    assert found.startswith("mine.yaml:1:default: unknown key; did you mean 'defaults'?")
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -174,6 +217,31 @@ def test_more_than_100000_trials(tmp_path: Path) -> None:
     assert "101124 trials; more than 100000 need --yes" in found
 
 
+def test_exactly_as_many_as_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sweep.MANY == 100_000
+    monkeypatch.setattr(sweep, "MANY", 6)
+    text = DEFAULTS + "blocks: {a: {axes: {seed: [0, 1], noise: [0.1, 0.2]}}, b: {axes: {lr: [0.1, 0.2%s]}}}\n"
+    assert len(load(tmp_path, text % "").entries) == 5  # seed 0, noise 0.1, lr 0.1 stands in both
+    assert problems(tmp_path, text % ", 0.3") == ["mine.yaml: 7 trials; more than 6 need --yes"]
+    assert len(load(tmp_path, text % ", 0.3", many=True).entries) == 6
+
+
+def test_a_training_that_a_block_reaches_twice_is_analysed_once(tmp_path: Path) -> None:
+    text = DEFAULTS + "blocks:\n  a: {axes: {peak_epoch: [6, null]}, stages: {rewind: {}, evaluate: {}}}\n"
+    (entry,) = load(tmp_path, text).entries  # 6 is what null means for 30 epochs
+    assert [r.stage for r in entry.requests] == ["rewind", "evaluate"]
+    loaded = load(tmp_path, TWO, ["p_gen=[0.2, 0.4]"])  # an axis over what no block uses
+    assert [len(e.requests) for e in loaded.entries] == [1, 1, 0]
+
+
+@pytest.mark.parametrize("name", ["a@b", "my sweep", "-x", "a,b"])
+def test_names_that_a_store_could_not_tell_apart(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(DEFAULTS + "blocks: {a: {}}\n")
+    with pytest.raises(UsageError, match="a sweep is named by its file"):
+        sweep.load(path, STAGES)
+
+
 # --- the command line
 
 
@@ -183,6 +251,8 @@ TWO = DEFAULTS + "blocks:\n  a: {axes: {noise: [0.1, 0.2]}, stages: {rewind: {ep
 def test_overrides_replace_axes_and_literals(tmp_path: Path) -> None:
     assert values(load(tmp_path, TWO, ["noise=0.3"]), "noise", "seed") == [(0.3, 0), (0.3, 1)]
     assert values(load(tmp_path, TWO, ["seed=[4,5]"]), "noise", "seed") == [(0.1, 4), (0.1, 5), (0.2, 4), (0.2, 5)]
+    axes = DEFAULTS + "blocks: {a: {axes: {noise: [0.1, 0.2], seed: [0, 1]}}}\n"
+    assert values(load(tmp_path, axes, ["noise=[0.3,0.4]"]), "noise", "seed") == [(0.3, 0), (0.3, 1), (0.4, 0), (0.4, 1)]
     assert values(load(tmp_path, TWO, ["p_gen=0.5"]), "p_gen") == [(None,)] * 3  # not used: ignored
     loaded = load(tmp_path, TWO, ["rewind.epochs=[0,1]", "rewind.buffers=rewound"])
     assert loaded.entries[0].requests[0].config == RewindConfig(epochs=(0, 1), buffers="rewound")
@@ -204,6 +274,13 @@ def test_overrides_replace_axes_and_literals(tmp_path: Path) -> None:
         ("seed=[]", "command line:seed: [] is not a non-empty list"),
         ("noise=[0.1", "command line:1: not YAML"),
         ("noise=*x", "command line:1: anchors and aliases"),
+        ("noise={a: 1}", "command line:noise: {'a': 1} is not valid"),
+        ("seed=2020-01-01", "command line:seed: '2020-01-01' is not valid; valid: a whole number"),
+        (
+            "dataset=npz:~nobody-here/x.npz",
+            "command line:dataset: 'npz:~nobody-here/x.npz' is not valid: Could not determine",
+        ),
+        ('dataset="npz:a\\0b"', "command line:dataset: 'npz:a\\x00b' is not valid: embedded null byte"),
         ("noise", "command line:noise: is not FIELD=VALUE"),
     ],
 )
@@ -236,6 +313,7 @@ def test_npz_paths_are_relative_to_the_file_or_to_the_shell(tmp_path: Path, monk
     assert load(tmp_path, text).entries[0].config.dataset == f"npz:{tmp_path}/x.npz"
     overridden = load(tmp_path, text, ["dataset=npz:x.npz"])
     assert overridden.entries[0].config.dataset == f"npz:{tmp_path}/elsewhere/x.npz"
+    assert sweep.only(overridden.entries, ["dataset=npz:x.npz"]) == list(overridden.entries)
 
 
 # --- filters

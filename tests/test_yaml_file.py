@@ -69,6 +69,7 @@ def test_files(tmp_path: Path) -> None:
         ("", "is a directory"),
         ("missing.yaml", "no such file"),
         ("latin.yaml", "is not UTF-8 text"),
+        ("x" * 300 + ".yaml", "cannot be read: File name too long"),
         ("big.yaml", "a sweep file has at most"),
     ]:
         with pytest.raises(UsageError, match=message) as caught:
@@ -76,5 +77,24 @@ def test_files(tmp_path: Path) -> None:
         assert len(caught.value.problems) == 1
 
 
-def test_a_date_that_cannot_be_is_text() -> None:
-    assert yaml_file.parse("a: 2001-13-45", "f").value == {"a": "2001-13-45"}
+def test_only_numbers_text_and_constants() -> None:
+    text = "[2001-13-45, 2001-12-14, 2001-12-14 21:59:43, 1e-3, 1.0e-3, 0x10, no, null, ~, '1', " + "9" * 5000 + "]"
+    found = yaml_file.parse(text, "f").value
+    assert found == [
+        *("2001-13-45", "2001-12-14", "2001-12-14 21:59:43", "1e-3"),
+        *(1e-3, 16, False, None, None, "1", "9" * 5000),
+    ]
+
+
+def test_all_wrong_keys_at_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        yaml_file.parse("a: 1\nb: {c: 1, c: 2}\n3: 4\na: 2\n", "f")
+    assert caught.value.problems == (
+        "f:2:b.c: stands twice, in line 2 too",
+        "f:3: the key 3 is not text; quote it if it is meant as a name",
+        "f:4:a: stands twice, in line 1 too",
+    )
+
+
+def test_the_place_of_the_whole_has_no_field() -> None:
+    assert yaml_file.parse("- a", "f").at() == "f:1"

@@ -71,6 +71,15 @@ def test_sweep_files(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypa
         (["sweep", "demo", "--address", "ray://head:10001"], 2, "Ray Tune does not run through Ray Client"),
         (["sweep", "demo", "--address", "somewhere"], 2, "valid: local, auto, HOST:PORT"),
         (["sweep", "demo", "--stor", "x"], 2, "No such option"),
+        (["sweep", "x" * 300 + ".yaml"], 2, "cannot be read: File name too long"),
+        (["sweep", "demo", "dataset=npz:" + "x" * 300], 2, "cannot be read: File name too long"),
+        (["sweep", "demo", "dataset=npz:~nobody-here/x.npz"], 2, "'npz:~nobody-here/x.npz' is not valid"),
+        (["sweep", "demo", "--data-dir", "~nobody-here/x"], 2, "data directory ~nobody-here/x: Could not determine home"),
+        (["sweep", "demo", "--store", "~nobody-here/x"], 3, "store ~nobody-here/x: "),
+        (["sweep", "demo", "--store", ""], 3, "store: is empty; name a folder"),
+        (["sweep", "demo", "--dry-run", "--store", ""], 3, "store: is empty; name a folder"),
+        (["status", "--store", ""], 3, "store: is empty; name a folder"),
+        (["query", "SELECT 1", "--store", "none"], 3, "does not exist"),
         (["swep"], 2, "No such command"),
         (["query"], 2, "Missing argument"),
         (["status", "--store", "none"], 3, "does not exist"),
@@ -108,6 +117,17 @@ def test_stores(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: 
     assert err.count("\n") == 1
     assert (tmp_path / "file").read_text() == "precious"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "tiny.yaml"]
+
+
+@pytest.mark.parametrize("command", [["sweep", "demo", "--dry-run"], ["status"], ["query", "SELECT 1"], ["store", "ls"]])
+def test_a_file_is_no_store(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("precious")
+    code, out, err = run(capfd, monkeypatch, *command, "--store", str(file))
+    assert (code, out, err) == (3, "", f"memloc: store {file}: is a file; name a folder\n")
+    assert file.read_text() == "precious"
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["sweep", "demo", "noise=7"], 2), (["query", "DROP TABLE x"], 3)])
