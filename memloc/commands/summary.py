@@ -7,6 +7,7 @@ from typing import Any
 
 from memloc.analysis.query import read_table
 from memloc.commands.query import text_table
+from memloc.commands.words import interpreter, program
 from memloc.store import Store
 
 
@@ -81,7 +82,7 @@ def next_steps(sweep: str, store: str | None) -> str:
     sql = "SELECT layer, epoch, clean_acc, noisy_acc FROM rewind ORDER BY trial, layer, epoch"
     return (
         "Next:\n"
-        f'  memloc query "{sql}" --sweep {sweep}{at}\n'
-        f"  memloc status {sweep}{at}\n"
-        f"  python -c 'import memloc; print(memloc.open_store({opened}).trials())'\n"
+        f'  {program()} query "{sql}" --sweep {sweep}{at}\n'
+        f"  {program()} status {sweep}{at}\n"
+        f"  {interpreter()} -c 'import memloc; print(memloc.open_store({opened}).trials())'\n"
     )

@@ -284,11 +284,15 @@ def _close(plan: Plan, store: Store, record: str, outcome: Outcome | None, optio
 
 
 def _say_how_it_ended(plan: Plan, outcome: Outcome | None, options: Options) -> None:
+    from memloc.commands.words import program
+
     at = f" --store {options.store}" if options.store else ""
     if outcome and outcome.failures:
         for part_id, error in list(outcome.failures.items())[:5]:
             print(f"memloc: part {part_id} failed: {error}", file=sys.stderr)
-        print(f"memloc: {len(outcome.failures)} parts failed; tracebacks: memloc status {plan.name}{at}", file=sys.stderr)
+        print(
+            f"memloc: {len(outcome.failures)} parts failed; tracebacks: {program()} status {plan.name}{at}", file=sys.stderr
+        )
     if outcome and outcome.interrupted:
-        again = shlex.join(["memloc", *sys.argv[1:]])
+        again = f"{program()} {shlex.join(sys.argv[1:])}"
         print(f"memloc: interrupted; everything committed is kept. To go on: {again}", file=sys.stderr)

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from memloc.config import TrainConfig
+
+
+def program() -> str:
+    """What to type to run this program again: `memloc` where the shell would find this very one, else as it was called."""
+    called = sys.argv[0]
+    if Path(called).name == "__main__.py":
+        return "python -m memloc"
+    found = shutil.which("memloc")
+    if found and Path(called).exists() and Path(found).samefile(called):
+        return "memloc"
+    return called if Path(called).name == "memloc" else f"python {called}"
+
+
+def interpreter() -> str:
+    """The Python beside `program()`."""
+    beside = Path(program()).with_name("python")
+    return str(beside) if beside.exists() else "python"
 
 
 def bytes_in_words(n: float) -> str:

@@ -43,7 +43,7 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
     child.expect(r"train \d+/200")
     child.sendintr()
     child.expect("finishing the epochs and parts that are running")
-    child.expect("interrupted; everything committed is kept. To go on: memloc sweep")
+    child.expect("interrupted; everything committed is kept. To go on: python -m memloc sweep")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 130

@@ -138,7 +138,7 @@ def test_ctrl_c_drains_and_the_same_command_goes_on(tmp_path: Path, oracle: Path
         interrupt(process)
         out, err = process.communicate(timeout=120)
         assert process.returncode == 130, err
-    assert "To go on: memloc sweep" in err
+    assert "To go on: python -m memloc sweep" in err
     assert "Traceback" not in out + err
     assert not descendants(process, "ray")
     assert contents(tmp_path / "store")["trials"].num_rows < 3
