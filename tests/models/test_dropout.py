@@ -60,6 +60,16 @@ def test_the_first_g_channels_are_always_on(p_gen: float) -> None:
         assert not masks[:, g:].any()  # p_mem is 0
 
 
+def test_g_is_exact_for_every_number_of_channels() -> None:
+    """⌊0.6·5⌋ is 3, although 0.6·5 is 2.999… for some such pairs in binary floating point."""
+    sites = {str(c): (c, 1, 1) for c in range(1, 301)}
+    for hundredths in range(1, 101):
+        p_gen = float(f"{hundredths / 100:.2f}")
+        config = resolved(dataset="digits", model="resnet9", dropout="example_tied", p_gen=p_gen, p_mem=0.1)
+        dropout = ExampleTied(config, sites, np.arange(1), CPU)
+        assert [dropout.generalization(s) for s in sites] == [max(1, hundredths * c // 100) for c in range(1, 301)]
+
+
 @pytest.mark.parametrize("p_mem", [0.05, 0.1, 0.2, 0.5, 0.9])
 def test_the_share_of_memorization_channels_is_p_mem(p_mem: float) -> None:
     for site, masks in memorization(tied(p_mem=p_mem)).items():

@@ -119,6 +119,8 @@ def test_modes_differ(tied: Trained, tied_tables: dict[str, dict[str, Any]]) -> 
     for i in range(6):
         for j in range(i):
             assert np.abs(margins[i] - margins[j]).max() > 0.01
+    test = [acc for acc in tied_tables["evaluation"]["test_acc"] if acc is not None]
+    assert len(set(test)) == len(test) == 5  # so that a mode or a rescaling left out on test would show
 
 
 def test_rows_come_in_the_order_of_the_variants(tied: Trained, tied_tables: dict[str, dict[str, Any]]) -> None:
