@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -96,3 +99,30 @@ def test_misfits() -> None:
     for subset in (9, 1438):
         with pytest.raises(UsageError, match=f"subset: {subset} is not valid; valid: 10 .one per class. to 1437"):
             prepare(raw, subset=subset, noise=0.1, wrong="uniform", data_seed=0)
+
+
+@pytest.mark.parametrize(
+    ("subset", "wrong", "pinned"), [(None, "uniform", "036c40c2faf3906d"), (200, "offset", "786dee153f92be42")]
+)
+def test_todays_labels_are_pinned(subset: int | None, wrong: str, pinned: str) -> None:
+    """Other labels under the same id would mix two experiments: then raise the training's version."""
+    data = prepare(load("digits"), subset=subset, noise=0.1, wrong=wrong, data_seed=0)
+    columns = np.stack([data.example, data.y, data.noisy]).astype(np.int64)
+    assert hashlib.sha256(columns.tobytes()).hexdigest()[:16] == pinned
+
+
+def test_offset_needs_three_classes() -> None:
+    raw = load("digits")
+    two = dataclasses.replace(raw, y_train=raw.y_train % 2, y_test=raw.y_test % 2, classes=2)
+    with pytest.raises(UsageError, match="wrong: offset needs at least 3 classes; valid here: uniform"):
+        prepare(two, subset=None, noise=0.1, wrong="offset", data_seed=0)
+    assert not prepare(two, subset=None, noise=0.0, wrong="offset", data_seed=0).noisy.any()
+
+
+def test_which_examples_a_subset_takes_is_uniform_within_a_class() -> None:
+    labels = np.zeros(200, dtype=np.int64)
+    taken = sum(np.bincount(stratified_subset(labels, 50, seed), minlength=200) for seed in range(400))
+    assert taken.sum() == 50 * 400
+    # Without replacement: the variance of each count is 400·¼·¾, and the counts of a draw sum to 50.
+    statistic = ((taken - 100) ** 2).sum() / (400 * 0.25 * 0.75) * 199 / 200
+    assert 1e-3 < stats.chi2(199).sf(statistic) < 1 - 1e-3

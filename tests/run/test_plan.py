@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from memloc import sweep
+from memloc.data import load
 from memloc.errors import UsageError
 from memloc.run.plan import Plan, Work, build_plan, checkpoint_bytes, pending, result_bytes
+from memloc.run.trial import Worker
 from memloc.stages import STAGES
 from memloc.store import Store
 from tests.conftest import TINY, run_inline
@@ -59,8 +61,6 @@ def test_the_same_data_under_another_path_is_the_same_trial(tmp_path: Path) -> N
     (trial,) = plan_of(tmp_path, text).trials
     assert trial.size.n == 40
     np.savez(tmp_path / "two.npz", x_train=x[::-1], y_train=y, x_test=x, y_test=y)
-    from memloc.data import load
-
     load.cache_clear()  # a new process reads anew
     assert len(plan_of(tmp_path, text).trials) == 2
 
@@ -149,3 +149,15 @@ def test_estimated_bytes_are_near_the_truth(tmp_path: Path, tiny: Path) -> None:
         files = [p.stat().st_size for p in (tiny / "checkpoints" / trial.id).iterdir()]
         assert 0.7 < checkpoint_bytes(trial, "all") / sum(files) < 1.5
         assert result_bytes(trial) > 100 * 60  # at least the examples table
+
+
+def test_the_same_wrong_labels_for_every_seed_and_others_for_another_data_seed(tmp_path: Path) -> None:
+    worker = Worker(Store(str(tmp_path / "store")), lambda name: load(name, tmp_path))
+    by_seed = [t for t in plan_of(tmp_path, TINY, "seed=[0,1,2]").trials if t.config.dropout == "none"]
+    first, *rest = [worker.data(t) for t in by_seed]
+    assert len(rest) == 2
+    for data in rest:
+        assert (data.example == first.example).all()
+        assert (data.y == first.y).all()
+    (other, _) = plan_of(tmp_path, TINY, "data_seed=1").trials
+    assert (worker.data(other).example != first.example).any()

@@ -1,0 +1,32 @@
+"""Quantities in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from memloc.commands.words import bytes_in_words, labels, seconds_in_words
+from memloc.config import resolved
+
+
+@pytest.mark.parametrize(
+    ("n", "words"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 KB"), (123_456, "123 KB"), (74_000_000, "74.0 MB"), (3.2e15, "3200 TB")],
+)
+def test_bytes(n: float, words: str) -> None:
+    assert bytes_in_words(n) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "0 s"), (59, "59 s"), (90, "2 min"), (5399, "90 min"), (7200, "2.0 h"), (172_800, "2.0 days")],
+)  # fmt: skip
+def test_seconds(seconds: float, words: str) -> None:
+    assert seconds_in_words(seconds) == words
+
+
+def test_a_training_is_called_by_what_tells_it_from_the_others() -> None:
+    base = {"dataset": "digits", "model": "resnet9"}
+    tied = resolved(**base, dropout="example_tied", p_gen=0.2, p_mem=0.1)
+    assert labels([resolved(**base), resolved(**base, seed=1)]) == ["seed=0", "seed=1"]
+    assert labels([resolved(**base), tied]) == ["dropout=none", "dropout=example_tied p_gen=0.2 p_mem=0.1"]
+    assert labels([tied]) == ["dataset=digits model=resnet9"]
