@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from memloc import __version__
-from memloc.config import canonical, canonical_json
+from memloc.config import TrainConfig, canonical, canonical_json
 from memloc.data import Data, Raw, prepare
 from memloc.errors import ReplayError, last_line
 from memloc.run.plan import AnalysisPlan, TrialPlan, Work, lost_epochs, part_passes, train_passes
@@ -66,9 +66,16 @@ class Worker:
         return self._inputs[1]
 
 
-def set_up_numerics(threads: int, device: torch.device) -> None:
-    """The numerical environment of a trial: its thread count, and deterministic algorithms on a GPU."""
-    torch.set_num_threads(threads)
+def set_up_numerics(config: TrainConfig, device: torch.device) -> None:
+    """The numerical environment of a training and of its analyses, whatever this process did before.
+
+    The trial's thread count and precision (fp32 means fp32: tf32 only where it is asked for), and deterministic
+    algorithms on a GPU.
+    """
+    torch.set_num_threads(config.threads)
+    tf32 = config.precision != "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS first runs
         # Warnings, not errors: the 2×2 max pool's backward is listed as nondeterministic for its atomic additions, but
@@ -91,7 +98,7 @@ def run_training(
     A training that is committed with every checkpoint in place is left alone; one that lost a checkpoint is replayed.
     """
     trial, store = work.trial, worker.store
-    set_up_numerics(trial.config.threads, worker.device)
+    set_up_numerics(trial.config, worker.device)
     commit = store.commit(trial.id)
     if commit is not None:
         sizes = store.files.listing(layout.checkpoints(trial.id))
@@ -218,7 +225,7 @@ def run_part(worker: Worker, trial: TrialPlan, analysis: AnalysisPlan, part_id: 
     store = worker.store
     if store.commit(part_id) is not None:
         return 0.0
-    set_up_numerics(trial.config.threads, worker.device)
+    set_up_numerics(trial.config, worker.device)
     clock = time.perf_counter()
     inputs = worker.inputs(trial)
     inputs.tables = _tables_read(store, trial, analysis)

@@ -135,7 +135,6 @@ def train(config: TrainConfig, data: Data, device: torch.device, after: Epoch | 
         device: where to compute; the results are bit-equal for the same kind of device and library versions.
         after: continue after this state instead of from the start; the rest is bit-identical to an undisturbed run.
     """
-    set_precision(config)
     on_device = OnDevice(data, device)
     network = build(config, data.shape, data.classes)
     dropout = build_dropout(config, network.sites, data.example, device)
@@ -209,13 +208,6 @@ def _test_accuracy(config: TrainConfig, network: Network, dropout: Dropout, on_d
     mode = "scaled" if config.dropout == "example_tied" else "plain"
     z = logits(network, on_device.x_test, lambda rows: dropout.evaluation(mode))
     return float((z.argmax(dim=1) == on_device.y_test).to(torch.float64).mean())
-
-
-def set_precision(config: TrainConfig) -> None:
-    """fp32 means fp32: tf32 only where it is asked for."""
-    tf32 = config.precision != "fp32"
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    torch.backends.cudnn.allow_tf32 = tf32
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:

@@ -36,10 +36,12 @@ DROPOUTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
+def _numerics() -> Iterator[None]:
     threads = torch.get_num_threads()
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     yield
     torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
 
 
 @dataclass
@@ -190,6 +192,26 @@ def test_one_epoch_more_needs_the_momentum(tmp_path: Path, undisturbed: Callable
     mine, theirs = place.hashes(), undisturbed(augment="none").hashes()
     assert mine[:2] == theirs[:2]
     assert all(a != b for a, b in zip(mine[2:], theirs[2:], strict=True))
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("fp32", False), ("tf32", True)])
+def test_the_numerics_are_the_trials_not_the_processs(tmp_path: Path, precision: str, tf32: bool) -> None:
+    """A process that trained something else before trains and analyses as a fresh one does."""
+    place = Place(tmp_path / "numerics", {"precision": precision, "epochs": 1}, {"evaluate": {}})
+
+    def numerics() -> tuple[int, bool, bool]:
+        return torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    def spoil() -> None:
+        torch.set_num_threads(2)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not tf32
+
+    spoil()
+    assert place.train()[0]
+    assert numerics() == (1, tf32, tf32)
+    spoil()
+    assert [e.kind for e in place.sweep()] == ["started", "part", "finished"]  # the analysis alone
+    assert numerics() == (1, tf32, tf32)
 
 
 # --- killed -----------------------------------------------------------------------------------------------------------
