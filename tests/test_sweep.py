@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from memloc import sweep
 from memloc.config import TrainConfig
@@ -240,6 +244,35 @@ def test_names_that_a_store_could_not_tell_apart(tmp_path: Path, name: str) -> N
     path.write_text(DEFAULTS + "blocks: {a: {}}\n")
     with pytest.raises(UsageError, match="a sweep is named by its file"):
         sweep.load(path, STAGES)
+
+
+JUNK = st.sampled_from(
+    [None, 0, -1, 1.5, True, "x", "", [], {}, [1], [None], {"a": 1}, math.nan, 10**30, "1e-3", [[1]], "npz:~nobody-here/x"]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_whatever_stands_anywhere_is_taken_or_answered_line_by_line(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    document = yaml.safe_load(sweep.shipped()["demo"].read_text())
+    for _ in range(data.draw(st.integers(1, 3))):
+        value = document
+        while True:  # down from the top to anywhere
+            key = data.draw(st.sampled_from(sorted(value) if isinstance(value, dict) else range(len(value))))
+            if not isinstance(value[key], dict | list) or not value[key] or data.draw(st.booleans()):
+                break
+            value = value[key]
+        value[key] = data.draw(JUNK)
+    path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
+    path.write_text(yaml.safe_dump(document))
+    try:
+        sweep.load(path, STAGES)
+    except UsageError as error:
+        lines = str(error).splitlines()
+        found = len(lines), [line for line in lines if not line.startswith(f"{path}:")]
+        assert found == (len(error.problems), [])  # noqa: PT017
 
 
 # --- the command line
