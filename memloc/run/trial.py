@@ -112,7 +112,7 @@ def _train(worker: Worker, work: Work, on_epoch: Callable[[int], None], should_s
     entries: list[CheckpointEntry] = []
     rows: list[dict[str, Any]] = []
     after = dynamics = None
-    found = checkpoints.load_resume(store.files, trial.id, work.write)
+    found = checkpoints.load_resume(store.files, trial.id, work.write, numerics(worker.device))
     stale = checkpoints.resume_states(store.files, trial.id)
     if found:
         state, weights = found
@@ -125,7 +125,7 @@ def _train(worker: Worker, work: Work, on_epoch: Callable[[int], None], should_s
             if epoch.row is not None:
                 rows.append({**epoch.row, "seconds": time.perf_counter() - clock})
             entries.append(_write_checkpoint(store, trial.id, epoch))
-            state = ResumeState(epoch.epoch, epoch.momentum, epoch.dynamics, rows, entries)
+            state = ResumeState(epoch.epoch, epoch.momentum, epoch.dynamics, rows, entries, numerics(worker.device))
             stale = [checkpoints.save_resume(store.files, trial.id, state, stale)]
             if epoch.epoch - 1 not in work.write and epoch.epoch > 0:
                 store.files.delete(layout.checkpoint(trial.id, epoch.epoch - 1))
@@ -295,9 +295,17 @@ def _git_revision() -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
+def numerics(device: torch.device) -> str:
+    """What, beside the configuration, the bits of a training depend on."""
+    return canonical_json({"device": where(device)["device_name"], **_versions()})
+
+
 def where(device: torch.device) -> dict[str, Any]:
     """On what and with which versions something was computed."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:  # kernels are chosen by the instruction set: another one may round differently
+        name = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     return {
         "device": device.type,
         "device_name": name,

@@ -47,6 +47,7 @@ class ResumeState:
     """From where a training goes on: after `epoch`, whose weights are the checkpoint of that name.
 
     rows: the rows of table `epochs` so far. entries: every checkpoint so far, as the commit will list them.
+    numerics: what the bits depend on (library versions, kind of device); a training is never a mixture.
     """
 
     epoch: int
@@ -54,12 +55,13 @@ class ResumeState:
     dynamics: dict[str, Tensor]
     rows: list[dict[str, Any]]
     entries: list[CheckpointEntry]
+    numerics: str
 
 
 def save_resume(files: Files, trial: str, state: ResumeState, old: Collection[str]) -> str:
     """Writes the state, then removes the older ones; returns its path."""
     buffer = io.BytesIO()
-    extra = json.dumps({"rows": state.rows, "entries": [vars(e) for e in state.entries]})
+    extra = json.dumps({"rows": state.rows, "entries": [vars(e) for e in state.entries], "numerics": state.numerics})
     torch.save({"epoch": state.epoch, "momentum": state.momentum, "dynamics": state.dynamics, "extra": extra}, buffer)
     content = buffer.getvalue()
     path = layout.resume_state(trial, content)
@@ -74,15 +76,18 @@ def resume_states(files: Files, trial: str) -> list[str]:
     return [p for p in files.listing(layout.checkpoints(trial)) if layout.is_resume_state(p)]
 
 
-def load_resume(files: Files, trial: str, needed: Collection[int]) -> tuple[ResumeState, dict[str, Tensor]] | None:
+def load_resume(
+    files: Files, trial: str, needed: Collection[int], numerics: str
+) -> tuple[ResumeState, dict[str, Tensor]] | None:
     """The newest intact (state, weights after its epoch), or None where the training must start afresh.
 
     needed: the checkpoints that must be there, as far as the state has come; one missing means a fresh start.
+    numerics: what the bits depend on here; a state made under another is passed over.
     """
     best: tuple[ResumeState, dict[str, Tensor]] | None = None
     for path in resume_states(files, trial):
         state = _read_state(files, trial, path)
-        if state is None or (best and state.epoch <= best[0].epoch):
+        if state is None or state.numerics != numerics or (best and state.epoch <= best[0].epoch):
             continue
         try:
             weights = read(files, state.entries[-1])
@@ -101,7 +106,7 @@ def _read_state(files: Files, trial: str, path: str) -> ResumeState | None:
     raw = torch.load(io.BytesIO(content), weights_only=True)
     extra = json.loads(raw["extra"])
     entries = [CheckpointEntry(**e) for e in extra["entries"]]
-    return ResumeState(raw["epoch"], raw["momentum"], raw["dynamics"], extra["rows"], entries)
+    return ResumeState(raw["epoch"], raw["momentum"], raw["dynamics"], extra["rows"], entries, extra["numerics"])
 
 
 def read_pruned(files: Files, trial: str) -> set[int]:

@@ -323,6 +323,19 @@ def test_an_earlier_checkpoint_lost_before_the_commit(
     assert_same(place, undisturbed(augment="none"))
 
 
+def test_a_state_of_other_numerics_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: Callable[..., Place]
+) -> None:
+    """An upgrade of a library in mid-training: the checkpoints would be a mixture that no replay could give again."""
+    place = Place(tmp_path / "upgraded", {"augment": "none"})
+    with monkeypatch.context() as before:
+        before.setattr("memloc.run.trial.numerics", lambda device: "another torch")
+        place.train(should_stop=lambda: True)
+        place.train(should_stop=lambda: True)
+    assert place.train() == (True, list(range(T + 1)))
+    assert_same(place, undisturbed(augment="none"))
+
+
 def test_the_older_state_serves_where_the_newest_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: Callable[..., Place]
 ) -> None:
