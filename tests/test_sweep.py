@@ -175,6 +175,12 @@ def test_one_slip_is_one_problem(tmp_path: Path, body: str) -> None:
     assert len(problems(tmp_path, DEFAULTS + f"blocks:\n  a: {body}\n")) == 1
 
 
+@pytest.mark.parametrize("better", ["set: {epochs: 5}", "axes: {epochs: [5]}"])
+def test_a_slip_in_the_defaults_that_a_block_replaces_hides_nothing_there(tmp_path: Path, better: str) -> None:
+    text = DEFAULTS.replace("epochs: 30", "epochs: 0") + f"blocks:\n  a: {{{better}, stages: {{rewind: {{epochs: [9]}}}}}}\n"
+    assert [p.split(":")[2] for p in problems(tmp_path, text)] == ["defaults.epochs", "blocks.a.stages.rewind.epochs"]
+
+
 def test_a_slip_at_the_top_is_one_problem(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, DEFAULTS.replace("defaults", "default") + "blocks: {a: {}}\n")
     assert found.startswith("mine.yaml:1:default: unknown key; did you mean 'defaults'?")
