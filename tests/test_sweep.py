@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -270,7 +271,7 @@ def test_whatever_stands_anywhere_is_taken_or_answered_line_by_line(
             if not isinstance(value[key], dict | list) or not value[key] or data.draw(st.booleans()):
                 break
             value = value[key]
-        value[key] = data.draw(JUNK)
+        value[key] = copy.deepcopy(data.draw(JUNK))
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
     path.write_text(yaml.safe_dump(document))
     try:
