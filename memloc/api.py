@@ -186,8 +186,9 @@ class Trial:
 
     @cached_property
     def _data(self) -> Any:
-        from memloc.data import load, prepare
+        from memloc.data import check_identity, load, prepare
 
         c = self.config
         raw = load(c.dataset, data_dir())
+        check_identity(raw, c.dataset, str(self._commit.part["data"]))
         return prepare(raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed)

@@ -16,7 +16,7 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
     A trial is done when its training and all its analyses of the sweep are.
     """
     snapshot = snapshot or store.snapshot()
-    found = records.read_sweep(store.files, sweep) if sweep else records.read_sweeps(store.files)
+    found = records.read_sweep(store.files, sweep) if sweep is not None else records.read_sweeps(store.files)
     trials = records.merged_trials(found)
     failures = {i: f for i, f in records.read_failures(store.files).items() if i not in snapshot.commits}
     heartbeats = records.read_heartbeats(store.files)

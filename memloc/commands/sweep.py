@@ -8,6 +8,7 @@ import shlex
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -160,8 +161,10 @@ def _sweep(
     store.files.check_usable()
     snapshot = store.snapshot()
     works = pending(plan, store, snapshot, options.checkpoints.value)
-    record = records.write_sweep(store.files, plan.name, everything.record())
     todo = [w for w in works if w.anything]
+    if todo:
+        _logs(options.data_dir)  # what is wrong with it is said before the store is touched
+    record = records.write_sweep(store.files, plan.name, everything.record())
     records.clear_failures(store.files, {i for w in todo for i in w.trial.part_ids if i not in snapshot.commits})
     outcome = _run(plan, todo, store, options) if todo else None
     return _close(plan, store, record, outcome, options)
@@ -221,22 +224,29 @@ def _device(options: Options) -> Any:
     return torch.device("cpu") if options.gpus == 0 else None
 
 
-@contextmanager
-def _logging(data_dir: Path, name: str) -> Iterator[Path]:
-    """Everything that is said or warned goes to a file, and dependencies' warnings only there."""
+def _logs(data_dir: Path) -> Path:
+    """The folder of the logs; raises UsageError where it cannot be written."""
     folder = data_dir / "logs"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(folder / f"{name}.log")
-    except OSError as error:
-        raise UsageError(f"--data-dir {data_dir}: cannot be written: {error.strerror}") from None
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--data-dir {data_dir}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+
+
+@contextmanager
+def _logging(data_dir: Path, name: str) -> Iterator[Path]:
+    """Everything that is said or warned goes to a file, and dependencies' warnings only there."""
+    path = _logs(data_dir) / f"{name}.log"
+    handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     root = logging.getLogger()
     before, root.handlers = root.handlers, [handler]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     try:
-        yield folder / f"{name}.log"
+        yield path
     finally:
         logging.captureWarnings(False)
         root.handlers = before

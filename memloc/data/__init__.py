@@ -11,10 +11,19 @@ from pathlib import Path
 from memloc.data import digits, npz
 from memloc.data.labels import prepare
 from memloc.data.types import Data, Raw, normalise
+from memloc.errors import UsageError
 
-__all__ = ["Data", "Raw", "load", "normalise", "prepare"]
+__all__ = ["Data", "Raw", "check_identity", "load", "normalise", "prepare"]
 
 SOURCES = {"digits": digits.load}
+
+
+def check_identity(raw: Raw, dataset: str, identity: str) -> None:
+    """Raises UsageError where the data are no longer what they were when this identity was taken."""
+    if raw.identity != identity:
+        raise UsageError(
+            f"{dataset}: its content is not what the trial was planned or trained with; bring that content back"
+        )
 
 
 @lru_cache(maxsize=4)

@@ -51,6 +51,7 @@ class TrialPlan:
 
     id: str
     config: TrainConfig
+    data: str  # identity of the data set
     size: Size
     blocks: tuple[str, ...]
     analyses: tuple[AnalysisPlan, ...]
@@ -174,7 +175,7 @@ def _trial(entry: Entry, raw: Raw) -> TrialPlan:
             analysis = _analysis(trial_id, kind, request.config, config, reads)
             in_block.setdefault(request.stage, []).append(analysis.id)
             analyses[analysis.id] = analysis
-    return TrialPlan(trial_id, config, _size(config, raw), tuple(entry.blocks), tuple(analyses.values()))
+    return TrialPlan(trial_id, config, raw.identity, _size(config, raw), tuple(entry.blocks), tuple(analyses.values()))
 
 
 def _analysis(
@@ -190,7 +191,7 @@ def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:
     """The same training asked for under two names (a copy of a data set, say)."""
     analyses = {a.id: a for a in (*one.analyses, *other.analyses)}
     blocks = dict.fromkeys((*one.blocks, *other.blocks))
-    return TrialPlan(one.id, one.config, one.size, tuple(blocks), tuple(analyses.values()))
+    return TrialPlan(one.id, one.config, one.data, one.size, tuple(blocks), tuple(analyses.values()))
 
 
 def _size(config: TrainConfig, raw: Raw) -> Size:

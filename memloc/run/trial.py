@@ -21,7 +21,7 @@ import torch
 
 from memloc import __version__
 from memloc.config import TrainConfig, canonical, canonical_json
-from memloc.data import Data, Raw, prepare
+from memloc.data import Data, Raw, check_identity, prepare
 from memloc.errors import ReplayError, last_line
 from memloc.run.plan import AnalysisPlan, TrialPlan, Work, lost_epochs, part_passes, train_passes
 from memloc.stages.base import Inputs, Part
@@ -52,7 +52,9 @@ class Worker:
 
     def data(self, trial: TrialPlan) -> Data:
         c = trial.config
-        return prepare(self.raw(c.dataset), subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed)
+        raw = self.raw(c.dataset)
+        check_identity(raw, c.dataset, trial.data)
+        return prepare(raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed)
 
     def inputs(self, trial: TrialPlan) -> Inputs:
         """The inputs of a trial's analyses; the data on the device and the last checkpoints stay for the next part."""
@@ -170,7 +172,7 @@ def _commit_training(
         trial=trial.id,
         analysis=None,
         stage="train",
-        part={"version": VERSION},
+        part={"version": VERSION, "data": trial.data},
         nth=0,
         of=1,
         config=canonical(c),

@@ -59,9 +59,9 @@ def read_sweep(files: Files, name: str) -> list[SweepRecord]:
         UsageError: where the store has no such sweep.
     """
     base, at, sha = name.partition("@")
-    records = read_sweeps(files, layout.sweep_folder(base))
+    names = sweep_names(files)  # a name is looked for among these, never used as a path
+    records = read_sweeps(files, layout.sweep_folder(base)) if base in names else []
     if not records:
-        names = sweep_names(files)
         have = ", ".join(names) or "none"
         raise UsageError(f"{base}: no such sweep in store {files.uri}{nearest(base, names)}; it has: {have}")
     wanted = [r for r in records if r.sha == sha or not at]
