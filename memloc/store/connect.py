@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from pyarrow import fs
 
@@ -59,7 +58,7 @@ def _remote(scheme: str, uri: str) -> tuple[Any, Any, str]:
     if scheme == "s3":
         return _s3(uri)
     if scheme == "gs" and "retry_limit_seconds=" not in uri:
-        uri = _with(uri, "retry_limit_seconds", str(GS_SECONDS))
+        uri += f"{'&' if '?' in uri else '?'}retry_limit_seconds={GS_SECONDS}"
     found, root = fs.FileSystem.from_uri(uri)
     return found, found, root
 
@@ -69,10 +68,7 @@ def _s3(uri: str) -> tuple[Any, Any, str]:
         raise StoreError(
             "store s3://…@…: credentials in a URI end up in logs; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
         )
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint and "endpoint_override=" not in uri:
-        uri = _with(uri, "endpoint_override", endpoint)
-    found, root = fs.FileSystem.from_uri(uri)
+    found, root = fs.FileSystem.from_uri(uri)  # an endpoint may stand in AWS_ENDPOINT_URL too
     _, (options,) = found.__reduce__()  # the URI's options, and the bucket's region
 
     def waiting(attempts: int, connect: float, answer: float) -> Any:
@@ -85,10 +81,6 @@ def _s3(uri: str) -> tuple[Any, Any, str]:
         return fs.S3FileSystem(**{**options, **mine})
 
     return waiting(*PATIENT), waiting(*HASTY), root
-
-
-def _with(uri: str, name: str, value: str) -> str:
-    return f"{uri}{'&' if '?' in uri else '?'}{name}={quote(value, safe='')}"
 
 
 def first_line(error: BaseException) -> str:

@@ -1,0 +1,81 @@
+"""Stores on a disk and on a real S3 server over HTTP, with the same tests for both."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from memloc.store import Store
+
+BUCKET = "memloc"
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """HOST:PORT of an S3 server with an empty bucket; the credentials are in the environment meanwhile."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.delenv("AWS_ENDPOINT_URL", raising=False)
+        patch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            _wait_for(port, server)
+            client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}")
+            client.create_bucket(Bucket=BUCKET)
+            client.close()
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.kill()
+            server.wait()
+
+
+def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            assert server.poll() is None, "the S3 server ended"
+            assert time.monotonic() < deadline, "the S3 server does not listen"
+            time.sleep(0.05)
+
+
+def s3_uri(server: str, folder: str = "") -> str:
+    return f"s3://{BUCKET}/{folder or uuid.uuid4().hex}?endpoint_override={server}&scheme=http"
+
+
+@pytest.fixture(params=["disk", "s3"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a store may be made; nothing is there yet."""
+    if request.param == "disk":
+        return str(tmp_path / "a store")
+    return s3_uri(request.getfixturevalue("s3_server"))
+
+
+@pytest.fixture
+def store(uri: str) -> Store:
+    return Store(uri)
