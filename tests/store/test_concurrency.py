@@ -1,0 +1,123 @@
+"""Readers beside writers that are killed: never a partial analysis, never a row twice; on a disk and on S3."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from memloc.analysis.query import run_sql
+from memloc.store import Commit, Store, tables
+
+PARTS, ANALYSES, ROWS = 4, 6, 50
+
+WRITER = """
+import sys
+from tests.store.test_concurrency import write
+write(sys.argv[1], int(sys.argv[2]))
+"""
+
+
+def commit_of(analysis: int, nth: int, seconds: float) -> Commit:
+    name = f"{analysis:016x}"
+    return Commit(
+        id=f"{analysis:08x}{nth:08x}", trial="t" * 16, analysis=name, stage="evaluate", part={"nth": nth}, nth=nth, of=PARTS,
+        config={}, seconds=seconds,
+    )  # fmt: skip
+
+
+def rows_of(analysis: int, nth: int) -> dict[str, dict[str, object]]:
+    ids = {"analysis": [f"{analysis:016x}"], "trial": ["t" * 16], "mode": ["plain"], "rescale": ["none"]}
+    many = {name: values * ROWS for name, values in ids.items()}
+    examples = list(range(nth * ROWS, (nth + 1) * ROWS))
+    predictions = {**many, "example": examples, "predicted": [nth] * ROWS, "correct": [True] * ROWS, "margin": [1.0] * ROWS}
+    evaluation = {**ids, "clean_acc": [float(analysis)], "noisy_acc": [float(nth)], "test_acc": [None]}
+    return {"predictions": predictions, "evaluation": evaluation}
+
+
+def write(uri: str, seed: int) -> None:
+    """Publishes every part of every analysis in some order, again and again (as duplicated workers do)."""
+    store, order = Store(uri), random.Random(seed)
+    parts = [(a, n) for a in range(ANALYSES) for n in range(PARTS)]
+    order.shuffle(parts)
+    for analysis, nth in parts:
+        store.publish(commit_of(analysis, nth, order.random()), rows_of(analysis, nth))
+
+
+def check(uri: str) -> int:
+    """Reads everything as a reader does; returns how many analyses it saw."""
+    store = Store(uri)
+    predictions = store.reading(
+        lambda snapshot: tables.read(store.files, tables.commits_of(snapshot, partial=False), "predictions")
+    ).to_pylist()
+    seen = {(r["analysis"], r["example"]) for r in predictions}
+    assert len(seen) == len(predictions), "a row twice"
+    analyses = {a for a, _ in seen}
+    assert seen == {(a, e) for a in analyses for e in range(PARTS * ROWS)}, "a partial analysis"
+    assert all(r["predicted"] == r["example"] // ROWS and r["correct"] for r in predictions)
+    sql = """SELECT analysis, count(*) AS n, count(DISTINCT example) AS d, min(predicted) AS lo, max(predicted) AS hi
+             FROM predictions GROUP BY analysis"""
+    for row in run_sql(store, sql).to_pylist():
+        assert (row["n"], row["d"], row["lo"], row["hi"]) == (PARTS * ROWS, PARTS * ROWS, 0, PARTS - 1)
+    evaluation = run_sql(store, "SELECT analysis, count(*) AS n FROM evaluation GROUP BY analysis").to_pylist()
+    assert all(row["n"] == PARTS for row in evaluation)
+    return len(analyses)
+
+
+def start_writer(uri: str, seed: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", WRITER, uri, str(seed)], cwd=Path(__file__).parents[2])
+
+
+def test_readers_beside_writers_that_are_killed(uri: str) -> None:
+    moments = random.Random(f"{time.time_ns()}")
+    seed, kills, counts = 0, 0, [0]
+    writers = [start_writer(uri, -1), start_writer(uri, -2)]
+    deadline = time.monotonic() + 60
+    try:
+        while (kills < 6 or counts[-1] < ANALYSES) and time.monotonic() < deadline:
+            counts.append(check(uri))
+            victim = moments.randrange(2)
+            if kills < 6 and counts[-1] > 0 and moments.random() < 0.5:
+                os.kill(writers[victim].pid, signal.SIGKILL)
+                kills += 1
+            for i, writer in enumerate(writers):
+                if writer.poll() is not None:
+                    seed += 1
+                    writers[i] = start_writer(uri, seed)
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+    assert kills == 6
+    assert check(uri) == ANALYSES
+    assert counts == sorted(counts), "what was committed went away"
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_killed_before_the_commit_nothing_is_there(uri: str, moment: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer dies at each of its writes in turn; the next one completes the part."""
+    store, done = Store(uri), 0
+    original = type(store.files).put
+
+    def dying(files: object, path: str, data: bytes) -> None:
+        nonlocal done
+        if done == moment:
+            raise KeyboardInterrupt
+        done += 1
+        original(store.files, path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store.files), "put", dying)
+        with contextlib.suppress(KeyboardInterrupt):
+            store.publish(commit_of(0, 0, 1.0), rows_of(0, 0))
+    assert (store.commit(commit_of(0, 0, 1.0).id) is not None) == (moment >= 3)  # two tables, then the commit
+    for nth in range(PARTS):
+        store.publish(commit_of(0, nth, 2.0), rows_of(0, nth))
+    assert check(uri) == 1
