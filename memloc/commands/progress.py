@@ -111,8 +111,14 @@ class Progress:
     def _panel(self) -> Group:
         failed = f", {self.failed} parts failed" if self.failed else ""
         head = Text(f"{self.finished} of {len(self.works)} trials done{failed}{self._eta()}")
-        bar = ProgressBar(total=self.total or 1, completed=self.total - self._remaining(), width=50)
+        bar = Table.grid()  # a bar by itself does not end its line
+        bar.add_row(ProgressBar(total=self.total or 1, completed=self.total - self._remaining(), width=50))
         table = Table.grid(padding=(0, 2))
+        news = max(map(len, self.doing.values()), default=0)
+        table.add_column(no_wrap=True)
+        # On a narrow terminal the label gives way, not the news.
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, self.console.width - 8 - news - 6))
+        table.add_column(no_wrap=True)
         for trial, what in list(self.doing.items())[:SHOWN]:
             table.add_row(trial[:8], self.labels[trial], what)
         if len(self.doing) > SHOWN:

@@ -10,18 +10,18 @@ from tests.run.programs import SMALL, command, environment
 
 
 def test_on_a_terminal_a_panel_and_then_the_summary(tmp_path: Path) -> None:
-    arguments = command("sweep", str(SMALL), "--executor", "inline", "--store", str(tmp_path / "store"))
+    arguments = command("sweep", str(SMALL), "epochs=40", "--executor", "inline", "--store", str(tmp_path / "store"))
     child = pexpect.spawn(
         arguments[0],
         arguments[1:],
         env=environment(tmp_path, TERM="xterm"),
-        dimensions=(30, 140),
+        dimensions=(30, 70),
         encoding="utf-8",
         timeout=120,
     )
     child.expect("3 trainings and 11 analysis parts to do")
     child.expect(r"of 3 trials done")
-    child.expect(r"train \d/4")
+    child.expect(r"train \d+/40")
     child.expect("2 of 3 trials done, about")
     child.expect("clean / noisy / test")
     child.expect("Next:")

@@ -37,7 +37,7 @@ def command(*arguments: str) -> list[str]:
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Logs under `home`; no store or cluster of the surroundings."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MEMLOC_", "PYTEST_"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MEMLOC_", "PYTEST_", "COLUMNS", "LINES"))}
     return {**kept, "MEMLOC_DATA": str(home / "data"), "PYTHONUNBUFFERED": "1", **more}
 
 
