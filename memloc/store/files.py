@@ -101,6 +101,8 @@ class Files:
         except FileNotFoundError:
             raise
         except OSError as error:
+            if self.size(path) is None:  # an object store is asked for the size first, and somebody may remove it then
+                raise FileNotFoundError(path) from error
             raise StoreError(f"store {self.uri}: {path} cannot be read: {connect.first_line(error)}") from error
 
     def find(self, path: str) -> bytes | None:

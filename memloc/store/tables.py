@@ -13,7 +13,8 @@ from memloc.store import schemas
 from memloc.store.commits import Commit, FileEntry, Snapshot, problem, read_entry
 from memloc.store.files import Files
 
-# A scan reads parts of files, so it cannot check their hashes; the pages carry checksums of their own.
+# A scan reads parts of files, so it cannot check their hashes; the pages carry checksums of their own (footers do not:
+# `read` and `verify` check whole files).
 _FORMAT = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True))
 
 
@@ -31,9 +32,10 @@ def dataset(files: Files, commits: list[Commit], table: str) -> Any:
     """A pyarrow dataset (or in-memory table) of one table's rows, for queries that push filters down."""
     if table == "analyses":
         return analyses_table(commits)
-    # An explicit list: one stray or corrupt file in a folder must not break the rest.
+    # An explicit list: one stray or corrupt file in a folder must not break the rest. Without the committed sizes: of
+    # an object that has become shorter, pyarrow would take the rest from whatever is in memory.
     filesystem = files.dataset_filesystem()
-    fragments = [_FORMAT.make_fragment(files.full(e.path), filesystem, file_size=e.size) for e in entries_of(commits, table)]
+    fragments = [_FORMAT.make_fragment(files.full(e.path), filesystem) for e in entries_of(commits, table)]
     return ds.FileSystemDataset(fragments, schemas.TABLES[table], _FORMAT, filesystem)
 
 

@@ -1,0 +1,240 @@
+"""Readers beside `verify`, which moves files away under them; and over damage that nobody has found yet."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+import pytest
+
+from memloc import commands
+from memloc.analysis.query import read_table, run_sql
+from memloc.errors import StoreError, UsageError
+from memloc.store import Files, Snapshot, Store, layout, tables
+from memloc.store.verify import verify
+from tests.store.conftest import s3_uri
+from tests.store.test_concurrency import PARTS, ROWS, check, commit_of, rows_of
+
+SQL = "SELECT * FROM predictions ORDER BY example"
+
+
+@pytest.fixture
+def whole(store: Store) -> Store:
+    """A store of one complete analysis."""
+    for nth in range(PARTS):
+        store.publish(commit_of(0, nth, 1.0), rows_of(0, nth))
+    return store
+
+
+def data_of(store: Store, nth: int, table: str = "predictions") -> str:
+    commit = store.commit(commit_of(0, nth, 1.0).id)
+    assert commit is not None
+    return next(f.path for f in commit.files if f.table == table)
+
+
+def flip(files: Files, path: str, at: int) -> None:
+    content = bytearray(files.get(path))
+    content[at] ^= 1
+    files.put(path, bytes(content))
+
+
+def by_table(store: Store) -> pa.Table:
+    return read_table(store, "predictions").sort_by("example")
+
+
+def by_sql(store: Store) -> pa.Table:
+    return run_sql(store, SQL)
+
+
+@pytest.mark.parametrize("read", [by_table, by_sql])
+def test_what_is_set_aside_while_it_is_read(
+    whole: Store, monkeypatch: pytest.MonkeyPatch, read: Callable[[Store], pa.Table]
+) -> None:
+    """A reader that has listed a part which verify then moves away looks again, and sees the analysis as incomplete."""
+    path, looks = data_of(whole, 1), []
+    before = Store.snapshot
+
+    def snapshot(self: Store) -> Snapshot:
+        found = before(self)
+        looks.append(len(found.commits))
+        if len(looks) == 1:  # between a reader's first look and its reading
+            flip(self.files, path, 100)
+            assert [f.path for f in verify(self.files)[0]] == [path]
+        return found
+
+    monkeypatch.setattr(Store, "snapshot", snapshot)
+    assert read(whole).num_rows == 0
+    assert looks == [PARTS, PARTS - 1]
+    whole.publish(commit_of(0, 1, 2.0), rows_of(0, 1))  # recomputed
+    assert read(whole).column("example").to_pylist() == list(range(PARTS * ROWS))
+
+
+def test_a_duplicate_takes_over(whole: Store) -> None:
+    """Of two commits of one part the smaller name is read; set aside, it leaves the other, whose rows are the same."""
+    before = by_sql(whole)
+    whole.publish(commit_of(0, 2, 5.0), rows_of(0, 2))
+    first = whole.snapshot().paths[commit_of(0, 2, 0.0).id]
+    flip(whole.files, first, 10)
+    assert [f.path for f in verify(whole.files)[0]] == [first]
+    fresh = Store(whole.uri)
+    assert fresh.snapshot().paths[commit_of(0, 2, 0.0).id] != first
+    assert by_sql(fresh).equals(before)
+    assert verify(whole.files)[0] == []
+
+
+def test_two_commits_of_one_damaged_file_are_one_finding(whole: Store) -> None:
+    whole.publish(commit_of(0, 2, 5.0), rows_of(0, 2))
+    path = data_of(whole, 2)
+    flip(whole.files, path, 100)
+    assert [f.path for f in verify(whole.files)[0]] == [path]
+    assert len(whole.snapshot().commits) == PARTS - 1
+    assert verify(whole.files)[0] == []
+
+
+def truncated(files: Files, path: str) -> None:
+    files.put(path, files.get(path)[:-20])
+
+
+def lost(files: Files, path: str) -> None:
+    files.delete(path)
+
+
+def flipped(files: Files, path: str) -> None:
+    flip(files, path, pages_end(files.get(path)) - 3)
+
+
+def pages_end(content: bytes) -> int:
+    """Where the rows of a Parquet file end and its footer begins."""
+    return len(content) - int.from_bytes(content[-8:-4], "little") - 8
+
+
+def test_what_goes_between_a_look_and_a_read_is_gone(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyarrow asks for an object's size first; removed then, it is as gone as if it had never been seen."""
+    files = Files(s3_uri(s3_server))
+    files.put("a", b"1")
+    opened = type(files._fs).open_input_file
+
+    class Gone:
+        def open_input_file(self, path: str) -> pa.NativeFile:
+            stream = opened(files._fs, path)
+            files._fs.delete_file(path)
+            return stream
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(files._fs, name)
+
+    other = Files(files.uri)
+    monkeypatch.setattr(other, "_fs", Gone())
+    assert other.find("a") is None
+
+
+@pytest.mark.parametrize("harm", [flipped, truncated, lost])
+@pytest.mark.parametrize("read", [by_table, by_sql])
+def test_damage_is_an_error_that_names_the_file(
+    whole: Store,
+    harm: Callable[[Files, str], None],
+    read: Callable[[Store], pa.Table],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    path = data_of(whole, 3)
+    harm(whole.files, path)
+    with pytest.raises(StoreError, match=f"{path} .*; run `memloc store verify`, then the sweep again"):
+        read(whole)
+    if read is by_sql:
+        monkeypatch.setattr("sys.argv", ["memloc", "query", SQL, "--store", whole.uri])
+        with pytest.raises(SystemExit) as ended:
+            commands.main()
+        out, err = capfd.readouterr()
+        assert (ended.value.code, out, len(err.splitlines())) == (3, "", 1)
+        assert path in err
+    assert run_sql(whole, "SELECT count(*) AS n FROM evaluation").to_pylist() == [{"n": PARTS}]  # the rest goes on
+
+
+def test_every_byte_of_the_rows_is_checked_by_a_query(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A bit that has changed within the pages never becomes a number."""
+    store = Store(str(tmp_path_factory.mktemp("flips")))
+    store.publish(commit_of(0, 0, 1.0), rows_of(0, 0))
+    path = data_of(store, 0)
+    content = store.files.get(path)
+    commits = tables.commits_of(store.snapshot(), partial=True)
+    expected = run_sql(store, SQL, partial=True)
+    refused = 0
+    for at in range(4, pages_end(content), 23):
+        changed = bytearray(content)
+        changed[at] ^= 1 << (at % 8)
+        store.files.put(path, bytes(changed))
+        try:
+            assert run_sql(store, SQL, partial=True).equals(expected)  # a byte that no reader uses
+        except StoreError:
+            refused += 1
+        with pytest.raises(StoreError, match="was changed since it was committed"):
+            tables.read(store.files, commits, "predictions")
+    assert refused > 5
+
+
+def test_an_error_of_the_query_is_not_the_stores(whole: Store) -> None:
+    flipped(whole.files, data_of(whole, 0, "evaluation"))
+    with pytest.raises(UsageError, match="SQL: "):
+        run_sql(whole, "SELECT error('mine') FROM predictions")
+
+
+@contextlib.contextmanager
+def running(action: Callable[[], None]) -> Iterator[list[int]]:
+    """Repeats an action in a thread; gives the count of its rounds, and raises what it raised."""
+    rounds, stop, problems = [0], threading.Event(), []
+
+    def repeat() -> None:
+        try:
+            while not stop.is_set():
+                action()
+                rounds[0] += 1
+        except BaseException as error:
+            problems.append(error)
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield rounds
+    finally:
+        stop.set()
+        thread.join()
+        if problems:
+            raise problems[0]
+
+
+def test_readers_writers_and_verify_at_once(uri: str) -> None:
+    """verify beside writers finds what was damaged, once, and nothing else; a reader never meets a half-moved part."""
+    store = Store(uri)
+    store.files.check_usable()
+    found: list[str] = []
+    harmed: set[str] = set()
+
+    def look() -> None:
+        try:
+            check(uri)
+        except StoreError as error:
+            if not any(path in str(error) for path in harmed):  # damaged, and not found yet
+                raise
+
+    with running(lambda: found.extend(f.path for f in verify(Store(uri).files)[0])) as verified, running(look) as looked:
+        for analysis in range(4):
+            for nth in range(PARTS):
+                store.publish(commit_of(analysis, nth, 1.0), rows_of(analysis, nth))
+            if analysis % 2:
+                commit = store.commit(commit_of(analysis, 1, 1.0).id)
+                assert commit is not None
+                harmed.add(commit.files[0].path)
+                store.files.delete(commit.files[0].path)
+                deadline = time.monotonic() + 20
+                while commit.files[0].path not in found and time.monotonic() < deadline:
+                    time.sleep(0.005)
+                store.publish(commit_of(analysis, 1, 2.0), rows_of(analysis, 1))
+    assert sorted(found) == sorted(harmed)
+    assert verified[0] >= len(harmed)
+    assert looked[0] >= 1
+    assert check(uri) == 4
+    assert len(store.files.listing(layout.QUARANTINE)) == len(harmed)  # the commits that listed them
