@@ -97,7 +97,8 @@ def run_training(
 ) -> bool:
     """Trains to the commit, from wherever an earlier run got to; False where `should_stop` said so first.
 
-    A training that is committed with every checkpoint in place is left alone; one that lost a checkpoint is replayed.
+    A training that is committed with every checkpoint in place is left alone, also when that happens under way; one that
+    lost a checkpoint is replayed.
     """
     trial, store = work.trial, worker.store
     set_up_numerics(trial.config, worker.device)
@@ -124,6 +125,8 @@ def _train(worker: Worker, work: Work, on_epoch: Callable[[int], None], should_s
     if after is None or after.epoch < trial.config.epochs:
         clock = time.perf_counter()
         for epoch in train(trial.config, data, worker.device, after):
+            if store.commit(trial.id) is not None:  # by a worker that was taken for dead, or by our successor
+                return run_training(worker, work, on_epoch, should_stop)
             if epoch.row is not None:
                 rows.append({**epoch.row, "seconds": time.perf_counter() - clock})
             entries.append(_write_checkpoint(store, trial.id, epoch))

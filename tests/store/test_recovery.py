@@ -1,0 +1,156 @@
+"""What a sweep does about damage that test_verify.py leaves out, and two workers at one training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from memloc.analysis.status import sweep_status
+from memloc.data import load
+from memloc.errors import UsageError
+from memloc.run import inline
+from memloc.run.events import Event
+from memloc.run.plan import Plan, Work, pending
+from memloc.run.trial import Worker, run_training
+from memloc.store import Files, Store, checkpoints, layout, records, schemas
+from memloc.store.verify import verify
+from tests.conftest import TINY, run_inline
+from tests.store.test_verify import contents, flip
+
+
+@pytest.fixture
+def plan(store: Store, tmp_path: Path) -> Plan:
+    return run_inline(tmp_path, TINY, store)
+
+
+def left(store: Store, plan: Plan) -> list[Work]:
+    return [w for w in pending(plan, store, store.snapshot(), "all") if w.anything]
+
+
+def run(store: Store, plan: Plan, folder: Path) -> tuple[list[Event], dict[str, str]]:
+    events: list[Event] = []
+    outcome = inline.execute(left(store, plan), store, folder, events.append)
+    return events, outcome.failures
+
+
+def test_a_damaged_sweep_record_is_written_again(store: Store, plan: Plan) -> None:
+    """Meanwhile status answers for the other sweeps, and nothing is computed again."""
+    records.write_sweep(store.files, "other", plan.record()[:1])
+    path = next(p for p in store.files.listing(layout.SWEEPS) if layout.sweep_of(p) == "tiny")
+    content = store.files.get(path)
+    flip(store, path)
+    assert records.sweep_names(store.files) == ["other"]
+    assert sweep_status(store, None)["counts"]["done"] == 1
+    with pytest.raises(UsageError, match=r"tiny: no such sweep in store .*; it has: other"):
+        sweep_status(store, "tiny")
+    for found in (True, False):  # with and without verify
+        if found:
+            assert [f.path for f in verify(store.files)[0]] == [path]
+            assert store.files.find(layout.quarantine(path)) is not None
+        else:
+            flip(store, path)
+        assert left(store, plan) == []
+        records.write_sweep(store.files, "tiny", plan.record())
+        assert store.files.get(path) == content
+        assert sweep_status(store, "tiny")["counts"]["done"] == 2
+    assert verify(store.files)[0] == []
+
+
+def test_a_lost_table_of_a_training_costs_no_epoch(store: Store, plan: Plan, tmp_path: Path) -> None:
+    """The newest state is of the last epoch: what it knows is committed again, `seconds` too."""
+    before = contents(store)
+    trial = plan.trials[1].id
+    commit = store.commit(trial)
+    assert commit is not None
+    path = next(f.path for f in commit.files if f.table == "epochs")
+    store.files.delete(path)
+    (finding,) = verify(store.files)[0]
+    assert (finding.path, finding.problem) == (path, "is missing")
+    assert trial in finding.consequence
+    events, failures = run(Store(store.uri), plan, tmp_path)
+    assert failures == {}
+    assert [(e.kind, e.trial, e.epoch) for e in events if e.kind in ("epoch", "part")] == [("epoch", trial, 2)]
+    after = store.commit(trial)
+    assert after is not None
+    assert after.files == commit.files
+    assert after.checkpoints == commit.checkpoints
+    assert all(contents(store)[name].equals(before[name]) for name in schemas.TABLES)
+
+
+def test_a_part_does_not_use_a_damaged_checkpoint(store: Store, plan: Plan, tmp_path: Path) -> None:
+    """The plan looks at sizes; the hash is checked when it is read."""
+    before = contents(store)
+    trial = plan.trials[0]
+    analysis = next(a for a in trial.analyses if a.stage == "evaluate")
+    snapshot = store.snapshot()
+    store.files.delete(snapshot.paths[analysis.part_ids[0]])
+    path = layout.checkpoint(trial.id, 2)
+    flip(store, path)
+    _, failures = run(Store(store.uri), plan, tmp_path)
+    assert list(failures) == analysis.part_ids
+    assert path in failures[analysis.part_ids[0]]
+    assert "memloc store verify" in failures[analysis.part_ids[0]]
+    status = sweep_status(Store(store.uri), "tiny")
+    assert status["counts"] == {"done": 1, "running": 0, "pending": 0, "failed": 1}
+    assert [f["id"] for f in status["failures"]] == analysis.part_ids
+    assert path in status["failures"][0]["error"]
+    assert [f.path for f in verify(store.files)[0]] == [path]
+    assert run(Store(store.uri), plan, tmp_path)[1] == {}
+    assert sweep_status(Store(store.uri), "tiny")["failures"] == []  # a commit supersedes them
+    assert all(contents(store)[name].equals(before[name]) for name in schemas.TABLES)
+
+
+def test_a_pruned_checkpoint_is_not_missed_and_a_lost_one_is(store: Store, plan: Plan) -> None:
+    trial = plan.trials[0].id
+    commit = store.commit(trial)
+    assert commit is not None
+    checkpoints.prune(store.files, trial, commit.checkpoints, keep={0, 2})
+    assert verify(store.files)[0] == []
+    store.files.delete(layout.checkpoint(trial, 0))
+    assert [f.path for f in verify(store.files)[0]] == [layout.checkpoint(trial, 0)]
+    checkpoints.prune(store.files, trial, commit.checkpoints, keep={0, 2})  # must not take the lost one for pruned
+    assert [f.path for f in verify(store.files)[0]] == [layout.checkpoint(trial, 0)]
+
+
+def test_a_broken_record_beside_whole_ones(store: Store, plan: Plan) -> None:
+    """Failures and heartbeats are for status alone: a damaged one is passed over."""
+    trial = plan.trials[0].id
+    records.record_failure(store.files, "p", trial, "rewind", "ValueError: x")
+    (failure,) = store.files.listing(layout.FAILURES)
+    records.write_heartbeat(store.files, "run", trial, {"stage": "train", "epoch": 1})
+    (heartbeat,) = store.files.listing(layout.HEARTBEATS)
+    flip(store, failure)
+    store.files.put(heartbeat, store.files.get(heartbeat)[:-3])
+    assert sweep_status(store, None)["failures"] == []
+    assert sweep_status(store, None)["counts"]["running"] == 0
+
+
+def test_of_two_workers_at_one_training_the_second_stops_writing(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was cut off goes on beside its successor, until it sees the commit."""
+    finished = Store(str(tmp_path / "finished"))
+    plan = run_inline(tmp_path, TINY, finished)
+    work = left(store, plan)[0]
+
+    def worker() -> Worker:
+        return Worker(Store(store.uri), lambda name: load(name, tmp_path), torch.device("cpu"))
+
+    written: list[str] = []
+    put = Files.put
+
+    def noting(files: Files, path: str, data: bytes) -> None:
+        written.append(path)
+        put(files, path, data)
+
+    def successor(epoch: int) -> None:
+        if epoch == 1:
+            assert run_training(worker(), work)
+            monkeypatch.setattr(Files, "put", noting)
+
+    assert run_training(worker(), work, on_epoch=successor)
+    assert written == []
+    assert len(store.files.listing(layout.COMMITS)) == 1
+    assert verify(store.files)[0] == []
