@@ -82,11 +82,12 @@ class OpenStore:
         Raises:
             UsageError: where none or several do.
         """
-        found = sorted(c.trial for c in self._store.snapshot().trainings().values() if c.trial.startswith(prefix))
+        trainings = self._store.snapshot().trainings()
+        found = sorted(i for i in trainings if i.startswith(prefix))
         if len(found) != 1:
             what = f"several trials begin so: {', '.join(found[:5])}" if found else "no trial begins so"
             raise UsageError(f"trial {prefix!r}: {what}")
-        return self._open(found[0])
+        return Trial(self._store, trainings[found[0]])
 
     def trials(self, **fields: Any) -> list[Trial]:
         """The committed trials whose configuration has these values, such as dataset="digits", noise=0.1."""
@@ -97,13 +98,8 @@ class OpenStore:
             if problem or wrong:
                 raise UsageError(f"{name}: {problem or wrong}")
             wanted[name] = taken
-        every = [self._open(i) for i in sorted(self._store.snapshot().trainings())]
+        every = [Trial(self._store, c) for _, c in sorted(self._store.snapshot().trainings().items())]
         return [t for t in every if all(getattr(t.config, k) == v for k, v in wanted.items())]
-
-    def _open(self, trial_id: str) -> Trial:
-        commit = self._store.commit(trial_id)
-        assert commit is not None
-        return Trial(self._store, commit)
 
 
 @dataclass(frozen=True)
