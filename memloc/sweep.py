@@ -177,7 +177,7 @@ def _request(
     if shortened:
         settings = _within(settings, stage, train.epochs, notes)
     try:
-        config = kind.resolve(kind.config(**settings), train)
+        config = kind.resolve(kind.config(**settings), train, block.stages)
     except FieldError as error:
         problems.append(f"{block.where.get(f'{stage}.{error.field}', f'{where}.{error.field}')}: {error}")
         return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from memloc.commands.query import text_table
 from memloc.commands.words import bytes_in_words, labels, seconds_in_words
 from memloc.config import canonical
-from memloc.data import load
+from memloc.data import describe
 from memloc.run.estimate import Estimate, estimate
 from memloc.run.plan import Plan, Work, checkpoint_bytes, pending, result_bytes
 from memloc.store import Snapshot, Store
@@ -27,7 +27,7 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
     snapshot = store.snapshot() if there else Snapshot({}, {}, [])
     works = pending(plan, store, snapshot, options.checkpoints.value, set_aside=False)
     slots = _slots(works, options)
-    shapes = {name: load(name, options.data_dir).shape for name in {t.config.dataset for t in plan.trials}}
+    shapes = {name: describe(name, options.data_dir).shape for name in {t.config.dataset for t in plan.trials}}
     expected = estimate(works, snapshot, shapes, slots)
     totals = {
         "trials": len(works),

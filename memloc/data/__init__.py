@@ -10,10 +10,10 @@ from pathlib import Path
 
 from memloc.data import digits, npz
 from memloc.data.labels import prepare
-from memloc.data.types import Data, Raw, normalise
+from memloc.data.types import Data, Description, Raw, normalise
 from memloc.errors import UsageError
 
-__all__ = ["Data", "Raw", "check_identity", "load", "normalise", "prepare"]
+__all__ = ["Data", "Description", "Raw", "check_identity", "describe", "load", "normalise", "prepare"]
 
 SOURCES = {"digits": digits.load}
 
@@ -24,6 +24,15 @@ def check_identity(raw: Raw, dataset: str, identity: str) -> None:
         raise UsageError(
             f"{dataset}: its content is not what the trial was planned or trained with; bring that content back"
         )
+
+
+def describe(dataset: str, data_dir: Path | None = None) -> Description:
+    """What a plan must know of a data set.
+
+    Raises:
+        UsageError: as `load`.
+    """
+    return load(dataset, data_dir).description
 
 
 @lru_cache(maxsize=4)

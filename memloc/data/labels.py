@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from memloc.data.types import I64, Data, Raw
+from memloc.data.types import I64, Data, Description, Raw
 from memloc.errors import UsageError
 from memloc.seeds import below, hashed
 
@@ -19,7 +19,7 @@ def prepare(raw: Raw, *, subset: int | None, noise: float, wrong: str, data_seed
     Raises:
         UsageError: where `check_fits` finds a problem.
     """
-    problems = check_fits(raw, subset=subset, noise=noise, wrong=wrong)
+    problems = check_fits(raw.description, subset=subset, noise=noise, wrong=wrong)
     if problems:
         raise UsageError(*(f"{name}: {problem}" for name, problem in problems.items()))
     example = np.arange(len(raw.y_train)) if subset is None else stratified_subset(raw.y_train, subset, data_seed)
@@ -29,12 +29,12 @@ def prepare(raw: Raw, *, subset: int | None, noise: float, wrong: str, data_seed
     return Data(raw.x_train[example], y, true_label, noisy, example, raw.x_test, raw.y_test, raw.classes)
 
 
-def check_fits(raw: Raw, *, subset: int | None, noise: float, wrong: str) -> dict[str, str]:
+def check_fits(data: Description, *, subset: int | None, noise: float, wrong: str) -> dict[str, str]:
     """{field: problem} of a training's settings against the data set itself."""
     problems = {}
-    if subset is not None and not raw.classes <= subset <= len(raw.y_train):
-        problems["subset"] = f"{subset} is not valid; valid: {raw.classes} (one per class) to {len(raw.y_train)} (all)"
-    if wrong == "offset" and raw.classes < 3 and noise > 0:
+    if subset is not None and not data.classes <= subset <= data.n_train:
+        problems["subset"] = f"{subset} is not valid; valid: {data.classes} (one per class) to {data.n_train} (all)"
+    if wrong == "offset" and data.classes < 3 and noise > 0:
         problems["wrong"] = "offset needs at least 3 classes; valid here: uniform"
     return problems
 
@@ -55,11 +55,16 @@ def stratified_subset(labels: I64, size: int, data_seed: int) -> I64:
 
 
 def noisy_set(example: I64, noise: float, data_seed: int) -> npt.NDArray[np.bool_]:
-    """bool [n]: exactly round(noise·n) distinct examples, those that come first in a keyed order."""
+    """bool [n]: `noisy_count` distinct examples, those that come first in a keyed order."""
     order = np.argsort(hashed(data_seed, "noise", i=example), kind="stable")
     noisy = np.zeros(len(example), dtype=bool)
-    noisy[order[: round(noise * len(example))]] = True
+    noisy[order[: noisy_count(len(example), noise)]] = True
     return noisy
+
+
+def noisy_count(n: int, noise: float) -> int:
+    """How many of n examples carry a wrong label: round(noise·n), half to even."""
+    return round(noise * n)
 
 
 def wrong_labels(example: I64, true_label: I64, classes: int, wrong: str, data_seed: int) -> I64:

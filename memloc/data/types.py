@@ -14,6 +14,17 @@ I64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Description:
+    """What a plan must know of a data set: which content (`identity`), and its sizes. shape: C, H, W of an image."""
+
+    identity: str
+    shape: tuple[int, int, int]
+    n_train: int
+    n_test: int
+    classes: int
+
+
+@dataclass(frozen=True)
 class Raw:
     """A data set as its source gives it.
 
@@ -32,6 +43,10 @@ class Raw:
         """C, H, W."""
         c, h, w = self.x_train.shape[1:]
         return int(c), int(h), int(w)
+
+    @property
+    def description(self) -> Description:
+        return Description(self.identity, self.shape, len(self.y_train), len(self.y_test), self.classes)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 
 from memloc.config import StageConfig, TrainConfig, canonical, fingerprint
-from memloc.data import Raw, load
-from memloc.data.labels import check_fits
+from memloc.data import Description, describe
+from memloc.data.labels import check_fits, noisy_count
 from memloc.errors import UsageError
 from memloc.models import build, smallest_side
 from memloc.stages import STAGES
@@ -115,56 +115,57 @@ class Work:
 
 
 def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path) -> Plan:
-    """The plan of a sweep's entries; loads every data set once, to check it and to know its identity.
+    """The plan of a sweep's entries; what is planned depends on the data only through their descriptions.
 
     Raises:
         UsageError: with every problem between configuration and data.
     """
     problems: list[str] = []
-    raws: dict[str, Raw | None] = {}
+    described: dict[str, Description | None] = {}
     trials: dict[str, TrialPlan] = {}
     for entry in entries:
         name = entry.config.dataset
-        if name not in raws:
-            raws[name] = _load(entry, data_dir, problems)
-        raw = raws[name]
-        misfits = _misfits(entry, raw) if raw else []
+        if name not in described:
+            described[name] = _describe(entry, data_dir, problems)
+        data = described[name]
+        misfits = _misfits(entry, data) if data else []
         problems += misfits
-        if raw and not misfits:
-            trial = _trial(entry, raw)
+        if data and not misfits:
+            trial = _trial(entry, data)
             trials[trial.id] = _merge(trials[trial.id], trial) if trial.id in trials else trial
     if problems:
         raise UsageError(*dict.fromkeys(problems))
     return Plan(sweep.name, tuple(trials.values()), sweep.notes)
 
 
-def _load(entry: Entry, data_dir: Path, problems: list[str]) -> Raw | None:
+def _describe(entry: Entry, data_dir: Path, problems: list[str]) -> Description | None:
     try:
-        return load(entry.config.dataset, data_dir)
+        return describe(entry.config.dataset, data_dir)
     except UsageError as error:
         problems += [f"{entry.place('dataset')}: {problem}" for problem in error.problems]
         return None
 
 
-def _misfits(entry: Entry, raw: Raw) -> list[str]:
+def _misfits(entry: Entry, data: Description) -> list[str]:
     config = entry.config
-    fits = check_fits(raw, subset=config.subset, noise=config.noise, wrong=config.wrong)
+    fits = check_fits(data, subset=config.subset, noise=config.noise, wrong=config.wrong)
     problems = [f"{entry.place(name)}: {problem}" for name, problem in fits.items()]
     side = smallest_side(config)
-    if min(raw.shape[1:]) < side:
-        h, w = raw.shape[1:]
+    if min(data.shape[1:]) < side:
+        h, w = data.shape[1:]
         problems.append(f"{entry.place('dataset')}: images of {h}×{w} pixels; {config.model} needs at least {side}×{side}")
     return problems
 
 
-def _trial(entry: Entry, raw: Raw) -> TrialPlan:
+def _trial(entry: Entry, data: Description) -> TrialPlan:
     config = entry.config
-    if config.subset == len(raw.y_train):  # all of them: the same training as without a subset
+    if config.subset == data.n_train:  # all of them: the same training as without a subset
         config = config.model_copy(update={"subset": None})
     # What the data are is in `data`; by which name or path they came is not part of what is computed.
     trial_id = fingerprint(
-        {"stage": "train", "version": VERSION, "config": {**config.model_dump(), "dataset": None}, "data": raw.identity}
+        {"stage": "train", "version": VERSION, "config": {**config.model_dump(), "dataset": None}, "data": data.identity}
     )
+    size = _size(config, data)
     analyses: dict[str, AnalysisPlan] = {}
     for block in entry.blocks:
         in_block: dict[str, list[str]] = {}
@@ -172,19 +173,20 @@ def _trial(entry: Entry, raw: Raw) -> TrialPlan:
         for request in sorted(requests, key=lambda r: len(STAGES[r.stage].reads)):
             kind = STAGES[request.stage]
             reads = tuple(i for stage in kind.reads for i in in_block.get(stage, []))
-            analysis = _analysis(trial_id, kind, request.config, config, reads)
+            analysis = _analysis(trial_id, kind, request.config, config, size, reads)
             in_block.setdefault(request.stage, []).append(analysis.id)
             analyses[analysis.id] = analysis
-    return TrialPlan(trial_id, config, raw.identity, _size(config, raw), tuple(entry.blocks), tuple(analyses.values()))
+    return TrialPlan(trial_id, config, data.identity, size, tuple(entry.blocks), tuple(analyses.values()))
 
 
 def _analysis(
-    trial_id: str, kind: Stage[Any], config: StageConfig, train: TrainConfig, reads: tuple[str, ...]
+    trial_id: str, kind: Stage[Any], config: StageConfig, train: TrainConfig, size: Size, reads: tuple[str, ...]
 ) -> AnalysisPlan:
     identity = {"trial": trial_id, "stage": kind.name, "version": kind.version, "config": config, "reads": reads}
     analysis_id = fingerprint(identity)
-    parts = tuple((fingerprint({"analysis": analysis_id, "part": dict(p)}), p) for p in kind.parts(config, train))
-    return AnalysisPlan(analysis_id, kind.name, config, parts, reads)
+    parts = kind.parts(config, train, size)
+    named = tuple((fingerprint({"analysis": analysis_id, "part": dict(p)}), p) for p in parts)
+    return AnalysisPlan(analysis_id, kind.name, config, named, reads)
 
 
 def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:
@@ -194,12 +196,12 @@ def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:
     return TrialPlan(one.id, one.config, one.data, one.size, tuple(blocks), tuple(analyses.values()))
 
 
-def _size(config: TrainConfig, raw: Raw) -> Size:
+def _size(config: TrainConfig, data: Description) -> Size:
     with torch.device("meta"):
-        network = build(config, raw.shape, raw.classes)
+        network = build(config, data.shape, data.classes)
     parameters = sum(t.numel() for t in network.state_dict().values())
-    n = len(raw.y_train) if config.subset is None else config.subset
-    return Size(n, len(raw.y_test), parameters, len(network.groups), raw.classes)
+    n = data.n_train if config.subset is None else config.subset
+    return Size(n, noisy_count(n, config.noise), data.n_test, parameters, len(network.groups), data.classes)
 
 
 # --- what is left to do -----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ A stage knows no paths, no Ray, no store and no clock. To add one: a file here w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
@@ -37,9 +37,10 @@ C = TypeVar("C", bound=StageConfig)
 
 @dataclass(frozen=True)
 class Size:
-    """How large a training is, for estimates: examples, test examples, parameters, layer groups, classes."""
+    """How large a training is: examples, those of the memorized set, test examples, parameters, layer groups, classes."""
 
     n: int
+    n_noisy: int
     n_test: int
     parameters: int
     groups: int
@@ -94,12 +95,12 @@ class Stage(ABC, Generic[C]):
     config: type[C]
 
     @abstractmethod
-    def resolve(self, config: C, train: TrainConfig) -> C:
-        """`config` with every None that the training implies filled in; raises FieldError."""
+    def resolve(self, config: C, train: TrainConfig, beside: Collection[str] = ()) -> C:
+        """`config` with every None filled in that the training and the block's other stages imply; raises FieldError."""
 
     @abstractmethod
-    def parts(self, config: C, train: TrainConfig) -> Sequence[Part]:
-        """The parts of an analysis; they follow from the configuration alone."""
+    def parts(self, config: C, train: TrainConfig, size: Size) -> Sequence[Part]:
+        """The parts of an analysis; they follow from the configuration and the size of the data alone."""
 
     @abstractmethod
     def epochs(self, config: C, train: TrainConfig, part: Part) -> Sequence[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -36,7 +36,7 @@ class Evaluate(Stage[EvaluateConfig]):
     tables: ClassVar[tuple[str, ...]] = ("evaluation", "predictions")
     config = EvaluateConfig
 
-    def resolve(self, config: EvaluateConfig, train: TrainConfig) -> EvaluateConfig:
+    def resolve(self, config: EvaluateConfig, train: TrainConfig, beside: Collection[str] = ()) -> EvaluateConfig:
         epoch = train.epochs if config.epoch is None else config.epoch
         check_epochs("epoch", [epoch], train)
         tied = train.dropout == "example_tied"
@@ -52,7 +52,7 @@ class Evaluate(Stage[EvaluateConfig]):
             raise FieldError("rescale", f"used only with mode dropped (here modes are {', '.join(modes)})")
         return EvaluateConfig(epoch=epoch, modes=modes, rescale=rescale)
 
-    def parts(self, config: EvaluateConfig, train: TrainConfig) -> Sequence[Part]:
+    def parts(self, config: EvaluateConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"epoch": self._epoch(config)}]
 
     def epochs(self, config: EvaluateConfig, train: TrainConfig, part: Part) -> Sequence[int]:

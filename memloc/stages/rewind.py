@@ -6,7 +6,7 @@ once per batch, and each version runs only its own group with the early weights 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -34,12 +34,12 @@ class Rewind(Stage[RewindConfig]):
     tables: ClassVar[tuple[str, ...]] = ("rewind",)
     config = RewindConfig
 
-    def resolve(self, config: RewindConfig, train: TrainConfig) -> RewindConfig:
+    def resolve(self, config: RewindConfig, train: TrainConfig, beside: Collection[str] = ()) -> RewindConfig:
         epochs = config.epochs or tuple(sorted({*range(0, train.epochs + 1, 10), train.epochs}))
         check_epochs("epochs", epochs, train)
         return resolve_mask_mode(config, train).model_copy(update={"epochs": epochs})
 
-    def parts(self, config: RewindConfig, train: TrainConfig) -> Sequence[Part]:
+    def parts(self, config: RewindConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"epoch": t} for t in config.epochs or ()]
 
     def epochs(self, config: RewindConfig, train: TrainConfig, part: Part) -> Sequence[int]:

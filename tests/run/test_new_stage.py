@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -33,10 +33,10 @@ class Count(Stage[CountConfig]):
     reads: ClassVar[tuple[str, ...]] = ("evaluate",)
     config = CountConfig
 
-    def resolve(self, config: CountConfig, train: TrainConfig) -> CountConfig:
+    def resolve(self, config: CountConfig, train: TrainConfig, beside: Collection[str] = ()) -> CountConfig:
         return config
 
-    def parts(self, config: CountConfig, train: TrainConfig) -> Sequence[Part]:
+    def parts(self, config: CountConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"all": "all"}]
 
     def epochs(self, config: CountConfig, train: TrainConfig, part: Part) -> Sequence[int]:

@@ -11,7 +11,7 @@ import torch
 
 from memloc.config import TrainConfig, resolved
 from memloc.data import Data, load, prepare
-from memloc.stages.base import Inputs
+from memloc.stages.base import Inputs, Size
 from memloc.stages.train import Epoch, train
 
 CPU = torch.device("cpu")
@@ -41,6 +41,11 @@ class Trained:
     config: TrainConfig
     data: Data
     epochs: list[Epoch]
+
+    @property
+    def size(self) -> Size:
+        n, n_noisy, n_test = len(self.data.y), int(self.data.noisy.sum()), len(self.data.y_test)
+        return Size(n, n_noisy, n_test, parameters=1, groups=9, classes=self.data.classes)
 
     def inputs(self) -> Inputs:
         return Inputs(self.config, self.data, CPU, lambda t: self.epochs[t].weights)

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from memloc.config import FieldError, resolved
 from memloc.models import build, build_dropout
-from memloc.stages.base import Size
 from memloc.stages.evaluate import Evaluate, EvaluateConfig, variants
 from tests.models.plain import Plain, scaled_at
 from tests.stages.conftest import CPU, DROPOUTS, TIED, Trained, run
@@ -27,7 +26,7 @@ TIED_VARIANTS = [("plain", "none"), ("own", "none"), ("scaled", "none")] + [
 
 def evaluate(trained: Trained, **fields: Any) -> dict[str, dict[str, Any]]:
     config = STAGE.resolve(EvaluateConfig(**fields), trained.config)
-    (part,) = STAGE.parts(config, trained.config)
+    (part,) = STAGE.parts(config, trained.config, trained.size)
     return {k: dict(v) for k, v in STAGE.run(config, trained.inputs(), part).items()}
 
 
@@ -127,7 +126,7 @@ def test_rows_come_in_the_order_of_the_variants(tied: Trained, tied_tables: dict
     config = STAGE.resolve(EvaluateConfig(), tied.config)
     assert variants(config) == TIED_VARIANTS
     assert list(zip(tied_tables["evaluation"]["mode"], tied_tables["evaluation"]["rescale"], strict=True)) == TIED_VARIANTS
-    size = Size(n=len(tied.data.y), n_test=360, parameters=1, groups=9, classes=10)
+    size = tied.size
     for table, columns in tied_tables.items():
         assert {len(values) for values in columns.values()} == {STAGE.rows(config, size)[table]}
 
