@@ -62,6 +62,14 @@ class Network(nn.Module, ABC):
     def parameters_of(self, group: str) -> list[str]:
         return [name for name, _ in self.named_parameters() if name.startswith(group + ".")]
 
+    def use_batch_statistics(self) -> None:
+        """Evaluation mode, but batch norms take the statistics of the batch, and leave the running ones alone."""
+        self.eval()
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train()
+                module.track_running_stats = False
+
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
         """PyTorch's default initialisation, each tensor from its own stream keyed by its name (drawn on the CPU)."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -17,12 +19,15 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
     return max(1, full + (rest > 1))
 
 
+def cut(order: npt.NDArray[np.int64], batch_size: int, device: torch.device | None = None) -> list[Tensor]:
+    """An order of rows, int64 [n], cut into batches, brought to `device` in one piece."""
+    cuts = [batch_size * k for k in range(1, steps_per_epoch(len(order), batch_size))]
+    return list(torch.from_numpy(order).to(device).tensor_split(cuts))
+
+
 def batches(config: TrainConfig, n: int, epoch: int, device: torch.device | None = None) -> list[Tensor]:
-    """The epoch's keyed permutation of the rows 0..n−1, cut into batches; int64, brought to `device` in one piece."""
-    order = torch.from_numpy(stream(config.seed, "batch order", epoch).permutation(n)).to(device)
-    steps = steps_per_epoch(n, config.batch_size)
-    cuts = [config.batch_size * k for k in range(1, steps)]
-    return list(order.tensor_split(cuts))
+    """The training epoch's keyed permutation of the rows 0..n−1, cut into batches."""
+    return cut(stream(config.seed, "batch order", epoch).permutation(n), config.batch_size, device)
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int, per_epoch: int) -> float:

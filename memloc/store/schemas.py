@@ -65,6 +65,17 @@ TABLES: dict[str, pa.Schema] = {
             ("margin", pa.float32()),
         ]
     ),
+    "gradients": pa.schema(
+        [
+            ("analysis", _TEXT),
+            ("trial", _TEXT),
+            ("epoch", _SMALL),
+            ("layer", _TEXT),
+            ("param", _TEXT),
+            ("numel", _INT),
+            *[(name, _FLOAT) for name in ("sq_clean", "sq_noisy", "dot", "sq_control", "dot_control")],
+        ]
+    ),
     "rewind": pa.schema(
         [
             ("analysis", _TEXT),

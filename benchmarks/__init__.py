@@ -1,0 +1,1 @@
+"""Measurements of the engines against plain references, and studies of the estimators."""

@@ -1,0 +1,168 @@
+"""Gradient accounting (science.md, Gradient accounting; paper §4, A.1–A.3): what clean and noisy examples ask of a layer.
+
+One forward pass per batch serves three backward passes (clean, noisy, control): the sets of one batch share its
+batch-norm statistics, so that g_c + g_n is the gradient that training on these batches would follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from memloc.config import Epochs, TrainConfig
+from memloc.data.types import normalise
+from memloc.models import Network
+from memloc.models.inference import MaskSource
+from memloc.seeds import stream
+from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, check_epochs, resolve_mask_mode
+from memloc.stages.batches import cut
+
+# Of g_c + g_n against the full gradient, relative to the larger of the two. At the demo's size the difference is 3e-6, at
+# 32×32 and width 1 it is 8e-6: float32 over half a million terms. A wrong member shows as 1e-3 and more.
+SUM_TOLERANCE = 1e-4
+
+
+class GradientsConfig(MaskedConfig):
+    """epochs: at which checkpoints, by default all. bn: whose statistics batch norms use, the batch's or the running."""
+
+    epochs: Epochs | None = None
+    bn: Literal["batch", "running"] = "batch"
+
+
+class Gradients(Stage[GradientsConfig]):
+    name: ClassVar[str] = "gradients"
+    version: ClassVar[int] = 1
+    tables: ClassVar[tuple[str, ...]] = ("gradients",)
+    config = GradientsConfig
+
+    def resolve(self, config: GradientsConfig, train: TrainConfig, beside: Collection[str] = ()) -> GradientsConfig:
+        epochs = config.epochs or tuple(range(train.epochs + 1))
+        check_epochs("epochs", epochs, train)
+        return resolve_mask_mode(config, train).model_copy(update={"epochs": epochs})
+
+    def parts(self, config: GradientsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
+        return [{"epoch": t} for t in config.epochs or ()]
+
+    def epochs(self, config: GradientsConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+        return [int(part["epoch"])]
+
+    def passes(self, config: GradientsConfig, size: Size) -> float:
+        return 7.0 * size.n  # a forward pass, and three backward passes of two each
+
+    def rows(self, config: GradientsConfig, size: Size) -> Mapping[str, int]:
+        return {"gradients": 3 * size.groups}
+
+    def run(self, config: GradientsConfig, inputs: Inputs, part: Part) -> Tables:
+        """One row per parameter tensor: squared norms and inner products of g_c, g_n, and of the control's pair.
+
+        g_c = (1/n) Σ_{S_c} ∇ℓ_i and g_n = (1/n) Σ_{S_n} ∇ℓ_i at θ^t. Control: S_r, a keyed random subset as large as
+        S_n; g_control = (1/n) Σ_{S_r} ∇ℓ_i, dot_control = ⟨g_control, g_c + g_n − g_control⟩.
+        """
+        t, noisy = int(part["epoch"]), inputs.data.noisy
+        n = len(noisy)
+        network = inputs.network(t, _layout(inputs.device))
+        if config.bn == "batch":
+            network.use_batch_statistics()
+        seed = inputs.train.seed
+        control = np.zeros(n, dtype=bool)
+        control[stream(seed, "gradient control").permutation(n)[: noisy.sum()]] = True
+        order = cut(stream(seed, "gradient order", t).permutation(n), inputs.train.batch_size, inputs.device)
+        dropout = inputs.dropout(network)
+        mode = config.mask_mode or "plain"
+        members = torch.from_numpy(np.stack([~noisy, noisy, control])).to(inputs.device)
+        exact = inputs.train.precision == "fp32"
+        sums = set_gradients(network, inputs, order, members, lambda rows: dropout.evaluation(mode, rows), exact)
+        return {"gradients": _columns(network, t, sums, noisy)}
+
+
+def set_gradients(
+    network: Network,
+    inputs: Inputs,
+    order: Sequence[Tensor],
+    members: Tensor,
+    masks: MaskSource,
+    exact: bool = True,
+) -> list[list[Tensor]]:
+    """(1/n) Σ over each set of ∇ℓ_i, for every parameter tensor, in the network's present mode.
+
+    Args:
+        order: the batches, int64 rows on the device.
+        members: bool [sets, n] on the device; the first two are disjoint and make up everything.
+        masks: the dropout factors of the rows.
+        exact: assert on the first batch that the first two sets' gradients add up to the batch's (in float32; the
+            backward passes of tf32 round too coarsely for that).
+
+    Returns:
+        [set][parameter], in the network's precision and the order of `network.parameters()`.
+    """
+    data, layout = inputs.on_device, _layout(inputs.device)
+    parameters = list(network.parameters())
+    sums = [[torch.zeros_like(p) for p in parameters] for _ in members]
+    present = [[s for s in range(len(members)) if here[s]] for here in _any_member(members, order)]
+    for k, rows in enumerate(order):
+        x = normalise(data.x[rows]).to(parameters[0].dtype)
+        z = network(x.contiguous(memory_format=layout), masks=masks(rows))
+        # Float64 at the logits: p_y − 1 of a memorized example vanishes in float32.
+        losses = F.cross_entropy(z.to(torch.float64), data.y[rows], reduction="none")
+        found: dict[int, tuple[Tensor, ...]] = {}
+        for s in present[k]:
+            keep = s != present[k][-1] or (exact and k == 0)
+            found[s] = torch.autograd.grad(losses, parameters, members[s, rows].to(losses), retain_graph=keep)
+            torch._foreach_add_(sums[s], list(found[s]))
+        if exact and k == 0:
+            _check_sum(found, torch.autograd.grad(losses.sum(), parameters))
+    for total in sums:
+        torch._foreach_div_(total, members.shape[1])
+    return sums
+
+
+def _any_member(members: Tensor, order: Sequence[Tensor]) -> list[list[bool]]:
+    """For every batch, which sets have a member in it; one transfer from the device for all."""
+    found: list[list[bool]] = torch.stack([members[:, rows].any(dim=1) for rows in order]).tolist()
+    return found
+
+
+def _layout(device: torch.device) -> torch.memory_format:
+    # On a CPU batch norm sums in float32, and channels_last costs the gradient three digits (docs/definitions.md).
+    return torch.contiguous_format if device.type == "cpu" else torch.channels_last
+
+
+def _check_sum(found: Mapping[int, Sequence[Tensor]], full: Sequence[Tensor]) -> None:
+    """Raises ArithmeticError where the gradients of S_c and S_n do not add up to that of the whole batch."""
+    flat = [torch.cat([g.flatten() for g in found[s]]).to(torch.float64) for s in (0, 1) if s in found]
+    whole = torch.cat([g.flatten() for g in full]).to(torch.float64)
+    off = float((torch.stack(flat).sum(dim=0) - whole).norm())
+    largest = max(float(g.norm()) for g in flat)
+    if not off <= SUM_TOLERANCE * largest:
+        raise ArithmeticError(f"g_c + g_n differs from the full gradient by {off / largest:.1e} of the larger one")
+
+
+def _columns(network: Network, epoch: int, sums: Sequence[Sequence[Tensor]], noisy: np.ndarray) -> dict[str, list[Any]]:
+    names = [(group, name) for group in network.groups for name in network.parameters_of(group)]
+    place = {name: i for i, (name, _) in enumerate(network.named_parameters())}
+    clean, other, control = ([s[place[name]].flatten().to(torch.float64) for _, name in names] for s in sums)
+    rest = [c + o - r for c, o, r in zip(clean, other, control, strict=True)]
+    has_noisy, has_clean = bool(noisy.any()), not bool(noisy.all())
+    return {
+        "epoch": [epoch] * len(names),
+        "layer": [group for group, _ in names],
+        "param": [name for _, name in names],
+        "numel": [g.numel() for g in clean],
+        "sq_clean": _dots(clean, clean, has_clean),
+        "sq_noisy": _dots(other, other, has_noisy),
+        "dot": _dots(clean, other, has_clean and has_noisy),
+        "sq_control": _dots(control, control, has_noisy),
+        "dot_control": _dots(control, rest, has_noisy and has_clean),
+    }
+
+
+def _dots(a: Sequence[Tensor], b: Sequence[Tensor], defined: bool) -> list[float | None]:
+    """The inner product of each pair, float64; None where a set is empty."""
+    if not defined:
+        return [None] * len(a)
+    return [float(v) for v in torch.stack([x @ y for x, y in zip(a, b, strict=True)]).cpu()]
