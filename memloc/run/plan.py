@@ -201,7 +201,7 @@ def _size(config: TrainConfig, data: Description) -> Size:
         network = build(config, data.shape, data.classes)
     parameters = sum(t.numel() for t in network.state_dict().values())
     n = data.n_train if config.subset is None else config.subset
-    return Size(n, noisy_count(n, config.noise), data.n_test, parameters, len(network.groups), data.classes)
+    return Size(n, noisy_count(n, config.noise), data.n_test, parameters, network.groups, data.classes)
 
 
 # --- what is left to do -----------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ class Size:
     n_noisy: int
     n_test: int
     parameters: int
-    groups: int
+    groups: tuple[str, ...]
     classes: int
 
 

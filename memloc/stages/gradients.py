@@ -55,7 +55,7 @@ class Gradients(Stage[GradientsConfig]):
         return 7.0 * size.n  # a forward pass, and three backward passes of two each
 
     def rows(self, config: GradientsConfig, size: Size) -> Mapping[str, int]:
-        return {"gradients": 3 * size.groups}
+        return {"gradients": 3 * len(size.groups)}
 
     def run(self, config: GradientsConfig, inputs: Inputs, part: Part) -> Tables:
         """One row per parameter tensor: squared norms and inner products of g_c, g_n, and of the control's pair.

@@ -47,10 +47,10 @@ class Rewind(Stage[RewindConfig]):
 
     def passes(self, config: RewindConfig, size: Size) -> float:
         # One whole pass, and on average about half of the network for every group.
-        return (1 + size.groups / 2) * (size.n + size.n_test)
+        return (1 + len(size.groups) / 2) * (size.n + size.n_test)
 
     def rows(self, config: RewindConfig, size: Size) -> Mapping[str, int]:
-        return {"rewind": size.groups}
+        return {"rewind": len(size.groups)}
 
     def run(self, config: RewindConfig, inputs: Inputs, part: Part) -> Tables:
         """One row per group at the part's epoch t: accuracy and mean loss on S_c and S_n, accuracy on test."""

@@ -87,6 +87,7 @@ TABLES: dict[str, pa.Schema] = {
             ("noisy_loss", _FLOAT),
         ]
     ),
+    "retrain": pa.schema([("analysis", _TEXT), ("trial", _TEXT), ("layer", _TEXT), ("epoch", _SMALL), *_ACCURACIES]),
 }
 
 # Wall-clock readings: the only columns in which two runs of one part may differ.

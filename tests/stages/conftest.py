@@ -13,6 +13,7 @@ from memloc.config import TrainConfig, resolved
 from memloc.data import Data, load, prepare
 from memloc.stages.base import Inputs, Size
 from memloc.stages.train import Epoch, train
+from tests.models.plain import GROUPS
 
 CPU = torch.device("cpu")
 BASE: dict[str, Any] = {
@@ -45,7 +46,7 @@ class Trained:
     @property
     def size(self) -> Size:
         n, n_noisy, n_test = len(self.data.y), int(self.data.noisy.sum()), len(self.data.y_test)
-        return Size(n, n_noisy, n_test, parameters=1, groups=9, classes=self.data.classes)
+        return Size(n, n_noisy, n_test, parameters=1, groups=GROUPS, classes=self.data.classes)
 
     def inputs(self) -> Inputs:
         return Inputs(self.config, self.data, CPU, lambda t: self.epochs[t].weights)

@@ -179,7 +179,7 @@ def test_an_empty_set_is_null_never_zero_or_nan(noise: float, empty: str, full: 
 
 
 def test_default_epochs_and_parts() -> None:
-    size = Size(n=100, n_noisy=10, n_test=10, parameters=1, groups=9, classes=10)
+    size = Size(n=100, n_noisy=10, n_test=10, parameters=1, groups=GROUPS, classes=10)
     for epochs, expected in ((50, (0, 10, 20, 30, 40, 50)), (25, (0, 10, 20, 25)), (10, (0, 10)), (3, (0, 3))):
         train = resolved(dataset="digits", model="resnet9", epochs=epochs)
         config = STAGE.resolve(RewindConfig(), train)

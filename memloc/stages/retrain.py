@@ -1,0 +1,220 @@
+"""Layer retraining (science.md, Layer retraining; paper §5.2): a group starts anew and sees the clean examples alone.
+
+Where the noisy examples come back all the same, what is known about them stands in the other layers: the group is
+redundant. Groups go in lockstep over the same batches: a batch runs once through the frozen network, and every group
+takes over from the state before it. The backward pass stops at the group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from memloc.config import Count, Positive, TrainConfig
+from memloc.data.augment import augment, shifts
+from memloc.data.device import images
+from memloc.models import Dropout, Network
+from memloc.models.base import Masks, State
+from memloc.models.inference import MaskSource, groups_of, set_mean
+from memloc.seeds import stream
+from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, resolve_mask_mode
+from memloc.stages.batches import cut, learning_rate
+
+
+class RetrainConfig(MaskedConfig):
+    """epochs: E. peak_epoch: where the learning rate peaks, by default max(1, round(E/2)). lr: the peak."""
+
+    epochs: Count = 20
+    peak_epoch: Count | None = None
+    lr: Positive = 0.1
+
+
+class Retrain(Stage[RetrainConfig]):
+    name: ClassVar[str] = "retrain"
+    version: ClassVar[int] = 1
+    tables: ClassVar[tuple[str, ...]] = ("retrain",)
+    config = RetrainConfig
+
+    def resolve(self, config: RetrainConfig, train: TrainConfig, beside: Collection[str] = ()) -> RetrainConfig:
+        peak = config.peak_epoch or max(1, round(config.epochs / 2))
+        return resolve_mask_mode(config, train).model_copy(update={"peak_epoch": peak})
+
+    def parts(self, config: RetrainConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
+        return [{"layer": group} for group in size.groups]
+
+    def epochs(self, config: RetrainConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+        return [0, train.epochs]
+
+    def passes(self, config: RetrainConfig, size: Size) -> float:
+        # On average half of the network only forward, the other half forward and backward; then everything is evaluated.
+        return config.epochs * (2.0 * (size.n - size.n_noisy) + size.n) + size.n_test
+
+    def rows(self, config: RetrainConfig, size: Size) -> Mapping[str, int]:
+        return {"retrain": config.epochs + 1}
+
+    def run(self, config: RetrainConfig, inputs: Inputs, part: Part) -> Tables:
+        """Rows for epochs 0..E of the part's group: accuracy on S_c and S_n; on test after the last.
+
+        With S_c empty there is nothing to train on, and every accuracy is None.
+        """
+        group = str(part["layer"])
+        rows: list[dict[str, float | None]] = [{}] * (config.epochs + 1)
+        if not inputs.data.noisy.all():
+            (variant,) = retrain(config, inputs, [group])
+            rows = variant.rows
+        return {"retrain": {"layer": [group] * len(rows), "epoch": list(range(len(rows))), **_transpose(rows)}}
+
+
+def _transpose(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row.get(name) for row in rows] for name in ("clean_acc", "noisy_acc", "test_acc")}
+
+
+@dataclass
+class Variant:
+    """The final network with one group at θ^0 and trainable; its other parameters are the final network's own tensors.
+
+    Runs from its group on; the statistics of the batch norms before it move in the final network, once for all variants.
+    rows: {clean_acc, noisy_acc, test_acc} after each epoch so far (test_acc: None but
+    for the last).
+    """
+
+    group: str
+    network: Network
+    optimizer: torch.optim.SGD
+    rows: list[dict[str, float | None]] = field(default_factory=list)
+
+
+def retrain(config: RetrainConfig, inputs: Inputs, groups: Sequence[str]) -> list[Variant]:
+    """The retrained variants, one per group, with their rows of epochs 0..E; S_c must not be empty.
+
+    A group's numbers are the same bits whatever other groups run with it.
+    """
+    clean = np.flatnonzero(~inputs.data.noisy)
+    final = inputs.network(inputs.train.epochs).requires_grad_(False)
+    variants = _variants(config, inputs, final, groups)
+    masks = _evaluation_masks(config, inputs, final)
+    _evaluate(inputs, final, variants, masks)
+    schedule = inputs.train.model_copy(update={"epochs": config.epochs, "lr": config.lr, "peak_epoch": config.peak_epoch})
+    for epoch in range(1, config.epochs + 1):
+        _train_epoch(config, schedule, epoch, inputs, clean, final, variants)
+        _evaluate(inputs, final, variants, masks)
+    if config.mask_mode != "own":
+        _test(inputs, final, variants, masks)
+    return variants
+
+
+def _variants(config: RetrainConfig, inputs: Inputs, final: Network, groups: Sequence[str]) -> list[Variant]:
+    start = inputs.weights(0)
+    variants = []
+    for group in groups:
+        own = final.parameters_of(group)
+        shared = {id(p): p for name, p in final.named_parameters() if name not in own}
+        network = deepcopy(final, shared)
+        parameters = [p for name, p in network.named_parameters() if name in own]
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                if name in own:
+                    parameter.copy_(start[name])
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        c = inputs.train
+        optimizer = torch.optim.SGD(
+            parameters, lr=config.lr, momentum=c.momentum, weight_decay=c.weight_decay, foreach=True
+        )  # fmt: skip
+        variants.append(Variant(group, network, optimizer))
+    return variants
+
+
+def _train_epoch(
+    config: RetrainConfig,
+    schedule: TrainConfig,
+    epoch: int,
+    inputs: Inputs,
+    clean: np.ndarray,
+    final: Network,
+    variants: Sequence[Variant],
+) -> None:
+    """One epoch over S_c in a keyed order, the same for every group, without a host synchronisation."""
+    data, train = inputs.on_device, inputs.train
+    dropout = inputs.dropout(final)
+    order = clean[stream(train.seed, "retrain order", epoch).permutation(len(clean))]
+    batches = cut(order, train.batch_size, inputs.device)
+    shift = None
+    if train.augment != "none":
+        shift = shifts(train.augment, inputs.data.example, *inputs.data.shape[1:], train.seed, epoch).to(inputs.device)
+    for network in (final, *(v.network for v in variants)):
+        network.train()
+    for k, rows in enumerate(batches):
+        step = (epoch - 1) * len(batches) + k
+        rate = learning_rate(schedule, step, config.epochs * len(batches), len(batches))
+        x = data.x[rows] if shift is None else augment(data.x[rows], shift[rows])
+        factors = _training_masks(config, dropout, rows, epoch, k)
+        for variant, state in _states(final, variants, (images(x),), factors):
+            for settings in variant.optimizer.param_groups:
+                settings["lr"] = rate
+            loss = F.cross_entropy(variant.network.run_from(variant.group, state, masks=factors), data.y[rows])
+            variant.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            variant.optimizer.step()
+            dropout.constrain(variant.network)
+
+
+def _training_masks(config: RetrainConfig, dropout: Dropout, rows: Tensor, epoch: int, step: int) -> Masks | None:
+    """Example-tied: those of the mode that is asked about; any other dropout as in training."""
+    return dropout.evaluation(config.mask_mode, rows) if config.mask_mode else dropout.training(rows, epoch, step)
+
+
+def _evaluation_masks(config: RetrainConfig, inputs: Inputs, network: Network) -> MaskSource:
+    dropout, mode = inputs.dropout(network), config.mask_mode or "plain"
+    return lambda rows: dropout.evaluation(mode, rows)
+
+
+def _states(
+    final: Network, variants: Sequence[Variant], state: State, masks: Masks | None
+) -> Iterator[tuple[Variant, State]]:
+    """(variant, the frozen network's state before its group), in forward order; the frozen groups run once for all."""
+    waiting = {variant.group: variant for variant in variants}
+    for group in final.groups:
+        if group in waiting:
+            yield waiting.pop(group), state
+        if not waiting:
+            return
+        with torch.no_grad():
+            state = final.run_group(group, state, masks=masks)
+
+
+@torch.no_grad()
+def _logits(final: Network, variants: Sequence[Variant], x: Tensor, masks: MaskSource) -> dict[str, Tensor]:
+    """{group: logits of uint8 images x, n×classes float32}, evaluation mode."""
+    for network in (final, *(v.network for v in variants)):
+        network.eval()
+    found: dict[str, list[Tensor]] = {v.group: [] for v in variants}
+    for rows in groups_of(len(x), x.device):
+        factors = masks(rows)
+        for variant, state in _states(final, variants, (images(x[rows]),), factors):
+            found[variant.group].append(variant.network.run_from(variant.group, state, masks=factors))
+    return {group: torch.cat(chunks) for group, chunks in found.items()}
+
+
+def _evaluate(inputs: Inputs, final: Network, variants: Sequence[Variant], masks: MaskSource) -> None:
+    data = inputs.on_device
+    z = _logits(final, variants, data.x, masks)
+    for variant in variants:
+        correct = z[variant.group].argmax(dim=1) == data.y
+        accuracies = {"clean_acc": set_mean(correct, ~data.noisy), "noisy_acc": set_mean(correct, data.noisy)}
+        variant.rows.append({**accuracies, "test_acc": None})
+
+
+def _test(inputs: Inputs, final: Network, variants: Sequence[Variant], masks: MaskSource) -> None:
+    data = inputs.on_device
+    z = _logits(final, variants, data.x_test, masks)
+    for variant in variants:
+        correct = (z[variant.group].argmax(dim=1) == data.y_test).to(torch.float64)
+        variant.rows[-1]["test_acc"] = float(correct.mean())

@@ -1,0 +1,188 @@
+"""Layer retraining against the plain way: one group at a time, whole passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.reference.retrain import retrain_group
+from memloc.config import FieldError, resolved
+from memloc.models import Network
+from memloc.models.inference import logits
+from memloc.seeds import stream
+from memloc.stages.retrain import Retrain, RetrainConfig, retrain
+from tests.models.plain import GROUPS
+from tests.stages.conftest import DROPOUTS, TIED, Trained, run
+from tests.stages.naive import cut, one_cycle, pixels
+
+STAGE = Retrain()
+E = 3
+
+
+def config_of(trained: Trained, **fields: Any) -> RetrainConfig:
+    return STAGE.resolve(RetrainConfig(**{"epochs": E, **fields}), trained.config)
+
+
+def rows_of(trained: Trained, group: str, **fields: Any) -> dict[str, list[Any]]:
+    return dict(STAGE.run(config_of(trained, **fields), trained.inputs(), {"layer": group})["retrain"])
+
+
+def plainly(
+    trained: Trained, group: str, lr: float = 0.1, peak: int = 2, mode: str | None = None
+) -> tuple[Network, list[tuple[float, float]], float]:
+    """(network at the end, [(clean, noisy) accuracy] before the first and after each epoch, test accuracy)."""
+    c, data = trained.config, trained.data
+    clean = np.flatnonzero(~data.noisy)
+    batches: list[list[Tensor]] = []
+    for epoch in range(1, E + 1):
+        order = clean[stream(c.seed, "retrain order", epoch).permutation(len(clean))]
+        batches.append([torch.tensor(b) for b in cut(list(order), c.batch_size)])
+    per_epoch = len(batches[0])
+    rates = [one_cycle(s, E * per_epoch, per_epoch, peak, lr) for s in range(E * per_epoch)]
+    final = trained.inputs().network(c.epochs)
+    dropout = trained.inputs().dropout(final)
+    masks = (lambda rows: dropout.evaluation(mode, rows)) if mode else (lambda rows: None)
+    seen: list[tuple[float, float]] = []
+
+    def watch(network: Network) -> None:
+        correct = logits(network, torch.tensor(data.x), masks).argmax(dim=1).numpy() == data.y
+        seen.append((float(correct[~data.noisy].mean()), float(correct[data.noisy].mean())))
+
+    network = retrain_group(
+        final, trained.epochs[0].weights, group, pixels(data.x), torch.tensor(data.y), batches, rates,
+        c.momentum, c.weight_decay, watch, masks,
+    )  # fmt: skip
+    test_acc = float("nan")
+    if mode != "own":
+        test_acc = float((logits(network, torch.tensor(data.x_test), masks).argmax(dim=1).numpy() == data.y_test).mean())
+    return network, seen, test_acc
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_group_against_the_plain_way(plain: Trained, group: str) -> None:
+    expected, seen, test_acc = plainly(plain, group)
+    (variant,) = retrain(config_of(plain), plain.inputs(), [group])
+    behind = tuple(f"{g}." for g in GROUPS[GROUPS.index(group) :])  # the frozen layers before it are shared
+    wanted = {k: t for k, t in expected.state_dict().items() if k.startswith(behind)}
+    assert len(wanted) >= 1
+    for name, found in variant.network.state_dict().items():
+        if name not in wanted:
+            continue
+        torch.testing.assert_close(found, wanted[name], rtol=1e-3, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+    rows = rows_of(plain, group)
+    assert rows["layer"] == [group] * (E + 1)
+    assert rows["epoch"] == list(range(E + 1))
+    assert list(zip(rows["clean_acc"], rows["noisy_acc"], strict=True)) == seen
+    assert rows["test_acc"] == [None] * E + [test_acc]
+
+
+def test_a_groups_result_does_not_depend_on_its_company(plain: Trained) -> None:
+    config = config_of(plain)
+    together = retrain(config, plain.inputs(), GROUPS)
+    assert [v.group for v in together] == list(GROUPS)
+    reverse = {v.group: v for v in retrain(config, plain.inputs(), GROUPS[::-1])}
+    for variant in together:
+        for other in (reverse[variant.group], *retrain(config, plain.inputs(), [variant.group])):
+            assert other.rows == variant.rows
+            ours, theirs = variant.network.state_dict(), other.network.state_dict()
+            assert all(torch.equal(t, theirs[k]) for k, t in ours.items()), variant.group
+
+
+@pytest.mark.parametrize("dropout", ["none", "sparse weight"])
+def test_frozen_parameters_are_bit_identical(dropout: str) -> None:
+    trained = run(**DROPOUTS[dropout])
+    final = trained.epochs[-1].weights
+    for variant in retrain(config_of(trained), trained.inputs(), GROUPS):
+        moved = {name for name, p in variant.network.named_parameters() if not torch.equal(p, final[name])}
+        assert moved == set(variant.network.parameters_of(variant.group))
+        assert not any(p.requires_grad for n, p in variant.network.named_parameters() if n not in moved)
+
+
+def test_before_the_first_epoch_the_group_is_at_its_initial_values(plain: Trained) -> None:
+    """Epoch 0's row is that of rewinding to epoch 0 with the statistics left final."""
+    from memloc.stages.rewind import Rewind, RewindConfig
+
+    stage = Rewind()
+    config = stage.resolve(RewindConfig(epochs=(0,)), plain.config)
+    rewound = stage.run(config, plain.inputs(), {"epoch": 0})["rewind"]
+    for i, group in enumerate(GROUPS):
+        rows = rows_of(plain, group, epochs=1)
+        assert (rows["clean_acc"][0], rows["noisy_acc"][0]) == (rewound["clean_acc"][i], rewound["noisy_acc"][i])
+
+
+def test_running_statistics_move_everywhere(plain: Trained) -> None:
+    final = plain.epochs[-1].weights
+    for variant in retrain(config_of(plain, epochs=1), plain.inputs(), GROUPS):
+        moved = {k for k, t in variant.network.state_dict().items() if "running" in k and not torch.equal(t, final[k])}
+        behind = GROUPS[GROUPS.index(variant.group) :]
+        assert moved == {k for k in final if "running" in k and k.startswith(tuple(f"{g}." for g in behind))}
+
+
+def test_noisy_examples_are_never_seen(plain: Trained) -> None:
+    """Other labels and images of the noisy examples change their accuracy at most, never the trained group."""
+    from dataclasses import replace
+
+    noisy = plain.data.noisy
+    x, y = plain.data.x.copy(), plain.data.y.copy()
+    x[noisy], y[noisy] = 255 - x[noisy], 0
+    other = replace(plain, data=replace(plain.data, x=x, y=y))
+    a, b = (retrain(config_of(plain), t.inputs(), ["conv3"])[0] for t in (plain, other))
+    assert all(torch.equal(t, b.network.state_dict()[k]) for k, t in a.network.state_dict().items())
+    assert [r["clean_acc"] for r in a.rows] == [r["clean_acc"] for r in b.rows]
+
+
+@pytest.mark.parametrize("mode", ["plain", "own", "dropped"])
+def test_mask_modes_against_the_plain_way(tied: Trained, mode: str) -> None:
+    expected, seen, test_acc = plainly(tied, "conv3", mode=mode)
+    (variant,) = retrain(config_of(tied, mask_mode=mode), tied.inputs(), ["conv3"])
+    torch.testing.assert_close(
+        variant.network.conv3.conv.weight, expected.conv3.conv.weight, rtol=1e-3, atol=1e-5  # type: ignore[attr-defined]
+    )  # fmt: skip
+    assert [(r["clean_acc"], r["noisy_acc"]) for r in variant.rows] == seen
+    assert variant.rows[-1]["test_acc"] == (None if mode == "own" else test_acc)
+
+
+def test_rates_and_settings_are_taken_over(plain: Trained) -> None:
+    _, seen, _ = plainly(plain, "conv2", lr=0.02, peak=1)
+    rows = rows_of(plain, "conv2", lr=0.02, peak_epoch=1)
+    assert list(zip(rows["clean_acc"], rows["noisy_acc"], strict=True)) == seen
+    assert rows != rows_of(plain, "conv2")
+
+
+def test_augmented_as_in_training() -> None:
+    """The keyed shifts of the epoch: with them other numbers, and the same ones again."""
+    moved, still = run(augment="crop_flip"), run()
+    assert rows_of(moved, "conv2") == rows_of(moved, "conv2")
+    weights = [
+        retrain(config_of(t, epochs=1), replace_weights(t, still), ["conv2"])[0].network.state_dict()["conv2.conv.weight"]
+        for t in (moved, still)
+    ]
+    assert not torch.equal(*weights)
+
+
+def replace_weights(trained: Trained, other: Trained) -> Any:
+    inputs = trained.inputs()
+    inputs.weights = lambda t: other.epochs[t].weights
+    return inputs
+
+
+@pytest.mark.parametrize(("noise", "expected"), [(0.0, "noisy"), (1.0, "both")])
+def test_empty_sets_are_null(noise: float, expected: str) -> None:
+    rows = rows_of(run(noise=noise, epochs=1), "conv3", epochs=2)
+    assert rows["noisy_acc"] == [None] * 3
+    assert (rows["clean_acc"] == [None] * 3) == (expected == "both")
+    assert rows["epoch"] == [0, 1, 2]
+
+
+def test_configurations() -> None:
+    train = resolved(dataset="digits", model="resnet9", epochs=4)
+    for epochs, peak in ((20, 10), (1, 1), (5, 2), (7, 4)):
+        config = STAGE.resolve(RetrainConfig(epochs=epochs), train)
+        assert (config.peak_epoch, config.lr) == (peak, 0.1)
+    with pytest.raises(FieldError):
+        STAGE.resolve(RetrainConfig(), resolved(dataset="digits", model="resnet9", **TIED))
+    assert RetrainConfig().epochs == 20
