@@ -222,9 +222,10 @@ def _describe(annotation: Any, metadata: tuple[Any, ...]) -> str:
         return ", ".join(map(str, get_args(annotation)))
     if get_origin(annotation) is tuple:
         return f"a non-empty list without duplicates, each {_describe(get_args(annotation)[0], ())}"
-    options = [a for a in get_args(annotation) if a is not type(None)]
-    if options:  # X | None
-        return _describe(options[0], metadata) + (" or null" if len(options) < len(get_args(annotation)) else "")
+    options = get_args(annotation)
+    if options:  # X | None, X | Y
+        words = [_describe(a, metadata) for a in options if a is not type(None)]
+        return " or ".join([*words, *(["null"] if len(words) < len(options) else [])])
     kind = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(annotation, str(annotation))
     return (kind + _interval(metadata)).strip()
 

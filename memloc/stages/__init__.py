@@ -6,6 +6,7 @@ from typing import Any
 
 from memloc.stages.base import Stage
 from memloc.stages.evaluate import Evaluate
+from memloc.stages.flips import Flips
 from memloc.stages.gradients import Gradients
 from memloc.stages.retrain import Retrain
 from memloc.stages.rewind import Rewind
@@ -13,4 +14,4 @@ from memloc.stages.rewind import Rewind
 __all__ = ["STAGES"]
 
 # In the order in which a summary tells of them.
-STAGES: dict[str, Stage[Any]] = {stage.name: stage for stage in (Gradients(), Rewind(), Retrain(), Evaluate())}
+STAGES: dict[str, Stage[Any]] = {stage.name: stage for stage in (Gradients(), Rewind(), Retrain(), Flips(), Evaluate())}

@@ -7,7 +7,7 @@ A stage knows no paths, no Ray, no store and no clock. To add one: a file here w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
@@ -52,7 +52,8 @@ class Inputs:
     """Everything a part may read.
 
     weights: epoch -> that checkpoint's `state_dict` on the CPU. tables: the rows of the analyses that the stage
-    `reads`, by table name.
+    `reads`, by table name. memo: what a part has computed of the training as a whole, for the next part in this process;
+    whoever computes it gets the same bits.
     """
 
     train: TrainConfig
@@ -60,6 +61,7 @@ class Inputs:
     device: torch.device
     weights: Callable[[int], Mapping[str, Tensor]]
     tables: Mapping[str, Columns] = field(default_factory=dict)
+    memo: dict[Hashable, Any] = field(default_factory=dict)
     _on_device: OnDevice | None = None
     _dropout: Dropout | None = None
 

@@ -87,6 +87,24 @@ TABLES: dict[str, pa.Schema] = {
             ("noisy_loss", _FLOAT),
         ]
     ),
+    "flips": pa.schema(
+        [
+            ("analysis", _TEXT),
+            ("trial", _TEXT),
+            ("example", _INT),
+            ("repeat", _SMALL),
+            ("noisy", _BOOL),
+            ("eligible", _BOOL),
+            ("count", _SMALL),
+            ("censored", _BOOL),
+            ("layers", pa.list_(_TEXT)),
+            ("indices", pa.list_(_SMALL)),
+            ("new_class", _SMALL),
+            *_ACCURACIES,
+            ("clean_se", _FLOAT),
+            ("noisy_se", _FLOAT),
+        ]
+    ),
     "retrain": pa.schema([("analysis", _TEXT), ("trial", _TEXT), ("layer", _TEXT), ("epoch", _SMALL), *_ACCURACIES]),
 }
 

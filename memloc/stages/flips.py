@@ -1,0 +1,149 @@
+"""Neuron flipping (science.md, Neuron flipping; paper §6.1, Figure 5): how many neurons carry an example's prediction.
+
+The search itself is in flip_search.py, the accuracy that is left after it in flip_after.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from memloc.config import Count, FieldError, TrainConfig
+from memloc.data import Data
+from memloc.data.types import I64
+from memloc.models.inference import logits
+from memloc.seeds import hashed
+from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, resolve_mask_mode
+from memloc.stages.flip_after import NAMES, accuracies, choose
+from memloc.stages.flip_search import BATCH, COPIES, Neurons, Search, Task, search
+
+REFERENCE = 16
+STEPS = 8  # of a typical search, for estimates
+
+Whole = Annotated[int, Field(ge=0)]
+
+
+class FlipsConfig(MaskedConfig):
+    """clean, noisy: how many examples of S_c and S_n. estimator: of ∂L_ref; reference: its images per step (`fast` only).
+
+    post_eval: on how many training examples accuracy is measured after a search, half of each set; or all, or 0.
+    group_size: examples that are searched together: part of the numerics.
+    """
+
+    clean: Whole = 1000
+    noisy: Whole = 1000
+    repeats: Count = 1
+    estimator: Literal["fast", "definition"] = "fast"
+    reference: Count | None = None
+    ablate: Literal["activation"] = "activation"
+    max_neurons: Count = 200
+    post_eval: Whole | Literal["all"] = 2000
+    group_size: Count = 32
+
+
+class Flips(Stage[FlipsConfig]):
+    name: ClassVar[str] = "flips"
+    version: ClassVar[int] = 1
+    tables: ClassVar[tuple[str, ...]] = ("flips",)
+    config = FlipsConfig
+
+    def resolve(self, config: FlipsConfig, train: TrainConfig, beside: Collection[str] = ()) -> FlipsConfig:
+        if not config.clean + config.noisy:
+            raise FieldError("clean", "0, and noisy is 0 too; at least one of them must be above 0")
+        config = resolve_mask_mode(config, train)
+        if config.estimator == "fast":
+            return config.model_copy(update={"reference": config.reference or REFERENCE})
+        if config.reference is not None:
+            raise FieldError("reference", "used only with estimator: fast (here estimator is definition)")
+        return config
+
+    def parts(self, config: FlipsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
+        count = min(config.clean, size.n - size.n_noisy) + min(config.noisy, size.n_noisy)
+        groups = max(1, -(-count // config.group_size))
+        return [{"repeat": r, "group": g} for r in range(config.repeats) for g in range(groups)]
+
+    def epochs(self, config: FlipsConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+        return [train.epochs]
+
+    def passes(self, config: FlipsConfig, size: Size) -> float:
+        reference = config.reference or COPIES * min(BATCH, size.n)
+        each = 3.0 * STEPS * (COPIES + reference)
+        if config.post_eval != 0:
+            after = size.n if config.post_eval == "all" else min(config.post_eval, size.n)
+            each += 0.8 * (after + size.n_test)
+        return config.group_size * each
+
+    def rows(self, config: FlipsConfig, size: Size) -> Mapping[str, int]:
+        return {"flips": config.group_size}
+
+    def run(self, config: FlipsConfig, inputs: Inputs, part: Part) -> Tables:
+        """One row per example of the part's group: its search, and accuracies after it."""
+        data, repeat = inputs.data, int(part["repeat"])
+        chosen = sample(data, config, inputs.train.data_seed)
+        rows = chosen[int(part["group"]) * config.group_size :][: config.group_size]
+        task = _task(config, inputs, repeat)
+        plain = logits(task.network, task.x[torch.from_numpy(rows)], lambda at: task.masks(torch.from_numpy(rows)[at]))
+        predicted = plain.argmax(dim=1).cpu().numpy()
+        eligible = predicted == data.y[rows]
+        found = {s.row: s for s in search(task, rows[eligible].tolist())} if eligible.any() else {}
+        searches = [
+            found.get(int(row)) or Search(int(row), new_class=int(p)) for row, p in zip(rows, predicted, strict=True)
+        ]  # fmt: skip
+        columns = {
+            "example": data.example[rows],
+            "repeat": [repeat] * len(rows),
+            "noisy": data.noisy[rows],
+            "eligible": eligible,
+            **_columns(task.neurons, searches),
+        }
+        return {"flips": columns | _after(config, inputs, task, searches)}
+
+
+def sample(data: Data, config: FlipsConfig, data_seed: int) -> I64:
+    """The rows of the examples that are searched, in order: the first of each set in an order keyed by data_seed alone."""
+    rank = hashed(data_seed, "flip sample", i=data.example)
+    chosen = []
+    for members, count in ((np.flatnonzero(~data.noisy), config.clean), (np.flatnonzero(data.noisy), config.noisy)):
+        chosen.append(members[np.argsort(rank[members], kind="stable")[:count]])
+    return np.sort(np.concatenate(chosen))
+
+
+def _task(config: FlipsConfig, inputs: Inputs, repeat: int) -> Task:
+    network = inputs.network(inputs.train.epochs).requires_grad_(False)
+    dropout, mode = inputs.dropout(network), config.mask_mode or "plain"
+    return Task(
+        network,
+        inputs.on_device.x,
+        inputs.on_device.y,
+        inputs.data.example,
+        lambda rows: dropout.evaluation(mode, rows),
+        inputs.train.seed,
+        repeat,
+        config.reference,
+        config.max_neurons,
+        inputs.memo.setdefault(("flips", mode, config.reference), {}),
+    )
+
+
+def _columns(neurons: Neurons, searches: Sequence[Search]) -> dict[str, list[Any]]:
+    places = [[neurons.locate(index) for index in s.closed] for s in searches]
+    return {
+        "count": [len(s.closed) for s in searches],
+        "censored": [s.censored for s in searches],
+        "layers": [[layer for layer, _ in at] for at in places],
+        "indices": [[index for _, index in at] for at in places],
+        "new_class": [s.new_class for s in searches],
+    }
+
+
+def _after(config: FlipsConfig, inputs: Inputs, task: Task, searches: Sequence[Search]) -> dict[str, list[float | None]]:
+    if config.post_eval == 0:
+        return {name: [None] * len(searches) for name in NAMES}
+    data, on_device = inputs.data, inputs.on_device
+    sets = choose(data.example, data.noisy, config.post_eval, inputs.train.data_seed)
+    test = None if config.mask_mode == "own" else (on_device.x_test, on_device.y_test)
+    return accuracies(task.network, task.x, task.y, sets, test, task.masks, searches)
