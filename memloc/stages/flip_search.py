@@ -126,7 +126,7 @@ def search(task: Task, rows: Sequence[int]) -> list[Search]:
     device, total = task.x.device, task.neurons.total
     gates = torch.ones(len(searches), total, dtype=task.dtype, device=device)
     active = list(range(len(searches)))
-    for step in range(limit + 1):
+    for step in range(limit + 1 if active else 0):
         at = np.array([searches[i].row for i in active], dtype=np.int64)
         predicted, scores = _look(task, at, gates[active], step, last=step == limit)
         wrong = (predicted != task.y[torch.from_numpy(at).to(device)]).tolist()

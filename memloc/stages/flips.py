@@ -86,13 +86,10 @@ class Flips(Stage[FlipsConfig]):
         chosen = sample(data, config, inputs.train.data_seed)
         rows = chosen[int(part["group"]) * config.group_size :][: config.group_size]
         task = _task(config, inputs, repeat)
-        plain = logits(task.network, task.x[torch.from_numpy(rows)], lambda at: task.masks(torch.from_numpy(rows)[at]))
-        predicted = plain.argmax(dim=1).cpu().numpy()
+        predicted = _plain_predictions(task, rows)
         eligible = predicted == data.y[rows]
-        found = {s.row: s for s in search(task, rows[eligible].tolist())} if eligible.any() else {}
-        searches = [
-            found.get(int(row)) or Search(int(row), new_class=int(p)) for row, p in zip(rows, predicted, strict=True)
-        ]  # fmt: skip
+        found = {s.row: s for s in search(task, rows[eligible].tolist())}
+        searches = [found.get(r) or Search(r, new_class=p) for r, p in zip(rows.tolist(), predicted.tolist(), strict=True)]
         columns = {
             "example": data.example[rows],
             "repeat": [repeat] * len(rows),
@@ -127,6 +124,15 @@ def _task(config: FlipsConfig, inputs: Inputs, repeat: int) -> Task:
         config.max_neurons,
         inputs.memo.setdefault(("flips", mode, config.reference), {}),
     )
+
+
+def _plain_predictions(task: Task, rows: I64) -> I64:
+    """What the network itself predicts: without noise, every gate open."""
+    if not len(rows):
+        return rows
+    at = torch.from_numpy(rows).to(task.x.device)
+    predicted: I64 = logits(task.network, task.x[at], lambda k: task.masks(at[k])).argmax(dim=1).cpu().numpy()
+    return predicted
 
 
 def _columns(neurons: Neurons, searches: Sequence[Search]) -> dict[str, list[Any]]:

@@ -79,6 +79,12 @@ def plain() -> Trained:
 
 
 @pytest.fixture(scope="session")
+def memorizing() -> Trained:
+    """No dropout, wide and long enough that nearly every noisy example is memorized, in several layers."""
+    return run(width=0.125, epochs=24, batch_size=16)
+
+
+@pytest.fixture(scope="session")
 def tied() -> Trained:
     """Wide and long enough that every mode and rescaling has accuracies of its own."""
     return run(**{**TIED, "p_gen": 0.5}, width=0.125, epochs=14, batch_size=16)
