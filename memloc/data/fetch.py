@@ -22,7 +22,7 @@ from memloc.data.named import Download, File, NamedDataset, verified
 from memloc.errors import MemlocError, UsageError, last_line
 
 CONNECT, READ = 10.0, 60.0  # seconds without an answer, without a byte
-CHUNK = 2**16
+CHUNK = 2**14
 
 
 class Screen(Protocol):
