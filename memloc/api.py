@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from memloc.analysis.query import read_table, run_sql
 from memloc.config import TrainConfig, check, check_name, resolved
+from memloc.data.directory import data_dir
 from memloc.errors import StoreError, UsageError
 from memloc.store import Commit, Store, checkpoints
 
@@ -23,23 +23,12 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = "./memloc-store"
 
+__all__ = ["OpenStore", "Trial", "TrialData", "data_dir", "open_store", "store_uri"]
+
 
 def store_uri(uri: str | None = None) -> str:
     """The store that is meant: the argument, else MEMLOC_STORE, else ./memloc-store."""
     return (os.environ.get("MEMLOC_STORE") or DEFAULT_STORE) if uri is None else uri
-
-
-def data_dir(path: str | Path | None = None) -> Path:
-    """Where data sets and logs lie: the argument, else MEMLOC_DATA, else ~/.cache/memloc.
-
-    Raises:
-        UsageError: where it begins with the home of a user that there is not.
-    """
-    named = Path(path or os.environ.get("MEMLOC_DATA") or "~/.cache/memloc")
-    try:
-        return named.expanduser()
-    except RuntimeError as error:
-        raise UsageError(f"data directory {named}: {error}") from None
 
 
 def open_store(uri: str | None = None) -> OpenStore:

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from memloc.errors import UsageError, nearest
 
-DATASETS = ("digits",)
+DATASETS = ("digits", "cifar10", "mnist", "fashion_mnist", "svhn")
 MODELS = ("resnet9",)
 
 # What a field needs before it means anything: {field: (deciding field, its values)}. Elsewhere it is None.

@@ -27,6 +27,10 @@ def test_reading_a_store_does_not_import_torch_or_ray() -> None:
     assert imported("import memloc.analysis.query, memloc.analysis.status", "torch", "ray") == set()
 
 
+def test_looking_for_data_sets_does_not_import_torch() -> None:
+    assert imported("import memloc.data.fetch", "torch", "ray", "scipy", "sklearn", "pooch", "requests") == set()
+
+
 def test_checking_a_sweep_file_does_not_import_torch() -> None:
     assert imported("import memloc.sweep", "torch", "ray", "pyarrow") == set()
 

@@ -119,7 +119,8 @@ block: {}
     begins = [
         "mine.yaml:10:block: unknown key; did you mean 'blocks'?",
         "mine.yaml:1:about: 3 is not text",
-        "mine.yaml:2:defaults.dataset: 'digitz' is not valid; valid: digits, npz:PATH; did you mean 'digits'?",
+        "mine.yaml:2:defaults.dataset: 'digitz' is not valid; valid: digits, cifar10, mnist, fashion_mnist, svhn, npz:PATH; "
+        "did you mean 'digits'?",
         "mine.yaml:2:defaults.noise: 1.5 is not valid; valid: a number >= 0 and <= 1",
         "mine.yaml:8:blocks.a.stage: unknown key; did you mean 'stages'?",
         "mine.yaml:6:blocks.a.set.nois: unknown field; did you mean 'noise'?",

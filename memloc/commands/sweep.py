@@ -143,6 +143,7 @@ def _sweep(
 ) -> None:
     from memloc import api
     from memloc import sweep as sweeps
+    from memloc.data import require
     from memloc.run.plan import build_plan, pending
     from memloc.stages import STAGES
     from memloc.store import Store, records
@@ -162,6 +163,7 @@ def _sweep(
     snapshot = store.snapshot()
     works = pending(plan, store, snapshot, options.checkpoints.value)
     todo = [w for w in works if w.anything]
+    require((w.trial.config.dataset for w in todo if w.computes), options.data_dir)
     if todo:
         _logs(options.data_dir)  # what is wrong with it is said before the store is touched
     record = records.write_sweep(store.files, plan.name, everything.record())

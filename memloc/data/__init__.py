@@ -1,21 +1,42 @@
 """Data sets: where images come from, and what a training sees of them.
 
-`load` gives the raw arrays of a data set, `prepare` what a training sees: subset, then label noise.
+`describe` says what a plan must know of a data set, `load` gives its raw arrays, `prepare` what a training sees: subset,
+then label noise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from memloc.data import digits, npz
+from memloc.data import digits, directory, npz
+from memloc.data.cifar10 import CIFAR10
+from memloc.data.idx import FASHION_MNIST, MNIST
 from memloc.data.labels import prepare
+from memloc.data.named import NamedDataset
+from memloc.data.svhn import SVHN
 from memloc.data.types import Data, Description, Raw, normalise
 from memloc.errors import UsageError
 
-__all__ = ["Data", "Description", "Raw", "check_identity", "describe", "load", "normalise", "prepare"]
+__all__ = [
+    "Data",
+    "Description",
+    "NamedDataset",
+    "Raw",
+    "check_identity",
+    "describe",
+    "load",
+    "normalise",
+    "prepare",
+    "require",
+]
 
-SOURCES = {"digits": digits.load}
+# What is bundled loads itself; what is downloaded is known by its files.
+SOURCES: dict[str, Callable[[], Raw] | NamedDataset] = {
+    "digits": digits.load,
+    **{dataset.name: dataset for dataset in (CIFAR10, MNIST, FASHION_MNIST, SVHN)},
+}
 
 
 def check_identity(raw: Raw, dataset: str, identity: str) -> None:
@@ -27,12 +48,13 @@ def check_identity(raw: Raw, dataset: str, identity: str) -> None:
 
 
 def describe(dataset: str, data_dir: Path | None = None) -> Description:
-    """What a plan must know of a data set.
+    """What a plan must know of a data set. A downloaded one need not be there.
 
     Raises:
-        UsageError: as `load`.
+        UsageError: as `load`, for what is not downloaded.
     """
-    return load(dataset, data_dir).description
+    source = SOURCES.get(dataset)
+    return source.description if isinstance(source, NamedDataset) else load(dataset, data_dir).description
 
 
 @lru_cache(maxsize=4)
@@ -41,11 +63,28 @@ def load(dataset: str, data_dir: Path | None = None) -> Raw:
 
     Args:
         dataset: a name of `SOURCES`, or `npz:PATH`.
-        data_dir: where downloaded data sets lie.
+        data_dir: where downloaded data sets lie; by default `directory.data_dir()`.
 
     Raises:
         UsageError: one line on what is missing or wrong, and where.
     """
     if dataset.startswith("npz:"):
         return npz.load(Path(dataset[len("npz:") :]))
-    return SOURCES[dataset]()
+    source = SOURCES[dataset]
+    return source.load(directory.data_dir(data_dir)) if isinstance(source, NamedDataset) else source()
+
+
+def require(datasets: Iterable[str], data_dir: Path) -> None:
+    """Loads data sets, so that whatever is missing or wrong is said at once, before work on them begins.
+
+    Raises:
+        UsageError: the problems of all of them.
+    """
+    problems: list[str] = []
+    for dataset in dict.fromkeys(datasets):
+        try:
+            load(dataset, data_dir)
+        except UsageError as error:
+            problems += error.problems
+    if problems:
+        raise UsageError(*problems)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
+
+if TYPE_CHECKING:  # looking for data sets needs no torch
+    import torch
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -83,4 +86,4 @@ def content_identity(*arrays: npt.NDArray[np.generic]) -> str:
 
 def normalise(x: torch.Tensor) -> torch.Tensor:
     """uint8 pixels as float32 in [−1, 1]: (v/255 − 0.5)/0.5."""
-    return x.to(torch.float32).div_(127.5).sub_(1.0)
+    return x.float().div_(127.5).sub_(1.0)

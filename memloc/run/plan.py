@@ -108,7 +108,12 @@ class Work:
 
     @property
     def anything(self) -> bool:
-        return self.train != "done" or bool(self.parts) or self.prune
+        return self.computes or self.prune
+
+    @property
+    def computes(self) -> bool:
+        """Whether it needs the data."""
+        return self.train != "done" or bool(self.parts)
 
 
 # --- identity ---------------------------------------------------------------------------------------------------------

@@ -120,7 +120,8 @@ def _briefs(works: Sequence[Work], store: Store, data_dir: Path, run: str, resou
     from memloc.run.plan import work_passes
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    data = {name: ray.put(load(name, data_dir)) for name in dict.fromkeys(w.trial.config.dataset for w in works)}
+    names = dict.fromkeys(w.trial.config.dataset for w in works if w.computes)
+    data = {name: ray.put(load(name, data_dir)) for name in names}
     briefs = {}
     for work in sorted(works, key=work_passes, reverse=True):
         job = ray.put(Job(run, store.uri, work, data))

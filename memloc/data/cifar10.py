@@ -1,0 +1,89 @@
+"""CIFAR-10 (Krizhevsky 2009): six batches that Python 2 pickled, read without running what a pickle may ask for."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+# What numpy's own pickles name; not public, and at this place since numpy 2.
+from numpy._core.multiarray import _reconstruct
+
+from memloc.data.named import Arrays, Content, Download, File, NamedDataset
+from memloc.data.types import I64, U8
+from memloc.errors import UsageError, last_line
+
+# The only names that a pickle may refer to: those of an array, under numpy 1 and numpy 2, and of bytes in protocol 2.
+ADMITTED: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): codecs.encode,
+}
+
+
+class _Arrays(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in ADMITTED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}; only numpy arrays are admitted")
+        return ADMITTED[module, name]
+
+
+def read(contents: Iterator[Content]) -> Arrays:
+    """Five training batches, the test batch; what follows (the names of the classes) is not needed."""
+    batches = [batch(next(contents)) for _ in range(6)]
+    x_train, y_train = (np.concatenate(parts) for parts in zip(*batches[:5], strict=True))
+    return x_train, y_train, *batches[5]
+
+
+def batch(content: Content) -> tuple[U8, I64]:
+    """x: uint8 n×3×32×32. y: int64 [n]. A row of the file is an image's red, green, blue plane, each row by row.
+
+    Raises:
+        UsageError: where it is not such a batch, or asks for more than arrays.
+    """
+    try:
+        found = _Arrays(io.BytesIO(content.data), encoding="bytes").load()
+    except Exception as error:  # a pickle can be wrong in any way
+        why = str(error) if isinstance(error, pickle.UnpicklingError) else last_line(error)
+        raise UsageError(f"{content.path}: is not a batch of CIFAR-10: {why}") from None
+    data, labels = (found.get(key) for key in (b"data", b"labels")) if isinstance(found, dict) else (None, None)
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
+        raise UsageError(f"{content.path}: is not a batch of CIFAR-10: its data are not uint8 N×3072")
+    if not isinstance(labels, list) or len(labels) != len(data) or not all(type(y) is int and 0 <= y < 10 for y in labels):
+        raise UsageError(f"{content.path}: is not a batch of CIFAR-10: its labels are not {len(data)} numbers 0..9")
+    return data.reshape(-1, 3, 32, 32), np.array(labels, dtype=np.int64)
+
+
+FOLDER = "cifar-10-batches-py"
+FILES = (
+    File(f"{FOLDER}/data_batch_1", "c99cafc152244af753f735de768cd75f"),
+    File(f"{FOLDER}/data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
+    File(f"{FOLDER}/data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
+    File(f"{FOLDER}/data_batch_4", "634d18415352ddfa80567beed471001a"),
+    File(f"{FOLDER}/data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
+    File(f"{FOLDER}/test_batch", "40351d587109b95175f43aff81a1287e"),
+    File(f"{FOLDER}/batches.meta", "5ff9c542aee3614f3951f8cda6e48888"),  # torchvision wants it
+)
+CIFAR10 = NamedDataset(
+    name="cifar10",
+    shape=(3, 32, 32),
+    n_train=50_000,
+    n_test=10_000,
+    classes=10,
+    files=FILES,
+    downloads=(
+        Download(
+            "cifar-10-python.tar.gz",
+            "c58f30108f718f92721af3b95e74349a",
+            ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+            tuple(file.path for file in FILES),
+        ),
+    ),
+    read=read,
+)
