@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from memloc.stages.base import Stage
+from memloc.stages.detection import Detection
 from memloc.stages.evaluate import Evaluate
 from memloc.stages.rewind import Rewind
 
 __all__ = ["STAGES"]
 
 # In the order in which a summary tells of them.
-STAGES: dict[str, Stage[Any]] = {stage.name: stage for stage in (Rewind(), Evaluate())}
+STAGES: dict[str, Stage[Any]] = {stage.name: stage for stage in (Rewind(), Evaluate(), Detection())}
