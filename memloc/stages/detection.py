@@ -1,4 +1,4 @@
-"""How well each per-example score finds the mislabeled examples (science.md, Detection scores; paper §6.1, Figure 6)."""
+"""How well each per-example score finds the mislabeled examples (science.md, Detection scores; paper §6.1)."""
 
 from __future__ import annotations
 
