@@ -13,11 +13,12 @@ from memloc.run.events import Event
 from memloc.run.plan import Work, waves
 from memloc.store import Store, records
 
-SECONDS = 10.0
+SECONDS = 10.0  # between two heartbeats of a trial that is at the same stages
+LOOK_SECONDS = 1.0
 
 
 class Heartbeats:
-    """A listener that notes what each trial is at, and a thread that writes the notes down every few seconds."""
+    """A listener that notes what each trial is at, and a thread that writes it down: news at once, else now and then."""
 
     def __init__(self, store: Store, works: Sequence[Work]) -> None:
         self.store = store
@@ -63,12 +64,18 @@ class Heartbeats:
             return {trial: {**note, **of_run} for trial, note in self._at_work.items()}
 
     def _beat(self) -> None:
-        while not self._stop.wait(1.0 if not self._at_work else SECONDS):
+        written: dict[str, tuple[list[str], float]] = {}  # {trial: (its stages, when)}
+        while not self._stop.wait(LOOK_SECONDS):
+            now = time.monotonic()
             for trial, note in self.notes().items():
+                stages, when = written.get(trial, (None, now))
+                if stages == note["stages"] and now - when < SECONDS:
+                    continue
                 try:
                     records.write_heartbeat(self.store.files, self.run, trial, note)
                 except StoreError:
                     break  # status will say "pending" for a while; the work itself decides whether the store is gone
+                written[trial] = note["stages"], now
 
     def close(self) -> None:
         self._stop.set()

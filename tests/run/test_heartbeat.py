@@ -41,6 +41,7 @@ def beating(store: Store, works: list[Work]) -> Iterator[Heartbeats]:
 @pytest.fixture
 def beats(store: Store, works: list[Work], monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeats]:
     monkeypatch.setattr(heartbeat, "SECONDS", 0.05)
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.01)
     with beating(store, works) as made:
         yield made
 
@@ -111,6 +112,21 @@ def test_what_the_run_has_done_stands_in_every_heartbeat(works: list[Work], beat
     assert set(beats.notes()) == {first.trial.id}
     beats.close()
     assert store.files.listing(layout.HEARTBEATS) == {}
+
+
+def test_news_are_written_at_once(store: Store, works: list[Work], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "SECONDS", 1e6)
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.01)
+    trial = works[0].trial.id
+    with beating(store, works) as beats:
+
+        def written() -> list[str]:
+            return records.read_heartbeats(store.files).get(trial, {"stages": []})["stages"]  # type: ignore[no-any-return]
+
+        beats(Event("started", trial))
+        wait_until(lambda: written() == ["train"], 30)
+        beats(Event("trained", trial, "train", seconds=3.0))
+        wait_until(lambda: written() == ["rewind"], 30)
 
 
 def test_a_run_in_this_process(works: list[Work], beats: Heartbeats, store: Store, tmp_path: Path) -> None:
