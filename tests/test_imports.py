@@ -35,6 +35,11 @@ def test_checking_a_sweep_file_does_not_import_torch() -> None:
     assert imported("import memloc.sweep", "torch", "ray", "pyarrow") == set()
 
 
+def test_statistics_need_nothing_of_memloc() -> None:
+    others = ("memloc.config", "memloc.errors", "memloc.seeds", "memloc.stages", "memloc.store", "torch", "sklearn")
+    assert imported("import memloc.statistics", *others, "scipy") == {"scipy"}
+
+
 def test_a_coordinator_does_not_import_torch() -> None:
     assert imported("import memloc.run.ray.coordinator", "torch", "ray") == {"ray"}
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from memloc.store import Snapshot, Store, records
 
 STATES = ("done", "running", "pending", "failed")
+Trial: TypeAlias = Mapping[str, Any]  # as a sweep record holds it
+Heartbeat: TypeAlias = Mapping[str, Any]  # see run.heartbeat.Heartbeats.notes; of another version fields may be missing
 
 
 def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = None) -> dict[str, Any]:
-    """{"counts": {state: trials}, "stages": {stage: {state: analyses}}, "failures": […]} of one sweep, or of all.
+    """How far one sweep is, or all of them.
 
-    A trial is done when its training and all its analyses of the sweep are.
+    Returns:
+        {"counts": {state: trials}, "stages": {stage: {state: analyses}}, "failures": […], "progress": {stage: {"parts",
+        "parts_done", "per_minute", "eta_seconds"}}}. A trial is done when its training and all its analyses of the
+        sweep are. `per_minute` and `eta_seconds` are None where nobody is at work, or nothing is known.
     """
     snapshot = snapshot or store.snapshot()
     found = records.read_sweep(store.files, sweep) if sweep is not None else records.read_sweeps(store.files)
@@ -22,28 +27,42 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
     heartbeats = records.read_heartbeats(store.files)
     counts = dict.fromkeys(STATES, 0)
     stages: dict[str, dict[str, int]] = {}
+    at_work: list[Heartbeat] = []
     for trial in trials:
-        states = _stage_states(trial, snapshot, failures, heartbeats.get(trial["trial"]))
+        heartbeat = heartbeats.get(trial["trial"])
+        states = _stage_states(trial, snapshot, failures, heartbeat)
         for stage, state in states:
             stages.setdefault(stage, dict.fromkeys(STATES, 0))[state] += 1
-        counts[_trial_state([state for _, state in states], trial["trial"] in heartbeats)] += 1
-    known = {i for t in trials for i in [t["trial"], *(p for a in t["analyses"] for p in a["parts"])]}
-    return {"counts": counts, "stages": stages, "failures": [_failure(f) for i, f in failures.items() if i in known]}
+        of_trial = _trial_state([state for _, state in states], heartbeat is not None)
+        counts[of_trial] += 1
+        if heartbeat is not None and of_trial == "running":
+            at_work.append(heartbeat)
+    known = {i for t in trials for _, parts in _units(t) for i in parts}
+    return {
+        "counts": counts,
+        "stages": stages,
+        "failures": [_failure(f) for i, f in failures.items() if i in known],
+        "progress": _progress(trials, snapshot, failures, _runs(at_work)),
+    }
+
+
+def _units(trial: Trial) -> list[tuple[str, list[str]]]:
+    """(stage, its parts) of the training, which is one part, and of every analysis."""
+    return [("train", [trial["trial"]]), *((a["stage"], a["parts"]) for a in trial["analyses"])]
 
 
 def _stage_states(
-    trial: Mapping[str, Any], snapshot: Snapshot, failures: Mapping[str, Any], heartbeat: Mapping[str, Any] | None
+    trial: Trial, snapshot: Snapshot, failures: Mapping[str, Any], heartbeat: Heartbeat | None
 ) -> list[tuple[str, str]]:
-    at_work = heartbeat["stage"] if heartbeat else None
-    units = [("train", [trial["trial"]]), *((a["stage"], a["parts"]) for a in trial["analyses"])]
+    at_work = heartbeat.get("stages", ()) if heartbeat else ()
     states = []
-    for stage, parts in units:
+    for stage, parts in _units(trial):
         if snapshot.complete(parts):
             state = "done"
         elif any(p in failures for p in parts):
             state = "failed"
         else:
-            state = "running" if stage == at_work else "pending"
+            state = "running" if stage in at_work else "pending"
         states.append((stage, state))
     return states
 
@@ -59,3 +78,64 @@ def _trial_state(states: list[str], at_work: bool) -> str:
 def _failure(record: Mapping[str, Any]) -> dict[str, Any]:
     lines = record["traceback"].strip().splitlines()
     return {**record, "error": lines[-1] if lines else ""}
+
+
+# --- rates ------------------------------------------------------------------------------------------------------------
+
+
+def _runs(heartbeats: Iterable[Heartbeat]) -> list[Heartbeat]:
+    """The newest heartbeat of every run: what a run has done so far stands in each of its heartbeats."""
+    newest: dict[str, Heartbeat] = {}
+    for heartbeat in sorted(heartbeats, key=lambda h: float(h["updated"])):
+        newest[heartbeat.get("run", "")] = heartbeat
+    return list(newest.values())
+
+
+def _progress(
+    trials: Sequence[Trial], snapshot: Snapshot, failures: Collection[str], runs: Sequence[Heartbeat]
+) -> dict[str, dict[str, Any]]:
+    """Per stage: parts, those done, parts per minute of the runs at work, and seconds until the last part is done.
+
+    eta = parts still to be done · mean seconds of a part / workers, the latter being the part-seconds that a run
+    finished per second. What has failed, or stands on a failed training, is not tried again in the same run.
+    """
+    parts: dict[str, list[str]] = {}
+    to_do: dict[str, int] = {}
+    for trial in trials:
+        for stage, ids in _units(trial):
+            left = [i for i in ids if i not in snapshot.commits and i not in failures]
+            parts.setdefault(stage, []).extend(ids)
+            to_do[stage] = to_do.get(stage, 0) + (len(left) if trial["trial"] not in failures else 0)
+    workers = sum(max(1.0, _per_second(run, "seconds")) for run in runs)
+    found = {}
+    for stage, ids in parts.items():
+        seconds = 0.0 if to_do[stage] == 0 else _mean_seconds(stage, ids, snapshot, runs)
+        rate = 60 * sum(_per_second(run, "parts", stage) for run in runs)
+        found[stage] = {
+            "parts": len(ids),
+            "parts_done": sum(i in snapshot.commits for i in ids),
+            "per_minute": rate or None,
+            "eta_seconds": to_do[stage] * seconds / workers if runs and seconds is not None else None,
+        }
+    return found
+
+
+def _total(run: Heartbeat, what: str, stage: str | None = None) -> float:
+    """The `parts` or `seconds` that a run has finished, of one stage or of all."""
+    finished = run.get("finished", {})
+    return float(sum(sums[what] for name, sums in finished.items() if stage in (None, name)))
+
+
+def _per_second(run: Heartbeat, what: str, stage: str | None = None) -> float:
+    elapsed = run.get("elapsed", 0.0)
+    return _total(run, what, stage) / elapsed if elapsed > 0 else 0.0
+
+
+def _mean_seconds(stage: str, ids: Sequence[str], snapshot: Snapshot, runs: Sequence[Heartbeat]) -> float | None:
+    """Seconds of one part: of those the runs finished, else of the sweep's commits, else of the store's."""
+    parts = sum(_total(run, "parts", stage) for run in runs)
+    if parts:
+        return sum(_total(run, "seconds", stage) for run in runs) / parts
+    own = [snapshot.commits[i].seconds for i in ids if i in snapshot.commits]
+    seconds = own or [c.seconds for c in snapshot.commits.values() if c.stage == stage]
+    return sum(seconds) / len(seconds) if seconds else None

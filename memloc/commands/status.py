@@ -31,14 +31,38 @@ def status(
 
 
 def render(found: dict[str, Any]) -> str:
-    """The counts as a small table, then what failed and why."""
+    """The counts as a small table, with rates while somebody is at work; then what failed and why."""
     from memloc.analysis.status import STATES
     from memloc.commands.query import text_table
 
+    header = ["", *STATES]
     rows = [["trials", *(str(found["counts"][s]) for s in STATES)]]
     rows += [[f"  {stage}", *(str(counts[s]) for s in STATES)] for stage, counts in found["stages"].items()]
-    lines = [text_table(["", *STATES], rows).rstrip()]
+    lines = []
+    if found["counts"]["running"]:
+        header += ["per min", "ETA"]
+        rows = [row + cells for row, cells in zip(rows, [["", ""], *map(_rate, found["progress"].values())], strict=True)]
+        lines = _to_go(found)
+    lines.insert(0, text_table(header, rows).rstrip())
     for failure in found["failures"]:
         lines.append(f"\nfailed: {failure['stage']} of trial {failure['trial']} on {failure['host']}: {failure['error']}")
         lines += ["  " + line for line in failure["traceback"].strip().splitlines()]
     return "\n".join(lines)
+
+
+def _rate(stage: dict[str, Any]) -> list[str]:
+    """Cells of parts per minute and of the time to go; empty where it is not known or nothing is to be done."""
+    from memloc.commands.words import seconds_in_words
+
+    rate, eta = stage["per_minute"], stage["eta_seconds"]
+    words = "" if rate is None else f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
+    return [words, seconds_in_words(eta) if eta else ""]
+
+
+def _to_go(found: dict[str, Any]) -> list[str]:
+    """A line on when everything will be done, if that is known of every stage."""
+    from memloc.commands.words import seconds_in_words
+
+    etas = [stage["eta_seconds"] for stage in found["progress"].values()]
+    known = None not in etas and sum(etas) > 0
+    return [f"about {seconds_in_words(sum(etas))} to go"] if known else []

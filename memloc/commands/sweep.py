@@ -182,7 +182,7 @@ def _run(plan: Plan, works: list[Work], store: Store, options: Options) -> Outco
 
     named = dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))
     progress = Progress(works, named, quiet=options.as_json)
-    heartbeats = Heartbeats(store)
+    heartbeats = Heartbeats(store, works)
 
     def listen(event: Event) -> None:
         heartbeats(event)

@@ -259,13 +259,13 @@ def _with_ids(columns: Mapping[str, Any], analysis: str, trial: str) -> dict[str
 
 
 def _tables_read(store: Store, trial: TrialPlan, analysis: AnalysisPlan) -> dict[str, dict[str, Any]]:
-    """The rows of the analyses that this one reads, and of its training, by table."""
+    """The rows of the analyses that this one reads, and of its training, by table; `analyses` has the former's settings."""
     if not analysis.kind.reads:
         return {}
     snapshot = store.snapshot()
     complete = snapshot.analyses()
     wanted = [snapshot.commits[trial.id], *(c for i in analysis.reads for c in complete[i])]
-    names = dict.fromkeys(f.table for c in wanted for f in c.files)
+    names = dict.fromkeys(["analyses", *(f.table for c in wanted for f in c.files)])
     return {name: tables.read(store.files, wanted, name).to_pydict() for name in names}
 
 

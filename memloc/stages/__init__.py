@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from memloc.stages.base import Stage
+from memloc.stages.detection import Detection
 from memloc.stages.evaluate import Evaluate
 from memloc.stages.flips import Flips
 from memloc.stages.gradients import Gradients
@@ -14,4 +15,6 @@ from memloc.stages.rewind import Rewind
 __all__ = ["STAGES"]
 
 # In the order in which a summary tells of them.
-STAGES: dict[str, Stage[Any]] = {stage.name: stage for stage in (Gradients(), Rewind(), Retrain(), Flips(), Evaluate())}
+STAGES: dict[str, Stage[Any]] = {
+    stage.name: stage for stage in (Gradients(), Rewind(), Retrain(), Flips(), Evaluate(), Detection())
+}

@@ -51,9 +51,10 @@ class Size:
 class Inputs:
     """Everything a part may read.
 
-    weights: epoch -> that checkpoint's `state_dict` on the CPU. tables: the rows of the analyses that the stage
-    `reads`, by table name. memo: what a part has computed of the training as a whole, for the next part in this process;
-    whoever computes it gets the same bits.
+    weights: epoch -> that checkpoint's `state_dict` on the CPU. tables: for a stage that `reads`, the rows of the
+    training and of those analyses of the block that are there, by table name (`analyses` has their configurations).
+    memo: what a part has computed of the training as a whole, for the next part in this process; whoever computes it gets
+    the same bits.
     """
 
     train: TrainConfig

@@ -125,7 +125,8 @@ def clear_failures(files: Files, part_ids: set[str]) -> None:
 
 
 def write_heartbeat(files: Files, run: str, trial: str, record: Mapping[str, Any]) -> None:
-    files.put(layout.heartbeat(run, trial), json.dumps({**record, "trial": trial, "updated": time.time()}).encode())
+    content = json.dumps({**record, "run": run, "trial": trial, "updated": time.time()}).encode()
+    files.put(layout.heartbeat(run, trial), content)
 
 
 def clear_heartbeats(files: Files, run: str) -> None:

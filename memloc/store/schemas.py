@@ -87,6 +87,7 @@ TABLES: dict[str, pa.Schema] = {
             ("noisy_loss", _FLOAT),
         ]
     ),
+    "retrain": pa.schema([("analysis", _TEXT), ("trial", _TEXT), ("layer", _TEXT), ("epoch", _SMALL), *_ACCURACIES]),
     "flips": pa.schema(
         [
             ("analysis", _TEXT),
@@ -105,7 +106,33 @@ TABLES: dict[str, pa.Schema] = {
             ("noisy_se", _FLOAT),
         ]
     ),
-    "retrain": pa.schema([("analysis", _TEXT), ("trial", _TEXT), ("layer", _TEXT), ("epoch", _SMALL), *_ACCURACIES]),
+    "detection": pa.schema(
+        [
+            ("analysis", _TEXT),
+            ("trial", _TEXT),
+            ("score", _TEXT),
+            ("sample", _TEXT),
+            ("auc", _FLOAT),
+            ("auc_lo", _FLOAT),
+            ("auc_hi", _FLOAT),
+            ("ap", _FLOAT),
+            ("precision", _FLOAT),
+            ("n", _INT),
+        ]
+    ),
+    "detection_pairs": pa.schema(
+        [
+            ("analysis", _TEXT),
+            ("trial", _TEXT),
+            ("score", _TEXT),
+            ("other", _TEXT),
+            ("sample", _TEXT),
+            ("auc_diff", _FLOAT),
+            ("lo", _FLOAT),
+            ("hi", _FLOAT),
+            ("p", _FLOAT),
+        ]
+    ),
 }
 
 # Wall-clock readings: the only columns in which two runs of one part may differ.

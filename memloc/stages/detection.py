@@ -1,0 +1,162 @@
+"""How well each per-example score finds the mislabeled examples (science.md, Detection scores; paper §6.1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from memloc.config import FieldError, StageConfig, TrainConfig, as_tuple, distinct
+from memloc.stages.base import Columns, Inputs, Part, Size, Stage, Tables
+from memloc.statistics import Bools, Floats, auc_difference, auc_interval, average_precision, precision_at
+
+Score = Literal["flips", "learning_time", "forgetting", "aum", "el2n", "loss"]
+SCORES: tuple[Score, ...] = ("flips", "learning_time", "forgetting", "aum", "el2n", "loss")
+# (column of `examples`, sign with which higher means more likely mislabeled)
+RAW: dict[Score, tuple[str, float]] = {
+    "learning_time": ("learning_time", 1.0),
+    "forgetting": ("forgetting", 1.0),
+    "aum": ("aum", -1.0),
+    "el2n": ("el2n", 1.0),
+    "loss": ("mean_loss", 1.0),
+}
+
+
+class DetectionConfig(StageConfig):
+    """scores: by default all there are data for, that is `flips` only with a stage flips in the same block."""
+
+    scores: Annotated[tuple[Score, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None = (
+        None
+    )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Examples on which scores are compared.
+
+    noisy: bool[n], mislabeled. scores: {score: float64[n]}, higher = more likely mislabeled. weights: float64[n], with
+    which the classes have the prevalence of the training set. mass: the weight of all mislabeled, |S_n|.
+    """
+
+    name: str
+    noisy: Bools
+    scores: Mapping[Score, Floats]
+    weights: Floats
+    mass: float
+
+
+class Detection(Stage[DetectionConfig]):
+    name: ClassVar[str] = "detection"
+    version: ClassVar[int] = 1
+    tables: ClassVar[tuple[str, ...]] = ("detection", "detection_pairs")
+    reads: ClassVar[tuple[str, ...]] = ("flips",)
+    config = DetectionConfig
+
+    def resolve(self, config: DetectionConfig, train: TrainConfig, beside: Collection[str] = ()) -> DetectionConfig:
+        if "flips" not in beside and "flips" in (config.scores or ()):
+            raise FieldError("scores", "flips needs their counts; add `flips: {}` to the stages of this block")
+        there = [s for s in SCORES if s != "flips" or "flips" in beside]
+        return DetectionConfig(scores=tuple(s for s in there if s in (config.scores or there)))
+
+    def parts(self, config: DetectionConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
+        return [{"all": "all"}]
+
+    def epochs(self, config: DetectionConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+        return []
+
+    def passes(self, config: DetectionConfig, size: Size) -> float:
+        return 0.0
+
+    def rows(self, config: DetectionConfig, size: Size) -> Mapping[str, int]:
+        scores = config.scores or ()
+        k = [len([s for s in scores if s != "flips"]), len(scores) if "flips" in scores else 0]
+        return {"detection": sum(k), "detection_pairs": sum(n * (n - 1) // 2 for n in k)}
+
+    def run(self, config: DetectionConfig, inputs: Inputs, part: Part) -> Tables:
+        """Rows of `detection` and `detection_pairs`: sample `all`, then `flips` where the block has them."""
+        assert config.scores is not None, "only resolved configurations are run"
+        samples = samples_of(inputs.tables, config.scores)
+        return {
+            "detection": _columns(
+                ("score", "sample", "auc", "auc_lo", "auc_hi", "ap", "precision", "n"),
+                [(score, s.name, *_judged(s, score), len(s.noisy)) for s in samples for score in s.scores],
+            ),
+            "detection_pairs": _columns(
+                ("score", "other", "sample", "auc_diff", "lo", "hi", "p"),
+                [
+                    (one, other, s.name, *(auc_difference(s.scores[one], s.scores[other], s.noisy) or [None] * 4))
+                    for s in samples
+                    for one, other in combinations(s.scores, 2)
+                ],
+            ),
+        }
+
+
+# --- samples ----------------------------------------------------------------------------------------------------------
+
+
+def samples_of(tables: Mapping[str, Columns], scores: Sequence[Score]) -> list[Sample]:
+    """Sample `all`: every training example, every score but flips. Sample `flips`, where they were read: the examples
+    of the flip sample with eligible rows, every score.
+
+    Mislabeled is what `examples.noisy` says, in both.
+    """
+    examples = tables["examples"]
+    noisy = np.asarray(examples["noisy"], dtype=bool)
+    values = {s: sign * np.asarray(examples[column], dtype=np.float64) for s, (column, sign) in RAW.items() if s in scores}
+    samples = [Sample("all", noisy, values, np.ones(len(noisy)), float(noisy.sum()))]
+    if "flips" in tables:
+        mean = mean_counts(tables["flips"], _max_neurons(tables["analyses"]))
+        at = np.array([row for row, example in enumerate(examples["example"]) if int(example) in mean], dtype=np.int64)
+        flips: dict[Score, Floats] = {}
+        if "flips" in scores:
+            flips["flips"] = np.array([-mean[int(examples["example"][row])] for row in at], dtype=np.float64)
+        of_sample = flips | {score: value[at] for score, value in values.items()}
+        samples.append(Sample("flips", noisy[at], of_sample, _prevalence(noisy, noisy[at]), float(noisy.sum())))
+    return samples
+
+
+def mean_counts(flips: Columns, max_neurons: Mapping[str, int]) -> dict[int, float]:
+    """{example: mean count over its eligible repeats}; a censored repeat counts its analysis's max_neurons."""
+    counts: dict[int, list[int]] = {}
+    names = ("analysis", "example", "eligible", "count", "censored")
+    for analysis, example, eligible, count, censored in zip(*(flips[name] for name in names), strict=True):
+        if eligible:
+            counts.setdefault(int(example), []).append(max_neurons[analysis] if censored else int(count))
+    return {example: sum(values) / len(values) for example, values in counts.items()}
+
+
+def _max_neurons(analyses: Columns) -> dict[str, int]:
+    """{analysis: max_neurons} of the flips that were read."""
+    rows = zip(analyses["analysis"], analyses["stage"], analyses["config"], strict=True)
+    return {analysis: json.loads(config)["max_neurons"] for analysis, stage, config in rows if stage == "flips"}
+
+
+def _prevalence(noisy: Bools, sampled: Bools) -> Floats:
+    """float64[len(sampled)]: |S_n| / mislabeled in the sample for those, |S_c| / clean in the sample for the rest."""
+    of_noisy = noisy.sum() / max(1, sampled.sum())
+    of_clean = (~noisy).sum() / max(1, (~sampled).sum())
+    weights: Floats = np.where(sampled, of_noisy, of_clean)
+    return weights
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def _judged(sample: Sample, score: Score) -> tuple[float | None, ...]:
+    """(auc, auc_lo, auc_hi, ap, precision): all None where the sample lacks mislabeled or clean examples."""
+    values, noisy, weights = sample.scores[score], sample.noisy, sample.weights
+    return (
+        *(auc_interval(values, noisy) or [None] * 3),
+        average_precision(values, noisy, weights),
+        precision_at(values, noisy, weights, sample.mass),
+    )
+
+
+def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    return {name: [row[i] for row in rows] for i, name in enumerate(names)}
