@@ -195,6 +195,28 @@ def bootstrap_ratio(
     return _percentiles(float(whole[0]), _ratios(_resampled(sums, generator, resamples)), sums.shape[1])
 
 
+def bootstrap_crossed(values: Floats, generator: np.random.Generator, resamples: int = RESAMPLES) -> Interval | None:
+    """The mean of a table, and the percentile interval when its rows and its columns are both resampled (Owen 2007).
+
+    For values that share something along both: counts of the same examples (columns) under the same draws (rows).
+
+    Args:
+        values: float64[rows, columns]; NaN where there is none, which counts nowhere.
+        generator: keyed by what this is for.
+
+    Returns:
+        None without values; lo and hi None with a single value. One row: only columns are resampled, and the reverse.
+    """
+    there = ~np.isnan(values)
+    if not there.any():
+        return None
+    filled = np.where(there, values, 0.0)
+    rows, columns = (generator.multinomial(k, np.full(k, 1 / k), size=resamples) for k in values.shape)
+    sums, counts = (((rows @ table) * columns).sum(axis=1) for table in (filled, there.astype(np.float64)))
+    drawn = sums[counts > 0] / counts[counts > 0]
+    return _percentiles(float(values[there].mean()), drawn, int(there.sum()))
+
+
 def _by_cluster(clusters: Labels, *columns: Floats) -> Floats:
     """float64[columns, clusters]: each column's sum within each cluster."""
     names, which = np.unique(clusters, return_inverse=True)

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from memloc.analysis.views import VIEWS
 from memloc.errors import UsageError, nearest
 from memloc.store import Commit, Snapshot, Store, schemas, tables
 
@@ -55,6 +56,8 @@ def _run(store: Store, sql: str, commits: list[Commit]) -> pa.Table:
         statement = admit(connection, sql)
         for name in schemas.TABLES:
             connection.register(name, tables.dataset(store.files, commits, name))
+        for name, view in VIEWS.items():
+            connection.execute(f"CREATE VIEW {name} AS {view}")
         # In this order: each of them would forbid the one before.
         connection.execute("SET temp_directory=''")
         connection.execute("SET python_enable_replacements=false")
@@ -109,5 +112,6 @@ def _one_line(error: Exception) -> str:
     """DuckDB's message without the source line and its marker."""
     message = " ".join(str(error).split("\n\nLINE ")[0].split())
     if absent := _NO_TABLE.search(message):
-        return f"no table {absent[1]}{nearest(absent[1], schemas.TABLES)}; valid: {', '.join(schemas.TABLES)}"
+        names = (*schemas.TABLES, *VIEWS)
+        return f"no table {absent[1]}{nearest(absent[1], names)}; valid: {', '.join(names)}"
     return message

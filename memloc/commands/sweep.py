@@ -276,7 +276,6 @@ def _stop_on_signals(notice: Callable[[str], None]) -> Callable[[], bool]:
 def _close(plan: Plan, store: Store, record: str, outcome: Outcome | None, options: Options) -> None:
     from memloc.analysis.status import sweep_status
     from memloc.commands.summary import next_steps, summary
-    from memloc.commands.words import labels
 
     snapshot = store.snapshot()
     if options.as_json:
@@ -284,11 +283,10 @@ def _close(plan: Plan, store: Store, record: str, outcome: Outcome | None, optio
     else:
         if outcome is None:
             print(f"{plan.name}: nothing to do, all {len(plan.trials)} trials are committed in {store.uri}\n")
-        named = dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))
-        print(summary(store, plan.name, named), end="")
+        print(summary(store, plan.name, options.store), end="")
         _say_how_it_ended(plan, outcome, options)
         if outcome is None or not (outcome.failures or outcome.interrupted):
-            print("\n" + next_steps(plan.name, options.store), end="")
+            print(next_steps(plan.name, options.store), end="")
     if outcome and outcome.interrupted:
         raise typer.Exit(130)
     if outcome and outcome.failures:
