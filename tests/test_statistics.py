@@ -22,6 +22,7 @@ from memloc.statistics import (
     auc_difference,
     auc_interval,
     average_precision,
+    bootstrap_crossed,
     bootstrap_mean,
     bootstrap_ratio,
     precision_at,
@@ -337,3 +338,43 @@ def test_bootstrap_of_what_is_not_there() -> None:
     assert bootstrap_ratio(np.array([]), np.array([], dtype=bool), np.array([]), generator) is None
     # Resamples of one cluster alone lack a set; the others all say 1/2.
     assert bootstrap_ratio(two, above, np.array([0, 1]), generator) == (0.5, 0.5, 0.5)
+
+
+def test_crossed_bootstrap_against_the_variance_of_a_crossed_design() -> None:
+    """y = row + column + noise: the mean of an R×C table varies by σ_r²/R + σ_c²/C + σ²/(RC); intervals must cover it."""
+    rows, columns, missed = 12, 30, 0
+    for i in range(200):
+        generator = stream(0, "test crossed", i)
+        values = (
+            generator.normal(size=(rows, 1))
+            + 2 * generator.normal(size=(1, columns))
+            + generator.normal(size=(rows, columns))
+        )
+        found = bootstrap_crossed(values, stream(1, "test crossed", i), resamples=400)
+        assert found is not None
+        assert found.value == pytest.approx(values.mean())
+        assert found.lo is not None
+        assert found.hi is not None
+        missed += not found.lo <= 0 <= found.hi
+    assert 2 <= missed <= 24  # nominally 10; few rows are a little too narrow
+
+
+def test_crossed_bootstrap_of_one_row_is_that_of_its_columns() -> None:
+    values = stream(0, "test values").gamma(2.0, size=100)
+    found = bootstrap_crossed(values[None], stream(1, "test crossed"), resamples=4000)
+    assert found is not None
+    error = values.std() / math.sqrt(100)
+    assert (found.lo, found.hi) == pytest.approx((values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.05)
+    assert bootstrap_crossed(values[:, None], stream(1, "test crossed"), resamples=4000) is not None
+
+
+def test_crossed_bootstrap_with_holes_and_without_values() -> None:
+    values = np.array([[1.0, np.nan, 3.0], [5.0, 7.0, np.nan]])
+    found = bootstrap_crossed(values, stream(0, "test holes"))
+    assert found is not None
+    assert found.value == 4.0
+    assert (found.lo, found.hi) == (1.0, 7.0)  # a single cell drawn again and again is the extreme
+    assert bootstrap_crossed(np.full((2, 2), np.nan), stream(0, "test holes")) is None
+    assert bootstrap_crossed(np.empty((0, 3)), stream(0, "test holes")) is None
+    alone = bootstrap_crossed(np.array([[2.0, np.nan]]), stream(0, "test holes"))
+    assert alone == (2.0, None, None)

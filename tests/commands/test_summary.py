@@ -1,24 +1,156 @@
-"""The closing table of a sweep, on rows whose answer is known."""
+"""The closing words of a sweep: on a finished smoke sweep, each number against the query that is printed with it."""
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from memloc.analysis.findings import INSTRUMENTS, findings, in_brackets
+from memloc.api import open_store
 from memloc.commands.query import text_table
-from memloc.commands.summary import critical_layer
 from memloc.commands.words import bytes_in_words, labels, seconds_in_words
 from memloc.config import resolved
+from memloc.statistics import Interval
+from memloc.store import Store, schemas
+from tests.conftest import TINY, run_inline
+from tests.run.programs import Finished, contents, memloc
+
+SCREEN = 28  # lines of a terminal 120 columns wide
 
 
-def rewound(layer: str, epoch: int, noisy: float | None, trial: str = "a") -> dict[str, object]:
-    return {"trial": trial, "layer": layer, "epoch": epoch, "noisy_acc": noisy}
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
+    """(store, what was printed) of the shipped sweep that runs every stage."""
+    home = tmp_path_factory.mktemp("smoke")
+    done = memloc(home, "sweep", "smoke", "--executor", "inline", MEMLOC_STORE=str(home / "store"))
+    assert done.code == 0, done.err
+    return home / "store", done
 
 
-def test_critical_layer_is_the_one_whose_rewinding_costs_most() -> None:
-    rows = [rewound(*r) for r in [("x", 0, 0.9), ("x", 5, 0.7), ("y", 0, 0.5), ("y", 5, 0.9), ("x", 9, 1.0), ("y", 9, 0.0)]]
-    # Epoch 9 is the last: rewinding to it is the identity and says nothing. y: (0.5 + 0.9)/2 < x: (0.9 + 0.7)/2.
-    assert critical_layer(rows, "a") == "y (noisy 0.700)"
-    assert critical_layer(rows, "b") == ""
-    assert critical_layer([rewound("x", 0, None)], "a") == ""
-    assert critical_layer([rewound("x", 9, 1.0)], "a") == ""
+def queries(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if " query " in line]
+
+
+def rows_of(store: Path, sql: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = open_store(str(store)).sql(sql).to_dict("records")
+    return rows
+
+
+def numbers(text: str) -> list[float]:
+    return [float(n) for n in re.findall(r"[-+]?\d+\.\d+", text)]
+
+
+def test_rows_in_every_table(smoke: tuple[Path, Finished]) -> None:
+    tables = contents(smoke[0])
+    assert set(tables) == set(schemas.TABLES)
+    assert all(t.num_rows > 0 for t in tables.values())
+
+
+def test_every_instrument_is_told_with_its_query_on_a_screen(smoke: tuple[Path, Finished]) -> None:
+    _, done = smoke
+    titles = [line for line in done.out.splitlines() if "(§" in line]
+    assert [t.split(" (§")[0] for t in titles] == [i.title.split(" (§")[0] for i in INSTRUMENTS]
+    assert len(queries(done.out)) == len(INSTRUMENTS) == 6
+    assert sum(-(-len(line) // 120) for line in done.out.splitlines()) <= SCREEN
+
+
+def test_the_printed_queries_can_be_typed(smoke: tuple[Path, Finished], tmp_path: Path) -> None:
+    for line in queries(smoke[1].out):
+        words = shlex.split(line)
+        typed = words[words.index("query") :]
+        asked = memloc(tmp_path, *typed, "--format", "json", MEMLOC_STORE=str(smoke[0]))
+        assert asked.code == 0, asked.err
+        assert json.loads(asked.out)
+
+
+def test_the_numbers_are_those_of_the_tables(smoke: tuple[Path, Finished]) -> None:
+    """Each line again, from whole tables by pandas."""
+    path, done = smoke
+    lines = {line.split(" (§")[0]: line.split("): ", 1)[-1] for line in done.out.splitlines() if "(§" in line}
+    opened = open_store(str(path))
+    rewind = opened.pandas("rewind")
+    left = rewind[rewind.epoch < 10].groupby("layer").noisy_acc.mean()
+    found = lines["Rewinding one layer to an earlier epoch"]
+    assert numbers(found)[-2:] == pytest.approx([left.min(), left.max()], abs=6e-4)
+    assert any(f"most critical {layer} " in found for layer in left[left < left.min() + 1e-9].index)
+    retrain = opened.pandas("retrain")
+    best = retrain[retrain.epoch > 0].groupby("layer").noisy_acc.max()
+    found = lines["Retraining one layer on clean examples alone"]
+    assert numbers(found)[-2:] == pytest.approx([best.min(), best.max()], abs=6e-4)
+    flips = opened.pandas("flips")
+    means = flips[flips.eligible].groupby("noisy")["count"].mean()
+    clean, lo, hi, noisy, *_ = numbers(lines["Neurons to close until the prediction flips"])
+    assert (clean, noisy) == pytest.approx((means[False], means[True]), abs=6e-3)
+    assert lo < clean < hi
+    detection = opened.pandas("detection")
+    own = detection[(detection["sample"] == "flips") & (detection.score == "flips")].iloc[0]
+    assert numbers(lines["Telling mislabeled examples by the number of neurons"])[:3] == pytest.approx(
+        [own.auc, own.auc_lo, own.auc_hi], abs=6e-4
+    )
+    evaluation = opened.pandas("evaluation").set_index(["mode", "rescale"])
+    tied = next(line for line in done.out.splitlines() if line.startswith("  dropout=example_tied"))
+    before, scaled, after = (evaluation.loc[(mode, "none")] for mode in ("own", "scaled", "dropped"))
+    expected = [before.clean_acc, before.noisy_acc, scaled.test_acc, after.clean_acc, after.noisy_acc, after.test_acc]
+    assert numbers(tied)[-6:] == pytest.approx([float(v) for v in expected], abs=6e-4)
+
+
+def test_the_view_of_gradients_by_layer(smoke: tuple[Path, Finished]) -> None:
+    """Norms and cosines by hand, from the squared norms and products of every tensor."""
+    path, done = smoke
+    table = open_store(str(path)).pandas("gradients")
+    found = {(r["epoch"], r["layer"]): r for r in rows_of(path, "SELECT * FROM gradient_layers")}
+    assert len(found) == 3 * 9
+    for (epoch, layer), rows in table.groupby(["epoch", "layer"]):
+        r = found[(epoch, layer)]
+        for name in ("clean", "noisy", "control"):
+            assert r[f"norm_{name}"] == pytest.approx(np.mean(np.sqrt(rows[f"sq_{name}"] / rows.numel)))
+        total = rows.sq_clean + rows.sq_noisy + 2 * rows["dot"]
+        assert r["norm_total"] == pytest.approx(np.mean(np.sqrt(total / rows.numel)))
+        assert r["cosine"] == pytest.approx(rows["dot"].sum() / np.sqrt(rows.sq_clean.sum() * rows.sq_noisy.sum()))
+        rest = total - rows.sq_control - 2 * rows.dot_control
+        assert r["cosine_control"] == pytest.approx(rows.dot_control.sum() / np.sqrt(rows.sq_control.sum() * rest.sum()))
+        assert -1 <= r["cosine"] <= 1
+    line = next(line for line in done.out.splitlines() if line.startswith("Gradients"))
+    by_layer = {layer: [found[(t, layer)] for t in (0, 5, 10)] for layer in table.layer.unique()}
+    ratios = [sum(r["norm_noisy"] for r in of) / sum(r["norm_clean"] for r in of) for of in by_layer.values()]
+    assert numbers(line)[-4:-2] == pytest.approx([min(ratios), max(ratios)], abs=6e-3)
+
+
+def test_settings_are_told_apart_and_seeds_pooled(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    text = TINY.replace("  standard:\n", "  standard:\n    axes: {seed: [0, 1], noise: [0.1, 0.2]}\n")
+    text += "  other:\n    axes: {seed: [0]}\n    stages: {rewind: {epochs: [0], buffers: rewound}}\n"
+    run_inline(tmp_path, text, store)
+    found = {f.title.split(" ")[0]: f for f in findings(store, "tiny")}
+    # The tied trainings differ from the others in more than noise, but they are not rewound.
+    assert [label for label, _ in found["Rewinding"].lines] == [
+        "noise=0.1 rewind_buffers=rewound rewind_epochs=[0]",
+        "noise=0.1 rewind_buffers=final rewind_epochs=[0,1,2]",
+        "noise=0.2 rewind_buffers=final rewind_epochs=[0,1,2]",
+    ]
+    assert len(found["Accuracy"].lines) == 3
+
+
+def test_without_noisy_examples_nothing_is_claimed_about_them(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    stages = "stages: {rewind: {epochs: [0, 2]}, gradients: {epochs: [2]}, retrain: {epochs: 1}, evaluate: {}}"
+    text = TINY[: TINY.index("blocks:")].replace("noise: 0.1", "noise: 0.0") + f"blocks:\n  plain:\n    {stages}\n"
+    run_inline(tmp_path, text, store)
+    assert [(f.title.split(" ")[0], len(f.lines)) for f in findings(store, "tiny")] == [("Accuracy", 1)]
+
+
+def test_intervals_in_words() -> None:
+    assert in_brackets(Interval(1.25, 1.0, 1.5), 2) == "1.25 [1.00, 1.50]"
+    assert in_brackets(Interval(1.25, None, None), 1) == "1.2"
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
 
 
 def test_text_table_aligns_numbers_right_and_text_left() -> None:

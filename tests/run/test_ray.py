@@ -28,12 +28,17 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.code == 0, done.err
     assert {name: t.num_rows for name, t in contents(home / "store").items() if t.num_rows} == {
         "trials": 3,
-        "analyses": 5,
+        "analyses": 2 * 6 + 1,
         "epochs": 12,
         "examples": 600,
         "evaluation": 2 + 6,
         "predictions": 200 * (2 + 6),
         "rewind": 2 * 9 * 4,
+        "gradients": 2 * 25 * 2,
+        "retrain": 2 * 9 * 3,
+        "flips": 2 * 11 * 2,
+        "detection": 2 * (5 + 6),
+        "detection_pairs": 2 * (10 + 15),
     }
     return home / "store"
 
@@ -62,7 +67,7 @@ def test_as_many_trials_at_once_as_fit(tmp_path: Path, capacity: tuple[str, ...]
     arguments = ("sweep", str(SMALL), *LONG, "--only", "block=standard", "--store", str(tmp_path / "store"))
     done = memloc(tmp_path, *arguments, *capacity)
     assert done.code == 0, done.err
-    assert contents(tmp_path / "store")["analyses"].num_rows == 4
+    assert contents(tmp_path / "store")["analyses"].num_rows == 12
     assert most_at_once(trainings(tmp_path)) == 2
 
 
