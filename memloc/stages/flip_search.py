@@ -153,7 +153,7 @@ def _look(task: Task, rows: I64, gates: Tensor, step: int, last: bool) -> tuple[
             return _mean_logits(task, rows, gates, step).argmax(dim=1), torch.zeros_like(gates)
     if task.reference is None:
         predicted, own = _own_gradient(task, rows, gates, step)
-        return predicted, own + torch.stack([_noisy_reference(task, g, step) for g in gates])
+        return predicted, own + _references(task, rows, gates, step, predicted)
     everybody = task.remember("open gates", lambda: _open_gradient(task))
     if step == 0:  # all gates are open: the estimate of ∂L_ref is what it is corrected to, ∂L over all of S
         predicted, own = _own_gradient(task, rows, gates, step)
@@ -165,9 +165,14 @@ def _look(task: Task, rows: I64, gates: Tensor, step: int, last: bool) -> tuple[
 
 def _mean_logits(task: Task, rows: I64, gates: Tensor, step: int) -> Tensor:
     """F̄: the mean logits over the noisy copies, float64 B×K; each row under its own gates."""
-    per_copy = task.neurons.split(gates.repeat_interleave(COPIES, dim=0))
+    per_copy = task.neurons.split(_each(gates, COPIES))
     z = task.network(task.noisy(rows, step), gates=per_copy, masks=task.factors(rows, COPIES))
     return _over_copies(z)
+
+
+def _each(gates: Tensor, times: int) -> Tensor:
+    """Every row of B×total `times` times, one after the other; its gradient is a plain sum, the same bits on any device."""
+    return gates[:, None].expand(-1, times, -1).reshape(-1, gates.shape[1])
 
 
 def _over_copies(z: Tensor) -> Tensor:
@@ -184,6 +189,16 @@ def _own_gradient(task: Task, rows: I64, gates: Tensor, step: int) -> tuple[Tens
 
 
 # --- ∂L_ref, by definition --------------------------------------------------------------------------------------------
+
+
+def _references(task: Task, rows: I64, gates: Tensor, step: int, predicted: Tensor) -> Tensor:
+    """∂L_ref/∂gate, B×total, of the searches that go on; at the first step, with every gate open, it is the same for all."""
+    if step == 0:
+        shared = task.remember((task.repeat, "noisy"), lambda: _noisy_reference(task, gates[0], 0))
+        return shared.expand(len(rows), -1)
+    goes_on = (predicted == task.y[torch.from_numpy(rows).to(gates.device)]).tolist()
+    none = torch.zeros_like(gates[0])
+    return torch.stack([_noisy_reference(task, g, step) if on else none for g, on in zip(gates, goes_on, strict=True)])
 
 
 def _noisy_reference(task: Task, gates: Tensor, step: int) -> Tensor:
@@ -242,7 +257,7 @@ def _own_and_reference(task: Task, rows: I64, gates: Tensor, step: int) -> tuple
     references = np.tile(batch, b)
     x = torch.cat([task.noisy(rows, step), task.images(torch.from_numpy(references).to(gates.device))])
     x = x.contiguous(memory_format=torch.channels_last)
-    per_row = torch.cat([leaf.repeat_interleave(COPIES, dim=0), leaf.repeat_interleave(m, dim=0)])
+    per_row = torch.cat([_each(leaf, COPIES), _each(leaf, m)])
     everyone = np.concatenate([rows.repeat(COPIES), references])
     z = task.network(x, gates=task.neurons.split(per_row), masks=task.factors(everyone, 1)).to(torch.float64)
     own = _over_copies(z[: b * COPIES])
