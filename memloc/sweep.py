@@ -187,7 +187,8 @@ def _request(
 def _within(settings: dict[str, Any], stage: str, last: int, notes: list[str]) -> dict[str, Any]:
     """A command line that shortens the training drops the epochs that are no longer there, and says so."""
     kept = dict(settings)
-    if any(t > last for t in settings.get("epochs") or ()):
+    listed = settings.get("epochs")  # of checkpoints; a number is how long a stage itself trains
+    if isinstance(listed, tuple) and any(t > last for t in listed):
         kept["epochs"] = tuple(t for t in settings["epochs"] if t <= last)
         dropped = ", ".join(str(t) for t in settings["epochs"] if t > last)
         notes.append(f"{stage}.epochs: {dropped} dropped, training ends at epoch {last}")

@@ -103,6 +103,18 @@ def test_an_axis_over_dropouts(tmp_path: Path) -> None:
 # --- errors
 
 
+def test_a_shorter_training_drops_checkpoints_not_the_length_of_a_retraining(tmp_path: Path) -> None:
+    text = """defaults: {dataset: digits, model: resnet9, epochs: 30}
+blocks:
+  a: {stages: {rewind: {epochs: [0, 10, 30]}, retrain: {epochs: 20}}}
+"""
+    (tmp_path / "mine.yaml").write_text(text)
+    loaded = sweep.load(tmp_path / "mine.yaml", STAGES, ["epochs=12"])
+    rewind, retrain = (r.config for r in loaded.entries[0].requests)
+    assert (rewind.epochs, retrain.epochs) == ((0, 10), 20)  # type: ignore[attr-defined]
+    assert loaded.notes == ("rewind.epochs: 30 dropped, training ends at epoch 12",)
+
+
 def test_every_error_at_once_each_at_its_place(tmp_path: Path) -> None:
     text = """about: 3
 defaults: {dataset: digitz, noise: 1.5, model: resnet9}
@@ -129,7 +141,7 @@ block: {}
         "mine.yaml:5:blocks.a.axes.noise.1: 0.1 stands in this axis twice",
         "mine.yaml:5:blocks.a.axes.data_seed: 3 is not a non-empty list",
         "mine.yaml:5:blocks.a.axes.sed: unknown field; did you mean 'seed'?",
-        "mine.yaml:7:blocks.a.stages.rewnd: unknown stage; did you mean 'rewind'?; valid: rewind, evaluate",
+        "mine.yaml:7:blocks.a.stages.rewnd: unknown stage; did you mean 'rewind'?; valid: gradients, rewind, ",
         "mine.yaml:7:blocks.a.stages.rewind.epochs: [0, 0] is not valid",
         "mine.yaml:7:blocks.a.stages.evaluate.modes: ['bare'] is not valid",
         "mine.yaml:9:blocks.b: [1] is not a mapping",

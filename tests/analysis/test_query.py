@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from memloc.analysis.query import admit, read_table, run_sql
+from memloc.analysis.views import VIEWS
 from memloc.commands.query import Format, render
 from memloc.errors import UsageError
 from memloc.store import Store, schemas
@@ -119,7 +120,9 @@ def test_no_rows_have_a_form_too(tiny: Path, form: Format) -> None:
 def test_a_table_that_is_not_there_says_which_are(tiny: Path) -> None:
     with pytest.raises(UsageError) as caught:
         asked(tiny, "SELECT * FROM trails")
-    assert caught.value.problems == ("SQL: no table trails; did you mean 'trials'?; valid: " + ", ".join(schemas.TABLES),)
+    assert caught.value.problems == (
+        "SQL: no table trails; did you mean 'trials'?; valid: " + ", ".join((*schemas.TABLES, *VIEWS)),
+    )
     with pytest.raises(UsageError, match="did you mean 'trials'"):
         read_table(Store(str(tiny)), "trails")
 

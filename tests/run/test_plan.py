@@ -20,11 +20,24 @@ from tests.conftest import TINY, run_inline
 PINNED = [
     (
         "52b25ea6b2788f55",
-        [("rewind", "18e84c3b29ac2b56", "8b9a058545a3e0ab"), ("evaluate", "26823638bace7a09", "497e1da372321404")],
+        [
+            ("gradients", "23e87265c5ed8f7e", "3adb645ec2c2fcad"),
+            ("rewind", "18e84c3b29ac2b56", "8b9a058545a3e0ab"),
+            ("flips", "c16328c4b1effc28", "7124fecf480f98b6"),
+            ("evaluate", "26823638bace7a09", "497e1da372321404"),
+            ("detection", "6b2f8b718c473ca1", "597b5040ba34c0b5"),
+            ("retrain", "b939b83fff06487c", "28daf4b63e13da5e"),
+        ],
     ),
     (
         "7aa121540465271d",
-        [("rewind", "6e4ef336dfec0825", "11f74f93874eb9da"), ("evaluate", "1bd6af3475888c43", "8fb444090fe4a94a")],
+        [
+            ("gradients", "63462a5f990cc62d", "965001580b4b71a8"),
+            ("rewind", "6e4ef336dfec0825", "11f74f93874eb9da"),
+            ("flips", "5a8c3ec061914096", "e3976d757d740bf5"),
+            ("evaluate", "1bd6af3475888c43", "8fb444090fe4a94a"),
+            ("detection", "8c81e1d9e6d21073", "8cecf7172c2c9ac4"),
+        ],
     ),
     ("a10e88ef55ddf44f", [("evaluate", "5dcc56f3b836e5d4", "7e229f3cb51a0eec")]),
     ("1af1371c87b93513", [("evaluate", "c8285d306839120b", "0db44d7918cd2a38")]),
