@@ -13,9 +13,10 @@ pytestmark = pytest.mark.slow
 
 def test_demo(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    done = memloc(tmp_path, "sweep", "demo", "--store", str(store))
+    done = memloc(tmp_path, "sweep", "demo", MEMLOC_STORE=str(store))
     assert done.code == 0, done.err
     tables = contents(store)
+    assert all(t.num_rows for t in tables.values())
     for row in tables["evaluation"].to_pylist():
         if row["mode"] in ("own",) or (row["mode"] == "plain" and row["test_acc"] > 0.5):
             assert row["noisy_acc"] >= 0.98
@@ -23,8 +24,16 @@ def test_demo(tmp_path: Path) -> None:
             assert row["noisy_acc"] <= 0.15
             assert row["clean_acc"] >= 0.95
     assert {r["mode"] for r in tables["evaluation"].to_pylist()} == {"plain", "own", "scaled", "dropped"}
+    flips = tables["flips"].to_pandas()
+    assert flips.eligible.all()
+    means = flips.groupby(["trial", "noisy"])["count"].mean().unstack()
+    assert len(means) == 2
+    assert (means[True] < means[False]).all()
+    detection = tables["detection"].to_pandas()
+    assert (detection[(detection.score == "flips") & (detection["sample"] == "flips")].auc >= 0.65).all()
     readme = (Path(__file__).parents[1] / "README.md").read_text()
-    assert done.out.split("\n\n")[0] in readme
-    again = memloc(tmp_path, "sweep", "demo", "--store", str(store))
+    found = done.out[: done.out.index("Next:")].rstrip()
+    assert found.replace("python -m memloc", ".venv/bin/memloc") in readme
+    again = memloc(tmp_path, "sweep", "demo", MEMLOC_STORE=str(store))
     assert again.code == 0
     assert "nothing to do" in again.out
