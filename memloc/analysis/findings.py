@@ -6,7 +6,7 @@ A setting is all trainings that differ in their seeds alone; where a sweep has s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,14 +75,12 @@ def findings(store: Store, sweep: str) -> list[Finding]:
 def _finding(instrument: Instrument, source: Source) -> Finding:
     mine = [a for a in source.analyses if a["stage"] == instrument.stage]
     trials = [t for t in source.trials if t["trial"] in {a["trial"] for a in mine}]
-    of_trials = _trial_fields(trials)
-    of_analyses = _analysis_fields(instrument.stage, mine, trials, of_trials)
-    sql = _sql(instrument, of_trials, of_analyses, instrument.columns)
-    detailed = _sql(instrument, of_trials, of_analyses, instrument.detail or instrument.columns)
-    names = [*of_trials, *of_analyses]
+    fields = _trial_fields(trials)
+    fields |= _analysis_fields(mine, source, trials, list(fields))
+    sql, detailed = (_sql(instrument, fields, c) for c in (instrument.columns, instrument.detail or instrument.columns))
     settings: dict[str, list[Row]] = {}
     for row in source.rows(detailed) if mine else []:
-        settings.setdefault(_label({name: row[name] for name in names}), []).append(row)
+        settings.setdefault(_label({name: row[name] for name in fields}), []).append(row)
     said = [(label, instrument.say(rows)) for label, rows in settings.items()]
     return Finding(instrument.title, [(label, words) for label, words in said if words], sql)
 
@@ -91,31 +89,46 @@ def _trial_fields(trials: Sequence[Row]) -> dict[str, str]:
     """{name: SQL} of the training's fields, seeds aside, in which the trials differ."""
     columns = schemas.TABLES["trials"].names
     names = [name for name in _differing([json.loads(t["config"]) for t in trials]) if name not in SEEDS]
+    if "epochs" in names and "peak_epoch" in names:  # follows from it
+        names.remove("peak_epoch")
     return {n: n if n in columns else f"json_extract_string(trials.config, '{n}') AS {n}" for n in names}
 
 
-def _analysis_fields(stage: str, analyses: Sequence[Row], trials: Sequence[Row], named: Collection[str]) -> dict[str, str]:
-    """The same of the stage's fields; differences that the training's own explain are not counted."""
+def _analysis_fields(analyses: Sequence[Row], source: Source, trials: Sequence[Row], named: Sequence[str]) -> dict[str, str]:
+    """The same of the analyses and of those that they read; differences that the trainings' own explain are not counted."""
     configs = {t["trial"]: json.loads(t["config"]) for t in trials}
-    alike: dict[str, list[Row]] = {}
+    by_id = {a["analysis"]: a for a in source.analyses}
+    alike: dict[str, list[Mapping[Any, Any]]] = {}
     for analysis in analyses:
         setting = _label({name: configs[analysis["trial"]].get(name) for name in named})
-        alike.setdefault(setting, []).append(json.loads(analysis["config"]))
+        read = [by_id[i] for i in analysis["reads"] if i in by_id]
+        settings = {(a["stage"], k): v for a in (analysis, *read) for k, v in json.loads(a["config"]).items()}
+        alike.setdefault(setting, []).append(settings)
     names = dict.fromkeys(name for group in alike.values() for name in _differing(group))
-    return {f"{stage}_{n}": f"json_extract_string(analyses.config, '{n}') AS {stage}_{n}" for n in names}
+    own = {a["stage"] for a in analyses}
+    return {
+        f"{stage}_{n}": f"json_extract_string({'analyses' if stage in own else 'read'}.config, '{n}') AS {stage}_{n}"
+        for stage, n in names
+    }
 
 
-def _differing(configs: Sequence[Row]) -> list[str]:
+def _sql(instrument: Instrument, fields: Mapping[str, str], columns: str) -> str:
+    text = ", ".join(fields.values())
+    of_read = "(read.config" in text
+    of_analyses = "(analyses.config" in text or of_read
+    of_trials = instrument.needs_trials or any("analyses." not in f and "read." not in f for f in fields.values())
+    joins = " JOIN trials USING (trial)" if of_trials else ""
+    joins += " JOIN analyses USING (analysis, trial)" if of_analyses else ""
+    joins += " JOIN analyses AS read ON list_contains(analyses.reads, read.analysis)" if of_read else ""
+    where = f" WHERE {instrument.where}" if instrument.where else ""
+    select = ", ".join([*fields.values(), columns])
+    order = instrument.order if instrument.order == "ALL" else ", ".join([*fields, instrument.order])
+    return f"SELECT {select} FROM {instrument.table}{joins}{where} GROUP BY ALL ORDER BY {order}"
+
+
+def _differing(configs: Sequence[Mapping[Any, Any]]) -> list[Any]:
     names = dict.fromkeys(name for config in configs for name in config)
     return [name for name in names if len({str(c.get(name)) for c in configs}) > 1]
-
-
-def _sql(instrument: Instrument, of_trials: Mapping[str, str], of_analyses: Mapping[str, str], columns: str) -> str:
-    joins = " JOIN trials USING (trial)" if of_trials or instrument.needs_trials else ""
-    joins += " JOIN analyses USING (analysis, trial)" if of_analyses else ""
-    where = f" WHERE {instrument.where}" if instrument.where else ""
-    select = ", ".join([*of_trials.values(), *of_analyses.values(), columns])
-    return f"SELECT {select} FROM {instrument.table}{joins}{where} GROUP BY ALL ORDER BY {instrument.order}"
 
 
 def _label(setting: Row) -> str:
@@ -145,12 +158,15 @@ def _triple(row: Row, test: float | None) -> str:
 
 
 def _gradients(rows: list[Row]) -> str:
-    known = [r for r in rows if r["ratio"] is not None]
-    if not known:
-        return ""
-    low, *_, high = [f"{r['ratio']:.2f} ({r['layer']})" for r in known] * 2  # in order; one layer is both
-    cosine, control = (_mean(r[name] for r in known) for name in ("cosine", "control"))
-    return f"noisy norm / clean norm {low} to {high}; cosine {cosine:+.2f} (random sets {control:+.2f})"
+    """The extremes of norms and cosines over layers, each a mean over epochs and trainings."""
+    words = []
+    for name, what in (("ratio", "noisy norm / clean norm"), ("cosine", "cosine"), ("control", "of random sets")):
+        known = sorted((r[name], r["layer"]) for r in rows if r[name] is not None and np.isfinite(r[name]))
+        if known:
+            (low, first), (high, last) = known[0], known[-1]
+            sign = "" if name == "ratio" else "+"
+            words.append(f"{what} {low:{sign}.2f} ({first}) to {high:{sign}.2f} ({last})")
+    return "; ".join(words)
 
 
 def _rewinding(rows: list[Row]) -> str:
@@ -190,16 +206,17 @@ def _neurons(rows: list[Row]) -> str:
 
 
 def _detection(rows: list[Row]) -> str:
-    """Means over trainings of the AUC and of the ends of its DeLong interval."""
-    known = {r["score"]: r for r in rows if r["auc"] is not None}
-    if "flips" not in known:
-        return ""
+    """Of several trainings the mean AUC, and the hull of their DeLong intervals; on the flip sample where there is one."""
+    samples = {r["sample"] for r in rows}
+    known = {
+        r["score"]: r for r in rows if r["sample"] == ("flips" if "flips" in samples else "all") and r["auc"] is not None
+    }
     others = [name for name in known if name != "flips"]
-    words = f"AUC {in_brackets(_interval(known['flips']), 3)}"
+    words = [f"AUC {in_brackets(_interval(known['flips']), 3)}"] if "flips" in known else []
     if others:
-        best = max(others, key=lambda name: known[name]["auc"])
-        words += f"; the best other score, {best}: {in_brackets(_interval(known[best]), 3)}"
-    return words
+        best = max(others, key=lambda name: (known[name]["auc"], name))
+        words.append(f"the best {'other ' if words else ''}score, {best}: {in_brackets(_interval(known[best]), 3)}")
+    return "; ".join(words)
 
 
 def _interval(row: Row) -> Interval:
@@ -229,7 +246,7 @@ INSTRUMENTS = (
         "Gradients of clean and noisy examples, by layer (§4)",
         "gradients",
         "gradient_layers",
-        "layer, avg(norm_noisy) / avg(norm_clean) AS ratio, avg(cosine) AS cosine, avg(cosine_control) AS control",
+        "layer, avg(norm_noisy)/nullif(avg(norm_clean), 0) AS ratio, avg(cosine) AS cosine, avg(cosine_control) AS control",
         _gradients,
         order="ratio, layer",
     ),
@@ -262,12 +279,11 @@ INSTRUMENTS = (
         detail="noisy, trial, analysis, repeat, list(count) AS counts, list(example) AS examples",
     ),
     Instrument(
-        "Telling mislabeled examples by the number of neurons (§6.1)",
+        "Telling mislabeled examples by the number of neurons, or by their training (§6.1)",
         "detection",
         "detection",
-        "score, avg(auc) AS auc, avg(auc_lo) AS lo, avg(auc_hi) AS hi",
+        "sample, score, avg(auc) AS auc, min(auc_lo) AS lo, max(auc_hi) AS hi",
         _detection,
-        where="sample = 'flips'",
-        order="auc DESC, score",
+        order="sample DESC, auc DESC, score",
     ),
 )

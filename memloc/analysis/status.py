@@ -96,8 +96,8 @@ def _progress(
 ) -> dict[str, dict[str, Any]]:
     """Per stage: parts, those done, parts per minute of the runs at work, and seconds until the last part is done.
 
-    eta = parts still to be done · mean seconds of a part / workers, the latter being the part-seconds that a run
-    finished per second. What has failed, or stands on a failed training, is not tried again in the same run.
+    eta = parts that the runs at work will still do · mean seconds of a part / workers, the latter being the part-seconds
+    that a run finished per second.
     """
     parts: dict[str, list[str]] = {}
     to_do: dict[str, int] = {}
@@ -106,6 +106,9 @@ def _progress(
             left = [i for i in ids if i not in snapshot.commits and i not in failures]
             parts.setdefault(stage, []).extend(ids)
             to_do[stage] = to_do.get(stage, 0) + (len(left) if trial["trial"] not in failures else 0)
+    if all("left" in run for run in runs):
+        for stage in to_do:  # a run may have been asked for a part of the sweep
+            to_do[stage] = min(to_do[stage], sum(run["left"].get(stage, 0) for run in runs))
     workers = sum(max(1.0, _per_second(run, "seconds")) for run in runs)
     found = {}
     for stage, ids in parts.items():

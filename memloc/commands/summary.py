@@ -1,11 +1,12 @@
-"""The closing words of a sweep: the paper's story as far as it was run, on at most a screen, and what to type next."""
+"""The closing words of a sweep: the paper's story as far as it was run, on about a screen, and what to type next."""
 
 from __future__ import annotations
 
+import json
 import shlex
 
 from memloc.analysis.findings import Finding, findings
-from memloc.commands.words import interpreter, program
+from memloc.commands.words import at_store, interpreter, program
 from memloc.store import Store
 
 SHOWN = 3  # settings of one instrument; its query has them all
@@ -19,7 +20,9 @@ def summary(store: Store, sweep: str, at: str | None = None) -> str:
     found = findings(store, sweep)
     if not found:
         return ""
-    head = f"{sweep}: what it found, section by section of the paper; means over seeds, [95 % intervals]\n"
+    head = (
+        f"{sweep}: what it found, section by section of the paper; means over seeds [95 % intervals; of AUCs, their hull]\n"
+    )
     return head + "".join(_in_words(finding, sweep, at) for finding in found)
 
 
@@ -40,17 +43,10 @@ def _in_words(finding: Finding, sweep: str, at: str | None) -> str:
 
 def command(sql: str, sweep: str, at: str | None) -> str:
     """What to type for the table."""
-    return f'{program()} query "{sql}" --sweep {sweep}{_at(at)}'
-
-
-def _at(store: str | None) -> str:
-    return f" --store {shlex.quote(store)}" if store else ""
+    return f'{program()} query "{sql}" --sweep {sweep}{at_store(at)}'
 
 
 def next_steps(sweep: str, at: str | None) -> str:
     """What to type next."""
-    opened = f'"{at}"' if at else ""
-    return (
-        f"Next: {program()} status {sweep}{_at(at)}\n"
-        f"      {interpreter()} -c 'import memloc; print(memloc.open_store({opened}).trials())'\n"
-    )
+    script = f"import memloc; print(memloc.open_store({json.dumps(at) if at else ''}).trials())"
+    return f"Next: {program()} status {sweep}{at_store(at)}\n      {interpreter()} -c {shlex.quote(script)}\n"

@@ -276,6 +276,7 @@ def _stop_on_signals(notice: Callable[[str], None]) -> Callable[[], bool]:
 def _close(plan: Plan, store: Store, record: str, outcome: Outcome | None, options: Options) -> None:
     from memloc.analysis.status import sweep_status
     from memloc.commands.summary import next_steps, summary
+    from memloc.store import records
 
     snapshot = store.snapshot()
     if options.as_json:
@@ -283,7 +284,9 @@ def _close(plan: Plan, store: Store, record: str, outcome: Outcome | None, optio
     else:
         if outcome is None:
             print(f"{plan.name}: nothing to do, all {len(plan.trials)} trials are committed in {store.uri}\n")
-        print(summary(store, plan.name, options.store), end="")
+        # Where the name has other records too, the summary is of this one alone.
+        one = len(records.read_sweep(store.files, plan.name)) == 1
+        print(summary(store, plan.name if one else record, options.store), end="")
         _say_how_it_ended(plan, outcome, options)
         if outcome is None or not (outcome.failures or outcome.interrupted):
             print(next_steps(plan.name, options.store), end="")
@@ -294,9 +297,9 @@ def _close(plan: Plan, store: Store, record: str, outcome: Outcome | None, optio
 
 
 def _say_how_it_ended(plan: Plan, outcome: Outcome | None, options: Options) -> None:
-    from memloc.commands.words import program
+    from memloc.commands.words import at_store, program
 
-    at = f" --store {options.store}" if options.store else ""
+    at = at_store(options.store)
     if outcome and outcome.failures:
         for part_id, error in list(outcome.failures.items())[:5]:
             print(f"memloc: part {part_id} failed: {error}", file=sys.stderr)

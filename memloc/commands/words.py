@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,11 @@ def program() -> str:
     if found and Path(called).exists() and Path(found).samefile(called):
         return "memloc"
     return called if Path(called).name == "memloc" else f"python {called}"
+
+
+def at_store(store: str | None) -> str:
+    """The option that names the store as the user did, None for the default."""
+    return f" --store {shlex.quote(store)}" if store else ""
 
 
 def interpreter() -> str:

@@ -35,8 +35,10 @@ class _Arrays(pickle.Unpickler):
 
 
 def read(contents: Iterator[Content]) -> Arrays:
-    """Five training batches, the test batch; what follows (the names of the classes) is not needed."""
+    """Five training batches, the test batch; what follows (the names of the classes) is verified, and not needed."""
     batches = [batch(next(contents)) for _ in range(6)]
+    for _ in contents:
+        pass
     x_train, y_train = (np.concatenate(parts) for parts in zip(*batches[:5], strict=True))
     return x_train, y_train, *batches[5]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import ClassVar, TypeAlias
 
 import torch
@@ -70,6 +71,18 @@ class Network(nn.Module, ABC):
                 module.train()
                 module.track_running_stats = False
 
+    def folded(self) -> Network:
+        """A copy for evaluation mode that computes the same with every batch norm folded into the convolution before it.
+
+        In evaluation mode both are one affine map: weight·γ/σ and bias β − μ·γ/σ, computed in float64. What is left are
+        one operation less per layer and rounding. Its parameters take no gradients.
+        """
+        copy = deepcopy(self).eval().requires_grad_(False)
+        for module in copy.modules():
+            if isinstance(module, ConvBlock):
+                module.fold()
+        return copy
+
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
         """PyTorch's default initialisation, each tensor from its own stream keyed by its name (drawn on the CPU)."""
@@ -89,7 +102,20 @@ class ConvBlock(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, padding: int = 0) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=False)
-        self.bn = nn.BatchNorm2d(channels_out)
+        self.bn: nn.Module = nn.BatchNorm2d(channels_out)
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Takes the batch norm's running statistics into the convolution; the block is for evaluation from then on."""
+        bn, weight = self.bn, self.conv.weight
+        assert isinstance(bn, nn.BatchNorm2d)
+        assert bn.running_mean is not None
+        assert bn.running_var is not None
+        scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
+        bias = bn.bias.double() - bn.running_mean.double() * scale
+        weight.copy_(weight.double() * scale[:, None, None, None])
+        self.conv.bias = nn.Parameter(bias.to(weight), requires_grad=False)
+        self.bn = nn.Identity()
 
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
         y = F.relu(self.bn(self.conv(x)), inplace=True)
@@ -105,4 +131,6 @@ class GatedLinear(nn.Linear):
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
         if gate is None:
             return F.linear(x, self.weight)
-        return torch.einsum("boi,oi,bi->bo", gate, self.weight, x)
+        return (gate * self.weight @ x[:, :, None])[
+            :, :, 0
+        ]  # not einsum, whose order of operations depends on what is installed

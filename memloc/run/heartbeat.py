@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,11 +57,13 @@ class Heartbeats:
         """{trial at work: its heartbeat}.
 
         stages: those it is at. elapsed: seconds since the run's first event. finished: {stage: {"parts", "seconds"}} of
-        the whole run so far.
+        the whole run so far, left: {stage: parts} that it will still do.
         """
         with self._lock:
             elapsed = time.monotonic() - self._begun if self._begun is not None else 0.0
-            of_run = {"elapsed": elapsed, "finished": {stage: dict(sums) for stage, sums in self._finished.items()}}
+            left = Counter(stage for parts in self._left.values() for stage in parts.values())
+            finished = {stage: dict(sums) for stage, sums in self._finished.items()}
+            of_run = {"elapsed": elapsed, "finished": finished, "left": dict(left)}
             return {trial: {**note, **of_run} for trial, note in self._at_work.items()}
 
     def _beat(self) -> None:

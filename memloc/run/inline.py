@@ -11,7 +11,7 @@ import torch
 from memloc.data import load
 from memloc.run.events import Event, Listener, Outcome
 from memloc.run.plan import Work, needs, waves
-from memloc.run.trial import Worker, attempt, default_device, never, prune, run_part, run_training
+from memloc.run.trial import Worker, attempt, attempt_parts, default_device, never, prune, run_training
 from memloc.store import Store
 
 
@@ -59,24 +59,18 @@ def _execute_trial(
             return
         listener(Event("trained", trial.id, "train", seconds=time.perf_counter() - clock))
     for wave in waves(work.parts):
-        for analysis, part_id, part in wave:
-            if should_stop():
-                listener(Event("drained", trial.id))
-                return
-            if any(i in outcome.failures for i in needs(trial, analysis)):
-                continue
-            seconds, error = attempt(
-                worker,
-                trial,
-                part_id,
-                analysis.stage,
-                lambda: run_part(worker, trial, analysis, part_id, part),  # noqa: B023
-            )
+        possible = [item for item in wave if not any(i in outcome.failures for i in needs(trial, item[0]))]
+        stages = {part_id: analysis.stage for analysis, part_id, _ in possible}
+        for part_id, seconds, error in attempt_parts(worker, trial, possible, should_stop):
+            stage = stages.pop(part_id)
             if error:
                 outcome.failures[part_id] = error
-                listener(Event("failed", trial.id, analysis.stage, part_id=part_id, error=error))
+                listener(Event("failed", trial.id, stage, part_id=part_id, error=error))
             else:
-                listener(Event("part", trial.id, analysis.stage, part_id=part_id, seconds=seconds))
+                listener(Event("part", trial.id, stage, part_id=part_id, seconds=seconds))
+        if stages:  # not begun, because of the order to stop
+            listener(Event("drained", trial.id))
+            return
     if not any(i in outcome.failures for i in trial.part_ids):
         prune(worker.store, work)
     listener(Event("finished", trial.id))

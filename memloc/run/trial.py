@@ -10,10 +10,11 @@ import platform
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from memloc import __version__
 from memloc.config import TrainConfig, canonical, canonical_json
 from memloc.data import Data, Raw, check_identity, prepare
 from memloc.errors import ReplayError, last_line
-from memloc.run.plan import AnalysisPlan, TrialPlan, Work, lost_epochs, part_passes, train_passes
-from memloc.stages.base import Inputs, Part
+from memloc.run.plan import AnalysisPlan, Item, TrialPlan, Work, lost_epochs, part_passes, train_passes
+from memloc.stages.base import Inputs, Part, Tables
 from memloc.stages.train import VERSION, Epoch, examples_table, train
 from memloc.store import Commit, Store, checkpoints, layout, records, tables
 from memloc.store.checkpoints import ResumeState
@@ -225,17 +226,36 @@ def prune(store: Store, work: Work) -> None:
 # --- analyses ---------------------------------------------------------------------------------------------------------
 
 
-def run_part(worker: Worker, trial: TrialPlan, analysis: AnalysisPlan, part_id: str, part: Part) -> float:
-    """Computes and commits one part, unless it is committed already; returns the seconds it took."""
-    store = worker.store
-    if store.commit(part_id) is not None:
-        return 0.0
+def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterator[tuple[str, float]]:
+    """Computes and commits parts of one analysis that are not committed yet; (part id, seconds) as each ends."""
+    analysis, store = items[0][0], worker.store
+    todo = []
+    for _, part_id, part in items:
+        if store.commit(part_id) is not None:
+            yield part_id, 0.0
+        else:
+            todo.append((part_id, part))
+    if not todo:
+        return
     set_up_numerics(trial.config, worker.device)
-    clock = time.perf_counter()
     inputs = worker.inputs(trial)
     inputs.tables = _tables_read(store, trial, analysis)
-    computed = analysis.kind.run(analysis.config, inputs, part)
-    seconds = time.perf_counter() - clock
+    clock = time.perf_counter()
+    computed = analysis.kind.run_together(analysis.config, inputs, [part for _, part in todo])
+    share = 0.0
+    if analysis.kind.lockstep:  # nobody can say which part took how long
+        computed = iter(list(computed))
+        share = (time.perf_counter() - clock) / len(todo)
+    for (part_id, part), tables_of_part in zip(todo, computed, strict=True):
+        seconds = share or time.perf_counter() - clock
+        _commit_part(worker, trial, analysis, part_id, part, tables_of_part, seconds)
+        yield part_id, seconds
+        clock = time.perf_counter()
+
+
+def _commit_part(
+    worker: Worker, trial: TrialPlan, analysis: AnalysisPlan, part_id: str, part: Part, computed: Tables, seconds: float
+) -> None:
     commit = Commit(
         id=part_id,
         trial=trial.id,
@@ -245,12 +265,12 @@ def run_part(worker: Worker, trial: TrialPlan, analysis: AnalysisPlan, part_id: 
         nth=analysis.part_ids.index(part_id),
         of=len(analysis.parts),
         config=canonical(analysis.config),
+        reads=analysis.reads,
         where=where(worker.device),
         seconds=seconds,
         passes=part_passes(trial, analysis),
     )
-    store.publish(commit, {t: _with_ids(columns, analysis.id, trial.id) for t, columns in computed.items()})
-    return seconds
+    worker.store.publish(commit, {t: _with_ids(columns, analysis.id, trial.id) for t, columns in computed.items()})
 
 
 def _with_ids(columns: Mapping[str, Any], analysis: str, trial: str) -> dict[str, Any]:
@@ -272,17 +292,54 @@ def _tables_read(store: Store, trial: TrialPlan, analysis: AnalysisPlan) -> dict
 # --- failures and provenance ------------------------------------------------------------------------------------------
 
 
-def attempt(worker: Worker, trial: TrialPlan, part_id: str, stage: str, action: Callable[[], Any]) -> tuple[Any, str]:
+def attempt(
+    worker: Worker, trial: TrialPlan, part_id: str, stage: str, action: Callable[[], Any], tries: int = ATTEMPTS
+) -> tuple[Any, str]:
     """(result, "") of an action, tried twice; or (None, error line) after its failure has been recorded."""
-    for n in range(ATTEMPTS):
+    for n in range(tries):
         try:
             return action(), ""
         except Exception as error:  # whatever a part raises is recorded with its traceback, and the rest goes on
             worker._inputs = None  # the next try starts from what is on disk
-            if n == ATTEMPTS - 1:
+            if n == tries - 1:
                 records.record_failure(worker.store.files, part_id, trial.id, stage, traceback.format_exc())
                 return None, last_line(error)
     raise AssertionError("unreachable")
+
+
+def attempt_parts(
+    worker: Worker, trial: TrialPlan, items: Sequence[Item], should_stop: Callable[[], bool] = never
+) -> Iterator[tuple[str, float, str]]:
+    """(part id, seconds, error line) of each part as it ends; none is begun once `should_stop` says so.
+
+    The parts of one analysis are tried together; where that fails, those that are left one by one.
+    """
+    for _, bunch in groupby(items, key=lambda item: item[0].id):
+        left = list(bunch)
+        while left and not should_stop():
+            try:
+                for part_id, seconds in run_parts(worker, trial, left):
+                    left = [item for item in left if item[1] != part_id]
+                    yield part_id, seconds, ""
+                    if should_stop():
+                        break
+            except Exception:
+                worker._inputs = None
+                yield from _one_by_one(worker, trial, left, should_stop)
+                left = []
+
+
+def _one_by_one(
+    worker: Worker, trial: TrialPlan, items: Sequence[Item], should_stop: Callable[[], bool]
+) -> Iterator[tuple[str, float, str]]:
+    for item in items:
+        if should_stop():
+            return
+        analysis, part_id, _ = item
+        found, error = attempt(
+            worker, trial, part_id, analysis.stage, lambda: list(run_parts(worker, trial, [item])), ATTEMPTS - 1  # noqa: B023
+        )  # fmt: skip
+        yield part_id, found[0][1] if found else 0.0, error
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ A stage knows no paths, no Ray, no store and no clock. To add one: a file here w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
@@ -88,13 +88,14 @@ class Stage(ABC, Generic[C]):
     """One kind of analysis of a finished training.
 
     version: raised whenever the stage's numbers change. tables: what it writes. reads: stages of the same block
-    whose rows it needs; their ids enter its own.
+    whose rows it needs; their ids enter its own. lockstep: parts that run together all end at the same time.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
     tables: ClassVar[tuple[str, ...]]
     reads: ClassVar[tuple[str, ...]] = ()
+    lockstep: ClassVar[bool] = False
     config: type[C]
 
     @abstractmethod
@@ -112,6 +113,14 @@ class Stage(ABC, Generic[C]):
     @abstractmethod
     def run(self, config: C, inputs: Inputs, part: Part) -> Tables:
         """The rows of a part."""
+
+    def run_together(self, config: C, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
+        """The rows of several parts, one after the other.
+
+        For stages that can share work between parts; a part's rows are the same bits in whatever company.
+        """
+        for part in parts:
+            yield self.run(config, inputs, part)
 
     @abstractmethod
     def passes(self, config: C, size: Size) -> float:

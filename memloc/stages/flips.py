@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from memloc.config import Count, FieldError, TrainConfig
 from memloc.data import Data
@@ -27,6 +27,15 @@ STEPS = 8  # of a typical search, for estimates
 Whole = Annotated[int, Field(ge=0)]
 
 
+def _enough(count: int) -> int:
+    if 0 < count < 4:
+        raise ValueError("valid: 0, all, or at least 4, half of them from each set")
+    return count
+
+
+PostEval = Annotated[int, Field(ge=0), AfterValidator(_enough)] | Literal["all"]
+
+
 class FlipsConfig(MaskedConfig):
     """clean, noisy: how many examples of S_c and S_n. estimator: of ∂L_ref; reference: its images per step (`fast` only).
 
@@ -41,7 +50,7 @@ class FlipsConfig(MaskedConfig):
     reference: Count | None = None
     ablate: Literal["activation"] = "activation"
     max_neurons: Count = 200
-    post_eval: Whole | Literal["all"] = 2000
+    post_eval: PostEval = 2000
     group_size: Count = 32
 
 

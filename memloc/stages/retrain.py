@@ -40,6 +40,7 @@ class Retrain(Stage[RetrainConfig]):
     name: ClassVar[str] = "retrain"
     version: ClassVar[int] = 1
     tables: ClassVar[tuple[str, ...]] = ("retrain",)
+    lockstep: ClassVar[bool] = True
     config = RetrainConfig
 
     def resolve(self, config: RetrainConfig, train: TrainConfig, beside: Collection[str] = ()) -> RetrainConfig:
@@ -60,16 +61,21 @@ class Retrain(Stage[RetrainConfig]):
         return {"retrain": config.epochs + 1}
 
     def run(self, config: RetrainConfig, inputs: Inputs, part: Part) -> Tables:
-        """Rows for epochs 0..E of the part's group: accuracy on S_c and S_n; on test after the last.
+        return next(self.run_together(config, inputs, [part]))
+
+    def run_together(self, config: RetrainConfig, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
+        """Rows for epochs 0..E of each part's group: accuracy on S_c and S_n; on test after the last.
 
         With S_c empty there is nothing to train on, and every accuracy is None.
         """
-        group = str(part["layer"])
-        rows: list[dict[str, float | None]] = [{}] * (config.epochs + 1)
+        groups = [str(part["layer"]) for part in parts]
+        rows: dict[str, list[dict[str, float | None]]] = {}
         if not inputs.data.noisy.all():
-            (variant,) = retrain(config, inputs, [group])
-            rows = variant.rows
-        return {"retrain": {"layer": [group] * len(rows), "epoch": list(range(len(rows))), **_transpose(rows)}}
+            rows = {variant.group: variant.rows for variant in retrain(config, inputs, groups)}
+        for group in groups:
+            of_group = rows.get(group, [{}] * (config.epochs + 1))
+            epochs = list(range(config.epochs + 1))
+            yield {"retrain": {"layer": [group] * len(epochs), "epoch": epochs, **_transpose(of_group)}}
 
 
 def _transpose(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -80,9 +86,8 @@ def _transpose(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 class Variant:
     """The final network with one group at θ^0 and trainable; its other parameters are the final network's own tensors.
 
-    Runs from its group on; the statistics of the batch norms before it move in the final network, once for all variants.
-    rows: {clean_acc, noisy_acc, test_acc} after each epoch so far (test_acc: None but
-    for the last).
+    It runs from its group on: what comes before is the same for all variants, statistics included, and runs in the final
+    network. rows: {clean_acc, noisy_acc, test_acc} after each epoch so far (test_acc: None but for the last).
     """
 
     group: str

@@ -41,8 +41,8 @@ class Commit:
     """Everything about one part that was computed.
 
     id: the part's. analysis: None for a training. nth, of: its place among the analysis's parts and how many there are,
-    so that a reader knows when it is complete. where: device, versions, git revision. passes: the cost estimate that
-    `seconds` belongs to.
+    so that a reader knows when it is complete. reads: the analyses whose rows it was computed from. where: device,
+    versions, git revision. passes: the cost estimate that `seconds` belongs to.
     """
 
     id: str
@@ -53,6 +53,7 @@ class Commit:
     nth: int
     of: int
     config: Mapping[str, Any]
+    reads: tuple[str, ...] = ()
     files: tuple[FileEntry, ...] = ()
     checkpoints: tuple[CheckpointEntry, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class Commit:
         raw = json.loads(content)
         if raw["schema"] > schemas.VERSION:
             raise ValueError(f"was written by a later memloc (schema {raw['schema']}); update memloc")
+        raw["reads"] = tuple(raw.get("reads", ()))
         raw["files"] = tuple(FileEntry(**f) for f in raw["files"])
         raw["checkpoints"] = tuple(CheckpointEntry(**c) for c in raw["checkpoints"])
         try:

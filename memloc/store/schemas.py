@@ -33,7 +33,9 @@ TABLES: dict[str, pa.Schema] = {
             ("config", _TEXT),
         ]
     ),
-    "analyses": pa.schema([("analysis", _TEXT), ("trial", _TEXT), ("stage", _TEXT), ("config", _TEXT)]),
+    "analyses": pa.schema(
+        [("analysis", _TEXT), ("trial", _TEXT), ("stage", _TEXT), ("config", _TEXT), ("reads", pa.list_(_TEXT))]
+    ),
     "epochs": pa.schema(
         [("trial", _TEXT), ("epoch", _SMALL), ("lr", _FLOAT), ("loss", _FLOAT), *_ACCURACIES, ("seconds", _FLOAT)]
     ),

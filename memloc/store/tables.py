@@ -67,7 +67,13 @@ def check(files: Files, commits: list[Commit]) -> None:
 def analyses_table(commits: list[Commit]) -> pa.Table:
     """Table `analyses`: one row per analysis among the commits."""
     rows = {
-        c.analysis: {"analysis": c.analysis, "trial": c.trial, "stage": c.stage, "config": canonical_json(c.config)}
+        c.analysis: {
+            "analysis": c.analysis,
+            "trial": c.trial,
+            "stage": c.stage,
+            "config": canonical_json(c.config),
+            "reads": list(c.reads),
+        }
         for c in commits
         if c.analysis
     }

@@ -90,7 +90,7 @@ def test_the_numbers_are_those_of_the_tables(smoke: tuple[Path, Finished]) -> No
     assert lo < clean < hi
     detection = opened.pandas("detection")
     own = detection[(detection["sample"] == "flips") & (detection.score == "flips")].iloc[0]
-    assert numbers(lines["Telling mislabeled examples by the number of neurons"])[:3] == pytest.approx(
+    assert numbers(lines["Telling mislabeled examples by the number of neurons, or by their training"])[:3] == pytest.approx(
         [own.auc, own.auc_lo, own.auc_hi], abs=6e-4
     )
     evaluation = opened.pandas("evaluation").set_index(["mode", "rescale"])
@@ -119,7 +119,9 @@ def test_the_view_of_gradients_by_layer(smoke: tuple[Path, Finished]) -> None:
     line = next(line for line in done.out.splitlines() if line.startswith("Gradients"))
     by_layer = {layer: [found[(t, layer)] for t in (0, 5, 10)] for layer in table.layer.unique()}
     ratios = [sum(r["norm_noisy"] for r in of) / sum(r["norm_clean"] for r in of) for of in by_layer.values()]
-    assert numbers(line)[-4:-2] == pytest.approx([min(ratios), max(ratios)], abs=6e-3)
+    cosines, controls = ([np.mean([r[c] for r in of]) for of in by_layer.values()] for c in ("cosine", "cosine_control"))
+    expected = [v for values in (ratios, cosines, controls) for v in (min(values), max(values))]
+    assert numbers(line) == pytest.approx(expected, abs=6e-3)
 
 
 def test_settings_are_told_apart_and_seeds_pooled(tmp_path: Path) -> None:
@@ -130,11 +132,40 @@ def test_settings_are_told_apart_and_seeds_pooled(tmp_path: Path) -> None:
     found = {f.title.split(" ")[0]: f for f in findings(store, "tiny")}
     # The tied trainings differ from the others in more than noise, but they are not rewound.
     assert [label for label, _ in found["Rewinding"].lines] == [
-        "noise=0.1 rewind_buffers=rewound rewind_epochs=[0]",
         "noise=0.1 rewind_buffers=final rewind_epochs=[0,1,2]",
+        "noise=0.1 rewind_buffers=rewound rewind_epochs=[0]",
         "noise=0.2 rewind_buffers=final rewind_epochs=[0,1,2]",
     ]
     assert len(found["Accuracy"].lines) == 3
+
+
+def test_detections_of_different_flips_are_told_apart(tmp_path: Path) -> None:
+    """They differ in nothing of their own, only in what they read."""
+    store = Store(str(tmp_path / "store"))
+    blocks = "".join(
+        f"  {name}:\n    stages: {{flips: {{{flips}, post_eval: 0}}, detection: {{}}}}\n"
+        for name, flips in (("one", "clean: 20, noisy: 10"), ("two", "clean: 8, noisy: 8, max_neurons: 2"))
+    )
+    head = TINY[: TINY.index("blocks:")].replace("epochs: 2, batch_size: 32", "epochs: 15, batch_size: 16")
+    run_inline(tmp_path, head + "blocks:\n" + blocks, store)
+    found = findings(store, "tiny")[-1]
+    assert found.title.startswith("Telling")
+    labels = ["flips_clean=20 flips_max_neurons=200 flips_noisy=10", "flips_clean=8 flips_max_neurons=2 flips_noisy=8"]
+    assert sorted(label for label, _ in found.lines) == sorted(labels)
+    rows = {(r["flips_clean"], r["sample"], r["score"]): r for r in rows_of(Path(store.uri), found.sql)}
+    table = open_store(store.uri).pandas("detection")
+    for analysis, of in table[table["sample"] == "flips"].groupby("analysis"):
+        assert any(rows[(n, "flips", "aum")]["auc"] == of[of.score == "aum"].auc.item() for n in ("20", "8")), analysis
+
+
+def test_what_is_undefined_in_a_layer_is_left_out() -> None:
+    dead = {"layer": "conv4", "ratio": float("nan"), "cosine": None, "control": None}
+    alive = [{"layer": n, "ratio": r, "cosine": -r, "control": None} for n, r in (("conv1", 0.5), ("conv2", 2.0))]
+    say = INSTRUMENTS[1].say
+    assert (
+        say([*alive, dead]) == "noisy norm / clean norm 0.50 (conv1) to 2.00 (conv2); cosine -2.00 (conv2) to -0.50 (conv1)"
+    )
+    assert say([dead]) == ""
 
 
 def test_without_noisy_examples_nothing_is_claimed_about_them(tmp_path: Path) -> None:

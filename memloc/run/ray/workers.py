@@ -82,21 +82,8 @@ class Trainer:
 @ray.remote(max_calls=50, max_retries=TASK_RETRIES)  # type: ignore[untyped-decorator]
 def run_parts(job: Job, part_ids: list[str]) -> list[tuple[str, float, str]]:
     """[(part id, seconds, error line)]; each part is committed as it ends. While draining, none is begun."""
-    from memloc.run.trial import attempt, run_part
+    from memloc.run.trial import attempt_parts
 
     worker, trial = _worker(job), job.work.trial
     items: dict[str, Item] = {part_id: (analysis, part_id, part) for analysis, part_id, part in job.work.parts}
-    results = []
-    for part_id in part_ids:
-        if is_draining(job.run):
-            break
-        analysis, _, part = items[part_id]
-        seconds, error = attempt(
-            worker,
-            trial,
-            part_id,
-            analysis.stage,
-            lambda: run_part(worker, trial, analysis, part_id, part),  # noqa: B023
-        )
-        results.append((part_id, seconds or 0.0, error))
-    return results
+    return list(attempt_parts(worker, trial, [items[i] for i in part_ids], lambda: is_draining(job.run)))

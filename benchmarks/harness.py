@@ -1,0 +1,125 @@
+"""Timing an engine beside its plain reference: same process, same inputs, same threads, turn by turn."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class Result:
+    """One comparison.
+
+    ratio: median of the reference's seconds over the engine's, turn by turn; with the smallest and largest. flops,
+    flops_reference: floating-point operations, counted; bound: their ratio, which is what the work itself allows.
+    peak_fraction: of the machine's own matrix-multiply rate, that the engine reaches. peak_mb: resident memory that the
+    engine adds at its peak. agrees: both computed the same.
+    """
+
+    name: str
+    size: str
+    reference: str
+    ratio: float
+    ratio_min: float
+    ratio_max: float
+    bound: float
+    flops: float
+    flops_reference: float
+    peak_fraction: float
+    agrees: bool
+    seconds: float
+    peak_mb: float
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What to time. engine, plain: do the work and return something to compare. agrees: of (engine's, plain's).
+
+    times: how often the reference's work is a part of the whole that the engine does (9 when it does one group of nine).
+    """
+
+    name: str
+    size: str
+    reference: str
+    engine: Callable[[], Any]
+    plain: Callable[[], Any]
+    agrees: Callable[[Any, Any], bool]
+    times: float = 1.0
+
+
+def compare(c: Comparison, turns: int) -> Result:
+    """Warms both up, counts their operations, then times them in turns."""
+    found, flops, peak_mb = _counted(c.engine)
+    expected, flops_reference, _ = _counted(c.plain)
+    agrees = c.agrees(found, expected)
+    seconds, ratios = [], []
+    for turn in range(turns):
+        order = (c.engine, c.plain) if turn % 2 == 0 else (c.plain, c.engine)
+        took = {}
+        for work in order:
+            clock = time.perf_counter()
+            work()
+            took[work] = time.perf_counter() - clock
+        seconds.append(took[c.engine])
+        ratios.append(c.times * took[c.plain] / took[c.engine])
+    median = statistics.median(seconds)
+    return Result(
+        c.name, c.size, c.reference,
+        ratio=statistics.median(ratios), ratio_min=min(ratios), ratio_max=max(ratios),
+        bound=c.times * flops_reference / flops, flops=flops, flops_reference=c.times * flops_reference,
+        peak_fraction=flops / median / matmul_rate(), agrees=agrees, seconds=median, peak_mb=peak_mb,
+    )  # fmt: skip
+
+
+def _counted(work: Callable[[], Any]) -> tuple[Any, float, float]:
+    """(its result, floating-point operations, MB that it adds to the resident memory at its peak)."""
+    work()  # warms up: the memory of libraries, and their choice of kernels
+    before = _reset_peak()
+    work()
+    peak = _status("VmHWM") - before
+    counter = FlopCounterMode(display=False)
+    with counter:
+        result = work()
+    return result, float(counter.get_total_flops()), peak
+
+
+def _reset_peak() -> float:
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts again from the present size
+    return _status("VmRSS")
+
+
+def _status(field: str) -> float:
+    """MB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return float(line.split()[1]) / 1000
+    raise KeyError(field)
+
+
+_rates: dict[int, float] = {}
+
+
+def matmul_rate() -> float:
+    """Floating-point operations per second of a large float32 matrix product, at the present number of threads."""
+    threads = torch.get_num_threads()
+    if threads not in _rates:
+        n = 1536
+        a, b = torch.randn(n, n), torch.randn(n, n)
+        torch.mm(a, b)
+        best = float("inf")
+        for _ in range(5):
+            clock = time.perf_counter()
+            torch.mm(a, b)
+            best = min(best, time.perf_counter() - clock)
+        _rates[threads] = 2 * n**3 / best
+    return _rates[threads]
