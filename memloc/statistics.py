@@ -217,6 +217,23 @@ def bootstrap_crossed(values: Floats, generator: np.random.Generator, resamples:
     return _percentiles(float(values[there].mean()), drawn, int(there.sum()))
 
 
+def bootstrap_crossed_ratio(
+    one: Floats, other: Floats, generator: np.random.Generator, level: float = 0.95, resamples: int = RESAMPLES
+) -> Interval | None:
+    """mean(one) / mean(other) of two tables of the same rows and columns, resampled together as in `bootstrap_crossed`.
+
+    None without values, or where mean(other) is 0; resamples that are so are left out.
+    """
+    there = ~(np.isnan(one) | np.isnan(other))
+    if not there.any() or other[there].sum() == 0:
+        return None
+    rows, columns = (generator.multinomial(k, np.full(k, 1 / k), size=resamples) for k in one.shape)
+    above, below = (((rows @ np.where(there, table, 0.0)) * columns).sum(axis=1) for table in (one, other))
+    drawn = above[below > 0] / below[below > 0]
+    value = float(one[there].sum() / other[there].sum())
+    return _percentiles(value, drawn, int(there.sum()), (1 - level) / 2)
+
+
 def _by_cluster(clusters: Labels, *columns: Floats) -> Floats:
     """float64[columns, clusters]: each column's sum within each cluster."""
     names, which = np.unique(clusters, return_inverse=True)
@@ -236,8 +253,8 @@ def _ratios(sums: Floats) -> Floats:
     return ratios
 
 
-def _percentiles(value: float, drawn: Floats, clusters: int) -> Interval:
+def _percentiles(value: float, drawn: Floats, clusters: int, tail: float = _TAIL) -> Interval:
     if clusters < 2 or len(drawn) == 0:
         return Interval(value, None, None)
-    lo, hi = np.quantile(drawn, [_TAIL, 1 - _TAIL])
+    lo, hi = np.quantile(drawn, [tail, 1 - tail])
     return Interval(value, float(lo), float(hi))

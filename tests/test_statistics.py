@@ -23,6 +23,7 @@ from memloc.statistics import (
     auc_interval,
     average_precision,
     bootstrap_crossed,
+    bootstrap_crossed_ratio,
     bootstrap_mean,
     bootstrap_ratio,
     precision_at,
@@ -378,3 +379,18 @@ def test_crossed_bootstrap_with_holes_and_without_values() -> None:
     assert bootstrap_crossed(np.empty((0, 3)), stream(0, "test holes")) is None
     alone = bootstrap_crossed(np.array([[2.0, np.nan]]), stream(0, "test holes"))
     assert alone == (2.0, None, None)
+
+
+def test_crossed_ratio_against_explicit_resampling() -> None:
+    generator = stream(0, "test ratio")
+    other = generator.gamma(4.0, size=(3, 40))
+    one = other * generator.normal(1.1, 0.3, size=(3, 40))
+    found = bootstrap_crossed_ratio(one, other, stream(1, "test ratio"), level=0.9, resamples=4000)
+    assert found is not None
+    assert found.value == pytest.approx(one.sum() / other.sum())
+    drawn = []
+    for _ in range(4000):
+        rows, columns = generator.integers(0, 3, 3), generator.integers(0, 40, 40)
+        drawn.append(one[np.ix_(rows, columns)].sum() / other[np.ix_(rows, columns)].sum())
+    assert (found.lo, found.hi) == pytest.approx(tuple(np.quantile(drawn, [0.05, 0.95])), abs=0.006)
+    assert bootstrap_crossed_ratio(one, other * 0, stream(1, "test ratio")) is None

@@ -11,26 +11,26 @@ from torch.nn import functional as F
 
 from memloc.models import Network
 
-Masks = Callable[[Tensor], Mapping[str, Tensor] | None]
+Masks = Callable[[Tensor, int, int], Mapping[str, Tensor] | None]
 
 
 def retrain_group(
     final: Network,
     start: Mapping[str, Tensor],
     group: str,
-    x: Tensor,
+    x: Callable[[int], Tensor],
     y: Tensor,
     batches: Sequence[Sequence[Tensor]],
     rates: Sequence[float],
     momentum: float,
     weight_decay: float,
     watch: Callable[[Network], None],
-    masks: Masks = lambda rows: None,
+    masks: Masks = lambda rows, epoch, step: None,
 ) -> Network:
     """The network after training the group anew, from `start`, on the batches.
 
-    x: normalised images. batches: rows, one list per epoch. rates: one per step. watch: sees the network in evaluation
-    mode before the first and after each epoch.
+    x: epoch -> normalised images. batches: rows, one list per epoch. rates: one per step. watch: sees the network in
+    evaluation mode before the first and after each epoch. masks: of (rows, epoch, step of the epoch), in training.
     """
     network = deepcopy(final)
     own = {name: t for name, t in start.items() if name in network.parameters_of(group)}
@@ -42,13 +42,14 @@ def retrain_group(
     optimizer = torch.optim.SGD(parameters, lr=1.0, momentum=momentum, weight_decay=weight_decay)
     watch(network.eval())
     step = 0
-    for epoch in batches:
+    for epoch, of_epoch in enumerate(batches, 1):
         network.train()
-        for rows in epoch:
+        images = x(epoch)
+        for k, rows in enumerate(of_epoch):
             optimizer.param_groups[0]["lr"] = rates[step]
             step += 1
             optimizer.zero_grad()
-            F.cross_entropy(network(x[rows], masks=masks(rows)), y[rows]).backward()  # type: ignore[no-untyped-call]
+            F.cross_entropy(network(images[rows], masks=masks(rows, epoch, k)), y[rows]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         watch(network.eval())
     return network

@@ -207,10 +207,9 @@ def _neurons(rows: list[Row]) -> str:
 
 def _detection(rows: list[Row]) -> str:
     """Of several trainings the mean AUC, and the hull of their DeLong intervals; on the flip sample where there is one."""
-    samples = {r["sample"] for r in rows}
-    known = {
-        r["score"]: r for r in rows if r["sample"] == ("flips" if "flips" in samples else "all") and r["auc"] is not None
-    }
+    defined = [r for r in rows if r["auc"] is not None]
+    sample = "flips" if any(r["sample"] == "flips" for r in defined) else "all"
+    known = {r["score"]: r for r in defined if r["sample"] == sample}
     others = [name for name in known if name != "flips"]
     words = [f"AUC {in_brackets(_interval(known['flips']), 3)}"] if "flips" in known else []
     if others:

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from benchmarks.reference.retrain import retrain_group
 from memloc.config import FieldError, resolved
+from memloc.data.augment import augment, shifts
 from memloc.models import Network
+from memloc.models.base import Masks
 from memloc.models.inference import logits
 from memloc.seeds import stream
 from memloc.stages.retrain import Retrain, RetrainConfig, retrain
@@ -45,7 +47,22 @@ def plainly(
     rates = [one_cycle(s, E * per_epoch, per_epoch, peak, lr) for s in range(E * per_epoch)]
     final = trained.inputs().network(c.epochs)
     dropout = trained.inputs().dropout(final)
-    masks = (lambda rows: dropout.evaluation(mode, rows)) if mode else (lambda rows: None)
+
+    def masks(rows: Tensor) -> Masks | None:
+        return dropout.evaluation(mode or "plain", rows)
+
+    def training_masks(rows: Tensor, epoch: int, k: int) -> Masks | None:
+        return dropout.evaluation(mode, rows) if mode else dropout.training(rows, epoch, k)
+
+    def images(epoch: int) -> Tensor:
+        if c.augment == "none":
+            return pixels(data.x)
+        moved = [
+            augment(torch.tensor(data.x[i : i + 1]), shifts(c.augment, data.example[i : i + 1], 16, 16, c.seed, epoch))
+            for i in range(len(data.y))
+        ]
+        return pixels(torch.cat(moved).numpy())
+
     seen: list[tuple[float, float]] = []
 
     def watch(network: Network) -> None:
@@ -53,8 +70,8 @@ def plainly(
         seen.append((float(correct[~data.noisy].mean()), float(correct[data.noisy].mean())))
 
     network = retrain_group(
-        final, trained.epochs[0].weights, group, pixels(data.x), torch.tensor(data.y), batches, rates,
-        c.momentum, c.weight_decay, watch, masks,
+        final, trained.epochs[0].weights, group, images, torch.tensor(data.y), batches, rates,
+        c.momentum, c.weight_decay, watch, training_masks,
     )  # fmt: skip
     test_acc = float("nan")
     if mode != "own":
@@ -153,21 +170,21 @@ def test_rates_and_settings_are_taken_over(plain: Trained) -> None:
     assert rows != rows_of(plain, "conv2")
 
 
-def test_augmented_as_in_training() -> None:
-    """The keyed shifts of the epoch: with them other numbers, and the same ones again."""
-    moved, still = run(augment="crop_flip"), run()
-    assert rows_of(moved, "conv2") == rows_of(moved, "conv2")
-    weights = [
-        retrain(config_of(t, epochs=1), replace_weights(t, still), ["conv2"])[0].network.state_dict()["conv2.conv.weight"]
-        for t in (moved, still)
-    ]
-    assert not torch.equal(*weights)
-
-
-def replace_weights(trained: Trained, other: Trained) -> Any:
-    inputs = trained.inputs()
-    inputs.weights = lambda t: other.epochs[t].weights
-    return inputs
+@pytest.mark.parametrize(
+    "fields",
+    [DROPOUTS["standard element"], DROPOUTS["standard channel"], DROPOUTS["sparse channel"], {"augment": "crop_flip"}],
+    ids=str,
+)
+def test_dropout_and_augmentation_as_in_training(fields: dict[str, Any]) -> None:
+    trained = run(**fields)
+    expected, seen, test_acc = plainly(trained, "conv3")
+    (variant,) = retrain(config_of(trained), trained.inputs(), ["conv3"])
+    for name in ("conv3.conv.weight", "conv3.bn.weight", "res2.conv1.bn.running_var"):
+        torch.testing.assert_close(
+            variant.network.state_dict()[name], expected.state_dict()[name], rtol=1e-3, atol=1e-5
+        )  # fmt: skip
+    assert [(r["clean_acc"], r["noisy_acc"]) for r in variant.rows] == seen
+    assert variant.rows[-1]["test_acc"] == test_acc
 
 
 @pytest.mark.parametrize(("noise", "expected"), [(0.0, "noisy"), (1.0, "both")])
