@@ -31,6 +31,7 @@ class Size:
 
     name: str
     config: TrainConfig
+    raw: Raw
     data: Data
     checkpoints: Mapping[int, Mapping[str, Tensor]] = field(repr=False)
 
@@ -52,18 +53,15 @@ def size(name: str, n: int | None = None, n_test: int | None = None, batch_size:
     """digits whole, trained for `epochs`; or n random images (and n_test for test), trained for one epoch."""
     if name == "digits":
         config = resolved(dataset="digits", model="resnet9", width=0.25, noise=0.1, epochs=epochs, batch_size=batch_size)
-        data = _prepared(load("digits"), config)
+        raw = load("digits")
     else:
         assert n is not None
         assert n_test is not None
         config = resolved(dataset="digits", model="resnet9", width=1.0, noise=0.1, epochs=1, batch_size=batch_size)
-        data = _prepared(_random(SHAPES[name], n, n_test), config)
+        raw = _random(SHAPES[name], n, n_test)
+    data = prepare(raw, subset=None, noise=config.noise, wrong=config.wrong, data_seed=config.data_seed)
     states = {state.epoch: state.weights for state in train(config, data, CPU)}
-    return Size(name, config, data, states)
-
-
-def _prepared(raw: Raw, config: TrainConfig) -> Data:
-    return prepare(raw, subset=None, noise=config.noise, wrong=config.wrong, data_seed=config.data_seed)
+    return Size(name, config, raw, data, states)
 
 
 def _random(shape: tuple[int, int, int], n: int, n_test: int) -> Raw:
