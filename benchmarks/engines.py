@@ -156,13 +156,17 @@ def rewinding(name: str) -> Sequence[Comparison]:
     x = torch.cat([inputs.on_device.x, inputs.on_device.x_test])
     images = normalise(x).contiguous(memory_format=torch.channels_last)
 
-    def engine() -> Tensor:
-        return rewound_logits(final, early, x, lambda rows: None)
+    def engine(epochs: int) -> Tensor:
+        return rewound_logits(final, [early] * epochs, x, lambda rows: None)[0]
 
     def plain() -> Tensor:
         return torch.stack([rewind.rewound_logits(network, s.checkpoints[0], g, images) for g in final.groups])
 
-    return [Comparison("rewind", name, "a whole evaluation per group", engine, plain, _close)]
+    per_group = "a whole evaluation per group"
+    return [
+        Comparison("rewind", f"{name}, one epoch", per_group, lambda: engine(1), plain, _close),
+        Comparison("rewind", f"{name}, six epochs", per_group, lambda: engine(6), plain, _close, 6),
+    ]
 
 
 def _close(found: Tensor, expected: Tensor) -> bool:
@@ -246,7 +250,7 @@ def _same_first(found: Tensor, expected: Tensor) -> bool:
 
 def _task(s: Size, reference: int | None) -> Task:
     inputs = s.inputs()
-    network = inputs.network(max(s.checkpoints)).requires_grad_(False)
+    network = inputs.network(max(s.checkpoints)).folded()
     data = inputs.on_device
     return Task(network, data.x, data.y, s.data.example, lambda rows: None, 0, 0, reference, 200)
 
