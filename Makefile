@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint test-all test-slow test-kill
+.PHONY: demo test lint test-all test-slow test-kill bench
 .DELETE_ON_ERROR:
 
 .venv/memloc: pyproject.toml
@@ -34,3 +34,6 @@ test-slow: .venv/test
 
 test-kill: .venv/test  ## kill -9 at random moments of the demo; writes docs/reliability.md
 	$(BIN)/python -m pytest -m kill -s
+
+bench: .venv/test  ## every engine against its plain reference (docs/performance.md); about 15 minutes on an idle machine
+	$(BIN)/python -m benchmarks

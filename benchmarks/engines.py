@@ -156,13 +156,17 @@ def rewinding(name: str) -> Sequence[Comparison]:
     x = torch.cat([inputs.on_device.x, inputs.on_device.x_test])
     images = normalise(x).contiguous(memory_format=torch.channels_last)
 
-    def engine() -> Tensor:
-        return rewound_logits(final, early, x, lambda rows: None)
+    def engine(epochs: int) -> Tensor:
+        return rewound_logits(final, [early] * epochs, x, lambda rows: None)[0]
 
     def plain() -> Tensor:
         return torch.stack([rewind.rewound_logits(network, s.checkpoints[0], g, images) for g in final.groups])
 
-    return [Comparison("rewind", name, "a whole evaluation per group", engine, plain, _close)]
+    per_group = "a whole evaluation per group"
+    return [
+        Comparison("rewind", f"{name}, one epoch", per_group, lambda: engine(1), plain, _close),
+        Comparison("rewind", f"{name}, six epochs", per_group, lambda: engine(6), plain, _close, 6),
+    ]
 
 
 def _close(found: Tensor, expected: Tensor) -> bool:
@@ -187,20 +191,24 @@ def retraining(name: str) -> Sequence[Comparison]:
     def engine() -> list[float | None]:
         return [v.rows[-1]["clean_acc"] for v in retrain(config, s.inputs(), final.groups)]
 
-    def plain() -> list[float]:
+    def plain(all_gradients: bool) -> list[float]:
         last = []
         for group in final.groups:
             seen: list[Tensor] = []
             network = retrain_group(
                 final, s.checkpoints[0], group, lambda epoch: x, y, of_epochs, rates, s.config.momentum,
                 s.config.weight_decay, lambda network, seen=seen: seen.append(logits(network, x8)),  # type: ignore[misc]
+                all_gradients=all_gradients,
             )  # fmt: skip
             training.accuracy(network, x_test, torch.tensor(s.data.y_test))
             last.append(float((seen[-1].argmax(dim=1) == y)[torch.tensor(clean)].double().mean()))
         return last
 
     agrees = lambda a, b: bool(np.allclose(a, b, atol=0.02))  # noqa: E731
-    return [Comparison("retrain", name, "one group at a time", engine, plain, agrees)]
+    return [
+        Comparison("retrain", name, f"one group at a time, {what}", engine, lambda full=full: plain(full), agrees)  # type: ignore[misc]
+        for what, full in (("full backward pass", True), ("the others frozen", False))
+    ]
 
 
 # --- flips ------------------------------------------------------------------------------------------------------------
@@ -246,7 +254,7 @@ def _same_first(found: Tensor, expected: Tensor) -> bool:
 
 def _task(s: Size, reference: int | None) -> Task:
     inputs = s.inputs()
-    network = inputs.network(max(s.checkpoints)).requires_grad_(False)
+    network = inputs.network(max(s.checkpoints)).folded()
     data = inputs.on_device
     return Task(network, data.x, data.y, s.data.example, lambda rows: None, 0, 0, reference, 200)
 
@@ -295,14 +303,10 @@ def flip_accuracy(name: str) -> Sequence[Comparison]:
     """Accuracy after 32 searches: on everything, and on a twenty-fifth of it (2,000 of 50,000)."""
     s = size(name, n=800, n_test=1, batch_size=128) if name != "digits" else size(name)
     task = _task(s, 16)
-    rng = np.random.default_rng(0)
-    searches = [Search(k, sorted(rng.choice(task.neurons.total, 5, replace=False).tolist())) for k in range(GROUP)]
-    for k in range(GROUP):  # as real searches do: half of what they close lies in the last layers
-        tail = task.neurons.total - sum(task.neurons.sizes[-2:])
-        searches[k].closed[:3] = rng.integers(tail, task.neurons.total, 3).tolist()
+    searches = _closings(task)
     n = len(task.y)
     images = task.images(torch.arange(n))
-    of = {"full sets": np.arange(n), "a 25th": np.sort(rng.choice(n, n // 25, replace=False))}
+    of = {"full sets": np.arange(n), "a 25th": np.sort(np.random.default_rng(1).choice(n, n // 25, replace=False))}
 
     def plain() -> list[float]:
         closed = [[task.neurons.locate(k) for k in s.closed] for s in searches[:4]]
@@ -319,6 +323,22 @@ def flip_accuracy(name: str) -> Sequence[Comparison]:
         )
         for what, rows in of.items()
     ]  # fmt: skip
+
+
+# Which layers the demo's 1,900 closings fell into: where a search begins to differ from the open network.
+SHARES = {"conv1": 0.03, "conv2": 0.03, "res1.conv2": 0.01, "conv3": 0.12, "conv4": 0.49, "linear": 0.32}
+
+
+def _closings(task: Task) -> list[Search]:
+    """32 searches of five closed neurons each, spread over the layers as in the demo."""
+    rng = np.random.default_rng(0)
+    starts = dict(zip(task.neurons.shapes, np.cumsum([0, *task.neurons.sizes[:-1]]), strict=True))
+    sizes = dict(zip(task.neurons.shapes, task.neurons.sizes, strict=True))
+    layers = rng.choice(list(SHARES), (GROUP, 5), p=list(SHARES.values()))
+    return [
+        Search(k, sorted({int(starts[layer] + rng.integers(sizes[layer])) for layer in of_search}))
+        for k, of_search in enumerate(layers)
+    ]
 
 
 ENGINES: dict[str, Make] = {

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,30 @@ def _counted(work: Callable[[], Any]) -> tuple[Any, float, float]:
     before = _reset_peak()
     work()
     peak = _status("VmHWM") - before
-    counter = FlopCounterMode(display=False)
-    with counter:
+    with Operations() as counter:
         result = work()
-    return result, float(counter.get_total_flops()), peak
+    return result, counter.flops, peak
+
+
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts floating-point operations by torch.utils.flop_counter's formulas.
+
+    Its own FlopCounterMode also tracks modules, by hooks that a gradient with respect to gates stumbles over.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func.overloadpacket not in flop_registry:
+            with self:  # under inference_mode composite operations come whole
+                out = func.decompose(*args, **kwargs)
+            return func(*args, **kwargs) if out is NotImplemented else out
+        out = func(*args, **kwargs)
+        self.flops += flop_registry[func.overloadpacket](*args, **kwargs, out_val=out)
+        return out
 
 
 def _reset_peak() -> float:

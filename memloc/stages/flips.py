@@ -119,7 +119,7 @@ def sample(data: Data, config: FlipsConfig, data_seed: int) -> I64:
 
 
 def _task(config: FlipsConfig, inputs: Inputs, repeat: int) -> Task:
-    network = inputs.network(inputs.train.epochs).requires_grad_(False)
+    network = inputs.network(inputs.train.epochs).folded()
     dropout, mode = inputs.dropout(network), config.mask_mode or "plain"
     return Task(
         network,

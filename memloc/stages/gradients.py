@@ -1,7 +1,8 @@
 """Gradient accounting (science.md, Gradient accounting; paper §4, A.1–A.3): what clean and noisy examples ask of a layer.
 
-One forward pass per batch serves three backward passes (clean, noisy, control): the sets of one batch share its
-batch-norm statistics, so that g_c + g_n is the gradient that training on these batches would follow.
+With the batch's statistics, one forward pass per batch serves three backward passes (clean, noisy, control): the sets share
+what normalises them, so that g_c + g_n is the gradient that training on these batches would follow. With running statistics
+an example's gradient is its own: it goes forward and backward once, in a batch of examples that belong to the same sets.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Gradients(Stage[GradientsConfig]):
         return [int(part["epoch"])]
 
     def passes(self, config: GradientsConfig, size: Size) -> float:
-        return 7.0 * size.n  # a forward pass, and three backward passes of two each
+        # A forward pass, and three backward passes of two each, or one.
+        return (7.0 if config.bn == "batch" else 3.0) * size.n
 
     def rows(self, config: GradientsConfig, size: Size) -> Mapping[str, int]:
         return {"gradients": 3 * len(size.groups)}
@@ -62,27 +64,38 @@ class Gradients(Stage[GradientsConfig]):
         t, noisy = int(part["epoch"]), inputs.data.noisy
         n = len(noisy)
         network = inputs.network(t, _layout(inputs.device))
-        if config.bn == "batch":
-            network.use_batch_statistics()
-        seed = inputs.train.seed
+        seed, batch_size = inputs.train.seed, inputs.train.batch_size
         control = np.zeros(n, dtype=bool)
         control[stream(seed, "gradient control").permutation(n)[: noisy.sum()]] = True
-        order = cut(stream(seed, "gradient order", t).permutation(n), inputs.train.batch_size, inputs.device)
+        members = np.stack([~noisy, noisy, control])
+        order = stream(seed, "gradient order", t).permutation(n)
+        if config.bn == "batch":
+            network.use_batch_statistics()
+            batches = cut(order, batch_size)
+        else:
+            batches = alike(order, members, batch_size)
         dropout = inputs.dropout(network)
         mode = config.mask_mode or "plain"
-        members = torch.from_numpy(np.stack([~noisy, noisy, control])).to(inputs.device)
-        sums = set_gradients(network, inputs, order, members, lambda rows: dropout.evaluation(mode, rows))
+        sums = set_gradients(network, inputs, batches, members, lambda rows: dropout.evaluation(mode, rows))
         return {"gradients": _columns(network, t, sums, noisy)}
 
 
+def alike(order: np.ndarray, members: np.ndarray, batch_size: int) -> list[Tensor]:
+    """The rows in batches whose examples all belong to the same sets, each in the order given; members: bool [sets, n]."""
+    kind = (members * 2 ** np.arange(len(members))[:, None]).sum(axis=0)
+    return [batch for k in np.unique(kind) for batch in cut(order[kind[order] == k], batch_size)]
+
+
 def set_gradients(
-    network: Network, inputs: Inputs, order: Sequence[Tensor], members: Tensor, masks: MaskSource
+    network: Network, inputs: Inputs, order: Sequence[Tensor], members: np.ndarray, masks: MaskSource
 ) -> list[list[Tensor]]:
     """(1/n) Σ over each set of ∇ℓ_i, for every parameter tensor, in the network's present mode.
 
+    A backward pass per set that has members in a batch; sets with the same members there share one.
+
     Args:
-        order: the batches, int64 rows on the device.
-        members: bool [sets, n] on the device.
+        order: the batches, int64 rows on the CPU.
+        members: bool [sets, n].
         masks: the dropout factors of the rows.
 
     Returns:
@@ -91,25 +104,31 @@ def set_gradients(
     data, layout = inputs.on_device, _layout(inputs.device)
     parameters = list(network.parameters())
     sums = [[torch.zeros_like(p) for p in parameters] for _ in members]
-    present = [[s for s in range(len(members)) if here[s]] for here in _any_member(members, order)]
-    for k, rows in enumerate(order):
+    rows_of = torch.split(torch.cat(list(order)).to(inputs.device), [len(batch) for batch in order])
+    weights = torch.from_numpy(members).to(inputs.device, torch.float64)
+    for batch, rows in zip(order, rows_of, strict=True):
         x = normalise(data.x[rows]).to(parameters[0].dtype)
         z = network(x.contiguous(memory_format=layout), masks=masks(rows))
         # Float64 at the logits: p_y − 1 of a memorized example vanishes in float32.
         losses = F.cross_entropy(z.to(torch.float64), data.y[rows], reduction="none")
-        for s in present[k]:
-            weights = members[s, rows].to(losses)
-            found = torch.autograd.grad(losses, parameters, weights, retain_graph=s != present[k][-1])
-            torch._foreach_add_(sums[s], list(found))
+        sharing = _sharing(members[:, batch.numpy()])
+        for k, sets in enumerate(sharing):
+            last = k == len(sharing) - 1
+            found = torch.autograd.grad(losses, parameters, weights[sets[0], rows], retain_graph=not last)
+            for s in sets:
+                torch._foreach_add_(sums[s], list(found))
     for total in sums:
         torch._foreach_div_(total, members.shape[1])
     return sums
 
 
-def _any_member(members: Tensor, order: Sequence[Tensor]) -> list[list[bool]]:
-    """For every batch, which sets have a member in it; one transfer from the device for all."""
-    found: list[list[bool]] = torch.stack([members[:, rows].any(dim=1) for rows in order]).tolist()
-    return found
+def _sharing(members: np.ndarray) -> list[list[int]]:
+    """The sets that have members in a batch, those with the same members together; members: bool [sets, batch]."""
+    groups: dict[bytes, list[int]] = {}
+    for s, of_set in enumerate(members):
+        if of_set.any():
+            groups.setdefault(of_set.tobytes(), []).append(s)
+    return list(groups.values())
 
 
 def _layout(device: torch.device) -> torch.memory_format:

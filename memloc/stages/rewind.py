@@ -1,12 +1,12 @@
 """Layer rewinding (science.md, Layer rewinding; paper §5.1): one group's weights from an earlier epoch, the rest final.
 
-All groups of an epoch are rewound in one pass over the data: the final network's state before every group is computed
-once per batch, and each version runs only its own group with the early weights and then the rest of the network.
+All groups of all epochs of a task are rewound in one pass over the data: the final network's state before every group is
+computed once per batch, and each version runs only its own group with the early weights and then the rest of the network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -32,6 +32,7 @@ class Rewind(Stage[RewindConfig]):
     name: ClassVar[str] = "rewind"
     version: ClassVar[int] = 1
     tables: ClassVar[tuple[str, ...]] = ("rewind",)
+    lockstep: ClassVar[bool] = True
     config = RewindConfig
 
     def resolve(self, config: RewindConfig, train: TrainConfig, beside: Collection[str] = ()) -> RewindConfig:
@@ -53,36 +54,49 @@ class Rewind(Stage[RewindConfig]):
         return {"rewind": len(size.groups)}
 
     def run(self, config: RewindConfig, inputs: Inputs, part: Part) -> Tables:
-        """One row per group at the part's epoch t: accuracy and mean loss on S_c and S_n, accuracy on test."""
-        t, last = int(part["epoch"]), inputs.train.epochs
-        final = inputs.network(last)
-        early = inputs.network(t)
-        if config.buffers == "final":
-            early.load_state_dict({k: v for k, v in final.state_dict().items() if _is_buffer(final, k)}, strict=False)
+        return next(self.run_together(config, inputs, [part]))
+
+    def run_together(self, config: RewindConfig, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
+        """One row per group at each part's epoch t: accuracy and mean loss on S_c and S_n, accuracy on test."""
+        final = inputs.network(inputs.train.epochs)
+        early = [_early(config, inputs, final, int(part["epoch"])) for part in parts]
         dropout, on_device = inputs.dropout(final), inputs.on_device
         mode = config.mask_mode or "plain"
         train_z = rewound_logits(final, early, on_device.x, lambda rows: dropout.evaluation(mode, rows))
         test_z = None
         if mode != "own":
             test_z = rewound_logits(final, early, on_device.x_test, lambda rows: dropout.evaluation(mode))
-        columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-        for i, group in enumerate(final.groups):
-            z = train_z[i].to(torch.float64)
-            correct = z.argmax(dim=1) == on_device.y
-            loss = F.cross_entropy(z, on_device.y, reduction="none")
-            clean, noisy = ~on_device.noisy, on_device.noisy
-            test = (
-                None
-                if test_z is None
-                else set_mean(
-                    test_z[i].argmax(dim=1) == on_device.y_test, torch.ones_like(on_device.y_test, dtype=torch.bool)
-                )
-            )
-            accuracies = set_mean(correct, clean), set_mean(correct, noisy), test
-            row = (group, t, *accuracies, set_mean(loss, clean), set_mean(loss, noisy))
-            for name, value in zip(_COLUMNS, row, strict=True):
-                columns[name].append(value)
-        return {"rewind": columns}
+        for k, part in enumerate(parts):
+            of_part = train_z[k], None if test_z is None else test_z[k]
+            yield {"rewind": _columns(final.groups, int(part["epoch"]), inputs, *of_part)}
+
+
+def _early(config: RewindConfig, inputs: Inputs, final: Network, epoch: int) -> Network:
+    """θ^t, with the final statistics unless `buffers: rewound`."""
+    early = inputs.network(epoch)
+    if config.buffers == "final":
+        early.load_state_dict({k: v for k, v in final.state_dict().items() if _is_buffer(final, k)}, strict=False)
+    return early
+
+
+def _columns(
+    groups: Sequence[str], epoch: int, inputs: Inputs, train_z: Tensor, test_z: Tensor | None
+) -> dict[str, list[Any]]:
+    """The rows of one epoch; train_z, test_z: logits, [groups, n, classes]."""
+    data = inputs.on_device
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    everything = torch.ones_like(data.y_test, dtype=torch.bool)
+    for i, group in enumerate(groups):
+        z = train_z[i].to(torch.float64)
+        correct = z.argmax(dim=1) == data.y
+        loss = F.cross_entropy(z, data.y, reduction="none")
+        clean, noisy = ~data.noisy, data.noisy
+        test = None if test_z is None else set_mean(test_z[i].argmax(dim=1) == data.y_test, everything)
+        accuracies = set_mean(correct, clean), set_mean(correct, noisy), test
+        row = (group, epoch, *accuracies, set_mean(loss, clean), set_mean(loss, noisy))
+        for name, value in zip(_COLUMNS, row, strict=True):
+            columns[name].append(value)
+    return columns
 
 
 _COLUMNS = ("layer", "epoch", "clean_acc", "noisy_acc", "test_acc", "clean_loss", "noisy_loss")
@@ -93,12 +107,12 @@ def _is_buffer(network: Network, name: str) -> bool:
 
 
 @torch.inference_mode()
-def rewound_logits(final: Network, early: Network, x: Tensor, masks: MaskSource) -> Tensor:
-    """Logits of `final` with each group in turn taken from `early`: float32 [groups, n, classes].
+def rewound_logits(final: Network, early: Sequence[Network], x: Tensor, masks: MaskSource) -> Tensor:
+    """Logits of `final` with each group in turn taken from each of `early`: float32 [early, groups, n, classes].
 
-    Both networks in evaluation mode; x: uint8 n×C×H×W; masks: the dropout factors of the rows.
+    All networks in evaluation mode; x: uint8 n×C×H×W; masks: the dropout factors of the rows.
     """
-    out: list[list[Tensor]] = [[] for _ in final.groups]
+    out: list[list[list[Tensor]]] = [[[] for _ in final.groups] for _ in early]
     for rows in groups_of(len(x), x.device):
         factors = masks(rows)
         before: list[State] = []
@@ -106,8 +120,9 @@ def rewound_logits(final: Network, early: Network, x: Tensor, masks: MaskSource)
         for group in final.groups:
             before.append(state)
             state = final.run_group(group, state, masks=factors)
-        for i, group in enumerate(final.groups):
-            state = early.run_group(group, before[i], masks=factors)
-            rest = final.groups[i + 1 :]
-            out[i].append(final.run_from(rest[0], state, masks=factors) if rest else state[0])
-    return torch.stack([torch.cat(chunks) for chunks in out])
+        for k, network in enumerate(early):
+            for i, group in enumerate(final.groups):
+                state = network.run_group(group, before[i], masks=factors)
+                rest = final.groups[i + 1 :]
+                out[k][i].append(final.run_from(rest[0], state, masks=factors) if rest else state[0])
+    return torch.stack([torch.stack([torch.cat(chunks) for chunks in of_network]) for of_network in out])

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference.gradients import set_gradients as plainly
 from memloc.config import FieldError, resolved
 from memloc.models import Network
 from memloc.stages.batches import cut
-from memloc.stages.gradients import Gradients, GradientsConfig, set_gradients
+from memloc.stages.gradients import Gradients, GradientsConfig, alike, set_gradients
 from tests.models.plain import GROUPS
 from tests.stages.conftest import TIED, Trained, run
 from tests.stages.naive import pixels
@@ -44,7 +45,7 @@ def engine(
     trained: Trained, network: Network, order: Sequence[Tensor], members: Sequence[Tensor], **more: Any
 ) -> list[dict[str, Tensor]]:
     masks = more.pop("masks", lambda rows: None)
-    sums = set_gradients(network, trained.inputs(), order, torch.stack(list(members)), masks)
+    sums = set_gradients(network, trained.inputs(), order, torch.stack(list(members)).numpy(), masks)
     return [dict(zip(dict(network.named_parameters()), s, strict=True)) for s in sums]
 
 
@@ -120,6 +121,28 @@ def test_batches_without_a_member_of_one_set(plain: Trained) -> None:
         assert torch.equal(g, only[name])
     for found, wanted in zip((clean, noisy), plainly(network, x, y, order, [~members, members]), strict=True):
         assert_close(found, wanted, 1e-6)
+
+
+def test_examples_of_the_same_sets_go_together(plain: Trained) -> None:
+    """Every row once, no batch mixed; so with running statistics each goes forward and backward once."""
+    sets = torch.stack(sets_of(plain)).numpy()
+    order = np.random.default_rng(5).permutation(120)
+    batches = alike(order, sets, 16)
+    assert sorted(torch.cat(batches).tolist()) == list(range(120))
+    assert max(map(len, batches)) <= 17
+    for batch in batches:
+        assert len({tuple(sets[:, i]) for i in batch.tolist()}) == 1
+    network = network_of(plain, 6, batch=False)
+    together = engine(plain, network, batches, sets_of(plain))
+    for found, wanted in zip(together, engine(plain, network, cut(order, 16), sets_of(plain)), strict=True):
+        assert_close(found, wanted, 1e-9)
+    passes = []
+    for of in (batches, cut(order, 16)):
+        counter = FlopCounterMode(display=False)
+        with counter:
+            engine(plain, network, of, sets_of(plain))
+        passes.append(counter.get_total_flops())
+    assert passes[0] < 0.55 * passes[1]
 
 
 def test_running_statistics_are_left_alone(plain: Trained) -> None:

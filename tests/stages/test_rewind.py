@@ -106,7 +106,7 @@ def test_logits_are_the_naive_ones_bit_for_bit(plain: Trained, epoch: int, buffe
     if buffers == "final":
         early.load_state_dict(dict(final.named_buffers()), strict=False)
     x = torch.tensor(plain.data.x_test)  # 360 images: a whole group and a partial one
-    found = rewound_logits(final, early, x, lambda rows: None)
+    found = rewound_logits(final, [early], x, lambda rows: None)[0]
     assert found.shape == (9, 360, 10)
     for i, group in enumerate(GROUPS):
         assert torch.equal(found[i], logits(naive_network(plain, group, epoch, buffers), x))
@@ -120,7 +120,7 @@ def test_rewinding_to_the_last_epoch_is_the_identity(plain: Trained, tied: Train
         for mode in modes:
             masks = masks_of(trained, network, mode)
             whole = logits(network, torch.tensor(trained.data.x), masks)
-            found = rewound_logits(network, trained.inputs().network(last), torch.tensor(trained.data.x), masks)
+            found = rewound_logits(network, [trained.inputs().network(last)], torch.tensor(trained.data.x), masks)[0]
             assert all(torch.equal(z, whole) for z in found)
             config = Evaluate().resolve(EvaluateConfig(modes=(mode,)), trained.config)  # type: ignore[arg-type]
             evaluation = Evaluate().run(config, trained.inputs(), {"epoch": last})["evaluation"]
@@ -155,6 +155,14 @@ def test_batch_norm_statistics_stay_final_by_default(plain: Trained) -> None:
     for i, group in enumerate(GROUPS):
         same = default["clean_loss"][i] == rewound["clean_loss"][i]
         assert same == (group == "linear"), group
+
+
+@pytest.mark.parametrize("buffers", ["final", "rewound"])
+def test_epochs_together_are_the_same_bits_as_alone(plain: Trained, buffers: str) -> None:
+    config = STAGE.resolve(RewindConfig(epochs=(0, 3, 7, 12), buffers=buffers), plain.config)  # type: ignore[arg-type]
+    parts = STAGE.parts(config, plain.config, plain.size)
+    together = [dict(tables["rewind"]) for tables in STAGE.run_together(config, plain.inputs(), parts)]
+    assert together == [rewind(plain, t, buffers=buffers) for t in (0, 3, 7, 12)]
 
 
 def test_rewinding_leaves_the_checkpoints_alone(plain: Trained) -> None:
