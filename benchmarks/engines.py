@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,13 +123,13 @@ def gradient_accounting(name: str) -> Sequence[Comparison]:
         def engine(config: GradientsConfig = config) -> Any:
             return stage.run(config, s.inputs(), {"epoch": last})["gradients"]
 
-        def plain(bn: str = bn) -> list[dict[str, Tensor]]:
+        def plain(batch: bool = bn == "batch") -> list[dict[str, Tensor]]:
             network = s.inputs().network(last)
-            return gradients.set_gradients(network, x, y, order, [~noisy, noisy, control], bn == "batch")
+            return gradients.set_gradients(network, x, y, order, [~noisy, noisy, control], batch)
 
         found.append(Comparison("gradients", f"{name}, bn {bn}", "a pass per set", engine, plain, _norms_agree))
-        bare = lambda: _one_epoch(s, x, y)  # noqa: E731
-        found.append(Comparison("gradients", f"{name}, bn {bn}", "an epoch of training", engine, bare, lambda a, b: True))
+        epoch = partial(_one_epoch, s, x, y)
+        found.append(Comparison("gradients", f"{name}, bn {bn}", "an epoch of training", engine, epoch, _not_compared))
     return found
 
 
@@ -204,11 +205,19 @@ def retraining(name: str) -> Sequence[Comparison]:
             last.append(float((seen[-1].argmax(dim=1) == y)[torch.tensor(clean)].double().mean()))
         return last
 
-    agrees = lambda a, b: bool(np.allclose(a, b, atol=0.02))  # noqa: E731
     return [
-        Comparison("retrain", name, f"one group at a time, {what}", engine, lambda full=full: plain(full), agrees)  # type: ignore[misc]
+        Comparison("retrain", name, f"one group at a time, {what}", engine, partial(plain, full), _accuracies_agree)
         for what, full in (("full backward pass", True), ("the others frozen", False))
     ]
+
+
+def _accuracies_agree(found: Sequence[float], expected: Sequence[float]) -> bool:
+    return bool(np.allclose(found, expected, atol=0.02))
+
+
+def _not_compared(found: Any, expected: Any) -> bool:
+    """Another computation, for its cost alone."""
+    return True
 
 
 # --- flips ------------------------------------------------------------------------------------------------------------
@@ -244,7 +253,7 @@ def flip_search(name: str) -> Sequence[Comparison]:
 
     return [
         Comparison("flips_search", name, "definition, one at a time (a step)", engine, by_definition, _same_first, GROUP),
-        Comparison("flips_search", name, "the authors' algorithm (a step)", engine, authors, lambda a, b: True, GROUP),
+        Comparison("flips_search", name, "the authors' algorithm (a step)", engine, authors, _not_compared, GROUP),
     ]
 
 
@@ -289,13 +298,12 @@ def _whole_searches(s: Size, task: Task, rows: Any) -> Sequence[Comparison]:
             for i in few[:1]
         ]
 
-    near = lambda a, b: bool(abs(np.mean(a) - np.mean(b)) <= 3)  # noqa: E731
     steps = sum(counts) + len(counts)
     of_few = sum(by_definition()) + len(few)
     of_authors = sum(authors()) + 1
     return [
-        Comparison("flips_search", s.name, "definition, one at a time", engine, by_definition, near, steps / of_few),
-        Comparison("flips_search", s.name, "the authors' algorithm", engine, authors, lambda a, b: True, steps / of_authors),
+        Comparison("flips_search", s.name, "definition, one at a time", engine, by_definition, _counts_near, steps / of_few),
+        Comparison("flips_search", s.name, "the authors' algorithm", engine, authors, _not_compared, steps / of_authors),
     ]
 
 
@@ -309,20 +317,42 @@ def flip_accuracy(name: str) -> Sequence[Comparison]:
     of = {"full sets": np.arange(n), "a 25th": np.sort(np.random.default_rng(1).choice(n, n // 25, replace=False))}
 
     def plain() -> list[float]:
-        closed = [[task.neurons.locate(k) for k in s.closed] for s in searches[:4]]
-        return [flips.accuracy_after(task.network, images, task.y, range(n), c, lambda rows: None) for c in closed]
+        found = []
+        for search in searches[:4]:
+            closed = [task.neurons.locate(k) for k in search.closed]
+            for members in (s.data.noisy, ~s.data.noisy):
+                rows = [k for k in np.flatnonzero(members).tolist() if k != search.row]
+                accuracy = flips.accuracy_after(task.network, images, task.y, rows, closed, lambda rows: None)
+            found.append(accuracy)
+        return found
 
     def engine(rows: Any) -> Any:
         sets = Sets(rows, s.data.noisy)
         return accuracies(task.network, task.x, task.y, sets, None, task.masks, searches)["clean_acc"]
 
+    whole = "the whole training set per search"
     return [
         Comparison(
-            "flips_after", f"{name}, {what}", "the whole training set per search", lambda rows=rows: engine(rows), plain,  # type: ignore[misc]
-            lambda a, b: bool(np.allclose(a[:4], b, atol=0.2)), GROUP / 4,
+            "flips_after",
+            f"{name}, {what}",
+            whole,
+            partial(engine, rows),
+            plain,
+            partial(_first_four_near, len(rows)),
+            GROUP / 4,
         )
         for what, rows in of.items()
-    ]  # fmt: skip
+    ]
+
+
+def _first_four_near(n: int, found: Sequence[float], expected: Sequence[float]) -> bool:
+    """Clean accuracy on n examples: but for one or two near ties the same on all of them, within four errors on a part."""
+    return bool(np.allclose(found[:4], expected, atol=max(2 / n, 0.0 if n > 500 else 2 / n**0.5)))
+
+
+def _counts_near(found: Sequence[int], expected: Sequence[int]) -> bool:
+    """The reference has two of the engine's searches, of typical lengths, by the other estimator."""
+    return bool(abs(np.mean(found) - np.mean(expected)) <= 3)
 
 
 # Which layers the demo's 1,900 closings fell into: where a search begins to differ from the open network.
