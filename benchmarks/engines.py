@@ -318,10 +318,10 @@ def flip_accuracy(name: str) -> Sequence[Comparison]:
 
     def plain() -> list[float]:
         found = []
-        for search in searches[:4]:
-            closed = [task.neurons.locate(k) for k in search.closed]
+        for one in searches[:4]:
+            closed = [task.neurons.locate(k) for k in one.closed]
             for members in (s.data.noisy, ~s.data.noisy):
-                rows = [k for k in np.flatnonzero(members).tolist() if k != search.row]
+                rows = [k for k in np.flatnonzero(members).tolist() if k != one.row]
                 accuracy = flips.accuracy_after(task.network, images, task.y, rows, closed, lambda rows: None)
             found.append(accuracy)
         return found
