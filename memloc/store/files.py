@@ -122,7 +122,10 @@ class Files:
         """{path: bytes} of the files in a folder; empty where there is no such folder."""
         with self._errors(f"{folder} cannot be listed"):
             selector = fs.FileSelector(self.full(folder), allow_not_found=True, recursive=recursive)
-            infos = self._fs.get_file_info(selector)
+            try:
+                infos = self._fs.get_file_info(selector)
+            except FileNotFoundError:  # made by somebody just after pyarrow did not find it: now it is there
+                infos = self._fs.get_file_info(selector)
         cut = len(self.root) + 1
         return {i.path[cut:]: int(i.size) for i in infos if i.type == fs.FileType.File}
 

@@ -121,3 +121,25 @@ def test_killed_before_the_commit_nothing_is_there(uri: str, moment: int, monkey
     for nth in range(PARTS):
         store.publish(commit_of(0, nth, 2.0), rows_of(0, nth))
     assert check(uri) == 1
+
+
+def test_a_folder_made_while_it_is_looked_for(tmp_path: Path) -> None:
+    """pyarrow looks, finds nothing, asks whether it exists, and by then it does: an error of its own, not of the store."""
+    files = Store(str(tmp_path / "store")).files
+    files.put("commits/ab/one.json", b"{}")
+
+    class Late:
+        looks = 0
+
+        def get_file_info(self, selector: object) -> object:
+            self.looks += 1
+            if self.looks == 1:
+                raise FileNotFoundError("Cannot list directory")
+            return real.get_file_info(selector)
+
+    real, late = files._fs, Late()
+    files._fs = late
+    assert files.listing("commits") == {"commits/ab/one.json": 2}
+    assert late.looks == 2
+    files._fs = real
+    assert files.listing("nowhere") == {}
