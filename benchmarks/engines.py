@@ -148,8 +148,8 @@ def _one_epoch(s: Size, x: Tensor, y: Tensor) -> None:
 
 
 def rewinding(name: str) -> Sequence[Comparison]:
-    """All groups of one epoch, training and test set."""
-    s = size(name, n=256, n_test=64, batch_size=128)
+    """All groups of one epoch and of six, training and test set."""
+    s = size(name, n=64, n_test=64, batch_size=32) if name != "digits" else size(name)
     inputs, last = s.inputs(), max(s.checkpoints)
     final, early, network = inputs.network(last), inputs.network(0), inputs.network(last)
     final_state = final.state_dict()
@@ -176,7 +176,7 @@ def _close(found: Tensor, expected: Tensor) -> bool:
 
 def retraining(name: str) -> Sequence[Comparison]:
     """All groups for two epochs, evaluated after each."""
-    s = size(name, n=256, n_test=64, batch_size=128)
+    s = size(name, n=64, n_test=32, batch_size=32) if name != "digits" else size(name)
     config = Retrain().resolve(RetrainConfig(epochs=2), s.config)
     clean = np.flatnonzero(~s.data.noisy)
     of_epochs = [

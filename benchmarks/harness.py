@@ -59,9 +59,10 @@ class Comparison:
 
 
 def compare(c: Comparison, turns: int) -> Result:
-    """Warms both up, counts their operations, then times them in turns."""
-    found, flops, peak_mb = _counted(c.engine)
-    expected, flops_reference, _ = _counted(c.plain)
+    """Counts the operations of both, which warms them up, then times them in turns."""
+    found, flops = _counted(c.engine)
+    expected, flops_reference = _counted(c.plain)
+    peak_mb = _peak(c.engine)
     agrees = c.agrees(found, expected)
     seconds, ratios = [], []
     for turn in range(turns):
@@ -82,15 +83,18 @@ def compare(c: Comparison, turns: int) -> Result:
     )  # fmt: skip
 
 
-def _counted(work: Callable[[], Any]) -> tuple[Any, float, float]:
-    """(its result, floating-point operations, MB that it adds to the resident memory at its peak)."""
-    work()  # warms up: the memory of libraries, and their choice of kernels
-    before = _reset_peak()
-    work()
-    peak = _status("VmHWM") - before
+def _counted(work: Callable[[], Any]) -> tuple[Any, float]:
+    """(its result, floating-point operations)."""
     with Operations() as counter:
         result = work()
-    return result, counter.flops, peak
+    return result, counter.flops
+
+
+def _peak(work: Callable[[], Any]) -> float:
+    """MB that it adds to the resident memory at its peak."""
+    before = _reset_peak()
+    work()
+    return _status("VmHWM") - before
 
 
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
