@@ -35,5 +35,5 @@ test-slow: .venv/test
 test-kill: .venv/test  ## kill -9 at random moments of the demo; writes docs/reliability.md
 	$(BIN)/python -m pytest -m kill -s
 
-bench: .venv/test  ## every engine against its plain reference (docs/performance.md); about 15 minutes on an idle machine
+bench: .venv/test  ## every engine against its plain reference; `python -m benchmarks --help` says how to ask for less
 	$(BIN)/python -m benchmarks

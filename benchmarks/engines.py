@@ -1,4 +1,4 @@
-"""What is compared with what, engine by engine: the table of docs/performance.md."""
+"""What is compared with what, engine by engine."""
 
 from __future__ import annotations
 
