@@ -88,9 +88,11 @@ def _finding(instrument: Instrument, source: Source) -> Finding:
 def _trial_fields(trials: Sequence[Row]) -> dict[str, str]:
     """{name: SQL} of the training's fields, seeds aside, in which the trials differ."""
     columns = schemas.TABLES["trials"].names
-    names = [name for name in _differing([json.loads(t["config"]) for t in trials]) if name not in SEEDS]
-    if "epochs" in names and "peak_epoch" in names:  # follows from it
-        names.remove("peak_epoch")
+    configs = [json.loads(t["config"]) for t in trials]
+    names = [name for name in _differing(configs) if name not in SEEDS]
+    peaks = {(c["epochs"], c["peak_epoch"]) for c in configs}
+    if "peak_epoch" in names and len(peaks) == len({epochs for epochs, _ in peaks}):
+        names.remove("peak_epoch")  # it follows from the epochs
     return {n: n if n in columns else f"json_extract_string(trials.config, '{n}') AS {n}" for n in names}
 
 

@@ -131,6 +131,5 @@ class GatedLinear(nn.Linear):
     def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
         if gate is None:
             return F.linear(x, self.weight)
-        return (gate * self.weight @ x[:, :, None])[
-            :, :, 0
-        ]  # not einsum, whose order of operations depends on what is installed
+        # Not einsum: the order of its operations depends on what is installed.
+        return torch.matmul(gate * self.weight, x[:, :, None])[:, :, 0]

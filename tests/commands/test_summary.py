@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memloc.analysis.findings import INSTRUMENTS, findings, in_brackets
+from memloc.analysis.findings import INSTRUMENTS, _trial_fields, findings, in_brackets
 from memloc.api import open_store
 from memloc.commands.query import text_table
 from memloc.commands.words import bytes_in_words, labels, seconds_in_words
@@ -156,6 +156,15 @@ def test_detections_of_different_flips_are_told_apart(tmp_path: Path) -> None:
     table = open_store(store.uri).pandas("detection")
     for analysis, of in table[table["sample"] == "flips"].groupby("analysis"):
         assert any(rows[(n, "flips", "aum")]["auc"] == of[of.score == "aum"].auc.item() for n in ("20", "8")), analysis
+
+
+def test_a_peak_that_follows_from_the_epochs_is_not_named_and_one_that_does_not_is() -> None:
+    def trials(*pairs: tuple[int, int]) -> list[dict[str, Any]]:
+        return [{"config": json.dumps({"epochs": epochs, "peak_epoch": peak})} for epochs, peak in pairs]
+
+    assert list(_trial_fields(trials((10, 2), (20, 4), (10, 2)))) == ["epochs"]
+    assert list(_trial_fields(trials((10, 2), (20, 4), (10, 5)))) == ["epochs", "peak_epoch"]
+    assert list(_trial_fields(trials((10, 2), (10, 5)))) == ["peak_epoch"]
 
 
 def test_what_is_undefined_in_a_layer_is_left_out() -> None:
