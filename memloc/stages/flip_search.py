@@ -22,7 +22,7 @@ from memloc.seeds import stream
 
 COPIES = 5  # noisy copies over which F̄ averages its logits
 NOISE = 0.01  # length of the noise relative to the image's
-BATCH = 512  # examples of L_ref
+BATCH = 512  # examples of L_ref, unless the configuration says otherwise
 
 
 @dataclass
@@ -68,8 +68,8 @@ class Task:
     """What every search of a repeat shares.
 
     x: uint8 n×C×H×W, y: int64 [n], on the device; example: int64 [n], ids, which key the noise. masks: the dropout
-    factors of rows. reference: how many images stand for L_ref at each step; None: `definition`. memo: results that
-    other searches of the same training can use again.
+    factors of rows. reference: how many images stand for L_ref at each step; None: `definition`. size: of how many
+    examples L_ref is the mean. memo: results that other searches of the same training can use again.
     """
 
     network: Network
@@ -81,6 +81,7 @@ class Task:
     repeat: int
     reference: int | None
     max_neurons: int
+    size: int = BATCH
     memo: dict[Hashable, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -103,7 +104,7 @@ class Task:
     def batch(self, step: int) -> I64:
         """The rows of L_ref at a step, distinct, keyed (repeat, step): the same for every example."""
         n = len(self.y)
-        return stream(self.seed, "flip batch", self.repeat, step).permutation(n)[: min(BATCH, n)]
+        return stream(self.seed, "flip batch", self.repeat, step).permutation(n)[: min(self.size, n)]
 
     def factors(self, rows: I64, copies: int) -> Mapping[str, Tensor] | None:
         """The dropout factors of rows that stand `copies` times one after the other."""

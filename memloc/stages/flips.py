@@ -21,7 +21,7 @@ from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, 
 from memloc.stages.flip_after import NAMES, accuracies, choose
 from memloc.stages.flip_search import BATCH, COPIES, Neurons, Search, Task, search
 
-REFERENCE = 16
+DEFAULTS = {"reference": 16, "batch": BATCH}
 STEPS = 8  # of a typical search, for estimates
 
 Whole = Annotated[int, Field(ge=0)]
@@ -37,7 +37,9 @@ PostEval = Annotated[int, Field(ge=0), AfterValidator(_enough)] | Literal["all"]
 
 
 class FlipsConfig(MaskedConfig):
-    """clean, noisy: how many examples of S_c and S_n. estimator: of ∂L_ref; reference: its images per step (`fast` only).
+    """clean, noisy: how many examples of S_c and S_n.
+
+    estimator: of ∂L_ref. reference: its images per step (`fast` only). batch: the examples of L_ref (`definition` only).
 
     post_eval: on how many training examples accuracy is measured after a search, half of each set; or all, or 0.
     group_size: examples that are searched together: part of the numerics.
@@ -48,6 +50,7 @@ class FlipsConfig(MaskedConfig):
     repeats: Count = 1
     estimator: Literal["fast", "definition"] = "fast"
     reference: Count | None = None
+    batch: Count | Literal["all"] | None = None
     ablate: Literal["activation"] = "activation"
     max_neurons: Count = 200
     post_eval: PostEval = 2000
@@ -64,11 +67,11 @@ class Flips(Stage[FlipsConfig]):
         if not config.clean + config.noisy:
             raise FieldError("clean", "0, and noisy is 0 too; at least one of them must be above 0")
         config = resolve_mask_mode(config, train)
-        if config.estimator == "fast":
-            return config.model_copy(update={"reference": config.reference or REFERENCE})
-        if config.reference is not None:
-            raise FieldError("reference", "used only with estimator: fast (here estimator is definition)")
-        return config
+        used, unused = ("reference", "batch") if config.estimator == "fast" else ("batch", "reference")
+        if getattr(config, unused) is not None:
+            other = "definition" if config.estimator == "fast" else "fast"
+            raise FieldError(unused, f"used only with estimator: {other} (here estimator is {config.estimator})")
+        return config.model_copy(update={used: getattr(config, used) or DEFAULTS[used]})
 
     def parts(self, config: FlipsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         count = min(config.clean, size.n - size.n_noisy) + min(config.noisy, size.n_noisy)
@@ -79,7 +82,8 @@ class Flips(Stage[FlipsConfig]):
         return [train.epochs]
 
     def passes(self, config: FlipsConfig, size: Size) -> float:
-        reference = config.reference or COPIES * min(BATCH, size.n)
+        batch = size.n if config.batch == "all" else min(config.batch or 0, size.n)
+        reference = config.reference or COPIES * batch
         each = 3.0 * STEPS * (COPIES + reference)
         if config.post_eval != 0:
             after = size.n if config.post_eval == "all" else min(config.post_eval, size.n)
@@ -131,7 +135,8 @@ def _task(config: FlipsConfig, inputs: Inputs, repeat: int) -> Task:
         repeat,
         config.reference,
         config.max_neurons,
-        inputs.memo.setdefault(("flips", mode, config.reference), {}),
+        len(inputs.data.y) if config.batch == "all" else config.batch or BATCH,
+        inputs.memo.setdefault(("flips", mode, config.reference, config.batch), {}),
     )
 
 

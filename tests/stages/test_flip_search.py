@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,7 @@ def test_reference_batches() -> None:
     assert len(set(batch.tolist())) == len(batch) == BATCH == 512
     assert task.batch(0).tolist() == batch.tolist()
     assert len({tuple(b.tolist()) for b in (batch, task.batch(1), other.batch(0))}) == 3
+    assert replace(task, size=70).batch(0).tolist() == batch[:70].tolist()
     small = task_of(run(epochs=1), 16)
     assert sorted(small.batch(0).tolist()) == list(range(120))
 

@@ -110,6 +110,7 @@ def test_without_noisy_examples(plain: Trained) -> None:
     [
         ({"clean": 0, "noisy": 0}, "clean"),
         ({"estimator": "definition", "reference": 16}, "reference"),
+        ({"estimator": "fast", "batch": 100}, "batch"),
         ({"mask_mode": "own"}, "mask_mode"),
     ],
 )
@@ -123,7 +124,9 @@ def test_configurations(plain: Trained) -> None:
     config = STAGE.resolve(FlipsConfig(), plain.config)
     assert (config.clean, config.noisy, config.repeats, config.reference) == (1000, 1000, 1, 16)
     assert (config.max_neurons, config.post_eval, config.group_size, config.estimator) == (200, 2000, 32, "fast")
-    assert STAGE.resolve(FlipsConfig(estimator="definition"), plain.config).reference is None
+    assert config.batch is None
+    defined = STAGE.resolve(FlipsConfig(estimator="definition"), plain.config)
+    assert (defined.reference, defined.batch) == (None, 512)
     with pytest.raises(FieldError):
         STAGE.resolve(FlipsConfig(), resolved(dataset="digits", model="resnet9", **TIED))
 
