@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memloc.config import TrainConfig
+from memloc.models.gates import Gate, Gates, Open, gated, gated_linear, replayed
 from memloc.seeds import torch_seed
 
 State: TypeAlias = tuple[Tensor, ...]
-Gates: TypeAlias = Mapping[str, Tensor]  # {layer: B×channels for a convolution, B×out×in for a linear layer}
 Masks: TypeAlias = Mapping[str, Tensor]  # {site: a factor that broadcasts against B×C×H×W}
 
 
@@ -56,6 +56,10 @@ class Network(nn.Module, ABC):
             state = self.run_group(name, state, gates, masks)
         return state[0]
 
+    def group_of(self, layer: str) -> str:
+        """The group of a layer in `neurons`."""
+        return next(g for g in self.groups if layer == g or layer.startswith(g + "."))
+
     def tensors_of(self, group: str) -> list[str]:
         """The names of a group's parameters and buffers in `state_dict()`."""
         return [name for name in self.state_dict() if name.startswith(group + ".")]
@@ -82,6 +86,20 @@ class Network(nn.Module, ABC):
             if isinstance(module, ConvBlock):
                 module.fold()
         return copy
+
+    @torch.no_grad()
+    def outputs(self, x: Tensor, masks: Masks | None = None) -> dict[str, Tensor]:
+        """{layer: what it gives, B×C×H×W, with every gate open} for normalised images, of every folded ConvBlock."""
+        found: dict[str, Tensor] = {}
+        blocks = [(name, m) for name, m in self.named_modules() if isinstance(m, ConvBlock) and name in self.neurons]
+        blocks = [(name, m) for name, m in blocks if isinstance(m.bn, nn.Identity)]
+        hooks = [m.register_forward_hook(lambda _, __, y, name=name: found.update({name: y})) for name, m in blocks]
+        try:
+            self(x, masks=masks)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
@@ -117,19 +135,19 @@ class ConvBlock(nn.Module):
         self.conv.bias = nn.Parameter(bias.to(weight), requires_grad=False)
         self.bn = nn.Identity()
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, gate: Gate | None = None) -> Tensor:
+        if isinstance(gate, Open) and gate.output is not None:
+            assert isinstance(self.bn, nn.Identity), "known outputs are those of a folded network"
+            return replayed(self.conv, x, gate)
         y = F.relu(self.bn(self.conv(x)), inplace=True)
-        return y if gate is None else y * gate[:, :, None, None]
+        return y if gate is None else gated(y, gate)
 
 
 class GatedLinear(nn.Linear):
-    """A linear layer without bias in which every weight is a neuron; gate: B×out×in."""
+    """A linear layer without bias in which every weight is a neuron."""
 
     def __init__(self, features_in: int, features_out: int) -> None:
         super().__init__(features_in, features_out, bias=False)
 
-    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
-        if gate is None:
-            return F.linear(x, self.weight)
-        # Not einsum: the order of its operations depends on what is installed.
-        return torch.matmul(gate * self.weight, x[:, :, None])[:, :, 0]
+    def forward(self, x: Tensor, gate: Gate | None = None) -> Tensor:
+        return F.linear(x, self.weight) if gate is None else gated_linear(x, self.weight, gate)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memloc.config import TrainConfig
-from memloc.models.base import ConvBlock, GatedLinear, Gates, Masks, Network, State
+from memloc.models.base import ConvBlock, GatedLinear, Masks, Network, State
+from memloc.models.gates import Gates
 
 
 class Residual(nn.Module):

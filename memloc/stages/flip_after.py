@@ -106,5 +106,5 @@ def _plan(network: Network, neurons: Neurons, search: Search, device: torch.devi
     gates = torch.ones(1, neurons.total, device=device)
     gates[0, search.closed] = 0.0
     touched = {neurons.locate(index)[0] for index in search.closed}
-    first = next((g for g in network.groups if any(layer == g or layer.startswith(f"{g}.") for layer in touched)), None)
+    first = min((network.group_of(layer) for layer in touched), key=network.groups.index, default=None)
     return first, {layer: gate for layer, gate in neurons.split(gates).items() if layer in touched}

@@ -8,7 +8,7 @@ backward pass gives the gradient of all of them; there are no copies of the mode
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,11 +17,13 @@ from torch.nn import functional as F
 
 from memloc.data.types import I64, normalise
 from memloc.models import Network
+from memloc.models.gates import Gate, Open, repeated
 from memloc.models.inference import GROUP_SIZE, MaskSource, groups_of
 from memloc.seeds import stream
 
 COPIES = 5  # noisy copies over which F̄ averages its logits
 NOISE = 0.01  # length of the noise relative to the image's
+TOGETHER = 1024  # images in one pass at most, of several searches under their own gates: part of the numerics
 BATCH = 512  # examples of L_ref, unless the configuration says otherwise
 
 
@@ -97,7 +99,7 @@ class Task:
         draws = [stream(self.seed, "flip noise", int(self.example[i]), self.repeat, step) for i in rows]
         u = torch.from_numpy(np.stack([d.standard_normal((COPIES, *shape), dtype=np.float32) for d in draws]))
         u = u.to(self.x.device, self.dtype)
-        x = self.images(torch.from_numpy(rows).to(self.x.device))[:, None]
+        x = self.images(self.on_device(rows))[:, None]
         scale: Tensor = NOISE * x.flatten(2).norm(dim=2) / u.flatten(2).norm(dim=2)
         return (x + scale[:, :, None, None, None] * u).flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
@@ -106,9 +108,19 @@ class Task:
         n = len(self.y)
         return stream(self.seed, "flip batch", self.repeat, step).permutation(n)[: min(self.size, n)]
 
+    def on_device(self, rows: I64) -> Tensor:
+        return torch.from_numpy(rows).to(self.x.device)
+
+    def labels(self, searches: Sequence[Search]) -> Tensor:
+        return self.y[self.on_device(np.array([s.row for s in searches], dtype=np.int64))]
+
+    def group_index(self, layer: str) -> int:
+        """The place of a layer's group in the network."""
+        return self.network.groups.index(self.network.group_of(layer))
+
     def factors(self, rows: I64, copies: int) -> Mapping[str, Tensor] | None:
         """The dropout factors of rows that stand `copies` times one after the other."""
-        return self.masks(torch.from_numpy(rows).to(self.x.device).repeat_interleave(copies))
+        return self.masks(self.on_device(rows).repeat_interleave(copies))
 
     def remember(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
         if key not in self.memo:
@@ -123,110 +135,132 @@ def search(task: Task, rows: Sequence[int]) -> list[Search]:
     (`censored`) when that many neurons are closed as `max_neurons`, or as there are, and it still does.
     """
     searches = [Search(int(row)) for row in rows]
+    labels = task.labels(searches).tolist()
+    active = list(zip(searches, labels, strict=True))
     limit = min(task.max_neurons, task.neurons.total)
-    device, total = task.x.device, task.neurons.total
-    gates = torch.ones(len(searches), total, dtype=task.dtype, device=device)
-    active = list(range(len(searches)))
-    for step in range(limit + 1 if active else 0):
-        at = np.array([searches[i].row for i in active], dtype=np.int64)
-        predicted, scores = _look(task, at, gates[active], step, last=step == limit)
-        wrong = (predicted != task.y[torch.from_numpy(at).to(device)]).tolist()
-        best = scores.masked_fill(gates[active] == 0, float("-inf")).argmax(dim=1)  # of ties the first: layer order
-        classes, chosen = predicted.tolist(), best.tolist()
-        for k, i in enumerate(active):
-            if wrong[k]:
-                searches[i].new_class = classes[k]
-            elif step == limit:
-                searches[i].censored = True
-            else:
-                searches[i].closed.append(chosen[k])
-        active = [i for k, i in enumerate(active) if not wrong[k]]
-        if not active or step == limit:
-            return searches
-        gates[active, [searches[i].closed[-1] for i in active]] = 0.0
+    step = 0
+    while active:
+        at = [s for s, _ in active]
+        predicted, own = own_gradient(task, at, step, wanted=step < limit)
+        right = [k for k, (_, label) in enumerate(active) if predicted[k] == label]
+        for k in set(range(len(active))).difference(right):
+            at[k].new_class = predicted[k]
+        active = [active[k] for k in right]
+        if step == limit:
+            for s, _ in active:
+                s.censored = True
+            break
+        if active:
+            _close(task, [s for s, _ in active], own[right], step)
+        step += 1
     return searches
 
 
-def _look(task: Task, rows: I64, gates: Tensor, step: int, last: bool) -> tuple[Tensor, Tensor]:
-    """(what F̄ predicts for each row under its gates, int64 [B]; ∂(L_ref − ℓ(F̄(x_i), y_i))/∂gate, B×total)."""
-    if last:
-        with torch.no_grad():
-            return _mean_logits(task, rows, gates, step).argmax(dim=1), torch.zeros_like(gates)
+def _close(task: Task, searches: Sequence[Search], own: Tensor, step: int) -> None:
+    """Closes one more gate of each search: the open one with the largest ∂(L_ref − ℓ(F̄(x_i), y_i))/∂gate."""
+    scores = own + everybodys_gradient(task, searches, step)
+    open_ones = _gates(task, searches) > 0
+    best = scores.masked_fill(~open_ones, float("-inf")).argmax(dim=1)  # of ties the first: layer order
+    for s, chosen in zip(searches, best.tolist(), strict=True):
+        s.closed.append(chosen)
+
+
+def everybodys_gradient(task: Task, searches: Sequence[Search], step: int) -> Tensor:
+    """∂L_ref/∂gate for each search, B×total, by the task's estimator."""
     if task.reference is None:
-        predicted, own = _own_gradient(task, rows, gates, step)
-        return predicted, own + _references(task, rows, gates, step, predicted)
+        if step == 0:  # every gate is open: the same for all
+            return task.remember((task.repeat, "noisy"), lambda: _noisy_reference(task, searches[:1], 0))
+        return _noisy_reference(task, searches, step)
     everybody = task.remember("open gates", lambda: _open_gradient(task))
-    if step == 0:  # all gates are open: the estimate of ∂L_ref is what it is corrected to, ∂L over all of S
-        predicted, own = _own_gradient(task, rows, gates, step)
-        return predicted, own + everybody
-    predicted, both = _own_and_reference(task, rows, gates, step)
-    same = task.remember((task.repeat, step), lambda: _reference_gradient(task, step))
-    return predicted, both + (everybody - same)
+    if step == 0:  # the estimate of ∂L_ref is what it is corrected to: ∂L over all of S
+        return everybody[None]
+    batch = task.batch(step)[: task.reference]
+    same = task.remember((task.repeat, step), lambda: _plain_gradient(task, batch, len(batch)))
+    return _batch_gradient(task, searches, batch, task.images(task.on_device(batch)), 1, len(batch)) + (everybody - same)
 
 
-def _mean_logits(task: Task, rows: I64, gates: Tensor, step: int) -> Tensor:
-    """F̄: the mean logits over the noisy copies, float64 B×K; each row under its own gates."""
-    per_copy = task.neurons.split(_each(gates, COPIES))
-    z = task.network(task.noisy(rows, step), gates=per_copy, masks=task.factors(rows, COPIES))
-    return _over_copies(z)
+# --- one example's own loss -------------------------------------------------------------------------------------------
 
 
-def _each(gates: Tensor, times: int) -> Tensor:
-    """Every row of B×total `times` times, one after the other; its gradient is a plain sum, the same bits on any device."""
-    return gates[:, None].expand(-1, times, -1).reshape(-1, gates.shape[1])
-
-
-def _over_copies(z: Tensor) -> Tensor:
-    """Mean logits of each example, float64 B×K, from (B·5)×K."""
-    return z.to(torch.float64).reshape(-1, COPIES, z.shape[1]).mean(dim=1)
-
-
-def _own_gradient(task: Task, rows: I64, gates: Tensor, step: int) -> tuple[Tensor, Tensor]:
-    leaf = gates.clone().requires_grad_()
-    z = _mean_logits(task, rows, leaf, step)
-    loss = F.cross_entropy(z, task.y[torch.from_numpy(rows).to(z.device)], reduction="sum")
-    (gradient,) = torch.autograd.grad(-loss, leaf)
-    return z.argmax(dim=1), gradient
-
-
-# --- ∂L_ref, by definition --------------------------------------------------------------------------------------------
-
-
-def _references(task: Task, rows: I64, gates: Tensor, step: int, predicted: Tensor) -> Tensor:
-    """∂L_ref/∂gate, B×total, of the searches that go on; at the first step, with every gate open, it is the same for all."""
-    if step == 0:
-        shared = task.remember((task.repeat, "noisy"), lambda: _noisy_reference(task, gates[0], 0))
-        return shared.expand(len(rows), -1)
-    goes_on = (predicted == task.y[torch.from_numpy(rows).to(gates.device)]).tolist()
-    none = torch.zeros_like(gates[0])
-    return torch.stack([_noisy_reference(task, g, step) if on else none for g, on in zip(gates, goes_on, strict=True)])
-
-
-def _noisy_reference(task: Task, gates: Tensor, step: int) -> Tensor:
-    """∂/∂gate of the mean loss of F̄ on the batch of the step, all of it under the same gates [total]."""
-    batch = task.batch(step)
-    leaf = gates[None].clone().requires_grad_()
-    total = torch.zeros_like(gates)
-    for rows in _chunks(batch, GROUP_SIZE // COPIES):
+def own_gradient(task: Task, searches: Sequence[Search], step: int, wanted: bool = True) -> tuple[list[int], Tensor]:
+    """(what F̄ predicts for each under its gates, −∂ℓ(F̄(x_i), y_i)/∂gate: B×total, zeros unless wanted)."""
+    rows = np.array([s.row for s in searches], dtype=np.int64)
+    leaf = _gates(task, searches).requires_grad_(wanted)
+    with torch.set_grad_enabled(wanted):
         x = task.noisy(rows, step)
-        z = task.network(x, gates=task.neurons.split(leaf), masks=task.factors(rows, COPIES))
-        total += _gate_gradient(task, _over_copies(z), rows, leaf, len(batch))
+        z = _over_copies(task.network(x, gates=_split(task, leaf, searches), masks=task.factors(rows, COPIES)), COPIES)
+        loss = F.cross_entropy(z, task.labels(searches), reduction="sum")
+    gradient = torch.autograd.grad(-loss, leaf)[0] if wanted else torch.zeros_like(leaf)
+    return z.argmax(dim=1).tolist(), gradient
+
+
+def _gates(task: Task, searches: Sequence[Search]) -> Tensor:
+    """B×total: 0 where a search has closed."""
+    gates = torch.ones(len(searches), task.neurons.total, dtype=task.dtype)
+    for k, s in enumerate(searches):
+        gates[k, s.closed] = 0.0
+    return gates.to(task.x.device)
+
+
+def _split(task: Task, gates: Tensor, searches: Sequence[Search]) -> dict[str, Gate]:
+    """The gates (B×total) by layer; layers that nobody has closed anything in are `Open`."""
+    touched = {task.neurons.locate(index)[0] for s in searches for index in s.closed}
+    split = task.neurons.split(gates)
+    return {layer: values if layer in touched else Open(values) for layer, values in split.items()}
+
+
+def _over_copies(z: Tensor, copies: int) -> Tensor:
+    """Mean logits of each example, float64 B×K, from (B·copies)×K."""
+    return z.to(torch.float64).view(-1, copies, z.shape[1]).mean(dim=1)
+
+
+# --- everybody's loss -------------------------------------------------------------------------------------------------
+
+
+def _noisy_reference(task: Task, searches: Sequence[Search], step: int) -> Tensor:
+    """`definition`: ∂/∂gate of the mean loss of F̄ on the batch of the step, B×total."""
+    batch = task.batch(step)
+    total = torch.zeros(len(searches), task.neurons.total, dtype=task.dtype, device=task.x.device)
+    for start in range(0, len(batch), GROUP_SIZE // COPIES):
+        rows = batch[start : start + GROUP_SIZE // COPIES]
+        total += _batch_gradient(task, searches, rows, task.noisy(rows, step), COPIES, len(batch))
     return total
 
 
-def _chunks(rows: I64, size: int) -> Iterator[I64]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+def _batch_gradient(
+    task: Task, searches: Sequence[Search], rows: I64, x: Tensor, copies: int, n: int
+) -> Tensor:  # fmt: skip
+    """∂/∂gate of (1/n) Σ ℓ(mean logits over copies) over the rows, for each search under its own gates: B×total.
+
+    x: the rows' images, `copies` of each. Up to the group with a search's first closed gate the network does the same for
+    all searches: that part goes forward once, and only backward for each.
+    """
+    factors = task.factors(rows, copies)
+    outputs = task.network.outputs(x, factors)
+    found = torch.empty(len(searches), task.neurons.total, dtype=task.dtype, device=task.x.device)
+    for first, members in _by_first_group(task, searches, at_most=max(1, TOGETHER // len(x))):
+        of_them = [searches[k] for k in members]
+        leaf = _gates(task, of_them).requires_grad_()
+        gates = _split(task, leaf, of_them)
+        for layer, gate in gates.items():
+            if isinstance(gate, Open) and task.group_index(layer) < first:
+                gates[layer] = replace(gate, output=outputs.get(layer))
+        z = task.network(repeated(x, len(of_them)), gates=gates, masks=task.factors(np.tile(rows, len(of_them)), copies))
+        labels = task.y[task.on_device(rows)].repeat(len(of_them))
+        loss = F.cross_entropy(_over_copies(z, copies), labels, reduction="sum") / n
+        found[members] = torch.autograd.grad(loss, leaf)[0]
+    return found
 
 
-def _gate_gradient(task: Task, z: Tensor, rows: I64, leaf: Tensor, n: int) -> Tensor:
-    """∂/∂gate of (1/n) Σ ℓ over the rows, [total]; z: float64 logits."""
-    loss = F.cross_entropy(z, task.y[torch.from_numpy(rows).to(z.device)], reduction="sum") / n
-    (gradient,) = torch.autograd.grad(loss, leaf)
-    return gradient[0]
-
-
-# --- ∂L_ref, estimated ------------------------------------------------------------------------------------------------
+def _by_first_group(task: Task, searches: Sequence[Search], at_most: int) -> Iterator[tuple[int, list[int]]]:
+    """(index of the group with the first closed gate, searches that begin to differ there); none closed: the last."""
+    found: dict[int, list[int]] = {}
+    for k, s in enumerate(searches):
+        places = [task.group_index(task.neurons.locate(index)[0]) for index in s.closed]
+        found.setdefault(min(places, default=len(task.network.groups)), []).append(k)
+    for first, members in found.items():
+        for start in range(0, len(members), at_most):
+            yield first, members[start : start + at_most]
 
 
 def _open_gradient(task: Task) -> Tensor:
@@ -237,33 +271,10 @@ def _open_gradient(task: Task) -> Tensor:
     return total.to(task.dtype)
 
 
-def _reference_gradient(task: Task, step: int) -> Tensor:
-    """The same over the first `reference` examples of the step's batch: what the control variate takes off."""
-    rows = task.batch(step)[: task.reference]
-    return _plain_gradient(task, rows, len(rows))
-
-
 def _plain_gradient(task: Task, rows: I64, n: int) -> Tensor:
+    """∂/∂gate of (1/n) Σ ℓ over the rows with every gate open and without noise, [total]."""
     leaf = torch.ones(1, task.neurons.total, dtype=task.dtype, device=task.x.device, requires_grad=True)
-    x = task.images(torch.from_numpy(rows).to(task.x.device))
-    z = task.network(x, gates=task.neurons.split(leaf), masks=task.factors(rows, 1))
-    return _gate_gradient(task, z.to(torch.float64), rows, leaf, n)
-
-
-def _own_and_reference(task: Task, rows: I64, gates: Tensor, step: int) -> tuple[Tensor, Tensor]:
-    """(F̄'s prediction, ∂(L_16 − ℓ(F̄(x_i), y_i))/∂gate): every example's copies and references in one pass."""
-    batch = task.batch(step)[: task.reference]
-    b, m = len(rows), len(batch)
-    leaf = gates.clone().requires_grad_()
-    references = np.tile(batch, b)
-    x = torch.cat([task.noisy(rows, step), task.images(torch.from_numpy(references).to(gates.device))])
-    x = x.contiguous(memory_format=torch.channels_last)
-    per_row = torch.cat([_each(leaf, COPIES), _each(leaf, m)])
-    everyone = np.concatenate([rows.repeat(COPIES), references])
-    z = task.network(x, gates=task.neurons.split(per_row), masks=task.factors(everyone, 1)).to(torch.float64)
-    own = _over_copies(z[: b * COPIES])
-    labels = task.y[torch.from_numpy(np.concatenate([rows, references])).to(z.device)]
-    loss = F.cross_entropy(z[b * COPIES :], labels[b:], reduction="sum") / m
-    loss = loss - F.cross_entropy(own, labels[:b], reduction="sum")
-    (gradient,) = torch.autograd.grad(loss, leaf)
-    return own.argmax(dim=1), gradient
+    at = task.on_device(rows)
+    z = task.network(task.images(at), gates=_split(task, leaf, ()), masks=task.factors(rows, 1))
+    loss = F.cross_entropy(z.to(torch.float64), task.y[at], reduction="sum") / n
+    return torch.autograd.grad(loss, leaf)[0][0]

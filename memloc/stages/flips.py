@@ -59,7 +59,7 @@ class FlipsConfig(MaskedConfig):
 
 class Flips(Stage[FlipsConfig]):
     name: ClassVar[str] = "flips"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[tuple[str, ...]] = ("flips",)
     config = FlipsConfig
 

@@ -12,8 +12,19 @@ from torch import Tensor
 
 from benchmarks.reference import flips as reference
 from memloc.config import TrainConfig
-from memloc.models.base import ConvBlock, GatedLinear, Gates, Masks, Network, State
-from memloc.stages.flip_search import BATCH, COPIES, Neurons, Search, Task, search
+from memloc.models import gates
+from memloc.models.base import ConvBlock, GatedLinear, Masks, Network, State
+from memloc.models.gates import Gates
+from memloc.stages.flip_search import (
+    BATCH,
+    COPIES,
+    Neurons,
+    Search,
+    Task,
+    everybodys_gradient,
+    own_gradient,
+    search,
+)
 from memloc.stages.flips import FlipsConfig, sample
 from tests.models.plain import CONVS
 from tests.stages.conftest import Trained, run
@@ -22,6 +33,7 @@ from tests.stages.conftest import Trained, run
 def task_of(trained: Trained, estimator: int | None, repeat: int = 0, mode: str = "plain", **more: Any) -> Task:
     inputs = trained.inputs()
     network = inputs.network(trained.config.epochs).requires_grad_(False).to(more.pop("dtype", torch.float64))
+    network = network.folded() if more.pop("folded", False) else network
     dropout = inputs.dropout(network)
 
     def masks(rows: Tensor) -> Masks | None:
@@ -63,7 +75,7 @@ def as_outcome(task: Task, found: Search) -> reference.Outcome:
 @pytest.mark.parametrize(("estimator", "repeat"), [(None, 0), (16, 0), (16, 3)])
 def test_the_same_choices_as_the_plain_search(memorizing: Trained, estimator: int | None, repeat: int) -> None:
     """In float64: there rounding decides nothing."""
-    task = task_of(memorizing, estimator, repeat)
+    task = task_of(memorizing, estimator, repeat, folded=True)
     right = np.array(predicted(task))
     noisy = memorizing.data.noisy[right]
     few = 10 if estimator else 3
@@ -98,16 +110,33 @@ def test_an_examples_result_does_not_depend_on_the_others(memorizing: Trained, e
 
 def test_float32_scores_differ_by_rounding_only(memorizing: Trained) -> None:
     """The first step's scores in single precision, in groups of every size."""
-    from memloc.stages.flip_search import _look
-
     exact, single = task_of(memorizing, 16), task_of(memorizing, 16, dtype=torch.float32)
-    rows = np.array(predicted(exact)[:24])
-    gates = torch.ones(len(rows), exact.neurons.total)
-    gates[:, 5] = 0.0
-    _, wanted = _look(exact, rows, gates.double(), 2, last=False)
+    last = exact.neurons.total - 1
+    searches = [Search(row, [5, last] if k % 2 else [last]) for k, row in enumerate(predicted(exact)[:24])]
+
+    def scores(task: Task, of: list[Search]) -> Tensor:
+        return own_gradient(task, of, 2)[1] + everybodys_gradient(task, of, 2)
+
+    wanted = scores(exact, searches)
     for size in (1, 3, 24):
-        scores = torch.cat([_look(single, r, gates[: len(r)], 2, last=False)[1] for r in np.split(rows, 24 // size)])
-        torch.testing.assert_close(scores.double(), wanted, rtol=0, atol=2e-5 * float(wanted.abs().max()))
+        found = torch.cat([scores(single, searches[k : k + size]) for k in range(0, 24, size)])
+        torch.testing.assert_close(found.double(), wanted, rtol=0, atol=2e-5 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("estimator", [None, 16])
+def test_what_the_folded_network_replays_is_what_it_would_compute(memorizing: Trained, estimator: int | None) -> None:
+    """Gradients for searches that begin to differ in every layer, with and without known outputs, in float64."""
+    task = task_of(memorizing, estimator)
+    folded = replace(task, network=task.network.folded(), memo={})
+    starts = np.cumsum([0, *task.neurons.sizes[:-1]])
+    searches = [Search(row, [int(start) + 1]) for row, start in zip(predicted(task), starts, strict=False)]
+    calls: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("memloc.models.base.replayed", lambda *a: calls.append(1) or gates.replayed(*a))
+        found = everybodys_gradient(folded, searches, 3)
+    expected = everybodys_gradient(task, searches, 3)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10 * float(expected.abs().max()))
+    assert len(calls) == sum(range(len(starts))) * (1 if estimator else -(-120 // (256 // COPIES)))
 
 
 # --- draws ------------------------------------------------------------------------------------------------------------
