@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memloc.config import TrainConfig
+from memloc.models.batch_norm import BatchStatistics
 from memloc.models.gates import Gate, Gates, Open, gated, gated_linear, replayed
 from memloc.seeds import torch_seed
 
@@ -68,12 +69,11 @@ class Network(nn.Module, ABC):
         return [name for name, _ in self.named_parameters() if name.startswith(group + ".")]
 
     def use_batch_statistics(self) -> None:
-        """Evaluation mode, but batch norms take the statistics of the batch, and leave the running ones alone."""
+        """Evaluation mode, but batch norms take the statistics of the batch; the running ones are gone."""
         self.eval()
-        for module in self.modules():
+        for name, module in list(self.named_modules()):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.train()
-                module.track_running_stats = False
+                self.set_submodule(name, BatchStatistics(module))
 
     def folded(self) -> Network:
         """A copy for evaluation mode that computes the same with every batch norm folded into the convolution before it.

@@ -72,11 +72,11 @@ class Inputs:
             self._on_device = OnDevice(self.data, self.device)
         return self._on_device
 
-    def network(self, epoch: int, layout: torch.memory_format = torch.channels_last) -> Network:
-        """The network with the checkpoint's weights, in evaluation mode on the device, laid out so in memory."""
+    def network(self, epoch: int) -> Network:
+        """The network with the checkpoint's weights, in evaluation mode on the device, channels last in memory."""
         network = build(self.train, self.data.shape, self.data.classes)
         network.load_state_dict(dict(self.weights(epoch)))
-        return network.to(self.device, memory_format=layout).eval()  # type: ignore[call-overload, no-any-return]
+        return network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
     def dropout(self, network: Network) -> Dropout:
         if self._dropout is None:

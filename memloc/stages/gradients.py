@@ -33,7 +33,7 @@ class GradientsConfig(MaskedConfig):
 
 class Gradients(Stage[GradientsConfig]):
     name: ClassVar[str] = "gradients"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[tuple[str, ...]] = ("gradients",)
     config = GradientsConfig
 
@@ -63,7 +63,7 @@ class Gradients(Stage[GradientsConfig]):
         """
         t, noisy = int(part["epoch"]), inputs.data.noisy
         n = len(noisy)
-        network = inputs.network(t, _layout(inputs.device))
+        network = inputs.network(t)
         seed, batch_size = inputs.train.seed, inputs.train.batch_size
         control = np.zeros(n, dtype=bool)
         control[stream(seed, "gradient control").permutation(n)[: noisy.sum()]] = True
@@ -101,14 +101,14 @@ def set_gradients(
     Returns:
         [set][parameter], in the network's precision and the order of `network.parameters()`.
     """
-    data, layout = inputs.on_device, _layout(inputs.device)
+    data = inputs.on_device
     parameters = list(network.parameters())
     sums = [[torch.zeros_like(p) for p in parameters] for _ in members]
     rows_of = torch.split(torch.cat(list(order)).to(inputs.device), [len(batch) for batch in order])
     weights = torch.from_numpy(members).to(inputs.device, torch.float64)
     for batch, rows in zip(order, rows_of, strict=True):
         x = normalise(data.x[rows]).to(parameters[0].dtype)
-        z = network(x.contiguous(memory_format=layout), masks=masks(rows))
+        z = network(x.contiguous(memory_format=torch.channels_last), masks=masks(rows))
         # Float64 at the logits: p_y − 1 of a memorized example vanishes in float32.
         losses = F.cross_entropy(z.to(torch.float64), data.y[rows], reduction="none")
         sharing = _sharing(members[:, batch.numpy()])
@@ -129,11 +129,6 @@ def _sharing(members: np.ndarray) -> list[list[int]]:
         if of_set.any():
             groups.setdefault(of_set.tobytes(), []).append(s)
     return list(groups.values())
-
-
-def _layout(device: torch.device) -> torch.memory_format:
-    # On a CPU batch norm sums in float32, and channels_last costs the gradient three digits (docs/definitions.md).
-    return torch.contiguous_format if device.type == "cpu" else torch.channels_last
 
 
 def _columns(network: Network, epoch: int, sums: Sequence[Sequence[Tensor]], noisy: np.ndarray) -> dict[str, list[Any]]:

@@ -31,7 +31,7 @@ def account(trained: Trained, epoch: int, **fields: Any) -> dict[str, list[Any]]
 
 
 def network_of(trained: Trained, epoch: int, batch: bool = True, dtype: torch.dtype = torch.float64) -> Network:
-    network = trained.inputs().network(epoch, torch.contiguous_format).to(dtype)
+    network = trained.inputs().network(epoch).to(dtype)
     if batch:
         network.use_batch_statistics()
     return network
@@ -65,7 +65,7 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], relative
 @pytest.mark.parametrize("epoch", [0, 6, 12])
 def test_against_the_plain_way_in_float64(plain: Trained, epoch: int, batch: bool) -> None:
     network, order, sets = network_of(plain, epoch, batch), order_of(plain), sets_of(plain)
-    x, y = pixels(plain.data.x, torch.float64).contiguous(), torch.tensor(plain.data.y)
+    x, y = pixels(plain.data.x, torch.float64), torch.tensor(plain.data.y)
     expected = plainly(network, x, y, order, sets, batch_statistics=batch)
     for found, wanted in zip(engine(plain, network, order, sets), expected, strict=True):
         assert_close(found, wanted, 1e-6)  # normalised in float32 here, in float64 there
@@ -76,7 +76,7 @@ def test_clean_and_noisy_add_up_to_autograds_gradient(plain: Trained, epoch: int
     """In float32, as the stage computes: to 1e-5 of the larger one (science.md)."""
     network, order, sets = network_of(plain, epoch, dtype=torch.float32), order_of(plain), sets_of(plain)
     clean, noisy, _ = engine(plain, network, order, sets)
-    x, y = pixels(plain.data.x).contiguous(), torch.tensor(plain.data.y)
+    x, y = pixels(plain.data.x), torch.tensor(plain.data.y)
     whole = [torch.zeros_like(p) for p in network.parameters()]
     for rows in order:
         loss = F.cross_entropy(network(x[rows]), y[rows], reduction="sum") / len(y)
@@ -92,7 +92,7 @@ def test_clean_and_noisy_add_up_to_autograds_gradient(plain: Trained, epoch: int
 def test_against_a_loop_over_single_examples(plain: Trained, batch: bool) -> None:
     """∇ℓ_i one at a time: within its batch, whose statistics it shares, or all by itself with running statistics."""
     network, order, sets = network_of(plain, 6, batch), order_of(plain), sets_of(plain)
-    x, y = pixels(plain.data.x, torch.float64).contiguous(), torch.tensor(plain.data.y)
+    x, y = pixels(plain.data.x, torch.float64), torch.tensor(plain.data.y)
     expected = [{k: torch.zeros_like(p) for k, p in network.named_parameters()} for _ in sets]
     for rows in order:
         for place, i in enumerate(rows.tolist()):
@@ -114,7 +114,7 @@ def test_batches_without_a_member_of_one_set(plain: Trained) -> None:
     order = order_of(plain)
     members[order[3][:2]] = True  # one batch has them all
     network = network_of(plain, 6)
-    x, y = pixels(plain.data.x, torch.float64).contiguous(), torch.tensor(plain.data.y)
+    x, y = pixels(plain.data.x, torch.float64), torch.tensor(plain.data.y)
     clean, noisy = engine(plain, network, order, [~members, members])
     only = engine(plain, network, [order[3]], [~members, members])[1]
     for name, g in noisy.items():
@@ -169,7 +169,7 @@ def test_rows_against_explicit_vectors(plain: Trained, bn: str) -> None:
     noisy = torch.tensor(plain.data.noisy)
     assert int(control.sum()) == int(noisy.sum())
     assert not torch.equal(control, noisy)
-    x, y = pixels(plain.data.x, torch.float64).contiguous(), torch.tensor(plain.data.y)
+    x, y = pixels(plain.data.x, torch.float64), torch.tensor(plain.data.y)
     sets = [~noisy, noisy, control, ~control]
     c, n, r, rest = plainly(network, x, y, order, sets, batch_statistics=bn == "batch")
     expected = {"sq_clean": (c, c), "sq_noisy": (n, n), "dot": (c, n), "sq_control": (r, r), "dot_control": (r, rest)}
@@ -227,7 +227,7 @@ def test_what_is_about_an_empty_set_is_null(noise: float, null: set[str]) -> Non
 def test_mask_modes(tied: Trained, mode: str) -> None:
     network, order = network_of(tied, 3, dtype=torch.float32), order_of(tied)
     dropout = tied.inputs().dropout(network)
-    x, y = pixels(tied.data.x).contiguous(), torch.tensor(tied.data.y)
+    x, y = pixels(tied.data.x), torch.tensor(tied.data.y)
     found = engine(tied, network, order, sets_of(tied)[:2], masks=lambda rows: dropout.evaluation(mode, rows))
     expected = plainly(network, x, y, order, sets_of(tied)[:2], masks=lambda rows: dropout.evaluation(mode, rows))
     for a, b in zip(found, expected, strict=True):

@@ -1,0 +1,51 @@
+"""Batch norm by the batch's own statistics, accurate in every memory layout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class BatchStatistics(nn.Module):
+    """Normalises by the mean and variance of the batch, whatever mode the network is in; has no running statistics.
+
+    norm: whose scale, shift and ε it takes over.
+    """
+
+    def __init__(self, norm: nn.modules.batchnorm._BatchNorm) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda:
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        return _BatchNorm.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-any-return]
+
+
+class _BatchNorm(torch.autograd.Function):
+    """PyTorch's batch norm with the sums of its forward pass made anew.
+
+    On a CPU, in channels_last, PyTorch adds up a channel in float32 one value after the other: statistics are off by 10⁻⁴,
+    gradients by 5·10⁻³. `sum` cascades. Everything else is PyTorch's.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        n = x.numel() // x.shape[1]
+        mean = x.sum(dim=(0, 2, 3)) / n
+        deviation = x - mean[:, None, None]
+        variance = deviation.mul_(deviation).sum(dim=(0, 2, 3)) / n
+        ctx.eps = eps
+        ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
+        return torch.native_batch_norm(x, weight, bias, mean, variance, False, 0.0, eps)[0]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, mean, scale = ctx.saved_tensors
+        found = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, None, None, mean, scale, True, ctx.eps, [True, True, True]
+        )
+        return (*found, None)
