@@ -31,8 +31,10 @@ def main() -> int:
     for name in options.names or ENGINES:
         for size in sizes:
             for comparison in ENGINES[name](size):
-                results.append(compare(comparison, turns=1 if options.quick else 5))
-                print(f"{name}, {results[-1].size}: {results[-1].ratio:.2f}", file=sys.stderr, flush=True)
+                turns = 1 if options.quick else 5 if size == "digits" else 3
+                found = compare(comparison, turns)
+                results.append(found)
+                print(f"{name}, {size}, against {found.reference}: {found.ratio:.2f}", file=sys.stderr, flush=True)
     print(json.dumps([r.as_json() for r in results]) if options.json else table(results))
     return 0 if all(r.agrees for r in results) else 1
 

@@ -60,9 +60,10 @@ class Comparison:
 
 def compare(c: Comparison, turns: int) -> Result:
     """Counts the operations of both, which warms them up, then times them in turns."""
+    before = _reset_peak()
     found, flops = _counted(c.engine)
+    peak_mb = _status("VmHWM") - before
     expected, flops_reference = _counted(c.plain)
-    peak_mb = _peak(c.engine)
     agrees = c.agrees(found, expected)
     seconds, ratios = [], []
     for turn in range(turns):
@@ -88,13 +89,6 @@ def _counted(work: Callable[[], Any]) -> tuple[Any, float]:
     with Operations() as counter:
         result = work()
     return result, counter.flops
-
-
-def _peak(work: Callable[[], Any]) -> float:
-    """MB that it adds to the resident memory at its peak."""
-    before = _reset_peak()
-    work()
-    return _status("VmHWM") - before
 
 
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]

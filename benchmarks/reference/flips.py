@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from memloc.models import Network
 
+TOGETHER = 64  # examples in one pass
+
 Masks = Callable[[Tensor], Mapping[str, Tensor] | None]
 
 
@@ -45,7 +47,6 @@ def search(
 ) -> Outcome:
     """Closes gates until F̄ no longer predicts y[i]. x: normalised images; reference: None for `definition`."""
     gates = {layer: torch.ones(1, *shape, dtype=x.dtype) for layer, shape in network.neurons.items()}
-    everything = list(range(len(y)))
     outcome = Outcome()
     for step in range(max_neurons + 1):
         leaves = {layer: gate.clone().requires_grad_() for layer, gate in gates.items()}
@@ -57,32 +58,43 @@ def search(
         if step == max_neurons or not still_open:
             outcome.censored = True
             return outcome
-        score = gradient(-F.cross_entropy(z, y[[i]]), leaves)
-        batch = list(draws.batch(step))
-        if reference is None:
-            z = smoothed(network, batch, draws, step, leaves, masks)
-            add(score, gradient(F.cross_entropy(z, y[batch]), leaves))
-        else:
-            few = batch[:reference]
-            everything_open = {layer: torch.ones_like(gate).requires_grad_() for layer, gate in gates.items()}
-            add(score, plain_gradient(network, x, y, few, leaves, masks))
-            add(score, plain_gradient(network, x, y, everything, everything_open, masks))
-            add(score, plain_gradient(network, x, y, few, everything_open, masks), sign=-1.0)
+        score = scores(network, x, y, i, z, draws, reference, step, leaves, masks)
         layer, index = largest_open(score, gates)
         gates[layer].view(-1)[index] = 0.0
         outcome.closed.append((layer, index))
     raise AssertionError("unreachable")
 
 
+def scores(
+    network: Network, x: Tensor, y: Tensor, i: int, z: Tensor, draws: Draws, reference: int | None, step: int,
+    gates: Mapping[str, Tensor], masks: Masks,
+) -> dict[str, Tensor]:  # fmt: skip
+    """∂(L_ref − ℓ(F̄(x_i), y_i))/∂gate by layer; z: F̄(x_i) under these gates, which take gradients."""
+    score = gradient(-F.cross_entropy(z, y[[i]]), gates)
+    batch = list(draws.batch(step))
+    if reference is None:
+        of_batch = smoothed(network, batch, draws, step, gates, masks)
+        add(score, gradient(F.cross_entropy(of_batch, y[batch]), gates))
+        return score
+    few, everything = batch[:reference], list(range(len(y)))
+    everything_open = {layer: torch.ones_like(gate).requires_grad_() for layer, gate in gates.items()}
+    add(score, plain_gradient(network, x, y, few, gates, masks))
+    add(score, plain_gradient(network, x, y, everything, everything_open, masks))
+    add(score, plain_gradient(network, x, y, few, everything_open, masks), sign=-1.0)
+    return score
+
+
 def smoothed(
     network: Network, rows: Sequence[int], draws: Draws, step: int, gates: Mapping[str, Tensor], masks: Masks
 ) -> Tensor:
     """F̄ of the rows: mean logits over the noisy copies, float64."""
-    logits = []
-    for row, copies in zip(rows, draws.noisy(rows, step), strict=True):
-        z = network(copies, gates=gates, masks=masks(torch.tensor([row] * len(copies))))
-        logits.append(z.to(torch.float64).mean(dim=0))
-    return torch.stack(logits)
+    copies, logits = draws.noisy(rows, step), []
+    for start in range(0, len(rows), TOGETHER):
+        some, x = rows[start : start + TOGETHER], copies[start : start + TOGETHER]
+        factors = masks(torch.tensor(some).repeat_interleave(x.shape[1]))
+        z = network(x.flatten(0, 1), gates=gates, masks=factors)
+        logits.append(z.to(torch.float64).view(len(some), x.shape[1], -1).mean(dim=1))
+    return torch.cat(logits)
 
 
 def plain_gradient(

@@ -1,0 +1,134 @@
+"""The analyses that go layer by layer, gradient accounting, rewinding and retraining, against one set or group at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.harness import Comparison
+from benchmarks.reference import gradients, rewind, training
+from benchmarks.reference.retrain import retrain_group
+from benchmarks.sizes import Size, size
+from memloc.data import normalise
+from memloc.models.inference import logits
+from memloc.seeds import stream
+from memloc.stages.batches import batches, cut, learning_rate
+from memloc.stages.gradients import Gradients, GradientsConfig
+from memloc.stages.retrain import Retrain, RetrainConfig, retrain
+from memloc.stages.rewind import rewound_logits
+
+
+def gradient_accounting(name: str) -> Sequence[Comparison]:
+    """One checkpoint in both modes, against a pass per set, and against the epoch of training that it may cost."""
+    s = size(name, n=128, n_test=1, batch_size=64)
+    stage, last = Gradients(), max(s.checkpoints)
+    x, y, noisy = s.images(), s.y, torch.tensor(s.data.noisy)
+    n = len(y)
+    control = torch.zeros(n, dtype=torch.bool)
+    control[stream(s.config.seed, "gradient control").permutation(n)[: int(noisy.sum())]] = True
+    order = cut(stream(s.config.seed, "gradient order", last).permutation(n), s.config.batch_size)
+    found = []
+    for bn in ("batch", "running"):
+        config = stage.resolve(GradientsConfig(epochs=(last,), bn=bn), s.config)
+
+        def engine(config: GradientsConfig = config) -> Any:
+            return stage.run(config, s.inputs(), {"epoch": last})["gradients"]
+
+        def plain(batch: bool = bn == "batch") -> list[dict[str, Tensor]]:
+            network = s.inputs().network(last)
+            return gradients.set_gradients(network, x, y, order, [~noisy, noisy, control], batch)
+
+        found.append(Comparison("gradients", name, f"a pass per set (bn: {bn})", engine, plain, _norms_agree))
+        epoch = partial(_one_epoch, s, x, y)
+        found.append(Comparison("gradients", name, f"an epoch of training (bn: {bn})", engine, epoch, _not_compared))
+    return found
+
+
+def _norms_agree(found: Any, expected: list[dict[str, Tensor]]) -> bool:
+    pairs = zip(("sq_clean", "sq_noisy", "sq_control"), expected, strict=True)
+    return all(
+        np.allclose(found[column], [float(of[p].double().square().sum()) for p in found["param"]], rtol=0.05)
+        for column, of in pairs
+    )
+
+
+def _one_epoch(s: Size, x: Tensor, y: Tensor) -> None:
+    network = s.inputs().network(max(s.checkpoints)).requires_grad_(True)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-9)
+    training.train_epoch(network, optimizer, x, y, batches(s.config, len(y), 1))
+
+
+def rewinding(name: str) -> Sequence[Comparison]:
+    """All groups of one epoch and of six, training and test set."""
+    s = size(name, n=32, n_test=32, batch_size=32)
+    inputs, last = s.inputs(), max(s.checkpoints)
+    final, early, network = inputs.network(last), inputs.network(0), inputs.network(last)
+    final_state = final.state_dict()
+    early.load_state_dict({k: v for k, v in final_state.items() if k not in dict(final.named_parameters())}, strict=False)
+    x = torch.cat([inputs.on_device.x, inputs.on_device.x_test])
+    images = normalise(x).contiguous(memory_format=torch.channels_last)
+
+    def engine(epochs: int) -> Tensor:
+        return rewound_logits(final, [early] * epochs, x, lambda rows: None)[0]
+
+    def plain() -> Tensor:
+        return torch.stack([rewind.rewound_logits(network, s.checkpoints[0], g, images) for g in final.groups])
+
+    per_group = "a whole evaluation per group"
+    return [
+        Comparison("rewind", name, f"{per_group} (one epoch)", lambda: engine(1), plain, _close),
+        Comparison("rewind", name, f"{per_group} (six epochs)", lambda: engine(6), plain, _close, 6),
+    ]
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    return bool((found - expected).abs().max() <= 1e-4 * expected.abs().max())
+
+
+def retraining(name: str) -> Sequence[Comparison]:
+    """All groups for an epoch, evaluated before and after."""
+    s = size(name, n=32, n_test=32, batch_size=32)
+    config = Retrain().resolve(RetrainConfig(epochs=1), s.config)
+    clean = np.flatnonzero(~s.data.noisy)
+    order = clean[stream(s.config.seed, "retrain order", 1).permutation(len(clean))]
+    steps = cut(order, s.config.batch_size)
+    schedule = s.config.model_copy(update={"epochs": 1, "lr": config.lr, "peak_epoch": config.peak_epoch})
+    rates = [learning_rate(schedule, k, len(steps), len(steps)) for k in range(len(steps))]
+    x, y, x_test = s.images(), s.y, s.images(test=True)
+    x8 = torch.tensor(s.data.x)
+    final = s.inputs().network(max(s.checkpoints))
+
+    def engine() -> list[float | None]:
+        return [v.rows[-1]["clean_acc"] for v in retrain(config, s.inputs(), final.groups)]
+
+    def plain(all_gradients: bool) -> list[float]:
+        last = []
+        for group in final.groups:
+            seen: list[Tensor] = []
+            network = retrain_group(
+                final, s.checkpoints[0], group, lambda epoch: x, y, [steps], rates, s.config.momentum,
+                s.config.weight_decay, lambda network, seen=seen: seen.append(logits(network, x8)),  # type: ignore[misc]
+                all_gradients=all_gradients,
+            )  # fmt: skip
+            training.accuracy(network, x_test, torch.tensor(s.data.y_test))
+            last.append(float((seen[-1].argmax(dim=1) == y)[torch.tensor(clean)].double().mean()))
+        return last
+
+    return [
+        Comparison("retrain", name, f"one group at a time, {what}", engine, partial(plain, full), _accuracies_agree)
+        for what, full in (("full backward pass", True), ("the others frozen", False))
+    ]
+
+
+def _accuracies_agree(found: Sequence[float], expected: Sequence[float]) -> bool:
+    return bool(np.allclose(found, expected, atol=0.02))
+
+
+def _not_compared(found: Any, expected: Any) -> bool:
+    """Another computation, for its cost alone."""
+    return True

@@ -1,0 +1,88 @@
+"""Training: the whole of it against a bare loop, and example-tied dropout against none."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.harness import Comparison
+from benchmarks.reference import training
+from benchmarks.sizes import CPU, Size, size
+from memloc.config import resolved
+from memloc.models import Network, build
+from memloc.run.plan import TrialPlan, Work
+from memloc.run.trial import Worker, run_training
+from memloc.stages import base
+from memloc.stages.batches import batches, learning_rate
+from memloc.stages.train import train
+from memloc.store import Store
+
+
+def training_epoch(name: str) -> Sequence[Comparison]:
+    """Two epochs with dynamics, test accuracy, checkpoints and commit, against a bare loop with test accuracy."""
+    s = size(name, n=256, n_test=64, batch_size=128)
+    s = replace(s, config=s.config.model_copy(update={"epochs": 2}))
+
+    def engine() -> dict[str, Tensor]:
+        with tempfile.TemporaryDirectory() as folder:
+            return _trained(s, Path(folder))
+
+    def plain() -> dict[str, Tensor]:
+        return _bare(s, 2)
+
+    return [Comparison("train", name, "bare loop", engine, plain, _weights_agree)]
+
+
+def _trained(s: Size, folder: Path) -> dict[str, Tensor]:
+    store = Store(str(folder / "store"))
+    n, n_test = len(s.data.y), len(s.data.y_test)
+    of = base.Size(n, int(s.data.noisy.sum()), n_test, 1, tuple(_network(s).groups), s.data.classes)
+    trial = TrialPlan("benchmark", s.config, s.raw.identity, of, (), ())
+    epochs = set(range(s.config.epochs + 1))
+    worker = Worker(store, lambda _: s.raw, CPU)
+    run_training(worker, Work(trial, "train", [], epochs, epochs))
+    return dict(worker.inputs(trial).weights(s.config.epochs))
+
+
+def _network(s: Size) -> Network:
+    network = build(s.config, s.data.shape, s.data.classes)
+    return network.to(memory_format=torch.channels_last)
+
+
+def _bare(s: Size, epochs: int) -> dict[str, Tensor]:
+    c, x, y = s.config, s.images(), s.y
+    x_test, y_test = s.images(test=True), torch.tensor(s.data.y_test)
+    network = _network(s)
+    network.initialise(c.seed)
+    optimizer = torch.optim.SGD(network.parameters(), lr=c.lr, momentum=c.momentum, weight_decay=c.weight_decay)
+    for epoch in range(1, epochs + 1):
+        of_epoch = batches(c, len(y), epoch)
+        for k, rows in enumerate(of_epoch):
+            step = (epoch - 1) * len(of_epoch) + k
+            optimizer.param_groups[0]["lr"] = learning_rate(c, step, c.epochs * len(of_epoch), len(of_epoch))
+            training.train_epoch(network, optimizer, x, y, [rows])
+        training.accuracy(network, x_test, y_test)
+    return {k: t.detach() for k, t in network.state_dict().items()}
+
+
+def _weights_agree(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
+    return all(torch.allclose(t, expected[k].contiguous(), rtol=1e-3, atol=1e-5) for k, t in found.items())
+
+
+def tied_step(name: str) -> Sequence[Comparison]:
+    """An epoch with example-tied dropout against one without."""
+    s = size(name, n=128, n_test=1, batch_size=64)
+    fields = s.config.model_dump() | {"dropout": "example_tied", "p_gen": 0.2, "p_mem": 0.1, "epochs": 1, "peak_epoch": 1}
+    tied = resolved(**{k: v for k, v in fields.items() if v is not None})
+    plain = s.config.model_copy(update={"epochs": 1})
+
+    def epoch(config: Any) -> Callable[[], int]:
+        return lambda: len(list(train(config, s.data, CPU)))
+
+    return [Comparison("tied", name, "the plain model's epoch", epoch(tied), epoch(plain), lambda a, b: a == b == 2)]
