@@ -2,6 +2,7 @@
 
 All groups of all epochs of a task are rewound in one pass over the data: the final network's state before every group is
 computed once per batch, and each version runs only its own group with the early weights and then the rest of the network.
+Rewinding to the last epoch changes nothing, and costs nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from memloc.config import Epochs, TrainConfig
 from memloc.data.device import images
 from memloc.models import Network
-from memloc.models.base import State
+from memloc.models.base import Masks, State
 from memloc.models.inference import MaskSource, groups_of, set_mean
 from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, check_epochs, resolve_mask_mode
 
@@ -30,7 +31,7 @@ class RewindConfig(MaskedConfig):
 
 class Rewind(Stage[RewindConfig]):
     name: ClassVar[str] = "rewind"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[tuple[str, ...]] = ("rewind",)
     lockstep: ClassVar[bool] = True
     config = RewindConfig
@@ -59,9 +60,10 @@ class Rewind(Stage[RewindConfig]):
     def run_together(self, config: RewindConfig, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
         """One row per group at each part's epoch t: accuracy and mean loss on S_c and S_n, accuracy on test."""
         final = inputs.network(inputs.train.epochs)
-        early = [_early(config, inputs, final, int(part["epoch"])) for part in parts]
+        early = [early_network(config, inputs, final, int(part["epoch"])) for part in parts]
         dropout, on_device = inputs.dropout(final), inputs.on_device
         mode = config.mask_mode or "plain"
+        final = final.folded()
         train_z = rewound_logits(final, early, on_device.x, lambda rows: dropout.evaluation(mode, rows))
         test_z = None
         if mode != "own":
@@ -71,12 +73,14 @@ class Rewind(Stage[RewindConfig]):
             yield {"rewind": _columns(final.groups, int(part["epoch"]), inputs, *of_part)}
 
 
-def _early(config: RewindConfig, inputs: Inputs, final: Network, epoch: int) -> Network:
-    """θ^t, with the final statistics unless `buffers: rewound`."""
+def early_network(config: RewindConfig, inputs: Inputs, final: Network, epoch: int) -> Network | None:
+    """θ^t, with the final statistics unless `buffers: rewound`, its batch norms folded; None for the last epoch."""
+    if epoch == inputs.train.epochs:
+        return None
     early = inputs.network(epoch)
     if config.buffers == "final":
         early.load_state_dict({k: v for k, v in final.state_dict().items() if _is_buffer(final, k)}, strict=False)
-    return early
+    return early.folded()
 
 
 def _columns(
@@ -107,10 +111,10 @@ def _is_buffer(network: Network, name: str) -> bool:
 
 
 @torch.inference_mode()
-def rewound_logits(final: Network, early: Sequence[Network], x: Tensor, masks: MaskSource) -> Tensor:
+def rewound_logits(final: Network, early: Sequence[Network | None], x: Tensor, masks: MaskSource) -> Tensor:
     """Logits of `final` with each group in turn taken from each of `early`: float32 [early, groups, n, classes].
 
-    All networks in evaluation mode; x: uint8 n×C×H×W; masks: the dropout factors of the rows.
+    All networks in evaluation mode, None: `final` itself; x: uint8 n×C×H×W; masks: the dropout factors of the rows.
     """
     out: list[list[list[Tensor]]] = [[[] for _ in final.groups] for _ in early]
     for rows in groups_of(len(x), x.device):
@@ -120,9 +124,15 @@ def rewound_logits(final: Network, early: Sequence[Network], x: Tensor, masks: M
         for group in final.groups:
             before.append(state)
             state = final.run_group(group, state, masks=factors)
+        own = state[0]
         for k, network in enumerate(early):
             for i, group in enumerate(final.groups):
-                state = network.run_group(group, before[i], masks=factors)
-                rest = final.groups[i + 1 :]
-                out[k][i].append(final.run_from(rest[0], state, masks=factors) if rest else state[0])
+                out[k][i].append(own if network is None else _rewound(final, network, group, before[i], factors))
     return torch.stack([torch.stack([torch.cat(chunks) for chunks in of_network]) for of_network in out])
+
+
+def _rewound(final: Network, early: Network, group: str, before: State, masks: Masks | None) -> Tensor:
+    """Logits from the state before `group`: that group of `early`, then the rest of `final`."""
+    state = early.run_group(group, before, masks=masks)
+    rest = final.groups[final.groups.index(group) + 1 :]
+    return final.run_from(rest[0], state, masks=masks) if rest else state[0]
