@@ -26,6 +26,7 @@ from memloc.models.inference import MaskSource, groups_of, set_mean
 from memloc.seeds import stream
 from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, resolve_mask_mode
 from memloc.stages.batches import cut, learning_rate
+from memloc.stages.transfer import to_device
 
 
 class RetrainConfig(MaskedConfig):
@@ -153,7 +154,8 @@ def _train_epoch(
     batches = cut(order, train.batch_size, inputs.device)
     shift = None
     if train.augment != "none":
-        shift = shifts(train.augment, inputs.data.example, *inputs.data.shape[1:], train.seed, epoch).to(inputs.device)
+        here = shifts(train.augment, inputs.data.example, *inputs.data.shape[1:], train.seed, epoch)
+        shift = to_device(here, inputs.device)
     for network in (final, *(v.network for v in variants)):
         network.train()
     for k, rows in enumerate(batches):

@@ -18,7 +18,7 @@ from memloc.data.device import OnDevice, images
 from memloc.models import Dropout, Network, build, build_dropout
 from memloc.models.inference import logits, margins, set_mean
 from memloc.stages.batches import batches, learning_rate, steps_per_epoch
-from memloc.stages.transfer import HostCopies
+from memloc.stages.transfer import HostCopies, to_device
 
 VERSION = 1  # raised whenever a training's numbers change; enters the id of every training
 
@@ -67,7 +67,7 @@ class Dynamics:
         correct = z.argmax(dim=1) == y
         v = self.values
         v["forgetting"] += (v["was_correct"] == 1) & ~correct
-        v["last_wrong"][~correct] = epoch
+        v["last_wrong"].masked_fill_(~correct, epoch)
         v["was_correct"].copy_(correct)
         v["ever_correct"] |= correct
         v["margin"] += margin
@@ -158,7 +158,7 @@ def _train_epoch(
     per_epoch = steps_per_epoch(n, config.batch_size)
     shift = None
     if config.augment != "none":
-        shift = shifts(config.augment, data.example, *data.shape[1:], config.seed, epoch).to(device)
+        shift = to_device(shifts(config.augment, data.example, *data.shape[1:], config.seed, epoch), device)
     network.train()
     lr = config.lr
     for k, rows in enumerate(batches(config, n, epoch, device)):

@@ -19,10 +19,8 @@ def test_copies_are_of_the_moment_contiguous_and_owned(name: str) -> None:
     device = torch.device(name)
     x = torch.arange(2 * 3 * 64 * 64, dtype=torch.float32).reshape(2, 3, 64, 64)
     counts = torch.arange(5)
-    there = {
-        "x": to_device(x, device).contiguous(memory_format=torch.channels_last),
-        "counts": to_device(counts.clone(), device),
-    }
+    there = {"x": to_device(x, device).contiguous(memory_format=torch.channels_last)}
+    there["counts"] = to_device(counts.clone(), device)
     copies = HostCopies(device)
     first = copies.take(there)
     second = copies.take({"counts": there["counts"]})
