@@ -24,6 +24,7 @@ from memloc import __version__
 from memloc.config import TrainConfig, canonical, canonical_json
 from memloc.data import Data, Raw, check_identity, prepare
 from memloc.errors import ReplayError, last_line
+from memloc.run.memory import parts_together, release
 from memloc.run.plan import AnalysisPlan, Item, TrialPlan, Work, lost_epochs, part_passes, train_passes
 from memloc.run.writer import StateWriter
 from memloc.stages.base import Inputs, Part, Tables
@@ -231,7 +232,13 @@ def prune(store: Store, work: Work) -> None:
 
 
 def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterator[tuple[str, float]]:
-    """Computes and commits parts of one analysis that are not committed yet; (part id, seconds) as each ends."""
+    """Computes and commits parts of one analysis that are not committed yet; (part id, seconds) as each ends.
+
+    Where the device's memory runs out, what is left goes on with half as many together, down to one.
+
+    Raises:
+        torch.OutOfMemoryError: where one part alone does not fit.
+    """
     analysis, store = items[0][0], worker.store
     todo = []
     for _, part_id, part in items:
@@ -244,13 +251,33 @@ def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterat
     set_up_numerics(trial.config, worker.device)
     inputs = worker.inputs(trial)
     inputs.tables = _tables_read(store, trial, analysis)
+    at_once = parts_together(worker.device, len(todo), analysis.kind.memory(analysis.config, trial.size))
+    while todo:
+        bunch, too_many = todo[:at_once], False
+        try:
+            for part_id, seconds in _run_together(worker, trial, analysis, inputs, bunch):
+                todo = todo[1:]
+                yield part_id, seconds
+        except torch.OutOfMemoryError:
+            if len(bunch) == 1:
+                raise
+            too_many = True
+        if too_many:
+            at_once = len(bunch) // 2
+            release(worker.device)
+
+
+def _run_together(
+    worker: Worker, trial: TrialPlan, analysis: AnalysisPlan, inputs: Inputs, bunch: Sequence[tuple[str, Part]]
+) -> Iterator[tuple[str, float]]:
+    """Computes and commits parts side by side; (part id, seconds) as each is committed."""
     clock = time.perf_counter()
-    computed = analysis.kind.run_together(analysis.config, inputs, [part for _, part in todo])
+    computed = analysis.kind.run_together(analysis.config, inputs, [part for _, part in bunch])
     share = 0.0
     if analysis.kind.lockstep:  # nobody can say which part took how long
         computed = iter(list(computed))
-        share = (time.perf_counter() - clock) / len(todo)
-    for (part_id, part), tables_of_part in zip(todo, computed, strict=True):
+        share = (time.perf_counter() - clock) / len(bunch)
+    for (part_id, part), tables_of_part in zip(bunch, computed, strict=True):
         seconds = share or time.perf_counter() - clock
         _commit_part(worker, trial, analysis, part_id, part, tables_of_part, seconds)
         yield part_id, seconds

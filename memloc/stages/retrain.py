@@ -58,6 +58,10 @@ class Retrain(Stage[RetrainConfig]):
         # On average half of the network only forward, the other half forward and backward; then everything is evaluated.
         return config.epochs * (2.0 * (size.n - size.n_noisy) + size.n) + size.n_test
 
+    def memory(self, config: RetrainConfig, size: Size) -> int:
+        # At most a network of its own: parameters, gradient, momentum and update; its logits, in chunks and joined.
+        return 4 * (4 * size.parameters + 2 * max(size.n, size.n_test) * size.classes)
+
     def rows(self, config: RetrainConfig, size: Size) -> Mapping[str, int]:
         return {"retrain": config.epochs + 1}
 
