@@ -18,6 +18,7 @@ from memloc.data.device import OnDevice, images
 from memloc.models import Dropout, Network, build, build_dropout
 from memloc.models.inference import logits, margins, set_mean
 from memloc.stages.batches import batches, learning_rate, steps_per_epoch
+from memloc.stages.forward import Forward, forward_pass
 from memloc.stages.transfer import HostCopies, to_device
 
 VERSION = 1  # raised whenever a training's numbers change; enters the id of every training
@@ -129,8 +130,9 @@ def train(config: TrainConfig, data: Data, device: torch.device, after: Epoch | 
         yield _state(0, network, optimizer, dynamics)
     else:
         _restore_momentum(optimizer, network, after.momentum)
+    forward = forward_pass(config, network, device)
     for epoch in range((after.epoch if after else 0) + 1, config.epochs + 1):
-        lr, z = _train_epoch(config, epoch, network, dropout, optimizer, on_device, data)
+        lr, z = _train_epoch(config, epoch, network, forward, dropout, optimizer, on_device, data)
         loss, correct = dynamics.update(epoch, z, on_device.y)
         row = {
             "epoch": epoch,
@@ -147,6 +149,7 @@ def _train_epoch(
     config: TrainConfig,
     epoch: int,
     network: Network,
+    forward: Forward,
     dropout: Dropout,
     optimizer: torch.optim.Optimizer,
     on_device: OnDevice,
@@ -168,8 +171,7 @@ def _train_epoch(
             group["lr"] = lr
         x = on_device.batch(rows) if shift is None else images(augment(on_device.x[rows], shift[rows]))
         with autocast(config, device):
-            z = network(x, masks=dropout.training(rows, epoch, k))
-            loss = F.cross_entropy(z, on_device.y[rows])
+            z, loss = forward(x, on_device.y[rows], dropout.training(rows, epoch, k))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -27,6 +27,7 @@ from memloc.stages import retrain as retraining
 from memloc.stages.base import Inputs
 from memloc.stages.batches import cut
 from memloc.stages.flip_search import Task, search
+from memloc.stages.forward import forward_pass
 from memloc.stages.gradients import set_gradients
 from memloc.stages.retrain import Retrain, RetrainConfig
 from memloc.stages.rewind import rewound_logits
@@ -71,7 +72,8 @@ def training(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]:
     dropout = inputs.dropout(network)
     dropout.constrain(network)  # as `train` does before the first epoch
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, foreach=True)
-    return lambda: _train_epoch(config, 1, network, dropout, optimizer, inputs.on_device, inputs.data)
+    forward = forward_pass(config, network, device)
+    return lambda: _train_epoch(config, 1, network, forward, dropout, optimizer, inputs.on_device, inputs.data)
 
 
 def retrained(device: torch.device, fields: dict[str, Any]) -> tuple[RetrainConfig, Inputs, Network, Any]:
