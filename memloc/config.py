@@ -115,6 +115,8 @@ class TrainConfig(Config):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    # Not compiled is None, which stays out of the identity: a training from before there was this field keeps its id.
+    compile: Annotated[bool | None, AfterValidator(lambda value: value or None)] = None
     seed: Seed = 0
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
 

@@ -117,6 +117,16 @@ def _check_address(address: str) -> None:
         raise UsageError(f"--address {address}: no Ray cluster answers there ({error})") from None
 
 
+def _check_compiler(works: list[Work], options: Options) -> None:
+    """Raises UsageError where a training cannot be compiled as it asks, here on the CPU; elsewhere its trainer says so."""
+    if options.address == "local" and any(w.trial.config.compile and w.train != "done" for w in works):
+        from memloc.run.trial import default_device
+        from memloc.stages.forward import require_compiler
+
+        if default_device().type == "cpu":
+            require_compiler()
+
+
 def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
     from memloc.sweep_file import OVERRIDE
 
@@ -164,6 +174,7 @@ def _sweep(
     works = pending(plan, store, snapshot, options.checkpoints.value)
     todo = [w for w in works if w.anything]
     require((w.trial.config.dataset for w in todo if w.computes), options.data_dir)
+    _check_compiler(todo, options)
     if todo:
         _logs(options.data_dir)  # what is wrong with it is said before the store is touched
     record = records.write_sweep(store.files, plan.name, everything.record())

@@ -24,11 +24,12 @@ from memloc import __version__
 from memloc.config import TrainConfig, canonical, canonical_json
 from memloc.data import Data, Raw, check_identity, prepare
 from memloc.errors import ReplayError, last_line
+from memloc.run.memory import parts_together, release
 from memloc.run.plan import AnalysisPlan, Item, TrialPlan, Work, lost_epochs, part_passes, train_passes
+from memloc.run.writer import StateWriter
 from memloc.stages.base import Inputs, Part, Tables
 from memloc.stages.train import VERSION, Epoch, examples_table, train
 from memloc.store import Commit, Store, checkpoints, layout, records, tables
-from memloc.store.checkpoints import ResumeState
 from memloc.store.commits import CheckpointEntry
 
 ATTEMPTS = 2  # a failed part is tried once more, then recorded
@@ -113,43 +114,46 @@ def run_training(
 
 def _train(worker: Worker, work: Work, on_epoch: Callable[[int], None], should_stop: Callable[[], bool]) -> bool:
     trial, store, data = work.trial, worker.store, worker.data(work.trial)
-    entries: list[CheckpointEntry] = []
-    rows: list[dict[str, Any]] = []
-    after = dynamics = None
-    found = checkpoints.load_resume(store.files, trial.id, work.write, numerics(worker.device))
-    stale = checkpoints.resume_states(store.files, trial.id)
-    if found:
-        state, weights = found
-        after = Epoch(state.epoch, weights, state.momentum, state.dynamics)
-        entries, rows, dynamics = list(state.entries), list(state.rows), state.dynamics
-        on_epoch(state.epoch)
-    if after is None or after.epoch < trial.config.epochs:
+    of_here = numerics(worker.device)
+    after, rows, entries = _found(store, work, of_here)
+    overtaken = False  # by a worker that was taken for dead, or by our successor
+    if after is not None:
+        on_epoch(after.epoch)
+    with StateWriter(store.files, trial.id, work.write, of_here, entries) as writer:
         clock = time.perf_counter()
-        for epoch in train(trial.config, data, worker.device, after):
-            if store.commit(trial.id) is not None:  # by a worker that was taken for dead, or by our successor
-                return run_training(worker, work, on_epoch, should_stop)
+        for epoch in _epochs_left(trial, data, worker.device, after):
+            seconds = time.perf_counter() - clock
+            if overtaken := store.commit(trial.id) is not None:
+                break
             if epoch.row is not None:
-                rows.append({**epoch.row, "seconds": time.perf_counter() - clock})
-            entries.append(_write_checkpoint(store, trial.id, epoch))
-            state = ResumeState(epoch.epoch, epoch.momentum, epoch.dynamics, rows, entries, numerics(worker.device))
-            stale = [checkpoints.save_resume(store.files, trial.id, state, stale)]
-            if epoch.epoch - 1 not in work.write and epoch.epoch > 0:
-                store.files.delete(layout.checkpoint(trial.id, epoch.epoch - 1))
-            dynamics = epoch.dynamics
+                rows.append({**epoch.row, "seconds": seconds})
+            writer.hand_over(epoch, rows)
+            after = epoch
             on_epoch(epoch.epoch)
             if epoch.epoch < trial.config.epochs and should_stop():
-                return False
+                return False  # what was handed over is written first
             clock = time.perf_counter()
-    assert dynamics is not None
-    _commit_training(worker, work, data, rows, entries, dynamics)
+    if overtaken:
+        return run_training(worker, work, on_epoch, should_stop)
+    assert after is not None
+    after.wait()
+    _commit_training(worker, work, data, rows, writer.entries, after.dynamics)
     return True
 
 
-def _write_checkpoint(store: Store, trial: str, epoch: Epoch) -> CheckpointEntry:
-    content = checkpoints.encode(epoch.weights)
-    entry = checkpoints.entry(trial, epoch.epoch, content)
-    store.files.put(entry.path, content)
-    return entry
+def _found(store: Store, work: Work, of_here: str) -> tuple[Epoch | None, list[dict[str, Any]], list[CheckpointEntry]]:
+    """(the state to go on from, the rows and the checkpoints up to it) that an earlier run left."""
+    found = checkpoints.load_resume(store.files, work.trial.id, work.write, of_here)
+    if found is None:
+        return None, [], []
+    state, weights = found
+    return Epoch(state.epoch, weights, state.momentum, state.dynamics), list(state.rows), list(state.entries)
+
+
+def _epochs_left(trial: TrialPlan, data: Data, device: torch.device, after: Epoch | None) -> Iterator[Epoch]:
+    if after is not None and after.epoch == trial.config.epochs:
+        return iter(())
+    return train(trial.config, data, device, after)
 
 
 def _commit_training(
@@ -199,6 +203,7 @@ def _replay(
     """Trains again from epoch 0 and puts lost checkpoints back; each must have the committed hash."""
     expected = {c.epoch: c for c in commit.checkpoints}
     for epoch in train(trial.config, worker.data(trial), worker.device):
+        epoch.wait()
         content = checkpoints.encode(epoch.weights)
         entry = expected[epoch.epoch]
         if layout.sha256(content) != entry.sha256:
@@ -227,7 +232,13 @@ def prune(store: Store, work: Work) -> None:
 
 
 def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterator[tuple[str, float]]:
-    """Computes and commits parts of one analysis that are not committed yet; (part id, seconds) as each ends."""
+    """Computes and commits parts of one analysis that are not committed yet; (part id, seconds) as each ends.
+
+    Where the device's memory runs out, what is left goes on with half as many together, down to one.
+
+    Raises:
+        torch.OutOfMemoryError: where one part alone does not fit.
+    """
     analysis, store = items[0][0], worker.store
     todo = []
     for _, part_id, part in items:
@@ -240,13 +251,33 @@ def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterat
     set_up_numerics(trial.config, worker.device)
     inputs = worker.inputs(trial)
     inputs.tables = _tables_read(store, trial, analysis)
+    at_once = parts_together(worker.device, len(todo), analysis.kind.memory(analysis.config, trial.size))
+    while todo:
+        bunch, too_many = todo[:at_once], False
+        try:
+            for part_id, seconds in _run_together(worker, trial, analysis, inputs, bunch):
+                todo = todo[1:]
+                yield part_id, seconds
+        except torch.OutOfMemoryError:
+            if len(bunch) == 1:
+                raise
+            too_many = True
+        if too_many:
+            at_once = len(bunch) // 2
+            release(worker.device)
+
+
+def _run_together(
+    worker: Worker, trial: TrialPlan, analysis: AnalysisPlan, inputs: Inputs, bunch: Sequence[tuple[str, Part]]
+) -> Iterator[tuple[str, float]]:
+    """Computes and commits parts side by side; (part id, seconds) as each is committed."""
     clock = time.perf_counter()
-    computed = analysis.kind.run_together(analysis.config, inputs, [part for _, part in todo])
+    computed = analysis.kind.run_together(analysis.config, inputs, [part for _, part in bunch])
     share = 0.0
     if analysis.kind.lockstep:  # nobody can say which part took how long
         computed = iter(list(computed))
-        share = (time.perf_counter() - clock) / len(todo)
-    for (part_id, part), tables_of_part in zip(todo, computed, strict=True):
+        share = (time.perf_counter() - clock) / len(bunch)
+    for (part_id, part), tables_of_part in zip(bunch, computed, strict=True):
         seconds = share or time.perf_counter() - clock
         _commit_part(worker, trial, analysis, part_id, part, tables_of_part, seconds)
         yield part_id, seconds

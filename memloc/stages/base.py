@@ -126,6 +126,10 @@ class Stage(ABC, Generic[C]):
     def passes(self, config: C, size: Size) -> float:
         """The cost of one part in forward passes of one example."""
 
+    def memory(self, config: C, size: Size) -> int:
+        """Bytes of device memory that every further part takes which runs together with others; 0: they take turns."""
+        return 0
+
     @abstractmethod
     def rows(self, config: C, size: Size) -> Mapping[str, int]:
         """{table: rows} of one part, for the estimate of a dry run."""

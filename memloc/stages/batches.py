@@ -11,6 +11,7 @@ from torch import Tensor
 
 from memloc.config import TrainConfig
 from memloc.seeds import stream
+from memloc.stages.transfer import to_device
 
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
@@ -22,7 +23,8 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
 def cut(order: npt.NDArray[np.int64], batch_size: int, device: torch.device | None = None) -> list[Tensor]:
     """An order of rows, int64 [n], cut into batches, brought to `device` in one piece."""
     cuts = [batch_size * k for k in range(1, steps_per_epoch(len(order), batch_size))]
-    return list(torch.from_numpy(order).to(device).tensor_split(cuts))
+    rows = torch.from_numpy(order)
+    return list((rows if device is None else to_device(rows, device)).tensor_split(cuts))
 
 
 def batches(config: TrainConfig, n: int, epoch: int, device: torch.device | None = None) -> list[Tensor]:

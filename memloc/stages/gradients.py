@@ -22,6 +22,7 @@ from memloc.models.inference import MaskSource
 from memloc.seeds import stream
 from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, check_epochs, resolve_mask_mode
 from memloc.stages.batches import cut
+from memloc.stages.transfer import to_device
 
 
 class GradientsConfig(MaskedConfig):
@@ -104,8 +105,8 @@ def set_gradients(
     data = inputs.on_device
     parameters = list(network.parameters())
     sums = [[torch.zeros_like(p) for p in parameters] for _ in members]
-    rows_of = torch.split(torch.cat(list(order)).to(inputs.device), [len(batch) for batch in order])
-    weights = torch.from_numpy(members).to(inputs.device, torch.float64)
+    rows_of = torch.split(to_device(torch.cat(list(order)), inputs.device), [len(batch) for batch in order])
+    weights = to_device(torch.from_numpy(members).to(torch.float64), inputs.device)
     for batch, rows in zip(order, rows_of, strict=True):
         x = normalise(data.x[rows]).to(parameters[0].dtype)
         z = network(x.contiguous(memory_format=torch.channels_last), masks=masks(rows))

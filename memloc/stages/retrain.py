@@ -26,6 +26,7 @@ from memloc.models.inference import MaskSource, groups_of, set_mean
 from memloc.seeds import stream
 from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, resolve_mask_mode
 from memloc.stages.batches import cut, learning_rate
+from memloc.stages.transfer import to_device
 
 
 class RetrainConfig(MaskedConfig):
@@ -56,6 +57,10 @@ class Retrain(Stage[RetrainConfig]):
     def passes(self, config: RetrainConfig, size: Size) -> float:
         # On average half of the network only forward, the other half forward and backward; then everything is evaluated.
         return config.epochs * (2.0 * (size.n - size.n_noisy) + size.n) + size.n_test
+
+    def memory(self, config: RetrainConfig, size: Size) -> int:
+        # At most a network of its own: parameters, gradient, momentum and update; its logits, in chunks and joined.
+        return 4 * (4 * size.parameters + 2 * max(size.n, size.n_test) * size.classes)
 
     def rows(self, config: RetrainConfig, size: Size) -> Mapping[str, int]:
         return {"retrain": config.epochs + 1}
@@ -153,7 +158,8 @@ def _train_epoch(
     batches = cut(order, train.batch_size, inputs.device)
     shift = None
     if train.augment != "none":
-        shift = shifts(train.augment, inputs.data.example, *inputs.data.shape[1:], train.seed, epoch).to(inputs.device)
+        here = shifts(train.augment, inputs.data.example, *inputs.data.shape[1:], train.seed, epoch)
+        shift = to_device(here, inputs.device)
     for network in (final, *(v.network for v in variants)):
         network.train()
     for k, rows in enumerate(batches):

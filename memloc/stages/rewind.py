@@ -51,6 +51,10 @@ class Rewind(Stage[RewindConfig]):
         # One whole pass, and on average about half of the network for every group.
         return (1 + len(size.groups) / 2) * (size.n + size.n_test)
 
+    def memory(self, config: RewindConfig, size: Size) -> int:
+        # A network; its logits with every group rewound, in chunks, joined, and joined with the others'.
+        return 4 * (size.parameters + 3 * len(size.groups) * max(size.n, size.n_test) * size.classes)
+
     def rows(self, config: RewindConfig, size: Size) -> Mapping[str, int]:
         return {"rewind": len(size.groups)}
 

@@ -18,16 +18,18 @@ from memloc.data.device import OnDevice, images
 from memloc.models import Dropout, Network, build, build_dropout
 from memloc.models.inference import logits, margins, set_mean
 from memloc.stages.batches import batches, learning_rate, steps_per_epoch
+from memloc.stages.forward import Forward, forward_pass
+from memloc.stages.transfer import HostCopies, to_device
 
 VERSION = 1  # raised whenever a training's numbers change; enters the id of every training
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """The state after an epoch (0: initialisation). All tensors on the CPU and owned.
+    """The state after an epoch (0: initialisation). All tensors on the CPU and owned; on a GPU valid after `wait`.
 
     weights: the network's `state_dict`. momentum: {parameter: SGD's momentum buffer}. dynamics: see `Dynamics`.
-    row: the epoch's row of table `epochs` (None for epoch 0).
+    row: the epoch's row of table `epochs` (None for epoch 0). copies: what brings the tensors here, if anything does.
     """
 
     epoch: int
@@ -35,6 +37,12 @@ class Epoch:
     momentum: dict[str, Tensor]
     dynamics: dict[str, Tensor]
     row: dict[str, Any] | None = None
+    copies: HostCopies | None = None
+
+    def wait(self) -> None:
+        """Returns once the tensors are valid; from any thread."""
+        if self.copies is not None:
+            self.copies.wait()
 
 
 class Dynamics:
@@ -60,7 +68,7 @@ class Dynamics:
         correct = z.argmax(dim=1) == y
         v = self.values
         v["forgetting"] += (v["was_correct"] == 1) & ~correct
-        v["last_wrong"][~correct] = epoch
+        v["last_wrong"].masked_fill_(~correct, epoch)
         v["was_correct"].copy_(correct)
         v["ever_correct"] |= correct
         v["margin"] += margin
@@ -119,11 +127,12 @@ def train(config: TrainConfig, data: Data, device: torch.device, after: Epoch | 
         network.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, foreach=True
     )
     if after is None:
-        yield Epoch(0, _owned(network.state_dict()), {}, _owned(dynamics.values))
+        yield _state(0, network, optimizer, dynamics)
     else:
         _restore_momentum(optimizer, network, after.momentum)
+    forward = forward_pass(config, network, device)
     for epoch in range((after.epoch if after else 0) + 1, config.epochs + 1):
-        lr, z = _train_epoch(config, epoch, network, dropout, optimizer, on_device, data)
+        lr, z = _train_epoch(config, epoch, network, forward, dropout, optimizer, on_device, data)
         loss, correct = dynamics.update(epoch, z, on_device.y)
         row = {
             "epoch": epoch,
@@ -133,13 +142,14 @@ def train(config: TrainConfig, data: Data, device: torch.device, after: Epoch | 
             "noisy_acc": set_mean(correct, on_device.noisy),
             "test_acc": _test_accuracy(config, network, dropout, on_device),
         }
-        yield Epoch(epoch, _owned(network.state_dict()), _momentum(optimizer, network), _owned(dynamics.values), row)
+        yield _state(epoch, network, optimizer, dynamics, row)
 
 
 def _train_epoch(
     config: TrainConfig,
     epoch: int,
     network: Network,
+    forward: Forward,
     dropout: Dropout,
     optimizer: torch.optim.Optimizer,
     on_device: OnDevice,
@@ -151,7 +161,7 @@ def _train_epoch(
     per_epoch = steps_per_epoch(n, config.batch_size)
     shift = None
     if config.augment != "none":
-        shift = shifts(config.augment, data.example, *data.shape[1:], config.seed, epoch).to(device)
+        shift = to_device(shifts(config.augment, data.example, *data.shape[1:], config.seed, epoch), device)
     network.train()
     lr = config.lr
     for k, rows in enumerate(batches(config, n, epoch, device)):
@@ -161,8 +171,7 @@ def _train_epoch(
             group["lr"] = lr
         x = on_device.batch(rows) if shift is None else images(augment(on_device.x[rows], shift[rows]))
         with autocast(config, device):
-            z = network(x, masks=dropout.training(rows, epoch, k))
-            loss = F.cross_entropy(z, on_device.y[rows])
+            z, loss = forward(x, on_device.y[rows], dropout.training(rows, epoch, k))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -182,13 +191,19 @@ def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManage
     return torch.autocast(device.type, torch.bfloat16) if config.precision == "bf16" else nullcontext()
 
 
-def _owned(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k: t.detach().to("cpu", copy=True).contiguous() for k, t in tensors.items()}
-
-
-def _momentum(optimizer: torch.optim.Optimizer, network: Network) -> dict[str, Tensor]:
+def _state(
+    epoch: int,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    dynamics: Dynamics,
+    row: dict[str, Any] | None = None,
+) -> Epoch:
+    """A copy of the present state, begun."""
     buffers = {name: optimizer.state[p].get("momentum_buffer") for name, p in network.named_parameters()}
-    return _owned({name: b for name, b in buffers.items() if b is not None})
+    momentum = {name: b for name, b in buffers.items() if b is not None}
+    copies = HostCopies(next(network.parameters()).device)
+    weights, momentum, values = (copies.take(tensors) for tensors in (network.state_dict(), momentum, dynamics.values))
+    return Epoch(epoch, weights, momentum, values, row, copies)
 
 
 def _restore_momentum(optimizer: torch.optim.Optimizer, network: Network, momentum: dict[str, Tensor]) -> None:

@@ -1,0 +1,33 @@
+"""How many parts of an analysis a device computes together, and what to do when its memory runs out.
+
+Never a matter of results: a part's rows are the same bits in whatever company, and no batch and no group of examples is
+ever made smaller.
+"""
+
+from __future__ import annotations
+
+import gc
+
+import torch
+
+SHARE = 0.5  # of the free memory, for what grows with the parts; the rest is one part's activations, and other processes
+
+
+def parts_together(device: torch.device, wanted: int, bytes_per_part: int) -> int:
+    """How many of `wanted` parts to compute together, at least 1; all of them where memory is not the device's own."""
+    if device.type != "cuda" or not bytes_per_part:
+        return wanted
+    return max(1, min(wanted, int(SHARE * free_bytes(device) / bytes_per_part)))
+
+
+def free_bytes(device: torch.device) -> int:
+    """What this process can still allocate: free on the device, or held by PyTorch without being used."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def release(device: torch.device) -> None:
+    """Gives back what nothing refers to any more. To be called outside the handler, whose traceback refers to it all."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

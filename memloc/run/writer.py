@@ -1,0 +1,67 @@
+"""A training's states on their way to the store, written while the next epoch trains."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor
+
+from memloc.stages.train import Epoch
+from memloc.store import Files, checkpoints, layout
+from memloc.store.checkpoints import ResumeState
+from memloc.store.commits import CheckpointEntry
+
+
+class StateWriter:
+    """Writes checkpoint, then resume state, of one epoch after the other, in a thread of its own.
+
+    One state at most is under way: handing over the next waits for it. So memory holds two states at most, and a kill
+    costs the epoch that trains and the one under way. What fails there is raised, with its traceback,
+    at the next call here, and nothing is written after it.
+
+    keep: epochs whose checkpoints stay. entries: the checkpoints written so far, complete after `flush`.
+    """
+
+    def __init__(
+        self, files: Files, trial: str, keep: Collection[int], numerics: str, entries: Sequence[CheckpointEntry] = ()
+    ) -> None:
+        self._files, self._trial, self._keep, self._numerics = files, trial, keep, numerics
+        self.entries = list(entries)
+        self._stale = checkpoints.resume_states(files, trial)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="state-writer")
+        self._under_way: Future[None] | None = None
+
+    def hand_over(self, epoch: Epoch, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Begins to write a state; rows: those of table `epochs` up to it."""
+        self.flush()
+        self._under_way = self._thread.submit(self._write, epoch, [dict(row) for row in rows])
+
+    def flush(self) -> None:
+        """Returns once everything handed over is in the store; raises what went wrong."""
+        if self._under_way is not None:
+            self._under_way.result()
+
+    def __enter__(self) -> StateWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._thread.shutdown(wait=True)  # whatever stops the training, the state under way is not lost
+        if error is None:
+            self.flush()
+
+    def _write(self, epoch: Epoch, rows: list[dict[str, Any]]) -> None:
+        epoch.wait()
+        self.entries.append(self._checkpoint(epoch.epoch, epoch.weights))
+        state = ResumeState(epoch.epoch, epoch.momentum, epoch.dynamics, rows, self.entries, self._numerics)
+        self._stale = [checkpoints.save_resume(self._files, self._trial, state, self._stale)]
+        if epoch.epoch > 0 and epoch.epoch - 1 not in self._keep:
+            self._files.delete(layout.checkpoint(self._trial, epoch.epoch - 1))
+
+    def _checkpoint(self, epoch: int, weights: Mapping[str, Tensor]) -> CheckpointEntry:
+        content = checkpoints.encode(weights)
+        entry = checkpoints.entry(self._trial, epoch, content)
+        self._files.put(entry.path, content)
+        return entry

@@ -1,0 +1,165 @@
+"""A device whose memory does not hold all parts of a task: fewer together, the same rows, and nothing failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from memloc import sweep
+from memloc.data import load
+from memloc.run import inline, memory
+from memloc.run.events import Outcome
+from memloc.run.plan import Work, build_plan, pending
+from memloc.run.trial import Worker
+from memloc.stages import STAGES
+from memloc.stages.base import Inputs, Part, Tables
+from memloc.store import Store, layout
+from tests.run.programs import assert_same, contents
+
+SWEEP = """
+defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 100, noise: 0.1, epochs: 2, batch_size: 32}
+blocks:
+  one:
+    stages: {rewind: {epochs: [0, 1, 2]}, retrain: {epochs: 2}, gradients: {}}
+"""
+PARTS = {"rewind": 3, "retrain": 9, "gradients": 3}
+
+
+def works(folder: Path, text: str = SWEEP) -> list[Work]:
+    path = folder / "one.yaml"
+    path.write_text(text)
+    plan = build_plan(loaded := sweep.load(path, STAGES), loaded.entries, folder)
+    store = Store(str(folder / "store"))
+    return pending(plan, store, store.snapshot(), "all")
+
+
+def execute(folder: Path) -> Outcome:
+    folder.mkdir(exist_ok=True)
+    return inline.execute(works(folder), Store(str(folder / "store")), folder, lambda e: None, device=torch.device("cpu"))
+
+
+Asked = list[tuple[str, int]]  # (stage, how many parts together), in order
+RunsOut = Callable[[str, Sequence[Part]], bool]
+
+
+@pytest.fixture
+def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[RunsOut], Asked]:
+    """Makes the memory run out where a function says so; what has been asked for is noted."""
+
+    def patch(runs_out: RunsOut) -> Asked:
+        asked: Asked = []
+        for name in PARTS:
+            original = type(STAGES[name]).run_together
+
+            def limited(
+                self: Any, config: Any, inputs: Inputs, parts: Sequence[Part], original: Any = original
+            ) -> Iterator[Tables]:
+                asked.append((self.name, len(parts)))
+                if self.lockstep and runs_out(self.name, parts):
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+                for part, rows in zip(parts, original(self, config, inputs, parts), strict=True):
+                    if not self.lockstep and runs_out(self.name, [part]):  # they take turns: the first ones succeed
+                        raise torch.OutOfMemoryError("CUDA out of memory")
+                    yield rows
+
+            monkeypatch.setattr(type(STAGES[name]), "run_together", limited)
+        return asked
+
+    return patch
+
+
+@pytest.fixture(scope="module")
+def roomy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("roomy")
+    assert execute(folder).failures == {}
+    return folder / "store"
+
+
+@pytest.mark.parametrize(
+    ("room", "expected"),
+    [
+        (4, {"rewind": [3], "retrain": [9, 4, 4, 1], "gradients": [3]}),
+        (1, {"rewind": [3, 1, 1, 1], "retrain": [9, 4, 2, *[1] * 9], "gradients": [3]}),
+    ],
+)
+def test_fewer_together_give_the_same_rows(
+    tmp_path: Path, roomy: Path, limit: Callable[[RunsOut], Asked], room: int, expected: dict[str, list[int]]
+) -> None:
+    asked = limit(lambda stage, parts: len(parts) > room)
+    assert execute(tmp_path).failures == {}
+    for stage, counts in expected.items():
+        assert [count for name, count in asked if name == stage] == counts, stage
+    assert_same(tmp_path / "store", roomy)
+    assert not Store(str(tmp_path / "store")).files.listing(layout.FAILURES)
+
+
+@pytest.mark.parametrize(("stage", "key", "value"), [("rewind", "epoch", 1), ("gradients", "epoch", 1)])
+def test_a_part_that_does_not_fit_alone_is_a_failure_and_the_others_are_there(
+    tmp_path: Path, roomy: Path, limit: Callable[[RunsOut], Asked], stage: str, key: str, value: int
+) -> None:
+    limit(lambda name, parts: name == stage and any(part[key] == value for part in parts))
+    (error,) = execute(tmp_path).failures.values()
+    assert error == "OutOfMemoryError: CUDA out of memory"
+    store = Store(str(tmp_path / "store"))
+    (record,) = store.files.listing(layout.FAILURES)
+    assert b"in limited" in store.files.get(record)
+    done = [c.part for c in store.snapshot().commits.values() if c.stage == stage]
+    assert sorted(part[key] for part in done) == [0, 2]
+    assert contents(tmp_path / "store")["retrain"].equals(contents(roomy)["retrain"])
+
+
+def test_other_errors_are_not_taken_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tried together once, then one by one: halving is for the memory alone."""
+    asked: list[int] = []
+
+    def broken(self: Any, config: Any, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
+        asked.append(len(parts))
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(type(STAGES["rewind"]), "run_together", broken)
+    assert set(execute(tmp_path).failures.values()) == {"RuntimeError: no luck"}
+    assert asked == [3, 1, 1, 1]
+
+
+def test_how_many_at_first_follows_from_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    assert [memory.parts_together(gpu, 9, each) for each in (0, 1, 100, 250, 499, 500, 501, 10**9)] == [
+        9, 9, 5, 2, 1, 1, 1, 1,
+    ]  # fmt: skip
+    assert memory.parts_together(gpu, 3, 100) == 3
+    assert memory.parts_together(cpu, 9, 10**9) == 9
+
+
+def test_that_many_run_together(tmp_path: Path, roomy: Path, limit: Callable[[RunsOut], Asked], monkeypatch: Any) -> None:
+    """As on a GPU with room for two and a half parts beside the working memory."""
+    asked = limit(lambda stage, parts: False)
+    monkeypatch.setattr("memloc.run.trial.parts_together", lambda device, wanted, each: min(wanted, 2 if each else wanted))
+    assert execute(tmp_path).failures == {}
+    assert [count for name, count in asked if name == "retrain"] == [2, 2, 2, 2, 1]
+    assert [count for name, count in asked if name == "rewind"] == [2, 1]
+    assert [count for name, count in asked if name == "gradients"] == [3]
+    assert_same(tmp_path / "store", roomy)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("stage", ["rewind", "retrain"])
+def test_a_further_part_takes_no_more_than_it_says(tmp_path: Path, stage: str) -> None:
+    device = torch.device("cuda")
+    (work,) = works(tmp_path, SWEEP.replace("0.0625", "0.5"))  # tensors large beside the allocator's rounding
+    worker = Worker(Store(str(tmp_path / "store")), lambda name: load(name, tmp_path), device)
+    assert inline.execute([work], worker.store, tmp_path, lambda e: None, device=device).failures == {}
+    items = [item for item in work.parts if item[0].stage == stage]
+    analysis, inputs = items[0][0], worker.inputs(work.trial)
+    peaks = []
+    for count in (1, 3):
+        for _ in range(2):  # once to warm up
+            torch.cuda.reset_peak_memory_stats()
+            list(analysis.kind.run_together(analysis.config, inputs, [part for _, _, part in items[:count]]))
+            peak = torch.cuda.max_memory_allocated()
+        peaks.append(peak)
+    assert peaks[1] - peaks[0] <= 2 * analysis.kind.memory(analysis.config, work.trial.size)
