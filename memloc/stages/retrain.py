@@ -57,6 +57,9 @@ class Retrain(Stage[RetrainConfig]):
         # On average half of the network only forward, the other half forward and backward; then everything is evaluated.
         return config.epochs * (2.0 * (size.n - size.n_noisy) + size.n) + size.n_test
 
+    def shared(self, config: RetrainConfig, size: Size) -> float:
+        return 1 / 3  # what is frozen before a group, about half of every forward pass
+
     def rows(self, config: RetrainConfig, size: Size) -> Mapping[str, int]:
         return {"retrain": config.epochs + 1}
 

@@ -50,6 +50,9 @@ class Rewind(Stage[RewindConfig]):
         # One whole pass, and on average about half of the network for every group.
         return (1 + len(size.groups) / 2) * (size.n + size.n_test)
 
+    def shared(self, config: RewindConfig, size: Size) -> float:
+        return 1 / (1 + len(size.groups) / 2)  # the one whole pass
+
     def rows(self, config: RewindConfig, size: Size) -> Mapping[str, int]:
         return {"rewind": len(size.groups)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import ray
@@ -11,7 +12,9 @@ from ray.exceptions import RayError
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from memloc.errors import last_line
+from memloc.run.desk import Report
 from memloc.run.events import Event
+from memloc.run.fanout import cut
 from memloc.run.placement import Brief, PartBrief
 from memloc.run.ray.draining import is_draining
 from memloc.run.ray.workers import Trainer, run_parts
@@ -20,6 +23,7 @@ from memloc.store import Store, records
 COORDINATOR_MEMORY = 120e6  # bytes; a bundle must not be empty, and CPUs in it would be missing for the work
 TRAINER_LIVES = 3  # a trainer killed from outside goes on from its newest checkpoint, this often in all
 STEP_SECONDS = 0.5  # how long a coordinator waits for news before it reports
+PAUSE_SECONDS = 0.2  # how long it waits for its turn before it asks again
 
 
 class Coordinator(tune.Trainable):  # type: ignore[misc]
@@ -30,9 +34,9 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         # On the driver's node: coordinators weigh little, and elsewhere they would keep machines from being given back.
         return PlacementGroupFactory([{"memory": COORDINATOR_MEMORY, config["node"]: 0.001}])
 
-    def setup(self, config: dict[str, Any], briefs: dict[str, Brief] | None = None) -> None:
+    def setup(self, config: dict[str, Any], briefs: dict[str, Brief] | None = None, desk: Any = None) -> None:
         if briefs is not None:
-            self.briefs = briefs
+            self.briefs, self.desk = briefs, desk
         self.brief = self.briefs[config["trial"]]
         self.trainer: Any = None
         self.training: Any = None  # reference to the result of the trainer's run
@@ -72,6 +76,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             ray.kill(self.trainer)
         for task in self.tasks:
             ray.cancel(task, force=True)
+        self.desk.leave.remote(self.brief.trial)
 
     def _emit(self, kind: Any, **values: Any) -> None:
         self.events.append(Event(kind, self.brief.trial, **values))
@@ -79,6 +84,13 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
     def _end(self, kind: str) -> None:
         self._emit(kind)
         self.state = "end"
+        self.desk.leave.remote(self.brief.trial)
+
+    def _may_ask(self) -> int:
+        """Reports to the desk; how many tasks may be asked for now."""
+        waits = self.state == "train" and not self.answered
+        report = Report(waits, len(self.tasks), len(self.queue), self.brief.tasks)
+        return int(ray.get(self.desk.report.remote(self.brief.trial, report)))
 
     # --- training
 
@@ -91,6 +103,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             self.trainer = Trainer.options(scheduling_strategy="DEFAULT", **self.brief.trainer).remote()  # type: ignore[attr-defined]
             self.training = self.trainer.run.remote(self.brief.job)
             self.asked = self.trainer.progress.remote()
+        self._may_ask()  # others wait with their tasks until this trainer has its place
         if self.draining:
             self.trainer.stop.remote()
         ready, _ = ray.wait([self.training], timeout=STEP_SECONDS)
@@ -144,29 +157,27 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
 
     def _analyse(self) -> None:
         if not self.queue and not self.tasks and self.waves and not self.draining:
-            self.queue = self._cut(self.waves.pop(0))
-        while self.queue and not self.draining and len(self.tasks) < 2 * self.brief.tasks:
-            parts = self.queue.pop(0)
-            task = run_parts.options(scheduling_strategy="DEFAULT", **self.brief.task).remote(
-                self.brief.job, [part.id for part in parts]
-            )
-            self.tasks[task] = parts
+            possible = [part for part in self.waves.pop(0) if not self.failed & set(part.needs)]
+            self.queue = cut(possible, self.brief.tasks)
+        for _ in range(0 if self.draining else self._may_ask()):
+            self._ask(self.queue.pop(0))
         if self.tasks:
             for task in ray.wait(list(self.tasks), timeout=STEP_SECONDS)[0]:
                 self._collect(task, self.tasks.pop(task))
-        elif self.queue or self.waves:
-            if self.draining:
-                self._end("drained")
-        else:
+        elif self.draining and (self.queue or self.waves):
+            self._end("drained")
+        elif self.queue:
+            time.sleep(PAUSE_SECONDS)  # trainers come first, or others' tasks
+        elif not self.waves:
             if self.brief.prunes and not self.failed:
                 self._prune()
             self._end("finished")
 
-    def _cut(self, wave: tuple[PartBrief, ...]) -> list[list[PartBrief]]:
-        """Tasks of some parts each: four per slot, so that the last ones do not leave the others waiting."""
-        possible = [part for part in wave if not self.failed & set(part.needs)]
-        size = max(1, len(possible) // (4 * self.brief.tasks))
-        return [possible[i : i + size] for i in range(0, len(possible), size)]
+    def _ask(self, parts: list[PartBrief]) -> None:
+        task = run_parts.options(scheduling_strategy="DEFAULT", **self.brief.task).remote(
+            self.brief.job, [part.id for part in parts]
+        )
+        self.tasks[task] = parts
 
     def _collect(self, task: Any, parts: list[PartBrief]) -> None:
         stages = {part.id: part.stage for part in parts}
