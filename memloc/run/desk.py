@@ -1,8 +1,8 @@
 """Who may ask Ray for what: trainings before tasks, and tasks trial by trial. No Ray here; an actor holds one (run/ray).
 
 Ray has no priorities: a trainer that wants a whole GPU would wait behind a stream of tasks that want halves until the last
-of them is done, and the sweep would end with a few trainings on an otherwise idle cluster. So coordinators ask for
-tasks only while no trainer waits for a place, and never for many more than can run.
+of them is done, and the sweep would end with a few trainings on an otherwise idle cluster. So coordinators ask for no
+task while such a trainer waits for a place, and never for many more than can run.
 """
 
 from __future__ import annotations
@@ -17,18 +17,28 @@ SILENT_SECONDS = 30.0  # a coordinator that says nothing for so long is lost; th
 class Report:
     """What a coordinator wants.
 
-    trainer_waits: for a place. asked: its tasks that run or wait for a place, queued: those not asked for yet, fitting: how
-    many of them the cluster can run at once.
+    trainer_waits: for a place, or for its process to start there. larger: it holds more than a task. asked: the trial's
+    tasks that run or wait for a place, queued: those not asked for yet, fitting: how many of them run at once if alone.
     """
 
     trainer_waits: bool = False
+    larger: bool = False
     asked: int = 0
     queued: int = 0
     fitting: int = 1
 
 
+def window(waiting: bool, larger: bool) -> float:
+    """How many tasks may be asked for, of as many as can run at once.
+
+    waiting, larger: whether any trainer waits, and any that holds more than a task. It would never find enough in one place
+    while each task that ends is followed by another; one that is content with a task's place gets the next that is free.
+    """
+    return 0.0 if larger else 1.0 if waiting else WINDOW
+
+
 class Desk:
-    """The coordinators' last reports, in the order in which they first wanted tasks."""
+    """The coordinators' last reports, in the order in which they began to wait for a trainer, or to want tasks."""
 
     def __init__(self) -> None:
         self._reports: dict[str, tuple[float, Report]] = {}
@@ -36,13 +46,13 @@ class Desk:
     def report(self, trial: str, report: Report, now: float) -> int:
         """How many more tasks the trial may ask for; its report counts from now on (seconds on any clock)."""
         known = self._reports.get(trial)
-        if known and bool(known[1].queued) != bool(report.queued):
-            del self._reports[trial]  # a new wave: at the end of the line
+        if known and known[1].trainer_waits != report.trainer_waits:
+            del self._reports[trial]  # at the end of the line
         self._reports[trial] = now, report
         self._reports = {t: (then, r) for t, (then, r) in self._reports.items() if now - then <= SILENT_SECONDS}
-        if any(r.trainer_waits for _, r in self._reports.values()):
-            return 0
-        room = WINDOW - sum(r.asked / r.fitting for _, r in self._reports.values())
+        waiting = [r for _, r in self._reports.values() if r.trainer_waits]
+        room = window(bool(waiting), any(r.larger for r in waiting))
+        room -= sum(r.asked / r.fitting for _, r in self._reports.values())
         for other, (_, earlier) in self._reports.items():
             if other == trial:
                 break

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from memloc.run.desk import WINDOW
+from memloc.run.desk import window
 from memloc.run.fanout import Cost, cut, least, together
 
 
@@ -134,8 +134,13 @@ class _Running:
 
     cost: TrialCost
     waves: deque[tuple[Cost, ...]]
+    place: int | None = None  # in line for tasks
     queue: deque[float] = field(default_factory=deque)
     asked: int = 0
+
+    @property
+    def larger(self) -> bool:
+        return self.cost.trainer > self.cost.task
 
 
 @dataclass(frozen=True)
@@ -153,9 +158,9 @@ class _Simulation:
         self.slots, self.free = slots, _Free(slots)
         self.now, self.place = 0.0, 0
         self.waiting: dict[tuple[bool, float], deque[tuple[int, _Request]]] = {}  # {(trains, demand): (place in line, …)}
-        self.trainers_waiting = 0
+        self.trainers_waiting = {False: 0, True: 0}  # {holds more than a task of its trial: how many}
         self.load = 0.0  # tasks asked for, each as its share of all that run at once
-        self.fanning: deque[_Running] = deque()  # trials with tasks that are not asked for yet
+        self.fanning: list[tuple[int, _Running]] = []  # a heap: trials with tasks that are not asked for yet
         self.ends: list[tuple[float, int, int, _Request]] = []
         self.to_come = iter(trials)
         for _ in range(coordinators(max(slots.fitting(trial.trainer) for trial in trials))):
@@ -193,27 +198,34 @@ class _Simulation:
         if trial.waves:
             tasks = cut(trial.waves.popleft(), self.slots.fitting(trial.cost.task))
             trial.queue.extend(together(task) for task in tasks)
-            self.fanning.append(trial)
+            trial.place = self._next_place() if trial.place is None else trial.place
+            heappush(self.fanning, (trial.place, trial))
         else:
             self._next_trial()
 
     def _ask(self, request: _Request) -> None:
         request.trial.asked += 1
-        self.place += 1
         if request.trains:
-            self.trainers_waiting += 1
+            self.trainers_waiting[request.trial.larger] += 1
         else:
             self.load += self._load(request.trial)
-        self.waiting.setdefault((request.trains, request.demand), deque()).append((self.place, request))
+        self.waiting.setdefault((request.trains, request.demand), deque()).append((self._next_place(), request))
+
+    def _next_place(self) -> int:
+        self.place += 1
+        return self.place
 
     def _start_what_fits(self) -> None:
         self._start_the_oldest()
-        while self.fanning and not self.trainers_waiting and self.load + self._load(self.fanning[0]) <= WINDOW + 1e-9:
-            trial = self.fanning[0]
+        while self.fanning and self.load + self._load(self.fanning[0][1]) <= self._window() + 1e-9:
+            _, trial = self.fanning[0]
             self._ask(_Request(trial, trial.queue.popleft(), trial.cost.task, trains=False))
             if not trial.queue:
-                self.fanning.popleft()
+                heappop(self.fanning)
             self._start_the_oldest()
+
+    def _window(self) -> float:
+        return window(any(self.trainers_waiting.values()), self.trainers_waiting[True] > 0)
 
     def _start_the_oldest(self) -> None:
         full: set[tuple[bool, float]] = set()
@@ -224,7 +236,8 @@ class _Simulation:
                 full.add(kind)
                 continue
             _, request = self.waiting[kind].popleft()
-            self.trainers_waiting -= request.trains
+            if request.trains:
+                self.trainers_waiting[request.trial.larger] -= 1
             heappush(self.ends, (self.now + request.seconds, place, slot, request))
 
 

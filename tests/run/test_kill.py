@@ -22,7 +22,7 @@ from tests.run.programs import assert_same, descendants, memloc, started, wait_u
 
 REPORT = Path(__file__).parents[2] / "docs" / "reliability.md"
 SEED = random.SystemRandom().randrange(10**6)  # new moments every time; the report names it
-TITLES = {"trainer": "ray::Trainer", "task": "ray::run_parts", "coordinator": "ray::Coordinator"}
+TITLES = {"trainer": "ray::train", "task": "ray::run_parts", "coordinator": "ray::Coordinator"}
 VICTIMS = ["driver"] * 4 + ["trainer"] * 4 + ["task"] * 3 + ["coordinator"]
 
 pytestmark = pytest.mark.kill

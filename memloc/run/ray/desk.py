@@ -1,4 +1,4 @@
-"""The desk as an actor, which all coordinators of a run ask."""
+"""The desk as an actor, which all coordinators of a run ask; trainers tell it how far they are."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ from memloc.run.desk import Desk, Report
 
 @ray.remote(num_cpus=0)
 class DeskActor:
-    """Answers coordinators, one after the other, in microseconds."""
+    """Answers one after the other, in microseconds."""
 
     def __init__(self) -> None:
         self.desk = Desk()
+        self.epochs: dict[str, int] = {}
 
-    def report(self, trial: str, report: Report) -> int:
-        return self.desk.report(trial, report, time.monotonic())
+    def report(self, trial: str, report: Report) -> tuple[int, int | None]:
+        """How many more tasks the trial may ask for; its training's epoch, None where that has not begun."""
+        return self.desk.report(trial, report, time.monotonic()), self.epochs.get(trial)
+
+    def reached(self, trial: str, epoch: int) -> None:
+        self.epochs[trial] = epoch
 
     def leave(self, trial: str) -> None:
+        """The trial is done, drained or lost, or its trainer is."""
+        self.epochs.pop(trial, None)
         self.desk.leave(trial)
 
 

@@ -89,9 +89,10 @@ def execute(
     _connect(resources, run)
     finished = threading.Event()
     try:
-        briefs = _briefs(works, store, data_dir, run, resources)
+        desk = open_desk()
+        briefs = _briefs(works, store, data_dir, run, desk, resources)
         threading.Thread(target=raise_flag_when, args=(run, should_stop, finished), daemon=True).start()
-        _fit(briefs, run, scratch, listener, should_stop, outcome)
+        _fit(briefs, desk, run, scratch, listener, should_stop, outcome)
     finally:
         finished.set()
         ray.shutdown()
@@ -117,7 +118,9 @@ def _connect(resources: Resources, run: str) -> None:
         token.chmod(0o600)  # whoever reads it can run code here; Ray writes it readable for everybody
 
 
-def _briefs(works: Sequence[Work], store: Store, data_dir: Path, run: str, resources: Resources) -> dict[str, Brief]:
+def _briefs(
+    works: Sequence[Work], store: Store, data_dir: Path, run: str, desk: Any, resources: Resources
+) -> dict[str, Brief]:
     """{trial: its brief}, in the order in which they begin."""
     from memloc.data import load
     from memloc.run.schedule import in_order
@@ -129,7 +132,7 @@ def _briefs(works: Sequence[Work], store: Store, data_dir: Path, run: str, resou
     briefs = {}
     for cost in in_order(_costs(works, store, data_dir, nodes, resources)):
         work = by_trial[cost.trial]
-        job = ray.put(Job(run, store.uri, work, data))
+        job = ray.put(Job(run, store.uri, work, data, desk))
         briefs[cost.trial] = make_brief(work, cost, store.uri, run, job, nodes, resources)
     return briefs
 
@@ -147,6 +150,7 @@ def _costs(
 
 def _fit(
     briefs: dict[str, Brief],
+    desk: Any,
     run: str,
     scratch: str,
     listener: Listener,
@@ -158,7 +162,7 @@ def _fit(
     relay.listener = _tracking(listener, working)
     at_once = coordinators(max(brief.trainings for brief in briefs.values()))
     tuner = tune.Tuner(
-        tune.with_parameters(Coordinator, briefs=briefs, desk=open_desk()),
+        tune.with_parameters(Coordinator, briefs=briefs, desk=desk),
         param_space={"trial": tune.grid_search(list(briefs)), "node": f"node:{ray.util.get_node_ip_address()}"},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=min(at_once, len(briefs)),
