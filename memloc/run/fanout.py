@@ -9,6 +9,7 @@ from itertools import groupby, pairwise
 from typing import TypeVar
 
 TASKS_PER_SLOT = 4  # at least, where there are parts enough: the last ones leave the others waiting for a quarter at most
+SHARING_TASKS_PER_SLOT = 2  # the same, of parts that share work
 LONGEST = 60.0  # seconds of a task whose parts share nothing: what a lost worker costs, and the end of a sweep waits for
 
 
@@ -44,13 +45,16 @@ def least(parts: Sequence[Cost]) -> float:
 def cut(parts: Sequence[P], slots: int) -> list[list[P]]:
     """The tasks of a wave on `slots` slots, longest first; each of parts of one analysis, in their order.
 
-    A task is at most a quarter of a slot's share of the wave: so the last ones leave the others waiting but shortly. Parts
-    that share nothing gain nothing from a longer task than `LONGEST`.
+    A task is at most a quarter of a slot's share of the wave, so that the last ones leave the others waiting shortly, nor
+    longer than `LONGEST`: parts that share nothing gain nothing from it. Parts that share work save it in long tasks,
+    at most half of a slot's share, and all of it on a single slot.
     """
-    share = sum(part.seconds for part in parts) / (TASKS_PER_SLOT * slots)
+    share = sum(part.seconds for part in parts) / slots
+    apart = min(share / TASKS_PER_SLOT, LONGEST)
+    sharing = share if slots == 1 else share / SHARING_TASKS_PER_SLOT
     tasks: list[list[P]] = []
     for bunch in _by_analysis(parts):
-        tasks += _chunks(bunch, share if any(part.shared for part in bunch) else min(share, LONGEST))
+        tasks += _chunks(bunch, sharing if any(part.shared for part in bunch) else apart)
     return sorted(tasks, key=lambda task: -together(task))
 
 

@@ -169,14 +169,23 @@ class _Simulation:
     def run(self) -> float:
         self._start_what_fits()
         while self.ends:
-            self.now, _, slot, request = heappop(self.ends)
-            self.free.give(slot, request.demand)
-            request.trial.asked -= 1
-            if not request.trains:
-                self.load -= self._load(request.trial)
-            self._go_on(request.trial)
+            self.now = self.ends[0][0]
+            ended = []
+            while self.ends and self.ends[0][0] <= self.now:
+                ended.append(self._end())
+            for trial in ended:
+                self._go_on(trial)
             self._start_what_fits()
         return self.now
+
+    def _end(self) -> _Running:
+        """The next process ends; whose it was."""
+        _, _, slot, request = heappop(self.ends)
+        self.free.give(slot, request.demand)
+        request.trial.asked -= 1
+        if not request.trains:
+            self.load -= self._load(request.trial)
+        return request.trial
 
     def _load(self, trial: _Running) -> float:
         return 1 / self.slots.fitting(trial.cost.task)

@@ -124,7 +124,7 @@ def _wait_for(process: subprocess.Popen[str], victim: str, moments: random.Rando
     if victim == "driver":
         time.sleep(moments.uniform(5, 45))
         return psutil.Process(process.pid)
-    nth = {"trainer": moments.randrange(3), "task": 0, "coordinator": 0}[victim]  # not always the first trainer
+    nth = {"trainer": moments.randrange(2), "task": 0, "coordinator": 0}[victim]  # not always the first trainer
     seen: set[int] = set()
     alive: list[psutil.Process] = []
 
