@@ -13,6 +13,10 @@ from memloc.run.plan import TrialPlan
 
 # Operations per second, assumed for want of a measurement: of a data-centre GPU in float32, of one thread of a CPU.
 SPEED = {"cuda": 10e12, "cpu": 20e9}
+STEP_SECONDS = {
+    "cuda": 5e-3,
+    "cpu": 0.0,
+}  # assumed of a training step at least, however small: a GPU is told kernel by kernel
 
 
 def timed(trial: TrialPlan, shape: Shape, device: torch.device) -> Rate:
@@ -33,9 +37,12 @@ def timed(trial: TrialPlan, shape: Shape, device: torch.device) -> Rate:
 
 
 def counted(trial: TrialPlan, shape: Shape, device: str) -> Rate:
-    """A forward pass by its operations (a multiplication and its addition are two) at the assumed speed."""
+    """A forward pass by its operations (a multiplication and its addition are two) at the assumed speed.
+
+    No less than its part of a training step of the assumed least time.
+    """
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         build(trial.config, shape, trial.size.classes).eval()(torch.empty(1, *shape))
     speed = SPEED[device] * (trial.config.threads if device == "cpu" else 1)
     basis = f"operations counted, {speed / 1e12:g} TFLOP/s assumed ({device})"
-    return Rate(counter.get_total_flops() / speed, basis)
+    return Rate(max(counter.get_total_flops() / speed, STEP_SECONDS[device] / (3 * trial.config.batch_size)), basis)

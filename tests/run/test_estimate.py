@@ -16,7 +16,7 @@ from memloc.run.estimate import cost_model, estimate, trial_costs
 from memloc.run.placement import Resources
 from memloc.run.plan import Work, build_plan, part_passes, pending, train_passes
 from memloc.run.schedule import Slots
-from memloc.run.training_step import SPEED, counted, timed
+from memloc.run.training_step import SPEED, STEP_SECONDS, counted, timed
 from memloc.stages import STAGES
 from memloc.store import Commit, Snapshot, Store, layout
 from tests.conftest import TINY
@@ -157,16 +157,22 @@ def test_what_remains_of_a_training(planned: Any, tmp_path: Path) -> None:
     assert model.train(begun[0]) == train_passes(begun[0].trial) / 2
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_operations_by_hand(planned: Any, device: str) -> None:
+def test_operations_by_hand(planned: Any) -> None:
     """ResNet-9 of width 1/16 on 1×16×16: multiplications of its nine layers, two operations each."""
     works, _ = planned("threads=2")
     c = [4, 8, 8, 8, 16, 16, 16, 8]  # channels: conv1, conv2, res1 (2), conv3, res2 (2), conv4
     products = 256 * 9 * c[0] + 64 * (25 * c[0] * c[1] + 2 * 9 * c[1] ** 2 + 9 * c[1] * c[4])
     products += 16 * 2 * 9 * c[4] ** 2 + 4 * 9 * c[4] * c[7] + c[7] * 10
-    rate = counted(works[0].trial, (1, 16, 16), device)
-    assert rate.seconds == pytest.approx(2 * products / (SPEED[device] * (2 if device == "cpu" else 1)))
-    assert "assumed" in rate.basis
+    rate = counted(works[0].trial, (1, 16, 16), "cpu")
+    assert rate.seconds == pytest.approx(2 * products / (2 * SPEED["cpu"]))
+    assert rate.basis == "operations counted, 0.04 TFLOP/s assumed (cpu)"
+
+
+def test_a_small_step_on_a_gpu_takes_its_least_time(planned: Any) -> None:
+    works, _ = planned("batch_size=50")
+    rate = counted(works[0].trial, (1, 16, 16), "cuda")
+    assert rate.seconds == pytest.approx(STEP_SECONDS["cuda"] / 150)
+    assert rate.basis == "operations counted, 10 TFLOP/s assumed (cuda)"
 
 
 def test_a_step_timed_here(planned: Any) -> None:
