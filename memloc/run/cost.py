@@ -1,9 +1,10 @@
 """What work costs: seconds of trainings and of analysis parts on one kind of device, fitted to the parts a store holds.
 
 A commit says how long its part took and how many forward passes of one example it was estimated at. Their ratio, summed over
-what is alike, is the rate of a stage of a network; so whatever an estimate gets wrong by a constant drops out. A stage that
-this network has not run yet takes the network's training rate times the stage's factor, fitted to the other networks in
-the store: seconds / (passes · training rate of their own network).
+what is alike, is the rate: of a network's stage, by the commits of the same stage configuration where there are any, else
+by all of the stage. So whatever an estimate gets wrong by a constant drops out. A stage that this network has not run yet
+takes the network's training rate times the stage's factor, fitted to the other networks in the store: seconds / (passes ·
+training rate of their own network).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from memloc.config import canonical_json
 from memloc.run.fanout import Cost
 from memloc.run.plan import AnalysisPlan, TrialPlan, Work, part_passes, train_passes, waves
 from memloc.store import Snapshot
@@ -74,6 +76,7 @@ class CostModel:
     unknown: Callable[[TrialPlan, Shape], Rate]
     spread: float = 1.0
     _fits: dict[tuple[Network, str], _Sums] = field(default_factory=dict)
+    _alike: dict[tuple[Network, str, str], _Sums] = field(default_factory=dict)  # of one stage configuration, too
     _factors: dict[str, _Sums] = field(default_factory=dict)
     _unknown: dict[Network, Rate] = field(default_factory=dict)
     _basis: _Basis = field(default_factory=lambda: _Basis())
@@ -86,7 +89,9 @@ class CostModel:
             if c.trial in trainings and c.where.get("device") == self.device
         ]
         for commit, network in known:
-            self._fits.setdefault((network, commit.stage), _Sums()).add(commit.seconds, commit.passes)
+            alike = network, commit.stage, canonical_json(commit.config)
+            for sums in self._fits.setdefault(alike[:2], _Sums()), self._alike.setdefault(alike, _Sums()):
+                sums.add(commit.seconds, commit.passes)
         for commit, network in known:
             train = self._fits.get((network, "train"))
             if commit.stage != "train" and train and train.passes:
@@ -102,12 +107,14 @@ class CostModel:
         """Seconds of a part that runs alone."""
         passes, stage = part_passes(trial, analysis), analysis.stage
         network = Network.of(trial.config.model_dump(), self.shapes)
-        fit, factor = self._fits.get((network, stage)), self._factors.get(stage)
+        alike = self._alike.get((network, stage, canonical_json(analysis.config)))
+        of_stage, factor = self._fits.get((network, stage)), self._factors.get(stage)
+        fit = alike or of_stage
         if not passes:  # its parts take what they took
             own = fit or factor
             return own.seconds / own.count if own else 0.0
-        if fit and fit.passes:
-            self._basis.fitted[network, stage] = fit.count
+        if fit and of_stage and fit.passes:
+            self._basis.fitted[network, stage] = of_stage.count
             return passes * fit.rate
         if factor and factor.passes:
             self._basis.by_factor[stage] = None

@@ -61,7 +61,7 @@ def test_rates_of_a_store_by_hand(planned: Any, tmp_path: Path) -> None:
     seconds = {stage: sum(c.seconds for c in commits if c.stage == stage) for stage in ("train", "rewind", "evaluate")}
     train = seconds["train"] / 2
     rewind = seconds["rewind"] / 3 / (1 - SHARED * (1 - 1 / 3))
-    plain, tied = seconds["evaluate"] / 7, seconds["evaluate"] * 6 / 7  # tied: plain, own, scaled, 3 × dropped
+    plain, tied = sorted(c.seconds for c in commits if c.stage == "evaluate")  # each of a configuration of its own
     model = model_of(works, snapshot, tmp_path)
     total = 2 * train + rewind * (3 - 2 * SHARED) + plain + tied
     assert estimate(works, model, Slots(1)).seconds == pytest.approx(total)
@@ -86,6 +86,21 @@ def test_another_network_by_its_training_and_the_factors_of_this_one(planned: An
     assert model.train(works[0]) == pytest.approx(0.5 * train_passes(works[0].trial))
     found = estimate(works, model, Slots(1))
     assert found.basis == "given; rewind, evaluate as in other networks of this store"
+
+
+def test_the_same_configuration_says_more_than_the_stage(planned: Any, tmp_path: Path) -> None:
+    """Evaluation of tied networks goes through masks: fitted apart from that of plain ones, where there are both."""
+    works, snapshot = planned("seed=5")
+    tied = next(c for c in snapshot.commits.values() if c.stage == "evaluate" and len(c.config["modes"]) > 1)
+    slow = {**snapshot.commits, tied.id: replace(tied, seconds=tied.seconds * 1000)}
+    model = model_of(works, Snapshot(slow, {}, []), tmp_path)
+    found = [model.part(w.trial, a) for w in works for a in w.trial.analyses if a.stage == "evaluate"]
+    plain = next(c.seconds for c in snapshot.commits.values() if c.stage == "evaluate" and c.id != tied.id)
+    assert found == pytest.approx([plain, tied.seconds * 1000])
+    works, _ = planned("seed=5", "evaluate.epoch=1")  # never run: by all commits of the stage
+    rate = (plain + tied.seconds * 1000) / 7
+    found = [model.part(w.trial, a) for w in works for a in w.trial.analyses if a.stage == "evaluate"]
+    assert found == pytest.approx([rate, 6 * rate])
 
 
 def test_an_empty_store_takes_all_passes_for_those_of_training(planned: Any, tmp_path: Path) -> None:
