@@ -99,7 +99,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             # "DEFAULT": outside Tune's placement group, which would have to hold the GPU from start to end otherwise.
             self.training = trainer.options(scheduling_strategy="DEFAULT", **self.brief.trainer).remote(self.brief.job)
         _, epoch = self._report()
-        if epoch != self.epoch:
+        if epoch not in (None, self.epoch):  # None again: the desk was lost, and does not know yet
             self.epoch = epoch
             self._emit("epoch", stage="train", epoch=epoch)
         if self.draining and self.epoch is None:  # it may be waiting for a place for hours
