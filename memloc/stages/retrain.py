@@ -54,7 +54,8 @@ class Retrain(Stage[RetrainConfig]):
         return [0, train.epochs]
 
     def passes(self, config: RetrainConfig, size: Size) -> float:
-        # On average half of the network only forward, the other half forward and backward; everything is evaluated before and after.
+        # On average half of the network only forward, the other half forward and backward. Before and after, everything
+        # is evaluated.
         return config.epochs * 2.0 * (size.n - size.n_noisy) + (config.epochs + 1) * size.n + size.n_test
 
     def shared(self, config: RetrainConfig, size: Size) -> float:
