@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from memloc.commands.forecast import Forecast, forecasts, in_words, path_as_json
 from memloc.commands.query import text_table
-from memloc.commands.words import bytes_in_words, labels, seconds_in_words
+from memloc.commands.words import bytes_in_words, labels
 from memloc.config import canonical
-from memloc.data import describe
-from memloc.run.estimate import Estimate, estimate
 from memloc.run.plan import Plan, Work, checkpoint_bytes, pending, result_bytes
 from memloc.store import Snapshot, Store
 
@@ -26,9 +25,8 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
     there = store.files.exists()
     snapshot = store.snapshot() if there else Snapshot({}, {}, [])
     works = pending(plan, store, snapshot, options.checkpoints.value, set_aside=False)
-    slots = _slots(works, options)
-    shapes = {name: describe(name, options.data_dir).shape for name in {t.config.dataset for t in plan.trials}}
-    expected = estimate(works, snapshot, shapes, slots)
+    found = forecasts(works, snapshot, options)
+    here = found[0]
     totals = {
         "trials": len(works),
         "done": sum(_done(w) for w in works),
@@ -37,22 +35,17 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
         "parts": sum(len(w.parts) for w in works),
         "checkpoint_bytes": sum(checkpoint_bytes(t, options.checkpoints.value) for t in plan.trials),
         "result_bytes": sum(result_bytes(t) for t in plan.trials),
-        "seconds": round(expected.seconds, 1),
-        "basis": expected.basis,
-        "slots": slots,
+        "seconds": round(here.estimate.seconds, 1),
+        "basis": here.estimate.basis,
+        "slots": here.count,
+        "critical_path": path_as_json(here.estimate.critical),
+        "schedule": [f.as_json() for f in found],
     }
     if options.as_json:
         print(json.dumps({"trials": [_as_json(w) for w in works], "totals": totals}))
         return
     print(_trials(plan, works), end="")
-    print(_totals(plan, store, totals, expected))
-
-
-def _slots(works: list[Work], options: Options) -> int:
-    """Workers on this machine."""
-    threads = max((w.trial.config.threads for w in works), default=1)
-    cpus = options.cpus or len(os.sched_getaffinity(0))
-    return 1 if options.executor.value == "inline" else max(1, cpus // threads)
+    print(_totals(plan, store, totals, found))
 
 
 def _done(work: Work) -> bool:
@@ -95,7 +88,7 @@ def _trials(plan: Plan, works: list[Work]) -> str:
     return text + (f"… and {len(rows) - SHOWN} more (--json lists all)\n" if len(rows) > SHOWN else "")
 
 
-def _totals(plan: Plan, store: Store, totals: dict[str, Any], expected: Estimate) -> str:
+def _totals(plan: Plan, store: Store, totals: dict[str, Any], found: Sequence[Forecast]) -> str:
     configs = [canonical(t.config) for t in plan.trials]
     common = {n: v for n, v in configs[0].items() if all(c.get(n) == v for c in configs)}
     left = f"{totals['trainings']} trainings{{}}, {totals['parts']} parts"
@@ -107,6 +100,6 @@ def _totals(plan: Plan, store: Store, totals: dict[str, Any], expected: Estimate
             f"{totals['trials']} trials, {totals['done']} done; to do: {left.format(again)}",
             f"store {store.uri}: checkpoints {bytes_in_words(totals['checkpoint_bytes'])}, "
             f"results {bytes_in_words(totals['result_bytes'])} before compression",
-            f"time: about {seconds_in_words(expected.seconds)} on {totals['slots']} workers (basis: {expected.basis})",
+            *in_words(found, dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))),
         ]
     )

@@ -1,90 +1,72 @@
-"""How long work will take, and from what that is known."""
+"""How long a plan's work will take here, and on so many GPUs: its costs, and the schedule simulated with them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-import torch
-
-from memloc.models import build
-from memloc.run.plan import TrialPlan, Work, part_passes, train_passes, work_passes
-from memloc.run.trial import default_device
+from memloc.data import describe
+from memloc.run.cost import CostModel, Rate, Shape
+from memloc.run.placement import Resources
+from memloc.run.plan import TrialPlan, Work
+from memloc.run.schedule import CriticalPath, Slots, TrialCost, bound, critical_path, in_order, simulate
+from memloc.run.training_step import counted
 from memloc.store import Snapshot
-
-Network = tuple[str, float | None, tuple[int, int, int], int]  # model, width, image shape, threads
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """seconds: wall time. basis: one phrase on where it comes from."""
+    """seconds: wall time on the slots. bound: what no schedule can undercut. basis: one phrase on where it comes from."""
 
+    slots: Slots
     seconds: float
+    bound: float
     basis: str
+    critical: CriticalPath | None
 
 
-def estimate(works: Sequence[Work], snapshot: Snapshot, shapes: dict[str, tuple[int, int, int]], slots: int) -> Estimate:
-    """The wall time of the work on `slots` workers: no less than its longest chain, or its sum over the slots.
+def cost_model(
+    works: Sequence[Work],
+    snapshot: Snapshot,
+    data_dir: Path,
+    gpus: Resources | None,
+    unknown: Callable[[TrialPlan, Shape], Rate] | None = None,
+) -> CostModel:
+    """What the works cost by the store's commits.
 
-    shapes: {data set: C, H, W}.
+    gpus: who holds which share of one; None on CPUs. unknown: the training rate of a network that the store does not know,
+    by default counted, the whole of a GPU assumed.
     """
-    if not any(work_passes(w) for w in works):
-        return Estimate(0.0, "nothing to do")
-    rates: dict[Network, tuple[float, str]] = {}
-    total = longest = 0.0
+    shapes = {name: describe(name, data_dir).shape for name in {w.trial.config.dataset for w in works}}
+    if gpus is None:
+        return CostModel(snapshot, "cpu", shapes, unknown or (lambda trial, shape: counted(trial, shape, "cpu")))
+    trainer, task = min(1.0, gpus.gpus_per_trial), min(1.0, gpus.gpus_per_task)
+
+    def on_its_share(trial: TrialPlan, shape: Shape) -> Rate:
+        seconds, basis = counted(trial, shape, "cuda")
+        return Rate(seconds / trainer, basis)
+
+    return CostModel(snapshot, "cuda", shapes, unknown or on_its_share, spread=trainer / task)
+
+
+def trial_costs(works: Sequence[Work], model: CostModel, gpus: Resources | None) -> list[TrialCost]:
+    """What each work costs, and what its processes hold: shares of a GPU, or the configured threads."""
+    costs = []
     for work in works:
-        network = _network(work.trial, shapes)
-        if network not in rates:
-            rates[network] = _rate(work.trial, network, snapshot, shapes)
-        rate = rates[network][0]
-        total += rate * work_passes(work)
-        longest = max(longest, rate * _chain(work))
-    return Estimate(max(total / slots, longest), "; ".join(dict.fromkeys(basis for _, basis in rates.values())))
+        threads = float(work.trial.config.threads)
+        trainer, task = (gpus.gpus_per_trial, gpus.gpus_per_task) if gpus else (threads, threads)
+        costs.append(TrialCost(work.trial.id, model.train(work), model.waves(work), trainer, task))
+    return costs
 
 
-def _chain(work: Work) -> float:
-    """What cannot be done in parallel: the training, then the longest part."""
-    train = train_passes(work.trial) if work.train != "done" else 0.0
-    return train + max((part_passes(work.trial, a) for a, _, _ in work.parts), default=0.0)
+def estimate(works: Sequence[Work], model: CostModel, slots: Slots, gpus: Resources | None = None) -> Estimate:
+    """The wall time of the work, as run/ray would do it on these slots.
 
-
-def _network(trial: TrialPlan, shapes: dict[str, tuple[int, int, int]]) -> Network:
-    c = trial.config
-    return c.model, c.width, shapes[c.dataset], c.threads
-
-
-def _rate(
-    trial: TrialPlan, network: Network, snapshot: Snapshot, shapes: dict[str, tuple[int, int, int]]
-) -> tuple[float, str]:
-    """(seconds per forward pass of one example, from what)."""
-    device = default_device()
-    same = [
-        c
-        for c in snapshot.trainings().values()
-        if (c.config["model"], c.config.get("width"), shapes.get(c.config["dataset"]), c.config["threads"]) == network
-        and c.where.get("device") == device.type
-        and c.passes
-    ]
-    if same:
-        return sum(c.seconds for c in same) / sum(
-            c.passes for c in same
-        ), f"{len(same)} trainings of the same network in this store"
-    return _timed(trial, network[2], device), f"a training step timed on this machine ({device.type})"
-
-
-def _timed(trial: TrialPlan, shape: tuple[int, int, int], device: torch.device) -> float:
-    """Times training steps of up to 128 random images; a step is three forward passes per image."""
-    torch.set_num_threads(trial.config.threads)
-    network = build(trial.config, shape, trial.size.classes).to(device)
-    network.initialise(0)
-    x = torch.zeros(min(trial.config.batch_size, 128), *shape, device=device).contiguous(memory_format=torch.channels_last)
-    network = network.to(memory_format=torch.channels_last)
-    best = float("inf")
-    for _ in range(4):  # the first one warms up
-        clock = time.perf_counter()
-        network(x).square().mean().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - clock)
-    return best / (3 * len(x))
+    Raises:
+        ValueError: where a process of it fits into no slot.
+    """
+    trials = in_order(t for t in trial_costs(works, model, gpus) if t.train or any(t.waves))
+    if not trials:
+        return Estimate(slots, 0.0, 0.0, "nothing to do", None)
+    return Estimate(slots, simulate(trials, slots), bound(trials, slots), model.basis(), critical_path(trials))

@@ -6,13 +6,15 @@ No Ray here, and at import no torch: a coordinator imports this, and there may b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from memloc.errors import UsageError
+from memloc.run.fanout import Cost
 
 if TYPE_CHECKING:
     from memloc.run.plan import Work
+    from memloc.run.schedule import TrialCost
 
 Node: TypeAlias = dict[str, float]  # what a node has: CPU, GPU, …
 Demand: TypeAlias = dict[str, float]  # what a process holds, as Ray's options say it: num_cpus, num_gpus
@@ -30,12 +32,10 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class PartBrief:
+class PartBrief(Cost):
     """A part as the coordinator sees it. needs: parts that must have succeeded before."""
 
-    id: str
-    stage: str
-    needs: tuple[str, ...]
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,22 +59,22 @@ class Brief:
     tasks: int
 
 
-def make_brief(work: Work, uri: str, run: str, job: Any, nodes: Sequence[Node], resources: Resources) -> Brief:
-    """The brief of one trial on these nodes.
+def make_brief(
+    work: Work, cost: TrialCost, uri: str, run: str, job: Any, nodes: Sequence[Node], resources: Resources
+) -> Brief:
+    """The brief of one trial, of this cost, on these nodes.
 
     Raises:
         UsageError: where a process of it needs more than any node has.
     """
-    from memloc.run.plan import needs, waves
+    from memloc.run.plan import needs
 
     trainer, task = demands(work, nodes, resources)
     trainings, tasks = fitting(nodes, trainer), fitting(nodes, task)
     if not trainings or not tasks:
         raise UsageError(_too_large(nodes, trainer, task))
-    parts = tuple(
-        tuple(PartBrief(part_id, analysis.stage, tuple(needs(work.trial, analysis))) for analysis, part_id, _ in wave)
-        for wave in waves(work.parts)
-    )
+    needed = {analysis.id: tuple(needs(work.trial, analysis)) for analysis, _, _ in work.parts}
+    parts = tuple(tuple(PartBrief(**asdict(c), needs=needed[c.analysis]) for c in wave) for wave in cost.waves)
     return Brief(
         run, uri, work.trial.id, work.train != "done", work.prune, parts, job, trainer, task, trainings, tasks
     )  # fmt: skip
@@ -82,11 +82,15 @@ def make_brief(work: Work, uri: str, run: str, job: Any, nodes: Sequence[Node], 
 
 def demands(work: Work, nodes: Sequence[Node], resources: Resources) -> tuple[Demand, Demand]:
     """What the trainer and a task hold: shares of a GPU where there is any, else the configured threads."""
-    if any(node.get("GPU", 0.0) for node in nodes):
+    if has_gpus(nodes):
         trainer, task = resources.gpus_per_trial, resources.gpus_per_task
         return {"num_gpus": trainer, "num_cpus": 0.0}, {"num_gpus": task, "num_cpus": 0.0}
     cpus = {"num_cpus": float(work.trial.config.threads), "num_gpus": 0.0}
     return cpus, cpus
+
+
+def has_gpus(nodes: Sequence[Node]) -> bool:
+    return any(node.get("GPU", 0.0) for node in nodes)
 
 
 def fitting(nodes: Sequence[Node], demand: Demand) -> int:

@@ -97,7 +97,11 @@ class Plan:
 
 @dataclass
 class Work:
-    """What is left to do for one trial. write: the checkpoints a training must leave behind for now."""
+    """What is left to do for one trial.
+
+    write: the checkpoints a training must leave behind for now. reached: the epoch from which it will go on, by the
+    checkpoints that are there.
+    """
 
     trial: TrialPlan
     train: TrainWork
@@ -105,6 +109,7 @@ class Work:
     write: set[int] = field(default_factory=set)
     keep: set[int] = field(default_factory=set)
     prune: bool = False
+    reached: int = 0
 
     @property
     def anything(self) -> bool:
@@ -238,7 +243,8 @@ def _work(
     needed = {t for a, _, part in parts for t in a.kind.epochs(a.config, trial.config, part)}
     keep = trial.kept_epochs(retention)
     if trial.id not in committed:
-        return Work(trial, "train", parts, keep | needed, keep, prune=retention != "all")
+        there = (t for t in range(trial.config.epochs, 0, -1) if layout.checkpoint(trial.id, t) in sizes)
+        return Work(trial, "train", parts, keep | needed, keep, prune=retention != "all", reached=next(there, 0))
     commit = snapshot.commits[trial.id]
     lost = lost_epochs(commit, sizes, needed, checkpoints.read_pruned(store.files, trial.id))
     surplus = ({c.epoch for c in commit.checkpoints if c.path in sizes} | lost) - keep
@@ -276,11 +282,6 @@ def train_passes(trial: TrialPlan) -> float:
 
 def part_passes(trial: TrialPlan, analysis: AnalysisPlan) -> float:
     return analysis.kind.passes(analysis.config, trial.size)
-
-
-def work_passes(work: Work) -> float:
-    train = train_passes(work.trial) if work.train != "done" else 0.0
-    return train + sum(part_passes(work.trial, a) for a, _, _ in work.parts)
 
 
 def checkpoint_bytes(trial: TrialPlan, retention: Retention) -> int:

@@ -188,6 +188,7 @@ def _commit_training(
         where=where(worker.device),
         seconds=sum(row["seconds"] for row in rows),
         passes=train_passes(trial),
+        ended=time.time(),
     )
     worker.store.publish(commit, written)
 
@@ -273,20 +274,29 @@ def _run_together(
     """Computes and commits parts side by side; (part id, seconds) as each is committed."""
     clock = time.perf_counter()
     computed = analysis.kind.run_together(analysis.config, inputs, [part for _, part in bunch])
-    share = 0.0
+    share, company = 0.0, 1
     if analysis.kind.lockstep:  # nobody can say which part took how long
         computed = iter(list(computed))
-        share = (time.perf_counter() - clock) / len(bunch)
+        share, company = (time.perf_counter() - clock) / len(bunch), len(bunch)
     for (part_id, part), tables_of_part in zip(bunch, computed, strict=True):
         seconds = share or time.perf_counter() - clock
-        _commit_part(worker, trial, analysis, part_id, part, tables_of_part, seconds)
+        _commit_part(worker, trial, analysis, part_id, part, tables_of_part, seconds, company)
         yield part_id, seconds
         clock = time.perf_counter()
 
 
 def _commit_part(
-    worker: Worker, trial: TrialPlan, analysis: AnalysisPlan, part_id: str, part: Part, computed: Tables, seconds: float
+    worker: Worker,
+    trial: TrialPlan,
+    analysis: AnalysisPlan,
+    part_id: str,
+    part: Part,
+    computed: Tables,
+    seconds: float,
+    company: int,
 ) -> None:
+    """company: how many parts, this one included, shared what can be shared."""
+    saved = analysis.kind.shared(analysis.config, trial.size) * (1 - 1 / company)
     commit = Commit(
         id=part_id,
         trial=trial.id,
@@ -299,7 +309,8 @@ def _commit_part(
         reads=analysis.reads,
         where=where(worker.device),
         seconds=seconds,
-        passes=part_passes(trial, analysis),
+        passes=part_passes(trial, analysis) * (1 - saved),
+        ended=time.time(),
     )
     worker.store.publish(commit, {t: _with_ids(columns, analysis.id, trial.id) for t, columns in computed.items()})
 

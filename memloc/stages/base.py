@@ -124,7 +124,11 @@ class Stage(ABC, Generic[C]):
 
     @abstractmethod
     def passes(self, config: C, size: Size) -> float:
-        """The cost of one part in forward passes of one example."""
+        """The cost of one part that runs alone, in forward passes of one example."""
+
+    def shared(self, config: C, size: Size) -> float:
+        """Of this cost, the share that parts which run together pay once."""
+        return 0.0
 
     def memory(self, config: C, size: Size) -> int:
         """Bytes of device memory that every further part takes which runs together with others; 0: they take turns."""

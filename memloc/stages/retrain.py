@@ -55,8 +55,12 @@ class Retrain(Stage[RetrainConfig]):
         return [0, train.epochs]
 
     def passes(self, config: RetrainConfig, size: Size) -> float:
-        # On average half of the network only forward, the other half forward and backward; then everything is evaluated.
-        return config.epochs * (2.0 * (size.n - size.n_noisy) + size.n) + size.n_test
+        # On average half of the network only forward, the other half forward and backward. Before and after, everything
+        # is evaluated.
+        return config.epochs * 2.0 * (size.n - size.n_noisy) + (config.epochs + 1) * size.n + size.n_test
+
+    def shared(self, config: RetrainConfig, size: Size) -> float:
+        return 1 / 3  # what is frozen before a group, about half of every forward pass
 
     def memory(self, config: RetrainConfig, size: Size) -> int:
         # At most a network of its own: parameters, gradient, momentum and update; its logits, in chunks and joined.

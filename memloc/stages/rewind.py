@@ -55,6 +55,9 @@ class Rewind(Stage[RewindConfig]):
         # A network; its logits with every group rewound, in chunks, joined, and joined with the others'.
         return 4 * (size.parameters + 3 * len(size.groups) * max(size.n, size.n_test) * size.classes)
 
+    def shared(self, config: RewindConfig, size: Size) -> float:
+        return 1 / (1 + len(size.groups) / 2)  # the one whole pass
+
     def rows(self, config: RewindConfig, size: Size) -> Mapping[str, int]:
         return {"rewind": len(size.groups)}
 

@@ -42,7 +42,8 @@ class Commit:
 
     id: the part's. analysis: None for a training. nth, of: its place among the analysis's parts and how many there are,
     so that a reader knows when it is complete. reads: the analyses whose rows it was computed from. where: device,
-    versions, git revision. passes: the cost estimate that `seconds` belongs to.
+    versions, git revision. passes: the cost estimate that `seconds` belongs to (less for a part that shared work).
+    ended: when, in seconds since 1970 by the clock of whoever computed it; 0 in commits of before there was this field.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Commit:
     where: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     passes: float = 0.0
+    ended: float = 0.0
     schema: int = schemas.VERSION
 
     def encode(self) -> bytes:

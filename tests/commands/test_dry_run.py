@@ -25,8 +25,36 @@ def test_before_anything_is_there(
     code, out, err = run(capfd, monkeypatch, "sweep", sweep_file, "--dry-run", "--store", str(store))
     assert (code, err) == (0, "")
     assert "2 trials, 0 done; to do: 2 trainings, 5 parts" in out
-    assert "basis: a training step timed on this machine (cpu)" in out
+    assert "basis: a training step timed on this machine (cpu); rewind, evaluate at the rate of training" in out
+    assert "critical path: " in out
+    assert "on GPUs" not in out  # done in a minute on two cores
     assert not store.exists()
+
+
+def test_gpus_beside_what_no_schedule_can_undercut(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day on this machine's cores. --gpus 3 adds a row, and nothing runs on less than a training needs."""
+    arguments = ("sweep", "demo", "epochs=100000", "rewind.epochs=[0]", "gradients.epochs=[0]", "--dry-run", "--cpus", "2")
+    where = ("--store", str(tmp_path / "store"))
+    code, out, _ = run(capfd, monkeypatch, *arguments, "--gpus", "3", *where)
+    assert code == 0
+    table = out[out.index("on GPUs, simulated (basis: operations counted, 10 TFLOP/s assumed (cuda)") :]
+    rows = [line.split() for line in table.splitlines()[3:8]]
+    assert [row[0] for row in rows] == ["1", "3", "8", "64", "1024"]
+    assert all(1 <= float(row[-1]) < 2 for row in rows)
+    _, out, _ = run(capfd, monkeypatch, *arguments, "--gpus-per-trial", "8", "--json", *where)
+    totals = json.loads(out)["totals"]
+    here, *on_gpus = totals["schedule"]
+    assert (here["slots"], here["unit"], here["seconds"], here["basis"]) == (
+        totals["slots"], "workers", totals["seconds"], totals["basis"]
+    )  # fmt: skip
+    assert [(f["slots"], f["unit"]) for f in on_gpus] == [(8, "GPUs"), (64, "GPUs"), (1024, "GPUs")]
+    assert all(f["bound"] <= f["seconds"] for f in totals["schedule"])
+    path = totals["critical_path"]
+    assert path["stages"][0]["stage"] == "train"
+    assert path["seconds"] == pytest.approx(sum(s["seconds"] for s in path["stages"]), abs=1)
+    assert path["seconds"] <= here["bound"] + 1
 
 
 def test_json_with_everything_committed(
@@ -42,6 +70,8 @@ def test_json_with_everything_committed(
     assert {t["trial"] for t in found["trials"]} == {p.name for p in (tiny / "checkpoints").iterdir()}
     totals = found["totals"]
     assert (totals["done"], totals["trainings"], totals["parts"], totals["seconds"]) == (2, 0, 0, 0)
+    assert totals["critical_path"] is None
+    assert all(f["seconds"] == f["bound"] == 0 for f in totals["schedule"])
 
 
 def test_basis_is_what_the_store_has_seen(
@@ -49,7 +79,7 @@ def test_basis_is_what_the_store_has_seen(
 ) -> None:
     _, out, _ = run(capfd, monkeypatch, "sweep", sweep_file, "seed=7", "--dry-run", "--json", "--store", str(tiny))
     totals = json.loads(out)["totals"]
-    assert totals["basis"] == "2 trainings of the same network in this store"
+    assert totals["basis"] == "2 trainings and 5 parts of the same network in this store"
     assert totals["seconds"] > 0
 
 

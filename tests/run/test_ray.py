@@ -153,6 +153,30 @@ def test_ctrl_c_drains_and_the_same_command_goes_on(tmp_path: Path, oracle: Path
     assert_same(oracle, tmp_path / "store")
 
 
+def test_a_lost_trainer_is_replaced(tmp_path: Path, oracle: Path) -> None:
+    """Its process is one of the pool, which may hold another part a moment later: whatever that is, it is done again."""
+    arguments = ("sweep", str(SMALL), "--cpus", "1", "--store", str(tmp_path / "store"))
+    with started(tmp_path, *arguments) as process:
+        wait_until(lambda: list((tmp_path / "store").glob("checkpoints/*/epoch-0001*")))
+        wait_until(lambda: descendants(process, "ray::train"))
+        descendants(process, "ray::train")[0].kill()
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    assert_same(oracle, tmp_path / "store")
+
+
+def test_a_lost_desk_is_replaced(tmp_path: Path, oracle: Path) -> None:
+    """Whom all coordinators ask how many tasks they may have."""
+    arguments = ("sweep", str(SMALL), "--cpus", "2", "--store", str(tmp_path / "store"))
+    with started(tmp_path, *arguments) as process:
+        wait_until(lambda: list((tmp_path / "store").glob("checkpoints/*/epoch-0001*")))
+        (desk,) = descendants(process, "ray::DeskActor")
+        desk.kill()
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    assert_same(oracle, tmp_path / "store")
+
+
 def test_nothing_of_dependencies_is_printed(tmp_path: Path) -> None:
     arguments = ("sweep", str(SMALL), "--only", "block=tied", "--store", str(tmp_path / "store"))
     done = memloc(tmp_path, *arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import ray
@@ -11,15 +12,18 @@ from ray.exceptions import RayError
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from memloc.errors import last_line
+from memloc.run.desk import Report
 from memloc.run.events import Event
+from memloc.run.fanout import cut
 from memloc.run.placement import Brief, PartBrief
 from memloc.run.ray.draining import is_draining
-from memloc.run.ray.workers import Trainer, run_parts
+from memloc.run.ray.workers import run_parts, train, train_alone
 from memloc.store import Store, records
 
 COORDINATOR_MEMORY = 120e6  # bytes; a bundle must not be empty, and CPUs in it would be missing for the work
 TRAINER_LIVES = 3  # a trainer killed from outside goes on from its newest checkpoint, this often in all
 STEP_SECONDS = 0.5  # how long a coordinator waits for news before it reports
+PAUSE_SECONDS = 0.2  # how long it waits for its turn before it asks again
 
 
 class Coordinator(tune.Trainable):  # type: ignore[misc]
@@ -30,14 +34,12 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         # On the driver's node: coordinators weigh little, and elsewhere they would keep machines from being given back.
         return PlacementGroupFactory([{"memory": COORDINATOR_MEMORY, config["node"]: 0.001}])
 
-    def setup(self, config: dict[str, Any], briefs: dict[str, Brief] | None = None) -> None:
+    def setup(self, config: dict[str, Any], briefs: dict[str, Brief] | None = None, desk: Any = None) -> None:
         if briefs is not None:
-            self.briefs = briefs
+            self.briefs, self.desk = briefs, desk
         self.brief = self.briefs[config["trial"]]
-        self.trainer: Any = None
-        self.training: Any = None  # reference to the result of the trainer's run
-        self.asked: Any = None  # reference to its answer on progress
-        self.answered = False  # has it begun?
+        self.training: Any = None  # reference to the result of the trainer
+        self.epoch: int | None = None  # that it has reached; None: it has not begun
         self.lives = TRAINER_LIVES
         self.tasks: dict[Any, list[PartBrief]] = {}
         self.failed: set[str] = set()
@@ -46,6 +48,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         self.queue: list[list[PartBrief]] = []
         self.draining = False
         self.state = "train" if self.brief.trains else "analyse"
+        self.desk.leave.remote(self.brief.trial)  # whatever a coordinator that was lost left there
         self._emit("started")
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -68,10 +71,9 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         return {"events": json.dumps(events), "done": self.state == "end"}
 
     def cleanup(self) -> None:
-        if self.trainer is not None:
-            ray.kill(self.trainer)
-        for task in self.tasks:
+        for task in [*self.tasks, *([self.training] if self.training else [])]:
             ray.cancel(task, force=True)
+        self.desk.leave.remote(self.brief.trial)
 
     def _emit(self, kind: Any, **values: Any) -> None:
         self.events.append(Event(kind, self.brief.trial, **values))
@@ -79,29 +81,41 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
     def _end(self, kind: str) -> None:
         self._emit(kind)
         self.state = "end"
+        self.desk.leave.remote(self.brief.trial)
+
+    def _report(self) -> tuple[int, int | None]:
+        """Tells the desk what this trial wants: (tasks it may ask for now, the epoch that its training has reached)."""
+        waits = self.state == "train" and self.epoch is None
+        fitting = self.brief.tasks
+        report = Report(waits, fitting > self.brief.trainings, len(self.tasks), len(self.queue), fitting)
+        may_ask, epoch = ray.get(self.desk.report.remote(self.brief.trial, report))
+        return may_ask, epoch
 
     # --- training
 
     def _train(self) -> None:
-        if self.draining and not self.answered:  # it has not begun: it may be waiting for a place for hours
-            self._release_trainer()
-            return self._end("drained")
-        if self.trainer is None:
+        if self.training is None:
+            trainer = train_alone if self.brief.trainer["num_gpus"] else train
             # "DEFAULT": outside Tune's placement group, which would have to hold the GPU from start to end otherwise.
-            self.trainer = Trainer.options(scheduling_strategy="DEFAULT", **self.brief.trainer).remote()  # type: ignore[attr-defined]
-            self.training = self.trainer.run.remote(self.brief.job)
-            self.asked = self.trainer.progress.remote()
-        if self.draining:
-            self.trainer.stop.remote()
-        ready, _ = ray.wait([self.training], timeout=STEP_SECONDS)
-        return self._trained() if ready else self._look_at_progress()
+            self.training = trainer.options(scheduling_strategy="DEFAULT", **self.brief.trainer).remote(self.brief.job)
+        _, epoch = self._report()
+        if epoch not in (None, self.epoch):  # None again: the desk was lost, and does not know yet
+            self.epoch = epoch
+            self._emit("epoch", stage="train", epoch=epoch)
+        if self.draining and self.epoch is None:  # it may be waiting for a place for hours
+            ray.cancel(self.training, force=True)
+            return self._end("drained")
+        if ray.wait([self.training], timeout=STEP_SECONDS)[0]:
+            self._trained()
+        return None
 
     def _trained(self) -> None:
+        """Its place is free: before the fan-out asks for a share of it."""
+        training, self.training = self.training, None
         try:
-            finished, error, seconds = ray.get(self.training)
+            finished, error, seconds = ray.get(training)
         except RayError as lost:
             return self._trainer_lost(lost)
-        self._release_trainer()
         if error:
             return self._training_failed(error)
         if finished:
@@ -110,19 +124,9 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             return None
         return self._end("drained")
 
-    def _look_at_progress(self) -> None:
-        if not ray.wait([self.asked], timeout=0)[0]:
-            return
-        try:
-            epoch = ray.get(self.asked)
-        except RayError:
-            return  # the trainer is gone; the training's own result will say so
-        self.answered = True
-        self._emit("epoch", stage="train", epoch=epoch)
-        self.asked = self.trainer.progress.remote()
-
     def _trainer_lost(self, error: RayError) -> None:
-        self._release_trainer()
+        self.epoch = None
+        ray.get(self.desk.leave.remote(self.brief.trial))
         self.lives -= 1
         if self.lives == 0:  # else the next step starts another one, which goes on from the newest checkpoint
             self._record_failure(self.brief.trial, "train", error)
@@ -133,40 +137,31 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         self._emit("failed", stage="train", part_id=self.brief.trial, error=error)
         self._end("drained")
 
-    def _release_trainer(self) -> None:
-        """Gives the GPU back before the fan-out asks for its share."""
-        if self.trainer is not None:
-            ray.kill(self.trainer)
-        self.trainer = self.training = self.asked = None
-        self.answered = False
-
     # --- analyses
 
     def _analyse(self) -> None:
         if not self.queue and not self.tasks and self.waves and not self.draining:
-            self.queue = self._cut(self.waves.pop(0))
-        while self.queue and not self.draining and len(self.tasks) < 2 * self.brief.tasks:
-            parts = self.queue.pop(0)
-            task = run_parts.options(scheduling_strategy="DEFAULT", **self.brief.task).remote(
-                self.brief.job, [part.id for part in parts]
-            )
-            self.tasks[task] = parts
+            possible = [part for part in self.waves.pop(0) if not self.failed & set(part.needs)]
+            self.queue = cut(possible, self.brief.tasks)
+        for _ in range(0 if self.draining else self._report()[0]):
+            self._ask(self.queue.pop(0))
         if self.tasks:
             for task in ray.wait(list(self.tasks), timeout=STEP_SECONDS)[0]:
                 self._collect(task, self.tasks.pop(task))
-        elif self.queue or self.waves:
-            if self.draining:
-                self._end("drained")
-        else:
+        elif self.draining and (self.queue or self.waves):
+            self._end("drained")
+        elif self.queue:
+            time.sleep(PAUSE_SECONDS)  # trainers come first, or others' tasks
+        elif not self.waves:
             if self.brief.prunes and not self.failed:
                 self._prune()
             self._end("finished")
 
-    def _cut(self, wave: tuple[PartBrief, ...]) -> list[list[PartBrief]]:
-        """Tasks of some parts each: four per slot, so that the last ones do not leave the others waiting."""
-        possible = [part for part in wave if not self.failed & set(part.needs)]
-        size = max(1, len(possible) // (4 * self.brief.tasks))
-        return [possible[i : i + size] for i in range(0, len(possible), size)]
+    def _ask(self, parts: list[PartBrief]) -> None:
+        task = run_parts.options(scheduling_strategy="DEFAULT", **self.brief.task).remote(
+            self.brief.job, [part.id for part in parts]
+        )
+        self.tasks[task] = parts
 
     def _collect(self, task: Any, parts: list[PartBrief]) -> None:
         stages = {part.id: part.stage for part in parts}

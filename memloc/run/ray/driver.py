@@ -17,14 +17,17 @@ from ray import tune
 
 from memloc.errors import UsageError
 from memloc.run.events import Event, Listener, Outcome
-from memloc.run.placement import Brief, Resources, make_brief
+from memloc.run.placement import Brief, Node, Resources, has_gpus, make_brief
 from memloc.run.ray.coordinator import Coordinator
+from memloc.run.ray.desk import open_desk
 from memloc.run.ray.draining import raise_flag_when
 from memloc.run.ray.workers import Job
+from memloc.run.schedule import coordinators
 from memloc.store import Store
 
 if TYPE_CHECKING:
     from memloc.run.plan import Work
+    from memloc.run.schedule import TrialCost
 
 
 @dataclass
@@ -86,9 +89,10 @@ def execute(
     _connect(resources, run)
     finished = threading.Event()
     try:
-        briefs = _briefs(works, store, data_dir, run, resources)
+        desk = open_desk()
+        briefs = _briefs(works, store, data_dir, run, desk, resources)
         threading.Thread(target=raise_flag_when, args=(run, should_stop, finished), daemon=True).start()
-        _fit(briefs, run, scratch, listener, should_stop, outcome)
+        _fit(briefs, desk, run, scratch, listener, should_stop, outcome)
     finally:
         finished.set()
         ray.shutdown()
@@ -114,23 +118,39 @@ def _connect(resources: Resources, run: str) -> None:
         token.chmod(0o600)  # whoever reads it can run code here; Ray writes it readable for everybody
 
 
-def _briefs(works: Sequence[Work], store: Store, data_dir: Path, run: str, resources: Resources) -> dict[str, Brief]:
-    """{trial: its brief}, longest trial first."""
+def _briefs(
+    works: Sequence[Work], store: Store, data_dir: Path, run: str, desk: Any, resources: Resources
+) -> dict[str, Brief]:
+    """{trial: its brief}, in the order in which they begin."""
     from memloc.data import load
-    from memloc.run.plan import work_passes
+    from memloc.run.schedule import in_order
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     names = dict.fromkeys(w.trial.config.dataset for w in works if w.computes)
     data = {name: ray.put(load(name, data_dir)) for name in names}
+    by_trial = {work.trial.id: work for work in works}
     briefs = {}
-    for work in sorted(works, key=work_passes, reverse=True):
-        job = ray.put(Job(run, store.uri, work, data))
-        briefs[work.trial.id] = make_brief(work, store.uri, run, job, nodes, resources)
+    for cost in in_order(_costs(works, store, data_dir, nodes, resources)):
+        work = by_trial[cost.trial]
+        job = ray.put(Job(run, store.uri, work, data, desk))
+        briefs[cost.trial] = make_brief(work, cost, store.uri, run, job, nodes, resources)
     return briefs
+
+
+def _costs(
+    works: Sequence[Work], store: Store, data_dir: Path, nodes: Sequence[Node], resources: Resources
+) -> list[TrialCost]:
+    """What each work costs, by what the store has seen on this kind of device."""
+    from memloc.run.estimate import cost_model, trial_costs
+
+    gpus = resources if has_gpus(nodes) else None
+    model = cost_model(works, store.snapshot(), data_dir, gpus)
+    return trial_costs(works, model, gpus)
 
 
 def _fit(
     briefs: dict[str, Brief],
+    desk: Any,
     run: str,
     scratch: str,
     listener: Listener,
@@ -140,13 +160,12 @@ def _fit(
     relay = Relay(listener, outcome)
     working: set[str] = set()
     relay.listener = _tracking(listener, working)
-    # Two more than can train: while some wait for their last parts, others train.
-    slots = max(brief.trainings for brief in briefs.values())
+    at_once = coordinators(max(brief.trainings for brief in briefs.values()))
     tuner = tune.Tuner(
-        tune.with_parameters(Coordinator, briefs=briefs),
+        tune.with_parameters(Coordinator, briefs=briefs, desk=desk),
         param_space={"trial": tune.grid_search(list(briefs)), "node": f"node:{ray.util.get_node_ip_address()}"},
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=min(slots + 2, len(briefs)),
+            max_concurrent_trials=min(at_once, len(briefs)),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.config["trial"],
         ),

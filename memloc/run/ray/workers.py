@@ -1,4 +1,4 @@
-"""The processes that compute: a trainer for one training, tasks for parts of analyses.
+"""What computes: a training, the parts of an analysis. Both are Ray tasks; a training holds more where it is on a GPU.
 
 Whatever imports torch is imported where it is used, so that coordinators can name these without paying for it.
 """
@@ -23,12 +23,13 @@ TASK_RETRIES = 3
 
 @dataclass(frozen=True)
 class Job:
-    """What the processes that work on one trial need to know. data: {data set: reference to its arrays}."""
+    """What the processes that work on one trial need to know. data: {data set: reference to its arrays}. desk: the run's."""
 
     run: str
     uri: str
     work: Work
     data: dict[str, Any]
+    desk: Any
 
 
 _workers: dict[str, Worker] = {}  # one per process and store: the data on the device outlives a task
@@ -48,34 +49,34 @@ def _worker(job: Job) -> Worker:
     return _workers[job.uri]
 
 
-@ray.remote(max_concurrency=2)  # one thread trains, the other answers
-class Trainer:
-    """Runs one training. Holds the GPU (or the CPUs) until it is released."""
+def _train(job: Job) -> tuple[bool, str, float]:
+    """(finished, error line, seconds) of a training; while draining, it ends after its present epoch."""
+    clock = time.perf_counter()
+    trial = job.work.trial
+    job.desk.reached.remote(trial.id, 0)
 
-    def __init__(self) -> None:
-        self.epoch = 0
-        self.stopping = False
+    from memloc.run.trial import attempt, run_training
 
-    def run(self, job: Job) -> tuple[bool, str, float]:
-        """(finished, error line, seconds)."""
-        from memloc.run.trial import attempt, run_training
+    def at(epoch: int) -> None:
+        job.desk.reached.remote(trial.id, epoch)
 
-        clock = time.perf_counter()
-        trial, worker = job.work.trial, _worker(job)
-        finished, error = attempt(
-            worker, trial, trial.id, "train", lambda: run_training(worker, job.work, self._at, lambda: self.stopping)
-        )
-        return bool(finished), error, time.perf_counter() - clock
+    worker = _worker(job)
+    finished, error = attempt(
+        worker, trial, trial.id, "train", lambda: run_training(worker, job.work, at, lambda: is_draining(job.run))
+    )
+    return bool(finished), error, time.perf_counter() - clock
 
-    def _at(self, epoch: int) -> None:
-        self.epoch = epoch
 
-    def progress(self) -> int:
-        return self.epoch
+# Its coordinator begins a lost training again. On CPUs it takes any process of the pool, which has torch imported already
+# but for the first ones; on a GPU one of its own, which gives back the memory of its GPU with its place.
+@ray.remote(max_retries=0)  # type: ignore[untyped-decorator]
+def train(job: Job) -> tuple[bool, str, float]:
+    return _train(job)
 
-    def stop(self) -> None:
-        """The training ends after its present epoch, which is checkpointed."""
-        self.stopping = True
+
+@ray.remote(max_retries=0, max_calls=1)  # type: ignore[untyped-decorator]
+def train_alone(job: Job) -> tuple[bool, str, float]:
+    return _train(job)
 
 
 # A task on a GPU gets a process of its own unless max_calls says otherwise; bounded, since it keeps its CUDA context.

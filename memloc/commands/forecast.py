@@ -1,0 +1,133 @@
+"""When a sweep would be done: on this machine, and on so many GPUs beside what no schedule can undercut."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from memloc.commands.query import text_table
+from memloc.commands.words import seconds_in_words
+from memloc.run.estimate import Estimate, cost_model, estimate
+from memloc.run.placement import Resources
+from memloc.run.plan import Work
+from memloc.run.schedule import CriticalPath, Slots
+from memloc.run.training_step import timed
+from memloc.run.trial import default_device
+from memloc.store import Snapshot
+
+if TYPE_CHECKING:
+    from memloc.commands.sweep import Options
+
+GPUS = (1, 8, 64, 1024)
+WORTH_A_TABLE = 600.0  # seconds: who is done here by then asks for no GPUs
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """An estimate for `count` workers (processes of this machine's CPUs) or GPUs."""
+
+    count: int
+    unit: str
+    estimate: Estimate
+
+    def as_json(self) -> dict[str, Any]:
+        e = self.estimate
+        path = path_as_json(e.critical)
+        return {
+            "slots": self.count, "unit": self.unit, "seconds": round(e.seconds, 1), "bound": round(e.bound, 1),
+            "critical_path": path, "basis": e.basis,
+        }  # fmt: skip
+
+
+def path_as_json(path: CriticalPath | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    stages = [{"stage": stage, "seconds": round(seconds, 1)} for stage, seconds in path.stages]
+    return {"trial": path.trial, "seconds": round(path.seconds, 1), "stages": stages}
+
+
+def forecasts(works: Sequence[Work], snapshot: Snapshot, options: Options) -> list[Forecast]:
+    """This machine's first, then GPUs: 1, 8, 64, 1024, and as many as --gpus says."""
+    resources = Resources(
+        gpus=options.gpus, gpus_per_trial=options.gpus_per_trial, gpus_per_task=options.gpus_per_task
+    )  # fmt: skip
+    here = _on_gpus(works, snapshot, options, resources, here=True) if _has_gpus(options) else None
+    found = [here or _on_cpus(works, snapshot, options)]
+    for count in sorted({*GPUS, options.gpus or 1}):
+        on_gpus = _on_gpus(works, snapshot, options, resources, count)
+        found += [on_gpus] if on_gpus else []
+    return found
+
+
+def _has_gpus(options: Options) -> bool:
+    return default_device().type == "cuda" and options.gpus != 0
+
+
+def _on_cpus(works: Sequence[Work], snapshot: Snapshot, options: Options) -> Forecast:
+    import torch
+
+    cpu = torch.device("cpu")
+    model = cost_model(works, snapshot, options.data_dir, None, lambda trial, shape: timed(trial, shape, cpu))
+    threads = max((w.trial.config.threads for w in works), default=1)
+    cpus = threads if options.executor.value == "inline" else options.cpus or len(os.sched_getaffinity(0))
+    slots = Slots(1, float(max(cpus, threads)))
+    return Forecast(max(1, cpus // threads), "workers", estimate(works, model, slots))
+
+
+def _on_gpus(
+    works: Sequence[Work],
+    snapshot: Snapshot,
+    options: Options,
+    resources: Resources,
+    count: int | None = None,
+    here: bool = False,
+) -> Forecast | None:
+    """On `count` GPUs; None where a training needs more than there are."""
+    import torch
+
+    count = count or options.gpus or torch.cuda.device_count()
+    capacity = max(1.0, resources.gpus_per_trial, resources.gpus_per_task)
+    if count < capacity:
+        return None
+    unknown = (lambda trial, shape: timed(trial, shape, torch.device("cuda"))) if here else None
+    model = cost_model(works, snapshot, options.data_dir, resources, unknown)
+    return Forecast(count, "GPUs", estimate(works, model, Slots(int(count / capacity), capacity), resources))
+
+
+# --- in words ---------------------------------------------------------------------------------------------------------
+
+
+def in_words(found: Sequence[Forecast], labels: dict[str, str]) -> list[str]:
+    """Lines of text. labels: of the trials."""
+    here, *on_gpus = found
+    lines = [f"time: about {_about(here)} (basis: {here.estimate.basis})"]
+    if here.estimate.critical:
+        lines.append(_path(here.estimate.critical, labels))
+    if here.estimate.seconds < WORTH_A_TABLE or not on_gpus:
+        return lines
+    rows = [
+        [
+            str(f.count),
+            seconds_in_words(f.estimate.seconds),
+            seconds_in_words(f.estimate.bound),
+            f"{f.estimate.seconds / f.estimate.bound:.2f}",
+        ]
+        for f in on_gpus
+    ]
+    last = on_gpus[-1].estimate
+    lines += ["", f"on GPUs, simulated (basis: {last.basis}):"]
+    lines.append(text_table(["GPUs", "time", "bound", "time/bound"], rows).rstrip())
+    lines.append("bound: the larger of the critical path and all work spread evenly")
+    return lines + ([_path(last.critical, labels)] if last.critical else [])
+
+
+def _about(here: Forecast) -> str:
+    unit = here.unit if here.count != 1 else here.unit.removesuffix("s")
+    return f"{seconds_in_words(here.estimate.seconds)} on {here.count} {unit}"
+
+
+def _path(path: CriticalPath, labels: dict[str, str]) -> str:
+    stages = ", then ".join(f"{stage} {seconds_in_words(seconds)}" for stage, seconds in path.stages)
+    return f"critical path: {seconds_in_words(path.seconds)} ({stages}) of {path.trial[:8]} {labels[path.trial]}"

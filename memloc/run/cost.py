@@ -1,0 +1,166 @@
+"""What work costs: seconds of trainings and of analysis parts on one kind of device, fitted to the parts a store holds.
+
+A commit says how long its part took and how many forward passes of one example it was estimated at. Their ratio, summed over
+what is alike, is the rate: of a network's stage, by the commits of the same stage configuration where there are any, else
+by all of the stage. So whatever an estimate gets wrong by a constant drops out. A stage that this network has not run yet
+takes the network's training rate times the stage's factor, fitted to the other networks in the store: seconds / (passes ·
+training rate of their own network).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from memloc.config import canonical_json
+from memloc.run.fanout import Cost
+from memloc.run.plan import AnalysisPlan, TrialPlan, Work, part_passes, train_passes, waves
+from memloc.store import Snapshot
+
+Shape = tuple[int, int, int]
+
+
+class Network(NamedTuple):
+    """What a rate depends on beside the device. shape: of an image, C, H, W; None where nobody knows it any more."""
+
+    model: str
+    width: float | None
+    shape: Shape | None
+    threads: int
+    precision: str
+
+    @staticmethod
+    def of(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Network:
+        shape = shapes.get(config["dataset"])
+        return Network(config["model"], config.get("width"), shape, config["threads"], config.get("precision", "fp32"))
+
+
+class Rate(NamedTuple):
+    """Seconds per forward pass of one example, and in a phrase from what that is known."""
+
+    seconds: float
+    basis: str
+
+
+@dataclass
+class _Sums:
+    """Of commits that are alike."""
+
+    count: int = 0
+    seconds: float = 0.0
+    passes: float = 0.0
+
+    def add(self, seconds: float, passes: float) -> None:
+        self.count += 1
+        self.seconds += seconds
+        self.passes += passes
+
+    @property
+    def rate(self) -> float:
+        return self.seconds / self.passes
+
+
+@dataclass
+class CostModel:
+    """Seconds on one kind of device.
+
+    device: cpu or cuda. shapes: {data set: C, H, W}. unknown: the training rate of a network that the store has not trained.
+    spread: how many times longer than at the training's rate an unknown part takes because its task holds a share of a GPU
+    alone (measured rates have that in them).
+    """
+
+    snapshot: Snapshot
+    device: str
+    shapes: Mapping[str, Shape]
+    unknown: Callable[[TrialPlan, Shape], Rate]
+    spread: float = 1.0
+    _fits: dict[tuple[Network, str], _Sums] = field(default_factory=dict)
+    _alike: dict[tuple[Network, str, str], _Sums] = field(default_factory=dict)  # of one stage configuration, too
+    _factors: dict[str, _Sums] = field(default_factory=dict)
+    _unknown: dict[Network, Rate] = field(default_factory=dict)
+    _basis: _Basis = field(default_factory=lambda: _Basis())
+
+    def __post_init__(self) -> None:
+        trainings = {c.trial: c.config for c in self.snapshot.trainings().values()}
+        known = [
+            (c, Network.of(trainings[c.trial], self.shapes))
+            for c in self.snapshot.commits.values()
+            if c.trial in trainings and c.where.get("device") == self.device
+        ]
+        for commit, network in known:
+            alike = network, commit.stage, canonical_json(commit.config)
+            for sums in self._fits.setdefault(alike[:2], _Sums()), self._alike.setdefault(alike, _Sums()):
+                sums.add(commit.seconds, commit.passes)
+        for commit, network in known:
+            train = self._fits.get((network, "train"))
+            if commit.stage != "train" and train and train.passes:
+                self._factors.setdefault(commit.stage, _Sums()).add(commit.seconds, commit.passes * train.rate)
+
+    def train(self, work: Work) -> float:
+        """Seconds of what remains of the training; 0 where there is none to do."""
+        if work.train == "done":
+            return 0.0
+        return self._train_rate(work.trial) * train_passes(work.trial) * (1 - work.reached / work.trial.config.epochs)
+
+    def part(self, trial: TrialPlan, analysis: AnalysisPlan) -> float:
+        """Seconds of a part that runs alone."""
+        passes, stage = part_passes(trial, analysis), analysis.stage
+        network = Network.of(trial.config.model_dump(), self.shapes)
+        alike = self._alike.get((network, stage, canonical_json(analysis.config)))
+        of_stage, factor = self._fits.get((network, stage)), self._factors.get(stage)
+        fit = alike or of_stage
+        if not passes:  # its parts take what they took
+            own = fit or factor
+            return own.seconds / own.count if own else 0.0
+        if fit and of_stage and fit.passes:
+            self._basis.fitted[network, stage] = of_stage.count
+            return passes * fit.rate
+        if factor and factor.passes:
+            self._basis.by_factor[stage] = None
+            return passes * factor.rate * self._train_rate(trial)
+        self._basis.by_rate[stage] = None
+        return passes * self.spread * self._train_rate(trial)
+
+    def waves(self, work: Work) -> tuple[tuple[Cost, ...], ...]:
+        """The parts of each wave with their costs, in order."""
+        each = {a.id: (self.part(work.trial, a), a.kind.shared(a.config, work.trial.size)) for a, _, _ in work.parts}
+        return tuple(
+            tuple(Cost(part_id, a.id, a.stage, each[a.id][0], each[a.id][0] * each[a.id][1]) for a, part_id, _ in wave)
+            for wave in waves(work.parts)
+        )
+
+    def basis(self) -> str:
+        """From what the costs that were asked for are known, in a phrase."""
+        return self._basis.in_words()
+
+    def _train_rate(self, trial: TrialPlan) -> float:
+        network = Network.of(trial.config.model_dump(), self.shapes)
+        fit = self._fits.get((network, "train"))
+        if fit and fit.passes:
+            self._basis.fitted[network, "train"] = fit.count
+            return fit.rate
+        if network not in self._unknown:
+            self._unknown[network] = self.unknown(trial, self.shapes[trial.config.dataset])
+        self._basis.unknown[self._unknown[network].basis] = None
+        return self._unknown[network].seconds
+
+
+@dataclass
+class _Basis:
+    """What costs were taken from. The dictionaries without values are ordered sets."""
+
+    fitted: dict[tuple[Network, str], int] = field(default_factory=dict)  # parts
+    unknown: dict[str, None] = field(default_factory=dict)
+    by_factor: dict[str, None] = field(default_factory=dict)
+    by_rate: dict[str, None] = field(default_factory=dict)
+
+    def in_words(self) -> str:
+        trainings = sum(n for (_, stage), n in self.fitted.items() if stage == "train")
+        parts = sum(n for (_, stage), n in self.fitted.items() if stage != "train")
+        counted = [f"{n} {what}" for n, what in ((trainings, "trainings"), (parts, "parts")) if n]
+        phrases = [f"{' and '.join(counted)} of the same network in this store"] if counted else []
+        phrases += self.unknown
+        phrases += [f"{', '.join(self.by_factor)} as in other networks of this store"] if self.by_factor else []
+        phrases += [f"{', '.join(self.by_rate)} at the rate of training"] if self.by_rate else []
+        return "; ".join(phrases)

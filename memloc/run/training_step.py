@@ -1,0 +1,48 @@
+"""What a training step costs where no store knows: timed on this machine, or counted and divided by an assumed speed."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from memloc.models import build
+from memloc.run.cost import Rate, Shape
+from memloc.run.plan import TrialPlan
+
+# Operations per second, assumed for want of a measurement: of a data-centre GPU in float32, of one thread of a CPU.
+SPEED = {"cuda": 10e12, "cpu": 20e9}
+STEP_SECONDS = {
+    "cuda": 5e-3,
+    "cpu": 0.0,
+}  # assumed of a training step at least, however small: a GPU is told kernel by kernel
+
+
+def timed(trial: TrialPlan, shape: Shape, device: torch.device) -> Rate:
+    """Times training steps of up to 128 random images; a step is three forward passes per image."""
+    torch.set_num_threads(trial.config.threads)
+    network = build(trial.config, shape, trial.size.classes).to(device)
+    network.initialise(0)
+    x = torch.zeros(min(trial.config.batch_size, 128), *shape, device=device).contiguous(memory_format=torch.channels_last)
+    network = network.to(memory_format=torch.channels_last)
+    best = float("inf")
+    for _ in range(4):  # the first one warms up
+        clock = time.perf_counter()
+        network(x).square().mean().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - clock)
+    return Rate(best / (3 * len(x)), f"a training step timed on this machine ({device.type})")
+
+
+def counted(trial: TrialPlan, shape: Shape, device: str) -> Rate:
+    """A forward pass by its operations (a multiplication and its addition are two) at the assumed speed.
+
+    No less than its part of a training step of the assumed least time.
+    """
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        build(trial.config, shape, trial.size.classes).eval()(torch.empty(1, *shape))
+    speed = SPEED[device] * (trial.config.threads if device == "cpu" else 1)
+    basis = f"operations counted, {speed / 1e12:g} TFLOP/s assumed ({device})"
+    return Rate(max(counter.get_total_flops() / speed, STEP_SECONDS[device] / (3 * trial.config.batch_size)), basis)

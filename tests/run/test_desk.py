@@ -1,0 +1,54 @@
+"""Who may ask for how many tasks, step by step."""
+
+from __future__ import annotations
+
+from memloc.run.desk import SILENT_SECONDS, Desk, Report
+
+
+def test_twice_what_runs_at_once_among_all() -> None:
+    desk = Desk()
+    assert desk.report("a", Report(queued=10, fitting=2), 0) == 4
+    assert desk.report("a", Report(asked=4, queued=6, fitting=2), 1) == 0
+    assert desk.report("b", Report(queued=3, fitting=2), 1) == 0
+    assert desk.report("a", Report(asked=3, queued=6, fitting=2), 2) == 1
+    assert desk.report("a", Report(asked=2, queued=0, fitting=2), 3) == 0
+    assert desk.report("b", Report(queued=3, fitting=2), 4) == 2  # a has nothing more to ask for
+
+
+def test_who_came_first_is_served_first() -> None:
+    desk = Desk()
+    desk.report("a", Report(asked=2, queued=1, fitting=2), 0)
+    assert desk.report("b", Report(queued=9, fitting=2), 0) == 1
+    desk.report("a", Report(asked=2, queued=9, fitting=2), 1)  # its second wave
+    assert desk.report("b", Report(queued=9, fitting=2), 1) == 0
+
+
+def test_no_task_while_a_trainer_waits_that_holds_more() -> None:
+    desk = Desk()
+    assert desk.report("train", Report(trainer_waits=True, larger=True, fitting=4), 0) == 0
+    assert desk.report("tasks", Report(larger=True, queued=9, fitting=4), 0) == 0
+    desk.report("train", Report(larger=True, fitting=4), 1)  # it has its place
+    assert desk.report("tasks", Report(larger=True, queued=9, fitting=4), 1) == 8
+
+
+def test_what_runs_is_followed_while_a_trainer_of_the_same_size_waits() -> None:
+    """It gets the next place; its process may be starting there already, and the other slots must not fall idle."""
+    desk = Desk()
+    desk.report("train", Report(trainer_waits=True, fitting=4), 0)
+    assert desk.report("tasks", Report(asked=3, queued=9, fitting=4), 0) == 1
+
+
+def test_tasks_of_different_sizes_share_the_room() -> None:
+    desk = Desk()
+    desk.report("large", Report(asked=2, queued=0, fitting=2), 0)
+    assert desk.report("small", Report(queued=99, fitting=8), 0) == 8
+
+
+def test_who_left_or_fell_silent_holds_nobody_up() -> None:
+    desk = Desk()
+    desk.report("train", Report(trainer_waits=True, larger=True), 0)
+    assert desk.report("a", Report(queued=1), 1) == 0
+    assert desk.report("a", Report(queued=1), 2 + SILENT_SECONDS) == 1
+    desk.report("train", Report(trainer_waits=True, larger=True), 3 + SILENT_SECONDS)
+    desk.leave("train")
+    assert desk.report("a", Report(queued=1), 4 + SILENT_SECONDS) == 1

@@ -1,0 +1,62 @@
+"""The sweep of the paper's size: what its blocks share, and how near its schedule comes to what no schedule can undercut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from memloc import sweep
+from memloc.run.estimate import Estimate, cost_model, estimate
+from memloc.run.placement import Resources
+from memloc.run.plan import Plan, Work, build_plan, pending
+from memloc.run.schedule import Slots
+from memloc.stages import STAGES
+from memloc.store import Snapshot, Store
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    loaded = sweep.load(sweep.find("paper-grid"), STAGES)
+    return build_plan(loaded, loaded.entries, tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def works(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> list[Work]:
+    store = Store(str(tmp_path_factory.mktemp("empty") / "store"))
+    return pending(plan, store, Snapshot({}, {}, []), "all")
+
+
+def test_every_training_is_done_once(plan: Plan) -> None:
+    """Main 27; flips 30, of which 3 are main's; noise curve 14 × 3, of which 9 are; tied 36 + 6; baselines 12."""
+    assert len(plan.trials) == 27 + 27 + 33 + 42 + 12
+    stages = [{a.stage for a in t.analyses} for t in plan.trials]
+    assert {"gradients", "rewind", "evaluate", "retrain", "flips", "detection"} in stages
+    assert sum("retrain" in s for s in stages) == 27
+    assert sum("flips" in s for s in stages) == 30
+    assert sum("gradients" in s for s in stages) == 27 + 33
+
+
+@pytest.mark.parametrize("per_task", [0.5, 1.0])
+@pytest.mark.parametrize("gpus", [1, 8, 64, 1024])
+def test_within_ten_percent_of_the_bound(works: list[Work], tmp_path: Path, gpus: int, per_task: float) -> None:
+    """Whatever the assumed speed: it cancels."""
+    found = on_gpus(works, tmp_path, gpus, per_task)
+    assert found.bound * (1 - 1e-9) <= found.seconds <= 1.1 * found.bound
+
+
+def test_the_critical_path_is_a_training_and_the_retraining_of_one_group(works: list[Work], tmp_path: Path) -> None:
+    """Of SVHN, whose training set is the largest. A task that holds a whole GPU shortens it: nothing else can."""
+    half, whole = (on_gpus(works, tmp_path, 1024, per_task).critical for per_task in (0.5, 1.0))
+    assert half is not None
+    assert whole is not None
+    assert [stage for stage, _ in half.stages] == ["train", "retrain"]
+    dataset = {w.trial.id: w.trial.config.dataset for w in works}
+    assert dataset[half.trial] == dataset[whole.trial] == "svhn"
+    assert half.stages[0] == whole.stages[0]
+    assert half.stages[1][1] == pytest.approx(2 * whole.stages[1][1])
+
+
+def on_gpus(works: list[Work], folder: Path, gpus: int, per_task: float) -> Estimate:
+    resources = Resources(gpus_per_trial=1.0, gpus_per_task=per_task)
+    return estimate(works, cost_model(works, Snapshot({}, {}, []), folder, resources), Slots(gpus), resources)
