@@ -60,8 +60,8 @@ def searches(store: str) -> pd.DataFrame:
     for row in opened.table("analyses", sweep=SWEEP.stem).to_pylist():
         config = json.loads(row["config"])
         if row["stage"] == "flips":
-            defined = "everybody" if config["batch"] == "all" else "definition"
-            named[row["analysis"]] = defined if config["reference"] is None else f"fast {config['reference']}"
+            defined = "everybody" if config.get("batch") == "all" else "definition"
+            named[row["analysis"]] = defined if "reference" not in config else f"fast {config['reference']}"
     flips = opened.pandas("flips", sweep=SWEEP.stem)
     return flips.assign(estimator=flips.analysis.map(named))[flips.eligible]
 
