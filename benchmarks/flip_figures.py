@@ -60,8 +60,8 @@ def references(ratios: Mapping[int, Mapping[bool, Interval]]) -> Any:
             axes.plot([at + shift] * 2, [r.lo, r.hi], color=COLOURS[noisy], lw=2)
             axes.plot(at + shift, r.value, "o", color=COLOURS[noisy], label=NAMES[noisy] if at == 0 else None)
     axes.set_xticks(range(len(numbers)), [str(n) for n in numbers])
-    axes.set(xlabel="reference images per step", ylabel="mean count / definition's")
-    axes.legend(frameon=False, title="90 % intervals; grey: ±5 %", alignment="left")
+    axes.set(xlabel="reference images per step", ylabel="mean count / definition's", ylim=(0.93, 1.09))
+    axes.legend(frameon=False, title="90 % intervals; grey: ±5 %", alignment="left", loc="upper right", ncols=2)
     return figure
 
 

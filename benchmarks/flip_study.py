@@ -24,7 +24,7 @@ import memloc
 from benchmarks import flip_figures
 from memloc.analysis.findings import in_brackets
 from memloc.seeds import stream
-from memloc.statistics import Floats, Interval, auc, bootstrap_crossed, bootstrap_crossed_ratio
+from memloc.statistics import Floats, Interval, auc, bootstrap_crossed, bootstrap_crossed_ratio, bootstrap_ratio
 
 SWEEP = Path(memloc.__file__).parent.parent / "sweeps" / "flip-study.yaml"
 SETS = {False: "clean", True: "noisy"}
@@ -41,7 +41,9 @@ def main() -> int:
     definition = flips[flips.estimator == "definition"]
     fast = {k: flips[flips.estimator == f"fast {k}"] for k in sorted(references(flips))}
     found = {k: compare(of, definition) for k, of in fast.items()}
-    print(table({f"fast, {k} images": c for k, c in found.items()}, definition))
+    named = {f"fast, {k} images": c for k, c in found.items()}
+    print(counted(named, definition))
+    print(alike(named, definition))
     print(whole_batch(flips, definition, fast[16]))
     print(layers({"definition": definition, "fast, 16 images": fast[16]}))
     if options.figures:
@@ -63,7 +65,8 @@ def searches(store: str) -> pd.DataFrame:
             defined = "everybody" if config.get("batch") == "all" else "definition"
             named[row["analysis"]] = defined if "reference" not in config else f"fast {config['reference']}"
     flips = opened.pandas("flips", sweep=SWEEP.stem)
-    return flips.assign(estimator=flips.analysis.map(named))[flips.eligible]
+    flips = flips.assign(estimator=flips.analysis.map(named), training=flips.trial)
+    return flips[flips.eligible]
 
 
 def references(flips: pd.DataFrame) -> list[int]:
@@ -72,7 +75,7 @@ def references(flips: pd.DataFrame) -> list[int]:
 
 def counts(flips: pd.DataFrame, noisy: bool) -> pd.DataFrame:
     """Rows: (training, repeat); columns: (training, example); NaN where an example is another training's."""
-    return flips[flips.noisy == noisy].pivot(index=["trial", "repeat"], columns=["trial", "example"], values="count")
+    return flips[flips.noisy == noisy].pivot(index=["trial", "repeat"], columns=["training", "example"], values="count")
 
 
 # --- comparison -------------------------------------------------------------------------------------------------------
@@ -82,12 +85,14 @@ def counts(flips: pd.DataFrame, noisy: bool) -> pd.DataFrame:
 class Comparison:
     """An estimator against another on the same searches; by set where a set is meant ({noisy?: …}).
 
-    ratio: of mean counts, 90 %. rank: Spearman's correlation of examples' mean counts. distance: of the distributions of
+    ratio: of mean counts, 90 %, (training, repeat) resampled as clusters, which is science.md's interval; wide: examples
+    resampled too. rank: Spearman's correlation of examples' mean counts. distance: of the distributions of
     counts (Kolmogorov–Smirnov). layers: total variation of the layers' shares of closed neurons.
     """
 
     mean: dict[bool, Interval]
     ratio: dict[bool, Interval]
+    wide: dict[bool, Interval]
     rank: dict[bool, float]
     distance: dict[bool, float]
     layers: dict[bool, float]
@@ -107,6 +112,7 @@ def compare(one: pd.DataFrame, other: pd.DataFrame) -> Comparison:
     return Comparison(
         mean={s: mean(one, s) for s in SETS},
         ratio={s: ratio(one, other, s) for s in SETS},
+        wide={s: wide_ratio(one, other, s) for s in SETS},
         rank={s: rank_correlation(one, other, s) for s in SETS},
         distance={s: distance(one, other, s) for s in SETS},
         layers={s: total_variation(shares(one, s), shares(other, s)) for s in SETS},
@@ -123,11 +129,22 @@ def mean(flips: pd.DataFrame, noisy: bool) -> Interval:
 
 
 def ratio(one: pd.DataFrame, other: pd.DataFrame, noisy: bool) -> Interval:
+    both = pd.concat([one.assign(above=True), other.assign(above=False)])
+    both = both[both.noisy == noisy]
+    clusters = both.groupby(["trial", "repeat"]).ngroup().to_numpy()
+    generator = stream(0, "flip study", "ratio", int(noisy))
+    values = both["count"].to_numpy(np.float64)
+    found = bootstrap_ratio(values, both.above.to_numpy(bool), clusters, generator, level=0.9)
+    assert found is not None
+    return found
+
+
+def wide_ratio(one: pd.DataFrame, other: pd.DataFrame, noisy: bool) -> Interval:
     above, below = counts(one, noisy), counts(other, noisy)
     assert above.index.equals(below.index)
     assert above.columns.equals(below.columns)
     found = bootstrap_crossed_ratio(
-        above.to_numpy(np.float64), below.to_numpy(np.float64), stream(0, "flip study", "ratio", int(noisy)), level=0.9
+        above.to_numpy(np.float64), below.to_numpy(np.float64), stream(0, "flip study", "wide", int(noisy)), level=0.9
     )
     assert found is not None
     return found
@@ -170,26 +187,25 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]) + "\n"
 
 
-def table(compared: dict[str, Comparison], definition: pd.DataFrame) -> str:
-    """The estimators against the definition; last, the definition's own repeats 0, 1 against 2, 3."""
-    header = [
-        "estimator",
-        "mean clean",
-        "mean noisy",
-        "ratio clean (90 %)",
-        "ratio noisy (90 %)",
-        "rank clean",
-        "rank noisy",
-    ]
-    header += ["KS clean", "KS noisy", "layers clean", "layers noisy", "AUC"]
-    own = [in_brackets(mean(definition, s), 2) for s in SETS]
-    again = {s: half_against_half(definition, s) for s in SETS}
-    rows = [["definition", *own, "", "", *[f"{again[s]:.2f} ¹" for s in SETS], *[""] * 4, f"{mean_auc(definition):.3f}"]]
+def counted(compared: dict[str, Comparison], definition: pd.DataFrame) -> str:
+    """Mean counts, and their ratios to the definition's."""
+    header = ["estimator", "set", "mean count", "ratio (90 %)", "examples resampled too"]
+    rows = [["definition", SETS[s], in_brackets(mean(definition, s), 2), "", ""] for s in SETS]
     for name, c in compared.items():
-        row = [name, *[in_brackets(c.mean[s], 2) for s in SETS], *[in_brackets(c.ratio[s], 3) for s in SETS]]
-        for values in (c.rank, c.distance, c.layers):
-            row += [f"{values[s]:.3f}" for s in SETS]
-        rows.append([*row, f"{c.auc:.3f}"])
+        rows += [
+            [name, SETS[s], in_brackets(c.mean[s], 2), *[in_brackets(r[s], 3) for r in (c.ratio, c.wide)]] for s in SETS
+        ]
+    return markdown(header, rows)
+
+
+def alike(compared: dict[str, Comparison], definition: pd.DataFrame) -> str:
+    """Whether the same examples need many, and of which layers; first the definition's own repeats against each other."""
+    header = ["estimator", *[f"{what} {s}" for what in ("rank", "KS", "layers") for s in SETS.values()], "AUC"]
+    again = [f"{half_against_half(definition, s):.3f} ¹" for s in SETS]
+    rows = [["definition", *again, *[""] * 4, f"{mean_auc(definition):.3f}"]]
+    for name, c in compared.items():
+        numbers = [values[s] for values in (c.rank, c.distance, c.layers) for s in SETS]
+        rows.append([name, *[f"{number:.3f}" for number in numbers], f"{c.auc:.3f}"])
     return markdown(header, rows)
 
 

@@ -181,7 +181,12 @@ def bootstrap_mean(
 
 
 def bootstrap_ratio(
-    values: Floats, above: Bools, clusters: Labels, generator: np.random.Generator, resamples: int = RESAMPLES
+    values: Floats,
+    above: Bools,
+    clusters: Labels,
+    generator: np.random.Generator,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
 ) -> Interval | None:
     """mean(values[above]) / mean(values[~above]), and the percentile interval over resampled clusters.
 
@@ -192,7 +197,8 @@ def bootstrap_ratio(
     whole = _ratios(sums.sum(axis=1, keepdims=True).T)
     if len(whole) == 0:
         return None
-    return _percentiles(float(whole[0]), _ratios(_resampled(sums, generator, resamples)), sums.shape[1])
+    drawn = _ratios(_resampled(sums, generator, resamples))
+    return _percentiles(float(whole[0]), drawn, sums.shape[1], (1 - level) / 2)
 
 
 def bootstrap_crossed(values: Floats, generator: np.random.Generator, resamples: int = RESAMPLES) -> Interval | None:

@@ -25,16 +25,17 @@ from memloc.store import Store
 
 
 def training_epoch(name: str) -> Sequence[Comparison]:
-    """Two epochs with dynamics, test accuracy, checkpoints and commit, against a bare loop with test accuracy."""
-    s = size(name, n=256, n_test=64, batch_size=128)
-    s = replace(s, config=s.config.model_copy(update={"epochs": 2}))
+    """Some epochs with dynamics, test accuracy, checkpoints and commit, against a bare loop with test accuracy."""
+    s = size(name, n=512, n_test=64, batch_size=128)
+    epochs = 6 if name == "digits" else 2
+    s = replace(s, config=s.config.model_copy(update={"epochs": epochs}))
 
     def engine() -> dict[str, Tensor]:
         with tempfile.TemporaryDirectory() as folder:
             return _trained(s, Path(folder))
 
     def plain() -> dict[str, Tensor]:
-        return _bare(s, 2)
+        return _bare(s, epochs)
 
     return [Comparison("train", name, "bare loop", engine, plain, _weights_agree)]
 
