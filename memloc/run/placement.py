@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from memloc.run.plan import Work
     from memloc.run.schedule import TrialCost
 
+# Asks Ray to leave CUDA_VISIBLE_DEVICES alone; a process picks its GPU by number instead (`visible_index`).
+NOSET = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
+
 Node: TypeAlias = dict[str, float]  # what a node has: CPU, GPU, …
 Demand: TypeAlias = dict[str, float]  # what a process holds, as Ray's options say it: num_cpus, num_gpus
 
@@ -109,3 +112,8 @@ def _too_large(nodes: Sequence[Node], trainer: Demand, task: Demand) -> str:
         return f"{asked}: no node has that; valid: above 0, at most {most:g}"
     most = max(node.get("CPU", 0.0) for node in nodes)
     return f"threads: {trainer['num_cpus']:g} is more than any node's CPUs; valid: 1 to {most:g} (see --cpus)"
+
+
+def visible_index(gpu: str, visible: str | None) -> int:
+    """By which number a process knows the GPU that Ray calls `gpu`. visible: its CUDA_VISIBLE_DEVICES, None where unset."""
+    return visible.split(",").index(gpu) if visible else int(gpu)

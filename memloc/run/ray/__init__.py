@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from memloc.run.placement import NOSET
+
 # Before ray is imported: quiet, no usage reports, authenticated, and quick to notice a lost node (docs/ray.md).
 for _name, _value in {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -19,6 +21,7 @@ for _name, _value in {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # --gpus 0 hides the GPUs
+    NOSET: "1",  # a process that has used a GPU would not see another one that it is given later (workers.py)
     "RAY_grpc_client_keepalive_time_ms": "10000",
     "RAY_grpc_client_keepalive_timeout_ms": "5000",
     "RAY_health_check_period_ms": "2000",

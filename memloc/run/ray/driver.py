@@ -17,7 +17,7 @@ from ray import tune
 
 from memloc.errors import UsageError
 from memloc.run.events import Event, Listener, Outcome
-from memloc.run.placement import Brief, Node, Resources, has_gpus, make_brief
+from memloc.run.placement import NOSET, Brief, Node, Resources, has_gpus, make_brief
 from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.desk import open_desk
 from memloc.run.ray.draining import raise_flag_when
@@ -108,7 +108,7 @@ def _connect(resources: Resources, run: str) -> None:
         ray.init(address="local", num_cpus=resources.cpus, num_gpus=resources.gpus, include_dashboard=False, **quiet)
     else:
         try:
-            ray.init(address=resources.address, **quiet)
+            ray.init(address=resources.address, runtime_env={"env_vars": {NOSET: "1"}}, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UsageError(
                 f"--address {resources.address}: no Ray cluster answers there ({str(error).splitlines()[0]})"

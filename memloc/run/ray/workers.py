@@ -5,16 +5,20 @@ Whatever imports torch is imported where it is used, so that coordinators can na
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ray
 
+from memloc.run.placement import visible_index
 from memloc.run.ray.draining import is_draining
 from memloc.store import Store
 
 if TYPE_CHECKING:
+    import torch
+
     from memloc.run.plan import Item, Work
     from memloc.run.trial import Worker
 
@@ -32,11 +36,13 @@ class Job:
     desk: Any
 
 
-_workers: dict[str, Worker] = {}  # one per process and store: the data on the device outlives a task
+_workers: dict[tuple[str, str], Worker] = {}  # of this process's store and device: the data there outlive a task
 _raws: dict[str, Any] = {}
 
 
 def _worker(job: Job) -> Worker:
+    import torch
+
     from memloc.run.trial import Worker
 
     def raw(name: str) -> Any:
@@ -44,9 +50,29 @@ def _worker(job: Job) -> Worker:
             _raws[name] = ray.get(job.data[name])
         return _raws[name]
 
-    if job.uri not in _workers:
-        _workers[job.uri] = Worker(Store(job.uri), raw)
-    return _workers[job.uri]
+    device = _device()
+    key = job.uri, str(device)
+    if key not in _workers:
+        _workers.clear()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # of the GPU that was this process's before
+            torch.cuda.set_device(device)
+        _workers[key] = Worker(Store(job.uri), raw, device)
+    return _workers[key]
+
+
+def _device() -> torch.device:
+    """The GPU that Ray gave to this task, if there are any.
+
+    A process keeps its CUDA context between tasks, and sees the GPUs that it saw when it made it; the next task may be given
+    another one. So all are visible (`NOSET`), and each task picks its own.
+    """
+    import torch
+
+    ids = ray.get_gpu_ids()
+    if not ids or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", visible_index(str(ids[0]), os.environ.get("CUDA_VISIBLE_DEVICES")))
 
 
 def _train(job: Job) -> tuple[bool, str, float]:
