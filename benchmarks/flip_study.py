@@ -21,7 +21,6 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 import memloc
-from benchmarks import flip_figures
 from memloc.analysis.findings import in_brackets
 from memloc.seeds import stream
 from memloc.statistics import Floats, Interval, auc, bootstrap_crossed, bootstrap_crossed_ratio, bootstrap_ratio
@@ -47,6 +46,8 @@ def main() -> int:
     print(whole_batch(flips, definition, fast[16]))
     print(layers({"definition": definition, "fast, 16 images": fast[16]}))
     if options.figures:
+        from benchmarks import flip_figures  # takes the extra `report`
+
         options.figures.mkdir(parents=True, exist_ok=True)
         flip_figures.draw(options.figures, definition, fast, {k: c.ratio for k, c in found.items()})
     return 0 if found[16].equivalent else 1
@@ -101,9 +102,8 @@ class Comparison:
 
     @property
     def equivalent(self) -> bool:
-        near = all(
-            abs(edge - 1) <= WITHIN["ratio"] for r in self.ratio.values() for edge in (r.lo, r.hi) if edge is not None
-        )
+        edges = [edge for r in self.ratio.values() for edge in (r.lo, r.hi)]
+        near = all(edge is not None and abs(edge - 1) <= WITHIN["ratio"] for edge in edges)
         same_layers = all(d <= WITHIN["layers"] for d in self.layers.values())
         return near and same_layers and abs(self.auc - self.other_auc) <= WITHIN["auc"]
 

@@ -6,16 +6,16 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from benchmarks.harness import Comparison
 from benchmarks.reference import training
 from benchmarks.sizes import CPU, Size, size
-from memloc.config import resolved
-from memloc.models import Network, build
+from memloc.config import TrainConfig, resolved
+from memloc.models import Network, build, build_dropout
 from memloc.run.plan import TrialPlan, Work
 from memloc.run.trial import Worker, run_training
 from memloc.stages import base
@@ -83,7 +83,27 @@ def tied_step(name: str) -> Sequence[Comparison]:
     tied = resolved(**{k: v for k, v in fields.items() if v is not None})
     plain = s.config.model_copy(update={"epochs": 1})
 
-    def epoch(config: Any) -> Callable[[], int]:
-        return lambda: len(list(train(config, s.data, CPU)))
+    def epoch(config: TrainConfig) -> Callable[[], dict[str, Tensor]]:
+        return lambda: dict(list(train(config, s.data, CPU))[-1].weights)
 
-    return [Comparison("tied", name, "the plain model's epoch", epoch(tied), epoch(plain), lambda a, b: a == b == 2)]
+    def agrees(found: dict[str, Tensor], of_plain: dict[str, Tensor]) -> bool:
+        """The tied epoch's weights, against a plain loop with these masks; the other is another model."""
+        return _weights_agree(found, _masked_epoch(s, tied))
+
+    return [Comparison("tied", name, "the plain model's epoch", epoch(tied), epoch(plain), agrees)]
+
+
+def _masked_epoch(s: Size, tied: TrainConfig) -> dict[str, Tensor]:
+    network, x, y = build(tied, s.data.shape, s.data.classes), s.images(), s.y
+    network.initialise(tied.seed)
+    network = network.to(memory_format=torch.channels_last)
+    dropout = build_dropout(tied, network.sites, s.data.example, CPU)
+    optimizer = torch.optim.SGD(network.parameters(), momentum=tied.momentum, weight_decay=tied.weight_decay)
+    network.train()
+    for k, rows in enumerate(of_epoch := batches(tied, len(y), 1)):
+        optimizer.param_groups[0]["lr"] = learning_rate(tied, k, len(of_epoch), len(of_epoch))
+        optimizer.zero_grad()
+        loss = F.cross_entropy(network(x[rows], masks=dropout.training(rows, 1, k)), y[rows])
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return {k: t.detach() for k, t in network.state_dict().items()}

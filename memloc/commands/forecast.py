@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from memloc.commands.sweep import Options
 
 GPUS = (1, 8, 64, 1024)
+ONE_BY_ONE = Resources(gpus_per_trial=1.0, gpus_per_task=1.0)  # whatever runs holds all of the only slot
 WORTH_A_TABLE = 600.0  # seconds: who is done here by then asks for no GPUs
 
 
@@ -53,7 +54,9 @@ def forecasts(works: Sequence[Work], snapshot: Snapshot, options: Options) -> li
     resources = Resources(
         gpus=options.gpus, gpus_per_trial=options.gpus_per_trial, gpus_per_task=options.gpus_per_task
     )  # fmt: skip
-    here = _on_gpus(works, snapshot, options, resources, here=True) if _has_gpus(options) else None
+    one_by_one = options.executor.value == "inline"
+    of_here = ONE_BY_ONE if one_by_one else resources
+    here = _on_gpus(works, snapshot, options, of_here, 1 if one_by_one else None, here=True) if _has_gpus(options) else None
     found = [here or _on_cpus(works, snapshot, options)]
     for count in sorted({*GPUS, options.gpus or 1}):
         on_gpus = _on_gpus(works, snapshot, options, resources, count)
@@ -71,7 +74,9 @@ def _on_cpus(works: Sequence[Work], snapshot: Snapshot, options: Options) -> For
     cpu = torch.device("cpu")
     model = cost_model(works, snapshot, options.data_dir, None, lambda trial, shape: timed(trial, shape, cpu))
     threads = max((w.trial.config.threads for w in works), default=1)
-    cpus = threads if options.executor.value == "inline" else options.cpus or len(os.sched_getaffinity(0))
+    if options.executor.value == "inline":
+        return Forecast(1, "workers", estimate(works, model, Slots(1), ONE_BY_ONE))
+    cpus = options.cpus or len(os.sched_getaffinity(0))
     slots = Slots(1, float(max(cpus, threads)))
     return Forecast(max(1, cpus // threads), "workers", estimate(works, model, slots))
 

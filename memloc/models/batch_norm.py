@@ -29,7 +29,7 @@ class _BatchNorm(torch.autograd.Function):
     """PyTorch's batch norm with the sums of its forward pass made anew.
 
     On a CPU, in channels_last, PyTorch adds up a channel in float32 one value after the other: statistics are off by 10⁻⁴,
-    gradients by 5·10⁻³. `sum` cascades. Everything else is PyTorch's.
+    gradients by 3.5·10⁻³. `sum` cascades. Everything else is PyTorch's.
     """
 
     @staticmethod

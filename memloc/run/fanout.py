@@ -45,9 +45,9 @@ def least(parts: Sequence[Cost]) -> float:
 def cut(parts: Sequence[P], slots: int) -> list[list[P]]:
     """The tasks of a wave on `slots` slots, longest first; each of parts of one analysis, in their order.
 
-    A task is at most a quarter of a slot's share of the wave, so that the last ones leave the others waiting shortly, nor
+    A task is about a quarter of a slot's share of the wave, so that the last ones leave the others waiting shortly, nor
     longer than `LONGEST`: parts that share nothing gain nothing from it. Parts that share work save it in long tasks,
-    at most half of a slot's share, and all of it on a single slot.
+    about half of a slot's share, and all of it on a single slot.
     """
     share = sum(part.seconds for part in parts) / slots
     apart = min(share / TASKS_PER_SLOT, LONGEST)

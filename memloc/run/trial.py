@@ -346,6 +346,7 @@ def attempt(
             if n == tries - 1:
                 records.record_failure(worker.store.files, part_id, trial.id, stage, traceback.format_exc())
                 return None, last_line(error)
+        release(worker.device)
     raise AssertionError("unreachable")
 
 
@@ -357,8 +358,8 @@ def attempt_parts(
     The parts of one analysis are tried together; where that fails, those that are left one by one.
     """
     for _, bunch in groupby(items, key=lambda item: item[0].id):
-        left = list(bunch)
-        while left and not should_stop():
+        left, failed = list(bunch), False
+        while left and not failed and not should_stop():
             try:
                 for part_id, seconds in run_parts(worker, trial, left):
                     left = [item for item in left if item[1] != part_id]
@@ -366,9 +367,11 @@ def attempt_parts(
                     if should_stop():
                         break
             except Exception:
-                worker._inputs = None
-                yield from _one_by_one(worker, trial, left, should_stop)
-                left = []
+                failed = True
+        if failed:  # outside the handler, whose traceback refers to everything that the attempt has allocated
+            worker._inputs = None
+            release(worker.device)
+            yield from _one_by_one(worker, trial, left, should_stop)
 
 
 def _one_by_one(

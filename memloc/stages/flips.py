@@ -49,7 +49,7 @@ class FlipsConfig(MaskedConfig):
     noisy: Whole = 1000
     repeats: Count = 1
     estimator: Literal["fast", "definition"] = "fast"
-    reference: Count | None = None
+    reference: Annotated[int, Field(ge=1, le=BATCH)] | None = None
     batch: Count | Literal["all"] | None = None
     ablate: Literal["activation"] = "activation"
     max_neurons: Count = 200

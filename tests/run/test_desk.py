@@ -23,9 +23,28 @@ def test_who_came_first_is_served_first() -> None:
     assert desk.report("b", Report(queued=9, fitting=2), 1) == 0
 
 
+def test_the_place_in_line_is_that_of_the_beginning_fan_out() -> None:
+    """A long training that began before a short one does not come first when it ends after it."""
+    desk = Desk()
+    for trial in ("long", "short"):
+        desk.report(trial, Report(trainer_waits=True, fans_out=False, fitting=2), 0)
+        desk.report(trial, Report(fans_out=False, fitting=2), 1)
+    assert desk.report("short", Report(asked=2, queued=2, fitting=2), 2) == 2
+    desk.report("long", Report(queued=9, fitting=2), 3)
+    assert desk.report("short", Report(asked=2, queued=1, fitting=2), 4) == 1  # also with its second wave
+    assert desk.report("long", Report(queued=9, fitting=2), 4) == 1
+
+
+def test_what_is_granted_counts_before_the_next_report() -> None:
+    desk = Desk()
+    desk.report("b", Report(queued=0, fitting=2), 0)
+    assert desk.report("a", Report(queued=9, fitting=2), 0) == 4
+    assert desk.report("b", Report(queued=10, fitting=2), 0) == 0
+
+
 def test_no_task_while_a_trainer_waits_that_holds_more() -> None:
     desk = Desk()
-    assert desk.report("train", Report(trainer_waits=True, larger=True, fitting=4), 0) == 0
+    assert desk.report("train", Report(trainer_waits=True, fans_out=False, larger=True, fitting=4), 0) == 0
     assert desk.report("tasks", Report(larger=True, queued=9, fitting=4), 0) == 0
     desk.report("train", Report(larger=True, fitting=4), 1)  # it has its place
     assert desk.report("tasks", Report(larger=True, queued=9, fitting=4), 1) == 8
@@ -34,7 +53,7 @@ def test_no_task_while_a_trainer_waits_that_holds_more() -> None:
 def test_what_runs_is_followed_while_a_trainer_of_the_same_size_waits() -> None:
     """It gets the next place; its process may be starting there already, and the other slots must not fall idle."""
     desk = Desk()
-    desk.report("train", Report(trainer_waits=True, fitting=4), 0)
+    desk.report("train", Report(trainer_waits=True, fans_out=False, fitting=4), 0)
     assert desk.report("tasks", Report(asked=3, queued=9, fitting=4), 0) == 1
 
 
@@ -46,9 +65,9 @@ def test_tasks_of_different_sizes_share_the_room() -> None:
 
 def test_who_left_or_fell_silent_holds_nobody_up() -> None:
     desk = Desk()
-    desk.report("train", Report(trainer_waits=True, larger=True), 0)
+    desk.report("train", Report(trainer_waits=True, fans_out=False, larger=True), 0)
     assert desk.report("a", Report(queued=1), 1) == 0
     assert desk.report("a", Report(queued=1), 2 + SILENT_SECONDS) == 1
-    desk.report("train", Report(trainer_waits=True, larger=True), 3 + SILENT_SECONDS)
+    desk.report("train", Report(trainer_waits=True, fans_out=False, larger=True), 3 + SILENT_SECONDS)
     desk.leave("train")
     assert desk.report("a", Report(queued=1), 4 + SILENT_SECONDS) == 1

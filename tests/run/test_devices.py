@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,28 @@ from memloc.run.placement import visible_index
 )
 def test_by_which_number_a_process_knows_a_gpu(gpu: str, visible: str | None, index: int) -> None:
     assert visible_index(gpu, visible) == index
+
+
+@pytest.mark.parametrize(
+    ("ids", "cuda", "visible", "device"),
+    [
+        ([2], True, None, "cuda:2"),
+        ([2], True, "1,2", "cuda:1"),
+        (["GPU-b"], True, "GPU-a,GPU-b", "cuda:1"),
+        ([0], False, None, "cpu"),  # Ray's logical GPUs
+        ([], True, None, "cpu"),  # a task that holds CPUs
+    ],
+)
+def test_a_task_works_on_the_gpu_that_it_was_given(
+    monkeypatch: pytest.MonkeyPatch, ids: list[Any], cuda: bool, visible: str | None, device: str
+) -> None:
+    workers = pytest.importorskip("memloc.run.ray.workers")
+    monkeypatch.setattr("ray.get_gpu_ids", lambda: ids)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert str(workers._device()) == device
 
 
 PROGRAM = """

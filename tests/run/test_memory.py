@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from memloc import sweep
 from memloc.data import load
@@ -123,6 +125,23 @@ def test_other_errors_are_not_taken_for_it(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(type(STAGES["rewind"]), "run_together", broken)
     assert set(execute(tmp_path).failures.values()) == {"RuntimeError: no luck"}
     assert asked == [3, 1, 1, 1]
+
+
+def test_what_a_failed_attempt_held_is_free_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors in its frames would be missing for every part that is tried after it."""
+    held: list[weakref.ref[Tensor]] = []
+    seen: list[int] = []
+
+    def broken(self: Any, config: Any, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
+        seen.append(sum(ref() is not None for ref in held))
+        activations = torch.zeros(8)
+        held.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(type(STAGES["rewind"]), "run_together", broken)
+    assert len(execute(tmp_path).failures) == 3
+    assert len(seen) >= 4
+    assert set(seen) == {0}
 
 
 def test_how_many_at_first_follows_from_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:

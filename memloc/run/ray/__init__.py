@@ -1,7 +1,7 @@
 """The same work on Ray: on this machine's cores and GPUs, or on a cluster. The only package that imports ray.
 
-A Tune trial is a coordinator that holds next to nothing. Its training runs in a trainer actor (a whole GPU, or
-`threads` CPUs), which is gone before the analyses fan out as tasks (a share of a GPU, or `threads` CPUs). Truth is what
+A Tune trial is a coordinator that holds next to nothing. Its training runs as a task (a whole GPU, or
+`threads` CPUs), which is over before the analyses fan out as tasks (a share of a GPU, or `threads` CPUs). Truth is what
 the store has committed: nothing is ever restored from Tune. docs/ray.md says why it is built so.
 """
 

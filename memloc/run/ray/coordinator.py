@@ -87,7 +87,8 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         """Tells the desk what this trial wants: (tasks it may ask for now, the epoch that its training has reached)."""
         waits = self.state == "train" and self.epoch is None
         fitting = self.brief.tasks
-        report = Report(waits, fitting > self.brief.trainings, len(self.tasks), len(self.queue), fitting)
+        larger = fitting > self.brief.trainings  # fewer trainers than tasks fit: each holds more
+        report = Report(waits, larger, self.state == "analyse", len(self.tasks), len(self.queue), fitting)
         may_ask, epoch = ray.get(self.desk.report.remote(self.brief.trial, report))
         return may_ask, epoch
 
