@@ -71,7 +71,7 @@ def _one_epoch(s: Size, x: Tensor, y: Tensor) -> None:
 
 def rewinding(name: str) -> Sequence[Comparison]:
     """All groups of one epoch, and of six of which one is the last, as by default; training and test set."""
-    s = size(name, n=32, n_test=32, batch_size=32)
+    s = size(name, n=24, n_test=24, batch_size=32)
     inputs, last = s.inputs(), max(s.checkpoints)
     config = Rewind().resolve(RewindConfig(epochs=(0, last)), s.config)
     network = inputs.network(last)

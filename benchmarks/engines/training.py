@@ -26,7 +26,7 @@ from memloc.store import Store
 
 def training_epoch(name: str) -> Sequence[Comparison]:
     """Some epochs with dynamics, test accuracy, checkpoints and commit, against a bare loop with test accuracy."""
-    s = size(name, n=512, n_test=64, batch_size=128)
+    s = size(name, n=384, n_test=64, batch_size=128)
     epochs = 6 if name == "digits" else 2
     s = replace(s, config=s.config.model_copy(update={"epochs": epochs}))
 
