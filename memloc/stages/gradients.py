@@ -8,14 +8,14 @@ an example's gradient is its own: it goes forward and backward once, in a batch 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.config import Epochs, TrainConfig
+from memloc.config import Epochs, TrainConfig, unless
 from memloc.data.types import normalise
 from memloc.models import Network
 from memloc.models.inference import MaskSource
@@ -26,10 +26,14 @@ from memloc.stages.transfer import to_device
 
 
 class GradientsConfig(MaskedConfig):
-    """epochs: at which checkpoints, by default all. bn: whose statistics batch norms use, the batch's or the running."""
+    """epochs: at which checkpoints, by default all. bn: whose statistics batch norms use, the batch's or the running.
+
+    scale: (1/n) Σ over the set, or (batch) the sum over batches b of (1/|b|) Σ over the set's examples in b.
+    """
 
     epochs: Epochs | None = None
     bn: Literal["batch", "running"] = "batch"
+    scale: Annotated[Literal["n", "batch"] | None, unless("n")] = None
 
 
 class Gradients(Stage[GradientsConfig]):
@@ -77,7 +81,8 @@ class Gradients(Stage[GradientsConfig]):
             batches = alike(order, members, batch_size)
         dropout = inputs.dropout(network)
         mode = config.mask_mode or "plain"
-        sums = set_gradients(network, inputs, batches, members, lambda rows: dropout.evaluation(mode, rows))
+        factor = batch_factors(order, batch_size) if config.scale == "batch" else None
+        sums = set_gradients(network, inputs, batches, members, lambda rows: dropout.evaluation(mode, rows), factor)
         return {"gradients": _columns(network, t, sums, noisy)}
 
 
@@ -87,8 +92,21 @@ def alike(order: np.ndarray, members: np.ndarray, batch_size: int) -> list[Tenso
     return [batch for k in np.unique(kind) for batch in cut(order[kind[order] == k], batch_size)]
 
 
+def batch_factors(order: np.ndarray, batch_size: int) -> np.ndarray:
+    """float64 [n]: 1/|b| for every example, b the training-size batch of the order that it is in."""
+    factors = np.empty(len(order))
+    for batch in cut(order, batch_size):
+        factors[batch.numpy()] = 1 / len(batch)
+    return factors
+
+
 def set_gradients(
-    network: Network, inputs: Inputs, order: Sequence[Tensor], members: np.ndarray, masks: MaskSource
+    network: Network,
+    inputs: Inputs,
+    order: Sequence[Tensor],
+    members: np.ndarray,
+    masks: MaskSource,
+    factor: np.ndarray | None = None,
 ) -> list[list[Tensor]]:
     """(1/n) Σ over each set of ∇ℓ_i, for every parameter tensor, in the network's present mode.
 
@@ -98,6 +116,7 @@ def set_gradients(
         order: the batches, int64 rows on the CPU.
         members: bool [sets, n].
         masks: the dropout factors of the rows.
+        factor: float64 [n]: of each ∇ℓ_i, instead of 1/n.
 
     Returns:
         [set][parameter], in the network's precision and the order of `network.parameters()`.
@@ -106,7 +125,7 @@ def set_gradients(
     parameters = list(network.parameters())
     sums = [[torch.zeros_like(p) for p in parameters] for _ in members]
     rows_of = torch.split(to_device(torch.cat(list(order)), inputs.device), [len(batch) for batch in order])
-    weights = to_device(torch.from_numpy(members).to(torch.float64), inputs.device)
+    weights = to_device(torch.from_numpy(members * (1.0 if factor is None else factor)), inputs.device)
     for batch, rows in zip(order, rows_of, strict=True):
         x = normalise(data.x[rows]).to(parameters[0].dtype)
         z = network(x.contiguous(memory_format=torch.channels_last), masks=masks(rows))
@@ -118,7 +137,7 @@ def set_gradients(
             found = torch.autograd.grad(losses, parameters, weights[sets[0], rows], retain_graph=not last)
             for s in sets:
                 torch._foreach_add_(sums[s], list(found))
-    for total in sums:
+    for total in sums if factor is None else ():
         torch._foreach_div_(total, members.shape[1])
     return sums
 

@@ -87,8 +87,7 @@ def retrained(device: torch.device, fields: dict[str, Any]) -> tuple[RetrainConf
 def retrain_epoch(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]:
     config, inputs, final, variants = retrained(device, fields)
     schedule = inputs.train.model_copy(update={"epochs": 2, "lr": 0.1, "peak_epoch": 1})
-    clean = np.flatnonzero(~inputs.data.noisy)
-    return lambda: retraining._train_epoch(config, schedule, 1, inputs, clean, final, variants)
+    return lambda: retraining._train_epoch(config, schedule, 1, inputs, final, variants)
 
 
 def retrain_logits(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]:
