@@ -182,9 +182,13 @@ def resolve_training(values: Mapping[str, Any]) -> tuple[TrainConfig | None, dic
         kept["data_seed"] = kept.get("seed", 0)
     config = TrainConfig(**kept)
     if config.peak_epoch is None:
-        share = 5 if config.schedule == "one_cycle" else 10
-        config = config.model_copy(update={"peak_epoch": max(1, round(config.epochs / share))})
+        config = config.model_copy(update={"peak_epoch": default_peak(config.schedule, config.epochs)})
     return config, {}
+
+
+def default_peak(schedule: str, epochs: int) -> int:
+    """The epoch in which the learning rate peaks unless the configuration says otherwise."""
+    return max(1, round(epochs / (5 if schedule == "one_cycle" else 10)))
 
 
 def resolved(**values: Any) -> TrainConfig:

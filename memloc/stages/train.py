@@ -6,10 +6,10 @@ that state again, so that every epoch 0..T has a checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ from memloc.models.inference import logits, margins, set_mean
 from memloc.stages.batches import batches, learning_rate, steps_per_epoch
 from memloc.stages.forward import Forward, forward_pass
 from memloc.stages.transfer import HostCopies, to_device
+
+# Called in every step, between the forward pass and the update: the network, the batch's rows (int64), their logits.
+Observe: TypeAlias = Callable[[Network, Tensor, Tensor], None]
 
 VERSION = 1  # raised whenever a training's numbers change; enters the id of every training
 
@@ -116,7 +119,14 @@ def examples_table(config: TrainConfig, data: Data, dynamics: dict[str, Tensor])
     return labels | state.columns()
 
 
-def train(config: TrainConfig, data: Data, device: torch.device, after: Epoch | None = None) -> Iterator[Epoch]:
+def train(
+    config: TrainConfig,
+    data: Data,
+    device: torch.device,
+    after: Epoch | None = None,
+    start: Mapping[str, Tensor] | None = None,
+    observe: Observe | None = None,
+) -> Iterator[Epoch]:
     """Trains, yielding the state after initialisation (epoch 0) and after every epoch 1..T.
 
     Args:
@@ -124,13 +134,17 @@ def train(config: TrainConfig, data: Data, device: torch.device, after: Epoch | 
         data: what the training sees.
         device: where to compute; the results are bit-equal for the same kind of device and library versions.
         after: continue after this state instead of from the start; the rest is bit-identical to an undisturbed run.
+        start: weights to start from instead of an initialisation.
+        observe: sees every step; the graph of its logits is still there. It does not change the training.
     """
     on_device = OnDevice(data, device)
     network = build(config, data.shape, data.classes)
     dropout = build_dropout(config, network.sites, data.example, device)
     dynamics = Dynamics(config, len(data.y), device)
-    if after is None:
+    if after is None and start is None:
         network.initialise(config.seed)
+    elif after is None:
+        network.load_state_dict(dict(start or {}))
     else:
         network.load_state_dict(after.weights)
         for name, values in after.dynamics.items():
@@ -152,7 +166,7 @@ def train(config: TrainConfig, data: Data, device: torch.device, after: Epoch | 
             state = replace(state, epoch=epoch, row=None)
             yield state
             continue
-        lr, z = _train_epoch(config, epoch, network, forward, dropout, optimizer, on_device, data, scaler)
+        lr, z = _train_epoch(config, epoch, network, forward, dropout, optimizer, on_device, data, scaler, observe)
         loss, correct = dynamics.update(epoch, z, on_device.y)
         row = {
             "epoch": epoch,
@@ -190,6 +204,7 @@ def _train_epoch(
     on_device: OnDevice,
     data: Data,
     scaler: torch.amp.GradScaler | None = None,
+    observe: Observe | None = None,
 ) -> tuple[float, Tensor]:
     """One epoch without a host synchronisation; returns (rate of the last step, logits n×K before each update)."""
     n, device = len(data.y), on_device.device
@@ -208,6 +223,8 @@ def _train_epoch(
         x = on_device.batch(rows) if shift is None else images(augment(on_device.x[rows], shift[rows]))
         with autocast(config, device):
             z, loss = forward(x, on_device.y[rows], dropout.training(rows, epoch, k))
+        if observe is not None:
+            observe(network, rows, z)
         optimizer.zero_grad(set_to_none=True)
         if scaler is None:
             loss.backward()  # type: ignore[no-untyped-call]
@@ -221,8 +238,10 @@ def _train_epoch(
     return lr, seen
 
 
-def _test_accuracy(config: TrainConfig, network: Network, dropout: Dropout, on_device: OnDevice) -> float:
-    """Evaluation mode; mode plain, for example-tied dropout scaled."""
+def _test_accuracy(config: TrainConfig, network: Network, dropout: Dropout, on_device: OnDevice) -> float | None:
+    """Evaluation mode; mode plain, for example-tied dropout scaled. None without test examples."""
+    if not len(on_device.y_test):
+        return None
     mode = "scaled" if config.dropout == "example_tied" else "plain"
     z = logits(network, on_device.x_test, lambda rows: dropout.evaluation(mode))
     return float((z.argmax(dim=1) == on_device.y_test).to(torch.float64).mean())
