@@ -57,7 +57,7 @@ def trajectory(
     data = replace(
         inputs.data, x_test=inputs.data.x_test[:0], y_test=inputs.data.y_test[:0]
     )  # test accuracy is not asked for
-    steps = _Steps(inputs, members, by_batch)
+    steps = Steps(inputs, members, by_batch)
     with torch.device("meta"):  # for its parameters' names and shapes
         named = build(inputs.train, inputs.data.shape, inputs.data.classes)
     for epoch in train(inputs.train, data, inputs.device, observe=steps.add):
@@ -70,7 +70,7 @@ def trajectory(
             return
 
 
-class _Steps:
+class Steps:
     """Adds up the gradients of the sets, step by step; sums: [set][parameter]."""
 
     def __init__(self, inputs: Inputs, members: np.ndarray, by_batch: bool) -> None:
