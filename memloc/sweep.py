@@ -109,7 +109,9 @@ def load(
     entries: list[Entry] = []
     if not NAME.fullmatch(path.stem):
         problems.append(f"{document.name}: a sweep is named by its file, with letters, digits, '_', '-' and '.'")
-    blocks = read_blocks(document, stages, problems, path.parent)
+    # Nothing lies beside a shipped file: its C-scores are meant to be in the data directory, which is known later.
+    is_shipped = path in shipped().values()
+    blocks = read_blocks(document, stages, problems, path.parent, None if is_shipped else path.parent)
     overridden = override(blocks, overrides, stages, problems)
     total = sum(math.prod(len(v) for v in block.axes.values()) for block in blocks)
     if total > MANY and not many:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
+from memloc.config import TrainConfig
 from memloc.data.types import I64, Data, Description, Raw
 from memloc.errors import UsageError
 from memloc.seeds import below, hashed
@@ -31,6 +33,16 @@ def prepare(
     noisy = noisy_set(example, noise, data_seed, noise_count)
     y = np.where(noisy, wrong_labels(example, true_label, raw.classes, wrong, data_seed), true_label)
     return Data(raw.x_train[example], y, true_label, noisy, example, raw.x_test, raw.y_test, raw.classes)
+
+
+def examples_seen(config: TrainConfig, data: Description, labels: Callable[[], I64]) -> I64:
+    """int64 [n]: the examples that a training of this configuration sees, in order.
+
+    labels: gives the training labels, int64 [N]; asked only where they decide.
+    """
+    if config.subset is None or config.subset == data.n_train:
+        return np.arange(data.n_train)
+    return stratified_subset(labels(), config.subset, config.data_seed)
 
 
 def check_fits(data: Description, *, subset: int | None, noise: float, wrong: str) -> dict[str, str]:
