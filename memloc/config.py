@@ -127,6 +127,8 @@ class TrainConfig(Config):
     wrong: Literal["uniform", "offset"] = "uniform"
     noise_count: Annotated[Literal["round", "floor"] | None, unless("round")] = None
     data_seed: DataSeed = 0
+    ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
+    cut: Annotated[int, Field(ge=0)] | None = None
 
     model: Annotated[str, AfterValidator(_model)]
     width: Annotated[float, Field(gt=0, le=16)] | None = None
@@ -179,6 +181,9 @@ def resolve_training(values: Mapping[str, Any]) -> tuple[TrainConfig | None, dic
             problems["unit"] = f"{kept['unit']!r} with dropout: {dropout}; valid: {', '.join(UNITS[dropout])}"
     else:
         needed = []
+    for field, other in (("ratio", "cut"), ("cut", "ratio")):
+        if kept.get(field) is None and kept.get(other) is not None:
+            problems[field] = f"required with {other}; valid: {valid_values(TrainConfig, field)}"
     for field in needed:
         if kept.get(field) is None:
             problems[field] = f"required with dropout: {dropout}; valid: {valid_values(TrainConfig, field)}"

@@ -6,7 +6,7 @@ Nothing is combined here: a block still has its axes, and no training is resolve
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,8 @@ class StageType(Protocol):
     config: type[StageConfig]
 
     def resolve(self, config: Any, train: TrainConfig, beside: Collection[str]) -> Any: ...
+
+    def trainings(self, config: Any, train: TrainConfig, n: Callable[[], int]) -> Sequence[TrainConfig]: ...
 
 
 @dataclass

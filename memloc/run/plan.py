@@ -11,9 +11,10 @@ from typing import Any, Literal
 import torch
 
 from memloc.config import StageConfig, TrainConfig, canonical, fingerprint
-from memloc.data import Description, describe
+from memloc.data import Description, describe, load
 from memloc.data.c_scores import CScores
-from memloc.data.labels import check_fits, noisy_count
+from memloc.data.held_out import held_out_size
+from memloc.data.labels import check_fits, noisy_count, noisy_seen
 from memloc.errors import UsageError
 from memloc.models import build, smallest_side
 from memloc.run.c_scores import Need, Sources, atypical
@@ -212,7 +213,7 @@ def _trial(entry: Entry, data: Description, sources: Sources, problems: list[str
     trial_id = fingerprint(
         {"stage": "train", "version": VERSION, "config": {**config.model_dump(), "dataset": None}, "data": data.identity}
     )
-    size = _size(config, data)
+    size = _size(config, data, sources.data_dir)
     analyses: dict[str, AnalysisPlan] = {}
     unmet: list[Unmet] = []
     for block in entry.blocks:
@@ -283,12 +284,17 @@ def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:
     return TrialPlan(one.id, one.config, one.data, one.size, tuple(blocks), tuple(analyses.values()), tuple(unmet))
 
 
-def _size(config: TrainConfig, data: Description) -> Size:
+def _size(config: TrainConfig, data: Description, data_dir: Path) -> Size:
     with torch.device("meta"):
         network = build(config, data.shape, data.classes)
     parameters = sum(t.numel() for t in network.state_dict().values())
     n = data.n_train if config.subset is None else config.subset
-    return Size(n, noisy_count(n, config.noise, config.noise_count), data.n_test, parameters, network.groups, data.classes)
+    n_noisy, n_out = noisy_count(n, config.noise, config.noise_count), 0
+    if config.ratio is not None:
+        n_out = held_out_size(n, config.ratio)
+        if config.noise:  # how many of the mislabeled are held out is a matter of chance
+            n_noisy = noisy_seen(config, data, lambda: load(config.dataset, data_dir).y_train)
+    return Size(n - n_out, n_noisy, data.n_test, parameters, network.groups, data.classes, n_out)
 
 
 # --- what is left to do -----------------------------------------------------------------------------------------------

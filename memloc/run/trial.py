@@ -58,7 +58,8 @@ class Worker:
         raw = self.raw(c.dataset)
         check_identity(raw, c.dataset, trial.data)
         return prepare(
-            raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed, noise_count=c.noise_count
+            raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed, noise_count=c.noise_count,
+            ratio=c.ratio, cut=c.cut,
         )  # fmt: skip
 
     def inputs(self, trial: TrialPlan, analysis: AnalysisPlan | None = None) -> Inputs:

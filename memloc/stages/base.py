@@ -63,7 +63,10 @@ C = TypeVar("C", bound=StageConfig)
 
 @dataclass(frozen=True)
 class Size:
-    """How large a training is: examples, those of the memorized set, test examples, parameters, layer groups, classes."""
+    """How large a training is: examples, those of the memorized set, test examples, parameters, layer groups, classes.
+
+    n_out: examples that are held out.
+    """
 
     n: int
     n_noisy: int
@@ -71,6 +74,7 @@ class Size:
     parameters: int
     groups: tuple[str, ...]
     classes: int
+    n_out: int = 0
 
 
 @dataclass
@@ -127,6 +131,13 @@ class Stage(ABC, Generic[C]):
     @abstractmethod
     def resolve(self, config: C, train: TrainConfig, beside: Collection[str] = ()) -> C:
         """`config` with every None filled in that the training and the block's other stages imply; raises FieldError."""
+
+    def trainings(self, config: C, train: TrainConfig, n: Callable[[], int]) -> Sequence[TrainConfig]:
+        """The trainings that a block with this stage has in place of each of its own; n: gives the number of examples.
+
+        Raises FieldError.
+        """
+        return [train]
 
     @abstractmethod
     def parts(self, config: C, train: TrainConfig, size: Size) -> Sequence[Part]:
