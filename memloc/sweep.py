@@ -58,10 +58,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Sweep:
+    """folder: where its file lies; other sweeps that it needs may lie there too."""
+
     name: str
     about: str
     entries: tuple[Entry, ...]
     notes: tuple[str, ...] = ()
+    folder: Path | None = None
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -122,7 +125,8 @@ def load(
             problems.append(f"{document.name}: {len(entries)} trials; more than {MANY} need --yes")
     if problems:
         raise UsageError(*dict.fromkeys(problems))
-    return Sweep(path.stem, str(document.value.get("about", "")), tuple(entries), tuple(dict.fromkeys(notes)))
+    about_it = str(document.value.get("about", ""))
+    return Sweep(path.stem, about_it, tuple(entries), tuple(dict.fromkeys(notes)), path.parent)
 
 
 def about(path: Path) -> str:

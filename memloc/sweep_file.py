@@ -17,7 +17,6 @@ from memloc.errors import UsageError, nearest
 from memloc.preset import problem_of
 from memloc.yaml_file import Document
 
-C_SCORES = re.compile(r"c_score:(?!sweep:)")  # a file of them, not those of a sweep
 OVERRIDE = re.compile(r"^([A-Za-z_][\w]*(?:\.[\w]+)?)=(.*)$", re.DOTALL)
 
 
@@ -216,8 +215,11 @@ def _stage_value(
     taken, problem = None, check_name(cls, key)
     if problem is None:
         taken, problem = check(cls, key, value)
-    if problem is None and scores is not None and isinstance(taken, str) and C_SCORES.match(taken):
-        taken, problem = _rebased(taken, "c_score:", scores)
+    prefix = {"memorized": "c_score:", "c_score": ""}.get(key)  # of a file of C-scores
+    if problem is None and scores is not None and isinstance(taken, str) and prefix is not None:
+        reference = taken.removeprefix(prefix)
+        if taken.startswith(prefix) and not reference.startswith("sweep:"):
+            taken, problem = _rebased(taken, prefix, scores)
     if problem:
         problems.append(f"{where}: {problem}")
         block.bad_stages.add(stage)

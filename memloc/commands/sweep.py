@@ -161,11 +161,11 @@ def _sweep(
 
     loaded = sweeps.load(path, STAGES, overrides, many=yes)
     selected = sweeps.only(loaded.entries, only)[:max_trials]
-    everything = build_plan(loaded, loaded.entries, options.data_dir)
-    plan = build_plan(loaded, selected, options.data_dir)
+    store = Store(api.store_uri(options.store))
+    everything = build_plan(loaded, loaded.entries, options.data_dir, store)
+    plan = build_plan(loaded, selected, options.data_dir, store)
     for note in plan.notes:
         print(f"memloc: note: {note}", file=sys.stderr)
-    store = Store(api.store_uri(options.store))
     if dry_run:
         from memloc.commands.dry_run import dry_run as report
 

@@ -5,22 +5,28 @@ What is missing is no error of the sweep file: it is what an analysis needs befo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memloc.config import TrainConfig
+from memloc.config import TrainConfig, canonical
 from memloc.data import Description, examples_seen, load
 from memloc.data.c_scores import CScores
 from memloc.data.c_scores import load as load_scores
 from memloc.data.types import I64
 from memloc.errors import UsageError
+from memloc.store import Snapshot, Store, c_scores, records
 
 if TYPE_CHECKING:
     from memloc.run.plan import TrialPlan
+
+SWEEP = "sweep:"
+# What decides which labels an example has: equal for whoever is to be compared.
+LABELS = ("noise", "wrong", "noise_count", "data_seed")
 
 
 @dataclass(frozen=True)
@@ -31,11 +37,18 @@ class Need:
     remedy: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sources:
-    """Where C-scores are looked for. data_dir: paths that are not absolute are below it."""
+    """Where C-scores are looked for.
+
+    data_dir: paths that are not absolute are below it. store: where a sweep has left them. beside: the folder of the sweep
+    file, where that of another sweep may lie too.
+    """
 
     data_dir: Path
+    store: Store | None = None
+    beside: Path | None = None
+    _made: dict[str, CScores] = field(default_factory=dict)
 
     def find(self, reference: str, train: TrainConfig, data: Description) -> tuple[CScores, I64] | Need:
         """(the scores, the examples of the training) of `PATH` or `sweep:NAME`, or what is missing.
@@ -43,7 +56,10 @@ class Sources:
         Raises:
             UsageError: where a file is there and is not what it should be.
         """
-        scores = self._of_file(self.path(reference), data)
+        if reference.startswith(SWEEP):
+            scores = self._of_sweep(reference.removeprefix(SWEEP), train, data)
+        else:
+            scores = self._of_file(self.data_dir / reference, data)
         if isinstance(scores, Need):
             return scores
         try:
@@ -51,14 +67,81 @@ class Sources:
         except UsageError as error:  # a stratified subset follows from the labels
             return Need(train.dataset, str(error))
 
-    def path(self, reference: str) -> Path:
-        return self.data_dir / reference
-
     def _of_file(self, path: Path, data: Description) -> CScores | Need:
         if not path.exists():
             remedy = f"put the file of C-scores there (one for each of the {data.n_train} training examples: docs/data.md)"
             return Need(str(path), remedy)
         return load_scores(path, data.n_train)
+
+    # --- of a sweep
+
+    @cached_property
+    def _snapshot(self) -> Snapshot:
+        there = self.store is not None and self.store.files.exists()
+        return self.store.snapshot() if self.store and there else Snapshot({}, {}, [])
+
+    def _of_sweep(self, name: str, train: TrainConfig, data: Description) -> CScores | Need:
+        """The scores of its largest complete set that judges the labels of this training."""
+        trials = self._trials(name)
+        of_sweep = {a["analysis"] for t in trials for a in t["analyses"]}
+        commits = list(self._snapshot.commits.values())
+        sets = c_scores.score_sets([c for c in commits if c.analysis is None or c.analysis in of_sweep])
+        fitting = [s for s in sets if s.complete and s.data == data.identity and same_labels(s.config, train)]
+        if fitting:
+            return self._read(max(fitting, key=lambda s: (len(s.runs), s.id)), name, data.n_train)
+        return self._missing(name, train, trials)
+
+    def _read(self, found: c_scores.ScoreSet, name: str, n: int) -> CScores:
+        if found.id not in self._made:
+            assert self.store is not None
+            of_set = c_scores.scores(self.store.files, found)
+            values = np.full(n, np.nan)
+            values[of_set.example] = of_set.c_score
+            self._made[found.id] = CScores(values, f"sweep {name}")
+        return self._made[found.id]
+
+    def _missing(self, name: str, train: TrainConfig, trials: list[Mapping[str, Any]]) -> Need:
+        wanted = [t for t in trials if t["config"].get("dataset") == train.dataset and same_labels(t["config"], train)]
+        runs = [a for t in wanted for a in t["analyses"] if a["stage"] == c_scores.STAGE]
+        done = sum(self._snapshot.complete(a["parts"]) for a in runs)
+        remedy = f"run `memloc sweep {name}` on this store first"
+        if runs:
+            return Need(f"sweep {name} ({len(runs)} trainings, {done} done)", remedy)
+        if not trials:
+            return Need(f"sweep {name} (neither in this store, nor shipped, nor beside this file)", remedy)
+        noise = f"noise: {train.noise}, data_seed: {train.data_seed}" if train.noise else "noise: 0"
+        return Need(f"sweep {name} (has no held-out trainings on {train.dataset} with {noise})", "add them to its blocks")
+
+    def _trials(self, name: str) -> list[Mapping[str, Any]]:
+        """Its trials as a sweep's record holds them: of this store, or of its file where it has not run yet."""
+        from memloc import sweep
+        from memloc.run.plan import build_plan
+        from memloc.stages import STAGES
+
+        if self.store is not None and self.store.files.exists() and name in records.sweep_names(self.store.files):
+            return list(self.store.trials_of(name))
+        files = [self.beside / f"{name}.yaml"] if self.beside else []
+        path = next((p for p in [*files, *[p for n, p in sweep.shipped().items() if n == name]] if p.exists()), None)
+        if path is None:
+            return []
+        loaded = sweep.load(path, STAGES)
+        held_out = [e for e in loaded.entries if any(r.stage == c_scores.STAGE for r in e.requests)]
+        return list(build_plan(loaded, held_out, self.data_dir).record())
+
+
+def same_labels(config: Mapping[str, Any], train: TrainConfig) -> bool:
+    """Do trainings of this canonical configuration judge every example of `train`, under the label that it has there?"""
+    own = canonical(train)
+    defaults = {name: info.default for name, info in TrainConfig.model_fields.items()}
+
+    def equal(name: str) -> bool:
+        return bool(config.get(name, defaults[name]) == own.get(name, defaults[name]))
+
+    if config.get("subset") is not None and not (equal("subset") and equal("data_seed")):
+        return False
+    if not equal("noise"):
+        return False
+    return not train.noise or (equal("subset") and all(equal(name) for name in LABELS))
 
 
 def check_labels(trials: Iterable[TrialPlan], data_dir: Path) -> None:

@@ -161,8 +161,10 @@ class Work:
 # --- identity ---------------------------------------------------------------------------------------------------------
 
 
-def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path) -> Plan:
+def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: Store | None = None) -> Plan:
     """The plan of a sweep's entries; what is planned depends on the data only through their descriptions.
+
+    store: where the C-scores of another sweep are, for what takes them.
 
     Raises:
         UsageError: with every problem between configuration and data.
@@ -170,7 +172,7 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path) -> Plan:
     problems: list[str] = []
     described: dict[str, Description | None] = {}
     trials: dict[str, TrialPlan] = {}
-    sources = Sources(data_dir)
+    sources = Sources(data_dir, store, sweep.folder)
     for entry in entries:
         name = entry.config.dataset
         if name not in described:

@@ -275,6 +275,7 @@ def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterat
     set_up_numerics(trial.config, worker.device)
     inputs = worker.inputs(trial, analysis)
     inputs.tables = _tables_read(store, trial, analysis)
+    inputs.c_scores = None if analysis.c_scores is None else analysis.c_scores.values[inputs.data.example]
     at_once = parts_together(worker.device, len(todo), analysis.kind.memory(analysis.config, analysis.size))
     while todo:
         bunch, too_many = todo[:at_once], False

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeAlias, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import AfterValidator
 from torch import Tensor
@@ -83,6 +85,7 @@ class Inputs:
 
     weights: epoch -> that checkpoint's `state_dict` on the CPU. tables: for a stage that `reads`, the rows of the
     training and of those analyses of the block that are there, by table name (`analyses` has their configurations).
+    c_scores: float64 [n], for an analysis that takes them.
     memo: what a part has computed of the training as a whole, for the next part in this process; whoever computes it gets
     the same bits.
     """
@@ -92,6 +95,7 @@ class Inputs:
     device: torch.device
     weights: Callable[[int], Mapping[str, Tensor]]
     tables: Mapping[str, Columns] = field(default_factory=dict)
+    c_scores: npt.NDArray[np.float64] | None = None
     memo: dict[Hashable, Any] = field(default_factory=dict)
     _on_device: OnDevice | None = None
     _dropout: Dropout | None = None
