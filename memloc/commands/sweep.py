@@ -163,7 +163,8 @@ def _sweep(
     selected = sweeps.only(loaded.entries, only)[:max_trials]
     store = Store(api.store_uri(options.store))
     everything = build_plan(loaded, loaded.entries, options.data_dir, store)
-    plan = build_plan(loaded, selected, options.data_dir, store)
+    whole = selected == list(loaded.entries)
+    plan = everything if whole else build_plan(loaded, selected, options.data_dir, store)
     for note in plan.notes:
         print(f"memloc: note: {note}", file=sys.stderr)
     if dry_run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -63,10 +64,20 @@ def examples_seen(config: TrainConfig, data: Description, labels: Callable[[], I
 
 
 def noisy_seen(config: TrainConfig, data: Description, labels: Callable[[], I64]) -> int:
-    """How many of the examples that a training of this configuration sees carry a wrong label; labels: as above."""
-    example = examples_seen(config.model_copy(update={"ratio": None}), data, labels)
-    noisy = noisy_set(example, config.noise, config.data_seed, config.noise_count)
-    return int(noisy[np.isin(example, examples_seen(config, data, labels))].sum())
+    """How many of the examples that a training with a ratio sees carry a wrong label; labels: as above."""
+    assert config.ratio is not None
+    assert config.cut is not None
+    if config.subset is None:
+        noisy = _noisy_of_all(data.n_train, config.noise, config.data_seed, config.noise_count)
+    else:
+        example = examples_seen(config.model_copy(update={"ratio": None}), data, labels)
+        noisy = noisy_set(example, config.noise, config.data_seed, config.noise_count)
+    return int(noisy[~held_out(len(noisy), config.ratio, config.cut, config.data_seed)].sum())
+
+
+@lru_cache(maxsize=8)
+def _noisy_of_all(n: int, noise: float, data_seed: int, count: str | None) -> npt.NDArray[np.bool_]:
+    return noisy_set(np.arange(n), noise, data_seed, count)
 
 
 def check_fits(data: Description, *, subset: int | None, noise: float, wrong: str) -> dict[str, str]:

@@ -49,6 +49,7 @@ class Sources:
     store: Store | None = None
     beside: Path | None = None
     _made: dict[str, CScores] = field(default_factory=dict)
+    _known: dict[str, list[_Run] | None] = field(default_factory=dict)
 
     def find(self, reference: str, train: TrainConfig, data: Description) -> tuple[CScores, I64] | Need:
         """(the scores, the examples of the training) of `PATH` or `sweep:NAME`, or what is missing.
@@ -82,14 +83,14 @@ class Sources:
 
     def _of_sweep(self, name: str, train: TrainConfig, data: Description) -> CScores | Need:
         """The scores of its largest complete set that judges the labels of this training."""
-        trials = self._trials(name)
-        of_sweep = {a["analysis"] for t in trials for a in t["analyses"]}
+        runs = self._runs(name)
+        of_sweep = {run.analysis for run in runs or ()}
         commits = list(self._snapshot.commits.values())
         sets = c_scores.score_sets([c for c in commits if c.analysis is None or c.analysis in of_sweep])
         fitting = [s for s in sets if s.complete and s.data == data.identity and same_labels(s.config, train)]
         if fitting:
             return self._read(max(fitting, key=lambda s: (len(s.runs), s.id)), name, data.n_train)
-        return self._missing(name, train, trials)
+        return self._missing(name, train, runs)
 
     def _read(self, found: c_scores.ScoreSet, name: str, n: int) -> CScores:
         if found.id not in self._made:
@@ -100,33 +101,52 @@ class Sources:
             self._made[found.id] = CScores(values, f"sweep {name}")
         return self._made[found.id]
 
-    def _missing(self, name: str, train: TrainConfig, trials: list[Mapping[str, Any]]) -> Need:
-        wanted = [t for t in trials if t["config"].get("dataset") == train.dataset and same_labels(t["config"], train)]
-        runs = [a for t in wanted for a in t["analyses"] if a["stage"] == c_scores.STAGE]
-        done = sum(self._snapshot.complete(a["parts"]) for a in runs)
+    def _missing(self, name: str, train: TrainConfig, runs: list[_Run] | None) -> Need:
         remedy = f"run `memloc sweep {name}` on this store first"
-        if runs:
-            return Need(f"sweep {name} ({len(runs)} trainings, {done} done)", remedy)
-        if not trials:
+        if runs is None:
             return Need(f"sweep {name} (neither in this store, nor shipped, nor beside this file)", remedy)
+        wanted = [r for r in runs if r.config.get("dataset") == train.dataset and same_labels(r.config, train)]
+        if wanted:
+            done = sum(run.analysis is not None and self._snapshot.complete(run.parts) for run in wanted)
+            return Need(f"sweep {name} ({len(wanted)} trainings, {done} done)", remedy)
         noise = f"noise: {train.noise}, data_seed: {train.data_seed}" if train.noise else "noise: 0"
         return Need(f"sweep {name} (has no held-out trainings on {train.dataset} with {noise})", "add them to its blocks")
 
-    def _trials(self, name: str) -> list[Mapping[str, Any]]:
-        """Its trials as a sweep's record holds them: of this store, or of its file where it has not run yet."""
+    def _runs(self, name: str) -> list[_Run] | None:
+        """The held-out trainings of a sweep, by its records in this store or, where it has not run yet, by its file."""
+        if name not in self._known:
+            self._known[name] = self._recorded(name) or self._planned(name)
+        return self._known[name]
+
+    def _recorded(self, name: str) -> list[_Run]:
+        if self.store is None or name not in records.sweep_names(self.store.files):
+            return []
+        return [
+            _Run(trial["config"], analysis["analysis"], tuple(analysis["parts"]))
+            for trial in self.store.trials_of(name)
+            for analysis in trial["analyses"]
+            if analysis["stage"] == c_scores.STAGE
+        ]
+
+    def _planned(self, name: str) -> list[_Run] | None:
         from memloc import sweep
-        from memloc.run.plan import build_plan
         from memloc.stages import STAGES
 
-        if self.store is not None and self.store.files.exists() and name in records.sweep_names(self.store.files):
-            return list(self.store.trials_of(name))
-        files = [self.beside / f"{name}.yaml"] if self.beside else []
-        path = next((p for p in [*files, *[p for n, p in sweep.shipped().items() if n == name]] if p.exists()), None)
-        if path is None:
-            return []
-        loaded = sweep.load(path, STAGES)
-        held_out = [e for e in loaded.entries if any(r.stage == c_scores.STAGE for r in e.requests)]
-        return list(build_plan(loaded, held_out, self.data_dir).record())
+        beside = [self.beside / f"{name}.yaml"] if self.beside else []
+        paths = [path for path in [*beside, sweep.shipped().get(name)] if path is not None and path.exists()]
+        if not paths:
+            return None
+        entries = sweep.load(paths[0], STAGES).entries
+        return [_Run(canonical(e.config)) for e in entries if any(r.stage == c_scores.STAGE for r in e.requests)]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A held-out training: its canonical configuration, and its analysis where it has been planned in this store."""
+
+    config: Mapping[str, Any]
+    analysis: str | None = None
+    parts: tuple[str, ...] = ()
 
 
 def same_labels(config: Mapping[str, Any], train: TrainConfig) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -287,16 +288,23 @@ def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:
 
 
 def _size(config: TrainConfig, data: Description, data_dir: Path) -> Size:
-    with torch.device("meta"):
-        network = build(config, data.shape, data.classes)
-    parameters = sum(t.numel() for t in network.state_dict().values())
+    of_any = config.model_copy(update={"seed": 0, "ratio": None, "cut": None})  # a thousand trainings, one network
+    parameters, groups = _network(of_any, data.shape, data.classes)
     n = data.n_train if config.subset is None else config.subset
     n_noisy, n_out = noisy_count(n, config.noise, config.noise_count), 0
     if config.ratio is not None:
         n_out = held_out_size(n, config.ratio)
         if config.noise:  # how many of the mislabeled are held out is a matter of chance
             n_noisy = noisy_seen(config, data, lambda: load(config.dataset, data_dir).y_train)
-    return Size(n - n_out, n_noisy, data.n_test, parameters, network.groups, data.classes, n_out)
+    return Size(n - n_out, n_noisy, data.n_test, parameters, groups, data.classes, n_out)
+
+
+@lru_cache(maxsize=64)
+def _network(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> tuple[int, tuple[str, ...]]:
+    """(numbers in its state, layer groups)."""
+    with torch.device("meta"):
+        network = build(config, shape, classes)
+    return sum(t.numel() for t in network.state_dict().values()), network.groups
 
 
 # --- what is left to do -----------------------------------------------------------------------------------------------
