@@ -49,7 +49,7 @@ SELECT analysis, trial, repeats, (total - m * (m + 1) / 2) / nullif(m * (n - m),
 def leaderboard(there: Mapping[str, pa.Schema]) -> str:
     """Trial × example with every score joined, NULL where it was not computed.
 
-    Of several analyses of a training: the flips with most searches, the evaluation and the second split that are first by id.
+    Of several analyses of a training: the flips with most searches, the evaluation and second split that are first by id.
 
     Args:
         there: the tables of a store; `second_split` and `c_scores` (by data set) are joined where they are among them.

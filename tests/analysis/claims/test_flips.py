@@ -30,8 +30,8 @@ def test_noisy_examples_need_fewer(simulated: Simulated) -> None:
     assert [found[f"F1.{part}"].paper for part in ("noisy", "clean")] == [5.1, 15.7]
     for part in ("noisy", "clean", "ratio"):
         j = found[f"F1.{part}"]
-        assert j.lo is not None and j.hi is not None and j.ours is not None
-        assert j.lo < j.ours < j.hi
+        assert None not in (j.lo, j.ours, j.hi)
+        assert j.lo < j.ours < j.hi  # type: ignore[operator]
 
 
 def test_as_many_neurons_for_both(simulated: Simulated) -> None:
@@ -108,7 +108,7 @@ def test_layers_of_the_neurons(simulated: Simulated, noisy: list[str], verdict: 
 
 
 def test_total_variation_of_splits() -> None:
-    """Of examples that are all alike no split differs; of two that have nothing in common every split is as far as can be."""
+    """Of examples that are all alike no split differs; of two that have nothing in common every split does wholly."""
     assert total_variation(np.array([3.0, 1.0]), np.array([1.0, 1.0])) == pytest.approx(0.25)
     assert set(split_variations(np.ones((6, 3)), np.random.default_rng(0), 20)) == {0.0}
     assert set(split_variations(np.eye(2), np.random.default_rng(0), 20)) == {1.0}
@@ -147,7 +147,7 @@ def test_an_auc_that_reaches_the_papers(simulated: Simulated, auc: float, verdic
 
 
 def test_aucs_of_trainings_on_the_same_examples(simulated: Simulated) -> None:
-    """Their DeLong errors do not average out; what differs between trainings does. Counts are also averaged before ranking."""
+    """Their DeLong errors do not average out; what differs between trainings does. Counts are averaged first, too."""
     for seed, (auc, noisy, clean) in enumerate(((0.8, [1, 9], [5, 5]), (0.9, [9, 1], [9, 9]))):
         trial = simulated.training(seed=seed)
         flips = simulated.flips(trial, {True: noisy, False: clean})

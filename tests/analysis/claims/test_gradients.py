@@ -148,7 +148,7 @@ def test_a_training_that_diverged_counts_nowhere(simulated: Simulated) -> None:
 
 
 def test_gradients_that_measure_something_else_are_not_pooled(simulated: Simulated) -> None:
-    """Of the same training: running statistics are a setting of their own; trajectories, and C-scores, no evidence at all."""
+    """Of one training: running statistics are a setting of their own; trajectories and C-scores no evidence at all."""
     trial = simulated.training()
     simulated.gradients(trial, noisy=1.0)
     simulated.gradients(trial, noisy=5.0, bn="running")

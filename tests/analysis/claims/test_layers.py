@@ -105,8 +105,12 @@ def test_most_groups_reach_the_noisy_again(simulated: Simulated, reaching: int, 
 
 @pytest.mark.parametrize(
     ("values", "verdicts"),
-    [([0, 0.8, 0.05], ("holds", "holds")), ([0, 0.6, 0.05], ("does_not_hold", "holds")), ([0, 0.8, 0.4], ("holds", "does_not_hold"))],
-)  # fmt: skip
+    [
+        ([0, 0.8, 0.05], ("holds", "holds")),
+        ([0, 0.6, 0.05], ("does_not_hold", "holds")),
+        ([0, 0.8, 0.4], ("holds", "does_not_hold")),
+    ],
+)
 def test_layer_5_of_mnist_forgets_again(simulated: Simulated, values: list[float], verdicts: tuple[str, str]) -> None:
     simulated.retrain(simulated.training(dataset="mnist"), {"res2.conv1": values, "conv1": [0, 0, 0]})
     found = simulated.judged()
@@ -115,7 +119,7 @@ def test_layer_5_of_mnist_forgets_again(simulated: Simulated, values: list[float
 
 
 def test_atypical_examples(simulated: Simulated) -> None:
-    """Analyses by C-score of trainings without label noise; all groups must be retrainable; memorization is from rewinding."""
+    """Analyses by C-score of trainings without label noise; that they memorized is known from rewinding."""
     trial = simulated.training(noise=0.0, evaluated=None)
     by_score = {"memorized": "c_score:scores.npz", "c_score_below": 0.5}
     simulated.gradients(trial, noisy=1.3, **by_score)
