@@ -281,13 +281,14 @@ def _e4(evidence: Evidence, setting: Setting, numbers: Numbers) -> Parts:
 
 
 def _e5(evidence: Evidence, setting: Setting, numbers: Numbers) -> Mapping[str, Found | None]:
-    chosen = among("own.analysis", setting.analyses.values())
-    forgotten = f"""SELECT own.trial, own.example, NOT dropped.correct AS forgotten, learning_time
-        FROM predictions AS own JOIN predictions AS dropped USING (analysis, example)
-        JOIN examples ON examples.trial = own.trial AND examples.example = own.example
-        WHERE own.mode = 'own' AND dropped.mode = 'dropped' AND dropped.rescale = 'none' AND own.correct AND NOT noisy
-        AND {chosen}"""
-    forgotten = " ".join(forgotten.split())
+    chosen, trials = among("analysis", setting.analyses.values()), among("trial", setting.trials)
+    modes = ", ".join(f"bool_or(correct) FILTER (mode = '{mode}') AS {mode}" for mode in ("own", "dropped"))
+    forgotten = (
+        "SELECT trial, example, NOT dropped AS forgotten, learning_time "
+        f"FROM (SELECT trial, example, {modes} FROM predictions WHERE rescale = 'none' AND {chosen} GROUP BY ALL) "
+        f"JOIN (SELECT trial, example, learning_time FROM examples WHERE NOT noisy AND {trials}) USING (trial, example) "
+        "WHERE own AND dropped IS NOT NULL"
+    )
     frame = evidence.frame(
         f"SELECT trial, forgotten, learning_time AS score, count(*) AS n FROM ({forgotten}) GROUP BY ALL ORDER BY ALL"
     )
