@@ -230,12 +230,12 @@ def _e1(evidence: Evidence, setting: Setting, numbers: Numbers) -> Parts:
 def _e2(evidence: Evidence, setting: Setting, numbers: Numbers) -> Mapping[str, Found | None]:
     frame, sql = _tied(evidence, setting)
     sizes = evidence.sizes[setting.trials[0]]
-    kept, said = _memorized(evidence, frame)
-    found: dict[str, Found | None] = {
-        part: Found(None, None, said, [], sql) for part in dropout.cells(frame, sizes, {}, sql)
-    }
-    found.update(dropout.cells(kept, sizes, numbers, sql))
-    found["trend"] = dropout.trend(kept, sql)
+    found: dict[str, Found | None] = {}
+    for _, rows in frame.groupby(["p_gen", "p_mem"]):
+        kept, said = _memorized(evidence, rows)
+        tested, untested = dropout.cells(kept, sizes, numbers, sql), Found(None, None, said, [], sql)
+        found |= {part: _saying(tested.get(part, untested), said) for part in dropout.cells(rows, sizes, {}, sql)}
+    found["trend"] = dropout.trend(_memorized(evidence, frame)[0], sql)
     return found
 
 

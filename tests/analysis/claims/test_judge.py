@@ -121,6 +121,12 @@ def test_settings_are_never_pooled(simulated: Simulated) -> None:
     }
 
 
+def test_files_of_one_name_have_ids_of_their_own(simulated: Simulated) -> None:
+    for path in ("npz:/a/x.npz", "npz:/b/x.npz"):
+        simulated.rewind(simulated.training(dataset=path), {"a": 1.0, "b": 1.0})
+    assert {"W1.x", "W1.x.2"} <= run(simulated)
+
+
 def test_the_largest_of_several_analyses_of_a_training(simulated: Simulated) -> None:
     trial = simulated.training()
     simulated.flips(trial, {True: [50] * 2, False: [50] * 2})
@@ -219,9 +225,8 @@ def test_every_query_runs_and_gives_rows(simulated: Simulated, tiny: Path) -> No
     simulated.rewind(trial, {"a": 1.0, "b": 1.0})
     simulated.retrain(trial, {"a": [0, 1.0], "res2.conv1": [0, 1.0]})
     for store in (simulated.store, Store(str(tiny))):
-        for j in judge(store):
-            rows = run_sql(store, j.sql)
-            assert rows.num_rows > 0 or j.verdict == "not_run", j.id
+        for sql, missing in {j.sql: j.verdict == "not_run" for j in judge(store)}.items():
+            assert run_sql(store, sql).num_rows > 0 or missing, sql
 
 
 def test_a_sweep_that_is_not_there(tiny: Path) -> None:
