@@ -130,6 +130,14 @@ def test_another_checkpoint_is_an_error() -> None:
         sums_of(trained)
 
 
+def test_a_diverged_training_has_nan() -> None:
+    trained = run(lr=1e30, epochs=2)
+    assert all(v.isnan().any() for v in trained.epochs[1].weights.values() if v.is_floating_point())
+    config = STAGE.resolve(GradientsConfig(at="trajectory"), trained.config)
+    rows = STAGE.run(config, trained.inputs(), PART)["gradients"]
+    assert all(np.isnan(v) for e, v in zip(rows["epoch"], rows["sq_clean"], strict=True) if e == 2)
+
+
 @pytest.mark.parametrize(
     ("training", "fields", "field", "says"),
     [
