@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import (
@@ -52,6 +52,14 @@ class Config(BaseModel):
 
 class StageConfig(Config):
     """Base of every analysis stage's configuration; the subclasses stand in the stage's own file."""
+
+    def c_scores_from(self) -> str | None:
+        """Which C-scores the analysis takes, PATH or sweep:NAME; None: it takes none."""
+        return None
+
+    def with_c_scores(self, identity: str) -> Self:
+        """The same with the scores named by what they are: where they came from is not part of an identity."""
+        raise NotImplementedError
 
 
 class FieldError(ValueError):
@@ -119,6 +127,8 @@ class TrainConfig(Config):
     wrong: Literal["uniform", "offset"] = "uniform"
     noise_count: Annotated[Literal["round", "floor"] | None, unless("round")] = None
     data_seed: DataSeed = 0
+    ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
+    cut: Annotated[int, Field(ge=0)] | None = None
 
     model: Annotated[str, AfterValidator(_model)]
     width: Annotated[float, Field(gt=0, le=16)] | None = None
@@ -171,6 +181,9 @@ def resolve_training(values: Mapping[str, Any]) -> tuple[TrainConfig | None, dic
             problems["unit"] = f"{kept['unit']!r} with dropout: {dropout}; valid: {', '.join(UNITS[dropout])}"
     else:
         needed = []
+    for field, other in (("ratio", "cut"), ("cut", "ratio")):
+        if kept.get(field) is None and kept.get(other) is not None:
+            problems[field] = f"required with {other}; valid: {valid_values(TrainConfig, field)}"
     for field in needed:
         if kept.get(field) is None:
             problems[field] = f"required with dropout: {dropout}; valid: {valid_values(TrainConfig, field)}"
@@ -244,6 +257,8 @@ def valid_values(cls: type[Config], name: str) -> str:
         return ", ".join(MODELS)
     if name == "data_seed":
         return f"{valid_values(cls, 'seed')}, or seed"
+    if name == "memorized":
+        return "labels, c_score:PATH, c_score:sweep:NAME"
     info = cls.model_fields[name]
     return _describe(info.annotation, tuple(info.metadata))
 

@@ -26,7 +26,7 @@ from memloc.models import Dropout, Network
 from memloc.models.base import Masks, State
 from memloc.models.inference import MaskSource, groups_of, set_mean
 from memloc.seeds import stream
-from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, resolve_mask_mode
+from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, resolve_sets
 from memloc.stages.batches import cut, learning_rate
 from memloc.stages.transfer import to_device
 
@@ -56,7 +56,7 @@ class Retrain(Stage[RetrainConfig]):
 
     def resolve(self, config: RetrainConfig, train: TrainConfig, beside: Collection[str] = ()) -> RetrainConfig:
         peak = config.peak_epoch or max(1, round(config.epochs / 2))
-        return resolve_mask_mode(config, train).model_copy(update={"peak_epoch": peak})
+        return resolve_sets(config, train).model_copy(update={"peak_epoch": peak})
 
     def parts(self, config: RetrainConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"layer": group} for group in size.groups]
