@@ -29,7 +29,7 @@ from pydantic.fields import FieldInfo
 from memloc.errors import UsageError, nearest
 
 DATASETS = ("digits", "cifar10", "mnist", "fashion_mnist", "svhn")
-MODELS = ("resnet9",)
+MODELS = ("resnet9", "resnet50")
 
 # What a field needs before it means anything: {field: (deciding field, its values)}. Elsewhere it is None.
 USED_BY: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -178,6 +178,8 @@ def resolve_training(values: Mapping[str, Any]) -> tuple[TrainConfig | None, dic
         return None, problems
     if "width" not in absent and kept.get("width") is None:
         kept["width"] = 1.0
+    if "stem" not in absent and kept.get("stem") is None:
+        kept["stem"] = "imagenet"
     if kept.get("data_seed") == "seed":
         kept["data_seed"] = kept.get("seed", 0)
     config = TrainConfig(**kept)

@@ -6,10 +6,11 @@ from memloc.config import TrainConfig
 from memloc.models.base import Network
 from memloc.models.dropout import Dropout, build_dropout
 from memloc.models.resnet9 import ResNet9
+from memloc.models.resnet50 import ResNet50
 
 __all__ = ["Dropout", "Network", "build", "build_dropout", "smallest_side"]
 
-ARCHITECTURES: dict[str, type[Network]] = {"resnet9": ResNet9}
+ARCHITECTURES: dict[str, type[Network]] = {"resnet9": ResNet9, "resnet50": ResNet50}
 
 
 def build(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Network:
