@@ -29,12 +29,13 @@ from pydantic.fields import FieldInfo
 from memloc.errors import UsageError, nearest
 
 DATASETS = ("digits", "cifar10", "mnist", "fashion_mnist", "svhn")
-MODELS = ("resnet9", "resnet50")
+MODELS = ("resnet9", "resnet50", "vit_small")
 
 # What a field needs before it means anything: {field: (deciding field, its values)}. Elsewhere it is None.
 USED_BY: dict[str, tuple[str, tuple[str, ...]]] = {
     "width": ("model", ("resnet9",)),
     "stem": ("model", ("resnet50",)),
+    "tokens": ("model", ("vit_small",)),
     "p_gen": ("dropout", ("example_tied",)),
     "p_mem": ("dropout", ("example_tied",)),
     "masks": ("dropout", ("example_tied",)),
@@ -123,6 +124,7 @@ class TrainConfig(Config):
     model: Annotated[str, AfterValidator(_model)]
     width: Annotated[float, Field(gt=0, le=16)] | None = None
     stem: Literal["imagenet", "cifar"] | None = None
+    tokens: Annotated[Literal["patch", "shifted"] | None, unless("patch")] = None
 
     dropout: Literal["none", "example_tied", "standard", "sparse"] = "none"
     p_gen: Share | None = None

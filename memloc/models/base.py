@@ -29,7 +29,7 @@ class Network(nn.Module, ABC):
     """A classifier as a chain of named layer groups.
 
     groups: the groups in forward order; a group's name is the prefix of the names of all its parameters and buffers.
-    sites: {dropout site: (C, H, W) of the activations there}, in forward order.
+    sites: {dropout site: (C, H, W) of the activations there; of N tokens (C, N, 1)}, in forward order.
     neurons: {layer: shape of one example's gate}, in layer order; see science.md, Neuron flipping.
     """
 
@@ -42,6 +42,22 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Network:
         """The network of a resolved configuration for images of C×H×W."""
+
+    @classmethod
+    def misfit(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> str | None:
+        """Why the architecture cannot take images of C×H×W, in one line; None if it can."""
+        side = cls.smallest_side
+        if min(shape[1:]) >= side:
+            return None
+        return f"images of {shape[1]}×{shape[2]} pixels; {config.model} needs at least {side}×{side}"
+
+    def stochastic(self) -> dict[str, tuple[tuple[int, ...], float]]:
+        """{site: (shape of one example's factor, rate)} of the dropouts that are part of the architecture.
+
+        They are factors like all others: training steps hand them in (`models/dropout.OwnDropouts`); without them the
+        network does without.
+        """
+        return {}
 
     @abstractmethod
     def run_group(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> State:
@@ -124,6 +140,11 @@ def uniform(shape: torch.Size, fan_in: int, generator: torch.Generator) -> Tenso
 def masked(x: Tensor, site: str, masks: Masks | None) -> Tensor:
     """x times the factor of a dropout site, where there is one."""
     return x if masks is None or site not in masks else x * masks[site]
+
+
+def masked_tokens(x: Tensor, site: str, masks: Masks | None) -> Tensor:
+    """The same for tokens, B×N×C, whose factor broadcasts against B×C×N×1."""
+    return x if masks is None or site not in masks else x * masks[site].flatten(2).transpose(1, 2)
 
 
 class ConvBlock(nn.Module):
