@@ -72,7 +72,20 @@ def _dataset(value: str) -> str:
 def _model(value: str) -> str:
     if value in MODELS:
         return value
-    raise ValueError(f"valid: {', '.join(MODELS)}{nearest(value, MODELS)}")
+    if value.startswith("timm:"):
+        return _timm_model(value)
+    raise ValueError(f"valid: {', '.join(MODELS)}, timm:NAME{nearest(value, (*MODELS, 'timm:'))}")
+
+
+def _timm_model(value: str) -> str:
+    import timm  # takes a second, and only who asks for it needs it
+
+    name = value.removeprefix("timm:")
+    if timm.is_model(name) and "." not in name:
+        return value
+    if timm.is_model(name):
+        raise ValueError(f"valid: timm:{name.partition('.')[0]}: what follows the point names weights, and none are loaded")
+    raise ValueError(f"valid: timm:NAME, NAME a model of timm {timm.__version__}{nearest(name, timm.list_models())}")
 
 
 def as_tuple(value: Any) -> Any:
@@ -241,7 +254,7 @@ def valid_values(cls: type[Config], name: str) -> str:
     if name == "dataset":
         return f"{', '.join(DATASETS)}, npz:PATH"
     if name == "model":
-        return ", ".join(MODELS)
+        return f"{', '.join(MODELS)}, timm:NAME"
     if name == "data_seed":
         return f"{valid_values(cls, 'seed')}, or seed"
     info = cls.model_fields[name]
