@@ -202,6 +202,8 @@ def resolve_training(values: Mapping[str, Any]) -> tuple[TrainConfig | None, dic
     for field in needed:
         if kept.get(field) is None:
             problems[field] = f"required with dropout: {dropout}; valid: {valid_values(TrainConfig, field)}"
+    if kept.get("compile") and str(kept.get("model")).startswith("timm:"):
+        problems["compile"] = "True with model: timm:NAME, which runs operation by operation; valid here: false"
     if problems:
         return None, problems
     if "width" not in absent and kept.get("width") is None:

@@ -213,3 +213,18 @@ def test_data_seed_is_a_number_or_the_word(value: Any, hint: str) -> None:
     taken, problem = check(TrainConfig, "data_seed", value)
     assert taken is None
     assert problem == f"{value!r} is not valid; valid: a whole number >= 0 and < {2**63}, or seed{hint}"
+
+
+def test_timm_models_are_not_compiled() -> None:
+    with pytest.raises(UsageError, match=r"^compile: True with model: timm:NAME, .*; valid here: false$"):
+        resolved(dataset="digits", model="timm:test_vit", compile=True)
+    assert resolved(dataset="digits", model="timm:test_vit", compile=False).compile is None
+
+
+def test_each_models_own_fields() -> None:
+    assert resolved(dataset="digits", model="resnet50").stem == "imagenet"
+    assert resolved(dataset="digits", model="resnet50").width is None
+    assert resolved(dataset="digits", model="vit_small", tokens="shifted").tokens == "shifted"
+    for model, field, value in (("vit_small", "stem", "cifar"), ("resnet50", "width", 0.5), ("resnet9", "tokens", "patch")):
+        with pytest.raises(UsageError, match=f"^{field}: used only with model: "):
+            resolved(dataset="digits", model=model, **{field: value})

@@ -84,7 +84,7 @@ def test_values_by_data_set_and_model(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert values(load(tmp_path, text, ["lr=0.5", "seed=0"]), "lr") == [(0.5,)] * 4
     authors = preset.read(preset.presets()["authors"], CONFIGS)
-    assert authors.of("mnist", "vit_small") == authors.of("mnist", "resnet9") | {"batch_size": 128}
+    assert authors.of("mnist", "vit_small") == authors.of("mnist", "resnet9") | {"batch_size": 128, "tokens": "shifted"}
     assert authors.of("cifar10", "vit_small")["epochs"] == 100
 
 

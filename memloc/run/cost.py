@@ -25,7 +25,7 @@ class Network(NamedTuple):
     """What a rate depends on beside the device. shape: of an image, C, H, W; None where nobody knows it any more."""
 
     model: str
-    width: float | None
+    variant: tuple[float | str | None, ...]  # width, stem, tokens
     shape: Shape | None
     threads: int
     precision: str
@@ -33,7 +33,8 @@ class Network(NamedTuple):
     @staticmethod
     def of(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Network:
         shape = shapes.get(config["dataset"])
-        return Network(config["model"], config.get("width"), shape, config["threads"], config.get("precision", "fp32"))
+        variant = tuple(config.get(field) for field in ("width", "stem", "tokens"))
+        return Network(config["model"], variant, shape, config["threads"], config.get("precision", "fp32"))
 
 
 class Rate(NamedTuple):
