@@ -70,7 +70,7 @@ def leaderboard(there: Mapping[str, pa.Schema]) -> str:
     Of several analyses of a training: the flips with most searches, the evaluation and second split that are first by id.
 
     Args:
-        there: the tables of a store; `second_split` and `c_scores` (on its labels) are joined where they are among them.
+        there: a store's tables; `second_split` and `c_scores` (on the same labels) are joined where they are among them.
     """
     columns, joins = [], []
     for table, key, names, selected, join in (_SECOND_SPLIT, _C_SCORES):

@@ -17,7 +17,7 @@ from memloc.data.c_scores import CScores
 from memloc.data.held_out import held_out_size
 from memloc.data.labels import check_fits, noisy_count, noisy_seen
 from memloc.errors import UsageError
-from memloc.models import build, smallest_side
+from memloc.models import build, misfit
 from memloc.run.c_scores import Need, Sources, atypical
 from memloc.stages import STAGES
 from memloc.stages.base import MaskedConfig, Part, Size, Stage
@@ -201,10 +201,8 @@ def _misfits(entry: Entry, data: Description) -> list[str]:
     config = entry.config
     fits = check_fits(data, subset=config.subset, noise=config.noise, wrong=config.wrong)
     problems = [f"{entry.place(name)}: {problem}" for name, problem in fits.items()]
-    side = smallest_side(config)
-    if min(data.shape[1:]) < side:
-        h, w = data.shape[1:]
-        problems.append(f"{entry.place('dataset')}: images of {h}×{w} pixels; {config.model} needs at least {side}×{side}")
+    if problem := misfit(config, data.shape, data.classes):
+        problems.append(f"{entry.place('dataset')}: {problem}")
     return problems
 
 
