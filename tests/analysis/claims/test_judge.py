@@ -55,7 +55,7 @@ def test_what_would_run_them(simulated: Simulated) -> None:
     commands: dict[str, str] = {}
     for j in simulated.judged().values():
         if j.command:
-            commands[j.command] = stages[j.id.split(".")[0]]
+            commands[j.command] = "held_out" if j.id.endswith(".c_score") else stages[j.id.split(".")[0]]
     assert len(commands) > 30
     for command, stage in commands.items():
         words = shlex.split(command)
