@@ -7,11 +7,12 @@ determine is None, never NaN: that of a ranking with a class empty, or with a sc
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -264,3 +265,22 @@ def _percentiles(value: float, drawn: Floats, clusters: int, tail: float = _TAIL
         return Interval(value, None, None)
     lo, hi = np.quantile(drawn, [tail, 1 - tail])
     return Interval(value, float(lo), float(hi))
+
+
+# --- over trainings ---------------------------------------------------------------------------------------------------
+
+
+def student_interval(values: Sequence[float]) -> Interval | None:
+    """The mean of independent values, one per training, ± t·s/√k with k − 1 degrees of freedom.
+
+    Returns:
+        None without values; lo and hi None with a single one.
+    """
+    if not len(values):
+        return None
+    k, mean = len(values), math.fsum(values) / len(values)
+    if k < 2:
+        return Interval(mean, None, None)
+    deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (k - 1))
+    half = float(stdtrit(k - 1, 1 - _TAIL)) * deviation / math.sqrt(k)
+    return Interval(mean, mean - half, mean + half)
