@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from memloc.statistics import Interval
@@ -110,14 +110,13 @@ class Exhibit:
     section: str
     shows: str
     command: str
-    sql: Sequence[str]
+    sql: Sequence[str] = ()
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
     numbers: Sequence[Number] = ()
     seeds: str = ""
     note: str = ""
     left_out: int = 0
-    paper_note: str = field(default="")
 
     @property
     def run(self) -> bool:

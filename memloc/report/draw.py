@@ -14,10 +14,10 @@ from matplotlib.image import imread
 
 from memloc.report.charts import Chart, Curves, Dots, Gallery, Heat, Series
 from memloc.report.palette import DIVERGING, LOOKS
-from memloc.statistics import Interval
 
 INK, LINE = "#010203", "#d0d1d2"  # text and grid; the page puts its own colours in their place
 WIDTH = 3.75  # inches: 360 pixels, the width of a phone
+STEPS = (1, 2, 5, 10)  # between ticks
 COLUMNS = 3  # small multiples side by side
 
 STYLE = {
@@ -58,7 +58,8 @@ STYLE = {
 
 def style(**more: Any) -> Any:
     """matplotlib's settings for the time of a `with`."""
-    return mpl.rc_context({**mpl.rcParamsDefault, "backend": "agg", **STYLE, **more})
+    settings: dict[Any, Any] = {**mpl.rcParamsDefault, "backend": "agg", **STYLE, **more}
+    return mpl.rc_context(settings)
 
 
 def figure(chart: Chart) -> Figure:
@@ -118,7 +119,7 @@ def _curves(on: Any, chart: Curves) -> None:
     if not single:  # the panel above a missing one shows its numbers
         for axis in axes.flat[max(0, len(chart.panels) - columns) : len(chart.panels)]:
             axis.tick_params(labelbottom=True)
-    first.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5 if single else 3, integer=_whole(chart)))
+    first.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5 if single else 3, integer=_whole(chart), steps=STEPS))
     on.supxlabel(chart.x_label, fontsize=8.0)
     on.supylabel(chart.y_label, fontsize=8.0)
     if single:
@@ -201,7 +202,7 @@ def _dots(on: Any, chart: Dots) -> None:
     axis.set_xlabel(chart.x_label)
     if chart.x_range:
         axis.set_xlim(*chart.x_range)
-    axis.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
+    axis.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5, steps=STEPS))
     _legend(on, axis)
 
 
@@ -246,10 +247,3 @@ def _gallery(on: Any, chart: Gallery) -> None:
     for axis, picture in zip(axes.flat, chart.pictures, strict=False):
         axis.imshow(imread(io.BytesIO(picture.png), format="png"), cmap="gray", interpolation="nearest")
         axis.set_title(picture.words, fontsize=5.0)
-
-
-def interval_label(value: Interval) -> str:
-    """Of a tooltip."""
-    if value.lo is None or value.hi is None:
-        return f"{value.value:.4g}"
-    return f"{value.value:.4g} [{value.lo:.4g}, {value.hi:.4g}]"

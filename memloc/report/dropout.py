@@ -8,7 +8,17 @@ from typing import Any
 
 from memloc.report.charts import Exhibit, Table
 from memloc.report.choice import Wanted, choose
-from memloc.report.settings import JOINS, KEYS, Setting, name_of, over_seeds, percent, seeds_in_words, split
+from memloc.report.settings import (
+    JOINS,
+    KEYS,
+    Setting,
+    name_of,
+    near_the_papers_cell,
+    over_seeds,
+    percent,
+    seeds_in_words,
+    split,
+)
 from memloc.report.source import Source
 
 ACCURACIES = ("clean", "noisy", "test")
@@ -18,9 +28,11 @@ FROM evaluation {JOINS}
 WHERE dropout = 'example_tied' AND rescale = 'none' AND mode IN ('own', 'scaled', 'dropped')
 GROUP BY ALL ORDER BY ALL"""
 
-BASELINES = f"""SELECT {KEYS}, dropout, keep, p_gen, p_mem, list(clean_acc ORDER BY trial) AS clean, list(noisy_acc ORDER BY trial) AS noisy
+BASELINES = f"""SELECT {KEYS}, dropout, keep, p_gen, p_mem,
+       list(clean_acc ORDER BY trial) AS clean, list(noisy_acc ORDER BY trial) AS noisy
 FROM evaluation {JOINS}
-WHERE rescale = 'none' AND (dropout IN ('standard', 'sparse') AND mode = 'plain' OR dropout = 'example_tied' AND mode = 'dropped')
+WHERE rescale = 'none' AND (
+  dropout IN ('standard', 'sparse') AND mode = 'plain' OR dropout = 'example_tied' AND mode = 'dropped')
 GROUP BY ALL ORDER BY ALL"""
 
 # As printed, in per cent: before and after dropping, on clean, noisy and test examples.
@@ -63,14 +75,11 @@ def table1(source: Source) -> Exhibit:
         "Table 1",
         "Accuracy before and after dropping the memorization neurons",
         "6.2",
-        "Per cent, ± half the 95 % interval. Before: every training example with its own neurons, test with all of them scaled.",
+        "Per cent, ± half the 95 % interval. Before: training examples with their own neurons, test with all, scaled.",
         "memloc sweep etd-grid",
-        (),
     )
-    settings = split(source.frame(TIED))
-    paper = [s for s in settings if (s.train["p_gen"], s.train["p_mem"]) == (0.3, 0.2)]
-    others = [s for s in settings if s.dataset not in {p.dataset for p in paper}]
-    chosen = choose(paper + others, Wanted(tuple(PAPER_TABLE1), ("resnet9",), (0.1,)))
+    settings = near_the_papers_cell(split(source.frame(TIED)))
+    chosen = choose(settings, Wanted(tuple(PAPER_TABLE1), ("resnet9",), (0.1,)))
     rows = []
     for s in chosen.settings:
         before = [cell(_at(s, "scaled" if n == "test" else "own", n)) for n in ACCURACIES]
@@ -118,7 +127,6 @@ def table2(source: Source) -> Exhibit:
         "6.2",
         "Per cent: clean, noisy; ± half the 95 % interval. The paper: robust over the grid; more p_gen leaves more of both.",
         "memloc sweep etd-grid",
-        (),
     )
     chosen = choose(split(source.frame(TIED)), Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=100)
     grids = [g for g in _grids(chosen.settings) if len(g.cells) > 1]
@@ -146,9 +154,8 @@ def table3(source: Source) -> Exhibit:
         "Table 3",
         "Other ways to use a small part of the network memorize all the same",
         "6.2",
-        "Accuracy on the training set, per cent; ± half the 95 % interval. keep: the fraction of activations or weights left.",
+        "Accuracy on the training set, per cent; ± half the 95 % interval. keep: the fraction left on.",
         "memloc sweep paper-grid --only block=baselines",
-        (),
     )
     chosen = choose(split(source.frame(BASELINES)), Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=100)
     wanted = [s for s in chosen.settings if s.train["dropout"] != "example_tied" or _tied_row(s)]

@@ -67,7 +67,6 @@ def figure5(source: Source) -> Exhibit:
         "6.1",
         "The paper: noisy examples need about a third as many, closing them costs less, and the layers are alike.",
         "memloc sweep flips",
-        (),
     )
     sql = (COUNTS, ACCURACIES, LAYERS)
     chosen = choose(split(source.frame(COUNTS)), Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=4)
@@ -82,7 +81,11 @@ def figure5(source: Source) -> Exhibit:
         if closed := others[1].get(_key(s)):
             charts.append(layer_shares(closed, source))
     return chosen.fill(
-        exhibit, *sql, charts=charts, numbers=numbers, seeds=seeds_in_words(s.rows.trial.unique() for s in chosen.settings)
+        exhibit,
+        *sql,
+        charts=charts,
+        numbers=numbers,
+        seeds=seeds_in_words(list(s.rows.trial.unique()) for s in chosen.settings),
     )
 
 
@@ -142,7 +145,6 @@ def detection(source: Source) -> Exhibit:
         "6.1",
         "Area under the ROC curve, on the examples that were flipped where some were. The paper: 0.89 by flips.",
         "memloc sweep flips",
-        (),
     )
     settings = split(source.frame(DETECTION))
     chosen = choose(settings, Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=4)

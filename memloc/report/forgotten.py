@@ -11,13 +11,12 @@ from memloc.api import OpenStore
 from memloc.errors import MemlocError
 from memloc.report.charts import Exhibit, Gallery, Number, Picture
 from memloc.report.choice import Wanted, choose
-from memloc.report.settings import JOINS, KEYS, Setting, seeds_in_words, split
+from memloc.report.settings import JOINS, KEYS, Setting, near_the_papers_cell, seeds_in_words, split
 from memloc.report.source import Source
 
 PICTURES = 24  # of one setting
 
-# Right under its own mask, wrong once the memorization neurons are dropped. Every clean example of the trainings has a row,
-# so that the forgotten can be compared with the kept.
+# Right under its own mask, wrong once the memorization neurons are dropped.
 FORGOTTEN = f"""WITH before AS (
   SELECT analysis, trial, example FROM predictions WHERE mode = 'own' AND correct),
 after AS (
@@ -25,8 +24,7 @@ after AS (
 SELECT {KEYS}, example, any_value(true_label) AS label,
        list(trial ORDER BY trial) AS trials,
        list((NOT correct)::INT ORDER BY trial) AS forgotten,
-       list(CASE WHEN NOT correct THEN predicted END ORDER BY trial) AS predicted,
-       list(learning_time ORDER BY trial) AS learning_time
+       list(CASE WHEN NOT correct THEN predicted END ORDER BY trial) AS predicted
 FROM before JOIN after USING (analysis, trial, example) JOIN examples USING (trial, example) {JOINS}
 WHERE NOT noisy
 GROUP BY ALL HAVING max((NOT correct)::INT) = 1
@@ -42,12 +40,9 @@ def figure7(source: Source) -> Exhibit:
         "Those forgotten in most trainings first; its class, then what the network says without these neurons. The paper: "
         "most are mislabeled, ambiguous or unusual.",
         "memloc sweep etd-grid",
-        (),
     )
-    settings = split(source.frame(FORGOTTEN))
-    paper = [s for s in settings if (s.train["p_gen"], s.train["p_mem"]) == (0.3, 0.2)]
-    others = [s for s in settings if s.dataset not in {p.dataset for p in paper}]
-    chosen = choose(paper + others, Wanted(("cifar10", "mnist", "svhn"), ("resnet9",), (0.1,)), shown=3)
+    settings = near_the_papers_cell(split(source.frame(FORGOTTEN)))
+    chosen = choose(settings, Wanted(("cifar10", "mnist", "svhn"), ("resnet9",), (0.1,)), shown=3)
     galleries, numbers, problems = [], [], []
     for s in chosen.settings:
         numbers.append(_number(s))
@@ -66,7 +61,7 @@ def figure7(source: Source) -> Exhibit:
 
 
 def _number(setting: Setting) -> Number:
-    forgotten = [v for row in setting.rows.itertuples() for v in row.forgotten]
+    forgotten = [int(v) for values in setting.rows.forgotten for v in values]
     return Number(
         f"clean examples forgotten in a training at least, {setting.label}", f"{len(setting.rows)} ({sum(forgotten)} times)"
     )
@@ -77,10 +72,10 @@ def _gallery(setting: Setting, source: Source) -> Gallery:
     data = OpenStore(source.store).trial(str(first.trials[0][0])).data()
     place = {int(e): k for k, e in enumerate(data.example)}
     pictures = []
-    for row in first.itertuples():
-        image = data.x[place[int(row.example)]].numpy()
-        says = sorted({str(int(p)) for p in row.predicted if p is not None and p == p})
-        pictures.append(Picture(png(image), f"{int(row.label)} → {', '.join(says)}"))
+    for row in first.to_dict("records"):
+        image = data.x[place[int(row["example"])]].numpy()
+        says = sorted({str(int(p)) for p in row["predicted"] if p is not None and p == p})
+        pictures.append(Picture(png(image), f"{int(row['label'])} → {', '.join(says)}"))
     return Gallery(setting.label, pictures)
 
 

@@ -16,6 +16,7 @@ from memloc.report.settings import (
     KEYS,
     LABELS,
     Setting,
+    finest,
     in_words,
     over_seeds,
     percent,
@@ -81,7 +82,7 @@ def _norm_exhibit(
     source: Source, exhibit: Exhibit, where: str, wanted: Wanted, names: tuple[str, str] = ("clean", "noisy")
 ) -> Exhibit:
     sql = norms_sql(where)
-    chosen = choose(split(source.frame(sql)), wanted)
+    chosen = choose(finest(split(source.frame(sql))), wanted)
     return chosen.fill(
         exhibit,
         sql,
@@ -99,7 +100,6 @@ def figure1(source: Source) -> Exhibit:
         "4.1",
         f"Epochs 15–20 of 50, or as early in another number of epochs. The paper: {SIMILAR}.",
         "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
-        (),
     )
     where = f"epoch BETWEEN 0.3 * epochs AND 0.4 * epochs AND {LABELS} AND {AT_CHECKPOINTS}"
     return _norm_exhibit(source, exhibit, where, Wanted(("cifar10",), ("resnet9",), (0.1,)))
@@ -113,13 +113,13 @@ def figure2(source: Source) -> Exhibit:
         "4.2",
         "The paper: below −0.75 in all layers for most of epochs 10–30. Beside it, two random sets of the same sizes.",
         "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
-        (),
     )
-    sql = f"""SELECT {KEYS}, layer, epoch, list(cosine ORDER BY trial) AS cosine, list(cosine_control ORDER BY trial) AS control
+    sql = f"""SELECT {KEYS}, layer, epoch,
+       list(cosine ORDER BY trial) AS cosine, list(cosine_control ORDER BY trial) AS control
 FROM gradient_layers {JOINS}
 WHERE {LABELS} AND {AT_CHECKPOINTS}
 GROUP BY ALL ORDER BY ALL"""
-    chosen = choose(split(source.frame(sql)), Wanted(("cifar10",), ("resnet9",), (0.1,)))
+    chosen = choose(finest(split(source.frame(sql))), Wanted(("cifar10",), ("resnet9",), (0.1,)))
     charts: list[Chart] = []
     numbers = []
     for s in chosen.settings:
@@ -156,7 +156,6 @@ def figure8(source: Source) -> Exhibit:
         "7",
         "Averaged over all epochs; atypical: C-score below 0.5, no label noise. The paper: the two sets' norms are similar.",
         "memloc sweep atypical",
-        (),
     )
     wanted = Wanted(("cifar10", "mnist"), ("resnet9",), None)
     return _norm_exhibit(source, exhibit, f"{C_SCORE} AND {AT_CHECKPOINTS}", wanted, ("typical", "atypical"))
@@ -170,19 +169,19 @@ def figure10(source: Source) -> Exhibit:
         "A.1",
         "Means over windows of a tenth of the epochs. The paper: noisy nearly as large as clean in every window.",
         "memloc sweep paper-grid --only block=trajectory",
-        (),
     )
     sql = f"""WITH per_training AS (
-  SELECT {KEYS}, trial, layer, coalesce(json_extract_string(analyses.config, 'at'), 'checkpoint') AS at,
-         greatest(0, least(9, (epoch - 1) * 10 // epochs)) AS tenth, {", ".join(f"avg(norm_{n} ORDER BY epoch) AS {n}" for n in SETS)}
+  SELECT {KEYS}, trial, layer, coalesce(json_extract_string(analyses.config, 'at'), 'checkpoint') AS taken,
+         greatest(0, least(9, (epoch - 1) * 10 // epochs)) AS tenth,
+         {", ".join(f"avg(norm_{n} ORDER BY epoch) AS {n}" for n in SETS)}
   FROM gradient_layers {JOINS}
   WHERE {LABELS} AND epoch > 0
   GROUP BY ALL)
-SELECT setting, analysis, at, layer, tenth, {", ".join(f"list({n} ORDER BY trial) AS {n}" for n in SETS)}
+SELECT setting, analysis, taken, layer, tenth, {", ".join(f"list({n} ORDER BY trial) AS {n}" for n in SETS)}
 FROM per_training GROUP BY ALL ORDER BY ALL"""
     frame = source.frame(sql)
-    along = frame[frame["at"] == "trajectory"]
-    chosen = choose(split(along if len(along) else frame), Wanted(("cifar10",), ("resnet9",), (0.1,)))
+    along = frame[frame["taken"] == "trajectory"]
+    chosen = choose(finest(split(along if len(along) else frame)), Wanted(("cifar10",), ("resnet9",), (0.1,)))
     filled = chosen.fill(
         exhibit,
         sql,
@@ -223,13 +222,13 @@ def figure11(source: Source) -> Exhibit:
         "A.2",
         "Averaged over all epochs. The paper: noisy slightly below clean at 1 % noise, very high at 99 %.",
         "memloc sweep noise-curve",
-        (),
     )
     sql = norms_sql(f"{LABELS} AND {AT_CHECKPOINTS} AND noise > 0")
     curves: dict[str, list[Setting]] = {}
     for s in split(source.frame(sql)):
         curves.setdefault(json.dumps({**s.train, "noise": None}) + json.dumps(s.stage), []).append(s)
-    whole = [s for of in curves.values() if len(of) >= 3 for s in of]  # fewer are no curve
+    curves = _longest(curves)
+    whole = [s for of in curves.values() for s in of]
     chosen = choose(whole, Wanted(("cifar10",), ("resnet9",), None), shown=40)
     charts: list[Chart] = []
     numbers = []
@@ -241,6 +240,16 @@ def figure11(source: Source) -> Exhibit:
     return chosen.fill(
         exhibit, sql, charts=charts, numbers=numbers, seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.clean)
     )
+
+
+def _longest(curves: dict[str, list[Setting]]) -> dict[str, list[Setting]]:
+    """Of curves that differ in the epochs looked at alone, the one with most noises; fewer than three are no curve."""
+    kept: dict[str, str] = {}
+    for key, of in curves.items():
+        alike = json.dumps([{**of[0].train, "noise": None}, {**of[0].stage, "epochs": None}])
+        if len(of) >= 3 and len(of) > len(curves.get(kept.get(alike, ""), ())):
+            kept[alike] = key
+    return {key: curves[key] for key in kept.values()}
 
 
 def _against_noise(settings: Sequence[Setting]) -> Curves:
@@ -274,7 +283,6 @@ def figure12(source: Source, number: int = 12, dataset: str = "cifar10") -> Exhi
         "A.3",
         f"Averaged over all epochs, at 5, 10 and 20 % noise. The paper: {SIMILAR}.",
         f"memloc sweep paper-grid --only block=main --only dataset={dataset}",
-        (),
     )
     wanted = Wanted((dataset,), None, (0.05, 0.1, 0.2), others=number == 12)
     return _norm_exhibit(source, exhibit, f"{LABELS} AND {AT_CHECKPOINTS}", wanted)

@@ -10,7 +10,7 @@ import pandas as pd
 from memloc.report.charts import Chart, Curves, Exhibit, Number
 from memloc.report.choice import Choice, Wanted, choose
 from memloc.report.gradients import series
-from memloc.report.settings import C_SCORE, JOINS, KEYS, LABELS, Setting, in_words, over_seeds, seeds_in_words, split
+from memloc.report.settings import C_SCORE, JOINS, KEYS, LABELS, Setting, finest, in_words, over_seeds, seeds_in_words, split
 from memloc.report.source import Source
 
 ACCURACY = (0.0, 1.0)
@@ -29,7 +29,8 @@ GROUP BY ALL ORDER BY ALL"""
 def learning_sql(where: str) -> str:
     """Learning curves of the trainings that were rewound."""
     return f"""SELECT {KEYS}, epoch,
-       list(clean_acc ORDER BY trial) AS clean, list(noisy_acc ORDER BY trial) AS noisy, list(test_acc ORDER BY trial) AS test
+       list(clean_acc ORDER BY trial) AS clean, list(noisy_acc ORDER BY trial) AS noisy,
+       list(test_acc ORDER BY trial) AS test
 FROM epochs JOIN trials USING (trial) JOIN analyses USING (trial)
 WHERE stage = 'rewind' AND {where}
 GROUP BY ALL ORDER BY ALL"""
@@ -41,13 +42,13 @@ def by_layer(setting: Setting, source: Source, x_label: str, names: tuple[str, s
     for layer in source.in_order(setting.rows.layer, setting.model):
         rows = setting.rows[setting.rows.layer == layer].sort_values("epoch")
         columns = zip(names, (rows.clean, rows.noisy), strict=True)
-        panels[layer] = [line for name, column in columns if (line := series(name, rows.epoch, column, *ACCURACY))]
+        panels[layer] = [line for name, column in columns if (line := series(name, list(rows.epoch), column, *ACCURACY))]
     return Curves(title or setting.label, panels, x_label, "accuracy", ACCURACY)
 
 
 def learning(setting: Setting) -> Curves:
     rows = setting.rows.sort_values("epoch")
-    lines = [line for n in ("clean", "noisy", "test") if (line := series(n, rows.epoch, rows[n], *ACCURACY))]
+    lines = [line for n in ("clean", "noisy", "test") if (line := series(n, list(rows.epoch), rows[n], *ACCURACY))]
     return Curves(f"Training: {setting.label}", {"": lines}, "epoch", "accuracy", ACCURACY)
 
 
@@ -60,7 +61,7 @@ def _rewinding(
     curves: bool = False,
 ) -> Exhibit:
     sql = [accuracy_sql("rewind", where)]
-    chosen = choose(split(source.frame(sql[0])), wanted)
+    chosen = choose(finest(split(source.frame(sql[0]))), wanted)
     charts: list[Chart] = []
     trained: dict[tuple[str, str], Setting] = {}
     if curves and chosen.settings:
@@ -130,9 +131,8 @@ def figure3(source: Source) -> Exhibit:
         "Figure 3",
         "Training, and accuracy with one layer set back to an earlier epoch",
         "5.1",
-        "The paper: setting back the last layers leaves the noisy examples' accuracy; critical layers differ between architectures.",
+        "The paper: setting back the last layers costs little; which are critical differs between architectures.",
         "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
-        (),
     )
     return _rewinding(source, exhibit, Wanted(("cifar10",), None, (0.1,)), curves=True)
 
@@ -145,7 +145,6 @@ def figure4(source: Source) -> Exhibit:
         "5.2",
         "The paper: nearly 100 % on the noisy examples, which that layer has not seen, for most layers.",
         "memloc sweep paper-grid --only block=retraining --only dataset=cifar10,mnist --only noise=0.1",
-        (),
     )
     return _retraining(source, exhibit, Wanted(("cifar10", "mnist"), ("resnet9",), (0.1,)))
 
@@ -158,7 +157,6 @@ def figure9(source: Source) -> Exhibit:
         "7",
         "Atypical: C-score below 0.5, no label noise. The paper: memorization is dispersed over layers.",
         "memloc sweep atypical",
-        (),
     )
     return _rewinding(source, exhibit, Wanted(("cifar10",), ("resnet9",)), C_SCORE, ATYPICAL)
 
@@ -172,7 +170,6 @@ def figure15(source: Source, number: int = 15, dataset: str = "cifar10") -> Exhi
         "B.1",
         "At 5, 10 and 20 % noise. The paper: which layers are critical depends on the model and the data.",
         f"memloc sweep paper-grid --only block=main --only dataset={dataset}",
-        (),
     )
     return _rewinding(source, exhibit, wanted)
 
@@ -193,7 +190,6 @@ def figure18(source: Source) -> Exhibit:
         "B.2",
         "The paper: a high noisy accuracy at some epoch, which later ones may lose.",
         "memloc sweep paper-grid --only block=retraining",
-        (),
     )
     return _retraining(source, exhibit, Wanted(("cifar10", "mnist", "svhn"), ("resnet9",), (0.05, 0.1, 0.2)))
 
@@ -206,7 +202,6 @@ def figure19(source: Source) -> Exhibit:
         "B.2",
         "Atypical: C-score below 0.5, no label noise. The paper: every layer reaches a high accuracy on atypical examples.",
         "memloc sweep atypical",
-        (),
     )
     return _retraining(source, exhibit, Wanted(("cifar10", "mnist"), ("resnet9",)), C_SCORE, ATYPICAL)
 

@@ -53,6 +53,16 @@ class Setting:
         return float(self.train["noise"])
 
 
+def near_the_papers_cell(settings: Sequence[Setting]) -> list[Setting]:
+    """Of a data set's example-tied trainings Table 1's, p_gen 0.3 and p_mem 0.2; without them all, nearest first."""
+
+    def distance(s: Setting) -> float:
+        return round(abs(float(s.train["p_gen"]) - 0.3) + abs(float(s.train["p_mem"]) - 0.2), 9)
+
+    exact = {s.dataset for s in settings if distance(s) == 0}
+    return sorted((s for s in settings if distance(s) == 0 or s.dataset not in exact), key=distance)
+
+
 def name_of(word: str) -> str:
     return NAMES.get(word, word)
 
@@ -63,8 +73,24 @@ def percent(fraction: float) -> str:
 
 def split(frame: pd.DataFrame) -> list[Setting]:
     """The settings of a query's rows, those of the paper's data sets and models first, then by name and noise."""
-    groups = list(frame.groupby(["setting", "analysis"], sort=True)) if len(frame) else []
-    parsed = [(json.loads(str(t)), json.loads(str(a)), rows) for (t, a), rows in groups]
+    return _labelled([(json.loads(str(t)), json.loads(str(a)), rows) for t, a, rows in _groups(frame)])
+
+
+def finest(settings: Sequence[Setting]) -> list[Setting]:
+    """Of analyses that differ in the epochs they look at alone, the one that looks at most."""
+    kept: dict[str, Setting] = {}
+    for s in settings:
+        key = json.dumps([s.train, {**s.stage, "epochs": None}])
+        if key not in kept or len(s.stage.get("epochs") or ()) > len(kept[key].stage.get("epochs") or ()):
+            kept[key] = s
+    return _labelled([(s.train, s.stage, s.rows) for s in kept.values()])
+
+
+def _groups(frame: pd.DataFrame) -> list[tuple[Any, Any, pd.DataFrame]]:
+    return [(t, a, rows) for (t, a), rows in frame.groupby(["setting", "analysis"], sort=True)] if len(frame) else []
+
+
+def _labelled(parsed: Sequence[tuple[dict[str, Any], dict[str, Any], pd.DataFrame]]) -> list[Setting]:
     alike: dict[tuple[Any, ...], list[tuple[dict[str, Any], dict[str, Any]]]] = {}
     for train, stage, _ in parsed:
         alike.setdefault(_head(train), []).append((train, stage))
@@ -90,13 +116,19 @@ def _differing(config: dict[str, Any], all_of_them: Iterable[dict[str, Any]]) ->
     others = list(all_of_them)
     names = dict.fromkeys(name for other in others for name in other)
     telling = [n for n in names if len({json.dumps(o.get(n)) for o in others}) > 1 and config.get(n) is not None]
-    return [f"{n} {config[n] if isinstance(config[n], str) else json.dumps(config[n])}" for n in telling]
+    return [f"{n} {_value(config[n])}" for n in telling]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 6:
+        return f"({len(value)} of them)"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def over_seeds(
     values: Sequence[float | None] | None, lowest: float = -math.inf, highest: float = math.inf
 ) -> Interval | None:
-    """The mean of one value per training and Student's 95 % interval, within what the quantity can be; None without values."""
+    """The mean of one value per training and Student's 95 % interval, cut to what can be; None without values."""
     known = [float(v) for v in ([] if values is None else values) if v is not None and math.isfinite(v)]
     found = student_interval(known)
     if found is None or found.lo is None or found.hi is None:
