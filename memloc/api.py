@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,13 @@ class OpenStore:
         """A whole table as a DataFrame."""
         frame: pd.DataFrame = self.table(name, sweep=sweep, partial=partial).to_pandas()
         return frame
+
+    def claims(self, *, sweep: str | None = None) -> pd.DataFrame:
+        """The paper's claims judged on the store: a row per number, columns as in `memloc.analysis.claims.Judgement`."""
+        from memloc.analysis.claims import Judgement, judge
+
+        names = [field.name for field in fields(Judgement)]
+        return pd.DataFrame([astuple(j) for j in judge(self._store, sweep)], columns=names)
 
     def trial(self, prefix: str) -> Trial:
         """The committed trial whose id begins with `prefix`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -241,6 +241,48 @@ def bootstrap_crossed_ratio(
     return _percentiles(value, drawn, int(there.sum()), (1 - level) / 2)
 
 
+def bootstrap_crossed_sets(
+    values: Floats,
+    above: Bools,
+    combine: Literal["ratio", "difference"],
+    generator: np.random.Generator,
+    resamples: int = RESAMPLES,
+) -> Interval | None:
+    """mean over the columns `above` / mean over the others, or their difference, resampled as in `bootstrap_crossed`.
+
+    The two sets have the same rows, drawn together, and columns of their own, drawn within each set.
+
+    Args:
+        values: float64[rows, columns]; NaN where there is none, which counts nowhere.
+        above: bool[columns].
+        generator: keyed by what this is for.
+
+    Returns:
+        None where a set has no values, or for a ratio to a mean of 0; resamples that are so are left out.
+    """
+    there = ~np.isnan(values)
+    rows = generator.multinomial(len(values), np.full(len(values), 1 / len(values)), size=resamples)
+    rows = np.vstack([np.ones((1, len(values)), dtype=rows.dtype), rows])  # the first is the sample itself
+    means = []
+    for of in (above, ~above):
+        k = int(of.sum())
+        if not there[:, of].any():
+            return None
+        columns = np.vstack([np.ones((1, k), dtype=np.int64), generator.multinomial(k, np.full(k, 1 / k), size=resamples)])
+        tables = np.where(there, values, 0.0)[:, of], there[:, of].astype(np.float64)
+        sums, counts = (((rows @ table) * columns).sum(axis=1) for table in tables)
+        means.append(np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0))
+    if combine == "ratio":
+        means[1][means[1] == 0] = np.nan
+        drawn = means[0] / means[1]
+    else:
+        drawn = means[0] - means[1]
+    if np.isnan(drawn[0]):
+        return None
+    few = min(int(above.sum()), int((~above).sum())) < 2
+    return _percentiles(float(drawn[0]), drawn[1:][~np.isnan(drawn[1:])], 1 if few else int(there.sum()))
+
+
 def _by_cluster(clusters: Labels, *columns: Floats) -> Floats:
     """float64[columns, clusters]: each column's sum within each cluster."""
     names, which = np.unique(clusters, return_inverse=True)
@@ -284,3 +326,53 @@ def student_interval(values: Sequence[float]) -> Interval | None:
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (k - 1))
     half = float(stdtrit(k - 1, 1 - _TAIL)) * deviation / math.sqrt(k)
     return Interval(mean, mean - half, mean + half)
+
+
+def wilson_interval(share: float, n: int) -> Interval:
+    """A share of n examples, and Wilson's (1927) score interval; lo and hi None for n = 0."""
+    if n == 0:
+        return Interval(share, None, None)
+    z2 = _Z**2 / n
+    centre = (share + z2 / 2) / (1 + z2)
+    half = _Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n)) / (1 + z2)
+    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+
+
+# --- rank correlation -------------------------------------------------------------------------------------------------
+
+
+class Correlation(NamedTuple):
+    """Spearman's coefficient with its interval, and the one-sided p-value of there being no positive one."""
+
+    interval: Interval
+    p: float
+
+
+def spearman_test(
+    one: Floats, other: Floats, generator: np.random.Generator, permutations: int = 9999
+) -> Correlation | None:
+    """Spearman's rank correlation, the interval of Bonett & Wright (2000), a permutation test against no positive one.
+
+    All pairings where there are no more than `permutations` of them, else so many drawn. None for fewer than three pairs, or
+    where one side does not vary.
+    """
+    from scipy.stats import permutation_test
+
+    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return None
+    a, b = (r - r.mean() for r in (_midranks(one), _midranks(other)))
+    scale = math.sqrt(float(a @ a) * float(b @ b))
+
+    def statistic(x: Floats, axis: int) -> Floats:
+        correlation: Floats = np.round((x * b).sum(axis=axis) / scale, 12)  # equal but for the order of adding up
+        return correlation
+
+    test = permutation_test(
+        (a,), statistic, permutation_type="pairings", alternative="greater", n_resamples=permutations, rng=generator
+    )
+    value = float(test.statistic)
+    if len(one) == 3 or abs(value) == 1:
+        return Correlation(Interval(value, None, None), float(test.pvalue))
+    half = _Z * math.sqrt((1 + value**2 / 2) / (len(one) - 3))
+    lo, hi = (math.tanh(math.atanh(value) + sign * half) for sign in (-1, 1))
+    return Correlation(Interval(value, lo, hi), float(test.pvalue))

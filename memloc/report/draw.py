@@ -227,7 +227,7 @@ def _heat(on: Any, chart: Heat) -> None:
     axis.set_xlabel(chart.x_label)
     if values.shape[1] <= 8:
         _write_cells(axis, values)
-    bar = on.colorbar(mesh, ax=axis, location="bottom", aspect=40, pad=0.02, shrink=0.9)
+    bar = on.colorbar(mesh, ax=axis, location="bottom", aspect=40, pad=0.02, shrink=0.9, ticks=[-1, -0.5, 0, 0.5, 1])
     bar.set_label(chart.label)
     bar.outline.set_visible(False)
     bar.solids.set_edgecolor("face")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from memloc.statistics import Interval
 
 Verdict = Literal["holds", "does_not_hold", "not_testable", "not_run"]
 
@@ -32,3 +35,22 @@ class Judgement:
     seeds: int
     sql: str
     on: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a claim's test says of one number in one setting.
+
+    estimate: ours, None where it is not defined. holds: None where the data cannot say. trials: that ours is from. reason,
+    sql: as in Judgement.
+    """
+
+    estimate: Interval | None
+    holds: bool | None
+    reason: str
+    trials: Sequence[str]
+    sql: str
+
+    @property
+    def verdict(self) -> Verdict:
+        return "not_testable" if self.holds is None else "holds" if self.holds else "does_not_hold"

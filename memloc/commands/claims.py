@@ -1,0 +1,130 @@
+"""`memloc claims`: the paper's claims, what a store says of each."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from memloc.analysis.claims import Judgement
+
+WIDTH = 100
+FAMILIES = {
+    "G": "Gradients (§4)",
+    "L": "Layers, rewound (§5.1)",
+    "W": "Layers, rewound (§5.1)",
+    "R": "Layers, retrained (§5.2)",
+    "F": "Neurons (§6.1)",
+    "D": "Finding mislabeled examples (§6.1)",
+    "E": "Example-tied dropout (§6.2)",
+    "A": "Atypical examples (§7)",
+}
+WORDS = {"holds": "holds", "does_not_hold": "does not hold", "not_testable": "not testable", "not_run": "not run"}
+HEADER = ("", "paper", "ours [95 %]", "verdict", "on, trainings")
+
+
+def claims(
+    sweep: str = typer.Argument(None, metavar="[SWEEP]", help="A sweep's name, or NAME@sha8; the whole store without it."),
+    store: str = typer.Option(None, "--store", metavar="URI", help="Default: MEMLOC_STORE, else ./memloc-store."),
+    as_json: bool = typer.Option(False, "--json", help="For machines."),
+) -> None:
+    """Judge the paper's claims on what was run: its number, ours with a 95 % interval, and whether the claim holds."""
+    from memloc.analysis.claims import judge
+    from memloc.api import open_store
+
+    found = judge(open_store(store)._store, sweep)
+    print(json.dumps([as_row(j) for j in found], indent=1, allow_nan=False) if as_json else render(found, store))
+
+
+def as_row(judgement: Judgement) -> dict[str, object]:
+    """As `claims --json` has it."""
+    names = ("id", "where", "claim", "paper", "ours", "lo", "hi", "verdict")
+    reason = ": ".join(text for text in (judgement.on, judgement.reason) if text)
+    return {**{name: getattr(judgement, name) for name in names}, "reason": reason}
+
+
+def render(found: Sequence[Judgement], at: str | None = None) -> str:
+    """The settings; what was judged in them, family by family; then what was not run, with what would run it."""
+    run = [j for j in found if j.verdict != "not_run"]
+    letters = {on: _letter(k) for k, on in enumerate(dict.fromkeys(j.on for j in run))}
+    lines = [_tally(found)]
+    for on, letter in letters.items():
+        lines += _wrapped(f"{letter}  {on}", "  ", "     ")
+    for family, judgements in groupby(run, lambda j: FAMILIES[j.id[0]]):
+        numbers = list(judgements)
+        rows = {j.id: _row(j, letters) for j in numbers}
+        widths = [max(len(row[i]) for row in [HEADER, *rows.values()]) for i in range(len(HEADER))]
+        lines += ["", family, _aligned(HEADER, widths)]
+        for _, of in groupby(numbers, lambda j: j.id.split(".")[0]):
+            lines += _claim(list(of), rows, widths)
+    missing = [j for j in found if j.verdict == "not_run"]
+    return "\n".join([*lines, *(_missing(missing, at) if missing else [])])
+
+
+def _tally(found: Sequence[Judgement]) -> str:
+    counts = Counter(WORDS[j.verdict] for j in found)
+    return ", ".join(f"{words}: {counts[words]}" for words in WORDS.values() if counts[words])
+
+
+def _letter(k: int) -> str:
+    """a, b, … z, aa, ab, …"""
+    return (_letter(k // 26 - 1) if k >= 26 else "") + chr(ord("a") + k % 26)
+
+
+def _claim(judgements: Sequence[Judgement], rows: Mapping[str, Sequence[str]], widths: Sequence[int]) -> list[str]:
+    """The claim, then a row per number, and why where it does not hold."""
+    first = judgements[0]
+    lines = _wrapped(f"{first.id.split('.')[0]}  {first.where}: {first.claim}", "  ", "      ")
+    for j in judgements:
+        lines.append(_aligned(rows[j.id], widths))
+        if j.verdict != "holds":
+            lines += _wrapped(j.reason, "        ", "        ")
+    return lines
+
+
+def _row(j: Judgement, letters: Mapping[str, str]) -> list[str]:
+    return [j.id, _number(j.paper), _ours(j), WORDS[j.verdict], f"{letters[j.on]}, n = {j.seeds}"]
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "      " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _ours(j: Judgement) -> str:
+    """`0.722 [0.583, 0.861]`, or the estimate alone."""
+    if j.ours is None:
+        return ""
+    interval = "" if j.lo is None or j.hi is None else f" [{j.lo:.3f}, {j.hi:.3f}]"
+    return f"{j.ours:.3f}{interval}"
+
+
+def _missing(missing: Sequence[Judgement], at: str | None) -> list[str]:
+    """How many numbers of each claim, by the block of the shipped sweep that would run them."""
+    from memloc.commands.words import at_store, program
+
+    by_block: dict[str, list[str]] = {}
+    for j in missing:
+        block = " ".join((j.command or "").split()[:5])  # memloc sweep NAME --only block=…
+        by_block.setdefault(block, []).append(j.id.split(".")[0])
+    lines = ["", "Not run"]
+    for block, claims in by_block.items():
+        counts = ", ".join(f"{claim} ({n})" if n > 1 else claim for claim, n in Counter(claims).items())
+        typed = block.replace("memloc", program(), 1) + at_store(at) if block else "no shipped sweep has their trainings"
+        lines += [*_wrapped(counts, "  ", "  "), f"      {typed}"]
+    return lines
+
+
+def _wrapped(text: str, first: str, more: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=more, break_long_words=False, break_on_hyphens=False
+    )
