@@ -59,6 +59,7 @@ def page(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit], sweep: st
         verdicts=scorecard.VERDICTS,
         signs=scorecard.SIGNS,
         number=scorecard.number,
+        ours=scorecard.ours,
         specs=_script(json.dumps(specs, separators=(",", ":"), allow_nan=False)),
         bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_version())),
         style=(FOLDER / "style.css").read_text(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from memloc.analysis.claims import Judgement
 from memloc.report.charts import Table
@@ -23,19 +24,62 @@ FAMILIES = {
 }
 
 
+@dataclass(frozen=True)
+class Claim:
+    """A claim with those of its numbers that were judged, or that were not run."""
+
+    id: str
+    where: str
+    text: str
+    judgements: Sequence[Judgement]
+
+    @property
+    def sql(self) -> list[str]:
+        return list(dict.fromkeys(j.sql for j in self.judgements))
+
+    @property
+    def tally(self) -> list[tuple[str, int]]:
+        return [(verdict, count) for verdict, count in tally(self.judgements) if count]
+
+    @property
+    def first(self) -> Judgement | None:
+        """The first of its numbers that has ours."""
+        return next((j for j in self.judgements if j.ours is not None), None)
+
+    @property
+    def commands(self) -> list[str]:
+        return list(dict.fromkeys(j.command for j in self.judgements if j.command))
+
+
+@dataclass(frozen=True)
+class Family:
+    """Claims of one kind, in the paper's order: whole, and apart with the numbers that were judged and that were not run."""
+
+    name: str
+    claims: Sequence[Claim]
+    judged: Sequence[Claim]
+    missing: Sequence[Claim]
+
+
 def tally(judgements: Sequence[Judgement]) -> list[tuple[str, int]]:
     return [(verdict, sum(j.verdict == verdict for j in judgements)) for verdict in VERDICTS]
 
 
-def families(judgements: Sequence[Judgement]) -> list[tuple[str, list[Judgement], list[Judgement]]]:
-    """(family, what was judged, what was not run), in the paper's order."""
+def families(judgements: Sequence[Judgement]) -> list[Family]:
     found = []
     for name in dict.fromkeys(FAMILIES.values()):
         mine = [j for j in judgements if FAMILIES[j.id[0]] == name]
-        run = [j for j in mine if j.verdict != "not_run"]
+        judged, missing = ([j for j in mine if (j.verdict == "not_run") == absent] for absent in (False, True))
         if mine:
-            found.append((name, run, [j for j in mine if j.verdict == "not_run"]))
+            found.append(Family(name, _claims(mine), _claims(judged), _claims(missing)))
     return found
+
+
+def _claims(judgements: Sequence[Judgement]) -> list[Claim]:
+    by_claim: dict[str, list[Judgement]] = {}
+    for j in judgements:
+        by_claim.setdefault(j.id.split(".")[0], []).append(j)
+    return [Claim(name, of[0].where, of[0].claim, of) for name, of in by_claim.items()]
 
 
 def number(value: float | None) -> str:
@@ -46,11 +90,17 @@ def number(value: float | None) -> str:
     return digits.replace("-", "−")
 
 
+def ours(judgement: Judgement) -> str:
+    """`0.477 [0.362, 0.592]`, or the estimate alone."""
+    if judgement.lo is None or judgement.hi is None:
+        return number(judgement.ours)
+    return f"{number(judgement.ours)} [{number(judgement.lo)}, {number(judgement.hi)}]"
+
+
 def table(judgements: Sequence[Judgement]) -> Table:
     """Everything that was judged, a row each."""
     rows = []
     for j in judgements:
         if j.verdict != "not_run":
-            interval = "" if j.lo is None or j.hi is None else f" [{number(j.lo)}, {number(j.hi)}]"
-            rows.append([j.id, j.claim, number(j.paper), number(j.ours) + interval, VERDICTS[j.verdict]])
+            rows.append([j.id, j.claim, number(j.paper), ours(j), VERDICTS[j.verdict]])
     return Table("Scorecard", ["id", "claim", "paper", "ours", "verdict"], rows)
