@@ -1,4 +1,4 @@
-"""The page in a real browser, from disk: at a desk and on a phone, in the light and in the dark, with and without scripts."""
+"""The page in a real browser, from disk: at a desk and on a phone, light and dark, with and without scripts."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ CONTRASTS = """() => {
     return [255, 255, 255];
   };
   const found = [];
-  for (const e of document.querySelectorAll("h1, h2, h3, h4, p, a, th, td, li, caption, summary, code, .verdict, .quiet, text")) {
+  const words = "h1, h2, h3, h4, p, a, th, td, li, caption, summary, code, .verdict, .quiet, text";
+  for (const e of document.querySelectorAll(words)) {
     if (!e.checkVisibility() || !e.textContent.trim()) continue;
+    if (e.matches("#fig02 .still text") && /^[−\\d.]{4,5}$/.test(e.textContent)) continue;  // on a cell: test_html has these
     const style = getComputedStyle(e);
     const colour = e.tagName === "text" ? style.fill : style.color;
     const [low, high] = [luminance(parse(colour)), luminance(behind(e))].sort((a, b) => a - b);
-    found.push([(high + 0.05) / (low + 0.05), e.tagName + "." + e.getAttribute("class") + ": " + e.textContent.slice(0, 40)]);
+    found.push([(high + 0.05) / (low + 0.05), e.tagName + ": " + e.textContent.slice(0, 40)]);
   }
   return found;
 }"""
@@ -158,7 +160,8 @@ def test_keyboard(browser: Any, file: Path) -> None:
         order.append(
             opened.view.evaluate(
                 """() => { const e = document.activeElement, s = getComputedStyle(e);
-                return [e.tagName, e.className, e.textContent.slice(0, 20), s.outlineStyle !== "none" && parseFloat(s.outlineWidth) > 0]; }"""
+                const seen = s.outlineStyle !== "none" && parseFloat(s.outlineWidth) > 0;
+                return [e.tagName, e.className, e.textContent.slice(0, 20), seen]; }"""
             )
         )
     assert order[0][1] == "skip"

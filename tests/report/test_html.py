@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import altair
+import matplotlib as mpl
 import pytest
 
 from memloc.analysis.claims import Judgement, judge
@@ -188,6 +189,12 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("name", sorted(palette.LOOKS))
 def test_marks_stand_out_on_either_ground(name: str, ground: str) -> None:
     assert contrast(palette.LOOKS[name].colour, ground) >= 3
+
+
+@pytest.mark.parametrize("value", [k / 50 for k in range(-50, 51)])
+def test_text_stands_out_on_every_cell(value: float) -> None:
+    cell = mpl.colors.to_hex(mpl.colormaps[palette.DIVERGING]((value + 1) / 2))
+    assert contrast(cell, draw.on_cell(value)) >= 4.5
 
 
 def test_sets_differ_in_colour_and_in_mark() -> None:
