@@ -24,9 +24,13 @@ from memloc.statistics import (
     average_precision,
     bootstrap_crossed,
     bootstrap_crossed_ratio,
+    bootstrap_crossed_sets,
     bootstrap_mean,
     bootstrap_ratio,
     precision_at,
+    spearman_test,
+    student_interval,
+    wilson_interval,
 )
 
 # Few distinct scores, so that ties are the rule.
@@ -394,3 +398,72 @@ def test_crossed_ratio_against_explicit_resampling() -> None:
         drawn.append(one[np.ix_(rows, columns)].sum() / other[np.ix_(rows, columns)].sum())
     assert (found.lo, found.hi) == pytest.approx(tuple(np.quantile(drawn, [0.05, 0.95])), abs=0.006)
     assert bootstrap_crossed_ratio(one, other * 0, stream(1, "test ratio")) is None
+
+
+# --- two sets of columns, trainings, shares, ranks --------------------------------------------------------------------
+
+
+def test_two_sets_of_columns_are_resampled_with_their_rows() -> None:
+    """The estimate by hand; without any spread no interval; the spread of two constant sets is that of their rows alone."""
+    above = np.array([True, True, False, False, False])
+    values = np.array([[1.0, 2.0, 4.0, 5.0, np.nan], [3.0, np.nan, 4.0, 8.0, 6.0]])
+    one, other = np.mean([1, 2, 3]), np.mean([4, 5, 4, 8, 6])
+    for combine, expected in (("ratio", one / other), ("difference", one - other)):
+        found = bootstrap_crossed_sets(values, above, combine, stream(0, "test", combine))  # type: ignore[arg-type]
+        assert found is not None
+        assert found.value == pytest.approx(expected)
+        assert found.lo < found.value < found.hi  # type: ignore[operator]
+    rows = np.array([[1.0, 1.0, 2.0, 2.0], [2.0, 2.0, 4.0, 4.0], [3.0, 3.0, 6.0, 6.0]])
+    ratio = bootstrap_crossed_sets(rows, np.array([True, True, False, False]), "ratio", stream(0, "test"))
+    assert ratio == pytest.approx((0.5, 0.5, 0.5))  # rows are drawn for both sets together
+    difference = bootstrap_crossed_sets(rows, np.array([True, True, False, False]), "difference", stream(0, "test"))
+    assert difference is not None
+    assert (difference.lo, difference.hi) == pytest.approx((-3.0, -1.0), abs=0.4)
+
+
+def test_two_sets_of_which_one_is_empty() -> None:
+    values = np.ones((2, 3))
+    assert bootstrap_crossed_sets(values, np.ones(3, dtype=bool), "ratio", stream(0, "test")) is None
+    assert (
+        bootstrap_crossed_sets(values * np.array([1, 0, 0]), np.array([True, False, False]), "ratio", stream(0, "t")) is None
+    )
+    single = bootstrap_crossed_sets(np.ones((1, 3)), np.array([True, False, False]), "ratio", stream(0, "test"))
+    assert single is not None
+    assert (single.value, single.lo, single.hi) == (1, None, None)
+
+
+def test_shares_by_scipy() -> None:
+    for k, n in ((0, 5), (3, 7), (59, 60), (60, 60)):
+        found, expected = wilson_interval(k / n, n), stats.binomtest(k, n).proportion_ci(method="wilson")
+        assert found == pytest.approx((k / n, expected.low, expected.high))
+    assert wilson_interval(0.0, 0).lo is None
+
+
+def test_ranks_by_scipy_and_by_all_orders() -> None:
+    """p: the share of the 120 orders with as large a coefficient, rounding aside."""
+    generator = stream(0, "test", "ranks")
+    one, other = np.array([1.0, 2.0, 2.0, 4.0, 5.0]), np.array([2.0, 1.0, 3.0, 3.0, 9.0])
+    found = spearman_test(one, other, generator)
+    assert found is not None
+    rho = float(stats.spearmanr(one, other).statistic)
+    assert found.interval.value == pytest.approx(rho)
+    every = [stats.spearmanr(one, other[list(p)]).statistic for p in itertools.permutations(range(5))]
+    assert found.p == pytest.approx(np.mean(np.array(every) >= rho - 1e-9))
+    half = 1.959964 * math.sqrt((1 + rho**2 / 2) / 2)
+    assert (found.interval.lo, found.interval.hi) == pytest.approx([math.tanh(math.atanh(rho) + s * half) for s in (-1, 1)])
+
+
+def test_ranks_that_say_nothing() -> None:
+    generator = stream(0, "test", "ranks")
+    assert spearman_test(np.ones(5), np.arange(5.0), generator) is None
+    assert spearman_test(np.arange(2.0), np.arange(2.0), generator) is None
+    assert spearman_test(np.arange(9.0), np.arange(9.0), generator).interval == (1.0, None, None)  # type: ignore[union-attr]
+
+
+def test_trainings_by_scipy() -> None:
+    values = [0.3, 0.5, 0.9, 0.4]
+    assert student_interval(values) == pytest.approx(
+        (np.mean(values), *stats.t.interval(0.95, 3, np.mean(values), stats.sem(values)))
+    )
+    assert student_interval([0.5]) == (0.5, None, None)
+    assert student_interval([]) is None

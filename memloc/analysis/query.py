@@ -58,6 +58,7 @@ def _run(store: Store, sql: str, commits: list[Commit]) -> pa.Table:
             connection.register(name, tables.dataset(store.files, commits, name))
         for name, view in VIEWS.items():
             connection.execute(f"CREATE VIEW {name} AS {view}")
+        connection.execute("SET enable_progress_bar=false")  # it would stand among the rows on standard output
         # In this order: each of them would forbid the one before.
         connection.execute("SET temp_directory=''")
         connection.execute("SET python_enable_replacements=false")

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from memloc.store import schemas
+
 # Per layer group (science.md, Gradient accounting): norm = mean over its tensors of ‖g‖/√numel; cosine of the concatenated
 # gradient, between clean and noisy, and between a random subset as large as the noisy one and the rest, for comparison:
 # ‖g_rest‖² = ‖g_c + g_n − g_control‖² = ‖g_c‖² + ‖g_n‖² + 2⟨g_c, g_n⟩ − ‖g_control‖² − 2⟨g_control, g_rest⟩.
@@ -17,4 +23,77 @@ SELECT analysis, trial, epoch, layer,
 FROM gradients GROUP BY ALL
 """
 
-VIEWS = {"gradient_layers": GRADIENT_LAYERS}
+# Eligible searches; a censored one counts its analysis's max_neurons.
+FLIP_COUNTS = """
+SELECT analysis, trial, example, repeat,
+       CASE WHEN censored THEN CAST(config->>'max_neurons' AS INTEGER) ELSE count END AS neurons
+FROM flips JOIN analyses USING (analysis, trial) WHERE eligible
+"""
+
+# AUC of minus the mean count over the first 1, 2, … repeats, mislabeled against correctly labeled examples: Mann–Whitney's
+# U / (m·n) from midranks.
+FLIPS_AUC = f"""
+WITH counts AS ({FLIP_COUNTS}),
+     asked AS (SELECT DISTINCT analysis, repeat + 1 AS repeats FROM flips),
+     means AS (SELECT analysis, trial, repeats, example, avg(neurons) AS neurons
+               FROM counts JOIN asked USING (analysis) WHERE repeat < repeats GROUP BY ALL),
+     judged AS (SELECT means.*, noisy FROM means JOIN examples USING (trial, example)),
+     ranked AS (SELECT *, rank() OVER (PARTITION BY analysis, repeats ORDER BY neurons DESC)
+                          + (count(*) OVER (PARTITION BY analysis, repeats, neurons) - 1) / 2 AS midrank FROM judged),
+     sums AS (SELECT analysis, trial, repeats, count(*) AS n, count_if(noisy) AS m,
+                     sum(CASE WHEN noisy THEN midrank END) AS total FROM ranked GROUP BY ALL)
+SELECT analysis, trial, repeats, (total - m * (m + 1) / 2) / nullif(m * (n - m), 0) AS auc, n FROM sums
+"""
+
+
+def leaderboard(there: Mapping[str, pa.Schema]) -> str:
+    """Trial × example with every score joined, NULL where it was not computed.
+
+    Of several analyses of a training: the flips with most searches, the evaluation and second split that are first by id.
+
+    Args:
+        there: the tables of a store; `second_split` and `c_scores` (by data set) are joined where they are among them.
+    """
+    columns, joins = [], []
+    for table, key, names, selected, join in (_SECOND_SPLIT, _C_SCORES):
+        known = table in there and key in there[table].names
+        columns.append(selected if known else ", ".join(f"NULL::DOUBLE AS {name}" for name in names))
+        joins += [join] if known else []
+    return _LEADERBOARD.format(columns=", ".join(columns), joins=" ".join(joins), counts=FLIP_COUNTS)
+
+
+_LEADERBOARD = """
+WITH counts AS ({counts}),
+     means AS (SELECT analysis, trial, example, avg(neurons) AS flips, count(*) AS repeats FROM counts GROUP BY ALL),
+     largest AS (SELECT analysis FROM means GROUP BY analysis, trial
+                 QUALIFY row_number() OVER (PARTITION BY trial ORDER BY sum(repeats) DESC, analysis) = 1),
+     flipped AS (SELECT trial, example, flips FROM means SEMI JOIN largest USING (analysis)),
+     plain AS (SELECT p.trial, p.example, p.correct, p.margin
+               FROM predictions AS p JOIN analyses AS a USING (analysis) JOIN trials AS t ON t.trial = p.trial
+               WHERE p.mode = 'plain' AND CAST(a.config->>'epoch' AS INTEGER) = t.epochs
+               QUALIFY row_number() OVER (PARTITION BY p.trial, p.example ORDER BY p.analysis) = 1)
+SELECT e.trial, e.example, e.label, e.true_label, e.noisy, e.learning_time, e.forgetting, e.aum, e.el2n, e.mean_loss,
+       e.final_loss, plain.correct, plain.margin, flipped.flips, {columns}
+FROM examples AS e
+LEFT JOIN plain ON plain.trial = e.trial AND plain.example = e.example
+LEFT JOIN flipped ON flipped.trial = e.trial AND flipped.example = e.example {joins}
+"""
+# (table, the column it is joined by beside `example`, the columns it gives, their SQL, the join)
+_SECOND_SPLIT = (
+    "second_split",
+    "trial",
+    ("second_split",),
+    "split.time AS second_split",
+    """LEFT JOIN (SELECT trial, example, arg_min(time, analysis) AS time FROM second_split GROUP BY ALL) AS split
+       ON split.trial = e.trial AND split.example = e.example""",
+)
+_C_SCORES = (
+    "c_scores",
+    "dataset",
+    ("c_score", "memorization"),
+    "scored.c_score, scored.memorization",
+    """LEFT JOIN trials AS of ON of.trial = e.trial
+       LEFT JOIN c_scores AS scored ON scored.dataset = of.dataset AND scored.example = e.example""",
+)
+
+VIEWS = {"gradient_layers": GRADIENT_LAYERS, "flips_auc": FLIPS_AUC, "leaderboard": leaderboard(schemas.TABLES)}

@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from memloc.analysis.claims import Judgement
 
-WIDTH = 100
+WIDTH, LONG = 100, 32
 FAMILIES = {
     "G": "Gradients (§4)",
     "L": "Layers, rewound (§5.1)",
@@ -60,6 +60,7 @@ def render(found: Sequence[Judgement], at: str | None = None) -> str:
         numbers = list(judgements)
         rows = {j.id: _row(j, letters) for j in numbers}
         widths = [max(len(row[i]) for row in [HEADER, *rows.values()]) for i in range(len(HEADER))]
+        widths[0] = min(widths[0], LONG)
         lines += ["", family, _aligned(HEADER, widths)]
         for _, of in groupby(numbers, lambda j: j.id.split(".")[0]):
             lines += _claim(list(of), rows, widths)
@@ -93,7 +94,11 @@ def _row(j: Judgement, letters: Mapping[str, str]) -> list[str]:
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    return "      " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    """A row as a line; a long id has one of its own."""
+    cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+    if len(row[0]) > widths[0]:
+        cells[0] = f"{row[0]}\n      {'':{widths[0]}}"
+    return "      " + "  ".join(cells).rstrip()
 
 
 def _number(value: float | None) -> str:

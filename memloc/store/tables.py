@@ -66,15 +66,15 @@ def check(files: Files, commits: list[Commit]) -> None:
 
 def analyses_table(commits: list[Commit]) -> pa.Table:
     """Table `analyses`: one row per analysis among the commits."""
-    rows = {
-        c.analysis: {
-            "analysis": c.analysis,
+    one = {c.analysis: c for c in commits if c.analysis}  # all parts of an analysis say the same of it
+    rows = [
+        {
+            "analysis": analysis,
             "trial": c.trial,
             "stage": c.stage,
             "config": canonical_json(c.config),
             "reads": list(c.reads),
         }
-        for c in commits
-        if c.analysis
-    }
-    return pa.Table.from_pylist(list(rows.values()), schema=schemas.TABLES["analyses"])
+        for analysis, c in one.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=schemas.TABLES["analyses"])

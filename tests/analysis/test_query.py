@@ -89,6 +89,10 @@ def test_columns_of_one_name_are_told_apart(tiny: Path) -> None:
         assert render(twice, form)
 
 
+def test_a_long_query_draws_no_progress_bar_among_its_rows(tiny: Path) -> None:
+    assert asked(tiny, "SELECT current_setting('enable_progress_bar') AS bar").to_pylist() == [{"bar": False}]
+
+
 def test_json_is_json_whatever_the_numbers(tiny: Path) -> None:
     sql = """SELECT sum(epoch) AS whole, 1.5::DECIMAL(4, 2) AS exact, 'nan'::DOUBLE AS nan, NULL AS nothing,
                     [1 / 0, 0.5] AS list, {'x': '-inf'::DOUBLE} AS struct, DATE '2020-02-03' AS day, 'é' AS text

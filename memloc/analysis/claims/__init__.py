@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isfinite
 
 from memloc.analysis.claims.evidence import Evidence
 from memloc.analysis.claims.judgement import Found, Judgement, Verdict
@@ -64,7 +65,7 @@ def _floating(claim: Claim, there: list[Setting]) -> dict[str, Setting]:
 
 
 def _judgement(claim: Claim, name: str, part: str, paper: float | None, found: Found, setting: Setting) -> Judgement:
-    ours, lo, hi = found.estimate or (None, None, None)
+    ours, lo, hi = (v if v is not None and isfinite(v) else None for v in found.estimate or (None, None, None))
     return Judgement(
         id=_id(claim, name, part),
         where=claim.where,

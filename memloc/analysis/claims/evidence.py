@@ -126,8 +126,8 @@ class Evidence:
         columns = schemas.TABLES["c_scores"].names if "c_scores" in schemas.TABLES else []
         if "dataset" not in columns:
             return None
-        where = f"dataset = '{dataset}'".replace("''", "'")
-        found = self.frame(f"SELECT example, c_score FROM c_scores WHERE {where} AND c_score IS NOT NULL")
+        quoted = dataset.replace("'", "''")
+        found = self.frame(f"SELECT example, c_score FROM c_scores WHERE dataset = '{quoted}' AND c_score IS NOT NULL")
         return None if found.empty else found
 
     @cached_property

@@ -42,7 +42,7 @@ def kept_early(frame: pd.DataFrame, climbs: Mapping[str, int], sql: str) -> Foun
 
 
 def last_groups(frame: pd.DataFrame, climbs: Mapping[str, int], sql: str) -> Found:
-    """W1: noisy accuracy is at least 0.9 after rewinding either of the last two groups to any such epoch. Ours: the least."""
+    """W1: noisy accuracy is at least 0.9 after rewinding either of the last two groups to any such epoch. Ours: least."""
     last = list(dict.fromkeys(frame["layer"]))[-2:]
     rows = before(frame[frame["layer"].isin(last)], climbs)
     if rows.empty:

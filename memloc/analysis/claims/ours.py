@@ -230,12 +230,12 @@ def _e1(evidence: Evidence, setting: Setting, numbers: Numbers) -> Parts:
 def _e2(evidence: Evidence, setting: Setting, numbers: Numbers) -> Mapping[str, Found | None]:
     frame, sql = _tied(evidence, setting)
     sizes = evidence.sizes[setting.trials[0]]
-    kept, said = _memorized(evidence, frame)
-    found: dict[str, Found | None] = {
-        part: Found(None, None, said, [], sql) for part in dropout.cells(frame, sizes, {}, sql)
-    }
-    found.update(dropout.cells(kept, sizes, numbers, sql))
-    found["trend"] = dropout.trend(kept, sql)
+    found: dict[str, Found | None] = {}
+    for _, rows in frame.groupby(["p_gen", "p_mem"]):
+        kept, said = _memorized(evidence, rows)
+        tested, untested = dropout.cells(kept, sizes, numbers, sql), Found(None, None, said, [], sql)
+        found |= {part: _saying(tested.get(part, untested), said) for part in dropout.cells(rows, sizes, {}, sql)}
+    found["trend"] = dropout.trend(_memorized(evidence, frame)[0], sql)
     return found
 
 
@@ -281,13 +281,14 @@ def _e4(evidence: Evidence, setting: Setting, numbers: Numbers) -> Parts:
 
 
 def _e5(evidence: Evidence, setting: Setting, numbers: Numbers) -> Mapping[str, Found | None]:
-    chosen = among("own.analysis", setting.analyses.values())
-    forgotten = f"""SELECT own.trial, own.example, NOT dropped.correct AS forgotten, learning_time
-        FROM predictions AS own JOIN predictions AS dropped USING (analysis, example)
-        JOIN examples ON examples.trial = own.trial AND examples.example = own.example
-        WHERE own.mode = 'own' AND dropped.mode = 'dropped' AND dropped.rescale = 'none' AND own.correct AND NOT noisy
-        AND {chosen}"""
-    forgotten = " ".join(forgotten.split())
+    chosen, trials = among("analysis", setting.analyses.values()), among("trial", setting.trials)
+    modes = ", ".join(f"bool_or(correct) FILTER (mode = '{mode}') AS {mode}" for mode in ("own", "dropped"))
+    forgotten = (
+        "SELECT trial, example, NOT dropped AS forgotten, learning_time "
+        f"FROM (SELECT trial, example, {modes} FROM predictions WHERE rescale = 'none' AND {chosen} GROUP BY ALL) "
+        f"JOIN (SELECT trial, example, learning_time FROM examples WHERE NOT noisy AND {trials}) USING (trial, example) "
+        "WHERE own AND dropped IS NOT NULL"
+    )
     frame = evidence.frame(
         f"SELECT trial, forgotten, learning_time AS score, count(*) AS n FROM ({forgotten}) GROUP BY ALL ORDER BY ALL"
     )

@@ -174,7 +174,8 @@ def named(found: Sequence[Setting], name: Callable[[Scope], str]) -> dict[str, S
     for setting in sorted(found, key=lambda s: nearness(s, s.scope)):
         plain = name(setting.scope)
         longer = ".".join([plain, *(_word(k, v) for k, v in setting.deviations.items())])
-        names[plain if plain not in names else longer] = setting
+        choices = (plain, longer, *(f"{longer}.{k}" for k in range(2, len(found) + 2)))  # files of one name, for example
+        names[next(c for c in choices if c not in names)] = setting
     return names
 
 

@@ -1,0 +1,171 @@
+"""F1–F5 and D1 on counts and AUCs that are given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from memloc.analysis.claims.flips import split_variations, total_variation
+from tests.analysis.claims.simulated import Simulated
+
+
+@pytest.fixture
+def simulated(tmp_path: Path) -> Simulated:
+    return Simulated(tmp_path)
+
+
+def test_noisy_examples_need_fewer(simulated: Simulated) -> None:
+    generator = np.random.default_rng(0)
+    counts = {True: generator.poisson(5.1, 10).tolist(), False: generator.poisson(15.7, 60).tolist()}
+    simulated.flips(simulated.training(), counts, repeats=2)
+    found = simulated.judged()
+    assert [found[f"F1.{part}"].verdict for part in ("noisy", "clean", "ratio")] == ["holds"] * 3
+    means = np.mean(counts[True]), np.mean(counts[False])
+    assert [found[f"F1.{part}"].ours for part in ("noisy", "clean", "ratio")] == pytest.approx([*means, means[0] / means[1]])
+    p = stats.mannwhitneyu(counts[True], counts[False], alternative="less").pvalue
+    assert f"p = {p:.2g}" in found["F1.noisy"].reason
+    assert [found[f"F1.{part}"].paper for part in ("noisy", "clean")] == [5.1, 15.7]
+    for part in ("noisy", "clean", "ratio"):
+        j = found[f"F1.{part}"]
+        assert None not in (j.lo, j.ours, j.hi)
+        assert j.lo < j.ours < j.hi  # type: ignore[operator]
+
+
+def test_as_many_neurons_for_both(simulated: Simulated) -> None:
+    generator = np.random.default_rng(0)
+    simulated.flips(simulated.training(), {noisy: generator.poisson(8, 10).tolist() for noisy in (True, False)})
+    found = simulated.judged()
+    assert [found[f"F1.{part}"].verdict for part in ("noisy", "clean", "ratio")] == ["does_not_hold"] * 3
+
+
+@pytest.mark.parametrize(("few", "verdict"), [(10, "holds"), (9, "does_not_hold")])
+def test_few_neurons(simulated: Simulated, few: int, verdict: str) -> None:
+    """Of 10 noisy examples; 9 are not more than 90 %. A search of 10 is not one of fewer than 10."""
+    simulated.flips(simulated.training(), {True: [9] * few + [10] * (10 - few), False: [20] * 10})
+    found = simulated.judged()["F2"]
+    interval = stats.binomtest(few, 10).proportion_ci(method="wilson")
+    assert (found.verdict, found.ours) == (verdict, few / 10)
+    assert (found.lo, found.hi) == pytest.approx((interval.low, interval.high))
+
+
+def test_a_censored_search_counts_as_all_it_was_allowed(simulated: Simulated) -> None:
+    trial = simulated.training()
+    rows = {"example": [0, 1, 50], "repeat": [0] * 3, "noisy": [True, True, False], "eligible": [True] * 3}
+    simulated.analysis(
+        trial,
+        "flips",
+        {"estimator": "fast", "reference": 16, "max_neurons": 200, "clean": 1, "noisy": 2, "repeats": 1},
+        flips={**rows, "count": [2, 4, 4], "censored": [False, True, True], "layers": [["a"]] * 3},
+    )
+    found = simulated.judged()
+    assert (found["F1.noisy"].ours, found["F1.clean"].ours) == (101, 200)
+
+
+@pytest.mark.parametrize(
+    ("noisy", "clean", "verdict"), [(0.9, 0.8, "holds"), (0.8, 0.8, "does_not_hold"), (0.7, 0.8, "does_not_hold")]
+)
+def test_accuracy_left(simulated: Simulated, noisy: float, clean: float, verdict: str) -> None:
+    """On the training set (F3: both sets' accuracies are the given one, so is their mean), and on the test set (F5)."""
+    simulated.flips(simulated.training(), {True: [3] * 10, False: [9] * 10}, left={True: noisy, False: clean})
+    found = simulated.judged()
+    assert found["F3"].verdict == found["F5"].verdict == verdict
+    assert (found["F3"].ours, found["F5"].ours) == pytest.approx((noisy - clean, noisy - clean))
+
+
+def test_training_accuracy_weighs_the_sets(simulated: Simulated) -> None:
+    """Of 90 clean and 10 noisy examples."""
+    rows = {"example": [0, 1, 50, 51], "repeat": [0] * 4, "noisy": [True] * 2 + [False] * 2, "eligible": [True] * 4}
+    left = {"clean_acc": [0.9, 0.9, 0.6, 0.6], "noisy_acc": [0.3, 0.3, 0.8, 0.8], "test_acc": [0.5] * 4}
+    simulated.analysis(
+        simulated.training(),
+        "flips",
+        {"max_neurons": 200, "clean": 2, "noisy": 2, "repeats": 1},
+        flips={**rows, **left, "count": [3] * 4, "censored": [False] * 4, "layers": [["a"]] * 4},
+    )
+    expected = (0.9 * 0.9 + 0.1 * 0.3) - (0.9 * 0.6 + 0.1 * 0.8)
+    assert simulated.judged()["F3"].ours == pytest.approx(expected)
+
+
+def test_without_accuracies_after_flipping(simulated: Simulated) -> None:
+    simulated.flips(simulated.training(), {True: [3] * 10, False: [9] * 10})
+    found = simulated.judged()
+    assert found["F3"].verdict == found["F5"].verdict == "not_testable"
+    assert "post_eval" in found["F3"].reason
+
+
+@pytest.mark.parametrize(
+    ("noisy", "verdict"), [(["conv1", "conv2", "linear"], "holds"), (["linear", "linear", "linear"], "does_not_hold")]
+)
+def test_layers_of_the_neurons(simulated: Simulated, noisy: list[str], verdict: str) -> None:
+    layers = {True: noisy, False: ["conv1", "conv2", "linear"]}
+    simulated.flips(simulated.training(), {True: [3] * 10, False: [3] * 30}, layers=layers)
+    found = simulated.judged()["F4"]
+    assert found.verdict == verdict
+    assert found.ours == pytest.approx(0.0 if verdict == "holds" else 2 / 3)
+
+
+def test_total_variation_of_splits() -> None:
+    """Of examples that are all alike no split differs; of two that have nothing in common every split does wholly."""
+    assert total_variation(np.array([3.0, 1.0]), np.array([1.0, 1.0])) == pytest.approx(0.25)
+    assert set(split_variations(np.ones((6, 3)), np.random.default_rng(0), 20)) == {0.0}
+    assert set(split_variations(np.eye(2), np.random.default_rng(0), 20)) == {1.0}
+
+
+# --- D1 ---------------------------------------------------------------------------------------------------------------
+
+
+def detect(simulated: Simulated, trial: str, flips: str, aucs: dict[str, float], half: float = 0.02) -> None:
+    names = list(aucs)
+    rows = {"score": names, "sample": ["flips"] * len(names), "auc": list(aucs.values()), "n": [2000] * len(names)}
+    bounds = {"auc_lo": [a - half for a in aucs.values()], "auc_hi": [a + half for a in aucs.values()]}
+    pairs = {"score": names[:1], "other": names[1:2], "sample": ["flips"], "auc_diff": [aucs[names[0]] - aucs[names[1]]]}
+    config = {"scores": names}
+    simulated.analysis(
+        trial,
+        "detection",
+        config,
+        [flips],
+        detection={**rows, **bounds, "ap": [0.5] * len(names), "precision": [0.5] * len(names)},
+        detection_pairs=pairs,
+    )
+
+
+@pytest.mark.parametrize(("auc", "verdict"), [(0.95, "holds"), (0.88, "holds"), (0.86, "does_not_hold")])
+def test_an_auc_that_reaches_the_papers(simulated: Simulated, auc: float, verdict: str) -> None:
+    trial = simulated.training()
+    flips = simulated.flips(trial, {True: [3] * 10, False: [9] * 10})
+    detect(simulated, trial, flips, {"flips": auc, "learning_time": 0.87})
+    found = simulated.judged()
+    assert (found["D1.flips"].verdict, found["D1.flips"].ours, found["D1.flips"].paper) == (verdict, auc, 0.89)
+    assert (found["D1.flips"].lo, found["D1.flips"].hi) == pytest.approx((auc - 0.02, auc + 0.02))
+    assert f"{auc - 0.87:+.3f} from learning_time" in found["D1.flips"].reason
+    assert f"{0.87 - auc:+.3f} from flips" in found["D1.learning_time"].reason
+    assert found["D1.second_split"].verdict == "not_run"
+
+
+def test_aucs_of_trainings_on_the_same_examples(simulated: Simulated) -> None:
+    """Their DeLong errors do not average out; what differs between trainings does. Counts are averaged first, too."""
+    for seed, (auc, noisy, clean) in enumerate(((0.8, [1, 9], [5, 5]), (0.9, [9, 1], [9, 9]))):
+        trial = simulated.training(seed=seed)
+        flips = simulated.flips(trial, {True: noisy, False: clean})
+        detect(simulated, trial, flips, {"flips": auc, "learning_time": 0.87})
+    found = simulated.judged()["D1.flips"]
+    half = np.sqrt(0.02**2 + 1.96**2 * np.var([0.8, 0.9], ddof=1) / 2)
+    assert (found.ours, found.lo, found.hi) == pytest.approx((0.85, 0.85 - half, min(1, 0.85 + half)))
+    assert found.seeds == 2
+    assert "counts averaged over the trainings first: 1.000" in found.reason
+
+
+def test_detections_by_other_flips_are_another_setting(simulated: Simulated) -> None:
+    trial = simulated.training()
+    usual = simulated.flips(trial, {True: [3] * 10, False: [9] * 10})
+    other = simulated.flips(trial, {True: [3] * 10, False: [9] * 10}, reference=64)
+    detect(simulated, trial, other, {"flips": 0.5, "aum": 0.9})
+    detect(simulated, trial, usual, {"flips": 0.9, "learning_time": 0.9})
+    found = simulated.judged()
+    assert found["D1.flips"].ours == 0.9
+    assert found["D1.cifar10.reference64.flips"].ours == 0.5
+    assert found["D1.cifar10.reference64.flips"].paper is None

@@ -1,0 +1,104 @@
+"""The views of queries, against scikit-learn and loops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from memloc.analysis.query import read_table, run_sql
+from memloc.analysis.views import leaderboard
+from memloc.store import Store, schemas
+from tests.analysis.claims.simulated import Simulated
+
+
+@pytest.fixture
+def simulated(tmp_path: Path) -> Simulated:
+    return Simulated(tmp_path)
+
+
+def rows(store: Store, sql: str) -> pd.DataFrame:
+    frame: pd.DataFrame = run_sql(store, sql).to_pandas()
+    return frame
+
+
+def test_auc_by_the_number_of_repeats(simulated: Simulated) -> None:
+    """Few distinct counts, so that many are tied; some searches censored or not eligible; two analyses of one training."""
+    trial, generator = simulated.training(n=60, noise=0.4), np.random.default_rng(0)
+    expected = {}
+    for most in (9, 200):
+        table = [
+            (e, r, e < 24, generator.random() < 0.9, int(generator.integers(1, 5))) for r in range(3) for e in range(60)
+        ]
+        frame = pd.DataFrame(table, columns=["example", "repeat", "noisy", "eligible", "count"])
+        frame["censored"] = generator.random(len(frame)) < 0.1
+        config = {"max_neurons": most, "clean": 36, "noisy": 24, "repeats": 3}
+        analysis = simulated.analysis(trial, "flips", config, flips={c: frame[c].tolist() for c in frame})
+        frame["count"] = frame["count"].where(~frame["censored"], most)
+        for k in (1, 2, 3):
+            means = (
+                frame[frame["eligible"] & (frame["repeat"] < k)].groupby("example").agg({"count": "mean", "noisy": "first"})
+            )
+            expected[analysis, k, len(means)] = roc_auc_score(means["noisy"].astype(bool), -means["count"])
+    found = rows(simulated.store, "SELECT * FROM flips_auc ORDER BY ALL")
+    assert {(r["analysis"], r["repeats"], r["n"]): r["auc"] for r in found.to_dict("records")} == pytest.approx(expected)
+
+
+def test_auc_of_one_class_is_nothing(simulated: Simulated) -> None:
+    simulated.flips(simulated.training(), {True: [3] * 4, False: []})
+    assert rows(simulated.store, "SELECT auc FROM flips_auc")["auc"].isna().tolist() == [True]
+
+
+def test_the_leaderboard_has_every_example_once_with_its_scores(simulated: Simulated) -> None:
+    """Of several flips those with most searches; predictions of the last epoch, mode plain."""
+    trial, other = simulated.training(n=20), simulated.training(n=20, seed=1, evaluated=None)
+    simulated.flips(trial, {True: [50], False: [50]})
+    simulated.flips(trial, {True: [3, 4], False: [7, 8, 9]}, repeats=2)
+    for epoch, margin in ((30, -1.0), (50, 1.5)):
+        told = {"mode": ["plain"] * 20, "rescale": ["none"] * 20, "example": range(20), "correct": [margin > 0] * 20}
+        simulated.analysis(trial, "evaluate", {"epoch": epoch}, predictions={**told, "margin": [margin] * 20})
+    found = rows(simulated.store, "SELECT * FROM leaderboard ORDER BY trial, example")
+    assert len(found) == 40
+    mine = found[found["trial"] == trial].reset_index(drop=True)
+    assert mine["flips"].dropna().tolist() == [3, 4, 7, 8, 9]
+    assert mine["flips"].dropna().index.tolist() == [0, 1, 2, 3, 4]
+    assert mine["margin"].tolist() == [1.5] * 20
+    assert mine["correct"].tolist() == [True] * 20
+    rest = found[found["trial"] == other]
+    assert rest[["flips", "correct", "margin", "c_score", "second_split"]].isna().all().all()
+    examples = read_table(simulated.store, "examples").to_pandas().sort_values(["trial", "example"]).reset_index(drop=True)
+    assert found["learning_time"].tolist() == examples["learning_time"].tolist()
+    assert found["noisy"].tolist() == examples["noisy"].tolist()
+
+
+def test_scores_of_tables_that_a_store_may_have() -> None:
+    """Second-split times are joined by training, C-scores by data set."""
+    more = {
+        "second_split": pa.schema(
+            [("analysis", pa.string()), ("trial", pa.string()), ("example", pa.int64()), ("time", pa.int32())]
+        ),
+        "c_scores": pa.schema(
+            [("dataset", pa.string()), ("example", pa.int64()), ("c_score", pa.float64()), ("memorization", pa.float64())]
+        ),
+    }
+    there = {**{k: s for k, s in schemas.TABLES.items() if k not in more}, **more}
+    with duckdb.connect(":memory:") as connection:
+        for name, schema in there.items():
+            connection.register(name, schema.empty_table())
+        one, two = ({"trial": t, "example": 7, "noisy": False} for t in ("t", "u"))
+        connection.register("examples", pa.Table.from_pylist([one, two], schema=there["examples"]))
+        trials = [{"trial": "t", "dataset": "mnist", "epochs": 5}, {"trial": "u", "dataset": "svhn", "epochs": 5}]
+        connection.register("trials", pa.Table.from_pylist(trials, schema=there["trials"]))
+        split = [{"analysis": a, "trial": "t", "example": 7, "time": time} for a, time in (("b", 9), ("a", 4))]
+        connection.register("second_split", pa.Table.from_pylist(split, schema=more["second_split"]))
+        scores = [{"dataset": "svhn", "example": 7, "c_score": 0.25, "memorization": 0.5}]
+        connection.register("c_scores", pa.Table.from_pylist(scores, schema=more["c_scores"]))
+        found = connection.sql(
+            f"SELECT trial, second_split, c_score, memorization FROM ({leaderboard(there)}) ORDER BY trial"
+        )
+        assert found.fetchall() == [("t", 4, None, None), ("u", None, 0.25, 0.5)]

@@ -1,0 +1,159 @@
+"""`memloc claims`: what it prints, for people and for machines, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import memloc
+from memloc.api import OpenStore
+from memloc.commands.claims import WIDTH
+from memloc.store import Store
+from tests.analysis.claims.simulated import Simulated
+from tests.commands.test_query import run
+from tests.conftest import TINY, run_inline
+
+KEYS = ["id", "where", "claim", "paper", "ours", "lo", "hi", "verdict", "reason"]
+
+
+@pytest.fixture
+def simulated(tmp_path: Path) -> Simulated:
+    made = Simulated(tmp_path)
+    trial = made.training()
+    made.flips(trial, {True: [3] * 10, False: [12] * 20}, left={True: 0.8, False: 0.9})
+    made.gradients(made.training(seed=1, evaluated=0.5))
+    return made
+
+
+def test_for_machines(simulated: Simulated, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, err = run(capfd, monkeypatch, "claims", "--json", "--store", simulated.store.uri)
+    assert (code, err) == (0, "")
+    rows = json.loads(out)
+    assert all(list(row) == KEYS for row in rows)
+    assert {row["verdict"] for row in rows} == {"holds", "does_not_hold", "not_testable", "not_run"}
+    by_id = {row["id"]: row for row in rows}
+    assert (by_id["F1.noisy"]["paper"], by_id["F1.noisy"]["ours"], by_id["F1.noisy"]["verdict"]) == (5.1, 3.0, "holds")
+    assert by_id["F1.noisy"]["reason"].startswith("cifar10, resnet9, noise 0.1: mean counts of")
+    assert by_id["F3"]["verdict"] == "does_not_hold"
+    assert by_id["G1.cifar10"]["verdict"] == "not_testable"
+    assert by_id["D1.flips"]["ours"] is None
+
+
+def test_for_people(simulated: Simulated, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, err = run(capfd, monkeypatch, "claims", "--store", simulated.store.uri)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert all(len(line) <= WIDTH for line in lines if "sweep paper-grid" not in line)
+    (noisy,) = [line for line in lines if line.strip().startswith("F1.noisy")]
+    assert noisy.split() == ["F1.noisy", "5.1", "3.000", "[3.000,", "3.000]", "holds", "a,", "n", "=", "1"]
+    assert [line.strip() for line in lines if line.startswith("  a  ")] == ["a  cifar10, resnet9, noise 0.1"]
+    assert "not testable" in next(line for line in lines if line.strip().startswith("G1.cifar10"))
+    missing = lines[lines.index("Not run") :]
+    assert any("--only block=tied_other" in line and f"--store {simulated.store.uri}" in line for line in missing)
+    assert "E1 (12), E4 (4)" in "\n".join(missing)
+
+
+def test_a_long_id_has_a_line_of_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Simulated(tmp_path)
+    for fields in ({}, {"width": 0.25, "batch_size": 64, "lr": 0.05}):
+        made.flips(made.training(**fields), {True: [3] * 10, False: [12] * 20})  # type: ignore[arg-type]
+    _, out, _ = run(capfd, monkeypatch, "claims", "--store", made.store.uri)
+    lines = out.splitlines()
+    k = next(k for k, line in enumerate(lines) if "F1.cifar10" in line and line.endswith(".noisy"))
+    assert lines[k + 1].split() == ["3.000", "[3.000,", "3.000]", "holds", "b,", "n", "=", "1"]
+    assert all(len(line) <= WIDTH for line in lines if "sweep paper-grid" not in line)
+
+
+def test_of_one_sweep(tiny: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = run(capfd, monkeypatch, "claims", "tiny", "--store", str(tiny))
+    assert code == 0
+    assert "W1.digits" in out
+    code, out, err = run(capfd, monkeypatch, "claims", "tinny", "--store", str(tiny))
+    assert (code, out) == (2, "")
+    assert "did you mean 'tiny'?" in err
+
+
+def test_without_a_store(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, err = run(capfd, monkeypatch, "claims", "--store", str(tmp_path / "none"))
+    assert (code, out) == (3, "")
+    assert len(err.splitlines()) == 1
+
+
+def test_from_python(simulated: Simulated) -> None:
+    frame = memloc.open_store(simulated.store.uri).claims().set_index("id")
+    assert frame.loc["F1.noisy", "ours"] == 3.0
+    assert frame.loc["F1.noisy", "seeds"] == 1
+    assert set(KEYS[1:]) <= set(frame.columns)
+
+
+# --- a real store -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def memorizing(tmp_path_factory: pytest.TempPathFactory) -> OpenStore:
+    """Two trainings that memorize a hundred digits, ten of them mislabeled, with every stage; one example-tied."""
+    folder = tmp_path_factory.mktemp("memorizing")
+    head = TINY[: TINY.index("blocks:")].replace("epochs: 2, batch_size: 32", "epochs: 30, batch_size: 16")
+    head = head.replace("width: 0.0625", "width: 0.125")
+    stages = """blocks:
+  standard:
+    axes: {seed: [0, 1]}
+    stages:
+      gradients: {epochs: [0, 5, 10, 30]}
+      rewind: {epochs: [0, 2, 30]}
+      retrain: {epochs: 2}
+      flips: {clean: 20, noisy: 10, repeats: 2, post_eval: all}
+      evaluate: {}
+      detection: {}
+  tied:
+    set: {dropout: example_tied, p_gen: 0.4, p_mem: 0.1}
+    stages: {evaluate: {}}
+"""
+    run_inline(folder, head + stages, Store(str(folder / "store")))
+    return memloc.open_store(str(folder / "store"))
+
+
+def test_numbers_again_from_the_tables(memorizing: OpenStore) -> None:
+    """By pandas, from whole tables; that these trainings memorized is asserted, so that nothing is skipped."""
+    opened = memorizing
+    claims = opened.claims().set_index("id")
+    trials = opened.pandas("trials").set_index("trial")
+    evaluation = opened.pandas("evaluation")
+    plain = evaluation[evaluation["trial"].map(trials["dropout"]) == "none"]
+    assert (plain["noisy_acc"] >= 0.95).all()
+
+    flips = opened.pandas("flips")
+    flips = flips[flips["eligible"]]
+    means = flips.groupby("noisy")["count"].mean()
+    assert claims.loc["F1.noisy", "ours"] == pytest.approx(means[True])
+    assert claims.loc["F1.clean", "ours"] == pytest.approx(means[False])
+    left = (90 * flips["clean_acc"] + 10 * flips["noisy_acc"]) / 100
+    by_set = left.groupby(flips["noisy"]).mean()
+    assert claims.loc["F3", "ours"] == pytest.approx(by_set[True] - by_set[False])
+
+    detection = opened.pandas("detection")
+    aucs = detection[(detection["score"] == "flips") & (detection["sample"] == "flips")]["auc"]
+    assert claims.loc["D1.flips", "ours"] == pytest.approx(aucs.mean())
+
+    gradients = opened.pandas("gradients")
+    for s in ("clean", "noisy"):
+        gradients[s] = np.sqrt(gradients[f"sq_{s}"] / gradients["numel"])
+    groups = gradients.groupby(["trial", "epoch", "layer"])[["clean", "noisy"]].mean().groupby(["trial", "layer"]).mean()
+    ratio = np.log(groups["noisy"] / groups["clean"]).groupby("trial").mean()
+    assert claims.loc["G1.digits", "ours"] == pytest.approx(np.exp(ratio).mean())
+
+    retrain = opened.pandas("retrain")
+    best = retrain[retrain["epoch"] > 0].groupby(["trial", "layer"])["noisy_acc"].max()
+    assert claims.loc["R1.digits", "ours"] == pytest.approx((best >= 0.9).mean())
+    assert claims.loc["R1.digits", "seeds"] == 2
+
+    dropped = evaluation[(evaluation["mode"] == "dropped") & (evaluation["rescale"] == "none")].iloc[0]
+    own = evaluation[evaluation["mode"] == "own"].iloc[0]
+    assert claims.loc["E1.digits.before.noisy", "ours"] == own.noisy_acc
+    assert own.noisy_acc >= 0.95
+    assert claims.loc["E1.digits.after.clean", "ours"] == dropped.clean_acc
