@@ -242,7 +242,7 @@ def _write_cells(axis: Any, values: Any) -> None:
 
 def on_cell(value: float) -> str:
     """The colour of text on a heat map's cell: as WCAG 2.2 measures it, at least 4.5:1."""
-    return "#ffffff" if value < -0.77 or value > 0.61 else "#111111"
+    return "#ffffff" if value < -0.77 or value > 0.61 else "#000000"
 
 
 def _gallery(on: Any, chart: Gallery) -> None:
