@@ -183,4 +183,6 @@ class Trial:
         c = self.config
         raw = load(c.dataset, data_dir())
         check_identity(raw, c.dataset, str(self._commit.part["data"]))
-        return prepare(raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed)
+        return prepare(
+            raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed, noise_count=c.noise_count
+        )  # fmt: skip

@@ -13,7 +13,17 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic.fields import FieldInfo
 
 from memloc.errors import UsageError, nearest
@@ -27,6 +37,7 @@ USED_BY: dict[str, tuple[str, tuple[str, ...]]] = {
     "stem": ("model", ("resnet50",)),
     "p_gen": ("dropout", ("example_tied",)),
     "p_mem": ("dropout", ("example_tied",)),
+    "masks": ("dropout", ("example_tied",)),
     "keep": ("dropout", ("standard", "sparse")),
     "unit": ("dropout", ("standard", "sparse")),
 }
@@ -67,6 +78,16 @@ def as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def unless(usual: Any) -> AfterValidator:
+    """None for the usual value of an option. None stays out of the identity, so what is from before there was the option
+    keeps its id."""
+    return AfterValidator(lambda value: None if value == usual else value)
+
+
+def _or_the_word_seed(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
+    return value if value == "seed" else number(value)
+
+
 def distinct(value: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(value)) < len(value):
         raise ValueError("the same value twice")
@@ -78,6 +99,7 @@ Share = Annotated[float, Field(gt=0, le=1)]  # a fraction that must not be empty
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+DataSeed = Annotated[int, Field(ge=0, lt=2**63), WrapValidator(_or_the_word_seed)]  # resolved, it is a number
 Epochs = Annotated[
     tuple[Annotated[int, Field(ge=0)], ...],
     BeforeValidator(as_tuple),
@@ -95,7 +117,8 @@ class TrainConfig(Config):
     augment: Literal["none", "crop", "crop_flip"] = "none"
     noise: Fraction = 0.0
     wrong: Literal["uniform", "offset"] = "uniform"
-    data_seed: Seed = 0
+    noise_count: Annotated[Literal["round", "floor"] | None, unless("round")] = None
+    data_seed: DataSeed = 0
 
     model: Annotated[str, AfterValidator(_model)]
     width: Annotated[float, Field(gt=0, le=16)] | None = None
@@ -104,6 +127,7 @@ class TrainConfig(Config):
     dropout: Literal["none", "example_tied", "standard", "sparse"] = "none"
     p_gen: Share | None = None
     p_mem: Fraction | None = None
+    masks: Annotated[Literal["site", "shared"] | None, unless("site")] = None
     keep: Share | None = None
     unit: Literal["element", "channel", "weight"] | None = None
 
@@ -114,9 +138,9 @@ class TrainConfig(Config):
     peak_epoch: Count | None = None
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    # Not compiled is None, which stays out of the identity: a training from before there was this field keeps its id.
-    compile: Annotated[bool | None, AfterValidator(lambda value: value or None)] = None
+    stop_after_perfect: Count | None = None
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    compile: Annotated[bool | None, unless(False)] = None
     seed: Seed = 0
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
 
@@ -154,11 +178,17 @@ def resolve_training(values: Mapping[str, Any]) -> tuple[TrainConfig | None, dic
         return None, problems
     if "width" not in absent and kept.get("width") is None:
         kept["width"] = 1.0
+    if kept.get("data_seed") == "seed":
+        kept["data_seed"] = kept.get("seed", 0)
     config = TrainConfig(**kept)
     if config.peak_epoch is None:
-        share = 5 if config.schedule == "one_cycle" else 10
-        config = config.model_copy(update={"peak_epoch": max(1, round(config.epochs / share))})
+        config = config.model_copy(update={"peak_epoch": default_peak(config.schedule, config.epochs)})
     return config, {}
+
+
+def default_peak(schedule: str, epochs: int) -> int:
+    """The epoch in which the learning rate peaks unless the configuration says otherwise."""
+    return max(1, round(epochs / (5 if schedule == "one_cycle" else 10)))
 
 
 def resolved(**values: Any) -> TrainConfig:
@@ -212,6 +242,8 @@ def valid_values(cls: type[Config], name: str) -> str:
         return f"{', '.join(DATASETS)}, npz:PATH"
     if name == "model":
         return ", ".join(MODELS)
+    if name == "data_seed":
+        return f"{valid_values(cls, 'seed')}, or seed"
     info = cls.model_fields[name]
     return _describe(info.annotation, tuple(info.metadata))
 

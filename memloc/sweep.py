@@ -1,7 +1,7 @@
 """From a sweep file to a list of trainings, each with the analyses asked of it.
 
-A sweep is data: defaults, and blocks that are the product of their axes. Order of precedence: defaults < a block's
-`set` and `axes` < the command line. Every error is collected and reported with file:line:field.
+A sweep is data: defaults, and blocks that are the product of their axes. Order of precedence: preset < defaults < a
+block's `set` and `axes` < the command line. Every error is collected and reported with file:line:field.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from memloc import yaml_file
+from memloc import preset, yaml_file
 from memloc.config import (
     FieldError,
     StageConfig,
@@ -25,6 +25,7 @@ from memloc.config import (
     unused,
 )
 from memloc.errors import UsageError, nearest
+from memloc.preset import Preset
 from memloc.sweep_file import Block, StageType, override, read_blocks, training_value, yaml_value
 
 MANY = 100_000
@@ -133,9 +134,13 @@ def _expand(
     blocks: list[Block], stages: Mapping[str, StageType], problems: list[str], notes: list[str], shortened: bool
 ) -> list[Entry]:
     entries: dict[str, Entry] = {}
+    files, configs = preset.presets(), {name: kind.config for name, kind in stages.items()}
+    read = {b.preset: preset.read(files[b.preset], configs) for b in blocks if b.preset is not None}
     for block in blocks:
+        below = Preset() if block.preset is None else read[block.preset]
         for combination in itertools.product(*block.axes.values()):
             values = {**block.values, **dict(zip(block.axes, combination, strict=True))}
+            values = {**below.of(values.get("dataset"), values.get("model")), **values}
             config = _train_config(block, values, problems)
             if config is None:
                 continue
@@ -145,7 +150,7 @@ def _expand(
             for stage, settings in block.stages.items():
                 if stage in block.bad_stages:
                     continue
-                request = _request(block, stage, settings, stages[stage], config, problems, notes, shortened)
+                request = _request(block, stage, settings, stages[stage], config, problems, notes, shortened, below)
                 if request and request not in entry.requests:  # a block may come to one training in several ways
                     entry.requests.append(request)
     return list(entries.values())
@@ -172,20 +177,24 @@ def _request(
     problems: list[str],
     notes: list[str],
     shortened: bool,
+    below: Preset,
 ) -> Request | None:
     where = block.where[stage]
     if shortened:
         settings = _within(settings, stage, train.epochs, notes)
+    beneath = {name: value for name, value in below.stages.get(stage, {}).items() if name not in settings}
+    settings = _within(beneath, stage, train.epochs, notes) | settings
     try:
         config = kind.resolve(kind.config(**settings), train, block.stages)
     except FieldError as error:
-        problems.append(f"{block.where.get(f'{stage}.{error.field}', f'{where}.{error.field}')}: {error}")
+        places, name = below.where if error.field in beneath else block.where, f"{stage}.{error.field}"
+        problems.append(f"{places.get(name, f'{where}.{error.field}')}: {error}")
         return None
     return Request(stage, config, block.name, where)
 
 
 def _within(settings: dict[str, Any], stage: str, last: int, notes: list[str]) -> dict[str, Any]:
-    """A command line that shortens the training drops the epochs that are no longer there, and says so."""
+    """Of a shorter training than was meant the epochs that are not there are dropped, and it is said so."""
     kept = dict(settings)
     listed = settings.get("epochs")  # of checkpoints; a number is how long a stage itself trains
     if isinstance(listed, tuple) and any(t > last for t in listed):

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from memloc import yaml_file
 from memloc.config import StageConfig, TrainConfig, canonical_json, check, check_name
 from memloc.errors import UsageError, nearest
+from memloc.preset import problem_of
 from memloc.yaml_file import Document
 
 OVERRIDE = re.compile(r"^([A-Za-z_][\w]*(?:\.[\w]+)?)=(.*)$", re.DOTALL)
@@ -30,6 +31,7 @@ class StageType(Protocol):
 @dataclass
 class Block:
     name: str
+    preset: str | None = None
     values: dict[str, Any] = field(default_factory=dict)  # defaults, then set, then the command line
     axes: dict[str, list[Any]] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -63,7 +65,7 @@ def _keys(
 
 def read_blocks(document: Document, stages: Mapping[str, StageType], problems: list[str], base: Path) -> list[Block]:
     top = _mapping(document, document.value, (), problems)
-    _keys(document, top, ("about", "defaults", "blocks"), (), problems)
+    _keys(document, top, ("about", "preset", "defaults", "blocks"), (), problems)
     given = _mapping(document, top.get("defaults"), ("defaults",), problems)
     named = _mapping(document, top.get("blocks"), ("blocks",), problems)
     if not named and not problems:
@@ -71,6 +73,7 @@ def read_blocks(document: Document, stages: Mapping[str, StageType], problems: l
     defaults = Block("", bad_fields={""} if problems else set())
     if "about" in top and not isinstance(top["about"], str):
         problems.append(f"{document.at('about')}: {top['about']!r} is not text")
+    _take_preset(defaults, document, top, (), problems)
     _take(defaults, document, given, ("defaults",), problems, base)
     return [_block(document, name, body, defaults, stages, problems, base) for name, body in named.items()]
 
@@ -85,13 +88,14 @@ def _block(
     base: Path,
 ) -> Block:
     where = ("blocks", name)
-    block = Block(name, dict(defaults.values), where={**defaults.where, "": document.at(*where)})
+    block = Block(name, defaults.preset, dict(defaults.values), where={**defaults.where, "": document.at(*where)})
     known = len(problems)
     body = _mapping(document, body, where, problems)
-    _keys(document, body, ("about", "axes", "set", "stages"), where, problems)
+    _keys(document, body, ("about", "preset", "axes", "set", "stages"), where, problems)
     literals = _mapping(document, body.get("set"), (*where, "set"), problems)
     axes = _mapping(document, body.get("axes"), (*where, "axes"), problems)
     block.bad_fields = defaults.bad_fields | ({""} if len(problems) > known else set())
+    _take_preset(block, document, body, where, problems)
     block.binding = _take(block, document, literals, (*where, "set"), problems, base)
     for key, value in axes.items():
         place = (*where, "axes", key)
@@ -116,6 +120,19 @@ def _block(
             block.where[f"{stage}.{key}"] = document.at(*place, key)
             _stage_value(block, stages[stage].config, stage, key, value, problems)
     return block
+
+
+def _take_preset(
+    block: Block, document: Document, given: dict[str, Any], where: tuple[str, ...], problems: list[str]
+) -> None:
+    """The preset that a file or a block names, if it does; a block's own comes before the file's."""
+    if given.get("preset") is None:
+        return
+    if problem := problem_of(given["preset"]):
+        problems.append(f"{document.at(*where, 'preset')}: {problem}")
+        block.bad_fields.add("")  # nobody can say which fields it would have given
+    else:
+        block.preset = given["preset"]
 
 
 def _take(
@@ -207,11 +224,21 @@ def override(
         except UsageError as error:
             problems += error.problems
             continue
-        if "." in name:
+        if name == "preset":
+            _override_preset(blocks, value, where, problems)
+        elif "." in name:
             _override_stage(blocks, name, value, where, stages, problems)
         else:
             _override_training(blocks, name, value, where, problems)
     return seen
+
+
+def _override_preset(blocks: list[Block], value: Any, where: str, problems: list[str]) -> None:
+    if problem := problem_of(value):
+        problems.append(f"{where}: {problem}")
+    for block in blocks:
+        block.preset = None if problem else value
+        block.bad_fields |= {""} if problem else set()
 
 
 def _override_training(blocks: list[Block], name: str, value: Any, where: str, problems: list[str]) -> None:

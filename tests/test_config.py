@@ -163,3 +163,53 @@ def test_peak_epoch_by_default(epochs: int, schedule: str, peak: int) -> None:
 def test_configurations_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         resolved(**BASE).seed = 3  # type: ignore[misc]
+
+
+# --- the published code's options -------------------------------------------------------------------------------------
+
+OPTIONS = {
+    "noise_count": ("round", "floor"),
+    "stop_after_perfect": (None, 5),
+    "compile": (False, True),
+    "masks": ("site", "shared"),
+}
+
+
+@pytest.mark.parametrize("field", list(OPTIONS))
+def test_the_papers_way_stays_out_of_the_identity(field: str) -> None:
+    """A training of before there was the option keeps its id; the other way is another training."""
+    fields = BASE | ({"dropout": "example_tied", "p_gen": 0.2, "p_mem": 0.1} if field == "masks" else {})
+    usual, other = OPTIONS[field]
+    assert field not in canonical(resolved(**fields))
+    assert fingerprint(resolved(**fields, **{field: usual})) == fingerprint(resolved(**fields))
+    assert fingerprint(resolved(**fields, **{field: other})) != fingerprint(resolved(**fields))
+
+
+def test_masks_are_example_tied_dropouts_alone() -> None:
+    with pytest.raises(UsageError, match=r"^masks: used only with dropout: example_tied \(here dropout is none\)$"):
+        resolved(**BASE, masks="shared")
+
+
+@pytest.mark.parametrize(("fields", "number"), [({}, 0), ({"seed": 3}, 3), ({"seed": 2**63 - 1}, 2**63 - 1)])
+def test_data_seed_can_follow_the_seed(fields: dict[str, int], number: int) -> None:
+    """The resolved configuration holds the number, so it is the same training as with the number written out."""
+    config = resolved(**BASE, data_seed="seed", **fields)
+    assert config.data_seed == number
+    assert fingerprint(config) == fingerprint(resolved(**BASE, data_seed=number, **fields))
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("seeds", ""),
+        (-1, ""),
+        (1.0, " (write 1)"),
+        (2**63, ""),
+        (None, ""),
+        ("1", " (this is text: remove the quotes around 1)"),
+    ],
+)
+def test_data_seed_is_a_number_or_the_word(value: Any, hint: str) -> None:
+    taken, problem = check(TrainConfig, "data_seed", value)
+    assert taken is None
+    assert problem == f"{value!r} is not valid; valid: a whole number >= 0 and < {2**63}, or seed{hint}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,7 +12,9 @@ from memloc.errors import UsageError
 from memloc.seeds import below, hashed
 
 
-def prepare(raw: Raw, *, subset: int | None, noise: float, wrong: str, data_seed: int) -> Data:
+def prepare(
+    raw: Raw, *, subset: int | None, noise: float, wrong: str, data_seed: int, noise_count: str | None = None
+) -> Data:
     """The class-stratified subset first, then label noise (science.md, Data).
 
     Every draw hangs on (data_seed, example) alone, so it is the same for every training `seed`, and a larger noise
@@ -24,7 +28,7 @@ def prepare(raw: Raw, *, subset: int | None, noise: float, wrong: str, data_seed
         raise UsageError(*(f"{name}: {problem}" for name, problem in problems.items()))
     example = np.arange(len(raw.y_train)) if subset is None else stratified_subset(raw.y_train, subset, data_seed)
     true_label = raw.y_train[example]
-    noisy = noisy_set(example, noise, data_seed)
+    noisy = noisy_set(example, noise, data_seed, noise_count)
     y = np.where(noisy, wrong_labels(example, true_label, raw.classes, wrong, data_seed), true_label)
     return Data(raw.x_train[example], y, true_label, noisy, example, raw.x_test, raw.y_test, raw.classes)
 
@@ -54,17 +58,18 @@ def stratified_subset(labels: I64, size: int, data_seed: int) -> I64:
     return np.sort(np.concatenate(chosen))
 
 
-def noisy_set(example: I64, noise: float, data_seed: int) -> npt.NDArray[np.bool_]:
+def noisy_set(example: I64, noise: float, data_seed: int, count: str | None = None) -> npt.NDArray[np.bool_]:
     """bool [n]: `noisy_count` distinct examples, those that come first in a keyed order."""
     order = np.argsort(hashed(data_seed, "noise", i=example), kind="stable")
     noisy = np.zeros(len(example), dtype=bool)
-    noisy[order[: noisy_count(len(example), noise)]] = True
+    noisy[order[: noisy_count(len(example), noise, count)]] = True
     return noisy
 
 
-def noisy_count(n: int, noise: float) -> int:
-    """How many of n examples carry a wrong label: round(noise·n), half to even."""
-    return round(noise * n)
+def noisy_count(n: int, noise: float, count: str | None = None) -> int:
+    """How many of n examples carry a wrong label: round(noise·n), half to even; `floor`: ⌊noise·n⌋."""
+    # The tiny allowance keeps ⌊0.29·100⌋ = 29 where binary floating point says 28.999….
+    return math.floor(noise * n + 1e-9) if count == "floor" else round(noise * n)
 
 
 def wrong_labels(example: I64, true_label: I64, classes: int, wrong: str, data_seed: int) -> I64:

@@ -62,7 +62,7 @@ class ExampleTied(Dropout):
         self.channels = {site: shape[0] for site, shape in sites.items()}
         self.device = device
         self.packed = {
-            site: torch.from_numpy(np.packbits(self._draw(config.seed, site, example), axis=1, bitorder="little")).to(device)
+            site: torch.from_numpy(np.packbits(self._draw(config, site, example), axis=1, bitorder="little")).to(device)
             for site in sites
         }
         self.shifts = torch.arange(8, dtype=torch.uint8, device=device)
@@ -72,9 +72,11 @@ class ExampleTied(Dropout):
         # The tiny allowance keeps ⌊0.6·5⌋ = 3 where binary floating point says 2.999….
         return max(1, int(np.floor(self.p_gen * self.channels[site] + 1e-9)))
 
-    def _draw(self, seed: int, site: str, example: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def _draw(self, config: TrainConfig, site: str, example: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         channel = np.arange(self.channels[site])
-        words = hashed(seed, "example-tied", site, i=example[:, None], j=channel[None, :])
+        # Shared: (example, channel) alone decide, at every site and under every seed.
+        key = (0, "example-tied, shared") if config.masks == "shared" else (config.seed, "example-tied", site)
+        words = hashed(*key, i=example[:, None], j=channel[None, :])
         return np.asarray((channel < self.generalization(site)) | (uniform(words) < self.p_mem))
 
     def _unpack(self, site: str, rows: Tensor) -> Tensor:

@@ -211,7 +211,7 @@ def _size(config: TrainConfig, data: Description) -> Size:
         network = build(config, data.shape, data.classes)
     parameters = sum(t.numel() for t in network.state_dict().values())
     n = data.n_train if config.subset is None else config.subset
-    return Size(n, noisy_count(n, config.noise), data.n_test, parameters, network.groups, data.classes)
+    return Size(n, noisy_count(n, config.noise, config.noise_count), data.n_test, parameters, network.groups, data.classes)
 
 
 # --- what is left to do -----------------------------------------------------------------------------------------------
@@ -275,9 +275,12 @@ def needs(trial: TrialPlan, analysis: AnalysisPlan) -> list[str]:
 # --- estimates --------------------------------------------------------------------------------------------------------
 
 
-def train_passes(trial: TrialPlan) -> float:
-    """A training's cost in forward passes of one example: forward and backward are three, test one."""
-    return trial.config.epochs * (3.0 * trial.size.n + trial.size.n_test)
+def train_passes(trial: TrialPlan, epochs: int | None = None) -> float:
+    """A training's cost in forward passes of one example: forward and backward are three, test one.
+
+    epochs: how many of them were trained, where it is known; T at most.
+    """
+    return (epochs or trial.config.epochs) * (3.0 * trial.size.n + trial.size.n_test)
 
 
 def part_passes(trial: TrialPlan, analysis: AnalysisPlan) -> float:

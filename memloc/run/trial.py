@@ -56,7 +56,9 @@ class Worker:
         c = trial.config
         raw = self.raw(c.dataset)
         check_identity(raw, c.dataset, trial.data)
-        return prepare(raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed)
+        return prepare(
+            raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed, noise_count=c.noise_count
+        )  # fmt: skip
 
     def inputs(self, trial: TrialPlan) -> Inputs:
         """The inputs of a trial's analyses; the data on the device and the last checkpoints stay for the next part."""
@@ -147,7 +149,8 @@ def _found(store: Store, work: Work, of_here: str) -> tuple[Epoch | None, list[d
     if found is None:
         return None, [], []
     state, weights = found
-    return Epoch(state.epoch, weights, state.momentum, state.dynamics), list(state.rows), list(state.entries)
+    epoch = Epoch(state.epoch, weights, state.momentum, state.dynamics, scaler=state.scaler)
+    return epoch, list(state.rows), list(state.entries)
 
 
 def _epochs_left(trial: TrialPlan, data: Data, device: torch.device, after: Epoch | None) -> Iterator[Epoch]:
@@ -187,7 +190,7 @@ def _commit_training(
         checkpoints=tuple(entries),
         where=where(worker.device),
         seconds=sum(row["seconds"] for row in rows),
-        passes=train_passes(trial),
+        passes=train_passes(trial, len(rows)),
         ended=time.time(),
     )
     worker.store.publish(commit, written)

@@ -55,7 +55,7 @@ class StateWriter:
     def _write(self, epoch: Epoch, rows: list[dict[str, Any]]) -> None:
         epoch.wait()
         self.entries.append(self._checkpoint(epoch.epoch, epoch.weights))
-        state = ResumeState(epoch.epoch, epoch.momentum, epoch.dynamics, rows, self.entries, self._numerics)
+        state = ResumeState(epoch.epoch, epoch.momentum, epoch.dynamics, rows, self.entries, self._numerics, epoch.scaler)
         self._stale = [checkpoints.save_resume(self._files, self._trial, state, self._stale)]
         if epoch.epoch > 0 and epoch.epoch - 1 not in self._keep:
             self._files.delete(layout.checkpoint(self._trial, epoch.epoch - 1))

@@ -11,10 +11,11 @@ from memloc.stages.flips import Flips
 from memloc.stages.gradients import Gradients
 from memloc.stages.retrain import Retrain
 from memloc.stages.rewind import Rewind
+from memloc.stages.second_split import SecondSplit
 
 __all__ = ["STAGES"]
 
 # In the order in which a summary tells of them.
 STAGES: dict[str, Stage[Any]] = {
-    stage.name: stage for stage in (Gradients(), Rewind(), Retrain(), Flips(), Evaluate(), Detection())
+    stage.name: stage for stage in (Gradients(), Rewind(), Retrain(), Flips(), Evaluate(), SecondSplit(), Detection())
 }

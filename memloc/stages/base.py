@@ -25,10 +25,15 @@ Tables: TypeAlias = Mapping[str, Columns]
 MaskMode = Literal["plain", "own", "scaled", "dropped"]
 
 
-class MaskedConfig(StageConfig):
-    """Fields of every stage that runs the network on both sets."""
+class MaskModeConfig(StageConfig):
+    """mask_mode: under which masks an example-tied network runs."""
 
     mask_mode: MaskMode | None = None
+
+
+class MaskedConfig(MaskModeConfig):
+    """Fields of every stage that runs the network on both sets."""
+
     memorized: Literal["labels"] = "labels"
 
 
@@ -139,7 +144,7 @@ class Stage(ABC, Generic[C]):
         """{table: rows} of one part, for the estimate of a dry run."""
 
 
-M = TypeVar("M", bound=MaskedConfig)
+M = TypeVar("M", bound=MaskModeConfig)
 
 
 def resolve_mask_mode(config: M, train: TrainConfig) -> M:

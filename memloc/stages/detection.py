@@ -15,8 +15,10 @@ from memloc.config import FieldError, StageConfig, TrainConfig, as_tuple, distin
 from memloc.stages.base import Columns, Inputs, Part, Size, Stage, Tables
 from memloc.statistics import Bools, Floats, auc_difference, auc_interval, average_precision, precision_at
 
-Score = Literal["flips", "learning_time", "forgetting", "aum", "el2n", "loss"]
-SCORES: tuple[Score, ...] = ("flips", "learning_time", "forgetting", "aum", "el2n", "loss")
+Score = Literal["flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss"]
+SCORES: tuple[Score, ...] = ("flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss")
+# Scores that are another stage's: there only with that stage in the same block.
+FROM_STAGE: tuple[Score, ...] = ("flips", "second_split")
 # (column of `examples`, sign with which higher means more likely mislabeled)
 RAW: dict[Score, tuple[str, float]] = {
     "learning_time": ("learning_time", 1.0),
@@ -28,7 +30,7 @@ RAW: dict[Score, tuple[str, float]] = {
 
 
 class DetectionConfig(StageConfig):
-    """scores: by default all there are data for, that is `flips` only with a stage flips in the same block."""
+    """scores: by default all there are data for; `flips` and `second_split` need a stage of that name in the same block."""
 
     scores: Annotated[tuple[Score, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None = (
         None
@@ -54,13 +56,15 @@ class Detection(Stage[DetectionConfig]):
     name: ClassVar[str] = "detection"
     version: ClassVar[int] = 1
     tables: ClassVar[tuple[str, ...]] = ("detection", "detection_pairs")
-    reads: ClassVar[tuple[str, ...]] = ("flips",)
+    reads: ClassVar[tuple[str, ...]] = FROM_STAGE
     config = DetectionConfig
 
     def resolve(self, config: DetectionConfig, train: TrainConfig, beside: Collection[str] = ()) -> DetectionConfig:
-        if "flips" not in beside and "flips" in (config.scores or ()):
-            raise FieldError("scores", "flips needs their counts; add `flips: {}` to the stages of this block")
-        there = [s for s in SCORES if s != "flips" or "flips" in beside]
+        absent = [s for s in FROM_STAGE if s not in beside]
+        for score in absent:
+            if score in (config.scores or ()):
+                raise FieldError("scores", f"{score} needs that stage; add `{score}: {{}}` to the stages of this block")
+        there = [s for s in SCORES if s not in absent]
         return DetectionConfig(scores=tuple(s for s in there if s in (config.scores or there)))
 
     def parts(self, config: DetectionConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
@@ -109,6 +113,10 @@ def samples_of(tables: Mapping[str, Columns], scores: Sequence[Score]) -> list[S
     examples = tables["examples"]
     noisy = np.asarray(examples["noisy"], dtype=bool)
     values = {s: sign * np.asarray(examples[column], dtype=np.float64) for s, (column, sign) in RAW.items() if s in scores}
+    if "second_split" in scores:
+        times = mean_times(tables["second_split"])
+        values["second_split"] = np.array([-times[int(e)] for e in examples["example"]], dtype=np.float64)
+    values = {s: values[s] for s in SCORES if s in values}
     samples = [Sample("all", noisy, values, np.ones(len(noisy)), float(noisy.sum()))]
     if "flips" in tables:
         mean = mean_counts(tables["flips"], _max_neurons(tables["analyses"]))
@@ -129,6 +137,14 @@ def mean_counts(flips: Columns, max_neurons: Mapping[str, int]) -> dict[int, flo
         if eligible:
             counts.setdefault(int(example), []).append(max_neurons[analysis] if censored else int(count))
     return {example: sum(values) / len(values) for example, values in counts.items()}
+
+
+def mean_times(second_split: Columns) -> dict[int, float]:
+    """{example: mean time over the second-split analyses of the block}."""
+    times: dict[int, list[int]] = {}
+    for example, time in zip(second_split["example"], second_split["time"], strict=True):
+        times.setdefault(int(example), []).append(int(time))
+    return {example: sum(values) / len(values) for example, values in times.items()}
 
 
 def _max_neurons(analyses: Columns) -> dict[str, int]:

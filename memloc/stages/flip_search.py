@@ -72,6 +72,10 @@ class Task:
     x: uint8 n×C×H×W, y: int64 [n], on the device; example: int64 [n], ids, which key the noise. masks: the dropout
     factors of rows. reference: how many images stand for L_ref at each step; None: `definition`. size: of how many
     examples L_ref is the mean. memo: results that other searches of the same training can use again.
+
+    The published code's ways: own_batch: L_ref is over the batch of that many rows, in order, which the example is in, at
+    every step and repeat. norm_over_batch: the noise of L_ref is scaled by the norm of all of its images. positive: nothing
+    is closed whose score is not above 0.
     """
 
     network: Network
@@ -85,6 +89,9 @@ class Task:
     max_neurons: int
     size: int = BATCH
     memo: dict[Hashable, Tensor] = field(default_factory=dict)
+    own_batch: int | None = None
+    norm_over_batch: bool = False
+    positive: bool = False
 
     def __post_init__(self) -> None:
         self.neurons = Neurons(self.network)
@@ -93,15 +100,42 @@ class Task:
     def images(self, rows: Tensor) -> Tensor:
         return normalise(self.x[rows]).to(self.dtype).contiguous(memory_format=torch.channels_last)
 
-    def noisy(self, rows: I64, step: int) -> Tensor:
-        """The copies x + 0.01·‖x‖₂·u/‖u‖₂ of the rows' images, (rows·5)×C×H×W; u Gaussian, keyed (example, repeat, step)."""
+    def noisy(self, rows: I64, step: int, scale: Tensor | None = None) -> Tensor:
+        """The copies x + 0.01·‖x‖₂·u/‖u‖₂ of the rows' images, (rows·5)×C×H×W; u Gaussian, keyed (example, repeat, step).
+
+        scale: 1×5, of u for each copy, instead of 0.01·‖x‖₂/‖u‖₂.
+        """
+        u = self._directions(rows, step)
+        x = self.images(self.on_device(rows))[:, None]
+        if scale is None:
+            scale = NOISE * x.flatten(2).norm(dim=2) / u.flatten(2).norm(dim=2)
+        return (x + scale[:, :, None, None, None] * u).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+
+    def _directions(self, rows: I64, step: int) -> Tensor:
+        """u, rows×5×C×H×W."""
         shape = tuple(self.x.shape[1:])
         draws = [stream(self.seed, "flip noise", int(self.example[i]), self.repeat, step) for i in rows]
         u = torch.from_numpy(np.stack([d.standard_normal((COPIES, *shape), dtype=np.float32) for d in draws]))
-        u = u.to(self.x.device, self.dtype)
-        x = self.images(self.on_device(rows))[:, None]
-        scale: Tensor = NOISE * x.flatten(2).norm(dim=2) / u.flatten(2).norm(dim=2)
-        return (x + scale[:, :, None, None, None] * u).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return u.to(self.x.device, self.dtype)
+
+    def scale_over(self, rows: I64, step: int) -> Tensor | None:
+        """`norm_over_batch`: 0.01·‖X‖₂/‖U‖₂ for each copy, 1×5, X all of the rows' images as one vector and U their u's."""
+        if not self.norm_over_batch:
+            return None
+        x, u = self.images(self.on_device(rows)), self._directions(rows, step)
+        scale: Tensor = NOISE * x.norm() / torch.linalg.vector_norm(u, dim=(0, 2, 3, 4))[None]
+        return scale
+
+    def batches(self, searches: Sequence[Search], step: int) -> Iterator[tuple[list[int], I64]]:
+        """(searches, the rows of their L_ref at a step): one batch for all of them, or for each the one it is in itself."""
+        if self.own_batch is None:
+            yield list(range(len(searches))), self.batch(step)
+            return
+        numbers = [s.row // self.own_batch for s in searches]
+        for number in dict.fromkeys(numbers):
+            start = number * self.own_batch
+            rows = np.arange(start, min(start + self.own_batch, len(self.y)))
+            yield [k for k, of in enumerate(numbers) if of == number], rows
 
     def batch(self, step: int) -> I64:
         """The rows of L_ref at a step, distinct, keyed (repeat, step): the same for every example."""
@@ -132,7 +166,8 @@ def search(task: Task, rows: Sequence[int]) -> list[Search]:
     """Searches for several examples at once; each must be predicted as labelled by the plain network.
 
     A search's choices do not depend on the others beyond rounding. It ends when F̄ no longer predicts the label, or
-    (`censored`) when that many neurons are closed as `max_neurons`, or as there are, and it still does.
+    (`censored`) when that many neurons are closed as `max_neurons`, or as there are, or (`positive`) as have a score
+    above 0, and it still does.
     """
     searches = [Search(int(row)) for row in rows]
     labels = task.labels(searches).tolist()
@@ -152,6 +187,7 @@ def search(task: Task, rows: Sequence[int]) -> list[Search]:
             break
         if active:
             _close(task, [s for s, _ in active], own[right], step)
+            active = [(s, label) for s, label in active if not s.censored]
         step += 1
     return searches
 
@@ -160,17 +196,23 @@ def _close(task: Task, searches: Sequence[Search], own: Tensor, step: int) -> No
     """Closes one more gate of each search: the open one with the largest ∂(L_ref − ℓ(F̄(x_i), y_i))/∂gate."""
     scores = own + everybodys_gradient(task, searches, step)
     open_ones = _gates(task, searches) > 0
-    best = scores.masked_fill(~open_ones, float("-inf")).argmax(dim=1)  # of ties the first: layer order
-    for s, chosen in zip(searches, best.tolist(), strict=True):
-        s.closed.append(chosen)
+    scores = scores.masked_fill(~open_ones, float("-inf"))
+    best = scores.argmax(dim=1)  # of ties the first: layer order
+    good = (scores.amax(dim=1) > 0).tolist() if task.positive else [True] * len(searches)
+    for s, chosen, closes in zip(searches, best.tolist(), good, strict=True):
+        if closes:
+            s.closed.append(chosen)
+        else:
+            s.censored = True
 
 
 def everybodys_gradient(task: Task, searches: Sequence[Search], step: int) -> Tensor:
     """∂L_ref/∂gate for each search, B×total, by the task's estimator."""
     if task.reference is None:
-        if step == 0:  # every gate is open: the same for all
-            return task.remember((task.repeat, "noisy"), lambda: _noisy_reference(task, searches[:1], 0))
-        return _noisy_reference(task, searches, step)
+        found = torch.empty(len(searches), task.neurons.total, dtype=task.dtype, device=task.x.device)
+        for members, batch in task.batches(searches, step):
+            found[members] = _defined_gradient(task, [searches[k] for k in members], batch, step)
+        return found
     everybody = task.remember("open gates", lambda: _open_gradient(task))
     if step == 0:  # the estimate of ∂L_ref is what it is corrected to: ∂L over all of S
         return everybody[None]
@@ -217,13 +259,20 @@ def _over_copies(z: Tensor, copies: int) -> Tensor:
 # --- everybody's loss -------------------------------------------------------------------------------------------------
 
 
-def _noisy_reference(task: Task, searches: Sequence[Search], step: int) -> Tensor:
-    """`definition`: ∂/∂gate of the mean loss of F̄ on the batch of the step, B×total."""
-    batch = task.batch(step)
+def _defined_gradient(task: Task, searches: Sequence[Search], batch: I64, step: int) -> Tensor:
+    """`definition`: ∂/∂gate of the mean loss of F̄ on the batch, B×total; with every gate open 1×total, the same for all."""
+    if step > 0:
+        return _noisy_reference(task, searches, batch, step)
+    key = (task.repeat, "noisy", int(batch[0]))
+    return task.remember(key, lambda: _noisy_reference(task, searches[:1], batch, 0))
+
+
+def _noisy_reference(task: Task, searches: Sequence[Search], batch: I64, step: int) -> Tensor:
+    scale = task.scale_over(batch, step)
     total = torch.zeros(len(searches), task.neurons.total, dtype=task.dtype, device=task.x.device)
     for start in range(0, len(batch), GROUP_SIZE // COPIES):
         rows = batch[start : start + GROUP_SIZE // COPIES]
-        total += _batch_gradient(task, searches, rows, task.noisy(rows, step), COPIES, len(batch))
+        total += _batch_gradient(task, searches, rows, task.noisy(rows, step, scale), COPIES, len(batch))
     return total
 
 

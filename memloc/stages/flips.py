@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from pydantic import AfterValidator, Field
 
-from memloc.config import Count, FieldError, TrainConfig
+from memloc.config import Count, FieldError, TrainConfig, unless
 from memloc.data import Data
 from memloc.data.types import I64
 from memloc.models.inference import logits
+from memloc.models.weight_gates import WEIGHT_GATED, WeightGated
 from memloc.seeds import hashed
 from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, resolve_mask_mode
 from memloc.stages.flip_after import NAMES, accuracies, choose
@@ -39,8 +40,11 @@ PostEval = Annotated[int, Field(ge=0), AfterValidator(_enough)] | Literal["all"]
 class FlipsConfig(MaskedConfig):
     """clean, noisy: how many examples of S_c and S_n.
 
-    estimator: of ∂L_ref. reference: its images per step (`fast` only). batch: the examples of L_ref (`definition` only).
-
+    estimator: of ∂L_ref. reference: its images per step (`fast` only). batch: the examples of L_ref, or own: the
+    training-size batch, in row order, that the example is in (`definition` only).
+    ablate: what closing a neuron sets to 0, a channel's activation or weights (a filter, a batch norm's scalar).
+    choose: the open neuron with the largest score, any or only a positive one; without one the search ends as censored.
+    noise_norm: of the images of L_ref: each image's own or over the whole batch (`definition` only).
     post_eval: on how many training examples accuracy is measured after a search, half of each set; or all, or 0.
     group_size: examples that are searched together: part of the numerics.
     """
@@ -50,8 +54,10 @@ class FlipsConfig(MaskedConfig):
     repeats: Count = 1
     estimator: Literal["fast", "definition"] = "fast"
     reference: Annotated[int, Field(ge=1, le=BATCH)] | None = None
-    batch: Count | Literal["all"] | None = None
-    ablate: Literal["activation"] = "activation"
+    batch: Count | Literal["all", "own"] | None = None
+    ablate: Literal["activation", "weight"] = "activation"
+    choose: Annotated[Literal["any", "positive"] | None, unless("any")] = None
+    noise_norm: Annotated[Literal["example", "batch"] | None, unless("example")] = None
     max_neurons: Count = 200
     post_eval: PostEval = 2000
     group_size: Count = 32
@@ -67,10 +73,15 @@ class Flips(Stage[FlipsConfig]):
         if not config.clean + config.noisy:
             raise FieldError("clean", "0, and noisy is 0 too; at least one of them must be above 0")
         config = resolve_mask_mode(config, train)
-        used, unused = ("reference", "batch") if config.estimator == "fast" else ("batch", "reference")
-        if getattr(config, unused) is not None:
-            other = "definition" if config.estimator == "fast" else "fast"
-            raise FieldError(unused, f"used only with estimator: {other} (here estimator is {config.estimator})")
+        if config.ablate == "weight" and train.model not in WEIGHT_GATED:
+            valid = f"valid here: activation; weight is for {', '.join(WEIGHT_GATED)}"
+            raise FieldError("ablate", f"'weight' with model: {train.model}; {valid}")
+        fast = config.estimator == "fast"
+        used = "reference" if fast else "batch"
+        for unused in ("batch", "noise_norm") if fast else ("reference",):
+            if getattr(config, unused) is not None:
+                other = "definition" if fast else "fast"
+                raise FieldError(unused, f"used only with estimator: {other} (here estimator is {config.estimator})")
         return config.model_copy(update={used: getattr(config, used) or DEFAULTS[used]})
 
     def parts(self, config: FlipsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
@@ -82,7 +93,7 @@ class Flips(Stage[FlipsConfig]):
         return [train.epochs]
 
     def passes(self, config: FlipsConfig, size: Size) -> float:
-        batch = size.n if config.batch == "all" else min(config.batch or 0, size.n)
+        batch = min(_examples(config, size.n) if config.batch else 0, size.n)
         reference = config.reference or COPIES * batch
         each = 3.0 * STEPS * (COPIES + reference)
         if config.post_eval != 0:
@@ -122,8 +133,16 @@ def sample(data: Data, config: FlipsConfig, data_seed: int) -> I64:
     return np.sort(np.concatenate(chosen))
 
 
+def _examples(config: FlipsConfig, n: int) -> int:
+    """Of how many examples L_ref is the mean, of n at most; with `own` it is for estimates alone."""
+    if config.batch == "all":
+        return n
+    return config.batch if isinstance(config.batch, int) else BATCH
+
+
 def _task(config: FlipsConfig, inputs: Inputs, repeat: int) -> Task:
-    network = inputs.network(inputs.train.epochs).folded()
+    final = inputs.network(inputs.train.epochs)
+    network = WeightGated(final) if config.ablate == "weight" else final.folded()
     dropout, mode = inputs.dropout(network), config.mask_mode or "plain"
     return Task(
         network,
@@ -135,8 +154,11 @@ def _task(config: FlipsConfig, inputs: Inputs, repeat: int) -> Task:
         repeat,
         config.reference,
         config.max_neurons,
-        len(inputs.data.y) if config.batch == "all" else config.batch or BATCH,
-        inputs.memo.setdefault(("flips", mode, config.reference, config.batch), {}),
+        _examples(config, len(inputs.data.y)),
+        inputs.memo.setdefault(("flips", mode, config.reference, config.batch, config.ablate, config.noise_norm), {}),
+        own_batch=inputs.train.batch_size if config.batch == "own" else None,
+        norm_over_batch=config.noise_norm == "batch",
+        positive=config.choose == "positive",
     )
 
 

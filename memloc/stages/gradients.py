@@ -8,28 +8,35 @@ an example's gradient is its own: it goes forward and backward once, in a batch 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.config import Epochs, TrainConfig
+from memloc.config import Epochs, TrainConfig, unless
 from memloc.data.types import normalise
 from memloc.models import Network
 from memloc.models.inference import MaskSource
 from memloc.seeds import stream
 from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, check_epochs, resolve_mask_mode
 from memloc.stages.batches import cut
+from memloc.stages.trajectory import check_trajectory, trajectory
 from memloc.stages.transfer import to_device
 
 
 class GradientsConfig(MaskedConfig):
-    """epochs: at which checkpoints, by default all. bn: whose statistics batch norms use, the batch's or the running."""
+    """epochs: at which checkpoints, by default all. bn: whose statistics batch norms use, the batch's or the running.
+
+    scale: (1/n) Σ over the set, or (batch) the sum over batches b of (1/|b|) Σ over the set's examples in b.
+    at: the weights of a checkpoint, or (trajectory) those of every update of an epoch, see trajectory.py.
+    """
 
     epochs: Epochs | None = None
     bn: Literal["batch", "running"] = "batch"
+    scale: Annotated[Literal["n", "batch"] | None, unless("n")] = None
+    at: Annotated[Literal["checkpoint", "trajectory"] | None, unless("checkpoint")] = None
 
 
 class Gradients(Stage[GradientsConfig]):
@@ -39,22 +46,27 @@ class Gradients(Stage[GradientsConfig]):
     config = GradientsConfig
 
     def resolve(self, config: GradientsConfig, train: TrainConfig, beside: Collection[str] = ()) -> GradientsConfig:
-        epochs = config.epochs or tuple(range(train.epochs + 1))
+        if config.at == "trajectory":
+            check_trajectory(config.epochs, config.bn, config.mask_mode, train)
+        first = 1 if config.at == "trajectory" else 0
+        epochs = config.epochs or tuple(range(first, train.epochs + 1))
         check_epochs("epochs", epochs, train)
         return resolve_mask_mode(config, train).model_copy(update={"epochs": epochs})
 
     def parts(self, config: GradientsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
-        return [{"epoch": t} for t in config.epochs or ()]
+        return [{"at": "trajectory"}] if config.at else [{"epoch": t} for t in config.epochs or ()]
 
     def epochs(self, config: GradientsConfig, train: TrainConfig, part: Part) -> Sequence[int]:
-        return [int(part["epoch"])]
+        return range(max(config.epochs or ()) + 1) if config.at else [int(part["epoch"])]
 
     def passes(self, config: GradientsConfig, size: Size) -> float:
+        if config.at:  # a training's step, and three backward passes more
+            return 9.0 * size.n * max(config.epochs or ())
         # A forward pass, and three backward passes of two each, or one.
         return (7.0 if config.bn == "batch" else 3.0) * size.n
 
     def rows(self, config: GradientsConfig, size: Size) -> Mapping[str, int]:
-        return {"gradients": 3 * len(size.groups)}
+        return {"gradients": 3 * len(size.groups) * (len(config.epochs or ()) if config.at else 1)}
 
     def run(self, config: GradientsConfig, inputs: Inputs, part: Part) -> Tables:
         """One row per parameter tensor: squared norms and inner products of g_c, g_n, and of the control's pair.
@@ -62,13 +74,13 @@ class Gradients(Stage[GradientsConfig]):
         g_c = (1/n) Σ_{S_c} ∇ℓ_i and g_n = (1/n) Σ_{S_n} ∇ℓ_i at θ^t. Control: S_r, a keyed random subset as large as
         S_n; g_control = (1/n) Σ_{S_r} ∇ℓ_i, dot_control = ⟨g_control, g_c + g_n − g_control⟩.
         """
+        if config.at:
+            return self._trajectory(config, inputs)
         t, noisy = int(part["epoch"]), inputs.data.noisy
         n = len(noisy)
         network = inputs.network(t)
         seed, batch_size = inputs.train.seed, inputs.train.batch_size
-        control = np.zeros(n, dtype=bool)
-        control[stream(seed, "gradient control").permutation(n)[: noisy.sum()]] = True
-        members = np.stack([~noisy, noisy, control])
+        members = sets(noisy, seed)
         order = stream(seed, "gradient order", t).permutation(n)
         if config.bn == "batch":
             network.use_batch_statistics()
@@ -77,8 +89,26 @@ class Gradients(Stage[GradientsConfig]):
             batches = alike(order, members, batch_size)
         dropout = inputs.dropout(network)
         mode = config.mask_mode or "plain"
-        sums = set_gradients(network, inputs, batches, members, lambda rows: dropout.evaluation(mode, rows))
+        factor = batch_factors(order, batch_size) if config.scale == "batch" else None
+        sums = set_gradients(network, inputs, batches, members, lambda rows: dropout.evaluation(mode, rows), factor)
         return {"gradients": _columns(network, t, sums, noisy)}
+
+    def _trajectory(self, config: GradientsConfig, inputs: Inputs) -> Tables:
+        """The same rows for every epoch asked for, with the gradients that its updates took."""
+        noisy, columns = inputs.data.noisy, dict[str, list[Any]]()
+        members = sets(noisy, inputs.train.seed)
+        for t, network, sums in trajectory(inputs, max(config.epochs or ()), members, config.scale == "batch"):
+            if t in (config.epochs or ()):
+                for name, values in _columns(network, t, sums, noisy).items():
+                    columns.setdefault(name, []).extend(values)
+        return {"gradients": columns}
+
+
+def sets(noisy: np.ndarray, seed: int) -> np.ndarray:
+    """bool [3, n]: S_c, S_n, and the control, a keyed random subset as large as S_n; noisy: bool [n]."""
+    control = np.zeros(len(noisy), dtype=bool)
+    control[stream(seed, "gradient control").permutation(len(noisy))[: noisy.sum()]] = True
+    return np.stack([~noisy, noisy, control])
 
 
 def alike(order: np.ndarray, members: np.ndarray, batch_size: int) -> list[Tensor]:
@@ -87,8 +117,21 @@ def alike(order: np.ndarray, members: np.ndarray, batch_size: int) -> list[Tenso
     return [batch for k in np.unique(kind) for batch in cut(order[kind[order] == k], batch_size)]
 
 
+def batch_factors(order: np.ndarray, batch_size: int) -> np.ndarray:
+    """float64 [n]: 1/|b| for every example, b the training-size batch of the order that it is in."""
+    factors = np.empty(len(order))
+    for batch in cut(order, batch_size):
+        factors[batch.numpy()] = 1 / len(batch)
+    return factors
+
+
 def set_gradients(
-    network: Network, inputs: Inputs, order: Sequence[Tensor], members: np.ndarray, masks: MaskSource
+    network: Network,
+    inputs: Inputs,
+    order: Sequence[Tensor],
+    members: np.ndarray,
+    masks: MaskSource,
+    factor: np.ndarray | None = None,
 ) -> list[list[Tensor]]:
     """(1/n) Σ over each set of ∇ℓ_i, for every parameter tensor, in the network's present mode.
 
@@ -98,6 +141,7 @@ def set_gradients(
         order: the batches, int64 rows on the CPU.
         members: bool [sets, n].
         masks: the dropout factors of the rows.
+        factor: float64 [n]: of each ∇ℓ_i, instead of 1/n.
 
     Returns:
         [set][parameter], in the network's precision and the order of `network.parameters()`.
@@ -106,7 +150,7 @@ def set_gradients(
     parameters = list(network.parameters())
     sums = [[torch.zeros_like(p) for p in parameters] for _ in members]
     rows_of = torch.split(to_device(torch.cat(list(order)), inputs.device), [len(batch) for batch in order])
-    weights = to_device(torch.from_numpy(members).to(torch.float64), inputs.device)
+    weights = to_device(torch.from_numpy(members * (1.0 if factor is None else factor)), inputs.device)
     for batch, rows in zip(order, rows_of, strict=True):
         x = normalise(data.x[rows]).to(parameters[0].dtype)
         z = network(x.contiguous(memory_format=torch.channels_last), masks=masks(rows))
@@ -118,7 +162,7 @@ def set_gradients(
             found = torch.autograd.grad(losses, parameters, weights[sets[0], rows], retain_graph=not last)
             for s in sets:
                 torch._foreach_add_(sums[s], list(found))
-    for total in sums:
+    for total in sums if factor is None else ():
         torch._foreach_div_(total, members.shape[1])
     return sums
 

@@ -3,6 +3,8 @@
 Where the noisy examples come back all the same, what is known about them stands in the other layers: the group is
 redundant. Groups go in lockstep over the same batches: a batch runs once through the frozen network, and every group
 takes over from the state before it. The backward pass stops at the group.
+
+`freeze: none` (published code): everything trains, the group from θ^0 and the rest from θ^T, so nothing is shared.
 """
 
 from __future__ import annotations
@@ -10,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.config import Count, Positive, TrainConfig
+from memloc.config import Count, Positive, TrainConfig, unless
 from memloc.data.augment import augment, shifts
 from memloc.data.device import images
 from memloc.models import Dropout, Network
@@ -30,11 +32,19 @@ from memloc.stages.transfer import to_device
 
 
 class RetrainConfig(MaskedConfig):
-    """epochs: E. peak_epoch: where the learning rate peaks, by default max(1, round(E/2)). lr: the peak."""
+    """epochs: E. peak_epoch: where the learning rate peaks, by default max(1, round(E/2)). lr: the peak.
+
+    freeze: the parameters of the others, or none. stop_after_perfect: a group is left as it is after that many epochs in a
+    row in which every clean example's training pass was right; its rows stay the same from there. batches: cut from S_c
+    (clean), or cut from S and then rid of S_n (filtered): the learning rate then goes by the batches of S.
+    """
 
     epochs: Count = 20
     peak_epoch: Count | None = None
     lr: Positive = 0.1
+    freeze: Annotated[Literal["others", "none"] | None, unless("others")] = None
+    stop_after_perfect: Count | None = None
+    batches: Annotated[Literal["clean", "filtered"] | None, unless("clean")] = None
 
 
 class Retrain(Stage[RetrainConfig]):
@@ -57,10 +67,11 @@ class Retrain(Stage[RetrainConfig]):
     def passes(self, config: RetrainConfig, size: Size) -> float:
         # On average half of the network only forward, the other half forward and backward. Before and after, everything
         # is evaluated.
-        return config.epochs * 2.0 * (size.n - size.n_noisy) + (config.epochs + 1) * size.n + size.n_test
+        step = 3.0 if config.freeze == "none" else 2.0
+        return config.epochs * step * (size.n - size.n_noisy) + (config.epochs + 1) * size.n + size.n_test
 
     def shared(self, config: RetrainConfig, size: Size) -> float:
-        return 1 / 3  # what is frozen before a group, about half of every forward pass
+        return 0.0 if config.freeze == "none" else 1 / 3  # what is frozen before a group, about half of every forward pass
 
     def memory(self, config: RetrainConfig, size: Size) -> int:
         # At most a network of its own: parameters, gradient, momentum and update; its logits, in chunks and joined.
@@ -95,14 +106,18 @@ def _transpose(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 class Variant:
     """The final network with one group at θ^0 and trainable; its other parameters are the final network's own tensors.
 
-    It runs from its group on: what comes before is the same for all variants, statistics included, and runs in the final
-    network. rows: {clean_acc, noisy_acc, test_acc} after each epoch so far (test_acc: None but for the last).
+    It runs from its group on (`start`): what comes before is the same for all variants, statistics included, and runs in the
+    final network. With `freeze: none` all parameters are its own, and it runs from the first group on.
+    rows: {clean_acc, noisy_acc, test_acc} after each epoch so far (test_acc: None but for the last).
+    perfect: epochs in a row in which every clean example was right.
     """
 
     group: str
+    start: str
     network: Network
     optimizer: torch.optim.SGD
     rows: list[dict[str, float | None]] = field(default_factory=list)
+    perfect: int = 0
 
 
 def retrain(config: RetrainConfig, inputs: Inputs, groups: Sequence[str]) -> list[Variant]:
@@ -110,18 +125,41 @@ def retrain(config: RetrainConfig, inputs: Inputs, groups: Sequence[str]) -> lis
 
     A group's numbers are the same bits whatever other groups run with it.
     """
-    clean = np.flatnonzero(~inputs.data.noisy)
     final = inputs.network(inputs.train.epochs).requires_grad_(False)
     variants = _variants(config, inputs, final, groups)
     masks = _evaluation_masks(config, inputs, final)
     _evaluate(inputs, final, variants, masks)
     schedule = inputs.train.model_copy(update={"epochs": config.epochs, "lr": config.lr, "peak_epoch": config.peak_epoch})
+    going = variants
     for epoch in range(1, config.epochs + 1):
-        _train_epoch(config, schedule, epoch, inputs, clean, final, variants)
-        _evaluate(inputs, final, variants, masks)
-    if config.mask_mode != "own":
-        _test(inputs, final, variants, masks)
+        wrong = _train_epoch(config, schedule, epoch, inputs, final, going)
+        _evaluate(inputs, final, going, masks)
+        ended = going if epoch == config.epochs else _perfect(config, going, wrong)
+        if config.mask_mode != "own":
+            _test(inputs, final, ended, masks)
+        going = [v for v in going if v not in ended]
+        if not going:
+            break
+    for variant in variants:
+        _repeat_last(variant, config.epochs)
     return variants
+
+
+def _perfect(config: RetrainConfig, variants: Sequence[Variant], wrong: Sequence[Tensor]) -> list[Variant]:
+    """Those that have been perfect often enough; wrong: int64 for each, how many training passes of the epoch were."""
+    if config.stop_after_perfect is None:
+        return []
+    for variant, count in zip(variants, torch.stack(list(wrong)).tolist(), strict=True):
+        variant.perfect = 0 if count else variant.perfect + 1
+    return [v for v in variants if v.perfect == config.stop_after_perfect]
+
+
+def _repeat_last(variant: Variant, epochs: int) -> None:
+    """After its stop a network stays what it is: the rows up to E say the same, the last one with the test accuracy."""
+    last = variant.rows[-1]
+    for _ in range(epochs + 1 - len(variant.rows)):
+        variant.rows[-1] = last | {"test_acc": None}
+        variant.rows.append(last)
 
 
 def _variants(config: RetrainConfig, inputs: Inputs, final: Network, groups: Sequence[str]) -> list[Variant]:
@@ -129,9 +167,10 @@ def _variants(config: RetrainConfig, inputs: Inputs, final: Network, groups: Seq
     variants = []
     for group in groups:
         own = final.parameters_of(group)
-        shared = {id(p): p for name, p in final.named_parameters() if name not in own}
+        trained = own if config.freeze is None else [name for name, _ in final.named_parameters()]
+        shared = {id(p): p for name, p in final.named_parameters() if name not in trained}
         network = deepcopy(final, shared)
-        parameters = [p for name, p in network.named_parameters() if name in own]
+        parameters = [p for name, p in network.named_parameters() if name in trained]
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 if name in own:
@@ -142,7 +181,8 @@ def _variants(config: RetrainConfig, inputs: Inputs, final: Network, groups: Seq
         optimizer = torch.optim.SGD(
             parameters, lr=config.lr, momentum=c.momentum, weight_decay=c.weight_decay, foreach=True
         )  # fmt: skip
-        variants.append(Variant(group, network, optimizer))
+        start_at = group if config.freeze is None else final.groups[0]
+        variants.append(Variant(group, start_at, network, optimizer))
     return variants
 
 
@@ -151,15 +191,17 @@ def _train_epoch(
     schedule: TrainConfig,
     epoch: int,
     inputs: Inputs,
-    clean: np.ndarray,
     final: Network,
     variants: Sequence[Variant],
-) -> None:
-    """One epoch over S_c in a keyed order, the same for every group, without a host synchronisation."""
+) -> list[Tensor]:
+    """One epoch over S_c in a keyed order, the same for every group, without a host synchronisation.
+
+    Returns for each variant how many of its training passes, before the update, were wrong: int64.
+    """
     data, train = inputs.on_device, inputs.train
     dropout = inputs.dropout(final)
-    order = clean[stream(train.seed, "retrain order", epoch).permutation(len(clean))]
-    batches = cut(order, train.batch_size, inputs.device)
+    batches = _batches(config, inputs, epoch)
+    wrong = {v.group: torch.zeros((), dtype=torch.int64, device=inputs.device) for v in variants}
     shift = None
     if train.augment != "none":
         here = shifts(train.augment, inputs.data.example, *inputs.data.shape[1:], train.seed, epoch)
@@ -167,6 +209,8 @@ def _train_epoch(
     for network in (final, *(v.network for v in variants)):
         network.train()
     for k, rows in enumerate(batches):
+        if config.batches == "filtered" and len(rows) < 2:  # too few for the statistics of a batch
+            continue
         step = (epoch - 1) * len(batches) + k
         rate = learning_rate(schedule, step, config.epochs * len(batches), len(batches))
         x = data.x[rows] if shift is None else augment(data.x[rows], shift[rows])
@@ -174,11 +218,26 @@ def _train_epoch(
         for variant, state in _states(final, variants, (images(x),), factors):
             for settings in variant.optimizer.param_groups:
                 settings["lr"] = rate
-            loss = F.cross_entropy(variant.network.run_from(variant.group, state, masks=factors), data.y[rows])
+            z = variant.network.run_from(variant.start, state, masks=factors)
+            loss = F.cross_entropy(z, data.y[rows])
             variant.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             variant.optimizer.step()
             dropout.constrain(variant.network)
+            wrong[variant.group] += (z.detach().argmax(dim=1) != data.y[rows]).sum()
+    return list(wrong.values())
+
+
+def _batches(config: RetrainConfig, inputs: Inputs, epoch: int) -> list[Tensor]:
+    """The epoch's batches of clean rows, on the device; `filtered` ones may be empty."""
+    noisy, size = inputs.data.noisy, inputs.train.batch_size
+    draw = stream(inputs.train.seed, "retrain order", epoch)
+    if config.batches is None:
+        clean = np.flatnonzero(~noisy)
+        return cut(clean[draw.permutation(len(clean))], size, inputs.device)
+    is_clean = torch.from_numpy(~noisy)
+    kept = [rows[is_clean[rows]] for rows in cut(draw.permutation(len(noisy)), size)]
+    return list(torch.split(to_device(torch.cat(kept), inputs.device), [len(rows) for rows in kept]))
 
 
 def _training_masks(config: RetrainConfig, dropout: Dropout, rows: Tensor, epoch: int, step: int) -> Masks | None:
@@ -194,11 +253,13 @@ def _evaluation_masks(config: RetrainConfig, inputs: Inputs, network: Network) -
 def _states(
     final: Network, variants: Sequence[Variant], state: State, masks: Masks | None
 ) -> Iterator[tuple[Variant, State]]:
-    """(variant, the frozen network's state before its group), in forward order; the frozen groups run once for all."""
-    waiting = {variant.group: variant for variant in variants}
+    """(variant, the frozen network's state before its start), in forward order; the frozen groups run once for all."""
+    waiting = list(variants)
     for group in final.groups:
-        if group in waiting:
-            yield waiting.pop(group), state
+        for variant in waiting:
+            if variant.start == group:
+                yield variant, state
+        waiting = [variant for variant in waiting if variant.start != group]
         if not waiting:
             return
         with torch.no_grad():
@@ -214,7 +275,7 @@ def _logits(final: Network, variants: Sequence[Variant], x: Tensor, masks: MaskS
     for rows in groups_of(len(x), x.device):
         factors = masks(rows)
         for variant, state in _states(final, variants, (images(x[rows]),), factors):
-            found[variant.group].append(variant.network.run_from(variant.group, state, masks=factors))
+            found[variant.group].append(variant.network.run_from(variant.start, state, masks=factors))
     return {group: torch.cat(chunks) for group, chunks in found.items()}
 
 
@@ -228,6 +289,8 @@ def _evaluate(inputs: Inputs, final: Network, variants: Sequence[Variant], masks
 
 
 def _test(inputs: Inputs, final: Network, variants: Sequence[Variant], masks: MaskSource) -> None:
+    if not variants:
+        return
     data = inputs.on_device
     z = _logits(final, variants, data.x_test, masks)
     for variant in variants:

@@ -1,11 +1,15 @@
-"""Training (science.md, Training): SGD with per-example dynamics, resumable after any epoch to the last bit."""
+"""Training (science.md, Training): SGD with per-example dynamics, resumable after any epoch to the last bit.
+
+`stop_after_perfect: N` ends it after N epochs in a row in which every example's training pass was right. What comes after is
+that state again, so that every epoch 0..T has a checkpoint.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,6 +25,9 @@ from memloc.stages.batches import batches, learning_rate, steps_per_epoch
 from memloc.stages.forward import Forward, forward_pass
 from memloc.stages.transfer import HostCopies, to_device
 
+# Called in every step, between the forward pass and the update: the network, the batch's rows (int64), their logits.
+Observe: TypeAlias = Callable[[Network, Tensor, Tensor], None]
+
 VERSION = 1  # raised whenever a training's numbers change; enters the id of every training
 
 
@@ -29,7 +36,8 @@ class Epoch:
     """The state after an epoch (0: initialisation). All tensors on the CPU and owned; on a GPU valid after `wait`.
 
     weights: the network's `state_dict`. momentum: {parameter: SGD's momentum buffer}. dynamics: see `Dynamics`.
-    row: the epoch's row of table `epochs` (None for epoch 0). copies: what brings the tensors here, if anything does.
+    row: the epoch's row of table `epochs` (None for epoch 0, and for the epochs after the training stopped). copies: what
+    brings the tensors here, if anything does. scaler: the gradient scaler's `state_dict` (`fp16` only).
     """
 
     epoch: int
@@ -38,6 +46,7 @@ class Epoch:
     dynamics: dict[str, Tensor]
     row: dict[str, Any] | None = None
     copies: HostCopies | None = None
+    scaler: dict[str, float] = field(default_factory=dict)
 
     def wait(self) -> None:
         """Returns once the tensors are valid; from any thread."""
@@ -57,6 +66,7 @@ class Dynamics:
     def __init__(self, config: TrainConfig, n: int, device: torch.device) -> None:
         self.early = max(1, round(config.epochs / 5))
         self.epochs = config.epochs
+        self.patience = config.stop_after_perfect
         self.values = {k: torch.zeros(n, dtype=torch.int64, device=device) for k in self.INTEGERS}
         self.values |= {k: torch.zeros(n, dtype=torch.float64, device=device) for k in self.SUMS}
 
@@ -79,16 +89,23 @@ class Dynamics:
             v["el2n"] += (z.softmax(dim=1) - onehot).norm(dim=1)
         return loss, correct
 
+    def stop(self) -> int:
+        """The epoch after which the training ends, by what is known so far: T, or that of the Nth perfect one in a row."""
+        if self.patience is None:
+            return self.epochs
+        return min(self.epochs, int(self.values["last_wrong"].max()) + self.patience)
+
     def columns(self) -> dict[str, Any]:
-        """The raw scores of table `examples`, NumPy [n] each, after the last epoch."""
+        """The raw scores of table `examples`, NumPy [n] each, after the last epoch; means are over the epochs trained."""
         v = {k: t.cpu() for k, t in self.values.items()}
+        trained = self.stop()
         never = v["ever_correct"] == 0
         columns = {
             "learning_time": v["last_wrong"] + 1,
             "forgetting": torch.where(never, self.epochs + 1, v["forgetting"]),
-            "aum": v["margin"] / self.epochs,
-            "el2n": v["el2n"] / self.early,
-            "mean_loss": v["loss"] / self.epochs,
+            "aum": v["margin"] / trained,
+            "el2n": v["el2n"] / min(self.early, trained),
+            "mean_loss": v["loss"] / trained,
             "final_loss": v["final_loss"],
         }
         return {k: t.numpy() for k, t in columns.items()}
@@ -102,7 +119,14 @@ def examples_table(config: TrainConfig, data: Data, dynamics: dict[str, Tensor])
     return labels | state.columns()
 
 
-def train(config: TrainConfig, data: Data, device: torch.device, after: Epoch | None = None) -> Iterator[Epoch]:
+def train(
+    config: TrainConfig,
+    data: Data,
+    device: torch.device,
+    after: Epoch | None = None,
+    start: Mapping[str, Tensor] | None = None,
+    observe: Observe | None = None,
+) -> Iterator[Epoch]:
     """Trains, yielding the state after initialisation (epoch 0) and after every epoch 1..T.
 
     Args:
@@ -110,29 +134,39 @@ def train(config: TrainConfig, data: Data, device: torch.device, after: Epoch | 
         data: what the training sees.
         device: where to compute; the results are bit-equal for the same kind of device and library versions.
         after: continue after this state instead of from the start; the rest is bit-identical to an undisturbed run.
+        start: weights to start from instead of an initialisation.
+        observe: sees every step; the graph of its logits is still there. It does not change the training.
     """
     on_device = OnDevice(data, device)
     network = build(config, data.shape, data.classes)
     dropout = build_dropout(config, network.sites, data.example, device)
     dynamics = Dynamics(config, len(data.y), device)
-    if after is None:
+    if after is None and start is None:
         network.initialise(config.seed)
+    elif after is None:
+        network.load_state_dict(dict(start or {}))
     else:
         network.load_state_dict(after.weights)
         for name, values in after.dynamics.items():
             dynamics.values[name].copy_(values)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     dropout.constrain(network)
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, foreach=True
-    )
+    optimizer, scaler = _optimizer(config, network, device)
     if after is None:
-        yield _state(0, network, optimizer, dynamics)
+        yield _state(0, network, optimizer, dynamics, scaler)
     else:
         _restore_momentum(optimizer, network, after.momentum)
+        if scaler is not None:
+            scaler.load_state_dict(after.scaler)
     forward = forward_pass(config, network, device)
+    state = after
     for epoch in range((after.epoch if after else 0) + 1, config.epochs + 1):
-        lr, z = _train_epoch(config, epoch, network, forward, dropout, optimizer, on_device, data)
+        if epoch > dynamics.stop():
+            assert state is not None
+            state = replace(state, epoch=epoch, row=None)
+            yield state
+            continue
+        lr, z = _train_epoch(config, epoch, network, forward, dropout, optimizer, on_device, data, scaler, observe)
         loss, correct = dynamics.update(epoch, z, on_device.y)
         row = {
             "epoch": epoch,
@@ -142,7 +176,22 @@ def train(config: TrainConfig, data: Data, device: torch.device, after: Epoch | 
             "noisy_acc": set_mean(correct, on_device.noisy),
             "test_acc": _test_accuracy(config, network, dropout, on_device),
         }
-        yield _state(epoch, network, optimizer, dynamics, row)
+        state = _state(epoch, network, optimizer, dynamics, scaler, row)
+        yield state
+
+
+def _optimizer(
+    config: TrainConfig, network: Network, device: torch.device
+) -> tuple[torch.optim.Optimizer, torch.amp.GradScaler | None]:
+    """SGD; for `fp16` with a scaler of the loss, which leaves out an update whose gradients have overflowed."""
+    settings: dict[str, Any] = {"lr": config.lr, "momentum": config.momentum, "weight_decay": config.weight_decay}
+    if config.precision != "fp16":
+        return torch.optim.SGD(network.parameters(), foreach=True, **settings), None
+    # Fused: the update itself looks whether gradients have overflowed, and the host need not wait to know.
+    optimizer = torch.optim.SGD(network.parameters(), fused=True, **settings)
+    for p in network.parameters():  # were the first update left out, the buffers would be memory as it was found
+        optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    return optimizer, torch.amp.GradScaler(device.type)
 
 
 def _train_epoch(
@@ -154,6 +203,8 @@ def _train_epoch(
     optimizer: torch.optim.Optimizer,
     on_device: OnDevice,
     data: Data,
+    scaler: torch.amp.GradScaler | None = None,
+    observe: Observe | None = None,
 ) -> tuple[float, Tensor]:
     """One epoch without a host synchronisation; returns (rate of the last step, logits n×K before each update)."""
     n, device = len(data.y), on_device.device
@@ -172,23 +223,34 @@ def _train_epoch(
         x = on_device.batch(rows) if shift is None else images(augment(on_device.x[rows], shift[rows]))
         with autocast(config, device):
             z, loss = forward(x, on_device.y[rows], dropout.training(rows, epoch, k))
+        if observe is not None:
+            observe(network, rows, z)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        if scaler is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        else:
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimizer)
+            scaler.update()
         dropout.constrain(network)
         seen[rows] = z.detach().float()
     return lr, seen
 
 
-def _test_accuracy(config: TrainConfig, network: Network, dropout: Dropout, on_device: OnDevice) -> float:
-    """Evaluation mode; mode plain, for example-tied dropout scaled."""
+def _test_accuracy(config: TrainConfig, network: Network, dropout: Dropout, on_device: OnDevice) -> float | None:
+    """Evaluation mode; mode plain, for example-tied dropout scaled. None without test examples."""
+    if not len(on_device.y_test):
+        return None
     mode = "scaled" if config.dropout == "example_tied" else "plain"
     z = logits(network, on_device.x_test, lambda rows: dropout.evaluation(mode))
     return float((z.argmax(dim=1) == on_device.y_test).to(torch.float64).mean())
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
-    return torch.autocast(device.type, torch.bfloat16) if config.precision == "bf16" else nullcontext()
+    """The forward pass's precision, where it is not that of the parameters."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.precision)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
 def _state(
@@ -196,6 +258,7 @@ def _state(
     network: Network,
     optimizer: torch.optim.Optimizer,
     dynamics: Dynamics,
+    scaler: torch.amp.GradScaler | None = None,
     row: dict[str, Any] | None = None,
 ) -> Epoch:
     """A copy of the present state, begun."""
@@ -203,7 +266,7 @@ def _state(
     momentum = {name: b for name, b in buffers.items() if b is not None}
     copies = HostCopies(next(network.parameters()).device)
     weights, momentum, values = (copies.take(tensors) for tensors in (network.state_dict(), momentum, dynamics.values))
-    return Epoch(epoch, weights, momentum, values, row, copies)
+    return Epoch(epoch, weights, momentum, values, row, copies, scaler.state_dict() if scaler else {})
 
 
 def _restore_momentum(optimizer: torch.optim.Optimizer, network: Network, momentum: dict[str, Tensor]) -> None:

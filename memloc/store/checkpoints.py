@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import safetensors.torch
@@ -47,7 +47,8 @@ class ResumeState:
     """From where a training goes on: after `epoch`, whose weights are the checkpoint of that name.
 
     rows: the rows of table `epochs` so far. entries: every checkpoint so far, as the commit will list them.
-    numerics: what the bits depend on (library versions, kind of device); a training is never a mixture.
+    numerics: what the bits depend on (library versions, kind of device); a training is never a mixture. scaler: of the
+    gradient scaler, where there is one.
     """
 
     epoch: int
@@ -56,12 +57,14 @@ class ResumeState:
     rows: list[dict[str, Any]]
     entries: list[CheckpointEntry]
     numerics: str
+    scaler: dict[str, float] = field(default_factory=dict)
 
 
 def save_resume(files: Files, trial: str, state: ResumeState, old: Collection[str]) -> str:
     """Writes the state, then removes the older ones; returns its path."""
     buffer = io.BytesIO()
-    extra = json.dumps({"rows": state.rows, "entries": [vars(e) for e in state.entries], "numerics": state.numerics})
+    fields = {"rows": state.rows, "entries": [vars(e) for e in state.entries], "numerics": state.numerics}
+    extra = json.dumps(fields | ({"scaler": state.scaler} if state.scaler else {}))
     torch.save({"epoch": state.epoch, "momentum": state.momentum, "dynamics": state.dynamics, "extra": extra}, buffer)
     content = buffer.getvalue()
     path = layout.resume_state(trial, content)
@@ -106,7 +109,9 @@ def _read_state(files: Files, trial: str, path: str) -> ResumeState | None:
     raw = torch.load(io.BytesIO(content), weights_only=True)
     extra = json.loads(raw["extra"])
     entries = [CheckpointEntry(**e) for e in extra["entries"]]
-    return ResumeState(raw["epoch"], raw["momentum"], raw["dynamics"], extra["rows"], entries, extra["numerics"])
+    return ResumeState(
+        raw["epoch"], raw["momentum"], raw["dynamics"], extra["rows"], entries, extra["numerics"], extra.get("scaler", {})
+    )  # fmt: skip
 
 
 def read_pruned(files: Files, trial: str) -> set[int]:

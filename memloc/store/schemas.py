@@ -108,6 +108,7 @@ TABLES: dict[str, pa.Schema] = {
             ("noisy_se", _FLOAT),
         ]
     ),
+    "second_split": pa.schema([("analysis", _TEXT), ("trial", _TEXT), ("example", _INT), ("time", _SMALL)]),
     "detection": pa.schema(
         [
             ("analysis", _TEXT),

@@ -104,7 +104,7 @@ def test_a_pruned_checkpoint_that_is_needed_again(
 def test_listing_and_showing(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, _ = run(capfd, monkeypatch, "sweep")
     assert code == 0
-    assert out.startswith("demo\n")
+    assert "\ndemo\n" in f"\n{out}"
     code, out, _ = run(capfd, monkeypatch, "sweep", "demo", "--show")
     assert code == 0
     assert out == (Path(__file__).parents[2] / "sweeps" / "demo.yaml").read_text()

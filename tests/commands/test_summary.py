@@ -116,6 +116,13 @@ def test_the_view_of_gradients_by_layer(smoke: tuple[Path, Finished]) -> None:
         rest = total - rows.sq_control - 2 * rows.dot_control
         assert r["cosine_control"] == pytest.approx(rows.dot_control.sum() / np.sqrt(rows.sq_control.sum() * rest.sum()))
         assert -1 <= r["cosine"] <= 1
+        squares = {**{name: rows[f"sq_{name}"] for name in ("clean", "noisy", "control")}, "total": total}
+        for name, of in squares.items():
+            assert r[f"norm_sum_{name}"] == pytest.approx(sum(np.sqrt(of / rows.numel)))
+            assert r[f"norm_sum_{name}"] == pytest.approx(len(rows) * r[f"norm_{name}"])
+            assert r[f"norm_concat_{name}"] == pytest.approx(np.sqrt(of.sum()) / np.sqrt(rows.numel.sum()))
+        assert r["cosine_mean"] == pytest.approx(np.mean(rows["dot"] / np.sqrt(rows.sq_clean * rows.sq_noisy)))
+        assert r["cosine_mean_control"] == pytest.approx(np.mean(rows.dot_control / np.sqrt(rows.sq_control * rest)))
     line = next(line for line in done.out.splitlines() if line.startswith("Gradients"))
     by_layer = {layer: [found[(t, layer)] for t in (0, 5, 10)] for layer in table.layer.unique()}
     ratios = [sum(r["norm_noisy"] for r in of) / sum(r["norm_clean"] for r in of) for of in by_layer.values()]

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from memloc.data import load, prepare
-from memloc.data.labels import noisy_set, stratified_subset, wrong_labels
+from memloc.data.labels import noisy_count, noisy_set, stratified_subset, wrong_labels
 from memloc.errors import UsageError
 
 N = 20_000
@@ -126,3 +126,23 @@ def test_which_examples_a_subset_takes_is_uniform_within_a_class() -> None:
     # Without replacement: the variance of each count is 400·¼·¾, and the counts of a draw sum to 50.
     statistic = ((taken - 100) ** 2).sum() / (400 * 0.25 * 0.75) * 199 / 200
     assert 1e-3 < stats.chi2(199).sf(statistic) < 1 - 1e-3
+
+
+@pytest.mark.parametrize(("n", "noise"), [(1437, 0.1), (50, 0.25), (100, 0.29), (73257, 0.05), (7, 0.0), (7, 1.0)])
+def test_rounded_down(n: int, noise: float) -> None:
+    """Exactly ⌊noise·n⌋ of the same examples, in whole hundredths: 0.29·100 is 28.999… in binary floating point."""
+    wanted = round(noise * 100) * n // 100
+    assert noisy_count(n, noise, "floor") == wanted
+    floor, rounded = (noisy_set(np.arange(n), noise, 3, count) for count in ("floor", None))
+    assert floor.sum() == wanted
+    assert rounded.sum() - floor.sum() == round(noise * n) - wanted
+    assert not (floor & ~rounded).any()
+
+
+def test_rounding_down_reaches_the_data() -> None:
+    raw = load("digits")  # 1437 examples: 143.7 of them
+    counts = [
+        prepare(raw, subset=None, noise=0.1, wrong="uniform", data_seed=0, noise_count=c).noisy.sum()
+        for c in ("floor", None)
+    ]
+    assert counts == [143, 144]

@@ -389,3 +389,25 @@ def test_without_dropout_there_is_nothing() -> None:
     assert dropout.training(torch.arange(3), 1, 0) is None
     assert dropout.evaluation("plain", torch.arange(3)) is None
     assert all(torch.equal(before[k], t) for k, t in network.state_dict().items())
+
+
+# --- masks: shared ----------------------------------------------------------------------------------------------------
+
+
+def test_shared_masks_hang_on_example_and_channel_alone() -> None:
+    """The same at every site, as far as it has channels, and under every seed; the first G channels are on as ever."""
+    one, other = (all_masks(tied(masks="shared", p_mem=0.3, seed=seed)) for seed in (0, 5))
+    widest = max(one.values(), key=lambda m: m.shape[1])
+    for site, mask in one.items():
+        assert (mask == other[site]).all()
+        g = tied(masks="shared").generalization(site)
+        assert mask[:, :g].all()
+        beyond = max(g, tied(masks="shared").generalization("conv3"))
+        assert (mask[:, beyond:] == widest[:, beyond : mask.shape[1]]).all()
+    apart = all_masks(tied(p_mem=0.3))
+    assert (apart["conv2"][:, 20:] != apart["res1"][:, 20:]).any()
+    drawn = widest[:, tied().generalization("conv3") :]
+    assert stats.binomtest(int(drawn.sum()), drawn.size, 0.3).pvalue > ALPHA
+    # By the example's id, not by its place.
+    few = all_masks(tied(masks="shared", p_mem=0.3, example=np.array([7, 3])), 2)
+    assert all((m == one[site][[7, 3]]).all() for site, m in few.items())

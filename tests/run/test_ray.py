@@ -28,17 +28,18 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.code == 0, done.err
     assert {name: t.num_rows for name, t in contents(home / "store").items() if t.num_rows} == {
         "trials": 3,
-        "analyses": 2 * 6 + 1,
+        "analyses": 2 * 7 + 1 + 1,
         "epochs": 12,
         "examples": 600,
         "evaluation": 2 + 6,
         "predictions": 200 * (2 + 6),
         "rewind": 2 * 9 * 4,
-        "gradients": 2 * 25 * 2,
+        "gradients": 2 * 25 * 2 + 25 * 4,
+        "second_split": 2 * 200,
         "retrain": 2 * 9 * 3,
         "flips": 2 * 11 * 2,
-        "detection": 2 * (5 + 6),
-        "detection_pairs": 2 * (10 + 15),
+        "detection": 2 * (6 + 7),
+        "detection_pairs": 2 * (15 + 21),
     }
     return home / "store"
 

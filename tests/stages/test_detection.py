@@ -19,7 +19,7 @@ from memloc.errors import UsageError
 from memloc.seeds import stream
 from memloc.stages import STAGES
 from memloc.stages.base import Inputs, Part, Size, Stage, Tables
-from memloc.stages.detection import SCORES, Detection, DetectionConfig
+from memloc.stages.detection import FROM_STAGE, SCORES, Detection, DetectionConfig
 from memloc.statistics import auc_difference, auc_interval
 from memloc.store import Store, schemas
 from tests.conftest import run_inline
@@ -27,7 +27,7 @@ from tests.run.programs import contents
 from tests.stages.conftest import CPU, TIED, settings
 
 STAGE = Detection()
-WITHOUT_FLIPS = SCORES[1:]
+FROM_TRAINING = tuple(s for s in SCORES if s not in FROM_STAGE)
 RAW = {"learning_time": "learning_time", "forgetting": "forgetting", "aum": "aum", "el2n": "el2n", "loss": "mean_loss"}
 UNKNOWN = {"auc": None, "auc_lo": None, "auc_hi": None, "ap": None, "precision": None}
 
@@ -53,7 +53,7 @@ def flips(*rows: tuple[int, int, bool, int, bool], max_neurons: int = 50) -> dic
 def detect(tables: Mapping[str, Any], **fields: Any) -> tuple[dict[tuple[str, str], dict[str, Any]], dict[Any, Any]]:
     """({(sample, score): its row}, {(sample, score, other): its row})."""
     train, data = settings()
-    config = STAGE.resolve(DetectionConfig(**fields), train, ["flips"] if "flips" in tables else [])
+    config = STAGE.resolve(DetectionConfig(**fields), train, [s for s in FROM_STAGE if s in tables])
     (part,) = STAGE.parts(config, train, Size(len(data.y), 24, 360, 1, 9, 10))
     inputs = Inputs(train, data, CPU, lambda epoch: pytest.fail("detection reads no checkpoint"), tables)
     found = {name: rows_of(columns) for name, columns in STAGE.run(config, inputs, part).items()}
@@ -79,7 +79,10 @@ def random_tables(n: int = 60, n_noisy: int = 12) -> dict[str, Any]:
         for i in chosen
         for r in range(3)
     ]
-    return {"examples": examples(noisy.tolist(), **{c: v.tolist() for c, v in columns.items()}), **flips(*drawn)}
+    times = np.round(generator.normal(size=n) * 3 + 9 - 4 * noisy).astype(int)
+    split = {"example": list(range(100, 100 + n))[::-1], "time": times[::-1].tolist()}  # in an order of its own
+    tables = {"examples": examples(noisy.tolist(), **{c: v.tolist() for c, v in columns.items()}), **flips(*drawn)}
+    return tables | {"second_split": split}
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
@@ -105,7 +108,7 @@ def test_ties_by_hand() -> None:
 def test_every_sign() -> None:
     single, _ = detect(random_tables())
     assert {score for sample, score in single if sample == "flips"} == set(SCORES)
-    assert {score for sample, score in single if sample == "all"} == set(WITHOUT_FLIPS)
+    assert {score for sample, score in single if sample == "all"} == set(SCORES) - {"flips"}
     assert all(row["auc"] > 0.6 for row in single.values())
 
 
@@ -114,6 +117,7 @@ def test_all_examples_against_sklearn() -> None:
     single, pairs = detect(tables)
     noisy = np.array(tables["examples"]["noisy"])
     values = {s: np.array(tables["examples"][c]) * (-1 if s == "aum" else 1) for s, c in RAW.items()}
+    values["second_split"] = -np.array(tables["second_split"]["time"][::-1], dtype=float)
     for score, value in values.items():
         row, k = single["all", score], int(noisy.sum())
         assert row["auc"] == pytest.approx(roc_auc_score(noisy, value))
@@ -123,7 +127,7 @@ def test_all_examples_against_sklearn() -> None:
         expected = noisy[value > cut].sum() + (k - (value > cut).sum()) * noisy[value == cut].mean()
         assert row["precision"] == pytest.approx(expected / k)
         assert row["n"] == 60
-    for one, other in combinations(WITHOUT_FLIPS, 2):
+    for one, other in combinations([s for s in SCORES if s != "flips"], 2):
         assert tuple(pairs["all", one, other].values()) == auc_difference(values[one], values[other], noisy)
 
 
@@ -140,6 +144,7 @@ def test_the_flip_sample_against_the_population_it_stands_for() -> None:
     m, n = int(sampled.sum()), int((~sampled).sum())
     assert 0 < m < 12  # some are not eligible
     values = {s: np.array(tables["examples"][c])[at] * (-1 if s == "aum" else 1) for s, c in RAW.items()}
+    values["second_split"] = -np.array(tables["second_split"]["time"][::-1], dtype=float)[at]
     values["flips"] = np.array([-np.mean(by_example[i]) for i in at])
     times = np.where(sampled, 12 * n, 48 * m)  # in units of 1 / (m·n)
     for score, value in values.items():
@@ -193,7 +198,7 @@ def test_counts_are_means_and_censored_ones_are_max_neurons() -> None:
 def test_an_empty_class_leaves_rows_of_nulls(noisy: list[bool]) -> None:
     rows = [(100 + i, 0, True, i, False) for i in range(3)]
     single, pairs = detect({"examples": examples(noisy, aum=[1, 2, 3, 4]), **flips(*rows)})
-    assert list(single) == [("all", s) for s in WITHOUT_FLIPS] + [("flips", s) for s in SCORES]
+    assert list(single) == [("all", s) for s in FROM_TRAINING] + [("flips", s) for s in SCORES if s != "second_split"]
     assert all(row == {**UNKNOWN, "n": 4 if sample == "all" else 3} for (sample, _), row in single.items())
     assert len(pairs) == 10 + 15
     assert all(set(row.values()) == {None} for row in pairs.values())
@@ -221,13 +226,15 @@ def test_a_diverged_score_is_null() -> None:
 def test_resolve() -> None:
     for fields in ({}, TIED):
         train, _ = settings(**fields)
-        assert STAGE.resolve(DetectionConfig(), train, ["evaluate"]).scores == WITHOUT_FLIPS
-        assert STAGE.resolve(DetectionConfig(), train, ["detection", "flips"]).scores == SCORES
+        assert STAGE.resolve(DetectionConfig(), train, ["evaluate"]).scores == FROM_TRAINING
+        assert STAGE.resolve(DetectionConfig(), train, ["flips", "second_split"]).scores == SCORES
         asked = DetectionConfig(scores=("loss", "flips", "aum"))
         assert STAGE.resolve(asked, train, ["flips"]).scores == ("flips", "aum", "loss")
         with pytest.raises(FieldError, match=r"add `flips: \{\}` to the stages of this block") as error:
-            STAGE.resolve(asked, train, ["evaluate"])
+            STAGE.resolve(asked, train, ["evaluate", "second_split"])
         assert error.value.field == "scores"
+        with pytest.raises(FieldError, match=r"second_split needs that stage"):
+            STAGE.resolve(DetectionConfig(scores=("second_split",)), train, ["flips"])
 
 
 @pytest.mark.parametrize(
@@ -283,7 +290,7 @@ def test_from_a_sweep_without_flips(tmp_path: Path) -> None:
     run_inline(tmp_path, SWEEP % "evaluate", store)
     found = contents(tmp_path / "store")
     rows = {r["score"]: r for r in found["detection"].to_pylist()}
-    assert list(rows) == list(WITHOUT_FLIPS)
+    assert list(rows) == list(FROM_TRAINING)
     for score, column in RAW.items():
         assert rows[score]["auc"] == pytest.approx(expected_auc(found["examples"], column, -1 if score == "aum" else 1))
         assert (rows[score]["sample"], rows[score]["n"]) == ("all", 100)
@@ -335,7 +342,7 @@ def test_from_a_sweep_with_flips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     run_inline(tmp_path, SWEEP % "flips", Store(str(tmp_path / "store")))
     found = contents(tmp_path / "store")
     rows = {(r["sample"], r["score"]): r for r in found["detection"].to_pylist()}
-    assert list(rows) == [("all", s) for s in WITHOUT_FLIPS] + [("flips", s) for s in SCORES]
+    assert list(rows) == [("all", s) for s in FROM_TRAINING] + [("flips", s) for s in SCORES if s != "second_split"]
     noisy = dict(zip(found["examples"]["example"].to_pylist(), found["examples"]["noisy"].to_pylist(), strict=True))
     counts = [(noisy[r["example"]], 7 if r["censored"] else r["count"]) for r in found["flips"].to_pylist()]
     assert len(counts) == 100

@@ -32,6 +32,7 @@ from memloc.stages.gradients import set_gradients
 from memloc.stages.retrain import Retrain, RetrainConfig
 from memloc.stages.rewind import rewound_logits
 from memloc.stages.train import _train_epoch
+from memloc.stages.trajectory import Steps
 from tests.stages.conftest import CPU, DROPOUTS, Trained, settings
 
 META = torch.device("meta")
@@ -76,6 +77,22 @@ def training(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]:
     return lambda: _train_epoch(config, 1, network, forward, dropout, optimizer, inputs.on_device, inputs.data)
 
 
+def along(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]:
+    """A training whose gradients are taken apart."""
+    config, inputs, network = placed(device, fields)
+    dropout = inputs.dropout(network)
+    dropout.constrain(network)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, foreach=True)
+    forward = forward_pass(config, network, device)
+    noisy = inputs.data.noisy
+    steps = Steps(inputs, np.stack([~noisy, noisy, noisy]), by_batch=False)
+    steps.sums = [[torch.zeros_like(p) for p in network.parameters()] for _ in range(3)]
+    on_device, data = inputs.on_device, inputs.data
+    return lambda: _train_epoch(
+        config, 1, network, forward, dropout, optimizer, on_device, data, observe=steps.add
+    )  # fmt: skip
+
+
 def retrained(device: torch.device, fields: dict[str, Any]) -> tuple[RetrainConfig, Inputs, Network, Any]:
     train, inputs, network = placed(device, fields)
     config = Retrain().resolve(RetrainConfig(epochs=2, mask_mode="own" if train.dropout == "example_tied" else None), train)
@@ -87,8 +104,7 @@ def retrained(device: torch.device, fields: dict[str, Any]) -> tuple[RetrainConf
 def retrain_epoch(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]:
     config, inputs, final, variants = retrained(device, fields)
     schedule = inputs.train.model_copy(update={"epochs": 2, "lr": 0.1, "peak_epoch": 1})
-    clean = np.flatnonzero(~inputs.data.noisy)
-    return lambda: retraining._train_epoch(config, schedule, 1, inputs, clean, final, variants)
+    return lambda: retraining._train_epoch(config, schedule, 1, inputs, final, variants)
 
 
 def retrain_logits(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]:
@@ -124,7 +140,7 @@ def evaluation(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any
     return lambda: logits(network, x, lambda rows: dropout.evaluation("plain", rows % n))
 
 
-LOOPS: list[Loop] = [training, retrain_epoch, retrain_logits, gradients, rewind, evaluation]
+LOOPS: list[Loop] = [training, along, retrain_epoch, retrain_logits, gradients, rewind, evaluation]
 # A generator of random numbers on `meta` does not exist; on a GPU these are run below.
 KINDS = [name for name in DROPOUTS if not name.startswith("standard")]
 

@@ -1,0 +1,89 @@
+"""Gates on weights instead of activations (`flips.ablate: weight`, as the published code zeroes them): in a convolution one
+filter, in its batch norm one scale or one shift, in a linear layer one weight.
+
+A filter's gate acts before the batch norm, so closing it leaves the channel at the constant β − γ·μ/σ and not at 0. The
+gradient of a gate at 1 is that of its weights times their values, summed: the first-order effect of zeroing, negated.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from memloc.config import TrainConfig
+from memloc.models.base import ConvBlock, Masks, Network, State
+from memloc.models.gates import Gate, Gates, Open, gated
+
+WEIGHT_GATED = ("resnet9",)  # made of ConvBlocks and a gated linear layer, and of nothing else that has weights
+KINDS = ("conv", "bn.weight", "bn.bias")  # of a block, in the order of its parameters
+
+
+@dataclass(frozen=True)
+class BlockGates:
+    """Of one block, G×C each; None: all open."""
+
+    conv: Gate | None
+    scale: Gate | None
+    shift: Gate | None
+
+
+class WeightGatedBlock(nn.Module):
+    """A ConvBlock in evaluation mode, with the gates before, in and after the affine map of its batch norm."""
+
+    def __init__(self, block: ConvBlock) -> None:
+        super().__init__()
+        assert isinstance(block.bn, nn.BatchNorm2d)
+        self.conv, self.bn = block.conv, block.bn
+
+    def forward(self, x: Tensor, gate: BlockGates | None = None) -> Tensor:
+        bn, y = self.bn, self.conv(x)
+        if gate is None:
+            return F.relu(bn(y))
+        if gate.conv is not None:
+            y = gated(y, gate.conv)
+        y = F.batch_norm(y, bn.running_mean, bn.running_var, weight=bn.weight, eps=bn.eps)
+        if gate.scale is not None:
+            y = gated(y, gate.scale)
+        if gate.shift is None:
+            return F.relu(y + bn.bias[:, None, None])
+        shift = (gate.shift.values if isinstance(gate.shift, Open) else gate.shift) * bn.bias
+        return F.relu(y + shift.repeat_interleave(len(y) // len(shift), dim=0)[:, :, None, None])
+
+
+class WeightGated(Network):
+    """A copy of a network for evaluation mode whose neurons are weights; without gates it computes the same.
+
+    neurons: `conv1.conv` (filters), `conv1.bn.weight` (scales), `conv1.bn.bias` (shifts), each per channel, …, and `linear`.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.inner = deepcopy(network).eval().requires_grad_(False)
+        self.groups, self.sites, self.neurons = network.groups, network.sites, {}
+        for layer, shape in network.neurons.items():
+            block = self.inner.get_submodule(layer)
+            if isinstance(block, ConvBlock):
+                self.inner.set_submodule(layer, WeightGatedBlock(block))
+                self.neurons |= {f"{layer}.{kind}": shape for kind in KINDS}
+            else:
+                self.neurons[layer] = shape
+
+    @classmethod
+    def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Network:
+        raise TypeError("made from a network, not from a configuration")
+
+    def run_group(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> State:
+        given: dict[str, Any] = {}
+        if gates and group in gates:
+            given[group] = gates[group]
+        elif gates and any(f"{group}.{kind}" in gates for kind in KINDS):
+            given[group] = BlockGates(*(gates.get(f"{group}.{kind}") for kind in KINDS))
+        return self.inner.run_group(group, state, given, masks)
+
+    def outputs(self, x: Tensor, masks: Masks | None = None) -> dict[str, Tensor]:
+        """Nothing: what a block gives is not enough for the gradients of its three kinds of gates."""
+        return {}

@@ -1,0 +1,85 @@
+"""Presets: values of many fields at once, by data set and model. Whatever a sweep file says itself comes before them.
+
+One YAML each in sweeps/presets: `training` (fields), `datasets` and `models` (fields by name, over the former), `stages`.
+A preset's name is not part of any identity: only the values are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from memloc import yaml_file
+from memloc.config import Config, StageConfig, TrainConfig, check, check_name
+from memloc.errors import UsageError, nearest
+from memloc.yaml_file import Document
+
+KEYS = ("about", "training", "datasets", "models", "stages")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """training: field values; by_dataset, by_model: more of them, by name; stages: by stage. where: of `stage.field`."""
+
+    training: dict[str, Any] = field(default_factory=dict)
+    by_dataset: dict[str, dict[str, Any]] = field(default_factory=dict)
+    by_model: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    where: dict[str, str] = field(default_factory=dict)
+
+    def of(self, dataset: Any, model: Any) -> dict[str, Any]:
+        """The training fields for a data set and a model."""
+        return self.training | self.by_dataset.get(str(dataset), {}) | self.by_model.get(str(model), {})
+
+
+def presets() -> dict[str, Path]:
+    """{name: file}."""
+    here = Path(__file__).parent
+    folder = here / "sweeps" if (here / "sweeps").is_dir() else here.parent / "sweeps"
+    return {path.stem: path for path in sorted((folder / "presets").glob("*.yaml"), key=lambda path: path.stem)}
+
+
+def problem_of(name: Any) -> str | None:
+    """What is wrong with a preset's name, or None."""
+    known = presets()
+    if isinstance(name, str) and name in known:
+        return None
+    close = nearest(name, known) if isinstance(name, str) else ""
+    return f"{name!r} is no preset{close}; valid: {', '.join(known)}"
+
+
+def read(path: Path, stages: Mapping[str, type[StageConfig]]) -> Preset:
+    """A preset from its file; raises UsageError with what is wrong in it."""
+    document = yaml_file.read(path)
+    problems = [f"{document.at(key)}: unknown key; valid: {', '.join(KEYS)}" for key in document.value if key not in KEYS]
+    found = Preset()
+    found.training.update(_values(document, ("training",), TrainConfig, problems))
+    for key, into in (("datasets", found.by_dataset), ("models", found.by_model)):
+        for name in document.value.get(key) or {}:
+            into[name] = _values(document, (key, name), TrainConfig, problems)
+    for stage in document.value.get("stages") or {}:
+        if stage not in stages:
+            problems.append(f"{document.at('stages', stage)}: unknown stage; valid: {', '.join(stages)}")
+            continue
+        found.stages[stage] = _values(document, ("stages", stage), stages[stage], problems)
+        found.where.update({f"{stage}.{name}": document.at("stages", stage, name) for name in found.stages[stage]})
+    if problems:
+        raise UsageError(*problems)
+    return found
+
+
+def _values(document: Document, where: tuple[str, ...], cls: type[Config], problems: list[str]) -> dict[str, Any]:
+    """The checked values of one mapping."""
+    given: Any = document.value
+    for key in where:
+        given = (given or {}).get(key)
+    values = {}
+    for name, value in (given or {}).items():
+        problem = check_name(cls, name)
+        if problem is None:
+            values[name], problem = check(cls, name, value)
+        if problem:
+            problems.append(f"{document.at(*where, name)}: {problem}")
+    return values

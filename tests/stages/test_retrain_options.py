@@ -1,0 +1,165 @@
+"""Options of the published code in retraining, each against a loop of its own over a copy of the whole network."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from memloc.models import Network
+from memloc.models.inference import logits
+from memloc.seeds import stream
+from memloc.stages.retrain import Retrain, RetrainConfig, Variant, retrain
+from tests.models.plain import GROUPS
+from tests.stages.conftest import Trained, run
+from tests.stages.naive import cut, one_cycle, pixels
+
+STAGE = Retrain()
+
+
+def config_of(trained: Trained, **fields: Any) -> RetrainConfig:
+    return STAGE.resolve(RetrainConfig(**{"epochs": 3, **fields}), trained.config)
+
+
+def order_of(trained: Trained, epoch: int, filtered: bool) -> list[list[int]]:
+    """The batches of an epoch, clean rows alone; as many as the learning rate counts."""
+    c, noisy = trained.config, trained.data.noisy
+    draw = stream(c.seed, "retrain order", epoch)
+    if filtered:
+        whole = cut(list(draw.permutation(len(noisy))), c.batch_size)
+        return [[i for i in batch if not noisy[i]] for batch in whole]
+    clean = np.flatnonzero(~noisy)
+    return cut(list(clean[draw.permutation(len(clean))]), c.batch_size)
+
+
+def plainly(
+    trained: Trained, group: str, epochs: int = 3, freeze: bool = True, filtered: bool = False, patience: int | None = None
+) -> tuple[Network, list[tuple[float, float, float]]]:
+    """(the network at the end, [(clean, noisy, test) accuracy] before the first and after each epoch trained)."""
+    c, data = trained.config, trained.data
+    network = deepcopy(trained.inputs().network(c.epochs))
+    own = {name for name, _ in network.named_parameters() if name.startswith(group + ".")}
+    start = {name: t for name, t in trained.epochs[0].weights.items() if name in own}
+    network.load_state_dict({**network.state_dict(), **start})
+    trains = [p for name, p in network.named_parameters() if name in own or not freeze]
+    optimizer = torch.optim.SGD(trains, lr=1.0, momentum=c.momentum, weight_decay=c.weight_decay, foreach=True)
+    x, y = pixels(data.x), torch.tensor(data.y)
+    seen = [watch(network, trained)]
+    perfect = 0
+    for epoch in range(1, epochs + 1):
+        batches = order_of(trained, epoch, filtered)
+        right = True
+        network.train()
+        for k, rows in enumerate(batches):
+            if len(rows) < 2:
+                continue
+            step, steps = (epoch - 1) * len(batches) + k, epochs * len(batches)
+            optimizer.param_groups[0]["lr"] = one_cycle(step, steps, len(batches), max(1, round(epochs / 2)), 0.1)
+            z = network(x[rows])
+            right = right and bool((z.argmax(dim=1) == y[rows]).all())
+            optimizer.zero_grad()
+            F.cross_entropy(z, y[rows]).backward()
+            optimizer.step()
+        seen.append(watch(network, trained))
+        perfect = perfect + 1 if right else 0
+        if perfect == patience:
+            break
+    return network, seen
+
+
+def watch(network: Network, trained: Trained) -> tuple[float, float, float]:
+    data = trained.data
+    right = logits(network, torch.tensor(data.x)).argmax(dim=1).numpy() == data.y
+    test = logits(network, torch.tensor(data.x_test)).argmax(dim=1).numpy() == data.y_test
+    return float(right[~data.noisy].mean()), float(right[data.noisy].mean()), float(test.mean())
+
+
+def assert_same(found: Variant, expected: Network, seen: list[tuple[float, float, float]], epochs: int = 3) -> None:
+    """Weights behind the group to rounding; every accuracy; what comes after the last epoch trained repeats it."""
+    behind = tuple(f"{g}." for g in GROUPS[GROUPS.index(found.start) :])
+    ours = found.network.state_dict()
+    for name, wanted in expected.state_dict().items():
+        if name.startswith(behind):
+            torch.testing.assert_close(ours[name], wanted, rtol=1e-3, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+    rows = [(r["clean_acc"], r["noisy_acc"]) for r in found.rows]
+    assert rows == [s[:2] for s in seen + [seen[-1]] * (epochs + 1 - len(seen))]
+    assert [r["test_acc"] for r in found.rows] == [None] * epochs + [seen[-1][2]]
+
+
+@pytest.mark.parametrize("group", ["conv1", "res2.conv1", "linear"])
+def test_nothing_frozen(plain: Trained, group: str) -> None:
+    expected, seen = plainly(plain, group, freeze=False)
+    (variant,) = retrain(config_of(plain, freeze="none"), plain.inputs(), [group])
+    assert variant.start == "conv1"
+    assert_same(variant, expected, seen)
+    final = plain.epochs[-1].weights
+    assert all(not torch.equal(p, final[name]) for name, p in variant.network.named_parameters())
+
+
+@pytest.mark.parametrize("group", ["conv1", "conv3", "linear"])
+def test_batches_cut_from_everything_then_filtered(plain: Trained, group: str) -> None:
+    expected, seen = plainly(plain, group, filtered=True)
+    (variant,) = retrain(config_of(plain, batches="filtered"), plain.inputs(), [group])
+    assert_same(variant, expected, seen)
+    sizes = [len(b) for b in order_of(plain, 1, True)]
+    assert sum(sizes) == int((~plain.data.noisy).sum())
+    assert len(sizes) == 8 > len(order_of(plain, 1, False))  # the rate goes by the batches of S
+
+
+def test_filtered_batches_of_one_or_none_are_left_out() -> None:
+    trained = run(noise=0.9, batch_size=4, epochs=1)
+    assert {0, 1} <= {len(b) for b in order_of(trained, 1, True)}
+    expected, seen = plainly(trained, "conv4", epochs=2, filtered=True)
+    (variant,) = retrain(config_of(trained, batches="filtered", epochs=2), trained.inputs(), ["conv4"])
+    assert_same(variant, expected, seen, epochs=2)
+
+
+def test_stopped_after_perfect_epochs_in_a_row(memorizing: Trained) -> None:
+    """Groups that stop at different epochs run together; each ends as if it were alone, its test accuracy included."""
+    config = config_of(memorizing, epochs=8, stop_after_perfect=2)
+    together = retrain(config, memorizing.inputs(), GROUPS)
+    trained = {}
+    for variant in together:
+        expected, seen = plainly(memorizing, variant.group, epochs=8, patience=2)
+        assert_same(variant, expected, seen, epochs=8)
+        trained[variant.group] = len(seen) - 1
+    assert len(set(trained.values())) > 1
+    assert min(trained.values()) < 8
+    for variant in (v for v in together if trained[v.group] < 8):
+        (alone,) = retrain(config, memorizing.inputs(), [variant.group])
+        assert alone.rows == variant.rows
+
+
+@pytest.mark.parametrize("fields", [{"freeze": "none"}, {"batches": "filtered", "stop_after_perfect": 1, "freeze": "none"}])
+def test_a_groups_result_does_not_depend_on_its_company(memorizing: Trained, fields: dict[str, Any]) -> None:
+    config = config_of(memorizing, **fields)
+    groups = ["conv1", "conv3", "linear"]
+    together = retrain(config, memorizing.inputs(), groups)
+    for variant, group in zip(together, groups, strict=True):
+        (alone,) = retrain(config, memorizing.inputs(), [group])
+        assert alone.rows == variant.rows
+        theirs = alone.network.state_dict()
+        assert all(torch.equal(t, theirs[name]) for name, t in variant.network.state_dict().items())
+
+
+def test_the_papers_way_by_name_is_the_default() -> None:
+    assert RetrainConfig(freeze="others", batches="clean") == RetrainConfig()
+    assert RetrainConfig(freeze="none").freeze == "none"
+
+
+def test_rows_of_the_stage(memorizing: Trained) -> None:
+    config = config_of(memorizing, epochs=8, stop_after_perfect=1, freeze="none")
+    rows = STAGE.run(config, memorizing.inputs(), {"layer": "linear"})["retrain"]
+    assert rows["epoch"] == list(range(9))
+    assert rows["test_acc"][:-1] == [None] * 8
+    assert rows["test_acc"][-1] is not None
+
+
+def test_own_masks_have_no_test_accuracy(tied: Trained) -> None:
+    config = config_of(tied, epochs=2, stop_after_perfect=1, mask_mode="own")
+    for variant in retrain(config, tied.inputs(), ["conv1", "linear"]):
+        assert [r["test_acc"] for r in variant.rows] == [None] * 3

@@ -1,0 +1,242 @@
+"""Presets: below everything that a sweep says itself, and no more than their values written out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from memloc import preset, sweep
+from memloc.config import TrainConfig, canonical, fingerprint
+from memloc.errors import UsageError
+from memloc.run.plan import build_plan
+from memloc.stages import STAGES
+from memloc.sweep import Sweep
+from tests.test_sweep import load, problems, values
+
+CONFIGS = {name: stage.config for name, stage in STAGES.items()}
+HEAD = "preset: authors\ndefaults: {dataset: cifar10, model: resnet9}\n"
+ALL = "{gradients: {}, rewind: {}, retrain: {}, evaluate: {}}"
+
+
+def ids(loaded: Sweep) -> list[tuple[str, list[tuple[str, str]]]]:
+    return [(fingerprint(e.config), [(r.stage, fingerprint(r.config)) for r in e.requests]) for e in loaded.entries]
+
+
+def resolved_by(tmp_path: Path, text: str, overrides: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Of each training the canonical configuration, with those of its stages under their names."""
+    loaded = load(tmp_path, text, overrides)
+    return [canonical(e.config) | {r.stage: canonical(r.config) for r in e.requests} for e in loaded.entries]
+
+
+# --- precedence -------------------------------------------------------------------------------------------------------
+
+
+def test_each_level_comes_before_the_one_below(tmp_path: Path) -> None:
+    """lr: preset 0.01 < defaults < set < axes < command line; a field that nobody gives stays the preset's."""
+    levels = [
+        (HEAD + "blocks:\n  a: {}\n", [], [0.01]),
+        (HEAD.replace("resnet9}", "resnet9, lr: 0.2}") + "blocks:\n  a: {}\n", [], [0.2]),
+        (HEAD.replace("resnet9}", "resnet9, lr: 0.2}") + "blocks:\n  a: {set: {lr: 0.3}}\n", [], [0.3]),
+        (HEAD.replace("resnet9}", "resnet9, lr: 0.2}") + "blocks:\n  a: {axes: {lr: [0.4, 0.5]}}\n", [], [0.4, 0.5]),
+        (HEAD.replace("resnet9}", "resnet9, lr: 0.2}") + "blocks:\n  a: {axes: {lr: [0.4, 0.5]}}\n", ["lr=0.6"], [0.6]),
+    ]
+    for text, overrides, rates in levels:
+        found = load(tmp_path, text, overrides)
+        assert values(found, "lr", "wrong", "schedule") == [(rate, "offset", "warmup_cosine") for rate in rates]
+    null = HEAD.replace("resnet9}", "resnet9, noise_count: null}") + "blocks:\n  a: {}\n"
+    assert values(load(tmp_path, null), "noise_count", "wrong") == [(None, "offset")]
+
+
+def test_of_a_stages_fields_too(tmp_path: Path) -> None:
+    blocks = "blocks:\n  a: {stages: {retrain: {lr: 0.2, batches: null}, rewind: {epochs: [3]}, gradients: {}}}\n"
+    (found,) = resolved_by(tmp_path, HEAD + blocks, ["retrain.epochs=4"])
+    assert found["retrain"] == {
+        "memorized": "labels", "epochs": 4, "peak_epoch": 2, "lr": 0.2, "freeze": "none", "stop_after_perfect": 3,
+    }  # fmt: skip
+    assert (found["rewind"]["epochs"], found["gradients"]["scale"]) == ([3], "batch")
+    (found,) = resolved_by(tmp_path, HEAD + blocks, ["retrain.stop_after_perfect=null", "rewind.epochs=[1, 2]"])
+    assert "stop_after_perfect" not in found["retrain"]
+    assert found["rewind"]["epochs"] == [1, 2]
+
+
+def test_a_blocks_preset_comes_before_the_files_and_the_command_lines_before_both(tmp_path: Path) -> None:
+    text = HEAD + "blocks:\n  a: {}\n  b: {preset: paper}\n  c: {preset: authors-flips}\n"
+    assert values(load(tmp_path, text), "lr", "epochs", "precision") == [
+        (0.01, 50, "fp32"), (0.1, 50, "fp32"), (0.1, 25, "fp16"),
+    ]  # fmt: skip
+    (one,) = load(tmp_path, text, ["preset=authors-flips"]).entries
+    assert one.blocks == ["a", "b", "c"]
+    assert (one.config.epochs, one.config.peak_epoch) == (25, 10)
+
+
+def test_values_by_data_set_and_model(tmp_path: Path) -> None:
+    text = HEAD + "blocks:\n  a: {axes: {dataset: [cifar10, mnist, svhn, digits], seed: [0, 7]}}\n"
+    found = values(load(tmp_path, text), "dataset", "lr", "epochs", "peak_epoch", "data_seed")
+    assert found == [
+        ("cifar10", 0.01, 50, 5, 0), ("cifar10", 0.01, 50, 5, 7),
+        ("mnist", 0.01, 100, 10, 0), ("mnist", 0.01, 100, 10, 7),
+        ("svhn", 0.001, 50, 5, 0), ("svhn", 0.001, 50, 5, 7),
+        ("digits", 0.01, 50, 5, 0), ("digits", 0.01, 50, 5, 7),
+    ]  # fmt: skip
+    assert values(load(tmp_path, text, ["lr=0.5", "seed=0"]), "lr") == [(0.5,)] * 4
+    authors = preset.read(preset.presets()["authors"], CONFIGS)
+    assert authors.of("mnist", "vit_small") == authors.of("mnist", "resnet9") | {"batch_size": 128}
+    assert authors.of("cifar10", "vit_small")["epochs"] == 100
+
+
+def test_what_a_training_does_not_use_is_ignored(tmp_path: Path) -> None:
+    blocks = """blocks:
+  none: {}
+  tied: {set: {dropout: example_tied, p_gen: 0.2, p_mem: 0.1}}
+  other: {axes: {dropout: [standard, sparse]}}
+"""
+    found = values(load(tmp_path, HEAD + blocks), "masks", "keep", "unit")
+    assert found == [(None, None, None), ("shared", None, None), (None, 0.6, "element"), (None, 0.6, "element")]
+
+
+def test_epochs_beyond_a_shorter_training_are_dropped_with_a_note(tmp_path: Path) -> None:
+    text = "preset: authors\ndefaults: {dataset: digits, model: resnet9, epochs: 7}\nblocks:\n  a: {stages: {rewind: {}}}\n"
+    loaded = load(tmp_path, text)
+    assert loaded.entries[0].requests[0].config.epochs == (0, 2, 4, 6)  # type: ignore[attr-defined]
+    assert loaded.notes == ("rewind.epochs: 8, 10, 12, 14 dropped, training ends at epoch 7",)
+    # What the file itself says is an error as ever.
+    assert "beyond the last epoch" in problems(tmp_path, text.replace("rewind: {}", "rewind: {epochs: [8]}"))[0]
+
+
+# --- identity ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_papers_preset_is_what_holds_without_one(tmp_path: Path) -> None:
+    for name in ("demo", "paper-grid", "smoke"):
+        path = sweep.find(name)
+        assert ids(sweep.load(path, STAGES, ["preset=paper"])) == ids(sweep.load(path, STAGES))
+
+
+def test_the_papers_preset_names_every_field_of_the_others() -> None:
+    """So that `preset: paper` undoes them one and all; but for what differs between dropouts, and the grid of epochs."""
+    paper, *others = (preset.read(preset.presets()[n], CONFIGS) for n in ("paper", "authors", "authors-flips"))
+    derived = {"unit", "peak_epoch"}
+    for other in others:
+        fields = {f for of in (other.training, *other.by_dataset.values(), *other.by_model.values()) for f in of}
+        assert fields - paper.training.keys() <= derived
+        for stage in other.stages.keys() - {"rewind"}:
+            wanted = other.stages[stage].keys() - {"batch", "noise_norm"}  # unused with the paper's estimator
+            assert wanted <= paper.stages[stage].keys()
+    defaults = {name: info.default for name, info in TrainConfig.model_fields.items()}
+    assert {k: v for k, v in paper.training.items() if k != "keep"} == {
+        k: defaults[k] for k in paper.training if k != "keep"
+    }
+    for stage, fields_of in paper.stages.items():
+        assert CONFIGS[stage](**fields_of) == CONFIGS[stage]()
+
+
+WRITTEN_OUT = {
+    "authors": (
+        "{schedule: warmup_cosine, lr: 0.01, epochs: 50, wrong: offset, noise_count: floor, data_seed: 3, seed: 3}",
+        "{gradients: {scale: batch}, rewind: {epochs: [0, 2, 4, 6, 8, 10, 12, 14]}, "
+        "retrain: {lr: 0.01, freeze: none, stop_after_perfect: 3, batches: filtered}}",
+        "{seed: 3}",
+        "{gradients: {}, rewind: {}, retrain: {}}",
+    ),
+    "authors-flips": (
+        "{schedule: one_cycle, lr: 0.1, epochs: 25, peak_epoch: 10, precision: fp16, stop_after_perfect: 5, "
+        "augment: crop_flip, wrong: offset, noise_count: floor, data_seed: 0, seed: 3}",
+        "{flips: {ablate: weight, choose: positive, noise_norm: batch, estimator: definition, batch: own}}",
+        "{seed: 3}",
+        "{flips: {}}",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(WRITTEN_OUT))
+def test_a_preset_is_its_values(tmp_path: Path, name: str) -> None:
+    """science.md's table, written out: the same ids; its name is in none."""
+    fields, stages, few, bare = WRITTEN_OUT[name]
+    text = "defaults: {{dataset: cifar10, model: resnet9}}\nblocks:\n  a: {{{}set: {}, stages: {}}}\n"
+    written = load(tmp_path, text.format("", fields, stages))
+    assert ids(load(tmp_path, text.format(f"preset: {name}, ", few, bare))) == ids(written)
+    assert ids(load(tmp_path, text.format("", few, bare))) != ids(written)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "schedule=one_cycle", "lr=0.1", "epochs=30", "wrong=uniform", "noise_count=round", "data_seed=0",
+        "gradients.scale=n", "rewind.epochs=[0, 10]", "retrain.lr=0.1", "retrain.freeze=others",
+        "retrain.stop_after_perfect=null", "retrain.batches=clean",
+    ],
+)  # fmt: skip
+def test_each_difference_is_switched_by_itself(tmp_path: Path, override: str) -> None:
+    """One field or one stage's field changes, and what follows from it; nothing else."""
+    text = HEAD + f"blocks:\n  a: {{set: {{seed: 4}}, stages: {ALL}}}\n"
+    (before,), (after,) = resolved_by(tmp_path, text), resolved_by(tmp_path, text, [override])
+    changed = {k for k in before.keys() | after.keys() if before.get(k) != after.get(k)}
+    field = override.partition("=")[0].split(".")[0]
+    follow = {"schedule": {"peak_epoch"}, "epochs": {"peak_epoch", "evaluate", "gradients"}}
+    assert field in changed
+    assert changed <= {field} | follow.get(field, set())
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def test_unknown_presets_at_their_place(tmp_path: Path) -> None:
+    valid = "valid: authors, authors-flips, paper"
+    assert problems(tmp_path, HEAD.replace("authors", "author") + "blocks: {a: {set: {dropout: sparse}}}\n") == [
+        f"mine.yaml:1:preset: 'author' is no preset; did you mean 'authors'?; {valid}"
+    ]  # and not, too, that `keep` is missing
+    assert problems(tmp_path, HEAD + "blocks:\n  a: {preset: papr}\n  b: {preset: 3}\n") == [
+        f"mine.yaml:4:blocks.a.preset: 'papr' is no preset; did you mean 'paper'?; {valid}",
+        f"mine.yaml:5:blocks.b.preset: 3 is no preset; {valid}",
+    ]
+    assert problems(tmp_path, HEAD + "blocks: {a: {}}\n", ["preset=nobody"]) == [
+        f"command line:preset: 'nobody' is no preset; {valid}"
+    ]
+
+
+def test_a_presets_field_that_does_not_fit_is_told_at_its_place(tmp_path: Path) -> None:
+    text = HEAD + "blocks:\n  a: {preset: authors-flips, stages: {flips: {estimator: fast}}}\n"
+    (problem,) = problems(tmp_path, text)
+    assert problem.endswith(
+        "presets/authors-flips.yaml:15:stages.flips.batch: used only with estimator: definition (here estimator is fast)"
+    )
+    assert load(tmp_path, text, ["flips.batch=null", "flips.noise_norm=null"]).entries
+
+
+def test_a_broken_preset_says_so_line_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("training:\n  lr: 1e-3\n  speed: 2\nstages:\n  retrain: {freeze: all}\n  fly: {}\ndataset: {}\n")
+    with pytest.raises(UsageError) as caught:
+        preset.read(path, CONFIGS)
+    found = [p.replace(str(tmp_path) + "/", "") for p in caught.value.problems]
+    assert [p.split(": ")[0] for p in found] == [
+        "mine.yaml:7:dataset", "mine.yaml:2:training.lr", "mine.yaml:3:training.speed",
+        "mine.yaml:5:stages.retrain.freeze", "mine.yaml:6:stages.fly",
+    ]  # fmt: skip
+
+
+# --- the shipped ones -------------------------------------------------------------------------------------------------
+
+
+def test_presets_are_no_sweeps_and_say_what_they_are() -> None:
+    assert set(preset.presets()) == {"paper", "authors", "authors-flips"}
+    assert not preset.presets().keys() & (sweep.shipped().keys() - {"authors"})
+    for path in preset.presets().values():
+        assert yaml.safe_load(path.read_text())["about"]
+
+
+def test_the_sweep_of_the_published_code(tmp_path: Path) -> None:
+    """Main 27, flips 30, tied 36 + 6, baselines 6; all with the authors' labels, and flips with a training of its own."""
+    loaded = sweep.load(sweep.find("authors"), STAGES)
+    plan = build_plan(loaded, loaded.entries, tmp_path)
+    assert len(plan.trials) == 27 + 30 + 36 + 6 + 6
+    assert {(t.config.wrong, t.config.noise_count) for t in plan.trials} == {("offset", "floor")}
+    flips = [t for t in plan.trials if t.blocks == ("flips",)]
+    assert {(t.config.precision, t.config.augment, t.config.data_seed) for t in flips} == {("fp16", "crop_flip", 0)}
+    assert all(t.config.data_seed == t.config.seed for t in plan.trials if t not in flips)
+    assert {t.size.n_noisy for t in plan.trials if t.config.dataset == "svhn" and t.config.noise == 0.05} == {3662}
+    assert loaded.notes == ()
