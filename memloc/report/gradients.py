@@ -168,7 +168,7 @@ def figure10(source: Source) -> Exhibit:
         "Gradient norms by layer, through the training",
         "A.1",
         "Means over windows of a tenth of the epochs. The paper: noisy nearly as large as clean in every window.",
-        "memloc sweep paper-grid --only block=trajectory",
+        "memloc sweep paper-grid",
     )
     sql = f"""WITH per_training AS (
   SELECT {KEYS}, trial, layer, coalesce(json_extract_string(analyses.config, 'at'), 'checkpoint') AS taken,

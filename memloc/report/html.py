@@ -21,6 +21,7 @@ from memloc.report.charts import Chart, Exhibit, Gallery
 from memloc.report.exhibits import SECTIONS, section_of
 from memloc.report.interactive import spec
 from memloc.report.values import gist, values
+from memloc.sweep import shipped
 
 FOLDER = Path(__file__).with_name("page")
 
@@ -76,10 +77,12 @@ def _shown(exhibit: Exhibit, specs: list[dict[str, Any]]) -> dict[str, Any]:
         else:
             panels.append(Panel(chart.title, inline(chart, f"{exhibit.id}-{k}"), len(specs)))
             specs.append(spec(chart) or {})
+    mini = exhibit.command.split()[2] + "-mini"
     return {
         **{name: getattr(exhibit, name) for name in exhibit.__dataclass_fields__},
         "run": exhibit.run,
         "stands_in": exhibit.note.startswith("Not the paper"),
+        "mini": f"memloc sweep {mini}" if mini in shipped() else None,
         "panels": panels,
         "points": [table for chart in exhibit.charts if (table := values(chart)) is not None],
     }
