@@ -48,9 +48,9 @@ def test_a_store_without_anything(simulated: Simulated) -> None:
 
 
 def test_what_would_run_them(simulated: Simulated) -> None:
-    """Every command selects trainings of the shipped sweep that have the stage."""
+    """Every command selects trainings of a shipped sweep that have the stage."""
     simulated.training(noise=0.0, evaluated=None)
-    loaded = sweep.load(sweep.find("paper-grid"), STAGES)
+    loaded = {name: sweep.load(path, STAGES) for name, path in sweep.shipped().items()}
     stages = {claim.id: claim.stage for claim in CLAIMS}
     commands: dict[str, str] = {}
     for j in simulated.judged().values():
@@ -59,8 +59,8 @@ def test_what_would_run_them(simulated: Simulated) -> None:
     assert len(commands) > 30
     for command, stage in commands.items():
         words = shlex.split(command)
-        assert words[:3] == ["memloc", "sweep", "paper-grid"]
-        entries = sweep.only(loaded.entries, words[4::2])
+        assert words[:2] == ["memloc", "sweep"]
+        entries = sweep.only(loaded[words[2]].entries, words[4::2])
         assert entries
         assert all(stage in {r.stage for r in e.requests} for e in entries)
 
@@ -72,6 +72,7 @@ def test_a_command_runs_what_its_number_is_of(simulated: Simulated) -> None:
         == "memloc sweep paper-grid --only block=tied --only p_gen=0.3 --only p_mem=0.2"
     )
     assert found["E1.mnist.after.test"].command == "memloc sweep paper-grid --only block=tied_other --only dataset=mnist"
+    assert found["D1.second_split"].command == "memloc sweep flips --only block=forgetting"
     assert found["G3.trend"].command == "memloc sweep paper-grid --only block=noise_curve"
     expected = "memloc sweep paper-grid --only block=baselines --only dropout=sparse --only keep=0.6"
     assert found["E3.sparse.keep0.6.noisy"].command == expected
