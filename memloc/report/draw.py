@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.ticker
+import matplotlib.transforms
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import imread
 
 from memloc.report.charts import Chart, Curves, Dots, Gallery, Heat, Series
@@ -65,8 +67,32 @@ def style(**more: Any) -> Any:
 def figure(chart: Chart) -> Figure:
     """The chart by itself, one phone wide. Call it, and whatever saves it, within `style()`."""
     drawn = Figure(figsize=(WIDTH, height(chart)), layout="constrained")
-    paint(drawn, chart)
+    _paint(drawn, chart)
+    _settle(drawn)
     return drawn
+
+
+def paint(on: SubFigure, chart: Chart) -> None:
+    """Draws a chart on a part of a figure that lays nothing out, in the places that it has by itself."""
+    alone = figure(chart)
+    _paint(on, chart)
+    for mine, its in zip(on.axes, alone.axes, strict=True):
+        mine.set_position(its.get_position())
+    for word, known in zip(on.texts, alone.texts, strict=True):
+        word.set_position(known.get_position())
+
+
+def _settle(drawn: Figure) -> None:
+    """Keeps where everything was laid out, in steps of 1/8 point: the solver's last bits hang on where its objects lie in
+    memory, and would change the bytes."""
+    drawn.draw_without_rendering()
+    drawn.set_layout_engine("none")
+    steps = 8 * 72 * drawn.get_size_inches()
+    for axis in drawn.axes:
+        corners = np.round(axis.get_position().get_points() * steps) / steps
+        axis.set_position(mpl.transforms.Bbox(corners))
+    for word in drawn.texts:
+        word.set_position(np.round(np.array(word.get_position()) * steps) / steps)
 
 
 def height(chart: Chart) -> float:
@@ -81,8 +107,7 @@ def height(chart: Chart) -> float:
     return 0.2 + 0.62 * math.ceil(len(chart.pictures) / 8)
 
 
-def paint(on: Any, chart: Chart) -> None:
-    """Draws a chart on a figure or a part of one."""
+def _paint(on: Any, chart: Chart) -> None:
     painters: dict[type, Callable[[Any, Any], None]] = {Curves: _curves, Dots: _dots, Heat: _heat, Gallery: _gallery}
     painters[type(chart)](on, chart)
 

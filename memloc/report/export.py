@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ BLACK = {
     "xtick.color": "black",
     "ytick.color": "black",
 }
+TITLE = 0.2  # inches of a line of it
 PDF = {"CreationDate": None, "ModDate": None}
 
 
@@ -87,25 +89,29 @@ def _compose(exhibit: Exhibit) -> Figure:
     charts = exhibit.charts
     across = min(ACROSS, len(charts))
     lines = [charts[k : k + across] for k in range(0, len(charts), across)]
-    heights = [max(draw.height(c) for c in line) + 0.25 for line in lines]
+    heights = [max(draw.height(c) + TITLE * len(_title(c)) for c in line) for line in lines]
     width = draw.WIDTH * across + 0.1
-    figure = Figure(figsize=(width, sum(heights) + 0.35), layout="constrained")
-    figure.suptitle(_wrapped(_heading(exhibit), width), x=0.01, ha="left", fontsize=9)
-    grid: Any = figure.subfigures(len(lines), across, squeeze=False, height_ratios=heights)
+    heading = textwrap.wrap(_heading(exhibit), math.floor(width * 14))
+    top = 0.1 + 0.16 * len(heading)
+    figure = Figure(figsize=(width, top + sum(heights)))
+    parts: Any = figure.subfigures(2, 1, height_ratios=[top, sum(heights)])
+    above, body = parts
+    above.text(0.01, 0.5, "\n".join(heading), va="center", fontsize=9)
+    grid: Any = body.subfigures(len(lines), across, squeeze=False, height_ratios=heights)
     for place, chart in zip(grid.flat, [c for line in lines for c in line], strict=False):
         _titled(place, chart)
     return figure
 
 
+def _title(chart: Chart) -> list[str]:
+    return textwrap.wrap(chart.title, math.floor(draw.WIDTH * 15))
+
+
 def _titled(place: Any, chart: Chart) -> None:
-    place.suptitle(_wrapped(chart.title, draw.WIDTH), x=0.02, ha="left", fontsize=8)
-    draw.paint(place, chart)
-
-
-def _wrapped(text: str, width: float) -> str:
-    import textwrap
-
-    return textwrap.fill(text, math.floor(width * 16))
+    title = _title(chart)
+    above, below = place.subfigures(2, 1, height_ratios=[TITLE * len(title), draw.height(chart)])
+    above.text(0.02, 0.5, "\n".join(title), va="center", fontsize=8)
+    draw.paint(below, chart)
 
 
 def _tabulate(heading: str, tables: Sequence[Table]) -> Figure:
@@ -134,8 +140,6 @@ def _lines(row: Sequence[str]) -> int:
 
 def _write_table(figure: Figure, table: Table, widths: Sequence[int], y: float) -> float:
     """Writes a table whose first line is y lines below the top; returns the line below it."""
-    import textwrap
-
     tall, wide = figure.get_figheight(), figure.get_figwidth()
     rows = [(table.title, *[""] * (len(widths) - 1)), table.head, *table.rows]
     for number, row in enumerate(rows):

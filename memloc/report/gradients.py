@@ -18,6 +18,7 @@ from memloc.report.settings import (
     Setting,
     finest,
     in_words,
+    name_of,
     over_seeds,
     percent,
     seeds_in_words,
@@ -235,7 +236,7 @@ def figure11(source: Source) -> Exhibit:
     for of in curves.values():
         mine = [s for s in of if s in chosen.settings]
         if mine:
-            charts += [_against_noise(mine), *(norms(s, source) for s in mine)]
+            charts += [_against_noise(mine), *(norms(s, source, title=_name(s)) for s in mine)]
             numbers += [_ratio_number(mine[0], "slightly below 1 at 1 %"), _ratio_number(mine[-1], "very high at 99 %")]
     return chosen.fill(
         exhibit, sql, charts=charts, numbers=numbers, seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.clean)
@@ -252,6 +253,11 @@ def _longest(curves: dict[str, list[Setting]]) -> dict[str, list[Setting]]:
     return {key: curves[key] for key in kept.values()}
 
 
+def _name(setting: Setting) -> str:
+    """Of a point of a curve, where the noise alone differs."""
+    return f"{name_of(setting.dataset)}, {name_of(setting.model)}, {percent(setting.noise)} noise"
+
+
 def _against_noise(settings: Sequence[Setting]) -> Curves:
     """Noisy norm / clean norm, the mean over layers, against the noise; the intervals are over trainings."""
     values = []
@@ -264,9 +270,8 @@ def _against_noise(settings: Sequence[Setting]) -> Curves:
         values.append((100 * s.noise, over_seeds([sum(of) / len(of) for of in of_seeds if of], lowest=1e-3)))
     known = [(x, v) for x, v in values if v is not None]
     line = Series("noisy / clean", [x for x, _ in known], [v for _, v in known])
-    label = settings[0].label.replace(f", {percent(settings[0].noise)} noise", "")
     return Curves(
-        f"{label}: all noises",
+        f"{name_of(settings[0].dataset)}, {name_of(settings[0].model)}: all noises",
         {"": [line]},
         "label noise, %",
         "norm ratio, mean over layers",

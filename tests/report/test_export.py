@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from memloc.analysis.claims import Judgement, judge
-from memloc.report import export
+from memloc.report import draw, export
 from memloc.report.charts import Exhibit, Table
 from memloc.report.exhibits import exhibits
 from memloc.report.source import Source
@@ -56,6 +56,22 @@ def test_latex(made: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
         assert rule in text
     assert r"p\_gen 0.2" in text
     assert text.isascii()
+
+
+def test_no_words_lie_on_others(made: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
+    """Titles and legends of composed figures; the titles lie within them."""
+    with draw.style():
+        for exhibit in (e for e in made[1] if e.charts):
+            figure = export._compose(exhibit)
+            figure.canvas.draw()
+            heading, body = figure.subfigs
+            places = [part for chart in body.subfigs for part in chart.subfigs]
+            assert len(places) == 2 * len(exhibit.charts)
+            words = [t for part in (heading, *places) for t in part.texts]
+            boxes = [w.get_window_extent() for w in (*words, *(legend for part in places for legend in part.legends))]
+            for k, box in enumerate(boxes):
+                assert not any(box.overlaps(other) for other in boxes[:k]), exhibit.id
+                assert box.x1 <= figure.bbox.x1 + 1, exhibit.id
 
 
 def test_a_table_in_latex() -> None:

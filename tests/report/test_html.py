@@ -150,6 +150,19 @@ def test_both_drawings_have_the_same_numbers(chart: Curves | Dots | Heat) -> Non
     assert sorted(points) == pytest.approx(found)
 
 
+@pytest.mark.parametrize("chart", CHARTS, ids=lambda c: c.title)
+def test_a_picture_has_the_same_bytes_wherever_its_objects_lie_in_memory(chart: Curves | Dots | Heat) -> None:
+    """What is drawn before, and kept, moves them."""
+    kept = []
+    with draw.style():
+        pictures = set()
+        for other in (*CHARTS, *CHARTS):
+            kept.append(draw.figure(other))
+            pictures.add(draw.svg(draw.figure(chart)))
+    assert len(pictures) == 1
+    assert len(kept) == 10
+
+
 def test_an_inline_picture_takes_the_pages_colours_and_its_own_ids() -> None:
     with draw.style(**{"svg.fonttype": "none"}):
         one, two = (inline(CHARTS[0], name) for name in ("a", "b"))
