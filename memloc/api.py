@@ -184,5 +184,6 @@ class Trial:
         raw = load(c.dataset, data_dir())
         check_identity(raw, c.dataset, str(self._commit.part["data"]))
         return prepare(
-            raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed, noise_count=c.noise_count
+            raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed, noise_count=c.noise_count,
+            ratio=c.ratio, cut=c.cut,
         )  # fmt: skip

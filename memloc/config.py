@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import (
@@ -29,12 +29,13 @@ from pydantic.fields import FieldInfo
 from memloc.errors import UsageError, nearest
 
 DATASETS = ("digits", "cifar10", "mnist", "fashion_mnist", "svhn")
-MODELS = ("resnet9",)
+MODELS = ("resnet9", "resnet50", "vit_small")
 
 # What a field needs before it means anything: {field: (deciding field, its values)}. Elsewhere it is None.
 USED_BY: dict[str, tuple[str, tuple[str, ...]]] = {
     "width": ("model", ("resnet9",)),
     "stem": ("model", ("resnet50",)),
+    "tokens": ("model", ("vit_small",)),
     "p_gen": ("dropout", ("example_tied",)),
     "p_mem": ("dropout", ("example_tied",)),
     "masks": ("dropout", ("example_tied",)),
@@ -52,6 +53,14 @@ class Config(BaseModel):
 
 class StageConfig(Config):
     """Base of every analysis stage's configuration; the subclasses stand in the stage's own file."""
+
+    def c_scores_from(self) -> str | None:
+        """Which C-scores the analysis takes, PATH or sweep:NAME; None: it takes none."""
+        return None
+
+    def with_c_scores(self, identity: str) -> Self:
+        """The same with the scores named by what they are: where they came from is not part of an identity."""
+        raise NotImplementedError
 
 
 class FieldError(ValueError):
@@ -71,7 +80,20 @@ def _dataset(value: str) -> str:
 def _model(value: str) -> str:
     if value in MODELS:
         return value
-    raise ValueError(f"valid: {', '.join(MODELS)}{nearest(value, MODELS)}")
+    if value.startswith("timm:"):
+        return _timm_model(value)
+    raise ValueError(f"valid: {', '.join(MODELS)}, timm:NAME{nearest(value, (*MODELS, 'timm:'))}")
+
+
+def _timm_model(value: str) -> str:
+    import timm  # takes a second, and only who asks for it needs it
+
+    name = value.removeprefix("timm:")
+    if timm.is_model(name) and "." not in name:
+        return value
+    if timm.is_model(name):
+        raise ValueError(f"valid: timm:{name.partition('.')[0]}: what follows the point names weights, and none are loaded")
+    raise ValueError(f"valid: timm:NAME, NAME a model of timm {timm.__version__}{nearest(name, timm.list_models())}")
 
 
 def as_tuple(value: Any) -> Any:
@@ -119,10 +141,13 @@ class TrainConfig(Config):
     wrong: Literal["uniform", "offset"] = "uniform"
     noise_count: Annotated[Literal["round", "floor"] | None, unless("round")] = None
     data_seed: DataSeed = 0
+    ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
+    cut: Annotated[int, Field(ge=0)] | None = None
 
     model: Annotated[str, AfterValidator(_model)]
     width: Annotated[float, Field(gt=0, le=16)] | None = None
     stem: Literal["imagenet", "cifar"] | None = None
+    tokens: Annotated[Literal["patch", "shifted"] | None, unless("patch")] = None
 
     dropout: Literal["none", "example_tied", "standard", "sparse"] = "none"
     p_gen: Share | None = None
@@ -171,6 +196,9 @@ def resolve_training(values: Mapping[str, Any]) -> tuple[TrainConfig | None, dic
             problems["unit"] = f"{kept['unit']!r} with dropout: {dropout}; valid: {', '.join(UNITS[dropout])}"
     else:
         needed = []
+    for field, other in (("ratio", "cut"), ("cut", "ratio")):
+        if kept.get(field) is None and kept.get(other) is not None:
+            problems[field] = f"required with {other}; valid: {valid_values(TrainConfig, field)}"
     for field in needed:
         if kept.get(field) is None:
             problems[field] = f"required with dropout: {dropout}; valid: {valid_values(TrainConfig, field)}"
@@ -178,6 +206,8 @@ def resolve_training(values: Mapping[str, Any]) -> tuple[TrainConfig | None, dic
         return None, problems
     if "width" not in absent and kept.get("width") is None:
         kept["width"] = 1.0
+    if "stem" not in absent and kept.get("stem") is None:
+        kept["stem"] = "imagenet"
     if kept.get("data_seed") == "seed":
         kept["data_seed"] = kept.get("seed", 0)
     config = TrainConfig(**kept)
@@ -241,9 +271,11 @@ def valid_values(cls: type[Config], name: str) -> str:
     if name == "dataset":
         return f"{', '.join(DATASETS)}, npz:PATH"
     if name == "model":
-        return ", ".join(MODELS)
+        return f"{', '.join(MODELS)}, timm:NAME"
     if name == "data_seed":
         return f"{valid_values(cls, 'seed')}, or seed"
+    if name == "memorized":
+        return "labels, c_score:PATH, c_score:sweep:NAME"
     info = cls.model_fields[name]
     return _describe(info.annotation, tuple(info.metadata))
 

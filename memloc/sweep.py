@@ -58,10 +58,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Sweep:
+    """folder: where its file lies; other sweeps that it needs may lie there too."""
+
     name: str
     about: str
     entries: tuple[Entry, ...]
     notes: tuple[str, ...] = ()
+    folder: Path | None = None
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -109,16 +112,21 @@ def load(
     entries: list[Entry] = []
     if not NAME.fullmatch(path.stem):
         problems.append(f"{document.name}: a sweep is named by its file, with letters, digits, '_', '-' and '.'")
-    blocks = read_blocks(document, stages, problems, path.parent)
+    # Nothing lies beside a shipped file: its C-scores are meant to be in the data directory, which is known later.
+    is_shipped = path in shipped().values()
+    blocks = read_blocks(document, stages, problems, path.parent, None if is_shipped else path.parent)
     overridden = override(blocks, overrides, stages, problems)
     total = sum(math.prod(len(v) for v in block.axes.values()) for block in blocks)
     if total > MANY and not many:
         problems.append(f"{document.name}: {total} trials; more than {MANY} need --yes")
     else:
         entries = _expand([b for b in blocks if b.comparable], stages, problems, notes, "epochs" in overridden)
+        if len(entries) > MANY and not many:
+            problems.append(f"{document.name}: {len(entries)} trials; more than {MANY} need --yes")
     if problems:
         raise UsageError(*dict.fromkeys(problems))
-    return Sweep(path.stem, str(document.value.get("about", "")), tuple(entries), tuple(dict.fromkeys(notes)))
+    about_it = str(document.value.get("about", ""))
+    return Sweep(path.stem, about_it, tuple(entries), tuple(dict.fromkeys(notes)), path.parent)
 
 
 def about(path: Path) -> str:
@@ -142,18 +150,43 @@ def _expand(
             values = {**block.values, **dict(zip(block.axes, combination, strict=True))}
             values = {**below.of(values.get("dataset"), values.get("model")), **values}
             config = _train_config(block, values, problems)
-            if config is None:
-                continue
-            entry = entries.setdefault(fingerprint(config), Entry(config, where=block.where))
-            if block.name not in entry.blocks:
-                entry.blocks.append(block.name)
-            for stage, settings in block.stages.items():
-                if stage in block.bad_stages:
-                    continue
-                request = _request(block, stage, settings, stages[stage], config, problems, notes, shortened, below)
-                if request and request not in entry.requests:  # a block may come to one training in several ways
-                    entry.requests.append(request)
+            for training in [] if config is None else _trainings(block, config, stages, problems):
+                entry = entries.setdefault(fingerprint(training), Entry(training, where=block.where))
+                if block.name not in entry.blocks:
+                    entry.blocks.append(block.name)
+                for stage, settings in block.stages.items():
+                    if stage in block.bad_stages:
+                        continue
+                    request = _request(block, stage, settings, stages[stage], training, problems, notes, shortened, below)
+                    if request and request not in entry.requests:  # a block may come to one training in several ways
+                        entry.requests.append(request)
     return list(entries.values())
+
+
+def _trainings(
+    block: Block, config: TrainConfig, stages: Mapping[str, StageType], problems: list[str]
+) -> Sequence[TrainConfig]:
+    """What the block's stages make of one training: many, where it is about what is held out."""
+
+    def examples() -> int:
+        from memloc.data import describe
+
+        return config.subset or describe(config.dataset).n_train
+
+    trainings: Sequence[TrainConfig] = [config]
+    for stage, settings in block.stages.items():
+        if stage in block.bad_stages:
+            continue
+        try:
+            asked = stages[stage].config(**settings)
+            trainings = [t for one in trainings for t in stages[stage].trainings(asked, one, examples)]
+        except FieldError as error:
+            problems.append(f"{block.where.get(f'{stage}.{error.field}', f'{block.where[stage]}.{error.field}')}: {error}")
+        except UsageError as error:
+            where = block.where.get("dataset", f"{block.where['']}.dataset")
+            problems += [f"{where}: {problem}" for problem in error.problems]
+            return []
+    return trainings
 
 
 def _train_config(block: Block, values: dict[str, Any], problems: list[str]) -> TrainConfig | None:

@@ -6,7 +6,7 @@ Nothing is combined here: a block still has its axes, and no training is resolve
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,8 @@ class StageType(Protocol):
     config: type[StageConfig]
 
     def resolve(self, config: Any, train: TrainConfig, beside: Collection[str]) -> Any: ...
+
+    def trainings(self, config: Any, train: TrainConfig, n: Callable[[], int]) -> Sequence[TrainConfig]: ...
 
 
 @dataclass
@@ -63,7 +65,14 @@ def _keys(
             problems.append(f"{document.at(*where, key)}: unknown key{nearest(key, valid)}; valid: {', '.join(valid)}")
 
 
-def read_blocks(document: Document, stages: Mapping[str, StageType], problems: list[str], base: Path) -> list[Block]:
+def read_blocks(
+    document: Document,
+    stages: Mapping[str, StageType],
+    problems: list[str],
+    base: Path,
+    scores: Path | None = None,
+) -> list[Block]:
+    """The blocks of a file. Its paths are relative to `base`, those of C-scores to `scores`, or (None) left as they are."""
     top = _mapping(document, document.value, (), problems)
     _keys(document, top, ("about", "preset", "defaults", "blocks"), (), problems)
     given = _mapping(document, top.get("defaults"), ("defaults",), problems)
@@ -75,7 +84,7 @@ def read_blocks(document: Document, stages: Mapping[str, StageType], problems: l
         problems.append(f"{document.at('about')}: {top['about']!r} is not text")
     _take_preset(defaults, document, top, (), problems)
     _take(defaults, document, given, ("defaults",), problems, base)
-    return [_block(document, name, body, defaults, stages, problems, base) for name, body in named.items()]
+    return [_block(document, name, body, defaults, stages, problems, base, scores) for name, body in named.items()]
 
 
 def _block(
@@ -86,6 +95,7 @@ def _block(
     stages: Mapping[str, StageType],
     problems: list[str],
     base: Path,
+    scores: Path | None,
 ) -> Block:
     where = ("blocks", name)
     block = Block(name, defaults.preset, dict(defaults.values), where={**defaults.where, "": document.at(*where)})
@@ -118,7 +128,7 @@ def _block(
         block.stages[stage] = {}
         for key, value in _mapping(document, settings, place, problems).items():
             block.where[f"{stage}.{key}"] = document.at(*place, key)
-            _stage_value(block, stages[stage].config, stage, key, value, problems)
+            _stage_value(block, stages[stage].config, stage, key, value, problems, scores)
     return block
 
 
@@ -158,12 +168,19 @@ def training_value(key: str, value: Any, base: Path) -> tuple[Any, str | None]:
         return None, problem
     taken, problem = check(TrainConfig, key, value)
     if key == "dataset" and isinstance(taken, str) and taken.startswith("npz:"):
-        # A path in a file is relative to that file, as its author meant it.
-        try:
-            taken = "npz:" + str((base / Path(taken[4:]).expanduser()).resolve())
-        except (OSError, RuntimeError, ValueError) as error:  # an unknown ~user, a byte that no path has
-            return None, f"{value!r} is not valid: {error}"
+        return _rebased(taken, "npz:", base)
     return taken, problem
+
+
+def _rebased(value: str, prefix: str, base: Path) -> tuple[str | None, str | None]:
+    """(prefix and the path after it made absolute, None), or (None, what is wrong with it).
+
+    A path in a file is relative to that file, as its author meant it.
+    """
+    try:
+        return prefix + str((base / Path(value.removeprefix(prefix)).expanduser()).resolve()), None
+    except (OSError, RuntimeError, ValueError) as error:  # an unknown ~user, a byte that no path has
+        return None, f"{value!r} is not valid: {error}"
 
 
 def _axis(key: str, value: Any, at: Any, problems: list[str], base: Path) -> list[Any]:
@@ -185,11 +202,24 @@ def _axis(key: str, value: Any, at: Any, problems: list[str], base: Path) -> lis
     return axis
 
 
-def _stage_value(block: Block, cls: type[StageConfig], stage: str, key: str, value: Any, problems: list[str]) -> None:
+def _stage_value(
+    block: Block,
+    cls: type[StageConfig],
+    stage: str,
+    key: str,
+    value: Any,
+    problems: list[str],
+    scores: Path | None,
+) -> None:
     where = block.where[f"{stage}.{key}"]
     taken, problem = None, check_name(cls, key)
     if problem is None:
         taken, problem = check(cls, key, value)
+    prefix = {"memorized": "c_score:", "c_score": ""}.get(key)  # of a file of C-scores
+    if problem is None and scores is not None and isinstance(taken, str) and prefix is not None:
+        reference = taken.removeprefix(prefix)
+        if taken.startswith(prefix) and not reference.startswith("sweep:"):
+            taken, problem = _rebased(taken, prefix, scores)
     if problem:
         problems.append(f"{where}: {problem}")
         block.bad_stages.add(stage)
@@ -273,4 +303,4 @@ def _override_stage(
         problems.append(f"{where}: no block of this sweep has the stage {stage}")
     for block in having:
         block.where[name] = where
-        _stage_value(block, stages[stage].config, stage, key, value, problems)
+        _stage_value(block, stages[stage].config, stage, key, value, problems, Path.cwd())

@@ -19,6 +19,9 @@ _EXPLAIN = re.compile(r"explain\b", re.IGNORECASE)
 _OPTIONS = re.compile(r"analyze\b|\(", re.IGNORECASE)
 _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 
+# The table is made of every held-out training's rows: only for a query that names it, or a view that joins it.
+TAKES_C_SCORES = re.compile(r"c_scores|leaderboard|forgotten", re.IGNORECASE)
+
 
 def visible(store: Store, snapshot: Snapshot, sweep: str | None, partial: bool) -> list[Commit]:
     """The commits whose rows a query sees: of the whole store, or of one sweep's trials and analyses."""
@@ -55,7 +58,8 @@ def _run(store: Store, sql: str, commits: list[Commit]) -> pa.Table:
     try:
         statement = admit(connection, sql)
         for name in schemas.TABLES:
-            connection.register(name, tables.dataset(store.files, commits, name))
+            wanted = commits if name != "c_scores" or TAKES_C_SCORES.search(sql) else []
+            connection.register(name, tables.dataset(store.files, wanted, name))
         for name, view in VIEWS.items():
             connection.execute(f"CREATE VIEW {name} AS {view}")
         connection.execute("SET enable_progress_bar=false")  # it would stand among the rows on standard output

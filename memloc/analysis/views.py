@@ -70,7 +70,7 @@ def leaderboard(there: Mapping[str, pa.Schema]) -> str:
     Of several analyses of a training: the flips with most searches, the evaluation and second split that are first by id.
 
     Args:
-        there: the tables of a store; `second_split` and `c_scores` (by data set) are joined where they are among them.
+        there: a store's tables; `second_split` and `c_scores` (on the same labels) are joined where they are among them.
     """
     columns, joins = [], []
     for table, key, names, selected, join in (_SECOND_SPLIT, _C_SCORES):
@@ -111,7 +111,28 @@ _C_SCORES = (
     ("c_score", "memorization"),
     "scored.c_score, scored.memorization",
     """LEFT JOIN trials AS of ON of.trial = e.trial
-       LEFT JOIN c_scores AS scored ON scored.dataset = of.dataset AND scored.example = e.example""",
+       LEFT JOIN (SELECT *, CASE WHEN noise > 0 THEN data_seed END AS labels FROM c_scores
+                  QUALIFY row_number() OVER (PARTITION BY dataset, noise, labels, example ORDER BY scores) = 1) AS scored
+       ON scored.dataset = of.dataset AND scored.example = e.example AND scored.noise = of.noise
+          AND (scored.labels IS NULL OR scored.labels = of.data_seed)""",
 )
 
-VIEWS = {"gradient_layers": GRADIENT_LAYERS, "flips_auc": FLIPS_AUC, "leaderboard": leaderboard(schemas.TABLES)}
+# Clean examples that are right under their own masks and wrong once the memorization neurons are dropped (Figure 7);
+# predicted, margin: then. c_score: on the right labels.
+FORGOTTEN = """
+SELECT after.analysis, trial, example, e.label, after.predicted, after.margin, e.learning_time, scored.c_score
+FROM predictions AS after
+JOIN (SELECT analysis, trial, example FROM predictions WHERE mode = 'own' AND correct) USING (analysis, trial, example)
+JOIN examples AS e USING (trial, example)
+JOIN trials AS t USING (trial)
+LEFT JOIN (SELECT dataset, example, c_score FROM c_scores WHERE noise = 0
+           QUALIFY row_number() OVER (PARTITION BY dataset, example ORDER BY scores) = 1) AS scored USING (dataset, example)
+WHERE after.mode = 'dropped' AND after.rescale = 'none' AND NOT after.correct AND NOT e.noisy
+"""
+
+VIEWS = {
+    "gradient_layers": GRADIENT_LAYERS,
+    "flips_auc": FLIPS_AUC,
+    "leaderboard": leaderboard(schemas.TABLES),
+    "forgotten": FORGOTTEN,
+}

@@ -49,7 +49,7 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
 
 
 def _done(work: Work) -> bool:
-    return work.train == "done" and not work.parts
+    return work.train == "done" and not work.parts and not work.trial.unmet
 
 
 def _as_json(work: Work) -> dict[str, Any]:
@@ -61,6 +61,7 @@ def _as_json(work: Work) -> dict[str, Any]:
         "stages": stages,
         "done": _done(work),
         "blocks": list(trial.blocks),
+        "needs": [unmet.as_json() for unmet in trial.unmet],
     }
 
 
@@ -69,7 +70,8 @@ def _state(work: Work) -> str:
         return "done"
     total = sum(len(a.parts) for a in work.trial.analyses)
     train = {"done": "trained", "train": "to train", "replay": "to train again (a checkpoint it needs is gone)"}[work.train]
-    return f"{train}, {len(work.parts)} of {total} parts to do" if total else train
+    needs = "".join(f", needs: {what}" for what in dict.fromkeys(u.need.what for u in work.trial.unmet))
+    return (f"{train}, {len(work.parts)} of {total} parts to do" if total else train) + needs
 
 
 def _trials(plan: Plan, works: list[Work]) -> str:
@@ -98,6 +100,7 @@ def _totals(plan: Plan, store: Store, totals: dict[str, Any], found: Sequence[Fo
             "",
             "all: " + " ".join(f"{n}={v}" for n, v in common.items()),
             f"{totals['trials']} trials, {totals['done']} done; to do: {left.format(again)}",
+            *plan.needs(),
             f"store {store.uri}: checkpoints {bytes_in_words(totals['checkpoint_bytes'])}, "
             f"results {bytes_in_words(totals['result_bytes'])} before compression",
             *in_words(found, dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))),

@@ -154,17 +154,19 @@ def _sweep(
     from memloc import api
     from memloc import sweep as sweeps
     from memloc.data import require
+    from memloc.run.c_scores import check_labels
     from memloc.run.plan import build_plan, pending
     from memloc.stages import STAGES
     from memloc.store import Store, records
 
     loaded = sweeps.load(path, STAGES, overrides, many=yes)
     selected = sweeps.only(loaded.entries, only)[:max_trials]
-    everything = build_plan(loaded, loaded.entries, options.data_dir)
-    plan = build_plan(loaded, selected, options.data_dir)
+    store = Store(api.store_uri(options.store))
+    everything = build_plan(loaded, loaded.entries, options.data_dir, store)
+    whole = selected == list(loaded.entries)
+    plan = everything if whole else build_plan(loaded, selected, options.data_dir, store)
     for note in plan.notes:
         print(f"memloc: note: {note}", file=sys.stderr)
-    store = Store(api.store_uri(options.store))
     if dry_run:
         from memloc.commands.dry_run import dry_run as report
 
@@ -174,6 +176,7 @@ def _sweep(
     works = pending(plan, store, snapshot, options.checkpoints.value)
     todo = [w for w in works if w.anything]
     require((w.trial.config.dataset for w in todo if w.computes), options.data_dir)
+    check_labels((w.trial for w in todo if w.parts), options.data_dir)
     _check_compiler(todo, options)
     if todo:
         _logs(options.data_dir)  # what is wrong with it is said before the store is touched
@@ -291,19 +294,21 @@ def _close(plan: Plan, store: Store, record: str, outcome: Outcome | None, optio
 
     snapshot = store.snapshot()
     if options.as_json:
-        print(json.dumps(sweep_status(store, record, snapshot)))
+        print(json.dumps(sweep_status(store, record, snapshot) | {"needs": [u.as_json() for u in plan.unmet]}))
     else:
-        if outcome is None:
+        if outcome is None and not plan.unmet:
             print(f"{plan.name}: nothing to do, all {len(plan.trials)} trials are committed in {store.uri}\n")
         # Where the name has other records too, the summary is of this one alone.
         one = len(records.read_sweep(store.files, plan.name)) == 1
         print(summary(store, plan.name if one else record, options.store), end="")
         _say_how_it_ended(plan, outcome, options)
         if outcome is None or not (outcome.failures or outcome.interrupted):
-            print(next_steps(plan.name, options.store), end="")
+            print(next_steps(plan.name, options.store) if not plan.unmet else "", end="")
+    for line in plan.needs():
+        print(f"memloc: {line}", file=sys.stderr)
     if outcome and outcome.interrupted:
         raise typer.Exit(130)
-    if outcome and outcome.failures:
+    if plan.unmet or (outcome and outcome.failures):
         raise typer.Exit(1)
 
 

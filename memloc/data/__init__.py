@@ -13,7 +13,7 @@ from pathlib import Path
 from memloc.data import digits, directory, npz
 from memloc.data.cifar10 import CIFAR10
 from memloc.data.idx import FASHION_MNIST, MNIST
-from memloc.data.labels import prepare
+from memloc.data.labels import examples_seen, prepare
 from memloc.data.named import NamedDataset
 from memloc.data.svhn import SVHN
 from memloc.data.types import Data, Description, Raw, normalise
@@ -26,6 +26,7 @@ __all__ = [
     "Raw",
     "check_identity",
     "describe",
+    "examples_seen",
     "load",
     "normalise",
     "prepare",

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from memloc.data.types import I64, Data, Description, Raw
+from memloc.config import TrainConfig
+from memloc.data.held_out import held_out
+from memloc.data.types import I64, Data, Description, HeldOut, Raw
 from memloc.errors import UsageError
 from memloc.seeds import below, hashed
 
 
 def prepare(
-    raw: Raw, *, subset: int | None, noise: float, wrong: str, data_seed: int, noise_count: str | None = None
+    raw: Raw,
+    *,
+    subset: int | None,
+    noise: float,
+    wrong: str,
+    data_seed: int,
+    noise_count: str | None = None,
+    ratio: float | None = None,
+    cut: int | None = None,
 ) -> Data:
-    """The class-stratified subset first, then label noise (science.md, Data).
+    """The class-stratified subset first, then label noise (science.md, Data), then what the cut of a ratio holds out.
 
     Every draw hangs on (data_seed, example) alone, so it is the same for every training `seed`, and a larger noise
     rate makes the labels of a smaller one wrong in the same way, and more of them.
@@ -30,7 +42,42 @@ def prepare(
     true_label = raw.y_train[example]
     noisy = noisy_set(example, noise, data_seed, noise_count)
     y = np.where(noisy, wrong_labels(example, true_label, raw.classes, wrong, data_seed), true_label)
-    return Data(raw.x_train[example], y, true_label, noisy, example, raw.x_test, raw.y_test, raw.classes)
+    if ratio is None or cut is None:
+        return Data(raw.x_train[example], y, true_label, noisy, example, raw.x_test, raw.y_test, raw.classes)
+    out = held_out(len(example), ratio, cut, data_seed)
+    others = HeldOut(raw.x_train[example[out]], y[out], example[out])
+    y, true_label, noisy, example = y[~out], true_label[~out], noisy[~out], example[~out]
+    return Data(raw.x_train[example], y, true_label, noisy, example, raw.x_test, raw.y_test, raw.classes, others)
+
+
+def examples_seen(config: TrainConfig, data: Description, labels: Callable[[], I64]) -> I64:
+    """int64 [n]: the examples that a training of this configuration sees, in order.
+
+    labels: gives the training labels, int64 [N]; asked only where they decide.
+    """
+    example = np.arange(data.n_train)
+    if config.subset not in (None, data.n_train):
+        example = stratified_subset(labels(), config.subset, config.data_seed)
+    if config.ratio is None or config.cut is None:
+        return example
+    return example[~held_out(len(example), config.ratio, config.cut, config.data_seed)]
+
+
+def noisy_seen(config: TrainConfig, data: Description, labels: Callable[[], I64]) -> int:
+    """How many of the examples that a training with a ratio sees carry a wrong label; labels: as above."""
+    assert config.ratio is not None
+    assert config.cut is not None
+    if config.subset is None:
+        noisy = _noisy_of_all(data.n_train, config.noise, config.data_seed, config.noise_count)
+    else:
+        example = examples_seen(config.model_copy(update={"ratio": None}), data, labels)
+        noisy = noisy_set(example, config.noise, config.data_seed, config.noise_count)
+    return int(noisy[~held_out(len(noisy), config.ratio, config.cut, config.data_seed)].sum())
+
+
+@lru_cache(maxsize=8)
+def _noisy_of_all(n: int, noise: float, data_seed: int, count: str | None) -> npt.NDArray[np.bool_]:
+    return noisy_set(np.arange(n), noise, data_seed, count)
 
 
 def check_fits(data: Description, *, subset: int | None, noise: float, wrong: str) -> dict[str, str]:

@@ -53,11 +53,24 @@ class Raw:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """Training examples that a training does without. x: uint8 m×C×H×W. y: int64 [m], the labels it would be trained on.
+
+    example: int64 [m], in order.
+    """
+
+    x: U8
+    y: I64
+    example: I64
+
+
+@dataclass(frozen=True)
 class Data:
     """What one training sees. n training examples, ordered by `example`.
 
     x: uint8 n×C×H×W. y: int64 [n], the labels trained on. true_label: int64 [n]. noisy: bool [n], y ≠ true_label.
-    example: int64 [n], the index in the data set's own training array. x_test, y_test: the whole test set.
+    example: int64 [n], the index in the data set's own training array. x_test, y_test: the whole test set. held_out: what
+    the training would see too, but for its `ratio`.
     """
 
     x: U8
@@ -68,6 +81,7 @@ class Data:
     x_test: U8
     y_test: I64
     classes: int
+    held_out: HeldOut | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -22,14 +22,14 @@ from memloc.models.gates import Gate, Gates, Open, gated, gated_linear, replayed
 from memloc.seeds import torch_seed
 
 State: TypeAlias = tuple[Tensor, ...]
-Masks: TypeAlias = Mapping[str, Tensor]  # {site: a factor that broadcasts against B×C×H×W}
+Masks: TypeAlias = Mapping[str, Tensor]  # {site: a factor that broadcasts against the activations there}
 
 
 class Network(nn.Module, ABC):
     """A classifier as a chain of named layer groups.
 
     groups: the groups in forward order; a group's name is the prefix of the names of all its parameters and buffers.
-    sites: {dropout site: (C, H, W) of the activations there}, in forward order.
+    sites: {dropout site: (C, H, W) of the activations there; of N tokens (C, N, 1)}, in forward order.
     neurons: {layer: shape of one example's gate}, in layer order; see science.md, Neuron flipping.
     """
 
@@ -42,6 +42,22 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Network:
         """The network of a resolved configuration for images of C×H×W."""
+
+    @classmethod
+    def misfit(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> str | None:
+        """Why the architecture cannot take images of C×H×W, in one line; None if it can."""
+        side = cls.smallest_side
+        if min(shape[1:]) >= side:
+            return None
+        return f"images of {shape[1]}×{shape[2]} pixels; {config.model} needs at least {side}×{side}"
+
+    def stochastic(self) -> dict[str, tuple[tuple[int, ...], float]]:
+        """{site: (shape of one example's factor, rate)} of the dropouts that are part of the architecture.
+
+        They are factors like all others: training steps hand them in (`models/dropout.OwnDropouts`); without them the
+        network does without.
+        """
+        return {}
 
     @abstractmethod
     def run_group(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> State:
@@ -103,22 +119,42 @@ class Network(nn.Module, ABC):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """PyTorch's default initialisation, each tensor from its own stream keyed by its name (drawn on the CPU)."""
+        """Initialises every parameter from a stream of its own, keyed by its name and drawn on the CPU; see `initial`."""
         for name, parameter in self.named_parameters():
-            if parameter.ndim < 2:  # batch-norm scale and shift
-                parameter.fill_(1.0 if name.endswith("weight") else 0.0)
-                continue
             generator = torch.Generator().manual_seed(torch_seed(seed, "init", name))
-            bound = parameter[0].numel() ** -0.5  # kaiming_uniform(a=√5): U(−1/√fan_in, 1/√fan_in)
-            draw = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
-            parameter.copy_(draw)
+            parameter.copy_(self.initial(name, parameter.shape, generator))
+
+    def initial(self, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """The initial value of a parameter, on the CPU: PyTorch's default for weights; scale 1 and shift 0 for norms."""
+        if len(shape) < 2:
+            return torch.full(shape, 1.0 if name.endswith("weight") else 0.0)
+        return uniform(shape, shape[1:].numel(), generator)  # kaiming_uniform(a=√5)
+
+
+def uniform(shape: torch.Size, fan_in: int, generator: torch.Generator) -> Tensor:
+    """U(−1/√fan_in, 1/√fan_in), PyTorch's default for the weights and biases of convolutions and linear layers."""
+    bound = fan_in**-0.5
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+
+
+def masked(x: Tensor, site: str, masks: Masks | None) -> Tensor:
+    """x times the factor of a dropout site, where there is one."""
+    return x if masks is None or site not in masks else x * masks[site]
+
+
+def masked_tokens(x: Tensor, site: str, masks: Masks | None) -> Tensor:
+    """The same for tokens, B×N×C, whose factor broadcasts against B×C×N×1."""
+    return x if masks is None or site not in masks else x * masks[site].flatten(2).transpose(1, 2)
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch norm, ReLU, then the gate: a neuron is an output channel of this block."""
+    """Convolution, batch norm, ReLU (unless `relu` is false), then the gate: a neuron is an output channel of this block."""
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, padding: int = 0) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, padding: int = 0, relu: bool = True
+    ) -> None:
         super().__init__()
+        self.relu = relu
         self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=False)
         self.bn: nn.Module = nn.BatchNorm2d(channels_out)
 
@@ -138,16 +174,21 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor, gate: Gate | None = None) -> Tensor:
         if isinstance(gate, Open) and gate.output is not None:
             assert isinstance(self.bn, nn.Identity), "known outputs are those of a folded network"
-            return replayed(self.conv, x, gate)
-        y = F.relu(self.bn(self.conv(x)), inplace=True)
+            return replayed(self.conv, x, gate, self.relu)
+        y = self.bn(self.conv(x))
+        if self.relu:
+            y = F.relu(y, inplace=True)
         return y if gate is None else gated(y, gate)
 
 
 class GatedLinear(nn.Linear):
-    """A linear layer without bias in which every weight is a neuron."""
+    """A linear layer in which every weight is a neuron; a bias is none."""
 
-    def __init__(self, features_in: int, features_out: int) -> None:
-        super().__init__(features_in, features_out, bias=False)
+    def __init__(self, features_in: int, features_out: int, bias: bool = False) -> None:
+        super().__init__(features_in, features_out, bias)
 
     def forward(self, x: Tensor, gate: Gate | None = None) -> Tensor:
-        return F.linear(x, self.weight) if gate is None else gated_linear(x, self.weight, gate)
+        if gate is None:
+            return F.linear(x, self.weight, self.bias)
+        y = gated_linear(x, self.weight, gate)
+        return y if self.bias is None else y + self.bias

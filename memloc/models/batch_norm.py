@@ -34,10 +34,10 @@ class _BatchNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        n = x.numel() // x.shape[1]
-        mean = x.sum(dim=(0, 2, 3)) / n
-        deviation = x - mean[:, None, None]
-        variance = deviation.mul_(deviation).sum(dim=(0, 2, 3)) / n
+        n, others = x.numel() // x.shape[1], [k for k in range(x.ndim) if k != 1]
+        mean = x.sum(dim=others) / n
+        deviation = x - mean.reshape(-1, *[1] * (x.ndim - 2))
+        variance = deviation.mul_(deviation).sum(dim=others) / n
         ctx.eps = eps
         ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
         return torch.native_batch_norm(x, weight, bias, mean, variance, False, 0.0, eps)[0]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from memloc.config import TrainConfig
 from memloc.models.base import Masks, Network
@@ -43,6 +43,25 @@ class Dropout:
 
     def constrain(self, network: Network) -> None:
         """Restores what the dropout fixes in the weights, after initialisation and after every update."""
+
+
+class OwnDropouts:
+    """The dropouts that are part of an architecture (`Network.stochastic`): factors 0 or 1/(1 − rate), in training alone."""
+
+    def __init__(self, network: Network, seed: int, device: torch.device) -> None:
+        self.sites, self.seed, self.device = network.stochastic(), seed, device
+        self.generator = torch.Generator(device)
+
+    def training(self, count: int, epoch: int, step: int, others: Masks | None = None) -> Masks | None:
+        """The factors of one training step for a batch of `count`, beside `others`."""
+        if not self.sites:
+            return others
+        self.generator.manual_seed(torch_seed(self.seed, "own dropout", epoch, step))
+        masks = dict(others or {})
+        for site, (shape, rate) in self.sites.items():
+            mask = torch.empty(count, *shape, device=self.device)
+            masks[site] = mask.bernoulli_(1 - rate, generator=self.generator).div_(1 - rate)
+        return masks
 
 
 class ExampleTied(Dropout):
@@ -178,9 +197,9 @@ class SparseWeights(Dropout):
 
     @torch.no_grad()
     def constrain(self, network: Network) -> None:
-        for name, parameter in network.named_parameters():
-            if parameter.ndim >= 2:
-                parameter.mul_(self.mask(name, parameter.shape))
+        for name, module in network.named_modules():
+            if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+                module.weight.mul_(self.mask(f"{name}.weight", module.weight.shape))
 
 
 def build_dropout(

@@ -28,21 +28,27 @@ class Open:
 
 
 Gate: TypeAlias = Tensor | Open
-Gates: TypeAlias = Mapping[str, Gate]  # {layer: G×channels for a convolution, G×out×in for a linear layer}
+Gates: TypeAlias = Mapping[str, Gate]  # {layer: G×channels (units, heads), G×out×in for the classifier's weights}
 
 
-def gated(activation: Tensor, gate: Gate) -> Tensor:
-    """activation·gate per image and channel, of N×C×H×W; gate: G×C."""
+def gated(activation: Tensor, gate: Gate, axis: int = 1) -> Tensor:
+    """activation·gate per image and channel; activation: N×…, its channels along `axis` (N×C×H×W: 1); gate: G×C."""
     values, is_open = (gate.values, True) if isinstance(gate, Open) else (gate, False)
-    return _Gated.apply(activation, values, is_open)  # type: ignore[no-any-return]
+    return _Gated.apply(activation, values, is_open, axis % activation.ndim)  # type: ignore[no-any-return]
 
 
-def replayed(conv: nn.Conv2d, x: Tensor, gate: Open) -> Tensor:
+def gated_heads(x: Tensor, gate: Gate) -> Tensor:
+    """N×…×(heads·d), head after head, each head times its gate; gate: G×heads."""
+    heads = (gate.values if isinstance(gate, Open) else gate).shape[1]
+    return gated(x.reshape(*x.shape[:-1], heads, -1), gate, -2).flatten(-2)
+
+
+def replayed(conv: nn.Conv2d, x: Tensor, gate: Open, relu: bool = True) -> Tensor:
     """relu(conv(x)) where it is known: G runs of `gate.output`. Gradients of x and of the gates, as if computed.
 
     conv: with frozen parameters.
     """
-    return _Replayed.apply(x, gate.values, conv, gate.output)  # type: ignore[no-any-return]
+    return _Replayed.apply(x, gate.values, conv, gate.output, relu)  # type: ignore[no-any-return]
 
 
 def gated_linear(x: Tensor, weight: Tensor, gate: Gate) -> Tensor:
@@ -67,36 +73,36 @@ def repeated(x: Tensor, runs: int) -> Tensor:
 
 class _Gated(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, activation: Tensor, gate: Tensor, is_open: bool) -> Tensor:
-        ctx.is_open = is_open
+    def forward(ctx: Any, activation: Tensor, gate: Tensor, is_open: bool, axis: int) -> Tensor:
+        ctx.is_open, ctx.axis = is_open, axis
         ctx.save_for_backward(activation, gate)
-        return activation if is_open else _times(activation, gate)
+        return activation if is_open else _times(activation, gate, axis)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         activation, gate = ctx.saved_tensors
-        of_gate = _over_runs(gradient * activation, len(gate)) if ctx.needs_input_grad[1] else None
+        of_gate = _over_runs(gradient * activation, len(gate), ctx.axis) if ctx.needs_input_grad[1] else None
         of_activation = None
         if ctx.needs_input_grad[0]:
-            of_activation = gradient if ctx.is_open else _times(gradient, gate)
-        return of_activation, of_gate, None
+            of_activation = gradient if ctx.is_open else _times(gradient, gate, ctx.axis)
+        return of_activation, of_gate, None, None
 
 
 class _Replayed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gate: Tensor, conv: nn.Conv2d, output: Tensor) -> Tensor:
-        ctx.conv, ctx.shape = conv, x.shape
+    def forward(ctx: Any, x: Tensor, gate: Tensor, conv: nn.Conv2d, output: Tensor, relu: bool) -> Tensor:
+        ctx.conv, ctx.shape, ctx.relu = conv, x.shape, relu
         ctx.save_for_backward(output, gate)
         return repeated(output, len(gate))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         output, gate = ctx.saved_tensors
         runs = split_runs(gradient, len(gate))
-        before = torch.ops.aten.threshold_backward(runs, output[None], 0)
+        before = torch.ops.aten.threshold_backward(runs, output[None], 0) if ctx.relu else runs
         of_gate = (before * output).sum(dim=(1, 3, 4)) if ctx.needs_input_grad[1] else None
         of_x = _gradient_of_input(ctx.conv, ctx.shape, before.flatten(0, 1)) if ctx.needs_input_grad[0] else None
-        return of_x, of_gate, None, None
+        return of_x, of_gate, None, None, None
 
 
 def _gradient_of_input(conv: nn.Conv2d, shape: torch.Size, gradient: Tensor) -> Tensor:
@@ -109,13 +115,14 @@ def _gradient_of_input(conv: nn.Conv2d, shape: torch.Size, gradient: Tensor) -> 
     return of_x
 
 
-def _times(x: Tensor, gate: Tensor) -> Tensor:
-    """x (N×C×H×W) times the gates (G×C) of each run."""
+def _times(x: Tensor, gate: Tensor, axis: int) -> Tensor:
+    """x (N×…, C along `axis`) times the gates (G×C) of each run."""
+    shape = [-1 if k == axis else 1 for k in range(1, x.ndim)]
     if len(gate) in (1, len(x)):
-        return x * gate[:, :, None, None]
-    return (split_runs(x, len(gate)) * gate[:, None, :, None, None]).flatten(0, 1)
+        return x * gate.reshape(len(gate), *shape)
+    return (split_runs(x, len(gate)) * gate.reshape(len(gate), 1, *shape)).flatten(0, 1)
 
 
-def _over_runs(x: Tensor, runs: int) -> Tensor:
-    """Sums of x (N×C×H×W) over the pixels and the images of each run, G×C."""
-    return split_runs(x, runs).sum(dim=(1, 3, 4))
+def _over_runs(x: Tensor, runs: int, axis: int) -> Tensor:
+    """Sums of x (N×…, C along `axis`) over everything but channels and runs, G×C."""
+    return split_runs(x, runs).sum(dim=[1, *(k + 1 for k in range(1, x.ndim) if k != axis)])

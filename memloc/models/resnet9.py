@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from memloc.config import TrainConfig
-from memloc.models.base import ConvBlock, GatedLinear, Masks, Network, State
+from memloc.models.base import ConvBlock, GatedLinear, Masks, Network, State, masked
 from memloc.models.gates import Gates
 
 
@@ -64,16 +64,12 @@ class ResNet9(Network):
             return block.conv1(x, gate), x
         if group in ("res1.conv2", "res2.conv2"):
             block, site = (self.res1, "res1") if group[3] == "1" else (self.res2, "res2")
-            return (_at(site, state[1] + block.conv2(x, gate), masks),)
+            return (masked(state[1] + block.conv2(x, gate), site, masks),)
         if group == "linear":
             return (self.linear(x, gate) * 0.2,)
-        x = _at(group, getattr(self, group)(x, gate), masks)
+        x = masked(getattr(self, group)(x, gate), group, masks)
         if group == "conv3":
             x = F.max_pool2d(x, 2)
         elif group == "conv4":
             x = x.amax(dim=(2, 3))
         return (x,)
-
-
-def _at(site: str, x: Tensor, masks: Masks | None) -> Tensor:
-    return x if masks is None or site not in masks else x * masks[site]

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from memloc.api import OpenStore
 from memloc.errors import MemlocError
-from memloc.report.charts import Exhibit, Gallery, Number, Picture
+from memloc.report.charts import Exhibit, Gallery, Number, Picture, Table
 from memloc.report.choice import Wanted, choose
 from memloc.report.settings import JOINS, KEYS, Setting, near_the_papers_cell, seeds_in_words, split
 from memloc.report.source import Source
 
 PICTURES = 24  # of one setting
 
-# Right under its own mask, wrong once the memorization neurons are dropped.
-FORGOTTEN = f"""WITH before AS (
-  SELECT analysis, trial, example FROM predictions WHERE mode = 'own' AND correct),
-after AS (
-  SELECT analysis, trial, example, predicted, correct FROM predictions WHERE mode = 'dropped' AND rescale = 'none')
-SELECT {KEYS}, example, any_value(true_label) AS label,
-       list(trial ORDER BY trial) AS trials,
-       list((NOT correct)::INT ORDER BY trial) AS forgotten,
-       list(CASE WHEN NOT correct THEN predicted END ORDER BY trial) AS predicted
-FROM before JOIN after USING (analysis, trial, example) JOIN examples USING (trial, example) {JOINS}
-WHERE NOT noisy
-GROUP BY ALL HAVING max((NOT correct)::INT) = 1
-ORDER BY setting, analysis, sum((NOT correct)::INT) DESC, example"""
+FORGOTTEN = f"""SELECT {KEYS}, example, any_value(label) AS label, any_value(c_score) AS c_score,
+       list(trial ORDER BY trial) AS trials, list(predicted ORDER BY trial) AS predicted,
+       list(learning_time ORDER BY trial) AS learning_time
+FROM forgotten {JOINS}
+GROUP BY ALL ORDER BY setting, analysis, count(*) DESC, example"""
 
 
 def figure7(source: Source) -> Exhibit:
@@ -43,28 +36,42 @@ def figure7(source: Source) -> Exhibit:
     )
     settings = near_the_papers_cell(split(source.frame(FORGOTTEN)))
     chosen = choose(settings, Wanted(("cifar10", "mnist", "svhn"), ("resnet9",), (0.1,)), shown=3)
-    galleries, numbers, problems = [], [], []
+    galleries, tables, numbers, problems = [], [], [], []
     for s in chosen.settings:
         numbers.append(_number(s))
         try:
             galleries.append(_gallery(s, source))
         except MemlocError as error:
             problems.append(f"{s.label}: no images: {error.problems[0]}")
+            tables.append(_table(s))
     filled = chosen.fill(
         exhibit,
         FORGOTTEN,
         charts=galleries,
+        tables=tables,
         numbers=numbers,
-        seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.trials),
+        seeds=seeds_in_words(sorted({t for trials in s.rows.trials for t in trials}) for s in chosen.settings),
     )
     return chosen.remark(filled, " ".join(problems)) if problems else filled
 
 
 def _number(setting: Setting) -> Number:
-    forgotten = [int(v) for values in setting.rows.forgotten for v in values]
+    """A training that forgets none is not among the rows."""
+    times = sum(len(trials) for trials in setting.rows.trials)
     return Number(
-        f"clean examples forgotten in a training at least, {setting.label}", f"{len(setting.rows)} ({sum(forgotten)} times)"
+        f"clean examples forgotten in a training at least, {setting.label}", f"{len(setting.rows)} ({times} times)"
     )
+
+
+def _words(row: Mapping[Any, Any]) -> str:
+    """`4 → 9`: the class, and what is said in its place."""
+    return f"{int(row['label'])} → {', '.join(sorted({str(int(p)) for p in row['predicted']}))}"
+
+
+def _table(setting: Setting) -> Table:
+    first = setting.rows.head(PICTURES).to_dict("records")
+    rows = [[str(row["example"]), _words(row), str(len(row["trials"]))] for row in first]
+    return Table(setting.label, ["example", "class → said", "times forgotten"], rows)
 
 
 def _gallery(setting: Setting, source: Source) -> Gallery:
@@ -74,8 +81,7 @@ def _gallery(setting: Setting, source: Source) -> Gallery:
     pictures = []
     for row in first.to_dict("records"):
         image = data.x[place[int(row["example"])]].numpy()
-        says = sorted({str(int(p)) for p in row["predicted"] if p is not None and p == p})
-        pictures.append(Picture(png(image), f"{int(row['label'])} → {', '.join(says)}"))
+        pictures.append(Picture(png(image), _words(row)))
     return Gallery(setting.label, pictures)
 
 

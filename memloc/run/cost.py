@@ -124,7 +124,7 @@ class CostModel:
 
     def waves(self, work: Work) -> tuple[tuple[Cost, ...], ...]:
         """The parts of each wave with their costs, in order."""
-        each = {a.id: (self.part(work.trial, a), a.kind.shared(a.config, work.trial.size)) for a, _, _ in work.parts}
+        each = {a.id: (self.part(work.trial, a), a.kind.shared(a.config, a.size)) for a, _, _ in work.parts}
         return tuple(
             tuple(Cost(part_id, a.id, a.stage, each[a.id][0], each[a.id][0] * each[a.id][1]) for a, part_id, _ in wave)
             for wave in waves(work.parts)

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from memloc.config import StageConfig, TrainConfig, canonical, fingerprint
-from memloc.data import Description, describe
-from memloc.data.labels import check_fits, noisy_count
+from memloc.data import Description, describe, load
+from memloc.data.c_scores import CScores
+from memloc.data.held_out import held_out_size
+from memloc.data.labels import check_fits, noisy_count, noisy_seen
 from memloc.errors import UsageError
-from memloc.models import build, smallest_side
+from memloc.models import build, misfit
+from memloc.run.c_scores import Need, Sources, atypical
 from memloc.stages import STAGES
-from memloc.stages.base import Part, Size, Stage
+from memloc.stages.base import MaskedConfig, Part, Size, Stage
 from memloc.stages.train import VERSION
 from memloc.store import Commit, Snapshot, Store, checkpoints, layout, schemas
 from memloc.store.commits import FileEntry
-from memloc.sweep import Entry, Sweep
+from memloc.sweep import Entry, Request, Sweep
 
 Retention = Literal["all", "rewound", "last"]
 TrainWork = Literal["done", "train", "replay"]
@@ -28,13 +32,19 @@ TrainWork = Literal["done", "train", "replay"]
 
 @dataclass(frozen=True)
 class AnalysisPlan:
-    """One analysis: its id, resolved configuration, and parts as (id, part). reads: ids of the analyses it reads."""
+    """One analysis: its id, resolved configuration, and parts as (id, part).
+
+    size: of its training, with the S_n that the analysis means. reads: ids of the analyses it reads. c_scores: those that
+    it takes; what they are is in `config`.
+    """
 
     id: str
     stage: str
     config: StageConfig
     parts: tuple[tuple[str, Part], ...]
+    size: Size
     reads: tuple[str, ...] = ()
+    c_scores: CScores | None = field(default=None, compare=False, repr=False)
 
     @property
     def kind(self) -> Stage[Any]:
@@ -46,8 +56,20 @@ class AnalysisPlan:
 
 
 @dataclass(frozen=True)
+class Unmet:
+    """An analysis that cannot be planned yet: something is missing."""
+
+    block: str
+    stage: str
+    need: Need
+
+    def as_json(self) -> dict[str, str]:
+        return {"block": self.block, "stage": self.stage, "needs": self.need.what, "remedy": self.need.remedy}
+
+
+@dataclass(frozen=True)
 class TrialPlan:
-    """One training and its analyses. The training's part id is the trial's id."""
+    """One training and its analyses. The training's part id is the trial's id. unmet: analyses that wait for something."""
 
     id: str
     config: TrainConfig
@@ -55,6 +77,7 @@ class TrialPlan:
     size: Size
     blocks: tuple[str, ...]
     analyses: tuple[AnalysisPlan, ...]
+    unmet: tuple[Unmet, ...] = ()
 
     def epochs_read_by(self, stage: str) -> set[int]:
         return {
@@ -64,7 +87,7 @@ class TrialPlan:
     def kept_epochs(self, retention: Retention) -> set[int]:
         """The checkpoints that stay after all analyses are done."""
         last = self.config.epochs
-        if retention == "all":
+        if retention == "all" or self.unmet:  # nobody can say yet what these will read
             return set(range(last + 1))
         return {0, last} | self.epochs_read_by("rewind") if retention == "rewound" else {last}
 
@@ -78,6 +101,21 @@ class Plan:
     name: str
     trials: tuple[TrialPlan, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def unmet(self) -> list[Unmet]:
+        """What is missing, each once, in plan order."""
+        return list(dict.fromkeys(u for trial in self.trials for u in trial.unmet))
+
+    def needs(self) -> list[str]:
+        """The same in words, a line for each block and what it needs."""
+        stages: dict[tuple[str, Need], list[str]] = {}
+        for unmet in self.unmet:
+            stages.setdefault((unmet.block, unmet.need), []).append(unmet.stage)
+        return [
+            f"block {block} ({', '.join(names)}) needs: {need.what}; {need.remedy}"
+            for (block, need), names in stages.items()
+        ]
 
     def record(self) -> list[dict[str, Any]]:
         """The trials as the store's sweep record holds them."""
@@ -124,8 +162,10 @@ class Work:
 # --- identity ---------------------------------------------------------------------------------------------------------
 
 
-def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path) -> Plan:
+def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: Store | None = None) -> Plan:
     """The plan of a sweep's entries; what is planned depends on the data only through their descriptions.
+
+    store: where the C-scores of another sweep are, for what takes them.
 
     Raises:
         UsageError: with every problem between configuration and data.
@@ -133,6 +173,7 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path) -> Plan:
     problems: list[str] = []
     described: dict[str, Description | None] = {}
     trials: dict[str, TrialPlan] = {}
+    sources = Sources(data_dir, store, sweep.folder)
     for entry in entries:
         name = entry.config.dataset
         if name not in described:
@@ -141,7 +182,7 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path) -> Plan:
         misfits = _misfits(entry, data) if data else []
         problems += misfits
         if data and not misfits:
-            trial = _trial(entry, data)
+            trial = _trial(entry, data, sources, problems)
             trials[trial.id] = _merge(trials[trial.id], trial) if trial.id in trials else trial
     if problems:
         raise UsageError(*dict.fromkeys(problems))
@@ -160,14 +201,12 @@ def _misfits(entry: Entry, data: Description) -> list[str]:
     config = entry.config
     fits = check_fits(data, subset=config.subset, noise=config.noise, wrong=config.wrong)
     problems = [f"{entry.place(name)}: {problem}" for name, problem in fits.items()]
-    side = smallest_side(config)
-    if min(data.shape[1:]) < side:
-        h, w = data.shape[1:]
-        problems.append(f"{entry.place('dataset')}: images of {h}×{w} pixels; {config.model} needs at least {side}×{side}")
+    if problem := misfit(config, data.shape, data.classes):
+        problems.append(f"{entry.place('dataset')}: {problem}")
     return problems
 
 
-def _trial(entry: Entry, data: Description) -> TrialPlan:
+def _trial(entry: Entry, data: Description, sources: Sources, problems: list[str]) -> TrialPlan:
     config = entry.config
     if config.subset == data.n_train:  # all of them: the same training as without a subset
         config = config.model_copy(update={"subset": None})
@@ -175,43 +214,95 @@ def _trial(entry: Entry, data: Description) -> TrialPlan:
     trial_id = fingerprint(
         {"stage": "train", "version": VERSION, "config": {**config.model_dump(), "dataset": None}, "data": data.identity}
     )
-    size = _size(config, data)
+    size = _size(config, data, sources.data_dir)
     analyses: dict[str, AnalysisPlan] = {}
+    unmet: list[Unmet] = []
     for block in entry.blocks:
         in_block: dict[str, list[str]] = {}
+        missing: dict[str, Need] = {}
         requests = [r for r in entry.requests if r.block == block]
         for request in sorted(requests, key=lambda r: len(STAGES[r.stage].reads)):
             kind = STAGES[request.stage]
+            need = next((missing[stage] for stage in kind.reads if stage in missing), None)
+            scored = need or _scored(request, config, data, size, sources, problems)
+            if isinstance(scored, Need):
+                missing[request.stage] = scored
+                unmet.append(Unmet(block, request.stage, scored))
+                continue
             reads = tuple(i for stage in kind.reads for i in in_block.get(stage, []))
-            analysis = _analysis(trial_id, kind, request.config, config, size, reads)
+            analysis = _analysis(trial_id, kind, config, scored, reads)
             in_block.setdefault(request.stage, []).append(analysis.id)
             analyses[analysis.id] = analysis
-    return TrialPlan(trial_id, config, data.identity, size, tuple(entry.blocks), tuple(analyses.values()))
+    return TrialPlan(
+        trial_id, config, data.identity, size, tuple(entry.blocks), tuple(analyses.values()), tuple(unmet)
+    )  # fmt: skip
 
 
-def _analysis(
-    trial_id: str, kind: Stage[Any], config: StageConfig, train: TrainConfig, size: Size, reads: tuple[str, ...]
-) -> AnalysisPlan:
+@dataclass(frozen=True)
+class _Scored:
+    """A stage's configuration with its C-scores, if it takes any, and the size of the training with the S_n it means."""
+
+    config: StageConfig
+    size: Size
+    c_scores: CScores | None = None
+
+
+def _scored(
+    request: Request, train: TrainConfig, data: Description, size: Size, sources: Sources, problems: list[str]
+) -> _Scored | Need:
+    reference = request.config.c_scores_from()
+    if reference is None:
+        return _Scored(request.config, size)
+    try:
+        found = sources.find(reference, train, data)
+    except UsageError as error:
+        problems += [f"{request.where}: {problem}" for problem in error.problems]
+        return _Scored(request.config, size)
+    if isinstance(found, Need):
+        return found
+    scores, examples = found
+    config = request.config.with_c_scores(scores.identity)
+    if isinstance(config, MaskedConfig):
+        assert config.c_score_below is not None, "only resolved configurations are planned"
+        size = replace(size, n_noisy=int(atypical(scores, examples, config.c_score_below).sum()))
+    return _Scored(config, size, scores)
+
+
+def _analysis(trial_id: str, kind: Stage[Any], train: TrainConfig, scored: _Scored, reads: tuple[str, ...]) -> AnalysisPlan:
+    config, size = scored.config, scored.size
     identity = {"trial": trial_id, "stage": kind.name, "version": kind.version, "config": config, "reads": reads}
     analysis_id = fingerprint(identity)
     parts = kind.parts(config, train, size)
     named = tuple((fingerprint({"analysis": analysis_id, "part": dict(p)}), p) for p in parts)
-    return AnalysisPlan(analysis_id, kind.name, config, named, reads)
+    return AnalysisPlan(analysis_id, kind.name, config, named, size, reads, scored.c_scores)
 
 
 def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:
     """The same training asked for under two names (a copy of a data set, say)."""
     analyses = {a.id: a for a in (*one.analyses, *other.analyses)}
     blocks = dict.fromkeys((*one.blocks, *other.blocks))
-    return TrialPlan(one.id, one.config, one.data, one.size, tuple(blocks), tuple(analyses.values()))
+    unmet = dict.fromkeys((*one.unmet, *other.unmet))
+    return TrialPlan(one.id, one.config, one.data, one.size, tuple(blocks), tuple(analyses.values()), tuple(unmet))
 
 
-def _size(config: TrainConfig, data: Description) -> Size:
-    with torch.device("meta"):
-        network = build(config, data.shape, data.classes)
-    parameters = sum(t.numel() for t in network.state_dict().values())
+def _size(config: TrainConfig, data: Description, data_dir: Path) -> Size:
+    of_any = config.model_copy(update={"seed": 0, "ratio": None, "cut": None})  # a thousand trainings, one network
+    parameters, groups = _network(of_any, data.shape, data.classes)
     n = data.n_train if config.subset is None else config.subset
-    return Size(n, noisy_count(n, config.noise, config.noise_count), data.n_test, parameters, network.groups, data.classes)
+    n_noisy, n_out = noisy_count(n, config.noise, config.noise_count), 0
+    if config.ratio is not None:
+        n_out = held_out_size(n, config.ratio)
+        if config.noise:  # how many of the mislabeled are held out is a matter of chance
+            n_noisy = noisy_seen(config, data, lambda: load(config.dataset, data_dir).y_train)
+    return Size(n - n_out, n_noisy, data.n_test, parameters, groups, data.classes, n_out)
+
+
+@lru_cache(maxsize=64)
+def _network(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> tuple[int, tuple[str, ...]]:
+    """(numbers in its state, layer groups)."""
+    with torch.device("meta"):
+        network = build(config, shape, classes)
+    return sum(t.numel() for t in network.state_dict().values()), network.groups
 
 
 # --- what is left to do -----------------------------------------------------------------------------------------------
@@ -284,7 +375,7 @@ def train_passes(trial: TrialPlan, epochs: int | None = None) -> float:
 
 
 def part_passes(trial: TrialPlan, analysis: AnalysisPlan) -> float:
-    return analysis.kind.passes(analysis.config, trial.size)
+    return analysis.kind.passes(analysis.config, analysis.size)
 
 
 def checkpoint_bytes(trial: TrialPlan, retention: Retention) -> int:
@@ -298,6 +389,6 @@ def result_bytes(trial: TrialPlan) -> int:
     own = {"trials": 1, "epochs": trial.config.epochs, "examples": trial.size.n}
     total = sum(schemas.row_bytes(t) * n for t, n in own.items())
     for analysis in trial.analyses:
-        rows = analysis.kind.rows(analysis.config, trial.size)
+        rows = analysis.kind.rows(analysis.config, analysis.size)
         total += len(analysis.parts) * sum(schemas.row_bytes(t) * n for t, n in rows.items())
     return math.ceil(total)

@@ -11,7 +11,7 @@ import subprocess
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
 from itertools import groupby
@@ -24,10 +24,11 @@ from memloc import __version__
 from memloc.config import TrainConfig, canonical, canonical_json
 from memloc.data import Data, Raw, check_identity, prepare
 from memloc.errors import ReplayError, last_line
+from memloc.run.c_scores import atypical
 from memloc.run.memory import parts_together, release
 from memloc.run.plan import AnalysisPlan, Item, TrialPlan, Work, lost_epochs, part_passes, train_passes
 from memloc.run.writer import StateWriter
-from memloc.stages.base import Inputs, Part, Tables
+from memloc.stages.base import Inputs, MaskedConfig, Part, Tables
 from memloc.stages.train import VERSION, Epoch, examples_table, train
 from memloc.store import Commit, Store, checkpoints, layout, records, tables
 from memloc.store.commits import CheckpointEntry
@@ -50,26 +51,45 @@ class Worker:
     store: Store
     raw: Callable[[str], Raw]
     device: torch.device = field(default_factory=default_device)
-    _inputs: tuple[str, Inputs] | None = None
+    _inputs: tuple[tuple[str, ...], Inputs] | None = None
 
     def data(self, trial: TrialPlan) -> Data:
         c = trial.config
         raw = self.raw(c.dataset)
         check_identity(raw, c.dataset, trial.data)
         return prepare(
-            raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed, noise_count=c.noise_count
+            raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed, noise_count=c.noise_count,
+            ratio=c.ratio, cut=c.cut,
         )  # fmt: skip
 
-    def inputs(self, trial: TrialPlan) -> Inputs:
-        """The inputs of a trial's analyses; the data on the device and the last checkpoints stay for the next part."""
-        if self._inputs is None or self._inputs[0] != trial.id:
+    def inputs(self, trial: TrialPlan, analysis: AnalysisPlan | None = None) -> Inputs:
+        """The inputs of an analysis; the data on the device and the last checkpoints stay for the next part.
+
+        Where its S_n are the atypical examples, these are `noisy` there. None: what the labels say.
+        """
+        means = (trial.id, *_set_of(analysis))
+        if self._inputs is None or self._inputs[0] != means:
             commit = self.store.commit(trial.id)
             if commit is None:
                 raise RuntimeError(f"training {trial.id} is not committed")
             by_epoch = {c.epoch: c for c in commit.checkpoints}
             weights = lru_cache(maxsize=2)(lambda epoch: checkpoints.read(self.store.files, by_epoch[epoch]))
-            self._inputs = trial.id, Inputs(trial.config, self.data(trial), self.device, weights)
+            self._inputs = means, Inputs(trial.config, _with_set(self.data(trial), analysis), self.device, weights)
         return self._inputs[1]
+
+
+def _set_of(analysis: AnalysisPlan | None) -> tuple[str, ...]:
+    """What tells its S_n from that of other analyses of the training."""
+    if analysis is None or not isinstance(analysis.config, MaskedConfig):
+        return "labels", "None"
+    return analysis.config.memorized, str(analysis.config.c_score_below)
+
+
+def _with_set(data: Data, analysis: AnalysisPlan | None) -> Data:
+    if analysis is None or analysis.c_scores is None or not isinstance(analysis.config, MaskedConfig):
+        return data
+    assert analysis.config.c_score_below is not None, "only resolved configurations are run"
+    return replace(data, noisy=atypical(analysis.c_scores, data.example, analysis.config.c_score_below))
 
 
 def set_up_numerics(config: TrainConfig, device: torch.device) -> None:
@@ -253,9 +273,10 @@ def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterat
     if not todo:
         return
     set_up_numerics(trial.config, worker.device)
-    inputs = worker.inputs(trial)
+    inputs = worker.inputs(trial, analysis)
     inputs.tables = _tables_read(store, trial, analysis)
-    at_once = parts_together(worker.device, len(todo), analysis.kind.memory(analysis.config, trial.size))
+    inputs.c_scores = None if analysis.c_scores is None else analysis.c_scores.values[inputs.data.example]
+    at_once = parts_together(worker.device, len(todo), analysis.kind.memory(analysis.config, analysis.size))
     while todo:
         bunch, too_many = todo[:at_once], False
         try:
@@ -299,7 +320,7 @@ def _commit_part(
     company: int,
 ) -> None:
     """company: how many parts, this one included, shared what can be shared."""
-    saved = analysis.kind.shared(analysis.config, trial.size) * (1 - 1 / company)
+    saved = analysis.kind.shared(analysis.config, analysis.size) * (1 - 1 / company)
     commit = Commit(
         id=part_id,
         trial=trial.id,

@@ -9,12 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeAlias, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from pydantic import AfterValidator
 from torch import Tensor
 
-from memloc.config import FieldError, StageConfig, TrainConfig
+from memloc.config import FieldError, Share, StageConfig, TrainConfig
 from memloc.data import Data
 from memloc.data.device import OnDevice
 from memloc.models import Dropout, Network, build, build_dropout
@@ -31,10 +34,30 @@ class MaskModeConfig(StageConfig):
     mask_mode: MaskMode | None = None
 
 
-class MaskedConfig(MaskModeConfig):
-    """Fields of every stage that runs the network on both sets."""
+C_SCORE = "c_score:"
 
-    memorized: Literal["labels"] = "labels"
+
+def _memorized(value: str) -> str:
+    if value == "labels" or value.removeprefix(C_SCORE) not in (value, "", "sweep:"):
+        return value
+    raise ValueError("valid: labels, c_score:PATH, c_score:sweep:NAME")
+
+
+class MaskedConfig(MaskModeConfig):
+    """Fields of every stage that runs the network on both sets.
+
+    memorized: what S_n is, the mislabeled examples, or (c_score:PATH, c_score:sweep:NAME) those whose C-score is below
+    `c_score_below`, by default 0.5 (paper §7). Resolved, PATH and NAME have become the identity of the scores.
+    """
+
+    memorized: Annotated[str, AfterValidator(_memorized)] = "labels"
+    c_score_below: Share | None = None
+
+    def c_scores_from(self) -> str | None:
+        return self.memorized.removeprefix(C_SCORE) if self.memorized.startswith(C_SCORE) else None
+
+    def with_c_scores(self, identity: str) -> Self:
+        return self.model_copy(update={"memorized": f"{C_SCORE}{identity}"})
 
 
 C = TypeVar("C", bound=StageConfig)
@@ -42,7 +65,10 @@ C = TypeVar("C", bound=StageConfig)
 
 @dataclass(frozen=True)
 class Size:
-    """How large a training is: examples, those of the memorized set, test examples, parameters, layer groups, classes."""
+    """How large a training is: examples, those of the memorized set, test examples, parameters, layer groups, classes.
+
+    n_out: examples that are held out.
+    """
 
     n: int
     n_noisy: int
@@ -50,6 +76,7 @@ class Size:
     parameters: int
     groups: tuple[str, ...]
     classes: int
+    n_out: int = 0
 
 
 @dataclass
@@ -58,6 +85,7 @@ class Inputs:
 
     weights: epoch -> that checkpoint's `state_dict` on the CPU. tables: for a stage that `reads`, the rows of the
     training and of those analyses of the block that are there, by table name (`analyses` has their configurations).
+    c_scores: float64 [n], for an analysis that takes them.
     memo: what a part has computed of the training as a whole, for the next part in this process; whoever computes it gets
     the same bits.
     """
@@ -67,6 +95,7 @@ class Inputs:
     device: torch.device
     weights: Callable[[int], Mapping[str, Tensor]]
     tables: Mapping[str, Columns] = field(default_factory=dict)
+    c_scores: npt.NDArray[np.float64] | None = None
     memo: dict[Hashable, Any] = field(default_factory=dict)
     _on_device: OnDevice | None = None
     _dropout: Dropout | None = None
@@ -106,6 +135,13 @@ class Stage(ABC, Generic[C]):
     @abstractmethod
     def resolve(self, config: C, train: TrainConfig, beside: Collection[str] = ()) -> C:
         """`config` with every None filled in that the training and the block's other stages imply; raises FieldError."""
+
+    def trainings(self, config: C, train: TrainConfig, n: Callable[[], int]) -> Sequence[TrainConfig]:
+        """The trainings that a block with this stage has in place of each of its own; n: gives the number of examples.
+
+        Raises FieldError.
+        """
+        return [train]
 
     @abstractmethod
     def parts(self, config: C, train: TrainConfig, size: Size) -> Sequence[Part]:
@@ -157,6 +193,22 @@ def resolve_mask_mode(config: M, train: TrainConfig) -> M:
     if config.mask_mode is not None:
         raise FieldError("mask_mode", f"used only with dropout: example_tied (here dropout is {train.dropout})")
     return config
+
+
+S = TypeVar("S", bound=MaskedConfig)
+
+
+def resolve_sets(config: S, train: TrainConfig) -> S:
+    """As `resolve_mask_mode`; and atypical examples are told apart only where no label is wrong."""
+    config = resolve_mask_mode(config, train)
+    if config.c_scores_from() is None:
+        if config.c_score_below is not None:
+            raise FieldError("c_score_below", "used only with memorized: c_score:PATH or c_score:sweep:NAME")
+        return config
+    if train.noise:
+        problem = f"C-scores on a training with noise: {train.noise}; valid: noise: 0, or memorized: labels"
+        raise FieldError("memorized", problem)
+    return config.model_copy(update={"c_score_below": config.c_score_below or 0.5})
 
 
 def check_epochs(field_name: str, epochs: Sequence[int], train: TrainConfig) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -15,8 +15,8 @@ from memloc.config import FieldError, StageConfig, TrainConfig, as_tuple, distin
 from memloc.stages.base import Columns, Inputs, Part, Size, Stage, Tables
 from memloc.statistics import Bools, Floats, auc_difference, auc_interval, average_precision, precision_at
 
-Score = Literal["flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss"]
-SCORES: tuple[Score, ...] = ("flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss")
+Score = Literal["flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "c_score"]
+SCORES: tuple[Score, ...] = ("flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "c_score")
 # Scores that are another stage's: there only with that stage in the same block.
 FROM_STAGE: tuple[Score, ...] = ("flips", "second_split")
 # (column of `examples`, sign with which higher means more likely mislabeled)
@@ -30,11 +30,24 @@ RAW: dict[Score, tuple[str, float]] = {
 
 
 class DetectionConfig(StageConfig):
-    """scores: by default all there are data for; `flips` and `second_split` need a stage of that name in the same block."""
+    """scores: by default all there are data for; `flips` and `second_split` need a stage of that name in the same block.
+
+    c_score: sweep:NAME, whose C-scores the score `c_score` is made of, those estimated on these labels; or PATH: a file's
+    judge the original labels, so that it is NULL. Resolved, NAME and PATH have become the identity of the scores.
+    """
 
     scores: Annotated[tuple[Score, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None = (
         None
     )
+    c_score: Annotated[str, Field(min_length=1)] | None = None
+
+    def c_scores_from(self) -> str | None:
+        return self.c_score
+
+    def with_c_scores(self, identity: str) -> Self:
+        assert self.c_score is not None
+        kind = "sweep" if self.c_score.startswith("sweep:") else "file"
+        return self.model_copy(update={"c_score": f"{kind}:{identity}"})
 
 
 @dataclass(frozen=True)
@@ -64,8 +77,12 @@ class Detection(Stage[DetectionConfig]):
         for score in absent:
             if score in (config.scores or ()):
                 raise FieldError("scores", f"{score} needs that stage; add `{score}: {{}}` to the stages of this block")
-        there = [s for s in SCORES if s not in absent]
-        return DetectionConfig(scores=tuple(s for s in there if s in (config.scores or there)))
+        if config.c_score is None and "c_score" in (config.scores or ()):
+            raise FieldError("scores", "c_score needs to know whose; add `c_score: sweep:NAME` to this stage")
+        if config.c_score is not None and config.scores is not None and "c_score" not in config.scores:
+            raise FieldError("c_score", "used only with the score c_score; add it to scores")
+        there = [s for s in SCORES if s not in absent and (s != "c_score" or config.c_score is not None)]
+        return config.model_copy(update={"scores": tuple(s for s in there if s in (config.scores or there))})
 
     def parts(self, config: DetectionConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"all": "all"}]
@@ -84,7 +101,8 @@ class Detection(Stage[DetectionConfig]):
     def run(self, config: DetectionConfig, inputs: Inputs, part: Part) -> Tables:
         """Rows of `detection` and `detection_pairs`: sample `all`, then `flips` where the block has them."""
         assert config.scores is not None, "only resolved configurations are run"
-        samples = samples_of(inputs.tables, config.scores)
+        judges_these = config.c_score is not None and config.c_score.startswith("sweep:")
+        samples = samples_of(inputs.tables, config.scores, inputs.c_scores if judges_these else None)
         return {
             "detection": _columns(
                 ("score", "sample", "auc", "auc_lo", "auc_hi", "ap", "precision", "n"),
@@ -104,11 +122,11 @@ class Detection(Stage[DetectionConfig]):
 # --- samples ----------------------------------------------------------------------------------------------------------
 
 
-def samples_of(tables: Mapping[str, Columns], scores: Sequence[Score]) -> list[Sample]:
+def samples_of(tables: Mapping[str, Columns], scores: Sequence[Score], c_scores: Floats | None = None) -> list[Sample]:
     """Sample `all`: every training example, every score but flips. Sample `flips`, where they were read: the examples
     of the flip sample with eligible rows, every score.
 
-    Mislabeled is what `examples.noisy` says, in both.
+    Mislabeled is what `examples.noisy` says, in both. c_scores: float64 [n], in the order of `examples`, on its labels.
     """
     examples = tables["examples"]
     noisy = np.asarray(examples["noisy"], dtype=bool)
@@ -116,6 +134,8 @@ def samples_of(tables: Mapping[str, Columns], scores: Sequence[Score]) -> list[S
     if "second_split" in scores:
         times = mean_times(tables["second_split"])
         values["second_split"] = np.array([-times[int(e)] for e in examples["example"]], dtype=np.float64)
+    if "c_score" in scores:
+        values["c_score"] = np.full(len(noisy), np.nan) if c_scores is None else -c_scores
     values = {s: values[s] for s in SCORES if s in values}
     samples = [Sample("all", noisy, values, np.ones(len(noisy)), float(noisy.sum()))]
     if "flips" in tables:

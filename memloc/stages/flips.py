@@ -18,7 +18,7 @@ from memloc.data.types import I64
 from memloc.models.inference import logits
 from memloc.models.weight_gates import WEIGHT_GATED, WeightGated
 from memloc.seeds import hashed
-from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, resolve_mask_mode
+from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, resolve_sets
 from memloc.stages.flip_after import NAMES, accuracies, choose
 from memloc.stages.flip_search import BATCH, COPIES, Neurons, Search, Task, search
 
@@ -72,7 +72,7 @@ class Flips(Stage[FlipsConfig]):
     def resolve(self, config: FlipsConfig, train: TrainConfig, beside: Collection[str] = ()) -> FlipsConfig:
         if not config.clean + config.noisy:
             raise FieldError("clean", "0, and noisy is 0 too; at least one of them must be above 0")
-        config = resolve_mask_mode(config, train)
+        config = resolve_sets(config, train)
         if config.ablate == "weight" and train.model not in WEIGHT_GATED:
             valid = f"valid here: activation; weight is for {', '.join(WEIGHT_GATED)}"
             raise FieldError("ablate", f"'weight' with model: {train.model}; {valid}")

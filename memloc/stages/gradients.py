@@ -20,7 +20,7 @@ from memloc.data.types import normalise
 from memloc.models import Network
 from memloc.models.inference import MaskSource
 from memloc.seeds import stream
-from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, check_epochs, resolve_mask_mode
+from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, check_epochs, resolve_sets
 from memloc.stages.batches import cut
 from memloc.stages.trajectory import check_trajectory, trajectory
 from memloc.stages.transfer import to_device
@@ -51,7 +51,7 @@ class Gradients(Stage[GradientsConfig]):
         first = 1 if config.at == "trajectory" else 0
         epochs = config.epochs or tuple(range(first, train.epochs + 1))
         check_epochs("epochs", epochs, train)
-        return resolve_mask_mode(config, train).model_copy(update={"epochs": epochs})
+        return resolve_sets(config, train).model_copy(update={"epochs": epochs})
 
     def parts(self, config: GradientsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"at": "trajectory"}] if config.at else [{"epoch": t} for t in config.epochs or ()]

@@ -22,11 +22,11 @@ from torch.nn import functional as F
 from memloc.config import Count, Positive, TrainConfig, unless
 from memloc.data.augment import augment, shifts
 from memloc.data.device import images
-from memloc.models import Dropout, Network
+from memloc.models import Dropout, Network, OwnDropouts
 from memloc.models.base import Masks, State
 from memloc.models.inference import MaskSource, groups_of, set_mean
 from memloc.seeds import stream
-from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, resolve_mask_mode
+from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, resolve_sets
 from memloc.stages.batches import cut, learning_rate
 from memloc.stages.transfer import to_device
 
@@ -56,7 +56,7 @@ class Retrain(Stage[RetrainConfig]):
 
     def resolve(self, config: RetrainConfig, train: TrainConfig, beside: Collection[str] = ()) -> RetrainConfig:
         peak = config.peak_epoch or max(1, round(config.epochs / 2))
-        return resolve_mask_mode(config, train).model_copy(update={"peak_epoch": peak})
+        return resolve_sets(config, train).model_copy(update={"peak_epoch": peak})
 
     def parts(self, config: RetrainConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"layer": group} for group in size.groups]
@@ -199,7 +199,7 @@ def _train_epoch(
     Returns for each variant how many of its training passes, before the update, were wrong: int64.
     """
     data, train = inputs.on_device, inputs.train
-    dropout = inputs.dropout(final)
+    dropout, own = inputs.dropout(final), OwnDropouts(final, train.seed, inputs.device)
     batches = _batches(config, inputs, epoch)
     wrong = {v.group: torch.zeros((), dtype=torch.int64, device=inputs.device) for v in variants}
     shift = None
@@ -214,7 +214,7 @@ def _train_epoch(
         step = (epoch - 1) * len(batches) + k
         rate = learning_rate(schedule, step, config.epochs * len(batches), len(batches))
         x = data.x[rows] if shift is None else augment(data.x[rows], shift[rows])
-        factors = _training_masks(config, dropout, rows, epoch, k)
+        factors = own.training(len(rows), epoch, k, _training_masks(config, dropout, rows, epoch, k))
         for variant, state in _states(final, variants, (images(x),), factors):
             for settings in variant.optimizer.param_groups:
                 settings["lr"] = rate

@@ -19,7 +19,7 @@ from memloc.data.device import images
 from memloc.models import Network
 from memloc.models.base import Masks, State
 from memloc.models.inference import MaskSource, groups_of, set_mean
-from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, check_epochs, resolve_mask_mode
+from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, check_epochs, resolve_sets
 
 
 class RewindConfig(MaskedConfig):
@@ -39,7 +39,7 @@ class Rewind(Stage[RewindConfig]):
     def resolve(self, config: RewindConfig, train: TrainConfig, beside: Collection[str] = ()) -> RewindConfig:
         epochs = config.epochs or tuple(sorted({*range(0, train.epochs + 1, 10), train.epochs}))
         check_epochs("epochs", epochs, train)
-        return resolve_mask_mode(config, train).model_copy(update={"epochs": epochs})
+        return resolve_sets(config, train).model_copy(update={"epochs": epochs})
 
     def parts(self, config: RewindConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"epoch": t} for t in config.epochs or ()]

@@ -19,7 +19,7 @@ from memloc.config import TrainConfig
 from memloc.data import Data
 from memloc.data.augment import augment, shifts
 from memloc.data.device import OnDevice, images
-from memloc.models import Dropout, Network, build, build_dropout
+from memloc.models import Dropout, Network, OwnDropouts, build, build_dropout
 from memloc.models.inference import logits, margins, set_mean
 from memloc.stages.batches import batches, learning_rate, steps_per_epoch
 from memloc.stages.forward import Forward, forward_pass
@@ -214,6 +214,7 @@ def _train_epoch(
     if config.augment != "none":
         shift = to_device(shifts(config.augment, data.example, *data.shape[1:], config.seed, epoch), device)
     network.train()
+    own = OwnDropouts(network, config.seed, device)
     lr = config.lr
     for k, rows in enumerate(batches(config, n, epoch, device)):
         step = (epoch - 1) * per_epoch + k
@@ -221,8 +222,9 @@ def _train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = lr
         x = on_device.batch(rows) if shift is None else images(augment(on_device.x[rows], shift[rows]))
+        masks = own.training(len(rows), epoch, k, dropout.training(rows, epoch, k))
         with autocast(config, device):
-            z, loss = forward(x, on_device.y[rows], dropout.training(rows, epoch, k))
+            z, loss = forward(x, on_device.y[rows], masks)
         if observe is not None:
             observe(network, rows, z)
         optimizer.zero_grad(set_to_none=True)

@@ -108,6 +108,25 @@ TABLES: dict[str, pa.Schema] = {
             ("noisy_se", _FLOAT),
         ]
     ),
+    "held_out": pa.schema(
+        [("analysis", _TEXT), ("trial", _TEXT), ("example", _INT), ("held_in", _BOOL), ("correct", _BOOL)]
+    ),
+    "c_scores": pa.schema(
+        [
+            ("scores", _TEXT),
+            ("dataset", _TEXT),
+            ("model", _TEXT),
+            ("noise", _FLOAT),
+            ("seed", _INT),
+            ("data_seed", _INT),
+            ("config", _TEXT),
+            ("example", _INT),
+            ("c_score", _FLOAT),
+            ("memorization", _FLOAT),
+            ("n_in", _INT),
+            ("n_out", _INT),
+        ]
+    ),
     "second_split": pa.schema([("analysis", _TEXT), ("trial", _TEXT), ("example", _INT), ("time", _SMALL)]),
     "detection": pa.schema(
         [

@@ -9,7 +9,7 @@ import pyarrow.dataset as ds
 
 from memloc.config import canonical_json
 from memloc.errors import StoreError
-from memloc.store import schemas
+from memloc.store import c_scores, schemas
 from memloc.store.commits import Commit, FileEntry, Snapshot, problem, read_entry
 from memloc.store.files import Files
 
@@ -30,8 +30,8 @@ def commits_of(snapshot: Snapshot, partial: bool) -> list[Commit]:
 
 def dataset(files: Files, commits: list[Commit], table: str) -> Any:
     """A pyarrow dataset (or in-memory table) of one table's rows, for queries that push filters down."""
-    if table == "analyses":
-        return analyses_table(commits)
+    if table in DERIVED:
+        return DERIVED[table](files, commits)
     # An explicit list: one stray or corrupt file in a folder must not break the rest. Without the committed sizes: of
     # an object that has become shorter, pyarrow would take the rest from whatever is in memory.
     filesystem = files.dataset_filesystem()
@@ -45,8 +45,8 @@ def read(files: Files, commits: list[Commit], table: str) -> pa.Table:
     Raises:
         StoreError: where a file is not what was committed.
     """
-    if table == "analyses":
-        return analyses_table(commits)
+    if table in DERIVED:
+        return DERIVED[table](files, commits)
     entries = entries_of(commits, table)
     pieces = files.map(lambda e: schemas.decode(table, read_entry(files, e)), entries)
     return pa.concat_tables([schemas.TABLES[table].empty_table(), *pieces])
@@ -64,7 +64,7 @@ def check(files: Files, commits: list[Commit]) -> None:
             raise StoreError(f"store {files.uri}: {entry.path} {wrong}; run `memloc store verify`, then the sweep again")
 
 
-def analyses_table(commits: list[Commit]) -> pa.Table:
+def analyses_table(files: Files, commits: list[Commit]) -> pa.Table:
     """Table `analyses`: one row per analysis among the commits."""
     one = {c.analysis: c for c in commits if c.analysis}  # all parts of an analysis say the same of it
     rows = [
@@ -78,3 +78,7 @@ def analyses_table(commits: list[Commit]) -> pa.Table:
         for analysis, c in one.items()
     ]
     return pa.Table.from_pylist(rows, schema=schemas.TABLES["analyses"])
+
+
+# Tables without files of their own: each is made of the commits.
+DERIVED = {"analyses": analyses_table, "c_scores": c_scores.table}

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from memloc.analysis.query import read_table, run_sql
-from memloc.analysis.views import leaderboard
+from memloc.analysis.views import FORGOTTEN, leaderboard
 from memloc.store import Store, schemas
 from tests.analysis.claims.simulated import Simulated
 
@@ -82,9 +82,6 @@ def test_scores_of_tables_that_a_store_may_have() -> None:
         "second_split": pa.schema(
             [("analysis", pa.string()), ("trial", pa.string()), ("example", pa.int64()), ("time", pa.int32())]
         ),
-        "c_scores": pa.schema(
-            [("dataset", pa.string()), ("example", pa.int64()), ("c_score", pa.float64()), ("memorization", pa.float64())]
-        ),
     }
     there = {**{k: s for k, s in schemas.TABLES.items() if k not in more}, **more}
     with duckdb.connect(":memory:") as connection:
@@ -92,13 +89,46 @@ def test_scores_of_tables_that_a_store_may_have() -> None:
             connection.register(name, schema.empty_table())
         one, two = ({"trial": t, "example": 7, "noisy": False} for t in ("t", "u"))
         connection.register("examples", pa.Table.from_pylist([one, two], schema=there["examples"]))
-        trials = [{"trial": "t", "dataset": "mnist", "epochs": 5}, {"trial": "u", "dataset": "svhn", "epochs": 5}]
+        trials = [
+            {"trial": trial, "dataset": dataset, "epochs": 5, "noise": 0.1, "data_seed": 3}
+            for trial, dataset in (("t", "mnist"), ("u", "svhn"))
+        ]
         connection.register("trials", pa.Table.from_pylist(trials, schema=there["trials"]))
         split = [{"analysis": a, "trial": "t", "example": 7, "time": time} for a, time in (("b", 9), ("a", 4))]
         connection.register("second_split", pa.Table.from_pylist(split, schema=more["second_split"]))
-        scores = [{"dataset": "svhn", "example": 7, "c_score": 0.25, "memorization": 0.5}]
-        connection.register("c_scores", pa.Table.from_pylist(scores, schema=more["c_scores"]))
+        # Two sets on its labels (the first by id counts), and others on other labels.
+        sets = [("b", 0.1, 3, 0.5), ("a", 0.1, 3, 0.25), ("c", 0.0, 3, 0.75), ("d", 0.1, 4, 1.0)]
+        scores = [
+            {"scores": i, "dataset": "svhn", "noise": noise, "data_seed": s, "example": 7, "c_score": c, "memorization": 0.5}
+            for i, noise, s, c in sets
+        ]
+        connection.register("c_scores", pa.Table.from_pylist(scores, schema=there["c_scores"]))
         found = connection.sql(
             f"SELECT trial, second_split, c_score, memorization FROM ({leaderboard(there)}) ORDER BY trial"
         )
         assert found.fetchall() == [("t", 4, None, None), ("u", None, 0.25, 0.5)]
+
+
+def test_forgotten_are_the_clean_examples_that_dropping_costs() -> None:
+    """Five examples of one training; the second set of C-scores is on other labels."""
+    predictions = [
+        {"analysis": "a", "trial": "t", "mode": mode, "rescale": rescale, "example": e, "predicted": 9, "correct": right}
+        for e, own, dropped in ((0, True, True), (1, True, False), (2, False, False), (3, True, False), (4, True, False))
+        for mode, rescale, right in (("own", "none", own), ("dropped", "none", dropped), ("dropped", "authors", not dropped))
+    ]
+    examples = [{"trial": "t", "example": e, "label": e, "noisy": e == 3, "learning_time": 10 + e} for e in range(5)]
+    scores = [
+        {"scores": i, "dataset": "digits", "noise": noise, "example": 1, "c_score": c}
+        for i, noise, c in (("a", 0.1, 0.9), ("b", 0.0, 0.4), ("c", 0.0, 0.6))
+    ]
+    rows = {
+        "predictions": predictions, "examples": examples, "c_scores": scores,
+        "trials": [{"trial": "t", "dataset": "digits", "noise": 0.1}],
+    }  # fmt: skip
+    with duckdb.connect(":memory:") as connection:
+        for name, of_table in rows.items():
+            connection.register(name, pa.Table.from_pylist(of_table, schema=schemas.TABLES[name]))
+        found = connection.sql(
+            f"SELECT example, label, predicted, learning_time, c_score FROM ({FORGOTTEN}) ORDER BY example"
+        )
+        assert found.fetchall() == [(1, 1, 9, 11, 0.4), (4, 4, 9, 14, None)]

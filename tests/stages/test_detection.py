@@ -17,9 +17,9 @@ from memloc import sweep
 from memloc.config import FieldError, StageConfig, TrainConfig
 from memloc.errors import UsageError
 from memloc.seeds import stream
-from memloc.stages import STAGES
+from memloc.stages import STAGES, detection
 from memloc.stages.base import Inputs, Part, Size, Stage, Tables
-from memloc.stages.detection import FROM_STAGE, SCORES, Detection, DetectionConfig
+from memloc.stages.detection import FROM_STAGE, Detection, DetectionConfig
 from memloc.statistics import auc_difference, auc_interval
 from memloc.store import Store, schemas
 from tests.conftest import run_inline
@@ -27,6 +27,7 @@ from tests.run.programs import contents
 from tests.stages.conftest import CPU, TIED, settings
 
 STAGE = Detection()
+SCORES = tuple(s for s in detection.SCORES if s != "c_score")  # those that need no other sweep
 FROM_TRAINING = tuple(s for s in SCORES if s not in FROM_STAGE)
 RAW = {"learning_time": "learning_time", "forgetting": "forgetting", "aum": "aum", "el2n": "el2n", "loss": "mean_loss"}
 UNKNOWN = {"auc": None, "auc_lo": None, "auc_hi": None, "ap": None, "precision": None}
@@ -348,3 +349,37 @@ def test_from_a_sweep_with_flips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(counts) == 100
     assert rows["flips", "flips"]["auc"] == pytest.approx(roc_auc_score([a for a, _ in counts], [-c for _, c in counts]))
     assert rows["flips", "loss"]["auc"] == rows["all", "loss"]["auc"]  # the sample is everything
+
+
+# --- C-scores ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_less_consistent_an_example_the_more_likely_it_is_mislabeled() -> None:
+    tables = random_tables()
+    train, data = settings()
+    noisy = np.array(tables["examples"]["noisy"])
+    c_scores = np.where(noisy, 0.2, 0.7) + np.random.default_rng(0).normal(size=len(noisy)) / 4
+    inputs = Inputs(train, data, CPU, lambda epoch: pytest.fail("reads no checkpoint"), tables, c_scores)
+    rows = {}
+    for kind in ("sweep", "file"):
+        config = DetectionConfig(scores=("aum", "c_score"), c_score=f"{kind}:0123456789abcdef")
+        found = STAGE.run(STAGE.resolve(config, train), inputs, {"all": "all"})
+        rows[kind] = {r["score"]: r for r in rows_of(found["detection"]) if r["sample"] == "all"}
+        assert [p is None for p in found["detection_pairs"]["p"]] == [kind == "file"] * 2
+    assert rows["sweep"]["c_score"]["auc"] == pytest.approx(roc_auc_score(noisy, -c_scores))
+    assert rows["sweep"]["c_score"]["auc"] > 0.6
+    # A file's scores judge the original labels.
+    assert {k: v for k, v in rows["file"]["c_score"].items() if k in UNKNOWN} == UNKNOWN
+    assert rows["file"]["c_score"]["n"] == len(noisy)
+    assert rows["file"]["aum"] == rows["sweep"]["aum"]
+
+
+def test_resolve_c_score() -> None:
+    train, _ = settings()
+    with pytest.raises(FieldError, match="c_score needs to know whose; add `c_score: sweep:NAME` to this stage"):
+        STAGE.resolve(DetectionConfig(scores=("c_score",)), train)
+    with pytest.raises(FieldError, match="used only with the score c_score; add it to scores"):
+        STAGE.resolve(DetectionConfig(scores=("aum",), c_score="sweep:mine"), train)
+    assert STAGE.resolve(DetectionConfig(c_score="sweep:mine"), train).scores == (*FROM_TRAINING, "c_score")
+    assert DetectionConfig(c_score="sweep:mine").with_c_scores("ab").c_score == "sweep:ab"
+    assert DetectionConfig(c_score="a/b.npz").with_c_scores("ab").c_score == "file:ab"

@@ -13,7 +13,7 @@ import pandas as pd
 from memloc.analysis.claims.settings import Setting, settings, variant_of
 from memloc.analysis.claims.testable import testable
 from memloc.analysis.query import read_table, run_sql
-from memloc.store import Store, schemas
+from memloc.store import Store
 
 Row = dict[str, Any]
 
@@ -122,12 +122,12 @@ class Evidence:
         return frame
 
     def c_scores(self, dataset: str) -> pd.DataFrame | None:
-        """Columns example, c_score of a data set, None where the store has none."""
-        columns = schemas.TABLES["c_scores"].names if "c_scores" in schemas.TABLES else []
-        if "dataset" not in columns:
-            return None
+        """Columns example, c_score of a data set with its right labels, None where the store has none."""
         quoted = dataset.replace("'", "''")
-        found = self.frame(f"SELECT example, c_score FROM c_scores WHERE dataset = '{quoted}' AND c_score IS NOT NULL")
+        found = self.frame(
+            f"SELECT example, c_score FROM c_scores WHERE dataset = '{quoted}' AND noise = 0 "
+            "QUALIFY row_number() OVER (PARTITION BY example ORDER BY scores) = 1"
+        )
         return None if found.empty else found
 
     @cached_property

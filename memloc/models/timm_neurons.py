@@ -1,0 +1,125 @@
+"""What a neuron is in a model that memloc has not written, and what its gate does (`timm:NAME`).
+
+In the order of the forward pass:
+- a convolution's output channel, after the norm and the activation that directly follow it, where they do (a patch embedding
+  has none);
+- a hidden unit: an output of a linear layer that an activation follows (directly, or after a norm), after the activation;
+- an attention head's output, of all tokens, before the projection: of modules with `num_heads` and a linear layer `proj`;
+- every weight of the classifier, a linear layer or a 1×1 convolution; a bias is none.
+An MLP that multiplies the halves of its hidden layer (GLU) has no hidden units. A module that timm marks as not to be traced
+is one operation, without neurons inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from memloc.models.gates import Gate, gated, gated_heads, gated_linear
+from memloc.models.trace import NORMS, Program
+
+FUNCTIONS = (
+    F.relu, F.relu6, F.gelu, F.silu, F.mish, F.hardswish, F.hardsigmoid, F.leaky_relu, F.elu, torch.relu, torch.tanh,
+    torch.sigmoid,
+)  # fmt: skip
+PASSING = (nn.Identity, nn.Dropout)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a layer's gates act.
+
+    kind: channels (on a node's value, along `axis`), heads (on its first argument) or weights (in the linear layer it is).
+    """
+
+    layer: str
+    kind: str
+    axis: int = 1
+
+
+def neurons(
+    model: nn.Module, program: Program, size: Mapping[fx.Node, torch.Size]
+) -> tuple[dict[fx.Node, Point], dict[str, tuple[int, ...]]]:
+    """(the nodes at which gates act, {layer: shape of one example's gate}); size: of the nodes' values."""
+    from timm.layers import PatchEmbed
+
+    modules = dict(model.named_modules())
+    classifiers = _classifiers(model)
+    patches = tuple(name for name, m in modules.items() if isinstance(m, PatchEmbed))
+    points: dict[fx.Node, Point] = {}
+    found: dict[str, tuple[int, ...]] = {}
+    for node in (n for of_group in program.nodes for n in of_group if n.op == "call_module"):
+        name = str(node.target)
+        module, owner = modules[name], name.rpartition(".")[0]
+        if module in classifiers:
+            points[node], found[name] = Point(name, "weights"), (module.weight.shape[0], module.weight.shape[1])
+        elif isinstance(module, nn.Conv1d | nn.Conv2d):
+            if not any(name.startswith(f"{patch}.") for patch in patches):
+                last, _ = _followed(node, modules)
+                points[last], found[name] = Point(name, "channels"), (module.out_channels,)
+        elif isinstance(module, nn.Linear):
+            heads = getattr(modules[owner], "num_heads", None)
+            last, active = _followed(node, modules)
+            if name == f"{owner}.proj" and isinstance(heads, int):
+                points[node], found[owner] = Point(owner, "heads"), (heads,)
+            elif active:
+                points[last], found[name] = Point(name, "channels", -1), (module.out_features,)
+    return points, found
+
+
+def _classifiers(model: nn.Module) -> list[nn.Module]:
+    """The linear layers (or 1×1 convolutions) that give logits; a distilled model has two."""
+    found = model.get_classifier()  # type: ignore[operator]
+    parts = [m for whole in (found if isinstance(found, tuple | list) else [found]) for m in whole.modules()]
+    return [m for m in parts if isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1))]
+
+
+def _followed(node: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[fx.Node, bool]:
+    """(the norm or activation at the end of those that directly follow a node, else itself; whether it activates)."""
+    while True:
+        users = list(node.users)
+        if len(users) != 1 or users[0].args[:1] != (node,):
+            return node, False
+        following = users[0]
+        module = modules.get(str(following.target)) if following.op == "call_module" else None
+        if following.target in FUNCTIONS or _activates(module):
+            return following, True
+        if not isinstance(module, (*NORMS, *PASSING)):
+            return node, False
+        node = following
+
+
+def _activates(module: nn.Module | None) -> bool:
+    """An activation, or a norm of timm's that ends with one."""
+    if isinstance(module, NORMS):
+        return _activates(getattr(module, "act", None))
+    kind = "" if module is None else type(module).__module__
+    return not isinstance(module, PASSING) and (
+        kind == "torch.nn.modules.activation" or kind.startswith("timm.layers.activ")
+    )
+
+
+def apply(
+    point: Point,
+    gate: Gate,
+    network: nn.Module,
+    node: fx.Node,
+    args: tuple[Any, ...],
+    call: Callable[[tuple[Any, ...]], Any],
+) -> Any:
+    """The value of a node under its layer's gate."""
+    if point.kind == "channels":
+        return gated(call(args), gate, point.axis)
+    if point.kind == "heads":
+        return call((gated_heads(args[0], gate), *args[1:]))
+    module = network.get_submodule(str(node.target))
+    assert isinstance(module, nn.Linear | nn.Conv2d)
+    x: Tensor = args[0]
+    y = gated_linear(x.flatten(1), module.weight.flatten(1), gate)
+    y = y if module.bias is None else y + module.bias
+    return y.reshape(*y.shape, *[1] * (x.ndim - 2))

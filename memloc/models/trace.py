@@ -1,0 +1,200 @@
+"""A network of a library as the list of its operations, cut into groups that run one after the other.
+
+The operations are those of torch.fx's symbolic trace, in the order of the forward pass. A group is a run of them; between
+two groups stand the values that later ones need. Nothing works in place, so that a state can be used again. Modules and
+parameters are looked up by name in whatever network runs the program: it holds none itself.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, fx, nn
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+# One operation each, whatever a library makes of them: a norm does another thing in training than in evaluation.
+LEAVES = (*NORMS, nn.modules.conv._ConvNd, nn.Linear)
+OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+}
+ROOT = "network"
+
+# (operation, its positional arguments, what computes its value from them) -> its value
+Around: TypeAlias = Callable[[fx.Node, tuple[Any, ...], Callable[[tuple[Any, ...]], Any]], Any]
+
+
+class CannotCut(ValueError):  # noqa: N818
+    """Why a network is no chain of groups, in one line."""
+
+
+class _Tracer(fx.Tracer):
+    def __init__(self, leaves: Collection[type[nn.Module]], wrapped: Collection[Callable[..., Any]]) -> None:
+        super().__init__(autowrap_functions=tuple(wrapped))
+        self._leaves = tuple(leaves)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, LEAVES) or type(m) in self._leaves or super().is_leaf_module(m, module_qualified_name)
+
+
+class _OneArgument(nn.Module):
+    """What is traced: the network with images alone, its other arguments at their defaults."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.add_module(ROOT, network)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.get_submodule(ROOT)(x)
+
+
+@dataclass
+class Program:
+    """nodes: of each group. carried: between a group and the next, the nodes whose values the rest needs.
+
+    constants: tensors that the trace has found outside of the network, by name.
+    """
+
+    groups: tuple[str, ...]
+    nodes: list[list[fx.Node]]
+    carried: list[list[fx.Node]]
+    constants: dict[str, Tensor] = field(default_factory=dict)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Program:
+        return self  # never changes, and networks that are copies of each other run the same one
+
+    def run(
+        self,
+        network: nn.Module,
+        group: str,
+        state: Sequence[Any],
+        around: Around | None = None,
+    ) -> tuple[Any, ...]:
+        """The state after a group from the state before it; `around` may change what an operation is given or gives."""
+        at = self.groups.index(group)
+        values: dict[fx.Node, Any] = dict(zip(self.carried[at], state, strict=True))
+        for node in self.nodes[at]:
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+            call = partial(_call, network, node, kwargs)
+            values[node] = call(args) if around is None else around(node, args, call)
+        return tuple(values[node] for node in self.carried[at + 1])
+
+
+def _call(network: nn.Module, node: fx.Node, kwargs: Mapping[str, Any], args: tuple[Any, ...]) -> Any:
+    if node.op == "call_module":
+        return network.get_submodule(str(node.target))(*args, **kwargs)
+    if node.op == "get_attr":
+        owner, _, name = str(node.target).rpartition(".")
+        return getattr(network.get_submodule(owner), name)
+    if node.op == "call_method":
+        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+    return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def traced(
+    network: nn.Module, leaves: Collection[type[nn.Module]], wrapped: Collection[Callable[..., Any]]
+) -> tuple[list[fx.Node], dict[str, Tensor]]:
+    """(the network's operations, none of them in place, their targets named as in the network; constants by name).
+
+    The first one is the images, the last one the output. Sets `inplace` of the network's modules to false.
+
+    Raises:
+        CannotCut: where the forward pass depends on the values that it computes.
+    """
+    for module in network.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False  # type: ignore[assignment]
+    root = _OneArgument(network)
+    try:
+        graph = _Tracer(leaves, wrapped).trace(root)
+    except Exception as error:  # whatever a library's forward pass does with what is no tensor
+        raise CannotCut(f"its forward pass cannot be traced: {str(error).strip().splitlines()[0]}") from error
+    constants = {}
+    for node in graph.nodes:
+        _out_of_place(node)
+        if node.op in ("call_module", "get_attr"):
+            target = str(node.target)
+            if target.startswith(f"{ROOT}."):
+                node.target = target.removeprefix(f"{ROOT}.")
+            else:
+                constants[target] = getattr(root, target)
+    return list(graph.nodes), constants
+
+
+def _out_of_place(node: fx.Node) -> None:
+    node.target = OUT_OF_PLACE.get(node.target, node.target)
+    if node.op == "call_method" and str(node.target).endswith("_") and hasattr(Tensor, str(node.target).rstrip("_")):
+        node.target = str(node.target).rstrip("_")
+    if node.kwargs.get("inplace"):
+        node.kwargs = {**node.kwargs, "inplace": False}
+
+
+def place(node: fx.Node) -> str:
+    """The name of the module or parameter that an operation is, or of the module whose forward pass it belongs to."""
+    if node.op in ("call_module", "get_attr"):
+        return str(node.target)
+    stack = list(node.meta.get("nn_module_stack", {}))
+    return stack[-1].removeprefix(ROOT).removeprefix(".") if stack else ""
+
+
+def cut(nodes: Sequence[fx.Node], constants: Mapping[str, Tensor], units: Sequence[str]) -> Program:
+    """The program with a group for every unit (a module's name), one before them, `stem`, and one after them, `head`.
+
+    What belongs to no unit is part of the stem before the first one, of the head after the last one, and of the unit
+    before it in between.
+
+    Raises:
+        CannotCut: unless the units run one after the other.
+    """
+    found = {unit: k for k, unit in enumerate(units, start=1)}
+    body = nodes[1:-1]
+    of_unit = [next((found[u] for u in _prefixes(place(node)) if u in found), None) for node in body]
+    last = max(k for k, at in enumerate(of_unit) if at is not None)
+    indices, now = [], 0
+    for k, at in enumerate(of_unit):
+        if at is not None and at < now:
+            raise CannotCut(f"{units[at - 1]} is used again after {units[now - 1]} has begun")
+        now = now if at is None else at
+        indices.append(now if k <= last else len(units) + 1)
+    groups = ("stem", *units, "head")
+    split = [[node for node, at in zip(body, indices, strict=True) if at == k] for k in range(len(groups))]
+    where = {nodes[0]: -1} | dict(zip(body, indices, strict=True))
+    (result,) = nodes[-1].args
+    if not isinstance(result, fx.Node):
+        raise CannotCut("it gives something else than logits")
+    carried = [[node for node, at in where.items() if at < k and _needed(node, k, where)] for k in range(len(groups))]
+    return Program(groups, split, [*carried, [result]], dict(constants))
+
+
+def _prefixes(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:k]) for k in range(len(parts), 0, -1)]
+
+
+def _needed(node: fx.Node, group: int, where: Mapping[fx.Node, int]) -> bool:
+    """Whether an operation of that group or a later one uses the value."""
+    return any(where.get(user, group) >= group for user in node.users)
+
+
+def shapes(program: Program, network: nn.Module, x: Tensor) -> dict[fx.Node, torch.Size]:
+    """The shape of every tensor that the program computes for images x."""
+    found: dict[fx.Node, torch.Size] = {}
+
+    def note(node: fx.Node, args: tuple[Any, ...], call: Callable[[tuple[Any, ...]], Any]) -> Any:
+        value = call(args)
+        if isinstance(value, Tensor):
+            found[node] = value.shape
+        return value
+
+    state: tuple[Any, ...] = (x,)
+    with torch.no_grad():
+        for group in program.groups:
+            state = program.run(network, group, state, note)
+    return found

@@ -1,0 +1,133 @@
+"""ResNet-50 against torchvision's: the same function, gradients and statistics by the same weights; gates against hooks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from memloc.config import resolved
+from memloc.models import Network, build
+from tests.models.plain import randomise, scaled_at
+
+CASES = [(1, 16, 16, "imagenet"), (3, 9, 12, "imagenet"), (3, 8, 8, "cifar"), (1, 7, 5, "cifar")]
+B = 3
+
+
+def make(channels: int, height: int, width: int, stem: str, seed: int = 0) -> Network:
+    network = build(resolved(dataset="digits", model="resnet50", stem=stem), (channels, height, width), 7)
+    network.initialise(seed)
+    return network
+
+
+def torchvisions(network: Network, channels: int, stem: str) -> nn.Module:
+    """torchvision's network, its first convolution replaced, with the tensors of ours in order."""
+    other = torchvision.models.resnet50(weights=None, num_classes=7)
+    if stem == "cifar":
+        other.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+        other.maxpool = nn.Identity()
+    else:
+        other.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+    for module in other.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    other = other.to(next(network.parameters()).dtype)
+    own, ours = other.state_dict(), network.state_dict()
+    assert [tuple(t.shape) for t in own.values()] == [tuple(t.shape) for t in ours.values()]
+    other.load_state_dict(dict(zip(own, ours.values(), strict=True)))
+    return other
+
+
+def pair(channels: int, height: int, width: int, stem: str) -> tuple[Network, nn.Module, Tensor]:
+    network = make(channels, height, width, stem).to(torch.float64)
+    tame(network)
+    x = torch.randn(B, channels, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return network, torchvisions(network, channels, stem), x
+
+
+def tame(network: Network) -> None:
+    """Scales, shifts and statistics as after some training; the weights stay at their initialisation, for sane sizes."""
+    weights = {k: t.clone() for k, t in network.state_dict().items() if t.ndim > 1}
+    randomise(network, 2)
+    network.load_state_dict(weights, strict=False)
+
+
+@pytest.mark.parametrize(("channels", "height", "width", "stem"), CASES)
+def test_the_same_function_as_torchvisions(channels: int, height: int, width: int, stem: str) -> None:
+    ours, other, x = pair(channels, height, width, stem)
+    torch.testing.assert_close(ours.eval()(x), other.eval()(x), rtol=1e-9, atol=1e-9)
+    y = torch.tensor([1, 3, 5])
+    for network in (ours.train(), other.train()):
+        nn.functional.cross_entropy(network(x), y).backward()
+    for (name, p), q in zip(ours.named_parameters(), other.parameters(), strict=True):
+        assert p.grad is not None
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-6, atol=1e-8 * float(q.grad.abs().max()), msg=name)
+    for (name, s), t in zip(ours.named_buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(s, t, rtol=1e-9, atol=1e-9, msg=name)
+
+
+def test_every_tensor_is_in_one_group_and_sites_have_their_sizes() -> None:
+    network = make(3, 32, 33, "imagenet").eval()
+    assert network.groups == ("stem", "layer1", "layer2", "layer3", "layer4", "fc")
+    assert [n for g in network.groups for n in network.tensors_of(g)] == list(network.state_dict())
+    state: tuple[Tensor, ...] = (torch.zeros(1, 3, 32, 33),)
+    for group in network.groups[:-1]:
+        state = network.run_group(group, state)
+        assert state[0].shape[1:] == network.sites[group]
+    assert network.sites["layer4"] == (2048, 1, 2)
+    masks = {site: torch.zeros(1, c, 1, 1) for site, (c, _, _) in network.sites.items()}
+    assert torch.equal(network(torch.ones(1, 3, 32, 33), masks=masks)[0], network.fc.bias)  # type: ignore[arg-type, union-attr]
+
+
+def oracle(other: nn.Module, layer: str) -> nn.Module:
+    """The module of torchvision's network whose output is a layer's, but for a ReLU."""
+    if layer == "stem":
+        return other.get_submodule("bn1")
+    block, kind = layer.rsplit(".", 1)
+    return other.get_submodule(f"{block}.downsample.1" if kind == "downsample" else f"{block}.bn{kind[-1]}")
+
+
+@pytest.mark.parametrize("layer", ["stem", "layer1.0.conv1", "layer2.0.conv2", "layer3.4.conv3", "layer2.0.downsample"])
+def test_closing_a_channel(layer: str) -> None:
+    """In torchvision's network the channel is closed after the batch norm: before a ReLU that is the same as after."""
+    ours, other, x = pair(3, 8, 8, "cifar")
+    gate = torch.ones(B, *ours.neurons[layer], dtype=torch.float64)
+    gate[:, ::2] = 0.0
+    gate[1] = 1.0
+    with scaled_at({oracle(other.eval(), layer): gate[:, :, None, None]}):
+        expected = other(x)
+    found = ours.eval()(x, gates={layer: gate})
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(found, ours(x))
+    torch.testing.assert_close(ours.folded()(x, gates={layer: gate}), expected, rtol=1e-8, atol=1e-8)
+
+
+def test_closing_weights_of_the_classifier_leaves_its_bias() -> None:
+    ours, other, x = pair(1, 16, 16, "imagenet")
+    gate = (torch.rand(1, 7, 2048, generator=torch.Generator().manual_seed(3)) > 0.5).double()
+    with torch.no_grad():
+        other.fc.weight.mul_(gate[0])  # type: ignore[union-attr]
+    torch.testing.assert_close(ours.eval()(x, gates={"fc": gate}), other.eval()(x), rtol=1e-9, atol=1e-9)
+
+
+def test_every_convolution_has_its_channels() -> None:
+    ours, other, _ = pair(1, 16, 16, "imagenet")
+    convs = [m.out_channels for m in other.modules() if isinstance(m, nn.Conv2d)]
+    assert [shape[0] for layer, shape in ours.neurons.items() if layer != "fc"] == convs
+    assert {ours.group_of(layer) for layer in ours.neurons} == set(ours.groups)
+
+
+def test_initialisation_has_torchvisions_moments_and_streams_of_its_own() -> None:
+    network, again = make(3, 8, 8, "imagenet", seed=1), make(3, 8, 8, "imagenet", seed=1)
+    state, other = network.state_dict(), torchvision.models.resnet50(weights=None, num_classes=7).state_dict()
+    assert all(torch.equal(t, s) for t, s in zip(state.values(), again.state_dict().values(), strict=True))
+    for (name, t), s in zip(state.items(), other.values(), strict=True):
+        if t.ndim > 1:
+            assert abs(float(t.mean())) < 5 * float(t.std()) / t.numel() ** 0.5, name
+            assert float(t.std()) == pytest.approx(float(s.std()), rel=6 * t.numel() ** -0.5), name
+        elif name != "fc.bias":
+            assert torch.equal(t, s), name
+    assert 0 < float(state["fc.bias"].abs().max()) <= 2048**-0.5  # type: ignore[operator, union-attr]
+    blocks = [state["layer1.1.conv1.conv.weight"], state["layer1.2.conv1.conv.weight"]]
+    assert not torch.equal(*blocks)
