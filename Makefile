@@ -9,15 +9,16 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .venv/memloc: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing memloc and what it needs into .venv (PyTorch is large: some minutes)"
-	$(PIP) -e .
+	$(PIP) -e ".[report]"
 	touch $@
 
 .venv/test: .venv/memloc
 	$(PIP) -e ".[test]"
 	touch $@
 
-demo: .venv/memloc  ## the main job on bundled images, into ./memloc-store
+demo: .venv/memloc  ## the main job on bundled images, into ./memloc-store, and the page that tells what it found
 	$(BIN)/memloc sweep demo
+	$(BIN)/memloc report demo
 
 test: lint  ## everything that must hold before a change lands
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -34,6 +34,12 @@ def test_demo(tmp_path: Path) -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     found = done.out[: done.out.index("Next:")].rstrip()
     assert found.replace("python -m memloc", ".venv/bin/memloc") in readme
+    page = tmp_path / "report.html"
+    told = memloc(tmp_path, "report", "demo", "-o", str(page), MEMLOC_STORE=str(store))
+    assert (told.code, told.err, told.out) == (0, "", f"report: {page}\n")
+    for name in ("fig01", "fig02", "fig03", "fig04", "fig05", "table1", "fig07"):
+        article = page.read_text().split(f'<article id="{name}"')[1].split("</article>")[0]
+        assert "Not run." not in article, name
     again = memloc(tmp_path, "sweep", "demo", MEMLOC_STORE=str(store))
     assert again.code == 0
     assert "nothing to do" in again.out

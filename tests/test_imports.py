@@ -15,7 +15,7 @@ def imported(statement: str, *names: str) -> set[str]:
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
 
 
-HEAVY = ("torch", "ray", "pyarrow", "pandas", "duckdb", "numpy", "pydantic", "sklearn")
+HEAVY = ("torch", "ray", "pyarrow", "pandas", "duckdb", "numpy", "pydantic", "sklearn", "matplotlib", "altair", "jinja2")
 
 
 def test_help_imports_nothing_heavy() -> None:

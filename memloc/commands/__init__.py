@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from memloc.commands import claims, data, query, status, store, sweep
+from memloc.commands import claims, data, query, report, status, store, sweep
 from memloc.errors import MemlocError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command("sweep")(sweep.sweep)
 app.command("status")(status.status)
 app.command("query")(query.query)
+app.command("report")(report.report)
 app.command("claims")(claims.claims)
 app.add_typer(data.app, name="data")
 app.add_typer(store.app, name="store")

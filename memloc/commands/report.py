@@ -1,0 +1,88 @@
+"""`memloc report`: what a store says about the paper, on one page, or as figures and tables for publications."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+
+import typer
+
+from memloc.errors import UsageError
+
+NEEDS = ("matplotlib", "altair", "vl_convert", "PIL")
+
+
+class Format(StrEnum):
+    html = "html"
+    pdf = "pdf"
+    svg = "svg"
+    latex = "latex"
+
+
+DEFAULTS = {Format.html: "report.html", Format.pdf: "report.pdf", Format.svg: "report-svg", Format.latex: "report-latex"}
+
+
+def report(
+    sweep: str = typer.Argument(None, metavar="[SWEEP]", help="A sweep's name, or NAME@sha8; all sweeps without it."),
+    store: str = typer.Option(None, "--store", metavar="URI", help="Default: MEMLOC_STORE, else ./memloc-store."),
+    output: str = typer.Option(
+        None, "-o", metavar="FILE", help="Default: report.html, report.pdf, or a folder report-svg, report-latex."
+    ),
+    format: Format = typer.Option(
+        Format.html, "--format", help="html: one offline page; pdf: one file; svg, latex: a folder."
+    ),
+) -> None:
+    """Write the scorecard, and every figure and table of the paper that the store has data for."""
+    missing = [name for name in NEEDS if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"report: needs {', '.join(missing)}; install them: pip install 'memloc[report]'")
+    target = Path(output or DEFAULTS[format])
+    _check(target, format)
+    from memloc.analysis.claims import judge
+    from memloc.api import open_store
+    from memloc.report.exhibits import exhibits
+    from memloc.report.source import Source
+
+    opened = open_store(store)._store
+    judgements = judge(opened, sweep)
+    found = exhibits(Source(opened, sweep))
+    if format is Format.html:
+        from memloc.report.html import page
+
+        _write(target, page(judgements, found, sweep).encode())
+    else:
+        from memloc.report import export
+
+        if format is Format.pdf:
+            _write(target, export.pdf(judgements, found))
+        else:
+            _write_folder(target, (export.svg if format is Format.svg else export.latex)(judgements, found))
+    print(f"report: {target}")
+
+
+def _check(target: Path, format: Format) -> None:
+    """Raises UsageError where the target cannot be written, before anything is computed."""
+    folder = format in (Format.svg, Format.latex)
+    if folder and target.exists() and not target.is_dir():
+        raise UsageError(f"-o {target}: is a file; --format {format.value} writes a folder")
+    if not folder and target.is_dir():
+        raise UsageError(f"-o {target}: is a directory; name a file")
+    if not target.parent.is_dir():
+        raise UsageError(f"-o {target}: there is no folder {target.parent}")
+
+
+def _write(target: Path, content: bytes) -> None:
+    from memloc.commands.query import _write_whole
+
+    _write_whole(target, content)
+
+
+def _write_folder(target: Path, files: dict[str, bytes]) -> None:
+    """A folder with these files, each whole or not there; what else lies in it stays."""
+    try:
+        target.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"-o {target}: cannot be made: {error.strerror}") from None
+    for name, content in files.items():
+        _write(target / name, content)

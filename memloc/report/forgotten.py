@@ -1,0 +1,98 @@
+"""Clean examples that dropping the memorization neurons forgets, with their images (paper §6.2): Figure 7."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from memloc.api import OpenStore
+from memloc.errors import MemlocError
+from memloc.report.charts import Exhibit, Gallery, Number, Picture, Table
+from memloc.report.choice import Wanted, choose
+from memloc.report.settings import JOINS, KEYS, Setting, near_the_papers_cell, seeds_in_words, split
+from memloc.report.source import Source
+
+PICTURES = 24  # of one setting
+
+FORGOTTEN = f"""SELECT {KEYS}, example, any_value(label) AS label, any_value(c_score) AS c_score,
+       list(trial ORDER BY trial) AS trials, list(predicted ORDER BY trial) AS predicted,
+       list(learning_time ORDER BY trial) AS learning_time
+FROM forgotten {JOINS}
+GROUP BY ALL ORDER BY setting, analysis, count(*) DESC, example"""
+
+
+def figure7(source: Source) -> Exhibit:
+    exhibit = Exhibit(
+        "fig07",
+        "Figure 7",
+        "Clean examples that dropping the memorization neurons forgets",
+        "6.2",
+        "Those forgotten in most trainings first; its class, then what the network says without these neurons. The paper: "
+        "most are mislabeled, ambiguous or unusual.",
+        "memloc sweep etd-grid",
+    )
+    settings = near_the_papers_cell(split(source.frame(FORGOTTEN)))
+    chosen = choose(settings, Wanted(("cifar10", "mnist", "svhn"), ("resnet9",), (0.1,)), shown=3)
+    galleries, tables, numbers, problems = [], [], [], []
+    for s in chosen.settings:
+        numbers.append(_number(s))
+        try:
+            galleries.append(_gallery(s, source))
+        except MemlocError as error:
+            problems.append(f"{s.label}: no images: {error.problems[0]}")
+            tables.append(_table(s))
+    filled = chosen.fill(
+        exhibit,
+        FORGOTTEN,
+        charts=galleries,
+        tables=tables,
+        numbers=numbers,
+        seeds=seeds_in_words(sorted({t for trials in s.rows.trials for t in trials}) for s in chosen.settings),
+    )
+    return chosen.remark(filled, " ".join(problems)) if problems else filled
+
+
+def _number(setting: Setting) -> Number:
+    """A training that forgets none is not among the rows."""
+    times = sum(len(trials) for trials in setting.rows.trials)
+    return Number(
+        f"clean examples forgotten in a training at least, {setting.label}", f"{len(setting.rows)} ({times} times)"
+    )
+
+
+def _words(row: Mapping[Any, Any]) -> str:
+    """`4 → 9`: the class, and what is said in its place."""
+    return f"{int(row['label'])} → {', '.join(sorted({str(int(p)) for p in row['predicted']}))}"
+
+
+def _table(setting: Setting) -> Table:
+    first = setting.rows.head(PICTURES).to_dict("records")
+    rows = [[str(row["example"]), _words(row), str(len(row["trials"]))] for row in first]
+    return Table(setting.label, ["example", "class → said", "times forgotten"], rows)
+
+
+def _gallery(setting: Setting, source: Source) -> Gallery:
+    first = setting.rows.head(PICTURES)
+    data = OpenStore(source.store).trial(str(first.trials[0][0])).data()
+    place = {int(e): k for k, e in enumerate(data.example)}
+    pictures = []
+    for row in first.to_dict("records"):
+        image = data.x[place[int(row["example"])]].numpy()
+        pictures.append(Picture(png(image), _words(row)))
+    return Gallery(setting.label, pictures)
+
+
+def png(image: Any) -> bytes:
+    """An image C×H×W in [−1, 1] as PNG, the same bytes every time."""
+    from PIL import Image
+
+    pixels = np.clip(np.rint((image + 1.0) * 127.5), 0, 255).astype(np.uint8)
+    sink = io.BytesIO()
+    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(sink, format="PNG", compress_level=9)
+    return sink.getvalue()
+
+
+EXHIBITS = (figure7,)

@@ -1,0 +1,304 @@
+"""Gradient accounting (paper §4, §7, Appendix A): Figures 1, 2, 8 and 10 to 14."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from memloc.report.charts import Chart, Curves, Dots, Exhibit, Heat, Number, Series
+from memloc.report.choice import Wanted, choose
+from memloc.report.settings import (
+    C_SCORE,
+    JOINS,
+    KEYS,
+    LABELS,
+    Setting,
+    finest,
+    in_words,
+    name_of,
+    over_seeds,
+    percent,
+    seeds_in_words,
+    split,
+)
+from memloc.report.source import Source
+from memloc.statistics import Interval
+
+NORM = "gradient norm per √parameter"
+SETS = ("clean", "noisy", "total", "control")
+AT_CHECKPOINTS = "coalesce(json_extract_string(analyses.config, 'at'), 'checkpoint') = 'checkpoint'"
+SIMILAR = "about the same norm from noisy as from clean examples, in every layer; the total well below both"
+
+
+def norms_sql(where: str) -> str:
+    """Per setting and layer, the norms averaged over the epochs that `where` leaves, one value per training."""
+    lists = ", ".join(f"list({name} ORDER BY trial) AS {name}" for name in SETS)
+    means = ", ".join(f"avg(norm_{name} ORDER BY epoch) AS {name}" for name in SETS)
+    return f"""WITH per_training AS (
+  SELECT {KEYS}, trial, layer, {means}
+  FROM gradient_layers {JOINS}
+  WHERE {where}
+  GROUP BY ALL)
+SELECT setting, analysis, layer, {lists}
+FROM per_training GROUP BY ALL ORDER BY ALL"""
+
+
+def norms(setting: Setting, source: Source, names: tuple[str, str] = ("clean", "noisy"), title: str = "") -> Dots:
+    """The norms of every layer."""
+    layers = source.in_order(setting.rows.layer, setting.model)
+    rows = setting.rows.set_index("layer")
+    shown = dict(zip(SETS, (*names, "total", "control"), strict=True))
+    values = {words: [over_seeds(rows[name][layer], lowest=0.0) for layer in layers] for name, words in shown.items()}
+    kept = {name: of for name, of in values.items() if any(v is not None for v in of)}
+    return Dots(title or setting.label, layers, kept, NORM, (0.0, _top(kept.values())))
+
+
+def _top(values: Any) -> float:
+    """The axis's end: every mean, and intervals as far as twice the largest mean; two trainings alone say little."""
+    means = [v.value for of in values for v in of if v is not None]
+    ends = [v.hi for of in values for v in of if v is not None and v.hi is not None]
+    return 1.05 * max([*means, min(max(ends, default=0.0), 2 * max(means, default=1.0))], default=1.0)
+
+
+def ratios(rows: pd.DataFrame) -> list[Interval]:
+    """Per layer, noisy norm / clean norm, one value per training."""
+    found = []
+    for clean, noisy in zip(rows.clean, rows.noisy, strict=True):
+        values = [n / c for c, n in zip(clean, noisy, strict=True) if c and n is not None]
+        if (interval := over_seeds(values, lowest=0.0)) is not None:
+            found.append(interval)
+    return found
+
+
+def _ratio_number(setting: Setting, paper: str | None = "≈ 1") -> Number:
+    found = sorted(ratios(setting.rows), key=lambda v: v.value)
+    words = f"{in_words(found[0], 2)} to {in_words(found[-1], 2)} over layers" if found else "–"
+    return Number(f"noisy norm / clean norm, {setting.label}", words, paper)
+
+
+def _norm_exhibit(
+    source: Source, exhibit: Exhibit, where: str, wanted: Wanted, names: tuple[str, str] = ("clean", "noisy")
+) -> Exhibit:
+    sql = norms_sql(where)
+    chosen = choose(finest(split(source.frame(sql))), wanted)
+    return chosen.fill(
+        exhibit,
+        sql,
+        charts=[norms(s, source, names) for s in chosen.settings],
+        numbers=[_ratio_number(s) for s in chosen.settings],
+        seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.clean),
+    )
+
+
+def figure1(source: Source) -> Exhibit:
+    exhibit = Exhibit(
+        "fig01",
+        "Figure 1",
+        "Gradient norms by layer, while the mislabeled examples are learnt",
+        "4.1",
+        f"Epochs 15–20 of 50, or as early in another number of epochs. The paper: {SIMILAR}.",
+        "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
+    )
+    where = f"epoch BETWEEN 0.3 * epochs AND 0.4 * epochs AND {LABELS} AND {AT_CHECKPOINTS}"
+    return _norm_exhibit(source, exhibit, where, Wanted(("cifar10",), ("resnet9",), (0.1,)))
+
+
+def figure2(source: Source) -> Exhibit:
+    exhibit = Exhibit(
+        "fig02",
+        "Figure 2",
+        "Cosine of the clean and the noisy gradient, by layer and epoch",
+        "4.2",
+        "The paper: below −0.75 in all layers for most of epochs 10–30. Beside it, two random sets of the same sizes.",
+        "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
+    )
+    sql = f"""SELECT {KEYS}, layer, epoch,
+       list(cosine ORDER BY trial) AS cosine, list(cosine_control ORDER BY trial) AS control
+FROM gradient_layers {JOINS}
+WHERE {LABELS} AND {AT_CHECKPOINTS}
+GROUP BY ALL ORDER BY ALL"""
+    chosen = choose(finest(split(source.frame(sql))), Wanted(("cifar10",), ("resnet9",), (0.1,)))
+    charts: list[Chart] = []
+    numbers = []
+    for s in chosen.settings:
+        charts += [_cosines(s, source, "cosine", "clean and noisy"), _cosines(s, source, "control", "random sets")]
+        window = s.rows[s.rows.epoch.between(0.2 * s.train["epochs"], 0.6 * s.train["epochs"])]
+        for name, what, paper in (("cosine", "clean and noisy", "below −0.75 mostly"), ("control", "random sets", None)):
+            means = [v.value for values in window[name] if (v := over_seeds(values)) is not None]
+            if means:
+                share = sum(m < -0.75 for m in means) / len(means)
+                words = (
+                    f"{min(means):+.2f} to {max(means):+.2f}; {percent(round(share, 2))} of layers and epochs below −0.75"
+                )
+                numbers.append(
+                    Number(f"cosine of {what}, epochs from T/5 to 3T/5, {s.label}", words.replace("-", "−"), paper)
+                )
+    return chosen.fill(
+        exhibit, sql, charts=charts, numbers=numbers, seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.cosine)
+    )
+
+
+def _cosines(setting: Setting, source: Source, column: str, what: str) -> Heat:
+    layers = source.in_order(setting.rows.layer, setting.model)
+    epochs = sorted(setting.rows.epoch.unique().tolist())
+    cells = setting.rows.set_index(["layer", "epoch"])[column].to_dict()
+    values = [[over_seeds(cells.get((layer, t)), -1.0, 1.0) for t in epochs] for layer in layers]
+    return Heat(f"{what.capitalize()}: {setting.label}", layers, epochs, values, "epoch", "cosine of the two gradients")
+
+
+def figure8(source: Source) -> Exhibit:
+    exhibit = Exhibit(
+        "fig08",
+        "Figure 8",
+        "Gradient norms by layer, of typical and atypical examples",
+        "7",
+        "Averaged over all epochs; atypical: C-score below 0.5, no label noise. The paper: the two sets' norms are similar.",
+        "memloc sweep atypical",
+    )
+    wanted = Wanted(("cifar10", "mnist"), ("resnet9",), None)
+    return _norm_exhibit(source, exhibit, f"{C_SCORE} AND {AT_CHECKPOINTS}", wanted, ("typical", "atypical"))
+
+
+def figure10(source: Source) -> Exhibit:
+    exhibit = Exhibit(
+        "fig10",
+        "Figure 10",
+        "Gradient norms by layer, through the training",
+        "A.1",
+        "Means over windows of a tenth of the epochs. The paper: noisy nearly as large as clean in every window.",
+        "memloc sweep paper-grid",
+    )
+    sql = f"""WITH per_training AS (
+  SELECT {KEYS}, trial, layer, coalesce(json_extract_string(analyses.config, 'at'), 'checkpoint') AS taken,
+         greatest(0, least(9, (epoch - 1) * 10 // epochs)) AS tenth,
+         {", ".join(f"avg(norm_{n} ORDER BY epoch) AS {n}" for n in SETS)}
+  FROM gradient_layers {JOINS}
+  WHERE {LABELS} AND epoch > 0
+  GROUP BY ALL)
+SELECT setting, analysis, taken, layer, tenth, {", ".join(f"list({n} ORDER BY trial) AS {n}" for n in SETS)}
+FROM per_training GROUP BY ALL ORDER BY ALL"""
+    frame = source.frame(sql)
+    along = frame[frame["taken"] == "trajectory"]
+    chosen = choose(finest(split(along if len(along) else frame)), Wanted(("cifar10",), ("resnet9",), (0.1,)))
+    filled = chosen.fill(
+        exhibit,
+        sql,
+        charts=[_through(s, source) for s in chosen.settings],
+        numbers=[_ratio_number(s) for s in chosen.settings],
+        seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.clean),
+    )
+    return (
+        filled
+        if len(along) or not filled.run
+        else chosen.remark(filled, "Gradients at the checkpoints, not summed along the trajectory.")
+    )
+
+
+def _through(setting: Setting, source: Source) -> Curves:
+    """Per layer, the norms at the middle epoch of every window."""
+    step = setting.train["epochs"] / 10
+    panels = {}
+    for layer in source.in_order(setting.rows.layer, setting.model):
+        rows = setting.rows[setting.rows.layer == layer].sort_values("tenth")
+        panels[layer] = [line for n in SETS[:3] if (line := series(n, [(t + 0.5) * step for t in rows.tenth], rows[n], 0.0))]
+    return Curves(setting.label, panels, "epoch", NORM)
+
+
+def series(name: str, x: Sequence[float], lists: Any, lowest: float, highest: float = float("inf")) -> Series | None:
+    """The line of a column of lists, one value per training, where there are any."""
+    known = [
+        (float(at), v) for at, values in zip(x, lists, strict=True) if (v := over_seeds(values, lowest, highest)) is not None
+    ]
+    return Series(name, [at for at, _ in known], [v for _, v in known]) if known else None
+
+
+def figure11(source: Source) -> Exhibit:
+    exhibit = Exhibit(
+        "fig11",
+        "Figure 11",
+        "Gradient norms at 1 % to 99 % label noise",
+        "A.2",
+        "Averaged over all epochs. The paper: noisy slightly below clean at 1 % noise, very high at 99 %.",
+        "memloc sweep noise-curve",
+    )
+    sql = norms_sql(f"{LABELS} AND {AT_CHECKPOINTS} AND noise > 0")
+    curves: dict[str, list[Setting]] = {}
+    for s in split(source.frame(sql)):
+        curves.setdefault(json.dumps({**s.train, "noise": None}) + json.dumps(s.stage), []).append(s)
+    curves = _longest(curves)
+    whole = [s for of in curves.values() for s in of]
+    chosen = choose(whole, Wanted(("cifar10",), ("resnet9",), None), shown=40)
+    charts: list[Chart] = []
+    numbers = []
+    for of in curves.values():
+        mine = [s for s in of if s in chosen.settings]
+        if mine:
+            charts += [_against_noise(mine), *(norms(s, source, title=_name(s)) for s in mine)]
+            numbers += [_ratio_number(mine[0], "slightly below 1 at 1 %"), _ratio_number(mine[-1], "very high at 99 %")]
+    return chosen.fill(
+        exhibit, sql, charts=charts, numbers=numbers, seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.clean)
+    )
+
+
+def _longest(curves: dict[str, list[Setting]]) -> dict[str, list[Setting]]:
+    """Of curves that differ in the epochs looked at alone, the one with most noises; fewer than three are no curve."""
+    kept: dict[str, str] = {}
+    for key, of in curves.items():
+        alike = json.dumps([{**of[0].train, "noise": None}, {**of[0].stage, "epochs": None}])
+        if len(of) >= 3 and len(of) > len(curves.get(kept.get(alike, ""), ())):
+            kept[alike] = key
+    return {key: curves[key] for key in kept.values()}
+
+
+def _name(setting: Setting) -> str:
+    """Of a point of a curve, where the noise alone differs."""
+    return f"{name_of(setting.dataset)}, {name_of(setting.model)}, {percent(setting.noise)} noise"
+
+
+def _against_noise(settings: Sequence[Setting]) -> Curves:
+    """Noisy norm / clean norm, the mean over layers, against the noise; the intervals are over trainings."""
+    values = []
+    for s in settings:
+        of_layers = [
+            [n / c if c and n is not None else None for c, n in zip(*pair, strict=True)]
+            for pair in zip(s.rows.clean, s.rows.noisy, strict=True)
+        ]
+        of_seeds = [[r for r in of if r is not None] for of in zip(*of_layers, strict=True)]
+        values.append((100 * s.noise, over_seeds([sum(of) / len(of) for of in of_seeds if of], lowest=1e-3)))
+    known = [(x, v) for x, v in values if v is not None]
+    line = Series("noisy / clean", [x for x, _ in known], [v for _, v in known])
+    return Curves(
+        f"{name_of(settings[0].dataset)}, {name_of(settings[0].model)}: all noises",
+        {"": [line]},
+        "label noise, %",
+        "norm ratio, mean over layers",
+        log_y=True,
+        rule=(1.0, "equal"),
+    )
+
+
+def figure12(source: Source, number: int = 12, dataset: str = "cifar10") -> Exhibit:
+    exhibit = Exhibit(
+        f"fig{number}",
+        f"Figure {number}",
+        f"Gradient norms by layer: {Wanted((dataset,)).names}",
+        "A.3",
+        f"Averaged over all epochs, at 5, 10 and 20 % noise. The paper: {SIMILAR}.",
+        f"memloc sweep paper-grid --only block=main --only dataset={dataset}",
+    )
+    wanted = Wanted((dataset,), None, (0.05, 0.1, 0.2), others=number == 12)
+    return _norm_exhibit(source, exhibit, f"{LABELS} AND {AT_CHECKPOINTS}", wanted)
+
+
+def figure13(source: Source) -> Exhibit:
+    return figure12(source, 13, "mnist")
+
+
+def figure14(source: Source) -> Exhibit:
+    return figure12(source, 14, "svhn")
+
+
+EXHIBITS = (figure1, figure2, figure8, figure10, figure11, figure12, figure13, figure14)

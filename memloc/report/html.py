@@ -1,0 +1,115 @@
+"""The page: one file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import altair
+import jinja2
+import vl_convert
+
+from memloc import __version__
+from memloc.analysis.claims import Judgement
+from memloc.report import draw, scorecard
+from memloc.report.charts import Chart, Exhibit, Gallery
+from memloc.report.exhibits import SECTIONS, section_of
+from memloc.report.interactive import spec
+from memloc.report.values import gist, values
+from memloc.sweep import shipped
+
+FOLDER = Path(__file__).with_name("page")
+
+_ID = re.compile(r' id="([^"]+)"')
+_USED = re.compile(r'(?:url\(#|href="#)([^)"]+)')
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A chart as the page holds it. spec: its place among the specifications. images: (data URI, words) of a gallery."""
+
+    title: str
+    svg: str = ""
+    spec: int | None = None
+    images: Sequence[tuple[str, str]] = ()
+
+
+def page(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit], sweep: str | None) -> str:
+    """The report as HTML, the same for the same arguments."""
+    specs: list[dict[str, Any]] = []
+    with draw.style(**{"svg.fonttype": "none"}):
+        shown = [_shown(e, specs) for e in exhibits]
+    by_section = {key: [e for e, of in zip(shown, exhibits, strict=True) if section_of(of) == key] for key in SECTIONS}
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    template = environment.from_string((FOLDER / "page.html.j2").read_text())
+    run = sum(e.run for e in exhibits)
+    return template.render(
+        title=f"memloc report: {sweep or 'all sweeps'}",
+        extent=f"{run} of {len(exhibits)} have data here.",
+        option=f" --sweep {sweep}" if sweep else "",
+        version=__version__,
+        exhibits=shown,
+        sections=[(SECTIONS[key], f"section-{key.replace('.', '-')}", of) for key, of in by_section.items()],
+        families=scorecard.families(judgements),
+        tally=scorecard.tally(judgements),
+        verdicts=scorecard.VERDICTS,
+        signs=scorecard.SIGNS,
+        number=scorecard.number,
+        ours=scorecard.ours,
+        specs=_script(json.dumps(specs, separators=(",", ":"), allow_nan=False)),
+        bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_version())),
+        style=(FOLDER / "style.css").read_text(),
+        script=(FOLDER / "script.js").read_text(),
+    )
+
+
+def _shown(exhibit: Exhibit, specs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the template asks of an exhibit."""
+    panels = []
+    for k, chart in enumerate(exhibit.charts):
+        if isinstance(chart, Gallery):
+            panels.append(Panel(chart.title, images=[(_uri(p.png), p.words) for p in chart.pictures]))
+        else:
+            panels.append(Panel(chart.title, inline(chart, f"{exhibit.id}-{k}"), len(specs)))
+            specs.append(spec(chart) or {})
+    mini = exhibit.command.split()[2] + "-mini"
+    return {
+        **{name: getattr(exhibit, name) for name in exhibit.__dataclass_fields__},
+        "run": exhibit.run,
+        "stands_in": exhibit.note.startswith("Not the paper"),
+        "mini": f"memloc sweep {mini}" if mini in shipped() else None,
+        "panels": panels,
+        "points": [table for chart in exhibit.charts if (table := values(chart)) is not None],
+    }
+
+
+def inline(chart: Chart, name: str) -> str:
+    """The chart's SVG as part of a page: in the page's colours, its ids nobody else's. Call it within `draw.style()`."""
+    text = draw.svg(draw.figure(chart))
+    used = set(_USED.findall(text))
+    text = _ID.sub(lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
+    text = _USED.sub(lambda m: m[0].replace(m[1], f"{name}-{m[1]}"), text)
+    text = text.replace(draw.INK, "currentColor").replace(draw.LINE, "var(--line)")
+    label = jinja2.filters.do_forceescape(gist(chart))
+    box = re.search(r'viewBox="([^"]+)"', text)
+    assert box is not None
+    return f'<svg role="img" aria-label="{label}" viewBox="{box[1]}">{text[text.index(">") + 1 :]}'
+
+
+def _version() -> str:
+    """Of Vega-Lite, as altair writes it: `6.4`."""
+    return ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+
+
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _script(text: str) -> str:
+    """Text that ends no script element and opens no comment in one."""
+    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")

@@ -1,0 +1,156 @@
+"""Rows of a query by setting: all trainings that differ in their seeds alone, with an interval over them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from memloc.statistics import Interval, student_interval
+
+# What every query selects first. Seeds aside, a training's configuration is its setting.
+KEYS = """json_merge_patch(trials.config, '{"seed": null, "data_seed": null}') AS setting, analyses.config AS analysis"""
+JOINS = "JOIN trials USING (trial) JOIN analyses USING (analysis, trial)"
+LABELS = "coalesce(json_extract_string(analyses.config, 'memorized'), 'labels') = 'labels'"
+C_SCORE = "starts_with(json_extract_string(analyses.config, 'memorized'), 'c_score')"
+
+NAMES = {
+    "cifar10": "CIFAR-10",
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "svhn": "SVHN",
+    "resnet9": "ResNet-9",
+    "resnet50": "ResNet-50",
+    "vit_small": "ViT-small",
+}
+PAPER_DATA = ("cifar10", "mnist", "svhn")
+PAPER_MODELS = ("resnet9", "resnet50", "vit_small")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """train, stage: the configurations. label: what tells it from the others, data set, model and noise first."""
+
+    train: dict[str, Any]
+    stage: dict[str, Any]
+    label: str
+    rows: pd.DataFrame
+
+    @property
+    def dataset(self) -> str:
+        return str(self.train["dataset"])
+
+    @property
+    def model(self) -> str:
+        return str(self.train["model"])
+
+    @property
+    def noise(self) -> float:
+        return float(self.train["noise"])
+
+
+def near_the_papers_cell(settings: Sequence[Setting]) -> list[Setting]:
+    """Of a data set's example-tied trainings Table 1's, p_gen 0.3 and p_mem 0.2; without them all, nearest first."""
+
+    def distance(s: Setting) -> float:
+        return round(abs(float(s.train["p_gen"]) - 0.3) + abs(float(s.train["p_mem"]) - 0.2), 9)
+
+    exact = {s.dataset for s in settings if distance(s) == 0}
+    return sorted((s for s in settings if distance(s) == 0 or s.dataset not in exact), key=distance)
+
+
+def name_of(word: str) -> str:
+    return NAMES.get(word, word)
+
+
+def percent(fraction: float) -> str:
+    return f"{100 * fraction:.6g} %"
+
+
+def split(frame: pd.DataFrame) -> list[Setting]:
+    """The settings of a query's rows, those of the paper's data sets and models first, then by name and noise."""
+    return _labelled([(json.loads(str(t)), json.loads(str(a)), rows) for t, a, rows in _groups(frame)])
+
+
+def finest(settings: Sequence[Setting]) -> list[Setting]:
+    """Of analyses that differ in the epochs they look at alone, the one that looks at most."""
+    kept: dict[str, Setting] = {}
+    for s in settings:
+        key = json.dumps([s.train, {**s.stage, "epochs": None}])
+        if key not in kept or len(s.stage.get("epochs") or ()) > len(kept[key].stage.get("epochs") or ()):
+            kept[key] = s
+    return _labelled([(s.train, s.stage, s.rows) for s in kept.values()])
+
+
+def _groups(frame: pd.DataFrame) -> list[tuple[Any, Any, pd.DataFrame]]:
+    return [(t, a, rows) for (t, a), rows in frame.groupby(["setting", "analysis"], sort=True)] if len(frame) else []
+
+
+def _labelled(parsed: Sequence[tuple[dict[str, Any], dict[str, Any], pd.DataFrame]]) -> list[Setting]:
+    alike: dict[tuple[Any, ...], list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    for train, stage, _ in parsed:
+        alike.setdefault(_head(train), []).append((train, stage))
+    found = []
+    for train, stage, rows in parsed:
+        words = [name_of(train["dataset"]), name_of(train["model"]), f"{percent(train['noise'])} noise"]
+        words += _differing(train, [t for t, _ in alike[_head(train)]])
+        words += _differing(stage, [s for _, s in alike[_head(train)]])
+        found.append(Setting(train, stage, ", ".join(words), rows.reset_index(drop=True)))
+    return sorted(found, key=lambda s: (_rank(s.dataset, PAPER_DATA), _rank(s.model, PAPER_MODELS), s.noise, s.label))
+
+
+def _head(train: dict[str, Any]) -> tuple[Any, ...]:
+    return train["dataset"], train["model"], train["noise"]
+
+
+def _rank(word: str, order: Sequence[str]) -> tuple[int, str]:
+    return (order.index(word), "") if word in order else (len(order), word)
+
+
+def _differing(config: dict[str, Any], all_of_them: Iterable[dict[str, Any]]) -> list[str]:
+    """`p_gen 0.2` and the like: the fields in which configurations of one data set, model and noise differ."""
+    others = list(all_of_them)
+    names = dict.fromkeys(name for other in others for name in other)
+    telling = [n for n in names if len({json.dumps(o.get(n)) for o in others}) > 1 and config.get(n) is not None]
+    return [f"{n} {_value(config[n])}" for n in telling]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 6:
+        return f"({len(value)} of them)"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def over_seeds(
+    values: Sequence[float | None] | None, lowest: float = -math.inf, highest: float = math.inf
+) -> Interval | None:
+    """The mean of one value per training and Student's 95 % interval, cut to what can be; None without values."""
+    known = [float(v) for v in ([] if values is None else values) if v is not None and math.isfinite(v)]
+    found = student_interval(known)
+    if found is None or found.lo is None or found.hi is None:
+        return found
+    return Interval(found.value, max(lowest, found.lo), min(highest, found.hi))
+
+
+def seeds_in_words(lists: Iterable[Sequence[Any]]) -> str:
+    """`3 seeds`, `1 to 3 seeds`: how many values the lists have."""
+    sizes = {len(values) for values in lists}
+    if not sizes:
+        return ""
+    low, high = min(sizes), max(sizes)
+    if high == 1:
+        return "1 seed, so no interval"
+    return f"{high} seeds" if low == high else f"{low} to {high} seeds"
+
+
+def in_words(interval: Interval | None, digits: int = 3) -> str:
+    """`0.953 [0.941, 0.965]`; – where there is nothing."""
+    if interval is None:
+        return "–"
+    if interval.lo is None or interval.hi is None:
+        return f"{interval.value:.{digits}f}"
+    return f"{interval.value:.{digits}f} [{interval.lo:.{digits}f}, {interval.hi:.{digits}f}]"

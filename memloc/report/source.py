@@ -1,0 +1,52 @@
+"""What an exhibit is made from: one store or sweep, asked by SQL, and its layers in network order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from memloc.analysis.query import run_sql, visible
+from memloc.store import Snapshot, Store, tables
+
+SHOWN = 12  # settings of one exhibit; its query has them all
+
+
+@dataclass
+class Source:
+    """A store, or one sweep in it."""
+
+    store: Store
+    sweep: str | None
+    _layers: dict[str, list[str]] | None = field(default=None, init=False)
+
+    def frame(self, sql: str) -> pd.DataFrame:
+        rows: pd.DataFrame = run_sql(self.store, sql, self.sweep).to_pandas()
+        return rows
+
+    def in_order(self, layers: Iterable[str], model: str) -> list[str]:
+        """Layers from input to output: the analyses of a network list its groups so. A layer within a group follows it."""
+        if self._layers is None:
+            self._layers = self.store.reading(self._read_layers)
+        known = self._layers.get(model, [])
+
+        def place(layer: str) -> tuple[int, str]:
+            inside = [k for k, group in enumerate(known) if layer == group or layer.startswith(group + ".")]
+            return (max(inside) if inside else len(known), layer)
+
+        return sorted(set(layers), key=place)
+
+    def _read_layers(self, snapshot: Snapshot) -> dict[str, list[str]]:
+        commits = visible(self.store, snapshot, self.sweep, partial=False)
+        models = {c.trial: str(c.config["model"]) for c in commits if c.analysis is None}
+        found: dict[str, list[str]] = {}
+        for table in ("gradients", "rewind", "retrain"):
+            rows: Any = tables.dataset(self.store.files, commits, table)
+            pairs = rows.to_table(columns=["trial", "layer"], use_threads=False).to_pandas().drop_duplicates()
+            for trial, layer in pairs.itertuples(index=False):
+                of_model = found.setdefault(models[trial], [])
+                if layer not in of_model:
+                    of_model.append(layer)
+        return found

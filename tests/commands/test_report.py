@@ -1,0 +1,57 @@
+"""`memloc report`: what is written where, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from memloc.commands import app, report
+from memloc.errors import UsageError
+from tests.run.programs import memloc
+
+
+def refused(*arguments: str) -> str:
+    found = CliRunner().invoke(app, ["report", *arguments])
+    assert isinstance(found.exception, UsageError)
+    assert found.exception.exit_code == 2
+    (problem,) = found.exception.problems
+    return problem
+
+
+def test_every_format_of_a_small_store(tiny: Path, tmp_path: Path) -> None:
+    """Two trainings, rewound and evaluated: most of the paper is not run."""
+    for name, format in (("a.html", "html"), ("a.pdf", "pdf"), ("svg", "svg"), ("latex", "latex")):
+        done = memloc(tmp_path, "report", "tiny", "--format", format, "-o", str(tmp_path / name), MEMLOC_STORE=str(tiny))
+        assert (done.code, done.err, done.out) == (0, "", f"report: {tmp_path / name}\n")
+    assert "memloc report: tiny" in (tmp_path / "a.html").read_text()
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    assert {p.name for p in (tmp_path / "svg").iterdir()} == {"scorecard.svg", "fig03.svg", "fig15.svg", "table1.svg"} | {
+        p.name for p in (tmp_path / "svg").glob("fig07.svg")
+    }
+    assert "\\toprule" in (tmp_path / "latex" / "table1.tex").read_text()
+
+
+def test_bad_arguments(tiny: Path, tmp_path: Path) -> None:
+    at = ("--store", str(tiny))
+    assert refused(*at, "-o", str(tmp_path)) == f"-o {tmp_path}: is a directory; name a file"
+    missing = tmp_path / "no" / "r.html"
+    assert refused(*at, "-o", str(missing)) == f"-o {missing}: there is no folder {missing.parent}"
+    file = tmp_path / "file"
+    file.write_text("")
+    assert refused(*at, "--format", "svg", "-o", str(file)) == f"-o {file}: is a file; --format svg writes a folder"
+    assert "no such sweep" in refused("nothing", *at, "-o", str(tmp_path / "r.html"))
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_without_a_store(tmp_path: Path) -> None:
+    done = memloc(tmp_path, "report", "-o", str(tmp_path / "r.html"), MEMLOC_STORE=str(tmp_path / "none"))
+    assert done.code == 3
+    assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_without_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "find_spec", lambda name: None if name in ("altair", "vl_convert") else object())
+    assert refused() == "report: needs altair, vl_convert; install them: pip install 'memloc[report]'"

@@ -1,0 +1,65 @@
+"""A small store that every figure and table has data in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memloc.report.source import Source
+from memloc.store import Commit, Store, schemas
+from memloc.store.commits import publish, publish_tables, read_entry
+from tests.conftest import run_inline
+
+EVERYTHING = """
+about: Every figure and table, in seconds.
+defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 120, noise: 0.1, epochs: 10, batch_size: 16}
+blocks:
+  main:
+    axes: {seed: [0, 1, 2]}
+    stages: {gradients: {epochs: [0, 1, 3, 4, 5, 10]}, rewind: {epochs: [0, 5, 10]}, evaluate: {}}
+  retraining:
+    axes: {seed: [0, 1]}
+    stages: {retrain: {epochs: 2}}
+  flips:
+    axes: {seed: [0, 1, 2]}
+    stages: {flips: {clean: 12, noisy: 8, repeats: 1, max_neurons: 20}, detection: {}}
+  noise_curve:
+    axes: {noise: [0.05, 0.5, 0.9], seed: [0, 1]}
+    stages: {gradients: {epochs: [0, 5, 10]}}
+  tied:
+    axes: {p_gen: [0.2, 0.3], p_mem: [0.1, 0.2], seed: [0, 1]}
+    set: {dropout: example_tied}
+    stages: {evaluate: {}}
+  baselines:
+    axes: {dropout: [standard, sparse]}
+    set: {keep: 0.4}
+    stages: {evaluate: {}}
+"""
+
+
+@pytest.fixture(scope="session")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished store of the sweep `tiny`. Only to be read."""
+    folder = tmp_path_factory.mktemp("report")
+    run_inline(folder, EVERYTHING, Store(str(folder / "store")))
+    return folder / "store"
+
+
+@pytest.fixture(scope="session")
+def source(everything: Path) -> Source:
+    return Source(Store(str(everything)), None)
+
+
+def altered(store: Path, folder: Path, change: Callable[[Commit], Mapping[str, Any] | None]) -> Source:
+    """The trainings and analyses of a store in another one; `change` gives an analysis another configuration."""
+    old, new = Store(str(store)), Store(str(folder / "altered"))
+    for commit in old.snapshot().commits.values():
+        tables = {f.table: schemas.decode(f.table, read_entry(old.files, f)).to_pydict() for f in commit.files}
+        config = change(commit) if commit.analysis else None
+        files = publish_tables(new.files, commit.id, tables)
+        publish(new.files, replace(commit, files=files, config=commit.config if config is None else config))
+    return Source(new, None)

@@ -1,0 +1,209 @@
+"""The page in a real browser, from disk: at a desk and on a phone, light and dark, with and without scripts."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memloc.analysis.claims import judge
+from memloc.report.exhibits import exhibits
+from memloc.report.html import page
+from memloc.report.source import Source
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+# The colour of text, and what is behind it: the nearest background that is not transparent.
+CONTRASTS = """() => {
+  const luminance = (c) => {
+    const [r, g, b] = c.map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const behind = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = parse(getComputedStyle(e).backgroundColor);
+      if (c.length === 3 || c[3] === 1) return c.slice(0, 3);
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  const words = "h1, h2, h3, h4, p, a, th, td, li, caption, summary, code, .verdict, .quiet, text";
+  for (const e of document.querySelectorAll(words)) {
+    if (!e.checkVisibility() || !e.textContent.trim()) continue;
+    if (e.matches("#fig02 .still text") && /^[−\\d.]{4,5}$/.test(e.textContent)) continue;  // on a cell: test_html has these
+    const style = getComputedStyle(e);
+    const colour = e.tagName === "text" ? style.fill : style.color;
+    const [low, high] = [luminance(parse(colour)), luminance(behind(e))].sort((a, b) => a - b);
+    found.push([(high + 0.05) / (low + 0.05), e.tagName + ": " + e.textContent.slice(0, 40)]);
+  }
+  return found;
+}"""
+
+
+@dataclass
+class Visit:
+    """A page that was opened, and all that went wrong or was asked for."""
+
+    view: Any
+    said: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def scroll_through(self) -> None:
+        """Every chart comes into view, and becomes interactive."""
+        self.view.evaluate("document.querySelectorAll('[data-spec]').forEach((e) => e.scrollIntoView())")
+        for panel in self.view.query_selector_all("[data-spec]"):
+            panel.scroll_into_view_if_needed()
+        self.view.wait_for_function(
+            "document.querySelectorAll('.live').length === document.querySelectorAll('[data-spec]').length", timeout=60_000
+        )
+
+
+@pytest.fixture(scope="module")
+def file(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("page") / "report.html"
+    target.write_text(page(judge(source.store), exhibits(source), None))
+    return target
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield found
+        found.close()
+
+
+def visit(browser: Any, file: Path, **how: Any) -> Visit:
+    how.setdefault("viewport", {"width": 1280, "height": 900})
+    context = browser.new_context(**how)
+    context.set_default_timeout(60_000)
+    opened = Visit(context.new_page())
+    opened.view.on("console", lambda message: opened.said.append(message.text))
+    opened.view.on("pageerror", lambda error: opened.said.append(str(error)))
+    uri = file.as_uri()
+
+    def route(handler: Any) -> None:
+        if handler.request.url.split("#")[0] == uri:
+            handler.continue_()
+        else:
+            opened.asked.append(handler.request.url)
+            handler.abort()
+
+    context.route("**/*", route)
+    opened.view.goto(uri)
+    return opened
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_works_offline_and_fits(browser: Any, file: Path, width: int) -> None:
+    opened = visit(browser, file, viewport={"width": width, "height": 844})
+    opened.scroll_through()
+    opened.view.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert opened.said == []
+    assert [u for u in opened.asked if not u.startswith("data:")] == []
+    scroll, client = opened.view.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert scroll <= client == width
+    outside = opened.view.evaluate(
+        """() => [...document.querySelectorAll("svg")].filter((s) => s.checkVisibility() && !s.closest(".scroll") &&
+           (s.getBoundingClientRect().right > innerWidth + 1)).length"""
+    )
+    assert outside == 0
+    shown = opened.view.evaluate("[...document.querySelectorAll('.still')].filter((s) => s.checkVisibility()).length")
+    assert shown == 0
+
+
+def test_pointing_at_a_value_tells_it(browser: Any, file: Path) -> None:
+    opened = visit(browser, file)
+    panel = opened.view.locator("#fig01 [data-spec]").first
+    panel.scroll_into_view_if_needed()
+    mark = panel.locator(".interactive .mark-symbol.role-mark path").first
+    mark.wait_for(state="attached")
+    mark.hover(force=True)
+    tooltip = opened.view.locator("#vg-tooltip-element.visible")
+    tooltip.wait_for()
+    assert "value" in tooltip.inner_text()
+    assert "conv1" in tooltip.inner_text()
+
+
+def test_without_scripts_the_pictures_are_there(browser: Any, file: Path) -> None:
+    opened = visit(browser, file, java_script_enabled=False)
+    stills = opened.view.locator(".still svg")
+    assert stills.count() > 10
+    assert all(stills.nth(k).bounding_box()["width"] > 200 for k in range(stills.count()))
+    assert opened.view.locator(".interactive svg").count() == 0
+    assert opened.said == []
+
+
+def test_print_shows_the_pictures(browser: Any, file: Path) -> None:
+    opened = visit(browser, file)
+    opened.scroll_through()
+    opened.view.emulate_media(media="print")
+    assert opened.view.locator(".still svg").first.is_visible()
+    assert not opened.view.locator(".interactive svg").first.is_visible()
+
+
+def test_keyboard(browser: Any, file: Path) -> None:
+    """The skip link first, then contents; everything that folds or scrolls is reached, in the page's order, and seen."""
+    opened = visit(browser, file)
+    order = []
+    for _ in range(60):
+        opened.view.keyboard.press("Tab")
+        order.append(
+            opened.view.evaluate(
+                """() => { const e = document.activeElement, s = getComputedStyle(e);
+                const seen = s.outlineStyle !== "none" && parseFloat(s.outlineWidth) > 0;
+                return [e.tagName, e.className, e.textContent.slice(0, 20), seen]; }"""
+            )
+        )
+    assert order[0][1] == "skip"
+    assert [e[2] for e in order[1:4]] == ["Scorecard", "Figure 1", "Figure 2"]
+    assert {"A", "SUMMARY", "DIV"} <= {e[0] for e in order}
+    assert all(e[3] for e in order)
+    opened.view.keyboard.press("Home")
+    summary = opened.view.locator("#fig01 summary").last
+    summary.focus()
+    opened.view.keyboard.press("Enter")
+    assert opened.view.locator("#fig01 pre").first.is_visible()
+    reachable = "[...document.querySelectorAll('.scroll, pre')].every((e) => e.tabIndex === 0)"
+    assert opened.view.evaluate(reachable)
+
+
+def test_screen_reader(browser: Any, file: Path) -> None:
+    """Landmarks, one h1, a name for every picture, region and table; the interactive picture has the still one's name."""
+    opened = visit(browser, file)
+    opened.scroll_through()
+    for role in ("banner", "navigation", "main", "contentinfo"):
+        assert opened.view.get_by_role(role).count() == 1, role
+    assert opened.view.get_by_role("heading", level=1).count() == 1
+    unnamed = """() => [...document.querySelectorAll("svg[role], img, [role=region]")].filter((e) =>
+        !(e.getAttribute("aria-label") || e.getAttribute("alt"))).map((e) => e.outerHTML.slice(0, 80))"""
+    assert opened.view.evaluate(unnamed) == []
+    assert opened.view.evaluate("document.documentElement.lang") == "en"
+    assert opened.view.evaluate("[...document.querySelectorAll('table')].every((t) => t.querySelector('th[scope]'))")
+    still, live = (
+        opened.view.locator(f"#fig01 {kind} svg").first.get_attribute("aria-label") for kind in (".still", ".interactive")
+    )
+    assert still == live
+    assert still.startswith("digits, ResNet-9, 10 % noise. gradient norm")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scripts", [True, False])
+def test_text_stands_out(browser: Any, file: Path, scheme: str, scripts: bool) -> None:
+    """WCAG 2.2, 1.4.3: 4.5:1 for all text, also in the charts."""
+    opened = visit(browser, file, color_scheme=scheme)
+    if scripts:
+        opened.scroll_through()
+    opened.view.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    found = opened.view.evaluate(CONTRASTS)
+    assert len(found) > 200
+    assert [where for ratio, where in found if ratio < 4.5] == []

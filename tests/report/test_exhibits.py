@@ -1,0 +1,324 @@
+"""Every exhibit's numbers against whole tables, by pandas; every query as a user would type it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from memloc import sweep as sweeps
+from memloc.analysis.query import run_sql
+from memloc.api import OpenStore
+from memloc.data import load
+from memloc.report import dropout, flips, forgotten, gradients, layers
+from memloc.report.charts import Curves, Dots, Exhibit, Gallery, Heat
+from memloc.report.exhibits import EXHIBITS, SECTIONS, exhibits, section_of
+from memloc.report.source import Source
+from memloc.stages import STAGES
+from memloc.statistics import Interval
+from memloc.store import Commit
+from memloc.sweep import shipped
+from tests.report.conftest import altered
+
+GROUPS = ["conv1", "conv2", "res1.conv1", "res1.conv2", "conv3", "res2.conv1", "res2.conv2", "conv4", "linear"]
+
+
+def table(source: Source, name: str) -> pd.DataFrame:
+    """A whole table with its trainings' columns."""
+    opened = OpenStore(source.store)
+    return opened.pandas(name).merge(opened.pandas("trials"), on="trial", suffixes=("", "_of_trial"))
+
+
+def plain(frame: pd.DataFrame, noise: float = 0.1) -> pd.DataFrame:
+    return frame[(frame.noise == noise) & (frame.dropout == "none")]
+
+
+def with_epochs(frame: pd.DataFrame, source: Source, most: bool) -> pd.DataFrame:
+    """The rows of the analyses that look at six epochs, or at three."""
+    configs = OpenStore(source.store).pandas("analyses").set_index("analysis").config
+    return frame[[(len(json.loads(configs[a])["epochs"]) > 3) == most for a in frame.analysis]]
+
+
+def value(interval: Interval | None) -> float:
+    assert interval is not None
+    return interval.value
+
+
+@pytest.fixture(scope="module")
+def made(source: Source) -> Mapping[str, Exhibit]:
+    return {e.id: e for e in exhibits(source)}
+
+
+def test_every_figure_and_table_of_the_paper_is_there_once(made: Mapping[str, Exhibit]) -> None:
+    figures = {f"fig{n:02d}" for n in range(1, 20)} - {"fig06"}  # Figure 6 is a drawing
+    assert set(made) == figures | {"table1", "table2", "table3", "detection"}
+    assert len(made) == len(EXHIBITS)
+    assert {section_of(e) for e in made.values()} == set(SECTIONS)
+
+
+def test_what_has_data_is_drawn_and_the_rest_says_what_would_run_it(made: Mapping[str, Exhibit]) -> None:
+    missing = {name for name, e in made.items() if not e.run}
+    assert missing == {"fig08", "fig09", "fig13", "fig14", "fig16", "fig17", "fig19"}
+    for exhibit in made.values():
+        assert exhibit.command.startswith("memloc sweep ")
+        assert exhibit.run == bool(exhibit.seeds)
+        assert exhibit.run == exhibit.note.startswith("Not the paper's setting: digits")
+
+
+def test_the_queries_can_be_typed(made: Mapping[str, Exhibit], source: Source) -> None:
+    for exhibit in made.values():
+        assert exhibit.sql, exhibit.id
+        for sql in exhibit.sql:
+            rows = run_sql(source.store, sql).num_rows
+            assert (rows > 0) == exhibit.run or exhibit.id in ("fig13", "fig14", "fig16", "fig17"), exhibit.id
+
+
+def test_figure_1_is_the_mean_over_the_early_epochs(made: Mapping[str, Exhibit], source: Source) -> None:
+    rows = plain(table(source, "gradients"))
+    rows = rows[rows.epoch.isin([3, 4])]  # 0.3·10 to 0.4·10
+    (chart,) = made["fig01"].charts
+    assert isinstance(chart, Dots)
+    assert list(chart.rows) == GROUPS
+    total = rows.sq_clean + rows.sq_noisy + 2 * rows["dot"]
+    squares = {"clean": rows.sq_clean, "noisy": rows.sq_noisy, "total": total, "control": rows.sq_control}
+    for name, of in squares.items():
+        norm = np.sqrt(of / rows.numel).groupby([rows.trial, rows.layer, rows.epoch]).mean()
+        per_training = norm.groupby(["trial", "layer"]).mean()
+        for layer, found in zip(chart.rows, chart.values[name], strict=True):
+            assert value(found) == pytest.approx(per_training.xs(layer, level="layer").mean())
+    ratio = np.sqrt(rows.sq_noisy / rows.numel).groupby([rows.trial, rows.layer]).mean()
+    ratio = ratio / np.sqrt(rows.sq_clean / rows.numel).groupby([rows.trial, rows.layer]).mean()
+    over_layers = ratio.groupby("layer").mean()
+    (number,) = made["fig01"].numbers
+    assert number.ours.startswith(f"{over_layers.min():.2f} [")
+    assert f"to {over_layers.max():.2f} [" in number.ours
+
+
+def test_figure_2_has_the_cosines_of_concatenated_gradients(made: Mapping[str, Exhibit], source: Source) -> None:
+    rows = with_epochs(plain(table(source, "gradients")), source, most=True)
+    chart, control = made["fig02"].charts
+    assert isinstance(chart, Heat)
+    assert isinstance(control, Heat)
+    assert (list(chart.rows), list(chart.columns)) == (GROUPS, [0, 1, 3, 4, 5, 10])
+    sums = rows.groupby(["trial", "layer", "epoch"])[["dot", "sq_clean", "sq_noisy"]].sum()
+    cosine = (sums["dot"] / np.sqrt(sums.sq_clean * sums.sq_noisy)).groupby(["layer", "epoch"]).mean()
+    for layer, of in zip(chart.rows, chart.values, strict=True):
+        for epoch, found in zip(chart.columns, of, strict=True):
+            assert value(found) == pytest.approx(cosine[layer, epoch])
+    assert control.values != chart.values
+
+
+def test_figures_3_and_15_have_the_accuracies_left(made: Mapping[str, Exhibit], source: Source) -> None:
+    training, rewinding = made["fig03"].charts
+    assert isinstance(training, Curves)
+    assert isinstance(rewinding, Curves)
+    epochs = table(source, "epochs")
+    epochs = epochs[(epochs.noise == 0.1) & (epochs.dropout == "none")].groupby("epoch")
+    for line in training.panels[""]:
+        expected = epochs[f"{line.name}_acc"].mean()
+        assert list(line.x) == list(range(1, 11))
+        assert [v.value for v in line.values] == pytest.approx(expected.tolist())
+    rows = plain(table(source, "rewind")).groupby(["layer", "epoch"])
+    assert list(rewinding.panels) == GROUPS
+    for layer, lines in rewinding.panels.items():
+        assert [s.name for s in lines] == ["clean", "noisy"]
+        for line in lines:
+            expected = rows[f"{line.name}_acc"].mean()[layer]
+            assert [v.value for v in line.values] == pytest.approx(expected[[int(x) for x in line.x]].tolist())
+    assert [c.panels for c in made["fig15"].charts if isinstance(c, Curves)] == [rewinding.panels]
+
+
+def test_figure_4_and_its_number(made: Mapping[str, Exhibit], source: Source) -> None:
+    rows = table(source, "retrain")
+    (chart,) = made["fig04"].charts
+    assert isinstance(chart, Curves)
+    means = rows.groupby(["layer", "epoch"]).noisy_acc.mean()
+    for layer, lines in chart.panels.items():
+        assert [v.value for v in lines[1].values] == pytest.approx(means[layer].tolist())
+    best = rows[rows.epoch > 0].groupby(["trial", "layer"]).noisy_acc.max().groupby("layer").mean()
+    (number,) = made["fig04"].numbers
+    assert number.ours.startswith(f"{best.min():.3f} ")
+    assert f" to {best.max():.3f} " in number.ours
+    assert made["fig04"].seeds == "2 seeds"
+
+
+def test_figure_5(made: Mapping[str, Exhibit], source: Source) -> None:
+    rows = table(source, "flips")
+    rows = rows[rows.eligible]
+    counts, left, where = made["fig05"].charts
+    assert isinstance(counts, Curves)
+    assert isinstance(left, Curves)
+    assert isinstance(where, Dots)
+    for line in counts.panels[""]:
+        mine = rows[rows.noisy == (line.name == "noisy")]
+        for x, found in zip(line.x, line.values, strict=True):
+            expected = (mine["count"] <= x).groupby(mine.trial).mean().mean()
+            assert found.value == pytest.approx(expected)
+    numbers = {n.name.split(",")[0] + n.name.split(",")[1][:6]: n for n in made["fig05"].numbers}
+    means = rows.groupby(["noisy", "trial"])["count"].mean().groupby("noisy").mean()
+    assert numbers["mean neurons noisy"].ours.startswith(f"{means[True]:.2f}")
+    assert numbers["mean neurons clean"].ours.startswith(f"{means[False]:.2f}")
+    share = table(source, "examples").groupby("trial").noisy.mean().reindex(rows.trial).to_numpy()
+    accuracy = (1 - share) * rows.clean_acc + share * rows.noisy_acc
+    for line in left.panels[""]:
+        mine = rows.noisy == (line.name == "noisy")
+        for x, found in zip(line.x, line.values, strict=True):
+            expected = (accuracy[mine] < x + 1 / flips.BINS - 1e-9).groupby(rows.trial[mine]).mean().mean()
+            assert found.value == pytest.approx(expected)
+    for name, of in where.values.items():
+        mine = rows[rows.noisy == (name == "noisy")]
+        shares = []
+        for _, training in mine.groupby("trial"):
+            first = [layer for closed in training.layers for layer in list(closed)[:5]]
+            shares.append([first.count(layer) / len(first) for layer in where.rows])
+        assert [value(v) for v in of] == pytest.approx(np.mean(shares, axis=0).tolist())
+    assert list(where.rows) == [g for g in GROUPS if g in set(where.rows)]
+
+
+def test_detection_is_on_the_flip_sample(made: Mapping[str, Exhibit], source: Source) -> None:
+    rows = table(source, "detection")
+    auc = rows[rows["sample"] == "flips"].groupby("score").auc.mean()
+    (chart,) = made["detection"].charts
+    assert isinstance(chart, Dots)
+    found = dict(zip(chart.rows, chart.values["AUC"], strict=True))
+    assert {name: value(v) for name, v in found.items()} == pytest.approx({flips.SCORES[s]: v for s, v in auc.items()})
+
+
+def test_the_tables(made: Mapping[str, Exhibit], source: Source) -> None:
+    rows = table(source, "evaluation")
+    rows = rows[rows.rescale == "none"]
+    tied = (
+        rows[rows.dropout == "example_tied"]
+        .groupby(["p_gen", "p_mem", "mode"])[["clean_acc", "noisy_acc", "test_acc"]]
+        .mean()
+    )
+    (one,) = made["table1"].tables
+    before, scaled, after = (tied.loc[(0.3, 0.2, mode)] for mode in ("own", "scaled", "dropped"))
+    expected = [before.clean_acc, before.noisy_acc, scaled.test_acc, *after]
+    assert one.rows[0][0] == "digits, p_gen 0.3, p_mem 0.2"
+    assert [cell.split(" ±")[0] for cell in one.rows[0][1:]] == [f"{100 * v:.1f}" for v in expected]
+    assert [row[0] for row in one.rows[1:]] == ["CIFAR-10 in the paper", "MNIST in the paper", "SVHN in the paper"]
+    (two,) = made["table2"].tables
+    assert [row[0] for row in two.rows][::2] == ["p_mem 0.1", "p_mem 0.2"]
+    for row, p_mem in ((two.rows[0], 0.1), (two.rows[2], 0.2)):
+        for cell, p_gen in zip(row[1:], (0.2, 0.3), strict=True):
+            of = tied.loc[(p_gen, p_mem, "dropped")]
+            clean, noisy = (part.split(" ±")[0] for part in cell.split(", "))
+            assert (clean, noisy) == (f"{100 * of.clean_acc:.1f}", f"{100 * of.noisy_acc:.1f}")
+    assert two.rows[1][1:] == ["86.9, 2.8", "87.1, 2.9"]
+    (three,) = made["table3"].tables
+    assert [row[0].split(" (")[0] for row in three.rows] == ["Standard dropout", "Sparse network", "Example-tied, dropped"]
+    for row, name in zip(three.rows, ("standard", "sparse"), strict=False):
+        of = rows[(rows.dropout == name) & (rows["mode"] == "plain")]
+        assert row[2:4] == [f"{100 * of.clean_acc.mean():.1f}", f"{100 * of.noisy_acc.mean():.1f}"]
+
+
+def test_figure_7_shows_the_images_of_what_was_forgotten(made: Mapping[str, Exhibit], source: Source) -> None:
+    (gallery,) = made["fig07"].charts
+    assert isinstance(gallery, Gallery)
+    opened = OpenStore(source.store)
+    trials = opened.trials(p_gen=0.3, p_mem=0.2)
+    rows = opened.pandas("predictions")
+    examples = opened.pandas("examples").set_index(["trial", "example"])
+    times: dict[int, int] = {}
+    for trial in trials:
+        mine = rows[rows.trial == trial.id]
+        before = dict(mine[mine["mode"] == "own"][["example", "correct"]].itertuples(index=False))
+        after = mine[(mine["mode"] == "dropped") & (mine.rescale == "none")]
+        for example, correct in after[["example", "correct"]].itertuples(index=False):
+            if before[example] and not correct and not examples.noisy[trial.id, example]:
+                times[example] = times.get(example, 0) + 1
+    order = sorted(times, key=lambda e: (-times[e], e))[: forgotten.PICTURES]
+    assert order
+    raw = load("digits")
+    assert len(gallery.pictures) == len(order)
+    for example, picture in zip(order, gallery.pictures, strict=True):
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(picture.png))), raw.x_train[example, 0])
+        assert picture.words.startswith(f"{raw.y_train[example]} → ")
+    assert made["fig07"].numbers[0].ours == f"{len(times)} ({sum(times.values())} times)"
+
+
+def test_figure_7_without_the_data_set_says_what_is_missing(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    from memloc.errors import UsageError
+
+    def missing(*arguments: Any) -> Any:
+        raise UsageError("digits: is not here")
+
+    monkeypatch.setattr("memloc.data.load", missing)
+    found = forgotten.figure7(source)
+    assert not found.charts
+    assert "no images: digits: is not here" in found.note
+    assert found.numbers
+    assert found.run
+    (whole,) = forgotten.figure7(source).tables
+    assert len(whole.rows) > 0
+
+
+def test_figure_11_is_drawn_from_three_noises_on(made: Mapping[str, Exhibit], source: Source) -> None:
+    ratio, *levels = made["fig11"].charts
+    assert isinstance(ratio, Curves)
+    rows = table(source, "gradients")
+    rows = with_epochs(rows[rows.dropout == "none"], source, most=False)
+    (line,) = ratio.panels[""]
+    assert list(line.x) == [5.0, 50.0, 90.0]
+    assert len(levels) == 3
+    for x, found in zip(line.x, line.values, strict=True):
+        mine = rows[rows.noise == x / 100]
+        norms = [np.sqrt(mine[c] / mine.numel).groupby([mine.trial, mine.layer]).mean() for c in ("sq_noisy", "sq_clean")]
+        assert found.value == pytest.approx((norms[0] / norms[1]).groupby("trial").mean().mean())
+
+
+def test_atypical_analyses_are_in_their_figures_alone(everything: Path, tmp_path: Path) -> None:
+    def change(commit: Commit) -> Mapping[str, Any] | None:
+        return (
+            {**commit.config, "memorized": "c_score:scores.npz"}
+            if commit.stage in ("rewind", "retrain", "gradients")
+            else None
+        )
+
+    source = altered(everything, tmp_path, change)
+    for figure in (gradients.figure1, gradients.figure2, gradients.figure10, gradients.figure11, gradients.figure12):
+        assert not figure(source).run
+    for figure in (layers.figure3, layers.figure4, layers.figure15, layers.figure18):
+        assert not figure(source).run
+    (norms, *_) = gradients.figure8(source).charts
+    assert isinstance(norms, Dots)
+    assert list(norms.values) == ["typical", "atypical", "total", "control"]
+    for figure in (layers.figure9, layers.figure19):
+        chart = figure(source).charts[0]
+        assert isinstance(chart, Curves)
+        assert [s.name for s in chart.panels["conv1"]] == ["typical", "atypical"]
+    assert flips.figure5(source).run
+    assert dropout.table1(source).run
+
+
+def test_trajectories_are_in_figure_10_alone(everything: Path, tmp_path: Path) -> None:
+    def change(commit: Commit) -> Mapping[str, Any] | None:
+        along = commit.stage == "gradients" and len(commit.config["epochs"]) > 3
+        return {**commit.config, "at": "trajectory"} if along else None
+
+    source = altered(everything, tmp_path, change)
+    figure10 = gradients.figure10(source)
+    assert "at the checkpoints" not in figure10.note
+    (chart,) = figure10.charts
+    assert isinstance(chart, Curves)
+    assert [list(s.x) for s in chart.panels["linear"]] == [[0.5, 2.5, 3.5, 4.5, 9.5]] * 3  # epochs 1, 3, 4, 5, 10 of 10
+    rows = plain(table(source, "gradients"))
+    mine = rows[(rows.layer == "linear") & (rows.epoch == 3)]
+    norm = np.sqrt(mine.sq_noisy / mine.numel).groupby(mine.trial).mean().mean()
+    assert {s.name: s.values[1].value for s in chart.panels["linear"]}["noisy"] == pytest.approx(norm)
+    assert not gradients.figure1(source).run
+
+
+def test_the_commands_select_trainings_of_shipped_sweeps(made: Mapping[str, Exhibit]) -> None:
+    for exhibit in made.values():
+        _, _, name, *options = exhibit.command.split()
+        assert options[::2] == ["--only"] * (len(options) // 2)
+        assert sweeps.only(sweeps.load(shipped()[name], STAGES).entries, options[1::2]), exhibit.command

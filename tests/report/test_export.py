@@ -1,0 +1,82 @@
+"""Figures and tables for publications: what is written, and that it is the same every time."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+
+import pytest
+
+from memloc.analysis.claims import Judgement, judge
+from memloc.report import draw, export
+from memloc.report.charts import Exhibit, Table
+from memloc.report.exhibits import exhibits
+from memloc.report.source import Source
+
+FIGURES = {"fig01", "fig02", "fig03", "fig04", "fig05", "fig07", "fig10", "fig11", "fig12", "fig15", "fig18", "detection"}
+TABLES = {"table1", "table2", "table3"}
+
+
+@pytest.fixture(scope="module")
+def made(source: Source) -> tuple[Sequence[Judgement], Sequence[Exhibit]]:
+    return judge(source.store), exhibits(source)
+
+
+def test_svg(made: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
+    files = export.svg(*made)
+    assert set(files) == {f"{name}.svg" for name in FIGURES | TABLES | {"scorecard"}}
+    for content in files.values():
+        root = ElementTree.fromstring(content)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert not root.findall(".//{http://www.w3.org/2000/svg}text")  # letters are paths
+    few = made[0], made[1][:2]
+    again = export.svg(*few)
+    assert again == {name: files[name] for name in again}
+
+
+def test_pdf_has_a_page_per_exhibit_and_no_date(made: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
+    content = export.pdf(*made)
+    assert content.startswith(b"%PDF")
+    assert re.findall(rb"/Count (\d+)", content) == [str(len(FIGURES | TABLES) + 1).encode()]
+    assert b"CreationDate" not in content
+    few = made[0], made[1][:2]
+    assert export.pdf(*few) == export.pdf(*few)
+
+
+def test_latex(made: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
+    files = export.latex(*made)
+    assert set(files) == {f"{n}.pdf" for n in FIGURES} | {f"{n}.tex" for n in TABLES | {"scorecard"}}
+    assert b"CreationDate" not in files["fig01.pdf"]
+    few = made[0], made[1][:2]
+    again = export.latex(*few)
+    assert again == {name: files[name] for name in again}
+    text = files["table2.tex"].decode()
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
+        assert rule in text
+    assert r"p\_gen 0.2" in text
+    assert text.isascii()
+
+
+def test_no_words_lie_on_others(made: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
+    """Titles and legends of composed figures; the titles lie within them."""
+    with draw.style():
+        for exhibit in (e for e in made[1] if e.charts):
+            figure = export._compose(exhibit)
+            figure.canvas.draw()
+            heading, body = figure.subfigs
+            places = [part for chart in body.subfigs for part in chart.subfigs]
+            assert len(places) == 2 * len(exhibit.charts)
+            words = [t for part in (heading, *places) for t in part.texts]
+            boxes = [w.get_window_extent() for w in (*words, *(legend for part in places for legend in part.legends))]
+            for k, box in enumerate(boxes):
+                assert not any(box.overlaps(other) for other in boxes[:k]), exhibit.id
+                assert box.x1 <= figure.bbox.x1 + 1, exhibit.id
+
+
+def test_a_table_in_latex() -> None:
+    text = export.tex(Table("Accuracy, %", ["data", "a & b"], [["x_1", "1.0 ±0.5"], ["§", "−2 → 3"]]))
+    assert text.splitlines()[0] == "% Accuracy, %"
+    assert r"x\_1 & 1.0 $\pm$0.5 \\" in text
+    assert r"\S & $-$2 $\to$ 3 \\" in text
+    assert r"data & a \& b \\" in text
