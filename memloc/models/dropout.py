@@ -50,7 +50,7 @@ class OwnDropouts:
 
     def __init__(self, network: Network, seed: int, device: torch.device) -> None:
         self.sites, self.seed, self.device = network.stochastic(), seed, device
-        self.generator = torch.Generator(device)
+        self.generator = torch.Generator(device if self.sites else "cpu")
 
     def training(self, count: int, epoch: int, step: int, others: Masks | None = None) -> Masks | None:
         """The factors of one training step for a batch of `count`, beside `others`."""

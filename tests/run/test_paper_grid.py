@@ -28,13 +28,17 @@ def works(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> list[Work]:
 
 
 def test_every_training_is_done_once(plan: Plan) -> None:
-    """Main 27; flips 30, of which 3 are main's; noise curve 14 × 3, of which 9 are; tied 36 + 6; baselines 12."""
-    assert len(plan.trials) == 27 + 27 + 33 + 42 + 12
+    """Main 27 + 27 + 9; flips 30, of which 3 are main's; noise curve 14 × 3, of which 9 are; tied 36 + 6; baselines 12;
+    atypical 6."""
+    assert len(plan.trials) == 63 + 27 + 33 + 42 + 12 + 6 == 183
     stages = [{a.stage for a in t.analyses} for t in plan.trials]
-    assert {"gradients", "rewind", "evaluate", "retrain", "flips", "detection"} in stages
+    assert {"gradients", "rewind", "evaluate", "retrain", "flips", "second_split", "detection"} in stages
     assert sum("retrain" in s for s in stages) == 27
+    assert sum("second_split" in s for s in stages) == 3
     assert sum("flips" in s for s in stages) == 30
-    assert sum("gradients" in s for s in stages) == 27 + 33
+    assert sum("gradients" in s for s in stages) == 63 + 33
+    assert {t.config.model for t in plan.trials} == {"resnet9", "resnet50", "vit_small"}
+    assert sum(bool(t.unmet) for t in plan.trials) == 6  # atypical: no C-scores in an empty folder
 
 
 @pytest.mark.parametrize("per_task", [0.5, 1.0])
@@ -45,14 +49,14 @@ def test_within_ten_percent_of_the_bound(works: list[Work], tmp_path: Path, gpus
     assert found.bound * (1 - 1e-9) <= found.seconds <= 1.1 * found.bound
 
 
-def test_the_critical_path_is_a_training_and_the_retraining_of_one_group(works: list[Work], tmp_path: Path) -> None:
+def test_the_critical_path_is_the_largest_training_and_its_gradients(works: list[Work], tmp_path: Path) -> None:
     """Of SVHN, whose training set is the largest. A task that holds a whole GPU shortens it: nothing else can."""
     half, whole = (on_gpus(works, tmp_path, 1024, per_task).critical for per_task in (0.5, 1.0))
     assert half is not None
     assert whole is not None
-    assert [stage for stage, _ in half.stages] == ["train", "retrain"]
-    dataset = {w.trial.id: w.trial.config.dataset for w in works}
-    assert dataset[half.trial] == dataset[whole.trial] == "svhn"
+    assert [stage for stage, _ in half.stages] == ["train", "gradients"]
+    config = {w.trial.id: w.trial.config for w in works}
+    assert {(config[c.trial].dataset, config[c.trial].model) for c in (half, whole)} == {("svhn", "vit_small")}
     assert half.stages[0] == whole.stages[0]
     assert half.stages[1][1] == pytest.approx(2 * whole.stages[1][1])
 

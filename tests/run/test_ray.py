@@ -68,7 +68,7 @@ def test_as_many_trials_at_once_as_fit(tmp_path: Path, capacity: tuple[str, ...]
     arguments = ("sweep", str(SMALL), *LONG, "--only", "block=standard", "--store", str(tmp_path / "store"))
     done = memloc(tmp_path, *arguments, *capacity)
     assert done.code == 0, done.err
-    assert contents(tmp_path / "store")["analyses"].num_rows == 12
+    assert contents(tmp_path / "store")["analyses"].num_rows == 14
     assert most_at_once(trainings(tmp_path)) == 2
 
 
