@@ -19,7 +19,7 @@ def test_on_a_terminal_a_panel_and_then_the_summary(tmp_path: Path) -> None:
         encoding="utf-8",
         timeout=120,
     )
-    child.expect("3 trainings and 47 analysis parts to do")
+    child.expect("3 trainings and 52 analysis parts to do")
     child.expect(r"of 3 trials done")
     child.expect(r"train \d+/40")
     child.expect("2 of 3 trials done, about")

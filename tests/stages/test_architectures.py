@@ -55,7 +55,13 @@ def made(name: str) -> Made:
     return Made(config, data, list(train(config, data, CPU)))
 
 
-@pytest.fixture(params=MODELS, scope="module")
+# The other stem and the other tokens differ in one group: they are run, but not in every `make test`.
+SLOW = ("resnet50 cifar", "vit_small shifted")
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MODELS], scope="module"
+)
 def trained(request: pytest.FixtureRequest) -> Made:
     return made(str(request.param))
 
