@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import pyarrow as pa
-
-from memloc.store import schemas
-
 # Per layer group (science.md, Gradient accounting), between clean and noisy, and between a random subset as large as the
 # noisy one (control) and the rest, for comparison. norm: mean over its tensors of ‖g‖/√numel; norm_sum: their sum;
 # norm_concat: of the gradient concatenated over the group. cosine: of the concatenated gradient; cosine_mean: mean over
@@ -64,24 +58,10 @@ SELECT analysis, trial, repeats, (total - m * (m + 1) / 2) / nullif(m * (n - m),
 """
 
 
-def leaderboard(there: Mapping[str, pa.Schema]) -> str:
-    """Trial × example with every score joined, NULL where it was not computed.
-
-    Of several analyses of a training: the flips with most searches, the evaluation and second split that are first by id.
-
-    Args:
-        there: a store's tables; `second_split` and `c_scores` (on the same labels) are joined where they are among them.
-    """
-    columns, joins = [], []
-    for table, key, names, selected, join in (_SECOND_SPLIT, _C_SCORES):
-        known = table in there and key in there[table].names
-        columns.append(selected if known else ", ".join(f"NULL::DOUBLE AS {name}" for name in names))
-        joins += [join] if known else []
-    return _LEADERBOARD.format(columns=", ".join(columns), joins=" ".join(joins), counts=FLIP_COUNTS)
-
-
-_LEADERBOARD = """
-WITH counts AS ({counts}),
+# Trial × example with every score joined, NULL where it was not computed; the C-scores are those on the same labels. Of
+# several analyses of a training: the flips with most searches, the evaluation and second split that are first by id.
+LEADERBOARD = f"""
+WITH counts AS ({FLIP_COUNTS}),
      means AS (SELECT analysis, trial, example, avg(neurons) AS flips, count(*) AS repeats FROM counts GROUP BY ALL),
      largest AS (SELECT analysis FROM means GROUP BY analysis, trial
                  QUALIFY row_number() OVER (PARTITION BY trial ORDER BY sum(repeats) DESC, analysis) = 1),
@@ -89,33 +69,21 @@ WITH counts AS ({counts}),
      plain AS (SELECT p.trial, p.example, p.correct, p.margin
                FROM predictions AS p JOIN analyses AS a USING (analysis) JOIN trials AS t ON t.trial = p.trial
                WHERE p.mode = 'plain' AND CAST(a.config->>'epoch' AS INTEGER) = t.epochs
-               QUALIFY row_number() OVER (PARTITION BY p.trial, p.example ORDER BY p.analysis) = 1)
+               QUALIFY row_number() OVER (PARTITION BY p.trial, p.example ORDER BY p.analysis) = 1),
+     split AS (SELECT trial, example, arg_min(time, analysis) AS time FROM second_split GROUP BY ALL),
+     scored AS (SELECT *, CASE WHEN noise > 0 THEN data_seed END AS labels FROM c_scores
+                QUALIFY row_number() OVER (PARTITION BY dataset, noise, labels, example ORDER BY scores) = 1)
 SELECT e.trial, e.example, e.label, e.true_label, e.noisy, e.learning_time, e.forgetting, e.aum, e.el2n, e.mean_loss,
-       e.final_loss, plain.correct, plain.margin, flipped.flips, {columns}
+       e.final_loss, plain.correct, plain.margin, flipped.flips, split.time AS second_split, scored.c_score,
+       scored.memorization
 FROM examples AS e
+JOIN trials AS own ON own.trial = e.trial
 LEFT JOIN plain ON plain.trial = e.trial AND plain.example = e.example
-LEFT JOIN flipped ON flipped.trial = e.trial AND flipped.example = e.example {joins}
+LEFT JOIN flipped ON flipped.trial = e.trial AND flipped.example = e.example
+LEFT JOIN split ON split.trial = e.trial AND split.example = e.example
+LEFT JOIN scored ON scored.dataset = own.dataset AND scored.example = e.example AND scored.noise = own.noise
+     AND (scored.labels IS NULL OR scored.labels = own.data_seed)
 """
-# (table, the column it is joined by beside `example`, the columns it gives, their SQL, the join)
-_SECOND_SPLIT = (
-    "second_split",
-    "trial",
-    ("second_split",),
-    "split.time AS second_split",
-    """LEFT JOIN (SELECT trial, example, arg_min(time, analysis) AS time FROM second_split GROUP BY ALL) AS split
-       ON split.trial = e.trial AND split.example = e.example""",
-)
-_C_SCORES = (
-    "c_scores",
-    "dataset",
-    ("c_score", "memorization"),
-    "scored.c_score, scored.memorization",
-    """LEFT JOIN trials AS of ON of.trial = e.trial
-       LEFT JOIN (SELECT *, CASE WHEN noise > 0 THEN data_seed END AS labels FROM c_scores
-                  QUALIFY row_number() OVER (PARTITION BY dataset, noise, labels, example ORDER BY scores) = 1) AS scored
-       ON scored.dataset = of.dataset AND scored.example = e.example AND scored.noise = of.noise
-          AND (scored.labels IS NULL OR scored.labels = of.data_seed)""",
-)
 
 # Clean examples that are right under their own masks and wrong once the memorization neurons are dropped (Figure 7);
 # predicted, margin: then. c_score: on the right labels.
@@ -133,6 +101,6 @@ WHERE after.mode = 'dropped' AND after.rescale = 'none' AND NOT after.correct AN
 VIEWS = {
     "gradient_layers": GRADIENT_LAYERS,
     "flips_auc": FLIPS_AUC,
-    "leaderboard": leaderboard(schemas.TABLES),
+    "leaderboard": LEADERBOARD,
     "forgotten": FORGOTTEN,
 }

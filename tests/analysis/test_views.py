@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from memloc.analysis.query import read_table, run_sql
-from memloc.analysis.views import FORGOTTEN, leaderboard
+from memloc.analysis.views import FORGOTTEN, LEADERBOARD
 from memloc.store import Store, schemas
 from tests.analysis.claims.simulated import Simulated
 
@@ -78,12 +78,7 @@ def test_the_leaderboard_has_every_example_once_with_its_scores(simulated: Simul
 
 def test_scores_of_tables_that_a_store_may_have() -> None:
     """Second-split times are joined by training, C-scores by data set."""
-    more = {
-        "second_split": pa.schema(
-            [("analysis", pa.string()), ("trial", pa.string()), ("example", pa.int64()), ("time", pa.int32())]
-        ),
-    }
-    there = {**{k: s for k, s in schemas.TABLES.items() if k not in more}, **more}
+    there = schemas.TABLES
     with duckdb.connect(":memory:") as connection:
         for name, schema in there.items():
             connection.register(name, schema.empty_table())
@@ -95,7 +90,7 @@ def test_scores_of_tables_that_a_store_may_have() -> None:
         ]
         connection.register("trials", pa.Table.from_pylist(trials, schema=there["trials"]))
         split = [{"analysis": a, "trial": "t", "example": 7, "time": time} for a, time in (("b", 9), ("a", 4))]
-        connection.register("second_split", pa.Table.from_pylist(split, schema=more["second_split"]))
+        connection.register("second_split", pa.Table.from_pylist(split, schema=there["second_split"]))
         # Two sets on its labels (the first by id counts), and others on other labels.
         sets = [("b", 0.1, 3, 0.5), ("a", 0.1, 3, 0.25), ("c", 0.0, 3, 0.75), ("d", 0.1, 4, 1.0)]
         scores = [
@@ -103,9 +98,7 @@ def test_scores_of_tables_that_a_store_may_have() -> None:
             for i, noise, s, c in sets
         ]
         connection.register("c_scores", pa.Table.from_pylist(scores, schema=there["c_scores"]))
-        found = connection.sql(
-            f"SELECT trial, second_split, c_score, memorization FROM ({leaderboard(there)}) ORDER BY trial"
-        )
+        found = connection.sql(f"SELECT trial, second_split, c_score, memorization FROM ({LEADERBOARD}) ORDER BY trial")
         assert found.fetchall() == [("t", 4, None, None), ("u", None, 0.25, 0.5)]
 
 
