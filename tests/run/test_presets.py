@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.run.programs import assert_same, memloc
 
 AUTHORS = """about: Every option of the published code, on a few digits.
@@ -19,6 +21,7 @@ blocks:
 """
 
 
+@pytest.mark.slow  # test_ray.py compares the executors in every `make test`
 def test_inline_and_ray_write_the_same(tmp_path: Path) -> None:
     path = tmp_path / "authors.yaml"
     path.write_text(AUTHORS)
