@@ -11,7 +11,7 @@ Dropout sites: after every group but the head, where it hands on one tensor and 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,11 +25,12 @@ from memloc.models.base import Masks, Network, State, masked, masked_tokens
 from memloc.models.batch_norm import BatchStatistics
 from memloc.models.gates import Gates
 from memloc.models.timm_neurons import Point, apply, neurons
-from memloc.models.trace import CannotCut, Program, cut, shapes, traced
+from memloc.models.trace import CannotCut, Program, cut, first_line, shapes, traced
 from memloc.seeds import torch_seed
 
 PREFIX = "timm:"
 CONTAINERS = ("blocks", "stages", "layers", "features")
+LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 NUMBERED = re.compile(r"(layer|stage|block|s)\d+")
 
 Shape = tuple[int, int, int]
@@ -179,8 +180,6 @@ def _cut(name: str, shape: Shape, classes: int) -> Cut:
     Raises:
         CannotCut
     """
-    from timm.layers import get_notrace_functions, get_notrace_modules
-
     with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
         torch.default_generator.manual_seed(0)
         x = torch.randn(3, *shape)
@@ -188,22 +187,52 @@ def _cut(name: str, shape: Shape, classes: int) -> Cut:
             model = _create(name, shape, classes).eval()
             wanted = model(x[:2])
         except Exception as error:  # a library's many ways to say that it cannot take these images
-            raise CannotCut(f"timm says: {str(error).strip().splitlines()[0] or type(error).__name__}") from error
+            raise CannotCut(f"timm says: {first_line(error)}") from error
         if not isinstance(wanted, Tensor) or wanted.shape != (2, classes):
             raise CannotCut("it is no classifier of whole images")
-        functions = [f for f in get_notrace_functions() if callable(f)]
-        nodes, constants = traced(model, get_notrace_modules(), functions)
-        units = _units(model, {n.target for n in nodes if n.op in ("call_module", "get_attr")})
-        for key, constant in constants.items():
-            model.register_buffer(key, constant, persistent=False)
-        program = cut(nodes, constants, units)
-        size = shapes(program, model, x[:2])
-        points, found = neurons(model, program, size)
-        sites, layouts = _sites(model, program, size)
-        layers = {points[n].layer: g for g, of_group in zip(program.groups, program.nodes, strict=True)
-                  for n in of_group if n in points}  # fmt: skip
-        result = Cut(program, _groups_of_tensors(model, program), layers, points, found, sites, layouts)
-        _check(model, result, x)
+        return _opened(model, x)
+
+
+def _opened(model: nn.Module, x: Tensor) -> Cut:
+    """Cut with as many modules traced through as can be, for a module that is one operation has no neurons inside.
+
+    timm marks kinds of modules that are not to be traced, not all of them for a reason that holds here. A kind that has
+    layers inside is traced through where the program is then still the model.
+    """
+    from timm.layers import get_notrace_modules
+
+    closed = set(get_notrace_modules())
+    kinds = dict.fromkeys(type(m) for m in model.modules() if type(m) in closed)
+    for kind in kinds:
+        inside = [layer for m in model.modules() if type(m) is kind for layer in list(m.modules())[1:]]
+        if any(isinstance(layer, LAYERS) for layer in inside):
+            with suppress(Exception):  # traced through it does not run, or is not the model
+                _cut_with(model, x, closed - {kind})
+                closed.remove(kind)
+    return _cut_with(model, x, closed)
+
+
+def _cut_with(model: nn.Module, x: Tensor, closed: Collection[type[nn.Module]]) -> Cut:
+    """Cut with these kinds of modules as one operation each.
+
+    Raises:
+        CannotCut
+    """
+    from timm.layers import get_notrace_functions
+
+    functions = [f for f in get_notrace_functions() if callable(f)]
+    nodes, constants = traced(model, closed, functions)
+    units = _units(model, {n.target for n in nodes if n.op in ("call_module", "get_attr")})
+    for key, constant in constants.items():
+        model.register_buffer(key, constant, persistent=False)
+    program = cut(nodes, constants, units)
+    size = shapes(program, model, x[:2])
+    points, found = neurons(model, program, size)
+    sites, layouts = _sites(model, program, size)
+    layers = {points[n].layer: g for g, of_group in zip(program.groups, program.nodes, strict=True)
+              for n in of_group if n in points}  # fmt: skip
+    result = Cut(program, _groups_of_tensors(model, program), layers, points, found, sites, layouts)
+    _check(model, result, x)
     return result
 
 

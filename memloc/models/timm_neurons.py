@@ -6,8 +6,8 @@ In the order of the forward pass:
 - a hidden unit: an output of a linear layer that an activation follows (directly, or after a norm), after the activation;
 - an attention head's output, of all tokens, before the projection: of modules with `num_heads` and a linear layer `proj`;
 - every weight of the classifier, a linear layer or a 1×1 convolution; a bias is none.
-An MLP that multiplies the halves of its hidden layer (GLU) has no hidden units. A module that timm marks as not to be traced
-is one operation, without neurons inside.
+An MLP that multiplies the halves of its hidden layer (GLU) has no hidden units. A module that
+cannot be traced (timm_model._opened) is one operation, without neurons inside.
 """
 
 from __future__ import annotations

@@ -35,6 +35,11 @@ class CannotCut(ValueError):  # noqa: N818
     """Why a network is no chain of groups, in one line."""
 
 
+def first_line(error: Exception) -> str:
+    """What an exception says first; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class _Tracer(fx.Tracer):
     def __init__(self, leaves: Collection[type[nn.Module]], wrapped: Collection[Callable[..., Any]]) -> None:
         super().__init__(autowrap_functions=tuple(wrapped))
@@ -115,7 +120,7 @@ def traced(
     try:
         graph = _Tracer(leaves, wrapped).trace(root)
     except Exception as error:  # whatever a library's forward pass does with what is no tensor
-        raise CannotCut(f"its forward pass cannot be traced: {str(error).strip().splitlines()[0]}") from error
+        raise CannotCut(f"its forward pass cannot be traced: {first_line(error)}") from error
     constants = {}
     for node in graph.nodes:
         _out_of_place(node)
@@ -129,11 +134,16 @@ def traced(
 
 
 def _out_of_place(node: fx.Node) -> None:
+    """Makes an operation give a new value, and whatever comes after it use that one instead of the value it changed."""
+    before = (node.target, node.kwargs)
     node.target = OUT_OF_PLACE.get(node.target, node.target)
     if node.op == "call_method" and str(node.target).endswith("_") and hasattr(Tensor, str(node.target).rstrip("_")):
         node.target = str(node.target).rstrip("_")
     if node.kwargs.get("inplace"):
         node.kwargs = {**node.kwargs, "inplace": False}
+    if before != (node.target, node.kwargs) and isinstance(node.args[0], fx.Node):
+        for user in [user for user in node.args[0].users if node < user]:
+            user.replace_input_with(node.args[0], node)
 
 
 def place(node: fx.Node) -> str:

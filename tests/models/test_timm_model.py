@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from memloc.config import resolved
 from memloc.errors import UsageError
@@ -18,8 +19,9 @@ from memloc.models.trace import CannotCut, cut, traced
 from tests.models.plain import randomise
 
 SHAPE, CLASSES, B = (1, 32, 32), 7, 3
-# Batch norms; batch norms that activate, and depthwise convolutions; layer norms, NHWC inside; attention.
-NAMES = ("test_resnet", "test_efficientnet", "test_convnext", "test_vit")
+# Batch norms; batch norms that activate, and depthwise convolutions; layer norms, NHWC inside; attention; blocks that
+# timm marks as not to be traced, and that multiply in place.
+NAMES = ("test_resnet", "test_efficientnet", "test_convnext", "test_vit", "test_nfnet")
 
 
 def make(name: str, seed: int = 0) -> Network:
@@ -34,10 +36,10 @@ def timms(name: str) -> Any:
 
 
 def pair(name: str) -> tuple[Network, Any]:
-    """(ours, timm's), float64, evaluation mode, the same weights: those of an initialisation, moved."""
+    """(ours, timm's), float64, evaluation mode, the same weights: those of an initialisation, moved, none of them zero."""
     ours, other = make(name).double(), timms(name).double()
     with torch.no_grad():
-        weights = {k: t.clone() for k, t in ours.state_dict().items() if t.ndim > 1}
+        weights = {k: t.clone() for k, t in ours.state_dict().items() if t.ndim > 1 and t.any()}
         randomise(ours, 3)
         ours.load_state_dict(weights, strict=False)
     other.load_state_dict(ours.state_dict())  # by name: tensors have timm's names
@@ -125,6 +127,7 @@ CHANNELS = [
     ("test_convnext", "stages.1.blocks.0.conv_dw", "stages.1.blocks.0.conv_dw", "nchw"),
     ("test_convnext", "stages.2.blocks.1.mlp.fc1", "stages.2.blocks.1.mlp.act", "last"),
     ("test_vit", "blocks.2.mlp.fc1", "blocks.2.mlp.act", "last"),
+    ("test_nfnet", "stages.1.0.conv2", "stages.1.0.act2b", "nchw"),
 ]
 
 
@@ -258,9 +261,33 @@ class Straight(nn.Module):
         return x
 
 
+class InPlace(Straight):
+    """Changes what it has named, in statements whose value is not used."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        same = y = self.stages[0](x)
+        y.mul_(2.0)
+        F.relu(y, inplace=True)
+        z: Tensor = self.stages[1](y) + same
+        return z
+
+
 class Undecided(Straight):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) if x.sum() > 0 else x
+
+
+def test_what_works_in_place_is_done_for_all_that_follows() -> None:
+    network, x = InPlace(()), torch.randn(3, 4)
+    nodes, constants = traced(network, (), ())
+    program = cut(nodes, constants, ["stages.0", "stages.1"])
+    state: tuple[Any, ...] = (x,)
+    for group in program.groups:
+        before = [t.clone() for t in state]
+        after = program.run(network, group, state)
+        assert all(torch.equal(a, b) for a, b in zip(before, state, strict=True))  # a state can be used again
+        state = after
+    assert torch.equal(state[0], network(x))
 
 
 def test_stages_that_do_not_run_in_turn_are_refused() -> None:
