@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -17,8 +18,9 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
 
     Returns:
         {"counts": {state: trials}, "stages": {stage: {state: analyses}}, "failures": […], "progress": {stage: {"parts",
-        "parts_done", "per_minute", "eta_seconds"}}}. A trial is done when its training and all its analyses of the
-        sweep are. `per_minute` and `eta_seconds` are None where nobody is at work, or nothing is known.
+        "parts_done", "per_minute", "eta_seconds"}}, "waiting": [{"block", "stage", "trials"}]}. A trial is done when its
+        training and all its analyses of the sweep are, and none waits: for C-scores that were not there when the sweep was
+        last launched. `per_minute` and `eta_seconds` are None where nobody is at work, or nothing is known.
     """
     snapshot = snapshot or store.snapshot()
     found = records.read_sweep(store.files, sweep) if sweep is not None else records.read_sweeps(store.files)
@@ -33,7 +35,8 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
         states = _stage_states(trial, snapshot, failures, heartbeat)
         for stage, state in states:
             stages.setdefault(stage, dict.fromkeys(STATES, 0))[state] += 1
-        of_trial = _trial_state([state for _, state in states], heartbeat is not None)
+        waits = ["pending"] if trial["waiting"] else []
+        of_trial = _trial_state([*(state for _, state in states), *waits], heartbeat is not None)
         counts[of_trial] += 1
         if heartbeat is not None and of_trial == "running":
             at_work.append(heartbeat)
@@ -43,7 +46,14 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
         "stages": stages,
         "failures": [_failure(f) for i, f in failures.items() if i in known],
         "progress": _progress(trials, snapshot, failures, _runs(at_work)),
+        "waiting": _waiting(trials),
     }
+
+
+def _waiting(trials: Iterable[Trial]) -> list[dict[str, Any]]:
+    """What waits, each block and stage once, with the number of its trials."""
+    found = Counter((w["block"], w["stage"]) for trial in trials for w in trial["waiting"])
+    return [{"block": block, "stage": stage, "trials": n} for (block, stage), n in found.items()]
 
 
 def _units(trial: Trial) -> list[tuple[str, list[str]]]:

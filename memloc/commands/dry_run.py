@@ -24,7 +24,7 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
     # A dry run makes no store, so there may be none yet.
     there = store.files.exists()
     snapshot = store.snapshot() if there else Snapshot({}, {}, [])
-    works = pending(plan, store, snapshot, options.checkpoints.value, set_aside=False)
+    works = pending(plan, store, snapshot, options.retention, set_aside=False)
     found = forecasts(works, snapshot, options)
     here = found[0]
     totals = {
@@ -33,7 +33,7 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
         "trainings": sum(w.train != "done" for w in works),
         "replays": sum(w.train == "replay" for w in works),
         "parts": sum(len(w.parts) for w in works),
-        "checkpoint_bytes": sum(checkpoint_bytes(t, options.checkpoints.value) for t in plan.trials),
+        "checkpoint_bytes": sum(checkpoint_bytes(t, options.retention) for t in plan.trials),
         "result_bytes": sum(result_bytes(t) for t in plan.trials),
         "seconds": round(here.estimate.seconds, 1),
         "basis": here.estimate.basis,

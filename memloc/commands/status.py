@@ -44,6 +44,12 @@ def render(found: dict[str, Any]) -> str:
         rows = [row + cells for row, cells in zip(rows, [["", ""], *map(_rate, found["progress"].values())], strict=True)]
         lines = _to_go(found)
     lines.insert(0, text_table(header, rows).rstrip())
+    for waiting in found["waiting"]:
+        trials = f"{waiting['trials']} trial{'s' if waiting['trials'] > 1 else ''}"
+        lines.append(
+            f"block {waiting['block']}: {waiting['stage']} of {trials} waits for C-scores; "
+            "the sweep's --dry-run says what it needs"
+        )
     for failure in found["failures"]:
         lines.append(f"\nfailed: {failure['stage']} of trial {failure['trial']} on {failure['host']}: {failure['error']}")
         lines += ["  " + line for line in failure["traceback"].strip().splitlines()]

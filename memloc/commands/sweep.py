@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -49,8 +49,12 @@ class Options:
     gpus: int | None
     gpus_per_trial: float
     gpus_per_task: float
-    checkpoints: Retention
+    checkpoints: Retention | None
     as_json: bool
+
+    @property
+    def retention(self) -> Literal["all", "rewound", "last"] | None:
+        return self.checkpoints.value if self.checkpoints else None
 
 
 def sweep(
@@ -70,7 +74,11 @@ def sweep(
     gpus: int = typer.Option(None, "--gpus", min=0, help="Local GPUs to use; default: all."),
     gpus_per_trial: float = typer.Option(1.0, "--gpus-per-trial", help="GPUs that a training holds."),
     gpus_per_task: float = typer.Option(0.5, "--gpus-per-task", help="GPUs that an analysis task holds."),
-    checkpoints: Retention = typer.Option(Retention.all, "--checkpoints", help="Which checkpoints to keep."),
+    checkpoints: Retention = typer.Option(
+        None,
+        "--checkpoints",
+        help="Which checkpoints to keep; default: all, of held-out trainings what their analyses read.",
+    ),
     max_trials: int = typer.Option(None, "--max-trials", min=1, help="Only the first N trials."),
     yes: bool = typer.Option(False, "--yes", help="Really: more than 100,000 trials."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the trials and what they cost; run nothing."),
@@ -173,7 +181,7 @@ def _sweep(
         return report(plan, store, options)
     store.files.check_usable()
     snapshot = store.snapshot()
-    works = pending(plan, store, snapshot, options.checkpoints.value)
+    works = pending(plan, store, snapshot, options.retention)
     todo = [w for w in works if w.anything]
     require((w.trial.config.dataset for w in todo if w.computes), options.data_dir)
     check_labels((w.trial for w in todo if w.parts), options.data_dir)

@@ -26,7 +26,7 @@ from memloc.store import Commit, Snapshot, Store, checkpoints, layout, schemas
 from memloc.store.commits import FileEntry
 from memloc.sweep import Entry, Request, Sweep
 
-Retention = Literal["all", "rewound", "last"]
+Retention = Literal["all", "rewound", "last"] | None  # None: nobody said
 TrainWork = Literal["done", "train", "replay"]
 
 
@@ -79,15 +79,21 @@ class TrialPlan:
     analyses: tuple[AnalysisPlan, ...]
     unmet: tuple[Unmet, ...] = ()
 
-    def epochs_read_by(self, stage: str) -> set[int]:
-        return {
-            t for a in self.analyses if a.stage == stage for _, p in a.parts for t in a.kind.epochs(a.config, self.config, p)
-        }
+    def epochs_read_by(self, stage: str | None) -> set[int]:
+        """The checkpoints that a stage's analyses read, or those of every stage."""
+        of_stage = [a for a in self.analyses if stage in (None, a.stage)]
+        return {t for a in of_stage for _, p in a.parts for t in a.kind.epochs(a.config, self.config, p)}
 
     def kept_epochs(self, retention: Retention) -> set[int]:
-        """The checkpoints that stay after all analyses are done."""
+        """The checkpoints that stay after all analyses are done.
+
+        Where nobody said what to keep, a held-out training keeps what its analyses read, which is its last epoch as a rule:
+        there are hundreds, each for its C-scores alone (definitions §10). Any other keeps all.
+        """
         last = self.config.epochs
-        if retention == "all" or self.unmet:  # nobody can say yet what these will read
+        if retention is None and self.config.ratio is not None and not self.unmet:
+            return {last} | self.epochs_read_by(None)
+        if retention in (None, "all") or self.unmet:  # nobody can say yet what these will read
             return set(range(last + 1))
         return {0, last} | self.epochs_read_by("rewind") if retention == "rewound" else {last}
 
@@ -129,6 +135,7 @@ class Plan:
                     for a in t.analyses
                 ],
             }
+            | ({"waiting": [{"block": u.block, "stage": u.stage} for u in t.unmet]} if t.unmet else {})
             for t in self.trials
         ]
 
@@ -335,7 +342,8 @@ def _work(
     keep = trial.kept_epochs(retention)
     if trial.id not in committed:
         there = (t for t in range(trial.config.epochs, 0, -1) if layout.checkpoint(trial.id, t) in sizes)
-        return Work(trial, "train", parts, keep | needed, keep, prune=retention != "all", reached=next(there, 0))
+        prune = len(keep) < trial.config.epochs + 1
+        return Work(trial, "train", parts, keep | needed, keep, prune, reached=next(there, 0))
     commit = snapshot.commits[trial.id]
     lost = lost_epochs(commit, sizes, needed, checkpoints.read_pruned(store.files, trial.id))
     surplus = ({c.epoch for c in commit.checkpoints if c.path in sizes} | lost) - keep

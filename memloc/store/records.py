@@ -20,7 +20,10 @@ HEARTBEAT_FRESH_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """A resolved sweep: `trials` is [{trial, config, blocks, analyses: [{analysis, stage, config, parts: [id, …]}]}]."""
+    """A resolved sweep: `trials` is [{trial, config, blocks, analyses: [{analysis, stage, config, parts: [id, …]}]}].
+
+    A trial with analyses that could not be planned yet has `waiting` too: [{block, stage}].
+    """
 
     name: str
     sha: str
@@ -73,13 +76,22 @@ def read_sweep(files: Files, name: str) -> list[SweepRecord]:
 
 
 def merged_trials(records: list[SweepRecord]) -> list[dict[str, Any]]:
-    """The union of records: each training once, with every analysis that any record asks of it."""
+    """The union of records: each training once, with every analysis that any record asks of it.
+
+    What waits in one record waits no longer where another has the same training in the same block without waiting.
+    """
     union: dict[str, dict[str, Any]] = {}
     for record in records:
         for trial in record.trials:
-            known = union.setdefault(trial["trial"], {**trial, "analyses": []})
+            known = union.setdefault(trial["trial"], {**trial, "analyses": [], "waiting": []})
             have = {a["analysis"] for a in known["analyses"]}
             known["analyses"] += [a for a in trial["analyses"] if a["analysis"] not in have]
+            known["waiting"] += [w for w in trial.get("waiting", []) if w not in known["waiting"]]
+    for record in records:
+        for trial in record.trials:
+            met = [b for b in trial["blocks"] if b not in [w["block"] for w in trial.get("waiting", [])]]
+            known = union[trial["trial"]]
+            known["waiting"] = [w for w in known["waiting"] if w["block"] not in met]
     return list(union.values())
 
 

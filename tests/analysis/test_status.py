@@ -36,7 +36,8 @@ def remove_commit(store: Store, part_id: str) -> None:
 def status(store: Store, sweep: str | None = "tiny") -> dict[str, Any]:
     found = sweep_status(Store(store.uri), sweep)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert set(found) == {"counts", "stages", "failures", "progress"}
+    assert set(found) == {"counts", "stages", "failures", "progress", "waiting"}
+    assert found["waiting"] == []  # tests/run/test_c_scores.py has a sweep where something waits
     assert list(found["progress"]) == list(found["stages"])
     assert all(set(c) == {"done", "running", "pending", "failed"} for c in [found["counts"], *found["stages"].values()])
     return found
@@ -62,6 +63,7 @@ def test_done(store: Store) -> None:
         "stages": {"train": count(done=2), "rewind": count(done=1), "evaluate": count(done=2)},
         "failures": [],
         "progress": {"train": progress(2, 2), "rewind": progress(3, 3), "evaluate": progress(2, 2)},
+        "waiting": [],
     }
     assert status(store, None) == status(store)
 

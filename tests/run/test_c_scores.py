@@ -182,7 +182,9 @@ def test_dry_run_lists_it_and_a_run_fails_it_alone(
     assert open_store(str(tmp_path / "store")).table("rewind").num_rows == 2 * 9  # of the other block
     code, out, err = run(capfd, monkeypatch, "sweep", *where, "--executor", "inline", "--json")
     found = json.loads(out)
-    assert (code, found["counts"]["done"], len(found["needs"])) == (1, 1, 4)
+    assert (code, found["counts"]["pending"], len(found["needs"])) == (1, 1, 4)
+    waits = "block atypical: gradients of 1 trial waits for C-scores; the sweep's --dry-run says what it needs"
+    assert waits in run(capfd, monkeypatch, "status", "my", *where[1:3])[1]
     assert needed in err
     code, out, _ = run(capfd, monkeypatch, "sweep", *where, "--dry-run", "--json")
     assert json.loads(out)["trials"][0]["done"] is False
@@ -190,6 +192,8 @@ def test_dry_run_lists_it_and_a_run_fails_it_alone(
     np.save(tmp_path / "scores.npy", scores())
     code, out, err = run(capfd, monkeypatch, "sweep", *where, "--executor", "inline")
     assert (code, "needs" in err) == (0, False)
+    status = json.loads(run(capfd, monkeypatch, "status", "--json", *where[1:3])[1])  # of both records
+    assert (status["counts"]["done"], status["waiting"]) == (1, [])
     assert open_store(str(tmp_path / "store")).table("flips").num_rows == 43
 
 

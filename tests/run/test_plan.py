@@ -155,6 +155,18 @@ def test_retention(tmp_path: Path) -> None:
     assert standard.kept_epochs("rewound") == {0, 3, 5}
     assert standard.kept_epochs("last") == {5}
     assert tied.kept_epochs("rewound") == {0, 5}
+    assert standard.kept_epochs(None) == standard.kept_epochs("all")
+
+
+def test_held_out_trainings_keep_what_is_read_unless_told_otherwise(tmp_path: Path) -> None:
+    text = (
+        TINY[: TINY.index("  standard:")] + "  scores:\n    stages: {held_out: {ratios: [0.5], min_held_out: 1}, REWIND}\n"
+    )
+    for trial in plan_of(tmp_path, text.replace(", REWIND", "")).trials:
+        assert trial.config.ratio == 0.5
+        assert [trial.kept_epochs(r) for r in (None, "all", "rewound", "last")] == [{2}, {0, 1, 2}, {0, 2}, {2}]  # type: ignore[arg-type]
+    for trial in plan_of(tmp_path, text.replace("REWIND", "gradients: {epochs: [1]}")).trials:
+        assert trial.kept_epochs(None) == {1, 2}
 
 
 def test_estimated_bytes_are_near_the_truth(tmp_path: Path, tiny: Path) -> None:
