@@ -22,6 +22,7 @@ from memloc.store.files import Files
 
 STAGE = "held_out"
 MEMORIZATION_RATIO, MEMORIZATION_RUNS = 0.7, 20
+TOGETHER = 32  # files of rows in memory
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -84,16 +85,21 @@ def scores(files: Files, of: ScoreSet) -> Scores:
     """
     wanted = [(ratio, of.runs[ratio, cut]) for ratio, cuts in sorted(of.needed.items()) for cut in range(cuts)]
     columns = ["example", "held_in", "correct"]
-    read = files.map(lambda run: schemas.decode(STAGE, read_entry(files, run[1].files[0])).select(columns), wanted)
+
+    def rows_of(run: tuple[float, Commit]) -> pa.Table:
+        return schemas.decode(STAGE, read_entry(files, run[1].files[0])).select(columns)
+
     n = wanted[0][1].files[0].rows
     # [right, runs] × [held out, held in], by ratio: whole numbers, so that no order matters.
     counts = {ratio: np.zeros((2, 2, n), dtype=np.int64) for ratio in of.needed}
-    for (ratio, _), rows in zip(wanted, read, strict=True):
-        example: Ints = rows["example"].to_numpy()
-        held_in, correct = rows["held_in"].to_numpy(), rows["correct"].to_numpy()
-        for side, members in enumerate((~held_in, held_in)):
-            counts[ratio][0, side] += members & correct
-            counts[ratio][1, side] += members
+    for start in range(0, len(wanted), TOGETHER):  # an object store's files would all be read ahead
+        batch = wanted[start : start + TOGETHER]
+        for (ratio, _), rows in zip(batch, files.map(rows_of, batch), strict=True):
+            example: Ints = rows["example"].to_numpy()
+            held_in, correct = rows["held_in"].to_numpy(), rows["correct"].to_numpy()
+            for side, members in enumerate((~held_in, held_in)):
+                counts[ratio][0, side] += members & correct
+                counts[ratio][1, side] += members
     accuracies = [counts[ratio][0, 0] / counts[ratio][1, 0] for ratio in sorted(counts)]
     none = np.zeros((2, 2, n), dtype=np.int64)
     at = next((c for ratio, c in counts.items() if abs(ratio - MEMORIZATION_RATIO) < 1e-9), none)

@@ -68,7 +68,7 @@ class Simulated:
                 },
             ),
         }
-        self._publish(Commit(trial, trial, None, "train", {"data": "simulated"}, 0, 1, config), tables)
+        self._publish(Commit(trial, trial, None, "train", {"data": "simulated", "version": 1}, 0, 1, config), tables)
         if isinstance(evaluated, float):
             evaluated = {("own" if given.dropout == "example_tied" else "plain", "none"): (1.0, evaluated, 0.9)}
         if evaluated is not None:
@@ -107,14 +107,16 @@ class Simulated:
         cosine: float = -0.9,
         epochs: Sequence[int] = range(51),
         last: float | None = None,
+        last_cosine: float | None = None,
         **config: Any,
     ) -> str:
-        """Two tensors (conv, linear) of one number each, so that norms are what is given; last: noisy of the second."""
+        """Two tensors (conv, linear) of one number each, so that norms are what is given; last, last_cosine: of the second."""
         rows = [
             (e, layer, noisy if last is None or layer == "conv" else last) for e in epochs for layer in ("conv", "linear")
         ]
         epoch, layers, norms = zip(*rows, strict=True)
         of_noisy = np.array(norms)
+        cosines = np.array([cosine if last_cosine is None or layer == "conv" else last_cosine for layer in layers])
         columns = {
             "epoch": epoch,
             "layer": layers,
@@ -122,7 +124,7 @@ class Simulated:
             "numel": np.ones(len(rows)),
             "sq_clean": np.full(len(rows), clean**2),
             "sq_noisy": of_noisy**2,
-            "dot": cosine * clean * of_noisy,
+            "dot": cosines * clean * of_noisy,
             "sq_control": np.full(len(rows), 0.01),
             "dot_control": np.zeros(len(rows)),
         }
@@ -165,15 +167,17 @@ class Simulated:
         eligible: float = 1.0,
         **config: Any,
     ) -> str:
-        """counts: {noisy: of each example}; noisy examples are numbered from 0, as `training` has them."""
+        """counts: {noisy: of each example}; noisy examples are numbered from 0, as `training` has them.
+
+        layers: {noisy: where each of its searches closes gates}.
+        """
         rows = []
         for repeat in range(repeats):
             for noisy, of in counts.items():
                 start = 0 if noisy else len(counts[True])
                 for k, count in enumerate(of):
                     fit = not noisy or k < eligible * len(of)
-                    places = (layers or {noisy: ["conv"]})[noisy]
-                    closed = [places[(k + j) % len(places)] for j in range(3)]
+                    closed = list((layers or {noisy: ["conv"] * 3})[noisy])
                     rows.append((start + k, repeat, noisy, fit, count, False, closed, *[left and left[noisy]] * 3))
         names = (
             "example",

@@ -129,6 +129,9 @@ def test_baselines_memorize(simulated: Simulated, noisy: float, verdict: str) ->
         simulated.training(dropout=dropout, keep=keep, evaluated={("plain", "none"): (1.0, noisy, 0.8)})
     simulated.training(dropout="sparse", keep=0.4, unit="channel", evaluated={("plain", "none"): (0.2, 0.2, 0.2)})
     tied(simulated, (1.0, 1.0, 0.8), (0.917, 0.034, 0.8), 0.4, 0.2)
+    tied(simulated, (1.0, 0.5, 0.8), (0.917, 0.3, 0.8), 0.4, 0.2, seed=1)  # has not memorized: what it forgets says nothing
+    for p_gen, p_mem in ((0.4, 0.1), (0.3, 0.2)):
+        tied(simulated, (1.0, 1.0, 0.8), (0.5, 0.5, 0.8), p_gen, p_mem)  # not the paper's cell
     found = simulated.judged()
     for row in ("standard.keep0.4", "standard.keep0.6", "sparse.keep0.4"):
         assert (found[f"E3.{row}.noisy"].verdict, found[f"E3.{row}.noisy"].ours) == (verdict, noisy)
@@ -170,3 +173,27 @@ def test_forgotten_examples_are_learned_late(simulated: Simulated, late: bool, v
     counted = own & (np.arange(n) >= 10)
     assert found.verdict == verdict
     assert found.ours == pytest.approx(roc_auc_score(forgotten[counted], times[counted]))
+
+
+@pytest.mark.parametrize(("hard", "verdict"), [(True, "holds"), (False, "does_not_hold")])
+def test_forgotten_examples_have_low_c_scores(simulated: Simulated, hard: bool, verdict: str) -> None:
+    """C-scores of two halves, each held out once: right or wrong; against scikit-learn."""
+    n, generator = 100, np.random.default_rng(0)
+    right = generator.random(n) < 0.7
+    for cut in (0, 1):
+        half = simulated.training(noise=0.0, ratio=0.5, cut=cut, seed=cut, n=n, evaluated=None)
+        rows = {"example": range(n), "held_in": (np.arange(n) % 2 == cut).tolist(), "correct": right.tolist()}
+        simulated.analysis(half, "held_out", {"ratios": [0.5], "min_held_out": 1}, held_out=rows)
+    trial = simulated.training(dropout="example_tied", p_gen=0.3, p_mem=0.2, n=n, evaluated=None)
+    forgotten = (
+        (generator.random(n) < np.where(right, 0.1, 0.9)) if hard else (generator.random(n) < np.where(right, 0.9, 0.1))
+    )
+    own = {"mode": ["own"] * n, "rescale": ["none"] * n, "example": list(range(n)), "correct": [True] * n}
+    dropped = {"mode": ["dropped"] * n, "rescale": ["none"] * n, "example": list(range(n)), "correct": (~forgotten).tolist()}
+    summary = {"mode": ["own", "dropped"], "rescale": ["none"] * 2, "clean_acc": [1.0, 0.9], "noisy_acc": [1.0, 0.0]}
+    predictions = {k: [*own[k], *dropped[k]] for k in own}
+    config = {"epoch": 50, "modes": ["own", "dropped"]}
+    simulated.analysis(trial, "evaluate", config, evaluation=summary, predictions=predictions)
+    found = simulated.judged()["E5.c_score"]
+    clean = np.arange(n) >= 10
+    assert (found.verdict, found.ours) == (verdict, pytest.approx(roc_auc_score(forgotten[clean], ~right[clean])))

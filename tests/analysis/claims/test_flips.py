@@ -107,6 +107,16 @@ def test_layers_of_the_neurons(simulated: Simulated, noisy: list[str], verdict: 
     assert found.ours == pytest.approx(0.0 if verdict == "holds" else 2 / 3)
 
 
+@pytest.mark.parametrize("differing", [4, 5])
+def test_layers_of_the_first_five_neurons(simulated: Simulated, differing: int) -> None:
+    """Numbered from 0: what is closed fifth counts, what is closed sixth does not."""
+    clean = ["a"] * 7
+    noisy = ["b" if k == differing else "a" for k in range(7)]
+    simulated.flips(simulated.training(), {True: [7] * 10, False: [7] * 30}, layers={True: noisy, False: clean})
+    found = simulated.judged()["F4"]
+    assert (found.verdict, found.ours) == (("does_not_hold", pytest.approx(0.2)) if differing == 4 else ("holds", 0.0))
+
+
 def test_total_variation_of_splits() -> None:
     """Of examples that are all alike no split differs; of two that have nothing in common every split does wholly."""
     assert total_variation(np.array([3.0, 1.0]), np.array([1.0, 1.0])) == pytest.approx(0.25)
@@ -117,12 +127,18 @@ def test_total_variation_of_splits() -> None:
 # --- D1 ---------------------------------------------------------------------------------------------------------------
 
 
-def detect(simulated: Simulated, trial: str, flips: str, aucs: dict[str, float], half: float = 0.02) -> None:
-    names = list(aucs)
-    rows = {"score": names, "sample": ["flips"] * len(names), "auc": list(aucs.values()), "n": [2000] * len(names)}
-    bounds = {"auc_lo": [a - half for a in aucs.values()], "auc_hi": [a + half for a in aucs.values()]}
-    pairs = {"score": names[:1], "other": names[1:2], "sample": ["flips"], "auc_diff": [aucs[names[0]] - aucs[names[1]]]}
-    config = {"scores": names}
+def detect(
+    simulated: Simulated, trial: str, flips: str, aucs: dict[str, float], half: float = 0.02, everywhere: float | None = None
+) -> None:
+    """AUCs on the flip sample; everywhere: that of every score but flips on all examples."""
+    names, samples, values = list(aucs), ["flips"] * len(aucs), list(aucs.values())
+    for name in [n for n in aucs if n != "flips" and everywhere is not None]:
+        names, samples, values = [name, *names], ["all", *samples], [everywhere or 0.0, *values]
+    rows = {"score": names, "sample": samples, "auc": values, "n": [50000 if s == "all" else 2000 for s in samples]}
+    bounds = {"auc_lo": [a - half for a in values], "auc_hi": [a + half for a in values]}
+    one, other = list(aucs)[:2]
+    pairs = {"score": [one], "other": [other], "sample": ["flips"], "auc_diff": [aucs[one] - aucs[other]]}
+    config = {"scores": list(aucs)}
     simulated.analysis(
         trial,
         "detection",
@@ -144,6 +160,16 @@ def test_an_auc_that_reaches_the_papers(simulated: Simulated, auc: float, verdic
     assert f"{auc - 0.87:+.3f} from learning_time" in found["D1.flips"].reason
     assert f"{0.87 - auc:+.3f} from flips" in found["D1.learning_time"].reason
     assert found["D1.second_split"].verdict == "not_run"
+
+
+def test_on_the_examples_that_all_scores_have(simulated: Simulated) -> None:
+    """On all examples learning_time would hold."""
+    trial = simulated.training()
+    flips = simulated.flips(trial, {True: [3] * 10, False: [9] * 10})
+    detect(simulated, trial, flips, {"flips": 0.9, "learning_time": 0.7}, everywhere=0.99)
+    found = simulated.judged()["D1.learning_time"]
+    assert (found.verdict, found.ours) == ("does_not_hold", pytest.approx(0.7))
+    assert "over 2000 examples" in found.reason
 
 
 def test_aucs_of_trainings_on_the_same_examples(simulated: Simulated) -> None:

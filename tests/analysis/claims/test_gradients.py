@@ -67,6 +67,34 @@ def test_opposed_gradients(simulated: Simulated, cosine: float, verdict: str) ->
     assert found.ours == pytest.approx(cosine)
 
 
+@pytest.mark.parametrize(("last", "verdict"), [(-0.8, "holds"), (-0.7, "does_not_hold")])
+def test_opposed_in_every_group(simulated: Simulated, last: float, verdict: str) -> None:
+    """A mean over groups of −0.83 would do; one group at −0.7 does not."""
+    simulated.gradients(simulated.training(), cosine=-0.95, last_cosine=last)
+    found = simulated.judged()["G2"]
+    assert (found.verdict, found.ours) == (verdict, pytest.approx(last))
+
+
+@pytest.mark.parametrize(("epochs", "verdict"), [(11, "holds"), (10, "does_not_hold")])
+def test_opposed_in_most_epochs(simulated: Simulated, epochs: int, verdict: str) -> None:
+    """Of the 21 epochs of the window; two trainings, whose shares are averaged."""
+    for seed in (0, 1):
+        opposed = [-0.9 if 10 <= e < 10 + epochs else 0.0 for e in range(51)]
+        one = {
+            "layer": "a",
+            "param": "a",
+            "numel": 1,
+            "sq_clean": 1.0,
+            "sq_noisy": 1.0,
+            "sq_control": 1.0,
+            "dot_control": 0.0,
+        }
+        columns = {"epoch": list(range(51)), "dot": opposed, **{k: [v] * 51 for k, v in one.items()}}
+        config = {"epochs": list(range(51)), "bn": "batch"}
+        simulated.analysis(simulated.training(seed=seed), "gradients", config, gradients=columns)
+    assert simulated.judged()["G2"].verdict == verdict
+
+
 def test_opposed_in_the_window_is_what_counts(simulated: Simulated) -> None:
     """In the paper's setting epochs 10 to 30; elsewhere those in which noisy accuracy climbs, here 5 to 8."""
     climbing = [0.0] * 4 + [0.25, 0.4, 0.6, 0.85] + [1.0] * 12
@@ -131,7 +159,17 @@ def test_the_sum_is_below_both(simulated: Simulated, cosine: float, verdict: str
     assert found.ours == pytest.approx(np.sqrt(2 + 2 * cosine))
 
 
-@pytest.mark.parametrize(("ratio", "verdict"), [(1.0, "holds"), (0.3, "does_not_hold"), (4.0, "does_not_hold")])
+def test_the_sum_is_below_both_in_every_group(simulated: Simulated) -> None:
+    """On average over the groups it is, √0.2 and √1.6."""
+    simulated.gradients(simulated.training(), cosine=-0.9, last_cosine=-0.2)
+    found = simulated.judged()["G4"]
+    assert (found.verdict, found.ours) == ("does_not_hold", pytest.approx(np.sqrt(1.6)))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"),
+    [(1.0, "holds"), (0.36, "holds"), (0.34, "does_not_hold"), (3.5, "holds"), (3.6, "does_not_hold")],
+)
 def test_per_example_an_order_of_magnitude(simulated: Simulated, ratio: float, verdict: str) -> None:
     """Ten mislabeled of a hundred: n_c / n_n = 9."""
     simulated.gradients(simulated.training(), noisy=ratio)

@@ -118,6 +118,20 @@ def test_layer_5_of_mnist_forgets_again(simulated: Simulated, values: list[float
     assert (found["R2.mnist.during"].ours, found["R2.mnist.end"].ours) == (max(values), values[-1])
 
 
+@pytest.mark.parametrize(("last", "verdict"), [(0.95, "holds"), (0.94, "not_testable")])
+def test_atypical_examples_that_are_not_memorized_say_nothing(simulated: Simulated, last: float, verdict: str) -> None:
+    trial = simulated.training(noise=0.0, evaluated=None)
+    by_score = {"memorized": "c_score:scores.npz", "c_score_below": 0.5}
+    simulated.gradients(trial, noisy=1.3, **by_score)
+    rows = [(g, e, last if e == 50 else left) for g, left in GROUPS.items() for e in (0, 50)]
+    columns = {name: [r[i] for r in rows] for i, name in enumerate(("layer", "epoch", "noisy_acc"))}
+    rewound = {"epochs": [0, 50], "buffers": "final", **by_score}
+    simulated.analysis(trial, "rewind", rewound, rewind={**columns, "clean_acc": [1.0] * len(rows)})
+    found = simulated.judged()["A1.cifar10.gradients"]
+    assert found.verdict == verdict
+    assert ("below 0.95" in found.reason) == (verdict == "not_testable")
+
+
 def test_atypical_examples(simulated: Simulated) -> None:
     """Analyses by C-score of trainings without label noise; that they memorized is known from rewinding."""
     trial = simulated.training(noise=0.0, evaluated=None)
