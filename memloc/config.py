@@ -43,6 +43,7 @@ USED_BY: dict[str, tuple[str, tuple[str, ...]]] = {
     "unit": ("dropout", ("standard", "sparse")),
 }
 UNITS = {"standard": ("element", "channel"), "sparse": ("weight", "element", "channel")}  # the default first
+KEEP = 0.4  # what Table 3's baselines keep
 
 
 class Config(BaseModel):
@@ -186,16 +187,14 @@ def resolve_training(values: Mapping[str, Any]) -> tuple[TrainConfig | None, dic
     kept = {k: v for k, v in values.items() if k not in absent}
     problems = {f: f"required; valid: {valid_values(TrainConfig, f)}" for f in ("dataset", "model") if f not in kept}
     dropout = kept.get("dropout", "none")
-    if dropout == "example_tied":
-        needed = ["p_gen", "p_mem"]
-    elif dropout in UNITS:
-        needed = ["keep"]
+    needed = ["p_gen", "p_mem"] if dropout == "example_tied" else []
+    if dropout in UNITS:
+        if kept.get("keep") is None:
+            kept["keep"] = KEEP
         if kept.get("unit") is None:
             kept["unit"] = UNITS[dropout][0]
         elif kept["unit"] not in UNITS[dropout]:
             problems["unit"] = f"{kept['unit']!r} with dropout: {dropout}; valid: {', '.join(UNITS[dropout])}"
-    else:
-        needed = []
     for field, other in (("ratio", "cut"), ("cut", "ratio")):
         if kept.get(field) is None and kept.get(other) is not None:
             problems[field] = f"required with {other}; valid: {valid_values(TrainConfig, field)}"

@@ -149,6 +149,8 @@ def test_what_a_choice_requires_is_asked_for_all_at_once() -> None:
         resolved(**BASE, dropout="standard", keep=0.5, unit="weight")
     assert resolved(**BASE, dropout="standard", keep=0.5).unit == "element"
     assert resolved(**BASE, dropout="sparse", keep=0.5).unit == "weight"
+    for dropout in ("standard", "sparse"):
+        assert resolved(**BASE, dropout=dropout).keep == 0.4
 
 
 @pytest.mark.parametrize(

@@ -413,7 +413,7 @@ def _one_by_one(
 
 @lru_cache(maxsize=1)
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("torch", "numpy", "pyarrow")} | {"python": platform.python_version()}
+    return {name: version(name) for name in ("torch", "timm", "numpy", "pyarrow")} | {"python": platform.python_version()}
 
 
 @lru_cache(maxsize=1)

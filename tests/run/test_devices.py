@@ -1,15 +1,24 @@
-"""Which GPU a process takes: Ray's logical ones, since there are none here."""
+"""On what a process works: which GPU it takes (Ray's logical ones: there are none here), with which numerics, and what commits say."""
 
 from __future__ import annotations
 
 import json
+import os
+import platform
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import memloc
+from memloc.config import resolved
 from memloc.run.placement import visible_index
+from memloc.run.trial import set_up_numerics
+from memloc.store import Store
 
 
 @pytest.mark.parametrize(
@@ -69,3 +78,32 @@ def test_all_gpus_stay_visible_to_a_process_that_is_used_again() -> None:
     assert {tuple(gpus) for _, gpus, _ in found} == {("0",), ("1",)}
     assert {visible for *_, visible in found} == {None}
     assert len({pid for pid, *_ in found}) < len(found)  # processes were used again
+
+
+def test_every_commit_says_on_what_and_with_which_versions(tiny: Path) -> None:
+    commits = Store(str(tiny)).snapshot().commits.values()
+    assert commits
+    for commit in commits:
+        where = commit.where
+        assert (where["device"], where["memloc"]) == ("cpu", memloc.__version__)
+        assert where["device_name"].startswith(platform.machine())
+        libraries = {name: version(name) for name in ("torch", "timm", "numpy", "pyarrow")}
+        assert where["versions"] == {**libraries, "python": platform.python_version()}
+
+
+def test_numerics_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deterministic algorithms are asked for, and tf32 only where a training's precision allows it."""
+    asked: list[tuple[bool, bool]] = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on, warn_only=False: asked.append((on, warn_only)))
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    before = torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        for precision, tf32 in (("fp32", False), ("tf32", True), ("bf16", True)):
+            set_up_numerics(resolved(dataset="digits", model="resnet9", precision=precision), torch.device("cuda"))
+            assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (tf32, tf32)
+        assert asked == [(True, True)] * 3
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.set_num_threads(before[0])
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before[1:]

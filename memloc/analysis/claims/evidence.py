@@ -101,6 +101,11 @@ class Evidence:
         )
 
     @cached_property
+    def searches(self) -> pd.DataFrame:
+        """Columns analysis, noisy, n: rows of `flips`, eligible or not."""
+        return self.frame("SELECT analysis, noisy, count(*) AS n FROM flips GROUP BY ALL ORDER BY ALL")
+
+    @cached_property
     def closings(self) -> pd.DataFrame:
         """Columns analysis, example, noisy, layer, n: among the first five closings of every eligible search."""
         return self.frame(

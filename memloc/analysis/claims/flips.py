@@ -31,8 +31,11 @@ def table(frame: pd.DataFrame, column: str) -> tuple[Floats, Bools]:
     return wide.to_numpy(dtype=np.float64), noisy
 
 
-def counts(frame: pd.DataFrame, sql: str) -> dict[str, Found]:
-    """F1: noisy examples need fewer neurons. Mann–Whitney of the examples' mean counts, one-sided; the ratio's interval."""
+def counts(frame: pd.DataFrame, sql: str, searches: Mapping[bool, int]) -> dict[str, Found]:
+    """F1: noisy examples need fewer neurons. Mann–Whitney of the examples' mean counts, one-sided; the ratio's interval.
+
+    searches: {noisy: rows, also those that are not eligible}, over which the means are said too.
+    """
     from scipy.stats import mannwhitneyu
 
     values, noisy = table(frame, "count")
@@ -48,7 +51,11 @@ def counts(frame: pd.DataFrame, sql: str) -> dict[str, Found]:
     found = {}
     for part, of in (("noisy", noisy), ("clean", ~noisy)):
         estimate = bootstrap_crossed(values[:, of], stream(0, "claims", "F1", part))
-        found[part] = Found(estimate, p < 0.05, f"{words}below 0.05{over}", trials, sql)
+        everything = frame["count"][frame["noisy"] == (part == "noisy")].sum() / searches[part == "noisy"]
+        also = (
+            f"; over all {searches[part == 'noisy']} searches, those not eligible counting 0, the mean is {everything:.2f}"
+        )
+        found[part] = Found(estimate, p < 0.05, f"{words}below 0.05{over}{also}", trials, sql)
     reason = f"mean count of noisy over clean, its interval to be below 1{over}"
     return {**found, "ratio": Found(ratio, ratio.hi is not None and ratio.hi < 1, reason, trials, sql)}
 

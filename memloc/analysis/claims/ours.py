@@ -130,7 +130,8 @@ def _flips(evidence: Evidence, setting: Setting) -> tuple[pd.DataFrame, str]:
 
 
 def _f1(evidence: Evidence, setting: Setting, numbers: Numbers) -> Parts:
-    return flips.counts(*_flips(evidence, setting))
+    searches = evidence.rows(evidence.searches, setting).groupby("noisy")["n"].sum()
+    return flips.counts(*_flips(evidence, setting), {bool(noisy): int(n) for noisy, n in searches.items()})
 
 
 def _f2(evidence: Evidence, setting: Setting, numbers: Numbers) -> Parts:

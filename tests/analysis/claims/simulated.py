@@ -110,7 +110,7 @@ class Simulated:
         last_cosine: float | None = None,
         **config: Any,
     ) -> str:
-        """Two tensors (conv, linear) of one number each, so that norms are what is given; last, last_cosine: of the second."""
+        """Two tensors (conv, linear) of one number each, so that norms are as given; last, last_cosine: of the second."""
         rows = [
             (e, layer, noisy if last is None or layer == "conv" else last) for e in epochs for layer in ("conv", "linear")
         ]

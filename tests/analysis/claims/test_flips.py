@@ -34,6 +34,15 @@ def test_noisy_examples_need_fewer(simulated: Simulated) -> None:
         assert j.lo < j.ours < j.hi  # type: ignore[operator]
 
 
+def test_means_over_all_searches_too(simulated: Simulated) -> None:
+    """A tenth of the noisy examples are predicted otherwise from the start: they count 0, and do not enter the mean."""
+    simulated.flips(simulated.training(evaluated=0.95), {True: [4] * 20, False: [9] * 20}, eligible=0.9)
+    found = simulated.judged()
+    assert (found["F1.noisy"].ours, found["F1.clean"].ours) == (4, 9)
+    assert "over all 20 searches, those not eligible counting 0, the mean is 3.60" in found["F1.noisy"].reason
+    assert "over all 20 searches, those not eligible counting 0, the mean is 9.00" in found["F1.clean"].reason
+
+
 def test_as_many_neurons_for_both(simulated: Simulated) -> None:
     generator = np.random.default_rng(0)
     simulated.flips(simulated.training(), {noisy: generator.poisson(8, 10).tolist() for noisy in (True, False)})
