@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from memloc.analysis.views import VIEWS
-from memloc.errors import UsageError, nearest
+from memloc.errors import StoreError, UsageError, nearest
 from memloc.store import Commit, Snapshot, Store, schemas, tables
 
 _SPACE = re.compile(r"(?:\s|--[^\n]*|/\*.*?\*/)*", re.DOTALL)  # what may stand before a word: blanks and comments
@@ -48,7 +48,8 @@ def run_sql(store: Store, sql: str, sweep: str | None = None, partial: bool = Fa
     """The rows of one SELECT over the store's tables.
 
     Raises:
-        UsageError: where it is anything but one SELECT (or plain EXPLAIN of one), or is not valid SQL.
+        UsageError: where it is anything but one SELECT (or plain EXPLAIN of one), or is not valid SQL. StoreError: where
+            what it reads is damaged or cannot be reached.
     """
     return store.reading(lambda snapshot: _run(store, sql, visible(store, snapshot, sweep, partial)))
 
@@ -73,6 +74,8 @@ def _run(store: Store, sql: str, commits: list[Commit]) -> pa.Table:
     except duckdb.Error as error:
         if _SCAN_FAILED.search(str(error)):
             tables.check(store.files, commits)
+            # Whole now: it was set aside and made again meanwhile, or could not be reached. No fault of the query.
+            raise StoreError(f"store {store.uri}: {_one_line(error)}") from None
         raise UsageError(f"SQL: {_one_line(error)}") from None
     finally:
         connection.close()

@@ -1,4 +1,4 @@
-"""On what a process works: which GPU it takes (Ray's logical ones: there are none here), with which numerics, and what commits say."""
+"""On what a process works: which GPU it takes (Ray's logical ones), with which numerics, and what commits say of it."""
 
 from __future__ import annotations
 

@@ -182,6 +182,27 @@ def test_an_error_of_the_query_is_not_the_stores(whole: Store) -> None:
         run_sql(whole, "SELECT error('mine') FROM predictions")
 
 
+def test_what_fails_once_is_looked_at_again(whole: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is whole again once the reader asks why it could not be read: not the query's fault, and read then."""
+    path, before, looks = data_of(whole, 1), Store.snapshot, []
+    content = whole.files.get(path)
+
+    def snapshot(self: Store) -> Snapshot:
+        found = before(self)
+        looks.append(found)
+        if len(looks) == 1:
+            whole.files.delete(path)
+        elif len(looks) == 2:  # recomputed by another, under another name
+            whole.publish(commit_of(0, 1, 0.5), rows_of(0, 1))
+        return before(self) if len(looks) == 2 else found
+
+    check = tables.check
+    monkeypatch.setattr(tables, "check", lambda *given: (whole.files.put(path, content), check(*given)))
+    monkeypatch.setattr(Store, "snapshot", snapshot)
+    assert by_sql(whole).num_rows == PARTS * ROWS
+    assert len(looks) == 2
+
+
 @contextlib.contextmanager
 def running(action: Callable[[], None]) -> Iterator[list[int]]:
     """Repeats an action in a thread; gives the count of its rounds, and raises what it raised."""
