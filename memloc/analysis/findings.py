@@ -273,11 +273,11 @@ INSTRUMENTS = (
     Instrument(
         "Neurons to close until the prediction flips (§6.1)",
         "flips",
-        "flips",
-        "noisy, avg(count) AS neurons, avg((count < 10)::INT) AS below_10, avg(clean_acc) AS clean, avg(test_acc) AS test",
+        "flip_counts",
+        "noisy, avg(neurons) AS neurons, avg((neurons < 10)::INT) AS below_10, avg(clean_acc) AS clean, "
+        "avg(test_acc) AS test",
         _neurons,
-        where="eligible",
-        detail="noisy, trial, analysis, repeat, list(count) AS counts, list(example) AS examples",
+        detail="noisy, trial, analysis, repeat, list(neurons) AS counts, list(example) AS examples",
     ),
     Instrument(
         "Telling mislabeled examples by the number of neurons, or by their training (§6.1)",

@@ -35,20 +35,20 @@ SELECT analysis, trial, epoch, layer,
 FROM tensors GROUP BY ALL
 """
 
-# Eligible searches; a censored one counts its analysis's max_neurons.
+# Eligible searches; a censored one counts its analysis's max_neurons, wherever it ended.
 FLIP_COUNTS = """
-SELECT analysis, trial, example, repeat,
-       CASE WHEN censored THEN CAST(config->>'max_neurons' AS INTEGER) ELSE count END AS neurons
+SELECT analysis, trial, example, repeat, noisy,
+       CASE WHEN censored THEN CAST(config->>'max_neurons' AS INTEGER) ELSE count END AS neurons,
+       censored, clean_acc, noisy_acc, test_acc
 FROM flips JOIN analyses USING (analysis, trial) WHERE eligible
 """
 
 # AUC of minus the mean count over the first 1, 2, … repeats, mislabeled against correctly labeled examples: Mann–Whitney's
 # U / (m·n) from midranks.
-FLIPS_AUC = f"""
-WITH counts AS ({FLIP_COUNTS}),
-     asked AS (SELECT DISTINCT analysis, repeat + 1 AS repeats FROM flips),
+FLIPS_AUC = """
+WITH asked AS (SELECT DISTINCT analysis, repeat + 1 AS repeats FROM flips),
      means AS (SELECT analysis, trial, repeats, example, avg(neurons) AS neurons
-               FROM counts JOIN asked USING (analysis) WHERE repeat < repeats GROUP BY ALL),
+               FROM flip_counts JOIN asked USING (analysis) WHERE repeat < repeats GROUP BY ALL),
      judged AS (SELECT means.*, noisy FROM means JOIN examples USING (trial, example)),
      ranked AS (SELECT *, rank() OVER (PARTITION BY analysis, repeats ORDER BY neurons DESC)
                           + (count(*) OVER (PARTITION BY analysis, repeats, neurons) - 1) / 2 AS midrank FROM judged),
@@ -60,9 +60,8 @@ SELECT analysis, trial, repeats, (total - m * (m + 1) / 2) / nullif(m * (n - m),
 
 # Trial × example with every score joined, NULL where it was not computed; the C-scores are those on the same labels. Of
 # several analyses of a training: the flips with most searches, the evaluation and second split that are first by id.
-LEADERBOARD = f"""
-WITH counts AS ({FLIP_COUNTS}),
-     means AS (SELECT analysis, trial, example, avg(neurons) AS flips, count(*) AS repeats FROM counts GROUP BY ALL),
+LEADERBOARD = """
+WITH means AS (SELECT analysis, trial, example, avg(neurons) AS flips, count(*) AS repeats FROM flip_counts GROUP BY ALL),
      largest AS (SELECT analysis FROM means GROUP BY analysis, trial
                  QUALIFY row_number() OVER (PARTITION BY trial ORDER BY sum(repeats) DESC, analysis) = 1),
      flipped AS (SELECT trial, example, flips FROM means SEMI JOIN largest USING (analysis)),
@@ -100,6 +99,7 @@ WHERE after.mode = 'dropped' AND after.rescale = 'none' AND NOT after.correct AN
 
 VIEWS = {
     "gradient_layers": GRADIENT_LAYERS,
+    "flip_counts": FLIP_COUNTS,
     "flips_auc": FLIPS_AUC,
     "leaderboard": LEADERBOARD,
     "forgotten": FORGOTTEN,

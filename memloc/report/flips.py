@@ -17,9 +17,9 @@ PAPER_COUNT = {"noisy": "5.1", "clean": "15.7"}
 NAMES = {False: "clean", True: "noisy"}
 
 COUNTS = f"""WITH searches AS (
-  SELECT {KEYS}, trial, noisy, count AS neurons
-  FROM flips {JOINS}
-  WHERE eligible AND {LABELS})
+  SELECT {KEYS}, trial, noisy, neurons
+  FROM flip_counts {JOINS}
+  WHERE {LABELS})
 SELECT setting, analysis, trial, noisy, neurons, count(*) AS searches
 FROM searches GROUP BY ALL ORDER BY ALL"""
 

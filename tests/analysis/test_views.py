@@ -11,8 +11,10 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from memloc.analysis.findings import INSTRUMENTS
 from memloc.analysis.query import read_table, run_sql
-from memloc.analysis.views import FORGOTTEN, LEADERBOARD
+from memloc.analysis.views import FLIP_COUNTS, FORGOTTEN, LEADERBOARD
+from memloc.report.flips import COUNTS
 from memloc.store import Store, schemas
 from tests.analysis.claims.simulated import Simulated
 
@@ -76,6 +78,24 @@ def test_the_leaderboard_has_every_example_once_with_its_scores(simulated: Simul
     assert found["noisy"].tolist() == examples["noisy"].tolist()
 
 
+def test_a_censored_search_counts_all_that_it_was_allowed_everywhere(simulated: Simulated) -> None:
+    """With `choose: positive` a search may end, censored, after few: in the view, the summary, Figure 5 and the claims."""
+    trial = simulated.training()
+    search = {"example": [0, 1, 50, 51], "repeat": [0] * 4, "noisy": [True, True, False, False], "layers": [["a"]] * 4}
+    counted = {"eligible": [True, True, True, False], "count": [2, 4, 4, 0], "censored": [False, True, True, False]}
+    config = {"estimator": "fast", "max_neurons": 200, "clean": 2, "noisy": 2, "repeats": 1, "choose": "positive"}
+    simulated.analysis(trial, "flips", config, flips={**search, **counted})
+    counts = rows(simulated.store, "SELECT example, noisy, neurons, censored FROM flip_counts ORDER BY example")
+    assert counts.to_numpy().tolist() == [[0, True, 2, False], [1, True, 200, True], [50, False, 200, True]]
+    (flips,) = [f for f in INSTRUMENTS if f.stage == "flips"]
+    table = rows(simulated.store, f"SELECT {flips.columns} FROM {flips.table} GROUP BY ALL ORDER BY ALL")
+    assert table[["neurons", "below_10"]].to_numpy().tolist() == [[200.0, 0.0], [101.0, 0.5]]
+    figure = rows(simulated.store, COUNTS)
+    assert figure[["noisy", "neurons"]].to_numpy().tolist() == [[False, 200], [True, 2], [True, 200]]
+    found = simulated.judged()
+    assert (found["F1.noisy"].ours, found["F1.clean"].ours, found["F2"].ours) == (101, 200, 0.5)
+
+
 def test_scores_of_tables_that_a_store_may_have() -> None:
     """Second-split times are joined by training, C-scores by data set."""
     there = schemas.TABLES
@@ -98,6 +118,7 @@ def test_scores_of_tables_that_a_store_may_have() -> None:
             for i, noise, s, c in sets
         ]
         connection.register("c_scores", pa.Table.from_pylist(scores, schema=there["c_scores"]))
+        connection.execute(f"CREATE VIEW flip_counts AS {FLIP_COUNTS}")
         found = connection.sql(f"SELECT trial, second_split, c_score, memorization FROM ({LEADERBOARD}) ORDER BY trial")
         assert found.fetchall() == [("t", 4, None, None), ("u", None, 0.25, 0.5)]
 

@@ -95,9 +95,8 @@ class Evidence:
     def flips(self) -> pd.DataFrame:
         """The eligible rows of `flips`: what was counted (max_neurons where censored), and the accuracies after it."""
         return self.frame(
-            """SELECT analysis, trial, repeat, example, noisy, clean_acc, noisy_acc, test_acc,
-                      CASE WHEN censored THEN (config->>'max_neurons')::INT ELSE count END AS count
-               FROM flips JOIN analyses USING (analysis, trial) WHERE eligible ORDER BY analysis, repeat, example"""
+            "SELECT analysis, trial, repeat, example, noisy, clean_acc, noisy_acc, test_acc, neurons AS count "
+            "FROM flip_counts ORDER BY analysis, repeat, example"
         )
 
     @cached_property

@@ -125,7 +125,7 @@ def _r2(evidence: Evidence, setting: Setting, numbers: Numbers) -> Parts:
 
 
 def _flips(evidence: Evidence, setting: Setting) -> tuple[pd.DataFrame, str]:
-    sql = f"SELECT * FROM flips WHERE eligible AND {among('analysis', setting.analyses.values())}"
+    sql = f"SELECT * FROM flip_counts WHERE {among('analysis', setting.analyses.values())}"
     return evidence.rows(evidence.flips, setting), sql
 
 
