@@ -19,15 +19,28 @@ STEP_SECONDS = {
 }  # assumed of a training step at least, however small: a GPU is told kernel by kernel
 
 
+# Of one network, about: a dry run waits for it, and holds a step's activations in memory.
+IMAGES, STEPS, SECONDS = 128, 4, 2.0
+
+
 def timed(trial: TrialPlan, shape: Shape, device: torch.device) -> Rate:
-    """Times training steps of up to 128 random images; a step is three forward passes per image."""
+    """Times training steps of up to 128 images; a step is three forward passes per image.
+
+    Fewer images on a CPU where, by their operations, a step of so many would take long: 8 at least.
+    """
     torch.set_num_threads(trial.config.threads)
+    images = min(trial.config.batch_size, IMAGES)
+    if device.type == "cpu":
+        affordable = SECONDS / (STEPS * 3 * counted(trial, shape, "cpu").seconds)
+        images = min(images, max(8, int(affordable)))
     network = build(trial.config, shape, trial.size.classes).to(device)
     network.initialise(0)
-    x = torch.zeros(min(trial.config.batch_size, 128), *shape, device=device).contiguous(memory_format=torch.channels_last)
+    x = torch.zeros(images, *shape, device=device).contiguous(memory_format=torch.channels_last)
     network = network.to(memory_format=torch.channels_last)
-    best = float("inf")
-    for _ in range(4):  # the first one warms up
+    best, begun = float("inf"), time.perf_counter()
+    for step in range(STEPS):  # the first one warms up
+        if step > 1 and time.perf_counter() - begun > 2 * SECONDS:
+            break
         clock = time.perf_counter()
         network(x).square().mean().backward()
         if device.type == "cuda":

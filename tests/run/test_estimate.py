@@ -11,6 +11,8 @@ import torch
 
 from memloc import sweep
 from memloc.config import canonical
+from memloc.models import build
+from memloc.run import training_step
 from memloc.run.cost import CostModel, Rate
 from memloc.run.estimate import cost_model, estimate, trial_costs
 from memloc.run.placement import Resources
@@ -188,6 +190,25 @@ def test_a_small_step_on_a_gpu_takes_its_least_time(planned: Any) -> None:
     rate = counted(works[0].trial, (1, 16, 16), "cuda")
     assert rate.seconds == pytest.approx(STEP_SECONDS["cuda"] / 150)
     assert rate.basis == "operations counted, 10 TFLOP/s assumed (cuda)"
+
+
+@pytest.mark.parametrize(("seconds", "images"), [(1e-9, 32), (1 / 100, 16), (10.0, 8)])
+def test_a_dry_run_does_not_wait_for_a_heavy_network(
+    planned: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, images: int
+) -> None:
+    """By the operations of a forward pass: two seconds for four steps, of 8 images at least, of a batch at most."""
+    works, seen = planned()[0], []
+    monkeypatch.setattr(training_step, "counted", lambda *_: Rate(seconds, "counted"))
+
+    def built(*given: Any) -> Any:
+        network = build(*given)
+        network.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+        return network
+
+    monkeypatch.setattr(training_step, "build", built)
+    timed(works[0].trial, (1, 16, 16), torch.device("cpu"))
+    assert set(seen) == {images}
+    assert 2 <= len(seen) <= 4
 
 
 def test_a_step_timed_here(planned: Any) -> None:
