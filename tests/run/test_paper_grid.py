@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,27 @@ def test_every_training_is_done_once(plan: Plan) -> None:
     assert sum("gradients" in s for s in stages) == 63 + 33
     assert {t.config.model for t in plan.trials} == {"resnet9", "resnet50", "vit_small"}
     assert sum(bool(t.unmet) for t in plan.trials) == 6  # atypical: no C-scores in an empty folder
+
+
+def test_what_is_asked_of_them(plan: Plan) -> None:
+    """Gradients after every epoch, rewinding to every tenth, 1000 + 1000 searches; trajectories of three trainings."""
+    asked: dict[str, list[Any]] = {}
+    for trial in plan.trials:
+        for analysis in trial.analyses:
+            asked.setdefault(analysis.stage, []).append((trial.config, analysis.config))
+    for train, config in asked["gradients"]:
+        assert (config.epochs, config.bn) == (tuple(range(train.epochs + 1)), "batch") or config.at == "trajectory"
+    assert sum(config.at == "trajectory" for _, config in asked["gradients"]) == 3
+    for _, config in asked["rewind"]:
+        assert (config.epochs, config.buffers) == ((0, 10, 20, 30, 40, 50), "final")
+    for _, config in asked["flips"]:
+        assert (config.clean, config.noisy, config.repeats, config.max_neurons) == (1000, 1000, 1, 200)
+    for _, config in asked["retrain"]:
+        assert (config.epochs, config.peak_epoch) == (20, 10)
+    for train, config in asked["evaluate"]:
+        assert config.epoch == train.epochs
+    rates = {(t.config.width, t.config.epochs, t.config.subset) for t in plan.trials if t.config.model == "resnet9"}
+    assert rates == {(1.0, 50, None)}
 
 
 @pytest.mark.parametrize("per_task", [0.5, 1.0])

@@ -18,6 +18,7 @@ from memloc.models.gates import Gates
 from memloc.stages.flip_search import (
     BATCH,
     COPIES,
+    NOISE,
     Neurons,
     Search,
     Task,
@@ -121,6 +122,29 @@ def test_float32_scores_differ_by_rounding_only(memorizing: Trained) -> None:
     for size in (1, 3, 24):
         found = torch.cat([scores(single, searches[k : k + size]) for k in range(0, 24, size)])
         torch.testing.assert_close(found.double(), wanted, rtol=0, atol=2e-5 * float(wanted.abs().max()))
+
+
+def test_the_numbers_of_the_definition() -> None:
+    assert (COPIES, NOISE, BATCH) == (5, 0.01, 512)
+
+
+@pytest.mark.parametrize("estimator", [None, 16])
+def test_an_example_that_is_certain_still_has_a_gradient(memorizing: Trained, estimator: int | None) -> None:
+    """Logits so far apart that p_y − 1 is 0 in float32: the loss is taken in float64, so gates have gradients still."""
+    exact, single = (task_of(memorizing, estimator, dtype=d) for d in (torch.float64, torch.float32))
+    rows = predicted(exact)
+    with torch.no_grad():
+        for task in (exact, single):
+            task.network.get_parameter("linear.weight").mul_(6.0)
+        z = exact.network(exact.images(torch.arange(len(exact.y))))
+    margins = z.gather(1, exact.y[:, None])[:, 0] - z.scatter(1, exact.y[:, None], -torch.inf).amax(dim=1)
+    certain = [Search(row) for row in rows if 25 < margins[row] < 60][:8]
+    assert len(certain) == 8
+    for gradient in (lambda task: own_gradient(task, certain, 0)[1], lambda task: everybodys_gradient(task, certain, 0)):
+        found, wanted = gradient(single).double(), gradient(exact)
+        for one, other in zip(found, wanted, strict=True):
+            assert float(other.abs().max()) > 0
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-2 * float(other.abs().max()))
 
 
 @pytest.mark.parametrize("estimator", [None, 16])

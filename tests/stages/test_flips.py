@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,14 @@ def test_rows(plain: Trained) -> None:
             assert (rows["count"][k], rows["new_class"][k]) == (0, int(z[k].argmax()))
     assert 0 < sum(rows["eligible"]) < 2 * n
     assert all(rows[name] == [None] * 2 * n for name in COLUMNS[-5:])
+
+
+@pytest.mark.parametrize("unit", ["element", "channel"])
+def test_random_dropout_is_off(unit: str) -> None:
+    """Which examples are eligible, and where the searches go: those of the same weights without dropout."""
+    trained = run(dropout="standard", keep=0.6, unit=unit, epochs=6, batch_size=16)
+    without = replace(trained, config=trained.config.model_copy(update={"dropout": "none", "keep": None, "unit": None}))
+    assert rows_of(trained) == rows_of(without)
 
 
 def test_repeats_have_noise_and_references_of_their_own(memorizing: Trained) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,15 @@ def test_against_the_plain_way_in_float64(plain: Trained, epoch: int, batch: boo
     expected = plainly(network, x, y, order, sets, batch_statistics=batch)
     for found, wanted in zip(engine(plain, network, order, sets), expected, strict=True):
         assert_close(found, wanted, 1e-6)  # normalised in float32 here, in float64 there
+
+
+@pytest.mark.parametrize("bn", ["batch", "running"])
+def test_random_dropout_is_off(bn: str) -> None:
+    """The rows are those of the same weights without dropout."""
+    trained = run(dropout="standard", keep=0.6, unit="element", batch_size=16)
+    without = replace(trained, config=trained.config.model_copy(update={"dropout": "none", "keep": None, "unit": None}))
+    found, expected = account(trained, 3, bn=bn), account(without, 3, bn=bn)
+    assert {k: list(v) for k, v in found.items()} == {k: list(v) for k, v in expected.items()}
 
 
 @pytest.mark.parametrize("epoch", [0, 12])

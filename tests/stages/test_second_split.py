@@ -37,7 +37,7 @@ def bare_loop(trained: Trained, half: int, epochs: int, mode: str = "plain") -> 
         update={
             "seed": torch_seed(config.seed, "second split", half),
             "epochs": epochs,
-            "peak_epoch": default_peak(config.schedule, epochs),
+            "peak_epoch": config.peak_epoch if epochs == config.epochs else default_peak(config.schedule, epochs),
         }
     )
     network = build(config, data.shape, data.classes)
@@ -84,6 +84,13 @@ def test_against_a_bare_loop(plain: Trained, half: int) -> None:
     found = times(plain, half)
     assert found == bare_loop(plain, half, plain.config.epochs)
     assert len(set(found.values())) > 2
+
+
+def test_the_trainings_own_peak() -> None:
+    trained = run(epochs=6, peak_epoch=5, batch_size=16)
+    assert trained.config.peak_epoch != default_peak(trained.config.schedule, 6)
+    assert times(trained, 0) == bare_loop(trained, 0, 6)
+    assert times(trained, 0, epochs=4) == bare_loop(trained, 0, 4)
 
 
 def test_fewer_epochs_and_masks(tied: Trained) -> None:

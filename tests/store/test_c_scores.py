@@ -12,7 +12,7 @@ import pytest
 
 from memloc.api import OpenStore, open_store
 from memloc.store import Store
-from memloc.store.c_scores import score_sets
+from memloc.store.c_scores import MEMORIZATION_RATIO, MEMORIZATION_RUNS, score_sets
 from tests.conftest import run_inline
 
 TEXT = """
@@ -107,3 +107,8 @@ def test_more_runs_take_the_trainings_that_are_there(uri: Path, tmp_path: Path) 
     found: Any = open_store(store.uri).pandas("c_scores", sweep="tiny")
     more = found[found["config"].str.contains('"min_held_out":7')]
     assert (len(more), np.unique(more["n_out"]).tolist()) == (60, [7, 8])
+
+
+def test_the_numbers_of_the_definition() -> None:
+    """Feldman and Zhang's share, and the runs below which memorization is NULL."""
+    assert (MEMORIZATION_RATIO, MEMORIZATION_RUNS) == (0.7, 20)

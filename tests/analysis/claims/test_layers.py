@@ -20,6 +20,12 @@ def simulated(tmp_path: Path) -> Simulated:
     return Simulated(tmp_path)
 
 
+@pytest.mark.parametrize(("kept", "verdict"), [(6, "holds"), (5, "does_not_hold")])
+def test_half_is_not_most(simulated: Simulated, kept: int, verdict: str) -> None:
+    simulated.rewind(simulated.training(), {f"g{k}": 0.95 if k < kept else 0.1 for k in range(10)})
+    assert simulated.judged()["L1.cifar10"].verdict == verdict
+
+
 @pytest.mark.parametrize(("kept", "verdict"), [(3, "holds"), (2, "does_not_hold")])
 def test_most_of_what_is_rewound_keeps_the_noisy(simulated: Simulated, kept: int, verdict: str) -> None:
     """Rewinding to epochs 0 and 10 counts, noisy accuracy reaching 20 % at epoch 15; that to 20 does not."""
