@@ -27,9 +27,9 @@ blocks:
 """
 
 
-def run_inline(folder: Path, text: str, store: Store) -> Plan:
-    """Plans the sweep `tiny` with this text, records it and carries it out in this process."""
-    path = folder / "tiny.yaml"
+def run_inline(folder: Path, text: str, store: Store, name: str = "tiny") -> Plan:
+    """Plans the sweep with this text, records it and carries it out in this process."""
+    path = folder / f"{name}.yaml"
     path.write_text(text)
     loaded = sweep.load(path, STAGES)
     plan = build_plan(loaded, loaded.entries, folder)

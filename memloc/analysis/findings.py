@@ -107,6 +107,9 @@ def _analysis_fields(analyses: Sequence[Row], source: Source, trials: Sequence[R
         settings = {(a["stage"], k): v for a in (analysis, *read) for k, v in json.loads(a["config"]).items()}
         alike.setdefault(setting, []).append(settings)
     names = dict.fromkeys(name for group in alike.values() for name in _differing(group))
+    # Which examples are S_n is named wherever it is not the mislabeled, though the trainings differ in noise as well.
+    everything = [settings for group in alike.values() for settings in group]
+    names |= {name: None for name in _differing(everything) if name[1] == "memorized"}
     own = {a["stage"] for a in analyses}
     return {
         f"{stage}_{n}": f"json_extract_string({'analyses' if stage in own else 'read'}.config, '{n}') AS {stage}_{n}"

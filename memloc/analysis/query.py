@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -23,14 +24,29 @@ _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 TAKES_C_SCORES = re.compile(r"c_scores|leaderboard|forgotten", re.IGNORECASE)
 
 
-def visible(store: Store, snapshot: Snapshot, sweep: str | None, partial: bool) -> list[Commit]:
-    """The commits whose rows a query sees: of the whole store, or of one sweep's trials and analyses."""
+@dataclass(frozen=True)
+class Visible:
+    """The commits whose rows a query sees, `of_scores` those that make table c_scores."""
+
+    commits: list[Commit]
+    of_scores: list[Commit]
+
+    def of(self, table: str) -> list[Commit]:
+        return self.of_scores if table == "c_scores" else self.commits
+
+
+def visible(store: Store, snapshot: Snapshot, sweep: str | None, partial: bool) -> Visible:
+    """What is in the whole store, or of one sweep's trials and analyses.
+
+    C-scores are the store's in any case: they are of examples, and a sweep's analyses take those that another one made.
+    """
     commits = tables.commits_of(snapshot, partial)
     if sweep is None:
-        return commits
+        return Visible(commits, commits)
     trials = store.trials_of(sweep)
     wanted = {t["trial"] for t in trials}, {a["analysis"] for t in trials for a in t["analyses"]}
-    return [c for c in commits if c.trial in wanted[0] and (c.analysis is None or c.analysis in wanted[1])]
+    mine = [c for c in commits if c.trial in wanted[0] and (c.analysis is None or c.analysis in wanted[1])]
+    return Visible(mine, commits)
 
 
 def read_table(store: Store, name: str, sweep: str | None = None, partial: bool = False) -> pa.Table:
@@ -41,7 +57,7 @@ def read_table(store: Store, name: str, sweep: str | None = None, partial: bool 
     """
     if name not in schemas.TABLES:
         raise UsageError(f"{name}: no such table{nearest(name, schemas.TABLES)}; valid: {', '.join(schemas.TABLES)}")
-    return store.reading(lambda snapshot: tables.read(store.files, visible(store, snapshot, sweep, partial), name))
+    return store.reading(lambda snapshot: tables.read(store.files, visible(store, snapshot, sweep, partial).of(name), name))
 
 
 def run_sql(store: Store, sql: str, sweep: str | None = None, partial: bool = False) -> pa.Table:
@@ -54,12 +70,12 @@ def run_sql(store: Store, sql: str, sweep: str | None = None, partial: bool = Fa
     return store.reading(lambda snapshot: _run(store, sql, visible(store, snapshot, sweep, partial)))
 
 
-def _run(store: Store, sql: str, commits: list[Commit]) -> pa.Table:
+def _run(store: Store, sql: str, seen: Visible) -> pa.Table:
     connection = duckdb.connect(":memory:")
     try:
         statement = admit(connection, sql)
         for name in schemas.TABLES:
-            wanted = commits if name != "c_scores" or TAKES_C_SCORES.search(sql) else []
+            wanted = seen.of(name) if name != "c_scores" or TAKES_C_SCORES.search(sql) else []
             connection.register(name, tables.dataset(store.files, wanted, name))
         for name, view in VIEWS.items():
             connection.execute(f"CREATE VIEW {name} AS {view}")
@@ -73,7 +89,7 @@ def _run(store: Store, sql: str, commits: list[Commit]) -> pa.Table:
         return rows.rename_columns(_distinct(rows.column_names))
     except duckdb.Error as error:
         if _SCAN_FAILED.search(str(error)):
-            tables.check(store.files, commits)
+            tables.check(store.files, seen.commits)
             # Whole now: it was set aside and made again meanwhile, or could not be reached. No fault of the query.
             raise StoreError(f"store {store.uri}: {_one_line(error)}") from None
         raise UsageError(f"SQL: {_one_line(error)}") from None

@@ -39,7 +39,7 @@ class Source:
         return sorted(set(layers), key=place)
 
     def _read_layers(self, snapshot: Snapshot) -> dict[str, list[str]]:
-        commits = visible(self.store, snapshot, self.sweep, partial=False)
+        commits = visible(self.store, snapshot, self.sweep, partial=False).commits
         models = {c.trial: str(c.config["model"]) for c in commits if c.analysis is None}
         found: dict[str, list[str]] = {}
         for table in ("gradients", "rewind", "retrain"):

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from memloc.analysis.findings import INSTRUMENTS
+from memloc.analysis.findings import INSTRUMENTS, findings
 from memloc.analysis.query import read_table, run_sql
 from memloc.analysis.views import FLIP_COUNTS, FORGOTTEN, LEADERBOARD
 from memloc.report.flips import COUNTS
-from memloc.store import Store, schemas
+from memloc.store import Store, records, schemas
 from tests.analysis.claims.simulated import Simulated
 
 
@@ -146,3 +146,27 @@ def test_forgotten_are_the_clean_examples_that_dropping_costs() -> None:
             f"SELECT example, label, predicted, learning_time, c_score FROM ({FORGOTTEN}) ORDER BY example"
         )
         assert found.fetchall() == [(1, 1, 9, 11, 0.4), (4, 4, 9, 14, None)]
+
+
+def test_a_summary_names_which_examples_are_meant(simulated: Simulated) -> None:
+    """Noisy columns of a training without noise are of atypical examples: the label says so."""
+    given, groups = [], {"a": 0.5, "b": 0.9}
+    for noise, config in ((0.1, {"memorized": "labels"}), (0.0, {"memorized": "c_score:0123"})):
+        trial = simulated.training(noise=noise)
+        given.append((trial, simulated.rewind(trial, groups, **config)))
+    commits = simulated.store.snapshot().commits.values()
+    trials = [
+        {
+            "trial": trial,
+            "config": {},
+            "blocks": ["b"],
+            "analyses": [
+                {"analysis": a, "stage": "rewind", "config": {}, "parts": [c.id for c in commits if c.analysis == a]}
+            ],
+        }
+        for trial, a in given
+    ]
+    records.write_sweep(simulated.store.files, "mine", trials)
+    (rewind,) = [f for f in findings(simulated.store, "mine") if "(§5.1)" in f.title]
+    labels = [label for label, _ in rewind.lines]
+    assert labels == ["noise=0.0 rewind_memorized=c_score:0123", "noise=0.1 rewind_memorized=labels"]

@@ -109,6 +109,20 @@ def test_more_runs_take_the_trainings_that_are_there(uri: Path, tmp_path: Path) 
     assert (len(more), np.unique(more["n_out"]).tolist()) == (60, [7, 8])
 
 
+def test_a_sweep_without_held_out_trainings_sees_them(uri: Path, tmp_path: Path) -> None:
+    """Claim E5 and the leaderboard of sweep paper-grid ask for what sweep cscore has made."""
+    shutil.copytree(uri, tmp_path / "store")
+    store = Store(str(tmp_path / "store"))
+    defaults = TEXT.split("blocks:")[0]
+    run_inline(tmp_path, f"{defaults}blocks:\n  other:\n    stages: {{evaluate: {{}}}}\n", store, name="other")
+    opened = open_store(store.uri)
+    whole: Any = opened.pandas("c_scores")
+    seen: Any = opened.sql("SELECT * FROM c_scores", sweep="other")
+    assert len(seen) == len(whole) > 0
+    assert len(opened.pandas("c_scores", sweep="other")) == len(whole)
+    assert opened.sql("SELECT * FROM held_out", sweep="other").empty
+
+
 def test_the_numbers_of_the_definition() -> None:
     """Feldman and Zhang's share, and the runs below which memorization is NULL."""
     assert (MEMORIZATION_RATIO, MEMORIZATION_RUNS) == (0.7, 20)
