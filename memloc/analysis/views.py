@@ -58,9 +58,31 @@ SELECT analysis, trial, repeats, (total - m * (m + 1) / 2) / nullif(m * (n - m),
 """
 
 
+# The sets of C-scores, the largest first (`place`), equal ones by id.
+SCORE_SETS = """
+SELECT scores, dataset, noise, config,
+       row_number() OVER (ORDER BY CAST(config->'held_out'->>'min_held_out' AS INTEGER)
+                          * json_array_length(config, '$.held_out.ratios') DESC NULLS LAST, scores) AS place
+FROM (SELECT DISTINCT scores, dataset, noise, config FROM c_scores)
+"""
+
+
+def _same(*fields: str) -> str:
+    """SQL: score set `s` and trial `t` agree in these fields; one that is not there has its default."""
+    return " AND ".join(f"(s.config->>'{f}') IS NOT DISTINCT FROM (t.config->>'{f}')" for f in fields)
+
+
+# Does score set `s` judge the examples of trial `t`: of all examples or the same subset; and under the labels that they have
+# there (as run/c_scores.same_labels), or under the right ones.
+RIGHT_LABELS = f"""s.dataset = t.dataset AND s.noise = 0
+     AND ((s.config->>'subset') IS NULL OR ({_same("subset", "data_seed")}))"""
+SAME_LABELS = f"""s.dataset = t.dataset AND s.noise = t.noise
+     AND ((s.config->>'subset') IS NULL OR ({_same("subset", "data_seed")}))
+     AND (t.noise = 0 OR ({_same("subset", "wrong", "noise_count", "data_seed")}))"""
+
 # Trial × example with every score joined, NULL where it was not computed; the C-scores are those on the same labels. Of
 # several analyses of a training: the flips with most searches, the evaluation and second split that are first by id.
-LEADERBOARD = """
+LEADERBOARD = f"""
 WITH means AS (SELECT analysis, trial, example, avg(neurons) AS flips, count(*) AS repeats FROM flip_counts GROUP BY ALL),
      largest AS (SELECT analysis FROM means GROUP BY analysis, trial
                  QUALIFY row_number() OVER (PARTITION BY trial ORDER BY sum(repeats) DESC, analysis) = 1),
@@ -70,30 +92,30 @@ WITH means AS (SELECT analysis, trial, example, avg(neurons) AS flips, count(*) 
                WHERE p.mode = 'plain' AND CAST(a.config->>'epoch' AS INTEGER) = t.epochs
                QUALIFY row_number() OVER (PARTITION BY p.trial, p.example ORDER BY p.analysis) = 1),
      split AS (SELECT trial, example, arg_min(time, analysis) AS time FROM second_split GROUP BY ALL),
-     scored AS (SELECT *, CASE WHEN noise > 0 THEN data_seed END AS labels FROM c_scores
-                QUALIFY row_number() OVER (PARTITION BY dataset, noise, labels, example ORDER BY scores) = 1)
+     chosen AS (SELECT t.trial, arg_min(s.scores, s.place) AS scores
+                FROM trials AS t JOIN ({SCORE_SETS}) AS s ON {SAME_LABELS} GROUP BY t.trial)
 SELECT e.trial, e.example, e.label, e.true_label, e.noisy, e.learning_time, e.forgetting, e.aum, e.el2n, e.mean_loss,
        e.final_loss, plain.correct, plain.margin, flipped.flips, split.time AS second_split, scored.c_score,
        scored.memorization
 FROM examples AS e
-JOIN trials AS own ON own.trial = e.trial
 LEFT JOIN plain ON plain.trial = e.trial AND plain.example = e.example
 LEFT JOIN flipped ON flipped.trial = e.trial AND flipped.example = e.example
 LEFT JOIN split ON split.trial = e.trial AND split.example = e.example
-LEFT JOIN scored ON scored.dataset = own.dataset AND scored.example = e.example AND scored.noise = own.noise
-     AND (scored.labels IS NULL OR scored.labels = own.data_seed)
+LEFT JOIN chosen ON chosen.trial = e.trial
+LEFT JOIN c_scores AS scored ON scored.scores = chosen.scores AND scored.example = e.example
 """
 
 # Clean examples that are right under their own masks and wrong once the memorization neurons are dropped (Figure 7);
 # predicted, margin: then. c_score: on the right labels.
-FORGOTTEN = """
+FORGOTTEN = f"""
+WITH chosen AS (SELECT t.trial, arg_min(s.scores, s.place) AS scores
+                FROM trials AS t JOIN ({SCORE_SETS}) AS s ON {RIGHT_LABELS} GROUP BY t.trial)
 SELECT after.analysis, trial, example, e.label, after.predicted, after.margin, e.learning_time, scored.c_score
 FROM predictions AS after
 JOIN (SELECT analysis, trial, example FROM predictions WHERE mode = 'own' AND correct) USING (analysis, trial, example)
 JOIN examples AS e USING (trial, example)
-JOIN trials AS t USING (trial)
-LEFT JOIN (SELECT dataset, example, c_score FROM c_scores WHERE noise = 0
-           QUALIFY row_number() OVER (PARTITION BY dataset, example ORDER BY scores) = 1) AS scored USING (dataset, example)
+LEFT JOIN chosen USING (trial)
+LEFT JOIN (SELECT scores, example, c_score FROM c_scores) AS scored USING (scores, example)
 WHERE after.mode = 'dropped' AND after.rescale = 'none' AND NOT after.correct AND NOT e.noisy
 """
 

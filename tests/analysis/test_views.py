@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import duckdb
@@ -104,19 +105,25 @@ def test_scores_of_tables_that_a_store_may_have() -> None:
             connection.register(name, schema.empty_table())
         one, two = ({"trial": t, "example": 7, "noisy": False} for t in ("t", "u"))
         connection.register("examples", pa.Table.from_pylist([one, two], schema=there["examples"]))
+        own = {"data_seed": 3, "wrong": "uniform"}
         trials = [
-            {"trial": trial, "dataset": dataset, "epochs": 5, "noise": 0.1, "data_seed": 3}
+            {"trial": trial, "dataset": dataset, "epochs": 5, "noise": 0.1, "data_seed": 3, "config": json.dumps(own)}
             for trial, dataset in (("t", "mnist"), ("u", "svhn"))
         ]
         connection.register("trials", pa.Table.from_pylist(trials, schema=there["trials"]))
         split = [{"analysis": a, "trial": "t", "example": 7, "time": time} for a, time in (("b", 9), ("a", 4))]
         connection.register("second_split", pa.Table.from_pylist(split, schema=there["second_split"]))
-        # Two sets on its labels (the first by id counts), and others on other labels.
-        sets = [("b", 0.1, 3, 0.5), ("a", 0.1, 3, 0.25), ("c", 0.0, 3, 0.75), ("d", 0.1, 4, 1.0)]
+        # Two sets on its labels (the larger counts), and larger ones on other labels.
+        others = [{"data_seed": 4}, {"wrong": "offset"}, {"noise_count": "floor"}, {"subset": 100}]
+        sets = [("b", 0.1, 9, {}, 0.25), ("a", 0.1, 8, {}, 0.5), ("c", 0.0, 10, {}, 0.75)]
+        sets += [(f"d{k}", 0.1, 10, other, 1.0) for k, other in enumerate(others)]
         scores = [
-            {"scores": i, "dataset": "svhn", "noise": noise, "data_seed": s, "example": 7, "c_score": c, "memorization": 0.5}
-            for i, noise, s, c in sets
-        ]
+            {
+                "scores": i, "dataset": "svhn", "noise": noise, "example": 7, "c_score": c, "memorization": 0.5,
+                "config": json.dumps({**own, **other, "held_out": {"ratios": [0.5, 0.7], "min_held_out": least}}),
+            }
+            for i, noise, least, other, c in sets
+        ]  # fmt: skip
         connection.register("c_scores", pa.Table.from_pylist(scores, schema=there["c_scores"]))
         connection.execute(f"CREATE VIEW flip_counts AS {FLIP_COUNTS}")
         found = connection.sql(f"SELECT trial, second_split, c_score, memorization FROM ({LEADERBOARD}) ORDER BY trial")
@@ -132,12 +139,17 @@ def test_forgotten_are_the_clean_examples_that_dropping_costs() -> None:
     ]
     examples = [{"trial": "t", "example": e, "label": e, "noisy": e == 3, "learning_time": 10 + e} for e in range(5)]
     scores = [
-        {"scores": i, "dataset": "digits", "noise": noise, "example": 1, "c_score": c}
-        for i, noise, c in (("a", 0.1, 0.9), ("b", 0.0, 0.4), ("c", 0.0, 0.6))
-    ]
+        {
+            "scores": i, "dataset": "digits", "noise": noise, "example": 1, "c_score": c,
+            "config": json.dumps({"data_seed": 0, "held_out": {"ratios": [0.7], "min_held_out": least}, **subset}),
+        }
+        for i, noise, least, subset, c in (
+            ("a", 0.1, 9, {}, 0.9), ("b", 0.0, 5, {}, 0.4), ("c", 0.0, 4, {}, 0.6), ("d", 0.0, 9, {"subset": 3}, 0.7),
+        )
+    ]  # fmt: skip
     rows = {
         "predictions": predictions, "examples": examples, "c_scores": scores,
-        "trials": [{"trial": "t", "dataset": "digits", "noise": 0.1}],
+        "trials": [{"trial": "t", "dataset": "digits", "noise": 0.1, "config": json.dumps({"data_seed": 0})}],
     }  # fmt: skip
     with duckdb.connect(":memory:") as connection:
         for name, of_table in rows.items():
