@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -432,3 +433,25 @@ def test_the_demo_is_what_was_asked_for() -> None:
         ("example_tied", 0, 0.4, 0.1),
     ]
     assert isinstance(entries[0].config, TrainConfig)
+
+
+TWINS = ("paper-grid", "noise-curve", "etd-grid", "flips", "atypical", "cscore")
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_every_large_sweep_has_a_small_twin(name: str) -> None:
+    """The same blocks with the same stages, on bundled data alone; there is one block for the atypical of both data sets."""
+    large, small = (yaml.safe_load(sweep.find(n).read_text()) for n in (name, f"{name}-mini"))
+
+    def stages(blocks: dict[str, Any]) -> dict[str, list[str]]:
+        return {re.sub("^atypical_.*", "atypical", block): list(b["stages"]) for block, b in blocks.items()}
+
+    assert stages(small["blocks"]) == stages(large["blocks"])
+    assert {e.config.dataset for e in sweep.load(sweep.find(f"{name}-mini"), STAGES).entries} == {"digits"}
+
+
+@pytest.mark.parametrize("name", [*TWINS, "fashion-mnist"])
+def test_every_block_says_what_of_the_paper_it_is(name: str) -> None:
+    for of in {name, f"{name}-mini"} & set(sweep.shipped()):
+        for block, content in yaml.safe_load(sweep.find(of).read_text())["blocks"].items():
+            assert re.search(r"Figure|Table|§", content.get("about", "")), f"{of}: {block}"
