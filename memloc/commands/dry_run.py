@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
     if options.as_json:
         print(json.dumps({"trials": [_as_json(w) for w in works], "totals": totals}))
         return
-    print(_trials(plan, works), end="")
+    print(_trials(plan, works) + _blocks(plan), end="")
     print(_totals(plan, store, totals, found))
 
 
@@ -90,6 +91,14 @@ def _trials(plan: Plan, works: list[Work]) -> str:
     return text + (f"… and {len(rows) - SHOWN} more (--json lists all)\n" if len(rows) > SHOWN else "")
 
 
+def _blocks(plan: Plan) -> str:
+    """Each block's trainings, and how many of them no block before it has; empty where there is one block."""
+    trainings = Counter(block for t in plan.trials for block in t.blocks)
+    new = Counter(t.blocks[0] for t in plan.trials)
+    rows = [[block, str(count), str(new[block])] for block, count in trainings.items()]
+    return "\n" + text_table(["block", "trainings", "new"], rows) if len(rows) > 1 else ""
+
+
 def _totals(plan: Plan, store: Store, totals: dict[str, Any], found: Sequence[Forecast]) -> str:
     configs = [canonical(t.config) for t in plan.trials]
     common = {n: v for n, v in configs[0].items() if all(c.get(n) == v for c in configs)}
@@ -100,7 +109,7 @@ def _totals(plan: Plan, store: Store, totals: dict[str, Any], found: Sequence[Fo
             "",
             "all: " + " ".join(f"{n}={v}" for n, v in common.items()),
             f"{totals['trials']} trials, {totals['done']} done; to do: {left.format(again)}",
-            *plan.needs(),
+            *(f"{line} (no part of what follows)" for line in plan.needs()),
             f"store {store.uri}: checkpoints {bytes_in_words(totals['checkpoint_bytes'])}, "
             f"results {bytes_in_words(totals['result_bytes'])} before compression",
             *in_words(found, dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))),

@@ -263,7 +263,8 @@ def _scored(
     try:
         found = sources.find(reference, train, data)
     except UsageError as error:
-        problems += [f"{request.where}: {problem}" for problem in error.problems]
+        field = next(name for name, value in request.config if str(value).endswith(reference))
+        problems += [f"{request.where}.{field}: {problem}" for problem in error.problems]
         return _Scored(request.config, size)
     if isinstance(found, Need):
         return found

@@ -135,7 +135,7 @@ def test_a_shipped_sweep_looks_in_the_data_directory(tmp_path: Path, monkeypatch
         ),
         (
             'rewind: {memorized: "c_score:bad.npy"}',
-            ":5:blocks.a.stages.rewind: {folder}/bad.npy:scores: shape (3,); must be",
+            ":5:blocks.a.stages.rewind.memorized: {folder}/bad.npy:scores: shape (3,); must be",
         ),
         ('evaluate: {memorized: "c_score:s.npy"}', "evaluate.memorized: unknown field"),
     ],

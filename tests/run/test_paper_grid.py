@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from memloc import sweep
+from memloc.commands.dry_run import _blocks
 from memloc.run.estimate import Estimate, cost_model, estimate
 from memloc.run.placement import Resources
 from memloc.run.plan import Plan, Work, build_plan, pending
@@ -40,6 +41,26 @@ def test_every_training_is_done_once(plan: Plan) -> None:
     assert sum("gradients" in s for s in stages) == 63 + 33
     assert {t.config.model for t in plan.trials} == {"resnet9", "resnet50", "vit_small"}
     assert sum(bool(t.unmet) for t in plan.trials) == 6  # atypical: no C-scores in an empty folder
+
+
+def test_a_dry_run_counts_blocks(plan: Plan) -> None:
+    """Trainings of each block, and those of them that no block above has: 183 in all."""
+    rows = [line.split() for line in _blocks(plan).splitlines()[3:]]
+    assert {(name, int(count), int(new)) for name, count, new in rows} == {
+        ("main", 27, 27),
+        ("retraining", 27, 0),
+        ("flips", 30, 27),
+        ("forgetting", 3, 0),
+        ("trajectories", 3, 0),
+        ("noise_curve", 42, 33),
+        ("main_resnet50", 27, 27),
+        ("main_vit", 9, 9),
+        ("tied", 36, 36),
+        ("tied_other", 6, 6),
+        ("baselines", 12, 12),
+        ("atypical_cifar10", 3, 3),
+        ("atypical_mnist", 3, 3),
+    }
 
 
 def test_what_is_asked_of_them(plan: Plan) -> None:
