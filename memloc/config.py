@@ -10,6 +10,8 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -29,7 +31,8 @@ from pydantic.fields import FieldInfo
 from memloc.errors import UsageError, nearest
 
 DATASETS = ("digits", "cifar10", "mnist", "fashion_mnist", "svhn")
-MODELS = ("resnet9", "resnet50", "vit_small")
+# A file each, listed and not imported: PyTorch takes seconds.
+MODELS = tuple(sorted(m.name for m in iter_modules([str(Path(__file__).parent / "models" / "architectures")])))
 
 # What a field needs before it means anything: {field: (deciding field, its values)}. Elsewhere it is None.
 USED_BY: dict[str, tuple[str, tuple[str, ...]]] = {

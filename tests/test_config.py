@@ -19,7 +19,12 @@ PINNED = {"base": "6849993ca4900efa", "tied": "5a1b4846cea797b9", "plain": "9bf8
 
 def test_the_names_in_config_are_the_ones_that_exist() -> None:
     assert set(config.DATASETS) == set(data.SOURCES)
-    assert set(config.MODELS) == set(models.ARCHITECTURES)
+    assert config.MODELS == ("resnet50", "resnet9", "vit_small")
+
+
+@pytest.mark.parametrize("name", config.MODELS)
+def test_an_architecture_is_its_file(name: str) -> None:
+    assert isinstance(models.build(resolved(dataset="cifar10", model=name), (3, 32, 32), 10), models.Network)
 
 
 # --- identity

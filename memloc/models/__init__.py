@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from memloc.config import TrainConfig
 from memloc.models.base import Network
 from memloc.models.dropout import Dropout, OwnDropouts, build_dropout
-from memloc.models.resnet9 import ResNet9
-from memloc.models.resnet50 import ResNet50
 from memloc.models.timm_model import PREFIX, TimmModel
-from memloc.models.vit_small import ViTSmall
 
 __all__ = ["Dropout", "Network", "OwnDropouts", "build", "build_dropout", "misfit"]
-
-ARCHITECTURES: dict[str, type[Network]] = {"resnet9": ResNet9, "resnet50": ResNet50, "vit_small": ViTSmall}
 
 
 def build(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Network:
@@ -26,4 +23,7 @@ def misfit(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> st
 
 
 def _architecture(config: TrainConfig) -> type[Network]:
-    return TimmModel if config.model.startswith(PREFIX) else ARCHITECTURES[config.model]
+    if config.model.startswith(PREFIX):
+        return TimmModel
+    architecture: type[Network] = import_module(f"memloc.models.architectures.{config.model}").Architecture
+    return architecture

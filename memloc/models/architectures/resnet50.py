@@ -43,7 +43,7 @@ class Bottleneck(nn.Module):
         return F.relu(y + shortcut)
 
 
-class ResNet50(Network):
+class Architecture(Network):
     """stem → layer1 → … → layer4 → mean over pixels → fc.
 
     stem: `imagenet` is 7×7 with stride 2, then a max pool with stride 2; `cifar` is 3×3 with stride 1 and no pool.
@@ -73,7 +73,7 @@ class ResNet50(Network):
         self.neurons = {**{name: (c,) for name, c in convs.items()}, "fc": (classes, last)}
 
     @classmethod
-    def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> ResNet50:
+    def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Architecture:
         assert config.stem is not None
         return cls(*shape, classes, config.stem)
 

@@ -21,7 +21,7 @@ class Residual(nn.Module):
         self.conv2 = ConvBlock(channels, channels, 3, padding=1)
 
 
-class ResNet9(Network):
+class Architecture(Network):
     """conv1 → conv2 → res1 → conv3 → max pool 2 → res2 → conv4 → global max pool → linear → ×0.2."""
 
     # conv2 halves the side, the pool halves it again, conv4 takes 2 off: 11 leaves one pixel.
@@ -52,7 +52,7 @@ class ResNet9(Network):
         self.neurons = {**{g: (c,) for g, c in zip(self.groups[:-1], sizes, strict=True)}, "linear": (classes, c4)}
 
     @classmethod
-    def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> ResNet9:
+    def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Architecture:
         assert config.width is not None
         return cls(*shape, classes, config.width)
 

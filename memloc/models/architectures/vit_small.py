@@ -111,7 +111,7 @@ class Head(nn.Module):
         return logits
 
 
-class ViTSmall(Network):
+class Architecture(Network):
     """embed → block0 → … → block5 → head."""
 
     smallest_side: ClassVar[int] = PATCH
@@ -133,7 +133,7 @@ class ViTSmall(Network):
         self.neurons["head.fc"] = (classes, DIM)
 
     @classmethod
-    def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> ViTSmall:
+    def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Architecture:
         return cls(*shape, classes, config.tokens or "patch")
 
     @classmethod
