@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.claims.estimates import mean_auc
+from memloc.analysis.claims.estimates import mean_auc, reaches
 from memloc.analysis.claims.judgement import Found
 from memloc.statistics import Interval, auc_interval
 
 
 def found_by(frame: pd.DataFrame, pairs: pd.DataFrame, score: str, paper: float | None, sql: str) -> Found | None:
-    """AUC of one score, mean over trainings with DeLong's error; holds where its interval reaches the paper's number (where
-    it has none: is above ½).
+    """AUC of one score, mean over trainings with DeLong's error; holds where it reaches the paper's number, less the slack
+    (where it has none: where its interval is above ½).
 
     On the flip sample, where it was taken, so that the scores are compared on the same examples; else on all. None where
     there is no such score.
@@ -30,20 +30,20 @@ def found_by(frame: pd.DataFrame, pairs: pd.DataFrame, score: str, paper: float 
     of = of[of["sample"] == sample]
     estimate = mean_auc([_interval(*row) for row in of[["auc", "auc_lo", "auc_hi"]].to_numpy(dtype=np.float64)])
     assert estimate is not None, "there are rows"
-    holds, says = reaches(estimate, paper)
+    holds, says = _reaches_or_half(estimate, paper)
     over = f"{len(of)} trainings and " if len(of) > 1 else ""
     reason = (
-        f"AUC over {over}{of['n'].mean():.0f} examples, its interval to {says}{_beside(pairs, score, sample)}; "
+        f"AUC over {over}{of['n'].mean():.0f} examples, {says}{_beside(pairs, score, sample)}; "
         f"average precision {of['ap'].mean():.3f}, precision at |S_n| {of['precision'].mean():.3f}"
     )
     return Found(estimate, holds, reason, sorted(of["trial"]), sql)
 
 
-def reaches(estimate: Interval, paper: float | None) -> tuple[bool, str]:
-    """Whether an AUC's interval reaches the paper's number or, where it has none, is above ½."""
+def _reaches_or_half(estimate: Interval, paper: float | None) -> tuple[bool, str]:
+    """As `reaches`; without a number of the paper, whether the interval is above ½, which is guessing."""
     if paper is None:
-        return estimate.lo is not None and estimate.lo > 0.5, "be above 0.5"
-    return (estimate.value if estimate.hi is None else estimate.hi) >= paper, f"reach {paper}"
+        return estimate.lo is not None and estimate.lo > 0.5, "its interval to be above 0.5"
+    return reaches(estimate, paper)
 
 
 def pooled(counts: pd.DataFrame) -> Interval | None:

@@ -122,6 +122,24 @@ def test_cells_that_must_not_hold(simulated: Simulated) -> None:
     assert (found["E2.p_gen0.25.p_mem0.2.clean"].verdict, found["E2.p_gen0.25.p_mem0.2.clean"].paper) == ("holds", None)
 
 
+@pytest.mark.parametrize(("cleans", "verdict"), [((0.88, 0.879), "holds"), ((0.25, 0.99), "does_not_hold")])
+def test_a_cell_of_two_seeds_far_apart_is_judged_itself(
+    simulated: Simulated, cleans: tuple[float, float], verdict: str
+) -> None:
+    """0.62 [0, 1] is not the paper's 0.908, though its interval reaches it; nor is so uneven a test accuracy before."""
+    for seed, clean in enumerate(cleans):
+        tied(simulated, (1.0, 1.0, clean - 0.1), (clean, 0.03, clean - 0.1), 0.3, 0.2, seed=seed)
+        tied(simulated, (1.0, 1.0, 0.8), (clean, 0.03, 0.8), 0.4, 0.2, seed=seed)
+    found = simulated.judged()
+    for name, paper in (
+        ("E2.p_gen0.3.p_mem0.2.clean", 0.908),
+        ("E3.example_tied.clean", 0.908),
+        ("E1.cifar10.before.test", 0.793),
+    ):
+        assert (found[name].verdict, found[name].paper) == (verdict, paper)
+        assert (found[name].hi or 0) >= paper - 0.03
+
+
 @pytest.mark.parametrize(("noisy", "verdict"), [(0.995, "holds"), (0.8, "does_not_hold")])
 def test_baselines_memorize(simulated: Simulated, noisy: float, verdict: str) -> None:
     """They are judged on memorizing, so need not have; both readings of 0.4; units that are not the usual are left out."""

@@ -158,7 +158,7 @@ def detect(
     )
 
 
-@pytest.mark.parametrize(("auc", "verdict"), [(0.95, "holds"), (0.88, "holds"), (0.86, "does_not_hold")])
+@pytest.mark.parametrize(("auc", "verdict"), [(0.95, "holds"), (0.86, "holds"), (0.85, "does_not_hold")])
 def test_an_auc_that_reaches_the_papers(simulated: Simulated, auc: float, verdict: str) -> None:
     trial = simulated.training()
     flips = simulated.flips(trial, {True: [3] * 10, False: [9] * 10})
@@ -169,6 +169,32 @@ def test_an_auc_that_reaches_the_papers(simulated: Simulated, auc: float, verdic
     assert f"{auc - 0.87:+.3f} from learning_time" in found["D1.flips"].reason
     assert f"{0.87 - auc:+.3f} from flips" in found["D1.learning_time"].reason
     assert found["D1.second_split"].verdict == "not_run"
+
+
+@pytest.mark.parametrize(("aucs", "verdict"), [((0.84, 0.85), "holds"), ((0.5, 1.0), "does_not_hold")])
+def test_an_auc_of_two_seeds_far_apart_is_judged_itself(
+    simulated: Simulated, aucs: tuple[float, float], verdict: str
+) -> None:
+    """0.75 [0.4, 1] is no 0.87, and 0.845 is: not the wider interval holds."""
+    for seed, auc in enumerate(aucs):
+        trial = simulated.training(seed=seed)
+        flips = simulated.flips(trial, {True: [3] * 10, False: [9] * 10})
+        detect(simulated, trial, flips, {"flips": 0.9, "learning_time": auc})
+    found = simulated.judged()["D1.learning_time"]
+    assert (found.verdict, found.ours, found.paper) == (verdict, pytest.approx(np.mean(aucs)), 0.87)
+    assert found.hi is not None
+    assert found.hi >= 0.86
+    assert "to be at least 0.87 less 0.03" in found.reason
+
+
+@pytest.mark.parametrize(("half", "verdict"), [(0.05, "holds"), (0.3, "does_not_hold")])
+def test_an_auc_without_a_number_of_the_paper_is_above_guessing(simulated: Simulated, half: float, verdict: str) -> None:
+    for dataset in ("cifar10", "digits"):
+        trial = simulated.training(dataset=dataset)
+        flips = simulated.flips(trial, {True: [3] * 10, False: [9] * 10})
+        detect(simulated, trial, flips, {"flips": 0.9, "learning_time": 0.7}, half)
+    found = simulated.judged()["D1.digits.learning_time"]
+    assert (found.verdict, found.ours, found.paper) == (verdict, pytest.approx(0.7), None)
 
 
 def test_on_the_examples_that_all_scores_have(simulated: Simulated) -> None:
