@@ -215,6 +215,25 @@ def test_an_auc_without_a_number_of_the_paper_is_above_guessing(simulated: Simul
     assert (found.verdict, found.ours, found.paper) == (verdict, pytest.approx(0.7), None)
 
 
+@pytest.mark.parametrize(
+    ("aucs", "verdicts"),
+    [
+        ((0.84, 0.9), ("holds", "holds")),
+        ((0.83, 0.9), ("does_not_hold", "holds")),
+        ((0.84, 0.89), ("holds", "does_not_hold")),
+    ],
+)
+def test_times_that_find_the_mislabeled(simulated: Simulated, aucs: tuple[float, float], verdicts: tuple[str, str]) -> None:
+    """Learning time's number in the paper is 0.87, the second split's 0.93."""
+    trial = simulated.training()
+    flips = simulated.flips(trial, {True: [3] * 10, False: [9] * 10})
+    detect(simulated, trial, flips, {"flips": 1.0, "learning_time": aucs[0], "second_split": aucs[1]})
+    found = simulated.judged()
+    times = [found[f"D1.{score}"] for score in ("learning_time", "second_split")]
+    assert tuple(j.verdict for j in times) == verdicts
+    assert [(j.ours, j.paper) for j in times] == [(aucs[0], 0.87), (aucs[1], 0.93)]
+
+
 def test_on_the_examples_that_all_scores_have(simulated: Simulated) -> None:
     """On all examples learning_time would hold."""
     trial = simulated.training()
