@@ -60,6 +60,9 @@ def test_for_people(simulated: Simulated, capfd: pytest.CaptureFixture[str], mon
     missing = lines[lines.index("Not run") :]
     assert any("--only block=tied_other" in line and f"--store {simulated.store.uri}" in line for line in missing)
     assert "E1 (12), E4 (4)" in "\n".join(missing)
+    k = next(k for k, line in enumerate(missing) if line.strip() == "A1 (6)")
+    assert [line.split()[1:3] for line in missing[k + 1 : k + 3]] == [["sweep", "cscore"], ["sweep", "atypical"]]
+    assert all(line.endswith(f"--store {simulated.store.uri}") for line in missing[k + 1 : k + 3])
 
 
 def test_a_long_id_has_a_line_of_its_own(
