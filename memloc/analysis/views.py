@@ -57,6 +57,27 @@ WITH asked AS (SELECT DISTINCT analysis, repeat + 1 AS repeats FROM flips),
 SELECT analysis, trial, repeats, (total - m * (m + 1) / 2) / nullif(m * (n - m), 0) AS auc, n FROM sums
 """
 
+# The same of the first 1, 2, … (training, repeat), by seed, then repeat, of all trainings that are alike but for `seed`: the
+# same examples are mislabeled in all of them. Merging {"seed": null} takes the seed out of a configuration.
+FLIPS_AUC_POOLED = """
+WITH searched AS (SELECT DISTINCT analysis, trial, repeat FROM flips),
+     placed AS (SELECT analysis, trial, repeat, CAST(json_merge_patch(t.config, '{"seed": null}') AS VARCHAR) AS setting,
+                       a.config AS analysis_config, t.seed
+                FROM searched JOIN analyses AS a USING (analysis, trial) JOIN trials AS t USING (trial)),
+     drawn AS (SELECT *, row_number() OVER (PARTITION BY setting, analysis_config ORDER BY seed, trial, repeat) AS draw
+               FROM placed),
+     counted AS (SELECT setting, analysis_config, draw, example, examples.noisy, neurons
+                 FROM flip_counts JOIN drawn USING (analysis, trial, repeat) JOIN examples USING (trial, example)),
+     asked AS (SELECT setting, analysis_config, draw AS draws FROM drawn),
+     means AS (SELECT setting, analysis_config, draws, example, noisy, avg(neurons) AS neurons
+               FROM counted JOIN asked USING (setting, analysis_config) WHERE draw <= draws GROUP BY ALL),
+     ranked AS (SELECT *, rank() OVER (PARTITION BY setting, analysis_config, draws ORDER BY neurons DESC)
+                          + (count(*) OVER (PARTITION BY setting, analysis_config, draws, neurons) - 1) / 2 AS midrank
+                FROM means),
+     sums AS (SELECT setting, analysis_config, draws, count(*) AS n, count_if(noisy) AS m,
+                     sum(CASE WHEN noisy THEN midrank END) AS total FROM ranked GROUP BY ALL)
+SELECT setting, analysis_config, draws, (total - m * (m + 1) / 2) / nullif(m * (n - m), 0) AS auc, n FROM sums
+"""
 
 # The sets of C-scores, the largest first (`place`), equal ones by id.
 SCORE_SETS = """
@@ -123,6 +144,7 @@ VIEWS = {
     "gradient_layers": GRADIENT_LAYERS,
     "flip_counts": FLIP_COUNTS,
     "flips_auc": FLIPS_AUC,
+    "flips_auc_pooled": FLIPS_AUC_POOLED,
     "leaderboard": LEADERBOARD,
     "forgotten": FORGOTTEN,
 }

@@ -119,13 +119,14 @@ def _missing(missing: Sequence[Judgement], at: str | None) -> list[str]:
 
     by_block: dict[str, list[str]] = {}
     for j in missing:
-        block = " ".join((j.command or "").split()[:5])  # memloc sweep NAME --only block=…
+        commands = (j.command or "").split(" && ")
+        block = " && ".join(" ".join(c.split()[:5]) for c in commands)  # memloc sweep NAME --only block=…
         by_block.setdefault(block, []).append(j.id.split(".")[0])
     lines = ["", "Not run"]
     for block, claims in by_block.items():
         counts = ", ".join(f"{claim} ({n})" if n > 1 else claim for claim, n in Counter(claims).items())
-        typed = block.replace("memloc", program(), 1) + at_store(at) if block else "no shipped sweep has their trainings"
-        lines += [*_wrapped(counts, "  ", "  "), f"      {typed}"]
+        typed = [c.replace("memloc", program(), 1) + at_store(at) for c in block.split(" && ") if c]
+        lines += [*_wrapped(counts, "  ", "  "), *(f"      {c}" for c in typed or ["no shipped sweep has their trainings"])]
     return lines
 
 

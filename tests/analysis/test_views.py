@@ -52,9 +52,59 @@ def test_auc_by_the_number_of_repeats(simulated: Simulated) -> None:
     assert {(r["analysis"], r["repeats"], r["n"]): r["auc"] for r in found.to_dict("records")} == pytest.approx(expected)
 
 
-def test_auc_of_one_class_is_nothing(simulated: Simulated) -> None:
+def test_auc_by_the_number_of_trainings_and_repeats(simulated: Simulated) -> None:
+    """30 seeds × 1 repeat, 1 seed × 30 repeats and what is between; never pooled: data_seeds, settings, configurations."""
+    generator, expected = np.random.default_rng(1), {}
+    for width, seeds, repeats, data_seed, reference in (
+        (1, 30, 1, 0, 16),
+        (0.5, 1, 30, 0, 16),
+        (0.25, 2, 3, 0, 16),
+        (0.25, 2, 3, 1, 16),
+        (0.25, 2, 3, 0, 64),
+    ):
+        given = []
+        for seed in reversed(range(seeds)):
+            trial = simulated.training(n=60, noise=0.4, seed=seed, data_seed=data_seed, width=width)
+            table = [
+                (seed, e, r, e < 24, generator.random() < 0.9, int(generator.integers(1, 5)))
+                for r in range(repeats)
+                for e in range(60)
+            ]
+            frame = pd.DataFrame(table, columns=["seed", "example", "repeat", "noisy", "eligible", "count"])
+            frame["censored"] = generator.random(len(frame)) < 0.1
+            config = {"max_neurons": 9, "clean": 36, "noisy": 24, "repeats": repeats, "reference": reference}
+            columns = {c: frame[c].tolist() for c in frame if c != "seed"}
+            simulated.analysis(trial, "flips", config, flips=columns)
+            given.append(frame.assign(count=frame["count"].where(~frame["censored"], 9)))
+        searches = pd.concat(given)
+        order = {key: k for k, key in enumerate(sorted(set(zip(searches["seed"], searches["repeat"], strict=True))))}
+        searches["draw"] = [order[key] for key in zip(searches["seed"], searches["repeat"], strict=True)]
+        for k in range(1, len(order) + 1):
+            of = searches[searches["eligible"] & (searches["draw"] < k)]
+            means = of.groupby("example").agg({"count": "mean", "noisy": "first"})
+            key = (width, data_seed, reference, k, len(means))
+            expected[key] = roc_auc_score(means["noisy"].astype(bool), -means["count"])
+    found = rows(
+        simulated.store,
+        """SELECT CAST(setting->>'width' AS DOUBLE) AS width, CAST(setting->>'data_seed' AS INTEGER) AS data_seed,
+                  CAST(analysis_config->>'reference' AS INTEGER) AS reference, draws, n, auc, setting
+           FROM flips_auc_pooled ORDER BY ALL""",
+    )
+    keys = ["width", "data_seed", "reference", "draws", "n"]
+    assert {tuple(r[k] for k in keys): r["auc"] for r in found.to_dict("records")} == pytest.approx(expected)
+    assert all("seed" not in json.loads(s) for s in found["setting"])
+    one = rows(
+        simulated.store,
+        "SELECT repeats, auc FROM flips_auc JOIN trials USING (trial) WHERE width = 0.5 ORDER BY repeats",
+    )
+    alone = found[found["width"] == 0.5]
+    assert one["auc"].tolist() == alone["auc"].tolist()
+
+
+@pytest.mark.parametrize("view", ["flips_auc", "flips_auc_pooled"])
+def test_auc_of_one_class_is_nothing(simulated: Simulated, view: str) -> None:
     simulated.flips(simulated.training(), {True: [3] * 4, False: []})
-    assert rows(simulated.store, "SELECT auc FROM flips_auc")["auc"].isna().tolist() == [True]
+    assert rows(simulated.store, f"SELECT auc FROM {view}")["auc"].isna().tolist() == [True]
 
 
 def test_the_leaderboard_has_every_example_once_with_its_scores(simulated: Simulated) -> None:

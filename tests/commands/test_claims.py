@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 import memloc
 from memloc.api import OpenStore
@@ -59,6 +60,9 @@ def test_for_people(simulated: Simulated, capfd: pytest.CaptureFixture[str], mon
     missing = lines[lines.index("Not run") :]
     assert any("--only block=tied_other" in line and f"--store {simulated.store.uri}" in line for line in missing)
     assert "E1 (12), E4 (4)" in "\n".join(missing)
+    k = next(k for k, line in enumerate(missing) if line.strip() == "A1 (6)")
+    assert [line.split()[1:3] for line in missing[k + 1 : k + 3]] == [["sweep", "cscore"], ["sweep", "atypical"]]
+    assert all(line.endswith(f"--store {simulated.store.uri}") for line in missing[k + 1 : k + 3])
 
 
 def test_a_long_id_has_a_line_of_its_own(
@@ -142,8 +146,10 @@ def test_numbers_again_from_the_tables(memorizing: OpenStore) -> None:
     assert claims.loc["F3", "ours"] == pytest.approx(by_set[True] - by_set[False])
 
     detection = opened.pandas("detection")
-    aucs = detection[(detection["score"] == "flips") & (detection["sample"] == "flips")]["auc"]
-    assert claims.loc["D1.flips", "ours"] == pytest.approx(aucs.mean())
+    of_times = detection[(detection["score"] == "learning_time") & (detection["sample"] == "flips")]["auc"]
+    assert claims.loc["D1.learning_time", "ours"] == pytest.approx(of_times.mean())
+    averaged = flips.groupby(["noisy", "example"])["count"].mean().reset_index()
+    assert claims.loc["D1.flips", "ours"] == pytest.approx(roc_auc_score(averaged["noisy"], -averaged["count"]))
 
     gradients = opened.pandas("gradients")
     for s in ("clean", "noisy"):

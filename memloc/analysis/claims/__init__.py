@@ -7,7 +7,7 @@ from math import isfinite
 
 from memloc.analysis.claims.evidence import Evidence
 from memloc.analysis.claims.judgement import Found, Judgement, Verdict
-from memloc.analysis.claims.missing import command, needs
+from memloc.analysis.claims.missing import command, needs, wanted
 from memloc.analysis.claims.ours import OURS, judged
 from memloc.analysis.claims.paper import CLAIMS, Claim, Numbers, Scope
 from memloc.analysis.claims.settings import Setting, named, nearness, scope_name
@@ -85,8 +85,7 @@ def _judgement(claim: Claim, name: str, part: str, paper: float | None, found: F
 
 def _not_run(claim: Claim, scope: Scope, name: str, part: str, paper: float | None) -> Judgement:
     run = command(claim, scope, part)
-    stages = " and ".join(needs(claim, part)) + (" and C-scores of its data set" if part == "c_score" else "")
-    wanted = f"needs {stages} on {scope.dataset}, {scope.model}, noise {scope.noise:g}"
+    wanting = wanted(claim, scope, part)
     return Judgement(
         id=_id(claim, name, part),
         where=claim.where,
@@ -96,7 +95,7 @@ def _not_run(claim: Claim, scope: Scope, name: str, part: str, paper: float | No
         lo=None,
         hi=None,
         verdict="not_run",
-        reason=wanted if run else f"{wanted}; no shipped sweep has it",
+        reason=wanting if run else f"{wanting}; no shipped sweep has it",
         command=run,
         seeds=0,
         sql=f"SELECT * FROM trials JOIN analyses USING (trial) WHERE stage = '{needs(claim, part)[-1]}'",

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.claims.estimates import mean_auc
+from memloc.analysis.claims.estimates import mean_auc, reaches
+from memloc.analysis.claims.flips import table
 from memloc.analysis.claims.judgement import Found
 from memloc.statistics import Interval, auc_interval
 
 
 def found_by(frame: pd.DataFrame, pairs: pd.DataFrame, score: str, paper: float | None, sql: str) -> Found | None:
-    """AUC of one score, mean over trainings with DeLong's error; holds where its interval reaches the paper's number (where
-    it has none: is above ½).
+    """AUC of one score, mean over trainings with DeLong's error; holds where it reaches the paper's number, less the slack
+    (where it has none: where its interval is above ½).
 
     On the flip sample, where it was taken, so that the scores are compared on the same examples; else on all. None where
     there is no such score.
@@ -23,43 +24,75 @@ def found_by(frame: pd.DataFrame, pairs: pd.DataFrame, score: str, paper: float 
         frame: rows of `detection` of one setting's analyses.
         pairs: rows of `detection_pairs` of the same.
     """
-    of = frame[(frame["score"] == score) & frame["auc"].notna()]
+    of = _of_score(frame, score)
     if of.empty:
         return None
-    sample = "flips" if (of["sample"] == "flips").any() else "all"
-    of = of[of["sample"] == sample]
-    estimate = mean_auc([_interval(*row) for row in of[["auc", "auc_lo", "auc_hi"]].to_numpy(dtype=np.float64)])
-    assert estimate is not None, "there are rows"
-    holds, says = reaches(estimate, paper)
+    estimate = _mean(of)
+    holds, says = _reaches_or_half(estimate, paper)
     over = f"{len(of)} trainings and " if len(of) > 1 else ""
+    reason = f"AUC over {over}{of['n'].mean():.0f} examples, {says}{_beside(of, pairs, score)}"
+    return Found(estimate, holds, reason, sorted(of["trial"]), sql)
+
+
+def found_by_counts(
+    frame: pd.DataFrame, pairs: pd.DataFrame, counts: pd.DataFrame, paper: float | None, sql: str
+) -> Found | None:
+    """As `found_by`, of minus the mean count over every (training, repeat): the paper averages an example's count over 30
+    trainings before it says how well counts find the mislabeled.
+
+    DeLong's interval, over examples; one that is noisy in some trainings alone is two, as in `flips.table`. What the
+    trainings say one by one is in the reason.
+
+    Args:
+        counts: the eligible rows of `flips` that the analyses of `frame` read.
+    """
+    of = _of_score(frame, "flips")
+    if of.empty:
+        return None
+    values, noisy = table(counts, "count")
+    estimate = auc_interval(-np.nanmean(values, axis=0), noisy)
+    assert estimate is not None, "a training has an AUC, so there are both sets"
+    holds, says = _reaches_or_half(estimate, paper)
+    averaged = f"mean counts over {len(values)} (training, repeat)" if len(values) > 1 else "counts"
+    alone = _mean(of)
+    interval = "" if alone.lo is None else f" [{alone.lo:.3f}, {alone.hi:.3f}]"
+    singly = f"; mean of {len(of)} trainings' own AUCs {alone.value:.3f}{interval}" if len(of) > 1 else ""
     reason = (
-        f"AUC over {over}{of['n'].mean():.0f} examples, its interval to {says}{_beside(pairs, score, sample)}; "
-        f"average precision {of['ap'].mean():.3f}, precision at |S_n| {of['precision'].mean():.3f}"
+        f"AUC of {averaged} of {len(noisy)} examples, {says}; interval over examples{singly}{_beside(of, pairs, 'flips')}"
     )
     return Found(estimate, holds, reason, sorted(of["trial"]), sql)
 
 
-def reaches(estimate: Interval, paper: float | None) -> tuple[bool, str]:
-    """Whether an AUC's interval reaches the paper's number or, where it has none, is above ½."""
+def _of_score(frame: pd.DataFrame, score: str) -> pd.DataFrame:
+    """The rows of `detection` with an AUC of this score, on the flip sample where there are such."""
+    of = frame[(frame["score"] == score) & frame["auc"].notna()]
+    sample = "flips" if (of["sample"] == "flips").any() else "all"
+    rows: pd.DataFrame = of[of["sample"] == sample]
+    return rows
+
+
+def _mean(of: pd.DataFrame) -> Interval:
+    estimate = mean_auc([_interval(*row) for row in of[["auc", "auc_lo", "auc_hi"]].to_numpy(dtype=np.float64)])
+    assert estimate is not None, "there are rows"
+    return estimate
+
+
+def _reaches_or_half(estimate: Interval, paper: float | None) -> tuple[bool, str]:
+    """As `reaches`; without a number of the paper, whether the interval is above ½, which is guessing."""
     if paper is None:
-        return estimate.lo is not None and estimate.lo > 0.5, "be above 0.5"
-    return (estimate.value if estimate.hi is None else estimate.hi) >= paper, f"reach {paper}"
+        return estimate.lo is not None and estimate.lo > 0.5, "its interval to be above 0.5"
+    return reaches(estimate, paper)
 
 
-def pooled(counts: pd.DataFrame) -> Interval | None:
-    """AUC of the examples' mean counts over all trainings, as the paper averages them; counts: columns noisy, mean."""
-    scores, noisy = -counts["mean"].to_numpy(dtype=np.float64), counts["noisy"].to_numpy(dtype=bool)
-    return auc_interval(scores, noisy)
-
-
-def _beside(pairs: pd.DataFrame, score: str, sample: str) -> str:
-    """The paired differences to the other scores of the claim, mean over trainings."""
+def _beside(of: pd.DataFrame, pairs: pd.DataFrame, score: str) -> str:
+    """What is said beside an AUC, means over trainings: paired differences to the claim's other scores, precisions."""
     words = []
     for other in ("flips", "learning_time", "second_split"):
-        diffs = _differences(pairs[pairs["sample"] == sample], score, other)
+        diffs = _differences(pairs[pairs["sample"] == of["sample"].iloc[0]], score, other)
         if diffs:
             words.append(f"{np.mean(diffs):+.3f} from {other}")
-    return f"; on the same examples {', '.join(words)}" if words else ""
+    paired = f"; on the same examples {', '.join(words)}" if words else ""
+    return f"{paired}; average precision {of['ap'].mean():.3f}, precision at |S_n| {of['precision'].mean():.3f}"
 
 
 def _differences(pairs: pd.DataFrame, score: str, other: str) -> Sequence[float]:

@@ -11,14 +11,13 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.claims.estimates import accuracy, away, mean_auc, of_which, over_trainings
+from memloc.analysis.claims.estimates import accuracy, away, mean_auc, of_which, over_trainings, reaches
 from memloc.analysis.claims.evidence import Sizes
 from memloc.analysis.claims.judgement import Found
 from memloc.analysis.claims.paper import ACCURACIES, LEAST_MEMORIZED, cell
 from memloc.statistics import Floats, Interval, auc_interval
 
 DROP = 0.12  # of accuracy on clean and on test examples, that still is "minor"
-SLACK = 0.03  # below the paper's number, that still is the same
 SETS = ("clean", "noisy", "test")
 
 
@@ -58,7 +57,7 @@ def before_and_after(frame: pd.DataFrame, sizes: Sizes, paper: Mapping[str, floa
             drop = float((of[f"before_{what}"] - of[f"after_{what}"]).mean())
             holds, says = drop <= DROP, f"{drop:.3f} below what it was before, to be at most {DROP}"
         elif what == "test":
-            holds, says = _reaches(estimate, paper.get(part), sizes.chance)
+            holds, says = _reaches_or_chance(estimate, paper.get(part), sizes.chance)
         else:
             holds, says = estimate.value >= LEAST_MEMORIZED, f"to be at least {LEAST_MEMORIZED}"
         reason = f"{what} accuracy {when} dropping, {says}{_beside(paper.get(part), estimate, of)}"
@@ -93,7 +92,7 @@ def dropped(rows: pd.DataFrame, what: str, sizes: Sizes, paper: float | None, sq
         lost = float((of["before_clean"] - of["after_clean"]).mean())
         holds, says = lost <= DROP, f"{lost:.3f} below what it was before, to be at most {DROP}"
     else:
-        holds, says = _reaches(estimate, paper, sizes.chance)
+        holds, says = _reaches_or_chance(estimate, paper, sizes.chance)
     reason = f"{what} accuracy after dropping, {says}{_beside(paper, estimate, of)}"
     return Found(estimate, holds, reason, list(of["trial"]), sql)
 
@@ -183,12 +182,11 @@ def _examples(sizes: Sizes, what: str) -> int | None:
     return {"clean": sizes.clean, "noisy": sizes.noisy}.get(what)
 
 
-def _reaches(estimate: Interval, paper: float | None, chance: float) -> tuple[bool, str]:
-    """Whether the interval reaches the paper's number, less the slack; without a number, whether it is above chance."""
+def _reaches_or_chance(estimate: Interval, paper: float | None, chance: float) -> tuple[bool, str]:
+    """As `reaches`; without a number of the paper, whether it is above chance."""
     if paper is None:
         return estimate.value > chance, f"to be above chance, {chance:.2g}"
-    reached = estimate.value if estimate.hi is None else estimate.hi
-    return reached >= paper - SLACK, f"its interval to reach {paper:g} less {SLACK}"
+    return reaches(estimate, paper)
 
 
 def _beside(paper: float | None, estimate: Interval, rows: pd.DataFrame) -> str:

@@ -61,14 +61,19 @@ def counts(frame: pd.DataFrame, sql: str, searches: Mapping[bool, int]) -> dict[
 
 
 def few_neurons(frame: pd.DataFrame, sql: str) -> Found:
-    """F2: the share of noisy examples that need fewer than 10; Wilson's interval, an example with repeats being one."""
-    of = frame[frame["noisy"]]
-    if of.empty:
+    """F2: the share of noisy examples whose mean count over (training, repeat) is below 10; Wilson's interval.
+
+    An example's mean is of the trainings in which it is noisy, as in `table`.
+    """
+    values, noisy = table(frame, "count")
+    if not noisy.any():
         return _one_sided(frame, sql)
-    shares = (of["count"] < FEW).groupby([of["trial"].map(str), of["example"]]).mean().groupby("example").mean()
-    estimate = wilson_interval(float(shares.mean()), len(shares))
+    means = np.nanmean(values[:, noisy], axis=0)
+    estimate = wilson_interval(float((means < FEW).mean()), len(means))
+    averaged = f", on average over {len(values)} (training, repeat)," if len(values) > 1 else ""
     reason = (
-        f"share of noisy examples that need fewer than {FEW} neurons, to be above 0.9; interval over {len(shares)} examples"
+        f"share of noisy examples that need fewer than {FEW} neurons{averaged} to be above 0.9; interval over {len(means)} "
+        "examples"
     )
     return Found(estimate, estimate.value > 0.9, reason, _trials(frame), sql)
 

@@ -18,7 +18,8 @@ class Judgement:
     id: claim, setting where the paper or the store has several, and part, such as `E1.cifar10.after.noisy`. where: in the
     paper. claim: what the paper says. on: the setting that ours is from, in words, "" where there is none. ours, lo, hi: the
     estimate and its 95 % interval; accuracies and shares in [0, 1]. reason: in one sentence what was compared, or why it
-    could not be, or what is missing. command: what would run what is missing. seeds: of how many trainings ours is.
+    could not be, or what is missing. command: what would run what is missing, in turn where `&&` is
+    between. seeds: of how many trainings ours is.
     sql: for `memloc query`, the rows that ours was computed from.
     """
 

@@ -160,24 +160,15 @@ def _d1(evidence: Evidence, setting: Setting, numbers: Numbers) -> Mapping[str, 
     chosen = among("analysis", setting.analyses.values())
     sql = f"SELECT * FROM detection WHERE {chosen} ORDER BY sample, score, trial"
     frame, pairs = (evidence.rows(table, setting) for table in (evidence.detection, evidence.detection_pairs))
-    scores = ("flips", "learning_time", "second_split")
-    found = {score: detection.found_by(frame, pairs, score, numbers.get(score), sql) for score in scores}
-    one = found["flips"]
-    if one is not None and len(one.trials) > 1 and (all_in_one := _pooled(evidence, setting)):
-        found["flips"] = replace(one, reason=f"{one.reason}; counts averaged over the trainings first: {all_in_one:.3f}")
-    return found
-
-
-def _pooled(evidence: Evidence, setting: Setting) -> float | None:
-    """AUC of counts averaged over all trainings, where these have the same mislabeled examples."""
-    if len({evidence.trials[t]["data_seed"] for t in setting.trials}) > 1:
-        return None
-    read = {a["analysis"]: a["reads"] for a in evidence.analyses}
-    counts = {c for analysis in setting.analyses.values() for c in read[analysis]}
-    rows = evidence.flips[evidence.flips["analysis"].isin(counts)]
-    means = rows.groupby(["example", "noisy"])["count"].mean().rename("mean").reset_index()
-    found = detection.pooled(means)
-    return found and found.value
+    found = {
+        score: detection.found_by(frame, pairs, score, numbers.get(score), sql)
+        for score in ("learning_time", "second_split")
+    }
+    reads = {a["analysis"]: a["reads"] for a in evidence.analyses}
+    read = {r for analysis in setting.analyses.values() for r in reads[analysis]}
+    counts = evidence.flips[evidence.flips["analysis"].isin(read)]
+    of_counts = f"SELECT * FROM flip_counts WHERE {among('analysis', counts['analysis'].unique())}"
+    return {"flips": detection.found_by_counts(frame, pairs, counts, numbers.get("flips"), of_counts), **found}
 
 
 # --- dropout ----------------------------------------------------------------------------------------------------------

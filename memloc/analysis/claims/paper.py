@@ -83,7 +83,7 @@ TIED_CELLS: Mapping[str, Mapping[str, float]] = {cell(g, m): {"p_gen": g, "p_mem
 def wants(claim: Claim, part: str) -> dict[str, object]:
     """The training's fields that a number needs, beside data set, model and noise rate; several values: all of them."""
     if claim.id == "G3":
-        return {"noise": float(part.removeprefix("noise")) if part.startswith("noise") else (0.01, 0.99)}
+        return {"noise": {"noise0.01": 0.01, "noise0.99": (0.01, 0.99)}.get(part, (0.01, 0.1, 0.99)), "dropout": "none"}
     if claim.id == "E2":
         return {"dropout": "example_tied", **TIED_CELLS.get(part.rpartition(".")[0], {"p_gen": P_GEN})}
     if claim.id == "E3" and not part.startswith("example_tied"):

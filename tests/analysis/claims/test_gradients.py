@@ -144,6 +144,15 @@ def test_ratios_by_noise_rate(simulated: Simulated) -> None:
     assert "G1.cifar10.noise0.5" not in found
 
 
+def test_a_trend_of_three_rates_may_be_chance(simulated: Simulated) -> None:
+    """One of 3! orders: p = 1/6, however perfect the trend is."""
+    for rate, ratio in zip((0.01, 0.1, 0.5), (0.9, 1.0, 2.0), strict=True):
+        simulated.gradients(simulated.training(noise=rate), noisy=ratio)
+    found = simulated.judged()["G3.trend"]
+    assert (found.verdict, found.ours) == ("does_not_hold", pytest.approx(1.0))
+    assert "p = 0.17" in found.reason
+
+
 def test_ratios_that_do_not_grow_with_noise(simulated: Simulated) -> None:
     for rate, ratio in zip((0.01, 0.1, 0.5, 0.99), (1.2, 0.7, 1.5, 1.1), strict=True):
         simulated.gradients(simulated.training(noise=rate), noisy=ratio)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -55,7 +56,9 @@ def test_what_would_run_them(simulated: Simulated) -> None:
     commands: dict[str, str] = {}
     for j in simulated.judged().values():
         if j.command:
-            commands[j.command] = "held_out" if j.id.endswith(".c_score") else stages[j.id.split(".")[0]]
+            first, _, then = j.command.rpartition(" && ")
+            assert (first == "memloc sweep cscore") == (j.id.startswith("A1") or j.id == "E5.c_score")
+            commands[then] = stages[j.id.split(".")[0]]
     assert all(j.command for j in simulated.judged().values())
     assert len(commands) > 60
     for command, stage in commands.items():
@@ -77,6 +80,68 @@ def test_a_command_runs_what_its_number_is_of(simulated: Simulated) -> None:
     assert found["G3.trend"].command == "memloc sweep paper-grid --only block=noise_curve"
     expected = "memloc sweep paper-grid --only block=baselines --only dropout=sparse --only keep=0.6"
     assert found["E3.sparse.keep0.6.noisy"].command == expected
+    tied = "memloc sweep paper-grid --only block=tied --only p_gen=0.3 --only p_mem=0.2"
+    assert (found["E5.learning_time"].command, found["E5.c_score"].command) == (tied, f"memloc sweep cscore && {tied}")
+    atypical = "memloc sweep cscore && memloc sweep atypical --only block=atypical --only dataset=mnist"
+    assert found["A1.mnist.rewind"].command == atypical
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("G1.mnist.vit_small.noise0.05", "needs gradients on mnist, vit_small, noise 0.05"),
+        ("G3.noise0.01", "needs gradients on cifar10, resnet9, noise 0.01"),
+        ("G3.noise0.99", "needs gradients on cifar10, resnet9, noise 0.01 and 0.99"),
+        ("G3.trend", "needs gradients on cifar10, resnet9, noise 0.01, 0.1 and 0.99"),
+        ("D1.second_split", "needs detection and second_split on cifar10, resnet9, noise 0.1"),
+        ("E1.svhn.after.test", "needs evaluate on svhn, resnet9, noise 0.1, dropout example_tied, p_gen 0.3, p_mem 0.2"),
+        (
+            "E2.p_gen0.6.p_mem0.1.clean",
+            "needs evaluate on cifar10, resnet9, noise 0.1, dropout example_tied, p_gen 0.6, p_mem 0.1",
+        ),
+        (
+            "E2.trend",
+            "needs evaluate on cifar10, resnet9, noise 0.1, dropout example_tied, p_gen 0.1, 0.2, 0.3, 0.4, 0.5 and 0.6",
+        ),
+        ("E3.sparse.keep0.6.noisy", "needs evaluate on cifar10, resnet9, noise 0.1, dropout sparse, keep 0.6"),
+        (
+            "E3.example_tied.clean",
+            "needs evaluate on cifar10, resnet9, noise 0.1, dropout example_tied, p_gen 0.4, p_mem 0.2",
+        ),
+        (
+            "E5.c_score",
+            "needs evaluate on cifar10, resnet9, noise 0.1, dropout example_tied, p_gen 0.3, p_mem 0.2, and C-scores of its "
+            "data set: `memloc sweep cscore` comes first",
+        ),
+        (
+            "A1.mnist.retrain",
+            "needs retrain with `memorized: c_score` on mnist, resnet9, noise 0, and C-scores of its data set: "
+            "`memloc sweep cscore` comes first",
+        ),
+    ],
+)
+def test_what_a_number_needs(simulated: Simulated, name: str, reason: str) -> None:
+    simulated.training(noise=0.0, evaluated=None)
+    assert simulated.judged()[name].reason == reason
+
+
+def test_the_trainings_a_command_runs_are_those_its_reason_names(simulated: Simulated) -> None:
+    """Data set, model, noise rate, dropout and its fields, read back from the words; every one of them is selected."""
+    simulated.training(noise=0.0, evaluated=None)
+    loaded = {name: sweep.load(path, STAGES) for name, path in sweep.shipped().items()}
+    for j in simulated.judged().values():
+        assert j.command
+        words = shlex.split(j.command.split(" && ")[-1])
+        entries = sweep.only(loaded[words[2]].entries, words[4::2])
+        said = j.reason.split(" on ", 1)[1].split(", and C-scores")[0]
+        dataset, model, rest = re.fullmatch(r"(\w+), (\w+), (.+)", said).groups()  # type: ignore[union-attr]
+        named = dict(re.findall(r"([a-z_]+) ((?:[\d.]+(?:, | and )?)+|\w+)", rest))
+        for field, text in {"dropout": "none", **named}.items():
+            values = re.split(r", | and ", text.removesuffix(", "))
+            got = {getattr(e.config, field) for e in entries}
+            assert {str(v) if field == "dropout" else f"{v:g}" for v in got} >= set(values), (j.id, field)
+            assert len(values) > 1 or len(got) == 1, (j.id, field)
+        assert {(e.config.dataset, e.config.model) for e in entries} == {(dataset, model)}
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

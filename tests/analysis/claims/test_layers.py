@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,14 +90,25 @@ def test_what_rewinding_costs_by_a_loop() -> None:
             assert lost.loc[trial, group] == pytest.approx(whole - sum(left) / 2)
 
 
-@pytest.mark.parametrize(("critical", "verdict"), [("layer3", "holds"), ("layer2", "does_not_hold")])
-def test_the_critical_group_of_resnet50(simulated: Simulated, critical: str, verdict: str) -> None:
+@pytest.mark.parametrize(
+    ("dataset", "critical", "verdict"),
+    [
+        ("cifar10", "layer3", "holds"),
+        ("cifar10", "layer2", "does_not_hold"),
+        ("cifar10", "layer4", "does_not_hold"),
+        ("mnist", "layer4", "holds"),
+        ("mnist", "layer2", "does_not_hold"),
+        ("mnist", "layer3", "does_not_hold"),
+    ],
+)
+def test_the_critical_group_of_resnet50(simulated: Simulated, dataset: str, critical: str, verdict: str) -> None:
     groups = {g: 0.3 if g == critical else 0.9 for g in ("stem", "layer1", "layer2", "layer3", "layer4", "fc")}
-    simulated.rewind(simulated.training(model="resnet50"), groups)
-    simulated.rewind(simulated.training(), {"layer3": 0.3, "layer1": 0.9})  # not of this model
+    simulated.rewind(simulated.training(model="resnet50", dataset=dataset), groups)
+    simulated.rewind(simulated.training(dataset=dataset), {"layer3": 0.3, "layer1": 0.9})  # not of this model
     found = simulated.judged()
-    assert found["W3.cifar10.resnet50"].verdict == verdict
-    assert found["W3.mnist.resnet50"].verdict == "not_run"
+    assert found[f"W3.{dataset}.resnet50"].verdict == verdict
+    assert found[f"W3.{dataset}.resnet50"].ours == float(verdict == "holds")
+    assert found[f"W3.{'mnist' if dataset == 'cifar10' else 'cifar10'}.resnet50"].verdict == "not_run"
     assert sum(k.startswith("W3") for k in found) == 2
 
 
@@ -122,6 +134,7 @@ def test_layer_5_of_mnist_forgets_again(simulated: Simulated, values: list[float
     found = simulated.judged()
     assert (found["R2.mnist.during"].verdict, found["R2.mnist.end"].verdict) == verdicts
     assert (found["R2.mnist.during"].ours, found["R2.mnist.end"].ours) == (max(values), values[-1])
+    assert (found["R2.mnist.during"].paper, found["R2.mnist.end"].paper) == (0.7, 0.1)
 
 
 @pytest.mark.parametrize(("last", "verdict"), [(0.95, "holds"), (0.94, "not_testable")])
@@ -138,17 +151,27 @@ def test_atypical_examples_that_are_not_memorized_say_nothing(simulated: Simulat
     assert ("below 0.95" in found.reason) == (verdict == "not_testable")
 
 
-def test_atypical_examples(simulated: Simulated) -> None:
+@pytest.mark.parametrize(
+    ("given", "verdicts"),
+    [
+        ({}, ("holds", "holds", "holds")),
+        ({"noisy": 2.1}, ("does_not_hold", "holds", "holds")),
+        ({"reversed": True}, ("holds", "does_not_hold", "holds")),
+        ({"worst": 0.89}, ("holds", "holds", "does_not_hold")),  # most of the layers do not do
+    ],
+)
+def test_atypical_examples(simulated: Simulated, given: dict[str, Any], verdicts: tuple[str, str, str]) -> None:
     """Analyses by C-score of trainings without label noise; that they memorized is known from rewinding."""
-    trial = simulated.training(noise=0.0, evaluated=None)
+    trial, worst = simulated.training(noise=0.0, evaluated=None), given.get("worst", 0.9)
     by_score = {"memorized": "c_score:scores.npz", "c_score_below": 0.5}
-    simulated.gradients(trial, noisy=1.3, **by_score)
-    simulated.rewind(trial, GROUPS, **by_score)
-    simulated.retrain(trial, {"a": [0, 0.95], "b": [0, 0.95], "c": [0, 0.8]}, **by_score)
+    simulated.gradients(trial, noisy=given.get("noisy", 1.3), **by_score)
+    clean = dict(zip(GROUPS, reversed(GROUPS.values()), strict=True)) if "reversed" in given else GROUPS
+    simulated.rewind(trial, GROUPS, clean, **by_score)
+    simulated.retrain(trial, {"a": [0, 0.95], "b": [0, 0.95], "c": [0, worst]}, **by_score)
     found = simulated.judged()
-    assert found["A1.cifar10.gradients"].verdict == "holds"
-    assert found["A1.cifar10.gradients"].ours == pytest.approx(1.3)
-    assert found["A1.cifar10.rewind"].verdict == "holds"
-    assert (found["A1.cifar10.retrain"].verdict, found["A1.cifar10.retrain"].ours) == ("does_not_hold", pytest.approx(2 / 3))
+    parts = ("gradients", "rewind", "retrain")
+    assert tuple(found[f"A1.cifar10.{part}"].verdict for part in parts) == verdicts
+    ours = (given.get("noisy", 1.3), -1 if "reversed" in given else 1, 1 if worst == 0.9 else 2 / 3)
+    assert tuple(found[f"A1.cifar10.{part}"].ours for part in parts) == pytest.approx(ours)
     assert found["A1.mnist.rewind"].verdict == "not_run"
     assert found["G1.cifar10"].verdict == found["W1.cifar10"].verdict == found["R1.cifar10"].verdict == "not_run"
