@@ -6,6 +6,7 @@ A setting is all trainings that differ in their seeds alone; where a sweep has s
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,20 +112,22 @@ def _analysis_fields(analyses: Sequence[Row], source: Source, trials: Sequence[R
     everything = [settings for group in alike.values() for settings in group]
     names |= {name: None for name in _differing(everything) if name[1] == "memorized"}
     own = {a["stage"] for a in analyses}
-    return {
-        f"{stage}_{n}": f"json_extract_string({'analyses' if stage in own else 'read'}.config, '{n}') AS {stage}_{n}"
-        for stage, n in names
-    }
+    config = {stage: "analyses.config" if stage in own else f"read_{stage}.config" for stage, _ in names}
+    return {f"{stage}_{n}": f"json_extract_string({config[stage]}, '{n}') AS {stage}_{n}" for stage, n in names}
 
 
 def _sql(instrument: Instrument, fields: Mapping[str, str], columns: str) -> str:
     text = ", ".join(fields.values())
-    of_read = "(read.config" in text
-    of_analyses = "(analyses.config" in text or of_read
-    of_trials = instrument.needs_trials or any("analyses." not in f and "read." not in f for f in fields.values())
+    read = dict.fromkeys(re.findall(r"\(read_(\w+)\.config", text))
+    of_analyses = "(analyses.config" in text or read
+    of_trials = instrument.needs_trials or any("(analyses." not in f and "(read_" not in f for f in fields.values())
     joins = " JOIN trials USING (trial)" if of_trials else ""
     joins += " JOIN analyses USING (analysis, trial)" if of_analyses else ""
-    joins += " JOIN analyses AS read ON list_contains(analyses.reads, read.analysis)" if of_read else ""
+    for stage in read:  # of each stage an analysis reads one, or none
+        name = f"read_{stage}"
+        joins += (
+            f" LEFT JOIN analyses AS {name} ON list_contains(analyses.reads, {name}.analysis) AND {name}.stage = '{stage}'"
+        )
     where = f" WHERE {instrument.where}" if instrument.where else ""
     select = ", ".join([*fields.values(), columns])
     order = instrument.order if instrument.order == "ALL" else ", ".join([*fields, instrument.order])
