@@ -101,6 +101,12 @@ SAME_LABELS = f"""s.dataset = t.dataset AND s.noise = t.noise
      AND ((s.config->>'subset') IS NULL OR ({_same("subset", "data_seed")}))
      AND (t.noise = 0 OR ({_same("subset", "wrong", "noise_count", "data_seed")}))"""
 
+# Trial × the set of C-scores on its right labels, the largest there is.
+RIGHT_SCORES = f"""
+SELECT t.trial, arg_min(s.scores, s.place) AS scores
+FROM trials AS t JOIN ({SCORE_SETS}) AS s ON {RIGHT_LABELS} GROUP BY t.trial
+"""
+
 # Trial × example with every score joined, NULL where it was not computed; the C-scores are those on the same labels. Of
 # several analyses of a training: the flips with most searches, the evaluation and second split that are first by id.
 LEADERBOARD = f"""
@@ -129,8 +135,7 @@ LEFT JOIN c_scores AS scored ON scored.scores = chosen.scores AND scored.example
 # Clean examples that are right under their own masks and wrong once the memorization neurons are dropped (Figure 7);
 # predicted, margin: then. c_score: on the right labels.
 FORGOTTEN = f"""
-WITH chosen AS (SELECT t.trial, arg_min(s.scores, s.place) AS scores
-                FROM trials AS t JOIN ({SCORE_SETS}) AS s ON {RIGHT_LABELS} GROUP BY t.trial)
+WITH chosen AS ({RIGHT_SCORES})
 SELECT after.analysis, trial, example, e.label, after.predicted, after.margin, e.learning_time, scored.c_score
 FROM predictions AS after
 JOIN (SELECT analysis, trial, example FROM predictions WHERE mode = 'own' AND correct) USING (analysis, trial, example)

@@ -13,6 +13,7 @@ import pandas as pd
 from memloc.analysis.claims.settings import Setting, settings, variant_of
 from memloc.analysis.claims.testable import testable
 from memloc.analysis.query import read_table, run_sql
+from memloc.analysis.views import RIGHT_SCORES
 from memloc.store import Store
 
 Row = dict[str, Any]
@@ -125,12 +126,11 @@ class Evidence:
         frame: pd.DataFrame = read_table(self._store, "detection_pairs", self._sweep).to_pandas()
         return frame
 
-    def c_scores(self, dataset: str) -> pd.DataFrame | None:
-        """Columns example, c_score of a data set with its right labels, None where the store has none."""
-        quoted = dataset.replace("'", "''")
+    def c_scores(self, trials: Sequence[str]) -> pd.DataFrame | None:
+        """Columns trial, example, c_score of their data's right labels, None where the store has none."""
         found = self.frame(
-            f"SELECT example, c_score FROM c_scores WHERE dataset = '{quoted}' AND noise = 0 "
-            "QUALIFY row_number() OVER (PARTITION BY example ORDER BY scores) = 1"
+            f"SELECT trial, example, c_score FROM ({RIGHT_SCORES}) AS chosen "
+            f"JOIN (SELECT scores, example, c_score FROM c_scores) USING (scores) WHERE {among('trial', trials)}"
         )
         return None if found.empty else found
 

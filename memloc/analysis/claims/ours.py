@@ -285,8 +285,8 @@ def _e5(evidence: Evidence, setting: Setting, numbers: Numbers) -> Mapping[str, 
         f"SELECT trial, forgotten, learning_time AS score, count(*) AS n FROM ({forgotten}) GROUP BY ALL ORDER BY ALL"
     )
     found = {"learning_time": dropout.atypical(frame, "learning time", forgotten)}
-    if (scores := evidence.c_scores(setting.scope.dataset)) is not None:
-        each = evidence.frame(forgotten).merge(scores, on="example")
+    if (scores := evidence.c_scores(setting.trials)) is not None:
+        each = evidence.frame(forgotten).merge(scores, on=["trial", "example"])
         counted = (
             each.assign(score=-each["c_score"]).groupby(["trial", "forgotten", "score"]).size().rename("n").reset_index()
         )
