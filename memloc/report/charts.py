@@ -99,7 +99,8 @@ class Exhibit:
     """A figure or table of the paper, from the store's data.
 
     id: `fig01`, `table1`: the name of its files. section: of the paper. shows: what is to be seen. seeds: how many
-    trainings stand behind each point. note: how this differs from the paper's, or why there is nothing. sql: the queries
+    trainings stand behind each point. setting: in what its trainings are not the paper's, or that they are. note: what else
+    differs, or is missing. sql: the queries
     that its numbers are from. command: what runs the paper's own; without charts and tables the exhibit is "not run".
     left_out: settings that the store has and the page does not show.
     """
@@ -115,9 +116,15 @@ class Exhibit:
     tables: Sequence[Table] = ()
     numbers: Sequence[Number] = ()
     seeds: str = ""
+    setting: str = ""
     note: str = ""
     left_out: int = 0
 
     @property
     def run(self) -> bool:
         return bool(self.charts or self.tables)
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether its settings are not, or not all, the paper's."""
+        return self.setting.startswith("Not")

@@ -18,6 +18,7 @@ from memloc.report.settings import (
     percent,
     seeds_in_words,
     split,
+    telling_apart,
 )
 from memloc.report.source import Source
 
@@ -81,9 +82,9 @@ def table1(source: Source) -> Exhibit:
     settings = near_the_papers_cell(split(source.frame(TIED)))
     chosen = choose(settings, Wanted(tuple(PAPER_TABLE1), ("resnet9",), (0.1,)))
     rows = []
-    for s in chosen.settings:
+    for s, more in zip(chosen.settings, telling_apart(chosen.settings), strict=True):
         before = [cell(_at(s, "scaled" if n == "test" else "own", n)) for n in ACCURACIES]
-        rows.append([_name(s), *before, *(cell(_at(s, "dropped", n)) for n in ACCURACIES)])
+        rows.append([f"{_name(s)}{more}", *before, *(cell(_at(s, "dropped", n)) for n in ACCURACIES)])
     if rows:
         rows += [[f"{name_of(d)} in the paper", *values] for d, values in PAPER_TABLE1.items()]
     head = ["data", *(f"before: {n}" for n in ACCURACIES), *(f"after: {n}" for n in ACCURACIES)]
@@ -112,11 +113,9 @@ def _grids(settings: Sequence[Setting]) -> list[_Grid]:
     for s in settings:
         others = {k: v for k, v in s.train.items() if k not in ("p_gen", "p_mem")}
         found.setdefault(str((others, s.stage)), {})[(s.train["p_gen"], s.train["p_mem"])] = s
-    grids = []
-    for cells in found.values():
-        s = next(iter(cells.values()))
-        grids.append(_Grid(f"{name_of(s.dataset)}, {name_of(s.model)}, {percent(s.noise)} noise", cells))
-    return grids
+    first = [next(iter(cells.values())) for cells in found.values()]
+    names = [f"{name_of(s.dataset)}, {name_of(s.model)}, {percent(s.noise)} noise" for s in first]
+    return [_Grid(n + more, of) for n, more, of in zip(names, telling_apart(first), found.values(), strict=True)]
 
 
 def table2(source: Source) -> Exhibit:
@@ -160,7 +159,8 @@ def table3(source: Source) -> Exhibit:
     chosen = choose(split(source.frame(BASELINES)), Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=100)
     wanted = [s for s in chosen.settings if s.train["dropout"] != "example_tied" or _tied_row(s)]
     has_baseline = any(s.train["dropout"] != "example_tied" for s in wanted)
-    rows = [_method_row(s) for s in sorted(wanted, key=_method_order)] if has_baseline else []
+    wanted = sorted(wanted, key=_method_order) if has_baseline else []
+    rows = [_method_row(s, more) for s, more in zip(wanted, telling_apart(wanted), strict=True)]
     tables = [Table("Accuracy, %", ["method", "data", "clean", "noisy", "in the paper: clean, noisy"], rows)] if rows else []
     filled = chosen.fill(exhibit, BASELINES, tables=tables, seeds=_seeds(wanted))
     if not rows:
@@ -176,7 +176,7 @@ def _method_order(setting: Setting) -> tuple[int, float]:
     return list(METHODS).index(setting.train["dropout"]), setting.train.get("keep") or setting.train.get("p_gen") or 0.0
 
 
-def _method_row(setting: Setting) -> list[str]:
+def _method_row(setting: Setting, more: str) -> list[str]:
     train = setting.train
     tied = train["dropout"] == "example_tied"
     key = ("example_tied", train["p_gen"], train["p_mem"]) if tied else (train["dropout"], train["keep"])
@@ -186,7 +186,7 @@ def _method_row(setting: Setting) -> list[str]:
     row = setting.rows.iloc[0]
     return [
         f"{METHODS[train['dropout']]} ({what})",
-        name_of(setting.dataset),
+        name_of(setting.dataset) + more,
         cell(row.clean),
         cell(row.noisy),
         PAPER_TABLE3.get(key, "–"),

@@ -23,6 +23,7 @@ from memloc.report.settings import (
     percent,
     seeds_in_words,
     split,
+    telling_apart,
 )
 from memloc.report.source import Source
 from memloc.statistics import Interval
@@ -233,10 +234,11 @@ def figure11(source: Source) -> Exhibit:
     chosen = choose(whole, Wanted(("cifar10",), ("resnet9",), None), shown=40)
     charts: list[Chart] = []
     numbers = []
-    for of in curves.values():
+    first = sorted(curves.values(), key=lambda of: bool(of[0].deviations))
+    for of, more in zip(first, telling_apart([of[0] for of in first]), strict=True):
         mine = [s for s in of if s in chosen.settings]
         if mine:
-            charts += [_against_noise(mine), *(norms(s, source, title=_name(s)) for s in mine)]
+            charts += [_against_noise(mine, more), *(norms(s, source, title=_name(s) + more) for s in mine)]
             numbers += [_ratio_number(mine[0], "slightly below 1 at 1 %"), _ratio_number(mine[-1], "very high at 99 %")]
     return chosen.fill(
         exhibit, sql, charts=charts, numbers=numbers, seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.clean)
@@ -258,7 +260,7 @@ def _name(setting: Setting) -> str:
     return f"{name_of(setting.dataset)}, {name_of(setting.model)}, {percent(setting.noise)} noise"
 
 
-def _against_noise(settings: Sequence[Setting]) -> Curves:
+def _against_noise(settings: Sequence[Setting], more: str) -> Curves:
     """Noisy norm / clean norm, the mean over layers, against the noise; the intervals are over trainings."""
     values = []
     for s in settings:
@@ -271,7 +273,7 @@ def _against_noise(settings: Sequence[Setting]) -> Curves:
     known = [(x, v) for x, v in values if v is not None]
     line = Series("noisy / clean", [x for x, _ in known], [v for _, v in known])
     return Curves(
-        f"{name_of(settings[0].dataset)}, {name_of(settings[0].model)}: all noises",
+        f"{name_of(settings[0].dataset)}, {name_of(settings[0].model)}{more}: all noises",
         {"": [line]},
         "label noise, %",
         "norm ratio, mean over layers",

@@ -81,7 +81,7 @@ def _shown(exhibit: Exhibit, specs: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         **{name: getattr(exhibit, name) for name in exhibit.__dataclass_fields__},
         "run": exhibit.run,
-        "stands_in": exhibit.note.startswith("Not the paper"),
+        "stands_in": exhibit.stands_in,
         "mini": f"memloc sweep {mini}" if mini in shipped() else None,
         "panels": panels,
         "points": [table for chart in exhibit.charts if (table := values(chart)) is not None],

@@ -52,6 +52,7 @@ def test_latex(made: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
     again = export.latex(*few)
     assert again == {name: files[name] for name in again}
     text = files["table2.tex"].decode()
+    assert r"subset 120 (the paper's: all), width 0.0625 (1), epochs 10 (50), batch\_size 16 (512)." in text
     for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
         assert rule in text
     assert r"p\_gen 0.2" in text
@@ -64,10 +65,11 @@ def test_no_words_lie_on_others(made: tuple[Sequence[Judgement], Sequence[Exhibi
         for exhibit in (e for e in made[1] if e.charts):
             figure = export._compose(exhibit)
             figure.canvas.draw()
-            heading, body = figure.subfigs
+            heading, body, foot = figure.subfigs
             places = [part for chart in body.subfigs for part in chart.subfigs]
             assert len(places) == 2 * len(exhibit.charts)
-            words = [t for part in (heading, *places) for t in part.texts]
+            words = [t for part in (heading, *places, foot) for t in part.texts]
+            assert "subset 120" in words[-1].get_text().replace("\n", " ")
             boxes = [w.get_window_extent() for w in (*words, *(legend for part in places for legend in part.legends))]
             for k, box in enumerate(boxes):
                 assert not any(box.overlaps(other) for other in boxes[:k]), exhibit.id
