@@ -23,7 +23,7 @@ from memloc.report.exhibits import EXHIBITS, SECTIONS, exhibits, section_of
 from memloc.report.source import Source
 from memloc.stages import STAGES
 from memloc.statistics import Interval
-from memloc.store import Commit
+from memloc.store import Commit, Store
 from memloc.sweep import shipped
 from tests.report.conftest import altered
 
@@ -249,16 +249,21 @@ def test_figure_7_shows_the_images_of_what_was_forgotten(made: Mapping[str, Exhi
     assert made["fig07"].numbers[0].ours == f"{len(times)} ({sum(times.values())} times)"
 
 
-def test_figure_7_without_the_data_set_says_what_is_missing(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figure_7_without_the_data_set_says_what_is_missing(everything: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from memloc.errors import UsageError
 
     def missing(*arguments: Any) -> Any:
         raise UsageError("digits: is not here")
 
     monkeypatch.setattr("memloc.data.load", missing)
+    source = Source(Store(str(everything)), None)
     found = forgotten.figure7(source)
     assert not found.charts
-    assert "no images: digits: is not here" in found.note
+    assert found.note == "Without images: digits was not in the data directory."
+    assert set(source.problems) == {
+        f"Figure 7 has no images of digits, ResNet-9, 10 % noise, p_gen {g}, p_mem {m}: digits: is not here"
+        for g, m in ((0.3, 0.2),)
+    }
     assert found.numbers
     assert found.run
     (whole,) = forgotten.figure7(source).tables

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import altair
 import matplotlib as mpl
+import numpy as np
 import pytest
 
 from memloc.analysis.claims import Judgement, judge
@@ -19,6 +20,7 @@ from memloc.report.exhibits import exhibits
 from memloc.report.html import inline, page
 from memloc.report.source import Source
 from memloc.statistics import Interval
+from tests.report.conftest import altered
 from tests.run.programs import memloc
 
 
@@ -55,6 +57,26 @@ def test_the_same_in_another_process(html: str, everything: Path, tmp_path: Path
     assert (done.code, done.err, done.out) == (0, "", f"report: {target}\n")
     assert target.read_text() == html
     assert [p.name for p in tmp_path.glob("*.html")] == ["report.html"]
+
+
+def test_without_its_data_the_page_is_the_same_in_every_home(everything: Path, tmp_path: Path) -> None:
+    """A downloaded data set that lies in neither of two: where it was looked for is on stderr, not in the page."""
+    store = altered(everything, tmp_path, lambda c: None if c.analysis else {**c.config, "dataset": "mnist"}).store.uri
+    homes = [tmp_path / "one", tmp_path / "another"]
+    pages = []
+    for k, home in enumerate(homes):
+        (home / "data").mkdir(parents=True)
+        directory = str(home / "data")
+        arguments, variable = ((), directory) if k else (("--data-dir", directory), "")
+        target = home / "r.html"
+        done = memloc(home, "report", "--store", store, "-o", str(target), *arguments, HOME=str(home), MEMLOC_DATA=variable)
+        assert (done.code, done.out) == (0, f"report: {target}\n")
+        assert done.err.startswith("memloc: note: Figure 7 has no images of MNIST, ResNet-9, ")
+        assert directory in done.err
+        pages.append(target.read_text())
+    assert "Without images: MNIST was not in the data directory." in pages[0]
+    assert str(tmp_path) not in pages[0]
+    assert pages[0] == pages[1]
 
 
 def test_the_same_again_in_one_process() -> None:
@@ -182,7 +204,7 @@ def test_a_gallery_is_drawn_too() -> None:
     from memloc.report.forgotten import png
 
     with draw.style():
-        drawn = draw.figure(Gallery("images", [Picture(png(draw.np.zeros((1, 8, 8))), "1 → 2")] * 9))
+        drawn = draw.figure(Gallery("images", [Picture(png(np.zeros((1, 8, 8), dtype=np.uint8)), "1 → 2")] * 9))
     assert sum(bool(a.images) for a in drawn.axes) == 9
 
 
