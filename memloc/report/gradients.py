@@ -31,6 +31,7 @@ from memloc.statistics import Interval
 NORM = "gradient norm per √parameter"
 SETS = ("clean", "noisy", "total", "control")
 AT_CHECKPOINTS = "coalesce(json_extract_string(analyses.config, 'at'), 'checkpoint') = 'checkpoint'"
+PAPER_RATIOS = {0.01: "slightly below 1", 0.99: "very high"}  # A.2, by noise
 SIMILAR = "about the same norm from noisy as from clean examples, in every layer; the total well below both"
 
 
@@ -74,9 +75,9 @@ def ratios(rows: pd.DataFrame) -> list[Interval]:
     return found
 
 
-def _ratio_number(setting: Setting, paper: str | None = "≈ 1") -> Number:
+def _ratio_number(setting: Setting, paper: str | None = "≈ 1", over: str = "layers") -> Number:
     found = sorted(ratios(setting.rows), key=lambda v: v.value)
-    words = f"{in_words(found[0], 2)} to {in_words(found[-1], 2)} over layers" if found else "–"
+    words = f"{in_words(found[0], 2)} to {in_words(found[-1], 2)} over {over}" if found else "–"
     return Number(f"noisy norm / clean norm, {setting.label}", words, paper)
 
 
@@ -188,7 +189,7 @@ FROM per_training GROUP BY ALL ORDER BY ALL"""
         exhibit,
         sql,
         charts=[_through(s, source) for s in chosen.settings],
-        numbers=[_ratio_number(s) for s in chosen.settings],
+        numbers=[_ratio_number(s, over="layers and windows") for s in chosen.settings],
         seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.clean),
     )
     return (
@@ -239,7 +240,8 @@ def figure11(source: Source) -> Exhibit:
         mine = [s for s in of if s in chosen.settings]
         if mine:
             charts += [_against_noise(mine, more), *(norms(s, source, title=_name(s) + more) for s in mine)]
-            numbers += [_ratio_number(mine[0], "slightly below 1 at 1 %"), _ratio_number(mine[-1], "very high at 99 %")]
+            told = [s for s in mine if s in (mine[0], mine[-1]) or s.noise in PAPER_RATIOS]
+            numbers += [_ratio_number(s, PAPER_RATIOS.get(s.noise)) for s in told]
     return chosen.fill(
         exhibit, sql, charts=charts, numbers=numbers, seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.clean)
     )

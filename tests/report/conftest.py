@@ -62,7 +62,7 @@ def altered(store: Path, folder: Path, change: Callable[[Commit], Mapping[str, A
         tables = {f.table: schemas.decode(f.table, read_entry(old.files, f)).to_pydict() for f in commit.files}
         config = change(commit)
         if config is not None and "trials" in tables:
-            tables["trials"] |= {"config": [canonical_json(config)], "dataset": [config["dataset"]]}
+            tables["trials"] |= {"config": [canonical_json(config)]} | {k: [config[k]] for k in ("dataset", "noise")}
         files = publish_tables(new.files, commit.id, tables)
         publish(new.files, replace(commit, files=files, config=commit.config if config is None else config))
     return Source(new, None)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from memloc import sweep as sweeps
 from memloc.analysis.query import run_sql
@@ -21,8 +22,9 @@ from memloc.report import dropout, flips, forgotten, gradients, layers
 from memloc.report.charts import Curves, Dots, Exhibit, Gallery, Heat
 from memloc.report.exhibits import EXHIBITS, SECTIONS, exhibits, section_of
 from memloc.report.source import Source
+from memloc.seeds import stream
 from memloc.stages import STAGES
-from memloc.statistics import Interval
+from memloc.statistics import Interval, bootstrap_crossed
 from memloc.store import Commit, Store
 from memloc.sweep import shipped
 from tests.report.conftest import altered
@@ -165,10 +167,6 @@ def test_figure_5(made: Mapping[str, Exhibit], source: Source) -> None:
         for x, found in zip(line.x, line.values, strict=True):
             expected = (mine["count"] <= x).groupby(mine.trial).mean().mean()
             assert found.value == pytest.approx(expected)
-    numbers = {n.name.split(",")[0] + n.name.split(",")[1][:6]: n for n in made["fig05"].numbers}
-    means = rows.groupby(["noisy", "trial"])["count"].mean().groupby("noisy").mean()
-    assert numbers["mean neurons noisy"].ours.startswith(f"{means[True]:.2f}")
-    assert numbers["mean neurons clean"].ours.startswith(f"{means[False]:.2f}")
     share = table(source, "examples").groupby("trial").noisy.mean().reindex(rows.trial).to_numpy()
     accuracy = (1 - share) * rows.clean_acc + share * rows.noisy_acc
     for line in left.panels[""]:
@@ -184,6 +182,50 @@ def test_figure_5(made: Mapping[str, Exhibit], source: Source) -> None:
             shares.append([first.count(layer) / len(first) for layer in where.rows])
         assert [value(v) for v in of] == pytest.approx(np.mean(shares, axis=0).tolist())
     assert list(where.rows) == [g for g in GROUPS if g in set(where.rows)]
+
+
+def test_figure_5s_numbers_have_the_scorecards_intervals(made: Mapping[str, Exhibit], source: Source) -> None:
+    """Examples and (training, repeat) are both resampled; a table of counts is filled here row by row."""
+    rows = table(source, "flips")
+    rows = rows[rows.eligible]
+    rows["count"] = rows["count"].where(~rows.censored, 20)
+    numbers = {n.name.removesuffix(", digits, ResNet-9, 10 % noise"): n for n in made["fig05"].numbers}
+    for part in ("noisy", "clean"):
+        mine = rows[rows.noisy == (part == "noisy")]
+        draws = sorted({(t, r) for t, r in zip(rows.trial, rows.repeat, strict=True)})
+        examples = sorted(set(mine.example))
+        counts = np.full((len(draws), len(examples)), np.nan)
+        for row in mine.itertuples():
+            counts[draws.index((row.trial, row.repeat)), examples.index(row.example)] = row.count
+        found = bootstrap_crossed(counts, stream(0, "claims", "F1", part))
+        assert found is not None
+        expected = f"{np.nanmean(counts):.2f} [{found.lo:.2f}, {found.hi:.2f}]"
+        assert numbers[f"mean neurons, {part} examples"].ours == expected
+    means = rows.groupby("noisy")["count"].mean()
+    ratio = numbers["mean neurons, noisy / clean"]
+    assert (ratio.ours[:5], ratio.paper) == (f"{means[True] / means[False]:.3f}", "≈ 1/3")
+    share = table(source, "examples").groupby("trial").noisy.mean().reindex(rows.trial).to_numpy()
+    left = ((1 - share) * rows.clean_acc + share * rows.noisy_acc).groupby(rows.noisy).mean()
+    difference = numbers["training accuracy left, noisy minus clean"]
+    assert (difference.ours.split(" ")[0], difference.paper) == (f"{left[True] - left[False]:.3f}", "≈ 0.10")
+
+
+def test_the_numbers_of_detection(made: Mapping[str, Exhibit], source: Source) -> None:
+    """Errors on the same examples do not average out: mean of DeLong's squared + s²/k. Pooled: by scikit-learn."""
+    numbers = {n.name.removesuffix(", digits, ResNet-9, 10 % noise"): n for n in made["detection"].numbers}
+    rows = table(source, "detection")
+    rows = rows[(rows["sample"] == "flips") & (rows.score == "learning_time")]
+    wide = np.maximum(rows.auc - rows.auc_lo, rows.auc_hi - rows.auc)
+    half = np.sqrt((wide**2).mean() + 1.96**2 * rows.auc.var(ddof=1) / len(rows))
+    mean = rows.auc.mean()
+    expected = f"{mean:.3f} [{max(0, mean - half):.3f}, {min(1, mean + half):.3f}]"
+    assert (numbers["AUC of learning time"].ours, numbers["AUC of learning time"].paper) == (expected, "0.87")
+    counts = table(source, "flips")
+    counts = counts[counts.eligible]
+    counts["count"] = counts["count"].where(~counts.censored, 20)
+    means = counts.groupby(["example", "noisy"])["count"].mean().reset_index()
+    pooled = numbers["AUC of neurons to flip, averaged over all trainings and repeats first"]
+    assert (pooled.ours.split(" ")[0], pooled.paper) == (f"{roc_auc_score(means.noisy, -means['count']):.3f}", "0.89")
 
 
 def test_detection_is_on_the_flip_sample(made: Mapping[str, Exhibit], source: Source) -> None:
@@ -282,6 +324,20 @@ def test_figure_11_is_drawn_from_three_noises_on(made: Mapping[str, Exhibit], so
         mine = rows[rows.noise == x / 100]
         norms = [np.sqrt(mine[c] / mine.numel).groupby([mine.trial, mine.layer]).mean() for c in ("sq_noisy", "sq_clean")]
         assert found.value == pytest.approx((norms[0] / norms[1]).groupby("trial").mean().mean())
+
+
+def test_figure_11s_paper_values_are_beside_their_own_rates(everything: Path, tmp_path: Path) -> None:
+    def papers(figure: Exhibit) -> dict[str, str | None]:
+        return {n.name.rpartition(", ")[2]: n.paper for n in figure.numbers}
+
+    assert papers(gradients.figure11(Source(Store(str(everything)), None))) == {"5 % noise": None, "90 % noise": None}
+    rates = {0.05: 0.01, 0.9: 0.99}
+    source = altered(
+        everything,
+        tmp_path,
+        lambda c: {**c.config, "noise": rates.get(c.config["noise"], c.config["noise"])} if c.analysis is None else None,
+    )
+    assert papers(gradients.figure11(source)) == {"1 % noise": "slightly below 1", "99 % noise": "very high"}
 
 
 def test_atypical_analyses_are_in_their_figures_alone(everything: Path, tmp_path: Path) -> None:
