@@ -22,8 +22,8 @@ class Series:
 class Curves:
     """Lines over a number. panels: {title: its lines}, small multiples on the same axes; one panel may have no title.
 
-    y_range: the axis; None fits the data. steps: the value holds until the next x. log_y: a logarithmic axis. rule: (y,
-    what it is), a horizontal line to compare with.
+    y_range: the axis; None fits the data, what lies outside is cut. steps: the value holds until the next x. log_y: a
+    logarithmic axis. rule: (y, what it is), a horizontal line to compare with.
     """
 
     title: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -206,7 +207,17 @@ def _through(setting: Setting, source: Source) -> Curves:
     for layer in source.in_order(setting.rows.layer, setting.model):
         rows = setting.rows[setting.rows.layer == layer].sort_values("tenth")
         panels[layer] = [line for n in SETS[:3] if (line := series(n, [(t + 0.5) * step for t in rows.tenth], rows[n], 0.0))]
-    return Curves(setting.label, panels, "epoch", NORM)
+    means = [v.value for lines in panels.values() for line in lines for v in line.values]
+    return Curves(setting.label, panels, "epoch", NORM, decades(means), log_y=True)
+
+
+def decades(values: Sequence[float]) -> tuple[float, float] | None:
+    """The powers of ten around positive values: a logarithmic axis for means; intervals that reach 0 are cut."""
+    known = [v for v in values if v > 0]
+    if not known:
+        return None
+    low, high = math.floor(math.log10(min(known))), math.ceil(math.log10(max(known)))
+    return 10.0**low, 10.0 ** max(high, low + 1)
 
 
 def series(name: str, x: Sequence[float], lists: Any, lowest: float, highest: float = float("inf")) -> Series | None:
@@ -271,7 +282,7 @@ def _against_noise(settings: Sequence[Setting], more: str) -> Curves:
             for pair in zip(s.rows.clean, s.rows.noisy, strict=True)
         ]
         of_seeds = [[r for r in of if r is not None] for of in zip(*of_layers, strict=True)]
-        values.append((100 * s.noise, over_seeds([sum(of) / len(of) for of in of_seeds if of], lowest=1e-3)))
+        values.append((100 * s.noise, over_seeds([sum(of) / len(of) for of in of_seeds if of], lowest=0.0)))
     known = [(x, v) for x, v in values if v is not None]
     line = Series("noisy / clean", [x for x, _ in known], [v for _, v in known])
     return Curves(
@@ -279,6 +290,7 @@ def _against_noise(settings: Sequence[Setting], more: str) -> Curves:
         {"": [line]},
         "label noise, %",
         "norm ratio, mean over layers",
+        decades([1.0, *(v.value for _, v in known)]),
         log_y=True,
         rule=(1.0, "equal"),
     )
