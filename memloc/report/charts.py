@@ -100,9 +100,9 @@ class Exhibit:
 
     id: `fig01`, `table1`: the name of its files. section: of the paper. shows: what is to be seen. seeds: how many
     trainings stand behind each point. setting: in what its trainings are not the paper's, or that they are. note: what else
-    differs, or is missing. sql: the queries
-    that its numbers are from. command: what runs the paper's own; without charts and tables the exhibit is "not run".
-    left_out: settings that the store has and the page does not show.
+    differs, or is missing. sql: the queries that its numbers are from. command: what runs the paper's own, after `first`
+    if there is one; without charts and tables the exhibit is "not run". left_out: settings that the store has and the page
+    does not show.
     """
 
     id: str
@@ -111,6 +111,7 @@ class Exhibit:
     section: str
     shows: str
     command: str
+    first: str = ""
     sql: Sequence[str] = ()
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()

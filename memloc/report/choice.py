@@ -12,6 +12,8 @@ from memloc.report.settings import PAPER_DATA, PAPER_MODELS, Setting, deviation_
 from memloc.report.source import SHOWN
 
 PAPERS = "the paper's: "
+ALL_MODELS = "block=main,main_resnet50,main_vit"  # of paper-grid: a network each
+C_SCORES = "memloc sweep cscore"  # estimates what decides which examples are atypical
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def pdf(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit]) -> bytes:
 
 def latex(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit]) -> dict[str, bytes]:
     r"""{file name: content}: a PDF per figure, for \includegraphics, and a booktabs table per table, for \input."""
-    found: dict[str, bytes] = {"scorecard.tex": tex(scorecard.table(judgements)).encode()}
+    found: dict[str, bytes] = {"scorecard.tex": scorecard_tex(judgements).encode()}
     with draw.style(**BLACK):
         for exhibit in exhibits:
             if exhibit.charts:
@@ -70,6 +70,29 @@ def tex(table: Table) -> str:
     frame = pd.DataFrame([list(row) for row in table.rows], columns=list(table.head))
     text: str = frame.to_latex(index=False, escape=True, column_format="l" + "r" * (len(table.head) - 1))
     return f"% {table.title}\n{_signs(text)}"
+
+
+def scorecard_tex(judgements: Sequence[Judgement]) -> str:
+    """Everything that was judged as a longtable, which breaks over pages: each claim in a row of its own, numbers below."""
+    columns = "".join(rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.34, 0.08, 0.26, 0.16))
+    lines = [
+        r"% \usepackage{booktabs,longtable,array}",
+        rf"\begin{{longtable}}{{{columns}}}",
+        r"\toprule",
+        r"id & paper & ours [95 \%] & verdict \\",
+        r"\midrule",
+        r"\endhead",
+        r"\bottomrule",
+        r"\endfoot",
+    ]
+    for claim in (c for family in scorecard.families(judgements) for c in family.judged):
+        words = tex_words(f"{claim.id}. {claim.text} ({claim.where})")
+        lines += [r"\addlinespace", rf"\multicolumn{{4}}{{p{{0.9\linewidth}}}}{{\bfseries {words}}} \\*"]
+        for j in claim.judgements:
+            name = tex_words(j.id).replace(".", r".\allowbreak{}").replace(r"\_", r"\_\allowbreak{}")
+            cells = (scorecard.number(j.paper), scorecard.ours(j), scorecard.VERDICTS[j.verdict])
+            lines.append(" & ".join([name, *map(tex_words, cells)]) + r" \\")
+    return "\n".join([*lines, r"\end{longtable}", ""])
 
 
 def tex_words(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from memloc.report.charts import Chart, Curves, Dots, Exhibit, Heat, Number, Series
-from memloc.report.choice import Wanted, choose
+from memloc.report.choice import ALL_MODELS, C_SCORES, Wanted, choose
 from memloc.report.settings import (
     C_SCORE,
     JOINS,
@@ -160,6 +160,7 @@ def figure8(source: Source) -> Exhibit:
         "7",
         "Averaged over all epochs; atypical: C-score below 0.5, no label noise. The paper: the two sets' norms are similar.",
         "memloc sweep atypical",
+        C_SCORES,
     )
     wanted = Wanted(("cifar10", "mnist"), ("resnet9",), None)
     return _norm_exhibit(source, exhibit, f"{C_SCORE} AND {AT_CHECKPOINTS}", wanted, ("typical", "atypical"))
@@ -172,7 +173,7 @@ def figure10(source: Source) -> Exhibit:
         "Gradient norms by layer, through the training",
         "A.1",
         "Means over windows of a tenth of the epochs. The paper: noisy nearly as large as clean in every window.",
-        "memloc sweep paper-grid",
+        "memloc sweep paper-grid --only block=trajectories",
     )
     sql = f"""WITH per_training AS (
   SELECT {KEYS}, trial, layer, coalesce(json_extract_string(analyses.config, 'at'), 'checkpoint') AS taken,
@@ -303,7 +304,7 @@ def figure12(source: Source, number: int = 12, dataset: str = "cifar10") -> Exhi
         f"Gradient norms by layer: {Wanted((dataset,)).names}",
         "A.3",
         f"Averaged over all epochs, at 5, 10 and 20 % noise. The paper: {SIMILAR}.",
-        f"memloc sweep paper-grid --only block=main --only dataset={dataset}",
+        f"memloc sweep paper-grid --only {ALL_MODELS} --only dataset={dataset}",
     )
     wanted = Wanted((dataset,), None, (0.05, 0.1, 0.2), others=number == 12)
     return _norm_exhibit(source, exhibit, f"{LABELS} AND {AT_CHECKPOINTS}", wanted)

@@ -77,12 +77,13 @@ def _shown(exhibit: Exhibit, specs: list[dict[str, Any]]) -> dict[str, Any]:
         else:
             panels.append(Panel(chart.title, inline(chart, f"{exhibit.id}-{k}"), len(specs)))
             specs.append(spec(chart) or {})
-    mini = exhibit.command.split()[2] + "-mini"
+    minis = [f"memloc sweep {c.split()[2]}-mini" for c in (exhibit.first, exhibit.command) if c]
     return {
         **{name: getattr(exhibit, name) for name in exhibit.__dataclass_fields__},
         "run": exhibit.run,
         "stands_in": exhibit.stands_in,
-        "mini": f"memloc sweep {mini}" if mini in shipped() else None,
+        "commands": [c for c in (exhibit.first, exhibit.command) if c],
+        "minis": minis if all(c.split()[2] in shipped() for c in minis) else [],
         "panels": panels,
         "points": [table for chart in exhibit.charts if (table := values(chart)) is not None],
     }

@@ -173,6 +173,18 @@ def test_numbers_of_an_axis_do_not_touch(browser: Any, file: Path) -> None:
                 assert apart, (axis, k)
 
 
+def test_the_papers_numbers_are_in_sight_on_a_phone(browser: Any, file: Path) -> None:
+    """At a glance: ours and the paper's number lie within the screen without scrolling to the side, under their claim."""
+    opened = visit(browser, file, viewport={"width": 375, "height": 844})
+    rows = opened.view.locator(".glance tbody tr")
+    assert rows.count() > 20
+    for k in range(0, rows.count(), 5):
+        claim, ours = (rows.nth(k).locator(what).bounding_box() for what in ("th", "td:last-child"))
+        assert ours["x"] >= 0
+        assert ours["x"] + ours["width"] <= 375
+        assert ours["y"] >= claim["y"] + claim["height"]
+
+
 def test_without_scripts_the_pictures_are_there(browser: Any, file: Path) -> None:
     opened = visit(browser, file, java_script_enabled=False)
     stills = opened.view.locator(".still svg")

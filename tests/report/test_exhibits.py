@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,8 @@ def test_figure_4_and_its_number(made: Mapping[str, Exhibit], source: Source) ->
     for layer, lines in chart.panels.items():
         assert [v.value for v in lines[1].values] == pytest.approx(means[layer].tolist())
     best = rows[rows.epoch > 0].groupby(["trial", "layer"]).noisy_acc.max().groupby("layer").mean()
-    (number,) = made["fig04"].numbers
+    number, during, end = made["fig04"].numbers
+    assert (during.paper, end.paper) == (None, None)
     assert number.ours.startswith(f"{best.min():.3f} ")
     assert f" to {best.max():.3f} " in number.ours
     assert made["fig04"].seeds == "2 seeds"
@@ -249,14 +251,14 @@ def test_the_tables(made: Mapping[str, Exhibit], source: Source) -> None:
     before, scaled, after = (tied.loc[(0.3, 0.2, mode)] for mode in ("own", "scaled", "dropped"))
     expected = [before.clean_acc, before.noisy_acc, scaled.test_acc, *after]
     assert one.rows[0][0] == "digits, p_gen 0.3, p_mem 0.2"
-    assert [cell.split(" ±")[0] for cell in one.rows[0][1:]] == [f"{100 * v:.1f}" for v in expected]
+    assert [re.split(r" [±\[]", cell)[0] for cell in one.rows[0][1:]] == [f"{100 * v:.1f}" for v in expected]
     assert [row[0] for row in one.rows[1:]] == ["CIFAR-10 in the paper", "MNIST in the paper", "SVHN in the paper"]
     (two,) = made["table2"].tables
     assert [row[0] for row in two.rows][::2] == ["p_mem 0.1", "p_mem 0.2"]
     for row, p_mem in ((two.rows[0], 0.1), (two.rows[2], 0.2)):
         for cell, p_gen in zip(row[1:], (0.2, 0.3), strict=True):
             of = tied.loc[(p_gen, p_mem, "dropped")]
-            clean, noisy = (part.split(" ±")[0] for part in cell.split(", "))
+            clean, noisy = re.findall(r"(?:^|[\d\]], )([\d.]+) [±\[]", cell)
             assert (clean, noisy) == (f"{100 * of.clean_acc:.1f}", f"{100 * of.noisy_acc:.1f}")
     assert two.rows[1][1:] == ["86.9, 2.8", "87.1, 2.9"]
     (three,) = made["table3"].tables
@@ -380,6 +382,48 @@ def test_trajectories_are_in_figure_10_alone(everything: Path, tmp_path: Path) -
     norm = np.sqrt(mine.sq_noisy / mine.numel).groupby(mine.trial).mean().mean()
     assert {s.name: s.values[1].value for s in chart.panels["linear"]}["noisy"] == pytest.approx(norm)
     assert not gradients.figure1(source).run
+
+
+def test_a_cell_of_per_cent() -> None:
+    """Student's interval of two by hand: t = 12.706, so ± 12.706 · |a − b| / 2."""
+    assert dropout.cell([0.5, 0.502]) == "50.1 ±1.3"
+    assert dropout.cell([0.246, 1.0]) == "62.3 [0.0, 100.0]"
+    assert dropout.cell([0.99, 0.992]) == "99.1 [97.8, 100.0]"
+    assert (dropout.cell([0.5]), dropout.cell([]), dropout.cell([1.0, 1.0])) == ("50.0", "–", "100.0 ±0.0")
+
+
+def test_table_3_has_the_papers_numbers_for_both_readings(everything: Path, tmp_path: Path) -> None:
+    source = altered(
+        everything, tmp_path, lambda c: {**c.config, "keep": 0.6} if c.analysis is None and "keep" in c.config else None
+    )
+    (found,) = dropout.table3(source).tables
+    papers = {row[0]: row[-1] for row in found.rows}
+    assert papers["Standard dropout (keep 0.6, per element)"] == "100, 99.5"
+    assert papers["Sparse network (keep 0.6)"] == "100, 99.8"
+
+
+def test_figure_4_has_what_the_paper_says_of_layer_5_on_mnist(everything: Path, tmp_path: Path) -> None:
+    source = altered(everything, tmp_path, lambda c: None if c.analysis else {**c.config, "dataset": "mnist"})
+    numbers = {n.name.partition(",")[0]: n for n in layers.figure4(source).numbers[1:]}
+    rows = table(source, "retrain")
+    rows = rows[(rows.layer == "res2.conv1") & (rows.epoch > 0)].groupby("trial").noisy_acc
+    during, end = numbers["highest noisy accuracy of res2.conv1"], numbers["last noisy accuracy of res2.conv1"]
+    assert (during.paper, end.paper) == ("> 0.70", "< 0.10")
+    assert during.ours.startswith(f"{rows.max().mean():.3f}")
+    assert end.ours.startswith(f"{rows.last().mean():.3f}")
+
+
+def test_the_commands_run_what_the_paper_shows(made: Mapping[str, Exhibit]) -> None:
+    def selected(exhibit: Exhibit) -> Sequence[Any]:
+        _, _, name, *options = exhibit.command.split()
+        entries = sweeps.only(sweeps.load(shipped()[name], STAGES).entries, options[1::2])
+        return [e.config for e in entries]
+
+    for name in ("fig03", "fig12", "fig13", "fig14", "fig15", "fig16", "fig17"):
+        assert {c.model for c in selected(made[name])} == {"resnet9", "resnet50", "vit_small"}, name
+    assert len(selected(made["fig10"])) == 3
+    assert {n for n, e in made.items() if e.first} == {"fig08", "fig09", "fig19"}
+    assert {e.first for e in made.values()} == {"", "memloc sweep cscore"}
 
 
 def test_the_commands_select_trainings_of_shipped_sweeps(made: Mapping[str, Exhibit]) -> None:

@@ -76,6 +76,29 @@ def test_no_words_lie_on_others(made: tuple[Sequence[Judgement], Sequence[Exhibi
                 assert box.x1 <= figure.bbox.x1 + 1, exhibit.id
 
 
+def test_the_scorecard_in_latex(made: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
+    """A longtable of wrapping columns that fit a line; each claim once, as a heading; every number under its claim."""
+    text = export.latex(made[0], [])["scorecard.tex"].decode()
+    assert text.isascii()
+    begin = re.search(r"\\begin\{longtable\}\{(.*)\}\n", text)
+    assert begin is not None
+    widths = [float(w) for w in re.findall(r"p\{([\d.]+)\\linewidth\}", begin[1])]
+    assert len(widths) == 4
+    assert sum(widths) < 0.9
+    assert re.sub(r">\{[^{}]*\}p\{[^{}]*\}", "", begin[1]) == ""  # no other column
+    assert "tabular" not in text
+    assert text.count("{") == text.count("}")
+    assert text.rstrip().endswith(r"\end{longtable}")
+    judged = [j for j in made[0] if j.verdict != "not_run"]
+    headings = [line for line in text.splitlines() if line.startswith(r"\multicolumn{4}")]
+    assert len(headings) == len({j.id.split(".")[0] for j in judged})
+    body = text[text.index(r"\endfoot") :]
+    rows = [line for line in body.splitlines() if line.endswith(r" \\")]
+    names = [row.split(" & ")[0].replace(r"\allowbreak{}", "").replace(r"\_", "_") for row in rows]
+    assert sorted(names) == sorted(j.id for j in judged)
+    assert all(len(row.split(" & ")) == 4 for row in rows)
+
+
 def test_a_table_in_latex() -> None:
     text = export.tex(Table("Accuracy, %", ["data", "a & b"], [["x_1", "1.0 ±0.5"], ["§", "−2 → 3"]]))
     assert text.splitlines()[0] == "% Accuracy, %"

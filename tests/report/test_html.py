@@ -127,7 +127,8 @@ def test_a_family_has_every_number_once() -> None:
 def test_what_is_not_run_says_what_would_run_it(html: str) -> None:
     section = html[html.index('id="fig08"') :].split("</article>")[0]
     assert "Not run." in section
-    assert "memloc sweep atypical" in section
+    assert "<code>memloc sweep cscore</code>, then <code>memloc sweep atypical</code>" in section
+    assert "<code>memloc sweep cscore-mini</code>, then <code>memloc sweep atypical-mini</code>" in section
 
 
 def test_specifications_are_valid_vega_lite(html: str) -> None:
