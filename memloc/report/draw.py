@@ -129,7 +129,7 @@ def _curves(on: Any, chart: Curves) -> None:
     axes = on.subplots(math.ceil(len(chart.panels) / columns), columns, sharex=True, sharey=True, squeeze=False)
     for axis, (title, lines) in zip(axes.flat, chart.panels.items(), strict=False):
         for series in lines:
-            _line(axis, series, chart.steps)
+            _line(axis, series, chart.steps, chart.y_range[0] if chart.log_y and chart.y_range else -math.inf)
         if chart.rule:
             axis.axhline(chart.rule[0], color=INK, lw=0.8, dashes=(2, 2))
         axis.set_title("" if single else title, fontsize=8.0 if single else 7.5)
@@ -159,7 +159,8 @@ def _whole(chart: Curves) -> bool:
     return all(float(x).is_integer() for lines in chart.panels.values() for s in lines for x in s.x)
 
 
-def _line(axis: Any, series: Series, steps: bool) -> None:
+def _line(axis: Any, series: Series, steps: bool, lowest: float) -> None:
+    """lowest: where the band is cut: a logarithm of 0 would tear it."""
     look = LOOKS[series.name]
     y = [v.value for v in series.values]
     how = {"drawstyle": "steps-post"} if steps else {}
@@ -170,7 +171,7 @@ def _line(axis: Any, series: Series, steps: bool) -> None:
     known = [(x, v.lo, v.hi) for x, v in zip(series.x, series.values, strict=True) if v.lo is not None]
     if known:
         x, lo, hi = zip(*known, strict=True)
-        axis.fill_between(x, lo, hi, color=look.colour, alpha=0.18, lw=0, step="post" if steps else None)
+        axis.fill_between(x, np.maximum(lo, lowest), hi, color=look.colour, alpha=0.18, lw=0, step="post" if steps else None)
 
 
 def _name_lines(axis: Any, chart: Curves) -> None:
@@ -202,7 +203,10 @@ def line_ends(chart: Curves, limits: tuple[float, float]) -> list[tuple[str, flo
 
 def _decades(axis: Any) -> None:
     axis.set_yscale("log")
-    axis.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.yaxis.set_major_locator(mpl.ticker.LogLocator(numticks=12))
+    axis.yaxis.set_major_formatter(
+        mpl.ticker.FuncFormatter(lambda v, _: np.format_float_positional(v, 2, fractional=False, trim="-"))
+    )
     axis.yaxis.set_minor_locator(mpl.ticker.NullLocator())
 
 

@@ -61,6 +61,7 @@ def page(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit], sweep: st
         signs=scorecard.SIGNS,
         number=scorecard.number,
         ours=scorecard.ours,
+        lines=lines,
         specs=_script(json.dumps(specs, separators=(",", ":"), allow_nan=False)),
         bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_version())),
         style=(FOLDER / "style.css").read_text(),
@@ -87,6 +88,11 @@ def _shown(exhibit: Exhibit, specs: list[dict[str, Any]]) -> dict[str, Any]:
         "panels": panels,
         "points": [table for chart in exhibit.charts if (table := values(chart)) is not None],
     }
+
+
+def lines(cell: str) -> str:
+    """Two values with an interval in brackets stand one under the other, or six columns are wider than a page."""
+    return re.sub(r", (?![^\[]*\])", ",\n", cell) if "[" in cell else cell
 
 
 def inline(chart: Chart, name: str) -> str:

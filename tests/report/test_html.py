@@ -17,7 +17,7 @@ from memloc.analysis.claims import Judgement, judge
 from memloc.report import draw, interactive, palette, scorecard
 from memloc.report.charts import Curves, Dots, Gallery, Heat, Series
 from memloc.report.exhibits import exhibits
-from memloc.report.html import inline, page
+from memloc.report.html import inline, lines, page
 from memloc.report.source import Source
 from memloc.statistics import Interval
 from tests.report.conftest import altered
@@ -77,6 +77,26 @@ def test_without_its_data_the_page_is_the_same_in_every_home(everything: Path, t
     assert "Without images: MNIST was not in the data directory." in pages[0]
     assert str(tmp_path) not in pages[0]
     assert pages[0] == pages[1]
+
+
+def test_values_with_brackets_stand_under_each_other() -> None:
+    assert lines("81.0 ±6.2, 2.5 [0.0, 15.2]") == "81.0 ±6.2,\n2.5 [0.0, 15.2]"
+    assert lines("62.3 [0.0, 100.0], 4.0 ±3.2") == "62.3 [0.0, 100.0],\n4.0 ±3.2"
+    assert lines("0.5 [0.1, 0.9]") == "0.5 [0.1, 0.9]"
+    assert lines("86.9, 2.8") == "86.9, 2.8"
+
+
+def test_a_logarithmic_axis_has_plain_decades() -> None:
+    """Also where a band reaches 0, and of several panels."""
+    line = Series("clean", [0, 1], [Interval(1e-2, 0.0, 2e-2), Interval(2e-5, 0.0, 1e-2)])
+    chart = Curves("log", {f"layer{k}": [line] for k in range(4)}, "epoch", "norm", (1e-5, 1e-1), log_y=True)
+    with draw.style():
+        drawn = draw.figure(chart)
+        texts = [t.get_text() for t in drawn.axes[0].get_yticklabels()]
+        assert [t for t in texts if t][-6:].count("0.00001") == 1
+        assert {"0.00001", "0.001", "0.1"} <= set(texts)
+        bands = [path.vertices[:, 1].min() for a in drawn.axes for c in a.collections for path in c.get_paths()]
+        assert bands == [1e-5] * 4
 
 
 def test_the_same_again_in_one_process() -> None:
