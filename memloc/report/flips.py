@@ -11,6 +11,7 @@ from memloc.analysis.claims import flips as judged
 from memloc.analysis.claims.estimates import mean_auc
 from memloc.report.charts import Chart, Curves, Dots, Exhibit, Number, Series
 from memloc.report.choice import Wanted, choose
+from memloc.report.gradients import series
 from memloc.report.settings import JOINS, KEYS, LABELS, Setting, in_words, over_seeds, seeds_in_words, split
 from memloc.report.source import Source
 from memloc.statistics import Interval, auc_interval
@@ -63,6 +64,14 @@ POOLED = f"""WITH counted AS (
   SELECT {KEYS}, trial, unnest(reads) AS flips FROM analyses JOIN trials USING (trial) WHERE stage = 'detection')
 SELECT setting, counted.analysis AS analysis, example, noisy, avg(neurons) AS neurons
 FROM counted JOIN flip_counts ON flip_counts.analysis = flips
+GROUP BY ALL ORDER BY ALL"""
+
+# Of each training by itself, with more and more repeats averaged.
+BY_REPEATS = f"""WITH counted AS (
+  SELECT {KEYS}, trial, unnest(reads) AS flips FROM analyses JOIN trials USING (trial) WHERE stage = 'detection')
+SELECT setting, counted.analysis AS analysis, repeats, list(auc ORDER BY counted.trial) AS auc
+FROM counted JOIN flips_auc ON flips_auc.analysis = flips
+WHERE auc IS NOT NULL
 GROUP BY ALL ORDER BY ALL"""
 
 SCORES = {
@@ -172,7 +181,9 @@ def detection(source: Source) -> Exhibit:
     )
     settings = split(source.frame(DETECTION))
     chosen = choose(settings, Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=4)
-    pooled = {_key(s): s for s in split(source.frame(POOLED))} if chosen.settings else {}
+    pooled, repeated = (
+        {_key(s): s for s in split(source.frame(sql))} if chosen.settings else {} for sql in (POOLED, BY_REPEATS)
+    )
     charts: list[Chart] = []
     numbers = []
     for s in chosen.settings:
@@ -180,6 +191,8 @@ def detection(source: Source) -> Exhibit:
         rows = s.rows[s.rows["sample"] == sample]
         aucs = {score: _mean_auc(rows[rows.score == score]) for score in _sorted(rows.score.tolist())}
         charts.append(Dots(s.label, [SCORES.get(n, n) for n in aucs], {"AUC": list(aucs.values())}, "AUC", (0.4, 1.02)))
+        if _key(s) in repeated and (chart := _by_repeats(repeated[_key(s)])):
+            charts.append(chart)
         if _key(s) in pooled:
             numbers.append(_pooled_auc(pooled[_key(s)]))
         numbers += [Number(f"AUC of {SCORES[n]}, {s.label}", in_words(aucs.get(n)), paper) for n, paper in PAPER_AUC.items()]
@@ -187,6 +200,7 @@ def detection(source: Source) -> Exhibit:
         exhibit,
         DETECTION,
         POOLED,
+        BY_REPEATS,
         charts=charts,
         numbers=numbers,
         seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.auc),
@@ -204,6 +218,15 @@ def _floats(rows: pd.DataFrame) -> Iterator[tuple[float, float, float]]:
         for values in zip(*lists, strict=True):
             auc, lo, hi = (math.nan if v is None else float(v) for v in values)
             yield auc, lo, hi
+
+
+def _by_repeats(setting: Setting) -> Curves | None:
+    """What repeating the searches of a training gains; None where none was repeated."""
+    line = series("AUC", list(setting.rows.repeats), setting.rows.auc, 0.0, 1.0)
+    if line is None or len(line.x) < 2:
+        return None
+    x_label = "repeats that a training's counts are averaged over"
+    return Curves(f"Neurons to flip: {setting.label}", {"": [line]}, x_label, "AUC", (0.4, 1.0))
 
 
 def _pooled_auc(setting: Setting) -> Number:

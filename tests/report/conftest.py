@@ -27,7 +27,7 @@ blocks:
     stages: {retrain: {epochs: 2}}
   flips:
     axes: {seed: [0, 1, 2]}
-    stages: {flips: {clean: 12, noisy: 8, repeats: 1, max_neurons: 20}, detection: {}}
+    stages: {flips: {clean: 12, noisy: 8, repeats: 2, max_neurons: 20}, detection: {}}
   noise_curve:
     axes: {noise: [0.05, 0.5, 0.9], seed: [0, 1]}
     stages: {gradients: {epochs: [0, 5, 10]}}

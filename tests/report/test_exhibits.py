@@ -233,10 +233,20 @@ def test_the_numbers_of_detection(made: Mapping[str, Exhibit], source: Source) -
 def test_detection_is_on_the_flip_sample(made: Mapping[str, Exhibit], source: Source) -> None:
     rows = table(source, "detection")
     auc = rows[rows["sample"] == "flips"].groupby("score").auc.mean()
-    (chart,) = made["detection"].charts
+    chart, by_repeats = made["detection"].charts
     assert isinstance(chart, Dots)
+    assert isinstance(by_repeats, Curves)
     found = dict(zip(chart.rows, chart.values["AUC"], strict=True))
     assert {name: value(v) for name, v in found.items()} == pytest.approx({flips.SCORES[s]: v for s, v in auc.items()})
+    counts = table(source, "flips")
+    counts = counts[counts.eligible]
+    counts["count"] = counts["count"].where(~counts.censored, 20)
+    (line,) = by_repeats.panels[""]
+    assert list(line.x) == [1, 2]
+    for repeats, of in zip(line.x, line.values, strict=True):
+        mine = counts[counts.repeat < repeats].groupby(["trial", "example", "noisy"])["count"].mean().reset_index()
+        aucs = [roc_auc_score(rows.noisy, -rows["count"]) for _, rows in mine.groupby("trial")]
+        assert of.value == pytest.approx(np.mean(aucs))
 
 
 def test_the_tables(made: Mapping[str, Exhibit], source: Source) -> None:
