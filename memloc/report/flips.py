@@ -221,10 +221,14 @@ def _floats(rows: pd.DataFrame) -> Iterator[tuple[float, float, float]]:
 
 
 def _by_repeats(setting: Setting) -> Curves | None:
-    """What repeating the searches of a training gains; None where none was repeated."""
-    line = series("AUC", list(setting.rows.repeats), setting.rows.auc, 0.0, 1.0)
-    if line is None or len(line.x) < 2:
+    """What repeating the searches of a training gains, means over trainings; None where none was repeated.
+
+    Without intervals: the last point is the AUC of the chart beside it, whose interval is DeLong's too.
+    """
+    found = series("AUC", list(setting.rows.repeats), setting.rows.auc, 0.0, 1.0)
+    if found is None or len(found.x) < 2:
         return None
+    line = Series("AUC", found.x, [Interval(v.value, None, None) for v in found.values])
     x_label = "repeats that a training's counts are averaged over"
     return Curves(f"Neurons to flip: {setting.label}", {"": [line]}, x_label, "AUC", (0.4, 1.0))
 
