@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +33,9 @@ def report(
     format: Format = typer.Option(
         Format.html, "--format", help="html: one offline page; pdf: one file; svg, latex: a folder."
     ),
+    data_dir: str = typer.Option(
+        None, "--data-dir", metavar="DIR", help="Figure 7's images; default: MEMLOC_DATA, else ~/.cache/memloc."
+    ),
 ) -> None:
     """Write the scorecard, and every figure and table of the paper that the store has data for."""
     missing = [name for name in NEEDS if find_spec(name) is None]
@@ -40,13 +44,17 @@ def report(
     target = Path(output or DEFAULTS[format])
     _check(target, format)
     from memloc.analysis.claims import judge
+    from memloc.api import data_dir as directory
     from memloc.api import open_store
     from memloc.report.exhibits import exhibits
     from memloc.report.source import Source
 
     opened = open_store(store)._store
     judgements = judge(opened, sweep)
-    found = exhibits(Source(opened, sweep))
+    source = Source(opened, sweep, directory(data_dir))
+    found = exhibits(source)
+    for problem in source.problems:
+        print(f"memloc: note: {problem}", file=sys.stderr)
     if format is Format.html:
         from memloc.report.html import page
 

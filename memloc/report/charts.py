@@ -22,8 +22,8 @@ class Series:
 class Curves:
     """Lines over a number. panels: {title: its lines}, small multiples on the same axes; one panel may have no title.
 
-    y_range: the axis; None fits the data. steps: the value holds until the next x. log_y: a logarithmic axis. rule: (y,
-    what it is), a horizontal line to compare with.
+    y_range: the axis; None fits the data, what lies outside is cut. steps: the value holds until the next x. log_y: a
+    logarithmic axis. rule: (y, what it is), a horizontal line to compare with.
     """
 
     title: str
@@ -99,9 +99,10 @@ class Exhibit:
     """A figure or table of the paper, from the store's data.
 
     id: `fig01`, `table1`: the name of its files. section: of the paper. shows: what is to be seen. seeds: how many
-    trainings stand behind each point. note: how this differs from the paper's, or why there is nothing. sql: the queries
-    that its numbers are from. command: what runs the paper's own; without charts and tables the exhibit is "not run".
-    left_out: settings that the store has and the page does not show.
+    trainings stand behind each point. setting: in what its trainings are not the paper's, or that they are. note: what else
+    differs, or is missing. sql: the queries that its numbers are from. command: what runs the paper's own, after `first`
+    if there is one; without charts and tables the exhibit is "not run". left_out: settings that the store has and the page
+    does not show.
     """
 
     id: str
@@ -110,14 +111,21 @@ class Exhibit:
     section: str
     shows: str
     command: str
+    first: str = ""
     sql: Sequence[str] = ()
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
     numbers: Sequence[Number] = ()
     seeds: str = ""
+    setting: str = ""
     note: str = ""
     left_out: int = 0
 
     @property
     def run(self) -> bool:
         return bool(self.charts or self.tables)
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether its settings are not, or not all, the paper's."""
+        return self.setting.startswith("Not")

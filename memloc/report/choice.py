@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from memloc.report.charts import Chart, Exhibit, Number, Table
-from memloc.report.settings import PAPER_DATA, Setting, name_of
+from memloc.report.settings import PAPER_DATA, PAPER_MODELS, Setting, deviation_in_words, name_of, percent
 from memloc.report.source import SHOWN
+
+PAPERS = "the paper's: "
+ALL_MODELS = "block=main,main_resnet50,main_vit"  # of paper-grid: a network each
+C_SCORES = "memloc sweep cscore"  # estimates what decides which examples are atypical
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Choice:
-    """settings: what is shown. stands_in: it is not the paper's data. left_out: how many more would fit."""
+    """settings: what is shown. left_out: how many more would fit."""
 
     settings: Sequence[Setting]
     wanted: Wanted
-    stands_in: bool
     left_out: int
 
     def fill(
@@ -42,13 +47,24 @@ class Choice:
         numbers: Sequence[Number] = (),
         seeds: str = "",
     ) -> Exhibit:
-        filled = replace(
-            exhibit, sql=sql, charts=charts, tables=tables, numbers=numbers, seeds=seeds, left_out=self.left_out
+        return replace(
+            exhibit,
+            sql=sql,
+            charts=charts,
+            tables=tables,
+            numbers=numbers,
+            seeds=seeds,
+            left_out=self.left_out,
+            setting=self.setting,
         )
-        if not (self.settings and self.stands_in):
-            return filled
-        there = ", ".join(dict.fromkeys(name_of(s.dataset) for s in self.settings))
-        return self.remark(filled, f"Not the paper's setting: {there} in place of {self.wanted.names}.")
+
+    @property
+    def setting(self) -> str:
+        """In what the settings that are shown are not the paper's, in words; "" without any."""
+        if not self.settings:
+            return ""
+        words = [*_in_place(self.settings, self.wanted), *_deviations(self.settings)]
+        return f"Not the paper's setting: {'; '.join(words)}." if words else "The paper's setting."
 
     @staticmethod
     def remark(exhibit: Exhibit, words: str) -> Exhibit:
@@ -56,17 +72,52 @@ class Choice:
 
 
 def choose(settings: Sequence[Setting], wanted: Wanted, shown: int = SHOWN) -> Choice:
-    """The paper's settings where there are any, else what other data sets, then other models and noises, offer."""
+    """The paper's settings where there are any, else what other data sets, then other models and noises, offer.
+
+    Those that deviate from the paper's in nothing come first.
+    """
+    settings = sorted(settings, key=lambda s: bool(s.deviations))
     own = [s for s in settings if s.dataset in wanted.datasets and _fits(s, wanted)]
     if own:
-        return Choice(own[:shown], wanted, False, max(0, len(own) - shown))
+        return Choice(own[:shown], wanted, max(0, len(own) - shown))
     others = [s for s in settings if wanted.others and s.dataset not in PAPER_DATA]
     pools = ([s for s in others if _fits(s, wanted)], others, [s for s in settings if s.dataset in wanted.datasets])
     pool = next((p for p in pools if p), [])
-    return Choice(pool[:shown], wanted, True, max(0, len(pool) - shown))
+    return Choice(pool[:shown], wanted, max(0, len(pool) - shown))
 
 
 def _fits(setting: Setting, wanted: Wanted) -> bool:
     model = wanted.models is None or setting.model in wanted.models
     noise = wanted.noises is None or setting.noise in wanted.noises
     return model and noise
+
+
+def _in_place(settings: Sequence[Setting], wanted: Wanted) -> list[str]:
+    """`Fashion-MNIST in place of CIFAR-10`: data sets, models and noises that the paper's exhibit does not show."""
+    noises = [s.noise for s in settings]
+    kinds: tuple[tuple[Sequence[Any], Sequence[Any], Callable[[Any], str]], ...] = (
+        ([s.dataset for s in settings], wanted.datasets, name_of),
+        ([s.model for s in settings], wanted.models or PAPER_MODELS, name_of),
+        (noises, wanted.noises or noises, lambda noise: f"{percent(noise)} noise"),
+    )
+    found = []
+    for there, papers, name in kinds:
+        others = [v for v in dict.fromkeys(there) if v not in papers]
+        if others:
+            found.append(f"{', '.join(map(name, others))} in place of {', '.join(map(name, papers))}")
+    return found
+
+
+def _deviations(settings: Sequence[Setting]) -> list[str]:
+    """`subset 500 (the paper's: all), width 0.25 (1)`, what all of them share first; then what some have, and which."""
+    having: dict[str, tuple[tuple[str, Any, Any], list[str]]] = {}
+    for s in settings:
+        for field, (value, usual) in s.deviations.items():
+            having.setdefault(json.dumps([field, value]), ((field, value, usual), []))[1].append(s.label)
+    shared = [of for of, labels in having.values() if len(labels) == len(settings)]
+    words = [", ".join(deviation_in_words(*of, "" if k else PAPERS) for k, of in enumerate(shared))]
+    for of, labels in having.values():
+        if len(labels) < len(settings):
+            which = f"{len(labels)} of {len(settings)} settings" if len(labels) > 3 else "; ".join(labels)
+            words.append(f"{deviation_in_words(*of, PAPERS)} in {which}")
+    return [w for w in words if w]

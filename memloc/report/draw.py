@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
@@ -129,13 +129,15 @@ def _curves(on: Any, chart: Curves) -> None:
     axes = on.subplots(math.ceil(len(chart.panels) / columns), columns, sharex=True, sharey=True, squeeze=False)
     for axis, (title, lines) in zip(axes.flat, chart.panels.items(), strict=False):
         for series in lines:
-            _line(axis, series, chart.steps)
-        if chart.rule and not chart.log_y:
+            _line(axis, series, chart.steps, chart.y_range[0] if chart.log_y and chart.y_range else -math.inf)
+        if chart.rule:
             axis.axhline(chart.rule[0], color=INK, lw=0.8, dashes=(2, 2))
         axis.set_title("" if single else title, fontsize=8.0 if single else 7.5)
     first = axes[0, 0]
     if chart.log_y:
-        _decades(first, chart)
+        _decades(first)
+    if chart.y_range and chart.log_y:
+        first.set_ylim(*chart.y_range)
     elif chart.y_range:
         low, high = chart.y_range
         first.set_ylim(low - 0.03 * (high - low), high + 0.03 * (high - low))
@@ -148,7 +150,7 @@ def _curves(on: Any, chart: Curves) -> None:
     on.supxlabel(chart.x_label, fontsize=8.0)
     on.supylabel(chart.y_label, fontsize=8.0)
     if single:
-        _name_lines(first, next(iter(chart.panels.values())))
+        _name_lines(first, chart)
     else:
         _legend(on, first)
 
@@ -157,7 +159,8 @@ def _whole(chart: Curves) -> bool:
     return all(float(x).is_integer() for lines in chart.panels.values() for s in lines for x in s.x)
 
 
-def _line(axis: Any, series: Series, steps: bool) -> None:
+def _line(axis: Any, series: Series, steps: bool, lowest: float) -> None:
+    """lowest: where the band is cut: a logarithm of 0 would tear it."""
     look = LOOKS[series.name]
     y = [v.value for v in series.values]
     how = {"drawstyle": "steps-post"} if steps else {}
@@ -168,36 +171,43 @@ def _line(axis: Any, series: Series, steps: bool) -> None:
     known = [(x, v.lo, v.hi) for x, v in zip(series.x, series.values, strict=True) if v.lo is not None]
     if known:
         x, lo, hi = zip(*known, strict=True)
-        axis.fill_between(x, lo, hi, color=look.colour, alpha=0.18, lw=0, step="post" if steps else None)
+        axis.fill_between(x, np.maximum(lo, lowest), hi, color=look.colour, alpha=0.18, lw=0, step="post" if steps else None)
 
 
-def _name_lines(axis: Any, lines: Sequence[Series]) -> None:
-    """Each line's name at its end, moved apart where they would touch."""
+def _name_lines(axis: Any, chart: Curves) -> None:
     transform = axis.get_yaxis_transform()
-    low, high = axis.get_ylim()
-    scale = math.log10 if axis.get_yscale() == "log" else float
-    places = sorted((scale(s.values[-1].value), s.name) for s in lines if s.values)
-    gap = 0.075 * (scale(high) - scale(low))
+    for name, y in line_ends(chart, axis.get_ylim()):
+        if look := LOOKS.get(name):  # a rule has none
+            axis.plot([1.03], [y], look.mark, color=look.colour, transform=transform, clip_on=False, ms=4.5)
+        axis.text(1.06 if look else 1.02, y, name, transform=transform, va="center", clip_on=False)
+
+
+def line_ends(chart: Curves, limits: tuple[float, float]) -> list[tuple[str, float]]:
+    """[(name, y)]: where the names of a single panel's lines, and of its rule, stand: at their ends, moved apart where they
+    would touch, within the axis's limits."""
+    (lines,) = chart.panels.values()
+    scale: Callable[[float], float] = math.log10 if chart.log_y else float
+    low, high = map(scale, limits)
+    known = [(s.values[-1].value, s.name) for s in lines if s.values] + ([chart.rule] if chart.rule else [])
+    places = sorted((min(max(scale(y), low), high), name) for y, name in known)
+    gap = 0.075 * (high - low)
     heights: list[float] = []
     for at, _ in places:
         heights.append(max(at, heights[-1] + gap) if heights else at)
-    excess = heights[-1] - scale(high) if heights else 0.0
+    excess = heights[-1] - high if heights else 0.0
     for k in range(len(heights) - 1, -1, -1) if excess > 0 else ():
-        ceiling = scale(high) if k == len(heights) - 1 else heights[k + 1] - gap
+        ceiling = high if k == len(heights) - 1 else heights[k + 1] - gap
         heights[k] = min(heights[k], ceiling)
-    for (_, name), at in zip(places, heights, strict=True):
-        y = 10**at if axis.get_yscale() == "log" else at
-        look = LOOKS[name]
-        axis.plot([1.03], [y], look.mark, color=look.colour, transform=transform, clip_on=False, ms=4.5)
-        axis.text(1.06, y, name, transform=transform, va="center", clip_on=False)
+    return [(name, 10**at if chart.log_y else at) for (_, name), at in zip(places, heights, strict=True)]
 
 
-def _decades(axis: Any, chart: Curves) -> None:
+def _decades(axis: Any) -> None:
     axis.set_yscale("log")
-    axis.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.yaxis.set_major_locator(mpl.ticker.LogLocator(numticks=12))
+    axis.yaxis.set_major_formatter(
+        mpl.ticker.FuncFormatter(lambda v, _: np.format_float_positional(v, 2, fractional=False, trim="-"))
+    )
     axis.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-    if chart.rule:
-        axis.axhline(chart.rule[0], color=INK, lw=0.8, dashes=(2, 2))
 
 
 def _legend(on: Any, axis: Any) -> None:

@@ -24,6 +24,13 @@ BLACK = {
     "ytick.color": "black",
 }
 TITLE = 0.2  # inches of a line of it
+SIGNS = {"±": r"$\pm$", "−": "$-$", "→": r"$\to$", "≈": r"$\approx$", "§": r"\S", "–": "--", "≥": r"$\geq$", "√": r"$\surd$"}
+SPECIAL = {
+    **{letter: "\\" + letter for letter in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+}
 PDF = {"CreationDate": None, "ModDate": None}
 
 
@@ -44,7 +51,7 @@ def pdf(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit]) -> bytes:
 
 def latex(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit]) -> dict[str, bytes]:
     r"""{file name: content}: a PDF per figure, for \includegraphics, and a booktabs table per table, for \input."""
-    found: dict[str, bytes] = {"scorecard.tex": tex(scorecard.table(judgements)).encode()}
+    found: dict[str, bytes] = {"scorecard.tex": scorecard_tex(judgements).encode()}
     with draw.style(**BLACK):
         for exhibit in exhibits:
             if exhibit.charts:
@@ -52,7 +59,7 @@ def latex(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit]) -> dict[
                 _compose(exhibit).savefig(sink, format="pdf", metadata=PDF)
                 found[f"{exhibit.id}.pdf"] = sink.getvalue()
             if exhibit.tables:
-                found[f"{exhibit.id}.tex"] = "\n".join(tex(t) for t in exhibit.tables).encode()
+                found[f"{exhibit.id}.tex"] = "\n".join([*(tex(t) for t in exhibit.tables), _under(exhibit)]).encode()
     return found
 
 
@@ -62,9 +69,41 @@ def tex(table: Table) -> str:
 
     frame = pd.DataFrame([list(row) for row in table.rows], columns=list(table.head))
     text: str = frame.to_latex(index=False, escape=True, column_format="l" + "r" * (len(table.head) - 1))
-    for sign, command in (("±", r"$\pm$"), ("−", "$-$"), ("→", r"$\to$"), ("≈", r"$\approx$"), ("§", r"\S")):
+    return f"% {table.title}\n{_signs(text)}"
+
+
+def scorecard_tex(judgements: Sequence[Judgement]) -> str:
+    """Everything that was judged as a longtable, which breaks over pages: each claim in a row of its own, numbers below."""
+    columns = "".join(rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.34, 0.08, 0.26, 0.16))
+    lines = [
+        r"% \usepackage{booktabs,longtable,array}",
+        rf"\begin{{longtable}}{{{columns}}}",
+        r"\toprule",
+        r"id & paper & ours [95 \%] & verdict \\",
+        r"\midrule",
+        r"\endhead",
+        r"\bottomrule",
+        r"\endfoot",
+    ]
+    for claim in (c for family in scorecard.families(judgements) for c in family.judged):
+        words = tex_words(f"{claim.id}. {claim.text} ({claim.where})")
+        lines += [r"\addlinespace", rf"\multicolumn{{4}}{{p{{0.9\linewidth}}}}{{\bfseries {words}}} \\*"]
+        for j in claim.judgements:
+            name = tex_words(j.id).replace(".", r".\allowbreak{}").replace(r"\_", r"\_\allowbreak{}")
+            cells = (scorecard.number(j.paper), scorecard.ours(j), scorecard.VERDICTS[j.verdict])
+            lines.append(" & ".join([name, *map(tex_words, cells)]) + r" \\")
+    return "\n".join([*lines, r"\end{longtable}", ""])
+
+
+def tex_words(text: str) -> str:
+    """Plain text as LaTeX takes it."""
+    return _signs("".join(SPECIAL.get(letter, letter) for letter in text))
+
+
+def _signs(text: str) -> str:
+    for sign, command in SIGNS.items():
         text = text.replace(sign, command)
-    return f"% {table.title}\n{text}"
+    return text
 
 
 # --- composed figures -------------------------------------------------------------------------------------------------
@@ -76,7 +115,7 @@ def _figures(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit]) -> li
         if exhibit.charts:
             found.append((exhibit.id, _compose(exhibit)))
         if exhibit.tables:
-            found.append((exhibit.id, _tabulate(_heading(exhibit), exhibit.tables)))
+            found.append((exhibit.id, _tabulate(_heading(exhibit), exhibit.tables, _foot(exhibit))))
     return found
 
 
@@ -84,8 +123,17 @@ def _heading(exhibit: Exhibit) -> str:
     return f"{exhibit.name}. {exhibit.title} ({exhibit.seeds})"
 
 
+def _foot(exhibit: Exhibit) -> str:
+    return f"{exhibit.setting} {exhibit.note}".strip()
+
+
+def _under(exhibit: Exhibit) -> str:
+    r"""What stands under a table in LaTeX: a paragraph of small letters."""
+    return f"\n\\par{{\\footnotesize {tex_words(_foot(exhibit))}\\par}}\n"
+
+
 def _compose(exhibit: Exhibit) -> Figure:
-    """All charts of an exhibit, side by side under their titles."""
+    """All charts of an exhibit, side by side under their titles, and its settings under them."""
     charts = exhibit.charts
     across = min(ACROSS, len(charts))
     lines = [charts[k : k + across] for k in range(0, len(charts), across)]
@@ -93,10 +141,13 @@ def _compose(exhibit: Exhibit) -> Figure:
     width = draw.WIDTH * across + 0.1
     heading = textwrap.wrap(_heading(exhibit), math.floor(width * 14))
     top = 0.1 + 0.16 * len(heading)
-    figure = Figure(figsize=(width, top + sum(heights)))
-    parts: Any = figure.subfigures(2, 1, height_ratios=[top, sum(heights)])
-    above, body = parts
+    foot = textwrap.wrap(_foot(exhibit), math.floor(width * 16))
+    bottom = 0.1 + 0.14 * len(foot)
+    figure = Figure(figsize=(width, top + sum(heights) + bottom))
+    parts: Any = figure.subfigures(3, 1, height_ratios=[top, sum(heights), bottom])
+    above, body, below = parts
     above.text(0.01, 0.5, "\n".join(heading), va="center", fontsize=9)
+    below.text(0.01, 0.5, "\n".join(foot), va="center", fontsize=7.5)
     grid: Any = body.subfigures(len(lines), across, squeeze=False, height_ratios=heights)
     for place, chart in zip(grid.flat, [c for line in lines for c in line], strict=False):
         _titled(place, chart)
@@ -114,16 +165,19 @@ def _titled(place: Any, chart: Chart) -> None:
     draw.paint(below, chart)
 
 
-def _tabulate(heading: str, tables: Sequence[Table]) -> Figure:
-    """Tables as text in columns as wide as their longest cell."""
-    lines = sum(sum(_lines(row) for row in t.rows) + 2.5 for t in tables) + 1.5
+def _tabulate(heading: str, tables: Sequence[Table], foot: str = "") -> Figure:
+    """Tables as text in columns as wide as their longest cell, over a last paragraph."""
     columns = [[max(_length(row[k]) for row in [t.head, *t.rows]) for k in range(len(t.head))] for t in tables]
     width = max(5.0, max((sum(c) + 2 * len(c) for c in columns), default=0) * 0.068)
+    last = textwrap.wrap(foot, math.floor(width * 15))
+    lines = sum(sum(_lines(row) for row in t.rows) + 2.5 for t in tables) + 1.5 + len(last)
     figure = Figure(figsize=(width, 0.2 + 0.17 * lines))
     figure.text(0.01, 1 - 0.1 / figure.get_figheight(), heading, va="top", fontsize=9)
     y = 1.5
     for table, widths in zip(tables, columns, strict=True):
         y = _write_table(figure, table, widths, y)
+    if last:
+        figure.text(0.01, 1 - (0.1 + 0.17 * y) / figure.get_figheight(), "\n".join(last), va="top", fontsize=7.5)
     return figure
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
+from memloc.analysis.claims import flips as judged
+from memloc.analysis.claims.estimates import mean_auc
 from memloc.report.charts import Chart, Curves, Dots, Exhibit, Number, Series
 from memloc.report.choice import Wanted, choose
+from memloc.report.gradients import series
 from memloc.report.settings import JOINS, KEYS, LABELS, Setting, in_words, over_seeds, seeds_in_words, split
 from memloc.report.source import Source
+from memloc.statistics import Interval, auc_interval
 
 FIRST = 5  # closings whose layers are compared: later ones are of long searches alone, which are the clean examples'
 BINS = 50  # of accuracies
-PAPER_COUNT = {"noisy": "5.1", "clean": "15.7"}
 NAMES = {False: "clean", True: "noisy"}
 
 COUNTS = f"""WITH searches AS (
@@ -22,6 +26,14 @@ COUNTS = f"""WITH searches AS (
   WHERE {LABELS})
 SELECT setting, analysis, trial, noisy, neurons, count(*) AS searches
 FROM searches GROUP BY ALL ORDER BY ALL"""
+
+# What the scorecard's F1, F2 and F3 are computed from.
+SEARCHES = f"""SELECT {KEYS}, trial, repeat, example, noisy, neurons AS count, clean_acc, noisy_acc
+FROM flip_counts {JOINS}
+WHERE {LABELS}
+ORDER BY ALL"""
+
+SIZES = "SELECT trial, count_if(NOT noisy) AS clean, count_if(noisy) AS noisy FROM examples GROUP BY trial ORDER BY trial"
 
 # The accuracy on the training set: its clean and noisy examples' by their numbers.
 ACCURACIES = f"""WITH sets AS (
@@ -41,8 +53,24 @@ LAYERS = f"""WITH closings AS (
 SELECT setting, analysis, trial, noisy, layer, count(*) AS closings
 FROM closings GROUP BY ALL ORDER BY ALL"""
 
-DETECTION = f"""SELECT {KEYS}, sample, score, list(auc ORDER BY trial) AS auc
+DETECTION = f"""SELECT {KEYS}, sample, score, list(auc ORDER BY trial) AS auc, list(auc_lo ORDER BY trial) AS lo,
+       list(auc_hi ORDER BY trial) AS hi
 FROM detection {JOINS}
+WHERE auc IS NOT NULL
+GROUP BY ALL ORDER BY ALL"""
+
+# Each example's count, averaged over all trainings and repeats, as the paper averages it.
+POOLED = f"""WITH counted AS (
+  SELECT {KEYS}, trial, unnest(reads) AS flips FROM analyses JOIN trials USING (trial) WHERE stage = 'detection')
+SELECT setting, counted.analysis AS analysis, example, noisy, avg(neurons) AS neurons
+FROM counted JOIN flip_counts ON flip_counts.analysis = flips
+GROUP BY ALL ORDER BY ALL"""
+
+# Of each training by itself, with more and more repeats averaged.
+BY_REPEATS = f"""WITH counted AS (
+  SELECT {KEYS}, trial, unnest(reads) AS flips FROM analyses JOIN trials USING (trial) WHERE stage = 'detection')
+SELECT setting, counted.analysis AS analysis, repeats, list(auc ORDER BY counted.trial) AS auc
+FROM counted JOIN flips_auc ON flips_auc.analysis = flips
 WHERE auc IS NOT NULL
 GROUP BY ALL ORDER BY ALL"""
 
@@ -56,7 +84,8 @@ SCORES = {
     "loss": "mean loss",
     "c_score": "C-score",
 }
-PAPER_AUC = {"flips": "0.89", "learning_time": "0.87", "second_split": "0.93"}
+PAPER_AUC = {"flips": None, "learning_time": "0.87", "second_split": "0.93"}
+PAPER_POOLED = "0.89"
 
 
 def figure5(source: Source) -> Exhibit:
@@ -68,14 +97,15 @@ def figure5(source: Source) -> Exhibit:
         "The paper: noisy examples need about a third as many, closing them costs less, and the layers are alike.",
         "memloc sweep flips",
     )
-    sql = (COUNTS, ACCURACIES, LAYERS)
+    sql = (COUNTS, ACCURACIES, LAYERS, SEARCHES, SIZES)
     chosen = choose(split(source.frame(COUNTS)), Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=4)
-    others = [{_key(s): s for s in split(source.frame(query))} for query in sql[1:]] if chosen.settings else [{}, {}]
+    others = [{_key(s): s for s in split(source.frame(query))} for query in sql[1:4]] if chosen.settings else [{}, {}, {}]
+    sizes = {str(t): (int(c), int(n)) for t, c, n in source.frame(SIZES)[["trial", "clean", "noisy"]].to_numpy()}
     charts: list[Chart] = []
     numbers: list[Number] = []
     for s in chosen.settings:
         charts.append(cumulative(s, "neurons", "neurons closed until the prediction flips", f"(a) Neurons: {s.label}"))
-        numbers += [_mean(s, n) for n in ("noisy", "clean")] + [_below(s)]
+        numbers += _numbers(others[2][_key(s)].rows, sizes, s.label)
         if after := others[0].get(_key(s)):
             charts.append(cumulative(after, "accuracy", "training accuracy left", f"(b) Accuracy left: {s.label}"))
         if closed := others[1].get(_key(s)):
@@ -119,21 +149,23 @@ def layer_shares(setting: Setting, source: Source) -> Dots:
     return Dots(f"(c) Layers: {setting.label}", layers, values, f"share of the first {FIRST} closings")
 
 
-def _per_training(setting: Setting, name: str) -> list[pd.DataFrame]:
-    rows = setting.rows[setting.rows.noisy == (name == "noisy")]
-    return [of for _, of in rows.groupby("trial")]
+def _numbers(searches: pd.DataFrame, sizes: Mapping[str, tuple[int, int]], label: str) -> list[Number]:
+    """The scorecard's F1, F2 and F3, by its estimators, so that no quantity has two intervals on one page.
 
-
-def _mean(setting: Setting, name: str) -> Number:
-    means = [float((of.neurons * of.searches).sum() / of.searches.sum()) for of in _per_training(setting, name)]
-    return Number(f"mean neurons, {name} examples, {setting.label}", in_words(over_seeds(means, 0.0), 2), PAPER_COUNT[name])
-
-
-def _below(setting: Setting) -> Number:
-    shares = [float(of.searches[of.neurons < 10].sum() / of.searches.sum()) for of in _per_training(setting, "noisy")]
-    return Number(
-        f"noisy examples that need fewer than 10, {setting.label}", in_words(over_seeds(shares, 0.0, 1.0)), "> 0.90"
-    )
+    searches: rows of SEARCHES of one setting. sizes: {trial: (|S_c|, |S_n|)}.
+    """
+    there = {noisy: int((searches["noisy"] == noisy).sum()) for noisy in NAMES}
+    if not all(there.values()):
+        return []
+    counts = judged.counts(searches, "", there)
+    found = [
+        ("mean neurons, noisy examples", counts["noisy"], 2, "5.1"),
+        ("mean neurons, clean examples", counts["clean"], 2, "15.7"),
+        ("mean neurons, noisy / clean", counts["ratio"], 3, "≈ 1/3"),
+        (f"noisy examples that need fewer than {judged.FEW}", judged.few_neurons(searches, ""), 3, "> 0.90"),
+        ("training accuracy left, noisy minus clean", judged.accuracy_left(searches, sizes, ""), 3, "≈ 0.10"),
+    ]
+    return [Number(f"{name}, {label}", in_words(of.estimate, digits), paper) for name, of, digits, paper in found]
 
 
 def detection(source: Source) -> Exhibit:
@@ -143,26 +175,69 @@ def detection(source: Source) -> Exhibit:
         "In the text of § 6.1",
         "Which score finds the mislabeled examples",
         "6.1",
-        "Area under the ROC curve, on the examples that were flipped where some were. The paper: 0.89 by flips.",
+        "Area under the ROC curve, on the examples that were flipped where some were; means over trainings. The paper: 0.89 "
+        "by flips, each example's count averaged over the trainings.",
         "memloc sweep flips",
     )
     settings = split(source.frame(DETECTION))
     chosen = choose(settings, Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=4)
+    pooled, repeated = (
+        {_key(s): s for s in split(source.frame(sql))} if chosen.settings else {} for sql in (POOLED, BY_REPEATS)
+    )
     charts: list[Chart] = []
     numbers = []
     for s in chosen.settings:
         sample = "flips" if "flips" in set(s.rows["sample"]) else "all"
-        rows = s.rows[s.rows["sample"] == sample].set_index("score")
-        aucs = {score: over_seeds(rows.auc[score], 0.0, 1.0) for score in _sorted(rows.index.tolist())}
+        rows = s.rows[s.rows["sample"] == sample]
+        aucs = {score: _mean_auc(rows[rows.score == score]) for score in _sorted(rows.score.tolist())}
         charts.append(Dots(s.label, [SCORES.get(n, n) for n in aucs], {"AUC": list(aucs.values())}, "AUC", (0.4, 1.02)))
+        if _key(s) in repeated and (chart := _by_repeats(repeated[_key(s)])):
+            charts.append(chart)
+        if _key(s) in pooled:
+            numbers.append(_pooled_auc(pooled[_key(s)]))
         numbers += [Number(f"AUC of {SCORES[n]}, {s.label}", in_words(aucs.get(n)), paper) for n, paper in PAPER_AUC.items()]
     return chosen.fill(
         exhibit,
         DETECTION,
+        POOLED,
+        BY_REPEATS,
         charts=charts,
         numbers=numbers,
         seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.auc),
     )
+
+
+def _mean_auc(rows: pd.DataFrame) -> Interval | None:
+    """The mean over trainings, and the interval, as the scorecard has them; rows: the one of a score."""
+    known = [(v, None, None) if math.isnan(lo) or math.isnan(hi) else (v, lo, hi) for v, lo, hi in _floats(rows)]
+    return mean_auc([Interval(*of) for of in known])
+
+
+def _floats(rows: pd.DataFrame) -> Iterator[tuple[float, float, float]]:
+    for lists in zip(rows.auc, rows.lo, rows.hi, strict=True):
+        for values in zip(*lists, strict=True):
+            auc, lo, hi = (math.nan if v is None else float(v) for v in values)
+            yield auc, lo, hi
+
+
+def _by_repeats(setting: Setting) -> Curves | None:
+    """What repeating the searches of a training gains, means over trainings; None where none was repeated.
+
+    Without intervals: the last point is the AUC of the chart beside it, whose interval is DeLong's too.
+    """
+    found = series("AUC", list(setting.rows.repeats), setting.rows.auc, 0.0, 1.0)
+    if found is None or len(found.x) < 2:
+        return None
+    line = Series("AUC", found.x, [Interval(v.value, None, None) for v in found.values])
+    x_label = "repeats that a training's counts are averaged over"
+    return Curves(f"Neurons to flip: {setting.label}", {"": [line]}, x_label, "AUC", (0.4, 1.0))
+
+
+def _pooled_auc(setting: Setting) -> Number:
+    """By each example's mean count over all trainings and repeats; DeLong's interval, over examples."""
+    found = auc_interval(-setting.rows.neurons.to_numpy(dtype="float64"), setting.rows.noisy.to_numpy(dtype=bool))
+    words = f"AUC of neurons to flip, averaged over all trainings and repeats first, {setting.label}"
+    return Number(words, in_words(found), PAPER_POOLED)
 
 
 def _sorted(scores: Sequence[str]) -> list[str]:

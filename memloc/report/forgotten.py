@@ -6,13 +6,11 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from memloc.api import OpenStore
+from memloc.data.types import U8
 from memloc.errors import MemlocError
 from memloc.report.charts import Exhibit, Gallery, Number, Picture, Table
 from memloc.report.choice import Wanted, choose
-from memloc.report.settings import JOINS, KEYS, Setting, near_the_papers_cell, seeds_in_words, split
+from memloc.report.settings import JOINS, KEYS, Setting, name_of, near_the_papers_cell, seeds_in_words, split
 from memloc.report.source import Source
 
 PICTURES = 24  # of one setting
@@ -36,13 +34,14 @@ def figure7(source: Source) -> Exhibit:
     )
     settings = near_the_papers_cell(split(source.frame(FORGOTTEN)))
     chosen = choose(settings, Wanted(("cifar10", "mnist", "svhn"), ("resnet9",), (0.1,)), shown=3)
-    galleries, tables, numbers, problems = [], [], [], []
+    galleries, tables, numbers, absent = [], [], [], []
     for s in chosen.settings:
         numbers.append(_number(s))
         try:
             galleries.append(_gallery(s, source))
         except MemlocError as error:
-            problems.append(f"{s.label}: no images: {error.problems[0]}")
+            source.problems.append(f"Figure 7 has no images of {s.label}: {error.problems[0]}")
+            absent.append(name_of(s.dataset))
             tables.append(_table(s))
     filled = chosen.fill(
         exhibit,
@@ -52,7 +51,8 @@ def figure7(source: Source) -> Exhibit:
         numbers=numbers,
         seeds=seeds_in_words(sorted({t for trials in s.rows.trials for t in trials}) for s in chosen.settings),
     )
-    return chosen.remark(filled, " ".join(problems)) if problems else filled
+    names = ", ".join(dict.fromkeys(absent))
+    return chosen.remark(filled, f"Without images: {names} was not in the data directory.") if absent else filled
 
 
 def _number(setting: Setting) -> Number:
@@ -75,23 +75,22 @@ def _table(setting: Setting) -> Table:
 
 
 def _gallery(setting: Setting, source: Source) -> Gallery:
+    from memloc.data import check_identity, load
+
     first = setting.rows.head(PICTURES)
-    data = OpenStore(source.store).trial(str(first.trials[0][0])).data()
-    place = {int(e): k for k, e in enumerate(data.example)}
-    pictures = []
-    for row in first.to_dict("records"):
-        image = data.x[place[int(row["example"])]].numpy()
-        pictures.append(Picture(png(image), _words(row)))
+    raw = load(setting.dataset, source.data_dir)
+    commits = source.store.snapshot().commits
+    check_identity(raw, setting.dataset, str(commits[str(first.trials[0][0])].part["data"]))
+    pictures = [Picture(png(raw.x_train[int(row["example"])]), _words(row)) for row in first.to_dict("records")]
     return Gallery(setting.label, pictures)
 
 
-def png(image: Any) -> bytes:
-    """An image C×H×W in [−1, 1] as PNG, the same bytes every time."""
+def png(image: U8) -> bytes:
+    """An image, uint8 C×H×W, as PNG, the same bytes every time."""
     from PIL import Image
 
-    pixels = np.clip(np.rint((image + 1.0) * 127.5), 0, 255).astype(np.uint8)
     sink = io.BytesIO()
-    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(sink, format="PNG", compress_level=9)
+    Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(sink, format="PNG", compress_level=9)
     return sink.getvalue()
 
 

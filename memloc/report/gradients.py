@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from memloc.report.charts import Chart, Curves, Dots, Exhibit, Heat, Number, Series
-from memloc.report.choice import Wanted, choose
+from memloc.report.choice import ALL_MODELS, C_SCORES, Wanted, choose
 from memloc.report.settings import (
     C_SCORE,
     JOINS,
@@ -23,6 +24,7 @@ from memloc.report.settings import (
     percent,
     seeds_in_words,
     split,
+    telling_apart,
 )
 from memloc.report.source import Source
 from memloc.statistics import Interval
@@ -30,6 +32,7 @@ from memloc.statistics import Interval
 NORM = "gradient norm per √parameter"
 SETS = ("clean", "noisy", "total", "control")
 AT_CHECKPOINTS = "coalesce(json_extract_string(analyses.config, 'at'), 'checkpoint') = 'checkpoint'"
+PAPER_RATIOS = {0.01: "slightly below 1", 0.99: "very high"}  # A.2, by noise
 SIMILAR = "about the same norm from noisy as from clean examples, in every layer; the total well below both"
 
 
@@ -73,9 +76,9 @@ def ratios(rows: pd.DataFrame) -> list[Interval]:
     return found
 
 
-def _ratio_number(setting: Setting, paper: str | None = "≈ 1") -> Number:
+def _ratio_number(setting: Setting, paper: str | None = "≈ 1", over: str = "layers") -> Number:
     found = sorted(ratios(setting.rows), key=lambda v: v.value)
-    words = f"{in_words(found[0], 2)} to {in_words(found[-1], 2)} over layers" if found else "–"
+    words = f"{in_words(found[0], 2)} to {in_words(found[-1], 2)} over {over}" if found else "–"
     return Number(f"noisy norm / clean norm, {setting.label}", words, paper)
 
 
@@ -157,6 +160,7 @@ def figure8(source: Source) -> Exhibit:
         "7",
         "Averaged over all epochs; atypical: C-score below 0.5, no label noise. The paper: the two sets' norms are similar.",
         "memloc sweep atypical",
+        C_SCORES,
     )
     wanted = Wanted(("cifar10", "mnist"), ("resnet9",), None)
     return _norm_exhibit(source, exhibit, f"{C_SCORE} AND {AT_CHECKPOINTS}", wanted, ("typical", "atypical"))
@@ -169,7 +173,7 @@ def figure10(source: Source) -> Exhibit:
         "Gradient norms by layer, through the training",
         "A.1",
         "Means over windows of a tenth of the epochs. The paper: noisy nearly as large as clean in every window.",
-        "memloc sweep paper-grid",
+        "memloc sweep paper-grid --only block=trajectories",
     )
     sql = f"""WITH per_training AS (
   SELECT {KEYS}, trial, layer, coalesce(json_extract_string(analyses.config, 'at'), 'checkpoint') AS taken,
@@ -187,7 +191,7 @@ FROM per_training GROUP BY ALL ORDER BY ALL"""
         exhibit,
         sql,
         charts=[_through(s, source) for s in chosen.settings],
-        numbers=[_ratio_number(s) for s in chosen.settings],
+        numbers=[_ratio_number(s, over="layers and windows") for s in chosen.settings],
         seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.clean),
     )
     return (
@@ -204,7 +208,17 @@ def _through(setting: Setting, source: Source) -> Curves:
     for layer in source.in_order(setting.rows.layer, setting.model):
         rows = setting.rows[setting.rows.layer == layer].sort_values("tenth")
         panels[layer] = [line for n in SETS[:3] if (line := series(n, [(t + 0.5) * step for t in rows.tenth], rows[n], 0.0))]
-    return Curves(setting.label, panels, "epoch", NORM)
+    means = [v.value for lines in panels.values() for line in lines for v in line.values]
+    return Curves(setting.label, panels, "epoch", NORM, decades(means), log_y=True)
+
+
+def decades(values: Sequence[float]) -> tuple[float, float] | None:
+    """The powers of ten around positive values: a logarithmic axis for means; intervals that reach 0 are cut."""
+    known = [v for v in values if v > 0]
+    if not known:
+        return None
+    low, high = math.floor(math.log10(min(known))), math.ceil(math.log10(max(known)))
+    return 10.0**low, 10.0 ** max(high, low + 1)
 
 
 def series(name: str, x: Sequence[float], lists: Any, lowest: float, highest: float = float("inf")) -> Series | None:
@@ -233,11 +247,13 @@ def figure11(source: Source) -> Exhibit:
     chosen = choose(whole, Wanted(("cifar10",), ("resnet9",), None), shown=40)
     charts: list[Chart] = []
     numbers = []
-    for of in curves.values():
+    first = sorted(curves.values(), key=lambda of: bool(of[0].deviations))
+    for of, more in zip(first, telling_apart([of[0] for of in first]), strict=True):
         mine = [s for s in of if s in chosen.settings]
         if mine:
-            charts += [_against_noise(mine), *(norms(s, source, title=_name(s)) for s in mine)]
-            numbers += [_ratio_number(mine[0], "slightly below 1 at 1 %"), _ratio_number(mine[-1], "very high at 99 %")]
+            charts += [_against_noise(mine, more), *(norms(s, source, title=_name(s) + more) for s in mine)]
+            told = [s for s in mine if s in (mine[0], mine[-1]) or s.noise in PAPER_RATIOS]
+            numbers += [_ratio_number(s, PAPER_RATIOS.get(s.noise)) for s in told]
     return chosen.fill(
         exhibit, sql, charts=charts, numbers=numbers, seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.clean)
     )
@@ -258,7 +274,7 @@ def _name(setting: Setting) -> str:
     return f"{name_of(setting.dataset)}, {name_of(setting.model)}, {percent(setting.noise)} noise"
 
 
-def _against_noise(settings: Sequence[Setting]) -> Curves:
+def _against_noise(settings: Sequence[Setting], more: str) -> Curves:
     """Noisy norm / clean norm, the mean over layers, against the noise; the intervals are over trainings."""
     values = []
     for s in settings:
@@ -267,14 +283,15 @@ def _against_noise(settings: Sequence[Setting]) -> Curves:
             for pair in zip(s.rows.clean, s.rows.noisy, strict=True)
         ]
         of_seeds = [[r for r in of if r is not None] for of in zip(*of_layers, strict=True)]
-        values.append((100 * s.noise, over_seeds([sum(of) / len(of) for of in of_seeds if of], lowest=1e-3)))
+        values.append((100 * s.noise, over_seeds([sum(of) / len(of) for of in of_seeds if of], lowest=0.0)))
     known = [(x, v) for x, v in values if v is not None]
     line = Series("noisy / clean", [x for x, _ in known], [v for _, v in known])
     return Curves(
-        f"{name_of(settings[0].dataset)}, {name_of(settings[0].model)}: all noises",
+        f"{name_of(settings[0].dataset)}, {name_of(settings[0].model)}{more}: all noises",
         {"": [line]},
         "label noise, %",
         "norm ratio, mean over layers",
+        decades([1.0, *(v.value for _, v in known)]),
         log_y=True,
         rule=(1.0, "equal"),
     )
@@ -287,7 +304,7 @@ def figure12(source: Source, number: int = 12, dataset: str = "cifar10") -> Exhi
         f"Gradient norms by layer: {Wanted((dataset,)).names}",
         "A.3",
         f"Averaged over all epochs, at 5, 10 and 20 % noise. The paper: {SIMILAR}.",
-        f"memloc sweep paper-grid --only block=main --only dataset={dataset}",
+        f"memloc sweep paper-grid --only {ALL_MODELS} --only dataset={dataset}",
     )
     wanted = Wanted((dataset,), None, (0.05, 0.1, 0.2), others=number == 12)
     return _norm_exhibit(source, exhibit, f"{LABELS} AND {AT_CHECKPOINTS}", wanted)

@@ -61,6 +61,7 @@ def page(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit], sweep: st
         signs=scorecard.SIGNS,
         number=scorecard.number,
         ours=scorecard.ours,
+        lines=lines,
         specs=_script(json.dumps(specs, separators=(",", ":"), allow_nan=False)),
         bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_version())),
         style=(FOLDER / "style.css").read_text(),
@@ -77,15 +78,21 @@ def _shown(exhibit: Exhibit, specs: list[dict[str, Any]]) -> dict[str, Any]:
         else:
             panels.append(Panel(chart.title, inline(chart, f"{exhibit.id}-{k}"), len(specs)))
             specs.append(spec(chart) or {})
-    mini = exhibit.command.split()[2] + "-mini"
+    minis = [f"memloc sweep {c.split()[2]}-mini" for c in (exhibit.first, exhibit.command) if c]
     return {
         **{name: getattr(exhibit, name) for name in exhibit.__dataclass_fields__},
         "run": exhibit.run,
-        "stands_in": exhibit.note.startswith("Not the paper"),
-        "mini": f"memloc sweep {mini}" if mini in shipped() else None,
+        "stands_in": exhibit.stands_in,
+        "commands": [c for c in (exhibit.first, exhibit.command) if c],
+        "minis": minis if all(c.split()[2] in shipped() for c in minis) else [],
         "panels": panels,
         "points": [table for chart in exhibit.charts if (table := values(chart)) is not None],
     }
+
+
+def lines(cell: str) -> str:
+    """Two values with an interval in brackets stand one under the other, or six columns are wider than a page."""
+    return re.sub(r", (?![^\[]*\])", ",\n", cell) if "[" in cell else cell
 
 
 def inline(chart: Chart, name: str) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import altair
 
 from memloc.report.charts import Chart, Curves, Dots, Gallery, Heat
-from memloc.report.draw import COLUMNS
+from memloc.report.draw import COLUMNS, line_ends
 from memloc.report.palette import LOOKS
 from memloc.statistics import Interval
 
 alt: Any = altair  # its stubs know no keyword arguments in a dict, and no alt.Data
 
 SHAPES = {"o": "circle", "D": "diamond", "s": "square", "^": "triangle-up", "v": "triangle-down"}
+APART: dict[str, Any] = {"labelOverlap": "parity", "labelSeparation": 8}  # labels that would touch are left out
 PANEL, SINGLE, ROW = (92, 56), (250, 165), 19  # pixels: a small multiple, a chart by itself, a row's height
 
 
@@ -42,23 +44,27 @@ def _tooltip(*fields: tuple[str, str, str]) -> list[Any]:
     ]
 
 
-def _colour(names: list[str]) -> Any:
+def _legend(names: list[str], shown: bool = True) -> Any:
+    return alt.Legend(orient="top") if shown and len(names) > 1 else None
+
+
+def _colour(names: list[str], legend: bool = True) -> Any:
     return alt.Color(
         field="series",
         type="nominal",
         title=None,
         scale=alt.Scale(domain=names, range=[LOOKS[n].colour for n in names]),
-        legend=alt.Legend(orient="top") if len(names) > 1 else None,
+        legend=_legend(names, legend),
     )
 
 
-def _shape(names: list[str]) -> Any:
+def _shape(names: list[str], legend: bool = True) -> Any:
     return alt.Shape(
         field="series",
         type="nominal",
         title=None,
         scale=alt.Scale(domain=names, range=[SHAPES[LOOKS[n].mark] for n in names]),
-        legend=alt.Legend(orient="top") if len(names) > 1 else None,
+        legend=_legend(names, legend),
     )
 
 
@@ -71,31 +77,31 @@ def _curves(chart: Curves) -> Any:
     ]
     names = list(dict.fromkeys(s.name for lines in chart.panels.values() for s in lines))
     single = len(chart.panels) == 1
-    domain = list(chart.y_range) if chart.y_range else alt.Undefined
-    scale = alt.Scale(type="log") if chart.log_y else alt.Scale(domain=domain)
-    ticks = 5 if single else 3
-    x = alt.X(field="x", type="quantitative", title=chart.x_label if single else None, axis=alt.Axis(tickCount=ticks))
-    y = alt.Y(
-        field="y", type="quantitative", title=chart.y_label if single else None, scale=scale, axis=alt.Axis(tickCount=ticks)
-    )
+    limits = chart.y_range or _limits(chart)
+    scale = alt.Scale(domain=list(limits), clamp=True, nice=False, **({"type": "log"} if chart.log_y else {}))
+    axis = alt.Axis(tickCount=5 if single else 3, **APART)
+    of_y = alt.Axis(values=_powers(limits), format="~g", **APART) if chart.log_y else axis
+    x = alt.X(field="x", type="quantitative", title=chart.x_label if single else None, axis=axis)
+    y = alt.Y(field="y", type="quantitative", title=chart.y_label if single else None, scale=scale, axis=of_y)
     curve = {"interpolate": "step-after"} if chart.steps else {}
-    base = alt.Chart().encode(x=x, color=_colour(names))
+    base = alt.Chart().encode(x=x, color=_colour(names, not single))
     dash = alt.StrokeDash(
         field="series",
         type="nominal",
         title=None,
         scale=alt.Scale(domain=names, range=[list(LOOKS[n].dash) or [1, 0] for n in names]),
-        legend=alt.Legend(orient="top") if len(names) > 1 else None,
+        legend=_legend(names, not single),
     )
     band = base.mark_area(opacity=0.18, **curve).encode(y=alt.Y(field="lo", type="quantitative", scale=scale), y2="hi")
     line = base.mark_line(strokeWidth=2, **curve).encode(y=y, strokeDash=dash)
     many = chart.steps or max((len(s.x) for lines in chart.panels.values() for s in lines), default=0) > 12
     of = ("panel", "layer", "nominal"), ("series", "set", "nominal"), ("x", chart.x_label, "quantitative")
     points = base.mark_point(filled=True, size=70 if many else 28, opacity=0 if many else 1).encode(
-        y=y, shape=_shape(names), tooltip=_tooltip(*(of[1:] if single else of))
+        y=y, shape=_shape(names, not single), tooltip=_tooltip(*(of[1:] if single else of))
     )
     width, height = SINGLE if single else PANEL
-    layers = alt.layer(band, line, points).properties(width=width, height=height)
+    marks = [*_rule(chart, scale), band, line, points, *(_line_ends(chart, names, limits, scale) if single else ())]
+    layers = alt.layer(*marks).properties(width=width, height=height)
     if single:
         return layers.properties(data=alt.Data(values=rows))
     facet = alt.Facet(
@@ -103,6 +109,43 @@ def _curves(chart: Curves) -> Any:
     )
     title = {"text": f"{chart.y_label} by {chart.x_label}", "orient": "bottom", "anchor": "middle"}
     return layers.facet(facet=facet, columns=COLUMNS, data=alt.Data(values=rows), spacing=8).properties(title=title)
+
+
+def _limits(chart: Curves) -> tuple[float, float]:
+    """The axis where the chart gives none: all values and the ends of their intervals."""
+    values = [v for lines in chart.panels.values() for s in lines for of in s.values for v in of if v is not None]
+    values += [chart.rule[0]] if chart.rule else []
+    if chart.log_y:
+        values = [v for v in values if v > 0]
+    low, high = min(values), max(values)
+    return (low, high) if low < high else (low - 0.5, high + 0.5) if not chart.log_y else (low / 2, high * 2)
+
+
+def _powers(limits: tuple[float, float]) -> list[float]:
+    low, high = (math.log10(v) for v in limits)
+    return [10.0**k for k in range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)]
+
+
+def _rule(chart: Curves, scale: Any) -> list[Any]:
+    """The line to compare with, in every panel."""
+    if chart.rule is None:
+        return []
+    data = alt.Chart(alt.Data(values=[{"rule": chart.rule[0]}]))
+    style: Any = {"strokeDash": [2, 2], "color": "currentColor", "strokeWidth": 0.8}
+    return [data.mark_rule(**style).encode(y=alt.Y(field="rule", type="quantitative", scale=scale, title=None))]
+
+
+def _line_ends(chart: Curves, names: list[str], limits: tuple[float, float], scale: Any) -> list[Any]:
+    """The names of a single panel's lines at their ends, as in the still picture, each after its mark; the rule has none."""
+    ends = [{"series": name, "end": float(f"{y:.5g}")} for name, y in line_ends(chart, limits)]
+    at = {"x": alt.value("width"), "y": alt.Y(field="end", type="quantitative", scale=scale, title=None)}
+    lines = [end for end in ends if end["series"] in names]
+    marks = alt.Chart(alt.Data(values=lines)).mark_point(filled=True, size=28, opacity=1, xOffset=8)
+    words = alt.Chart(alt.Data(values=ends)).mark_text(align="left", dx=15, fontSize=10, color="currentColor")
+    return [
+        marks.encode(**at, color=_colour(names, False), shape=_shape(names, False)),
+        words.encode(**at, text=alt.Text(field="series", type="nominal")),
+    ]
 
 
 def _dots(chart: Dots) -> Any:
@@ -119,7 +162,7 @@ def _dots(chart: Dots) -> Any:
         yOffset=alt.YOffset(field="series", type="nominal", sort=names),
         color=_colour(names),
     )
-    x = alt.X(field="y", type="quantitative", title=chart.x_label, scale=scale, axis=alt.Axis(tickCount=5))
+    x = alt.X(field="y", type="quantitative", title=chart.x_label, scale=scale, axis=alt.Axis(tickCount=4, **APART))
     rule = base.mark_rule(strokeWidth=1.5).encode(x=alt.X(field="lo", type="quantitative", scale=scale), x2="hi")
     points = base.mark_point(filled=True, size=36, opacity=1).encode(
         x=x, shape=_shape(names), tooltip=_tooltip(("row", "row", "nominal"), ("series", "set", "nominal"))

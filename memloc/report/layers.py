@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 
 from memloc.report.charts import Chart, Curves, Exhibit, Number
-from memloc.report.choice import Choice, Wanted, choose
+from memloc.report.choice import ALL_MODELS, C_SCORES, Choice, Wanted, choose
 from memloc.report.gradients import series
 from memloc.report.settings import C_SCORE, JOINS, KEYS, LABELS, Setting, finest, in_words, over_seeds, seeds_in_words, split
 from memloc.report.source import Source
 
 ACCURACY = (0.0, 1.0)
+FIFTH, PAPER_FIFTH = "res2.conv1", ("> 0.70", "< 0.10")  # the layer of Figure 4b's text, and what it says of MNIST
 MISLABELED, ATYPICAL = ("clean", "noisy"), ("typical", "atypical")
 
 
@@ -108,7 +109,22 @@ def _retraining(
     sql = accuracy_sql("retrain", where)
     chosen = choose(split(source.frame(sql)), wanted)
     charts = [by_layer(s, source, "epoch of retraining", names) for s in chosen.settings]
-    return _fill(chosen, exhibit, [sql], charts, [_reached(s, names[1]) for s in chosen.settings])
+    numbers = [number for s in chosen.settings for number in (_reached(s, names[1]), *_fifth(s, names[1], exhibit.id))]
+    return _fill(chosen, exhibit, [sql], charts, numbers)
+
+
+def _fifth(setting: Setting, name: str, exhibit: str) -> list[Number]:
+    """Figure 4's layer 5, which learns and then forgets the noisy examples on MNIST."""
+    rows = setting.rows[(setting.rows.layer == FIFTH) & (setting.rows.epoch > 0)].sort_values("epoch")
+    if exhibit != "fig04" or rows.empty:
+        return []
+    during, end = PAPER_FIFTH if setting.dataset == "mnist" else (None, None)
+    best = [max(v) for v in zip(*rows.noisy, strict=True) if None not in v]
+    found = (("highest", best, during), ("last", rows.noisy.iloc[-1], end))
+    return [
+        Number(f"{which} {name} accuracy of {FIFTH}, {setting.label}", in_words(over_seeds(values, *ACCURACY)), paper)
+        for which, values, paper in found
+    ]
 
 
 def _reached(setting: Setting, name: str) -> Number:
@@ -132,7 +148,7 @@ def figure3(source: Source) -> Exhibit:
         "Training, and accuracy with one layer set back to an earlier epoch",
         "5.1",
         "The paper: setting back the last layers costs little; which are critical differs between architectures.",
-        "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
+        f"memloc sweep paper-grid --only {ALL_MODELS} --only dataset=cifar10 --only noise=0.1",
     )
     return _rewinding(source, exhibit, Wanted(("cifar10",), None, (0.1,)), curves=True)
 
@@ -157,6 +173,7 @@ def figure9(source: Source) -> Exhibit:
         "7",
         "Atypical: C-score below 0.5, no label noise. The paper: memorization is dispersed over layers.",
         "memloc sweep atypical",
+        C_SCORES,
     )
     return _rewinding(source, exhibit, Wanted(("cifar10",), ("resnet9",)), C_SCORE, ATYPICAL)
 
@@ -169,7 +186,7 @@ def figure15(source: Source, number: int = 15, dataset: str = "cifar10") -> Exhi
         f"Accuracy with one layer set back: {wanted.names}",
         "B.1",
         "At 5, 10 and 20 % noise. The paper: which layers are critical depends on the model and the data.",
-        f"memloc sweep paper-grid --only block=main --only dataset={dataset}",
+        f"memloc sweep paper-grid --only {ALL_MODELS} --only dataset={dataset}",
     )
     return _rewinding(source, exhibit, wanted)
 
@@ -202,6 +219,7 @@ def figure19(source: Source) -> Exhibit:
         "B.2",
         "Atypical: C-score below 0.5, no label noise. The paper: every layer reaches a high accuracy on atypical examples.",
         "memloc sweep atypical",
+        C_SCORES,
     )
     return _retraining(source, exhibit, Wanted(("cifar10", "mnist"), ("resnet9",)), C_SCORE, ATYPICAL)
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from memloc.analysis.claims import settings as judged
+from memloc.config import TrainConfig
 from memloc.statistics import Interval, student_interval
 
 # What every query selects first. Seeds aside, a training's configuration is its setting.
@@ -29,6 +31,11 @@ NAMES = {
 }
 PAPER_DATA = ("cifar10", "mnist", "svhn")
 PAPER_MODELS = ("resnet9", "resnet50", "vit_small")
+
+# Fields that an exhibit shows itself, in names and notes; threads change no number that anybody sees.
+NAMED = ("p_gen", "p_mem", "keep", "at", "threads")
+EXTENT = {field for fields in judged.EXTENT.values() for field in fields}
+USUAL = {field: usual for fields in judged.USUAL.values() for field, usual in fields.items()} | {"stem": "imagenet"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,16 @@ class Setting:
     def noise(self) -> float:
         return float(self.train["noise"])
 
+    @property
+    def deviations(self) -> dict[str, tuple[Any, Any]]:
+        """{field: (its value, the paper's)} of what is not as in the paper, beside data set, model, noise and dropout."""
+        options = {k: v for k, v in self.stage.items() if k not in (*EXTENT, *judged.MEMORIZED)}
+        config = {k: v for k, v in self.train.items() if v is not None}
+        own = judged.Setting(config, {k: v for k, v in options.items() if v is not None}, {})
+        found = {k: (v, USUAL[k] if k in USUAL else judged.usual(own, k)) for k, v in own.deviations.items()}
+        order = [*TrainConfig.model_fields, *sorted(options)]
+        return {k: found[k] for k in order if k in found and k not in NAMED and found[k][0] != found[k][1]}
+
 
 def near_the_papers_cell(settings: Sequence[Setting]) -> list[Setting]:
     """Of a data set's example-tied trainings Table 1's, p_gen 0.3 and p_mem 0.2; without them all, nearest first."""
@@ -69,6 +86,18 @@ def name_of(word: str) -> str:
 
 def percent(fraction: float) -> str:
     return f"{100 * fraction:.6g} %"
+
+
+def deviation_in_words(name: str, value: Any, usual: Any, prefix: str = "") -> str:
+    """`width 0.25 (1)`: ours, and the paper's."""
+    papers = {"subset": "all"}.get(name, "none") if usual is None else _value(usual)
+    return f"{name} {_value(value)} ({prefix}{papers})"
+
+
+def telling_apart(settings: Sequence[Setting]) -> list[str]:
+    """What a short name lacks, per setting: nothing where all deviate from the paper's alike, else `, width 0.25`."""
+    alike = len({json.dumps(s.deviations, sort_keys=True) for s in settings}) < 2
+    return ["" if alike else "".join(f", {k} {_value(v)}" for k, (v, _) in s.deviations.items()) for s in settings]
 
 
 def split(frame: pd.DataFrame) -> list[Setting]:

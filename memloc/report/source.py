@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,10 +17,14 @@ SHOWN = 12  # settings of one exhibit; its query has them all
 
 @dataclass
 class Source:
-    """A store, or one sweep in it."""
+    """A store, or one sweep in it. data_dir: where data sets lie; None: the usual place. problems: for who runs this, not
+    for the page, whose bytes hang on the store and the data alone.
+    """
 
     store: Store
     sweep: str | None
+    data_dir: Path | None = None
+    problems: list[str] = field(default_factory=list)
     _layers: dict[str, list[str]] | None = field(default=None, init=False)
 
     def frame(self, sql: str) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from memloc.config import canonical_json
 from memloc.report.source import Source
 from memloc.store import Commit, Store, schemas
 from memloc.store.commits import publish, publish_tables, read_entry
@@ -26,7 +27,7 @@ blocks:
     stages: {retrain: {epochs: 2}}
   flips:
     axes: {seed: [0, 1, 2]}
-    stages: {flips: {clean: 12, noisy: 8, repeats: 1, max_neurons: 20}, detection: {}}
+    stages: {flips: {clean: 12, noisy: 8, repeats: 2, max_neurons: 20}, detection: {}}
   noise_curve:
     axes: {noise: [0.05, 0.5, 0.9], seed: [0, 1]}
     stages: {gradients: {epochs: [0, 5, 10]}}
@@ -55,11 +56,13 @@ def source(everything: Path) -> Source:
 
 
 def altered(store: Path, folder: Path, change: Callable[[Commit], Mapping[str, Any] | None]) -> Source:
-    """The trainings and analyses of a store in another one; `change` gives an analysis another configuration."""
+    """The trainings and analyses of a store in another one; `change` gives some another configuration."""
     old, new = Store(str(store)), Store(str(folder / "altered"))
     for commit in old.snapshot().commits.values():
         tables = {f.table: schemas.decode(f.table, read_entry(old.files, f)).to_pydict() for f in commit.files}
-        config = change(commit) if commit.analysis else None
+        config = change(commit)
+        if config is not None and "trials" in tables:
+            tables["trials"] |= {"config": [canonical_json(config)]} | {k: [config[k]] for k in ("dataset", "noise")}
         files = publish_tables(new.files, commit.id, tables)
         publish(new.files, replace(commit, files=files, config=commit.config if config is None else config))
     return Source(new, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -132,6 +133,56 @@ def test_pointing_at_a_value_tells_it(browser: Any, file: Path) -> None:
     tooltip.wait_for()
     assert "value" in tooltip.inner_text()
     assert "conv1" in tooltip.inner_text()
+
+
+def test_interactive_charts_lose_nothing_of_the_stills(browser: Any, file: Path) -> None:
+    """A single panel's lines are named at their ends, not in a legend, and the line to compare with is at its place."""
+    opened = visit(browser, file)
+    for exhibit, names in (("fig05", {"clean", "noisy"}), ("fig11", {"noisy / clean", "equal"})):
+        panel = opened.view.locator(f"#{exhibit} [data-spec]").first
+        panel.scroll_into_view_if_needed()
+        words = panel.locator(".interactive .mark-text.role-mark text")
+        words.first.wait_for(state="attached")
+        assert set(words.all_text_contents()) == names
+        assert names <= set(re.findall(r">([^<>]+)</text>", panel.locator(".still").inner_html()))
+        assert panel.locator(".interactive .role-legend").count() == 0
+        frame = panel.locator(".interactive").bounding_box()
+        boxes = [words.nth(k).bounding_box() for k in range(words.count())]
+        assert all(box["x"] + box["width"] <= frame["x"] + frame["width"] + 1 for box in boxes)
+        top, bottom = sorted(boxes, key=lambda box: box["y"])
+        assert top["y"] + top["height"] <= bottom["y"] + 2
+    rule = panel.locator(".interactive .mark-rule.role-mark line")
+    assert rule.count() == 1
+    tick = panel.locator(".interactive .role-axis-label text").filter(has_text=re.compile("^1$")).bounding_box()
+    assert rule.bounding_box()["y"] == pytest.approx(tick["y"] + tick["height"] / 2, abs=4)
+
+
+def test_numbers_of_an_axis_do_not_touch(browser: Any, file: Path) -> None:
+    opened = visit(browser, file)
+    opened.scroll_through()
+    boxes = opened.view.evaluate(
+        """() => [...document.querySelectorAll(".interactive .role-axis-label")].map((axis) =>
+           [...axis.querySelectorAll("text")].filter((t) => getComputedStyle(t).opacity !== "0" && t.textContent)
+           .map((t) => { const b = t.getBoundingClientRect(); return [b.left, b.right, b.top, b.bottom]; }))"""
+    )
+    assert len(boxes) > 20
+    for axis in boxes:
+        for k, (left, right, top, bottom) in enumerate(axis):
+            for other in axis[:k]:
+                apart = left >= other[1] or right <= other[0] or top + 3 >= other[3] or bottom - 3 <= other[2]
+                assert apart, (axis, k)
+
+
+def test_the_papers_numbers_are_in_sight_on_a_phone(browser: Any, file: Path) -> None:
+    """At a glance: ours and the paper's number lie within the screen without scrolling to the side, under their claim."""
+    opened = visit(browser, file, viewport={"width": 375, "height": 844})
+    rows = opened.view.locator(".glance tbody tr")
+    assert rows.count() > 20
+    for k in range(0, rows.count(), 5):
+        claim, ours = (rows.nth(k).locator(what).bounding_box() for what in ("th", "td:last-child"))
+        assert ours["x"] >= 0
+        assert ours["x"] + ours["width"] <= 375
+        assert ours["y"] >= claim["y"] + claim["height"]
 
 
 def test_without_scripts_the_pictures_are_there(browser: Any, file: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from memloc import sweep as sweeps
 from memloc.analysis.query import run_sql
@@ -21,9 +23,10 @@ from memloc.report import dropout, flips, forgotten, gradients, layers
 from memloc.report.charts import Curves, Dots, Exhibit, Gallery, Heat
 from memloc.report.exhibits import EXHIBITS, SECTIONS, exhibits, section_of
 from memloc.report.source import Source
+from memloc.seeds import stream
 from memloc.stages import STAGES
-from memloc.statistics import Interval
-from memloc.store import Commit
+from memloc.statistics import Interval, bootstrap_crossed
+from memloc.store import Commit, Store
 from memloc.sweep import shipped
 from tests.report.conftest import altered
 
@@ -69,7 +72,11 @@ def test_what_has_data_is_drawn_and_the_rest_says_what_would_run_it(made: Mappin
     for exhibit in made.values():
         assert exhibit.command.startswith("memloc sweep ")
         assert exhibit.run == bool(exhibit.seeds)
-        assert exhibit.run == exhibit.note.startswith("Not the paper's setting: digits")
+        assert exhibit.run == exhibit.stands_in == exhibit.setting.startswith("Not the paper's setting: digits in place of ")
+        more = ", max_neurons 20 (200)" if exhibit.id == "fig05" else ""
+        assert exhibit.run == exhibit.setting.endswith(
+            f"; subset 120 (the paper's: all), width 0.0625 (1), epochs 10 (50), batch_size 16 (512){more}."
+        )
 
 
 def test_the_queries_can_be_typed(made: Mapping[str, Exhibit], source: Source) -> None:
@@ -143,7 +150,8 @@ def test_figure_4_and_its_number(made: Mapping[str, Exhibit], source: Source) ->
     for layer, lines in chart.panels.items():
         assert [v.value for v in lines[1].values] == pytest.approx(means[layer].tolist())
     best = rows[rows.epoch > 0].groupby(["trial", "layer"]).noisy_acc.max().groupby("layer").mean()
-    (number,) = made["fig04"].numbers
+    number, during, end = made["fig04"].numbers
+    assert (during.paper, end.paper) == (None, None)
     assert number.ours.startswith(f"{best.min():.3f} ")
     assert f" to {best.max():.3f} " in number.ours
     assert made["fig04"].seeds == "2 seeds"
@@ -161,10 +169,6 @@ def test_figure_5(made: Mapping[str, Exhibit], source: Source) -> None:
         for x, found in zip(line.x, line.values, strict=True):
             expected = (mine["count"] <= x).groupby(mine.trial).mean().mean()
             assert found.value == pytest.approx(expected)
-    numbers = {n.name.split(",")[0] + n.name.split(",")[1][:6]: n for n in made["fig05"].numbers}
-    means = rows.groupby(["noisy", "trial"])["count"].mean().groupby("noisy").mean()
-    assert numbers["mean neurons noisy"].ours.startswith(f"{means[True]:.2f}")
-    assert numbers["mean neurons clean"].ours.startswith(f"{means[False]:.2f}")
     share = table(source, "examples").groupby("trial").noisy.mean().reindex(rows.trial).to_numpy()
     accuracy = (1 - share) * rows.clean_acc + share * rows.noisy_acc
     for line in left.panels[""]:
@@ -182,13 +186,67 @@ def test_figure_5(made: Mapping[str, Exhibit], source: Source) -> None:
     assert list(where.rows) == [g for g in GROUPS if g in set(where.rows)]
 
 
+def test_figure_5s_numbers_have_the_scorecards_intervals(made: Mapping[str, Exhibit], source: Source) -> None:
+    """Examples and (training, repeat) are both resampled; a table of counts is filled here row by row."""
+    rows = table(source, "flips")
+    rows = rows[rows.eligible]
+    rows["count"] = rows["count"].where(~rows.censored, 20)
+    numbers = {n.name.removesuffix(", digits, ResNet-9, 10 % noise"): n for n in made["fig05"].numbers}
+    for part in ("noisy", "clean"):
+        mine = rows[rows.noisy == (part == "noisy")]
+        draws = sorted({(t, r) for t, r in zip(rows.trial, rows.repeat, strict=True)})
+        examples = sorted(set(mine.example))
+        counts = np.full((len(draws), len(examples)), np.nan)
+        for row in mine.itertuples():
+            counts[draws.index((row.trial, row.repeat)), examples.index(row.example)] = row.count
+        found = bootstrap_crossed(counts, stream(0, "claims", "F1", part))
+        assert found is not None
+        expected = f"{np.nanmean(counts):.2f} [{found.lo:.2f}, {found.hi:.2f}]"
+        assert numbers[f"mean neurons, {part} examples"].ours == expected
+    means = rows.groupby("noisy")["count"].mean()
+    ratio = numbers["mean neurons, noisy / clean"]
+    assert (ratio.ours[:5], ratio.paper) == (f"{means[True] / means[False]:.3f}", "≈ 1/3")
+    share = table(source, "examples").groupby("trial").noisy.mean().reindex(rows.trial).to_numpy()
+    left = ((1 - share) * rows.clean_acc + share * rows.noisy_acc).groupby(rows.noisy).mean()
+    difference = numbers["training accuracy left, noisy minus clean"]
+    assert (difference.ours.split(" ")[0], difference.paper) == (f"{left[True] - left[False]:.3f}", "≈ 0.10")
+
+
+def test_the_numbers_of_detection(made: Mapping[str, Exhibit], source: Source) -> None:
+    """Errors on the same examples do not average out: mean of DeLong's squared + s²/k. Pooled: by scikit-learn."""
+    numbers = {n.name.removesuffix(", digits, ResNet-9, 10 % noise"): n for n in made["detection"].numbers}
+    rows = table(source, "detection")
+    rows = rows[(rows["sample"] == "flips") & (rows.score == "learning_time")]
+    wide = np.maximum(rows.auc - rows.auc_lo, rows.auc_hi - rows.auc)
+    half = np.sqrt((wide**2).mean() + 1.96**2 * rows.auc.var(ddof=1) / len(rows))
+    mean = rows.auc.mean()
+    expected = f"{mean:.3f} [{max(0, mean - half):.3f}, {min(1, mean + half):.3f}]"
+    assert (numbers["AUC of learning time"].ours, numbers["AUC of learning time"].paper) == (expected, "0.87")
+    counts = table(source, "flips")
+    counts = counts[counts.eligible]
+    counts["count"] = counts["count"].where(~counts.censored, 20)
+    means = counts.groupby(["example", "noisy"])["count"].mean().reset_index()
+    pooled = numbers["AUC of neurons to flip, averaged over all trainings and repeats first"]
+    assert (pooled.ours.split(" ")[0], pooled.paper) == (f"{roc_auc_score(means.noisy, -means['count']):.3f}", "0.89")
+
+
 def test_detection_is_on_the_flip_sample(made: Mapping[str, Exhibit], source: Source) -> None:
     rows = table(source, "detection")
     auc = rows[rows["sample"] == "flips"].groupby("score").auc.mean()
-    (chart,) = made["detection"].charts
+    chart, by_repeats = made["detection"].charts
     assert isinstance(chart, Dots)
+    assert isinstance(by_repeats, Curves)
     found = dict(zip(chart.rows, chart.values["AUC"], strict=True))
     assert {name: value(v) for name, v in found.items()} == pytest.approx({flips.SCORES[s]: v for s, v in auc.items()})
+    counts = table(source, "flips")
+    counts = counts[counts.eligible]
+    counts["count"] = counts["count"].where(~counts.censored, 20)
+    (line,) = by_repeats.panels[""]
+    assert list(line.x) == [1, 2]
+    for repeats, of in zip(line.x, line.values, strict=True):
+        mine = counts[counts.repeat < repeats].groupby(["trial", "example", "noisy"])["count"].mean().reset_index()
+        aucs = [roc_auc_score(rows.noisy, -rows["count"]) for _, rows in mine.groupby("trial")]
+        assert of == (pytest.approx(np.mean(aucs)), None, None)
 
 
 def test_the_tables(made: Mapping[str, Exhibit], source: Source) -> None:
@@ -203,14 +261,14 @@ def test_the_tables(made: Mapping[str, Exhibit], source: Source) -> None:
     before, scaled, after = (tied.loc[(0.3, 0.2, mode)] for mode in ("own", "scaled", "dropped"))
     expected = [before.clean_acc, before.noisy_acc, scaled.test_acc, *after]
     assert one.rows[0][0] == "digits, p_gen 0.3, p_mem 0.2"
-    assert [cell.split(" ±")[0] for cell in one.rows[0][1:]] == [f"{100 * v:.1f}" for v in expected]
+    assert [re.split(r" [±\[]", cell)[0] for cell in one.rows[0][1:]] == [f"{100 * v:.1f}" for v in expected]
     assert [row[0] for row in one.rows[1:]] == ["CIFAR-10 in the paper", "MNIST in the paper", "SVHN in the paper"]
     (two,) = made["table2"].tables
     assert [row[0] for row in two.rows][::2] == ["p_mem 0.1", "p_mem 0.2"]
     for row, p_mem in ((two.rows[0], 0.1), (two.rows[2], 0.2)):
         for cell, p_gen in zip(row[1:], (0.2, 0.3), strict=True):
             of = tied.loc[(p_gen, p_mem, "dropped")]
-            clean, noisy = (part.split(" ±")[0] for part in cell.split(", "))
+            clean, noisy = re.findall(r"(?:^|[\d\]], )([\d.]+) [±\[]", cell)
             assert (clean, noisy) == (f"{100 * of.clean_acc:.1f}", f"{100 * of.noisy_acc:.1f}")
     assert two.rows[1][1:] == ["86.9, 2.8", "87.1, 2.9"]
     (three,) = made["table3"].tables
@@ -245,16 +303,21 @@ def test_figure_7_shows_the_images_of_what_was_forgotten(made: Mapping[str, Exhi
     assert made["fig07"].numbers[0].ours == f"{len(times)} ({sum(times.values())} times)"
 
 
-def test_figure_7_without_the_data_set_says_what_is_missing(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figure_7_without_the_data_set_says_what_is_missing(everything: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from memloc.errors import UsageError
 
     def missing(*arguments: Any) -> Any:
         raise UsageError("digits: is not here")
 
     monkeypatch.setattr("memloc.data.load", missing)
+    source = Source(Store(str(everything)), None)
     found = forgotten.figure7(source)
     assert not found.charts
-    assert "no images: digits: is not here" in found.note
+    assert found.note == "Without images: digits was not in the data directory."
+    assert set(source.problems) == {
+        f"Figure 7 has no images of digits, ResNet-9, 10 % noise, p_gen {g}, p_mem {m}: digits: is not here"
+        for g, m in ((0.3, 0.2),)
+    }
     assert found.numbers
     assert found.run
     (whole,) = forgotten.figure7(source).tables
@@ -273,6 +336,20 @@ def test_figure_11_is_drawn_from_three_noises_on(made: Mapping[str, Exhibit], so
         mine = rows[rows.noise == x / 100]
         norms = [np.sqrt(mine[c] / mine.numel).groupby([mine.trial, mine.layer]).mean() for c in ("sq_noisy", "sq_clean")]
         assert found.value == pytest.approx((norms[0] / norms[1]).groupby("trial").mean().mean())
+
+
+def test_figure_11s_paper_values_are_beside_their_own_rates(everything: Path, tmp_path: Path) -> None:
+    def papers(figure: Exhibit) -> dict[str, str | None]:
+        return {n.name.rpartition(", ")[2]: n.paper for n in figure.numbers}
+
+    assert papers(gradients.figure11(Source(Store(str(everything)), None))) == {"5 % noise": None, "90 % noise": None}
+    rates = {0.05: 0.01, 0.9: 0.99}
+    source = altered(
+        everything,
+        tmp_path,
+        lambda c: {**c.config, "noise": rates.get(c.config["noise"], c.config["noise"])} if c.analysis is None else None,
+    )
+    assert papers(gradients.figure11(source)) == {"1 % noise": "slightly below 1", "99 % noise": "very high"}
 
 
 def test_atypical_analyses_are_in_their_figures_alone(everything: Path, tmp_path: Path) -> None:
@@ -315,6 +392,48 @@ def test_trajectories_are_in_figure_10_alone(everything: Path, tmp_path: Path) -
     norm = np.sqrt(mine.sq_noisy / mine.numel).groupby(mine.trial).mean().mean()
     assert {s.name: s.values[1].value for s in chart.panels["linear"]}["noisy"] == pytest.approx(norm)
     assert not gradients.figure1(source).run
+
+
+def test_a_cell_of_per_cent() -> None:
+    """Student's interval of two by hand: t = 12.706, so ± 12.706 · |a − b| / 2."""
+    assert dropout.cell([0.5, 0.502]) == "50.1 ±1.3"
+    assert dropout.cell([0.246, 1.0]) == "62.3 [0.0, 100.0]"
+    assert dropout.cell([0.99, 0.992]) == "99.1 [97.8, 100.0]"
+    assert (dropout.cell([0.5]), dropout.cell([]), dropout.cell([1.0, 1.0])) == ("50.0", "–", "100.0 ±0.0")
+
+
+def test_table_3_has_the_papers_numbers_for_both_readings(everything: Path, tmp_path: Path) -> None:
+    source = altered(
+        everything, tmp_path, lambda c: {**c.config, "keep": 0.6} if c.analysis is None and "keep" in c.config else None
+    )
+    (found,) = dropout.table3(source).tables
+    papers = {row[0]: row[-1] for row in found.rows}
+    assert papers["Standard dropout (keep 0.6, per element)"] == "100, 99.5"
+    assert papers["Sparse network (keep 0.6)"] == "100, 99.8"
+
+
+def test_figure_4_has_what_the_paper_says_of_layer_5_on_mnist(everything: Path, tmp_path: Path) -> None:
+    source = altered(everything, tmp_path, lambda c: None if c.analysis else {**c.config, "dataset": "mnist"})
+    numbers = {n.name.partition(",")[0]: n for n in layers.figure4(source).numbers[1:]}
+    rows = table(source, "retrain")
+    rows = rows[(rows.layer == "res2.conv1") & (rows.epoch > 0)].groupby("trial").noisy_acc
+    during, end = numbers["highest noisy accuracy of res2.conv1"], numbers["last noisy accuracy of res2.conv1"]
+    assert (during.paper, end.paper) == ("> 0.70", "< 0.10")
+    assert during.ours.startswith(f"{rows.max().mean():.3f}")
+    assert end.ours.startswith(f"{rows.last().mean():.3f}")
+
+
+def test_the_commands_run_what_the_paper_shows(made: Mapping[str, Exhibit]) -> None:
+    def selected(exhibit: Exhibit) -> Sequence[Any]:
+        _, _, name, *options = exhibit.command.split()
+        entries = sweeps.only(sweeps.load(shipped()[name], STAGES).entries, options[1::2])
+        return [e.config for e in entries]
+
+    for name in ("fig03", "fig12", "fig13", "fig14", "fig15", "fig16", "fig17"):
+        assert {c.model for c in selected(made[name])} == {"resnet9", "resnet50", "vit_small"}, name
+    assert len(selected(made["fig10"])) == 3
+    assert {n for n, e in made.items() if e.first} == {"fig08", "fig09", "fig19"}
+    assert {e.first for e in made.values()} == {"", "memloc sweep cscore"}
 
 
 def test_the_commands_select_trainings_of_shipped_sweeps(made: Mapping[str, Exhibit]) -> None:

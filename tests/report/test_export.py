@@ -52,6 +52,7 @@ def test_latex(made: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
     again = export.latex(*few)
     assert again == {name: files[name] for name in again}
     text = files["table2.tex"].decode()
+    assert r"subset 120 (the paper's: all), width 0.0625 (1), epochs 10 (50), batch\_size 16 (512)." in text
     for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
         assert rule in text
     assert r"p\_gen 0.2" in text
@@ -64,14 +65,38 @@ def test_no_words_lie_on_others(made: tuple[Sequence[Judgement], Sequence[Exhibi
         for exhibit in (e for e in made[1] if e.charts):
             figure = export._compose(exhibit)
             figure.canvas.draw()
-            heading, body = figure.subfigs
+            heading, body, foot = figure.subfigs
             places = [part for chart in body.subfigs for part in chart.subfigs]
             assert len(places) == 2 * len(exhibit.charts)
-            words = [t for part in (heading, *places) for t in part.texts]
+            words = [t for part in (heading, *places, foot) for t in part.texts]
+            assert "subset 120" in words[-1].get_text().replace("\n", " ")
             boxes = [w.get_window_extent() for w in (*words, *(legend for part in places for legend in part.legends))]
             for k, box in enumerate(boxes):
                 assert not any(box.overlaps(other) for other in boxes[:k]), exhibit.id
                 assert box.x1 <= figure.bbox.x1 + 1, exhibit.id
+
+
+def test_the_scorecard_in_latex(made: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
+    """A longtable of wrapping columns that fit a line; each claim once, as a heading; every number under its claim."""
+    text = export.latex(made[0], [])["scorecard.tex"].decode()
+    assert text.isascii()
+    begin = re.search(r"\\begin\{longtable\}\{(.*)\}\n", text)
+    assert begin is not None
+    widths = [float(w) for w in re.findall(r"p\{([\d.]+)\\linewidth\}", begin[1])]
+    assert len(widths) == 4
+    assert sum(widths) < 0.9
+    assert re.sub(r">\{[^{}]*\}p\{[^{}]*\}", "", begin[1]) == ""  # no other column
+    assert "tabular" not in text
+    assert text.count("{") == text.count("}")
+    assert text.rstrip().endswith(r"\end{longtable}")
+    judged = [j for j in made[0] if j.verdict != "not_run"]
+    headings = [line for line in text.splitlines() if line.startswith(r"\multicolumn{4}")]
+    assert len(headings) == len({j.id.split(".")[0] for j in judged})
+    body = text[text.index(r"\endfoot") :]
+    rows = [line for line in body.splitlines() if line.endswith(r" \\")]
+    names = [row.split(" & ")[0].replace(r"\allowbreak{}", "").replace(r"\_", "_") for row in rows]
+    assert sorted(names) == sorted(j.id for j in judged)
+    assert all(len(row.split(" & ")) == 4 for row in rows)
 
 
 def test_a_table_in_latex() -> None:

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import altair
 import matplotlib as mpl
+import numpy as np
 import pytest
 
 from memloc.analysis.claims import Judgement, judge
 from memloc.report import draw, interactive, palette, scorecard
 from memloc.report.charts import Curves, Dots, Gallery, Heat, Series
 from memloc.report.exhibits import exhibits
-from memloc.report.html import inline, page
+from memloc.report.html import inline, lines, page
 from memloc.report.source import Source
 from memloc.statistics import Interval
+from tests.report.conftest import altered
 from tests.run.programs import memloc
 
 
@@ -55,6 +57,46 @@ def test_the_same_in_another_process(html: str, everything: Path, tmp_path: Path
     assert (done.code, done.err, done.out) == (0, "", f"report: {target}\n")
     assert target.read_text() == html
     assert [p.name for p in tmp_path.glob("*.html")] == ["report.html"]
+
+
+def test_without_its_data_the_page_is_the_same_in_every_home(everything: Path, tmp_path: Path) -> None:
+    """A downloaded data set that lies in neither of two: where it was looked for is on stderr, not in the page."""
+    store = altered(everything, tmp_path, lambda c: None if c.analysis else {**c.config, "dataset": "mnist"}).store.uri
+    homes = [tmp_path / "one", tmp_path / "another"]
+    pages = []
+    for k, home in enumerate(homes):
+        (home / "data").mkdir(parents=True)
+        directory = str(home / "data")
+        arguments, variable = ((), directory) if k else (("--data-dir", directory), "")
+        target = home / "r.html"
+        done = memloc(home, "report", "--store", store, "-o", str(target), *arguments, HOME=str(home), MEMLOC_DATA=variable)
+        assert (done.code, done.out) == (0, f"report: {target}\n")
+        assert done.err.startswith("memloc: note: Figure 7 has no images of MNIST, ResNet-9, ")
+        assert directory in done.err
+        pages.append(target.read_text())
+    assert "Without images: MNIST was not in the data directory." in pages[0]
+    assert str(tmp_path) not in pages[0]
+    assert pages[0] == pages[1]
+
+
+def test_values_with_brackets_stand_under_each_other() -> None:
+    assert lines("81.0 ±6.2, 2.5 [0.0, 15.2]") == "81.0 ±6.2,\n2.5 [0.0, 15.2]"
+    assert lines("62.3 [0.0, 100.0], 4.0 ±3.2") == "62.3 [0.0, 100.0],\n4.0 ±3.2"
+    assert lines("0.5 [0.1, 0.9]") == "0.5 [0.1, 0.9]"
+    assert lines("86.9, 2.8") == "86.9, 2.8"
+
+
+def test_a_logarithmic_axis_has_plain_decades() -> None:
+    """Also where a band reaches 0, and of several panels."""
+    line = Series("clean", [0, 1], [Interval(1e-2, 0.0, 2e-2), Interval(2e-5, 0.0, 1e-2)])
+    chart = Curves("log", {f"layer{k}": [line] for k in range(4)}, "epoch", "norm", (1e-5, 1e-1), log_y=True)
+    with draw.style():
+        drawn = draw.figure(chart)
+        texts = [t.get_text() for t in drawn.axes[0].get_yticklabels()]
+        assert [t for t in texts if t][-6:].count("0.00001") == 1
+        assert {"0.00001", "0.001", "0.1"} <= set(texts)
+        bands = [path.vertices[:, 1].min() for a in drawn.axes for c in a.collections for path in c.get_paths()]
+        assert bands == [1e-5] * 4
 
 
 def test_the_same_again_in_one_process() -> None:
@@ -105,7 +147,8 @@ def test_a_family_has_every_number_once() -> None:
 def test_what_is_not_run_says_what_would_run_it(html: str) -> None:
     section = html[html.index('id="fig08"') :].split("</article>")[0]
     assert "Not run." in section
-    assert "memloc sweep atypical" in section
+    assert "<code>memloc sweep cscore</code>, then <code>memloc sweep atypical</code>" in section
+    assert "<code>memloc sweep cscore-mini</code>, then <code>memloc sweep atypical-mini</code>" in section
 
 
 def test_specifications_are_valid_vega_lite(html: str) -> None:
@@ -182,7 +225,7 @@ def test_a_gallery_is_drawn_too() -> None:
     from memloc.report.forgotten import png
 
     with draw.style():
-        drawn = draw.figure(Gallery("images", [Picture(png(draw.np.zeros((1, 8, 8))), "1 → 2")] * 9))
+        drawn = draw.figure(Gallery("images", [Picture(png(np.zeros((1, 8, 8), dtype=np.uint8)), "1 → 2")] * 9))
     assert sum(bool(a.images) for a in drawn.axes) == 9
 
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from memloc.report.choice import Wanted, choose
-from memloc.report.settings import finest, in_words, near_the_papers_cell, over_seeds, seeds_in_words, split
+from memloc.report.settings import finest, in_words, near_the_papers_cell, over_seeds, seeds_in_words, split, telling_apart
 from memloc.statistics import Interval
 
 BASE = {"dataset": "digits", "model": "resnet9", "noise": 0.1, "epochs": 20}
@@ -80,9 +80,9 @@ def test_the_papers_settings_come_first_and_others_stand_in() -> None:
     wanted = Wanted(("cifar10",), ("resnet9",), (0.1,))
     cifar, digits, other = ({"dataset": "cifar10"}, {}), ({}, {}), ({"noise": 0.4}, {})
     whole = choose(split(frame(cifar, digits, other)), wanted)
-    assert ([s.dataset for s in whole.settings], whole.stands_in) == (["cifar10"], False)
+    assert [s.dataset for s in whole.settings] == ["cifar10"]
     stand_in = choose(split(frame(digits, other)), wanted)
-    assert ([s.noise for s in stand_in.settings], stand_in.stands_in) == ([0.1], True)
+    assert [s.noise for s in stand_in.settings] == [0.1]
     assert [s.noise for s in choose(split(frame(other)), wanted).settings] == [0.4]
     mnist = Wanted(("mnist",), None, None, others=False)
     assert choose(split(frame(cifar, digits)), mnist).settings == []
@@ -97,3 +97,52 @@ def test_the_cell_of_table_1_or_what_is_near() -> None:
 
     assert cells((0.1, 0.1), (0.3, 0.2), (0.4, 0.2)) == [(0.3, 0.2)]
     assert cells((0.1, 0.1), (0.4, 0.2)) == [(0.4, 0.2), (0.1, 0.1)]
+
+
+PAPER = {
+    "dataset": "cifar10", "model": "resnet9", "noise": 0.1, "width": 1.0, "epochs": 50, "batch_size": 512, "dropout": "none",
+    "augment": "none", "wrong": "uniform", "lr": 0.1, "schedule": "one_cycle", "peak_epoch": 10, "momentum": 0.9,
+    "weight_decay": 5e-4, "precision": "fp32", "threads": 1,
+}  # fmt: skip
+STAGE = {"bn": "batch", "epochs": [0, 50], "memorized": "labels"}
+WANTED = Wanted(("cifar10",), ("resnet9",), (0.1,))
+
+
+def said(*pairs: tuple[dict[str, Any], dict[str, Any]], wanted: Wanted = WANTED) -> str:
+    return choose(split(frame(*(({**PAPER, **t}, {**STAGE, **a}) for t, a in pairs))), wanted).setting
+
+
+def test_what_is_not_the_papers_is_said() -> None:
+    assert said(({}, {})) == said(({"threads": 2}, {"epochs": [1]})) == "The paper's setting."
+    small = {"subset": 500, "width": 0.125, "epochs": 30, "peak_epoch": 6, "batch_size": 16}
+    words = "subset 500 (the paper's: all), width 0.125 (1), epochs 30 (50), batch_size 16 (512)."
+    assert said((small, {})) == f"Not the paper's setting: {words}"
+    assert said(({"peak_epoch": 5}, {})) == "Not the paper's setting: peak_epoch 5 (the paper's: 10)."
+    assert said(({}, {"bn": "running"})) == "Not the paper's setting: bn running (the paper's: batch)."
+    assert said(({}, {"mask_mode": "dropped"})) == "Not the paper's setting: mask_mode dropped (the paper's: none)."
+    assert said(({"dataset": "digits", "noise": 0.4, "model": "vit_small"}, {})) == (
+        "Not the paper's setting: digits in place of CIFAR-10; ViT-small in place of ResNet-9; "
+        "40 % noise in place of 10 % noise."
+    )
+    own = said(({"model": "resnet50", "width": None, "stem": "imagenet"}, {}), wanted=Wanted(("cifar10",)))
+    assert own == "The paper's setting."
+    assert said(({"model": "timm:resnet18"}, {}), wanted=Wanted(("cifar10",))).startswith(
+        "Not the paper's setting: timm:resnet18 in place of ResNet-9, ResNet-50, ViT-small"
+    )
+
+
+def test_settings_of_several_scales_say_which_is_which() -> None:
+    words = said(({"epochs": 25, "peak_epoch": 5}, {}), ({"epochs": 25, "peak_epoch": 5, "width": 0.5}, {}))
+    assert words == (
+        "Not the paper's setting: epochs 25 (the paper's: 50); "
+        "width 0.5 (the paper's: 1) in CIFAR-10, ResNet-9, 10 % noise, width 0.5."
+    )
+
+
+def test_the_papers_scale_comes_first() -> None:
+    of = split(frame(({**PAPER, "noise": 0.05, "width": 0.5}, STAGE), ({**PAPER, "noise": 0.2}, STAGE)))
+    shown = choose(of, Wanted(("cifar10",)), shown=1)
+    assert [(s.noise, s.deviations) for s in shown.settings] == [(0.2, {})]
+    assert shown.left_out == 1
+    assert telling_apart(of) == [", width 0.5", ""]
+    assert telling_apart(of[:1]) == [""]
