@@ -35,7 +35,7 @@ PAPER_MODELS = ("resnet9", "resnet50", "vit_small")
 # Fields that an exhibit shows itself, in names and notes; threads change no number that anybody sees.
 NAMED = ("p_gen", "p_mem", "keep", "at", "threads")
 EXTENT = {field for fields in judged.EXTENT.values() for field in fields}
-USUAL = {field: usual for fields in judged.USUAL.values() for field, usual in fields.items()} | {"stem": "imagenet"}
+USUAL = {field: usual for fields in judged.USUAL.values() for field, usual in fields.items()} | judged.PAPER_NETWORK
 
 
 @dataclass(frozen=True)

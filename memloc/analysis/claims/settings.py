@@ -31,6 +31,7 @@ USUAL: Mapping[str, Mapping[str, Any]] = {
     "retrain": {"lr": 0.1},
     "flips": {"estimator": "fast", "reference": 16, "batch": 512, "ablate": "activation", "max_neurons": 200},
 }
+PAPER_NETWORK = {"width": 1, "stem": "imagenet"}
 MEMORIZED = ("memorized", "c_score_below")  # whose meaning a claim states itself
 
 
@@ -75,8 +76,8 @@ class Setting:
 
 def usual(setting: Setting, name: str) -> Any:
     """A training field's value in the paper."""
-    if name == "width":
-        return 1
+    if name in PAPER_NETWORK:
+        return PAPER_NETWORK[name]
     if name == "peak_epoch":
         return max(1, round(setting.config["epochs"] / 5))
     if name == "unit":

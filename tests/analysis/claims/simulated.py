@@ -43,8 +43,8 @@ class Simulated:
             evaluated: rows {(mode, rescale): (clean, noisy, test)} of an evaluation at T; a number: noisy accuracy in mode
                 plain or own; None: not evaluated.
         """
-        given = resolved(**{"dataset": "cifar10", "model": "resnet9", "noise": 0.1, **fields})
-        config = {**canonical(given), "model": model}
+        given = resolved(**{"dataset": "cifar10", "model": model, "noise": 0.1, **fields})
+        config = canonical(given)
         trial, epochs = fingerprint(["simulated", config]), given.epochs
         noisy = np.arange(n) < round(given.noise * n)
         climb = np.clip((np.arange(1, epochs + 1) - 11.6) * 0.06, 0, 1) if noisy_acc is None else np.asarray(noisy_acc)

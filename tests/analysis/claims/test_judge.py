@@ -188,6 +188,18 @@ def test_settings_are_never_pooled(simulated: Simulated) -> None:
     }
 
 
+def test_the_networks_own_fields_are_the_papers_unless_changed(simulated: Simulated) -> None:
+    """ResNet-50's stem is no deviation; another one is."""
+    for fields in ({}, {"stem": "cifar"}):
+        simulated.rewind(simulated.training(model="resnet50", **fields), {"layer3": 0.2, "layer1": 0.9})  # type: ignore[arg-type]
+    found = simulated.judged()
+    assert (found["W3.cifar10.resnet50"].verdict, found["W3.cifar10.resnet50"].on) == (
+        "holds",
+        "cifar10, resnet50, noise 0.1",
+    )
+    assert found["W1.cifar10.resnet50.stemcifar"].on == "cifar10, resnet50, noise 0.1, stem cifar"
+
+
 def test_files_of_one_name_have_ids_of_their_own(simulated: Simulated) -> None:
     for path in ("npz:/a/x.npz", "npz:/b/x.npz"):
         simulated.rewind(simulated.training(dataset=path), {"a": 1.0, "b": 1.0})
