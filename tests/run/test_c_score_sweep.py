@@ -114,6 +114,7 @@ def test_the_same_scores_from_a_file_are_the_same_analysis(home: Path) -> None:
     assert (trial["done"], trial["needs"]) == (True, [])
 
 
+@pytest.mark.slow  # 40 s; test_ray.py asserts it of the other stages in every run
 def test_ray_writes_the_same_bytes(home: Path, tmp_path: Path) -> None:
     for name in ("scores", "taking"):
         (tmp_path / f"{name}.yaml").write_bytes((home / f"{name}.yaml").read_bytes())

@@ -129,7 +129,7 @@ def test_retraining_leaves_the_other_groups_alone(trained: Made) -> None:
         assert [row["clean_acc"] is not None for row in variant.rows] == [True, True]
 
 
-@pytest.mark.parametrize("estimator", [None, 4])
+@pytest.mark.parametrize("estimator", [pytest.param(None, marks=pytest.mark.slow), 4])
 def test_flips_choose_as_the_plain_search(trained: Made, estimator: int | None) -> None:
     task = task_of(trained, estimator, folded=True, max_neurons=2)
     rows = predicted(task)[: 2 if estimator else 1]
