@@ -66,11 +66,16 @@ SELECT setting, counted.analysis AS analysis, example, noisy, avg(neurons) AS ne
 FROM counted JOIN flip_counts ON flip_counts.analysis = flips
 GROUP BY ALL ORDER BY ALL"""
 
-# Of each training by itself, with more and more repeats averaged.
-BY_REPEATS = f"""WITH counted AS (
-  SELECT {KEYS}, trial, unnest(reads) AS flips FROM analyses JOIN trials USING (trial) WHERE stage = 'detection')
-SELECT setting, counted.analysis AS analysis, repeats, list(auc ORDER BY counted.trial) AS auc
-FROM counted JOIN flips_auc ON flips_auc.analysis = flips
+# With more and more trainings and repeats averaged; the mean over draws of mislabeled examples (`data_seed`).
+BY_DRAWS = f"""WITH counted AS (
+  SELECT {KEYS}, json_merge_patch(trials.config, '{{"seed": null}}')::VARCHAR AS mislabeled, unnest(reads) AS flips
+  FROM analyses JOIN trials USING (trial) WHERE stage = 'detection'),
+settings AS (
+  SELECT DISTINCT counted.setting, counted.analysis, mislabeled, searched.config AS analysis_config
+  FROM counted JOIN analyses AS searched ON searched.analysis = flips)
+SELECT settings.setting AS setting, settings.analysis AS analysis, draws, list(auc ORDER BY mislabeled) AS auc
+FROM settings JOIN flips_auc_pooled AS pooled ON pooled.setting = mislabeled
+     AND pooled.analysis_config = settings.analysis_config
 WHERE auc IS NOT NULL
 GROUP BY ALL ORDER BY ALL"""
 
@@ -181,8 +186,8 @@ def detection(source: Source) -> Exhibit:
     )
     settings = split(source.frame(DETECTION))
     chosen = choose(settings, Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=4)
-    pooled, repeated = (
-        {_key(s): s for s in split(source.frame(sql))} if chosen.settings else {} for sql in (POOLED, BY_REPEATS)
+    pooled, by_draws = (
+        {_key(s): s for s in split(source.frame(sql))} if chosen.settings else {} for sql in (POOLED, BY_DRAWS)
     )
     charts: list[Chart] = []
     numbers = []
@@ -191,7 +196,7 @@ def detection(source: Source) -> Exhibit:
         rows = s.rows[s.rows["sample"] == sample]
         aucs = {score: _mean_auc(rows[rows.score == score]) for score in _sorted(rows.score.tolist())}
         charts.append(Dots(s.label, [SCORES.get(n, n) for n in aucs], {"AUC": list(aucs.values())}, "AUC", (0.4, 1.02)))
-        if _key(s) in repeated and (chart := _by_repeats(repeated[_key(s)])):
+        if _key(s) in by_draws and (chart := _by_draws(by_draws[_key(s)])):
             charts.append(chart)
         if _key(s) in pooled:
             numbers.append(_pooled_auc(pooled[_key(s)]))
@@ -200,7 +205,7 @@ def detection(source: Source) -> Exhibit:
         exhibit,
         DETECTION,
         POOLED,
-        BY_REPEATS,
+        BY_DRAWS,
         charts=charts,
         numbers=numbers,
         seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.auc),
@@ -220,16 +225,16 @@ def _floats(rows: pd.DataFrame) -> Iterator[tuple[float, float, float]]:
             yield auc, lo, hi
 
 
-def _by_repeats(setting: Setting) -> Curves | None:
-    """What repeating the searches of a training gains, means over trainings; None where none was repeated.
+def _by_draws(setting: Setting) -> Curves | None:
+    """What averaging over more (training, repeat) gains; None where there is one.
 
-    Without intervals: the last point is the AUC of the chart beside it, whose interval is DeLong's too.
+    Without intervals: the last point is the number below it, whose interval is DeLong's.
     """
-    found = series("AUC", list(setting.rows.repeats), setting.rows.auc, 0.0, 1.0)
+    found = series("AUC", list(setting.rows.draws), setting.rows.auc, 0.0, 1.0)
     if found is None or len(found.x) < 2:
         return None
     line = Series("AUC", found.x, [Interval(v.value, None, None) for v in found.values])
-    x_label = "repeats that a training's counts are averaged over"
+    x_label = "trainings × repeats that counts are averaged over"
     return Curves(f"Neurons to flip: {setting.label}", {"": [line]}, x_label, "AUC", (0.4, 1.0))
 
 

@@ -233,20 +233,23 @@ def test_the_numbers_of_detection(made: Mapping[str, Exhibit], source: Source) -
 def test_detection_is_on_the_flip_sample(made: Mapping[str, Exhibit], source: Source) -> None:
     rows = table(source, "detection")
     auc = rows[rows["sample"] == "flips"].groupby("score").auc.mean()
-    chart, by_repeats = made["detection"].charts
+    chart, by_draws = made["detection"].charts
     assert isinstance(chart, Dots)
-    assert isinstance(by_repeats, Curves)
+    assert isinstance(by_draws, Curves)
     found = dict(zip(chart.rows, chart.values["AUC"], strict=True))
     assert {name: value(v) for name, v in found.items()} == pytest.approx({flips.SCORES[s]: v for s, v in auc.items()})
     counts = table(source, "flips")
     counts = counts[counts.eligible]
     counts["count"] = counts["count"].where(~counts.censored, 20)
-    (line,) = by_repeats.panels[""]
-    assert list(line.x) == [1, 2]
-    for repeats, of in zip(line.x, line.values, strict=True):
-        mine = counts[counts.repeat < repeats].groupby(["trial", "example", "noisy"])["count"].mean().reset_index()
-        aucs = [roc_auc_score(rows.noisy, -rows["count"]) for _, rows in mine.groupby("trial")]
-        assert of == (pytest.approx(np.mean(aucs)), None, None)
+    (line,) = by_draws.panels[""]
+    seeds = dict(zip(*(table(source, "trials")[name] for name in ("trial", "seed")), strict=True))
+    draws = sorted({(seeds[t], t, r) for t, r in zip(counts.trial, counts.repeat, strict=True)})
+    assert list(line.x) == list(range(1, len(draws) + 1))
+    assert len(draws) == 6  # three trainings × two repeats
+    drawn = [draws.index((seeds[t], t, r)) for t, r in zip(counts.trial, counts.repeat, strict=True)]
+    for k, of in zip(line.x, line.values, strict=True):
+        mine = counts[np.array(drawn) < k].groupby(["example", "noisy"])["count"].mean().reset_index()
+        assert of == (pytest.approx(roc_auc_score(mine.noisy, -mine["count"])), None, None)
 
 
 def test_the_tables(made: Mapping[str, Exhibit], source: Source) -> None:
