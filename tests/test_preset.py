@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from memloc import preset, sweep
-from memloc.config import TrainConfig, canonical, fingerprint
+from memloc.config import TrainConfig, canonical, fingerprint, resolved
 from memloc.errors import UsageError
 from memloc.run.plan import build_plan
 from memloc.stages import STAGES
@@ -127,9 +127,8 @@ def test_the_papers_preset_names_every_field_of_the_others() -> None:
             wanted = other.stages[stage].keys() - {"batch", "noise_norm"}  # unused with the paper's estimator
             assert wanted <= paper.stages[stage].keys()
     defaults = {name: info.default for name, info in TrainConfig.model_fields.items()}
-    assert {k: v for k, v in paper.training.items() if k != "keep"} == {
-        k: defaults[k] for k in paper.training if k != "keep"
-    }
+    defaults["keep"] = resolved(dataset="digits", model="resnet9", dropout="standard").keep
+    assert paper.training == {k: defaults[k] for k in paper.training}
     for stage, fields_of in paper.stages.items():
         assert CONFIGS[stage](**fields_of) == CONFIGS[stage]()
 
@@ -186,9 +185,9 @@ def test_each_difference_is_switched_by_itself(tmp_path: Path, override: str) ->
 
 def test_unknown_presets_at_their_place(tmp_path: Path) -> None:
     valid = "valid: authors, authors-flips, paper"
-    assert problems(tmp_path, HEAD.replace("authors", "author") + "blocks: {a: {set: {dropout: sparse}}}\n") == [
+    assert problems(tmp_path, HEAD.replace("authors", "author") + "blocks: {a: {set: {dropout: example_tied}}}\n") == [
         f"mine.yaml:1:preset: 'author' is no preset; did you mean 'authors'?; {valid}"
-    ]  # and not, too, that `keep` is missing
+    ]  # and not, too, that p_gen and p_mem are missing
     assert problems(tmp_path, HEAD + "blocks:\n  a: {preset: papr}\n  b: {preset: 3}\n") == [
         f"mine.yaml:4:blocks.a.preset: 'papr' is no preset; did you mean 'paper'?; {valid}",
         f"mine.yaml:5:blocks.b.preset: 3 is no preset; {valid}",

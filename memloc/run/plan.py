@@ -88,7 +88,7 @@ class TrialPlan:
         """The checkpoints that stay after all analyses are done.
 
         Where nobody said what to keep, a held-out training keeps what its analyses read, which is its last epoch as a rule:
-        there are hundreds, each for its C-scores alone (definitions §10). Any other keeps all.
+        there are hundreds, each for its C-scores alone (docs/tables.md). Any other keeps all.
         """
         last = self.config.epochs
         if retention is None and self.config.ratio is not None and not self.unmet:

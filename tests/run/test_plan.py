@@ -11,7 +11,7 @@ import pytest
 from memloc import sweep
 from memloc.data import load
 from memloc.errors import UsageError
-from memloc.run.plan import Plan, Work, build_plan, checkpoint_bytes, pending, result_bytes
+from memloc.run.plan import Plan, Retention, Work, build_plan, checkpoint_bytes, pending, result_bytes
 from memloc.run.trial import Worker
 from memloc.stages import STAGES
 from memloc.store import Store
@@ -164,7 +164,8 @@ def test_held_out_trainings_keep_what_is_read_unless_told_otherwise(tmp_path: Pa
     )
     for trial in plan_of(tmp_path, text.replace(", REWIND", "")).trials:
         assert trial.config.ratio == 0.5
-        assert [trial.kept_epochs(r) for r in (None, "all", "rewound", "last")] == [{2}, {0, 1, 2}, {0, 2}, {2}]  # type: ignore[arg-type]
+        kept: dict[Retention, set[int]] = {None: {2}, "all": {0, 1, 2}, "rewound": {0, 2}, "last": {2}}
+        assert {retention: trial.kept_epochs(retention) for retention in kept} == kept
     for trial in plan_of(tmp_path, text.replace("REWIND", "gradients: {epochs: [1]}")).trials:
         assert trial.kept_epochs(None) == {1, 2}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,19 +104,23 @@ class Simulated:
         *,
         clean: float = 1.0,
         noisy: float = 1.0,
-        cosine: float = -0.9,
+        cosine: float | Callable[[int], float] = -0.9,
         epochs: Sequence[int] = range(51),
         last: float | None = None,
         last_cosine: float | None = None,
         **config: Any,
     ) -> str:
-        """Two tensors (conv, linear) of one number each, so that norms are as given; last, last_cosine: of the second."""
+        """Two tensors (conv, linear) of one number each, so that norms are as given; last, last_cosine: of the second.
+
+        cosine: of all epochs, or by epoch.
+        """
         rows = [
             (e, layer, noisy if last is None or layer == "conv" else last) for e in epochs for layer in ("conv", "linear")
         ]
         epoch, layers, norms = zip(*rows, strict=True)
         of_noisy = np.array(norms)
-        cosines = np.array([cosine if last_cosine is None or layer == "conv" else last_cosine for layer in layers])
+        by_epoch = cosine if callable(cosine) else lambda _: cosine
+        cosines = np.array([by_epoch(e) if last_cosine is None or layer == "conv" else last_cosine for e, layer, _ in rows])
         columns = {
             "epoch": epoch,
             "layer": layers,

@@ -79,19 +79,7 @@ def test_opposed_in_every_group(simulated: Simulated, last: float, verdict: str)
 def test_opposed_in_most_epochs(simulated: Simulated, epochs: int, verdict: str) -> None:
     """Of the 21 epochs of the window; two trainings, whose shares are averaged."""
     for seed in (0, 1):
-        opposed = [-0.9 if 10 <= e < 10 + epochs else 0.0 for e in range(51)]
-        one = {
-            "layer": "a",
-            "param": "a",
-            "numel": 1,
-            "sq_clean": 1.0,
-            "sq_noisy": 1.0,
-            "sq_control": 1.0,
-            "dot_control": 0.0,
-        }
-        columns = {"epoch": list(range(51)), "dot": opposed, **{k: [v] * 51 for k, v in one.items()}}
-        config = {"epochs": list(range(51)), "bn": "batch"}
-        simulated.analysis(simulated.training(seed=seed), "gradients", config, gradients=columns)
+        simulated.gradients(simulated.training(seed=seed), cosine=lambda e: -0.9 if 10 <= e < 10 + epochs else 0.0)
     assert simulated.judged()["G2"].verdict == verdict
 
 
@@ -104,19 +92,7 @@ def test_opposed_in_the_window_is_what_counts(simulated: Simulated) -> None:
     ):
         trial = simulated.training(dataset=dataset, **fields)
         epochs = range(51 if dataset == "cifar10" else 21)
-        rows = [(e, -0.9 if e in window else 0.5) for e in epochs]
-        columns = {"epoch": [e for e, _ in rows], "dot": [c for _, c in rows]}
-        same = {
-            "layer": "a",
-            "param": "a",
-            "numel": 1,
-            "sq_clean": 1.0,
-            "sq_noisy": 1.0,
-            "sq_control": 1.0,
-            "dot_control": 0.0,
-        }
-        columns |= {k: [v] * len(rows) for k, v in same.items()}
-        simulated.analysis(trial, "gradients", {"epochs": list(epochs), "bn": "batch"}, gradients=columns)
+        simulated.gradients(trial, cosine=lambda e, at=window: -0.9 if e in at else 0.5, epochs=epochs)
     found = simulated.judged()
     assert found["G2"].verdict == found["G2.digits"].verdict == "holds"
     assert "epochs 10 to 30 (21 stored)" in found["G2"].reason
