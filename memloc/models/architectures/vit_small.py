@@ -134,7 +134,8 @@ class Architecture(Network):
 
     @classmethod
     def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Architecture:
-        return cls(*shape, classes, config.tokens or "patch")
+        assert config.tokens is not None
+        return cls(*shape, classes, config.tokens)
 
     @classmethod
     def misfit(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> str | None:
