@@ -11,7 +11,7 @@ import torch
 
 from memloc.config import TrainConfig, check, fingerprint, resolved
 from memloc.errors import UsageError
-from memloc.models import build
+from memloc.models.build import build
 from memloc.stages.forward import forward_pass
 from memloc.stages.train import train
 from tests.run.programs import memloc
