@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from memloc.version import VERSION as __version__
+from memloc.version import VERSION
 
 if TYPE_CHECKING:
     from memloc.api import open_store
 
 __all__ = ["__version__", "open_store"]
+
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:
