@@ -25,7 +25,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_reading_a_store_does_not_import_torch_or_ray() -> None:
     assert imported("import memloc.api, memloc.analysis.status, memloc.store.verify", "ray") == set()
-    assert imported("import memloc.analysis.query, memloc.analysis.status, memloc.analysis.claims", "torch", "ray") == set()
+    assert imported("import memloc.analysis.query, memloc.analysis.status, memloc.papers.maini2023", "torch", "ray") == set()
 
 
 def test_looking_for_data_sets_does_not_import_torch() -> None:
