@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memloc import config, data, models
+from memloc import config, data
 from memloc.config import Config, TrainConfig, canonical, check, fingerprint, resolved
 from memloc.errors import UsageError
+from memloc.models.base import Network
+from memloc.models.build import build
 from memloc.stages.flips import FlipsConfig
 from memloc.stages.gradients import GradientsConfig
 from memloc.stages.retrain import RetrainConfig
@@ -26,8 +28,8 @@ def test_the_names_in_config_are_the_ones_that_exist() -> None:
 
 
 @pytest.mark.parametrize("name", config.MODELS)
-def test_an_architecture_is_its_file(name: str) -> None:
-    assert isinstance(models.build(resolved(dataset="cifar10", model=name), (3, 32, 32), 10), models.Network)
+def test_an_architecture_is_its_folder(name: str) -> None:
+    assert isinstance(build(resolved(dataset="cifar10", model=name), (3, 32, 32), 10), Network)
 
 
 # --- identity

@@ -17,7 +17,7 @@ from memloc.data.c_scores import CScores
 from memloc.data.held_out import held_out_size
 from memloc.data.labels import check_fits, noisy_count, noisy_seen
 from memloc.errors import UsageError
-from memloc.models import build, misfit
+from memloc.models.build import build, misfit
 from memloc.run.c_scores import Need, Sources, atypical
 from memloc.stages import STAGES
 from memloc.stages.base import MaskedConfig, Part, Size, Stage

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from memloc.config import Count, Neutral, Positive, TrainConfig
 from memloc.data.augment import augment, shifts
 from memloc.data.device import images
-from memloc.models import Dropout, Network, OwnDropouts
-from memloc.models.base import Masks, State
+from memloc.models.base import Masks, Network, State
+from memloc.models.dropout import Dropout, OwnDropouts
 from memloc.models.inference import MaskSource, groups_of, set_mean
 from memloc.seeds import stream
 from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, resolve_sets
