@@ -14,7 +14,9 @@ from torch import Tensor
 from memloc.config import TrainConfig
 from memloc.data import Data
 from memloc.data.device import OnDevice
-from memloc.models import Dropout, Network, build, build_dropout
+from memloc.models.base import Network
+from memloc.models.build import build
+from memloc.models.dropout import Dropout, build_dropout
 from memloc.stages.base import Columns
 
 

@@ -13,8 +13,9 @@ import torch
 from scipy import stats
 
 from memloc.config import resolved
-from memloc.models import Dropout, Network, build, build_dropout
-from memloc.models.dropout import ExampleTied
+from memloc.models.base import Network
+from memloc.models.build import build
+from memloc.models.dropout import Dropout, ExampleTied, build_dropout
 from tests.models.plain import SITES
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from memloc.config import FieldError, resolved
 from memloc.errors import ReplayError
-from memloc.models import build
+from memloc.models.build import build
 from memloc.stages.gradients.compute import sets
 from memloc.stages.gradients.config import Gradients, GradientsConfig
 from memloc.stages.gradients.trajectory import trajectory

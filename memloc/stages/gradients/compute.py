@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memloc.data.types import normalise
-from memloc.models import Network
+from memloc.models.base import Network
 from memloc.models.inference import MaskSource
 from memloc.seeds import stream
 from memloc.stages.base import Part, Tables
@@ -33,7 +33,7 @@ def run(config: GradientsConfig, inputs: Inputs, part: Part) -> Tables:
     g_c = (1/n) Σ_{S_c} ∇ℓ_i and g_n = (1/n) Σ_{S_n} ∇ℓ_i at θ^t. Control: S_r, a keyed random subset as large as
     S_n; g_control = (1/n) Σ_{S_r} ∇ℓ_i, dot_control = ⟨g_control, g_c + g_n − g_control⟩.
     """
-    if config.at:
+    if config.at == "trajectory":
         return _trajectory(config, inputs)
     t, noisy = int(part["epoch"]), inputs.data.noisy
     n = len(noisy)

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
 
-from memloc.config import Epochs, FieldError, TrainConfig, unless
+from memloc.config import Epochs, FieldError, Neutral, TrainConfig
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import FLOAT, INT, SMALL, TEXT, of_analysis
 from memloc.stages.fields import MaskedConfig, check_epochs, resolve_sets
@@ -22,8 +22,8 @@ class GradientsConfig(MaskedConfig):
 
     epochs: Epochs | None = None
     bn: Literal["batch", "running"] = "batch"
-    scale: Annotated[Literal["n", "batch"] | None, unless("n")] = None
-    at: Annotated[Literal["checkpoint", "trajectory"] | None, unless("checkpoint")] = None
+    scale: Annotated[Literal["n", "batch"], Neutral("n")] = "n"
+    at: Annotated[Literal["checkpoint", "trajectory"], Neutral("checkpoint")] = "checkpoint"
 
 
 class Gradients(Stage[GradientsConfig]):
@@ -49,19 +49,21 @@ class Gradients(Stage[GradientsConfig]):
         return resolve_sets(config, train).model_copy(update={"epochs": epochs})
 
     def parts(self, config: GradientsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
-        return [{"at": "trajectory"}] if config.at else [{"epoch": t} for t in config.epochs or ()]
+        if config.at == "trajectory":
+            return [{"at": "trajectory"}]
+        return [{"epoch": t} for t in config.epochs or ()]
 
     def epochs(self, config: GradientsConfig, train: TrainConfig, part: Part) -> Sequence[int]:
-        return range(max(config.epochs or ()) + 1) if config.at else [int(part["epoch"])]
+        return range(max(config.epochs or ()) + 1) if config.at == "trajectory" else [int(part["epoch"])]
 
     def passes(self, config: GradientsConfig, size: Size) -> float:
-        if config.at:  # a training's step, and three backward passes more
+        if config.at == "trajectory":  # a training's step, and three backward passes more
             return 9.0 * size.n * max(config.epochs or ())
         # A forward pass, and three backward passes of two each, or one.
         return (7.0 if config.bn == "batch" else 3.0) * size.n
 
     def rows(self, config: GradientsConfig, size: Size) -> Mapping[str, int]:
-        return {"gradients": 3 * len(size.groups) * (len(config.epochs or ()) if config.at else 1)}
+        return {"gradients": 3 * len(size.groups) * (len(config.epochs or ()) if config.at == "trajectory" else 1)}
 
 
 def _check_trajectory(config: GradientsConfig, train: TrainConfig) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
 
-from memloc.config import Count, Positive, TrainConfig, unless
+from memloc.config import Count, Neutral, Positive, TrainConfig
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, SMALL, TEXT, of_analysis
 from memloc.stages.fields import MaskedConfig, resolve_sets
@@ -24,9 +24,9 @@ class RetrainConfig(MaskedConfig):
     epochs: Count = 20
     peak_epoch: Count | None = None
     lr: Positive = 0.1
-    freeze: Annotated[Literal["others", "none"] | None, unless("others")] = None
+    freeze: Annotated[Literal["others", "none"], Neutral("others")] = "others"
     stop_after_perfect: Count | None = None
-    batches: Annotated[Literal["clean", "filtered"] | None, unless("clean")] = None
+    batches: Annotated[Literal["clean", "filtered"], Neutral("clean")] = "clean"
 
 
 class Retrain(Stage[RetrainConfig]):
