@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from memloc.analysis.claims import Judgement, judge
 
 from memloc.analysis.query import known_tables
 from memloc.config import canonical, canonical_json, fingerprint, resolved
+from memloc.papers.maini2023 import Judgement, judge
 from memloc.store import Commit, Store
 
 Columns = dict[str, Any]
