@@ -15,8 +15,9 @@ from scipy import stats
 from torch import Tensor
 
 from memloc.config import TrainConfig, resolved
-from memloc.models import Dropout, Network, build, build_dropout
-from memloc.models.dropout import ExampleTied
+from memloc.models.base import Network
+from memloc.models.build import build
+from memloc.models.dropout import Dropout, ExampleTied, build_dropout
 from tests.models.plain import SITES
 
 CPU = torch.device("cpu")

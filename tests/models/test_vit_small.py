@@ -15,8 +15,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from memloc.config import resolved
-from memloc.models import Network, OwnDropouts, build, build_dropout, misfit
+from memloc.config import canonical, resolved
+from memloc.models.base import Network
+from memloc.models.build import build, misfit
+from memloc.models.dropout import OwnDropouts, build_dropout
 
 B, CLASSES, SHAPE = 3, 7, (3, 6, 8)
 TOKENS = ("patch", "shifted")
@@ -290,4 +292,5 @@ def test_images_that_patches_do_not_cut_are_refused() -> None:
 def test_tokens_patch_is_the_same_training() -> None:
     config = resolved(dataset="digits", model="vit_small", tokens="patch")
     assert config == resolved(dataset="digits", model="vit_small")
-    assert config.tokens is None
+    assert config.tokens == "patch"
+    assert "tokens" not in canonical(config)
