@@ -17,7 +17,7 @@ from memloc.store import layout, schemas
 from memloc.store.files import Files
 from memloc.store.schemas import Schemas
 
-VERSION = 1  # of a commit's own form; raised with any change of it
+VERSION = 2  # of a commit's own form; raised with any change of it
 
 
 @dataclass(frozen=True)

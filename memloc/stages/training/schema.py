@@ -41,6 +41,7 @@ TABLES: dict[str, pa.Schema] = {
             ("el2n", FLOAT),
             ("mean_loss", FLOAT),
             ("final_loss", FLOAT),
+            ("mean_prob", FLOAT),
         ]
     ),
 }
