@@ -23,7 +23,7 @@ from memloc.run.c_scores import Need, Sources, atypical
 from memloc.stages import STAGES
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.fields import MaskedConfig
-from memloc.stages.training.loop import VERSION
+from memloc.stages.training.schema import VERSION
 from memloc.store import Commit, Snapshot, Store, checkpoints, layout, schemas
 from memloc.store.commits import FileEntry
 from memloc.sweep import Entry, Request, Sweep

@@ -31,8 +31,9 @@ from memloc.run.writer import StateWriter
 from memloc.stages.base import Part, Tables
 from memloc.stages.fields import MaskedConfig
 from memloc.stages.inputs import Inputs
-from memloc.stages.training.loop import VERSION, Epoch, examples_table, train
-from memloc.stages.training.schema import TABLES
+from memloc.stages.training.dynamics import examples_table
+from memloc.stages.training.loop import Epoch, train
+from memloc.stages.training.schema import TABLES, VERSION
 from memloc.store import Commit, Store, checkpoints, layout, records, tables
 from memloc.store.commits import CheckpointEntry
 from memloc.version import VERSION as MEMLOC_VERSION
