@@ -13,7 +13,9 @@ from memloc import sweep
 from memloc.config import StageConfig, TrainConfig
 from memloc.run import inline
 from memloc.run.events import Event
-from memloc.run.plan import Plan, build_plan, pending
+from memloc.run.pending import pending
+from memloc.run.plan import Plan
+from memloc.run.planner import build_plan
 from memloc.stages import STAGES
 from memloc.stages.base import Inputs, Part, Size, Stage, Tables
 from memloc.store import Store, schemas
