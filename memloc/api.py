@@ -19,7 +19,7 @@ from memloc.store import Commit, Store, checkpoints
 if TYPE_CHECKING:
     import torch
 
-    from memloc.models.base import Network
+    from memloc.models.groups import Network
 
 DEFAULT_STORE = "./memloc-store"
 
@@ -164,7 +164,7 @@ class Trial:
         import torch
 
         from memloc.models.build import build
-        from memloc.models.dropout import build_dropout
+        from memloc.models.dropouts import build_dropout
 
         if self.config.dropout != "example_tied":
             raise UsageError(

@@ -20,9 +20,9 @@ from torch import Tensor
 from memloc.config import FieldError, Share, StageConfig, TrainConfig
 from memloc.data import Data
 from memloc.data.device import OnDevice
-from memloc.models.base import Network
 from memloc.models.build import build
-from memloc.models.dropout import Dropout, build_dropout
+from memloc.models.dropouts import Dropout, build_dropout
+from memloc.models.groups import Network
 
 Part: TypeAlias = Mapping[str, int | str]  # what one commit holds, as a JSON object
 Columns: TypeAlias = Mapping[str, Any]  # {column: a sequence or array}, all of one length

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from memloc.config import Epochs, TrainConfig, unless
 from memloc.data.types import normalise
-from memloc.models.base import Network
+from memloc.models.groups import Network
 from memloc.models.inference import MaskSource
 from memloc.seeds import stream
 from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, check_epochs, resolve_sets

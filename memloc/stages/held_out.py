@@ -14,7 +14,7 @@ import torch
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from memloc.config import Count, FieldError, StageConfig, TrainConfig, as_tuple, distinct
-from memloc.data.held_out import cuts_needed
+from memloc.data.cuts import cuts_needed
 from memloc.models.inference import logits
 from memloc.stages.base import Inputs, Part, Size, Stage, Tables
 

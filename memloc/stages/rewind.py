@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from memloc.config import Epochs, TrainConfig
 from memloc.data.device import images
-from memloc.models.base import Masks, Network, State
+from memloc.models.blocks import Masks
+from memloc.models.groups import Network, State
 from memloc.models.inference import MaskSource, groups_of, set_mean
 from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, check_epochs, resolve_sets
 

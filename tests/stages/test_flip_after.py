@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.reference.flips import accuracy_after
-from memloc.models.base import Masks
+from memloc.models.blocks import Masks
 from memloc.stages.flip_after import _share, accuracies, choose
 from memloc.stages.flip_search import Neurons, Search
 from memloc.stages.flips import Flips, FlipsConfig

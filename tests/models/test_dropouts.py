@@ -13,9 +13,9 @@ import torch
 from scipy import stats
 
 from memloc.config import resolved
-from memloc.models.base import Network
 from memloc.models.build import build
-from memloc.models.dropout import Dropout, ExampleTied, build_dropout
+from memloc.models.dropouts import Dropout, ExampleTied, build_dropout
+from memloc.models.groups import Network
 from tests.models.plain import SITES
 
 CPU = torch.device("cpu")
