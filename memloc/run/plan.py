@@ -219,7 +219,7 @@ def _trial(entry: Entry, data: Description, sources: Sources, problems: list[str
         config = config.model_copy(update={"subset": None})
     # What the data are is in `data`; by which name or path they came is not part of what is computed.
     trial_id = fingerprint(
-        {"stage": "train", "version": VERSION, "config": {**config.model_dump(), "dataset": None}, "data": data.identity}
+        {"stage": "train", "version": VERSION, "config": {**canonical(config), "dataset": None}, "data": data.identity}
     )
     size = _size(config, data, sources.data_dir)
     analyses: dict[str, AnalysisPlan] = {}

@@ -132,7 +132,8 @@ class Architecture(Network):
 
     @classmethod
     def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Architecture:
-        return cls(*shape, classes, config.tokens or "patch")
+        assert config.tokens is not None
+        return cls(*shape, classes, config.tokens)
 
     def stochastic(self) -> dict[str, tuple[tuple[int, ...], float]]:
         tokens = ((self.count, DIM), RATE)
