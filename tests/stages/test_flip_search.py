@@ -16,7 +16,9 @@ from memloc.models import gates
 from memloc.models.blocks import ConvBlock, GatedLinear, Masks
 from memloc.models.gates import Gates
 from memloc.models.groups import Network, State
-from memloc.stages.flip_search import (
+from memloc.stages.flips.compute import sample
+from memloc.stages.flips.config import FlipsConfig
+from memloc.stages.flips.search import (
     BATCH,
     COPIES,
     NOISE,
@@ -27,7 +29,6 @@ from memloc.stages.flip_search import (
     own_gradient,
     search,
 )
-from memloc.stages.flips import FlipsConfig, sample
 from tests.models.plain import CONVS
 from tests.stages.conftest import Trained, run
 
