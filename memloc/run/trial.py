@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 
-from memloc import __version__
 from memloc.config import TrainConfig, canonical, canonical_json
 from memloc.data import Data, Raw, check_identity, prepare
 from memloc.errors import ReplayError, last_line
@@ -32,6 +31,7 @@ from memloc.stages.base import Inputs, MaskedConfig, Part, Tables
 from memloc.stages.train import VERSION, Epoch, examples_table, train
 from memloc.store import Commit, Store, checkpoints, layout, records, tables
 from memloc.store.commits import CheckpointEntry
+from memloc.version import VERSION as MEMLOC_VERSION
 
 ATTEMPTS = 2  # a failed part is tried once more, then recorded
 
@@ -440,7 +440,7 @@ def where(device: torch.device) -> dict[str, Any]:
     return {
         "device": device.type,
         "device_name": name,
-        "memloc": __version__,
+        "memloc": MEMLOC_VERSION,
         "git": _git_revision(),
         "versions": _versions(),
     }
