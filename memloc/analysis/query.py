@@ -67,10 +67,11 @@ def run_sql(store: Store, sql: str, sweep: str | None = None, partial: bool = Fa
         UsageError: where it is anything but one SELECT (or plain EXPLAIN of one), or is not valid SQL. StoreError: where
             what it reads is damaged or cannot be reached.
     """
-    return store.reading(lambda snapshot: _run(store, sql, visible(store, snapshot, sweep, partial)))
+    return store.reading(lambda snapshot: select(store, sql, visible(store, snapshot, sweep, partial)))
 
 
-def _run(store: Store, sql: str, seen: Visible) -> pa.Table:
+def select(store: Store, sql: str, seen: Visible) -> pa.Table:
+    """The rows of one SELECT over what is visible; errors as in `run_sql`."""
     connection = duckdb.connect(":memory:")
     try:
         statement = admit(connection, sql)

@@ -22,8 +22,8 @@ from memloc.store import connect
 T = TypeVar("T")
 R = TypeVar("R")
 
-# What network and FUSE file systems say of a folder that they cannot sync (PostgreSQL passes over the same ones). The content
-# of a file is synced all the same. Errors that speak of lost data (EIO, ENOSPC, EDQUOT, …) are not among them.
+# What network and FUSE file systems say of a folder that they cannot sync; PostgreSQL tolerates the same errors. A file's
+# content is synced all the same. Errors that speak of lost data (EIO, ENOSPC, EDQUOT, …) are not among them.
 FOLDER_NOT_SYNCED = frozenset(
     {
         errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY,  # no such operation here
