@@ -9,7 +9,7 @@ import memloc
 from memloc.api import OpenStore, Trial
 from memloc.api.masked import FixedMasks, OwnMasks
 from memloc.errors import UsageError
-from memloc.models import Network
+from memloc.models.base import Network
 from memloc.store import Store
 from tests.conftest import run_inline
 

@@ -12,8 +12,7 @@ import memloc
 from memloc.api import OpenStore, Trial
 from memloc.data import load, prepare
 from memloc.errors import StoreError
-from memloc.models import Network
-from memloc.models.base import Gates, Masks
+from memloc.models.base import Gates, Masks, Network
 from memloc.stages.batches import batches
 from memloc.stages.train import train
 from memloc.store import Store, layout

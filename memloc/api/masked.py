@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
-    from memloc.models import Network
+    from memloc.models.base import Network
     from memloc.models.dropout import Dropout
 
 

@@ -95,8 +95,8 @@ class OpenStore:
         return frame
 
     def claims(self, *, sweep: str | None = None) -> pd.DataFrame:
-        """The paper's claims judged on the store: a row per number, columns as in `memloc.analysis.claims.Judgement`."""
-        from memloc.analysis.claims import Judgement, judge
+        """The paper's claims judged on the store: a row per number, columns as in `memloc.papers.maini2023.Judgement`."""
+        from memloc.papers.maini2023 import Judgement, judge
 
         names = [field.name for field in fields(Judgement)]
         return pd.DataFrame([astuple(j) for j in judge(self._store, sweep)], columns=names)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from memloc.models import Network
+    from memloc.models.base import Network
     from memloc.models.dropout import Dropout
 
 RESCALES = ("none", "authors", "consistent")
@@ -192,14 +192,14 @@ class Trial:
         return {site: torch.from_numpy(on) for site, on in self._dropout(self._network()).own(int(rows[0])).items()}
 
     def _network(self) -> Network:
-        from memloc.models import build
+        from memloc.models.build import build
 
         return build(self.config, self._data.shape, self._data.classes)
 
     def _dropout(self, network: Network) -> Dropout:
         import torch
 
-        from memloc.models import build_dropout
+        from memloc.models.dropout import build_dropout
 
         return build_dropout(self.config, network.sites, self._data.example, torch.device("cpu"))
 

@@ -14,7 +14,7 @@ import altair
 import jinja2
 import vl_convert
 
-from memloc.analysis.claims import Judgement
+from memloc.papers.maini2023 import Judgement
 from memloc.report import draw, scorecard
 from memloc.report.charts import Chart, Exhibit, Gallery
 from memloc.report.exhibits import SECTIONS, section_of

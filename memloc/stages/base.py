@@ -20,7 +20,9 @@ from torch import Tensor
 from memloc.config import FieldError, Share, StageConfig, TrainConfig
 from memloc.data import Data
 from memloc.data.device import OnDevice
-from memloc.models import Dropout, Network, build, build_dropout
+from memloc.models.base import Network
+from memloc.models.build import build
+from memloc.models.dropout import Dropout, build_dropout
 
 Part: TypeAlias = Mapping[str, int | str]  # what one commit holds, as a JSON object
 Columns: TypeAlias = Mapping[str, Any]  # {column: a sequence or array}, all of one length

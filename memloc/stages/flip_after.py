@@ -15,8 +15,7 @@ from torch import Tensor
 
 from memloc.data.device import images
 from memloc.data.types import I64
-from memloc.models import Network
-from memloc.models.base import State
+from memloc.models.base import Network, State
 from memloc.models.inference import MaskSource, groups_of
 from memloc.seeds import hashed
 from memloc.stages.flip_search import Neurons, Search

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memloc.data.types import I64, normalise
-from memloc.models import Network
+from memloc.models.base import Network
 from memloc.models.gates import Gate, Open, repeated
 from memloc.models.inference import GROUP_SIZE, MaskSource, groups_of
 from memloc.seeds import stream

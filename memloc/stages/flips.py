@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pydantic import AfterValidator, Field
 
-from memloc.config import Count, FieldError, TrainConfig, unless
+from memloc.config import Count, FieldError, Neutral, TrainConfig
 from memloc.data import Data
 from memloc.data.types import I64
 from memloc.models.inference import logits
@@ -56,8 +56,8 @@ class FlipsConfig(MaskedConfig):
     reference: Annotated[int, Field(ge=1, le=BATCH)] | None = None
     batch: Count | Literal["all", "own"] | None = None
     ablate: Literal["activation", "weight"] = "activation"
-    choose: Annotated[Literal["any", "positive"] | None, unless("any")] = None
-    noise_norm: Annotated[Literal["example", "batch"] | None, unless("example")] = None
+    choose: Annotated[Literal["any", "positive"], Neutral("any")] = "any"
+    noise_norm: Annotated[Literal["example", "batch"] | None, Neutral("example")] = None
     max_neurons: Count = 200
     post_eval: PostEval = 2000
     group_size: Count = 32
@@ -82,7 +82,8 @@ class Flips(Stage[FlipsConfig]):
             if getattr(config, unused) is not None:
                 other = "definition" if fast else "fast"
                 raise FieldError(unused, f"used only with estimator: {other} (here estimator is {config.estimator})")
-        return config.model_copy(update={used: getattr(config, used) or DEFAULTS[used]})
+        filled = {used: getattr(config, used) or DEFAULTS[used]}
+        return config.model_copy(update=filled if fast else {**filled, "noise_norm": config.noise_norm or "example"})
 
     def parts(self, config: FlipsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         count = min(config.clean, size.n - size.n_noisy) + min(config.noisy, size.n_noisy)

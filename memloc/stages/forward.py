@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from memloc.config import TrainConfig
 from memloc.errors import UsageError
-from memloc.models import Network
-from memloc.models.base import Masks
+from memloc.models.base import Masks, Network
 
 # (images B×C×H×W float32, labels int64 [B], dropout factors) -> (logits B×K, their mean loss)
 Forward: TypeAlias = Callable[[Tensor, Tensor, Masks | None], tuple[Tensor, Tensor]]

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.config import Epochs, TrainConfig, unless
+from memloc.config import Epochs, Neutral, TrainConfig
 from memloc.data.types import normalise
-from memloc.models import Network
+from memloc.models.base import Network
 from memloc.models.inference import MaskSource
 from memloc.seeds import stream
 from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, check_epochs, resolve_sets
@@ -35,8 +35,8 @@ class GradientsConfig(MaskedConfig):
 
     epochs: Epochs | None = None
     bn: Literal["batch", "running"] = "batch"
-    scale: Annotated[Literal["n", "batch"] | None, unless("n")] = None
-    at: Annotated[Literal["checkpoint", "trajectory"] | None, unless("checkpoint")] = None
+    scale: Annotated[Literal["n", "batch"], Neutral("n")] = "n"
+    at: Annotated[Literal["checkpoint", "trajectory"], Neutral("checkpoint")] = "checkpoint"
 
 
 class Gradients(Stage[GradientsConfig]):
@@ -54,19 +54,21 @@ class Gradients(Stage[GradientsConfig]):
         return resolve_sets(config, train).model_copy(update={"epochs": epochs})
 
     def parts(self, config: GradientsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
-        return [{"at": "trajectory"}] if config.at else [{"epoch": t} for t in config.epochs or ()]
+        if config.at == "trajectory":
+            return [{"at": "trajectory"}]
+        return [{"epoch": t} for t in config.epochs or ()]
 
     def epochs(self, config: GradientsConfig, train: TrainConfig, part: Part) -> Sequence[int]:
-        return range(max(config.epochs or ()) + 1) if config.at else [int(part["epoch"])]
+        return range(max(config.epochs or ()) + 1) if config.at == "trajectory" else [int(part["epoch"])]
 
     def passes(self, config: GradientsConfig, size: Size) -> float:
-        if config.at:  # a training's step, and three backward passes more
+        if config.at == "trajectory":  # a training's step, and three backward passes more
             return 9.0 * size.n * max(config.epochs or ())
         # A forward pass, and three backward passes of two each, or one.
         return (7.0 if config.bn == "batch" else 3.0) * size.n
 
     def rows(self, config: GradientsConfig, size: Size) -> Mapping[str, int]:
-        return {"gradients": 3 * len(size.groups) * (len(config.epochs or ()) if config.at else 1)}
+        return {"gradients": 3 * len(size.groups) * (len(config.epochs or ()) if config.at == "trajectory" else 1)}
 
     def run(self, config: GradientsConfig, inputs: Inputs, part: Part) -> Tables:
         """One row per parameter tensor: squared norms and inner products of g_c, g_n, and of the control's pair.
@@ -74,7 +76,7 @@ class Gradients(Stage[GradientsConfig]):
         g_c = (1/n) Σ_{S_c} ∇ℓ_i and g_n = (1/n) Σ_{S_n} ∇ℓ_i at θ^t. Control: S_r, a keyed random subset as large as
         S_n; g_control = (1/n) Σ_{S_r} ∇ℓ_i, dot_control = ⟨g_control, g_c + g_n − g_control⟩.
         """
-        if config.at:
+        if config.at == "trajectory":
             return self._trajectory(config, inputs)
         t, noisy = int(part["epoch"]), inputs.data.noisy
         n = len(noisy)

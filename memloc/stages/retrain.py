@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.config import Count, Positive, TrainConfig, unless
+from memloc.config import Count, Neutral, Positive, TrainConfig
 from memloc.data.augment import augment, shifts
 from memloc.data.device import images
-from memloc.models import Dropout, Network, OwnDropouts
-from memloc.models.base import Masks, State
+from memloc.models.base import Masks, Network, State
+from memloc.models.dropout import Dropout, OwnDropouts
 from memloc.models.inference import MaskSource, groups_of, set_mean
 from memloc.seeds import stream
 from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, resolve_sets
@@ -42,9 +42,9 @@ class RetrainConfig(MaskedConfig):
     epochs: Count = 20
     peak_epoch: Count | None = None
     lr: Positive = 0.1
-    freeze: Annotated[Literal["others", "none"] | None, unless("others")] = None
+    freeze: Annotated[Literal["others", "none"], Neutral("others")] = "others"
     stop_after_perfect: Count | None = None
-    batches: Annotated[Literal["clean", "filtered"] | None, unless("clean")] = None
+    batches: Annotated[Literal["clean", "filtered"], Neutral("clean")] = "clean"
 
 
 class Retrain(Stage[RetrainConfig]):
@@ -167,7 +167,7 @@ def _variants(config: RetrainConfig, inputs: Inputs, final: Network, groups: Seq
     variants = []
     for group in groups:
         own = final.parameters_of(group)
-        trained = own if config.freeze is None else [name for name, _ in final.named_parameters()]
+        trained = own if config.freeze == "others" else [name for name, _ in final.named_parameters()]
         shared = {id(p): p for name, p in final.named_parameters() if name not in trained}
         network = deepcopy(final, shared)
         parameters = [p for name, p in network.named_parameters() if name in trained]
@@ -181,7 +181,7 @@ def _variants(config: RetrainConfig, inputs: Inputs, final: Network, groups: Seq
         optimizer = torch.optim.SGD(
             parameters, lr=config.lr, momentum=c.momentum, weight_decay=c.weight_decay, foreach=True
         )  # fmt: skip
-        start_at = group if config.freeze is None else final.groups[0]
+        start_at = group if config.freeze == "others" else final.groups[0]
         variants.append(Variant(group, start_at, network, optimizer))
     return variants
 
@@ -232,7 +232,7 @@ def _batches(config: RetrainConfig, inputs: Inputs, epoch: int) -> list[Tensor]:
     """The epoch's batches of clean rows, on the device; `filtered` ones may be empty."""
     noisy, size = inputs.data.noisy, inputs.train.batch_size
     draw = stream(inputs.train.seed, "retrain order", epoch)
-    if config.batches is None:
+    if config.batches == "clean":
         clean = np.flatnonzero(~noisy)
         return cut(clean[draw.permutation(len(clean))], size, inputs.device)
     is_clean = torch.from_numpy(~noisy)

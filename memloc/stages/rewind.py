@@ -16,8 +16,7 @@ from torch.nn import functional as F
 
 from memloc.config import Epochs, TrainConfig
 from memloc.data.device import images
-from memloc.models import Network
-from memloc.models.base import Masks, State
+from memloc.models.base import Masks, Network, State
 from memloc.models.inference import MaskSource, groups_of, set_mean
 from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, check_epochs, resolve_sets
 

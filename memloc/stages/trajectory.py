@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from memloc.config import FieldError, TrainConfig
 from memloc.errors import ReplayError
-from memloc.models import Network, build
+from memloc.models.base import Network
+from memloc.models.build import build
 from memloc.stages.base import Inputs
 from memloc.stages.train import Epoch, train
 from memloc.stages.transfer import to_device

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-VERSION = 1
+VERSION = 2
 
 _TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _SMALL = pa.int32()
@@ -52,6 +52,7 @@ TABLES: dict[str, pa.Schema] = {
             ("el2n", _FLOAT),
             ("mean_loss", _FLOAT),
             ("final_loss", _FLOAT),
+            ("mean_prob", _FLOAT),
         ]
     ),
     "evaluation": pa.schema([("analysis", _TEXT), ("trial", _TEXT), ("mode", _TEXT), ("rescale", _TEXT), *_ACCURACIES]),

@@ -17,7 +17,7 @@ from memloc.analysis.query import read_table, run_sql
 from memloc.analysis.views import FLIP_COUNTS, FORGOTTEN, LEADERBOARD
 from memloc.report.flips import COUNTS
 from memloc.store import Store, records, schemas
-from tests.analysis.claims.simulated import Simulated
+from tests.papers.maini2023.simulated import Simulated
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from memloc.config import TrainConfig
 from memloc.data import Data
-from memloc.models import Network
+from memloc.models.base import Network
 from memloc.stages.batches import cut
 from memloc.stages.evaluate import Evaluate, EvaluateConfig
 from memloc.stages.flip_search import search

@@ -217,8 +217,6 @@ def test_reference_batches() -> None:
 class Hand(Network):
     """A 1×1 convolution of positive features, then a linear layer: logits = W·relu(V·pixels)."""
 
-    smallest_side = 1
-
     def __init__(self, features: list[list[float]], weights: list[list[float]]) -> None:
         super().__init__()
         self.conv = ConvBlock(len(features[0]), len(features), 1)

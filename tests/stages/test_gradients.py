@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference.gradients import set_gradients as plainly
 from memloc.config import FieldError, resolved
-from memloc.models import Network
+from memloc.models.base import Network
 from memloc.stages.batches import cut
 from memloc.stages.gradients import Gradients, GradientsConfig, alike, set_gradients
 from tests.models.plain import GROUPS

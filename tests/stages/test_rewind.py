@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memloc.config import FieldError, resolved
-from memloc.models import Network
-from memloc.models.base import Masks
+from memloc.models.base import Masks, Network
 from memloc.models.inference import logits
 from memloc.stages.base import Size
 from memloc.stages.evaluate import Evaluate, EvaluateConfig

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from memloc.config import FieldError, default_peak
-from memloc.models import build, build_dropout
+from memloc.models.build import build
+from memloc.models.dropout import build_dropout
 from memloc.seeds import torch_seed
 from memloc.stages.batches import batches, learning_rate
 from memloc.stages.second_split import SecondSplit, SecondSplitConfig, halves

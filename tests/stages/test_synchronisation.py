@@ -21,7 +21,9 @@ from torch.utils._pytree import tree_leaves
 
 from memloc.config import TrainConfig
 from memloc.data.device import OnDevice
-from memloc.models import Network, build, build_dropout
+from memloc.models.base import Network
+from memloc.models.build import build
+from memloc.models.dropout import build_dropout
 from memloc.models.inference import logits
 from memloc.stages import retrain as retraining
 from memloc.stages.base import Inputs

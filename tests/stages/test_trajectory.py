@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from memloc.config import FieldError, resolved
 from memloc.errors import ReplayError
-from memloc.models import build
+from memloc.models.build import build
 from memloc.stages.batches import batches, learning_rate
 from memloc.stages.gradients import Gradients, GradientsConfig, sets
 from memloc.stages.trajectory import trajectory

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from memloc.analysis.claims.layers import drops
-from tests.analysis.claims.simulated import Simulated
+from memloc.papers.maini2023.layers import drops
+from tests.papers.maini2023.simulated import Simulated
 
 GROUPS = {"conv1": 0.2, "conv2": 0.4, "conv3": 0.6, "conv4": 0.95, "linear": 0.99}
 

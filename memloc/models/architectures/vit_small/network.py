@@ -12,17 +12,16 @@ embedding, on attention weights, after the projection, after GELU and after the 
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memloc.config import TrainConfig
+from memloc.models.architectures.vit_small.config import PATCH
 from memloc.models.base import GatedLinear, Masks, Network, State, masked, masked_tokens, uniform
 from memloc.models.gates import Gates, gated
 
-PATCH, DIM, DEPTH, HEADS, RATE = 2, 512, 6, 8, 0.1
+DIM, DEPTH, HEADS, RATE = 512, 6, 8, 0.1
 EPSILON = {"patch": 1e-6, "shifted": 1e-5}  # of layer norms, as the packages have it
 SHIFTS = ((1, -1, 0, 0), (-1, 1, 0, 0), (0, 0, 1, -1), (0, 0, -1, 1))  # padding left, right, top, bottom: by one pixel
 
@@ -114,8 +113,6 @@ class Head(nn.Module):
 class Architecture(Network):
     """embed → block0 → … → block5 → head."""
 
-    smallest_side: ClassVar[int] = PATCH
-
     def __init__(self, channels: int, height: int, width: int, classes: int, tokens: str) -> None:
         super().__init__()
         self.tokens = tokens
@@ -134,13 +131,8 @@ class Architecture(Network):
 
     @classmethod
     def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Architecture:
-        return cls(*shape, classes, config.tokens or "patch")
-
-    @classmethod
-    def misfit(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> str | None:
-        if shape[1] % PATCH or shape[2] % PATCH:
-            return f"images of {shape[1]}×{shape[2]} pixels; {config.model} cuts them in patches of 2×2: even sides"
-        return super().misfit(config, shape, classes)
+        assert config.tokens is not None
+        return cls(*shape, classes, config.tokens)
 
     def stochastic(self) -> dict[str, tuple[tuple[int, ...], float]]:
         tokens = ((self.count, DIM), RATE)

@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from memloc.analysis.claims.flips import split_variations, total_variation
-from tests.analysis.claims.simulated import Simulated
+from memloc.papers.maini2023.flips import split_variations, total_variation
+from tests.papers.maini2023.simulated import Simulated
 
 
 @pytest.fixture

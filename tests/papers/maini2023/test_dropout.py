@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from memloc.analysis.claims.paper import P_GEN, TABLE_1, TABLE_2, TABLE_3, cell
-from tests.analysis.claims.simulated import Simulated
+from memloc.papers.maini2023.paper import P_GEN, TABLE_1, TABLE_2, TABLE_3, cell
+from tests.papers.maini2023.simulated import Simulated
 
 Triple = tuple[float | None, float | None, float | None]
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.claims.estimates import accuracy, away, mean_auc, of_which, over_trainings, reaches
-from memloc.analysis.claims.evidence import Sizes
-from memloc.analysis.claims.judgement import Found
-from memloc.analysis.claims.paper import ACCURACIES, LEAST_MEMORIZED, cell
+from memloc.papers.maini2023.estimates import accuracy, away, mean_auc, of_which, over_trainings, reaches
+from memloc.papers.maini2023.evidence import Sizes
+from memloc.papers.maini2023.judgement import Found
+from memloc.papers.maini2023.paper import ACCURACIES, LEAST_MEMORIZED, cell
 from memloc.statistics import Floats, Interval, auc_interval
 
 DROP = 0.12  # of accuracy on clean and on test examples, that still is "minor"

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.claims.estimates import of_which, over_trainings
-from memloc.analysis.claims.judgement import Found
+from memloc.papers.maini2023.estimates import of_which, over_trainings
+from memloc.papers.maini2023.judgement import Found
 from memloc.seeds import stream
 from memloc.statistics import Correlation, Interval, spearman_test
 

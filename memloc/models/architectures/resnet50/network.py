@@ -9,8 +9,6 @@ its pool) and after each of layer1 to layer4.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -48,8 +46,6 @@ class Architecture(Network):
 
     stem: `imagenet` is 7×7 with stride 2, then a max pool with stride 2; `cifar` is 3×3 with stride 1 and no pool.
     """
-
-    smallest_side: ClassVar[int] = 1  # every stride is padded: one pixel stays one pixel
 
     def __init__(self, channels: int, height: int, width: int, classes: int, stem: str) -> None:
         super().__init__()

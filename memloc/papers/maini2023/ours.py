@@ -8,11 +8,11 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from memloc.analysis.claims import detection, dropout, flips, gradients, layers
-from memloc.analysis.claims.evidence import Evidence, among, first_reaching
-from memloc.analysis.claims.judgement import Found
-from memloc.analysis.claims.paper import HERE, TABLE_1_CELL, Numbers
-from memloc.analysis.claims.settings import Setting
+from memloc.papers.maini2023 import detection, dropout, flips, gradients, layers
+from memloc.papers.maini2023.evidence import Evidence, among, first_reaching
+from memloc.papers.maini2023.judgement import Found
+from memloc.papers.maini2023.paper import HERE, TABLE_1_CELL, Numbers
+from memloc.papers.maini2023.settings import Setting
 
 Parts: TypeAlias = dict[str, Found]
 Judge: TypeAlias = Callable[[Evidence, Setting, Numbers], Mapping[str, Found | None]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import nn
 from torch.nn import functional as F
 
@@ -23,9 +21,6 @@ class Residual(nn.Module):
 
 class Architecture(Network):
     """conv1 → conv2 → res1 → conv3 → max pool 2 → res2 → conv4 → global max pool → linear → ×0.2."""
-
-    # conv2 halves the side, the pool halves it again, conv4 takes 2 off: 11 leaves one pixel.
-    smallest_side: ClassVar[int] = 11
 
     def __init__(self, channels: int, height: int, width: int, classes: int, factor: float) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from memloc import yaml_file
-from memloc.analysis.claims.paper import Claim, Scope, wants
+from memloc.papers.maini2023.paper import Claim, Scope, wants
 from memloc.sweep import shipped
 
 FIRST = "paper-grid"

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from memloc.analysis.claims.settings import Setting, settings, variant_of
-from memloc.analysis.claims.testable import testable
 from memloc.analysis.query import read_table, run_sql
 from memloc.analysis.views import RIGHT_SCORES
+from memloc.papers.maini2023.settings import Setting, settings, variant_of
+from memloc.papers.maini2023.testable import testable
 from memloc.store import Store
 
 Row = dict[str, Any]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.claims.judgement import Found
+from memloc.papers.maini2023.judgement import Found
 from memloc.seeds import stream
 from memloc.statistics import Bools, Floats, Interval, bootstrap_crossed, bootstrap_crossed_sets, wilson_interval
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from memloc.analysis.claims import Judgement, judge
 from memloc.config import canonical, canonical_json, fingerprint, resolved
+from memloc.papers.maini2023 import Judgement, judge
 from memloc.store import Commit, Store, schemas
 
 Columns = dict[str, Any]

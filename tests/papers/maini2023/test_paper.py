@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from memloc.analysis.claims.paper import CLAIMS, LEAST_MEMORIZED, TABLE_1_CELL
-from tests.analysis.claims.simulated import Simulated
+from memloc.papers.maini2023.paper import CLAIMS, LEAST_MEMORIZED, TABLE_1_CELL
+from tests.papers.maini2023.simulated import Simulated
 
 # Percent. Before dropping: clean, noisy, test; after.
 TABLE_1 = """

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from memloc import sweep
-from memloc.analysis.claims import judge
-from memloc.analysis.claims.paper import CLAIMS
 from memloc.analysis.query import run_sql
 from memloc.errors import UsageError
+from memloc.papers.maini2023 import judge
+from memloc.papers.maini2023.paper import CLAIMS
 from memloc.stages import STAGES
 from memloc.store import Store
-from tests.analysis.claims.simulated import Simulated
+from tests.papers.maini2023.simulated import Simulated
 
 FLIPS = {True: [3] * 10, False: [12] * 20}
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memloc.analysis.claims.paper import Scope
 from memloc.config import UNITS, TrainConfig, canonical_json
+from memloc.papers.maini2023.paper import Scope
 
 SEEDS = ("seed", "data_seed")
 # Fields of a stage that say how much of it is done, not what is measured.

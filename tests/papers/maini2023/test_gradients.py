@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.analysis.claims.simulated import Simulated
+from tests.papers.maini2023.simulated import Simulated
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.claims.estimates import mean_auc, reaches
-from memloc.analysis.claims.flips import table
-from memloc.analysis.claims.judgement import Found
+from memloc.papers.maini2023.estimates import mean_auc, reaches
+from memloc.papers.maini2023.flips import table
+from memloc.papers.maini2023.judgement import Found
 from memloc.statistics import Interval, auc_interval
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
-from memloc.analysis.claims.evidence import Evidence
-from memloc.analysis.claims.judgement import Found, Judgement, Verdict
-from memloc.analysis.claims.missing import command, needs, wanted
-from memloc.analysis.claims.ours import OURS, judged
-from memloc.analysis.claims.paper import CLAIMS, Claim, Numbers, Scope
-from memloc.analysis.claims.settings import Setting, named, nearness, scope_name
+from memloc.papers.maini2023.evidence import Evidence
+from memloc.papers.maini2023.judgement import Found, Judgement, Verdict
+from memloc.papers.maini2023.missing import command, needs, wanted
+from memloc.papers.maini2023.ours import OURS, judged
+from memloc.papers.maini2023.paper import CLAIMS, Claim, Numbers, Scope
+from memloc.papers.maini2023.settings import Setting, named, nearness, scope_name
 from memloc.store import Store
 
 __all__ = ["Judgement", "Verdict", "judge"]
