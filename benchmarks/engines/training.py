@@ -21,8 +21,8 @@ from memloc.models.dropout import build_dropout
 from memloc.run.plan import TrialPlan, Work
 from memloc.run.trial import Worker, run_training
 from memloc.stages import base
-from memloc.stages.batches import batches, learning_rate
-from memloc.stages.train import train
+from memloc.stages.training.batches import batches, learning_rate
+from memloc.stages.training.loop import train
 from memloc.store import Store
 
 

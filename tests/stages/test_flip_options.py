@@ -16,9 +16,9 @@ from benchmarks.reference import flips as reference
 from memloc.config import FieldError, canonical, resolved
 from memloc.models.weight_gates import WeightGated
 from memloc.seeds import stream
-from memloc.stages.flip_after import Sets, accuracies
-from memloc.stages.flip_search import COPIES, Search, Task, search
-from memloc.stages.flips import Flips, FlipsConfig
+from memloc.stages.flips.after import Sets, accuracies
+from memloc.stages.flips.config import Flips, FlipsConfig
+from memloc.stages.flips.search import COPIES, Search, Task, search
 from tests.models.plain import CONVS, Plain
 from tests.stages.conftest import Trained, run
 from tests.stages.naive import pixels

@@ -12,8 +12,8 @@ import torch
 from memloc.config import TrainConfig, canonical, check, fingerprint, resolved
 from memloc.errors import UsageError
 from memloc.models.build import build
-from memloc.stages.forward import forward_pass
-from memloc.stages.train import train
+from memloc.stages.training.forward import forward_pass
+from memloc.stages.training.loop import train
 from tests.run.programs import memloc
 from tests.stages.conftest import BASE, CPU, DROPOUTS, Trained, run, settings
 

@@ -16,8 +16,8 @@ from memloc.config import TrainConfig, resolved
 from memloc.data.augment import augment, shifts
 from memloc.models.build import build
 from memloc.models.dropout import SparseWeights, build_dropout
-from memloc.stages.batches import batches, learning_rate, steps_per_epoch
-from memloc.stages.train import Dynamics, Epoch, examples_table, train
+from memloc.stages.training.batches import batches, learning_rate, steps_per_epoch
+from memloc.stages.training.loop import Dynamics, Epoch, examples_table, train
 from tests.stages import naive
 from tests.stages.conftest import CPU, DROPOUTS, Trained, run, settings
 

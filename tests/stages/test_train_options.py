@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from memloc.config import fingerprint, resolved
 from memloc.models.build import build
 from memloc.run.trial import numerics
-from memloc.stages.batches import learning_rate
-from memloc.stages.train import Dynamics, Epoch, examples_table, train
+from memloc.stages.training.batches import learning_rate
+from memloc.stages.training.loop import Dynamics, Epoch, examples_table, train
 from memloc.store import checkpoints
 from tests.run.test_resume import Place
 from tests.stages import naive

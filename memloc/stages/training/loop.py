@@ -23,9 +23,9 @@ from memloc.models.base import Network
 from memloc.models.build import build
 from memloc.models.dropout import Dropout, OwnDropouts, build_dropout
 from memloc.models.inference import logits, margins, set_mean
-from memloc.stages.batches import batches, learning_rate, steps_per_epoch
-from memloc.stages.forward import Forward, forward_pass
-from memloc.stages.transfer import HostCopies, to_device
+from memloc.stages.training.batches import batches, learning_rate, steps_per_epoch
+from memloc.stages.training.forward import Forward, forward_pass
+from memloc.stages.training.transfer import HostCopies, to_device
 
 # Called in every step, between the forward pass and the update: the network, the batch's rows (int64), their logits.
 Observe: TypeAlias = Callable[[Network, Tensor, Tensor], None]
