@@ -1,4 +1,4 @@
-"""Whole tables and views, and one training's rows of them with its layers in network order."""
+"""One training's rows of a table or view, its layers in network order."""
 
 from __future__ import annotations
 
@@ -7,22 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from memloc.analysis.query import Visible, read_table, run_sql, select, visible
-from memloc.analysis.views import VIEWS
-from memloc.errors import UsageError, nearest
-from memloc.store import Snapshot, Store, schemas, tables
-
-
-def read_rows(store: Store, name: str, sweep: str | None = None, partial: bool = False) -> pa.Table:
-    """A whole table, or a view sorted by all its columns.
-
-    Raises:
-        UsageError: where there is no such table, view or sweep.
-    """
-    if name in VIEWS:
-        return run_sql(store, f"SELECT * FROM {name} ORDER BY ALL", sweep, partial)
-    _check_name(name)
-    return read_table(store, name, sweep, partial)
+from memloc.analysis.query import Visible, known_tables, rows_of, visible
+from memloc.errors import UsageError
+from memloc.store import Snapshot, Store, tables
 
 
 def trial_rows(store: Store, trial: str, name: str, partial: bool = False) -> pa.Table:
@@ -35,25 +22,21 @@ def trial_rows(store: Store, trial: str, name: str, partial: bool = False) -> pa
     def read(snapshot: Snapshot) -> pa.Table:
         seen = visible(store, snapshot, None, partial)
         mine = Visible([c for c in seen.commits if c.trial == trial], seen.of_scores)
-        if name in VIEWS:
-            rows = select(store, f"SELECT * FROM {name} ORDER BY ALL", mine)
-        else:
-            rows = tables.read(store.files, mine.of(name), name)
+        rows = rows_of(store, name, mine)
         if "trial" not in rows.column_names:
             raise UsageError(f"{name}: has no column trial; store.table({name!r}) reads it")
         return in_network_order(rows, layers(store, mine)) if "layer" in rows.column_names else rows
 
-    if name not in VIEWS:
-        _check_name(name)
     return store.reading(read)
 
 
 def layers(store: Store, seen: Visible) -> list[str]:
     """The layers that these commits' tables name, from input to output: so every analysis writes them."""
     order: dict[str, None] = {}
-    for table, schema in schemas.TABLES.items():
-        if "layer" in schema.names:
-            rows: Any = tables.dataset(store.files, seen.of(table), table)
+    known = known_tables()
+    for table in tables.names(seen.commits, known):
+        rows: Any = tables.dataset(store.files, seen.of(table), table, known)
+        if "layer" in rows.schema.names:
             order |= dict.fromkeys(rows.to_table(columns=["layer"], use_threads=False)["layer"].to_pylist())
     return list(order)
 
@@ -64,9 +47,3 @@ def in_network_order(rows: pa.Table, order: Sequence[str]) -> pa.Table:
     analyses = rows["analysis"].to_pylist() if "analysis" in rows.column_names else [""] * rows.num_rows
     keys = [(a, place[layer], k) for k, (a, layer) in enumerate(zip(analyses, rows["layer"].to_pylist(), strict=True))]
     return rows.take(pa.array([k for *_, k in sorted(keys)], pa.int64()))
-
-
-def _check_name(name: str) -> None:
-    if name not in schemas.TABLES:
-        valid = (*schemas.TABLES, *VIEWS)
-        raise UsageError(f"{name}: no such table or view{nearest(name, valid)}; valid: {', '.join(valid)}")

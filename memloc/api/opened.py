@@ -11,8 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from memloc.analysis.query import run_sql
-from memloc.analysis.rows import read_rows
+from memloc.analysis.query import read_table, run_sql
 from memloc.api import notebook
 from memloc.api.trial import Trial, TrialList
 from memloc.config import TrainConfig, check, check_name
@@ -78,7 +77,7 @@ class OpenStore:
         Raises:
             UsageError: where there is no such table, view or sweep. StoreError: where a file is damaged or missing.
         """
-        return read_rows(self._store, name, sweep, partial)
+        return read_table(self._store, name, sweep, partial)
 
     def pandas(self, name: str, *, sweep: str | None = None, partial: bool = False) -> pd.DataFrame:
         """A whole table or view as a DataFrame: `table`, converted (NULL becomes NaN or None)."""
