@@ -19,7 +19,7 @@ from memloc.store import Commit, Store, checkpoints
 if TYPE_CHECKING:
     import torch
 
-    from memloc.models import Network
+    from memloc.models.base import Network
 
 DEFAULT_STORE = "./memloc-store"
 
@@ -133,7 +133,7 @@ class Trial:
         Raises:
             UsageError: where training has no such epoch. StoreError: where its checkpoint is pruned or damaged.
         """
-        from memloc.models import build
+        from memloc.models.build import build
 
         epoch = self.config.epochs if epoch is None else epoch
         entries = {c.epoch: c for c in self._commit.checkpoints}
@@ -163,7 +163,8 @@ class Trial:
         import numpy as np
         import torch
 
-        from memloc.models import build, build_dropout
+        from memloc.models.build import build
+        from memloc.models.dropout import build_dropout
 
         if self.config.dropout != "example_tied":
             raise UsageError(

@@ -14,7 +14,7 @@ import memloc
 from memloc.api import OpenStore, data_dir, store_uri
 from memloc.data import load
 from memloc.errors import StoreError, UsageError
-from memloc.models import build_dropout
+from memloc.models.dropout import build_dropout
 from memloc.store import Store
 from tests.conftest import run_inline
 

@@ -15,12 +15,14 @@ from benchmarks.harness import Comparison
 from benchmarks.reference import training
 from benchmarks.sizes import CPU, Size, size
 from memloc.config import TrainConfig, resolved
-from memloc.models import Network, build, build_dropout
+from memloc.models.base import Network
+from memloc.models.build import build
+from memloc.models.dropout import build_dropout
 from memloc.run.plan import TrialPlan, Work
 from memloc.run.trial import Worker, run_training
 from memloc.stages import base
-from memloc.stages.batches import batches, learning_rate
-from memloc.stages.train import train
+from memloc.stages.training.batches import batches, learning_rate
+from memloc.stages.training.loop import train
 from memloc.store import Store
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,6 @@ class Network(nn.Module, ABC):
     neurons: {layer: shape of one example's gate}, in layer order; see science.md, Neuron flipping.
     """
 
-    smallest_side: ClassVar[int]
     groups: tuple[str, ...]
     sites: dict[str, tuple[int, int, int]]
     neurons: dict[str, tuple[int, ...]]
@@ -42,14 +41,6 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Network:
         """The network of a resolved configuration for images of C×H×W."""
-
-    @classmethod
-    def misfit(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> str | None:
-        """Why the architecture cannot take images of C×H×W, in one line; None if it can."""
-        side = cls.smallest_side
-        if min(shape[1:]) >= side:
-            return None
-        return f"images of {shape[1]}×{shape[2]} pixels; {config.model} needs at least {side}×{side}"
 
     def stochastic(self) -> dict[str, tuple[tuple[int, ...], float]]:
         """{site: (shape of one example's factor, rate)} of the dropouts that are part of the architecture.

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from memloc.config import resolved
-from memloc.models import Network, build
+from memloc.models.base import Network
+from memloc.models.build import build
 from tests.models.plain import Plain, randomise
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memloc.models import Network
+from memloc.models.base import Network
 from memloc.models.batch_norm import BatchStatistics
 from tests.models.plain import CONVS, Plain
 

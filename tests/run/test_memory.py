@@ -18,7 +18,8 @@ from memloc.run.events import Outcome
 from memloc.run.plan import Work, build_plan, pending
 from memloc.run.trial import Worker
 from memloc.stages import STAGES
-from memloc.stages.base import Inputs, Part, Tables
+from memloc.stages.base import Part, Tables
+from memloc.stages.inputs import Inputs
 from memloc.store import Store, layout
 from tests.run.programs import assert_same, contents
 
