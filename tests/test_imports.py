@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import memloc
+from memloc.config import MODELS
 
 
 def imported(statement: str, *names: str) -> set[str]:
@@ -24,7 +25,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_reading_a_store_does_not_import_torch_or_ray() -> None:
     assert imported("import memloc.api, memloc.analysis.status, memloc.store.verify", "ray") == set()
-    assert imported("import memloc.analysis.query, memloc.analysis.status, memloc.analysis.claims", "torch", "ray") == set()
+    assert imported("import memloc.analysis.query, memloc.analysis.status, memloc.papers.maini2023", "torch", "ray") == set()
 
 
 def test_looking_for_data_sets_does_not_import_torch() -> None:
@@ -33,6 +34,11 @@ def test_looking_for_data_sets_does_not_import_torch() -> None:
 
 def test_checking_a_sweep_file_does_not_import_torch() -> None:
     assert imported("import memloc.sweep", "torch", "ray", "pyarrow") == set()
+
+
+def test_an_architectures_configuration_does_not_import_torch() -> None:
+    parts = [f"memloc.models.architectures.{name}.config" for name in MODELS]
+    assert imported(f"import memloc.models, {', '.join(parts)}", "torch", "ray", "timm") == set()
 
 
 def test_statistics_need_nothing_of_memloc() -> None:

@@ -28,9 +28,9 @@ app.add_typer(store.app, name="store")
 
 def _version(value: bool) -> None:
     if value:
-        from memloc import __version__
+        from memloc.version import VERSION
 
-        print(f"memloc {__version__}")
+        print(f"memloc {VERSION}")
         raise typer.Exit
 
 

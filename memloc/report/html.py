@@ -14,14 +14,14 @@ import altair
 import jinja2
 import vl_convert
 
-from memloc import __version__
-from memloc.analysis.claims import Judgement
+from memloc.papers.maini2023 import Judgement
 from memloc.report import draw, scorecard
 from memloc.report.charts import Chart, Exhibit, Gallery
 from memloc.report.exhibits import SECTIONS, section_of
 from memloc.report.interactive import spec
 from memloc.report.values import gist, values
 from memloc.sweep import shipped
+from memloc.version import VERSION
 
 FOLDER = Path(__file__).with_name("page")
 
@@ -52,7 +52,7 @@ def page(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit], sweep: st
         title=f"memloc report: {sweep or 'all sweeps'}",
         extent=f"{run} of {len(exhibits)} have data here.",
         option=f" --sweep {sweep}" if sweep else "",
-        version=__version__,
+        version=VERSION,
         exhibits=shown,
         sections=[(SECTIONS[key], f"section-{key.replace('.', '-')}", of) for key, of in by_section.items()],
         families=scorecard.families(judgements),

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from memloc import stages
 from memloc.config import canonical
 from memloc.run.events import PartResult
 from memloc.run.memory import parts_together, release
@@ -17,7 +18,8 @@ from memloc.run.plan import AnalysisPlan, TrialPlan
 from memloc.run.provenance import where
 from memloc.run.quantities import part_passes
 from memloc.run.worker import Worker, set_up_numerics
-from memloc.stages.base import Inputs, Part, Tables
+from memloc.stages.base import Part, Tables
+from memloc.stages.inputs import Inputs
 from memloc.store import Commit, Store, tables
 
 
@@ -101,7 +103,8 @@ class _Computation:
             passes=part_passes(trial, analysis) * result.share,
             ended=time.time(),
         )
-        self.worker.store.publish(commit, {t: _with_ids(columns, analysis.id, trial.id) for t, columns in rows.items()})
+        with_ids = {t: _with_ids(columns, analysis.id, trial.id) for t, columns in rows.items()}
+        self.worker.store.publish(commit, with_ids, analysis.kind.tables)
 
 
 def _with_ids(columns: Mapping[str, Any], analysis: str, trial: str) -> dict[str, Any]:
@@ -117,4 +120,4 @@ def _tables_read(store: Store, trial: TrialPlan, analysis: AnalysisPlan) -> dict
     complete = snapshot.analyses()
     wanted = [snapshot.commits[trial.id], *(c for i in analysis.reads for c in complete[i])]
     names = dict.fromkeys(["analyses", *(f.table for c in wanted for f in c.files)])
-    return {name: tables.read(store.files, wanted, name).to_pydict() for name in names}
+    return {name: tables.read(store.files, wanted, name, stages.tables()).to_pydict() for name in names}

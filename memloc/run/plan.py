@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memloc.config import StageConfig, TrainConfig, canonical
-from memloc.data.c_scores import CScores
+from memloc.data.c_score_file import CScores
 from memloc.run.score_sources import Need
 from memloc.stages import STAGES
 from memloc.stages.base import Part, Size, Stage
@@ -61,10 +61,9 @@ class TrialPlan:
     analyses: tuple[AnalysisPlan, ...]
     unmet: tuple[Unmet, ...] = ()
 
-    def epochs_read_by(self, stage: str | None) -> set[int]:
-        """The checkpoints that a stage's analyses read, or those of every stage."""
-        of_stage = [a for a in self.analyses if stage in (None, a.stage)]
-        return {t for a in of_stage for _, p in a.parts for t in a.kind.epochs(a.config, self.config, p)}
+    def epochs_read(self) -> set[int]:
+        """The checkpoints that the analyses read."""
+        return {t for a in self.analyses for _, p in a.parts for t in a.kind.epochs(a.config, self.config, p)}
 
     @property
     def part_ids(self) -> list[str]:

@@ -10,18 +10,19 @@ from typing import Any
 
 import torch
 
-from memloc.config import StageConfig, TrainConfig, fingerprint
+from memloc.config import StageConfig, TrainConfig, canonical, fingerprint
 from memloc.data import Description, describe, load
-from memloc.data.c_scores import CScores
-from memloc.data.held_out import held_out_size
+from memloc.data.c_score_file import CScores
+from memloc.data.cuts import held_out_size
 from memloc.data.labels import check_fits, noisy_count, noisy_seen
 from memloc.errors import UsageError
-from memloc.models import build, misfit
+from memloc.models.build import build, misfit
 from memloc.run.plan import AnalysisPlan, Plan, TrialPlan, Unmet
 from memloc.run.score_sources import Need, Sources, atypical
 from memloc.stages import STAGES
-from memloc.stages.base import MaskedConfig, Size, Stage
-from memloc.stages.train import VERSION
+from memloc.stages.base import Size, Stage
+from memloc.stages.fields import MaskedConfig
+from memloc.stages.training.loop import VERSION
 from memloc.store import Store
 from memloc.sweep import Entry, Request, Sweep
 
@@ -76,7 +77,7 @@ def _trial(entry: Entry, data: Description, sources: Sources, problems: list[str
         config = config.model_copy(update={"subset": None})
     # What the data are is in `data`; by which name or path they came is not part of what is computed.
     trial_id = fingerprint(
-        {"stage": "train", "version": VERSION, "config": {**config.model_dump(), "dataset": None}, "data": data.identity}
+        {"stage": "train", "version": VERSION, "config": {**canonical(config), "dataset": None}, "data": data.identity}
     )
     size = _size(config, data, sources.data_dir)
     analyses: dict[str, AnalysisPlan] = {}

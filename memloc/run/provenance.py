@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from memloc import __version__
 from memloc.config import canonical_json
+from memloc.version import VERSION
 
 
 @lru_cache(maxsize=1)
@@ -44,7 +44,7 @@ def where(device: torch.device) -> dict[str, Any]:
     return {
         "device": device.type,
         "device_name": name,
-        "memloc": __version__,
+        "memloc": VERSION,
         "git": _git_revision(),
         "versions": _versions(),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from memloc import stages
 from memloc.run.plan import AnalysisPlan, TrialPlan
 from memloc.run.retention import Retention, kept_epochs
 from memloc.store import schemas
@@ -30,8 +31,9 @@ def checkpoint_bytes(trial: TrialPlan, retention: Retention) -> int:
 def result_bytes(trial: TrialPlan) -> int:
     """Rows of all tables at their width before compression."""
     own = {"trials": 1, "epochs": trial.config.epochs, "examples": trial.size.n}
-    total = sum(schemas.row_bytes(t) * n for t, n in own.items())
+    known = stages.tables()
+    total = sum(schemas.row_bytes(known[t]) * n for t, n in own.items())
     for analysis in trial.analyses:
         rows = analysis.kind.rows(analysis.config, analysis.size)
-        total += len(analysis.parts) * sum(schemas.row_bytes(t) * n for t, n in rows.items())
+        total += len(analysis.parts) * sum(schemas.row_bytes(known[t]) * n for t, n in rows.items())
     return math.ceil(total)

@@ -12,7 +12,7 @@ from memloc.errors import ReplayError
 from memloc.run.plan import TrialPlan
 from memloc.run.provenance import where
 from memloc.run.worker import Worker
-from memloc.stages.train import train
+from memloc.stages.training.loop import train
 from memloc.store import Commit, checkpoints, layout
 
 

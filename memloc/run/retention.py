@@ -22,10 +22,10 @@ def kept_epochs(trial: TrialPlan, retention: Retention) -> set[int]:
     """
     last = trial.config.epochs
     if retention is None and trial.config.ratio is not None and not trial.unmet:
-        return {last} | trial.epochs_read_by(None)
+        return {last} | trial.epochs_read()
     if retention in (None, "all") or trial.unmet:  # nobody can say yet what these will read
         return set(range(last + 1))
-    return {0, last} | trial.epochs_read_by("rewind") if retention == "rewound" else {last}
+    return {0, last} | {t for a in trial.analyses for t in a.kind.keeps(a.config)} if retention == "rewound" else {last}
 
 
 def lost_epochs(commit: Commit, sizes: Mapping[str, int], needed: set[int], pruned: set[int]) -> set[int]:

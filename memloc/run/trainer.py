@@ -18,7 +18,8 @@ from memloc.run.replay import Lost, replay
 from memloc.run.retention import lost_epochs
 from memloc.run.worker import Worker, never, set_up_numerics
 from memloc.run.writer import StateWriter
-from memloc.stages.train import VERSION, Epoch, examples_table, train
+from memloc.stages.training.loop import VERSION, Epoch, examples_table, train
+from memloc.stages.training.schema import TABLES
 from memloc.store import Commit, Store, checkpoints, layout
 from memloc.store.commits import CheckpointEntry
 
@@ -127,4 +128,4 @@ def _commit_training(
         passes=train_passes(trial, len(rows)),
         ended=time.time(),
     )
-    worker.store.publish(commit, written)
+    worker.store.publish(commit, written, TABLES)

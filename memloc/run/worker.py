@@ -14,7 +14,8 @@ from memloc.data import Data, Raw, check_identity, prepare
 from memloc.run.memory import release
 from memloc.run.plan import AnalysisPlan, TrialPlan
 from memloc.run.score_sources import atypical
-from memloc.stages.base import Inputs, MaskedConfig
+from memloc.stages.fields import MaskedConfig
+from memloc.stages.inputs import Inputs
 from memloc.store import Store, checkpoints
 
 

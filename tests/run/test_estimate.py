@@ -11,7 +11,7 @@ import torch
 
 from memloc import sweep
 from memloc.config import canonical
-from memloc.models import build
+from memloc.models.build import build
 from memloc.run import training_step
 from memloc.run.cost import CostModel, Rate
 from memloc.run.estimate import cost_model, estimate, trial_costs

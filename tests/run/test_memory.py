@@ -19,7 +19,8 @@ from memloc.run.pending import Work, pending
 from memloc.run.planner import build_plan
 from memloc.run.worker import Worker
 from memloc.stages import STAGES
-from memloc.stages.base import Inputs, Part, Tables
+from memloc.stages.base import Part, Tables
+from memloc.stages.inputs import Inputs
 from memloc.store import Store, layout
 from tests.run.programs import assert_same, contents
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from memloc.analysis.query import known_tables
 from memloc.data import load
 from memloc.errors import ReplayError
 from memloc.run import inline
@@ -113,7 +114,7 @@ class Place:
         found = {}
         for name in names or ("trials", "epochs", "examples"):
             store = self.store
-            table = tables.read(store.files, tables.commits_of(store.snapshot(), partial=False), name)
+            table = tables.read(store.files, tables.commits_of(store.snapshot(), partial=False), name, known_tables())
             found[name] = table.drop_columns([c for c in ("seconds",) if c in table.column_names])
         return found
 
