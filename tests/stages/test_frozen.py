@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from memloc.config import canonical, resolved
 from memloc.models.architectures.vit_small import network as vit_small
-from memloc.models.base import Network
 from memloc.models.build import build
-from memloc.models.dropout import Dropout, OwnDropouts, build_dropout
+from memloc.models.dropouts import Dropout, OwnDropouts, build_dropout
+from memloc.models.groups import Network
 from memloc.stages.training.loop import train
 from memloc.stages.training.schedule import frozen_note
 from tests.stages import naive

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from memloc.config import fingerprint, resolved
 from memloc.models.build import build
-from memloc.run.trial import numerics
+from memloc.run.provenance import numerics
 from memloc.stages.training.dynamics import Dynamics, examples_table
 from memloc.stages.training.loop import Epoch, train
 from memloc.stages.training.schedule import learning_rate

@@ -18,9 +18,10 @@ from memloc.config import TrainConfig
 from memloc.data import Data
 from memloc.data.augment import augment, shifts
 from memloc.data.device import OnDevice, images
-from memloc.models.base import Masks, Network
+from memloc.models.blocks import Masks
 from memloc.models.build import build
-from memloc.models.dropout import OwnDropouts, build_dropout
+from memloc.models.dropouts import OwnDropouts, build_dropout
+from memloc.models.groups import Network
 from memloc.models.inference import logits, set_mean
 from memloc.stages.training.batches import batches
 from memloc.stages.training.dynamics import Dynamics
