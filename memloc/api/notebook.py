@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from memloc.analysis.status import STATES, sweep_status
+from memloc.analysis.status import sweep_status
+from memloc.analysis.trial_states import STATES
 from memloc.store import Store, records
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from memloc.errors import UsageError
 
 if TYPE_CHECKING:
     from memloc.run.events import Event, Outcome
-    from memloc.run.plan import Plan, Work
+    from memloc.run.pending import Work
+    from memloc.run.plan import Plan
     from memloc.store import Store
 
 
@@ -162,8 +163,9 @@ def _sweep(
     from memloc import api
     from memloc import sweep as sweeps
     from memloc.data import require
-    from memloc.run.c_scores import check_labels
-    from memloc.run.plan import build_plan, pending
+    from memloc.run.pending import pending
+    from memloc.run.planner import build_plan
+    from memloc.run.score_sources import check_labels
     from memloc.stages import STAGES
     from memloc.store import Store, records
 

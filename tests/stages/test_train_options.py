@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from memloc.config import fingerprint, resolved
 from memloc.models.build import build
-from memloc.run.trial import numerics
+from memloc.run.provenance import numerics
 from memloc.stages.training.batches import learning_rate
 from memloc.stages.training.loop import Dynamics, Epoch, examples_table, train
 from memloc.store import checkpoints
