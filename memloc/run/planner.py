@@ -22,6 +22,7 @@ from memloc.run.score_sources import Need, Sources, atypical
 from memloc.stages import STAGES
 from memloc.stages.base import Size, Stage
 from memloc.stages.fields import MaskedConfig
+from memloc.stages.training.schedule import frozen_note
 from memloc.stages.training.schema import VERSION
 from memloc.store import Store
 from memloc.sweep import Entry, Request, Sweep
@@ -51,7 +52,8 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: St
             trials[trial.id] = _merge(trials[trial.id], trial) if trial.id in trials else trial
     if problems:
         raise UsageError(*dict.fromkeys(problems))
-    return Plan(sweep.name, tuple(trials.values()), sweep.notes)
+    frozen = [note for trial in trials.values() if (note := frozen_note(trial.config, trial.size.n))]
+    return Plan(sweep.name, tuple(trials.values()), tuple(dict.fromkeys([*sweep.notes, *frozen])))
 
 
 def _describe(entry: Entry, data_dir: Path, problems: list[str]) -> Description | None:

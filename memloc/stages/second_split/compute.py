@@ -68,7 +68,8 @@ def _settings(config: SecondSplitConfig, train: TrainConfig, half: int) -> Train
     same = config.epochs == train.epochs
     peak = train.peak_epoch if same else default_peak(train.schedule, config.epochs)
     seed = torch_seed(train.seed, "second split", half)
-    return train.model_copy(update={"seed": seed, "epochs": config.epochs, "peak_epoch": peak})
+    own = {"seed": seed, "epochs": config.epochs, "peak_epoch": peak, "batch_norm": config.batch_norm}
+    return train.model_copy(update=own)
 
 
 class _Correct:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from memloc.config import TrainConfig
+from memloc.models.blocks import Masks
+from memloc.models.dropouts import Dropout, OwnDropouts
 
 
 @dataclass(frozen=True)
@@ -21,3 +25,25 @@ def mode(config: TrainConfig, epoch: int) -> Mode:
     """The mode of an epoch 1..T. Under `batch_norm: frozen` it is evaluation mode from epoch 2 on."""
     frozen = config.batch_norm == "frozen" and epoch > 1
     return Mode(train=not frozen, random_dropout=not frozen or config.stochastic == "on")
+
+
+@dataclass(frozen=True)
+class StepMasks:
+    """The dropout factors of training steps: a training's dropout together with the architecture's own dropouts.
+
+    mask_mode: under which masks an example-tied network runs (plain, own, scaled, dropped); None: each example's own.
+    """
+
+    dropout: Dropout
+    own_dropouts: OwnDropouts
+    mask_mode: str | None = None
+
+    def at(self, how: Mode, rows: Tensor, epoch: int, step: int) -> Masks | None:
+        """Those of a step of the epoch, for a batch of these rows (int64 [B])."""
+        if self.mask_mode is not None:
+            masks = self.dropout.evaluation(self.mask_mode, rows)
+        elif how.random_dropout:
+            masks = self.dropout.training(rows, epoch, step)
+        else:
+            masks = self.dropout.fixed(rows)
+        return self.own_dropouts.training(len(rows), epoch, step, masks) if how.random_dropout else masks
