@@ -12,7 +12,7 @@ import yaml
 from memloc import preset, sweep
 from memloc.config import TrainConfig, canonical, fingerprint, resolved
 from memloc.errors import UsageError
-from memloc.run.plan import build_plan
+from memloc.run.planner import build_plan
 from memloc.stages import STAGES
 from memloc.sweep import Sweep
 from tests.test_sweep import load, problems, values

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from memloc.config import TrainConfig
-from memloc.models.base import Masks, Network
+from memloc.models.blocks import Masks
+from memloc.models.groups import Network
 from memloc.seeds import hashed, torch_seed, uniform
 
 Shape = tuple[int, int, int]  # C, H, W
@@ -32,6 +33,10 @@ class Dropout:
     def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
         """The factors of one training step."""
         return None
+
+    def fixed(self, rows: Tensor) -> Masks | None:
+        """Of the factors of a training step, those that are the same in every step; random ones are left out."""
+        return self.training(rows, 0, 0)
 
     def evaluation(self, mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
         """The factors in evaluation mode; `own` needs the rows."""
@@ -127,7 +132,7 @@ class ExampleTied(Dropout):
             return None
         if mode == "own":
             assert rows is not None, "mode own is defined for training examples only"
-            return self.training(rows, 0, 0)
+            return self.fixed(rows)
         return {site: self._fixed(site, mode, rescale) for site in self.channels}
 
     def _fixed(self, site: str, mode: str, rescale: str) -> Tensor:
@@ -166,6 +171,9 @@ class Standard(Dropout):
                 mask = mask.to(memory_format=torch.channels_last)
             masks[site] = self.random.fill(mask, self.keep, site, epoch, step)
         return masks
+
+    def fixed(self, rows: Tensor) -> Masks | None:
+        return None
 
 
 @dataclass
