@@ -11,9 +11,10 @@ import pandas as pd
 import pyarrow as pa
 
 from memloc.analysis.query import read_table, run_sql
-from memloc.config import TrainConfig, check, check_name, resolved
+from memloc.config import TrainConfig
 from memloc.data.directory import data_dir
 from memloc.errors import StoreError, UsageError
+from memloc.models.architectures import TRAINING, resolved
 from memloc.store import Commit, Store, checkpoints
 
 if TYPE_CHECKING:
@@ -89,13 +90,13 @@ class OpenStore:
         """The committed trials whose configuration has these values, such as dataset="digits", noise=0.1."""
         wanted = {}
         for name, value in fields.items():
-            problem = check_name(TrainConfig, name)
-            taken, wrong = (None, None) if problem else check(TrainConfig, name, value)
+            problem = TRAINING.check_name(name)
+            taken, wrong = (None, None) if problem else TRAINING.check(name, value)
             if problem or wrong:
                 raise UsageError(f"{name}: {problem or wrong}")
             wanted[name] = taken
         every = [Trial(self._store, c) for _, c in sorted(self._store.snapshot().trainings().items())]
-        return [t for t in every if all(getattr(t.config, k) == v for k, v in wanted.items())]
+        return [t for t in every if wanted.items() <= t.config.flat().items()]
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class Trial:
 
     def __repr__(self) -> str:
         c = self.config
-        return f"Trial({self.id}: {c.dataset} {c.model} noise={c.noise} dropout={c.dropout} seed={c.seed})"
+        return f"Trial({self.id}: {c.dataset} {c.model} noise={c.noise} dropout={c.dropout.kind} seed={c.seed})"
 
     def model(self, epoch: int | None = None) -> Network:
         """The network after an epoch (0: initialisation; None: the last), evaluation mode, mode plain, on the CPU.
@@ -166,9 +167,9 @@ class Trial:
         from memloc.models.build import build
         from memloc.models.dropout import build_dropout
 
-        if self.config.dropout != "example_tied":
+        if self.config.example_tied is None:
             raise UsageError(
-                f"mask: trial {self.id} has dropout: {self.config.dropout}; only example_tied has a mask per example"
+                f"mask: trial {self.id} has dropout: {self.config.dropout.kind}; only example_tied has a mask per example"
             )
         rows = np.flatnonzero(self._data.example == example)
         if not len(rows):
@@ -181,10 +182,6 @@ class Trial:
     def _data(self) -> Any:
         from memloc.data import check_identity, load, prepare
 
-        c = self.config
-        raw = load(c.dataset, data_dir())
-        check_identity(raw, c.dataset, str(self._commit.part["data"]))
-        return prepare(
-            raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed, noise_count=c.noise_count,
-            ratio=c.ratio, cut=c.cut,
-        )  # fmt: skip
+        raw = load(self.config.dataset, data_dir())
+        check_identity(raw, self.config.dataset, str(self._commit.part["data"]))
+        return prepare(raw, self.config)

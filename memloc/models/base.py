@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memloc.config import TrainConfig
 from memloc.models.batch_norm import BatchStatistics
 from memloc.models.gates import Gate, Gates, Open, gated, gated_linear, replayed
 from memloc.seeds import torch_seed
@@ -36,11 +35,6 @@ class Network(nn.Module, ABC):
     groups: tuple[str, ...]
     sites: dict[str, tuple[int, int, int]]
     neurons: dict[str, tuple[int, ...]]
-
-    @classmethod
-    @abstractmethod
-    def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Network:
-        """The network of a resolved configuration for images of C×H×W."""
 
     def stochastic(self) -> dict[str, tuple[tuple[int, ...], float]]:
         """{site: (shape of one example's factor, rate)} of the dropouts that are part of the architecture.

@@ -187,13 +187,13 @@ M = TypeVar("M", bound=MaskModeConfig)
 
 def resolve_mask_mode(config: M, train: TrainConfig) -> M:
     """mask_mode is required on example-tied trainings, and None on all others."""
-    if train.dropout == "example_tied":
+    if train.example_tied:
         if config.mask_mode is None:
             valid = "plain, own, scaled, dropped"
             raise FieldError("mask_mode", f"required on a training with dropout: example_tied; valid: {valid}")
         return config
     if config.mask_mode is not None:
-        raise FieldError("mask_mode", f"used only with dropout: example_tied (here dropout is {train.dropout})")
+        raise FieldError("mask_mode", f"used only with dropout: example_tied (here dropout is {train.dropout.kind})")
     return config
 
 

@@ -45,10 +45,10 @@ class HeldOut(Stage[HeldOutConfig]):
 
     def trainings(self, config: HeldOutConfig, train: TrainConfig, n: Callable[[], int]) -> Sequence[TrainConfig]:
         """One training per ratio and cut, with a seed of its own: that of the block and the number of the cut."""
-        if train.ratio is not None:
+        if train.held_out:
             raise FieldError("ratios", "the block gives a ratio itself; the stage held_out takes it from its ratios")
         return [
-            train.model_copy(update={"ratio": ratio, "cut": cut, "seed": train.seed + cut})
+            train.model_copy(update={"held_out": kinds.HeldOut(ratio=ratio, cut=cut), "seed": train.seed + cut})
             for ratio in config.ratios
             for cut in range(cuts_needed(n(), ratio, config.min_held_out))
         ]
@@ -74,7 +74,7 @@ class HeldOut(Stage[HeldOutConfig]):
         data, network = inputs.data, inputs.network(inputs.train.epochs)
         assert data.held_out is not None, "trainings of this stage have a ratio"
         dropout = inputs.dropout(network)
-        mode = "scaled" if inputs.train.dropout == "example_tied" else "plain"
+        mode = "scaled" if inputs.train.example_tied else "plain"
         correct = []
         for x, y in ((inputs.on_device.x, data.y), (torch.tensor(data.held_out.x, device=inputs.device), data.held_out.y)):
             z = logits(network, x, lambda rows: dropout.evaluation(mode))

@@ -246,7 +246,7 @@ def _test_accuracy(config: TrainConfig, network: Network, dropout: Dropout, on_d
     """Evaluation mode; mode plain, for example-tied dropout scaled. None without test examples."""
     if not len(on_device.y_test):
         return None
-    mode = "scaled" if config.dropout == "example_tied" else "plain"
+    mode = "scaled" if config.example_tied else "plain"
     z = logits(network, on_device.x_test, lambda rows: dropout.evaluation(mode))
     return float((z.argmax(dim=1) == on_device.y_test).to(torch.float64).mean())
 

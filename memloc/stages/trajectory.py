@@ -29,7 +29,7 @@ def check_trajectory(epochs: Sequence[int] | None, bn: str, mask_mode: str | Non
         raise FieldError("bn", f"{bn} with at: trajectory; valid: batch, whose statistics a training's steps use")
     if 0 in (epochs or ()):
         raise FieldError("epochs", "0 with at: trajectory; valid: 1 to T, the epochs that have updates")
-    if train.dropout == "example_tied" and mask_mode not in (None, "own"):
+    if train.example_tied and mask_mode not in (None, "own"):
         raise FieldError("mask_mode", f"{mask_mode} with at: trajectory; valid: own, the masks a training's steps use")
     if train.precision == "fp16" or train.compile:
         what = "precision: fp16" if train.precision == "fp16" else "compile: true"
