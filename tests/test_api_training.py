@@ -13,8 +13,8 @@ from memloc.api import OpenStore, Trial
 from memloc.data import load, prepare
 from memloc.errors import StoreError
 from memloc.models.base import Gates, Masks, Network
-from memloc.stages.batches import batches
-from memloc.stages.train import train
+from memloc.stages.training.batches import batches
+from memloc.stages.training.loop import train
 from memloc.store import Store, layout
 from tests.conftest import TINY, run_inline
 
@@ -80,7 +80,7 @@ def test_the_masks_are_those_that_the_training_multiplied_in(opened: OpenStore, 
     """Watched in the forward passes of the training itself, batch by batch, in both epochs."""
     trial = only(opened, "example_tied")
     c = trial.config
-    data = prepare(load("digits"), subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed)
+    data = prepare(load("digits"), c)
     passes: list[Masks] = []
     forward = Network.forward
 

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from memloc import stages
 from memloc.analysis.views import VIEWS
 from memloc.errors import StoreError, UsageError, nearest
 from memloc.store import Commit, Snapshot, Store, schemas, tables
@@ -35,6 +36,11 @@ class Visible:
         return self.of_scores if table == "c_scores" else self.commits
 
 
+def known_tables() -> schemas.Schemas:
+    """{table: schema} of every table that this version of memloc writes; a store may have others."""
+    return {**stages.tables(), **schemas.OWN}
+
+
 def visible(store: Store, snapshot: Snapshot, sweep: str | None, partial: bool) -> Visible:
     """What is in the whole store, or of one sweep's trials and analyses.
 
@@ -55,9 +61,14 @@ def read_table(store: Store, name: str, sweep: str | None = None, partial: bool 
     Raises:
         UsageError: where there is no such table.
     """
-    if name not in schemas.TABLES:
-        raise UsageError(f"{name}: no such table{nearest(name, schemas.TABLES)}; valid: {', '.join(schemas.TABLES)}")
-    return store.reading(lambda snapshot: tables.read(store.files, visible(store, snapshot, sweep, partial).of(name), name))
+
+    def read(snapshot: Snapshot) -> pa.Table:
+        seen, known = visible(store, snapshot, sweep, partial), known_tables()
+        if name not in (valid := tables.names(seen.commits, known)):
+            raise UsageError(f"{name}: no such table{nearest(name, valid)}; valid: {', '.join(valid)}")
+        return tables.read(store.files, seen.of(name), name, known)
+
+    return store.reading(read)
 
 
 def run_sql(store: Store, sql: str, sweep: str | None = None, partial: bool = False) -> pa.Table:
@@ -74,9 +85,10 @@ def _run(store: Store, sql: str, seen: Visible) -> pa.Table:
     connection = duckdb.connect(":memory:")
     try:
         statement = admit(connection, sql)
-        for name in schemas.TABLES:
+        known = known_tables()
+        for name in tables.names(seen.commits, known):
             wanted = seen.of(name) if name != "c_scores" or TAKES_C_SCORES.search(sql) else []
-            connection.register(name, tables.dataset(store.files, wanted, name))
+            connection.register(name, tables.dataset(store.files, wanted, name, known))
         for name, view in VIEWS.items():
             connection.execute(f"CREATE VIEW {name} AS {view}")
         connection.execute("SET enable_progress_bar=false")  # it would stand among the rows on standard output
@@ -136,6 +148,6 @@ def _one_line(error: Exception) -> str:
     """DuckDB's message without the source line and its marker."""
     message = " ".join(str(error).split("\n\nLINE ")[0].split())
     if absent := _NO_TABLE.search(message):
-        names = (*schemas.TABLES, *VIEWS)
+        names = (*known_tables(), *VIEWS)
         return f"no table {absent[1]}{nearest(absent[1], names)}; valid: {', '.join(names)}"
     return message

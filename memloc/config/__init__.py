@@ -1,10 +1,11 @@
 """Frozen, strict configurations, what a person may write for them, and their identity.
 
-A configuration is *resolved* when every field holds what the program will use. Only resolved configurations have an identity.
+A configuration is *resolved* when every field holds what the program will use. Only a resolved one has an identity.
 """
 
 from memloc.config.check import Fields, fields_of
 from memloc.config.identity import canonical, canonical_json, fingerprint
+from memloc.config.registry import Registry, StageType
 from memloc.config.resolve import TrainingFields
 from memloc.config.training import (
     DATASETS,
@@ -37,8 +38,37 @@ from memloc.config.types import (
 )
 
 __all__ = [
-    "DATASETS", "ArchitectureConfig", "BatchStatistics", "Config", "Count", "DataConfig", "Epochs", "ExampleTied", "FieldError", "Fields",
-    "Fraction", "FrozenStatistics", "HeldOut", "Neutral", "NoDropout", "Positive", "Seed", "Share", "Sparse", "StageConfig",
-    "Standard", "TrainConfig", "TrainingFields", "Valid", "as_tuple", "canonical", "canonical_json", "default_peak", "distinct",
-    "fields_of", "fingerprint",
+    "DATASETS",
+    "ArchitectureConfig",
+    "BatchStatistics",
+    "Config",
+    "Count",
+    "DataConfig",
+    "Epochs",
+    "ExampleTied",
+    "FieldError",
+    "Fields",
+    "Fraction",
+    "FrozenStatistics",
+    "HeldOut",
+    "Neutral",
+    "NoDropout",
+    "Positive",
+    "Registry",
+    "Seed",
+    "Share",
+    "Sparse",
+    "StageConfig",
+    "StageType",
+    "Standard",
+    "TrainConfig",
+    "TrainingFields",
+    "Valid",
+    "as_tuple",
+    "canonical",
+    "canonical_json",
+    "default_peak",
+    "distinct",
+    "fields_of",
+    "fingerprint",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -61,11 +61,13 @@ def _reason(error: ValidationError, annotation: Any, value: Any) -> str:
 def asked_type(info: FieldInfo) -> Any:
     """The type of what a person may write for a field."""
     metadata: tuple[Any, ...] = tuple(info.metadata)
-    annotation = next((m.type for m in metadata if isinstance(m, Asked)), info.annotation)
-    return Annotated[annotation, *metadata] if metadata else annotation
+    asked = next((m.type for m in metadata if isinstance(m, Asked)), None)
+    if asked is not None:
+        return asked
+    return Annotated[info.annotation, *metadata] if metadata else info.annotation
 
 
-@lru_cache(maxsize=None)
+@cache
 def fields_of(cls: type[Config]) -> Fields:
     """The fields of a configuration without variants."""
     return Fields({name: asked_type(info) for name, info in cls.model_fields.items()})

@@ -55,7 +55,7 @@ def hint(annotation: Any, value: Any) -> str:
     """The traps of YAML: `1e-3` and `no` are text, `30.0` is not a whole number."""
     wanted = str(annotation)
     if isinstance(value, str):
-        if close := nearest(value, describe(annotation).split(", ")):
+        if close := nearest(value, [word.removeprefix("or ") for word in describe(annotation).split(", ")]):
             return close
         if "bool" in wanted and value.lower() in BOOLEANS:
             return f" (write {BOOLEANS[value.lower()]})"

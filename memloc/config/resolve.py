@@ -39,7 +39,7 @@ class Choice:
 class TrainingFields(Fields):
     """The flat fields of trainings whose network is one of these architectures.
 
-    architectures: {name: its configuration}; a name that ends with a colon, such as `timm:`, stands for all that begin with it.
+    architectures: {name: its configuration}. A name with a colon at its end, `timm:`, stands for all that begin with it.
     """
 
     def __init__(self, architectures: Mapping[str, type[ArchitectureConfig]]) -> None:
@@ -82,21 +82,21 @@ class TrainingFields(Fields):
 
     def unused(self, values: Mapping[str, Any]) -> dict[str, str]:
         """{field: why} of the fields that the variants of these values do not have."""
-        absent = {}
+        absent: dict[str, tuple[Choice, list[str]]] = {}
         for choice in self.choices:
             variant = choice.variant(values)
             used = choice.own(variant) if variant else []
             for kind, other in choice.variants.items():
                 for name in choice.own(other):
                     if name not in used:
-                        absent.setdefault(name, (choice, list[str]()))[1].append(kind)
+                        absent.setdefault(name, (choice, []))[1].append(kind)
         return {
             name: f"used only with {c.flat}: {' or '.join(kinds)} (here {c.flat} is {values.get(c.flat, c.default)})"
             for name, (c, kinds) in absent.items()
         }
 
     def default(self, name: str, values: Mapping[str, Any]) -> Any:
-        """What a field holds where nothing is given, beside these flat values; None where it is not used or has no default."""
+        """What a field holds beside these flat values where nothing is given; None where it is not used or required."""
         for choice in self.choices:
             if name == choice.flat:
                 return choice.default
@@ -114,7 +114,7 @@ class TrainingFields(Fields):
         problems: dict[str, str] = {}
         if "dataset" not in kept:
             problems["dataset"] = f"required; valid: {self.valid('dataset')}"
-        nested: dict[str, Config | None] = {c.field: self._variant(c, kept, problems) for c in self.choices}
+        nested: dict[str, Any] = {c.field: self._variant(c, kept, problems) for c in self.choices}
         nested["held_out"] = self._held_out(kept, problems)
         architecture = nested["architecture"]
         if kept.get("compile") and isinstance(architecture, ArchitectureConfig) and architecture.NOT_COMPILED:

@@ -97,8 +97,9 @@ def _or_the_word_seed(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
     return value if value == "seed" else number(value)
 
 
-AskedDataSeed = Annotated[int, Field(ge=0, lt=2**63), WrapValidator(_or_the_word_seed)]
-DATA_SEED = Valid(f"a whole number >= 0 and < {2**63}, or seed")
+AskedDataSeed = Annotated[
+    int, Field(ge=0, lt=2**63), WrapValidator(_or_the_word_seed), Valid(f"a whole number >= 0 and < {2**63}, or seed")
+]
 
 
 class DataConfig(Config):
@@ -110,7 +111,7 @@ class DataConfig(Config):
     noise: Fraction = 0.0
     wrong: Literal["uniform", "offset"] = "uniform"
     noise_count: Annotated[Literal["round", "floor"], Neutral("round")] = "round"
-    data_seed: Annotated[Seed, Asked(AskedDataSeed), DATA_SEED] = 0
+    data_seed: Annotated[Seed, Asked(AskedDataSeed)] = 0
     held_out: HeldOut | None = None
 
 

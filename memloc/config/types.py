@@ -21,7 +21,7 @@ class Neutral:
 
 @dataclass(frozen=True)
 class Asked:
-    """Marks a field for which a person may write more than its resolved type holds, such as null for what follows by itself."""
+    """Marks a field for which a person may write more than its resolved type holds, such as null."""
 
     type: Any
 

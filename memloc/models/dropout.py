@@ -46,22 +46,38 @@ class Dropout:
         """Restores what the dropout fixes in the weights, after initialisation and after every update."""
 
 
+class RandomMasks:
+    """Random factors, 0 or 1/keep. Each site has a stream of its own, keyed by (seed, purpose, site, epoch, step).
+
+    So a site's factors are the same whatever other sites there are, and in whatever order they are drawn; a training resumed
+    at any epoch draws the same ones.
+    """
+
+    def __init__(self, seed: int, purpose: str, device: torch.device) -> None:
+        self.seed, self.purpose = seed, purpose
+        self.generator = torch.Generator(device)
+
+    def fill(self, factors: Tensor, keep: float, site: str, epoch: int, step: int) -> Tensor:
+        """`factors`, float32 of any shape, overwritten with those of the site at one training step."""
+        self.generator.manual_seed(torch_seed(self.seed, self.purpose, site, epoch, step))
+        return factors.bernoulli_(keep, generator=self.generator).div_(keep)
+
+
 class OwnDropouts:
     """The dropouts that are part of an architecture (`Network.stochastic`): factors 0 or 1/(1 − rate), in training alone."""
 
     def __init__(self, network: Network, seed: int, device: torch.device) -> None:
-        self.sites, self.seed, self.device = network.stochastic(), seed, device
-        self.generator = torch.Generator(device if self.sites else "cpu")
+        self.sites, self.device = network.stochastic(), device
+        self.random = RandomMasks(seed, "own dropout", device if self.sites else torch.device("cpu"))
 
     def training(self, count: int, epoch: int, step: int, others: Masks | None = None) -> Masks | None:
         """The factors of one training step for a batch of `count`, beside `others`."""
         if not self.sites:
             return others
-        self.generator.manual_seed(torch_seed(self.seed, "own dropout", epoch, step))
         masks = dict(others or {})
         for site, (shape, rate) in self.sites.items():
-            mask = torch.empty(count, *shape, device=self.device)
-            masks[site] = mask.bernoulli_(1 - rate, generator=self.generator).div_(1 - rate)
+            factors = torch.empty(count, *shape, device=self.device)
+            masks[site] = self.random.fill(factors, 1 - rate, site, epoch, step)
         return masks
 
 
@@ -85,7 +101,9 @@ class ExampleTied(Dropout):
         self.channels = {site: shape[0] for site, shape in sites.items()}
         self.device = device
         self.packed = {
-            site: torch.from_numpy(np.packbits(self._draw(config, seed, site, example), axis=1, bitorder="little")).to(device)
+            site: torch.from_numpy(np.packbits(self._draw(config, seed, site, example), axis=1, bitorder="little")).to(
+                device
+            )
             for site in sites
         }
         self.shifts = torch.arange(8, dtype=torch.uint8, device=device)
@@ -142,20 +160,18 @@ class Standard(Dropout):
     """Random dropout: each unit kept with probability `keep` and scaled by 1/keep in training, off in evaluation."""
 
     def __init__(self, config: kinds.Standard, seed: int, sites: Mapping[str, Shape], device: torch.device) -> None:
-        self.keep, self.unit, self.seed = config.keep, config.unit, seed
+        self.keep, self.unit = config.keep, config.unit
         self.sites, self.device = dict(sites), device
-        self.generator = torch.Generator(device)
+        self.random = RandomMasks(seed, "dropout", device)
 
     def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
-        # A private generator, keyed by the step: a training resumed at any epoch draws the same masks.
-        self.generator.manual_seed(torch_seed(self.seed, "dropout", epoch, step))
         masks = {}
         for site, (c, h, w) in self.sites.items():
             shape = (len(rows), c, h, w) if self.unit == "element" else (len(rows), c, 1, 1)
             mask = torch.empty(shape, device=self.device)
             if self.unit == "element":
                 mask = mask.to(memory_format=torch.channels_last)
-            masks[site] = mask.bernoulli_(self.keep, generator=self.generator).div_(self.keep)
+            masks[site] = self.random.fill(mask, self.keep, site, epoch, step)
         return masks
 
 
@@ -166,9 +182,7 @@ class SparseActivations(Dropout):
     masks: dict[str, Tensor]
 
     @classmethod
-    def build(
-        cls, config: kinds.Sparse, seed: int, sites: Mapping[str, Shape], device: torch.device
-    ) -> SparseActivations:
+    def build(cls, config: kinds.Sparse, seed: int, sites: Mapping[str, Shape], device: torch.device) -> SparseActivations:
         masks = {}
         for site, (c, h, w) in sites.items():
             shape = (1, c, h, w) if config.unit == "element" else (1, c, 1, 1)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from memloc import stages
 from memloc.config import StageConfig, TrainConfig, canonical, fingerprint
 from memloc.data import Description, describe, load
 from memloc.data.c_scores import CScores
@@ -20,8 +21,9 @@ from memloc.errors import UsageError
 from memloc.models.build import build
 from memloc.run.c_scores import Need, Sources, atypical
 from memloc.stages import STAGES
-from memloc.stages.base import MaskedConfig, Part, Size, Stage
-from memloc.stages.train import VERSION
+from memloc.stages.base import Part, Size, Stage
+from memloc.stages.fields import MaskedConfig
+from memloc.stages.training.loop import VERSION
 from memloc.store import Commit, Snapshot, Store, checkpoints, layout, schemas
 from memloc.store.commits import FileEntry
 from memloc.sweep import Entry, Request, Sweep
@@ -79,10 +81,9 @@ class TrialPlan:
     analyses: tuple[AnalysisPlan, ...]
     unmet: tuple[Unmet, ...] = ()
 
-    def epochs_read_by(self, stage: str | None) -> set[int]:
-        """The checkpoints that a stage's analyses read, or those of every stage."""
-        of_stage = [a for a in self.analyses if stage in (None, a.stage)]
-        return {t for a in of_stage for _, p in a.parts for t in a.kind.epochs(a.config, self.config, p)}
+    def epochs_read(self) -> set[int]:
+        """The checkpoints that the analyses read."""
+        return {t for a in self.analyses for _, p in a.parts for t in a.kind.epochs(a.config, self.config, p)}
 
     def kept_epochs(self, retention: Retention) -> set[int]:
         """The checkpoints that stay after all analyses are done.
@@ -92,10 +93,10 @@ class TrialPlan:
         """
         last = self.config.epochs
         if retention is None and self.config.held_out and not self.unmet:
-            return {last} | self.epochs_read_by(None)
+            return {last} | self.epochs_read()
         if retention in (None, "all") or self.unmet:  # nobody can say yet what these will read
             return set(range(last + 1))
-        return {0, last} | self.epochs_read_by("rewind") if retention == "rewound" else {last}
+        return {0, last} | {t for a in self.analyses for t in a.kind.keeps(a.config)} if retention == "rewound" else {last}
 
     @property
     def part_ids(self) -> list[str]:
@@ -396,8 +397,9 @@ def checkpoint_bytes(trial: TrialPlan, retention: Retention) -> int:
 def result_bytes(trial: TrialPlan) -> int:
     """Rows of all tables at their width before compression."""
     own = {"trials": 1, "epochs": trial.config.epochs, "examples": trial.size.n}
-    total = sum(schemas.row_bytes(t) * n for t, n in own.items())
+    known = stages.tables()
+    total = sum(schemas.row_bytes(known[t]) * n for t, n in own.items())
     for analysis in trial.analyses:
         rows = analysis.kind.rows(analysis.config, analysis.size)
-        total += len(analysis.parts) * sum(schemas.row_bytes(t) * n for t, n in rows.items())
+        total += len(analysis.parts) * sum(schemas.row_bytes(known[t]) * n for t, n in rows.items())
     return math.ceil(total)

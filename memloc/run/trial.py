@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from memloc import stages
 from memloc.config import TrainConfig, canonical, canonical_json
 from memloc.data import Data, Raw, check_identity, prepare
 from memloc.errors import ReplayError, last_line
@@ -27,8 +28,11 @@ from memloc.run.c_scores import atypical
 from memloc.run.memory import parts_together, release
 from memloc.run.plan import AnalysisPlan, Item, TrialPlan, Work, lost_epochs, part_passes, train_passes
 from memloc.run.writer import StateWriter
-from memloc.stages.base import Inputs, MaskedConfig, Part, Tables
-from memloc.stages.train import VERSION, Epoch, examples_table, train
+from memloc.stages.base import Part, Tables
+from memloc.stages.fields import MaskedConfig
+from memloc.stages.inputs import Inputs
+from memloc.stages.training.loop import VERSION, Epoch, examples_table, train
+from memloc.stages.training.schema import TABLES
 from memloc.store import Commit, Store, checkpoints, layout, records, tables
 from memloc.store.commits import CheckpointEntry
 from memloc.version import VERSION as MEMLOC_VERSION
@@ -188,7 +192,8 @@ def _commit_training(
     checkpoints.prune(worker.store.files, trial.id, entries, work.write)
     c = trial.config
     names = ("dataset", "model", "width", "noise", "seed", "data_seed", "dropout", "p_gen", "p_mem", "keep", "epochs")
-    own = {"trial": [trial.id], **{k: [getattr(c, k)] for k in names}, "n_train": [n], "config": [canonical_json(c)]}
+    own: dict[str, list[Any]] = {"trial": [trial.id], **{k: [c.flat().get(k)] for k in names}}
+    own |= {"n_train": [n], "config": [canonical_json(c)]}
     written = {
         "trials": own,
         "epochs": {"trial": [trial.id] * len(rows), **{k: [row[k] for row in rows] for k in rows[0]}},
@@ -209,7 +214,7 @@ def _commit_training(
         passes=train_passes(trial, len(rows)),
         ended=time.time(),
     )
-    worker.store.publish(commit, written)
+    worker.store.publish(commit, written, TABLES)
 
 
 def _replay(
@@ -332,7 +337,8 @@ def _commit_part(
         passes=part_passes(trial, analysis) * (1 - saved),
         ended=time.time(),
     )
-    worker.store.publish(commit, {t: _with_ids(columns, analysis.id, trial.id) for t, columns in computed.items()})
+    with_ids = {t: _with_ids(columns, analysis.id, trial.id) for t, columns in computed.items()}
+    worker.store.publish(commit, with_ids, analysis.kind.tables)
 
 
 def _with_ids(columns: Mapping[str, Any], analysis: str, trial: str) -> dict[str, Any]:
@@ -348,7 +354,7 @@ def _tables_read(store: Store, trial: TrialPlan, analysis: AnalysisPlan) -> dict
     complete = snapshot.analyses()
     wanted = [snapshot.commits[trial.id], *(c for i in analysis.reads for c in complete[i])]
     names = dict.fromkeys(["analyses", *(f.table for c in wanted for f in c.files)])
-    return {name: tables.read(store.files, wanted, name).to_pydict() for name in names}
+    return {name: tables.read(store.files, wanted, name, stages.tables()).to_pydict() for name in names}
 
 
 # --- failures and provenance ------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import numpy.typing as npt
 import pytest
 import torch
 from scipy import stats
+from torch import Tensor
 
-from memloc.config import resolved
+from memloc.config import TrainConfig
+from memloc.models.architectures import resolved
 from memloc.models.base import Network
 from memloc.models.build import build
 from memloc.models.dropout import Dropout, ExampleTied, build_dropout
@@ -67,7 +70,7 @@ def test_g_is_exact_for_every_number_of_channels() -> None:
     for hundredths in range(1, 101):
         p_gen = float(f"{hundredths / 100:.2f}")
         config = resolved(dataset="digits", model="resnet9", dropout="example_tied", p_gen=p_gen, p_mem=0.1)
-        dropout = ExampleTied(config, sites, np.arange(1), CPU)
+        dropout = ExampleTied(config.dropout, 0, sites, np.arange(1), CPU)
         assert [dropout.generalization(s) for s in sites] == [max(1, hundredths * c // 100) for c in range(1, 301)]
 
 
@@ -300,7 +303,7 @@ def test_standard_dropout_keeps_each_unit_with_probability_keep(unit: str, keep:
 def test_standard_dropout_is_keyed_by_the_step(unit: str) -> None:
     dropout, _ = make(dropout="standard", keep=0.5, unit=unit)
     again, _ = make(dropout="standard", keep=0.5, unit=unit)
-    other, _ = make(dropout="standard", keep=0.5, unit=unit, seed=1)
+    other, _ = make(dropout="standard", keep=0.5, unit=unit, seed=2)
     rows = torch.arange(32)
     steps = [(1, 0), (1, 1), (2, 0), (2, 1)]
     drawn = [dropout.training(rows, *step) for step in steps]
@@ -321,6 +324,34 @@ def test_standard_dropout_is_keyed_by_the_step(unit: str) -> None:
         side = min(a.shape[2], b.shape[2])
         assert agreement(a[:, :, :side, :side], b[:, :, :side, :side]) > ALPHA
         assert agreement(a[1:], a[:-1]) > ALPHA
+
+
+@pytest.mark.parametrize("unit", ["element", "channel"])
+def test_standard_dropout_of_a_site_does_not_depend_on_the_other_sites(unit: str) -> None:
+    """Nor on their order, nor on where else the step's masks are drawn: a site's stream is its own."""
+    config = resolved(dataset="digits", model="resnet9", dropout="standard", keep=0.5, unit=unit, seed=3)
+    sites = make(0.25)[1].sites
+    whole = masks_of(config, sites)
+    assert list(whole) == list(SITES)
+    for other in (dict(reversed(sites.items())), {"first": (7, 3, 3), **sites, "last": (5, 1, 1)}):
+        found = masks_of(config, other)
+        assert list(found) == list(other)
+        assert all(torch.equal(found[site], whole[site]) for site in sites)
+    for site in sites:
+        assert torch.equal(masks_of(config, {site: sites[site]})[site], whole[site])
+
+
+def test_sites_of_one_shape_have_masks_of_their_own() -> None:
+    config = resolved(dataset="digits", model="resnet9", dropout="standard", keep=0.5)
+    masks = masks_of(config, dict.fromkeys(("a", "b", "ab"), (8, 4, 4)))
+    for one, other in (("a", "b"), ("a", "ab"), ("b", "ab")):
+        assert agreement(masks[one].numpy() > 0, masks[other].numpy() > 0) > ALPHA
+
+
+def masks_of(config: TrainConfig, sites: Mapping[str, tuple[int, int, int]]) -> Mapping[str, Tensor]:
+    masks = build_dropout(config, sites, np.arange(N), CPU).training(torch.arange(16), 2, 5)
+    assert masks is not None
+    return masks
 
 
 def test_standard_dropout_is_off_in_evaluation() -> None:

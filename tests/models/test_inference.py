@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from memloc.config import resolved
+from memloc.models.architectures import resolved
 from memloc.models.base import Masks, Network
 from memloc.models.build import build
 from memloc.models.inference import GROUP_SIZE, groups_of, logits, margins, set_mean

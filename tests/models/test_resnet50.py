@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from memloc.config import resolved
+from memloc.models.architectures import resolved
 from memloc.models.base import Network
 from memloc.models.build import build
 from tests.models.plain import randomise, scaled_at

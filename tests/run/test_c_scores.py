@@ -14,7 +14,7 @@ from memloc.api import open_store
 from memloc.data import load
 from memloc.errors import UsageError
 from memloc.run.plan import Plan, Unmet, build_plan
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY
 from memloc.store import Store
 from tests.commands.test_query import run
 from tests.conftest import run_inline
@@ -41,7 +41,7 @@ def scores() -> np.ndarray:
 
 def plan_of(folder: Path, text: str = TEXT, *overrides: str) -> Plan:
     (folder / "my.yaml").write_text(text)
-    loaded = sweep.load(folder / "my.yaml", STAGES, overrides)
+    loaded = sweep.load(folder / "my.yaml", REGISTRY, overrides)
     return build_plan(loaded, loaded.entries, folder / "data")
 
 

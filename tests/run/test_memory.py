@@ -17,8 +17,9 @@ from memloc.run import inline, memory
 from memloc.run.events import Outcome
 from memloc.run.plan import Work, build_plan, pending
 from memloc.run.trial import Worker
-from memloc.stages import STAGES
-from memloc.stages.base import Inputs, Part, Tables
+from memloc.stages import REGISTRY, STAGES
+from memloc.stages.base import Part, Tables
+from memloc.stages.inputs import Inputs
 from memloc.store import Store, layout
 from tests.run.programs import assert_same, contents
 
@@ -34,7 +35,7 @@ PARTS = {"rewind": 3, "retrain": 9, "gradients": 3}
 def works(folder: Path, text: str = SWEEP) -> list[Work]:
     path = folder / "one.yaml"
     path.write_text(text)
-    plan = build_plan(loaded := sweep.load(path, STAGES), loaded.entries, folder)
+    plan = build_plan(loaded := sweep.load(path, REGISTRY), loaded.entries, folder)
     store = Store(str(folder / "store"))
     return pending(plan, store, store.snapshot(), "all")
 

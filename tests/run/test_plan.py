@@ -13,7 +13,7 @@ from memloc.data import load
 from memloc.errors import UsageError
 from memloc.run.plan import Plan, Retention, Work, build_plan, checkpoint_bytes, pending, result_bytes
 from memloc.run.trial import Worker
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY
 from memloc.store import Store
 from tests.conftest import TINY, run_inline
 
@@ -47,7 +47,7 @@ PINNED = [
 def plan_of(folder: Path, text: str = TINY, *overrides: str) -> Plan:
     path = folder / "tiny.yaml"
     path.write_text(text)
-    loaded = sweep.load(path, STAGES, overrides)
+    loaded = sweep.load(path, REGISTRY, overrides)
     return build_plan(loaded, loaded.entries, folder)
 
 
@@ -58,7 +58,7 @@ def works(store: Path, plan: Plan, retention: str = "all") -> list[Work]:
 
 def test_todays_ids_are_pinned(tmp_path: Path) -> None:
     """Of the demo. A change here makes every store out there start over: it must be meant (raise a version)."""
-    loaded = sweep.load(sweep.find("demo"), STAGES)
+    loaded = sweep.load(sweep.find("demo"), REGISTRY)
     plan = build_plan(loaded, loaded.entries, tmp_path)
     found = [(t.id, [(a.stage, a.id, a.part_ids[0]) for a in t.analyses]) for t in plan.trials]
     assert found == PINNED
@@ -163,7 +163,7 @@ def test_held_out_trainings_keep_what_is_read_unless_told_otherwise(tmp_path: Pa
         TINY[: TINY.index("  standard:")] + "  scores:\n    stages: {held_out: {ratios: [0.5], min_held_out: 1}, REWIND}\n"
     )
     for trial in plan_of(tmp_path, text.replace(", REWIND", "")).trials:
-        assert trial.config.ratio == 0.5
+        assert trial.config.held_out.ratio == 0.5
         kept: dict[Retention, set[int]] = {None: {2}, "all": {0, 1, 2}, "rewound": {0, 2}, "last": {2}}
         assert {retention: trial.kept_epochs(retention) for retention in kept} == kept
     for trial in plan_of(tmp_path, text.replace("REWIND", "gradients: {epochs: [1]}")).trials:
@@ -179,7 +179,7 @@ def test_estimated_bytes_are_near_the_truth(tmp_path: Path, tiny: Path) -> None:
 
 def test_the_same_wrong_labels_for_every_seed_and_others_for_another_data_seed(tmp_path: Path) -> None:
     worker = Worker(Store(str(tmp_path / "store")), lambda name: load(name, tmp_path))
-    by_seed = [t for t in plan_of(tmp_path, TINY, "seed=[0,1,2]").trials if t.config.dropout == "none"]
+    by_seed = [t for t in plan_of(tmp_path, TINY, "seed=[0,1,2]").trials if t.config.dropout.kind == "none"]
     first, *rest = [worker.data(t) for t in by_seed]
     assert len(rest) == 2
     for data in rest:

@@ -13,13 +13,14 @@ import pytest
 import torch
 import yaml
 
+from memloc.analysis.query import known_tables
 from memloc.data import load
 from memloc.errors import ReplayError
 from memloc.run import inline
 from memloc.run.events import Event
 from memloc.run.plan import Plan, Retention, TrialPlan, Work, build_plan, pending
 from memloc.run.trial import Worker, never, run_training
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY
 from memloc.store import Files, Store, commits, layout, tables
 from memloc.sweep import load as load_sweep
 
@@ -64,7 +65,7 @@ class Place:
         self.home.mkdir(exist_ok=True)
         path = self.home / "one.yaml"
         path.write_text(yaml.safe_dump({"defaults": base, "blocks": {"one": block}}))
-        sweep = load_sweep(path, STAGES)
+        sweep = load_sweep(path, REGISTRY)
         return build_plan(sweep, sweep.entries, self.home)
 
     @property
@@ -109,7 +110,7 @@ class Place:
         found = {}
         for name in names or ("trials", "epochs", "examples"):
             store = self.store
-            table = tables.read(store.files, tables.commits_of(store.snapshot(), partial=False), name)
+            table = tables.read(store.files, tables.commits_of(store.snapshot(), partial=False), name, known_tables())
             found[name] = table.drop_columns([c for c in ("seconds",) if c in table.column_names])
         return found
 

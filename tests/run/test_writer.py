@@ -18,7 +18,7 @@ from memloc.data import Data
 from memloc.errors import StoreError
 from memloc.run import trial as trial_module
 from memloc.run.writer import StateWriter
-from memloc.stages.train import Epoch
+from memloc.stages.training.loop import Epoch
 from memloc.store import Files, checkpoints, layout
 from tests.run.programs import environment
 from tests.run.test_resume import Place, T, assert_same

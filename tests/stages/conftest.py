@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from memloc.config import TrainConfig, resolved
+from memloc.config import TrainConfig
 from memloc.data import Data, load, prepare
-from memloc.stages.base import Inputs, Size
-from memloc.stages.train import Epoch, train
+from memloc.models.architectures import resolved
+from memloc.stages.base import Size
+from memloc.stages.inputs import Inputs
+from memloc.stages.training.loop import Epoch, train
 from tests.models.plain import GROUPS
 
 CPU = torch.device("cpu")
@@ -54,9 +56,7 @@ class Trained:
 
 def settings(**fields: Any) -> tuple[TrainConfig, Data]:
     config = resolved(**{**BASE, **fields})
-    c = config
-    raw = load(c.dataset)
-    return c, prepare(raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed)
+    return config, prepare(load(config.dataset), config.model_copy(update={"held_out": None}))
 
 
 def run(**fields: Any) -> Trained:

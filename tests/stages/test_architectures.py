@@ -15,13 +15,14 @@ from torch.nn import functional as F
 from memloc.config import TrainConfig
 from memloc.data import Data
 from memloc.models.base import Network
-from memloc.stages.batches import cut
-from memloc.stages.evaluate import Evaluate, EvaluateConfig
-from memloc.stages.flip_search import search
-from memloc.stages.gradients import alike, set_gradients
-from memloc.stages.retrain import RetrainConfig, retrain
-from memloc.stages.rewind import rewound_logits
-from memloc.stages.train import train
+from memloc.stages.evaluate.config import Evaluate, EvaluateConfig
+from memloc.stages.flips.search import search
+from memloc.stages.gradients.compute import alike, set_gradients
+from memloc.stages.retrain.compute import retrain
+from memloc.stages.retrain.config import RetrainConfig
+from memloc.stages.rewind.compute import rewound_logits
+from memloc.stages.training.batches import cut
+from memloc.stages.training.loop import train
 from tests.stages.conftest import CPU, Trained, settings
 from tests.stages.naive import pixels
 from tests.stages.test_flip_search import as_outcome, plainly, predicted, task_of
@@ -163,9 +164,9 @@ def test_dropouts_train_and_evaluate(name: str, dropout: dict[str, Any]) -> None
     tied = Made(config, data, list(train(config, data, CPU)))
     stage = Evaluate()
     summary = stage.run(stage.resolve(EvaluateConfig(), config), tied.inputs(), {"epoch": 1})["evaluation"]
-    assert len(summary["mode"]) == (6 if config.dropout == "example_tied" else 1)
+    assert len(summary["mode"]) == (6 if config.example_tied else 1)
     network = tied.network(1)
-    if config.unit == "weight":
+    if config.flat().get("unit") == "weight":
         shares = {n: float((t == 0).float().mean()) for n, t in network.state_dict().items() if n.endswith("weight")}
         weights = [n for n, m in network.named_modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
         assert all(0.2 < shares[f"{n}.weight"] < 0.6 for n in weights if network.get_submodule(n).weight.numel() > 200)  # type: ignore[operator, union-attr]

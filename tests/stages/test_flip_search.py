@@ -15,7 +15,9 @@ from memloc.config import TrainConfig
 from memloc.models import gates
 from memloc.models.base import ConvBlock, GatedLinear, Masks, Network, State
 from memloc.models.gates import Gates
-from memloc.stages.flip_search import (
+from memloc.stages.flips.compute import sample
+from memloc.stages.flips.config import FlipsConfig
+from memloc.stages.flips.search import (
     BATCH,
     COPIES,
     NOISE,
@@ -26,7 +28,6 @@ from memloc.stages.flip_search import (
     own_gradient,
     search,
 )
-from memloc.stages.flips import FlipsConfig, sample
 from tests.models.plain import CONVS
 from tests.stages.conftest import Trained, run
 

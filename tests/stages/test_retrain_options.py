@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from memloc.models.base import Network
 from memloc.models.inference import logits
 from memloc.seeds import stream
-from memloc.stages.retrain import Retrain, RetrainConfig, Variant, retrain
+from memloc.stages.retrain.compute import Variant, retrain
+from memloc.stages.retrain.config import Retrain, RetrainConfig
 from tests.models.plain import GROUPS
 from tests.stages.conftest import Trained, run
 from tests.stages.naive import cut, one_cycle, pixels

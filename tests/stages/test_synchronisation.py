@@ -25,16 +25,16 @@ from memloc.models.base import Network
 from memloc.models.build import build
 from memloc.models.dropout import build_dropout
 from memloc.models.inference import logits
-from memloc.stages import retrain as retraining
-from memloc.stages.base import Inputs
-from memloc.stages.batches import cut
-from memloc.stages.flip_search import Task, search
-from memloc.stages.forward import forward_pass
-from memloc.stages.gradients import set_gradients
-from memloc.stages.retrain import Retrain, RetrainConfig
-from memloc.stages.rewind import rewound_logits
-from memloc.stages.train import _train_epoch
-from memloc.stages.trajectory import Steps
+from memloc.stages.flips.search import Task, search
+from memloc.stages.gradients.compute import set_gradients
+from memloc.stages.gradients.trajectory import Steps
+from memloc.stages.inputs import Inputs
+from memloc.stages.retrain import compute as retraining
+from memloc.stages.retrain.config import Retrain, RetrainConfig
+from memloc.stages.rewind.compute import rewound_logits
+from memloc.stages.training.batches import cut
+from memloc.stages.training.forward import forward_pass
+from memloc.stages.training.loop import _train_epoch
 from tests.stages.conftest import CPU, DROPOUTS, Trained, settings
 
 META = torch.device("meta")
@@ -97,7 +97,7 @@ def along(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]:
 
 def retrained(device: torch.device, fields: dict[str, Any]) -> tuple[RetrainConfig, Inputs, Network, Any]:
     train, inputs, network = placed(device, fields)
-    config = Retrain().resolve(RetrainConfig(epochs=2, mask_mode="own" if train.dropout == "example_tied" else None), train)
+    config = Retrain().resolve(RetrainConfig(epochs=2, mask_mode="own" if train.example_tied else None), train)
     final = network.requires_grad_(False)
     inputs.dropout(network).constrain(network)
     return config, inputs, final, retraining._variants(config, inputs, final, ["conv2", "linear"])
@@ -123,7 +123,7 @@ def gradients(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]
     noisy = inputs.data.noisy
     order = cut(np.arange(len(noisy)), config.batch_size)
     dropout = inputs.dropout(network)
-    mode = "own" if config.dropout == "example_tied" else "plain"
+    mode = "own" if config.example_tied else "plain"
     members = np.stack([~noisy, noisy, noisy])
     return lambda: set_gradients(network, inputs, order, members, lambda rows: dropout.evaluation(mode, rows))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from memloc.analysis.query import known_tables
 from memloc.analysis.status import sweep_status
 from memloc.data import load
 from memloc.errors import UsageError
@@ -14,7 +15,7 @@ from memloc.run import inline
 from memloc.run.events import Event
 from memloc.run.plan import Plan, Work, pending
 from memloc.run.trial import Worker, run_training
-from memloc.store import Files, Store, checkpoints, layout, records, schemas
+from memloc.store import Files, Store, checkpoints, layout, records
 from memloc.store.verify import verify
 from tests.conftest import TINY, run_inline
 from tests.store.test_verify import contents, flip
@@ -76,7 +77,7 @@ def test_a_lost_table_of_a_training_costs_no_epoch(store: Store, plan: Plan, tmp
     assert after is not None
     assert after.files == commit.files
     assert after.checkpoints == commit.checkpoints
-    assert all(contents(store)[name].equals(before[name]) for name in schemas.TABLES)
+    assert all(contents(store)[name].equals(before[name]) for name in known_tables())
 
 
 def test_a_part_does_not_use_a_damaged_checkpoint(store: Store, plan: Plan, tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_a_part_does_not_use_a_damaged_checkpoint(store: Store, plan: Plan, tmp_
     assert [f.path for f in verify(store.files)[0]] == [path]
     assert run(Store(store.uri), plan, tmp_path)[1] == {}
     assert sweep_status(Store(store.uri), "tiny")["failures"] == []  # a commit supersedes them
-    assert all(contents(store)[name].equals(before[name]) for name in schemas.TABLES)
+    assert all(contents(store)[name].equals(before[name]) for name in known_tables())
 
 
 def test_a_pruned_checkpoint_is_not_missed_and_a_lost_one_is(store: Store, plan: Plan) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from memloc.config import canonical, canonical_json, fingerprint, resolved
+from memloc.analysis.query import known_tables
+from memloc.config import canonical, canonical_json, fingerprint
+from memloc.models.architectures import resolved
 from memloc.papers.maini2023 import Judgement, judge
-from memloc.store import Commit, Store, schemas
+from memloc.store import Commit, Store
 
 Columns = dict[str, Any]
 
@@ -48,7 +50,7 @@ class Simulated:
         trial, epochs = fingerprint(["simulated", config]), given.epochs
         noisy = np.arange(n) < round(given.noise * n)
         climb = np.clip((np.arange(1, epochs + 1) - 11.6) * 0.06, 0, 1) if noisy_acc is None else np.asarray(noisy_acc)
-        columns = {"trial": trial, **{k: config.get(k) for k in schemas.TABLES["trials"].names if k in config}}
+        columns = {"trial": trial, **{k: config.get(k) for k in known_tables()["trials"].names if k in config}}
         columns |= {k: config.get(k) for k in ("p_gen", "p_mem", "keep", "width")} | {"n_train": n}
         tables = {
             "trials": {k: [v] for k, v in {**columns, "config": canonical_json(config)}.items()},
@@ -70,7 +72,7 @@ class Simulated:
         }
         self._publish(Commit(trial, trial, None, "train", {"data": "simulated", "version": 1}, 0, 1, config), tables)
         if isinstance(evaluated, float):
-            evaluated = {("own" if given.dropout == "example_tied" else "plain", "none"): (1.0, evaluated, 0.9)}
+            evaluated = {("own" if given.example_tied else "plain", "none"): (1.0, evaluated, 0.9)}
         if evaluated is not None:
             rows = [(mode, rescale, *accuracies) for (mode, rescale), accuracies in evaluated.items()]
             names = ("mode", "rescale", "clean_acc", "noisy_acc", "test_acc")
@@ -91,7 +93,7 @@ class Simulated:
         for name, columns in tables.items():
             n = len(next(iter(columns.values())))
             ids = {"trial": [trial] * n, "analysis": [analysis] * n}
-            filled[name] = _filled(name, {**{k: v for k, v in ids.items() if k in schemas.TABLES[name].names}, **columns})
+            filled[name] = _filled(name, {**{k: v for k, v in ids.items() if k in known_tables()[name].names}, **columns})
         part = fingerprint([analysis, "part"])
         self._publish(Commit(part, trial, analysis, stage, {"all": "all"}, 0, 1, dict(config), reads=tuple(reads)), filled)
         return analysis
@@ -201,10 +203,10 @@ class Simulated:
         return self.analysis(trial, "flips", {**defaults, **sizes, **config}, flips=columns)
 
     def _publish(self, commit: Commit, tables: Mapping[str, Mapping[str, Any]]) -> None:
-        self.store.publish(commit, tables)
+        self.store.publish(commit, tables, known_tables())
 
 
 def _filled(table: str, columns: Mapping[str, Any]) -> Columns:
     n = len(next(v for v in columns.values() if v is not None))
-    found: Columns = {name: [None] * n for name in schemas.TABLES[table].names}
+    found: Columns = {name: [None] * n for name in known_tables()[table].names}
     return {**found, **{k: list(v) for k, v in columns.items() if v is not None}}

@@ -18,7 +18,7 @@ from memloc.data.types import I64
 from memloc.models.base import Network, State
 from memloc.models.inference import MaskSource, groups_of
 from memloc.seeds import hashed
-from memloc.stages.flip_search import Neurons, Search
+from memloc.stages.flips.search import Neurons, Search
 
 NAMES = ("clean_acc", "noisy_acc", "test_acc", "clean_se", "noisy_se")
 

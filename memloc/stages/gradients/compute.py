@@ -7,103 +7,61 @@ an example's gradient is its own: it goes forward and backward once, in a batch 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.config import Epochs, Neutral, TrainConfig
 from memloc.data.types import normalise
 from memloc.models.base import Network
 from memloc.models.inference import MaskSource
 from memloc.seeds import stream
-from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, check_epochs, resolve_sets
-from memloc.stages.batches import cut
-from memloc.stages.trajectory import check_trajectory, trajectory
-from memloc.stages.transfer import to_device
+from memloc.stages.base import Part, Tables
+from memloc.stages.gradients.config import GradientsConfig
+from memloc.stages.gradients.trajectory import trajectory
+from memloc.stages.inputs import Inputs
+from memloc.stages.training.batches import cut
+from memloc.stages.training.transfer import to_device
 
 
-class GradientsConfig(MaskedConfig):
-    """epochs: at which checkpoints, by default all. bn: whose statistics batch norms use, the batch's or the running.
+def run(config: GradientsConfig, inputs: Inputs, part: Part) -> Tables:
+    """One row per parameter tensor: squared norms and inner products of g_c, g_n, and of the control's pair.
 
-    scale: (1/n) Σ over the set, or (batch) the sum over batches b of (1/|b|) Σ over the set's examples in b.
-    at: the weights of a checkpoint, or (trajectory) those of every update of an epoch, see trajectory.py.
+    g_c = (1/n) Σ_{S_c} ∇ℓ_i and g_n = (1/n) Σ_{S_n} ∇ℓ_i at θ^t. Control: S_r, a keyed random subset as large as
+    S_n; g_control = (1/n) Σ_{S_r} ∇ℓ_i, dot_control = ⟨g_control, g_c + g_n − g_control⟩.
     """
+    if config.at == "trajectory":
+        return _trajectory(config, inputs)
+    t, noisy = int(part["epoch"]), inputs.data.noisy
+    n = len(noisy)
+    network = inputs.network(t)
+    seed, batch_size = inputs.train.seed, inputs.train.batch_size
+    members = sets(noisy, seed)
+    order = stream(seed, "gradient order", t).permutation(n)
+    if config.bn == "batch":
+        network.use_batch_statistics()
+        batches = cut(order, batch_size)
+    else:
+        batches = alike(order, members, batch_size)
+    dropout = inputs.dropout(network)
+    mode = config.mask_mode or "plain"
+    factor = batch_factors(order, batch_size) if config.scale == "batch" else None
+    sums = set_gradients(network, inputs, batches, members, lambda rows: dropout.evaluation(mode, rows), factor)
+    return {"gradients": _columns(network, t, sums, noisy)}
 
-    epochs: Epochs | None = None
-    bn: Literal["batch", "running"] = "batch"
-    scale: Annotated[Literal["n", "batch"], Neutral("n")] = "n"
-    at: Annotated[Literal["checkpoint", "trajectory"], Neutral("checkpoint")] = "checkpoint"
 
-
-class Gradients(Stage[GradientsConfig]):
-    name: ClassVar[str] = "gradients"
-    version: ClassVar[int] = 2
-    tables: ClassVar[tuple[str, ...]] = ("gradients",)
-    config = GradientsConfig
-
-    def resolve(self, config: GradientsConfig, train: TrainConfig, beside: Collection[str] = ()) -> GradientsConfig:
-        if config.at == "trajectory":
-            check_trajectory(config.epochs, config.bn, config.mask_mode, train)
-        first = 1 if config.at == "trajectory" else 0
-        epochs = config.epochs or tuple(range(first, train.epochs + 1))
-        check_epochs("epochs", epochs, train)
-        return resolve_sets(config, train).model_copy(update={"epochs": epochs})
-
-    def parts(self, config: GradientsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
-        if config.at == "trajectory":
-            return [{"at": "trajectory"}]
-        return [{"epoch": t} for t in config.epochs or ()]
-
-    def epochs(self, config: GradientsConfig, train: TrainConfig, part: Part) -> Sequence[int]:
-        return range(max(config.epochs or ()) + 1) if config.at == "trajectory" else [int(part["epoch"])]
-
-    def passes(self, config: GradientsConfig, size: Size) -> float:
-        if config.at == "trajectory":  # a training's step, and three backward passes more
-            return 9.0 * size.n * max(config.epochs or ())
-        # A forward pass, and three backward passes of two each, or one.
-        return (7.0 if config.bn == "batch" else 3.0) * size.n
-
-    def rows(self, config: GradientsConfig, size: Size) -> Mapping[str, int]:
-        return {"gradients": 3 * len(size.groups) * (len(config.epochs or ()) if config.at == "trajectory" else 1)}
-
-    def run(self, config: GradientsConfig, inputs: Inputs, part: Part) -> Tables:
-        """One row per parameter tensor: squared norms and inner products of g_c, g_n, and of the control's pair.
-
-        g_c = (1/n) Σ_{S_c} ∇ℓ_i and g_n = (1/n) Σ_{S_n} ∇ℓ_i at θ^t. Control: S_r, a keyed random subset as large as
-        S_n; g_control = (1/n) Σ_{S_r} ∇ℓ_i, dot_control = ⟨g_control, g_c + g_n − g_control⟩.
-        """
-        if config.at == "trajectory":
-            return self._trajectory(config, inputs)
-        t, noisy = int(part["epoch"]), inputs.data.noisy
-        n = len(noisy)
-        network = inputs.network(t)
-        seed, batch_size = inputs.train.seed, inputs.train.batch_size
-        members = sets(noisy, seed)
-        order = stream(seed, "gradient order", t).permutation(n)
-        if config.bn == "batch":
-            network.use_batch_statistics()
-            batches = cut(order, batch_size)
-        else:
-            batches = alike(order, members, batch_size)
-        dropout = inputs.dropout(network)
-        mode = config.mask_mode or "plain"
-        factor = batch_factors(order, batch_size) if config.scale == "batch" else None
-        sums = set_gradients(network, inputs, batches, members, lambda rows: dropout.evaluation(mode, rows), factor)
-        return {"gradients": _columns(network, t, sums, noisy)}
-
-    def _trajectory(self, config: GradientsConfig, inputs: Inputs) -> Tables:
-        """The same rows for every epoch asked for, with the gradients that its updates took."""
-        noisy, columns = inputs.data.noisy, dict[str, list[Any]]()
-        members = sets(noisy, inputs.train.seed)
-        for t, network, sums in trajectory(inputs, max(config.epochs or ()), members, config.scale == "batch"):
-            if t in (config.epochs or ()):
-                for name, values in _columns(network, t, sums, noisy).items():
-                    columns.setdefault(name, []).extend(values)
-        return {"gradients": columns}
+def _trajectory(config: GradientsConfig, inputs: Inputs) -> Tables:
+    """The same rows for every epoch asked for, with the gradients that its updates took."""
+    noisy, columns = inputs.data.noisy, dict[str, list[Any]]()
+    members = sets(noisy, inputs.train.seed)
+    for t, network, sums in trajectory(inputs, max(config.epochs or ()), members, config.scale == "batch"):
+        if t in (config.epochs or ()):
+            for name, values in _columns(network, t, sums, noisy).items():
+                columns.setdefault(name, []).extend(values)
+    return {"gradients": columns}
 
 
 def sets(noisy: np.ndarray, seed: int) -> np.ndarray:

@@ -7,76 +7,35 @@ Rewinding to the last epoch changes nothing, and costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.config import Epochs, TrainConfig
 from memloc.data.device import images
 from memloc.models.base import Masks, Network, State
 from memloc.models.inference import MaskSource, groups_of, set_mean
-from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, check_epochs, resolve_sets
+from memloc.stages.base import Part, Tables
+from memloc.stages.inputs import Inputs
+from memloc.stages.rewind.config import RewindConfig
 
 
-class RewindConfig(MaskedConfig):
-    """epochs: what to rewind to, by default 0, 10, … and T. buffers: do the group's batch-norm statistics go back too?"""
-
-    epochs: Epochs | None = None
-    buffers: Literal["final", "rewound"] = "final"
-
-
-class Rewind(Stage[RewindConfig]):
-    name: ClassVar[str] = "rewind"
-    version: ClassVar[int] = 2
-    tables: ClassVar[tuple[str, ...]] = ("rewind",)
-    lockstep: ClassVar[bool] = True
-    config = RewindConfig
-
-    def resolve(self, config: RewindConfig, train: TrainConfig, beside: Collection[str] = ()) -> RewindConfig:
-        epochs = config.epochs or tuple(sorted({*range(0, train.epochs + 1, 10), train.epochs}))
-        check_epochs("epochs", epochs, train)
-        return resolve_sets(config, train).model_copy(update={"epochs": epochs})
-
-    def parts(self, config: RewindConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
-        return [{"epoch": t} for t in config.epochs or ()]
-
-    def epochs(self, config: RewindConfig, train: TrainConfig, part: Part) -> Sequence[int]:
-        return [int(part["epoch"]), train.epochs]
-
-    def passes(self, config: RewindConfig, size: Size) -> float:
-        # One whole pass, and on average about half of the network for every group.
-        return (1 + len(size.groups) / 2) * (size.n + size.n_test)
-
-    def memory(self, config: RewindConfig, size: Size) -> int:
-        # A network; its logits with every group rewound, in chunks, joined, and joined with the others'.
-        return 4 * (size.parameters + 3 * len(size.groups) * max(size.n, size.n_test) * size.classes)
-
-    def shared(self, config: RewindConfig, size: Size) -> float:
-        return 1 / (1 + len(size.groups) / 2)  # the one whole pass
-
-    def rows(self, config: RewindConfig, size: Size) -> Mapping[str, int]:
-        return {"rewind": len(size.groups)}
-
-    def run(self, config: RewindConfig, inputs: Inputs, part: Part) -> Tables:
-        return next(self.run_together(config, inputs, [part]))
-
-    def run_together(self, config: RewindConfig, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
-        """One row per group at each part's epoch t: accuracy and mean loss on S_c and S_n, accuracy on test."""
-        final = inputs.network(inputs.train.epochs)
-        early = [early_network(config, inputs, final, int(part["epoch"])) for part in parts]
-        dropout, on_device = inputs.dropout(final), inputs.on_device
-        mode = config.mask_mode or "plain"
-        final = final.folded()
-        train_z = rewound_logits(final, early, on_device.x, lambda rows: dropout.evaluation(mode, rows))
-        test_z = None
-        if mode != "own":
-            test_z = rewound_logits(final, early, on_device.x_test, lambda rows: dropout.evaluation(mode))
-        for k, part in enumerate(parts):
-            of_part = train_z[k], None if test_z is None else test_z[k]
-            yield {"rewind": _columns(final.groups, int(part["epoch"]), inputs, *of_part)}
+def run_together(config: RewindConfig, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
+    """One row per group at each part's epoch t: accuracy and mean loss on S_c and S_n, accuracy on test."""
+    final = inputs.network(inputs.train.epochs)
+    early = [early_network(config, inputs, final, int(part["epoch"])) for part in parts]
+    dropout, on_device = inputs.dropout(final), inputs.on_device
+    mode = config.mask_mode or "plain"
+    final = final.folded()
+    train_z = rewound_logits(final, early, on_device.x, lambda rows: dropout.evaluation(mode, rows))
+    test_z = None
+    if mode != "own":
+        test_z = rewound_logits(final, early, on_device.x_test, lambda rows: dropout.evaluation(mode))
+    for k, part in enumerate(parts):
+        of_part = train_z[k], None if test_z is None else test_z[k]
+        yield {"rewind": _columns(final.groups, int(part["epoch"]), inputs, *of_part)}
 
 
 def early_network(config: RewindConfig, inputs: Inputs, final: Network, epoch: int) -> Network | None:

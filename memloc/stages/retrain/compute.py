@@ -9,93 +9,43 @@ takes over from the state before it. The backward pass stops at the group.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.config import Count, Neutral, Positive, TrainConfig
+from memloc.config import TrainConfig
 from memloc.data.augment import augment, shifts
 from memloc.data.device import images
 from memloc.models.base import Masks, Network, State
 from memloc.models.dropout import Dropout, OwnDropouts
 from memloc.models.inference import MaskSource, groups_of, set_mean
 from memloc.seeds import stream
-from memloc.stages.base import Inputs, MaskedConfig, Part, Size, Stage, Tables, resolve_sets
-from memloc.stages.batches import cut, learning_rate
-from memloc.stages.transfer import to_device
+from memloc.stages.base import Part, Tables
+from memloc.stages.inputs import Inputs
+from memloc.stages.retrain.config import RetrainConfig
+from memloc.stages.training.batches import cut, learning_rate
+from memloc.stages.training.transfer import to_device
 
 
-class RetrainConfig(MaskedConfig):
-    """epochs: E. peak_epoch: where the learning rate peaks, by default max(1, round(E/2)). lr: the peak.
+def run_together(config: RetrainConfig, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
+    """Rows for epochs 0..E of each part's group: accuracy on S_c and S_n; on test after the last.
 
-    freeze: the parameters of the others, or none. stop_after_perfect: a group is left as it is after that many epochs in a
-    row in which every clean example's training pass was right; its rows stay the same from there. batches: cut from S_c
-    (clean), or cut from S and then rid of S_n (filtered): the learning rate then goes by the batches of S.
+    With S_c empty there is nothing to train on, and every accuracy is None.
     """
-
-    epochs: Count = 20
-    peak_epoch: Count | None = None
-    lr: Positive = 0.1
-    freeze: Annotated[Literal["others", "none"], Neutral("others")] = "others"
-    stop_after_perfect: Count | None = None
-    batches: Annotated[Literal["clean", "filtered"], Neutral("clean")] = "clean"
-
-
-class Retrain(Stage[RetrainConfig]):
-    name: ClassVar[str] = "retrain"
-    version: ClassVar[int] = 1
-    tables: ClassVar[tuple[str, ...]] = ("retrain",)
-    lockstep: ClassVar[bool] = True
-    config = RetrainConfig
-
-    def resolve(self, config: RetrainConfig, train: TrainConfig, beside: Collection[str] = ()) -> RetrainConfig:
-        peak = config.peak_epoch or max(1, round(config.epochs / 2))
-        return resolve_sets(config, train).model_copy(update={"peak_epoch": peak})
-
-    def parts(self, config: RetrainConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
-        return [{"layer": group} for group in size.groups]
-
-    def epochs(self, config: RetrainConfig, train: TrainConfig, part: Part) -> Sequence[int]:
-        return [0, train.epochs]
-
-    def passes(self, config: RetrainConfig, size: Size) -> float:
-        # On average half of the network only forward, the other half forward and backward. Before and after, everything
-        # is evaluated.
-        step = 3.0 if config.freeze == "none" else 2.0
-        return config.epochs * step * (size.n - size.n_noisy) + (config.epochs + 1) * size.n + size.n_test
-
-    def shared(self, config: RetrainConfig, size: Size) -> float:
-        return 0.0 if config.freeze == "none" else 1 / 3  # what is frozen before a group, about half of every forward pass
-
-    def memory(self, config: RetrainConfig, size: Size) -> int:
-        # At most a network of its own: parameters, gradient, momentum and update; its logits, in chunks and joined.
-        return 4 * (4 * size.parameters + 2 * max(size.n, size.n_test) * size.classes)
-
-    def rows(self, config: RetrainConfig, size: Size) -> Mapping[str, int]:
-        return {"retrain": config.epochs + 1}
-
-    def run(self, config: RetrainConfig, inputs: Inputs, part: Part) -> Tables:
-        return next(self.run_together(config, inputs, [part]))
-
-    def run_together(self, config: RetrainConfig, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
-        """Rows for epochs 0..E of each part's group: accuracy on S_c and S_n; on test after the last.
-
-        With S_c empty there is nothing to train on, and every accuracy is None.
-        """
-        groups = [str(part["layer"]) for part in parts]
-        rows: dict[str, list[dict[str, float | None]]] = {}
-        if not inputs.data.noisy.all():
-            rows = {variant.group: variant.rows for variant in retrain(config, inputs, groups)}
-        for group in groups:
-            of_group = rows.get(group, [{}] * (config.epochs + 1))
-            epochs = list(range(config.epochs + 1))
-            yield {"retrain": {"layer": [group] * len(epochs), "epoch": epochs, **_transpose(of_group)}}
+    groups = [str(part["layer"]) for part in parts]
+    rows: dict[str, list[dict[str, float | None]]] = {}
+    if not inputs.data.noisy.all():
+        rows = {variant.group: variant.rows for variant in retrain(config, inputs, groups)}
+    for group in groups:
+        of_group = rows.get(group, [{}] * (config.epochs + 1))
+        epochs = list(range(config.epochs + 1))
+        yield {"retrain": {"layer": [group] * len(epochs), "epoch": epochs, **_transpose(of_group)}}
 
 
 def _transpose(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -6,7 +6,7 @@ it is the same training is checked: after every epoch the weights are, bit for b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -14,26 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.config import FieldError, TrainConfig
 from memloc.errors import ReplayError
 from memloc.models.base import Network
 from memloc.models.build import build
-from memloc.stages.base import Inputs
-from memloc.stages.train import Epoch, train
-from memloc.stages.transfer import to_device
-
-
-def check_trajectory(epochs: Sequence[int] | None, bn: str, mask_mode: str | None, train: TrainConfig) -> None:
-    """What only makes sense at a checkpoint, or cannot be taken apart; raises FieldError."""
-    if bn != "batch":
-        raise FieldError("bn", f"{bn} with at: trajectory; valid: batch, whose statistics a training's steps use")
-    if 0 in (epochs or ()):
-        raise FieldError("epochs", "0 with at: trajectory; valid: 1 to T, the epochs that have updates")
-    if train.example_tied and mask_mode not in (None, "own"):
-        raise FieldError("mask_mode", f"{mask_mode} with at: trajectory; valid: own, the masks a training's steps use")
-    if train.precision == "fp16" or train.compile:
-        what = "precision: fp16" if train.precision == "fp16" else "compile: true"
-        raise FieldError("at", f"trajectory is not available for a training with {what}; valid: checkpoint")
+from memloc.stages.inputs import Inputs
+from memloc.stages.training.loop import Epoch, train
+from memloc.stages.training.transfer import to_device
 
 
 def trajectory(

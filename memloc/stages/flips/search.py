@@ -20,11 +20,10 @@ from memloc.models.base import Network
 from memloc.models.gates import Gate, Open, repeated
 from memloc.models.inference import GROUP_SIZE, MaskSource, groups_of
 from memloc.seeds import stream
+from memloc.stages.flips.config import BATCH, COPIES
 
-COPIES = 5  # noisy copies over which F̄ averages its logits
 NOISE = 0.01  # length of the noise relative to the image's
 TOGETHER = 1024  # images in one pass at most, of several searches under their own gates: part of the numerics
-BATCH = 512  # examples of L_ref, unless the configuration says otherwise
 
 
 @dataclass

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field
 
-from memloc.config import FieldError, StageConfig, TrainConfig, as_tuple, distinct
-from memloc.stages.base import Columns, Inputs, Part, Size, Stage, Tables
+from memloc.stages.base import Columns, Part, Tables
+from memloc.stages.detection.config import SCORES, DetectionConfig, Score
+from memloc.stages.inputs import Inputs
 from memloc.statistics import Bools, Floats, auc_difference, auc_interval, average_precision, precision_at
 
-Score = Literal["flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "c_score"]
-SCORES: tuple[Score, ...] = ("flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "c_score")
-# Scores that are another stage's: there only with that stage in the same block.
-FROM_STAGE: tuple[Score, ...] = ("flips", "second_split")
 # (column of `examples`, sign with which higher means more likely mislabeled)
 RAW: dict[Score, tuple[str, float]] = {
     "learning_time": ("learning_time", 1.0),
@@ -27,27 +23,6 @@ RAW: dict[Score, tuple[str, float]] = {
     "el2n": ("el2n", 1.0),
     "loss": ("mean_loss", 1.0),
 }
-
-
-class DetectionConfig(StageConfig):
-    """scores: by default all there are data for; `flips` and `second_split` need a stage of that name in the same block.
-
-    c_score: sweep:NAME, whose C-scores the score `c_score` is made of, those estimated on these labels; or PATH: a file's
-    judge the original labels, so that it is NULL. Resolved, NAME and PATH have become the identity of the scores.
-    """
-
-    scores: Annotated[tuple[Score, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None = (
-        None
-    )
-    c_score: Annotated[str, Field(min_length=1)] | None = None
-
-    def c_scores_from(self) -> str | None:
-        return self.c_score
-
-    def with_c_scores(self, identity: str) -> Self:
-        assert self.c_score is not None
-        kind = "sweep" if self.c_score.startswith("sweep:") else "file"
-        return self.model_copy(update={"c_score": f"{kind}:{identity}"})
 
 
 @dataclass(frozen=True)
@@ -65,58 +40,25 @@ class Sample:
     mass: float
 
 
-class Detection(Stage[DetectionConfig]):
-    name: ClassVar[str] = "detection"
-    version: ClassVar[int] = 1
-    tables: ClassVar[tuple[str, ...]] = ("detection", "detection_pairs")
-    reads: ClassVar[tuple[str, ...]] = FROM_STAGE
-    config = DetectionConfig
-
-    def resolve(self, config: DetectionConfig, train: TrainConfig, beside: Collection[str] = ()) -> DetectionConfig:
-        absent = [s for s in FROM_STAGE if s not in beside]
-        for score in absent:
-            if score in (config.scores or ()):
-                raise FieldError("scores", f"{score} needs that stage; add `{score}: {{}}` to the stages of this block")
-        if config.c_score is None and "c_score" in (config.scores or ()):
-            raise FieldError("scores", "c_score needs to know whose; add `c_score: sweep:NAME` to this stage")
-        if config.c_score is not None and config.scores is not None and "c_score" not in config.scores:
-            raise FieldError("c_score", "used only with the score c_score; add it to scores")
-        there = [s for s in SCORES if s not in absent and (s != "c_score" or config.c_score is not None)]
-        return config.model_copy(update={"scores": tuple(s for s in there if s in (config.scores or there))})
-
-    def parts(self, config: DetectionConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
-        return [{"all": "all"}]
-
-    def epochs(self, config: DetectionConfig, train: TrainConfig, part: Part) -> Sequence[int]:
-        return []
-
-    def passes(self, config: DetectionConfig, size: Size) -> float:
-        return 0.0
-
-    def rows(self, config: DetectionConfig, size: Size) -> Mapping[str, int]:
-        scores = config.scores or ()
-        k = [len([s for s in scores if s != "flips"]), len(scores) if "flips" in scores else 0]
-        return {"detection": sum(k), "detection_pairs": sum(n * (n - 1) // 2 for n in k)}
-
-    def run(self, config: DetectionConfig, inputs: Inputs, part: Part) -> Tables:
-        """Rows of `detection` and `detection_pairs`: sample `all`, then `flips` where the block has them."""
-        assert config.scores is not None, "only resolved configurations are run"
-        judges_these = config.c_score is not None and config.c_score.startswith("sweep:")
-        samples = samples_of(inputs.tables, config.scores, inputs.c_scores if judges_these else None)
-        return {
-            "detection": _columns(
-                ("score", "sample", "auc", "auc_lo", "auc_hi", "ap", "precision", "n"),
-                [(score, s.name, *_judged(s, score), len(s.noisy)) for s in samples for score in s.scores],
-            ),
-            "detection_pairs": _columns(
-                ("score", "other", "sample", "auc_diff", "lo", "hi", "p"),
-                [
-                    (one, other, s.name, *(auc_difference(s.scores[one], s.scores[other], s.noisy) or [None] * 4))
-                    for s in samples
-                    for one, other in combinations(s.scores, 2)
-                ],
-            ),
-        }
+def run(config: DetectionConfig, inputs: Inputs, part: Part) -> Tables:
+    """Rows of `detection` and `detection_pairs`: sample `all`, then `flips` where the block has them."""
+    assert config.scores is not None, "only resolved configurations are run"
+    judges_these = config.c_score is not None and config.c_score.startswith("sweep:")
+    samples = samples_of(inputs.tables, config.scores, inputs.c_scores if judges_these else None)
+    return {
+        "detection": _columns(
+            ("score", "sample", "auc", "auc_lo", "auc_hi", "ap", "precision", "n"),
+            [(score, s.name, *_judged(s, score), len(s.noisy)) for s in samples for score in s.scores],
+        ),
+        "detection_pairs": _columns(
+            ("score", "other", "sample", "auc_diff", "lo", "hi", "p"),
+            [
+                (one, other, s.name, *(auc_difference(s.scores[one], s.scores[other], s.noisy) or [None] * 4))
+                for s in samples
+                for one, other in combinations(s.scores, 2)
+            ],
+        ),
+    }
 
 
 # --- samples ----------------------------------------------------------------------------------------------------------

@@ -23,14 +23,14 @@ from memloc.models.base import Network
 from memloc.models.build import build
 from memloc.models.dropout import Dropout, OwnDropouts, build_dropout
 from memloc.models.inference import logits, margins, set_mean
-from memloc.stages.batches import batches, learning_rate, steps_per_epoch
-from memloc.stages.forward import Forward, forward_pass
-from memloc.stages.transfer import HostCopies, to_device
+from memloc.stages.training.batches import batches, learning_rate, steps_per_epoch
+from memloc.stages.training.forward import Forward, forward_pass
+from memloc.stages.training.transfer import HostCopies, to_device
 
 # Called in every step, between the forward pass and the update: the network, the batch's rows (int64), their logits.
 Observe: TypeAlias = Callable[[Network, Tensor, Tensor], None]
 
-VERSION = 1  # raised whenever a training's numbers change; enters the id of every training
+VERSION = 2  # raised whenever a training's numbers change; enters the id of every training
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Dynamics:
     """
 
     INTEGERS = ("last_wrong", "forgetting", "was_correct", "ever_correct")
-    SUMS = ("margin", "loss", "el2n", "final_loss")
+    SUMS = ("margin", "loss", "el2n", "prob", "final_loss")
 
     def __init__(self, config: TrainConfig, n: int, device: torch.device) -> None:
         self.early = max(1, round(config.epochs / 5))
@@ -86,9 +86,10 @@ class Dynamics:
         v["margin"] += margin
         v["loss"] += loss
         v["final_loss"].copy_(loss)
+        probabilities = z.softmax(dim=1)
+        v["prob"] += probabilities.gather(1, y[:, None]).squeeze(1)
         if epoch <= self.early:
-            onehot = F.one_hot(y, z.shape[1])
-            v["el2n"] += (z.softmax(dim=1) - onehot).norm(dim=1)
+            v["el2n"] += (probabilities - F.one_hot(y, z.shape[1])).norm(dim=1)
         return loss, correct
 
     def stop(self) -> int:
@@ -109,6 +110,7 @@ class Dynamics:
             "el2n": v["el2n"] / min(self.early, trained),
             "mean_loss": v["loss"] / trained,
             "final_loss": v["final_loss"],
+            "mean_prob": v["prob"] / trained,
         }
         return {k: t.numpy() for k, t in columns.items()}
 

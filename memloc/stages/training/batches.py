@@ -11,7 +11,7 @@ from torch import Tensor
 
 from memloc.config import TrainConfig
 from memloc.seeds import stream
-from memloc.stages.transfer import to_device
+from memloc.stages.training.transfer import to_device
 
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
