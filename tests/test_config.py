@@ -25,8 +25,8 @@ from memloc.models.architectures.resnet9.config import ResNet9
 from memloc.models.architectures.resnet50.config import ResNet50
 from memloc.models.architectures.timm.config import Timm
 from memloc.models.architectures.vit_small.config import ViTSmall
-from memloc.models.base import Network
 from memloc.models.build import build
+from memloc.models.groups import Network
 from memloc.stages.flips.config import FlipsConfig
 from memloc.stages.gradients.config import GradientsConfig
 from memloc.stages.retrain.config import RetrainConfig

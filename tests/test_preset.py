@@ -13,7 +13,7 @@ from memloc import preset, sweep
 from memloc.config import canonical, fingerprint
 from memloc.errors import UsageError
 from memloc.models.architectures import TRAINING
-from memloc.run.plan import build_plan
+from memloc.run.planner import build_plan
 from memloc.stages import REGISTRY, STAGES
 from memloc.sweep import Sweep
 from tests.test_sweep import load, problems, values

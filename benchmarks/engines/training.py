@@ -15,14 +15,17 @@ from benchmarks.harness import Comparison
 from benchmarks.reference import training
 from benchmarks.sizes import CPU, Size, size
 from memloc.config import ExampleTied, TrainConfig
-from memloc.models.base import Network
 from memloc.models.build import build
-from memloc.models.dropout import build_dropout
-from memloc.run.plan import TrialPlan, Work
-from memloc.run.trial import Worker, run_training
+from memloc.models.dropouts import build_dropout
+from memloc.models.groups import Network
+from memloc.run.pending import Work
+from memloc.run.plan import TrialPlan
+from memloc.run.trainer import run_training
+from memloc.run.worker import Worker
 from memloc.stages import base
-from memloc.stages.training.batches import batches, learning_rate
+from memloc.stages.training.batches import batches
 from memloc.stages.training.loop import train
+from memloc.stages.training.schedule import learning_rate
 from memloc.store import Store
 
 

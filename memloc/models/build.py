@@ -6,7 +6,7 @@ from importlib import import_module
 
 from memloc.config import TrainConfig
 from memloc.models.architectures.timm.config import Timm
-from memloc.models.base import Network
+from memloc.models.groups import Network
 
 
 def build(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Network:

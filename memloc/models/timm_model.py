@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from memloc.models.architectures.timm.config import TIMM, Timm
-from memloc.models.base import Masks, Network, State, masked, masked_tokens
 from memloc.models.batch_norm import BatchStatistics
+from memloc.models.blocks import Masks, masked, masked_tokens
 from memloc.models.gates import Gates
+from memloc.models.groups import Network, State
 from memloc.models.timm_neurons import Point, apply, neurons
 from memloc.models.trace import CannotCut, Program, cut, first_line, shapes, traced
 from memloc.seeds import torch_seed

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from memloc.config import canonical
 from memloc.models.architectures import resolved
-from memloc.models.base import Network
 from memloc.models.build import build
-from memloc.models.dropout import OwnDropouts, build_dropout
+from memloc.models.dropouts import OwnDropouts, build_dropout
+from memloc.models.groups import Network
 
 B, CLASSES, SHAPE = 3, 7, (3, 6, 8)
 TOKENS = ("patch", "shifted")

@@ -10,7 +10,9 @@ from memloc import stages, sweep
 from memloc.analysis.query import known_tables, read_table, run_sql
 from memloc.run import inline
 from memloc.run.events import Event
-from memloc.run.plan import Plan, build_plan, pending
+from memloc.run.pending import pending
+from memloc.run.plan import Plan
+from memloc.run.planner import build_plan
 from memloc.stages import REGISTRY, STAGES
 from memloc.stages.base import Tables
 from memloc.stages.evaluate import compute as evaluation

@@ -13,7 +13,8 @@ from benchmarks.reference.retrain import retrain_group
 from memloc.config import FieldError
 from memloc.data.augment import augment, shifts
 from memloc.models.architectures import resolved
-from memloc.models.base import Masks, Network
+from memloc.models.blocks import Masks
+from memloc.models.groups import Network
 from memloc.models.inference import logits
 from memloc.seeds import stream
 from memloc.stages.retrain.compute import retrain

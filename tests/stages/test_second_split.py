@@ -12,11 +12,12 @@ import torch
 from memloc.config import FieldError, default_peak
 from memloc.models.architectures import resolved
 from memloc.models.build import build
-from memloc.models.dropout import build_dropout
+from memloc.models.dropouts import build_dropout
 from memloc.seeds import torch_seed
 from memloc.stages.second_split.compute import halves
 from memloc.stages.second_split.config import SecondSplit, SecondSplitConfig
-from memloc.stages.training.batches import batches, learning_rate
+from memloc.stages.training.batches import batches
+from memloc.stages.training.schedule import learning_rate
 from memloc.store import Store
 from tests.conftest import run_inline
 from tests.run.programs import contents

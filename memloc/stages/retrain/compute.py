@@ -22,14 +22,16 @@ from torch.nn import functional as F
 from memloc.config import TrainConfig
 from memloc.data.augment import augment, shifts
 from memloc.data.device import images
-from memloc.models.base import Masks, Network, State
-from memloc.models.dropout import Dropout, OwnDropouts
+from memloc.models.blocks import Masks
+from memloc.models.dropouts import Dropout, OwnDropouts
+from memloc.models.groups import Network, State
 from memloc.models.inference import MaskSource, groups_of, set_mean
 from memloc.seeds import stream
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
 from memloc.stages.retrain.config import RetrainConfig
-from memloc.stages.training.batches import cut, learning_rate
+from memloc.stages.training.batches import cut
+from memloc.stages.training.schedule import learning_rate
 from memloc.stages.training.transfer import to_device
 
 

@@ -1,0 +1,75 @@
+"""Estimates over trainings: intervals whose independent units are the trainings (seeds), and words for numbers.
+
+Where there is a single training its own interval is used (over examples), or none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from memloc.statistics import Interval, student_interval, wilson_interval
+
+SLACK = 0.03  # below the paper's number, that still is the same
+
+
+def over_trainings(values: Sequence[float], low: float = -math.inf, high: float = math.inf) -> Interval | None:
+    """The mean of one value per training with Student's 95 % interval, clipped to what the quantity can be."""
+    interval = student_interval(values)
+    return interval and clipped(interval, low, high)
+
+
+def clipped(interval: Interval, low: float, high: float) -> Interval:
+    if interval.lo is None or interval.hi is None:
+        return interval
+    return Interval(interval.value, max(low, interval.lo), min(high, interval.hi))
+
+
+def accuracy(values: Sequence[float], n: int | None) -> Interval | None:
+    """Accuracies of trainings on sets of n examples (None: unknown): over trainings, or of a single one Wilson's."""
+    if len(values) == 1 and n is not None:
+        return wilson_interval(values[0], n)
+    return over_trainings(values, 0.0, 1.0)
+
+
+def mean_auc(intervals: Sequence[Interval]) -> Interval | None:
+    """The mean of AUCs of several trainings on the same examples, from their DeLong intervals.
+
+    Squared standard error: the mean of DeLong's (which trainings on the same examples do not average out) + s²/k between
+    trainings; normal. lo and hi None where one training has none.
+    """
+    if not intervals:
+        return None
+    values = [i.value for i in intervals]
+    mean = math.fsum(values) / len(values)
+    halves = [max(i.value - i.lo, i.hi - i.value) for i in intervals if i.lo is not None and i.hi is not None]
+    if len(halves) < len(intervals):
+        return Interval(mean, None, None)
+    between = 1.96**2 * float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0.0
+    half = math.sqrt(math.fsum(h**2 for h in halves) / len(halves) + between)
+    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
+
+
+def reaches(estimate: Interval, paper: float) -> tuple[bool, str]:
+    """Whether an accuracy or an AUC is the paper's number, less the slack, or above; (holds, what it is to do).
+
+    The estimate itself has to be: a wide interval reaches every number, so that the less is known the more would hold.
+    """
+    least = round(paper - SLACK, 9)  # 0.89 − 0.03 is 0.86
+    return estimate.value >= least, f"to be at least {paper:g} less {SLACK}"
+
+
+def away(paper: float | None, ours: float, digits: int = 3) -> str:
+    """`; -0.021 from the paper's number`, or nothing where it has none."""
+    if paper is None:
+        return ""
+    return f"; {ours - paper:+.{digits}f} from the paper's number".replace("-", "−")
+
+
+def interval_over(interval: Interval, trainings: int, over: str) -> str:
+    """`; interval over 3 trainings`, or over what it is for a single one."""
+    if interval.lo is None:
+        return "; one training, no interval" if trainings == 1 else ""
+    return f"; interval over {trainings} trainings" if trainings > 1 else f"; one training, interval over {over}"
