@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from memloc.errors import UsageError
-from memloc.stages import REGISTRY
 
 if TYPE_CHECKING:
     from memloc.run.events import Event, Outcome
@@ -167,6 +166,7 @@ def _sweep(
     from memloc.run.pending import pending
     from memloc.run.planner import build_plan
     from memloc.run.score_sources import check_labels
+    from memloc.stages import REGISTRY
     from memloc.store import Store, records
 
     loaded = sweeps.load(path, REGISTRY, overrides, many=yes)

@@ -55,7 +55,8 @@ class Trained:
 
 
 def settings(**fields: Any) -> tuple[TrainConfig, Data]:
-    config = resolved(**{**BASE, **fields})
+    given = {**BASE, **fields}
+    config = resolved(**{name: value for name, value in given.items() if value is not None})  # None: as if not given
     return config, prepare(load(config.dataset), config.model_copy(update={"held_out": None}))
 
 

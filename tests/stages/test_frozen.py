@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.config import canonical, resolved
+from memloc.config import canonical
+from memloc.models.architectures import resolved
 from memloc.models.architectures.vit_small import network as vit_small
 from memloc.models.build import build
 from memloc.models.dropouts import Dropout, OwnDropouts, build_dropout
