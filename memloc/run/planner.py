@@ -17,6 +17,7 @@ from memloc.data.cuts import held_out_size
 from memloc.data.labels import check_fits, noisy_count, noisy_seen
 from memloc.errors import UsageError
 from memloc.models.build import build
+from memloc.run import empty_sets
 from memloc.run.plan import AnalysisPlan, Plan, TrialPlan, Unmet
 from memloc.run.score_sources import Need, Sources, atypical
 from memloc.stages import STAGES
@@ -51,7 +52,8 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: St
             trials[trial.id] = _merge(trials[trial.id], trial) if trial.id in trials else trial
     if problems:
         raise UsageError(*dict.fromkeys(problems))
-    return Plan(sweep.name, tuple(trials.values()), sweep.notes)
+    notes = [*sweep.notes, *(note for trial in trials.values() for note in empty_sets.notes(trial))]
+    return Plan(sweep.name, tuple(trials.values()), tuple(dict.fromkeys(notes)))
 
 
 def _describe(entry: Entry, data_dir: Path, problems: list[str]) -> Description | None:
