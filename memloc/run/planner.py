@@ -16,7 +16,8 @@ from memloc.data.c_score_file import CScores
 from memloc.data.cuts import held_out_size
 from memloc.data.labels import check_fits, noisy_count, noisy_seen
 from memloc.errors import UsageError
-from memloc.models.build import build, misfit
+from memloc.models.build import build
+from memloc.run import empty_sets
 from memloc.run.plan import AnalysisPlan, Plan, TrialPlan, Unmet
 from memloc.run.score_sources import Need, Sources, atypical
 from memloc.stages import STAGES
@@ -37,7 +38,7 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: St
         UsageError: with every problem between configuration and data.
     """
     problems: list[str] = []
-    notes: list[str] = []
+    frozen: list[str] = []
     described: dict[str, Description | None] = {}
     trials: dict[str, TrialPlan] = {}
     sources = Sources(data_dir, store, sweep.folder)
@@ -51,10 +52,11 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: St
         if data and not misfits:
             trial = _trial(entry, data, sources, problems)
             trials[trial.id] = _merge(trials[trial.id], trial) if trial.id in trials else trial
-            notes += _notes(trial, data)
+            frozen += _frozen_note(trial, data)
     if problems:
         raise UsageError(*dict.fromkeys(problems))
-    return Plan(sweep.name, tuple(trials.values()), tuple(dict.fromkeys([*sweep.notes, *notes])))
+    notes = [*sweep.notes, *frozen, *(note for trial in trials.values() for note in empty_sets.notes(trial))]
+    return Plan(sweep.name, tuple(trials.values()), tuple(dict.fromkeys(notes)))
 
 
 def _describe(entry: Entry, data_dir: Path, problems: list[str]) -> Description | None:
@@ -67,9 +69,9 @@ def _describe(entry: Entry, data_dir: Path, problems: list[str]) -> Description 
 
 def _misfits(entry: Entry, data: Description) -> list[str]:
     config = entry.config
-    fits = check_fits(data, subset=config.subset, noise=config.noise, wrong=config.wrong)
+    fits = check_fits(data, config)
     problems = [f"{entry.place(name)}: {problem}" for name, problem in fits.items()]
-    if problem := misfit(config, data.shape, data.classes):
+    if problem := config.architecture.misfit(data.shape, data.classes):
         problems.append(f"{entry.place('dataset')}: {problem}")
     return problems
 
@@ -158,15 +160,15 @@ def _size(config: TrainConfig, data: Description, data_dir: Path) -> Size:
     network = _network(config, data)
     n = data.n_train if config.subset is None else config.subset
     n_noisy, n_out = noisy_count(n, config.noise, config.noise_count), 0
-    if config.ratio is not None:
-        n_out = held_out_size(n, config.ratio)
+    if config.held_out:
+        n_out = held_out_size(n, config.held_out.ratio)
         if config.noise:  # how many of the mislabeled are held out is a matter of chance
             n_noisy = noisy_seen(config, data, lambda: load(config.dataset, data_dir).y_train)
     return Size(n - n_out, n_noisy, data.n_test, network.numbers, network.groups, data.classes, n_out)
 
 
-def _notes(trial: TrialPlan, data: Description) -> list[str]:
-    """What a person should know before the training runs."""
+def _frozen_note(trial: TrialPlan, data: Description) -> list[str]:
+    """What is said of a training that freezes the statistics of too short an epoch."""
     note = frozen_note(trial.config, trial.size.n)
     return [note] if note and _network(trial.config, data).running_statistics else []
 
@@ -180,7 +182,7 @@ class _Network(NamedTuple):
 
 
 def _network(config: TrainConfig, data: Description) -> _Network:
-    of_any = config.model_copy(update={"seed": 0, "ratio": None, "cut": None})  # a thousand trainings, one network
+    of_any = config.model_copy(update={"seed": 0, "held_out": None})  # a thousand trainings, one network
     return _built(of_any, data.shape, data.classes)
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.reference.retrain import Recipe, retrain_group
-from memloc.config import FieldError, canonical, resolved
+from memloc.config import FieldError, canonical
 from memloc.data.augment import augment, shifts
+from memloc.models.architectures import resolved
 from memloc.models.blocks import Masks
 from memloc.models.groups import Network
 from memloc.models.inference import logits
@@ -53,7 +54,7 @@ def plainly(
         return dropout.evaluation(mode or "plain", rows)
 
     def training_masks(rows: Tensor, epoch: int, k: int) -> Masks | None:
-        if c.dropout == "standard" and frozen and epoch > 1 and c.stochastic != "on":
+        if c.dropout.kind == "standard" and frozen and epoch > 1 and c.flat().get("stochastic") != "on":
             return None
         return dropout.evaluation(mode, rows) if mode else dropout.training(rows, epoch, k)
 

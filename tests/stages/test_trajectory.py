@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.config import FieldError, resolved
+from memloc.config import FieldError
 from memloc.errors import ReplayError
+from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.stages.gradients.compute import sets
 from memloc.stages.gradients.config import Gradients, GradientsConfig
@@ -46,7 +47,7 @@ def bare_loop(trained: Trained, by_batch: bool = False) -> list[list[list[Tensor
     for epoch in range(1, config.epochs + 1):
         sums = [[torch.zeros_like(p) for p in parameters] for _ in members]
         cut = batches(config, n, epoch)
-        network.train(config.batch_norm == "train" or epoch == 1)
+        network.train(config.batch_norm.kind == "train" or epoch == 1)
         for k, rows in enumerate(cut):
             buffers = {name: b.clone() for name, b in network.named_buffers()}
             scale = 1.0 if by_batch else len(rows) / n

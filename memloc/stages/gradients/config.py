@@ -70,7 +70,7 @@ class Gradients(Stage[GradientsConfig]):
 
 def _resolve_statistics(config: GradientsConfig, train: TrainConfig) -> GradientsConfig:
     """`bn` as the training's steps have it; raises FieldError for what no step of it uses."""
-    frozen = train.batch_norm == "frozen"
+    frozen = train.batch_norm.kind == "frozen"
     bn = config.bn or ("running" if frozen else "batch")
     if frozen and bn == "batch":
         steps = "whose steps use the running statistics from epoch 2 on"
@@ -84,7 +84,7 @@ def _check_trajectory(config: GradientsConfig, train: TrainConfig) -> None:
     """What only makes sense at a checkpoint, or cannot be taken apart; raises FieldError."""
     if 0 in (config.epochs or ()):
         raise FieldError("epochs", "0 with at: trajectory; valid: 1 to T, the epochs that have updates")
-    if train.dropout == "example_tied" and config.mask_mode not in (None, "own"):
+    if train.example_tied and config.mask_mode not in (None, "own"):
         problem = f"{config.mask_mode} with at: trajectory; valid: own, the masks a training's steps use"
         raise FieldError("mask_mode", problem)
     if train.precision == "fp16" or train.compile:

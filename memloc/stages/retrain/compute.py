@@ -31,7 +31,7 @@ from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
 from memloc.stages.retrain.config import RetrainConfig
 from memloc.stages.training.batches import cut
-from memloc.stages.training.mode import StepMasks, mode
+from memloc.stages.training.mode import StepMasks, mode, with_batch_norm
 from memloc.stages.training.schedule import learning_rate
 from memloc.stages.training.transfer import to_device
 
@@ -82,8 +82,8 @@ def retrain(config: RetrainConfig, inputs: Inputs, groups: Sequence[str]) -> lis
     variants = _variants(config, inputs, final, groups)
     masks = _evaluation_masks(config, inputs, final)
     _evaluate(inputs, final, variants, masks)
-    own = ("epochs", "lr", "peak_epoch", "batch_norm")
-    schedule = inputs.train.model_copy(update={name: getattr(config, name) for name in own})
+    own = {"epochs": config.epochs, "lr": config.lr, "peak_epoch": config.peak_epoch}
+    schedule = with_batch_norm(inputs.train, config.batch_norm or "train").model_copy(update=own)
     going = variants
     for epoch in range(1, config.epochs + 1):
         wrong = _train_epoch(config, schedule, epoch, inputs, final, going)

@@ -40,7 +40,7 @@ class Retrain(Stage[RetrainConfig]):
 
     def resolve(self, config: RetrainConfig, train: TrainConfig, beside: Collection[str] = ()) -> RetrainConfig:
         peak = config.peak_epoch or max(1, round(config.epochs / 2))
-        batch_norm = config.batch_norm or train.batch_norm
+        batch_norm = config.batch_norm or train.batch_norm.kind
         return resolve_sets(config, train).model_copy(update={"peak_epoch": peak, "batch_norm": batch_norm})
 
     def parts(self, config: RetrainConfig, train: TrainConfig, size: Size) -> Sequence[Part]:

@@ -30,7 +30,7 @@ class SecondSplit(Stage[SecondSplitConfig]):
     config = SecondSplitConfig
 
     def resolve(self, config: SecondSplitConfig, train: TrainConfig, beside: Collection[str] = ()) -> SecondSplitConfig:
-        filled = {"epochs": config.epochs or train.epochs, "batch_norm": config.batch_norm or train.batch_norm}
+        filled = {"epochs": config.epochs or train.epochs, "batch_norm": config.batch_norm or train.batch_norm.kind}
         return resolve_mask_mode(config, train).model_copy(update=filled)
 
     def parts(self, config: SecondSplitConfig, train: TrainConfig, size: Size) -> Sequence[Part]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from memloc.config import TrainConfig
+from memloc.config import BatchStatistics, FrozenStatistics, TrainConfig
 from memloc.models.blocks import Masks
 from memloc.models.dropouts import Dropout, OwnDropouts
 
@@ -23,8 +23,16 @@ class Mode:
 
 def mode(config: TrainConfig, epoch: int) -> Mode:
     """The mode of an epoch 1..T. Under `batch_norm: frozen` it is evaluation mode from epoch 2 on."""
-    frozen = config.batch_norm == "frozen" and epoch > 1
-    return Mode(train=not frozen, random_dropout=not frozen or config.stochastic == "on")
+    if epoch > 1 and isinstance(config.batch_norm, FrozenStatistics):
+        return Mode(train=False, random_dropout=config.batch_norm.stochastic == "on")
+    return Mode(train=True, random_dropout=True)
+
+
+def with_batch_norm(config: TrainConfig, kind: str) -> TrainConfig:
+    """The training with `batch_norm` of this kind, `train` or `frozen`; `stochastic` stays where the kind does."""
+    if kind == config.batch_norm.kind:
+        return config
+    return config.model_copy(update={"batch_norm": FrozenStatistics() if kind == "frozen" else BatchStatistics()})
 
 
 @dataclass(frozen=True)
