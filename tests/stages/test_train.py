@@ -250,7 +250,7 @@ def test_dropout_multiplies_each_examples_own_factors(name: str) -> None:
 def test_sparse_weights_train_as_with_the_mask_inside_the_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """In float64, so that what rounding makes of another order of operations stays far below what a mistake makes."""
     monkeypatch.setattr("memloc.data.device.normalise", lambda x: x.double() / 127.5 - 1.0)
-    monkeypatch.setattr("memloc.stages.train.build", lambda *arguments: build(*arguments).to(torch.float64))
+    monkeypatch.setattr("memloc.stages.training.loop.build", lambda *arguments: build(*arguments).to(torch.float64))
     trained = run(**DROPOUTS["sparse weight"])
     c = trained.config
     network = build(c, trained.data.shape, trained.data.classes).to(torch.float64)
