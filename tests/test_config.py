@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from memloc import config, data
 from memloc.config import Config, TrainConfig, canonical, check, fingerprint, resolved
 from memloc.errors import UsageError
-from memloc.models.base import Network
 from memloc.models.build import build
-from memloc.stages.flips import FlipsConfig
-from memloc.stages.gradients import GradientsConfig
-from memloc.stages.retrain import RetrainConfig
+from memloc.models.groups import Network
+from memloc.stages.flips.config import FlipsConfig
+from memloc.stages.gradients.config import GradientsConfig
+from memloc.stages.retrain.config import RetrainConfig
 
 BASE: dict[str, Any] = {"dataset": "digits", "model": "resnet9"}
 PINNED = {"base": "6849993ca4900efa", "tied": "5a1b4846cea797b9", "plain": "9bf82b679e26d627"}

@@ -15,9 +15,9 @@ from benchmarks.harness import Comparison
 from benchmarks.reference import training
 from benchmarks.sizes import CPU, Size, size
 from memloc.config import TrainConfig, resolved
-from memloc.models.base import Network
 from memloc.models.build import build
-from memloc.models.dropout import build_dropout
+from memloc.models.dropouts import build_dropout
+from memloc.models.groups import Network
 from memloc.run.plan import TrialPlan, Work
 from memloc.run.trial import Worker, run_training
 from memloc.stages import base

@@ -56,19 +56,22 @@ def visible(store: Store, snapshot: Snapshot, sweep: str | None, partial: bool) 
 
 
 def read_table(store: Store, name: str, sweep: str | None = None, partial: bool = False) -> pa.Table:
-    """One whole table.
+    """One whole table, or a view sorted by all its columns.
 
     Raises:
-        UsageError: where there is no such table.
+        UsageError: where there is no such table, view or sweep.
     """
+    return store.reading(lambda snapshot: rows_of(store, name, visible(store, snapshot, sweep, partial)))
 
-    def read(snapshot: Snapshot) -> pa.Table:
-        seen, known = visible(store, snapshot, sweep, partial), known_tables()
-        if name not in (valid := tables.names(seen.commits, known)):
-            raise UsageError(f"{name}: no such table{nearest(name, valid)}; valid: {', '.join(valid)}")
-        return tables.read(store.files, seen.of(name), name, known)
 
-    return store.reading(read)
+def rows_of(store: Store, name: str, seen: Visible) -> pa.Table:
+    """As `read_table`, of what is visible."""
+    if name in VIEWS:
+        return select(store, f"SELECT * FROM {name} ORDER BY ALL", seen)
+    known = known_tables()
+    if name not in (valid := [*tables.names(seen.commits, known), *VIEWS]):
+        raise UsageError(f"{name}: no such table or view{nearest(name, valid)}; valid: {', '.join(valid)}")
+    return tables.read(store.files, seen.of(name), name, known)
 
 
 def run_sql(store: Store, sql: str, sweep: str | None = None, partial: bool = False) -> pa.Table:
@@ -78,10 +81,11 @@ def run_sql(store: Store, sql: str, sweep: str | None = None, partial: bool = Fa
         UsageError: where it is anything but one SELECT (or plain EXPLAIN of one), or is not valid SQL. StoreError: where
             what it reads is damaged or cannot be reached.
     """
-    return store.reading(lambda snapshot: _run(store, sql, visible(store, snapshot, sweep, partial)))
+    return store.reading(lambda snapshot: select(store, sql, visible(store, snapshot, sweep, partial)))
 
 
-def _run(store: Store, sql: str, seen: Visible) -> pa.Table:
+def select(store: Store, sql: str, seen: Visible) -> pa.Table:
+    """The rows of one SELECT over what is visible; errors as in `run_sql`."""
     connection = duckdb.connect(":memory:")
     try:
         statement = admit(connection, sql)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memloc.config import TrainConfig
-from memloc.data.held_out import held_out
+from memloc.data.cuts import held_out
 from memloc.data.types import I64, Data, Description, HeldOut, Raw
 from memloc.errors import UsageError
 from memloc.seeds import below, hashed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from memloc.config import TrainConfig
-from memloc.models.base import Network
+from memloc.models.groups import Network
 
 TIMM = "timm:"
 ARCHITECTURES = "memloc.models.architectures"

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from memloc.config import TrainConfig
-from memloc.models.base import Masks, Network, State, masked, masked_tokens
 from memloc.models.batch_norm import BatchStatistics
+from memloc.models.blocks import Masks, masked, masked_tokens
 from memloc.models.build import TIMM
 from memloc.models.gates import Gates
+from memloc.models.groups import Network, State
 from memloc.models.timm_neurons import Point, apply, neurons
 from memloc.models.trace import CannotCut, Program, cut, first_line, shapes, traced
 from memloc.seeds import torch_seed

@@ -15,8 +15,8 @@ import numpy as np
 
 from memloc.config import TrainConfig, canonical
 from memloc.data import Description, examples_seen, load
-from memloc.data.c_scores import CScores
-from memloc.data.c_scores import load as load_scores
+from memloc.data.c_score_file import CScores
+from memloc.data.c_score_file import load as load_scores
 from memloc.data.types import I64
 from memloc.errors import UsageError
 from memloc.store import Snapshot, Store, c_scores, records

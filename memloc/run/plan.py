@@ -14,8 +14,8 @@ import torch
 from memloc import stages
 from memloc.config import StageConfig, TrainConfig, canonical, fingerprint
 from memloc.data import Description, describe, load
-from memloc.data.c_scores import CScores
-from memloc.data.held_out import held_out_size
+from memloc.data.c_score_file import CScores
+from memloc.data.cuts import held_out_size
 from memloc.data.labels import check_fits, noisy_count, noisy_seen
 from memloc.errors import UsageError
 from memloc.models.build import build, misfit

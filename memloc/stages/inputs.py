@@ -14,9 +14,9 @@ from torch import Tensor
 from memloc.config import TrainConfig
 from memloc.data import Data
 from memloc.data.device import OnDevice
-from memloc.models.base import Network
 from memloc.models.build import build
-from memloc.models.dropout import Dropout, build_dropout
+from memloc.models.dropouts import Dropout, build_dropout
+from memloc.models.groups import Network
 from memloc.stages.base import Columns
 
 

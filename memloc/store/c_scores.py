@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from memloc.config import canonical_json, fingerprint
-from memloc.data.held_out import cuts_needed
+from memloc.data.cuts import cuts_needed
 from memloc.store import schemas
 from memloc.store.commits import Commit, read_entry
 from memloc.store.files import Files

@@ -5,6 +5,7 @@ A file appears whole or not at all: one PUT on an object store, temporary file +
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,15 @@ from memloc.store import connect
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+# What network and FUSE file systems say of a folder that they cannot sync; PostgreSQL tolerates the same errors. A file's
+# content is synced all the same. Errors that speak of lost data (EIO, ENOSPC, EDQUOT, …) are not among them.
+FOLDER_NOT_SYNCED = frozenset(
+    {
+        errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY,  # no such operation here
+        errno.EBADF, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS,  # a folder cannot be opened, or synced as opened
+    }
+)  # fmt: skip
 
 
 class Files:
@@ -182,8 +192,13 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+    """Makes the names in a folder survive a power cut, where the file system can."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in FOLDER_NOT_SYNCED:
+            raise

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from memloc.config import canonical, resolved
-from memloc.models.base import Network
 from memloc.models.build import build, misfit
-from memloc.models.dropout import OwnDropouts, build_dropout
+from memloc.models.dropouts import OwnDropouts, build_dropout
+from memloc.models.groups import Network
 
 B, CLASSES, SHAPE = 3, 7, (3, 6, 8)
 TOKENS = ("patch", "shifted")

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from memloc.config import TrainConfig
 from memloc.data import Data
-from memloc.models.base import Network
+from memloc.models.groups import Network
 from memloc.stages.evaluate.config import Evaluate, EvaluateConfig
 from memloc.stages.flips.search import search
 from memloc.stages.gradients.compute import alike, set_gradients

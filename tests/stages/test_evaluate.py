@@ -13,7 +13,7 @@ from torch import Tensor
 
 from memloc.config import FieldError, resolved
 from memloc.models.build import build
-from memloc.models.dropout import build_dropout
+from memloc.models.dropouts import build_dropout
 from memloc.stages.evaluate.config import Evaluate, EvaluateConfig, variants
 from tests.models.plain import Plain, scaled_at
 from tests.stages.conftest import CPU, DROPOUTS, TIED, Trained, run

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.reference.flips import accuracy_after
-from memloc.models.base import Masks
+from memloc.models.blocks import Masks
 from memloc.stages.flips.after import _share, accuracies, choose
 from memloc.stages.flips.config import Flips, FlipsConfig
 from memloc.stages.flips.search import Neurons, Search

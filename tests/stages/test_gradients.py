@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference.gradients import set_gradients as plainly
 from memloc.config import FieldError, resolved
-from memloc.models.base import Network
+from memloc.models.groups import Network
 from memloc.stages.gradients.compute import alike, set_gradients
 from memloc.stages.gradients.config import Gradients, GradientsConfig
 from memloc.stages.training.batches import cut

@@ -12,7 +12,8 @@ from torch import Tensor
 from benchmarks.reference.retrain import retrain_group
 from memloc.config import FieldError, resolved
 from memloc.data.augment import augment, shifts
-from memloc.models.base import Masks, Network
+from memloc.models.blocks import Masks
+from memloc.models.groups import Network
 from memloc.models.inference import logits
 from memloc.seeds import stream
 from memloc.stages.retrain.compute import retrain

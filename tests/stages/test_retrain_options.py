@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from memloc.models.base import Network
+from memloc.models.groups import Network
 from memloc.models.inference import logits
 from memloc.seeds import stream
 from memloc.stages.retrain.compute import Variant, retrain

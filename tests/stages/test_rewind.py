@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memloc.config import FieldError, resolved
-from memloc.models.base import Masks, Network
+from memloc.models.blocks import Masks
+from memloc.models.groups import Network
 from memloc.models.inference import logits
 from memloc.stages.base import Size
 from memloc.stages.evaluate.config import Evaluate, EvaluateConfig

@@ -11,7 +11,7 @@ import torch
 
 from memloc.config import FieldError, default_peak
 from memloc.models.build import build
-from memloc.models.dropout import build_dropout
+from memloc.models.dropouts import build_dropout
 from memloc.seeds import torch_seed
 from memloc.stages.second_split.compute import halves
 from memloc.stages.second_split.config import SecondSplit, SecondSplitConfig

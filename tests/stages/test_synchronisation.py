@@ -21,9 +21,9 @@ from torch.utils._pytree import tree_leaves
 
 from memloc.config import TrainConfig
 from memloc.data.device import OnDevice
-from memloc.models.base import Network
 from memloc.models.build import build
-from memloc.models.dropout import build_dropout
+from memloc.models.dropouts import build_dropout
+from memloc.models.groups import Network
 from memloc.models.inference import logits
 from memloc.stages.flips.search import Task, search
 from memloc.stages.gradients.compute import set_gradients

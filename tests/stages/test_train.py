@@ -15,7 +15,7 @@ from torch import Tensor
 from memloc.config import TrainConfig, resolved
 from memloc.data.augment import augment, shifts
 from memloc.models.build import build
-from memloc.models.dropout import SparseWeights, build_dropout
+from memloc.models.dropouts import SparseWeights, build_dropout
 from memloc.stages.training.batches import batches, learning_rate, steps_per_epoch
 from memloc.stages.training.loop import Dynamics, Epoch, examples_table, train
 from tests.stages import naive

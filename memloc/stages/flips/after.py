@@ -15,7 +15,7 @@ from torch import Tensor
 
 from memloc.data.device import images
 from memloc.data.types import I64
-from memloc.models.base import Network, State
+from memloc.models.groups import Network, State
 from memloc.models.inference import MaskSource, groups_of
 from memloc.seeds import hashed
 from memloc.stages.flips.search import Neurons, Search

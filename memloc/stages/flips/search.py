@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memloc.data.types import I64, normalise
-from memloc.models.base import Network
 from memloc.models.gates import Gate, Open, repeated
+from memloc.models.groups import Network
 from memloc.models.inference import GROUP_SIZE, MaskSource, groups_of
 from memloc.seeds import stream
 from memloc.stages.flips.config import BATCH, COPIES

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memloc.data.types import normalise
-from memloc.models.base import Network
+from memloc.models.groups import Network
 from memloc.models.inference import MaskSource
 from memloc.seeds import stream
 from memloc.stages.base import Part, Tables

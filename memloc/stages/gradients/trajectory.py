@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memloc.errors import ReplayError
-from memloc.models.base import Network
 from memloc.models.build import build
+from memloc.models.groups import Network
 from memloc.stages.inputs import Inputs
 from memloc.stages.training.loop import Epoch, train
 from memloc.stages.training.transfer import to_device

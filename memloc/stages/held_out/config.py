@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from memloc.config import Count, FieldError, StageConfig, TrainConfig, as_tuple, distinct
-from memloc.data.held_out import cuts_needed
+from memloc.data.cuts import cuts_needed
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import BOOL, INT, of_analysis
 

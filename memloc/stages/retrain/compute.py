@@ -22,8 +22,9 @@ from torch.nn import functional as F
 from memloc.config import TrainConfig
 from memloc.data.augment import augment, shifts
 from memloc.data.device import images
-from memloc.models.base import Masks, Network, State
-from memloc.models.dropout import Dropout, OwnDropouts
+from memloc.models.blocks import Masks
+from memloc.models.dropouts import Dropout, OwnDropouts
+from memloc.models.groups import Network, State
 from memloc.models.inference import MaskSource, groups_of, set_mean
 from memloc.seeds import stream
 from memloc.stages.base import Part, Tables

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memloc.data.device import images
-from memloc.models.base import Masks, Network, State
+from memloc.models.blocks import Masks
+from memloc.models.groups import Network, State
 from memloc.models.inference import MaskSource, groups_of, set_mean
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs

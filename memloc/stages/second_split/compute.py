@@ -18,7 +18,7 @@ from memloc.data import Data
 from memloc.data.device import OnDevice
 from memloc.data.types import I64
 from memloc.models.build import build
-from memloc.models.dropout import build_dropout
+from memloc.models.dropouts import build_dropout
 from memloc.models.inference import logits
 from memloc.seeds import stream, torch_seed
 from memloc.stages.base import Part, Tables

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from memloc.config import TrainConfig
 from memloc.errors import UsageError
-from memloc.models.base import Masks, Network
+from memloc.models.blocks import Masks
+from memloc.models.groups import Network
 
 # (images B×C×H×W float32, labels int64 [B], dropout factors) -> (logits B×K, their mean loss)
 Forward: TypeAlias = Callable[[Tensor, Tensor, Masks | None], tuple[Tensor, Tensor]]

@@ -19,9 +19,9 @@ from memloc.config import TrainConfig
 from memloc.data import Data
 from memloc.data.augment import augment, shifts
 from memloc.data.device import OnDevice, images
-from memloc.models.base import Network
 from memloc.models.build import build
-from memloc.models.dropout import Dropout, OwnDropouts, build_dropout
+from memloc.models.dropouts import Dropout, OwnDropouts, build_dropout
+from memloc.models.groups import Network
 from memloc.models.inference import logits, margins, set_mean
 from memloc.stages.training.batches import batches, learning_rate, steps_per_epoch
 from memloc.stages.training.forward import Forward, forward_pass

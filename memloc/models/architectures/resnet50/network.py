@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memloc.config import TrainConfig
-from memloc.models.base import ConvBlock, GatedLinear, Masks, Network, State, masked, uniform
+from memloc.models.blocks import ConvBlock, GatedLinear, Masks, masked, uniform
 from memloc.models.gates import Gates
+from memloc.models.groups import Network, State
 
 STAGES = {"layer1": (64, 3, 1), "layer2": (128, 4, 2), "layer3": (256, 6, 2), "layer4": (512, 3, 2)}  # width, blocks, stride
 EXPANSION = 4

@@ -6,8 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from memloc.config import TrainConfig
-from memloc.models.base import ConvBlock, GatedLinear, Masks, Network, State, masked
+from memloc.models.blocks import ConvBlock, GatedLinear, Masks, masked
 from memloc.models.gates import Gates
+from memloc.models.groups import Network, State
 
 
 class Residual(nn.Module):

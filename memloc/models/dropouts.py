@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from memloc.config import TrainConfig
-from memloc.models.base import Masks, Network
+from memloc.models.blocks import Masks
+from memloc.models.groups import Network
 from memloc.seeds import hashed, torch_seed, uniform
 
 Shape = tuple[int, int, int]  # C, H, W

@@ -15,9 +15,9 @@ from scipy import stats
 from torch import Tensor
 
 from memloc.config import TrainConfig, resolved
-from memloc.models.base import Network
 from memloc.models.build import build
-from memloc.models.dropout import Dropout, ExampleTied, build_dropout
+from memloc.models.dropouts import Dropout, ExampleTied, build_dropout
+from memloc.models.groups import Network
 from tests.models.plain import SITES
 
 CPU = torch.device("cpu")

@@ -8,21 +8,19 @@ weights, or start in the middle, without knowing the architecture.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from copy import deepcopy
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from memloc.config import TrainConfig
 from memloc.models.batch_norm import BatchStatistics
-from memloc.models.gates import Gate, Gates, Open, gated, gated_linear, replayed
+from memloc.models.blocks import ConvBlock, Masks, uniform
+from memloc.models.gates import Gates
 from memloc.seeds import torch_seed
 
 State: TypeAlias = tuple[Tensor, ...]
-Masks: TypeAlias = Mapping[str, Tensor]  # {site: a factor that broadcasts against the activations there}
 
 
 class Network(nn.Module, ABC):
@@ -45,7 +43,7 @@ class Network(nn.Module, ABC):
     def stochastic(self) -> dict[str, tuple[tuple[int, ...], float]]:
         """{site: (shape of one example's factor, rate)} of the dropouts that are part of the architecture.
 
-        They are factors like all others: training steps hand them in (`models/dropout.OwnDropouts`); without them the
+        They are factors like all others: training steps hand them in (`models/dropouts.OwnDropouts`); without them the
         network does without.
         """
         return {}
@@ -120,66 +118,3 @@ class Network(nn.Module, ABC):
         if len(shape) < 2:
             return torch.full(shape, 1.0 if name.endswith("weight") else 0.0)
         return uniform(shape, shape[1:].numel(), generator)  # kaiming_uniform(a=√5)
-
-
-def uniform(shape: torch.Size, fan_in: int, generator: torch.Generator) -> Tensor:
-    """U(−1/√fan_in, 1/√fan_in), PyTorch's default for the weights and biases of convolutions and linear layers."""
-    bound = fan_in**-0.5
-    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
-
-
-def masked(x: Tensor, site: str, masks: Masks | None) -> Tensor:
-    """x times the factor of a dropout site, where there is one."""
-    return x if masks is None or site not in masks else x * masks[site]
-
-
-def masked_tokens(x: Tensor, site: str, masks: Masks | None) -> Tensor:
-    """The same for tokens, B×N×C, whose factor broadcasts against B×C×N×1."""
-    return x if masks is None or site not in masks else x * masks[site].flatten(2).transpose(1, 2)
-
-
-class ConvBlock(nn.Module):
-    """Convolution, batch norm, ReLU (unless `relu` is false), then the gate: a neuron is an output channel of this block."""
-
-    def __init__(
-        self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, padding: int = 0, relu: bool = True
-    ) -> None:
-        super().__init__()
-        self.relu = relu
-        self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=False)
-        self.bn: nn.Module = nn.BatchNorm2d(channels_out)
-
-    @torch.no_grad()
-    def fold(self) -> None:
-        """Takes the batch norm's running statistics into the convolution; the block is for evaluation from then on."""
-        bn, weight = self.bn, self.conv.weight
-        assert isinstance(bn, nn.BatchNorm2d)
-        assert bn.running_mean is not None
-        assert bn.running_var is not None
-        scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-        bias = bn.bias.double() - bn.running_mean.double() * scale
-        weight.copy_(weight.double() * scale[:, None, None, None])
-        self.conv.bias = nn.Parameter(bias.to(weight), requires_grad=False)
-        self.bn = nn.Identity()
-
-    def forward(self, x: Tensor, gate: Gate | None = None) -> Tensor:
-        if isinstance(gate, Open) and gate.output is not None:
-            assert isinstance(self.bn, nn.Identity), "known outputs are those of a folded network"
-            return replayed(self.conv, x, gate, self.relu)
-        y = self.bn(self.conv(x))
-        if self.relu:
-            y = F.relu(y, inplace=True)
-        return y if gate is None else gated(y, gate)
-
-
-class GatedLinear(nn.Linear):
-    """A linear layer in which every weight is a neuron; a bias is none."""
-
-    def __init__(self, features_in: int, features_out: int, bias: bool = False) -> None:
-        super().__init__(features_in, features_out, bias)
-
-    def forward(self, x: Tensor, gate: Gate | None = None) -> Tensor:
-        if gate is None:
-            return F.linear(x, self.weight, self.bias)
-        y = gated_linear(x, self.weight, gate)
-        return y if self.bias is None else y + self.bias

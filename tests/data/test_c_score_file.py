@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memloc.data.c_scores import load
+from memloc.data.c_score_file import load
 from memloc.errors import UsageError
 
 SCORES = np.array([0.0, 0.25, 0.5, 1.0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from memloc.data import load, prepare
-from memloc.data.held_out import cuts_needed, held_out, held_out_size
+from memloc.data.cuts import cuts_needed, held_out, held_out_size
 from memloc.data.labels import examples_seen, noisy_seen
 from tests.stages.conftest import settings
 
