@@ -16,6 +16,8 @@ import typer
 
 from memloc.errors import UsageError
 
+SHOWN = 40  # rows on a terminal, about a screen
+
 
 class Format(StrEnum):
     table = "table"
@@ -39,12 +41,14 @@ def query(
 
     target = _target(output, format)
     rows = run_sql(open_store(store)._store, sql, sweep, partial)
-    content = render(rows, format)
-    if target is None:
-        sys.stdout.buffer.write(content)
-        sys.stdout.flush()
-    else:
-        _write_whole(target, content)
+    if target is not None:
+        return _write_whole(target, render(rows, format))
+    some = format is Format.table and sys.stdout.isatty() and rows.num_rows > SHOWN
+    sys.stdout.buffer.write(render(rows.slice(0, SHOWN) if some else rows, format))
+    if some:
+        print(f"the first {SHOWN} of {rows.num_rows} rows; for all of them: --format csv, -o FILE, or | less")
+    sys.stdout.flush()
+    return None
 
 
 def _target(output: str | None, format: Format) -> Path | None:

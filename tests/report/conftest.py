@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from memloc.analysis.query import known_tables
+from memloc.analysis.reader import known_tables
 from memloc.config import canonical_json
 from memloc.report.source import Source
 from memloc.store import Commit, Store, schemas

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from memloc import stages, sweep
-from memloc.analysis.query import known_tables, read_table, run_sql
+from memloc.analysis.query import read_table, run_sql
+from memloc.analysis.reader import known_tables
 from memloc.run import inline
 from memloc.run.events import Event
 from memloc.run.plan import Plan, build_plan, pending

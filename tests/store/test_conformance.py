@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from memloc.analysis.query import known_tables, run_sql
+from memloc.analysis.query import run_sql
+from memloc.analysis.reader import known_tables
 from memloc.errors import StoreError, UsageError
 from memloc.store import Commit, Store, checkpoints, commits, layout, records, tables
 from memloc.store.checkpoints import ResumeState
