@@ -94,7 +94,7 @@ def _same(*fields: str) -> str:
 
 
 # Does score set `s` judge the examples of trial `t`: of all examples or the same subset; and under the labels that they have
-# there (as run/c_scores.same_labels), or under the right ones.
+# there (as run/score_sources.same_labels), or under the right ones.
 RIGHT_LABELS = f"""s.dataset = t.dataset AND s.noise = 0
      AND ((s.config->>'subset') IS NULL OR ({_same("subset", "data_seed")}))"""
 SAME_LABELS = f"""s.dataset = t.dataset AND s.noise = t.noise

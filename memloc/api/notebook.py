@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from memloc.analysis.status import STATES, sweep_status
+from memloc.analysis.status import sweep_status
+from memloc.analysis.trial_states import STATES
 from memloc.store import Store, records
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def trials_html(trials: Sequence[tuple[str, TrainConfig]]) -> str:
 
 def values(config: TrainConfig) -> dict[str, Any]:
     """{field: value} of the fields that a training uses."""
-    return {name: value for name, value in config.model_dump().items() if value is not None}
+    return {name: value for name, value in config.flat().items() if value is not None}
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

@@ -22,7 +22,8 @@ from memloc.errors import UsageError
 
 if TYPE_CHECKING:
     from memloc.run.events import Event, Outcome
-    from memloc.run.plan import Plan, Work
+    from memloc.run.pending import Work
+    from memloc.run.plan import Plan
     from memloc.store import Store
 
 
@@ -128,7 +129,7 @@ def _check_address(address: str) -> None:
 def _check_compiler(works: list[Work], options: Options) -> None:
     """Raises UsageError where a training cannot be compiled as it asks, here on the CPU; elsewhere its trainer says so."""
     if options.address == "local" and any(w.trial.config.compile and w.train != "done" for w in works):
-        from memloc.run.trial import default_device
+        from memloc.run.worker import default_device
         from memloc.stages.training.forward import require_compiler
 
         if default_device().type == "cpu":
@@ -162,13 +163,14 @@ def _sweep(
     from memloc import api
     from memloc import sweep as sweeps
     from memloc.data import require
-    from memloc.run.c_scores import check_labels
-    from memloc.run.plan import build_plan, pending
-    from memloc.stages import STAGES
+    from memloc.run.pending import pending
+    from memloc.run.planner import build_plan
+    from memloc.run.score_sources import check_labels
+    from memloc.stages import REGISTRY
     from memloc.store import Store, records
 
-    loaded = sweeps.load(path, STAGES, overrides, many=yes)
-    selected = sweeps.only(loaded.entries, only)[:max_trials]
+    loaded = sweeps.load(path, REGISTRY, overrides, many=yes)
+    selected = sweeps.only(loaded.entries, only, REGISTRY.training)[:max_trials]
     store = Store(api.store_uri(options.store))
     everything = build_plan(loaded, loaded.entries, options.data_dir, store)
     whole = selected == list(loaded.entries)

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 from memloc.config import canonical, canonical_json
 from memloc.run.fanout import Cost
-from memloc.run.plan import AnalysisPlan, TrialPlan, Work, part_passes, train_passes, waves
+from memloc.run.pending import Work, waves
+from memloc.run.plan import AnalysisPlan, TrialPlan
+from memloc.run.quantities import part_passes, train_passes
 from memloc.store import Snapshot
 
 Shape = tuple[int, int, int]

@@ -12,11 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from memloc.config import Registry
+from memloc.models.architectures import TRAINING
 from memloc.stages.base import Stage
 from memloc.stages.instrument import Instrument
 from memloc.stages.training.schema import TABLES as TRAINING_TABLES
 
-__all__ = ["STAGES", "discover", "instruments", "tables"]
+__all__ = ["REGISTRY", "STAGES", "discover", "instruments", "tables"]
 
 
 def discover() -> dict[str, Stage[Any]]:
@@ -26,6 +28,7 @@ def discover() -> dict[str, Stage[Any]]:
 
 
 STAGES = discover()
+REGISTRY = Registry(TRAINING, STAGES)
 
 
 def instruments() -> list[Instrument]:

@@ -136,6 +136,13 @@ class Files:
 
     def listing(self, folder: str, recursive: bool = True) -> dict[str, int]:
         """{path: bytes} of the files in a folder; empty where there is no such folder."""
+        return {path: int(info.size) for path, info in self._infos(folder, recursive)}
+
+    def dates(self, folder: str) -> dict[str, float]:
+        """{path: seconds since 1970 when it was last written} of the files in a folder."""
+        return {path: float(info.mtime_ns or 0) / 1e9 for path, info in self._infos(folder)}
+
+    def _infos(self, folder: str, recursive: bool = True) -> Iterator[tuple[str, Any]]:
         with self._errors(f"{folder} cannot be listed"):
             selector = fs.FileSelector(self.full(folder), allow_not_found=True, recursive=recursive)
             try:
@@ -143,7 +150,7 @@ class Files:
             except FileNotFoundError:  # made by somebody just after pyarrow did not find it: now it is there
                 infos = self._fs.get_file_info(selector)
         cut = len(self.root) + 1
-        return {i.path[cut:]: int(i.size) for i in infos if i.type == fs.FileType.File}
+        return ((info.path[cut:], info) for info in infos if info.type == fs.FileType.File)
 
     def delete(self, path: str) -> None:
         """Removes a file; that it is gone already is no error."""

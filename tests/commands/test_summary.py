@@ -17,7 +17,7 @@ from memloc.analysis.reader import known_tables
 from memloc.api import open_store
 from memloc.commands.query import text_table
 from memloc.commands.words import bytes_in_words, labels, seconds_in_words
-from memloc.config import resolved
+from memloc.models.architectures import resolved
 from memloc.stages.gradients import summary as gradients
 from memloc.statistics import Interval, in_brackets
 from memloc.store import Store

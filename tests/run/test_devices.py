@@ -15,9 +15,9 @@ import pytest
 import torch
 
 import memloc
-from memloc.config import resolved
+from memloc.models.architectures import resolved
 from memloc.run.placement import visible_index
-from memloc.run.trial import set_up_numerics
+from memloc.run.worker import set_up_numerics
 from memloc.store import Store
 
 

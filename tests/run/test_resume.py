@@ -18,9 +18,13 @@ from memloc.data import load
 from memloc.errors import ReplayError
 from memloc.run import inline
 from memloc.run.events import Event
-from memloc.run.plan import Plan, Retention, TrialPlan, Work, build_plan, pending
-from memloc.run.trial import Worker, never, run_training
-from memloc.stages import STAGES
+from memloc.run.pending import Work, pending
+from memloc.run.plan import Plan, TrialPlan
+from memloc.run.planner import build_plan
+from memloc.run.retention import Retention
+from memloc.run.trainer import run_training
+from memloc.run.worker import Worker, never
+from memloc.stages import REGISTRY
 from memloc.store import Files, Store, commits, layout, tables
 from memloc.sweep import load as load_sweep
 
@@ -65,7 +69,7 @@ class Place:
         self.home.mkdir(exist_ok=True)
         path = self.home / "one.yaml"
         path.write_text(yaml.safe_dump({"defaults": base, "blocks": {"one": block}}))
-        sweep = load_sweep(path, STAGES)
+        sweep = load_sweep(path, REGISTRY)
         return build_plan(sweep, sweep.entries, self.home)
 
     @property
@@ -84,7 +88,7 @@ class Place:
         """(finished, the epochs that were told of), by a fresh worker."""
         told: list[int] = []
         worker = Worker(self.store, load, torch.device("cpu"))
-        return run_training(worker, self.work, told.append, should_stop), told
+        return run_training(worker, self.work, lambda epoch, _: told.append(epoch), should_stop), told
 
     def sweep(self) -> list[Event]:
         """Everything there is to do, as the inline executor does it."""
@@ -330,7 +334,7 @@ def test_a_state_of_other_numerics_is_passed_over(
     """An upgrade of a library in mid-training: the checkpoints would be a mixture that no replay could give again."""
     place = Place(tmp_path / "upgraded", {"augment": "none"})
     with monkeypatch.context() as before:
-        before.setattr("memloc.run.trial.numerics", lambda device: "another torch")
+        before.setattr("memloc.run.trainer.numerics", lambda device: "another torch")
         place.train(should_stop=lambda: True)
         place.train(should_stop=lambda: True)
     assert place.train() == (True, list(range(T + 1)))

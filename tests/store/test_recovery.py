@@ -13,8 +13,10 @@ from memloc.data import load
 from memloc.errors import UsageError
 from memloc.run import inline
 from memloc.run.events import Event
-from memloc.run.plan import Plan, Work, pending
-from memloc.run.trial import Worker, run_training
+from memloc.run.pending import Work, pending
+from memloc.run.plan import Plan
+from memloc.run.trainer import run_training
+from memloc.run.worker import Worker
 from memloc.store import Files, Store, checkpoints, layout, records
 from memloc.store.verify import verify
 from tests.conftest import TINY, run_inline
@@ -146,7 +148,7 @@ def test_of_two_workers_at_one_training_the_second_stops_writing(
         written.append(path)
         put(files, path, data)
 
-    def successor(epoch: int) -> None:
+    def successor(epoch: int, row: object) -> None:
         if epoch == 1:
             assert run_training(worker(), work)
             monkeypatch.setattr(Files, "put", noting)

@@ -12,7 +12,8 @@ from memloc import commands
 from memloc.analysis.reader import known_tables
 from memloc.run import inline
 from memloc.run.events import Event
-from memloc.run.plan import Plan, pending
+from memloc.run.pending import pending
+from memloc.run.plan import Plan
 from memloc.store import Store, layout, schemas, tables
 from memloc.store.verify import verify
 from tests.conftest import TINY, run_inline

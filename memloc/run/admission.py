@@ -40,7 +40,7 @@ def window(waiting: bool, larger: bool) -> float:
     return 0.0 if larger else 1.0 if waiting else WINDOW
 
 
-class Desk:
+class Admission:
     """The coordinators' last reports, in the order in which they began to fan out."""
 
     def __init__(self) -> None:
