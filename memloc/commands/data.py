@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from memloc.commands import completion, options
 from memloc.errors import MemlocError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -17,8 +18,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, fetch and check the named data sets.", rich_markup_mode=None)
 
-_DIR = typer.Option(None, "--data-dir", metavar="DIR", help="Default: MEMLOC_DATA, else ~/.cache/memloc.")
-_NAMES = typer.Argument(None, metavar="[NAME]…", help="Data sets; memloc data list shows them.")
+_NAMES: Any = typer.Argument(
+    None, metavar="[NAME]…", help="Data sets; memloc data list shows them.", autocompletion=completion.data_sets
+)
+LIST_EXAMPLES = options.examples("memloc data list", "memloc data list --json --data-dir /data/torchvision")
+FETCH_EXAMPLES = options.examples("memloc data fetch cifar10", "memloc data fetch mnist svhn --data-dir /data")
+CHECK_EXAMPLES = options.examples(
+    "memloc data check                     every file that is there",
+    "memloc data check cifar10 --json",
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -27,8 +35,8 @@ def _data(context: typer.Context) -> None:
         print(context.get_help())
 
 
-@app.command("list")
-def list_(data_dir: str = _DIR) -> None:
+@app.command("list", epilog=LIST_EXAMPLES)
+def list_(data_dir: str = options.DATA_DIR) -> None:
     """List the named data sets: images, sizes, and whether they are there."""
     from memloc.commands.query import text_table
     from memloc.data import SOURCES, NamedDataset, describe, directory
@@ -49,8 +57,8 @@ def _there(dataset: NamedDataset, data_dir: Path) -> list[str]:
     return [state, str((data_dir / dataset.files[0].path).parent)]
 
 
-@app.command("fetch")
-def fetch(names: list[str] = _NAMES, data_dir: str = _DIR) -> None:
+@app.command("fetch", epilog=FETCH_EXAMPLES)
+def fetch(names: list[str] = _NAMES, data_dir: str = options.DATA_DIR) -> None:
     """Download data sets, each file verified; what is there already is not downloaded again."""
     from memloc.data import SOURCES, NamedDataset, directory
     from memloc.data import fetch as fetching
@@ -75,8 +83,8 @@ def fetch(names: list[str] = _NAMES, data_dir: str = _DIR) -> None:
         raise MemlocError(*problems)
 
 
-@app.command("check")
-def check(names: list[str] = _NAMES, data_dir: str = _DIR) -> None:
+@app.command("check", epilog=CHECK_EXAMPLES)
+def check(names: list[str] = _NAMES, data_dir: str = options.DATA_DIR) -> None:
     """Verify the checksum of every file of the named data sets (by default, of those that are there); 1 if any is wrong."""
     from memloc.data import SOURCES, NamedDataset, directory
 
