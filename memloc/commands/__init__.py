@@ -49,7 +49,7 @@ Complaint: type[Exception] = typer.BadParameter.__mro__[2]
 def main() -> None:
     """Runs the program; the user's errors are one line each, a bug keeps its traceback."""
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(standalone_mode=False, prog_name="memloc"))
     except Complaint as error:
         message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
         print(f"memloc: {message}; see memloc --help", file=sys.stderr)

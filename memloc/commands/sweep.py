@@ -137,7 +137,7 @@ def _check_address(address: str) -> None:
 def _check_compiler(works: list[Work], options: Options) -> None:
     """Raises UsageError where a training cannot be compiled as it asks, here on the CPU; elsewhere its trainer says so."""
     if options.address == "local" and any(w.trial.config.compile and w.train != "done" for w in works):
-        from memloc.run.trial import default_device
+        from memloc.run.worker import default_device
         from memloc.stages.training.forward import require_compiler
 
         if default_device().type == "cpu":
