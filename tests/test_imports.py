@@ -32,6 +32,14 @@ def test_looking_for_data_sets_does_not_import_torch() -> None:
     assert imported("import memloc.data.fetch", "torch", "ray", "scipy", "sklearn", "pooch", "requests") == set()
 
 
+def test_a_bundled_data_set_and_the_list_do_not_import_torchvision() -> None:
+    """It takes seconds. The named data sets ask it for checksums and addresses when they are loaded or fetched."""
+    listed = "from memloc.commands import data; out, sys.stdout = sys.stdout, sys.stderr; data.list_(''); sys.stdout = out"
+    for statement in ("from memloc.data import describe; describe('digits')", listed):
+        assert imported(statement, "torchvision", "torch") == set()
+    assert imported("from memloc.data import describe; describe('svhn')", "torchvision") == {"torchvision"}
+
+
 def test_checking_a_sweep_file_does_not_import_torch() -> None:
     assert imported("import memloc.sweep", "torch", "ray", "pyarrow") == set()
 

@@ -57,13 +57,13 @@ def _listed(name: str, data_dir: Path) -> dict[str, Any]:
     """One data set: shape C×H×W of its images, its sizes, whether its files are there, and in which folder."""
     from memloc.data import SOURCES, NamedDataset, describe
 
-    about, source = describe(name), SOURCES[name]
+    source = SOURCES[name]
+    about = source if isinstance(source, NamedDataset) else describe(name)
     state, where = "bundled", "scikit-learn"
     if isinstance(source, NamedDataset):
         missing, files = len(source.missing(data_dir)), len(source.files)
-        state = (
-            "present" if not missing else "missing" if missing == files else f"partly ({files - missing} of {files} files)"
-        )
+        partly = f"partly ({files - missing} of {files} files)"
+        state = "present" if not missing else "missing" if missing == files else partly
         where = str((data_dir / source.files[0].path).parent)
     return {
         "dataset": name,
@@ -133,8 +133,6 @@ def _check_names(names: Sequence[str]) -> None:
 
 def _checked_files(dataset: NamedDataset, data_dir: Path) -> Iterator[dict[str, Any]]:
     """Each file: its path, whether it is as pinned, and that in words."""
-    from memloc.data.named import verified
-
     for file in dataset.files:
         forms = file.present(data_dir)
         if not forms:
@@ -142,10 +140,10 @@ def _checked_files(dataset: NamedDataset, data_dir: Path) -> Iterator[dict[str, 
             yield {"file": str(path), "ok": False, "says": f"{path}: missing; {dataset.how_to_fetch(data_dir)} downloads it"}
         for path in forms:
             try:
-                verified(path, file.md5)
+                dataset.verified(file, path, data_dir)
                 yield {"file": str(path), "ok": True, "says": f"{path}: ok"}
             except UsageError as error:
-                yield {"file": str(path), "ok": False, "says": f"{error}; {dataset.how_to_fetch(data_dir)} replaces it"}
+                yield {"file": str(path), "ok": False, "says": str(error)}
 
 
 class _Screen:
