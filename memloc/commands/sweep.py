@@ -174,11 +174,11 @@ def _sweep(
     from memloc.run.pending import pending
     from memloc.run.planner import build_plan
     from memloc.run.score_sources import check_labels
-    from memloc.stages import STAGES
+    from memloc.stages import REGISTRY
     from memloc.store import Store, records
 
-    loaded = sweeps.load(path, STAGES, overrides, many=yes)
-    selected = sweeps.only(loaded.entries, only)[:max_trials]
+    loaded = sweeps.load(path, REGISTRY, overrides, many=yes)
+    selected = sweeps.only(loaded.entries, only, REGISTRY.training)[:max_trials]
     store = Store(api.store_uri(options.store))
     everything = build_plan(loaded, loaded.entries, options.data_dir, store)
     whole = selected == list(loaded.entries)
