@@ -38,7 +38,7 @@ class QueryCommand(TyperCommand):
     """Its help names the tables and views, which are asked for only then."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        from memloc.analysis.query import known_tables
+        from memloc.analysis.reader import known_tables
         from memloc.analysis.views import VIEWS
 
         for title, names in (("Tables (docs/tables.md)", known_tables()), ("Views", VIEWS)):
