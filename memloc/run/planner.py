@@ -22,7 +22,6 @@ from memloc.run.plan import AnalysisPlan, Plan, TrialPlan, Unmet
 from memloc.run.score_sources import Need, Sources, atypical
 from memloc.stages import STAGES
 from memloc.stages.base import Size, Stage
-from memloc.stages.fields import MaskedConfig
 from memloc.stages.training.schedule import frozen_note
 from memloc.stages.training.schema import VERSION
 from memloc.store import Store
@@ -133,9 +132,8 @@ def _scored(
         return found
     scores, examples = found
     config = request.config.with_c_scores(scores.identity)
-    if isinstance(config, MaskedConfig):
-        assert config.c_score_below is not None, "only resolved configurations are planned"
-        size = replace(size, n_noisy=int(atypical(scores, examples, config.c_score_below).sum()))
+    if (threshold := config.c_score_threshold()) is not None:
+        size = replace(size, n_noisy=int(atypical(scores, examples, threshold).sum()))
     return _Scored(config, size, scores)
 
 
