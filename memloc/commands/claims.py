@@ -40,10 +40,11 @@ def claims(
     as_json: bool = options.JSON,
 ) -> None:
     """Judge the paper's claims on what was run: its number, ours with a 95 % interval, and whether the claim holds."""
+    from memloc.analysis.resolvable import resolvable
     from memloc.api import open_store
     from memloc.papers.maini2023 import judge
 
-    found = judge(open_store(store)._store, sweep)
+    found = judge(resolvable(open_store(store)._store, sweep), sweep)
     print(json.dumps([as_row(j) for j in found], indent=1, allow_nan=False) if as_json else render(found, store))
 
 

@@ -49,13 +49,14 @@ def report(
         raise UsageError(f"report: needs {', '.join(missing)}; install them: pip install 'memloc[report]'")
     target = Path(output or DEFAULTS[format])
     _check(target, format)
+    from memloc.analysis.resolvable import resolvable
     from memloc.api import data_dir as directory
     from memloc.api import open_store
     from memloc.papers.maini2023 import judge
     from memloc.report.exhibits import exhibits
     from memloc.report.source import Source
 
-    opened = open_store(store)._store
+    opened = resolvable(open_store(store)._store, sweep)
     judgements = judge(opened, sweep)
     source = Source(opened, sweep, directory(data_dir))
     found = exhibits(source)
