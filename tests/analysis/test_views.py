@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from memloc.analysis.findings import INSTRUMENTS, findings
 from memloc.analysis.query import known_tables, read_table, run_sql
 from memloc.analysis.views import FLIP_COUNTS, FORGOTTEN, LEADERBOARD
-from memloc.report.flips import COUNTS
+from memloc.report.neuron_figures import COUNTS
 from memloc.store import Store, records
 from tests.papers.maini2023.simulated import Simulated
 
