@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from memloc.analysis.reader import known_tables
 from memloc.config import canonical_json
 from memloc.report.source import Source
 from memloc.store import Commit, Store, schemas
@@ -59,11 +60,10 @@ def altered(store: Path, folder: Path, change: Callable[[Commit], Mapping[str, A
     """The trainings and analyses of a store in another one; `change` gives some another configuration."""
     old, new = Store(str(store)), Store(str(folder / "altered"))
     for commit in old.snapshot().commits.values():
-        read = {f.table: schemas.decode(read_entry(old.files, f)) for f in commit.files}
-        known, tables = {name: t.schema for name, t in read.items()}, {name: t.to_pydict() for name, t in read.items()}
+        tables = {f.table: schemas.decode(read_entry(old.files, f)).to_pydict() for f in commit.files}
         config = change(commit)
         if config is not None and "trials" in tables:
             tables["trials"] |= {"config": [canonical_json(config)]} | {k: [config[k]] for k in ("dataset", "noise")}
-        files = publish_tables(new.files, commit.id, tables, known)
+        files = publish_tables(new.files, commit.id, tables, known_tables())
         publish(new.files, replace(commit, files=files, config=commit.config if config is None else config))
     return Source(new, None)

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from memloc import stages, sweep
-from memloc.analysis.query import known_tables, read_table, run_sql
+from memloc.analysis.query import read_table, run_sql
+from memloc.analysis.reader import known_tables
 from memloc.run import inline
 from memloc.run.events import Event
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
 from memloc.run.planner import build_plan
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY, STAGES
 from memloc.stages.base import Tables
 from memloc.stages.evaluate import compute as evaluation
 from memloc.store import Store
@@ -42,7 +43,7 @@ blocks:
 def plan(folder: Path, above: float = 0.0, evaluate: str = "") -> Plan:
     path = folder / "reading.yaml"
     path.write_text(SWEEP % (above, evaluate))
-    loaded = sweep.load(path, STAGES)
+    loaded = sweep.load(path, REGISTRY)
     return build_plan(loaded, loaded.entries, folder)
 
 
