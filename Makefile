@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint test-all test-slow test-kill bench
+.PHONY: demo test lint test-all test-slow test-kill bench wheel
 .DELETE_ON_ERROR:
 
 .venv/memloc: pyproject.toml
@@ -38,3 +38,7 @@ test-kill: .venv/test  ## kill -9 at random moments of the demo; writes docs/rel
 
 bench: .venv/test  ## every engine against its plain reference; `python -m benchmarks --help` says how to ask for less
 	$(BIN)/python -m benchmarks
+
+wheel: .venv/memloc  ## dist/memloc-….whl, for `pip install` on other machines
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls dist/memloc-*.whl

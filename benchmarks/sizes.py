@@ -17,8 +17,8 @@ from torch import Tensor
 
 from memloc.config import TrainConfig, resolved
 from memloc.data import Data, Raw, load, normalise, prepare
-from memloc.stages.base import Inputs
-from memloc.stages.train import train
+from memloc.stages.inputs import Inputs
+from memloc.stages.training.loop import train
 
 CPU = torch.device("cpu")
 NAMES = ("digits", "28x28x1", "32x32x3")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from memloc.version import VERSION
 
 if TYPE_CHECKING:
     from memloc.api import open_store
 
 __all__ = ["__version__", "open_store"]
 
-try:
-    __version__ = version("memloc")
-except PackageNotFoundError:  # run from a checkout or a Ray working_dir, without an install
-    __version__ = "0+unknown"
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:

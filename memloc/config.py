@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
@@ -42,11 +43,23 @@ USED_BY: dict[str, tuple[str, tuple[str, ...]]] = {
     "p_gen": ("dropout", ("example_tied",)),
     "p_mem": ("dropout", ("example_tied",)),
     "masks": ("dropout", ("example_tied",)),
+    "stochastic": ("batch_norm", ("frozen",)),
     "keep": ("dropout", ("standard", "sparse")),
     "unit": ("dropout", ("standard", "sparse")),
 }
+WHERE_USED = {"width": 1.0, "stem": "imagenet", "tokens": "patch", "masks": "site", "stochastic": "off"}  # by default
 UNITS = {"standard": ("element", "channel"), "sparse": ("weight", "element", "channel")}  # the default first
 KEEP = 0.4  # what Table 3's baselines keep
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """Marks a field that came later: the value that stands for what the program did before there was the field.
+
+    This value stays out of the identity, so older trainings and analyses keep their ids. It never changes; a default may.
+    """
+
+    value: Any
 
 
 class Config(BaseModel):
@@ -104,12 +117,6 @@ def as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def unless(usual: Any) -> AfterValidator:
-    """None for the usual value of an option. None stays out of the identity, so what is from before there was the option
-    keeps its id."""
-    return AfterValidator(lambda value: None if value == usual else value)
-
-
 def _or_the_word_seed(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
     return value if value == "seed" else number(value)
 
@@ -143,7 +150,7 @@ class TrainConfig(Config):
     augment: Literal["none", "crop", "crop_flip"] = "none"
     noise: Fraction = 0.0
     wrong: Literal["uniform", "offset"] = "uniform"
-    noise_count: Annotated[Literal["round", "floor"] | None, unless("round")] = None
+    noise_count: Annotated[Literal["round", "floor"], Neutral("round")] = "round"
     data_seed: DataSeed = 0
     ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
     cut: Annotated[int, Field(ge=0)] | None = None
@@ -151,12 +158,12 @@ class TrainConfig(Config):
     model: Annotated[str, AfterValidator(_model)]
     width: Annotated[float, Field(gt=0, le=16)] | None = None
     stem: Literal["imagenet", "cifar"] | None = None
-    tokens: Annotated[Literal["patch", "shifted"] | None, unless("patch")] = None
+    tokens: Annotated[Literal["patch", "shifted"] | None, Neutral("patch")] = None
 
     dropout: Literal["none", "example_tied", "standard", "sparse"] = "none"
     p_gen: Share | None = None
     p_mem: Fraction | None = None
-    masks: Annotated[Literal["site", "shared"] | None, unless("site")] = None
+    masks: Annotated[Literal["site", "shared"] | None, Neutral("site")] = None
     keep: Share | None = None
     unit: Literal["element", "channel", "weight"] | None = None
 
@@ -168,15 +175,17 @@ class TrainConfig(Config):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     stop_after_perfect: Count | None = None
+    batch_norm: Annotated[Literal["train", "frozen"], Neutral("train")] = "train"
+    stochastic: Annotated[Literal["off", "on"] | None, Neutral("off")] = None
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
-    compile: Annotated[bool | None, unless(False)] = None
+    compile: Annotated[bool, Neutral(False)] = False
     seed: Seed = 0
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
 
 
 def unused(values: Mapping[str, Any]) -> dict[str, str]:
     """{field: why} of the fields that the chosen model and dropout do not have."""
-    chosen = {"dropout": "none", **values}
+    chosen = {"dropout": "none", "batch_norm": "train", **values}
     return {
         field: f"used only with {by}: {' or '.join(when)} (here {by} is {chosen.get(by)})"
         for field, (by, when) in USED_BY.items()
@@ -208,10 +217,9 @@ def resolve_training(values: Mapping[str, Any]) -> tuple[TrainConfig | None, dic
         problems["compile"] = "True with model: timm:NAME, which runs operation by operation; valid here: false"
     if problems:
         return None, problems
-    if "width" not in absent and kept.get("width") is None:
-        kept["width"] = 1.0
-    if "stem" not in absent and kept.get("stem") is None:
-        kept["stem"] = "imagenet"
+    for field, default in WHERE_USED.items():
+        if field not in absent and kept.get(field) is None:
+            kept[field] = default
     if kept.get("data_seed") == "seed":
         kept["data_seed"] = kept.get("seed", 0)
     config = TrainConfig(**kept)
@@ -318,15 +326,15 @@ def _interval(metadata: tuple[Any, ...]) -> str:
 
 
 def _hint(info: FieldInfo, value: Any) -> str:
-    """The traps of YAML 1.1: `1e-3` is text, `no` and `off` are False, `30.0` is not a whole number."""
+    """The traps of YAML: `1e-3` and `no` are text, `30.0` is not a whole number."""
     wanted = str(info.annotation)
     if isinstance(value, str):
         options = str(_describe(info.annotation, tuple(info.metadata))).split(", ")
         if close := nearest(value, options):
             return close
+        if "bool" in wanted and value.lower() in ("yes", "no", "on", "off", "y", "n"):
+            return f" (write {'true' if value.lower() in ('yes', 'on', 'y') else 'false'})"
         return _hint_for_number(value, wanted)
-    if isinstance(value, bool):
-        return " (YAML reads yes, no, on and off as true and false: quote the word if it is meant as text)"
     if isinstance(value, float) and value.is_integer() and "int" in wanted:
         return f" (write {int(value)})"
     return ""
@@ -355,11 +363,13 @@ def _hint_for_number(text: str, wanted: str) -> str:
 def canonical(value: Any) -> Any:
     """`value` in the one form that its meaning has: None left out of mappings, 1.0 as 1, tuples as lists.
 
+    Of a configuration the neutral values are left out too.
+
     Raises:
         TypeError: for what has no canonical form (NaN, sets, objects, non-text keys).
     """
     if isinstance(value, Config):
-        return canonical(value.model_dump())
+        return canonical({name: v for name, v in value if not _is_neutral(type(value), name, v)})
     if isinstance(value, Mapping):
         if not all(isinstance(k, str) for k in value):
             raise TypeError(f"a key of {value!r} is not text")
@@ -373,6 +383,10 @@ def canonical(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     raise TypeError(f"{value!r} of type {type(value).__name__} has no canonical form")
+
+
+def _is_neutral(cls: type[Config], name: str, value: Any) -> bool:
+    return any(isinstance(m, Neutral) and m.value == value for m in cls.model_fields[name].metadata)
 
 
 def canonical_json(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,6 +15,18 @@ Where: TypeAlias = tuple[str | int, ...]
 
 MAX_BYTES = 1 << 20  # a sweep file is written by hand; a larger one is a mistake or an attack
 MAX_DEPTH = 12
+
+
+class Loader(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, but for booleans: as in YAML 1.2 they are true and false, and `off` is text."""
+
+
+BOOLEAN = "tag:yaml.org,2002:bool"
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+Loader.add_implicit_resolver(BOOLEAN, re.compile("(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,10 @@ def read(path: Path) -> Document:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{name}: is not UTF-8 text (byte {error.start})") from None
+        line, byte = raw.count(b"\n", 0, error.start) + 1, raw[error.start]
+        raise UsageError(
+            f"{name}:{line}: byte {error.start + 1} (0x{byte:02x}) is not UTF-8; save the file as UTF-8"
+        ) from None
     return parse(text, name)
 
 
@@ -55,7 +71,7 @@ def parse(text: str, name: str) -> Document:
     """Parses the text of one document."""
     try:
         _refuse_what_is_not_literal(text, name)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         what = f"{error.context or ''} {error.problem or ''}".strip()
@@ -74,7 +90,7 @@ def parse(text: str, name: str) -> Document:
 
 def _refuse_what_is_not_literal(text: str, name: str) -> None:
     depth = documents = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=Loader):
         line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise UsageError(f"{name}:{line}: anchors and aliases (& and *) are not allowed; write the values out")
@@ -116,7 +132,7 @@ def _construct(node: yaml.Node, where: Where, document: Document) -> Any:
 
 def scalar(node: yaml.Node) -> Any:
     """None, True, False, a number or text; a date is text, and the field's own check will say so."""
-    loader = yaml.SafeLoader("")
+    loader = Loader("")
     try:
         value = loader.construct_object(node, deep=True)
     except (ValueError, yaml.YAMLError):

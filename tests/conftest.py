@@ -9,7 +9,9 @@ import torch
 
 from memloc import sweep
 from memloc.run import inline
-from memloc.run.plan import Plan, build_plan, pending
+from memloc.run.pending import pending
+from memloc.run.plan import Plan
+from memloc.run.planner import build_plan
 from memloc.stages import STAGES
 from memloc.store import Store, records
 

@@ -14,7 +14,7 @@ import memloc
 from memloc.api import OpenStore, data_dir, store_uri
 from memloc.data import load
 from memloc.errors import StoreError, UsageError
-from memloc.models import build_dropout
+from memloc.models.dropouts import build_dropout
 from memloc.store import Store
 from tests.conftest import run_inline
 
@@ -32,7 +32,7 @@ def test_tables_three_ways(store: OpenStore) -> None:
     assert arrow.num_rows == len(frame) == 27
     assert store.sql("SELECT count(*) AS n FROM rewind")["n"].tolist() == [27]
     assert store.table("rewind", sweep="tiny").equals(arrow)
-    with pytest.raises(UsageError, match="no such table; did you mean 'rewind'"):
+    with pytest.raises(UsageError, match="no such table or view; did you mean 'rewind'"):
         store.table("rewinds")
     with pytest.raises(UsageError, match="no such sweep"):
         store.table("rewind", sweep="..")

@@ -12,10 +12,11 @@ import memloc
 from memloc.api import OpenStore, Trial
 from memloc.data import load, prepare
 from memloc.errors import StoreError
-from memloc.models import Network
-from memloc.models.base import Gates, Masks
-from memloc.stages.batches import batches
-from memloc.stages.train import train
+from memloc.models.blocks import Masks
+from memloc.models.gates import Gates
+from memloc.models.groups import Network
+from memloc.stages.training.batches import batches
+from memloc.stages.training.loop import train
 from memloc.store import Store, layout
 from tests.conftest import TINY, run_inline
 

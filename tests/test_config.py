@@ -9,9 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memloc import config, data, models
-from memloc.config import TrainConfig, canonical, check, fingerprint, resolved
+from memloc import config, data
+from memloc.config import Config, TrainConfig, canonical, check, fingerprint, resolved
 from memloc.errors import UsageError
+from memloc.models.build import build
+from memloc.models.groups import Network
+from memloc.stages.flips.config import FlipsConfig
+from memloc.stages.gradients.config import GradientsConfig
+from memloc.stages.retrain.config import RetrainConfig
 
 BASE: dict[str, Any] = {"dataset": "digits", "model": "resnet9"}
 PINNED = {"base": "6849993ca4900efa", "tied": "5a1b4846cea797b9", "plain": "9bf82b679e26d627"}
@@ -23,8 +28,8 @@ def test_the_names_in_config_are_the_ones_that_exist() -> None:
 
 
 @pytest.mark.parametrize("name", config.MODELS)
-def test_an_architecture_is_its_file(name: str) -> None:
-    assert isinstance(models.build(resolved(dataset="cifar10", model=name), (3, 32, 32), 10), models.Network)
+def test_an_architecture_is_its_folder(name: str) -> None:
+    assert isinstance(build(resolved(dataset="cifar10", model=name), (3, 32, 32), 10), Network)
 
 
 # --- identity
@@ -127,7 +132,9 @@ def test_bad_values_name_themselves_and_the_valid_ones(field: str, value: Any) -
 
 def test_the_traps_of_yaml_are_explained() -> None:
     assert "YAML reads 1e-3 as text: write 0.001" in str(check(TrainConfig, "lr", "1e-3")[1])
-    assert "YAML reads yes, no, on and off" in str(check(TrainConfig, "augment", False)[1])
+    assert str(check(TrainConfig, "augment", False)[1]).endswith("valid: none, crop, crop_flip")
+    for word, meant in [("no", "false"), ("off", "false"), ("Yes", "true"), ("on", "true")]:
+        assert str(check(TrainConfig, "compile", word)[1]).endswith(f"valid: true or false (write {meant})")
     assert "remove the quotes" in str(check(TrainConfig, "epochs", "12")[1])
     assert "write 30" in str(check(TrainConfig, "epochs", 30.0)[1])
     assert "YAML reads 1e1 as text: write 10)" in str(check(TrainConfig, "epochs", "1e1")[1])
@@ -178,6 +185,8 @@ OPTIONS = {
     "noise_count": ("round", "floor"),
     "stop_after_perfect": (None, 5),
     "compile": (False, True),
+    "batch_norm": ("train", "frozen"),
+    "stochastic": ("off", "on"),
     "masks": ("site", "shared"),
 }
 
@@ -185,16 +194,43 @@ OPTIONS = {
 @pytest.mark.parametrize("field", list(OPTIONS))
 def test_the_papers_way_stays_out_of_the_identity(field: str) -> None:
     """A training of before there was the option keeps its id; the other way is another training."""
-    fields = BASE | ({"dropout": "example_tied", "p_gen": 0.2, "p_mem": 0.1} if field == "masks" else {})
+    used_with: dict[str, dict[str, Any]] = {
+        "masks": {"dropout": "example_tied", "p_gen": 0.2, "p_mem": 0.1},
+        "stochastic": {"batch_norm": "frozen"},
+    }
+    fields = BASE | used_with.get(field, {})
     usual, other = OPTIONS[field]
     assert field not in canonical(resolved(**fields))
     assert fingerprint(resolved(**fields, **{field: usual})) == fingerprint(resolved(**fields))
     assert fingerprint(resolved(**fields, **{field: other})) != fingerprint(resolved(**fields))
 
 
-def test_masks_are_example_tied_dropouts_alone() -> None:
-    with pytest.raises(UsageError, match=r"^masks: used only with dropout: example_tied \(here dropout is none\)$"):
-        resolved(**BASE, masks="shared")
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("masks", "shared", "used only with dropout: example_tied (here dropout is none)"),
+        ("stochastic", "on", "used only with batch_norm: frozen (here batch_norm is train)"),
+    ],
+)
+def test_what_is_not_used_is_refused(field: str, value: str, problem: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolved(**BASE, **{field: value})
+    assert caught.value.problems == (f"{field}: {problem}",)
+
+
+@pytest.mark.parametrize(
+    ("cls", "field"),
+    [
+        *((TrainConfig, f) for f in ("noise_count", "batch_norm", "compile", "wrong", "augment")),
+        *((RetrainConfig, f) for f in ("freeze", "batches")),
+        *((GradientsConfig, f) for f in ("scale", "at")),
+        (FlipsConfig, "choose"),
+    ],
+)
+def test_null_is_no_value_of_an_option(cls: type[Config], field: str) -> None:
+    taken, problem = check(cls, field, None)
+    assert taken is None
+    assert str(problem).startswith("None is not valid; valid: ")
 
 
 @pytest.mark.parametrize(("fields", "number"), [({}, 0), ({"seed": 3}, 3), ({"seed": 2**63 - 1}, 2**63 - 1)])
@@ -225,7 +261,7 @@ def test_data_seed_is_a_number_or_the_word(value: Any, hint: str) -> None:
 def test_timm_models_are_not_compiled() -> None:
     with pytest.raises(UsageError, match=r"^compile: True with model: timm:NAME, .*; valid here: false$"):
         resolved(dataset="digits", model="timm:test_vit", compile=True)
-    assert resolved(dataset="digits", model="timm:test_vit", compile=False).compile is None
+    assert resolved(dataset="digits", model="timm:test_vit", compile=False).compile is False
 
 
 def test_each_models_own_fields() -> None:

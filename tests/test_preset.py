@@ -12,7 +12,7 @@ import yaml
 from memloc import preset, sweep
 from memloc.config import TrainConfig, canonical, fingerprint, resolved
 from memloc.errors import UsageError
-from memloc.run.plan import build_plan
+from memloc.run.planner import build_plan
 from memloc.stages import STAGES
 from memloc.sweep import Sweep
 from tests.test_sweep import load, problems, values
@@ -47,12 +47,12 @@ def test_each_level_comes_before_the_one_below(tmp_path: Path) -> None:
     for text, overrides, rates in levels:
         found = load(tmp_path, text, overrides)
         assert values(found, "lr", "wrong", "schedule") == [(rate, "offset", "warmup_cosine") for rate in rates]
-    null = HEAD.replace("resnet9}", "resnet9, noise_count: null}") + "blocks:\n  a: {}\n"
-    assert values(load(tmp_path, null), "noise_count", "wrong") == [(None, "offset")]
+    null = HEAD.replace("resnet9}", "resnet9, noise_count: round}") + "blocks:\n  a: {}\n"
+    assert values(load(tmp_path, null), "noise_count", "wrong") == [("round", "offset")]
 
 
 def test_of_a_stages_fields_too(tmp_path: Path) -> None:
-    blocks = "blocks:\n  a: {stages: {retrain: {lr: 0.2, batches: null}, rewind: {epochs: [3]}, gradients: {}}}\n"
+    blocks = "blocks:\n  a: {stages: {retrain: {lr: 0.2, batches: clean}, rewind: {epochs: [3]}, gradients: {}}}\n"
     (found,) = resolved_by(tmp_path, HEAD + blocks, ["retrain.epochs=4"])
     assert found["retrain"] == {
         "memorized": "labels", "epochs": 4, "peak_epoch": 2, "lr": 0.2, "freeze": "none", "stop_after_perfect": 3,
@@ -128,6 +128,8 @@ def test_the_papers_preset_names_every_field_of_the_others() -> None:
             assert wanted <= paper.stages[stage].keys()
     defaults = {name: info.default for name, info in TrainConfig.model_fields.items()}
     defaults["keep"] = resolved(dataset="digits", model="resnet9", dropout="standard").keep
+    defaults["masks"] = resolved(dataset="digits", model="resnet9", dropout="example_tied", p_gen=0.2, p_mem=0.1).masks
+    defaults["tokens"] = resolved(dataset="digits", model="vit_small").tokens
     assert paper.training == {k: defaults[k] for k in paper.training}
     for stage, fields_of in paper.stages.items():
         assert CONFIGS[stage](**fields_of) == CONFIGS[stage]()

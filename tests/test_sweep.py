@@ -18,8 +18,8 @@ from memloc import sweep
 from memloc.config import TrainConfig
 from memloc.errors import UsageError
 from memloc.stages import STAGES
-from memloc.stages.evaluate import EvaluateConfig
-from memloc.stages.rewind import RewindConfig
+from memloc.stages.evaluate.config import EvaluateConfig
+from memloc.stages.rewind.config import RewindConfig
 from memloc.sweep import Sweep
 
 DEFAULTS = "defaults: {dataset: digits, model: resnet9, width: 0.25, noise: 0.1, epochs: 30}\n"

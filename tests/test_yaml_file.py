@@ -36,7 +36,7 @@ def test_every_key_and_item_knows_its_line() -> None:
         ("a: 1\na: 2\n", "f:2:a: stands twice"),
         ("b:\n  a: 1\n  a: 2\n", "f:3:b.a: stands twice"),
         ("1: x", "f:1: the key 1 is not text"),
-        ("yes: x", "f:1: the key True is not text"),
+        ("true: x", "f:1: the key True is not text"),
         ("? [a, b]\n: 1\n", "f:1: the key ['a', 'b'] is not text"),
         ("a: &x 1", "f:1: anchors and aliases"),
         (LAUGHS, "f:1: anchors and aliases"),
@@ -68,7 +68,7 @@ def test_files(tmp_path: Path) -> None:
     for name, message in [
         ("", "is a directory"),
         ("missing.yaml", "no such file"),
-        ("latin.yaml", "is not UTF-8 text"),
+        ("latin.yaml", "is not UTF-8; save the file as UTF-8"),
         ("x" * 300 + ".yaml", "cannot be read: File name too long"),
         ("big.yaml", "a sweep file has at most"),
     ]:
@@ -82,7 +82,7 @@ def test_only_numbers_text_and_constants() -> None:
     found = yaml_file.parse(text, "f").value
     assert found == [
         *("2001-13-45", "2001-12-14", "2001-12-14 21:59:43", "1e-3"),
-        *(1e-3, 16, False, None, None, "1", "9" * 5000),
+        *(1e-3, 16, "no", None, None, "1", "9" * 5000),
     ]
 
 
@@ -98,3 +98,10 @@ def test_all_wrong_keys_at_once() -> None:
 
 def test_the_place_of_the_whole_has_no_field() -> None:
     assert yaml_file.parse("- a", "f").at() == "f:1"
+
+
+def test_only_true_and_false_are_booleans() -> None:
+    """As in YAML 1.2, so that `stochastic: off` and a data set called `no` are text."""
+    words = ["true", "True", "TRUE", "false", "yes", "no", "on", "off", "Off", "y", "n", "NO", "truely", "'true'"]
+    found = yaml_file.parse(f"[{', '.join(words)}]", "f").value
+    assert found == [True, True, True, False, "yes", "no", "on", "off", "Off", "y", "n", "NO", "truely", "true"]

@@ -15,8 +15,9 @@ from benchmarks.harness import Comparison
 from benchmarks.reference import authors_flips, flips
 from benchmarks.sizes import Size, size
 from memloc.models.inference import logits
-from memloc.stages.flip_after import Sets, accuracies
-from memloc.stages.flip_search import BATCH, COPIES, Search, Task, everybodys_gradient, own_gradient, search
+from memloc.stages.flips.after import Sets, accuracies
+from memloc.stages.flips.config import BATCH, COPIES
+from memloc.stages.flips.search import Search, Task, everybodys_gradient, own_gradient, search
 
 GROUP = 32  # searches at once, as by default
 PLAINLY = 2  # searches that the plain way is timed on

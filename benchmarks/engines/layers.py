@@ -17,10 +17,12 @@ from benchmarks.sizes import Size, size
 from memloc.data import normalise
 from memloc.models.inference import logits
 from memloc.seeds import stream
-from memloc.stages.batches import batches, cut, learning_rate
-from memloc.stages.gradients import Gradients, GradientsConfig
-from memloc.stages.retrain import Retrain, RetrainConfig, retrain
-from memloc.stages.rewind import Rewind, RewindConfig, early_network, rewound_logits
+from memloc.stages.gradients.config import Gradients, GradientsConfig
+from memloc.stages.retrain.compute import retrain
+from memloc.stages.retrain.config import Retrain, RetrainConfig
+from memloc.stages.rewind.compute import early_network, rewound_logits
+from memloc.stages.rewind.config import Rewind, RewindConfig
+from memloc.stages.training.batches import batches, cut, learning_rate
 
 
 def gradient_accounting(name: str) -> Sequence[Comparison]:

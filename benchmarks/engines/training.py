@@ -15,12 +15,16 @@ from benchmarks.harness import Comparison
 from benchmarks.reference import training
 from benchmarks.sizes import CPU, Size, size
 from memloc.config import TrainConfig, resolved
-from memloc.models import Network, build, build_dropout
-from memloc.run.plan import TrialPlan, Work
-from memloc.run.trial import Worker, run_training
+from memloc.models.build import build
+from memloc.models.dropouts import build_dropout
+from memloc.models.groups import Network
+from memloc.run.pending import Work
+from memloc.run.plan import TrialPlan
+from memloc.run.trainer import run_training
+from memloc.run.worker import Worker
 from memloc.stages import base
-from memloc.stages.batches import batches, learning_rate
-from memloc.stages.train import train
+from memloc.stages.training.batches import batches, learning_rate
+from memloc.stages.training.loop import train
 from memloc.store import Store
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.models import Network
+from memloc.models.groups import Network
 
 TOGETHER = 64  # examples in one pass
 

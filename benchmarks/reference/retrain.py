@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.models import Network
+from memloc.models.groups import Network
 
 Masks = Callable[[Tensor, int, int], Mapping[str, Tensor] | None]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from memloc.models import Network
+from memloc.models.groups import Network
 
 GROUP = 256
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from memloc import stages
 from memloc.analysis.query import read_table, run_sql
 from memloc.seeds import stream
 from memloc.statistics import Interval, bootstrap_crossed
-from memloc.store import Store, schemas
+from memloc.store import Store
 
 Row = dict[str, Any]
 Say = Callable[[list[Row]], str]  # the rows of one setting -> words, "" where they say nothing
@@ -88,7 +89,7 @@ def _finding(instrument: Instrument, source: Source) -> Finding:
 
 def _trial_fields(trials: Sequence[Row]) -> dict[str, str]:
     """{name: SQL} of the training's fields, seeds aside, in which the trials differ."""
-    columns = schemas.TABLES["trials"].names
+    columns = stages.tables()["trials"].names
     configs = [json.loads(t["config"]) for t in trials]
     names = [name for name in _differing(configs) if name not in SEEDS]
     peaks = {(c["epochs"], c["peak_epoch"]) for c in configs}

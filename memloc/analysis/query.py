@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from memloc import stages
 from memloc.analysis.views import VIEWS
 from memloc.errors import StoreError, UsageError, nearest
 from memloc.store import Commit, Snapshot, Store, schemas, tables
@@ -35,6 +36,11 @@ class Visible:
         return self.of_scores if table == "c_scores" else self.commits
 
 
+def known_tables() -> schemas.Schemas:
+    """{table: schema} of every table that this version of memloc writes; a store may have others."""
+    return {**stages.tables(), **schemas.OWN}
+
+
 def visible(store: Store, snapshot: Snapshot, sweep: str | None, partial: bool) -> Visible:
     """What is in the whole store, or of one sweep's trials and analyses.
 
@@ -50,14 +56,22 @@ def visible(store: Store, snapshot: Snapshot, sweep: str | None, partial: bool) 
 
 
 def read_table(store: Store, name: str, sweep: str | None = None, partial: bool = False) -> pa.Table:
-    """One whole table.
+    """One whole table, or a view sorted by all its columns.
 
     Raises:
-        UsageError: where there is no such table.
+        UsageError: where there is no such table, view or sweep.
     """
-    if name not in schemas.TABLES:
-        raise UsageError(f"{name}: no such table{nearest(name, schemas.TABLES)}; valid: {', '.join(schemas.TABLES)}")
-    return store.reading(lambda snapshot: tables.read(store.files, visible(store, snapshot, sweep, partial).of(name), name))
+    return store.reading(lambda snapshot: rows_of(store, name, visible(store, snapshot, sweep, partial)))
+
+
+def rows_of(store: Store, name: str, seen: Visible) -> pa.Table:
+    """As `read_table`, of what is visible."""
+    if name in VIEWS:
+        return select(store, f"SELECT * FROM {name} ORDER BY ALL", seen)
+    known = known_tables()
+    if name not in (valid := [*tables.names(seen.commits, known), *VIEWS]):
+        raise UsageError(f"{name}: no such table or view{nearest(name, valid)}; valid: {', '.join(valid)}")
+    return tables.read(store.files, seen.of(name), name, known)
 
 
 def run_sql(store: Store, sql: str, sweep: str | None = None, partial: bool = False) -> pa.Table:
@@ -67,16 +81,18 @@ def run_sql(store: Store, sql: str, sweep: str | None = None, partial: bool = Fa
         UsageError: where it is anything but one SELECT (or plain EXPLAIN of one), or is not valid SQL. StoreError: where
             what it reads is damaged or cannot be reached.
     """
-    return store.reading(lambda snapshot: _run(store, sql, visible(store, snapshot, sweep, partial)))
+    return store.reading(lambda snapshot: select(store, sql, visible(store, snapshot, sweep, partial)))
 
 
-def _run(store: Store, sql: str, seen: Visible) -> pa.Table:
+def select(store: Store, sql: str, seen: Visible) -> pa.Table:
+    """The rows of one SELECT over what is visible; errors as in `run_sql`."""
     connection = duckdb.connect(":memory:")
     try:
         statement = admit(connection, sql)
-        for name in schemas.TABLES:
+        known = known_tables()
+        for name in tables.names(seen.commits, known):
             wanted = seen.of(name) if name != "c_scores" or TAKES_C_SCORES.search(sql) else []
-            connection.register(name, tables.dataset(store.files, wanted, name))
+            connection.register(name, tables.dataset(store.files, wanted, name, known))
         for name, view in VIEWS.items():
             connection.execute(f"CREATE VIEW {name} AS {view}")
         connection.execute("SET enable_progress_bar=false")  # it would stand among the rows on standard output
@@ -136,6 +152,6 @@ def _one_line(error: Exception) -> str:
     """DuckDB's message without the source line and its marker."""
     message = " ".join(str(error).split("\n\nLINE ")[0].split())
     if absent := _NO_TABLE.search(message):
-        names = (*schemas.TABLES, *VIEWS)
+        names = (*known_tables(), *VIEWS)
         return f"no table {absent[1]}{nearest(absent[1], names)}; valid: {', '.join(names)}"
     return message

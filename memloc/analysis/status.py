@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
+from memloc.analysis.trial_states import STATES, Heartbeat, Trial, open_failures, trial_states, units
 from memloc.store import Snapshot, Store, records
-
-STATES = ("done", "running", "pending", "failed")
-Trial: TypeAlias = Mapping[str, Any]  # as a sweep record holds it
-Heartbeat: TypeAlias = Mapping[str, Any]  # see run.heartbeat.Heartbeats.notes; of another version fields may be missing
 
 
 def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = None) -> dict[str, Any]:
@@ -25,22 +22,17 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
     snapshot = snapshot or store.snapshot()
     found = records.read_sweep(store.files, sweep) if sweep is not None else records.read_sweeps(store.files)
     trials = records.merged_trials(found)
-    failures = {i: f for i, f in records.read_failures(store.files).items() if i not in snapshot.commits}
-    heartbeats = records.read_heartbeats(store.files)
+    failures = open_failures(store, snapshot)
     counts = dict.fromkeys(STATES, 0)
     stages: dict[str, dict[str, int]] = {}
     at_work: list[Heartbeat] = []
-    for trial in trials:
-        heartbeat = heartbeats.get(trial["trial"])
-        states = _stage_states(trial, snapshot, failures, heartbeat)
-        for stage, state in states:
+    for one in trial_states(store, trials, snapshot, failures):
+        counts[one.state] += 1
+        for stage, state in one.stages:
             stages.setdefault(stage, dict.fromkeys(STATES, 0))[state] += 1
-        waits = ["pending"] if trial["waiting"] else []
-        of_trial = _trial_state([*(state for _, state in states), *waits], heartbeat is not None)
-        counts[of_trial] += 1
-        if heartbeat is not None and of_trial == "running":
-            at_work.append(heartbeat)
-    known = {i for t in trials for _, parts in _units(t) for i in parts}
+        if one.heartbeat is not None and one.state == "running":
+            at_work.append(one.heartbeat)
+    known = {i for t in trials for _, parts in units(t) for i in parts}
     return {
         "counts": counts,
         "stages": stages,
@@ -54,35 +46,6 @@ def _waiting(trials: Iterable[Trial]) -> list[dict[str, Any]]:
     """What waits, each block and stage once, with the number of its trials."""
     found = Counter((w["block"], w["stage"]) for trial in trials for w in trial["waiting"])
     return [{"block": block, "stage": stage, "trials": n} for (block, stage), n in found.items()]
-
-
-def _units(trial: Trial) -> list[tuple[str, list[str]]]:
-    """(stage, its parts) of the training, which is one part, and of every analysis."""
-    return [("train", [trial["trial"]]), *((a["stage"], a["parts"]) for a in trial["analyses"])]
-
-
-def _stage_states(
-    trial: Trial, snapshot: Snapshot, failures: Mapping[str, Any], heartbeat: Heartbeat | None
-) -> list[tuple[str, str]]:
-    at_work = heartbeat.get("stages", ()) if heartbeat else ()
-    states = []
-    for stage, parts in _units(trial):
-        if snapshot.complete(parts):
-            state = "done"
-        elif any(p in failures for p in parts):
-            state = "failed"
-        else:
-            state = "running" if stage in at_work else "pending"
-        states.append((stage, state))
-    return states
-
-
-def _trial_state(states: list[str], at_work: bool) -> str:
-    if all(state == "done" for state in states):
-        return "done"
-    if at_work:
-        return "running"
-    return "failed" if "failed" in states else "pending"
 
 
 def _failure(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +75,7 @@ def _progress(
     parts: dict[str, list[str]] = {}
     to_do: dict[str, int] = {}
     for trial in trials:
-        for stage, ids in _units(trial):
+        for stage, ids in units(trial):
             left = [i for i in ids if i not in snapshot.commits and i not in failures]
             parts.setdefault(stage, []).extend(ids)
             to_do[stage] = to_do.get(stage, 0) + (len(left) if trial["trial"] not in failures else 0)

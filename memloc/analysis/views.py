@@ -94,7 +94,7 @@ def _same(*fields: str) -> str:
 
 
 # Does score set `s` judge the examples of trial `t`: of all examples or the same subset; and under the labels that they have
-# there (as run/c_scores.same_labels), or under the right ones.
+# there (as run/score_sources.same_labels), or under the right ones.
 RIGHT_LABELS = f"""s.dataset = t.dataset AND s.noise = 0
      AND ((s.config->>'subset') IS NULL OR ({_same("subset", "data_seed")}))"""
 SAME_LABELS = f"""s.dataset = t.dataset AND s.noise = t.noise
@@ -122,8 +122,8 @@ WITH means AS (SELECT analysis, trial, example, avg(neurons) AS flips, count(*) 
      chosen AS (SELECT t.trial, arg_min(s.scores, s.place) AS scores
                 FROM trials AS t JOIN ({SCORE_SETS}) AS s ON {SAME_LABELS} GROUP BY t.trial)
 SELECT e.trial, e.example, e.label, e.true_label, e.noisy, e.learning_time, e.forgetting, e.aum, e.el2n, e.mean_loss,
-       e.final_loss, plain.correct, plain.margin, flipped.flips, split.time AS second_split, scored.c_score,
-       scored.memorization
+       e.final_loss, e.mean_prob, plain.correct, plain.margin, flipped.flips, split.time AS second_split,
+       scored.c_score, scored.memorization
 FROM examples AS e
 LEFT JOIN plain ON plain.trial = e.trial AND plain.example = e.example
 LEFT JOIN flipped ON flipped.trial = e.trial AND flipped.example = e.example

@@ -29,9 +29,9 @@ app.add_typer(store.app, name="store")
 
 def _version(value: bool) -> None:
     if value:
-        from memloc import __version__
+        from memloc.version import VERSION
 
-        print(f"memloc {__version__}")
+        print(f"memloc {VERSION}")
         raise typer.Exit
 
 
@@ -52,6 +52,7 @@ def main() -> None:
     """Runs the program; the user's errors are one line each, a bug keeps its traceback."""
     terminal.show_anything()
     try:
+        terminal.check_names()
         code = app(standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code)

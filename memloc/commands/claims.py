@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from memloc.analysis.claims import Judgement
+    from memloc.papers.maini2023 import Judgement
 
 WIDTH, LONG = 100, 32
 FAMILIES = {
@@ -35,8 +35,8 @@ def claims(
     as_json: bool = typer.Option(False, "--json", help="For machines."),
 ) -> None:
     """Judge the paper's claims on what was run: its number, ours with a 95 % interval, and whether the claim holds."""
-    from memloc.analysis.claims import judge
     from memloc.api import open_store
+    from memloc.papers.maini2023 import judge
 
     found = judge(open_store(store)._store, sweep)
     print(json.dumps([as_row(j) for j in found], indent=1, allow_nan=False) if as_json else render(found, store))

@@ -36,9 +36,10 @@ def list_(data_dir: str = _DIR) -> None:
     where = directory.data_dir(data_dir)
     rows = []
     for name, source in SOURCES.items():
-        of = describe(name)
+        about = source if isinstance(source, NamedDataset) else describe(name)
         there = _there(source, where) if isinstance(source, NamedDataset) else ["bundled", "scikit-learn"]
-        rows.append([name, "×".join(map(str, of.shape)), str(of.n_train), str(of.n_test), str(of.classes), *there])
+        shape = "×".join(map(str, about.shape))
+        rows.append([name, shape, str(about.n_train), str(about.n_test), str(about.classes), *there])
     print(text_table(["data set", "images", "training", "test", "classes", "state", "where"], rows), end="")
 
 
@@ -105,8 +106,6 @@ def _check_names(names: Sequence[str]) -> None:
 
 def _check_files(dataset: NamedDataset, data_dir: Path) -> bool:
     """Prints a line for each file, whether it is fine; returns whether all are."""
-    from memloc.data.named import verified
-
     fine = True
     for file in dataset.files:
         forms = file.present(data_dir)
@@ -115,10 +114,10 @@ def _check_files(dataset: NamedDataset, data_dir: Path) -> bool:
             fine = False
         for path in forms:
             try:
-                verified(path, file.md5)
+                dataset.verified(file, path, data_dir)
                 print(f"{path}: ok")
             except UsageError as error:
-                print(f"{error}; {dataset.how_to_fetch(data_dir)} replaces it")
+                print(error)
                 fine = False
     return fine
 

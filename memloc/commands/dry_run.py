@@ -11,7 +11,9 @@ from memloc.commands.forecast import Forecast, forecasts, in_words, path_as_json
 from memloc.commands.query import text_table
 from memloc.commands.words import bytes_in_words, labels
 from memloc.config import canonical
-from memloc.run.plan import Plan, Work, checkpoint_bytes, pending, result_bytes
+from memloc.run.pending import Work, pending
+from memloc.run.plan import Plan
+from memloc.run.quantities import checkpoint_bytes, result_bytes
 from memloc.store import Snapshot, Store
 
 if TYPE_CHECKING:

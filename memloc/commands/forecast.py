@@ -10,11 +10,11 @@ from memloc.commands.query import text_table
 from memloc.commands.words import seconds_in_words
 from memloc.run.capacity import usable_cpus
 from memloc.run.estimate import Estimate, cost_model, estimate
+from memloc.run.pending import Work
 from memloc.run.placement import Resources
-from memloc.run.plan import Work
 from memloc.run.schedule import CriticalPath, Slots
 from memloc.run.training_step import timed
-from memloc.run.trial import default_device
+from memloc.run.worker import default_device
 from memloc.store import Snapshot
 
 if TYPE_CHECKING:

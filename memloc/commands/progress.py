@@ -16,7 +16,8 @@ from rich.text import Text
 
 from memloc.commands.words import seconds_in_words
 from memloc.run.events import Event
-from memloc.run.plan import Work, part_passes, train_passes
+from memloc.run.pending import Work
+from memloc.run.quantities import part_passes, train_passes
 
 log = logging.getLogger("memloc")
 SHOWN = 12  # trials at work on the panel

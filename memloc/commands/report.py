@@ -43,9 +43,9 @@ def report(
         raise UsageError(f"report: needs {', '.join(missing)}; install them: pip install 'memloc[report]'")
     target = Path(output or DEFAULTS[format])
     _check(target, format)
-    from memloc.analysis.claims import judge
     from memloc.api import data_dir as directory
     from memloc.api import open_store
+    from memloc.papers.maini2023 import judge
     from memloc.report.exhibits import exhibits
     from memloc.report.source import Source
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import Any
 
@@ -17,9 +18,12 @@ def status(
 ) -> None:
     """Show what is done, running, pending and failed. Reads the store only."""
     from memloc.analysis.status import sweep_status
+    from memloc.analysis.sweep_records import union_note
     from memloc.api import open_store
 
     opened = open_store(store)._store
+    if note := union_note(opened, sweep):
+        print(f"memloc: note: {note}", file=sys.stderr)
     while True:
         found = sweep_status(opened, sweep)
         if watch and not as_json:
@@ -32,7 +36,7 @@ def status(
 
 def render(found: dict[str, Any]) -> str:
     """The counts as a small table, with rates while somebody is at work; then what failed and why."""
-    from memloc.analysis.status import STATES
+    from memloc.analysis.trial_states import STATES
     from memloc.commands.query import text_table
 
     header = ["", *STATES]

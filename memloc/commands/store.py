@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING, Any
+
 import typer
+
+if TYPE_CHECKING:
+    from memloc.store import Snapshot, Store
 
 app = typer.Typer(help="Look into a store, and check it.", rich_markup_mode=None)
 
 _URI = typer.Option(None, "--store", metavar="URI", help="Default: MEMLOC_STORE, else ./memloc-store.")
+_JSON = typer.Option(False, "--json", help="For machines.")
 
 
 @app.callback(invoke_without_command=True)
@@ -16,43 +23,99 @@ def _store(context: typer.Context) -> None:
 
 
 @app.command("ls")
-def ls(store: str = _URI) -> None:
-    """List the sweeps, tables and sizes of a store."""
-    from memloc.analysis.status import sweep_status
+def ls(store: str = _URI, as_json: bool = _JSON) -> None:
+    """List the sweeps (each content of a name by itself), the tables and the sizes of a store."""
     from memloc.api import open_store
-    from memloc.commands.query import text_table
-    from memloc.commands.words import bytes_in_words
-    from memloc.store import layout, records
 
     opened = open_store(store)._store
     snapshot = opened.snapshot()
-    sweeps = [
-        [name, str(sum(counts.values())), str(counts["done"]), str(counts["failed"])]
-        for name in records.sweep_names(opened.files)
-        for counts in [sweep_status(opened, name, snapshot)["counts"]]
+    content = {
+        "store": opened.uri,
+        "sweeps": _sweeps(opened, snapshot),
+        "tables": _tables(snapshot),
+        **_files(opened, snapshot),
+    }
+    print(json.dumps(content, indent=1) if as_json else _render(content))
+
+
+def _sweeps(store: Store, snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Each record: NAME@sha8, when it was first launched, how far it is, what is not as in its name's oldest record."""
+    from memloc.analysis.status import sweep_status
+    from memloc.analysis.sweep_records import about_records, day
+
+    return [
+        {
+            "sweep": about.name,
+            "launched": day(about.record.recorded),
+            "trainings": len(about.record.trials),
+            **sweep_status(store, about.name, snapshot)["counts"],
+            "differs": list(about.differs),
+        }
+        for about in about_records(store)
     ]
-    print(text_table(["sweep", "trials", "done", "failed"], sweeps) if sweeps else "no sweeps yet")
+
+
+def _tables(snapshot: Snapshot) -> list[dict[str, Any]]:
     sizes: dict[str, tuple[int, int]] = {}
     for commit in snapshot.commits.values():
         for file in commit.files:
             rows, size = sizes.get(file.table, (0, 0))
             sizes[file.table] = rows + file.rows, size + file.size
-    print(text_table(["table", "rows", "size"], [[t, str(r), bytes_in_words(s)] for t, (r, s) in sorted(sizes.items())]))
-    kept = opened.files.listing(layout.CHECKPOINTS)
-    aside = opened.files.listing(layout.QUARANTINE)
-    print(f"{len(snapshot.commits)} commits, {len(kept)} checkpoint files ({bytes_in_words(sum(kept.values()))})")
-    if snapshot.broken or aside:
-        print(f"{len(snapshot.broken)} broken commits, {len(aside)} files in quarantine/; check with memloc store verify")
+    return [{"table": table, "rows": rows, "bytes": size} for table, (rows, size) in sorted(sizes.items())]
+
+
+def _files(store: Store, snapshot: Snapshot) -> dict[str, int]:
+    from memloc.store import layout
+
+    kept = store.files.listing(layout.CHECKPOINTS)
+    return {
+        "commits": len(snapshot.commits),
+        "checkpoints": len(kept),
+        "checkpoint_bytes": sum(kept.values()),
+        "broken_commits": len(snapshot.broken),
+        "quarantined": len(store.files.listing(layout.QUARANTINE)),
+    }
+
+
+def _render(content: dict[str, Any]) -> str:
+    from memloc.commands.query import text_table
+    from memloc.commands.words import bytes_in_words
+
+    shown = ("sweep", "launched", "trainings", "done", "failed")
+    lines = []
+    if content["sweeps"]:
+        lines.append(text_table(list(shown), [[str(sweep[c]) for c in shown] for sweep in content["sweeps"]]))
+        for sweep in content["sweeps"]:
+            if sweep["differs"]:
+                first = next(s["sweep"] for s in content["sweeps"] if _same_name(s, sweep))
+                lines.append("\n".join([f"{first} → {sweep['sweep']}:", *(f"  {words}" for words in sweep["differs"]), ""]))
+    else:
+        lines.append("no sweeps yet\n")
+    rows = [[t["table"], str(t["rows"]), bytes_in_words(t["bytes"])] for t in content["tables"]]
+    lines.append(text_table(["table", "rows", "size"], rows))
+    size = bytes_in_words(content["checkpoint_bytes"])
+    lines.append(f"{content['commits']} commits, {content['checkpoints']} checkpoint files ({size})")
+    if content["broken_commits"] or content["quarantined"]:
+        broken = f"{content['broken_commits']} broken commits, {content['quarantined']} files in quarantine/"
+        lines.append(f"{broken}; check with memloc store verify")
+    return "\n".join(lines)
+
+
+def _same_name(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return bool(one["sweep"].partition("@")[0] == other["sweep"].partition("@")[0])
 
 
 @app.command("verify")
-def verify(store: str = _URI) -> None:
+def verify(store: str = _URI, as_json: bool = _JSON) -> None:
     """Hash everything; move what is broken to quarantine/ and exit 3. The next sweep recomputes exactly that."""
     from memloc.api import open_store
     from memloc.store.verify import verify as verify_files
 
     opened = open_store(store)._store
     findings, checked = verify_files(opened.files)
+    if as_json:
+        print(json.dumps({"checked": checked, "broken": [vars(finding) for finding in findings]}, indent=1))
+        raise typer.Exit(3 if findings else 0)
     for finding in findings:
         print(f"{finding.path}: {finding.problem}; {finding.consequence}")
     if findings:

@@ -19,7 +19,8 @@ from memloc.errors import UsageError
 
 if TYPE_CHECKING:
     from memloc.run.events import Event, Outcome
-    from memloc.run.plan import Plan, Work
+    from memloc.run.pending import Work
+    from memloc.run.plan import Plan
     from memloc.store import Store
 
 
@@ -112,8 +113,8 @@ def sweep(
 def _check_compiler(works: list[Work], options: Options) -> None:
     """Raises UsageError where a training cannot be compiled as it asks, here on the CPU; elsewhere its trainer says so."""
     if options.address == "local" and any(w.trial.config.compile and w.train != "done" for w in works):
-        from memloc.run.trial import default_device
-        from memloc.stages.forward import require_compiler
+        from memloc.run.worker import default_device
+        from memloc.stages.training.forward import require_compiler
 
         if default_device().type == "cpu":
             require_compiler()
@@ -146,8 +147,9 @@ def _sweep(
     from memloc import api
     from memloc import sweep as sweeps
     from memloc.data import require
-    from memloc.run.c_scores import check_labels
-    from memloc.run.plan import build_plan, pending
+    from memloc.run.pending import pending
+    from memloc.run.planner import build_plan
+    from memloc.run.score_sources import check_labels
     from memloc.stages import STAGES
     from memloc.store import Store, records
 

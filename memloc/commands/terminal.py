@@ -8,6 +8,8 @@ import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
+from memloc.errors import UsageError
+
 ASCII = {"…": "...", "·": "-", "–": "-", "—": "-", "−": "-", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "→": "->",
          "’": "'", "‘": "'", "“": '"', "”": '"', "━": "-", "╸": "-", "╺": "-"}  # fmt: skip
 
@@ -48,9 +50,24 @@ def show_anything() -> None:
     codecs.register_error("memloc", _stand_in)
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):  # replaced by something else, or closed
-            stream.reconfigure(errors="memloc")
+            stream.reconfigure(errors="memloc")  # type: ignore[union-attr]
     if sys.stderr is not None and not isinstance(sys.stderr, Messages):
-        sys.stderr = Messages(sys.stderr)  # type: ignore[assignment]
+        sys.stderr = Messages(sys.stderr)
+
+
+def check_names() -> None:
+    """Raises UsageError where an argument or a path of the environment cannot be a name in UTF-8, as stores write it.
+
+    In a shell with another encoding Python's names of files and those of Arrow would be different files.
+    """
+    encoding = sys.getfilesystemencoding()
+    inherited = {name: os.environ.get(name, "") for name in ("MEMLOC_STORE", "MEMLOC_DATA", "MEMLOC_LOGS")}
+    named = [(value, "argument") for value in sys.argv[1:]] + [(value, name) for name, value in inherited.items()]
+    for value, what in [*named, (os.getcwd(), "the working directory")]:
+        broken = any("\ud800" <= c <= "\udfff" for c in value)  # how Python keeps bytes that it cannot decode
+        if broken or (not value.isascii() and encoding != "utf-8"):
+            why = "its bytes are not UTF-8" if encoding == "utf-8" else f"this shell's encoding is {encoding}"
+            raise UsageError(f"{what} {value!r}: {why}; use PYTHONUTF8=1 or LC_ALL=C.UTF-8, and names in UTF-8")
 
 
 def hang_up() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memloc.config import TrainConfig
-from memloc.data.held_out import held_out
+from memloc.data.cuts import held_out
 from memloc.data.types import I64, Data, Description, HeldOut, Raw
 from memloc.errors import UsageError
 from memloc.seeds import below, hashed
@@ -23,7 +23,7 @@ def prepare(
     noise: float,
     wrong: str,
     data_seed: int,
-    noise_count: str | None = None,
+    noise_count: str = "round",
     ratio: float | None = None,
     cut: int | None = None,
 ) -> Data:
@@ -76,7 +76,7 @@ def noisy_seen(config: TrainConfig, data: Description, labels: Callable[[], I64]
 
 
 @lru_cache(maxsize=8)
-def _noisy_of_all(n: int, noise: float, data_seed: int, count: str | None) -> npt.NDArray[np.bool_]:
+def _noisy_of_all(n: int, noise: float, data_seed: int, count: str) -> npt.NDArray[np.bool_]:
     return noisy_set(np.arange(n), noise, data_seed, count)
 
 
@@ -105,7 +105,7 @@ def stratified_subset(labels: I64, size: int, data_seed: int) -> I64:
     return np.sort(np.concatenate(chosen))
 
 
-def noisy_set(example: I64, noise: float, data_seed: int, count: str | None = None) -> npt.NDArray[np.bool_]:
+def noisy_set(example: I64, noise: float, data_seed: int, count: str = "round") -> npt.NDArray[np.bool_]:
     """bool [n]: `noisy_count` distinct examples, those that come first in a keyed order."""
     order = np.argsort(hashed(data_seed, "noise", i=example), kind="stable")
     noisy = np.zeros(len(example), dtype=bool)
@@ -113,7 +113,7 @@ def noisy_set(example: I64, noise: float, data_seed: int, count: str | None = No
     return noisy
 
 
-def noisy_count(n: int, noise: float, count: str | None = None) -> int:
+def noisy_count(n: int, noise: float, count: str = "round") -> int:
     """How many of n examples carry a wrong label: round(noise·n), half to even; `floor`: ⌊noise·n⌋."""
     # The tiny allowance keeps ⌊0.29·100⌋ = 29 where binary floating point says 28.999….
     return math.floor(noise * n + 1e-9) if count == "floor" else round(noise * n)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from memloc.data.device import images
-from memloc.models.base import Masks, Network
+from memloc.models.blocks import Masks
+from memloc.models.groups import Network
 
 # Part of the numerics: floating point rounds differently for another batch shape. Changing it raises every stage's version.
 GROUP_SIZE = 256

@@ -15,20 +15,21 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from memloc.config import TrainConfig
-from memloc.models.base import Masks, Network, State, masked, masked_tokens
 from memloc.models.batch_norm import BatchStatistics
+from memloc.models.blocks import Masks, masked, masked_tokens
+from memloc.models.build import TIMM
 from memloc.models.gates import Gates
+from memloc.models.groups import Network, State
 from memloc.models.timm_neurons import Point, apply, neurons
 from memloc.models.trace import CannotCut, Program, cut, first_line, shapes, traced
 from memloc.seeds import torch_seed
 
-PREFIX = "timm:"
 CONTAINERS = ("blocks", "stages", "layers", "features")
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 NUMBERED = re.compile(r"(layer|stage|block|s)\d+")
@@ -58,8 +59,6 @@ class Cut:
 class TimmModel(Network):
     """A timm model, its children taken over, run as the program that its forward pass is."""
 
-    smallest_side: ClassVar[int] = 1
-
     def __init__(self, name: str, shape: Shape, classes: int) -> None:
         super().__init__()
         self.made_from = (name, shape, classes)
@@ -77,15 +76,7 @@ class TimmModel(Network):
 
     @classmethod
     def build(cls, config: TrainConfig, shape: Shape, classes: int) -> TimmModel:
-        return cls(config.model.removeprefix(PREFIX), shape, classes)
-
-    @classmethod
-    def misfit(cls, config: TrainConfig, shape: Shape, classes: int) -> str | None:
-        try:
-            _cut(config.model.removeprefix(PREFIX), shape, classes)
-        except CannotCut as error:
-            return f"{config.model} with images of {shape[1]}×{shape[2]} pixels: {error}"
-        return None
+        return cls(config.model.removeprefix(TIMM), shape, classes)
 
     def group_of(self, layer: str) -> str:
         return self.cut.layers[layer]
@@ -124,6 +115,15 @@ class TimmModel(Network):
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(torch_seed(seed, "init", self.made_from[0]))
             self.load_state_dict(_create(*self.made_from).state_dict())
+
+
+def misfit(name: str, shape: Shape, classes: int) -> str | None:
+    """Why timm's model of this name cannot be run on images of shape (C, H, W), in one line; None if it can."""
+    try:
+        _cut(name, shape, classes)
+    except CannotCut as error:
+        return f"{TIMM}{name} with images of {shape[1]}×{shape[2]} pixels: {error}"
+    return None
 
 
 class _ActivatedStatistics(BatchStatistics):

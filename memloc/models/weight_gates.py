@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memloc.config import TrainConfig
-from memloc.models.base import ConvBlock, Masks, Network, State
+from memloc.models.blocks import ConvBlock, Masks
 from memloc.models.gates import Gate, Gates, Open, gated
+from memloc.models.groups import Network, State
 
 WEIGHT_GATED = ("resnet9",)  # made of ConvBlocks and a gated linear layer, and of nothing else that has weights
 KINDS = ("conv", "bn.weight", "bn.bias")  # of a block, in the order of its parameters

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
-from memloc.analysis.claims import Judgement
+from memloc.papers.maini2023 import Judgement
 from memloc.report import draw, scorecard
 from memloc.report.charts import Chart, Exhibit, Table
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from memloc.analysis.claims import flips as judged
-from memloc.analysis.claims.estimates import mean_auc
+from memloc.papers.maini2023 import flips as judged
+from memloc.papers.maini2023.estimates import mean_auc
 from memloc.report.charts import Chart, Curves, Dots, Exhibit, Number, Series
 from memloc.report.choice import Wanted, choose
 from memloc.report.gradients import series

@@ -14,14 +14,14 @@ import altair
 import jinja2
 import vl_convert
 
-from memloc import __version__
-from memloc.analysis.claims import Judgement
+from memloc.papers.maini2023 import Judgement
 from memloc.report import draw, scorecard
 from memloc.report.charts import Chart, Exhibit, Gallery
 from memloc.report.exhibits import SECTIONS, section_of
 from memloc.report.interactive import spec
 from memloc.report.values import gist, values
 from memloc.sweep import shipped
+from memloc.version import VERSION
 
 FOLDER = Path(__file__).with_name("page")
 
@@ -46,13 +46,13 @@ def page(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit], sweep: st
         shown = [_shown(e, specs) for e in exhibits]
     by_section = {key: [e for e, of in zip(shown, exhibits, strict=True) if section_of(of) == key] for key in SECTIONS}
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    template = environment.from_string((FOLDER / "page.html.j2").read_text())
+    template = environment.from_string((FOLDER / "page.html.j2").read_text(encoding="utf-8"))
     run = sum(e.run for e in exhibits)
     return template.render(
         title=f"memloc report: {sweep or 'all sweeps'}",
         extent=f"{run} of {len(exhibits)} have data here.",
         option=f" --sweep {sweep}" if sweep else "",
-        version=__version__,
+        version=VERSION,
         exhibits=shown,
         sections=[(SECTIONS[key], f"section-{key.replace('.', '-')}", of) for key, of in by_section.items()],
         families=scorecard.families(judgements),
@@ -64,8 +64,8 @@ def page(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit], sweep: st
         lines=lines,
         specs=_script(json.dumps(specs, separators=(",", ":"), allow_nan=False)),
         bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_version())),
-        style=(FOLDER / "style.css").read_text(),
-        script=(FOLDER / "script.js").read_text(),
+        style=(FOLDER / "style.css").read_text(encoding="utf-8"),
+        script=(FOLDER / "script.js").read_text(encoding="utf-8"),
     )
 
 

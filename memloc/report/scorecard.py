@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memloc.analysis.claims import Judgement
+from memloc.papers.maini2023 import Judgement
 from memloc.report.charts import Table
 
 VERDICTS = {"holds": "holds", "does_not_hold": "does not hold", "not_testable": "not testable", "not_run": "not run"}

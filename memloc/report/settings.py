@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from memloc.analysis.claims import settings as judged
 from memloc.config import TrainConfig
+from memloc.papers.maini2023 import settings as judged
 from memloc.statistics import Interval, student_interval
 
 # What every query selects first. Seeds aside, a training's configuration is its setting.

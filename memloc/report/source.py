@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from memloc import stages
 from memloc.analysis.query import run_sql, visible
 from memloc.store import Snapshot, Store, tables
 
@@ -48,7 +49,7 @@ class Source:
         models = {c.trial: str(c.config["model"]) for c in commits if c.analysis is None}
         found: dict[str, list[str]] = {}
         for table in ("gradients", "rewind", "retrain"):
-            rows: Any = tables.dataset(self.store.files, commits, table)
+            rows: Any = tables.dataset(self.store.files, commits, table, stages.tables())
             pairs = rows.to_table(columns=["trial", "layer"], use_threads=False).to_pandas().drop_duplicates()
             for trial, layer in pairs.itertuples(index=False):
                 of_model = found.setdefault(models[trial], [])

@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from memloc.config import canonical_json
+from memloc.config import canonical, canonical_json
 from memloc.run.fanout import Cost
-from memloc.run.plan import AnalysisPlan, TrialPlan, Work, part_passes, train_passes, waves
+from memloc.run.pending import Work, waves
+from memloc.run.plan import AnalysisPlan, TrialPlan
+from memloc.run.quantities import part_passes, train_passes
 from memloc.store import Snapshot
 
 Shape = tuple[int, int, int]
@@ -107,7 +109,7 @@ class CostModel:
     def part(self, trial: TrialPlan, analysis: AnalysisPlan) -> float:
         """Seconds of a part that runs alone."""
         passes, stage = part_passes(trial, analysis), analysis.stage
-        network = Network.of(trial.config.model_dump(), self.shapes)
+        network = Network.of(canonical(trial.config), self.shapes)
         alike = self._alike.get((network, stage, canonical_json(analysis.config)))
         of_stage, factor = self._fits.get((network, stage)), self._factors.get(stage)
         fit = alike or of_stage
@@ -136,7 +138,7 @@ class CostModel:
         return self._basis.in_words()
 
     def _train_rate(self, trial: TrialPlan) -> float:
-        network = Network.of(trial.config.model_dump(), self.shapes)
+        network = Network.of(canonical(trial.config), self.shapes)
         fit = self._fits.get((network, "train"))
         if fit and fit.passes:
             self._basis.fitted[network, "train"] = fit.count

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from memloc.data import describe
 from memloc.run.cost import CostModel, Rate, Shape
+from memloc.run.pending import Work
 from memloc.run.placement import Resources
-from memloc.run.plan import TrialPlan, Work
+from memloc.run.plan import TrialPlan
 from memloc.run.schedule import CriticalPath, Slots, TrialCost, bound, critical_path, in_order, simulate
 from memloc.run.training_step import counted
 from memloc.store import Snapshot

@@ -29,6 +29,29 @@ class Event:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training ended. finished: its commit is there. error: as of a part. Neither: it was told to stop."""
+
+    finished: bool
+    seconds: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class PartResult:
+    """How one part ended.
+
+    seconds: that it took; 0 where it was committed already. share: of what it costs alone, the share that it paid, the rest
+    being shared with other parts. error: the last line of what made it fail for good, else empty.
+    """
+
+    part_id: str
+    seconds: float = 0.0
+    share: float = 1.0
+    error: str = ""
+
+
 Listener: TypeAlias = Callable[[Event], None]
 
 

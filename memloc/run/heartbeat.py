@@ -11,7 +11,7 @@ from typing import Any
 
 from memloc.errors import StoreError
 from memloc.run.events import Event
-from memloc.run.plan import Work, waves
+from memloc.run.pending import Work, waves
 from memloc.store import Store, records
 
 SECONDS = 10.0  # between two heartbeats of a trial that is at the same stages

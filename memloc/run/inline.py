@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from memloc.data import load
+from memloc.run.attempts import attempt_parts, attempt_training
 from memloc.run.events import Event, Listener, Outcome
-from memloc.run.plan import Work, needs, waves
-from memloc.run.trial import Worker, attempt, attempt_parts, default_device, never, prune, run_training
+from memloc.run.pending import Work, needs, waves
+from memloc.run.retention import prune
+from memloc.run.worker import Worker, default_device, never
 from memloc.store import Store
 
 
@@ -43,31 +44,26 @@ def _execute_trial(
     trial = work.trial
     listener(Event("started", trial.id))
     if work.train != "done":
-        clock = time.perf_counter()
-        finished, error = attempt(
-            worker,
-            trial,
-            trial.id,
-            "train",
-            lambda: run_training(worker, work, lambda t: listener(Event("epoch", trial.id, "train", epoch=t)), should_stop),
+        training = attempt_training(
+            worker, work, lambda t, row: listener(Event("epoch", trial.id, "train", epoch=t)), should_stop
         )
-        if error:
-            outcome.failures[trial.id] = error
-            listener(Event("failed", trial.id, "train", part_id=trial.id, error=error))
-        if not finished:
+        if training.error:
+            outcome.failures[trial.id] = training.error
+            listener(Event("failed", trial.id, "train", part_id=trial.id, error=training.error))
+        if not training.finished:
             listener(Event("drained", trial.id))
             return
-        listener(Event("trained", trial.id, "train", seconds=time.perf_counter() - clock))
+        listener(Event("trained", trial.id, "train", seconds=training.seconds))
     for wave in waves(work.parts):
         possible = [item for item in wave if not any(i in outcome.failures for i in needs(trial, item[0]))]
         stages = {part_id: analysis.stage for analysis, part_id, _ in possible}
-        for part_id, seconds, error in attempt_parts(worker, trial, possible, should_stop):
-            stage = stages.pop(part_id)
-            if error:
-                outcome.failures[part_id] = error
-                listener(Event("failed", trial.id, stage, part_id=part_id, error=error))
+        for result in attempt_parts(worker, trial, possible, should_stop):
+            stage = stages.pop(result.part_id)
+            if result.error:
+                outcome.failures[result.part_id] = result.error
+                listener(Event("failed", trial.id, stage, part_id=result.part_id, error=result.error))
             else:
-                listener(Event("part", trial.id, stage, part_id=part_id, seconds=seconds))
+                listener(Event("part", trial.id, stage, part_id=result.part_id, seconds=result.seconds))
         if stages:  # not begun, because of the order to stop
             listener(Event("drained", trial.id))
             return

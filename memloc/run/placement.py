@@ -13,7 +13,7 @@ from memloc.errors import UsageError
 from memloc.run.fanout import Cost
 
 if TYPE_CHECKING:
-    from memloc.run.plan import Work
+    from memloc.run.pending import Work
     from memloc.run.schedule import TrialCost
 
 # Asks Ray to leave CUDA_VISIBLE_DEVICES alone; a process picks its GPU by number instead (`visible_index`).
@@ -35,14 +35,14 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class PartBrief(Cost):
+class AssignedPart(Cost):
     """A part as the coordinator sees it. needs: parts that must have succeeded before."""
 
     needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Brief:
+class Assignment:
     """What a coordinator needs to know of its trial.
 
     job: reference to what the computing processes need. trainer, task: what one of them holds. trainings, tasks: how
@@ -54,7 +54,7 @@ class Brief:
     trial: str
     trains: bool
     prunes: bool
-    waves: tuple[tuple[PartBrief, ...], ...]
+    waves: tuple[tuple[AssignedPart, ...], ...]
     job: Any
     trainer: Demand
     task: Demand
@@ -62,23 +62,23 @@ class Brief:
     tasks: int
 
 
-def make_brief(
+def assign(
     work: Work, cost: TrialCost, uri: str, run: str, job: Any, nodes: Sequence[Node], resources: Resources
-) -> Brief:
-    """The brief of one trial, of this cost, on these nodes.
+) -> Assignment:
+    """The assignment of one trial, of this cost, on these nodes.
 
     Raises:
         UsageError: where a process of it needs more than any node has.
     """
-    from memloc.run.plan import needs
+    from memloc.run.pending import needs
 
     trainer, task = demands(work, nodes, resources)
     trainings, tasks = fitting(nodes, trainer), fitting(nodes, task)
     if not trainings or not tasks:
         raise UsageError(_too_large(nodes, trainer, task))
     needed = {analysis.id: tuple(needs(work.trial, analysis)) for analysis, _, _ in work.parts}
-    parts = tuple(tuple(PartBrief(**asdict(c), needs=needed[c.analysis]) for c in wave) for wave in cost.waves)
-    return Brief(
+    parts = tuple(tuple(AssignedPart(**asdict(c), needs=needed[c.analysis]) for c in wave) for wave in cost.waves)
+    return Assignment(
         run, uri, work.trial.id, work.train != "done", work.prune, parts, job, trainer, task, trainings, tasks
     )  # fmt: skip
 

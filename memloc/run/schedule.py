@@ -2,8 +2,8 @@
 
 Pure Python and quick: five thousand tasks on a thousand GPUs in a fraction of a second. The rules simulated are those of
 run/ray: trials in the driver's order, as many under way as there may be coordinators; a trial's training, then its waves,
-cut into tasks by run/fanout.py; no task is asked for while a trainer waits for a place, nor more than run/desk.py allows;
-of what Ray was asked for, the oldest that fits is next.
+cut into tasks by run/fanout.py; no task is asked for while a trainer waits for a place, nor more than run/admission.py
+allows; of what Ray was asked for, the oldest that fits is next.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from memloc.run.desk import window
+from memloc.run.admission import window
 from memloc.run.fanout import Cost, cut, least, together
 
 

@@ -7,7 +7,7 @@ import time
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from memloc.models import build
+from memloc.models.build import build
 from memloc.run.cost import Rate, Shape
 from memloc.run.plan import TrialPlan
 

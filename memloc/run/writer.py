@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from memloc.stages.train import Epoch
+from memloc.stages.training.loop import Epoch
 from memloc.store import Files, checkpoints, layout
 from memloc.store.checkpoints import ResumeState
 from memloc.store.commits import CheckpointEntry

@@ -1,23 +1,31 @@
-"""The experiments, one idea per file. `train` makes a training's checkpoints; every other stage analyses one."""
+"""The experiments, a folder each. `train` makes a training's checkpoints; every other stage analyses one.
+
+No torch is imported here: a stage's compute.py is, when a part runs.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from memloc.stages.base import Stage
-from memloc.stages.detection import Detection
-from memloc.stages.evaluate import Evaluate
-from memloc.stages.flips import Flips
-from memloc.stages.gradients import Gradients
-from memloc.stages.held_out import HeldOut
-from memloc.stages.retrain import Retrain
-from memloc.stages.rewind import Rewind
-from memloc.stages.second_split import SecondSplit
+from memloc.stages.training.schema import TABLES as TRAINING_TABLES
 
-__all__ = ["STAGES"]
+__all__ = ["STAGES", "discover", "tables"]
 
-# In the order in which a summary tells of them.
-STAGES: dict[str, Stage[Any]] = {
-    stage.name: stage
-    for stage in (Gradients(), Rewind(), Retrain(), Flips(), Evaluate(), SecondSplit(), HeldOut(), Detection())
-}
+
+def discover() -> dict[str, Stage[Any]]:
+    """{name: stage}: every folder beside this file that has a config.py. One from outside is found by way of `__path__`."""
+    names = sorted(path.parent.name for folder in __path__ for path in Path(folder).glob("*/config.py"))
+    return {name: import_module(f"{__name__}.{name}.config").STAGE for name in names}
+
+
+STAGES = discover()
+
+
+def tables() -> dict[str, pa.Schema]:
+    """{table: schema} of everything that trainings and stages write."""
+    return {**TRAINING_TABLES, **{name: schema for stage in STAGES.values() for name, schema in stage.tables.items()}}

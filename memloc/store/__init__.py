@@ -10,6 +10,7 @@ from memloc.errors import StoreError
 from memloc.store import commits, layout, records
 from memloc.store.commits import Commit, Snapshot
 from memloc.store.files import Files
+from memloc.store.schemas import Schemas
 
 __all__ = ["Commit", "Files", "Snapshot", "Store"]
 
@@ -46,9 +47,9 @@ class Store:
         """The commit of a part that readers take, or None."""
         return commits.find(self.files, part_id)
 
-    def publish(self, commit: Commit, tables: Mapping[str, Mapping[str, Any]]) -> None:
-        """Writes a part's tables, then its commit."""
-        entries = commits.publish_tables(self.files, commit.id, tables)
+    def publish(self, commit: Commit, tables: Mapping[str, Mapping[str, Any]], known: Schemas) -> None:
+        """Writes a part's tables, then its commit; known: the schemas of these tables."""
+        entries = commits.publish_tables(self.files, commit.id, tables, known)
         commits.publish(self.files, replace(commit, files=entries))
 
     def quarantine(self, path: str) -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from memloc.config import canonical_json, fingerprint
-from memloc.data.held_out import cuts_needed
+from memloc.data.cuts import cuts_needed
 from memloc.store import schemas
 from memloc.store.commits import Commit, read_entry
 from memloc.store.files import Files
@@ -87,7 +87,7 @@ def scores(files: Files, of: ScoreSet) -> Scores:
     columns = ["example", "held_in", "correct"]
 
     def rows_of(run: tuple[float, Commit]) -> pa.Table:
-        return schemas.decode(STAGE, read_entry(files, run[1].files[0])).select(columns)
+        return schemas.decode(read_entry(files, run[1].files[0])).select(columns)
 
     n = wanted[0][1].files[0].rows
     # [right, runs] × [held out, held in], by ratio: whole numbers, so that no order matters.
@@ -112,7 +112,7 @@ def scores(files: Files, of: ScoreSet) -> Scores:
 
 def table(files: Files, commits: Sequence[Commit]) -> pa.Table:
     """Table c_scores: the complete sets among the commits."""
-    schema = schemas.TABLES["c_scores"]
+    schema = schemas.OWN["c_scores"]
     pieces = [_rows(found, scores(files, found)) for found in score_sets(commits) if found.complete]
     return pa.concat_tables([schema.empty_table(), *(pa.table(p, schema=schema) for p in pieces)])
 
@@ -122,7 +122,7 @@ def _rows(of: ScoreSet, found: Scores) -> dict[str, Any]:
     own = {name: of.config.get(name) for name in ("dataset", "model", "noise", "seed", "data_seed")}
     same = {"scores": of.id, **own, "config": canonical_json(of.config)}
     return {
-        **{name: pa.array([value] * n, schemas.TABLES["c_scores"].field(name).type) for name, value in same.items()},
+        **{name: pa.array([value] * n, schemas.OWN["c_scores"].field(name).type) for name, value in same.items()},
         "example": found.example,
         "c_score": found.c_score,
         "memorization": pa.array(found.memorization, from_pandas=True),  # NaN as NULL

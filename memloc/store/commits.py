@@ -15,17 +15,21 @@ from typing import Any
 from memloc.errors import StoreError
 from memloc.store import layout, schemas
 from memloc.store.files import Files
+from memloc.store.schemas import Schemas
+
+VERSION = 2  # of a commit's own form; raised with any change of it
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A data file of a commit."""
+    """A data file of a commit. schema: the name of its columns and their types (schemas.sha8)."""
 
     table: str
     path: str
     rows: int
     size: int
     sha256: str
+    schema: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Commit:
     seconds: float = 0.0
     passes: float = 0.0
     ended: float = 0.0
-    schema: int = schemas.VERSION
+    schema: int = VERSION
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True, indent=1).encode()
@@ -73,7 +77,7 @@ class Commit:
             ValueError: where it was written by another version of memloc than this one reads.
         """
         raw = json.loads(content)
-        if raw["schema"] > schemas.VERSION:
+        if raw["schema"] > VERSION:
             raise ValueError(f"was written by a later memloc (schema {raw['schema']}); update memloc")
         raw["reads"] = tuple(raw.get("reads", ()))
         raw["files"] = tuple(FileEntry(**f) for f in raw["files"])
@@ -105,14 +109,16 @@ def read_entry(files: Files, entry: FileEntry | CheckpointEntry) -> bytes:
     return content
 
 
-def publish_tables(files: Files, part_id: str, tables: Mapping[str, Mapping[str, Any]]) -> tuple[FileEntry, ...]:
-    """Writes the data files of a part (not yet visible to anybody)."""
+def publish_tables(
+    files: Files, part_id: str, tables: Mapping[str, Mapping[str, Any]], known: Schemas
+) -> tuple[FileEntry, ...]:
+    """Writes the data files of a part (not yet visible to anybody); known: the schemas of its tables."""
     entries = []
     for table, columns in tables.items():
-        content, rows = schemas.encode(table, columns)
+        content, rows = schemas.encode(table, columns, known[table])
         path = layout.data(table, part_id, content)
         files.put(path, content)
-        entries.append(FileEntry(table, path, rows, len(content), layout.sha256(content)))
+        entries.append(FileEntry(table, path, rows, len(content), layout.sha256(content), schemas.sha8(known[table])))
     return tuple(entries)
 
 

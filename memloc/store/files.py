@@ -5,6 +5,7 @@ A file appears whole or not at all: one PUT on an object store, temporary file +
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,15 @@ from memloc.store import connect
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+# What network and FUSE file systems say of a folder that they cannot sync; PostgreSQL tolerates the same errors. A file's
+# content is synced all the same. Errors that speak of lost data (EIO, ENOSPC, EDQUOT, …) are not among them.
+FOLDER_NOT_SYNCED = frozenset(
+    {
+        errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY,  # no such operation here
+        errno.EBADF, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS,  # a folder cannot be opened, or synced as opened
+    }
+)  # fmt: skip
 
 
 class Files:
@@ -120,6 +130,13 @@ class Files:
 
     def listing(self, folder: str, recursive: bool = True) -> dict[str, int]:
         """{path: bytes} of the files in a folder; empty where there is no such folder."""
+        return {path: int(info.size) for path, info in self._infos(folder, recursive)}
+
+    def dates(self, folder: str) -> dict[str, float]:
+        """{path: seconds since 1970 when it was last written} of the files in a folder."""
+        return {path: float(info.mtime_ns or 0) / 1e9 for path, info in self._infos(folder)}
+
+    def _infos(self, folder: str, recursive: bool = True) -> Iterator[tuple[str, Any]]:
         with self._errors(f"{folder} cannot be listed"):
             selector = fs.FileSelector(self.full(folder), allow_not_found=True, recursive=recursive)
             try:
@@ -127,7 +144,7 @@ class Files:
             except FileNotFoundError:  # made by somebody just after pyarrow did not find it: now it is there
                 infos = self._fs.get_file_info(selector)
         cut = len(self.root) + 1
-        return {i.path[cut:]: int(i.size) for i in infos if i.type == fs.FileType.File}
+        return ((info.path[cut:], info) for info in infos if info.type == fs.FileType.File)
 
     def delete(self, path: str) -> None:
         """Removes a file; that it is gone already is no error."""
@@ -182,8 +199,13 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+    """Makes the names in a folder survive a power cut, where the file system can."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in FOLDER_NOT_SYNCED:
+            raise

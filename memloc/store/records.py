@@ -22,12 +22,14 @@ HEARTBEAT_FRESH_SECONDS = 60.0
 class SweepRecord:
     """A resolved sweep: `trials` is [{trial, config, blocks, analyses: [{analysis, stage, config, parts: [id, …]}]}].
 
-    A trial with analyses that could not be planned yet has `waiting` too: [{block, stage}].
+    A trial with analyses that could not be planned yet has `waiting` too: [{block, stage}]. recorded: when it was written,
+    in seconds since 1970, as the file system has it (of a copied store: when it was copied).
     """
 
     name: str
     sha: str
     trials: list[dict[str, Any]]
+    recorded: float = 0.0
 
 
 def write_sweep(files: Files, name: str, trials: list[dict[str, Any]]) -> str:
@@ -41,11 +43,11 @@ def write_sweep(files: Files, name: str, trials: list[dict[str, Any]]) -> str:
 
 def read_sweeps(files: Files, folder: str = layout.SWEEPS) -> list[SweepRecord]:
     """Every intact record, in the order of names; what is damaged is for verify to find."""
-    paths = sorted(files.listing(folder))
-    found = zip(paths, files.map(files.find, paths), strict=True)
+    dates = files.dates(folder)
+    contents = zip(sorted(dates), files.map(files.find, sorted(dates)), strict=True)
     return [
-        SweepRecord(layout.sweep_of(path), layout.sha8(content), json.loads(content))
-        for path, content in found
+        SweepRecord(layout.sweep_of(path), layout.sha8(content), json.loads(content), dates[path])
+        for path, content in contents
         if content is not None and layout.is_intact(path, content)
     ]
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from memloc.config import canonical_json
 from memloc.errors import StoreError
 from memloc.store import c_scores, schemas
 from memloc.store.commits import Commit, FileEntry, Snapshot, problem, read_entry
 from memloc.store.files import Files
+from memloc.store.schemas import Schemas
 
 # A scan reads parts of files, so it cannot check their hashes; the pages carry checksums of their own (footers do not:
 # `read` and `verify` check whole files).
@@ -28,19 +30,23 @@ def commits_of(snapshot: Snapshot, partial: bool) -> list[Commit]:
     return trainings + [commit for _, parts in analyses for commit in parts]
 
 
-def dataset(files: Files, commits: list[Commit], table: str) -> Any:
-    """A pyarrow dataset (or in-memory table) of one table's rows, for queries that push filters down."""
+def dataset(files: Files, commits: list[Commit], table: str, known: Schemas) -> Any:
+    """A pyarrow dataset (or in-memory table) of one table's rows, for queries that push filters down.
+
+    known: the schemas of the tables that the reader knows; any other table's is that of its files.
+    """
     if table in DERIVED:
         return DERIVED[table](files, commits)
     # An explicit list: one stray or corrupt file in a folder must not break the rest. Without the committed sizes: of
     # an object that has become shorter, pyarrow would take the rest from whatever is in memory.
     filesystem = files.dataset_filesystem()
-    fragments = [_FORMAT.make_fragment(files.full(e.path), filesystem) for e in entries_of(commits, table)]
-    return ds.FileSystemDataset(fragments, schemas.TABLES[table], _FORMAT, filesystem)
+    entries = entries_of(commits, table)
+    fragments = [_FORMAT.make_fragment(files.full(e.path), filesystem) for e in entries]
+    return ds.FileSystemDataset(fragments, _schema(files, entries, table, known), _FORMAT, filesystem)
 
 
-def read(files: Files, commits: list[Commit], table: str) -> pa.Table:
-    """One whole table, the hash of every file checked.
+def read(files: Files, commits: list[Commit], table: str, known: Schemas) -> pa.Table:
+    """One whole table, the hash of every file checked; known: as `dataset`.
 
     Raises:
         StoreError: where a file is not what was committed.
@@ -48,8 +54,29 @@ def read(files: Files, commits: list[Commit], table: str) -> pa.Table:
     if table in DERIVED:
         return DERIVED[table](files, commits)
     entries = entries_of(commits, table)
-    pieces = files.map(lambda e: schemas.decode(table, read_entry(files, e)), entries)
-    return pa.concat_tables([schemas.TABLES[table].empty_table(), *pieces])
+    schema = _schema(files, entries, table, known)
+    pieces = files.map(lambda e: schemas.decode(read_entry(files, e), schema), entries)
+    return pa.concat_tables([schema.empty_table(), *pieces])
+
+
+def names(commits: list[Commit], known: Schemas) -> list[str]:
+    """The tables that a reader can show: those it knows, then others that the commits have rows of."""
+    return list(dict.fromkeys([*known, *sorted({f.table for c in commits for f in c.files})]))
+
+
+def _schema(files: Files, entries: list[FileEntry], table: str, known: Schemas) -> pa.Schema:
+    """The schema of a table: the reader's own or, of a table that it does not know, that of the files.
+
+    Files whose commits name the same schema have the same columns, so one of each is read.
+    """
+    if table in known:
+        return known[table]
+    one = {e.schema: e for e in reversed(entries)}
+    found = files.map(lambda e: pq.read_schema(pa.BufferReader(read_entry(files, e))), [one[key] for key in sorted(one)])
+    try:
+        return pa.unify_schemas(found)
+    except pa.ArrowException as error:
+        raise StoreError(f"store {files.uri}: the files of table {table} do not fit together: {error}") from None
 
 
 def entries_of(commits: list[Commit], table: str) -> list[FileEntry]:
@@ -77,7 +104,7 @@ def analyses_table(files: Files, commits: list[Commit]) -> pa.Table:
         }
         for analysis, c in one.items()
     ]
-    return pa.Table.from_pylist(rows, schema=schemas.TABLES["analyses"])
+    return pa.Table.from_pylist(rows, schema=schemas.OWN["analyses"])
 
 
 # Tables without files of their own: each is made of the commits.

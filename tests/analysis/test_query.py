@@ -10,11 +10,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from memloc.analysis.query import admit, read_table, run_sql
+from memloc.analysis.query import admit, known_tables, read_table, run_sql
 from memloc.analysis.views import VIEWS
 from memloc.commands.query import Format, render
 from memloc.errors import UsageError
-from memloc.store import Store, schemas
+from memloc.store import Store
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_columns_of_one_name_are_told_apart(tiny: Path) -> None:
     rows = asked(tiny, "SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a")
     assert rows.to_pylist() == [{"a": 1, "a_1": 2, "a_1_1": 3, "a_2": 4}]
     twice = asked(tiny, "SELECT *, * FROM trials")
-    assert twice.num_columns == 2 * len(schemas.TABLES["trials"])
+    assert twice.num_columns == 2 * len(known_tables()["trials"])
     for form in Format:
         assert render(twice, form)
 
@@ -125,12 +125,12 @@ def test_a_table_that_is_not_there_says_which_are(tiny: Path) -> None:
     with pytest.raises(UsageError) as caught:
         asked(tiny, "SELECT * FROM trails")
     assert caught.value.problems == (
-        "SQL: no table trails; did you mean 'trials'?; valid: " + ", ".join((*schemas.TABLES, *VIEWS)),
+        "SQL: no table trails; did you mean 'trials'?; valid: " + ", ".join((*known_tables(), *VIEWS)),
     )
     with pytest.raises(UsageError, match="did you mean 'trials'"):
         read_table(Store(str(tiny)), "trails")
 
 
 def test_a_table_read_whole_is_what_sql_selects(tiny: Path) -> None:
-    for name in schemas.TABLES:
-        assert read_table(Store(str(tiny)), name).equals(asked(tiny, f"FROM {name}").cast(schemas.TABLES[name]))
+    for name in known_tables():
+        assert read_table(Store(str(tiny)), name).equals(asked(tiny, f"FROM {name}").cast(known_tables()[name]))

@@ -13,11 +13,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from memloc.analysis.findings import INSTRUMENTS, findings
-from memloc.analysis.query import read_table, run_sql
+from memloc.analysis.query import known_tables, read_table, run_sql
 from memloc.analysis.views import FLIP_COUNTS, FORGOTTEN, LEADERBOARD
 from memloc.report.flips import COUNTS
-from memloc.store import Store, records, schemas
-from tests.analysis.claims.simulated import Simulated
+from memloc.store import Store, records
+from tests.papers.maini2023.simulated import Simulated
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_a_censored_search_counts_all_that_it_was_allowed_everywhere(simulated: 
 
 def test_scores_of_tables_that_a_store_may_have() -> None:
     """Second-split times are joined by training, C-scores by data set."""
-    there = schemas.TABLES
+    there = known_tables()
     with duckdb.connect(":memory:") as connection:
         for name, schema in there.items():
             connection.register(name, schema.empty_table())
@@ -203,7 +203,7 @@ def test_forgotten_are_the_clean_examples_that_dropping_costs() -> None:
     }  # fmt: skip
     with duckdb.connect(":memory:") as connection:
         for name, of_table in rows.items():
-            connection.register(name, pa.Table.from_pylist(of_table, schema=schemas.TABLES[name]))
+            connection.register(name, pa.Table.from_pylist(of_table, schema=known_tables()[name]))
         found = connection.sql(
             f"SELECT example, label, predicted, learning_time, c_score FROM ({FORGOTTEN}) ORDER BY example"
         )

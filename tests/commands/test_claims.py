@@ -13,9 +13,9 @@ import memloc
 from memloc.api import OpenStore
 from memloc.commands.claims import WIDTH
 from memloc.store import Store
-from tests.analysis.claims.simulated import Simulated
 from tests.commands.test_query import run
 from tests.conftest import TINY, run_inline
+from tests.papers.maini2023.simulated import Simulated
 
 KEYS = ["id", "where", "claim", "paper", "ours", "lo", "hi", "verdict", "reason"]
 

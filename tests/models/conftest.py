@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from memloc.config import resolved
-from memloc.models import Network, build
+from memloc.models.build import build
+from memloc.models.groups import Network
 from tests.models.plain import Plain, randomise
 
 

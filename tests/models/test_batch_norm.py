@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memloc.models import Network
 from memloc.models.batch_norm import BatchStatistics
+from memloc.models.groups import Network
 from tests.models.plain import CONVS, Plain
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from memloc.models import Network
+from memloc.models.groups import Network
 from tests.models.plain import CONVS, Plain
 from tests.models.test_gates import ones
 

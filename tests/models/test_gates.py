@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from memloc.models import Network
+from memloc.models.groups import Network
 from tests.models.plain import CONVS, GROUPS, Plain, scaled_at
 
 B = 4

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from memloc.config import resolved
-from memloc.models import Network, build
-from memloc.models.base import Masks
+from memloc.models.blocks import Masks
+from memloc.models.build import build
+from memloc.models.groups import Network
 from memloc.models.inference import GROUP_SIZE, groups_of, logits, margins, set_mean
 from tests.models.plain import Plain, randomise
 

@@ -8,7 +8,8 @@ import torchvision
 from torch import Tensor, nn
 
 from memloc.config import resolved
-from memloc.models import Network, build
+from memloc.models.build import build
+from memloc.models.groups import Network
 from tests.models.plain import randomise, scaled_at
 
 CASES = [(1, 16, 16, "imagenet"), (3, 9, 12, "imagenet"), (3, 8, 8, "cifar"), (1, 7, 5, "cifar")]

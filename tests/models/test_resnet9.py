@@ -9,7 +9,8 @@ from scipy import stats
 from torch import Tensor, nn
 
 from memloc.config import resolved
-from memloc.models import Network, build, misfit
+from memloc.models.build import build, misfit
+from memloc.models.groups import Network
 from tests.models.plain import CONVS, GROUPS, SITES, Plain, randomise, scaled_at
 
 SHAPES = [(1, 16, 16, 10, 0.0625), (3, 32, 32, 10, 0.125), (3, 11, 14, 4, 0.125), (1, 28, 28, 2, 0.25)]

@@ -14,7 +14,9 @@ from torch.nn import functional as F
 
 from memloc.config import resolved
 from memloc.errors import UsageError
-from memloc.models import Network, build, build_dropout, misfit
+from memloc.models.build import build, misfit
+from memloc.models.dropouts import build_dropout
+from memloc.models.groups import Network
 from memloc.models.trace import CannotCut, cut, traced
 from tests.models.plain import randomise
 

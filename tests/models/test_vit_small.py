@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from memloc.config import resolved
-from memloc.models import Network, OwnDropouts, build, build_dropout, misfit
+from memloc.config import canonical, resolved
+from memloc.models.build import build, misfit
+from memloc.models.dropouts import OwnDropouts, build_dropout
+from memloc.models.groups import Network
 
 B, CLASSES, SHAPE = 3, 7, (3, 6, 8)
 TOKENS = ("patch", "shifted")
@@ -222,6 +225,21 @@ def test_own_dropouts_are_keyed_by_seed_epoch_and_step() -> None:
             assert not torch.equal(mask, changed[site])
 
 
+def test_own_dropouts_of_a_site_do_not_depend_on_the_other_sites() -> None:
+    network, cpu = make("patch"), torch.device("cpu")
+    whole = OwnDropouts(network, 3, cpu).training(4, 2, 5)
+    assert whole is not None
+    sites = network.stochastic()
+    for kept in (dict(reversed(sites.items())), {"before": ((3, 5), 0.5), **sites}, *({s: sites[s]} for s in sites)):
+        own = OwnDropouts(network, 3, cpu)
+        own.sites = kept
+        found = own.training(4, 2, 5)
+        assert found is not None
+        assert all(torch.equal(found[site], whole[site]) for site in sites if site in kept)
+    same_shape = [whole[site] for site, (shape, _) in sites.items() if site.endswith("proj_drop")]
+    assert all(not torch.equal(one, other) for one, other in pairwise(same_shape))
+
+
 def test_example_tied_masks_act_on_token_channels(trio: tuple[str, Network, Any]) -> None:
     tokens, ours, other = trio
     config = resolved(dataset="digits", model="vit_small", dropout="example_tied", p_gen=0.2, p_mem=0.3)
@@ -274,4 +292,5 @@ def test_images_that_patches_do_not_cut_are_refused() -> None:
 def test_tokens_patch_is_the_same_training() -> None:
     config = resolved(dataset="digits", model="vit_small", tokens="patch")
     assert config == resolved(dataset="digits", model="vit_small")
-    assert config.tokens is None
+    assert config.tokens == "patch"
+    assert "tokens" not in canonical(config)

@@ -59,7 +59,7 @@ def altered(store: Path, folder: Path, change: Callable[[Commit], Mapping[str, A
     """The trainings and analyses of a store in another one; `change` gives some another configuration."""
     old, new = Store(str(store)), Store(str(folder / "altered"))
     for commit in old.snapshot().commits.values():
-        tables = {f.table: schemas.decode(f.table, read_entry(old.files, f)).to_pydict() for f in commit.files}
+        tables = {f.table: schemas.decode(read_entry(old.files, f)).to_pydict() for f in commit.files}
         config = change(commit)
         if config is not None and "trials" in tables:
             tables["trials"] |= {"config": [canonical_json(config)]} | {k: [config[k]] for k in ("dataset", "noise")}

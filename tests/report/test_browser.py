@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from memloc.analysis.claims import judge
+from memloc.papers.maini2023 import judge
 from memloc.report.exhibits import exhibits
 from memloc.report.html import page
 from memloc.report.source import Source

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from memloc.analysis.claims import Judgement, judge
+from memloc.papers.maini2023 import Judgement, judge
 from memloc.report import draw, export
 from memloc.report.charts import Exhibit, Table
 from memloc.report.exhibits import exhibits

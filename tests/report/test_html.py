@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from memloc.analysis.claims import Judgement, judge
+from memloc.papers.maini2023 import Judgement, judge
 from memloc.report import draw, interactive, palette, scorecard
 from memloc.report.charts import Curves, Dots, Gallery, Heat, Series
 from memloc.report.exhibits import exhibits

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pyarrow as pa
 
+from memloc.analysis.query import known_tables
 from memloc.store import Store, schemas, tables
 
 SMALL = Path(__file__).with_name("small.yaml")
@@ -113,7 +114,7 @@ def contents(uri: str | Path) -> dict[str, pa.Table]:
     """{table: its rows without clock readings} of everything complete in a store."""
     store = Store(str(uri))
     commits = tables.commits_of(store.snapshot(), partial=False)
-    found = {name: tables.read(store.files, commits, name) for name in schemas.TABLES}
+    found = {name: tables.read(store.files, commits, name, known_tables()) for name in known_tables()}
     clocks = schemas.CLOCK_COLUMNS
     return {name: t.drop_columns([c for c in clocks if c in t.column_names]) for name, t in found.items()}
 

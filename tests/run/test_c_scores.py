@@ -13,7 +13,9 @@ from memloc import sweep
 from memloc.api import open_store
 from memloc.data import load
 from memloc.errors import UsageError
-from memloc.run.plan import Plan, Unmet, build_plan
+from memloc.run.plan import Plan, Unmet
+from memloc.run.planner import build_plan
+from memloc.run.retention import kept_epochs
 from memloc.stages import STAGES
 from memloc.store import Store
 from tests.commands.test_query import run
@@ -98,9 +100,9 @@ def test_a_file_that_is_missing_leaves_the_rest(tmp_path: Path) -> None:
     }
     (line,) = plan.needs()
     assert line.startswith(f"block atypical (gradients, rewind, retrain, flips) needs: {tmp_path}/scores.npy; put the file")
-    assert trial.kept_epochs("last") == {0, 1, 2, 3}  # whatever these will read
+    assert kept_epochs(trial, "last") == {0, 1, 2, 3}  # whatever these will read
     np.save(tmp_path / "scores.npy", scores())
-    assert plan_of(tmp_path).trials[0].kept_epochs("last") == {3}
+    assert kept_epochs(plan_of(tmp_path).trials[0], "last") == {3}
 
 
 def test_what_reads_an_analysis_that_waits_waits_too(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 import memloc
 from memloc.config import resolved
 from memloc.run.placement import visible_index
-from memloc.run.trial import set_up_numerics
+from memloc.run.worker import set_up_numerics
 from memloc.store import Store
 
 

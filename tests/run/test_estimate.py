@@ -11,12 +11,14 @@ import torch
 
 from memloc import sweep
 from memloc.config import canonical
-from memloc.models import build
+from memloc.models.build import build
 from memloc.run import training_step
 from memloc.run.cost import CostModel, Rate
 from memloc.run.estimate import cost_model, estimate, trial_costs
+from memloc.run.pending import Work, pending
 from memloc.run.placement import Resources
-from memloc.run.plan import Work, build_plan, part_passes, pending, train_passes
+from memloc.run.planner import build_plan
+from memloc.run.quantities import part_passes, train_passes
 from memloc.run.schedule import Slots
 from memloc.run.training_step import SPEED, STEP_SECONDS, counted, timed
 from memloc.stages import STAGES

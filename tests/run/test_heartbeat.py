@@ -12,7 +12,7 @@ import pytest
 from memloc.run import heartbeat, inline
 from memloc.run.events import Event
 from memloc.run.heartbeat import Heartbeats
-from memloc.run.plan import Work, pending
+from memloc.run.pending import Work, pending
 from memloc.store import Store, layout, records
 from tests.conftest import TINY
 from tests.run.programs import wait_until

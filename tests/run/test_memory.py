@@ -15,10 +15,12 @@ from memloc import sweep
 from memloc.data import load
 from memloc.run import inline, memory
 from memloc.run.events import Outcome
-from memloc.run.plan import Work, build_plan, pending
-from memloc.run.trial import Worker
+from memloc.run.pending import Work, pending
+from memloc.run.planner import build_plan
+from memloc.run.worker import Worker
 from memloc.stages import STAGES
-from memloc.stages.base import Inputs, Part, Tables
+from memloc.stages.base import Part, Tables
+from memloc.stages.inputs import Inputs
 from memloc.store import Store, layout
 from tests.run.programs import assert_same, contents
 
@@ -157,7 +159,7 @@ def test_how_many_at_first_follows_from_the_free_memory(monkeypatch: pytest.Monk
 def test_that_many_run_together(tmp_path: Path, roomy: Path, limit: Callable[[RunsOut], Asked], monkeypatch: Any) -> None:
     """As on a GPU with room for two and a half parts beside the working memory."""
     asked = limit(lambda stage, parts: False)
-    monkeypatch.setattr("memloc.run.trial.parts_together", lambda device, wanted, each: min(wanted, 2 if each else wanted))
+    monkeypatch.setattr("memloc.run.parts.parts_together", lambda device, wanted, each: min(wanted, 2 if each else wanted))
     assert execute(tmp_path).failures == {}
     assert [count for name, count in asked if name == "retrain"] == [2, 2, 2, 2, 1]
     assert [count for name, count in asked if name == "rewind"] == [2, 1]

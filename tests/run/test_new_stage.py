@@ -1,64 +1,32 @@
-"""A stage added from outside: its file, an entry in the registry, a schema, and nothing else."""
+"""A stage added from outside: a folder with its configuration, schema and computation, and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
 
-import pyarrow as pa
 import pytest
 
-from memloc import sweep
-from memloc.config import StageConfig, TrainConfig
+from memloc import stages, sweep
+from memloc.analysis.query import known_tables, read_table, run_sql
 from memloc.run import inline
 from memloc.run.events import Event
-from memloc.run.plan import Plan, build_plan, pending
+from memloc.run.pending import pending
+from memloc.run.plan import Plan
+from memloc.run.planner import build_plan
 from memloc.stages import STAGES
-from memloc.stages.base import Inputs, Part, Size, Stage, Tables
-from memloc.store import Store, schemas
+from memloc.stages.base import Tables
+from memloc.stages.evaluate import compute as evaluation
+from memloc.store import Store
 from tests.run.programs import contents
 
-
-class CountConfig(StageConfig):
-    above: float = 0.0
-
-
-class Count(Stage[CountConfig]):
-    """Counts the training examples whose margin in `evaluation` is above a number: reads another stage's rows."""
-
-    name: ClassVar[str] = "count"
-    version: ClassVar[int] = 1
-    tables: ClassVar[tuple[str, ...]] = ("counts",)
-    reads: ClassVar[tuple[str, ...]] = ("evaluate",)
-    config = CountConfig
-
-    def resolve(self, config: CountConfig, train: TrainConfig, beside: Collection[str] = ()) -> CountConfig:
-        return config
-
-    def parts(self, config: CountConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
-        return [{"all": "all"}]
-
-    def epochs(self, config: CountConfig, train: TrainConfig, part: Part) -> Sequence[int]:
-        return []
-
-    def passes(self, config: CountConfig, size: Size) -> float:
-        return 0.0
-
-    def rows(self, config: CountConfig, size: Size) -> Mapping[str, int]:
-        return {"counts": 1}
-
-    def run(self, config: CountConfig, inputs: Inputs, part: Part) -> Tables:
-        margins = inputs.tables["predictions"]["margin"]
-        known = len(inputs.tables["examples"]["example"])
-        return {"counts": {"above": [sum(m > config.above for m in margins)], "known": [known]}}
+OUTSIDE = Path(__file__).parent / "outside"
 
 
 @pytest.fixture
 def with_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(STAGES, "count", Count())
-    columns = [("analysis", pa.string()), ("trial", pa.string()), ("above", pa.int64()), ("known", pa.int64())]
-    monkeypatch.setitem(schemas.TABLES, "counts", pa.schema(columns))
+    """Its folder is all that is added: the registry finds it there as it finds memloc's own."""
+    monkeypatch.setattr(stages, "__path__", [*stages.__path__, str(OUTSIDE)])
+    monkeypatch.setitem(STAGES, "count", stages.discover()["count"])
 
 
 SWEEP = """
@@ -111,10 +79,28 @@ def test_what_reads_a_failed_part_is_left_for_later(tmp_path: Path, monkeypatch:
 
     store = Store(str(tmp_path / "store"))
     with monkeypatch.context() as patched:
-        patched.setattr(type(STAGES["evaluate"]), "run", broken)
+        patched.setattr(evaluation, "run", broken)
         outcome = inline.execute(pending(plan(tmp_path), store, store.snapshot(), "all"), store, tmp_path, lambda e: None)
     assert list(outcome.failures.values()) == ["RuntimeError: no luck"]
     assert contents(tmp_path / "store")["counts"].num_rows == 0
     outcome = inline.execute(pending(plan(tmp_path), store, store.snapshot(), "all"), store, tmp_path, lambda e: None)
     assert outcome.failures == {}
     assert contents(tmp_path / "store")["counts"].num_rows == 1
+
+
+def test_its_table_is_read_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written where the stage is there, read where nobody knows it: the columns are those of the files."""
+    store = Store(str(tmp_path / "store"))
+    with monkeypatch.context() as patched:
+        patched.setattr(stages, "__path__", [*stages.__path__, str(OUTSIDE)])
+        patched.setitem(STAGES, "count", stages.discover()["count"])
+        inline.execute(pending(plan(tmp_path), store, store.snapshot(), "all"), store, tmp_path, lambda e: None)
+        written = read_table(store, "counts")
+        schema = STAGES["count"].tables["counts"]
+    assert "counts" not in known_tables()
+    reader = Store(str(tmp_path / "store"))
+    assert read_table(reader, "counts").equals(written)
+    assert written.schema.equals(schema)
+    (row,) = written.to_pylist()
+    assert run_sql(reader, "SELECT * FROM counts").to_pylist() == [row]
+    assert run_sql(reader, "SELECT stage FROM counts JOIN analyses USING (analysis)").to_pylist() == [{"stage": "count"}]

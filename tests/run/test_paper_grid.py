@@ -10,8 +10,10 @@ import pytest
 from memloc import sweep
 from memloc.commands.dry_run import _blocks
 from memloc.run.estimate import Estimate, cost_model, estimate
+from memloc.run.pending import Work, pending
 from memloc.run.placement import Resources
-from memloc.run.plan import Plan, Work, build_plan, pending
+from memloc.run.plan import Plan
+from memloc.run.planner import build_plan
 from memloc.run.schedule import Slots
 from memloc.stages import STAGES
 from memloc.store import Snapshot, Store

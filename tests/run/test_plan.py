@@ -11,8 +11,12 @@ import pytest
 from memloc import sweep
 from memloc.data import load
 from memloc.errors import UsageError
-from memloc.run.plan import Plan, Retention, Work, build_plan, checkpoint_bytes, pending, result_bytes
-from memloc.run.trial import Worker
+from memloc.run.pending import Work, pending
+from memloc.run.plan import Plan
+from memloc.run.planner import build_plan
+from memloc.run.quantities import checkpoint_bytes, result_bytes
+from memloc.run.retention import Retention, kept_epochs
+from memloc.run.worker import Worker
 from memloc.stages import STAGES
 from memloc.store import Store
 from tests.conftest import TINY, run_inline
@@ -151,11 +155,11 @@ def test_a_dry_run_changes_nothing(tmp_path: Path, tiny: Path) -> None:
 
 def test_retention(tmp_path: Path) -> None:
     standard, tied = plan_of(tmp_path, TINY.replace("epochs: [0, 1, 2]", "epochs: [0, 3]"), "epochs=5").trials
-    assert standard.kept_epochs("all") == {0, 1, 2, 3, 4, 5}
-    assert standard.kept_epochs("rewound") == {0, 3, 5}
-    assert standard.kept_epochs("last") == {5}
-    assert tied.kept_epochs("rewound") == {0, 5}
-    assert standard.kept_epochs(None) == standard.kept_epochs("all")
+    assert kept_epochs(standard, "all") == {0, 1, 2, 3, 4, 5}
+    assert kept_epochs(standard, "rewound") == {0, 3, 5}
+    assert kept_epochs(standard, "last") == {5}
+    assert kept_epochs(tied, "rewound") == {0, 5}
+    assert kept_epochs(standard, None) == kept_epochs(standard, "all")
 
 
 def test_held_out_trainings_keep_what_is_read_unless_told_otherwise(tmp_path: Path) -> None:
@@ -165,9 +169,9 @@ def test_held_out_trainings_keep_what_is_read_unless_told_otherwise(tmp_path: Pa
     for trial in plan_of(tmp_path, text.replace(", REWIND", "")).trials:
         assert trial.config.ratio == 0.5
         kept: dict[Retention, set[int]] = {None: {2}, "all": {0, 1, 2}, "rewound": {0, 2}, "last": {2}}
-        assert {retention: trial.kept_epochs(retention) for retention in kept} == kept
+        assert {retention: kept_epochs(trial, retention) for retention in kept} == kept
     for trial in plan_of(tmp_path, text.replace("REWIND", "gradients: {epochs: [1]}")).trials:
-        assert trial.kept_epochs(None) == {1, 2}
+        assert kept_epochs(trial, None) == {1, 2}
 
 
 def test_estimated_bytes_are_near_the_truth(tmp_path: Path, tiny: Path) -> None:

@@ -171,8 +171,8 @@ def test_a_lost_desk_is_replaced(tmp_path: Path, oracle: Path) -> None:
     arguments = ("sweep", str(SMALL), "--cpus", "2", "--store", str(tmp_path / "store"))
     with started(tmp_path, *arguments) as process:
         wait_until(lambda: list((tmp_path / "store").glob("checkpoints/*/epoch-0001*")))
-        (desk,) = descendants(process, "ray::DeskActor")
-        desk.kill()
+        (admission,) = descendants(process, "ray::AdmissionActor")
+        admission.kill()
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
     assert_same(oracle, tmp_path / "store")

@@ -13,12 +13,17 @@ import pytest
 import torch
 import yaml
 
+from memloc.analysis.query import known_tables
 from memloc.data import load
 from memloc.errors import ReplayError
 from memloc.run import inline
 from memloc.run.events import Event
-from memloc.run.plan import Plan, Retention, TrialPlan, Work, build_plan, pending
-from memloc.run.trial import Worker, never, run_training
+from memloc.run.pending import Work, pending
+from memloc.run.plan import Plan, TrialPlan
+from memloc.run.planner import build_plan
+from memloc.run.retention import Retention
+from memloc.run.trainer import run_training
+from memloc.run.worker import Worker, never
 from memloc.stages import STAGES
 from memloc.store import Files, Store, commits, layout, tables
 from memloc.sweep import load as load_sweep
@@ -83,7 +88,7 @@ class Place:
         """(finished, the epochs that were told of), by a fresh worker."""
         told: list[int] = []
         worker = Worker(self.store, load, torch.device("cpu"))
-        return run_training(worker, self.work, told.append, should_stop), told
+        return run_training(worker, self.work, lambda epoch, _: told.append(epoch), should_stop), told
 
     def sweep(self) -> list[Event]:
         """Everything there is to do, as the inline executor does it."""
@@ -109,7 +114,7 @@ class Place:
         found = {}
         for name in names or ("trials", "epochs", "examples"):
             store = self.store
-            table = tables.read(store.files, tables.commits_of(store.snapshot(), partial=False), name)
+            table = tables.read(store.files, tables.commits_of(store.snapshot(), partial=False), name, known_tables())
             found[name] = table.drop_columns([c for c in ("seconds",) if c in table.column_names])
         return found
 
@@ -329,7 +334,7 @@ def test_a_state_of_other_numerics_is_passed_over(
     """An upgrade of a library in mid-training: the checkpoints would be a mixture that no replay could give again."""
     place = Place(tmp_path / "upgraded", {"augment": "none"})
     with monkeypatch.context() as before:
-        before.setattr("memloc.run.trial.numerics", lambda device: "another torch")
+        before.setattr("memloc.run.trainer.numerics", lambda device: "another torch")
         place.train(should_stop=lambda: True)
         place.train(should_stop=lambda: True)
     assert place.train() == (True, list(range(T + 1)))

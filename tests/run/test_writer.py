@@ -16,9 +16,9 @@ import torch
 
 from memloc.data import Data
 from memloc.errors import StoreError
-from memloc.run import trial as trial_module
+from memloc.run import trainer
 from memloc.run.writer import StateWriter
-from memloc.stages.train import Epoch
+from memloc.stages.training.loop import Epoch
 from memloc.store import Files, checkpoints, layout
 from tests.run.programs import environment
 from tests.run.test_resume import Place, T, assert_same
@@ -75,7 +75,7 @@ def test_handing_over_waits_for_the_state_before(tmp_path: Path, monkeypatch: py
 
 def test_the_next_epoch_trains_while_one_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every write of epoch 0 waits until epoch 1 has been trained, which would be for ever if they took turns."""
-    trained, original, train = threading.Event(), Files.put, trial_module.train
+    trained, original, train = threading.Event(), Files.put, trainer.train
 
     def observed(*arguments: Any) -> Iterator[Epoch]:
         for epoch in train(*arguments):
@@ -87,7 +87,7 @@ def test_the_next_epoch_trains_while_one_is_written(tmp_path: Path, monkeypatch:
         assert trained.wait(PATIENCE)
         original(self, path, data)
 
-    monkeypatch.setattr(trial_module, "train", observed)
+    monkeypatch.setattr(trainer, "train", observed)
     monkeypatch.setattr(Files, "put", after_epoch_1)
     assert Place(tmp_path / "one").train() == (True, list(range(T + 1)))
 
@@ -124,7 +124,7 @@ def test_an_error_is_raised_in_the_training_with_its_traceback(
 
 def test_whatever_ends_the_training_the_state_under_way_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the data, or the device, fail in the middle of an epoch."""
-    train = trial_module.train
+    train = trainer.train
 
     def broken(config: Any, data: Data, device: torch.device, after: Epoch | None = None) -> Iterator[Epoch]:
         for epoch in train(config, data, device, after):
@@ -133,11 +133,11 @@ def test_whatever_ends_the_training_the_state_under_way_is_written(tmp_path: Pat
             yield epoch
 
     place = Place(tmp_path / "one", {"augment": "none"})
-    monkeypatch.setattr(trial_module, "train", broken)
+    monkeypatch.setattr(trainer, "train", broken)
     with pytest.raises(RuntimeError, match="fell off"):
         place.train()
     assert place.epochs_here == [0, 1]
-    monkeypatch.setattr(trial_module, "train", train)
+    monkeypatch.setattr(trainer, "train", train)
     assert place.train() == (True, [1, 2, 3])
 
 

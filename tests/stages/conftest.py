@@ -11,8 +11,9 @@ import torch
 
 from memloc.config import TrainConfig, resolved
 from memloc.data import Data, load, prepare
-from memloc.stages.base import Inputs, Size
-from memloc.stages.train import Epoch, train
+from memloc.stages.base import Size
+from memloc.stages.inputs import Inputs
+from memloc.stages.training.loop import Epoch, train
 from tests.models.plain import GROUPS
 
 CPU = torch.device("cpu")

@@ -143,7 +143,8 @@ def scores(seen: Sequence[Tensor], y: Sequence[int]) -> dict[str, list[float]]:
     """The raw scores of table `examples`, one example and one epoch after the other. seen: n×K logits, epochs 1..T."""
     epochs = len(seen)
     early = max(1, round(epochs / 5))
-    out: dict[str, list[float]] = {k: [] for k in ("learning_time", "forgetting", "aum", "el2n", "mean_loss", "final_loss")}
+    names = ("learning_time", "forgetting", "aum", "el2n", "mean_loss", "final_loss", "mean_prob")
+    out: dict[str, list[float]] = {name: [] for name in names}
     for i, label in enumerate(y):
         history = [[float(v) for v in z[i]] for z in seen]
         correct = [max(range(len(z)), key=lambda k: z[k]) == label for z in history]
@@ -160,4 +161,5 @@ def scores(seen: Sequence[Tensor], y: Sequence[int]) -> dict[str, list[float]]:
         out["el2n"].append(math.fsum(errors) / early)
         out["mean_loss"].append(math.fsum(losses) / epochs)
         out["final_loss"].append(losses[-1])
+        out["mean_prob"].append(math.fsum(softmax(z)[label] for z in history) / epochs)
     return out

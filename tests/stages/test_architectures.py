@@ -14,14 +14,15 @@ from torch.nn import functional as F
 
 from memloc.config import TrainConfig
 from memloc.data import Data
-from memloc.models import Network
-from memloc.stages.batches import cut
-from memloc.stages.evaluate import Evaluate, EvaluateConfig
-from memloc.stages.flip_search import search
-from memloc.stages.gradients import alike, set_gradients
-from memloc.stages.retrain import RetrainConfig, retrain
-from memloc.stages.rewind import rewound_logits
-from memloc.stages.train import train
+from memloc.models.groups import Network
+from memloc.stages.evaluate.config import Evaluate, EvaluateConfig
+from memloc.stages.flips.search import search
+from memloc.stages.gradients.compute import alike, set_gradients
+from memloc.stages.retrain.compute import retrain
+from memloc.stages.retrain.config import RetrainConfig
+from memloc.stages.rewind.compute import rewound_logits
+from memloc.stages.training.batches import cut
+from memloc.stages.training.loop import train
 from tests.stages.conftest import CPU, Trained, settings
 from tests.stages.naive import pixels
 from tests.stages.test_flip_search import as_outcome, plainly, predicted, task_of

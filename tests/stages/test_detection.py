@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,17 +17,20 @@ from memloc import sweep
 from memloc.config import FieldError, StageConfig, TrainConfig
 from memloc.errors import UsageError
 from memloc.seeds import stream
-from memloc.stages import STAGES, detection
-from memloc.stages.base import Inputs, Part, Size, Stage, Tables
-from memloc.stages.detection import FROM_STAGE, Detection, DetectionConfig
+from memloc.stages import STAGES
+from memloc.stages.base import Part, Size, Stage, Tables
+from memloc.stages.columns import BOOL, INT, of_analysis
+from memloc.stages.detection import config
+from memloc.stages.detection.config import FROM_STAGE, Detection, DetectionConfig
+from memloc.stages.inputs import Inputs
 from memloc.statistics import auc_difference, auc_interval
-from memloc.store import Store, schemas
+from memloc.store import Store
 from tests.conftest import run_inline
 from tests.run.programs import contents
 from tests.stages.conftest import CPU, TIED, settings
 
 STAGE = Detection()
-SCORES = tuple(s for s in detection.SCORES if s != "c_score")  # those that need no other sweep
+SCORES = tuple(s for s in config.SCORES if s != "c_score")  # those that need no other sweep
 FROM_TRAINING = tuple(s for s in SCORES if s not in FROM_STAGE)
 RAW = {"learning_time": "learning_time", "forgetting": "forgetting", "aum": "aum", "el2n": "el2n", "loss": "mean_loss"}
 UNKNOWN = {"auc": None, "auc_lo": None, "auc_hi": None, "ap": None, "precision": None}
@@ -308,7 +311,9 @@ class Few(Stage[FewConfig]):
 
     name: ClassVar[str] = "flips"
     version: ClassVar[int] = 1
-    tables: ClassVar[tuple[str, ...]] = ("flips",)
+    tables: ClassVar[Mapping[str, pa.Schema]] = {
+        "flips": of_analysis(("example", INT), ("repeat", INT), ("eligible", BOOL), ("count", INT), ("censored", BOOL))
+    }
     config = FewConfig
 
     def resolve(self, config: FewConfig, train: TrainConfig, beside: Collection[str] = ()) -> FewConfig:
@@ -326,20 +331,18 @@ class Few(Stage[FewConfig]):
     def rows(self, config: FewConfig, size: Size) -> Mapping[str, int]:
         return {"flips": 50}
 
-    def run(self, config: FewConfig, inputs: Inputs, part: Part) -> Tables:
-        chosen = inputs.data.example[int(part["group"]) :: 2].tolist()
-        n = len(chosen)
-        censored = [i % 2 == 0 for i in range(n)]
-        columns = {"repeat": [0] * n, "eligible": [True] * n, "count": [i % 5 for i in range(n)], "censored": censored}
-        return {"flips": {"example": chosen, **columns}}
+    def run_together(self, config: FewConfig, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
+        for part in parts:
+            chosen = inputs.data.example[int(part["group"]) :: 2].tolist()
+            n = len(chosen)
+            censored = [i % 2 == 0 for i in range(n)]
+            columns = {"repeat": [0] * n, "eligible": [True] * n, "count": [i % 5 for i in range(n)], "censored": censored}
+            yield {"flips": {"example": chosen, **columns}}
 
 
 def test_from_a_sweep_with_flips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The counts of all parts, and max_neurons from the configuration of the analysis that was read."""
-    columns = [("analysis", pa.string()), ("trial", pa.string()), ("example", pa.int64()), ("repeat", pa.int64())]
-    columns += [("eligible", pa.bool_()), ("count", pa.int64()), ("censored", pa.bool_())]
     monkeypatch.setitem(STAGES, "flips", Few())
-    monkeypatch.setitem(schemas.TABLES, "flips", pa.schema(columns))
     run_inline(tmp_path, SWEEP % "flips", Store(str(tmp_path / "store")))
     found = contents(tmp_path / "store")
     rows = {(r["sample"], r["score"]): r for r in found["detection"].to_pylist()}

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from memloc.config import FieldError, resolved
-from memloc.models import build, build_dropout
-from memloc.stages.evaluate import Evaluate, EvaluateConfig, variants
+from memloc.models.build import build
+from memloc.models.dropouts import build_dropout
+from memloc.stages.evaluate.config import Evaluate, EvaluateConfig, variants
 from tests.models.plain import Plain, scaled_at
 from tests.stages.conftest import CPU, DROPOUTS, TIED, Trained, run
 from tests.stages.naive import pixels

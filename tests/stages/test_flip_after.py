@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.reference.flips import accuracy_after
-from memloc.models.base import Masks
-from memloc.stages.flip_after import _share, accuracies, choose
-from memloc.stages.flip_search import Neurons, Search
-from memloc.stages.flips import Flips, FlipsConfig
+from memloc.models.blocks import Masks
+from memloc.stages.flips.after import _share, accuracies, choose
+from memloc.stages.flips.config import Flips, FlipsConfig
+from memloc.stages.flips.search import Neurons, Search
 from tests.stages.conftest import Trained
 from tests.stages.naive import pixels
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.reference import flips as reference
-from memloc.config import FieldError, resolved
+from memloc.config import FieldError, canonical, resolved
 from memloc.models.weight_gates import WeightGated
 from memloc.seeds import stream
-from memloc.stages.flip_after import Sets, accuracies
-from memloc.stages.flip_search import COPIES, Search, Task, search
-from memloc.stages.flips import Flips, FlipsConfig
+from memloc.stages.flips.after import Sets, accuracies
+from memloc.stages.flips.config import Flips, FlipsConfig
+from memloc.stages.flips.search import COPIES, Search, Task, search
 from tests.models.plain import CONVS, Plain
 from tests.stages.conftest import Trained, run
 from tests.stages.naive import pixels
@@ -298,8 +298,11 @@ def test_weights_of_other_architectures() -> None:
         STAGE.resolve(FlipsConfig(ablate="weight"), other)
 
 
-def test_the_papers_way_by_name_is_the_default() -> None:
-    assert FlipsConfig(choose="any", noise_norm="example", ablate="activation") == FlipsConfig()
+def test_the_papers_way_by_name_is_the_default(plain: Trained) -> None:
+    assert FlipsConfig(choose="any", ablate="activation") == FlipsConfig()
+    of_a_batch = STAGE.resolve(FlipsConfig(estimator="definition"), plain.config)
+    assert of_a_batch.noise_norm == "example"
+    assert "noise_norm" not in canonical(of_a_batch)
 
 
 def test_own_batches_are_of_the_training(plain: Trained) -> None:

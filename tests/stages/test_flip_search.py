@@ -13,9 +13,12 @@ from torch import Tensor
 from benchmarks.reference import flips as reference
 from memloc.config import TrainConfig
 from memloc.models import gates
-from memloc.models.base import ConvBlock, GatedLinear, Masks, Network, State
+from memloc.models.blocks import ConvBlock, GatedLinear, Masks
 from memloc.models.gates import Gates
-from memloc.stages.flip_search import (
+from memloc.models.groups import Network, State
+from memloc.stages.flips.compute import sample
+from memloc.stages.flips.config import FlipsConfig
+from memloc.stages.flips.search import (
     BATCH,
     COPIES,
     NOISE,
@@ -26,7 +29,6 @@ from memloc.stages.flip_search import (
     own_gradient,
     search,
 )
-from memloc.stages.flips import FlipsConfig, sample
 from tests.models.plain import CONVS
 from tests.stages.conftest import Trained, run
 
@@ -156,7 +158,7 @@ def test_what_the_folded_network_replays_is_what_it_would_compute(memorizing: Tr
     searches = [Search(row, [int(start) + 1]) for row, start in zip(predicted(task), starts, strict=False)]
     calls: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("memloc.models.base.replayed", lambda *a: calls.append(1) or gates.replayed(*a))
+        patch.setattr("memloc.models.blocks.replayed", lambda *a: calls.append(1) or gates.replayed(*a))
         found = everybodys_gradient(folded, searches, 3)
     expected = everybodys_gradient(task, searches, 3)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10 * float(expected.abs().max()))
@@ -216,8 +218,6 @@ def test_reference_batches() -> None:
 
 class Hand(Network):
     """A 1×1 convolution of positive features, then a linear layer: logits = W·relu(V·pixels)."""
-
-    smallest_side = 1
 
     def __init__(self, features: list[list[float]], weights: list[list[float]]) -> None:
         super().__init__()

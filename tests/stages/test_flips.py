@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from memloc.config import FieldError, resolved
-from memloc.stages.flips import Flips, FlipsConfig, sample
+from memloc.stages.flips.compute import sample
+from memloc.stages.flips.config import Flips, FlipsConfig
 from tests.stages.conftest import TIED, Trained, run
 
 STAGE = Flips()

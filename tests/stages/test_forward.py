@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from memloc.config import TrainConfig, check, fingerprint, resolved
+from memloc.config import TrainConfig, canonical, check, fingerprint, resolved
 from memloc.errors import UsageError
-from memloc.models import build
-from memloc.stages.forward import forward_pass
-from memloc.stages.train import train
+from memloc.models.build import build
+from memloc.stages.training.forward import forward_pass
+from memloc.stages.training.loop import train
 from tests.run.programs import memloc
 from tests.stages.conftest import BASE, CPU, DROPOUTS, Trained, run, settings
 
@@ -74,9 +74,9 @@ def test_identity() -> None:
     """Whether it is compiled enters, since it rounds differently; that it is not compiled is nothing new."""
     plain, no, yes = resolved(**BASE), resolved(**BASE, compile=False), resolved(**BASE, compile=True)
     assert plain == no
-    assert "compile" not in {k: v for k, v in plain.model_dump().items() if v is not None}
+    assert "compile" not in canonical(plain)
     assert len({fingerprint(c) for c in (plain, no, yes)}) == 2
-    assert check(TrainConfig, "compile", "yes")[1] == "'yes' is not valid; valid: true or false or null"
+    assert check(TrainConfig, "compile", "yes")[1] == "'yes' is not valid; valid: true or false (write true)"
 
 
 def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference.gradients import set_gradients as plainly
 from memloc.config import FieldError, resolved
-from memloc.models import Network
-from memloc.stages.batches import cut
-from memloc.stages.gradients import Gradients, GradientsConfig, alike, set_gradients
+from memloc.models.groups import Network
+from memloc.stages.gradients.compute import alike, set_gradients
+from memloc.stages.gradients.config import Gradients, GradientsConfig
+from memloc.stages.training.batches import cut
 from tests.models.plain import GROUPS
 from tests.stages.conftest import TIED, Trained, run
 from tests.stages.naive import pixels

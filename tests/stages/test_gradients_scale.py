@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from memloc.stages.gradients import GradientsConfig, batch_factors
+from memloc.stages.gradients.compute import batch_factors
+from memloc.stages.gradients.config import GradientsConfig
 from tests.stages.conftest import Trained, run
 from tests.stages.naive import cut, pixels
 from tests.stages.test_gradients import account, drawn_control, network_of

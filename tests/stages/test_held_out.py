@@ -13,9 +13,9 @@ from memloc.config import TrainConfig, resolved
 from memloc.data import load, normalise, prepare
 from memloc.errors import UsageError
 from memloc.stages import STAGES
-from memloc.stages.base import Inputs
-from memloc.stages.held_out import HeldOutConfig
-from memloc.stages.train import train
+from memloc.stages.held_out.config import HeldOutConfig
+from memloc.stages.inputs import Inputs
+from memloc.stages.training.loop import train
 from tests.stages.conftest import BASE, CPU, TIED
 
 STAGE = STAGES["held_out"]

@@ -12,11 +12,12 @@ from torch import Tensor
 from benchmarks.reference.retrain import retrain_group
 from memloc.config import FieldError, resolved
 from memloc.data.augment import augment, shifts
-from memloc.models import Network
-from memloc.models.base import Masks
+from memloc.models.blocks import Masks
+from memloc.models.groups import Network
 from memloc.models.inference import logits
 from memloc.seeds import stream
-from memloc.stages.retrain import Retrain, RetrainConfig, retrain
+from memloc.stages.retrain.compute import retrain
+from memloc.stages.retrain.config import Retrain, RetrainConfig
 from tests.models.plain import GROUPS
 from tests.stages.conftest import DROPOUTS, TIED, Trained, run
 from tests.stages.naive import cut, one_cycle, pixels
@@ -121,7 +122,7 @@ def test_frozen_parameters_are_bit_identical(dropout: str) -> None:
 
 def test_before_the_first_epoch_the_group_is_at_its_initial_values(plain: Trained) -> None:
     """Epoch 0's row is that of rewinding to epoch 0 with the statistics left final."""
-    from memloc.stages.rewind import Rewind, RewindConfig
+    from memloc.stages.rewind.config import Rewind, RewindConfig
 
     stage = Rewind()
     config = stage.resolve(RewindConfig(epochs=(0,)), plain.config)

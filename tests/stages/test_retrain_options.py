@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from memloc.models import Network
+from memloc.models.groups import Network
 from memloc.models.inference import logits
 from memloc.seeds import stream
-from memloc.stages.retrain import Retrain, RetrainConfig, Variant, retrain
+from memloc.stages.retrain.compute import Variant, retrain
+from memloc.stages.retrain.config import Retrain, RetrainConfig
 from tests.models.plain import GROUPS
 from tests.stages.conftest import Trained, run
 from tests.stages.naive import cut, one_cycle, pixels

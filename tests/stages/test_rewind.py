@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memloc.config import FieldError, resolved
-from memloc.models import Network
-from memloc.models.base import Masks
+from memloc.models.blocks import Masks
+from memloc.models.groups import Network
 from memloc.models.inference import logits
 from memloc.stages.base import Size
-from memloc.stages.evaluate import Evaluate, EvaluateConfig
-from memloc.stages.rewind import Rewind, RewindConfig, early_network, rewound_logits
+from memloc.stages.evaluate.config import Evaluate, EvaluateConfig
+from memloc.stages.rewind.compute import early_network, rewound_logits
+from memloc.stages.rewind.config import Rewind, RewindConfig
 from tests.models.plain import GROUPS
 from tests.stages.conftest import DROPOUTS, TIED, Trained, run
 

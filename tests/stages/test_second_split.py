@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from memloc.config import FieldError, default_peak
-from memloc.models import build, build_dropout
+from memloc.models.build import build
+from memloc.models.dropouts import build_dropout
 from memloc.seeds import torch_seed
-from memloc.stages.batches import batches, learning_rate
-from memloc.stages.second_split import SecondSplit, SecondSplitConfig, halves
+from memloc.stages.second_split.compute import halves
+from memloc.stages.second_split.config import SecondSplit, SecondSplitConfig
+from memloc.stages.training.batches import batches, learning_rate
 from memloc.store import Store
 from tests.conftest import run_inline
 from tests.run.programs import contents

@@ -21,18 +21,20 @@ from torch.utils._pytree import tree_leaves
 
 from memloc.config import TrainConfig
 from memloc.data.device import OnDevice
-from memloc.models import Network, build, build_dropout
+from memloc.models.build import build
+from memloc.models.dropouts import build_dropout
+from memloc.models.groups import Network
 from memloc.models.inference import logits
-from memloc.stages import retrain as retraining
-from memloc.stages.base import Inputs
-from memloc.stages.batches import cut
-from memloc.stages.flip_search import Task, search
-from memloc.stages.forward import forward_pass
-from memloc.stages.gradients import set_gradients
-from memloc.stages.retrain import Retrain, RetrainConfig
-from memloc.stages.rewind import rewound_logits
-from memloc.stages.train import _train_epoch
-from memloc.stages.trajectory import Steps
+from memloc.stages.flips.search import Task, search
+from memloc.stages.gradients.compute import set_gradients
+from memloc.stages.gradients.trajectory import Steps
+from memloc.stages.inputs import Inputs
+from memloc.stages.retrain import compute as retraining
+from memloc.stages.retrain.config import Retrain, RetrainConfig
+from memloc.stages.rewind.compute import rewound_logits
+from memloc.stages.training.batches import cut
+from memloc.stages.training.forward import forward_pass
+from memloc.stages.training.loop import _train_epoch
 from tests.stages.conftest import CPU, DROPOUTS, Trained, settings
 
 META = torch.device("meta")

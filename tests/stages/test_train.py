@@ -14,10 +14,10 @@ from torch import Tensor
 
 from memloc.config import TrainConfig, resolved
 from memloc.data.augment import augment, shifts
-from memloc.models import build, build_dropout
-from memloc.models.dropout import SparseWeights
-from memloc.stages.batches import batches, learning_rate, steps_per_epoch
-from memloc.stages.train import Dynamics, Epoch, examples_table, train
+from memloc.models.build import build
+from memloc.models.dropouts import SparseWeights, build_dropout
+from memloc.stages.training.batches import batches, learning_rate, steps_per_epoch
+from memloc.stages.training.loop import Dynamics, Epoch, examples_table, train
 from tests.stages import naive
 from tests.stages.conftest import CPU, DROPOUTS, Trained, run, settings
 
@@ -133,7 +133,7 @@ def test_scores_against_loops_over_examples_and_epochs(epochs: int) -> None:
     assert set(found) == set(expected)
     for name in ("learning_time", "forgetting"):
         assert found[name].tolist() == expected[name]
-    for name in ("aum", "el2n", "mean_loss", "final_loss"):
+    for name in ("aum", "el2n", "mean_loss", "final_loss", "mean_prob"):
         assert found[name].dtype == np.float64
         assert found[name].tolist() == pytest.approx(expected[name], rel=1e-9, abs=1e-12)
     assert found["learning_time"][0] == found["forgetting"][0] == epochs + 1

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from memloc.config import fingerprint, resolved
-from memloc.models import build
-from memloc.run.trial import numerics
-from memloc.stages.batches import learning_rate
-from memloc.stages.train import Dynamics, Epoch, examples_table, train
+from memloc.models.build import build
+from memloc.run.provenance import numerics
+from memloc.stages.training.batches import learning_rate
+from memloc.stages.training.loop import Dynamics, Epoch, examples_table, train
 from memloc.store import checkpoints
 from tests.run.test_resume import Place
 from tests.stages import naive
@@ -93,7 +93,7 @@ def test_scores_are_over_the_epochs_trained(stopped: Trained, unstopped: Trained
     table = examples_table(stopped.config, stopped.data, stopped.epochs[-1].dynamics)
     for name in ("learning_time", "forgetting"):
         assert table[name].tolist() == expected[name]
-    for name in ("aum", "mean_loss", "final_loss"):
+    for name in ("aum", "mean_loss", "final_loss", "mean_prob"):
         assert table[name].tolist() == pytest.approx(expected[name], rel=1e-9, abs=1e-12)
     whole = examples_table(unstopped.config, unstopped.data, unstopped.epochs[-1].dynamics)
     assert table["el2n"].tolist() == whole["el2n"].tolist()

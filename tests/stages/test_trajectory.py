@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from memloc.config import FieldError, resolved
 from memloc.errors import ReplayError
-from memloc.models import build
-from memloc.stages.batches import batches, learning_rate
-from memloc.stages.gradients import Gradients, GradientsConfig, sets
-from memloc.stages.trajectory import trajectory
+from memloc.models.build import build
+from memloc.stages.gradients.compute import sets
+from memloc.stages.gradients.config import Gradients, GradientsConfig
+from memloc.stages.gradients.trajectory import trajectory
+from memloc.stages.training.batches import batches, learning_rate
 from tests.stages.conftest import DROPOUTS, TIED, Trained, run
 from tests.stages.naive import pixels
 

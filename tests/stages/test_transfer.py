@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from memloc.stages.transfer import HostCopies, to_device
+from memloc.stages.training.transfer import HostCopies, to_device
 
 DEVICES = [
     "cpu",

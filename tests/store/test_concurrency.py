@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from memloc.analysis.query import run_sql
+from memloc.analysis.query import known_tables, run_sql
 from memloc.store import Commit, Store, tables
 
 PARTS, ANALYSES, ROWS = 4, 6, 50
@@ -48,14 +48,14 @@ def write(uri: str, seed: int) -> None:
     parts = [(a, n) for a in range(ANALYSES) for n in range(PARTS)]
     order.shuffle(parts)
     for analysis, nth in parts:
-        store.publish(commit_of(analysis, nth, order.random()), rows_of(analysis, nth))
+        store.publish(commit_of(analysis, nth, order.random()), rows_of(analysis, nth), known_tables())
 
 
 def check(uri: str) -> int:
     """Reads everything as a reader does; returns how many analyses it saw."""
     store = Store(uri)
     predictions = store.reading(
-        lambda snapshot: tables.read(store.files, tables.commits_of(snapshot, partial=False), "predictions")
+        lambda snapshot: tables.read(store.files, tables.commits_of(snapshot, partial=False), "predictions", known_tables())
     ).to_pylist()
     seen = {(r["analysis"], r["example"]) for r in predictions}
     assert len(seen) == len(predictions), "a row twice"
@@ -116,10 +116,10 @@ def test_killed_before_the_commit_nothing_is_there(uri: str, moment: int, monkey
     with monkeypatch.context() as patched:
         patched.setattr(type(store.files), "put", dying)
         with contextlib.suppress(KeyboardInterrupt):
-            store.publish(commit_of(0, 0, 1.0), rows_of(0, 0))
+            store.publish(commit_of(0, 0, 1.0), rows_of(0, 0), known_tables())
     assert (store.commit(commit_of(0, 0, 1.0).id) is not None) == (moment >= 3)  # two tables, then the commit
     for nth in range(PARTS):
-        store.publish(commit_of(0, nth, 2.0), rows_of(0, nth))
+        store.publish(commit_of(0, nth, 2.0), rows_of(0, nth), known_tables())
     assert check(uri) == 1
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from memloc.analysis.query import run_sql
+from memloc.analysis.query import known_tables, run_sql
 from memloc.errors import StoreError, UsageError
 from memloc.store import Commit, Store, checkpoints, commits, layout, records, tables
 from memloc.store.checkpoints import ResumeState
@@ -79,14 +79,14 @@ def rows(nth: int, analysis: str = B) -> dict[str, dict[str, Any]]:
 
 
 def table(store: Store, name: str = "rewind", partial: bool = False) -> pa.Table:
-    return tables.read(store.files, tables.commits_of(store.snapshot(), partial), name)
+    return tables.read(store.files, tables.commits_of(store.snapshot(), partial), name, known_tables())
 
 
 def test_a_part_exists_when_its_commit_does(store: Store) -> None:
     commits.publish_tables(store.files, part(0).id, rows(0))  # a writer killed before the commit
     assert store.snapshot().commits == {}
     assert table(store, partial=True).num_rows == 0
-    store.publish(part(0), rows(0))
+    store.publish(part(0), rows(0), known_tables())
     commit = store.commit(part(0).id)
     assert commit is not None
     assert [f.rows for f in commit.files] == [2]
@@ -95,11 +95,11 @@ def test_a_part_exists_when_its_commit_does(store: Store) -> None:
 
 
 def test_only_complete_analyses_are_shown(store: Store) -> None:
-    store.publish(part(1), rows(1))
+    store.publish(part(1), rows(1), known_tables())
     assert table(store).num_rows == 0
     assert table(store, "analyses").num_rows == 0
     assert table(store, partial=True).column("epoch").to_pylist() == [1, 1]
-    store.publish(part(0), rows(0))
+    store.publish(part(0), rows(0), known_tables())
     assert table(store).column("epoch").to_pylist() == [0, 0, 1, 1]  # in the order of the parts, not of the commits
     assert table(store).column("test_acc").to_pylist() == [None, 1.0] * 2
     assert table(store, "analyses").to_pylist() == [
@@ -111,7 +111,7 @@ def test_only_complete_analyses_are_shown(store: Store) -> None:
 def test_two_commits_of_one_part_are_one(store: Store) -> None:
     """A worker that was taken for dead, and its successor."""
     for seconds in (3.0, 1.0, 2.0):
-        store.publish(part(0, of=1, seconds=seconds), rows(0))
+        store.publish(part(0, of=1, seconds=seconds), rows(0), known_tables())
     paths = sorted(store.files.listing(layout.COMMITS))
     assert len(paths) == 3
     snapshot = store.snapshot()
@@ -123,7 +123,7 @@ def test_two_commits_of_one_part_are_one(store: Store) -> None:
 
 
 def test_a_damaged_commit_is_passed_over(store: Store) -> None:
-    store.publish(part(0, of=1), rows(0))
+    store.publish(part(0, of=1), rows(0), known_tables())
     (path,) = store.files.listing(layout.COMMITS)
     store.files.put(path, damaged(store.files.get(path)))
     fresh = Store(store.uri)
@@ -134,7 +134,7 @@ def test_a_damaged_commit_is_passed_over(store: Store) -> None:
 
 
 def test_a_stray_file_breaks_nothing(store: Store) -> None:
-    store.publish(part(0, of=1), rows(0))
+    store.publish(part(0, of=1), rows(0), known_tables())
     store.files.put("data/rewind/zz/stray.parquet", b"not parquet")
     store.files.put("data/rewind/stray", b"")
     assert table(store).num_rows == 2
@@ -142,7 +142,7 @@ def test_a_stray_file_breaks_nothing(store: Store) -> None:
 
 
 def test_a_damaged_table_is_an_error_not_wrong_numbers(store: Store) -> None:
-    store.publish(part(0, of=1), rows(0))
+    store.publish(part(0, of=1), rows(0), known_tables())
     (path,) = store.files.listing(layout.DATA)
     content = store.files.get(path)
     for at in range(0, len(content), 40):
@@ -252,7 +252,7 @@ def test_pruning_is_written_down(store: Store) -> None:
 
 def test_everything_is_readable_without_memloc(store: Store) -> None:
     """JSON, Parquet and safetensors, by other programs than ours."""
-    store.publish(part(0, of=1), rows(0))
+    store.publish(part(0, of=1), rows(0), known_tables())
     (path,) = store.files.listing(layout.COMMITS)
     listed = json.loads(store.files.get(path))
     assert listed["files"][0]["table"] == "rewind"

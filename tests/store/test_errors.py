@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,9 +66,9 @@ def memloc(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], t
         ("gs://", "names no folder; such as gs://bucket/memloc"),
         ("file://", "names no folder; such as file:///memloc"),
         ("file:///", "names no folder"),
-        ("file://folder/store", "cannot be opened"),
-        ("file:///with a space", "cannot be opened"),
-        ("s3:///folder", "cannot be opened: Missing bucket name"),
+        ("file://folder/store", "write file:///folder/store"),
+        ("file:///with a space", "write file:///with%20a%20space"),
+        ("s3:///folder", "names no bucket; such as s3://bucket/memloc"),
         ("s3://bucket/folder?region=us-east-1&bucket=mine", "cannot be opened: Unexpected query parameter"),
         ("~nobody-of-that-name/store", "cannot be opened"),
     ],
@@ -78,7 +80,7 @@ def test_what_is_no_store_at_all(memloc: Memloc, uri: str, words: str) -> None:
 
 @pytest.mark.parametrize("uri", ["", "   "])
 def test_an_empty_name(uri: str) -> None:
-    with pytest.raises(StoreError, match=r"^store: is empty; name a folder, or one of file://, s3://, gs://, hdfs://$"):
+    with pytest.raises(StoreError, match=r"^store: is empty; valid: a path, file://, s3://, gs://, hdfs://$"):
         Store(uri)
 
 
@@ -128,6 +130,62 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch:
         files.put("a", b"new")
     assert files.get("a") == b"old"
     assert files.listing("") == {"a": 3}
+
+
+def folders_fail(monkeypatch: pytest.MonkeyPatch, call: str, number: int) -> list[int]:
+    """From now on `os.fsync` or `os.open` of a folder fails so; what it failed on is returned."""
+    genuine, failed = getattr(os, call), []
+
+    def failing(target: Any, *arguments: Any, **options: Any) -> Any:
+        path = Path(f"/proc/self/fd/{target}").resolve() if isinstance(target, int) else Path(target)
+        if path.is_dir():
+            failed.append(number)
+            raise OSError(number, os.strerror(number))
+        return genuine(target, *arguments, **options)
+
+    monkeypatch.setattr(os, call, failing)
+    return failed
+
+
+@pytest.mark.parametrize("call", ["fsync", "open"])
+@pytest.mark.parametrize(
+    "name", ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOTTY", "EBADF", "EISDIR", "EACCES", "EPERM", "EROFS"]
+)
+def test_folders_that_cannot_be_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, name: str) -> None:
+    failed = folders_fail(monkeypatch, call, getattr(errno, name))
+    files = Files(str(tmp_path / "store"))
+    files.check_usable()
+    files.put("a/b", b"content")
+    assert files.move("a/b", "c/d")
+    assert failed
+    monkeypatch.undo()
+    assert files.listing("") == {"c/d": 7}
+
+
+@pytest.mark.parametrize("call", ["fsync", "open"])
+@pytest.mark.parametrize("name", ["EIO", "ENOSPC", "EDQUOT", "ESTALE", "ENXIO", "EMFILE", "ENODEV", "ETIMEDOUT"])
+def test_a_folder_whose_names_may_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, name: str) -> None:
+    files = Files(str(tmp_path / "store"))
+    files.put("a", b"old")
+    folders_fail(monkeypatch, call, getattr(errno, name))
+    for action in (files.check_usable, lambda: files.put("a", b"new")):
+        with pytest.raises(StoreError, match="cannot be written"):
+            action()
+
+
+@pytest.mark.parametrize("name", ["EINVAL", "ENOTSUP", "EIO"])
+def test_a_file_must_be_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Only of folders it is tolerated: a file system that does not sync files keeps no promise at all."""
+    genuine = os.fsync
+
+    def failing(handle: int) -> None:
+        if Path(f"/proc/self/fd/{handle}").resolve().is_file():
+            raise OSError(getattr(errno, name), name)
+        genuine(handle)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(StoreError, match=f"cannot be written: .*{name}"):
+        Files(str(tmp_path / "store")).check_usable()
 
 
 # --- S3

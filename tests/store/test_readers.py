@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from memloc import commands
-from memloc.analysis.query import read_table, run_sql
+from memloc.analysis.query import known_tables, read_table, run_sql
 from memloc.errors import StoreError, UsageError
 from memloc.store import Files, Snapshot, Store, layout, tables
 from memloc.store.verify import verify
@@ -25,7 +25,7 @@ SQL = "SELECT * FROM predictions ORDER BY example"
 def whole(store: Store) -> Store:
     """A store of one complete analysis."""
     for nth in range(PARTS):
-        store.publish(commit_of(0, nth, 1.0), rows_of(0, nth))
+        store.publish(commit_of(0, nth, 1.0), rows_of(0, nth), known_tables())
     return store
 
 
@@ -68,14 +68,14 @@ def test_what_is_set_aside_while_it_is_read(
     monkeypatch.setattr(Store, "snapshot", snapshot)
     assert read(whole).num_rows == 0
     assert looks == [PARTS, PARTS - 1]
-    whole.publish(commit_of(0, 1, 2.0), rows_of(0, 1))  # recomputed
+    whole.publish(commit_of(0, 1, 2.0), rows_of(0, 1), known_tables())  # recomputed
     assert read(whole).column("example").to_pylist() == list(range(PARTS * ROWS))
 
 
 def test_a_duplicate_takes_over(whole: Store) -> None:
     """Of two commits of one part the smaller name is read; set aside, it leaves the other, whose rows are the same."""
     before = by_sql(whole)
-    whole.publish(commit_of(0, 2, 5.0), rows_of(0, 2))
+    whole.publish(commit_of(0, 2, 5.0), rows_of(0, 2), known_tables())
     first = whole.snapshot().paths[commit_of(0, 2, 0.0).id]
     flip(whole.files, first, 10)
     assert [f.path for f in verify(whole.files)[0]] == [first]
@@ -86,7 +86,7 @@ def test_a_duplicate_takes_over(whole: Store) -> None:
 
 
 def test_two_commits_of_one_damaged_file_are_one_finding(whole: Store) -> None:
-    whole.publish(commit_of(0, 2, 5.0), rows_of(0, 2))
+    whole.publish(commit_of(0, 2, 5.0), rows_of(0, 2), known_tables())
     path = data_of(whole, 2)
     flip(whole.files, path, 100)
     assert [f.path for f in verify(whole.files)[0]] == [path]
@@ -157,7 +157,7 @@ def test_damage_is_an_error_that_names_the_file(
 def test_every_byte_of_the_rows_is_checked_by_a_query(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A bit that has changed within the pages never becomes a number."""
     store = Store(str(tmp_path_factory.mktemp("flips")))
-    store.publish(commit_of(0, 0, 1.0), rows_of(0, 0))
+    store.publish(commit_of(0, 0, 1.0), rows_of(0, 0), known_tables())
     path = data_of(store, 0)
     content = store.files.get(path)
     commits = tables.commits_of(store.snapshot(), partial=True)
@@ -172,7 +172,7 @@ def test_every_byte_of_the_rows_is_checked_by_a_query(tmp_path_factory: pytest.T
         except StoreError:
             refused += 1
         with pytest.raises(StoreError, match="was changed since it was committed"):
-            tables.read(store.files, commits, "predictions")
+            tables.read(store.files, commits, "predictions", known_tables())
     assert refused > 5
 
 
@@ -193,7 +193,7 @@ def test_what_fails_once_is_looked_at_again(whole: Store, monkeypatch: pytest.Mo
         if len(looks) == 1:
             whole.files.delete(path)
         elif len(looks) == 2:  # recomputed by another, under another name
-            whole.publish(commit_of(0, 1, 0.5), rows_of(0, 1))
+            whole.publish(commit_of(0, 1, 0.5), rows_of(0, 1), known_tables())
         return before(self) if len(looks) == 2 else found
 
     check = tables.check
@@ -244,7 +244,7 @@ def test_readers_writers_and_verify_at_once(uri: str) -> None:
     with running(lambda: found.extend(f.path for f in verify(Store(uri).files)[0])) as verified, running(look) as looked:
         for analysis in range(4):
             for nth in range(PARTS):
-                store.publish(commit_of(analysis, nth, 1.0), rows_of(analysis, nth))
+                store.publish(commit_of(analysis, nth, 1.0), rows_of(analysis, nth), known_tables())
             if analysis % 2:
                 commit = store.commit(commit_of(analysis, 1, 1.0).id)
                 assert commit is not None
@@ -253,7 +253,7 @@ def test_readers_writers_and_verify_at_once(uri: str) -> None:
                 deadline = time.monotonic() + 90  # a broken loop would never get there
                 while commit.files[0].path not in found and time.monotonic() < deadline:
                     time.sleep(0.005)
-                store.publish(commit_of(analysis, 1, 2.0), rows_of(analysis, 1))
+                store.publish(commit_of(analysis, 1, 2.0), rows_of(analysis, 1), known_tables())
     assert sorted(found) == sorted(harmed)
     assert verified[0] >= len(harmed)
     assert looked[0] >= 1

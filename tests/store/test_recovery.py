@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from memloc.analysis.query import known_tables
 from memloc.analysis.status import sweep_status
 from memloc.data import load
 from memloc.errors import UsageError
 from memloc.run import inline
 from memloc.run.events import Event
-from memloc.run.plan import Plan, Work, pending
-from memloc.run.trial import Worker, run_training
-from memloc.store import Files, Store, checkpoints, layout, records, schemas
+from memloc.run.pending import Work, pending
+from memloc.run.plan import Plan
+from memloc.run.trainer import run_training
+from memloc.run.worker import Worker
+from memloc.store import Files, Store, checkpoints, layout, records
 from memloc.store.verify import verify
 from tests.conftest import TINY, run_inline
 from tests.store.test_verify import contents, flip
@@ -76,7 +79,7 @@ def test_a_lost_table_of_a_training_costs_no_epoch(store: Store, plan: Plan, tmp
     assert after is not None
     assert after.files == commit.files
     assert after.checkpoints == commit.checkpoints
-    assert all(contents(store)[name].equals(before[name]) for name in schemas.TABLES)
+    assert all(contents(store)[name].equals(before[name]) for name in known_tables())
 
 
 def test_a_part_does_not_use_a_damaged_checkpoint(store: Store, plan: Plan, tmp_path: Path) -> None:
@@ -99,7 +102,7 @@ def test_a_part_does_not_use_a_damaged_checkpoint(store: Store, plan: Plan, tmp_
     assert [f.path for f in verify(store.files)[0]] == [path]
     assert run(Store(store.uri), plan, tmp_path)[1] == {}
     assert sweep_status(Store(store.uri), "tiny")["failures"] == []  # a commit supersedes them
-    assert all(contents(store)[name].equals(before[name]) for name in schemas.TABLES)
+    assert all(contents(store)[name].equals(before[name]) for name in known_tables())
 
 
 def test_a_pruned_checkpoint_is_not_missed_and_a_lost_one_is(store: Store, plan: Plan) -> None:
@@ -145,7 +148,7 @@ def test_of_two_workers_at_one_training_the_second_stops_writing(
         written.append(path)
         put(files, path, data)
 
-    def successor(epoch: int) -> None:
+    def successor(epoch: int, row: object) -> None:
         if epoch == 1:
             assert run_training(worker(), work)
             monkeypatch.setattr(Files, "put", noting)

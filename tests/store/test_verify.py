@@ -9,9 +9,11 @@ import pyarrow as pa
 import pytest
 
 from memloc import commands
+from memloc.analysis.query import known_tables
 from memloc.run import inline
 from memloc.run.events import Event
-from memloc.run.plan import Plan, pending
+from memloc.run.pending import pending
+from memloc.run.plan import Plan
 from memloc.store import Store, layout, schemas, tables
 from memloc.store.verify import verify
 from tests.conftest import TINY, run_inline
@@ -26,7 +28,7 @@ def plan(store: Store, tmp_path: Path) -> Plan:
 
 def contents(store: Store) -> dict[str, pa.Table]:
     commits = tables.commits_of(store.snapshot(), partial=False)
-    found = {name: tables.read(store.files, commits, name) for name in schemas.TABLES}
+    found = {name: tables.read(store.files, commits, name, known_tables()) for name in known_tables()}
     return {name: t.drop_columns([c for c in schemas.CLOCK_COLUMNS if c in t.column_names]) for name, t in found.items()}
 
 

@@ -1,1 +1,4 @@
-"""The architectures, a file each: the file's name is the model's in a configuration, its `Architecture` the network."""
+"""The architectures, a folder each: the folder's name is the model's in a configuration.
+
+`config.py` says which images fit and imports no torch; `network.py` holds `Architecture`, the network.
+"""

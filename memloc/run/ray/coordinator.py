@@ -12,10 +12,10 @@ from ray.exceptions import RayError
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from memloc.errors import last_line
-from memloc.run.desk import Report
-from memloc.run.events import Event
+from memloc.run.admission import Report
+from memloc.run.events import Event, PartResult
 from memloc.run.fanout import cut
-from memloc.run.placement import Brief, PartBrief
+from memloc.run.placement import AssignedPart, Assignment
 from memloc.run.ray.draining import is_draining
 from memloc.run.ray.workers import run_parts, train, train_alone
 from memloc.store import Store, records
@@ -34,21 +34,21 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         # On the driver's node: coordinators weigh little, and elsewhere they would keep machines from being given back.
         return PlacementGroupFactory([{"memory": COORDINATOR_MEMORY, config["node"]: 0.001}])
 
-    def setup(self, config: dict[str, Any], briefs: dict[str, Brief] | None = None, desk: Any = None) -> None:
-        if briefs is not None:
-            self.briefs, self.desk = briefs, desk
-        self.brief = self.briefs[config["trial"]]
+    def setup(self, config: dict[str, Any], assignments: dict[str, Assignment] | None = None, admission: Any = None) -> None:
+        if assignments is not None:
+            self.assignments, self.admission = assignments, admission
+        self.assignment = self.assignments[config["trial"]]
         self.training: Any = None  # reference to the result of the trainer
         self.epoch: int | None = None  # that it has reached; None: it has not begun
         self.lives = TRAINER_LIVES
-        self.tasks: dict[Any, list[PartBrief]] = {}
+        self.tasks: dict[Any, list[AssignedPart]] = {}
         self.failed: set[str] = set()
         self.events: list[Event] = []
-        self.waves = list(self.brief.waves)
-        self.queue: list[list[PartBrief]] = []
+        self.waves = list(self.assignment.waves)
+        self.queue: list[list[AssignedPart]] = []
         self.draining = False
-        self.state = "train" if self.brief.trains else "analyse"
-        self.desk.leave.remote(self.brief.trial)  # whatever a coordinator that was lost left there
+        self.state = "train" if self.assignment.trains else "analyse"
+        self.admission.leave.remote(self.assignment.trial)  # whatever a coordinator that was lost left there
         self._emit("started")
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -62,7 +62,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         """Nothing to load."""
 
     def step(self) -> dict[str, Any]:
-        self.draining = self.draining or is_draining(self.brief.run)
+        self.draining = self.draining or is_draining(self.assignment.run)
         if self.state == "train":
             self._train()
         elif self.state == "analyse":
@@ -73,34 +73,36 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
     def cleanup(self) -> None:
         for task in [*self.tasks, *([self.training] if self.training else [])]:
             ray.cancel(task, force=True)
-        self.desk.leave.remote(self.brief.trial)
+        self.admission.leave.remote(self.assignment.trial)
 
     def _emit(self, kind: Any, **values: Any) -> None:
-        self.events.append(Event(kind, self.brief.trial, **values))
+        self.events.append(Event(kind, self.assignment.trial, **values))
 
     def _end(self, kind: str) -> None:
         self._emit(kind)
         self.state = "end"
-        self.desk.leave.remote(self.brief.trial)
+        self.admission.leave.remote(self.assignment.trial)
 
     def _report(self) -> tuple[int, int | None]:
-        """Tells the desk what this trial wants: (tasks it may ask for now, the epoch that its training has reached)."""
+        """Tells admission what this trial wants: (tasks it may ask for now, the epoch that its training has reached)."""
         waits = self.state == "train" and self.epoch is None
-        fitting = self.brief.tasks
-        larger = fitting > self.brief.trainings  # fewer trainers than tasks fit: each holds more
+        fitting = self.assignment.tasks
+        larger = fitting > self.assignment.trainings  # fewer trainers than tasks fit: each holds more
         report = Report(waits, larger, self.state == "analyse", len(self.tasks), len(self.queue), fitting)
-        may_ask, epoch = ray.get(self.desk.report.remote(self.brief.trial, report))
+        may_ask, epoch = ray.get(self.admission.report.remote(self.assignment.trial, report))
         return may_ask, epoch
 
     # --- training
 
     def _train(self) -> None:
         if self.training is None:
-            trainer = train_alone if self.brief.trainer["num_gpus"] else train
+            trainer = train_alone if self.assignment.trainer["num_gpus"] else train
             # "DEFAULT": outside Tune's placement group, which would have to hold the GPU from start to end otherwise.
-            self.training = trainer.options(scheduling_strategy="DEFAULT", **self.brief.trainer).remote(self.brief.job)
+            self.training = trainer.options(scheduling_strategy="DEFAULT", **self.assignment.trainer).remote(
+                self.assignment.job
+            )
         _, epoch = self._report()
-        if epoch not in (None, self.epoch):  # None again: the desk was lost, and does not know yet
+        if epoch not in (None, self.epoch):  # None again: admission was lost, and does not know yet
             self.epoch = epoch
             self._emit("epoch", stage="train", epoch=epoch)
         if self.draining and self.epoch is None:  # it may be waiting for a place for hours
@@ -114,28 +116,28 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         """Its place is free: before the fan-out asks for a share of it."""
         training, self.training = self.training, None
         try:
-            finished, error, seconds = ray.get(training)
+            result = ray.get(training)
         except RayError as lost:
             return self._trainer_lost(lost)
-        if error:
-            return self._training_failed(error)
-        if finished:
-            self._emit("trained", stage="train", seconds=seconds)
+        if result.error:
+            return self._training_failed(result.error)
+        if result.finished:
+            self._emit("trained", stage="train", seconds=result.seconds)
             self.state = "analyse"
             return None
         return self._end("drained")
 
     def _trainer_lost(self, error: RayError) -> None:
         self.epoch = None
-        ray.get(self.desk.leave.remote(self.brief.trial))
+        ray.get(self.admission.leave.remote(self.assignment.trial))
         self.lives -= 1
         if self.lives == 0:  # else the next step starts another one, which goes on from the newest checkpoint
-            self._record_failure(self.brief.trial, "train", error)
+            self._record_failure(self.assignment.trial, "train", error)
             self._training_failed(last_line(error))
 
     def _training_failed(self, error: str) -> None:
-        self.failed.add(self.brief.trial)
-        self._emit("failed", stage="train", part_id=self.brief.trial, error=error)
+        self.failed.add(self.assignment.trial)
+        self._emit("failed", stage="train", part_id=self.assignment.trial, error=error)
         self._end("drained")
 
     # --- analyses
@@ -143,7 +145,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
     def _analyse(self) -> None:
         if not self.queue and not self.tasks and self.waves and not self.draining:
             possible = [part for part in self.waves.pop(0) if not self.failed & set(part.needs)]
-            self.queue = cut(possible, self.brief.tasks)
+            self.queue = cut(possible, self.assignment.tasks)
         for _ in range(0 if self.draining else self._report()[0]):
             self._ask(self.queue.pop(0))
         if self.tasks:
@@ -154,44 +156,44 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         elif self.queue:
             time.sleep(PAUSE_SECONDS)  # trainers come first, or others' tasks
         elif not self.waves:
-            if self.brief.prunes and not self.failed:
+            if self.assignment.prunes and not self.failed:
                 self._prune()
             self._end("finished")
 
-    def _ask(self, parts: list[PartBrief]) -> None:
-        task = run_parts.options(scheduling_strategy="DEFAULT", **self.brief.task).remote(
-            self.brief.job, [part.id for part in parts]
+    def _ask(self, parts: list[AssignedPart]) -> None:
+        task = run_parts.options(scheduling_strategy="DEFAULT", **self.assignment.task).remote(
+            self.assignment.job, [part.id for part in parts]
         )
         self.tasks[task] = parts
 
-    def _collect(self, task: Any, parts: list[PartBrief]) -> None:
+    def _collect(self, task: Any, parts: list[AssignedPart]) -> None:
         stages = {part.id: part.stage for part in parts}
         try:
             results = ray.get(task)
         except RayError as error:  # the worker died again and again
-            results = [(part.id, 0.0, self._lost(part, error)) for part in parts]
-        for part_id, seconds, problem in results:
-            stage = stages.pop(part_id)
-            if problem:
-                self.failed.add(part_id)
-                self._emit("failed", stage=stage, part_id=part_id, error=problem)
+            results = [PartResult(part.id, error=self._lost(part, error)) for part in parts]
+        for result in results:
+            stage = stages.pop(result.part_id)
+            if result.error:
+                self.failed.add(result.part_id)
+                self._emit("failed", stage=stage, part_id=result.part_id, error=result.error)
             else:
-                self._emit("part", stage=stage, part_id=part_id, seconds=seconds)
+                self._emit("part", stage=stage, part_id=result.part_id, seconds=result.seconds)
         if stages:  # not begun, because of draining
             self.queue.append([part for part in parts if part.id in stages])
 
-    def _lost(self, part: PartBrief, error: RayError) -> str:
+    def _lost(self, part: AssignedPart, error: RayError) -> str:
         """The error line of a part whose worker died, unless it had committed it."""
-        if Store(self.brief.uri).commit(part.id) is not None:
+        if Store(self.assignment.uri).commit(part.id) is not None:
             return ""
         self._record_failure(part.id, part.stage, error)
         return last_line(error)
 
     def _record_failure(self, part_id: str, stage: str, error: RayError) -> None:
         text = f"{type(error).__name__}: {error}"
-        records.record_failure(Store(self.brief.uri).files, part_id, self.brief.trial, stage, text)
+        records.record_failure(Store(self.assignment.uri).files, part_id, self.assignment.trial, stage, text)
 
     def _prune(self) -> None:
-        from memloc.run.trial import prune
+        from memloc.run.retention import prune
 
-        prune(Store(self.brief.uri), ray.get(self.brief.job).work)
+        prune(Store(self.assignment.uri), ray.get(self.assignment.job).work)

@@ -14,17 +14,17 @@ import ray
 from ray import tune
 
 from memloc.run.events import Event, Listener, Outcome
-from memloc.run.placement import Brief, Node, Resources, has_gpus, make_brief
+from memloc.run.placement import Assignment, Node, Resources, assign, has_gpus
+from memloc.run.ray.admission_actor import open_admission
 from memloc.run.ray.connect import connected
 from memloc.run.ray.coordinator import Coordinator
-from memloc.run.ray.desk import open_desk
 from memloc.run.ray.draining import raise_flag_when
 from memloc.run.ray.workers import Job
 from memloc.run.schedule import coordinators
 from memloc.store import Store
 
 if TYPE_CHECKING:
-    from memloc.run.plan import Work
+    from memloc.run.pending import Work
     from memloc.run.schedule import TrialCost
 
 
@@ -86,21 +86,21 @@ def execute(
     finished = threading.Event()
     with connected(resources, run) as scratch:
         try:
-            desk = open_desk()
-            briefs = _briefs(works, store, data_dir, run, desk, resources)
+            admission = open_admission()
+            assignments = _assignments(works, store, data_dir, run, admission, resources)
             threading.Thread(target=raise_flag_when, args=(run, should_stop, finished), daemon=True).start()
             if not should_stop():
-                _fit(briefs, desk, run, scratch, listener, should_stop, outcome)
+                _fit(assignments, admission, run, scratch, listener, should_stop, outcome)
         finally:
             finished.set()
     outcome.interrupted = should_stop()
     return outcome
 
 
-def _briefs(
-    works: Sequence[Work], store: Store, data_dir: Path, run: str, desk: Any, resources: Resources
-) -> dict[str, Brief]:
-    """{trial: its brief}, in the order in which they begin."""
+def _assignments(
+    works: Sequence[Work], store: Store, data_dir: Path, run: str, admission: Any, resources: Resources
+) -> dict[str, Assignment]:
+    """{trial: its assignment}, in the order in which they begin."""
     from memloc.data import load
     from memloc.run.schedule import in_order
 
@@ -108,12 +108,12 @@ def _briefs(
     names = dict.fromkeys(w.trial.config.dataset for w in works if w.computes)
     data = {name: ray.put(load(name, data_dir)) for name in names}
     by_trial = {work.trial.id: work for work in works}
-    briefs = {}
+    assignments = {}
     for cost in in_order(_costs(works, store, data_dir, nodes, resources)):
         work = by_trial[cost.trial]
-        job = ray.put(Job(run, store.uri, work, data, desk))
-        briefs[cost.trial] = make_brief(work, cost, store.uri, run, job, nodes, resources)
-    return briefs
+        job = ray.put(Job(run, store.uri, work, data, admission))
+        assignments[cost.trial] = assign(work, cost, store.uri, run, job, nodes, resources)
+    return assignments
 
 
 def _costs(
@@ -128,8 +128,8 @@ def _costs(
 
 
 def _fit(
-    briefs: dict[str, Brief],
-    desk: Any,
+    assignments: dict[str, Assignment],
+    admission: Any,
     run: str,
     scratch: str,
     listener: Listener,
@@ -139,12 +139,12 @@ def _fit(
     relay = Relay(listener, outcome)
     working: set[str] = set()
     relay.listener = _tracking(listener, working)
-    at_once = coordinators(max(brief.trainings for brief in briefs.values()))
+    at_once = coordinators(max(assignment.trainings for assignment in assignments.values()))
     tuner = tune.Tuner(
-        tune.with_parameters(Coordinator, briefs=briefs, desk=desk),
-        param_space={"trial": tune.grid_search(list(briefs)), "node": f"node:{ray.util.get_node_ip_address()}"},
+        tune.with_parameters(Coordinator, assignments=assignments, admission=admission),
+        param_space={"trial": tune.grid_search(list(assignments)), "node": f"node:{ray.util.get_node_ip_address()}"},
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=min(at_once, len(briefs)),
+            max_concurrent_trials=min(at_once, len(assignments)),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.config["trial"],
         ),

@@ -1,19 +1,21 @@
 """Asks whoever listens at an address which Ray cluster it is: `python -P probe.py auto|HOST:PORT`.
 
-A program of its own, since Ray's client tries for minutes and cannot be told to give up: whoever starts it ends it. It
-prints one JSON object per line, the last of which is what it knows (`memloc/run/cluster.py` reads them).
+A program of its own, since Ray's client tries for minutes and cannot be told to give up. It prints one JSON object per
+line, the last of which is what it knows when it ends (`memloc/run/cluster.py` reads them).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 from typing import Any
 
-CONNECT_SECONDS = 5.0
-NODE_SECONDS = 3  # how long a node of this machine may take to show up in the cluster's list
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 7  # for all that follows the imports; a cluster needs less than one
+NODE_SECONDS = 2  # how long a node of this machine may take to show up in the cluster's list
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # as memloc/run/ray sets it
 
@@ -28,12 +30,13 @@ def ask(address: str) -> None:
     from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[attr-defined]
     from ray.exceptions import AuthenticationError
 
+    signal.alarm(ANSWER_SECONDS)  # ends this process, since Ray's client would go on trying
     if address == "auto":
         try:
             address = services.canonicalize_bootstrap_address("auto")
         except ConnectionError:
             return say(problem="none")
-    say(problem="silent", address=address)  # unless it answers, until this process is ended
+    say(problem="silent", address=address)  # what holds where this process is ended before it knows more
     try:
         host, _, port = address.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import ray
 
+from memloc.run.events import PartResult, TrainingResult
 from memloc.run.placement import visible_index
 from memloc.run.ray.draining import is_draining
 from memloc.store import Store
@@ -19,21 +20,21 @@ from memloc.store import Store
 if TYPE_CHECKING:
     import torch
 
-    from memloc.run.plan import Item, Work
-    from memloc.run.trial import Worker
+    from memloc.run.pending import Item, Work
+    from memloc.run.worker import Worker
 
 TASK_RETRIES = 3
 
 
 @dataclass(frozen=True)
 class Job:
-    """What the processes that work on one trial need to know. data: {data set: reference to its arrays}. desk: the run's."""
+    """What the processes that work on one trial need to know. data: {data set: reference to its arrays}."""
 
     run: str
     uri: str
     work: Work
     data: dict[str, Any]
-    desk: Any
+    admission: Any
 
 
 _workers: dict[tuple[str, str], Worker] = {}  # of this process's store and device: the data there outlive a task
@@ -43,7 +44,7 @@ _raws: dict[str, Any] = {}
 def _worker(job: Job) -> Worker:
     import torch
 
-    from memloc.run.trial import Worker
+    from memloc.run.worker import Worker
 
     def raw(name: str) -> Any:
         if name not in _raws:
@@ -75,41 +76,37 @@ def _device() -> torch.device:
     return torch.device("cuda", visible_index(str(ids[0]), os.environ.get("CUDA_VISIBLE_DEVICES")))
 
 
-def _train(job: Job) -> tuple[bool, str, float]:
-    """(finished, error line, seconds) of a training; while draining, it ends after its present epoch."""
+def _train(job: Job) -> TrainingResult:
+    """Trains; while draining, it ends after its present epoch."""
     clock = time.perf_counter()
-    trial = job.work.trial
-    job.desk.reached.remote(trial.id, 0)
+    trial = job.work.trial.id
+    job.admission.reached.remote(trial, 0)
 
-    from memloc.run.trial import attempt, run_training
+    from memloc.run.attempts import attempt_training
 
-    def at(epoch: int) -> None:
-        job.desk.reached.remote(trial.id, epoch)
-
-    worker = _worker(job)
-    finished, error = attempt(
-        worker, trial, trial.id, "train", lambda: run_training(worker, job.work, at, lambda: is_draining(job.run))
+    result = attempt_training(
+        _worker(job), job.work, lambda epoch, _: job.admission.reached.remote(trial, epoch), lambda: is_draining(job.run)
     )
-    return bool(finished), error, time.perf_counter() - clock
+    return replace(result, seconds=time.perf_counter() - clock)
 
 
 # Its coordinator begins a lost training again. On CPUs it takes any process of the pool, which has torch imported already
 # but for the first ones; on a GPU one of its own, which gives back the memory of its GPU with its place.
 @ray.remote(max_retries=0)  # type: ignore[untyped-decorator]
-def train(job: Job) -> tuple[bool, str, float]:
+def train(job: Job) -> TrainingResult:
     return _train(job)
 
 
 @ray.remote(max_retries=0, max_calls=1)  # type: ignore[untyped-decorator]
-def train_alone(job: Job) -> tuple[bool, str, float]:
+def train_alone(job: Job) -> TrainingResult:
     return _train(job)
 
 
 # A task on a GPU gets a process of its own unless max_calls says otherwise; bounded, since it keeps its CUDA context.
 @ray.remote(max_calls=50, max_retries=TASK_RETRIES)  # type: ignore[untyped-decorator]
-def run_parts(job: Job, part_ids: list[str]) -> list[tuple[str, float, str]]:
-    """[(part id, seconds, error line)]; each part is committed as it ends. While draining, none is begun."""
-    from memloc.run.trial import attempt_parts
+def run_parts(job: Job, part_ids: list[str]) -> list[PartResult]:
+    """Computes and commits parts, one after the other or together. While draining, none is begun."""
+    from memloc.run.attempts import attempt_parts
 
     worker, trial = _worker(job), job.work.trial
     items: dict[str, Item] = {part_id: (analysis, part_id, part) for analysis, part_id, part in job.work.parts}

@@ -1,0 +1,49 @@
+"""One training's rows of a table or view, its layers in network order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from memloc.analysis.query import Visible, known_tables, rows_of, visible
+from memloc.errors import UsageError
+from memloc.store import Snapshot, Store, tables
+
+
+def trial_rows(store: Store, trial: str, name: str, partial: bool = False) -> pa.Table:
+    """One training's rows of a table or view, sorted by analysis, then layer from the network's input to its output.
+
+    Raises:
+        UsageError: where there is no such table or view, or it has no column `trial`.
+    """
+
+    def read(snapshot: Snapshot) -> pa.Table:
+        seen = visible(store, snapshot, None, partial)
+        mine = Visible([c for c in seen.commits if c.trial == trial], seen.of_scores)
+        rows = rows_of(store, name, mine)
+        if "trial" not in rows.column_names:
+            raise UsageError(f"{name}: has no column trial; store.table({name!r}) reads it")
+        return in_network_order(rows, layers(store, mine)) if "layer" in rows.column_names else rows
+
+    return store.reading(read)
+
+
+def layers(store: Store, seen: Visible) -> list[str]:
+    """The layers that these commits' tables name, from input to output: so every analysis writes them."""
+    order: dict[str, None] = {}
+    known = known_tables()
+    for table in tables.names(seen.commits, known):
+        rows: Any = tables.dataset(store.files, seen.of(table), table, known)
+        if "layer" in rows.schema.names:
+            order |= dict.fromkeys(rows.to_table(columns=["layer"], use_threads=False)["layer"].to_pylist())
+    return list(order)
+
+
+def in_network_order(rows: pa.Table, order: Sequence[str]) -> pa.Table:
+    """The rows sorted by analysis, then layer; rows that are equal in both keep their order."""
+    place = {layer: k for k, layer in enumerate(order)}
+    analyses = rows["analysis"].to_pylist() if "analysis" in rows.column_names else [""] * rows.num_rows
+    keys = [(a, place[layer], k) for k, (a, layer) in enumerate(zip(analyses, rows["layer"].to_pylist(), strict=True))]
+    return rows.take(pa.array([k for *_, k in sorted(keys)], pa.int64()))

@@ -1,0 +1,72 @@
+"""What state each trial of a sweep's records is in, from the store alone: commits, failures, heartbeats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from memloc.store import Snapshot, Store, records
+
+STATES = ("done", "running", "pending", "failed")
+Trial: TypeAlias = Mapping[str, Any]  # as a sweep record holds it
+Heartbeat: TypeAlias = Mapping[str, Any]  # see run.heartbeat.Heartbeats.notes; of another version fields may be missing
+Failures: TypeAlias = Mapping[str, Mapping[str, Any]]  # {part id: its newest failure record}
+
+
+@dataclass(frozen=True)
+class TrialState:
+    """A trial, the state of its training and of each analysis in order, its own state, and its heartbeat where it has one.
+
+    A trial is done when its training and all its analyses are, and none waits for something that was not there when the
+    sweep was last launched.
+    """
+
+    trial: Trial
+    stages: tuple[tuple[str, str], ...]
+    state: str
+    heartbeat: Heartbeat | None
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch that the training has reached; None where it is not at work, or has not said so yet."""
+        running = ("train", "running") in self.stages
+        return self.heartbeat.get("epoch") if running and self.heartbeat else None
+
+
+def trial_states(store: Store, trials: Iterable[Trial], snapshot: Snapshot, failures: Failures) -> list[TrialState]:
+    """The state of every trial. failures: as `open_failures`."""
+    heartbeats = records.read_heartbeats(store.files)
+    return [_trial_state(trial, snapshot, failures, heartbeats.get(trial["trial"])) for trial in trials]
+
+
+def open_failures(store: Store, snapshot: Snapshot) -> Failures:
+    """{part id: its newest failure record} of the parts that nobody has committed since."""
+    return {i: f for i, f in records.read_failures(store.files).items() if i not in snapshot.commits}
+
+
+def units(trial: Trial) -> list[tuple[str, list[str]]]:
+    """(stage, its parts) of the training, which is one part, and of every analysis."""
+    return [("train", [trial["trial"]]), *((a["stage"], a["parts"]) for a in trial["analyses"])]
+
+
+def _trial_state(trial: Trial, snapshot: Snapshot, failures: Failures, heartbeat: Heartbeat | None) -> TrialState:
+    at_work = heartbeat.get("stages", ()) if heartbeat else ()
+    stages = tuple((stage, _unit_state(parts, snapshot, failures, stage in at_work)) for stage, parts in units(trial))
+    states = {state for _, state in stages} | ({"pending"} if trial.get("waiting") else set())
+    if states == {"done"}:
+        state = "done"
+    elif heartbeat is not None:
+        state = "running"
+    else:
+        state = "failed" if "failed" in states else "pending"
+    return TrialState(trial, stages, state, heartbeat)
+
+
+def _unit_state(parts: Iterable[str], snapshot: Snapshot, failures: Failures, at_work: bool) -> str:
+    parts = list(parts)
+    if snapshot.complete(parts):
+        return "done"
+    if any(part in failures for part in parts):
+        return "failed"
+    return "running" if at_work else "pending"

@@ -1,0 +1,76 @@
+"""Networks that apply dropout's masks by themselves, so that a notebook calls them like any module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from memloc.errors import UsageError
+
+if TYPE_CHECKING:
+    from memloc.models.dropouts import Dropout
+    from memloc.models.groups import Network
+
+
+class FixedMasks(nn.Module):
+    """A network in whose forward pass each dropout site is multiplied by a fixed factor.
+
+    network: the network without masks. factors: {site: float32 [1, C, 1, 1], or of the whole activation [1, C, H, W]}, in
+    forward order; they move with the module (`.to("cuda")`).
+    """
+
+    def __init__(self, network: Network, factors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.network, self.sites = network, tuple(factors)
+        for number, factor in enumerate(factors.values()):  # a site's name holds points, which no buffer's name may
+            self.register_buffer(f"factor_{number}", factor, persistent=False)
+
+    @property
+    def factors(self) -> dict[str, Tensor]:
+        """{site: the factor that its activations are multiplied by}."""
+        return {site: self.get_buffer(f"factor_{number}") for number, site in enumerate(self.sites)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32 [N, classes] logits of float32 [N, C, H, W] normalised images."""
+        logits: Tensor = self.network(x, masks=self.factors)
+        return logits
+
+
+class OwnMasks(nn.Module):
+    """A network that shows every training example its own channels, as its training did (example-tied dropout).
+
+    network: the network without masks. example: int64 [n], the training examples that have a mask.
+    """
+
+    def __init__(self, network: Network, dropout: Dropout, example: npt.NDArray[np.int64]) -> None:
+        super().__init__()
+        self.network = network
+        self._dropout = dropout
+        self._row = {int(index): row for row, index in enumerate(example)}
+
+    def forward(self, x: Tensor, example: Tensor | npt.ArrayLike) -> Tensor:
+        """float32 [N, classes] logits of N training examples, each under its own mask.
+
+        Args:
+            x: float32 [N, C, H, W], normalised images.
+            example: integers [N] (or one, for N = 1), as in `TrialData.example`: whose images these are.
+
+        Raises:
+            UsageError: where one is not among the training examples, or there are not as many as images.
+        """
+        indices = np.atleast_1d(np.asarray(example.cpu() if isinstance(example, Tensor) else example)).tolist()
+        if len(indices) != len(x):
+            raise UsageError(f"mode own: {len(x)} images and {len(indices)} examples; valid: an example for each image")
+        if absent := [i for i in indices if i not in self._row]:
+            raise UsageError(
+                f"example {absent[0]}: is not among the training examples; valid: those in trial.data().example"
+            )
+        masks = self._dropout.evaluation("own", torch.tensor([self._row[i] for i in indices]))
+        assert masks is not None
+        logits: Tensor = self.network(x, masks={site: mask.to(x.device) for site, mask in masks.items()})
+        return logits

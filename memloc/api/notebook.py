@@ -1,0 +1,61 @@
+"""How a notebook shows a store, a trial and a list of trials: small HTML tables, everything in them escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from memloc.analysis.status import sweep_status
+from memloc.analysis.trial_states import STATES
+from memloc.store import Store, records
+
+if TYPE_CHECKING:
+    from memloc.config import TrainConfig
+
+SHOWN = 100  # rows of a list of trials
+
+
+def store_html(store: Store) -> str:
+    """A store's sweeps with their states, and its tables with their rows."""
+    snapshot = store.snapshot()
+    sweeps = [{"sweep": name, **sweep_status(store, name, snapshot)["counts"]} for name in records.sweep_names(store.files)]
+    rows: dict[str, int] = {}
+    for commit in snapshot.commits.values():
+        for file in commit.files:
+            rows[file.table] = rows.get(file.table, 0) + file.rows
+    tables = [{"table": table, "rows": count} for table, count in sorted(rows.items())]
+    return (
+        f"<p>store <code>{escape(store.uri)}</code>: {len(snapshot.trainings())} trainings</p>"
+        + _table(sweeps, ["sweep", *STATES])
+        + _table(tables, ["table", "rows"])
+    )
+
+
+def trial_html(trial: str, config: TrainConfig) -> str:
+    """A trial's id and its configuration; fields that it does not use are left out."""
+    fields = [{"field": name, "value": value} for name, value in values(config).items()]
+    return f"<p>trial <code>{escape(trial)}</code></p>" + _table(fields, ["field", "value"])
+
+
+def trials_html(trials: Sequence[tuple[str, TrainConfig]]) -> str:
+    """One row per trial: its id, data set and model, and whatever tells it from the others."""
+    rows = [{"trial": trial, **values(config)} for trial, config in trials]
+    names = dict.fromkeys(name for row in rows for name in row)
+    differing = [n for n in names if n in ("trial", "dataset", "model") or len({repr(row.get(n)) for row in rows}) > 1]
+    more = f"<p>… and {len(rows) - SHOWN} more</p>" if len(rows) > SHOWN else ""
+    return f"<p>{len(rows)} trials</p>" + _table([{n: r.get(n) for n in differing} for r in rows[:SHOWN]], differing) + more
+
+
+def values(config: TrainConfig) -> dict[str, Any]:
+    """{field: value} of the fields that a training uses."""
+    return {name: value for name, value in config.model_dump().items() if value is not None}
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    cells = [["" if row[c] is None else str(row[c]) for c in columns] for row in rows]
+    with pd.option_context("display.max_colwidth", None):
+        html: str = pd.DataFrame(cells, columns=list(columns)).to_html(index=False, escape=True, border=0)
+    return html if rows else ""

@@ -1,0 +1,149 @@
+"""A store that is open for reading: its tables and views, SQL, the paper's claims, its trials."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import astuple, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from memloc.analysis.query import read_table, run_sql
+from memloc.api import notebook
+from memloc.api.trial import Trial, TrialList
+from memloc.config import TrainConfig, check, check_name
+from memloc.errors import StoreError, UsageError
+from memloc.store import Store
+
+DEFAULT_STORE = "./memloc-store"
+
+
+def store_uri(uri: str | os.PathLike[str] | None = None) -> str:
+    """The store that is meant: the argument, else MEMLOC_STORE, else ./memloc-store."""
+    return (os.environ.get("MEMLOC_STORE") or DEFAULT_STORE) if uri is None else os.fspath(uri)
+
+
+def open_store(uri: str | os.PathLike[str] | None = None, *, data_dir: str | Path | None = None) -> OpenStore:
+    """Opens an existing store for reading.
+
+    Args:
+        uri: a folder's path, or a file://, s3://, gs:// or hdfs:// URI; None: MEMLOC_STORE, else ./memloc-store.
+        data_dir: where the data sets lie that the trials were trained on; None: MEMLOC_DATA, else ~/.cache/memloc. Only
+            `Trial.data`, `Trial.model` and `Trial.mask` look there.
+
+    Raises:
+        StoreError: where there is no store, or the URI does not name one.
+    """
+    store = Store(store_uri(uri))
+    if not store.files.exists():
+        raise StoreError(
+            f"store {store.uri}: does not exist; `memloc sweep` makes one, --store URI or MEMLOC_STORE names another"
+        )
+    return OpenStore(store, data_dir)
+
+
+class OpenStore:
+    """A store, for reading. Every call sees what is committed at that moment."""
+
+    def __init__(self, store: Store, data_dir: str | Path | None = None) -> None:
+        self._store, self._data_dir = store, data_dir
+
+    @property
+    def uri(self) -> str:
+        """The store as it was named."""
+        return self._store.uri
+
+    def __repr__(self) -> str:
+        return f"OpenStore({self.uri!r}: {len(self._store.snapshot().trainings())} trainings)"
+
+    def _repr_html_(self) -> str:
+        return notebook.store_html(self._store)
+
+    def table(self, name: str, *, sweep: str | None = None, partial: bool = False) -> pa.Table:
+        """A whole table or view, as docs/tables.md describes them.
+
+        Args:
+            name: such as "rewind" (a table) or "gradient_layers" (a view).
+            sweep: only the trials and analyses of this sweep, NAME or NAME@sha8; None: of the whole store.
+            partial: the rows of incomplete analyses too.
+
+        Returns:
+            A table's rows in the order in which they were computed (layers in network order), a view's sorted by all
+            columns from left to right.
+
+        Raises:
+            UsageError: where there is no such table, view or sweep. StoreError: where a file is damaged or missing.
+        """
+        return read_table(self._store, name, sweep, partial)
+
+    def pandas(self, name: str, *, sweep: str | None = None, partial: bool = False) -> pd.DataFrame:
+        """A whole table or view as a DataFrame: `table`, converted (NULL becomes NaN or None)."""
+        frame: pd.DataFrame = self.table(name, sweep=sweep, partial=partial).to_pandas()
+        return frame
+
+    def sql(self, query: str, *, sweep: str | None = None, partial: bool = False) -> pd.DataFrame:
+        """The rows of one SELECT over the tables and views (DuckDB's SQL); the arguments as in `table`.
+
+        Raises:
+            UsageError: where it is not one valid SELECT.
+        """
+        frame: pd.DataFrame = run_sql(self._store, query, sweep, partial).to_pandas()
+        return frame
+
+    def claims(self, *, sweep: str | None = None) -> pd.DataFrame:
+        """The paper's claims judged on the store: a row per number, columns as in `memloc.papers.maini2023.Judgement`."""
+        from memloc.papers.maini2023 import Judgement, judge
+
+        names = [field.name for field in fields(Judgement)]
+        return pd.DataFrame([astuple(j) for j in judge(self._store, sweep)], columns=names)
+
+    def trial(self, prefix: str) -> Trial:
+        """The committed trial whose id begins with `prefix`.
+
+        Raises:
+            UsageError: where none or several do, or this version of memloc cannot resolve its configuration.
+        """
+        trainings = self._store.snapshot().trainings()
+        matches = sorted(i for i in trainings if i.startswith(prefix))
+        if len(matches) != 1:
+            what = f"several trials begin so: {', '.join(matches[:5])}" if matches else "no trial begins so"
+            raise UsageError(f"trial {prefix!r}: {what}")
+        return Trial(self._store, trainings[matches[0]], self._data_dir)
+
+    def trials(self, **fields: Any) -> TrialList:
+        """The committed trials whose configuration has these values, in the order of their ids.
+
+        Args:
+            fields: values of training fields (`memloc sweep --fields` lists them), such as dataset="digits"; a list,
+                tuple or set of values means any of them, such as noise=[0.1, 0.2].
+
+        Raises:
+            UsageError: for a field that there is not, or a value that it cannot have.
+        """
+        wanted = _wanted(fields)
+        trainings = sorted(self._store.snapshot().trainings().items())
+        trials = [Trial(self._store, commit, self._data_dir) for _, commit in trainings]
+        return TrialList(t for t in trials if all(_value(t.config, name) in taken for name, taken in wanted.items()))
+
+
+def _wanted(fields: Mapping[str, Any]) -> dict[str, Collection[Any]]:
+    """{field: the values that are asked for}, checked; every problem at once."""
+    wanted: dict[str, Collection[Any]] = {}
+    problems = []
+    for name, value in fields.items():
+        if problem := check_name(TrainConfig, name):
+            problems.append(f"{name}: {problem}")
+            continue
+        checked = [check(TrainConfig, name, v) for v in (value if isinstance(value, list | tuple | set) else [value])]
+        problems += [f"{name}: {wrong}" for _, wrong in checked if wrong]
+        wanted[name] = [taken for taken, wrong in checked if not wrong]
+    if problems:
+        raise UsageError(*problems)
+    return wanted
+
+
+def _value(config: TrainConfig, name: str) -> Any:
+    return getattr(config, name)

@@ -1,0 +1,226 @@
+"""One committed training: its configuration, its rows, its checkpoints as models, its data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+
+from memloc.analysis.rows import trial_rows
+from memloc.api import notebook
+from memloc.config import TrainConfig, resolved
+from memloc.data.directory import data_dir
+from memloc.errors import UsageError, nearest
+from memloc.store import Commit, Store, checkpoints, layout
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from memloc.models.dropouts import Dropout
+    from memloc.models.groups import Network
+
+RESCALES = ("none", "authors", "consistent")
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """What a trial was trained and tested on; n training examples, m test examples, images of C×H×W.
+
+    Attributes:
+        x: float32 [n, C, H, W], normalised to [−1, 1].
+        y: int64 [n], the labels trained on.
+        true_label: int64 [n], the labels that the data set has.
+        noisy: bool [n], y ≠ true_label: the mislabeled examples.
+        example: int64 [n], the index in the data set's own training array; column `example` of the tables.
+        x_test: float32 [m, C, H, W]. y_test: int64 [m].
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    true_label: torch.Tensor
+    noisy: torch.Tensor
+    example: torch.Tensor
+    x_test: torch.Tensor
+    y_test: torch.Tensor
+
+
+class Trial:
+    """A committed training: its configuration, its rows, its checkpoints as models, its data.
+
+    Attributes:
+        id: 16 hexadecimal digits; column `trial` of the tables.
+        config: the resolved configuration, every field as the training used it.
+    """
+
+    def __init__(self, store: Store, commit: Commit, folder: str | Path | None = None) -> None:
+        self._store, self._commit, self._folder = store, commit, folder
+        self.id = commit.trial
+        self.config: TrainConfig = resolved(**commit.config)
+
+    def __repr__(self) -> str:
+        c = self.config
+        return f"Trial({self.id}: {c.dataset} {c.model} noise={c.noise} dropout={c.dropout} seed={c.seed})"
+
+    def _repr_html_(self) -> str:
+        return notebook.trial_html(self.id, self.config)
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """The epochs whose checkpoint is in the store, from 0 (initialisation) to the last: what `model` takes."""
+        here = self._store.files.listing(layout.checkpoints(self.id))
+        return tuple(entry.epoch for entry in self._commit.checkpoints if entry.path in here)
+
+    def table(self, name: str, *, partial: bool = False) -> pa.Table:
+        """This trial's rows of a table or view that has a column `trial`.
+
+        Args:
+            name: such as "rewind" or "gradient_layers"; `OpenStore.table` says more.
+            partial: the rows of incomplete analyses too.
+
+        Returns:
+            The rows sorted by analysis, then layer, from the network's input to its output, where there are such columns.
+
+        Raises:
+            UsageError: where there is no such table or view, or it has no column `trial`.
+        """
+        return trial_rows(self._store, self.id, name, partial)
+
+    def pandas(self, name: str, *, partial: bool = False) -> pd.DataFrame:
+        """This trial's rows of a table or view as a DataFrame: `table`, converted."""
+        frame: pd.DataFrame = self.table(name, partial=partial).to_pandas()
+        return frame
+
+    def model(self, epoch: int | None = None, mode: str = "plain", rescale: str = "none") -> nn.Module:
+        """The network after an epoch, in evaluation mode, on the CPU.
+
+        The module maps float32 [N, C, H, W] images (`data().x`, or others normalised so) to float32 [N, classes] logits,
+        and gives the numbers of table `evaluation`, mode by mode (docs/definitions.md):
+
+        - "plain": every channel on, no factor. With example-tied dropout the network was never trained so: it is often at
+          chance. (With sparse dropout the fixed masks are on: they belong to the network.)
+        - "scaled" (example-tied dropout only): the generalization channels as they are, all others times p_mem: the usual
+          way to use the network on images that it was not trained on.
+        - "dropped" (example-tied only): the generalization channels alone, times a factor that `rescale` names.
+        - "own" (example-tied only): every training example sees its own channels, as in training; the module is called with
+          two arguments, `model(x, example)`, example: int64 [N].
+
+        Args:
+            epoch: 0 is the initialisation, None the last; `epochs` has those that there are.
+            mode: as above.
+            rescale: of mode dropped: "none" (1), "authors" ((p_gen + p_mem) / p_gen), or "consistent" (the expected share of
+                channels that are on in training, over the share that is on now).
+
+        Returns:
+            In mode plain the `memloc.models.Network` itself, else a module that holds it as `.network`.
+
+        Raises:
+            UsageError: where training has no such epoch, or its dropout no such mode. StoreError: where the checkpoint is
+                pruned or damaged.
+        """
+        from memloc.api.masked import FixedMasks, OwnMasks
+
+        epoch = self.config.epochs if epoch is None else epoch
+        entries = {c.epoch: c for c in self._commit.checkpoints}
+        if epoch not in entries:
+            raise UsageError(f"epoch {epoch}: trial {self.id} has none; valid: 0 to {self.config.epochs}")
+        network = self._network()
+        dropout = self._dropout(network)
+        self._check_mode(mode, rescale, dropout.modes)
+        network.load_state_dict(checkpoints.read(self._store.files, entries[epoch]))
+        network.eval()
+        if mode == "own":
+            return OwnMasks(network, dropout, self._data.example).eval()
+        factors = dropout.evaluation(mode, rescale=rescale)
+        return FixedMasks(network, factors).eval() if factors else network
+
+    def _check_mode(self, mode: str, rescale: str, modes: tuple[str, ...]) -> None:
+        for name, value, valid in (("mode", mode, ("plain", "own", "scaled", "dropped")), ("rescale", rescale, RESCALES)):
+            if value not in valid:
+                raise UsageError(f"{name} {value!r}: valid: {', '.join(valid)}{nearest(str(value), valid)}")
+        if mode not in modes:
+            raise UsageError(
+                f"mode {mode}: trial {self.id} has dropout: {self.config.dropout}; valid here: {', '.join(modes)} "
+                "(the others are of example_tied)"
+            )
+        if rescale != "none" and mode != "dropped":
+            raise UsageError(f"rescale {rescale}: is of mode dropped alone (here mode is {mode})")
+
+    def data(self) -> TrialData:
+        """The data as the training saw it, except for augmentation.
+
+        Raises:
+            UsageError: where the data set is not in the data directory, or is not what the trial was trained on.
+        """
+        import torch
+
+        from memloc.data import normalise
+
+        d = self._data
+        x, x_test = (normalise(torch.tensor(a)) for a in (d.x, d.x_test))
+        y, true_label, noisy, example, y_test = (torch.tensor(a) for a in (d.y, d.true_label, d.noisy, d.example, d.y_test))
+        return TrialData(x, y, true_label, noisy, example, x_test, y_test)
+
+    def mask(self, example: int) -> dict[str, torch.Tensor]:
+        """{site: bool [C]}: the channels that were on for one training example, at every site of example-tied dropout.
+
+        The generalization channels 0 to G − 1, G = max(1, ⌊p_gen·C⌋), are on for every example. Every other channel was
+        drawn for this example with probability p_mem. Such a channel is not this example's alone: every other example has
+        it with the same probability.
+
+        Args:
+            example: an index as in `TrialData.example` (not a row number).
+
+        Raises:
+            UsageError: for a trial without example-tied dropout, or an example that it was not trained on.
+        """
+        import numpy as np
+        import torch
+
+        if self.config.dropout != "example_tied":
+            raise UsageError(
+                f"mask: trial {self.id} has dropout: {self.config.dropout}; only example_tied has a mask per example"
+            )
+        rows = np.flatnonzero(self._data.example == example)
+        if not len(rows):
+            raise UsageError(f"example {example}: is not among the training examples of trial {self.id}")
+        return {site: torch.from_numpy(on) for site, on in self._dropout(self._network()).own(int(rows[0])).items()}
+
+    def _network(self) -> Network:
+        from memloc.models.build import build
+
+        return build(self.config, self._data.shape, self._data.classes)
+
+    def _dropout(self, network: Network) -> Dropout:
+        import torch
+
+        from memloc.models.dropouts import build_dropout
+
+        return build_dropout(self.config, network.sites, self._data.example, torch.device("cpu"))
+
+    @cached_property
+    def _data(self) -> Any:
+        from memloc.data import check_identity, load, prepare
+
+        c = self.config
+        raw = load(c.dataset, data_dir(self._folder))
+        check_identity(raw, c.dataset, str(self._commit.part["data"]))
+        return prepare(
+            raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed, noise_count=c.noise_count,
+            ratio=c.ratio, cut=c.cut,
+        )  # fmt: skip
+
+
+class TrialList(list[Trial]):
+    """Trials, which a notebook shows as a table of what tells them apart."""
+
+    def __init__(self, trials: Iterable[Trial] = ()) -> None:
+        super().__init__(trials)
+
+    def _repr_html_(self) -> str:
+        return notebook.trials_html([(t.id, t.config) for t in self])

@@ -1,0 +1,77 @@
+"""What networks are made of: convolutions and linear layers with gates, factors at dropout sites, initial values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from memloc.models.gates import Gate, Open, gated, gated_linear, replayed
+
+Masks: TypeAlias = Mapping[str, Tensor]  # {site: float32 factor that broadcasts against the activations there}
+
+
+def uniform(shape: torch.Size, fan_in: int, generator: torch.Generator) -> Tensor:
+    """U(−1/√fan_in, 1/√fan_in), PyTorch's default for the weights and biases of convolutions and linear layers."""
+    bound = fan_in**-0.5
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+
+
+def masked(x: Tensor, site: str, masks: Masks | None) -> Tensor:
+    """x times the factor of a dropout site, where there is one."""
+    return x if masks is None or site not in masks else x * masks[site]
+
+
+def masked_tokens(x: Tensor, site: str, masks: Masks | None) -> Tensor:
+    """The same for tokens, B×N×C, whose factor broadcasts against B×C×N×1."""
+    return x if masks is None or site not in masks else x * masks[site].flatten(2).transpose(1, 2)
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm, ReLU (unless `relu` is false), then the gate: a neuron is an output channel of this block."""
+
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, padding: int = 0, relu: bool = True
+    ) -> None:
+        super().__init__()
+        self.relu = relu
+        self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=False)
+        self.bn: nn.Module = nn.BatchNorm2d(channels_out)
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Takes the batch norm's running statistics into the convolution; the block is for evaluation from then on."""
+        bn, weight = self.bn, self.conv.weight
+        assert isinstance(bn, nn.BatchNorm2d)
+        assert bn.running_mean is not None
+        assert bn.running_var is not None
+        scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
+        bias = bn.bias.double() - bn.running_mean.double() * scale
+        weight.copy_(weight.double() * scale[:, None, None, None])
+        self.conv.bias = nn.Parameter(bias.to(weight), requires_grad=False)
+        self.bn = nn.Identity()
+
+    def forward(self, x: Tensor, gate: Gate | None = None) -> Tensor:
+        if isinstance(gate, Open) and gate.output is not None:
+            assert isinstance(self.bn, nn.Identity), "known outputs are those of a folded network"
+            return replayed(self.conv, x, gate, self.relu)
+        y = self.bn(self.conv(x))
+        if self.relu:
+            y = F.relu(y, inplace=True)
+        return y if gate is None else gated(y, gate)
+
+
+class GatedLinear(nn.Linear):
+    """A linear layer in which every weight is a neuron; a bias is none."""
+
+    def __init__(self, features_in: int, features_out: int, bias: bool = False) -> None:
+        super().__init__(features_in, features_out, bias)
+
+    def forward(self, x: Tensor, gate: Gate | None = None) -> Tensor:
+        if gate is None:
+            return F.linear(x, self.weight, self.bias)
+        y = gated_linear(x, self.weight, gate)
+        return y if self.bias is None else y + self.bias

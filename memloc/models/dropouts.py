@@ -1,0 +1,230 @@
+"""Example-tied dropout (§6.2) and the baselines it is compared with, as factors at a network's dropout sites.
+
+A `Dropout` never touches the network's forward pass: it hands out, for the rows of a batch, one factor per site,
+which the network multiplies in. What an example's mask is depends on (seed, site, example, channel) alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from memloc.config import TrainConfig
+from memloc.models.blocks import Masks
+from memloc.models.groups import Network
+from memloc.seeds import hashed, torch_seed, uniform
+
+Shape = tuple[int, int, int]  # C, H, W
+
+
+class Dropout:
+    """No dropout, and the interface of the others.
+
+    rows: int64 [B], positions in the training data. `mode` is plain, own, scaled or dropped (science.md, §6.2).
+    """
+
+    modes: tuple[str, ...] = ("plain",)
+
+    def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
+        """The factors of one training step."""
+        return None
+
+    def evaluation(self, mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
+        """The factors in evaluation mode; `own` needs the rows."""
+        return None
+
+    def own(self, row: int) -> dict[str, npt.NDArray[np.bool_]]:
+        """{site: bool [C]}: the channels that are on for one training example."""
+        raise ValueError("only example-tied dropout has a mask per example")
+
+    def constrain(self, network: Network) -> None:
+        """Restores what the dropout fixes in the weights, after initialisation and after every update."""
+
+
+class RandomMasks:
+    """Random factors, 0 or 1/keep. Each site has a stream of its own, keyed by (seed, purpose, site, epoch, step).
+
+    So a site's factors are the same whatever other sites there are, and in whatever order they are drawn; a training resumed
+    at any epoch draws the same ones.
+    """
+
+    def __init__(self, seed: int, purpose: str, device: torch.device) -> None:
+        self.seed, self.purpose = seed, purpose
+        self.generator = torch.Generator(device)
+
+    def fill(self, factors: Tensor, keep: float, site: str, epoch: int, step: int) -> Tensor:
+        """`factors`, float32 of any shape, overwritten with those of the site at one training step."""
+        self.generator.manual_seed(torch_seed(self.seed, self.purpose, site, epoch, step))
+        return factors.bernoulli_(keep, generator=self.generator).div_(keep)
+
+
+class OwnDropouts:
+    """The dropouts that are part of an architecture (`Network.stochastic`): factors 0 or 1/(1 − rate), in training alone."""
+
+    def __init__(self, network: Network, seed: int, device: torch.device) -> None:
+        self.sites, self.device = network.stochastic(), device
+        self.random = RandomMasks(seed, "own dropout", device if self.sites else torch.device("cpu"))
+
+    def training(self, count: int, epoch: int, step: int, others: Masks | None = None) -> Masks | None:
+        """The factors of one training step for a batch of `count`, beside `others`."""
+        if not self.sites:
+            return others
+        masks = dict(others or {})
+        for site, (shape, rate) in self.sites.items():
+            factors = torch.empty(count, *shape, device=self.device)
+            masks[site] = self.random.fill(factors, 1 - rate, site, epoch, step)
+        return masks
+
+
+class ExampleTied(Dropout):
+    """Channels 0..G−1 always on; every other channel belongs to example i with probability p_mem.
+
+    The masks are kept packed, 1 bit per (example, channel), and unpacked for the rows of a batch.
+    """
+
+    modes = ("plain", "own", "scaled", "dropped")
+
+    def __init__(
+        self, config: TrainConfig, sites: Mapping[str, Shape], example: npt.NDArray[np.int64], device: torch.device
+    ) -> None:
+        assert config.p_gen is not None
+        assert config.p_mem is not None
+        self.p_gen, self.p_mem = config.p_gen, config.p_mem
+        self.channels = {site: shape[0] for site, shape in sites.items()}
+        self.device = device
+        self.packed = {
+            site: torch.from_numpy(np.packbits(self._draw(config, site, example), axis=1, bitorder="little")).to(device)
+            for site in sites
+        }
+        self.shifts = torch.arange(8, dtype=torch.uint8, device=device)
+
+    def generalization(self, site: str) -> int:
+        """G = max(1, ⌊p_gen·C⌋)."""
+        # The tiny allowance keeps ⌊0.6·5⌋ = 3 where binary floating point says 2.999….
+        return max(1, int(np.floor(self.p_gen * self.channels[site] + 1e-9)))
+
+    def _draw(self, config: TrainConfig, site: str, example: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        channel = np.arange(self.channels[site])
+        # Shared: (example, channel) alone decide, at every site and under every seed.
+        key = (0, "example-tied, shared") if config.masks == "shared" else (config.seed, "example-tied", site)
+        words = hashed(*key, i=example[:, None], j=channel[None, :])
+        return np.asarray((channel < self.generalization(site)) | (uniform(words) < self.p_mem))
+
+    def _unpack(self, site: str, rows: Tensor) -> Tensor:
+        """float32 B×C×1×1 of 0 and 1."""
+        bits = (self.packed[site][rows][:, :, None] >> self.shifts) & 1
+        return bits.flatten(1)[:, : self.channels[site], None, None].to(torch.float32)
+
+    def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
+        return {site: self._unpack(site, rows) for site in self.channels}
+
+    def evaluation(self, mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
+        if mode == "plain":
+            return None
+        if mode == "own":
+            assert rows is not None, "mode own is defined for training examples only"
+            return self.training(rows, 0, 0)
+        return {site: self._fixed(site, mode, rescale) for site in self.channels}
+
+    def _fixed(self, site: str, mode: str, rescale: str) -> Tensor:
+        """float32 1×C×1×1: (1, …, 1, rest, …, rest), rescaled in mode dropped."""
+        n, g = self.channels[site], self.generalization(site)
+        share = g / n
+        scale = {
+            "none": 1.0,
+            "authors": (self.p_gen + self.p_mem) / self.p_gen,
+            "consistent": (share + self.p_mem * (1 - share)) / share,
+        }[rescale]
+        factor = torch.full((1, n, 1, 1), self.p_mem if mode == "scaled" else 0.0, device=self.device)
+        factor[:, :g] = scale if mode == "dropped" else 1.0
+        return factor
+
+    def own(self, row: int) -> dict[str, npt.NDArray[np.bool_]]:
+        rows = torch.tensor([row], device=self.device)
+        return {site: self._unpack(site, rows).flatten().bool().cpu().numpy() for site in self.channels}
+
+
+class Standard(Dropout):
+    """Random dropout: each unit kept with probability `keep` and scaled by 1/keep in training, off in evaluation."""
+
+    def __init__(self, config: TrainConfig, sites: Mapping[str, Shape], device: torch.device) -> None:
+        assert config.keep is not None
+        self.keep, self.unit = config.keep, config.unit
+        self.sites, self.device = dict(sites), device
+        self.random = RandomMasks(config.seed, "dropout", device)
+
+    def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
+        masks = {}
+        for site, (c, h, w) in self.sites.items():
+            shape = (len(rows), c, h, w) if self.unit == "element" else (len(rows), c, 1, 1)
+            mask = torch.empty(shape, device=self.device)
+            if self.unit == "element":
+                mask = mask.to(memory_format=torch.channels_last)
+            masks[site] = self.random.fill(mask, self.keep, site, epoch, step)
+        return masks
+
+
+@dataclass
+class SparseActivations(Dropout):
+    """A fixed keyed mask over elements or channels at the sites, × 1/keep, the same at training and test."""
+
+    masks: dict[str, Tensor]
+
+    @classmethod
+    def build(cls, config: TrainConfig, sites: Mapping[str, Shape], device: torch.device) -> SparseActivations:
+        assert config.keep is not None
+        masks = {}
+        for site, (c, h, w) in sites.items():
+            shape = (1, c, h, w) if config.unit == "element" else (1, c, 1, 1)
+            kept = uniform(hashed(config.seed, "sparse", site, i=np.arange(int(np.prod(shape))))) < config.keep
+            masks[site] = torch.from_numpy(kept.reshape(shape)).to(device, torch.float32) / config.keep
+        return cls(masks)
+
+    def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
+        return self.masks
+
+    def evaluation(self, mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
+        return self.masks
+
+
+class SparseWeights(Dropout):
+    """A fixed keyed mask over convolution and linear weights, without rescaling.
+
+    The masked weights are zero in every checkpoint, so the forward pass knows nothing of the mask: setting them back to
+    zero after each update gives every other weight the same history as a mask inside the forward pass.
+    """
+
+    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+        assert config.keep is not None
+        self.keep, self.seed, self.device = config.keep, config.seed, device
+        self.masks: dict[str, Tensor] = {}
+
+    def mask(self, name: str, shape: torch.Size) -> Tensor:
+        if name not in self.masks:
+            kept = uniform(hashed(self.seed, "sparse", name, i=np.arange(shape.numel()))) < self.keep
+            self.masks[name] = torch.from_numpy(kept.reshape(tuple(shape))).to(self.device)
+        return self.masks[name]
+
+    @torch.no_grad()
+    def constrain(self, network: Network) -> None:
+        for name, module in network.named_modules():
+            if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+                module.weight.mul_(self.mask(f"{name}.weight", module.weight.shape))
+
+
+def build_dropout(
+    config: TrainConfig, sites: Mapping[str, Shape], example: npt.NDArray[np.int64], device: torch.device
+) -> Dropout:
+    """The dropout of a resolved configuration; example: int64 [n], the training examples in row order."""
+    if config.dropout == "example_tied":
+        return ExampleTied(config, sites, example, device)
+    if config.dropout == "standard":
+        return Standard(config, sites, device)
+    if config.dropout == "sparse":
+        return SparseWeights(config, device) if config.unit == "weight" else SparseActivations.build(config, sites, device)
+    return Dropout()

@@ -1,0 +1,120 @@
+"""What every architecture offers the stages: a chain of layer groups, gates on its neurons, and dropout sites.
+
+The forward pass is a chain over `groups`, in order. Between two groups stands a `State`: whatever the rest of the
+network needs (the activations, and a residual branch where one is open). So a stage can run one group with other
+weights, or start in the middle, without knowing the architecture.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from copy import deepcopy
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from memloc.config import TrainConfig
+from memloc.models.batch_norm import BatchStatistics
+from memloc.models.blocks import ConvBlock, Masks, uniform
+from memloc.models.gates import Gates
+from memloc.seeds import torch_seed
+
+State: TypeAlias = tuple[Tensor, ...]
+
+
+class Network(nn.Module, ABC):
+    """A classifier as a chain of named layer groups.
+
+    groups: the groups in forward order; a group's name is the prefix of the names of all its parameters and buffers.
+    sites: {dropout site: (C, H, W) of the activations there; of N tokens (C, N, 1)}, in forward order.
+    neurons: {layer: shape of one example's gate}, in layer order; see science.md, Neuron flipping.
+    """
+
+    groups: tuple[str, ...]
+    sites: dict[str, tuple[int, int, int]]
+    neurons: dict[str, tuple[int, ...]]
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Network:
+        """The network of a resolved configuration for images of C×H×W."""
+
+    def stochastic(self) -> dict[str, tuple[tuple[int, ...], float]]:
+        """{site: (shape of one example's factor, rate)} of the dropouts that are part of the architecture.
+
+        They are factors like all others: training steps hand them in (`models/dropouts.OwnDropouts`); without them the
+        network does without.
+        """
+        return {}
+
+    @abstractmethod
+    def run_group(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> State:
+        """One group's part of the forward pass, with the gates and dropout sites that belong to it."""
+
+    def forward(self, x: Tensor, gates: Gates | None = None, masks: Masks | None = None) -> Tensor:
+        """Logits (B×classes) of normalised images (B×C×H×W, float32)."""
+        return self.run_from(self.groups[0], (x,), gates, masks)
+
+    def run_from(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> Tensor:
+        """Logits from the state before `group`."""
+        for name in self.groups[self.groups.index(group) :]:
+            state = self.run_group(name, state, gates, masks)
+        return state[0]
+
+    def group_of(self, layer: str) -> str:
+        """The group of a layer in `neurons`."""
+        return next(g for g in self.groups if layer == g or layer.startswith(g + "."))
+
+    def tensors_of(self, group: str) -> list[str]:
+        """The names of a group's parameters and buffers in `state_dict()`."""
+        return [name for name in self.state_dict() if name.startswith(group + ".")]
+
+    def parameters_of(self, group: str) -> list[str]:
+        return [name for name, _ in self.named_parameters() if name.startswith(group + ".")]
+
+    def use_batch_statistics(self) -> None:
+        """Evaluation mode, but batch norms take the statistics of the batch; the running ones are gone."""
+        self.eval()
+        for name, module in list(self.named_modules()):
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                self.set_submodule(name, BatchStatistics(module))
+
+    def folded(self) -> Network:
+        """A copy for evaluation mode that computes the same with every batch norm folded into the convolution before it.
+
+        In evaluation mode both are one affine map: weight·γ/σ and bias β − μ·γ/σ, computed in float64. What is left are
+        one operation less per layer and rounding. Its parameters take no gradients.
+        """
+        copy = deepcopy(self).eval().requires_grad_(False)
+        for module in copy.modules():
+            if isinstance(module, ConvBlock):
+                module.fold()
+        return copy
+
+    @torch.no_grad()
+    def outputs(self, x: Tensor, masks: Masks | None = None) -> dict[str, Tensor]:
+        """{layer: what it gives, B×C×H×W, with every gate open} for normalised images, of every folded ConvBlock."""
+        found: dict[str, Tensor] = {}
+        blocks = [(name, m) for name, m in self.named_modules() if isinstance(m, ConvBlock) and name in self.neurons]
+        blocks = [(name, m) for name, m in blocks if isinstance(m.bn, nn.Identity)]
+        hooks = [m.register_forward_hook(lambda _, __, y, name=name: found.update({name: y})) for name, m in blocks]
+        try:
+            self(x, masks=masks)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Initialises every parameter from a stream of its own, keyed by its name and drawn on the CPU; see `initial`."""
+        for name, parameter in self.named_parameters():
+            generator = torch.Generator().manual_seed(torch_seed(seed, "init", name))
+            parameter.copy_(self.initial(name, parameter.shape, generator))
+
+    def initial(self, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """The initial value of a parameter, on the CPU: PyTorch's default for weights; scale 1 and shift 0 for norms."""
+        if len(shape) < 2:
+            return torch.full(shape, 1.0 if name.endswith("weight") else 0.0)
+        return uniform(shape, shape[1:].numel(), generator)  # kaiming_uniform(a=√5)

@@ -1,0 +1,107 @@
+"""The scorecard: every claim of the paper against what a store holds (docs/claims.md says how each is judged)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite
+
+from memloc.papers.maini2023.evidence import Evidence
+from memloc.papers.maini2023.judgement import Found, Judgement, Verdict
+from memloc.papers.maini2023.missing import command, needs, wanted
+from memloc.papers.maini2023.ours import OURS, judged
+from memloc.papers.maini2023.paper import CLAIMS, Claim, Numbers, Scope
+from memloc.papers.maini2023.settings import Setting, named, nearness, scope_name
+from memloc.store import Store
+
+__all__ = ["Judgement", "Verdict", "judge"]
+
+
+def judge(store: Store, sweep: str | None = None) -> list[Judgement]:
+    """Every number of the paper's claims, in the paper's order, judged on the complete analyses of a store, or of one sweep.
+
+    A claim is judged setting by setting. Its numbers that the store lacks follow those it has, as not run.
+
+    Raises:
+        UsageError: where the store has no such sweep.
+    """
+    evidence = Evidence(store, sweep)
+    return [judgement for claim in CLAIMS for judgement in _of_claim(evidence, claim)]
+
+
+def _of_claim(evidence: Evidence, claim: Claim) -> Iterator[Judgement]:
+    there = [s for s in OURS[claim.id].settings(evidence) if _speaks_of(claim, s)]
+    names = _floating(claim, there) if claim.floats else named(there, scope_name)
+    paper: dict[str, tuple[Scope, Numbers]] = {
+        "" if claim.floats else scope_name(s): (s, n) for s, n in claim.scopes.items()
+    }
+    done = set()
+    order = list(paper)
+    for name in sorted(names, key=lambda n: (order.index(n) if n in paper else len(order), n)):
+        setting, numbers = names[name], paper[name][1] if name in paper else {}
+        parts = list(next(iter(claim.scopes.values())))
+        found = judged(evidence, claim.id, setting, numbers, claim.memorizing, parts)
+        for part in sorted(found, key=lambda p: parts.index(p) if p in parts else len(parts)):
+            done.add((name, part))
+            yield _judgement(claim, name, part, numbers.get(part), found[part], setting)
+    for name, (scope, numbers) in paper.items():
+        for part, number in numbers.items():
+            if (name, part) not in done:
+                yield _not_run(claim, scope, name, part, number)
+
+
+def _speaks_of(claim: Claim, setting: Setting) -> bool:
+    low, high = claim.rates
+    if claim.id == "A1":
+        return setting.scope.noise == 0
+    return "noise" not in setting.config or (setting.scope.noise > 0 and low <= setting.scope.noise <= high)
+
+
+def _floating(claim: Claim, there: list[Setting]) -> dict[str, Setting]:
+    """As `named`; the setting nearest to the paper's has no name."""
+    (scope,) = claim.scopes
+    names = named(there, scope_name)
+    nearest = min(names, key=lambda n: nearness(names[n], scope), default=None)
+    return {"" if n == nearest else n: s for n, s in names.items()}
+
+
+def _judgement(claim: Claim, name: str, part: str, paper: float | None, found: Found, setting: Setting) -> Judgement:
+    ours, lo, hi = (v if v is not None and isfinite(v) else None for v in found.estimate or (None, None, None))
+    return Judgement(
+        id=_id(claim, name, part),
+        where=claim.where,
+        claim=claim.text,
+        paper=paper,
+        ours=ours,
+        lo=lo,
+        hi=hi,
+        verdict=found.verdict,
+        reason=found.reason,
+        command=None,
+        seeds=len(found.trials),
+        sql=found.sql,
+        on=setting.words,
+    )
+
+
+def _not_run(claim: Claim, scope: Scope, name: str, part: str, paper: float | None) -> Judgement:
+    run = command(claim, scope, part)
+    wanting = wanted(claim, scope, part)
+    return Judgement(
+        id=_id(claim, name, part),
+        where=claim.where,
+        claim=claim.text,
+        paper=paper,
+        ours=None,
+        lo=None,
+        hi=None,
+        verdict="not_run",
+        reason=wanting if run else f"{wanting}; no shipped sweep has it",
+        command=run,
+        seeds=0,
+        sql=f"SELECT * FROM trials JOIN analyses USING (trial) WHERE stage = '{needs(claim, part)[-1]}'",
+        on="",
+    )
+
+
+def _id(claim: Claim, name: str, part: str) -> str:
+    return ".".join(word for word in (claim.id, name, part) if word)

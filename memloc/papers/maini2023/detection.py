@@ -1,0 +1,105 @@
+"""D1: finding mislabeled examples by the number of neurons, and by what training showed of them (paper §6.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from memloc.papers.maini2023.estimates import mean_auc, reaches
+from memloc.papers.maini2023.flips import table
+from memloc.papers.maini2023.judgement import Found
+from memloc.statistics import Interval, auc_interval
+
+
+def found_by(frame: pd.DataFrame, pairs: pd.DataFrame, score: str, paper: float | None, sql: str) -> Found | None:
+    """AUC of one score, mean over trainings with DeLong's error; holds where it reaches the paper's number, less the slack
+    (where it has none: where its interval is above ½).
+
+    On the flip sample, where it was taken, so that the scores are compared on the same examples; else on all. None where
+    there is no such score.
+
+    Args:
+        frame: rows of `detection` of one setting's analyses.
+        pairs: rows of `detection_pairs` of the same.
+    """
+    of = _of_score(frame, score)
+    if of.empty:
+        return None
+    estimate = _mean(of)
+    holds, says = _reaches_or_half(estimate, paper)
+    over = f"{len(of)} trainings and " if len(of) > 1 else ""
+    reason = f"AUC over {over}{of['n'].mean():.0f} examples, {says}{_beside(of, pairs, score)}"
+    return Found(estimate, holds, reason, sorted(of["trial"]), sql)
+
+
+def found_by_counts(
+    frame: pd.DataFrame, pairs: pd.DataFrame, counts: pd.DataFrame, paper: float | None, sql: str
+) -> Found | None:
+    """As `found_by`, of minus the mean count over every (training, repeat): the paper averages an example's count over 30
+    trainings before it says how well counts find the mislabeled.
+
+    DeLong's interval, over examples; one that is noisy in some trainings alone is two, as in `flips.table`. What the
+    trainings say one by one is in the reason.
+
+    Args:
+        counts: the eligible rows of `flips` that the analyses of `frame` read.
+    """
+    of = _of_score(frame, "flips")
+    if of.empty:
+        return None
+    values, noisy = table(counts, "count")
+    estimate = auc_interval(-np.nanmean(values, axis=0), noisy)
+    assert estimate is not None, "a training has an AUC, so there are both sets"
+    holds, says = _reaches_or_half(estimate, paper)
+    averaged = f"mean counts over {len(values)} (training, repeat)" if len(values) > 1 else "counts"
+    alone = _mean(of)
+    interval = "" if alone.lo is None else f" [{alone.lo:.3f}, {alone.hi:.3f}]"
+    singly = f"; mean of {len(of)} trainings' own AUCs {alone.value:.3f}{interval}" if len(of) > 1 else ""
+    reason = (
+        f"AUC of {averaged} of {len(noisy)} examples, {says}; interval over examples{singly}{_beside(of, pairs, 'flips')}"
+    )
+    return Found(estimate, holds, reason, sorted(of["trial"]), sql)
+
+
+def _of_score(frame: pd.DataFrame, score: str) -> pd.DataFrame:
+    """The rows of `detection` with an AUC of this score, on the flip sample where there are such."""
+    of = frame[(frame["score"] == score) & frame["auc"].notna()]
+    sample = "flips" if (of["sample"] == "flips").any() else "all"
+    rows: pd.DataFrame = of[of["sample"] == sample]
+    return rows
+
+
+def _mean(of: pd.DataFrame) -> Interval:
+    estimate = mean_auc([_interval(*row) for row in of[["auc", "auc_lo", "auc_hi"]].to_numpy(dtype=np.float64)])
+    assert estimate is not None, "there are rows"
+    return estimate
+
+
+def _reaches_or_half(estimate: Interval, paper: float | None) -> tuple[bool, str]:
+    """As `reaches`; without a number of the paper, whether the interval is above ½, which is guessing."""
+    if paper is None:
+        return estimate.lo is not None and estimate.lo > 0.5, "its interval to be above 0.5"
+    return reaches(estimate, paper)
+
+
+def _beside(of: pd.DataFrame, pairs: pd.DataFrame, score: str) -> str:
+    """What is said beside an AUC, means over trainings: paired differences to the claim's other scores, precisions."""
+    words = []
+    for other in ("flips", "learning_time", "second_split"):
+        diffs = _differences(pairs[pairs["sample"] == of["sample"].iloc[0]], score, other)
+        if diffs:
+            words.append(f"{np.mean(diffs):+.3f} from {other}")
+    paired = f"; on the same examples {', '.join(words)}" if words else ""
+    return f"{paired}; average precision {of['ap'].mean():.3f}, precision at |S_n| {of['precision'].mean():.3f}"
+
+
+def _differences(pairs: pd.DataFrame, score: str, other: str) -> Sequence[float]:
+    one = pairs[(pairs["score"] == score) & (pairs["other"] == other)]["auc_diff"].dropna()
+    reverse = pairs[(pairs["score"] == other) & (pairs["other"] == score)]["auc_diff"].dropna()
+    return [*one, *(-reverse)]
+
+
+def _interval(value: float, lo: float, hi: float) -> Interval:
+    return Interval(value, None, None) if np.isnan(lo) or np.isnan(hi) else Interval(value, lo, hi)

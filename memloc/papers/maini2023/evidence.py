@@ -1,0 +1,220 @@
+"""What a store holds of what the claims need, read once: trainings, whether they memorized, rows of the chosen analyses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from memloc.analysis.query import read_table, run_sql
+from memloc.analysis.views import RIGHT_SCORES
+from memloc.papers.maini2023.settings import Setting, settings, variant_of
+from memloc.papers.maini2023.testable import testable
+from memloc.store import Store
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of a training: examples, the mislabeled among them, classes."""
+
+    n: int
+    noisy: int
+    classes: int
+
+    @property
+    def clean(self) -> int:
+        return self.n - self.noisy
+
+    @property
+    def chance(self) -> float:
+        return 1 / self.classes
+
+
+class Evidence:
+    """A store, or one sweep of it, as the claims ask of it."""
+
+    def __init__(self, store: Store, sweep: str | None = None) -> None:
+        self._store, self._sweep = store, sweep
+
+    def frame(self, sql: str) -> pd.DataFrame:
+        """The rows of a SELECT."""
+        found: pd.DataFrame = run_sql(self._store, sql, self._sweep).to_pandas()
+        return found
+
+    def settings(
+        self, stage: str, *, dropout: Sequence[str] = ("none",), without: Sequence[str] = (), atypical: bool = False
+    ) -> list[Setting]:
+        """As `settings.settings`, of this store."""
+        return settings(self.trials, self.analyses, stage, dropout=dropout, without=without, atypical=atypical)
+
+    @cached_property
+    def trials(self) -> dict[str, Row]:
+        """{trial: its configuration}."""
+        table = read_table(self._store, "trials", self._sweep)
+        return {t: json.loads(c) for t, c in zip(*(table[k].to_pylist() for k in ("trial", "config")), strict=True)}
+
+    @cached_property
+    def analyses(self) -> list[Row]:
+        """Rows of `analyses`, config as a mapping; variant: the options of the flips that they read."""
+        rows = read_table(self._store, "analyses", self._sweep).to_pylist()
+        configs = {r["analysis"]: (r["stage"], json.loads(r["config"])) for r in rows}
+        found = []
+        for row in rows:
+            counts = [configs[a][1] for a in row["reads"] if a in configs and configs[a][0] == "flips"]
+            variant = {k: v for config in counts for k, v in variant_of("flips", config).items() if k != "mask_mode"}
+            inherited = {k: c[k] for c in counts for k in ("memorized", "mask_mode") if c.get(k)}
+            found.append({**row, "config": configs[row["analysis"]][1] | inherited, "variant": variant})
+        return found
+
+    @cached_property
+    def sizes(self) -> dict[str, Sizes]:
+        sql = """SELECT trial, count(*) AS n, count_if(noisy) AS noisy, count(DISTINCT true_label) AS classes
+                 FROM examples GROUP BY trial"""
+        rows = self.frame(sql)[["trial", "n", "noisy", "classes"]].to_numpy().tolist()
+        return {trial: Sizes(int(n), int(noisy), int(classes)) for trial, n, noisy, classes in rows}
+
+    @cached_property
+    def gradient_layers(self) -> pd.DataFrame:
+        """View `gradient_layers`, whole."""
+        return self.frame("SELECT * FROM gradient_layers ORDER BY analysis, epoch, layer")
+
+    @cached_property
+    def retrain(self) -> pd.DataFrame:
+        """Columns analysis, trial, layer, best (noisy accuracy over epochs 1..E), final."""
+        return self.frame(
+            """SELECT analysis, trial, layer, max(noisy_acc) AS best, arg_max(noisy_acc, epoch) AS final
+               FROM retrain WHERE epoch > 0 GROUP BY ALL ORDER BY analysis, layer"""
+        )
+
+    @cached_property
+    def flips(self) -> pd.DataFrame:
+        """The eligible rows of `flips`: what was counted (max_neurons where censored), and the accuracies after it."""
+        return self.frame(
+            "SELECT analysis, trial, repeat, example, noisy, clean_acc, noisy_acc, test_acc, neurons AS count "
+            "FROM flip_counts ORDER BY analysis, repeat, example"
+        )
+
+    @cached_property
+    def searches(self) -> pd.DataFrame:
+        """Columns analysis, noisy, n: rows of `flips`, eligible or not."""
+        return self.frame("SELECT analysis, noisy, count(*) AS n FROM flips GROUP BY ALL ORDER BY ALL")
+
+    @cached_property
+    def closings(self) -> pd.DataFrame:
+        """Columns analysis, example, noisy, layer, n: among the first five closings of every eligible search."""
+        return self.frame(
+            """SELECT analysis, example, noisy, layer, count(*) AS n
+               FROM (SELECT analysis, example, noisy, unnest(layers[1:5]) AS layer FROM flips WHERE eligible)
+               GROUP BY ALL ORDER BY ALL"""
+        )
+
+    @cached_property
+    def detection(self) -> pd.DataFrame:
+        """Table `detection`, whole."""
+        frame: pd.DataFrame = read_table(self._store, "detection", self._sweep).to_pandas()
+        return frame
+
+    @cached_property
+    def detection_pairs(self) -> pd.DataFrame:
+        """Table `detection_pairs`, whole."""
+        frame: pd.DataFrame = read_table(self._store, "detection_pairs", self._sweep).to_pandas()
+        return frame
+
+    def c_scores(self, trials: Sequence[str]) -> pd.DataFrame | None:
+        """Columns trial, example, c_score of their data's right labels, None where the store has none."""
+        found = self.frame(
+            f"SELECT trial, example, c_score FROM ({RIGHT_SCORES}) AS chosen "
+            f"JOIN (SELECT scores, example, c_score FROM c_scores) USING (scores) WHERE {among('trial', trials)}"
+        )
+        return None if found.empty else found
+
+    @cached_property
+    def evaluation(self) -> pd.DataFrame:
+        """Table `evaluation`, whole."""
+        frame: pd.DataFrame = read_table(self._store, "evaluation", self._sweep).to_pandas()
+        return frame
+
+    @cached_property
+    def rewind(self) -> pd.DataFrame:
+        """Table `rewind`, whole, in the order of the network's groups."""
+        frame: pd.DataFrame = read_table(self._store, "rewind", self._sweep).to_pandas()
+        return frame
+
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """Columns trial, epoch, noisy_acc: the training pass."""
+        return self.frame("SELECT trial, epoch, noisy_acc FROM epochs ORDER BY trial, epoch")
+
+    def rows(self, frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
+        """The rows of a setting's analyses."""
+        return frame[frame["analysis"].isin(set(setting.analyses.values()))]
+
+    # --- memorization -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def memorized(self) -> dict[str, float]:
+        """{trial: evaluation-mode accuracy on its mislabeled examples at the last epoch}, where it is known.
+
+        From `evaluation` (mode plain; own with example-tied dropout); else from `rewind`, where rewinding to T is the
+        network itself; else, on the noisy examples of the sample, from `flips.eligible`.
+        """
+        found: dict[str, float] = {}
+        for accuracies in (self._from_flips, self._from_rewind, self._from_evaluation):
+            found.update(accuracies())
+        return found
+
+    def testable(self, trials: Sequence[str], *, atypical: bool = False) -> tuple[list[str], str]:
+        """As `testable.testable`, of this store."""
+        last = self.epochs.groupby("trial")["noisy_acc"].last().dropna()
+        passed = {} if atypical else {str(t): float(v) for t, v in last.items()}
+        return testable(trials, self.memorized_atypical if atypical else self.memorized, passed)
+
+    def _from_evaluation(self) -> dict[str, float]:
+        tied = ("example_tied",)
+        found: dict[str, float] = {}
+        for dropout, mode in ((("none", "standard", "sparse"), "plain"), (tied, "own")):
+            for setting in self.settings("evaluate", dropout=dropout):
+                of = self.rows(self.evaluation, setting)
+                found.update(_by_trial(of[of["mode"] == mode], "noisy_acc"))
+        return found
+
+    def _from_rewind(self, atypical: bool = False) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for setting in self.settings("rewind", atypical=atypical):
+            of = self.rows(self.rewind, setting)
+            last = of["trial"].map({t: self.trials[t]["epochs"] for t in setting.trials})
+            found.update(_by_trial(of[of["epoch"] == last], "noisy_acc"))
+        return found
+
+    @cached_property
+    def memorized_atypical(self) -> dict[str, float]:
+        """The same of the examples with a low C-score, from `rewind`."""
+        return self._from_rewind(atypical=True)
+
+    def _from_flips(self) -> dict[str, float]:
+        of = [a for s in self.settings("flips") for a in s.analyses.values()]
+        if not of:
+            return {}
+        sql = f"SELECT trial, avg(eligible::INT) AS share FROM flips WHERE noisy AND {among('analysis', of)} GROUP BY trial"
+        return _by_trial(self.frame(sql), "share")
+
+
+def _by_trial(frame: pd.DataFrame, column: str) -> dict[str, float]:
+    return {t: float(v) for t, v in zip(frame["trial"], frame[column], strict=True) if not pd.isna(v)}
+
+
+def among(column: str, values: Iterable[str]) -> str:
+    """`column IN ('a', 'b')`; ids have no quotes."""
+    return f"{column} IN ({', '.join(repr(v) for v in sorted(values))})"
+
+
+def first_reaching(epochs: pd.DataFrame, level: float) -> Mapping[str, int]:
+    """{trial: the first epoch whose training pass has noisy accuracy of at least `level`}."""
+    reached = epochs[epochs["noisy_acc"] >= level]
+    return {str(t): int(e) for t, e in reached.groupby("trial")["epoch"].min().items()}

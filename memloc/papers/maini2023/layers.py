@@ -1,0 +1,159 @@
+"""L1, W1–W3, R1, R2: what one layer group rewound, or retrained on clean examples, does to accuracy (paper §5, B.1, B.2).
+
+Frames are rows of `rewind` and `retrain` of one setting's analyses, the groups of `rewind` in the network's order. Each
+training weighs the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from memloc.papers.maini2023.estimates import of_which, over_trainings
+from memloc.papers.maini2023.judgement import Found
+from memloc.seeds import stream
+from memloc.statistics import Correlation, Interval, spearman_test
+
+KEPT = 0.9  # noisy accuracy that counts as kept, or as reached
+LEARNS = 0.2  # noisy accuracy from which a training begins to memorize
+CRITICAL = {"cifar10": "layer3", "mnist": "layer4"}  # of ResNet-50, by data set (B.1)
+
+
+def before(frame: pd.DataFrame, climbs: Mapping[str, int]) -> pd.DataFrame:
+    """The rows rewound to an epoch before `climbs`, {trial: the first epoch with noisy accuracy of 20 %}."""
+    first = frame["trial"].map(lambda t: climbs.get(t, 0))
+    return frame[frame["epoch"] < first]
+
+
+def kept_early(frame: pd.DataFrame, climbs: Mapping[str, int], sql: str) -> Found:
+    """L1: the share of (group, such an epoch) whose noisy accuracy is at least 0.9; most."""
+    rows = before(frame, climbs)
+    if rows.empty:
+        return _nowhere(climbs, sql)
+    shares = (rows["noisy_acc"] >= KEPT).groupby(rows["trial"]).mean()
+    estimate = _some(over_trainings(list(shares), 0.0, 1.0))
+    reason = (
+        f"share of (group, epoch) that keep noisy accuracy of {KEPT}, rewound to before {_when(climbs)}, to be above 0.5"
+        f"{of_which(estimate, len(shares), '')}"
+    )
+    return Found(estimate, estimate.value > 0.5, reason, list(shares.index), sql)
+
+
+def last_groups(frame: pd.DataFrame, climbs: Mapping[str, int], sql: str) -> Found:
+    """W1: noisy accuracy is at least 0.9 after rewinding either of the last two groups to any such epoch. Ours: least."""
+    last = list(dict.fromkeys(frame["layer"]))[-2:]
+    rows = before(frame[frame["layer"].isin(last)], climbs)
+    if rows.empty:
+        return _nowhere(climbs, sql)
+    least = rows.groupby("trial")["noisy_acc"].min()
+    estimate = _some(over_trainings(list(least), 0.0, 1.0))
+    groups = ", ".join(f"{g} {v:.3f}" for g, v in rows.groupby("layer")["noisy_acc"].min().items())
+    reason = (
+        f"least noisy accuracy after rewinding {' or '.join(last)} to before {_when(climbs)} ({groups}), to be at least "
+        f"{KEPT}{of_which(estimate, len(least), '')}"
+    )
+    return Found(estimate, estimate.value >= KEPT, reason, list(least.index), sql)
+
+
+def drops(frame: pd.DataFrame, epochs: Mapping[str, int], column: str) -> pd.DataFrame:
+    """Trials × groups: accuracy lost by rewinding, mean over the epochs rewound to, T aside; epochs: {trial: T}.
+
+    What is lost is counted from the whole network, that is from rewinding to T where there is, else from 1.
+    """
+    last = frame["trial"].map(epochs)
+    whole = frame[frame["epoch"] == last].groupby("trial")[column].max()
+    left = frame[frame["epoch"] < last].groupby(["trial", "layer"], sort=False)[column].mean().unstack("layer")
+    groups = list(dict.fromkeys(frame["layer"]))
+    lost: pd.DataFrame = (-left).add(whole.reindex(left.index).fillna(1.0), axis=0)[groups]
+    return lost
+
+
+def same_groups(frame: pd.DataFrame, epochs: Mapping[str, int], sql: str) -> Found:
+    """W2: Spearman over groups of the clean and the noisy drop, mean over trainings; permutation test, one-sided."""
+    clean, noisy = (drops(frame, epochs, f"{s}_acc") for s in ("clean", "noisy"))
+    key = stream(0, "claims", "W2")
+    test = spearman_test(clean.mean(axis=0).to_numpy(), noisy.mean(axis=0).to_numpy(), key)
+    if test is None:
+        return Found(None, None, "fewer than three groups, or rewinding costs all of them the same", list(clean.index), sql)
+    each = [_rho(clean.loc[t], noisy.loc[t]) for t in clean.index]
+    spread = over_trainings([r for r in each if r is not None], -1.0, 1.0)
+    estimate = test.interval if spread is None or spread.lo is None else Interval(test.interval.value, spread.lo, spread.hi)
+    over = f"{len(clean)} trainings" if spread is not None and spread.lo is not None else "the groups"
+    reason = (
+        f"Spearman over {clean.shape[1]} groups of what rewinding costs clean and noisy accuracy: p = {test.p:.2g}; most "
+        f"critical for clean {clean.mean().idxmax()}, for noisy {noisy.mean().idxmax()}; interval over {over}"
+    )
+    return Found(estimate, test.p < 0.05, reason, list(clean.index), sql)
+
+
+def _rho(clean: pd.Series, noisy: pd.Series) -> float | None:
+    """Spearman's coefficient alone."""
+    found: Correlation | None = spearman_test(clean.to_numpy(), noisy.to_numpy(), np.random.default_rng(0), 1)
+    return found.interval.value if found else None
+
+
+def critical(frame: pd.DataFrame, epochs: Mapping[str, int], expected: str, sql: str) -> Found:
+    """W3: of ResNet-50 the group whose rewinding costs most noisy accuracy. Ours: the share of trainings in which it is."""
+    lost = drops(frame, epochs, "noisy_acc")
+    share = [float(lost.loc[t].idxmax() == expected) for t in lost.index]
+    most = str(lost.mean(axis=0).idxmax())
+    reason = (
+        f"rewinding {most} costs most noisy accuracy ({lost.mean(axis=0)[most]:.3f}), expected of {expected}; share of "
+        f"{len(share)} trainings"
+    )
+    return Found(Interval(float(np.mean(share)), None, None), bool(most == expected), reason, list(lost.index), sql)
+
+
+def retrained(frame: pd.DataFrame, sql: str, *, most: bool = True) -> Found:
+    """R1: the share of groups that reach noisy accuracy of 0.9 in an epoch of retraining; most of them (A1: all).
+
+    frame: columns trial, layer, best (over epochs 1..E).
+    """
+    best = frame.set_index(["trial", "layer"])["best"].unstack("layer")
+    shares = [float(v) for v in (best >= KEPT).mean(axis=1)]
+    estimate = _some(over_trainings(shares, 0.0, 1.0))
+    groups = best.mean(axis=0)
+    low = str(groups.idxmin())
+    asked = "over half" if most else "all"
+    reason = (
+        f"share of groups whose best noisy accuracy is at least {KEPT}, {asked} to be; the worst is {low} "
+        f"({groups[low]:.3f}){of_which(estimate, len(shares), '')}"
+    )
+    return Found(estimate, estimate.value > 0.5 if most else estimate.value == 1, reason, list(best.index), sql)
+
+
+def forgets_again(frame: pd.DataFrame, sql: str, layer: str = "res2.conv1") -> dict[str, Found]:
+    """R2: res2.conv1 passes 0.7 on noisy examples during retraining, and ends below 0.1.
+
+    frame: columns trial, layer, best, final.
+    """
+    of = frame[frame["layer"] == layer]
+    if of.empty:
+        return {}
+    found = {}
+    for part, column, says in (("during", "best", "above 0.7"), ("end", "final", "below 0.1")):
+        estimate = _some(over_trainings(list(of[column]), 0.0, 1.0))
+        holds = estimate.value > 0.7 if part == "during" else estimate.value < 0.1
+        when = "best" if part == "during" else "last"
+        reason = f"{when} noisy accuracy of {layer}, to be {says}{of_which(estimate, len(of), '')}"
+        found[part] = Found(estimate, holds, reason, list(of["trial"]), sql)
+    return found
+
+
+def _some(estimate: Interval | None) -> Interval:
+    assert estimate is not None, "there are trainings"
+    return estimate
+
+
+def _nowhere(climbs: Mapping[str, int], sql: str) -> Found:
+    reason = f"nothing was rewound to before {_when(climbs)}: list such an epoch in `rewind.epochs`"
+    return Found(None, None, reason, sorted(climbs), sql)
+
+
+def _when(climbs: Mapping[str, int]) -> str:
+    if not climbs:
+        return f"noisy accuracy reaches {LEARNS:.0%}, which it never does in the training pass"
+    low, high = min(climbs.values()), max(climbs.values())
+    return f"epoch {low}{f' to {high}' if high > low else ''}, where it reaches {LEARNS:.0%}"

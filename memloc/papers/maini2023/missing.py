@@ -1,0 +1,101 @@
+"""What would run a number that a store lacks: commands on shipped sweeps that have such trainings at the paper's size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from memloc import yaml_file
+from memloc.papers.maini2023.paper import Claim, Scope, wants
+from memloc.sweep import shipped
+
+FIRST = "paper-grid"
+C_SCORES = "memloc sweep cscore"
+USUAL: Mapping[str, tuple[Any, ...]] = {"dropout": ("none",), "noise": (0.0,)}  # of blocks that do not say
+SMALLER = ("subset", "width", "epochs", "batch_size")  # fields in which a block would not be of the paper's size
+
+
+@dataclass(frozen=True)
+class Block:
+    """values: {training field: those it takes}. stages: {name: settings}."""
+
+    sweep: str
+    name: str
+    values: Mapping[str, tuple[Any, ...]]
+    stages: Mapping[str, Mapping[str, Any] | None]
+
+    def runs(self, claim: Claim, part: str) -> bool:
+        """Whether it has the stages that a number is from, on the memorized set that is meant: by labels; for A1 by
+        C-scores of a sweep, since no command makes those of a file.
+        """
+        asked, meant = needs(claim, part), "c_score:sweep:" if claim.id == "A1" else "labels"
+        sets = [str((self.stages.get(stage) or {}).get("memorized", "labels")) for stage in asked]
+        return all(stage in self.stages for stage in asked) and all(memorized.startswith(meant) for memorized in sets)
+
+    def has(self, wanted: Mapping[str, tuple[Any, ...]]) -> bool:
+        return all(set(asked) <= set(self.values.get(field, USUAL.get(field, ()))) for field, asked in wanted.items())
+
+
+def command(claim: Claim, scope: Scope, part: str) -> str | None:
+    """`memloc sweep paper-grid --only block=tied --only p_gen=0.3 …`, None where no shipped sweep has such trainings.
+
+    Where C-scores are needed: `memloc sweep cscore && memloc sweep …`.
+    """
+    fields = _wanted(claim, scope, part)
+    for block in _blocks():
+        if block.runs(claim, part) and block.has(fields):
+            several = [field for field, asked in fields.items() if len(block.values.get(field, ())) > 1 == len(asked)]
+            only = [f"block={block.name}", *(f"{field}={fields[field][0]}" for field in several)]
+            trainings = " ".join([f"memloc sweep {block.sweep}", *(f"--only {text}" for text in only)])
+            return " && ".join([C_SCORES, trainings] if _by_c_score(claim, part) else [trainings])
+    return None
+
+
+def wanted(claim: Claim, scope: Scope, part: str) -> str:
+    """What a number is from, in words: `needs evaluate on cifar10, resnet9, noise 0.1, dropout sparse, keep 0.4`."""
+    stages = " and ".join(needs(claim, part)) + (" with `memorized: c_score`" if claim.id == "A1" else "")
+    fields = _wanted(claim, scope, part)
+    named = [f"{k} {_listed(v)}" for k, v in fields.items() if k not in ("dataset", "model") and v != ("none",)]
+    first = f", and C-scores of its data set: `{C_SCORES}` comes first" if _by_c_score(claim, part) else ""
+    return f"needs {stages} on {', '.join([scope.dataset, scope.model, *named])}{first}"
+
+
+def _wanted(claim: Claim, scope: Scope, part: str) -> dict[str, tuple[Any, ...]]:
+    """{training field: the values that a number needs}."""
+    fields = {"dataset": scope.dataset, "model": scope.model, "noise": scope.noise, **wants(claim, part)}
+    return {k: v if isinstance(v, tuple) else (v,) for k, v in fields.items()}
+
+
+def _by_c_score(claim: Claim, part: str) -> bool:
+    return claim.id == "A1" or part == "c_score"
+
+
+def _listed(values: tuple[Any, ...]) -> str:
+    """`0.1, 0.2 and 0.3`."""
+    words = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def needs(claim: Claim, part: str) -> tuple[str, ...]:
+    """The stages whose rows a number is from."""
+    if claim.id == "A1":
+        return (part,)
+    return (claim.stage, part) if part == "second_split" else (claim.stage,)
+
+
+@cache
+def _blocks() -> list[Block]:
+    """The blocks of the paper's size and ways of all shipped sweeps: those of the whole grid first, then by name."""
+    found = []
+    for sweep, path in sorted(shipped().items(), key=lambda item: (item[0] != FIRST, item[0])):
+        written = yaml_file.read(path).value
+        for name, block in written["blocks"].items():
+            literals = {**(written.get("defaults") or {}), **(block.get("set") or {})}
+            axes = {field: tuple(values) for field, values in (block.get("axes") or {}).items()}
+            values = {**{field: (value,) for field, value in literals.items()}, **axes}
+            preset = block.get("preset", written.get("preset", "paper"))
+            if preset == "paper" and not any(field in values for field in SMALLER):
+                found.append(Block(sweep, name, values, block.get("stages") or {}))
+    return found

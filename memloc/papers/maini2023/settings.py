@@ -1,0 +1,195 @@
+"""Settings: trainings that are alike but for their seeds, with the one analysis of each that a claim is judged on.
+
+Never pooled are trainings that differ in anything else, or analyses that measure something else (`variant`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memloc.config import UNITS, TrainConfig, canonical_json
+from memloc.papers.maini2023.paper import Scope
+
+SEEDS = ("seed", "data_seed")
+# Fields of a stage that say how much of it is done, not what is measured.
+EXTENT: Mapping[str, tuple[str, ...]] = {
+    "gradients": ("epochs",),
+    "rewind": ("epochs",),
+    "retrain": ("epochs", "peak_epoch"),
+    "flips": ("clean", "noisy", "repeats", "post_eval", "group_size"),
+    "evaluate": ("epoch", "modes", "rescale"),
+    "detection": ("scores",),
+}
+# The other fields' usual values where a resolved configuration states them; an option that is absent has its usual one.
+USUAL: Mapping[str, Mapping[str, Any]] = {
+    "gradients": {"bn": "batch", "at": "checkpoint"},
+    "rewind": {"buffers": "final"},
+    "retrain": {"lr": 0.1},
+    "flips": {"estimator": "fast", "reference": 16, "batch": 512, "ablate": "activation", "max_neurons": 200},
+}
+PAPER_NETWORK = {"width": 1, "stem": "imagenet"}
+MEMORIZED = ("memorized", "c_score_below")  # whose meaning a claim states itself
+
+
+@dataclass(frozen=True)
+class Setting:
+    """config: the training's fields, seeds aside. variant: options of the analysis that are not the usual ones.
+    analyses: {trial: analysis}.
+    """
+
+    config: Mapping[str, Any]
+    variant: Mapping[str, Any]
+    analyses: Mapping[str, str]
+
+    @property
+    def trials(self) -> list[str]:
+        return sorted(self.analyses)
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.config["dataset"], self.config["model"], self.config.get("noise", Scope.noise))
+
+    @property
+    def deviations(self) -> dict[str, Any]:
+        """Every field in which it is not the paper's, beside data set, model and noise rate."""
+        named = (*Scope.__dataclass_fields__, "dropout")  # a claim says itself of which dropout it is
+        of_training = {k: v for k, v in self.config.items() if k not in named and v != usual(self, k)}
+        return {**of_training, **self.variant}
+
+    @property
+    def words(self) -> str:
+        """`digits, resnet9, noise 0.1, width 0.25, epochs 30`."""
+        scope = self.scope
+        more = [f"{k} {v}" for k, v in self.deviations.items()]
+        masked = [f"dropout {d}" for d in [self.config.get("dropout", "none")] if d != "none"]
+        rate = [f"noise {scope.noise:g}"] if "noise" in self.config else []
+        return ", ".join([scope.dataset, scope.model, *rate, *masked, *more])
+
+    def only(self, trials: Sequence[str]) -> Setting:
+        """Some of its trainings."""
+        return Setting(self.config, self.variant, {t: self.analyses[t] for t in trials})
+
+
+def usual(setting: Setting, name: str) -> Any:
+    """A training field's value in the paper."""
+    if name in PAPER_NETWORK:
+        return PAPER_NETWORK[name]
+    if name == "peak_epoch":
+        return max(1, round(setting.config["epochs"] / 5))
+    if name == "unit":
+        return UNITS[setting.config["dropout"]][0]
+    return TrainConfig.model_fields[name].default if name in TrainConfig.model_fields else None
+
+
+def settings(
+    trials: Mapping[str, Mapping[str, Any]],
+    analyses: Sequence[Mapping[str, Any]],
+    stage: str,
+    *,
+    dropout: Sequence[str] = ("none",),
+    without: Sequence[str] = (),
+    atypical: bool = False,
+) -> list[Setting]:
+    """The settings that have complete analyses of a stage, the same ones in the same order for the same store.
+
+    Args:
+        trials: {trial: the training's configuration}.
+        analyses: rows analysis, trial, stage, config (a mapping), variant (what else it differs in, such as what it reads).
+        dropout: of the trainings.
+        without: training fields that may differ within a setting; a claim looks at them itself.
+        atypical: S_n is by C-score, not by label.
+    """
+    found: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Mapping[str, Any]]]] = {}
+    for analysis in analyses:
+        config = trials.get(analysis["trial"])
+        if config is None or analysis["stage"] != stage or config["dropout"] not in dropout:
+            continue
+        if not _asked(analysis["config"], atypical) or (stage == "evaluate" and not _last(analysis, config)):
+            continue
+        shared = {k: v for k, v in config.items() if k not in (*SEEDS, *without) and v is not None}
+        variant = {**variant_of(stage, analysis["config"]), **analysis["variant"]}
+        of = found.setdefault(canonical_json([shared, variant]), (shared, variant, {}))[2]
+        known = of.get(analysis["trial"])
+        if known is None or _larger(analysis, known):
+            of[analysis["trial"]] = analysis
+    kept = [found[key] for key in sorted(found)]
+    return [Setting(c, v, {t: a["analysis"] for t, a in of.items()}) for c, v, of in kept]
+
+
+def variant_of(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of an analysis that are not the usual ones."""
+    known, aside = USUAL.get(stage, {}), (*EXTENT[stage], *MEMORIZED)
+    return {k: v for k, v in config.items() if k not in aside and v is not None and v != known.get(k)}
+
+
+def _asked(config: Mapping[str, Any], atypical: bool) -> bool:
+    """Whether the memorized set is the one that is meant, the gradients those of a checkpoint, the network unmasked."""
+    by_score = (config.get("memorized") or "labels") != "labels"
+    return by_score == atypical and config.get("mask_mode") is None and config.get("at") in (None, "checkpoint")
+
+
+def _last(analysis: Mapping[str, Any], training: Mapping[str, Any]) -> bool:
+    return bool(analysis["config"].get("epoch", training["epochs"]) == training["epochs"])
+
+
+def _larger(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Of two analyses of a training the one that looked at more; of two alike the first by id."""
+    sizes = [_size(a["stage"], a["config"]) for a in (one, other)]
+    return sizes[0] > sizes[1] if sizes[0] != sizes[1] else bool(one["analysis"] < other["analysis"])
+
+
+def _size(stage: str, config: Mapping[str, Any]) -> int:
+    if stage == "flips":
+        return int((config["clean"] + config["noisy"]) * config["repeats"])
+    field = {"evaluate": "modes", "detection": "scores"}.get(stage, "epochs")
+    value = config.get(field)
+    return len(value) if isinstance(value, list | tuple) else int(value or 0)
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def nearness(setting: Setting, scope: Scope) -> tuple[Any, ...]:
+    """Sorts settings by how close they are to the paper's: data set, model, noise rate, the rest, the more trainings."""
+    own = setting.scope
+    return (
+        own.dataset != scope.dataset,
+        own.model != scope.model,
+        abs(own.noise - scope.noise),
+        len(setting.variant),
+        len(setting.deviations),
+        -len(setting.analyses),
+        canonical_json([setting.config, setting.variant]),
+    )
+
+
+def named(found: Sequence[Setting], name: Callable[[Scope], str]) -> dict[str, Setting]:
+    """{name in ids: setting}. Of settings that share data set, model and noise rate, the one nearest to the paper's has
+    the plain name; the others' also say in what they deviate.
+    """
+    names: dict[str, Setting] = {}
+    for setting in sorted(found, key=lambda s: nearness(s, s.scope)):
+        plain = name(setting.scope)
+        longer = ".".join([plain, *(_word(k, v) for k, v in setting.deviations.items())])
+        choices = (plain, longer, *(f"{longer}.{k}" for k in range(2, len(found) + 2)))  # files of one name, for example
+        names[next(c for c in choices if c not in names)] = setting
+    return names
+
+
+def scope_name(scope: Scope) -> str:
+    """`cifar10`, or `mnist.resnet50.noise0.2` where model or noise rate are not the usual ones."""
+    dataset = scope.dataset if ":" not in scope.dataset else Path(scope.dataset.partition(":")[2]).stem
+    words = [re.sub(r"[^\w-]+", "_", dataset)]
+    if scope.model != "resnet9":
+        words.append(re.sub(r"[^\w-]+", "_", scope.model))
+    if scope.noise != Scope.noise and scope.noise != 0:
+        words.append(f"noise{scope.noise:g}")
+    return ".".join(words)
+
+
+def _word(name: str, value: Any) -> str:
+    return re.sub(r"[^\w.-]+", "_", f"{name}{value:g}" if isinstance(value, float) else f"{name}{value}")

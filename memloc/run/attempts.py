@@ -1,0 +1,94 @@
+"""What happens where computing fails: a second try, then a record of the failure, and the rest goes on."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeVar
+
+from memloc.errors import last_line
+from memloc.run.events import PartResult, TrainingResult
+from memloc.run.parts import run_parts
+from memloc.run.pending import Item, Work
+from memloc.run.plan import TrialPlan
+from memloc.run.trainer import OnEpoch, run_training
+from memloc.run.worker import Worker, never
+from memloc.store import Store, records
+
+ATTEMPTS = 2  # a failed part is tried once more, then recorded
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What failed: a part (of a training, the trial's own id) of a trial's stage."""
+
+    part_id: str
+    trial: str
+    stage: str
+
+    def record(self, store: Store, text: str) -> None:
+        records.record_failure(store.files, self.part_id, self.trial, self.stage, text)
+
+
+def attempt(worker: Worker, failure: Failure, action: Callable[[], T], tries: int = ATTEMPTS) -> tuple[T | None, str]:
+    """(result, "") of an action, tried twice; or (None, error line) after its failure has been recorded."""
+    for n in range(tries):
+        try:
+            return action(), ""
+        except Exception as error:  # whatever a part raises is recorded with its traceback, and the rest goes on
+            if n == tries - 1:
+                failure.record(worker.store, traceback.format_exc())
+                line = last_line(error)
+        worker.forget()  # outside the handler, whose traceback refers to everything that the attempt has allocated
+    return None, line
+
+
+def attempt_training(
+    worker: Worker, work: Work, on_epoch: OnEpoch = lambda *_: None, should_stop: Callable[[], bool] = never
+) -> TrainingResult:
+    """Trains to the commit, or until `should_stop` says so."""
+    clock = time.perf_counter()
+    trial = work.trial.id
+    finished, error = attempt(
+        worker, Failure(trial, trial, "train"), lambda: run_training(worker, work, on_epoch, should_stop)
+    )
+    return TrainingResult(bool(finished), time.perf_counter() - clock, error)
+
+
+def attempt_parts(
+    worker: Worker, trial: TrialPlan, items: Sequence[Item], should_stop: Callable[[], bool] = never
+) -> Iterator[PartResult]:
+    """A result for each part as it ends; none is begun once `should_stop` says so.
+
+    The parts of one analysis are tried together; where that fails, those that are left one by one.
+    """
+    for _, bunch in groupby(items, key=lambda item: item[0].id):
+        left, failed = list(bunch), False
+        while left and not failed and not should_stop():
+            try:
+                for result in run_parts(worker, trial, left):
+                    left = [item for item in left if item[1] != result.part_id]
+                    yield result
+                    if should_stop():
+                        break
+            except Exception:
+                failed = True
+        if failed:
+            worker.forget()
+            yield from _one_by_one(worker, trial, left, should_stop)
+
+
+def _one_by_one(
+    worker: Worker, trial: TrialPlan, items: Sequence[Item], should_stop: Callable[[], bool]
+) -> Iterator[PartResult]:
+    for item in items:
+        if should_stop():
+            return
+        analysis, part_id, _ = item
+        failure = Failure(part_id, trial.id, analysis.stage)
+        results, error = attempt(worker, failure, lambda: list(run_parts(worker, trial, [item])), ATTEMPTS - 1)  # noqa: B023
+        yield results[0] if results else PartResult(part_id, error=error)

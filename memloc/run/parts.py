@@ -1,0 +1,123 @@
+"""Parts of one analysis: computed side by side where that saves work, each committed as it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from memloc import stages
+from memloc.config import canonical
+from memloc.run.events import PartResult
+from memloc.run.memory import parts_together, release
+from memloc.run.pending import Item
+from memloc.run.plan import AnalysisPlan, TrialPlan
+from memloc.run.provenance import where
+from memloc.run.quantities import part_passes
+from memloc.run.worker import Worker, set_up_numerics
+from memloc.stages.base import Part, Tables
+from memloc.stages.inputs import Inputs
+from memloc.store import Commit, Store, tables
+
+
+def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterator[PartResult]:
+    """Computes and commits parts of one analysis that are not committed yet; a result as each ends.
+
+    Where the device's memory runs out, what is left goes on with half as many together, down to one.
+
+    Raises:
+        torch.OutOfMemoryError: where one part alone does not fit.
+    """
+    analysis, store = items[0][0], worker.store
+    todo = []
+    for _, part_id, part in items:
+        if store.commit(part_id) is not None:
+            yield PartResult(part_id)
+        else:
+            todo.append((part_id, part))
+    if not todo:
+        return
+    set_up_numerics(trial.config, worker.device)
+    inputs = worker.inputs(trial, analysis)
+    inputs.tables = _tables_read(store, trial, analysis)
+    inputs.c_scores = None if analysis.c_scores is None else analysis.c_scores.values[inputs.data.example]
+    at_once = parts_together(worker.device, len(todo), analysis.kind.memory(analysis.config, analysis.size))
+    computation = _Computation(worker, trial, analysis, inputs)
+    while todo:
+        bunch, too_many = todo[:at_once], False
+        try:
+            for result in computation.run(bunch):
+                todo = todo[1:]
+                yield result
+        except torch.OutOfMemoryError:
+            if len(bunch) == 1:
+                raise
+            too_many = True
+        if too_many:
+            at_once = len(bunch) // 2
+            release(worker.device)
+
+
+@dataclass(frozen=True)
+class _Computation:
+    """One analysis of one trial, on one worker."""
+
+    worker: Worker
+    trial: TrialPlan
+    analysis: AnalysisPlan
+    inputs: Inputs
+
+    def run(self, bunch: Sequence[tuple[str, Part]]) -> Iterator[PartResult]:
+        """Computes and commits parts, each an id and what it is, side by side; a result as each is committed."""
+        kind, config = self.analysis.kind, self.analysis.config
+        clock = time.perf_counter()
+        computed = kind.run_together(config, self.inputs, [part for _, part in bunch])
+        mean, company = 0.0, 1
+        if kind.lockstep:  # nobody can say which part took how long
+            computed = iter(list(computed))
+            mean, company = (time.perf_counter() - clock) / len(bunch), len(bunch)
+        share = 1 - kind.shared(config, self.analysis.size) * (1 - 1 / company)
+        for (part_id, part), rows in zip(bunch, computed, strict=True):
+            result = PartResult(part_id, mean or time.perf_counter() - clock, share)
+            self._commit(part, rows, result)
+            yield result
+            clock = time.perf_counter()
+
+    def _commit(self, part: Part, rows: Tables, result: PartResult) -> None:
+        analysis, trial = self.analysis, self.trial
+        commit = Commit(
+            id=result.part_id,
+            trial=trial.id,
+            analysis=analysis.id,
+            stage=analysis.stage,
+            part=dict(part),
+            nth=analysis.part_ids.index(result.part_id),
+            of=len(analysis.parts),
+            config=canonical(analysis.config),
+            reads=analysis.reads,
+            where=where(self.worker.device),
+            seconds=result.seconds,
+            passes=part_passes(trial, analysis) * result.share,
+            ended=time.time(),
+        )
+        with_ids = {t: _with_ids(columns, analysis.id, trial.id) for t, columns in rows.items()}
+        self.worker.store.publish(commit, with_ids, analysis.kind.tables)
+
+
+def _with_ids(columns: Mapping[str, Any], analysis: str, trial: str) -> dict[str, Any]:
+    n = len(next(iter(columns.values())))
+    return {"analysis": [analysis] * n, "trial": [trial] * n, **columns}
+
+
+def _tables_read(store: Store, trial: TrialPlan, analysis: AnalysisPlan) -> dict[str, dict[str, Any]]:
+    """The rows of the analyses that this one reads, and of its training, by table; `analyses` has the former's settings."""
+    if not analysis.kind.reads:
+        return {}
+    snapshot = store.snapshot()
+    complete = snapshot.analyses()
+    wanted = [snapshot.commits[trial.id], *(c for i in analysis.reads for c in complete[i])]
+    names = dict.fromkeys(["analyses", *(f.table for c in wanted for f in c.files)])
+    return {name: tables.read(store.files, wanted, name, stages.tables()).to_pydict() for name in names}

@@ -1,0 +1,89 @@
+"""What of a plan is not committed yet: the work of every trial, and in which order its parts may run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from memloc.run.plan import AnalysisPlan, Plan, TrialPlan
+from memloc.run.retention import Retention, kept_epochs, lost_epochs
+from memloc.stages.base import Part
+from memloc.store import Snapshot, Store, checkpoints, layout
+from memloc.store.commits import FileEntry
+
+TrainWork = Literal["done", "train", "replay"]
+Item = tuple[AnalysisPlan, str, Part]  # one part: of which analysis, its id, and what it is
+
+
+@dataclass
+class Work:
+    """What is left to do for one trial.
+
+    write: the checkpoints a training must leave behind for now. reached: the epoch from which it will go on, by the
+    checkpoints that are there.
+    """
+
+    trial: TrialPlan
+    train: TrainWork
+    parts: list[Item]
+    write: set[int] = field(default_factory=set)
+    keep: set[int] = field(default_factory=set)
+    prune: bool = False
+    reached: int = 0
+
+    @property
+    def anything(self) -> bool:
+        return self.computes or self.prune
+
+    @property
+    def computes(self) -> bool:
+        """Whether it needs the data."""
+        return self.train != "done" or bool(self.parts)
+
+
+def pending(plan: Plan, store: Store, snapshot: Snapshot, retention: Retention, set_aside: bool = True) -> list[Work]:
+    """The work of every trial, in plan order.
+
+    Sizes of everything skipped are checked: a commit whose data files are not there as committed is moved to
+    quarantine (unless `set_aside` is false: a dry run) and its part done again.
+    """
+    sizes = store.files.listing(layout.DATA) | store.files.listing(layout.CHECKPOINTS)
+    committed = {i for i, c in snapshot.commits.items() if _whole(c.files, sizes)}
+    if set_aside:
+        for part_id in snapshot.commits.keys() - committed:
+            if any(part_id in t.part_ids for t in plan.trials):
+                store.quarantine(snapshot.paths[part_id])
+    return [_work(trial, store, snapshot, committed, sizes, retention) for trial in plan.trials]
+
+
+def _whole(files: Iterable[FileEntry], sizes: Mapping[str, int]) -> bool:
+    return all(sizes.get(f.path) == f.size for f in files)
+
+
+def _work(
+    trial: TrialPlan, store: Store, snapshot: Snapshot, committed: set[str], sizes: Mapping[str, int], retention: Retention
+) -> Work:
+    parts = [(a, part_id, part) for a in trial.analyses for part_id, part in a.parts if part_id not in committed]
+    needed = {t for a, _, part in parts for t in a.kind.epochs(a.config, trial.config, part)}
+    keep = kept_epochs(trial, retention)
+    if trial.id not in committed:
+        there = (t for t in range(trial.config.epochs, 0, -1) if layout.checkpoint(trial.id, t) in sizes)
+        prune = len(keep) < trial.config.epochs + 1
+        return Work(trial, "train", parts, keep | needed, keep, prune, reached=next(there, 0))
+    commit = snapshot.commits[trial.id]
+    lost = lost_epochs(commit, sizes, needed, checkpoints.read_pruned(store.files, trial.id))
+    surplus = ({c.epoch for c in commit.checkpoints if c.path in sizes} | lost) - keep
+    return Work(trial, "replay" if lost else "done", parts, keep | needed, keep, prune=bool(surplus))
+
+
+def waves(parts: Sequence[Item]) -> list[list[Item]]:
+    """The parts in two waves: first those that read checkpoints alone, then those that read other analyses' rows."""
+    first = [p for p in parts if not p[0].reads]
+    second = [p for p in parts if p[0].reads]
+    return [wave for wave in (first, second) if wave]
+
+
+def needs(trial: TrialPlan, analysis: AnalysisPlan) -> list[str]:
+    """The parts without which an analysis cannot run: those of the analyses that it reads."""
+    return [i for a in trial.analyses if a.id in analysis.reads for i in a.part_ids]

@@ -1,0 +1,171 @@
+"""From a sweep to its plan: the ids of everything, by what the data are (fingerprints, docs/architecture.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from memloc.config import StageConfig, TrainConfig, canonical, fingerprint
+from memloc.data import Description, describe, load
+from memloc.data.c_score_file import CScores
+from memloc.data.cuts import held_out_size
+from memloc.data.labels import check_fits, noisy_count, noisy_seen
+from memloc.errors import UsageError
+from memloc.models.build import build, misfit
+from memloc.run.plan import AnalysisPlan, Plan, TrialPlan, Unmet
+from memloc.run.score_sources import Need, Sources, atypical
+from memloc.stages import STAGES
+from memloc.stages.base import Size, Stage
+from memloc.stages.fields import MaskedConfig
+from memloc.stages.training.loop import VERSION
+from memloc.store import Store
+from memloc.sweep import Entry, Request, Sweep
+
+
+def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: Store | None = None) -> Plan:
+    """The plan of a sweep's entries; what is planned depends on the data only through their descriptions.
+
+    store: where the C-scores of another sweep are, for what takes them.
+
+    Raises:
+        UsageError: with every problem between configuration and data.
+    """
+    problems: list[str] = []
+    described: dict[str, Description | None] = {}
+    trials: dict[str, TrialPlan] = {}
+    sources = Sources(data_dir, store, sweep.folder)
+    for entry in entries:
+        name = entry.config.dataset
+        if name not in described:
+            described[name] = _describe(entry, data_dir, problems)
+        data = described[name]
+        misfits = _misfits(entry, data) if data else []
+        problems += misfits
+        if data and not misfits:
+            trial = _trial(entry, data, sources, problems)
+            trials[trial.id] = _merge(trials[trial.id], trial) if trial.id in trials else trial
+    if problems:
+        raise UsageError(*dict.fromkeys(problems))
+    return Plan(sweep.name, tuple(trials.values()), sweep.notes)
+
+
+def _describe(entry: Entry, data_dir: Path, problems: list[str]) -> Description | None:
+    try:
+        return describe(entry.config.dataset, data_dir)
+    except UsageError as error:
+        problems += [f"{entry.place('dataset')}: {problem}" for problem in error.problems]
+        return None
+
+
+def _misfits(entry: Entry, data: Description) -> list[str]:
+    config = entry.config
+    fits = check_fits(data, subset=config.subset, noise=config.noise, wrong=config.wrong)
+    problems = [f"{entry.place(name)}: {problem}" for name, problem in fits.items()]
+    if problem := misfit(config, data.shape, data.classes):
+        problems.append(f"{entry.place('dataset')}: {problem}")
+    return problems
+
+
+def _trial(entry: Entry, data: Description, sources: Sources, problems: list[str]) -> TrialPlan:
+    config = entry.config
+    if config.subset == data.n_train:  # all of them: the same training as without a subset
+        config = config.model_copy(update={"subset": None})
+    # What the data are is in `data`; by which name or path they came is not part of what is computed.
+    trial_id = fingerprint(
+        {"stage": "train", "version": VERSION, "config": {**canonical(config), "dataset": None}, "data": data.identity}
+    )
+    size = _size(config, data, sources.data_dir)
+    analyses: dict[str, AnalysisPlan] = {}
+    unmet: list[Unmet] = []
+    for block in entry.blocks:
+        in_block: dict[str, list[str]] = {}
+        missing: dict[str, Need] = {}
+        requests = [r for r in entry.requests if r.block == block]
+        for request in sorted(requests, key=lambda r: len(STAGES[r.stage].reads)):
+            kind = STAGES[request.stage]
+            need = next((missing[stage] for stage in kind.reads if stage in missing), None)
+            scored = need or _scored(request, config, data, size, sources, problems)
+            if isinstance(scored, Need):
+                missing[request.stage] = scored
+                unmet.append(Unmet(block, request.stage, scored))
+                continue
+            reads = tuple(i for stage in kind.reads for i in in_block.get(stage, []))
+            analysis = _analysis(trial_id, kind, config, scored, reads)
+            in_block.setdefault(request.stage, []).append(analysis.id)
+            analyses[analysis.id] = analysis
+    return TrialPlan(
+        trial_id, config, data.identity, size, tuple(entry.blocks), tuple(analyses.values()), tuple(unmet)
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A stage's configuration with its C-scores, if it takes any, and the size of the training with the S_n it means."""
+
+    config: StageConfig
+    size: Size
+    c_scores: CScores | None = None
+
+
+def _scored(
+    request: Request, train: TrainConfig, data: Description, size: Size, sources: Sources, problems: list[str]
+) -> _Scored | Need:
+    reference = request.config.c_scores_from()
+    if reference is None:
+        return _Scored(request.config, size)
+    try:
+        found = sources.find(reference, train, data)
+    except UsageError as error:
+        field = next(name for name, value in request.config if str(value).endswith(reference))
+        problems += [f"{request.where}.{field}: {problem}" for problem in error.problems]
+        return _Scored(request.config, size)
+    if isinstance(found, Need):
+        return found
+    scores, examples = found
+    config = request.config.with_c_scores(scores.identity)
+    if isinstance(config, MaskedConfig):
+        assert config.c_score_below is not None, "only resolved configurations are planned"
+        size = replace(size, n_noisy=int(atypical(scores, examples, config.c_score_below).sum()))
+    return _Scored(config, size, scores)
+
+
+def _analysis(trial_id: str, kind: Stage[Any], train: TrainConfig, scored: _Scored, reads: tuple[str, ...]) -> AnalysisPlan:
+    config, size = scored.config, scored.size
+    identity = {"trial": trial_id, "stage": kind.name, "version": kind.version, "config": config, "reads": reads}
+    analysis_id = fingerprint(identity)
+    parts = kind.parts(config, train, size)
+    named = tuple((fingerprint({"analysis": analysis_id, "part": dict(p)}), p) for p in parts)
+    return AnalysisPlan(analysis_id, kind.name, config, named, size, reads, scored.c_scores)
+
+
+def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:
+    """The same training asked for under two names (a copy of a data set, say)."""
+    analyses = {a.id: a for a in (*one.analyses, *other.analyses)}
+    blocks = dict.fromkeys((*one.blocks, *other.blocks))
+    unmet = dict.fromkeys((*one.unmet, *other.unmet))
+    return TrialPlan(one.id, one.config, one.data, one.size, tuple(blocks), tuple(analyses.values()), tuple(unmet))
+
+
+def _size(config: TrainConfig, data: Description, data_dir: Path) -> Size:
+    of_any = config.model_copy(update={"seed": 0, "ratio": None, "cut": None})  # a thousand trainings, one network
+    parameters, groups = _network(of_any, data.shape, data.classes)
+    n = data.n_train if config.subset is None else config.subset
+    n_noisy, n_out = noisy_count(n, config.noise, config.noise_count), 0
+    if config.ratio is not None:
+        n_out = held_out_size(n, config.ratio)
+        if config.noise:  # how many of the mislabeled are held out is a matter of chance
+            n_noisy = noisy_seen(config, data, lambda: load(config.dataset, data_dir).y_train)
+    return Size(n - n_out, n_noisy, data.n_test, parameters, groups, data.classes, n_out)
+
+
+@lru_cache(maxsize=64)
+def _network(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> tuple[int, tuple[str, ...]]:
+    """(numbers in its state, layer groups)."""
+    with torch.device("meta"):
+        network = build(config, shape, classes)
+    return sum(t.numel() for t in network.state_dict().values()), network.groups

@@ -1,0 +1,50 @@
+"""On what something was computed: device, versions, revision."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from memloc.config import canonical_json
+from memloc.version import VERSION
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "timm", "numpy", "pyarrow")} | {"python": platform.python_version()}
+
+
+@lru_cache(maxsize=1)
+def _git_revision() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def numerics(device: torch.device) -> str:
+    """What, beside the configuration, the bits of a training depend on."""
+    return canonical_json({"device": where(device)["device_name"], **_versions()})
+
+
+def where(device: torch.device) -> dict[str, Any]:
+    """On what and with which versions something was computed."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:  # kernels are chosen by the instruction set: another one may round differently
+        name = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return {
+        "device": device.type,
+        "device_name": name,
+        "memloc": VERSION,
+        "git": _git_revision(),
+        "versions": _versions(),
+    }

@@ -1,0 +1,39 @@
+"""What a plan implies in numbers: forward passes of its parts, bytes of its checkpoints and rows."""
+
+from __future__ import annotations
+
+import math
+
+from memloc import stages
+from memloc.run.plan import AnalysisPlan, TrialPlan
+from memloc.run.retention import Retention, kept_epochs
+from memloc.store import schemas
+
+
+def train_passes(trial: TrialPlan, epochs: int | None = None) -> float:
+    """A training's cost in forward passes of one example: forward and backward are three, test one.
+
+    epochs: how many of them were trained, where it is known; T at most.
+    """
+    return (epochs or trial.config.epochs) * (3.0 * trial.size.n + trial.size.n_test)
+
+
+def part_passes(trial: TrialPlan, analysis: AnalysisPlan) -> float:
+    return analysis.kind.passes(analysis.config, analysis.size)
+
+
+def checkpoint_bytes(trial: TrialPlan, retention: Retention) -> int:
+    """Kept checkpoints, and the newest optimiser state (momentum, and about 80 bytes of dynamics per example)."""
+    weights = 4 * trial.size.parameters
+    return len(kept_epochs(trial, retention)) * weights + weights + 80 * trial.size.n
+
+
+def result_bytes(trial: TrialPlan) -> int:
+    """Rows of all tables at their width before compression."""
+    own = {"trials": 1, "epochs": trial.config.epochs, "examples": trial.size.n}
+    known = stages.tables()
+    total = sum(schemas.row_bytes(known[t]) * n for t, n in own.items())
+    for analysis in trial.analyses:
+        rows = analysis.kind.rows(analysis.config, analysis.size)
+        total += len(analysis.parts) * sum(schemas.row_bytes(known[t]) * n for t, n in rows.items())
+    return math.ceil(total)

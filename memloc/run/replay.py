@@ -1,0 +1,59 @@
+"""A committed training once more, for checkpoints of it that are lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from memloc.config import canonical_json
+from memloc.errors import ReplayError
+from memloc.run.plan import TrialPlan
+from memloc.run.provenance import where
+from memloc.run.worker import Worker
+from memloc.stages.training.loop import train
+from memloc.store import Commit, checkpoints, layout
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The epochs whose checkpoints a committed training has lost."""
+
+    commit: Commit
+    epochs: set[int]
+
+
+def replay(
+    worker: Worker,
+    trial: TrialPlan,
+    lost: Lost,
+    on_epoch: Callable[[int, Mapping[str, Any]], None],
+    should_stop: Callable[[], bool],
+) -> bool:
+    """Trains again from epoch 0 and puts lost checkpoints back; False where `should_stop` said so first.
+
+    Raises:
+        ReplayError: where an epoch's checkpoint has another hash than the committed one.
+    """
+    expected = {c.epoch: c for c in lost.commit.checkpoints}
+    clock = time.perf_counter()
+    for epoch in train(trial.config, worker.data(trial), worker.device):
+        row = {} if epoch.row is None else {**epoch.row, "seconds": time.perf_counter() - clock}
+        epoch.wait()
+        content = checkpoints.encode(epoch.weights)
+        entry = expected[epoch.epoch]
+        if layout.sha256(content) != entry.sha256:
+            raise ReplayError(
+                f"trial {trial.id}, epoch {epoch.epoch}: training again gave another checkpoint; committed on "
+                f"{canonical_json(lost.commit.where)}, now on {canonical_json(where(worker.device))}"
+            )
+        if epoch.epoch in lost.epochs:
+            worker.store.files.put(entry.path, content)
+        on_epoch(epoch.epoch, row)
+        if epoch.epoch >= max(lost.epochs):
+            return True
+        if should_stop():
+            return False
+        clock = time.perf_counter()
+    return True

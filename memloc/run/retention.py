@@ -1,0 +1,41 @@
+"""Which checkpoints of a training stay, which of them are lost, and which go once its analyses are done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from memloc.run.plan import TrialPlan
+from memloc.store import Commit, Store, checkpoints
+
+if TYPE_CHECKING:
+    from memloc.run.pending import Work
+
+Retention = Literal["all", "rewound", "last"] | None  # None: nobody said
+
+
+def kept_epochs(trial: TrialPlan, retention: Retention) -> set[int]:
+    """The checkpoints that stay after all analyses are done.
+
+    Where nobody said what to keep, a held-out training keeps what its analyses read, which is its last epoch as a rule:
+    there are hundreds, each for its C-scores alone (docs/tables.md). Any other keeps all.
+    """
+    last = trial.config.epochs
+    if retention is None and trial.config.ratio is not None and not trial.unmet:
+        return {last} | trial.epochs_read()
+    if retention in (None, "all") or trial.unmet:  # nobody can say yet what these will read
+        return set(range(last + 1))
+    return {0, last} | {t for a in trial.analyses for t in a.kind.keeps(a.config)} if retention == "rewound" else {last}
+
+
+def lost_epochs(commit: Commit, sizes: Mapping[str, int], needed: set[int], pruned: set[int]) -> set[int]:
+    """The committed checkpoints that are not there as committed, unless pruned and not needed."""
+    lost = {c.epoch for c in commit.checkpoints if sizes.get(c.path) != c.size}
+    return {t for t in lost if t in needed or t not in pruned}
+
+
+def prune(store: Store, work: Work) -> None:
+    """Removes the checkpoints that are no longer needed, once everything of the trial is committed."""
+    commit = store.commit(work.trial.id)
+    if work.prune and commit is not None:
+        checkpoints.prune(store.files, work.trial.id, commit.checkpoints, work.keep)

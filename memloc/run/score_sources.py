@@ -1,0 +1,182 @@
+"""Which C-scores an analysis means: those of a file, or those that a sweep has left in the store. Or what is missing.
+
+What is missing is no error of the sweep file: it is what an analysis needs before it can be planned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memloc.config import TrainConfig, canonical
+from memloc.data import Description, examples_seen, load
+from memloc.data.c_score_file import CScores
+from memloc.data.c_score_file import load as load_scores
+from memloc.data.types import I64
+from memloc.errors import UsageError
+from memloc.store import Snapshot, Store, c_scores, records
+
+if TYPE_CHECKING:
+    from memloc.run.plan import TrialPlan
+
+SWEEP = "sweep:"
+# What decides which labels an example has: equal for whoever is to be compared.
+LABELS = ("noise", "wrong", "noise_count", "data_seed")
+
+
+@dataclass(frozen=True)
+class Need:
+    """What is not there yet, and what to do about it, in words."""
+
+    what: str
+    remedy: str
+
+
+@dataclass
+class Sources:
+    """Where C-scores are looked for.
+
+    data_dir: paths that are not absolute are below it. store: where a sweep has left them. beside: the folder of the sweep
+    file, where that of another sweep may lie too.
+    """
+
+    data_dir: Path
+    store: Store | None = None
+    beside: Path | None = None
+    _made: dict[str, CScores] = field(default_factory=dict)
+    _known: dict[str, list[_Run] | None] = field(default_factory=dict)
+
+    def find(self, reference: str, train: TrainConfig, data: Description) -> tuple[CScores, I64] | Need:
+        """(the scores, the examples of the training) of `PATH` or `sweep:NAME`, or what is missing.
+
+        Raises:
+            UsageError: where a file is there and is not what it should be.
+        """
+        if reference.startswith(SWEEP):
+            scores = self._of_sweep(reference.removeprefix(SWEEP), train, data)
+        else:
+            scores = self._of_file(self.data_dir / reference, data)
+        if isinstance(scores, Need):
+            return scores
+        try:
+            return scores, examples_seen(train, data, lambda: load(train.dataset, self.data_dir).y_train)
+        except UsageError as error:  # a stratified subset follows from the labels
+            return Need(train.dataset, str(error))
+
+    def _of_file(self, path: Path, data: Description) -> CScores | Need:
+        if not path.exists():
+            remedy = f"put the file of C-scores there (one for each of the {data.n_train} training examples: docs/data.md)"
+            return Need(str(path), remedy)
+        return load_scores(path, data.n_train)
+
+    # --- of a sweep
+
+    @cached_property
+    def _snapshot(self) -> Snapshot:
+        there = self.store is not None and self.store.files.exists()
+        return self.store.snapshot() if self.store and there else Snapshot({}, {}, [])
+
+    def _of_sweep(self, name: str, train: TrainConfig, data: Description) -> CScores | Need:
+        """The scores of its largest complete set that judges the labels of this training."""
+        runs = self._runs(name)
+        of_sweep = {run.analysis for run in runs or ()}
+        commits = list(self._snapshot.commits.values())
+        sets = c_scores.score_sets([c for c in commits if c.analysis is None or c.analysis in of_sweep])
+        fitting = [s for s in sets if s.complete and s.data == data.identity and same_labels(s.config, train)]
+        if fitting:
+            return self._read(max(fitting, key=lambda s: (len(s.runs), s.id)), name, data.n_train)
+        return self._missing(name, train, runs)
+
+    def _read(self, found: c_scores.ScoreSet, name: str, n: int) -> CScores:
+        if found.id not in self._made:
+            assert self.store is not None
+            of_set = c_scores.scores(self.store.files, found)
+            values = np.full(n, np.nan)
+            values[of_set.example] = of_set.c_score
+            self._made[found.id] = CScores(values, f"sweep {name}")
+        return self._made[found.id]
+
+    def _missing(self, name: str, train: TrainConfig, runs: list[_Run] | None) -> Need:
+        remedy = f"run `memloc sweep {name}` on this store first"
+        if runs is None:
+            return Need(f"sweep {name} (neither in this store, nor shipped, nor beside this file)", remedy)
+        wanted = [r for r in runs if r.config.get("dataset") == train.dataset and same_labels(r.config, train)]
+        if wanted:
+            done = sum(run.analysis is not None and self._snapshot.complete(run.parts) for run in wanted)
+            return Need(f"sweep {name} ({len(wanted)} trainings, {done} done)", remedy)
+        noise = f"noise: {train.noise}, data_seed: {train.data_seed}" if train.noise else "noise: 0"
+        return Need(f"sweep {name} (has no held-out trainings on {train.dataset} with {noise})", "add them to its blocks")
+
+    def _runs(self, name: str) -> list[_Run] | None:
+        """The held-out trainings of a sweep, by its records in this store or, where it has not run yet, by its file."""
+        if name not in self._known:
+            self._known[name] = self._recorded(name) or self._planned(name)
+        return self._known[name]
+
+    def _recorded(self, name: str) -> list[_Run]:
+        if self.store is None or name not in records.sweep_names(self.store.files):
+            return []
+        return [
+            _Run(trial["config"], analysis["analysis"], tuple(analysis["parts"]))
+            for trial in self.store.trials_of(name)
+            for analysis in trial["analyses"]
+            if analysis["stage"] == c_scores.STAGE
+        ]
+
+    def _planned(self, name: str) -> list[_Run] | None:
+        from memloc import sweep
+        from memloc.stages import STAGES
+
+        beside = [self.beside / f"{name}.yaml"] if self.beside else []
+        paths = [path for path in [*beside, sweep.shipped().get(name)] if path is not None and path.exists()]
+        if not paths:
+            return None
+        entries = sweep.load(paths[0], STAGES).entries
+        return [_Run(canonical(e.config)) for e in entries if any(r.stage == c_scores.STAGE for r in e.requests)]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A held-out training: its canonical configuration, and its analysis where it has been planned in this store."""
+
+    config: Mapping[str, Any]
+    analysis: str | None = None
+    parts: tuple[str, ...] = ()
+
+
+def same_labels(config: Mapping[str, Any], train: TrainConfig) -> bool:
+    """Do trainings of this canonical configuration judge every example of `train`, under the label that it has there?"""
+    own = canonical(train)
+    defaults = {name: info.default for name, info in TrainConfig.model_fields.items()}
+
+    def equal(name: str) -> bool:
+        return bool(config.get(name, defaults[name]) == own.get(name, defaults[name]))
+
+    if config.get("subset") is not None and not (equal("subset") and equal("data_seed")):
+        return False
+    if not equal("noise"):
+        return False
+    return not train.noise or (equal("subset") and all(equal(name) for name in LABELS))
+
+
+def check_labels(trials: Iterable[TrialPlan], data_dir: Path) -> None:
+    """Raises UsageError where scores judge other labels than those of the data set, which must be there."""
+    problems: list[str] = []
+    for dataset, scores in {(t.config.dataset, a.c_scores) for t in trials for a in t.analyses if a.c_scores}:
+        try:
+            scores.check_labels(load(dataset, data_dir).y_train)
+        except UsageError as error:
+            problems += error.problems
+    if problems:
+        raise UsageError(*dict.fromkeys(sorted(problems)))
+
+
+def atypical(scores: CScores, examples: I64, below: float) -> np.ndarray:
+    """bool [n]: which of the examples have a C-score below `below` (paper §7)."""
+    found: np.ndarray = scores.values[examples] < below
+    return found

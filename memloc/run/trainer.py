@@ -1,0 +1,131 @@
+"""One training, from wherever an earlier run got to, to its commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import torch
+
+from memloc.config import canonical, canonical_json
+from memloc.data import Data
+from memloc.run.pending import Work
+from memloc.run.plan import TrialPlan
+from memloc.run.provenance import numerics, where
+from memloc.run.quantities import train_passes
+from memloc.run.replay import Lost, replay
+from memloc.run.retention import lost_epochs
+from memloc.run.worker import Worker, never, set_up_numerics
+from memloc.run.writer import StateWriter
+from memloc.stages.training.loop import VERSION, Epoch, examples_table, train
+from memloc.stages.training.schema import TABLES
+from memloc.store import Commit, Store, checkpoints, layout
+from memloc.store.commits import CheckpointEntry
+
+OnEpoch: TypeAlias = Callable[[int, Mapping[str, Any]], None]
+
+
+def run_training(
+    worker: Worker, work: Work, on_epoch: OnEpoch = lambda *_: None, should_stop: Callable[[], bool] = never
+) -> bool:
+    """Trains to the commit, from wherever an earlier run got to; False where `should_stop` said so first.
+
+    A training that is committed with every checkpoint in place is left alone, also when that happens under way; one that
+    lost a checkpoint is replayed.
+
+    on_epoch: called with an epoch and its row of table `epochs`; first with the epoch from which it goes on (0 for a new
+    training) and {}.
+    """
+    trial, store = work.trial, worker.store
+    set_up_numerics(trial.config, worker.device)
+    commit = store.commit(trial.id)
+    if commit is not None:
+        sizes = store.files.listing(layout.checkpoints(trial.id))
+        lost = lost_epochs(commit, sizes, work.write, checkpoints.read_pruned(store.files, trial.id))
+        return not lost or replay(worker, trial, Lost(commit, lost), on_epoch, should_stop)
+    return _train(worker, work, on_epoch, should_stop)
+
+
+def _train(worker: Worker, work: Work, on_epoch: OnEpoch, should_stop: Callable[[], bool]) -> bool:
+    trial, store, data = work.trial, worker.store, worker.data(work.trial)
+    bits = numerics(worker.device)
+    after, rows, entries = _resumed(store, work, bits)
+    overtaken = False  # by a worker that was taken for dead, or by our successor
+    if after is not None:
+        on_epoch(after.epoch, {})
+    with StateWriter(store.files, trial.id, work.write, bits, entries) as writer:
+        clock = time.perf_counter()
+        for epoch in _epochs_left(trial, data, worker.device, after):
+            row = {} if epoch.row is None else {**epoch.row, "seconds": time.perf_counter() - clock}
+            if overtaken := store.commit(trial.id) is not None:
+                break
+            rows += [row] if row else []
+            writer.hand_over(epoch, rows)
+            after = epoch
+            on_epoch(epoch.epoch, row)
+            if epoch.epoch < trial.config.epochs and should_stop():
+                return False  # what was handed over is written first
+            clock = time.perf_counter()
+    if overtaken:
+        return run_training(worker, work, on_epoch, should_stop)
+    assert after is not None
+    after.wait()
+    _commit_training(worker, work, data, rows, writer.entries, after.dynamics)
+    return True
+
+
+def _resumed(store: Store, work: Work, bits: str) -> tuple[Epoch | None, list[dict[str, Any]], list[CheckpointEntry]]:
+    """(the state to go on from, the rows and the checkpoints up to it) that an earlier run left.
+
+    bits: the numerics under which it must have been made.
+    """
+    resumed = checkpoints.load_resume(store.files, work.trial.id, work.write, bits)
+    if resumed is None:
+        return None, [], []
+    state, weights = resumed
+    epoch = Epoch(state.epoch, weights, state.momentum, state.dynamics, scaler=state.scaler)
+    return epoch, list(state.rows), list(state.entries)
+
+
+def _epochs_left(trial: TrialPlan, data: Data, device: torch.device, after: Epoch | None) -> Iterator[Epoch]:
+    if after is not None and after.epoch == trial.config.epochs:
+        return iter(())
+    return train(trial.config, data, device, after)
+
+
+def _commit_training(
+    worker: Worker,
+    work: Work,
+    data: Data,
+    rows: list[dict[str, Any]],
+    entries: list[CheckpointEntry],
+    dynamics: dict[str, torch.Tensor],
+) -> None:
+    trial, n = work.trial, len(data.y)
+    # Written down, so that nobody takes them for lost, nor what is here for pruned (in an earlier life of the trial).
+    checkpoints.prune(worker.store.files, trial.id, entries, work.write)
+    c = trial.config
+    names = ("dataset", "model", "width", "noise", "seed", "data_seed", "dropout", "p_gen", "p_mem", "keep", "epochs")
+    own = {"trial": [trial.id], **{k: [getattr(c, k)] for k in names}, "n_train": [n], "config": [canonical_json(c)]}
+    written = {
+        "trials": own,
+        "epochs": {"trial": [trial.id] * len(rows), **{k: [row[k] for row in rows] for k in rows[0]}},
+        "examples": {"trial": [trial.id] * n, **examples_table(c, data, dynamics)},
+    }
+    commit = Commit(
+        id=trial.id,
+        trial=trial.id,
+        analysis=None,
+        stage="train",
+        part={"version": VERSION, "data": trial.data},
+        nth=0,
+        of=1,
+        config=canonical(c),
+        checkpoints=tuple(entries),
+        where=where(worker.device),
+        seconds=sum(row["seconds"] for row in rows),
+        passes=train_passes(trial, len(rows)),
+        ended=time.time(),
+    )
+    worker.store.publish(commit, written, TABLES)

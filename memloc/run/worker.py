@@ -1,0 +1,98 @@
+"""One process that computes: its store, its device, its numerics, and the inputs that outlive a part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import torch
+
+from memloc.config import TrainConfig
+from memloc.data import Data, Raw, check_identity, prepare
+from memloc.run.memory import release
+from memloc.run.plan import AnalysisPlan, TrialPlan
+from memloc.run.score_sources import atypical
+from memloc.stages.fields import MaskedConfig
+from memloc.stages.inputs import Inputs
+from memloc.store import Store, checkpoints
+
+
+def never() -> bool:
+    return False
+
+
+def default_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@dataclass
+class Worker:
+    """One process's means to work: the store, the raw data by name, and what is worth keeping between parts."""
+
+    store: Store
+    raw: Callable[[str], Raw]
+    device: torch.device = field(default_factory=default_device)
+    _inputs: tuple[tuple[str, ...], Inputs] | None = None
+
+    def data(self, trial: TrialPlan) -> Data:
+        c = trial.config
+        raw = self.raw(c.dataset)
+        check_identity(raw, c.dataset, trial.data)
+        return prepare(
+            raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed, noise_count=c.noise_count,
+            ratio=c.ratio, cut=c.cut,
+        )  # fmt: skip
+
+    def inputs(self, trial: TrialPlan, analysis: AnalysisPlan | None = None) -> Inputs:
+        """The inputs of an analysis; the data on the device and the last checkpoints stay for the next part.
+
+        Where its S_n are the atypical examples, these are `noisy` there. None: what the labels say.
+        """
+        means = (trial.id, *_set_of(analysis))
+        if self._inputs is None or self._inputs[0] != means:
+            commit = self.store.commit(trial.id)
+            if commit is None:
+                raise RuntimeError(f"training {trial.id} is not committed")
+            by_epoch = {c.epoch: c for c in commit.checkpoints}
+            weights = lru_cache(maxsize=2)(lambda epoch: checkpoints.read(self.store.files, by_epoch[epoch]))
+            self._inputs = means, Inputs(trial.config, _with_set(self.data(trial), analysis), self.device, weights)
+        return self._inputs[1]
+
+    def forget(self) -> None:
+        """Drops what is kept between parts: the next one starts from what is on disk, with the device's memory free."""
+        self._inputs = None
+        release(self.device)
+
+
+def _set_of(analysis: AnalysisPlan | None) -> tuple[str, ...]:
+    """What tells its S_n from that of other analyses of the training."""
+    if analysis is None or not isinstance(analysis.config, MaskedConfig):
+        return "labels", "None"
+    return analysis.config.memorized, str(analysis.config.c_score_below)
+
+
+def _with_set(data: Data, analysis: AnalysisPlan | None) -> Data:
+    if analysis is None or analysis.c_scores is None or not isinstance(analysis.config, MaskedConfig):
+        return data
+    assert analysis.config.c_score_below is not None, "only resolved configurations are run"
+    return replace(data, noisy=atypical(analysis.c_scores, data.example, analysis.config.c_score_below))
+
+
+def set_up_numerics(config: TrainConfig, device: torch.device) -> None:
+    """The numerical environment of a training and of its analyses, whatever this process did before.
+
+    The trial's thread count and precision (fp32 means fp32: tf32 only where it is asked for), and deterministic
+    algorithms on a GPU.
+    """
+    torch.set_num_threads(config.threads)
+    tf32 = config.precision != "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS first runs
+        # Warnings, not errors: the 2×2 max pool's backward is listed as nondeterministic for its atomic additions, but
+        # windows that do not overlap never add twice to one place.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False

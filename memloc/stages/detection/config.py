@@ -1,0 +1,96 @@
+"""Detection: which scores, and the tables of its rows (science.md, Detection scores; paper §6.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, ClassVar, Literal, Self
+
+import pyarrow as pa
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from memloc.config import FieldError, StageConfig, TrainConfig, as_tuple, distinct
+from memloc.stages.base import Part, Size, Stage
+from memloc.stages.columns import FLOAT, INT, TEXT, of_analysis
+
+Score = Literal["flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "c_score"]
+SCORES: tuple[Score, ...] = ("flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "c_score")
+# Scores that are another stage's: there only with that stage in the same block.
+FROM_STAGE: tuple[Score, ...] = ("flips", "second_split")
+
+
+class DetectionConfig(StageConfig):
+    """scores: by default all there are data for; `flips` and `second_split` need a stage of that name in the same block.
+
+    c_score: sweep:NAME, whose C-scores the score `c_score` is made of, those estimated on these labels; or PATH: a file's
+    judge the original labels, so that it is NULL. Resolved, NAME and PATH have become the identity of the scores.
+    """
+
+    scores: Annotated[tuple[Score, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None = (
+        None
+    )
+    c_score: Annotated[str, Field(min_length=1)] | None = None
+
+    def c_scores_from(self) -> str | None:
+        return self.c_score
+
+    def with_c_scores(self, identity: str) -> Self:
+        assert self.c_score is not None
+        kind = "sweep" if self.c_score.startswith("sweep:") else "file"
+        return self.model_copy(update={"c_score": f"{kind}:{identity}"})
+
+
+class Detection(Stage[DetectionConfig]):
+    name: ClassVar[str] = "detection"
+    version: ClassVar[int] = 1
+    tables: ClassVar[Mapping[str, pa.Schema]] = {
+        "detection": of_analysis(
+            ("score", TEXT),
+            ("sample", TEXT),
+            ("auc", FLOAT),
+            ("auc_lo", FLOAT),
+            ("auc_hi", FLOAT),
+            ("ap", FLOAT),
+            ("precision", FLOAT),
+            ("n", INT),
+        ),
+        "detection_pairs": of_analysis(
+            ("score", TEXT),
+            ("other", TEXT),
+            ("sample", TEXT),
+            ("auc_diff", FLOAT),
+            ("lo", FLOAT),
+            ("hi", FLOAT),
+            ("p", FLOAT),
+        ),
+    }
+    reads: ClassVar[tuple[str, ...]] = FROM_STAGE
+    config = DetectionConfig
+
+    def resolve(self, config: DetectionConfig, train: TrainConfig, beside: Collection[str] = ()) -> DetectionConfig:
+        absent = [s for s in FROM_STAGE if s not in beside]
+        for score in absent:
+            if score in (config.scores or ()):
+                raise FieldError("scores", f"{score} needs that stage; add `{score}: {{}}` to the stages of this block")
+        if config.c_score is None and "c_score" in (config.scores or ()):
+            raise FieldError("scores", "c_score needs to know whose; add `c_score: sweep:NAME` to this stage")
+        if config.c_score is not None and config.scores is not None and "c_score" not in config.scores:
+            raise FieldError("c_score", "used only with the score c_score; add it to scores")
+        there = [s for s in SCORES if s not in absent and (s != "c_score" or config.c_score is not None)]
+        return config.model_copy(update={"scores": tuple(s for s in there if s in (config.scores or there))})
+
+    def parts(self, config: DetectionConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
+        return [{"all": "all"}]
+
+    def epochs(self, config: DetectionConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+        return []
+
+    def passes(self, config: DetectionConfig, size: Size) -> float:
+        return 0.0
+
+    def rows(self, config: DetectionConfig, size: Size) -> Mapping[str, int]:
+        scores = config.scores or ()
+        k = [len([s for s in scores if s != "flips"]), len(scores) if "flips" in scores else 0]
+        return {"detection": sum(k), "detection_pairs": sum(n * (n - 1) // 2 for n in k)}
+
+
+STAGE = Detection()

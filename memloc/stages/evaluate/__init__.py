@@ -1,0 +1,1 @@
+"""Evaluation of one checkpoint in every mask mode (paper §6.2)."""

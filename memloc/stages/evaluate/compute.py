@@ -1,0 +1,64 @@
+"""Evaluation of one checkpoint in every mask mode (science.md, Example-tied dropout; paper §6.2, Tables 1–3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memloc.models.inference import logits, margins, set_mean
+from memloc.stages.base import Part, Tables
+from memloc.stages.evaluate.config import EvaluateConfig, epoch_of, variants
+from memloc.stages.inputs import Inputs
+
+
+def run(config: EvaluateConfig, inputs: Inputs, part: Part) -> Tables:
+    """Rows of `evaluation` and `predictions`, one mode × rescale after the other."""
+    network = inputs.network(epoch_of(config))
+    dropout, on_device = inputs.dropout(network), inputs.on_device
+    summary: list[dict[str, Any]] = []
+    details: list[dict[str, Tensor | list[str]]] = []
+    for mode, rescale in variants(config):
+        z = logits(network, on_device.x, lambda rows: dropout.evaluation(mode, rows, rescale))  # noqa: B023
+        predicted = z.argmax(dim=1)
+        correct = predicted == on_device.y
+        test_acc = None
+        if mode != "own":
+            z_test = logits(network, on_device.x_test, lambda rows: dropout.evaluation(mode, rescale=rescale))  # noqa: B023
+            test_acc = float((z_test.argmax(dim=1) == on_device.y_test).to(torch.float64).mean())
+        summary.append(
+            {
+                "mode": mode,
+                "rescale": rescale,
+                "clean_acc": set_mean(correct, ~on_device.noisy),
+                "noisy_acc": set_mean(correct, on_device.noisy),
+                "test_acc": test_acc,
+            }
+        )
+        n = len(correct)
+        details.append(
+            {
+                "mode": [mode] * n,
+                "rescale": [rescale] * n,
+                "example": torch.from_numpy(inputs.data.example),
+                "predicted": predicted.cpu(),
+                "correct": correct.cpu(),
+                "margin": margins(z, on_device.y).cpu(),
+            }
+        )
+    return {"evaluation": _transpose(summary), "predictions": _concatenate(details)}
+
+
+def _transpose(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _concatenate(chunks: list[dict[str, Tensor | list[str]]]) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for name, first in chunks[0].items():
+        if isinstance(first, Tensor):
+            columns[name] = torch.cat([chunk[name] for chunk in chunks]).numpy()  # type: ignore[misc]
+        else:
+            columns[name] = [value for chunk in chunks for value in chunk[name]]
+    return columns

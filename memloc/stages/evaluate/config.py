@@ -1,0 +1,92 @@
+"""Evaluation: its settings, what it costs, and the tables of its rows (science.md, Example-tied dropout; paper §6.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from memloc.config import FieldError, StageConfig, TrainConfig, as_tuple, distinct
+from memloc.stages.base import Part, Size, Stage
+from memloc.stages.columns import ACCURACIES, BOOL, INT, SINGLE, SMALL, TEXT, of_analysis
+from memloc.stages.fields import MaskMode, check_epochs
+
+MODES: tuple[MaskMode, ...] = ("plain", "own", "scaled", "dropped")
+Rescale = Literal["none", "authors", "consistent"]
+RESCALES: tuple[Rescale, ...] = ("none", "authors", "consistent")
+
+
+class EvaluateConfig(StageConfig):
+    """epoch: the checkpoint, by default the last. modes: by default all that apply. rescale: of mode dropped."""
+
+    epoch: Annotated[int, Field(ge=0)] | None = None
+    modes: (
+        Annotated[tuple[MaskMode, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None
+    ) = None
+    rescale: (
+        Annotated[tuple[Rescale, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None
+    ) = None
+
+
+class Evaluate(Stage[EvaluateConfig]):
+    name: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 1
+    tables: ClassVar[Mapping[str, pa.Schema]] = {
+        "evaluation": of_analysis(("mode", TEXT), ("rescale", TEXT), *ACCURACIES),
+        "predictions": of_analysis(
+            ("mode", TEXT),
+            ("rescale", TEXT),
+            ("example", INT),
+            ("predicted", SMALL),
+            ("correct", BOOL),
+            ("margin", SINGLE),
+        ),
+    }
+    config = EvaluateConfig
+
+    def resolve(self, config: EvaluateConfig, train: TrainConfig, beside: Collection[str] = ()) -> EvaluateConfig:
+        epoch = train.epochs if config.epoch is None else config.epoch
+        check_epochs("epoch", [epoch], train)
+        tied = train.dropout == "example_tied"
+        modes = MODES if tied else ("plain",)
+        if config.modes is not None:
+            if unfit := [m for m in config.modes if m not in modes]:
+                raise FieldError("modes", f"{', '.join(unfit)} with dropout: {train.dropout}; valid: {', '.join(modes)}")
+            modes = tuple(m for m in MODES if m in config.modes)
+        rescale = None
+        if "dropped" in modes:
+            rescale = tuple(r for r in RESCALES if r in (config.rescale or RESCALES))
+        elif config.rescale is not None:
+            raise FieldError("rescale", f"used only with mode dropped (here modes are {', '.join(modes)})")
+        return EvaluateConfig(epoch=epoch, modes=modes, rescale=rescale)
+
+    def parts(self, config: EvaluateConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
+        return [{"epoch": epoch_of(config)}]
+
+    def epochs(self, config: EvaluateConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+        return [epoch_of(config)]
+
+    def passes(self, config: EvaluateConfig, size: Size) -> float:
+        return len(variants(config)) * (size.n + size.n_test)
+
+    def rows(self, config: EvaluateConfig, size: Size) -> Mapping[str, int]:
+        return {"evaluation": len(variants(config)), "predictions": len(variants(config)) * size.n}
+
+
+def epoch_of(config: EvaluateConfig) -> int:
+    """The checkpoint of a resolved configuration."""
+    assert config.epoch is not None, "only resolved configurations are run"
+    return config.epoch
+
+
+def variants(config: EvaluateConfig) -> list[tuple[MaskMode, Rescale]]:
+    """The (mode, rescale) pairs of a resolved configuration; rescale is 'none' but for dropped."""
+    pairs: list[tuple[MaskMode, Rescale]] = []
+    for mode in config.modes or ():
+        pairs += [(mode, r) for r in (config.rescale or ("none",))] if mode == "dropped" else [(mode, "none")]
+    return pairs
+
+
+STAGE = Evaluate()

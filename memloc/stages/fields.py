@@ -1,0 +1,81 @@
+"""Fields that several stages share: mask modes, the memorized set S_n, checkpoints; and how each is resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import AfterValidator
+
+from memloc.config import FieldError, Share, StageConfig, TrainConfig
+
+MaskMode = Literal["plain", "own", "scaled", "dropped"]
+
+
+class MaskModeConfig(StageConfig):
+    """mask_mode: under which masks an example-tied network runs."""
+
+    mask_mode: MaskMode | None = None
+
+
+C_SCORE = "c_score:"
+
+
+def _memorized(value: str) -> str:
+    if value == "labels" or value.removeprefix(C_SCORE) not in (value, "", "sweep:"):
+        return value
+    raise ValueError("valid: labels, c_score:PATH, c_score:sweep:NAME")
+
+
+class MaskedConfig(MaskModeConfig):
+    """Fields of every stage that runs the network on both sets.
+
+    memorized: what S_n is, the mislabeled examples, or (c_score:PATH, c_score:sweep:NAME) those whose C-score is below
+    `c_score_below`, by default 0.5 (paper §7). Resolved, PATH and NAME have become the identity of the scores.
+    """
+
+    memorized: Annotated[str, AfterValidator(_memorized)] = "labels"
+    c_score_below: Share | None = None
+
+    def c_scores_from(self) -> str | None:
+        return self.memorized.removeprefix(C_SCORE) if self.memorized.startswith(C_SCORE) else None
+
+    def with_c_scores(self, identity: str) -> Self:
+        return self.model_copy(update={"memorized": f"{C_SCORE}{identity}"})
+
+
+M = TypeVar("M", bound=MaskModeConfig)
+
+
+def resolve_mask_mode(config: M, train: TrainConfig) -> M:
+    """mask_mode is required on example-tied trainings, and None on all others."""
+    if train.dropout == "example_tied":
+        if config.mask_mode is None:
+            valid = "plain, own, scaled, dropped"
+            raise FieldError("mask_mode", f"required on a training with dropout: example_tied; valid: {valid}")
+        return config
+    if config.mask_mode is not None:
+        raise FieldError("mask_mode", f"used only with dropout: example_tied (here dropout is {train.dropout})")
+    return config
+
+
+S = TypeVar("S", bound=MaskedConfig)
+
+
+def resolve_sets(config: S, train: TrainConfig) -> S:
+    """As `resolve_mask_mode`; and atypical examples are told apart only where no label is wrong."""
+    config = resolve_mask_mode(config, train)
+    if config.c_scores_from() is None:
+        if config.c_score_below is not None:
+            raise FieldError("c_score_below", "used only with memorized: c_score:PATH or c_score:sweep:NAME")
+        return config
+    if train.noise:
+        problem = f"C-scores on a training with noise: {train.noise}; valid: noise: 0, or memorized: labels"
+        raise FieldError("memorized", problem)
+    return config.model_copy(update={"c_score_below": config.c_score_below or 0.5})
+
+
+def check_epochs(field_name: str, epochs: Sequence[int], train: TrainConfig) -> None:
+    beyond = [t for t in epochs if t > train.epochs]
+    if beyond:
+        raise FieldError(field_name, f"{', '.join(map(str, beyond))} beyond the last epoch; valid: 0 to {train.epochs}")

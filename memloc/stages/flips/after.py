@@ -1,0 +1,109 @@
+"""What a network still knows after the neurons of a search are closed (paper §6.1, Figure 5b): accuracy on S_c, S_n, test.
+
+A batch of images runs once through the open network; every search takes over from the state before its first closed layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memloc.data.device import images
+from memloc.data.types import I64
+from memloc.models.groups import Network, State
+from memloc.models.inference import MaskSource, groups_of
+from memloc.seeds import hashed
+from memloc.stages.flips.search import Neurons, Search
+
+NAMES = ("clean_acc", "noisy_acc", "test_acc", "clean_se", "noisy_se")
+
+
+@dataclass(frozen=True)
+class Sets:
+    """On what accuracy is measured: rows of the training data, int64, in order; bool [n]: which are noisy."""
+
+    rows: I64
+    noisy: np.ndarray
+
+
+def choose(example: I64, noisy: np.ndarray, post_eval: int | str, data_seed: int) -> Sets:
+    """All rows, or half of `post_eval` from each of S_c and S_n (all of a smaller one), keyed by example."""
+    if post_eval == "all":
+        return Sets(np.arange(len(noisy)), noisy)
+    rank = hashed(data_seed, "flip accuracy", i=example)
+    chosen = []
+    for members in (np.flatnonzero(~noisy), np.flatnonzero(noisy)):
+        chosen.append(members[np.argsort(rank[members], kind="stable")[: int(post_eval) // 2]])
+    return Sets(np.sort(np.concatenate(chosen)), noisy)
+
+
+def accuracies(
+    network: Network, x: Tensor, y: Tensor, sets: Sets, test: tuple[Tensor, Tensor] | None, masks: MaskSource,
+    searches: Sequence[Search],
+) -> dict[str, list[float | None]]:  # fmt: skip
+    """For every search, with its neurons closed and itself left out: accuracy on S_c and S_n, standard errors, on test.
+
+    x: uint8 n×C×H×W, y: int64 [n]. test: (images, labels), None where the mask mode has no test accuracy. The standard
+    error is that of a sample without replacement, √(p(1−p)/(m−1)·(1−m/M)) for m of M; 0 on the whole set.
+    """
+    rows = torch.from_numpy(sets.rows).to(x.device)
+    correct = _predictions(network, x[rows], masks, rows, searches).eq(y[rows]).cpu().numpy()
+    on_test: list[float | None] = [None] * len(searches)
+    if test is not None:
+        right = _predictions(network, test[0], masks, None, searches) == test[1]
+        on_test = right.to(torch.float64).mean(dim=1).tolist()
+    found: dict[str, list[float | None]] = {name: [] for name in NAMES}
+    for k, search in enumerate(searches):
+        others = sets.rows != search.row
+        for name, of_set in (("clean", ~sets.noisy), ("noisy", sets.noisy)):
+            members = of_set[sets.rows] & others
+            whole = int(of_set.sum()) - int(of_set[search.row])
+            accuracy, error = _share(correct[k][members], whole)
+            found[f"{name}_acc"].append(accuracy)
+            found[f"{name}_se"].append(error)
+        found["test_acc"].append(on_test[k])
+    return found
+
+
+def _share(right: np.ndarray, whole: int) -> tuple[float | None, float | None]:
+    """(share of True, its standard error as an estimate for a set of `whole`)."""
+    m = len(right)
+    if not m:
+        return None, None
+    p = float(right.mean())
+    if m == whole:
+        return p, 0.0
+    return p, float(np.sqrt(p * (1 - p) / (m - 1) * (1 - m / whole))) if m > 1 else None
+
+
+@torch.inference_mode()
+def _predictions(network: Network, x: Tensor, masks: MaskSource, rows: Tensor | None, searches: Sequence[Search]) -> Tensor:
+    """int64 [searches, n]; rows: the training rows of the images x, None for test images."""
+    neurons = Neurons(network)
+    plans = [_plan(network, neurons, search, x.device) for search in searches]
+    out = torch.empty(len(searches), len(x), dtype=torch.int64, device=x.device)
+    for at in groups_of(len(x), x.device):
+        factors = masks(at if rows is None else rows[at])
+        state: State = (images(x[at]),)
+        before: dict[str, State] = {}
+        for group in network.groups:
+            before[group] = state
+            state = network.run_group(group, state, masks=factors)
+        for k, (first, gates) in enumerate(plans):
+            z = state[0] if first is None else network.run_from(first, before[first], gates, factors)
+            out[k, at] = z.argmax(dim=1)
+    return out
+
+
+def _plan(network: Network, neurons: Neurons, search: Search, device: torch.device) -> tuple[str | None, dict[str, Any]]:
+    """(the first group with a closed neuron, the gates of the layers that have any), for all images alike."""
+    gates = torch.ones(1, neurons.total, device=device)
+    gates[0, search.closed] = 0.0
+    touched = {neurons.locate(index)[0] for index in search.closed}
+    first = min((network.group_of(layer) for layer in touched), key=network.groups.index, default=None)
+    return first, {layer: gate for layer, gate in neurons.split(gates).items() if layer in touched}

@@ -1,0 +1,132 @@
+"""Neuron flipping: its settings, what it costs, and the table of its rows (science.md, Neuron flipping; paper §6.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import AfterValidator, Field
+
+from memloc.config import Count, FieldError, Neutral, TrainConfig
+from memloc.stages.base import Part, Size, Stage
+from memloc.stages.columns import ACCURACIES, BOOL, FLOAT, INT, SMALL, SMALLS, TEXTS, of_analysis
+from memloc.stages.fields import MaskedConfig, resolve_sets
+
+COPIES = 5  # noisy copies over which F̄ averages its logits
+BATCH = 512  # examples of L_ref, unless the configuration says otherwise
+DEFAULTS = {"reference": 16, "batch": BATCH}
+STEPS = 8  # of a typical search, for estimates
+
+Whole = Annotated[int, Field(ge=0)]
+
+
+def _enough(count: int) -> int:
+    if 0 < count < 4:
+        raise ValueError("valid: 0, all, or at least 4, half of them from each set")
+    return count
+
+
+PostEval = Annotated[int, Field(ge=0), AfterValidator(_enough)] | Literal["all"]
+
+
+class FlipsConfig(MaskedConfig):
+    """clean, noisy: how many examples of S_c and S_n.
+
+    estimator: of ∂L_ref. reference: its images per step (`fast` only). batch: the examples of L_ref, or own: the
+    training-size batch, in row order, that the example is in (`definition` only).
+    ablate: what closing a neuron sets to 0, a channel's activation or weights (a filter, a batch norm's scalar).
+    choose: the open neuron with the largest score, any or only a positive one; without one the search ends as censored.
+    noise_norm: of the images of L_ref: each image's own or over the whole batch (`definition` only).
+    post_eval: on how many training examples accuracy is measured after a search, half of each set; or all, or 0.
+    group_size: examples that are searched together: part of the numerics.
+    """
+
+    clean: Whole = 1000
+    noisy: Whole = 1000
+    repeats: Count = 1
+    estimator: Literal["fast", "definition"] = "fast"
+    reference: Annotated[int, Field(ge=1, le=BATCH)] | None = None
+    batch: Count | Literal["all", "own"] | None = None
+    ablate: Literal["activation", "weight"] = "activation"
+    choose: Annotated[Literal["any", "positive"], Neutral("any")] = "any"
+    noise_norm: Annotated[Literal["example", "batch"] | None, Neutral("example")] = None
+    max_neurons: Count = 200
+    post_eval: PostEval = 2000
+    group_size: Count = 32
+
+
+class Flips(Stage[FlipsConfig]):
+    name: ClassVar[str] = "flips"
+    version: ClassVar[int] = 2
+    tables: ClassVar[Mapping[str, pa.Schema]] = {
+        "flips": of_analysis(
+            ("example", INT),
+            ("repeat", SMALL),
+            ("noisy", BOOL),
+            ("eligible", BOOL),
+            ("count", SMALL),
+            ("censored", BOOL),
+            ("layers", TEXTS),
+            ("indices", SMALLS),
+            ("new_class", SMALL),
+            *ACCURACIES,
+            ("clean_se", FLOAT),
+            ("noisy_se", FLOAT),
+        )
+    }
+    config = FlipsConfig
+
+    def resolve(self, config: FlipsConfig, train: TrainConfig, beside: Collection[str] = ()) -> FlipsConfig:
+        if not config.clean + config.noisy:
+            raise FieldError("clean", "0, and noisy is 0 too; at least one of them must be above 0")
+        config = resolve_sets(config, train)
+        if config.ablate == "weight":
+            _check_weights(train.model)
+        fast = config.estimator == "fast"
+        used = "reference" if fast else "batch"
+        for unused in ("batch", "noise_norm") if fast else ("reference",):
+            if getattr(config, unused) is not None:
+                other = "definition" if fast else "fast"
+                raise FieldError(unused, f"used only with estimator: {other} (here estimator is {config.estimator})")
+        filled = {used: getattr(config, used) or DEFAULTS[used]}
+        return config.model_copy(update=filled if fast else {**filled, "noise_norm": config.noise_norm or "example"})
+
+    def parts(self, config: FlipsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
+        count = min(config.clean, size.n - size.n_noisy) + min(config.noisy, size.n_noisy)
+        groups = max(1, -(-count // config.group_size))
+        return [{"repeat": r, "group": g} for r in range(config.repeats) for g in range(groups)]
+
+    def epochs(self, config: FlipsConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+        return [train.epochs]
+
+    def passes(self, config: FlipsConfig, size: Size) -> float:
+        batch = min(reference_examples(config, size.n) if config.batch else 0, size.n)
+        reference = config.reference or COPIES * batch
+        each = 3.0 * STEPS * (COPIES + reference)
+        if config.post_eval != 0:
+            after = size.n if config.post_eval == "all" else min(config.post_eval, size.n)
+            each += 0.8 * (after + size.n_test)
+        return config.group_size * each
+
+    def rows(self, config: FlipsConfig, size: Size) -> Mapping[str, int]:
+        return {"flips": config.group_size}
+
+
+def _check_weights(model: str) -> None:
+    """Raises FieldError where the gates of a model's weights are not known."""
+    from memloc.models.weight_gates import WEIGHT_GATED  # imports torch, which few configurations need
+
+    if model not in WEIGHT_GATED:
+        valid = f"valid here: activation; weight is for {', '.join(WEIGHT_GATED)}"
+        raise FieldError("ablate", f"'weight' with model: {model}; {valid}")
+
+
+def reference_examples(config: FlipsConfig, n: int) -> int:
+    """Of how many examples L_ref is the mean, of n at most; with `own` it is for estimates alone."""
+    if config.batch == "all":
+        return n
+    return config.batch if isinstance(config.batch, int) else BATCH
+
+
+STAGE = Flips()

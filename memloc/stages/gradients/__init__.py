@@ -1,0 +1,1 @@
+"""Gradient accounting: what clean and noisy examples ask of a layer (paper §4)."""

@@ -1,0 +1,162 @@
+"""Gradient accounting (science.md, Gradient accounting; paper §4, A.1–A.3): what clean and noisy examples ask of a layer.
+
+With the batch's statistics, one forward pass per batch serves three backward passes (clean, noisy, control): the sets share
+what normalises them, so that g_c + g_n is the gradient that training on these batches would follow. With running statistics
+an example's gradient is its own: it goes forward and backward once, in a batch of examples that belong to the same sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from memloc.data.types import normalise
+from memloc.models.groups import Network
+from memloc.models.inference import MaskSource
+from memloc.seeds import stream
+from memloc.stages.base import Part, Tables
+from memloc.stages.gradients.config import GradientsConfig
+from memloc.stages.gradients.trajectory import trajectory
+from memloc.stages.inputs import Inputs
+from memloc.stages.training.batches import cut
+from memloc.stages.training.transfer import to_device
+
+
+def run(config: GradientsConfig, inputs: Inputs, part: Part) -> Tables:
+    """One row per parameter tensor: squared norms and inner products of g_c, g_n, and of the control's pair.
+
+    g_c = (1/n) Σ_{S_c} ∇ℓ_i and g_n = (1/n) Σ_{S_n} ∇ℓ_i at θ^t. Control: S_r, a keyed random subset as large as
+    S_n; g_control = (1/n) Σ_{S_r} ∇ℓ_i, dot_control = ⟨g_control, g_c + g_n − g_control⟩.
+    """
+    if config.at == "trajectory":
+        return _trajectory(config, inputs)
+    t, noisy = int(part["epoch"]), inputs.data.noisy
+    n = len(noisy)
+    network = inputs.network(t)
+    seed, batch_size = inputs.train.seed, inputs.train.batch_size
+    members = sets(noisy, seed)
+    order = stream(seed, "gradient order", t).permutation(n)
+    if config.bn == "batch":
+        network.use_batch_statistics()
+        batches = cut(order, batch_size)
+    else:
+        batches = alike(order, members, batch_size)
+    dropout = inputs.dropout(network)
+    mode = config.mask_mode or "plain"
+    factor = batch_factors(order, batch_size) if config.scale == "batch" else None
+    sums = set_gradients(network, inputs, batches, members, lambda rows: dropout.evaluation(mode, rows), factor)
+    return {"gradients": _columns(network, t, sums, noisy)}
+
+
+def _trajectory(config: GradientsConfig, inputs: Inputs) -> Tables:
+    """The same rows for every epoch asked for, with the gradients that its updates took."""
+    noisy, columns = inputs.data.noisy, dict[str, list[Any]]()
+    members = sets(noisy, inputs.train.seed)
+    for t, network, sums in trajectory(inputs, max(config.epochs or ()), members, config.scale == "batch"):
+        if t in (config.epochs or ()):
+            for name, values in _columns(network, t, sums, noisy).items():
+                columns.setdefault(name, []).extend(values)
+    return {"gradients": columns}
+
+
+def sets(noisy: np.ndarray, seed: int) -> np.ndarray:
+    """bool [3, n]: S_c, S_n, and the control, a keyed random subset as large as S_n; noisy: bool [n]."""
+    control = np.zeros(len(noisy), dtype=bool)
+    control[stream(seed, "gradient control").permutation(len(noisy))[: noisy.sum()]] = True
+    return np.stack([~noisy, noisy, control])
+
+
+def alike(order: np.ndarray, members: np.ndarray, batch_size: int) -> list[Tensor]:
+    """The rows in batches whose examples all belong to the same sets, each in the order given; members: bool [sets, n]."""
+    kind = (members * 2 ** np.arange(len(members))[:, None]).sum(axis=0)
+    return [batch for k in np.unique(kind) for batch in cut(order[kind[order] == k], batch_size)]
+
+
+def batch_factors(order: np.ndarray, batch_size: int) -> np.ndarray:
+    """float64 [n]: 1/|b| for every example, b the training-size batch of the order that it is in."""
+    factors = np.empty(len(order))
+    for batch in cut(order, batch_size):
+        factors[batch.numpy()] = 1 / len(batch)
+    return factors
+
+
+def set_gradients(
+    network: Network,
+    inputs: Inputs,
+    order: Sequence[Tensor],
+    members: np.ndarray,
+    masks: MaskSource,
+    factor: np.ndarray | None = None,
+) -> list[list[Tensor]]:
+    """(1/n) Σ over each set of ∇ℓ_i, for every parameter tensor, in the network's present mode.
+
+    A backward pass per set that has members in a batch; sets with the same members there share one.
+
+    Args:
+        order: the batches, int64 rows on the CPU.
+        members: bool [sets, n].
+        masks: the dropout factors of the rows.
+        factor: float64 [n]: of each ∇ℓ_i, instead of 1/n.
+
+    Returns:
+        [set][parameter], in the network's precision and the order of `network.parameters()`.
+    """
+    data = inputs.on_device
+    parameters = list(network.parameters())
+    sums = [[torch.zeros_like(p) for p in parameters] for _ in members]
+    rows_of = torch.split(to_device(torch.cat(list(order)), inputs.device), [len(batch) for batch in order])
+    weights = to_device(torch.from_numpy(members * (1.0 if factor is None else factor)), inputs.device)
+    for batch, rows in zip(order, rows_of, strict=True):
+        x = normalise(data.x[rows]).to(parameters[0].dtype)
+        z = network(x.contiguous(memory_format=torch.channels_last), masks=masks(rows))
+        # Float64 at the logits: p_y − 1 of a memorized example vanishes in float32.
+        losses = F.cross_entropy(z.to(torch.float64), data.y[rows], reduction="none")
+        sharing = _sharing(members[:, batch.numpy()])
+        for k, sets in enumerate(sharing):
+            last = k == len(sharing) - 1
+            found = torch.autograd.grad(losses, parameters, weights[sets[0], rows], retain_graph=not last)
+            for s in sets:
+                torch._foreach_add_(sums[s], list(found))
+    for total in sums if factor is None else ():
+        torch._foreach_div_(total, members.shape[1])
+    return sums
+
+
+def _sharing(members: np.ndarray) -> list[list[int]]:
+    """The sets that have members in a batch, those with the same members together; members: bool [sets, batch]."""
+    groups: dict[bytes, list[int]] = {}
+    for s, of_set in enumerate(members):
+        if of_set.any():
+            groups.setdefault(of_set.tobytes(), []).append(s)
+    return list(groups.values())
+
+
+def _columns(network: Network, epoch: int, sums: Sequence[Sequence[Tensor]], noisy: np.ndarray) -> dict[str, list[Any]]:
+    names = [(group, name) for group in network.groups for name in network.parameters_of(group)]
+    place = {name: i for i, (name, _) in enumerate(network.named_parameters())}
+    clean, other, control = ([s[place[name]].flatten().to(torch.float64) for _, name in names] for s in sums)
+    rest = [c + o - r for c, o, r in zip(clean, other, control, strict=True)]
+    has_noisy, has_clean = bool(noisy.any()), not bool(noisy.all())
+    return {
+        "epoch": [epoch] * len(names),
+        "layer": [group for group, _ in names],
+        "param": [name for _, name in names],
+        "numel": [g.numel() for g in clean],
+        "sq_clean": _dots(clean, clean, has_clean),
+        "sq_noisy": _dots(other, other, has_noisy),
+        "dot": _dots(clean, other, has_clean and has_noisy),
+        "sq_control": _dots(control, control, has_noisy),
+        "dot_control": _dots(control, rest, has_noisy and has_clean),
+    }
+
+
+def _dots(a: Sequence[Tensor], b: Sequence[Tensor], defined: bool) -> list[float | None]:
+    """The inner product of each pair, float64; None where a set is empty."""
+    if not defined:
+        return [None] * len(a)
+    return [float(v) for v in torch.stack([x @ y for x, y in zip(a, b, strict=True)]).cpu()]

@@ -1,0 +1,83 @@
+"""Gradient accounting: its settings, what it costs, and the table of its rows (science.md; paper §4)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, ClassVar, Literal
+
+import pyarrow as pa
+
+from memloc.config import Epochs, FieldError, Neutral, TrainConfig
+from memloc.stages.base import Part, Size, Stage
+from memloc.stages.columns import FLOAT, INT, SMALL, TEXT, of_analysis
+from memloc.stages.fields import MaskedConfig, check_epochs, resolve_sets
+
+
+class GradientsConfig(MaskedConfig):
+    """epochs: at which checkpoints, by default all. bn: whose statistics batch norms use, the batch's or the running.
+
+    scale: (1/n) Σ over the set, or (batch) the sum over batches b of (1/|b|) Σ over the set's examples in b.
+    at: the weights of a checkpoint, or (trajectory) those of every update of an epoch, see trajectory.py.
+    """
+
+    epochs: Epochs | None = None
+    bn: Literal["batch", "running"] = "batch"
+    scale: Annotated[Literal["n", "batch"], Neutral("n")] = "n"
+    at: Annotated[Literal["checkpoint", "trajectory"], Neutral("checkpoint")] = "checkpoint"
+
+
+class Gradients(Stage[GradientsConfig]):
+    name: ClassVar[str] = "gradients"
+    version: ClassVar[int] = 2
+    tables: ClassVar[Mapping[str, pa.Schema]] = {
+        "gradients": of_analysis(
+            ("epoch", SMALL),
+            ("layer", TEXT),
+            ("param", TEXT),
+            ("numel", INT),
+            *((name, FLOAT) for name in ("sq_clean", "sq_noisy", "dot", "sq_control", "dot_control")),
+        )
+    }
+    config = GradientsConfig
+
+    def resolve(self, config: GradientsConfig, train: TrainConfig, beside: Collection[str] = ()) -> GradientsConfig:
+        if config.at == "trajectory":
+            _check_trajectory(config, train)
+        first = 1 if config.at == "trajectory" else 0
+        epochs = config.epochs or tuple(range(first, train.epochs + 1))
+        check_epochs("epochs", epochs, train)
+        return resolve_sets(config, train).model_copy(update={"epochs": epochs})
+
+    def parts(self, config: GradientsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
+        if config.at == "trajectory":
+            return [{"at": "trajectory"}]
+        return [{"epoch": t} for t in config.epochs or ()]
+
+    def epochs(self, config: GradientsConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+        return range(max(config.epochs or ()) + 1) if config.at == "trajectory" else [int(part["epoch"])]
+
+    def passes(self, config: GradientsConfig, size: Size) -> float:
+        if config.at == "trajectory":  # a training's step, and three backward passes more
+            return 9.0 * size.n * max(config.epochs or ())
+        # A forward pass, and three backward passes of two each, or one.
+        return (7.0 if config.bn == "batch" else 3.0) * size.n
+
+    def rows(self, config: GradientsConfig, size: Size) -> Mapping[str, int]:
+        return {"gradients": 3 * len(size.groups) * (len(config.epochs or ()) if config.at == "trajectory" else 1)}
+
+
+def _check_trajectory(config: GradientsConfig, train: TrainConfig) -> None:
+    """What only makes sense at a checkpoint, or cannot be taken apart; raises FieldError."""
+    if config.bn != "batch":
+        raise FieldError("bn", f"{config.bn} with at: trajectory; valid: batch, whose statistics a training's steps use")
+    if 0 in (config.epochs or ()):
+        raise FieldError("epochs", "0 with at: trajectory; valid: 1 to T, the epochs that have updates")
+    if train.dropout == "example_tied" and config.mask_mode not in (None, "own"):
+        problem = f"{config.mask_mode} with at: trajectory; valid: own, the masks a training's steps use"
+        raise FieldError("mask_mode", problem)
+    if train.precision == "fp16" or train.compile:
+        what = "precision: fp16" if train.precision == "fp16" else "compile: true"
+        raise FieldError("at", f"trajectory is not available for a training with {what}; valid: checkpoint")
+
+
+STAGE = Gradients()

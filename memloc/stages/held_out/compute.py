@@ -1,0 +1,36 @@
+"""What networks know of examples they did not see (science.md, Atypical examples; paper §7): the runs behind C-scores.
+
+A block with this stage trains on parts of its data set: for each of `ratios` as many trainings as it takes for every example
+to be held out `min_held_out` times. The table c_scores is made of all of them together (store/c_scores.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from memloc.models.inference import logits
+from memloc.stages.base import Part, Tables
+from memloc.stages.held_out.config import HeldOutConfig
+from memloc.stages.inputs import Inputs
+
+
+def run(config: HeldOutConfig, inputs: Inputs, part: Part) -> Tables:
+    """One row per example of the data set: was it trained on (`held_in`), and is the last network right about it?
+
+    Evaluation mode, against the label trained on (for those held out: that it would have been). Masks are those under
+    which test accuracy is measured: nobody has masks of its own among the examples held out.
+    """
+    data, network = inputs.data, inputs.network(inputs.train.epochs)
+    assert data.held_out is not None, "trainings of this stage have a ratio"
+    dropout = inputs.dropout(network)
+    mode = "scaled" if inputs.train.dropout == "example_tied" else "plain"
+    correct = []
+    for x, y in ((inputs.on_device.x, data.y), (torch.tensor(data.held_out.x, device=inputs.device), data.held_out.y)):
+        z = logits(network, x, lambda rows: dropout.evaluation(mode))
+        correct.append(z.argmax(dim=1).cpu().numpy() == y)
+    example = np.concatenate([data.example, data.held_out.example])
+    held_in = np.arange(len(example)) < len(data.example)
+    order = np.argsort(example)
+    columns = {"example": example, "held_in": held_in, "correct": np.concatenate(correct)}
+    return {"held_out": {name: values[order] for name, values in columns.items()}}

@@ -1,0 +1,66 @@
+"""The runs behind C-scores: which trainings they take, what they cost, and the table of their rows (paper §7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Annotated, ClassVar
+
+import pyarrow as pa
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from memloc.config import Count, FieldError, StageConfig, TrainConfig, as_tuple, distinct
+from memloc.data.cuts import cuts_needed
+from memloc.stages.base import Part, Size, Stage
+from memloc.stages.columns import BOOL, INT, of_analysis
+
+RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+class HeldOutConfig(StageConfig):
+    """ratios: which shares of the data set are trained on. min_held_out: how often, per ratio, every example is not."""
+
+    ratios: Annotated[
+        tuple[Annotated[float, Field(gt=0, lt=1)], ...],
+        BeforeValidator(as_tuple),
+        Field(min_length=1),
+        AfterValidator(distinct),
+        AfterValidator(lambda ratios: tuple(sorted(ratios))),
+    ] = RATIOS
+    min_held_out: Count = 20
+
+
+class HeldOut(Stage[HeldOutConfig]):
+    name: ClassVar[str] = "held_out"
+    version: ClassVar[int] = 1
+    tables: ClassVar[Mapping[str, pa.Schema]] = {
+        "held_out": of_analysis(("example", INT), ("held_in", BOOL), ("correct", BOOL))
+    }
+    config = HeldOutConfig
+
+    def resolve(self, config: HeldOutConfig, train: TrainConfig, beside: Collection[str] = ()) -> HeldOutConfig:
+        return config
+
+    def trainings(self, config: HeldOutConfig, train: TrainConfig, n: Callable[[], int]) -> Sequence[TrainConfig]:
+        """One training per ratio and cut, with a seed of its own: that of the block and the number of the cut."""
+        if train.ratio is not None:
+            raise FieldError("ratios", "the block gives a ratio itself; the stage held_out takes it from its ratios")
+        return [
+            train.model_copy(update={"ratio": ratio, "cut": cut, "seed": train.seed + cut})
+            for ratio in config.ratios
+            for cut in range(cuts_needed(n(), ratio, config.min_held_out))
+        ]
+
+    def parts(self, config: HeldOutConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
+        return [{"all": "all"}]
+
+    def epochs(self, config: HeldOutConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+        return [train.epochs]
+
+    def passes(self, config: HeldOutConfig, size: Size) -> float:
+        return float(size.n + size.n_out)
+
+    def rows(self, config: HeldOutConfig, size: Size) -> Mapping[str, int]:
+        return {"held_out": size.n + size.n_out}
+
+
+STAGE = HeldOut()

@@ -1,0 +1,59 @@
+"""What a part of an analysis may read, and the network of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from memloc.config import TrainConfig
+from memloc.data import Data
+from memloc.data.device import OnDevice
+from memloc.models.build import build
+from memloc.models.dropouts import Dropout, build_dropout
+from memloc.models.groups import Network
+from memloc.stages.base import Columns
+
+
+@dataclass
+class Inputs:
+    """Everything a part may read.
+
+    weights: epoch -> that checkpoint's `state_dict` on the CPU. tables: for a stage that `reads`, the rows of the
+    training and of those analyses of the block that are there, by table name (`analyses` has their configurations).
+    c_scores: float64 [n], for an analysis that takes them.
+    memo: what a part has computed of the training as a whole, for the next part in this process; whoever computes it gets
+    the same bits.
+    """
+
+    train: TrainConfig
+    data: Data
+    device: torch.device
+    weights: Callable[[int], Mapping[str, Tensor]]
+    tables: Mapping[str, Columns] = field(default_factory=dict)
+    c_scores: npt.NDArray[np.float64] | None = None
+    memo: dict[Hashable, Any] = field(default_factory=dict)
+    _on_device: OnDevice | None = None
+    _dropout: Dropout | None = None
+
+    @property
+    def on_device(self) -> OnDevice:
+        if self._on_device is None:
+            self._on_device = OnDevice(self.data, self.device)
+        return self._on_device
+
+    def network(self, epoch: int) -> Network:
+        """The network with the checkpoint's weights, in evaluation mode on the device, channels last in memory."""
+        network = build(self.train, self.data.shape, self.data.classes)
+        network.load_state_dict(dict(self.weights(epoch)))
+        return network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
+
+    def dropout(self, network: Network) -> Dropout:
+        if self._dropout is None:
+            self._dropout = build_dropout(self.train, network.sites, self.data.example, self.device)
+        return self._dropout

@@ -1,0 +1,249 @@
+"""Layer retraining (science.md, Layer retraining; paper §5.2): a group starts anew and sees the clean examples alone.
+
+Where the noisy examples come back all the same, what is known about them stands in the other layers: the group is
+redundant. Groups go in lockstep over the same batches: a batch runs once through the frozen network, and every group
+takes over from the state before it. The backward pass stops at the group.
+
+`freeze: none` (published code): everything trains, the group from θ^0 and the rest from θ^T, so nothing is shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from memloc.config import TrainConfig
+from memloc.data.augment import augment, shifts
+from memloc.data.device import images
+from memloc.models.blocks import Masks
+from memloc.models.dropouts import Dropout, OwnDropouts
+from memloc.models.groups import Network, State
+from memloc.models.inference import MaskSource, groups_of, set_mean
+from memloc.seeds import stream
+from memloc.stages.base import Part, Tables
+from memloc.stages.inputs import Inputs
+from memloc.stages.retrain.config import RetrainConfig
+from memloc.stages.training.batches import cut, learning_rate
+from memloc.stages.training.transfer import to_device
+
+
+def run_together(config: RetrainConfig, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
+    """Rows for epochs 0..E of each part's group: accuracy on S_c and S_n; on test after the last.
+
+    With S_c empty there is nothing to train on, and every accuracy is None.
+    """
+    groups = [str(part["layer"]) for part in parts]
+    rows: dict[str, list[dict[str, float | None]]] = {}
+    if not inputs.data.noisy.all():
+        rows = {variant.group: variant.rows for variant in retrain(config, inputs, groups)}
+    for group in groups:
+        of_group = rows.get(group, [{}] * (config.epochs + 1))
+        epochs = list(range(config.epochs + 1))
+        yield {"retrain": {"layer": [group] * len(epochs), "epoch": epochs, **_transpose(of_group)}}
+
+
+def _transpose(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row.get(name) for row in rows] for name in ("clean_acc", "noisy_acc", "test_acc")}
+
+
+@dataclass
+class Variant:
+    """The final network with one group at θ^0 and trainable; its other parameters are the final network's own tensors.
+
+    It runs from its group on (`start`): what comes before is the same for all variants, statistics included, and runs in the
+    final network. With `freeze: none` all parameters are its own, and it runs from the first group on.
+    rows: {clean_acc, noisy_acc, test_acc} after each epoch so far (test_acc: None but for the last).
+    perfect: epochs in a row in which every clean example was right.
+    """
+
+    group: str
+    start: str
+    network: Network
+    optimizer: torch.optim.SGD
+    rows: list[dict[str, float | None]] = field(default_factory=list)
+    perfect: int = 0
+
+
+def retrain(config: RetrainConfig, inputs: Inputs, groups: Sequence[str]) -> list[Variant]:
+    """The retrained variants, one per group, with their rows of epochs 0..E; S_c must not be empty.
+
+    A group's numbers are the same bits whatever other groups run with it.
+    """
+    final = inputs.network(inputs.train.epochs).requires_grad_(False)
+    variants = _variants(config, inputs, final, groups)
+    masks = _evaluation_masks(config, inputs, final)
+    _evaluate(inputs, final, variants, masks)
+    schedule = inputs.train.model_copy(update={"epochs": config.epochs, "lr": config.lr, "peak_epoch": config.peak_epoch})
+    going = variants
+    for epoch in range(1, config.epochs + 1):
+        wrong = _train_epoch(config, schedule, epoch, inputs, final, going)
+        _evaluate(inputs, final, going, masks)
+        ended = going if epoch == config.epochs else _perfect(config, going, wrong)
+        if config.mask_mode != "own":
+            _test(inputs, final, ended, masks)
+        going = [v for v in going if v not in ended]
+        if not going:
+            break
+    for variant in variants:
+        _repeat_last(variant, config.epochs)
+    return variants
+
+
+def _perfect(config: RetrainConfig, variants: Sequence[Variant], wrong: Sequence[Tensor]) -> list[Variant]:
+    """Those that have been perfect often enough; wrong: int64 for each, how many training passes of the epoch were."""
+    if config.stop_after_perfect is None:
+        return []
+    for variant, count in zip(variants, torch.stack(list(wrong)).tolist(), strict=True):
+        variant.perfect = 0 if count else variant.perfect + 1
+    return [v for v in variants if v.perfect == config.stop_after_perfect]
+
+
+def _repeat_last(variant: Variant, epochs: int) -> None:
+    """After its stop a network stays what it is: the rows up to E say the same, the last one with the test accuracy."""
+    last = variant.rows[-1]
+    for _ in range(epochs + 1 - len(variant.rows)):
+        variant.rows[-1] = last | {"test_acc": None}
+        variant.rows.append(last)
+
+
+def _variants(config: RetrainConfig, inputs: Inputs, final: Network, groups: Sequence[str]) -> list[Variant]:
+    start = inputs.weights(0)
+    variants = []
+    for group in groups:
+        own = final.parameters_of(group)
+        trained = own if config.freeze == "others" else [name for name, _ in final.named_parameters()]
+        shared = {id(p): p for name, p in final.named_parameters() if name not in trained}
+        network = deepcopy(final, shared)
+        parameters = [p for name, p in network.named_parameters() if name in trained]
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                if name in own:
+                    parameter.copy_(start[name])
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        c = inputs.train
+        optimizer = torch.optim.SGD(
+            parameters, lr=config.lr, momentum=c.momentum, weight_decay=c.weight_decay, foreach=True
+        )  # fmt: skip
+        start_at = group if config.freeze == "others" else final.groups[0]
+        variants.append(Variant(group, start_at, network, optimizer))
+    return variants
+
+
+def _train_epoch(
+    config: RetrainConfig,
+    schedule: TrainConfig,
+    epoch: int,
+    inputs: Inputs,
+    final: Network,
+    variants: Sequence[Variant],
+) -> list[Tensor]:
+    """One epoch over S_c in a keyed order, the same for every group, without a host synchronisation.
+
+    Returns for each variant how many of its training passes, before the update, were wrong: int64.
+    """
+    data, train = inputs.on_device, inputs.train
+    dropout, own = inputs.dropout(final), OwnDropouts(final, train.seed, inputs.device)
+    batches = _batches(config, inputs, epoch)
+    wrong = {v.group: torch.zeros((), dtype=torch.int64, device=inputs.device) for v in variants}
+    shift = None
+    if train.augment != "none":
+        here = shifts(train.augment, inputs.data.example, *inputs.data.shape[1:], train.seed, epoch)
+        shift = to_device(here, inputs.device)
+    for network in (final, *(v.network for v in variants)):
+        network.train()
+    for k, rows in enumerate(batches):
+        if config.batches == "filtered" and len(rows) < 2:  # too few for the statistics of a batch
+            continue
+        step = (epoch - 1) * len(batches) + k
+        rate = learning_rate(schedule, step, config.epochs * len(batches), len(batches))
+        x = data.x[rows] if shift is None else augment(data.x[rows], shift[rows])
+        factors = own.training(len(rows), epoch, k, _training_masks(config, dropout, rows, epoch, k))
+        for variant, state in _states(final, variants, (images(x),), factors):
+            for settings in variant.optimizer.param_groups:
+                settings["lr"] = rate
+            z = variant.network.run_from(variant.start, state, masks=factors)
+            loss = F.cross_entropy(z, data.y[rows])
+            variant.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            variant.optimizer.step()
+            dropout.constrain(variant.network)
+            wrong[variant.group] += (z.detach().argmax(dim=1) != data.y[rows]).sum()
+    return list(wrong.values())
+
+
+def _batches(config: RetrainConfig, inputs: Inputs, epoch: int) -> list[Tensor]:
+    """The epoch's batches of clean rows, on the device; `filtered` ones may be empty."""
+    noisy, size = inputs.data.noisy, inputs.train.batch_size
+    draw = stream(inputs.train.seed, "retrain order", epoch)
+    if config.batches == "clean":
+        clean = np.flatnonzero(~noisy)
+        return cut(clean[draw.permutation(len(clean))], size, inputs.device)
+    is_clean = torch.from_numpy(~noisy)
+    kept = [rows[is_clean[rows]] for rows in cut(draw.permutation(len(noisy)), size)]
+    return list(torch.split(to_device(torch.cat(kept), inputs.device), [len(rows) for rows in kept]))
+
+
+def _training_masks(config: RetrainConfig, dropout: Dropout, rows: Tensor, epoch: int, step: int) -> Masks | None:
+    """Example-tied: those of the mode that is asked about; any other dropout as in training."""
+    return dropout.evaluation(config.mask_mode, rows) if config.mask_mode else dropout.training(rows, epoch, step)
+
+
+def _evaluation_masks(config: RetrainConfig, inputs: Inputs, network: Network) -> MaskSource:
+    dropout, mode = inputs.dropout(network), config.mask_mode or "plain"
+    return lambda rows: dropout.evaluation(mode, rows)
+
+
+def _states(
+    final: Network, variants: Sequence[Variant], state: State, masks: Masks | None
+) -> Iterator[tuple[Variant, State]]:
+    """(variant, the frozen network's state before its start), in forward order; the frozen groups run once for all."""
+    waiting = list(variants)
+    for group in final.groups:
+        for variant in waiting:
+            if variant.start == group:
+                yield variant, state
+        waiting = [variant for variant in waiting if variant.start != group]
+        if not waiting:
+            return
+        with torch.no_grad():
+            state = final.run_group(group, state, masks=masks)
+
+
+@torch.no_grad()
+def _logits(final: Network, variants: Sequence[Variant], x: Tensor, masks: MaskSource) -> dict[str, Tensor]:
+    """{group: logits of uint8 images x, n×classes float32}, evaluation mode."""
+    for network in (final, *(v.network for v in variants)):
+        network.eval()
+    found: dict[str, list[Tensor]] = {v.group: [] for v in variants}
+    for rows in groups_of(len(x), x.device):
+        factors = masks(rows)
+        for variant, state in _states(final, variants, (images(x[rows]),), factors):
+            found[variant.group].append(variant.network.run_from(variant.start, state, masks=factors))
+    return {group: torch.cat(chunks) for group, chunks in found.items()}
+
+
+def _evaluate(inputs: Inputs, final: Network, variants: Sequence[Variant], masks: MaskSource) -> None:
+    data = inputs.on_device
+    z = _logits(final, variants, data.x, masks)
+    for variant in variants:
+        correct = z[variant.group].argmax(dim=1) == data.y
+        accuracies = {"clean_acc": set_mean(correct, ~data.noisy), "noisy_acc": set_mean(correct, data.noisy)}
+        variant.rows.append({**accuracies, "test_acc": None})
+
+
+def _test(inputs: Inputs, final: Network, variants: Sequence[Variant], masks: MaskSource) -> None:
+    if not variants:
+        return
+    data = inputs.on_device
+    z = _logits(final, variants, data.x_test, masks)
+    for variant in variants:
+        correct = (z[variant.group].argmax(dim=1) == data.y_test).to(torch.float64)
+        variant.rows[-1]["test_acc"] = float(correct.mean())

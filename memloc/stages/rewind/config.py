@@ -1,0 +1,61 @@
+"""Layer rewinding: which epochs, what it costs, and the table of its rows (science.md, Layer rewinding; paper §5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar, Literal
+
+import pyarrow as pa
+
+from memloc.config import Epochs, TrainConfig
+from memloc.stages.base import Part, Size, Stage
+from memloc.stages.columns import ACCURACIES, FLOAT, SMALL, TEXT, of_analysis
+from memloc.stages.fields import MaskedConfig, check_epochs, resolve_sets
+
+
+class RewindConfig(MaskedConfig):
+    """epochs: what to rewind to, by default 0, 10, … and T. buffers: do the group's batch-norm statistics go back too?"""
+
+    epochs: Epochs | None = None
+    buffers: Literal["final", "rewound"] = "final"
+
+
+class Rewind(Stage[RewindConfig]):
+    name: ClassVar[str] = "rewind"
+    version: ClassVar[int] = 2
+    tables: ClassVar[Mapping[str, pa.Schema]] = {
+        "rewind": of_analysis(("layer", TEXT), ("epoch", SMALL), *ACCURACIES, ("clean_loss", FLOAT), ("noisy_loss", FLOAT))
+    }
+    lockstep: ClassVar[bool] = True
+    config = RewindConfig
+
+    def resolve(self, config: RewindConfig, train: TrainConfig, beside: Collection[str] = ()) -> RewindConfig:
+        epochs = config.epochs or tuple(sorted({*range(0, train.epochs + 1, 10), train.epochs}))
+        check_epochs("epochs", epochs, train)
+        return resolve_sets(config, train).model_copy(update={"epochs": epochs})
+
+    def parts(self, config: RewindConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
+        return [{"epoch": t} for t in config.epochs or ()]
+
+    def epochs(self, config: RewindConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+        return [int(part["epoch"]), train.epochs]
+
+    def keeps(self, config: RewindConfig) -> Sequence[int]:
+        return config.epochs or ()
+
+    def passes(self, config: RewindConfig, size: Size) -> float:
+        # One whole pass, and on average about half of the network for every group.
+        return (1 + len(size.groups) / 2) * (size.n + size.n_test)
+
+    def memory(self, config: RewindConfig, size: Size) -> int:
+        # A network; its logits with every group rewound, in chunks, joined, and joined with the others'.
+        return 4 * (size.parameters + 3 * len(size.groups) * max(size.n, size.n_test) * size.classes)
+
+    def shared(self, config: RewindConfig, size: Size) -> float:
+        return 1 / (1 + len(size.groups) / 2)  # the one whole pass
+
+    def rows(self, config: RewindConfig, size: Size) -> Mapping[str, int]:
+        return {"rewind": len(size.groups)}
+
+
+STAGE = Rewind()

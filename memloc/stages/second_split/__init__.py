@@ -1,0 +1,1 @@
+"""Second-split forgetting (paper §6.1)."""

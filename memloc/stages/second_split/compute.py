@@ -1,0 +1,86 @@
+"""Second-split forgetting (science.md, Detection scores; the paper's "forgetting time", §6.1; after Maini et al., 2022).
+
+The training set is cut into halves. A network learns one half, then goes on with the other; when it forgets an example of
+the first for good is that example's time. Both halves take their turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memloc.config import TrainConfig, default_peak
+from memloc.data import Data
+from memloc.data.device import OnDevice
+from memloc.data.types import I64
+from memloc.models.build import build
+from memloc.models.dropouts import build_dropout
+from memloc.models.inference import logits
+from memloc.seeds import stream, torch_seed
+from memloc.stages.base import Part, Tables
+from memloc.stages.inputs import Inputs
+from memloc.stages.second_split.config import SecondSplitConfig
+from memloc.stages.training.loop import train
+
+
+def run(config: SecondSplitConfig, inputs: Inputs, part: Part) -> Tables:
+    """One row per example of the half: `time`, the first epoch e = 0..T of the other half's training from which it stays
+    wrong (evaluation mode, the label trained on), or T+1 if it is right at the end.
+
+    e = 0 is before the other half's first update. Both trainings start from the same seed, keyed by (seed, half), follow
+    the training's settings and schedule, and the second has momentum of its own.
+    """
+    assert config.epochs is not None
+    half = int(part["half"])
+    first, second = (_part_of(inputs.data, rows) for rows in halves(len(inputs.data.y), inputs.train.seed, half))
+    settings = _settings(config, inputs.train, half)
+    for epoch in train(settings, first, inputs.device):
+        learned = epoch
+    learned.wait()
+    right_until = torch.full((len(first.y),), -1, dtype=torch.int64, device=inputs.device)
+    correct = _Correct(settings, config.mask_mode or "plain", first, inputs.device)
+    for epoch in train(settings, second, inputs.device, start=learned.weights):
+        epoch.wait()
+        right_until.masked_fill_(correct(epoch.weights), epoch.epoch)
+    return {"second_split": {"example": first.example, "time": (right_until + 1).cpu().numpy()}}
+
+
+def halves(n: int, seed: int, half: int) -> tuple[I64, I64]:
+    """(the rows whose forgetting is timed, the others), in order; a keyed permutation's first ⌈n/2⌉ are half 0."""
+    order = stream(seed, "second split").permutation(n)
+    middle = -(-n // 2)
+    one, other = np.sort(order[:middle]), np.sort(order[middle:])
+    return (one, other) if half == 0 else (other, one)
+
+
+def _part_of(data: Data, rows: I64) -> Data:
+    """Some of the training examples, without a test set: nobody looks at test accuracy here."""
+    of_rows = {name: getattr(data, name)[rows] for name in ("x", "y", "true_label", "noisy", "example")}
+    return replace(data, **of_rows, x_test=data.x_test[:0], y_test=data.y_test[:0])
+
+
+def _settings(config: SecondSplitConfig, train: TrainConfig, half: int) -> TrainConfig:
+    assert config.epochs is not None
+    same = config.epochs == train.epochs
+    peak = train.peak_epoch if same else default_peak(train.schedule, config.epochs)
+    seed = torch_seed(train.seed, "second split", half)
+    return train.model_copy(update={"seed": seed, "epochs": config.epochs, "peak_epoch": peak})
+
+
+class _Correct:
+    """Which examples a network of these weights gets right: bool [n], evaluation mode."""
+
+    def __init__(self, config: TrainConfig, mode: str, data: Data, device: torch.device) -> None:
+        self.on_device, self.mode = OnDevice(data, device), mode
+        network = build(config, data.shape, data.classes)
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.dropout = build_dropout(config, network.sites, data.example, device)
+
+    def __call__(self, weights: Mapping[str, Tensor]) -> Tensor:
+        self.network.load_state_dict(dict(weights))
+        z = logits(self.network, self.on_device.x, lambda rows: self.dropout.evaluation(self.mode, rows))
+        return z.argmax(dim=1) == self.on_device.y

@@ -1,0 +1,46 @@
+"""Second-split forgetting: its settings, what it costs, and the table of its rows (science.md, Detection scores)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar
+
+import pyarrow as pa
+
+from memloc.config import Count, TrainConfig
+from memloc.stages.base import Part, Size, Stage
+from memloc.stages.columns import INT, SMALL, of_analysis
+from memloc.stages.fields import MaskModeConfig, resolve_mask_mode
+
+
+class SecondSplitConfig(MaskModeConfig):
+    """epochs: T, on each half; by default as many as the training's."""
+
+    epochs: Count | None = None
+
+
+class SecondSplit(Stage[SecondSplitConfig]):
+    name: ClassVar[str] = "second_split"
+    version: ClassVar[int] = 1
+    tables: ClassVar[Mapping[str, pa.Schema]] = {"second_split": of_analysis(("example", INT), ("time", SMALL))}
+    config = SecondSplitConfig
+
+    def resolve(self, config: SecondSplitConfig, train: TrainConfig, beside: Collection[str] = ()) -> SecondSplitConfig:
+        return resolve_mask_mode(config, train).model_copy(update={"epochs": config.epochs or train.epochs})
+
+    def parts(self, config: SecondSplitConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
+        return [{"half": 0}, {"half": 1}]
+
+    def epochs(self, config: SecondSplitConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+        return []
+
+    def passes(self, config: SecondSplitConfig, size: Size) -> float:
+        # Two trainings on n/2, and the first half evaluated after every epoch of the second.
+        assert config.epochs is not None
+        return 3.0 * size.n * config.epochs + size.n / 2 * (config.epochs + 1)
+
+    def rows(self, config: SecondSplitConfig, size: Size) -> Mapping[str, int]:
+        return {"second_split": -(-size.n // 2)}
+
+
+STAGE = SecondSplit()

@@ -1,0 +1,1 @@
+"""Training: the loop that makes a training's checkpoints, and what everything that trains again shares with it."""

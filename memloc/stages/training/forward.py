@@ -1,0 +1,56 @@
+"""The forward pass of a training step: the network as it is, or compiled for this device (`compile: true`)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from memloc.config import TrainConfig
+from memloc.errors import UsageError
+from memloc.models.blocks import Masks
+from memloc.models.groups import Network
+
+# (images B×C×H×W float32, labels int64 [B], dropout factors) -> (logits B×K, their mean loss)
+Forward: TypeAlias = Callable[[Tensor, Tensor, Masks | None], tuple[Tensor, Tensor]]
+
+
+def forward_pass(config: TrainConfig, network: Network, device: torch.device) -> Forward:
+    """The forward pass of `network`, which stays what it is: compiling leaves its parameters and their names alone.
+
+    Raises:
+        UsageError: where it is to be compiled and there is no compiler.
+    """
+
+    def forward(x: Tensor, y: Tensor, masks: Masks | None) -> tuple[Tensor, Tensor]:
+        z = network(x, masks=masks)
+        return z, F.cross_entropy(z, y)
+
+    if not config.compile:
+        return forward
+    if device.type == "cpu":
+        require_compiler()
+    # What is compiled must follow from the configuration alone, so that a training goes on, and is replayed, to the bit:
+    # one program per batch size (a program for any size would serve whatever came after it), nothing of an earlier
+    # training in this process, none left out (fullgraph), and on a GPU none chosen by timing it.
+    torch.compiler.reset()
+    known = torch._inductor.list_options()
+    options: dict[str, str | int | bool | Callable[..., object]] = {"deterministic": True}
+    return torch.compile(
+        forward, fullgraph=True, dynamic=False, options={k: v for k, v in options.items() if k in known}
+    )  # fmt: skip
+
+
+def require_compiler() -> None:
+    """Raises UsageError unless there is the C++ compiler that compiling for a CPU takes."""
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler.split()[0]) is None:
+        raise UsageError(
+            f"compile: true needs a C++ compiler on a CPU, and there is no {compiler} here: install it, or name another "
+            "in the environment variable CXX, or leave compile out"
+        )

@@ -1,0 +1,41 @@
+"""Statistics of rankings and of means: AUC with DeLong's intervals, precision, the bootstrap, rank correlation.
+
+Arrays in, numbers out; nothing here knows of trainings. A score is float64[n] and `positive` is bool[n]; higher scores
+should be positive. A quantity that the examples do not determine is None, never NaN: that of a ranking with a class empty,
+or with a score that is NaN. Intervals are of 95 % unless a function takes a `level`.
+"""
+
+from memloc.statistics.bootstrap import (
+    RESAMPLES,
+    bootstrap_crossed,
+    bootstrap_crossed_ratio,
+    bootstrap_crossed_sets,
+    bootstrap_ratio,
+)
+from memloc.statistics.correlation import Correlation, spearman_test
+from memloc.statistics.delong import auc, auc_difference, auc_interval
+from memloc.statistics.interval import Bools, Difference, Floats, Interval, Labels
+from memloc.statistics.parametric import student_interval, wilson_interval
+from memloc.statistics.precision import average_precision, precision_at
+
+__all__ = [
+    "RESAMPLES",
+    "Bools",
+    "Correlation",
+    "Difference",
+    "Floats",
+    "Interval",
+    "Labels",
+    "auc",
+    "auc_difference",
+    "auc_interval",
+    "average_precision",
+    "bootstrap_crossed",
+    "bootstrap_crossed_ratio",
+    "bootstrap_crossed_sets",
+    "bootstrap_ratio",
+    "precision_at",
+    "spearman_test",
+    "student_interval",
+    "wilson_interval",
+]

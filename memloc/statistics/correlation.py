@@ -1,0 +1,52 @@
+"""Spearman's rank correlation, with an interval and a permutation test."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from memloc.statistics.interval import Floats, Interval, Z
+
+
+class Correlation(NamedTuple):
+    """Spearman's coefficient with its interval, and the one-sided p-value of there being no positive one."""
+
+    interval: Interval
+    p: float
+
+
+def spearman_test(
+    one: Floats, other: Floats, generator: np.random.Generator, permutations: int = 9999
+) -> Correlation | None:
+    """Spearman's rank correlation, the interval of Bonett & Wright (2000), a permutation test against no positive one.
+
+    Args:
+        one, other: float64[n], pairs.
+        generator: keyed by what this is for.
+        permutations: all pairings are taken where there are no more than that, else so many are drawn.
+
+    Returns:
+        None for fewer than three pairs, or where one side does not vary.
+    """
+    from scipy.stats import permutation_test, rankdata  # half a second, which checking a sweep file need not wait for
+
+    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return None
+    a, b = (r - r.mean() for r in (rankdata(one), rankdata(other)))
+    scale = math.sqrt(float(a @ a) * float(b @ b))
+
+    def statistic(x: Floats, axis: int) -> Floats:
+        correlation: Floats = np.round((x * b).sum(axis=axis) / scale, 12)  # equal but for the order of adding up
+        return correlation
+
+    test = permutation_test(
+        (a,), statistic, permutation_type="pairings", alternative="greater", n_resamples=permutations, rng=generator
+    )
+    value = float(test.statistic)
+    if len(one) == 3 or abs(value) == 1:
+        return Correlation(Interval(value, None, None), float(test.pvalue))
+    half = Z * math.sqrt((1 + value**2 / 2) / (len(one) - 3))
+    lo, hi = (math.tanh(math.atanh(value) + sign * half) for sign in (-1, 1))
+    return Correlation(Interval(value, lo, hi), float(test.pvalue))

@@ -1,0 +1,211 @@
+"""Stores made of simulated tables: what a claim's test must make of numbers that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memloc.analysis.query import known_tables
+from memloc.config import canonical, canonical_json, fingerprint, resolved
+from memloc.papers.maini2023 import Judgement, judge
+from memloc.store import Commit, Store
+
+Columns = dict[str, Any]
+
+
+class Simulated:
+    """A store that trainings and analyses with given rows are published to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(str(folder / "store"))
+
+    def judged(self) -> dict[str, Judgement]:
+        found = judge(self.store)
+        assert len({j.id for j in found}) == len(found), "ids are unique"
+        return {j.id: j for j in found}
+
+    def training(
+        self,
+        *,
+        n: int = 100,
+        noisy_acc: Sequence[float] | None = None,
+        evaluated: Mapping[tuple[str, str], tuple[float | None, float | None, float | None]] | float | None = 1.0,
+        learning_time: Sequence[int] | None = None,
+        model: str = "resnet9",
+        **fields: Any,
+    ) -> str:
+        """A training of n examples, the first round(noise·n) of them mislabeled.
+
+        Args:
+            noisy_acc: of the training pass, by epoch; by default it reaches 0.2 at epoch 15 and 0.8 at epoch 25.
+            evaluated: rows {(mode, rescale): (clean, noisy, test)} of an evaluation at T; a number: noisy accuracy in mode
+                plain or own; None: not evaluated.
+        """
+        given = resolved(**{"dataset": "cifar10", "model": model, "noise": 0.1, **fields})
+        config = canonical(given)
+        trial, epochs = fingerprint(["simulated", config]), given.epochs
+        noisy = np.arange(n) < round(given.noise * n)
+        climb = np.clip((np.arange(1, epochs + 1) - 11.6) * 0.06, 0, 1) if noisy_acc is None else np.asarray(noisy_acc)
+        columns = {"trial": trial, **{k: config.get(k) for k in known_tables()["trials"].names if k in config}}
+        columns |= {k: config.get(k) for k in ("p_gen", "p_mem", "keep", "width")} | {"n_train": n}
+        tables = {
+            "trials": {k: [v] for k, v in {**columns, "config": canonical_json(config)}.items()},
+            "epochs": _filled(
+                "epochs",
+                {"trial": [trial] * epochs, "epoch": range(1, epochs + 1), "noisy_acc": climb if noisy.any() else None},
+            ),
+            "examples": _filled(
+                "examples",
+                {
+                    "trial": [trial] * n,
+                    "example": np.arange(n),
+                    "label": np.arange(n) % 10,
+                    "true_label": (np.arange(n) + noisy) % 10,
+                    "noisy": noisy,
+                    "learning_time": np.ones(n) if learning_time is None else learning_time,
+                },
+            ),
+        }
+        self._publish(Commit(trial, trial, None, "train", {"data": "simulated", "version": 1}, 0, 1, config), tables)
+        if isinstance(evaluated, float):
+            evaluated = {("own" if given.dropout == "example_tied" else "plain", "none"): (1.0, evaluated, 0.9)}
+        if evaluated is not None:
+            rows = [(mode, rescale, *accuracies) for (mode, rescale), accuracies in evaluated.items()]
+            names = ("mode", "rescale", "clean_acc", "noisy_acc", "test_acc")
+            self.analysis(
+                trial,
+                "evaluate",
+                {"epoch": epochs, "modes": [r[0] for r in rows]},
+                evaluation={name: [r[i] for r in rows] for i, name in enumerate(names)},
+            )
+        return trial
+
+    def analysis(
+        self, trial: str, stage: str, config: Mapping[str, Any], reads: Sequence[str] = (), **tables: Mapping[str, Any]
+    ) -> str:
+        """A complete analysis with these rows; columns that are not given are NULL. Returns its id."""
+        analysis = fingerprint([trial, stage, dict(config)])
+        filled = {}
+        for name, columns in tables.items():
+            n = len(next(iter(columns.values())))
+            ids = {"trial": [trial] * n, "analysis": [analysis] * n}
+            filled[name] = _filled(name, {**{k: v for k, v in ids.items() if k in known_tables()[name].names}, **columns})
+        part = fingerprint([analysis, "part"])
+        self._publish(Commit(part, trial, analysis, stage, {"all": "all"}, 0, 1, dict(config), reads=tuple(reads)), filled)
+        return analysis
+
+    # --- one stage each ---------------------------------------------------------------------------------------------------
+
+    def gradients(
+        self,
+        trial: str,
+        *,
+        clean: float = 1.0,
+        noisy: float = 1.0,
+        cosine: float | Callable[[int], float] = -0.9,
+        epochs: Sequence[int] = range(51),
+        last: float | None = None,
+        last_cosine: float | None = None,
+        **config: Any,
+    ) -> str:
+        """Two tensors (conv, linear) of one number each, so that norms are as given; last, last_cosine: of the second.
+
+        cosine: of all epochs, or by epoch.
+        """
+        rows = [
+            (e, layer, noisy if last is None or layer == "conv" else last) for e in epochs for layer in ("conv", "linear")
+        ]
+        epoch, layers, norms = zip(*rows, strict=True)
+        of_noisy = np.array(norms)
+        by_epoch = cosine if callable(cosine) else lambda _: cosine
+        cosines = np.array([by_epoch(e) if last_cosine is None or layer == "conv" else last_cosine for e, layer, _ in rows])
+        columns = {
+            "epoch": epoch,
+            "layer": layers,
+            "param": [f"{layer}.weight" for layer in layers],
+            "numel": np.ones(len(rows)),
+            "sq_clean": np.full(len(rows), clean**2),
+            "sq_noisy": of_noisy**2,
+            "dot": cosines * clean * of_noisy,
+            "sq_control": np.full(len(rows), 0.01),
+            "dot_control": np.zeros(len(rows)),
+        }
+        return self.analysis(trial, "gradients", {"epochs": list(epochs), "bn": "batch", **config}, gradients=columns)
+
+    def rewind(
+        self,
+        trial: str,
+        left: Mapping[str, float],
+        clean: Mapping[str, float] | None = None,
+        *,
+        last: int = 50,
+        epochs: Sequence[int] = (0, 10, 20),
+        **config: Any,
+    ) -> str:
+        """noisy (and clean) accuracy left by rewinding each group to any of the epochs; 1 at the last."""
+        rows = [
+            (layer, e, 1.0 if e == last else (clean or left)[layer], 1.0 if e == last else left[layer])
+            for e in (*epochs, last)
+            for layer in left
+        ]
+        names = ("layer", "epoch", "clean_acc", "noisy_acc")
+        columns = {name: [r[i] for r in rows] for i, name in enumerate(names)}
+        return self.analysis(trial, "rewind", {"epochs": [*epochs, last], "buffers": "final", **config}, rewind=columns)
+
+    def retrain(self, trial: str, reached: Mapping[str, Sequence[float]], **config: Any) -> str:
+        """Noisy accuracy of each group by epoch 0..E."""
+        rows = [(layer, e, v) for layer, values in reached.items() for e, v in enumerate(values)]
+        columns = {name: [r[i] for r in rows] for i, name in enumerate(("layer", "epoch", "noisy_acc"))}
+        return self.analysis(trial, "retrain", {"epochs": 20, "peak_epoch": 10, "lr": 0.1, **config}, retrain=columns)
+
+    def flips(
+        self,
+        trial: str,
+        counts: Mapping[bool, Sequence[int]],
+        *,
+        repeats: int = 1,
+        layers: Mapping[bool, Sequence[str]] | None = None,
+        left: Mapping[bool, float] | None = None,
+        eligible: float = 1.0,
+        **config: Any,
+    ) -> str:
+        """counts: {noisy: of each example}; noisy examples are numbered from 0, as `training` has them.
+
+        layers: {noisy: where each of its searches closes gates}.
+        """
+        rows = []
+        for repeat in range(repeats):
+            for noisy, of in counts.items():
+                start = 0 if noisy else len(counts[True])
+                for k, count in enumerate(of):
+                    fit = not noisy or k < eligible * len(of)
+                    closed = list((layers or {noisy: ["conv"] * 3})[noisy])
+                    rows.append((start + k, repeat, noisy, fit, count, False, closed, *[left and left[noisy]] * 3))
+        names = (
+            "example",
+            "repeat",
+            "noisy",
+            "eligible",
+            "count",
+            "censored",
+            "layers",
+            "clean_acc",
+            "noisy_acc",
+            "test_acc",
+        )
+        columns = {name: [r[i] for r in rows] for i, name in enumerate(names)}
+        defaults = {"estimator": "fast", "reference": 16, "ablate": "activation", "max_neurons": 200, "repeats": repeats}
+        sizes = {"clean": len(counts[False]), "noisy": len(counts[True])}
+        return self.analysis(trial, "flips", {**defaults, **sizes, **config}, flips=columns)
+
+    def _publish(self, commit: Commit, tables: Mapping[str, Mapping[str, Any]]) -> None:
+        self.store.publish(commit, tables, known_tables())
+
+
+def _filled(table: str, columns: Mapping[str, Any]) -> Columns:
+    n = len(next(v for v in columns.values() if v is not None))
+    found: Columns = {name: [None] * n for name in known_tables()[table].names}
+    return {**found, **{k: list(v) for k, v in columns.items() if v is not None}}

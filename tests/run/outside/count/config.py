@@ -1,0 +1,44 @@
+"""Counts the training examples whose margin in `predictions` is above a number: reads another stage's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar
+
+import pyarrow as pa
+
+from memloc.config import StageConfig, TrainConfig
+from memloc.stages.base import Part, Size, Stage
+from memloc.stages.columns import INT, of_analysis
+
+
+class CountConfig(StageConfig):
+    """above: the margin from which on an example counts."""
+
+    above: float = 0.0
+
+
+class Count(Stage[CountConfig]):
+    name: ClassVar[str] = "count"
+    version: ClassVar[int] = 1
+    tables: ClassVar[Mapping[str, pa.Schema]] = {"counts": of_analysis(("above", INT), ("known", INT))}
+    reads: ClassVar[tuple[str, ...]] = ("evaluate",)
+    config = CountConfig
+
+    def resolve(self, config: CountConfig, train: TrainConfig, beside: Collection[str] = ()) -> CountConfig:
+        return config
+
+    def parts(self, config: CountConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
+        return [{"all": "all"}]
+
+    def epochs(self, config: CountConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+        return []
+
+    def passes(self, config: CountConfig, size: Size) -> float:
+        return 0.0
+
+    def rows(self, config: CountConfig, size: Size) -> Mapping[str, int]:
+        return {"counts": 1}
+
+
+STAGE = Count()
