@@ -213,7 +213,8 @@ def _announcement(plan: Plan, works: list[Work], store: Store, options: Options)
     done = len(plan.trials) - len(works)
     skipped = f" ({done} of {len(plan.trials)} trials are done already)" if done else ""
     here = options.address == "local" and options.executor is Executor.ray
-    where = f" on {options.cpus or usable_cpus()} CPUs" if here else ""
+    cpus = options.cpus or usable_cpus()
+    where = f" on {cpus} CPU{'s' * (cpus != 1)}" if here else ""
     return f"{plan.name}: {trainings} trainings and {parts} analysis parts to do{where}{skipped}; store {store.uri}"
 
 

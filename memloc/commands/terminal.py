@@ -63,7 +63,11 @@ def check_names() -> None:
     encoding = sys.getfilesystemencoding()
     inherited = {name: os.environ.get(name, "") for name in ("MEMLOC_STORE", "MEMLOC_DATA", "MEMLOC_LOGS")}
     named = [(value, "argument") for value in sys.argv[1:]] + [(value, name) for name, value in inherited.items()]
-    for value, what in [*named, (os.getcwd(), "the working directory")]:
+    try:
+        named.append((os.getcwd(), "the working directory"))
+    except FileNotFoundError:
+        raise UsageError("the working directory does not exist any more; change to another one") from None
+    for value, what in named:
         broken = any("\ud800" <= c <= "\udfff" for c in value)  # how Python keeps bytes that it cannot decode
         if broken or (not value.isascii() and encoding != "utf-8"):
             why = "its bytes are not UTF-8" if encoding == "utf-8" else f"this shell's encoding is {encoding}"

@@ -35,16 +35,17 @@ def connected(resources: Resources, run: str) -> Iterator[str]:
     """
     with ExitStack() as ends:
         scratch = _temporary(ends, None)
-        ends.callback(ray.shutdown)
+        folder = _folder(ends) if resources.address == "local" else None
+        ends.callback(ray.shutdown)  # before what it writes to goes
         with _signals_kept():
             if resources.address == "local":
-                _start(resources, run, ends)
+                _start(resources, run, folder)
             else:
                 _attach(resources.address, run)
         yield str(scratch)
 
 
-def _start(resources: Resources, run: str, ends: ExitStack) -> None:
+def _start(resources: Resources, run: str, folder: str | None) -> None:
     # A token of its own, which only this user's processes can read: ~/.ray/auth_token would need a home to write to.
     if os.environ.get("RAY_AUTH_MODE") == "token" and not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
@@ -52,7 +53,7 @@ def _start(resources: Resources, run: str, ends: ExitStack) -> None:
     try:
         # address="local", since a stale record of an earlier cluster would make a plain init() hang.
         ray.init(address="local", num_cpus=cpus, num_gpus=resources.gpus, include_dashboard=False,
-                 _temp_dir=_folder(ends), **_quiet(run))  # fmt: skip
+                 _temp_dir=folder, **_quiet(run))  # fmt: skip
     except (OSError, RuntimeError, ValueError, TimeoutError) as error:
         raise UsageError(
             f"Ray cannot be started on this machine ({_first_line(error)}); --executor inline works without it"
