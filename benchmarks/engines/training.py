@@ -23,8 +23,9 @@ from memloc.run.plan import TrialPlan
 from memloc.run.trainer import run_training
 from memloc.run.worker import Worker
 from memloc.stages import base
-from memloc.stages.training.batches import batches, learning_rate
+from memloc.stages.training.batches import batches
 from memloc.stages.training.loop import train
+from memloc.stages.training.schedule import learning_rate
 from memloc.store import Store
 
 

@@ -34,6 +34,10 @@ class Dropout:
         """The factors of one training step."""
         return None
 
+    def fixed(self, rows: Tensor) -> Masks | None:
+        """Of the factors of a training step, those that are the same in every step; random ones are left out."""
+        return self.training(rows, 0, 0)
+
     def evaluation(self, mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
         """The factors in evaluation mode; `own` needs the rows."""
         return None
@@ -128,7 +132,7 @@ class ExampleTied(Dropout):
             return None
         if mode == "own":
             assert rows is not None, "mode own is defined for training examples only"
-            return self.training(rows, 0, 0)
+            return self.fixed(rows)
         return {site: self._fixed(site, mode, rescale) for site in self.channels}
 
     def _fixed(self, site: str, mode: str, rescale: str) -> Tensor:
@@ -167,6 +171,9 @@ class Standard(Dropout):
                 mask = mask.to(memory_format=torch.channels_last)
             masks[site] = self.random.fill(mask, self.keep, site, epoch, step)
         return masks
+
+    def fixed(self, rows: Tensor) -> Masks | None:
+        return None
 
 
 @dataclass

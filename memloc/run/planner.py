@@ -22,7 +22,7 @@ from memloc.run.score_sources import Need, Sources, atypical
 from memloc.stages import STAGES
 from memloc.stages.base import Size, Stage
 from memloc.stages.fields import MaskedConfig
-from memloc.stages.training.loop import VERSION
+from memloc.stages.training.schema import VERSION
 from memloc.store import Store
 from memloc.sweep import Entry, Request, Sweep
 

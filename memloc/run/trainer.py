@@ -18,8 +18,9 @@ from memloc.run.replay import Lost, replay
 from memloc.run.retention import lost_epochs
 from memloc.run.worker import Worker, never, set_up_numerics
 from memloc.run.writer import StateWriter
-from memloc.stages.training.loop import VERSION, Epoch, examples_table, train
-from memloc.stages.training.schema import TABLES
+from memloc.stages.training.dynamics import examples_table
+from memloc.stages.training.loop import Epoch, train
+from memloc.stages.training.schema import TABLES, VERSION
 from memloc.store import Commit, Store, checkpoints, layout
 from memloc.store.commits import CheckpointEntry
 

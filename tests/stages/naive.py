@@ -98,7 +98,10 @@ def train(
             )
             run.rates.append(rate)
             optimizer.param_groups[0]["lr"] = rate
-            network.train()
+            if config.batch_norm == "frozen" and epoch > 1:
+                network.eval()
+            else:
+                network.train()
             at = factors(rows, epoch, k) if factors else {}
             with scaled_at({network.site(site): f for site, f in at.items()}):
                 if weight_masks is None:

@@ -15,7 +15,8 @@ from memloc.models.dropouts import build_dropout
 from memloc.seeds import torch_seed
 from memloc.stages.second_split.compute import halves
 from memloc.stages.second_split.config import SecondSplit, SecondSplitConfig
-from memloc.stages.training.batches import batches, learning_rate
+from memloc.stages.training.batches import batches
+from memloc.stages.training.schedule import learning_rate
 from memloc.store import Store
 from tests.conftest import run_inline
 from tests.run.programs import contents

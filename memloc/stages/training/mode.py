@@ -1,0 +1,23 @@
+"""In which mode the steps of an epoch run (`batch_norm`, `stochastic`): for a training and for what trains again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memloc.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Mode:
+    """train: train mode, so that batch norms take the batch's statistics and update the running ones. Else evaluation mode:
+    batch norms take the running statistics, which stay. random_dropout: the masks that are drawn anew in every step act.
+    """
+
+    train: bool
+    random_dropout: bool
+
+
+def mode(config: TrainConfig, epoch: int) -> Mode:
+    """The mode of an epoch 1..T. Under `batch_norm: frozen` it is evaluation mode from epoch 2 on."""
+    frozen = config.batch_norm == "frozen" and epoch > 1
+    return Mode(train=not frozen, random_dropout=not frozen or config.stochastic == "on")
