@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
 import typer
@@ -58,7 +57,7 @@ def main() -> None:
         sys.exit(code)
     except BrokenPipeError:
         terminal.reader_left()
-        sys.exit(128 + signal.SIGPIPE)
+        sys.exit(1)  # as Typer ends, where it is the first to notice
     except Complaint as error:
         message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
         print(f"memloc: {message}; see memloc --help", file=sys.stderr)

@@ -40,7 +40,10 @@ def query(
     target = _target(output, format)
     rows = run_sql(open_store(store)._store, sql, sweep, partial)
     content = render(rows, format)
-    if target is None:
+    if target is None and format is Format.table:
+        sys.stdout.write(content.decode("utf-8"))  # for a person, in the terminal's own encoding
+        sys.stdout.flush()
+    elif target is None:
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
     else:

@@ -13,6 +13,7 @@ import pytest
 
 from memloc.commands import terminal
 from memloc.errors import UsageError
+from tests.commands.test_query import run
 from tests.conftest import TINY
 from tests.run.programs import command, environment
 
@@ -55,10 +56,12 @@ def test_every_command(tiny: Path, store: Path, tmp_path: Path, encoding: str) -
     for name, value in fill.items():
         lines = [line.replace(name, value) for line in lines]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], input="\n".join(lines).encode(), env=environment(tmp_path, PYTHONIOENCODING=encoding),
+        [sys.executable, "-c", PROGRAM],
+        input="\n".join(lines).encode(), env=environment(tmp_path, PYTHONIOENCODING=encoding),
         capture_output=True, timeout=120, check=False,
     )  # fmt: skip
-    out, err = done.stdout.decode(encoding), done.stderr.decode(encoding)
+    # Typer writes its help as UTF-8 where it takes the stream for misconfigured, as it does with ASCII.
+    out, err = done.stdout.decode(encoding, "backslashreplace"), done.stderr.decode(encoding)
     assert "Traceback" not in out + err
     assert done.returncode == 0, err
     codes = [int(line.split()[1]) for line in out.splitlines() if line.startswith("CODE ")]
@@ -118,7 +121,7 @@ def test_a_reader_that_leaves_ends_the_program_quietly(tiny: Path, tmp_path: Pat
         env=environment(tmp_path), stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
     )  # fmt: skip
     os.close(write)
-    assert (done.returncode, done.stderr) == (141, "")
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_messages_that_nobody_reads_do_not_end_a_sweep(tmp_path: Path) -> None:
@@ -138,10 +141,8 @@ def test_messages_that_nobody_reads_do_not_end_a_sweep(tmp_path: Path) -> None:
 def test_a_sweep_file_that_is_not_utf8(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.commands.test_query import run
-
     path = tmp_path / "latin.yaml"
     path.write_bytes(b"about: x\ndefaults: {}  # gr\xf6\xdfe\n")
     for option in ("--dry-run", "--show"):
         code, _, err = run(capfd, monkeypatch, "sweep", str(path), option)
-        assert (code, err) == (2, f"memloc: {path}:2: byte 29 (0xf6) is not UTF-8; save the file as UTF-8\n")
+        assert (code, err) == (2, f"memloc: {path}:2: byte 28 (0xf6) is not UTF-8; save the file as UTF-8\n")

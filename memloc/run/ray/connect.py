@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import ray
 
@@ -124,8 +125,8 @@ def _first_line(error: BaseException) -> str:
 def _signals_kept() -> Iterator[None]:
     """Ray takes over SIGTERM and ends the process at once; here it stays with whoever had it.
 
-    While Ray starts, these signals wait. The processes that it starts inherit that, and so live on when a batch system
-    signals all of a job at once: they are needed until what is running is committed.
+    The processes that Ray starts inherit that these signals wait, and so live on when a batch system signals all of a job
+    at once: they are needed until what is running is committed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -133,7 +134,8 @@ def _signals_kept() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in LATE_SIGNALS}
     signal.pthread_sigmask(signal.SIG_BLOCK, LATE_SIGNALS)
     try:
-        yield
+        with mock.patch("ray._private.utils.set_sigterm_handler", create=True):
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
