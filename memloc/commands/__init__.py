@@ -12,16 +12,15 @@ from memloc.errors import MemlocError
 app = typer.Typer(
     name="memloc",
     help="Where in a neural network do memorized examples live? The experiments of Maini et al. (ICML 2023).",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("sweep")(sweep.sweep)
-app.command("status")(status.status)
-app.command("query")(query.query)
-app.command("report")(report.report)
-app.command("claims")(claims.claims)
+app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
+app.command("status", epilog=status.EXAMPLES)(status.status)
+app.command("query", epilog=query.EXAMPLES, cls=query.QueryCommand)(query.query)
+app.command("report", epilog=report.EXAMPLES)(report.report)
+app.command("claims", epilog=claims.EXAMPLES)(claims.claims)
 app.add_typer(data.app, name="data")
 app.add_typer(store.app, name="store")
 
@@ -52,7 +51,7 @@ def main() -> None:
     terminal.show_anything()
     try:
         terminal.check_names()
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="memloc")
         sys.stdout.flush()
         sys.exit(code)
     except BrokenPipeError:

@@ -46,7 +46,7 @@ def test_what_the_probe_knows_in_words(monkeypatch: pytest.MonkeyPatch, known: d
         with pytest.raises(UsageError) as raised:
             cluster.resolve(address)
         (line,) = raised.value.problems
-        assert line.startswith(f"--address {address}: ")
+        assert line.startswith(f"--address {'auto' if known == {'problem': 'none'} else address}: ")
         assert message in line
 
 
