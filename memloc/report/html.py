@@ -47,7 +47,7 @@ def page(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit], sweep: st
     keys = [section_of(e) for e in exhibits]
     by_section = {key: [e for e, own in zip(shown, keys, strict=True) if own == key] for key in SECTIONS}
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    template = environment.from_string((FOLDER / "page.html.j2").read_text())
+    template = environment.from_string((FOLDER / "page.html.j2").read_text(encoding="utf-8"))
     run = sum(e.run for e in exhibits)
     return template.render(
         title=f"memloc report: {sweep or 'all sweeps'}",
@@ -65,8 +65,8 @@ def page(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit], sweep: st
         lines=lines,
         specs=_script(json.dumps(specs, separators=(",", ":"), allow_nan=False)),
         bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_version())),
-        style=(FOLDER / "style.css").read_text(),
-        script=(FOLDER / "script.js").read_text(),
+        style=(FOLDER / "style.css").read_text(encoding="utf-8"),
+        script=(FOLDER / "script.js").read_text(encoding="utf-8"),
     )
 
 
