@@ -17,7 +17,7 @@ from memloc.config import TrainConfig
 from memloc.data.directory import data_dir
 from memloc.errors import UsageError, nearest
 from memloc.models.architectures import resolved
-from memloc.store import Commit, Store, checkpoints, layout
+from memloc.store import Commit, Store, layout
 
 if TYPE_CHECKING:
     import torch
@@ -125,6 +125,7 @@ class Trial:
                 pruned or damaged.
         """
         from memloc.api.masked import FixedMasks, OwnMasks
+        from memloc.store import checkpoints  # with torch
 
         epoch = self.config.epochs if epoch is None else epoch
         entries = {c.epoch: c for c in self._commit.checkpoints}

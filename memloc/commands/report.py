@@ -49,13 +49,13 @@ def report(
         raise UsageError(f"report: needs {', '.join(missing)}; install them: pip install 'memloc[report]'")
     target = Path(output or DEFAULTS[format])
     _check(target, format)
-    from memloc.api import data_dir as directory
-    from memloc.api import open_store
+    from memloc.data.directory import data_dir as directory
     from memloc.papers.maini2023 import judge
     from memloc.report.exhibits import exhibits
     from memloc.report.source import Source
+    from memloc.store.opening import existing
 
-    opened = open_store(store)._store
+    opened = existing(store)
     judgements = judge(opened, sweep)
     source = Source(opened, sweep, directory(data_dir))
     found = exhibits(source)
