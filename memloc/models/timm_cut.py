@@ -1,0 +1,229 @@
+"""Where a model of timm is cut into groups, what stands at its operations, and whether it can be run so at all.
+
+Groups: `stem`; the children of a top-level `blocks`, `stages`, `layers` or `features` (`blocks.0`, …), or top-level stages
+that are numbered themselves (`layer1`, `s1`, …); `head`. What runs before the first stage belongs to the stem, what runs
+after the last one to the head. A stem without parameters is part of the first stage: every group has parameters.
+
+Dropout sites: after every group but the head, where it hands on one tensor and nothing else: (C, H, W), of N tokens
+(C, N, 1). timm's dropouts and stochastic depth are off.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from memloc.models.groups import State
+from memloc.models.layout import channels_last
+from memloc.models.timm_neurons import Point, apply, neurons
+from memloc.models.trace import CannotCut, Program, cut, first_line, shapes, traced
+
+CONTAINERS = ("blocks", "stages", "layers", "features")
+LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
+NUMBERED = re.compile(r"(layer|stage|block|s)\d+")
+
+Shape = tuple[int, int, int]  # C, H, W
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What follows from a model's name, the images' shape and the number of classes.
+
+    constants: tensors of the program that belong to no module, by name. tensors, layers: the group of each. sites: {dropout
+    site: (C, H, W)}. layouts: {site: how its activations lie: NCHW, NHWC, or NLC for tokens}.
+    """
+
+    program: Program
+    constants: dict[str, Tensor]
+    tensors: dict[str, str]
+    layers: dict[str, str]
+    points: dict[fx.Node, Point]
+    neurons: dict[str, tuple[int, ...]]
+    sites: dict[str, Shape]
+    layouts: dict[str, str]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Cut:
+        return self
+
+
+def create(name: str, shape: Shape, classes: int) -> nn.Module:
+    """timm's model as it begins, for images of this size where it asks for one, without dropout.
+
+    Attention is written out: PyTorch's fused form adds up its gradient in no fixed order on a GPU.
+    """
+    import timm
+
+    wanted: dict[str, Any] = {"pretrained": False, "in_chans": shape[0], "num_classes": classes}
+    sized, rates = {"img_size": shape[1:]}, {"drop_rate": 0.0, "drop_path_rate": 0.0}
+    model: nn.Module = _first_accepted(
+        lambda more: timm.create_model(name, **wanted, **more),
+        [size | off for size in (sized, {}) for off in (rates, {"drop_rate": 0.0}, {})],
+    )
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # type: ignore[assignment]
+        if hasattr(module, "inplace"):
+            module.inplace = False  # type: ignore[assignment]
+    return model
+
+
+def _first_accepted(create: Callable[[dict[str, Any]], nn.Module], options: list[dict[str, Any]]) -> nn.Module:
+    """By the first of the options that all are arguments of the model; the last ones must be."""
+    for more in options[:-1]:
+        with suppress(TypeError):
+            return create(more)
+    return create(options[-1])
+
+
+@lru_cache(maxsize=16)
+def cut_of(name: str, shape: Shape, classes: int) -> Cut:
+    """The model's program and what stands at its nodes, checked against the model itself on the CPU.
+
+    Raises:
+        CannotCut
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
+        torch.default_generator.manual_seed(0)
+        x = torch.randn(3, *shape).to(memory_format=torch.channels_last)  # as in a training
+        try:
+            model = channels_last(create(name, shape, classes).eval())
+            wanted = model(x[:2])
+        except Exception as error:  # a library's many ways to say that it cannot take these images
+            raise CannotCut(f"timm says: {first_line(error)}") from error
+        if not isinstance(wanted, Tensor) or wanted.shape != (2, classes):
+            raise CannotCut("it is no classifier of whole images")
+        try:
+            return _opened(model, x)
+        except CannotCut:
+            raise
+        except Exception as error:  # what a traced operation makes of other numbers of images, say
+            raise CannotCut(f"operation by operation it does not run: {first_line(error)}") from error
+
+
+def _opened(model: nn.Module, x: Tensor) -> Cut:
+    """Cut with as many modules traced through as can be, for a module that is one operation has no neurons inside.
+
+    timm marks kinds of modules that are not to be traced, not all of them for a reason that holds here. A kind that has
+    layers inside is traced through where the program is then still the model.
+    """
+    from timm.layers import get_notrace_modules
+
+    closed = set(get_notrace_modules())
+    kinds = dict.fromkeys(type(m) for m in model.modules() if type(m) in closed)
+    for kind in kinds:
+        inside = [layer for m in model.modules() if type(m) is kind for layer in list(m.modules())[1:]]
+        if any(isinstance(layer, LAYERS) for layer in inside):
+            with suppress(Exception):  # traced through it does not run, or is not the model
+                _cut_with(model, x, closed - {kind})
+                closed.remove(kind)
+    return _cut_with(model, x, closed)
+
+
+def _cut_with(model: nn.Module, x: Tensor, closed: Collection[type[nn.Module]]) -> Cut:
+    """Cut with these kinds of modules as one operation each.
+
+    Raises:
+        CannotCut
+    """
+    from timm.layers import get_notrace_functions
+
+    functions = [f for f in get_notrace_functions() if callable(f)]
+    graph, constants = traced(model, closed, functions)
+    units = _units(model, {n.target for n in graph.nodes if n.op in ("call_module", "get_attr")})
+    for key, constant in constants.items():
+        model.register_buffer(key, constant, persistent=False)
+    program = cut(graph, model, units)
+    size = shapes(graph, model, x[:2])
+    points, gates = neurons(model, program)
+    sites, layouts = _sites(model, program, size)
+    each = zip(program.groups, program.nodes, strict=True)
+    layers = {points[node].layer: group for group, nodes in each for node in nodes if node in points}
+    result = Cut(program, constants, _groups_of_tensors(model, program), layers, points, gates, sites, layouts)
+    _check(model, result, x)
+    return result
+
+
+def _units(model: nn.Module, used: set[Any]) -> list[str]:
+    """The names of the stages or blocks that have parameters, in the order in which the model has them."""
+    units = []
+    for name, child in model.named_children():
+        if name.endswith(CONTAINERS) and isinstance(child, nn.Sequential | nn.ModuleList):
+            units += [f"{name}.{k}" for k, inner in child.named_children() if any(True for _ in inner.parameters())]
+        elif NUMBERED.fullmatch(name) and any(True for _ in child.parameters()):
+            units.append(name)
+    units = [u for u in units if any(str(target) == u or str(target).startswith(u + ".") for target in used)]
+    if not units:
+        raise CannotCut("it has no stages or blocks by which to cut it")
+    return units
+
+
+def _groups_of_tensors(model: nn.Module, program: Program) -> dict[str, str]:
+    """{parameter or buffer: its group}: the one that uses it; unused buffers go with their neighbours' group."""
+    groups: dict[str, str] = {}
+    for group, nodes in zip(program.groups, program.nodes, strict=True):
+        for target in {str(n.target) for n in nodes if n.op in ("call_module", "get_attr")}:
+            for name in (n for n in model.state_dict() if n == target or n.startswith(target + ".")):
+                if groups.setdefault(name, group) != group:
+                    raise CannotCut(f"{name} is used by both {groups[name]} and {group}")
+    for name, _ in model.named_parameters():
+        if name not in groups:
+            raise CannotCut(f"{name} is not used")
+    for name in model.state_dict():
+        groups.setdefault(name, next((g for g in program.groups if name.startswith(g + ".")), program.groups[0]))
+    return groups
+
+
+def _sites(
+    model: nn.Module, program: Program, size: Mapping[fx.Node, torch.Size]
+) -> tuple[dict[str, Shape], dict[str, str]]:
+    sites: dict[str, Shape] = {}
+    layouts: dict[str, str] = {}
+    for group, carried in zip(program.groups[:-1], program.carried[1:], strict=False):
+        if len(carried) != 1 or carried[0] not in size:
+            continue
+        _, *rest = size[carried[0]]
+        if len(rest) == 2:
+            layouts[group], sites[group] = "NLC", (rest[1], rest[0], 1)
+        elif len(rest) == 3:
+            layouts[group] = str(getattr(model, "output_fmt", "NCHW"))
+            sites[group] = (rest[2], rest[0], rest[1]) if layouts[group] == "NHWC" else (rest[0], rest[1], rest[2])
+    return sites, layouts
+
+
+def _check(model: nn.Module, result: Cut, x: Tensor) -> None:
+    """That the program is the model, evaluating and training, for any number of images, and each image's gates its own."""
+
+    def run(count: int, gates: Mapping[str, Tensor] | None = None) -> Tensor:
+        state: State = (x[:count],)
+
+        def gated(node: fx.Node, args: tuple[Any, ...], call: Callable[[tuple[Any, ...]], Any]) -> Any:
+            point = result.points.get(node)
+            return (
+                call(args) if gates is None or point is None else apply(point, gates[point.layer], model, node, args, call)
+            )
+
+        for group in result.program.groups:
+            state = result.program.run(model, group, state, gated)
+        return state[0]
+
+    def differ(a: Tensor, b: Tensor) -> bool:
+        return not torch.allclose(a, b, rtol=1e-4, atol=1e-5)
+
+    for training in (False, True):
+        model.train(training)
+        wanted = model(x)
+        if training and differ(model(x), wanted):
+            raise CannotCut("it draws at random in training")
+        if differ(run(3), wanted):
+            raise CannotCut("cut into groups it does not compute the same")
+    model.eval()
+    gates = {layer: torch.stack([torch.ones(s), torch.zeros(s)]) for layer, s in result.neurons.items()}
+    if differ(run(2, gates)[:1], model(x[:2])[:1]):
+        raise CannotCut("its images do not keep to themselves")
