@@ -13,8 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
+from memloc.commands import completion, options
 from memloc.errors import UsageError
+
+SHOWN = 40  # rows on a terminal, about a screen
+EXAMPLES = options.examples(
+    'memloc query "SELECT layer, epoch, noisy_acc FROM rewind ORDER BY noisy_acc LIMIT 5"',
+    'memloc query "SELECT * FROM trials" --format csv -o trials.csv',
+    'memloc query "SELECT noise, avg(test_acc) AS test FROM epochs JOIN trials USING (trial) GROUP BY noise" --sweep demo',
+)
 
 
 class Format(StrEnum):
@@ -25,11 +34,30 @@ class Format(StrEnum):
     latex = "latex"
 
 
+class QueryCommand(TyperCommand):
+    """Its help names the tables and views, which are asked for only then."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from memloc.analysis.reader import known_tables
+        from memloc.analysis.views import VIEWS
+
+        for title, names in (("Tables (docs/tables.md)", known_tables()), ("Views", VIEWS)):
+            with formatter.section(title):
+                formatter.write_text(", ".join(names))
+        super().format_epilog(ctx, formatter)
+
+
 def query(
     sql: str = typer.Argument(..., metavar="SQL", help="One SELECT over the tables (docs/tables.md)."),
-    sweep: str = typer.Option(None, "--sweep", metavar="NAME", help="Only the trials and analyses of this sweep."),
+    sweep: str = typer.Option(
+        None,
+        "--sweep",
+        metavar="NAME",
+        help="Only the trials and analyses of this sweep.",
+        autocompletion=completion.stored_sweeps,
+    ),
     partial: bool = typer.Option(False, "--partial", help="Incomplete analyses too."),
-    store: str = typer.Option(None, "--store", metavar="URI", help="Default: MEMLOC_STORE, else ./memloc-store."),
+    store: str = options.STORE,
     format: Format = typer.Option(Format.table, "--format", help="How to print the rows."),
     output: str = typer.Option(None, "-o", metavar="FILE", help="Write to a file instead of standard output."),
 ) -> None:
@@ -39,12 +67,14 @@ def query(
 
     target = _target(output, format)
     rows = run_sql(open_store(store)._store, sql, sweep, partial)
-    content = render(rows, format)
-    if target is None:
-        sys.stdout.buffer.write(content)
-        sys.stdout.flush()
-    else:
-        _write_whole(target, content)
+    if target is not None:
+        return _write_whole(target, render(rows, format))
+    some = format is Format.table and sys.stdout.isatty() and rows.num_rows > SHOWN
+    sys.stdout.buffer.write(render(rows.slice(0, SHOWN) if some else rows, format))
+    if some:
+        print(f"the first {SHOWN} of {rows.num_rows} rows; for all of them: --format csv, -o FILE, or | less")
+    sys.stdout.flush()
+    return None
 
 
 def _target(output: str | None, format: Format) -> Path | None:

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from memloc import stages
-from memloc.analysis.query import run_sql, visible
+from memloc.analysis.query import run_sql
+from memloc.analysis.reader import visible
 from memloc.store import Snapshot, Store, tables
 
 SHOWN = 12  # settings of one exhibit; its query has them all

@@ -108,7 +108,8 @@ def _commit_training(
     checkpoints.prune(worker.store.files, trial.id, entries, work.write)
     c = trial.config
     names = ("dataset", "model", "width", "noise", "seed", "data_seed", "dropout", "p_gen", "p_mem", "keep", "epochs")
-    own = {"trial": [trial.id], **{k: [getattr(c, k)] for k in names}, "n_train": [n], "config": [canonical_json(c)]}
+    own: dict[str, list[Any]] = {"trial": [trial.id], **{k: [c.flat().get(k)] for k in names}}
+    own |= {"n_train": [n], "config": [canonical_json(c)]}
     written = {
         "trials": own,
         "epochs": {"trial": [trial.id] * len(rows), **{k: [row[k] for row in rows] for k in rows[0]}},

@@ -14,7 +14,6 @@ from memloc.data import Data, Raw, check_identity, prepare
 from memloc.run.memory import release
 from memloc.run.plan import AnalysisPlan, TrialPlan
 from memloc.run.score_sources import atypical
-from memloc.stages.fields import MaskedConfig
 from memloc.stages.inputs import Inputs
 from memloc.store import Store, checkpoints
 
@@ -37,13 +36,9 @@ class Worker:
     _inputs: tuple[tuple[str, ...], Inputs] | None = None
 
     def data(self, trial: TrialPlan) -> Data:
-        c = trial.config
-        raw = self.raw(c.dataset)
-        check_identity(raw, c.dataset, trial.data)
-        return prepare(
-            raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed, noise_count=c.noise_count,
-            ratio=c.ratio, cut=c.cut,
-        )  # fmt: skip
+        raw = self.raw(trial.config.dataset)
+        check_identity(raw, trial.config.dataset, trial.data)
+        return prepare(raw, trial.config)
 
     def inputs(self, trial: TrialPlan, analysis: AnalysisPlan | None = None) -> Inputs:
         """The inputs of an analysis; the data on the device and the last checkpoints stay for the next part.
@@ -68,16 +63,17 @@ class Worker:
 
 def _set_of(analysis: AnalysisPlan | None) -> tuple[str, ...]:
     """What tells its S_n from that of other analyses of the training."""
-    if analysis is None or not isinstance(analysis.config, MaskedConfig):
-        return "labels", "None"
-    return analysis.config.memorized, str(analysis.config.c_score_below)
+    threshold = None if analysis is None else analysis.config.c_score_threshold()
+    if analysis is None or threshold is None:
+        return ()
+    return str(analysis.config.c_scores_from()), str(threshold)
 
 
 def _with_set(data: Data, analysis: AnalysisPlan | None) -> Data:
-    if analysis is None or analysis.c_scores is None or not isinstance(analysis.config, MaskedConfig):
+    threshold = None if analysis is None else analysis.config.c_score_threshold()
+    if analysis is None or analysis.c_scores is None or threshold is None:
         return data
-    assert analysis.config.c_score_below is not None, "only resolved configurations are run"
-    return replace(data, noisy=atypical(analysis.c_scores, data.example, analysis.config.c_score_below))
+    return replace(data, noisy=atypical(analysis.c_scores, data.example, threshold))
 
 
 def set_up_numerics(config: TrainConfig, device: torch.device) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator
 
-from memloc.config import FieldError, Share, StageConfig, TrainConfig
+from memloc.config import FieldError, PathOrSweep, Share, StageConfig, TrainConfig, Valid
 
 MaskMode = Literal["plain", "own", "scaled", "dropped"]
 
@@ -19,12 +19,13 @@ class MaskModeConfig(StageConfig):
 
 
 C_SCORE = "c_score:"
+MEMORIZED = "labels, c_score:PATH, c_score:sweep:NAME"
 
 
 def _memorized(value: str) -> str:
     if value == "labels" or value.removeprefix(C_SCORE) not in (value, "", "sweep:"):
         return value
-    raise ValueError("valid: labels, c_score:PATH, c_score:sweep:NAME")
+    raise ValueError(f"valid: {MEMORIZED}")
 
 
 class MaskedConfig(MaskModeConfig):
@@ -34,7 +35,7 @@ class MaskedConfig(MaskModeConfig):
     `c_score_below`, by default 0.5 (paper §7). Resolved, PATH and NAME have become the identity of the scores.
     """
 
-    memorized: Annotated[str, AfterValidator(_memorized)] = "labels"
+    memorized: Annotated[str, AfterValidator(_memorized), Valid(MEMORIZED), PathOrSweep(C_SCORE)] = "labels"
     c_score_below: Share | None = None
 
     def c_scores_from(self) -> str | None:
@@ -43,19 +44,22 @@ class MaskedConfig(MaskModeConfig):
     def with_c_scores(self, identity: str) -> Self:
         return self.model_copy(update={"memorized": f"{C_SCORE}{identity}"})
 
+    def c_score_threshold(self) -> float | None:
+        return self.c_score_below
+
 
 M = TypeVar("M", bound=MaskModeConfig)
 
 
 def resolve_mask_mode(config: M, train: TrainConfig) -> M:
     """mask_mode is required on example-tied trainings, and None on all others."""
-    if train.dropout == "example_tied":
+    if train.example_tied:
         if config.mask_mode is None:
             valid = "plain, own, scaled, dropped"
             raise FieldError("mask_mode", f"required on a training with dropout: example_tied; valid: {valid}")
         return config
     if config.mask_mode is not None:
-        raise FieldError("mask_mode", f"used only with dropout: example_tied (here dropout is {train.dropout})")
+        raise FieldError("mask_mode", f"used only with dropout: example_tied (here dropout is {train.dropout.kind})")
     return config
 
 

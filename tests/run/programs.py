@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pyarrow as pa
 
-from memloc.analysis.query import known_tables
+from memloc.analysis.reader import known_tables
 from memloc.store import Store, schemas, tables
 
 SMALL = Path(__file__).with_name("small.yaml")

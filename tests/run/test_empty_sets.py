@@ -11,7 +11,7 @@ from memloc import sweep
 from memloc.data import load
 from memloc.run.plan import Plan
 from memloc.run.planner import build_plan
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY
 
 SWEEP = """
 defaults: {{dataset: "{dataset}", model: resnet9, width: 0.05, epochs: 2, batch_size: 4, {training}}}
@@ -25,7 +25,7 @@ def plan(folder: Path, training: str, stages: str = "evaluate: {}", dataset: str
     np.savez(folder / "few.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     path = folder / "few.yaml"
     path.write_text(SWEEP.format(training=training, stages=stages, dataset=dataset))
-    loaded = sweep.load(path, STAGES)
+    loaded = sweep.load(path, REGISTRY)
     return build_plan(loaded, loaded.entries, folder)
 
 
@@ -62,8 +62,8 @@ def test_noise_that_the_cut_holds_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("below", "said"),
     [
-        (0.2, "no example has a C-score below it ({path}): the set of memorized examples is empty"),
-        (0.9, "all 1437 examples have a C-score below it ({path}): the set of other examples is empty"),
+        (0.2, "no example has a C-score below 0.2 ({path}): the set of memorized examples is empty"),
+        (0.9, "all 1437 examples have a C-score below 0.9 ({path}): the set of other examples is empty"),
         (0.5, None),
     ],
 )
@@ -73,4 +73,4 @@ def test_a_threshold_that_tells_nothing_apart(tmp_path: Path, below: float, said
     stages = f"rewind: {{memorized: 'c_score:c.npy', c_score_below: {below}}}"
     notes = plan(tmp_path, "noise: 0.0", stages, "digits").notes
     path = tmp_path / "c.npy"
-    assert notes == ((f"rewind.c_score_below {below}: {said.format(path=path)}",) if said else ())
+    assert notes == ((f"rewind: {said.format(path=path)}",) if said else ())

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.config import canonical, resolved
+from memloc.config import canonical
+from memloc.models.architectures import resolved
 from memloc.models.architectures.vit_small import network as vit_small
 from memloc.models.build import build
 from memloc.models.dropouts import Dropout, OwnDropouts, build_dropout
@@ -29,10 +30,10 @@ def plain_run(trained: Trained, random_on: bool) -> naive.Run:
     """The plain loop, with hooks that multiply in what the dropout gives; random masks after epoch 1 only if they are on."""
     network = build(trained.config, trained.data.shape, trained.data.classes)
     dropout = build_dropout(trained.config, network.sites, trained.data.example, CPU)
-    tied = trained.config.dropout == "example_tied"
+    tied = trained.config.example_tied is not None
 
     def factors(rows: list[int], epoch: int, step: int) -> dict[str, Tensor]:
-        if trained.config.dropout == "standard" and epoch > 1 and not random_on:
+        if trained.config.dropout.kind == "standard" and epoch > 1 and not random_on:
             return {}
         if tied:
             return stacked(dropout, network, rows)
@@ -127,7 +128,7 @@ def test_a_transformers_own_dropouts(stochastic: str, monkeypatch: pytest.Monkey
 
 def test_neutral_values_are_in_no_identity() -> None:
     plain = resolved(dataset="digits", model="resnet9")
-    assert plain.batch_norm == "train"
+    assert plain.flat()["batch_norm"] == "train"
     assert canonical(resolved(dataset="digits", model="resnet9", batch_norm="train")) == canonical(plain)
     frozen = resolved(dataset="digits", model="resnet9", batch_norm="frozen")
     assert canonical(resolved(dataset="digits", model="resnet9", batch_norm="frozen", stochastic="off")) == canonical(frozen)

@@ -87,7 +87,7 @@ def along(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]:
 
 def retrained(device: torch.device, fields: dict[str, Any]) -> tuple[RetrainConfig, Inputs, Network, Any]:
     train, inputs, network = placed(device, fields)
-    config = Retrain().resolve(RetrainConfig(epochs=2, mask_mode="own" if train.dropout == "example_tied" else None), train)
+    config = Retrain().resolve(RetrainConfig(epochs=2, mask_mode="own" if train.example_tied else None), train)
     final = network.requires_grad_(False)
     inputs.dropout(network).constrain(network)
     return config, inputs, final, retraining._variants(config, inputs, final, ["conv2", "linear"])
@@ -113,7 +113,7 @@ def gradients(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]
     noisy = inputs.data.noisy
     order = cut(np.arange(len(noisy)), config.batch_size)
     dropout = inputs.dropout(network)
-    mode = "own" if config.dropout == "example_tied" else "plain"
+    mode = "own" if config.example_tied else "plain"
     members = np.stack([~noisy, noisy, noisy])
     return lambda: set_gradients(network, inputs, order, members, lambda rows: dropout.evaluation(mode, rows))
 

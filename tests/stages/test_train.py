@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from memloc.config import TrainConfig, resolved
+from memloc.config import TrainConfig
 from memloc.data.augment import augment, shifts
+from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.dropouts import SparseWeights, build_dropout
 from memloc.stages.training.batches import batches

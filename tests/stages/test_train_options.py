@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from memloc.config import fingerprint, resolved
+from memloc.config import fingerprint
+from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.run.provenance import numerics
 from memloc.stages.training.dynamics import Dynamics, examples_table

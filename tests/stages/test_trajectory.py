@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.config import FieldError, resolved
+from memloc.config import FieldError
 from memloc.errors import ReplayError
+from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.stages.gradients.compute import sets
 from memloc.stages.gradients.config import Gradients, GradientsConfig

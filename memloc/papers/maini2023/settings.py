@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memloc.config import UNITS, TrainConfig, canonical_json
+from memloc.config import canonical_json
+from memloc.models.architectures import TRAINING
 from memloc.papers.maini2023.paper import Scope
 
 SEEDS = ("seed", "data_seed")
@@ -80,9 +81,7 @@ def usual(setting: Setting, name: str) -> Any:
         return PAPER_NETWORK[name]
     if name == "peak_epoch":
         return max(1, round(setting.config["epochs"] / 5))
-    if name == "unit":
-        return UNITS[setting.config["dropout"]][0]
-    return TrainConfig.model_fields[name].default if name in TrainConfig.model_fields else None
+    return TRAINING.default(name, setting.config)
 
 
 def settings(

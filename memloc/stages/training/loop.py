@@ -169,7 +169,7 @@ class Training:
         """Evaluation mode; mode plain, for example-tied dropout scaled. None without test examples."""
         if not len(self.on_device.y_test):
             return None
-        mask_mode = "scaled" if self.config.dropout == "example_tied" else "plain"
+        mask_mode = "scaled" if self.config.example_tied else "plain"
         z = logits(self.network, self.on_device.x_test, lambda rows: self.dropout.evaluation(mask_mode))
         return float((z.argmax(dim=1) == self.on_device.y_test).to(torch.float64).mean())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memloc.config import TrainConfig
+from memloc.config import FrozenStatistics, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -19,5 +19,6 @@ class Mode:
 
 def mode(config: TrainConfig, epoch: int) -> Mode:
     """The mode of an epoch 1..T. Under `batch_norm: frozen` it is evaluation mode from epoch 2 on."""
-    frozen = config.batch_norm == "frozen" and epoch > 1
-    return Mode(train=not frozen, random_dropout=not frozen or config.stochastic == "on")
+    if epoch > 1 and isinstance(config.batch_norm, FrozenStatistics):
+        return Mode(train=False, random_dropout=config.batch_norm.stochastic == "on")
+    return Mode(train=True, random_dropout=True)

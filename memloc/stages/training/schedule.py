@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from memloc.config import TrainConfig
+from memloc.config import FrozenStatistics, TrainConfig
 
 BATCH_NORM_MOMENTUM = 0.1  # PyTorch's: by so much a step moves the running statistics towards the batch's
 NOTICEABLE = 0.1  # a share of the frozen statistics that a dry run mentions
@@ -38,7 +38,7 @@ def frozen_note(config: TrainConfig, n: int) -> str | None:
 
     After B updates (1 − momentum)^B of the running statistics is still what they begin with: mean 0, variance 1.
     """
-    if config.batch_norm != "frozen":
+    if not isinstance(config.batch_norm, FrozenStatistics):
         return None
     steps = steps_per_epoch(n, config.batch_size)
     left = (1 - BATCH_NORM_MOMENTUM) ** steps
