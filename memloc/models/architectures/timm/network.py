@@ -1,6 +1,6 @@
-"""Any image classifier of timm (`timm:NAME`), without pretrained weights, run group by group (timm_cut.py says which).
+"""Any image classifier of timm (`timm:NAME`), without pretrained weights, run group by group (cutting.py says which).
 
-Tensors have timm's names. What counts as a neuron is in timm_neurons.py.
+Tensors have timm's names. What counts as a neuron is in neurons.py.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, fx, nn
 
 from memloc.models.architectures.timm.config import TIMM, Timm
+from memloc.models.architectures.timm.cutting import Shape, create, cut_of
+from memloc.models.architectures.timm.neurons import apply
+from memloc.models.architectures.timm.trace import CannotCut
 from memloc.models.batch_norm import BatchStatistics
 from memloc.models.blocks import Masks, masked, masked_tokens
 from memloc.models.gates import Gates
 from memloc.models.groups import Network, State
-from memloc.models.timm_cut import Shape, create, cut_of
-from memloc.models.timm_neurons import apply
-from memloc.models.trace import CannotCut
 from memloc.seeds import torch_seed
 
 
-class TimmModel(Network):
+class Architecture(Network):
     """A timm model, its children taken over, run as the program that its forward pass is."""
 
     def __init__(self, name: str, shape: Shape, classes: int) -> None:
@@ -41,7 +41,7 @@ class TimmModel(Network):
         self.groups, self.sites, self.neurons = self.cut.program.groups, dict(self.cut.sites), dict(self.cut.neurons)
 
     @classmethod
-    def build(cls, config: Timm, shape: Shape, classes: int) -> TimmModel:
+    def build(cls, config: Timm, shape: Shape, classes: int) -> Architecture:
         return cls(config.name.removeprefix(TIMM), shape, classes)
 
     def group_of(self, layer: str) -> str:

@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 from memloc.errors import UsageError
 from memloc.models.architectures import resolved
+from memloc.models.architectures.timm.cutting import cut_of
+from memloc.models.architectures.timm.trace import CannotCut, cut, traced
 from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
 from memloc.models.groups import Network
 from memloc.models.layout import channels_last
-from memloc.models.timm_cut import cut_of
-from memloc.models.trace import CannotCut, cut, traced
 from tests.models.plain import randomise
 
 SHAPE, CLASSES, B = (1, 32, 32), 7, 3
@@ -362,8 +362,9 @@ def test_whatever_goes_wrong_is_said_when_planned(monkeypatch: pytest.MonkeyPatc
         raise RuntimeError("shape '[2, 0]' is invalid\nand more")
 
     cut_of.cache_clear()
-    monkeypatch.setattr("memloc.models.timm_cut.shapes", broken)
-    problem = misfit(resolved(dataset="cifar10", model="timm:test_vit"), (3, 32, 32), 10)
+    monkeypatch.setattr("memloc.models.architectures.timm.cutting.shapes", broken)
+    config = resolved(dataset="cifar10", model="timm:test_vit")
+    problem = config.architecture.misfit((3, 32, 32), 10)
     where = "timm:test_vit with images of 32×32 pixels"
     assert problem == f"{where}: operation by operation it does not run: shape '[2, 0]' is invalid"
 

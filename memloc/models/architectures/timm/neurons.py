@@ -8,7 +8,7 @@ In the order of the forward pass:
 - every weight of the classifier, a linear layer or a 1×1 convolution; a bias is none.
 An MLP that multiplies the halves of its hidden layer (GLU) has no hidden units. A layer that makes a table of positions, the
 same for all images, has no neurons. A module that
-cannot be traced (timm_cut._opened) is one operation, without neurons inside.
+cannot be traced (cutting._opened) is one operation, without neurons inside.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from memloc.models.architectures.timm.trace import NORMS, Program
 from memloc.models.gates import Gate, gated, gated_heads, gated_linear
-from memloc.models.trace import NORMS, Program
 
 FUNCTIONS = (
     F.relu, F.relu6, F.gelu, F.silu, F.mish, F.hardswish, F.hardsigmoid, F.leaky_relu, F.elu, torch.relu, torch.tanh,
