@@ -15,16 +15,10 @@ from memloc.analysis.query import read_table, run_sql
 from memloc.analysis.resolvable import left_out, resolvable, resolve_trainings
 from memloc.api import notebook
 from memloc.api.trial import Trial, TrialList
-from memloc.errors import StoreError, UsageError
+from memloc.errors import UsageError
 from memloc.models.architectures import TRAINING, resolved
 from memloc.store import Store
-
-DEFAULT_STORE = "./memloc-store"
-
-
-def store_uri(uri: str | os.PathLike[str] | None = None) -> str:
-    """The store that is meant: the argument, else MEMLOC_STORE, else ./memloc-store."""
-    return (os.environ.get("MEMLOC_STORE") or DEFAULT_STORE) if uri is None else os.fspath(uri)
+from memloc.store.opening import existing
 
 
 def open_store(uri: str | os.PathLike[str] | None = None, *, data_dir: str | Path | None = None) -> OpenStore:
@@ -38,17 +32,7 @@ def open_store(uri: str | os.PathLike[str] | None = None, *, data_dir: str | Pat
     Raises:
         StoreError: where there is no store, or the URI does not name one.
     """
-    store = Store(store_uri(uri))
-    if not store.files.exists():
-        raise StoreError(
-            f"store {store.uri}: does not exist; `memloc sweep` makes one, --store URI or MEMLOC_STORE names another"
-        )
-    if not store.files.is_store():
-        raise StoreError(
-            f"store {store.uri}: is a folder without a store in it; `memloc sweep` makes one, --store URI or MEMLOC_STORE "
-            "names another"
-        )
-    return OpenStore(store, data_dir)
+    return OpenStore(existing(uri), data_dir)
 
 
 class OpenStore:

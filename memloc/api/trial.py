@@ -16,7 +16,7 @@ from memloc.api import notebook
 from memloc.config import TrainConfig
 from memloc.data.directory import data_dir
 from memloc.errors import UsageError, nearest
-from memloc.store import Commit, Store, checkpoints, layout
+from memloc.store import Commit, Store, layout
 
 if TYPE_CHECKING:
     import torch
@@ -123,6 +123,7 @@ class Trial:
                 pruned or damaged.
         """
         from memloc.api.masked import FixedMasks, OwnMasks
+        from memloc.store import checkpoints  # with torch
 
         epoch = self.config.epochs if epoch is None else epoch
         entries = {c.epoch: c for c in self._commit.checkpoints}
