@@ -23,8 +23,14 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_reading_a_store_does_not_import_torch_or_ray() -> None:
-    assert imported("import memloc.api, memloc.analysis.status, memloc.store.verify", "ray") == set()
-    assert imported("import memloc.analysis.query, memloc.analysis.status, memloc.papers.maini2023", "torch", "ray") == set()
+    read = "memloc.api, memloc.analysis.query, memloc.analysis.status, memloc.papers.maini2023"
+    assert imported(f"import {read}", "torch", "ray") == set()
+    assert imported("import memloc.store.verify", "ray") == set()  # it looks into checkpoints
+
+
+def test_what_a_stage_is_and_says_does_not_import_torch() -> None:
+    assert imported("from memloc import stages; stages.tables()", "torch", "scipy", "sklearn", "duckdb") == set()
+    assert imported("from memloc import stages; stages.instruments()", "torch", "sklearn", "duckdb") == set()
 
 
 def test_looking_for_data_sets_does_not_import_torch() -> None:
@@ -61,5 +67,5 @@ def test_only_run_ray_imports_ray() -> None:
     names = [m.name for m in pkgutil.walk_packages(memloc.__path__, "memloc.") if m.name != "memloc.__main__"]
     rest = [n for n in names if not n.startswith("memloc.run.ray")]
     assert len(rest) > 40
-    assert len(names) - len(rest) == 6
+    assert len(names) - len(rest) == 8
     assert imported("import " + ", ".join(rest), "ray", "torch") == {"torch"}

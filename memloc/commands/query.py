@@ -63,14 +63,18 @@ def query(
 ) -> None:
     """Ask the store: one SELECT over its tables."""
     from memloc.analysis.query import run_sql
-    from memloc.api import open_store
+    from memloc.store.opening import existing
 
     target = _target(output, format)
-    rows = run_sql(open_store(store)._store, sql, sweep, partial)
+    rows = run_sql(existing(store), sql, sweep, partial)
     if target is not None:
         return _write_whole(target, render(rows, format))
     some = format is Format.table and sys.stdout.isatty() and rows.num_rows > SHOWN
-    sys.stdout.buffer.write(render(rows.slice(0, SHOWN) if some else rows, format))
+    content = render(rows.slice(0, SHOWN) if some else rows, format)
+    if format is Format.table:
+        sys.stdout.write(content.decode("utf-8"))  # for a person, in the terminal's own encoding
+    else:
+        sys.stdout.buffer.write(content)
     if some:
         print(f"the first {SHOWN} of {rows.num_rows} rows; for all of them: --format csv, -o FILE, or | less")
     sys.stdout.flush()

@@ -17,7 +17,7 @@ from memloc.analysis.findings import findings
 from memloc.analysis.query import read_table, run_sql
 from memloc.analysis.reader import known_tables
 from memloc.analysis.views import FLIP_COUNTS, FORGOTTEN, LEADERBOARD
-from memloc.report.flips import COUNTS
+from memloc.report.neuron_figures import COUNTS
 from memloc.store import Store, records
 from tests.papers.maini2023.simulated import Simulated
 
