@@ -48,8 +48,8 @@ class ConvBlock(nn.Module):
     def fold(self) -> None:
         """Takes the batch norm's running statistics into the convolution; the block is for evaluation from then on."""
         bn, weight = self.bn, self.conv.weight
-        if isinstance(bn, nn.Identity):
-            return
+        if not isinstance(bn, nn.BatchNorm2d):
+            raise TypeError("only a batch norm with running statistics can be folded, and only once")
         scale = bn.weight.double() / (bn.get_buffer("running_var").double() + bn.eps).sqrt()
         bias = bn.bias.double() - bn.get_buffer("running_mean").double() * scale
         weight.copy_(weight.double() * scale[:, None, None, None])
