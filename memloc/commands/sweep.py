@@ -145,7 +145,7 @@ def _check_compiler(works: list[Work], options: Options) -> None:
 
 
 def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
-    from memloc.sweep_file import OVERRIDE
+    from memloc.sweep.command_line import OVERRIDE
 
     names = [a for a in arguments if not OVERRIDE.match(a)]
     if len(names) > 1:
@@ -177,8 +177,9 @@ def _sweep(
     from memloc.stages import REGISTRY
     from memloc.store import Store, records
 
-    loaded = sweeps.load(path, REGISTRY, overrides, many=yes)
-    selected = sweeps.only(loaded.entries, only, REGISTRY.training)[:max_trials]
+    first = max_trials if dry_run and not only else None
+    loaded = sweeps.load(path, REGISTRY, overrides, many=yes, first=first)
+    selected = sweeps.only(loaded.entries, only, REGISTRY)[:max_trials]
     store = Store(api.store_uri(options.store))
     everything = build_plan(loaded, loaded.entries, options.data_dir, store)
     whole = selected == list(loaded.entries)

@@ -33,6 +33,18 @@ class Valid:
     phrase: str
 
 
+@dataclass(frozen=True)
+class Checkpoints:
+    """Marks a field that names epochs of checkpoints: one, or a list. Those beyond a shorter training are dropped."""
+
+
+@dataclass(frozen=True)
+class Relative:
+    """Marks text that names a file, after a prefix such as `npz:`. In a sweep file it is relative to that file."""
+
+    prefix: str
+
+
 class Config(BaseModel):
     """Types are taken at their word (`1` is not True, "3" is not 3). Unknown fields, NaN and infinities are errors."""
 
@@ -74,6 +86,10 @@ class FieldError(ValueError):
         self.field = field
 
 
+class UnusedFieldError(FieldError):
+    """A stage field that means nothing on this training, or beside the stage's other fields."""
+
+
 def leaves(config: Config, held_by: str = "") -> Iterator[tuple[str, Any, Sequence[Any]]]:
     """(flat name, value, the field's markers) of every field in use, in order."""
     for name, info in type(config).model_fields.items():
@@ -113,4 +129,5 @@ Epochs = Annotated[
     Field(min_length=1),
     AfterValidator(distinct),
     AfterValidator(lambda epochs: tuple(sorted(epochs))),
+    Checkpoints(),
 ]
