@@ -29,8 +29,8 @@ from memloc.config.types import (
     FieldError,
     Fraction,
     Neutral,
+    PathOrSweep,
     Positive,
-    Relative,
     Seed,
     Share,
     StageConfig,
@@ -38,13 +38,15 @@ from memloc.config.types import (
     Valid,
     as_tuple,
     distinct,
+    marker,
 )
 
 __all__ = [
     "DATASETS",
     "ArchitectureConfig",
     "BatchStatistics",
-    "Checkpoints", "Config",
+    "Checkpoints",
+    "Config",
     "Count",
     "DataConfig",
     "Epochs",
@@ -56,8 +58,9 @@ __all__ = [
     "HeldOut",
     "Neutral",
     "NoDropout",
+    "PathOrSweep",
     "Positive",
-    "Registry", "Relative",
+    "Registry",
     "Seed",
     "Share",
     "Sparse",
@@ -74,4 +77,5 @@ __all__ = [
     "distinct",
     "fields_of",
     "fingerprint",
+    "marker",
 ]  # fmt: skip

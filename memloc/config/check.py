@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -13,8 +12,6 @@ from pydantic.fields import FieldInfo
 from memloc.config.hints import describe, hint
 from memloc.config.types import Asked, Config
 from memloc.errors import nearest
-
-M = TypeVar("M")
 
 
 class Fields(Mapping[str, Any]):
@@ -32,10 +29,6 @@ class Fields(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._types)
-
-    def marker(self, name: str, kind: type[M]) -> M | None:
-        """The marker of this kind on a field's type, if it has one."""
-        return next((m for m in _markers(self._types[name]) if isinstance(m, kind)), None)
 
     def check_name(self, name: str) -> str | None:
         """What is wrong with a field's name, or None."""
@@ -55,16 +48,6 @@ class Fields(Mapping[str, Any]):
             return self._adapters[name].validate_python(value), None
         except ValidationError as error:
             return None, f"{value!r} is not valid{_reason(error, self._types[name], value)}"
-
-
-def _markers(annotation: Any) -> Iterator[Any]:
-    """What annotates a type, or one of the types that it is made of."""
-    if get_origin(annotation) is Annotated:
-        annotation, *own = get_args(annotation)
-        yield from own
-    if get_origin(annotation) in (Union, UnionType):
-        for option in get_args(annotation):
-            yield from _markers(option)
 
 
 def _reason(error: ValidationError, annotation: Any, value: Any) -> str:

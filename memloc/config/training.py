@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 
-from memloc.config.types import Asked, Config, Count, Fraction, Neutral, Positive, Relative, Seed, Share, Valid, Variant
+from memloc.config.types import Asked, Config, Count, Fraction, Neutral, PathOrSweep, Positive, Seed, Share, Valid, Variant
 from memloc.errors import nearest
 
 DATASETS = ("digits", "cifar10", "mnist", "fashion_mnist", "svhn")
@@ -110,7 +110,7 @@ AskedDataSeed = Annotated[
 class DataConfig(Config):
     """The data part of a training: which examples it sees, and under which labels."""
 
-    dataset: Annotated[str, AfterValidator(_dataset), Valid(f"{', '.join(DATASETS)}, npz:PATH"), Relative("npz:")]
+    dataset: Annotated[str, AfterValidator(_dataset), Valid(f"{', '.join(DATASETS)}, npz:PATH"), PathOrSweep("npz:")]
     subset: Count | None = None
     augment: Literal["none", "crop", "crop_flip"] = "none"
     noise: Fraction = 0.0

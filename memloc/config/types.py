@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+M = TypeVar("M")
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,27 @@ class Valid:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Marks a field that names epochs of checkpoints: one, or a list. Those beyond a shorter training are dropped."""
+    """Marks a stage's field that names checkpoints, by one epoch or several.
+
+    Where a training is made shorter, those beyond its end are dropped.
+    """
 
 
 @dataclass(frozen=True)
-class Relative:
-    """Marks text that names a file, after a prefix such as `npz:`. In a sweep file it is relative to that file."""
+class PathOrSweep:
+    """Marks a text field that may name a file: what follows `prefix` is a path, unless it is sweep:NAME.
 
-    prefix: str
+    In a sweep file such a path is relative to the folder of the file.
+    """
+
+    prefix: str = ""
+
+    def path(self, value: Any) -> str | None:
+        """The path in a value of the field, or None."""
+        if not isinstance(value, str) or not value.startswith(self.prefix):
+            return None
+        rest = value.removeprefix(self.prefix)
+        return None if rest.startswith("sweep:") else rest
 
 
 class Config(BaseModel):
@@ -77,6 +92,10 @@ class StageConfig(Config):
         """The same with the scores named by what they are: where they came from is not part of an identity."""
         raise NotImplementedError
 
+    def c_score_threshold(self) -> float | None:
+        """The analysis's S_n are the examples whose C-score is below this; None: what the labels say they are."""
+        return None
+
 
 class FieldError(ValueError):
     """A value of one stage field that does not fit the training it is asked of."""
@@ -106,6 +125,13 @@ def holds_configs(annotation: Any) -> bool:
     """Is this a field that holds a configuration of its own, or nothing?"""
     options = getattr(annotation, "__args__", (annotation,))
     return any(isinstance(option, type) and issubclass(option, Config) for option in options)
+
+
+def marker(annotation: Any, kind: type[M]) -> M | None:
+    """The marker of this kind in the type of a field, wherever in it, or None."""
+    inside = [*getattr(annotation, "__metadata__", ()), *get_args(annotation)]
+    own = next((m for m in inside if isinstance(m, kind)), None)
+    return own or next((m for part in inside if get_args(part) and (m := marker(part, kind))), None)
 
 
 def as_tuple(value: Any) -> Any:

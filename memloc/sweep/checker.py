@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from memloc.config import Fields, Registry, Relative, canonical_json, fields_of
+from memloc.config import Fields, PathOrSweep, Registry, canonical_json, fields_of, marker
 from memloc.config.hints import scalars
 from memloc.errors import nearest
 
@@ -86,18 +86,11 @@ class Checker:
         if problem := fields.check_name(name):
             return None, problem
         taken, problem = fields.check(name, value)
-        path = fields.marker(name, Relative)
-        if problem or path is None or not isinstance(taken, str) or self.folder is None:
+        kind = marker(fields[name], PathOrSweep)
+        path = kind.path(taken) if kind else None
+        if problem or kind is None or path is None or self.folder is None:
             return taken, problem
-        return self._absolute(taken, path)
-
-    def _absolute(self, value: str, path: Relative) -> Checked:
-        """`value` with the path after its prefix made absolute; names that are no paths stay."""
-        rest = value.removeprefix(path.prefix)
-        if not value.startswith(path.prefix) or rest.startswith("sweep:"):
-            return value, None
-        assert self.folder is not None
         try:
-            return path.prefix + str((self.folder / Path(rest).expanduser()).resolve()), None
+            return kind.prefix + str((self.folder / Path(path).expanduser()).resolve()), None
         except (OSError, RuntimeError, ValueError) as error:  # an unknown ~user, a byte that no path has
-            return None, f"{value!r} is not valid: {error}"
+            return None, f"{taken!r} is not valid: {error}"

@@ -7,7 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from memloc.config import Checkpoints, FieldError, Fields, Registry, TrainConfig, UnusedFieldError, fields_of, fingerprint
+from memloc.config import (
+    Checkpoints,
+    FieldError,
+    Fields,
+    Registry,
+    TrainConfig,
+    UnusedFieldError,
+    fields_of,
+    fingerprint,
+    marker,
+)
 from memloc.errors import UsageError
 from memloc.sweep import presets
 from memloc.sweep.block import Block
@@ -129,7 +139,7 @@ class Expansion:
         kept = dict(settings)
         for name, value in settings.items():
             listed = value if isinstance(value, tuple) else () if value is None else (value,)
-            if name not in fields or not fields.marker(name, Checkpoints) or max(listed, default=0) <= last:
+            if name not in fields or marker(fields[name], Checkpoints) is None or max(listed, default=0) <= last:
                 continue
             dropped = ", ".join(str(t) for t in listed if t > last)
             self.notes.append(f"{stage}.{name}: {dropped} dropped, training ends at epoch {last}")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Sequence
@@ -15,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
-from memloc.errors import UsageError
 from memloc.run.events import Event, Listener, Outcome
-from memloc.run.placement import NOSET, Assignment, Node, Resources, assign, has_gpus
+from memloc.run.placement import Assignment, Node, Resources, assign, has_gpus
 from memloc.run.ray.admission_actor import open_admission
+from memloc.run.ray.connect import connected
 from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.draining import raise_flag_when
 from memloc.run.ray.workers import Job
@@ -85,37 +83,18 @@ def execute(
     """
     run = uuid.uuid4().hex[:8]
     outcome = Outcome({})
-    scratch = tempfile.mkdtemp(prefix="memloc-tune-")
-    _connect(resources, run)
     finished = threading.Event()
-    try:
-        admission = open_admission()
-        assignments = _assignments(works, store, data_dir, run, admission, resources)
-        threading.Thread(target=raise_flag_when, args=(run, should_stop, finished), daemon=True).start()
-        _fit(assignments, admission, run, scratch, listener, should_stop, outcome)
-    finally:
-        finished.set()
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
+    with connected(resources, run) as scratch:
+        try:
+            admission = open_admission()
+            assignments = _assignments(works, store, data_dir, run, admission, resources)
+            threading.Thread(target=raise_flag_when, args=(run, should_stop, finished), daemon=True).start()
+            if not should_stop():
+                _fit(assignments, admission, run, scratch, listener, should_stop, outcome)
+        finally:
+            finished.set()
     outcome.interrupted = should_stop()
     return outcome
-
-
-def _connect(resources: Resources, run: str) -> None:
-    quiet = {"log_to_driver": False, "logging_level": "ERROR", "namespace": f"memloc-{run}"}
-    if resources.address == "local":
-        # address="local", since a stale record of an earlier cluster would make a plain init() hang.
-        ray.init(address="local", num_cpus=resources.cpus, num_gpus=resources.gpus, include_dashboard=False, **quiet)
-    else:
-        try:
-            ray.init(address=resources.address, runtime_env={"env_vars": {NOSET: "1"}}, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UsageError(
-                f"--address {resources.address}: no Ray cluster answers there ({str(error).splitlines()[0]})"
-            ) from None
-    token = Path.home() / ".ray" / "auth_token"
-    if token.exists():
-        token.chmod(0o600)  # whoever reads it can run code here; Ray writes it readable for everybody
 
 
 def _assignments(
