@@ -21,7 +21,8 @@ import typer
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
-    from memloc.run.events import Event, Outcome
+    from memloc.run.events import Outcome
+    from memloc.run.executor import Executor as RunExecutor
     from memloc.run.pending import Work
     from memloc.run.plan import Plan
     from memloc.store import Store
@@ -129,7 +130,7 @@ def _check_address(address: str) -> None:
 def _check_compiler(works: list[Work], options: Options) -> None:
     """Raises UsageError where a training cannot be compiled as it asks, here on the CPU; elsewhere its trainer says so."""
     if options.address == "local" and any(w.trial.config.compile and w.train != "done" for w in works):
-        from memloc.run.trial import default_device
+        from memloc.run.worker import default_device
         from memloc.stages.training.forward import require_compiler
 
         if default_device().type == "cpu":
@@ -192,31 +193,38 @@ def _sweep(
         _logs(options.data_dir)  # what is wrong with it is said before the store is touched
     record = records.write_sweep(store.files, plan.name, everything.record())
     records.clear_failures(store.files, {i for w in todo for i in w.trial.part_ids if i not in snapshot.commits})
-    outcome = _run(plan, todo, store, options) if todo else None
+    outcome = _run(plan, todo, store, record, options) if todo else None
     return _close(plan, store, record, outcome, options)
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
-def _run(plan: Plan, works: list[Work], store: Store, options: Options) -> Outcome:
+def _run(plan: Plan, works: list[Work], store: Store, record: str, options: Options) -> Outcome:
     from memloc.commands.progress import Progress
     from memloc.commands.words import labels
-    from memloc.run.heartbeat import Heartbeats
+    from memloc.run.estimate import price_on
+    from memloc.run.executor import launch
+    from memloc.run.pulse import Heartbeats
 
     named = dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))
     progress = Progress(works, named, quiet=options.as_json)
-    heartbeats = Heartbeats(store, works)
-
-    def listen(event: Event) -> None:
-        heartbeats(event)
-        progress(event)
-
+    heartbeats = Heartbeats(store, works, record)
     with _logging(options.data_dir, f"{plan.name}-{heartbeats.run}") as log_file, progress:
         progress.notice(_announcement(plan, works, store, log_file))
         should_stop = _stop_on_signals(progress.notice)
         try:
-            return _execute(works, store, listen, should_stop, options)
+            if options.executor is Executor.ray:
+                progress.starting("Ray")  # said before it is imported, which takes seconds too
+            executor = _executor(store, options)
+            snapshot = store.snapshot()
+            return launch(
+                works,
+                executor,
+                lambda capacity: price_on(works, snapshot, options.data_dir, capacity),
+                [heartbeats, progress],
+                should_stop,
+            )
         finally:
             heartbeats.close()
 
@@ -229,18 +237,16 @@ def _announcement(plan: Plan, works: list[Work], store: Store, log_file: Path) -
     return f"{plan.name}: {trainings} trainings and {parts} analysis parts to do{skipped}; store {store.uri}; log {log_file}"
 
 
-def _execute(
-    works: list[Work], store: Store, listen: Callable[[Event], None], should_stop: Callable[[], bool], options: Options
-) -> Outcome:
+def _executor(store: Store, options: Options) -> RunExecutor:
     if options.executor is Executor.inline:
-        from memloc.run import inline
+        from memloc.run.inline import Inline
 
-        return inline.execute(works, store, options.data_dir, listen, should_stop, _device(options))
-    from memloc.run import ray
+        return Inline(store, options.data_dir, _device(options))
     from memloc.run.placement import Resources
+    from memloc.run.ray import OnRay
 
     resources = Resources(options.address, options.cpus, options.gpus, options.gpus_per_trial, options.gpus_per_task)
-    return ray.execute(works, store, options.data_dir, listen, should_stop, resources)
+    return OnRay(store, options.data_dir, resources)
 
 
 def _device(options: Options) -> Any:
@@ -298,7 +304,7 @@ def _stop_on_signals(notice: Callable[[str], None]) -> Callable[[], bool]:
 
 
 def _close(plan: Plan, store: Store, record: str, outcome: Outcome | None, options: Options) -> None:
-    from memloc.analysis.status import sweep_status
+    from memloc.analysis.sweep_status import sweep_status
     from memloc.commands.summary import next_steps, summary
     from memloc.store import records
 

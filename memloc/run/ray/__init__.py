@@ -30,6 +30,6 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-from memloc.run.ray.driver import execute  # noqa: E402
+from memloc.run.ray.driver import OnRay  # noqa: E402
 
-__all__ = ["execute"]
+__all__ = ["OnRay"]

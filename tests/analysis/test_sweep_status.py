@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from memloc.analysis.status import sweep_status
+from memloc.analysis.sweep_status import sweep_status
 from memloc.commands.status import render
 from memloc.run.plan import Plan
 from memloc.store import Store, records

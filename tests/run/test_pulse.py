@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-from memloc.run import heartbeat, inline
-from memloc.run.events import Event
 from memloc.run.heartbeat import Heartbeats
+
+from memloc.run.events import Event
 from memloc.run.pending import Work, pending
 from memloc.store import Store, layout, records
-from tests.conftest import TINY
+from tests.conftest import TINY, carry_out
 from tests.run.programs import wait_until
 from tests.run.test_plan import plan_of
 
@@ -137,7 +136,7 @@ def test_a_run_in_this_process(works: list[Work], beats: Heartbeats, store: Stor
         beats(event)
         told.extend(note["finished"] for note in beats.notes().values())
 
-    assert inline.execute(works, store, tmp_path, listen).failures == {}
+    assert carry_out(works, store, tmp_path, listen).failures == {}
     assert beats.notes() == {}
     assert {stage: sums["parts"] for stage, sums in told[-1].items()} == {"train": 2, "rewind": 3, "evaluate": 2}
     commits = store.snapshot().commits.values()
