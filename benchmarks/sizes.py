@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memloc.config import TrainConfig, resolved
+from memloc.config import TrainConfig
 from memloc.data import Data, Raw, load, normalise, prepare
+from memloc.models.architectures import resolved
 from memloc.stages.inputs import Inputs
 from memloc.stages.training.loop import train
 
@@ -59,7 +60,7 @@ def size(name: str, n: int | None = None, n_test: int | None = None, batch_size:
         assert n_test is not None
         config = resolved(dataset="digits", model="resnet9", width=1.0, noise=0.1, epochs=1, batch_size=batch_size)
         raw = _random(SHAPES[name], n, n_test)
-    data = prepare(raw, subset=None, noise=config.noise, wrong=config.wrong, data_seed=config.data_seed)
+    data = prepare(raw, config)
     states = {state.epoch: state.weights for state in train(config, data, CPU)}
     return Size(name, config, raw, data, states)
 

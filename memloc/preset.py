@@ -6,13 +6,12 @@ A preset's name is not part of any identity: only the values are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from memloc import yaml_file
-from memloc.config import Config, StageConfig, TrainConfig, check, check_name
+from memloc.config import Fields, Registry, fields_of
 from memloc.errors import UsageError, nearest
 from memloc.yaml_file import Document
 
@@ -50,36 +49,36 @@ def problem_of(name: Any) -> str | None:
     return f"{name!r} is no preset{close}; valid: {', '.join(known)}"
 
 
-def read(path: Path, stages: Mapping[str, type[StageConfig]]) -> Preset:
+def read(path: Path, registry: Registry) -> Preset:
     """A preset from its file; raises UsageError with what is wrong in it."""
     document = yaml_file.read(path)
     problems = [f"{document.at(key)}: unknown key; valid: {', '.join(KEYS)}" for key in document.value if key not in KEYS]
     found = Preset()
-    found.training.update(_values(document, ("training",), TrainConfig, problems))
+    found.training.update(_values(document, ("training",), registry.training, problems))
     for key, into in (("datasets", found.by_dataset), ("models", found.by_model)):
         for name in document.value.get(key) or {}:
-            into[name] = _values(document, (key, name), TrainConfig, problems)
+            into[name] = _values(document, (key, name), registry.training, problems)
     for stage in document.value.get("stages") or {}:
-        if stage not in stages:
-            problems.append(f"{document.at('stages', stage)}: unknown stage; valid: {', '.join(stages)}")
+        if stage not in registry.stages:
+            problems.append(f"{document.at('stages', stage)}: unknown stage; valid: {', '.join(registry.stages)}")
             continue
-        found.stages[stage] = _values(document, ("stages", stage), stages[stage], problems)
+        found.stages[stage] = _values(document, ("stages", stage), fields_of(registry.stages[stage].config), problems)
         found.where.update({f"{stage}.{name}": document.at("stages", stage, name) for name in found.stages[stage]})
     if problems:
         raise UsageError(*problems)
     return found
 
 
-def _values(document: Document, where: tuple[str, ...], cls: type[Config], problems: list[str]) -> dict[str, Any]:
+def _values(document: Document, where: tuple[str, ...], fields: Fields, problems: list[str]) -> dict[str, Any]:
     """The checked values of one mapping."""
     given: Any = document.value
     for key in where:
         given = (given or {}).get(key)
     values = {}
     for name, value in (given or {}).items():
-        problem = check_name(cls, name)
+        problem = fields.check_name(name)
         if problem is None:
-            values[name], problem = check(cls, name, value)
+            values[name], problem = fields.check(name, value)
         if problem:
             problems.append(f"{document.at(*where, name)}: {problem}")
     return values

@@ -17,16 +17,17 @@ from typing import Any
 from memloc import preset, yaml_file
 from memloc.config import (
     FieldError,
+    Registry,
     StageConfig,
+    StageType,
     TrainConfig,
+    TrainingFields,
     canonical_json,
     fingerprint,
-    resolve_training,
-    unused,
 )
 from memloc.errors import UsageError, nearest
 from memloc.preset import Preset
-from memloc.sweep_file import Block, StageType, override, read_blocks, training_value, yaml_value
+from memloc.sweep_file import Block, override, read_blocks, training_value, yaml_value
 
 MANY = 100_000
 NAME = re.compile(r"\w[\w.-]*")  # `@` would stand before a record's hash
@@ -92,14 +93,14 @@ def find(name: str) -> Path:
 
 def load(
     path: Path,
-    stages: Mapping[str, StageType],
+    registry: Registry,
     overrides: Sequence[str] = (),
     many: bool = False,
 ) -> Sweep:
     """Reads, checks and expands a sweep file.
 
     Args:
-        stages: the known stages by name.
+        registry: the fields of trainings, and the stages.
         overrides: `FIELD=VALUE` or `STAGE.FIELD=VALUE` from the command line.
         many: allow more than 100,000 trials.
 
@@ -114,13 +115,13 @@ def load(
         problems.append(f"{document.name}: a sweep is named by its file, with letters, digits, '_', '-' and '.'")
     # Nothing lies beside a shipped file: its C-scores are meant to be in the data directory, which is known later.
     is_shipped = path in shipped().values()
-    blocks = read_blocks(document, stages, problems, path.parent, None if is_shipped else path.parent)
-    overridden = override(blocks, overrides, stages, problems)
+    blocks = read_blocks(document, registry, problems, path.parent, None if is_shipped else path.parent)
+    overridden = override(blocks, overrides, registry, problems)
     total = sum(math.prod(len(v) for v in block.axes.values()) for block in blocks)
     if total > MANY and not many:
         problems.append(f"{document.name}: {total} trials; more than {MANY} need --yes")
     else:
-        entries = _expand([b for b in blocks if b.comparable], stages, problems, notes, "epochs" in overridden)
+        entries = _expand([b for b in blocks if b.comparable], registry, problems, notes, "epochs" in overridden)
         if len(entries) > MANY and not many:
             problems.append(f"{document.name}: {len(entries)} trials; more than {MANY} need --yes")
     if problems:
@@ -138,18 +139,16 @@ def about(path: Path) -> str:
 # --- expansion --------------------------------------------------------------------------------------------------------
 
 
-def _expand(
-    blocks: list[Block], stages: Mapping[str, StageType], problems: list[str], notes: list[str], shortened: bool
-) -> list[Entry]:
+def _expand(blocks: list[Block], registry: Registry, problems: list[str], notes: list[str], shortened: bool) -> list[Entry]:
     entries: dict[str, Entry] = {}
-    files, configs = preset.presets(), {name: kind.config for name, kind in stages.items()}
-    read = {b.preset: preset.read(files[b.preset], configs) for b in blocks if b.preset is not None}
+    files, stages = preset.presets(), registry.stages
+    read = {b.preset: preset.read(files[b.preset], registry) for b in blocks if b.preset is not None}
     for block in blocks:
         below = Preset() if block.preset is None else read[block.preset]
         for combination in itertools.product(*block.axes.values()):
             values = {**block.values, **dict(zip(block.axes, combination, strict=True))}
             values = {**below.of(values.get("dataset"), values.get("model")), **values}
-            config = _train_config(block, values, problems)
+            config = _train_config(block, values, registry.training, problems)
             for training in [] if config is None else _trainings(block, config, stages, problems):
                 entry = entries.setdefault(fingerprint(training), Entry(training, where=block.where))
                 if block.name not in entry.blocks:
@@ -189,12 +188,12 @@ def _trainings(
     return trainings
 
 
-def _train_config(block: Block, values: dict[str, Any], problems: list[str]) -> TrainConfig | None:
-    absent = unused(values)
+def _train_config(block: Block, values: dict[str, Any], fields: TrainingFields, problems: list[str]) -> TrainConfig | None:
+    absent = fields.unused(values)
     for name in absent:
         if name in block.binding and values.get(name) is not None:
             problems.append(f"{block.where[name]}: {absent[name]}")
-    config, misfits = resolve_training(values)
+    config, misfits = fields.resolve(values)
     for name, problem in misfits.items():
         if name not in block.bad_fields:
             problems.append(f"{block.where.get(name, block.where[''] + '.' + name)}: {problem}")
@@ -245,12 +244,12 @@ def _within(settings: dict[str, Any], stage: str, last: int, notes: list[str]) -
 # --- filters ----------------------------------------------------------------------------------------------------------
 
 
-def only(entries: Iterable[Entry], filters: Sequence[str]) -> list[Entry]:
+def only(entries: Iterable[Entry], filters: Sequence[str], training: TrainingFields) -> list[Entry]:
     """The entries that fit every `FIELD=V,V` (all must hold); `block=` keeps a block's trials and its analyses."""
     kept = list(entries)
     for text in filters:
         name, _, raw = text.partition("=")
-        valid = ("block", *TrainConfig.model_fields)
+        valid = ("block", *training)
         if not raw or name not in valid:
             what = f"unknown field{nearest(name, valid)}; valid: {', '.join(valid)}" if raw else "is not FIELD=VALUE,VALUE"
             raise UsageError(f"command line:--only {text}: {what}")
@@ -258,16 +257,18 @@ def only(entries: Iterable[Entry], filters: Sequence[str]) -> list[Entry]:
         if name == "block":
             kept = _only_blocks(kept, words, text)
         else:
-            wanted = [_wanted(name, word, text) for word in words]
-            there = dict.fromkeys(str(getattr(e.config, name)) for e in kept)
-            kept = [e for e in kept if canonical_json([getattr(e.config, name)]) in wanted]
+            wanted = [_wanted(name, word, text, training) for word in words]
+            having = [(e, flat[name]) for e in kept if name in (flat := e.config.flat())]
+            there = dict.fromkeys(str(value) for _, value in having)
+            kept = [e for e, value in having if canonical_json([value]) in wanted]
             if not kept:
-                raise UsageError(f"command line:--only {text}: no trial fits; {name} there: {', '.join(there)}")
+                those = f"{name} there: {', '.join(there)}" if there else f"none uses {name}"
+                raise UsageError(f"command line:--only {text}: no trial fits; {those}")
     return kept
 
 
-def _wanted(name: str, word: str, text: str) -> str:
-    value, problem = training_value(name, yaml_value(word), Path.cwd())
+def _wanted(name: str, word: str, text: str, training: TrainingFields) -> str:
+    value, problem = training_value(name, yaml_value(word), Path.cwd(), training)
     if problem:
         raise UsageError(f"command line:--only {text}: {problem}")
     return canonical_json([value])

@@ -6,28 +6,18 @@ Nothing is combined here: a block still has its axes, and no training is resolve
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from memloc import yaml_file
-from memloc.config import StageConfig, TrainConfig, canonical_json, check, check_name
+from memloc.config import Registry, StageConfig, TrainingFields, canonical_json, fields_of
 from memloc.errors import UsageError, nearest
 from memloc.preset import problem_of
 from memloc.yaml_file import Document
 
 OVERRIDE = re.compile(r"^([A-Za-z_][\w]*(?:\.[\w]+)?)=(.*)$", re.DOTALL)
-
-
-class StageType(Protocol):
-    """What a sweep needs to know of a stage; see stages.base.Stage."""
-
-    config: type[StageConfig]
-
-    def resolve(self, config: Any, train: TrainConfig, beside: Collection[str]) -> Any: ...
-
-    def trainings(self, config: Any, train: TrainConfig, n: Callable[[], int]) -> Sequence[TrainConfig]: ...
 
 
 @dataclass
@@ -45,7 +35,7 @@ class Block:
     @property
     def comparable(self) -> bool:
         """Can its fields be checked against each other, although some are wrong by themselves?"""
-        return self.bad_fields <= TrainConfig.model_fields.keys() - {"dataset", "model", "dropout", "epochs"}
+        return not self.bad_fields & {"", "dataset", "model", "dropout", "batch_norm", "epochs"}
 
 
 def _mapping(document: Document, value: Any, where: tuple[str, ...], problems: list[str]) -> dict[str, Any]:
@@ -67,7 +57,7 @@ def _keys(
 
 def read_blocks(
     document: Document,
-    stages: Mapping[str, StageType],
+    registry: Registry,
     problems: list[str],
     base: Path,
     scores: Path | None = None,
@@ -83,8 +73,8 @@ def read_blocks(
     if "about" in top and not isinstance(top["about"], str):
         problems.append(f"{document.at('about')}: {top['about']!r} is not text")
     _take_preset(defaults, document, top, (), problems)
-    _take(defaults, document, given, ("defaults",), problems, base)
-    return [_block(document, name, body, defaults, stages, problems, base, scores) for name, body in named.items()]
+    _take(defaults, document, given, ("defaults",), problems, base, registry.training)
+    return [_block(document, name, body, defaults, registry, problems, base, scores) for name, body in named.items()]
 
 
 def _block(
@@ -92,7 +82,7 @@ def _block(
     name: str,
     body: Any,
     defaults: Block,
-    stages: Mapping[str, StageType],
+    registry: Registry,
     problems: list[str],
     base: Path,
     scores: Path | None,
@@ -106,29 +96,29 @@ def _block(
     axes = _mapping(document, body.get("axes"), (*where, "axes"), problems)
     block.bad_fields = defaults.bad_fields | ({""} if len(problems) > known else set())
     _take_preset(block, document, body, where, problems)
-    block.binding = _take(block, document, literals, (*where, "set"), problems, base)
+    block.binding = _take(block, document, literals, (*where, "set"), problems, base, registry.training)
     for key, value in axes.items():
         place = (*where, "axes", key)
         if key in literals:
             problems.append(f"{document.at(*place)}: stands in `set` too; keep one")
-        axis = _axis(key, value, lambda i, place=place: document.at(*place, *i), problems, base)
+        axis = _axis(key, value, lambda i, place=place: document.at(*place, *i), problems, base, registry.training)
         if axis:
             block.axes[key] = axis
             block.binding.add(key)
             block.bad_fields.discard(key)
             block.where[key] = document.at(*place)
         else:
-            block.bad_fields.add(key)
+            block.bad_fields.add(key if key in registry.training else "")
     for stage, settings in _mapping(document, body.get("stages"), (*where, "stages"), problems).items():
         place = (*where, "stages", stage)
         block.where[stage] = document.at(*place)
-        if stage not in stages:
-            problems.append(f"{document.at(*place)}: unknown stage{nearest(stage, stages)}; valid: {', '.join(stages)}")
+        if stage not in registry.stages:
+            problems.append(f"{document.at(*place)}: {unknown_stage(stage, registry)}")
             continue
         block.stages[stage] = {}
         for key, value in _mapping(document, settings, place, problems).items():
             block.where[f"{stage}.{key}"] = document.at(*place, key)
-            _stage_value(block, stages[stage].config, stage, key, value, problems, scores)
+            _stage_value(block, registry.stages[stage].config, stage, key, value, problems, scores)
     return block
 
 
@@ -145,16 +135,26 @@ def _take_preset(
         block.preset = given["preset"]
 
 
+def unknown_stage(stage: str, registry: Registry) -> str:
+    return f"unknown stage{nearest(stage, registry.stages)}; valid: {', '.join(registry.stages)}"
+
+
 def _take(
-    block: Block, document: Document, values: dict[str, Any], where: tuple[str, ...], problems: list[str], base: Path
+    block: Block,
+    document: Document,
+    values: dict[str, Any],
+    where: tuple[str, ...],
+    problems: list[str],
+    base: Path,
+    training: TrainingFields,
 ) -> set[str]:
     """Takes literals of the training over into the block; returns the names of the good ones."""
     good = set()
     for key, value in values.items():
-        taken, problem = training_value(key, value, base)
+        taken, problem = training_value(key, value, base, training)
         if problem:
             problems.append(f"{document.at(*where, key)}: {problem}")
-            block.bad_fields.add(key)
+            block.bad_fields.add(key if key in training else "")
         else:
             good.add(key)
             block.bad_fields.discard(key)
@@ -162,11 +162,11 @@ def _take(
     return good
 
 
-def training_value(key: str, value: Any, base: Path) -> tuple[Any, str | None]:
+def training_value(key: str, value: Any, base: Path, training: TrainingFields) -> tuple[Any, str | None]:
     """(the value as the field takes it, None), or (None, what is wrong with it); paths are relative to `base`."""
-    if problem := check_name(TrainConfig, key):
+    if problem := training.check_name(key):
         return None, problem
-    taken, problem = check(TrainConfig, key, value)
+    taken, problem = training.check(key, value)
     if key == "dataset" and isinstance(taken, str) and taken.startswith("npz:"):
         return _rebased(taken, "npz:", base)
     return taken, problem
@@ -183,8 +183,8 @@ def _rebased(value: str, prefix: str, base: Path) -> tuple[str | None, str | Non
         return None, f"{value!r} is not valid: {error}"
 
 
-def _axis(key: str, value: Any, at: Any, problems: list[str], base: Path) -> list[Any]:
-    if problem := check_name(TrainConfig, key):
+def _axis(key: str, value: Any, at: Any, problems: list[str], base: Path, training: TrainingFields) -> list[Any]:
+    if problem := training.check_name(key):
         problems.append(f"{at(())}: {problem}")
         return []
     if not isinstance(value, list) or not value:
@@ -192,7 +192,7 @@ def _axis(key: str, value: Any, at: Any, problems: list[str], base: Path) -> lis
         return []
     axis: list[Any] = []
     for i, item in enumerate(value):
-        taken, problem = training_value(key, item, base)
+        taken, problem = training_value(key, item, base, training)
         if problem:
             problems.append(f"{at((i,))}: {problem}")
         elif any(canonical_json([taken]) == canonical_json([other]) for other in axis):
@@ -212,9 +212,9 @@ def _stage_value(
     scores: Path | None,
 ) -> None:
     where = block.where[f"{stage}.{key}"]
-    taken, problem = None, check_name(cls, key)
+    taken, problem = None, fields_of(cls).check_name(key)
     if problem is None:
-        taken, problem = check(cls, key, value)
+        taken, problem = fields_of(cls).check(key, value)
     prefix = {"memorized": "c_score:", "c_score": ""}.get(key)  # of a file of C-scores
     if problem is None and scores is not None and isinstance(taken, str) and prefix is not None:
         reference = taken.removeprefix(prefix)
@@ -235,9 +235,7 @@ def yaml_value(text: str) -> Any:
     return yaml_file.parse(text, "command line").value if text.strip() else None
 
 
-def override(
-    blocks: list[Block], overrides: Sequence[str], stages: Mapping[str, StageType], problems: list[str]
-) -> set[str]:
+def override(blocks: list[Block], overrides: Sequence[str], registry: Registry, problems: list[str]) -> set[str]:
     seen: set[str] = set()
     for text in overrides:
         match = OVERRIDE.match(text)
@@ -257,9 +255,9 @@ def override(
         if name == "preset":
             _override_preset(blocks, value, where, problems)
         elif "." in name:
-            _override_stage(blocks, name, value, where, stages, problems)
+            _override_stage(blocks, name, value, where, registry, problems)
         else:
-            _override_training(blocks, name, value, where, problems)
+            _override_training(blocks, name, value, where, registry, problems)
     return seen
 
 
@@ -271,16 +269,18 @@ def _override_preset(blocks: list[Block], value: Any, where: str, problems: list
         block.bad_fields |= {""} if problem else set()
 
 
-def _override_training(blocks: list[Block], name: str, value: Any, where: str, problems: list[str]) -> None:
+def _override_training(
+    blocks: list[Block], name: str, value: Any, where: str, registry: Registry, problems: list[str]
+) -> None:
     axis, taken, known = None, None, len(problems)
     if isinstance(value, list):
-        axis = _axis(name, value, lambda i: where, problems, Path.cwd())
+        axis = _axis(name, value, lambda i: where, problems, Path.cwd(), registry.training)
     else:
-        taken, problem = training_value(name, value, Path.cwd())
+        taken, problem = training_value(name, value, Path.cwd(), registry.training)
         problems += [f"{where}: {problem}"] if problem else []
     for block in blocks:
         if len(problems) > known:
-            block.bad_fields.add(name)
+            block.bad_fields.add(name if name in registry.training else "")
             continue
         if axis:
             block.values.pop(name, None)
@@ -292,15 +292,13 @@ def _override_training(blocks: list[Block], name: str, value: Any, where: str, p
         block.binding.discard(name)
 
 
-def _override_stage(
-    blocks: list[Block], name: str, value: Any, where: str, stages: Mapping[str, StageType], problems: list[str]
-) -> None:
+def _override_stage(blocks: list[Block], name: str, value: Any, where: str, registry: Registry, problems: list[str]) -> None:
     stage, key = name.split(".", 1)
     having = [block for block in blocks if stage in block.stages]
-    if stage not in stages:
-        problems.append(f"{where}: unknown stage{nearest(stage, stages)}; valid: {', '.join(stages)}")
+    if stage not in registry.stages:
+        problems.append(f"{where}: {unknown_stage(stage, registry)}")
     elif not having:
         problems.append(f"{where}: no block of this sweep has the stage {stage}")
     for block in having:
         block.where[name] = where
-        _stage_value(block, stages[stage].config, stage, key, value, problems, Path.cwd())
+        _stage_value(block, registry.stages[stage].config, stage, key, value, problems, Path.cwd())

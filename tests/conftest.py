@@ -20,7 +20,7 @@ from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan
 from memloc.run.planner import build_plan
 from memloc.run.worker import never
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY
 from memloc.store import Snapshot, Store, records
 
 torch.set_num_threads(1)
@@ -72,7 +72,7 @@ def run_inline(folder: Path, text: str, store: Store, name: str = "tiny") -> Pla
     """Plans the sweep with this text, records it and carries it out in this process."""
     path = folder / f"{name}.yaml"
     path.write_text(text)
-    loaded = sweep.load(path, STAGES)
+    loaded = sweep.load(path, REGISTRY)
     plan = build_plan(loaded, loaded.entries, folder)
     records.write_sweep(store.files, plan.name, plan.record())
     works = [w for w in pending(plan, store, store.snapshot(), "all") if w.anything]

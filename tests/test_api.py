@@ -42,7 +42,7 @@ def test_trials(store: OpenStore) -> None:
     everything = store.trials()
     assert len(everything) == 2
     (tied,) = store.trials(dropout="example_tied", p_gen=0.4)
-    assert tied.config.p_mem == 0.1
+    assert tied.config.example_tied.p_mem == 0.1
     assert store.trials(noise=0.5) == []
     assert store.trial(tied.id[:6]).id == tied.id
     assert tied.id in repr(tied)

@@ -82,7 +82,7 @@ def test_the_masks_are_those_that_the_training_multiplied_in(opened: OpenStore, 
     """Watched in the forward passes of the training itself, batch by batch, in both epochs."""
     trial = only(opened, "example_tied")
     c = trial.config
-    data = prepare(load("digits"), subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed)
+    data = prepare(load("digits"), c)
     passes: list[Masks] = []
     forward = Network.forward
 

@@ -10,8 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memloc import config, data
-from memloc.config import Config, TrainConfig, canonical, check, fingerprint, resolved
+from memloc.config import (
+    Fields,
+    NoDropout,
+    Sparse,
+    Standard,
+    canonical,
+    fields_of,
+    fingerprint,
+)
 from memloc.errors import UsageError
+from memloc.models.architectures import ARCHITECTURES, TRAINING, resolved
+from memloc.models.architectures.resnet9.config import ResNet9
+from memloc.models.architectures.resnet50.config import ResNet50
+from memloc.models.architectures.timm.config import Timm
+from memloc.models.architectures.vit_small.config import ViTSmall
 from memloc.models.build import build
 from memloc.models.groups import Network
 from memloc.stages.flips.config import FlipsConfig
@@ -24,10 +37,10 @@ PINNED = {"base": "6849993ca4900efa", "tied": "5a1b4846cea797b9", "plain": "9bf8
 
 def test_the_names_in_config_are_the_ones_that_exist() -> None:
     assert set(config.DATASETS) == set(data.SOURCES)
-    assert config.MODELS == ("resnet50", "resnet9", "vit_small")
+    assert list(ARCHITECTURES) == ["resnet50", "resnet9", "vit_small", "timm:"]
 
 
-@pytest.mark.parametrize("name", config.MODELS)
+@pytest.mark.parametrize("name", ["resnet50", "resnet9", "vit_small"])
 def test_an_architecture_is_its_folder(name: str) -> None:
     assert isinstance(build(resolved(dataset="cifar10", model=name), (3, 32, 32), 10), Network)
 
@@ -44,7 +57,7 @@ def test_todays_ids_are_pinned() -> None:
 
 
 def test_same_meaning_same_id() -> None:
-    spelled_out = {name: getattr(resolved(**BASE), name) for name in TrainConfig.model_fields}
+    spelled_out = resolved(**BASE).flat()
     same = [
         BASE,
         {"model": "resnet9", "dataset": "digits"},  # order
@@ -122,7 +135,7 @@ def test_canonical_keeps_false_zero_and_empty_text() -> None:
      ("schedule", "cosine"), ("augment", False), ("precision", "fp64"), ("unit", "neuron"), ("peak_epoch", 0)],
 )  # fmt: skip
 def test_bad_values_name_themselves_and_the_valid_ones(field: str, value: Any) -> None:
-    taken, problem = check(TrainConfig, field, value)
+    taken, problem = TRAINING.check(field, value)
     assert taken is None
     assert problem is not None
     assert repr(value) in problem
@@ -131,22 +144,23 @@ def test_bad_values_name_themselves_and_the_valid_ones(field: str, value: Any) -
 
 
 def test_the_traps_of_yaml_are_explained() -> None:
-    assert "YAML reads 1e-3 as text: write 0.001" in str(check(TrainConfig, "lr", "1e-3")[1])
-    assert str(check(TrainConfig, "augment", False)[1]).endswith("valid: none, crop, crop_flip")
+    assert "YAML reads 1e-3 as text: write 0.001" in str(TRAINING.check("lr", "1e-3")[1])
+    assert str(TRAINING.check("augment", False)[1]).endswith("valid: none, crop, crop_flip")
     for word, meant in [("no", "false"), ("off", "false"), ("Yes", "true"), ("on", "true")]:
-        assert str(check(TrainConfig, "compile", word)[1]).endswith(f"valid: true or false (write {meant})")
-    assert "remove the quotes" in str(check(TrainConfig, "epochs", "12")[1])
-    assert "write 30" in str(check(TrainConfig, "epochs", 30.0)[1])
-    assert "YAML reads 1e1 as text: write 10)" in str(check(TrainConfig, "epochs", "1e1")[1])
-    assert "write it with a point and a sign, like 1.0e-3" in str(check(TrainConfig, "lr", "1e-7")[1])
-    assert "remove the quotes around 0.5" in str(check(TrainConfig, "lr", "0.5")[1])
-    assert str(check(TrainConfig, "lr", "nan")[1]).endswith("valid: a number > 0")
-    assert "did you mean 'crop_flip'?" in str(check(TrainConfig, "augment", "cropflip")[1])
+        assert str(TRAINING.check("compile", word)[1]).endswith(f"valid: true or false (write {meant})")
+    assert "remove the quotes" in str(TRAINING.check("epochs", "12")[1])
+    assert "write 30" in str(TRAINING.check("epochs", 30.0)[1])
+    assert "YAML reads 1e1 as text: write 10)" in str(TRAINING.check("epochs", "1e1")[1])
+    assert "write it with a point and a sign, like 1.0e-3" in str(TRAINING.check("lr", "1e-7")[1])
+    assert "remove the quotes around 0.5" in str(TRAINING.check("lr", "0.5")[1])
+    assert str(TRAINING.check("lr", "nan")[1]).endswith("valid: a number > 0")
+    assert "did you mean 'crop_flip'?" in str(TRAINING.check("augment", "cropflip")[1])
 
 
-def test_unused_fields_are_none_and_refused_when_given() -> None:
+def test_unused_fields_are_not_there_and_refused_when_given() -> None:
     plain = resolved(**BASE)
-    assert (plain.p_gen, plain.p_mem, plain.keep, plain.unit, plain.stem) == (None,) * 5
+    assert plain.dropout == NoDropout()
+    assert plain.flat().keys().isdisjoint({"p_gen", "p_mem", "masks", "keep", "unit", "stem", "tokens", "stochastic", "cut"})
     with pytest.raises(UsageError, match="p_gen: used only with dropout: example_tied"):
         resolved(**BASE, p_gen=0.1)
     with pytest.raises(UsageError, match="stem: used only with model: resnet50"):
@@ -159,10 +173,9 @@ def test_what_a_choice_requires_is_asked_for_all_at_once() -> None:
     assert [p.split(":")[0] for p in caught.value.problems] == ["p_gen", "p_mem"]
     with pytest.raises(UsageError, match="unit: 'weight' with dropout: standard; valid: element, channel"):
         resolved(**BASE, dropout="standard", keep=0.5, unit="weight")
-    assert resolved(**BASE, dropout="standard", keep=0.5).unit == "element"
-    assert resolved(**BASE, dropout="sparse", keep=0.5).unit == "weight"
-    for dropout in ("standard", "sparse"):
-        assert resolved(**BASE, dropout=dropout).keep == 0.4
+    assert resolved(**BASE, dropout="standard", keep=0.5).dropout == Standard(keep=0.5, unit="element")
+    assert resolved(**BASE, dropout="sparse", keep=0.5).dropout == Sparse(keep=0.5, unit="weight")
+    assert [resolved(**BASE, dropout=d).flat()["keep"] for d in ("standard", "sparse")] == [0.4, 0.4]
 
 
 @pytest.mark.parametrize(
@@ -219,16 +232,16 @@ def test_what_is_not_used_is_refused(field: str, value: str, problem: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("cls", "field"),
+    ("fields", "field"),
     [
-        *((TrainConfig, f) for f in ("noise_count", "batch_norm", "compile", "wrong", "augment")),
-        *((RetrainConfig, f) for f in ("freeze", "batches")),
-        *((GradientsConfig, f) for f in ("scale", "at")),
-        (FlipsConfig, "choose"),
+        *((TRAINING, f) for f in ("noise_count", "batch_norm", "compile", "wrong", "augment", "width", "masks", "keep")),
+        *((fields_of(RetrainConfig), f) for f in ("freeze", "batches")),
+        *((fields_of(GradientsConfig), f) for f in ("scale", "at")),
+        (fields_of(FlipsConfig), "choose"),
     ],
 )
-def test_null_is_no_value_of_an_option(cls: type[Config], field: str) -> None:
-    taken, problem = check(cls, field, None)
+def test_null_is_no_value_of_an_option(fields: Fields, field: str) -> None:
+    taken, problem = fields.check(field, None)
     assert taken is None
     assert str(problem).startswith("None is not valid; valid: ")
 
@@ -244,7 +257,7 @@ def test_data_seed_can_follow_the_seed(fields: dict[str, int], number: int) -> N
 @pytest.mark.parametrize(
     ("value", "hint"),
     [
-        ("seeds", ""),
+        ("seeds", "; did you mean 'seed'?"),
         (-1, ""),
         (1.0, " (write 1)"),
         (2**63, ""),
@@ -253,7 +266,7 @@ def test_data_seed_can_follow_the_seed(fields: dict[str, int], number: int) -> N
     ],
 )
 def test_data_seed_is_a_number_or_the_word(value: Any, hint: str) -> None:
-    taken, problem = check(TrainConfig, "data_seed", value)
+    taken, problem = TRAINING.check("data_seed", value)
     assert taken is None
     assert problem == f"{value!r} is not valid; valid: a whole number >= 0 and < {2**63}, or seed{hint}"
 
@@ -265,9 +278,10 @@ def test_timm_models_are_not_compiled() -> None:
 
 
 def test_each_models_own_fields() -> None:
-    assert resolved(dataset="digits", model="resnet50").stem == "imagenet"
-    assert resolved(dataset="digits", model="resnet50").width is None
-    assert resolved(dataset="digits", model="vit_small", tokens="shifted").tokens == "shifted"
+    assert resolved(dataset="digits", model="resnet50").architecture == ResNet50(stem="imagenet")
+    assert resolved(dataset="digits", model="resnet9", width=2).architecture == ResNet9(width=2.0)
+    assert resolved(dataset="digits", model="vit_small", tokens="shifted").architecture == ViTSmall(tokens="shifted")
+    assert resolved(dataset="digits", model="timm:test_vit").architecture == Timm(name="timm:test_vit")
     for model, field, value in (("vit_small", "stem", "cifar"), ("resnet50", "width", 0.5), ("resnet9", "tokens", "patch")):
         with pytest.raises(UsageError, match=f"^{field}: used only with model: "):
             resolved(dataset="digits", model=model, **{field: value})

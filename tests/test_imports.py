@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import memloc
-from memloc.config import MODELS
 
 
 def imported(statement: str, *names: str) -> set[str]:
@@ -24,12 +23,23 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_reading_a_store_does_not_import_torch_or_ray() -> None:
-    assert imported("import memloc.api, memloc.analysis.status, memloc.store.verify", "ray") == set()
-    assert imported("import memloc.analysis.query, memloc.analysis.status, memloc.papers.maini2023", "torch", "ray") == set()
+    assert imported("import memloc.api, memloc.analysis.sweep_status, memloc.store.verify", "ray") == set()
+    assert (
+        imported("import memloc.analysis.query, memloc.analysis.sweep_status, memloc.papers.maini2023", "torch", "ray")
+        == set()
+    )
 
 
 def test_looking_for_data_sets_does_not_import_torch() -> None:
     assert imported("import memloc.data.fetch", "torch", "ray", "scipy", "sklearn", "pooch", "requests") == set()
+
+
+def test_a_bundled_data_set_and_the_list_do_not_import_torchvision() -> None:
+    """It takes seconds. The named data sets ask it for checksums and addresses when they are loaded or fetched."""
+    listed = "from memloc.commands import data; out, sys.stdout = sys.stdout, sys.stderr; data.list_(''); sys.stdout = out"
+    for statement in ("from memloc.data import describe; describe('digits')", listed):
+        assert imported(statement, "torchvision", "torch") == set()
+    assert imported("from memloc.data import describe; describe('svhn')", "torchvision") == {"torchvision"}
 
 
 def test_checking_a_sweep_file_does_not_import_torch() -> None:
@@ -37,7 +47,7 @@ def test_checking_a_sweep_file_does_not_import_torch() -> None:
 
 
 def test_an_architectures_configuration_does_not_import_torch() -> None:
-    parts = [f"memloc.models.architectures.{name}.config" for name in MODELS]
+    parts = [f"memloc.models.architectures.{name}.config" for name in ("resnet9", "resnet50", "vit_small", "timm")]
     assert imported(f"import memloc.models, {', '.join(parts)}", "torch", "ray", "timm") == set()
 
 

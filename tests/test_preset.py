@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from memloc import preset, sweep
-from memloc.config import TrainConfig, canonical, fingerprint, resolved
+from memloc.config import canonical, fingerprint
 from memloc.errors import UsageError
+from memloc.models.architectures import TRAINING
 from memloc.run.planner import build_plan
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY, STAGES
 from memloc.sweep import Sweep
 from tests.test_sweep import load, problems, values
 
@@ -83,7 +84,7 @@ def test_values_by_data_set_and_model(tmp_path: Path) -> None:
         ("digits", 0.01, 50, 5, 0), ("digits", 0.01, 50, 5, 7),
     ]  # fmt: skip
     assert values(load(tmp_path, text, ["lr=0.5", "seed=0"]), "lr") == [(0.5,)] * 4
-    authors = preset.read(preset.presets()["authors"], CONFIGS)
+    authors = preset.read(preset.presets()["authors"], REGISTRY)
     assert authors.of("mnist", "vit_small") == authors.of("mnist", "resnet9") | {"batch_size": 128, "tokens": "shifted"}
     assert authors.of("cifar10", "vit_small")["epochs"] == 100
 
@@ -113,12 +114,12 @@ def test_epochs_beyond_a_shorter_training_are_dropped_with_a_note(tmp_path: Path
 def test_the_papers_preset_is_what_holds_without_one(tmp_path: Path) -> None:
     for name in ("demo", "paper-grid", "smoke"):
         path = sweep.find(name)
-        assert ids(sweep.load(path, STAGES, ["preset=paper"])) == ids(sweep.load(path, STAGES))
+        assert ids(sweep.load(path, REGISTRY, ["preset=paper"])) == ids(sweep.load(path, REGISTRY))
 
 
 def test_the_papers_preset_names_every_field_of_the_others() -> None:
     """So that `preset: paper` undoes them one and all; but for what differs between dropouts, and the grid of epochs."""
-    paper, *others = (preset.read(preset.presets()[n], CONFIGS) for n in ("paper", "authors", "authors-flips"))
+    paper, *others = (preset.read(preset.presets()[n], REGISTRY) for n in ("paper", "authors", "authors-flips"))
     derived = {"unit", "peak_epoch"}
     for other in others:
         fields = {f for of in (other.training, *other.by_dataset.values(), *other.by_model.values()) for f in of}
@@ -126,11 +127,9 @@ def test_the_papers_preset_names_every_field_of_the_others() -> None:
         for stage in other.stages.keys() - {"rewind"}:
             wanted = other.stages[stage].keys() - {"batch", "noise_norm"}  # unused with the paper's estimator
             assert wanted <= paper.stages[stage].keys()
-    defaults = {name: info.default for name, info in TrainConfig.model_fields.items()}
-    defaults["keep"] = resolved(dataset="digits", model="resnet9", dropout="standard").keep
-    defaults["masks"] = resolved(dataset="digits", model="resnet9", dropout="example_tied", p_gen=0.2, p_mem=0.1).masks
-    defaults["tokens"] = resolved(dataset="digits", model="vit_small").tokens
-    assert paper.training == {k: defaults[k] for k in paper.training}
+    decided = {"dataset": "digits", "model": "vit_small", "dropout": "example_tied"}
+    defaults = {name: TRAINING.default(name, decided) for name in paper.training.keys() - {"keep"}}
+    assert paper.training == {**defaults, "keep": TRAINING.default("keep", {**decided, "dropout": "standard"})}
     for stage, fields_of in paper.stages.items():
         assert CONFIGS[stage](**fields_of) == CONFIGS[stage]()
 
@@ -212,7 +211,7 @@ def test_a_broken_preset_says_so_line_by_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("training:\n  lr: 1e-3\n  speed: 2\nstages:\n  retrain: {freeze: all}\n  fly: {}\ndataset: {}\n")
     with pytest.raises(UsageError) as caught:
-        preset.read(path, CONFIGS)
+        preset.read(path, REGISTRY)
     found = [p.replace(str(tmp_path) + "/", "") for p in caught.value.problems]
     assert [p.split(": ")[0] for p in found] == [
         "mine.yaml:7:dataset", "mine.yaml:2:training.lr", "mine.yaml:3:training.speed",
@@ -232,7 +231,7 @@ def test_presets_are_no_sweeps_and_say_what_they_are() -> None:
 
 def test_the_sweep_of_the_published_code(tmp_path: Path) -> None:
     """Main 27, flips 30, tied 36 + 6, baselines 6; all with the authors' labels, and flips with a training of its own."""
-    loaded = sweep.load(sweep.find("authors"), STAGES)
+    loaded = sweep.load(sweep.find("authors"), REGISTRY)
     plan = build_plan(loaded, loaded.entries, tmp_path)
     assert len(plan.trials) == 27 + 30 + 36 + 6 + 6
     assert {(t.config.wrong, t.config.noise_count) for t in plan.trials} == {("offset", "floor")}

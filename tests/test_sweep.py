@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from memloc import sweep
 from memloc.config import TrainConfig
 from memloc.errors import UsageError
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY
 from memloc.stages.evaluate.config import EvaluateConfig
 from memloc.stages.rewind.config import RewindConfig
 from memloc.sweep import Sweep
@@ -28,7 +28,7 @@ DEFAULTS = "defaults: {dataset: digits, model: resnet9, width: 0.25, noise: 0.1,
 def load(tmp_path: Path, text: str, overrides: Sequence[str] = (), many: bool = False) -> Sweep:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    return sweep.load(path, STAGES, overrides, many)
+    return sweep.load(path, REGISTRY, overrides, many)
 
 
 def problems(tmp_path: Path, text: str, overrides: Sequence[str] = ()) -> list[str]:
@@ -38,7 +38,7 @@ def problems(tmp_path: Path, text: str, overrides: Sequence[str] = ()) -> list[s
 
 
 def values(loaded: Sweep, *names: str) -> list[tuple[Any, ...]]:
-    return [tuple(getattr(e.config, n) for n in names) for e in loaded.entries]
+    return [tuple(e.config.flat().get(n) for n in names) for e in loaded.entries]
 
 
 # --- expansion
@@ -110,7 +110,7 @@ blocks:
   a: {stages: {rewind: {epochs: [0, 10, 30]}, retrain: {epochs: 20}}}
 """
     (tmp_path / "mine.yaml").write_text(text)
-    loaded = sweep.load(tmp_path / "mine.yaml", STAGES, ["epochs=12"])
+    loaded = sweep.load(tmp_path / "mine.yaml", REGISTRY, ["epochs=12"])
     rewind, retrain = (r.config for r in loaded.entries[0].requests)
     assert (rewind.epochs, retrain.epochs) == ((0, 10), 20)  # type: ignore[attr-defined]
     assert loaded.notes == ("rewind.epochs: 30 dropped, training ends at epoch 12",)
@@ -142,7 +142,7 @@ block: {}
         "mine.yaml:5:blocks.a.axes.noise.1: 0.1 stands in this axis twice",
         "mine.yaml:5:blocks.a.axes.data_seed: 3 is not a non-empty list",
         "mine.yaml:5:blocks.a.axes.sed: unknown field; did you mean 'seed'?",
-        "mine.yaml:7:blocks.a.stages.rewnd: unknown stage; did you mean 'rewind'?; valid: gradients, rewind, ",
+        "mine.yaml:7:blocks.a.stages.rewnd: unknown stage; did you mean 'rewind'?; valid: detection, evaluate, ",
         "mine.yaml:7:blocks.a.stages.rewind.epochs: [0, 0] is not valid",
         "mine.yaml:7:blocks.a.stages.evaluate.modes: ['bare'] is not valid",
         "mine.yaml:9:blocks.b: [1] is not a mapping",
@@ -264,7 +264,7 @@ def test_names_that_a_store_could_not_tell_apart(tmp_path: Path, name: str) -> N
     path = tmp_path / f"{name}.yaml"
     path.write_text(DEFAULTS + "blocks: {a: {}}\n")
     with pytest.raises(UsageError, match="a sweep is named by its file"):
-        sweep.load(path, STAGES)
+        sweep.load(path, REGISTRY)
 
 
 JUNK = st.sampled_from(
@@ -289,7 +289,7 @@ def test_whatever_stands_anywhere_is_taken_or_answered_line_by_line(
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
     path.write_text(yaml.safe_dump(document))
     try:
-        sweep.load(path, STAGES)
+        sweep.load(path, REGISTRY)
     except UsageError as error:
         lines = str(error).splitlines()
         found = len(lines), [line for line in lines if not line.startswith(f"{path}:")]
@@ -367,14 +367,14 @@ def test_npz_paths_are_relative_to_the_file_or_to_the_shell(tmp_path: Path, monk
     assert load(tmp_path, text).entries[0].config.dataset == f"npz:{tmp_path}/x.npz"
     overridden = load(tmp_path, text, ["dataset=npz:x.npz"])
     assert overridden.entries[0].config.dataset == f"npz:{tmp_path}/elsewhere/x.npz"
-    assert sweep.only(overridden.entries, ["dataset=npz:x.npz"]) == list(overridden.entries)
+    assert sweep.only(overridden.entries, ["dataset=npz:x.npz"], REGISTRY.training) == list(overridden.entries)
 
 
 # --- filters
 
 
 def kept(loaded: Sweep, *filters: str) -> list[tuple[Any, ...]]:
-    return [(e.config.noise, e.config.seed) for e in sweep.only(loaded.entries, filters)]
+    return [(e.config.noise, e.config.seed) for e in sweep.only(loaded.entries, filters, REGISTRY.training)]
 
 
 def test_only(tmp_path: Path) -> None:
@@ -388,7 +388,7 @@ def test_only(tmp_path: Path) -> None:
 
 def test_only_a_block_keeps_only_its_analyses(tmp_path: Path) -> None:
     text = DEFAULTS + "blocks:\n  a: {stages: {rewind: {}}}\n  b: {stages: {evaluate: {}}}\n"
-    (entry,) = sweep.only(load(tmp_path, text).entries, ["block=b"])
+    (entry,) = sweep.only(load(tmp_path, text).entries, ["block=b"], REGISTRY.training)
     assert [r.stage for r in entry.requests] == ["evaluate"]
 
 
@@ -404,7 +404,7 @@ def test_only_a_block_keeps_only_its_analyses(tmp_path: Path) -> None:
 )
 def test_bad_filters(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        sweep.only(load(tmp_path, TWO).entries, [text])
+        sweep.only(load(tmp_path, TWO).entries, [text], REGISTRY.training)
     assert caught.value.problems[0].startswith(message)
 
 
@@ -416,17 +416,17 @@ def test_shipped_sweeps_load_and_say_what_they_are() -> None:
     for name, path in sweep.shipped().items():
         assert sweep.find(name) == path
         assert sweep.about(path)
-        assert sweep.load(path, STAGES).entries
+        assert sweep.load(path, REGISTRY).entries
     with pytest.raises(UsageError, match="no such sweep; did you mean 'demo'"):
         sweep.find("demos")
     assert sweep.find("./demo") == Path("./demo")
 
 
 def test_the_demo_is_what_was_asked_for() -> None:
-    entries = sweep.load(sweep.find("demo"), STAGES).entries
+    entries = sweep.load(sweep.find("demo"), REGISTRY).entries
     common = {"dataset": "digits", "model": "resnet9", "width": 0.25, "batch_size": 128, "epochs": 30, "noise": 0.1}
-    assert all(getattr(e.config, k) == v for e in entries for k, v in common.items())
-    assert [(e.config.dropout, e.config.seed, e.config.p_gen, e.config.p_mem) for e in entries] == [
+    assert all(e.config.flat()[k] == v for e in entries for k, v in common.items())
+    assert [tuple(e.config.flat().get(f) for f in ("dropout", "seed", "p_gen", "p_mem")) for e in entries] == [
         ("none", 0, None, None),
         ("none", 1, None, None),
         ("example_tied", 0, 0.2, 0.1),
@@ -447,7 +447,7 @@ def test_every_large_sweep_has_a_small_twin(name: str) -> None:
         return {re.sub("^atypical_.*", "atypical", block): list(b["stages"]) for block, b in blocks.items()}
 
     assert stages(small["blocks"]) == stages(large["blocks"])
-    assert {e.config.dataset for e in sweep.load(sweep.find(f"{name}-mini"), STAGES).entries} == {"digits"}
+    assert {e.config.dataset for e in sweep.load(sweep.find(f"{name}-mini"), REGISTRY).entries} == {"digits"}
 
 
 @pytest.mark.parametrize("name", [*TWINS, "fashion-mnist"])

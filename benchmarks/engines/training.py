@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from benchmarks.harness import Comparison
 from benchmarks.reference import training
 from benchmarks.sizes import CPU, Size, size
-from memloc.config import TrainConfig, resolved
+from memloc.config import ExampleTied, TrainConfig
 from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
 from memloc.models.groups import Network
@@ -23,8 +23,9 @@ from memloc.run.plan import TrialPlan
 from memloc.run.trainer import run_training
 from memloc.run.worker import Worker
 from memloc.stages import base
-from memloc.stages.training.batches import batches, learning_rate
+from memloc.stages.training.batches import batches
 from memloc.stages.training.loop import train
+from memloc.stages.training.schedule import learning_rate
 from memloc.store import Store
 
 
@@ -83,8 +84,7 @@ def _weights_agree(found: dict[str, Tensor], expected: dict[str, Tensor]) -> boo
 def tied_step(name: str) -> Sequence[Comparison]:
     """An epoch with example-tied dropout against one without."""
     s = size(name, n=128, n_test=1, batch_size=64)
-    fields = s.config.model_dump() | {"dropout": "example_tied", "p_gen": 0.2, "p_mem": 0.1, "epochs": 1, "peak_epoch": 1}
-    tied = resolved(**{k: v for k, v in fields.items() if v is not None})
+    tied = s.config.model_copy(update={"dropout": ExampleTied(p_gen=0.2, p_mem=0.1), "epochs": 1, "peak_epoch": 1})
     plain = s.config.model_copy(update={"epochs": 1})
 
     def epoch(config: TrainConfig) -> Callable[[], dict[str, Tensor]]:

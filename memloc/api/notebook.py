@@ -51,7 +51,7 @@ def trials_html(trials: Sequence[tuple[str, TrainConfig]]) -> str:
 
 def values(config: TrainConfig) -> dict[str, Any]:
     """{field: value} of the fields that a training uses."""
-    return {name: value for name, value in config.model_dump().items() if value is not None}
+    return {name: value for name, value in config.flat().items() if value is not None}
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

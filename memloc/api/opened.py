@@ -14,8 +14,8 @@ import pyarrow as pa
 from memloc.analysis.query import read_table, run_sql
 from memloc.api import notebook
 from memloc.api.trial import Trial, TrialList
-from memloc.config import TrainConfig, check, check_name
 from memloc.errors import StoreError, UsageError
+from memloc.models.architectures import TRAINING
 from memloc.store import Store
 
 DEFAULT_STORE = "./memloc-store"
@@ -126,7 +126,7 @@ class OpenStore:
         wanted = _wanted(fields)
         trainings = sorted(self._store.snapshot().trainings().items())
         trials = [Trial(self._store, commit, self._data_dir) for _, commit in trainings]
-        return TrialList(t for t in trials if all(_value(t.config, name) in taken for name, taken in wanted.items()))
+        return TrialList(t for t in trials if _fits(t.config.flat(), wanted))
 
 
 def _wanted(fields: Mapping[str, Any]) -> dict[str, Collection[Any]]:
@@ -134,10 +134,10 @@ def _wanted(fields: Mapping[str, Any]) -> dict[str, Collection[Any]]:
     wanted: dict[str, Collection[Any]] = {}
     problems = []
     for name, value in fields.items():
-        if problem := check_name(TrainConfig, name):
+        if problem := TRAINING.check_name(name):
             problems.append(f"{name}: {problem}")
             continue
-        checked = [check(TrainConfig, name, v) for v in (value if isinstance(value, list | tuple | set) else [value])]
+        checked = [TRAINING.check(name, v) for v in (value if isinstance(value, list | tuple | set) else [value])]
         problems += [f"{name}: {wrong}" for _, wrong in checked if wrong]
         wanted[name] = [taken for taken, wrong in checked if not wrong]
     if problems:
@@ -145,5 +145,6 @@ def _wanted(fields: Mapping[str, Any]) -> dict[str, Collection[Any]]:
     return wanted
 
 
-def _value(config: TrainConfig, name: str) -> Any:
-    return getattr(config, name)
+def _fits(config: Mapping[str, Any], wanted: Mapping[str, Collection[Any]]) -> bool:
+    """Does a training use every field that is asked for, with one of its values?"""
+    return all(name in config and config[name] in taken for name, taken in wanted.items())

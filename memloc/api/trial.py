@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from memloc.analysis.rows import trial_rows
 from memloc.api import notebook
-from memloc.config import TrainConfig, resolved
+from memloc.config import TrainConfig
 from memloc.data.directory import data_dir
 from memloc.errors import UsageError, nearest
+from memloc.models.architectures import resolved
 from memloc.store import Commit, Store, checkpoints, layout
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Trial:
 
     def __repr__(self) -> str:
         c = self.config
-        return f"Trial({self.id}: {c.dataset} {c.model} noise={c.noise} dropout={c.dropout} seed={c.seed})"
+        return f"Trial({self.id}: {c.dataset} {c.model} noise={c.noise} dropout={c.dropout.kind} seed={c.seed})"
 
     def _repr_html_(self) -> str:
         return notebook.trial_html(self.id, self.config)
@@ -145,7 +146,7 @@ class Trial:
                 raise UsageError(f"{name} {value!r}: valid: {', '.join(valid)}{nearest(str(value), valid)}")
         if mode not in modes:
             raise UsageError(
-                f"mode {mode}: trial {self.id} has dropout: {self.config.dropout}; valid here: {', '.join(modes)} "
+                f"mode {mode}: trial {self.id} has dropout: {self.config.dropout.kind}; valid here: {', '.join(modes)} "
                 "(the others are of example_tied)"
             )
         if rescale != "none" and mode != "dropped":
@@ -182,9 +183,9 @@ class Trial:
         import numpy as np
         import torch
 
-        if self.config.dropout != "example_tied":
+        if self.config.example_tied is None:
             raise UsageError(
-                f"mask: trial {self.id} has dropout: {self.config.dropout}; only example_tied has a mask per example"
+                f"mask: trial {self.id} has dropout: {self.config.dropout.kind}; only example_tied has a mask per example"
             )
         rows = np.flatnonzero(self._data.example == example)
         if not len(rows):
@@ -207,13 +208,9 @@ class Trial:
     def _data(self) -> Any:
         from memloc.data import check_identity, load, prepare
 
-        c = self.config
-        raw = load(c.dataset, data_dir(self._folder))
-        check_identity(raw, c.dataset, str(self._commit.part["data"]))
-        return prepare(
-            raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed, noise_count=c.noise_count,
-            ratio=c.ratio, cut=c.cut,
-        )  # fmt: skip
+        raw = load(self.config.dataset, data_dir(self._folder))
+        check_identity(raw, self.config.dataset, str(self._commit.part["data"]))
+        return prepare(raw, self.config)
 
 
 class TrialList(list[Trial]):

@@ -12,16 +12,15 @@ from memloc.errors import MemlocError
 app = typer.Typer(
     name="memloc",
     help="Where in a neural network do memorized examples live? The experiments of Maini et al. (ICML 2023).",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("sweep")(sweep.sweep)
-app.command("status")(status.status)
-app.command("query")(query.query)
-app.command("report")(report.report)
-app.command("claims")(claims.claims)
+app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
+app.command("status", epilog=status.EXAMPLES)(status.status)
+app.command("query", epilog=query.EXAMPLES, cls=query.QueryCommand)(query.query)
+app.command("report", epilog=report.EXAMPLES)(report.report)
+app.command("claims", epilog=claims.EXAMPLES)(claims.claims)
 app.add_typer(data.app, name="data")
 app.add_typer(store.app, name="store")
 
@@ -50,7 +49,7 @@ Complaint: type[Exception] = typer.BadParameter.__mro__[2]
 def main() -> None:
     """Runs the program; the user's errors are one line each, a bug keeps its traceback."""
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(standalone_mode=False, prog_name="memloc"))
     except Complaint as error:
         message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
         print(f"memloc: {message}; see memloc --help", file=sys.stderr)

@@ -9,11 +9,16 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-import typer
+from memloc.commands import options
 
 if TYPE_CHECKING:
     from memloc.papers.maini2023 import Judgement
 
+EXAMPLES = options.examples(
+    "memloc claims                         every number of the paper, judged on the whole store",
+    "memloc claims demo                    on one sweep",
+    "memloc claims --json > claims.json",
+)
 WIDTH, LONG = 100, 32
 FAMILIES = {
     "G": "Gradients (§4)",
@@ -30,9 +35,9 @@ HEADER = ("", "paper", "ours [95 %]", "verdict", "on, trainings")
 
 
 def claims(
-    sweep: str = typer.Argument(None, metavar="[SWEEP]", help="A sweep's name, or NAME@sha8; the whole store without it."),
-    store: str = typer.Option(None, "--store", metavar="URI", help="Default: MEMLOC_STORE, else ./memloc-store."),
-    as_json: bool = typer.Option(False, "--json", help="For machines."),
+    sweep: str = options.SWEEP,
+    store: str = options.STORE,
+    as_json: bool = options.JSON,
 ) -> None:
     """Judge the paper's claims on what was run: its number, ours with a 95 % interval, and whether the claim holds."""
     from memloc.api import open_store

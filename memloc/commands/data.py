@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from memloc.commands import completion, options
 from memloc.errors import MemlocError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -17,8 +19,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, fetch and check the named data sets.", rich_markup_mode=None)
 
-_DIR = typer.Option(None, "--data-dir", metavar="DIR", help="Default: MEMLOC_DATA, else ~/.cache/memloc.")
-_NAMES = typer.Argument(None, metavar="[NAME]…", help="Data sets; memloc data list shows them.")
+_NAMES: Any = typer.Argument(
+    None, metavar="[NAME]…", help="Data sets; memloc data list shows them.", autocompletion=completion.data_sets
+)
+COLUMNS = ("n_train", "n_test", "classes", "state", "where")  # of data list, after the name and the shape of the images
+LIST_EXAMPLES = options.examples("memloc data list", "memloc data list --json --data-dir /data/torchvision")
+FETCH_EXAMPLES = options.examples("memloc data fetch cifar10", "memloc data fetch mnist svhn --data-dir /data")
+CHECK_EXAMPLES = options.examples(
+    "memloc data check                     every file that is there",
+    "memloc data check cifar10 --json",
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -27,30 +37,47 @@ def _data(context: typer.Context) -> None:
         print(context.get_help())
 
 
-@app.command("list")
-def list_(data_dir: str = _DIR) -> None:
+@app.command("list", epilog=LIST_EXAMPLES)
+def list_(data_dir: str = options.DATA_DIR, as_json: bool = options.JSON) -> None:
     """List the named data sets: images, sizes, and whether they are there."""
     from memloc.commands.query import text_table
-    from memloc.data import SOURCES, NamedDataset, describe, directory
+    from memloc.data import SOURCES, directory
 
     where = directory.data_dir(data_dir)
-    rows = []
-    for name, source in SOURCES.items():
-        of = describe(name)
-        there = _there(source, where) if isinstance(source, NamedDataset) else ["bundled", "scikit-learn"]
-        rows.append([name, "×".join(map(str, of.shape)), str(of.n_train), str(of.n_test), str(of.classes), *there])
-    print(text_table(["data set", "images", "training", "test", "classes", "state", "where"], rows), end="")
+    rows = [_listed(name, where) for name in SOURCES]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    header = ["data set", "images", "training", "test", "classes", "state", "where"]
+    cells = [["×".join(map(str, row["shape"])), *(str(row[c]) for c in COLUMNS)] for row in rows]
+    print(text_table(header, [[row["dataset"], *line] for row, line in zip(rows, cells, strict=True)]), end="")
 
 
-def _there(dataset: NamedDataset, data_dir: Path) -> list[str]:
-    """Its state, and the folder of its files."""
-    missing, files = len(dataset.missing(data_dir)), len(dataset.files)
-    state = "present" if not missing else "missing" if missing == files else f"partly ({files - missing} of {files} files)"
-    return [state, str((data_dir / dataset.files[0].path).parent)]
+def _listed(name: str, data_dir: Path) -> dict[str, Any]:
+    """One data set: shape C×H×W of its images, its sizes, whether its files are there, and in which folder."""
+    from memloc.data import SOURCES, NamedDataset, describe
+
+    source = SOURCES[name]
+    about = source if isinstance(source, NamedDataset) else describe(name)
+    state, where = "bundled", "scikit-learn"
+    if isinstance(source, NamedDataset):
+        missing, files = len(source.missing(data_dir)), len(source.files)
+        partly = f"partly ({files - missing} of {files} files)"
+        state = "present" if not missing else "missing" if missing == files else partly
+        where = str((data_dir / source.files[0].path).parent)
+    return {
+        "dataset": name,
+        "shape": list(about.shape),
+        "n_train": about.n_train,
+        "n_test": about.n_test,
+        "classes": about.classes,
+        "state": state,
+        "where": where,
+    }
 
 
-@app.command("fetch")
-def fetch(names: list[str] = _NAMES, data_dir: str = _DIR) -> None:
+@app.command("fetch", epilog=FETCH_EXAMPLES)
+def fetch(names: list[str] = _NAMES, data_dir: str = options.DATA_DIR) -> None:
     """Download data sets, each file verified; what is there already is not downloaded again."""
     from memloc.data import SOURCES, NamedDataset, directory
     from memloc.data import fetch as fetching
@@ -75,23 +102,24 @@ def fetch(names: list[str] = _NAMES, data_dir: str = _DIR) -> None:
         raise MemlocError(*problems)
 
 
-@app.command("check")
-def check(names: list[str] = _NAMES, data_dir: str = _DIR) -> None:
+@app.command("check", epilog=CHECK_EXAMPLES)
+def check(names: list[str] = _NAMES, data_dir: str = options.DATA_DIR, as_json: bool = options.JSON) -> None:
     """Verify the checksum of every file of the named data sets (by default, of those that are there); 1 if any is wrong."""
     from memloc.data import SOURCES, NamedDataset, directory
 
     _check_names(names or [])
     where = directory.data_dir(data_dir)
-    fine = True
+    checked: list[dict[str, Any]] = []
     for name in dict.fromkeys(names or SOURCES):
         source = SOURCES[name]
         if not isinstance(source, NamedDataset):
-            print(f"{name}: bundled, nothing to check")
+            checked.append({"dataset": name, "file": None, "ok": True, "says": f"{name}: bundled, nothing to check"})
         elif names or len(source.missing(where)) < len(source.files):
-            fine = _check_files(source, where) and fine
+            checked += [{"dataset": name, **file} for file in _checked_files(source, where)]
         else:
-            print(f"{name}: not in {where}")
-    if not fine:
+            checked.append({"dataset": name, "file": None, "ok": True, "says": f"{name}: not in {where}"})
+    print(json.dumps(checked, indent=1) if as_json else "\n".join(str(entry["says"]) for entry in checked))
+    if not all(entry["ok"] for entry in checked):
         raise typer.Exit(1)
 
 
@@ -103,24 +131,19 @@ def _check_names(names: Sequence[str]) -> None:
         raise UsageError(*(f"{n}: no such data set; valid: {', '.join(SOURCES)}{nearest(n, SOURCES)}" for n in wrong))
 
 
-def _check_files(dataset: NamedDataset, data_dir: Path) -> bool:
-    """Prints a line for each file, whether it is fine; returns whether all are."""
-    from memloc.data.named import verified
-
-    fine = True
+def _checked_files(dataset: NamedDataset, data_dir: Path) -> Iterator[dict[str, Any]]:
+    """Each file: its path, whether it is as pinned, and that in words."""
     for file in dataset.files:
         forms = file.present(data_dir)
         if not forms:
-            print(f"{data_dir / file.path}: missing; {dataset.how_to_fetch(data_dir)} downloads it")
-            fine = False
+            path = data_dir / file.path
+            yield {"file": str(path), "ok": False, "says": f"{path}: missing; {dataset.how_to_fetch(data_dir)} downloads it"}
         for path in forms:
             try:
-                verified(path, file.md5)
-                print(f"{path}: ok")
+                dataset.verified(file, path, data_dir)
+                yield {"file": str(path), "ok": True, "says": f"{path}: ok"}
             except UsageError as error:
-                print(f"{error}; {dataset.how_to_fetch(data_dir)} replaces it")
-                fine = False
-    return fine
+                yield {"file": str(path), "ok": False, "says": str(error)}
 
 
 class _Screen:

@@ -11,6 +11,7 @@ from memloc.commands.forecast import Forecast, forecasts, in_words, path_as_json
 from memloc.commands.query import text_table
 from memloc.commands.words import bytes_in_words, labels
 from memloc.config import canonical
+from memloc.models.architectures import TRAINING
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan
 from memloc.run.quantities import checkpoint_bytes, result_bytes
@@ -59,7 +60,8 @@ def _as_json(work: Work) -> dict[str, Any]:
     trial = work.trial
     stages = ["train", *dict.fromkeys(a.stage for a in trial.analyses)]
     return {
-        **trial.config.model_dump(),
+        **dict.fromkeys(TRAINING),
+        **trial.config.flat(),
         "trial": trial.id,
         "stages": stages,
         "done": _done(work),

@@ -13,8 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
+from memloc.commands import completion, options
 from memloc.errors import UsageError
+
+EXAMPLES = options.examples(
+    'memloc query "SELECT layer, epoch, noisy_acc FROM rewind ORDER BY noisy_acc LIMIT 5"',
+    'memloc query "SELECT * FROM trials" --format csv -o trials.csv',
+    'memloc query "SELECT noise, avg(test_acc) AS test FROM epochs JOIN trials USING (trial) GROUP BY noise" --sweep demo',
+)
 
 
 class Format(StrEnum):
@@ -25,11 +33,30 @@ class Format(StrEnum):
     latex = "latex"
 
 
+class QueryCommand(TyperCommand):
+    """Its help names the tables and views, which are asked for only then."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from memloc.analysis.query import known_tables
+        from memloc.analysis.views import VIEWS
+
+        for title, names in (("Tables (docs/tables.md)", known_tables()), ("Views", VIEWS)):
+            with formatter.section(title):
+                formatter.write_text(", ".join(names))
+        super().format_epilog(ctx, formatter)
+
+
 def query(
     sql: str = typer.Argument(..., metavar="SQL", help="One SELECT over the tables (docs/tables.md)."),
-    sweep: str = typer.Option(None, "--sweep", metavar="NAME", help="Only the trials and analyses of this sweep."),
+    sweep: str = typer.Option(
+        None,
+        "--sweep",
+        metavar="NAME",
+        help="Only the trials and analyses of this sweep.",
+        autocompletion=completion.stored_sweeps,
+    ),
     partial: bool = typer.Option(False, "--partial", help="Incomplete analyses too."),
-    store: str = typer.Option(None, "--store", metavar="URI", help="Default: MEMLOC_STORE, else ./memloc-store."),
+    store: str = options.STORE,
     format: Format = typer.Option(Format.table, "--format", help="How to print the rows."),
     output: str = typer.Option(None, "-o", metavar="FILE", help="Write to a file instead of standard output."),
 ) -> None:

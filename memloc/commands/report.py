@@ -9,8 +9,14 @@ from pathlib import Path
 
 import typer
 
+from memloc.commands import options
 from memloc.errors import UsageError
 
+EXAMPLES = options.examples(
+    "memloc report                         report.html, of everything in ./memloc-store",
+    "memloc report demo -o demo.pdf --format pdf",
+    "memloc report --format latex -o figures",
+)
 NEEDS = ("matplotlib", "altair", "vl_convert", "PIL")
 
 
@@ -25,8 +31,8 @@ DEFAULTS = {Format.html: "report.html", Format.pdf: "report.pdf", Format.svg: "r
 
 
 def report(
-    sweep: str = typer.Argument(None, metavar="[SWEEP]", help="A sweep's name, or NAME@sha8; all sweeps without it."),
-    store: str = typer.Option(None, "--store", metavar="URI", help="Default: MEMLOC_STORE, else ./memloc-store."),
+    sweep: str = options.SWEEP,
+    store: str = options.STORE,
     output: str = typer.Option(
         None, "-o", metavar="FILE", help="Default: report.html, report.pdf, or a folder report-svg, report-latex."
     ),

@@ -10,16 +10,22 @@ from typing import Any
 
 import typer
 
+from memloc.commands import options
 from memloc.errors import UsageError
 
+EXAMPLES = options.examples(
+    "memloc status                         every sweep of ./memloc-store",
+    "memloc status demo --watch            one sweep, again every 5 s",
+    "memloc status demo --json --store s3://bucket/runs",
+)
 SECONDS = 5.0  # between two looks of --watch
 SHOWN = 12  # trials at work, and trainings that are begun
 
 
 def status(
-    sweep: str = typer.Argument(None, metavar="[SWEEP]", help="A sweep's name, or NAME@sha8; all sweeps without it."),
-    store: str = typer.Option(None, "--store", metavar="URI", help="Default: MEMLOC_STORE, else ./memloc-store."),
-    as_json: bool = typer.Option(False, "--json", help="For machines."),
+    sweep: str = options.SWEEP,
+    store: str = options.STORE,
+    as_json: bool = options.JSON,
     watch: bool = typer.Option(False, "--watch", help="Again every 5 s, until Ctrl-C. Needs a terminal."),
 ) -> None:
     """Show what is done, running, pending and failed. Reads the store only."""

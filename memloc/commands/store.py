@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from memloc.commands import options
+
 if TYPE_CHECKING:
     from memloc.store import Snapshot, Store
 
 app = typer.Typer(help="Look into a store, and check it.", rich_markup_mode=None)
 
-_URI = typer.Option(None, "--store", metavar="URI", help="Default: MEMLOC_STORE, else ./memloc-store.")
-_JSON = typer.Option(False, "--json", help="For machines.")
+LS_EXAMPLES = options.examples("memloc store ls", "memloc store ls --json --store s3://bucket/runs")
+VERIFY_EXAMPLES = options.examples(
+    "memloc store verify                   exit code 3 where something is broken",
+    "memloc store verify --store s3://bucket/runs --json",
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -22,8 +27,8 @@ def _store(context: typer.Context) -> None:
         print(context.get_help())
 
 
-@app.command("ls")
-def ls(store: str = _URI, as_json: bool = _JSON) -> None:
+@app.command("ls", epilog=LS_EXAMPLES)
+def ls(store: str = options.STORE, as_json: bool = options.JSON) -> None:
     """List the sweeps (each content of a name by itself), the tables and the sizes of a store."""
     from memloc.api import open_store
 
@@ -105,8 +110,8 @@ def _same_name(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return bool(one["sweep"].partition("@")[0] == other["sweep"].partition("@")[0])
 
 
-@app.command("verify")
-def verify(store: str = _URI, as_json: bool = _JSON) -> None:
+@app.command("verify", epilog=VERIFY_EXAMPLES)
+def verify(store: str = options.STORE, as_json: bool = options.JSON) -> None:
     """Hash everything; move what is broken to quarantine/ and exit 3. The next sweep recomputes exactly that."""
     from memloc.api import open_store
     from memloc.store.verify import verify as verify_files

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from memloc.commands import completion, options
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
     from memloc.run.pending import Work
     from memloc.run.plan import Plan
     from memloc.store import Store
+
+
+EXAMPLES = options.examples(
+    "memloc sweep                                           the shipped sweeps",
+    "memloc sweep paper-grid --dry-run                      what it would do, and how long it takes",
+    "memloc sweep demo noise=0.2 flips.repeats=3 --only seed=0,1",
+    "memloc sweep my.yaml --store s3://bucket/runs --address HOST:6379",
+)
 
 
 class Executor(StrEnum):
@@ -64,12 +73,11 @@ def sweep(
         None,
         metavar="[NAME|FILE.yaml] [FIELD=VALUE …]",
         help="A shipped sweep or a file; without one, lists the shipped sweeps.",
+        autocompletion=completion.sweeps_and_fields,
     ),
-    only: list[str] = typer.Option(
-        [], "--only", metavar="FIELD=V,V", help="Only trials with these values; may be repeated."
-    ),
-    store: str = typer.Option(None, "--store", metavar="URI", help="Default: MEMLOC_STORE, else ./memloc-store."),
-    data_dir: str = typer.Option(None, "--data-dir", metavar="DIR", help="Default: MEMLOC_DATA, else ~/.cache/memloc."),
+    only: list[str] = options.ONLY,
+    store: str = options.STORE,
+    data_dir: str = options.DATA_DIR,
     address: str = typer.Option("local", "--address", metavar="local|auto|HOST:PORT", help="The Ray cluster."),
     executor: Executor = typer.Option(Executor.ray, "--executor", help="inline: one process, for debugging."),
     cpus: int = typer.Option(None, "--cpus", min=1, help="Local CPUs to use; default: all."),
@@ -85,7 +93,7 @@ def sweep(
     yes: bool = typer.Option(False, "--yes", help="Really: more than 100,000 trials."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the trials and what they cost; run nothing."),
     show: bool = typer.Option(False, "--show", help="Print the sweep's YAML."),
-    as_json: bool = typer.Option(False, "--json", help="For machines."),
+    as_json: bool = options.JSON,
 ) -> None:
     """Run a sweep; what is committed already is skipped, so the same command is how you resume."""
     from memloc import api
@@ -167,11 +175,11 @@ def _sweep(
     from memloc.run.pending import pending
     from memloc.run.planner import build_plan
     from memloc.run.score_sources import check_labels
-    from memloc.stages import STAGES
+    from memloc.stages import REGISTRY
     from memloc.store import Store, records
 
-    loaded = sweeps.load(path, STAGES, overrides, many=yes)
-    selected = sweeps.only(loaded.entries, only)[:max_trials]
+    loaded = sweeps.load(path, REGISTRY, overrides, many=yes)
+    selected = sweeps.only(loaded.entries, only, REGISTRY.training)[:max_trials]
     store = Store(api.store_uri(options.store))
     everything = build_plan(loaded, loaded.entries, options.data_dir, store)
     whole = selected == list(loaded.entries)

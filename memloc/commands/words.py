@@ -53,11 +53,12 @@ def seconds_in_words(seconds: float) -> str:
 
 def labels(configs: Sequence[TrainConfig]) -> list[str]:
     """What tells each training of a sweep from the others: the fields in which they differ."""
-    rows = [c.model_dump() for c in configs]
-    differing = [name for name in TrainConfig.model_fields if len({str(row[name]) for row in rows}) > 1]
+    rows = [c.flat() for c in configs]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    differing = [name for name in names if len({str(row.get(name)) for row in rows}) > 1]
     if not differing:
         differing = ["dataset", "model"]
-    return [" ".join(f"{name}={row[name]}" for name in differing if row[name] is not None) for row in rows]
+    return [" ".join(f"{name}={row[name]}" for name in differing if row.get(name) is not None) for row in rows]
 
 
 def duration_in_words(seconds: float) -> str:

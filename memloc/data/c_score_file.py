@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from memloc.data.regular_file import opened
 from memloc.data.types import I64, content_identity
 from memloc.errors import UsageError, last_line
 
@@ -65,16 +66,21 @@ def load(path: Path, n: int) -> CScores:
 
 
 def _read(path: Path) -> tuple[Any, Any]:
+    with opened(path, f"valid: {FORMATS}") as file:
+        return _content(path, file)
+
+
+def _content(path: Path, file: BinaryIO) -> tuple[Any, Any]:
+    """(scores, labels or None) as the file holds them."""
     try:
-        with path.open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return content, None
-            if "scores" not in content.files:
-                there = ", ".join(content.files) or "nothing"
-                raise UsageError(f"{path}: lacks scores; it holds {there}; C-scores are a file of {FORMATS}")
-            name = next((name for name in ("labels", "y") if name in content.files), None)
-            return content["scores"], None if name is None else content[name]
+        content = np.load(file, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content, None
+        if "scores" not in content.files:
+            there = ", ".join(content.files) or "nothing"
+            raise UsageError(f"{path}: lacks scores; it holds {there}; C-scores are a file of {FORMATS}")
+        name = next((name for name in ("labels", "y") if name in content.files), None)
+        return content["scores"], None if name is None else content[name]
     except UsageError:
         raise
     except Exception as error:  # a file can be wrong in any way

@@ -63,15 +63,28 @@ def batch(content: Content) -> tuple[U8, I64]:
 
 
 FOLDER = "cifar-10-batches-py"
-FILES = (
-    File(f"{FOLDER}/data_batch_1", "c99cafc152244af753f735de768cd75f"),
-    File(f"{FOLDER}/data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
-    File(f"{FOLDER}/data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
-    File(f"{FOLDER}/data_batch_4", "634d18415352ddfa80567beed471001a"),
-    File(f"{FOLDER}/data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
-    File(f"{FOLDER}/test_batch", "40351d587109b95175f43aff81a1287e"),
-    File(f"{FOLDER}/batches.meta", "5ff9c542aee3614f3951f8cda6e48888"),  # torchvision wants it
-)
+BATCHES = (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch")
+
+
+def md5s() -> dict[str, str]:
+    """{path: MD5}, as torchvision pins them."""
+    from torchvision import datasets
+
+    pinned = datasets.CIFAR10
+    pairs = [*pinned.train_list, *pinned.test_list, (pinned.meta["filename"], pinned.meta["md5"])]
+    return {f"{FOLDER}/{name}": md5 for name, md5 in pairs}
+
+
+def downloads() -> tuple[Download, ...]:
+    """The archive that holds all files."""
+    from torchvision import datasets
+
+    pinned = datasets.CIFAR10
+    return (Download(pinned.filename, pinned.tgz_md5, (pinned.url,), tuple(file.path for file in FILES)),)
+
+
+# batches.meta has the names of the classes: torchvision wants it.
+FILES = tuple(File(f"{FOLDER}/{name}") for name in (*BATCHES, "batches.meta"))
 CIFAR10 = NamedDataset(
     name="cifar10",
     shape=(3, 32, 32),
@@ -79,13 +92,7 @@ CIFAR10 = NamedDataset(
     n_test=10_000,
     classes=10,
     files=FILES,
-    downloads=(
-        Download(
-            "cifar-10-python.tar.gz",
-            "c58f30108f718f92721af3b95e74349a",
-            ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
-            tuple(file.path for file in FILES),
-        ),
-    ),
+    md5s=md5s,
+    downloads=downloads,
     read=read,
 )

@@ -90,7 +90,7 @@ def _alone(lock: Path, waiting: Callable[[], None]) -> Iterator[None]:
 def _bring_all(dataset: NamedDataset, wanting: Sequence[File], data_dir: Path, staging: Path, screen: Screen) -> None:
     staging.mkdir(exist_ok=True)
     try:
-        for download in dataset.downloads:
+        for download in dataset.downloads():
             if files := [file for file in wanting if file.path in download.files]:
                 _bring(dataset, download, files, data_dir, staging, screen)
     finally:
@@ -102,12 +102,13 @@ def _bring(
 ) -> None:
     """Downloads, unpacks, verifies, and renames file by file."""
     if not download.is_archive:
-        _place(_downloaded(dataset, download, data_dir, staging, screen), data_dir / download.path, files[0], data_dir)
+        path = _downloaded(dataset, download, data_dir, staging, screen)
+        _place(dataset, path, data_dir / download.path, files[0], data_dir)
         return
     archive = _at_hand(download, data_dir) or _downloaded(dataset, download, data_dir, staging, screen)
     screen.say(f"{dataset.name}: unpacking {archive.name}")
     for file, path in _unpacked(archive, files, staging):
-        _place(path, data_dir / file.path, file, data_dir)
+        _place(dataset, path, data_dir / file.path, file, data_dir)
 
 
 def _at_hand(download: Download, data_dir: Path) -> Path | None:
@@ -169,7 +170,7 @@ def _why(error: Any) -> str:
 
 def _by_hand(dataset: NamedDataset, data_dir: Path, failures: Sequence[str]) -> str:
     paths = {file.path for file in _wanting(dataset, data_dir)}
-    downloads = [d for d in dataset.downloads if paths & set(d.files)]
+    downloads = [d for d in dataset.downloads() if paths & set(d.files)]
     puts = ", ".join(f"{' or '.join(d.urls)} as {(data_dir / d.path).absolute()}" for d in downloads)
     then = f"; {dataset.how_to_fetch(data_dir)} then unpacks it" if any(d.is_archive for d in downloads) else ""
     return f"{dataset.name}: cannot be downloaded ({', '.join(failures)}); put {puts}{then}"
@@ -190,9 +191,12 @@ def _unpacked(archive: Path, files: Sequence[File], staging: Path) -> Iterator[t
         raise MemlocError(f"{archive}: lacks {', '.join(wanted)}")
 
 
-def _place(path: Path, target: Path, file: File, data_dir: Path) -> None:
+def _place(dataset: NamedDataset, path: Path, target: Path, file: File, data_dir: Path) -> None:
     """Gives a verified file its final name; the damaged forms of it go."""
-    verified(path, file.md5)
+    verified(path, dataset.md5s()[file.path])
+    for taken in (target, *file.present(data_dir)):
+        if taken.is_dir():
+            raise UsageError(f"{taken}: is a folder where a file of {dataset.name} belongs; move it away")
     path.chmod(0o644)
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(path, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -52,20 +53,28 @@ def values(content: Content, dimensions: int) -> U8:
     return np.frombuffer(content.data, dtype=np.uint8, offset=start).reshape(shape)
 
 
-def _named(name: str, folder: str, mirrors: tuple[str, ...], pins: dict[str, tuple[str, str]]) -> NamedDataset:
-    """pins: {file: (MD5 of its content, MD5 of the .gz that is downloaded)}."""
+def _named(name: str, folder: str, md5s: dict[str, str]) -> NamedDataset:
+    """folder: the name of torchvision's class, too. md5s: {file: MD5 of its content}; torchvision pins those of the .gz."""
     raw = f"{folder}/raw"
+
+    def downloads() -> tuple[Download, ...]:
+        from torchvision import datasets
+
+        pinned = getattr(datasets, folder)
+        return tuple(
+            Download(f"{raw}/{gz}", md5, tuple(f"{mirror}{gz}" for mirror in pinned.mirrors), (f"{raw}/{Path(gz).stem}",))
+            for gz, md5 in pinned.resources
+        )
+
     return NamedDataset(
         name=name,
         shape=(1, 28, 28),
         n_train=60_000,
         n_test=10_000,
         classes=CLASSES,
-        files=tuple(File(f"{raw}/{file}", content, gz=True) for file, (content, _) in pins.items()),
-        downloads=tuple(
-            Download(f"{raw}/{file}.gz", packed, tuple(f"{m}{file}.gz" for m in mirrors), (f"{raw}/{file}",))
-            for file, (_, packed) in pins.items()
-        ),
+        files=tuple(File(f"{raw}/{file}", gz=True) for file in md5s),
+        md5s=lambda: {f"{raw}/{file}": md5 for file, md5 in md5s.items()},
+        downloads=downloads,
         read=read,
     )
 
@@ -73,22 +82,20 @@ def _named(name: str, folder: str, mirrors: tuple[str, ...], pins: dict[str, tup
 MNIST = _named(
     "mnist",
     "MNIST",
-    ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
     {
-        "train-images-idx3-ubyte": ("6bbc9ace898e44ae57da46a324031adb", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
-        "train-labels-idx1-ubyte": ("a25bea736e30d166cdddb491f175f624", "d53e105ee54ea40749a09fcbcd1e9432"),
-        "t10k-images-idx3-ubyte": ("2646ac647ad5339dbf082846283269ea", "9fb629c4189551a2d022fa330f9573f3"),
-        "t10k-labels-idx1-ubyte": ("27ae3e4e09519cfbb04c329615203637", "ec29112dd5afa0611ce80d1b7f02629c"),
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
     },
 )
 FASHION_MNIST = _named(
     "fashion_mnist",
     "FashionMNIST",
-    ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
     {
-        "train-images-idx3-ubyte": ("f4a8712d7a061bf5bd6d2ca38dc4d50a", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
-        "train-labels-idx1-ubyte": ("9018921c3c673c538a1fc5bad174d6f9", "25c81989df183df01b3e8a0aad5dffbe"),
-        "t10k-images-idx3-ubyte": ("8181f5470baa50b63fa0f6fddb340f0a", "bef4ecab320f06d8554ea6380940ec79"),
-        "t10k-labels-idx1-ubyte": ("15d484375f8d13e6eb1aabb0c3f46965", "bb300cfdad3c16e7a12a480ee83cd310"),
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
     },
 )

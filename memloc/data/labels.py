@@ -9,48 +9,39 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from memloc.config import TrainConfig
+from memloc.config import DataConfig
 from memloc.data.cuts import held_out
 from memloc.data.types import I64, Data, Description, HeldOut, Raw
 from memloc.errors import UsageError
 from memloc.seeds import below, hashed
 
 
-def prepare(
-    raw: Raw,
-    *,
-    subset: int | None,
-    noise: float,
-    wrong: str,
-    data_seed: int,
-    noise_count: str = "round",
-    ratio: float | None = None,
-    cut: int | None = None,
-) -> Data:
+def prepare(raw: Raw, config: DataConfig) -> Data:
     """The class-stratified subset first, then label noise (science.md, Data), then what the cut of a ratio holds out.
 
-    Every draw hangs on (data_seed, example) alone, so it is the same for every training `seed`, and a larger noise
+    Every draw depends on (data_seed, example) alone, so it is the same for every training `seed`, and a larger noise
     rate makes the labels of a smaller one wrong in the same way, and more of them.
 
     Raises:
         UsageError: where `check_fits` finds a problem.
     """
-    problems = check_fits(raw.description, subset=subset, noise=noise, wrong=wrong)
-    if problems:
+    if problems := check_fits(raw.description, config):
         raise UsageError(*(f"{name}: {problem}" for name, problem in problems.items()))
-    example = np.arange(len(raw.y_train)) if subset is None else stratified_subset(raw.y_train, subset, data_seed)
+    example, seed = np.arange(len(raw.y_train)), config.data_seed
+    if config.subset is not None:
+        example = stratified_subset(raw.y_train, config.subset, seed)
     true_label = raw.y_train[example]
-    noisy = noisy_set(example, noise, data_seed, noise_count)
-    y = np.where(noisy, wrong_labels(example, true_label, raw.classes, wrong, data_seed), true_label)
-    if ratio is None or cut is None:
+    noisy = noisy_set(example, config.noise, seed, config.noise_count)
+    y = np.where(noisy, wrong_labels(example, true_label, raw.classes, config.wrong, seed), true_label)
+    if config.held_out is None:
         return Data(raw.x_train[example], y, true_label, noisy, example, raw.x_test, raw.y_test, raw.classes)
-    out = held_out(len(example), ratio, cut, data_seed)
+    out = held_out(len(example), config.held_out.ratio, config.held_out.cut, seed)
     others = HeldOut(raw.x_train[example[out]], y[out], example[out])
     y, true_label, noisy, example = y[~out], true_label[~out], noisy[~out], example[~out]
     return Data(raw.x_train[example], y, true_label, noisy, example, raw.x_test, raw.y_test, raw.classes, others)
 
 
-def examples_seen(config: TrainConfig, data: Description, labels: Callable[[], I64]) -> I64:
+def examples_seen(config: DataConfig, data: Description, labels: Callable[[], I64]) -> I64:
     """int64 [n]: the examples that a training of this configuration sees, in order.
 
     labels: gives the training labels, int64 [N]; asked only where they decide.
@@ -58,21 +49,21 @@ def examples_seen(config: TrainConfig, data: Description, labels: Callable[[], I
     example = np.arange(data.n_train)
     if config.subset not in (None, data.n_train):
         example = stratified_subset(labels(), config.subset, config.data_seed)
-    if config.ratio is None or config.cut is None:
+    if config.held_out is None:
         return example
-    return example[~held_out(len(example), config.ratio, config.cut, config.data_seed)]
+    return example[~held_out(len(example), config.held_out.ratio, config.held_out.cut, config.data_seed)]
 
 
-def noisy_seen(config: TrainConfig, data: Description, labels: Callable[[], I64]) -> int:
-    """How many of the examples that a training with a ratio sees carry a wrong label; labels: as above."""
-    assert config.ratio is not None
-    assert config.cut is not None
+def noisy_seen(config: DataConfig, data: Description, labels: Callable[[], I64]) -> int:
+    """How many of the examples that a training sees carry a wrong label; labels: as above."""
     if config.subset is None:
         noisy = _noisy_of_all(data.n_train, config.noise, config.data_seed, config.noise_count)
     else:
-        example = examples_seen(config.model_copy(update={"ratio": None}), data, labels)
+        example = examples_seen(config.model_copy(update={"held_out": None}), data, labels)
         noisy = noisy_set(example, config.noise, config.data_seed, config.noise_count)
-    return int(noisy[~held_out(len(noisy), config.ratio, config.cut, config.data_seed)].sum())
+    if config.held_out is None:
+        return int(noisy.sum())
+    return int(noisy[~held_out(len(noisy), config.held_out.ratio, config.held_out.cut, config.data_seed)].sum())
 
 
 @lru_cache(maxsize=8)
@@ -80,12 +71,13 @@ def _noisy_of_all(n: int, noise: float, data_seed: int, count: str) -> npt.NDArr
     return noisy_set(np.arange(n), noise, data_seed, count)
 
 
-def check_fits(data: Description, *, subset: int | None, noise: float, wrong: str) -> dict[str, str]:
+def check_fits(data: Description, config: DataConfig) -> dict[str, str]:
     """{field: problem} of a training's settings against the data set itself."""
     problems = {}
-    if subset is not None and not data.classes <= subset <= data.n_train:
-        problems["subset"] = f"{subset} is not valid; valid: {data.classes} (one per class) to {data.n_train} (all)"
-    if wrong == "offset" and data.classes < 3 and noise > 0:
+    if config.subset is not None and not data.classes <= config.subset <= data.n_train:
+        valid = f"{data.classes} (one per class) to {data.n_train} (all)"
+        problems["subset"] = f"{config.subset} is not valid; valid: {valid}"
+    if config.wrong == "offset" and data.classes < 3 and config.noise > 0:
         problems["wrong"] = "offset needs at least 3 classes; valid here: uniform"
     return problems
 

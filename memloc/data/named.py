@@ -1,6 +1,7 @@
 """What the downloaded data sets have in common: files with pinned checksums, in torchvision's layout.
 
-The pins are torchvision's MD5 sums. They guard against damage and mix-ups; who can write into the data directory is trusted.
+Checksums and addresses are torchvision's, read from it where they are needed: importing it takes seconds. The checksums
+guard against damage and mix-ups; who can write into the data directory is trusted.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import os
 import shlex
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,9 @@ Arrays = tuple[U8, I64, U8, I64]  # x_train, y_train, x_test, y_test
 
 @dataclass(frozen=True)
 class File:
-    """A file below the data directory. md5: of its content, also where it may lie there compressed (`gz`) as PATH.gz."""
+    """A file below the data directory. gz: it may also lie there compressed, as PATH.gz."""
 
     path: str
-    md5: str
     gz: bool = False
 
     def present(self, data_dir: Path) -> list[Path]:
@@ -71,7 +71,10 @@ class Content:
 
 @dataclass(frozen=True)
 class NamedDataset:
-    """A data set known by name. shape: C, H, W. read: from the contents of `files`, in that order, to arrays.
+    """A data set known by name.
+
+    shape: (C, H, W) of an image. md5s: gives the MD5 of the content of every file, uncompressed, by its path. downloads:
+    gives what is fetched. read: from the contents of `files`, in that order, to arrays.
 
     Nothing here needs the files but `load`: the identity is that of the pinned checksums.
     """
@@ -82,12 +85,14 @@ class NamedDataset:
     n_test: int
     classes: int
     files: tuple[File, ...]
-    downloads: tuple[Download, ...]
+    md5s: Callable[[], Mapping[str, str]]
+    downloads: Callable[[], tuple[Download, ...]]
     read: Callable[[Iterator[Content]], Arrays]
 
     @property
     def description(self) -> Description:
-        pins = "\n".join(f"{file.path} {file.md5}" for file in self.files)
+        md5s = self.md5s()
+        pins = "\n".join(f"{file.path} {md5s[file.path]}" for file in self.files)
         identity = f"{self.name}:{hashlib.sha256(pins.encode()).hexdigest()}"
         return Description(identity, self.shape, self.n_train, self.n_test, self.classes)
 
@@ -116,10 +121,23 @@ class NamedDataset:
         problems: list[str] = []
         for path in file.present(data_dir) or [data_dir / file.path]:
             try:
-                return Content(path, verified(path, file.md5))
+                return self.verified(file, path, data_dir)
             except UsageError as error:
                 problems += error.problems
-        raise UsageError(f"{problems[0]}; {self.how_to_fetch(data_dir)} replaces it")
+        raise UsageError(problems[0])
+
+    def verified(self, file: File, path: Path, data_dir: Path) -> Content:
+        """The verified content of one form of a file.
+
+        Raises:
+            UsageError: what is wrong with it, and what to do.
+        """
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder where a file of {self.name} belongs; move it away")
+        try:
+            return Content(path, verified(path, self.md5s()[file.path]))
+        except UsageError as error:
+            raise UsageError(f"{error}; {self.how_to_fetch(data_dir)} replaces it") from None
 
     def how_to_fetch(self, data_dir: Path) -> str:
         """What to type."""

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
+from memloc.data.regular_file import opened
 from memloc.data.types import Raw, content_identity
 from memloc.errors import UsageError, last_line
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+CHANNELS = (1, 3, 4)  # of images as people have them: grey, RGB, RGBA
+MOST_CHANNELS = 16
+WANTED = (
+    f"npz:PATH needs a file of numpy.savez with {', '.join(ARRAYS)}; PATH is relative to the sweep file, on the command "
+    "line to the current folder (--data-dir and MEMLOC_DATA say where the named data sets lie)"
+)
 
 
 def load(path: Path) -> Raw:
@@ -43,7 +50,7 @@ def load(path: Path) -> Raw:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with _opened(path) as file:
+    with opened(path, WANTED) as file:
         if not zipfile.is_zipfile(file):
             raise UsageError(
                 f"{path}: is not an npz file (numpy.savez writes one with {', '.join(ARRAYS)}); nothing is unpickled"
@@ -57,16 +64,6 @@ def _read(path: Path) -> dict[str, Any]:
                 return {name: _array(path, content, name) for name in ARRAYS}
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise UsageError(f"{path}: {_why(error)}") from None
-
-
-def _opened(path: Path) -> BinaryIO:
-    wanted = f"npz:PATH needs a file of numpy.savez with {', '.join(ARRAYS)}"
-    try:
-        if path.is_file():  # opening a pipe would wait for ever
-            return path.open("rb")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}; {wanted}") from None
-    raise UsageError(f"{path}: no such file; {wanted}")
 
 
 def _array(path: Path, content: Any, name: str) -> Any:
@@ -87,26 +84,43 @@ def _why(error: Exception) -> str:
 
 def _image_problem(x: Any) -> str | None:
     if x.dtype != np.uint8:
-        nan = " with NaN" if x.dtype.kind == "f" and np.isnan(x).any() else ""
-        return f"images are {x.dtype}{nan}; must be uint8, 0..255"
+        return f"images are {_dtype(x)}; must be uint8, 0..255{_how_to_uint8(x)}"
     if x.ndim not in (3, 4) or 0 in x.shape:
         return f"images have shape {x.shape}; must be N×H×W or N×H×W×C, none empty"
-    if x.ndim == 4 and x.shape[3] > 16:
-        return f"images have shape {x.shape}; must be N×H×W×C with at most 16 channels last (is this N×C×H×W?)"
+    if x.ndim == 4 and x.shape[1] in CHANNELS and x.shape[3] not in CHANNELS:
+        return f"images have shape {x.shape}, which looks like N×C×H×W; must be N×H×W×C: x.transpose(0, 2, 3, 1)"
+    if x.ndim == 4 and x.shape[3] > MOST_CHANNELS:
+        return f"images have shape {x.shape}; must be N×H×W×C with at most {MOST_CHANNELS} channels last"
     return None
+
+
+def _dtype(array: Any) -> str:
+    return f"{array.dtype} with NaN" if array.dtype.kind == "f" and np.isnan(array).any() else str(array.dtype)
+
+
+def _how_to_uint8(x: Any) -> str:
+    """What to write where the pixels are numbers from 0 to 1; else nothing."""
+    is_unit = x.dtype.kind == "f" and ((x >= 0) & (x <= 1)).all()
+    return ": (255 * x).round().astype('uint8')" if is_unit else ""
 
 
 def _label_problem(y: Any, x: Any) -> str | None:
     if y.dtype.kind not in "iu":
-        nan = " with NaN" if y.dtype.kind == "f" and np.isnan(y).any() else ""
-        return f"labels are {y.dtype}{nan}; must be whole numbers 0..K-1"
+        return f"labels are {_dtype(y)}; must be whole numbers 0..K-1"
     n = len(x) if x.ndim else 0
     if y.shape != (n,):
-        return f"labels have shape {y.shape}; must be ({n},), one per image"
+        return f"labels have shape {y.shape}; must be ({n},), one per image{_how_to_flatten(y, n)}"
     if len(y) and (int(y.min()) < 0 or int(y.max()) > 1_000_000):
         bad = int(np.argmax((y < 0) | (y > 1_000_000)))
         return f"label {y[bad]} of example {bad} is out of range; must be 0..K-1"
     return None
+
+
+def _how_to_flatten(y: Any, n: int) -> str:
+    """What to write for one-hot labels and for a column of labels; else nothing."""
+    if y.ndim != 2 or len(y) != n:
+        return ""
+    return ": y[:, 0]" if y.shape[1] == 1 else ": y.argmax(axis=1)" if (y.sum(axis=1) == 1).all() else ""
 
 
 def _classes(path: Path, y_train: Any, y_test: Any) -> int:

@@ -47,21 +47,27 @@ def _variables(content: Content) -> tuple[Any, Any]:
     return found.get("X"), found.get("y")
 
 
-def _download(file: File) -> Download:
-    return Download(file.path, file.md5, (f"http://ufldl.stanford.edu/housenumbers/{file.path}",), (file.path,))
+def md5s() -> dict[str, str]:
+    """{path: MD5}, as torchvision pins them."""
+    return {download.path: download.md5 for download in downloads()}
 
 
-FILES = (
-    File("train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373"),
-    File("test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3"),
-)
+def downloads() -> tuple[Download, ...]:
+    """The training file, the test file."""
+    from torchvision import datasets
+
+    pins = [datasets.SVHN.split_list[split] for split in ("train", "test")]
+    return tuple(Download(name, md5, (url,), (name,)) for url, name, md5 in pins)
+
+
 SVHN = NamedDataset(
     name="svhn",
     shape=(3, 32, 32),
     n_train=73_257,
     n_test=26_032,
     classes=10,
-    files=FILES,
-    downloads=tuple(map(_download, FILES)),
+    files=(File("train_32x32.mat"), File("test_32x32.mat")),
+    md5s=md5s,
+    downloads=downloads,
     read=read,
 )

@@ -5,10 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 
 from memloc.config import TrainConfig
+from memloc.models.architectures.timm.config import Timm
 from memloc.models.groups import Network
-
-TIMM = "timm:"
-ARCHITECTURES = "memloc.models.architectures"
 
 
 def build(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Network:
@@ -16,19 +14,11 @@ def build(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Net
 
     Built while the default device is `meta`, the network has shapes and no numbers.
     """
-    if config.model.startswith(TIMM):
+    own = config.architecture
+    if isinstance(own, Timm):
         from memloc.models.timm_model import TimmModel
 
-        return TimmModel.build(config, shape, classes)
-    architecture: type[Network] = import_module(f"{ARCHITECTURES}.{config.model}.network").Architecture
-    return architecture.build(config, shape, classes)
-
-
-def misfit(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> str | None:
-    """Why the architecture cannot take images of shape (C, H, W), in one line; None if it can."""
-    if config.model.startswith(TIMM):
-        from memloc.models.timm_model import misfit as timm_misfit
-
-        return timm_misfit(config.model.removeprefix(TIMM), shape, classes)
-    problem: str | None = import_module(f"{ARCHITECTURES}.{config.model}.config").misfit(shape)
-    return problem
+        return TimmModel.build(own, shape, classes)
+    package = type(own).__module__.rpartition(".")[0]  # config.py and network.py stand side by side
+    network: Network = import_module(f"{package}.network").Architecture.build(own, shape, classes)
+    return network

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from memloc.config import TrainConfig
+from memloc.config import training as kinds
 from memloc.models.blocks import Masks
 from memloc.models.groups import Network
 from memloc.seeds import hashed, torch_seed, uniform
@@ -33,6 +34,10 @@ class Dropout:
     def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
         """The factors of one training step."""
         return None
+
+    def fixed(self, rows: Tensor) -> Masks | None:
+        """Of the factors of a training step, those that are the same in every step; random ones are left out."""
+        return self.training(rows, 0, 0)
 
     def evaluation(self, mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
         """The factors in evaluation mode; `own` needs the rows."""
@@ -90,15 +95,20 @@ class ExampleTied(Dropout):
     modes = ("plain", "own", "scaled", "dropped")
 
     def __init__(
-        self, config: TrainConfig, sites: Mapping[str, Shape], example: npt.NDArray[np.int64], device: torch.device
+        self,
+        config: kinds.ExampleTied,
+        seed: int,
+        sites: Mapping[str, Shape],
+        example: npt.NDArray[np.int64],
+        device: torch.device,
     ) -> None:
-        assert config.p_gen is not None
-        assert config.p_mem is not None
         self.p_gen, self.p_mem = config.p_gen, config.p_mem
         self.channels = {site: shape[0] for site, shape in sites.items()}
         self.device = device
         self.packed = {
-            site: torch.from_numpy(np.packbits(self._draw(config, site, example), axis=1, bitorder="little")).to(device)
+            site: torch.from_numpy(np.packbits(self._draw(config, seed, site, example), axis=1, bitorder="little")).to(
+                device
+            )
             for site in sites
         }
         self.shifts = torch.arange(8, dtype=torch.uint8, device=device)
@@ -108,10 +118,12 @@ class ExampleTied(Dropout):
         # The tiny allowance keeps ⌊0.6·5⌋ = 3 where binary floating point says 2.999….
         return max(1, int(np.floor(self.p_gen * self.channels[site] + 1e-9)))
 
-    def _draw(self, config: TrainConfig, site: str, example: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def _draw(
+        self, config: kinds.ExampleTied, seed: int, site: str, example: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.bool_]:
         channel = np.arange(self.channels[site])
         # Shared: (example, channel) alone decide, at every site and under every seed.
-        key = (0, "example-tied, shared") if config.masks == "shared" else (config.seed, "example-tied", site)
+        key = (0, "example-tied, shared") if config.masks == "shared" else (seed, "example-tied", site)
         words = hashed(*key, i=example[:, None], j=channel[None, :])
         return np.asarray((channel < self.generalization(site)) | (uniform(words) < self.p_mem))
 
@@ -128,7 +140,7 @@ class ExampleTied(Dropout):
             return None
         if mode == "own":
             assert rows is not None, "mode own is defined for training examples only"
-            return self.training(rows, 0, 0)
+            return self.fixed(rows)
         return {site: self._fixed(site, mode, rescale) for site in self.channels}
 
     def _fixed(self, site: str, mode: str, rescale: str) -> Tensor:
@@ -152,11 +164,10 @@ class ExampleTied(Dropout):
 class Standard(Dropout):
     """Random dropout: each unit kept with probability `keep` and scaled by 1/keep in training, off in evaluation."""
 
-    def __init__(self, config: TrainConfig, sites: Mapping[str, Shape], device: torch.device) -> None:
-        assert config.keep is not None
+    def __init__(self, config: kinds.Standard, seed: int, sites: Mapping[str, Shape], device: torch.device) -> None:
         self.keep, self.unit = config.keep, config.unit
         self.sites, self.device = dict(sites), device
-        self.random = RandomMasks(config.seed, "dropout", device)
+        self.random = RandomMasks(seed, "dropout", device)
 
     def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
         masks = {}
@@ -168,6 +179,9 @@ class Standard(Dropout):
             masks[site] = self.random.fill(mask, self.keep, site, epoch, step)
         return masks
 
+    def fixed(self, rows: Tensor) -> Masks | None:
+        return None
+
 
 @dataclass
 class SparseActivations(Dropout):
@@ -176,12 +190,11 @@ class SparseActivations(Dropout):
     masks: dict[str, Tensor]
 
     @classmethod
-    def build(cls, config: TrainConfig, sites: Mapping[str, Shape], device: torch.device) -> SparseActivations:
-        assert config.keep is not None
+    def build(cls, config: kinds.Sparse, seed: int, sites: Mapping[str, Shape], device: torch.device) -> SparseActivations:
         masks = {}
         for site, (c, h, w) in sites.items():
             shape = (1, c, h, w) if config.unit == "element" else (1, c, 1, 1)
-            kept = uniform(hashed(config.seed, "sparse", site, i=np.arange(int(np.prod(shape))))) < config.keep
+            kept = uniform(hashed(seed, "sparse", site, i=np.arange(int(np.prod(shape))))) < config.keep
             masks[site] = torch.from_numpy(kept.reshape(shape)).to(device, torch.float32) / config.keep
         return cls(masks)
 
@@ -199,9 +212,8 @@ class SparseWeights(Dropout):
     zero after each update gives every other weight the same history as a mask inside the forward pass.
     """
 
-    def __init__(self, config: TrainConfig, device: torch.device) -> None:
-        assert config.keep is not None
-        self.keep, self.seed, self.device = config.keep, config.seed, device
+    def __init__(self, config: kinds.Sparse, seed: int, device: torch.device) -> None:
+        self.keep, self.seed, self.device = config.keep, seed, device
         self.masks: dict[str, Tensor] = {}
 
     def mask(self, name: str, shape: torch.Size) -> Tensor:
@@ -221,10 +233,14 @@ def build_dropout(
     config: TrainConfig, sites: Mapping[str, Shape], example: npt.NDArray[np.int64], device: torch.device
 ) -> Dropout:
     """The dropout of a resolved configuration; example: int64 [n], the training examples in row order."""
-    if config.dropout == "example_tied":
-        return ExampleTied(config, sites, example, device)
-    if config.dropout == "standard":
-        return Standard(config, sites, device)
-    if config.dropout == "sparse":
-        return SparseWeights(config, device) if config.unit == "weight" else SparseActivations.build(config, sites, device)
-    return Dropout()
+    match config.dropout:
+        case kinds.ExampleTied():
+            return ExampleTied(config.dropout, config.seed, sites, example, device)
+        case kinds.Standard():
+            return Standard(config.dropout, config.seed, sites, device)
+        case kinds.Sparse(unit="weight"):
+            return SparseWeights(config.dropout, config.seed, device)
+        case kinds.Sparse():
+            return SparseActivations.build(config.dropout, config.seed, sites, device)
+        case kinds.NoDropout():
+            return Dropout()

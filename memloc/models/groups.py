@@ -14,7 +14,6 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from memloc.config import TrainConfig
 from memloc.models.batch_norm import BatchStatistics
 from memloc.models.blocks import ConvBlock, Masks, uniform
 from memloc.models.gates import Gates
@@ -34,11 +33,6 @@ class Network(nn.Module, ABC):
     groups: tuple[str, ...]
     sites: dict[str, tuple[int, int, int]]
     neurons: dict[str, tuple[int, ...]]
-
-    @classmethod
-    @abstractmethod
-    def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Network:
-        """The network of a resolved configuration for images of C×H×W."""
 
     def stochastic(self) -> dict[str, tuple[tuple[int, ...], float]]:
         """{site: (shape of one example's factor, rate)} of the dropouts that are part of the architecture.

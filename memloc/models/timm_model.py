@@ -20,10 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from memloc.config import TrainConfig
+from memloc.models.architectures.timm.config import TIMM, Timm
 from memloc.models.batch_norm import BatchStatistics
 from memloc.models.blocks import Masks, masked, masked_tokens
-from memloc.models.build import TIMM
 from memloc.models.gates import Gates
 from memloc.models.groups import Network, State
 from memloc.models.timm_neurons import Point, apply, neurons
@@ -75,8 +74,8 @@ class TimmModel(Network):
         self.groups, self.sites, self.neurons = self.cut.program.groups, dict(self.cut.sites), dict(self.cut.neurons)
 
     @classmethod
-    def build(cls, config: TrainConfig, shape: Shape, classes: int) -> TimmModel:
-        return cls(config.model.removeprefix(TIMM), shape, classes)
+    def build(cls, config: Timm, shape: Shape, classes: int) -> TimmModel:
+        return cls(config.name.removeprefix(TIMM), shape, classes)
 
     def group_of(self, layer: str) -> str:
         return self.cut.layers[layer]

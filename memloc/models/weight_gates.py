@@ -14,7 +14,6 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memloc.config import TrainConfig
 from memloc.models.blocks import ConvBlock, Masks
 from memloc.models.gates import Gate, Gates, Open, gated
 from memloc.models.groups import Network, State
@@ -72,10 +71,6 @@ class WeightGated(Network):
                 self.neurons |= {f"{layer}.{kind}": shape for kind in KINDS}
             else:
                 self.neurons[layer] = shape
-
-    @classmethod
-    def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Network:
-        raise TypeError("made from a network, not from a configuration")
 
     def run_group(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> State:
         given: dict[str, Any] = {}

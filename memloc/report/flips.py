@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from memloc.papers.maini2023 import flips as judged
-from memloc.papers.maini2023.estimates import mean_auc
+from memloc.papers.maini2023 import neurons as judged
+from memloc.papers.maini2023.pooling import mean_auc
 from memloc.report.charts import Chart, Curves, Dots, Exhibit, Number, Series
 from memloc.report.choice import Wanted, choose
 from memloc.report.gradients import series
@@ -170,7 +170,7 @@ def _numbers(searches: pd.DataFrame, sizes: Mapping[str, tuple[int, int]], label
         (f"noisy examples that need fewer than {judged.FEW}", judged.few_neurons(searches, ""), 3, "> 0.90"),
         ("training accuracy left, noisy minus clean", judged.accuracy_left(searches, sizes, ""), 3, "≈ 0.10"),
     ]
-    return [Number(f"{name}, {label}", in_words(of.estimate, digits), paper) for name, of, digits, paper in found]
+    return [Number(f"{name}, {label}", in_words(of.interval, digits), paper) for name, of, digits, paper in found]
 
 
 def detection(source: Source) -> Exhibit:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from memloc.config import TrainConfig
+from memloc.models.architectures import TRAINING
 from memloc.papers.maini2023 import settings as judged
 from memloc.statistics import Interval, student_interval
 
@@ -66,7 +66,7 @@ class Setting:
         config = {k: v for k, v in self.train.items() if v is not None}
         own = judged.Setting(config, {k: v for k, v in options.items() if v is not None}, {})
         found = {k: (v, USUAL[k] if k in USUAL else judged.usual(own, k)) for k, v in own.deviations.items()}
-        order = [*TrainConfig.model_fields, *sorted(options)]
+        order = [*TRAINING, *sorted(options)]
         return {k: found[k] for k in order if k in found and k not in NAMED and found[k][0] != found[k][1]}
 
 

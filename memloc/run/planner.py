@@ -16,13 +16,14 @@ from memloc.data.c_score_file import CScores
 from memloc.data.cuts import held_out_size
 from memloc.data.labels import check_fits, noisy_count, noisy_seen
 from memloc.errors import UsageError
-from memloc.models.build import build, misfit
+from memloc.models.build import build
+from memloc.run import empty_sets
 from memloc.run.plan import AnalysisPlan, Plan, TrialPlan, Unmet
 from memloc.run.score_sources import Need, Sources, atypical
 from memloc.stages import STAGES
 from memloc.stages.base import Size, Stage
 from memloc.stages.fields import MaskedConfig
-from memloc.stages.training.loop import VERSION
+from memloc.stages.training.schema import VERSION
 from memloc.store import Store
 from memloc.sweep import Entry, Request, Sweep
 
@@ -51,7 +52,8 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: St
             trials[trial.id] = _merge(trials[trial.id], trial) if trial.id in trials else trial
     if problems:
         raise UsageError(*dict.fromkeys(problems))
-    return Plan(sweep.name, tuple(trials.values()), sweep.notes)
+    notes = [*sweep.notes, *(note for trial in trials.values() for note in empty_sets.notes(trial))]
+    return Plan(sweep.name, tuple(trials.values()), tuple(dict.fromkeys(notes)))
 
 
 def _describe(entry: Entry, data_dir: Path, problems: list[str]) -> Description | None:
@@ -64,9 +66,9 @@ def _describe(entry: Entry, data_dir: Path, problems: list[str]) -> Description 
 
 def _misfits(entry: Entry, data: Description) -> list[str]:
     config = entry.config
-    fits = check_fits(data, subset=config.subset, noise=config.noise, wrong=config.wrong)
+    fits = check_fits(data, config)
     problems = [f"{entry.place(name)}: {problem}" for name, problem in fits.items()]
-    if problem := misfit(config, data.shape, data.classes):
+    if problem := config.architecture.misfit(data.shape, data.classes):
         problems.append(f"{entry.place('dataset')}: {problem}")
     return problems
 
@@ -152,12 +154,12 @@ def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:
 
 
 def _size(config: TrainConfig, data: Description, data_dir: Path) -> Size:
-    of_any = config.model_copy(update={"seed": 0, "ratio": None, "cut": None})  # a thousand trainings, one network
+    of_any = config.model_copy(update={"seed": 0, "held_out": None})  # a thousand trainings, one network
     parameters, groups = _network(of_any, data.shape, data.classes)
     n = data.n_train if config.subset is None else config.subset
     n_noisy, n_out = noisy_count(n, config.noise, config.noise_count), 0
-    if config.ratio is not None:
-        n_out = held_out_size(n, config.ratio)
+    if config.held_out:
+        n_out = held_out_size(n, config.held_out.ratio)
         if config.noise:  # how many of the mislabeled are held out is a matter of chance
             n_noisy = noisy_seen(config, data, lambda: load(config.dataset, data_dir).y_train)
     return Size(n - n_out, n_noisy, data.n_test, parameters, groups, data.classes, n_out)

@@ -21,7 +21,7 @@ def kept_epochs(trial: TrialPlan, retention: Retention) -> set[int]:
     there are hundreds, each for its C-scores alone (docs/tables.md). Any other keeps all.
     """
     last = trial.config.epochs
-    if retention is None and trial.config.ratio is not None and not trial.unmet:
+    if retention is None and trial.config.held_out and not trial.unmet:
         return {last} | trial.epochs_read()
     if retention in (None, "all") or trial.unmet:  # nobody can say yet what these will read
         return set(range(last + 1))

@@ -19,6 +19,7 @@ from memloc.data.c_score_file import CScores
 from memloc.data.c_score_file import load as load_scores
 from memloc.data.types import I64
 from memloc.errors import UsageError
+from memloc.models.architectures import TRAINING
 from memloc.store import Snapshot, Store, c_scores, records
 
 if TYPE_CHECKING:
@@ -130,13 +131,13 @@ class Sources:
 
     def _planned(self, name: str) -> list[_Run] | None:
         from memloc import sweep
-        from memloc.stages import STAGES
+        from memloc.stages import REGISTRY
 
         beside = [self.beside / f"{name}.yaml"] if self.beside else []
         paths = [path for path in [*beside, sweep.shipped().get(name)] if path is not None and path.exists()]
         if not paths:
             return None
-        entries = sweep.load(paths[0], STAGES).entries
+        entries = sweep.load(paths[0], REGISTRY).entries
         return [_Run(canonical(e.config)) for e in entries if any(r.stage == c_scores.STAGE for r in e.requests)]
 
 
@@ -151,11 +152,10 @@ class _Run:
 
 def same_labels(config: Mapping[str, Any], train: TrainConfig) -> bool:
     """Do trainings of this canonical configuration judge every example of `train`, under the label that it has there?"""
-    own = canonical(train)
-    defaults = {name: info.default for name, info in TrainConfig.model_fields.items()}
+    own = train.flat()
 
     def equal(name: str) -> bool:
-        return bool(config.get(name, defaults[name]) == own.get(name, defaults[name]))
+        return bool(config.get(name, TRAINING.default(name, config)) == own.get(name))
 
     if config.get("subset") is not None and not (equal("subset") and equal("data_seed")):
         return False

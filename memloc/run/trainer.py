@@ -18,8 +18,9 @@ from memloc.run.replay import Lost, replay
 from memloc.run.retention import lost_epochs
 from memloc.run.worker import Worker, never, set_up_numerics
 from memloc.run.writer import StateWriter
-from memloc.stages.training.loop import VERSION, Epoch, examples_table, train
-from memloc.stages.training.schema import TABLES
+from memloc.stages.training.dynamics import examples_table
+from memloc.stages.training.loop import Epoch, train
+from memloc.stages.training.schema import TABLES, VERSION
 from memloc.store import Commit, Store, checkpoints, layout
 from memloc.store.commits import CheckpointEntry
 
@@ -107,7 +108,8 @@ def _commit_training(
     checkpoints.prune(worker.store.files, trial.id, entries, work.write)
     c = trial.config
     names = ("dataset", "model", "width", "noise", "seed", "data_seed", "dropout", "p_gen", "p_mem", "keep", "epochs")
-    own = {"trial": [trial.id], **{k: [getattr(c, k)] for k in names}, "n_train": [n], "config": [canonical_json(c)]}
+    own: dict[str, list[Any]] = {"trial": [trial.id], **{k: [c.flat().get(k)] for k in names}}
+    own |= {"n_train": [n], "config": [canonical_json(c)]}
     written = {
         "trials": own,
         "epochs": {"trial": [trial.id] * len(rows), **{k: [row[k] for row in rows] for k in rows[0]}},

@@ -37,13 +37,9 @@ class Worker:
     _inputs: tuple[tuple[str, ...], Inputs] | None = None
 
     def data(self, trial: TrialPlan) -> Data:
-        c = trial.config
-        raw = self.raw(c.dataset)
-        check_identity(raw, c.dataset, trial.data)
-        return prepare(
-            raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed, noise_count=c.noise_count,
-            ratio=c.ratio, cut=c.cut,
-        )  # fmt: skip
+        raw = self.raw(trial.config.dataset)
+        check_identity(raw, trial.config.dataset, trial.data)
+        return prepare(raw, trial.config)
 
     def inputs(self, trial: TrialPlan, analysis: AnalysisPlan | None = None) -> Inputs:
         """The inputs of an analysis; the data on the device and the last checkpoints stay for the next part.

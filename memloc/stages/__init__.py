@@ -11,10 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from memloc.config import Registry
+from memloc.models.architectures import TRAINING
 from memloc.stages.base import Stage
 from memloc.stages.training.schema import TABLES as TRAINING_TABLES
 
-__all__ = ["STAGES", "discover", "tables"]
+__all__ = ["REGISTRY", "STAGES", "discover", "tables"]
 
 
 def discover() -> dict[str, Stage[Any]]:
@@ -24,6 +26,7 @@ def discover() -> dict[str, Stage[Any]]:
 
 
 STAGES = discover()
+REGISTRY = Registry(TRAINING, STAGES)
 
 
 def tables() -> dict[str, pa.Schema]:

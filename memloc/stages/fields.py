@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator
 
-from memloc.config import FieldError, Share, StageConfig, TrainConfig
+from memloc.config import FieldError, Share, StageConfig, TrainConfig, Valid
 
 MaskMode = Literal["plain", "own", "scaled", "dropped"]
 
@@ -34,7 +34,7 @@ class MaskedConfig(MaskModeConfig):
     `c_score_below`, by default 0.5 (paper §7). Resolved, PATH and NAME have become the identity of the scores.
     """
 
-    memorized: Annotated[str, AfterValidator(_memorized)] = "labels"
+    memorized: Annotated[str, AfterValidator(_memorized), Valid("labels, c_score:PATH, c_score:sweep:NAME")] = "labels"
     c_score_below: Share | None = None
 
     def c_scores_from(self) -> str | None:
@@ -49,13 +49,13 @@ M = TypeVar("M", bound=MaskModeConfig)
 
 def resolve_mask_mode(config: M, train: TrainConfig) -> M:
     """mask_mode is required on example-tied trainings, and None on all others."""
-    if train.dropout == "example_tied":
+    if train.example_tied:
         if config.mask_mode is None:
             valid = "plain, own, scaled, dropped"
             raise FieldError("mask_mode", f"required on a training with dropout: example_tied; valid: {valid}")
         return config
     if config.mask_mode is not None:
-        raise FieldError("mask_mode", f"used only with dropout: example_tied (here dropout is {train.dropout})")
+        raise FieldError("mask_mode", f"used only with dropout: example_tied (here dropout is {train.dropout.kind})")
     return config
 
 

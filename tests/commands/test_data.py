@@ -159,3 +159,20 @@ def test_a_sweep_that_has_nothing_to_do_needs_no_files(cli: Any, tmp_path: Path)
     assert err[0].startswith("memloc: mnist: not in ")
     write("mnist", tmp_path / "data")
     assert cli(*command, "seed=1")[0] == 0
+
+
+def test_for_machines(cli: Any, tmp_path: Path) -> None:
+    code, out, _ = cli("data", "list", "--json")
+    listed = {row["dataset"]: row for row in json.loads("".join(out))}
+    assert code == 0
+    assert list(listed) == list(data.SOURCES)
+    for name, row in listed.items():
+        about = data.describe(name)
+        assert (tuple(row["shape"]), row["n_train"], row["n_test"]) == (about.shape, about.n_train, about.n_test)
+        assert row["state"] == ("bundled" if name == "digits" else "missing")
+    code, out, _ = cli("data", "check", "digits", "mnist", "--json")
+    checked = json.loads("".join(out))
+    assert code == 1
+    assert [(entry["dataset"], entry["ok"]) for entry in checked] == [("digits", True)] + [("mnist", False)] * 4
+    assert checked[0]["file"] is None
+    assert all(entry["file"] in entry["says"] for entry in checked[1:])

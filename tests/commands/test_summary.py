@@ -16,7 +16,7 @@ from memloc.analysis.query import known_tables
 from memloc.api import open_store
 from memloc.commands.query import text_table
 from memloc.commands.words import bytes_in_words, labels, seconds_in_words
-from memloc.config import resolved
+from memloc.models.architectures import resolved
 from memloc.statistics import Interval
 from memloc.store import Store
 from tests.conftest import TINY, run_inline

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memloc.commands.words import bytes_in_words, labels, seconds_in_words
-from memloc.config import resolved
+from memloc.models.architectures import resolved
 
 
 @pytest.mark.parametrize(

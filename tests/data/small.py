@@ -22,6 +22,7 @@ from memloc import commands, data
 from memloc.data import NamedDataset
 from memloc.data.cifar10 import CIFAR10
 from memloc.data.idx import FASHION_MNIST, MNIST
+from memloc.data.named import Download
 from memloc.data.svhn import SVHN
 
 TRUE = {d.name: d for d in (CIFAR10, MNIST, FASHION_MNIST, SVHN)}
@@ -118,15 +119,19 @@ def md5(content: bytes) -> str:
 def small(name: str, mirrors: Sequence[str] = (), files: dict[str, bytes] | None = None) -> NamedDataset:
     """The data set with the pins of its small files (or of these), at `MIRROR/file name`."""
     true, files, packed = TRUE[name], files or contents(name), downloads(name)
+    md5s = {path: md5(content) for path, content in files.items()}
+    # Torchvision's own addresses and checksums are not needed: a child process with a small data set does without it.
+    archived = [(path, tuple(files) if path.endswith(".tar.gz") else (path.removesuffix(".gz"),)) for path in packed]
+    given = tuple(
+        Download(path, md5(packed[path]), tuple(f"{mirror}/{Path(path).name}" for mirror in mirrors), inside)
+        for path, inside in archived
+    )
     return dataclasses.replace(
         true,
         n_train=SIZES[name][0],
         n_test=SIZES[name][1],
-        files=tuple(dataclasses.replace(f, md5=md5(files[f.path])) for f in true.files),
-        downloads=tuple(
-            dataclasses.replace(d, md5=md5(packed[d.path]), urls=tuple(f"{m}/{Path(d.path).name}" for m in mirrors))
-            for d in true.downloads
-        ),
+        md5s=lambda: md5s,
+        downloads=lambda: given,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,19 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, arrays: dict[str, Any
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{}, {}, {}, {}], dtype=object), allow_pickle=True)
     (tmp_path / "b.npy").write_bytes(b"\x93NUMPY rubbish")
-    (tmp_path / "c.npy").mkdir()
-    for name in ("a.npy", "b.npy", "c.npy"):
+    for name in ("a.npy", "b.npy"):
         with pytest.raises(UsageError, match=f"{name}: is no file of C-scores"):
             load(tmp_path / name, 4)
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "folder.npy").mkdir()
+    os.mkfifo(tmp_path / "pipe.npy")  # reading it would wait for ever
+    for name, what in (("folder", "is a folder"), ("pipe", "is no regular file"), ("missing", "no such file")):
+        with pytest.raises(UsageError) as caught:
+            load(tmp_path / f"{name}.npy", 4)
+        (line,) = caught.value.problems
+        assert line.startswith(f"{tmp_path}/{name}.npy: {what}; valid: numpy.save of N scores, or numpy.savez with scores")
 
 
 def test_labels_must_be_those_of_the_data_set(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from memloc.config import HeldOut
 from memloc.data import load, prepare
 from memloc.data.cuts import cuts_needed, held_out, held_out_size
 from memloc.data.labels import examples_seen, noisy_seen
@@ -45,8 +46,8 @@ def test_sets_are_drawn_anew_from_every_permutation_and_seed() -> None:
 def test_a_training_sees_the_rest_with_the_labels_of_the_whole() -> None:
     raw = load("digits")
     c, whole = settings(subset=120, noise=0.2)
-    fields = {"subset": c.subset, "noise": c.noise, "wrong": c.wrong, "data_seed": c.data_seed}
-    part = prepare(raw, **fields, ratio=0.7, cut=3)  # type: ignore[arg-type]
+    config = c.model_copy(update={"held_out": HeldOut(ratio=0.7, cut=3)})
+    part = prepare(raw, config)
     out = part.held_out
     assert out is not None
     assert (len(part.y), len(out.y)) == (84, 36)
@@ -57,7 +58,6 @@ def test_a_training_sees_the_rest_with_the_labels_of_the_whole() -> None:
         assert [labels[e] for e in data.example] == data.y.tolist()
         assert (raw.x_train[data.example] == data.x).all()
     assert part.noisy.tolist() == (part.y != part.true_label).tolist()
-    config = c.model_copy(update={"ratio": 0.7, "cut": 3})
     assert examples_seen(config, raw.description, lambda: raw.y_train).tolist() == part.example.tolist()
     assert noisy_seen(config, raw.description, lambda: raw.y_train) == part.noisy.sum()
     assert 0 < part.noisy.sum() < 24

@@ -79,7 +79,7 @@ def test_fetched_loaded_and_not_fetched_again(name: str, tmp_path: Path) -> None
     with serving(name) as server:
         lines = fetched(name, tmp_path, server.url)
         assert lines[-1] == f"{name}: fetched to {tmp_path}"
-        assert server.requests == [Path(d.path).name for d in TRUE[name].downloads]
+        assert server.requests == [Path(d.path).name for d in TRUE[name].downloads()]
         assert files(tmp_path) == named(name)
         assert {(tmp_path / path).stat().st_mode & 0o777 for path in named(name)} == {0o644}
         assert (small(name).load(tmp_path).x_test == truth(name)[2]).all()
@@ -89,7 +89,7 @@ def test_fetched_loaded_and_not_fetched_again(name: str, tmp_path: Path) -> None
 
 
 def test_mirrors_in_turn(tmp_path: Path) -> None:
-    packed = Path(TRUE["mnist"].downloads[0].path).name
+    packed = Path(TRUE["mnist"].downloads()[0].path).name
     with serving("mnist") as good, serving("mnist") as lacking:
         lacking.answers[packed] = lambda handler: handler.send_error(503)
         lines = fetched("mnist", tmp_path, closed_port(), lacking.url, good.url)
@@ -106,7 +106,7 @@ def test_no_network(name: str, tmp_path: Path) -> None:
     problem = failure(name, tmp_path, *urls)
     hosts = ", ".join(f"{url.removeprefix('http://')}: cannot be reached" for url in urls)
     assert problem.startswith(f"{name}: cannot be downloaded ({hosts}); put ")
-    for download in TRUE[name].downloads:
+    for download in TRUE[name].downloads():
         last = Path(download.path).name
         assert f"{urls[0]}/{last} or {urls[1]}/{last} as {tmp_path / download.path}" in problem
     assert ("then unpacks it" in problem) == (name == "cifar10")
@@ -175,6 +175,22 @@ def test_an_archive_without_a_file_or_with_links(tmp_path: Path, monkeypatch: py
     with serving("cifar10") as server:
         assert "lacks cifar-10-batches-py/test_batch" in failure("cifar10", tmp_path / "data", server.url)
     assert files(tmp_path) == {f"data/{path}" for path in lacking}  # each of them whole
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("cifar10", "cifar-10-batches-py/test_batch"),
+        ("svhn", "test_32x32.mat"),
+        ("mnist", "MNIST/raw/t10k-labels-idx1-ubyte"),
+        ("mnist", "MNIST/raw/t10k-labels-idx1-ubyte.gz"),
+    ],
+)
+def test_a_folder_where_a_file_belongs(name: str, taken: str, tmp_path: Path) -> None:
+    (tmp_path / taken).mkdir(parents=True)
+    with serving(name) as server, pytest.raises(UsageError) as caught:
+        fetched(name, tmp_path, server.url)
+    assert caught.value.problems == (f"{tmp_path / taken}: is a folder where a file of {name} belongs; move it away",)
 
 
 def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from memloc.config import DataConfig
 from memloc.data import load, prepare
 from memloc.data.labels import noisy_count, noisy_set, stratified_subset, wrong_labels
 from memloc.errors import UsageError
 
 N = 20_000
+
+
+def data_part(**fields: Any) -> DataConfig:
+    return DataConfig(dataset="digits", **fields)
+
+
 EXAMPLES = np.arange(N)
 TRUE = np.arange(N) % 10
 
@@ -54,8 +62,8 @@ def test_which_examples_are_noisy_is_uniform_and_nested() -> None:
 
 def test_labels_hang_on_data_seed_alone() -> None:
     raw = load("digits")
-    a, b = (prepare(raw, subset=None, noise=0.2, wrong="uniform", data_seed=s) for s in (0, 0))
-    c = prepare(raw, subset=None, noise=0.2, wrong="uniform", data_seed=1)
+    a, b = (prepare(raw, data_part(noise=0.2, data_seed=s)) for s in (0, 0))
+    c = prepare(raw, data_part(noise=0.2, data_seed=1))
     assert (a.y == b.y).all()
     assert (a.y != c.y).any()
     assert (a.noisy == (a.y != a.true_label)).all()
@@ -64,7 +72,7 @@ def test_labels_hang_on_data_seed_alone() -> None:
 
 def test_an_example_keeps_its_wrong_label_in_a_larger_noise_rate() -> None:
     raw = load("digits")
-    small, large = (prepare(raw, subset=None, noise=r, wrong="uniform", data_seed=0) for r in (0.1, 0.3))
+    small, large = (prepare(raw, data_part(noise=r)) for r in (0.1, 0.3))
     assert (small.y[small.noisy] == large.y[small.noisy]).all()
 
 
@@ -88,7 +96,7 @@ def test_largest_remainders_by_hand() -> None:
 
 def test_subset_first_then_noise_and_example_is_the_original_index() -> None:
     raw = load("digits")
-    data = prepare(raw, subset=200, noise=0.1, wrong="uniform", data_seed=3)
+    data = prepare(raw, data_part(subset=200, noise=0.1, data_seed=3))
     assert data.noisy.sum() == 20
     assert (raw.x_train[data.example] == data.x).all()
     assert (raw.y_train[data.example] == data.true_label).all()
@@ -98,7 +106,7 @@ def test_misfits() -> None:
     raw = load("digits")
     for subset in (9, 1438):
         with pytest.raises(UsageError, match=f"subset: {subset} is not valid; valid: 10 .one per class. to 1437"):
-            prepare(raw, subset=subset, noise=0.1, wrong="uniform", data_seed=0)
+            prepare(raw, data_part(subset=subset, noise=0.1))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +114,7 @@ def test_misfits() -> None:
 )
 def test_todays_labels_are_pinned(subset: int | None, wrong: str, pinned: str) -> None:
     """Other labels under the same id would mix two experiments: then raise the training's version."""
-    data = prepare(load("digits"), subset=subset, noise=0.1, wrong=wrong, data_seed=0)
+    data = prepare(load("digits"), data_part(subset=subset, noise=0.1, wrong=wrong))
     columns = np.stack([data.example, data.y, data.noisy]).astype(np.int64)
     assert hashlib.sha256(columns.tobytes()).hexdigest()[:16] == pinned
 
@@ -115,8 +123,8 @@ def test_offset_needs_three_classes() -> None:
     raw = load("digits")
     two = dataclasses.replace(raw, y_train=raw.y_train % 2, y_test=raw.y_test % 2, classes=2)
     with pytest.raises(UsageError, match="wrong: offset needs at least 3 classes; valid here: uniform"):
-        prepare(two, subset=None, noise=0.1, wrong="offset", data_seed=0)
-    assert not prepare(two, subset=None, noise=0.0, wrong="offset", data_seed=0).noisy.any()
+        prepare(two, data_part(noise=0.1, wrong="offset"))
+    assert not prepare(two, data_part(noise=0.0, wrong="offset")).noisy.any()
 
 
 def test_which_examples_a_subset_takes_is_uniform_within_a_class() -> None:
@@ -133,7 +141,7 @@ def test_rounded_down(n: int, noise: float) -> None:
     """Exactly ⌊noise·n⌋ of the same examples, in whole hundredths: 0.29·100 is 28.999… in binary floating point."""
     wanted = round(noise * 100) * n // 100
     assert noisy_count(n, noise, "floor") == wanted
-    floor, rounded = (noisy_set(np.arange(n), noise, 3, count) for count in ("floor", None))
+    floor, rounded = (noisy_set(np.arange(n), noise, 3, count) for count in ("floor", "round"))
     assert floor.sum() == wanted
     assert rounded.sum() - floor.sum() == round(noise * n) - wanted
     assert not (floor & ~rounded).any()
@@ -141,8 +149,5 @@ def test_rounded_down(n: int, noise: float) -> None:
 
 def test_rounding_down_reaches_the_data() -> None:
     raw = load("digits")  # 1437 examples: 143.7 of them
-    counts = [
-        prepare(raw, subset=None, noise=0.1, wrong="uniform", data_seed=0, noise_count=c).noisy.sum()
-        for c in ("floor", None)
-    ]
+    counts = [prepare(raw, data_part(noise=0.1, noise_count=c)).noisy.sum() for c in ("floor", "round")]
     assert counts == [143, 144]

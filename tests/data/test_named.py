@@ -51,11 +51,23 @@ def test_identities_are_pinned() -> None:
 
 def test_every_file_is_downloaded_by_something() -> None:
     for dataset in TRUE.values():
-        assert [f.path for f in dataset.files] == [path for d in dataset.downloads for path in d.files]
-        pins = [f.md5 for f in dataset.files] + [d.md5 for d in dataset.downloads]
+        paths = [file.path for file in dataset.files]
+        assert paths == [path for download in dataset.downloads() for path in download.files] == list(dataset.md5s())
+        pins = [*dataset.md5s().values(), *(download.md5 for download in dataset.downloads())]
         assert all(len(pin) == 32 and set(pin) <= set("0123456789abcdef") for pin in pins)
-        for download in dataset.downloads:
-            assert all(url.endswith("/" + Path(download.path).name) for url in download.urls)
+        for download in dataset.downloads():
+            assert download.urls
+            assert all(url.startswith("http") and url.endswith("/" + Path(download.path).name) for url in download.urls)
+
+
+def test_the_addresses_are_torchvisions() -> None:
+    """Of one data set by hand; the others come the same way."""
+    (archive,) = TRUE["cifar10"].downloads()
+    assert (archive.path, archive.md5) == ("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a")
+    assert archive.urls == ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",)
+    first = TRUE["mnist"].downloads()[0]
+    assert (first.path, first.md5) == ("MNIST/raw/train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873")
+    assert first.urls[0] == "https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz"
 
 
 @pytest.mark.parametrize("name", TRUE)
@@ -127,7 +139,10 @@ def test_damaged(name: str, damage: str, tmp_path: Path, monkeypatch: pytest.Mon
         load(name, tmp_path)
     (problem,) = caught.value.problems
     assert problem.startswith(f"{path}: is ")
-    assert problem.endswith(f"; memloc data fetch {name} --data-dir {tmp_path} replaces it")
+    if damage == "folder":  # which a fetch must not remove
+        assert problem == f"{path}: is a folder where a file of {name} belongs; move it away"
+    else:
+        assert problem.endswith(f"; memloc data fetch {name} --data-dir {tmp_path} replaces it")
     if damage == "short":
         assert f"(MD5 {hashlib.md5(content[:-1]).hexdigest()}, must be {hashlib.md5(content).hexdigest()})" in problem
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import zipfile
@@ -51,6 +52,14 @@ def test_identity_is_of_the_content_not_of_the_path(tmp_path: Path) -> None:
     assert a.identity == b.identity != npz.load(saved(tmp_path, changed)).identity
 
 
+@pytest.mark.parametrize("shape", [(12, 3, 5, 3), (12, 1, 7, 4), (12, 2, 5, 16), (12, 16, 3, 1), (12, 3, 20)])
+def test_images_that_only_look_a_little_like_channels_first(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """Narrow images with channels last, many channels, and grey images of three rows are what they say."""
+    images = np.zeros(shape, np.uint8)
+    raw = npz.load(saved(tmp_path, {**arrays(), "x_train": images, "x_test": images[:5]}))
+    assert raw.x_train.shape == (12, *([1, *shape[1:]] if len(shape) == 3 else [shape[3], *shape[1:3]]))
+
+
 def changed(name: str, change: Callable[[Any], Any]) -> Callable[[Path], Path]:
     return lambda folder: saved(folder, {**arrays(), name: change(arrays()[name])})
 
@@ -67,6 +76,11 @@ class Bomb:
 
 def missing(folder: Path) -> Path:
     return folder / "nowhere.npz"
+
+
+def pipe(folder: Path) -> Path:
+    os.mkfifo(folder / "mine.npz")
+    return folder / "mine.npz"
 
 
 def lacking(folder: Path) -> Path:
@@ -124,8 +138,13 @@ def marked(offset: int, value: int) -> Callable[[Path], Path]:
 
 
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "missing": (missing, "no such file"),
-    "folder": (lambda folder: folder, "no such file"),
+    "missing": (
+        missing,
+        ": no such file; npz:PATH needs a file of numpy.savez with x_train, y_train, x_test, y_test; PATH is "
+        "relative to the sweep file, on the command line to the current folder (--data-dir and MEMLOC_DATA say where",
+    ),
+    "folder": (lambda folder: folder, ": is a folder; npz:PATH needs a file of numpy.savez with x_train, "),
+    "pipe": (pipe, ": is no regular file; npz:PATH needs"),
     "lacks an array": (lacking, "lacks y_test; it holds x_train, y_train, x_test"),
     "pickle in disguise": (disguised, "is not an npz file"),
     "pickle with a zip behind it": (disguised_twice, "holds Python objects (a pickle); nothing is unpickled"),
@@ -155,13 +174,36 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "float images": (changed("x_train", lambda x: x / 255), "x_train: images are float64; must be uint8"),
     "NaN images": (changed("x_test", lambda x: x * np.nan), "x_test: images are float64 with NaN; must be uint8"),
     "flat images": (changed("x_train", lambda x: x.reshape(12, -1)), "x_train: images have shape (12, 192); must be N×H×W"),
-    "channels first": (changed("x_train", lambda x: np.zeros((12, 3, 16, 99), np.uint8)), "(is this N×C×H×W?)"),
+    "channels first": (
+        changed("x_train", lambda x: np.zeros((12, 3, 16, 16), np.uint8)),
+        "x_train: images have shape (12, 3, 16, 16), which looks like N×C×H×W; must be N×H×W×C: x.transpose(0, 2, 3, 1)",
+    ),
+    "one channel first": (
+        changed("x_test", lambda x: np.zeros((12, 1, 16, 8), np.uint8)),
+        "x_test: images have shape (12, 1",
+    ),
+    "four channels first": (changed("x_train", lambda x: np.zeros((12, 4, 9, 5), np.uint8)), "x.transpose(0, 2, 3, 1)"),
+    "too many channels": (
+        changed("x_train", lambda x: np.zeros((12, 2, 16, 17), np.uint8)),
+        "images have shape (12, 2, 16, 17); must be N×H×W×C with at most 16 channels last",
+    ),
+    "images from 0 to 1": (
+        changed("x_train", lambda x: (x / 255).astype(np.float32)),
+        "images are float32; must be uint8, 0..255: (255 * x).round().astype('uint8')",
+    ),
     "no images": (changed("x_test", lambda x: x[:0]), "x_test: images have shape (0, 16, 12)"),
     "other size": (changed("x_test", lambda x: x[:, :8]), "x_test: images of (8, 12), but x_train has (16, 12)"),
     "too few labels": (changed("y_train", lambda y: y[:-1]), "y_train: labels have shape (11,); must be (12,)"),
     "float labels": (changed("y_train", lambda y: y * 1.0), "y_train: labels are float64; must be whole numbers"),
     "NaN labels": (changed("y_train", lambda y: y * np.nan), "y_train: labels are float64 with NaN"),
-    "one-hot labels": (changed("y_train", lambda y: np.eye(3, dtype=int)[y]), "y_train: labels have shape (12, 3)"),
+    "one-hot labels": (
+        changed("y_train", lambda y: np.eye(3, dtype=int)[y]),
+        "y_train: labels have shape (12, 3); must be (12,), one per image: y.argmax(axis=1)",
+    ),
+    "labels in a column": (
+        changed("y_train", lambda y: y[:, None]),
+        "labels have shape (12, 1); must be (12,), one per image: y[:, 0]",
+    ),
     "negative label": (changed("y_train", lambda y: y - 1), "y_train: label -1 of example 0 is out of range"),
     "gap in labels": (changed("y_train", lambda y: y * 2), "y_train: 3 different labels, but the largest is 4"),
     "one class": (changed("y_train", lambda y: y * 0), "y_train: has 1 class; needs at least 2"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from memloc.config import resolved
+from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.groups import Network
 from tests.models.plain import Plain, randomise

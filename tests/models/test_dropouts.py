@@ -14,7 +14,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from memloc.config import TrainConfig, resolved
+from memloc.config import TrainConfig
+from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.dropouts import Dropout, ExampleTied, build_dropout
 from memloc.models.groups import Network
@@ -69,7 +70,7 @@ def test_g_is_exact_for_every_number_of_channels() -> None:
     for hundredths in range(1, 101):
         p_gen = float(f"{hundredths / 100:.2f}")
         config = resolved(dataset="digits", model="resnet9", dropout="example_tied", p_gen=p_gen, p_mem=0.1)
-        dropout = ExampleTied(config, sites, np.arange(1), CPU)
+        dropout = ExampleTied(config.dropout, 0, sites, np.arange(1), CPU)
         assert [dropout.generalization(s) for s in sites] == [max(1, hundredths * c // 100) for c in range(1, 301)]
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from memloc.config import resolved
+from memloc.models.architectures import resolved
 from memloc.models.blocks import Masks
 from memloc.models.build import build
 from memloc.models.groups import Network

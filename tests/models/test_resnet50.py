@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from memloc.config import resolved
+from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.groups import Network
 from tests.models.plain import randomise, scaled_at

@@ -8,8 +8,8 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from memloc.config import resolved
-from memloc.models.build import build, misfit
+from memloc.models.architectures import resolved
+from memloc.models.build import build
 from memloc.models.groups import Network
 from tests.models.plain import CONVS, GROUPS, SITES, Plain, randomise, scaled_at
 
@@ -149,8 +149,11 @@ def test_neurons_are_conv_channels_and_linear_weights() -> None:
 
 def test_smallest_side_is_the_smallest_that_works() -> None:
     config = resolved(dataset="digits", model="resnet9")
-    side = next(n for n in range(1, 99) if misfit(config, (1, n, n), 10) is None)
-    assert misfit(config, (1, side, side - 1), 10) == f"images of {side}×{side - 1} pixels; resnet9 needs at least 11×11"
+    side = next(n for n in range(1, 99) if config.architecture.misfit((1, n, n), 10) is None)
+    assert (
+        config.architecture.misfit((1, side, side - 1), 10)
+        == f"images of {side}×{side - 1} pixels; resnet9 needs at least 11×11"
+    )
     assert make(1, side, side).eval()(torch.zeros(2, 1, side, side)).shape == (2, 10)
     network = make(1, side - 1, side - 1).eval()
     with pytest.raises(RuntimeError, match="size"):

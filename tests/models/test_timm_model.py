@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memloc.config import resolved
 from memloc.errors import UsageError
-from memloc.models.build import build, misfit
+from memloc.models.architectures import resolved
+from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
 from memloc.models.groups import Network
 from memloc.models.trace import CannotCut, cut, traced
@@ -242,11 +242,11 @@ def test_bad_names(model: str, message: str) -> None:
 
 def test_images_that_a_model_cannot_take() -> None:
     config = resolved(dataset="digits", model="timm:test_vit")
-    problem = misfit(config, (1, 8, 8), 10)
+    problem = config.architecture.misfit((1, 8, 8), 10)
     assert problem is not None
     assert problem.startswith("timm:test_vit with images of 8×8 pixels: timm says: ")
     assert "\n" not in problem
-    assert misfit(config, (1, 32, 32), 10) is None
+    assert config.architecture.misfit((1, 32, 32), 10) is None
 
 
 class Straight(nn.Module):

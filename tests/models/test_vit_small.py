@@ -15,8 +15,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from memloc.config import canonical, resolved
-from memloc.models.build import build, misfit
+from memloc.config import canonical
+from memloc.models.architectures import resolved
+from memloc.models.build import build
 from memloc.models.dropouts import OwnDropouts, build_dropout
 from memloc.models.groups import Network
 
@@ -285,12 +286,15 @@ def test_initialisation_has_the_packages_moments(tokens: str) -> None:
 
 def test_images_that_patches_do_not_cut_are_refused() -> None:
     config = resolved(dataset="digits", model="vit_small")
-    assert misfit(config, (1, 16, 14), 10) is None
-    assert misfit(config, (1, 16, 15), 10) == "images of 16×15 pixels; vit_small cuts them in patches of 2×2: even sides"
+    assert config.architecture.misfit((1, 16, 14), 10) is None
+    assert (
+        config.architecture.misfit((1, 16, 15), 10)
+        == "images of 16×15 pixels; vit_small cuts them in patches of 2×2: even sides"
+    )
 
 
 def test_tokens_patch_is_the_same_training() -> None:
     config = resolved(dataset="digits", model="vit_small", tokens="patch")
     assert config == resolved(dataset="digits", model="vit_small")
-    assert config.tokens == "patch"
+    assert config.architecture.tokens == "patch"
     assert "tokens" not in canonical(config)

@@ -16,7 +16,7 @@ from memloc.errors import UsageError
 from memloc.run.plan import Plan, Unmet
 from memloc.run.planner import build_plan
 from memloc.run.retention import kept_epochs
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY
 from memloc.store import Store
 from tests.commands.test_query import run
 from tests.conftest import run_inline
@@ -43,7 +43,7 @@ def scores() -> np.ndarray:
 
 def plan_of(folder: Path, text: str = TEXT, *overrides: str) -> Plan:
     (folder / "my.yaml").write_text(text)
-    loaded = sweep.load(folder / "my.yaml", STAGES, overrides)
+    loaded = sweep.load(folder / "my.yaml", REGISTRY, overrides)
     return build_plan(loaded, loaded.entries, folder / "data")
 
 

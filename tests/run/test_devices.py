@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import memloc
-from memloc.config import resolved
+from memloc.models.architectures import resolved
 from memloc.run.placement import visible_index
 from memloc.run.worker import set_up_numerics
 from memloc.store import Store

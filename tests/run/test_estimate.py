@@ -21,7 +21,7 @@ from memloc.run.planner import build_plan
 from memloc.run.quantities import part_passes, train_passes
 from memloc.run.schedule import Slots
 from memloc.run.training_step import SPEED, STEP_SECONDS, counted, timed
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY
 from memloc.store import Commit, Snapshot, Store, layout
 from tests.conftest import TINY
 
@@ -37,7 +37,7 @@ def planned(tmp_path: Path, tiny: Path) -> Any:
     def plan(*overrides: str) -> tuple[list[Work], Snapshot]:
         path = tmp_path / "tiny.yaml"
         path.write_text(TINY)
-        loaded = sweep.load(path, STAGES, overrides)
+        loaded = sweep.load(path, REGISTRY, overrides)
         store = Store(str(tiny))
         snapshot = store.snapshot()
         return pending(build_plan(loaded, loaded.entries, tmp_path), store, snapshot, "all"), snapshot
@@ -142,7 +142,7 @@ def test_commits_on_gpus_are_for_gpus(planned: Any, tmp_path: Path) -> None:
 def test_a_stage_that_counts_no_passes_takes_what_its_parts_took(planned: Any, tmp_path: Path) -> None:
     path = tmp_path / "more.yaml"
     path.write_text(TINY.replace("evaluate: {}}\n", "evaluate: {}, detection: {}}\n", 1))
-    loaded = sweep.load(path, STAGES)
+    loaded = sweep.load(path, REGISTRY)
     store = Store(str(tmp_path / "none"))
     works = pending(build_plan(loaded, loaded.entries, tmp_path), store, Snapshot({}, {}, []), "all")
     (detection,) = [a for a in works[0].trial.analyses if a.stage == "detection"]
@@ -169,7 +169,7 @@ def test_what_remains_of_a_training(planned: Any, tmp_path: Path) -> None:
     for epoch in (0, 1):
         store.files.put(layout.checkpoint(works[0].trial.id, epoch), b"anything")
     path = tmp_path / "tiny.yaml"
-    loaded = sweep.load(path, STAGES, ("seed=5",))
+    loaded = sweep.load(path, REGISTRY, ("seed=5",))
     begun = pending(build_plan(loaded, loaded.entries, tmp_path), store, Snapshot({}, {}, []), "all")
     assert [w.reached for w in begun] == [1, 0]
     model = model_of(begun, Snapshot({}, {}, []), tmp_path)

@@ -18,7 +18,7 @@ from memloc.run.events import Outcome
 from memloc.run.pending import Work, pending
 from memloc.run.planner import build_plan
 from memloc.run.worker import Worker
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY, STAGES
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
 from memloc.store import Store, layout
@@ -37,7 +37,7 @@ PARTS = {"rewind": 3, "retrain": 9, "gradients": 3}
 def works(folder: Path, text: str = SWEEP) -> list[Work]:
     path = folder / "one.yaml"
     path.write_text(text)
-    plan = build_plan(loaded := sweep.load(path, STAGES), loaded.entries, folder)
+    plan = build_plan(loaded := sweep.load(path, REGISTRY), loaded.entries, folder)
     store = Store(str(folder / "store"))
     return pending(plan, store, store.snapshot(), "all")
 

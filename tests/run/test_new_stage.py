@@ -12,7 +12,7 @@ from memloc.run.events import Event
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
 from memloc.run.planner import build_plan
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY, STAGES
 from memloc.stages.base import Tables
 from memloc.stages.evaluate import compute as evaluation
 from memloc.store import Store
@@ -42,7 +42,7 @@ blocks:
 def plan(folder: Path, above: float = 0.0, evaluate: str = "") -> Plan:
     path = folder / "reading.yaml"
     path.write_text(SWEEP % (above, evaluate))
-    loaded = sweep.load(path, STAGES)
+    loaded = sweep.load(path, REGISTRY)
     return build_plan(loaded, loaded.entries, folder)
 
 

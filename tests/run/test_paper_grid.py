@@ -15,13 +15,13 @@ from memloc.run.placement import Resources
 from memloc.run.plan import Plan
 from memloc.run.planner import build_plan
 from memloc.run.schedule import Slots
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY
 from memloc.store import Snapshot, Store
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    loaded = sweep.load(sweep.find("paper-grid"), STAGES)
+    loaded = sweep.load(sweep.find("paper-grid"), REGISTRY)
     return build_plan(loaded, loaded.entries, tmp_path_factory.mktemp("data"))
 
 
@@ -82,7 +82,9 @@ def test_what_is_asked_of_them(plan: Plan) -> None:
         assert (config.epochs, config.peak_epoch) == (20, 10)
     for train, config in asked["evaluate"]:
         assert config.epoch == train.epochs
-    rates = {(t.config.width, t.config.epochs, t.config.subset) for t in plan.trials if t.config.model == "resnet9"}
+    rates = {
+        (t.config.architecture.width, t.config.epochs, t.config.subset) for t in plan.trials if t.config.model == "resnet9"
+    }
     assert rates == {(1.0, 50, None)}
 
 

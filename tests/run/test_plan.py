@@ -17,41 +17,41 @@ from memloc.run.planner import build_plan
 from memloc.run.quantities import checkpoint_bytes, result_bytes
 from memloc.run.retention import Retention, kept_epochs
 from memloc.run.worker import Worker
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY
 from memloc.store import Store
 from tests.conftest import TINY, run_inline
 
 PINNED = [
     (
-        "52b25ea6b2788f55",
+        "60597ebd0f8933fe",
         [
-            ("gradients", "a0e427c887c209e7", "8a5c4fdd0fc7d34e"),
-            ("rewind", "a1611d10296060e1", "6aa76858ba6d1a0b"),
-            ("flips", "9d2c0569481a4985", "490fb16501508dc1"),
-            ("evaluate", "26823638bace7a09", "497e1da372321404"),
-            ("detection", "c533267512c3676a", "da8acaa869bddc81"),
-            ("retrain", "b939b83fff06487c", "28daf4b63e13da5e"),
+            ("gradients", "8699a61edc216838", "4819d19463b67b42"),
+            ("rewind", "a396ed555f7c8566", "1cc82faf3bd37d72"),
+            ("flips", "6ef639d4b5038e32", "73823339e1155084"),
+            ("evaluate", "4d991f29cf5c11b8", "ae1a1647e1a6eb8d"),
+            ("detection", "7ef182d2d0489d6d", "c483a532b313353c"),
+            ("retrain", "7d4b825ba49556a3", "92aa80e58484c35f"),
         ],
     ),
     (
-        "7aa121540465271d",
+        "1543e9644fe242fc",
         [
-            ("gradients", "4aa3730cefbccca8", "4d49a6d7cbe21757"),
-            ("rewind", "b5132852627bc718", "993a2f9819ac078c"),
-            ("flips", "916dc85e227bbfd5", "a5386dcbb3617ce2"),
-            ("evaluate", "1bd6af3475888c43", "8fb444090fe4a94a"),
-            ("detection", "f7b47f83be0e8ce9", "dcf8534d8c1ebd23"),
+            ("gradients", "28ee189809a71dcd", "3760283ecd52a861"),
+            ("rewind", "3c8c9e1b5957813c", "b263aaea1d20c16f"),
+            ("flips", "dccba72148bca05c", "ba98f91468c444d3"),
+            ("evaluate", "f20ad70200fca54a", "1ac5e6ec34b24c35"),
+            ("detection", "fbade0d522a1714c", "5139cae68c121641"),
         ],
     ),
-    ("a10e88ef55ddf44f", [("evaluate", "5dcc56f3b836e5d4", "7e229f3cb51a0eec")]),
-    ("1af1371c87b93513", [("evaluate", "c8285d306839120b", "0db44d7918cd2a38")]),
+    ("05a2f02d99799aa1", [("evaluate", "0d0ce36e41f2d48c", "423ed7957bb0d59d")]),
+    ("a6a55d942cb9a43d", [("evaluate", "aae1a215c079220d", "ddb298592001755f")]),
 ]
 
 
 def plan_of(folder: Path, text: str = TINY, *overrides: str) -> Plan:
     path = folder / "tiny.yaml"
     path.write_text(text)
-    loaded = sweep.load(path, STAGES, overrides)
+    loaded = sweep.load(path, REGISTRY, overrides)
     return build_plan(loaded, loaded.entries, folder)
 
 
@@ -62,7 +62,7 @@ def works(store: Path, plan: Plan, retention: str = "all") -> list[Work]:
 
 def test_todays_ids_are_pinned(tmp_path: Path) -> None:
     """Of the demo. A change here makes every store out there start over: it must be meant (raise a version)."""
-    loaded = sweep.load(sweep.find("demo"), STAGES)
+    loaded = sweep.load(sweep.find("demo"), REGISTRY)
     plan = build_plan(loaded, loaded.entries, tmp_path)
     found = [(t.id, [(a.stage, a.id, a.part_ids[0]) for a in t.analyses]) for t in plan.trials]
     assert found == PINNED
@@ -167,7 +167,7 @@ def test_held_out_trainings_keep_what_is_read_unless_told_otherwise(tmp_path: Pa
         TINY[: TINY.index("  standard:")] + "  scores:\n    stages: {held_out: {ratios: [0.5], min_held_out: 1}, REWIND}\n"
     )
     for trial in plan_of(tmp_path, text.replace(", REWIND", "")).trials:
-        assert trial.config.ratio == 0.5
+        assert trial.config.held_out.ratio == 0.5
         kept: dict[Retention, set[int]] = {None: {2}, "all": {0, 1, 2}, "rewound": {0, 2}, "last": {2}}
         assert {retention: kept_epochs(trial, retention) for retention in kept} == kept
     for trial in plan_of(tmp_path, text.replace("REWIND", "gradients: {epochs: [1]}")).trials:
@@ -183,7 +183,7 @@ def test_estimated_bytes_are_near_the_truth(tmp_path: Path, tiny: Path) -> None:
 
 def test_the_same_wrong_labels_for_every_seed_and_others_for_another_data_seed(tmp_path: Path) -> None:
     worker = Worker(Store(str(tmp_path / "store")), lambda name: load(name, tmp_path))
-    by_seed = [t for t in plan_of(tmp_path, TINY, "seed=[0,1,2]").trials if t.config.dropout == "none"]
+    by_seed = [t for t in plan_of(tmp_path, TINY, "seed=[0,1,2]").trials if t.config.dropout.kind == "none"]
     first, *rest = [worker.data(t) for t in by_seed]
     assert len(rest) == 2
     for data in rest:

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from memloc.run.heartbeat import Heartbeats
 
 from memloc.run.events import Event
 from memloc.run.pending import Work, pending
+from memloc.run.pulse import Heartbeats
 from memloc.store import Store, layout, records
 from tests.conftest import TINY, carry_out
 from tests.run.programs import wait_until
@@ -39,8 +39,8 @@ def beating(store: Store, works: list[Work]) -> Iterator[Heartbeats]:
 
 @pytest.fixture
 def beats(store: Store, works: list[Work], monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeats]:
-    monkeypatch.setattr(heartbeat, "SECONDS", 0.05)
-    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(pulse, "SECONDS", 0.05)
+    monkeypatch.setattr(pulse, "LOOK_SECONDS", 0.01)
     with beating(store, works) as made:
         yield made
 
@@ -114,8 +114,8 @@ def test_what_the_run_has_done_stands_in_every_heartbeat(works: list[Work], beat
 
 
 def test_news_are_written_at_once(store: Store, works: list[Work], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "SECONDS", 1e6)
-    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(pulse, "SECONDS", 1e6)
+    monkeypatch.setattr(pulse, "LOOK_SECONDS", 0.01)
     trial = works[0].trial.id
     with beating(store, works) as beats:
 

@@ -23,7 +23,7 @@ from memloc.run.planner import build_plan
 from memloc.run.retention import Retention
 from memloc.run.trainer import run_training
 from memloc.run.worker import Worker, never
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY
 from memloc.store import Files, Store, commits, layout, tables
 from memloc.sweep import load as load_sweep
 from tests.conftest import carry_out
@@ -69,7 +69,7 @@ class Place:
         self.home.mkdir(exist_ok=True)
         path = self.home / "one.yaml"
         path.write_text(yaml.safe_dump({"defaults": base, "blocks": {"one": block}}))
-        sweep = load_sweep(path, STAGES)
+        sweep = load_sweep(path, REGISTRY)
         return build_plan(sweep, sweep.entries, self.home)
 
     @property

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from memloc.config import TrainConfig, resolved
+from memloc.config import TrainConfig
 from memloc.data import Data, load, prepare
+from memloc.models.architectures import resolved
 from memloc.stages.base import Size
 from memloc.stages.inputs import Inputs
 from memloc.stages.training.loop import Epoch, train
@@ -54,10 +55,9 @@ class Trained:
 
 
 def settings(**fields: Any) -> tuple[TrainConfig, Data]:
-    config = resolved(**{**BASE, **fields})
-    c = config
-    raw = load(c.dataset)
-    return c, prepare(raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed)
+    given = {**BASE, **fields}
+    config = resolved(**{name: value for name, value in given.items() if value is not None})  # None: as if not given
+    return config, prepare(load(config.dataset), config.model_copy(update={"held_out": None}))
 
 
 def run(**fields: Any) -> Trained:

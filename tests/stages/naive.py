@@ -79,7 +79,7 @@ def train(
     moved: epoch -> the augmented training images, uint8.
     """
     dtype = next(iter(start.values())).dtype
-    network = Plain(data.shape[0], data.classes, float(config.width or 0)).to(dtype).load(start)
+    network = Plain(data.shape[0], data.classes, config.architecture.width).to(dtype).load(start)
     network = network.to(memory_format=torch.channels_last)
     names = [name for name, _ in network.named_parameters()]
     optimizer = torch.optim.SGD(
@@ -98,7 +98,10 @@ def train(
             )
             run.rates.append(rate)
             optimizer.param_groups[0]["lr"] = rate
-            network.train()
+            if config.batch_norm.kind == "frozen" and epoch > 1:
+                network.eval()
+            else:
+                network.train()
             at = factors(rows, epoch, k) if factors else {}
             with scaled_at({network.site(site): f for site, f in at.items()}):
                 if weight_masks is None:

@@ -164,9 +164,9 @@ def test_dropouts_train_and_evaluate(name: str, dropout: dict[str, Any]) -> None
     tied = Made(config, data, list(train(config, data, CPU)))
     stage = Evaluate()
     summary = stage.run(stage.resolve(EvaluateConfig(), config), tied.inputs(), {"epoch": 1})["evaluation"]
-    assert len(summary["mode"]) == (6 if config.dropout == "example_tied" else 1)
+    assert len(summary["mode"]) == (6 if config.example_tied else 1)
     network = tied.network(1)
-    if config.unit == "weight":
+    if config.flat().get("unit") == "weight":
         shares = {n: float((t == 0).float().mean()) for n, t in network.state_dict().items() if n.endswith("weight")}
         weights = [n for n, m in network.named_modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
         assert all(0.2 < shares[f"{n}.weight"] < 0.6 for n in weights if network.get_submodule(n).weight.numel() > 200)  # type: ignore[operator, union-attr]

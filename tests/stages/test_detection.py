@@ -17,7 +17,7 @@ from memloc import sweep
 from memloc.config import FieldError, StageConfig, TrainConfig
 from memloc.errors import UsageError
 from memloc.seeds import stream
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY, STAGES
 from memloc.stages.base import Part, Size, Stage, Tables
 from memloc.stages.columns import BOOL, INT, of_analysis
 from memloc.stages.detection import config
@@ -255,7 +255,7 @@ def test_bad_scores_are_named_with_their_line(tmp_path: Path, scores: str, probl
     text = "defaults: {dataset: digits, model: resnet9}\nblocks:\n  b:\n    stages:\n      detection:\n        scores: "
     path.write_text(text + scores)
     with pytest.raises(UsageError) as error:
-        sweep.load(path, STAGES)
+        sweep.load(path, REGISTRY)
     (line,) = error.value.problems
     assert "bad.yaml:6:" in line
     assert "detection.scores" in line

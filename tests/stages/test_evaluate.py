@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from memloc.config import FieldError, resolved
+from memloc.config import FieldError
+from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
 from memloc.stages.evaluate.config import Evaluate, EvaluateConfig, variants
@@ -35,7 +36,7 @@ def factors_of(trained: Trained, mode: str, rescale: str, row: int | None) -> di
     """{site: one factor per channel}, written out from science.md; row: the training example, None on test."""
     network = build(trained.config, trained.data.shape, trained.data.classes)
     dropout = build_dropout(trained.config, network.sites, trained.data.example, CPU)
-    p_gen, p_mem = trained.config.p_gen or 0.0, trained.config.p_mem or 0.0
+    p_gen, p_mem = trained.config.dropout.p_gen, trained.config.dropout.p_mem
     factors = {}
     for site, (channels, _, _) in network.sites.items():
         g = max(1, int(p_gen * channels + 1e-9))
@@ -56,7 +57,7 @@ def factors_of(trained: Trained, mode: str, rescale: str, row: int | None) -> di
 def naive_logits(trained: Trained, epoch: int, mode: str, rescale: str, test: bool) -> list[list[float]]:
     """One example at a time, in float64."""
     data = trained.data
-    network = Plain(1, data.classes, trained.config.width or 0).load(trained.epochs[epoch].weights).double().eval()
+    network = Plain(1, data.classes, trained.config.architecture.width).load(trained.epochs[epoch].weights).double().eval()
     out = []
     x = pixels(data.x_test if test else data.x).double()
     for row in range(len(x)):
@@ -148,7 +149,7 @@ def test_sparse_keeps_its_mask_in_evaluation(name: str) -> None:
     network = build(trained.config, trained.data.shape, trained.data.classes)
     dropout = build_dropout(trained.config, network.sites, trained.data.example, CPU)
     masks = dropout.training(torch.arange(1), 1, 0) or {}
-    plain = Plain(1, 10, trained.config.width or 0).load(trained.epochs[-1].weights).eval()
+    plain = Plain(1, 10, trained.config.architecture.width).load(trained.epochs[-1].weights).eval()
     found = evaluate(trained)["predictions"]["margin"]
 
     def margins(at: dict[Any, Tensor]) -> Tensor:

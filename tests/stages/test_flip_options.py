@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.reference import flips as reference
-from memloc.config import FieldError, canonical, resolved
+from memloc.config import FieldError, canonical
+from memloc.models.architectures import resolved
+from memloc.models.architectures.vit_small.config import ViTSmall
 from memloc.models.weight_gates import WeightGated
 from memloc.seeds import stream
 from memloc.stages.flips.after import Sets, accuracies
@@ -59,7 +61,7 @@ def smoothed(model: nn.Module, images: Tensor) -> Tensor:
 def plainly(trained: Trained, task: Task, row: int) -> reference.Outcome:
     """One example's search on a copy of the network: gradients of all weights, and the chosen ones become 0."""
     c, data = trained.config, trained.data
-    model = Plain(data.shape[0], data.classes, float(c.width or 0)).load(trained.epochs[-1].weights).double().eval()
+    model = Plain(data.shape[0], data.classes, c.architecture.width).load(trained.epochs[-1].weights).double().eval()
     y = torch.tensor(data.y)
     outcome = reference.Outcome()
     for step in range(task.max_neurons + 1):
@@ -151,7 +153,7 @@ def test_every_kind_of_weight(plain: Trained) -> None:
     leaf = gates.requires_grad_()
     z = task.network(x.repeat(len(some), 1, 1, 1).contiguous(memory_format=torch.channels_last), task.neurons.split(leaf))
     z = z.view(len(some), 20, -1)
-    model = Plain(data.shape[0], data.classes, float(c.width or 0)).load(plain.epochs[-1].weights).double().eval()
+    model = Plain(data.shape[0], data.classes, c.architecture.width).load(plain.epochs[-1].weights).double().eval()
     for k, closed in enumerate(some):
         zeroed = deepcopy(model)
         for index in closed:
@@ -249,7 +251,7 @@ def test_rows_of_the_authors_way(memorizing: Trained) -> None:
     config = STAGE.resolve(FlipsConfig(clean=4, noisy=4, post_eval="all", **AUTHORS), memorizing.config)
     rows = STAGE.run(config, memorizing.inputs(), {"repeat": 0, "group": 0})["flips"]
     c, data = memorizing.config, memorizing.data
-    model = Plain(data.shape[0], data.classes, float(c.width or 0)).load(memorizing.epochs[-1].weights).eval()
+    model = Plain(data.shape[0], data.classes, c.architecture.width).load(memorizing.epochs[-1].weights).eval()
     where = {int(e): i for i, e in enumerate(data.example)}
     assert set(LAYERS) >= {layer for of in rows["layers"] for layer in of} > {"linear"}
     for k, example in enumerate(rows["example"]):
@@ -293,7 +295,7 @@ def test_fields_that_do_not_go_together(fields: dict[str, Any], field: str, prob
 
 
 def test_weights_of_other_architectures() -> None:
-    other = resolved(dataset="digits", model="resnet9").model_copy(update={"model": "vit_small"})
+    other = resolved(dataset="digits", model="resnet9").model_copy(update={"architecture": ViTSmall()})
     with pytest.raises(FieldError, match=r"^'weight' with model: vit_small; valid here: activation; weight is for resnet9$"):
         STAGE.resolve(FlipsConfig(ablate="weight"), other)
 

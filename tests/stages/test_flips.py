@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from memloc.config import FieldError, resolved
+from memloc.config import FieldError, NoDropout
+from memloc.models.architectures import resolved
 from memloc.stages.flips.compute import sample
 from memloc.stages.flips.config import Flips, FlipsConfig
 from tests.stages.conftest import TIED, Trained, run
@@ -61,7 +62,7 @@ def test_rows(plain: Trained) -> None:
 def test_random_dropout_is_off(unit: str) -> None:
     """Which examples are eligible, and where the searches go: those of the same weights without dropout."""
     trained = run(dropout="standard", keep=0.6, unit=unit, epochs=6, batch_size=16)
-    without = replace(trained, config=trained.config.model_copy(update={"dropout": "none", "keep": None, "unit": None}))
+    without = replace(trained, config=trained.config.model_copy(update={"dropout": NoDropout()}))
     assert rows_of(trained) == rows_of(without)
 
 

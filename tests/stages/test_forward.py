@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from memloc.config import TrainConfig, canonical, check, fingerprint, resolved
+from memloc.config import canonical, fingerprint
 from memloc.errors import UsageError
+from memloc.models.architectures import TRAINING, resolved
 from memloc.models.build import build
 from memloc.stages.training.forward import forward_pass
 from memloc.stages.training.loop import train
@@ -76,7 +77,7 @@ def test_identity() -> None:
     assert plain == no
     assert "compile" not in canonical(plain)
     assert len({fingerprint(c) for c in (plain, no, yes)}) == 2
-    assert check(TrainConfig, "compile", "yes")[1] == "'yes' is not valid; valid: true or false (write true)"
+    assert TRAINING.check("compile", "yes")[1] == "'yes' is not valid; valid: true or false (write true)"
 
 
 def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +86,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     network = build(config, data.shape, data.classes)
     with pytest.raises(UsageError, match="there is no no-such-compiler -O2 here: install it"):
         forward_pass(config, network, CPU)
-    assert forward_pass(config.model_copy(update={"compile": None}), network, CPU)  # nobody needs one then
+    assert forward_pass(config.model_copy(update={"compile": False}), network, CPU)  # nobody needs one then
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU compiles otherwise")

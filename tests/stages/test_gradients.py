@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference.gradients import set_gradients as plainly
-from memloc.config import FieldError, resolved
+from memloc.config import FieldError, NoDropout
+from memloc.models.architectures import resolved
 from memloc.models.groups import Network
 from memloc.stages.gradients.compute import alike, set_gradients
 from memloc.stages.gradients.config import Gradients, GradientsConfig
@@ -77,7 +78,7 @@ def test_against_the_plain_way_in_float64(plain: Trained, epoch: int, batch: boo
 def test_random_dropout_is_off(bn: str) -> None:
     """The rows are those of the same weights without dropout."""
     trained = run(dropout="standard", keep=0.6, unit="element", batch_size=16)
-    without = replace(trained, config=trained.config.model_copy(update={"dropout": "none", "keep": None, "unit": None}))
+    without = replace(trained, config=trained.config.model_copy(update={"dropout": NoDropout()}))
     found, expected = account(trained, 3, bn=bn), account(without, 3, bn=bn)
     assert {k: list(v) for k, v in found.items()} == {k: list(v) for k, v in expected.items()}
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from memloc import sweep
-from memloc.config import TrainConfig, resolved
+from memloc.config import TrainConfig
 from memloc.data import load, normalise, prepare
 from memloc.errors import UsageError
-from memloc.stages import STAGES
+from memloc.models.architectures import resolved
+from memloc.stages import REGISTRY, STAGES
 from memloc.stages.held_out.config import HeldOutConfig
 from memloc.stages.inputs import Inputs
 from memloc.stages.training.loop import train
@@ -25,21 +26,19 @@ STAGE = STAGES["held_out"]
 def test_every_example_once_with_what_the_network_says(fields: dict[str, object]) -> None:
     config = resolved(**{**BASE, **fields, "ratio": 0.7, "cut": 2})
     c, raw = config, load("digits")
-    data = prepare(
-        raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed, ratio=c.ratio, cut=c.cut
-    )  # fmt: skip
+    data = prepare(raw, c)
     epochs = list(train(config, data, CPU))
     inputs = Inputs(config, data, CPU, lambda t: epochs[t].weights)
     assert STAGE.parts(HeldOutConfig(), config, None) == [{"all": "all"}]  # type: ignore[arg-type]
     columns = STAGE.run(HeldOutConfig(), inputs, {"all": "all"})["held_out"]
     assert data.held_out is not None
-    whole = prepare(raw, subset=c.subset, noise=c.noise, wrong=c.wrong, data_seed=c.data_seed)
+    whole = prepare(raw, c.model_copy(update={"held_out": None}))
     assert columns["example"].tolist() == whole.example.tolist()
     assert set(columns["example"][columns["held_in"]]) == set(data.example.tolist())
     # One at a time, through the network itself.
     network = inputs.network(c.epochs)
     dropout = inputs.dropout(network)
-    masks = dropout.evaluation("scaled" if c.dropout == "example_tied" else "plain")
+    masks = dropout.evaluation("scaled" if c.example_tied else "plain")
     with torch.no_grad():
         for row in range(0, 120, 7):
             z = network(normalise(torch.from_numpy(whole.x[row : row + 1])), masks=masks)
@@ -50,14 +49,14 @@ def test_every_example_once_with_what_the_network_says(fields: dict[str, object]
 def expand(folder: Path, block: str, *overrides: str) -> list[TrainConfig]:
     text = "defaults: {dataset: digits, model: resnet9, width: 0.0625, epochs: 2}\nblocks:\n  a:\n"
     (folder / "a.yaml").write_text(text + block)
-    return [entry.config for entry in sweep.load(folder / "a.yaml", STAGES, overrides).entries]
+    return [entry.config for entry in sweep.load(folder / "a.yaml", REGISTRY, overrides).entries]
 
 
 def test_a_block_with_the_stage_trains_once_for_every_ratio_and_cut(tmp_path: Path) -> None:
     block = (
         "    axes: {noise: [0, 0.1]}\n    set: {seed: 10}\n    stages: {held_out: {ratios: [0.7, 0.3], min_held_out: 2}}\n"
     )
-    found = [(c.noise, c.ratio, c.cut, c.seed) for c in expand(tmp_path, block)]
+    found = [(c.noise, c.held_out.ratio, c.held_out.cut, c.seed) for c in expand(tmp_path, block) if c.held_out]
     # 1437 examples: held out are 1437 − 431 = 1006, ⌈2874 / 1006⌉ = 3 times, and 431, ⌈2874 / 431⌉ = 7 times.
     cuts = [(0.3, 3), (0.7, 7)]
     assert found == [(noise, ratio, cut, 10 + cut) for noise in (0, 0.1) for ratio, n in cuts for cut in range(n)]
@@ -90,7 +89,8 @@ def test_errors_at_their_place(tmp_path: Path, block: str, problem: str) -> None
 
 def test_a_training_without_ratio_is_what_it_was() -> None:
     config = resolved(**BASE)
-    assert (config.ratio, config.cut) == (None, None)
-    _, data = config, prepare(load("digits"), subset=120, noise=0.2, wrong="uniform", data_seed=0)
+    assert config.held_out is None
+    assert config.flat().keys().isdisjoint({"ratio", "cut"})
+    data = prepare(load("digits"), config)
     assert data.held_out is None
     assert np.array_equal(data.example, np.sort(data.example))

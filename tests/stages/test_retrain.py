@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.reference.retrain import retrain_group
-from memloc.config import FieldError, resolved
+from memloc.config import FieldError
 from memloc.data.augment import augment, shifts
+from memloc.models.architectures import resolved
 from memloc.models.blocks import Masks
 from memloc.models.groups import Network
 from memloc.models.inference import logits

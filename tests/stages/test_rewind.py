@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.config import FieldError, resolved
+from memloc.config import FieldError
+from memloc.models.architectures import resolved
 from memloc.models.blocks import Masks
 from memloc.models.groups import Network
 from memloc.models.inference import logits

@@ -10,16 +10,18 @@ import pytest
 import torch
 
 from memloc.config import FieldError, default_peak
+from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
 from memloc.seeds import torch_seed
 from memloc.stages.second_split.compute import halves
 from memloc.stages.second_split.config import SecondSplit, SecondSplitConfig
-from memloc.stages.training.batches import batches, learning_rate
+from memloc.stages.training.batches import batches
+from memloc.stages.training.schedule import learning_rate
 from memloc.store import Store
 from tests.conftest import run_inline
 from tests.run.programs import contents
-from tests.stages.conftest import CPU, TIED, Trained, run
+from tests.stages.conftest import BASE, CPU, TIED, Trained, run
 from tests.stages.naive import pixels
 
 STAGE = SecondSplit()
@@ -124,7 +126,7 @@ def test_resolve() -> None:
     with pytest.raises(FieldError, match="used only with dropout: example_tied"):
         STAGE.resolve(SecondSplitConfig(mask_mode="own"), trained.config)
     with pytest.raises(FieldError, match="required"):
-        STAGE.resolve(SecondSplitConfig(), trained.config.model_copy(update=TIED))
+        STAGE.resolve(SecondSplitConfig(), resolved(**BASE, **TIED))
 
 
 def test_from_a_sweep_with_detection(tmp_path: Path) -> None:

@@ -33,8 +33,7 @@ from memloc.stages.retrain import compute as retraining
 from memloc.stages.retrain.config import Retrain, RetrainConfig
 from memloc.stages.rewind.compute import rewound_logits
 from memloc.stages.training.batches import cut
-from memloc.stages.training.forward import forward_pass
-from memloc.stages.training.loop import _train_epoch
+from memloc.stages.training.loop import Training
 from tests.stages.conftest import CPU, DROPOUTS, Trained, settings
 
 META = torch.device("meta")
@@ -71,33 +70,24 @@ def placed(device: torch.device, fields: dict[str, Any]) -> tuple[TrainConfig, I
 
 
 def training(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]:
-    config, inputs, network = placed(device, fields)
-    dropout = inputs.dropout(network)
-    dropout.constrain(network)  # as `train` does before the first epoch
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, foreach=True)
-    forward = forward_pass(config, network, device)
-    return lambda: _train_epoch(config, 1, network, forward, dropout, optimizer, inputs.on_device, inputs.data)
+    config, data = settings(**fields)
+    in_progress = Training(config, data, device)
+    return lambda: in_progress.pass_over(1)
 
 
 def along(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]:
     """A training whose gradients are taken apart."""
     config, inputs, network = placed(device, fields)
-    dropout = inputs.dropout(network)
-    dropout.constrain(network)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, foreach=True)
-    forward = forward_pass(config, network, device)
     noisy = inputs.data.noisy
     steps = Steps(inputs, np.stack([~noisy, noisy, noisy]), by_batch=False)
     steps.sums = [[torch.zeros_like(p) for p in network.parameters()] for _ in range(3)]
-    on_device, data = inputs.on_device, inputs.data
-    return lambda: _train_epoch(
-        config, 1, network, forward, dropout, optimizer, on_device, data, observe=steps.add
-    )  # fmt: skip
+    in_progress = Training(config, inputs.data, device)
+    return lambda: in_progress.pass_over(1, steps.add)
 
 
 def retrained(device: torch.device, fields: dict[str, Any]) -> tuple[RetrainConfig, Inputs, Network, Any]:
     train, inputs, network = placed(device, fields)
-    config = Retrain().resolve(RetrainConfig(epochs=2, mask_mode="own" if train.dropout == "example_tied" else None), train)
+    config = Retrain().resolve(RetrainConfig(epochs=2, mask_mode="own" if train.example_tied else None), train)
     final = network.requires_grad_(False)
     inputs.dropout(network).constrain(network)
     return config, inputs, final, retraining._variants(config, inputs, final, ["conv2", "linear"])
@@ -123,7 +113,7 @@ def gradients(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]
     noisy = inputs.data.noisy
     order = cut(np.arange(len(noisy)), config.batch_size)
     dropout = inputs.dropout(network)
-    mode = "own" if config.dropout == "example_tied" else "plain"
+    mode = "own" if config.example_tied else "plain"
     members = np.stack([~noisy, noisy, noisy])
     return lambda: set_gradients(network, inputs, order, members, lambda rows: dropout.evaluation(mode, rows))
 

@@ -12,12 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from memloc.config import TrainConfig, resolved
+from memloc.config import TrainConfig
 from memloc.data.augment import augment, shifts
+from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.dropouts import SparseWeights, build_dropout
-from memloc.stages.training.batches import batches, learning_rate, steps_per_epoch
-from memloc.stages.training.loop import Dynamics, Epoch, examples_table, train
+from memloc.stages.training.batches import batches
+from memloc.stages.training.dynamics import Dynamics, examples_table
+from memloc.stages.training.loop import Epoch, train
+from memloc.stages.training.schedule import learning_rate, steps_per_epoch
 from tests.stages import naive
 from tests.stages.conftest import CPU, DROPOUTS, Trained, run, settings
 
@@ -247,11 +250,14 @@ def test_dropout_multiplies_each_examples_own_factors(name: str) -> None:
     assert_same_rows(trained, expected)
 
 
-def test_sparse_weights_train_as_with_the_mask_inside_the_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("batch_norm", ["train", "frozen"])
+def test_sparse_weights_train_as_with_the_mask_inside_the_forward_pass(
+    batch_norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In float64, so that what rounding makes of another order of operations stays far below what a mistake makes."""
     monkeypatch.setattr("memloc.data.device.normalise", lambda x: x.double() / 127.5 - 1.0)
-    monkeypatch.setattr("memloc.stages.train.build", lambda *arguments: build(*arguments).to(torch.float64))
-    trained = run(**DROPOUTS["sparse weight"])
+    monkeypatch.setattr("memloc.stages.training.loop.build", lambda *arguments: build(*arguments).to(torch.float64))
+    trained = run(**DROPOUTS["sparse weight"], batch_norm=batch_norm)
     c = trained.config
     network = build(c, trained.data.shape, trained.data.classes).to(torch.float64)
     dropout = build_dropout(c, network.sites, trained.data.example, CPU)

@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from memloc.config import fingerprint, resolved
+from memloc.config import fingerprint
+from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.run.provenance import numerics
-from memloc.stages.training.batches import learning_rate
-from memloc.stages.training.loop import Dynamics, Epoch, examples_table, train
+from memloc.stages.training.dynamics import Dynamics, examples_table
+from memloc.stages.training.loop import Epoch, train
+from memloc.stages.training.schedule import learning_rate
 from memloc.store import checkpoints
 from tests.run.test_resume import Place
 from tests.stages import naive

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.config import FieldError, resolved
+from memloc.config import FieldError
 from memloc.errors import ReplayError
+from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.stages.gradients.compute import sets
 from memloc.stages.gradients.config import Gradients, GradientsConfig
 from memloc.stages.gradients.trajectory import trajectory
-from memloc.stages.training.batches import batches, learning_rate
+from memloc.stages.training.batches import batches
+from memloc.stages.training.schedule import learning_rate
 from tests.stages.conftest import DROPOUTS, TIED, Trained, run
 from tests.stages.naive import pixels
 

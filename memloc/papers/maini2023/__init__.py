@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
-from memloc.papers.maini2023.evidence import Evidence
-from memloc.papers.maini2023.judgement import Found, Judgement, Verdict
+from memloc.papers.maini2023 import atypical, detection, gradients, layers, neurons, tied_dropout
+from memloc.papers.maini2023.judgement import Estimate, Judgement, Verdict
+from memloc.papers.maini2023.judging import Parts, saying
 from memloc.papers.maini2023.missing import command, needs, wanted
-from memloc.papers.maini2023.ours import OURS, judged
+from memloc.papers.maini2023.observations import Observations, among
 from memloc.papers.maini2023.paper import CLAIMS, Claim, Numbers, Scope
 from memloc.papers.maini2023.settings import Setting, named, nearness, scope_name
 from memloc.store import Store
 
-__all__ = ["Judgement", "Verdict", "judge"]
+__all__ = ["JUDGES", "Judgement", "Verdict", "judge"]
+
+JUDGES = {
+    **gradients.JUDGES,
+    **layers.JUDGES,
+    **neurons.JUDGES,
+    **detection.JUDGES,
+    **tied_dropout.JUDGES,
+    **atypical.JUDGES,
+}
 
 
 def judge(store: Store, sweep: str | None = None) -> list[Judgement]:
@@ -24,12 +34,12 @@ def judge(store: Store, sweep: str | None = None) -> list[Judgement]:
     Raises:
         UsageError: where the store has no such sweep.
     """
-    evidence = Evidence(store, sweep)
-    return [judgement for claim in CLAIMS for judgement in _of_claim(evidence, claim)]
+    observations = Observations(store, sweep)
+    return [judgement for claim in CLAIMS for judgement in _of_claim(observations, claim)]
 
 
-def _of_claim(evidence: Evidence, claim: Claim) -> Iterator[Judgement]:
-    there = [s for s in OURS[claim.id].settings(evidence) if _speaks_of(claim, s)]
+def _of_claim(observations: Observations, claim: Claim) -> Iterator[Judgement]:
+    there = [s for s in JUDGES[claim.id].settings(observations) if _speaks_of(claim, s)]
     names = _floating(claim, there) if claim.floats else named(there, scope_name)
     paper: dict[str, tuple[Scope, Numbers]] = {
         "" if claim.floats else scope_name(s): (s, n) for s, n in claim.scopes.items()
@@ -38,15 +48,33 @@ def _of_claim(evidence: Evidence, claim: Claim) -> Iterator[Judgement]:
     order = list(paper)
     for name in sorted(names, key=lambda n: (order.index(n) if n in paper else len(order), n)):
         setting, numbers = names[name], paper[name][1] if name in paper else {}
-        parts = list(next(iter(claim.scopes.values())))
-        found = judged(evidence, claim.id, setting, numbers, claim.memorizing, parts)
-        for part in sorted(found, key=lambda p: parts.index(p) if p in parts else len(parts)):
+        parts = _parts(claim)
+        estimates = _estimates(observations, claim, setting, numbers)
+        for part in sorted(estimates, key=lambda p: parts.index(p) if p in parts else len(parts)):
             done.add((name, part))
-            yield _judgement(claim, name, part, numbers.get(part), found[part], setting)
+            yield _judgement(claim, name, part, numbers.get(part), estimates[part], setting)
     for name, (scope, numbers) in paper.items():
         for part, number in numbers.items():
             if (name, part) not in done:
                 yield _not_run(claim, scope, name, part, number)
+
+
+def _estimates(observations: Observations, claim: Claim, setting: Setting, numbers: Numbers) -> Parts:
+    """{part: estimate} of one claim in one setting. Where no training can be tested, each of the paper's parts says so.
+
+    numbers: the paper's of this setting, empty where it has none.
+    """
+    memorizing = claim.memorizing and claim.id != "A1"
+    kept, left_out = observations.testable(setting.trials) if memorizing else (setting.trials, "")
+    if not kept:
+        sql = f"SELECT trial, epoch, noisy_acc FROM epochs WHERE {among('trial', setting.trials)} ORDER BY ALL"
+        return dict.fromkeys(_parts(claim), Estimate(None, None, left_out, [], sql))
+    estimates = JUDGES[claim.id].numbers(observations, setting.only(kept), numbers)
+    return {part: saying(one, left_out) for part, one in estimates.items() if one is not None}
+
+
+def _parts(claim: Claim) -> list[str]:
+    return list(next(iter(claim.scopes.values())))
 
 
 def _speaks_of(claim: Claim, setting: Setting) -> bool:
@@ -64,8 +92,8 @@ def _floating(claim: Claim, there: list[Setting]) -> dict[str, Setting]:
     return {"" if n == nearest else n: s for n, s in names.items()}
 
 
-def _judgement(claim: Claim, name: str, part: str, paper: float | None, found: Found, setting: Setting) -> Judgement:
-    ours, lo, hi = (v if v is not None and isfinite(v) else None for v in found.estimate or (None, None, None))
+def _judgement(claim: Claim, name: str, part: str, paper: float | None, estimate: Estimate, setting: Setting) -> Judgement:
+    ours, lo, hi = (v if v is not None and isfinite(v) else None for v in estimate.interval or (None, None, None))
     return Judgement(
         id=_id(claim, name, part),
         where=claim.where,
@@ -74,11 +102,11 @@ def _judgement(claim: Claim, name: str, part: str, paper: float | None, found: F
         ours=ours,
         lo=lo,
         hi=hi,
-        verdict=found.verdict,
-        reason=found.reason,
+        verdict=estimate.verdict,
+        reason=estimate.reason,
         command=None,
-        seeds=len(found.trials),
-        sql=found.sql,
+        seeds=len(estimate.trials),
+        sql=estimate.sql,
         on=setting.words,
     )
 

@@ -39,14 +39,14 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a claim's test says of one number in one setting.
+class Estimate:
+    """One number in one setting, and whether what the paper says of it holds there.
 
-    estimate: ours, None where it is not defined. holds: None where the data cannot say. trials: that ours is from. reason,
-    sql: as in Judgement.
+    interval: the number with its 95 % interval, None where it is not defined. holds: None where the data cannot say.
+    trials: those that the number is from. reason, sql: as in Judgement.
     """
 
-    estimate: Interval | None
+    interval: Interval | None
     holds: bool | None
     reason: str
     trials: Sequence[str]

@@ -88,7 +88,7 @@ def needs(claim: Claim, part: str) -> tuple[str, ...]:
 @cache
 def _blocks() -> list[Block]:
     """The blocks of the paper's size and ways of all shipped sweeps: those of the whole grid first, then by name."""
-    found = []
+    blocks = []
     for sweep, path in sorted(shipped().items(), key=lambda item: (item[0] != FIRST, item[0])):
         written = yaml_file.read(path).value
         for name, block in written["blocks"].items():
@@ -97,5 +97,5 @@ def _blocks() -> list[Block]:
             values = {**{field: (value,) for field, value in literals.items()}, **axes}
             preset = block.get("preset", written.get("preset", "paper"))
             if preset == "paper" and not any(field in values for field in SMALLER):
-                found.append(Block(sweep, name, values, block.get("stages") or {}))
-    return found
+                blocks.append(Block(sweep, name, values, block.get("stages") or {}))
+    return blocks

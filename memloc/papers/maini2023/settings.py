@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memloc.config import UNITS, TrainConfig, canonical_json
+from memloc.config import canonical_json
+from memloc.models.architectures import TRAINING
 from memloc.papers.maini2023.paper import Scope
 
 SEEDS = ("seed", "data_seed")
@@ -80,9 +81,7 @@ def usual(setting: Setting, name: str) -> Any:
         return PAPER_NETWORK[name]
     if name == "peak_epoch":
         return max(1, round(setting.config["epochs"] / 5))
-    if name == "unit":
-        return UNITS[setting.config["dropout"]][0]
-    return TrainConfig.model_fields[name].default if name in TrainConfig.model_fields else None
+    return TRAINING.default(name, setting.config)
 
 
 def settings(
@@ -103,7 +102,7 @@ def settings(
         without: training fields that may differ within a setting; a claim looks at them itself.
         atypical: S_n is by C-score, not by label.
     """
-    found: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Mapping[str, Any]]]] = {}
+    groups: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Mapping[str, Any]]]] = {}
     for analysis in analyses:
         config = trials.get(analysis["trial"])
         if config is None or analysis["stage"] != stage or config["dropout"] not in dropout:
@@ -112,12 +111,12 @@ def settings(
             continue
         shared = {k: v for k, v in config.items() if k not in (*SEEDS, *without) and v is not None}
         variant = {**variant_of(stage, analysis["config"]), **analysis["variant"]}
-        of = found.setdefault(canonical_json([shared, variant]), (shared, variant, {}))[2]
-        known = of.get(analysis["trial"])
+        chosen = groups.setdefault(canonical_json([shared, variant]), (shared, variant, {}))[2]
+        known = chosen.get(analysis["trial"])
         if known is None or _larger(analysis, known):
-            of[analysis["trial"]] = analysis
-    kept = [found[key] for key in sorted(found)]
-    return [Setting(c, v, {t: a["analysis"] for t, a in of.items()}) for c, v, of in kept]
+            chosen[analysis["trial"]] = analysis
+    kept = [groups[key] for key in sorted(groups)]
+    return [Setting(c, v, {t: a["analysis"] for t, a in chosen.items()}) for c, v, chosen in kept]
 
 
 def variant_of(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,15 +166,15 @@ def nearness(setting: Setting, scope: Scope) -> tuple[Any, ...]:
     )
 
 
-def named(found: Sequence[Setting], name: Callable[[Scope], str]) -> dict[str, Setting]:
+def named(several: Sequence[Setting], name: Callable[[Scope], str]) -> dict[str, Setting]:
     """{name in ids: setting}. Of settings that share data set, model and noise rate, the one nearest to the paper's has
     the plain name; the others' also say in what they deviate.
     """
     names: dict[str, Setting] = {}
-    for setting in sorted(found, key=lambda s: nearness(s, s.scope)):
+    for setting in sorted(several, key=lambda s: nearness(s, s.scope)):
         plain = name(setting.scope)
         longer = ".".join([plain, *(_word(k, v) for k, v in setting.deviations.items())])
-        choices = (plain, longer, *(f"{longer}.{k}" for k in range(2, len(found) + 2)))  # files of one name, for example
+        choices = (plain, longer, *(f"{longer}.{k}" for k in range(2, len(several) + 2)))  # files of one name, for example
         names[next(c for c in choices if c not in names)] = setting
     return names
 

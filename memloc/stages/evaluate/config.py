@@ -49,11 +49,13 @@ class Evaluate(Stage[EvaluateConfig]):
     def resolve(self, config: EvaluateConfig, train: TrainConfig, beside: Collection[str] = ()) -> EvaluateConfig:
         epoch = train.epochs if config.epoch is None else config.epoch
         check_epochs("epoch", [epoch], train)
-        tied = train.dropout == "example_tied"
+        tied = train.example_tied is not None
         modes = MODES if tied else ("plain",)
         if config.modes is not None:
             if unfit := [m for m in config.modes if m not in modes]:
-                raise FieldError("modes", f"{', '.join(unfit)} with dropout: {train.dropout}; valid: {', '.join(modes)}")
+                raise FieldError(
+                    "modes", f"{', '.join(unfit)} with dropout: {train.dropout.kind}; valid: {', '.join(modes)}"
+                )
             modes = tuple(m for m in MODES if m in config.modes)
         rescale = None
         if "dropped" in modes:

@@ -72,7 +72,7 @@ def _check_trajectory(config: GradientsConfig, train: TrainConfig) -> None:
         raise FieldError("bn", f"{config.bn} with at: trajectory; valid: batch, whose statistics a training's steps use")
     if 0 in (config.epochs or ()):
         raise FieldError("epochs", "0 with at: trajectory; valid: 1 to T, the epochs that have updates")
-    if train.dropout == "example_tied" and config.mask_mode not in (None, "own"):
+    if train.example_tied and config.mask_mode not in (None, "own"):
         problem = f"{config.mask_mode} with at: trajectory; valid: own, the masks a training's steps use"
         raise FieldError("mask_mode", problem)
     if train.precision == "fp16" or train.compile:

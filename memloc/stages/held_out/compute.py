@@ -24,7 +24,7 @@ def run(config: HeldOutConfig, inputs: Inputs, part: Part) -> Tables:
     data, network = inputs.data, inputs.network(inputs.train.epochs)
     assert data.held_out is not None, "trainings of this stage have a ratio"
     dropout = inputs.dropout(network)
-    mode = "scaled" if inputs.train.dropout == "example_tied" else "plain"
+    mode = "scaled" if inputs.train.example_tied else "plain"
     correct = []
     for x, y in ((inputs.on_device.x, data.y), (torch.tensor(data.held_out.x, device=inputs.device), data.held_out.y)):
         z = logits(network, x, lambda rows: dropout.evaluation(mode))

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from memloc.config import Count, FieldError, StageConfig, TrainConfig, as_tuple, distinct
+from memloc.config import HeldOut as HeldOutExamples
 from memloc.data.cuts import cuts_needed
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import BOOL, INT, of_analysis
@@ -42,10 +43,10 @@ class HeldOut(Stage[HeldOutConfig]):
 
     def trainings(self, config: HeldOutConfig, train: TrainConfig, n: Callable[[], int]) -> Sequence[TrainConfig]:
         """One training per ratio and cut, with a seed of its own: that of the block and the number of the cut."""
-        if train.ratio is not None:
+        if train.held_out:
             raise FieldError("ratios", "the block gives a ratio itself; the stage held_out takes it from its ratios")
         return [
-            train.model_copy(update={"ratio": ratio, "cut": cut, "seed": train.seed + cut})
+            train.model_copy(update={"held_out": HeldOutExamples(ratio=ratio, cut=cut), "seed": train.seed + cut})
             for ratio in config.ratios
             for cut in range(cuts_needed(n(), ratio, config.min_held_out))
         ]

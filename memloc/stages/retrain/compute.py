@@ -30,7 +30,8 @@ from memloc.seeds import stream
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
 from memloc.stages.retrain.config import RetrainConfig
-from memloc.stages.training.batches import cut, learning_rate
+from memloc.stages.training.batches import cut
+from memloc.stages.training.schedule import learning_rate
 from memloc.stages.training.transfer import to_device
 
 

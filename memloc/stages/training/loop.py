@@ -13,24 +13,25 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from memloc.config import TrainConfig
 from memloc.data import Data
 from memloc.data.augment import augment, shifts
 from memloc.data.device import OnDevice, images
+from memloc.models.blocks import Masks
 from memloc.models.build import build
-from memloc.models.dropouts import Dropout, OwnDropouts, build_dropout
+from memloc.models.dropouts import OwnDropouts, build_dropout
 from memloc.models.groups import Network
-from memloc.models.inference import logits, margins, set_mean
-from memloc.stages.training.batches import batches, learning_rate, steps_per_epoch
-from memloc.stages.training.forward import Forward, forward_pass
+from memloc.models.inference import logits, set_mean
+from memloc.stages.training.batches import batches
+from memloc.stages.training.dynamics import Dynamics
+from memloc.stages.training.forward import forward_pass
+from memloc.stages.training.mode import Mode, mode
+from memloc.stages.training.schedule import learning_rate, steps_per_epoch
 from memloc.stages.training.transfer import HostCopies, to_device
 
 # Called in every step, between the forward pass and the update: the network, the batch's rows (int64), their logits.
 Observe: TypeAlias = Callable[[Network, Tensor, Tensor], None]
-
-VERSION = 2  # raised whenever a training's numbers change; enters the id of every training
 
 
 @dataclass(frozen=True)
@@ -56,71 +57,120 @@ class Epoch:
             self.copies.wait()
 
 
-class Dynamics:
-    """Running per-example statistics over the training passes, [n] each, on the device.
+class Training:
+    """A training between two of its epochs: the network, its optimizer, and what its training passes have shown.
 
-    Every example's logits come from its training pass, before the update (science.md, Training).
+    weights: those to begin with, {name: values}; None: the initialisation of the configuration's seed.
     """
 
-    INTEGERS = ("last_wrong", "forgetting", "was_correct", "ever_correct")
-    SUMS = ("margin", "loss", "el2n", "prob", "final_loss")
+    def __init__(
+        self, config: TrainConfig, data: Data, device: torch.device, weights: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self.config, self.data, self.device = config, data, device
+        self.on_device = OnDevice(data, device)
+        network = build(config, data.shape, data.classes)
+        if weights is None:
+            network.initialise(config.seed)
+        else:
+            network.load_state_dict(dict(weights))
+        self.network: Network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.dropout = build_dropout(config, network.sites, data.example, device)
+        self.dropout.constrain(self.network)
+        self.own_dropouts = OwnDropouts(self.network, config.seed, device)
+        self.dynamics = Dynamics(config, len(data.y), device)
+        self.optimizer, self.scaler = _optimizer(config, self.network, device)
+        self.forward = forward_pass(config, self.network, device)
 
-    def __init__(self, config: TrainConfig, n: int, device: torch.device) -> None:
-        self.early = max(1, round(config.epochs / 5))
-        self.epochs = config.epochs
-        self.patience = config.stop_after_perfect
-        self.values = {k: torch.zeros(n, dtype=torch.int64, device=device) for k in self.INTEGERS}
-        self.values |= {k: torch.zeros(n, dtype=torch.float64, device=device) for k in self.SUMS}
+    def go_on(self, after: Epoch) -> None:
+        """Takes over, beside the weights, everything else that the next epoch depends on."""
+        for name, values in after.dynamics.items():
+            self.dynamics.values[name].copy_(values)
+        for name, p in self.network.named_parameters():
+            if name in after.momentum:
+                self.optimizer.state[p]["momentum_buffer"] = torch.empty_like(p).copy_(after.momentum[name])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(after.scaler)
 
-    def update(self, epoch: int, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes in one epoch's logits (n×K float32); returns (loss float64 [n], correct bool [n])."""
-        z = z.to(torch.float64)
-        loss = F.cross_entropy(z, y, reduction="none")
-        margin = margins(z, y)
-        correct = z.argmax(dim=1) == y
-        v = self.values
-        v["forgetting"] += (v["was_correct"] == 1) & ~correct
-        v["last_wrong"].masked_fill_(~correct, epoch)
-        v["was_correct"].copy_(correct)
-        v["ever_correct"] |= correct
-        v["margin"] += margin
-        v["loss"] += loss
-        v["final_loss"].copy_(loss)
-        probabilities = z.softmax(dim=1)
-        v["prob"] += probabilities.gather(1, y[:, None]).squeeze(1)
-        if epoch <= self.early:
-            v["el2n"] += (probabilities - F.one_hot(y, z.shape[1])).norm(dim=1)
-        return loss, correct
+    def state(self, epoch: int, row: dict[str, Any] | None = None) -> Epoch:
+        """A copy of the present state, begun."""
+        buffers = {name: self.optimizer.state[p].get("momentum_buffer") for name, p in self.network.named_parameters()}
+        momentum = {name: b for name, b in buffers.items() if b is not None}
+        copies = HostCopies(self.device)
+        weights, momentum, dynamics = (
+            copies.take(tensors) for tensors in (self.network.state_dict(), momentum, self.dynamics.values)
+        )
+        return Epoch(epoch, weights, momentum, dynamics, row, copies, self.scaler.state_dict() if self.scaler else {})
 
-    def stop(self) -> int:
-        """The epoch after which the training ends, by what is known so far: T, or that of the Nth perfect one in a row."""
-        if self.patience is None:
-            return self.epochs
-        return min(self.epochs, int(self.values["last_wrong"].max()) + self.patience)
-
-    def columns(self) -> dict[str, Any]:
-        """The raw scores of table `examples`, NumPy [n] each, after the last epoch; means are over the epochs trained."""
-        v = {k: t.cpu() for k, t in self.values.items()}
-        trained = self.stop()
-        never = v["ever_correct"] == 0
-        columns = {
-            "learning_time": v["last_wrong"] + 1,
-            "forgetting": torch.where(never, self.epochs + 1, v["forgetting"]),
-            "aum": v["margin"] / trained,
-            "el2n": v["el2n"] / min(self.early, trained),
-            "mean_loss": v["loss"] / trained,
-            "final_loss": v["final_loss"],
-            "mean_prob": v["prob"] / trained,
+    def train_epoch(self, epoch: int, observe: Observe | None = None) -> dict[str, Any]:
+        """One epoch, and the evaluation after it; returns its row of table `epochs`, without `seconds`."""
+        rate, z = self.pass_over(epoch, observe)
+        loss, correct = self.dynamics.update(epoch, z, self.on_device.y)
+        return {
+            "epoch": epoch,
+            "lr": rate,
+            "loss": float(loss.mean()),
+            "clean_acc": set_mean(correct, ~self.on_device.noisy),
+            "noisy_acc": set_mean(correct, self.on_device.noisy),
+            "test_acc": self._test_accuracy(),
         }
-        return {k: t.numpy() for k, t in columns.items()}
 
+    def pass_over(self, epoch: int, observe: Observe | None = None) -> tuple[float, Tensor]:
+        """The updates of one epoch, without a host synchronisation.
 
-def examples_table(config: TrainConfig, data: Data, dynamics: dict[str, Tensor]) -> dict[str, Any]:
-    """Table `examples` from the last epoch's dynamics."""
-    state = Dynamics(config, len(data.y), torch.device("cpu"))
-    state.values = dict(dynamics)
-    labels = {"example": data.example, "label": data.y, "true_label": data.true_label, "noisy": data.noisy}
-    return labels | state.columns()
+        Returns (rate of the last step, logits n×K float32 of each example before the update of its batch).
+        """
+        config, n = self.config, len(self.data.y)
+        seen = torch.empty(n, self.data.classes, device=self.device)
+        per_epoch = steps_per_epoch(n, config.batch_size)
+        images_of, how = self._images(epoch), mode(config, epoch)
+        self.network.train(how.train)
+        rate = config.lr
+        for k, rows in enumerate(batches(config, n, epoch, self.device)):
+            rate = learning_rate(config, (epoch - 1) * per_epoch + k, config.epochs * per_epoch, per_epoch)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            seen[rows] = self._step(rows, images_of(rows), self._masks(how, rows, epoch, k), observe)
+        return rate, seen
+
+    def _images(self, epoch: int) -> Callable[[Tensor], Tensor]:
+        """Rows to normalised images, augmented as in this epoch."""
+        kind = self.config.augment
+        if kind == "none":
+            return self.on_device.batch
+        here = shifts(kind, self.data.example, *self.data.shape[1:], self.config.seed, epoch)
+        shift = to_device(here, self.device)
+        return lambda rows: images(augment(self.on_device.x[rows], shift[rows]))
+
+    def _masks(self, how: Mode, rows: Tensor, epoch: int, step: int) -> Masks | None:
+        """The dropout factors of one step, those of the architecture's own dropouts among them."""
+        if not how.random_dropout:
+            return self.dropout.fixed(rows)
+        return self.own_dropouts.training(len(rows), epoch, step, self.dropout.training(rows, epoch, step))
+
+    def _step(self, rows: Tensor, x: Tensor, masks: Masks | None, observe: Observe | None) -> Tensor:
+        """One update; returns the batch's logits before it, float32."""
+        with autocast(self.config, self.device):
+            z, loss = self.forward(x, self.on_device.y[rows], masks)
+        if observe is not None:
+            observe(self.network, rows, z)
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.scaler is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        else:
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.dropout.constrain(self.network)
+        return z.detach().float()
+
+    def _test_accuracy(self) -> float | None:
+        """Evaluation mode; mode plain, for example-tied dropout scaled. None without test examples."""
+        if not len(self.on_device.y_test):
+            return None
+        mask_mode = "scaled" if self.config.example_tied else "plain"
+        z = logits(self.network, self.on_device.x_test, lambda rows: self.dropout.evaluation(mask_mode))
+        return float((z.argmax(dim=1) == self.on_device.y_test).to(torch.float64).mean())
 
 
 def train(
@@ -141,46 +191,18 @@ def train(
         start: weights to start from instead of an initialisation.
         observe: sees every step; the graph of its logits is still there. It does not change the training.
     """
-    on_device = OnDevice(data, device)
-    network = build(config, data.shape, data.classes)
-    dropout = build_dropout(config, network.sites, data.example, device)
-    dynamics = Dynamics(config, len(data.y), device)
-    if after is None and start is None:
-        network.initialise(config.seed)
-    elif after is None:
-        network.load_state_dict(dict(start or {}))
-    else:
-        network.load_state_dict(after.weights)
-        for name, values in after.dynamics.items():
-            dynamics.values[name].copy_(values)
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    dropout.constrain(network)
-    optimizer, scaler = _optimizer(config, network, device)
+    training = Training(config, data, device, after.weights if after else start)
     if after is None:
-        yield _state(0, network, optimizer, dynamics, scaler)
+        state = training.state(0)
+        yield state
     else:
-        _restore_momentum(optimizer, network, after.momentum)
-        if scaler is not None:
-            scaler.load_state_dict(after.scaler)
-    forward = forward_pass(config, network, device)
-    state = after
-    for epoch in range((after.epoch if after else 0) + 1, config.epochs + 1):
-        if epoch > dynamics.stop():
-            assert state is not None
+        training.go_on(after)
+        state = after
+    for epoch in range(state.epoch + 1, config.epochs + 1):
+        if epoch > training.dynamics.stop():
             state = replace(state, epoch=epoch, row=None)
-            yield state
-            continue
-        lr, z = _train_epoch(config, epoch, network, forward, dropout, optimizer, on_device, data, scaler, observe)
-        loss, correct = dynamics.update(epoch, z, on_device.y)
-        row = {
-            "epoch": epoch,
-            "lr": lr,
-            "loss": float(loss.mean()),
-            "clean_acc": set_mean(correct, ~on_device.noisy),
-            "noisy_acc": set_mean(correct, on_device.noisy),
-            "test_acc": _test_accuracy(config, network, dropout, on_device),
-        }
-        state = _state(epoch, network, optimizer, dynamics, scaler, row)
+        else:
+            state = training.state(epoch, training.train_epoch(epoch, observe))
         yield state
 
 
@@ -198,84 +220,7 @@ def _optimizer(
     return optimizer, torch.amp.GradScaler(device.type)
 
 
-def _train_epoch(
-    config: TrainConfig,
-    epoch: int,
-    network: Network,
-    forward: Forward,
-    dropout: Dropout,
-    optimizer: torch.optim.Optimizer,
-    on_device: OnDevice,
-    data: Data,
-    scaler: torch.amp.GradScaler | None = None,
-    observe: Observe | None = None,
-) -> tuple[float, Tensor]:
-    """One epoch without a host synchronisation; returns (rate of the last step, logits n×K before each update)."""
-    n, device = len(data.y), on_device.device
-    seen = torch.empty(n, data.classes, device=device)
-    per_epoch = steps_per_epoch(n, config.batch_size)
-    shift = None
-    if config.augment != "none":
-        shift = to_device(shifts(config.augment, data.example, *data.shape[1:], config.seed, epoch), device)
-    network.train()
-    own = OwnDropouts(network, config.seed, device)
-    lr = config.lr
-    for k, rows in enumerate(batches(config, n, epoch, device)):
-        step = (epoch - 1) * per_epoch + k
-        lr = learning_rate(config, step, config.epochs * per_epoch, per_epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        x = on_device.batch(rows) if shift is None else images(augment(on_device.x[rows], shift[rows]))
-        masks = own.training(len(rows), epoch, k, dropout.training(rows, epoch, k))
-        with autocast(config, device):
-            z, loss = forward(x, on_device.y[rows], masks)
-        if observe is not None:
-            observe(network, rows, z)
-        optimizer.zero_grad(set_to_none=True)
-        if scaler is None:
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        else:
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            scaler.step(optimizer)
-            scaler.update()
-        dropout.constrain(network)
-        seen[rows] = z.detach().float()
-    return lr, seen
-
-
-def _test_accuracy(config: TrainConfig, network: Network, dropout: Dropout, on_device: OnDevice) -> float | None:
-    """Evaluation mode; mode plain, for example-tied dropout scaled. None without test examples."""
-    if not len(on_device.y_test):
-        return None
-    mode = "scaled" if config.dropout == "example_tied" else "plain"
-    z = logits(network, on_device.x_test, lambda rows: dropout.evaluation(mode))
-    return float((z.argmax(dim=1) == on_device.y_test).to(torch.float64).mean())
-
-
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
     """The forward pass's precision, where it is not that of the parameters."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.precision)
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
-
-
-def _state(
-    epoch: int,
-    network: Network,
-    optimizer: torch.optim.Optimizer,
-    dynamics: Dynamics,
-    scaler: torch.amp.GradScaler | None = None,
-    row: dict[str, Any] | None = None,
-) -> Epoch:
-    """A copy of the present state, begun."""
-    buffers = {name: optimizer.state[p].get("momentum_buffer") for name, p in network.named_parameters()}
-    momentum = {name: b for name, b in buffers.items() if b is not None}
-    copies = HostCopies(next(network.parameters()).device)
-    weights, momentum, values = (copies.take(tensors) for tensors in (network.state_dict(), momentum, dynamics.values))
-    return Epoch(epoch, weights, momentum, values, row, copies, scaler.state_dict() if scaler else {})
-
-
-def _restore_momentum(optimizer: torch.optim.Optimizer, network: Network, momentum: dict[str, Tensor]) -> None:
-    for name, p in network.named_parameters():
-        if name in momentum:
-            optimizer.state[p]["momentum_buffer"] = torch.empty_like(p).copy_(momentum[name])

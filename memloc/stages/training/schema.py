@@ -1,10 +1,12 @@
-"""The tables that a training writes."""
+"""The tables that a training writes, and the version of their numbers."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
 from memloc.stages.columns import ACCURACIES, BOOL, FLOAT, INT, SMALL, TEXT
+
+VERSION = 2  # of training: raised whenever its numbers change; enters the id of every training
 
 TABLES: dict[str, pa.Schema] = {
     "trials": pa.schema(

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from memloc.analysis.query import known_tables
-from memloc.config import canonical, canonical_json, fingerprint, resolved
+from memloc.config import canonical, canonical_json, fingerprint
+from memloc.models.architectures import resolved
 from memloc.papers.maini2023 import Judgement, judge
 from memloc.store import Commit, Store
 
@@ -71,7 +72,7 @@ class Simulated:
         }
         self._publish(Commit(trial, trial, None, "train", {"data": "simulated", "version": 1}, 0, 1, config), tables)
         if isinstance(evaluated, float):
-            evaluated = {("own" if given.dropout == "example_tied" else "plain", "none"): (1.0, evaluated, 0.9)}
+            evaluated = {("own" if given.example_tied else "plain", "none"): (1.0, evaluated, 0.9)}
         if evaluated is not None:
             rows = [(mode, rescale, *accuracies) for (mode, rescale), accuracies in evaluated.items()]
             names = ("mode", "rescale", "clean_acc", "noisy_acc", "test_acc")

@@ -14,7 +14,7 @@ from memloc.analysis.query import run_sql
 from memloc.errors import UsageError
 from memloc.papers.maini2023 import judge
 from memloc.papers.maini2023.paper import CLAIMS
-from memloc.stages import STAGES
+from memloc.stages import REGISTRY
 from memloc.store import Store
 from tests.papers.maini2023.simulated import Simulated
 
@@ -51,7 +51,7 @@ def test_a_store_without_anything(simulated: Simulated) -> None:
 def test_what_would_run_them(simulated: Simulated) -> None:
     """Every command selects trainings of a shipped sweep that have the stage."""
     simulated.training(noise=0.0, evaluated=None)
-    loaded = {name: sweep.load(path, STAGES) for name, path in sweep.shipped().items()}
+    loaded = {name: sweep.load(path, REGISTRY) for name, path in sweep.shipped().items()}
     stages = {claim.id: claim.stage for claim in CLAIMS}
     commands: dict[str, str] = {}
     for j in simulated.judged().values():
@@ -64,7 +64,7 @@ def test_what_would_run_them(simulated: Simulated) -> None:
     for command, stage in commands.items():
         words = shlex.split(command)
         assert words[:2] == ["memloc", "sweep"]
-        entries = sweep.only(loaded[words[2]].entries, words[4::2])
+        entries = sweep.only(loaded[words[2]].entries, words[4::2], REGISTRY.training)
         assert entries
         assert all(stage in {r.stage for r in e.requests} for e in entries)
 
@@ -128,11 +128,11 @@ def test_what_a_number_needs(simulated: Simulated, name: str, reason: str) -> No
 def test_the_trainings_a_command_runs_are_those_its_reason_names(simulated: Simulated) -> None:
     """Data set, model, noise rate, dropout and its fields, read back from the words; every one of them is selected."""
     simulated.training(noise=0.0, evaluated=None)
-    loaded = {name: sweep.load(path, STAGES) for name, path in sweep.shipped().items()}
+    loaded = {name: sweep.load(path, REGISTRY) for name, path in sweep.shipped().items()}
     for j in simulated.judged().values():
         assert j.command
         words = shlex.split(j.command.split(" && ")[-1])
-        entries = sweep.only(loaded[words[2]].entries, words[4::2])
+        entries = sweep.only(loaded[words[2]].entries, words[4::2], REGISTRY.training)
         said = j.reason.split(" on ", 1)[1].split(", and C-scores")[0]
         dataset, model, rest = said.split(", ", 2)
         named = dict(re.findall(r"([a-z_]+) ((?:[\d.]+(?:, | and )?)+|\w+)", rest))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memloc.config import TrainConfig
+from memloc.models.architectures.resnet50.config import ResNet50
 from memloc.models.blocks import ConvBlock, GatedLinear, Masks, masked, uniform
 from memloc.models.gates import Gates
 from memloc.models.groups import Network, State
@@ -70,8 +70,7 @@ class Architecture(Network):
         self.neurons = {**{name: (c,) for name, c in convs.items()}, "fc": (classes, last)}
 
     @classmethod
-    def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Architecture:
-        assert config.stem is not None
+    def build(cls, config: ResNet50, shape: tuple[int, int, int], classes: int) -> Architecture:
         return cls(*shape, classes, config.stem)
 
     def run_group(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> State:

@@ -1,14 +1,28 @@
-"""Which images ResNet-9 takes."""
+"""ResNet-9's own fields, and which images it takes."""
 
 from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from memloc.config import ArchitectureConfig
 
 # conv2 halves the side, the pool halves it again, conv4 takes 2 off: 11 leaves one pixel.
 SMALLEST_SIDE = 11
 
 
-def misfit(shape: tuple[int, int, int]) -> str | None:
-    """Why the network cannot take images of shape (C, H, W), in one line; None if it can."""
-    _, height, width = shape
-    if min(height, width) >= SMALLEST_SIDE:
-        return None
-    return f"images of {height}×{width} pixels; resnet9 needs at least {SMALLEST_SIDE}×{SMALLEST_SIDE}"
+class ResNet9(ArchitectureConfig):
+    """width: of every layer, as a multiple of the paper's."""
+
+    name: Literal["resnet9"] = "resnet9"
+    width: Annotated[float, Field(gt=0, le=16)] = 1.0
+
+    def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
+        _, height, width = shape
+        if min(height, width) >= SMALLEST_SIDE:
+            return None
+        return f"images of {height}×{width} pixels; resnet9 needs at least {SMALLEST_SIDE}×{SMALLEST_SIDE}"
+
+
+CONFIG = ResNet9

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.nn import functional as F
 
-from memloc.config import TrainConfig
+from memloc.models.architectures.resnet9.config import ResNet9
 from memloc.models.blocks import ConvBlock, GatedLinear, Masks, masked
 from memloc.models.gates import Gates
 from memloc.models.groups import Network, State
@@ -48,8 +48,7 @@ class Architecture(Network):
         self.neurons = {**{g: (c,) for g, c in zip(self.groups[:-1], sizes, strict=True)}, "linear": (classes, c4)}
 
     @classmethod
-    def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Architecture:
-        assert config.width is not None
+    def build(cls, config: ResNet9, shape: tuple[int, int, int], classes: int) -> Architecture:
         return cls(*shape, classes, config.width)
 
     def run_group(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> State:

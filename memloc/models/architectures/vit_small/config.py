@@ -1,13 +1,25 @@
-"""Which images the small vision transformer takes."""
+"""The small vision transformer's own fields, and which images it takes."""
 
 from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from memloc.config import ArchitectureConfig, Neutral
 
 PATCH = 2  # pixels, the side of a patch
 
 
-def misfit(shape: tuple[int, int, int]) -> str | None:
-    """Why the network cannot take images of shape (C, H, W), in one line; None if it can."""
-    _, height, width = shape
-    if height % PATCH or width % PATCH:
-        return f"images of {height}×{width} pixels; vit_small cuts them in patches of {PATCH}×{PATCH}: even sides"
-    return None
+class ViTSmall(ArchitectureConfig):
+    """tokens: of a patch alone, or (shifted) of the patch beside four shifted copies of it, as in the published code."""
+
+    name: Literal["vit_small"] = "vit_small"
+    tokens: Annotated[Literal["patch", "shifted"], Neutral("patch")] = "patch"
+
+    def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
+        _, height, width = shape
+        if height % PATCH or width % PATCH:
+            return f"images of {height}×{width} pixels; vit_small cuts them in patches of {PATCH}×{PATCH}: even sides"
+        return None
+
+
+CONFIG = ViTSmall

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memloc.config import TrainConfig
-from memloc.models.architectures.vit_small.config import PATCH
+from memloc.models.architectures.vit_small.config import PATCH, ViTSmall
 from memloc.models.blocks import GatedLinear, Masks, masked, masked_tokens, uniform
 from memloc.models.gates import Gates, gated
 from memloc.models.groups import Network, State
@@ -131,8 +130,7 @@ class Architecture(Network):
         self.neurons["head.fc"] = (classes, DIM)
 
     @classmethod
-    def build(cls, config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Architecture:
-        assert config.tokens is not None
+    def build(cls, config: ViTSmall, shape: tuple[int, int, int], classes: int) -> Architecture:
         return cls(*shape, classes, config.tokens)
 
     def stochastic(self) -> dict[str, tuple[tuple[int, ...], float]]:

@@ -12,7 +12,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from memloc.papers.maini2023.judgement import Found
+from memloc.papers.maini2023.judgement import Estimate
+from memloc.papers.maini2023.judging import Judge, Parts, of_stage
+from memloc.papers.maini2023.observations import Observations, among
+from memloc.papers.maini2023.paper import Numbers
+from memloc.papers.maini2023.settings import Setting
 from memloc.seeds import stream
 from memloc.statistics import Bools, Floats, Interval, bootstrap_crossed, bootstrap_crossed_sets, wilson_interval
 
@@ -31,7 +35,7 @@ def table(frame: pd.DataFrame, column: str) -> tuple[Floats, Bools]:
     return wide.to_numpy(dtype=np.float64), noisy
 
 
-def counts(frame: pd.DataFrame, sql: str, searches: Mapping[bool, int]) -> dict[str, Found]:
+def counts(frame: pd.DataFrame, sql: str, searches: Mapping[bool, int]) -> dict[str, Estimate]:
     """F1: noisy examples need fewer neurons. Mann–Whitney of the examples' mean counts, one-sided; the ratio's interval.
 
     searches: {noisy: rows, also those that are not eligible}, over which the means are said too.
@@ -48,19 +52,19 @@ def counts(frame: pd.DataFrame, sql: str, searches: Mapping[bool, int]) -> dict[
     words = (
         f"mean counts of {int(noisy.sum())} noisy and {int((~noisy).sum())} clean examples: Mann–Whitney p = {p:.2g}, to be "
     )
-    found = {}
-    for part, of in (("noisy", noisy), ("clean", ~noisy)):
-        estimate = bootstrap_crossed(values[:, of], stream(0, "claims", "F1", part))
+    estimates = {}
+    for part, members in (("noisy", noisy), ("clean", ~noisy)):
+        estimate = bootstrap_crossed(values[:, members], stream(0, "claims", "F1", part))
         everything = frame["count"][frame["noisy"] == (part == "noisy")].sum() / searches[part == "noisy"]
         also = (
             f"; over all {searches[part == 'noisy']} searches, those not eligible counting 0, the mean is {everything:.2f}"
         )
-        found[part] = Found(estimate, p < 0.05, f"{words}below 0.05{over}{also}", trials, sql)
+        estimates[part] = Estimate(estimate, p < 0.05, f"{words}below 0.05{over}{also}", trials, sql)
     reason = f"mean count of noisy over clean, its interval to be below 1{over}"
-    return {**found, "ratio": Found(ratio, ratio.hi is not None and ratio.hi < 1, reason, trials, sql)}
+    return {**estimates, "ratio": Estimate(ratio, ratio.hi is not None and ratio.hi < 1, reason, trials, sql)}
 
 
-def few_neurons(frame: pd.DataFrame, sql: str) -> Found:
+def few_neurons(frame: pd.DataFrame, sql: str) -> Estimate:
     """F2: the share of noisy examples whose mean count over (training, repeat) is below 10; Wilson's interval.
 
     An example's mean is of the trainings in which it is noisy, as in `table`.
@@ -75,10 +79,10 @@ def few_neurons(frame: pd.DataFrame, sql: str) -> Found:
         f"share of noisy examples that need fewer than {FEW} neurons{averaged} to be above 0.9; interval over {len(means)} "
         "examples"
     )
-    return Found(estimate, estimate.value > 0.9, reason, _trials(frame), sql)
+    return Estimate(estimate, estimate.value > 0.9, reason, _trials(frame), sql)
 
 
-def accuracy_left(frame: pd.DataFrame, sizes: Mapping[str, tuple[int, int]], sql: str) -> Found:
+def accuracy_left(frame: pd.DataFrame, sizes: Mapping[str, tuple[int, int]], sql: str) -> Estimate:
     """F3: accuracy on the training set after flipping, noisy minus clean examples, is above 0.
 
     sizes: {trial: (|S_c|, |S_n|)}; training accuracy = (|S_c|·clean_acc + |S_n|·noisy_acc) / n.
@@ -88,26 +92,26 @@ def accuracy_left(frame: pd.DataFrame, sizes: Mapping[str, tuple[int, int]], sql
     return _difference(frame.assign(left=left), "left", "F3", "accuracy left on the training set, noisy minus clean", sql)
 
 
-def cost_on_test(frame: pd.DataFrame, sql: str) -> Found:
+def cost_on_test(frame: pd.DataFrame, sql: str) -> Estimate:
     """F5: test accuracy after flipping, noisy minus clean examples, is above 0."""
     return _difference(frame, "test_acc", "F5", "test accuracy left after flipping noisy minus clean", sql)
 
 
-def _difference(frame: pd.DataFrame, column: str, claim: str, what: str, sql: str) -> Found:
+def _difference(frame: pd.DataFrame, column: str, claim: str, what: str, sql: str) -> Estimate:
     there = frame.dropna(subset=[column])
     if there.empty:
-        return Found(None, None, "no accuracies after flipping: `flips.post_eval` was 0", _trials(frame), sql)
+        return Estimate(None, None, "no accuracies after flipping: `flips.post_eval` was 0", _trials(frame), sql)
     estimate = bootstrap_crossed_sets(*table(there, column), "difference", stream(0, "claims", claim))
     if estimate is None:
         return _one_sided(frame, sql)
     reason = f"{what} examples, its interval to be above 0{_over(there)}"
-    return Found(estimate, estimate.lo is not None and estimate.lo > 0, reason, _trials(there), sql)
+    return Estimate(estimate, estimate.lo is not None and estimate.lo > 0, reason, _trials(there), sql)
 
 
 # --- layers -----------------------------------------------------------------------------------------------------------
 
 
-def same_layers(closings: pd.DataFrame, trials: list[str], sql: str) -> Found:
+def same_layers(closings: pd.DataFrame, trials: list[str], sql: str) -> Estimate:
     """F4: the total variation between the layer shares of clean and noisy examples' first five closings is no more than
     what halves of the clean examples differ by (95th percentile of random splits), or than 0.05.
 
@@ -117,7 +121,7 @@ def same_layers(closings: pd.DataFrame, trials: list[str], sql: str) -> Found:
     noisy = wide.index.get_level_values("noisy").to_numpy(dtype=bool)
     table = wide.to_numpy(dtype=np.float64)
     if noisy.all() or int((~noisy).sum()) < 2 or not noisy.any():
-        return Found(None, None, "there are not both clean and noisy examples that were flipped", trials, sql)
+        return Estimate(None, None, "there are not both clean and noisy examples that were flipped", trials, sql)
     apart = total_variation(table[noisy].sum(axis=0), table[~noisy].sum(axis=0))
     halves = split_variations(table[~noisy], stream(0, "claims", "F4", "splits"))
     usual = float(np.quantile(halves, 0.95))
@@ -127,7 +131,7 @@ def same_layers(closings: pd.DataFrame, trials: list[str], sql: str) -> Found:
         f"total variation of layer shares of the first five closings, to be at most {max(usual, SAME):.3f} (95 % of splits "
         f"of the clean examples: {usual:.3f}; nothing: {SAME}); interval over examples"
     )
-    return Found(estimate, apart <= max(usual, SAME), reason, trials, sql)
+    return Estimate(estimate, apart <= max(usual, SAME), reason, trials, sql)
 
 
 def total_variation(one: Floats, other: Floats) -> float:
@@ -137,28 +141,28 @@ def total_variation(one: Floats, other: Floats) -> float:
 
 def split_variations(table: Floats, generator: np.random.Generator, splits: int = SPLITS) -> list[float]:
     """Total variation between the two halves of random splits of examples; table: [examples, layers]."""
-    found = []
+    apart = []
     for _ in range(splits):
         order = generator.permutation(len(table))
         first, second = table[order[: len(table) // 2]].sum(axis=0), table[order[len(table) // 2 :]].sum(axis=0)
         if first.sum() and second.sum():
-            found.append(total_variation(first, second))
-    return found or [0.0]
+            apart.append(total_variation(first, second))
+    return apart or [0.0]
 
 
 def _resampled_variation(table: Floats, noisy: Bools) -> tuple[float, float]:
     """Percentiles of the total variation when examples are resampled within each set."""
     generator, sets, drawn = stream(0, "claims", "F4", "interval"), (table[noisy], table[~noisy]), []
     for _ in range(SPLITS):
-        one, other = (of[generator.integers(0, len(of), len(of))].sum(axis=0) for of in sets)
+        one, other = (examples[generator.integers(0, len(examples), len(examples))].sum(axis=0) for examples in sets)
         if one.sum() and other.sum():
             drawn.append(total_variation(one, other))
     lo, hi = np.quantile(drawn, [0.025, 0.975])
     return float(lo), float(hi)
 
 
-def _one_sided(frame: pd.DataFrame, sql: str) -> Found:
-    return Found(None, None, "there are not both clean and noisy examples that were flipped", _trials(frame), sql)
+def _one_sided(frame: pd.DataFrame, sql: str) -> Estimate:
+    return Estimate(None, None, "there are not both clean and noisy examples that were flipped", _trials(frame), sql)
 
 
 def _trials(frame: pd.DataFrame) -> list[str]:
@@ -170,3 +174,48 @@ def _over(frame: pd.DataFrame) -> str:
     return (
         f"; interval over examples and {draws} (training, repeat)" if draws > 1 else "; interval over examples, one training"
     )
+
+
+# --- on a store -------------------------------------------------------------------------------------------------------
+
+
+def flip_rows(observations: Observations, setting: Setting) -> tuple[pd.DataFrame, str]:
+    """The eligible rows of `flips` of a setting, and the SQL that returns them."""
+    sql = f"SELECT * FROM flip_counts WHERE {among('analysis', setting.analyses.values())}"
+    return observations.rows(observations.flips, setting), sql
+
+
+def _f1(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
+    searches = observations.rows(observations.searches, setting).groupby("noisy")["n"].sum()
+    return counts(*flip_rows(observations, setting), {bool(noisy): int(n) for noisy, n in searches.items()})
+
+
+def _f2(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
+    return {"": few_neurons(*flip_rows(observations, setting))}
+
+
+def _f3(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
+    frame, sql = flip_rows(observations, setting)
+    sizes = {t: (observations.sizes[t].clean, observations.sizes[t].noisy) for t in setting.trials}
+    return {"": accuracy_left(frame, sizes, sql)}
+
+
+def _f4(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
+    sql = (
+        "SELECT noisy, layer, count(*) AS n FROM (SELECT noisy, unnest(layers[1:5]) AS layer FROM flips WHERE eligible "
+        f"AND {among('analysis', setting.analyses.values())}) GROUP BY ALL ORDER BY ALL"
+    )
+    return {"": same_layers(observations.rows(observations.closings, setting), setting.trials, sql)}
+
+
+def _f5(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
+    return {"": cost_on_test(*flip_rows(observations, setting))}
+
+
+JUDGES = {
+    "F1": Judge(of_stage("flips"), _f1),
+    "F2": Judge(of_stage("flips"), _f2),
+    "F3": Judge(of_stage("flips"), _f3),
+    "F4": Judge(of_stage("flips"), _f4),
+    "F5": Judge(of_stage("flips"), _f5),
+}

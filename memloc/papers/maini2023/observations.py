@@ -36,7 +36,7 @@ class Sizes:
         return 1 / self.classes
 
 
-class Evidence:
+class Observations:
     """A store, or one sweep of it, as the claims ask of it."""
 
     def __init__(self, store: Store, sweep: str | None = None) -> None:
@@ -44,8 +44,8 @@ class Evidence:
 
     def frame(self, sql: str) -> pd.DataFrame:
         """The rows of a SELECT."""
-        found: pd.DataFrame = run_sql(self._store, sql, self._sweep).to_pandas()
-        return found
+        rows: pd.DataFrame = run_sql(self._store, sql, self._sweep).to_pandas()
+        return rows
 
     def settings(
         self, stage: str, *, dropout: Sequence[str] = ("none",), without: Sequence[str] = (), atypical: bool = False
@@ -64,13 +64,13 @@ class Evidence:
         """Rows of `analyses`, config as a mapping; variant: the options of the flips that they read."""
         rows = read_table(self._store, "analyses", self._sweep).to_pylist()
         configs = {r["analysis"]: (r["stage"], json.loads(r["config"])) for r in rows}
-        found = []
+        described = []
         for row in rows:
             counts = [configs[a][1] for a in row["reads"] if a in configs and configs[a][0] == "flips"]
             variant = {k: v for config in counts for k, v in variant_of("flips", config).items() if k != "mask_mode"}
             inherited = {k: c[k] for c in counts for k in ("memorized", "mask_mode") if c.get(k)}
-            found.append({**row, "config": configs[row["analysis"]][1] | inherited, "variant": variant})
-        return found
+            described.append({**row, "config": configs[row["analysis"]][1] | inherited, "variant": variant})
+        return described
 
     @cached_property
     def sizes(self) -> dict[str, Sizes]:
@@ -128,11 +128,11 @@ class Evidence:
 
     def c_scores(self, trials: Sequence[str]) -> pd.DataFrame | None:
         """Columns trial, example, c_score of their data's right labels, None where the store has none."""
-        found = self.frame(
+        scores = self.frame(
             f"SELECT trial, example, c_score FROM ({RIGHT_SCORES}) AS chosen "
             f"JOIN (SELECT scores, example, c_score FROM c_scores) USING (scores) WHERE {among('trial', trials)}"
         )
-        return None if found.empty else found
+        return None if scores.empty else scores
 
     @cached_property
     def evaluation(self) -> pd.DataFrame:
@@ -164,10 +164,10 @@ class Evidence:
         From `evaluation` (mode plain; own with example-tied dropout); else from `rewind`, where rewinding to T is the
         network itself; else, on the noisy examples of the sample, from `flips.eligible`.
         """
-        found: dict[str, float] = {}
+        known: dict[str, float] = {}
         for accuracies in (self._from_flips, self._from_rewind, self._from_evaluation):
-            found.update(accuracies())
-        return found
+            known.update(accuracies())
+        return known
 
     def testable(self, trials: Sequence[str], *, atypical: bool = False) -> tuple[list[str], str]:
         """As `testable.testable`, of this store."""
@@ -177,20 +177,20 @@ class Evidence:
 
     def _from_evaluation(self) -> dict[str, float]:
         tied = ("example_tied",)
-        found: dict[str, float] = {}
+        known: dict[str, float] = {}
         for dropout, mode in ((("none", "standard", "sparse"), "plain"), (tied, "own")):
             for setting in self.settings("evaluate", dropout=dropout):
-                of = self.rows(self.evaluation, setting)
-                found.update(_by_trial(of[of["mode"] == mode], "noisy_acc"))
-        return found
+                rows = self.rows(self.evaluation, setting)
+                known.update(_by_trial(rows[rows["mode"] == mode], "noisy_acc"))
+        return known
 
     def _from_rewind(self, atypical: bool = False) -> dict[str, float]:
-        found: dict[str, float] = {}
+        known: dict[str, float] = {}
         for setting in self.settings("rewind", atypical=atypical):
-            of = self.rows(self.rewind, setting)
-            last = of["trial"].map({t: self.trials[t]["epochs"] for t in setting.trials})
-            found.update(_by_trial(of[of["epoch"] == last], "noisy_acc"))
-        return found
+            rows = self.rows(self.rewind, setting)
+            last = rows["trial"].map({t: self.trials[t]["epochs"] for t in setting.trials})
+            known.update(_by_trial(rows[rows["epoch"] == last], "noisy_acc"))
+        return known
 
     @cached_property
     def memorized_atypical(self) -> dict[str, float]:
@@ -198,10 +198,11 @@ class Evidence:
         return self._from_rewind(atypical=True)
 
     def _from_flips(self) -> dict[str, float]:
-        of = [a for s in self.settings("flips") for a in s.analyses.values()]
-        if not of:
+        searched = [a for s in self.settings("flips") for a in s.analyses.values()]
+        if not searched:
             return {}
-        sql = f"SELECT trial, avg(eligible::INT) AS share FROM flips WHERE noisy AND {among('analysis', of)} GROUP BY trial"
+        where = among("analysis", searched)
+        sql = f"SELECT trial, avg(eligible::INT) AS share FROM flips WHERE noisy AND {where} GROUP BY trial"
         return _by_trial(self.frame(sql), "share")
 
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from memloc.papers.maini2023.flips import split_variations, total_variation
+from memloc.papers.maini2023.neurons import split_variations, total_variation
 from tests.papers.maini2023.simulated import Simulated
 
 

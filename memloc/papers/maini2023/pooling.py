@@ -17,8 +17,8 @@ SLACK = 0.03  # below the paper's number, that still is the same
 
 def over_trainings(values: Sequence[float], low: float = -math.inf, high: float = math.inf) -> Interval | None:
     """The mean of one value per training with Student's 95 % interval, clipped to what the quantity can be."""
-    found = student_interval(values)
-    return found and clipped(found, low, high)
+    interval = student_interval(values)
+    return interval and clipped(interval, low, high)
 
 
 def clipped(interval: Interval, low: float, high: float) -> Interval:
@@ -68,7 +68,7 @@ def away(paper: float | None, ours: float, digits: int = 3) -> str:
     return f"; {ours - paper:+.{digits}f} from the paper's number".replace("-", "−")
 
 
-def of_which(interval: Interval, trainings: int, over: str) -> str:
+def interval_over(interval: Interval, trainings: int, over: str) -> str:
     """`; interval over 3 trainings`, or over what it is for a single one."""
     if interval.lo is None:
         return "; one training, no interval" if trainings == 1 else ""

@@ -1,0 +1,70 @@
+"""What a shell proposes after TAB: sweeps, fields, what a store holds. `memloc --install-completion` sets a shell up.
+
+A proposal is a courtesy: where it cannot be made (no store there, nobody answers), nothing is proposed and nothing is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import typer
+
+Proposals = Callable[[typer.Context, str], list[str]]
+
+
+def _proposing(candidates: Callable[[typer.Context, str], Iterable[str]]) -> Proposals:
+    """Those of the candidates that go on from what was typed; none where they cannot be found."""
+
+    def propose(context: typer.Context, incomplete: str) -> list[str]:
+        try:
+            return [c for c in candidates(context, incomplete) if c.startswith(incomplete)]
+        except Exception:  # a traceback would stand in the middle of the line that somebody types
+            return []
+
+    return propose
+
+
+def _sweeps_and_fields(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """The shipped sweeps and the sweep files here; after one of them `FIELD=` and `STAGE.FIELD=`."""
+    from memloc import sweep as sweeps
+
+    if not context.params.get("arguments"):
+        yield from sweeps.shipped()
+        yield from (str(p) for p in sorted(Path(incomplete or ".").parent.glob("*.yaml")))
+        return
+    yield from (f"{name}=" for name in _fields())
+    if "." in incomplete:
+        from memloc.stages import STAGES
+
+        yield from (f"{name}.{field}=" for name, stage in STAGES.items() for field in stage.config.model_fields)
+
+
+def _fields() -> Iterable[str]:
+    from memloc.config import TrainConfig
+
+    return TrainConfig.model_fields
+
+
+def _stored_sweeps(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """The names of the store that the command line names; after NAME@ its contents one by one."""
+    from memloc.api import open_store
+    from memloc.store import records
+
+    files = open_store(context.params.get("store"))._store.files
+    if "@" not in incomplete:
+        yield from records.sweep_names(files)
+    else:
+        yield from (f"{r.name}@{r.sha}" for r in records.read_sweeps(files))
+
+
+def _data_sets(context: typer.Context, incomplete: str) -> Iterable[str]:
+    from memloc.data import SOURCES
+
+    return SOURCES
+
+
+sweeps_and_fields = _proposing(_sweeps_and_fields)
+only = _proposing(lambda context, incomplete: (f"{name}=" for name in ("block", *_fields())))
+stored_sweeps = _proposing(_stored_sweeps)
+data_sets = _proposing(_data_sets)

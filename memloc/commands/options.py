@@ -1,0 +1,36 @@
+"""Options and arguments that several commands have, each said once; and the examples at the end of a command's help."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from memloc.commands import completion
+
+SWEEP: Any = typer.Argument(
+    None,
+    metavar="[SWEEP]",
+    help="A sweep's name, or NAME@sha8 for one of its contents; the whole store without it.",
+    autocompletion=completion.stored_sweeps,
+)
+STORE: Any = typer.Option(
+    None,
+    "--store",
+    metavar="URI",
+    help="A folder or a file://, s3://, gs:// or hdfs:// URI. Default: MEMLOC_STORE, else ./memloc-store.",
+)
+DATA_DIR: Any = typer.Option(None, "--data-dir", metavar="DIR", help="Default: MEMLOC_DATA, else ~/.cache/memloc.")
+ONLY: Any = typer.Option(
+    [],
+    "--only",
+    metavar="FIELD=V,V",
+    help="Only trials with these values; may be repeated, and all must hold.",
+    autocompletion=completion.only,
+)
+JSON: Any = typer.Option(False, "--json", help="For machines.")
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: what one types, line by line."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])

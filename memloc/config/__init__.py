@@ -1,0 +1,74 @@
+"""Frozen, strict configurations, what a person may write for them, and their identity.
+
+A configuration is *resolved* when every field holds what the program will use. Only a resolved one has an identity.
+"""
+
+from memloc.config.check import Fields, fields_of
+from memloc.config.identity import canonical, canonical_json, fingerprint
+from memloc.config.registry import Registry, StageType
+from memloc.config.resolve import TrainingFields
+from memloc.config.training import (
+    DATASETS,
+    ArchitectureConfig,
+    BatchStatistics,
+    DataConfig,
+    ExampleTied,
+    FrozenStatistics,
+    HeldOut,
+    NoDropout,
+    Sparse,
+    Standard,
+    TrainConfig,
+    default_peak,
+)
+from memloc.config.types import (
+    Config,
+    Count,
+    Epochs,
+    FieldError,
+    Fraction,
+    Neutral,
+    Positive,
+    Seed,
+    Share,
+    StageConfig,
+    Valid,
+    as_tuple,
+    distinct,
+)
+
+__all__ = [
+    "DATASETS",
+    "ArchitectureConfig",
+    "BatchStatistics",
+    "Config",
+    "Count",
+    "DataConfig",
+    "Epochs",
+    "ExampleTied",
+    "FieldError",
+    "Fields",
+    "Fraction",
+    "FrozenStatistics",
+    "HeldOut",
+    "Neutral",
+    "NoDropout",
+    "Positive",
+    "Registry",
+    "Seed",
+    "Share",
+    "Sparse",
+    "StageConfig",
+    "StageType",
+    "Standard",
+    "TrainConfig",
+    "TrainingFields",
+    "Valid",
+    "as_tuple",
+    "canonical",
+    "canonical_json",
+    "default_peak",
+    "distinct",
+    "fields_of",
+    "fingerprint",
+]  # fmt: skip

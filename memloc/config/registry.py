@@ -1,0 +1,29 @@
+"""What there is to choose from: the fields of trainings, with every architecture's, and the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from memloc.config.resolve import TrainingFields
+from memloc.config.training import TrainConfig
+from memloc.config.types import StageConfig
+
+
+class StageType(Protocol):
+    """What a sweep needs to know of a stage; see stages.base.Stage."""
+
+    config: type[StageConfig]
+
+    def resolve(self, config: Any, train: TrainConfig, beside: Collection[str]) -> Any: ...
+
+    def trainings(self, config: Any, train: TrainConfig, n: Callable[[], int]) -> Sequence[TrainConfig]: ...
+
+
+@dataclass(frozen=True)
+class Registry:
+    """training: the flat fields of trainings. stages: by name."""
+
+    training: TrainingFields
+    stages: Mapping[str, StageType]

@@ -1,0 +1,196 @@
+"""From the flat fields that a person writes to a resolved training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import AfterValidator, TypeAdapter
+
+from memloc.config.check import Fields, asked_type
+from memloc.config.hints import describe
+from memloc.config.training import ArchitectureConfig, HeldOut, TrainConfig, default_peak
+from memloc.config.types import Config, Valid, Variant, holds_configs
+from memloc.errors import UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A field of a training that holds one of several variants.
+
+    field: its name in TrainConfig. flat: the flat name of what decides. default: the kind where nothing is given.
+    """
+
+    field: str
+    flat: str
+    variants: Mapping[str, type[Variant]]
+    default: str | None
+
+    def variant(self, values: Mapping[str, Any]) -> type[Variant] | None:
+        """The variant that these flat values mean; the key `timm:` stands for every name that begins with it."""
+        kind = str(values.get(self.flat, self.default))
+        return self.variants.get(kind) or self.variants.get(kind.partition(":")[0] + ":")
+
+    def own(self, variant: type[Variant]) -> list[str]:
+        return [name for name in variant.model_fields if name != variant.KIND]
+
+
+class TrainingFields(Fields):
+    """The flat fields of trainings whose network is one of these architectures.
+
+    architectures: {name: its configuration}. A name with a colon at its end, `timm:`, stands for all that begin with it.
+    """
+
+    def __init__(self, architectures: Mapping[str, type[ArchitectureConfig]]) -> None:
+        self.architectures = dict(architectures)
+        self.choices = [_choice(name, self.architectures) for name in ("architecture", "dropout", "batch_norm")]
+        super().__init__(dict(self._flat()))
+
+    def _flat(self) -> list[tuple[str, Any]]:
+        found: list[tuple[str, Any]] = []
+        choices = {choice.field: choice for choice in self.choices}
+        for name, info in TrainConfig.model_fields.items():
+            if name in choices:
+                found += self._of_choice(choices[name])
+            elif holds_configs(info.annotation):
+                found += [(n, asked_type(i) | None) for n, i in HeldOut.model_fields.items()]
+            else:
+                found.append((name, asked_type(info)))
+        return found
+
+    def _of_choice(self, choice: Choice) -> list[tuple[str, Any]]:
+        own: dict[str, list[Any]] = {}
+        for variant in choice.variants.values():
+            for name in choice.own(variant):
+                own.setdefault(name, []).append(asked_type(variant.model_fields[name]))
+        kind = self._model_type() if choice.flat == "model" else Literal[tuple(choice.variants)]
+        return [(choice.flat, kind), *((name, _either(types)) for name, types in own.items())]
+
+    def _model_type(self) -> Any:
+        names = [name + "NAME" if name.endswith(":") else name for name in self.architectures]
+        valid = ", ".join(names)
+
+        def check(value: str) -> str:
+            architecture = self.choices[0].variant({"model": value})
+            if architecture is None:
+                raise ValueError(f"valid: {valid}{nearest(value, self.architectures)}")
+            info = architecture.model_fields["name"]
+            return str(TypeAdapter(asked_type(info), config=Config.model_config).validate_python(value))
+
+        return Annotated[str, AfterValidator(check), Valid(valid)]
+
+    def unused(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """{field: why} of the fields that the variants of these values do not have."""
+        absent: dict[str, tuple[Choice, list[str]]] = {}
+        for choice in self.choices:
+            variant = choice.variant(values)
+            used = choice.own(variant) if variant else []
+            for kind, other in choice.variants.items():
+                for name in choice.own(other):
+                    if name not in used:
+                        absent.setdefault(name, (choice, []))[1].append(kind)
+        return {
+            name: f"used only with {c.flat}: {' or '.join(kinds)} (here {c.flat} is {values.get(c.flat, c.default)})"
+            for name, (c, kinds) in absent.items()
+        }
+
+    def default(self, name: str, values: Mapping[str, Any]) -> Any:
+        """What a field holds beside these flat values where nothing is given; None where it is not used or required."""
+        for choice in self.choices:
+            if name == choice.flat:
+                return choice.default
+            if (variant := choice.variant(values)) and name in choice.own(variant):
+                return _default(variant, name)
+        if name == "peak_epoch":
+            of = {field: values.get(field, _default(TrainConfig, field)) for field in ("schedule", "epochs")}
+            return default_peak(of["schedule"], of["epochs"])
+        return _default(TrainConfig, name) if name in TrainConfig.model_fields else None
+
+    def resolve(self, values: Mapping[str, Any]) -> tuple[TrainConfig | None, dict[str, str]]:
+        """The resolved configuration of individually valid `values`, or {field: problem} of what does not fit together."""
+        absent = self.unused(values)
+        kept = {name: value for name, value in values.items() if name not in absent}
+        problems: dict[str, str] = {}
+        if "dataset" not in kept:
+            problems["dataset"] = f"required; valid: {self.valid('dataset')}"
+        nested: dict[str, Any] = {c.field: self._variant(c, kept, problems) for c in self.choices}
+        nested["held_out"] = self._held_out(kept, problems)
+        architecture = nested["architecture"]
+        if kept.get("compile") and isinstance(architecture, ArchitectureConfig) and architecture.NOT_COMPILED:
+            problems["compile"] = f"True with model: {architecture.NOT_COMPILED}; valid here: false"
+        if problems:
+            return None, problems
+        own = {name: value for name, value in kept.items() if name in TrainConfig.model_fields.keys() - nested.keys()}
+        if own.get("data_seed") == "seed":
+            own["data_seed"] = own.get("seed", 0)
+        if own.get("peak_epoch") is None:
+            own["peak_epoch"] = self.default("peak_epoch", own)
+        return TrainConfig(**own, **nested), {}
+
+    def _variant(self, choice: Choice, kept: Mapping[str, Any], problems: dict[str, str]) -> Variant | None:
+        variant = choice.variant(kept)
+        if variant is None:
+            problems[choice.flat] = f"required; valid: {self.valid(choice.flat)}"
+            return None
+        kind, own, known = kept.get(choice.flat, choice.default), dict[str, Any](), len(problems)
+        for name in choice.own(variant):
+            info = variant.model_fields[name]
+            if name not in kept:
+                if info.is_required():
+                    problems[name] = f"required with {choice.flat}: {kind}; valid: {describe(asked_type(info))}"
+                continue
+            own[name], problem = Fields({name: asked_type(info)}).check(name, kept[name])
+            if problem:
+                problems[name] = f"{kept[name]!r} with {choice.flat}: {kind}; valid: {describe(asked_type(info))}"
+        return variant(**{variant.KIND: kind}, **own) if len(problems) == known else None
+
+    def _held_out(self, kept: Mapping[str, Any], problems: dict[str, str]) -> HeldOut | None:
+        given = {name: kept[name] for name in HeldOut.model_fields if kept.get(name) is not None}
+        for name in HeldOut.model_fields.keys() - given.keys() if given else ():
+            valid = describe(asked_type(HeldOut.model_fields[name]))
+            problems[name] = f"required with {', '.join(given)}; valid: {valid}"
+        return HeldOut(**given) if len(given) == len(HeldOut.model_fields) else None
+
+    def resolved(self, **values: Any) -> TrainConfig:
+        """The resolved training of these flat values.
+
+        Raises:
+            UsageError: naming every problem.
+        """
+        problems = []
+        for name, value in values.items():
+            problem = self.check_name(name) or self.check(name, value)[1]
+            if problem:
+                problems.append(f"{name}: {problem}")
+        absent = self.unused(values)
+        problems += [f"{name}: {absent[name]}" for name in values if name in absent]
+        if problems:
+            raise UsageError(*problems)
+        config, misfits = self.resolve(values)
+        if config is None:
+            raise UsageError(*(f"{name}: {problem}" for name, problem in misfits.items()))
+        return config
+
+
+def _choice(field: str, architectures: Mapping[str, type[ArchitectureConfig]]) -> Choice:
+    if field == "architecture":
+        return Choice(field, "model", architectures, None)
+    info = TrainConfig.model_fields[field]
+    variants = {option.model_fields["kind"].default: option for option in get_args(info.annotation)}
+    return Choice(field, field, variants, info.default.kind)
+
+
+def _either(types: Sequence[Any]) -> Any:
+    """The type of a field that several variants have, each with its own type; of words all that any of them takes."""
+    if all(get_origin(t) is Literal for t in types):
+        return Literal[tuple(dict.fromkeys(word for t in types for word in get_args(t)))]
+    one, *others = types
+    if any(other != one for other in others):
+        raise TypeError(f"variants have a field of one name and several types: {types}")
+    return one
+
+
+def _default(cls: type[Config], name: str) -> Any:
+    info = cls.model_fields[name]
+    return None if info.is_required() else info.default

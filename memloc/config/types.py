@@ -1,0 +1,116 @@
+"""What every configuration is made of: strict frozen classes, variants, and the types of their fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """Marks a field that came later: the value that stands for what the program did before there was the field.
+
+    This value stays out of the identity, so older trainings and analyses keep their ids. It never changes; a default may.
+    """
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Marks a field for which a person may write more than its resolved type holds, such as null."""
+
+    type: Any
+
+
+@dataclass(frozen=True)
+class Valid:
+    """Marks a field whose valid values its type does not say: the phrase that says it."""
+
+    phrase: str
+
+
+class Config(BaseModel):
+    """Types are taken at their word (`1` is not True, "3" is not 3). Unknown fields, NaN and infinities are errors."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    def flat(self) -> dict[str, Any]:
+        """{field: value} as SQL, JSON and sweep files have it: the fields that are in use, those of variants among them."""
+        return {name: value for name, value, _ in leaves(self)}
+
+
+class Variant(Config):
+    """One of several configurations that a field may hold, with fields of its own.
+
+    KIND: the field that tells them apart. FLAT: what it is called in the flat form, where that is not the name of the
+    field that holds the variant.
+    """
+
+    KIND: ClassVar[str] = "kind"
+    FLAT: ClassVar[str | None] = None
+
+
+class StageConfig(Config):
+    """Base of every analysis stage's configuration. The subclasses stand with their stage."""
+
+    def c_scores_from(self) -> str | None:
+        """Which C-scores the analysis takes, PATH or sweep:NAME; None: it takes none."""
+        return None
+
+    def with_c_scores(self, identity: str) -> Self:
+        """The same with the scores named by what they are: where they came from is not part of an identity."""
+        raise NotImplementedError
+
+
+class FieldError(ValueError):
+    """A value of one stage field that does not fit the training it is asked of."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(problem)
+        self.field = field
+
+
+def leaves(config: Config, held_by: str = "") -> Iterator[tuple[str, Any, Sequence[Any]]]:
+    """(flat name, value, the field's markers) of every field in use, in order."""
+    for name, info in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Config):
+            yield from leaves(value, name)
+        elif isinstance(config, Variant) and name == config.KIND:
+            yield config.FLAT or held_by, value, info.metadata
+        elif value is not None or not holds_configs(info.annotation):
+            yield name, value, info.metadata
+
+
+def holds_configs(annotation: Any) -> bool:
+    """Is this a field that holds a configuration of its own, or nothing?"""
+    options = getattr(annotation, "__args__", (annotation,))
+    return any(isinstance(option, type) and issubclass(option, Config) for option in options)
+
+
+def as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def distinct(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(value)) < len(value):
+        raise ValueError("the same value twice")
+    return value
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, le=1)]  # a fraction that must not be empty
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Epochs = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...],
+    BeforeValidator(as_tuple),
+    Field(min_length=1),
+    AfterValidator(distinct),
+    AfterValidator(lambda epochs: tuple(sorted(epochs))),
+]

@@ -1,0 +1,1 @@
+"""Any image classifier of timm, `timm:NAME`."""

@@ -1,0 +1,39 @@
+"""A network of timm: its name, and which images it takes."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator
+
+from memloc.config import ArchitectureConfig
+from memloc.errors import nearest
+
+TIMM = "timm:"
+
+
+def _known(value: str) -> str:
+    import timm  # takes a second, and only who asks for it needs it
+
+    name = value.removeprefix(TIMM)
+    if timm.is_model(name) and "." not in name:
+        return value
+    if timm.is_model(name):
+        raise ValueError(f"valid: timm:{name.partition('.')[0]}: what follows the point names weights, and none are loaded")
+    raise ValueError(f"valid: timm:NAME, NAME a model of timm {timm.__version__}{nearest(name, timm.list_models())}")
+
+
+class Timm(ArchitectureConfig):
+    """name: with its prefix, `timm:resnet18`."""
+
+    NOT_COMPILED: ClassVar[str | None] = "timm:NAME, which runs operation by operation"
+
+    name: Annotated[str, AfterValidator(_known)]
+
+    def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
+        from memloc.models.timm_model import misfit
+
+        return misfit(self.name.removeprefix(TIMM), shape, classes)
+
+
+CONFIG = Timm

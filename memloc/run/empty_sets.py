@@ -1,0 +1,37 @@
+"""What is said of a plan in which one of the two sets that memloc compares is empty: it runs, but its rows say little."""
+
+from __future__ import annotations
+
+from memloc.run.plan import TrialPlan
+from memloc.stages.fields import MaskedConfig
+
+
+def notes(trial: TrialPlan) -> list[str]:
+    """A line for label noise, and one for a threshold of C-scores, that leaves no memorized or no other example."""
+    return [*_of_noise(trial), *_of_scores(trial)]
+
+
+def _of_noise(trial: TrialPlan) -> list[str]:
+    size, noise, how = trial.size, trial.config.noise, trial.config.noise_count
+    if not noise or 0 < size.n_noisy < size.n:
+        return []
+    which = "there are no mislabeled examples" if not size.n_noisy else "there are no clean examples"
+    if size.n_out:  # which ones are held out is a matter of chance
+        return [f"noise {noise} of {size.n + size.n_out} examples, of which a training sees {size.n}: {which} among these"]
+    rounds = "rounds down to" if how == "floor" else "rounds to"
+    return [f"noise {noise} of {size.n} examples {rounds} {size.n_noisy} wrong labels: {which}"]
+
+
+def _of_scores(trial: TrialPlan) -> list[str]:
+    lines = []
+    for analysis in trial.analyses:
+        config, size = analysis.config, analysis.size
+        if analysis.c_scores is None or not isinstance(config, MaskedConfig) or 0 < size.n_noisy < size.n:
+            continue
+        which = "no example has" if not size.n_noisy else f"all {size.n} examples have"
+        set_name = "memorized" if not size.n_noisy else "other"
+        lines.append(
+            f"{analysis.stage}.c_score_below {config.c_score_below}: {which} a C-score below it "
+            f"({analysis.c_scores.where}): the set of {set_name} examples is empty"
+        )
+    return lines

@@ -1,0 +1,80 @@
+"""What the training passes say of each example (science.md, Training and Detection scores), and table `examples` from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from memloc.config import TrainConfig
+from memloc.data import Data
+from memloc.models.inference import margins
+
+
+class Dynamics:
+    """Running per-example statistics over the training passes, [n] each, on the device.
+
+    Every example's logits come from its training pass, before the update (science.md, Training).
+    """
+
+    INTEGERS = ("last_wrong", "forgetting", "was_correct", "ever_correct")
+    SUMS = ("margin", "loss", "el2n", "prob", "final_loss")
+
+    def __init__(self, config: TrainConfig, n: int, device: torch.device) -> None:
+        self.early = max(1, round(config.epochs / 5))
+        self.epochs = config.epochs
+        self.patience = config.stop_after_perfect
+        self.values = {k: torch.zeros(n, dtype=torch.int64, device=device) for k in self.INTEGERS}
+        self.values |= {k: torch.zeros(n, dtype=torch.float64, device=device) for k in self.SUMS}
+
+    def update(self, epoch: int, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Takes in one epoch's logits (n×K float32); returns (loss float64 [n], correct bool [n])."""
+        z = z.to(torch.float64)
+        loss = F.cross_entropy(z, y, reduction="none")
+        margin = margins(z, y)
+        correct = z.argmax(dim=1) == y
+        v = self.values
+        v["forgetting"] += (v["was_correct"] == 1) & ~correct
+        v["last_wrong"].masked_fill_(~correct, epoch)
+        v["was_correct"].copy_(correct)
+        v["ever_correct"] |= correct
+        v["margin"] += margin
+        v["loss"] += loss
+        v["final_loss"].copy_(loss)
+        probabilities = z.softmax(dim=1)
+        v["prob"] += probabilities.gather(1, y[:, None]).squeeze(1)
+        if epoch <= self.early:
+            v["el2n"] += (probabilities - F.one_hot(y, z.shape[1])).norm(dim=1)
+        return loss, correct
+
+    def stop(self) -> int:
+        """The epoch after which the training ends, by what is known so far: T, or that of the Nth perfect one in a row."""
+        if self.patience is None:
+            return self.epochs
+        return min(self.epochs, int(self.values["last_wrong"].max()) + self.patience)
+
+    def columns(self) -> dict[str, Any]:
+        """The raw scores of table `examples`, NumPy [n] each, after the last epoch; means are over the epochs trained."""
+        v = {k: t.cpu() for k, t in self.values.items()}
+        trained = self.stop()
+        never = v["ever_correct"] == 0
+        columns = {
+            "learning_time": v["last_wrong"] + 1,
+            "forgetting": torch.where(never, self.epochs + 1, v["forgetting"]),
+            "aum": v["margin"] / trained,
+            "el2n": v["el2n"] / min(self.early, trained),
+            "mean_loss": v["loss"] / trained,
+            "final_loss": v["final_loss"],
+            "mean_prob": v["prob"] / trained,
+        }
+        return {k: t.numpy() for k, t in columns.items()}
+
+
+def examples_table(config: TrainConfig, data: Data, dynamics: dict[str, Tensor]) -> dict[str, Any]:
+    """Table `examples` from the last epoch's dynamics."""
+    state = Dynamics(config, len(data.y), torch.device("cpu"))
+    state.values = dict(dynamics)
+    labels = {"example": data.example, "label": data.y, "true_label": data.true_label, "noisy": data.noisy}
+    return labels | state.columns()
