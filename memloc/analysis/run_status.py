@@ -56,12 +56,12 @@ def trials_at_work(beats: Mapping[str, Heartbeat]) -> list[dict[str, Any]]:
 
 def _eta(plan: PricedPlan, beats: Mapping[str, Heartbeat], snapshot: Snapshot, failures: Collection[str]) -> float | None:
     """Seconds until the run is done, by the run's own clock (run/clock.py) read off the store."""
-    course, news = Course(), [0.0]
+    course, news = Course(), [0.0, *(beat.get("news", 0.0) for beat in beats.values())]
     for trial in plan.trials:
         if trial.trial in failures:
             course.given_up.add(trial.trial)
         if trial.train:
-            news.append(_training(course, trial, beats.get(trial.trial), snapshot))
+            _training(course, trial, beats.get(trial.trial), snapshot)
         for part in (part for wave in trial.waves for part in wave):
             commit = snapshot.commits.get(part.id)
             if commit is not None:
@@ -69,19 +69,17 @@ def _eta(plan: PricedPlan, beats: Mapping[str, Heartbeat], snapshot: Snapshot, f
                 news.append(commit.ended)
             if commit is not None or part.id in failures:
                 course.ended.add(part.id)
-    return time_left(plan, course, max(0.0, time.time() - max(news)) if max(news) else 0.0)
+    waited = max(0.0, time.time() - max(news)) if max(news) else 0.0
+    return time_left(plan, course, waited)
 
 
-def _training(course: Course, trial: TrialCost, beat: Heartbeat | None, snapshot: Snapshot) -> float:
-    """Takes a training into the course: committed, or as far as its heartbeat says. When there was news of it."""
+def _training(course: Course, trial: TrialCost, beat: Heartbeat | None, snapshot: Snapshot) -> None:
+    """Takes a training into the course: committed, or as far as its heartbeat says."""
     commit = snapshot.commits.get(trial.trial)
     if commit is not None:
         course.ended.add(trial.trial)
         course.measure(commit.seconds, trial.epoch_seconds * trial.epochs, trial.epochs)
-        return commit.ended
-    if beat is None or beat.get("epoch") is None:
-        return 0.0
-    course.epochs[trial.trial] = beat["epoch"]
-    done = beat["epoch"] - beat["from_epoch"]
-    course.measure(beat["seconds"], trial.epoch_seconds * done, done)
-    return float(beat["news"])
+    elif beat is not None and beat.get("epoch") is not None:
+        course.epochs[trial.trial] = beat["epoch"]
+        done = beat["epoch"] - beat["from_epoch"]
+        course.measure(beat["seconds"], trial.epoch_seconds * done, done)
