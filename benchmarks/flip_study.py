@@ -21,9 +21,8 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 import memloc
-from memloc.analysis.findings import in_brackets
 from memloc.seeds import stream
-from memloc.statistics import Floats, Interval, auc, bootstrap_crossed, bootstrap_crossed_ratio, bootstrap_ratio
+from memloc.statistics import Floats, Interval, auc, bootstrap_crossed, bootstrap_crossed_ratio, bootstrap_ratio, in_brackets
 
 SWEEP = Path(memloc.__file__).parent.parent / "sweeps" / "flip-study.yaml"
 SETS = {False: "clean", True: "noisy"}

@@ -114,13 +114,15 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _reset_peak() -> float:
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts again from the present size
+    Path("/proc/self/clear_refs").write_text(
+        "5", encoding="utf-8"
+    )  # Linux: the high-water mark starts again from the present size
     return _status("VmRSS")
 
 
 def _status(field: str) -> float:
     """MB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(field):
             return float(line.split()[1]) / 1000
     raise KeyError(field)

@@ -16,14 +16,18 @@ from typing import Any
 
 from memloc import preset, yaml_file
 from memloc.config import (
+    Checkpoints,
     FieldError,
+    Fields,
     Registry,
     StageConfig,
     StageType,
     TrainConfig,
     TrainingFields,
     canonical_json,
+    fields_of,
     fingerprint,
+    marker,
 )
 from memloc.errors import UsageError, nearest
 from memloc.preset import Preset
@@ -211,11 +215,11 @@ def _request(
     shortened: bool,
     below: Preset,
 ) -> Request | None:
-    where = block.where[stage]
+    where, fields = block.where[stage], fields_of(kind.config)
     if shortened:
-        settings = _within(settings, stage, train.epochs, notes)
+        settings = _within(settings, stage, fields, train.epochs, notes)
     beneath = {name: value for name, value in below.stages.get(stage, {}).items() if name not in settings}
-    settings = _within(beneath, stage, train.epochs, notes) | settings
+    settings = _within(beneath, stage, fields, train.epochs, notes) | settings
     try:
         config = kind.resolve(kind.config(**settings), train, block.stages)
     except FieldError as error:
@@ -225,19 +229,22 @@ def _request(
     return Request(stage, config, block.name, where)
 
 
-def _within(settings: dict[str, Any], stage: str, last: int, notes: list[str]) -> dict[str, Any]:
+def _within(settings: dict[str, Any], stage: str, fields: Fields, last: int, notes: list[str]) -> dict[str, Any]:
     """Of a shorter training than was meant the epochs that are not there are dropped, and it is said so."""
     kept = dict(settings)
-    listed = settings.get("epochs")  # of checkpoints; a number is how long a stage itself trains
-    if isinstance(listed, tuple) and any(t > last for t in listed):
-        kept["epochs"] = tuple(t for t in settings["epochs"] if t <= last)
-        dropped = ", ".join(str(t) for t in settings["epochs"] if t > last)
-        notes.append(f"{stage}.epochs: {dropped} dropped, training ends at epoch {last}")
-        if not kept["epochs"]:
-            del kept["epochs"]
-    if (settings.get("epoch") or 0) > last:
-        del kept["epoch"]
-        notes.append(f"{stage}.epoch: {settings['epoch']} dropped, training ends at epoch {last}")
+    for name, value in settings.items():
+        if value is None or marker(fields[name], Checkpoints) is None:
+            continue
+        epochs = value if isinstance(value, tuple) else (value,)
+        inside = tuple(t for t in epochs if t <= last)
+        if len(inside) == len(epochs):
+            continue
+        dropped = ", ".join(str(t) for t in epochs if t > last)
+        notes.append(f"{stage}.{name}: {dropped} dropped, training ends at epoch {last}")
+        if inside:
+            kept[name] = inside
+        else:
+            del kept[name]
     return kept
 
 

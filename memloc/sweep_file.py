@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from memloc import yaml_file
-from memloc.config import Registry, StageConfig, TrainingFields, canonical_json, fields_of
+from memloc.config import PathOrSweep, Registry, StageConfig, TrainingFields, canonical_json, fields_of, marker
 from memloc.errors import UsageError, nearest
 from memloc.preset import problem_of
 from memloc.yaml_file import Document
@@ -212,14 +212,13 @@ def _stage_value(
     scores: Path | None,
 ) -> None:
     where = block.where[f"{stage}.{key}"]
-    taken, problem = None, fields_of(cls).check_name(key)
+    fields = fields_of(cls)
+    taken, problem = None, fields.check_name(key)
     if problem is None:
-        taken, problem = fields_of(cls).check(key, value)
-    prefix = {"memorized": "c_score:", "c_score": ""}.get(key)  # of a file of C-scores
-    if problem is None and scores is not None and isinstance(taken, str) and prefix is not None:
-        reference = taken.removeprefix(prefix)
-        if taken.startswith(prefix) and not reference.startswith("sweep:"):
-            taken, problem = _rebased(taken, prefix, scores)
+        taken, problem = fields.check(key, value)
+    file = None if problem or scores is None else marker(fields[key], PathOrSweep)
+    if scores is not None and file is not None and isinstance(taken, str) and file.path(taken) is not None:
+        taken, problem = _rebased(taken, file.prefix, scores)
     if problem:
         problems.append(f"{where}: {problem}")
         block.bad_stages.add(stage)

@@ -60,7 +60,10 @@ def read(path: Path) -> Document:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{name}: is not UTF-8 text (byte {error.start})") from None
+        line, byte = raw.count(b"\n", 0, error.start) + 1, raw[error.start]
+        raise UsageError(
+            f"{name}:{line}: byte {error.start + 1} (0x{byte:02x}) is not UTF-8; save the file as UTF-8"
+        ) from None
     return parse(text, name)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +79,14 @@ def run_inline(folder: Path, text: str, store: Store, name: str = "tiny") -> Pla
     outcome = carry_out(works, store, folder)
     assert outcome.failures == {}
     return plan
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps the logs of sweeps that run in this process out of the user's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEMLOC_LOGS", str(tmp_path_factory.mktemp("logs")))
+        yield
 
 
 @pytest.fixture(scope="session")

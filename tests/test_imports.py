@@ -64,5 +64,5 @@ def test_only_run_ray_imports_ray() -> None:
     names = [m.name for m in pkgutil.walk_packages(memloc.__path__, "memloc.") if m.name != "memloc.__main__"]
     rest = [n for n in names if not n.startswith("memloc.run.ray")]
     assert len(rest) > 40
-    assert len(names) - len(rest) == 6
+    assert len(names) - len(rest) == 8
     assert imported("import " + ", ".join(rest), "ray", "torch") == {"torch"}

@@ -68,7 +68,7 @@ def test_files(tmp_path: Path) -> None:
     for name, message in [
         ("", "is a directory"),
         ("missing.yaml", "no such file"),
-        ("latin.yaml", "is not UTF-8 text"),
+        ("latin.yaml", "is not UTF-8; save the file as UTF-8"),
         ("x" * 300 + ".yaml", "cannot be read: File name too long"),
         ("big.yaml", "a sweep file has at most"),
     ]:

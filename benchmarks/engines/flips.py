@@ -13,6 +13,7 @@ from torch import Tensor
 
 from benchmarks.harness import Comparison
 from benchmarks.reference import authors_flips, flips
+from benchmarks.reference.examples import Examples
 from benchmarks.sizes import Size, size
 from memloc.models.inference import logits
 from memloc.stages.flips.after import Sets, accuracies
@@ -51,22 +52,22 @@ def _draws(task: Task, images: int = BATCH) -> flips.Draws:
 
 def _whole_searches(s: Size) -> Sequence[Comparison]:
     task, defined = _task(s, 16), _task(s, None)
-    x, y = task.images(torch.arange(len(task.y))), task.y
+    examples = Examples(task.images(torch.arange(len(task.y))), task.y)
     rows = _searched(s, task)
     counts = [len(found.closed) for found in search(task, rows)]
     few = [int(rows[k]) for k in np.argsort(counts)[[GROUP // 4, 3 * GROUP // 4]]]  # of typical lengths
-    draws = _draws(defined)
+    plain_search = flips.PlainSearch(defined.network, examples, _draws(defined))
 
     def engine() -> list[int]:
         # The population's gradient is shared by all searches of a training; a step's, by those of a repeat.
         return [len(found.closed) for found in search(replace(task, memo=dict(task.memo)), rows)]
 
     def by_definition() -> list[list[tuple[str, int]]]:
-        return [flips.search(defined.network, x, y, i, draws, None, 200).closed for i in few]
+        return [plain_search.run(i, 200).closed for i in few]
 
     def authors() -> list[int]:
         batches = [torch.from_numpy(defined.batch(k)) for k in range(40)]
-        return [authors_flips.search(defined.network, x, y, i, batches, 40) for i in few[:1]]
+        return [authors_flips.search(defined.network, examples, i, batches, 40) for i in few[:1]]
 
     steps = sum(counts) + len(counts)
     plainly = by_definition()
@@ -99,35 +100,34 @@ def _one_step(s: Size) -> Sequence[Comparison]:
     task = _task(s, 16)
     task.y = logits(task.network, task.x).argmax(dim=1)  # nothing is learned from random images: as if it were
     searches = _closings(task, 2)[:STEPS]
-    x, batch = s.images(), torch.from_numpy(task.batch(1)[:PART])
+    examples, batch = Examples(s.images(), task.y), torch.from_numpy(task.batch(1)[:PART])
     times = len(searches) * BATCH / PART
 
     def engine() -> Tensor:  # the population's gradient is shared by all searches of a training
         return own_gradient(task, searches, 1)[1] + everybodys_gradient(task, searches, 1)
 
     def by_definition() -> int:
-        return len(flips.search(task.network, x, task.y, 0, _draws(task, PART), None, 1).closed)
+        return len(flips.PlainSearch(task.network, examples, _draws(task, PART)).run(0, 1).closed)
 
     def authors() -> int:
-        return authors_flips.search(task.network, x, task.y, 0, [batch], 1)
+        return authors_flips.search(task.network, examples, 0, [batch], 1)
 
     engine()
     return [
         Comparison(
-            "flips_search", s.name, f"{what} (a step)", engine, plain, partial(_as_plain, task, x, searches[0]), times
+            "flips_search", s.name, f"{what} (a step)", engine, plain, partial(_as_plain, task, examples, searches[0]), times
         )
         for what, plain in (("definition, one at a time", by_definition), ("the authors' algorithm", authors))
     ]
 
 
-def _as_plain(task: Task, x: Tensor, one: Search, found: Tensor, closed: int) -> bool:
+def _as_plain(task: Task, examples: Examples, one: Search, found: Tensor, closed: int) -> bool:
     """The first search's scores, against one plain pass per loss; and the reference did close a gate."""
     gates = torch.ones(1, task.neurons.total)
     gates[0, one.closed] = 0.0
     leaves = {layer: g.clone().requires_grad_() for layer, g in task.neurons.split(gates).items()}
-    draws = _draws(task)
-    z = flips.smoothed(task.network, [one.row], draws, 1, leaves, lambda rows: None)
-    score = flips.scores(task.network, x, task.y, one.row, z, draws, 16, 1, leaves, lambda rows: None)
+    plain_search = flips.PlainSearch(task.network, examples, _draws(task), reference=16)
+    score = plain_search.scores(one.row, plain_search.smoothed([one.row], 1, leaves), 1, leaves)
     expected = torch.cat([score[layer].flatten() for layer in leaves])
     return closed == 1 and bool((found[0] - expected).abs().max() <= 1e-4 * expected.abs().max())
 
@@ -137,15 +137,16 @@ def flip_accuracy(name: str) -> Sequence[Comparison]:
     s = size(name) if name == "digits" else size(name, n=BATCH, n_test=1)
     task = _task(s, 16)
     searches = _closings(task, 5)
-    x, n = task.images(torch.arange(len(task.y))), len(task.y)
+    examples, n = Examples(task.images(torch.arange(len(task.y))), task.y), len(task.y)
     some = np.arange(n if name == "digits" else 128)  # at width 1 both on as many: what an image costs is the same
     few = np.sort(np.random.default_rng(1).choice(n, n // 25, replace=False))
 
     def engine(rows: Any) -> Any:
-        return accuracies(task.network, task.x, task.y, Sets(rows, s.data.noisy), None, task.masks, searches)["clean_acc"]
+        sets = Sets(task.x, task.y, s.data.noisy, rows)
+        return accuracies(task.network, sets, task.masks, searches)["clean_acc"]
 
     def plain(rows: Any) -> list[float]:
-        return [_plain_accuracy(s, task, x, rows, one) for one in searches[:PLAINLY]]
+        return [_plain_accuracy(s, task, examples, rows, one) for one in searches[:PLAINLY]]
 
     return [
         Comparison(
@@ -156,13 +157,13 @@ def flip_accuracy(name: str) -> Sequence[Comparison]:
     ]  # fmt: skip
 
 
-def _plain_accuracy(s: Size, task: Task, x: Tensor, rows: Any, one: Search) -> float:
+def _plain_accuracy(s: Size, task: Task, examples: Examples, rows: Any, one: Search) -> float:
     """Clean accuracy without the example itself; the noisy one is computed too."""
     closed = [task.neurons.locate(k) for k in one.closed]
     found = 0.0
     for members in (s.data.noisy, ~s.data.noisy):
         others = [k for k in rows.tolist() if members[k] and k != one.row]
-        found = flips.accuracy_after(task.network, x, task.y, others, closed, lambda rows: None)
+        found = flips.accuracy_after(task.network, examples, others, closed)
     return found
 
 

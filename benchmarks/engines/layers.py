@@ -12,7 +12,8 @@ from torch import Tensor
 
 from benchmarks.harness import Comparison
 from benchmarks.reference import gradients, rewind, training
-from benchmarks.reference.retrain import retrain_group
+from benchmarks.reference.examples import Examples
+from benchmarks.reference.retrain import Recipe, retrain_group
 from benchmarks.sizes import Size, size
 from memloc.data import normalise
 from memloc.models.inference import logits
@@ -44,7 +45,7 @@ def gradient_accounting(name: str) -> Sequence[Comparison]:
 
         def plain(batch: bool = bn == "batch") -> list[dict[str, Tensor]]:
             network = s.inputs().network(last)
-            return gradients.set_gradients(network, x, y, order, [~noisy, noisy, control], batch)
+            return gradients.set_gradients(network, Examples(x, y), order, [~noisy, noisy, control], batch)
 
         found.append(Comparison("gradients", name, f"a pass per set (bn: {bn})", engine, plain, _norms_agree))
         epoch = partial(_one_epoch, s, x, y)
@@ -116,13 +117,15 @@ def retraining(name: str) -> Sequence[Comparison]:
         return [v.rows[-1]["clean_acc"] for v in retrain(config, s.inputs(), final.groups)]
 
     def plain(all_gradients: bool) -> list[float]:
-        last = []
+        last, c = [], s.config
+        recipe = Recipe(
+            lambda epoch: x, y, [steps], rates, c.momentum, c.weight_decay, all_gradients=all_gradients
+        )  # fmt: skip
         for group in final.groups:
             seen: list[Tensor] = []
             network = retrain_group(
-                final, s.checkpoints[0], group, lambda epoch: x, y, [steps], rates, s.config.momentum,
-                s.config.weight_decay, lambda network, seen=seen: seen.append(logits(network, x8)),  # type: ignore[misc]
-                all_gradients=all_gradients,
+                final, s.checkpoints[0], group, recipe,
+                lambda network, seen=seen: seen.append(logits(network, x8)),  # type: ignore[misc]
             )  # fmt: skip
             training.accuracy(network, x_test, torch.tensor(s.data.y_test))
             last.append(float((seen[-1].argmax(dim=1) == y)[torch.tensor(clean)].double().mean()))

@@ -10,21 +10,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.reference.examples import Examples
 
-def search(network: nn.Module, x: Tensor, y: Tensor, i: int, batches: list[Tensor], steps: int, copies: int = 5) -> int:
+COPIES = 5
+
+
+def search(network: nn.Module, examples: Examples, i: int, batches: list[Tensor], steps: int) -> int:
     """Zeroes filters and weights of a copy until example i is predicted wrong, for at most `steps`; how many.
 
-    x: normalised images. batches: the rows of the reference batch at each step.
+    batches: the rows of the reference batch at each step.
     """
+    x, y = examples.x, examples.y
     model = deepcopy(network).eval()
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     for step in range(steps):
-        z = torch.stack([model(noisy(x[i : i + 1])) for _ in range(copies)]).mean(dim=0)
+        z = torch.stack([model(noisy(x[i : i + 1])) for _ in range(COPIES)]).mean(dim=0)
         if int(z.argmax()) != int(y[i]):
             return step
         rows = batches[step]
-        reference = torch.stack([model(noisy(x[rows])) for _ in range(copies)]).mean(dim=0)
+        reference = torch.stack([model(noisy(x[rows])) for _ in range(COPIES)]).mean(dim=0)
         loss = F.cross_entropy(reference, y[rows]) - F.cross_entropy(z, y[i : i + 1])
         model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import pyarrow as pa
 
-from memloc.analysis.query import Visible, known_tables, rows_of, visible
+from memloc.analysis.reader import Reader, Visible, known_tables, visible
 from memloc.errors import UsageError
 from memloc.store import Snapshot, Store, tables
 
@@ -22,7 +23,8 @@ def trial_rows(store: Store, trial: str, name: str, partial: bool = False) -> pa
     def read(snapshot: Snapshot) -> pa.Table:
         seen = visible(store, snapshot, None, partial)
         mine = Visible([c for c in seen.commits if c.trial == trial], seen.of_scores)
-        rows = rows_of(store, name, mine)
+        with closing(Reader(store, mine)) as reader:
+            rows = reader.table(name)
         if "trial" not in rows.column_names:
             raise UsageError(f"{name}: has no column trial; store.table({name!r}) reads it")
         return in_network_order(rows, layers(store, mine)) if "layer" in rows.column_names else rows

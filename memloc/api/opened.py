@@ -42,6 +42,11 @@ def open_store(uri: str | os.PathLike[str] | None = None, *, data_dir: str | Pat
         raise StoreError(
             f"store {store.uri}: does not exist; `memloc sweep` makes one, --store URI or MEMLOC_STORE names another"
         )
+    if not store.files.is_store():
+        raise StoreError(
+            f"store {store.uri}: is a folder without a store in it; `memloc sweep` makes one, --store URI or MEMLOC_STORE "
+            "names another"
+        )
     return OpenStore(store, data_dir)
 
 

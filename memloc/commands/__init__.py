@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from memloc.commands import claims, data, query, report, status, store, sweep
+from memloc.commands import claims, data, query, report, status, store, sweep, terminal
 from memloc.errors import MemlocError
 
 app = typer.Typer(
@@ -48,8 +48,15 @@ Complaint: type[Exception] = typer.BadParameter.__mro__[2]
 
 def main() -> None:
     """Runs the program; the user's errors are one line each, a bug keeps its traceback."""
+    terminal.show_anything()
     try:
-        sys.exit(app(standalone_mode=False, prog_name="memloc"))
+        terminal.check_names()
+        code = app(standalone_mode=False, prog_name="memloc")
+        sys.stdout.flush()
+        sys.exit(code)
+    except BrokenPipeError:
+        terminal.reader_left()
+        sys.exit(1)  # as Typer ends, where it is the first to notice
     except Complaint as error:
         message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
         print(f"memloc: {message}; see memloc --help", file=sys.stderr)

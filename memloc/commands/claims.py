@@ -43,8 +43,8 @@ def claims(
     from memloc.api import open_store
     from memloc.papers.maini2023 import judge
 
-    found = judge(open_store(store)._store, sweep)
-    print(json.dumps([as_row(j) for j in found], indent=1, allow_nan=False) if as_json else render(found, store))
+    judgements = judge(open_store(store)._store, sweep)
+    print(json.dumps([as_row(j) for j in judgements], indent=1, allow_nan=False) if as_json else render(judgements, store))
 
 
 def as_row(judgement: Judgement) -> dict[str, object]:
@@ -54,27 +54,27 @@ def as_row(judgement: Judgement) -> dict[str, object]:
     return {**{name: getattr(judgement, name) for name in names}, "reason": reason}
 
 
-def render(found: Sequence[Judgement], at: str | None = None) -> str:
+def render(judgements: Sequence[Judgement], at: str | None = None) -> str:
     """The settings; what was judged in them, family by family; then what was not run, with what would run it."""
-    run = [j for j in found if j.verdict != "not_run"]
+    run = [j for j in judgements if j.verdict != "not_run"]
     letters = {on: _letter(k) for k, on in enumerate(dict.fromkeys(j.on for j in run))}
-    lines = [_tally(found)]
+    lines = [_tally(judgements)]
     for on, letter in letters.items():
         lines += _wrapped(f"{letter}  {on}", "  ", "     ")
-    for family, judgements in groupby(run, lambda j: FAMILIES[j.id[0]]):
-        numbers = list(judgements)
+    for family, members in groupby(run, lambda j: FAMILIES[j.id[0]]):
+        numbers = list(members)
         rows = {j.id: _row(j, letters) for j in numbers}
         widths = [max(len(row[i]) for row in [HEADER, *rows.values()]) for i in range(len(HEADER))]
         widths[0] = min(widths[0], LONG)
         lines += ["", family, _aligned(HEADER, widths)]
-        for _, of in groupby(numbers, lambda j: j.id.split(".")[0]):
-            lines += _claim(list(of), rows, widths)
-    missing = [j for j in found if j.verdict == "not_run"]
+        for _, own in groupby(numbers, lambda j: j.id.split(".")[0]):
+            lines += _claim(list(own), rows, widths)
+    missing = [j for j in judgements if j.verdict == "not_run"]
     return "\n".join([*lines, *(_missing(missing, at) if missing else [])])
 
 
-def _tally(found: Sequence[Judgement]) -> str:
-    counts = Counter(WORDS[j.verdict] for j in found)
+def _tally(judgements: Sequence[Judgement]) -> str:
+    counts = Counter(WORDS[j.verdict] for j in judgements)
     return ", ".join(f"{words}: {counts[words]}" for words in WORDS.values() if counts[words])
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from memloc.commands.query import text_table
 from memloc.commands.words import seconds_in_words
+from memloc.run.capacity import usable_cpus
 from memloc.run.estimate import Estimate, cost_model, estimate, price
 from memloc.run.pending import Work
 from memloc.run.placement import ONE_BY_ONE, Resources
@@ -75,7 +75,7 @@ def _on_cpus(works: Sequence[Work], snapshot: Snapshot, options: Options) -> For
     threads = max((w.trial.config.threads for w in works), default=1)
     if options.executor.value == "inline":
         return Forecast(1, "workers", estimate(price(works, model, Slots(1), ONE_BY_ONE)))
-    cpus = options.cpus or len(os.sched_getaffinity(0))
+    cpus = options.cpus or usable_cpus()
     slots = Slots(1, float(max(cpus, threads)))
     return Forecast(max(1, cpus // threads), "workers", estimate(price(works, model, slots)))
 

@@ -18,6 +18,7 @@ from typer.core import TyperCommand
 from memloc.commands import completion, options
 from memloc.errors import UsageError
 
+SHOWN = 40  # rows on a terminal, about a screen
 EXAMPLES = options.examples(
     'memloc query "SELECT layer, epoch, noisy_acc FROM rewind ORDER BY noisy_acc LIMIT 5"',
     'memloc query "SELECT * FROM trials" --format csv -o trials.csv',
@@ -37,7 +38,7 @@ class QueryCommand(TyperCommand):
     """Its help names the tables and views, which are asked for only then."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        from memloc.analysis.query import known_tables
+        from memloc.analysis.reader import known_tables
         from memloc.analysis.views import VIEWS
 
         for title, names in (("Tables (docs/tables.md)", known_tables()), ("Views", VIEWS)):
@@ -66,12 +67,18 @@ def query(
 
     target = _target(output, format)
     rows = run_sql(open_store(store)._store, sql, sweep, partial)
-    content = render(rows, format)
-    if target is None:
-        sys.stdout.buffer.write(content)
-        sys.stdout.flush()
+    if target is not None:
+        return _write_whole(target, render(rows, format))
+    some = format is Format.table and sys.stdout.isatty() and rows.num_rows > SHOWN
+    content = render(rows.slice(0, SHOWN) if some else rows, format)
+    if format is Format.table:
+        sys.stdout.write(content.decode("utf-8"))  # for a person, in the terminal's own encoding
     else:
-        _write_whole(target, content)
+        sys.stdout.buffer.write(content)
+    if some:
+        print(f"the first {SHOWN} of {rows.num_rows} rows; for all of them: --format csv, -o FILE, or | less")
+    sys.stdout.flush()
+    return None
 
 
 def _target(output: str | None, format: Format) -> Path | None:

@@ -49,6 +49,12 @@ def report(
         raise UsageError(f"report: needs {', '.join(missing)}; install them: pip install 'memloc[report]'")
     target = Path(output or DEFAULTS[format])
     _check(target, format)
+    _make(target, format, sweep, store, data_dir)
+    print(f"report: {target}")
+
+
+def _make(target: Path, format: Format, sweep: str | None, store: str | None, data_dir: str | None) -> None:
+    """Judges the claims, makes the exhibits, and writes both in the format. What the exhibits lack is said on stderr."""
     from memloc.api import data_dir as directory
     from memloc.api import open_store
     from memloc.papers.maini2023 import judge
@@ -58,21 +64,20 @@ def report(
     opened = open_store(store)._store
     judgements = judge(opened, sweep)
     source = Source(opened, sweep, directory(data_dir))
-    found = exhibits(source)
+    made = exhibits(source)
     for problem in source.problems:
         print(f"memloc: note: {problem}", file=sys.stderr)
     if format is Format.html:
         from memloc.report.html import page
 
-        _write(target, page(judgements, found, sweep).encode())
+        _write(target, page(judgements, made, sweep).encode())
     else:
         from memloc.report import export
 
         if format is Format.pdf:
-            _write(target, export.pdf(judgements, found))
+            _write(target, export.pdf(judgements, made))
         else:
-            _write_folder(target, (export.svg if format is Format.svg else export.latex)(judgements, found))
-    print(f"report: {target}")
+            _write_folder(target, (export.svg if format is Format.svg else export.latex)(judgements, made))
 
 
 def _check(target: Path, format: Format) -> None:

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import shlex
-import signal
-import socket
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from memloc.commands import completion, options
+from memloc.commands import completion, logs, options
+from memloc.commands.signals import stop_on_signals
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,7 +75,7 @@ def sweep(
     data_dir: str = options.DATA_DIR,
     address: str = typer.Option("local", "--address", metavar="local|auto|HOST:PORT", help="The Ray cluster."),
     executor: Executor = typer.Option(Executor.ray, "--executor", help="inline: one process, for debugging."),
-    cpus: int = typer.Option(None, "--cpus", min=1, help="Local CPUs to use; default: all."),
+    cpus: int = typer.Option(None, "--cpus", min=1, help="Local CPUs to use; default: all that this process may use."),
     gpus: int = typer.Option(None, "--gpus", min=0, help="Local GPUs to use; default: all."),
     gpus_per_trial: float = typer.Option(1.0, "--gpus-per-trial", help="GPUs that a training holds."),
     gpus_per_task: float = typer.Option(0.5, "--gpus-per-task", help="GPUs that an analysis task holds."),
@@ -98,6 +93,7 @@ def sweep(
     """Run a sweep; what is committed already is skipped, so the same command is how you resume."""
     from memloc import api
     from memloc import sweep as sweeps
+    from memloc.run.cluster import resolve
 
     name, overrides = _split(arguments or [])
     if name is None:
@@ -109,30 +105,16 @@ def sweep(
     path = sweeps.find(name)
     if show:
         sweeps.about(path)  # says in one line what is wrong with a file that cannot be shown
-        print(path.read_text(), end="")
+        print(path.read_text(encoding="utf-8"), end="")
         return None
     for option, value in (("--gpus-per-trial", gpus_per_trial), ("--gpus-per-task", gpus_per_task)):
         if not 0 < value <= 64:
             raise UsageError(f"{option} {value}: valid: above 0, at most 64")
-    _check_address(address)
+    address = resolve(address)
     options = Options(
         store, api.data_dir(data_dir), address, executor, cpus, gpus, gpus_per_trial, gpus_per_task, checkpoints, as_json
     )
     return _sweep(path, overrides, only, max_trials, yes, dry_run, options)
-
-
-def _check_address(address: str) -> None:
-    """Raises UsageError where no Ray cluster can be meant, or nobody listens: Ray itself would try for minutes."""
-    if address in ("local", "auto"):
-        return
-    host, colon, port = address.rpartition(":")
-    if "://" in address or not (colon and host and port.isdigit() and 0 < int(port) < 65536):
-        why = "; Ray Tune does not run through Ray Client" if address.startswith("ray://") else ""
-        raise UsageError(f"--address {address}: valid: local, auto, HOST:PORT{why}")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise UsageError(f"--address {address}: no Ray cluster answers there ({error})") from None
 
 
 def _check_compiler(works: list[Work], options: Options) -> None:
@@ -197,18 +179,17 @@ def _sweep(
     require((w.trial.config.dataset for w in todo if w.computes), options.data_dir)
     check_labels((w.trial for w in todo if w.parts), options.data_dir)
     _check_compiler(todo, options)
-    if todo:
-        _logs(options.data_dir)  # what is wrong with it is said before the store is touched
+    log_folder = logs.folder() if todo else None  # what is wrong with it is said before the store is touched
     record = records.write_sweep(store.files, plan.name, everything.record())
     records.clear_failures(store.files, {i for w in todo for i in w.trial.part_ids if i not in snapshot.commits})
-    outcome = _run(plan, todo, store, record, options) if todo else None
+    outcome = _run(plan, todo, store, record, log_folder, options) if log_folder else None
     return _close(plan, store, record, outcome, options)
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
-def _run(plan: Plan, works: list[Work], store: Store, record: str, options: Options) -> Outcome:
+def _run(plan: Plan, works: list[Work], store: Store, record: str, log_folder: Path, options: Options) -> Outcome:
     from memloc.commands.progress import Progress
     from memloc.commands.words import labels
     from memloc.run.estimate import price_on
@@ -218,9 +199,10 @@ def _run(plan: Plan, works: list[Work], store: Store, record: str, options: Opti
     named = dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))
     progress = Progress(works, named, quiet=options.as_json)
     heartbeats = Heartbeats(store, works, record)
-    with _logging(options.data_dir, f"{plan.name}-{heartbeats.run}") as log_file, progress:
-        progress.notice(_announcement(plan, works, store, log_file))
-        should_stop = _stop_on_signals(progress.notice)
+    log_file = log_folder / f"{plan.name}-{heartbeats.run}.log"
+    with logs.logging_to(log_file), progress:
+        progress.notice(_announcement(plan, works, store, options) + f"; log {log_file}")
+        should_stop = stop_on_signals(progress.notice)
         try:
             if options.executor is Executor.ray:
                 progress.starting("Ray")  # said before it is imported, which takes seconds too
@@ -237,12 +219,17 @@ def _run(plan: Plan, works: list[Work], store: Store, record: str, options: Opti
             heartbeats.close()
 
 
-def _announcement(plan: Plan, works: list[Work], store: Store, log_file: Path) -> str:
+def _announcement(plan: Plan, works: list[Work], store: Store, options: Options) -> str:
+    from memloc.run.capacity import usable_cpus
+
     trainings = sum(w.train != "done" for w in works)
     parts = sum(len(w.parts) for w in works)
     done = len(plan.trials) - len(works)
     skipped = f" ({done} of {len(plan.trials)} trials are done already)" if done else ""
-    return f"{plan.name}: {trainings} trainings and {parts} analysis parts to do{skipped}; store {store.uri}; log {log_file}"
+    here = options.address == "local" and options.executor is Executor.ray
+    cpus = options.cpus or usable_cpus()
+    where = f" on {cpus} CPU{'s' * (cpus != 1)}" if here else ""
+    return f"{plan.name}: {trainings} trainings and {parts} analysis parts to do{where}{skipped}; store {store.uri}"
 
 
 def _executor(store: Store, options: Options) -> RunExecutor:
@@ -262,50 +249,6 @@ def _device(options: Options) -> Any:
     import torch
 
     return torch.device("cpu") if options.gpus == 0 else None
-
-
-def _logs(data_dir: Path) -> Path:
-    """The folder of the logs; raises UsageError where it cannot be written."""
-    folder = data_dir / "logs"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--data-dir {data_dir}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
-
-
-@contextmanager
-def _logging(data_dir: Path, name: str) -> Iterator[Path]:
-    """Everything that is said or warned goes to a file, and dependencies' warnings only there."""
-    path = _logs(data_dir) / f"{name}.log"
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    root = logging.getLogger()
-    before, root.handlers = root.handlers, [handler]
-    root.setLevel(logging.INFO)
-    logging.captureWarnings(True)
-    try:
-        yield path
-    finally:
-        logging.captureWarnings(False)
-        root.handlers = before
-        handler.close()
-
-
-def _stop_on_signals(notice: Callable[[str], None]) -> Callable[[], bool]:
-    """Ctrl-C (or SIGTERM) drains; a second one ends at once. Returns whether one came."""
-    came: list[int] = []
-
-    def on_signal(number: int, frame: Any) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(number)
-        notice("interrupted: finishing the epochs and parts that are running (again to stop at once)")
-
-    signal.signal(signal.SIGINT, on_signal)
-    signal.signal(signal.SIGTERM, on_signal)
-    return lambda: bool(came)
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ def program() -> str:
     called = sys.argv[0]
     if Path(called).name == "__main__.py":
         return "python -m memloc"
-    found = shutil.which("memloc")
-    if found and Path(called).exists() and Path(found).samefile(called):
+    installed = shutil.which("memloc")
+    if installed and Path(called).exists() and Path(installed).samefile(called):
         return "memloc"
     return called if Path(called).name == "memloc" else f"python {called}"
 

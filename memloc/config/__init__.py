@@ -22,12 +22,14 @@ from memloc.config.training import (
     default_peak,
 )
 from memloc.config.types import (
+    Checkpoints,
     Config,
     Count,
     Epochs,
     FieldError,
     Fraction,
     Neutral,
+    PathOrSweep,
     Positive,
     Seed,
     Share,
@@ -35,12 +37,14 @@ from memloc.config.types import (
     Valid,
     as_tuple,
     distinct,
+    marker,
 )
 
 __all__ = [
     "DATASETS",
     "ArchitectureConfig",
     "BatchStatistics",
+    "Checkpoints",
     "Config",
     "Count",
     "DataConfig",
@@ -53,6 +57,7 @@ __all__ = [
     "HeldOut",
     "Neutral",
     "NoDropout",
+    "PathOrSweep",
     "Positive",
     "Registry",
     "Seed",
@@ -71,4 +76,5 @@ __all__ = [
     "distinct",
     "fields_of",
     "fingerprint",
+    "marker",
 ]  # fmt: skip

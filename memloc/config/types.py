@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+M = TypeVar("M")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,31 @@ class Valid:
     """Marks a field whose valid values its type does not say: the phrase that says it."""
 
     phrase: str
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Marks a stage's field that names checkpoints, by one epoch or several.
+
+    Where a training is made shorter, those beyond its end are dropped.
+    """
+
+
+@dataclass(frozen=True)
+class PathOrSweep:
+    """Marks a text field that may name a file: what follows `prefix` is a path, unless it is sweep:NAME.
+
+    In a sweep file such a path is relative to the folder of the file.
+    """
+
+    prefix: str = ""
+
+    def path(self, value: Any) -> str | None:
+        """The path in a value of the field, or None."""
+        if not isinstance(value, str) or not value.startswith(self.prefix):
+            return None
+        rest = value.removeprefix(self.prefix)
+        return None if rest.startswith("sweep:") else rest
 
 
 class Config(BaseModel):
@@ -65,6 +92,10 @@ class StageConfig(Config):
         """The same with the scores named by what they are: where they came from is not part of an identity."""
         raise NotImplementedError
 
+    def c_score_threshold(self) -> float | None:
+        """The analysis's S_n are the examples whose C-score is below this; None: what the labels say they are."""
+        return None
+
 
 class FieldError(ValueError):
     """A value of one stage field that does not fit the training it is asked of."""
@@ -92,6 +123,13 @@ def holds_configs(annotation: Any) -> bool:
     return any(isinstance(option, type) and issubclass(option, Config) for option in options)
 
 
+def marker(annotation: Any, kind: type[M]) -> M | None:
+    """The marker of this kind in the type of a field, wherever in it, or None."""
+    inside = [*getattr(annotation, "__metadata__", ()), *get_args(annotation)]
+    own = next((m for m in inside if isinstance(m, kind)), None)
+    return own or next((m for part in inside if get_args(part) and (m := marker(part, kind))), None)
+
+
 def as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
@@ -113,4 +151,5 @@ Epochs = Annotated[
     Field(min_length=1),
     AfterValidator(distinct),
     AfterValidator(lambda epochs: tuple(sorted(epochs))),
+    Checkpoints(),
 ]

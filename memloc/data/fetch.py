@@ -78,7 +78,7 @@ def _is_whole(dataset: NamedDataset, file: File, data_dir: Path) -> bool:
 @contextmanager
 def _alone(lock: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Holds the lock, which ends with the process however that ends."""
-    with lock.open("a") as file:
+    with lock.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

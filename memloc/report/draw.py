@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.ticker
-import matplotlib.transforms
+import matplotlib.transforms  # noqa: F401  (used as mpl.transforms)
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import imread

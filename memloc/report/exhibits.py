@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from memloc.report import dropout, flips, forgotten, gradients, layers
+from memloc.report import dropout_tables, forgotten_figure, gradient_figures, layer_figures, neuron_figures, noise_figure
 from memloc.report.charts import Exhibit
 from memloc.report.source import Source
 
@@ -19,28 +19,28 @@ SECTIONS = {
 }
 
 EXHIBITS: tuple[Callable[[Source], Exhibit], ...] = (
-    gradients.figure1,
-    gradients.figure2,
-    layers.figure3,
-    layers.figure4,
-    flips.figure5,
-    flips.detection,
-    dropout.table1,
-    forgotten.figure7,
-    dropout.table2,
-    dropout.table3,
-    gradients.figure8,
-    layers.figure9,
-    gradients.figure10,
-    gradients.figure11,
-    gradients.figure12,
-    gradients.figure13,
-    gradients.figure14,
-    layers.figure15,
-    layers.figure16,
-    layers.figure17,
-    layers.figure18,
-    layers.figure19,
+    gradient_figures.figure1,
+    gradient_figures.figure2,
+    layer_figures.figure3,
+    layer_figures.figure4,
+    neuron_figures.figure5,
+    neuron_figures.detection,
+    dropout_tables.table1,
+    forgotten_figure.figure7,
+    dropout_tables.table2,
+    dropout_tables.table3,
+    gradient_figures.figure8,
+    layer_figures.figure9,
+    gradient_figures.figure10,
+    noise_figure.figure11,
+    gradient_figures.figure12,
+    gradient_figures.figure13,
+    gradient_figures.figure14,
+    layer_figures.figure15,
+    layer_figures.figure16,
+    layer_figures.figure17,
+    layer_figures.figure18,
+    layer_figures.figure19,
 )
 
 

@@ -51,16 +51,16 @@ def pdf(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit]) -> bytes:
 
 def latex(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit]) -> dict[str, bytes]:
     r"""{file name: content}: a PDF per figure, for \includegraphics, and a booktabs table per table, for \input."""
-    found: dict[str, bytes] = {"scorecard.tex": scorecard_tex(judgements).encode()}
+    files: dict[str, bytes] = {"scorecard.tex": scorecard_tex(judgements).encode()}
     with draw.style(**BLACK):
         for exhibit in exhibits:
             if exhibit.charts:
                 sink = io.BytesIO()
                 _compose(exhibit).savefig(sink, format="pdf", metadata=PDF)
-                found[f"{exhibit.id}.pdf"] = sink.getvalue()
+                files[f"{exhibit.id}.pdf"] = sink.getvalue()
             if exhibit.tables:
-                found[f"{exhibit.id}.tex"] = "\n".join([*(tex(t) for t in exhibit.tables), _under(exhibit)]).encode()
-    return found
+                files[f"{exhibit.id}.tex"] = "\n".join([*(tex(t) for t in exhibit.tables), _under(exhibit)]).encode()
+    return files
 
 
 def tex(table: Table) -> str:
@@ -110,13 +110,13 @@ def _signs(text: str) -> str:
 
 
 def _figures(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit]) -> list[tuple[str, Figure]]:
-    found = [("scorecard", _tabulate("Scorecard", [scorecard.table(judgements)]))]
+    figures = [("scorecard", _tabulate("Scorecard", [scorecard.table(judgements)]))]
     for exhibit in exhibits:
         if exhibit.charts:
-            found.append((exhibit.id, _compose(exhibit)))
+            figures.append((exhibit.id, _compose(exhibit)))
         if exhibit.tables:
-            found.append((exhibit.id, _tabulate(_heading(exhibit), exhibit.tables, _foot(exhibit))))
-    return found
+            figures.append((exhibit.id, _tabulate(_heading(exhibit), exhibit.tables, _foot(exhibit))))
+    return figures
 
 
 def _heading(exhibit: Exhibit) -> str:

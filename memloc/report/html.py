@@ -16,10 +16,10 @@ import vl_convert
 
 from memloc.papers.maini2023 import Judgement
 from memloc.report import draw, scorecard
+from memloc.report.chart_tables import as_table, gist
 from memloc.report.charts import Chart, Exhibit, Gallery
 from memloc.report.exhibits import SECTIONS, section_of
 from memloc.report.interactive import spec
-from memloc.report.values import gist, values
 from memloc.sweep import shipped
 from memloc.version import VERSION
 
@@ -44,9 +44,10 @@ def page(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit], sweep: st
     specs: list[dict[str, Any]] = []
     with draw.style(**{"svg.fonttype": "none"}):
         shown = [_shown(e, specs) for e in exhibits]
-    by_section = {key: [e for e, of in zip(shown, exhibits, strict=True) if section_of(of) == key] for key in SECTIONS}
+    keys = [section_of(e) for e in exhibits]
+    by_section = {key: [e for e, own in zip(shown, keys, strict=True) if own == key] for key in SECTIONS}
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    template = environment.from_string((FOLDER / "page.html.j2").read_text())
+    template = environment.from_string((FOLDER / "page.html.j2").read_text(encoding="utf-8"))
     run = sum(e.run for e in exhibits)
     return template.render(
         title=f"memloc report: {sweep or 'all sweeps'}",
@@ -54,7 +55,7 @@ def page(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit], sweep: st
         option=f" --sweep {sweep}" if sweep else "",
         version=VERSION,
         exhibits=shown,
-        sections=[(SECTIONS[key], f"section-{key.replace('.', '-')}", of) for key, of in by_section.items()],
+        sections=[(SECTIONS[key], f"section-{key.replace('.', '-')}", members) for key, members in by_section.items()],
         families=scorecard.families(judgements),
         tally=scorecard.tally(judgements),
         verdicts=scorecard.VERDICTS,
@@ -64,8 +65,8 @@ def page(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit], sweep: st
         lines=lines,
         specs=_script(json.dumps(specs, separators=(",", ":"), allow_nan=False)),
         bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_version())),
-        style=(FOLDER / "style.css").read_text(),
-        script=(FOLDER / "script.js").read_text(),
+        style=(FOLDER / "style.css").read_text(encoding="utf-8"),
+        script=(FOLDER / "script.js").read_text(encoding="utf-8"),
     )
 
 
@@ -86,7 +87,7 @@ def _shown(exhibit: Exhibit, specs: list[dict[str, Any]]) -> dict[str, Any]:
         "commands": [c for c in (exhibit.first, exhibit.command) if c],
         "minis": minis if all(c.split()[2] in shipped() for c in minis) else [],
         "panels": panels,
-        "points": [table for chart in exhibit.charts if (table := values(chart)) is not None],
+        "points": [table for chart in exhibit.charts if (table := as_table(chart)) is not None],
     }
 
 

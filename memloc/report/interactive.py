@@ -24,10 +24,10 @@ def spec(chart: Chart) -> dict[str, Any] | None:
     if isinstance(chart, Gallery):
         return None
     built = _curves(chart) if isinstance(chart, Curves) else _dots(chart) if isinstance(chart, Dots) else _heat(chart)
-    found: dict[str, Any] = built.to_dict(format="vega-lite", context={"pre_transform": False})
-    found.pop("config", None)  # the page's, for all charts
-    found.pop("$schema", None)
-    return found
+    specification: dict[str, Any] = built.to_dict(format="vega-lite", context={"pre_transform": False})
+    specification.pop("config", None)  # the page's, for all charts
+    specification.pop("$schema", None)
+    return specification
 
 
 def _cells(value: Interval) -> dict[str, Any]:
@@ -94,11 +94,7 @@ def _curves(chart: Curves) -> Any:
     )
     band = base.mark_area(opacity=0.18, **curve).encode(y=alt.Y(field="lo", type="quantitative", scale=scale), y2="hi")
     line = base.mark_line(strokeWidth=2, **curve).encode(y=y, strokeDash=dash)
-    many = chart.steps or max((len(s.x) for lines in chart.panels.values() for s in lines), default=0) > 12
-    of = ("panel", "layer", "nominal"), ("series", "set", "nominal"), ("x", chart.x_label, "quantitative")
-    points = base.mark_point(filled=True, size=70 if many else 28, opacity=0 if many else 1).encode(
-        y=y, shape=_shape(names, not single), tooltip=_tooltip(*(of[1:] if single else of))
-    )
+    points = _points(base, chart, single).encode(y=y, shape=_shape(names, not single))
     width, height = SINGLE if single else PANEL
     marks = [*_rule(chart, scale), band, line, points, *(_line_ends(chart, names, limits, scale) if single else ())]
     layers = alt.layer(*marks).properties(width=width, height=height)
@@ -111,9 +107,19 @@ def _curves(chart: Curves) -> Any:
     return layers.facet(facet=facet, columns=COLUMNS, data=alt.Data(values=rows), spacing=8).properties(title=title)
 
 
+def _points(base: Any, chart: Curves, single: bool) -> Any:
+    """What the pointer finds: the points themselves, or invisible ones where they are many."""
+    many = chart.steps or max((len(s.x) for lines in chart.panels.values() for s in lines), default=0) > 12
+    fields = ("panel", "layer", "nominal"), ("series", "set", "nominal"), ("x", chart.x_label, "quantitative")
+    points = base.mark_point(filled=True, size=70 if many else 28, opacity=0 if many else 1)
+    return points.encode(tooltip=_tooltip(*(fields[1:] if single else fields)))
+
+
 def _limits(chart: Curves) -> tuple[float, float]:
     """The axis where the chart gives none: all values and the ends of their intervals."""
-    values = [v for lines in chart.panels.values() for s in lines for of in s.values for v in of if v is not None]
+    values = [
+        v for lines in chart.panels.values() for s in lines for interval in s.values for v in interval if v is not None
+    ]
     values += [chart.rule[0]] if chart.rule else []
     if chart.log_y:
         values = [v for v in values if v > 0]

@@ -66,20 +66,20 @@ def tally(judgements: Sequence[Judgement]) -> list[tuple[str, int]]:
 
 
 def families(judgements: Sequence[Judgement]) -> list[Family]:
-    found = []
+    sections = []
     for name in dict.fromkeys(FAMILIES.values()):
         mine = [j for j in judgements if FAMILIES[j.id[0]] == name]
         judged, missing = ([j for j in mine if (j.verdict == "not_run") == absent] for absent in (False, True))
         if mine:
-            found.append(Family(name, _claims(mine), _claims(judged), _claims(missing)))
-    return found
+            sections.append(Family(name, _claims(mine), _claims(judged), _claims(missing)))
+    return sections
 
 
 def _claims(judgements: Sequence[Judgement]) -> list[Claim]:
     by_claim: dict[str, list[Judgement]] = {}
     for j in judgements:
         by_claim.setdefault(j.id.split(".")[0], []).append(j)
-    return [Claim(name, of[0].where, of[0].claim, of) for name, of in by_claim.items()]
+    return [Claim(name, own[0].where, own[0].claim, own) for name, own in by_claim.items()]
 
 
 def number(value: float | None) -> str:

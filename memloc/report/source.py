@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from memloc import stages
-from memloc.analysis.query import run_sql, visible
+from memloc.analysis.query import run_sql
+from memloc.analysis.reader import visible
 from memloc.store import Snapshot, Store, tables
 
 SHOWN = 12  # settings of one exhibit; its query has them all
@@ -47,12 +48,12 @@ class Source:
     def _read_layers(self, snapshot: Snapshot) -> dict[str, list[str]]:
         commits = visible(self.store, snapshot, self.sweep, partial=False).commits
         models = {c.trial: str(c.config["model"]) for c in commits if c.analysis is None}
-        found: dict[str, list[str]] = {}
+        layers: dict[str, list[str]] = {}
         for table in ("gradients", "rewind", "retrain"):
             rows: Any = tables.dataset(self.store.files, commits, table, stages.tables())
             pairs = rows.to_table(columns=["trial", "layer"], use_threads=False).to_pandas().drop_duplicates()
             for trial, layer in pairs.itertuples(index=False):
-                of_model = found.setdefault(models[trial], [])
+                of_model = layers.setdefault(models[trial], [])
                 if layer not in of_model:
                     of_model.append(layer)
-        return found
+        return layers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from memloc.run.plan import TrialPlan
-from memloc.stages.fields import MaskedConfig
 
 
 def notes(trial: TrialPlan) -> list[str]:
@@ -25,13 +24,13 @@ def _of_noise(trial: TrialPlan) -> list[str]:
 def _of_scores(trial: TrialPlan) -> list[str]:
     lines = []
     for analysis in trial.analyses:
-        config, size = analysis.config, analysis.size
-        if analysis.c_scores is None or not isinstance(config, MaskedConfig) or 0 < size.n_noisy < size.n:
+        threshold, size = analysis.config.c_score_threshold(), analysis.size
+        if analysis.c_scores is None or threshold is None or 0 < size.n_noisy < size.n:
             continue
         which = "no example has" if not size.n_noisy else f"all {size.n} examples have"
         set_name = "memorized" if not size.n_noisy else "other"
         lines.append(
-            f"{analysis.stage}.c_score_below {config.c_score_below}: {which} a C-score below it "
+            f"{analysis.stage}: {which} a C-score below {threshold} "
             f"({analysis.c_scores.where}): the set of {set_name} examples is empty"
         )
     return lines

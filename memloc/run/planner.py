@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -22,7 +22,7 @@ from memloc.run.plan import AnalysisPlan, Plan, TrialPlan, Unmet
 from memloc.run.score_sources import Need, Sources, atypical
 from memloc.stages import STAGES
 from memloc.stages.base import Size, Stage
-from memloc.stages.fields import MaskedConfig
+from memloc.stages.training.schedule import frozen_note
 from memloc.stages.training.schema import VERSION
 from memloc.store import Store
 from memloc.sweep import Entry, Request, Sweep
@@ -37,6 +37,7 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: St
         UsageError: with every problem between configuration and data.
     """
     problems: list[str] = []
+    frozen: list[str] = []
     described: dict[str, Description | None] = {}
     trials: dict[str, TrialPlan] = {}
     sources = Sources(data_dir, store, sweep.folder)
@@ -50,9 +51,10 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: St
         if data and not misfits:
             trial = _trial(entry, data, sources, problems)
             trials[trial.id] = _merge(trials[trial.id], trial) if trial.id in trials else trial
+            frozen += _frozen_note(trial, data)
     if problems:
         raise UsageError(*dict.fromkeys(problems))
-    notes = [*sweep.notes, *(note for trial in trials.values() for note in empty_sets.notes(trial))]
+    notes = [*sweep.notes, *frozen, *(note for trial in trials.values() for note in empty_sets.notes(trial))]
     return Plan(sweep.name, tuple(trials.values()), tuple(dict.fromkeys(notes)))
 
 
@@ -130,9 +132,8 @@ def _scored(
         return found
     scores, examples = found
     config = request.config.with_c_scores(scores.identity)
-    if isinstance(config, MaskedConfig):
-        assert config.c_score_below is not None, "only resolved configurations are planned"
-        size = replace(size, n_noisy=int(atypical(scores, examples, config.c_score_below).sum()))
+    if (threshold := config.c_score_threshold()) is not None:
+        size = replace(size, n_noisy=int(atypical(scores, examples, threshold).sum()))
     return _Scored(config, size, scores)
 
 
@@ -154,20 +155,39 @@ def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:
 
 
 def _size(config: TrainConfig, data: Description, data_dir: Path) -> Size:
-    of_any = config.model_copy(update={"seed": 0, "held_out": None})  # a thousand trainings, one network
-    parameters, groups = _network(of_any, data.shape, data.classes)
+    network = _network(config, data)
     n = data.n_train if config.subset is None else config.subset
     n_noisy, n_out = noisy_count(n, config.noise, config.noise_count), 0
     if config.held_out:
         n_out = held_out_size(n, config.held_out.ratio)
         if config.noise:  # how many of the mislabeled are held out is a matter of chance
             n_noisy = noisy_seen(config, data, lambda: load(config.dataset, data_dir).y_train)
-    return Size(n - n_out, n_noisy, data.n_test, parameters, groups, data.classes, n_out)
+    return Size(n - n_out, n_noisy, data.n_test, network.numbers, network.groups, data.classes, n_out)
+
+
+def _frozen_note(trial: TrialPlan, data: Description) -> list[str]:
+    """What is said of a training that freezes the statistics of too short an epoch."""
+    note = frozen_note(trial.config, trial.size.n)
+    return [note] if note and _network(trial.config, data).running_statistics else []
+
+
+class _Network(NamedTuple):
+    """numbers: of its state. groups: layer groups. running_statistics: whether it has batch norms that keep them."""
+
+    numbers: int
+    groups: tuple[str, ...]
+    running_statistics: bool
+
+
+def _network(config: TrainConfig, data: Description) -> _Network:
+    of_any = config.model_copy(update={"seed": 0, "held_out": None})  # a thousand trainings, one network
+    return _built(of_any, data.shape, data.classes)
 
 
 @lru_cache(maxsize=64)
-def _network(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> tuple[int, tuple[str, ...]]:
-    """(numbers in its state, layer groups)."""
+def _built(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> _Network:
     with torch.device("meta"):
         network = build(config, shape, classes)
-    return sum(t.numel() for t in network.state_dict().values()), network.groups
+    state = network.state_dict()
+    running = any(name.endswith("running_mean") for name in state)
+    return _Network(sum(t.numel() for t in state.values()), network.groups, running)

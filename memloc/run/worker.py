@@ -14,7 +14,6 @@ from memloc.data import Data, Raw, check_identity, prepare
 from memloc.run.memory import release
 from memloc.run.plan import AnalysisPlan, TrialPlan
 from memloc.run.score_sources import atypical
-from memloc.stages.fields import MaskedConfig
 from memloc.stages.inputs import Inputs
 from memloc.store import Store, checkpoints
 
@@ -64,16 +63,17 @@ class Worker:
 
 def _set_of(analysis: AnalysisPlan | None) -> tuple[str, ...]:
     """What tells its S_n from that of other analyses of the training."""
-    if analysis is None or not isinstance(analysis.config, MaskedConfig):
-        return "labels", "None"
-    return analysis.config.memorized, str(analysis.config.c_score_below)
+    threshold = None if analysis is None else analysis.config.c_score_threshold()
+    if analysis is None or threshold is None:
+        return ()
+    return str(analysis.config.c_scores_from()), str(threshold)
 
 
 def _with_set(data: Data, analysis: AnalysisPlan | None) -> Data:
-    if analysis is None or analysis.c_scores is None or not isinstance(analysis.config, MaskedConfig):
+    threshold = None if analysis is None else analysis.config.c_score_threshold()
+    if analysis is None or analysis.c_scores is None or threshold is None:
         return data
-    assert analysis.config.c_score_below is not None, "only resolved configurations are run"
-    return replace(data, noisy=atypical(analysis.c_scores, data.example, analysis.config.c_score_below))
+    return replace(data, noisy=atypical(analysis.c_scores, data.example, threshold))
 
 
 def set_up_numerics(config: TrainConfig, device: torch.device) -> None:

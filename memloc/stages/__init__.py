@@ -6,6 +6,7 @@ No torch is imported here: a stage's compute.py is, when a part runs.
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pyarrow as pa
 from memloc.config import Registry
 from memloc.models.architectures import TRAINING
 from memloc.stages.base import Stage
+from memloc.stages.instrument import Instrument
 from memloc.stages.training.schema import TABLES as TRAINING_TABLES
 
-__all__ = ["REGISTRY", "STAGES", "discover", "tables"]
+__all__ = ["REGISTRY", "STAGES", "discover", "instruments", "tables"]
 
 
 def discover() -> dict[str, Stage[Any]]:
@@ -27,6 +29,12 @@ def discover() -> dict[str, Stage[Any]]:
 
 STAGES = discover()
 REGISTRY = Registry(TRAINING, STAGES)
+
+
+def instruments() -> list[Instrument]:
+    """What the stages have to say in a summary, in the order in which it tells of them; a stage may have nothing to say."""
+    modules = [f"{type(stage).__module__.rpartition('.')[0]}.summary" for stage in STAGES.values()]
+    return sorted((import_module(m).INSTRUMENT for m in modules if find_spec(m)), key=lambda i: (i.place, i.stage))
 
 
 def tables() -> dict[str, pa.Schema]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator
 
-from memloc.config import FieldError, Share, StageConfig, TrainConfig, Valid
+from memloc.config import FieldError, PathOrSweep, Share, StageConfig, TrainConfig, Valid
 
 MaskMode = Literal["plain", "own", "scaled", "dropped"]
 
@@ -19,12 +19,13 @@ class MaskModeConfig(StageConfig):
 
 
 C_SCORE = "c_score:"
+MEMORIZED = "labels, c_score:PATH, c_score:sweep:NAME"
 
 
 def _memorized(value: str) -> str:
     if value == "labels" or value.removeprefix(C_SCORE) not in (value, "", "sweep:"):
         return value
-    raise ValueError("valid: labels, c_score:PATH, c_score:sweep:NAME")
+    raise ValueError(f"valid: {MEMORIZED}")
 
 
 class MaskedConfig(MaskModeConfig):
@@ -34,7 +35,7 @@ class MaskedConfig(MaskModeConfig):
     `c_score_below`, by default 0.5 (paper §7). Resolved, PATH and NAME have become the identity of the scores.
     """
 
-    memorized: Annotated[str, AfterValidator(_memorized), Valid("labels, c_score:PATH, c_score:sweep:NAME")] = "labels"
+    memorized: Annotated[str, AfterValidator(_memorized), Valid(MEMORIZED), PathOrSweep(C_SCORE)] = "labels"
     c_score_below: Share | None = None
 
     def c_scores_from(self) -> str | None:
@@ -42,6 +43,9 @@ class MaskedConfig(MaskModeConfig):
 
     def with_c_scores(self, identity: str) -> Self:
         return self.model_copy(update={"memorized": f"{C_SCORE}{identity}"})
+
+    def c_score_threshold(self) -> float | None:
+        return self.c_score_below
 
 
 M = TypeVar("M", bound=MaskModeConfig)

@@ -14,7 +14,7 @@ from memloc.statistics.bootstrap import (
 )
 from memloc.statistics.correlation import Correlation, spearman_test
 from memloc.statistics.delong import auc, auc_difference, auc_interval
-from memloc.statistics.interval import Bools, Difference, Floats, Interval, Labels
+from memloc.statistics.interval import Bools, Difference, Floats, Interval, Labels, in_brackets
 from memloc.statistics.parametric import student_interval, wilson_interval
 from memloc.statistics.precision import average_precision, precision_at
 
@@ -34,6 +34,7 @@ __all__ = [
     "bootstrap_crossed_ratio",
     "bootstrap_crossed_sets",
     "bootstrap_ratio",
+    "in_brackets",
     "precision_at",
     "spearman_test",
     "student_interval",

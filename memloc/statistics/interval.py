@@ -31,3 +31,10 @@ class Difference(NamedTuple):
     lo: float | None
     hi: float | None
     p: float | None
+
+
+def in_brackets(interval: Interval, digits: int) -> str:
+    """`5.01 [4.70, 5.32]`, or the estimate alone where its spread is unknown."""
+    if interval.lo is None or interval.hi is None:
+        return f"{interval.value:.{digits}f}"
+    return f"{interval.value:.{digits}f} [{interval.lo:.{digits}f}, {interval.hi:.{digits}f}]"

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from pyarrow import fs
 
 from memloc.errors import StoreError
-from memloc.store import connect
+from memloc.store import connect, layout
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,6 +57,12 @@ class Files:
         if found == fs.FileType.File:
             raise StoreError(f"store {self.uri}: is a file; name a folder")
         return bool(found == fs.FileType.Directory)
+
+    def is_store(self) -> bool:
+        """Is there anything of a store in the folder?"""
+        with self._errors("cannot be reached"):
+            found = self._hasty.get_file_info([self.full(mark) for mark in layout.MARKS])
+        return any(info.type == fs.FileType.Directory for info in found)
 
     def check_usable(self) -> None:
         """Raises StoreError unless a folder is (or can be made) here and can be written."""

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 SWEEPS, DATA, COMMITS, CHECKPOINTS = "sweeps", "data", "commits", "checkpoints"
 FAILURES, HEARTBEATS, QUARANTINE = "failures", "heartbeats", "quarantine"
+MARKS = (SWEEPS, COMMITS, CHECKPOINTS)  # a folder with one of these in it is a store: a sweep's record comes first of all
 
 
 def sha256(data: bytes) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from memloc.analysis.query import admit, known_tables, read_table, run_sql
+from memloc.analysis.admission import admit
+from memloc.analysis.query import read_table, run_sql
+from memloc.analysis.reader import known_tables
 from memloc.analysis.views import VIEWS
 from memloc.commands.query import Format, render
 from memloc.errors import UsageError

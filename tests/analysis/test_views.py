@@ -12,10 +12,12 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from memloc.analysis.findings import INSTRUMENTS, findings
-from memloc.analysis.query import known_tables, read_table, run_sql
+from memloc import stages
+from memloc.analysis.findings import findings
+from memloc.analysis.query import read_table, run_sql
+from memloc.analysis.reader import known_tables
 from memloc.analysis.views import FLIP_COUNTS, FORGOTTEN, LEADERBOARD
-from memloc.report.flips import COUNTS
+from memloc.report.neuron_figures import COUNTS
 from memloc.store import Store, records
 from tests.papers.maini2023.simulated import Simulated
 
@@ -138,7 +140,7 @@ def test_a_censored_search_counts_all_that_it_was_allowed_everywhere(simulated: 
     simulated.analysis(trial, "flips", config, flips={**search, **counted})
     counts = rows(simulated.store, "SELECT example, noisy, neurons, censored FROM flip_counts ORDER BY example")
     assert counts.to_numpy().tolist() == [[0, True, 2, False], [1, True, 200, True], [50, False, 200, True]]
-    (flips,) = [f for f in INSTRUMENTS if f.stage == "flips"]
+    (flips,) = [f for f in stages.instruments() if f.stage == "flips"]
     table = rows(simulated.store, f"SELECT {flips.columns} FROM {flips.table} GROUP BY ALL ORDER BY ALL")
     assert table[["neurons", "below_10"]].to_numpy().tolist() == [[200.0, 0.0], [101.0, 0.5]]
     figure = rows(simulated.store, COUNTS)

@@ -31,6 +31,24 @@ def test_before_anything_is_there(
     assert not store.exists()
 
 
+def test_too_few_batches_for_frozen_statistics(
+    tmp_path: Path, sweep_file: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said once, however many trainings; not of a network without batch norms, nor where epoch 1 is long enough."""
+    where = ("--dry-run", "--store", str(tmp_path / "store"))
+    code, _, err = run(capfd, monkeypatch, "sweep", sweep_file, "batch_norm=frozen", "subset=60", "batch_size=16", *where)
+    assert code == 0
+    start, says = (
+        "memloc: note: batch_norm: frozen with 4 batches in an epoch: 66% of the frozen statistics is still",
+        "22 batches",
+    )
+    assert [line.startswith(start) and says in line for line in err.splitlines()] == [True]
+    for fields in ("batch_norm=train batch_size=16", "batch_norm=frozen batch_size=2"):
+        assert run(capfd, monkeypatch, "sweep", sweep_file, "subset=60", *fields.split(), *where)[2] == ""
+    transformer = ("model=vit_small", "batch_norm=frozen", "subset=60", "batch_size=16")
+    assert run(capfd, monkeypatch, "sweep", sweep_file, *transformer, *where)[2] == ""
+
+
 def test_gpus_beside_what_no_schedule_can_undercut(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

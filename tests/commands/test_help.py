@@ -15,7 +15,7 @@ import typer.main
 
 import memloc
 from memloc import commands
-from memloc.analysis.query import known_tables
+from memloc.analysis.reader import known_tables
 from memloc.analysis.views import VIEWS
 from memloc.config import TrainConfig
 from memloc.sweep import shipped

@@ -11,7 +11,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+import memloc
 from memloc import commands
+from memloc.commands.query import SHOWN
+from memloc.errors import StoreError
 
 Cli = Any
 
@@ -132,6 +135,51 @@ def test_a_store_and_a_target_that_are_not_there(
         code, _, err = ask("SELECT 1", "-o", str(target))
         assert code == 2
         assert message in err
+
+
+@pytest.mark.parametrize(
+    "command", [["query", "SELECT 1"], ["status"], ["claims"], ["report"], ["store", "ls"]], ids=" ".join
+)
+@pytest.mark.parametrize("content", ["empty", "something else"])
+def test_a_folder_that_is_no_store(
+    command: list[str], content: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    if content != "empty":
+        (folder / "summer").mkdir()
+        (folder / "sweeps").write_text("a file, and no folder")
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capfd, monkeypatch, *command, "--store", str(folder))
+    assert (code, out, err.count("\n")) == (3, "", 1)
+    assert "is a folder without a store in it; `memloc sweep` makes one" in err
+    assert [p.name for p in tmp_path.iterdir()] == ["photos"]
+    with pytest.raises(StoreError, match="without a store in it"):
+        memloc.open_store(str(folder))
+
+
+def test_a_pipe_gets_all_rows(ask: Cli) -> None:
+    sql = "SELECT example FROM examples ORDER BY example"
+    total = json.loads(ask("SELECT count(*) AS n FROM examples", "--format", "json")[1])[0]["n"]
+    assert total > 2 * SHOWN
+    assert len(ask(sql)[1].splitlines()) == 2 + total
+    assert len(ask(sql, "--format", "csv")[1].splitlines()) == 1 + total
+
+
+def test_on_a_terminal(ask: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    for rows, lines in ((SHOWN - 1, SHOWN + 1), (SHOWN, SHOWN + 2)):
+        assert len(ask(f"FROM range({rows})")[1].splitlines()) == lines
+    code, out, err = ask(f"FROM range({SHOWN + 1})")
+    *table, note = out.splitlines()
+    assert (code, err, len(table)) == (0, "", SHOWN + 2)
+    assert table[-1].split() == [str(SHOWN - 1)]
+    assert note == f"the first {SHOWN} of {SHOWN + 1} rows; for all of them: --format csv, -o FILE, or | less"
+    assert len(ask(f"FROM range({3 * SHOWN})", "--format", "csv")[1].splitlines()) == 1 + 3 * SHOWN
+    assert len(json.loads(ask(f"FROM range({3 * SHOWN})", "--format", "json")[1])) == 3 * SHOWN
+    target = tmp_path / "all.txt"
+    assert ask(f"FROM range({3 * SHOWN})", "-o", str(target)) == (0, "", "")
+    assert len(target.read_text().splitlines()) == 2 + 3 * SHOWN
 
 
 def test_of_one_sweep(ask: Cli) -> None:

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memloc.analysis.findings import INSTRUMENTS, _trial_fields, findings, in_brackets
-from memloc.analysis.query import known_tables
+from memloc import stages
+from memloc.analysis.findings import _trial_fields, findings
+from memloc.analysis.reader import known_tables
 from memloc.api import open_store
 from memloc.commands.query import text_table
 from memloc.commands.words import bytes_in_words, labels, seconds_in_words
 from memloc.models.architectures import resolved
-from memloc.statistics import Interval
+from memloc.stages.gradients import summary as gradients
+from memloc.statistics import Interval, in_brackets
 from memloc.store import Store
 from tests.conftest import TINY, run_inline
 from tests.run.programs import Finished, contents, memloc
@@ -56,8 +58,8 @@ def test_rows_in_every_table(smoke: tuple[Path, Finished]) -> None:
 def test_every_instrument_is_told_with_its_query_on_a_screen(smoke: tuple[Path, Finished]) -> None:
     _, done = smoke
     titles = [line for line in done.out.splitlines() if "(§" in line]
-    assert [t.split(" (§")[0] for t in titles] == [i.title.split(" (§")[0] for i in INSTRUMENTS]
-    assert len(queries(done.out)) == len(INSTRUMENTS) == 6
+    assert [t.split(" (§")[0] for t in titles] == [i.title.split(" (§")[0] for i in stages.instruments()]
+    assert len(queries(done.out)) == len(stages.instruments()) == 6
     assert sum(-(-len(line) // 120) for line in done.out.splitlines()) <= SCREEN
 
 
@@ -178,7 +180,7 @@ def test_a_peak_that_follows_from_the_epochs_is_not_named_and_one_that_does_not_
 def test_what_is_undefined_in_a_layer_is_left_out() -> None:
     dead = {"layer": "conv4", "ratio": float("nan"), "cosine": None, "control": None}
     alive = [{"layer": n, "ratio": r, "cosine": -r, "control": None} for n, r in (("conv1", 0.5), ("conv2", 2.0))]
-    say = INSTRUMENTS[1].say
+    say = gradients.sentence
     assert (
         say([*alive, dead]) == "noisy norm / clean norm 0.50 (conv1) to 2.00 (conv2); cosine -2.00 (conv2) to -0.50 (conv1)"
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from memloc.analysis.reader import known_tables
 from memloc.config import canonical_json
 from memloc.report.source import Source
 from memloc.store import Commit, Store, schemas
@@ -63,6 +64,6 @@ def altered(store: Path, folder: Path, change: Callable[[Commit], Mapping[str, A
         config = change(commit)
         if config is not None and "trials" in tables:
             tables["trials"] |= {"config": [canonical_json(config)]} | {k: [config[k]] for k in ("dataset", "noise")}
-        files = publish_tables(new.files, commit.id, tables)
+        files = publish_tables(new.files, commit.id, tables, known_tables())
         publish(new.files, replace(commit, files=files, config=commit.config if config is None else config))
     return Source(new, None)

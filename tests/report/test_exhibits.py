@@ -19,7 +19,7 @@ from memloc import sweep as sweeps
 from memloc.analysis.query import run_sql
 from memloc.api import OpenStore
 from memloc.data import load
-from memloc.report import dropout, flips, forgotten, gradients, layers
+from memloc.report import dropout_tables, forgotten_figure, gradient_figures, layer_figures, neuron_figures, noise_figure
 from memloc.report.charts import Curves, Dots, Exhibit, Gallery, Heat
 from memloc.report.exhibits import EXHIBITS, SECTIONS, exhibits, section_of
 from memloc.report.source import Source
@@ -174,7 +174,7 @@ def test_figure_5(made: Mapping[str, Exhibit], source: Source) -> None:
     for line in left.panels[""]:
         mine = rows.noisy == (line.name == "noisy")
         for x, found in zip(line.x, line.values, strict=True):
-            expected = (accuracy[mine] < x + 1 / flips.BINS - 1e-9).groupby(rows.trial[mine]).mean().mean()
+            expected = (accuracy[mine] < x + 1 / neuron_figures.BINS - 1e-9).groupby(rows.trial[mine]).mean().mean()
             assert found.value == pytest.approx(expected)
     for name, of in where.values.items():
         mine = rows[rows.noisy == (name == "noisy")]
@@ -237,7 +237,9 @@ def test_detection_is_on_the_flip_sample(made: Mapping[str, Exhibit], source: So
     assert isinstance(chart, Dots)
     assert isinstance(by_draws, Curves)
     found = dict(zip(chart.rows, chart.values["AUC"], strict=True))
-    assert {name: value(v) for name, v in found.items()} == pytest.approx({flips.SCORES[s]: v for s, v in auc.items()})
+    assert {name: value(v) for name, v in found.items()} == pytest.approx(
+        {neuron_figures.SCORES[s]: v for s, v in auc.items()}
+    )
     counts = table(source, "flips")
     counts = counts[counts.eligible]
     counts["count"] = counts["count"].where(~counts.censored, 20)
@@ -296,7 +298,7 @@ def test_figure_7_shows_the_images_of_what_was_forgotten(made: Mapping[str, Exhi
         for example, correct in after[["example", "correct"]].itertuples(index=False):
             if before[example] and not correct and not examples.noisy[trial.id, example]:
                 times[example] = times.get(example, 0) + 1
-    order = sorted(times, key=lambda e: (-times[e], e))[: forgotten.PICTURES]
+    order = sorted(times, key=lambda e: (-times[e], e))[: forgotten_figure.PICTURES]
     assert order
     raw = load("digits")
     assert len(gallery.pictures) == len(order)
@@ -314,7 +316,7 @@ def test_figure_7_without_the_data_set_says_what_is_missing(everything: Path, mo
 
     monkeypatch.setattr("memloc.data.load", missing)
     source = Source(Store(str(everything)), None)
-    found = forgotten.figure7(source)
+    found = forgotten_figure.figure7(source)
     assert not found.charts
     assert found.note == "Without images: digits was not in the data directory."
     assert set(source.problems) == {
@@ -323,7 +325,7 @@ def test_figure_7_without_the_data_set_says_what_is_missing(everything: Path, mo
     }
     assert found.numbers
     assert found.run
-    (whole,) = forgotten.figure7(source).tables
+    (whole,) = forgotten_figure.figure7(source).tables
     assert len(whole.rows) > 0
 
 
@@ -345,14 +347,14 @@ def test_figure_11s_paper_values_are_beside_their_own_rates(everything: Path, tm
     def papers(figure: Exhibit) -> dict[str, str | None]:
         return {n.name.rpartition(", ")[2]: n.paper for n in figure.numbers}
 
-    assert papers(gradients.figure11(Source(Store(str(everything)), None))) == {"5 % noise": None, "90 % noise": None}
+    assert papers(noise_figure.figure11(Source(Store(str(everything)), None))) == {"5 % noise": None, "90 % noise": None}
     rates = {0.05: 0.01, 0.9: 0.99}
     source = altered(
         everything,
         tmp_path,
         lambda c: {**c.config, "noise": rates.get(c.config["noise"], c.config["noise"])} if c.analysis is None else None,
     )
-    assert papers(gradients.figure11(source)) == {"1 % noise": "slightly below 1", "99 % noise": "very high"}
+    assert papers(noise_figure.figure11(source)) == {"1 % noise": "slightly below 1", "99 % noise": "very high"}
 
 
 def test_atypical_analyses_are_in_their_figures_alone(everything: Path, tmp_path: Path) -> None:
@@ -364,19 +366,25 @@ def test_atypical_analyses_are_in_their_figures_alone(everything: Path, tmp_path
         )
 
     source = altered(everything, tmp_path, change)
-    for figure in (gradients.figure1, gradients.figure2, gradients.figure10, gradients.figure11, gradients.figure12):
+    for figure in (
+        gradient_figures.figure1,
+        gradient_figures.figure2,
+        gradient_figures.figure10,
+        noise_figure.figure11,
+        gradient_figures.figure12,
+    ):
         assert not figure(source).run
-    for figure in (layers.figure3, layers.figure4, layers.figure15, layers.figure18):
+    for figure in (layer_figures.figure3, layer_figures.figure4, layer_figures.figure15, layer_figures.figure18):
         assert not figure(source).run
-    (norms, *_) = gradients.figure8(source).charts
+    (norms, *_) = gradient_figures.figure8(source).charts
     assert isinstance(norms, Dots)
     assert list(norms.values) == ["typical", "atypical", "total", "control"]
-    for figure in (layers.figure9, layers.figure19):
+    for figure in (layer_figures.figure9, layer_figures.figure19):
         chart = figure(source).charts[0]
         assert isinstance(chart, Curves)
         assert [s.name for s in chart.panels["conv1"]] == ["typical", "atypical"]
-    assert flips.figure5(source).run
-    assert dropout.table1(source).run
+    assert neuron_figures.figure5(source).run
+    assert dropout_tables.table1(source).run
 
 
 def test_trajectories_are_in_figure_10_alone(everything: Path, tmp_path: Path) -> None:
@@ -385,7 +393,7 @@ def test_trajectories_are_in_figure_10_alone(everything: Path, tmp_path: Path) -
         return {**commit.config, "at": "trajectory"} if along else None
 
     source = altered(everything, tmp_path, change)
-    figure10 = gradients.figure10(source)
+    figure10 = gradient_figures.figure10(source)
     assert "at the checkpoints" not in figure10.note
     (chart,) = figure10.charts
     assert isinstance(chart, Curves)
@@ -394,22 +402,26 @@ def test_trajectories_are_in_figure_10_alone(everything: Path, tmp_path: Path) -
     mine = rows[(rows.layer == "linear") & (rows.epoch == 3)]
     norm = np.sqrt(mine.sq_noisy / mine.numel).groupby(mine.trial).mean().mean()
     assert {s.name: s.values[1].value for s in chart.panels["linear"]}["noisy"] == pytest.approx(norm)
-    assert not gradients.figure1(source).run
+    assert not gradient_figures.figure1(source).run
 
 
 def test_a_cell_of_per_cent() -> None:
     """Student's interval of two by hand: t = 12.706, so ± 12.706 · |a − b| / 2."""
-    assert dropout.cell([0.5, 0.502]) == "50.1 ±1.3"
-    assert dropout.cell([0.246, 1.0]) == "62.3 [0.0, 100.0]"
-    assert dropout.cell([0.99, 0.992]) == "99.1 [97.8, 100.0]"
-    assert (dropout.cell([0.5]), dropout.cell([]), dropout.cell([1.0, 1.0])) == ("50.0", "–", "100.0 ±0.0")
+    assert dropout_tables.cell([0.5, 0.502]) == "50.1 ±1.3"
+    assert dropout_tables.cell([0.246, 1.0]) == "62.3 [0.0, 100.0]"
+    assert dropout_tables.cell([0.99, 0.992]) == "99.1 [97.8, 100.0]"
+    assert (dropout_tables.cell([0.5]), dropout_tables.cell([]), dropout_tables.cell([1.0, 1.0])) == (
+        "50.0",
+        "–",
+        "100.0 ±0.0",
+    )
 
 
 def test_table_3_has_the_papers_numbers_for_both_readings(everything: Path, tmp_path: Path) -> None:
     source = altered(
         everything, tmp_path, lambda c: {**c.config, "keep": 0.6} if c.analysis is None and "keep" in c.config else None
     )
-    (found,) = dropout.table3(source).tables
+    (found,) = dropout_tables.table3(source).tables
     papers = {row[0]: row[-1] for row in found.rows}
     assert papers["Standard dropout (keep 0.6, per element)"] == "100, 99.5"
     assert papers["Sparse network (keep 0.6)"] == "100, 99.8"
@@ -417,7 +429,7 @@ def test_table_3_has_the_papers_numbers_for_both_readings(everything: Path, tmp_
 
 def test_figure_4_has_what_the_paper_says_of_layer_5_on_mnist(everything: Path, tmp_path: Path) -> None:
     source = altered(everything, tmp_path, lambda c: None if c.analysis else {**c.config, "dataset": "mnist"})
-    numbers = {n.name.partition(",")[0]: n for n in layers.figure4(source).numbers[1:]}
+    numbers = {n.name.partition(",")[0]: n for n in layer_figures.figure4(source).numbers[1:]}
     rows = table(source, "retrain")
     rows = rows[(rows.layer == "res2.conv1") & (rows.epoch > 0)].groupby("trial").noisy_acc
     during, end = numbers["highest noisy accuracy of res2.conv1"], numbers["last noisy accuracy of res2.conv1"]

@@ -222,7 +222,7 @@ def test_an_inline_picture_takes_the_pages_colours_and_its_own_ids() -> None:
 
 def test_a_gallery_is_drawn_too() -> None:
     from memloc.report.charts import Picture
-    from memloc.report.forgotten import png
+    from memloc.report.forgotten_figure import png
 
     with draw.style():
         drawn = draw.figure(Gallery("images", [Picture(png(np.zeros((1, 8, 8), dtype=np.uint8)), "1 → 2")] * 9))

@@ -9,8 +9,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from memloc.report.choice import Wanted, choose
-from memloc.report.settings import finest, in_words, near_the_papers_cell, over_seeds, seeds_in_words, split, telling_apart
+from memloc.report.selection import Wanted, select
+from memloc.report.setting_rows import (
+    finest,
+    in_words,
+    near_the_papers_cell,
+    over_seeds,
+    seeds_in_words,
+    split,
+    telling_apart,
+)
 from memloc.statistics import Interval
 
 BASE = {"dataset": "digits", "model": "resnet9", "noise": 0.1, "epochs": 20}
@@ -79,14 +87,14 @@ def test_the_finest_analysis_is_shown() -> None:
 def test_the_papers_settings_come_first_and_others_stand_in() -> None:
     wanted = Wanted(("cifar10",), ("resnet9",), (0.1,))
     cifar, digits, other = ({"dataset": "cifar10"}, {}), ({}, {}), ({"noise": 0.4}, {})
-    whole = choose(split(frame(cifar, digits, other)), wanted)
+    whole = select(split(frame(cifar, digits, other)), wanted)
     assert [s.dataset for s in whole.settings] == ["cifar10"]
-    stand_in = choose(split(frame(digits, other)), wanted)
+    stand_in = select(split(frame(digits, other)), wanted)
     assert [s.noise for s in stand_in.settings] == [0.1]
-    assert [s.noise for s in choose(split(frame(other)), wanted).settings] == [0.4]
+    assert [s.noise for s in select(split(frame(other)), wanted).settings] == [0.4]
     mnist = Wanted(("mnist",), None, None, others=False)
-    assert choose(split(frame(cifar, digits)), mnist).settings == []
-    many = choose(split(frame(*(({"noise": k / 100}, {}) for k in range(1, 6)))), Wanted(("digits",)), shown=2)
+    assert select(split(frame(cifar, digits)), mnist).settings == []
+    many = select(split(frame(*(({"noise": k / 100}, {}) for k in range(1, 6)))), Wanted(("digits",)), shown=2)
     assert (len(many.settings), many.left_out) == (2, 3)
 
 
@@ -109,7 +117,7 @@ WANTED = Wanted(("cifar10",), ("resnet9",), (0.1,))
 
 
 def said(*pairs: tuple[dict[str, Any], dict[str, Any]], wanted: Wanted = WANTED) -> str:
-    return choose(split(frame(*(({**PAPER, **t}, {**STAGE, **a}) for t, a in pairs))), wanted).setting
+    return select(split(frame(*(({**PAPER, **t}, {**STAGE, **a}) for t, a in pairs))), wanted).setting
 
 
 def test_what_is_not_the_papers_is_said() -> None:
@@ -141,7 +149,7 @@ def test_settings_of_several_scales_say_which_is_which() -> None:
 
 def test_the_papers_scale_comes_first() -> None:
     of = split(frame(({**PAPER, "noise": 0.05, "width": 0.5}, STAGE), ({**PAPER, "noise": 0.2}, STAGE)))
-    shown = choose(of, Wanted(("cifar10",)), shown=1)
+    shown = select(of, Wanted(("cifar10",)), shown=1)
     assert [(s.noise, s.deviations) for s in shown.settings] == [(0.2, {})]
     assert shown.left_out == 1
     assert telling_apart(of) == [", width 0.5", ""]

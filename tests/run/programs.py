@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pyarrow as pa
 
-from memloc.analysis.query import known_tables
+from memloc.analysis.reader import known_tables
 from memloc.store import Store, schemas, tables
 
 SMALL = Path(__file__).with_name("small.yaml")
@@ -39,7 +39,7 @@ def command(*arguments: str) -> list[str]:
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Logs under `home`; no store or cluster of the surroundings."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MEMLOC_", "PYTEST_", "COLUMNS", "LINES"))}
-    return {**kept, "MEMLOC_DATA": str(home / "data"), "PYTHONUNBUFFERED": "1", **more}
+    return {**kept, "MEMLOC_DATA": str(home / "data"), "MEMLOC_LOGS": str(home / "logs"), "PYTHONUNBUFFERED": "1", **more}
 
 
 def memloc(home: Path, *arguments: str, **more: str) -> Finished:
@@ -140,7 +140,7 @@ def assert_same(one: str | Path, other: str | Path) -> None:
 
 def trainings(home: Path) -> list[tuple[float, float]]:
     """(begin, end) of every training that the newest log under `home` tells of, in seconds."""
-    log = max((home / "data" / "logs").glob("*.log"), key=lambda p: p.stat().st_mtime).read_text()
+    log = max((home / "logs").glob("*.log"), key=lambda p: p.stat().st_mtime).read_text()
     found = []
     for stamp, seconds in re.findall(r"^(\S+ \S+) memloc INFO Event\(kind='trained'.*?seconds=([\d.]+)", log, re.MULTILINE):
         end = datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S,%f").timestamp()

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from memloc import stages, sweep
-from memloc.analysis.query import known_tables, read_table, run_sql
+from memloc.analysis.query import read_table, run_sql
+from memloc.analysis.reader import known_tables
 from memloc.run.events import Event
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
 from memloc.run.planner import build_plan
+from memloc.run.retention import kept_epochs
 from memloc.stages import REGISTRY, STAGES
 from memloc.stages.base import Tables
 from memloc.stages.evaluate import compute as evaluation
@@ -104,3 +106,18 @@ def test_its_table_is_read_without_it(tmp_path: Path, monkeypatch: pytest.Monkey
     (row,) = written.to_pylist()
     assert run_sql(reader, "SELECT * FROM counts").to_pylist() == [row]
     assert run_sql(reader, "SELECT stage FROM counts JOIN analyses USING (analysis)").to_pylist() == [{"stage": "count"}]
+
+
+@pytest.mark.usefixtures("with_stage")
+def test_what_its_fields_mean_is_known_by_their_types(tmp_path: Path) -> None:
+    """Checkpoints beyond a shorter training go, `rewound` keeps the others, a path is relative to the sweep's file."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    path = folder / "reading.yaml"
+    path.write_text(SWEEP.replace("epochs: 2", "epochs: 9") % ("0.5, seen: [3, 5, 7], examples: 'file:some.txt'", ""))
+    loaded = sweep.load(path, REGISTRY, ["epochs=6"])
+    assert loaded.notes == ("count.seen: 7 dropped, training ends at epoch 6",)
+    (request,) = [r for r in loaded.entries[0].requests if r.stage == "count"]
+    assert request.config.model_dump() == {"above": 0.5, "seen": (3, 5), "examples": f"file:{folder / 'some.txt'}"}
+    (trial,) = build_plan(loaded, loaded.entries, tmp_path).trials
+    assert kept_epochs(trial, "rewound") == {0, 3, 5, 6}

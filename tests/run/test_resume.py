@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from memloc.analysis.query import known_tables
+from memloc.analysis.reader import known_tables
 from memloc.data import load
 from memloc.errors import ReplayError
 from memloc.run.events import Event

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.reference import flips as reference
+from benchmarks.reference.examples import Examples
 from memloc.config import FieldError, canonical
 from memloc.models.architectures import resolved
 from memloc.models.architectures.vit_small.config import ViTSmall
@@ -194,7 +195,8 @@ def test_activations_with_the_other_options(memorizing: Trained, own: int | None
             return [i for i in range(len(task.y)) if i // own == row // own]
 
         draws = reference.Draws(copies, batch)
-        expected = reference.search(task.network, x, task.y, row, draws, None, task.max_neurons)
+        plain_search = reference.PlainSearch(task.network, Examples(x, task.y), draws)
+        expected = plain_search.run(row, task.max_neurons)
         assert [as_outcome(task, s) for s in search(task, [row])] == [expected]
 
 
@@ -271,8 +273,8 @@ def test_rows_of_the_authors_way(memorizing: Trained) -> None:
 def test_after_nothing_is_closed(plain: Trained) -> None:
     task = weight_task(plain)
     network = WeightGated(plain.inputs().network(12))
-    sets = Sets(np.arange(len(task.y)), plain.data.noisy)
-    found = accuracies(network, task.x, task.y, sets, None, task.masks, [Search(0), Search(1, [0])])
+    sets = Sets(task.x, task.y, plain.data.noisy, np.arange(len(task.y)))
+    found = accuracies(network, sets, task.masks, [Search(0), Search(1, [0])])
     assert len(found["clean_acc"]) == 2
 
 

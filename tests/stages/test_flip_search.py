@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.reference import flips as reference
+from benchmarks.reference.examples import Examples
 from memloc.config import TrainConfig
 from memloc.models import gates
 from memloc.models.blocks import ConvBlock, GatedLinear, Masks
@@ -63,9 +64,8 @@ def predicted(task: Task) -> list[int]:
 
 def plainly(task: Task, row: int) -> reference.Outcome:
     x = task.images(torch.arange(len(task.y)))
-    return reference.search(
-        task.network, x, task.y, row, draws_of(task), task.reference, min(task.max_neurons, task.neurons.total), task.masks
-    )  # fmt: skip
+    plain_search = reference.PlainSearch(task.network, Examples(x, task.y, task.masks), draws_of(task), task.reference)
+    return plain_search.run(row, min(task.max_neurons, task.neurons.total))
 
 
 def as_outcome(task: Task, found: Search) -> reference.Outcome:

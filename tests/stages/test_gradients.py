@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.reference.examples import Examples
 from benchmarks.reference.gradients import set_gradients as plainly
 from memloc.config import FieldError, NoDropout
 from memloc.models.architectures import resolved
@@ -69,7 +70,7 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], relative
 def test_against_the_plain_way_in_float64(plain: Trained, epoch: int, batch: bool) -> None:
     network, order, sets = network_of(plain, epoch, batch), order_of(plain), sets_of(plain)
     x, y = pixels(plain.data.x, torch.float64), torch.tensor(plain.data.y)
-    expected = plainly(network, x, y, order, sets, batch_statistics=batch)
+    expected = plainly(network, Examples(x, y), order, sets, batch_statistics=batch)
     for found, wanted in zip(engine(plain, network, order, sets), expected, strict=True):
         assert_close(found, wanted, 1e-6)  # normalised in float32 here, in float64 there
 
@@ -131,7 +132,7 @@ def test_batches_without_a_member_of_one_set(plain: Trained) -> None:
     only = engine(plain, network, [order[3]], [~members, members])[1]
     for name, g in noisy.items():
         assert torch.equal(g, only[name])
-    for found, wanted in zip((clean, noisy), plainly(network, x, y, order, [~members, members]), strict=True):
+    for found, wanted in zip((clean, noisy), plainly(network, Examples(x, y), order, [~members, members]), strict=True):
         assert_close(found, wanted, 1e-6)
 
 
@@ -183,7 +184,7 @@ def test_rows_against_explicit_vectors(plain: Trained, bn: str) -> None:
     assert not torch.equal(control, noisy)
     x, y = pixels(plain.data.x, torch.float64), torch.tensor(plain.data.y)
     sets = [~noisy, noisy, control, ~control]
-    c, n, r, rest = plainly(network, x, y, order, sets, batch_statistics=bn == "batch")
+    c, n, r, rest = plainly(network, Examples(x, y), order, sets, batch_statistics=bn == "batch")
     expected = {"sq_clean": (c, c), "sq_noisy": (n, n), "dot": (c, n), "sq_control": (r, r), "dot_control": (r, rest)}
     for column, (a, b) in expected.items():
         for name, value in zip(names, found[column], strict=True):
@@ -241,7 +242,8 @@ def test_mask_modes(tied: Trained, mode: str) -> None:
     dropout = tied.inputs().dropout(network)
     x, y = pixels(tied.data.x), torch.tensor(tied.data.y)
     found = engine(tied, network, order, sets_of(tied)[:2], masks=lambda rows: dropout.evaluation(mode, rows))
-    expected = plainly(network, x, y, order, sets_of(tied)[:2], masks=lambda rows: dropout.evaluation(mode, rows))
+    examples = Examples(x, y, lambda rows: dropout.evaluation(mode, rows))
+    expected = plainly(network, examples, order, sets_of(tied)[:2])
     for a, b in zip(found, expected, strict=True):
         assert_close(a, b, 2e-3)
     assert (account(tied, 3, mask_mode=mode) == account(tied, 3, mask_mode="plain")) == (mode == "plain")
@@ -258,3 +260,16 @@ def test_configurations() -> None:
         assert error.value.field == field
     with pytest.raises(FieldError):
         STAGE.resolve(GradientsConfig(), resolved(dataset="digits", model="resnet9", **TIED))
+
+
+def test_statistics_of_a_frozen_training() -> None:
+    """Its steps use the running statistics from epoch 2 on, so gradients do by default, and may not use the batch's."""
+    frozen, usual = (resolved(dataset="digits", model="resnet9", epochs=3, batch_norm=b) for b in ("frozen", "train"))
+    for at in ("checkpoint", "trajectory"):
+        assert STAGE.resolve(GradientsConfig(at=at), usual).bn == "batch"
+        assert STAGE.resolve(GradientsConfig(at=at), frozen).bn == "running"
+        assert STAGE.resolve(GradientsConfig(at=at, bn="running"), frozen) == STAGE.resolve(GradientsConfig(at=at), frozen)
+        with pytest.raises(FieldError, match="batch_norm: frozen; valid: running") as caught:
+            STAGE.resolve(GradientsConfig(at=at, bn="batch"), frozen)
+        assert caught.value.field == "bn"
+    assert STAGE.resolve(GradientsConfig(bn="running"), usual).bn == "running"

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.reference.retrain import retrain_group
-from memloc.config import FieldError
+from benchmarks.reference.retrain import Recipe, retrain_group
+from memloc.config import FieldError, canonical
 from memloc.data.augment import augment, shifts
 from memloc.models.architectures import resolved
 from memloc.models.blocks import Masks
@@ -36,7 +36,7 @@ def rows_of(trained: Trained, group: str, **fields: Any) -> dict[str, list[Any]]
 
 
 def plainly(
-    trained: Trained, group: str, lr: float = 0.1, peak: int = 2, mode: str | None = None
+    trained: Trained, group: str, lr: float = 0.1, peak: int = 2, mode: str | None = None, frozen: bool = False
 ) -> tuple[Network, list[tuple[float, float]], float]:
     """(network at the end, [(clean, noisy) accuracy] before the first and after each epoch, test accuracy)."""
     c, data = trained.config, trained.data
@@ -54,6 +54,8 @@ def plainly(
         return dropout.evaluation(mode or "plain", rows)
 
     def training_masks(rows: Tensor, epoch: int, k: int) -> Masks | None:
+        if c.dropout.kind == "standard" and frozen and epoch > 1 and c.flat().get("stochastic") != "on":
+            return None
         return dropout.evaluation(mode, rows) if mode else dropout.training(rows, epoch, k)
 
     def images(epoch: int) -> Tensor:
@@ -71,10 +73,10 @@ def plainly(
         correct = logits(network, torch.tensor(data.x), masks).argmax(dim=1).numpy() == data.y
         seen.append((float(correct[~data.noisy].mean()), float(correct[data.noisy].mean())))
 
-    network = retrain_group(
-        final, trained.epochs[0].weights, group, images, torch.tensor(data.y), batches, rates,
-        c.momentum, c.weight_decay, watch, training_masks,
+    recipe = Recipe(
+        images, torch.tensor(data.y), batches, rates, c.momentum, c.weight_decay, training_masks, frozen
     )  # fmt: skip
+    network = retrain_group(final, trained.epochs[0].weights, group, recipe, watch)
     test_acc = float("nan")
     if mode != "own":
         test_acc = float((logits(network, torch.tensor(data.x_test), masks).argmax(dim=1).numpy() == data.y_test).mean())
@@ -189,6 +191,38 @@ def test_dropout_and_augmentation_as_in_training(fields: dict[str, Any]) -> None
     assert variant.rows[-1]["test_acc"] == test_acc
 
 
+FROZEN = {"batch_norm": "frozen"}
+
+
+@pytest.mark.parametrize(
+    ("training", "fields", "frozen"),
+    [
+        ({}, FROZEN, True),  # of a training in train mode
+        (FROZEN, {}, True),  # by default as the training
+        (FROZEN, {"batch_norm": "train"}, False),
+        ({**FROZEN, **DROPOUTS["standard element"]}, {}, True),
+        ({**FROZEN, **DROPOUTS["standard element"], "stochastic": "on"}, {}, True),
+        ({**FROZEN, **DROPOUTS["sparse channel"]}, {}, True),
+        ({**FROZEN, **TIED}, {"mask_mode": "own"}, True),
+    ],
+    ids=str,
+)
+def test_its_own_batch_norm(training: dict[str, Any], fields: dict[str, Any], frozen: bool) -> None:
+    """Frozen: train mode in the retraining's first epoch, evaluation mode after it, whatever the training did."""
+    trained = run(**training)
+    expected, seen, test_acc = plainly(trained, "conv3", mode=fields.get("mask_mode"), frozen=frozen)
+    (variant,) = retrain(config_of(trained, **fields), trained.inputs(), ["conv3"])
+    for name in ("conv3.conv.weight", "conv3.bn.weight", "res2.conv1.bn.running_var", "res2.conv1.bn.num_batches_tracked"):
+        torch.testing.assert_close(
+            variant.network.state_dict()[name], expected.state_dict()[name], rtol=1e-3, atol=1e-5
+        )  # fmt: skip
+    assert [(r["clean_acc"], r["noisy_acc"]) for r in variant.rows] == seen
+    assert variant.rows[-1]["test_acc"] == (None if "mask_mode" in fields else test_acc)
+    steps = {name: int(t) for name, t in variant.network.state_dict().items() if name.endswith("num_batches_tracked")}
+    tracked = int(trained.epochs[-1].weights["conv4.bn.num_batches_tracked"])
+    assert steps["conv4.bn.num_batches_tracked"] == tracked + 3 * (1 if frozen else E)
+
+
 @pytest.mark.parametrize(("noise", "expected"), [(0.0, "noisy"), (1.0, "both")])
 def test_empty_sets_are_null(noise: float, expected: str) -> None:
     rows = rows_of(run(noise=noise, epochs=1), "conv3", epochs=2)
@@ -205,3 +239,8 @@ def test_configurations() -> None:
     with pytest.raises(FieldError):
         STAGE.resolve(RetrainConfig(), resolved(dataset="digits", model="resnet9", **TIED))
     assert RetrainConfig().epochs == 20
+    frozen = resolved(dataset="digits", model="resnet9", epochs=4, batch_norm="frozen")
+    assert STAGE.resolve(RetrainConfig(), train).batch_norm == "train"
+    assert STAGE.resolve(RetrainConfig(), frozen).batch_norm == "frozen"
+    assert STAGE.resolve(RetrainConfig(batch_norm="train"), frozen).batch_norm == "train"
+    assert "batch_norm" not in canonical(STAGE.resolve(RetrainConfig(), train))

@@ -33,8 +33,8 @@ def times(trained: Trained, half: int, **fields: Any) -> dict[int, int]:
     return dict(zip(rows["example"].tolist(), rows["time"].tolist(), strict=True))
 
 
-def bare_loop(trained: Trained, half: int, epochs: int, mode: str = "plain") -> dict[int, int]:
-    """The whole experiment with torch's own SGD, one epoch after the other."""
+def bare_loop(trained: Trained, half: int, epochs: int, mode: str = "plain", frozen: bool = False) -> dict[int, int]:
+    """The whole experiment with torch's own SGD, one epoch after the other; frozen: evaluation mode from epoch 2 on."""
     data, config = trained.data, trained.config
     one, other = halves(len(data.y), config.seed, half)
     config = config.model_copy(
@@ -68,7 +68,7 @@ def bare_loop(trained: Trained, half: int, epochs: int, mode: str = "plain") -> 
                 optimizer.param_groups[0]["lr"] = learning_rate(
                     config, (epoch - 1) * len(cut) + k, epochs * len(cut), len(cut)
                 )
-                network.train()
+                network.train(not frozen or epoch == 1)
                 at = torch.from_numpy(rows_of_phase)[rows]
                 z = network(x[at], masks=dropout.training(rows, epoch, k))
                 optimizer.zero_grad()
@@ -100,6 +100,17 @@ def test_the_trainings_own_peak() -> None:
 def test_fewer_epochs_and_masks(tied: Trained) -> None:
     for mode in ("own", "dropped"):
         assert times(tied, 0, epochs=4, mask_mode=mode) == bare_loop(tied, 0, 4, mode)
+
+
+@pytest.mark.parametrize(
+    ("training", "own", "frozen"), [("frozen", None, True), ("train", "frozen", True), ("frozen", "train", False)]
+)
+def test_its_own_batch_norm(training: str, own: str | None, frozen: bool) -> None:
+    """By default the training's; each of the two trainings has train mode in its first epoch."""
+    trained = run(epochs=5, batch_size=16, batch_norm=training)
+    fields = {} if own is None else {"batch_norm": own}
+    assert times(trained, 0, **fields) == bare_loop(trained, 0, 5, frozen=frozen)
+    assert bare_loop(trained, 0, 5) != bare_loop(trained, 0, 5, frozen=True)
 
 
 def test_every_example_once() -> None:

@@ -25,6 +25,7 @@ from tests.stages.naive import pixels
 
 STAGE = Gradients()
 PART = {"at": "trajectory"}
+FROZEN = {"batch_norm": "frozen"}
 
 
 def sums_of(trained: Trained, by_batch: bool = False) -> list[list[list[Tensor]]]:
@@ -38,7 +39,6 @@ def bare_loop(trained: Trained, by_batch: bool = False) -> list[list[list[Tensor
     config, data = trained.config, trained.data
     network = build(config, data.shape, data.classes)
     network.load_state_dict(trained.epochs[0].weights)
-    network.train()
     x, y, n = pixels(data.x), torch.tensor(data.y), len(data.y)
     members = torch.from_numpy(sets(data.noisy, config.seed))
     parameters = list(network.parameters())
@@ -47,6 +47,7 @@ def bare_loop(trained: Trained, by_batch: bool = False) -> list[list[list[Tensor
     for epoch in range(1, config.epochs + 1):
         sums = [[torch.zeros_like(p) for p in parameters] for _ in members]
         cut = batches(config, n, epoch)
+        network.train(config.batch_norm.kind == "train" or epoch == 1)
         for k, rows in enumerate(cut):
             buffers = {name: b.clone() for name, b in network.named_buffers()}
             scale = 1.0 if by_batch else len(rows) / n
@@ -67,9 +68,9 @@ def bare_loop(trained: Trained, by_batch: bool = False) -> list[list[list[Tensor
     return found
 
 
-@pytest.mark.parametrize("by_batch", [False, True])
-def test_against_a_bare_loop(by_batch: bool) -> None:
-    trained = run()
+@pytest.mark.parametrize(("by_batch", "batch_norm"), [(False, "train"), (True, "train"), (False, "frozen")])
+def test_against_a_bare_loop(by_batch: bool, batch_norm: str) -> None:
+    trained = run(batch_norm=batch_norm)
     for found, expected in zip(sums_of(trained, by_batch), bare_loop(trained, by_batch), strict=True):
         for of_set, wanted in zip(found, expected, strict=True):
             for a, b in zip(of_set, wanted, strict=True):
@@ -77,7 +78,11 @@ def test_against_a_bare_loop(by_batch: bool) -> None:
                 assert (a - b).norm() <= 2e-3 * b.norm()
 
 
-@pytest.mark.parametrize("fields", [*DROPOUTS.values(), {"augment": "crop_flip"}], ids=[*DROPOUTS, "augment"])
+@pytest.mark.parametrize(
+    "fields",
+    [*DROPOUTS.values(), {"augment": "crop_flip"}, FROZEN, {**FROZEN, **DROPOUTS["standard element"], "stochastic": "on"}],
+    ids=[*DROPOUTS, "augment", "frozen", "frozen with random dropout"],
+)
 def test_clean_and_noisy_add_up_to_what_the_optimizer_was_given(
     fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +150,7 @@ def test_a_diverged_training_has_nan() -> None:
     ("training", "fields", "field", "says"),
     [
         ({}, {"bn": "running"}, "bn", "valid: batch"),
+        (FROZEN, {"bn": "batch"}, "bn", "valid: running"),
         ({}, {"epochs": (0, 2)}, "epochs", "valid: 1 to T"),
         (TIED, {"mask_mode": "plain"}, "mask_mode", "valid: own"),
         (TIED, {}, "mask_mode", "required"),

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from memloc.analysis.query import known_tables, run_sql
+from memloc.analysis.query import run_sql
+from memloc.analysis.reader import known_tables
 from memloc.errors import StoreError, UsageError
 from memloc.store import Commit, Store, checkpoints, commits, heartbeats, layout, records, tables
 from memloc.store.checkpoints import ResumeState
@@ -83,7 +84,7 @@ def table(store: Store, name: str = "rewind", partial: bool = False) -> pa.Table
 
 
 def test_a_part_exists_when_its_commit_does(store: Store) -> None:
-    commits.publish_tables(store.files, part(0).id, rows(0))  # a writer killed before the commit
+    commits.publish_tables(store.files, part(0).id, rows(0), known_tables())  # a writer killed before the commit
     assert store.snapshot().commits == {}
     assert table(store, partial=True).num_rows == 0
     store.publish(part(0), rows(0), known_tables())

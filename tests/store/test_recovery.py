@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from memloc.analysis.query import known_tables
+from memloc.analysis.reader import known_tables
 from memloc.analysis.sweep_status import sweep_status
 from memloc.data import load
 from memloc.errors import UsageError

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from memloc import commands
-from memloc.analysis.query import known_tables
+from memloc.analysis.reader import known_tables
 from memloc.run.events import Event
 from memloc.run.pending import pending
 from memloc.run.plan import Plan

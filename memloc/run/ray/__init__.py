@@ -8,6 +8,8 @@ the store has committed: nothing is ever restored from Tune. docs/ray.md says wh
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 
 from memloc.run.placement import NOSET
 
@@ -29,6 +31,11 @@ for _name, _value in {
     "RAY_health_check_failure_threshold": "3",
 }.items():
     os.environ.setdefault(_name, _value)
+
+try:
+    Path.home()
+except RuntimeError:  # a user without a home, as in some containers: Ray asks for one as soon as it is imported
+    os.environ["HOME"] = tempfile.gettempdir()
 
 from memloc.run.ray.driver import OnRay  # noqa: E402
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
-from memloc.errors import UsageError
 from memloc.run.events import Event, Listener
-from memloc.run.placement import NOSET, Assignment, Resources, check_fits, demands, fitting, has_gpus, slots
+from memloc.run.placement import Assignment, Resources, check_fits, demands, fitting, has_gpus, slots
 from memloc.run.ray.admission_actor import open_admission
+from memloc.run.ray.connect import connected
 from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.draining import raise_flag_when
 from memloc.run.ray.workers import Job
@@ -134,35 +132,6 @@ class OnRay:
                 steps, self.run, self.store.uri, job, trainer, task, trainings, tasks
             )  # fmt: skip
         return assignments
-
-
-@contextmanager
-def connected(resources: Resources, run: str) -> Iterator[str]:
-    """A connection to Ray; yields a temporary folder for what Tune writes."""
-    scratch = tempfile.mkdtemp(prefix="memloc-tune-")
-    _connect(resources, run)
-    try:
-        yield scratch
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _connect(resources: Resources, run: str) -> None:
-    quiet = {"log_to_driver": False, "logging_level": "ERROR", "namespace": f"memloc-{run}"}
-    if resources.address == "local":
-        # address="local", since a stale record of an earlier cluster would make a plain init() hang.
-        ray.init(address="local", num_cpus=resources.cpus, num_gpus=resources.gpus, include_dashboard=False, **quiet)
-    else:
-        try:
-            ray.init(address=resources.address, runtime_env={"env_vars": {NOSET: "1"}}, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UsageError(
-                f"--address {resources.address}: no Ray cluster answers there ({str(error).splitlines()[0]})"
-            ) from None
-    token = Path.home() / ".ray" / "auth_token"
-    if token.exists():
-        token.chmod(0o600)  # whoever reads it can run code here; Ray writes it readable for everybody
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from memloc.config import FieldError, StageConfig, TrainConfig, as_tuple, distinct
+from memloc.config import FieldError, PathOrSweep, StageConfig, TrainConfig, as_tuple, distinct
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import FLOAT, INT, TEXT, of_analysis
 
@@ -28,7 +28,7 @@ class DetectionConfig(StageConfig):
     scores: Annotated[tuple[Score, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None = (
         None
     )
-    c_score: Annotated[str, Field(min_length=1)] | None = None
+    c_score: Annotated[str, Field(min_length=1), PathOrSweep()] | None = None
 
     def c_scores_from(self) -> str | None:
         return self.c_score

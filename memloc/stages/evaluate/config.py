@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from memloc.config import FieldError, StageConfig, TrainConfig, as_tuple, distinct
+from memloc.config import Checkpoints, FieldError, StageConfig, TrainConfig, as_tuple, distinct
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, BOOL, INT, SINGLE, SMALL, TEXT, of_analysis
 from memloc.stages.fields import MaskMode, check_epochs
@@ -21,7 +21,7 @@ RESCALES: tuple[Rescale, ...] = ("none", "authors", "consistent")
 class EvaluateConfig(StageConfig):
     """epoch: the checkpoint, by default the last. modes: by default all that apply. rescale: of mode dropped."""
 
-    epoch: Annotated[int, Field(ge=0)] | None = None
+    epoch: Annotated[int, Field(ge=0), Checkpoints()] | None = None
     modes: (
         Annotated[tuple[MaskMode, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None
     ) = None

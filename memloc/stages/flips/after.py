@@ -25,37 +25,40 @@ NAMES = ("clean_acc", "noisy_acc", "test_acc", "clean_se", "noisy_se")
 
 @dataclass(frozen=True)
 class Sets:
-    """On what accuracy is measured: rows of the training data, int64, in order; bool [n]: which are noisy."""
+    """On what accuracy is measured.
 
-    rows: I64
+    x: uint8 n×C×H×W and y: int64 [n], on the device; noisy: bool [n]: the training data. rows: those of it that are used,
+    int64, in order. test: (images, labels); None where the mask mode has no test accuracy.
+    """
+
+    x: Tensor
+    y: Tensor
     noisy: np.ndarray
+    rows: I64
+    test: tuple[Tensor, Tensor] | None = None
 
 
-def choose(example: I64, noisy: np.ndarray, post_eval: int | str, data_seed: int) -> Sets:
-    """All rows, or half of `post_eval` from each of S_c and S_n (all of a smaller one), keyed by example."""
+def choose(example: I64, noisy: np.ndarray, post_eval: int | str, data_seed: int) -> I64:
+    """All rows, or half of `post_eval` from each of S_c and S_n (all of a smaller one), keyed by example; in order."""
     if post_eval == "all":
-        return Sets(np.arange(len(noisy)), noisy)
+        return np.arange(len(noisy))
     rank = hashed(data_seed, "flip accuracy", i=example)
     chosen = []
     for members in (np.flatnonzero(~noisy), np.flatnonzero(noisy)):
         chosen.append(members[np.argsort(rank[members], kind="stable")[: int(post_eval) // 2]])
-    return Sets(np.sort(np.concatenate(chosen)), noisy)
+    return np.sort(np.concatenate(chosen))
 
 
-def accuracies(
-    network: Network, x: Tensor, y: Tensor, sets: Sets, test: tuple[Tensor, Tensor] | None, masks: MaskSource,
-    searches: Sequence[Search],
-) -> dict[str, list[float | None]]:  # fmt: skip
+def accuracies(network: Network, sets: Sets, masks: MaskSource, searches: Sequence[Search]) -> dict[str, list[float | None]]:
     """For every search, with its neurons closed and itself left out: accuracy on S_c and S_n, standard errors, on test.
 
-    x: uint8 n×C×H×W, y: int64 [n]. test: (images, labels), None where the mask mode has no test accuracy. The standard
-    error is that of a sample without replacement, √(p(1−p)/(m−1)·(1−m/M)) for m of M; 0 on the whole set.
+    The standard error is that of a sample without replacement, √(p(1−p)/(m−1)·(1−m/M)) for m of M; 0 on the whole set.
     """
-    rows = torch.from_numpy(sets.rows).to(x.device)
-    correct = _predictions(network, x[rows], masks, rows, searches).eq(y[rows]).cpu().numpy()
+    rows = torch.from_numpy(sets.rows).to(sets.x.device)
+    correct = _predictions(network, sets.x[rows], masks, rows, searches).eq(sets.y[rows]).cpu().numpy()
     on_test: list[float | None] = [None] * len(searches)
-    if test is not None:
-        right = _predictions(network, test[0], masks, None, searches) == test[1]
+    if sets.test is not None:
+        right = _predictions(network, sets.test[0], masks, None, searches) == sets.test[1]
         on_test = right.to(torch.float64).mean(dim=1).tolist()
     found: dict[str, list[float | None]] = {name: [] for name in NAMES}
     for k, search in enumerate(searches):

@@ -17,7 +17,7 @@ from memloc.models.inference import logits
 from memloc.models.weight_gates import WeightGated
 from memloc.seeds import hashed
 from memloc.stages.base import Part, Tables
-from memloc.stages.flips.after import NAMES, accuracies, choose
+from memloc.stages.flips.after import NAMES, Sets, accuracies, choose
 from memloc.stages.flips.config import FlipsConfig, reference_examples
 from memloc.stages.flips.search import Neurons, Search, Task, search
 from memloc.stages.inputs import Inputs
@@ -98,6 +98,6 @@ def _after(config: FlipsConfig, inputs: Inputs, task: Task, searches: Sequence[S
     if config.post_eval == 0:
         return {name: [None] * len(searches) for name in NAMES}
     data, on_device = inputs.data, inputs.on_device
-    sets = choose(data.example, data.noisy, config.post_eval, inputs.train.data_seed)
+    rows = choose(data.example, data.noisy, config.post_eval, inputs.train.data_seed)
     test = None if config.mask_mode == "own" else (on_device.x_test, on_device.y_test)
-    return accuracies(task.network, task.x, task.y, sets, test, task.masks, searches)
+    return accuracies(task.network, Sets(task.x, task.y, data.noisy, rows, test), task.masks, searches)

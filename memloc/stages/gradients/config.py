@@ -14,14 +14,15 @@ from memloc.stages.fields import MaskedConfig, check_epochs, resolve_sets
 
 
 class GradientsConfig(MaskedConfig):
-    """epochs: at which checkpoints, by default all. bn: whose statistics batch norms use, the batch's or the running.
+    """epochs: at which checkpoints, by default all. bn: whose statistics batch norms use, the batch's or the running ones.
+    By default it is the batch's, and for a training with `batch_norm: frozen` the running ones.
 
     scale: (1/n) Σ over the set, or (batch) the sum over batches b of (1/|b|) Σ over the set's examples in b.
     at: the weights of a checkpoint, or (trajectory) those of every update of an epoch, see trajectory.py.
     """
 
     epochs: Epochs | None = None
-    bn: Literal["batch", "running"] = "batch"
+    bn: Literal["batch", "running"] | None = None
     scale: Annotated[Literal["n", "batch"], Neutral("n")] = "n"
     at: Annotated[Literal["checkpoint", "trajectory"], Neutral("checkpoint")] = "checkpoint"
 
@@ -41,6 +42,7 @@ class Gradients(Stage[GradientsConfig]):
     config = GradientsConfig
 
     def resolve(self, config: GradientsConfig, train: TrainConfig, beside: Collection[str] = ()) -> GradientsConfig:
+        config = _resolve_statistics(config, train)
         if config.at == "trajectory":
             _check_trajectory(config, train)
         first = 1 if config.at == "trajectory" else 0
@@ -66,10 +68,20 @@ class Gradients(Stage[GradientsConfig]):
         return {"gradients": 3 * len(size.groups) * (len(config.epochs or ()) if config.at == "trajectory" else 1)}
 
 
+def _resolve_statistics(config: GradientsConfig, train: TrainConfig) -> GradientsConfig:
+    """`bn` as the training's steps have it; raises FieldError for what no step of it uses."""
+    frozen = train.batch_norm.kind == "frozen"
+    bn = config.bn or ("running" if frozen else "batch")
+    if frozen and bn == "batch":
+        steps = "whose steps use the running statistics from epoch 2 on"
+        raise FieldError("bn", f"batch on a training with batch_norm: frozen; valid: running, {steps}")
+    if config.at == "trajectory" and bn == "running" and not frozen:
+        raise FieldError("bn", "running with at: trajectory; valid: batch, whose statistics a training's steps use")
+    return config.model_copy(update={"bn": bn})
+
+
 def _check_trajectory(config: GradientsConfig, train: TrainConfig) -> None:
     """What only makes sense at a checkpoint, or cannot be taken apart; raises FieldError."""
-    if config.bn != "batch":
-        raise FieldError("bn", f"{config.bn} with at: trajectory; valid: batch, whose statistics a training's steps use")
     if 0 in (config.epochs or ()):
         raise FieldError("epochs", "0 with at: trajectory; valid: 1 to T, the epochs that have updates")
     if train.example_tied and config.mask_mode not in (None, "own"):

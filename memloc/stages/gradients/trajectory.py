@@ -27,8 +27,9 @@ def trajectory(
 ) -> Iterator[tuple[int, Network, list[list[Tensor]]]]:
     """(epoch, network, Σ over its updates of the gradient of each set) for the epochs 1..last.
 
-    An update on batch b with weights θ gives a set the gradient (|b|/n)·(1/|b|) Σ_{i in set and b} ∇ℓ_i(θ), in train mode,
-    under the masks and the augmentation of the training. The sets share a forward pass, so that S_c and S_n add up to what
+    An update on batch b with weights θ gives a set the gradient (|b|/n)·(1/|b|) Σ_{i in set and b} ∇ℓ_i(θ), in the mode
+    of that step (evaluation mode from epoch 2 on under `batch_norm: frozen`), under the masks and the augmentation of the
+    training. The sets share a forward pass, so that S_c and S_n add up to what
     the training followed.
 
     Args:

@@ -23,7 +23,7 @@ from memloc.config import TrainConfig
 from memloc.data.augment import augment, shifts
 from memloc.data.device import images
 from memloc.models.blocks import Masks
-from memloc.models.dropouts import Dropout, OwnDropouts
+from memloc.models.dropouts import OwnDropouts
 from memloc.models.groups import Network, State
 from memloc.models.inference import MaskSource, groups_of, set_mean
 from memloc.seeds import stream
@@ -31,6 +31,7 @@ from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
 from memloc.stages.retrain.config import RetrainConfig
 from memloc.stages.training.batches import cut
+from memloc.stages.training.mode import StepMasks, mode, with_batch_norm
 from memloc.stages.training.schedule import learning_rate
 from memloc.stages.training.transfer import to_device
 
@@ -81,7 +82,8 @@ def retrain(config: RetrainConfig, inputs: Inputs, groups: Sequence[str]) -> lis
     variants = _variants(config, inputs, final, groups)
     masks = _evaluation_masks(config, inputs, final)
     _evaluate(inputs, final, variants, masks)
-    schedule = inputs.train.model_copy(update={"epochs": config.epochs, "lr": config.lr, "peak_epoch": config.peak_epoch})
+    own = {"epochs": config.epochs, "lr": config.lr, "peak_epoch": config.peak_epoch}
+    schedule = with_batch_norm(inputs.train, config.batch_norm or "train").model_copy(update=own)
     going = variants
     for epoch in range(1, config.epochs + 1):
         wrong = _train_epoch(config, schedule, epoch, inputs, final, going)
@@ -151,22 +153,24 @@ def _train_epoch(
     Returns for each variant how many of its training passes, before the update, were wrong: int64.
     """
     data, train = inputs.on_device, inputs.train
-    dropout, own = inputs.dropout(final), OwnDropouts(final, train.seed, inputs.device)
+    dropout = inputs.dropout(final)
+    masks = StepMasks(dropout, OwnDropouts(final, train.seed, inputs.device), config.mask_mode)
     batches = _batches(config, inputs, epoch)
     wrong = {v.group: torch.zeros((), dtype=torch.int64, device=inputs.device) for v in variants}
     shift = None
     if train.augment != "none":
         here = shifts(train.augment, inputs.data.example, *inputs.data.shape[1:], train.seed, epoch)
         shift = to_device(here, inputs.device)
+    how = mode(schedule, epoch)
     for network in (final, *(v.network for v in variants)):
-        network.train()
+        network.train(how.train)
     for k, rows in enumerate(batches):
         if config.batches == "filtered" and len(rows) < 2:  # too few for the statistics of a batch
             continue
         step = (epoch - 1) * len(batches) + k
         rate = learning_rate(schedule, step, config.epochs * len(batches), len(batches))
         x = data.x[rows] if shift is None else augment(data.x[rows], shift[rows])
-        factors = own.training(len(rows), epoch, k, _training_masks(config, dropout, rows, epoch, k))
+        factors = masks.at(how, rows, epoch, k)
         for variant, state in _states(final, variants, (images(x),), factors):
             for settings in variant.optimizer.param_groups:
                 settings["lr"] = rate
@@ -192,14 +196,9 @@ def _batches(config: RetrainConfig, inputs: Inputs, epoch: int) -> list[Tensor]:
     return list(torch.split(to_device(torch.cat(kept), inputs.device), [len(rows) for rows in kept]))
 
 
-def _training_masks(config: RetrainConfig, dropout: Dropout, rows: Tensor, epoch: int, step: int) -> Masks | None:
-    """Example-tied: those of the mode that is asked about; any other dropout as in training."""
-    return dropout.evaluation(config.mask_mode, rows) if config.mask_mode else dropout.training(rows, epoch, step)
-
-
 def _evaluation_masks(config: RetrainConfig, inputs: Inputs, network: Network) -> MaskSource:
-    dropout, mode = inputs.dropout(network), config.mask_mode or "plain"
-    return lambda rows: dropout.evaluation(mode, rows)
+    dropout, mask_mode = inputs.dropout(network), config.mask_mode or "plain"
+    return lambda rows: dropout.evaluation(mask_mode, rows)
 
 
 def _states(

@@ -19,6 +19,7 @@ class RetrainConfig(MaskedConfig):
     freeze: the parameters of the others, or none. stop_after_perfect: a group is left as it is after that many epochs in a
     row in which every clean example's training pass was right; its rows stay the same from there. batches: cut from S_c
     (clean), or cut from S and then rid of S_n (filtered): the learning rate then goes by the batches of S.
+    batch_norm: the mode of the retraining itself, by default the training's; frozen is evaluation mode from its epoch 2 on.
     """
 
     epochs: Count = 20
@@ -27,6 +28,7 @@ class RetrainConfig(MaskedConfig):
     freeze: Annotated[Literal["others", "none"], Neutral("others")] = "others"
     stop_after_perfect: Count | None = None
     batches: Annotated[Literal["clean", "filtered"], Neutral("clean")] = "clean"
+    batch_norm: Annotated[Literal["train", "frozen"] | None, Neutral("train")] = None
 
 
 class Retrain(Stage[RetrainConfig]):
@@ -38,7 +40,8 @@ class Retrain(Stage[RetrainConfig]):
 
     def resolve(self, config: RetrainConfig, train: TrainConfig, beside: Collection[str] = ()) -> RetrainConfig:
         peak = config.peak_epoch or max(1, round(config.epochs / 2))
-        return resolve_sets(config, train).model_copy(update={"peak_epoch": peak})
+        batch_norm = config.batch_norm or train.batch_norm.kind
+        return resolve_sets(config, train).model_copy(update={"peak_epoch": peak, "batch_norm": batch_norm})
 
     def parts(self, config: RetrainConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"layer": group} for group in size.groups]

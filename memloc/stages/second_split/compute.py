@@ -25,6 +25,7 @@ from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
 from memloc.stages.second_split.config import SecondSplitConfig
 from memloc.stages.training.loop import train
+from memloc.stages.training.mode import with_batch_norm
 
 
 def run(config: SecondSplitConfig, inputs: Inputs, part: Part) -> Tables:
@@ -68,7 +69,8 @@ def _settings(config: SecondSplitConfig, train: TrainConfig, half: int) -> Train
     same = config.epochs == train.epochs
     peak = train.peak_epoch if same else default_peak(train.schedule, config.epochs)
     seed = torch_seed(train.seed, "second split", half)
-    return train.model_copy(update={"seed": seed, "epochs": config.epochs, "peak_epoch": peak})
+    own = {"seed": seed, "epochs": config.epochs, "peak_epoch": peak}
+    return with_batch_norm(train, config.batch_norm or "train").model_copy(update=own)
 
 
 class _Correct:

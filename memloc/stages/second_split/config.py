@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
 
-from memloc.config import Count, TrainConfig
+from memloc.config import Count, Neutral, TrainConfig
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import INT, SMALL, of_analysis
 from memloc.stages.fields import MaskModeConfig, resolve_mask_mode
 
 
 class SecondSplitConfig(MaskModeConfig):
-    """epochs: T, on each half; by default as many as the training's."""
+    """epochs: T, on each half; by default as many as the training's.
+
+    batch_norm: the mode of both trainings, by default the training's; frozen is evaluation mode from each one's epoch 2 on.
+    """
 
     epochs: Count | None = None
+    batch_norm: Annotated[Literal["train", "frozen"] | None, Neutral("train")] = None
 
 
 class SecondSplit(Stage[SecondSplitConfig]):
@@ -26,7 +30,8 @@ class SecondSplit(Stage[SecondSplitConfig]):
     config = SecondSplitConfig
 
     def resolve(self, config: SecondSplitConfig, train: TrainConfig, beside: Collection[str] = ()) -> SecondSplitConfig:
-        return resolve_mask_mode(config, train).model_copy(update={"epochs": config.epochs or train.epochs})
+        filled = {"epochs": config.epochs or train.epochs, "batch_norm": config.batch_norm or train.batch_norm.kind}
+        return resolve_mask_mode(config, train).model_copy(update=filled)
 
     def parts(self, config: SecondSplitConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"half": 0}, {"half": 1}]

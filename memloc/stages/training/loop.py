@@ -26,7 +26,7 @@ from memloc.models.inference import logits, set_mean
 from memloc.stages.training.batches import batches
 from memloc.stages.training.dynamics import Dynamics
 from memloc.stages.training.forward import forward_pass
-from memloc.stages.training.mode import Mode, mode
+from memloc.stages.training.mode import StepMasks, mode
 from memloc.stages.training.schedule import learning_rate, steps_per_epoch
 from memloc.stages.training.transfer import HostCopies, to_device
 
@@ -76,7 +76,7 @@ class Training:
         self.network: Network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dropout = build_dropout(config, network.sites, data.example, device)
         self.dropout.constrain(self.network)
-        self.own_dropouts = OwnDropouts(self.network, config.seed, device)
+        self.masks = StepMasks(self.dropout, OwnDropouts(self.network, config.seed, device))
         self.dynamics = Dynamics(config, len(data.y), device)
         self.optimizer, self.scaler = _optimizer(config, self.network, device)
         self.forward = forward_pass(config, self.network, device)
@@ -129,7 +129,7 @@ class Training:
             rate = learning_rate(config, (epoch - 1) * per_epoch + k, config.epochs * per_epoch, per_epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            seen[rows] = self._step(rows, images_of(rows), self._masks(how, rows, epoch, k), observe)
+            seen[rows] = self._step(rows, images_of(rows), self.masks.at(how, rows, epoch, k), observe)
         return rate, seen
 
     def _images(self, epoch: int) -> Callable[[Tensor], Tensor]:
@@ -140,12 +140,6 @@ class Training:
         here = shifts(kind, self.data.example, *self.data.shape[1:], self.config.seed, epoch)
         shift = to_device(here, self.device)
         return lambda rows: images(augment(self.on_device.x[rows], shift[rows]))
-
-    def _masks(self, how: Mode, rows: Tensor, epoch: int, step: int) -> Masks | None:
-        """The dropout factors of one step, those of the architecture's own dropouts among them."""
-        if not how.random_dropout:
-            return self.dropout.fixed(rows)
-        return self.own_dropouts.training(len(rows), epoch, step, self.dropout.training(rows, epoch, step))
 
     def _step(self, rows: Tensor, x: Tensor, masks: Masks | None, observe: Observe | None) -> Tensor:
         """One update; returns the batch's logits before it, float32."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memloc.config import FrozenStatistics, TrainConfig
+from torch import Tensor
+
+from memloc.config import BatchStatistics, FrozenStatistics, TrainConfig
+from memloc.models.blocks import Masks
+from memloc.models.dropouts import Dropout, OwnDropouts
 
 
 @dataclass(frozen=True)
@@ -22,3 +26,32 @@ def mode(config: TrainConfig, epoch: int) -> Mode:
     if epoch > 1 and isinstance(config.batch_norm, FrozenStatistics):
         return Mode(train=False, random_dropout=config.batch_norm.stochastic == "on")
     return Mode(train=True, random_dropout=True)
+
+
+def with_batch_norm(config: TrainConfig, kind: str) -> TrainConfig:
+    """The training with `batch_norm` of this kind, `train` or `frozen`; `stochastic` stays where the kind does."""
+    if kind == config.batch_norm.kind:
+        return config
+    return config.model_copy(update={"batch_norm": FrozenStatistics() if kind == "frozen" else BatchStatistics()})
+
+
+@dataclass(frozen=True)
+class StepMasks:
+    """The dropout factors of training steps: a training's dropout together with the architecture's own dropouts.
+
+    mask_mode: under which masks an example-tied network runs (plain, own, scaled, dropped); None: each example's own.
+    """
+
+    dropout: Dropout
+    own_dropouts: OwnDropouts
+    mask_mode: str | None = None
+
+    def at(self, how: Mode, rows: Tensor, epoch: int, step: int) -> Masks | None:
+        """Those of a step of the epoch, for a batch of these rows (int64 [B])."""
+        if self.mask_mode is not None:
+            masks = self.dropout.evaluation(self.mask_mode, rows)
+        elif how.random_dropout:
+            masks = self.dropout.training(rows, epoch, step)
+        else:
+            masks = self.dropout.fixed(rows)
+        return self.own_dropouts.training(len(rows), epoch, step, masks) if how.random_dropout else masks

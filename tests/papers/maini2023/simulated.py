@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from memloc.analysis.query import known_tables
+from memloc.analysis.reader import known_tables
 from memloc.config import canonical, canonical_json, fingerprint
 from memloc.models.architectures import resolved
 from memloc.papers.maini2023 import Judgement, judge

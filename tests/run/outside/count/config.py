@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import pyarrow as pa
 
-from memloc.config import StageConfig, TrainConfig
+from memloc.config import Epochs, PathOrSweep, StageConfig, TrainConfig
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import INT, of_analysis
 
 
 class CountConfig(StageConfig):
-    """above: the margin from which on an example counts."""
+    """above: the margin from which on an example counts. seen: checkpoints, which it keeps. examples: a file of some."""
 
     above: float = 0.0
+    seen: Epochs | None = None
+    examples: Annotated[str, PathOrSweep("file:")] | None = None
 
 
 class Count(Stage[CountConfig]):
@@ -33,6 +35,9 @@ class Count(Stage[CountConfig]):
 
     def epochs(self, config: CountConfig, train: TrainConfig, part: Part) -> Sequence[int]:
         return []
+
+    def keeps(self, config: CountConfig) -> Sequence[int]:
+        return config.seen or ()
 
     def passes(self, config: CountConfig, size: Size) -> float:
         return 0.0

@@ -1,30 +1,26 @@
-"""Gradient accounting (paper §4, §7, Appendix A): Figures 1, 2, 8 and 10 to 14."""
+"""Gradient accounting (paper §4, §7, Appendix A): Figures 1, 2, 8, 10 and 12 to 14."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from memloc.report.charts import Chart, Curves, Dots, Exhibit, Heat, Number, Series
-from memloc.report.choice import ALL_MODELS, C_SCORES, Wanted, choose
-from memloc.report.settings import (
+from memloc.report.charts import Chart, Curves, Dots, Exhibit, Heat, Number
+from memloc.report.curves import decades, series
+from memloc.report.selection import ALL_MODELS, C_SCORES, Wanted, select
+from memloc.report.setting_rows import (
     C_SCORE,
     JOINS,
     KEYS,
     LABELS,
-    Setting,
+    SettingRows,
     finest,
     in_words,
-    name_of,
     over_seeds,
     percent,
     seeds_in_words,
     split,
-    telling_apart,
 )
 from memloc.report.source import Source
 from memloc.statistics import Interval
@@ -32,7 +28,6 @@ from memloc.statistics import Interval
 NORM = "gradient norm per √parameter"
 SETS = ("clean", "noisy", "total", "control")
 AT_CHECKPOINTS = "coalesce(json_extract_string(analyses.config, 'at'), 'checkpoint') = 'checkpoint'"
-PAPER_RATIOS = {0.01: "slightly below 1", 0.99: "very high"}  # A.2, by noise
 SIMILAR = "about the same norm from noisy as from clean examples, in every layer; the total well below both"
 
 
@@ -49,36 +44,36 @@ SELECT setting, analysis, layer, {lists}
 FROM per_training GROUP BY ALL ORDER BY ALL"""
 
 
-def norms(setting: Setting, source: Source, names: tuple[str, str] = ("clean", "noisy"), title: str = "") -> Dots:
+def norms(setting: SettingRows, source: Source, names: tuple[str, str] = ("clean", "noisy"), title: str = "") -> Dots:
     """The norms of every layer."""
     layers = source.in_order(setting.rows.layer, setting.model)
     rows = setting.rows.set_index("layer")
     shown = dict(zip(SETS, (*names, "total", "control"), strict=True))
     values = {words: [over_seeds(rows[name][layer], lowest=0.0) for layer in layers] for name, words in shown.items()}
-    kept = {name: of for name, of in values.items() if any(v is not None for v in of)}
+    kept = {name: intervals for name, intervals in values.items() if any(v is not None for v in intervals)}
     return Dots(title or setting.label, layers, kept, NORM, (0.0, _top(kept.values())))
 
 
 def _top(values: Any) -> float:
     """The axis's end: every mean, and intervals as far as twice the largest mean; two trainings alone say little."""
-    means = [v.value for of in values for v in of if v is not None]
-    ends = [v.hi for of in values for v in of if v is not None and v.hi is not None]
+    means = [v.value for intervals in values for v in intervals if v is not None]
+    ends = [v.hi for intervals in values for v in intervals if v is not None and v.hi is not None]
     return 1.05 * max([*means, min(max(ends, default=0.0), 2 * max(means, default=1.0))], default=1.0)
 
 
 def ratios(rows: pd.DataFrame) -> list[Interval]:
     """Per layer, noisy norm / clean norm, one value per training."""
-    found = []
+    intervals = []
     for clean, noisy in zip(rows.clean, rows.noisy, strict=True):
         values = [n / c for c, n in zip(clean, noisy, strict=True) if c and n is not None]
         if (interval := over_seeds(values, lowest=0.0)) is not None:
-            found.append(interval)
-    return found
+            intervals.append(interval)
+    return intervals
 
 
-def _ratio_number(setting: Setting, paper: str | None = "≈ 1", over: str = "layers") -> Number:
-    found = sorted(ratios(setting.rows), key=lambda v: v.value)
-    words = f"{in_words(found[0], 2)} to {in_words(found[-1], 2)} over {over}" if found else "–"
+def ratio_number(setting: SettingRows, paper: str | None = "≈ 1", over: str = "layers") -> Number:
+    intervals = sorted(ratios(setting.rows), key=lambda v: v.value)
+    words = f"{in_words(intervals[0], 2)} to {in_words(intervals[-1], 2)} over {over}" if intervals else "–"
     return Number(f"noisy norm / clean norm, {setting.label}", words, paper)
 
 
@@ -86,13 +81,13 @@ def _norm_exhibit(
     source: Source, exhibit: Exhibit, where: str, wanted: Wanted, names: tuple[str, str] = ("clean", "noisy")
 ) -> Exhibit:
     sql = norms_sql(where)
-    chosen = choose(finest(split(source.frame(sql))), wanted)
-    return chosen.fill(
+    selection = select(finest(split(source.frame(sql))), wanted)
+    return selection.fill(
         exhibit,
         sql,
-        charts=[norms(s, source, names) for s in chosen.settings],
-        numbers=[_ratio_number(s) for s in chosen.settings],
-        seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.clean),
+        charts=[norms(s, source, names) for s in selection.settings],
+        numbers=[ratio_number(s) for s in selection.settings],
+        seeds=seeds_in_words(v for s in selection.settings for v in s.rows.clean),
     )
 
 
@@ -123,10 +118,10 @@ def figure2(source: Source) -> Exhibit:
 FROM gradient_layers {JOINS}
 WHERE {LABELS} AND {AT_CHECKPOINTS}
 GROUP BY ALL ORDER BY ALL"""
-    chosen = choose(finest(split(source.frame(sql))), Wanted(("cifar10",), ("resnet9",), (0.1,)))
+    selection = select(finest(split(source.frame(sql))), Wanted(("cifar10",), ("resnet9",), (0.1,)))
     charts: list[Chart] = []
     numbers = []
-    for s in chosen.settings:
+    for s in selection.settings:
         charts += [_cosines(s, source, "cosine", "clean and noisy"), _cosines(s, source, "control", "random sets")]
         window = s.rows[s.rows.epoch.between(0.2 * s.train["epochs"], 0.6 * s.train["epochs"])]
         for name, what, paper in (("cosine", "clean and noisy", "below −0.75 mostly"), ("control", "random sets", None)):
@@ -139,12 +134,16 @@ GROUP BY ALL ORDER BY ALL"""
                 numbers.append(
                     Number(f"cosine of {what}, epochs from T/5 to 3T/5, {s.label}", words.replace("-", "−"), paper)
                 )
-    return chosen.fill(
-        exhibit, sql, charts=charts, numbers=numbers, seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.cosine)
+    return selection.fill(
+        exhibit,
+        sql,
+        charts=charts,
+        numbers=numbers,
+        seeds=seeds_in_words(v for s in selection.settings for v in s.rows.cosine),
     )
 
 
-def _cosines(setting: Setting, source: Source, column: str, what: str) -> Heat:
+def _cosines(setting: SettingRows, source: Source, column: str, what: str) -> Heat:
     layers = source.in_order(setting.rows.layer, setting.model)
     epochs = sorted(setting.rows.epoch.unique().tolist())
     cells = setting.rows.set_index(["layer", "epoch"])[column].to_dict()
@@ -186,22 +185,22 @@ SELECT setting, analysis, taken, layer, tenth, {", ".join(f"list({n} ORDER BY tr
 FROM per_training GROUP BY ALL ORDER BY ALL"""
     frame = source.frame(sql)
     along = frame[frame["taken"] == "trajectory"]
-    chosen = choose(finest(split(along if len(along) else frame)), Wanted(("cifar10",), ("resnet9",), (0.1,)))
-    filled = chosen.fill(
+    selection = select(finest(split(along if len(along) else frame)), Wanted(("cifar10",), ("resnet9",), (0.1,)))
+    filled = selection.fill(
         exhibit,
         sql,
-        charts=[_through(s, source) for s in chosen.settings],
-        numbers=[_ratio_number(s, over="layers and windows") for s in chosen.settings],
-        seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.clean),
+        charts=[_through(s, source) for s in selection.settings],
+        numbers=[ratio_number(s, over="layers and windows") for s in selection.settings],
+        seeds=seeds_in_words(v for s in selection.settings for v in s.rows.clean),
     )
     return (
         filled
         if len(along) or not filled.run
-        else chosen.remark(filled, "Gradients at the checkpoints, not summed along the trajectory.")
+        else selection.remark(filled, "Gradients at the checkpoints, not summed along the trajectory.")
     )
 
 
-def _through(setting: Setting, source: Source) -> Curves:
+def _through(setting: SettingRows, source: Source) -> Curves:
     """Per layer, the norms at the middle epoch of every window."""
     step = setting.train["epochs"] / 10
     panels = {}
@@ -210,91 +209,6 @@ def _through(setting: Setting, source: Source) -> Curves:
         panels[layer] = [line for n in SETS[:3] if (line := series(n, [(t + 0.5) * step for t in rows.tenth], rows[n], 0.0))]
     means = [v.value for lines in panels.values() for line in lines for v in line.values]
     return Curves(setting.label, panels, "epoch", NORM, decades(means), log_y=True)
-
-
-def decades(values: Sequence[float]) -> tuple[float, float] | None:
-    """The powers of ten around positive values: a logarithmic axis for means; intervals that reach 0 are cut."""
-    known = [v for v in values if v > 0]
-    if not known:
-        return None
-    low, high = math.floor(math.log10(min(known))), math.ceil(math.log10(max(known)))
-    return 10.0**low, 10.0 ** max(high, low + 1)
-
-
-def series(name: str, x: Sequence[float], lists: Any, lowest: float, highest: float = float("inf")) -> Series | None:
-    """The line of a column of lists, one value per training, where there are any."""
-    known = [
-        (float(at), v) for at, values in zip(x, lists, strict=True) if (v := over_seeds(values, lowest, highest)) is not None
-    ]
-    return Series(name, [at for at, _ in known], [v for _, v in known]) if known else None
-
-
-def figure11(source: Source) -> Exhibit:
-    exhibit = Exhibit(
-        "fig11",
-        "Figure 11",
-        "Gradient norms at 1 % to 99 % label noise",
-        "A.2",
-        "Averaged over all epochs. The paper: noisy slightly below clean at 1 % noise, very high at 99 %.",
-        "memloc sweep noise-curve",
-    )
-    sql = norms_sql(f"{LABELS} AND {AT_CHECKPOINTS} AND noise > 0")
-    curves: dict[str, list[Setting]] = {}
-    for s in split(source.frame(sql)):
-        curves.setdefault(json.dumps({**s.train, "noise": None}) + json.dumps(s.stage), []).append(s)
-    curves = _longest(curves)
-    whole = [s for of in curves.values() for s in of]
-    chosen = choose(whole, Wanted(("cifar10",), ("resnet9",), None), shown=40)
-    charts: list[Chart] = []
-    numbers = []
-    first = sorted(curves.values(), key=lambda of: bool(of[0].deviations))
-    for of, more in zip(first, telling_apart([of[0] for of in first]), strict=True):
-        mine = [s for s in of if s in chosen.settings]
-        if mine:
-            charts += [_against_noise(mine, more), *(norms(s, source, title=_name(s) + more) for s in mine)]
-            told = [s for s in mine if s in (mine[0], mine[-1]) or s.noise in PAPER_RATIOS]
-            numbers += [_ratio_number(s, PAPER_RATIOS.get(s.noise)) for s in told]
-    return chosen.fill(
-        exhibit, sql, charts=charts, numbers=numbers, seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.clean)
-    )
-
-
-def _longest(curves: dict[str, list[Setting]]) -> dict[str, list[Setting]]:
-    """Of curves that differ in the epochs looked at alone, the one with most noises; fewer than three are no curve."""
-    kept: dict[str, str] = {}
-    for key, of in curves.items():
-        alike = json.dumps([{**of[0].train, "noise": None}, {**of[0].stage, "epochs": None}])
-        if len(of) >= 3 and len(of) > len(curves.get(kept.get(alike, ""), ())):
-            kept[alike] = key
-    return {key: curves[key] for key in kept.values()}
-
-
-def _name(setting: Setting) -> str:
-    """Of a point of a curve, where the noise alone differs."""
-    return f"{name_of(setting.dataset)}, {name_of(setting.model)}, {percent(setting.noise)} noise"
-
-
-def _against_noise(settings: Sequence[Setting], more: str) -> Curves:
-    """Noisy norm / clean norm, the mean over layers, against the noise; the intervals are over trainings."""
-    values = []
-    for s in settings:
-        of_layers = [
-            [n / c if c and n is not None else None for c, n in zip(*pair, strict=True)]
-            for pair in zip(s.rows.clean, s.rows.noisy, strict=True)
-        ]
-        of_seeds = [[r for r in of if r is not None] for of in zip(*of_layers, strict=True)]
-        values.append((100 * s.noise, over_seeds([sum(of) / len(of) for of in of_seeds if of], lowest=0.0)))
-    known = [(x, v) for x, v in values if v is not None]
-    line = Series("noisy / clean", [x for x, _ in known], [v for _, v in known])
-    return Curves(
-        f"{name_of(settings[0].dataset)}, {name_of(settings[0].model)}{more}: all noises",
-        {"": [line]},
-        "label noise, %",
-        "norm ratio, mean over layers",
-        decades([1.0, *(v.value for _, v in known)]),
-        log_y=True,
-        rule=(1.0, "equal"),
-    )
 
 
 def figure12(source: Source, number: int = 12, dataset: str = "cifar10") -> Exhibit:
@@ -316,6 +230,3 @@ def figure13(source: Source) -> Exhibit:
 
 def figure14(source: Source) -> Exhibit:
     return figure12(source, 14, "svhn")
-
-
-EXHIBITS = (figure1, figure2, figure8, figure10, figure11, figure12, figure13, figure14)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from memloc.report.charts import Chart, Curves, Dots, Gallery, Heat, Table
-from memloc.report.settings import in_words
+from memloc.report.setting_rows import in_words
 from memloc.statistics import Interval
 
 LONGEST = 200  # rows of one table; the query has them all
 
 
-def values(chart: Chart) -> Table | None:
+def as_table(chart: Chart) -> Table | None:
     """A row per point, or row of dots; None of images, and of more rows than anybody reads."""
     if isinstance(chart, Curves):
         table = _of_curves(chart)
@@ -23,7 +23,7 @@ def values(chart: Chart) -> Table | None:
         table = Table(
             chart.title,
             head,
-            [[row, *(_cell(v, short=True) for v in of)] for row, of in zip(chart.rows, chart.values, strict=True)],
+            [[row, *(_cell(v, short=True) for v in cells)] for row, cells in zip(chart.rows, chart.values, strict=True)],
         )
     else:
         return None
@@ -59,13 +59,13 @@ def gist(chart: Chart) -> str:
         return f"{chart.title}. {chart.y_label} over {chart.x_label}, from first to last. {'. '.join(parts)}."
     if isinstance(chart, Dots):
         sets = []
-        for name, of in chart.values.items():
-            known = sorted((v.value, row) for v, row in zip(of, chart.rows, strict=True) if v is not None)
+        for name, intervals in chart.values.items():
+            known = sorted((v.value, row) for v, row in zip(intervals, chart.rows, strict=True) if v is not None)
             if known:
                 sets.append(f"{name} {known[0][0]:.3g} ({known[0][1]}) to {known[-1][0]:.3g} ({known[-1][1]})")
         return f"{chart.title}. {chart.x_label}: {'; '.join(sets)}."
     if isinstance(chart, Heat):
-        flat = [v.value for of in chart.values for v in of if v is not None]
+        flat = [v.value for intervals in chart.values for v in intervals if v is not None]
         extent = f"from {min(flat):.2f} to {max(flat):.2f}" if flat else "nothing known"
         return f"{chart.title}. {chart.label} by layer and {chart.x_label}: {extent}."
     assert isinstance(chart, Gallery)

@@ -8,9 +8,20 @@ from typing import Any
 import pandas as pd
 
 from memloc.report.charts import Chart, Curves, Exhibit, Number
-from memloc.report.choice import ALL_MODELS, C_SCORES, Choice, Wanted, choose
-from memloc.report.gradients import series
-from memloc.report.settings import C_SCORE, JOINS, KEYS, LABELS, Setting, finest, in_words, over_seeds, seeds_in_words, split
+from memloc.report.curves import series
+from memloc.report.selection import ALL_MODELS, C_SCORES, Selection, Wanted, select
+from memloc.report.setting_rows import (
+    C_SCORE,
+    JOINS,
+    KEYS,
+    LABELS,
+    SettingRows,
+    finest,
+    in_words,
+    over_seeds,
+    seeds_in_words,
+    split,
+)
 from memloc.report.source import Source
 
 ACCURACY = (0.0, 1.0)
@@ -37,7 +48,7 @@ WHERE stage = 'rewind' AND {where}
 GROUP BY ALL ORDER BY ALL"""
 
 
-def by_layer(setting: Setting, source: Source, x_label: str, names: tuple[str, str], title: str = "") -> Curves:
+def by_layer(setting: SettingRows, source: Source, x_label: str, names: tuple[str, str], title: str = "") -> Curves:
     """Small multiples, a panel per layer group."""
     panels = {}
     for layer in source.in_order(setting.rows.layer, setting.model):
@@ -47,7 +58,7 @@ def by_layer(setting: Setting, source: Source, x_label: str, names: tuple[str, s
     return Curves(title or setting.label, panels, x_label, "accuracy", ACCURACY)
 
 
-def learning(setting: Setting) -> Curves:
+def learning(setting: SettingRows) -> Curves:
     rows = setting.rows.sort_values("epoch")
     lines = [line for n in ("clean", "noisy", "test") if (line := series(n, list(rows.epoch), rows[n], *ACCURACY))]
     return Curves(f"Training: {setting.label}", {"": lines}, "epoch", "accuracy", ACCURACY)
@@ -62,30 +73,30 @@ def _rewinding(
     curves: bool = False,
 ) -> Exhibit:
     sql = [accuracy_sql("rewind", where)]
-    chosen = choose(finest(split(source.frame(sql[0]))), wanted)
+    selection = select(finest(split(source.frame(sql[0]))), wanted)
     charts: list[Chart] = []
-    trained: dict[tuple[str, str], Setting] = {}
-    if curves and chosen.settings:
+    trained: dict[tuple[str, str], SettingRows] = {}
+    if curves and selection.settings:
         sql.append(learning_sql(where))
         trained = {_key(s): s for s in split(source.frame(sql[1]))}
-    for s in chosen.settings:
+    for s in selection.settings:
         charts += [learning(trained[_key(s)])] if _key(s) in trained else []
         charts.append(by_layer(s, source, "epoch that the layer is set back to", names, f"Rewinding: {s.label}"))
-    return _fill(chosen, exhibit, sql, charts, [_left(s, names[1]) for s in chosen.settings])
+    return _fill(selection, exhibit, sql, charts, [_left(s, names[1]) for s in selection.settings])
 
 
-def _key(setting: Setting) -> tuple[str, str]:
+def _key(setting: SettingRows) -> tuple[str, str]:
     return str(setting.rows.setting[0]), str(setting.rows.analysis[0])
 
 
 def _fill(
-    chosen: Choice, exhibit: Exhibit, sql: Sequence[str], charts: Sequence[Chart], numbers: Sequence[Number]
+    selection: Selection, exhibit: Exhibit, sql: Sequence[str], charts: Sequence[Chart], numbers: Sequence[Number]
 ) -> Exhibit:
-    seeds = seeds_in_words(v for s in chosen.settings for v in s.rows.clean)
-    return chosen.fill(exhibit, *sql, charts=charts, numbers=numbers, seeds=seeds)
+    seeds = seeds_in_words(v for s in selection.settings for v in s.rows.clean)
+    return selection.fill(exhibit, *sql, charts=charts, numbers=numbers, seeds=seeds)
 
 
-def _left(setting: Setting, name: str) -> Number:
+def _left(setting: SettingRows, name: str) -> Number:
     """The layer that costs most at the earliest epoch, and what the last layer costs there."""
     early = setting.rows[setting.rows.epoch == setting.rows.epoch.min()]
     return _extremes(
@@ -107,28 +118,28 @@ def _retraining(
     source: Source, exhibit: Exhibit, wanted: Wanted, where: str = LABELS, names: tuple[str, str] = MISLABELED
 ) -> Exhibit:
     sql = accuracy_sql("retrain", where)
-    chosen = choose(split(source.frame(sql)), wanted)
-    charts = [by_layer(s, source, "epoch of retraining", names) for s in chosen.settings]
+    selection = select(split(source.frame(sql)), wanted)
+    charts = [by_layer(s, source, "epoch of retraining", names) for s in selection.settings]
     own = _fifth if exhibit.id == "fig04" else lambda *_: []  # the paper says it of Figure 4 alone
-    numbers = [number for s in chosen.settings for number in (_reached(s, names[1]), *own(s, names[1]))]
-    return _fill(chosen, exhibit, [sql], charts, numbers)
+    numbers = [number for s in selection.settings for number in (_reached(s, names[1]), *own(s, names[1]))]
+    return _fill(selection, exhibit, [sql], charts, numbers)
 
 
-def _fifth(setting: Setting, name: str) -> list[Number]:
+def _fifth(setting: SettingRows, name: str) -> list[Number]:
     """Figure 4's layer 5, which learns and then forgets the noisy examples on MNIST."""
     rows = setting.rows[(setting.rows.layer == FIFTH) & (setting.rows.epoch > 0)].sort_values("epoch")
     if rows.empty:
         return []
     during, end = PAPER_FIFTH if setting.dataset == "mnist" else (None, None)
     best = [max(v) for v in zip(*rows.noisy, strict=True) if None not in v]
-    found = (("highest", best, during), ("last", rows.noisy.iloc[-1], end))
+    estimates = (("highest", best, during), ("last", rows.noisy.iloc[-1], end))
     return [
         Number(f"{which} {name} accuracy of {FIFTH}, {setting.label}", in_words(over_seeds(values, *ACCURACY)), paper)
-        for which, values, paper in found
+        for which, values, paper in estimates
     ]
 
 
-def _reached(setting: Setting, name: str) -> Number:
+def _reached(setting: SettingRows, name: str) -> Number:
     """The highest accuracy over epochs 1..E of every training, by layer."""
     after = setting.rows[setting.rows.epoch > 0]
     best = {
@@ -223,6 +234,3 @@ def figure19(source: Source) -> Exhibit:
         C_SCORES,
     )
     return _retraining(source, exhibit, Wanted(("cifar10", "mnist"), ("resnet9",)), C_SCORE, ATYPICAL)
-
-
-EXHIBITS = (figure3, figure4, figure9, figure15, figure16, figure17, figure18, figure19)

@@ -10,9 +10,9 @@ import pandas as pd
 from memloc.papers.maini2023 import neurons as judged
 from memloc.papers.maini2023.pooling import mean_auc
 from memloc.report.charts import Chart, Curves, Dots, Exhibit, Number, Series
-from memloc.report.choice import Wanted, choose
-from memloc.report.gradients import series
-from memloc.report.settings import JOINS, KEYS, LABELS, Setting, in_words, over_seeds, seeds_in_words, split
+from memloc.report.curves import series
+from memloc.report.selection import Wanted, select
+from memloc.report.setting_rows import JOINS, KEYS, LABELS, SettingRows, in_words, over_seeds, seeds_in_words, split
 from memloc.report.source import Source
 from memloc.statistics import Interval, auc_interval
 
@@ -103,32 +103,32 @@ def figure5(source: Source) -> Exhibit:
         "memloc sweep flips",
     )
     sql = (COUNTS, ACCURACIES, LAYERS, SEARCHES, SIZES)
-    chosen = choose(split(source.frame(COUNTS)), Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=4)
-    others = [{_key(s): s for s in split(source.frame(query))} for query in sql[1:4]] if chosen.settings else [{}, {}, {}]
+    selection = select(split(source.frame(COUNTS)), Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=4)
+    others = [{_key(s): s for s in split(source.frame(query))} for query in sql[1:4]] if selection.settings else [{}, {}, {}]
     sizes = {str(t): (int(c), int(n)) for t, c, n in source.frame(SIZES)[["trial", "clean", "noisy"]].to_numpy()}
     charts: list[Chart] = []
     numbers: list[Number] = []
-    for s in chosen.settings:
+    for s in selection.settings:
         charts.append(cumulative(s, "neurons", "neurons closed until the prediction flips", f"(a) Neurons: {s.label}"))
         numbers += _numbers(others[2][_key(s)].rows, sizes, s.label)
         if after := others[0].get(_key(s)):
             charts.append(cumulative(after, "accuracy", "training accuracy left", f"(b) Accuracy left: {s.label}"))
         if closed := others[1].get(_key(s)):
             charts.append(layer_shares(closed, source))
-    return chosen.fill(
+    return selection.fill(
         exhibit,
         *sql,
         charts=charts,
         numbers=numbers,
-        seeds=seeds_in_words(list(s.rows.trial.unique()) for s in chosen.settings),
+        seeds=seeds_in_words(list(s.rows.trial.unique()) for s in selection.settings),
     )
 
 
-def _key(setting: Setting) -> tuple[str, str]:
+def _key(setting: SettingRows) -> tuple[str, str]:
     return str(setting.rows.setting[0]), str(setting.rows.analysis[0])
 
 
-def cumulative(setting: Setting, column: str, x_label: str, title: str) -> Curves:
+def cumulative(setting: SettingRows, column: str, x_label: str, title: str) -> Curves:
     """The share of searches at or below each value, for clean and noisy examples."""
     values = sorted(setting.rows[column].unique().tolist())
     lines = []
@@ -137,12 +137,12 @@ def cumulative(setting: Setting, column: str, x_label: str, title: str) -> Curve
         if len(rows):
             table = rows.pivot(index=column, columns="trial", values="searches").reindex(values).fillna(0.0)
             shares = (table.cumsum() / table.sum()).to_numpy()
-            found = [v for row in shares if (v := over_seeds(list(row), 0.0, 1.0)) is not None]
-            lines.append(Series(name, values, found))
+            intervals = [v for row in shares if (v := over_seeds(list(row), 0.0, 1.0)) is not None]
+            lines.append(Series(name, values, intervals))
     return Curves(title, {"": lines}, x_label, "share of searches", (0.0, 1.0), steps=True)
 
 
-def layer_shares(setting: Setting, source: Source) -> Dots:
+def layer_shares(setting: SettingRows, source: Source) -> Dots:
     """Of the first closings, the share in each layer."""
     layers = source.in_order(setting.rows.layer, setting.model)
     values = {}
@@ -163,14 +163,16 @@ def _numbers(searches: pd.DataFrame, sizes: Mapping[str, tuple[int, int]], label
     if not all(there.values()):
         return []
     counts = judged.counts(searches, "", there)
-    found = [
+    named = [
         ("mean neurons, noisy examples", counts["noisy"], 2, "5.1"),
         ("mean neurons, clean examples", counts["clean"], 2, "15.7"),
         ("mean neurons, noisy / clean", counts["ratio"], 3, "≈ 1/3"),
         (f"noisy examples that need fewer than {judged.FEW}", judged.few_neurons(searches, ""), 3, "> 0.90"),
         ("training accuracy left, noisy minus clean", judged.accuracy_left(searches, sizes, ""), 3, "≈ 0.10"),
     ]
-    return [Number(f"{name}, {label}", in_words(of.interval, digits), paper) for name, of, digits, paper in found]
+    return [
+        Number(f"{name}, {label}", in_words(estimate.interval, digits), paper) for name, estimate, digits, paper in named
+    ]
 
 
 def detection(source: Source) -> Exhibit:
@@ -185,13 +187,13 @@ def detection(source: Source) -> Exhibit:
         "memloc sweep flips",
     )
     settings = split(source.frame(DETECTION))
-    chosen = choose(settings, Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=4)
+    selection = select(settings, Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=4)
     pooled, by_draws = (
-        {_key(s): s for s in split(source.frame(sql))} if chosen.settings else {} for sql in (POOLED, BY_DRAWS)
+        {_key(s): s for s in split(source.frame(sql))} if selection.settings else {} for sql in (POOLED, BY_DRAWS)
     )
     charts: list[Chart] = []
     numbers = []
-    for s in chosen.settings:
+    for s in selection.settings:
         sample = "flips" if "flips" in set(s.rows["sample"]) else "all"
         rows = s.rows[s.rows["sample"] == sample]
         aucs = {score: _mean_auc(rows[rows.score == score]) for score in _sorted(rows.score.tolist())}
@@ -201,21 +203,21 @@ def detection(source: Source) -> Exhibit:
         if _key(s) in pooled:
             numbers.append(_pooled_auc(pooled[_key(s)]))
         numbers += [Number(f"AUC of {SCORES[n]}, {s.label}", in_words(aucs.get(n)), paper) for n, paper in PAPER_AUC.items()]
-    return chosen.fill(
+    return selection.fill(
         exhibit,
         DETECTION,
         POOLED,
         BY_DRAWS,
         charts=charts,
         numbers=numbers,
-        seeds=seeds_in_words(v for s in chosen.settings for v in s.rows.auc),
+        seeds=seeds_in_words(v for s in selection.settings for v in s.rows.auc),
     )
 
 
 def _mean_auc(rows: pd.DataFrame) -> Interval | None:
     """The mean over trainings, and the interval, as the scorecard has them; rows: the one of a score."""
     known = [(v, None, None) if math.isnan(lo) or math.isnan(hi) else (v, lo, hi) for v, lo, hi in _floats(rows)]
-    return mean_auc([Interval(*of) for of in known])
+    return mean_auc([Interval(*limits) for limits in known])
 
 
 def _floats(rows: pd.DataFrame) -> Iterator[tuple[float, float, float]]:
@@ -225,29 +227,26 @@ def _floats(rows: pd.DataFrame) -> Iterator[tuple[float, float, float]]:
             yield auc, lo, hi
 
 
-def _by_draws(setting: Setting) -> Curves | None:
+def _by_draws(setting: SettingRows) -> Curves | None:
     """What averaging over more (training, repeat) gains; None where there is one.
 
     Without intervals: the last point is the number below it, whose interval is DeLong's.
     """
-    found = series("AUC", list(setting.rows.draws), setting.rows.auc, 0.0, 1.0)
-    if found is None or len(found.x) < 2:
+    means = series("AUC", list(setting.rows.draws), setting.rows.auc, 0.0, 1.0)
+    if means is None or len(means.x) < 2:
         return None
-    line = Series("AUC", found.x, [Interval(v.value, None, None) for v in found.values])
+    line = Series("AUC", means.x, [Interval(v.value, None, None) for v in means.values])
     x_label = "trainings × repeats that counts are averaged over"
     return Curves(f"Neurons to flip: {setting.label}", {"": [line]}, x_label, "AUC", (0.4, 1.0))
 
 
-def _pooled_auc(setting: Setting) -> Number:
+def _pooled_auc(setting: SettingRows) -> Number:
     """By each example's mean count over all trainings and repeats; DeLong's interval, over examples."""
-    found = auc_interval(-setting.rows.neurons.to_numpy(dtype="float64"), setting.rows.noisy.to_numpy(dtype=bool))
+    interval = auc_interval(-setting.rows.neurons.to_numpy(dtype="float64"), setting.rows.noisy.to_numpy(dtype=bool))
     words = f"AUC of neurons to flip, averaged over all trainings and repeats first, {setting.label}"
-    return Number(words, in_words(found), PAPER_POOLED)
+    return Number(words, in_words(interval), PAPER_POOLED)
 
 
 def _sorted(scores: Sequence[str]) -> list[str]:
     order = list(SCORES)
     return sorted(scores, key=lambda n: (order.index(n) if n in order else len(order), n))
-
-
-EXHIBITS = (figure5, detection)

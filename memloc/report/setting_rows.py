@@ -39,7 +39,7 @@ USUAL = {field: usual for fields in judged.USUAL.values() for field, usual in fi
 
 
 @dataclass(frozen=True)
-class Setting:
+class SettingRows:
     """train, stage: the configurations. label: what tells it from the others, data set, model and noise first."""
 
     train: dict[str, Any]
@@ -65,15 +65,15 @@ class Setting:
         options = {k: v for k, v in self.stage.items() if k not in (*EXTENT, *judged.MEMORIZED)}
         config = {k: v for k, v in self.train.items() if v is not None}
         own = judged.Setting(config, {k: v for k, v in options.items() if v is not None}, {})
-        found = {k: (v, USUAL[k] if k in USUAL else judged.usual(own, k)) for k, v in own.deviations.items()}
+        known = {k: (v, USUAL[k] if k in USUAL else judged.usual(own, k)) for k, v in own.deviations.items()}
         order = [*TRAINING, *sorted(options)]
-        return {k: found[k] for k in order if k in found and k not in NAMED and found[k][0] != found[k][1]}
+        return {k: known[k] for k in order if k in known and k not in NAMED and known[k][0] != known[k][1]}
 
 
-def near_the_papers_cell(settings: Sequence[Setting]) -> list[Setting]:
+def near_the_papers_cell(settings: Sequence[SettingRows]) -> list[SettingRows]:
     """Of a data set's example-tied trainings Table 1's, p_gen 0.3 and p_mem 0.2; without them all, nearest first."""
 
-    def distance(s: Setting) -> float:
+    def distance(s: SettingRows) -> float:
         return round(abs(float(s.train["p_gen"]) - 0.3) + abs(float(s.train["p_mem"]) - 0.2), 9)
 
     exact = {s.dataset for s in settings if distance(s) == 0}
@@ -94,20 +94,20 @@ def deviation_in_words(name: str, value: Any, usual: Any, prefix: str = "") -> s
     return f"{name} {_value(value)} ({prefix}{papers})"
 
 
-def telling_apart(settings: Sequence[Setting]) -> list[str]:
+def telling_apart(settings: Sequence[SettingRows]) -> list[str]:
     """What a short name lacks, per setting: nothing where all deviate from the paper's alike, else `, width 0.25`."""
     alike = len({json.dumps(s.deviations, sort_keys=True) for s in settings}) < 2
     return ["" if alike else "".join(f", {k} {_value(v)}" for k, (v, _) in s.deviations.items()) for s in settings]
 
 
-def split(frame: pd.DataFrame) -> list[Setting]:
+def split(frame: pd.DataFrame) -> list[SettingRows]:
     """The settings of a query's rows, those of the paper's data sets and models first, then by name and noise."""
     return _labelled([(json.loads(str(t)), json.loads(str(a)), rows) for t, a, rows in _groups(frame)])
 
 
-def finest(settings: Sequence[Setting]) -> list[Setting]:
+def finest(settings: Sequence[SettingRows]) -> list[SettingRows]:
     """Of analyses that differ in the epochs they look at alone, the one that looks at most."""
-    kept: dict[str, Setting] = {}
+    kept: dict[str, SettingRows] = {}
     for s in settings:
         key = json.dumps([s.train, {**s.stage, "epochs": None}])
         if key not in kept or len(s.stage.get("epochs") or ()) > len(kept[key].stage.get("epochs") or ()):
@@ -119,17 +119,17 @@ def _groups(frame: pd.DataFrame) -> list[tuple[Any, Any, pd.DataFrame]]:
     return [(t, a, rows) for (t, a), rows in frame.groupby(["setting", "analysis"], sort=True)] if len(frame) else []
 
 
-def _labelled(parsed: Sequence[tuple[dict[str, Any], dict[str, Any], pd.DataFrame]]) -> list[Setting]:
+def _labelled(parsed: Sequence[tuple[dict[str, Any], dict[str, Any], pd.DataFrame]]) -> list[SettingRows]:
     alike: dict[tuple[Any, ...], list[tuple[dict[str, Any], dict[str, Any]]]] = {}
     for train, stage, _ in parsed:
         alike.setdefault(_head(train), []).append((train, stage))
-    found = []
+    labelled = []
     for train, stage, rows in parsed:
         words = [name_of(train["dataset"]), name_of(train["model"]), f"{percent(train['noise'])} noise"]
         words += _differing(train, [t for t, _ in alike[_head(train)]])
         words += _differing(stage, [s for _, s in alike[_head(train)]])
-        found.append(Setting(train, stage, ", ".join(words), rows.reset_index(drop=True)))
-    return sorted(found, key=lambda s: (_rank(s.dataset, PAPER_DATA), _rank(s.model, PAPER_MODELS), s.noise, s.label))
+        labelled.append(SettingRows(train, stage, ", ".join(words), rows.reset_index(drop=True)))
+    return sorted(labelled, key=lambda s: (_rank(s.dataset, PAPER_DATA), _rank(s.model, PAPER_MODELS), s.noise, s.label))
 
 
 def _head(train: dict[str, Any]) -> tuple[Any, ...]:
@@ -159,10 +159,10 @@ def over_seeds(
 ) -> Interval | None:
     """The mean of one value per training and Student's 95 % interval, cut to what can be; None without values."""
     known = [float(v) for v in ([] if values is None else values) if v is not None and math.isfinite(v)]
-    found = student_interval(known)
-    if found is None or found.lo is None or found.hi is None:
-        return found
-    return Interval(found.value, max(lowest, found.lo), min(highest, found.hi))
+    interval = student_interval(known)
+    if interval is None or interval.lo is None or interval.hi is None:
+        return interval
+    return Interval(interval.value, max(lowest, interval.lo), min(highest, interval.hi))
 
 
 def seeds_in_words(lists: Iterable[Sequence[Any]]) -> str:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from memloc.report.charts import Exhibit, Table
-from memloc.report.choice import Wanted, choose
-from memloc.report.settings import (
+from memloc.report.selection import Wanted, select
+from memloc.report.setting_rows import (
     JOINS,
     KEYS,
-    Setting,
+    SettingRows,
     name_of,
     near_the_papers_cell,
     over_seeds,
@@ -58,18 +58,18 @@ METHODS = {"standard": "Standard dropout", "sparse": "Sparse network", "example_
 
 def cell(lists: Any, digits: int = 1) -> str:
     """`90.8 ±0.4`: per cent, with half the interval over seeds; `97.0 [91.2, 100.0]` where it is cut at 0 or 100."""
-    found = over_seeds(lists, 0.0, 1.0)
-    if found is None:
+    interval = over_seeds(lists, 0.0, 1.0)
+    if interval is None:
         return "–"
-    if found.lo is None or found.hi is None:
-        return f"{100 * found.value:.{digits}f}"
-    above, below = found.hi - found.value, found.value - found.lo
+    if interval.lo is None or interval.hi is None:
+        return f"{100 * interval.value:.{digits}f}"
+    above, below = interval.hi - interval.value, interval.value - interval.lo
     if not math.isclose(above, below, abs_tol=1e-9):
-        return f"{100 * found.value:.{digits}f} [{100 * found.lo:.{digits}f}, {100 * found.hi:.{digits}f}]"
-    return f"{100 * found.value:.{digits}f} ±{100 * above:.{digits}f}"
+        return f"{100 * interval.value:.{digits}f} [{100 * interval.lo:.{digits}f}, {100 * interval.hi:.{digits}f}]"
+    return f"{100 * interval.value:.{digits}f} ±{100 * above:.{digits}f}"
 
 
-def _at(setting: Setting, mode: str, name: str) -> Any:
+def _at(setting: SettingRows, mode: str, name: str) -> Any:
     rows = setting.rows[setting.rows["mode"] == mode]
     return rows[name].iloc[0] if len(rows) else None
 
@@ -84,23 +84,23 @@ def table1(source: Source) -> Exhibit:
         "memloc sweep etd-grid",
     )
     settings = near_the_papers_cell(split(source.frame(TIED)))
-    chosen = choose(settings, Wanted(tuple(PAPER_TABLE1), ("resnet9",), (0.1,)))
+    selection = select(settings, Wanted(tuple(PAPER_TABLE1), ("resnet9",), (0.1,)))
     rows = []
-    for s, more in zip(chosen.settings, telling_apart(chosen.settings), strict=True):
+    for s, more in zip(selection.settings, telling_apart(selection.settings), strict=True):
         before = [cell(_at(s, "scaled" if n == "test" else "own", n)) for n in ACCURACIES]
         rows.append([f"{_name(s)}{more}", *before, *(cell(_at(s, "dropped", n)) for n in ACCURACIES)])
     if rows:
         rows += [[f"{name_of(d)} in the paper", *values] for d, values in PAPER_TABLE1.items()]
     head = ["data", *(f"before: {n}" for n in ACCURACIES), *(f"after: {n}" for n in ACCURACIES)]
     tables = [Table("Accuracy, %", head, rows)] if rows else []
-    return chosen.fill(exhibit, TIED, tables=tables, seeds=_seeds(chosen.settings))
+    return selection.fill(exhibit, TIED, tables=tables, seeds=_seeds(selection.settings))
 
 
-def _name(setting: Setting) -> str:
+def _name(setting: SettingRows) -> str:
     return f"{name_of(setting.dataset)}, p_gen {setting.train['p_gen']:g}, p_mem {setting.train['p_mem']:g}"
 
 
-def _seeds(settings: Sequence[Setting]) -> str:
+def _seeds(settings: Sequence[SettingRows]) -> str:
     return seeds_in_words(v for s in settings for v in s.rows.clean)
 
 
@@ -109,17 +109,17 @@ class _Grid:
     """The settings that differ in p_gen and p_mem alone."""
 
     label: str
-    cells: dict[tuple[float, float], Setting]
+    cells: dict[tuple[float, float], SettingRows]
 
 
-def _grids(settings: Sequence[Setting]) -> list[_Grid]:
-    found: dict[str, dict[tuple[float, float], Setting]] = {}
+def _grids(settings: Sequence[SettingRows]) -> list[_Grid]:
+    grids: dict[str, dict[tuple[float, float], SettingRows]] = {}
     for s in settings:
         others = {k: v for k, v in s.train.items() if k not in ("p_gen", "p_mem")}
-        found.setdefault(str((others, s.stage)), {})[(s.train["p_gen"], s.train["p_mem"])] = s
-    first = [next(iter(cells.values())) for cells in found.values()]
+        grids.setdefault(str((others, s.stage)), {})[(s.train["p_gen"], s.train["p_mem"])] = s
+    first = [next(iter(cells.values())) for cells in grids.values()]
     names = [f"{name_of(s.dataset)}, {name_of(s.model)}, {percent(s.noise)} noise" for s in first]
-    return [_Grid(n + more, of) for n, more, of in zip(names, telling_apart(first), found.values(), strict=True)]
+    return [_Grid(n + more, by_cell) for n, more, by_cell in zip(names, telling_apart(first), grids.values(), strict=True)]
 
 
 def table2(source: Source) -> Exhibit:
@@ -131,10 +131,10 @@ def table2(source: Source) -> Exhibit:
         f"Per cent: clean, noisy; {HALF}. The paper: robust over the grid; more p_gen leaves more of both.",
         "memloc sweep etd-grid",
     )
-    chosen = choose(split(source.frame(TIED)), Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=100)
-    grids = [g for g in _grids(chosen.settings) if len(g.cells) > 1]
+    selection = select(split(source.frame(TIED)), Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=100)
+    grids = [g for g in _grids(selection.settings) if len(g.cells) > 1]
     tables = [_grid_table(g) for g in grids]
-    return chosen.fill(exhibit, TIED, tables=tables, seeds=_seeds([s for g in grids for s in g.cells.values()]))
+    return selection.fill(exhibit, TIED, tables=tables, seeds=_seeds([s for g in grids for s in g.cells.values()]))
 
 
 def _grid_table(grid: _Grid) -> Table:
@@ -161,27 +161,27 @@ def table3(source: Source) -> Exhibit:
         "kept and as what is dropped.",
         "memloc sweep paper-grid --only block=baselines",
     )
-    chosen = choose(split(source.frame(BASELINES)), Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=100)
-    wanted = [s for s in chosen.settings if s.train["dropout"] != "example_tied" or _tied_row(s)]
+    selection = select(split(source.frame(BASELINES)), Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=100)
+    wanted = [s for s in selection.settings if s.train["dropout"] != "example_tied" or _tied_row(s)]
     has_baseline = any(s.train["dropout"] != "example_tied" for s in wanted)
     wanted = sorted(wanted, key=_method_order) if has_baseline else []
     rows = [_method_row(s, more) for s, more in zip(wanted, telling_apart(wanted), strict=True)]
     tables = [Table("Accuracy, %", ["method", "data", "clean", "noisy", "in the paper: clean, noisy"], rows)] if rows else []
-    filled = chosen.fill(exhibit, BASELINES, tables=tables, seeds=_seeds(wanted))
+    filled = selection.fill(exhibit, BASELINES, tables=tables, seeds=_seeds(wanted))
     if not rows:
         return filled
-    return chosen.remark(filled, "The paper's example-tied numbers are those of its Table 2 at p_gen 0.3, p_mem 0.2.")
+    return selection.remark(filled, "The paper's example-tied numbers are those of its Table 2 at p_gen 0.3, p_mem 0.2.")
 
 
-def _tied_row(setting: Setting) -> bool:
+def _tied_row(setting: SettingRows) -> bool:
     return (setting.train["p_gen"], setting.train["p_mem"]) in ((0.4, 0.2), (0.3, 0.2))
 
 
-def _method_order(setting: Setting) -> tuple[int, float]:
+def _method_order(setting: SettingRows) -> tuple[int, float]:
     return list(METHODS).index(setting.train["dropout"]), setting.train.get("keep") or setting.train.get("p_gen") or 0.0
 
 
-def _method_row(setting: Setting, more: str) -> list[str]:
+def _method_row(setting: SettingRows, more: str) -> list[str]:
     train = setting.train
     tied = train["dropout"] == "example_tied"
     key = ("example_tied", train["p_gen"], train["p_mem"]) if tied else (train["dropout"], train["keep"])
@@ -196,6 +196,3 @@ def _method_row(setting: Setting, more: str) -> list[str]:
         cell(row.noisy),
         PAPER_TABLE3.get(key, "–"),
     ]
-
-
-EXHIBITS = (table1, table2, table3)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from memloc.report.charts import Chart, Exhibit, Number, Table
-from memloc.report.settings import PAPER_DATA, PAPER_MODELS, Setting, deviation_in_words, name_of, percent
+from memloc.report.setting_rows import PAPER_DATA, PAPER_MODELS, SettingRows, deviation_in_words, name_of, percent
 from memloc.report.source import SHOWN
 
 PAPERS = "the paper's: "
@@ -31,10 +31,10 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """settings: what is shown. left_out: how many more would fit."""
 
-    settings: Sequence[Setting]
+    settings: Sequence[SettingRows]
     wanted: Wanted
     left_out: int
 
@@ -71,7 +71,7 @@ class Choice:
         return replace(exhibit, note=f"{exhibit.note} {words}".strip())
 
 
-def choose(settings: Sequence[Setting], wanted: Wanted, shown: int = SHOWN) -> Choice:
+def select(settings: Sequence[SettingRows], wanted: Wanted, shown: int = SHOWN) -> Selection:
     """The paper's settings where there are any, else what other data sets, then other models and noises, offer.
 
     Those that deviate from the paper's in nothing come first.
@@ -79,20 +79,20 @@ def choose(settings: Sequence[Setting], wanted: Wanted, shown: int = SHOWN) -> C
     settings = sorted(settings, key=lambda s: bool(s.deviations))
     own = [s for s in settings if s.dataset in wanted.datasets and _fits(s, wanted)]
     if own:
-        return Choice(own[:shown], wanted, max(0, len(own) - shown))
+        return Selection(own[:shown], wanted, max(0, len(own) - shown))
     others = [s for s in settings if wanted.others and s.dataset not in PAPER_DATA]
     pools = ([s for s in others if _fits(s, wanted)], others, [s for s in settings if s.dataset in wanted.datasets])
     pool = next((p for p in pools if p), [])
-    return Choice(pool[:shown], wanted, max(0, len(pool) - shown))
+    return Selection(pool[:shown], wanted, max(0, len(pool) - shown))
 
 
-def _fits(setting: Setting, wanted: Wanted) -> bool:
+def _fits(setting: SettingRows, wanted: Wanted) -> bool:
     model = wanted.models is None or setting.model in wanted.models
     noise = wanted.noises is None or setting.noise in wanted.noises
     return model and noise
 
 
-def _in_place(settings: Sequence[Setting], wanted: Wanted) -> list[str]:
+def _in_place(settings: Sequence[SettingRows], wanted: Wanted) -> list[str]:
     """`Fashion-MNIST in place of CIFAR-10`: data sets, models and noises that the paper's exhibit does not show."""
     noises = [s.noise for s in settings]
     kinds: tuple[tuple[Sequence[Any], Sequence[Any], Callable[[Any], str]], ...] = (
@@ -100,24 +100,24 @@ def _in_place(settings: Sequence[Setting], wanted: Wanted) -> list[str]:
         ([s.model for s in settings], wanted.models or PAPER_MODELS, name_of),
         (noises, wanted.noises or noises, lambda noise: f"{percent(noise)} noise"),
     )
-    found = []
+    replaced = []
     for there, papers, name in kinds:
         others = [v for v in dict.fromkeys(there) if v not in papers]
         if others:
-            found.append(f"{', '.join(map(name, others))} in place of {', '.join(map(name, papers))}")
-    return found
+            replaced.append(f"{', '.join(map(name, others))} in place of {', '.join(map(name, papers))}")
+    return replaced
 
 
-def _deviations(settings: Sequence[Setting]) -> list[str]:
+def _deviations(settings: Sequence[SettingRows]) -> list[str]:
     """`subset 500 (the paper's: all), width 0.25 (1)`, what all of them share first; then what some have, and which."""
     having: dict[str, tuple[tuple[str, Any, Any], list[str]]] = {}
     for s in settings:
         for field, (value, usual) in s.deviations.items():
             having.setdefault(json.dumps([field, value]), ((field, value, usual), []))[1].append(s.label)
-    shared = [of for of, labels in having.values() if len(labels) == len(settings)]
-    words = [", ".join(deviation_in_words(*of, "" if k else PAPERS) for k, of in enumerate(shared))]
-    for of, labels in having.values():
+    shared = [deviation for deviation, labels in having.values() if len(labels) == len(settings)]
+    words = [", ".join(deviation_in_words(*deviation, "" if k else PAPERS) for k, deviation in enumerate(shared))]
+    for deviation, labels in having.values():
         if len(labels) < len(settings):
             which = f"{len(labels)} of {len(settings)} settings" if len(labels) > 3 else "; ".join(labels)
-            words.append(f"{deviation_in_words(*of, PAPERS)} in {which}")
+            words.append(f"{deviation_in_words(*deviation, PAPERS)} in {which}")
     return [w for w in words if w]

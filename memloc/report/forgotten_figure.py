@@ -9,8 +9,8 @@ from typing import Any
 from memloc.data.types import U8
 from memloc.errors import MemlocError
 from memloc.report.charts import Exhibit, Gallery, Number, Picture, Table
-from memloc.report.choice import Wanted, choose
-from memloc.report.settings import JOINS, KEYS, Setting, name_of, near_the_papers_cell, seeds_in_words, split
+from memloc.report.selection import Wanted, select
+from memloc.report.setting_rows import JOINS, KEYS, SettingRows, name_of, near_the_papers_cell, seeds_in_words, split
 from memloc.report.source import Source
 
 PICTURES = 24  # of one setting
@@ -33,9 +33,9 @@ def figure7(source: Source) -> Exhibit:
         "memloc sweep etd-grid",
     )
     settings = near_the_papers_cell(split(source.frame(FORGOTTEN)))
-    chosen = choose(settings, Wanted(("cifar10", "mnist", "svhn"), ("resnet9",), (0.1,)), shown=3)
+    selection = select(settings, Wanted(("cifar10", "mnist", "svhn"), ("resnet9",), (0.1,)), shown=3)
     galleries, tables, numbers, absent = [], [], [], []
-    for s in chosen.settings:
+    for s in selection.settings:
         numbers.append(_number(s))
         try:
             galleries.append(_gallery(s, source))
@@ -43,19 +43,19 @@ def figure7(source: Source) -> Exhibit:
             source.problems.append(f"Figure 7 has no images of {s.label}: {error.problems[0]}")
             absent.append(name_of(s.dataset))
             tables.append(_table(s))
-    filled = chosen.fill(
+    filled = selection.fill(
         exhibit,
         FORGOTTEN,
         charts=galleries,
         tables=tables,
         numbers=numbers,
-        seeds=seeds_in_words(sorted({t for trials in s.rows.trials for t in trials}) for s in chosen.settings),
+        seeds=seeds_in_words(sorted({t for trials in s.rows.trials for t in trials}) for s in selection.settings),
     )
     names = ", ".join(dict.fromkeys(absent))
-    return chosen.remark(filled, f"Without images: {names} was not in the data directory.") if absent else filled
+    return selection.remark(filled, f"Without images: {names} was not in the data directory.") if absent else filled
 
 
-def _number(setting: Setting) -> Number:
+def _number(setting: SettingRows) -> Number:
     """A training that forgets none is not among the rows."""
     times = sum(len(trials) for trials in setting.rows.trials)
     return Number(
@@ -68,13 +68,13 @@ def _words(row: Mapping[Any, Any]) -> str:
     return f"{int(row['label'])} → {', '.join(sorted({str(int(p)) for p in row['predicted']}))}"
 
 
-def _table(setting: Setting) -> Table:
+def _table(setting: SettingRows) -> Table:
     first = setting.rows.head(PICTURES).to_dict("records")
     rows = [[str(row["example"]), _words(row), str(len(row["trials"]))] for row in first]
     return Table(setting.label, ["example", "class → said", "times forgotten"], rows)
 
 
-def _gallery(setting: Setting, source: Source) -> Gallery:
+def _gallery(setting: SettingRows, source: Source) -> Gallery:
     from memloc.data import check_identity, load
 
     first = setting.rows.head(PICTURES)
@@ -92,6 +92,3 @@ def png(image: U8) -> bytes:
     sink = io.BytesIO()
     Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(sink, format="PNG", compress_level=9)
     return sink.getvalue()
-
-
-EXHIBITS = (figure7,)

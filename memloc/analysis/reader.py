@@ -1,0 +1,181 @@
+"""A reader of one snapshot of a store: one locked DuckDB connection for all its queries.
+
+A table is registered when a query first names it. A view brings the tables that it is made of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from memloc import stages
+from memloc.analysis.admission import Mentions, Statement, admit, mentions
+from memloc.analysis.views import VIEWS
+from memloc.errors import StoreError, UsageError, nearest
+from memloc.store import Commit, Snapshot, Store, schemas, tables
+
+_SCAN_FAILED = re.compile(r"reading the stream|get_next failed")  # DuckDB's words for an error in an Arrow dataset
+_NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
+
+
+@dataclass(frozen=True)
+class Visible:
+    """The commits whose rows a query sees, `of_scores` those that make table c_scores."""
+
+    commits: list[Commit]
+    of_scores: list[Commit]
+
+    def of(self, table: str) -> list[Commit]:
+        return self.of_scores if table == "c_scores" else self.commits
+
+
+def known_tables() -> schemas.Schemas:
+    """{table: schema} of every table that this version of memloc writes; a store may have others."""
+    return {**stages.tables(), **schemas.OWN}
+
+
+def visible(store: Store, snapshot: Snapshot, sweep: str | None, partial: bool) -> Visible:
+    """What is in the whole store, or of one sweep's trials and analyses.
+
+    C-scores are the store's in any case: they are of examples, and a sweep's analyses take those that another one made.
+    """
+    commits = tables.commits_of(snapshot, partial)
+    if sweep is None:
+        return Visible(commits, commits)
+    trials = store.trials_of(sweep)
+    wanted = {t["trial"] for t in trials}, {a["analysis"] for t in trials for a in t["analyses"]}
+    mine = [c for c in commits if c.trial in wanted[0] and (c.analysis is None or c.analysis in wanted[1])]
+    return Visible(mine, commits)
+
+
+class Reader:
+    """What is visible of a store, by table and by SQL. Every answer is of the same commits."""
+
+    def __init__(self, store: Store, seen: Visible) -> None:
+        self.store, self.seen = store, seen
+        self._known = known_tables()
+        self.tables = tables.names(seen.commits, self._known)
+        self._names = {name.lower(): name for name in (*self.tables, *VIEWS)}
+        self._connection = _locked()
+        self._there: set[str] = set()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def table(self, name: str) -> pa.Table:
+        """One whole table, or a view sorted by all its columns.
+
+        Raises:
+            UsageError: where there is no such table or view. StoreError: where a file is not what was committed.
+        """
+        if name in VIEWS:
+            return self.sql(f"SELECT * FROM {name} ORDER BY ALL")
+        if name not in self.tables:
+            valid = [*self.tables, *VIEWS]
+            raise UsageError(f"{name}: no such table or view{nearest(name, valid)}; valid: {', '.join(valid)}")
+        return tables.read(self.store.files, self.seen.of(name), name, self._known)
+
+    def sql(self, text: str) -> pa.Table:
+        """The rows of one SELECT.
+
+        Raises:
+            UsageError: where it is anything but one statement that only reads, or is not valid SQL. StoreError: where what
+                it reads is damaged or cannot be reached.
+        """
+        try:
+            rows = self._answer(admit(self._connection, text))
+            return rows.rename_columns(_distinct(rows.column_names))
+        except duckdb.Error as error:
+            if _SCAN_FAILED.search(str(error)):
+                tables.check(self.store.files, self.seen.commits)
+                # Whole now: it was set aside and made again meanwhile, or could not be reached. No fault of the query.
+                raise StoreError(f"store {self.store.uri}: {self._one_line(error)}") from None
+            raise UsageError(f"SQL: {self._one_line(error)}") from None
+
+    def _answer(self, statement: Statement) -> pa.Table:
+        named = mentions(self._connection, statement.select)
+        if named is None:
+            self._register(self._names.values())
+        elif named.catalog:
+            return self._of_catalog(statement, named)
+        else:
+            self._register(self._named(named))
+        for _ in self._names:  # a text within the SQL may be SQL itself, and name more: query('FROM trials')
+            try:
+                return self._connection.sql(statement.sql).to_arrow_table()
+            except duckdb.CatalogException as error:
+                absent = _NO_TABLE.search(str(error))
+                name = self._names.get(absent[1].lower()) if absent else None
+                if name is None or name in self._there:
+                    raise
+                self._register([name])
+        raise AssertionError("unreachable")
+
+    def _named(self, named: Mentions) -> list[str]:
+        return [name for lower, name in self._names.items() if lower in named.names]
+
+    def _register(self, names: Iterable[str]) -> None:
+        """Adds tables, and views with what they are made of, as far as they are not there."""
+        for name in names:
+            if name in self._there:
+                continue
+            self._there.add(name)
+            if name not in VIEWS:
+                rows = tables.dataset(self.store.files, self.seen.of(name), name, self._known)
+                self._connection.register(name, rows)
+                continue
+            parsed = mentions(self._connection, VIEWS[name])
+            assert parsed is not None
+            self._register(other for other in self._named(parsed) if other != name)
+            self._connection.execute(f"CREATE VIEW {name} AS {VIEWS[name]}")
+
+    def _of_catalog(self, statement: Statement, named: Mentions) -> pa.Table:
+        """Which tables and columns there are: every table stands there, but only those that are named have their rows."""
+        with closing(Reader(self.store, self.seen)) as other:
+            for name in self.tables:
+                if name.lower() not in named.names:
+                    other._connection.register(name, self._schema(name).empty_table())
+                    other._there.add(name)
+            other._register(self._names.values())
+            return other._connection.sql(statement.sql).to_arrow_table()
+
+    def _schema(self, name: str) -> pa.Schema:
+        return self._known[name] if name in self._known else tables.dataset(
+            self.store.files, self.seen.of(name), name, self._known
+        ).schema  # fmt: skip
+
+    def _one_line(self, error: Exception) -> str:
+        """DuckDB's message without the source line and its marker."""
+        message = " ".join(str(error).split("\n\nLINE ")[0].split())
+        if absent := _NO_TABLE.search(message):
+            names = list(self._names.values())
+            return f"no table {absent[1]}{nearest(absent[1], names)}; valid: {', '.join(names)}"
+        return message
+
+
+def _locked() -> Any:
+    """A connection that touches neither files nor settings."""
+    connection = duckdb.connect(":memory:")
+    connection.execute("SET enable_progress_bar=false")  # it would stand among the rows on standard output
+    # In this order: each of them would forbid the one before.
+    connection.execute("SET temp_directory=''")
+    connection.execute("SET python_enable_replacements=false")
+    connection.execute("SET enable_external_access=false")
+    connection.execute("SET lock_configuration=true")
+    return connection
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """`a, b, a` as `a, b, a_1`, so that a row can be a mapping."""
+    taken: list[str] = []
+    for name in names:
+        free = (candidate for n in count() if (candidate := f"{name}_{n}" if n else name) not in taken)
+        taken.append(next(free))
+    return taken

@@ -1,0 +1,61 @@
+"""Where a run writes what happened: one log file per launch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from memloc.errors import UsageError
+
+
+def folder() -> Path:
+    """The folder of the logs: MEMLOC_LOGS, else `memloc` in XDG_STATE_HOME (~/.local/state), else a temporary one.
+
+    Raises:
+        UsageError: MEMLOC_LOGS names a folder that cannot be written.
+    """
+    named = os.environ.get("MEMLOC_LOGS")
+    if named:
+        try:
+            return _writable(Path(named).expanduser())
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UsageError(
+                f"MEMLOC_LOGS {named}: cannot be written: {getattr(error, 'strerror', None) or error}"
+            ) from None
+    try:
+        state = os.environ.get("XDG_STATE_HOME", "")
+        home = Path(state) if os.path.isabs(state) else Path("~/.local/state").expanduser()  # a relative one is invalid
+        return _writable(home / "memloc")
+    except (OSError, ValueError, RuntimeError):
+        pass  # no home, or not one that this user can write
+    try:
+        return Path(tempfile.mkdtemp(prefix="memloc-logs-"))
+    except OSError as error:
+        raise UsageError(f"no folder for the log can be written ({error.strerror}); set MEMLOC_LOGS to one") from None
+
+
+def _writable(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        return folder
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Everything that is said or warned goes to this file, and dependencies' warnings only there."""
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    before, root.handlers = root.handlers, [handler]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.handlers = before
+        handler.close()

@@ -1,0 +1,32 @@
+"""The orders to stop that reach a process: Ctrl-C, a batch system's SIGTERM, a closed terminal's SIGHUP."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from memloc.commands.terminal import hang_up
+
+ORDERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def stop_on_signals(notice: Callable[[str], None]) -> Callable[[], bool]:
+    """The first order drains: running epochs and parts end, nothing new begins. A second one ends at once.
+
+    Returns whether an order came. One that is ignored already, as under `nohup`, stays ignored.
+    """
+    came: list[int] = []
+
+    def on_signal(number: int, frame: Any) -> None:
+        if number == signal.SIGHUP:
+            hang_up()
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+        notice("interrupted: finishing the epochs and parts that are running (again to stop at once)")
+
+    for number in ORDERS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, on_signal)
+    return lambda: bool(came)

@@ -1,0 +1,92 @@
+"""Terminals and pipes that cannot show everything, or that are gone: a readable stand-in or silence, never an error."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+from contextlib import suppress
+from typing import Any, TextIO
+
+from memloc.errors import UsageError
+
+ASCII = {"…": "...", "·": "-", "–": "-", "—": "-", "−": "-", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "→": "->",
+         "’": "'", "‘": "'", "“": '"', "”": '"', "━": "-", "╸": "-", "╺": "-"}  # fmt: skip
+
+
+def _stand_in(error: UnicodeError) -> tuple[str | bytes, int]:
+    """An error handler for `encode`: plain ASCII that means the same, else an escape such as \\xfc."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lost = error.object[error.start : error.end]
+    return "".join(ASCII.get(c) or c.encode("ascii", "backslashreplace").decode("ascii") for c in lost), error.end
+
+
+class Messages:
+    """Standard error as a stream that outlives its reader: what nobody can read any more must not end a sweep."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            _silence(2)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            _silence(2)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def show_anything() -> None:
+    """Lets standard output and standard error take every text, and standard error outlive its reader."""
+    codecs.register_error("memloc", _stand_in)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):  # replaced by something else, or closed
+            stream.reconfigure(errors="memloc")  # type: ignore[union-attr]
+    if sys.stderr is not None and not isinstance(sys.stderr, Messages):
+        sys.stderr = Messages(sys.stderr)
+
+
+def check_names() -> None:
+    """Raises UsageError where an argument or a path of the environment cannot be a name in UTF-8, as stores write it.
+
+    In a shell with another encoding Python's names of files and those of Arrow would be different files.
+    """
+    encoding = sys.getfilesystemencoding()
+    inherited = {name: os.environ.get(name, "") for name in ("MEMLOC_STORE", "MEMLOC_DATA", "MEMLOC_LOGS")}
+    named = [(value, "argument") for value in sys.argv[1:]] + [(value, name) for name, value in inherited.items()]
+    try:
+        named.append((os.getcwd(), "the working directory"))
+    except FileNotFoundError:
+        raise UsageError("the working directory does not exist any more; change to another one") from None
+    for value, what in named:
+        broken = any("\ud800" <= c <= "\udfff" for c in value)  # how Python keeps bytes that it cannot decode
+        if broken or (not value.isascii() and encoding != "utf-8"):
+            why = "its bytes are not UTF-8" if encoding == "utf-8" else f"this shell's encoding is {encoding}"
+            raise UsageError(f"{what} {value!r}: {why}; use PYTHONUTF8=1 or LC_ALL=C.UTF-8, and names in UTF-8")
+
+
+def hang_up() -> None:
+    """The terminal is gone: whatever is printed from now on goes nowhere."""
+    for descriptor in (0, 1, 2):
+        if os.isatty(descriptor):
+            _silence(descriptor)
+
+
+def reader_left() -> None:
+    """Whoever read standard output has what it wants (`| head`): nothing more is written, not at the end either."""
+    _silence(1)
+
+
+def _silence(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)

@@ -1,0 +1,97 @@
+"""Which Ray cluster `--address` means, and whether it can be used: known within seconds, before anything begins."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from memloc.errors import UsageError
+
+PROBE = Path(__file__).with_name("ray") / "probe.py"
+PATIENCE = 12.0  # seconds for the probe and its imports, whatever happens in it
+
+TOKENS = "RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"
+
+
+def resolve(address: str) -> str:
+    """HOST:PORT of the cluster that `address` means, "local" for itself.
+
+    Raises:
+        UsageError: the address cannot be one, or there is no cluster that this program can use.
+    """
+    if address == "local":
+        return address
+    named = os.environ.get("RAY_ADDRESS", "")
+    if address != "auto":
+        _check_form(address, f"--address {address}")
+    elif named not in ("", "auto"):
+        _check_form(named, f"--address auto: RAY_ADDRESS is {named!r}")
+    known = _ask(address)
+    if "problem" in known:
+        raise UsageError(_complaint(address, named, known))
+    return str(known["address"])
+
+
+def _check_form(address: str, label: str) -> None:
+    host, colon, port = address.rpartition(":")
+    if "://" in address or not (colon and host and port.isdigit() and 0 < int(port) < 65536):
+        why = "; Ray Tune does not run through Ray Client" if address.startswith("ray://") else ""
+        raise UsageError(f"{label}: valid: local, auto, HOST:PORT{why}")
+
+
+def _ask(address: str) -> dict[str, Any]:
+    """What the probe knows about the address when it ends, or when the patience does."""
+    environment = {**os.environ, "RAY_py_gcs_connect_timeout_s": "3", "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-P", str(PROBE), address]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=PATIENCE, check=False
+        )
+        output = done.stdout
+    except subprocess.TimeoutExpired as late:
+        output = late.stdout or b""
+    lines = output.decode("utf-8").splitlines()
+    known: dict[str, Any] = json.loads(lines[-1]) if lines else {"problem": "silent"}
+    return known
+
+
+def _complaint(address: str, named: str, known: dict[str, Any]) -> str:
+    if known["problem"] == "none":
+        return (
+            "--address auto: no Ray cluster runs on this machine, and RAY_ADDRESS is not set; start one with "
+            "`ray start --head`, name it with --address HOST:PORT, or leave --address out to use this machine alone"
+        )
+    at = known.get("address", address)
+    where = f"--address {address}"
+    if address == "auto":
+        where += f": RAY_ADDRESS names {at}" if named else f": {at} is the last cluster that was started on this machine"
+    return f"{where}: {_problem(known)}"
+
+
+def _problem(known: dict[str, Any]) -> str:
+    match known["problem"]:
+        case "nobody":
+            return f"no Ray cluster answers there ({known['error']})"
+        case "no token":
+            return (
+                f"there is no token to log in with; give this process the cluster's own ({TOKENS}), or set "
+                "RAY_AUTH_MODE=disabled if the cluster runs without one"
+            )
+        case "token":
+            return f"the cluster refuses the token; it must be the one that the cluster was started with ({TOKENS})"
+        case "version":
+            there, here = known["there"], known["here"]
+            return (
+                f"the cluster runs Ray {there['ray']} on Python {there['python']}, this program Ray {here['ray']} on "
+                f"Python {here['python']}; they must be the same"
+            )
+        case "no node":
+            return "this machine is no node of that cluster; run memloc on one of its nodes, or through `ray job submit`"
+        case "silent":
+            return "no Ray cluster answers there (no connection within seconds)"
+        case _:
+            return "whatever listens there does not answer as a Ray cluster does"

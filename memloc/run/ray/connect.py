@@ -1,0 +1,142 @@
+"""The connection to Ray: starts one on this machine or attaches to a cluster, and ends it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import ray
+
+from memloc.errors import UsageError
+from memloc.run.capacity import usable_cpus
+from memloc.run.placement import NOSET, Resources
+
+# Ray puts sockets below its folder, as FOLDER/session_2026-11-28_13-16-33_123456_4194304/sockets/plasma_store; the path
+# of a socket has at most 107 bytes.
+LONGEST_FOLDER = 107 - len("/session_2026-11-28_13-16-33_123456_4194304/sockets/plasma_store")
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm", f"/run/user/{os.getuid()}")
+LATE_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def connected(resources: Resources, run: str) -> Iterator[str]:
+    """A connection to Ray; its value is a folder for what Tune writes. What was started ends with it.
+
+    Raises:
+        UsageError: Ray cannot be started here, or the cluster cannot be used.
+    """
+    with ExitStack() as ends:
+        scratch = _temporary(ends, None)
+        folder = _folder(ends) if resources.address == "local" else None
+        ends.callback(ray.shutdown)  # before what it writes to goes
+        with _signals_kept():
+            if resources.address == "local":
+                _start(resources, run, folder)
+            else:
+                _attach(resources.address, run)
+        yield str(scratch)
+
+
+def _start(resources: Resources, run: str, folder: str | None) -> None:
+    # A token of its own, which only this user's processes can read: ~/.ray/auth_token would need a home to write to.
+    if os.environ.get("RAY_AUTH_MODE") == "token" and not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    cpus = usable_cpus() if resources.cpus is None else resources.cpus
+    try:
+        # address="local", since a stale record of an earlier cluster would make a plain init() hang.
+        ray.init(address="local", num_cpus=cpus, num_gpus=resources.gpus, include_dashboard=False,
+                 _temp_dir=folder, **_quiet(run))  # fmt: skip
+    except (OSError, RuntimeError, ValueError, TimeoutError) as error:
+        raise UsageError(
+            f"Ray cannot be started on this machine ({_first_line(error)}); --executor inline works without it"
+        ) from error
+
+
+def _attach(address: str, run: str) -> None:
+    try:
+        ray.init(address=address, runtime_env={"env_vars": {NOSET: "1"}}, **_quiet(run))
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise UsageError(f"--address {address}: the cluster cannot be used ({_first_line(error)})") from None
+    try:
+        token = Path.home() / ".ray" / "auth_token"
+        if token.exists():
+            token.chmod(0o600)  # whoever reads it can run code there; `ray get-auth-token` writes it readable for everybody
+    except (OSError, RuntimeError):
+        pass  # no home, or not one that this user can change
+
+
+def _quiet(run: str) -> dict[str, Any]:
+    return {"log_to_driver": False, "logging_level": "ERROR", "namespace": f"memloc-{run}"}
+
+
+def _folder(ends: ExitStack) -> str | None:
+    """Where Ray keeps its session: None for its own default, else a short name of a folder of this run.
+
+    A batch system's TMPDIR is often too long for sockets. What Ray writes still belongs there: only the name is short.
+    """
+    usual = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    writable = os.path.isabs(usual) and _is_writable(usual)
+    if writable and len(os.fsencode(usual)) + len("/ray") <= LONGEST_FOLDER:
+        return None
+    folder = _temporary(ends, usual if writable else None)
+    for short in SHORT_FOLDERS:
+        link = Path(short, f"memloc-{secrets.token_hex(4)}")
+        try:
+            link.symlink_to(folder)
+        except OSError:
+            continue
+        ends.callback(link.unlink, missing_ok=True)
+        return str(link)
+    raise UsageError(f"Ray needs a short folder for its sockets; none of these can be written: {', '.join(SHORT_FOLDERS)}")
+
+
+def _temporary(ends: ExitStack, parent: str | None) -> Path:
+    """A folder that goes at the end; raises UsageError where no temporary folder can be written."""
+    try:
+        folder = tempfile.mkdtemp(prefix="memloc-", dir=parent)
+    except OSError as error:
+        raise UsageError(f"no folder for temporary files can be written ({error.strerror}); set TMPDIR to one") from None
+    ends.callback(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def _is_writable(folder: str) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes over SIGTERM and ends the process at once; here it stays with whoever had it.
+
+    The processes that Ray starts inherit that these signals wait, and so live on when a batch system signals all of a job
+    at once: they are needed until what is running is committed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in LATE_SIGNALS}
+    signal.pthread_sigmask(signal.SIG_BLOCK, LATE_SIGNALS)
+    try:
+        with mock.patch("ray._private.utils.set_sigterm_handler", create=True):
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, LATE_SIGNALS)

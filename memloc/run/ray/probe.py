@@ -1,0 +1,73 @@
+"""Asks whoever listens at an address which Ray cluster it is: `python -P probe.py auto|HOST:PORT`.
+
+A program of its own, since Ray's client tries for minutes and cannot be told to give up. It prints one JSON object per
+line, the last of which is what it knows when it ends (`memloc/run/cluster.py` reads them).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 7  # for all that follows the imports; a cluster needs less than one
+NODE_SECONDS = 2  # how long a node of this machine may take to show up in the cluster's list
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # as memloc/run/ray sets it
+
+
+def say(**known: Any) -> None:
+    print(json.dumps(known), flush=True)
+
+
+def ask(address: str) -> None:
+    import ray
+    from ray._private import services
+    from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[attr-defined]
+    from ray.exceptions import AuthenticationError
+
+    signal.alarm(ANSWER_SECONDS)  # ends this process, since Ray's client would go on trying
+    if address == "auto":
+        try:
+            address = services.canonicalize_bootstrap_address("auto")
+        except ConnectionError:
+            return say(problem="none")
+    say(problem="silent", address=address)  # what holds where this process is ended before it knows more
+    try:
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        return say(problem="nobody", address=address, error=str(error))
+    say(problem="mute", address=address)
+    if os.environ["RAY_AUTH_MODE"] == "token" and not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
+        return say(problem="no token", address=address)
+    try:
+        head = GcsClient(address=address)
+        cluster = _versions(head)
+    except AuthenticationError:
+        return say(problem="token", address=address)
+    except Exception as error:
+        return say(problem="mute", address=address, error=str(error))
+    here = {"ray": ray.__version__, "python": sys.version.split()[0]}
+    if cluster != here:
+        return say(problem="version", address=address, there=cluster, here=here)
+    try:
+        services.get_node_to_connect_for_driver(head, timeout_seconds=NODE_SECONDS)
+    except RuntimeError:
+        return say(problem="no node", address=address)
+    return say(address=address)
+
+
+def _versions(head: Any) -> dict[str, str]:
+    from ray._common.usage.usage_lib import get_cluster_metadata
+
+    known = get_cluster_metadata(head)
+    return {"ray": known["ray_version"], "python": known["python_version"]}
+
+
+if __name__ == "__main__":
+    ask(sys.argv[1])

@@ -1,0 +1,35 @@
+"""What a summary says of finding mislabeled examples."""
+
+from __future__ import annotations
+
+from memloc.stages.instrument import Instrument, Row
+from memloc.statistics import Interval, in_brackets
+
+
+def sentence(rows: list[Row]) -> str:
+    """Of several trainings the mean AUC, and the hull of their DeLong intervals; on the flip sample where there is one."""
+    defined = [r for r in rows if r["auc"] is not None]
+    sample = "flips" if any(r["sample"] == "flips" for r in defined) else "all"
+    known = {r["score"]: r for r in defined if r["sample"] == sample}
+    others = [name for name in known if name != "flips"]
+    words = [f"AUC {in_brackets(_interval(known['flips']), 3)}"] if "flips" in known else []
+    if others:
+        best = max(others, key=lambda name: (known[name]["auc"], name))
+        words.append(f"the best {'other ' if words else ''}score, {best}: {in_brackets(_interval(known[best]), 3)}")
+    return "; ".join(words)
+
+
+def _interval(row: Row) -> Interval:
+    return Interval(row["auc"], row["lo"], row["hi"])
+
+
+INSTRUMENT = Instrument(
+    60,
+    "Telling mislabeled examples by the number of neurons, or by their training (§6.1)",
+    "detection",
+    "detection",
+    "sample, score, avg(auc) AS auc, min(auc_lo) AS lo, max(auc_hi) AS hi",
+    sentence,
+    order="sample DESC, auc DESC, score",
+    named=("memorized",),
+)

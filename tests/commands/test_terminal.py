@@ -1,0 +1,148 @@
+"""Terminals and pipes that cannot show every character, and names that are not UTF-8: never a traceback."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from memloc.commands import terminal
+from memloc.errors import UsageError
+from tests.commands.test_query import run
+from tests.conftest import TINY
+from tests.run.programs import command, environment
+
+# Every command that prints, in one process; the codes are what each ends with.
+PROGRAM = """
+import sys
+from memloc import commands
+codes = []
+for line in sys.stdin.buffer.read().decode("utf-8").splitlines():
+    sys.argv = ["memloc", *line.split("|")]
+    try:
+        commands.main()
+    except SystemExit as ended:
+        codes.append(ended.code or 0)
+    print("CODE", codes[-1], flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished store under a name with an umlaut."""
+    folder = tmp_path_factory.mktemp("Übung")
+    (folder / "größe").symlink_to(tiny)
+    return folder / "größe"
+
+
+COMMANDS = [
+    ("sweep", 0), ("sweep|--json", 0), ("sweep|FILE|--store|STORE", 0), ("sweep|FILE|--store|STORE|--json", 0),
+    ("sweep|FILE|--store|STORE|--dry-run", 0), ("sweep|FILE|--show", 0), ("sweep|UMLAUT/größe.yaml", 2),
+    ("sweep|größe", 2), ("sweep|demo|größe=1", 2), ("status|tiny|--store|STORE", 0), ("status|--store|STORE/ü", 3),
+    ("claims|--store|STORE", 0), ("claims|--store|STORE|--json", 0), ("query|SELECT 'größe … ×' AS ü|--store|STORE", 0),
+    ("query|SELECT ü|--store|STORE", 2), ("store|ls|--store|STORE", 0), ("data|list", 0), ("--help", 0), ("sweep|--help", 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_every_command(tiny: Path, store: Path, tmp_path: Path, encoding: str) -> None:
+    fill = {"STORE": str(store), "FILE": str(tiny.with_name("tiny.yaml")), "UMLAUT": str(store.parent)}
+    lines = [line for line, _ in COMMANDS]
+    for name, value in fill.items():
+        lines = [line.replace(name, value) for line in lines]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        input="\n".join(lines).encode(), env=environment(tmp_path, PYTHONIOENCODING=encoding),
+        capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    # Typer writes its help as UTF-8 where it takes the stream for misconfigured, as it does with ASCII.
+    out, err = done.stdout.decode(encoding, "backslashreplace"), done.stderr.decode(encoding)
+    assert "Traceback" not in out + err
+    assert done.returncode == 0, err
+    codes = [int(line.split()[1]) for line in out.splitlines() if line.startswith("CODE ")]
+    assert dict(zip(lines, codes, strict=True)) == dict(zip(lines, [code for _, code in COMMANDS], strict=True))
+    assert ("gr\\xf6\\xdfe" if encoding == "ascii" else "größe") in err
+
+
+def test_what_stands_for_what_cannot_be_shown() -> None:
+    terminal.show_anything()
+    shown = {"5×5 … 3–4 → §": r"5x5 ... 3-4 -> \xa7", "größe": r"gr\xf6\xdfe", "a\udcfcb": r"a\udcfcb", "😀": r"\U0001f600"}
+    for text, ascii_only in shown.items():
+        assert text.encode("ascii", "memloc") == ascii_only.encode()
+    assert "…×ü\udcfc".encode("latin-1", "memloc") == rb"..." + "×ü".encode("latin-1") + rb"\udcfc"
+    assert "×ü…".encode("utf-8", "memloc") == "×ü…".encode()
+    with pytest.raises(UnicodeDecodeError):
+        codecs.lookup_error("memloc")(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"))
+
+
+@pytest.mark.parametrize(
+    ("value", "encoding", "message"),
+    [
+        ("plain", "ascii", ""),
+        ("größe", "utf-8", ""),
+        ("größe", "iso8859-1", "this shell's encoding is iso8859-1"),
+        ("gr\udcc3\udcb6", "ascii", "this shell's encoding is ascii"),
+        ("gr\udcf6", "utf-8", "its bytes are not UTF-8"),
+    ],
+)
+def test_names_are_utf8(monkeypatch: pytest.MonkeyPatch, value: str, encoding: str, message: str) -> None:
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: encoding)
+    monkeypatch.setattr(sys, "argv", ["memloc", value])
+    if not message:
+        return terminal.check_names()
+    with pytest.raises(UsageError, match=f"^argument .*: {message}; use PYTHONUTF8=1"):
+        terminal.check_names()
+    monkeypatch.setattr(sys, "argv", ["memloc"])
+    monkeypatch.setenv("MEMLOC_STORE", value)
+    with pytest.raises(UsageError, match=f"^MEMLOC_STORE .*: {message}"):
+        terminal.check_names()
+    return None
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(UsageError, match="the working directory does not exist any more"):
+        terminal.check_names()
+
+
+def test_a_reader_that_leaves_ends_the_program_quietly(tiny: Path, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        command("query", "SELECT * FROM range(100000)", "--format", "csv", "--store", str(tiny)),
+        env=environment(tmp_path), stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_messages_that_nobody_reads_do_not_end_a_sweep(tmp_path: Path) -> None:
+    """Standard error is a pipe whose reader has gone, as `2>&1 | head` leaves it."""
+    (tmp_path / "one.yaml").write_text(TINY)
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        command("sweep", "one.yaml", "--max-trials", "1", "--executor", "inline", "--store", "store", "--json"),
+        cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=write, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["counts"]["done"] == 1
+
+
+def test_a_sweep_file_that_is_not_utf8(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes(b"about: x\ndefaults: {}  # gr\xf6\xdfe\n")
+    for option in ("--dry-run", "--show"):
+        code, _, err = run(capfd, monkeypatch, "sweep", str(path), option)
+        assert (code, err) == (2, f"memloc: {path}:2: byte 28 (0xf6) is not UTF-8; save the file as UTF-8\n")

@@ -1,0 +1,227 @@
+"""A sweep on Ray where a batch system or a container gives less than a desktop: long paths, no home, signals to all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from memloc.commands import logs
+from memloc.errors import UsageError
+from memloc.run.ray import connect
+from tests.run.programs import SMALL, command, contents, descendants, environment, started, wait_until
+
+NOWHERE = "/proc/nowhere"  # no folder can be made there, not even by root
+
+
+def test_a_long_temporary_folder_and_no_home(tmp_path: Path) -> None:
+    long = tmp_path / "job-1234567.batch" / ("x" * 100)
+    long.mkdir(parents=True)
+    data = tmp_path / "data"
+    data.mkdir()
+    done = subprocess.run(
+        command("sweep", str(SMALL), "--only", "block=tied", "--store", str(tmp_path / "store")),
+        env={**environment(tmp_path), "TMPDIR": str(long), "HOME": NOWHERE, "MEMLOC_LOGS": ""},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "store")["evaluation"].num_rows == 6
+    assert [p.name[:12] for p in long.glob("*memloc*")] == ["memloc-logs-"]  # Ray's folder was removed
+    assert str(long / "memloc-logs-") in done.stderr
+    assert list(data.iterdir()) == []  # a data directory is only read
+    names = [Path(short, name) for short in connect.SHORT_FOLDERS if os.path.isdir(short) for name in os.listdir(short)]
+    assert not [name for name in names if name.is_symlink() and str(long) in os.readlink(name)]
+
+
+def test_the_order_to_stop_reaches_every_process_of_a_job(tmp_path: Path) -> None:
+    """As `timeout` and batch systems send it. What is running is committed before the program ends."""
+    arguments = ("sweep", str(SMALL), "epochs=60", "rewind.epochs=[0,60]", "--cpus", "1", "--store", str(tmp_path / "store"))
+    with started(tmp_path, *arguments) as process:
+        wait_until(lambda: list((tmp_path / "store").glob("checkpoints/*/epoch-0001*")))
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for member in family:
+            member.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+    assert "interrupted; everything committed is kept. To go on: python -m memloc sweep" in err
+    assert "Traceback" not in out + err
+    assert "Stack" not in out + err  # of Ray's C++
+    assert not [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
+    assert contents(tmp_path / "store")["trials"].num_rows == 0
+    assert list((tmp_path / "store").glob("checkpoints/*/epoch-00*"))
+
+
+def test_the_order_to_stop_while_ray_is_starting(tmp_path: Path) -> None:
+    with started(tmp_path, "sweep", str(SMALL), "--store", str(tmp_path / "store")) as process:
+        wait_until(lambda: descendants(process, "gcs_server"))
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+    assert "To go on: python -m memloc sweep" in err
+    assert "Traceback" not in out + err
+    assert contents(tmp_path / "store")["trials"].num_rows == 0
+
+
+INLINE = ("sweep", str(SMALL), "epochs=2000", "rewind.epochs=[0]", "--executor", "inline", "--store")
+
+
+def test_the_order_to_stop_one_process(tmp_path: Path) -> None:
+    with started(tmp_path, *INLINE, str(tmp_path / "store")) as process:
+        wait_until(lambda: list((tmp_path / "store").glob("checkpoints/*/epoch-0001*")))
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+    assert err.count("interrupted: finishing the epochs and parts that are running (again to stop at once)") == 1
+    assert "To go on: python -m memloc sweep" in err
+    assert "Traceback" not in out + err
+
+
+def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
+    """The kernel sends SIGHUP, and whatever is printed from then on fails."""
+    terminal, inside = os.openpty()
+    arguments = ["setsid", "--ctty", *command(*INLINE, str(tmp_path / "store"))]
+    environ = environment(tmp_path, TERM="xterm")
+    with subprocess.Popen(arguments, env=environ, stdin=inside, stdout=inside, stderr=inside) as process:
+        os.close(inside)
+        wait_until(lambda: list((tmp_path / "store").glob("checkpoints/*/epoch-0001*")))
+        os.close(terminal)
+        assert process.wait(60) == 130
+    (log,) = (tmp_path / "logs").glob("*.log")
+    assert "interrupted: finishing the epochs and parts" in log.read_text()
+
+
+IGNORING = """
+import os, signal, time
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+from memloc.commands.signals import stop_on_signals
+said = []
+should_stop = stop_on_signals(said.append)
+for number, orders in ((signal.SIGHUP, 0), (signal.SIGTERM, 1)):
+    os.kill(os.getpid(), number)
+    assert (len(said), should_stop()) == (orders, orders > 0), number
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("at once")
+"""
+
+
+def test_an_ignored_signal_stays_ignored_and_a_second_order_ends_at_once() -> None:
+    done = subprocess.run([sys.executable, "-c", IGNORING], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "at once\n"
+
+
+# --- logs
+
+
+@pytest.fixture
+def no_logs(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in ("MEMLOC_LOGS", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_where_the_logs_go(tmp_path: Path, no_logs: pytest.MonkeyPatch) -> None:
+    no_logs.setenv("HOME", str(tmp_path))
+    assert logs.folder() == tmp_path / ".local" / "state" / "memloc"
+    no_logs.setenv("XDG_STATE_HOME", "relative")  # invalid by its specification
+    assert logs.folder() == tmp_path / ".local" / "state" / "memloc"
+    no_logs.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert logs.folder() == tmp_path / "state" / "memloc"
+    no_logs.setenv("MEMLOC_LOGS", "~/here")
+    assert logs.folder() == tmp_path / "here"
+    assert logs.folder().is_dir()
+
+
+@pytest.mark.parametrize("home", [NOWHERE, "file"])
+def test_without_a_home_the_logs_are_temporary(tmp_path: Path, no_logs: pytest.MonkeyPatch, home: str) -> None:
+    (tmp_path / "file").touch()
+    no_logs.setattr("tempfile.tempdir", str(tmp_path))
+    no_logs.setenv("HOME", str(tmp_path / home))
+    folder = logs.folder()
+    assert (folder.parent, folder.name[:12]) == (tmp_path, "memloc-logs-")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_named_folder_for_logs_must_be_one(tmp_path: Path, no_logs: pytest.MonkeyPatch) -> None:
+    for named in (NOWHERE, str(tmp_path / "file"), str(tmp_path / "file" / "below"), "~nobody-at-all/logs", "\0"):
+        (tmp_path / "file").touch()
+        if "\0" not in named:
+            no_logs.setenv("MEMLOC_LOGS", named)
+            with pytest.raises(UsageError, match=r"^MEMLOC_LOGS .*: cannot be written: "):
+                logs.folder()
+
+
+# --- the folder for Ray's sockets
+
+
+def test_a_usual_temporary_folder_is_rays_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    for usual in ("/tmp", None):
+        monkeypatch.setenv("TMPDIR", usual) if usual else monkeypatch.delenv("TMPDIR")
+        with connect.ExitStack() as ends:
+            assert connect._folder(ends) is None
+
+
+@pytest.mark.parametrize("name", ["RAY_TMPDIR", "TMPDIR"])
+def test_a_long_one_gets_a_short_name_until_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv(name, str(long))
+    with connect.ExitStack() as ends:
+        short = Path(connect._folder(ends) or "")
+        assert len(str(short)) <= connect.LONGEST_FOLDER
+        assert short.resolve().parent == long
+    assert not short.is_symlink()
+    assert list(long.iterdir()) == []
+
+
+@pytest.mark.parametrize("usual", [NOWHERE, "relative"])
+def test_one_that_cannot_be_written_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, usual: str) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", usual)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with connect.ExitStack() as ends:
+        assert Path(connect._folder(ends) or "").resolve().parent == tmp_path
+
+
+def test_no_short_folder_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("x" * 60)))
+    monkeypatch.setattr(connect, "SHORT_FOLDERS", (NOWHERE, "/sys"))
+    none = r"Ray needs a short folder .* none of these can be written: /proc/nowhere, /sys"
+    with connect.ExitStack() as ends, pytest.raises(UsageError, match=none):
+        connect._folder(ends)
+
+
+def test_the_longest_folder_leaves_room_for_rays_longest_socket() -> None:
+    from ray._private.utils import validate_socket_filepath
+
+    session = f"session_{time.strftime('%Y-%m-%d_%H-%M-%S')}_123456_4194304/sockets/plasma_store"
+    validate_socket_filepath(os.path.join("/" + "x" * (connect.LONGEST_FOLDER - 1), session))
+    with pytest.raises(OSError, match="AF_UNIX"):
+        validate_socket_filepath(os.path.join("/" + "x" * connect.LONGEST_FOLDER, session))
+
+
+def test_the_dry_run_and_the_run_say_the_same_number_of_cpus(tmp_path: Path) -> None:
+    """In a process that may use one CPU of many."""
+    arguments = ("sweep", str(SMALL), "--only", "block=tied", "--store", str(tmp_path / "store"))
+    taskset = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
+    dry = subprocess.run(
+        [*taskset, *command(*arguments, "--dry-run")], env=environment(tmp_path), capture_output=True, text=True, check=True
+    )
+    assert "on 1 worker" in dry.stdout
+    with subprocess.Popen(
+        [*taskset, *command(*arguments)], env=environment(tmp_path), stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        process.send_signal(signal.SIGKILL)
+    assert "to do on 1 CPU;" in first
