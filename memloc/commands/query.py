@@ -63,10 +63,10 @@ def query(
 ) -> None:
     """Ask the store: one SELECT over its tables."""
     from memloc.analysis.query import run_sql
-    from memloc.api import open_store
+    from memloc.store.opening import existing
 
     target = _target(output, format)
-    rows = run_sql(open_store(store)._store, sql, sweep, partial)
+    rows = run_sql(existing(store), sql, sweep, partial)
     if target is not None:
         return _write_whole(target, render(rows, format))
     some = format is Format.table and sys.stdout.isatty() and rows.num_rows > SHOWN

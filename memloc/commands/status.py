@@ -29,6 +29,7 @@ def status(
     watch: bool = typer.Option(False, "--watch", help="Again every 5 s, until Ctrl-C. Needs a terminal."),
 ) -> None:
     """Show what is done, running, pending and failed. Reads the store only."""
+<<<<<<< HEAD
     from memloc.analysis.sweep_status import sweep_status
     from memloc.api import open_store
 
@@ -55,6 +56,21 @@ def _watch(look: Any) -> None:
                 time.sleep(SECONDS)
                 live.update(Text(look()), refresh=True)
         except KeyboardInterrupt:
+=======
+    from memloc.analysis.status import sweep_status
+    from memloc.analysis.sweep_records import union_note
+    from memloc.store.opening import existing
+
+    opened = existing(store)
+    if note := union_note(opened, sweep):
+        print(f"memloc: note: {note}", file=sys.stderr)
+    while True:
+        found = sweep_status(opened, sweep)
+        if watch and not as_json:
+            print("\033[2J\033[H", end="")
+        print(json.dumps(found) if as_json else render(found), flush=True)
+        if not watch:
+>>>>>>> main
             return
 
 
