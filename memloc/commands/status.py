@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import typer
@@ -29,13 +29,15 @@ def status(
     watch: bool = typer.Option(False, "--watch", help="Again every 5 s, until Ctrl-C. Needs a terminal."),
 ) -> None:
     """Show what is done, running, pending and failed. Reads the store only."""
-<<<<<<< HEAD
+    from memloc.analysis.sweep_records import union_note
     from memloc.analysis.sweep_status import sweep_status
-    from memloc.api import open_store
+    from memloc.store.opening import existing
 
     if watch and (as_json or not sys.stdout.isatty()):
         raise UsageError("--watch: needs a terminal; without one, or with --json, leave it out")
-    opened = open_store(store)._store
+    opened = existing(store)
+    if note := union_note(opened, sweep):
+        print(f"memloc: note: {note}", file=sys.stderr)
     if watch:
         return _watch(lambda: render(sweep_status(opened, sweep)))
     progress = sweep_status(opened, sweep)
@@ -43,34 +45,18 @@ def status(
     return None
 
 
-def _watch(look: Any) -> None:
+def _watch(look: Callable[[], str]) -> None:
     """Shows the present state in place of the last one, until Ctrl-C."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    console = Console()
-    with Live(Text(look()), console=console, auto_refresh=False, vertical_overflow="visible") as live:
+    with Live(Text(look()), console=Console(), auto_refresh=False, vertical_overflow="visible") as live:
         try:
             while True:
                 time.sleep(SECONDS)
                 live.update(Text(look()), refresh=True)
         except KeyboardInterrupt:
-=======
-    from memloc.analysis.status import sweep_status
-    from memloc.analysis.sweep_records import union_note
-    from memloc.store.opening import existing
-
-    opened = existing(store)
-    if note := union_note(opened, sweep):
-        print(f"memloc: note: {note}", file=sys.stderr)
-    while True:
-        found = sweep_status(opened, sweep)
-        if watch and not as_json:
-            print("\033[2J\033[H", end="")
-        print(json.dumps(found) if as_json else render(found), flush=True)
-        if not watch:
->>>>>>> main
             return
 
 
