@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import pyarrow as pa
 from pydantic import AfterValidator, Field
 
-from memloc.config import ArchitectureConfig, Count, FieldError, Neutral, TrainConfig
+from memloc.config import ArchitectureConfig, Count, FieldError, Neutral, TrainConfig, UnusedFieldError
 from memloc.models.architectures import ARCHITECTURES
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, BOOL, FLOAT, INT, SMALL, SMALLS, TEXTS, of_analysis
