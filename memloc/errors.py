@@ -35,6 +35,10 @@ class ReplayError(MemlocError):
     """A training run again did not reproduce the checkpoints that its commit recorded."""
 
 
+class MemlocWarning(UserWarning):
+    """Something that was left out, and why; everything else was done. The command line prints it as one line."""
+
+
 def last_line(error: BaseException) -> str:
     """An exception in one line: its type and the first line of what it says."""
     lines = str(error).strip().splitlines()

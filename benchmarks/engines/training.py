@@ -18,6 +18,7 @@ from memloc.config import ExampleTied, TrainConfig
 from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
 from memloc.models.groups import Network
+from memloc.models.layout import channels_last
 from memloc.run.pending import Work
 from memloc.run.plan import TrialPlan
 from memloc.run.trainer import run_training
@@ -58,7 +59,7 @@ def _trained(s: Size, folder: Path) -> dict[str, Tensor]:
 
 def _network(s: Size) -> Network:
     network = build(s.config, s.data.shape, s.data.classes)
-    return network.to(memory_format=torch.channels_last)
+    return channels_last(network)
 
 
 def _bare(s: Size, epochs: int) -> dict[str, Tensor]:
@@ -100,7 +101,7 @@ def tied_step(name: str) -> Sequence[Comparison]:
 def _masked_epoch(s: Size, tied: TrainConfig) -> dict[str, Tensor]:
     network, x, y = build(tied, s.data.shape, s.data.classes), s.images(), s.y
     network.initialise(tied.seed)
-    network = network.to(memory_format=torch.channels_last)
+    network = channels_last(network)
     dropout = build_dropout(tied, network.sites, s.data.example, CPU)
     optimizer = torch.optim.SGD(network.parameters(), momentum=tied.momentum, weight_decay=tied.weight_decay)
     network.train()

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from memloc.analysis.reader import Reader, Visible, known_tables, visible
 from memloc.errors import UsageError
-from memloc.store import Snapshot, Store, tables
+from memloc.store import Snapshot, Store, schemas, tables
 
 
 def trial_rows(store: Store, trial: str, name: str, partial: bool = False) -> pa.Table:
@@ -37,6 +37,8 @@ def layers(store: Store, seen: Visible) -> list[str]:
     order: dict[str, None] = {}
     known = known_tables()
     for table in tables.names(seen.commits, known):
+        if table in schemas.OWN:
+            continue
         rows: Any = tables.dataset(store.files, seen.of(table), table, known)
         if "layer" in rows.schema.names:
             order |= dict.fromkeys(rows.to_table(columns=["layer"], use_threads=False)["layer"].to_pylist())

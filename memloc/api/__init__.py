@@ -1,7 +1,8 @@
 """What a notebook uses: `memloc.open_store("URI")`, its tables, and its trials as models with their data."""
 
-from memloc.api.opened import OpenStore, open_store, store_uri
+from memloc.api.opened import OpenStore, open_store
 from memloc.api.trial import Trial, TrialData, TrialList
 from memloc.data.directory import data_dir
+from memloc.store.opening import store_uri
 
 __all__ = ["OpenStore", "Trial", "TrialData", "TrialList", "data_dir", "open_store", "store_uri"]

@@ -12,18 +12,13 @@ import pandas as pd
 import pyarrow as pa
 
 from memloc.analysis.query import read_table, run_sql
+from memloc.analysis.resolvable import left_out, resolvable, resolve_trainings
 from memloc.api import notebook
 from memloc.api.trial import Trial, TrialList
-from memloc.errors import StoreError, UsageError
-from memloc.models.architectures import TRAINING
+from memloc.errors import UsageError
+from memloc.models.architectures import TRAINING, resolved
 from memloc.store import Store
-
-DEFAULT_STORE = "./memloc-store"
-
-
-def store_uri(uri: str | os.PathLike[str] | None = None) -> str:
-    """The store that is meant: the argument, else MEMLOC_STORE, else ./memloc-store."""
-    return (os.environ.get("MEMLOC_STORE") or DEFAULT_STORE) if uri is None else os.fspath(uri)
+from memloc.store.opening import existing
 
 
 def open_store(uri: str | os.PathLike[str] | None = None, *, data_dir: str | Path | None = None) -> OpenStore:
@@ -37,17 +32,7 @@ def open_store(uri: str | os.PathLike[str] | None = None, *, data_dir: str | Pat
     Raises:
         StoreError: where there is no store, or the URI does not name one.
     """
-    store = Store(store_uri(uri))
-    if not store.files.exists():
-        raise StoreError(
-            f"store {store.uri}: does not exist; `memloc sweep` makes one, --store URI or MEMLOC_STORE names another"
-        )
-    if not store.files.is_store():
-        raise StoreError(
-            f"store {store.uri}: is a folder without a store in it; `memloc sweep` makes one, --store URI or MEMLOC_STORE "
-            "names another"
-        )
-    return OpenStore(store, data_dir)
+    return OpenStore(existing(uri), data_dir)
 
 
 class OpenStore:
@@ -103,7 +88,7 @@ class OpenStore:
         from memloc.papers.maini2023 import Judgement, judge
 
         names = [field.name for field in fields(Judgement)]
-        return pd.DataFrame([astuple(j) for j in judge(self._store, sweep)], columns=names)
+        return pd.DataFrame([astuple(j) for j in judge(resolvable(self._store, sweep), sweep)], columns=names)
 
     def trial(self, prefix: str) -> Trial:
         """The committed trial whose id begins with `prefix`.
@@ -116,7 +101,11 @@ class OpenStore:
         if len(matches) != 1:
             what = f"several trials begin so: {', '.join(matches[:5])}" if matches else "no trial begins so"
             raise UsageError(f"trial {prefix!r}: {what}")
-        return Trial(self._store, trainings[matches[0]], self._data_dir)
+        commit = trainings[matches[0]]
+        try:
+            return Trial(self._store, commit, resolved(**commit.config), self._data_dir)
+        except UsageError as error:
+            raise UsageError(left_out(self.uri, {commit.trial: "; ".join(error.problems)})) from None
 
     def trials(self, **fields: Any) -> TrialList:
         """The committed trials whose configuration has these values, in the order of their ids.
@@ -127,11 +116,15 @@ class OpenStore:
 
         Raises:
             UsageError: for a field that there is not, or a value that it cannot have.
+
+        Warns:
+            MemlocWarning: naming the trainings that this version of memloc cannot resolve; they are left out.
         """
         wanted = _wanted(fields)
-        trainings = sorted(self._store.snapshot().trainings().items())
-        trials = [Trial(self._store, commit, self._data_dir) for _, commit in trainings]
-        return TrialList(t for t in trials if _fits(t.config.flat(), wanted))
+        trainings = self._store.snapshot().trainings()
+        configs = resolve_trainings(self._store, {trial: trainings[trial].config for trial in sorted(trainings)})
+        fitting = [trial for trial, config in configs.items() if _fits(config.flat(), wanted)]
+        return TrialList(Trial(self._store, trainings[i], configs[i], self._data_dir) for i in fitting)
 
 
 def _wanted(fields: Mapping[str, Any]) -> dict[str, Collection[Any]]:

@@ -16,8 +16,7 @@ from memloc.api import notebook
 from memloc.config import TrainConfig
 from memloc.data.directory import data_dir
 from memloc.errors import UsageError, nearest
-from memloc.models.architectures import resolved
-from memloc.store import Commit, Store, checkpoints, layout
+from memloc.store import Commit, Store, layout
 
 if TYPE_CHECKING:
     import torch
@@ -59,10 +58,9 @@ class Trial:
         config: the resolved configuration, every field as the training used it.
     """
 
-    def __init__(self, store: Store, commit: Commit, folder: str | Path | None = None) -> None:
+    def __init__(self, store: Store, commit: Commit, config: TrainConfig, folder: str | Path | None = None) -> None:
         self._store, self._commit, self._folder = store, commit, folder
-        self.id = commit.trial
-        self.config: TrainConfig = resolved(**commit.config)
+        self.id, self.config = commit.trial, config
 
     def __repr__(self) -> str:
         c = self.config
@@ -125,6 +123,7 @@ class Trial:
                 pruned or damaged.
         """
         from memloc.api.masked import FixedMasks, OwnMasks
+        from memloc.store import checkpoints  # with torch
 
         epoch = self.config.epochs if epoch is None else epoch
         entries = {c.epoch: c for c in self._commit.checkpoints}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import typer
 
 from memloc.commands import claims, data, query, report, status, store, sweep, terminal
-from memloc.errors import MemlocError
+from memloc.errors import MemlocError, MemlocWarning
 
 app = typer.Typer(
     name="memloc",
@@ -47,8 +51,21 @@ Complaint: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 def main() -> None:
-    """Runs the program; the user's errors are one line each, a bug keeps its traceback."""
+    """Runs the program; the user's errors and warnings are one line each, a bug keeps its traceback."""
     terminal.show_anything()
+    with warnings.catch_warnings():
+        warnings.showwarning = partial(_show_warning, warnings.showwarning)
+        _run()
+
+
+def _show_warning(usual: Callable[..., None], message: Warning | str, category: type[Warning], *rest: Any) -> None:
+    if issubclass(category, MemlocWarning):
+        print(f"memloc: warning: {message}", file=sys.stderr)
+    else:
+        usual(message, category, *rest)
+
+
+def _run() -> None:
     try:
         terminal.check_names()
         code = app(standalone_mode=False, prog_name="memloc")

@@ -40,10 +40,11 @@ def claims(
     as_json: bool = options.JSON,
 ) -> None:
     """Judge the paper's claims on what was run: its number, ours with a 95 % interval, and whether the claim holds."""
-    from memloc.api import open_store
+    from memloc.analysis.resolvable import resolvable
     from memloc.papers.maini2023 import judge
+    from memloc.store.opening import existing
 
-    judgements = judge(open_store(store)._store, sweep)
+    judgements = judge(resolvable(existing(store), sweep), sweep)
     print(json.dumps([as_row(j) for j in judgements], indent=1, allow_nan=False) if as_json else render(judgements, store))
 
 

@@ -48,10 +48,10 @@ def _fields() -> Iterable[str]:
 
 def _stored_sweeps(context: typer.Context, incomplete: str) -> Iterator[str]:
     """The names of the store that the command line names; after NAME@ its contents one by one."""
-    from memloc.api import open_store
     from memloc.store import records
+    from memloc.store.opening import existing
 
-    files = open_store(context.params.get("store"))._store.files
+    files = existing(context.params.get("store")).files
     if "@" not in incomplete:
         yield from records.sweep_names(files)
     else:

@@ -64,20 +64,19 @@ def query(
 ) -> None:
     """Ask the store: one SELECT over its tables."""
     from memloc.analysis.query import run_sql
-    from memloc.api import open_store
+    from memloc.store.opening import existing
 
-    opened = open_store(store)._store
+    if examples and sql is not None:
+        raise UsageError("--examples: prints queries and runs none; leave the SQL away")
     if examples:
-        if sql is not None:
-            raise UsageError("--examples: prints queries and runs none; leave the SQL away")
         from memloc.commands.summary import examples as ready
 
-        print(ready(opened, sweep, store), end="")
+        print(ready(existing(store), sweep, store), end="")
         return None
     if sql is None:
         raise UsageError('query: needs one SELECT, such as "SELECT * FROM trials"; --examples prints some to paste')
     target = _target(output, format)
-    rows = run_sql(opened, sql, sweep, partial)
+    rows = run_sql(existing(store), sql, sweep, partial)
     if target is not None:
         return _write_whole(target, render(rows, format))
     some = format is Format.table and sys.stdout.isatty() and rows.num_rows > SHOWN

@@ -55,13 +55,14 @@ def report(
 
 def _make(target: Path, format: Format, sweep: str | None, store: str | None, data_dir: str | None) -> None:
     """Judges the claims, makes the exhibits, and writes both in the format. What the exhibits lack is said on stderr."""
-    from memloc.api import data_dir as directory
-    from memloc.api import open_store
+    from memloc.analysis.resolvable import resolvable
+    from memloc.data.directory import data_dir as directory
     from memloc.papers.maini2023 import judge
     from memloc.report.exhibits import exhibits
     from memloc.report.source import Source
+    from memloc.store.opening import existing
 
-    opened = open_store(store)._store
+    opened = resolvable(existing(store), sweep)
     judgements = judge(opened, sweep)
     source = Source(opened, sweep, directory(data_dir))
     made = exhibits(source)

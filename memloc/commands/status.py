@@ -27,9 +27,9 @@ def status(
     """Show what is done, running, pending and failed. Reads the store only."""
     from memloc.analysis.status import sweep_status
     from memloc.analysis.sweep_records import union_note
-    from memloc.api import open_store
+    from memloc.store.opening import existing
 
-    opened = open_store(store)._store
+    opened = existing(store)
     if note := union_note(opened, sweep):
         print(f"memloc: note: {note}", file=sys.stderr)
     while True:

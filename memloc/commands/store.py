@@ -30,9 +30,9 @@ def _store(context: typer.Context) -> None:
 @app.command("ls", epilog=LS_EXAMPLES)
 def ls(store: str = options.STORE, as_json: bool = options.JSON) -> None:
     """List the sweeps (each content of a name by itself), the tables and the sizes of a store."""
-    from memloc.api import open_store
+    from memloc.store.opening import existing
 
-    opened = open_store(store)._store
+    opened = existing(store)
     snapshot = opened.snapshot()
     content = {
         "store": opened.uri,
@@ -113,10 +113,10 @@ def _same_name(one: dict[str, Any], other: dict[str, Any]) -> bool:
 @app.command("verify", epilog=VERIFY_EXAMPLES)
 def verify(store: str = options.STORE, as_json: bool = options.JSON) -> None:
     """Hash everything; move what is broken to quarantine/ and exit 3. The next sweep recomputes exactly that."""
-    from memloc.api import open_store
+    from memloc.store.opening import existing
     from memloc.store.verify import verify as verify_files
 
-    opened = open_store(store)._store
+    opened = existing(store)
     findings, checked = verify_files(opened.files)
     if as_json:
         print(json.dumps({"checked": checked, "broken": [vars(finding) for finding in findings]}, indent=1))

@@ -91,9 +91,7 @@ def sweep(
     as_json: bool = options.JSON,
 ) -> None:
     """Run a sweep; what is committed already is skipped, so the same command is how you resume."""
-    from memloc import api
     from memloc import sweep as sweeps
-    from memloc.run.cluster import resolve
 
     name, overrides = _split(arguments or [])
     if name is None:
@@ -110,9 +108,12 @@ def sweep(
     for option, value in (("--gpus-per-trial", gpus_per_trial), ("--gpus-per-task", gpus_per_task)):
         if not 0 < value <= 64:
             raise UsageError(f"{option} {value}: valid: above 0, at most 64")
+    from memloc.data.directory import data_dir as directory
+    from memloc.run.cluster import resolve
+
     address = resolve(address)
     options = Options(
-        store, api.data_dir(data_dir), address, executor, cpus, gpus, gpus_per_trial, gpus_per_task, checkpoints, as_json
+        store, directory(data_dir), address, executor, cpus, gpus, gpus_per_trial, gpus_per_task, checkpoints, as_json
     )
     return _sweep(path, overrides, only, max_trials, yes, dry_run, options)
 
@@ -151,7 +152,6 @@ def _list_shipped(as_json: bool) -> None:
 def _sweep(
     path: Path, overrides: list[str], only: list[str], max_trials: int | None, yes: bool, dry_run: bool, options: Options
 ) -> None:
-    from memloc import api
     from memloc import sweep as sweeps
     from memloc.data import require
     from memloc.run.pending import pending
@@ -159,10 +159,11 @@ def _sweep(
     from memloc.run.score_sources import check_labels
     from memloc.stages import REGISTRY
     from memloc.store import Store, records
+    from memloc.store.opening import store_uri
 
     loaded = sweeps.load(path, REGISTRY, overrides, many=yes)
     selected = sweeps.only(loaded.entries, only, REGISTRY.training)[:max_trials]
-    store = Store(api.store_uri(options.store))
+    store = Store(store_uri(options.store))
     everything = build_plan(loaded, loaded.entries, options.data_dir, store)
     whole = selected == list(loaded.entries)
     plan = everything if whole else build_plan(loaded, selected, options.data_dir, store)

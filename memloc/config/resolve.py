@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, TypeAdapter
 
-from memloc.config.check import Fields, asked_type
+from memloc.config.check import Fields, asked_type, fields_of
 from memloc.config.hints import describe
 from memloc.config.training import ArchitectureConfig, HeldOut, TrainConfig, default_peak
 from memloc.config.types import Config, Valid, Variant, holds_configs
@@ -140,7 +140,7 @@ class TrainingFields(Fields):
                 if info.is_required():
                     problems[name] = f"required with {choice.flat}: {kind}; valid: {describe(asked_type(info))}"
                 continue
-            own[name], problem = Fields({name: asked_type(info)}).check(name, kept[name])
+            own[name], problem = fields_of(variant).check(name, kept[name])
             if problem:
                 problems[name] = f"{kept[name]!r} with {choice.flat}: {kind}; valid: {describe(asked_type(info))}"
         return variant(**{variant.KIND: kind}, **own) if len(problems) == known else None

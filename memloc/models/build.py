@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 
 from memloc.config import TrainConfig
-from memloc.models.architectures.timm.config import Timm
 from memloc.models.groups import Network
 
 
@@ -14,11 +13,6 @@ def build(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Net
 
     Built while the default device is `meta`, the network has shapes and no numbers.
     """
-    own = config.architecture
-    if isinstance(own, Timm):
-        from memloc.models.timm_model import TimmModel
-
-        return TimmModel.build(own, shape, classes)
-    package = type(own).__module__.rpartition(".")[0]  # config.py and network.py stand side by side
-    network: Network = import_module(f"{package}.network").Architecture.build(own, shape, classes)
+    package = type(config.architecture).__module__.rpartition(".")[0]  # config.py and network.py stand side by side
+    network: Network = import_module(f"{package}.network").Architecture.build(config.architecture, shape, classes)
     return network

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from memloc.errors import StoreError
 from memloc.run.plan import AnalysisPlan, Plan, TrialPlan
 from memloc.run.retention import Retention, kept_epochs, lost_epochs
 from memloc.stages.base import Part
@@ -47,7 +48,11 @@ def pending(plan: Plan, store: Store, snapshot: Snapshot, retention: Retention, 
 
     Sizes of everything skipped are checked: a commit whose data files are not there as committed is moved to
     quarantine (unless `set_aside` is false: a dry run) and its part done again.
+
+    Raises:
+        StoreError: where another version of memloc has committed a part of the plan, and this one cannot read it.
     """
+    _check_readable(plan, store, snapshot)
     sizes = store.files.listing(layout.DATA) | store.files.listing(layout.CHECKPOINTS)
     committed = {i for i, c in snapshot.commits.items() if _whole(c.files, sizes)}
     if set_aside:
@@ -55,6 +60,13 @@ def pending(plan: Plan, store: Store, snapshot: Snapshot, retention: Retention, 
             if any(part_id in t.part_ids for t in plan.trials):
                 store.quarantine(snapshot.paths[part_id])
     return [_work(trial, store, snapshot, committed, sizes, retention) for trial in plan.trials]
+
+
+def _check_readable(plan: Plan, store: Store, snapshot: Snapshot) -> None:
+    """Such a part counts neither as done nor as missing: it would be computed a second time, and otherwise."""
+    for path, why in snapshot.unreadable.items():
+        if any(layout.is_commit_of(path, part_id) for trial in plan.trials for part_id in trial.part_ids):
+            raise StoreError(f"store {store.uri}: {path} {why}")
 
 
 def _whole(files: Iterable[FileEntry], sizes: Mapping[str, int]) -> bool:

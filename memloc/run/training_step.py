@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from memloc.models.build import build
+from memloc.models.layout import channels_last
 from memloc.run.cost import Rate, Shape
 from memloc.run.plan import TrialPlan
 
@@ -36,7 +37,7 @@ def timed(trial: TrialPlan, shape: Shape, device: torch.device) -> Rate:
     network = build(trial.config, shape, trial.size.classes).to(device)
     network.initialise(0)
     x = torch.zeros(images, *shape, device=device).contiguous(memory_format=torch.channels_last)
-    network = network.to(memory_format=torch.channels_last)
+    network = channels_last(network)
     best, begun = float("inf"), time.perf_counter()
     for step in range(STEPS):  # the first one warms up
         if step > 1 and time.perf_counter() - begun > 2 * SECONDS:

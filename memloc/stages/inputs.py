@@ -17,6 +17,7 @@ from memloc.data.device import OnDevice
 from memloc.models.build import build
 from memloc.models.dropouts import Dropout, build_dropout
 from memloc.models.groups import Network
+from memloc.models.layout import channels_last
 from memloc.stages.base import Columns
 
 
@@ -51,7 +52,7 @@ class Inputs:
         """The network with the checkpoint's weights, in evaluation mode on the device, channels last in memory."""
         network = build(self.train, self.data.shape, self.data.classes)
         network.load_state_dict(dict(self.weights(epoch)))
-        return network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
+        return channels_last(network.to(self.device)).eval()
 
     def dropout(self, network: Network) -> Dropout:
         if self._dropout is None:

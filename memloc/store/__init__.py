@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from memloc.errors import StoreError
+from memloc.errors import MemlocWarning, StoreError
 from memloc.store import commits, layout, records
 from memloc.store.commits import Commit, Snapshot
 from memloc.store.files import Files
@@ -14,6 +16,7 @@ from memloc.store.schemas import Schemas
 
 __all__ = ["Commit", "Files", "Snapshot", "Store"]
 
+NAMED = 5  # files in one warning
 LOOKS = 3  # how often a reader looks again while files are being set aside
 
 T = TypeVar("T")
@@ -26,9 +29,28 @@ class Store:
         self.uri = uri
         self.files = Files(uri)
         self._known: dict[str, Commit] = {}
+        self._hidden: frozenset[str] = frozenset()
+        self._warned: set[str] = set()
+
+    def without(self, trials: Iterable[str]) -> Store:
+        """The same store for a reader who is to see nothing of these trials."""
+        other = copy(self)
+        other._hidden = self._hidden | frozenset(trials)
+        return other
 
     def snapshot(self) -> Snapshot:
-        return commits.snapshot(self.files, self._known)
+        """What is committed now.
+
+        Warns:
+            MemlocWarning: naming the commits that a later version of memloc wrote, each once.
+        """
+        snapshot = commits.snapshot(self.files, self._known)
+        if new := snapshot.unreadable.keys() - self._warned:
+            self._warned |= new
+            why = "; ".join(f"{path} {snapshot.unreadable[path]}" for path in sorted(new)[:NAMED])
+            more = f"; and {len(new) - NAMED} more" if len(new) > NAMED else ""
+            warnings.warn(f"store {self.uri}: left out: {why}{more}", MemlocWarning, stacklevel=2)
+        return snapshot.without(self._hidden) if self._hidden else snapshot
 
     def reading(self, action: Callable[[Snapshot], T]) -> T:
         """`action` on a snapshot; on a newer one where `verify` or a sweep set aside, meanwhile, what it reads."""

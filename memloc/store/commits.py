@@ -8,7 +8,7 @@ nor clocks.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -76,15 +76,15 @@ class Commit:
         Raises:
             ValueError: where it was written by another version of memloc than this one reads.
         """
-        raw = json.loads(content)
-        if raw["schema"] > VERSION:
-            raise ValueError(f"was written by a later memloc (schema {raw['schema']}); update memloc")
-        raw["reads"] = tuple(raw.get("reads", ()))
-        raw["files"] = tuple(FileEntry(**f) for f in raw["files"])
-        raw["checkpoints"] = tuple(CheckpointEntry(**c) for c in raw["checkpoints"])
         try:
+            raw = json.loads(content)
+            if raw["schema"] > VERSION:
+                raise ValueError(f"was written by a later memloc (schema {raw['schema']}); update memloc")
+            raw["reads"] = tuple(raw.get("reads", ()))
+            raw["files"] = tuple(FileEntry(**f) for f in raw["files"])
+            raw["checkpoints"] = tuple(CheckpointEntry(**c) for c in raw["checkpoints"])
             return Commit(**raw)
-        except TypeError as error:
+        except (TypeError, KeyError, AttributeError) as error:
             raise ValueError("was written by another version of memloc") from error
 
 
@@ -159,12 +159,19 @@ class Snapshot:
     """What a store held at one moment.
 
     commits: {part id: the commit that readers take}; paths: {part id: its path}; broken: commit files whose content
-    does not match their name, which readers pass over.
+    does not match their name, which readers pass over; unreadable: {commit file: why} of those that another version of
+    memloc wrote.
     """
 
     commits: dict[str, Commit]
     paths: dict[str, str]
     broken: list[str]
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    def without(self, trials: Collection[str]) -> Snapshot:
+        """The same without anything of these trials."""
+        kept = {i: c for i, c in self.commits.items() if c.trial not in trials}
+        return Snapshot(kept, {i: self.paths[i] for i in kept}, self.broken, self.unreadable)
 
     def complete(self, analysis_parts: Iterable[str]) -> bool:
         return all(part in self.commits for part in analysis_parts)
@@ -189,20 +196,31 @@ def snapshot(files: Files, known: dict[str, Commit]) -> Snapshot:
     """Reads every commit of the store.
 
     known: {path: commit} of those read before; a commit never changes. What is new is added.
-
-    Raises:
-        StoreError: where a commit was written by a later version of memloc.
     """
     result = Snapshot({}, {}, [])
     paths = sorted(files.listing(layout.COMMITS))
     unread = [p for p in paths if p not in known]
-    known.update((p, c) for p, c in zip(unread, files.map(lambda p: read(files, p), unread), strict=True) if c)
+    for path, commit in zip(unread, files.map(lambda p: _read_or_why(files, p), unread), strict=True):
+        if isinstance(commit, Commit):
+            known[path] = commit
+        elif commit is not None:
+            result.unreadable[path] = commit
+        elif files.size(path) is not None:
+            result.broken.append(path)
     for path in paths:
         commit = known.get(path)
-        if commit is None:
-            if files.size(path) is not None:
-                result.broken.append(path)
-        elif commit.id not in result.commits:  # paths are sorted: the smallest name wins
+        if commit is not None and commit.id not in result.commits:  # paths are sorted: the smallest name wins
             result.commits[commit.id] = commit
             result.paths[commit.id] = path
     return result
+
+
+def _read_or_why(files: Files, path: str) -> Commit | str | None:
+    """A commit, why this version of memloc cannot read it, or None where the file is gone or damaged."""
+    content = files.find(path)
+    if content is None or not layout.is_intact(path, content):
+        return None
+    try:
+        return Commit.decode(content)
+    except ValueError as error:
+        return str(error)

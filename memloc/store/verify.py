@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from memloc.errors import MemlocWarning, StoreError
 from memloc.store import checkpoints, commits, layout
 from memloc.store.commits import CheckpointEntry, Commit, FileEntry
 from memloc.store.files import Files
@@ -25,7 +27,7 @@ def verify(files: Files) -> tuple[list[Finding], int]:
     records = _intact(files, layout.SWEEPS, "written again by the next sweep", findings)
     found = _intact(files, layout.COMMITS, "what it committed is recomputed by the next sweep", findings)
     checked = len(records) + len(found) + len(findings)
-    committed = {path: commits.parse(files, path, content) for path, content in found.items()}
+    committed = {path: commit for path, content in found.items() if (commit := _decoded(files, path, content))}
     data = {e.path: e for c in committed.values() for e in c.files}
     broken = _problems(files, data.values())
     findings += _set_aside_data(files, committed, broken)
@@ -51,6 +53,15 @@ def _intact(files: Files, folder: str, consequence: str, findings: list[Finding]
             files.move(path, layout.quarantine(path))
             findings.append(Finding(path, "its content does not match its name", consequence))
     return intact
+
+
+def _decoded(files: Files, path: str, content: bytes) -> Commit | None:
+    """A commit, or None where another version of memloc wrote it: then what it lists cannot be checked here."""
+    try:
+        return commits.parse(files, path, content)
+    except StoreError as error:
+        warnings.warn(f"{error}; what it lists is not checked", MemlocWarning, stacklevel=2)
+        return None
 
 
 def _problems(files: Files, entries: Iterable[FileEntry | CheckpointEntry]) -> dict[str, str]:

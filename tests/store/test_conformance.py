@@ -13,9 +13,10 @@ import torch
 
 from memloc.analysis.query import run_sql
 from memloc.analysis.reader import known_tables
-from memloc.errors import StoreError, UsageError
+from memloc.errors import MemlocWarning, StoreError, UsageError
 from memloc.store import Commit, Store, checkpoints, commits, layout, records, tables
 from memloc.store.checkpoints import ResumeState
+from memloc.store.verify import verify
 
 A, B = "a" * 16, "b" * 16  # ids of a training and of an analysis
 
@@ -154,8 +155,29 @@ def test_a_damaged_table_is_an_error_not_wrong_numbers(store: Store) -> None:
 
 def test_a_later_version_is_not_guessed_at(store: Store) -> None:
     commits.publish(store.files, replace(part(0, of=1), schema=99))
+    other = replace(part(0, of=1), id="f" * 16)
+    commits.publish(store.files, other)
+    with pytest.warns(
+        MemlocWarning, match=r"left out: commits/.*\.json was written by a later memloc \(schema 99\); update"
+    ):
+        snapshot = store.snapshot()
+    assert list(snapshot.commits.values()) == [other]
+    assert len(snapshot.unreadable) == 1
+    assert snapshot.broken == []
+    assert store.snapshot().unreadable == snapshot.unreadable  # said once
     with pytest.raises(StoreError, match="later memloc"):
-        store.snapshot()
+        store.commit(part(0, of=1).id)
+    with pytest.warns(MemlocWarning, match="what it lists is not checked"):
+        assert verify(store.files)[0] == []
+
+
+@pytest.mark.parametrize("change", [{"files": [{"of": "another form"}]}, {"new": 1}, {"checkpoints": 3}, None, [1]])
+def test_what_another_version_wrote_is_left_out(store: Store, change: Any) -> None:
+    raw = json.loads(part(0, of=1).encode())
+    content = json.dumps({**raw, **change} if isinstance(change, dict) else change).encode()
+    store.files.put(layout.commit("e" * 16, content), content)
+    with pytest.warns(MemlocWarning, match="was written by another version of memloc"):
+        assert store.snapshot().commits == {}
 
 
 # --- records

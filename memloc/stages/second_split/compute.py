@@ -20,6 +20,7 @@ from memloc.data.types import I64
 from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
 from memloc.models.inference import logits
+from memloc.models.layout import channels_last
 from memloc.seeds import stream, torch_seed
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
@@ -79,7 +80,7 @@ class _Correct:
     def __init__(self, config: TrainConfig, mode: str, data: Data, device: torch.device) -> None:
         self.on_device, self.mode = OnDevice(data, device), mode
         network = build(config, data.shape, data.classes)
-        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = channels_last(network.to(device))
         self.dropout = build_dropout(config, network.sites, data.example, device)
 
     def __call__(self, weights: Mapping[str, Tensor]) -> Tensor:

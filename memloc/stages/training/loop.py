@@ -23,6 +23,7 @@ from memloc.models.build import build
 from memloc.models.dropouts import OwnDropouts, build_dropout
 from memloc.models.groups import Network
 from memloc.models.inference import logits, set_mean
+from memloc.models.layout import channels_last
 from memloc.stages.training.batches import batches
 from memloc.stages.training.dynamics import Dynamics
 from memloc.stages.training.forward import forward_pass
@@ -73,7 +74,7 @@ class Training:
             network.initialise(config.seed)
         else:
             network.load_state_dict(dict(weights))
-        self.network: Network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: Network = channels_last(network.to(device))
         self.dropout = build_dropout(config, network.sites, data.example, device)
         self.dropout.constrain(self.network)
         self.masks = StepMasks(self.dropout, OwnDropouts(self.network, config.seed, device))

@@ -31,7 +31,7 @@ class Timm(ArchitectureConfig):
     name: Annotated[str, AfterValidator(_known)]
 
     def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
-        from memloc.models.timm_model import misfit
+        from memloc.models.architectures.timm.network import misfit
 
         return misfit(self.name.removeprefix(TIMM), shape, classes)
 

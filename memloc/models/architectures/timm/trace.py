@@ -3,18 +3,26 @@
 The operations are those of torch.fx's symbolic trace, in the order of the forward pass. A group is a run of them; between
 two groups stand the values that later ones need. Nothing works in place, so that a state can be used again. Modules and
 parameters are looked up by name in whatever network runs the program: it holds none itself.
+
+That is why the cut and the run are written here. `torch.fx.passes.split_module` makes new modules. They hold the tensors of
+the network that was traced, under other names; and a parameter of the whole network (a class token) is an input of them, so
+that no group has it. Here a group runs with the weights of any checkpoint, and has what it uses. `torch.fx.Interpreter`
+lists all modules of the network in every run, which here means in every group of every training step.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import redirect_stderr
+from dataclasses import dataclass
 from functools import partial
+from io import StringIO
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 # One operation each, whatever a library makes of them: a norm does another thing in training than in evaluation.
@@ -62,15 +70,11 @@ class _OneArgument(nn.Module):
 
 @dataclass
 class Program:
-    """nodes: of each group. carried: between a group and the next, the nodes whose values the rest needs.
-
-    constants: tensors that the trace has found outside of the network, by name.
-    """
+    """nodes: of each group. carried: before each group and at the end, the nodes whose values the rest needs."""
 
     groups: tuple[str, ...]
     nodes: list[list[fx.Node]]
     carried: list[list[fx.Node]]
-    constants: dict[str, Tensor] = field(default_factory=dict)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Program:
         return self  # never changes, and networks that are copies of each other run the same one
@@ -105,10 +109,11 @@ def _call(network: nn.Module, node: fx.Node, kwargs: Mapping[str, Any], args: tu
 
 def traced(
     network: nn.Module, leaves: Collection[type[nn.Module]], wrapped: Collection[Callable[..., Any]]
-) -> tuple[list[fx.Node], dict[str, Tensor]]:
+) -> tuple[fx.Graph, dict[str, Tensor]]:
     """(the network's operations, none of them in place, their targets named as in the network; constants by name).
 
-    The first one is the images, the last one the output. Sets `inplace` of the network's modules to false.
+    The first operation is the images, the last one the output. constants: tensors that belong to no module. `inplace` of the
+    network's modules is false afterwards.
 
     Raises:
         CannotCut: where the forward pass depends on the values that it computes.
@@ -130,7 +135,7 @@ def traced(
                 node.target = target.removeprefix(f"{ROOT}.")
             else:
                 constants[target] = getattr(root, target)
-    return list(graph.nodes), constants
+    return graph, constants
 
 
 def _out_of_place(node: fx.Node) -> None:
@@ -154,33 +159,56 @@ def place(node: fx.Node) -> str:
     return stack[-1].removeprefix(ROOT).removeprefix(".") if stack else ""
 
 
-def cut(nodes: Sequence[fx.Node], constants: Mapping[str, Tensor], units: Sequence[str]) -> Program:
+def cut(graph: fx.Graph, network: nn.Module, units: Sequence[str]) -> Program:
     """The program with a group for every unit (a module's name), one before them, `stem`, and one after them, `head`.
 
     What belongs to no unit is part of the stem before the first one, of the head after the last one, and of the unit
-    before it in between.
+    before it in between. A stem or a head without parameters is part of the unit beside it.
 
     Raises:
-        CannotCut: unless the units run one after the other.
+        CannotCut: unless the units run one after the other, each with parameters.
     """
-    found = {unit: k for k, unit in enumerate(units, start=1)}
-    body = nodes[1:-1]
-    of_unit = [next((found[u] for u in _prefixes(place(node)) if u in found), None) for node in body]
-    last = max(k for k, at in enumerate(of_unit) if at is not None)
+    images, *body, output = graph.nodes
+    (result,) = output.args
+    if not isinstance(result, fx.Node):
+        raise CannotCut("it gives something else than logits")
+    names = ["stem", *units, "head"]
+    indices = _indices(body, units)
+    owned = {name for name, _ in network.named_parameters()}
+    full = {at for node, at in zip(body, indices, strict=True) if _owns(node, owned)}
+    if 0 not in full:
+        indices = [max(at, 1) for at in indices]
+    if len(units) + 1 not in full:
+        indices = [min(at, len(units)) for at in indices]
+    groups = [k for k in range(len(names)) if k in full or names[k] in units]
+    if without := [names[k] for k in groups if k not in full]:
+        raise CannotCut(f"{without[0]} runs without parameters of its own")
+    where = {images: -1} | dict(zip(body, indices, strict=True))
+    carried = [[node for node, at in where.items() if at < k and _needed(node, k, where)] for k in groups]
+    split = [[node for node, at in zip(body, indices, strict=True) if at == k] for k in groups]
+    return Program(tuple(names[k] for k in groups), split, [*carried, [result]])
+
+
+def _indices(body: Sequence[fx.Node], units: Sequence[str]) -> list[int]:
+    """For each operation 0 (before the units), the number of its unit, or len(units) + 1 (after them)."""
+    numbers = {unit: k for k, unit in enumerate(units, start=1)}
+    own = [next((numbers[u] for u in _prefixes(place(node)) if u in numbers), None) for node in body]
+    last = max(k for k, at in enumerate(own) if at is not None)
     indices, now = [], 0
-    for k, at in enumerate(of_unit):
+    for k, at in enumerate(own):
         if at is not None and at < now:
             raise CannotCut(f"{units[at - 1]} is used again after {units[now - 1]} has begun")
         now = now if at is None else at
         indices.append(now if k <= last else len(units) + 1)
-    groups = ("stem", *units, "head")
-    split = [[node for node, at in zip(body, indices, strict=True) if at == k] for k in range(len(groups))]
-    where = {nodes[0]: -1} | dict(zip(body, indices, strict=True))
-    (result,) = nodes[-1].args
-    if not isinstance(result, fx.Node):
-        raise CannotCut("it gives something else than logits")
-    carried = [[node for node, at in where.items() if at < k and _needed(node, k, where)] for k in range(len(groups))]
-    return Program(groups, split, [*carried, [result]], dict(constants))
+    return indices
+
+
+def _owns(node: fx.Node, parameters: Collection[str]) -> bool:
+    """Whether an operation is a parameter, or a module that has some."""
+    if node.op not in ("call_module", "get_attr"):
+        return False
+    target = str(node.target)
+    return any(name == target or name.startswith(f"{target}.") for name in parameters)
 
 
 def _prefixes(name: str) -> list[str]:
@@ -193,18 +221,10 @@ def _needed(node: fx.Node, group: int, where: Mapping[fx.Node, int]) -> bool:
     return any(where.get(user, group) >= group for user in node.users)
 
 
-def shapes(program: Program, network: nn.Module, x: Tensor) -> dict[fx.Node, torch.Size]:
-    """The shape of every tensor that the program computes for images x."""
-    found: dict[fx.Node, torch.Size] = {}
-
-    def note(node: fx.Node, args: tuple[Any, ...], call: Callable[[tuple[Any, ...]], Any]) -> Any:
-        value = call(args)
-        if isinstance(value, Tensor):
-            found[node] = value.shape
-        return value
-
-    state: tuple[Any, ...] = (x,)
-    with torch.no_grad():
-        for group in program.groups:
-            state = program.run(network, group, state, note)
-    return found
+def shapes(graph: fx.Graph, network: nn.Module, x: Tensor) -> dict[fx.Node, torch.Size]:
+    """The shape of every tensor that the operations compute for images x (B×C×H×W)."""
+    with torch.no_grad(), redirect_stderr(StringIO()):  # it prints a traceback of a network that does not run
+        ShapeProp(fx.GraphModule(network, graph)).propagate(x)
+    graph.owning_module = None  # or the program would hold the network's weights
+    meta = {node: node.meta.get("tensor_meta") for node in graph.nodes}
+    return {node: tensor.shape for node, tensor in meta.items() if isinstance(tensor, TensorMetadata)}

@@ -1,8 +1,8 @@
-"""Any image classifier of timm (`timm:NAME`), without pretrained weights, cut into its stages or blocks.
+"""Where a model of timm is cut into groups, what stands at its operations, and whether it can be run so at all.
 
 Groups: `stem`; the children of a top-level `blocks`, `stages`, `layers` or `features` (`blocks.0`, …), or top-level stages
 that are numbered themselves (`layer1`, `s1`, …); `head`. What runs before the first stage belongs to the stem, what runs
-after the last one to the head. Tensors have timm's names. What counts as a neuron is in timm_neurons.py.
+after the last one to the head. A stem without parameters is part of the first stage: every group has parameters.
 
 Dropout sites: after every group but the head, where it hands on one tensor and nothing else: (C, H, W), of N tokens
 (C, N, 1). timm's dropouts and stochastic depth are off.
@@ -20,30 +20,28 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from memloc.models.architectures.timm.config import TIMM, Timm
-from memloc.models.batch_norm import BatchStatistics
-from memloc.models.blocks import Masks, masked, masked_tokens
-from memloc.models.gates import Gates
-from memloc.models.groups import Network, State
-from memloc.models.timm_neurons import Point, apply, neurons
-from memloc.models.trace import CannotCut, Program, cut, first_line, shapes, traced
-from memloc.seeds import torch_seed
+from memloc.models.architectures.timm.neurons import Point, apply, neurons
+from memloc.models.architectures.timm.trace import CannotCut, Program, cut, first_line, shapes, traced
+from memloc.models.groups import State
+from memloc.models.layout import channels_last
 
 CONTAINERS = ("blocks", "stages", "layers", "features")
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 NUMBERED = re.compile(r"(layer|stage|block|s)\d+")
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, int, int]  # C, H, W
 
 
 @dataclass(frozen=True)
 class Cut:
     """What follows from a model's name, the images' shape and the number of classes.
 
-    tensors, layers: the group of each. layouts: {site: how its activations lie: NCHW, NHWC, or NLC for tokens}.
+    constants: tensors of the program that belong to no module, by name. tensors, layers: the group of each. sites: {dropout
+    site: (C, H, W)}. layouts: {site: how its activations lie: NCHW, NHWC, or NLC for tokens}.
     """
 
     program: Program
+    constants: dict[str, Tensor]
     tensors: dict[str, str]
     layers: dict[str, str]
     points: dict[fx.Node, Point]
@@ -55,95 +53,7 @@ class Cut:
         return self
 
 
-class TimmModel(Network):
-    """A timm model, its children taken over, run as the program that its forward pass is."""
-
-    def __init__(self, name: str, shape: Shape, classes: int) -> None:
-        super().__init__()
-        self.made_from = (name, shape, classes)
-        self.cut = _cut(name, shape, classes)
-        model = _create(name, shape, classes)
-        for key, child in model.named_children():
-            self.add_module(key, child)
-        for key, parameter in model.named_parameters(recurse=False):
-            self.register_parameter(key, parameter)
-        for key, buffer in model.named_buffers(recurse=False):
-            self.register_buffer(key, buffer, persistent=key not in model._non_persistent_buffers_set)
-        for key, constant in self.cut.program.constants.items():
-            self.register_buffer(key, constant.clone(), persistent=False)
-        self.groups, self.sites, self.neurons = self.cut.program.groups, dict(self.cut.sites), dict(self.cut.neurons)
-
-    @classmethod
-    def build(cls, config: Timm, shape: Shape, classes: int) -> TimmModel:
-        return cls(config.name.removeprefix(TIMM), shape, classes)
-
-    def group_of(self, layer: str) -> str:
-        return self.cut.layers[layer]
-
-    def tensors_of(self, group: str) -> list[str]:
-        return [name for name in self.state_dict() if self.cut.tensors[name] == group]
-
-    def parameters_of(self, group: str) -> list[str]:
-        return [name for name, _ in self.named_parameters() if self.cut.tensors[name] == group]
-
-    def run_group(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> State:
-        def gated(node: fx.Node, args: tuple[Any, ...], call: Callable[[tuple[Any, ...]], Any]) -> Any:
-            point = self.cut.points.get(node)
-            gate = gates.get(point.layer) if gates and point else None
-            return call(args) if point is None or gate is None else apply(point, gate, self, node, args, call)
-
-        after: State = self.cut.program.run(self, group, state, gated if gates else None)
-        if masks is None or group not in masks:
-            return after
-        return (_masked(after[0], group, masks, self.cut.layouts[group]),)
-
-    def use_batch_statistics(self) -> None:
-        from timm.layers import BatchNormAct2d
-
-        activated = {name: m for name, m in self.named_modules() if isinstance(m, BatchNormAct2d)}
-        super().use_batch_statistics()
-        for name, norm in activated.items():
-            self.set_submodule(name, _ActivatedStatistics(norm))
-
-    @torch.no_grad()
-    def initialise(self, seed: int) -> None:
-        """timm's own initialisation, in its order from one keyed stream, drawn on the CPU.
-
-        timm draws from the global generator: it is lent to it, and is afterwards what it was before.
-        """
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            torch.default_generator.manual_seed(torch_seed(seed, "init", self.made_from[0]))
-            self.load_state_dict(_create(*self.made_from).state_dict())
-
-
-def misfit(name: str, shape: Shape, classes: int) -> str | None:
-    """Why timm's model of this name cannot be run on images of shape (C, H, W), in one line; None if it can."""
-    try:
-        _cut(name, shape, classes)
-    except CannotCut as error:
-        return f"{TIMM}{name} with images of {shape[1]}×{shape[2]} pixels: {error}"
-    return None
-
-
-class _ActivatedStatistics(BatchStatistics):
-    """timm's batch norms that end with an activation."""
-
-    def __init__(self, norm: nn.modules.batchnorm._BatchNorm) -> None:
-        super().__init__(norm)
-        self.drop, self.act = norm.drop, norm.act
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.act(self.drop(super().forward(x)))  # type: ignore[operator]
-        return y
-
-
-def _masked(x: Tensor, site: str, masks: Masks, layout: str) -> Tensor:
-    if layout == "NLC":
-        return masked_tokens(x, site, masks)
-    return masked(x, site, masks) if layout == "NCHW" else x * masks[site].permute(0, 2, 3, 1)
-
-
-def _create(name: str, shape: Shape, classes: int) -> nn.Module:
+def create(name: str, shape: Shape, classes: int) -> nn.Module:
     """timm's model as it begins, for images of this size where it asks for one, without dropout.
 
     Attention is written out: PyTorch's fused form adds up its gradient in no fixed order on a GPU.
@@ -173,7 +83,7 @@ def _first_accepted(create: Callable[[dict[str, Any]], nn.Module], options: list
 
 
 @lru_cache(maxsize=16)
-def _cut(name: str, shape: Shape, classes: int) -> Cut:
+def cut_of(name: str, shape: Shape, classes: int) -> Cut:
     """The model's program and what stands at its nodes, checked against the model itself on the CPU.
 
     Raises:
@@ -181,15 +91,20 @@ def _cut(name: str, shape: Shape, classes: int) -> Cut:
     """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
         torch.default_generator.manual_seed(0)
-        x = torch.randn(3, *shape)
+        x = torch.randn(3, *shape).to(memory_format=torch.channels_last)  # as in a training
         try:
-            model = _create(name, shape, classes).eval()
+            model = channels_last(create(name, shape, classes).eval())
             wanted = model(x[:2])
         except Exception as error:  # a library's many ways to say that it cannot take these images
             raise CannotCut(f"timm says: {first_line(error)}") from error
         if not isinstance(wanted, Tensor) or wanted.shape != (2, classes):
             raise CannotCut("it is no classifier of whole images")
-        return _opened(model, x)
+        try:
+            return _opened(model, x)
+        except CannotCut:
+            raise
+        except Exception as error:  # what a traced operation makes of other numbers of images, say
+            raise CannotCut(f"operation by operation it does not run: {first_line(error)}") from error
 
 
 def _opened(model: nn.Module, x: Tensor) -> Cut:
@@ -220,17 +135,17 @@ def _cut_with(model: nn.Module, x: Tensor, closed: Collection[type[nn.Module]]) 
     from timm.layers import get_notrace_functions
 
     functions = [f for f in get_notrace_functions() if callable(f)]
-    nodes, constants = traced(model, closed, functions)
-    units = _units(model, {n.target for n in nodes if n.op in ("call_module", "get_attr")})
+    graph, constants = traced(model, closed, functions)
+    units = _units(model, {n.target for n in graph.nodes if n.op in ("call_module", "get_attr")})
     for key, constant in constants.items():
         model.register_buffer(key, constant, persistent=False)
-    program = cut(nodes, constants, units)
-    size = shapes(program, model, x[:2])
-    points, found = neurons(model, program, size)
+    program = cut(graph, model, units)
+    size = shapes(graph, model, x[:2])
+    points, gates = neurons(model, program)
     sites, layouts = _sites(model, program, size)
-    layers = {points[n].layer: g for g, of_group in zip(program.groups, program.nodes, strict=True)
-              for n in of_group if n in points}  # fmt: skip
-    result = Cut(program, _groups_of_tensors(model, program), layers, points, found, sites, layouts)
+    each = zip(program.groups, program.nodes, strict=True)
+    layers = {points[node].layer: group for group, nodes in each for node in nodes if node in points}
+    result = Cut(program, constants, _groups_of_tensors(model, program), layers, points, gates, sites, layouts)
     _check(model, result, x)
     return result
 
@@ -251,18 +166,18 @@ def _units(model: nn.Module, used: set[Any]) -> list[str]:
 
 def _groups_of_tensors(model: nn.Module, program: Program) -> dict[str, str]:
     """{parameter or buffer: its group}: the one that uses it; unused buffers go with their neighbours' group."""
-    found: dict[str, str] = {}
+    groups: dict[str, str] = {}
     for group, nodes in zip(program.groups, program.nodes, strict=True):
         for target in {str(n.target) for n in nodes if n.op in ("call_module", "get_attr")}:
             for name in (n for n in model.state_dict() if n == target or n.startswith(target + ".")):
-                if found.setdefault(name, group) != group:
-                    raise CannotCut(f"{name} is used by both {found[name]} and {group}")
+                if groups.setdefault(name, group) != group:
+                    raise CannotCut(f"{name} is used by both {groups[name]} and {group}")
     for name, _ in model.named_parameters():
-        if name not in found:
+        if name not in groups:
             raise CannotCut(f"{name} is not used")
     for name in model.state_dict():
-        found.setdefault(name, next((g for g in program.groups if name.startswith(g + ".")), "stem"))
-    return found
+        groups.setdefault(name, next((g for g in program.groups if name.startswith(g + ".")), program.groups[0]))
+    return groups
 
 
 def _sites(

@@ -14,10 +14,12 @@ from torch.nn import functional as F
 
 from memloc.errors import UsageError
 from memloc.models.architectures import resolved
+from memloc.models.architectures.timm.cutting import cut_of
+from memloc.models.architectures.timm.trace import CannotCut, cut, traced
 from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
 from memloc.models.groups import Network
-from memloc.models.trace import CannotCut, cut, traced
+from memloc.models.layout import channels_last
 from tests.models.plain import randomise
 
 SHAPE, CLASSES, B = (1, 32, 32), 7, 3
@@ -281,8 +283,8 @@ class Undecided(Straight):
 
 def test_what_works_in_place_is_done_for_all_that_follows() -> None:
     network, x = InPlace(()), torch.randn(3, 4)
-    nodes, constants = traced(network, (), ())
-    program = cut(nodes, constants, ["stages.0", "stages.1"])
+    graph, _ = traced(network, (), ())
+    program = cut(graph, network, ["stages.0", "stages.1"])
     state: tuple[Any, ...] = (x,)
     for group in program.groups:
         before = [t.clone() for t in state]
@@ -293,10 +295,97 @@ def test_what_works_in_place_is_done_for_all_that_follows() -> None:
 
 
 def test_stages_that_do_not_run_in_turn_are_refused() -> None:
-    nodes, constants = traced(Straight((0, 1)), (), ())
-    assert cut(nodes, constants, ["stages.0", "stages.1"]).groups == ("stem", "stages.0", "stages.1", "head")
-    nodes, constants = traced(Straight((0, 1, 0)), (), ())
-    with pytest.raises(CannotCut, match=r"stages\.0 is used again after stages\.1 has begun"):
-        cut(nodes, constants, ["stages.0", "stages.1"])
+    for order, problem in (
+        ((0, 1, 0), r"stages\.0 is used again after stages\.1 has begun"),
+        ((0,), r"stages\.1 runs without parameters of its own"),
+    ):
+        network = Straight(order)
+        graph, _ = traced(network, (), ())
+        with pytest.raises(CannotCut, match=problem):
+            cut(graph, network, ["stages.0", "stages.1"])
     with pytest.raises(CannotCut, match="cannot be traced"):
         traced(Undecided((0, 1)), (), ())
+
+
+class Framed(Straight):
+    """Scales its images before the first stage and squashes after the last one; a parameter on either side, if asked for."""
+
+    def __init__(self, before: bool, after: bool) -> None:
+        super().__init__((0, 1))
+        self.before = nn.Parameter(torch.tensor(2.0)) if before else 2.0
+        self.after = nn.Parameter(torch.tensor(3.0)) if after else 3.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(super().forward(x * self.before)) * self.after
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "groups"),
+    [
+        (True, True, ("stem", "stages.0", "stages.1", "head")),
+        (False, True, ("stages.0", "stages.1", "head")),
+        (True, False, ("stem", "stages.0", "stages.1")),
+        (False, False, ("stages.0", "stages.1")),
+    ],
+)
+def test_every_group_has_parameters(before: bool, after: bool, groups: tuple[str, ...]) -> None:
+    network, x = Framed(before, after), torch.randn(3, 4)
+    graph, _ = traced(network, (), ())
+    program = cut(graph, network, ["stages.0", "stages.1"])
+    assert program.groups == groups
+    state: tuple[Any, ...] = (x,)
+    for group in program.groups:
+        state = program.run(network, group, state)
+    assert torch.equal(state[0], network(x))
+
+
+@pytest.mark.parametrize("name", ["densenet121", "vgg11_bn"])
+def test_models_without_parameters_before_their_first_stage(name: str) -> None:
+    """Retraining a group without parameters is an error, so there is none."""
+    network = build(resolved(dataset="cifar10", model=f"timm:{name}"), (3, 32, 32), 10)
+    assert network.groups[0].startswith("features.")
+    assert all(network.parameters_of(group) for group in network.groups)
+    owned = [parameter for group in network.groups for parameter in network.parameters_of(group)]
+    assert sorted(owned) == sorted(name for name, _ in network.named_parameters())
+
+
+def test_layers_that_make_a_table_of_positions_have_no_neurons() -> None:
+    """swinv2's biases by position come from a small MLP, the same for all images."""
+    network = build(resolved(dataset="cifar10", model="timm:swinv2_tiny_window8_256"), (3, 32, 32), 10)
+    assert any("cpb_mlp" in name for name, _ in network.named_parameters())
+    assert not any("cpb_mlp" in layer for layer in network.neurons)
+    assert sum("mlp.fc1" in layer for layer in network.neurons) == sum(len(stage.blocks) for stage in network.layers)
+
+
+def test_whatever_goes_wrong_is_said_when_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> None:
+        raise RuntimeError("shape '[2, 0]' is invalid\nand more")
+
+    cut_of.cache_clear()
+    monkeypatch.setattr("memloc.models.architectures.timm.cutting.shapes", broken)
+    config = resolved(dataset="cifar10", model="timm:test_vit")
+    problem = config.architecture.misfit((3, 32, 32), 10)
+    where = "timm:test_vit with images of 32×32 pixels"
+    assert problem == f"{where}: operation by operation it does not run: shape '[2, 0]' is invalid"
+
+
+def test_tensors_of_rank_five_stay_as_they_are() -> None:
+    """swin has such buffers; PyTorch's own channels_last ends in an error there."""
+    network = build(resolved(dataset="cifar10", model="timm:swin_tiny_patch4_window7_224"), (3, 32, 32), 10)
+    network.initialise(0)
+    assert any(buffer.ndim == 5 for buffer in network.buffers())
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    before = network.eval()(x)
+    last = channels_last(network)
+    weights = [p for p in last.parameters() if p.ndim == 4]
+    assert weights
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+    torch.testing.assert_close(last(x.to(memory_format=torch.channels_last)), before, rtol=1e-4, atol=1e-5)
+
+
+def test_channels_last_is_pytorchs_own_where_that_works() -> None:
+    ours, theirs = make("test_resnet"), make("test_resnet")
+    channels_last(ours)
+    theirs.to(memory_format=torch.channels_last)
+    strides = [{name: t.stride() for name, t in network.state_dict().items()} for network in (ours, theirs)]
+    assert strides[0] == strides[1]

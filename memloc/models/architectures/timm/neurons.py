@@ -6,8 +6,9 @@ In the order of the forward pass:
 - a hidden unit: an output of a linear layer that an activation follows (directly, or after a norm), after the activation;
 - an attention head's output, of all tokens, before the projection: of modules with `num_heads` and a linear layer `proj`;
 - every weight of the classifier, a linear layer or a 1×1 convolution; a bias is none.
-An MLP that multiplies the halves of its hidden layer (GLU) has no hidden units. A module that
-cannot be traced (timm_model._opened) is one operation, without neurons inside.
+An MLP that multiplies the halves of its hidden layer (GLU) has no hidden units. A layer that makes a table of positions, the
+same for all images, has no neurons. A module that
+cannot be traced (cutting._opened) is one operation, without neurons inside.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from memloc.models.architectures.timm.trace import NORMS, Program
 from memloc.models.gates import Gate, gated, gated_heads, gated_linear
-from memloc.models.trace import NORMS, Program
 
 FUNCTIONS = (
     F.relu, F.relu6, F.gelu, F.silu, F.mish, F.hardswish, F.hardsigmoid, F.leaky_relu, F.elu, torch.relu, torch.tanh,
@@ -42,40 +43,48 @@ class Point:
     axis: int = 1
 
 
-def neurons(
-    model: nn.Module, program: Program, size: Mapping[fx.Node, torch.Size]
-) -> tuple[dict[fx.Node, Point], dict[str, tuple[int, ...]]]:
-    """(the nodes at which gates act, {layer: shape of one example's gate}); size: of the nodes' values."""
+def neurons(model: nn.Module, program: Program) -> tuple[dict[fx.Node, Point], dict[str, tuple[int, ...]]]:
+    """(the nodes at which gates act, {layer: shape of one example's gate})."""
     from timm.layers import PatchEmbed
 
     modules = dict(model.named_modules())
     classifiers = _classifiers(model)
     patches = tuple(name for name, m in modules.items() if isinstance(m, PatchEmbed))
     points: dict[fx.Node, Point] = {}
-    found: dict[str, tuple[int, ...]] = {}
-    for node in (n for of_group in program.nodes for n in of_group if n.op == "call_module"):
+    shapes: dict[str, tuple[int, ...]] = {}
+    for node in (n for n in _of_images(program) if n.op == "call_module"):
         name = str(node.target)
         module, owner = modules[name], name.rpartition(".")[0]
         if module in classifiers:
-            points[node], found[name] = Point(name, "weights"), (module.weight.shape[0], module.weight.shape[1])
+            points[node], shapes[name] = Point(name, "weights"), (module.weight.shape[0], module.weight.shape[1])
         elif isinstance(module, nn.Conv1d | nn.Conv2d):
             if not any(name.startswith(f"{patch}.") for patch in patches):
                 last, _ = _followed(node, modules)
-                points[last], found[name] = Point(name, "channels"), (module.out_channels,)
+                points[last], shapes[name] = Point(name, "channels"), (module.out_channels,)
         elif isinstance(module, nn.Linear):
             heads = getattr(modules[owner], "num_heads", None)
             last, active = _followed(node, modules)
             if name == f"{owner}.proj" and isinstance(heads, int):
-                points[node], found[owner] = Point(owner, "heads"), (heads,)
+                points[node], shapes[owner] = Point(owner, "heads"), (heads,)
             elif active:
-                points[last], found[name] = Point(name, "channels", -1), (module.out_features,)
-    return points, found
+                points[last], shapes[name] = Point(name, "channels", -1), (module.out_features,)
+    return points, shapes
+
+
+def _of_images(program: Program) -> list[fx.Node]:
+    """The operations whose values depend on the images. A network may make tables of positions by layers, too: one for all
+    images, and no example has gates of its own there."""
+    dependent = dict.fromkeys(program.carried[0])
+    for node in (n for nodes in program.nodes for n in nodes):
+        if any(given in dependent for given in node.all_input_nodes):
+            dependent[node] = None
+    return list(dependent)
 
 
 def _classifiers(model: nn.Module) -> list[nn.Module]:
     """The linear layers (or 1×1 convolutions) that give logits; a distilled model has two."""
-    found = model.get_classifier()  # type: ignore[operator]
-    parts = [m for whole in (found if isinstance(found, tuple | list) else [found]) for m in whole.modules()]
+    heads = model.get_classifier()  # type: ignore[operator]
+    parts = [m for head in (heads if isinstance(heads, tuple | list) else [heads]) for m in head.modules()]
     return [m for m in parts if isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1))]
 
 

@@ -1,0 +1,59 @@
+"""The trainings of a store that this version of memloc can resolve; the others are left out, and a warning says so."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from memloc.config import TrainConfig
+from memloc.errors import MemlocWarning, UsageError
+from memloc.models.architectures import resolved
+from memloc.store import Store
+
+NAMED = 5  # trainings in one warning
+
+
+def resolvable(store: Store, sweep: str | None = None) -> Store:
+    """The store without the trainings (of a sweep) that this version of memloc cannot resolve.
+
+    What a field means that is not known here cannot be said, so what needs the meaning (claims, the report) does without
+    such a training. Tables, queries and status show it.
+
+    Warns:
+        MemlocWarning: once, naming what is left out and why.
+    """
+    trainings = store.snapshot().trainings()
+    wanted = trainings.keys() if sweep is None else {t["trial"] for t in store.trials_of(sweep)}
+    configs = resolve_trainings(store, {i: c.config for i, c in trainings.items() if i in wanted})
+    hidden = trainings.keys() & wanted - configs.keys()
+    return store.without(hidden) if hidden else store
+
+
+def resolve_trainings(store: Store, configs: Mapping[str, Mapping[str, Any]]) -> dict[str, TrainConfig]:
+    """{trial: its resolved configuration}, without those that this version cannot resolve.
+
+    Warns:
+        MemlocWarning: once, naming what is left out and why.
+    """
+    resolved_ones: dict[str, TrainConfig] = {}
+    problems: dict[str, str] = {}
+    for trial, config in configs.items():
+        try:
+            resolved_ones[trial] = resolved(**config)
+        except UsageError as error:
+            problems[trial] = "; ".join(error.problems)
+    if problems:
+        warnings.warn(left_out(store.uri, problems), MemlocWarning, stacklevel=2)
+    return resolved_ones
+
+
+def left_out(uri: str, problems: Mapping[str, str]) -> str:
+    """What to say of the trainings that are left out. problems: {trial: why}."""
+    named: Iterable[str] = (f"{trial} ({why})" for trial, why in list(problems.items())[:NAMED])
+    more = f", and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
+    which = "1 training is" if len(problems) == 1 else f"{len(problems)} trainings are"
+    return (
+        f"store {uri}: {which} left out, which this version of memloc cannot resolve: {', '.join(named)}{more}; "
+        "update memloc, or install the plugin that defines them"
+    )

@@ -1,0 +1,110 @@
+"""Any image classifier of timm (`timm:NAME`), without pretrained weights, run group by group (cutting.py says which).
+
+Tensors have timm's names. What counts as a neuron is in neurons.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from memloc.models.architectures.timm.config import TIMM, Timm
+from memloc.models.architectures.timm.cutting import Shape, create, cut_of
+from memloc.models.architectures.timm.neurons import apply
+from memloc.models.architectures.timm.trace import CannotCut
+from memloc.models.batch_norm import BatchStatistics
+from memloc.models.blocks import Masks, masked, masked_tokens
+from memloc.models.gates import Gates
+from memloc.models.groups import Network, State
+from memloc.seeds import torch_seed
+
+
+class Architecture(Network):
+    """A timm model, its children taken over, run as the program that its forward pass is."""
+
+    def __init__(self, name: str, shape: Shape, classes: int) -> None:
+        super().__init__()
+        self.made_from = (name, shape, classes)
+        self.cut = cut_of(name, shape, classes)
+        model = create(name, shape, classes)
+        for key, child in model.named_children():
+            self.add_module(key, child)
+        for key, parameter in model.named_parameters(recurse=False):
+            self.register_parameter(key, parameter)
+        for key, buffer in model.named_buffers(recurse=False):
+            self.register_buffer(key, buffer, persistent=key not in model._non_persistent_buffers_set)
+        for key, constant in self.cut.constants.items():
+            self.register_buffer(key, constant.clone(), persistent=False)
+        self.groups, self.sites, self.neurons = self.cut.program.groups, dict(self.cut.sites), dict(self.cut.neurons)
+
+    @classmethod
+    def build(cls, config: Timm, shape: Shape, classes: int) -> Architecture:
+        return cls(config.name.removeprefix(TIMM), shape, classes)
+
+    def group_of(self, layer: str) -> str:
+        return self.cut.layers[layer]
+
+    def tensors_of(self, group: str) -> list[str]:
+        return [name for name in self.state_dict() if self.cut.tensors[name] == group]
+
+    def parameters_of(self, group: str) -> list[str]:
+        return [name for name, _ in self.named_parameters() if self.cut.tensors[name] == group]
+
+    def run_group(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> State:
+        def gated(node: fx.Node, args: tuple[Any, ...], call: Callable[[tuple[Any, ...]], Any]) -> Any:
+            point = self.cut.points.get(node)
+            gate = gates.get(point.layer) if gates and point else None
+            return call(args) if point is None or gate is None else apply(point, gate, self, node, args, call)
+
+        after: State = self.cut.program.run(self, group, state, gated if gates else None)
+        if masks is None or group not in masks:
+            return after
+        return (_masked(after[0], group, masks, self.cut.layouts[group]),)
+
+    def use_batch_statistics(self) -> None:
+        from timm.layers import BatchNormAct2d
+
+        activated = {name: m for name, m in self.named_modules() if isinstance(m, BatchNormAct2d)}
+        super().use_batch_statistics()
+        for name, norm in activated.items():
+            self.set_submodule(name, _ActivatedStatistics(norm))
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """timm's own initialisation, in its order from one keyed stream, drawn on the CPU.
+
+        timm draws from the global generator: it is lent to it, and is afterwards what it was before.
+        """
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            torch.default_generator.manual_seed(torch_seed(seed, "init", self.made_from[0]))
+            self.load_state_dict(create(*self.made_from).state_dict())
+
+
+def misfit(name: str, shape: Shape, classes: int) -> str | None:
+    """Why timm's model of this name cannot be run on images of shape (C, H, W), in one line; None if it can."""
+    try:
+        cut_of(name, shape, classes)
+    except CannotCut as error:
+        return f"{TIMM}{name} with images of {shape[1]}×{shape[2]} pixels: {error}"
+    return None
+
+
+class _ActivatedStatistics(BatchStatistics):
+    """timm's batch norms that end with an activation."""
+
+    def __init__(self, norm: nn.modules.batchnorm._BatchNorm) -> None:
+        super().__init__(norm)
+        self.drop, self.act = norm.drop, norm.act
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(self.drop(super().forward(x)))  # type: ignore[operator]
+        return y
+
+
+def _masked(x: Tensor, site: str, masks: Masks, layout: str) -> Tensor:
+    if layout == "NLC":
+        return masked_tokens(x, site, masks)
+    return masked(x, site, masks) if layout == "NCHW" else x * masks[site].permute(0, 2, 3, 1)
