@@ -269,7 +269,7 @@ def _close(plan: Plan, store: Store, record: str, outcome: Outcome | None, optio
             print(f"{plan.name}: nothing to do, all {len(plan.trials)} trials are committed in {store.uri}\n")
         # Where the name has other records too, the summary is of this one alone.
         one = len(records.read_sweep(store.files, plan.name)) == 1
-        print(summary(store, plan.name if one else record, options.store), end="")
+        print(summary(store, plan.name if one else record), end="")
         _say_how_it_ended(plan, outcome, options)
         if outcome is None or not (outcome.failures or outcome.interrupted):
             print(next_steps(plan.name, options.store) if not plan.unmet else "", end="")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from memloc.config import TrainConfig
+from memloc.config import TrainConfig, canonical
 
 
 def program() -> str:
@@ -52,9 +52,10 @@ def seconds_in_words(seconds: float) -> str:
 
 
 def labels(configs: Sequence[TrainConfig]) -> list[str]:
-    """What tells each training of a sweep from the others: the fields in which they differ."""
-    rows = [c.flat() for c in configs]
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    """What tells each training of a sweep from the others: the fields in which they differ, seeds last."""
+    known = [canonical(c) for c in configs]  # without neutral values
+    rows = [{name: value for name, value in c.flat().items() if name in k} for c, k in zip(configs, known, strict=True)]
+    names = sorted(dict.fromkeys(name for row in rows for name in row), key=lambda name: name in ("data_seed", "seed"))
     differing = [name for name in names if len({str(row.get(name)) for row in rows}) > 1]
     if not differing:
         differing = ["dataset", "model"]
