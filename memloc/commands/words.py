@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from memloc.analysis.trial_list import differing_fields
 from memloc.config import TrainConfig
 
 
@@ -54,8 +55,5 @@ def seconds_in_words(seconds: float) -> str:
 def labels(configs: Sequence[TrainConfig]) -> list[str]:
     """What tells each training of a sweep from the others: the fields in which they differ."""
     rows = [c.flat() for c in configs]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    differing = [name for name in names if len({str(row.get(name)) for row in rows}) > 1]
-    if not differing:
-        differing = ["dataset", "model"]
+    differing = differing_fields(configs)
     return [" ".join(f"{name}={row[name]}" for name in differing if row.get(name) is not None) for row in rows]
