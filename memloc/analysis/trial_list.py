@@ -10,7 +10,7 @@ from memloc import sweep as sweeps
 from memloc.analysis.resolvable import resolve_trainings
 from memloc.analysis.trial_states import Trial, TrialState, open_failures, trial_states
 from memloc.config import TrainConfig, canonical
-from memloc.models.architectures import TRAINING
+from memloc.stages import REGISTRY
 from memloc.store import Snapshot, Store, records
 
 
@@ -50,7 +50,7 @@ def list_trials(store: Store, sweep: str | None = None, only: Sequence[str] = ()
     trials = {t["trial"]: t for t in _trials(store, sweep, snapshot)}
     configs = resolve_trainings(store, {trial: t["config"] for trial, t in trials.items()})
     entries = [sweeps.Entry(c, [], list(trials[i]["blocks"]), {"": i}) for i, c in configs.items()]
-    kept = {entry.where[""]: entry.config for entry in sweeps.only(entries, only, TRAINING)}
+    kept = {entry.where[""]: entry.config for entry in sweeps.only(entries, only, REGISTRY)}
     states = trial_states(store, [trials[i] for i in kept], snapshot, open_failures(store, snapshot))
     return [ListedTrial(i, config, s) for (i, config), s in zip(kept.items(), states, strict=True)]
 

@@ -13,7 +13,7 @@ import pytest
 import memloc
 from memloc import commands
 from memloc.models.architectures import resolved
-from memloc.store import Store, records
+from memloc.store import Store, heartbeats, records
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def store(tiny: Path, tmp_path: Path) -> Store:
     store = Store(str(shutil.copytree(tiny, tmp_path / "store")))
     mine = [asked(letter * 16, seed=k, noise=0.1 * (k % 2)) for k, letter in enumerate("abc")]
     records.write_sweep(store.files, "mine", mine)
-    records.write_heartbeat(store.files, "run", "a" * 16, {"stages": ["train"], "epoch": 12})
+    heartbeats.write(store.files, "run", "a" * 16, {"stages": ["train"], "epoch": 12})
     records.record_failure(store.files, "b" * 16, "b" * 16, "train", "Traceback\nValueError: no")
     return store
 
