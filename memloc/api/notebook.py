@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from memloc.analysis.status import sweep_status
+from memloc.analysis.sweep_status import sweep_status
 from memloc.analysis.trial_states import STATES
 from memloc.store import Store, records
 

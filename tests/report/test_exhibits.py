@@ -440,7 +440,7 @@ def test_figure_4_has_what_the_paper_says_of_layer_5_on_mnist(everything: Path, 
 def test_the_commands_run_what_the_paper_shows(made: Mapping[str, Exhibit]) -> None:
     def selected(exhibit: Exhibit) -> Sequence[Any]:
         _, _, name, *options = exhibit.command.split()
-        entries = sweeps.only(sweeps.load(shipped()[name], REGISTRY).entries, options[1::2], REGISTRY.training)
+        entries = sweeps.only(sweeps.load(shipped()[name], REGISTRY).entries, options[1::2], REGISTRY)
         return [e.config for e in entries]
 
     for name in ("fig03", "fig12", "fig13", "fig14", "fig15", "fig16", "fig17"):
@@ -454,4 +454,4 @@ def test_the_commands_select_trainings_of_shipped_sweeps(made: Mapping[str, Exhi
     for exhibit in made.values():
         _, _, name, *options = exhibit.command.split()
         assert options[::2] == ["--only"] * (len(options) // 2)
-        assert sweeps.only(sweeps.load(shipped()[name], REGISTRY).entries, options[1::2], REGISTRY.training), exhibit.command
+        assert sweeps.only(sweeps.load(shipped()[name], REGISTRY).entries, options[1::2], REGISTRY), exhibit.command

@@ -30,10 +30,17 @@ class Timm(ArchitectureConfig):
 
     name: Annotated[str, AfterValidator(_known)]
 
-    def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
-        from memloc.models.architectures.timm.network import misfit
+    @classmethod
+    def known(cls, name: str) -> str | None:
+        import timm
 
-        return misfit(self.name.removeprefix(TIMM), shape, classes)
+        return f"{TIMM}{name}" if timm.is_model(name) and "." not in name else None
+
+    def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
+        from memloc.models.architectures.timm.cutting import misfit
+
+        problem = misfit(self.name.removeprefix(TIMM), shape, classes)
+        return problem and f"{self.name} with images of {shape[1]}×{shape[2]} pixels: {problem}"
 
 
 CONFIG = Timm
