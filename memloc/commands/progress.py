@@ -148,9 +148,11 @@ class Progress:
     def _epoch(self, event: Event) -> None:
         epochs = self.epochs[event.trial]
         if not event.metrics and self.doing.get(event.trial) in ("starting", "waiting for a place") and event.epoch:
-            self._say(event.trial, f"goes on from epoch {event.epoch} of {epochs}")
+            self.doing[event.trial] = f"goes on from epoch {event.epoch}/{epochs}"
+            return self._say(event.trial, f"goes on from epoch {event.epoch} of {epochs}")
         metrics = metrics_in_words(event.metrics)
         self.doing[event.trial] = f"epoch {event.epoch}/{epochs}" + (f" {metrics}" if metrics else "")
+        return None
 
     def _part(self, event: Event) -> None:
         left = self.parts_left[event.trial]
