@@ -24,6 +24,7 @@ log = logging.getLogger("memloc")
 SHOWN = 12  # trials at work on the panel
 SHOWN_IN_LINE = 3  # trainings in a line of a pipe
 SILENT_SECONDS = 30.0  # a pipe gets a line at least this often
+TICK_SECONDS = 1.0
 
 
 class Countdown:
@@ -187,7 +188,7 @@ class Progress:
             self._line(f"{trial[:8]} {self.labels[trial]}: {text}")
 
     def _tick(self) -> None:
-        while not self._stop.wait(1.0):
+        while not self._stop.wait(TICK_SECONDS):
             with self._lock:
                 if time.monotonic() - self.said >= SILENT_SECONDS:
                     self._line("; ".join([self._head(), *self._under_way()]))
