@@ -129,7 +129,7 @@ def _check_compiler(works: list[Work], options: Options) -> None:
 
 
 def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
-    from memloc.sweep_file import OVERRIDE
+    from memloc.sweep.command_line import OVERRIDE
 
     names = [a for a in arguments if not OVERRIDE.match(a)]
     if len(names) > 1:
@@ -161,8 +161,9 @@ def _sweep(
     from memloc.store import Store, records
     from memloc.store.opening import store_uri
 
-    loaded = sweeps.load(path, REGISTRY, overrides, many=yes)
-    selected = sweeps.only(loaded.entries, only, REGISTRY.training)[:max_trials]
+    first = max_trials if dry_run and not only else None
+    loaded = sweeps.load(path, REGISTRY, overrides, many=yes, first=first)
+    selected = sweeps.only(loaded.entries, only, REGISTRY)[:max_trials]
     store = Store(store_uri(options.store))
     everything = build_plan(loaded, loaded.entries, options.data_dir, store)
     whole = selected == list(loaded.entries)
@@ -268,7 +269,7 @@ def _close(plan: Plan, store: Store, record: str, outcome: Outcome | None, optio
             print(f"{plan.name}: nothing to do, all {len(plan.trials)} trials are committed in {store.uri}\n")
         # Where the name has other records too, the summary is of this one alone.
         one = len(records.read_sweep(store.files, plan.name)) == 1
-        print(summary(store, plan.name if one else record, options.store), end="")
+        print(summary(store, plan.name if one else record), end="")
         _say_how_it_ended(plan, outcome, options)
         if outcome is None or not (outcome.failures or outcome.interrupted):
             print(next_steps(plan.name, options.store) if not plan.unmet else "", end="")
