@@ -140,11 +140,11 @@ def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
 def _list_shipped(as_json: bool) -> None:
     from memloc import sweep as sweeps
 
-    found = {name: " ".join(sweeps.about(path).split()) for name, path in sweeps.shipped().items()}
+    shipped = {name: " ".join(sweeps.about(path).split()) for name, path in sweeps.shipped().items()}
     if as_json:
-        print(json.dumps([{"name": n, "about": a} for n, a in found.items()]))
+        print(json.dumps([{"name": n, "about": a} for n, a in shipped.items()]))
         return
-    for name, about in found.items():
+    for name, about in shipped.items():
         print(f"{name}\n    {about}")
     print("\nmemloc sweep NAME --dry-run shows what a sweep would do; memloc sweep NAME --show prints its YAML.")
 
