@@ -21,7 +21,7 @@ def test_on_a_terminal_a_panel_and_then_the_summary(tmp_path: Path) -> None:
     )
     child.expect("3 trainings and 52 analysis parts to do")
     child.expect(r"of 3 trials done")
-    child.expect(r"train \d+/40")
+    child.expect(r"epoch \d+/40")
     child.expect("2 of 3 trials done, about")
     child.expect("Accuracy on clean / noisy / test")
     child.expect("Next:")
@@ -40,7 +40,7 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
         encoding="utf-8",
         timeout=120,
     )
-    child.expect(r"train \d+/200")
+    child.expect(r"epoch \d+/200")
     child.sendintr()
     child.expect("finishing the epochs and parts that are running")
     child.expect("interrupted; everything committed is kept. To go on: python -m memloc sweep")
