@@ -41,6 +41,7 @@ class Architecture(Network):
 
     @classmethod
     def build(cls, config: Timm, shape: Shape, classes: int) -> Architecture:
+        """The model for images of shape (C, H, W); raises CannotCut where `config.misfit` has something to say."""
         return cls(config.name.removeprefix(TIMM), shape, classes)
 
     def group_of(self, layer: str) -> str:
