@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EXAMPLES = options.examples(
     "memloc sweep                                           the shipped sweeps",
     "memloc sweep paper-grid --dry-run                      what it would do, and how long it takes",
+    "memloc sweep --fields                                  what one can set, and what it means",
     "memloc sweep demo noise=0.2 flips.repeats=3 --only seed=0,1",
     "memloc sweep my.yaml --store s3://bucket/runs --address HOST:6379",
 )
@@ -88,11 +89,16 @@ def sweep(
     yes: bool = typer.Option(False, "--yes", help="Really: more than 100,000 trials."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the trials and what they cost; run nothing."),
     show: bool = typer.Option(False, "--show", help="Print the sweep's YAML."),
+    fields: bool = typer.Option(False, "--fields", help="List every field: default, valid values, meaning, source."),
     as_json: bool = options.JSON,
 ) -> None:
     """Run a sweep; what is committed already is skipped, so the same command is how you resume."""
     from memloc import sweep as sweeps
 
+    if fields:
+        from memloc.commands.fields import show as show_fields
+
+        return show_fields(as_json)
     name, overrides = _split(arguments or [])
     if name is None:
         if overrides or only:
@@ -140,11 +146,11 @@ def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
 def _list_shipped(as_json: bool) -> None:
     from memloc import sweep as sweeps
 
-    found = {name: " ".join(sweeps.about(path).split()) for name, path in sweeps.shipped().items()}
+    shipped = {name: " ".join(sweeps.about(path).split()) for name, path in sweeps.shipped().items()}
     if as_json:
-        print(json.dumps([{"name": n, "about": a} for n, a in found.items()]))
+        print(json.dumps([{"name": n, "about": a} for n, a in shipped.items()]))
         return
-    for name, about in found.items():
+    for name, about in shipped.items():
         print(f"{name}\n    {about}")
     print("\nmemloc sweep NAME --dry-run shows what a sweep would do; memloc sweep NAME --show prints its YAML.")
 
