@@ -69,9 +69,11 @@ def _make(target: Path, format: Format, sweep: str | None, store: str | None, da
     for problem in source.problems:
         print(f"memloc: note: {problem}", file=sys.stderr)
     if format is Format.html:
+        from memloc.analysis.findings import findings
         from memloc.report.html import page
 
-        _write(target, page(judgements, made, sweep).encode())
+        examples = [(finding.title, finding.sql) for finding in findings(opened, sweep)]
+        _write(target, page(judgements, made, sweep, examples).encode())
     else:
         from memloc.report import export
 
