@@ -27,12 +27,6 @@ def at_store(store: str | None) -> str:
     return f" --store {shlex.quote(store)}" if store else ""
 
 
-def interpreter() -> str:
-    """The Python beside `program()`."""
-    beside = Path(program()).with_name("python")
-    return str(beside) if beside.exists() else "python"
-
-
 def bytes_in_words(n: float) -> str:
     for unit in ("B", "KB", "MB", "GB", "TB"):
         if n < 1000 or unit == "TB":
