@@ -33,6 +33,10 @@ def test_what_a_stage_is_and_says_does_not_import_torch() -> None:
     assert imported("from memloc import stages; stages.instruments()", "torch", "sklearn", "duckdb") == set()
 
 
+def test_listing_trainings_does_not_import_torch() -> None:
+    assert imported("import memloc.analysis.trial_list, memloc.analysis.sweep_records", "torch", "ray", "timm") == set()
+
+
 def test_looking_for_data_sets_does_not_import_torch() -> None:
     assert imported("import memloc.data.fetch", "torch", "ray", "scipy", "sklearn", "pooch", "requests") == set()
 

@@ -24,6 +24,7 @@ log = logging.getLogger("memloc")
 SHOWN = 12  # trials at work on the panel
 SHOWN_IN_LINE = 3  # trainings in a line of a pipe
 SILENT_SECONDS = 30.0  # a pipe gets a line at least this often
+TICK_SECONDS = 1.0
 
 
 class Countdown:
@@ -148,9 +149,11 @@ class Progress:
     def _epoch(self, event: Event) -> None:
         epochs = self.epochs[event.trial]
         if not event.metrics and self.doing.get(event.trial) in ("starting", "waiting for a place") and event.epoch:
-            self._say(event.trial, f"goes on from epoch {event.epoch} of {epochs}")
+            self.doing[event.trial] = f"goes on from epoch {event.epoch}/{epochs}"
+            return self._say(event.trial, f"goes on from epoch {event.epoch} of {epochs}")
         metrics = metrics_in_words(event.metrics)
         self.doing[event.trial] = f"epoch {event.epoch}/{epochs}" + (f" {metrics}" if metrics else "")
+        return None
 
     def _part(self, event: Event) -> None:
         left = self.parts_left[event.trial]
@@ -185,7 +188,7 @@ class Progress:
             self._line(f"{trial[:8]} {self.labels[trial]}: {text}")
 
     def _tick(self) -> None:
-        while not self._stop.wait(1.0):
+        while not self._stop.wait(TICK_SECONDS):
             with self._lock:
                 if time.monotonic() - self.said >= SILENT_SECONDS:
                     self._line("; ".join([self._head(), *self._under_way()]))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from memloc.analysis.trial_list import differing_fields
 from memloc.config import TrainConfig, canonical
 
 
@@ -49,10 +50,7 @@ def labels(configs: Sequence[TrainConfig]) -> list[str]:
     """What tells each training of a sweep from the others: the fields in which they differ, seeds last."""
     known = [canonical(c) for c in configs]  # without neutral values
     rows = [{name: value for name, value in c.flat().items() if name in k} for c, k in zip(configs, known, strict=True)]
-    names = sorted(dict.fromkeys(name for row in rows for name in row), key=lambda name: name in ("data_seed", "seed"))
-    differing = [name for name in names if len({str(row.get(name)) for row in rows}) > 1]
-    if not differing:
-        differing = ["dataset", "model"]
+    differing = sorted(differing_fields(configs), key=lambda name: name in ("data_seed", "seed"))
     return [" ".join(f"{name}={row[name]}" for name in differing if row.get(name) is not None) for row in rows]
 
 

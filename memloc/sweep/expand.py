@@ -83,9 +83,7 @@ class Expansion:
         """What the block's stages make of one training: many, where it is about what is held out."""
 
         def examples() -> int:
-            from memloc.data import describe
-
-            return config.subset or describe(config.dataset).n_train
+            return config.subset or self.registry.examples(config.dataset)
 
         trainings: Sequence[TrainConfig] = [config]
         for stage, settings in block.stages.items():

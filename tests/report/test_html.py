@@ -14,7 +14,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from memloc.analysis.findings import findings
+from memloc.analysis.findings import findings_of
 from memloc.papers.maini2023 import Judgement, judge
 from memloc.report import draw, interactive, palette, scorecard
 from memloc.report.charts import Curves, Dots, Gallery, Heat, Series
@@ -50,7 +50,7 @@ class Outline(HTMLParser):
 
 @pytest.fixture(scope="module")
 def html(source: Source) -> str:
-    return page(judge(source.store), exhibits(source), None, [(f.title, f.sql) for f in findings(source.store, None)])
+    return page(judge(source.reader.store), exhibits(source), None, [(f.title, f.sql) for f in findings_of(source.reader)])
 
 
 def test_the_same_in_another_process(html: str, everything: Path, tmp_path: Path) -> None:
@@ -63,7 +63,9 @@ def test_the_same_in_another_process(html: str, everything: Path, tmp_path: Path
 
 def test_without_its_data_the_page_is_the_same_in_every_home(everything: Path, tmp_path: Path) -> None:
     """A downloaded data set that lies in neither of two: where it was looked for is on stderr, not in the page."""
-    store = altered(everything, tmp_path, lambda c: None if c.analysis else {**c.config, "dataset": "mnist"}).store.uri
+    store = altered(
+        everything, tmp_path, lambda c: None if c.analysis else {**c.config, "dataset": "mnist"}
+    ).reader.store.uri
     homes = [tmp_path / "one", tmp_path / "another"]
     pages = []
     for k, home in enumerate(homes):
@@ -121,7 +123,7 @@ def test_structure(html: str) -> None:
 
 def test_it_ends_with_queries_to_begin_with(html: str, source: Source) -> None:
     queries = html[html.index('<section id="queries"') :]
-    told = findings(source.store, None)
+    told = findings_of(source.reader)
     assert len(told) == 6
     for finding in told:
         assert escape(finding.sql, quote=True).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in queries
@@ -130,7 +132,7 @@ def test_it_ends_with_queries_to_begin_with(html: str, source: Source) -> None:
 
 def test_the_scorecard_comes_first_and_tells_all(html: str, source: Source) -> None:
     assert html.index('id="scorecard"') < html.index('id="fig01"')
-    judged = judge(source.store)
+    judged = judge(source.reader.store)
     for verdict, count in scorecard.tally(judged):
         assert count == sum(j.verdict == verdict for j in judged)
         words = html[html.index('<ul class="tally">') :].split("</ul>")[0]

@@ -79,6 +79,20 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             ray.cancel(task, force=True)
         self.admission.leave.remote(self.trial)
 
+    # --- what computes, as references to the results. "DEFAULT": outside Tune's placement group, which would have to hold
+    # the GPU from start to end otherwise.
+
+    def start_training(self) -> Any:
+        trainer = train_alone if self.assignment.trainer["num_gpus"] else train
+        asked = trainer.options(scheduling_strategy="DEFAULT", **self.assignment.trainer)
+        return asked.remote(self.assignment.job)
+
+    def start_parts(self, parts: list[PricedPart]) -> Any:
+        asked = run_parts.options(scheduling_strategy="DEFAULT", **self.assignment.task)
+        return asked.remote(self.assignment.job, [part.id for part in parts])
+
+    # --- what happens
+
     def _drain(self) -> None:
         self.run.drain()
         if self.run.phase == "train" and not self.placed:  # it may be waiting for a place for hours
@@ -104,10 +118,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
 
     def _train(self) -> None:
         if self.training is None:
-            trainer = train_alone if self.assignment.trainer["num_gpus"] else train
-            # "DEFAULT": outside Tune's placement group, which would have to hold the GPU from start to end otherwise.
-            asked = trainer.options(scheduling_strategy="DEFAULT", **self.assignment.trainer)
-            self.training = asked.remote(self.assignment.job)
+            self.training = self.start_training()
         self._report()
         if ray.wait([self.training], timeout=STEP_SECONDS)[0]:
             self._report()  # of its last epochs
@@ -133,18 +144,13 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
 
     def _analyse(self) -> None:
         for _ in range(self._report()):
-            self._ask(self.run.take())
+            parts = self.run.take()
+            self.tasks[self.start_parts(parts)] = parts
         if self.tasks:
             for task in ray.wait(list(self.tasks), timeout=STEP_SECONDS)[0]:
                 self._collect(task, self.tasks.pop(task))
         else:
             time.sleep(PAUSE_SECONDS)  # trainers come first, or others' tasks
-
-    def _ask(self, parts: list[PricedPart]) -> None:
-        task = run_parts.options(scheduling_strategy="DEFAULT", **self.assignment.task).remote(
-            self.assignment.job, [part.id for part in parts]
-        )
-        self.tasks[task] = parts
 
     def _collect(self, task: Any, parts: list[PricedPart]) -> None:
         left = {part.id: part for part in parts}

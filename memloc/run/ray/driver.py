@@ -110,7 +110,7 @@ class OnRay:
         assignments = self._assignments(works, plan, admission)
         threading.Thread(target=raise_flag_when, args=(self.run, should_stop, finished), daemon=True).start()
         try:
-            _fit(_Experiment(self.run, self.scratch, assignments, admission), Relay(listener), should_stop)
+            fit(Experiment(self.run, self.scratch, assignments, admission), Relay(listener), should_stop)
         finally:
             finished.set()
 
@@ -135,20 +135,22 @@ class OnRay:
 
 
 @dataclass(frozen=True)
-class _Experiment:
-    """One Tune experiment. scratch: the folder of its files. admission: the run's actor."""
+class Experiment:
+    """One Tune experiment. scratch: the folder of its files. admission: the run's actor. coordinator: runs its trials."""
 
     run: str
     scratch: str
     assignments: dict[str, Assignment]
     admission: Any
+    coordinator: type[Coordinator] = Coordinator
 
 
-def _fit(experiment: _Experiment, relay: Relay, should_stop: Callable[[], bool]) -> None:
+def fit(experiment: Experiment, relay: Relay, should_stop: Callable[[], bool]) -> None:
+    """Carries out the assignments, in their order; returns once every trial has ended."""
     assignments = experiment.assignments
     at_once = coordinators(max(assignment.trainings for assignment in assignments.values()))
     tuner = tune.Tuner(
-        tune.with_parameters(Coordinator, assignments=assignments, admission=experiment.admission),
+        tune.with_parameters(experiment.coordinator, assignments=assignments, admission=experiment.admission),
         param_space={"trial": tune.grid_search(list(assignments)), "node": f"node:{ray.util.get_node_ip_address()}"},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=min(at_once, len(assignments)),
