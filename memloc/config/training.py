@@ -66,12 +66,14 @@ BatchNorm: TypeAlias = BatchStatistics | FrozenStatistics
 class ArchitectureConfig(Variant):
     """Base of the architectures' own fields. The subclasses stand with their architecture.
 
-    NOT_COMPILED: why `compile: true` is refused, or None.
+    NOT_COMPILED: why `compile: true` is refused, or None. WEIGHT_GATES: whether single weights can be neurons
+    (models/weight_gates.py).
     """
 
     KIND: ClassVar[str] = "name"
     FLAT: ClassVar[str | None] = "model"
     NOT_COMPILED: ClassVar[str | None] = None
+    WEIGHT_GATES: ClassVar[bool] = False
 
     name: str
 

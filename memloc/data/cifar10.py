@@ -50,11 +50,11 @@ def batch(content: Content) -> tuple[U8, I64]:
         UsageError: where it is not such a batch, or asks for more than arrays.
     """
     try:
-        found = _Arrays(io.BytesIO(content.data), encoding="bytes").load()
+        unpickled = _Arrays(io.BytesIO(content.data), encoding="bytes").load()
     except Exception as error:  # a pickle can be wrong in any way
         why = str(error) if isinstance(error, pickle.UnpicklingError) else last_line(error)
         raise UsageError(f"{content.path}: is not a batch of CIFAR-10: {why}") from None
-    data, labels = (found.get(key) for key in (b"data", b"labels")) if isinstance(found, dict) else (None, None)
+    data, labels = (unpickled.get(key) for key in (b"data", b"labels")) if isinstance(unpickled, dict) else (None, None)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
         raise UsageError(f"{content.path}: is not a batch of CIFAR-10: its data are not uint8 N×3072")
     if not isinstance(labels, list) or len(labels) != len(data) or not all(type(y) is int and 0 <= y < 10 for y in labels):

@@ -185,6 +185,6 @@ def verified(path: Path, md5: str) -> bytes:
         raise UsageError(f"{path}: is damaged: {last_line(error)}") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
-        raise UsageError(f"{path}: is damaged or another file (MD5 {found}, must be {md5})")
+    if (actual := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
+        raise UsageError(f"{path}: is damaged or another file (MD5 {actual}, must be {md5})")
     return content

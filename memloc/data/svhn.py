@@ -41,10 +41,10 @@ def _variables(content: Content) -> tuple[Any, Any]:
     from scipy.io import loadmat
 
     try:
-        found = loadmat(io.BytesIO(content.data), variable_names=["X", "y"])
+        variables = loadmat(io.BytesIO(content.data), variable_names=["X", "y"])
     except Exception as error:  # a file can be wrong in any way
         raise UsageError(f"{content.path}: is not a MATLAB file: {last_line(error)}") from None
-    return found.get("X"), found.get("y")
+    return variables.get("X"), variables.get("y")
 
 
 def md5s() -> dict[str, str]:

@@ -45,7 +45,7 @@ class _BatchNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, mean, scale = ctx.saved_tensors
-        found = torch.ops.aten.native_batch_norm_backward(
+        gradients = torch.ops.aten.native_batch_norm_backward(
             gradient, x, weight, None, None, mean, scale, True, ctx.eps, [True, True, True]
         )
-        return (*found, None)
+        return (*gradients, None)

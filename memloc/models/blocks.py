@@ -15,13 +15,13 @@ Masks: TypeAlias = Mapping[str, Tensor]  # {site: float32 factor that broadcasts
 
 
 def uniform(shape: torch.Size, fan_in: int, generator: torch.Generator) -> Tensor:
-    """U(−1/√fan_in, 1/√fan_in), PyTorch's default for the weights and biases of convolutions and linear layers."""
+    """U(−1/√fan_in, 1/√fan_in), float32: PyTorch's default for weights and biases of convolutions and linear layers."""
     bound = fan_in**-0.5
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)
 
 
 def masked(x: Tensor, site: str, masks: Masks | None) -> Tensor:
-    """x times the factor of a dropout site, where there is one."""
+    """x (B×C×H×W, float32) times the factor of a dropout site, where there is one."""
     return x if masks is None or site not in masks else x * masks[site]
 
 
@@ -31,7 +31,10 @@ def masked_tokens(x: Tensor, site: str, masks: Masks | None) -> Tensor:
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch norm, ReLU (unless `relu` is false), then the gate: a neuron is an output channel of this block."""
+    """Convolution, batch norm, ReLU (unless `relu` is false), then the gate: a neuron is an output channel of this block.
+
+    From float32 B×C_in×H×W to B×C_out×H'×W'; gate: float32 G×C_out, G a divisor of B.
+    """
 
     def __init__(
         self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, padding: int = 0, relu: bool = True
@@ -39,24 +42,24 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.relu = relu
         self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=False)
-        self.bn: nn.Module = nn.BatchNorm2d(channels_out)
+        self.bn: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(channels_out)
 
     @torch.no_grad()
     def fold(self) -> None:
         """Takes the batch norm's running statistics into the convolution; the block is for evaluation from then on."""
         bn, weight = self.bn, self.conv.weight
-        assert isinstance(bn, nn.BatchNorm2d)
-        assert bn.running_mean is not None
-        assert bn.running_var is not None
-        scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-        bias = bn.bias.double() - bn.running_mean.double() * scale
+        if not isinstance(bn, nn.BatchNorm2d):
+            raise TypeError("only a batch norm with running statistics can be folded, and only once")
+        scale = bn.weight.double() / (bn.get_buffer("running_var").double() + bn.eps).sqrt()
+        bias = bn.bias.double() - bn.get_buffer("running_mean").double() * scale
         weight.copy_(weight.double() * scale[:, None, None, None])
         self.conv.bias = nn.Parameter(bias.to(weight), requires_grad=False)
         self.bn = nn.Identity()
 
     def forward(self, x: Tensor, gate: Gate | None = None) -> Tensor:
         if isinstance(gate, Open) and gate.output is not None:
-            assert isinstance(self.bn, nn.Identity), "known outputs are those of a folded network"
+            if not isinstance(self.bn, nn.Identity):
+                raise ValueError("known outputs are those of a folded network")
             return replayed(self.conv, x, gate, self.relu)
         y = self.bn(self.conv(x))
         if self.relu:
@@ -65,7 +68,10 @@ class ConvBlock(nn.Module):
 
 
 class GatedLinear(nn.Linear):
-    """A linear layer in which every weight is a neuron; a bias is none."""
+    """A linear layer in which every weight is a neuron; a bias is none.
+
+    From float32 B×in to B×out; gate: float32 G×out×in, G a divisor of B.
+    """
 
     def __init__(self, features_in: int, features_out: int, bias: bool = False) -> None:
         super().__init__(features_in, features_out, bias)

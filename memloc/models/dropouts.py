@@ -139,7 +139,8 @@ class ExampleTied(Dropout):
         if mode == "plain":
             return None
         if mode == "own":
-            assert rows is not None, "mode own is defined for training examples only"
+            if rows is None:
+                raise ValueError("mode own is defined for training examples only")
             return self.fixed(rows)
         return {site: self._fixed(site, mode, rescale) for site in self.channels}
 

@@ -89,16 +89,16 @@ class Network(nn.Module, ABC):
     @torch.no_grad()
     def outputs(self, x: Tensor, masks: Masks | None = None) -> dict[str, Tensor]:
         """{layer: what it gives, B×C×H×W, with every gate open} for normalised images, of every folded ConvBlock."""
-        found: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
         blocks = [(name, m) for name, m in self.named_modules() if isinstance(m, ConvBlock) and name in self.neurons]
         blocks = [(name, m) for name, m in blocks if isinstance(m.bn, nn.Identity)]
-        hooks = [m.register_forward_hook(lambda _, __, y, name=name: found.update({name: y})) for name, m in blocks]
+        hooks = [m.register_forward_hook(lambda _, __, y, name=name: outputs.update({name: y})) for name, m in blocks]
         try:
             self(x, masks=masks)
         finally:
             for hook in hooks:
                 hook.remove()
-        return found
+        return outputs
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:

@@ -18,7 +18,6 @@ from memloc.models.blocks import ConvBlock, Masks
 from memloc.models.gates import Gate, Gates, Open, gated
 from memloc.models.groups import Network, State
 
-WEIGHT_GATED = ("resnet9",)  # made of ConvBlocks and a gated linear layer, and of nothing else that has weights
 KINDS = ("conv", "bn.weight", "bn.bias")  # of a block, in the order of its parameters
 
 
@@ -36,7 +35,8 @@ class WeightGatedBlock(nn.Module):
 
     def __init__(self, block: ConvBlock) -> None:
         super().__init__()
-        assert isinstance(block.bn, nn.BatchNorm2d)
+        if isinstance(block.bn, nn.Identity):
+            raise TypeError("a folded block has no batch norm that gates could act in")
         self.conv, self.bn = block.conv, block.bn
 
     def forward(self, x: Tensor, gate: BlockGates | None = None) -> Tensor:

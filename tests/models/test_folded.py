@@ -44,5 +44,5 @@ def test_in_single_precision_to_rounding(pair: tuple[Network, Plain]) -> None:
 
 
 def test_folding_twice_is_refused(pair: tuple[Network, Plain]) -> None:
-    with pytest.raises(AssertionError):
+    with pytest.raises(TypeError, match="only once"):
         pair[0].folded().folded()

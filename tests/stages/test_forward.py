@@ -49,6 +49,17 @@ def test_every_dropouts_step_can_be_compiled_as_a_whole(name: str, traced: list[
     assert (call["fullgraph"], call["dynamic"]) == (True, False)
 
 
+@pytest.mark.parametrize("stochastic", ["off", "on"])
+def test_frozen_statistics_reach_what_is_compiled(stochastic: str, traced: list[dict[str, Any]]) -> None:
+    """The step of epoch 1 and that of the epochs after it are two programs; one that goes on needs the second alone."""
+    fields = {**DROPOUTS["standard element"], "subset": 64, "batch_norm": "frozen", "stochastic": stochastic}
+    compiled = run(**fields, compile=True)
+    assert_same(compiled, run(**fields))
+    rest = list(train(compiled.config, compiled.data, CPU, after=compiled.epochs[1]))
+    for again, once in zip(rest, compiled.epochs[2:], strict=True):
+        assert all(torch.equal(again.weights[k], once.weights[k]) for k in once.weights)
+
+
 def test_autocast_reaches_what_is_compiled(traced: list[dict[str, Any]]) -> None:
     fields = {"subset": 64, "epochs": 1, "precision": "bf16"}
     compiled = run(**fields, compile=True)
@@ -60,7 +71,7 @@ def test_autocast_reaches_what_is_compiled(traced: list[dict[str, Any]]) -> None
 @pytest.mark.slow  # a minute or two, the first time
 def test_compiled_agrees_with_eager_and_goes_on_to_the_bit() -> None:
     fields = {"subset": 72, "epochs": 3, "compile": True}  # batches of 32 and of 8
-    plain, compiled = run(**{**fields, "compile": None}), run(**fields)
+    plain, compiled = run(**{**fields, "compile": False}), run(**fields)
     assert list(compiled.epochs[-1].weights) == list(plain.epochs[-1].weights)
     for mine, theirs in zip(compiled.epochs[:2], plain.epochs[:2], strict=True):
         for name, tensor in mine.weights.items():

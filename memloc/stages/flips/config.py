@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar, Literal
 import pyarrow as pa
 from pydantic import AfterValidator, Field
 
-from memloc.config import Count, FieldError, Neutral, TrainConfig
+from memloc.config import ArchitectureConfig, Count, FieldError, Neutral, TrainConfig
+from memloc.models.architectures import ARCHITECTURES
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, BOOL, FLOAT, INT, SMALL, SMALLS, TEXTS, of_analysis
 from memloc.stages.fields import MaskedConfig, resolve_sets
@@ -82,7 +83,7 @@ class Flips(Stage[FlipsConfig]):
             raise FieldError("clean", "0, and noisy is 0 too; at least one of them must be above 0")
         config = resolve_sets(config, train)
         if config.ablate == "weight":
-            _check_weights(train.model)
+            _check_weights(train.architecture)
         fast = config.estimator == "fast"
         used = "reference" if fast else "batch"
         for unused in ("batch", "noise_norm") if fast else ("reference",):
@@ -113,13 +114,12 @@ class Flips(Stage[FlipsConfig]):
         return {"flips": config.group_size}
 
 
-def _check_weights(model: str) -> None:
-    """Raises FieldError where the gates of a model's weights are not known."""
-    from memloc.models.weight_gates import WEIGHT_GATED  # imports torch, which few configurations need
-
-    if model not in WEIGHT_GATED:
-        valid = f"valid here: activation; weight is for {', '.join(WEIGHT_GATED)}"
-        raise FieldError("ablate", f"'weight' with model: {model}; {valid}")
+def _check_weights(architecture: ArchitectureConfig) -> None:
+    """Raises FieldError where the gates of an architecture's weights are not known."""
+    if not architecture.WEIGHT_GATES:
+        gated = ", ".join(name for name, config in ARCHITECTURES.items() if config.WEIGHT_GATES)
+        valid = f"valid here: activation; weight is for {gated}"
+        raise FieldError("ablate", f"'weight' with model: {architecture.name}; {valid}")
 
 
 def reference_examples(config: FlipsConfig, n: int) -> int:

@@ -24,7 +24,6 @@ def learning_rate(config: TrainConfig, step: int, steps: int, per_epoch: int) ->
     """
     if steps == 1:
         return config.lr
-    assert config.peak_epoch is not None
     peak = min(max(config.peak_epoch * per_epoch, 1), steps - 1)
     if config.schedule == "one_cycle":
         return config.lr * min((step + 1) / peak, (steps - step) / (steps - peak))

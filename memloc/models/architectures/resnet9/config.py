@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,9 @@ SMALLEST_SIDE = 11
 
 class ResNet9(ArchitectureConfig):
     """width: of every layer, as a multiple of the paper's."""
+
+    # Made of ConvBlocks and a gated linear layer, and of nothing else that has weights.
+    WEIGHT_GATES: ClassVar[bool] = True
 
     name: Literal["resnet9"] = "resnet9"
     width: Annotated[float, Field(gt=0, le=16)] = 1.0

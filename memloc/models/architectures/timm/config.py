@@ -31,9 +31,10 @@ class Timm(ArchitectureConfig):
     name: Annotated[str, AfterValidator(_known)]
 
     def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
-        from memloc.models.architectures.timm.network import misfit
+        from memloc.models.architectures.timm.cutting import misfit
 
-        return misfit(self.name.removeprefix(TIMM), shape, classes)
+        problem = misfit(self.name.removeprefix(TIMM), shape, classes)
+        return problem and f"{self.name} with images of {shape[1]}×{shape[2]} pixels: {problem}"
 
 
 CONFIG = Timm

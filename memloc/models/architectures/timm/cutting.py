@@ -107,6 +107,15 @@ def cut_of(name: str, shape: Shape, classes: int) -> Cut:
             raise CannotCut(f"operation by operation it does not run: {first_line(error)}") from error
 
 
+def misfit(name: str, shape: Shape, classes: int) -> str | None:
+    """Why timm's model of this name cannot be run on images of shape (C, H, W), in one line; None if it can."""
+    try:
+        cut_of(name, shape, classes)
+    except CannotCut as error:
+        return str(error)
+    return None
+
+
 def _opened(model: nn.Module, x: Tensor) -> Cut:
     """Cut with as many modules traced through as can be, for a module that is one operation has no neurons inside.
 

@@ -14,7 +14,6 @@ from torch import Tensor, fx, nn
 from memloc.models.architectures.timm.config import TIMM, Timm
 from memloc.models.architectures.timm.cutting import Shape, create, cut_of
 from memloc.models.architectures.timm.neurons import apply
-from memloc.models.architectures.timm.trace import CannotCut
 from memloc.models.batch_norm import BatchStatistics
 from memloc.models.blocks import Masks, masked, masked_tokens
 from memloc.models.gates import Gates
@@ -81,15 +80,6 @@ class Architecture(Network):
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(torch_seed(seed, "init", self.made_from[0]))
             self.load_state_dict(create(*self.made_from).state_dict())
-
-
-def misfit(name: str, shape: Shape, classes: int) -> str | None:
-    """Why timm's model of this name cannot be run on images of shape (C, H, W), in one line; None if it can."""
-    try:
-        cut_of(name, shape, classes)
-    except CannotCut as error:
-        return f"{TIMM}{name} with images of {shape[1]}×{shape[2]} pixels: {error}"
-    return None
 
 
 class _ActivatedStatistics(BatchStatistics):

@@ -135,11 +135,11 @@ class Architecture(Network):
 
     def stochastic(self) -> dict[str, tuple[tuple[int, ...], float]]:
         tokens = ((self.count, DIM), RATE)
-        found: dict[str, tuple[tuple[int, ...], float]] = {"embed_drop": tokens}
+        rates: dict[str, tuple[tuple[int, ...], float]] = {"embed_drop": tokens}
         for name in self.groups[1:-1]:
-            found[f"{name}.attention_drop"] = ((HEADS, self.count, self.count), RATE)
-            found |= {f"{name}.{kind}_drop": tokens for kind in ("proj", "hidden", "mlp")}
-        return found
+            rates[f"{name}.attention_drop"] = ((HEADS, self.count, self.count), RATE)
+            rates |= {f"{name}.{kind}_drop": tokens for kind in ("proj", "hidden", "mlp")}
+        return rates
 
     def run_group(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> State:
         x, gates = state[0], gates or {}
