@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from memloc.commands import logs
@@ -38,24 +37,6 @@ def test_a_long_temporary_folder_and_no_home(tmp_path: Path) -> None:
     assert list(data.iterdir()) == []  # a data directory is only read
     names = [Path(short, name) for short in connect.SHORT_FOLDERS if os.path.isdir(short) for name in os.listdir(short)]
     assert not [name for name in names if name.is_symlink() and str(long) in os.readlink(name)]
-
-
-def test_the_order_to_stop_reaches_every_process_of_a_job(tmp_path: Path) -> None:
-    """As `timeout` and batch systems send it. What is running is committed before the program ends."""
-    arguments = ("sweep", str(SMALL), "epochs=60", "rewind.epochs=[0,60]", "--cpus", "1", "--store", str(tmp_path / "store"))
-    with started(tmp_path, *arguments) as process:
-        wait_until(lambda: list((tmp_path / "store").glob("checkpoints/*/epoch-0001*")))
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        for member in family:
-            member.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 130, err
-    assert "interrupted; everything committed is kept. To go on: python -m memloc sweep" in err
-    assert "Traceback" not in out + err
-    assert "Stack" not in out + err  # of Ray's C++
-    assert not [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
-    assert contents(tmp_path / "store")["trials"].num_rows == 0
-    assert list((tmp_path / "store").glob("checkpoints/*/epoch-00*"))
 
 
 def test_the_order_to_stop_while_ray_is_starting(tmp_path: Path) -> None:
