@@ -15,7 +15,7 @@ import pytest
 from memloc.commands import logs
 from memloc.errors import UsageError
 from memloc.run.ray import connect
-from tests.run.programs import SMALL, command, contents, descendants, environment, started, wait_until
+from tests.run.programs import SMALL, command, contents, descendants, environment, memloc, started, wait_until
 
 NOWHERE = "/proc/nowhere"  # no folder can be made there, not even by root
 
@@ -194,15 +194,14 @@ def test_the_longest_folder_leaves_room_for_rays_longest_socket() -> None:
 def test_the_dry_run_and_the_run_say_the_same_number_of_cpus(tmp_path: Path) -> None:
     """In a process that may use one CPU of many."""
     arguments = ("sweep", str(SMALL), "--only", "block=tied", "--store", str(tmp_path / "store"))
-    taskset = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
-    dry = subprocess.run(
-        [*taskset, *command(*arguments, "--dry-run")], env=environment(tmp_path), capture_output=True, text=True, check=True
-    )
-    assert "on 1 worker" in dry.stdout
-    with subprocess.Popen(
-        [*taskset, *command(*arguments)], env=environment(tmp_path), stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        first = process.stderr.readline()
-        process.send_signal(signal.SIGKILL)
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})  # of this thread, and of the process that it starts
+    try:
+        dry = memloc(tmp_path, *arguments, "--dry-run")
+        with started(tmp_path, *arguments) as process:
+            assert process.stderr is not None
+            first = process.stderr.readline()
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert "on 1 worker (" in dry.out
     assert "to do on 1 CPU;" in first
