@@ -46,6 +46,12 @@ def last_line(error: BaseException) -> str:
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or nothing where no valid word is close."""
-    close = get_close_matches(word, list(valid), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    """`; did you mean 'x'?`, or nothing where no valid word is close. `CIFAR-10` is close to `cifar10`."""
+    plain = {_plain(name): name for name in valid}
+    close = [_plain(word)] if _plain(word) in plain else get_close_matches(_plain(word), plain, n=1, cutoff=0.6)
+    return f"; did you mean {plain[close[0]]!r}?" if close else ""
+
+
+def _plain(word: str) -> str:
+    """A word without what people write in different ways: case, and `-`, `_`, blanks."""
+    return "".join(character for character in word.lower() if character not in "-_ ")

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
 from memloc import sweep
-from memloc.run import inline
-from memloc.run.pending import pending
+from memloc.run.clock import PricedPlan
+from memloc.run.cost import Rate
+from memloc.run.estimate import cost_model, price
+from memloc.run.events import Event, Outcome
+from memloc.run.executor import Capacity, launch
+from memloc.run.inline import Inline
+from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan
 from memloc.run.planner import build_plan
+from memloc.run.worker import never
 from memloc.stages import REGISTRY
-from memloc.store import Store, records
+from memloc.store import Snapshot, Store, records
 
 torch.set_num_threads(1)
 
@@ -41,6 +48,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
+def carry_out(
+    works: Sequence[Work],
+    store: Store,
+    folder: Path,
+    *observers: Callable[[Event], None],
+    should_stop: Callable[[], bool] = never,
+    device: torch.device | None = None,
+) -> Outcome:
+    """Does the work in this process, by default on the CPU, in the order given: everything costs nothing."""
+
+    def free(capacity: Capacity) -> PricedPlan:
+        model = cost_model(works, Snapshot({}, {}, []), folder, None, lambda trial, shape: Rate(0.0, "nothing"))
+        return price(works, model, capacity.slots, capacity.shares)
+
+    executor = Inline(store, folder, device or torch.device("cpu"))
+    return launch(works, executor, free, [Told(listener) for listener in observers], should_stop)
+
+
+@dataclass
+class Told:
+    """An observer that passes events on."""
+
+    listener: Callable[[Event], None]
+
+    def planned(self, plan: PricedPlan) -> None:
+        """Nothing to do with prices."""
+
+    def __call__(self, event: Event) -> None:
+        self.listener(event)
+
+
 def run_inline(folder: Path, text: str, store: Store, name: str = "tiny") -> Plan:
     """Plans the sweep with this text, records it and carries it out in this process."""
     path = folder / f"{name}.yaml"
@@ -49,7 +87,7 @@ def run_inline(folder: Path, text: str, store: Store, name: str = "tiny") -> Pla
     plan = build_plan(loaded, loaded.entries, folder)
     records.write_sweep(store.files, plan.name, plan.record())
     works = [w for w in pending(plan, store, store.snapshot(), "all") if w.anything]
-    outcome = inline.execute(works, store, folder, lambda event: None)
+    outcome = carry_out(works, store, folder)
     assert outcome.failures == {}
     return plan
 

@@ -23,7 +23,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_reading_a_store_does_not_import_torch_or_ray() -> None:
-    read = "memloc.api, memloc.analysis.query, memloc.analysis.status, memloc.papers.maini2023"
+    read = "memloc.api, memloc.analysis.query, memloc.analysis.sweep_status, memloc.papers.maini2023"
     assert imported(f"import {read}", "torch", "ray") == set()
     assert imported("import memloc.store.verify", "ray") == set()  # it looks into checkpoints
 
@@ -31,6 +31,10 @@ def test_reading_a_store_does_not_import_torch_or_ray() -> None:
 def test_what_a_stage_is_and_says_does_not_import_torch() -> None:
     assert imported("from memloc import stages; stages.tables()", "torch", "scipy", "sklearn", "duckdb") == set()
     assert imported("from memloc import stages; stages.instruments()", "torch", "sklearn", "duckdb") == set()
+
+
+def test_listing_trainings_does_not_import_torch() -> None:
+    assert imported("import memloc.analysis.trial_list, memloc.analysis.sweep_records", "torch", "ray", "timm") == set()
 
 
 def test_looking_for_data_sets_does_not_import_torch() -> None:

@@ -1,6 +1,7 @@
-"""What a sweep found, instrument by instrument: one query each, and what its rows say in a few words.
+"""What a sweep found, instrument by instrument: one query each, and what its rows say in a few sentences.
 
 A setting is all trainings that differ in their seeds alone; where a sweep has several, the query names what differs.
+What an instrument says of memorization is said of trainings that memorized; of the others it is said that they have not.
 """
 
 from __future__ import annotations
@@ -14,42 +15,64 @@ from typing import Any
 from memloc import stages
 from memloc.analysis.query import reading
 from memloc.analysis.reader import Reader
-from memloc.stages.instrument import Instrument, Row
+from memloc.stages.instrument import LEAST_MEMORIZED, Instrument, Row
 from memloc.store import Store
 
 SEEDS = ("seed", "data_seed")
 
+# A training's noisy accuracy at the last epoch: of the network in evaluation mode, with example-tied dropout under each
+# example's own mask; rewound to the last epoch, which is the network itself; else in the training pass.
+NOISY_ACCURACY = """WITH trained AS (SELECT trial, epochs, dropout FROM trials),
+evaluated AS (
+  SELECT trial, max(noisy_acc) AS noisy FROM evaluation JOIN trained USING (trial) JOIN analyses USING (analysis, trial)
+  WHERE mode = CASE dropout WHEN 'example_tied' THEN 'own' ELSE 'plain' END AND rescale = 'none'
+    AND json_extract(analyses.config, '$.epoch')::INT = epochs
+  GROUP BY trial),
+rewound AS (
+  SELECT trial, max(noisy_acc) AS noisy FROM rewind JOIN trained USING (trial) JOIN analyses USING (analysis, trial)
+  WHERE epoch = epochs AND coalesce(json_extract_string(analyses.config, 'memorized'), 'labels') = 'labels'
+  GROUP BY trial),
+passed AS (SELECT trial, max(noisy_acc) AS noisy FROM epochs JOIN trained USING (trial) WHERE epoch = epochs GROUP BY trial)
+SELECT trial, coalesce(evaluated.noisy, rewound.noisy, passed.noisy) AS noisy
+FROM trained LEFT JOIN evaluated USING (trial) LEFT JOIN rewound USING (trial) LEFT JOIN passed USING (trial)
+ORDER BY trial"""
+
 
 @dataclass(frozen=True)
 class Finding:
-    """title: the instrument and where in the paper. lines: (setting, what was found). sql: the table it was read off."""
+    """title: the instrument and where in the paper. lines: (setting, what was found there). sql: the table it was read off.
+    not_memorized: {setting: noisy accuracies of its trainings, none of which memorized}, of which the lines say nothing.
+    """
 
     title: str
     lines: list[tuple[str, str]]
     sql: str
+    not_memorized: dict[str, list[float]]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A reader of a sweep, its trials and its analyses as rows."""
+    """A reader of a sweep, its trials and its analyses as rows; noisy: {trial: its noisy accuracy at the last epoch}."""
 
     reader: Reader
     trials: list[Row]
     analyses: list[Row]
+    noisy: Mapping[str, float]
 
     def rows(self, sql: str) -> list[Row]:
         rows: list[Row] = self.reader.sql(sql).to_pylist()
         return rows
 
 
-def findings(store: Store, sweep: str) -> list[Finding]:
-    """Every instrument that the sweep has complete analyses of, from one snapshot."""
+def findings(store: Store, sweep: str | None) -> list[Finding]:
+    """Every instrument that the sweep (or the store) has complete analyses of, from one snapshot."""
 
     def read(reader: Reader) -> list[Finding]:
         trials, analyses = (reader.table(name).to_pylist() for name in ("trials", "analyses"))
-        source = Source(reader, trials, analyses)
+        noisy = {r["trial"]: r["noisy"] for r in reader.sql(NOISY_ACCURACY).to_pylist() if r["noisy"] is not None}
+        source = Source(reader, trials, analyses, noisy)
         every = (_finding(instrument, source) for instrument in stages.instruments())
-        return [finding for finding in every if finding.lines]
+        return [finding for finding in every if finding.lines or finding.not_memorized]
 
     return reading(store, read, sweep)
 
@@ -59,12 +82,29 @@ def _finding(instrument: Instrument, source: Source) -> Finding:
     trials = [t for t in source.trials if t["trial"] in {a["trial"] for a in mine}]
     fields = _trial_fields(trials)
     fields |= _analysis_fields(mine, source, trials, list(fields), instrument.named)
-    sql, detailed = (_sql(instrument, fields, c) for c in (instrument.columns, instrument.detail or instrument.columns))
+    left_out = _not_memorized(mine, source) if instrument.memorizing else {}
+    nobody = len(left_out) == len(trials)
+    without = f"trial NOT IN ({', '.join(repr(t) for t in sorted(left_out))})" if left_out and not nobody else ""
+    sql, detailed = (
+        _sql(instrument, fields, c, without) for c in (instrument.columns, instrument.detail or instrument.columns)
+    )
     settings: dict[str, list[Row]] = {}
-    for row in source.rows(detailed) if mine else []:
+    for row in [] if nobody else source.rows(detailed):
         settings.setdefault(_label({name: row[name] for name in fields}), []).append(row)
-    said = [(label, instrument.say(rows)) for label, rows in settings.items()]
-    return Finding(instrument.title, [(label, words) for label, words in said if words], sql)
+    not_memorized: dict[str, list[float]] = {}
+    for row in source.rows(_sql(instrument, fields, "trial")) if left_out else []:
+        label = _label({name: row[name] for name in fields})
+        if row["trial"] in left_out and label not in settings:
+            not_memorized.setdefault(label, []).append(left_out[row["trial"]])
+    lines = [(label, sentences) for label, rows in settings.items() if (sentences := instrument.say(rows))]
+    return Finding(instrument.title, lines, sql, not_memorized)
+
+
+def _not_memorized(analyses: Sequence[Row], source: Source) -> dict[str, float]:
+    """{trial: its noisy accuracy}, of the trainings that have not memorized the mislabeled, which these analyses are of."""
+    by_label = [a for a in analyses if json.loads(a["config"]).get("memorized", "labels") in (None, "labels")]
+    known = {a["trial"]: source.noisy[a["trial"]] for a in by_label if a["trial"] in source.noisy}
+    return {trial: noisy for trial, noisy in known.items() if noisy < LEAST_MEMORIZED}
 
 
 def _trial_fields(trials: Sequence[Row]) -> dict[str, str]:
@@ -101,7 +141,8 @@ def _analysis_fields(
     return {f"{stage}_{n}": f"json_extract_string({config[stage]}, '{n}') AS {stage}_{n}" for stage, n in names}
 
 
-def _sql(instrument: Instrument, fields: Mapping[str, str], columns: str) -> str:
+def _sql(instrument: Instrument, fields: Mapping[str, str], columns: str, without: str = "") -> str:
+    """The SELECT of an instrument; fields: what names a setting. without: a condition that leaves trainings out."""
     text = ", ".join(fields.values())
     read = dict.fromkeys(re.findall(r"\(read_(\w+)\.config", text))
     of_analyses = "(analyses.config" in text or read
@@ -113,9 +154,11 @@ def _sql(instrument: Instrument, fields: Mapping[str, str], columns: str) -> str
         joins += (
             f" LEFT JOIN analyses AS {name} ON list_contains(analyses.reads, {name}.analysis) AND {name}.stage = '{stage}'"
         )
-    where = f" WHERE {instrument.where}" if instrument.where else ""
+    conditions = " AND ".join(c for c in (instrument.where, without) if c)
+    where = f" WHERE {conditions}" if conditions else ""
     select = ", ".join([*fields.values(), columns])
-    order = instrument.order if instrument.order == "ALL" else ", ".join([*fields, instrument.order])
+    simple = instrument.order == "ALL" or columns == "trial"
+    order = "ALL" if simple else ", ".join([*fields, instrument.order])
     return f"SELECT {select} FROM {instrument.table}{joins}{where} GROUP BY ALL ORDER BY {order}"
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from memloc.store import Snapshot, Store, records
+from memloc.analysis.run_status import Heartbeat
+from memloc.store import Snapshot, Store, heartbeats, layout, records
 
 STATES = ("done", "running", "pending", "failed")
 Trial: TypeAlias = Mapping[str, Any]  # as a sweep record holds it
-Heartbeat: TypeAlias = Mapping[str, Any]  # see run.heartbeat.Heartbeats.notes; of another version fields may be missing
 Failures: TypeAlias = Mapping[str, Mapping[str, Any]]  # {part id: its newest failure record}
 
 
@@ -19,25 +19,47 @@ class TrialState:
     """A trial, the state of its training and of each analysis in order, its own state, and its heartbeat where it has one.
 
     A trial is done when its training and all its analyses are, and none waits for something that was not there when the
-    sweep was last launched.
+    sweep was last launched. reached: the epoch of its newest checkpoint, of a training that is begun and not committed.
     """
 
     trial: Trial
     stages: tuple[tuple[str, str], ...]
     state: str
     heartbeat: Heartbeat | None
+    reached: int | None = None
 
     @property
     def epoch(self) -> int | None:
-        """The epoch that the training has reached; None where it is not at work, or has not said so yet."""
+        """The epoch that the training has reached; None where it is committed, or has not begun."""
         running = ("train", "running") in self.stages
-        return self.heartbeat.get("epoch") if running and self.heartbeat else None
+        said = self.heartbeat.get("epoch") if running and self.heartbeat else None
+        return self.reached if said is None else said
 
 
-def trial_states(store: Store, trials: Iterable[Trial], snapshot: Snapshot, failures: Failures) -> list[TrialState]:
-    """The state of every trial. failures: as `open_failures`."""
-    heartbeats = records.read_heartbeats(store.files)
-    return [_trial_state(trial, snapshot, failures, heartbeats.get(trial["trial"])) for trial in trials]
+def trial_states(
+    store: Store,
+    trials: Iterable[Trial],
+    snapshot: Snapshot,
+    failures: Failures,
+    beats: Mapping[str, Heartbeat] | None = None,
+) -> list[TrialState]:
+    """The state of every trial. failures: as `open_failures`. beats: {trial: its heartbeat}, by default read."""
+    beats = heartbeats.read(store.files)[0] if beats is None else beats
+    trials = list(trials)
+    reached = _reached(store, [t for t in trials if t["trial"] not in snapshot.commits])
+    return [
+        replace(_trial_state(t, snapshot, failures, beats.get(t["trial"])), reached=reached.get(t["trial"])) for t in trials
+    ]
+
+
+def _reached(store: Store, untrained: Sequence[Trial]) -> dict[str, int]:
+    """{trial: the epoch of its newest checkpoint} of those that have a state to go on from."""
+    if not untrained:
+        return {}
+    paths = store.files.listing(layout.CHECKPOINTS)
+    resumable = {path.rsplit("/", 1)[0] for path in paths if layout.is_resume_state(path)}
+    begun = [t for t in untrained if layout.checkpoints(t["trial"]) in resumable]
+    return {t["trial"]: layout.newest_checkpoint(t["trial"], t["config"]["epochs"], paths) for t in begun}
 
 
 def open_failures(store: Store, snapshot: Snapshot) -> Failures:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from memloc.analysis.status import sweep_status
+from memloc.analysis.sweep_status import sweep_status
+from memloc.analysis.trial_list import differing_fields
 from memloc.analysis.trial_states import STATES
 from memloc.store import Store, records
 
@@ -43,8 +44,7 @@ def trial_html(trial: str, config: TrainConfig) -> str:
 def trials_html(trials: Sequence[tuple[str, TrainConfig]]) -> str:
     """One row per trial: its id, data set and model, and whatever tells it from the others."""
     rows = [{"trial": trial, **values(config)} for trial, config in trials]
-    names = dict.fromkeys(name for row in rows for name in row)
-    differing = [n for n in names if n in ("trial", "dataset", "model") or len({repr(row.get(n)) for row in rows}) > 1]
+    differing = list(dict.fromkeys(["trial", "dataset", "model", *differing_fields([c for _, c in trials])]))
     more = f"<p>… and {len(rows) - SHOWN} more</p>" if len(rows) > SHOWN else ""
     return f"<p>{len(rows)} trials</p>" + _table([{n: r.get(n) for n in differing} for r in rows[:SHOWN]], differing) + more
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from memloc.commands import claims, data, query, report, status, store, sweep, terminal
+from memloc.commands import claims, data, query, report, status, store, sweep, terminal, trials
 from memloc.errors import MemlocError, MemlocWarning
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
 app.command("status", epilog=status.EXAMPLES)(status.status)
+app.command("trials", epilog=trials.EXAMPLES)(trials.trials)
 app.command("query", epilog=query.EXAMPLES, cls=query.QueryCommand)(query.query)
 app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("claims", epilog=claims.EXAMPLES)(claims.claims)

@@ -41,9 +41,9 @@ def _sweeps_and_fields(context: typer.Context, incomplete: str) -> Iterator[str]
 
 
 def _fields() -> Iterable[str]:
-    from memloc.config import TrainConfig
+    from memloc.models.architectures import TRAINING
 
-    return TrainConfig.model_fields
+    return TRAINING
 
 
 def _stored_sweeps(context: typer.Context, incomplete: str) -> Iterator[str]:

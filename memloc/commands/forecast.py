@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from memloc.commands.query import text_table
 from memloc.commands.words import seconds_in_words
 from memloc.run.capacity import usable_cpus
-from memloc.run.estimate import Estimate, cost_model, estimate
+from memloc.run.estimate import Estimate, cost_model, estimate, price
 from memloc.run.pending import Work
-from memloc.run.placement import Resources
+from memloc.run.placement import ONE_BY_ONE, Resources
 from memloc.run.schedule import CriticalPath, Slots
 from memloc.run.training_step import timed
 from memloc.run.worker import default_device
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from memloc.commands.sweep import Options
 
 GPUS = (1, 8, 64, 1024)
-ONE_BY_ONE = Resources(gpus_per_trial=1.0, gpus_per_task=1.0)  # whatever runs holds all of the only slot
 WORTH_A_TABLE = 600.0  # seconds: who is done here by then asks for no GPUs
 
 
@@ -75,10 +74,10 @@ def _on_cpus(works: Sequence[Work], snapshot: Snapshot, options: Options) -> For
     model = cost_model(works, snapshot, options.data_dir, None, lambda trial, shape: timed(trial, shape, cpu))
     threads = max((w.trial.config.threads for w in works), default=1)
     if options.executor.value == "inline":
-        return Forecast(1, "workers", estimate(works, model, Slots(1), ONE_BY_ONE))
+        return Forecast(1, "workers", estimate(price(works, model, Slots(1), ONE_BY_ONE)))
     cpus = options.cpus or usable_cpus()
     slots = Slots(1, float(max(cpus, threads)))
-    return Forecast(max(1, cpus // threads), "workers", estimate(works, model, slots))
+    return Forecast(max(1, cpus // threads), "workers", estimate(price(works, model, slots)))
 
 
 def _on_gpus(
@@ -98,7 +97,7 @@ def _on_gpus(
         return None
     unknown = (lambda trial, shape: timed(trial, shape, torch.device("cuda"))) if here else None
     model = cost_model(works, snapshot, options.data_dir, resources, unknown)
-    return Forecast(count, "GPUs", estimate(works, model, Slots(int(count / capacity), capacity), resources))
+    return Forecast(count, "GPUs", estimate(price(works, model, Slots(int(count / capacity), capacity), resources)))
 
 
 # --- in words ---------------------------------------------------------------------------------------------------------

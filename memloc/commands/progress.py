@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -14,73 +15,147 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from memloc.commands.words import seconds_in_words
+from memloc.commands.words import duration_in_words, metrics_in_words, seconds_in_words
+from memloc.run.clock import PricedPlan, Watch, remaining, time_left
 from memloc.run.events import Event
 from memloc.run.pending import Work
-from memloc.run.quantities import part_passes, train_passes
 
 log = logging.getLogger("memloc")
 SHOWN = 12  # trials at work on the panel
+SHOWN_IN_LINE = 3  # trainings in a line of a pipe
+SILENT_SECONDS = 30.0  # a pipe gets a line at least this often
+TICK_SECONDS = 1.0
+
+
+class Countdown:
+    """The time left of a run, told every so often and counted down between."""
+
+    def __init__(self, plan: PricedPlan) -> None:
+        self.watch = Watch(plan)
+        self.total = sum(trial.work() for trial in plan.trials)
+        self._news = time.monotonic()
+        self._read: float | None = None  # when the clock was read last
+        self._cost = 0.0  # seconds that a reading takes: a simulation of what is left
+        self._left: float | None = None
+
+    def __call__(self, event: Event) -> None:
+        self.watch(event)
+        self._news = time.monotonic()
+
+    @property
+    def begun(self) -> bool:
+        return self.watch.begun
+
+    def left(self) -> float | None:
+        """Seconds until the end, None while that is not known."""
+        if not self.begun:
+            return None
+        now = time.monotonic()
+        if self._read is None or now - self._read > max(1.0, 20 * self._cost):
+            self._left = time_left(self.watch.plan, self.watch.course, now - self._news)
+            self._read, self._cost = now, time.monotonic() - now
+        return None if self._left is None else max(0.0, self._left - (now - self._read))
+
+    def done(self) -> float:
+        """The share of the work, by its price, that has ended."""
+        if not self.total:
+            return 0.0
+        return 1 - sum(trial.work() for trial in remaining(self.watch.plan, self.watch.course)) / self.total
 
 
 class Progress:
-    """A listener. Weighs every step by its cost estimate, so that the bar and the ETA mean time."""
+    """Shows what a launch does. Its time is that of run/clock.py."""
 
     def __init__(self, works: Sequence[Work], labels: Mapping[str, str], quiet: bool = False) -> None:
         self.labels, self.quiet = labels, quiet
-        self.works = {w.trial.id: w for w in works}
-        self.cost = {i: part_passes(w.trial, a) for w in works for a, i, _ in w.parts}
-        self.left = {w.trial.id: train_passes(w.trial) if w.train != "done" else 0.0 for w in works}
-        self.total = sum(self.cost.values()) + sum(self.left.values())
+        self.epochs = {w.trial.id: w.trial.config.epochs for w in works}
         self.parts_left = {w.trial.id: {i: a.stage for a, i, _ in w.parts} for w in works}
         self.doing: dict[str, str] = {}
+        self.state = ""  # what the launch is at before it has begun
         self.finished = self.failed = 0
-        self.begun = time.monotonic()
-        self.first: float | None = None  # when work really began: the ETA counts from here
+        self.begun = self.said = time.monotonic()
+        self.countdown: Countdown | None = None
+        self._lock = threading.RLock()  # the panel is drawn, and silence is broken, by other threads
+        self._drawn = Group()
         self.console = Console(stderr=True)
         self.live = Live(console=self.console, refresh_per_second=4, get_renderable=self._panel, transient=True)
+        self._stop = threading.Event()
+        self._ticking = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self) -> Progress:
         if self._is_live:
             self.live.start()
+        elif not self.quiet:
+            self._ticking.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
         if self._is_live:
             self.live.stop()
+        elif not self.quiet:
+            self._ticking.join()
+        if kind is None:
+            took = duration_in_words(time.monotonic() - self.begun)
+            self._line(f"{self.finished} of {len(self.epochs)} trials done in {took}")
 
     @property
     def _is_live(self) -> bool:
         return self.console.is_terminal and not self.quiet
 
+    # --- what happens
+
+    def starting(self, what: str) -> None:
+        """Something that takes its time is being started."""
+        self.state = f"starting {what}"
+        if not self._is_live:
+            self._line(self.state)
+
+    def planned(self, plan: PricedPlan) -> None:
+        with self._lock:
+            self.countdown = Countdown(plan)
+            self.state = "starting processes"
+
     def __call__(self, event: Event) -> None:
         log.info("%s", event)
+        with self._lock:
+            if self.countdown:
+                self.countdown(event)
+            self._take_in(event)
+
+    def _take_in(self, event: Event) -> None:
         trial = event.trial
-        self.first = self.first or time.monotonic()
         if event.kind == "started":
+            self.doing[trial] = "waiting for a place"
+        elif event.kind == "placed":
             self.doing[trial] = "starting"
         elif event.kind == "epoch":
-            epochs = self.works[trial].trial.config.epochs
-            self.doing[trial] = f"train {event.epoch}/{epochs}"
-            self.left[trial] = train_passes(self.works[trial].trial) * (1 - event.epoch / epochs)
+            self._epoch(event)
         elif event.kind == "trained":
-            self.left[trial] = 0.0
-            self._say(trial, f"trained in {event.seconds:.1f} s")
+            self._say(trial, f"trained in {duration_in_words(event.seconds)}")
         elif event.kind == "part":
             self._part(event)
         elif event.kind == "failed":
             self.failed += 1
-            self.cost.pop(event.part_id, None)
+            self.parts_left[trial].pop(event.part_id, None)
             self._say(trial, f"{event.stage} FAILED: {event.error}")
         elif event.kind == "finished":
             self.finished += 1
             self.doing.pop(trial, None)
-            self._say(trial, f"done ({self.finished} of {len(self.works)} trials{self._eta()})")
+            self._say(trial, f"done ({self.finished} of {len(self.epochs)} trials{self._eta()})")
         elif event.kind == "drained":
             self.doing.pop(trial, None)
 
+    def _epoch(self, event: Event) -> None:
+        epochs = self.epochs[event.trial]
+        if not event.metrics and self.doing.get(event.trial) in ("starting", "waiting for a place") and event.epoch:
+            self.doing[event.trial] = f"goes on from epoch {event.epoch}/{epochs}"
+            return self._say(event.trial, f"goes on from epoch {event.epoch} of {epochs}")
+        metrics = metrics_in_words(event.metrics)
+        self.doing[event.trial] = f"epoch {event.epoch}/{epochs}" + (f" {metrics}" if metrics else "")
+        return None
+
     def _part(self, event: Event) -> None:
-        self.cost.pop(event.part_id, None)
         left = self.parts_left[event.trial]
         left.pop(event.part_id, None)
         same = sum(stage == event.stage for stage in left.values())
@@ -88,40 +163,74 @@ class Progress:
         if not same:
             self._say(event.trial, f"{event.stage} done")
 
+    # --- lines
+
     def notice(self, text: str) -> None:
         """A line above the panel, or in the pipe."""
         log.info("%s", text)
         if not self.quiet:
             self.console.print(Text(text), soft_wrap=True)
 
-    def _say(self, trial: str, text: str) -> None:
-        if not self._is_live and not self.quiet:
-            elapsed = time.monotonic() - self.begun
-            print(f"[{elapsed:5.0f} s] {trial[:8]} {self.labels[trial]}: {text}", file=sys.stderr, flush=True)
+    def _line(self, text: str) -> None:
+        """A line with the time, above where the panel is or in the pipe."""
+        if self.quiet:
+            return
+        elapsed = time.monotonic() - self.begun
+        self.said = time.monotonic()
+        if self._is_live:
+            self.console.print(Text(text), soft_wrap=True)
+        else:
+            print(f"[{elapsed:5.0f} s] {text}", file=sys.stderr, flush=True)
 
-    def _remaining(self) -> float:
-        return sum(self.cost.values()) + sum(self.left.values())
+    def _say(self, trial: str, text: str) -> None:
+        """News of a trial that a pipe gets; the panel shows it anyway."""
+        if not self._is_live:
+            self._line(f"{trial[:8]} {self.labels[trial]}: {text}")
+
+    def _tick(self) -> None:
+        while not self._stop.wait(TICK_SECONDS):
+            with self._lock:
+                if time.monotonic() - self.said >= SILENT_SECONDS:
+                    self._line("; ".join([self._head(), *self._under_way()]))
+
+    def _under_way(self) -> list[str]:
+        trials = [f"{trial[:8]} {what}" for trial, what in self.doing.items()]
+        more = len(trials) - SHOWN_IN_LINE
+        return trials[:SHOWN_IN_LINE] + ([f"and {more} more"] if more > 0 else [])
+
+    # --- the panel
+
+    def _head(self) -> str:
+        if self.countdown is None or not self.countdown.begun:
+            return self.state or "starting"
+        failed = f", {self.failed} parts failed" if self.failed else ""
+        return f"{self.finished} of {len(self.epochs)} trials done{failed}{self._eta()}"
 
     def _eta(self) -> str:
-        done = self.total - self._remaining()
-        if self.first is None or done <= 0 or not self._remaining():
-            return ""
-        seconds = (time.monotonic() - self.first) * self._remaining() / done
-        return f", about {seconds_in_words(seconds)} to go"
+        left = self.countdown.left() if self.countdown else None
+        return "" if not left or left < 1 else f", about {seconds_in_words(left)} to go"
 
     def _panel(self) -> Group:
-        failed = f", {self.failed} parts failed" if self.failed else ""
-        head = Text(f"{self.finished} of {len(self.works)} trials done{failed}{self._eta()}")
+        """The last one again while news are taken in: who takes them in may be waiting to print above the panel."""
+        if self._lock.acquire(timeout=0.1):
+            try:
+                self._drawn = self._draw()
+            finally:
+                self._lock.release()
+        return self._drawn
+
+    def _draw(self) -> Group:
+        elapsed = f" [{duration_in_words(time.monotonic() - self.begun)}]"
         bar = Table.grid()  # a bar by itself does not end its line
-        bar.add_row(ProgressBar(total=self.total or 1, completed=self.total - self._remaining(), width=50))
+        bar.add_row(ProgressBar(total=1.0, completed=self.countdown.done() if self.countdown else 0.0, width=50))
         table = Table.grid(padding=(0, 2))
         news = max(map(len, self.doing.values()), default=0)
         table.add_column(no_wrap=True)
         # On a narrow terminal the label gives way, not the news.
-        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, self.console.width - 8 - news - 6))
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(6, self.console.width - 8 - news - 5))
         table.add_column(no_wrap=True)
         for trial, what in list(self.doing.items())[:SHOWN]:
             table.add_row(trial[:8], self.labels[trial], what)
         if len(self.doing) > SHOWN:
             table.add_row("", f"and {len(self.doing) - SHOWN} more", "")
-        return Group(head, bar, table)
+        return Group(Text(self._head() + elapsed), bar, table)

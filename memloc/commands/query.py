@@ -48,7 +48,8 @@ class QueryCommand(TyperCommand):
 
 
 def query(
-    sql: str = typer.Argument(..., metavar="SQL", help="One SELECT over the tables (docs/tables.md)."),
+    sql: str = typer.Argument(None, metavar="SQL", help="One SELECT over the tables (docs/tables.md)."),
+    examples: bool = typer.Option(False, "--examples", help="Print queries of what was run, ready to paste."),
     sweep: str = typer.Option(
         None,
         "--sweep",
@@ -65,6 +66,15 @@ def query(
     from memloc.analysis.query import run_sql
     from memloc.store.opening import existing
 
+    if examples and sql is not None:
+        raise UsageError("--examples: prints queries and runs none; leave the SQL away")
+    if examples:
+        from memloc.commands.summary import examples as ready
+
+        print(ready(existing(store), sweep, store), end="")
+        return None
+    if sql is None:
+        raise UsageError('query: needs one SELECT, such as "SELECT * FROM trials"; --examples prints some to paste')
     target = _target(output, format)
     rows = run_sql(existing(store), sql, sweep, partial)
     if target is not None:

@@ -6,11 +6,15 @@ import sys
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from memloc.commands import options
 from memloc.errors import UsageError
+
+if TYPE_CHECKING:
+    from memloc.analysis.reader import Reader
 
 EXAMPLES = options.examples(
     "memloc report                         report.html, of everything in ./memloc-store",
@@ -55,30 +59,33 @@ def report(
 
 def _make(target: Path, format: Format, sweep: str | None, store: str | None, data_dir: str | None) -> None:
     """Judges the claims, makes the exhibits, and writes both in the format. What the exhibits lack is said on stderr."""
+    from memloc.analysis.query import reading
     from memloc.analysis.resolvable import resolvable
     from memloc.data.directory import data_dir as directory
-    from memloc.papers.maini2023 import judge
+    from memloc.papers.maini2023 import Judgement, judgements
+    from memloc.report.charts import Exhibit
     from memloc.report.exhibits import exhibits
     from memloc.report.source import Source
     from memloc.store.opening import existing
 
-    opened = resolvable(existing(store), sweep)
-    judgements = judge(opened, sweep)
-    source = Source(opened, sweep, directory(data_dir))
-    made = exhibits(source)
-    for problem in source.problems:
+    def make(reader: Reader) -> tuple[list[Judgement], list[Exhibit], list[str]]:
+        source = Source(reader, directory(data_dir))
+        return judgements(reader), exhibits(source), source.problems
+
+    judged, made, problems = reading(resolvable(existing(store), sweep), make, sweep)
+    for problem in problems:
         print(f"memloc: note: {problem}", file=sys.stderr)
     if format is Format.html:
         from memloc.report.html import page
 
-        _write(target, page(judgements, made, sweep).encode())
+        _write(target, page(judged, made, sweep).encode())
     else:
         from memloc.report import export
 
         if format is Format.pdf:
-            _write(target, export.pdf(judgements, made))
+            _write(target, export.pdf(judged, made))
         else:
-            _write_folder(target, (export.svg if format is Format.svg else export.latex)(judgements, made))
+            _write_folder(target, (export.svg if format is Format.svg else export.latex)(judged, made))
 
 
 def _check(target: Path, format: Format) -> None:

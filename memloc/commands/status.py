@@ -5,82 +5,128 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import typer
 
 from memloc.commands import options
+from memloc.errors import UsageError
 
 EXAMPLES = options.examples(
     "memloc status                         every sweep of ./memloc-store",
     "memloc status demo --watch            one sweep, again every 5 s",
     "memloc status demo --json --store s3://bucket/runs",
 )
+SECONDS = 5.0  # between two looks of --watch
+SHOWN = 12  # trials at work, and trainings that are begun
 
 
 def status(
     sweep: str = options.SWEEP,
     store: str = options.STORE,
     as_json: bool = options.JSON,
-    watch: bool = typer.Option(False, "--watch", help="Again every 5 s, until Ctrl-C."),
+    watch: bool = typer.Option(False, "--watch", help="Again every 5 s, until Ctrl-C. Needs a terminal."),
 ) -> None:
     """Show what is done, running, pending and failed. Reads the store only."""
-    from memloc.analysis.status import sweep_status
     from memloc.analysis.sweep_records import union_note
+    from memloc.analysis.sweep_status import sweep_status
     from memloc.store.opening import existing
 
+    if watch and (as_json or not sys.stdout.isatty()):
+        raise UsageError("--watch: needs a terminal; without one, or with --json, leave it out")
     opened = existing(store)
     if note := union_note(opened, sweep):
         print(f"memloc: note: {note}", file=sys.stderr)
-    while True:
-        found = sweep_status(opened, sweep)
-        if watch and not as_json:
-            print("\033[2J\033[H", end="")
-        print(json.dumps(found) if as_json else render(found), flush=True)
-        if not watch:
+    if watch:
+        return _watch(lambda: render(sweep_status(opened, sweep)))
+    progress = sweep_status(opened, sweep)
+    print(json.dumps(progress) if as_json else render(progress), flush=True)
+    return None
+
+
+def _watch(look: Callable[[], str]) -> None:
+    """Shows the present state in place of the last one, until Ctrl-C."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(Text(look()), console=Console(), auto_refresh=False, vertical_overflow="visible") as live:
+        try:
+            while True:
+                time.sleep(SECONDS)
+                live.update(Text(look()), refresh=True)
+        except KeyboardInterrupt:
             return
-        time.sleep(5)
 
 
-def render(found: dict[str, Any]) -> str:
-    """The counts as a small table, with rates while somebody is at work; then what failed and why."""
-    from memloc.analysis.trial_states import STATES
-    from memloc.commands.query import text_table
-
-    header = ["", *STATES]
-    rows = [["trials", *(str(found["counts"][s]) for s in STATES)]]
-    rows += [[f"  {stage}", *(str(counts[s]) for s in STATES)] for stage, counts in found["stages"].items()]
-    lines = []
-    if found["counts"]["running"]:
-        header += ["per min", "ETA"]
-        rows = [row + cells for row, cells in zip(rows, [["", ""], *map(_rate, found["progress"].values())], strict=True)]
-        lines = _to_go(found)
-    lines.insert(0, text_table(header, rows).rstrip())
-    for waiting in found["waiting"]:
+def render(progress: Mapping[str, Any]) -> str:
+    """The counts as a small table; who is at work and how long it will take; what is begun; what failed and why."""
+    lines = [_counts(progress), *_at_work(progress), *_partial(progress)]
+    for waiting in progress["waiting"]:
         trials = f"{waiting['trials']} trial{'s' if waiting['trials'] > 1 else ''}"
         lines.append(
             f"block {waiting['block']}: {waiting['stage']} of {trials} waits for C-scores; "
             "the sweep's --dry-run says what it needs"
         )
-    for failure in found["failures"]:
+    for failure in progress["failures"]:
         lines.append(f"\nfailed: {failure['stage']} of trial {failure['trial']} on {failure['host']}: {failure['error']}")
         lines += ["  " + line for line in failure["traceback"].strip().splitlines()]
     return "\n".join(lines)
 
 
-def _rate(stage: dict[str, Any]) -> list[str]:
-    """Cells of parts per minute and of the time to go; empty where it is not known or nothing is to be done."""
+def _counts(progress: Mapping[str, Any]) -> str:
+    from memloc.analysis.trial_states import STATES
+    from memloc.commands.query import text_table
+
+    rows = [["trials", *(str(progress["counts"][s]) for s in STATES), ""]]
+    for stage, counts in progress["stages"].items():
+        parts = progress["progress"][stage]
+        done = f"{parts['parts_done']} of {parts['parts']}" if stage != "train" else ""
+        rows.append([f"  {stage}", *(str(counts[s]) for s in STATES), done])
+    return text_table(["", *STATES, "parts"], rows).rstrip()
+
+
+def _at_work(progress: Mapping[str, Any]) -> list[str]:
+    """A line for every run, and one for every trial that it is at."""
     from memloc.commands.words import seconds_in_words
 
-    rate, eta = stage["per_minute"], stage["eta_seconds"]
-    words = "" if rate is None else f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
-    return [words, seconds_in_words(eta) if eta else ""]
+    lines = []
+    for run in progress["runs"]:
+        heard = f"last heartbeat {seconds_in_words(run['heard_seconds_ago'])} ago"
+        eta = f", about {seconds_in_words(run['eta_seconds'])} to go" if run["eta_seconds"] else ""
+        lines.append(f"run {run['run']} on {run['host']}: {run['state']}{eta} ({heard})")
+    for trial in progress["at_work"][:SHOWN]:
+        lines.append(f"  {trial['trial'][:8]} {_doing(trial)}")
+    if len(progress["at_work"]) > SHOWN:
+        lines.append(f"  and {len(progress['at_work']) - SHOWN} more trials")
+    return lines
 
 
-def _to_go(found: dict[str, Any]) -> list[str]:
-    """A line on when everything will be done, if that is known of every stage."""
-    from memloc.commands.words import seconds_in_words
+def _doing(trial: Mapping[str, Any]) -> str:
+    """What a trial is at, where, and when there was news of it."""
+    from memloc.commands.words import metrics_in_words, seconds_in_words
 
-    etas = [stage["eta_seconds"] for stage in found["progress"].values()]
-    known = None not in etas and sum(etas) > 0
-    return [f"about {seconds_in_words(sum(etas))} to go"] if known else []
+    if trial["stages"] == ["train"] and trial["state"] == "waiting":
+        what = "its training waits for a place"
+    elif trial["state"] == "starting":
+        what = f"its training's process is starting on {trial['host']}"
+    elif trial["stages"] == ["train"] and trial["epoch"] is not None:
+        begun = f", from epoch {trial['from_epoch']} on" if trial["from_epoch"] else ""
+        what = f"epoch {trial['epoch']} of {trial['epochs']}{begun} on {trial['host']}"
+        what += f": {metrics_in_words(trial['metrics'])}" if trial["metrics"] else ""
+    else:
+        what = ", ".join(trial["stages"] or ["the last parts"])
+    news = trial["news_seconds_ago"]
+    return what if news is None else f"{what}; last news {seconds_in_words(news)} ago"
+
+
+def _partial(progress: Mapping[str, Any]) -> list[str]:
+    """The trainings that are begun and that nobody is at work on."""
+    busy = {trial["trial"] for trial in progress["at_work"]}
+    idle = [training for training in progress["partial"] if training["trial"] not in busy]
+    lines = [f"  {t['trial'][:8]} epoch {t['epoch']} of {t['epochs']}" for t in idle[:SHOWN]]
+    if len(idle) > SHOWN:
+        lines.append(f"  and {len(idle) - SHOWN} more")
+    head = "begun, and nobody is at work on them (the same `memloc sweep` goes on from there):"
+    return [head, *lines] if lines else []

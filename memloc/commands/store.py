@@ -45,8 +45,8 @@ def ls(store: str = options.STORE, as_json: bool = options.JSON) -> None:
 
 def _sweeps(store: Store, snapshot: Snapshot) -> list[dict[str, Any]]:
     """Each record: NAME@sha8, when it was first launched, how far it is, what is not as in its name's oldest record."""
-    from memloc.analysis.status import sweep_status
     from memloc.analysis.sweep_records import about_records, day
+    from memloc.analysis.sweep_status import sweep_status
 
     return [
         {

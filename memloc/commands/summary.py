@@ -2,51 +2,83 @@
 
 from __future__ import annotations
 
-import json
-import shlex
+import textwrap
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from memloc.analysis.findings import Finding, findings
-from memloc.commands.words import at_store, interpreter, program
+from memloc.commands.words import at_store, program
 from memloc.store import Store
 
 SHOWN = 3  # settings of one instrument; its query has them all
+WIDTH = 100
 
 
-def summary(store: Store, sweep: str, at: str | None = None) -> str:
-    """Each instrument in a line or two, with the query whose rows it was read off.
+def summary(store: Store, sweep: str) -> str:
+    """Each instrument in a few sentences; "" where the sweep has no complete analysis. Lines have at most 100 columns."""
+    told = findings(store, sweep)
+    if not told:
+        return ""
+    lines = _wrapped(f"{sweep}: means over seeds, in brackets 95 % intervals (of AUCs of several trainings: their hull).")
+    for finding in told:
+        lines += _in_sentences(finding)
+    return "\n".join([*lines, *_nothing_yet(told)]) + "\n"
+
+
+def _in_sentences(finding: Finding) -> list[str]:
+    if not finding.lines:
+        return []
+    lines = [finding.title]
+    for label, sentences in finding.lines[:SHOWN]:
+        lines += _wrapped(f"{label}: {sentences}" if label else sentences, "  ")
+    if len(finding.lines) > SHOWN:
+        lines.append(f"  and {_more(finding.lines)}")
+    return lines
+
+
+def _nothing_yet(told: Sequence[Finding]) -> list[str]:
+    """Once, for all instruments: the settings whose networks have not memorized, with their noisy accuracies."""
+    settings = {label: accuracies for finding in told for label, accuracies in finding.not_memorized.items()}
+    lines = []
+    for label, accuracies in list(settings.items())[:SHOWN]:
+        values = list(dict.fromkeys(f"{v:.2f}" for v in (min(accuracies), max(accuracies))))
+        accuracy = f"oisy accuracy {' to '.join(values)}: nothing to localize yet."
+        lines += _wrapped(f"{label}: n{accuracy}" if label else f"N{accuracy}")
+    return [*lines, f"and {_more(settings)}"] if len(settings) > SHOWN else lines
+
+
+def _more(settings: Collection[Any]) -> str:
+    """`1 more setting`: how many are not shown."""
+    count = len(settings) - SHOWN
+    return f"{count} more setting{'s' if count > 1 else ''}"
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent + ("  " if indent else ""),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def examples(store: Store, sweep: str | None, at: str | None) -> str:
+    """The queries that the summary is read off, one per instrument, ready to paste.
 
     at: the store as the user named it, None for the default.
     """
-    found = findings(store, sweep)
-    if not found:
-        return ""
-    head = (
-        f"{sweep}: what it found, section by section of the paper; means over seeds [95 % intervals; of AUCs, their hull]\n"
-    )
-    return head + "".join(_in_words(finding, sweep, at) for finding in found)
+    return "\n".join(f"# {finding.title}\n{command(finding.sql, sweep, at)}\n" for finding in findings(store, sweep))
 
 
-def _in_words(finding: Finding, sweep: str, at: str | None) -> str:
-    lines = []
-    if len(finding.lines) == 1:
-        ((_, words),) = finding.lines
-        lines.append(f"{finding.title}: {words}")
-    else:
-        lines.append(f"{finding.title}:")
-        width = max(len(label) for label, _ in finding.lines[:SHOWN])
-        lines += [f"  {label:{width}}  {words}" for label, words in finding.lines[:SHOWN]]
-        if len(finding.lines) > SHOWN:
-            lines.append(f"  and {len(finding.lines) - SHOWN} more settings")
-    lines.append(f"  {command(finding.sql, sweep, at)}")
-    return "\n".join(lines) + "\n"
-
-
-def command(sql: str, sweep: str, at: str | None) -> str:
+def command(sql: str, sweep: str | None, at: str | None) -> str:
     """What to type for the table."""
-    return f'{program()} query "{sql}" --sweep {sweep}{at_store(at)}'
+    return f'{program()} query "{sql}"{f" --sweep {sweep}" if sweep else ""}{at_store(at)}'
 
 
 def next_steps(sweep: str, at: str | None) -> str:
     """What to type next."""
-    script = f"import memloc; print(memloc.open_store({json.dumps(at) if at else ''}).trials())"
-    return f"Next: {program()} status {sweep}{at_store(at)}\n      {interpreter()} -c {shlex.quote(script)}\n"
+    store = at_store(at)
+    steps = (f"query --examples --sweep {sweep}{store}", f"report {sweep}{store}", f"claims {sweep}{store}")
+    return "".join(f"{'Next:' if k == 0 else '     '} {program()} {step}\n" for k, step in enumerate(steps))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +17,8 @@ from memloc.commands.signals import stop_on_signals
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
-    from memloc.run.events import Event, Outcome
+    from memloc.run.events import Outcome
+    from memloc.run.executor import Executor as RunExecutor
     from memloc.run.pending import Work
     from memloc.run.plan import Plan
     from memloc.store import Store
@@ -129,7 +129,7 @@ def _check_compiler(works: list[Work], options: Options) -> None:
 
 
 def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
-    from memloc.sweep_file import OVERRIDE
+    from memloc.sweep.command_line import OVERRIDE
 
     names = [a for a in arguments if not OVERRIDE.match(a)]
     if len(names) > 1:
@@ -161,8 +161,9 @@ def _sweep(
     from memloc.store import Store, records
     from memloc.store.opening import store_uri
 
-    loaded = sweeps.load(path, REGISTRY, overrides, many=yes)
-    selected = sweeps.only(loaded.entries, only, REGISTRY.training)[:max_trials]
+    first = max_trials if dry_run and not only else None
+    loaded = sweeps.load(path, REGISTRY, overrides, many=yes, first=first)
+    selected = sweeps.only(loaded.entries, only, REGISTRY)[:max_trials]
     store = Store(store_uri(options.store))
     everything = build_plan(loaded, loaded.entries, options.data_dir, store)
     whole = selected == list(loaded.entries)
@@ -183,32 +184,39 @@ def _sweep(
     log_folder = logs.folder() if todo else None  # what is wrong with it is said before the store is touched
     record = records.write_sweep(store.files, plan.name, everything.record())
     records.clear_failures(store.files, {i for w in todo for i in w.trial.part_ids if i not in snapshot.commits})
-    outcome = _run(plan, todo, store, log_folder, options) if log_folder else None
+    outcome = _run(plan, todo, store, record, log_folder, options) if log_folder else None
     return _close(plan, store, record, outcome, options)
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
-def _run(plan: Plan, works: list[Work], store: Store, log_folder: Path, options: Options) -> Outcome:
+def _run(plan: Plan, works: list[Work], store: Store, record: str, log_folder: Path, options: Options) -> Outcome:
     from memloc.commands.progress import Progress
     from memloc.commands.words import labels
-    from memloc.run.heartbeat import Heartbeats
+    from memloc.run.estimate import price_on
+    from memloc.run.executor import launch
+    from memloc.run.pulse import Heartbeats
 
     named = dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))
     progress = Progress(works, named, quiet=options.as_json)
-    heartbeats = Heartbeats(store, works)
-
-    def listen(event: Event) -> None:
-        heartbeats(event)
-        progress(event)
-
+    heartbeats = Heartbeats(store, works, record)
     log_file = log_folder / f"{plan.name}-{heartbeats.run}.log"
     with logs.logging_to(log_file), progress:
         progress.notice(_announcement(plan, works, store, options) + f"; log {log_file}")
         should_stop = stop_on_signals(progress.notice)
         try:
-            return _execute(works, store, listen, should_stop, options)
+            if options.executor is Executor.ray:
+                progress.starting("Ray")  # said before it is imported, which takes seconds too
+            executor = _executor(store, options)
+            snapshot = store.snapshot()
+            return launch(
+                works,
+                executor,
+                lambda capacity: price_on(works, snapshot, options.data_dir, capacity),
+                [heartbeats, progress],
+                should_stop,
+            )
         finally:
             heartbeats.close()
 
@@ -226,18 +234,16 @@ def _announcement(plan: Plan, works: list[Work], store: Store, options: Options)
     return f"{plan.name}: {trainings} trainings and {parts} analysis parts to do{where}{skipped}; store {store.uri}"
 
 
-def _execute(
-    works: list[Work], store: Store, listen: Callable[[Event], None], should_stop: Callable[[], bool], options: Options
-) -> Outcome:
+def _executor(store: Store, options: Options) -> RunExecutor:
     if options.executor is Executor.inline:
-        from memloc.run import inline
+        from memloc.run.inline import Inline
 
-        return inline.execute(works, store, options.data_dir, listen, should_stop, _device(options))
-    from memloc.run import ray
+        return Inline(store, options.data_dir, _device(options))
     from memloc.run.placement import Resources
+    from memloc.run.ray import OnRay
 
     resources = Resources(options.address, options.cpus, options.gpus, options.gpus_per_trial, options.gpus_per_task)
-    return ray.execute(works, store, options.data_dir, listen, should_stop, resources)
+    return OnRay(store, options.data_dir, resources)
 
 
 def _device(options: Options) -> Any:
@@ -251,7 +257,7 @@ def _device(options: Options) -> Any:
 
 
 def _close(plan: Plan, store: Store, record: str, outcome: Outcome | None, options: Options) -> None:
-    from memloc.analysis.status import sweep_status
+    from memloc.analysis.sweep_status import sweep_status
     from memloc.commands.summary import next_steps, summary
     from memloc.store import records
 
@@ -263,7 +269,7 @@ def _close(plan: Plan, store: Store, record: str, outcome: Outcome | None, optio
             print(f"{plan.name}: nothing to do, all {len(plan.trials)} trials are committed in {store.uri}\n")
         # Where the name has other records too, the summary is of this one alone.
         one = len(records.read_sweep(store.files, plan.name)) == 1
-        print(summary(store, plan.name if one else record, options.store), end="")
+        print(summary(store, plan.name if one else record), end="")
         _say_how_it_ended(plan, outcome, options)
         if outcome is None or not (outcome.failures or outcome.interrupted):
             print(next_steps(plan.name, options.store) if not plan.unmet else "", end="")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from memloc.config import TrainConfig
+from memloc.analysis.trial_list import differing_fields
+from memloc.config import TrainConfig, canonical
 
 
 def program() -> str:
@@ -52,10 +53,27 @@ def seconds_in_words(seconds: float) -> str:
 
 
 def labels(configs: Sequence[TrainConfig]) -> list[str]:
-    """What tells each training of a sweep from the others: the fields in which they differ."""
-    rows = [c.flat() for c in configs]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    differing = [name for name in names if len({str(row.get(name)) for row in rows}) > 1]
-    if not differing:
-        differing = ["dataset", "model"]
+    """What tells each training of a sweep from the others: the fields in which they differ, seeds last."""
+    known = [canonical(c) for c in configs]  # without neutral values
+    rows = [{name: value for name, value in c.flat().items() if name in k} for c, k in zip(configs, known, strict=True)]
+    differing = sorted(differing_fields(configs), key=lambda name: name in ("data_seed", "seed"))
     return [" ".join(f"{name}={row[name]}" for name in differing if row.get(name) is not None) for row in rows]
+
+
+def duration_in_words(seconds: float) -> str:
+    """How long something took, to the second."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def metrics_in_words(metrics: Mapping[str, float | None]) -> str:
+    """Loss and accuracies of an epoch, those that there are."""
+    words = [f"loss {metrics['loss']:.3g}"] if metrics.get("loss") is not None else []
+    for name in ("clean", "noisy", "test"):
+        accuracy = metrics.get(f"{name}_acc")
+        words += [f"{name} {100 * accuracy:.0f}%"] if accuracy is not None else []
+    return " ".join(words)

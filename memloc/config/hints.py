@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic.fields import FieldInfo
 
+from memloc.config.numerals import as_items, as_list, as_number
 from memloc.config.types import Valid
 from memloc.errors import nearest
 
@@ -52,31 +53,43 @@ def _interval(metadata: tuple[Any, ...]) -> str:
 
 
 def hint(annotation: Any, value: Any) -> str:
-    """The traps of YAML: `1e-3` and `no` are text, `30.0` is not a whole number."""
-    wanted = str(annotation)
+    """What the author of a bad value may have meant, in brackets; "" where nobody can say."""
     if isinstance(value, str):
-        if close := nearest(value, [word.removeprefix("or ") for word in describe(annotation).split(", ")]):
+        options = [option.removeprefix("or ") for option in describe(annotation).split(", ")]
+        if close := nearest(value, options):
             return close
-        if "bool" in wanted and value.lower() in BOOLEANS:
+        kinds = scalars(annotation)
+        if bool in kinds and value.lower() in BOOLEANS:
             return f" (write {BOOLEANS[value.lower()]})"
-        return _hint_for_number(value, wanted)
-    if isinstance(value, float) and value.is_integer() and "int" in wanted:
+        if kinds & {int, float}:
+            whole = float not in kinds
+            written = as_number(value.strip(), whole) or as_list(value.strip(), whole)
+            return f" ({written})" if written else ""
+        if items := item_type(annotation):
+            written = as_items(value.strip(), whole=int in scalars(items))
+            return f" ({written})" if written else hint(items, value)
+    if isinstance(value, list) and (items := item_type(annotation)):
+        return next((found for item in value if isinstance(item, str) and (found := hint(items, item))), "")
+    if isinstance(value, dict) and len(value) == 1:  # {0..3} of a shell
+        return hint(annotation, str(next(iter(value))))
+    if isinstance(value, float) and value.is_integer() and int in scalars(annotation):
         return f" (write {int(value)})"
     return ""
 
 
-def _hint_for_number(text: str, wanted: str) -> str:
-    """What to write instead of a number that arrived as text: YAML wants `1.0e-3`, and quotes make anything text."""
-    try:
-        number = float(text)
-    except ValueError:
-        return ""
-    if not math.isfinite(number):
-        return ""
-    if "e" not in text.lower():
-        return f" (this is text: remove the quotes around {text})"
-    if "float" not in wanted:
-        return f" (YAML reads {text} as text: write {int(number)})" if number.is_integer() and abs(number) < 1e15 else ""
-    if "e" in repr(number):
-        return f" (YAML reads {text} as text: write it with a point and a sign, like 1.0e-3)"
-    return f" (YAML reads {text} as text: write {number!r})"
+def item_type(annotation: Any) -> Any:
+    """The type of the items, of a type that is or may be a list; else None."""
+    if get_origin(annotation) is Annotated:
+        return item_type(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return next((item for option in get_args(annotation) if (item := item_type(option))), None)
+    return get_args(annotation)[0] if get_origin(annotation) is tuple else None
+
+
+def scalars(annotation: Any) -> set[type]:
+    """The types of the numbers and texts that a type takes, those in lists aside."""
+    if get_origin(annotation) is Annotated:
+        return scalars(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return set().union(*(scalars(option) for option in get_args(annotation)))
+    return {annotation} if isinstance(annotation, type) else set()

@@ -23,7 +23,8 @@ class StageType(Protocol):
 
 @dataclass(frozen=True)
 class Registry:
-    """training: the flat fields of trainings. stages: by name."""
+    """training: the flat fields of trainings. stages: by name. examples: how many training examples a data set has."""
 
     training: TrainingFields
     stages: Mapping[str, StageType]
+    examples: Callable[[str], int]

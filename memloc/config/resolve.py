@@ -74,11 +74,20 @@ class TrainingFields(Fields):
         def check(value: str) -> str:
             architecture = self.choices[0].variant({"model": value})
             if architecture is None:
-                raise ValueError(f"valid: {valid}{nearest(value, self.architectures)}")
+                raise ValueError(f"valid: {valid}{self._meant(value)}")
             info = architecture.model_fields["name"]
             return str(TypeAdapter(asked_type(info), config=Config.model_config).validate_python(value))
 
         return Annotated[str, AfterValidator(check), Valid(valid)]
+
+    def _meant(self, value: str) -> str:
+        """The model that an unknown name may mean, such as `timm:resnet18` for `resnet18`."""
+        close = nearest(value, (name for name in self.architectures if not name.endswith(":")))
+        for prefix, architecture in self.architectures.items():
+            known = architecture.known(value.lower()) if prefix.endswith(":") else None
+            if known and not (close and f"{value.lower()!r}" in close):
+                return f" (write {known})"
+        return close
 
     def unused(self, values: Mapping[str, Any]) -> dict[str, str]:
         """{field: why} of the fields that the variants of these values do not have."""

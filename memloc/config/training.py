@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 
-from memloc.config.types import Asked, Config, Count, Fraction, Neutral, Positive, Seed, Share, Valid, Variant
+from memloc.config.types import Asked, Config, Count, Fraction, Neutral, PathOrSweep, Positive, Seed, Share, Valid, Variant
 from memloc.errors import nearest
 
 DATASETS = ("digits", "cifar10", "mnist", "fashion_mnist", "svhn")
@@ -77,6 +77,11 @@ class ArchitectureConfig(Variant):
 
     name: str
 
+    @classmethod
+    def known(cls, name: str) -> str | None:
+        """For architectures that share a prefix: the full name of what `name` means without it, or None."""
+        return None
+
     def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
         """Why the network cannot take images of shape (C, H, W), in one line; None if it can."""
         return None
@@ -107,7 +112,7 @@ AskedDataSeed = Annotated[
 class DataConfig(Config):
     """The data part of a training: which examples it sees, and under which labels."""
 
-    dataset: Annotated[str, AfterValidator(_dataset), Valid(f"{', '.join(DATASETS)}, npz:PATH")]
+    dataset: Annotated[str, AfterValidator(_dataset), Valid(f"{', '.join(DATASETS)}, npz:PATH"), PathOrSweep("npz:")]
     subset: Count | None = None
     augment: Literal["none", "crop", "crop_flip"] = "none"
     noise: Fraction = 0.0

@@ -105,6 +105,10 @@ class FieldError(ValueError):
         self.field = field
 
 
+class UnusedFieldError(FieldError):
+    """A stage field that means nothing on this training, or beside the stage's other fields."""
+
+
 def leaves(config: Config, held_by: str = "") -> Iterator[tuple[str, Any, Sequence[Any]]]:
     """(flat name, value, the field's markers) of every field in use, in order."""
     for name, info in type(config).model_fields.items():

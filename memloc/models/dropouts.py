@@ -18,7 +18,7 @@ from memloc.config import TrainConfig
 from memloc.config import training as kinds
 from memloc.models.blocks import Masks
 from memloc.models.groups import Network
-from memloc.seeds import hashed, torch_seed, uniform
+from memloc.seeds import hashed, stream, torch_seed, uniform
 
 Shape = tuple[int, int, int]  # C, H, W
 
@@ -60,11 +60,17 @@ class RandomMasks:
 
     def __init__(self, seed: int, purpose: str, device: torch.device) -> None:
         self.seed, self.purpose = seed, purpose
-        self.generator = torch.Generator(device)
+        self.generator = None if device.type == "cpu" else torch.Generator(device)
 
     def fill(self, factors: Tensor, keep: float, site: str, epoch: int, step: int) -> Tensor:
         """`factors`, float32 of any shape, overwritten with those of the site at one training step."""
-        self.generator.manual_seed(torch_seed(self.seed, self.purpose, site, epoch, step))
+        key = (self.seed, self.purpose, site, epoch, step)
+        if self.generator is None:
+            # PyTorch's generator for CPUs takes the low 32 bits of a seed, so that two streams of a long training might be
+            # one; it is slower, too.
+            drawn = stream(*key).random(tuple(factors.shape), dtype=np.float32)
+            return factors.copy_(torch.from_numpy(drawn < np.float32(keep))).div_(keep)
+        self.generator.manual_seed(torch_seed(*key))
         return factors.bernoulli_(keep, generator=self.generator).div_(keep)
 
 

@@ -79,8 +79,9 @@ def _gallery(setting: SettingRows, source: Source) -> Gallery:
 
     first = setting.rows.head(PICTURES)
     raw = load(setting.dataset, source.data_dir)
-    commits = source.store.snapshot().commits
-    check_identity(raw, setting.dataset, str(commits[str(first.trials[0][0])].part["data"]))
+    trial = str(first.trials[0][0])
+    (training,) = [c for c in source.reader.seen.commits if c.id == trial]
+    check_identity(raw, setting.dataset, str(training.part["data"]))
     pictures = [Picture(png(raw.x_train[int(row["example"])]), _words(row)) for row in first.to_dict("records")]
     return Gallery(setting.label, pictures)
 

@@ -10,33 +10,34 @@ from typing import Any
 import pandas as pd
 
 from memloc import stages
-from memloc.analysis.query import run_sql
-from memloc.analysis.reader import visible
-from memloc.store import Snapshot, Store, tables
+from memloc.analysis.reader import Reader
+from memloc.store import tables
 
 SHOWN = 12  # settings of one exhibit; its query has them all
 
 
 @dataclass
 class Source:
-    """A store, or one sweep in it. data_dir: where data sets lie; None: the usual place. problems: for who runs this, not
-    for the page, whose bytes hang on the store and the data alone.
+    """A reader of a store, or of one sweep in it, so that all exhibits are of one snapshot.
+
+    data_dir: where data sets lie; None: the usual place. problems: for who runs this, not for the page, whose bytes hang on
+    the store and the data alone.
     """
 
-    store: Store
-    sweep: str | None
+    reader: Reader
     data_dir: Path | None = None
     problems: list[str] = field(default_factory=list)
     _layers: dict[str, list[str]] | None = field(default=None, init=False)
 
     def frame(self, sql: str) -> pd.DataFrame:
-        rows: pd.DataFrame = run_sql(self.store, sql, self.sweep).to_pandas()
+        """The rows of a SELECT."""
+        rows: pd.DataFrame = self.reader.sql(sql).to_pandas()
         return rows
 
     def in_order(self, layers: Iterable[str], model: str) -> list[str]:
         """Layers from input to output: the analyses of a network list its groups so. A layer within a group follows it."""
         if self._layers is None:
-            self._layers = self.store.reading(self._read_layers)
+            self._layers = self._read_layers()
         known = self._layers.get(model, [])
 
         def place(layer: str) -> tuple[int, str]:
@@ -45,12 +46,12 @@ class Source:
 
         return sorted(set(layers), key=place)
 
-    def _read_layers(self, snapshot: Snapshot) -> dict[str, list[str]]:
-        commits = visible(self.store, snapshot, self.sweep, partial=False).commits
+    def _read_layers(self) -> dict[str, list[str]]:
+        commits = self.reader.seen.commits
         models = {c.trial: str(c.config["model"]) for c in commits if c.analysis is None}
         layers: dict[str, list[str]] = {}
         for table in ("gradients", "rewind", "retrain"):
-            rows: Any = tables.dataset(self.store.files, commits, table, stages.tables())
+            rows: Any = tables.dataset(self.reader.store.files, commits, table, stages.tables())
             pairs = rows.to_table(columns=["trial", "layer"], use_threads=False).to_pandas().drop_duplicates()
             for trial, layer in pairs.itertuples(index=False):
                 of_model = layers.setdefault(models[trial], [])

@@ -10,12 +10,12 @@ training rate of their own network).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from memloc.config import canonical, canonical_json
-from memloc.run.fanout import Cost
-from memloc.run.pending import Work, waves
+from memloc.run.fanout import PricedPart
+from memloc.run.pending import Work, needs, waves
 from memloc.run.plan import AnalysisPlan, TrialPlan
 from memloc.run.quantities import part_passes, train_passes
 from memloc.store import Snapshot
@@ -125,17 +125,25 @@ class CostModel:
         self._basis.by_rate[stage] = None
         return passes * self.spread * self._train_rate(trial)
 
-    def waves(self, work: Work) -> tuple[tuple[Cost, ...], ...]:
+    def waves(self, work: Work) -> tuple[tuple[PricedPart, ...], ...]:
         """The parts of each wave with their costs, in order."""
-        each = {a.id: (self.part(work.trial, a), a.kind.shared(a.config, a.size)) for a, _, _ in work.parts}
-        return tuple(
-            tuple(Cost(part_id, a.id, a.stage, each[a.id][0], each[a.id][0] * each[a.id][1]) for a, part_id, _ in wave)
-            for wave in waves(work.parts)
-        )
+        prices = {a.id: self._price(work.trial, a) for a in {a.id: a for a, _, _ in work.parts}.values()}
+        return tuple(tuple(replace(prices[a.id], id=part_id) for a, part_id, _ in wave) for wave in waves(work.parts))
+
+    def _price(self, trial: TrialPlan, analysis: AnalysisPlan) -> PricedPart:
+        """What all parts of an analysis have in common."""
+        seconds = self.part(trial, analysis)
+        shared = seconds * analysis.kind.shared(analysis.config, analysis.size)
+        passes = part_passes(trial, analysis)
+        return PricedPart("", analysis.id, analysis.stage, seconds, shared, passes, tuple(needs(trial, analysis)))
 
     def basis(self) -> str:
         """From what the costs that were asked for are known, in a phrase."""
         return self._basis.in_words()
+
+    def reliable(self) -> bool:
+        """Whether all of them were fitted to what has been measured of the stages themselves."""
+        return not (self._basis.unknown or self._basis.by_rate)
 
     def _train_rate(self, trial: TrialPlan) -> float:
         network = Network.of(canonical(trial.config), self.shapes)

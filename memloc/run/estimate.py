@@ -6,13 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from memloc.data import describe
+from memloc.run.clock import PricedPlan
 from memloc.run.cost import CostModel, Rate, Shape
+from memloc.run.executor import Capacity
 from memloc.run.pending import Work
 from memloc.run.placement import Resources
 from memloc.run.plan import TrialPlan
-from memloc.run.schedule import CriticalPath, Slots, TrialCost, bound, critical_path, in_order, simulate
-from memloc.run.training_step import counted
+from memloc.run.schedule import CriticalPath, Slots, TrialCost, bound, critical_path, in_order
+from memloc.run.simulation import simulate
+from memloc.run.training_step import counted, timed
 from memloc.store import Snapshot
 
 
@@ -51,23 +56,39 @@ def cost_model(
     return CostModel(snapshot, "cuda", shapes, unknown or on_its_share, spread=trainer / task)
 
 
-def trial_costs(works: Sequence[Work], model: CostModel, gpus: Resources | None) -> list[TrialCost]:
-    """What each work costs, and what its processes hold: shares of a GPU, or the configured threads."""
-    costs = []
+def price(works: Sequence[Work], model: CostModel, slots: Slots, shares: Resources | None = None) -> PricedPlan:
+    """The works with their prices, in the order in which they begin.
+
+    shares: what of a slot a training and a task hold; None: as many CPUs as the training has threads.
+    """
+    trials = []
     for work in works:
         threads = float(work.trial.config.threads)
-        trainer, task = (gpus.gpus_per_trial, gpus.gpus_per_task) if gpus else (threads, threads)
-        costs.append(TrialCost(work.trial.id, model.train(work), model.waves(work), trainer, task))
-    return costs
+        trainer, task = (shares.gpus_per_trial, shares.gpus_per_task) if shares else (threads, threads)
+        train, waves = model.train(work), model.waves(work)
+        reached = 0 if work.train == "replay" else work.reached
+        trials.append(TrialCost(work.trial.id, train, waves, trainer, task, reached, work.trial.config.epochs))
+    return PricedPlan(tuple(in_order(trials)), slots, model.basis(), model.reliable())
 
 
-def estimate(works: Sequence[Work], model: CostModel, slots: Slots, gpus: Resources | None = None) -> Estimate:
-    """The wall time of the work, as run/ray would do it on these slots.
+def price_on(works: Sequence[Work], snapshot: Snapshot, data_dir: Path, capacity: Capacity) -> PricedPlan:
+    """The same on what an executor offers; a network that the store does not know is timed where that is on this machine."""
+    cpu = torch.device("cpu")
+    # A GPU is left alone: timing there would leave a context in this process for as long as it lives.
+    can_time = capacity.here and capacity.device == "cpu"
+    unknown = (lambda trial, shape: timed(trial, shape, cpu)) if can_time else None
+    model = cost_model(works, snapshot, data_dir, capacity.shares if capacity.device == "cuda" else None, unknown)
+    return price(works, model, capacity.slots, capacity.shares)
+
+
+def estimate(plan: PricedPlan) -> Estimate:
+    """The wall time of a plan, as run/ray would carry it out.
 
     Raises:
         ValueError: where a process of it fits into no slot.
     """
-    trials = in_order(t for t in trial_costs(works, model, gpus) if t.train or any(t.waves))
+    trials = [trial for trial in plan.trials if trial.train or any(trial.waves)]
     if not trials:
-        return Estimate(slots, 0.0, 0.0, "nothing to do", None)
-    return Estimate(slots, simulate(trials, slots), bound(trials, slots), model.basis(), critical_path(trials))
+        return Estimate(plan.slots, 0.0, 0.0, "nothing to do", None)
+    seconds = simulate(trials, plan.slots)
+    return Estimate(plan.slots, seconds, bound(trials, plan.slots), plan.basis, critical_path(trials))

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
-Kind = Literal["started", "epoch", "trained", "part", "failed", "finished", "drained"]
+Kind = Literal["started", "placed", "epoch", "trained", "part", "failed", "finished", "drained"]
 
 
 @dataclass(frozen=True)
 class Event:
     """One step of one trial.
 
-    started, finished, drained: of the trial. epoch: a training reached `epoch`. trained: its commit is there.
-    part: a part of `stage` was committed after `seconds`. failed: `part_id` failed for good, with the error's last line.
+    started, finished, drained: of the trial. placed: its training has a place on `host`, where its process starts. epoch:
+    the training is at `epoch`; the first one is where it begins or goes on, every other has ended after `seconds` with
+    these `metrics` (loss and accuracies as in table `epochs`). trained: its commit is there. part: a part of `stage` was
+    committed after `seconds`; it paid this `share` of its price alone. failed: `part_id` failed for good, with the error's
+    last line.
     """
 
     kind: Kind
     trial: str
     stage: str = ""
     epoch: int = 0
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
     part_id: str = ""
     seconds: float = 0.0
+    share: float = 1.0
     error: str = ""
+    host: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+Listener: TypeAlias = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
@@ -50,9 +59,6 @@ class PartResult:
     seconds: float = 0.0
     share: float = 1.0
     error: str = ""
-
-
-Listener: TypeAlias = Callable[[Event], None]
 
 
 @dataclass

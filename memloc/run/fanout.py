@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import TypeVar
 
 TASKS_PER_SLOT = 4  # at least, where there are parts enough: the last ones leave the others waiting for a quarter at most
 SHARING_TASKS_PER_SLOT = 2  # the same, of parts that share work
@@ -14,35 +13,38 @@ LONGEST = 60.0  # seconds of a task whose parts share nothing: what a lost worke
 
 
 @dataclass(frozen=True)
-class Cost:
-    """A part's seconds when it runs alone. shared: of these, what a task pays once for all its parts of one analysis."""
+class PricedPart:
+    """A part of an analysis, and its price: the seconds that it takes alone, by run/cost.py.
+
+    shared: of these seconds, what a task pays once for all its parts of one analysis. passes: the forward passes of one
+    example that the price was made from. needs: the parts without which it cannot run.
+    """
 
     id: str
     analysis: str
     stage: str
     seconds: float
     shared: float = 0.0
+    passes: float = 0.0
+    needs: tuple[str, ...] = ()
 
 
-P = TypeVar("P", bound=Cost)
-
-
-def together(parts: Sequence[Cost]) -> float:
+def together(parts: Sequence[PricedPart]) -> float:
     """Seconds of a task of these parts of one analysis."""
     return sum(part.seconds - part.shared for part in parts) + max((part.shared for part in parts), default=0.0)
 
 
-def _by_analysis(parts: Sequence[P]) -> list[list[P]]:
+def _by_analysis(parts: Sequence[PricedPart]) -> list[list[PricedPart]]:
     ordered = sorted(parts, key=lambda part: part.analysis)
     return [list(bunch) for _, bunch in groupby(ordered, key=lambda part: part.analysis)]
 
 
-def least(parts: Sequence[Cost]) -> float:
+def least(parts: Sequence[PricedPart]) -> float:
     """Seconds of a wave with everything shared that can be."""
     return sum(together(bunch) for bunch in _by_analysis(parts))
 
 
-def cut(parts: Sequence[P], slots: int) -> list[list[P]]:
+def cut(parts: Sequence[PricedPart], slots: int) -> list[list[PricedPart]]:
     """The tasks of a wave on `slots` slots, longest first; each of parts of one analysis, in their order.
 
     A task is about a quarter of a slot's share of the wave, so that the last ones leave the others waiting shortly, nor
@@ -52,13 +54,13 @@ def cut(parts: Sequence[P], slots: int) -> list[list[P]]:
     share = sum(part.seconds for part in parts) / slots
     apart = min(share / TASKS_PER_SLOT, LONGEST)
     sharing = share if slots == 1 else share / SHARING_TASKS_PER_SLOT
-    tasks: list[list[P]] = []
+    tasks: list[list[PricedPart]] = []
     for bunch in _by_analysis(parts):
         tasks += _chunks(bunch, sharing if any(part.shared for part in bunch) else apart)
     return sorted(tasks, key=lambda task: -together(task))
 
 
-def _chunks(bunch: Sequence[P], limit: float) -> list[list[P]]:
+def _chunks(bunch: Sequence[PricedPart], limit: float) -> list[list[PricedPart]]:
     """As few chunks as `limit` seconds allow, as even as can be; a part that is longer stands alone."""
     total = together(bunch)
     count = min(len(bunch), max(1, math.ceil(total / limit))) if limit > 0 else 1

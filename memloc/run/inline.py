@@ -2,71 +2,65 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 
 import torch
 
 from memloc.data import load
 from memloc.run.attempts import attempt_parts, attempt_training
-from memloc.run.events import Event, Listener, Outcome
-from memloc.run.pending import Work, needs, waves
+from memloc.run.clock import PricedPlan
+from memloc.run.events import Listener
+from memloc.run.executor import Capacity
+from memloc.run.pending import Work
+from memloc.run.placement import ONE_BY_ONE
 from memloc.run.retention import prune
-from memloc.run.worker import Worker, default_device, never
+from memloc.run.schedule import Slots
+from memloc.run.trial import Steps, TrialRun
+from memloc.run.worker import Worker, default_device
 from memloc.store import Store
 
 
-def execute(
-    works: Sequence[Work],
-    store: Store,
-    data_dir: Path,
-    listener: Listener,
-    should_stop: Callable[[], bool] = never,
-    device: torch.device | None = None,
-) -> Outcome:
-    """Carries out the work, trial by trial; stops early, between epochs or parts, once `should_stop` says so.
+class Inline:
+    """The executor of one process. device: by default a GPU where there is one."""
 
-    device: by default a GPU where there is one.
-    """
-    worker = Worker(store, lambda name: load(name, data_dir), device or default_device())
-    outcome = Outcome({})
-    for work in works:
-        if should_stop():
-            break
-        _execute_trial(worker, work, listener, should_stop, outcome)
-    outcome.interrupted = should_stop()
-    return outcome
+    name = "inline"
 
+    def __init__(self, store: Store, data_dir: Path, device: torch.device | None = None) -> None:
+        self.worker = Worker(store, lambda name: load(name, data_dir), device or default_device())
 
-def _execute_trial(
-    worker: Worker, work: Work, listener: Listener, should_stop: Callable[[], bool], outcome: Outcome
-) -> None:
-    trial = work.trial
-    listener(Event("started", trial.id))
-    if work.train != "done":
-        training = attempt_training(
-            worker, work, lambda t, row: listener(Event("epoch", trial.id, "train", epoch=t)), should_stop
-        )
-        if training.error:
-            outcome.failures[trial.id] = training.error
-            listener(Event("failed", trial.id, "train", part_id=trial.id, error=training.error))
-        if not training.finished:
-            listener(Event("drained", trial.id))
-            return
-        listener(Event("trained", trial.id, "train", seconds=training.seconds))
-    for wave in waves(work.parts):
-        possible = [item for item in wave if not any(i in outcome.failures for i in needs(trial, item[0]))]
-        stages = {part_id: analysis.stage for analysis, part_id, _ in possible}
-        for result in attempt_parts(worker, trial, possible, should_stop):
-            stage = stages.pop(result.part_id)
-            if result.error:
-                outcome.failures[result.part_id] = result.error
-                listener(Event("failed", trial.id, stage, part_id=result.part_id, error=result.error))
-            else:
-                listener(Event("part", trial.id, stage, part_id=result.part_id, seconds=result.seconds))
-        if stages:  # not begun, because of the order to stop
-            listener(Event("drained", trial.id))
-            return
-    if not any(i in outcome.failures for i in trial.part_ids):
-        prune(worker.store, work)
-    listener(Event("finished", trial.id))
+    def __enter__(self) -> Inline:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """There is nothing to end."""
+
+    def capacity(self, works: Sequence[Work]) -> Capacity:
+        return Capacity("cuda" if self.worker.device.type == "cuda" else "cpu", Slots(1), ONE_BY_ONE)
+
+    def carry_out(
+        self, works: Sequence[Work], plan: PricedPlan, listener: Listener, should_stop: Callable[[], bool]
+    ) -> None:
+        by_trial = {work.trial.id: work for work in works}
+        for cost in plan.trials:
+            if should_stop():
+                return
+            work = by_trial[cost.trial]
+            steps = Steps(cost.trial, work.train != "done", cost.waves, work.prune)
+            run = TrialRun(steps, lambda wave: [list(wave)], lambda: prune(self.worker.store, work), listener)  # noqa: B023
+            self._drive(run, work, should_stop)
+
+    def _drive(self, run: TrialRun, work: Work, should_stop: Callable[[], bool]) -> None:
+        if run.phase == "train":
+            run.placed(platform.node())
+            run.training_ended(attempt_training(self.worker, work, run.reached, should_stop))
+        items = {part_id: (analysis, part_id, part) for analysis, part_id, part in work.parts}
+        while run.phase == "analyse":
+            left = {part.id: part for part in run.take()}
+            for result in attempt_parts(self.worker, work.trial, [items[i] for i in left], should_stop):
+                run.part_ended(left.pop(result.part_id).stage, result)
+            run.task_ended(list(left.values()))
+            if should_stop():
+                run.drain()

@@ -80,9 +80,9 @@ def _work(
     needed = {t for a, _, part in parts for t in a.kind.epochs(a.config, trial.config, part)}
     keep = kept_epochs(trial, retention)
     if trial.id not in committed:
-        there = (t for t in range(trial.config.epochs, 0, -1) if layout.checkpoint(trial.id, t) in sizes)
+        reached = layout.newest_checkpoint(trial.id, trial.config.epochs, sizes)
         prune = len(keep) < trial.config.epochs + 1
-        return Work(trial, "train", parts, keep | needed, keep, prune, reached=next(there, 0))
+        return Work(trial, "train", parts, keep | needed, keep, prune, reached=reached)
     commit = snapshot.commits[trial.id]
     lost = lost_epochs(commit, sizes, needed, checkpoints.read_pruned(store.files, trial.id))
     surplus = ({c.epoch for c in commit.checkpoints if c.path in sizes} | lost) - keep

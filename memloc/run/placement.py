@@ -5,16 +5,16 @@ No Ray here, and at import no torch: a coordinator imports this, and there may b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from memloc.errors import UsageError
-from memloc.run.fanout import Cost
+from memloc.run.schedule import Slots
+from memloc.run.trial import Steps
 
 if TYPE_CHECKING:
     from memloc.run.pending import Work
-    from memloc.run.schedule import TrialCost
 
 # Asks Ray to leave CUDA_VISIBLE_DEVICES alone; a process picks its GPU by number instead (`visible_index`).
 NOSET = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
@@ -34,27 +34,20 @@ class Resources:
     gpus_per_task: float = 0.5
 
 
-@dataclass(frozen=True)
-class AssignedPart(Cost):
-    """A part as the coordinator sees it. needs: parts that must have succeeded before."""
-
-    needs: tuple[str, ...] = ()
+ONE_BY_ONE = Resources(gpus_per_trial=1.0, gpus_per_task=1.0)  # whatever runs holds all of the only slot
 
 
 @dataclass(frozen=True)
 class Assignment:
     """What a coordinator needs to know of its trial.
 
-    job: reference to what the computing processes need. trainer, task: what one of them holds. trainings, tasks: how
-    many of each the cluster can run at once.
+    steps: what is to be done. run: whose order to stop it obeys. job: reference to what the computing processes need.
+    trainer, task: what one of them holds. trainings, tasks: how many of each the cluster can run at once.
     """
 
+    steps: Steps
     run: str
     uri: str
-    trial: str
-    trains: bool
-    prunes: bool
-    waves: tuple[tuple[AssignedPart, ...], ...]
     job: Any
     trainer: Demand
     task: Demand
@@ -62,25 +55,21 @@ class Assignment:
     tasks: int
 
 
-def assign(
-    work: Work, cost: TrialCost, uri: str, run: str, job: Any, nodes: Sequence[Node], resources: Resources
-) -> Assignment:
-    """The assignment of one trial, of this cost, on these nodes.
+def check_fits(works: Iterable[Work], nodes: Sequence[Node], resources: Resources) -> None:
+    """Raises UsageError where a process of these works needs more than any node has."""
+    for work in works:
+        trainer, task = demands(work, nodes, resources)
+        if not fitting(nodes, trainer) or not fitting(nodes, task):
+            raise UsageError(_too_large(nodes, trainer, task))
 
-    Raises:
-        UsageError: where a process of it needs more than any node has.
-    """
-    from memloc.run.pending import needs
 
-    trainer, task = demands(work, nodes, resources)
-    trainings, tasks = fitting(nodes, trainer), fitting(nodes, task)
-    if not trainings or not tasks:
-        raise UsageError(_too_large(nodes, trainer, task))
-    needed = {analysis.id: tuple(needs(work.trial, analysis)) for analysis, _, _ in work.parts}
-    parts = tuple(tuple(AssignedPart(**asdict(c), needs=needed[c.analysis]) for c in wave) for wave in cost.waves)
-    return Assignment(
-        run, uri, work.trial.id, work.train != "done", work.prune, parts, job, trainer, task, trainings, tasks
-    )  # fmt: skip
+def slots(nodes: Sequence[Node], resources: Resources) -> Slots:
+    """The nodes as the simulation sees them: GPUs, or CPUs by node where all have as many."""
+    if has_gpus(nodes):
+        capacity = max(1.0, resources.gpus_per_trial, resources.gpus_per_task)
+        return Slots(max(1, int(sum(node.get("GPU", 0.0) for node in nodes) / capacity)), capacity)
+    cpus = [node.get("CPU", 0.0) for node in nodes]
+    return Slots(len(cpus), cpus[0]) if len(set(cpus)) == 1 else Slots(1, sum(cpus))
 
 
 def demands(work: Work, nodes: Sequence[Node], resources: Resources) -> tuple[Demand, Demand]:

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from memloc.config import Registry
+from memloc.data import describe
 from memloc.models.architectures import TRAINING
 from memloc.stages.base import Stage
 from memloc.stages.instrument import Instrument
@@ -28,7 +29,13 @@ def discover() -> dict[str, Stage[Any]]:
 
 
 STAGES = discover()
-REGISTRY = Registry(TRAINING, STAGES)
+
+
+def _examples(dataset: str) -> int:
+    return describe(dataset).n_train
+
+
+REGISTRY = Registry(TRAINING, STAGES, _examples)
 
 
 def instruments() -> list[Instrument]:

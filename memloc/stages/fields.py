@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator
 
-from memloc.config import FieldError, PathOrSweep, Share, StageConfig, TrainConfig, Valid
+from memloc.config import FieldError, PathOrSweep, Share, StageConfig, TrainConfig, UnusedFieldError, Valid
 
 MaskMode = Literal["plain", "own", "scaled", "dropped"]
 
@@ -59,7 +59,7 @@ def resolve_mask_mode(config: M, train: TrainConfig) -> M:
             raise FieldError("mask_mode", f"required on a training with dropout: example_tied; valid: {valid}")
         return config
     if config.mask_mode is not None:
-        raise FieldError("mask_mode", f"used only with dropout: example_tied (here dropout is {train.dropout.kind})")
+        raise UnusedFieldError("mask_mode", f"used only with dropout: example_tied (here dropout is {train.dropout.kind})")
     return config
 
 
@@ -71,7 +71,7 @@ def resolve_sets(config: S, train: TrainConfig) -> S:
     config = resolve_mask_mode(config, train)
     if config.c_scores_from() is None:
         if config.c_score_below is not None:
-            raise FieldError("c_score_below", "used only with memorized: c_score:PATH or c_score:sweep:NAME")
+            raise UnusedFieldError("c_score_below", "used only with memorized: c_score:PATH or c_score:sweep:NAME")
         return config
     if train.noise:
         problem = f"C-scores on a training with noise: {train.noise}; valid: noise: 0, or memorized: labels"

@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 
+LEAST_MEMORIZED = 0.95  # noisy accuracy from which there is something to localize (science.md, The paper's numbers)
+
 Row = dict[str, Any]
-Say = Callable[[list[Row]], str]  # the rows of one setting -> words, "" where they say nothing
+Say = Callable[[list[Row]], str]  # the rows of one setting -> sentences, "" where they say nothing
 
 
 @dataclass(frozen=True)
 class Instrument:
     """An experiment's table and what to say of it. A stage's summary.py has one, as `INSTRUMENT`.
 
-    place: where the summary tells of it, the smallest first. columns: what is selected, and grouped by, after what names the
-    setting. detail: the columns that `say` gets instead, where it needs more than a reader does. named: fields of a
-    configuration that are named wherever they differ, whatever else does.
+    place: where the summary tells of it, the smallest first. title: at most 60 letters, with the paper's section. columns:
+    what is selected, and grouped by, after what names the setting. detail: the columns that `say` gets instead, where it
+    needs more than a reader does. named: fields of a configuration that are named wherever they differ, whatever else does.
+    memorizing: it says something of networks that memorized alone.
     """
 
     place: int
@@ -32,17 +35,21 @@ class Instrument:
     needs_trials: bool = False
     detail: str = ""
     named: tuple[str, ...] = ()
+    memorizing: bool = True
 
 
-def layer_extremes(rows: list[Row], what: str) -> str:
-    """The layers with the lowest and the highest noisy accuracy, mean over trainings; what: of which accuracy it is."""
+def layer_extremes(rows: list[Row]) -> tuple[tuple[str, float], tuple[str, float]] | None:
+    """The layers with the lowest and with the highest noisy accuracy, and that accuracy: the mean over the layer's rows.
+
+    rows: with layer and noisy, a fraction or None. None where no row has a noisy accuracy.
+    """
     by_layer: dict[str, list[float]] = {}
     for row in rows:
         if row["noisy"] is not None:
             by_layer.setdefault(row["layer"], []).append(row["noisy"])
     if not by_layer:
-        return ""
-    left = {layer: float(np.mean(values)) for layer, values in by_layer.items()}
+        return None
+    means = {layer: float(np.mean(values)) for layer, values in by_layer.items()}
     # Equal but for the order in which they were added up: the first by name.
-    low, *_, high = sorted(left, key=lambda layer: (round(left[layer], 9), layer)) * 2
-    return f"most critical {low} ({what} {left[low]:.3f}), most redundant {high} ({left[high]:.3f})"
+    low, *_, high = sorted(means, key=lambda layer: (round(means[layer], 9), layer)) * 2
+    return (low, means[low]), (high, means[high])

@@ -62,6 +62,11 @@ def checkpoint(trial: str, epoch: int) -> str:
     return f"{checkpoints(trial)}/epoch-{epoch:04d}.safetensors"
 
 
+def newest_checkpoint(trial: str, epochs: int, paths: Collection[str]) -> int:
+    """The last epoch of a training of so many whose checkpoint is among the paths, 0 where there is none."""
+    return next((t for t in range(epochs, 0, -1) if checkpoint(trial, t) in paths), 0)
+
+
 def resume_state(trial: str, content: bytes) -> str:
     return f"{checkpoints(trial)}/resume-{sha8(content)}.pt"
 
@@ -84,6 +89,18 @@ def is_failure_of(path: str, part_ids: Collection[str]) -> bool:
 
 def heartbeat(run: str, trial: str) -> str:
     return f"{HEARTBEATS}/{run}/{trial}.json"
+
+
+def run_heartbeat(run: str) -> str:
+    return f"{HEARTBEATS}/{run}/run.json"
+
+
+def run_plan(run: str) -> str:
+    return f"{HEARTBEATS}/{run}/plan.json"
+
+
+def is_run_plan(path: str) -> bool:
+    return path.endswith("/plan.json")
 
 
 def quarantine(path: str) -> str:

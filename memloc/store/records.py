@@ -1,4 +1,4 @@
-"""What a store remembers beside results: resolved sweeps, failures, heartbeats."""
+"""What a store remembers beside results: resolved sweeps, failures."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from memloc.config import canonical_json
 from memloc.errors import UsageError, nearest
 from memloc.store import layout
 from memloc.store.files import Files
-
-# A driver writes a heartbeat about every 10 s; one older than this is of a driver that is gone.
-HEARTBEAT_FRESH_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -136,27 +133,3 @@ def clear_failures(files: Files, part_ids: set[str]) -> None:
     for path in files.listing(layout.FAILURES):
         if layout.is_failure_of(path, part_ids):
             files.delete(path)
-
-
-def write_heartbeat(files: Files, run: str, trial: str, record: Mapping[str, Any]) -> None:
-    content = json.dumps({**record, "run": run, "trial": trial, "updated": time.time()}).encode()
-    files.put(layout.heartbeat(run, trial), content)
-
-
-def clear_heartbeats(files: Files, run: str) -> None:
-    for path in files.listing(f"{layout.HEARTBEATS}/{run}"):
-        files.delete(path)
-
-
-def read_heartbeats(files: Files) -> dict[str, dict[str, Any]]:
-    """{trial: its newest heartbeat}, fresh ones only."""
-    newest: dict[str, dict[str, Any]] = {}
-    for content in files.map(files.find, files.listing(layout.HEARTBEATS)):
-        try:
-            record = json.loads(content or b"")
-        except ValueError:
-            continue
-        fresh = time.time() - record["updated"] < HEARTBEAT_FRESH_SECONDS
-        if fresh and record["updated"] >= newest.get(record["trial"], {"updated": 0.0})["updated"]:
-            newest[record["trial"]] = record
-    return newest

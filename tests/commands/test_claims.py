@@ -14,7 +14,6 @@ from memloc.api import OpenStore
 from memloc.commands.claims import WIDTH
 from memloc.store import Store
 from tests.commands.test_query import run
-from tests.conftest import TINY, run_inline
 from tests.papers.maini2023.simulated import Simulated
 
 KEYS = ["id", "where", "claim", "paper", "ours", "lo", "hi", "verdict", "reason"]
@@ -101,30 +100,6 @@ def test_from_python(simulated: Simulated) -> None:
 
 
 # --- a real store -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def memorizing(tmp_path_factory: pytest.TempPathFactory) -> OpenStore:
-    """Two trainings that memorize a hundred digits, ten of them mislabeled, with every stage; one example-tied."""
-    folder = tmp_path_factory.mktemp("memorizing")
-    head = TINY[: TINY.index("blocks:")].replace("epochs: 2, batch_size: 32", "epochs: 30, batch_size: 16")
-    head = head.replace("width: 0.0625", "width: 0.125")
-    stages = """blocks:
-  standard:
-    axes: {seed: [0, 1]}
-    stages:
-      gradients: {epochs: [0, 5, 10, 30]}
-      rewind: {epochs: [0, 2, 30]}
-      retrain: {epochs: 2}
-      flips: {clean: 20, noisy: 10, repeats: 2, post_eval: all}
-      evaluate: {}
-      detection: {}
-  tied:
-    set: {dropout: example_tied, p_gen: 0.4, p_mem: 0.1}
-    stages: {evaluate: {}}
-"""
-    run_inline(folder, head + stages, Store(str(folder / "store")))
-    return memloc.open_store(str(folder / "store"))
 
 
 def test_numbers_again_from_the_tables(memorizing: OpenStore) -> None:

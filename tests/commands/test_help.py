@@ -17,7 +17,7 @@ import memloc
 from memloc import commands
 from memloc.analysis.reader import known_tables
 from memloc.analysis.views import VIEWS
-from memloc.config import TrainConfig
+from memloc.models.architectures import TRAINING
 from memloc.sweep import shipped
 
 
@@ -93,7 +93,7 @@ def test_completion(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtur
     assert tab("memloc s") == ["sweep", "status", "store"]
     assert tab("memloc sweep dem") == ["demo"]
     assert set(tab("memloc sweep ")) == {*shipped(), "mine.yaml"}
-    assert tab("memloc sweep demo noi") == [f"{n}=" for n in TrainConfig.model_fields if n.startswith("noi")]
+    assert tab("memloc sweep demo noi") == [f"{n}=" for n in TRAINING if n.startswith("noi")]
     assert "flips.repeats=" in tab("memloc sweep demo flips.")
     assert tab("memloc sweep demo --only blo") == ["block="]
     assert tab("memloc data fetch cif") == ["cifar10"]

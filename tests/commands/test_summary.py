@@ -1,4 +1,4 @@
-"""The closing words of a sweep: on a finished smoke sweep, each number against the query that is printed with it."""
+"""The closing words of a sweep: each number against the tables, and what is not said of networks that have not memorized."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ import pytest
 from memloc import stages
 from memloc.analysis.findings import _trial_fields, findings
 from memloc.analysis.reader import known_tables
-from memloc.api import open_store
+from memloc.api import OpenStore, open_store
 from memloc.commands.query import text_table
+from memloc.commands.summary import next_steps, summary
 from memloc.commands.words import bytes_in_words, labels, seconds_in_words
 from memloc.models.architectures import resolved
 from memloc.stages.gradients import summary as gradients
 from memloc.statistics import Interval, in_brackets
 from memloc.store import Store
+from tests.commands.test_query import run
 from tests.conftest import TINY, run_inline
+from tests.papers.maini2023.simulated import Simulated
 from tests.run.programs import Finished, contents, memloc
 
 SCREEN = 28  # lines of a terminal 120 columns wide
@@ -34,10 +37,6 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     done = memloc(home, "sweep", "smoke", "--executor", "inline", MEMLOC_STORE=str(home / "store"))
     assert done.code == 0, done.err
     return home / "store", done
-
-
-def queries(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if " query " in line]
 
 
 def rows_of(store: Path, sql: str) -> list[dict[str, Any]]:
@@ -55,57 +54,151 @@ def test_rows_in_every_table(smoke: tuple[Path, Finished]) -> None:
     assert all(t.num_rows > 0 for t in tables.values())
 
 
-def test_every_instrument_is_told_with_its_query_on_a_screen(smoke: tuple[Path, Finished]) -> None:
-    _, done = smoke
-    titles = [line for line in done.out.splitlines() if "(§" in line]
-    assert [t.split(" (§")[0] for t in titles] == [i.title.split(" (§")[0] for i in stages.instruments()]
-    assert len(queries(done.out)) == len(stages.instruments()) == 6
-    assert sum(-(-len(line) // 120) for line in done.out.splitlines()) <= SCREEN
+# --- networks that memorized ------------------------------------------------------------------------------------------
 
 
-def test_the_printed_queries_can_be_typed(smoke: tuple[Path, Finished], tmp_path: Path) -> None:
-    for line in queries(smoke[1].out):
-        words = shlex.split(line)
-        typed = words[words.index("query") :]
-        asked = memloc(tmp_path, *typed, "--format", "json", MEMLOC_STORE=str(smoke[0]))
-        assert asked.code == 0, asked.err
-        assert json.loads(asked.out)
+def sections(text: str) -> dict[str, str]:
+    """{title without the paper's section: the sentences below it, as one line}."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if " (§" in line and not line.startswith(" "):
+            found[line.split(" (§")[0]] = []
+        elif found and line.startswith("  "):
+            found[list(found)[-1]].append(line.strip())
+    return {title: " ".join(lines) for title, lines in found.items()}
 
 
-def test_the_numbers_are_those_of_the_tables(smoke: tuple[Path, Finished]) -> None:
-    """Each line again, from whole tables by pandas."""
-    path, done = smoke
-    lines = {line.split(" (§")[0]: line.split("): ", 1)[-1] for line in done.out.splitlines() if "(§" in line}
-    opened = open_store(str(path))
+def told(opened: OpenStore) -> str:
+    return summary(opened._store, "tiny")
+
+
+def test_every_instrument_is_told_on_a_screen(memorizing: OpenStore) -> None:
+    text = told(memorizing) + next_steps("tiny", None)
+    assert list(sections(text)) == [i.title.split(" (§")[0] for i in stages.instruments()]
+    assert all(len(line) <= 100 for line in text.splitlines())
+    assert len(text.splitlines()) <= SCREEN
+    assert "SELECT" not in text
+    assert "nothing to" not in text
+    assert [line.split()[-2:] for line in text.splitlines()[-2:]] == [["report", "tiny"], ["claims", "tiny"]]
+
+
+def test_the_numbers_are_those_of_the_tables(memorizing: OpenStore) -> None:
+    """Each sentence again, from whole tables by pandas."""
+    opened, lines = memorizing, sections(told(memorizing))
+    dropouts = opened.pandas("trials").set_index("trial").dropout
+    evaluation = opened.pandas("evaluation")
+    evaluation = evaluation[evaluation.rescale == "none"].assign(dropout=evaluation.trial.map(dropouts))
+    means = evaluation.groupby(["dropout", "mode"])[["clean_acc", "noisy_acc", "test_acc"]].mean()
+    own, scaled, after = (means.loc["example_tied", mode] for mode in ("own", "scaled", "dropped"))
+    expected = [own.clean_acc, own.noisy_acc, scaled.test_acc, after.clean_acc, after.noisy_acc, after.test_acc]
+    tied, plain = (part.partition(": ")[2] for part in lines["Accuracy"].split("dropout=")[1:])
+    assert numbers(tied) == pytest.approx(expected, abs=6e-4)
+    assert numbers(plain) == pytest.approx(list(means.loc["none", "plain"]), abs=6e-4)
+    assert "memorization neurons" not in plain
+
     rewind = opened.pandas("rewind")
-    left = rewind[rewind.epoch < 10].groupby("layer").noisy_acc.mean()
-    found = lines["Rewinding one layer to an earlier epoch"]
-    assert numbers(found)[-2:] == pytest.approx([left.min(), left.max()], abs=6e-4)
-    assert any(f"most critical {layer} " in found for layer in left[left < left.min() + 1e-9].index)
+    left = rewind[rewind.epoch < 30].groupby("layer").noisy_acc.mean()
+    sentence = lines["One layer rewound to an earlier epoch"]
+    assert numbers(sentence) == pytest.approx([left.min(), left.max()], abs=6e-4)
+    assert any(f"Rewinding {layer} costs most" in sentence for layer in left[left < left.min() + 1e-9].index)
+    assert any(f", {layer} least" in sentence for layer in left[left > left.max() - 1e-9].index)
+
     retrain = opened.pandas("retrain")
-    best = retrain[retrain.epoch > 0].groupby("layer").noisy_acc.max()
-    found = lines["Retraining one layer on clean examples alone"]
-    assert numbers(found)[-2:] == pytest.approx([best.min(), best.max()], abs=6e-4)
+    best = retrain[retrain.epoch > 0].groupby(["layer", "trial"]).noisy_acc.max().groupby("layer").mean()
+    sentence = lines["One layer retrained on clean examples alone"]
+    assert numbers(sentence) == pytest.approx([best.max(), best.min()], abs=6e-4)
+    assert any(f"Retraining {layer} brings back most" in sentence for layer in best[best > best.max() - 1e-9].index)
+
     flips = opened.pandas("flips")
-    means = flips[flips.eligible].groupby("noisy")["count"].mean()
-    clean, lo, hi, noisy, *_ = numbers(lines["Neurons to close until the prediction flips"])
-    assert (clean, noisy) == pytest.approx((means[False], means[True]), abs=6e-3)
+    counts = flips[flips.eligible].groupby("noisy")["count"].mean()
+    clean, lo, hi, noisy, *_ = numbers(lines["Neurons that carry a prediction"])
+    assert (clean, noisy) == pytest.approx((counts[False], counts[True]), abs=6e-3)
     assert lo < clean < hi
+
     detection = opened.pandas("detection")
-    own = detection[(detection["sample"] == "flips") & (detection.score == "flips")].iloc[0]
-    assert numbers(lines["Telling mislabeled examples by the number of neurons, or by their training"])[:3] == pytest.approx(
-        [own.auc, own.auc_lo, own.auc_hi], abs=6e-4
-    )
-    evaluation = opened.pandas("evaluation").set_index(["mode", "rescale"])
-    tied = next(line for line in done.out.splitlines() if line.startswith("  dropout=example_tied"))
-    before, scaled, after = (evaluation.loc[(mode, "none")] for mode in ("own", "scaled", "dropped"))
-    expected = [before.clean_acc, before.noisy_acc, scaled.test_acc, after.clean_acc, after.noisy_acc, after.test_acc]
-    assert numbers(tied)[-6:] == pytest.approx([float(v) for v in expected], abs=6e-4)
+    aucs = detection[detection["sample"] == "flips"].groupby("score").agg({"auc": "mean", "auc_lo": "min", "auc_hi": "max"})
+    others = aucs.drop(index="flips")
+    sentence, best_other = lines["Finding the mislabeled examples"], others.loc[others.auc.idxmax()]
+    assert numbers(sentence) == pytest.approx([*aucs.loc["flips"], *best_other], abs=6e-4)
+    assert any(name.replace("_", " ") in sentence for name in others.index[others.auc == others.auc.max()])
+
+    gradients = opened.pandas("gradient_layers").groupby("layer")[["norm_clean", "norm_noisy", "cosine", "cosine_control"]]
+    layers = gradients.mean()
+    ratios = layers.norm_noisy / layers.norm_clean
+    expected = [v for values in (ratios, layers.cosine, layers.cosine_control) for v in (values.min(), values.max())]
+    assert numbers(lines["Gradients of clean and noisy examples, by layer"]) == pytest.approx(expected, abs=6e-3)
+
+
+def test_the_queries_are_printed_ready_to_paste(
+    memorizing: OpenStore, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ("--store", memorizing._store.uri)
+    code, out, err = run(capfd, monkeypatch, "query", "--examples", "--sweep", "tiny", *store)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert [line[2:].split(" (§")[0] for line in lines if line.startswith("# ")] == list(sections(told(memorizing)))
+    typed = [shlex.split(line) for line in lines if " query " in line]
+    assert len(typed) == len(stages.instruments())
+    for words in typed:
+        code, rows, err = run(capfd, monkeypatch, *words[words.index("query") :], "--format", "json")
+        assert (code, err) == (0, "")
+        assert json.loads(rows)
+    assert run(capfd, monkeypatch, "query", "--examples", "SELECT 1", *store)[0] == 2
+    assert run(capfd, monkeypatch, "query", *store)[0] == 2
+    code, out, _ = run(capfd, monkeypatch, "query", "--examples", *store)
+    assert (code, out.count("--sweep"), out.count(" query ")) == (0, 0, len(typed))
+
+
+# --- networks that have not memorized ---------------------------------------------------------------------------------
+
+
+def test_nothing_is_said_of_layers_or_neurons_of_a_network_that_has_not_memorized(smoke: tuple[Path, Finished]) -> None:
+    path, done = smoke
+    text = done.out[done.out.index("smoke: means over seeds") :]
+    opened = open_store(str(path))
+    dropouts = opened.pandas("trials").set_index("trial").dropout
+    evaluation = opened.pandas("evaluation")
+    evaluation = evaluation.assign(dropout=evaluation.trial.map(dropouts)).set_index(["dropout", "mode", "rescale"])
+    plain, own = (float(evaluation.noisy_acc[k]) for k in (("none", "plain", "none"), ("example_tied", "own", "none")))
+    assert max(plain, own) < 0.95
+    assert list(sections(text)) == ["Accuracy"]
+    assert f"Noisy accuracy {plain:.2f}: nothing to localize yet." in text.splitlines()
+    assert f"Noisy accuracy {own:.2f}: nothing to drop yet." in sections(text)["Accuracy"]
+    assert "Without" not in text
+    assert all(len(line) <= 100 for line in text[: text.index("Next:")].splitlines())
+    for command in ("report", "claims"):
+        assert any(line.split()[-2:] == [command, "smoke"] for line in text.splitlines()[-2:])
+
+
+def test_its_queries_still_have_rows(smoke: tuple[Path, Finished]) -> None:
+    assert [len(rows_of(smoke[0], f.sql)) > 0 for f in findings(Store(str(smoke[0])), "smoke")] == [True] * 6
+
+
+def test_trainings_that_have_not_memorized_are_left_out_of_a_setting(tmp_path: Path) -> None:
+    """Three seeds of which one memorized, and another setting of which none did: by evaluation, rewinding, training pass."""
+    made = Simulated(tmp_path)
+    for seed, evaluated, count in ((0, 0.99, 3), (1, 0.5, 30), (2, None, 50)):
+        made.flips(made.training(seed=seed, evaluated=evaluated, noisy_acc=[0.1] * 50), {True: [count] * 4, False: [9] * 4})
+    made.flips(made.training(width=0.5, evaluated=0.25), {True: [3] * 4, False: [9] * 4})
+    (flips,) = [f for f in findings(made.store, None) if f.title.startswith("Neurons")]
+    ((label, sentence),) = flips.lines
+    assert label == "width=1.0"
+    assert numbers(sentence)[::3] == [9.0, 3.0]
+    assert flips.not_memorized == {"width=0.5": [0.25]}
+    assert {(r["noisy"], r["neurons"]) for r in rows_of(Path(made.store.uri), flips.sql)} == {(False, 9.0), (True, 3.0)}
+
+
+def test_rewinding_to_the_last_epoch_tells_whether_a_network_memorized(tmp_path: Path) -> None:
+    made = Simulated(tmp_path)
+    trial = made.training(evaluated=None, noisy_acc=[0.1] * 50)
+    made.rewind(trial, {"conv1": 0.4, "linear": 0.8})
+    (rewinding,) = [f for f in findings(made.store, None) if f.lines]
+    assert rewinding.lines == [("", "Rewinding conv1 costs most (noisy accuracy left 0.400), linear least (0.800).")]
 
 
 def test_the_view_of_gradients_by_layer(smoke: tuple[Path, Finished]) -> None:
     """Norms and cosines by hand, from the squared norms and products of every tensor."""
-    path, done = smoke
+    path, _ = smoke
     table = open_store(str(path)).pandas("gradients")
     found = {(r["epoch"], r["layer"]): r for r in rows_of(path, "SELECT * FROM gradient_layers")}
     assert len(found) == 3 * 9
@@ -126,12 +219,6 @@ def test_the_view_of_gradients_by_layer(smoke: tuple[Path, Finished]) -> None:
             assert r[f"norm_concat_{name}"] == pytest.approx(np.sqrt(of.sum()) / np.sqrt(rows.numel.sum()))
         assert r["cosine_mean"] == pytest.approx(np.mean(rows["dot"] / np.sqrt(rows.sq_clean * rows.sq_noisy)))
         assert r["cosine_mean_control"] == pytest.approx(np.mean(rows.dot_control / np.sqrt(rows.sq_control * rest)))
-    line = next(line for line in done.out.splitlines() if line.startswith("Gradients"))
-    by_layer = {layer: [found[(t, layer)] for t in (0, 5, 10)] for layer in table.layer.unique()}
-    ratios = [sum(r["norm_noisy"] for r in of) / sum(r["norm_clean"] for r in of) for of in by_layer.values()]
-    cosines, controls = ([np.mean([r[c] for r in of]) for of in by_layer.values()] for c in ("cosine", "cosine_control"))
-    expected = [v for values in (ratios, cosines, controls) for v in (min(values), max(values))]
-    assert numbers(line) == pytest.approx(expected, abs=6e-3)
 
 
 def test_settings_are_told_apart_and_seeds_pooled(tmp_path: Path) -> None:
@@ -140,8 +227,9 @@ def test_settings_are_told_apart_and_seeds_pooled(tmp_path: Path) -> None:
     text += "  other:\n    axes: {seed: [0]}\n    stages: {rewind: {epochs: [0], buffers: rewound}}\n"
     run_inline(tmp_path, text, store)
     found = {f.title.split(" ")[0]: f for f in findings(store, "tiny")}
-    # The tied trainings differ from the others in more than noise, but they are not rewound.
-    assert [label for label, _ in found["Rewinding"].lines] == [
+    # The tied trainings differ from the others in more than noise, but they are not rewound. None of them memorized.
+    assert found["One"].lines == []
+    assert list(found["One"].not_memorized) == [
         "noise=0.1 rewind_buffers=final rewind_epochs=[0,1,2]",
         "noise=0.1 rewind_buffers=rewound rewind_epochs=[0]",
         "noise=0.2 rewind_buffers=final rewind_epochs=[0,1,2]",
@@ -159,9 +247,9 @@ def test_detections_of_different_flips_are_told_apart(tmp_path: Path) -> None:
     head = TINY[: TINY.index("blocks:")].replace("epochs: 2, batch_size: 32", "epochs: 15, batch_size: 16")
     run_inline(tmp_path, head + "blocks:\n" + blocks, store)
     found = findings(store, "tiny")[-1]
-    assert found.title.startswith("Telling")
+    assert found.title.startswith("Finding")
     labels = ["flips_clean=20 flips_max_neurons=200 flips_noisy=10", "flips_clean=8 flips_max_neurons=2 flips_noisy=8"]
-    assert sorted(label for label, _ in found.lines) == sorted(labels)
+    assert sorted(found.not_memorized) == sorted(labels)
     rows = {(r["flips_clean"], r["sample"], r["score"]): r for r in rows_of(Path(store.uri), found.sql)}
     table = open_store(store.uri).pandas("detection")
     for analysis, of in table[table["sample"] == "flips"].groupby("analysis"):
@@ -182,7 +270,8 @@ def test_what_is_undefined_in_a_layer_is_left_out() -> None:
     alive = [{"layer": n, "ratio": r, "cosine": -r, "control": None} for n, r in (("conv1", 0.5), ("conv2", 2.0))]
     say = gradients.sentence
     assert (
-        say([*alive, dead]) == "noisy norm / clean norm 0.50 (conv1) to 2.00 (conv2); cosine -2.00 (conv2) to -0.50 (conv1)"
+        say([*alive, dead])
+        == "Noisy norm / clean norm is 0.50 (conv1) to 2.00 (conv2). The cosine is -2.00 (conv2) to -0.50 (conv1)."
     )
     assert say([dead]) == ""
 

@@ -253,7 +253,7 @@ def test_plain_is_no_factor_and_own_is_the_training_mask() -> None:
     assert own is not None
     assert training is not None
     assert all(torch.equal(own[site], training[site]) for site in SITES)
-    with pytest.raises(AssertionError, match="training examples only"):
+    with pytest.raises(ValueError, match="training examples only"):
         dropout.evaluation("own")
 
 

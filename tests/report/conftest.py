@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from memloc.analysis.reader import known_tables
+from memloc.analysis.reader import Reader, known_tables, visible
 from memloc.config import canonical_json
 from memloc.report.source import Source
 from memloc.store import Commit, Store, schemas
@@ -51,9 +51,14 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "store"
 
 
+def source_of(store: Store) -> Source:
+    """All that the store has."""
+    return Source(Reader(store, visible(store, store.snapshot(), None, False)))
+
+
 @pytest.fixture(scope="session")
 def source(everything: Path) -> Source:
-    return Source(Store(str(everything)), None)
+    return source_of(Store(str(everything)))
 
 
 def altered(store: Path, folder: Path, change: Callable[[Commit], Mapping[str, Any] | None]) -> Source:
@@ -66,4 +71,4 @@ def altered(store: Path, folder: Path, change: Callable[[Commit], Mapping[str, A
             tables["trials"] |= {"config": [canonical_json(config)]} | {k: [config[k]] for k in ("dataset", "noise")}
         files = publish_tables(new.files, commit.id, tables, known_tables())
         publish(new.files, replace(commit, files=files, config=commit.config if config is None else config))
-    return Source(new, None)
+    return source_of(new)

@@ -71,7 +71,7 @@ class Visit:
 @pytest.fixture(scope="module")
 def file(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("page") / "report.html"
-    target.write_text(page(judge(source.store), exhibits(source), None))
+    target.write_text(page(judge(source.reader.store), exhibits(source), None))
     return target
 
 

@@ -16,7 +16,6 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from memloc import sweep as sweeps
-from memloc.analysis.query import run_sql
 from memloc.api import OpenStore
 from memloc.data import load
 from memloc.report import dropout_tables, forgotten_figure, gradient_figures, layer_figures, neuron_figures, noise_figure
@@ -28,14 +27,14 @@ from memloc.stages import REGISTRY
 from memloc.statistics import Interval, bootstrap_crossed
 from memloc.store import Commit, Store
 from memloc.sweep import shipped
-from tests.report.conftest import altered
+from tests.report.conftest import altered, source_of
 
 GROUPS = ["conv1", "conv2", "res1.conv1", "res1.conv2", "conv3", "res2.conv1", "res2.conv2", "conv4", "linear"]
 
 
 def table(source: Source, name: str) -> pd.DataFrame:
     """A whole table with its trainings' columns."""
-    opened = OpenStore(source.store)
+    opened = OpenStore(source.reader.store)
     return opened.pandas(name).merge(opened.pandas("trials"), on="trial", suffixes=("", "_of_trial"))
 
 
@@ -45,7 +44,7 @@ def plain(frame: pd.DataFrame, noise: float = 0.1) -> pd.DataFrame:
 
 def with_epochs(frame: pd.DataFrame, source: Source, most: bool) -> pd.DataFrame:
     """The rows of the analyses that look at six epochs, or at three."""
-    configs = OpenStore(source.store).pandas("analyses").set_index("analysis").config
+    configs = OpenStore(source.reader.store).pandas("analyses").set_index("analysis").config
     return frame[[(len(json.loads(configs[a])["epochs"]) > 3) == most for a in frame.analysis]]
 
 
@@ -83,7 +82,7 @@ def test_the_queries_can_be_typed(made: Mapping[str, Exhibit], source: Source) -
     for exhibit in made.values():
         assert exhibit.sql, exhibit.id
         for sql in exhibit.sql:
-            rows = run_sql(source.store, sql).num_rows
+            rows = source.reader.sql(sql).num_rows
             assert (rows > 0) == exhibit.run or exhibit.id in ("fig13", "fig14", "fig16", "fig17"), exhibit.id
 
 
@@ -286,7 +285,7 @@ def test_the_tables(made: Mapping[str, Exhibit], source: Source) -> None:
 def test_figure_7_shows_the_images_of_what_was_forgotten(made: Mapping[str, Exhibit], source: Source) -> None:
     (gallery,) = made["fig07"].charts
     assert isinstance(gallery, Gallery)
-    opened = OpenStore(source.store)
+    opened = OpenStore(source.reader.store)
     trials = opened.trials(p_gen=0.3, p_mem=0.2)
     rows = opened.pandas("predictions")
     examples = opened.pandas("examples").set_index(["trial", "example"])
@@ -315,7 +314,7 @@ def test_figure_7_without_the_data_set_says_what_is_missing(everything: Path, mo
         raise UsageError("digits: is not here")
 
     monkeypatch.setattr("memloc.data.load", missing)
-    source = Source(Store(str(everything)), None)
+    source = source_of(Store(str(everything)))
     found = forgotten_figure.figure7(source)
     assert not found.charts
     assert found.note == "Without images: digits was not in the data directory."
@@ -347,7 +346,7 @@ def test_figure_11s_paper_values_are_beside_their_own_rates(everything: Path, tm
     def papers(figure: Exhibit) -> dict[str, str | None]:
         return {n.name.rpartition(", ")[2]: n.paper for n in figure.numbers}
 
-    assert papers(noise_figure.figure11(Source(Store(str(everything)), None))) == {"5 % noise": None, "90 % noise": None}
+    assert papers(noise_figure.figure11(source_of(Store(str(everything))))) == {"5 % noise": None, "90 % noise": None}
     rates = {0.05: 0.01, 0.9: 0.99}
     source = altered(
         everything,
@@ -441,7 +440,7 @@ def test_figure_4_has_what_the_paper_says_of_layer_5_on_mnist(everything: Path, 
 def test_the_commands_run_what_the_paper_shows(made: Mapping[str, Exhibit]) -> None:
     def selected(exhibit: Exhibit) -> Sequence[Any]:
         _, _, name, *options = exhibit.command.split()
-        entries = sweeps.only(sweeps.load(shipped()[name], REGISTRY).entries, options[1::2], REGISTRY.training)
+        entries = sweeps.only(sweeps.load(shipped()[name], REGISTRY).entries, options[1::2], REGISTRY)
         return [e.config for e in entries]
 
     for name in ("fig03", "fig12", "fig13", "fig14", "fig15", "fig16", "fig17"):
@@ -455,4 +454,4 @@ def test_the_commands_select_trainings_of_shipped_sweeps(made: Mapping[str, Exhi
     for exhibit in made.values():
         _, _, name, *options = exhibit.command.split()
         assert options[::2] == ["--only"] * (len(options) // 2)
-        assert sweeps.only(sweeps.load(shipped()[name], REGISTRY).entries, options[1::2], REGISTRY.training), exhibit.command
+        assert sweeps.only(sweeps.load(shipped()[name], REGISTRY).entries, options[1::2], REGISTRY), exhibit.command

@@ -20,7 +20,7 @@ TABLES = {"table1", "table2", "table3"}
 
 @pytest.fixture(scope="module")
 def made(source: Source) -> tuple[Sequence[Judgement], Sequence[Exhibit]]:
-    return judge(source.store), exhibits(source)
+    return judge(source.reader.store), exhibits(source)
 
 
 def test_svg(made: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:

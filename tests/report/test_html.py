@@ -48,7 +48,7 @@ class Outline(HTMLParser):
 
 @pytest.fixture(scope="module")
 def html(source: Source) -> str:
-    return page(judge(source.store), exhibits(source), None)
+    return page(judge(source.reader.store), exhibits(source), None)
 
 
 def test_the_same_in_another_process(html: str, everything: Path, tmp_path: Path) -> None:
@@ -61,7 +61,9 @@ def test_the_same_in_another_process(html: str, everything: Path, tmp_path: Path
 
 def test_without_its_data_the_page_is_the_same_in_every_home(everything: Path, tmp_path: Path) -> None:
     """A downloaded data set that lies in neither of two: where it was looked for is on stderr, not in the page."""
-    store = altered(everything, tmp_path, lambda c: None if c.analysis else {**c.config, "dataset": "mnist"}).store.uri
+    store = altered(
+        everything, tmp_path, lambda c: None if c.analysis else {**c.config, "dataset": "mnist"}
+    ).reader.store.uri
     homes = [tmp_path / "one", tmp_path / "another"]
     pages = []
     for k, home in enumerate(homes):
@@ -119,7 +121,7 @@ def test_structure(html: str) -> None:
 
 def test_the_scorecard_comes_first_and_tells_all(html: str, source: Source) -> None:
     assert html.index('id="scorecard"') < html.index('id="fig01"')
-    judged = judge(source.store)
+    judged = judge(source.reader.store)
     for verdict, count in scorecard.tally(judged):
         assert count == sum(j.verdict == verdict for j in judged)
         words = html[html.index('<ul class="tally">') :].split("</ul>")[0]

@@ -18,6 +18,7 @@ from memloc.run.planner import build_plan
 from memloc.run.retention import kept_epochs
 from memloc.stages import REGISTRY
 from memloc.store import Store
+from memloc.sweep import loading
 from tests.commands.test_query import run
 from tests.conftest import run_inline
 
@@ -116,7 +117,7 @@ def test_what_reads_an_analysis_that_waits_waits_too(tmp_path: Path) -> None:
 
 def test_a_shipped_sweep_looks_in_the_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").mkdir()
-    monkeypatch.setattr(sweep, "shipped", lambda: {"my": tmp_path / "my.yaml"})
+    monkeypatch.setattr(loading, "shipped", lambda: {"my": tmp_path / "my.yaml"})
     assert plan_of(tmp_path).unmet[0].need.what == str(tmp_path / "data" / "scores.npy")
     np.save(tmp_path / "data" / "scores.npy", scores())
     assert not plan_of(tmp_path).unmet

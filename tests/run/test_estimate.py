@@ -14,7 +14,7 @@ from memloc.config import canonical
 from memloc.models.build import build
 from memloc.run import training_step
 from memloc.run.cost import CostModel, Rate
-from memloc.run.estimate import cost_model, estimate, trial_costs
+from memloc.run.estimate import cost_model, estimate, price
 from memloc.run.pending import Work, pending
 from memloc.run.placement import Resources
 from memloc.run.planner import build_plan
@@ -51,7 +51,7 @@ def model_of(works: list[Work], snapshot: Snapshot, folder: Path, train_rate: fl
 
 def test_nothing_to_do_takes_no_time(planned: Any, tmp_path: Path) -> None:
     works, snapshot = planned()
-    found = estimate(works, model_of(works, snapshot, tmp_path), Slots(1))
+    found = estimate(price(works, model_of(works, snapshot, tmp_path), Slots(1)))
     assert (found.seconds, found.bound, found.critical, found.basis) == (0, 0, None, "nothing to do")
 
 
@@ -68,9 +68,9 @@ def test_rates_of_a_store_by_hand(planned: Any, tmp_path: Path) -> None:
     plain, tied = sorted(c.seconds for c in commits if c.stage == "evaluate")  # each of a configuration of its own
     model = model_of(works, snapshot, tmp_path)
     total = 2 * train + rewind * (3 - 2 * SHARED) + plain + tied
-    assert estimate(works, model, Slots(1)).seconds == pytest.approx(total)
-    assert estimate(works, model, Slots(1)).bound == pytest.approx(total)
-    many = estimate(works, model, Slots(1, capacity=1000.0))
+    assert estimate(price(works, model, Slots(1))).seconds == pytest.approx(total)
+    assert estimate(price(works, model, Slots(1))).bound == pytest.approx(total)
+    many = estimate(price(works, model, Slots(1, capacity=1000.0)))
     assert many.seconds == many.bound == pytest.approx(train + max(rewind, plain, tied))
     assert many.critical is not None
     assert [stage for stage, _ in many.critical.stages] == ["train", "rewind" if rewind > tied else "evaluate"]
@@ -88,7 +88,7 @@ def test_another_network_by_its_training_and_the_factors_of_this_one(planned: An
     (rewind,) = {a.id: a for w in works for a, _, _ in w.parts if a.stage == "rewind"}.values()
     assert model.part(works[0].trial, rewind) == pytest.approx(REWIND * 0.5 * rate["rewind"] / rate["train"])
     assert model.train(works[0]) == pytest.approx(0.5 * train_passes(works[0].trial))
-    found = estimate(works, model, Slots(1))
+    found = estimate(price(works, model, Slots(1)))
     assert found.basis == "given; rewind, evaluate as in other networks of this store"
 
 
@@ -109,7 +109,7 @@ def test_the_same_configuration_says_more_than_the_stage(planned: Any, tmp_path:
 
 def test_an_empty_store_takes_all_passes_for_those_of_training(planned: Any, tmp_path: Path) -> None:
     works, _ = planned("seed=5")
-    found = estimate(works, model_of(works, Snapshot({}, {}, []), tmp_path, 2.0), Slots(1))
+    found = estimate(price(works, model_of(works, Snapshot({}, {}, []), tmp_path, 2.0), Slots(1)))
     passes = 2 * 2 * (3 * N + TEST) + REWIND * (3 - 2 * SHARED) + 7 * (N + TEST)
     assert found.seconds == pytest.approx(2.0 * passes)
     assert found.basis == "given; rewind, evaluate at the rate of training"
@@ -132,7 +132,7 @@ def test_commits_on_gpus_are_for_gpus(planned: Any, tmp_path: Path) -> None:
     }  # fmt: skip
     gpus = Resources(gpus_per_trial=1.0, gpus_per_task=0.25)
     model = cost_model(works, Snapshot(on_gpu, {}, []), tmp_path, gpus)
-    cost = trial_costs(works, model, gpus)[0]
+    cost = next(t for t in price(works, model, Slots(1), gpus).trials if t.trial == works[0].trial.id)
     assert (cost.trainer, cost.task) == (1.0, 0.25)
     assert cost.train == pytest.approx(train_passes(works[0].trial) / 1000)
     seconds = {part.stage: part.seconds for wave in cost.waves for part in wave}

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memloc.run.fanout import LONGEST, Cost, cut, least, together
+from memloc.run.fanout import LONGEST, PricedPart, cut, least, together
 
 
-def parts(analysis: str, count: int, seconds: float, shared: float = 0.0) -> list[Cost]:
-    return [Cost(f"{analysis}{i}", analysis, analysis, seconds, shared) for i in range(count)]
+def parts(analysis: str, count: int, seconds: float, shared: float = 0.0) -> list[PricedPart]:
+    return [PricedPart(f"{analysis}{i}", analysis, analysis, seconds, shared) for i in range(count)]
 
 
-def ids(tasks: list[list[Cost]]) -> list[list[str]]:
+def ids(tasks: list[list[PricedPart]]) -> list[list[str]]:
     return [[part.id for part in task] for task in tasks]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from memloc import sweep
 from memloc.data import load
-from memloc.run import inline, memory
+from memloc.run import memory
 from memloc.run.events import Outcome
 from memloc.run.pending import Work, pending
 from memloc.run.planner import build_plan
@@ -22,6 +22,7 @@ from memloc.stages import REGISTRY, STAGES
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
 from memloc.store import Store, layout
+from tests.conftest import carry_out
 from tests.run.programs import assert_same, contents
 
 SWEEP = """
@@ -43,7 +44,7 @@ def works(folder: Path, text: str = SWEEP) -> list[Work]:
 
 def execute(folder: Path) -> Outcome:
     folder.mkdir(exist_ok=True)
-    return inline.execute(works(folder), Store(str(folder / "store")), folder, lambda e: None, device=torch.device("cpu"))
+    return carry_out(works(folder), Store(str(folder / "store")), folder, device=torch.device("cpu"))
 
 
 Asked = list[tuple[str, int]]  # (stage, how many parts together), in order
@@ -173,7 +174,7 @@ def test_a_further_part_takes_no_more_than_it_says(tmp_path: Path, stage: str) -
     device = torch.device("cuda")
     (work,) = works(tmp_path, SWEEP.replace("0.0625", "0.5"))  # tensors large beside the allocator's rounding
     worker = Worker(Store(str(tmp_path / "store")), lambda name: load(name, tmp_path), device)
-    assert inline.execute([work], worker.store, tmp_path, lambda e: None, device=device).failures == {}
+    assert carry_out([work], worker.store, tmp_path, device=device).failures == {}
     items = [item for item in work.parts if item[0].stage == stage]
     analysis, inputs = items[0][0], worker.inputs(work.trial)
     peaks = []

@@ -9,7 +9,6 @@ import pytest
 from memloc import stages, sweep
 from memloc.analysis.query import read_table, run_sql
 from memloc.analysis.reader import known_tables
-from memloc.run import inline
 from memloc.run.events import Event
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
@@ -19,6 +18,7 @@ from memloc.stages import REGISTRY, STAGES
 from memloc.stages.base import Tables
 from memloc.stages.evaluate import compute as evaluation
 from memloc.store import Store
+from tests.conftest import carry_out
 from tests.run.programs import contents
 
 OUTSIDE = Path(__file__).parent / "outside"
@@ -52,7 +52,7 @@ def plan(folder: Path, above: float = 0.0, evaluate: str = "") -> Plan:
 def test_a_stage_that_reads_another(tmp_path: Path) -> None:
     store, events = Store(str(tmp_path / "store")), list[Event]()
     works = pending(plan(tmp_path), store, store.snapshot(), "all")
-    outcome = inline.execute(works, store, tmp_path, events.append)
+    outcome = carry_out(works, store, tmp_path, events.append)
     assert outcome.failures == {}
     # The stage stands first in the file, but what it reads is computed first.
     assert [e.stage for e in events if e.kind == "part"] == ["evaluate", "count"]
@@ -82,10 +82,10 @@ def test_what_reads_a_failed_part_is_left_for_later(tmp_path: Path, monkeypatch:
     store = Store(str(tmp_path / "store"))
     with monkeypatch.context() as patched:
         patched.setattr(evaluation, "run", broken)
-        outcome = inline.execute(pending(plan(tmp_path), store, store.snapshot(), "all"), store, tmp_path, lambda e: None)
+        outcome = carry_out(pending(plan(tmp_path), store, store.snapshot(), "all"), store, tmp_path)
     assert list(outcome.failures.values()) == ["RuntimeError: no luck"]
     assert contents(tmp_path / "store")["counts"].num_rows == 0
-    outcome = inline.execute(pending(plan(tmp_path), store, store.snapshot(), "all"), store, tmp_path, lambda e: None)
+    outcome = carry_out(pending(plan(tmp_path), store, store.snapshot(), "all"), store, tmp_path)
     assert outcome.failures == {}
     assert contents(tmp_path / "store")["counts"].num_rows == 1
 
@@ -96,7 +96,7 @@ def test_its_table_is_read_without_it(tmp_path: Path, monkeypatch: pytest.Monkey
     with monkeypatch.context() as patched:
         patched.setattr(stages, "__path__", [*stages.__path__, str(OUTSIDE)])
         patched.setitem(STAGES, "count", stages.discover()["count"])
-        inline.execute(pending(plan(tmp_path), store, store.snapshot(), "all"), store, tmp_path, lambda e: None)
+        carry_out(pending(plan(tmp_path), store, store.snapshot(), "all"), store, tmp_path)
         written = read_table(store, "counts")
         schema = STAGES["count"].tables["counts"]
     assert "counts" not in known_tables()

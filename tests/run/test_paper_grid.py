@@ -9,7 +9,7 @@ import pytest
 
 from memloc import sweep
 from memloc.commands.dry_run import _blocks
-from memloc.run.estimate import Estimate, cost_model, estimate
+from memloc.run.estimate import Estimate, cost_model, estimate, price
 from memloc.run.pending import Work, pending
 from memloc.run.placement import Resources
 from memloc.run.plan import Plan
@@ -110,4 +110,4 @@ def test_the_critical_path_is_the_largest_training_and_its_gradients(works: list
 
 def on_gpus(works: list[Work], folder: Path, gpus: int, per_task: float) -> Estimate:
     resources = Resources(gpus_per_trial=1.0, gpus_per_task=per_task)
-    return estimate(works, cost_model(works, Snapshot({}, {}, []), folder, resources), Slots(gpus), resources)
+    return estimate(price(works, cost_model(works, Snapshot({}, {}, []), folder, resources), Slots(gpus), resources))

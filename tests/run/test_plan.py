@@ -12,12 +12,11 @@ from memloc import sweep
 from memloc.data import load
 from memloc.errors import UsageError
 from memloc.run.pending import Work, pending
-from memloc.run.placement import Assignment, Resources, assign
+from memloc.run.placement import Resources, check_fits, fitting
 from memloc.run.plan import Plan
 from memloc.run.planner import build_plan
 from memloc.run.quantities import checkpoint_bytes, result_bytes
 from memloc.run.retention import Retention, kept_epochs
-from memloc.run.schedule import TrialCost
 from memloc.run.worker import Worker
 from memloc.stages import REGISTRY
 from memloc.store import Store
@@ -196,17 +195,25 @@ def test_the_same_wrong_labels_for_every_seed_and_others_for_another_data_seed(t
 
 
 def test_more_than_any_node_has_is_said_not_waited_for(tmp_path: Path) -> None:
-    (work,) = works(tmp_path / "store", plan_of(tmp_path, TINY, "threads=2"))[:1]
-    cost = TrialCost(work.trial.id, 1.0, [], 2.0, 2.0)
-
-    def assigned(*nodes: dict[str, float], **resources: float) -> Assignment:
-        return assign(work, cost, "uri", "run", None, nodes, Resources(**resources))  # type: ignore[arg-type]
-
+    chosen = works(tmp_path / "store", plan_of(tmp_path, TINY, "threads=2"))
     with pytest.raises(UsageError, match=r"^threads: 2 is more than any node's CPUs; valid: 1 to 1"):
-        assigned({"CPU": 1.0}, {"CPU": 1.0})
-    one = assigned({"CPU": 5.0}, {"CPU": 1.0}, {"CPU": 2.0})
-    assert (one.trainings, one.tasks) == (3, 3)
+        check_fits(chosen, [{"CPU": 1.0}, {"CPU": 1.0}], Resources())
+    check_fits(chosen, [{"CPU": 1.0}, {"CPU": 2.0}], Resources())
     with pytest.raises(UsageError, match=r"^--gpus-per-trial 2, --gpus-per-task 0.5: no node has that; valid: .* at most 1"):
-        assigned({"CPU": 8.0, "GPU": 1.0}, {"GPU": 1.0}, gpus_per_trial=2.0)
-    two = assigned({"CPU": 1.0, "GPU": 2.0}, {"GPU": 1.0})
-    assert (two.trainings, two.tasks) == (3, 6)
+        check_fits(chosen, [{"CPU": 8.0, "GPU": 1.0}, {"GPU": 1.0}], Resources(gpus_per_trial=2.0))
+    with pytest.raises(UsageError, match=r"^--gpus-per-trial 1, --gpus-per-task 3: no node has that"):
+        check_fits(chosen, [{"CPU": 8.0, "GPU": 1.0}, {"GPU": 2.0}], Resources(gpus_per_task=3.0))
+    check_fits(chosen, [{"CPU": 1.0, "GPU": 2.0}, {"GPU": 1.0}], Resources(gpus_per_trial=2.0))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "demand", "count"),
+    [
+        ([{"CPU": 5.0}, {"CPU": 1.0}, {"CPU": 2.0}], {"num_cpus": 2.0, "num_gpus": 0.0}, 3),  # each on one node
+        ([{"CPU": 1.0, "GPU": 2.0}, {"GPU": 1.0}], {"num_cpus": 0.0, "num_gpus": 0.5}, 6),
+        ([{"CPU": 8.0}], {"num_cpus": 0.0, "num_gpus": 1.0}, 0),
+        ([{"GPU": 1.0}], {"num_cpus": 0.0, "num_gpus": 1 / 3}, 3),  # not 2 by rounding
+    ],
+)
+def test_how_many_processes_fit(nodes: list[dict[str, float]], demand: dict[str, float], count: int) -> None:
+    assert fitting(nodes, demand) == count

@@ -16,7 +16,6 @@ import yaml
 from memloc.analysis.reader import known_tables
 from memloc.data import load
 from memloc.errors import ReplayError
-from memloc.run import inline
 from memloc.run.events import Event
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan, TrialPlan
@@ -27,6 +26,7 @@ from memloc.run.worker import Worker, never
 from memloc.stages import REGISTRY
 from memloc.store import Files, Store, commits, layout, tables
 from memloc.sweep import load as load_sweep
+from tests.conftest import carry_out
 
 T = 3
 DROPOUTS: dict[str, dict[str, Any]] = {
@@ -93,7 +93,7 @@ class Place:
     def sweep(self) -> list[Event]:
         """Everything there is to do, as the inline executor does it."""
         events: list[Event] = []
-        outcome = inline.execute([self.work], self.store, self.home, events.append, device=torch.device("cpu"))
+        outcome = carry_out([self.work], self.store, self.home, events.append)
         assert outcome.failures == {}
         return events
 
@@ -418,7 +418,7 @@ def test_a_replay_that_cannot_match_is_a_recorded_failure(tmp_path: Path) -> Non
     commit_other_hash(place, 2)
     remove(place.path(2))
     events: list[Event] = []
-    outcome = inline.execute([place.work], place.store, place.home, events.append, device=torch.device("cpu"))
+    outcome = carry_out([place.work], place.store, place.home, events.append)
     assert list(outcome.failures) == [place.trial.id]
     assert outcome.failures[place.trial.id].startswith("ReplayError: trial")
     assert [e.kind for e in events if e.kind not in ("started", "epoch")] == ["failed", "drained"]

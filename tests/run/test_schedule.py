@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memloc.run.fanout import Cost, cut, least, together
-from memloc.run.schedule import Slots, TrialCost, bound, critical_path, in_order, simulate
+from memloc.run.fanout import PricedPart, cut, least, together
+from memloc.run.schedule import Slots, TrialCost, bound, critical_path, in_order
+from memloc.run.simulation import simulate
 
 
 def trial(name: str, train: float, *waves: list[float], trainer: float = 1.0, task: float = 1.0) -> TrialCost:
     """Every part an analysis of its own, so that each is a task."""
     made = tuple(
-        tuple(Cost(f"{name}{w}{i}", f"{name}{w}{i}", f"stage{w}", s) for i, s in enumerate(parts))
+        tuple(PricedPart(f"{name}{w}{i}", f"{name}{w}{i}", f"stage{w}", s) for i, s in enumerate(parts))
         for w, parts in enumerate(waves)
     )
     return TrialCost(name, train, made, trainer, task)
@@ -73,7 +74,7 @@ def test_the_longest_chain_begins_first() -> None:
 
 
 def test_shared_work_is_counted_once_in_the_bound() -> None:
-    parts = tuple(Cost(str(i), "a", "retrain", 3.0, 1.0) for i in range(9))
+    parts = tuple(PricedPart(str(i), "a", "retrain", 3.0, 1.0) for i in range(9))
     one = TrialCost("a", 10.0, (parts,))
     assert one.work() == 10 + 19
     assert bound([one], Slots(1)) == simulate([one], Slots(1)) == 29

@@ -14,7 +14,7 @@ import torch
 from memloc.analysis.query import run_sql
 from memloc.analysis.reader import known_tables
 from memloc.errors import MemlocWarning, StoreError, UsageError
-from memloc.store import Commit, Store, checkpoints, commits, layout, records, tables
+from memloc.store import Commit, Store, checkpoints, commits, heartbeats, layout, records, tables
 from memloc.store.checkpoints import ResumeState
 from memloc.store.verify import verify
 
@@ -210,11 +210,11 @@ def test_failures_and_heartbeats(store: Store, monkeypatch: pytest.MonkeyPatch) 
     assert set(records.read_failures(store.files)) == {"p"}
     records.clear_failures(store.files, {"p"})
     assert records.read_failures(store.files) == {}
-    records.write_heartbeat(store.files, "run", A, {"stage": "train", "epoch": 3})
-    assert records.read_heartbeats(store.files)[A]["epoch"] == 3
-    monkeypatch.setattr(records, "HEARTBEAT_FRESH_SECONDS", -1.0)
-    assert records.read_heartbeats(store.files) == {}
-    records.clear_heartbeats(store.files, "run")
+    heartbeats.write(store.files, "run", A, {"stage": "train", "epoch": 3})
+    assert heartbeats.read(store.files)[0][A]["epoch"] == 3
+    monkeypatch.setattr(heartbeats, "FRESH_SECONDS", -1.0)
+    assert heartbeats.read(store.files)[0] == {}
+    heartbeats.clear(store.files, "run")
     assert store.files.listing(layout.HEARTBEATS) == {}
 
 

@@ -8,18 +8,17 @@ import pytest
 import torch
 
 from memloc.analysis.reader import known_tables
-from memloc.analysis.status import sweep_status
+from memloc.analysis.sweep_status import sweep_status
 from memloc.data import load
 from memloc.errors import UsageError
-from memloc.run import inline
 from memloc.run.events import Event
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan
 from memloc.run.trainer import run_training
 from memloc.run.worker import Worker
-from memloc.store import Files, Store, checkpoints, layout, records
+from memloc.store import Files, Store, checkpoints, heartbeats, layout, records
 from memloc.store.verify import verify
-from tests.conftest import TINY, run_inline
+from tests.conftest import TINY, carry_out, run_inline
 from tests.store.test_verify import contents, flip
 
 
@@ -34,7 +33,7 @@ def left(store: Store, plan: Plan) -> list[Work]:
 
 def run(store: Store, plan: Plan, folder: Path) -> tuple[list[Event], dict[str, str]]:
     events: list[Event] = []
-    outcome = inline.execute(left(store, plan), store, folder, events.append)
+    outcome = carry_out(left(store, plan), store, folder, events.append)
     return events, outcome.failures
 
 
@@ -122,7 +121,7 @@ def test_a_broken_record_beside_whole_ones(store: Store, plan: Plan) -> None:
     trial = plan.trials[0].id
     records.record_failure(store.files, "p", trial, "rewind", "ValueError: x")
     (failure,) = store.files.listing(layout.FAILURES)
-    records.write_heartbeat(store.files, "run", trial, {"stage": "train", "epoch": 1})
+    heartbeats.write(store.files, "run", trial, {"stage": "train", "epoch": 1})
     (heartbeat,) = store.files.listing(layout.HEARTBEATS)
     flip(store, failure)
     store.files.put(heartbeat, store.files.get(heartbeat)[:-3])

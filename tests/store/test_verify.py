@@ -10,13 +10,12 @@ import pytest
 
 from memloc import commands
 from memloc.analysis.reader import known_tables
-from memloc.run import inline
 from memloc.run.events import Event
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
 from memloc.store import Store, layout, schemas, tables
 from memloc.store.verify import verify
-from tests.conftest import TINY, run_inline
+from tests.conftest import TINY, carry_out, run_inline
 
 Harm = Callable[[Store, str], None]
 
@@ -36,7 +35,7 @@ def again(store: Store, plan: Plan, tmp_path: Path) -> list[tuple[str, str]]:
     """Runs what is left; returns (kind, stage) of what was done."""
     events: list[Event] = []
     works = [w for w in pending(plan, store, store.snapshot(), "all") if w.anything]
-    assert inline.execute(works, store, tmp_path, events.append).failures == {}
+    assert carry_out(works, store, tmp_path, events.append).failures == {}
     return [(e.kind, e.stage) for e in events if e.kind in ("trained", "part")]
 
 

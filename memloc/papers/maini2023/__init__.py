@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
+from memloc.analysis.query import reading
+from memloc.analysis.reader import Reader
 from memloc.papers.maini2023 import atypical, detection, gradients, layers, neurons, tied_dropout
 from memloc.papers.maini2023.judgement import Estimate, Judgement, Verdict
 from memloc.papers.maini2023.judging import Parts, saying
@@ -14,7 +16,7 @@ from memloc.papers.maini2023.paper import CLAIMS, Claim, Numbers, Scope
 from memloc.papers.maini2023.settings import Setting, named, nearness, scope_name
 from memloc.store import Store
 
-__all__ = ["JUDGES", "Judgement", "Verdict", "judge"]
+__all__ = ["JUDGES", "Judgement", "Verdict", "judge", "judgements"]
 
 JUDGES = {
     **gradients.JUDGES,
@@ -34,7 +36,12 @@ def judge(store: Store, sweep: str | None = None) -> list[Judgement]:
     Raises:
         UsageError: where the store has no such sweep.
     """
-    observations = Observations(store, sweep)
+    return reading(store, judgements, sweep)
+
+
+def judgements(reader: Reader) -> list[Judgement]:
+    """As `judge`, of what a reader sees."""
+    observations = Observations(reader)
     return [judgement for claim in CLAIMS for judgement in _of_claim(observations, claim)]
 
 

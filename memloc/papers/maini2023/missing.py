@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from memloc import yaml_file
 from memloc.papers.maini2023.paper import Claim, Scope, wants
-from memloc.sweep import shipped
+from memloc.sweep import shipped, yaml
 
 FIRST = "paper-grid"
 C_SCORES = "memloc sweep cscore"
@@ -90,7 +89,7 @@ def _blocks() -> list[Block]:
     """The blocks of the paper's size and ways of all shipped sweeps: those of the whole grid first, then by name."""
     blocks = []
     for sweep, path in sorted(shipped().items(), key=lambda item: (item[0] != FIRST, item[0])):
-        written = yaml_file.read(path).value
+        written = yaml.read(path).value
         for name, block in written["blocks"].items():
             literals = {**(written.get("defaults") or {}), **(block.get("set") or {})}
             axes = {field: tuple(values) for field, values in (block.get("axes") or {}).items()}

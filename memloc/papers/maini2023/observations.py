@@ -10,11 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from memloc.analysis.query import read_table, run_sql
+from memloc.analysis.reader import Reader
 from memloc.analysis.views import RIGHT_SCORES
 from memloc.papers.maini2023.settings import Setting, settings, variant_of
 from memloc.papers.maini2023.testable import testable
-from memloc.store import Store
 
 Row = dict[str, Any]
 
@@ -37,14 +36,14 @@ class Sizes:
 
 
 class Observations:
-    """A store, or one sweep of it, as the claims ask of it."""
+    """What a reader sees of a store, as the claims ask of it."""
 
-    def __init__(self, store: Store, sweep: str | None = None) -> None:
-        self._store, self._sweep = store, sweep
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     def frame(self, sql: str) -> pd.DataFrame:
         """The rows of a SELECT."""
-        rows: pd.DataFrame = run_sql(self._store, sql, self._sweep).to_pandas()
+        rows: pd.DataFrame = self._reader.sql(sql).to_pandas()
         return rows
 
     def settings(
@@ -56,13 +55,13 @@ class Observations:
     @cached_property
     def trials(self) -> dict[str, Row]:
         """{trial: its configuration}."""
-        table = read_table(self._store, "trials", self._sweep)
+        table = self._reader.table("trials")
         return {t: json.loads(c) for t, c in zip(*(table[k].to_pylist() for k in ("trial", "config")), strict=True)}
 
     @cached_property
     def analyses(self) -> list[Row]:
         """Rows of `analyses`, config as a mapping; variant: the options of the flips that they read."""
-        rows = read_table(self._store, "analyses", self._sweep).to_pylist()
+        rows = self._reader.table("analyses").to_pylist()
         configs = {r["analysis"]: (r["stage"], json.loads(r["config"])) for r in rows}
         described = []
         for row in rows:
@@ -117,13 +116,13 @@ class Observations:
     @cached_property
     def detection(self) -> pd.DataFrame:
         """Table `detection`, whole."""
-        frame: pd.DataFrame = read_table(self._store, "detection", self._sweep).to_pandas()
+        frame: pd.DataFrame = self._reader.table("detection").to_pandas()
         return frame
 
     @cached_property
     def detection_pairs(self) -> pd.DataFrame:
         """Table `detection_pairs`, whole."""
-        frame: pd.DataFrame = read_table(self._store, "detection_pairs", self._sweep).to_pandas()
+        frame: pd.DataFrame = self._reader.table("detection_pairs").to_pandas()
         return frame
 
     def c_scores(self, trials: Sequence[str]) -> pd.DataFrame | None:
@@ -137,13 +136,13 @@ class Observations:
     @cached_property
     def evaluation(self) -> pd.DataFrame:
         """Table `evaluation`, whole."""
-        frame: pd.DataFrame = read_table(self._store, "evaluation", self._sweep).to_pandas()
+        frame: pd.DataFrame = self._reader.table("evaluation").to_pandas()
         return frame
 
     @cached_property
     def rewind(self) -> pd.DataFrame:
         """Table `rewind`, whole, in the order of the network's groups."""
-        frame: pd.DataFrame = read_table(self._store, "rewind", self._sweep).to_pandas()
+        frame: pd.DataFrame = self._reader.table("rewind").to_pandas()
         return frame
 
     @cached_property

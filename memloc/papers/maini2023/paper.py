@@ -12,8 +12,6 @@ from itertools import product
 
 Numbers = Mapping[str, float | None]  # {part: the paper's number, None where it has words alone}
 
-LEAST_MEMORIZED = 0.95  # noisy accuracy from which a claim that needs memorization can be tested
-
 
 @dataclass(frozen=True)
 class Scope:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from memloc.papers.maini2023.paper import LEAST_MEMORIZED
+from memloc.stages.instrument import LEAST_MEMORIZED
 
 
 def testable(trials: Sequence[str], memorized: Mapping[str, float], training: Mapping[str, float]) -> tuple[list[str], str]:

@@ -15,9 +15,10 @@ import pandas as pd
 from memloc.papers.maini2023.judgement import Estimate
 from memloc.papers.maini2023.judging import Estimates, Judge, Parts, saying
 from memloc.papers.maini2023.observations import Observations, Sizes, among
-from memloc.papers.maini2023.paper import ACCURACIES, LEAST_MEMORIZED, TABLE_1_CELL, Numbers, cell
+from memloc.papers.maini2023.paper import ACCURACIES, TABLE_1_CELL, Numbers, cell
 from memloc.papers.maini2023.pooling import accuracy, away, interval_over, over_trainings, reaches
 from memloc.papers.maini2023.settings import Setting
+from memloc.stages.instrument import LEAST_MEMORIZED
 from memloc.statistics import Floats, Interval
 
 DROP = 0.12  # of accuracy on clean and on test examples, that still is "minor"

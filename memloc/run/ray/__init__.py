@@ -37,6 +37,6 @@ try:
 except RuntimeError:  # a user without a home, as in some containers: Ray asks for one as soon as it is imported
     os.environ["HOME"] = tempfile.gettempdir()
 
-from memloc.run.ray.driver import execute  # noqa: E402
+from memloc.run.ray.driver import OnRay  # noqa: E402
 
-__all__ = ["execute"]
+__all__ = ["OnRay"]

@@ -1,13 +1,16 @@
-"""The admission as an actor, which all coordinators of a run ask; trainers tell it how far they are."""
+"""Admission as an actor, which all coordinators of a run ask; trainers tell it how far they are."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import ray
 
 from memloc.run.admission import Admission, Report
+
+News: TypeAlias = list[tuple[int, Mapping[str, Any]]]  # epochs with their rows, as `run_training` tells of them
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
@@ -16,18 +19,25 @@ class AdmissionActor:
 
     def __init__(self) -> None:
         self.admission = Admission()
-        self.epochs: dict[str, int] = {}
+        self.hosts: dict[str, str] = {}
+        self.news: dict[str, News] = {}
 
-    def report(self, trial: str, report: Report) -> tuple[int, int | None]:
-        """How many more tasks the trial may ask for; its training's epoch, None where that has not begun."""
-        return self.admission.report(trial, report, time.monotonic()), self.epochs.get(trial)
+    def report(self, trial: str, report: Report) -> tuple[int, str, News]:
+        """(how many more tasks the trial may ask for, where its training has a place, its epochs since the last report)."""
+        granted = self.admission.report(trial, report, time.monotonic())
+        return granted, self.hosts.get(trial, ""), self.news.pop(trial, [])
 
-    def reached(self, trial: str, epoch: int) -> None:
-        self.epochs[trial] = epoch
+    def placed(self, trial: str, host: str) -> None:
+        self.hosts[trial] = host
+
+    def reached(self, trial: str, host: str, epoch: int, row: Mapping[str, Any]) -> None:
+        self.hosts[trial] = host  # an actor that was replaced does not know
+        self.news.setdefault(trial, []).append((epoch, row))
 
     def leave(self, trial: str) -> None:
         """The trial is done, drained or lost, or its trainer is."""
-        self.epochs.pop(trial, None)
+        self.hosts.pop(trial, None)
+        self.news.pop(trial, None)
         self.admission.leave(trial)
 
 

@@ -6,34 +6,38 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
 
-from memloc.run.events import Event, Listener, Outcome
-from memloc.run.placement import Assignment, Node, Resources, assign, has_gpus
+from memloc.run.events import Event, Listener
+from memloc.run.placement import Assignment, Resources, check_fits, demands, fitting, has_gpus, slots
 from memloc.run.ray.admission_actor import open_admission
 from memloc.run.ray.connect import connected
 from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.draining import raise_flag_when
 from memloc.run.ray.workers import Job
 from memloc.run.schedule import coordinators
+from memloc.run.trial import Steps
 from memloc.store import Store
 
 if TYPE_CHECKING:
+    from memloc.run.clock import PricedPlan
+    from memloc.run.executor import Capacity
     from memloc.run.pending import Work
-    from memloc.run.schedule import TrialCost
 
 
-@dataclass
 class Relay(tune.Callback):  # type: ignore[misc]
-    """Passes the coordinators' events on to the listener, and remembers failures."""
+    """Passes the coordinators' events on to the listener, and knows which trials are at work."""
 
-    listener: Listener
-    outcome: Outcome
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.working: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that memloc never does; a listener holds locks and consoles
@@ -41,14 +45,15 @@ class Relay(tune.Callback):  # type: ignore[misc]
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         for raw in json.loads(result.get("events", "[]")):
             event = Event(**raw)
-            if event.kind == "failed":
-                self.outcome.failures[event.part_id] = event.error
+            if event.kind == "started":
+                self.working.add(event.trial)
+            elif event.kind in ("finished", "drained"):
+                self.working.discard(event.trial)
             self.listener(event)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         trial_id = trial.config["trial"]
         error = f"its coordinator failed; see {trial.error_file or 'the log'}"
-        self.outcome.failures[trial_id] = error
         self.listener(Event("failed", trial_id, "coordinator", part_id=trial_id, error=error))
 
 
@@ -68,80 +73,84 @@ class Drained(tune.Stopper):  # type: ignore[misc]
         return self.should_stop() and self.working() == 0
 
 
-def execute(
-    works: Sequence[Work],
-    store: Store,
-    data_dir: Path,
-    listener: Listener,
-    should_stop: Callable[[], bool],
-    resources: Resources,
-) -> Outcome:
-    """Carries out the work on Ray. Once `should_stop` says so, running epochs and parts end, and nothing new begins.
+class OnRay:
+    """The executor on Ray: on this machine, or on the cluster at an address."""
 
-    Raises:
-        UsageError: no cluster at the address, or a trial needs more than any node has.
-    """
-    run = uuid.uuid4().hex[:8]
-    outcome = Outcome({})
-    finished = threading.Event()
-    with connected(resources, run) as scratch:
+    name = "Ray"
+
+    def __init__(self, store: Store, data_dir: Path, resources: Resources) -> None:
+        self.store, self.data_dir, self.resources = store, data_dir, resources
+        self.run = uuid.uuid4().hex[:8]
+        self._stack = ExitStack()
+
+    def __enter__(self) -> OnRay:
+        with ExitStack() as stack:
+            self.scratch = stack.enter_context(connected(self.resources, self.run))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    def capacity(self, works: Sequence[Work]) -> Capacity:
+        from memloc.run.executor import Capacity
+
+        self.nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        check_fits(works, self.nodes, self.resources)
+        gpus = has_gpus(self.nodes)
+        here = self.resources.address == "local"
+        return Capacity(
+            "cuda" if gpus else "cpu", slots(self.nodes, self.resources), self.resources if gpus else None, here
+        )  # fmt: skip
+
+    def carry_out(
+        self, works: Sequence[Work], plan: PricedPlan, listener: Listener, should_stop: Callable[[], bool]
+    ) -> None:
+        admission, finished = open_admission(), threading.Event()
+        assignments = self._assignments(works, plan, admission)
+        threading.Thread(target=raise_flag_when, args=(self.run, should_stop, finished), daemon=True).start()
         try:
-            admission = open_admission()
-            assignments = _assignments(works, store, data_dir, run, admission, resources)
-            threading.Thread(target=raise_flag_when, args=(run, should_stop, finished), daemon=True).start()
-            if not should_stop():
-                _fit(assignments, admission, run, scratch, listener, should_stop, outcome)
+            fit(Experiment(self.run, self.scratch, assignments, admission), Relay(listener), should_stop)
         finally:
             finished.set()
-    outcome.interrupted = should_stop()
-    return outcome
+
+    def _assignments(self, works: Sequence[Work], plan: PricedPlan, admission: Any) -> dict[str, Assignment]:
+        """{trial: its assignment}, in the order in which they begin."""
+        from memloc.data import load
+
+        names = dict.fromkeys(w.trial.config.dataset for w in works if w.computes)
+        data = {name: ray.put(load(name, self.data_dir)) for name in names}
+        by_trial = {work.trial.id: work for work in works}
+        assignments = {}
+        for cost in plan.trials:
+            work = by_trial[cost.trial]
+            job = ray.put(Job(self.run, self.store.uri, work, data, admission))
+            steps = Steps(cost.trial, work.train != "done", cost.waves, work.prune)
+            trainer, task = demands(work, self.nodes, self.resources)
+            trainings, tasks = fitting(self.nodes, trainer), fitting(self.nodes, task)
+            assignments[cost.trial] = Assignment(
+                steps, self.run, self.store.uri, job, trainer, task, trainings, tasks
+            )  # fmt: skip
+        return assignments
 
 
-def _assignments(
-    works: Sequence[Work], store: Store, data_dir: Path, run: str, admission: Any, resources: Resources
-) -> dict[str, Assignment]:
-    """{trial: its assignment}, in the order in which they begin."""
-    from memloc.data import load
-    from memloc.run.schedule import in_order
+@dataclass(frozen=True)
+class Experiment:
+    """One Tune experiment. scratch: the folder of its files. admission: the run's actor. coordinator: runs its trials."""
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    names = dict.fromkeys(w.trial.config.dataset for w in works if w.computes)
-    data = {name: ray.put(load(name, data_dir)) for name in names}
-    by_trial = {work.trial.id: work for work in works}
-    assignments = {}
-    for cost in in_order(_costs(works, store, data_dir, nodes, resources)):
-        work = by_trial[cost.trial]
-        job = ray.put(Job(run, store.uri, work, data, admission))
-        assignments[cost.trial] = assign(work, cost, store.uri, run, job, nodes, resources)
-    return assignments
+    run: str
+    scratch: str
+    assignments: dict[str, Assignment]
+    admission: Any
+    coordinator: type[Coordinator] = Coordinator
 
 
-def _costs(
-    works: Sequence[Work], store: Store, data_dir: Path, nodes: Sequence[Node], resources: Resources
-) -> list[TrialCost]:
-    """What each work costs, by what the store has seen on this kind of device."""
-    from memloc.run.estimate import cost_model, trial_costs
-
-    gpus = resources if has_gpus(nodes) else None
-    model = cost_model(works, store.snapshot(), data_dir, gpus)
-    return trial_costs(works, model, gpus)
-
-
-def _fit(
-    assignments: dict[str, Assignment],
-    admission: Any,
-    run: str,
-    scratch: str,
-    listener: Listener,
-    should_stop: Callable[[], bool],
-    outcome: Outcome,
-) -> None:
-    relay = Relay(listener, outcome)
-    working: set[str] = set()
-    relay.listener = _tracking(listener, working)
+def fit(experiment: Experiment, relay: Relay, should_stop: Callable[[], bool]) -> None:
+    """Carries out the assignments, in their order; returns once every trial has ended."""
+    assignments = experiment.assignments
     at_once = coordinators(max(assignment.trainings for assignment in assignments.values()))
     tuner = tune.Tuner(
-        tune.with_parameters(Coordinator, assignments=assignments, admission=admission),
+        tune.with_parameters(experiment.coordinator, assignments=assignments, admission=experiment.admission),
         param_space={"trial": tune.grid_search(list(assignments)), "node": f"node:{ray.util.get_node_ip_address()}"},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=min(at_once, len(assignments)),
@@ -149,23 +158,12 @@ def _fit(
             trial_dirname_creator=lambda trial: trial.config["trial"],
         ),
         run_config=tune.RunConfig(
-            name=f"memloc-{run}",
-            storage_path=scratch,
+            name=f"memloc-{experiment.run}",
+            storage_path=experiment.scratch,
             verbose=0,
             callbacks=[relay],
-            stop=Drained(should_stop, lambda: len(working)),
+            stop=Drained(should_stop, lambda: len(relay.working)),
             failure_config=tune.FailureConfig(max_failures=3),
         ),
     )
     tuner.fit()
-
-
-def _tracking(listener: Listener, working: set[str]) -> Listener:
-    def listen(event: Event) -> None:
-        if event.kind == "started":
-            working.add(event.trial)
-        elif event.kind in ("finished", "drained"):
-            working.discard(event.trial)
-        listener(event)
-
-    return listen

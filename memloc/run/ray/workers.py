@@ -6,7 +6,9 @@ Whatever imports torch is imported where it is used, so that coordinators can na
 from __future__ import annotations
 
 import os
+import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -80,13 +82,18 @@ def _train(job: Job) -> TrainingResult:
     """Trains; while draining, it ends after its present epoch."""
     clock = time.perf_counter()
     trial = job.work.trial.id
-    job.admission.reached.remote(trial, 0)
+    host = platform.node()
+    job.admission.placed.remote(trial, host)
 
     from memloc.run.attempts import attempt_training
 
-    result = attempt_training(
-        _worker(job), job.work, lambda epoch, _: job.admission.reached.remote(trial, epoch), lambda: is_draining(job.run)
-    )
+    told: list[Any] = []
+
+    def tell(epoch: int, row: Mapping[str, Any]) -> None:
+        told[:] = [job.admission.reached.remote(trial, host, epoch, row)]
+
+    result = attempt_training(_worker(job), job.work, tell, lambda: is_draining(job.run))
+    ray.get(told)  # the last epoch is known before the end is
     return replace(result, seconds=time.perf_counter() - clock)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from memloc.config import FieldError, PathOrSweep, StageConfig, TrainConfig, as_tuple, distinct
+from memloc.config import FieldError, PathOrSweep, StageConfig, TrainConfig, UnusedFieldError, as_tuple, distinct
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import FLOAT, INT, TEXT, of_analysis
 
@@ -74,7 +74,7 @@ class Detection(Stage[DetectionConfig]):
         if config.c_score is None and "c_score" in (config.scores or ()):
             raise FieldError("scores", "c_score needs to know whose; add `c_score: sweep:NAME` to this stage")
         if config.c_score is not None and config.scores is not None and "c_score" not in config.scores:
-            raise FieldError("c_score", "used only with the score c_score; add it to scores")
+            raise UnusedFieldError("c_score", "used only with the score c_score; add it to scores")
         there = [s for s in SCORES if s not in absent and (s != "c_score" or config.c_score is not None)]
         return config.model_copy(update={"scores": tuple(s for s in there if s in (config.scores or there))})
 

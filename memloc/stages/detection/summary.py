@@ -11,12 +11,14 @@ def sentence(rows: list[Row]) -> str:
     defined = [r for r in rows if r["auc"] is not None]
     sample = "flips" if any(r["sample"] == "flips" for r in defined) else "all"
     known = {r["score"]: r for r in defined if r["sample"] == sample}
-    others = [name for name in known if name != "flips"]
-    words = [f"AUC {in_brackets(_interval(known['flips']), 3)}"] if "flips" in known else []
-    if others:
+    sentences = []
+    if "flips" in known:
+        sentences.append(f"AUC by the number of neurons: {in_brackets(_interval(known['flips']), 3)}.")
+    if others := [name for name in known if name != "flips"]:
         best = max(others, key=lambda name: (known[name]["auc"], name))
-        words.append(f"the best {'other ' if words else ''}score, {best}: {in_brackets(_interval(known[best]), 3)}")
-    return "; ".join(words)
+        score = f"{'best other' if sentences else 'AUC by the best'} score, {best.replace('_', ' ')}"
+        sentences.append(f"{'The ' if sentences else ''}{score}: {in_brackets(_interval(known[best]), 3)}.")
+    return " ".join(sentences)
 
 
 def _interval(row: Row) -> Interval:
@@ -25,7 +27,7 @@ def _interval(row: Row) -> Interval:
 
 INSTRUMENT = Instrument(
     60,
-    "Telling mislabeled examples by the number of neurons, or by their training (§6.1)",
+    "Finding the mislabeled examples (§6.1)",
     "detection",
     "detection",
     "sample, score, avg(auc) AS auc, min(auc_lo) AS lo, max(auc_hi) AS hi",

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from memloc.config import Checkpoints, FieldError, StageConfig, TrainConfig, as_tuple, distinct
+from memloc.config import Checkpoints, FieldError, StageConfig, TrainConfig, UnusedFieldError, as_tuple, distinct
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, BOOL, INT, SINGLE, SMALL, TEXT, of_analysis
 from memloc.stages.fields import MaskMode, check_epochs
@@ -61,7 +61,7 @@ class Evaluate(Stage[EvaluateConfig]):
         if "dropped" in modes:
             rescale = tuple(r for r in RESCALES if r in (config.rescale or RESCALES))
         elif config.rescale is not None:
-            raise FieldError("rescale", f"used only with mode dropped (here modes are {', '.join(modes)})")
+            raise UnusedFieldError("rescale", f"used only with mode dropped (here modes are {', '.join(modes)})")
         return EvaluateConfig(epoch=epoch, modes=modes, rescale=rescale)
 
     def parts(self, config: EvaluateConfig, train: TrainConfig, size: Size) -> Sequence[Part]:

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from memloc.stages.instrument import Instrument, Row
+from memloc.stages.instrument import LEAST_MEMORIZED, Instrument, Row
 
 
 def sentence(rows: list[Row]) -> str:
-    """Before dropping: own masks on the training sets, scaled on test (example-tied); else plain."""
+    """Before dropping: own masks on the training sets, scaled on test (example-tied); else plain. After: if memorized."""
     modes = {(r["mode"], r["rescale"]): r for r in rows}
     before, scaled, after = (modes.get((m, "none")) for m in ("own", "scaled", "dropped"))
     plain = modes.get(("plain", "none"))
-    words = []
-    if before:
-        words.append(_triple(before, scaled["test"] if scaled else None))
-    elif plain:
-        words.append(_triple(plain, plain["test"]))
-    if after:
-        words.append(f"dropped: {_triple(after, after['test'])}")
-    return ", ".join(words)
+    if before is None:
+        return _right(plain, plain["test"]) if plain else ""
+    first = _right(before, scaled["test"] if scaled else None)
+    if after is None or before["noisy"] is None:
+        return first
+    if before["noisy"] < LEAST_MEMORIZED:
+        return f"{first} Noisy accuracy {before['noisy']:.2f}: nothing to drop yet."
+    left = ", ".join(f"{v:.3f}" for v in (after["clean"], after["noisy"], after["test"]) if v is not None)
+    return f"{first} Without the memorization neurons it is {left}."
 
 
-def _triple(row: Row, test: float | None) -> str:
-    return " / ".join("–" if v is None else f"{v:.3f}" for v in (row["clean"], row["noisy"], test))
+def _right(row: Row, test: float | None) -> str:
+    """`0.999 of the clean, 0.993 of the noisy and 0.793 of the test examples are right.`; the unknown is left out."""
+    known = [(row["clean"], "clean"), (row["noisy"], "noisy"), (test, "test")]
+    shares = [f"{value:.3f} of the {name}" for value, name in known if value is not None]
+    return f"{' and '.join([', '.join(shares[:-1]), shares[-1]] if shares[1:] else shares)} examples are right."
 
 
 INSTRUMENT = Instrument(
     10,
-    "Accuracy on clean / noisy / test examples, and with the memorization neurons dropped (§6.2)",
+    "Accuracy (§6.2)",
     "evaluate",
     "evaluation",
     "mode, rescale, avg(clean_acc) AS clean, avg(noisy_acc) AS noisy, avg(test_acc) AS test",
     sentence,
+    memorizing=False,
 )

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import pyarrow as pa
 from pydantic import AfterValidator, Field
 
-from memloc.config import ArchitectureConfig, Count, FieldError, Neutral, TrainConfig
+from memloc.config import ArchitectureConfig, Count, FieldError, Neutral, TrainConfig, UnusedFieldError
 from memloc.models.architectures import ARCHITECTURES
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, BOOL, FLOAT, INT, SMALL, SMALLS, TEXTS, of_analysis
@@ -89,7 +89,7 @@ class Flips(Stage[FlipsConfig]):
         for unused in ("batch", "noise_norm") if fast else ("reference",):
             if getattr(config, unused) is not None:
                 other = "definition" if fast else "fast"
-                raise FieldError(unused, f"used only with estimator: {other} (here estimator is {config.estimator})")
+                raise UnusedFieldError(unused, f"used only with estimator: {other} (here estimator is {config.estimator})")
         filled = {used: getattr(config, used) or DEFAULTS[used]}
         return config.model_copy(update=filled if fast else {**filled, "noise_norm": config.noise_norm or "example"})
 

@@ -11,7 +11,7 @@ from memloc.statistics import bootstrap_crossed, in_brackets
 
 def sentence(rows: list[Row]) -> str:
     """Means over eligible rows; intervals resample examples and (training, repeat), whose draws all examples share."""
-    words = []
+    means = []
     for name, noisy in (("clean", False), ("noisy", True)):
         counts = [r for r in rows if r["noisy"] == noisy]
         columns = {example: k for k, example in enumerate(sorted({e for r in counts for e in r["examples"]}))}
@@ -19,13 +19,13 @@ def sentence(rows: list[Row]) -> str:
         for k, row in enumerate(counts):
             values[k, [columns[e] for e in row["examples"]]] = row["counts"]
         if interval := bootstrap_crossed(values, stream(0, "neurons to flip", name)):
-            words.append(f"{name} {in_brackets(interval, 2)}")
-    return ", ".join(words)
+            means.append(f"{in_brackets(interval, 2)} neurons flips a {name} example")
+    return f"Closing {', closing '.join(means)}." if means else ""
 
 
 INSTRUMENT = Instrument(
     50,
-    "Neurons to close until the prediction flips (§6.1)",
+    "Neurons that carry a prediction (§6.1)",
     "flips",
     "flip_counts",
     "noisy, avg(neurons) AS neurons, avg((neurons < 10)::INT) AS below_10, avg(clean_acc) AS clean, avg(test_acc) AS test",

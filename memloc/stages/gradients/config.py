@@ -73,8 +73,8 @@ def _resolve_statistics(config: GradientsConfig, train: TrainConfig) -> Gradient
     frozen = train.batch_norm.kind == "frozen"
     bn = config.bn or ("running" if frozen else "batch")
     if frozen and bn == "batch":
-        steps = "whose steps use the running statistics from epoch 2 on"
-        raise FieldError("bn", f"batch on a training with batch_norm: frozen; valid: running, {steps}")
+        steps = "its steps use the running statistics from epoch 2 on"
+        raise FieldError("bn", f"batch on a training with batch_norm: frozen ({steps}); valid: running")
     if config.at == "trajectory" and bn == "running" and not frozen:
         raise FieldError("bn", "running with at: trajectory; valid: batch, whose statistics a training's steps use")
     return config.model_copy(update={"bn": bn})

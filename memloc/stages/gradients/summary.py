@@ -9,14 +9,23 @@ from memloc.stages.instrument import Instrument, Row
 
 def sentence(rows: list[Row]) -> str:
     """The extremes of norms and cosines over layers, each a mean over epochs and trainings."""
-    words = []
-    for name, what in (("ratio", "noisy norm / clean norm"), ("cosine", "cosine"), ("control", "of random sets")):
-        known = sorted((r[name], r["layer"]) for r in rows if r[name] is not None and np.isfinite(r[name]))
-        if known:
-            (low, first), (high, last) = known[0], known[-1]
-            sign = "" if name == "ratio" else "+"
-            words.append(f"{what} {low:{sign}.2f} ({first}) to {high:{sign}.2f} ({last})")
-    return "; ".join(words)
+    sentences = []
+    if ratio := _extremes(rows, "ratio", ""):
+        sentences.append(f"Noisy norm / clean norm is {ratio}.")
+    if cosine := _extremes(rows, "cosine", "+"):
+        sentences.append(f"The cosine is {cosine}.")
+    if control := _extremes(rows, "control", "+"):
+        sentences.append(f"Of random sets it is {control}.")
+    return " ".join(sentences)
+
+
+def _extremes(rows: list[Row], name: str, sign: str) -> str:
+    """`0.45 (conv4) to 0.96 (conv1)`, "" where no layer has a finite value."""
+    known = sorted((r[name], r["layer"]) for r in rows if r[name] is not None and np.isfinite(r[name]))
+    if not known:
+        return ""
+    (low, first), (high, last) = known[0], known[-1]
+    return f"{low:{sign}.2f} ({first}) to {high:{sign}.2f} ({last})"
 
 
 INSTRUMENT = Instrument(

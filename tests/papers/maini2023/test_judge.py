@@ -64,7 +64,7 @@ def test_what_would_run_them(simulated: Simulated) -> None:
     for command, stage in commands.items():
         words = shlex.split(command)
         assert words[:2] == ["memloc", "sweep"]
-        entries = sweep.only(loaded[words[2]].entries, words[4::2], REGISTRY.training)
+        entries = sweep.only(loaded[words[2]].entries, words[4::2], REGISTRY)
         assert entries
         assert all(stage in {r.stage for r in e.requests} for e in entries)
 
@@ -132,7 +132,7 @@ def test_the_trainings_a_command_runs_are_those_its_reason_names(simulated: Simu
     for j in simulated.judged().values():
         assert j.command
         words = shlex.split(j.command.split(" && ")[-1])
-        entries = sweep.only(loaded[words[2]].entries, words[4::2], REGISTRY.training)
+        entries = sweep.only(loaded[words[2]].entries, words[4::2], REGISTRY)
         said = j.reason.split(" on ", 1)[1].split(", and C-scores")[0]
         dataset, model, rest = said.split(", ", 2)
         named = dict(re.findall(r"([a-z_]+) ((?:[\d.]+(?:, | and )?)+|\w+)", rest))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from memloc.papers.maini2023.paper import CLAIMS, LEAST_MEMORIZED, TABLE_1_CELL
+from memloc.papers.maini2023.paper import CLAIMS, TABLE_1_CELL
+from memloc.stages.instrument import LEAST_MEMORIZED
 from tests.papers.maini2023.simulated import Simulated
 
 # Percent. Before dropping: clean, noisy, test; after.

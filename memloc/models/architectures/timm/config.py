@@ -30,6 +30,12 @@ class Timm(ArchitectureConfig):
 
     name: Annotated[str, AfterValidator(_known)]
 
+    @classmethod
+    def known(cls, name: str) -> str | None:
+        import timm
+
+        return f"{TIMM}{name}" if timm.is_model(name) and "." not in name else None
+
     def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
         from memloc.models.architectures.timm.cutting import misfit
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from memloc import preset, sweep
+from memloc import sweep
 from memloc.config import canonical, fingerprint
 from memloc.errors import UsageError
 from memloc.models.architectures import TRAINING
 from memloc.run.planner import build_plan
 from memloc.stages import REGISTRY, STAGES
-from memloc.sweep import Sweep
-from tests.test_sweep import load, problems, values
+from memloc.sweep import Sweep, presets
+from tests.sweep.test_sweep import load, problems, values
 
 CONFIGS = {name: stage.config for name, stage in STAGES.items()}
 HEAD = "preset: authors\ndefaults: {dataset: cifar10, model: resnet9}\n"
@@ -84,9 +84,12 @@ def test_values_by_data_set_and_model(tmp_path: Path) -> None:
         ("digits", 0.01, 50, 5, 0), ("digits", 0.01, 50, 5, 7),
     ]  # fmt: skip
     assert values(load(tmp_path, text, ["lr=0.5", "seed=0"]), "lr") == [(0.5,)] * 4
-    authors = preset.read(preset.presets()["authors"], REGISTRY)
-    assert authors.of("mnist", "vit_small") == authors.of("mnist", "resnet9") | {"batch_size": 128, "tokens": "shifted"}
-    assert authors.of("cifar10", "vit_small")["epochs"] == 100
+    authors = presets.read(presets.presets()["authors"], REGISTRY)
+    assert authors.for_training("mnist", "vit_small") == authors.for_training("mnist", "resnet9") | {
+        "batch_size": 128,
+        "tokens": "shifted",
+    }
+    assert authors.for_training("cifar10", "vit_small")["epochs"] == 100
 
 
 def test_what_a_training_does_not_use_is_ignored(tmp_path: Path) -> None:
@@ -119,7 +122,7 @@ def test_the_papers_preset_is_what_holds_without_one(tmp_path: Path) -> None:
 
 def test_the_papers_preset_names_every_field_of_the_others() -> None:
     """So that `preset: paper` undoes them one and all; but for what differs between dropouts, and the grid of epochs."""
-    paper, *others = (preset.read(preset.presets()[n], REGISTRY) for n in ("paper", "authors", "authors-flips"))
+    paper, *others = (presets.read(presets.presets()[n], REGISTRY) for n in ("paper", "authors", "authors-flips"))
     derived = {"unit", "peak_epoch"}
     for other in others:
         fields = {f for of in (other.training, *other.by_dataset.values(), *other.by_model.values()) for f in of}
@@ -199,19 +202,28 @@ def test_unknown_presets_at_their_place(tmp_path: Path) -> None:
 
 
 def test_a_presets_field_that_does_not_fit_is_told_at_its_place(tmp_path: Path) -> None:
-    text = HEAD + "blocks:\n  a: {preset: authors-flips, stages: {flips: {estimator: fast}}}\n"
+    text = HEAD.replace("resnet9", "resnet50") + "blocks:\n  a: {preset: authors-flips, stages: {flips: {}}}\n"
     (problem,) = problems(tmp_path, text)
     assert problem.endswith(
-        "presets/authors-flips.yaml:15:stages.flips.batch: used only with estimator: definition (here estimator is fast)"
+        "presets/authors-flips.yaml:15:stages.flips.ablate: 'weight' with model: resnet50; valid here: activation; "
+        "weight is for resnet9"
     )
-    assert load(tmp_path, text, ["flips.batch=null", "flips.noise_norm=null"]).entries
+    assert load(tmp_path, text, ["flips.ablate=activation"]).entries
+
+
+def test_what_a_presets_stage_does_not_use_is_ignored(tmp_path: Path) -> None:
+    """As with trainings: `batch` and `noise_norm` are of the other estimator."""
+    text = HEAD + "blocks:\n  a: {preset: authors-flips, stages: {flips: {estimator: fast}}}\n"
+    (found,) = resolved_by(tmp_path, text)
+    assert found["flips"].keys().isdisjoint({"batch", "noise_norm"})
+    assert found["flips"]["ablate"] == "weight"
 
 
 def test_a_broken_preset_says_so_line_by_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("training:\n  lr: 1e-3\n  speed: 2\nstages:\n  retrain: {freeze: all}\n  fly: {}\ndataset: {}\n")
     with pytest.raises(UsageError) as caught:
-        preset.read(path, REGISTRY)
+        presets.read(path, REGISTRY)
     found = [p.replace(str(tmp_path) + "/", "") for p in caught.value.problems]
     assert [p.split(": ")[0] for p in found] == [
         "mine.yaml:7:dataset", "mine.yaml:2:training.lr", "mine.yaml:3:training.speed",
@@ -223,9 +235,9 @@ def test_a_broken_preset_says_so_line_by_line(tmp_path: Path) -> None:
 
 
 def test_presets_are_no_sweeps_and_say_what_they_are() -> None:
-    assert set(preset.presets()) == {"paper", "authors", "authors-flips"}
-    assert not preset.presets().keys() & (sweep.shipped().keys() - {"authors"})
-    for path in preset.presets().values():
+    assert set(presets.presets()) == {"paper", "authors", "authors-flips"}
+    assert not presets.presets().keys() & (sweep.shipped().keys() - {"authors"})
+    for path in presets.presets().values():
         assert yaml.safe_load(path.read_text())["about"]
 
 

@@ -18,15 +18,26 @@ MAX_DEPTH = 12
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, but for booleans: as in YAML 1.2 they are true and false, and `off` is text."""
+    """Decimal numbers and booleans in one way of writing each.
+
+    PyYAML reads YAML 1.1, in which `off` is false, `010` is 8, `1:30` is 90 and `1_000` is 1000. Here they are text, as is
+    whatever else only looks like a number, and the field that gets the text says what to write.
+    """
 
 
-BOOLEAN = "tag:yaml.org,2002:bool"
+BOOLEAN, INTEGER, REAL = ("tag:yaml.org,2002:" + kind for kind in ("bool", "int", "float"))
+WHOLE = "[-+]?(0|[1-9][0-9]*)"
 Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != BOOLEAN]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (BOOLEAN, INTEGER, REAL)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 Loader.add_implicit_resolver(BOOLEAN, re.compile("(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+Loader.add_implicit_resolver(INTEGER, re.compile(f"{WHOLE}$"), list("-+0123456789"))
+Loader.add_implicit_resolver(
+    REAL,
+    re.compile(rf"(({WHOLE}\.[0-9]*|[-+]?\.[0-9]+)([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
+    list("-+0123456789."),
+)
 
 
 @dataclass(frozen=True)

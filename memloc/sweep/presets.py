@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from memloc import yaml_file
 from memloc.config import Fields, Registry, fields_of
 from memloc.errors import UsageError, nearest
-from memloc.yaml_file import Document
+from memloc.sweep import yaml
+from memloc.sweep.shipped import folder
+from memloc.sweep.yaml import Document
 
 KEYS = ("about", "training", "datasets", "models", "stages")
 
@@ -28,16 +29,14 @@ class Preset:
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     where: dict[str, str] = field(default_factory=dict)
 
-    def of(self, dataset: Any, model: Any) -> dict[str, Any]:
+    def for_training(self, dataset: Any, model: Any) -> dict[str, Any]:
         """The training fields for a data set and a model."""
         return self.training | self.by_dataset.get(str(dataset), {}) | self.by_model.get(str(model), {})
 
 
 def presets() -> dict[str, Path]:
     """{name: file}."""
-    here = Path(__file__).parent
-    folder = here / "sweeps" if (here / "sweeps").is_dir() else here.parent / "sweeps"
-    return {path.stem: path for path in sorted((folder / "presets").glob("*.yaml"), key=lambda path: path.stem)}
+    return {path.stem: path for path in sorted((folder() / "presets").glob("*.yaml"), key=lambda path: path.stem)}
 
 
 def problem_of(name: Any) -> str | None:
@@ -51,7 +50,7 @@ def problem_of(name: Any) -> str | None:
 
 def read(path: Path, registry: Registry) -> Preset:
     """A preset from its file; raises UsageError with what is wrong in it."""
-    document = yaml_file.read(path)
+    document = yaml.read(path)
     problems = [f"{document.at(key)}: unknown key; valid: {', '.join(KEYS)}" for key in document.value if key not in KEYS]
     found = Preset()
     found.training.update(_values(document, ("training",), registry.training, problems))

@@ -20,7 +20,7 @@ from memloc.errors import UsageError
 from memloc.stages import REGISTRY
 from memloc.stages.evaluate.config import EvaluateConfig
 from memloc.stages.rewind.config import RewindConfig
-from memloc.sweep import Sweep
+from memloc.sweep import Sweep, loading
 
 DEFAULTS = "defaults: {dataset: digits, model: resnet9, width: 0.25, noise: 0.1, epochs: 30}\n"
 
@@ -243,8 +243,8 @@ def test_more_than_100000_trials(tmp_path: Path) -> None:
 
 
 def test_exactly_as_many_as_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert sweep.MANY == 100_000
-    monkeypatch.setattr(sweep, "MANY", 6)
+    assert loading.MANY == 100_000
+    monkeypatch.setattr(loading, "MANY", 6)
     text = DEFAULTS + "blocks: {a: {axes: {seed: [0, 1], noise: [0.1, 0.2]}}, b: {axes: {lr: [0.1, 0.2%s]}}}\n"
     assert len(load(tmp_path, text % "").entries) == 5  # seed 0, noise 0.1, lr 0.1 stands in both
     assert problems(tmp_path, text % ", 0.3") == ["mine.yaml: 7 trials; more than 6 need --yes"]
@@ -367,14 +367,14 @@ def test_npz_paths_are_relative_to_the_file_or_to_the_shell(tmp_path: Path, monk
     assert load(tmp_path, text).entries[0].config.dataset == f"npz:{tmp_path}/x.npz"
     overridden = load(tmp_path, text, ["dataset=npz:x.npz"])
     assert overridden.entries[0].config.dataset == f"npz:{tmp_path}/elsewhere/x.npz"
-    assert sweep.only(overridden.entries, ["dataset=npz:x.npz"], REGISTRY.training) == list(overridden.entries)
+    assert sweep.only(overridden.entries, ["dataset=npz:x.npz"], REGISTRY) == list(overridden.entries)
 
 
 # --- filters
 
 
 def kept(loaded: Sweep, *filters: str) -> list[tuple[Any, ...]]:
-    return [(e.config.noise, e.config.seed) for e in sweep.only(loaded.entries, filters, REGISTRY.training)]
+    return [(e.config.noise, e.config.seed) for e in sweep.only(loaded.entries, filters, REGISTRY)]
 
 
 def test_only(tmp_path: Path) -> None:
@@ -388,7 +388,7 @@ def test_only(tmp_path: Path) -> None:
 
 def test_only_a_block_keeps_only_its_analyses(tmp_path: Path) -> None:
     text = DEFAULTS + "blocks:\n  a: {stages: {rewind: {}}}\n  b: {stages: {evaluate: {}}}\n"
-    (entry,) = sweep.only(load(tmp_path, text).entries, ["block=b"], REGISTRY.training)
+    (entry,) = sweep.only(load(tmp_path, text).entries, ["block=b"], REGISTRY)
     assert [r.stage for r in entry.requests] == ["evaluate"]
 
 
@@ -404,7 +404,7 @@ def test_only_a_block_keeps_only_its_analyses(tmp_path: Path) -> None:
 )
 def test_bad_filters(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        sweep.only(load(tmp_path, TWO).entries, [text], REGISTRY.training)
+        sweep.only(load(tmp_path, TWO).entries, [text], REGISTRY)
     assert caught.value.problems[0].startswith(message)
 
 

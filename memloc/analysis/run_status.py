@@ -1,0 +1,85 @@
+"""Who is at work on a sweep, and how long they will still take: heartbeats, the prices they wrote down, and commits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from memloc.run.clock import Course, PricedPlan, time_left
+from memloc.run.schedule import TrialCost
+from memloc.store import Snapshot, Store, heartbeats
+
+Heartbeat: TypeAlias = Mapping[str, Any]  # see run.pulse.Heartbeats.notes; of another version fields may be missing
+
+
+def runs_at_work(
+    store: Store, runs: Sequence[Heartbeat], beats: Mapping[str, Heartbeat], snapshot: Snapshot, failures: Collection[str]
+) -> list[dict[str, Any]]:
+    """[{"run", "sweep", "host", "state", "heard_seconds_ago", "slots", "eta_seconds"}] of every run.
+
+    runs: their heartbeats. beats: those of trials. state: `starting` until it has begun to hand out work, then `running`.
+    slots, eta_seconds: None where the run has not written its prices; the latter also while nothing is known of its pace.
+    """
+    rows = []
+    for run in runs:
+        record = heartbeats.read_plan(store.files, run["run"])
+        plan = PricedPlan.from_json(record) if record else None
+        own = {trial: beat for trial, beat in beats.items() if beat.get("run") == run["run"]}
+        rows.append(
+            {
+                "run": run["run"],
+                "sweep": run.get("sweep", ""),
+                "host": run.get("host", ""),
+                "state": run.get("state", ""),
+                "heard_seconds_ago": max(0.0, time.time() - run["updated"]),
+                "slots": plan.slots.total if plan else None,
+                "eta_seconds": _eta(plan, own, snapshot, failures) if plan else None,
+            }
+        )
+    return rows
+
+
+def trials_at_work(beats: Mapping[str, Heartbeat]) -> list[dict[str, Any]]:
+    """[{"trial", "run", "state", "host", "stages", "epoch", "epochs", "from_epoch", "metrics", "news_seconds_ago"}].
+
+    Null where it is not known, or is not of a training.
+    """
+    names = ("trial", "run", "state", "host", "stages", "epoch", "epochs", "from_epoch", "metrics")
+    now = time.time()
+    return [
+        {name: beat.get(name) for name in names}
+        | {"news_seconds_ago": max(0.0, now - beat["news"]) if "news" in beat else None}
+        for beat in beats.values()
+    ]
+
+
+def _eta(plan: PricedPlan, beats: Mapping[str, Heartbeat], snapshot: Snapshot, failures: Collection[str]) -> float | None:
+    """Seconds until the run is done, by the run's own clock (run/clock.py) read off the store."""
+    course, news = Course(), [0.0, *(beat.get("news", 0.0) for beat in beats.values())]
+    for trial in plan.trials:
+        if trial.trial in failures:
+            course.given_up.add(trial.trial)
+        if trial.train:
+            _training(course, trial, beats.get(trial.trial), snapshot)
+        for part in (part for wave in trial.waves for part in wave):
+            commit = snapshot.commits.get(part.id)
+            if commit is not None:
+                course.measure(commit.seconds, part.seconds * (commit.passes / part.passes if part.passes else 1.0))
+                news.append(commit.ended)
+            if commit is not None or part.id in failures:
+                course.ended.add(part.id)
+    waited = max(0.0, time.time() - max(news)) if max(news) else 0.0
+    return time_left(plan, course, waited)
+
+
+def _training(course: Course, trial: TrialCost, beat: Heartbeat | None, snapshot: Snapshot) -> None:
+    """Takes a training into the course: committed, or as far as its heartbeat says."""
+    commit = snapshot.commits.get(trial.trial)
+    if commit is not None:
+        course.ended.add(trial.trial)
+        course.measure(commit.seconds, trial.epoch_seconds * trial.epochs, trial.epochs)
+    elif beat is not None and beat.get("epoch") is not None:
+        course.epochs[trial.trial] = beat["epoch"]
+        done = beat["epoch"] - beat["from_epoch"]
+        course.measure(beat["seconds"], trial.epoch_seconds * done, done)

@@ -1,0 +1,86 @@
+"""How far a sweep is, from the store alone: commits, failures, checkpoints, and the heartbeats of whoever is at work."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from memloc.analysis.run_status import Heartbeat, runs_at_work, trials_at_work
+from memloc.analysis.trial_states import STATES, Trial, TrialState, open_failures, trial_states, units
+from memloc.store import Snapshot, Store, heartbeats, records
+
+
+def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = None) -> dict[str, Any]:
+    """How far one sweep is, or all of them.
+
+    Returns:
+        {"counts": {state: trials}, "stages": {stage: {state: analyses}}, "failures": […], "progress": {stage: {"parts",
+        "parts_done"}}, "waiting": [{"block", "stage", "trials"}], "partial": [{"trial", "epoch", "epochs"}], "runs": […],
+        "at_work": […], "eta_seconds"}. A trial is done when its training and all its analyses of the sweep are, and none
+        waits: for C-scores that were not there when the sweep was last launched. partial: trainings that are begun and not
+        committed, also while nobody is at work on them. runs, at_work: see `analysis.run_status`. eta_seconds: until the
+        runs at work are done; None where there is none, or it is not known of each.
+    """
+    snapshot = snapshot or store.snapshot()
+    found = records.read_sweep(store.files, sweep) if sweep is not None else records.read_sweeps(store.files)
+    trials = records.merged_trials(found)
+    failures = open_failures(store, snapshot)
+    beats, runs = heartbeats.read(store.files)
+    states = trial_states(store, trials, snapshot, failures, beats)
+    stages: dict[str, dict[str, int]] = {}
+    for stage, state in (unit for one in states for unit in one.stages):
+        stages.setdefault(stage, dict.fromkeys(STATES, 0))[state] += 1
+    own = {one.trial["trial"]: one.heartbeat for one in states if one.heartbeat is not None and one.state == "running"}
+    at_work = runs_at_work(store, _runs_of(runs, own, [f"{r.name}@{r.sha}" for r in found]), beats, snapshot, failures)
+    known = {i for t in trials for _, parts in units(t) for i in parts}
+    return {
+        "counts": dict.fromkeys(STATES, 0) | Counter(one.state for one in states),
+        "stages": stages,
+        "failures": [_failure(f) for i, f in failures.items() if i in known],
+        "progress": _progress(trials, snapshot),
+        "waiting": _waiting(trials),
+        "partial": _partial(states),
+        "runs": at_work,
+        "at_work": trials_at_work(own),
+        "eta_seconds": _last([run["eta_seconds"] for run in at_work]),
+    }
+
+
+def _runs_of(runs: Sequence[Heartbeat], beats: Mapping[str, Heartbeat], names: Sequence[str]) -> list[Heartbeat]:
+    """The runs that carry out one of these records (NAME@sha8), or are at work on one of these trials."""
+    at_trials = {beat.get("run") for beat in beats.values()}
+    return [run for run in runs if run.get("sweep") in names or run["run"] in at_trials]
+
+
+def _last(etas: Sequence[float | None]) -> float | None:
+    known = [eta for eta in etas if eta is not None]
+    return max(known) if known and len(known) == len(etas) else None
+
+
+def _partial(states: Iterable[TrialState]) -> list[dict[str, Any]]:
+    """The trainings that have a state to go on from and no commit."""
+    return [
+        {"trial": one.trial["trial"], "epoch": one.epoch, "epochs": one.trial["config"]["epochs"]}
+        for one in states
+        if one.reached is not None
+    ]
+
+
+def _progress(trials: Iterable[Trial], snapshot: Snapshot) -> dict[str, dict[str, int]]:
+    """Per stage: its parts, and those that are committed."""
+    parts: dict[str, list[str]] = {}
+    for stage, ids in (unit for trial in trials for unit in units(trial)):
+        parts.setdefault(stage, []).extend(ids)
+    return {s: {"parts": len(ids), "parts_done": sum(i in snapshot.commits for i in ids)} for s, ids in parts.items()}
+
+
+def _waiting(trials: Iterable[Trial]) -> list[dict[str, Any]]:
+    """What waits, each block and stage once, with the number of its trials."""
+    found = Counter((w["block"], w["stage"]) for trial in trials for w in trial["waiting"])
+    return [{"block": block, "stage": stage, "trials": n} for (block, stage), n in found.items()]
+
+
+def _failure(record: Mapping[str, Any]) -> dict[str, Any]:
+    lines = record["traceback"].strip().splitlines()
+    return {**record, "error": lines[-1] if lines else ""}

@@ -1,0 +1,57 @@
+"""`memloc trials`: the trainings of a store or a sweep, what tells them apart, and how far each is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from memloc.commands import options
+
+if TYPE_CHECKING:
+    from memloc.analysis.trial_list import ListedTrial
+
+EXAMPLES = options.examples(
+    "memloc trials                         every training of ./memloc-store",
+    "memloc trials demo --only dropout=example_tied",
+    "memloc trials paper-grid --json --store s3://bucket/runs",
+)
+
+
+def trials(
+    sweep: str = options.SWEEP,
+    only: list[str] = options.ONLY,
+    store: str = options.STORE,
+    as_json: bool = options.JSON,
+) -> None:
+    """List the trainings: id, state, and the fields in which they differ. Reads the store only."""
+    from memloc.analysis.trial_list import list_trials
+    from memloc.store.opening import existing
+
+    listed = list_trials(existing(store), sweep, only)
+    print(json.dumps([t.as_json() for t in listed], indent=1) if as_json else render(listed))
+
+
+def render(listed: Sequence[ListedTrial]) -> str:
+    """A row for each training; the fields in which all agree stand below."""
+    from memloc.analysis.trial_list import differing_fields
+    from memloc.commands.query import text_table
+
+    if not listed:
+        return "no trainings yet"
+    fields = [t.config.flat() for t in listed]
+    differing = differing_fields([t.config for t in listed])
+    cells = [["" if f.get(name) is None else str(f[name]) for name in differing] for f in fields]
+    rows = [[t.trial[:8], _state(t), *line] for t, line in zip(listed, cells, strict=True)]
+    common = [f"{n}={v}" for n, v in fields[0].items() if n not in differing and all(f.get(n) == v for f in fields)]
+    return text_table(["trial", "state", *differing], rows) + f"\nall: {' '.join(common)}"
+
+
+def _state(listed: ListedTrial) -> str:
+    """`done`, or what it is at: `running train, epoch 12 of 30`."""
+    progress = listed.progress
+    if progress.state != "running":
+        return progress.state
+    at_work = ", ".join(dict.fromkeys(stage for stage, state in progress.stages if state == "running"))
+    epoch = "" if progress.epoch is None else f", epoch {progress.epoch} of {listed.config.epochs}"
+    return f"running {at_work}{epoch}".rstrip()

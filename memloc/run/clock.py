@@ -1,0 +1,141 @@
+"""The one clock: how long a run will still take, by the prices of what is left and the pace of what has ended.
+
+Progress (from the events of its own run) and `memloc status` (from the store) ask the same function. No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
+from typing import Any
+
+from memloc.run.events import Event
+from memloc.run.fanout import PricedPart
+from memloc.run.schedule import Slots, TrialCost, in_order
+from memloc.run.simulation import simulate
+
+ENOUGH = 2  # so many epochs or parts must have ended before their pace says anything: the first one also warms up
+
+
+@dataclass(frozen=True)
+class PricedPlan:
+    """What a run has to do: its trials in the order in which they begin, with prices in seconds, and its slots.
+
+    basis: from what the prices are known, in a phrase. reliable: whether they were fitted to measurements of the same work.
+    """
+
+    trials: tuple[TrialCost, ...]
+    slots: Slots
+    basis: str = ""
+    reliable: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan without `needs`, for other processes; the parts of an analysis, which cost the same, are listed once."""
+        return {
+            "slots": asdict(self.slots),
+            "basis": self.basis,
+            "reliable": self.reliable,
+            "trials": [{**vars(t), "waves": [_analyses(wave) for wave in t.waves]} for t in self.trials],
+        }
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> PricedPlan:
+        trials = [
+            TrialCost(**{**t, "waves": tuple(tuple(p for a in wave for p in _parts(a)) for wave in t["waves"])})
+            for t in record["trials"]
+        ]
+        return PricedPlan(tuple(trials), Slots(**record["slots"]), record["basis"], record["reliable"])
+
+
+def _analyses(wave: Sequence[PricedPart]) -> list[dict[str, Any]]:
+    """[{what its parts have in common, "parts": their ids}] of every analysis."""
+    return [
+        {**{k: v for k, v in vars(parts[0]).items() if k not in ("id", "needs")}, "parts": [p.id for p in parts]}
+        for _, group in groupby(wave, key=lambda part: part.analysis)
+        if (parts := list(group))
+    ]
+
+
+def _parts(analysis: Mapping[str, Any]) -> list[PricedPart]:
+    common = {k: v for k, v in analysis.items() if k != "parts"}
+    return [PricedPart(id=part_id, **common) for part_id in analysis["parts"]]
+
+
+@dataclass
+class Course:
+    """How far a run is.
+
+    ended: parts that are committed or have failed for good; the trial's own id is its training. given_up: trials of which
+    this run does no more. epochs: {trial: the epoch that its training has reached}. seconds, priced: what the epochs and
+    parts that have ended took, and their price. count: how many these are.
+    """
+
+    ended: set[str] = field(default_factory=set)
+    given_up: set[str] = field(default_factory=set)
+    epochs: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    priced: float = 0.0
+    count: int = 0
+
+    def measure(self, seconds: float, priced: float, count: int = 1) -> None:
+        """Something of this price has ended, after so many seconds; without a price it says nothing of the pace."""
+        if priced > 0:
+            self.seconds += seconds
+            self.priced += priced
+            self.count += count
+
+
+def remaining(plan: PricedPlan, course: Course) -> list[TrialCost]:
+    """The trials with what is left of them."""
+    left = []
+    for trial in plan.trials:
+        if trial.trial in course.given_up:
+            continue
+        reached = course.epochs.get(trial.trial, trial.reached)
+        train = 0.0 if trial.trial in course.ended else trial.epoch_seconds * (trial.epochs - reached)
+        waves = tuple(tuple(part for part in wave if part.id not in course.ended) for wave in trial.waves)
+        left.append(replace(trial, train=train, waves=waves))
+    return left
+
+
+def time_left(plan: PricedPlan, course: Course, waited: float = 0.0) -> float | None:
+    """Seconds until everything is done: the remaining prices on the slots, times measured / priced seconds so far.
+
+    waited: seconds since the course was last known. None where nothing is left, and while nothing is known of the pace:
+    too little has ended, and the prices are no measurements of such work.
+    """
+    if course.count < ENOUGH and not plan.reliable:
+        return None
+    pace = course.seconds / course.priced if course.count >= ENOUGH else 1.0
+    left = [trial for trial in remaining(plan, course) if trial.train or any(trial.waves)]
+    seconds = simulate(in_order(left), plan.slots) * pace - waited
+    return seconds if seconds > 0 else None
+
+
+class Watch:
+    """The course of a run by its events."""
+
+    def __init__(self, plan: PricedPlan) -> None:
+        self.plan, self.course = plan, Course()
+        self._trials = {trial.trial: trial for trial in plan.trials}
+        self._parts = {part.id: part for trial in plan.trials for wave in trial.waves for part in wave}
+        self.begun = False  # whether any training or part has
+
+    def __call__(self, event: Event) -> None:
+        course = self.course
+        self.begun = self.begun or event.kind in ("epoch", "trained", "part")
+        if event.kind == "epoch":
+            course.epochs[event.trial] = event.epoch
+            if event.seconds:
+                course.measure(event.seconds, self._trials[event.trial].epoch_seconds)
+        elif event.kind == "trained":
+            course.ended.add(event.trial)
+        elif event.kind == "part":
+            course.ended.add(event.part_id)
+            if event.seconds:  # else another run had committed it
+                course.measure(event.seconds, self._parts[event.part_id].seconds * event.share)
+        elif event.kind == "failed":
+            course.ended.add(event.part_id)
+        elif event.kind in ("drained", "finished"):
+            course.given_up.add(event.trial)

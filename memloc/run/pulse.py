@@ -1,0 +1,119 @@
+"""Tells other shells what this run is doing: small files in the store, overwritten. For status alone."""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from memloc.errors import StoreError
+from memloc.run.clock import PricedPlan
+from memloc.run.events import Event
+from memloc.run.pending import Work, waves
+from memloc.store import Store, heartbeats
+
+SECONDS = 10.0  # between two heartbeats of a trial that is at the same stages
+LOOK_SECONDS = 1.0
+
+
+class Heartbeats:
+    """An observer that notes what each trial is at, and a thread that writes it down: news at once, else now and then.
+
+    sweep: NAME@sha8 of the record that the run carries out.
+    """
+
+    def __init__(self, store: Store, works: Sequence[Work], sweep: str) -> None:
+        self.store = store
+        self.run = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+        self._left = {w.trial.id: _left(w) for w in works}
+        self._epochs = {w.trial.id: w.trial.config.epochs for w in works}
+        self._notes: dict[str, dict[str, Any]] = {}
+        self._host = platform.node()
+        self._of_run = {"sweep": sweep, "host": self._host, "state": "starting", "begun": time.time()}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+
+    def planned(self, plan: PricedPlan) -> None:
+        """Writes the prices down, from which others tell the time."""
+        self._of_run["state"] = "running"
+        self._write(lambda: heartbeats.write_plan(self.store.files, self.run, plan.as_json()))
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            if event.kind in ("trained", "part", "failed"):
+                self._left[event.trial].pop(event.part_id or event.trial, None)
+            if event.kind in ("finished", "drained"):
+                self._notes.pop(event.trial, None)
+                return
+            note = self._notes.setdefault(event.trial, {"stages": [], "state": "waiting", "host": self._host})
+            stages = _at_work(self._left[event.trial], {*note["stages"], event.stage})
+            self._notes[event.trial] = {**note, **self._news(note, event), "stages": stages, "news": time.time()}
+
+    def _news(self, note: Mapping[str, Any], event: Event) -> dict[str, Any]:
+        """What an event changes in the note of its trial."""
+        if event.kind == "placed":
+            return {"state": "starting", "host": event.host}
+        if event.kind == "epoch" and not event.metrics and note["state"] != "running":
+            begun = {"from_epoch": event.epoch, "epoch": event.epoch, "seconds": 0.0}
+            return {"state": "running", "epochs": self._epochs[event.trial], **begun}
+        if event.kind == "epoch":
+            return {"epoch": event.epoch, "metrics": dict(event.metrics), "seconds": note["seconds"] + event.seconds}
+        return {"state": "running"} if event.kind in ("trained", "part", "failed") else {}
+
+    def notes(self) -> dict[str, dict[str, Any]]:
+        """{trial at work: its heartbeat}.
+
+        stages: those it is at. state: `waiting` for a place, `starting` (its process), `running`. host: where its training
+        runs, else the driver's. news: when the last event came (seconds since 1970). Of a training: epoch, epochs,
+        from_epoch (where this run began it), metrics of the epoch, seconds of the epochs of this run.
+        """
+        with self._lock:
+            return {trial: dict(note) for trial, note in self._notes.items()}
+
+    def _beat(self) -> None:
+        written: dict[str, tuple[Any, float]] = {}  # {trial, or the run: (what it was at, when)}
+        while True:
+            now = time.monotonic()
+            for name, note in {"": dict(self._of_run), **self.notes()}.items():
+                at = note.get("stages"), note["state"]
+                before, when = written.get(name, (None, now))
+                if at == before and now - when < SECONDS:
+                    continue
+                if name:
+                    done = self._write(lambda: heartbeats.write(self.store.files, self.run, name, note))  # noqa: B023
+                else:
+                    done = self._write(lambda: heartbeats.write_run(self.store.files, self.run, note))  # noqa: B023
+                if not done:
+                    break
+                written[name] = at, now
+            if self._stop.wait(LOOK_SECONDS):
+                return
+
+    def _write(self, action: Any) -> bool:
+        try:
+            action()
+        except StoreError:
+            return False  # status will know less for a while; the work itself decides whether the store is gone
+        return True
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        heartbeats.clear(self.store.files, self.run)
+
+
+def _left(work: Work) -> dict[str, str]:
+    """{part id: stage} of what is to be done, in the order in which it begins."""
+    train = {work.trial.id: "train"} if work.train != "done" else {}
+    return train | {part_id: analysis.stage for wave in waves(work.parts) for analysis, part_id, _ in wave}
+
+
+def _at_work(left: dict[str, str], seen: set[str]) -> list[str]:
+    """The stages that have begun and have parts left; where there is none, the next one."""
+    stages = list(dict.fromkeys(left.values()))
+    return [stage for stage in stages if stage in seen] or stages[:1]

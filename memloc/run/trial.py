@@ -1,0 +1,124 @@
+"""The course of one trial: what may run next, what has ended, what is left when it is told to stop.
+
+Written once, and driven by every executor. No Ray, no torch and no clock here: coordinators import it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from memloc.run.events import Event, Listener, PartResult, TrainingResult
+from memloc.run.fanout import PricedPart
+
+Phase = Literal["train", "analyse", "ended"]
+Task: TypeAlias = list[PricedPart]  # parts that one process computes
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What is to be done for a trial: train it, then its parts, wave by wave, then remove checkpoints."""
+
+    trial: str
+    trains: bool
+    waves: tuple[tuple[PricedPart, ...], ...]
+    prunes: bool
+
+
+class TrialRun:
+    """A trial under way. Whoever drives it takes what may run, and says what has ended.
+
+    phase: `train` until the training has ended, `analyse` while parts are left. failed: the ids of what failed for good.
+    cut: makes tasks of the parts of a wave. prune: removes the checkpoints that retention lets go. tell: gets the events.
+    """
+
+    def __init__(
+        self, steps: Steps, cut: Callable[[Sequence[PricedPart]], list[Task]], prune: Callable[[], None], tell: Listener
+    ) -> None:
+        self.steps, self._cut, self._prune, self._tell = steps, cut, prune, tell
+        self.phase: Phase = "train" if steps.trains else "analyse"
+        self.failed: set[str] = set()
+        self._waves = deque(steps.waves)
+        self._queue: deque[Task] = deque()
+        self._running = 0
+        self._draining = False
+        self._emit("started")
+        self._advance()
+
+    @property
+    def queued(self) -> int:
+        """How many tasks may begin now."""
+        return 0 if self._draining else len(self._queue)
+
+    def take(self) -> Task:
+        """The next task, which now runs."""
+        self._running += 1
+        return self._queue.popleft()
+
+    def drain(self) -> None:
+        """Nothing more begins: the trial ends with what runs."""
+        self._draining = True
+        self._advance()
+
+    # --- the training
+
+    def placed(self, host: str) -> None:
+        self._emit("placed", stage="train", host=host)
+
+    def reached(self, epoch: int, row: Mapping[str, Any]) -> None:
+        """row: of table `epochs`; empty where the training begins or goes on."""
+        metrics = {name: row[name] for name in ("loss", "clean_acc", "noisy_acc", "test_acc") if name in row}
+        self._emit("epoch", stage="train", epoch=epoch, metrics=metrics, seconds=row.get("seconds", 0.0))
+
+    def training_ended(self, result: TrainingResult) -> None:
+        if result.error:
+            self._fail(self.steps.trial, "train", result.error)
+        if not result.finished:
+            return self._end("drained")
+        self._emit("trained", stage="train", seconds=result.seconds)
+        self.phase = "analyse"
+        return self._advance()
+
+    # --- the parts
+
+    def part_ended(self, stage: str, result: PartResult) -> None:
+        if result.error:
+            self._fail(result.part_id, stage, result.error)
+        else:
+            self._emit("part", stage=stage, part_id=result.part_id, seconds=result.seconds, share=result.share)
+
+    def task_ended(self, left: Task) -> None:
+        """left: those of its parts that were not begun, because of the order to stop."""
+        self._running -= 1
+        if left:
+            self._queue.append(left)
+        self._advance()
+
+    def _advance(self) -> None:
+        """The next wave once one is over, and the end after the last."""
+        if self.phase != "analyse" or self._running:
+            return
+        while self._waves and not self._queue and not self._draining:
+            possible = [part for part in self._waves.popleft() if not self.failed & set(part.needs)]
+            self._queue.extend(self._cut(possible) if possible else [])
+        if self._draining and (self._queue or self._waves):
+            self._end("drained")
+        elif not self._queue:
+            if self.steps.prunes and not self.failed:
+                self._prune()
+            self._end("finished")
+
+    # --- events
+
+    def _fail(self, part_id: str, stage: str, error: str) -> None:
+        self.failed.add(part_id)
+        self._emit("failed", stage=stage, part_id=part_id, error=error)
+
+    def _end(self, kind: Literal["finished", "drained"]) -> None:
+        self.phase = "ended"
+        self._emit(kind)
+
+    def _emit(self, kind: Any, **values: Any) -> None:
+        self._tell(Event(kind, self.steps.trial, **values))

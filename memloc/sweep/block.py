@@ -1,0 +1,47 @@
+"""A block as it was written: checked values, nothing combined yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Block:
+    """fields: of trainings, from defaults, then set, then the command line. where: file:line:field of what was given.
+
+    binding: training fields from `set` and `axes`, which must be usable. owned: `stage.field` that must be usable by one
+    training of the block at least. bad_fields: given a bad value; "" where it cannot be told which field is meant.
+    """
+
+    name: str
+    preset: str | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+    axes: dict[str, Sequence[Any]] = field(default_factory=dict)
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    where: dict[str, str] = field(default_factory=dict)
+    binding: set[str] = field(default_factory=set)
+    bad_fields: set[str] = field(default_factory=set)
+    bad_stages: set[str] = field(default_factory=set)
+
+    @property
+    def comparable(self) -> bool:
+        """Can its fields be checked against each other, although some are wrong by themselves?"""
+        return not self.bad_fields & {"", "dataset", "model", "dropout", "batch_norm", "epochs"}
+
+    def place(self, name: str) -> str:
+        """Where a field was given, or where it would be."""
+        return self.where.get(name) or f"{self.where['']}.{name}"
+
+    def give(self, name: str, value: Any, where: str) -> None:
+        """A training field gets one value, in place of whatever it had."""
+        self.axes.pop(name, None)
+        self.fields[name], self.where[name] = value, where
+        self.bad_fields.discard(name)
+
+    def vary(self, name: str, axis: Sequence[Any], where: str) -> None:
+        """A training field gets an axis, in place of whatever it had."""
+        self.fields.pop(name, None)
+        self.axes[name], self.where[name] = axis, where
+        self.bad_fields.discard(name)

@@ -1,0 +1,103 @@
+"""FIELD=VALUE and STAGE.FIELD=VALUE on the command line: they come after everything in the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from memloc.errors import UsageError
+from memloc.sweep import yaml
+from memloc.sweep.block import Block
+from memloc.sweep.checker import RANGE, Checker
+from memloc.sweep.presets import problem_of
+
+OVERRIDE = re.compile(r"^([A-Za-z_][\w]*(?:\.[\w]+)?)=(.*)$", re.DOTALL)
+
+
+def typed(text: str) -> Any:
+    """What a person typed as a value: a YAML scalar or flow list."""
+    return yaml.parse(text, "command line").value if text.strip() else None
+
+
+@dataclass
+class Overrides:
+    """Applies overrides to blocks. given: the names that were overridden."""
+
+    blocks: list[Block]
+    checker: Checker
+    problems: list[str] = field(default_factory=list)
+    given: set[str] = field(default_factory=set)
+
+    def apply(self, overrides: Sequence[str]) -> None:
+        for text in overrides:
+            match = OVERRIDE.match(text)
+            if not match:
+                self.problems.append(f"command line:{text}: is not FIELD=VALUE or STAGE.FIELD=VALUE")
+                continue
+            name, raw = match.groups()
+            if name in self.given:
+                self._problem(name, "given twice")
+            self.given.add(name)
+            try:
+                value = typed(raw)
+            except UsageError as error:
+                self.problems += error.problems
+                continue
+            if name == "preset":
+                self._preset(value)
+            elif "." in name:
+                self._stage(name, value)
+            else:
+                self._training(name, value)
+
+    def _preset(self, value: Any) -> None:
+        problem = problem_of(value)
+        if problem:
+            self._problem("preset", problem)
+        for block in self.blocks:
+            block.preset = None if problem else value
+            block.bad_fields |= {""} if problem else set()
+
+    def _training(self, name: str, value: Any) -> None:
+        where = f"command line:{name}"
+        varies = isinstance(value, list) or (isinstance(value, str) and RANGE.fullmatch(value) is not None)
+        if varies:
+            axis, problems = self.checker.axis(name, value)
+        else:
+            taken, problem = self.checker.training(name, value)
+            problems = [((), problem)] if problem else []
+        for _, problem in problems:
+            self._problem(name, problem)
+        for block in self.blocks:
+            if problems:
+                block.bad_fields.add(name if name in self.checker.registry.training else "")
+                continue
+            if varies:
+                block.vary(name, axis, where)
+            else:
+                block.give(name, taken, where)
+            block.binding.discard(name)
+
+    def _stage(self, name: str, value: Any) -> None:
+        stage, field_name = name.split(".", 1)
+        if problem := self.checker.unknown_stage(stage):
+            self._problem(name, problem)
+            return
+        having = [block for block in self.blocks if stage in block.stages]
+        if not having:
+            self._problem(name, f"no block of this sweep has the stage {stage}")
+            return
+        taken, problem = self.checker.stage(stage, field_name, value)
+        if problem:
+            self._problem(name, problem)
+        for block in having:
+            block.where[name] = f"command line:{name}"
+            if problem:
+                block.bad_stages.add(stage)
+            else:
+                block.stages[stage][field_name] = taken
+
+    def _problem(self, name: str, problem: str) -> None:
+        self.problems.append(f"command line:{name}: {problem}")

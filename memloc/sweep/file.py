@@ -1,0 +1,130 @@
+"""What a sweep file asks for, block by block, with every value checked at its own line.
+
+Nothing is combined here: a block still has its axes, and no training is resolved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from memloc.errors import nearest
+from memloc.sweep.block import Block
+from memloc.sweep.checker import Checker
+from memloc.sweep.presets import problem_of
+from memloc.sweep.yaml import Document
+
+TOP = ("about", "preset", "defaults", "blocks")
+OF_BLOCK = ("about", "preset", "axes", "set", "stages")
+
+
+@dataclass
+class SweepFile:
+    """A document, and the problems that are found in it."""
+
+    document: Document
+    checker: Checker
+    problems: list[str] = field(default_factory=list)
+
+    def blocks(self) -> list[Block]:
+        """The blocks of the file, each with the defaults."""
+        top = self._mapping(self.document.value, ())
+        self._check_keys(top, TOP, ())
+        defaults = Block("")
+        literals = self._mapping(top.get("defaults"), ("defaults",))
+        named = self._mapping(top.get("blocks"), ("blocks",))
+        if not named and not self.problems:
+            self._problem("no blocks; a sweep needs at least one", "blocks")
+        if self.problems:
+            defaults.bad_fields.add("")
+        if "about" in top and not isinstance(top["about"], str):
+            self._problem(f"{top['about']!r} is not text", "about")
+        self._take_preset(defaults, top, ())
+        self._take_literals(defaults, literals, ("defaults",))
+        return [self._block(name, body, defaults) for name, body in named.items()]
+
+    def _block(self, name: str, body: Any, defaults: Block) -> Block:
+        where = ("blocks", name)
+        block = Block(name, defaults.preset, dict(defaults.fields), where={**defaults.where, "": self.document.at(*where)})
+        known = len(self.problems)
+        body = self._mapping(body, where)
+        self._check_keys(body, OF_BLOCK, where)
+        literals = self._mapping(body.get("set"), (*where, "set"))
+        axes = self._mapping(body.get("axes"), (*where, "axes"))
+        block.bad_fields = defaults.bad_fields | ({""} if len(self.problems) > known else set())
+        self._take_preset(block, body, where)
+        block.binding = self._take_literals(block, literals, (*where, "set"))
+        for key, value in axes.items():
+            if key in literals:
+                self._problem("stands in `set` too; keep one", *where, "axes", key)
+            self._take_axis(block, key, value, (*where, "axes", key))
+        for stage, settings in self._mapping(body.get("stages"), (*where, "stages")).items():
+            self._take_stage(block, stage, settings, (*where, "stages", stage))
+        return block
+
+    def _take_preset(self, block: Block, given: dict[str, Any], where: tuple[str, ...]) -> None:
+        """The preset that a file or a block names, if it does. A block's own replaces the file's."""
+        if given.get("preset") is None:
+            return
+        if problem := problem_of(given["preset"]):
+            self._problem(problem, *where, "preset")
+            block.bad_fields.add("")  # nobody can say which fields it would have given
+        else:
+            block.preset = given["preset"]
+
+    def _take_literals(self, block: Block, literals: dict[str, Any], where: tuple[str, ...]) -> set[str]:
+        """Takes literals of the training over into the block; returns the names of the good ones."""
+        good = set()
+        for name, value in literals.items():
+            taken, problem = self.checker.training(name, value)
+            if problem:
+                self._problem(problem, *where, name)
+                self._mark_bad(block, name)
+            else:
+                good.add(name)
+                block.give(name, taken, self.document.at(*where, name))
+        return good
+
+    def _take_axis(self, block: Block, name: str, value: Any, where: tuple[str, ...]) -> None:
+        axis, problems = self.checker.axis(name, value)
+        for item, problem in problems:
+            self._problem(problem, *where, *item)
+        if problems:
+            self._mark_bad(block, name)
+        else:
+            block.vary(name, axis, self.document.at(*where))
+            block.binding.add(name)
+
+    def _take_stage(self, block: Block, stage: str, settings: Any, where: tuple[str, ...]) -> None:
+        block.where[stage] = self.document.at(*where)
+        if problem := self.checker.unknown_stage(stage):
+            self._problem(problem, *where)
+            return
+        block.stages[stage] = {}
+        for name, value in self._mapping(settings, where).items():
+            block.where[f"{stage}.{name}"] = self.document.at(*where, name)
+            taken, problem = self.checker.stage(stage, name, value)
+            if problem:
+                self._problem(problem, *where, name)
+                block.bad_stages.add(stage)
+            else:
+                block.stages[stage][name] = taken
+
+    def _mark_bad(self, block: Block, name: str) -> None:
+        block.bad_fields.add(name if name in self.checker.registry.training else "")
+
+    def _mapping(self, value: Any, where: tuple[str, ...]) -> dict[str, Any]:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self._problem(f"{value!r} is not a mapping (name: value, …)", *where)
+            return {}
+        return value
+
+    def _check_keys(self, value: dict[str, Any], valid: tuple[str, ...], where: tuple[str, ...]) -> None:
+        for key in value:
+            if key not in valid:
+                self._problem(f"unknown key{nearest(key, valid)}; valid: {', '.join(valid)}", *where, key)
+
+    def _problem(self, problem: str, *where: str | int) -> None:
+        self.problems.append(f"{self.document.at(*where)}: {problem}")

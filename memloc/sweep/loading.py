@@ -1,0 +1,62 @@
+"""Reads, checks and expands a sweep file."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from memloc.config import Registry
+from memloc.errors import UsageError
+from memloc.sweep import yaml
+from memloc.sweep.checker import Checker
+from memloc.sweep.command_line import Overrides
+from memloc.sweep.expand import Expansion
+from memloc.sweep.file import SweepFile
+from memloc.sweep.request import Sweep
+from memloc.sweep.shipped import shipped
+
+MANY = 100_000
+NAME = re.compile(r"\w[\w.-]*")  # `@` would stand before a record's hash
+
+
+def load(
+    path: Path, registry: Registry, overrides: Sequence[str] = (), many: bool = False, first: int | None = None
+) -> Sweep:
+    """The sweep of a file.
+
+    Args:
+        registry: the fields of trainings, and the stages.
+        overrides: `FIELD=VALUE` or `STAGE.FIELD=VALUE` from the command line.
+        many: allow more than 100,000 trials.
+        first: of more than 100,000 trials expand this many, and look no further.
+
+    Raises:
+        UsageError: with every problem of the file and of the overrides, one per line.
+    """
+    document = yaml.read(path)
+    # Nothing lies beside a shipped file: its C-scores are meant to be in the data directory, which is known later.
+    folder = None if path in shipped().values() else path.parent
+    file = SweepFile(document, Checker(registry, folder))
+    if not NAME.fullmatch(path.stem):
+        file.problems.append(f"{document.name}: a sweep is named by its file, with letters, digits, '_', '-' and '.'")
+    blocks = file.blocks()
+    typed = Overrides(blocks, Checker(registry, Path.cwd()), file.problems)
+    typed.apply(overrides)
+    total = sum(math.prod(len(axis) for axis in block.axes.values()) for block in blocks)
+    expansion = Expansion(registry, file.problems, shortened="epochs" in typed.given)
+    too_many = f"trials; more than {MANY} need --yes"
+    if total > MANY and not many and first is None:
+        file.problems.append(f"{document.name}: {total} {too_many}")
+    else:
+        expansion.limit = first if total > MANY and not many else None
+        expansion.add([block for block in blocks if block.comparable])
+        if expansion.limit is not None:
+            expansion.notes.append(f"{total} trials; only the first {len(expansion.entries)} were looked at")
+        elif len(expansion.entries) > MANY and not many:
+            file.problems.append(f"{document.name}: {len(expansion.entries)} {too_many}")
+    if file.problems:
+        raise UsageError(*dict.fromkeys(file.problems))
+    about = str(document.value.get("about", ""))
+    return Sweep(path.stem, about, tuple(expansion.entries.values()), tuple(dict.fromkeys(expansion.notes)), path.parent)

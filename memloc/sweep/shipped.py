@@ -1,0 +1,38 @@
+"""The sweeps that come with memloc, and which file a name on the command line means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memloc.errors import UsageError, nearest
+from memloc.sweep import yaml
+
+
+def folder() -> Path:
+    """Where the shipped sweeps are: in the installed package, or beside it in a clone."""
+    package = Path(__file__).parent.parent
+    return package / "sweeps" if (package / "sweeps").is_dir() else package.parent / "sweeps"
+
+
+def shipped() -> dict[str, Path]:
+    """{name: file} of the sweeps that come with memloc."""
+    return {path.stem: path for path in sorted(folder().glob("*.yaml"))}
+
+
+def find(name: str) -> Path:
+    """The file of a sweep: an argument with a slash or .yaml is a file, else a shipped sweep."""
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        return Path(name)
+    sweeps = shipped()
+    if name not in sweeps:
+        valid = ", ".join(sweeps)
+        raise UsageError(
+            f"{name}: no such sweep{nearest(name, sweeps)}; shipped: {valid}; a file of your own: ./{name}.yaml"
+        )
+    return sweeps[name]
+
+
+def about(path: Path) -> str:
+    """The first line of a sweep file's `about`, for the list of shipped sweeps."""
+    value = yaml.read(path).value
+    return str(value.get("about", "")).strip() if isinstance(value, dict) else ""

@@ -1,0 +1,340 @@
+"""Status from the store alone: every state of a trial and of a stage, and rates by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from memloc.analysis.sweep_status import sweep_status
+from memloc.commands.status import render
+from memloc.data import load
+from memloc.run.clock import PricedPlan
+from memloc.run.fanout import PricedPart
+from memloc.run.pending import pending
+from memloc.run.plan import Plan
+from memloc.run.schedule import Slots, TrialCost
+from memloc.run.trainer import run_training
+from memloc.run.worker import Worker
+from memloc.store import Store, commits, heartbeats, layout, records
+from tests.conftest import TINY
+from tests.run.test_plan import plan_of
+
+
+@pytest.fixture
+def store(tmp_path: Path, tiny: Path) -> Store:
+    """A copy of the finished store, to take pieces out of."""
+    shutil.copytree(tiny, tmp_path / "store")
+    return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return plan_of(tmp_path, TINY)
+
+
+def remove_commit(store: Store, part_id: str) -> None:
+    store.files.delete(store.snapshot().paths[part_id])
+
+
+def status(store: Store, sweep: str | None = "tiny") -> dict[str, Any]:
+    found = sweep_status(Store(store.uri), sweep)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    keys = {"counts", "stages", "failures", "progress", "waiting", "partial", "runs", "at_work", "eta_seconds"}
+    assert set(found) == keys
+    assert found["waiting"] == []  # tests/run/test_c_scores.py has a sweep where something waits
+    assert list(found["progress"]) == list(found["stages"])
+    assert all(set(c) == {"done", "running", "pending", "failed"} for c in [found["counts"], *found["stages"].values()])
+    return found
+
+
+def count(done: int = 0, running: int = 0, pending: int = 0, failed: int = 0) -> dict[str, int]:
+    return {"done": done, "running": running, "pending": pending, "failed": failed}
+
+
+def progress(parts: int, done: int) -> dict[str, int]:
+    return {"parts": parts, "parts_done": done}
+
+
+def test_done(store: Store) -> None:
+    assert status(store) == {
+        "counts": count(done=2),
+        "stages": {"train": count(done=2), "rewind": count(done=1), "evaluate": count(done=2)},
+        "failures": [],
+        "progress": {"train": progress(2, 2), "rewind": progress(3, 3), "evaluate": progress(2, 2)},
+        "waiting": [],
+        "partial": [],
+        "runs": [],
+        "at_work": [],
+        "eta_seconds": None,
+    }
+    assert status(store, None) == status(store)
+
+
+def test_pending_until_the_last_part(store: Store, plan: Plan) -> None:
+    rewind = plan.trials[0].analyses[0]
+    remove_commit(store, rewind.part_ids[1])
+    assert status(store)["stages"]["rewind"] == count(pending=1)
+    assert status(store)["counts"] == count(done=1, pending=1)
+
+
+def test_running_while_a_heartbeat_is_fresh(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = plan.trials[0]
+    remove_commit(store, trial.analyses[0].part_ids[0])
+    heartbeats.write(store.files, "run", trial.id, {"stages": ["rewind"]})
+    assert status(store)["stages"]["rewind"] == count(running=1)
+    assert status(store)["counts"] == count(done=1, running=1)
+    monkeypatch.setattr(heartbeats, "FRESH_SECONDS", -1.0)  # of a driver that is gone
+    assert status(store)["counts"] == count(done=1, pending=1)
+
+
+def test_failed_until_a_commit_supersedes_it(store: Store, plan: Plan) -> None:
+    trial = plan.trials[0]
+    part_id = trial.analyses[0].part_ids[0]
+    text = "Traceback (most recent call last):\n  …\nValueError: no luck"
+    records.record_failure(store.files, part_id, trial.id, "rewind", text)
+    assert status(store)["failures"] == []  # it was committed after all
+    remove_commit(store, part_id)
+    found = status(store)
+    assert found["counts"] == count(done=1, failed=1)
+    assert found["stages"]["rewind"] == count(failed=1)
+    (failure,) = found["failures"]
+    assert (failure["stage"], failure["trial"], failure["error"]) == ("rewind", trial.id, "ValueError: no luck")
+    assert all(line.strip() in render(found) for line in text.splitlines())
+
+
+def test_nothing_yet(tmp_path: Path, plan: Plan) -> None:
+    store = Store(str(tmp_path / "fresh"))
+    records.write_sweep(store.files, "tiny", plan.record())
+    assert status(store)["counts"] == count(pending=2)
+    assert status(store)["stages"] == {"train": count(pending=2), "rewind": count(pending=1), "evaluate": count(pending=2)}
+
+
+# --- who is at work, and for how long ---------------------------------------------------------------------------------
+
+
+def price(plan: Plan, reached: int = 0, reliable: bool = False) -> PricedPlan:
+    """The prices of a run that has all to do: 8 s a training of two epochs, 3 s a part of rewind, 1 s one of evaluate.
+
+    Two parts of rewind together take 5 s.
+    """
+    costs = []
+    for trial in plan.trials:
+        parts = [
+            PricedPart(i, a.id, a.stage, 3.0, 1.0, 30.0) if a.stage == "rewind" else PricedPart(i, a.id, a.stage, 1.0)
+            for a in trial.analyses
+            for i in a.part_ids
+        ]
+        costs.append(TrialCost(trial.id, 8.0 * (1 - reached / 2), (tuple(parts),), reached=reached, epochs=2))
+    return PricedPlan(tuple(costs), Slots(1), "given", reliable)
+
+
+def at_work(store: Store, plan: PricedPlan | None, sweep: str = "tiny", run: str = "run") -> None:
+    """A run on a host far away; without a plan it has not begun yet."""
+    record = {"sweep": sweep, "host": "far", "state": "running" if plan else "starting", "begun": time.time()}
+    heartbeats.write_run(store.files, run, record)
+    if plan:
+        heartbeats.write_plan(store.files, run, plan.as_json())
+
+
+def beat(store: Store, trial: str, **fields: Any) -> None:
+    """A heartbeat of a training that is at work."""
+    note = {"stages": ["train"], "state": "running", "host": "far", "news": time.time(), **fields}
+    heartbeats.write(store.files, "run", trial, note)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, plan: Plan) -> Store:
+    """A store with the sweep's record alone."""
+    store = Store(str(tmp_path / "fresh"))
+    records.write_sweep(store.files, "tiny", plan.record())
+    return store
+
+
+def retime(store: Store, seconds: dict[str, float]) -> None:
+    """As if the parts of these stages had taken so long, and had ended just now."""
+    snapshot = store.snapshot()
+    for part_id, commit in snapshot.commits.items():
+        store.files.delete(snapshot.paths[part_id])
+        passes = 20.0 if commit.stage == "rewind" else commit.passes  # of three together: 2 of 3 s each
+        commits.publish(store.files, replace(commit, seconds=seconds[commit.stage], passes=passes, ended=time.time()))
+
+
+def test_a_run_that_is_starting(fresh: Store) -> None:
+    name = records.read_sweep(fresh.files, "tiny")[0]
+    at_work(fresh, None, f"tiny@{name.sha}")
+    found = status(fresh)
+    (run,) = found["runs"]
+    assert (run["run"], run["host"], run["state"], run["slots"], run["eta_seconds"]) == (
+        "run",
+        "far",
+        "starting",
+        None,
+        None,
+    )
+    assert 0 <= run["heard_seconds_ago"] < 60
+    assert found["counts"] == count(pending=2)
+    assert "run run on far: starting (last heartbeat" in render(found)
+
+
+def test_a_run_of_another_sweep_is_none_of_this_one(fresh: Store) -> None:
+    at_work(fresh, None, "other@01234567")
+    assert status(fresh)["runs"] == []
+
+
+def test_time_left_by_hand(store: Store, plan: Plan) -> None:
+    """Everything took twice its price: 32 s for the trainings' 16, 12 for rewind's 6, 2 for one evaluate. 1 s is left."""
+    trial = plan.trials[0]
+    retime(store, {"train": 16.0, "rewind": 4.0, "evaluate": 2.0})
+    remove_commit(store, trial.analyses[1].part_ids[0])
+    at_work(store, price(plan))
+    beat(store, trial.id, stages=["evaluate"])
+    found = status(store)
+    assert found["counts"] == count(done=1, running=1)
+    assert found["eta_seconds"] == pytest.approx(2.0, abs=0.5)
+    assert found["runs"][0]["slots"] == 1
+    assert "run run on far: running, about 2 s to go (last heartbeat" in render(found)
+
+
+def test_without_prices_counts_and_no_time(store: Store, plan: Plan) -> None:
+    trial = plan.trials[0]
+    retime(store, {"train": 16.0, "rewind": 4.0, "evaluate": 2.0})
+    remove_commit(store, trial.analyses[1].part_ids[0])
+    at_work(store, None)
+    beat(store, trial.id, stages=["evaluate"])
+    found = status(store)
+    assert (found["counts"], found["eta_seconds"]) == (count(done=1, running=1), None)
+    assert "to go" not in render(found)
+    store.files.put(layout.run_plan("run"), b"{half of it")
+    assert status(store)["eta_seconds"] is None
+
+
+def test_a_training_under_way(fresh: Store, plan: Plan) -> None:
+    """An epoch took 6 s and its price is 4: 1.5 times the price. One epoch alone is too little to know."""
+    first, second = plan.trials
+    at_work(fresh, price(plan))
+    training = {
+        "epochs": 2,
+        "from_epoch": 0,
+        "metrics": {"loss": 0.25, "clean_acc": 0.5, "noisy_acc": 0.1, "test_acc": None},
+    }
+    beat(fresh, first.id, epoch=1, seconds=6.0, **training)
+    beat(fresh, second.id, state="waiting", epoch=None)
+    found = status(fresh)
+    assert found["eta_seconds"] is None
+    beat(fresh, second.id, epoch=1, seconds=6.0, **training)
+    found = status(fresh)
+    rewound = 3 + 2 * 2.0  # three together
+    assert found["eta_seconds"] == pytest.approx(1.5 * (4 + 4 + rewound + 1 + 1), abs=0.5)
+    (one, other) = found["at_work"]
+    assert (one["trial"], one["epoch"], one["epochs"], one["host"], one["state"]) == (first.id, 1, 2, "far", "running")
+    line = next(line for line in render(found).splitlines() if first.id[:8] in line)
+    assert line.startswith(f"  {first.id[:8]} epoch 1 of 2 on far: loss 0.25 clean 50% noisy 10%; last news ")
+    assert other["metrics"] == training["metrics"]
+
+
+def test_prices_that_were_measured_tell_the_time_at_once(fresh: Store, plan: Plan) -> None:
+    at_work(fresh, price(plan, reliable=True))
+    beat(fresh, plan.trials[0].id, state="waiting")
+    assert status(fresh)["eta_seconds"] == pytest.approx(16 + 7 + 2, abs=0.5)
+
+
+def test_starting_is_told_from_running(fresh: Store, plan: Plan) -> None:
+    first, second = plan.trials
+    at_work(fresh, price(plan))
+    beat(fresh, first.id, state="starting")
+    beat(fresh, second.id, state="waiting")
+    lines = render(status(fresh)).splitlines()
+    assert any(first.id[:8] in line and "its training's process is starting on far" in line for line in lines)
+    assert any(second.id[:8] in line and "its training waits for a place" in line for line in lines)
+
+
+def test_a_training_that_goes_on_says_from_where(fresh: Store, plan: Plan) -> None:
+    at_work(fresh, price(plan, reached=1))
+    beat(fresh, plan.trials[0].id, epoch=1, epochs=2, from_epoch=1, seconds=0.0, metrics=None)
+    assert f"  {plan.trials[0].id[:8]} epoch 1 of 2, from epoch 1 on on far; last news" in render(status(fresh))
+
+
+def test_what_failed_is_not_waited_for(store: Store, plan: Plan) -> None:
+    first, second = plan.trials
+    retime(store, {"train": 8.0, "rewind": 2.0, "evaluate": 1.0})
+    for part_id in first.analyses[0].part_ids[:2]:
+        remove_commit(store, part_id)
+    for part_id in (second.id, *second.analyses[0].part_ids):
+        remove_commit(store, part_id)
+    records.record_failure(store.files, first.analyses[0].part_ids[0], first.id, "rewind", "ValueError: no luck")
+    records.record_failure(store.files, second.id, second.id, "train", "ValueError: no luck")
+    at_work(store, price(plan))
+    beat(store, first.id, stages=["rewind"])
+    assert status(store)["eta_seconds"] == pytest.approx(3.0, abs=0.5)  # one part alone
+
+
+def test_a_driver_that_is_gone_has_no_time(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove_commit(store, plan.trials[0].analyses[0].part_ids[0])
+    at_work(store, price(plan, reliable=True))
+    beat(store, plan.trials[0].id, stages=["rewind"])
+    assert status(store)["eta_seconds"]
+    monkeypatch.setattr(heartbeats, "FRESH_SECONDS", -1.0)
+    found = status(store)
+    assert (found["runs"], found["at_work"], found["eta_seconds"]) == ([], [], None)
+    assert "to go" not in render(found)
+
+
+def test_two_runs_the_later_one_ends_it_and_one_that_says_nothing_leaves_it_open(fresh: Store, plan: Plan) -> None:
+    first, second = plan.trials
+    prices = price(plan, reliable=True)
+    at_work(fresh, replace(prices, trials=prices.trials[:1]), run="run")
+    at_work(fresh, replace(prices, trials=prices.trials[1:]), run="other")
+    beat(fresh, first.id, state="waiting")
+    heartbeats.write(fresh.files, "other", second.id, {"stages": ["train"], "state": "waiting", "host": "b"})
+    assert status(fresh)["eta_seconds"] == pytest.approx(8 + 7 + 1, abs=0.5)
+    fresh.files.delete(layout.run_plan("other"))
+    assert status(fresh)["eta_seconds"] is None
+
+
+def test_heartbeats_of_another_version(fresh: Store, plan: Plan) -> None:
+    """Whatever they lack is not known."""
+    heartbeats.write(fresh.files, "run", plan.trials[0].id, {"stages": ["train"]})
+    found = status(fresh)
+    assert found["counts"] == count(running=1, pending=1)
+    assert found["at_work"][0]["news_seconds_ago"] is None
+    assert plan.trials[0].id[:8] in render(found)
+
+
+# --- trainings that are begun -----------------------------------------------------------------------------------------
+
+
+def test_how_far_a_training_is_that_nobody_is_at_work_on(fresh: Store, tmp_path: Path, plan: Plan) -> None:
+    """Stopped after its first epoch: known from its checkpoint and the state it would go on from."""
+    (work, _) = pending(plan, fresh, fresh.snapshot(), "all")
+    epochs: list[int] = []
+    worker = Worker(fresh, lambda name: load(name, tmp_path), torch.device("cpu"))
+    assert not run_training(worker, work, lambda epoch, row: epochs.append(epoch), lambda: epochs[-1] == 1)
+    found = status(fresh)
+    assert found["partial"] == [{"trial": work.trial.id, "epoch": 1, "epochs": 2}]
+    assert found["counts"] == count(pending=2)
+    text = render(found)
+    assert "begun, and nobody is at work on them" in text
+    assert f"  {work.trial.id[:8]} epoch 1 of 2" in text
+    for path in fresh.files.listing(layout.CHECKPOINTS):
+        if layout.is_resume_state(path):
+            fresh.files.delete(path)
+    assert status(fresh)["partial"] == []  # it would begin anew
+
+
+def test_several_stages_of_a_trial_run_at_once(store: Store, plan: Plan) -> None:
+    trial = plan.trials[0]
+    for analysis in trial.analyses:
+        remove_commit(store, analysis.part_ids[0])
+    heartbeats.write(store.files, "run", trial.id, {"stages": ["rewind", "evaluate"]})
+    assert status(store)["stages"] == {
+        "train": count(done=2),
+        "rewind": count(running=1),
+        "evaluate": count(done=1, running=1),
+    }

@@ -1,0 +1,207 @@
+"""What a run tells other shells of itself: where each of its trials is, and its prices."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memloc.errors import StoreError
+from memloc.run import pulse
+from memloc.run.clock import PricedPlan
+from memloc.run.cost import Rate
+from memloc.run.estimate import cost_model, price
+from memloc.run.events import Event
+from memloc.run.pending import Work, pending
+from memloc.run.pulse import Heartbeats
+from memloc.run.schedule import Slots
+from memloc.store import Files, Snapshot, Store, heartbeats, layout
+from tests.conftest import TINY, carry_out
+from tests.run.programs import wait_until
+from tests.run.test_plan import plan_of
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def works(tmp_path: Path, store: Store) -> list[Work]:
+    return pending(plan_of(tmp_path, TINY), store, store.snapshot(), "all")
+
+
+@contextmanager
+def beating(store: Store, works: list[Work]) -> Iterator[Heartbeats]:
+    made = Heartbeats(store, works, "tiny@0123abcd")
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def beats(store: Store, works: list[Work], monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeats]:
+    monkeypatch.setattr(pulse, "SECONDS", 0.05)
+    monkeypatch.setattr(pulse, "LOOK_SECONDS", 0.01)
+    with beating(store, works) as made:
+        yield made
+
+
+def part(work: Work, nth: int, seconds: float) -> Event:
+    analysis, part_id, _ = work.parts[nth]
+    return Event("part", work.trial.id, analysis.stage, part_id=part_id, seconds=seconds)
+
+
+def priced(works: list[Work], folder: Path) -> PricedPlan:
+    model = cost_model(works, Snapshot({}, {}, []), folder, None, lambda trial, shape: Rate(0.001, "given"))
+    return price(works, model, Slots(1, 2.0))
+
+
+def test_the_stages_that_a_trial_is_at(works: list[Work], beats: Heartbeats) -> None:
+    """rewind has three parts, evaluate one; the tasks run side by side and end in any order."""
+    work, trial = works[0], works[0].trial.id
+    assert [a.stage for a, _, _ in work.parts] == ["rewind", "rewind", "rewind", "evaluate"]
+    steps = [
+        (Event("started", trial), ["train"]),
+        (Event("placed", trial, "train", host="there"), ["train"]),
+        (Event("epoch", trial, "train", epoch=0), ["train"]),
+        (Event("trained", trial, "train", seconds=3.0), ["rewind"]),  # what comes first, until there is news of it
+        (part(work, 1, 1.0), ["rewind"]),
+        (part(work, 3, 1.0), ["rewind"]),
+        (part(work, 0, 1.0), ["rewind"]),
+        (part(work, 2, 1.0), []),
+    ]
+    for event, stages in steps:
+        beats(event)
+        assert beats.notes()[trial]["stages"] == stages
+    beats(Event("finished", trial))
+    assert beats.notes() == {}
+
+
+def test_how_far_a_training_is(works: list[Work], beats: Heartbeats) -> None:
+    """It waits, starts, goes on from epoch 1; lost, it starts once more and counts from where it goes on then."""
+    trial = works[0].trial.id
+
+    def note(event: Event) -> dict[str, Any]:
+        beats(event)
+        said = beats.notes()[trial]
+        assert abs(said.pop("news") - time.time()) < 60
+        assert said.pop("stages") == ["train"]
+        return said
+
+    assert note(Event("started", trial)) == {"state": "waiting", "host": beats._host}
+    assert note(Event("placed", trial, "train", host="there")) == {"state": "starting", "host": "there"}
+    running = {"state": "running", "host": "there", "epochs": 2, "from_epoch": 1}
+    assert note(Event("epoch", trial, "train", epoch=1)) == {**running, "epoch": 1, "seconds": 0.0}
+    told = note(Event("epoch", trial, "train", epoch=2, metrics={"loss": 0.5}, seconds=1.5))
+    assert told == {**running, "epoch": 2, "seconds": 1.5, "metrics": {"loss": 0.5}}
+    told = note(Event("epoch", trial, "train", epoch=3, metrics={"loss": 0.25}, seconds=1.0))
+    assert told == {**running, "epoch": 3, "seconds": 2.5, "metrics": {"loss": 0.25}}
+    assert note(Event("placed", trial, "train", host="elsewhere"))["state"] == "starting"
+    again = note(Event("epoch", trial, "train", epoch=0))
+    assert (again["host"], again["from_epoch"], again["epoch"], again["seconds"]) == ("elsewhere", 0, 0, 0.0)
+
+
+def test_stages_side_by_side(store: Store, works: list[Work]) -> None:
+    """A stage of which a part is done and another is not has begun, whatever else has."""
+    work, trial = works[0], works[0].trial.id
+    more = Work(work.trial, "train", [*work.parts, (work.parts[3][0], "another", {})])
+    with beating(store, [more]) as beats:
+        beats(Event("trained", trial, "train", seconds=3.0))
+        beats(part(work, 3, 1.0))
+        assert beats.notes()[trial]["stages"] == ["rewind", "evaluate"]
+        for nth in (0, 1):
+            beats(part(work, nth, 1.0))
+        beats(Event("failed", trial, "rewind", part_id=work.parts[2][1], error="ValueError"))
+        assert beats.notes()[trial]["stages"] == ["evaluate"]
+
+
+def test_a_trial_of_which_only_analyses_are_left(store: Store, works: list[Work]) -> None:
+    work = works[0]
+    with beating(store, [Work(work.trial, "done", work.parts[3:])]) as beats:
+        beats(Event("started", work.trial.id))
+        assert beats.notes()[work.trial.id]["stages"] == ["evaluate"]
+
+
+def test_what_is_written(works: list[Work], beats: Heartbeats, store: Store, tmp_path: Path) -> None:
+    """The run from its first moment, its prices once they are known, a trial while it is at work; nothing at the end."""
+    first, second = works
+
+    def run() -> list[dict[str, Any]]:
+        return heartbeats.read(store.files)[1]
+
+    wait_until(run, 30)
+    (told,) = run()
+    assert (told["run"], told["sweep"], told["state"], told["host"]) == (beats.run, "tiny@0123abcd", "starting", beats._host)
+    assert heartbeats.read_plan(store.files, beats.run) is None
+    plan = priced(works, tmp_path)
+    beats.planned(plan)
+    wait_until(lambda: run()[0]["state"] == "running", 30)
+    record = heartbeats.read_plan(store.files, beats.run)
+    assert record is not None
+    written = PricedPlan.from_json(record)
+    assert written.slots == plan.slots
+    assert [(t.trial, t.train, t.epochs) for t in written.trials] == [(t.trial, t.train, t.epochs) for t in plan.trials]
+    beats(Event("started", first.trial.id))
+    beats(Event("started", second.trial.id))
+    wait_until(lambda: set(heartbeats.read(store.files)[0]) == {first.trial.id, second.trial.id}, 30)
+    assert {r["run"] for r in heartbeats.read(store.files)[0].values()} == {beats.run}
+    beats(Event("drained", second.trial.id))
+    assert set(beats.notes()) == {first.trial.id}
+    beats.close()
+    assert store.files.listing(layout.HEARTBEATS) == {}
+
+
+def test_news_are_written_at_once(store: Store, works: list[Work], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "SECONDS", 1e6)
+    monkeypatch.setattr(pulse, "LOOK_SECONDS", 0.01)
+    trial = works[0].trial.id
+    with beating(store, works) as beats:
+
+        def written() -> tuple[Any, Any]:
+            note = heartbeats.read(store.files)[0].get(trial, {})
+            return note.get("stages"), note.get("state")
+
+        beats(Event("started", trial))
+        wait_until(lambda: written() == (["train"], "waiting"), 30)
+        beats(Event("placed", trial, "train", host="there"))
+        wait_until(lambda: written() == (["train"], "starting"), 30)
+        beats(Event("trained", trial, "train", seconds=3.0))
+        wait_until(lambda: written() == (["rewind"], "running"), 30)
+
+
+def test_a_store_that_is_gone_for_a_moment(
+    store: Store, works: list[Work], beats: Heartbeats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is raised, and what could not be written is written later."""
+    with monkeypatch.context() as broken:
+
+        def put(files: Files, path: str, content: bytes) -> None:
+            raise StoreError("gone")
+
+        broken.setattr(Files, "put", put)
+        beats.planned(priced(works, tmp_path))
+        beats(Event("started", works[0].trial.id))
+        time.sleep(0.1)
+    wait_until(lambda: works[0].trial.id in heartbeats.read(store.files)[0], 30)
+    assert heartbeats.read_plan(store.files, beats.run) is None  # status has counts and no time
+
+
+def test_a_run_in_this_process(works: list[Work], beats: Heartbeats, store: Store, tmp_path: Path) -> None:
+    """Of a training: the seconds of its epochs are those of its commit. At the end nothing is at work."""
+    told: dict[str, float] = {}
+
+    def listen(event: Event) -> None:
+        beats(event)
+        if event.kind == "trained":
+            told[event.trial] = beats.notes()[event.trial]["seconds"]
+
+    assert carry_out(works, store, tmp_path, listen).failures == {}
+    assert beats.notes() == {}
+    commits = store.snapshot().trainings()
+    assert told == {trial: pytest.approx(commit.seconds) for trial, commit in commits.items()}
