@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tests.shapes  # noqa: F401  (first: it checks what is imported after it)
+
+# isort: split
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -23,17 +23,29 @@ class ExampleTied(Variant):
     """Example-tied dropout (paper §6.2). masks: drawn per site, or one draw that all sites and seeds share."""
 
     kind: Literal["example_tied"] = "example_tied"
+    """Which dropout: none; example_tied, every example has channels of its own; standard, drawn anew in every step; sparse,
+    a mask that is drawn once. [paper §6.2, Table 3]
+    """
     p_gen: Share
+    """The share of channels that are on for every example: channels 0 to G − 1, G = max(1, ⌊p_gen·C⌋). [paper §6.2]"""
     p_mem: Fraction
+    """The probability with which each other channel belongs to an example. [paper §6.2]"""
     masks: Annotated[Literal["site", "shared"], Neutral("site")] = "site"
+    """site: the masks are drawn anew at each dropout site. shared: one draw, the same at all sites and under all seeds.
+    [paper §6.2; shared: published code]
+    """
 
 
 class Standard(Variant):
-    """Random dropout, drawn anew in every step. keep: what Table 3's baselines keep, by default."""
+    """Random dropout, drawn anew in every step."""
 
     kind: Literal["standard"] = "standard"
     keep: Share = 0.4
+    """The share that is kept: of units, each with this probability (standard), or of weights or units (sparse). [paper Table
+    3]
+    """
     unit: Literal["element", "channel"] = "element"
+    """What is dropped: single activations (element), whole channels, or weights (sparse alone). [paper Table 3]"""
 
 
 class Sparse(Variant):
@@ -41,7 +53,11 @@ class Sparse(Variant):
 
     kind: Literal["sparse"] = "sparse"
     keep: Share = 0.4
+    """The share that is kept: of units, each with this probability (standard), or of weights or units (sparse). [paper Table
+    3]
+    """
     unit: Literal["weight", "element", "channel"] = "weight"
+    """What is dropped: single activations (element), whole channels, or weights (sparse alone). [paper Table 3]"""
 
 
 Dropout: TypeAlias = NoDropout | ExampleTied | Standard | Sparse
@@ -51,13 +67,17 @@ class BatchStatistics(Variant):
     """Batch norms use the batch's statistics in every step."""
 
     kind: Annotated[Literal["train"], Neutral("train")] = "train"
+    """train: batch norms use the batch's statistics in every step. frozen: from epoch 2 on they use the running statistics
+    of epoch 1. [train: paper; frozen: published code]
+    """
 
 
 class FrozenStatistics(Variant):
-    """From epoch 2 on, batch norms use the running statistics of epoch 1. stochastic: random dropout from then on."""
+    """From epoch 2 on, batch norms use the running statistics of epoch 1."""
 
     kind: Literal["frozen"] = "frozen"
     stochastic: Annotated[Literal["off", "on"], Neutral("off")] = "off"
+    """Is random dropout (standard, the architecture's own) on from epoch 2 on? [published code: off]"""
 
 
 BatchNorm: TypeAlias = BatchStatistics | FrozenStatistics
@@ -76,6 +96,7 @@ class ArchitectureConfig(Variant):
     WEIGHT_GATES: ClassVar[bool] = False
 
     name: str
+    """The network. [paper §3]"""
 
     @classmethod
     def known(cls, name: str) -> str | None:
@@ -91,7 +112,9 @@ class HeldOut(Config):
     """Of the examples, `ratio` are trained on; `cut` says which."""
 
     ratio: Annotated[float, Field(gt=0, lt=1)]
+    """Of a training for C-scores: the share of the examples that it is trained on. [paper §7]"""
     cut: Annotated[int, Field(ge=0)]
+    """Of a training for C-scores: which of the cuts of the data set it is trained on. [paper §7]"""
 
 
 def _dataset(value: str) -> str:
@@ -113,12 +136,21 @@ class DataConfig(Config):
     """The data part of a training: which examples it sees, and under which labels."""
 
     dataset: Annotated[str, AfterValidator(_dataset), Valid(f"{', '.join(DATASETS)}, npz:PATH"), PathOrSweep("npz:")]
+    """The data set, by name, or a file of your own. [paper §3]"""
     subset: Count | None = None
+    """Only so many training examples, stratified by class, drawn by data_seed; null: all. [memloc]"""
     augment: Literal["none", "crop", "crop_flip"] = "none"
+    """Augmentation of training images: none, random crops, or crops and flips, keyed by example and epoch. [paper: none]"""
     noise: Fraction = 0.0
+    """The share of the training examples whose label is made wrong. [paper §3]"""
     wrong: Literal["uniform", "offset"] = "uniform"
+    """The wrong label: uniform over the other classes, or (offset) over those but the class before the right one. [paper §3;
+    offset: published code]
+    """
     noise_count: Annotated[Literal["round", "floor"], Neutral("round")] = "round"
+    """How noise·n becomes a whole number of examples. [floor: published code]"""
     data_seed: Annotated[Seed, Asked(AskedDataSeed)] = 0
+    """Decides which labels are wrong, the subset, and which examples are sampled; seed: the same as seed. [memloc]"""
     held_out: HeldOut | None = None
 
 
@@ -129,18 +161,34 @@ class TrainConfig(DataConfig):
     dropout: Annotated[Dropout, Field(discriminator="kind")] = NoDropout()
 
     epochs: Count = 50
+    """T, the passes over the training set; a checkpoint is kept of each. [paper §3]"""
     batch_size: Annotated[int, Field(ge=2)] = 512
+    """Examples in a step. The last partial batch is kept; a single example joins the batch before. [paper §3]"""
     lr: Positive = 0.1
+    """The learning rate at its peak. [paper §3]"""
     schedule: Literal["one_cycle", "warmup_cosine"] = "one_cycle"
+    """How the learning rate goes: one_cycle rises and falls linearly; warmup_cosine rises linearly and falls as a cosine.
+    [paper §3]
+    """
     peak_epoch: Annotated[Count, Asked(Count | None)]
+    """The epoch in which the learning rate peaks; null: round(T/5) of one_cycle, round(T/10) of warmup_cosine, at least 1.
+    [memloc]
+    """
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of SGD. [paper §3]"""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    """Of SGD, on all parameters. [paper §3]"""
     stop_after_perfect: Count | None = None
+    """The training ends early after so many epochs in a row with every example right; null: never. [published code]"""
     batch_norm: Annotated[BatchNorm, Field(discriminator="kind")] = BatchStatistics()
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Of the training's forward pass: fp32, tf32, or automatic mixed precision. On a CPU tf32 is fp32. [memloc]"""
     compile: Annotated[bool, Neutral(False)] = False
+    """Is a training step compiled? It rounds otherwise, so it is part of the identity. [memloc]"""
     seed: Seed = 0
+    """Decides initialisation, batch order, dropout masks, and what analyses draw. [memloc]"""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    """CPU threads of a training and its analyses; they change rounding, so they are part of the identity. [memloc]"""
 
     @property
     def model(self) -> str:

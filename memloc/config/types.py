@@ -61,9 +61,13 @@ class PathOrSweep:
 
 
 class Config(BaseModel):
-    """Types are taken at their word (`1` is not True, "3" is not 3). Unknown fields, NaN and infinities are errors."""
+    """Types are taken at their word (`1` is not True, "3" is not 3). Unknown fields, NaN and infinities are errors.
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+    The text below a field says what it means and, in brackets at its end, where that comes from. `memloc sweep --fields`
+    and docs/fields.md show it.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     def flat(self) -> dict[str, Any]:
         """{field: value} as SQL, JSON and sweep files have it: the fields that are in use, those of variants among them."""

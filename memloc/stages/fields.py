@@ -13,9 +13,10 @@ MaskMode = Literal["plain", "own", "scaled", "dropped"]
 
 
 class MaskModeConfig(StageConfig):
-    """mask_mode: under which masks an example-tied network runs."""
+    """The field of every stage that runs an example-tied network."""
 
     mask_mode: MaskMode | None = None
+    """Under which masks an example-tied network runs; used, and required, with dropout: example_tied alone. [paper §6.2]"""
 
 
 C_SCORE = "c_score:"
@@ -29,14 +30,14 @@ def _memorized(value: str) -> str:
 
 
 class MaskedConfig(MaskModeConfig):
-    """Fields of every stage that runs the network on both sets.
-
-    memorized: what S_n is, the mislabeled examples, or (c_score:PATH, c_score:sweep:NAME) those whose C-score is below
-    `c_score_below`, by default 0.5 (paper §7). Resolved, PATH and NAME have become the identity of the scores.
-    """
+    """Fields of every stage that runs on both sets. Resolved, PATH and NAME have become the identity of the scores."""
 
     memorized: Annotated[str, AfterValidator(_memorized), Valid(MEMORIZED), PathOrSweep(C_SCORE)] = "labels"
+    """What the memorized set S_n is: the mislabeled examples, or those with a low C-score from a file or a sweep. [paper §3,
+    §7]
+    """
     c_score_below: Share | None = None
+    """The C-score below which an example is in S_n; null: 0.5 where memorized names C-scores. [paper §7]"""
 
     def c_scores_from(self) -> str | None:
         return self.memorized.removeprefix(C_SCORE) if self.memorized.startswith(C_SCORE) else None

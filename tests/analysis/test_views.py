@@ -131,6 +131,15 @@ def test_the_leaderboard_has_every_example_once_with_its_scores(simulated: Simul
     assert found["noisy"].tolist() == examples["noisy"].tolist()
 
 
+def test_the_leaderboard_has_every_column_of_examples(tiny: Path) -> None:
+    store = Store(str(tiny))
+    examples = read_table(store, "examples")
+    ranked = read_table(store, "leaderboard").select(examples.column_names)
+    order = [("trial", "ascending"), ("example", "ascending")]
+    assert ranked.sort_by(order).to_pylist() == examples.sort_by(order).to_pylist()
+    assert examples["mean_prob"].null_count == 0
+
+
 def test_a_censored_search_counts_all_that_it_was_allowed_everywhere(simulated: Simulated) -> None:
     """With `choose: positive` a search may end, censored, after few: in the view, the summary, Figure 5 and the claims."""
     trial = simulated.training()

@@ -49,7 +49,7 @@ def test_examples_are_real(
     """Each is parsed by the command itself; a sweep it names is a shipped one, a query it shows gives rows or none."""
     text = help_of(path, monkeypatch, capsys)
     examples = [line.strip() for line in text.partition("Examples:")[2].strip().splitlines()]
-    assert 2 <= len(examples) <= 4
+    assert 2 <= len(examples) <= 5
     for line in examples:
         typed = re.split(r" {3,}", line)[0].partition(" > ")[0]  # what follows says what it does
         words = shlex.split(typed)

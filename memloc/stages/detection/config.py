@@ -19,16 +19,18 @@ FROM_STAGE: tuple[Score, ...] = ("flips", "second_split")
 
 
 class DetectionConfig(StageConfig):
-    """scores: by default all there are data for; `flips` and `second_split` need a stage of that name in the same block.
-
-    c_score: sweep:NAME, whose C-scores the score `c_score` is made of, those estimated on these labels; or PATH: a file's
-    judge the original labels, so that it is NULL. Resolved, NAME and PATH have become the identity of the scores.
-    """
+    """Resolved, NAME and PATH have become the identity of the scores."""
 
     scores: Annotated[tuple[Score, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None = (
         None
     )
+    """Which scores are compared; null: all there are data for. flips and second_split need a stage of that name in the same
+    block. [paper §6.1]
+    """
     c_score: Annotated[str, Field(min_length=1), PathOrSweep()] | None = None
+    """sweep:NAME: whose C-scores the score c_score is made of, estimated on these labels; or the path of a file, which
+    judges the original labels, so that the score is NULL. [paper §7]
+    """
 
     def c_scores_from(self) -> str | None:
         return self.c_score

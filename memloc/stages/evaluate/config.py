@@ -19,15 +19,20 @@ RESCALES: tuple[Rescale, ...] = ("none", "authors", "consistent")
 
 
 class EvaluateConfig(StageConfig):
-    """epoch: the checkpoint, by default the last. modes: by default all that apply. rescale: of mode dropped."""
+    """Which checkpoint is evaluated, and under which masks."""
 
     epoch: Annotated[int, Field(ge=0), Checkpoints()] | None = None
+    """The checkpoint; null: the last. [memloc]"""
     modes: (
         Annotated[tuple[MaskMode, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None
     ) = None
+    """Under which masks; null: all that apply to the dropout. [paper §6.2]"""
     rescale: (
         Annotated[tuple[Rescale, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None
     ) = None
+    """By what the kept channels are multiplied in mode dropped; null: by all three in turn. [none: paper §6.2; authors:
+    published code]
+    """
 
 
 class Evaluate(Stage[EvaluateConfig]):

@@ -32,29 +32,40 @@ PostEval = Annotated[int, Field(ge=0), AfterValidator(_enough)] | Literal["all"]
 
 
 class FlipsConfig(MaskedConfig):
-    """clean, noisy: how many examples of S_c and S_n.
-
-    estimator: of ∂L_ref. reference: its images per step (`fast` only). batch: the examples of L_ref, or own: the
-    training-size batch, in row order, that the example is in (`definition` only).
-    ablate: what closing a neuron sets to 0, a channel's activation or weights (a filter, a batch norm's scalar).
-    choose: the open neuron with the largest score, any or only a positive one; without one the search ends as censored.
-    noise_norm: of the images of L_ref: each image's own or over the whole batch (`definition` only).
-    post_eval: on how many training examples accuracy is measured after a search, half of each set; or all, or 0.
-    group_size: examples that are searched together: part of the numerics.
-    """
+    """Which examples are searched, and how."""
 
     clean: Whole = 1000
+    """How many examples of S_c are searched. [paper §6.1]"""
     noisy: Whole = 1000
+    """How many examples of S_n are searched. [paper §6.1]"""
     repeats: Count = 1
+    """Searches of each example, each with noise and reference batches of its own. [memloc]"""
     estimator: Literal["fast", "definition"] = "fast"
+    """Of the gradient of L_ref: definition, or fast, which estimates it by a few images and a control variate. [memloc]"""
     reference: Annotated[int, Field(ge=1, le=BATCH)] | None = None
+    """Images per step of the fast estimator; null: 16 with fast. [memloc]"""
     batch: Count | Literal["all", "own"] | None = None
+    """The examples of L_ref: how many, all, or own: the training-size batch that the example is in (definition only); null:
+    512 at most. [paper §6.1; own: published code]
+    """
     ablate: Literal["activation", "weight"] = "activation"
+    """What closing a neuron sets to 0: a channel's activation, or weights (a filter, a scalar of a batch norm). [paper §6.1;
+    weight: published code]
+    """
     choose: Annotated[Literal["any", "positive"], Neutral("any")] = "any"
+    """The open neuron with the largest score: any, or only a positive one; without one the search ends as censored. [paper
+    §6.1; positive: published code]
+    """
     noise_norm: Annotated[Literal["example", "batch"] | None, Neutral("example")] = None
+    """The noise on the images of L_ref is as large as each image's own norm, or the whole batch's (definition only). [paper
+    §6.1; batch: published code]
+    """
     max_neurons: Count = 200
+    """After so many closed neurons a search ends as censored. [memloc]"""
     post_eval: PostEval = 2000
+    """On how many training examples accuracy is measured after a search, half of each set; or all, or 0. [memloc]"""
     group_size: Count = 32
+    """Examples that are searched together; it changes rounding, so it is part of the identity. [memloc]"""
 
 
 class Flips(Stage[FlipsConfig]):

@@ -14,17 +14,20 @@ from memloc.stages.fields import MaskedConfig, check_epochs, resolve_sets
 
 
 class GradientsConfig(MaskedConfig):
-    """epochs: at which checkpoints, by default all. bn: whose statistics batch norms use, the batch's or the running ones.
-    By default it is the batch's, and for a training with `batch_norm: frozen` the running ones.
-
-    scale: (1/n) Σ over the set, or (batch) the sum over batches b of (1/|b|) Σ over the set's examples in b.
-    at: the weights of a checkpoint, or (trajectory) those of every update of an epoch, see trajectory.py.
-    """
+    """Where gradients are taken, and how they are summed."""
 
     epochs: Epochs | None = None
+    """At which checkpoints, or along which epochs; null: all. [paper §4]"""
     bn: Literal["batch", "running"] | None = None
+    """Whose statistics batch norms use: the batch's, or the running ones; null: as the training. [memloc]"""
     scale: Annotated[Literal["n", "batch"], Neutral("n")] = "n"
+    """n: (1/n) Σ over the set. batch: the sum over batches b of (1/|b|) Σ over the set's examples in b. [paper §4; batch:
+    published code]
+    """
     at: Annotated[Literal["checkpoint", "trajectory"], Neutral("checkpoint")] = "checkpoint"
+    """checkpoint: at the weights of a checkpoint. trajectory: at those of every update of an epoch. [paper §4; trajectory:
+    published code]
+    """
 
 
 class Gradients(Stage[GradientsConfig]):

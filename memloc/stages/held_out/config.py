@@ -18,7 +18,7 @@ RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 class HeldOutConfig(StageConfig):
-    """ratios: which shares of the data set are trained on. min_held_out: how often, per ratio, every example is not."""
+    """Which trainings stand behind C-scores."""
 
     ratios: Annotated[
         tuple[Annotated[float, Field(gt=0, lt=1)], ...],
@@ -27,7 +27,9 @@ class HeldOutConfig(StageConfig):
         AfterValidator(distinct),
         AfterValidator(lambda ratios: tuple(sorted(ratios))),
     ] = RATIOS
+    """Which shares of the data set are trained on, one set of trainings each. [paper §7]"""
     min_held_out: Count = 20
+    """How often, per ratio, every example is held out at least. [paper §7]"""
 
 
 class HeldOut(Stage[HeldOutConfig]):

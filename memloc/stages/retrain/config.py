@@ -14,21 +14,26 @@ from memloc.stages.fields import MaskedConfig, resolve_sets
 
 
 class RetrainConfig(MaskedConfig):
-    """epochs: E. peak_epoch: where the learning rate peaks, by default max(1, round(E/2)). lr: the peak.
-
-    freeze: the parameters of the others, or none. stop_after_perfect: a group is left as it is after that many epochs in a
-    row in which every clean example's training pass was right; its rows stay the same from there. batches: cut from S_c
-    (clean), or cut from S and then rid of S_n (filtered): the learning rate then goes by the batches of S.
-    batch_norm: the mode of the retraining itself, by default the training's; frozen is evaluation mode from its epoch 2 on.
-    """
+    """How a layer is trained anew."""
 
     epochs: Count = 20
+    """E, the passes over S_c. [paper §5.2]"""
     peak_epoch: Count | None = None
+    """The epoch in which the learning rate peaks; null: max(1, round(E/2)). [memloc]"""
     lr: Positive = 0.1
+    """The learning rate at its peak. [paper §5.2]"""
     freeze: Annotated[Literal["others", "none"], Neutral("others")] = "others"
+    """Are the parameters of the other groups frozen? none: of no group. [paper §5.2; none: published code]"""
     stop_after_perfect: Count | None = None
+    """A group is left as it is after so many epochs in a row with each clean example right; null: never. [published code]"""
     batches: Annotated[Literal["clean", "filtered"], Neutral("clean")] = "clean"
+    """clean: batches are cut from S_c. filtered: they are cut from S and then rid of S_n; the learning rate goes by the
+    batches of S. [paper §5.2; filtered: published code]
+    """
     batch_norm: Annotated[Literal["train", "frozen"] | None, Neutral("train")] = None
+    """The mode of the retraining; frozen is evaluation mode from its epoch 2 on; null: as the training. [paper: train;
+    frozen: published code]
+    """
 
 
 class Retrain(Stage[RetrainConfig]):

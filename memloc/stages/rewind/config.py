@@ -14,10 +14,12 @@ from memloc.stages.fields import MaskedConfig, check_epochs, resolve_sets
 
 
 class RewindConfig(MaskedConfig):
-    """epochs: what to rewind to, by default 0, 10, … and T. buffers: do the group's batch-norm statistics go back too?"""
+    """To what a layer is rewound."""
 
     epochs: Epochs | None = None
+    """To which epochs a layer is rewound; null: 0, 10, … and T. [paper §5.1]"""
     buffers: Literal["final", "rewound"] = "final"
+    """Do the layer's running statistics stay final, or go back too? [paper §5.1: not said]"""
 
 
 class Rewind(Stage[RewindConfig]):

@@ -14,13 +14,12 @@ from memloc.stages.fields import MaskModeConfig, resolve_mask_mode
 
 
 class SecondSplitConfig(MaskModeConfig):
-    """epochs: T, on each half; by default as many as the training's.
-
-    batch_norm: the mode of both trainings, by default the training's; frozen is evaluation mode from each one's epoch 2 on.
-    """
+    """The two trainings of second-split forgetting."""
 
     epochs: Count | None = None
+    """T, on each half; null: as many as the training's. [paper §6.1]"""
     batch_norm: Annotated[Literal["train", "frozen"] | None, Neutral("train")] = None
+    """The mode of both trainings; frozen is evaluation mode from each one's epoch 2 on; null: as the training. [memloc]"""
 
 
 class SecondSplit(Stage[SecondSplitConfig]):

@@ -8,10 +8,13 @@ from memloc.config import ArchitectureConfig
 
 
 class ResNet50(ArchitectureConfig):
-    """stem: a convolution of 7×7 with stride 2 and a pool (imagenet), or of 3×3 (cifar)."""
+    """ResNet-50 (paper §3)."""
 
     name: Literal["resnet50"] = "resnet50"
     stem: Literal["imagenet", "cifar"] = "imagenet"
+    """The first layers: a convolution of 7×7 with stride 2 and a pool (imagenet), or a convolution of 3×3 (cifar). [paper:
+    not said]
+    """
 
 
 CONFIG = ResNet50

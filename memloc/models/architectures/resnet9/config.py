@@ -13,13 +13,14 @@ SMALLEST_SIDE = 11
 
 
 class ResNet9(ArchitectureConfig):
-    """width: of every layer, as a multiple of the paper's."""
+    """ResNet-9 (paper §3)."""
 
     # Made of ConvBlocks and a gated linear layer, and of nothing else that has weights.
     WEIGHT_GATES: ClassVar[bool] = True
 
     name: Literal["resnet9"] = "resnet9"
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
+    """Of every layer, as a multiple of the paper's. [paper: 1]"""
 
     def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
         _, height, width = shape

@@ -10,10 +10,11 @@ PATCH = 2  # pixels, the side of a patch
 
 
 class ViTSmall(ArchitectureConfig):
-    """tokens: of a patch alone, or (shifted) of the patch beside four shifted copies of it, as in the published code."""
+    """A small vision transformer (paper §3)."""
 
     name: Literal["vit_small"] = "vit_small"
     tokens: Annotated[Literal["patch", "shifted"], Neutral("patch")] = "patch"
+    """A token is made of a patch, or (shifted) of the patch beside four shifted copies of it. [shifted: published code]"""
 
     def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
         _, height, width = shape

@@ -1,0 +1,59 @@
+"""`memloc sweep --fields`: every field of trainings and stages. `python -m memloc.commands.fields` writes docs/fields.md."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from dataclasses import asdict
+from itertools import groupby
+
+from memloc.config.about import FieldAbout, about_fields
+from memloc.stages import REGISTRY
+
+WIDTH = 110
+HEAD = """# Fields
+
+Every field that a sweep file, `FIELD=VALUE` on the command line or `--only` takes. A stage's field is `STAGE.FIELD` on the
+command line. This page is made from the types: the text stands below each field. After a change, write it again with
+`python -m memloc.commands.fields > docs/fields.md`.
+"""
+
+
+def show(as_json: bool) -> None:
+    """Prints every field: name, default, valid values, meaning, source."""
+    fields = about_fields(REGISTRY)
+    print(json.dumps([asdict(f) for f in fields], indent=1) if as_json else text(fields), end="\n" if as_json else "")
+
+
+def text(fields: list[FieldAbout]) -> str:
+    """For a terminal: part by part, each field with its meaning below."""
+    lines = []
+    for part, members in groupby(fields, lambda f: f.part):
+        lines.append(part if part == "training" else f"stage {part}")
+        for f in members:
+            used = f"   ({f.used_with})" if f.used_with else ""
+            lines.append(
+                f"  {f.field}  default {f.default}{used}" if f.default != "required" else f"  {f.field}  required{used}"
+            )
+            lines += textwrap.wrap(f"{f.meaning} [{f.source}]", WIDTH, initial_indent="      ", subsequent_indent="      ")
+            lines += textwrap.wrap(f"valid: {f.values}", WIDTH, initial_indent="      ", subsequent_indent="      ")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def markdown(fields: list[FieldAbout]) -> str:
+    """docs/fields.md: a table for trainings and one for each stage."""
+    lines = [HEAD]
+    for part, members in groupby(fields, lambda f: f.part):
+        lines += [f"## {'Training' if part == 'training' else f'Stage `{part}`'}", ""]
+        lines += ["| field | default | valid | meaning | source |", "|---|---|---|---|---|"]
+        for f in members:
+            name = f"`{f.field}`" + (f" ({f.used_with})" if f.used_with else "")
+            cells = [name, f.default, f.values, f.meaning, f.source]
+            lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown(about_fields(REGISTRY)), end="")

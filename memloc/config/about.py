@@ -1,0 +1,98 @@
+"""What every field of a sweep file means, read off the types: default, valid values, meaning, source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from memloc.config.check import asked_type
+from memloc.config.hints import describe
+from memloc.config.registry import Registry
+from memloc.config.resolve import Choice, TrainingFields
+from memloc.config.training import HeldOut, TrainConfig
+from memloc.config.types import Config, Variant, holds_configs
+
+_SOURCE = re.compile(r"(.*?)\s*\[([^\]]*)\]", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class FieldAbout:
+    """A field. part: `training`, or the stage's name. used_with: what of the training it needs, such as `dropout: sparse`.
+
+    default, values: as one writes them; a field without a default is `required`. source: a section of the paper, the
+    published code, or memloc.
+    """
+
+    part: str
+    field: str
+    used_with: str
+    default: str
+    values: str
+    meaning: str
+    source: str
+
+
+def about_fields(registry: Registry) -> list[FieldAbout]:
+    """Every field of trainings, in the order of a configuration, then of every stage."""
+    return [*_training(registry.training), *(f for name in registry.stages for f in _stage(name, registry))]
+
+
+def _training(training: TrainingFields) -> Iterator[FieldAbout]:
+    choices = {choice.field: choice for choice in training.choices}
+    for name, info in TrainConfig.model_fields.items():
+        if name in choices:
+            yield from _choice(choices[name], training)
+        elif holds_configs(info.annotation):
+            yield from (_about("training", n, i, "ratio and cut", default="null") for n, i in HeldOut.model_fields.items())
+        else:
+            default = "by schedule and epochs" if name == "peak_epoch" else None
+            yield _about("training", name, info, default=default)
+
+
+def _choice(choice: Choice, training: TrainingFields) -> Iterator[FieldAbout]:
+    """The field that decides, then the fields of each variant."""
+    deciding = [base.model_fields[v.KIND] for v in choice.variants.values() for base in _bases(v)]
+    meaning, source = _meaning(next((info for info in deciding if info.description), deciding[0]))
+    default = "required" if choice.default is None else choice.default
+    yield FieldAbout("training", choice.flat, "", default, training.valid(choice.flat), meaning, source)
+    for kind, variant in choice.variants.items():
+        used_with = f"{choice.flat}: {kind}"
+        yield from (_about("training", n, variant.model_fields[n], used_with) for n in choice.own(variant))
+
+
+def _bases(variant: type[Variant]) -> list[type[Config]]:
+    """The variant and what it is made from, as far as they have the deciding field: one of them says what it means."""
+    return [base for base in variant.__mro__ if issubclass(base, Config) and variant.KIND in base.model_fields]
+
+
+def _stage(name: str, registry: Registry) -> Iterator[FieldAbout]:
+    for field, info in registry.stages[name].config.model_fields.items():
+        yield _about(name, field, info)
+
+
+def _about(part: str, name: str, info: FieldInfo, used_with: str = "", default: str | None = None) -> FieldAbout:
+    if default is None:
+        default = "required" if info.is_required() else written(info.default)
+    meaning, source = _meaning(info)
+    return FieldAbout(part, name, used_with, default, describe(asked_type(info)), meaning, source)
+
+
+def _meaning(info: FieldInfo) -> tuple[str, str]:
+    """(meaning, source) of the text below a field, which ends with its source in brackets."""
+    match = _SOURCE.fullmatch(" ".join((info.description or "").split()))
+    return (match[1], match[2]) if match else (info.description or "", "")
+
+
+def written(value: Any) -> str:
+    """A value as one writes it in a sweep file."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(written, value))}]"
+    return str(value)
