@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from memloc.data.types import Data, normalise
+from memloc.data.arrays import Data, normalise
 
 
 class OnDevice:

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from memloc.data.arrays import I64, U8, Description, Raw
 from memloc.data.directory import data_dir as default_dir
-from memloc.data.types import I64, U8, Description, Raw
 from memloc.errors import UsageError, last_line
 
 LARGEST = 2**28  # bytes; every file of these data sets, uncompressed, is smaller

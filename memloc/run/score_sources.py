@@ -15,9 +15,9 @@ import numpy as np
 
 from memloc.config import TrainConfig, canonical
 from memloc.data import Description, examples_seen, load
+from memloc.data.arrays import I64
 from memloc.data.c_score_file import CScores
 from memloc.data.c_score_file import load as load_scores
-from memloc.data.types import I64
 from memloc.errors import UsageError
 from memloc.models.architectures import TRAINING
 from memloc.store import Snapshot, Store, c_scores, records

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from memloc.data.arrays import I64
 from memloc.data.device import images
-from memloc.data.types import I64
 from memloc.models.groups import Network, State
 from memloc.models.inference import MaskSource, groups_of
 from memloc.seeds import hashed

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from memloc.data import Data
-from memloc.data.types import I64
+from memloc.data.arrays import I64
 from memloc.models.inference import logits
 from memloc.models.weight_gates import WeightGated
 from memloc.seeds import hashed

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.data.types import I64
+from memloc.data.arrays import I64
 from memloc.models.gates import Gate, Open, repeated
 from memloc.models.inference import GROUP_SIZE, groups_of
 from memloc.stages.flips.config import COPIES

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memloc.data.types import I64, normalise
+from memloc.data.arrays import I64, normalise
 from memloc.models.groups import Network
 from memloc.models.inference import MaskSource
 from memloc.seeds import stream

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.data.types import normalise
+from memloc.data.arrays import normalise
 from memloc.models.groups import Network
 from memloc.models.inference import MaskSource
 from memloc.seeds import stream
