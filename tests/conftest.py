@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tests.shapes  # noqa: F401  (first: it checks what is imported after it)
+
+# isort: split
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +38,17 @@ blocks:
     set: {dropout: example_tied, p_gen: 0.4, p_mem: 0.1}
     stages: {evaluate: {}}
 """
+
+
+# Files that take longest, longest first: begun last, one of them would keep one of two processes busy while the other waits.
+LONGEST = ("run/test_ray.py", "run/test_environment.py", "run/test_cluster.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the longest files first; otherwise the order stays."""
+    tests = Path(__file__).parent
+    rank = {tests / name: n for n, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 def carry_out(

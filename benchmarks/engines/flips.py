@@ -18,7 +18,8 @@ from benchmarks.sizes import Size, size
 from memloc.models.inference import logits
 from memloc.stages.flips.after import Sets, accuracies
 from memloc.stages.flips.config import BATCH, COPIES
-from memloc.stages.flips.search import Search, Task, everybodys_gradient, own_gradient, search
+from memloc.stages.flips.search import everybodys_gradient, own_gradient, search
+from memloc.stages.flips.task import Search, Task
 
 GROUP = 32  # searches at once, as by default
 PLAINLY = 2  # searches that the plain way is timed on

@@ -18,7 +18,7 @@ from memloc.config import ExampleTied, TrainConfig
 from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
 from memloc.models.groups import Network
-from memloc.models.layout import channels_last
+from memloc.models.memory_format import channels_last
 from memloc.run.pending import Work
 from memloc.run.plan import TrialPlan
 from memloc.run.trainer import run_training

@@ -78,11 +78,11 @@ def mentions(connection: Any, select: str) -> Mentions | None:
     tree = json.loads(answer)
     if tree["error"]:
         return None
-    found = list(_texts(tree))
-    catalog = any(key == "show_type" and text.startswith(("SHOW_SPECIAL", "SHOW_FROM")) for key, text in found)
+    texts = list(_texts(tree))
+    catalog = any(key == "show_type" and text.startswith(("SHOW_SPECIAL", "SHOW_FROM")) for key, text in texts)
     named = ("function_name", "table_name", "schema_name", "catalog_name")
-    catalog = catalog or any(key in named and _CATALOG.fullmatch(text) for key, text in found)
-    return Mentions(frozenset(text.lower() for _, text in found), catalog)
+    catalog = catalog or any(key in named and _CATALOG.fullmatch(text) for key, text in texts)
+    return Mentions(frozenset(text.lower() for _, text in texts), catalog)
 
 
 def _texts(node: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -23,8 +23,8 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
         runs at work are done; None where there is none, or it is not known of each.
     """
     snapshot = snapshot or store.snapshot()
-    found = records.read_sweep(store.files, sweep) if sweep is not None else records.read_sweeps(store.files)
-    trials = records.merged_trials(found)
+    contents = records.read_sweep(store.files, sweep) if sweep is not None else records.read_sweeps(store.files)
+    trials = records.merged_trials(contents)
     failures = open_failures(store, snapshot)
     beats, runs = heartbeats.read(store.files)
     states = trial_states(store, trials, snapshot, failures, beats)
@@ -32,7 +32,7 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
     for stage, state in (unit for one in states for unit in one.stages):
         stages.setdefault(stage, dict.fromkeys(STATES, 0))[state] += 1
     own = {one.trial["trial"]: one.heartbeat for one in states if one.heartbeat is not None and one.state == "running"}
-    at_work = runs_at_work(store, _runs_of(runs, own, [f"{r.name}@{r.sha}" for r in found]), beats, snapshot, failures)
+    at_work = runs_at_work(store, _runs_of(runs, own, [f"{r.name}@{r.sha}" for r in contents]), beats, snapshot, failures)
     known = {i for t in trials for _, parts in units(t) for i in parts}
     return {
         "counts": dict.fromkeys(STATES, 0) | Counter(one.state for one in states),
@@ -77,8 +77,8 @@ def _progress(trials: Iterable[Trial], snapshot: Snapshot) -> dict[str, dict[str
 
 def _waiting(trials: Iterable[Trial]) -> list[dict[str, Any]]:
     """What waits, each block and stage once, with the number of its trials."""
-    found = Counter((w["block"], w["stage"]) for trial in trials for w in trial["waiting"])
-    return [{"block": block, "stage": stage, "trials": n} for (block, stage), n in found.items()]
+    trials_waiting = Counter((w["block"], w["stage"]) for trial in trials for w in trial["waiting"])
+    return [{"block": block, "stage": stage, "trials": n} for (block, stage), n in trials_waiting.items()]
 
 
 def _failure(record: Mapping[str, Any]) -> dict[str, Any]:

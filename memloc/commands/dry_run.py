@@ -18,7 +18,7 @@ from memloc.run.quantities import checkpoint_bytes, result_bytes
 from memloc.store import Snapshot, Store
 
 if TYPE_CHECKING:
-    from memloc.commands.sweep import Options
+    from memloc.commands.launch import Options
 
 SHOWN = 40
 
@@ -29,8 +29,8 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
     there = store.files.exists()
     snapshot = store.snapshot() if there else Snapshot({}, {}, [])
     works = pending(plan, store, snapshot, options.retention, set_aside=False)
-    found = forecasts(works, snapshot, options)
-    here = found[0]
+    forecast = forecasts(works, snapshot, options)
+    here = forecast[0]
     totals = {
         "trials": len(works),
         "done": sum(_done(w) for w in works),
@@ -43,13 +43,13 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
         "basis": here.estimate.basis,
         "slots": here.count,
         "critical_path": path_as_json(here.estimate.critical),
-        "schedule": [f.as_json() for f in found],
+        "schedule": [f.as_json() for f in forecast],
     }
     if options.as_json:
         print(json.dumps({"trials": [_as_json(w) for w in works], "totals": totals}))
         return
     print(_trials(plan, works) + _blocks(plan), end="")
-    print(_totals(plan, store, totals, found))
+    print(_totals(plan, store, totals, forecast))
 
 
 def _done(work: Work) -> bool:
@@ -74,7 +74,8 @@ def _state(work: Work) -> str:
     if _done(work):
         return "done"
     total = sum(len(a.parts) for a in work.trial.analyses)
-    train = {"done": "trained", "train": "to train", "replay": "to train again (a checkpoint it needs is gone)"}[work.train]
+    begun = f"to train from epoch {work.reached} of {work.trial.config.epochs} on" if work.reached else "to train"
+    train = {"done": "trained", "train": begun, "replay": "to train again (a checkpoint it needs is gone)"}[work.train]
     needs = "".join(f", needs: {what}" for what in dict.fromkeys(u.need.what for u in work.trial.unmet))
     return (f"{train}, {len(work.parts)} of {total} parts to do" if total else train) + needs
 
@@ -103,7 +104,7 @@ def _blocks(plan: Plan) -> str:
     return "\n" + text_table(["block", "trainings", "new"], rows) if len(rows) > 1 else ""
 
 
-def _totals(plan: Plan, store: Store, totals: dict[str, Any], found: Sequence[Forecast]) -> str:
+def _totals(plan: Plan, store: Store, totals: dict[str, Any], forecast: Sequence[Forecast]) -> str:
     configs = [canonical(t.config) for t in plan.trials]
     common = {n: v for n, v in configs[0].items() if all(c.get(n) == v for c in configs)}
     left = f"{totals['trainings']} trainings{{}}, {totals['parts']} parts"
@@ -116,6 +117,8 @@ def _totals(plan: Plan, store: Store, totals: dict[str, Any], found: Sequence[Fo
             *(f"{line} (no part of what follows)" for line in plan.needs()),
             f"store {store.uri}: checkpoints {bytes_in_words(totals['checkpoint_bytes'])}, "
             f"results {bytes_in_words(totals['result_bytes'])} before compression",
-            *in_words(found, dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))),
+            *in_words(
+                forecast, dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))
+            ),
         ]
     )

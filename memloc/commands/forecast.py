@@ -18,7 +18,7 @@ from memloc.run.worker import default_device
 from memloc.store import Snapshot
 
 if TYPE_CHECKING:
-    from memloc.commands.sweep import Options
+    from memloc.commands.launch import Options
 
 GPUS = (1, 8, 64, 1024)
 WORTH_A_TABLE = 600.0  # seconds: who is done here by then asks for no GPUs
@@ -54,13 +54,13 @@ def forecasts(works: Sequence[Work], snapshot: Snapshot, options: Options) -> li
         gpus=options.gpus, gpus_per_trial=options.gpus_per_trial, gpus_per_task=options.gpus_per_task
     )  # fmt: skip
     one_by_one = options.executor.value == "inline"
-    of_here = ONE_BY_ONE if one_by_one else resources
-    here = _on_gpus(works, snapshot, options, of_here, 1 if one_by_one else None, here=True) if _has_gpus(options) else None
-    found = [here or _on_cpus(works, snapshot, options)]
+    shares = ONE_BY_ONE if one_by_one else resources
+    here = _on_gpus(works, snapshot, options, shares, 1 if one_by_one else None, here=True) if _has_gpus(options) else None
+    every = [here or _on_cpus(works, snapshot, options)]
     for count in sorted({*GPUS, options.gpus or 1}):
         on_gpus = _on_gpus(works, snapshot, options, resources, count)
-        found += [on_gpus] if on_gpus else []
-    return found
+        every += [on_gpus] if on_gpus else []
+    return every
 
 
 def _has_gpus(options: Options) -> bool:
@@ -103,9 +103,9 @@ def _on_gpus(
 # --- in words ---------------------------------------------------------------------------------------------------------
 
 
-def in_words(found: Sequence[Forecast], labels: dict[str, str]) -> list[str]:
+def in_words(every: Sequence[Forecast], labels: dict[str, str]) -> list[str]:
     """Lines of text. labels: of the trials."""
-    here, *on_gpus = found
+    here, *on_gpus = every
     lines = [f"time: about {_about(here)} (basis: {here.estimate.basis})"]
     if here.estimate.critical:
         lines.append(_path(here.estimate.critical, labels))

@@ -11,12 +11,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from memloc.data import digits, directory, npz
+from memloc.data.arrays import Data, Description, Raw, normalise
 from memloc.data.cifar10 import CIFAR10
 from memloc.data.idx import FASHION_MNIST, MNIST
 from memloc.data.labels import examples_seen, prepare
 from memloc.data.named import NamedDataset
 from memloc.data.svhn import SVHN
-from memloc.data.types import Data, Description, Raw, normalise
 from memloc.errors import UsageError
 
 __all__ = [

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
 
-from memloc.data.types import I64
 from memloc.seeds import below, hashed
 
 
-def shifts(kind: str, example: I64, height: int, width: int, seed: int, epoch: int) -> torch.Tensor:
+def shifts(
+    kind: str, example: Int64[np.ndarray, " n"], height: int, width: int, seed: int, epoch: int
+) -> Int64[Tensor, "n 3"]:
     """int64 [n, 3]: rows down, columns right (up to an eighth of the side each way), flipped or not (0, 1)."""
-    words = [hashed(seed, "augment", epoch, i=example, j=j) for j in range(3)]
+    draws = [hashed(seed, "augment", epoch, i=example, j=j) for j in range(3)]
     down, right = height // 8, width // 8
-    flip = below(words[2], 2) if kind == "crop_flip" else 0 * below(words[2], 2)
-    columns = (below(words[0], 2 * down + 1) - down, below(words[1], 2 * right + 1) - right, flip)
+    flip = below(draws[2], 2) if kind == "crop_flip" else 0 * below(draws[2], 2)
+    columns = (below(draws[0], 2 * down + 1) - down, below(draws[1], 2 * right + 1) - right, flip)
     return torch.stack([torch.from_numpy(c) for c in columns], dim=1)
 
 
-def augment(x: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+def augment(x: UInt8[Tensor, "b c h w"], shift: Int64[Tensor, "b 3"]) -> UInt8[Tensor, "b c h w"]:
     """Images (B×C×H×W, uint8) moved, then mirrored, by `shift` (int64 [B, 3]); what enters from outside is black (0)."""
     b, _, h, w = x.shape
     rows = torch.arange(h, device=x.device)[None, :] - shift[:, 0:1]

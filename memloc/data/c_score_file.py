@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from memloc.data.arrays import I64, content_identity
 from memloc.data.regular_file import opened
-from memloc.data.types import I64, content_identity
 from memloc.errors import UsageError, last_line
 
 FORMATS = "numpy.save of N scores, or numpy.savez with scores and, if you have them, labels"

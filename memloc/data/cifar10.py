@@ -13,8 +13,8 @@ import numpy as np
 # What numpy's own pickles name; not public, and at this place since numpy 2.
 from numpy._core.multiarray import _reconstruct
 
+from memloc.data.arrays import I64, U8
 from memloc.data.named import Arrays, Content, Download, File, NamedDataset
-from memloc.data.types import I64, U8
 from memloc.errors import UsageError, last_line
 
 # The only names that a pickle may refer to: those of an array, under numpy 1 and numpy 2, and of bytes in protocol 2.

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from memloc.data.types import I64
+from memloc.data.arrays import I64
 from memloc.seeds import stream
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from memloc.data.types import Data, normalise
+from memloc.data.arrays import Data, normalise
 
 
 class OnDevice:
@@ -20,11 +21,11 @@ class OnDevice:
         self.y_test = torch.tensor(data.y_test, device=device)
         self.device = device
 
-    def batch(self, rows: Tensor) -> Tensor:
+    def batch(self, rows: Int64[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
         """Normalised float32 images of the training rows, channels last in memory."""
         return images(self.x[rows])
 
 
-def images(x: Tensor) -> Tensor:
+def images(x: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """uint8 B×C×H×W as normalised float32, channels last in memory (the faster layout for convolutions)."""
     return normalise(x).to(memory_format=torch.channels_last)

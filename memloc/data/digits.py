@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from memloc.data.types import Raw, content_identity
+from memloc.data.arrays import Raw, content_identity
 from memloc.seeds import stream
 
 N_TRAIN = 1437

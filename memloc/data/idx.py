@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from memloc.data.arrays import I64, U8
 from memloc.data.named import Arrays, Content, Download, File, NamedDataset
-from memloc.data.types import I64, U8
 from memloc.errors import UsageError
 
 CLASSES = 10

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from memloc.config import DataConfig
+from memloc.data.arrays import I64, Data, Description, HeldOut, Raw
 from memloc.data.cuts import held_out
-from memloc.data.types import I64, Data, Description, HeldOut, Raw
 from memloc.errors import UsageError
 from memloc.seeds import below, hashed
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from memloc.data.arrays import I64, U8, Description, Raw
 from memloc.data.directory import data_dir as default_dir
-from memloc.data.types import I64, U8, Description, Raw
 from memloc.errors import UsageError, last_line
 
 LARGEST = 2**28  # bytes; every file of these data sets, uncompressed, is smaller
@@ -58,6 +58,7 @@ class Download:
 
     @property
     def is_archive(self) -> bool:
+        """Whether it is unpacked after the download."""
         return self.path.endswith(".tar.gz")
 
 
@@ -91,12 +92,14 @@ class NamedDataset:
 
     @property
     def description(self) -> Description:
+        """What a plan must know. The identity is a hash of the files' paths and pinned checksums."""
         md5s = self.md5s()
         pins = "\n".join(f"{file.path} {md5s[file.path]}" for file in self.files)
         identity = f"{self.name}:{hashlib.sha256(pins.encode()).hexdigest()}"
         return Description(identity, self.shape, self.n_train, self.n_test, self.classes)
 
     def missing(self, data_dir: Path) -> list[File]:
+        """The files of which no form is there."""
         return [file for file in self.files if not file.present(data_dir)]
 
     def load(self, data_dir: Path) -> Raw:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from memloc.data.arrays import Raw, content_identity
 from memloc.data.regular_file import opened
-from memloc.data.types import Raw, content_identity
 from memloc.errors import UsageError, last_line
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from memloc.data.arrays import I64, U8
 from memloc.data.named import Arrays, Content, Download, File, NamedDataset
-from memloc.data.types import I64, U8
 from memloc.errors import UsageError, last_line
 
 

@@ -26,7 +26,7 @@ def masked(x: Tensor, site: str, masks: Masks | None) -> Tensor:
 
 
 def masked_tokens(x: Tensor, site: str, masks: Masks | None) -> Tensor:
-    """The same for tokens, B×N×C, whose factor broadcasts against B×C×N×1."""
+    """The same for tokens, float32 B×N×C, whose factor broadcasts against B×C×N×1."""
     return x if masks is None or site not in masks else x * masks[site].flatten(2).transpose(1, 2)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 
@@ -31,19 +32,19 @@ Gate: TypeAlias = Tensor | Open
 Gates: TypeAlias = Mapping[str, Gate]  # {layer: G×channels (units, heads), G×out×in for the classifier's weights}
 
 
-def gated(activation: Tensor, gate: Gate, axis: int = 1) -> Tensor:
+def gated(activation: Float[Tensor, " n *shape"], gate: Gate, axis: int = 1) -> Float[Tensor, " n *shape"]:
     """activation·gate per image and channel; activation: N×…, its channels along `axis` (N×C×H×W: 1); gate: G×C."""
     values, is_open = (gate.values, True) if isinstance(gate, Open) else (gate, False)
     return _Gated.apply(activation, values, is_open, axis % activation.ndim)  # type: ignore[no-any-return]
 
 
-def gated_heads(x: Tensor, gate: Gate) -> Tensor:
+def gated_heads(x: Float[Tensor, " n *shape"], gate: Gate) -> Float[Tensor, " n *shape"]:
     """N×…×(heads·d), head after head, each head times its gate; gate: G×heads."""
     heads = (gate.values if isinstance(gate, Open) else gate).shape[1]
     return gated(x.reshape(*x.shape[:-1], heads, -1), gate, -2).flatten(-2)
 
 
-def replayed(conv: nn.Conv2d, x: Tensor, gate: Open, relu: bool = True) -> Tensor:
+def replayed(conv: nn.Conv2d, x: Float[Tensor, "n c h w"], gate: Open, relu: bool = True) -> Float[Tensor, "n out h2 w2"]:
     """relu(conv(x)) where it is known: G runs of `gate.output`. Gradients of x and of the gates, as if computed.
 
     conv: with frozen parameters.
@@ -51,7 +52,7 @@ def replayed(conv: nn.Conv2d, x: Tensor, gate: Open, relu: bool = True) -> Tenso
     return _Replayed.apply(x, gate.values, conv, gate.output, relu)  # type: ignore[no-any-return]
 
 
-def gated_linear(x: Tensor, weight: Tensor, gate: Gate) -> Tensor:
+def gated_linear(x: Float[Tensor, "n inputs"], weight: Float[Tensor, "out inputs"], gate: Gate) -> Float[Tensor, "n out"]:
     """x·(gate·weight)ᵀ, N×out of N×in; gate: G×out×in."""
     values = gate.values if isinstance(gate, Open) else gate
     # Not einsum: the order of its operations depends on what is installed.
@@ -59,12 +60,12 @@ def gated_linear(x: Tensor, weight: Tensor, gate: Gate) -> Tensor:
     return torch.matmul(runs, (values * weight).transpose(1, 2)).flatten(0, 1)
 
 
-def split_runs(x: Tensor, runs: int) -> Tensor:
+def split_runs(x: Shaped[Tensor, " n *shape"], runs: int) -> Shaped[Tensor, "{runs} m *shape"]:
     """N×… as runs×(N/runs)×…, without a copy."""
     return x.view(runs, len(x) // runs, *x.shape[1:])
 
 
-def repeated(x: Tensor, runs: int) -> Tensor:
+def repeated(x: Float[Tensor, "m c h w"], runs: int) -> Float[Tensor, "{runs}*m c h w"]:
     """m×C×H×W, `runs` times one after the other, channels last in memory."""
     out = torch.empty((runs * len(x), *x.shape[1:]), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     split_runs(out, runs).copy_(x)

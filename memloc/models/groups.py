@@ -65,6 +65,7 @@ class Network(nn.Module, ABC):
         return [name for name in self.state_dict() if name.startswith(group + ".")]
 
     def parameters_of(self, group: str) -> list[str]:
+        """The names of a group's parameters, in the network's order; never none."""
         return [name for name, _ in self.named_parameters() if name.startswith(group + ".")]
 
     def use_batch_statistics(self) -> None:

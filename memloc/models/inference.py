@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
+from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from torch import Tensor
 
 from memloc.data.device import images
@@ -17,28 +18,28 @@ GROUP_SIZE = 256
 MaskSource = Callable[[Tensor], Masks | None]  # rows (int64 [B]) -> factors
 
 
-def groups_of(n: int, device: torch.device) -> Iterator[Tensor]:
+def groups_of(n: int, device: torch.device) -> Iterator[Int64[Tensor, " group"]]:
     """The rows 0..n−1 in the fixed groups in which analyses compute, int64 [≤ GROUP_SIZE] each."""
     for start in range(0, n, GROUP_SIZE):
         yield torch.arange(start, min(start + GROUP_SIZE, n), device=device)
 
 
 @torch.inference_mode()
-def logits(network: Network, x: Tensor, masks: MaskSource | None = None) -> Tensor:
+def logits(network: Network, x: UInt8[Tensor, "n c h w"], masks: MaskSource | None = None) -> Float[Tensor, "n classes"]:
     """Logits (n×classes, float32) of uint8 images (n×C×H×W) in evaluation mode."""
     network.eval()
     chunks = [network(images(x[rows]), masks=masks(rows) if masks else None) for rows in groups_of(len(x), x.device)]
     return torch.cat(chunks)
 
 
-def margins(logits: Tensor, y: Tensor) -> Tensor:
+def margins(logits: Float[Tensor, "n classes"], y: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
     """z_y − max over the other classes, [n], in the dtype of `logits` (n×K)."""
     own = logits.gather(1, y[:, None])
     others = logits.scatter(1, y[:, None], float("-inf"))
     return own[:, 0] - others.amax(dim=1)
 
 
-def set_mean(values: Tensor, members: Tensor) -> float | None:
+def set_mean(values: Shaped[Tensor, " n"], members: Bool[Tensor, " n"]) -> float | None:
     """The float64 mean of `values` [n] over `members` (bool [n]); None over the empty set."""
     count = int(members.sum())
     return float(values.to(torch.float64)[members].sum() / count) if count else None

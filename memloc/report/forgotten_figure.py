@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from memloc.data.types import U8
+from memloc.data.arrays import U8
 from memloc.errors import MemlocError
 from memloc.report.charts import Exhibit, Gallery, Number, Picture, Table
 from memloc.report.selection import Wanted, select

@@ -137,5 +137,7 @@ class Watch:
                 course.measure(event.seconds, self._parts[event.part_id].seconds * event.share)
         elif event.kind == "failed":
             course.ended.add(event.part_id)
+            if event.part_id == event.trial:  # its training, or the whole of it
+                course.given_up.add(event.trial)
         elif event.kind in ("drained", "finished"):
             course.given_up.add(event.trial)

@@ -111,13 +111,13 @@ class CostModel:
         passes, stage = part_passes(trial, analysis), analysis.stage
         network = Network.of(canonical(trial.config), self.shapes)
         alike = self._alike.get((network, stage, canonical_json(analysis.config)))
-        of_stage, factor = self._fits.get((network, stage)), self._factors.get(stage)
-        fit = alike or of_stage
+        whole_stage, factor = self._fits.get((network, stage)), self._factors.get(stage)
+        fit = alike or whole_stage
         if not passes:  # its parts take what they took
             own = fit or factor
             return own.seconds / own.count if own else 0.0
-        if fit and of_stage and fit.passes:
-            self._basis.fitted[network, stage] = of_stage.count
+        if fit and whole_stage and fit.passes:
+            self._basis.fitted[network, stage] = whole_stage.count
             return passes * fit.rate
         if factor and factor.passes:
             self._basis.by_factor[stage] = None

@@ -123,14 +123,14 @@ def _scored(
     if reference is None:
         return _Scored(request.config, size)
     try:
-        found = sources.find(reference, train, data)
+        source = sources.find(reference, train, data)
     except UsageError as error:
         field = next(name for name, value in request.config if str(value).endswith(reference))
         problems += [f"{request.where}.{field}: {problem}" for problem in error.problems]
         return _Scored(request.config, size)
-    if isinstance(found, Need):
-        return found
-    scores, examples = found
+    if isinstance(source, Need):
+        return source
+    scores, examples = source
     config = request.config.with_c_scores(scores.identity)
     if (threshold := config.c_score_threshold()) is not None:
         size = replace(size, n_noisy=int(atypical(scores, examples, threshold).sum()))

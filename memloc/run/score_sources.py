@@ -15,9 +15,9 @@ import numpy as np
 
 from memloc.config import TrainConfig, canonical
 from memloc.data import Description, examples_seen, load
+from memloc.data.arrays import I64
 from memloc.data.c_score_file import CScores
 from memloc.data.c_score_file import load as load_scores
-from memloc.data.types import I64
 from memloc.errors import UsageError
 from memloc.models.architectures import TRAINING
 from memloc.store import Snapshot, Store, c_scores, records
@@ -93,14 +93,14 @@ class Sources:
             return self._read(max(fitting, key=lambda s: (len(s.runs), s.id)), name, data.n_train)
         return self._missing(name, train, runs)
 
-    def _read(self, found: c_scores.ScoreSet, name: str, n: int) -> CScores:
-        if found.id not in self._made:
+    def _read(self, scores: c_scores.ScoreSet, name: str, n: int) -> CScores:
+        if scores.id not in self._made:
             assert self.store is not None
-            of_set = c_scores.scores(self.store.files, found)
+            read = c_scores.scores(self.store.files, scores)
             values = np.full(n, np.nan)
-            values[of_set.example] = of_set.c_score
-            self._made[found.id] = CScores(values, f"sweep {name}")
-        return self._made[found.id]
+            values[read.example] = read.c_score
+            self._made[scores.id] = CScores(values, f"sweep {name}")
+        return self._made[scores.id]
 
     def _missing(self, name: str, train: TrainConfig, runs: list[_Run] | None) -> Need:
         remedy = f"run `memloc sweep {name}` on this store first"
@@ -178,5 +178,5 @@ def check_labels(trials: Iterable[TrialPlan], data_dir: Path) -> None:
 
 def atypical(scores: CScores, examples: I64, below: float) -> np.ndarray:
     """bool [n]: which of the examples have a C-score below `below` (paper §7)."""
-    found: np.ndarray = scores.values[examples] < below
-    return found
+    low: np.ndarray = scores.values[examples] < below
+    return low

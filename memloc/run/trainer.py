@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from memloc.config import canonical, canonical_json
+from memloc.config import canonical
 from memloc.data import Data
 from memloc.run.pending import Work
 from memloc.run.plan import TrialPlan
@@ -20,7 +20,7 @@ from memloc.run.worker import Worker, never, set_up_numerics
 from memloc.run.writer import StateWriter
 from memloc.stages.training.dynamics import examples_table
 from memloc.stages.training.loop import Epoch, train
-from memloc.stages.training.schema import TABLES, VERSION
+from memloc.stages.training.schema import TABLES, VERSION, trial_row
 from memloc.store import Commit, Store, checkpoints, layout
 from memloc.store.commits import CheckpointEntry
 
@@ -107,11 +107,8 @@ def _commit_training(
     # Written down, so that nobody takes them for lost, nor what is here for pruned (in an earlier life of the trial).
     checkpoints.prune(worker.store.files, trial.id, entries, work.write)
     c = trial.config
-    names = ("dataset", "model", "width", "noise", "seed", "data_seed", "dropout", "p_gen", "p_mem", "keep", "epochs")
-    own: dict[str, list[Any]] = {"trial": [trial.id], **{k: [c.flat().get(k)] for k in names}}
-    own |= {"n_train": [n], "config": [canonical_json(c)]}
     written = {
-        "trials": own,
+        "trials": trial_row(trial.id, c, n),
         "epochs": {"trial": [trial.id] * len(rows), **{k: [row[k] for row in rows] for k in rows[0]}},
         "examples": {"trial": [trial.id] * n, **examples_table(c, data, dynamics)},
     }

@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from memloc.models.build import build
-from memloc.models.layout import channels_last
+from memloc.models.memory_format import channels_last
 from memloc.run.cost import Rate, Shape
 from memloc.run.plan import TrialPlan
 

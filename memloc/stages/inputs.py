@@ -17,7 +17,7 @@ from memloc.data.device import OnDevice
 from memloc.models.build import build
 from memloc.models.dropouts import Dropout, build_dropout
 from memloc.models.groups import Network
-from memloc.models.layout import channels_last
+from memloc.models.memory_format import channels_last
 from memloc.stages.base import Columns
 
 

@@ -276,8 +276,9 @@ def test_what_failed_is_not_waited_for(store: Store, plan: Plan) -> None:
 
 
 def test_a_driver_that_is_gone_has_no_time(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    retime(store, {"train": 8.0, "rewind": 2.0, "evaluate": 1.0})
     remove_commit(store, plan.trials[0].analyses[0].part_ids[0])
-    at_work(store, price(plan, reliable=True))
+    at_work(store, price(plan))
     beat(store, plan.trials[0].id, stages=["rewind"])
     assert status(store)["eta_seconds"]
     monkeypatch.setattr(heartbeats, "FRESH_SECONDS", -1.0)

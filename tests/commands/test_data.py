@@ -101,6 +101,7 @@ def test_fetch(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ),
         (["check", "npz:x"], "npz:x: no such data set; valid: digits, cifar10, mnist, fashion_mnist, svhn"),
         (["fetch", "svhn", "--data-dir", "~nobody-here/x"], "data directory ~nobody-here/x: Could not determine home"),
+        (["list", "--data-dir", __file__], f"data directory {__file__}: is a file; name the folder in which data sets lie"),
         (["list", "--data-dir", "~nobody-here/x"], "data directory ~nobody-here/x: Could not determine home"),
         (["fetch", "svhn", "--data-dir", "/proc/nowhere"], "--data-dir /proc/nowhere: cannot be written: "),
         (["fetsh", "svhn"], "No such command"),

@@ -19,7 +19,7 @@ from memloc.models.architectures.timm.trace import CannotCut, cut, traced
 from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
 from memloc.models.groups import Network
-from memloc.models.layout import channels_last
+from memloc.models.memory_format import channels_last
 from tests.models.plain import randomise
 
 SHAPE, CLASSES, B = (1, 32, 32), 7, 3

@@ -85,7 +85,7 @@ def test_a_training_that_goes_on_from_where_it_was_and_one_that_starts_over() ->
 
 
 def test_what_this_run_does_no_more() -> None:
-    watch = events(Watch(PLAN), Event("failed", "long", "train", part_id="long", error="E"), Event("drained", "long"))
+    watch = events(Watch(PLAN), Event("failed", "long", "coordinator", part_id="long", error="E"))
     assert [t.trial for t in remaining(PLAN, watch.course)] == ["short"]
     watch = events(Watch(PLAN), Event("failed", "long", "rewind", part_id="p1", error="E"))
     assert remaining(PLAN, watch.course)[0].waves == (PARTS[:1], (LAST,))

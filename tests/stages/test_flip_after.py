@@ -14,7 +14,7 @@ from benchmarks.reference.flips import accuracy_after
 from memloc.models.blocks import Masks
 from memloc.stages.flips.after import Sets, _share, accuracies, choose
 from memloc.stages.flips.config import Flips, FlipsConfig
-from memloc.stages.flips.search import Neurons, Search
+from memloc.stages.flips.task import Neurons, Search
 from tests.stages.conftest import Trained
 from tests.stages.naive import pixels
 

@@ -20,8 +20,9 @@ from memloc.models.architectures.vit_small.config import ViTSmall
 from memloc.models.weight_gates import WeightGated
 from memloc.seeds import stream
 from memloc.stages.flips.after import Sets, accuracies
-from memloc.stages.flips.config import Flips, FlipsConfig
-from memloc.stages.flips.search import COPIES, Search, Task, search
+from memloc.stages.flips.config import COPIES, Flips, FlipsConfig
+from memloc.stages.flips.search import search
+from memloc.stages.flips.task import Search, Task
 from tests.models.plain import CONVS, Plain
 from tests.stages.conftest import Trained, run
 from tests.stages.naive import pixels

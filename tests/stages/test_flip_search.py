@@ -18,18 +18,9 @@ from memloc.models.blocks import ConvBlock, GatedLinear, Masks
 from memloc.models.gates import Gates
 from memloc.models.groups import Network, State
 from memloc.stages.flips.compute import sample
-from memloc.stages.flips.config import FlipsConfig
-from memloc.stages.flips.search import (
-    BATCH,
-    COPIES,
-    NOISE,
-    Neurons,
-    Search,
-    Task,
-    everybodys_gradient,
-    own_gradient,
-    search,
-)
+from memloc.stages.flips.config import BATCH, COPIES, FlipsConfig
+from memloc.stages.flips.search import everybodys_gradient, own_gradient, search
+from memloc.stages.flips.task import NOISE, Neurons, Search, Task
 from tests.models.plain import CONVS
 from tests.stages.conftest import Trained, run
 

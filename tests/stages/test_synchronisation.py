@@ -25,7 +25,8 @@ from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
 from memloc.models.groups import Network
 from memloc.models.inference import logits
-from memloc.stages.flips.search import Task, search
+from memloc.stages.flips.search import search
+from memloc.stages.flips.task import Task
 from memloc.stages.gradients.compute import set_gradients
 from memloc.stages.gradients.trajectory import Steps
 from memloc.stages.inputs import Inputs

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from memloc.data.arrays import I64
 from memloc.data.device import images
-from memloc.data.types import I64
 from memloc.models.groups import Network, State
 from memloc.models.inference import MaskSource, groups_of
 from memloc.seeds import hashed
-from memloc.stages.flips.search import Neurons, Search
+from memloc.stages.flips.task import Neurons, Search
 
 NAMES = ("clean_acc", "noisy_acc", "test_acc", "clean_se", "noisy_se")
 
@@ -60,17 +60,17 @@ def accuracies(network: Network, sets: Sets, masks: MaskSource, searches: Sequen
     if sets.test is not None:
         right = _predictions(network, sets.test[0], masks, None, searches) == sets.test[1]
         on_test = right.to(torch.float64).mean(dim=1).tolist()
-    found: dict[str, list[float | None]] = {name: [] for name in NAMES}
+    columns: dict[str, list[float | None]] = {name: [] for name in NAMES}
     for k, search in enumerate(searches):
         others = sets.rows != search.row
         for name, of_set in (("clean", ~sets.noisy), ("noisy", sets.noisy)):
             members = of_set[sets.rows] & others
             whole = int(of_set.sum()) - int(of_set[search.row])
             accuracy, error = _share(correct[k][members], whole)
-            found[f"{name}_acc"].append(accuracy)
-            found[f"{name}_se"].append(error)
-        found["test_acc"].append(on_test[k])
-    return found
+            columns[f"{name}_acc"].append(accuracy)
+            columns[f"{name}_se"].append(error)
+        columns["test_acc"].append(on_test[k])
+    return columns
 
 
 def _share(right: np.ndarray, whole: int) -> tuple[float | None, float | None]:

@@ -12,14 +12,15 @@ import numpy as np
 import torch
 
 from memloc.data import Data
-from memloc.data.types import I64
+from memloc.data.arrays import I64
 from memloc.models.inference import logits
 from memloc.models.weight_gates import WeightGated
 from memloc.seeds import hashed
 from memloc.stages.base import Part, Tables
 from memloc.stages.flips.after import NAMES, Sets, accuracies, choose
 from memloc.stages.flips.config import FlipsConfig, reference_examples
-from memloc.stages.flips.search import Neurons, Search, Task, search
+from memloc.stages.flips.search import search
+from memloc.stages.flips.task import Neurons, Search, Task
 from memloc.stages.inputs import Inputs
 
 
@@ -31,8 +32,8 @@ def run(config: FlipsConfig, inputs: Inputs, part: Part) -> Tables:
     task = _task(config, inputs, repeat)
     predicted = _plain_predictions(task, rows)
     eligible = predicted == data.y[rows]
-    found = {s.row: s for s in search(task, rows[eligible].tolist())}
-    searches = [found.get(r) or Search(r, new_class=p) for r, p in zip(rows.tolist(), predicted.tolist(), strict=True)]
+    searched = {s.row: s for s in search(task, rows[eligible].tolist())}
+    searches = [searched.get(r) or Search(r, new_class=p) for r, p in zip(rows.tolist(), predicted.tolist(), strict=True)]
     columns = {
         "example": data.example[rows],
         "repeat": [repeat] * len(rows),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.data.types import normalise
+from memloc.data.arrays import normalise
 from memloc.models.groups import Network
 from memloc.models.inference import MaskSource
 from memloc.seeds import stream
@@ -119,9 +119,9 @@ def set_gradients(
         sharing = _sharing(members[:, batch.numpy()])
         for k, sets in enumerate(sharing):
             last = k == len(sharing) - 1
-            found = torch.autograd.grad(losses, parameters, weights[sets[0], rows], retain_graph=not last)
+            gradients = torch.autograd.grad(losses, parameters, weights[sets[0], rows], retain_graph=not last)
             for s in sets:
-                torch._foreach_add_(sums[s], list(found))
+                torch._foreach_add_(sums[s], list(gradients))
     for total in sums if factor is None else ():
         torch._foreach_div_(total, members.shape[1])
     return sums

@@ -78,8 +78,8 @@ class Steps:
             losses = losses / len(rows)
         parameters = list(network.parameters())
         for s in self.there:
-            found = torch.autograd.grad(losses, parameters, self.weights[s, rows], retain_graph=True)
-            torch._foreach_add_(self.sums[s], list(found))
+            gradients = torch.autograd.grad(losses, parameters, self.weights[s, rows], retain_graph=True)
+            torch._foreach_add_(self.sums[s], list(gradients))
 
 
 def _check(inputs: Inputs, epoch: Epoch) -> None:

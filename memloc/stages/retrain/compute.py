@@ -222,12 +222,12 @@ def _logits(final: Network, variants: Sequence[Variant], x: Tensor, masks: MaskS
     """{group: logits of uint8 images x, n×classes float32}, evaluation mode."""
     for network in (final, *(v.network for v in variants)):
         network.eval()
-    found: dict[str, list[Tensor]] = {v.group: [] for v in variants}
+    chunks_of: dict[str, list[Tensor]] = {v.group: [] for v in variants}
     for rows in groups_of(len(x), x.device):
         factors = masks(rows)
         for variant, state in _states(final, variants, (images(x[rows]),), factors):
-            found[variant.group].append(variant.network.run_from(variant.start, state, masks=factors))
-    return {group: torch.cat(chunks) for group, chunks in found.items()}
+            chunks_of[variant.group].append(variant.network.run_from(variant.start, state, masks=factors))
+    return {group: torch.cat(chunks) for group, chunks in chunks_of.items()}
 
 
 def _evaluate(inputs: Inputs, final: Network, variants: Sequence[Variant], masks: MaskSource) -> None:

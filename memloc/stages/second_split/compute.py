@@ -15,12 +15,12 @@ from torch import Tensor
 
 from memloc.config import TrainConfig, default_peak
 from memloc.data import Data
+from memloc.data.arrays import I64
 from memloc.data.device import OnDevice
-from memloc.data.types import I64
 from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
 from memloc.models.inference import logits
-from memloc.models.layout import channels_last
+from memloc.models.memory_format import channels_last
 from memloc.seeds import stream, torch_seed
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs

@@ -23,7 +23,7 @@ from memloc.models.build import build
 from memloc.models.dropouts import OwnDropouts, build_dropout
 from memloc.models.groups import Network
 from memloc.models.inference import logits, set_mean
-from memloc.models.layout import channels_last
+from memloc.models.memory_format import channels_last
 from memloc.stages.training.batches import batches
 from memloc.stages.training.dynamics import Dynamics
 from memloc.stages.training.forward import forward_pass

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
+from memloc.config import TrainConfig, canonical_json
+from memloc.config.hints import scalars
+from memloc.models.architectures import TRAINING
 from memloc.stages.columns import ACCURACIES, BOOL, FLOAT, INT, SMALL, TEXT
 
 VERSION = 2  # of training: raised whenever its numbers change; enters the id of every training
 
+# The first columns of table `trials`: their names and order stay.
+FIRST: tuple[tuple[str, pa.DataType], ...] = (
+    ("trial", TEXT),
+    ("dataset", TEXT),
+    ("model", TEXT),
+    ("width", FLOAT),
+    ("noise", FLOAT),
+    ("seed", INT),
+    ("data_seed", INT),
+    ("dropout", TEXT),
+    ("p_gen", FLOAT),
+    ("p_mem", FLOAT),
+    ("keep", FLOAT),
+    ("epochs", SMALL),
+    ("n_train", INT),
+    ("config", TEXT),
+)
+TYPES = {bool: BOOL, int: INT, float: FLOAT}
+
+
+def _column(annotation: Any) -> pa.DataType:
+    """The type of the column for a training field."""
+    return next((column for kind, column in TYPES.items() if kind in scalars(annotation)), TEXT)
+
+
+def trial_row(trial: str, config: TrainConfig, n_train: int) -> dict[str, list[Any]]:
+    """The row of a training in table `trials`: every field, NULL where it is not used."""
+    row = {**config.flat(), "trial": trial, "n_train": n_train, "config": canonical_json(config)}
+    return {name: [row.get(name)] for name in TABLES["trials"].names}
+
+
 TABLES: dict[str, pa.Schema] = {
-    "trials": pa.schema(
-        [
-            ("trial", TEXT),
-            ("dataset", TEXT),
-            ("model", TEXT),
-            ("width", FLOAT),
-            ("noise", FLOAT),
-            ("seed", INT),
-            ("data_seed", INT),
-            ("dropout", TEXT),
-            ("p_gen", FLOAT),
-            ("p_mem", FLOAT),
-            ("keep", FLOAT),
-            ("epochs", SMALL),
-            ("n_train", INT),
-            ("config", TEXT),
-        ]
-    ),
+    "trials": pa.schema([*FIRST, *((name, _column(kind)) for name, kind in TRAINING.items() if name not in dict(FIRST))]),
     "epochs": pa.schema(
         [("trial", TEXT), ("epoch", SMALL), ("lr", FLOAT), ("loss", FLOAT), *ACCURACIES, ("seconds", FLOAT)]
     ),

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from memloc.analysis.reader import known_tables
-from memloc.config import canonical, canonical_json, fingerprint
+from memloc.config import canonical, fingerprint
 from memloc.models.architectures import resolved
 from memloc.papers.maini2023 import Judgement, judge
+from memloc.stages.training.schema import trial_row
 from memloc.store import Commit, Store
 
 Columns = dict[str, Any]
@@ -50,10 +51,8 @@ class Simulated:
         trial, epochs = fingerprint(["simulated", config]), given.epochs
         noisy = np.arange(n) < round(given.noise * n)
         climb = np.clip((np.arange(1, epochs + 1) - 11.6) * 0.06, 0, 1) if noisy_acc is None else np.asarray(noisy_acc)
-        columns = {"trial": trial, **{k: config.get(k) for k in known_tables()["trials"].names if k in config}}
-        columns |= {k: config.get(k) for k in ("p_gen", "p_mem", "keep", "width")} | {"n_train": n}
         tables = {
-            "trials": {k: [v] for k, v in {**columns, "config": canonical_json(config)}.items()},
+            "trials": trial_row(trial, given, n),
             "epochs": _filled(
                 "epochs",
                 {"trial": [trial] * epochs, "epoch": range(1, epochs + 1), "noisy_acc": climb if noisy.any() else None},

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from memloc.models.architectures.timm.neurons import Point, apply, neurons
+from memloc.models.architectures.timm.gate_points import Point, apply, neurons
 from memloc.models.architectures.timm.trace import CannotCut, Program, cut, first_line, shapes, traced
 from memloc.models.groups import State
-from memloc.models.layout import channels_last
+from memloc.models.memory_format import channels_last
 
 CONTAINERS = ("blocks", "stages", "layers", "features")
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear)

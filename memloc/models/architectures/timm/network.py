@@ -1,6 +1,6 @@
 """Any image classifier of timm (`timm:NAME`), without pretrained weights, run group by group (cutting.py says which).
 
-Tensors have timm's names. What counts as a neuron is in neurons.py.
+Tensors have timm's names. What counts as a neuron is in gate_points.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from memloc.models.architectures.timm.config import TIMM, Timm
 from memloc.models.architectures.timm.cutting import Shape, create, cut_of
-from memloc.models.architectures.timm.neurons import apply
+from memloc.models.architectures.timm.gate_points import apply
 from memloc.models.batch_norm import BatchStatistics
 from memloc.models.blocks import Masks, masked, masked_tokens
 from memloc.models.gates import Gates
@@ -41,6 +41,7 @@ class Architecture(Network):
 
     @classmethod
     def build(cls, config: Timm, shape: Shape, classes: int) -> Architecture:
+        """The model for images of shape (C, H, W); raises CannotCut where `config.misfit` has something to say."""
         return cls(config.name.removeprefix(TIMM), shape, classes)
 
     def group_of(self, layer: str) -> str:

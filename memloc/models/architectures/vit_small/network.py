@@ -41,6 +41,7 @@ class Embed(nn.Module):
             self.proj = nn.Linear(features, DIM)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens, float32 B×(1 + patches)×DIM, of images B×C×H×W."""
         if self.norm is None:
             patches = self.proj(x).flatten(2).transpose(1, 2)
         else:
@@ -73,6 +74,7 @@ class Block(nn.Module):
         self.fc2 = nn.Linear(DIM, DIM)
 
     def forward(self, x: Tensor, gates: Gates, masks: Masks | None) -> Tensor:
+        """Tokens of tokens, float32 B×N×DIM; gates and masks: of the whole network."""
         x = x + self._attention(self.norm1(x), gates, masks)
         hidden = F.gelu(self.fc1(self.norm2(x)))
         if (gate := gates.get(f"{self.name}.mlp")) is not None:
@@ -106,6 +108,7 @@ class Head(nn.Module):
         self.fc = GatedLinear(DIM, classes, bias=True)
 
     def forward(self, x: Tensor, gates: Gates) -> Tensor:
+        """Logits, float32 B×classes, of tokens B×N×DIM."""
         logits: Tensor = self.fc(self.norm(x[:, 0]), gates.get("head.fc"))
         return logits
 

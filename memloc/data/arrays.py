@@ -49,6 +49,7 @@ class Raw:
 
     @property
     def description(self) -> Description:
+        """The same without the arrays."""
         return Description(self.identity, self.shape, len(self.y_train), len(self.y_test), self.classes)
 
 
@@ -85,6 +86,7 @@ class Data:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """C, H, W."""
         c, h, w = self.x.shape[1:]
         return int(c), int(h), int(w)
 
@@ -99,5 +101,5 @@ def content_identity(*arrays: npt.NDArray[np.generic]) -> str:
 
 
 def normalise(x: torch.Tensor) -> torch.Tensor:
-    """uint8 pixels as float32 in [−1, 1]: (v/255 − 0.5)/0.5."""
+    """uint8 pixels, of any shape, as float32 in [−1, 1]: (v/255 − 0.5)/0.5."""
     return x.float().div_(127.5).sub_(1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from memloc.data.types import content_identity, normalise
+from memloc.data.arrays import content_identity, normalise
 
 
 def test_normalise_every_pixel_value() -> None:
