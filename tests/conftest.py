@@ -40,6 +40,17 @@ blocks:
 """
 
 
+# Files that take longest, longest first: begun last, one of them would keep one of two processes busy while the other waits.
+LONGEST = ("run/test_ray.py", "run/test_environment.py", "run/test_cluster.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the longest files first; otherwise the order stays."""
+    tests = Path(__file__).parent
+    rank = {tests / name: n for n, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
 def carry_out(
     works: Sequence[Work],
     store: Store,

@@ -18,7 +18,7 @@ from memloc.run.quantities import checkpoint_bytes, result_bytes
 from memloc.store import Snapshot, Store
 
 if TYPE_CHECKING:
-    from memloc.commands.sweep import Options
+    from memloc.commands.launch import Options
 
 SHOWN = 40
 

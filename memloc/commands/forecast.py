@@ -18,7 +18,7 @@ from memloc.run.worker import default_device
 from memloc.store import Snapshot
 
 if TYPE_CHECKING:
-    from memloc.commands.sweep import Options
+    from memloc.commands.launch import Options
 
 GPUS = (1, 8, 64, 1024)
 WORTH_A_TABLE = 600.0  # seconds: who is done here by then asks for no GPUs

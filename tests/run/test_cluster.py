@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from memloc.errors import UsageError
+from memloc.run.cluster import resolve
 from tests.run.programs import SMALL, assert_same, environment, kill_tree, memloc, wait_until
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -26,10 +28,11 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
     """(address, environment to attach with) of a head and a worker node of one CPU each."""
     secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    home = tmp_path_factory.mktemp("cluster")
     scratch = tempfile.mkdtemp(prefix="mlr")  # short: Ray puts sockets below it
     address = f"127.0.0.1:{free_port()}"
     common = ["--block", "--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats"]
@@ -41,12 +44,12 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         f"--temp-dir={scratch}",
     ]
     nodes: list[subprocess.Popen[bytes]] = []
-    log = open(tmp_path / "nodes.log", "wb")  # noqa: SIM115
+    log = open(home / "nodes.log", "wb")  # noqa: SIM115
     try:
         for arguments in (head, [f"--address={address}", "--node-ip-address=127.0.0.1"]):
             nodes.append(
                 subprocess.Popen(
-                    [RAY, "start", *arguments, *common], env=environment(tmp_path, **secret), stdout=log, stderr=log
+                    [RAY, "start", *arguments, *common], env=environment(home, **secret), stdout=log, stderr=log
                 )
             )
             wait_until(lambda: _raylets(nodes) == len(nodes), 90)
@@ -82,6 +85,60 @@ def test_attached_to_a_cluster(tmp_path: Path, cluster: tuple[str, dict[str, str
     again = memloc(tmp_path, "sweep", str(SMALL), "noise=0.2", "--address", "auto", "--max-trials", "1",
                    "--store", str(tmp_path / "ray"), RAY_ADDRESS=address, **secret)  # fmt: skip
     assert again.code == 0, again.err
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, address: str, **environ: str) -> str:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as raised:
+        resolve(address)
+    (line,) = raised.value.problems
+    return line
+
+
+def test_wrong_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: tuple[str, dict[str, str]]) -> None:
+    address, secret = cluster
+    wrong = "the cluster refuses the token; it must be the one that the cluster was started with"
+    assert wrong in refusal(monkeypatch, address, RAY_AUTH_TOKEN="0" * 64)
+    assert wrong in refusal(monkeypatch, "auto", RAY_ADDRESS=address, RAY_AUTH_TOKEN="0" * 64)
+    assert wrong in refusal(monkeypatch, address, RAY_AUTH_MODE="disabled")
+    assert "there is no token to log in with" in refusal(monkeypatch, address, HOME=str(tmp_path))
+    for name, value in secret.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    _, port = resolve("auto").split(":")
+    assert port == address.split(":")[1]
+    assert resolve(address) == address
+
+
+VERSION = """
+import json, sys
+from ray._raylet import GcsClient
+head = GcsClient(address=sys.argv[1])
+known = json.loads(head.internal_kv_get(b"CLUSTER_METADATA", b"cluster"))
+known["ray_version"], version = sys.argv[2], known["ray_version"]
+head.internal_kv_put(b"CLUSTER_METADATA", json.dumps(known).encode(), True, b"cluster")
+print(version)
+"""
+
+
+def test_another_version_of_ray(monkeypatch: pytest.MonkeyPatch, cluster: tuple[str, dict[str, str]]) -> None:
+    address, secret = cluster
+
+    def claim(version: str) -> str:
+        arguments = [sys.executable, "-c", VERSION, address, version]
+        done = subprocess.run(arguments, env={**os.environ, **secret}, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    version = claim("2.9.3")
+    try:
+        line = refusal(monkeypatch, address, **secret)
+    finally:
+        claim(version)
+    assert line.startswith(f"--address {address}: the cluster runs Ray 2.9.3 on Python 3.")
+    assert f"this program Ray {version} on Python" in line
 
 
 def test_no_cluster_there(tmp_path: Path) -> None:

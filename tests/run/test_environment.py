@@ -10,13 +10,12 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from memloc.commands import logs
 from memloc.errors import UsageError
 from memloc.run.ray import connect
-from tests.run.programs import SMALL, command, contents, descendants, environment, started, wait_until
+from tests.run.programs import SMALL, command, contents, descendants, environment, memloc, started, wait_until
 
 NOWHERE = "/proc/nowhere"  # no folder can be made there, not even by root
 
@@ -38,24 +37,6 @@ def test_a_long_temporary_folder_and_no_home(tmp_path: Path) -> None:
     assert list(data.iterdir()) == []  # a data directory is only read
     names = [Path(short, name) for short in connect.SHORT_FOLDERS if os.path.isdir(short) for name in os.listdir(short)]
     assert not [name for name in names if name.is_symlink() and str(long) in os.readlink(name)]
-
-
-def test_the_order_to_stop_reaches_every_process_of_a_job(tmp_path: Path) -> None:
-    """As `timeout` and batch systems send it. What is running is committed before the program ends."""
-    arguments = ("sweep", str(SMALL), "epochs=60", "rewind.epochs=[0,60]", "--cpus", "1", "--store", str(tmp_path / "store"))
-    with started(tmp_path, *arguments) as process:
-        wait_until(lambda: list((tmp_path / "store").glob("checkpoints/*/epoch-0001*")))
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        for member in family:
-            member.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 130, err
-    assert "interrupted; everything committed is kept. To go on: python -m memloc sweep" in err
-    assert "Traceback" not in out + err
-    assert "Stack" not in out + err  # of Ray's C++
-    assert not [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
-    assert contents(tmp_path / "store")["trials"].num_rows == 0
-    assert list((tmp_path / "store").glob("checkpoints/*/epoch-00*"))
 
 
 def test_the_order_to_stop_while_ray_is_starting(tmp_path: Path) -> None:
@@ -213,15 +194,14 @@ def test_the_longest_folder_leaves_room_for_rays_longest_socket() -> None:
 def test_the_dry_run_and_the_run_say_the_same_number_of_cpus(tmp_path: Path) -> None:
     """In a process that may use one CPU of many."""
     arguments = ("sweep", str(SMALL), "--only", "block=tied", "--store", str(tmp_path / "store"))
-    taskset = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
-    dry = subprocess.run(
-        [*taskset, *command(*arguments, "--dry-run")], env=environment(tmp_path), capture_output=True, text=True, check=True
-    )
-    assert "on 1 worker" in dry.stdout
-    with subprocess.Popen(
-        [*taskset, *command(*arguments)], env=environment(tmp_path), stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        first = process.stderr.readline()
-        process.send_signal(signal.SIGKILL)
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})  # of this thread, and of the process that it starts
+    try:
+        dry = memloc(tmp_path, *arguments, "--dry-run")
+        with started(tmp_path, *arguments) as process:
+            assert process.stderr is not None
+            first = process.stderr.readline()
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert "on 1 worker (" in dry.out
     assert "to do on 1 CPU;" in first

@@ -12,6 +12,7 @@ from memloc import sweep
 from memloc.data import load
 from memloc.errors import UsageError
 from memloc.run.pending import Work, pending
+from memloc.run.placement import Resources, check_fits, fitting
 from memloc.run.plan import Plan
 from memloc.run.planner import build_plan
 from memloc.run.quantities import checkpoint_bytes, result_bytes
@@ -191,3 +192,28 @@ def test_the_same_wrong_labels_for_every_seed_and_others_for_another_data_seed(t
         assert (data.y == first.y).all()
     (other, _) = plan_of(tmp_path, TINY, "data_seed=1").trials
     assert (worker.data(other).example != first.example).any()
+
+
+def test_more_than_any_node_has_is_said_not_waited_for(tmp_path: Path) -> None:
+    chosen = works(tmp_path / "store", plan_of(tmp_path, TINY, "threads=2"))
+    with pytest.raises(UsageError, match=r"^threads: 2 is more than any node's CPUs; valid: 1 to 1"):
+        check_fits(chosen, [{"CPU": 1.0}, {"CPU": 1.0}], Resources())
+    check_fits(chosen, [{"CPU": 1.0}, {"CPU": 2.0}], Resources())
+    with pytest.raises(UsageError, match=r"^--gpus-per-trial 2, --gpus-per-task 0.5: no node has that; valid: .* at most 1"):
+        check_fits(chosen, [{"CPU": 8.0, "GPU": 1.0}, {"GPU": 1.0}], Resources(gpus_per_trial=2.0))
+    with pytest.raises(UsageError, match=r"^--gpus-per-trial 1, --gpus-per-task 3: no node has that"):
+        check_fits(chosen, [{"CPU": 8.0, "GPU": 1.0}, {"GPU": 2.0}], Resources(gpus_per_task=3.0))
+    check_fits(chosen, [{"CPU": 1.0, "GPU": 2.0}, {"GPU": 1.0}], Resources(gpus_per_trial=2.0))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "demand", "count"),
+    [
+        ([{"CPU": 5.0}, {"CPU": 1.0}, {"CPU": 2.0}], {"num_cpus": 2.0, "num_gpus": 0.0}, 3),  # each on one node
+        ([{"CPU": 1.0, "GPU": 2.0}, {"GPU": 1.0}], {"num_cpus": 0.0, "num_gpus": 0.5}, 6),
+        ([{"CPU": 8.0}], {"num_cpus": 0.0, "num_gpus": 1.0}, 0),
+        ([{"GPU": 1.0}], {"num_cpus": 0.0, "num_gpus": 1 / 3}, 3),  # not 2 by rounding
+    ],
+)
+def test_how_many_processes_fit(nodes: list[dict[str, float]], demand: dict[str, float], count: int) -> None:
+    assert fitting(nodes, demand) == count

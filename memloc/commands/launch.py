@@ -1,0 +1,199 @@
+"""One launch of a sweep: what is asked becomes a plan, what is not committed is run, and how it ended is said."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from memloc.commands import logs
+from memloc.commands.closing import close
+from memloc.commands.signals import stop_on_signals
+
+if TYPE_CHECKING:
+    from memloc.run.events import Outcome
+    from memloc.run.executor import Executor as RunExecutor
+    from memloc.run.pending import Work
+    from memloc.run.plan import Plan
+    from memloc.store import Store
+
+
+class Executor(StrEnum):
+    ray = "ray"
+    inline = "inline"
+
+
+class Retention(StrEnum):
+    all = "all"
+    rewound = "rewound"
+    last = "last"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which trials are asked for: a sweep file, values over it (`FIELD=VALUE`), filters, the first so many."""
+
+    path: Path
+    overrides: Sequence[str]
+    only: Sequence[str]
+    max_trials: int | None
+    many: bool
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line of one launch, as far as it goes beyond the plan."""
+
+    store: str | None
+    data_dir: Path
+    address: str
+    executor: Executor
+    cpus: int | None
+    gpus: int | None
+    gpus_per_trial: float
+    gpus_per_task: float
+    checkpoints: Retention | None
+    as_json: bool
+
+    @property
+    def retention(self) -> Literal["all", "rewound", "last"] | None:
+        return self.checkpoints.value if self.checkpoints else None
+
+
+def launch(selection: Selection, dry_run: bool, options: Options) -> None:
+    """Runs what is not committed yet, or says what that would be.
+
+    Raises:
+        typer.Exit: 1 where something failed or is needed first, 130 where it was interrupted.
+    """
+    from memloc.store import Store
+    from memloc.store.opening import store_uri
+
+    store = Store(store_uri(options.store))
+    plan, everything = _plans(selection, dry_run, store, options)
+    for note in plan.notes:
+        print(f"memloc: note: {note}", file=sys.stderr)
+    if dry_run:
+        from memloc.commands.dry_run import dry_run as report
+
+        report(plan, store, options)
+        return
+    store.files.check_usable()
+    works = _checked_works(plan, store, options)
+    log_folder = logs.folder() if works else None  # what is wrong with it is said before the store is touched
+    record = _record(everything, works, store)
+    outcome = _run(plan, works, store, record, log_folder, options) if log_folder else None
+    close(plan, store, record, outcome, options)
+
+
+def _plans(selection: Selection, dry_run: bool, store: Store, options: Options) -> tuple[Plan, Plan]:
+    """(the plan of the trials that are asked for, that of the whole sweep)."""
+    from memloc import sweep as sweeps
+    from memloc.run.planner import build_plan
+    from memloc.stages import REGISTRY
+
+    first = selection.max_trials if dry_run and not selection.only else None
+    loaded = sweeps.load(selection.path, REGISTRY, selection.overrides, many=selection.many, first=first)
+    selected = sweeps.only(loaded.entries, selection.only, REGISTRY)[: selection.max_trials]
+    everything = build_plan(loaded, loaded.entries, options.data_dir, store)
+    if selected == list(loaded.entries):
+        return everything, everything
+    return build_plan(loaded, selected, options.data_dir, store), everything
+
+
+def _checked_works(plan: Plan, store: Store, options: Options) -> list[Work]:
+    """What is to be done; raises UsageError where data or a compiler that it needs are not there."""
+    from memloc.data import require
+    from memloc.run.pending import pending
+    from memloc.run.score_sources import check_labels
+
+    works = [w for w in pending(plan, store, store.snapshot(), options.retention) if w.anything]
+    require((w.trial.config.dataset for w in works if w.computes), options.data_dir)
+    check_labels((w.trial for w in works if w.parts), options.data_dir)
+    _check_compiler(works, options)
+    return works
+
+
+def _record(everything: Plan, works: list[Work], store: Store) -> str:
+    """Writes the sweep's record, and takes back the failures of what is tried again; returns NAME@sha8."""
+    from memloc.store import records
+
+    record = records.write_sweep(store.files, everything.name, everything.record())
+    committed = store.snapshot().commits
+    records.clear_failures(store.files, {i for w in works for i in w.trial.part_ids if i not in committed})
+    return record
+
+
+def _check_compiler(works: list[Work], options: Options) -> None:
+    """Raises UsageError where a training cannot be compiled as it asks, here on the CPU; elsewhere its trainer says so."""
+    if options.address == "local" and any(w.trial.config.compile and w.train != "done" for w in works):
+        from memloc.run.worker import default_device
+        from memloc.stages.training.forward import require_compiler
+
+        if default_device().type == "cpu":
+            require_compiler()
+
+
+def _run(plan: Plan, works: list[Work], store: Store, record: str, log_folder: Path, options: Options) -> Outcome:
+    from memloc.commands.progress import Progress
+    from memloc.commands.words import labels
+    from memloc.run.estimate import price_on
+    from memloc.run.executor import launch as execute
+    from memloc.run.pulse import Heartbeats
+
+    named = dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))
+    progress = Progress(works, named, quiet=options.as_json)
+    heartbeats = Heartbeats(store, works, record)
+    log_file = log_folder / f"{plan.name}-{heartbeats.run}.log"
+    with logs.logging_to(log_file), progress:
+        progress.notice(_announcement(plan, works, store, options) + f"; log {log_file}")
+        should_stop = stop_on_signals(progress.notice)
+        try:
+            if options.executor is Executor.ray:
+                progress.starting("Ray")  # said before it is imported, which takes seconds too
+            executor = _executor(store, options)
+            snapshot = store.snapshot()
+            return execute(
+                works,
+                executor,
+                lambda capacity: price_on(works, snapshot, options.data_dir, capacity),
+                [heartbeats, progress],
+                should_stop,
+            )
+        finally:
+            heartbeats.close()
+
+
+def _announcement(plan: Plan, works: list[Work], store: Store, options: Options) -> str:
+    from memloc.run.capacity import usable_cpus
+
+    trainings = sum(w.train != "done" for w in works)
+    parts = sum(len(w.parts) for w in works)
+    done = len(plan.trials) - len(works)
+    skipped = f" ({done} of {len(plan.trials)} trials are done already)" if done else ""
+    here = options.address == "local" and options.executor is Executor.ray
+    cpus = options.cpus or usable_cpus()
+    where = f" on {cpus} CPU{'s' * (cpus != 1)}" if here else ""
+    return f"{plan.name}: {trainings} trainings and {parts} analysis parts to do{where}{skipped}; store {store.uri}"
+
+
+def _executor(store: Store, options: Options) -> RunExecutor:
+    if options.executor is Executor.inline:
+        from memloc.run.inline import Inline
+
+        return Inline(store, options.data_dir, _device(options))
+    from memloc.run.placement import Resources
+    from memloc.run.ray import OnRay
+
+    resources = Resources(options.address, options.cpus, options.gpus, options.gpus_per_trial, options.gpus_per_task)
+    return OnRay(store, options.data_dir, resources)
+
+
+def _device(options: Options) -> Any:
+    """--gpus 0 means the CPU, where there is a GPU too."""
+    import torch
+
+    return torch.device("cpu") if options.gpus == 0 else None
