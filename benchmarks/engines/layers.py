@@ -40,7 +40,7 @@ def gradient_accounting(name: str) -> Sequence[Comparison]:
     for bn in ("batch", "running"):
         config = stage.resolve(GradientsConfig(epochs=(last,), bn=bn), s.config)
 
-        def engine(config: GradientsConfig = config) -> Any:
+        def engine(config: ResolvedGradients = config) -> Any:
             return stage.run(config, s.inputs(), {"epoch": last})["gradients"]
 
         def plain(batch: bool = bn == "batch") -> list[dict[str, Tensor]]:
