@@ -18,7 +18,7 @@ from benchmarks.sizes import Size, size
 from memloc.data import normalise
 from memloc.models.inference import logits
 from memloc.seeds import stream
-from memloc.stages.gradients.config import Gradients, GradientsConfig
+from memloc.stages.gradients.config import Gradients, GradientsConfig, ResolvedGradients
 from memloc.stages.retrain.compute import retrain
 from memloc.stages.retrain.config import Retrain, RetrainConfig
 from memloc.stages.rewind.compute import early_network, rewound_logits

@@ -354,8 +354,8 @@ def test_a_shorter_training_drops_epochs_and_says_so(tmp_path: Path) -> None:
     text = DEFAULTS + "blocks: {a: {stages: {rewind: {epochs: [20, 30]}, evaluate: {epoch: 20}}}}\n"
     loaded = load(tmp_path, text, ["epochs=15"])
     assert [r.config for r in loaded.entries[0].requests] == [
-        RewindConfig(epochs=(0, 10, 15)),
-        EvaluateConfig(epoch=15, modes=("plain",)),
+        ResolvedRewind(epochs=(0, 10, 15)),
+        ResolvedEvaluate(epoch=15, modes=("plain",)),
     ]
     assert len(loaded.notes) == 2
 
