@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from memloc.store import Store, layout
 from tests.commands.test_query import run
 from tests.conftest import TINY
 
@@ -139,3 +140,19 @@ def test_only_and_max_trials_narrow_the_run_but_not_the_record(
     assert code == 0
     assert json.loads(out.splitlines()[-1])["counts"]["done"] == 2
     assert sorted(p.name for p in (store / "sweeps" / "tiny").iterdir()) == before
+
+
+def test_it_says_from_which_epoch_a_training_goes_on(
+    tmp_path: Path, sweep_file: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two epochs is there."""
+    store = Store(str(tmp_path / "store"))
+    store.files.check_usable()
+    where = ("--dry-run", "--store", store.uri)
+    trial = json.loads(run(capfd, monkeypatch, "sweep", sweep_file, *where, "--json")[1])["trials"][0]["trial"]
+    store.files.put(layout.checkpoint(trial, 1), b"weights")
+    _, out, _ = run(capfd, monkeypatch, "sweep", sweep_file, *where)
+    first, second = (line for line in out.splitlines() if "to train" in line)
+    assert first.startswith(trial[:8])
+    assert "to train from epoch 1 of 2 on, 4 of 4 parts to do" in first
+    assert "to train, 1 of 1 parts to do" in second
