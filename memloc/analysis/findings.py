@@ -65,16 +65,17 @@ class Source:
 
 
 def findings(store: Store, sweep: str | None) -> list[Finding]:
-    """Every instrument that the sweep (or the store) has complete analyses of, from one snapshot."""
+    """As `findings_of`, of a sweep, or of a whole store."""
+    return reading(store, findings_of, sweep)
 
-    def read(reader: Reader) -> list[Finding]:
-        trials, analyses = (reader.table(name).to_pylist() for name in ("trials", "analyses"))
-        noisy = {r["trial"]: r["noisy"] for r in reader.sql(NOISY_ACCURACY).to_pylist() if r["noisy"] is not None}
-        source = Source(reader, trials, analyses, noisy)
-        every = (_finding(instrument, source) for instrument in stages.instruments())
-        return [finding for finding in every if finding.lines or finding.not_memorized]
 
-    return reading(store, read, sweep)
+def findings_of(reader: Reader) -> list[Finding]:
+    """Every instrument that there are complete analyses of, in the paper's order."""
+    trials, analyses = (reader.table(name).to_pylist() for name in ("trials", "analyses"))
+    noisy = {r["trial"]: r["noisy"] for r in reader.sql(NOISY_ACCURACY).to_pylist() if r["noisy"] is not None}
+    source = Source(reader, trials, analyses, noisy)
+    every = (_finding(instrument, source) for instrument in stages.instruments())
+    return [finding for finding in every if finding.lines or finding.not_memorized]
 
 
 def _finding(instrument: Instrument, source: Source) -> Finding:

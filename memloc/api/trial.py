@@ -116,7 +116,7 @@ class Trial:
                 channels that are on in training, over the share that is on now).
 
         Returns:
-            In mode plain the `memloc.models.Network` itself, else a module that holds it as `.network`.
+            In mode plain the `memloc.models.groups.Network` itself, else a module that holds it as `.network`.
 
         Raises:
             UsageError: where training has no such epoch, or its dropout no such mode. StoreError: where the checkpoint is

@@ -42,7 +42,7 @@ def close(plan: Plan, store: Store, record: str, outcome: Outcome | None, option
 
 
 def _say_how_it_ended(plan: Plan, outcome: Outcome | None, options: Options) -> None:
-    from memloc.commands.words import at_store, program
+    from memloc.commands.invocation import at_store, program
 
     at = at_store(options.store)
     if outcome and outcome.failures:

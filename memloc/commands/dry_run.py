@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from memloc.commands.forecast import Forecast, forecasts, in_words, path_as_json
+from memloc.commands.formatting import bytes_in_words, labels
 from memloc.commands.query import text_table
-from memloc.commands.words import bytes_in_words, labels
 from memloc.config import canonical
 from memloc.models.architectures import TRAINING
 from memloc.run.pending import Work, pending

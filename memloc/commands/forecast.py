@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from memloc.commands.formatting import seconds_in_words
 from memloc.commands.query import text_table
-from memloc.commands.words import seconds_in_words
 from memloc.run.capacity import usable_cpus
 from memloc.run.estimate import Estimate, cost_model, estimate, price
 from memloc.run.pending import Work

@@ -138,8 +138,8 @@ def _check_compiler(works: list[Work], options: Options) -> None:
 
 
 def _run(plan: Plan, works: list[Work], store: Store, record: str, log_folder: Path, options: Options) -> Outcome:
+    from memloc.commands.formatting import labels
     from memloc.commands.progress import Progress
-    from memloc.commands.words import labels
     from memloc.run.estimate import price_on
     from memloc.run.executor import launch as execute
     from memloc.run.pulse import Heartbeats

@@ -66,13 +66,8 @@ def query(
     from memloc.analysis.query import run_sql
     from memloc.store.opening import existing
 
-    if examples and sql is not None:
-        raise UsageError("--examples: prints queries and runs none; leave the SQL away")
     if examples:
-        from memloc.commands.summary import examples as ready
-
-        print(ready(existing(store), sweep, store), end="")
-        return None
+        return _print_examples(sql, sweep, store)
     if sql is None:
         raise UsageError('query: needs one SELECT, such as "SELECT * FROM trials"; --examples prints some to paste')
     target = _target(output, format)
@@ -89,6 +84,15 @@ def query(
         print(f"the first {SHOWN} of {rows.num_rows} rows; for all of them: --format csv, -o FILE, or | less")
     sys.stdout.flush()
     return None
+
+
+def _print_examples(sql: str | None, sweep: str | None, store: str | None) -> None:
+    from memloc.commands.summary import examples
+    from memloc.store.opening import existing
+
+    if sql is not None:
+        raise UsageError("--examples: prints queries and runs none; leave the SQL away")
+    print(examples(existing(store), sweep, store), end="")
 
 
 def _target(output: str | None, format: Format) -> Path | None:

@@ -59,6 +59,7 @@ def report(
 
 def _make(target: Path, format: Format, sweep: str | None, store: str | None, data_dir: str | None) -> None:
     """Judges the claims, makes the exhibits, and writes both in the format. What the exhibits lack is said on stderr."""
+    from memloc.analysis.findings import findings_of
     from memloc.analysis.query import reading
     from memloc.analysis.resolvable import resolvable
     from memloc.data.directory import data_dir as directory
@@ -68,17 +69,18 @@ def _make(target: Path, format: Format, sweep: str | None, store: str | None, da
     from memloc.report.source import Source
     from memloc.store.opening import existing
 
-    def make(reader: Reader) -> tuple[list[Judgement], list[Exhibit], list[str]]:
+    def make(reader: Reader) -> tuple[list[Judgement], list[Exhibit], list[str], list[tuple[str, str]]]:
         source = Source(reader, directory(data_dir))
-        return judgements(reader), exhibits(source), source.problems
+        examples = [(finding.title, finding.sql) for finding in findings_of(reader)]
+        return judgements(reader), exhibits(source), source.problems, examples
 
-    judged, made, problems = reading(resolvable(existing(store), sweep), make, sweep)
+    judged, made, problems, examples = reading(resolvable(existing(store), sweep), make, sweep)
     for problem in problems:
         print(f"memloc: note: {problem}", file=sys.stderr)
     if format is Format.html:
         from memloc.report.html import page
 
-        _write(target, page(judged, made, sweep).encode())
+        _write(target, page(judged, made, sweep, examples).encode())
     else:
         from memloc.report import export
 

@@ -89,7 +89,7 @@ def _counts(progress: Mapping[str, Any]) -> str:
 
 def _at_work(progress: Mapping[str, Any]) -> list[str]:
     """A line for every run, and one for every trial that it is at."""
-    from memloc.commands.words import seconds_in_words
+    from memloc.commands.formatting import seconds_in_words
 
     lines = []
     for run in progress["runs"]:
@@ -105,7 +105,7 @@ def _at_work(progress: Mapping[str, Any]) -> list[str]:
 
 def _doing(trial: Mapping[str, Any]) -> str:
     """What a trial is at, where, and when there was news of it."""
-    from memloc.commands.words import metrics_in_words, seconds_in_words
+    from memloc.commands.formatting import metrics_in_words, seconds_in_words
 
     if trial["stages"] == ["train"] and trial["state"] == "waiting":
         what = "its training waits for a place"

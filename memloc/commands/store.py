@@ -83,8 +83,8 @@ def _files(store: Store, snapshot: Snapshot) -> dict[str, int]:
 
 
 def _render(content: dict[str, Any]) -> str:
+    from memloc.commands.formatting import bytes_in_words
     from memloc.commands.query import text_table
-    from memloc.commands.words import bytes_in_words
 
     shown = ("sweep", "launched", "trainings", "done", "failed")
     lines = []

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from memloc.analysis.findings import Finding, findings
-from memloc.commands.words import at_store, program
+from memloc.commands.invocation import at_store, program
 from memloc.store import Store
 
 SHOWN = 3  # settings of one instrument; its query has them all

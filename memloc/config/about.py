@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from memloc.config.check import asked_type
 from memloc.config.hints import describe
 from memloc.config.registry import Registry
-from memloc.config.resolve import Choice, TrainingFields
+from memloc.config.resolve import TrainingFields, VariantField
 from memloc.config.training import HeldOut, TrainConfig
 from memloc.config.types import Config, Variant, holds_configs
 
@@ -42,7 +42,7 @@ def about_fields(registry: Registry) -> list[FieldAbout]:
 
 
 def _training(training: TrainingFields) -> Iterator[FieldAbout]:
-    choices = {choice.field: choice for choice in training.choices}
+    choices = {choice.field: choice for choice in training.variant_fields}
     for name, info in TrainConfig.model_fields.items():
         if name in choices:
             yield from _choice(choices[name], training)
@@ -53,7 +53,7 @@ def _training(training: TrainingFields) -> Iterator[FieldAbout]:
             yield _about("training", name, info, default=default)
 
 
-def _choice(choice: Choice, training: TrainingFields) -> Iterator[FieldAbout]:
+def _choice(choice: VariantField, training: TrainingFields) -> Iterator[FieldAbout]:
     """The field that decides, then the fields of each variant."""
     deciding = [base.model_fields[v.KIND] for v in choice.variants.values() for base in _bases(v)]
     meaning, source = _meaning(next((info for info in deciding if info.description), deciding[0]))

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 M = TypeVar("M")
+R = TypeVar("R", bound="StageConfig")
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,10 @@ class Variant(Config):
 
 class StageConfig(Config):
     """Base of every analysis stage's configuration. The subclasses stand with their stage."""
+
+    def resolved_as(self, cls: type[R], **filled: Any) -> R:
+        """The same settings as a resolved configuration, in which these are filled in."""
+        return cls(**{**dict(self), **filled})
 
     def c_scores_from(self) -> str | None:
         """Which C-scores the analysis takes, PATH or sweep:NAME; None: it takes none."""

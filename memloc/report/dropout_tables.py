@@ -155,10 +155,10 @@ def table3(source: Source) -> Exhibit:
     exhibit = Exhibit(
         "table3",
         "Table 3",
-        "Other ways to use a small part of the network memorize all the same",
+        "Other dropouts, which memorize all the same",
         "6.2",
-        f"Accuracy on the training set, per cent; {HALF}. keep: the fraction left on; the paper's 0.4 is taken as what is "
-        "kept and as what is dropped.",
+        f"Accuracy on the training set, per cent; {HALF}. keep: the fraction left on. The paper's 0.4 may be what is "
+        "kept or what is dropped; both are here.",
         "memloc sweep paper-grid --only block=baselines",
     )
     selection = select(split(source.frame(BASELINES)), Wanted(("cifar10",), ("resnet9",), (0.1,)), shown=100)

@@ -28,8 +28,8 @@ def figure7(source: Source) -> Exhibit:
         "Figure 7",
         "Clean examples that dropping the memorization neurons forgets",
         "6.2",
-        "Those forgotten in most trainings first; its class, then what the network says without these neurons. The paper: "
-        "most are mislabeled, ambiguous or unusual.",
+        "The examples that most trainings forget come first. Each has its class, then what the network says without these "
+        "neurons. The paper: most are mislabeled, ambiguous or unusual.",
         "memloc sweep etd-grid",
     )
     settings = near_the_papers_cell(split(source.frame(FORGOTTEN)))

@@ -39,8 +39,13 @@ class Panel:
     images: Sequence[tuple[str, str]] = ()
 
 
-def page(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit], sweep: str | None) -> str:
-    """The report as HTML, the same for the same arguments."""
+def page(
+    judgements: Sequence[Judgement],
+    exhibits: Sequence[Exhibit],
+    sweep: str | None,
+    examples: Sequence[tuple[str, str]] = (),
+) -> str:
+    """The report as HTML, the same for the same arguments; examples: [(title, SQL)] of the closing summary."""
     specs: list[dict[str, Any]] = []
     with draw.style(**{"svg.fonttype": "none"}):
         shown = [_shown(e, specs) for e in exhibits]
@@ -55,6 +60,7 @@ def page(judgements: Sequence[Judgement], exhibits: Sequence[Exhibit], sweep: st
         option=f" --sweep {sweep}" if sweep else "",
         version=VERSION,
         exhibits=shown,
+        examples=examples,
         sections=[(SECTIONS[key], f"section-{key.replace('.', '-')}", members) for key, members in by_section.items()],
         families=scorecard.families(judgements),
         tally=scorecard.tally(judgements),

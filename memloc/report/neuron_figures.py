@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from memloc.papers.maini2023 import neurons as judged
+from memloc.papers.maini2023 import flipped_neurons as judged
 from memloc.papers.maini2023.pooling import mean_auc
 from memloc.report.charts import Chart, Curves, Dots, Exhibit, Number, Series
 from memloc.report.curves import series

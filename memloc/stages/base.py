@@ -59,11 +59,14 @@ class Stage(ABC, Generic[C]):
     tables: ClassVar[Mapping[str, pa.Schema]]
     reads: ClassVar[tuple[str, ...]] = ()
     lockstep: ClassVar[bool] = False
-    config: type[C]
+    config: type[StageConfig]  # what a person may ask; C is the same resolved, often a subclass with fewer None
 
     @abstractmethod
-    def resolve(self, config: C, train: TrainConfig, beside: Collection[str] = ()) -> C:
-        """`config` with every None filled in that the training and the block's other stages imply; raises FieldError."""
+    def resolve(self, config: Any, train: TrainConfig, beside: Collection[str] = ()) -> C:
+        """What was asked, with everything filled in that the training and the block's other stages imply.
+
+        Raises FieldError; UnusedFieldError for what means nothing on this training.
+        """
 
     def trainings(self, config: C, train: TrainConfig, n: Callable[[], int]) -> Sequence[TrainConfig]:
         """The trainings that a block with this stage has in place of each of its own; n: gives the number of examples.

@@ -61,7 +61,7 @@ class Scores:
 def score_sets(commits: Sequence[Commit]) -> list[ScoreSet]:
     """The sets among these commits, in order of their ids, complete or not."""
     trainings = {c.trial: c for c in commits if c.analysis is None}
-    found: dict[str, ScoreSet] = {}
+    sets: dict[str, ScoreSet] = {}
     for commit in sorted((c for c in commits if c.stage == STAGE and c.trial in trainings), key=lambda c: c.id):
         training = trainings[commit.trial]
         own = dict(training.config)
@@ -69,21 +69,21 @@ def score_sets(commits: Sequence[Commit]) -> list[ScoreSet]:
         shared = {**own, "seed": own.get("seed", 0) - cut, STAGE: dict(commit.config)}
         data = str(training.part["data"])
         key = fingerprint({"data": data, "version": training.part["version"], "config": shared})
-        if key not in found:
+        if key not in sets:
             n, least = commit.files[0].rows, int(commit.config["min_held_out"])
             needed = {float(r): cuts_needed(n, float(r), least) for r in commit.config["ratios"]}
-            found[key] = ScoreSet(key, {"dataset": dataset, **shared}, data, needed)
-        found[key].runs.setdefault((ratio, cut), commit)
-    return [found[key] for key in sorted(found)]
+            sets[key] = ScoreSet(key, {"dataset": dataset, **shared}, data, needed)
+        sets[key].runs.setdefault((ratio, cut), commit)
+    return [sets[key] for key in sorted(sets)]
 
 
-def scores(files: Files, of: ScoreSet) -> Scores:
+def scores(files: Files, score_set: ScoreSet) -> Scores:
     """The scores of a complete set; the same bits whatever the order in which it was computed.
 
     Raises:
         StoreError: where a file is not what was committed.
     """
-    wanted = [(ratio, of.runs[ratio, cut]) for ratio, cuts in sorted(of.needed.items()) for cut in range(cuts)]
+    wanted = [(ratio, score_set.runs[ratio, cut]) for ratio, cuts in sorted(score_set.needed.items()) for cut in range(cuts)]
     columns = ["example", "held_in", "correct"]
 
     def rows_of(run: tuple[float, Commit]) -> pa.Table:
@@ -91,7 +91,7 @@ def scores(files: Files, of: ScoreSet) -> Scores:
 
     n = wanted[0][1].files[0].rows
     # [right, runs] × [held out, held in], by ratio: whole numbers, so that no order matters.
-    counts = {ratio: np.zeros((2, 2, n), dtype=np.int64) for ratio in of.needed}
+    counts = {ratio: np.zeros((2, 2, n), dtype=np.int64) for ratio in score_set.needed}
     for start in range(0, len(wanted), TOGETHER):  # an object store's files would all be read ahead
         batch = wanted[start : start + TOGETHER]
         for (ratio, _), rows in zip(batch, files.map(rows_of, batch), strict=True):
@@ -113,19 +113,19 @@ def scores(files: Files, of: ScoreSet) -> Scores:
 def table(files: Files, commits: Sequence[Commit]) -> pa.Table:
     """Table c_scores: the complete sets among the commits."""
     schema = schemas.OWN["c_scores"]
-    pieces = [_rows(found, scores(files, found)) for found in score_sets(commits) if found.complete]
+    pieces = [_rows(one, scores(files, one)) for one in score_sets(commits) if one.complete]
     return pa.concat_tables([schema.empty_table(), *(pa.table(p, schema=schema) for p in pieces)])
 
 
-def _rows(of: ScoreSet, found: Scores) -> dict[str, Any]:
-    n = len(found.example)
-    own = {name: of.config.get(name) for name in ("dataset", "model", "noise", "seed", "data_seed")}
-    same = {"scores": of.id, **own, "config": canonical_json(of.config)}
+def _rows(score_set: ScoreSet, scores: Scores) -> dict[str, Any]:
+    n = len(scores.example)
+    own = {name: score_set.config.get(name) for name in ("dataset", "model", "noise", "seed", "data_seed")}
+    same = {"scores": score_set.id, **own, "config": canonical_json(score_set.config)}
     return {
         **{name: pa.array([value] * n, schemas.OWN["c_scores"].field(name).type) for name, value in same.items()},
-        "example": found.example,
-        "c_score": found.c_score,
-        "memorization": pa.array(found.memorization, from_pandas=True),  # NaN as NULL
-        "n_in": found.n_in,
-        "n_out": found.n_out,
+        "example": scores.example,
+        "c_score": scores.c_score,
+        "memorization": pa.array(scores.memorization, from_pandas=True),  # NaN as NULL
+        "n_in": scores.n_in,
+        "n_out": scores.n_out,
     }

@@ -150,8 +150,8 @@ def read(files: Files, path: str) -> Commit | None:
 
 def find(files: Files, part_id: str) -> Commit | None:
     """The commit of a part that readers take, or None."""
-    found = sorted(p for p in files.listing(layout.commit_folder(part_id)) if layout.is_commit_of(p, part_id))
-    return next((commit for path in found if (commit := read(files, path))), None)
+    paths = sorted(p for p in files.listing(layout.commit_folder(part_id)) if layout.is_commit_of(p, part_id))
+    return next((commit for path in paths if (commit := read(files, path))), None)
 
 
 @dataclass
@@ -178,13 +178,13 @@ class Snapshot:
 
     def analyses(self) -> dict[str, list[Commit]]:
         """{analysis id: its commits in the order of its parts}, complete analyses only."""
-        found: dict[str, dict[int, Commit]] = {}
+        parts_of: dict[str, dict[int, Commit]] = {}
         for commit in self.commits.values():
             if commit.analysis:
-                found.setdefault(commit.analysis, {})[commit.nth] = commit
+                parts_of.setdefault(commit.analysis, {})[commit.nth] = commit
         return {
             analysis: [parts[n] for n in sorted(parts)]
-            for analysis, parts in found.items()
+            for analysis, parts in parts_of.items()
             if len(parts) == next(iter(parts.values())).of
         }
 

@@ -53,16 +53,16 @@ class Files:
             StoreError: where there is a file instead, or no access.
         """
         with self._errors("cannot be reached"):
-            found = self._hasty.get_file_info(self.root).type
-        if found == fs.FileType.File:
+            kind = self._hasty.get_file_info(self.root).type
+        if kind == fs.FileType.File:
             raise StoreError(f"store {self.uri}: is a file; name a folder")
-        return bool(found == fs.FileType.Directory)
+        return bool(kind == fs.FileType.Directory)
 
     def is_store(self) -> bool:
         """Is there anything of a store in the folder?"""
         with self._errors("cannot be reached"):
-            found = self._hasty.get_file_info([self.full(mark) for mark in layout.MARKS])
-        return any(info.type == fs.FileType.Directory for info in found)
+            infos = self._hasty.get_file_info([self.full(mark) for mark in layout.MARKS])
+        return any(info.type == fs.FileType.Directory for info in infos)
 
     def check_usable(self) -> None:
         """Raises StoreError unless a folder is (or can be made) here and can be written."""

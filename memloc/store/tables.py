@@ -72,9 +72,9 @@ def _schema(files: Files, entries: list[FileEntry], table: str, known: Schemas) 
     if table in known:
         return known[table]
     one = {e.schema: e for e in reversed(entries)}
-    found = files.map(lambda e: pq.read_schema(pa.BufferReader(read_entry(files, e))), [one[key] for key in sorted(one)])
+    written = files.map(lambda e: pq.read_schema(pa.BufferReader(read_entry(files, e))), [one[key] for key in sorted(one)])
     try:
-        return pa.unify_schemas(found)
+        return pa.unify_schemas(written)
     except pa.ArrowException as error:
         raise StoreError(f"store {files.uri}: the files of table {table} do not fit together: {error}") from None
 

@@ -25,9 +25,9 @@ def verify(files: Files) -> tuple[list[Finding], int]:
     """(everything broken, files checked). Moves the broken files, and commits that lost a data file, to quarantine."""
     findings: list[Finding] = []
     records = _intact(files, layout.SWEEPS, "written again by the next sweep", findings)
-    found = _intact(files, layout.COMMITS, "what it committed is recomputed by the next sweep", findings)
-    checked = len(records) + len(found) + len(findings)
-    committed = {path: commit for path, content in found.items() if (commit := _decoded(files, path, content))}
+    contents = _intact(files, layout.COMMITS, "what it committed is recomputed by the next sweep", findings)
+    checked = len(records) + len(contents) + len(findings)
+    committed = {path: commit for path, content in contents.items() if (commit := _decoded(files, path, content))}
     data = {e.path: e for c in committed.values() for e in c.files}
     broken = _problems(files, data.values())
     findings += _set_aside_data(files, committed, broken)
@@ -67,8 +67,8 @@ def _decoded(files: Files, path: str, content: bytes) -> Commit | None:
 def _problems(files: Files, entries: Iterable[FileEntry | CheckpointEntry]) -> dict[str, str]:
     """{path: what is wrong with it} of the files that are not as committed."""
     entries = list(entries)
-    found = files.map(lambda e: commits.problem(e, files.find(e.path)), entries)
-    return {e.path: problem for e, problem in zip(entries, found, strict=True) if problem}
+    problems = files.map(lambda e: commits.problem(e, files.find(e.path)), entries)
+    return {e.path: problem for e, problem in zip(entries, problems, strict=True) if problem}
 
 
 def _set_aside_data(files: Files, committed: dict[str, Commit], broken: dict[str, str]) -> Iterator[Finding]:

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from memloc.commands import progress as progress_module
+from memloc.commands.formatting import duration_in_words, metrics_in_words
 from memloc.commands.progress import Countdown, Progress
-from memloc.commands.words import duration_in_words, metrics_in_words
 from memloc.run.clock import PricedPlan
 from memloc.run.events import Event
 from memloc.run.fanout import PricedPart

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from memloc.analysis.findings import findings_of
 from memloc.papers.maini2023 import Judgement, judge
 from memloc.report import draw, interactive, palette, scorecard
 from memloc.report.charts import Curves, Dots, Gallery, Heat, Series
@@ -48,7 +50,7 @@ class Outline(HTMLParser):
 
 @pytest.fixture(scope="module")
 def html(source: Source) -> str:
-    return page(judge(source.reader.store), exhibits(source), None)
+    return page(judge(source.reader.store), exhibits(source), None, [(f.title, f.sql) for f in findings_of(source.reader)])
 
 
 def test_the_same_in_another_process(html: str, everything: Path, tmp_path: Path) -> None:
@@ -117,6 +119,15 @@ def test_structure(html: str) -> None:
     assert all(uri.startswith("data:") for uri in found.fetched)
     assert found.tags["caption"] > 5
     assert found.tags["figure"] == 15
+
+
+def test_it_ends_with_queries_to_begin_with(html: str, source: Source) -> None:
+    queries = html[html.index('<section id="queries"') :]
+    told = findings_of(source.reader)
+    assert len(told) == 6
+    for finding in told:
+        assert escape(finding.sql, quote=True).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in queries
+    assert "query --examples" in queries
 
 
 def test_the_scorecard_comes_first_and_tells_all(html: str, source: Source) -> None:

@@ -7,7 +7,7 @@ from math import isfinite
 
 from memloc.analysis.query import reading
 from memloc.analysis.reader import Reader
-from memloc.papers.maini2023 import atypical, detection, gradients, layers, neurons, tied_dropout
+from memloc.papers.maini2023 import atypical, detection, flipped_neurons, gradients, layers, tied_dropout
 from memloc.papers.maini2023.judgement import Estimate, Judgement, Verdict
 from memloc.papers.maini2023.judging import Parts, saying
 from memloc.papers.maini2023.missing import command, needs, wanted
@@ -21,7 +21,7 @@ __all__ = ["JUDGES", "Judgement", "Verdict", "judge", "judgements"]
 JUDGES = {
     **gradients.JUDGES,
     **layers.JUDGES,
-    **neurons.JUDGES,
+    **flipped_neurons.JUDGES,
     **detection.JUDGES,
     **tied_dropout.JUDGES,
     **atypical.JUDGES,

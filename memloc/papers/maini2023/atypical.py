@@ -39,7 +39,7 @@ def forgotten_are_atypical(histogram: pd.DataFrame, what: str, sql: str) -> Esti
         )
     reason = (
         f"AUC of {what} for clean examples that dropping forgets ({forgotten / len(trials):.0f} a training) against those "
-        f"it keeps, its interval to be above 0.5"
+        f"it keeps; its interval must be above 0.5"
     )
     return Estimate(estimate, estimate.lo is not None and estimate.lo > 0.5, reason, trials, sql)
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from memloc.papers.maini2023.flipped_neurons import table
 from memloc.papers.maini2023.judgement import Estimate
 from memloc.papers.maini2023.judging import Estimates, Judge, of_stage
-from memloc.papers.maini2023.neurons import table
 from memloc.papers.maini2023.observations import Observations, among
 from memloc.papers.maini2023.paper import Numbers
 from memloc.papers.maini2023.pooling import mean_auc, reaches
@@ -34,7 +34,7 @@ def by_score(frame: pd.DataFrame, pairs: pd.DataFrame, score: str, paper: float 
     estimate = _mean(rows)
     holds, says = _reaches_or_half(estimate, paper)
     over = f"{len(rows)} trainings and " if len(rows) > 1 else ""
-    reason = f"AUC over {over}{rows['n'].mean():.0f} examples, {says}{_beside(rows, pairs, score)}"
+    reason = f"AUC over {over}{rows['n'].mean():.0f} examples; {says}{_beside(rows, pairs, score)}"
     return Estimate(estimate, holds, reason, sorted(rows["trial"]), sql)
 
 
@@ -62,7 +62,7 @@ def by_mean_counts(
     interval = "" if alone.lo is None else f" [{alone.lo:.3f}, {alone.hi:.3f}]"
     singly = f"; mean of {len(rows)} trainings' own AUCs {alone.value:.3f}{interval}" if len(rows) > 1 else ""
     reason = (
-        f"AUC of {averaged} of {len(noisy)} examples, {says}; interval over examples{singly}{_beside(rows, pairs, 'flips')}"
+        f"AUC of {averaged} of {len(noisy)} examples; {says}; interval over examples{singly}{_beside(rows, pairs, 'flips')}"
     )
     return Estimate(estimate, holds, reason, sorted(rows["trial"]), sql)
 
@@ -84,7 +84,7 @@ def _mean(rows: pd.DataFrame) -> Interval:
 def _reaches_or_half(estimate: Interval, paper: float | None) -> tuple[bool, str]:
     """As `reaches`; without a number of the paper, whether the interval is above ½, which is guessing."""
     if paper is None:
-        return estimate.lo is not None and estimate.lo > 0.5, "its interval to be above 0.5"
+        return estimate.lo is not None and estimate.lo > 0.5, "its interval must be above 0.5"
     return reaches(estimate, paper)
 
 

@@ -62,8 +62,8 @@ def alike(frame: pd.DataFrame, sql: str) -> Estimate:
     groups = table.mean(axis=0)
     control = float(np.mean(overall(ratios(means, "norm_control"))))
     reason = (
-        f"noisy / clean norm by group: {_extremes(groups)}, all to lie in {ALIKE[0]} to {ALIKE[1]}; of a random set as "
-        f"large {control:.2f}{interval_over(estimate, len(values), '')}"
+        f"noisy / clean norm by group: {_extremes(groups)}; all must lie in {ALIKE[0]} to {ALIKE[1]}; a random set as "
+        f"large has {control:.2f}{interval_over(estimate, len(values), '')}"
     )
     return Estimate(estimate, bool(groups.between(*ALIKE).all()), reason, list(table.index), sql)
 
@@ -89,7 +89,7 @@ def opposed(frame: pd.DataFrame, windows: Mapping[str, tuple[int, int]], sql: st
     (first, last), epochs = windows[str(medians.index[0])], highest.groupby("trial").size().mean()
     reason = (
         f"share of the epochs {first} to {last} ({epochs:.3g} stored) with every group below {OPPOSED}: {share.mean():.2f}, "
-        f"to be above 0.5; of random sets as large the median cosine is {control:+.2f}"
+        f"it must be above 0.5; random sets as large have a median cosine of {control:+.2f}"
     )
     return Estimate(estimate, bool(share.mean() > 0.5), reason, list(medians.index), sql)
 
@@ -110,7 +110,7 @@ def by_noise(frame: pd.DataFrame, noise: Mapping[str, float], sql: str) -> dict[
     for rate, (says, holds) in verdicts.items():
         at = list(values[rates == rate])
         if at:
-            reason = f"noisy / clean norm, mean over groups, at {rate:.0%} noise: to be {says}{_over(at)}"
+            reason = f"noisy / clean norm, mean over groups, at {rate:.0%} noise; it must be {says}{_over(at)}"
             trials = list(values.index[rates == rate])
             estimates[f"noise{rate}"] = Estimate(over_trainings(at, 0.0), bool(holds), reason, trials, sql)
     test = spearman_test(np.asarray(rates, dtype=np.float64), values.to_numpy(), stream(0, "claims", "G3"))
@@ -130,7 +130,7 @@ def cancel(frame: pd.DataFrame, sql: str) -> Estimate:
     if estimate is None:
         return _undefined(frame, sql)
     groups = table.mean(axis=0)
-    reason = f"norm of the sum over the smaller norm, by group: {_extremes(groups)}, all to be below 1{_over(values)}"
+    reason = f"norm of the sum over the smaller norm, by group: {_extremes(groups)}; all must be below 1{_over(values)}"
     return Estimate(estimate, bool((groups < 1).all()), reason, list(table.index), sql)
 
 
@@ -142,7 +142,7 @@ def per_example(frame: pd.DataFrame, shares: Mapping[str, float], sql: str) -> E
     if estimate is None:
         return _undefined(frame, sql)
     low, high = ORDER
-    reason = f"noisy / clean norm per example, mean over groups, to be between {low:.1f} and {high:.0f}{_over(values)}"
+    reason = f"noisy / clean norm per example, mean over groups; it must be between {low:.1f} and {high:.0f}{_over(values)}"
     return Estimate(estimate, low <= estimate.value <= high, reason, list(table.index), sql)
 
 

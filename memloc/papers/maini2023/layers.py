@@ -39,7 +39,7 @@ def kept_early(frame: pd.DataFrame, climbs: Mapping[str, int], sql: str) -> Esti
     shares = (rows["noisy_acc"] >= KEPT).groupby(rows["trial"]).mean()
     estimate = _some(over_trainings(list(shares), 0.0, 1.0))
     reason = (
-        f"share of (group, epoch) that keep noisy accuracy of {KEPT}, rewound to before {_when(climbs)}, to be above 0.5"
+        f"share of (group, epoch) with noisy accuracy {KEPT} left, rewound to before {_when(climbs)}; it must be above 0.5"
         f"{interval_over(estimate, len(shares), '')}"
     )
     return Estimate(estimate, estimate.value > 0.5, reason, list(shares.index), sql)
@@ -55,8 +55,8 @@ def last_groups(frame: pd.DataFrame, climbs: Mapping[str, int], sql: str) -> Est
     estimate = _some(over_trainings(list(least), 0.0, 1.0))
     groups = ", ".join(f"{g} {v:.3f}" for g, v in rows.groupby("layer")["noisy_acc"].min().items())
     reason = (
-        f"least noisy accuracy after rewinding {' or '.join(last)} to before {_when(climbs)} ({groups}), to be at least "
-        f"{KEPT}{interval_over(estimate, len(least), '')}"
+        f"least noisy accuracy after rewinding {' or '.join(last)} to before {_when(climbs)} ({groups}); "
+        f"it must be at least {KEPT}{interval_over(estimate, len(least), '')}"
     )
     return Estimate(estimate, estimate.value >= KEPT, reason, list(least.index), sql)
 
@@ -127,7 +127,7 @@ def retrained(frame: pd.DataFrame, sql: str, *, most: bool = True) -> Estimate:
     low = str(groups.idxmin())
     asked = "over half" if most else "all"
     reason = (
-        f"share of groups whose best noisy accuracy is at least {KEPT}, {asked} to be; the worst is {low} "
+        f"share of groups whose best noisy accuracy is at least {KEPT}; it must be {asked}; the worst is {low} "
         f"({groups[low]:.3f}){interval_over(estimate, len(shares), '')}"
     )
     return Estimate(estimate, estimate.value > 0.5 if most else estimate.value == 1, reason, list(best.index), sql)
@@ -146,7 +146,7 @@ def forgets_again(frame: pd.DataFrame, sql: str, layer: str = "res2.conv1") -> d
         estimate = _some(over_trainings(list(rows[column]), 0.0, 1.0))
         holds = estimate.value > 0.7 if part == "during" else estimate.value < 0.1
         when = "best" if part == "during" else "last"
-        reason = f"{when} noisy accuracy of {layer}, to be {says}{interval_over(estimate, len(rows), '')}"
+        reason = f"{when} noisy accuracy of {layer}; it must be {says}{interval_over(estimate, len(rows), '')}"
         estimates[part] = Estimate(estimate, holds, reason, list(rows["trial"]), sql)
     return estimates
 

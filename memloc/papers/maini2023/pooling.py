@@ -58,7 +58,7 @@ def reaches(estimate: Interval, paper: float) -> tuple[bool, str]:
     The estimate itself has to be: a wide interval reaches every number, so that the less is known the more would hold.
     """
     least = round(paper - SLACK, 9)  # 0.89 − 0.03 is 0.86
-    return estimate.value >= least, f"to be at least {paper:g} less {SLACK}"
+    return estimate.value >= least, f"it must be at least {paper:g} less {SLACK}"
 
 
 def away(paper: float | None, ours: float, digits: int = 3) -> str:

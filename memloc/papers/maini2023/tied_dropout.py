@@ -56,15 +56,15 @@ def before_and_after(frame: pd.DataFrame, sizes: Sizes, paper: Mapping[str, floa
         if estimate is None:
             continue
         if part == "after.noisy":
-            holds, says = estimate.value <= sizes.chance, f"to be at most chance, {sizes.chance:.2g}"
+            holds, says = estimate.value <= sizes.chance, f"it must be at most chance, {sizes.chance:.2g}"
         elif when == "after":
             drop = float((known[f"before_{what}"] - known[f"after_{what}"]).mean())
-            holds, says = drop <= DROP, f"{drop:.3f} below what it was before, to be at most {DROP}"
+            holds, says = drop <= DROP, f"{drop:.3f} below what it was before; that must be at most {DROP}"
         elif what == "test":
             holds, says = _reaches_or_chance(estimate, paper.get(part), sizes.chance)
         else:
-            holds, says = estimate.value >= LEAST_MEMORIZED, f"to be at least {LEAST_MEMORIZED}"
-        reason = f"{what} accuracy {when} dropping, {says}{_beside(paper.get(part), estimate, known)}"
+            holds, says = estimate.value >= LEAST_MEMORIZED, f"it must be at least {LEAST_MEMORIZED}"
+        reason = f"{what} accuracy {when} dropping; {says}{_beside(paper.get(part), estimate, known)}"
         estimates[part] = Estimate(estimate, holds, reason, list(known["trial"]), sql)
     return estimates
 
@@ -91,13 +91,13 @@ def dropped(rows: pd.DataFrame, what: str, sizes: Sizes, paper: float | None, sq
     if estimate is None:
         return None
     if what == "noisy":
-        holds, says = estimate.value <= sizes.chance, f"to be at most chance, {sizes.chance:.2g}"
+        holds, says = estimate.value <= sizes.chance, f"it must be at most chance, {sizes.chance:.2g}"
     elif paper is None:
         lost = float((known["before_clean"] - known["after_clean"]).mean())
-        holds, says = lost <= DROP, f"{lost:.3f} below what it was before, to be at most {DROP}"
+        holds, says = lost <= DROP, f"{lost:.3f} below what it was before; that must be at most {DROP}"
     else:
         holds, says = _reaches_or_chance(estimate, paper, sizes.chance)
-    reason = f"{what} accuracy after dropping, {says}{_beside(paper, estimate, known)}"
+    reason = f"{what} accuracy after dropping; {says}{_beside(paper, estimate, known)}"
     return Estimate(estimate, holds, reason, list(known["trial"]), sql)
 
 
@@ -130,7 +130,7 @@ def baseline(rows: pd.DataFrame, what: str, sizes: Sizes, paper: float | None, s
     estimate = accuracy(list(rows[what].dropna()), _examples(sizes, what))
     if estimate is None:
         return None
-    reason = f"{what} training accuracy, to be at least {LEAST_MEMORIZED}{_beside(paper, estimate, rows)}"
+    reason = f"{what} training accuracy; it must be at least {LEAST_MEMORIZED}{_beside(paper, estimate, rows)}"
     return Estimate(estimate, estimate.value >= LEAST_MEMORIZED, reason, list(rows["trial"]), sql)
 
 
@@ -146,7 +146,7 @@ def generalization(frame: pd.DataFrame, sizes: Sizes, paper: Mapping[str, float 
     if left is not None:
         turned = None if left.lo is None or left.hi is None else (1 - left.hi, 1 - left.lo)
         cost = Interval(1 - left.value, *(turned or (None, None)))
-        reason = f"clean accuracy lost, from 1, to be at most {DROP}{_beside(paper.get('cost'), cost, frame)}"
+        reason = f"clean accuracy lost, from 1; it must be at most {DROP}{_beside(paper.get('cost'), cost, frame)}"
         estimates["cost"] = Estimate(cost, cost.value <= DROP, reason, list(frame["trial"]), sql)
     gaps = {when: frame[f"{when}_clean"] - frame[f"{when}_test"] for when in ("before", "after")}
     narrowed = (gaps["before"] - gaps["after"]).dropna()
@@ -154,7 +154,7 @@ def generalization(frame: pd.DataFrame, sizes: Sizes, paper: Mapping[str, float 
     if estimate is not None:
         least = estimate.value if estimate.lo is None else estimate.lo
         means = ", ".join(f"{when} {gap.mean():.3f}" for when, gap in gaps.items())
-        reason = f"clean minus test accuracy is {means}: to shrink{_beside(paper.get('gap'), estimate, frame)}"
+        reason = f"clean minus test accuracy is {means}; it must shrink{_beside(paper.get('gap'), estimate, frame)}"
         estimates["gap"] = Estimate(estimate, least > 0, reason, list(frame["trial"]), sql)
     return estimates
 
@@ -166,7 +166,7 @@ def _examples(sizes: Sizes, what: str) -> int | None:
 def _reaches_or_chance(estimate: Interval, paper: float | None, chance: float) -> tuple[bool, str]:
     """As `reaches`; without a number of the paper, whether it is above chance."""
     if paper is None:
-        return estimate.value > chance, f"to be above chance, {chance:.2g}"
+        return estimate.value > chance, f"it must be above chance, {chance:.2g}"
     return reaches(estimate, paper)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from memloc.stages.base import Columns, Part, Tables
-from memloc.stages.detection.config import SCORES, DetectionConfig, Score
+from memloc.stages.detection.config import SCORES, ResolvedDetection, Score
 from memloc.stages.inputs import Inputs
 from memloc.statistics import Bools, Floats, auc_difference, auc_interval, average_precision, precision_at
 
@@ -40,9 +40,8 @@ class Sample:
     mass: float
 
 
-def run(config: DetectionConfig, inputs: Inputs, part: Part) -> Tables:
+def run(config: ResolvedDetection, inputs: Inputs, part: Part) -> Tables:
     """Rows of `detection` and `detection_pairs`: sample `all`, then `flips` where the block has them."""
-    assert config.scores is not None, "only resolved configurations are run"
     judges_these = config.c_score is not None and config.c_score.startswith("sweep:")
     samples = samples_of(inputs.tables, config.scores, inputs.c_scores if judges_these else None)
     return {

@@ -20,14 +20,14 @@ from memloc.models.groups import Network
 from memloc.models.inference import MaskSource
 from memloc.seeds import stream
 from memloc.stages.base import Part, Tables
-from memloc.stages.gradients.config import GradientsConfig
+from memloc.stages.gradients.config import ResolvedGradients
 from memloc.stages.gradients.trajectory import trajectory
 from memloc.stages.inputs import Inputs
 from memloc.stages.training.batches import cut
 from memloc.stages.training.transfer import to_device
 
 
-def run(config: GradientsConfig, inputs: Inputs, part: Part) -> Tables:
+def run(config: ResolvedGradients, inputs: Inputs, part: Part) -> Tables:
     """One row per parameter tensor: squared norms and inner products of g_c, g_n, and of the control's pair.
 
     g_c = (1/n) Σ_{S_c} ∇ℓ_i and g_n = (1/n) Σ_{S_n} ∇ℓ_i at θ^t. Control: S_r, a keyed random subset as large as
@@ -53,12 +53,12 @@ def run(config: GradientsConfig, inputs: Inputs, part: Part) -> Tables:
     return {"gradients": _columns(network, t, sums, noisy)}
 
 
-def _trajectory(config: GradientsConfig, inputs: Inputs) -> Tables:
+def _trajectory(config: ResolvedGradients, inputs: Inputs) -> Tables:
     """The same rows for every epoch asked for, with the gradients that its updates took."""
     noisy, columns = inputs.data.noisy, dict[str, list[Any]]()
     members = sets(noisy, inputs.train.seed)
-    for t, network, sums in trajectory(inputs, max(config.epochs or ()), members, config.scale == "batch"):
-        if t in (config.epochs or ()):
+    for t, network, sums in trajectory(inputs, max(config.epochs), members, config.scale == "batch"):
+        if t in config.epochs:
             for name, values in _columns(network, t, sums, noisy).items():
                 columns.setdefault(name, []).extend(values)
     return {"gradients": columns}

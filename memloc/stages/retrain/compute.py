@@ -29,14 +29,14 @@ from memloc.models.inference import MaskSource, groups_of, set_mean
 from memloc.seeds import stream
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
-from memloc.stages.retrain.config import RetrainConfig
+from memloc.stages.retrain.config import ResolvedRetrain
 from memloc.stages.training.batches import cut
 from memloc.stages.training.mode import StepMasks, mode, with_batch_norm
 from memloc.stages.training.schedule import learning_rate
 from memloc.stages.training.transfer import to_device
 
 
-def run_together(config: RetrainConfig, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
+def run_together(config: ResolvedRetrain, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
     """Rows for epochs 0..E of each part's group: accuracy on S_c and S_n; on test after the last.
 
     With S_c empty there is nothing to train on, and every accuracy is None.
@@ -73,7 +73,7 @@ class Variant:
     perfect: int = 0
 
 
-def retrain(config: RetrainConfig, inputs: Inputs, groups: Sequence[str]) -> list[Variant]:
+def retrain(config: ResolvedRetrain, inputs: Inputs, groups: Sequence[str]) -> list[Variant]:
     """The retrained variants, one per group, with their rows of epochs 0..E; S_c must not be empty.
 
     A group's numbers are the same bits whatever other groups run with it.
@@ -83,7 +83,7 @@ def retrain(config: RetrainConfig, inputs: Inputs, groups: Sequence[str]) -> lis
     masks = _evaluation_masks(config, inputs, final)
     _evaluate(inputs, final, variants, masks)
     own = {"epochs": config.epochs, "lr": config.lr, "peak_epoch": config.peak_epoch}
-    schedule = with_batch_norm(inputs.train, config.batch_norm or "train").model_copy(update=own)
+    schedule = with_batch_norm(inputs.train, config.batch_norm).model_copy(update=own)
     going = variants
     for epoch in range(1, config.epochs + 1):
         wrong = _train_epoch(config, schedule, epoch, inputs, final, going)
@@ -99,7 +99,7 @@ def retrain(config: RetrainConfig, inputs: Inputs, groups: Sequence[str]) -> lis
     return variants
 
 
-def _perfect(config: RetrainConfig, variants: Sequence[Variant], wrong: Sequence[Tensor]) -> list[Variant]:
+def _perfect(config: ResolvedRetrain, variants: Sequence[Variant], wrong: Sequence[Tensor]) -> list[Variant]:
     """Those that have been perfect often enough; wrong: int64 for each, how many training passes of the epoch were."""
     if config.stop_after_perfect is None:
         return []
@@ -116,7 +116,7 @@ def _repeat_last(variant: Variant, epochs: int) -> None:
         variant.rows.append(last)
 
 
-def _variants(config: RetrainConfig, inputs: Inputs, final: Network, groups: Sequence[str]) -> list[Variant]:
+def _variants(config: ResolvedRetrain, inputs: Inputs, final: Network, groups: Sequence[str]) -> list[Variant]:
     start = inputs.weights(0)
     variants = []
     for group in groups:
@@ -141,7 +141,7 @@ def _variants(config: RetrainConfig, inputs: Inputs, final: Network, groups: Seq
 
 
 def _train_epoch(
-    config: RetrainConfig,
+    config: ResolvedRetrain,
     schedule: TrainConfig,
     epoch: int,
     inputs: Inputs,
@@ -184,7 +184,7 @@ def _train_epoch(
     return list(wrong.values())
 
 
-def _batches(config: RetrainConfig, inputs: Inputs, epoch: int) -> list[Tensor]:
+def _batches(config: ResolvedRetrain, inputs: Inputs, epoch: int) -> list[Tensor]:
     """The epoch's batches of clean rows, on the device; `filtered` ones may be empty."""
     noisy, size = inputs.data.noisy, inputs.train.batch_size
     draw = stream(inputs.train.seed, "retrain order", epoch)
@@ -196,7 +196,7 @@ def _batches(config: RetrainConfig, inputs: Inputs, epoch: int) -> list[Tensor]:
     return list(torch.split(to_device(torch.cat(kept), inputs.device), [len(rows) for rows in kept]))
 
 
-def _evaluation_masks(config: RetrainConfig, inputs: Inputs, network: Network) -> MaskSource:
+def _evaluation_masks(config: ResolvedRetrain, inputs: Inputs, network: Network) -> MaskSource:
     dropout, mask_mode = inputs.dropout(network), config.mask_mode or "plain"
     return lambda rows: dropout.evaluation(mask_mode, rows)
 

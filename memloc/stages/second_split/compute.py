@@ -24,19 +24,18 @@ from memloc.models.memory_format import channels_last
 from memloc.seeds import stream, torch_seed
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
-from memloc.stages.second_split.config import SecondSplitConfig
+from memloc.stages.second_split.config import ResolvedSecondSplit
 from memloc.stages.training.loop import train
 from memloc.stages.training.mode import with_batch_norm
 
 
-def run(config: SecondSplitConfig, inputs: Inputs, part: Part) -> Tables:
+def run(config: ResolvedSecondSplit, inputs: Inputs, part: Part) -> Tables:
     """One row per example of the half: `time`, the first epoch e = 0..T of the other half's training from which it stays
     wrong (evaluation mode, the label trained on), or T+1 if it is right at the end.
 
     e = 0 is before the other half's first update. Both trainings start from the same seed, keyed by (seed, half), follow
     the training's settings and schedule, and the second has momentum of its own.
     """
-    assert config.epochs is not None
     half = int(part["half"])
     first, second = (_part_of(inputs.data, rows) for rows in halves(len(inputs.data.y), inputs.train.seed, half))
     settings = _settings(config, inputs.train, half)
@@ -65,13 +64,12 @@ def _part_of(data: Data, rows: I64) -> Data:
     return replace(data, **of_rows, x_test=data.x_test[:0], y_test=data.y_test[:0])
 
 
-def _settings(config: SecondSplitConfig, train: TrainConfig, half: int) -> TrainConfig:
-    assert config.epochs is not None
+def _settings(config: ResolvedSecondSplit, train: TrainConfig, half: int) -> TrainConfig:
     same = config.epochs == train.epochs
     peak = train.peak_epoch if same else default_peak(train.schedule, config.epochs)
     seed = torch_seed(train.seed, "second split", half)
     own = {"seed": seed, "epochs": config.epochs, "peak_epoch": peak}
-    return with_batch_norm(train, config.batch_norm or "train").model_copy(update=own)
+    return with_batch_norm(train, config.batch_norm).model_copy(update=own)
 
 
 class _Correct:

@@ -1,37 +1,11 @@
-"""Quantities and trials in words, the same in every command."""
+"""Sizes, durations, metrics and trainings as every command writes them."""
 
 from __future__ import annotations
 
-import shlex
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from memloc.analysis.trial_list import differing_fields
 from memloc.config import TrainConfig, canonical
-
-
-def program() -> str:
-    """What to type to run this program again: `memloc` where the shell would find this very one, else as it was called."""
-    called = sys.argv[0]
-    if Path(called).name == "__main__.py":
-        return "python -m memloc"
-    installed = shutil.which("memloc")
-    if installed and Path(called).exists() and Path(installed).samefile(called):
-        return "memloc"
-    return called if Path(called).name == "memloc" else f"python {called}"
-
-
-def at_store(store: str | None) -> str:
-    """The option that names the store as the user did, None for the default."""
-    return f" --store {shlex.quote(store)}" if store else ""
-
-
-def interpreter() -> str:
-    """The Python beside `program()`."""
-    beside = Path(program()).with_name("python")
-    return str(beside) if beside.exists() else "python"
 
 
 def bytes_in_words(n: float) -> str:

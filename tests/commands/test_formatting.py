@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memloc.commands.words import bytes_in_words, labels, seconds_in_words
+from memloc.commands.formatting import bytes_in_words, labels, seconds_in_words
 from memloc.models.architectures import resolved
 
 

@@ -49,18 +49,16 @@ def counts(frame: pd.DataFrame, sql: str, searches: Mapping[bool, int]) -> dict[
     means = np.nanmean(values, axis=0)
     p = float(mannwhitneyu(means[noisy], means[~noisy], alternative="less").pvalue)
     trials, over = _trials(frame), _over(frame)
-    words = (
-        f"mean counts of {int(noisy.sum())} noisy and {int((~noisy).sum())} clean examples: Mann–Whitney p = {p:.2g}, to be "
-    )
+    sizes = f"{int(noisy.sum())} noisy and {int((~noisy).sum())} clean examples"
+    compared = f"mean counts of {sizes}: Mann–Whitney p = {p:.2g}, which must be below 0.05"
     estimates = {}
     for part, members in (("noisy", noisy), ("clean", ~noisy)):
         estimate = bootstrap_crossed(values[:, members], stream(0, "claims", "F1", part))
-        everything = frame["count"][frame["noisy"] == (part == "noisy")].sum() / searches[part == "noisy"]
-        also = (
-            f"; over all {searches[part == 'noisy']} searches, those not eligible counting 0, the mean is {everything:.2f}"
-        )
-        estimates[part] = Estimate(estimate, p < 0.05, f"{words}below 0.05{over}{also}", trials, sql)
-    reason = f"mean count of noisy over clean, its interval to be below 1{over}"
+        n = searches[part == "noisy"]
+        everything = frame["count"][frame["noisy"] == (part == "noisy")].sum() / n
+        also = f"; the mean over all {n} searches is {everything:.2f}, where one that is not eligible counts 0"
+        estimates[part] = Estimate(estimate, p < 0.05, f"{compared}{over}{also}", trials, sql)
+    reason = f"mean count of noisy over clean; its interval must be below 1{over}"
     return {**estimates, "ratio": Estimate(ratio, ratio.hi is not None and ratio.hi < 1, reason, trials, sql)}
 
 
@@ -74,10 +72,10 @@ def few_neurons(frame: pd.DataFrame, sql: str) -> Estimate:
         return _one_sided(frame, sql)
     means = np.nanmean(values[:, noisy], axis=0)
     estimate = wilson_interval(float((means < FEW).mean()), len(means))
-    averaged = f", on average over {len(values)} (training, repeat)," if len(values) > 1 else ""
+    averaged = f", on average over {len(values)} (training, repeat)" if len(values) > 1 else ""
     reason = (
-        f"share of noisy examples that need fewer than {FEW} neurons{averaged} to be above 0.9; interval over {len(means)} "
-        "examples"
+        f"share of noisy examples that need fewer than {FEW} neurons{averaged}; it must be above 0.9; "
+        f"interval over {len(means)} examples"
     )
     return Estimate(estimate, estimate.value > 0.9, reason, _trials(frame), sql)
 
@@ -104,7 +102,7 @@ def _difference(frame: pd.DataFrame, column: str, claim: str, what: str, sql: st
     estimate = bootstrap_crossed_sets(*table(there, column), "difference", stream(0, "claims", claim))
     if estimate is None:
         return _one_sided(frame, sql)
-    reason = f"{what} examples, its interval to be above 0{_over(there)}"
+    reason = f"{what} examples; its interval must be above 0{_over(there)}"
     return Estimate(estimate, estimate.lo is not None and estimate.lo > 0, reason, _trials(there), sql)
 
 
@@ -128,8 +126,8 @@ def same_layers(closings: pd.DataFrame, trials: list[str], sql: str) -> Estimate
     lo, hi = _resampled_variation(table, noisy)
     estimate = Interval(apart, max(0.0, 2 * apart - hi), min(1.0, max(0.0, 2 * apart - lo)))  # as resampling adds variation
     reason = (
-        f"total variation of layer shares of the first five closings, to be at most {max(usual, SAME):.3f} (95 % of splits "
-        f"of the clean examples: {usual:.3f}; nothing: {SAME}); interval over examples"
+        f"total variation of layer shares of the first five closings; it must be at most {max(usual, SAME):.3f} "
+        f"(95 % of splits of the clean examples have at most {usual:.3f}; {SAME} counts as nothing); interval over examples"
     )
     return Estimate(estimate, apart <= max(usual, SAME), reason, trials, sql)
 
