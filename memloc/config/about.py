@@ -21,10 +21,11 @@ _SOURCE = re.compile(r"(.*?)\s*\[([^\]]*)\]", re.DOTALL)
 
 @dataclass(frozen=True)
 class FieldAbout:
-    """A field. part: `training`, or the stage's name. used_with: what of the training it needs, such as `dropout: sparse`.
+    """A field of a sweep file.
 
-    default, values: as one writes them; a field without a default is `required`. source: a section of the paper, the
-    published code, or memloc.
+    part: `training`, or the stage's name. used_with: the setting of the training that the field needs, such as `dropout:
+    sparse`. default, values: as one writes them; a field without a default is `required`. source: a section of the paper,
+    the published code, or memloc.
     """
 
     part: str
@@ -65,7 +66,7 @@ def _choice(choice: VariantField, training: TrainingFields) -> Iterator[FieldAbo
 
 
 def _bases(variant: type[Variant]) -> list[type[Config]]:
-    """The variant and what it is made from, as far as they have the deciding field: one of them says what it means."""
+    """The variant and those of its base classes that have the deciding field. One of them says what the field means."""
     return [base for base in variant.__mro__ if issubclass(base, Config) and variant.KIND in base.model_fields]
 
 

@@ -19,7 +19,8 @@ from memloc.errors import UsageError, nearest
 class VariantField:
     """A field of a training that holds one of several variants.
 
-    field: its name in TrainConfig. flat: the flat name of what decides. default: the kind where nothing is given.
+    field: its name in TrainConfig. flat: the flat field that decides which variant it is. default: the variant if nothing is
+    given.
     """
 
     field: str
@@ -107,7 +108,7 @@ class TrainingFields(Fields):
         }
 
     def default(self, name: str, values: Mapping[str, Any]) -> Any:
-        """What a field holds beside these flat values where nothing is given; None where it is not used or required."""
+        """What a field holds beside these flat values if it is not given; None if it is not used, or has to be given."""
         for held in self.variant_fields:
             if name == held.flat:
                 return held.default
@@ -119,7 +120,7 @@ class TrainingFields(Fields):
         return _default(TrainConfig, name) if name in TrainConfig.model_fields else None
 
     def resolve(self, values: Mapping[str, Any]) -> tuple[TrainConfig | None, dict[str, str]]:
-        """The resolved configuration of individually valid `values`, or {field: problem} of what does not fit together."""
+        """(the resolved configuration, {}), or (None, {field: problem}). Each of the `values` is valid by itself."""
         absent = self.unused(values)
         kept = {name: value for name, value in values.items() if name not in absent}
         problems: dict[str, str] = {}
@@ -193,7 +194,11 @@ def _variant_field(field: str, architectures: Mapping[str, type[ArchitectureConf
 
 
 def _either(types: Sequence[Any]) -> Any:
-    """The type of a field that several variants have, each with its own type; of words all that any of them takes."""
+    """The type of a field that several variants have. A field of words takes the words of all variants.
+
+    Raises:
+        TypeError: the variants have different types that are not words.
+    """
     if all(get_origin(t) is Literal for t in types):
         return Literal[tuple(dict.fromkeys(word for t in types for word in get_args(t)))]
     one, *others = types

@@ -14,7 +14,7 @@ from memloc.stages.columns import FLOAT, INT, TEXT, of_analysis
 
 Score = Literal["flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "c_score"]
 SCORES: tuple[Score, ...] = ("flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "c_score")
-# Scores that are another stage's: there only with that stage in the same block.
+# Scores that another stage computes. They need that stage in the same block.
 FROM_STAGE: tuple[Score, ...] = ("flips", "second_split")
 
 
@@ -24,12 +24,12 @@ class DetectionConfig(StageConfig):
     scores: Annotated[tuple[Score, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None = (
         None
     )
-    """Which scores are compared; null: all there are data for. flips and second_split need a stage of that name in the same
+    """The scores that are compared; null: all that have data. flips and second_split need a stage of that name in the same
     block. [paper §6.1]
     """
     c_score: Annotated[str, Field(min_length=1), PathOrSweep()] | None = None
-    """sweep:NAME: whose C-scores the score c_score is made of, estimated on these labels; or the path of a file, which
-    judges the original labels, so that the score is NULL. [paper §7]
+    """sweep:NAME: the sweep that estimated the C-scores on these labels. Or the path of a file; its C-scores judge the
+    original labels, so the score c_score is NULL. [paper §7]
     """
 
     def c_scores_from(self) -> str | None:

@@ -30,8 +30,7 @@ class EvaluateConfig(StageConfig):
     rescale: (
         Annotated[tuple[Rescale, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None
     ) = None
-    """By what the kept channels are multiplied in mode dropped; null: by all three in turn. [none: paper §6.2; authors:
-    published code]
+    """The factor of the kept channels in mode dropped; null: all three in turn. [none: paper §6.2; authors: published code]
     """
 
 

@@ -23,11 +23,11 @@ class RetrainConfig(MaskedConfig):
     lr: Positive = 0.1
     """The learning rate at its peak. [paper §5.2]"""
     freeze: Annotated[Literal["others", "none"], Neutral("others")] = "others"
-    """Are the parameters of the other groups frozen? none: of no group. [paper §5.2; none: published code]"""
+    """others: the parameters of the other groups are frozen. none: no parameters are. [paper §5.2; none: published code]"""
     stop_after_perfect: Count | None = None
-    """A group is left as it is after so many epochs in a row with each clean example right; null: never. [published code]"""
+    """Training a group ends after this many epochs in a row with each clean example right; null: never. [published code]"""
     batches: Annotated[Literal["clean", "filtered"], Neutral("clean")] = "clean"
-    """clean: batches are cut from S_c. filtered: they are cut from S and then rid of S_n; the learning rate goes by the
+    """clean: batches are cut from S_c. filtered: batches are cut from S, then S_n is removed; the learning rate counts the
     batches of S. [paper §5.2; filtered: published code]
     """
     batch_norm: Annotated[Literal["train", "frozen"] | None, Neutral("train")] = None
