@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from memloc.commands.formatting import seconds_in_words
 from memloc.commands.query import text_table
 from memloc.run.capacity import usable_cpus
-from memloc.run.estimate import Estimate, cost_model, estimate, price
+from memloc.run.estimate import Estimate, cost_model, estimate, price_alike
 from memloc.run.pending import Work
 from memloc.run.placement import ONE_BY_ONE, Resources
 from memloc.run.schedule import CriticalPath, Slots
@@ -53,18 +53,20 @@ def forecasts(works: Sequence[Work], snapshot: Snapshot, options: Options) -> li
     resources = Resources(
         gpus=options.gpus, gpus_per_trial=options.gpus_per_trial, gpus_per_task=options.gpus_per_task
     )  # fmt: skip
+    counts = sorted({*GPUS, options.gpus or 1})
+    return [*_here(works, snapshot, options, resources), *_on_gpus(works, snapshot, options, resources, counts)]
+
+
+def _here(works: Sequence[Work], snapshot: Snapshot, options: Options, resources: Resources) -> list[Forecast]:
+    """The one of this machine: on its GPUs if it has enough of them for a training, else on its CPUs."""
+    import torch
+
+    if default_device().type != "cuda" or options.gpus == 0:
+        return [_on_cpus(works, snapshot, options)]
     one_by_one = options.executor.value == "inline"
+    count = 1 if one_by_one else options.gpus or torch.cuda.device_count()
     shares = ONE_BY_ONE if one_by_one else resources
-    here = _on_gpus(works, snapshot, options, shares, 1 if one_by_one else None, here=True) if _has_gpus(options) else None
-    every = [here or _on_cpus(works, snapshot, options)]
-    for count in sorted({*GPUS, options.gpus or 1}):
-        on_gpus = _on_gpus(works, snapshot, options, resources, count)
-        every += [on_gpus] if on_gpus else []
-    return every
-
-
-def _has_gpus(options: Options) -> bool:
-    return default_device().type == "cuda" and options.gpus != 0
+    return _on_gpus(works, snapshot, options, shares, [count], here=True) or [_on_cpus(works, snapshot, options)]
 
 
 def _on_cpus(works: Sequence[Work], snapshot: Snapshot, options: Options) -> Forecast:
@@ -74,10 +76,10 @@ def _on_cpus(works: Sequence[Work], snapshot: Snapshot, options: Options) -> For
     model = cost_model(works, snapshot, options.data_dir, None, lambda trial, shape: timed(trial, shape, cpu))
     threads = max((w.trial.config.threads for w in works), default=1)
     if options.executor.value == "inline":
-        return Forecast(1, "workers", estimate(price(works, model, Slots(1), ONE_BY_ONE)))
+        return Forecast(1, "workers", estimate(price_alike(works, model, Slots(1), ONE_BY_ONE)))
     cpus = options.cpus or usable_cpus()
     slots = Slots(1, float(max(cpus, threads)))
-    return Forecast(max(1, cpus // threads), "workers", estimate(price(works, model, slots)))
+    return Forecast(max(1, cpus // threads), "workers", estimate(price_alike(works, model, slots)))
 
 
 def _on_gpus(
@@ -85,19 +87,21 @@ def _on_gpus(
     snapshot: Snapshot,
     options: Options,
     resources: Resources,
-    count: int | None = None,
+    counts: Sequence[int],
     here: bool = False,
-) -> Forecast | None:
-    """On `count` GPUs; None where a training needs more than there are."""
+) -> list[Forecast]:
+    """On so many GPUs each, without the counts that are too small for a training. The works are priced once."""
     import torch
 
-    count = count or options.gpus or torch.cuda.device_count()
     capacity = max(1.0, resources.gpus_per_trial, resources.gpus_per_task)
-    if count < capacity:
-        return None
+    counts = [count for count in counts if count >= capacity]
+    if not counts:
+        return []
     unknown = (lambda trial, shape: timed(trial, shape, torch.device("cuda"))) if here else None
     model = cost_model(works, snapshot, options.data_dir, resources, unknown)
-    return Forecast(count, "GPUs", estimate(price(works, model, Slots(int(count / capacity), capacity), resources)))
+    plan = price_alike(works, model, Slots(1, capacity), resources)
+    slots = {count: Slots(int(count / capacity), capacity) for count in counts}
+    return [Forecast(count, "GPUs", estimate(replace(plan, slots=slots[count]))) for count in counts]
 
 
 # --- in words ---------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ A configuration is *resolved* when every field holds what the program will use. 
 """
 
 from memloc.config.check import Fields, fields_of
-from memloc.config.identity import canonical, canonical_json, fingerprint
+from memloc.config.identity import canonical, canonical_json, digest, fingerprint
 from memloc.config.registry import Registry, StageType
 from memloc.config.resolve import TrainingFields
 from memloc.config.training import (
@@ -76,6 +76,7 @@ __all__ = [
     "default_peak",
     "distinct",
     "fields_of",
+    "digest",
     "fingerprint",
     "marker",
 ]  # fmt: skip

@@ -49,4 +49,9 @@ def canonical_json(value: Any) -> str:
 
 def fingerprint(value: Any) -> str:
     """16 hexadecimal digits (64 bits of sha256 over the canonical JSON)."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+    return digest(canonical_json(value))
+
+
+def digest(text: str) -> str:
+    """The fingerprint of what has this canonical JSON."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -6,7 +6,7 @@ Progress (from the events of its own run) and `memloc status` (from the store) a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import groupby
 from typing import Any
 
@@ -36,7 +36,10 @@ class PricedPlan:
             "slots": asdict(self.slots),
             "basis": self.basis,
             "reliable": self.reliable,
-            "trials": [{**vars(t), "waves": [_analyses(wave) for wave in t.waves]} for t in self.trials],
+            "trials": [
+                {f.name: getattr(t, f.name) for f in fields(t)} | {"waves": [_analyses(wave) for wave in t.waves]}
+                for t in self.trials
+            ],
         }
 
     @staticmethod

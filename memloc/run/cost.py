@@ -9,7 +9,8 @@ training rate of their own network).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -100,6 +101,15 @@ class CostModel:
             if commit.stage != "train" and train and train.passes:
                 self._factors.setdefault(commit.stage, _Sums()).add(commit.seconds, commit.passes * train.rate)
 
+    def network(self, trial: TrialPlan) -> Network:
+        return Network.of(canonical(trial.config), self.shapes)
+
+    def alike(self, work: Work) -> Hashable:
+        """Equal for works of which everything costs the same."""
+        trial, counts = work.trial, Counter(a.id for a, _, _ in work.parts)
+        analyses = tuple((a.stage, a.config, a.size, bool(a.reads), counts[a.id]) for a in trial.analyses if a.id in counts)
+        return self.network(trial), trial.config.epochs, trial.size, work.train, work.reached, analyses
+
     def train(self, work: Work) -> float:
         """Seconds of what remains of the training; 0 where there is none to do."""
         if work.train == "done":
@@ -109,7 +119,7 @@ class CostModel:
     def part(self, trial: TrialPlan, analysis: AnalysisPlan) -> float:
         """Seconds of a part that runs alone."""
         passes, stage = part_passes(trial, analysis), analysis.stage
-        network = Network.of(canonical(trial.config), self.shapes)
+        network = self.network(trial)
         alike = self._alike.get((network, stage, canonical_json(analysis.config)))
         whole_stage, factor = self._fits.get((network, stage)), self._factors.get(stage)
         fit = alike or whole_stage
@@ -146,7 +156,7 @@ class CostModel:
         return not (self._basis.unknown or self._basis.by_rate)
 
     def _train_rate(self, trial: TrialPlan) -> float:
-        network = Network.of(canonical(trial.config), self.shapes)
+        network = self.network(trial)
         fit = self._fits.get((network, "train"))
         if fit and fit.passes:
             self._basis.fitted[network, "train"] = fit.count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,14 +61,28 @@ def price(works: Sequence[Work], model: CostModel, slots: Slots, shares: Resourc
 
     shares: what of a slot a training and a task hold; None: as many CPUs as the training has threads.
     """
+    trials = [_priced(work, model, shares) for work in works]
+    return PricedPlan(tuple(in_order(trials)), slots, model.basis(), model.reliable())
+
+
+def price_alike(works: Sequence[Work], model: CostModel, slots: Slots, shares: Resources | None = None) -> PricedPlan:
+    """The same for an estimate: trials that cost the same are one object, which bears the ids of the first of them."""
+    known: dict[Hashable, TrialCost] = {}
     trials = []
     for work in works:
-        threads = float(work.trial.config.threads)
-        trainer, task = (shares.gpus_per_trial, shares.gpus_per_task) if shares else (threads, threads)
-        train, waves = model.train(work), model.waves(work)
-        reached = 0 if work.train == "replay" else work.reached
-        trials.append(TrialCost(work.trial.id, train, waves, trainer, task, reached, work.trial.config.epochs))
+        alike = model.alike(work)
+        if alike not in known:
+            known[alike] = _priced(work, model, shares)
+        trials.append(known[alike])
     return PricedPlan(tuple(in_order(trials)), slots, model.basis(), model.reliable())
+
+
+def _priced(work: Work, model: CostModel, shares: Resources | None) -> TrialCost:
+    threads = float(work.trial.config.threads)
+    trainer, task = (shares.gpus_per_trial, shares.gpus_per_task) if shares else (threads, threads)
+    train, waves = model.train(work), model.waves(work)
+    reached = 0 if work.train == "replay" else work.reached
+    return TrialCost(work.trial.id, train, waves, trainer, task, reached, work.trial.config.epochs)
 
 
 def price_on(works: Sequence[Work], snapshot: Snapshot, data_dir: Path, capacity: Capacity) -> PricedPlan:

@@ -76,7 +76,12 @@ def _whole(files: Iterable[FileEntry], sizes: Mapping[str, int]) -> bool:
 def _work(
     trial: TrialPlan, store: Store, snapshot: Snapshot, committed: set[str], sizes: Mapping[str, int], retention: Retention
 ) -> Work:
-    parts = [(a, part_id, part) for a in trial.analyses for part_id, part in a.parts if part_id not in committed]
+    parts = [
+        (a, part_id, part)
+        for a in trial.analyses
+        for part_id, part in zip(a.part_ids, a.parts, strict=True)
+        if part_id not in committed
+    ]
     needed = {t for a, _, part in parts for t in a.kind.epochs(a.config, trial.config, part)}
     keep = kept_epochs(trial, retention)
     if trial.id not in committed:

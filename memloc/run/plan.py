@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from memloc.config import StageConfig, TrainConfig, canonical
+from memloc.config import StageConfig, TrainConfig, canonical, canonical_json, digest
 from memloc.data.c_score_file import CScores
 from memloc.run.score_sources import Need
 from memloc.stages import STAGES
 from memloc.stages.base import Part, Size, Stage
 
 
+class Parts(tuple[Part, ...]):
+    """The parts of an analysis. Analyses of equal settings share one, in however many trainings."""
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The canonical JSON of each."""
+        return [canonical_json(part) for part in self]
+
+
 @dataclass(frozen=True)
 class AnalysisPlan:
-    """One analysis: its id, resolved configuration, and parts as (id, part).
+    """One analysis: its id, resolved configuration, and parts.
 
     size: of its training, with the S_n that the analysis means. reads: ids of the analyses it reads. c_scores: those that
     it takes; what they are is in `config`.
@@ -23,7 +33,7 @@ class AnalysisPlan:
     id: str
     stage: str
     config: StageConfig
-    parts: tuple[tuple[str, Part], ...]
+    parts: Parts
     size: Size
     reads: tuple[str, ...] = ()
     c_scores: CScores | None = field(default=None, compare=False, repr=False)
@@ -34,7 +44,8 @@ class AnalysisPlan:
 
     @property
     def part_ids(self) -> list[str]:
-        return [part_id for part_id, _ in self.parts]
+        """The ids of its parts, each fingerprint({"analysis": id, "part": part})."""
+        return [digest(f'{{"analysis":"{self.id}","part":{text}}}') for text in self.parts.texts]
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class TrialPlan:
 
     def epochs_read(self) -> set[int]:
         """The checkpoints that the analyses read."""
-        return {t for a in self.analyses for _, p in a.parts for t in a.kind.epochs(a.config, self.config, p)}
+        return {t for a in self.analyses for p in a.parts for t in a.kind.epochs(a.config, self.config, p)}
 
     @property
     def part_ids(self) -> list[str]:

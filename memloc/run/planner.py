@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from memloc.data.labels import check_fits, noisy_count, noisy_seen
 from memloc.errors import UsageError
 from memloc.models.build import build
 from memloc.run import empty_sets
-from memloc.run.plan import AnalysisPlan, Plan, TrialPlan, Unmet
+from memloc.run.plan import AnalysisPlan, Parts, Plan, TrialPlan, Unmet
 from memloc.run.score_sources import Need, Sources, atypical
 from memloc.stages import STAGES
 from memloc.stages.base import Size, Stage
@@ -40,7 +40,7 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: St
     frozen: list[str] = []
     described: dict[str, Description | None] = {}
     trials: dict[str, TrialPlan] = {}
-    sources = Sources(data_dir, store, sweep.folder)
+    sources, common = Sources(data_dir, store, sweep.folder), _Common()
     for entry in entries:
         name = entry.config.dataset
         if name not in described:
@@ -49,7 +49,7 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: St
         misfits = _misfits(entry, data) if data else []
         problems += misfits
         if data and not misfits:
-            trial = _trial(entry, data, sources, problems)
+            trial = _trial(entry, data, sources, common, problems)
             trials[trial.id] = _merge(trials[trial.id], trial) if trial.id in trials else trial
             frozen += _frozen_note(trial, data)
     if problems:
@@ -75,7 +75,32 @@ def _misfits(entry: Entry, data: Description) -> list[str]:
     return problems
 
 
-def _trial(entry: Entry, data: Description, sources: Sources, problems: list[str]) -> TrialPlan:
+@dataclass
+class _Common:
+    """What many trainings have in common. Each is one object, so that a further seed adds little to a plan.
+
+    sizes: by the training with seed 0. parts: by stage, its configuration, and the size.
+    """
+
+    sizes: dict[TrainConfig, Size] = field(default_factory=dict)
+    parts: dict[tuple[str, StageConfig, Size], Parts] = field(default_factory=dict)
+
+    def size(self, config: TrainConfig, data: Description, data_dir: Path) -> Size:
+        of_any = config.model_copy(update={"seed": 0})
+        if of_any not in self.sizes:
+            self.sizes[of_any] = _size(of_any, data, data_dir)
+        return self.sizes[of_any]
+
+    def parts_of(self, kind: Stage[Any], config: StageConfig, train: TrainConfig, size: Size) -> Parts:
+        key = kind.name, config, size
+        if key not in self.parts:
+            self.parts[key] = Parts(kind.parts(config, train, size))
+        return self.parts[key]
+
+
+def _trial(
+    entry: Entry, data: Description, sources: Sources, common: _Common, problems: list[str]
+) -> TrialPlan:
     config = entry.config
     if config.subset == data.n_train:  # all of them: the same training as without a subset
         config = config.model_copy(update={"subset": None})
@@ -83,7 +108,7 @@ def _trial(entry: Entry, data: Description, sources: Sources, problems: list[str
     trial_id = fingerprint(
         {"stage": "train", "version": VERSION, "config": {**canonical(config), "dataset": None}, "data": data.identity}
     )
-    size = _size(config, data, sources.data_dir)
+    size = common.size(config, data, sources.data_dir)
     analyses: dict[str, AnalysisPlan] = {}
     unmet: list[Unmet] = []
     for block in entry.blocks:
@@ -99,7 +124,8 @@ def _trial(entry: Entry, data: Description, sources: Sources, problems: list[str
                 unmet.append(Unmet(block, request.stage, scored))
                 continue
             reads = tuple(i for stage in kind.reads for i in in_block.get(stage, []))
-            analysis = _analysis(trial_id, kind, config, scored, reads)
+            parts = common.parts_of(kind, scored.config, config, scored.size)
+            analysis = _analysis(trial_id, kind, scored, parts, reads)
             in_block.setdefault(request.stage, []).append(analysis.id)
             analyses[analysis.id] = analysis
     return TrialPlan(
@@ -137,13 +163,11 @@ def _scored(
     return _Scored(config, size, scores)
 
 
-def _analysis(trial_id: str, kind: Stage[Any], train: TrainConfig, scored: _Scored, reads: tuple[str, ...]) -> AnalysisPlan:
+def _analysis(trial_id: str, kind: Stage[Any], scored: _Scored, parts: Parts, reads: tuple[str, ...]) -> AnalysisPlan:
     config, size = scored.config, scored.size
     identity = {"trial": trial_id, "stage": kind.name, "version": kind.version, "config": config, "reads": reads}
     analysis_id = fingerprint(identity)
-    parts = kind.parts(config, train, size)
-    named = tuple((fingerprint({"analysis": analysis_id, "part": dict(p)}), p) for p in parts)
-    return AnalysisPlan(analysis_id, kind.name, config, named, size, reads, scored.c_scores)
+    return AnalysisPlan(analysis_id, kind.name, config, parts, size, reads, scored.c_scores)
 
 
 def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from memloc.run.fanout import PricedPart, least
 
@@ -47,10 +48,18 @@ class TrialCost:
 
     def work(self) -> float:
         """Capacity · seconds, at least: what a task of all parts of an analysis would share is counted once."""
+        return self._work
+
+    @cached_property
+    def _work(self) -> float:  # kept, since an estimate asks again for every trial that costs the same
         return self.train * self.trainer + sum(least(wave) for wave in self.waves) * self.task
 
     def chain(self) -> list[tuple[str, float]]:
         """(stage, seconds) of what cannot be done side by side: the training, then of every wave the longest part."""
+        return self._chain
+
+    @cached_property
+    def _chain(self) -> list[tuple[str, float]]:
         longest = [max(wave, key=lambda part: part.seconds) for wave in self.waves if wave]
         train = [("train", self.train)] if self.train else []
         return train + [(part.stage, part.seconds) for part in longest]

@@ -77,6 +77,7 @@ class _Simulation:
         self.load = 0.0  # tasks asked for, each as its share of all that run at once
         self.fanning: list[tuple[int, _Running]] = []  # a heap: trials with tasks that are not asked for yet
         self.ends: list[tuple[float, int, int, _Request]] = []
+        self.cuts: dict[tuple[int, float], list[float]] = {}  # seconds of tasks, by a wave's id and a task's share
         self.to_come = iter(trials)
         for _ in range(coordinators(max(slots.fitting(trial.trainer) for trial in trials))):
             self._next_trial()
@@ -120,12 +121,19 @@ class _Simulation:
         if trial.queue or trial.asked:
             return
         if trial.waves:
-            tasks = cut(trial.waves.popleft(), self.slots.fitting(trial.cost.task))
-            trial.queue.extend(together(task) for task in tasks)
+            trial.queue.extend(self._tasks(trial))
             trial.place = self._next_place() if trial.place is None else trial.place
             heappush(self.fanning, (trial.place, trial))
         else:
             self._next_trial()
+
+    def _tasks(self, trial: _Running) -> list[float]:
+        """Seconds of each task of its next wave."""
+        wave = trial.waves.popleft()
+        key = id(wave), trial.cost.task
+        if key not in self.cuts:
+            self.cuts[key] = [together(task) for task in cut(wave, self.slots.fitting(trial.cost.task))]
+        return self.cuts[key]
 
     def _ask(self, request: _Request) -> None:
         request.trial.asked += 1
@@ -171,7 +179,7 @@ def simulate(trials: Sequence[TrialCost], slots: Slots) -> float:
     Raises:
         ValueError: where a process of them fits into no slot.
     """
-    for trial in trials:
+    for trial in {id(trial): trial for trial in trials}.values():
         if min(slots.fitting(trial.trainer), slots.fitting(trial.task)) < 1:
             raise ValueError(f"trial {trial.trial}: a process of it fits into no slot")
     return _Simulation(trials, slots).run() if trials else 0.0
