@@ -8,10 +8,12 @@ allows; of what Ray was asked for, the oldest that fits is next.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 from memloc.run.admission import window
 from memloc.run.fanout import PricedPart, cut, together
@@ -27,10 +29,13 @@ class _Free:
 
     def take(self, demand: float) -> int | None:
         """The slot that now holds the process, or None where it fits nowhere."""
-        fitting = [left for left, slots in self.by_left.items() if slots and left >= demand - 1e-9]
-        if not fitting:
+        least, needed = math.inf, demand - 1e-9
+        for left, slots in self.by_left.items():
+            if needed <= left < least and slots:
+                least = left
+        if least == math.inf:
             return None
-        slot = next(iter(self.by_left[min(fitting)]))
+        slot = next(iter(self.by_left[least]))
         self._change(slot, -demand)
         return slot
 
@@ -38,17 +43,24 @@ class _Free:
         self._change(slot, demand)
 
     def _change(self, slot: int, by: float) -> None:
-        self.by_left[self.left[slot]].discard(slot)
-        self.left[slot] = round(self.left[slot] + by, 9)
-        self.by_left.setdefault(self.left[slot], set()).add(slot)
+        before = self.left[slot]
+        left = self.left[slot] = round(before + by, 9)
+        self.by_left[before].discard(slot)
+        if left not in self.by_left:
+            self.by_left[left] = set()
+        self.by_left[left].add(slot)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Running:
-    """A trial under way: the waves to come, seconds of the tasks that are not asked for yet, and processes asked for."""
+    """A trial under way: the waves to come, seconds of the tasks that are not asked for yet, and processes asked for.
+
+    load: of one of its tasks, as its share of all that run at once.
+    """
 
     cost: TrialCost
     waves: deque[tuple[PricedPart, ...]]
+    load: float
     place: int | None = None  # in line for tasks
     queue: deque[float] = field(default_factory=deque)
     asked: int = 0
@@ -58,8 +70,7 @@ class _Running:
         return self.cost.trainer > self.cost.task
 
 
-@dataclass(frozen=True)
-class _Request:
+class _Request(NamedTuple):
     """A process that waits for a place, or runs."""
 
     trial: _Running
@@ -100,17 +111,14 @@ class _Simulation:
         self.free.give(slot, request.demand)
         request.trial.asked -= 1
         if not request.trains:
-            self.load -= self._load(request.trial)
+            self.load -= request.trial.load
         return request.trial
-
-    def _load(self, trial: _Running) -> float:
-        return 1 / self.slots.fitting(trial.cost.task)
 
     def _next_trial(self) -> None:
         cost = next(self.to_come, None)
         if cost is None:
             return
-        trial = _Running(cost, deque(wave for wave in cost.waves if wave))
+        trial = _Running(cost, deque(wave for wave in cost.waves if wave), 1 / self.slots.fitting(cost.task))
         if cost.train:
             self._ask(_Request(trial, cost.train, cost.trainer, trains=True))
         else:
@@ -135,13 +143,16 @@ class _Simulation:
             self.cuts[key] = [together(task) for task in cut(wave, self.slots.fitting(trial.cost.task))]
         return self.cuts[key]
 
-    def _ask(self, request: _Request) -> None:
+    def _ask(self, request: _Request) -> deque[tuple[int, _Request]]:
+        """Puts it in line, behind others of its kind; returns these."""
         request.trial.asked += 1
         if request.trains:
             self.trainers_waiting[request.trial.larger] += 1
         else:
-            self.load += self._load(request.trial)
-        self.waiting.setdefault((request.trains, request.demand), deque()).append((self._next_place(), request))
+            self.load += request.trial.load
+        line = self.waiting.setdefault((request.trains, request.demand), deque())
+        line.append((self._next_place(), request))
+        return line
 
     def _next_place(self) -> int:
         self.place += 1
@@ -149,28 +160,37 @@ class _Simulation:
 
     def _start_what_fits(self) -> None:
         self._start_the_oldest()
-        while self.fanning and self.load + self._load(self.fanning[0][1]) <= self._window() + 1e-9:
+        while self.fanning and self.load + self.fanning[0][1].load <= self._window() + 1e-9:
             _, trial = self.fanning[0]
-            self._ask(_Request(trial, trial.queue.popleft(), trial.cost.task, trains=False))
+            line = self._ask(_Request(trial, trial.queue.popleft(), trial.cost.task, False))
             if not trial.queue:
                 heappop(self.fanning)
-            self._start_the_oldest()
+            if len(line) == 1:  # else the one before it fits nowhere either
+                self._start_the_oldest()
 
     def _window(self) -> float:
-        return window(any(self.trainers_waiting.values()), self.trainers_waiting[True] > 0)
+        larger = self.trainers_waiting[True] > 0
+        return window(larger or self.trainers_waiting[False] > 0, larger)
 
     def _start_the_oldest(self) -> None:
-        full: set[tuple[bool, float]] = set()
-        while heads := [(line[0][0], kind) for kind, line in self.waiting.items() if line and kind not in full]:
-            place, kind = min(heads)
-            slot = self.free.take(kind[1])
+        lines = [line for line in self.waiting.values() if line]  # of processes that all demand the same
+        while lines:
+            line = lines[0] if len(lines) == 1 else min(lines, key=_first_place)
+            place, request = line[0]
+            slot = self.free.take(request.demand)
+            if slot is not None:
+                line.popleft()
+            if slot is None or not line:
+                lines = [other for other in lines if other is not line]
             if slot is None:
-                full.add(kind)
                 continue
-            _, request = self.waiting[kind].popleft()
             if request.trains:
                 self.trainers_waiting[request.trial.larger] -= 1
             heappush(self.ends, (self.now + request.seconds, place, slot, request))
+
+
+def _first_place(line: deque[tuple[int, _Request]]) -> int:
+    return line[0][0]
 
 
 def simulate(trials: Sequence[TrialCost], slots: Slots) -> float:
