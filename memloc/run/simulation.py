@@ -97,10 +97,11 @@ class _Simulation:
         self._start_what_fits()
         while self.ends:
             self.now = self.ends[0][0]
-            ended = []
+            ended: dict[int, _Running] = {}  # each once: several processes of one may end at the same time
             while self.ends and self.ends[0][0] <= self.now:
-                ended.append(self._end())
-            for trial in ended:
+                trial = self._end()
+                ended[id(trial)] = trial
+            for trial in ended.values():
                 self._go_on(trial)
             self._start_what_fits()
         return self.now

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from memloc.run.fanout import PricedPart, cut, least, together
@@ -105,6 +105,8 @@ def test_no_schedule_undercuts_the_bound(drawn: list[tuple[int, list[int], list[
         assert found == pytest.approx(least_work)
 
 
+# Two parts of one trial end at once, when another is to come: one trial takes its place, not two.
+@example([(4, [], [1, 2]), (6, [], [1]), (5, [], [3]), (2, [], [2]), (0, [], [1]), (1, [], [])], 2)
 @given(trials_drawn, st.integers(1, 4))
 @settings(deadline=None)
 def test_like_a_simulation_second_by_second(drawn: list[tuple[int, list[int], list[int]]], count: int) -> None:
