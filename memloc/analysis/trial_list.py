@@ -72,5 +72,5 @@ def differing_fields(configs: Sequence[TrainConfig]) -> list[str]:
     """
     rows = [canonical(config) for config in configs]
     order = dict.fromkeys(name for config in configs for name in config.flat())
-    differing = [name for name in order if len({repr(row.get(name)) for row in rows}) > 1]
+    differing = [name for name in order if any(repr(row.get(name)) != repr(rows[0].get(name)) for row in rows)]
     return differing or ["dataset", "model"]

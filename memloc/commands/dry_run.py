@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from memloc.commands.forecast import Forecast, forecasts, in_words, path_as_json
-from memloc.commands.formatting import bytes_in_words, labels
+from memloc.commands.formatting import bytes_in_words, labeller
 from memloc.commands.query import text_table
-from memloc.config import canonical
+from memloc.config import TrainConfig, canonical
 from memloc.models.architectures import TRAINING
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan
@@ -38,7 +38,7 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
         "replays": sum(w.train == "replay" for w in works),
         "parts": sum(len(w.parts) for w in works),
         "checkpoint_bytes": sum(checkpoint_bytes(t, options.retention) for t in plan.trials),
-        "result_bytes": sum(result_bytes(t) for t in plan.trials),
+        "result_bytes": result_bytes(plan.trials),
         "seconds": round(here.estimate.seconds, 1),
         "basis": here.estimate.basis,
         "slots": here.count,
@@ -48,8 +48,9 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
     if options.as_json:
         print(json.dumps({"trials": [_as_json(w) for w in works], "totals": totals}))
         return
-    print(_trials(plan, works) + _blocks(plan), end="")
-    print(_totals(plan, store, totals, forecast))
+    label = labeller([trial.config for trial in plan.trials])
+    print(_trials(works, label) + _blocks(plan), end="")
+    print(_totals(plan, store, totals, forecast, label))
 
 
 def _done(work: Work) -> bool:
@@ -80,20 +81,19 @@ def _state(work: Work) -> str:
     return (f"{train}, {len(work.parts)} of {total} parts to do" if total else train) + needs
 
 
-def _trials(plan: Plan, works: list[Work]) -> str:
-    named = labels([t.config for t in plan.trials])
+def _trials(works: list[Work], label: Callable[[TrainConfig], str]) -> str:
     rows = [
         [
             w.trial.id[:8],
             ",".join(w.trial.blocks),
-            label,
+            label(w.trial.config),
             " ".join(dict.fromkeys(a.stage for a in w.trial.analyses)),
             _state(w),
         ]
-        for w, label in zip(works, named, strict=True)
+        for w in works[:SHOWN]
     ]
-    text = text_table(["trial", "blocks", "training", "analyses", "state"], rows[:SHOWN])
-    return text + (f"… and {len(rows) - SHOWN} more (--json lists all)\n" if len(rows) > SHOWN else "")
+    text = text_table(["trial", "blocks", "training", "analyses", "state"], rows)
+    return text + (f"… and {len(works) - SHOWN} more (--json lists all)\n" if len(works) > SHOWN else "")
 
 
 def _blocks(plan: Plan) -> str:
@@ -104,8 +104,15 @@ def _blocks(plan: Plan) -> str:
     return "\n" + text_table(["block", "trainings", "new"], rows) if len(rows) > 1 else ""
 
 
-def _totals(plan: Plan, store: Store, totals: dict[str, Any], forecast: Sequence[Forecast]) -> str:
-    configs = [canonical(t.config) for t in plan.trials]
+def _totals(
+    plan: Plan,
+    store: Store,
+    totals: dict[str, Any],
+    forecast: Sequence[Forecast],
+    label: Callable[[TrainConfig], str],
+) -> str:
+    configs_of = {t.id: t.config for t in plan.trials}
+    configs = [canonical(config) for config in configs_of.values()]
     common = {n: v for n, v in configs[0].items() if all(c.get(n) == v for c in configs)}
     left = f"{totals['trainings']} trainings{{}}, {totals['parts']} parts"
     again = f" ({totals['replays']} again, for a checkpoint that is gone)" if totals["replays"] else ""
@@ -117,8 +124,6 @@ def _totals(plan: Plan, store: Store, totals: dict[str, Any], forecast: Sequence
             *(f"{line} (no part of what follows)" for line in plan.needs()),
             f"store {store.uri}: checkpoints {bytes_in_words(totals['checkpoint_bytes'])}, "
             f"results {bytes_in_words(totals['result_bytes'])} before compression",
-            *in_words(
-                forecast, dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))
-            ),
+            *in_words(forecast, lambda trial: label(configs_of[trial])),
         ]
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -107,12 +107,12 @@ def _on_gpus(
 # --- in words ---------------------------------------------------------------------------------------------------------
 
 
-def in_words(every: Sequence[Forecast], labels: dict[str, str]) -> list[str]:
-    """Lines of text. labels: of the trials."""
+def in_words(every: Sequence[Forecast], label: Callable[[str], str]) -> list[str]:
+    """Lines of text. label: what tells a trial, given by its id, from the others."""
     here, *on_gpus = every
     lines = [f"time: about {_about(here)} (basis: {here.estimate.basis})"]
     if here.estimate.critical:
-        lines.append(_path(here.estimate.critical, labels))
+        lines.append(_path(here.estimate.critical, label))
     if here.estimate.seconds < WORTH_A_TABLE or not on_gpus:
         return lines
     rows = [
@@ -128,7 +128,7 @@ def in_words(every: Sequence[Forecast], labels: dict[str, str]) -> list[str]:
     lines += ["", f"on GPUs, simulated (basis: {last.basis}):"]
     lines.append(text_table(["GPUs", "time", "bound", "time/bound"], rows).rstrip())
     lines.append("bound: the larger of the critical path and all work spread evenly")
-    return lines + ([_path(last.critical, labels)] if last.critical else [])
+    return lines + ([_path(last.critical, label)] if last.critical else [])
 
 
 def _about(here: Forecast) -> str:
@@ -136,6 +136,6 @@ def _about(here: Forecast) -> str:
     return f"{seconds_in_words(here.estimate.seconds)} on {here.count} {unit}"
 
 
-def _path(path: CriticalPath, labels: dict[str, str]) -> str:
+def _path(path: CriticalPath, label: Callable[[str], str]) -> str:
     stages = ", then ".join(f"{stage} {seconds_in_words(seconds)}" for stage, seconds in path.stages)
-    return f"critical path: {seconds_in_words(path.seconds)} ({stages}) of {path.trial[:8]} {labels[path.trial]}"
+    return f"critical path: {seconds_in_words(path.seconds)} ({stages}) of {path.trial[:8]} {label(path.trial)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from memloc.analysis.trial_list import differing_fields
 from memloc.config import TrainConfig, canonical
@@ -28,10 +28,19 @@ def seconds_in_words(seconds: float) -> str:
 
 def labels(configs: Sequence[TrainConfig]) -> list[str]:
     """What tells each training of a sweep from the others: the fields in which they differ, seeds last."""
-    known = [canonical(c) for c in configs]  # without neutral values
-    rows = [{name: value for name, value in c.flat().items() if name in k} for c, k in zip(configs, known, strict=True)]
+    label = labeller(configs)
+    return [label(config) for config in configs]
+
+
+def labeller(configs: Sequence[TrainConfig]) -> Callable[[TrainConfig], str]:
+    """What tells one of these trainings from the others."""
     differing = sorted(differing_fields(configs), key=lambda name: name in ("data_seed", "seed"))
-    return [" ".join(f"{name}={row[name]}" for name in differing if row.get(name) is not None) for row in rows]
+
+    def label(config: TrainConfig) -> str:
+        known, row = canonical(config), config.flat()  # known: without neutral values
+        return " ".join(f"{name}={row[name]}" for name in differing if name in known and row.get(name) is not None)
+
+    return label
 
 
 def duration_in_words(seconds: float) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 from memloc.config.types import Config, Neutral, leaves
 
+PLAIN = (str, int, bool, type(None))  # what is its own canonical form
+
 
 def canonical(value: Any) -> Any:
     """`value` in the one form that its meaning has: None left out of mappings, 1.0 as 1, tuples as lists.
@@ -20,6 +22,8 @@ def canonical(value: Any) -> Any:
     Raises:
         TypeError: for what has no canonical form (NaN, sets, objects, non-text keys).
     """
+    if type(value) in PLAIN:
+        return value
     if isinstance(value, Config):
         return dict(_of_config(value))
     if isinstance(value, Mapping):
@@ -32,7 +36,7 @@ def canonical(value: Any) -> Any:
         if not math.isfinite(value):
             raise TypeError(f"{value!r} has no canonical form")
         return int(value) if value.is_integer() else value
-    if value is None or isinstance(value, bool | int | str):
+    if isinstance(value, int | str):
         return value
     raise TypeError(f"{value!r} of type {type(value).__name__} has no canonical form")
 
@@ -40,7 +44,8 @@ def canonical(value: Any) -> Any:
 @lru_cache(maxsize=1 << 15)
 def _of_config(config: Config) -> dict[str, Any]:
     """Kept, since a plan asks for it again and again: of ten thousand trainings it would take a minute."""
-    return canonical({n: v for n, v, markers in leaves(config) if not any(m == Neutral(v) for m in markers)})  # type: ignore[no-any-return]
+    used = {n: v for n, v, markers in leaves(config) if not any(isinstance(m, Neutral) and m.value == v for m in markers)}
+    return canonical(used)  # type: ignore[no-any-return]
 
 
 def canonical_json(value: Any) -> str:

@@ -48,6 +48,8 @@ class TrainingFields(Fields):
         self.variant_fields = [
             _variant_field(name, self.architectures) for name in ("architecture", "dropout", "batch_norm")
         ]
+        self._unused: dict[tuple[str, ...], dict[str, str]] = {}
+        self._variants: dict[Variant, Variant] = {}
         super().__init__(dict(self._flat()))
 
     def _flat(self) -> list[tuple[str, Any]]:
@@ -94,6 +96,12 @@ class TrainingFields(Fields):
 
     def unused(self, values: Mapping[str, Any]) -> dict[str, str]:
         """{field: why} of the fields that the variants of these values do not have."""
+        kinds = tuple(str(values.get(held.flat, held.default)) for held in self.variant_fields)
+        if kinds not in self._unused:  # of ten thousand trainings a few differ in this
+            self._unused[kinds] = self._unused_with(values)
+        return self._unused[kinds]
+
+    def _unused_with(self, values: Mapping[str, Any]) -> dict[str, str]:
         absent: dict[str, tuple[VariantField, list[str]]] = {}
         for held in self.variant_fields:
             variant = held.variant(values)
@@ -155,7 +163,10 @@ class TrainingFields(Fields):
             own[name], problem = fields_of(variant).check(name, kept[name])
             if problem:
                 problems[name] = f"{kept[name]!r} with {held.flat}: {kind}; valid: {describe(asked_type(info))}"
-        return variant(**{variant.KIND: kind}, **own) if len(problems) == known else None
+        if len(problems) > known:
+            return None
+        made = variant(**{variant.KIND: kind}, **own)
+        return self._variants.setdefault(made, made)  # one for all trainings that have it
 
     def _held_out(self, kept: Mapping[str, Any], problems: dict[str, str]) -> HeldOut | None:
         given = {name: kept[name] for name in HeldOut.model_fields if kept.get(name) is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -121,14 +122,21 @@ class UnusedFieldError(FieldError):
 
 def leaves(config: Config, held_by: str = "") -> Iterator[tuple[str, Any, Sequence[Any]]]:
     """(flat name, value, the field's markers) of every field in use, in order."""
-    for name, info in type(config).model_fields.items():
+    for name, markers, is_kind, may_hold in _fields(type(config)):
         value = getattr(config, name)
         if isinstance(value, Config):
             yield from leaves(value, name)
-        elif isinstance(config, Variant) and name == config.KIND:
-            yield config.FLAT or held_by, value, info.metadata
-        elif value is not None or not holds_configs(info.annotation):
-            yield name, value, info.metadata
+        elif is_kind:
+            yield config.FLAT or held_by, value, markers  # type: ignore[attr-defined]
+        elif value is not None or not may_hold:
+            yield name, value, markers
+
+
+@cache
+def _fields(cls: type[Config]) -> list[tuple[str, Sequence[Any], bool, bool]]:
+    """(name, markers, does it tell variants apart?, can it hold a configuration?) of every field, in order."""
+    kind = cls.KIND if issubclass(cls, Variant) else None
+    return [(n, info.metadata, n == kind, holds_configs(info.annotation)) for n, info in cls.model_fields.items()]
 
 
 def holds_configs(annotation: Any) -> bool:

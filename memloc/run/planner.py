@@ -98,9 +98,7 @@ class _Common:
         return self.parts[key]
 
 
-def _trial(
-    entry: Entry, data: Description, sources: Sources, common: _Common, problems: list[str]
-) -> TrialPlan:
+def _trial(entry: Entry, data: Description, sources: Sources, common: _Common, problems: list[str]) -> TrialPlan:
     config = entry.config
     if config.subset == data.n_train:  # all of them: the same training as without a subset
         config = config.model_copy(update={"subset": None})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 
 from memloc import stages
 from memloc.run.plan import AnalysisPlan, TrialPlan
@@ -28,12 +28,14 @@ def checkpoint_bytes(trial: TrialPlan, retention: Retention) -> int:
     return len(kept_epochs(trial, retention)) * weights + weights + 80 * trial.size.n
 
 
-def result_bytes(trial: TrialPlan) -> int:
+def result_bytes(trials: Iterable[TrialPlan]) -> int:
     """Rows of all tables at their width before compression."""
-    own = {"trials": 1, "epochs": trial.config.epochs, "examples": trial.size.n}
-    known = stages.tables()
-    total = sum(schemas.row_bytes(known[t]) * n for t, n in own.items())
-    for analysis in trial.analyses:
-        rows = analysis.kind.rows(analysis.config, analysis.size)
-        total += len(analysis.parts) * sum(schemas.row_bytes(known[t]) * n for t, n in rows.items())
-    return math.ceil(total)
+    width = {table: schemas.row_bytes(schema) for table, schema in stages.tables().items()}
+    total = 0
+    for trial in trials:
+        own = {"trials": 1, "epochs": trial.config.epochs, "examples": trial.size.n}
+        total += sum(width[t] * n for t, n in own.items())
+        for analysis in trial.analyses:
+            rows = analysis.kind.rows(analysis.config, analysis.size)
+            total += len(analysis.parts) * sum(width[t] * n for t, n in rows.items())
+    return total

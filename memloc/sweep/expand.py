@@ -40,6 +40,7 @@ class Expansion:
     entries: dict[str, Entry] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     _presets: dict[str, Preset] = field(default_factory=dict)
+    _requests: dict[Request, Request] = field(default_factory=dict)
     _used: dict[str, bool] = field(default_factory=dict)  # by the place of a stage's field: whether a training uses it
     _why_unused: dict[str, str] = field(default_factory=dict)
 
@@ -130,7 +131,8 @@ class Expansion:
                 return None
             else:
                 self._used.update({self._place(block, stage, name): True for name in own if name in settings})
-                return Request(stage, config, block.name, block.where[stage])
+                request = Request(stage, config, block.name, block.where[stage])
+                return self._requests.setdefault(request, request)  # one for all trainings of which it is asked
 
     def _within(self, settings: Mapping[str, Any], stage: str, fields: Fields, last: int) -> dict[str, Any]:
         """The settings without checkpoints beyond the end of a shortened training. A note says which ones are dropped."""
