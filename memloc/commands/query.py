@@ -70,6 +70,7 @@ def query(
         return _print_examples(sql, sweep, store)
     if sql is None:
         raise UsageError('query: needs one SELECT, such as "SELECT * FROM trials"; --examples prints some to paste')
+    options.check_ending(output, format)
     target = _target(output, format)
     rows = run_sql(existing(store), sql, sweep, partial)
     if target is not None:
@@ -109,8 +110,12 @@ def _target(output: str | None, format: Format) -> Path | None:
 
 
 def _write_whole(target: Path, content: bytes) -> None:
-    """All of the file or nothing: an error leaves what was there."""
+    """All of the file or nothing: an error leaves what was there. A device, a pipe or a link stays what it is."""
     try:
+        if target.exists() and not target.is_file():  # such as /dev/null, which root could replace
+            target.write_bytes(content)
+            return
+        target = target.resolve()
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
