@@ -1,9 +1,9 @@
 """A simulation of driver, coordinators and Ray: how long work takes on a number of slots.
 
-It is pure Python and quick: five thousand tasks on a thousand GPUs take a fraction of a second. It has the rules of run/ray.
-Trials begin in the driver's order, and as many are under way as there may be coordinators. A trial has its training, then its
-waves, cut into tasks by run/fanout.py. Tasks are asked for as run/admission.py allows. Of all requests to Ray, the oldest one
-that fits begins next.
+It is pure Python and quick: five thousand tasks on a thousand GPUs take a fraction of a second. It has the rules of
+run/ray. Trials begin in the driver's order, and as many are under way as there may be coordinators. A trial has its
+training, then its waves, cut into tasks by run/fanout.py. Tasks are asked for as run/admission.py allows. Of all requests to
+Ray, the oldest one that fits begins next.
 """
 
 from __future__ import annotations
