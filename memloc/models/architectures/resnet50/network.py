@@ -1,10 +1,10 @@
 """ResNet-50 (He et al. 2016; torchvision's `resnet50`, with the stride in the 3×3 convolutions) for images of any size.
 
 It computes what torchvision's network computes, with the same tensors in the same order. Its blocks have gates and fold
-their batch norms. Neurons: every convolution's output channel after its batch norm, and after its ReLU if one follows directly.
-So conv1 and conv2 of a bottleneck are taken after their ReLU. conv3 and the shortcut's convolution are taken before the
-residual sum, because their ReLU follows the sum. In `fc` every weight is a neuron; a bias is none. Dropout sites: after the
-stem (with its pool) and after each of layer1 to layer4.
+their batch norms. Neurons: every convolution's output channel after its batch norm, and after its ReLU if one follows
+directly. So conv1 and conv2 of a bottleneck are taken after their ReLU. conv3 and the shortcut's convolution are taken
+before the residual sum, because their ReLU follows the sum. In `fc` every weight is a neuron; a bias is none. Dropout
+sites: after the stem (with its pool) and after each of layer1 to layer4.
 """
 
 from __future__ import annotations
