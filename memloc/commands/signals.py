@@ -14,7 +14,7 @@ ORDERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def stop_on_signals(notice: Callable[[str], None]) -> Callable[[], bool]:
     """The first order drains: running epochs and parts end, nothing new begins. A second one ends at once.
 
-    Returns whether an order came. One that is ignored already, as under `nohup`, stays ignored.
+    It returns a function that says whether an order came. A signal that is already ignored, as under `nohup`, stays ignored.
     """
     came: list[int] = []
 
