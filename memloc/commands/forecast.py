@@ -1,4 +1,4 @@
-"""When a sweep would be done: on this machine, and on so many GPUs beside what no schedule can undercut."""
+"""When a sweep would be done: on this machine, and on numbers of GPUs, with the time that no schedule can undercut."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from memloc.commands.launch import Options
 
 GPUS = (1, 8, 64, 1024)
-WORTH_A_TABLE = 600.0  # seconds: who is done here by then asks for no GPUs
+WORTH_A_TABLE = 600.0  # seconds: a sweep that ends sooner on this machine needs no GPUs
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def sweep(
         return _list_shipped(as_json)
     path = sweeps.find(name)
     if show:
-        sweeps.about(path)  # says in one line what is wrong with a file that cannot be shown
+        sweeps.about(path)  # raises a one-line error for a file that cannot be shown
         print(path.read_text(encoding="utf-8"), end="")
         return None
     _check_shares(gpus_per_trial, gpus_per_task)
