@@ -78,6 +78,7 @@ class Progress:
         self._lock = threading.RLock()  # other threads draw the panel and print lines after silence
         self._drawn = Group()
         self.console = Console(stderr=True)
+        self._is_live = self.console.is_terminal and not quiet  # asked once: the terminal may be closed under way
         self.live = Live(console=self.console, refresh_per_second=4, get_renderable=self._panel, transient=True)
         self._stop = threading.Event()
         self._ticking = threading.Thread(target=self._tick, daemon=True)
@@ -98,10 +99,6 @@ class Progress:
         if kind is None:
             took = duration_in_words(time.monotonic() - self.begun)
             self._line(f"{self.finished} of {len(self.epochs)} trials done in {took}")
-
-    @property
-    def _is_live(self) -> bool:
-        return self.console.is_terminal and not self.quiet
 
     # --- what happens
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -74,11 +75,15 @@ def check_names() -> None:
             raise UsageError(f"{what} {value!r}: {why}; use PYTHONUTF8=1 or LC_ALL=C.UTF-8, and names in UTF-8")
 
 
-def hang_up() -> None:
-    """The terminal is gone: from now on all output is discarded."""
-    for descriptor in (0, 1, 2):
-        if os.isatty(descriptor):
-            _silence(descriptor)
+def terminals() -> tuple[int, ...]:
+    """Which of the standard streams' descriptors are terminals. One that is gone no longer says that it was one."""
+    return tuple(descriptor for descriptor in (0, 1, 2) if os.isatty(descriptor))
+
+
+def hang_up(descriptors: Iterable[int]) -> None:
+    """The terminal is gone: whatever is printed to these descriptors from now on goes nowhere."""
+    for descriptor in descriptors:
+        _silence(descriptor)
 
 
 def reader_left() -> None:
