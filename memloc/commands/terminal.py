@@ -81,7 +81,7 @@ def terminals() -> tuple[int, ...]:
 
 
 def hang_up(descriptors: Iterable[int]) -> None:
-    """The terminal is gone: whatever is printed to these descriptors from now on goes nowhere."""
+    """The terminal is gone: all further output to these descriptors is discarded."""
     for descriptor in descriptors:
         _silence(descriptor)
 
