@@ -75,10 +75,10 @@ def without_neutral(config: Mapping[str, Any], neutral: Mapping[str, Any]) -> di
 def training_neutral() -> dict[str, Any]:
     """{field of a training: its neutral value}"""
     found = _neutral(TrainConfig.model_fields)
-    for choice in TRAINING.choices:
-        for variant in choice.variants.values():
+    for held in TRAINING.variant_fields:
+        for variant in held.variants.values():
             own = _neutral(variant.model_fields)
-            found |= {choice.flat if name == variant.KIND else name: value for name, value in own.items()}
+            found |= {held.flat if name == variant.KIND else name: value for name, value in own.items()}
     return found
 
 

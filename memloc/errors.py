@@ -1,4 +1,4 @@
-"""The few kinds of error that are the user's to mend. Anything else is a bug and keeps its traceback."""
+"""The kinds of error that a user can mend. Any other exception is a bug and keeps its traceback."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ReplayError(MemlocError):
 
 
 class MemlocWarning(UserWarning):
-    """Something that was left out, and why; everything else was done. The command line prints it as one line."""
+    """Something was left out; the text says what and why. The command line prints it as one line."""
 
 
 def last_line(error: BaseException) -> str:
@@ -53,5 +53,5 @@ def nearest(word: str, valid: Iterable[str]) -> str:
 
 
 def _plain(word: str) -> str:
-    """A word without what people write in different ways: case, and `-`, `_`, blanks."""
+    """A word in lower case, without `-`, `_` and blanks: people write these in different ways."""
     return "".join(character for character in word.lower() if character not in "-_ ")

@@ -3,8 +3,8 @@
 So no result depends on how work was split, in which order it ran, or on how many workers. Two forms:
 
 * `stream` / `torch_seed`: a whole generator for one purpose, for example the batch order of epoch 7;
-* `hashed`: a counter-based hash, one 64-bit word per counter, for draws that must be the same for an example in
-  whatever company it is computed (masks, label noise, augmentation).
+* `hashed`: a counter-based hash, one 64-bit word per counter. It is for draws of an example that must not depend on the
+  other examples computed with it (masks, label noise, augmentation).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _mix(z: U64) -> U64:
 
 
 def hashed(seed: int, purpose: str, *what: Key, i: npt.ArrayLike, j: npt.ArrayLike = 0) -> U64:
-    """One 64-bit word per counter pair (i, j), broadcast; independent of which other pairs are asked for."""
+    """One 64-bit word per counter pair (i, j), broadcast. A word does not depend on the other pairs."""
     k0, k1 = np.frombuffer(_digest(seed, purpose, what)[:16], dtype=np.uint64)
     a: Any = np.asarray(i, dtype=np.uint64)
     b: Any = np.asarray(j, dtype=np.uint64)

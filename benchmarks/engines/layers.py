@@ -18,7 +18,7 @@ from benchmarks.sizes import Size, size
 from memloc.data import normalise
 from memloc.models.inference import logits
 from memloc.seeds import stream
-from memloc.stages.gradients.config import Gradients, GradientsConfig
+from memloc.stages.gradients.config import Gradients, GradientsConfig, ResolvedGradients
 from memloc.stages.retrain.compute import retrain
 from memloc.stages.retrain.config import Retrain, RetrainConfig
 from memloc.stages.rewind.compute import early_network, rewound_logits
@@ -40,7 +40,7 @@ def gradient_accounting(name: str) -> Sequence[Comparison]:
     for bn in ("batch", "running"):
         config = stage.resolve(GradientsConfig(epochs=(last,), bn=bn), s.config)
 
-        def engine(config: GradientsConfig = config) -> Any:
+        def engine(config: ResolvedGradients = config) -> Any:
             return stage.run(config, s.inputs(), {"epoch": last})["gradients"]
 
         def plain(batch: bool = bn == "batch") -> list[dict[str, Tensor]]:

@@ -128,7 +128,7 @@ class OpenStore:
 
 
 def _wanted(fields: Mapping[str, Any]) -> dict[str, Collection[Any]]:
-    """{field: the values that are asked for}, checked; every problem at once."""
+    """{field: the wanted values}, checked. An error names every problem."""
     wanted: dict[str, Collection[Any]] = {}
     problems = []
     for name, value in fields.items():
@@ -144,5 +144,5 @@ def _wanted(fields: Mapping[str, Any]) -> dict[str, Collection[Any]]:
 
 
 def _fits(config: Mapping[str, Any], wanted: Mapping[str, Collection[Any]]) -> bool:
-    """Does a training use every field that is asked for, with one of its values?"""
+    """Does a training use every wanted field, with one of the wanted values?"""
     return all(name in config and config[name] in taken for name, taken in wanted.items())

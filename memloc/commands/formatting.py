@@ -27,7 +27,7 @@ def seconds_in_words(seconds: float) -> str:
 
 
 def labels(configs: Sequence[TrainConfig]) -> list[str]:
-    """What tells each training of a sweep from the others: the fields in which they differ, seeds last."""
+    """A label for each training of a sweep: the fields in which the trainings differ, seeds last."""
     known = [canonical(c) for c in configs]  # without neutral values
     rows = [{name: value for name, value in c.flat().items() if name in k} for c, k in zip(configs, known, strict=True)]
     differing = sorted(differing_fields(configs), key=lambda name: name in ("data_seed", "seed"))
@@ -45,7 +45,7 @@ def duration_in_words(seconds: float) -> str:
 
 
 def metrics_in_words(metrics: Mapping[str, float | None]) -> str:
-    """Loss and accuracies of an epoch, those that there are."""
+    """Loss and accuracies of an epoch, without unknown ones."""
     words = [f"loss {metrics['loss']:.3g}"] if metrics.get("loss") is not None else []
     for name in ("clean", "noisy", "test"):
         accuracy = metrics.get(f"{name}_acc")

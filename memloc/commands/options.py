@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have, each said once; and the examples at the end of a command's help."""
+"""Options and arguments that several commands have, and the examples at the end of a command's help."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ JSON: Any = typer.Option(False, "--json", help="For machines.")
 
 
 def examples(*lines: str) -> str:
-    """The end of a command's help: what one types, line by line."""
+    """The end of a command's help: examples to type, line by line."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from memloc.config.check import asked_type
 from memloc.config.hints import describe
 from memloc.config.registry import Registry
-from memloc.config.resolve import Choice, TrainingFields
+from memloc.config.resolve import TrainingFields, VariantField
 from memloc.config.training import HeldOut, TrainConfig
 from memloc.config.types import Config, Variant, holds_configs
 
@@ -21,10 +21,11 @@ _SOURCE = re.compile(r"(.*?)\s*\[([^\]]*)\]", re.DOTALL)
 
 @dataclass(frozen=True)
 class FieldAbout:
-    """A field. part: `training`, or the stage's name. used_with: what of the training it needs, such as `dropout: sparse`.
+    """A field of a sweep file.
 
-    default, values: as one writes them; a field without a default is `required`. source: a section of the paper, the
-    published code, or memloc.
+    part: `training`, or the stage's name. used_with: the setting of the training that the field needs, such as `dropout:
+    sparse`. default, values: as one writes them; a field without a default is `required`. source: a section of the paper,
+    the published code, or memloc.
     """
 
     part: str
@@ -42,7 +43,7 @@ def about_fields(registry: Registry) -> list[FieldAbout]:
 
 
 def _training(training: TrainingFields) -> Iterator[FieldAbout]:
-    choices = {choice.field: choice for choice in training.choices}
+    choices = {choice.field: choice for choice in training.variant_fields}
     for name, info in TrainConfig.model_fields.items():
         if name in choices:
             yield from _choice(choices[name], training)
@@ -53,7 +54,7 @@ def _training(training: TrainingFields) -> Iterator[FieldAbout]:
             yield _about("training", name, info, default=default)
 
 
-def _choice(choice: Choice, training: TrainingFields) -> Iterator[FieldAbout]:
+def _choice(choice: VariantField, training: TrainingFields) -> Iterator[FieldAbout]:
     """The field that decides, then the fields of each variant."""
     deciding = [base.model_fields[v.KIND] for v in choice.variants.values() for base in _bases(v)]
     meaning, source = _meaning(next((info for info in deciding if info.description), deciding[0]))
@@ -65,7 +66,7 @@ def _choice(choice: Choice, training: TrainingFields) -> Iterator[FieldAbout]:
 
 
 def _bases(variant: type[Variant]) -> list[type[Config]]:
-    """The variant and what it is made from, as far as they have the deciding field: one of them says what it means."""
+    """The variant and those of its base classes that have the deciding field. One of them says what the field means."""
     return [base for base in variant.__mro__ if issubclass(base, Config) and variant.KIND in base.model_fields]
 
 

@@ -53,7 +53,7 @@ def _interval(metadata: tuple[Any, ...]) -> str:
 
 
 def hint(annotation: Any, value: Any) -> str:
-    """What the author of a bad value may have meant, in brackets; "" where nobody can say."""
+    """What the author of a bad value may have meant, in brackets; "" if that is unknown."""
     if isinstance(value, str):
         items = item_type(annotation)
         if items and value in describe(items).split(", "):
@@ -83,7 +83,7 @@ def hint(annotation: Any, value: Any) -> str:
 
 
 def item_type(annotation: Any) -> Any:
-    """The type of the items, of a type that is or may be a list; else None."""
+    """The type of the items of a type that is a list or may be one; None for any other type."""
     if get_origin(annotation) is Annotated:
         return item_type(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
@@ -92,7 +92,7 @@ def item_type(annotation: Any) -> Any:
 
 
 def scalars(annotation: Any) -> set[type]:
-    """The types of the numbers and texts that a type takes, those in lists aside."""
+    """The types of the numbers and texts that a type takes, without the items of lists."""
     if get_origin(annotation) is Annotated:
         return scalars(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):

@@ -12,7 +12,7 @@ RANGE_CALL = re.compile(r"(?:list\()?range\(\s*(?:(\d+)\s*,\s*)?(\d+)\s*\)+")
 
 
 def as_number(text: str, whole: bool) -> str | None:
-    """The number that a text means, as it is written here. whole: it should be a whole number."""
+    """What to write for the number that a text means. whole: it should be a whole number."""
     if text.endswith("%") and DECIMAL.fullmatch(text[:-1].strip()):
         return None if whole else f"write {_shortest(float(text[:-1]) / 100)}"
     if match := IN_BASE.fullmatch(text):
@@ -45,7 +45,10 @@ def _of_exponent(text: str, whole: bool) -> str | None:
 
 
 def as_list(text: str, whole: bool) -> str | None:
-    """The list or range that a text means: `0,1,2`, `1,5`, `0-3`, `0:3`, `range(3)`. whole: of whole numbers."""
+    """What to write for the list or range that a text means: `0,1,2`, `1,5`, `0-3`, `0:3`, `range(3)`.
+
+    whole: it should be of whole numbers.
+    """
     if ".." in text.replace("...", ""):
         return "a range stands alone in place of an axis, as in 0..3; anything else is a list, as in [0, 1, 7]"
     if match := RANGE_CALL.fullmatch(text):
@@ -68,7 +71,7 @@ def as_list(text: str, whole: bool) -> str | None:
 
 
 def as_items(text: str, whole: bool) -> str | None:
-    """What to write for a field that takes a list: no ranges there."""
+    """What to write for a field that takes a list. Such a field takes no range."""
     if match := re.fullmatch(r"(\d+)\.\.(\d+)", text):
         listed = range(int(match[1]), int(match[2]) + 1)
         return (

@@ -1,4 +1,4 @@
-"""What there is to choose from: the fields of trainings, with every architecture's, and the stages."""
+"""What a sweep can choose from: the fields of trainings, those of every architecture included, and the stages."""
 
 from __future__ import annotations
 

@@ -16,10 +16,11 @@ from memloc.errors import UsageError, nearest
 
 
 @dataclass(frozen=True)
-class Choice:
+class VariantField:
     """A field of a training that holds one of several variants.
 
-    field: its name in TrainConfig. flat: the flat name of what decides. default: the kind where nothing is given.
+    field: its name in TrainConfig. flat: the flat field that decides which variant it is. default: the variant if nothing is
+    given.
     """
 
     field: str
@@ -44,35 +45,37 @@ class TrainingFields(Fields):
 
     def __init__(self, architectures: Mapping[str, type[ArchitectureConfig]]) -> None:
         self.architectures = dict(architectures)
-        self.choices = [_choice(name, self.architectures) for name in ("architecture", "dropout", "batch_norm")]
+        self.variant_fields = [
+            _variant_field(name, self.architectures) for name in ("architecture", "dropout", "batch_norm")
+        ]
         super().__init__(dict(self._flat()))
 
     def _flat(self) -> list[tuple[str, Any]]:
         found: list[tuple[str, Any]] = []
-        choices = {choice.field: choice for choice in self.choices}
+        by_name = {held.field: held for held in self.variant_fields}
         for name, info in TrainConfig.model_fields.items():
-            if name in choices:
-                found += self._of_choice(choices[name])
+            if name in by_name:
+                found += self._of_variants(by_name[name])
             elif holds_configs(info.annotation):
                 found += [(n, asked_type(i) | None) for n, i in HeldOut.model_fields.items()]
             else:
                 found.append((name, asked_type(info)))
         return found
 
-    def _of_choice(self, choice: Choice) -> list[tuple[str, Any]]:
+    def _of_variants(self, held: VariantField) -> list[tuple[str, Any]]:
         own: dict[str, list[Any]] = {}
-        for variant in choice.variants.values():
-            for name in choice.own(variant):
+        for variant in held.variants.values():
+            for name in held.own(variant):
                 own.setdefault(name, []).append(asked_type(variant.model_fields[name]))
-        kind = self._model_type() if choice.flat == "model" else Literal[tuple(choice.variants)]
-        return [(choice.flat, kind), *((name, _either(types)) for name, types in own.items())]
+        kind = self._model_type() if held.flat == "model" else Literal[tuple(held.variants)]
+        return [(held.flat, kind), *((name, _either(types)) for name, types in own.items())]
 
     def _model_type(self) -> Any:
         names = [name + "NAME" if name.endswith(":") else name for name in self.architectures]
         valid = ", ".join(names)
 
         def check(value: str) -> str:
-            architecture = self.choices[0].variant({"model": value})
+            architecture = self.variant_fields[0].variant({"model": value})
             if architecture is None:
                 raise ValueError(f"valid: {valid}{self._meant(value)}")
             info = architecture.model_fields["name"]
@@ -91,25 +94,25 @@ class TrainingFields(Fields):
 
     def unused(self, values: Mapping[str, Any]) -> dict[str, str]:
         """{field: why} of the fields that the variants of these values do not have."""
-        absent: dict[str, tuple[Choice, list[str]]] = {}
-        for choice in self.choices:
-            variant = choice.variant(values)
-            used = choice.own(variant) if variant else []
-            for kind, other in choice.variants.items():
-                for name in choice.own(other):
+        absent: dict[str, tuple[VariantField, list[str]]] = {}
+        for held in self.variant_fields:
+            variant = held.variant(values)
+            used = held.own(variant) if variant else []
+            for kind, other in held.variants.items():
+                for name in held.own(other):
                     if name not in used:
-                        absent.setdefault(name, (choice, []))[1].append(kind)
+                        absent.setdefault(name, (held, []))[1].append(kind)
         return {
             name: f"used only with {c.flat}: {' or '.join(kinds)} (here {c.flat} is {values.get(c.flat, c.default)})"
             for name, (c, kinds) in absent.items()
         }
 
     def default(self, name: str, values: Mapping[str, Any]) -> Any:
-        """What a field holds beside these flat values where nothing is given; None where it is not used or required."""
-        for choice in self.choices:
-            if name == choice.flat:
-                return choice.default
-            if (variant := choice.variant(values)) and name in choice.own(variant):
+        """What a field holds beside these flat values if it is not given; None if it is not used, or has to be given."""
+        for held in self.variant_fields:
+            if name == held.flat:
+                return held.default
+            if (variant := held.variant(values)) and name in held.own(variant):
                 return _default(variant, name)
         if name == "peak_epoch":
             of = {field: values.get(field, _default(TrainConfig, field)) for field in ("schedule", "epochs")}
@@ -117,13 +120,13 @@ class TrainingFields(Fields):
         return _default(TrainConfig, name) if name in TrainConfig.model_fields else None
 
     def resolve(self, values: Mapping[str, Any]) -> tuple[TrainConfig | None, dict[str, str]]:
-        """The resolved configuration of individually valid `values`, or {field: problem} of what does not fit together."""
+        """(the resolved configuration, {}), or (None, {field: problem}). Each of the `values` is valid by itself."""
         absent = self.unused(values)
         kept = {name: value for name, value in values.items() if name not in absent}
         problems: dict[str, str] = {}
         if "dataset" not in kept:
             problems["dataset"] = f"required; valid: {self.valid('dataset')}"
-        nested: dict[str, Any] = {c.field: self._variant(c, kept, problems) for c in self.choices}
+        nested: dict[str, Any] = {c.field: self._variant(c, kept, problems) for c in self.variant_fields}
         nested["held_out"] = self._held_out(kept, problems)
         architecture = nested["architecture"]
         if kept.get("compile") and isinstance(architecture, ArchitectureConfig) and architecture.NOT_COMPILED:
@@ -137,21 +140,21 @@ class TrainingFields(Fields):
             own["peak_epoch"] = self.default("peak_epoch", own)
         return TrainConfig(**own, **nested), {}
 
-    def _variant(self, choice: Choice, kept: Mapping[str, Any], problems: dict[str, str]) -> Variant | None:
-        variant = choice.variant(kept)
+    def _variant(self, held: VariantField, kept: Mapping[str, Any], problems: dict[str, str]) -> Variant | None:
+        variant = held.variant(kept)
         if variant is None:
-            problems[choice.flat] = f"required; valid: {self.valid(choice.flat)}"
+            problems[held.flat] = f"required; valid: {self.valid(held.flat)}"
             return None
-        kind, own, known = kept.get(choice.flat, choice.default), dict[str, Any](), len(problems)
-        for name in choice.own(variant):
+        kind, own, known = kept.get(held.flat, held.default), dict[str, Any](), len(problems)
+        for name in held.own(variant):
             info = variant.model_fields[name]
             if name not in kept:
                 if info.is_required():
-                    problems[name] = f"required with {choice.flat}: {kind}; valid: {describe(asked_type(info))}"
+                    problems[name] = f"required with {held.flat}: {kind}; valid: {describe(asked_type(info))}"
                 continue
             own[name], problem = fields_of(variant).check(name, kept[name])
             if problem:
-                problems[name] = f"{kept[name]!r} with {choice.flat}: {kind}; valid: {describe(asked_type(info))}"
+                problems[name] = f"{kept[name]!r} with {held.flat}: {kind}; valid: {describe(asked_type(info))}"
         return variant(**{variant.KIND: kind}, **own) if len(problems) == known else None
 
     def _held_out(self, kept: Mapping[str, Any], problems: dict[str, str]) -> HeldOut | None:
@@ -182,16 +185,20 @@ class TrainingFields(Fields):
         return config
 
 
-def _choice(field: str, architectures: Mapping[str, type[ArchitectureConfig]]) -> Choice:
+def _variant_field(field: str, architectures: Mapping[str, type[ArchitectureConfig]]) -> VariantField:
     if field == "architecture":
-        return Choice(field, "model", architectures, None)
+        return VariantField(field, "model", architectures, None)
     info = TrainConfig.model_fields[field]
     variants = {option.model_fields["kind"].default: option for option in get_args(info.annotation)}
-    return Choice(field, field, variants, info.default.kind)
+    return VariantField(field, field, variants, info.default.kind)
 
 
 def _either(types: Sequence[Any]) -> Any:
-    """The type of a field that several variants have, each with its own type; of words all that any of them takes."""
+    """The type of a field that several variants have. A field of words takes the words of all variants.
+
+    Raises:
+        TypeError: the variants have different types that are not words.
+    """
     if all(get_origin(t) is Literal for t in types):
         return Literal[tuple(dict.fromkeys(word for t in types for word in get_args(t)))]
     one, *others = types

@@ -1,4 +1,4 @@
-"""One training, resolved: every field holds what the program will use, and what is not used is not there.
+"""One resolved training. Every field holds the value that the program will use. A field that is not used is not there.
 
 The fields are those of science.md, sections Data, Models, Training and Example-tied dropout.
 """
@@ -100,7 +100,7 @@ class ArchitectureConfig(Variant):
 
     @classmethod
     def known(cls, name: str) -> str | None:
-        """For architectures that share a prefix: the full name of what `name` means without it, or None."""
+        """For architectures that share a prefix: the full name, if `name` is one of them without the prefix; else None."""
         return None
 
     def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
@@ -109,12 +109,12 @@ class ArchitectureConfig(Variant):
 
 
 class HeldOut(Config):
-    """Of the examples, `ratio` are trained on; `cut` says which."""
+    """The training sees the share `ratio` of the examples; `cut` says which ones."""
 
     ratio: Annotated[float, Field(gt=0, lt=1)]
-    """Of a training for C-scores: the share of the examples that it is trained on. [paper §7]"""
+    """For the trainings behind C-scores: the share of the examples that are trained on. [paper §7]"""
     cut: Annotated[int, Field(ge=0)]
-    """Of a training for C-scores: which of the cuts of the data set it is trained on. [paper §7]"""
+    """For the trainings behind C-scores: the number of the cut of the data set that is trained on. [paper §7]"""
 
 
 def _dataset(value: str) -> str:
@@ -138,7 +138,7 @@ class DataConfig(Config):
     dataset: Annotated[str, AfterValidator(_dataset), Valid(f"{', '.join(DATASETS)}, npz:PATH"), PathOrSweep("npz:")]
     """The data set, by name, or a file of your own. [paper §3]"""
     subset: Count | None = None
-    """Only so many training examples, stratified by class, drawn by data_seed; null: all. [memloc]"""
+    """The number of training examples, stratified by class and drawn by data_seed; null: all. [memloc]"""
     augment: Literal["none", "crop", "crop_flip"] = "none"
     """Augmentation of training images: none, random crops, or crops and flips, keyed by example and epoch. [paper: none]"""
     noise: Fraction = 0.0
@@ -161,7 +161,7 @@ class TrainConfig(DataConfig):
     dropout: Annotated[Dropout, Field(discriminator="kind")] = NoDropout()
 
     epochs: Count = 50
-    """T, the passes over the training set; a checkpoint is kept of each. [paper §3]"""
+    """T, the number of passes over the training set. There is a checkpoint after each. [paper §3]"""
     batch_size: Annotated[int, Field(ge=2)] = 512
     """Examples in a step. The last partial batch is kept; a single example joins the batch before. [paper §3]"""
     lr: Positive = 0.1
@@ -175,20 +175,20 @@ class TrainConfig(DataConfig):
     [memloc]
     """
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Of SGD. [paper §3]"""
+    """The momentum of SGD. [paper §3]"""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    """Of SGD, on all parameters. [paper §3]"""
+    """The weight decay of SGD, for all parameters. [paper §3]"""
     stop_after_perfect: Count | None = None
-    """The training ends early after so many epochs in a row with every example right; null: never. [published code]"""
+    """The training ends early after this many epochs in a row with every example right; null: never. [published code]"""
     batch_norm: Annotated[BatchNorm, Field(discriminator="kind")] = BatchStatistics()
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
-    """Of the training's forward pass: fp32, tf32, or automatic mixed precision. On a CPU tf32 is fp32. [memloc]"""
+    """The precision of the training's forward pass: fp32, tf32, or mixed precision. On a CPU tf32 is fp32. [memloc]"""
     compile: Annotated[bool, Neutral(False)] = False
-    """Is a training step compiled? It rounds otherwise, so it is part of the identity. [memloc]"""
+    """Is a training step compiled? Compiled code rounds differently, so the field is part of the identity. [memloc]"""
     seed: Seed = 0
     """Decides initialisation, batch order, dropout masks, and what analyses draw. [memloc]"""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    """CPU threads of a training and its analyses; they change rounding, so they are part of the identity. [memloc]"""
+    """CPU threads of a training and its analyses. They change rounding, so they are part of the identity. [memloc]"""
 
     @property
     def model(self) -> str:

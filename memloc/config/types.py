@@ -9,13 +9,15 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 M = TypeVar("M")
+R = TypeVar("R", bound="StageConfig")
 
 
 @dataclass(frozen=True)
 class Neutral:
-    """Marks a field that came later: the value that stands for what the program did before there was the field.
+    """Marks a field that was added later. `value` means what the program did before the field existed.
 
-    This value stays out of the identity, so older trainings and analyses keep their ids. It never changes; a default may.
+    This value stays out of the identity, so older trainings and analyses keep their ids. A neutral value never changes. A
+    default may change.
     """
 
     value: Any
@@ -30,16 +32,16 @@ class Asked:
 
 @dataclass(frozen=True)
 class Valid:
-    """Marks a field whose valid values its type does not say: the phrase that says it."""
+    """Marks a field whose type does not say which values are valid; `phrase` does."""
 
     phrase: str
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Marks a stage's field that names checkpoints, by one epoch or several.
+    """Marks a stage's field that names checkpoints by one or several epochs.
 
-    Where a training is made shorter, those beyond its end are dropped.
+    If the command line makes a training shorter, the epochs beyond its end are dropped.
     """
 
 
@@ -61,7 +63,7 @@ class PathOrSweep:
 
 
 class Config(BaseModel):
-    """Types are taken at their word (`1` is not True, "3" is not 3). Unknown fields, NaN and infinities are errors.
+    """A frozen, strict configuration: `1` is not True, and "3" is not 3. Unknown fields, NaN and infinities are errors.
 
     The text below a field says what it means and, in brackets at its end, where that comes from. `memloc sweep --fields`
     and docs/fields.md show it.
@@ -70,15 +72,15 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     def flat(self) -> dict[str, Any]:
-        """{field: value} as SQL, JSON and sweep files have it: the fields that are in use, those of variants among them."""
+        """{field: value} as SQL, JSON and sweep files have it: the fields in use, the fields of variants included."""
         return {name: value for name, value, _ in leaves(self)}
 
 
 class Variant(Config):
     """One of several configurations that a field may hold, with fields of its own.
 
-    KIND: the field that tells them apart. FLAT: what it is called in the flat form, where that is not the name of the
-    field that holds the variant.
+    KIND: the field that tells the variants apart. FLAT: its name in the flat form, if that is not the name of the field that
+    holds the variant.
     """
 
     KIND: ClassVar[str] = "kind"
@@ -88,21 +90,25 @@ class Variant(Config):
 class StageConfig(Config):
     """Base of every analysis stage's configuration. The subclasses stand with their stage."""
 
+    def resolved_as(self, cls: type[R], **filled: Any) -> R:
+        """The same settings as a resolved configuration, in which these are filled in."""
+        return cls(**{**dict(self), **filled})
+
     def c_scores_from(self) -> str | None:
         """Which C-scores the analysis takes, PATH or sweep:NAME; None: it takes none."""
         return None
 
     def with_c_scores(self, identity: str) -> Self:
-        """The same with the scores named by what they are: where they came from is not part of an identity."""
+        """The same configuration with the scores' hash in place of their origin, which is not part of an identity."""
         raise NotImplementedError
 
     def c_score_threshold(self) -> float | None:
-        """The analysis's S_n are the examples whose C-score is below this; None: what the labels say they are."""
+        """S_n of the analysis are the examples whose C-score is below this; None: the mislabeled examples."""
         return None
 
 
 class FieldError(ValueError):
-    """A value of one stage field that does not fit the training it is asked of."""
+    """A stage's field has a value that does not fit the training."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(problem)
@@ -110,7 +116,7 @@ class FieldError(ValueError):
 
 
 class UnusedFieldError(FieldError):
-    """A stage field that means nothing on this training, or beside the stage's other fields."""
+    """A stage's field means nothing for this training, or beside the stage's other fields."""
 
 
 def leaves(config: Config, held_by: str = "") -> Iterator[tuple[str, Any, Sequence[Any]]]:
@@ -126,13 +132,13 @@ def leaves(config: Config, held_by: str = "") -> Iterator[tuple[str, Any, Sequen
 
 
 def holds_configs(annotation: Any) -> bool:
-    """Is this a field that holds a configuration of its own, or nothing?"""
+    """Can the field hold a configuration of its own?"""
     options = getattr(annotation, "__args__", (annotation,))
     return any(isinstance(option, type) and issubclass(option, Config) for option in options)
 
 
 def marker(annotation: Any, kind: type[M]) -> M | None:
-    """The marker of this kind in the type of a field, wherever in it, or None."""
+    """The marker of this kind anywhere in the type of a field, or None."""
     inside = [*getattr(annotation, "__metadata__", ()), *get_args(annotation)]
     own = next((m for m in inside if isinstance(m, kind)), None)
     return own or next((m for part in inside if get_args(part) and (m := marker(part, kind))), None)

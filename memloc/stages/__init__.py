@@ -1,6 +1,6 @@
-"""The experiments, a folder each. `train` makes a training's checkpoints; every other stage analyses one.
+"""The experiments, a folder each. `training` makes the checkpoints of a training. Every other stage analyses a training.
 
-No torch is imported here: a stage's compute.py is, when a part runs.
+Nothing here imports torch. A stage's compute.py does; it is imported when a part runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["REGISTRY", "STAGES", "discover", "instruments", "tables"]
 
 
 def discover() -> dict[str, Stage[Any]]:
-    """{name: stage}: every folder beside this file that has a config.py. One from outside is found by way of `__path__`."""
+    """{name: stage} of every folder beside this file that has a config.py. `__path__` may name other places to look in."""
     names = sorted(path.parent.name for folder in __path__ for path in Path(folder).glob("*/config.py"))
     return {name: import_module(f"{__name__}.{name}.config").STAGE for name in names}
 
@@ -39,7 +39,7 @@ REGISTRY = Registry(TRAINING, STAGES, _examples)
 
 
 def instruments() -> list[Instrument]:
-    """What the stages have to say in a summary, in the order in which it tells of them; a stage may have nothing to say."""
+    """The stages' instruments, in the order of a summary. A stage may have none."""
     modules = [f"{type(stage).__module__.rpartition('.')[0]}.summary" for stage in STAGES.values()]
     return sorted((import_module(m).INSTRUMENT for m in modules if find_spec(m)), key=lambda i: (i.place, i.stage))
 

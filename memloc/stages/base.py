@@ -28,9 +28,9 @@ C = TypeVar("C", bound=StageConfig)
 
 @dataclass(frozen=True)
 class Size:
-    """How large a training is: examples, those of the memorized set, test examples, parameters, layer groups, classes.
+    """The size of a training.
 
-    n_out: examples that are held out.
+    n: examples. n_noisy: examples of the memorized set. n_out: examples that are held out.
     """
 
     n: int
@@ -45,13 +45,13 @@ class Size:
 class Stage(ABC, Generic[C]):
     """One kind of analysis of a finished training.
 
-    version: raised whenever the stage's numbers change. tables: the schemas of what it writes. reads: stages of the same
-    block whose rows it needs; their ids enter its own. lockstep: its parts share work, so that those that run together all
-    end at the same time.
+    version: raised whenever the stage's numbers change. tables: the schemas of its tables. reads: stages of the same block
+    whose rows it needs; their ids enter its own. lockstep: its parts share work, so parts that run together end at the same
+    time.
 
     Beside its config.py lies compute.py. It has `run(config, inputs, part)`, which returns the rows of a part. A stage in
-    lockstep has `run_together(config, inputs, parts)` instead, which yields the rows of several parts. The rows of a part
-    are the same bits in whatever company.
+    lockstep has `run_together(config, inputs, parts)` instead, which yields the rows of several parts. The rows of a part do
+    not depend on the other parts, to the last bit.
     """
 
     name: ClassVar[str]
@@ -59,16 +59,21 @@ class Stage(ABC, Generic[C]):
     tables: ClassVar[Mapping[str, pa.Schema]]
     reads: ClassVar[tuple[str, ...]] = ()
     lockstep: ClassVar[bool] = False
-    config: type[C]
+    config: type[StageConfig]  # what a person may write; C is the resolved type, often a subclass with fewer None
 
     @abstractmethod
-    def resolve(self, config: C, train: TrainConfig, beside: Collection[str] = ()) -> C:
-        """`config` with every None filled in that the training and the block's other stages imply; raises FieldError."""
+    def resolve(self, config: Any, train: TrainConfig, beside: Collection[str] = ()) -> C:
+        """The configuration, completed with what the training and the block's other stages imply.
+
+        Raises:
+            FieldError: a field does not fit the training. UnusedFieldError: a field means nothing for this training.
+        """
 
     def trainings(self, config: C, train: TrainConfig, n: Callable[[], int]) -> Sequence[TrainConfig]:
-        """The trainings that a block with this stage has in place of each of its own; n: gives the number of examples.
+        """The trainings that replace a training of a block with this stage. n: returns the number of examples.
 
-        Raises FieldError.
+        Raises:
+            FieldError: a field does not fit the training.
         """
         return [train]
 
@@ -81,7 +86,7 @@ class Stage(ABC, Generic[C]):
         """The checkpoints that a part reads."""
 
     def keeps(self, config: C) -> Sequence[int]:
-        """The checkpoints, beside the first and the last, that `--checkpoints rewound` keeps for it."""
+        """The checkpoints that `--checkpoints rewound` keeps for the stage, besides the first and the last one."""
         return ()
 
     @abstractmethod
@@ -89,11 +94,11 @@ class Stage(ABC, Generic[C]):
         """The cost of one part that runs alone, in forward passes of one example."""
 
     def shared(self, config: C, size: Size) -> float:
-        """Of this cost, the share that parts which run together pay once."""
+        """The share of this cost that parts pay only once if they run together."""
         return 0.0
 
     def memory(self, config: C, size: Size) -> int:
-        """Bytes of device memory that every further part takes which runs together with others; 0: they take turns."""
+        """Bytes of device memory that each further part needs that runs together with others; 0: parts take turns."""
         return 0
 
     @abstractmethod
@@ -105,7 +110,7 @@ class Stage(ABC, Generic[C]):
         return next(self.run_together(config, inputs, [part]))
 
     def run_together(self, config: C, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
-        """The rows of several parts, one after the other, by compute.py: it is imported here, since it needs torch."""
+        """The rows of several parts, one after the other. compute.py is imported only here, because it needs torch."""
         folder = type(self).__module__.rpartition(".")[0]
         compute = import_module(f"{folder}.compute")
         if self.lockstep:

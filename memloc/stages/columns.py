@@ -1,4 +1,4 @@
-"""Column types, and how a stage writes down the columns of its tables."""
+"""The types of columns, and the schemas that stages make of them."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def _memorized(value: str) -> str:
 
 
 class MaskedConfig(MaskModeConfig):
-    """Fields of every stage that runs on both sets. Resolved, PATH and NAME have become the identity of the scores."""
+    """Fields of every stage that runs on both sets. In a plan, the hash of the scores takes the place of PATH or NAME."""
 
     memorized: Annotated[str, AfterValidator(_memorized), Valid(MEMORIZED), PathOrSweep(C_SCORE)] = "labels"
     """What the memorized set S_n is: the mislabeled examples, or those with a low C-score from a file or a sweep. [paper §3,
@@ -68,7 +68,7 @@ S = TypeVar("S", bound=MaskedConfig)
 
 
 def resolve_sets(config: S, train: TrainConfig) -> S:
-    """As `resolve_mask_mode`; and atypical examples are told apart only where no label is wrong."""
+    """Does `resolve_mask_mode`, then completes the fields of the memorized set. C-scores need a training without noise."""
     config = resolve_mask_mode(config, train)
     if config.c_scores_from() is None:
         if config.c_score_below is not None:

@@ -25,11 +25,10 @@ from memloc.stages.base import Columns
 class Inputs:
     """Everything a part may read.
 
-    weights: epoch -> that checkpoint's `state_dict` on the CPU. tables: for a stage that `reads`, the rows of the
-    training and of those analyses of the block that are there, by table name (`analyses` has their configurations).
-    c_scores: float64 [n], for an analysis that takes them.
-    memo: what a part has computed of the training as a whole, for the next part in this process; whoever computes it gets
-    the same bits.
+    weights: epoch -> that checkpoint's `state_dict` on the CPU. tables: for a stage that `reads`, the rows of the training
+    and of the analyses that it reads, by table name (`analyses` has their configurations). c_scores: float64 [n], for an
+    analysis that takes them. memo: quantities of the whole training that one part has computed, for the next part in this
+    process. Every process computes the same bits.
     """
 
     train: TrainConfig

@@ -1,4 +1,4 @@
-"""What a stage has to say in the closing summary of a sweep: the table that it is read off, and the sentence."""
+"""A stage's contribution to the closing summary of a sweep: a query, and a sentence about its rows."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 LEAST_MEMORIZED = 0.95  # noisy accuracy from which there is something to localize (science.md, The paper's numbers)
 
 Row = dict[str, Any]
-Say = Callable[[list[Row]], str]  # the rows of one setting -> sentences, "" where they say nothing
+Say = Callable[[list[Row]], str]  # the rows of one setting -> sentences, "" if there is nothing to say
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """An experiment's table and what to say of it. A stage's summary.py has one, as `INSTRUMENT`.
+    """An experiment's table and a sentence about it. A stage's summary.py has one, as `INSTRUMENT`.
 
-    place: where the summary tells of it, the smallest first. title: at most 60 letters, with the paper's section. columns:
-    what is selected, and grouped by, after what names the setting. detail: the columns that `say` gets instead, where it
-    needs more than a reader does. named: fields of a configuration that are named wherever they differ, whatever else does.
-    memorizing: it says something of networks that memorized alone.
+    place: the smallest place comes first in the summary. title: at most 60 letters, with the paper's section. columns: they
+    are selected and grouped by, after the columns that name the setting. detail: the columns that `say` gets instead, if it
+    needs more of them than a reader. named: fields of a configuration that are always named where they differ. memorizing:
+    the sentence is true only of networks that memorized.
     """
 
     place: int
@@ -50,6 +50,6 @@ def layer_extremes(rows: list[Row]) -> tuple[tuple[str, float], tuple[str, float
     if not by_layer:
         return None
     means = {layer: float(np.mean(values)) for layer, values in by_layer.items()}
-    # Equal but for the order in which they were added up: the first by name.
+    # Means that differ only in the order of adding up are equal. Then the first by name is taken.
     low, *_, high = sorted(means, key=lambda layer: (round(means[layer], 9), layer)) * 2
     return (low, means[low]), (high, means[high])

@@ -1,8 +1,8 @@
 """Statistics of rankings and of means: AUC with DeLong's intervals, precision, the bootstrap, rank correlation.
 
-Arrays in, numbers out; nothing here knows of trainings. A score is float64[n] and `positive` is bool[n]; higher scores
-should be positive. A quantity that the examples do not determine is None, never NaN: that of a ranking with a class empty,
-or with a score that is NaN. Intervals are of 95 % unless a function takes a `level`.
+The functions take arrays and return numbers. They know nothing of trainings. A score is float64[n], `positive` is bool[n],
+and higher scores should be positive. A quantity that the examples do not determine is None, never NaN: for example the AUC
+if a class is empty or a score is NaN. Intervals are 95 % intervals unless a function takes a `level`.
 """
 
 from memloc.statistics.bootstrap import (

@@ -1,6 +1,6 @@
 """Percentile intervals by resampling: whole clusters, or the rows and the columns of a table.
 
-scipy.stats.bootstrap resamples single values; these resample what is independent.
+scipy.stats.bootstrap resamples single values. These functions resample the units that are independent.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def bootstrap_crossed(values: Floats, generator: np.random.Generator, resamples:
         resamples: how many.
 
     Returns:
-        None without values; lo and hi None with a single value. One row: only columns are resampled, and the reverse.
+        None without values; lo and hi None with a single value. With one row only columns are resampled; with one column
+        only rows are.
     """
     there = ~np.isnan(values)
     if not there.any():
@@ -76,7 +77,7 @@ def bootstrap_crossed_ratio(
         generator, level, resamples: as in `bootstrap_ratio`.
 
     Returns:
-        None without values, or where mean(other) is 0; resamples that are so are left out.
+        None without values, or where mean(other) is 0. Resamples of this kind are left out.
     """
     there = ~(np.isnan(one) | np.isnan(other))
     if not there.any() or other[there].sum() == 0:
@@ -107,7 +108,7 @@ def bootstrap_crossed_sets(
         resamples: how many.
 
     Returns:
-        None where a set has no values, or for a ratio to a mean of 0; resamples that are so are left out.
+        None where a set has no values, or for a ratio to a mean of 0. Resamples of this kind are left out.
     """
     there = ~np.isnan(values)
     rows = generator.multinomial(len(values), np.full(len(values), 1 / len(values)), size=resamples)
@@ -152,7 +153,7 @@ def _ratios(sums: Floats) -> Floats:
 
 
 def _percentiles(value: float, drawn: Floats, units: int, tail: float = TAIL) -> Interval:
-    """units: how many were resampled; of one alone the spread is not known."""
+    """The interval of resampled values. units: how many were resampled; a single unit has no spread."""
     if units < 2 or len(drawn) == 0:
         return Interval(value, None, None)
     lo, hi = np.quantile(drawn, [tail, 1 - tail])

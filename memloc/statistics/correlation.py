@@ -25,12 +25,12 @@ def spearman_test(
     Args:
         one, other: float64[n], pairs.
         generator: keyed by what this is for.
-        permutations: all pairings are taken where there are no more than that, else so many are drawn.
+        permutations: the test takes all pairings if there are at most so many, else it draws so many.
 
     Returns:
         None for fewer than three pairs, or where one side does not vary.
     """
-    from scipy.stats import permutation_test, rankdata  # half a second, which checking a sweep file need not wait for
+    from scipy.stats import permutation_test, rankdata  # takes half a second; checking a sweep file does not need it
 
     if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return None
@@ -38,7 +38,7 @@ def spearman_test(
     scale = math.sqrt(float(a @ a) * float(b @ b))
 
     def statistic(x: Floats, axis: int) -> Floats:
-        correlation: Floats = np.round((x * b).sum(axis=axis) / scale, 12)  # equal but for the order of adding up
+        correlation: Floats = np.round((x * b).sum(axis=axis) / scale, 12)  # the order of adding up does not count
         return correlation
 
     test = permutation_test(

@@ -52,8 +52,8 @@ def auc_interval(scores: Floats, positive: Bools) -> Interval | None:
 def auc_difference(one: Floats, other: Floats, positive: Bools) -> Difference | None:
     """AUC(one) − AUC(other) on the same examples, its 95 % interval, and the two-sided p of DeLong's paired test.
 
-    The variance is that of the differences of placements, which is exactly 0 for two scores that order alike. Without
-    variance p is 1 for a difference of 0 and 0 for any other. A single example in a class: lo, hi and p are None.
+    The variance is that of the differences of placements. It is exactly 0 for two scores with the same order. Without
+    variance, p is 1 for a difference of 0 and 0 for any other. With a single example in a class, lo, hi and p are None.
 
     Args:
         one, other: float64[n], two scores of the same examples.
@@ -85,7 +85,7 @@ def _placements(scores: Floats, positive: Bools) -> tuple[Floats, Floats]:
     From midranks in O(n log n) (Sun & Xu 2014): the rank of a positive among all, less its rank among the positives, is
     the number of negatives below it. Multiples of ½, hence exact.
     """
-    from scipy.stats import rankdata  # half a second, which checking a sweep file need not wait for
+    from scipy.stats import rankdata  # takes half a second; checking a sweep file does not need it
 
     ranks = rankdata(scores)
     wins = ranks[positive] - rankdata(scores[positive])

@@ -12,7 +12,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Labels: TypeAlias = npt.NDArray[np.generic]
 
-TAIL = 0.025  # what a 95 % interval leaves out on either side
+TAIL = 0.025  # the probability outside of a 95 % interval, on either side
 Z = float(ndtri(1 - TAIL))  # 1.96
 
 

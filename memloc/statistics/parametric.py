@@ -13,7 +13,7 @@ from memloc.statistics.interval import TAIL, Interval
 def student_interval(values: Sequence[float]) -> Interval | None:
     """The mean of independent values, one per training, ± t·s/√k with k − 1 degrees of freedom.
 
-    By hand, since scipy.stats.t.interval is NaN where all values are equal; there the interval is the value itself.
+    scipy.stats.t.interval is NaN if all values are equal. Here the interval is then the value itself.
 
     Returns:
         In the unit of the values. None without values; lo and hi None with a single one.
@@ -35,7 +35,7 @@ def wilson_interval(share: float, n: int) -> Interval:
         share: k / n for a whole number k, up to rounding.
         n: examples.
     """
-    from scipy.stats import binomtest  # half a second, which checking a sweep file need not wait for
+    from scipy.stats import binomtest  # takes half a second; checking a sweep file does not need it
 
     if n == 0:
         return Interval(share, None, None)

@@ -19,7 +19,7 @@ def average_precision(scores: Floats, positive: Bools, weights: Floats) -> float
     Returns:
         In [0, 1]; None where a class is empty or a score is NaN.
     """
-    from scipy.stats import rankdata  # half a second each, which checking a sweep file need not wait for
+    from scipy.stats import rankdata  # each takes half a second; checking a sweep file does not need them
     from sklearn.metrics import average_precision_score
 
     if undefined(scores, positive):

@@ -1,4 +1,4 @@
-"""A sweep file and a command line become a list of trainings, each with the analyses that are asked of it.
+"""A sweep file and a command line become a list of trainings, each with the analyses that it needs.
 
 A sweep is data: defaults, and blocks that are the product of their axes. The order of precedence is preset < defaults <
 a block's `set` and `axes` < the command line. All errors are collected, each with file:line:field.

@@ -9,10 +9,12 @@ from typing import Any
 
 @dataclass
 class Block:
-    """fields: of trainings, from defaults, then set, then the command line. where: file:line:field of what was given.
+    """A block of a sweep.
 
-    binding: training fields from `set` and `axes`, which must be usable. owned: `stage.field` that must be usable by one
-    training of the block at least. bad_fields: given a bad value; "" where it cannot be told which field is meant.
+    fields: training fields with one value, from defaults, then set, then the command line. axes: training fields with
+    several values. stages: {stage: {field: value}}. where: {field: file:line:field of its value}. binding: training fields
+    from `set` and `axes`, which every training must use. bad_fields, bad_stages: those with a bad value; "" stands for an
+    unknown field.
     """
 
     name: str
@@ -27,7 +29,7 @@ class Block:
 
     @property
     def comparable(self) -> bool:
-        """Can its fields be checked against each other, although some are wrong by themselves?"""
+        """Can its fields be checked against each other? Some of them may be wrong by themselves."""
         return not self.bad_fields & {"", "dataset", "model", "dropout", "batch_norm", "epochs"}
 
     def place(self, name: str) -> str:

@@ -19,7 +19,7 @@ Checked: TypeAlias = tuple[Any, str | None]  # (the value as the field takes it,
 
 @dataclass(frozen=True)
 class Checker:
-    """folder: what the paths in a file are relative to, as its author meant them; None: they stay as they are."""
+    """Checks single values. folder: the paths in a file are relative to it; None: they stay as they are."""
 
     registry: Registry
     folder: Path | None
@@ -40,7 +40,7 @@ class Checker:
     def axis(self, name: str, value: Any) -> tuple[Sequence[Any], list[tuple[tuple[int, ...], str]]]:
         """The values of an axis, a list or a range such as `0..29`, or what is wrong with it.
 
-        Each problem stands with the position of its item; with () where it is the axis's own.
+        A problem is (position of the item, text); the position is () if the axis itself is wrong.
         """
         if problem := self.registry.training.check_name(name):
             return (), [((), problem)]

@@ -29,8 +29,8 @@ from memloc.sweep.request import Entry, Request
 class Expansion:
     """Collects entries by the fingerprint of their training, with problems and notes.
 
-    shortened: the command line sets `epochs`, so listed checkpoints beyond the last epoch are dropped. limit: so many
-    entries are enough.
+    shortened: the command line sets `epochs`, so listed checkpoints beyond the last epoch are dropped. limit: the expansion
+    ends at this number of entries.
     """
 
     registry: Registry
@@ -62,7 +62,7 @@ class Expansion:
     # --- trainings
 
     def _trainings(self, block: Block) -> Iterator[TrainConfig]:
-        """The trainings of a block, those that its stages make of them included."""
+        """The trainings of a block, including those that its stages add."""
         below = self._presets.get(block.preset or "", Preset())
         for combination in itertools.product(*block.axes.values()):
             flat = {**block.fields, **dict(zip(block.axes, combination, strict=True))}
@@ -80,7 +80,7 @@ class Expansion:
         return config
 
     def _of_stages(self, block: Block, config: TrainConfig) -> Sequence[TrainConfig]:
-        """What the block's stages make of one training: many, where it is about what is held out."""
+        """The trainings that the block's stages make of one training. Stage `held_out` makes many."""
 
         def examples() -> int:
             return config.subset or self.registry.examples(config.dataset)
@@ -104,7 +104,7 @@ class Expansion:
     def _request(self, block: Block, stage: str, train: TrainConfig) -> Request | None:
         """The analysis that a block asks of a training.
 
-        What the training does not use is left out: it is an error only where no training of the block uses it.
+        A field that the training does not use is left out. It is an error only if no training of the block uses it.
         """
         kind, fields = self.registry.stages[stage], fields_of(self.registry.stages[stage].config)
         below = self._presets.get(block.preset or "", Preset())
@@ -133,7 +133,7 @@ class Expansion:
                 return Request(stage, config, block.name, block.where[stage])
 
     def _within(self, settings: Mapping[str, Any], stage: str, fields: Fields, last: int) -> dict[str, Any]:
-        """Of a shorter training than was meant the checkpoints that are not there are dropped, and it is said so."""
+        """The settings without checkpoints beyond the end of a shortened training. A note says which ones are dropped."""
         kept = dict(settings)
         for name, value in settings.items():
             listed = value if isinstance(value, tuple) else () if value is None else (value,)

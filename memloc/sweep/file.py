@@ -20,7 +20,7 @@ OF_BLOCK = ("about", "preset", "axes", "set", "stages")
 
 @dataclass
 class SweepFile:
-    """A document, and the problems that are found in it."""
+    """A document and its problems."""
 
     document: Document
     checker: Checker
@@ -63,17 +63,17 @@ class SweepFile:
         return block
 
     def _take_preset(self, block: Block, given: dict[str, Any], where: tuple[str, ...]) -> None:
-        """The preset that a file or a block names, if it does. A block's own replaces the file's."""
+        """Takes over the preset that a file or a block names. The preset of a block replaces that of the file."""
         if given.get("preset") is None:
             return
         if problem := problem_of(given["preset"]):
             self._problem(problem, *where, "preset")
-            block.bad_fields.add("")  # nobody can say which fields it would have given
+            block.bad_fields.add("")  # it is unknown which fields it would have set
         else:
             block.preset = given["preset"]
 
     def _take_literals(self, block: Block, literals: dict[str, Any], where: tuple[str, ...]) -> set[str]:
-        """Takes literals of the training over into the block; returns the names of the good ones."""
+        """Copies literals of the training into the block; returns the names of those that are valid."""
         good = set()
         for name, value in literals.items():
             taken, problem = self.checker.training(name, value)

@@ -29,14 +29,14 @@ def load(
     Args:
         registry: the fields of trainings, and the stages.
         overrides: `FIELD=VALUE` or `STAGE.FIELD=VALUE` from the command line.
-        many: allow more than 100,000 trials.
-        first: of more than 100,000 trials expand this many, and look no further.
+        many: whether more than 100,000 trials are allowed.
+        first: if there are more than 100,000 trials, expand only this many.
 
     Raises:
         UsageError: with every problem of the file and of the overrides, one per line.
     """
     document = yaml.read(path)
-    # Nothing lies beside a shipped file: its C-scores are meant to be in the data directory, which is known later.
+    # No C-scores lie beside a shipped file. They are in the data directory, which is known later.
     folder = None if path in shipped().values() else path.parent
     file = SweepFile(document, Checker(registry, folder))
     if not NAME.fullmatch(path.stem):

@@ -1,4 +1,4 @@
-"""--only FIELD=V,V: the trainings that a command is about."""
+"""--only FIELD=V,V keeps some of a sweep's trainings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from memloc.sweep.request import Entry
 
 
 def only(entries: Iterable[Entry], filters: Sequence[str], registry: Registry) -> list[Entry]:
-    """The entries that fit every `FIELD=V,V` (all must hold); a range such as `0..3` stands for its numbers.
+    """The entries that fit every `FIELD=V,V`. A range such as `0..3` stands for its numbers.
 
     A training that does not use the field does not fit. `block=` keeps a block's trials and its analyses.
 
     Raises:
-        UsageError: for an unknown field, a bad value, and where nothing is left.
+        UsageError: for an unknown field, a bad value, and if nothing is left.
     """
     kept = list(entries)
     for text in filters:

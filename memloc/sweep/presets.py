@@ -1,7 +1,7 @@
-"""Presets: values of many fields at once, by data set and model. Whatever a sweep file says itself comes before them.
+"""Presets: values of many fields at once, by data set and model. A value in a sweep file replaces that of a preset.
 
-One YAML each in sweeps/presets: `training` (fields), `datasets` and `models` (fields by name, over the former), `stages`.
-A preset's name is not part of any identity: only the values are.
+Each preset is a YAML file in sweeps/presets: `training` (fields), `datasets` and `models` (fields by name, which replace the
+former), `stages`. Only the values enter an identity. The name of the preset does not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ KEYS = ("about", "training", "datasets", "models", "stages")
 
 @dataclass(frozen=True)
 class Preset:
-    """training: field values; by_dataset, by_model: more of them, by name; stages: by stage. where: of `stage.field`."""
+    """training: field values. by_dataset, by_model: more field values, by name. stages: {stage: field values}.
+
+    where: {`stage.field`: file:line:field}.
+    """
 
     training: dict[str, Any] = field(default_factory=dict)
     by_dataset: dict[str, dict[str, Any]] = field(default_factory=dict)

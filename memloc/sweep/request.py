@@ -1,4 +1,4 @@
-"""What a sweep comes to: trainings, each with the analyses that are asked of it."""
+"""The result of reading a sweep: trainings, each with the analyses that it needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Request:
 
 @dataclass
 class Entry:
-    """One training and everything asked of it, whichever blocks asked."""
+    """One training and the analyses that all blocks ask of it."""
 
     config: TrainConfig
     requests: list[Request] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Sweep:
-    """folder: where its file is; other sweeps that it needs may be there too."""
+    """folder: the folder of its file, where other sweeps that it needs may lie too."""
 
     name: str
     about: str

@@ -18,10 +18,10 @@ MAX_DEPTH = 12
 
 
 class Loader(yaml.SafeLoader):
-    """Decimal numbers and booleans in one way of writing each.
+    """Reads decimal numbers, true and false. Everything else that looks like a number or a boolean is text.
 
-    PyYAML reads YAML 1.1, in which `off` is false, `010` is 8, `1:30` is 90 and `1_000` is 1000. Here they are text, as is
-    whatever else only looks like a number, and the field that gets the text says what to write.
+    PyYAML reads YAML 1.1, in which `off` is false, `010` is 8, `1:30` is 90 and `1_000` is 1000. Here they are text. The
+    check of the field then says what to write.
     """
 
 
@@ -48,7 +48,7 @@ class Document:
     problems: list[str] = field(default_factory=list)  # keys that stand twice or are not text
 
     def at(self, *where: str | int) -> str:
-        """`file:line:field` of a place, or of its nearest surrounding that has a line."""
+        """`file:line:field` of a place. The line is that of the nearest enclosing place that has one."""
         known = where
         while known and known not in self.lines:
             known = known[:-1]
@@ -160,7 +160,7 @@ def plain(text: str) -> Any:
 
 
 def scalar(node: yaml.Node) -> Any:
-    """None, True, False, a number or text; a date is text, and the field's own check will say so."""
+    """None, True, False, a number or text. A date is text here, so the field's own check refuses it."""
     loader = Loader("")
     try:
         value = loader.construct_object(node, deep=True)

@@ -13,9 +13,11 @@ import sys
 import time
 from typing import Any
 
+# isort: off
+import memloc.run.ray as _environment  # noqa: F401  (first: it sets what Ray reads when it is imported)
 import ray
 
-import memloc.run.ray as _environment  # noqa: F401  (sets what Ray reads when it is imported)
+# isort: on
 from memloc.run.events import Event, PartResult, TrainingResult
 from memloc.run.fanout import PricedPart
 from memloc.run.placement import Assignment, Resources

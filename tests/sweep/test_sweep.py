@@ -18,8 +18,8 @@ from memloc import sweep
 from memloc.config import TrainConfig
 from memloc.errors import UsageError
 from memloc.stages import REGISTRY
-from memloc.stages.evaluate.config import EvaluateConfig
-from memloc.stages.rewind.config import RewindConfig
+from memloc.stages.evaluate.config import ResolvedEvaluate
+from memloc.stages.rewind.config import ResolvedRewind
 from memloc.sweep import Sweep, loading
 
 DEFAULTS = "defaults: {dataset: digits, model: resnet9, width: 0.25, noise: 0.1, epochs: 30}\n"
@@ -76,9 +76,9 @@ def test_stages_are_resolved_for_their_training(tmp_path: Path) -> None:
     tied = "  b:\n    set: {dropout: example_tied, p_gen: 0.2, p_mem: 0.1}\n    stages: {evaluate: {}}\n"
     loaded = load(tmp_path, DEFAULTS + "blocks:\n  a: {stages: {rewind: {}, evaluate: {}}}\n" + tied)
     first, second = loaded.entries
-    assert first.requests[0].config == RewindConfig(epochs=(0, 10, 20, 30))
-    assert first.requests[1].config == EvaluateConfig(epoch=30, modes=("plain",))
-    assert second.requests[0].config == EvaluateConfig(
+    assert first.requests[0].config == ResolvedRewind(epochs=(0, 10, 20, 30))
+    assert first.requests[1].config == ResolvedEvaluate(epoch=30, modes=("plain",))
+    assert second.requests[0].config == ResolvedEvaluate(
         epoch=30, modes=("plain", "own", "scaled", "dropped"), rescale=("none", "authors", "consistent")
     )
 
@@ -226,7 +226,7 @@ def test_a_tied_training_needs_a_mask_mode_to_be_rewound(tmp_path: Path) -> None
     (found,) = problems(tmp_path, DEFAULTS + f"blocks:\n  a: {tied % ''}\n")
     assert "mask_mode: required on a training with dropout: example_tied; valid: plain, own, scaled, dropped" in found
     loaded = load(tmp_path, DEFAULTS + f"blocks:\n  a: {tied % 'mask_mode: own'}\n")
-    assert loaded.entries[0].requests[0].config == RewindConfig(mask_mode="own", epochs=(0, 10, 20, 30))
+    assert loaded.entries[0].requests[0].config == ResolvedRewind(mask_mode="own", epochs=(0, 10, 20, 30))
 
 
 def test_required_fields(tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_overrides_replace_axes_and_literals(tmp_path: Path) -> None:
     assert values(load(tmp_path, axes, ["noise=[0.3,0.4]"]), "noise", "seed") == [(0.3, 0), (0.3, 1), (0.4, 0), (0.4, 1)]
     assert values(load(tmp_path, TWO, ["p_gen=0.5"]), "p_gen") == [(None,)] * 3  # not used: ignored
     loaded = load(tmp_path, TWO, ["rewind.epochs=[0,1]", "rewind.buffers=rewound"])
-    assert loaded.entries[0].requests[0].config == RewindConfig(epochs=(0, 1), buffers="rewound")
+    assert loaded.entries[0].requests[0].config == ResolvedRewind(epochs=(0, 1), buffers="rewound")
 
 
 @pytest.mark.parametrize(
@@ -349,13 +349,13 @@ def test_given_twice(tmp_path: Path) -> None:
 
 def test_a_shorter_training_drops_epochs_and_says_so(tmp_path: Path) -> None:
     loaded = load(tmp_path, TWO, ["epochs=10"])
-    assert loaded.entries[0].requests[0].config == RewindConfig(epochs=(0, 5))
+    assert loaded.entries[0].requests[0].config == ResolvedRewind(epochs=(0, 5))
     assert loaded.notes == ("rewind.epochs: 30 dropped, training ends at epoch 10",)
     text = DEFAULTS + "blocks: {a: {stages: {rewind: {epochs: [20, 30]}, evaluate: {epoch: 20}}}}\n"
     loaded = load(tmp_path, text, ["epochs=15"])
     assert [r.config for r in loaded.entries[0].requests] == [
-        RewindConfig(epochs=(0, 10, 15)),
-        EvaluateConfig(epoch=15, modes=("plain",)),
+        ResolvedRewind(epochs=(0, 10, 15)),
+        ResolvedEvaluate(epoch=15, modes=("plain",)),
     ]
     assert len(loaded.notes) == 2
 

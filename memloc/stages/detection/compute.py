@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from memloc.stages.base import Columns, Part, Tables
-from memloc.stages.detection.config import SCORES, DetectionConfig, Score
+from memloc.stages.detection.config import SCORES, ResolvedDetection, Score
 from memloc.stages.inputs import Inputs
 from memloc.statistics import Bools, Floats, auc_difference, auc_interval, average_precision, precision_at
 
@@ -40,9 +40,8 @@ class Sample:
     mass: float
 
 
-def run(config: DetectionConfig, inputs: Inputs, part: Part) -> Tables:
+def run(config: ResolvedDetection, inputs: Inputs, part: Part) -> Tables:
     """Rows of `detection` and `detection_pairs`: sample `all`, then `flips` where the block has them."""
-    assert config.scores is not None, "only resolved configurations are run"
     judges_these = config.c_score is not None and config.c_score.startswith("sweep:")
     samples = samples_of(inputs.tables, config.scores, inputs.c_scores if judges_these else None)
     return {
@@ -65,10 +64,11 @@ def run(config: DetectionConfig, inputs: Inputs, part: Part) -> Tables:
 
 
 def samples_of(tables: Mapping[str, Columns], scores: Sequence[Score], c_scores: Floats | None = None) -> list[Sample]:
-    """Sample `all`: every training example, every score but flips. Sample `flips`, where they were read: the examples
-    of the flip sample with eligible rows, every score.
+    """Sample `all` has every training example and every score but flips. Sample `flips` has the examples of the flip sample
+    with eligible rows, and every score. It is there if flips were read.
 
-    Mislabeled is what `examples.noisy` says, in both. c_scores: float64 [n], in the order of `examples`, on its labels.
+    In both, `examples.noisy` says which examples are mislabeled. c_scores: float64 [n], in the order of `examples`, on its
+    labels.
     """
     examples = tables["examples"]
     noisy = np.asarray(examples["noisy"], dtype=bool)

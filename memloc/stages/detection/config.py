@@ -14,7 +14,7 @@ from memloc.stages.columns import FLOAT, INT, TEXT, of_analysis
 
 Score = Literal["flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "c_score"]
 SCORES: tuple[Score, ...] = ("flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "c_score")
-# Scores that are another stage's: there only with that stage in the same block.
+# Scores that another stage computes. They need that stage in the same block.
 FROM_STAGE: tuple[Score, ...] = ("flips", "second_split")
 
 
@@ -24,24 +24,27 @@ class DetectionConfig(StageConfig):
     scores: Annotated[tuple[Score, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None = (
         None
     )
-    """Which scores are compared; null: all there are data for. flips and second_split need a stage of that name in the same
+    """The scores that are compared; null: all that have data. flips and second_split need a stage of that name in the same
     block. [paper §6.1]
     """
     c_score: Annotated[str, Field(min_length=1), PathOrSweep()] | None = None
-    """sweep:NAME: whose C-scores the score c_score is made of, estimated on these labels; or the path of a file, which
-    judges the original labels, so that the score is NULL. [paper §7]
+    """sweep:NAME: the sweep that estimated the C-scores on these labels. Or the path of a file; its C-scores judge the
+    original labels, so the score c_score is NULL. [paper §7]
     """
 
     def c_scores_from(self) -> str | None:
         return self.c_score
 
     def with_c_scores(self, identity: str) -> Self:
-        assert self.c_score is not None
-        kind = "sweep" if self.c_score.startswith("sweep:") else "file"
+        kind = "sweep" if (self.c_score or "").startswith("sweep:") else "file"
         return self.model_copy(update={"c_score": f"{kind}:{identity}"})
 
 
-class Detection(Stage[DetectionConfig]):
+class ResolvedDetection(DetectionConfig):
+    scores: tuple[Score, ...]
+
+
+class Detection(Stage[ResolvedDetection]):
     name: ClassVar[str] = "detection"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {
@@ -68,7 +71,7 @@ class Detection(Stage[DetectionConfig]):
     reads: ClassVar[tuple[str, ...]] = FROM_STAGE
     config = DetectionConfig
 
-    def resolve(self, config: DetectionConfig, train: TrainConfig, beside: Collection[str] = ()) -> DetectionConfig:
+    def resolve(self, config: DetectionConfig, train: TrainConfig, beside: Collection[str] = ()) -> ResolvedDetection:
         absent = [s for s in FROM_STAGE if s not in beside]
         for score in absent:
             if score in (config.scores or ()):
@@ -78,19 +81,19 @@ class Detection(Stage[DetectionConfig]):
         if config.c_score is not None and config.scores is not None and "c_score" not in config.scores:
             raise UnusedFieldError("c_score", "used only with the score c_score; add it to scores")
         there = [s for s in SCORES if s not in absent and (s != "c_score" or config.c_score is not None)]
-        return config.model_copy(update={"scores": tuple(s for s in there if s in (config.scores or there))})
+        return config.resolved_as(ResolvedDetection, scores=tuple(s for s in there if s in (config.scores or there)))
 
-    def parts(self, config: DetectionConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
+    def parts(self, config: ResolvedDetection, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"all": "all"}]
 
-    def epochs(self, config: DetectionConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+    def epochs(self, config: ResolvedDetection, train: TrainConfig, part: Part) -> Sequence[int]:
         return []
 
-    def passes(self, config: DetectionConfig, size: Size) -> float:
+    def passes(self, config: ResolvedDetection, size: Size) -> float:
         return 0.0
 
-    def rows(self, config: DetectionConfig, size: Size) -> Mapping[str, int]:
-        scores = config.scores or ()
+    def rows(self, config: ResolvedDetection, size: Size) -> Mapping[str, int]:
+        scores = config.scores
         k = [len([s for s in scores if s != "flips"]), len(scores) if "flips" in scores else 0]
         return {"detection": sum(k), "detection_pairs": sum(n * (n - 1) // 2 for n in k)}
 

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from memloc.models.inference import logits, margins, set_mean
 from memloc.stages.base import Part, Tables
-from memloc.stages.evaluate.config import EvaluateConfig, epoch_of, variants
+from memloc.stages.evaluate.config import ResolvedEvaluate, variants
 from memloc.stages.inputs import Inputs
 
 
-def run(config: EvaluateConfig, inputs: Inputs, part: Part) -> Tables:
+def run(config: ResolvedEvaluate, inputs: Inputs, part: Part) -> Tables:
     """Rows of `evaluation` and `predictions`, one mode × rescale after the other."""
-    network = inputs.network(epoch_of(config))
+    network = inputs.network(config.epoch)
     dropout, on_device = inputs.dropout(network), inputs.on_device
     summary: list[dict[str, Any]] = []
     details: list[dict[str, Tensor | list[str]]] = []

@@ -30,12 +30,16 @@ class EvaluateConfig(StageConfig):
     rescale: (
         Annotated[tuple[Rescale, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None
     ) = None
-    """By what the kept channels are multiplied in mode dropped; null: by all three in turn. [none: paper §6.2; authors:
-    published code]
+    """The factor of the kept channels in mode dropped; null: all three in turn. [none: paper §6.2; authors: published code]
     """
 
 
-class Evaluate(Stage[EvaluateConfig]):
+class ResolvedEvaluate(EvaluateConfig):
+    epoch: int
+    modes: tuple[MaskMode, ...]
+
+
+class Evaluate(Stage[ResolvedEvaluate]):
     name: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {
@@ -51,7 +55,7 @@ class Evaluate(Stage[EvaluateConfig]):
     }
     config = EvaluateConfig
 
-    def resolve(self, config: EvaluateConfig, train: TrainConfig, beside: Collection[str] = ()) -> EvaluateConfig:
+    def resolve(self, config: EvaluateConfig, train: TrainConfig, beside: Collection[str] = ()) -> ResolvedEvaluate:
         epoch = train.epochs if config.epoch is None else config.epoch
         check_epochs("epoch", [epoch], train)
         tied = train.example_tied is not None
@@ -67,31 +71,25 @@ class Evaluate(Stage[EvaluateConfig]):
             rescale = tuple(r for r in RESCALES if r in (config.rescale or RESCALES))
         elif config.rescale is not None:
             raise UnusedFieldError("rescale", f"used only with mode dropped (here modes are {', '.join(modes)})")
-        return EvaluateConfig(epoch=epoch, modes=modes, rescale=rescale)
+        return ResolvedEvaluate(epoch=epoch, modes=modes, rescale=rescale)
 
-    def parts(self, config: EvaluateConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
-        return [{"epoch": epoch_of(config)}]
+    def parts(self, config: ResolvedEvaluate, train: TrainConfig, size: Size) -> Sequence[Part]:
+        return [{"epoch": config.epoch}]
 
-    def epochs(self, config: EvaluateConfig, train: TrainConfig, part: Part) -> Sequence[int]:
-        return [epoch_of(config)]
+    def epochs(self, config: ResolvedEvaluate, train: TrainConfig, part: Part) -> Sequence[int]:
+        return [config.epoch]
 
-    def passes(self, config: EvaluateConfig, size: Size) -> float:
+    def passes(self, config: ResolvedEvaluate, size: Size) -> float:
         return len(variants(config)) * (size.n + size.n_test)
 
-    def rows(self, config: EvaluateConfig, size: Size) -> Mapping[str, int]:
+    def rows(self, config: ResolvedEvaluate, size: Size) -> Mapping[str, int]:
         return {"evaluation": len(variants(config)), "predictions": len(variants(config)) * size.n}
 
 
-def epoch_of(config: EvaluateConfig) -> int:
-    """The checkpoint of a resolved configuration."""
-    assert config.epoch is not None, "only resolved configurations are run"
-    return config.epoch
-
-
-def variants(config: EvaluateConfig) -> list[tuple[MaskMode, Rescale]]:
-    """The (mode, rescale) pairs of a resolved configuration; rescale is 'none' but for dropped."""
+def variants(config: ResolvedEvaluate) -> list[tuple[MaskMode, Rescale]]:
+    """The (mode, rescale) pairs of a resolved configuration. rescale is 'none' in every mode but dropped."""
     pairs: list[tuple[MaskMode, Rescale]] = []
-    for mode in config.modes or ():
+    for mode in config.modes:
         pairs += [(mode, r) for r in (config.rescale or ("none",))] if mode == "dropped" else [(mode, "none")]
     return pairs
 

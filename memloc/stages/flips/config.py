@@ -39,9 +39,9 @@ class FlipsConfig(MaskedConfig):
     noisy: Whole = 1000
     """How many examples of S_n are searched. [paper §6.1]"""
     repeats: Count = 1
-    """Searches of each example, each with noise and reference batches of its own. [memloc]"""
+    """The number of searches per example. Each has noise and reference batches of its own. [memloc]"""
     estimator: Literal["fast", "definition"] = "fast"
-    """Of the gradient of L_ref: definition, or fast, which estimates it by a few images and a control variate. [memloc]"""
+    """How the gradient of L_ref is computed: by definition, or fast: by a few images and a control variate. [memloc]"""
     reference: Annotated[int, Field(ge=1, le=BATCH)] | None = None
     """Images per step of the fast estimator; null: 16 with fast. [memloc]"""
     batch: Count | Literal["all", "own"] | None = None
@@ -61,11 +61,11 @@ class FlipsConfig(MaskedConfig):
     §6.1; batch: published code]
     """
     max_neurons: Count = 200
-    """After so many closed neurons a search ends as censored. [memloc]"""
+    """A search ends as censored after this many closed neurons. [memloc]"""
     post_eval: PostEval = 2000
-    """On how many training examples accuracy is measured after a search, half of each set; or all, or 0. [memloc]"""
+    """The number of training examples for the accuracy after a search, half of each set; or all; or 0. [memloc]"""
     group_size: Count = 32
-    """Examples that are searched together; it changes rounding, so it is part of the identity. [memloc]"""
+    """The number of examples that are searched together. It changes rounding, so it is part of the identity. [memloc]"""
 
 
 class Flips(Stage[FlipsConfig]):
@@ -126,7 +126,7 @@ class Flips(Stage[FlipsConfig]):
 
 
 def _check_weights(architecture: ArchitectureConfig) -> None:
-    """Raises FieldError where the gates of an architecture's weights are not known."""
+    """Raises FieldError if an architecture has no gates for single weights."""
     if not architecture.WEIGHT_GATES:
         gated = ", ".join(name for name, config in ARCHITECTURES.items() if config.WEIGHT_GATES)
         valid = f"valid here: activation; weight is for {gated}"
@@ -134,7 +134,7 @@ def _check_weights(architecture: ArchitectureConfig) -> None:
 
 
 def reference_examples(config: FlipsConfig, n: int) -> int:
-    """Of how many examples L_ref is the mean, of n at most; with `own` it is for estimates alone."""
+    """The number of examples of which L_ref is the mean, at most n. With `own` it serves estimates of cost alone."""
     if config.batch == "all":
         return n
     return config.batch if isinstance(config.batch, int) else BATCH

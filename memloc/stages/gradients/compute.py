@@ -1,8 +1,9 @@
-"""Gradient accounting (science.md, Gradient accounting; paper §4, A.1–A.3): what clean and noisy examples ask of a layer.
+"""Gradient accounting (science.md, Gradient accounting; paper §4, A.1–A.3): the gradients of clean and of noisy examples.
 
-With the batch's statistics, one forward pass per batch serves three backward passes (clean, noisy, control): the sets share
-what normalises them, so that g_c + g_n is the gradient that training on these batches would follow. With running statistics
-an example's gradient is its own: it goes forward and backward once, in a batch of examples that belong to the same sets.
+With the batch's statistics, one forward pass per batch serves three backward passes (clean, noisy, control). The sets share
+these statistics, so g_c + g_n is the gradient that training on these batches would follow. With running statistics, an
+example's gradient does not depend on its batch. It goes forward and backward once, in a batch of examples that belong to the
+same sets.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from memloc.models.groups import Network
 from memloc.models.inference import MaskSource
 from memloc.seeds import stream
 from memloc.stages.base import Part, Tables
-from memloc.stages.gradients.config import GradientsConfig
+from memloc.stages.gradients.config import ResolvedGradients
 from memloc.stages.gradients.trajectory import trajectory
 from memloc.stages.inputs import Inputs
 from memloc.stages.training.batches import cut
 from memloc.stages.training.transfer import to_device
 
 
-def run(config: GradientsConfig, inputs: Inputs, part: Part) -> Tables:
+def run(config: ResolvedGradients, inputs: Inputs, part: Part) -> Tables:
     """One row per parameter tensor: squared norms and inner products of g_c, g_n, and of the control's pair.
 
     g_c = (1/n) Σ_{S_c} ∇ℓ_i and g_n = (1/n) Σ_{S_n} ∇ℓ_i at θ^t. Control: S_r, a keyed random subset as large as
@@ -53,12 +54,12 @@ def run(config: GradientsConfig, inputs: Inputs, part: Part) -> Tables:
     return {"gradients": _columns(network, t, sums, noisy)}
 
 
-def _trajectory(config: GradientsConfig, inputs: Inputs) -> Tables:
-    """The same rows for every epoch asked for, with the gradients that its updates took."""
+def _trajectory(config: ResolvedGradients, inputs: Inputs) -> Tables:
+    """The same rows for every epoch of the configuration, from the gradients of that epoch's updates."""
     noisy, columns = inputs.data.noisy, dict[str, list[Any]]()
     members = sets(noisy, inputs.train.seed)
-    for t, network, sums in trajectory(inputs, max(config.epochs or ()), members, config.scale == "batch"):
-        if t in (config.epochs or ()):
+    for t, network, sums in trajectory(inputs, max(config.epochs), members, config.scale == "batch"):
+        if t in config.epochs:
             for name, values in _columns(network, t, sums, noisy).items():
                 columns.setdefault(name, []).extend(values)
     return {"gradients": columns}
@@ -78,7 +79,7 @@ def alike(order: np.ndarray, members: np.ndarray, batch_size: int) -> list[Tenso
 
 
 def batch_factors(order: np.ndarray, batch_size: int) -> np.ndarray:
-    """float64 [n]: 1/|b| for every example, b the training-size batch of the order that it is in."""
+    """float64 [n]: 1/|b| for every example, where b is its training-size batch in this order."""
     factors = np.empty(len(order))
     for batch in cut(order, batch_size):
         factors[batch.numpy()] = 1 / len(batch)

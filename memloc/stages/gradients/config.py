@@ -30,7 +30,12 @@ class GradientsConfig(MaskedConfig):
     """
 
 
-class Gradients(Stage[GradientsConfig]):
+class ResolvedGradients(GradientsConfig):
+    epochs: Epochs
+    bn: Literal["batch", "running"]
+
+
+class Gradients(Stage[ResolvedGradients]):
     name: ClassVar[str] = "gradients"
     version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, pa.Schema]] = {
@@ -44,47 +49,47 @@ class Gradients(Stage[GradientsConfig]):
     }
     config = GradientsConfig
 
-    def resolve(self, config: GradientsConfig, train: TrainConfig, beside: Collection[str] = ()) -> GradientsConfig:
-        config = _resolve_statistics(config, train)
+    def resolve(self, config: GradientsConfig, train: TrainConfig, beside: Collection[str] = ()) -> ResolvedGradients:
+        bn = _statistics(config, train)
         if config.at == "trajectory":
             _check_trajectory(config, train)
         first = 1 if config.at == "trajectory" else 0
         epochs = config.epochs or tuple(range(first, train.epochs + 1))
         check_epochs("epochs", epochs, train)
-        return resolve_sets(config, train).model_copy(update={"epochs": epochs})
+        return resolve_sets(config, train).resolved_as(ResolvedGradients, epochs=epochs, bn=bn)
 
-    def parts(self, config: GradientsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
+    def parts(self, config: ResolvedGradients, train: TrainConfig, size: Size) -> Sequence[Part]:
         if config.at == "trajectory":
             return [{"at": "trajectory"}]
-        return [{"epoch": t} for t in config.epochs or ()]
+        return [{"epoch": t} for t in config.epochs]
 
-    def epochs(self, config: GradientsConfig, train: TrainConfig, part: Part) -> Sequence[int]:
-        return range(max(config.epochs or ()) + 1) if config.at == "trajectory" else [int(part["epoch"])]
+    def epochs(self, config: ResolvedGradients, train: TrainConfig, part: Part) -> Sequence[int]:
+        return range(max(config.epochs) + 1) if config.at == "trajectory" else [int(part["epoch"])]
 
-    def passes(self, config: GradientsConfig, size: Size) -> float:
+    def passes(self, config: ResolvedGradients, size: Size) -> float:
         if config.at == "trajectory":  # a training's step, and three backward passes more
-            return 9.0 * size.n * max(config.epochs or ())
+            return 9.0 * size.n * max(config.epochs)
         # A forward pass, and three backward passes of two each, or one.
         return (7.0 if config.bn == "batch" else 3.0) * size.n
 
-    def rows(self, config: GradientsConfig, size: Size) -> Mapping[str, int]:
-        return {"gradients": 3 * len(size.groups) * (len(config.epochs or ()) if config.at == "trajectory" else 1)}
+    def rows(self, config: ResolvedGradients, size: Size) -> Mapping[str, int]:
+        return {"gradients": 3 * len(size.groups) * (len(config.epochs) if config.at == "trajectory" else 1)}
 
 
-def _resolve_statistics(config: GradientsConfig, train: TrainConfig) -> GradientsConfig:
-    """`bn` as the training's steps have it; raises FieldError for what no step of it uses."""
+def _statistics(config: GradientsConfig, train: TrainConfig) -> Literal["batch", "running"]:
+    """The resolved `bn`, by default as in the training's steps; raises FieldError for statistics that no step uses."""
     frozen = train.batch_norm.kind == "frozen"
-    bn = config.bn or ("running" if frozen else "batch")
+    bn: Literal["batch", "running"] = config.bn or ("running" if frozen else "batch")
     if frozen and bn == "batch":
         steps = "its steps use the running statistics from epoch 2 on"
         raise FieldError("bn", f"batch on a training with batch_norm: frozen ({steps}); valid: running")
     if config.at == "trajectory" and bn == "running" and not frozen:
         raise FieldError("bn", "running with at: trajectory; valid: batch, whose statistics a training's steps use")
-    return config.model_copy(update={"bn": bn})
+    return bn
 
 
 def _check_trajectory(config: GradientsConfig, train: TrainConfig) -> None:
-    """What only makes sense at a checkpoint, or cannot be taken apart; raises FieldError."""
+    """Raises FieldError for settings that need a checkpoint, and for trainings whose steps cannot be split by sets."""
     if 0 in (config.epochs or ()):
         raise FieldError("epochs", "0 with at: trajectory; valid: 1 to T, the epochs that have updates")
     if train.example_tied and config.mask_mode not in (None, "own"):

@@ -27,9 +27,9 @@ class HeldOutConfig(StageConfig):
         AfterValidator(distinct),
         AfterValidator(lambda ratios: tuple(sorted(ratios))),
     ] = RATIOS
-    """Which shares of the data set are trained on, one set of trainings each. [paper §7]"""
+    """The shares of the data set that are trained on. Each has a set of trainings. [paper §7]"""
     min_held_out: Count = 20
-    """How often, per ratio, every example is held out at least. [paper §7]"""
+    """How often every example is held out, at least, per ratio. [paper §7]"""
 
 
 class HeldOut(Stage[HeldOutConfig]):
@@ -44,7 +44,7 @@ class HeldOut(Stage[HeldOutConfig]):
         return config
 
     def trainings(self, config: HeldOutConfig, train: TrainConfig, n: Callable[[], int]) -> Sequence[TrainConfig]:
-        """One training per ratio and cut, with a seed of its own: that of the block and the number of the cut."""
+        """One training per ratio and cut. Its seed is that of the block plus the number of the cut."""
         if train.held_out:
             raise FieldError("ratios", "the block gives a ratio itself; the stage held_out takes it from its ratios")
         return [

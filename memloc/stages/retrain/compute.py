@@ -1,10 +1,10 @@
 """Layer retraining (science.md, Layer retraining; paper §5.2): a group starts anew and sees the clean examples alone.
 
-Where the noisy examples come back all the same, what is known about them stands in the other layers: the group is
-redundant. Groups go in lockstep over the same batches: a batch runs once through the frozen network, and every group
-takes over from the state before it. The backward pass stops at the group.
+If the noisy examples come back nevertheless, the other layers know them, and the group is redundant. Groups run in lockstep
+over the same batches. A batch runs once through the frozen network, and every group goes on from the state before it. The
+backward pass stops at the group.
 
-`freeze: none` (published code): everything trains, the group from θ^0 and the rest from θ^T, so nothing is shared.
+With `freeze: none` (published code) everything trains, the group from θ^0 and the rest from θ^T. So nothing is shared.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from memloc.models.inference import MaskSource, groups_of, set_mean
 from memloc.seeds import stream
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
-from memloc.stages.retrain.config import RetrainConfig
+from memloc.stages.retrain.config import ResolvedRetrain
 from memloc.stages.training.batches import cut
 from memloc.stages.training.mode import StepMasks, mode, with_batch_norm
 from memloc.stages.training.schedule import learning_rate
 from memloc.stages.training.transfer import to_device
 
 
-def run_together(config: RetrainConfig, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
+def run_together(config: ResolvedRetrain, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
     """Rows for epochs 0..E of each part's group: accuracy on S_c and S_n; on test after the last.
 
     With S_c empty there is nothing to train on, and every accuracy is None.
@@ -59,7 +59,7 @@ def _transpose(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 class Variant:
     """The final network with one group at θ^0 and trainable; its other parameters are the final network's own tensors.
 
-    It runs from its group on (`start`): what comes before is the same for all variants, statistics included, and runs in the
+    It runs from its group on (`start`). The groups before are the same for all variants, statistics included, and run in the
     final network. With `freeze: none` all parameters are its own, and it runs from the first group on.
     rows: {clean_acc, noisy_acc, test_acc} after each epoch so far (test_acc: None but for the last).
     perfect: epochs in a row in which every clean example was right.
@@ -73,7 +73,7 @@ class Variant:
     perfect: int = 0
 
 
-def retrain(config: RetrainConfig, inputs: Inputs, groups: Sequence[str]) -> list[Variant]:
+def retrain(config: ResolvedRetrain, inputs: Inputs, groups: Sequence[str]) -> list[Variant]:
     """The retrained variants, one per group, with their rows of epochs 0..E; S_c must not be empty.
 
     A group's numbers are the same bits whatever other groups run with it.
@@ -83,7 +83,7 @@ def retrain(config: RetrainConfig, inputs: Inputs, groups: Sequence[str]) -> lis
     masks = _evaluation_masks(config, inputs, final)
     _evaluate(inputs, final, variants, masks)
     own = {"epochs": config.epochs, "lr": config.lr, "peak_epoch": config.peak_epoch}
-    schedule = with_batch_norm(inputs.train, config.batch_norm or "train").model_copy(update=own)
+    schedule = with_batch_norm(inputs.train, config.batch_norm).model_copy(update=own)
     going = variants
     for epoch in range(1, config.epochs + 1):
         wrong = _train_epoch(config, schedule, epoch, inputs, final, going)
@@ -99,8 +99,8 @@ def retrain(config: RetrainConfig, inputs: Inputs, groups: Sequence[str]) -> lis
     return variants
 
 
-def _perfect(config: RetrainConfig, variants: Sequence[Variant], wrong: Sequence[Tensor]) -> list[Variant]:
-    """Those that have been perfect often enough; wrong: int64 for each, how many training passes of the epoch were."""
+def _perfect(config: ResolvedRetrain, variants: Sequence[Variant], wrong: Sequence[Tensor]) -> list[Variant]:
+    """The variants that have been perfect often enough. wrong: for each, the epoch's wrong training passes, int64."""
     if config.stop_after_perfect is None:
         return []
     for variant, count in zip(variants, torch.stack(list(wrong)).tolist(), strict=True):
@@ -109,14 +109,14 @@ def _perfect(config: RetrainConfig, variants: Sequence[Variant], wrong: Sequence
 
 
 def _repeat_last(variant: Variant, epochs: int) -> None:
-    """After its stop a network stays what it is: the rows up to E say the same, the last one with the test accuracy."""
+    """Repeats the row of the stop up to epoch E: the network does not change. The last row has the test accuracy."""
     last = variant.rows[-1]
     for _ in range(epochs + 1 - len(variant.rows)):
         variant.rows[-1] = last | {"test_acc": None}
         variant.rows.append(last)
 
 
-def _variants(config: RetrainConfig, inputs: Inputs, final: Network, groups: Sequence[str]) -> list[Variant]:
+def _variants(config: ResolvedRetrain, inputs: Inputs, final: Network, groups: Sequence[str]) -> list[Variant]:
     start = inputs.weights(0)
     variants = []
     for group in groups:
@@ -141,7 +141,7 @@ def _variants(config: RetrainConfig, inputs: Inputs, final: Network, groups: Seq
 
 
 def _train_epoch(
-    config: RetrainConfig,
+    config: ResolvedRetrain,
     schedule: TrainConfig,
     epoch: int,
     inputs: Inputs,
@@ -184,7 +184,7 @@ def _train_epoch(
     return list(wrong.values())
 
 
-def _batches(config: RetrainConfig, inputs: Inputs, epoch: int) -> list[Tensor]:
+def _batches(config: ResolvedRetrain, inputs: Inputs, epoch: int) -> list[Tensor]:
     """The epoch's batches of clean rows, on the device; `filtered` ones may be empty."""
     noisy, size = inputs.data.noisy, inputs.train.batch_size
     draw = stream(inputs.train.seed, "retrain order", epoch)
@@ -196,7 +196,7 @@ def _batches(config: RetrainConfig, inputs: Inputs, epoch: int) -> list[Tensor]:
     return list(torch.split(to_device(torch.cat(kept), inputs.device), [len(rows) for rows in kept]))
 
 
-def _evaluation_masks(config: RetrainConfig, inputs: Inputs, network: Network) -> MaskSource:
+def _evaluation_masks(config: ResolvedRetrain, inputs: Inputs, network: Network) -> MaskSource:
     dropout, mask_mode = inputs.dropout(network), config.mask_mode or "plain"
     return lambda rows: dropout.evaluation(mask_mode, rows)
 

@@ -23,11 +23,11 @@ class RetrainConfig(MaskedConfig):
     lr: Positive = 0.1
     """The learning rate at its peak. [paper §5.2]"""
     freeze: Annotated[Literal["others", "none"], Neutral("others")] = "others"
-    """Are the parameters of the other groups frozen? none: of no group. [paper §5.2; none: published code]"""
+    """others: the parameters of the other groups are frozen. none: no parameters are. [paper §5.2; none: published code]"""
     stop_after_perfect: Count | None = None
-    """A group is left as it is after so many epochs in a row with each clean example right; null: never. [published code]"""
+    """Training a group ends after this many epochs in a row with each clean example right; null: never. [published code]"""
     batches: Annotated[Literal["clean", "filtered"], Neutral("clean")] = "clean"
-    """clean: batches are cut from S_c. filtered: they are cut from S and then rid of S_n; the learning rate goes by the
+    """clean: batches are cut from S_c. filtered: batches are cut from S, then S_n is removed; the learning rate counts the
     batches of S. [paper §5.2; filtered: published code]
     """
     batch_norm: Annotated[Literal["train", "frozen"] | None, Neutral("train")] = None
@@ -36,38 +36,43 @@ class RetrainConfig(MaskedConfig):
     """
 
 
-class Retrain(Stage[RetrainConfig]):
+class ResolvedRetrain(RetrainConfig):
+    peak_epoch: Count
+    batch_norm: Annotated[Literal["train", "frozen"], Neutral("train")]
+
+
+class Retrain(Stage[ResolvedRetrain]):
     name: ClassVar[str] = "retrain"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {"retrain": of_analysis(("layer", TEXT), ("epoch", SMALL), *ACCURACIES)}
     lockstep: ClassVar[bool] = True
     config = RetrainConfig
 
-    def resolve(self, config: RetrainConfig, train: TrainConfig, beside: Collection[str] = ()) -> RetrainConfig:
+    def resolve(self, config: RetrainConfig, train: TrainConfig, beside: Collection[str] = ()) -> ResolvedRetrain:
         peak = config.peak_epoch or max(1, round(config.epochs / 2))
         batch_norm = config.batch_norm or train.batch_norm.kind
-        return resolve_sets(config, train).model_copy(update={"peak_epoch": peak, "batch_norm": batch_norm})
+        return resolve_sets(config, train).resolved_as(ResolvedRetrain, peak_epoch=peak, batch_norm=batch_norm)
 
-    def parts(self, config: RetrainConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
+    def parts(self, config: ResolvedRetrain, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"layer": group} for group in size.groups]
 
-    def epochs(self, config: RetrainConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+    def epochs(self, config: ResolvedRetrain, train: TrainConfig, part: Part) -> Sequence[int]:
         return [0, train.epochs]
 
-    def passes(self, config: RetrainConfig, size: Size) -> float:
+    def passes(self, config: ResolvedRetrain, size: Size) -> float:
         # On average half of the network only forward, the other half forward and backward. Before and after, everything
         # is evaluated.
         step = 3.0 if config.freeze == "none" else 2.0
         return config.epochs * step * (size.n - size.n_noisy) + (config.epochs + 1) * size.n + size.n_test
 
-    def shared(self, config: RetrainConfig, size: Size) -> float:
+    def shared(self, config: ResolvedRetrain, size: Size) -> float:
         return 0.0 if config.freeze == "none" else 1 / 3  # what is frozen before a group, about half of every forward pass
 
-    def memory(self, config: RetrainConfig, size: Size) -> int:
+    def memory(self, config: ResolvedRetrain, size: Size) -> int:
         # At most a network of its own: parameters, gradient, momentum and update; its logits, in chunks and joined.
         return 4 * (4 * size.parameters + 2 * max(size.n, size.n_test) * size.classes)
 
-    def rows(self, config: RetrainConfig, size: Size) -> Mapping[str, int]:
+    def rows(self, config: ResolvedRetrain, size: Size) -> Mapping[str, int]:
         return {"retrain": config.epochs + 1}
 
 

@@ -14,15 +14,19 @@ from memloc.stages.fields import MaskedConfig, check_epochs, resolve_sets
 
 
 class RewindConfig(MaskedConfig):
-    """To what a layer is rewound."""
+    """The states to which a layer is rewound."""
 
     epochs: Epochs | None = None
-    """To which epochs a layer is rewound; null: 0, 10, … and T. [paper §5.1]"""
+    """The epochs to which a layer is rewound; null: 0, 10, … and T. [paper §5.1]"""
     buffers: Literal["final", "rewound"] = "final"
     """Do the layer's running statistics stay final, or go back too? [paper §5.1: not said]"""
 
 
-class Rewind(Stage[RewindConfig]):
+class ResolvedRewind(RewindConfig):
+    epochs: Epochs
+
+
+class Rewind(Stage[ResolvedRewind]):
     name: ClassVar[str] = "rewind"
     version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, pa.Schema]] = {
@@ -31,32 +35,32 @@ class Rewind(Stage[RewindConfig]):
     lockstep: ClassVar[bool] = True
     config = RewindConfig
 
-    def resolve(self, config: RewindConfig, train: TrainConfig, beside: Collection[str] = ()) -> RewindConfig:
+    def resolve(self, config: RewindConfig, train: TrainConfig, beside: Collection[str] = ()) -> ResolvedRewind:
         epochs = config.epochs or tuple(sorted({*range(0, train.epochs + 1, 10), train.epochs}))
         check_epochs("epochs", epochs, train)
-        return resolve_sets(config, train).model_copy(update={"epochs": epochs})
+        return resolve_sets(config, train).resolved_as(ResolvedRewind, epochs=epochs)
 
-    def parts(self, config: RewindConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
-        return [{"epoch": t} for t in config.epochs or ()]
+    def parts(self, config: ResolvedRewind, train: TrainConfig, size: Size) -> Sequence[Part]:
+        return [{"epoch": t} for t in config.epochs]
 
-    def epochs(self, config: RewindConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+    def epochs(self, config: ResolvedRewind, train: TrainConfig, part: Part) -> Sequence[int]:
         return [int(part["epoch"]), train.epochs]
 
-    def keeps(self, config: RewindConfig) -> Sequence[int]:
-        return config.epochs or ()
+    def keeps(self, config: ResolvedRewind) -> Sequence[int]:
+        return config.epochs
 
-    def passes(self, config: RewindConfig, size: Size) -> float:
+    def passes(self, config: ResolvedRewind, size: Size) -> float:
         # One whole pass, and on average about half of the network for every group.
         return (1 + len(size.groups) / 2) * (size.n + size.n_test)
 
-    def memory(self, config: RewindConfig, size: Size) -> int:
+    def memory(self, config: ResolvedRewind, size: Size) -> int:
         # A network; its logits with every group rewound, in chunks, joined, and joined with the others'.
         return 4 * (size.parameters + 3 * len(size.groups) * max(size.n, size.n_test) * size.classes)
 
-    def shared(self, config: RewindConfig, size: Size) -> float:
+    def shared(self, config: ResolvedRewind, size: Size) -> float:
         return 1 / (1 + len(size.groups) / 2)  # the one whole pass
 
-    def rows(self, config: RewindConfig, size: Size) -> Mapping[str, int]:
+    def rows(self, config: ResolvedRewind, size: Size) -> Mapping[str, int]:
         return {"rewind": len(size.groups)}
 
 

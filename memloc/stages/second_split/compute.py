@@ -1,7 +1,7 @@
 """Second-split forgetting (science.md, Detection scores; the paper's "forgetting time", §6.1; after Maini et al., 2022).
 
-The training set is cut into halves. A network learns one half, then goes on with the other; when it forgets an example of
-the first for good is that example's time. Both halves take their turn.
+The training set is cut into halves. A network learns one half, then trains on the other. An example's time is the epoch in
+which the network forgets it for good. This is done for both halves.
 """
 
 from __future__ import annotations
@@ -24,19 +24,18 @@ from memloc.models.memory_format import channels_last
 from memloc.seeds import stream, torch_seed
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
-from memloc.stages.second_split.config import SecondSplitConfig
+from memloc.stages.second_split.config import ResolvedSecondSplit
 from memloc.stages.training.loop import train
 from memloc.stages.training.mode import with_batch_norm
 
 
-def run(config: SecondSplitConfig, inputs: Inputs, part: Part) -> Tables:
+def run(config: ResolvedSecondSplit, inputs: Inputs, part: Part) -> Tables:
     """One row per example of the half: `time`, the first epoch e = 0..T of the other half's training from which it stays
     wrong (evaluation mode, the label trained on), or T+1 if it is right at the end.
 
-    e = 0 is before the other half's first update. Both trainings start from the same seed, keyed by (seed, half), follow
-    the training's settings and schedule, and the second has momentum of its own.
+    e = 0 is before the other half's first update. Both trainings have the same seed, keyed by (seed, half), and the
+    training's settings and schedule. The second one starts with new momentum.
     """
-    assert config.epochs is not None
     half = int(part["half"])
     first, second = (_part_of(inputs.data, rows) for rows in halves(len(inputs.data.y), inputs.train.seed, half))
     settings = _settings(config, inputs.train, half)
@@ -60,18 +59,17 @@ def halves(n: int, seed: int, half: int) -> tuple[I64, I64]:
 
 
 def _part_of(data: Data, rows: I64) -> Data:
-    """Some of the training examples, without a test set: nobody looks at test accuracy here."""
+    """Some of the training examples, without a test set: test accuracy is not used here."""
     of_rows = {name: getattr(data, name)[rows] for name in ("x", "y", "true_label", "noisy", "example")}
     return replace(data, **of_rows, x_test=data.x_test[:0], y_test=data.y_test[:0])
 
 
-def _settings(config: SecondSplitConfig, train: TrainConfig, half: int) -> TrainConfig:
-    assert config.epochs is not None
+def _settings(config: ResolvedSecondSplit, train: TrainConfig, half: int) -> TrainConfig:
     same = config.epochs == train.epochs
     peak = train.peak_epoch if same else default_peak(train.schedule, config.epochs)
     seed = torch_seed(train.seed, "second split", half)
     own = {"seed": seed, "epochs": config.epochs, "peak_epoch": peak}
-    return with_batch_norm(train, config.batch_norm or "train").model_copy(update=own)
+    return with_batch_norm(train, config.batch_norm).model_copy(update=own)
 
 
 class _Correct:

@@ -22,28 +22,32 @@ class SecondSplitConfig(MaskModeConfig):
     """The mode of both trainings; frozen is evaluation mode from each one's epoch 2 on; null: as the training. [memloc]"""
 
 
-class SecondSplit(Stage[SecondSplitConfig]):
+class ResolvedSecondSplit(SecondSplitConfig):
+    epochs: Count
+    batch_norm: Annotated[Literal["train", "frozen"], Neutral("train")]
+
+
+class SecondSplit(Stage[ResolvedSecondSplit]):
     name: ClassVar[str] = "second_split"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {"second_split": of_analysis(("example", INT), ("time", SMALL))}
     config = SecondSplitConfig
 
-    def resolve(self, config: SecondSplitConfig, train: TrainConfig, beside: Collection[str] = ()) -> SecondSplitConfig:
+    def resolve(self, config: SecondSplitConfig, train: TrainConfig, beside: Collection[str] = ()) -> ResolvedSecondSplit:
         filled = {"epochs": config.epochs or train.epochs, "batch_norm": config.batch_norm or train.batch_norm.kind}
-        return resolve_mask_mode(config, train).model_copy(update=filled)
+        return resolve_mask_mode(config, train).resolved_as(ResolvedSecondSplit, **filled)
 
-    def parts(self, config: SecondSplitConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
+    def parts(self, config: ResolvedSecondSplit, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"half": 0}, {"half": 1}]
 
-    def epochs(self, config: SecondSplitConfig, train: TrainConfig, part: Part) -> Sequence[int]:
+    def epochs(self, config: ResolvedSecondSplit, train: TrainConfig, part: Part) -> Sequence[int]:
         return []
 
-    def passes(self, config: SecondSplitConfig, size: Size) -> float:
+    def passes(self, config: ResolvedSecondSplit, size: Size) -> float:
         # Two trainings on n/2, and the first half evaluated after every epoch of the second.
-        assert config.epochs is not None
         return 3.0 * size.n * config.epochs + size.n / 2 * (config.epochs + 1)
 
-    def rows(self, config: SecondSplitConfig, size: Size) -> Mapping[str, int]:
+    def rows(self, config: ResolvedSecondSplit, size: Size) -> Mapping[str, int]:
         return {"second_split": -(-size.n // 2)}
 
 
