@@ -153,7 +153,7 @@ def plain(text: str) -> Any:
     """What a text without quotes and brackets means, all of it: neither `#` nor `: ` ends it."""
     loader = Loader("")
     try:
-        tag = loader.resolve(yaml.ScalarNode, text, (True, False))
+        tag = loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
     finally:
         loader.dispose()
     return scalar(yaml.ScalarNode(tag, text))
