@@ -1,1 +1,1 @@
-"""Answers from what a store holds: SQL, status, estimates' basis."""
+"""Answers from a store, for any paper: SQL, status, findings."""

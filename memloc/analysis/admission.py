@@ -10,11 +10,11 @@ from typing import Any
 
 from memloc.errors import UsageError
 
-_SPACE = re.compile(r"(?:\s|--[^\n]*|/\*.*?\*/)*", re.DOTALL)  # what may stand before a word: blanks and comments
+_SPACE = re.compile(r"(?:\s|--[^\n]*|/\*.*?\*/)*", re.DOTALL)  # blanks and comments, which may stand before a word
 _EXPLAIN = re.compile(r"explain\b", re.IGNORECASE)
 _OPTIONS = re.compile(r"analyze\b|\(", re.IGNORECASE)
 VALID = "valid: one SELECT (or FROM, WITH, VALUES, PIVOT … IN, UNPIVOT, DESCRIBE, SUMMARIZE, SHOW TABLES), or EXPLAIN of one"
-# Functions and schemas that tell of all tables, whether a query names them or not.
+# Functions and schemas that list all tables, also those that a query does not name.
 _CATALOG = re.compile(r"(duckdb|pragma)_\w+|pg_\w+|sqlite_\w+|information_schema", re.IGNORECASE)
 
 
@@ -32,20 +32,20 @@ class Statement:
 
 @dataclass(frozen=True)
 class Mentions:
-    """What a statement names. names: tables, functions, texts, in lower case. catalog: it asks which tables there are."""
+    """The names in a statement. names: tables, functions, texts, in lower case. catalog: it asks which tables exist."""
 
     names: frozenset[str]
     catalog: bool
 
 
 def admit(connection: Any, sql: str) -> Statement:
-    """The one SELECT, or plain EXPLAIN of one (EXPLAIN ANALYZE would execute it), that `sql` is, ready to run.
+    """The statement in `sql`, ready to run: one SELECT, or a plain EXPLAIN of one (EXPLAIN ANALYZE would execute it).
 
-    What is returned is what DuckDB's own parser has judged: comments before it are cut off, not interpreted twice. To it
-    FROM, WITH, VALUES, PIVOT with its values, UNPIVOT, DESCRIBE, SUMMARIZE and SHOW are SELECTs.
+    DuckDB's parser has judged exactly the text that is returned: comments before it are cut off first. To that parser FROM,
+    WITH, VALUES, PIVOT with its values, UNPIVOT, DESCRIBE, SUMMARIZE and SHOW are SELECTs.
 
     Raises:
-        UsageError: where it is anything else.
+        UsageError: it is anything else.
     """
     text = _after_space(sql)
     explain = _EXPLAIN.match(text)
@@ -73,7 +73,7 @@ def _problem(kinds: list[str]) -> str:
 
 
 def mentions(connection: Any, select: str) -> Mentions | None:
-    """What DuckDB's parser finds in a SELECT; None where it cannot say."""
+    """The names that DuckDB's parser finds in a SELECT; None if it cannot tell."""
     ((answer,),) = connection.execute("SELECT json_serialize_sql(?)", [select]).fetchall()
     tree = json.loads(answer)
     if tree["error"]:

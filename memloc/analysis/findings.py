@@ -1,7 +1,7 @@
-"""What a sweep found, instrument by instrument: one query each, and what its rows say in a few sentences.
+"""The findings of a sweep, one per instrument: a query, and a few sentences about its rows.
 
-A setting is all trainings that differ in their seeds alone; where a sweep has several, the query names what differs.
-What an instrument says of memorization is said of trainings that memorized; of the others it is said that they have not.
+A setting is all trainings that differ in their seeds alone. If a sweep has several settings, the query names the fields that
+differ. Sentences about memorization are about trainings that memorized. The summary says which trainings have not.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from memloc.store import Store
 
 SEEDS = ("seed", "data_seed")
 
-# A training's noisy accuracy at the last epoch: of the network in evaluation mode, with example-tied dropout under each
-# example's own mask; rewound to the last epoch, which is the network itself; else in the training pass.
+# A training's noisy accuracy at the last epoch. The first of these that is known: in evaluation mode (with example-tied
+# dropout under each example's own mask); rewound to the last epoch, which is the network itself; in the training pass.
 NOISY_ACCURACY = """WITH trained AS (SELECT trial, epochs, dropout FROM trials),
 evaluated AS (
   SELECT trial, max(noisy_acc) AS noisy FROM evaluation JOIN trained USING (trial) JOIN analyses USING (analysis, trial)
@@ -40,8 +40,10 @@ ORDER BY trial"""
 
 @dataclass(frozen=True)
 class Finding:
-    """title: the instrument and where in the paper. lines: (setting, what was found there). sql: the table it was read off.
-    not_memorized: {setting: noisy accuracies of its trainings, none of which memorized}, of which the lines say nothing.
+    """The finding of one instrument.
+
+    title: the instrument, with the paper's section. lines: (setting, sentences). sql: the query behind them. not_memorized:
+    {setting: noisy accuracies} of settings in which no training memorized; the lines say nothing about these.
     """
 
     title: str
@@ -70,7 +72,7 @@ def findings(store: Store, sweep: str | None) -> list[Finding]:
 
 
 def findings_of(reader: Reader) -> list[Finding]:
-    """Every instrument that there are complete analyses of, in the paper's order."""
+    """The findings of every instrument with complete analyses, in the paper's order."""
     trials, analyses = (reader.table(name).to_pylist() for name in ("trials", "analyses"))
     noisy = {r["trial"]: r["noisy"] for r in reader.sql(NOISY_ACCURACY).to_pylist() if r["noisy"] is not None}
     source = Source(reader, trials, analyses, noisy)
@@ -102,7 +104,7 @@ def _finding(instrument: Instrument, source: Source) -> Finding:
 
 
 def _not_memorized(analyses: Sequence[Row], source: Source) -> dict[str, float]:
-    """{trial: its noisy accuracy}, of the trainings that have not memorized the mislabeled, which these analyses are of."""
+    """{trial: its noisy accuracy} of the trainings of these analyses that have not memorized the mislabeled examples."""
     by_label = [a for a in analyses if json.loads(a["config"]).get("memorized", "labels") in (None, "labels")]
     known = {a["trial"]: source.noisy[a["trial"]] for a in by_label if a["trial"] in source.noisy}
     return {trial: noisy for trial, noisy in known.items() if noisy < LEAST_MEMORIZED}
@@ -122,9 +124,9 @@ def _trial_fields(trials: Sequence[Row]) -> dict[str, str]:
 def _analysis_fields(
     analyses: Sequence[Row], source: Source, trials: Sequence[Row], of_trials: Sequence[str], always: Sequence[str]
 ) -> dict[str, str]:
-    """The same of the analyses and of those that they read.
+    """The same for the fields of the analyses and of those that they read.
 
-    Differences that the trainings' own fields (of_trials) explain are not counted, but for those in the fields `always`.
+    A difference that follows from the trainings' own fields (of_trials) does not count, except in the fields `always`.
     """
     configs = {t["trial"]: json.loads(t["config"]) for t in trials}
     by_id = {a["analysis"]: a for a in source.analyses}
@@ -150,7 +152,7 @@ def _sql(instrument: Instrument, fields: Mapping[str, str], columns: str, withou
     of_trials = instrument.needs_trials or any("(analyses." not in f and "(read_" not in f for f in fields.values())
     joins = " JOIN trials USING (trial)" if of_trials else ""
     joins += " JOIN analyses USING (analysis, trial)" if of_analyses else ""
-    for stage in read:  # of each stage an analysis reads one, or none
+    for stage in read:  # an analysis reads at most one of each stage
         name = f"read_{stage}"
         joins += (
             f" LEFT JOIN analyses AS {name} ON list_contains(analyses.reads, {name}.analysis) AND {name}.stage = '{stage}'"

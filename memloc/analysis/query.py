@@ -1,4 +1,4 @@
-"""Tables and SQL of a store as it is now, read-only and without a way out."""
+"""Tables and SQL of the present store, read-only, without access to anything else."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ T = TypeVar("T")
 
 
 def reading(store: Store, action: Callable[[Reader], T], sweep: str | None = None, partial: bool = False) -> T:
-    """`action` on a reader of the store, or of one sweep in it: all that it asks is answered from one snapshot.
+    """`action` on a reader of the store, or of one sweep in it. One snapshot answers all of its questions.
 
-    Where files are set aside meanwhile, it begins again with a newer one.
+    If files are set aside meanwhile, it begins again with a newer snapshot.
 
     Raises:
-        UsageError: where there is no such sweep.
+        UsageError: there is no such sweep.
     """
 
     def on_snapshot(snapshot: Snapshot) -> T:

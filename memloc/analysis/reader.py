@@ -1,6 +1,6 @@
 """A reader of one snapshot of a store: one locked DuckDB connection for all its queries.
 
-A table is registered when a query first names it. A view brings the tables that it is made of.
+A table is registered when a query first names it. A view also registers the tables that it reads.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 
 @dataclass(frozen=True)
 class Visible:
-    """The commits whose rows a query sees, `of_scores` those that make table c_scores."""
+    """The commits whose rows a query sees. of_scores: the commits behind table c_scores."""
 
     commits: list[Commit]
     of_scores: list[Commit]
@@ -42,9 +42,9 @@ def known_tables() -> schemas.Schemas:
 
 
 def visible(store: Store, snapshot: Snapshot, sweep: str | None, partial: bool) -> Visible:
-    """What is in the whole store, or of one sweep's trials and analyses.
+    """The visible commits of the whole store, or of one sweep's trials and analyses.
 
-    C-scores are the store's in any case: they are of examples, and a sweep's analyses take those that another one made.
+    C-scores are always those of the whole store, because a sweep's analyses take the scores that another sweep made.
     """
     commits = tables.commits_of(snapshot, partial)
     if sweep is None:
@@ -56,7 +56,7 @@ def visible(store: Store, snapshot: Snapshot, sweep: str | None, partial: bool) 
 
 
 class Reader:
-    """What is visible of a store, by table and by SQL. Every answer is of the same commits."""
+    """The visible part of a store, by table and by SQL. All answers come from the same commits."""
 
     def __init__(self, store: Store, seen: Visible) -> None:
         self.store, self.seen = store, seen
@@ -86,8 +86,8 @@ class Reader:
         """The rows of one SELECT.
 
         Raises:
-            UsageError: where it is anything but one statement that only reads, or is not valid SQL. StoreError: where what
-                it reads is damaged or cannot be reached.
+            UsageError: it is not one statement that only reads, or it is not valid SQL. StoreError: the files are damaged or
+                cannot be reached.
         """
         try:
             rows = self._answer(admit(self._connection, text))
@@ -95,7 +95,7 @@ class Reader:
         except duckdb.Error as error:
             if _SCAN_FAILED.search(str(error)):
                 tables.check(self.store.files, self.seen.commits)
-                # Whole now: it was set aside and made again meanwhile, or could not be reached. No fault of the query.
+                # The files are whole now. They were made again meanwhile, or could not be reached. The query is not wrong.
                 raise StoreError(f"store {self.store.uri}: {self._one_line(error)}") from None
             raise UsageError(f"SQL: {self._one_line(error)}") from None
 
@@ -107,7 +107,7 @@ class Reader:
             return self._of_catalog(statement, named)
         else:
             self._register(self._named(named))
-        for _ in self._names:  # a text within the SQL may be SQL itself, and name more: query('FROM trials')
+        for _ in self._names:  # a text within the SQL may be SQL itself and name more tables: query('FROM trials')
             try:
                 return self._connection.sql(statement.sql).to_arrow_table()
             except duckdb.CatalogException as error:
@@ -122,7 +122,7 @@ class Reader:
         return [name for lower, name in self._names.items() if lower in named.names]
 
     def _register(self, names: Iterable[str]) -> None:
-        """Adds tables, and views with what they are made of, as far as they are not there."""
+        """Registers tables, and views with the tables that they read, if they are not registered yet."""
         for name in names:
             if name in self._there:
                 continue
@@ -137,7 +137,7 @@ class Reader:
             self._connection.execute(f"CREATE VIEW {name} AS {VIEWS[name]}")
 
     def _of_catalog(self, statement: Statement, named: Mentions) -> pa.Table:
-        """Which tables and columns there are: every table stands there, but only those that are named have their rows."""
+        """Answers which tables and columns exist. All tables are registered, but only the named ones with their rows."""
         with closing(Reader(self.store, self.seen)) as other:
             for name in self.tables:
                 if name.lower() not in named.names:
@@ -163,8 +163,8 @@ class Reader:
 def _locked() -> Any:
     """A connection that touches neither files nor settings."""
     connection = duckdb.connect(":memory:")
-    connection.execute("SET enable_progress_bar=false")  # it would stand among the rows on standard output
-    # In this order: each of them would forbid the one before.
+    connection.execute("SET enable_progress_bar=false")  # it would appear among the rows on standard output
+    # The order matters: each of them would forbid the one before.
     connection.execute("SET temp_directory=''")
     connection.execute("SET python_enable_replacements=false")
     connection.execute("SET enable_external_access=false")

@@ -1,4 +1,4 @@
-"""The trainings of a store that this version of memloc can resolve; the others are left out, and a warning says so."""
+"""The trainings of a store that this version of memloc can resolve. A warning names those that are left out."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ NAMED = 5  # trainings in one warning
 def resolvable(store: Store, sweep: str | None = None) -> Store:
     """The store without the trainings (of a sweep) that this version of memloc cannot resolve.
 
-    What a field means that is not known here cannot be said, so what needs the meaning (claims, the report) does without
-    such a training. Tables, queries and status show it.
+    The meaning of a field that this version does not know is unknown. Claims and the report need the meaning, so they leave
+    such a training out. Tables, queries and status show it.
 
     Warns:
         MemlocWarning: once, naming what is left out and why.
@@ -49,7 +49,7 @@ def resolve_trainings(store: Store, configs: Mapping[str, Mapping[str, Any]]) ->
 
 
 def left_out(uri: str, problems: Mapping[str, str]) -> str:
-    """What to say of the trainings that are left out. problems: {trial: why}."""
+    """The message about trainings that are left out. problems: {trial: why}."""
     named: Iterable[str] = (f"{trial} ({why})" for trial, why in list(problems.items())[:NAMED])
     more = f", and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
     which = "1 training is" if len(problems) == 1 else f"{len(problems)} trainings are"

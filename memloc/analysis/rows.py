@@ -33,7 +33,7 @@ def trial_rows(store: Store, trial: str, name: str, partial: bool = False) -> pa
 
 
 def layers(store: Store, seen: Visible) -> list[str]:
-    """The layers that these commits' tables name, from input to output: so every analysis writes them."""
+    """The layers that these commits' tables name, from input to output: every analysis writes them in this order."""
     order: dict[str, None] = {}
     known = known_tables()
     for table in tables.names(seen.commits, known):

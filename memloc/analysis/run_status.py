@@ -1,4 +1,4 @@
-"""Who is at work on a sweep, and how long they will still take: heartbeats, the prices they wrote down, and commits."""
+"""The runs at work on a sweep, and how long they will still take, from heartbeats, recorded prices and commits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from memloc.run.clock import Course, PricedPlan, time_left
 from memloc.run.schedule import TrialCost
 from memloc.store import Snapshot, Store, heartbeats
 
-Heartbeat: TypeAlias = Mapping[str, Any]  # see run.pulse.Heartbeats.notes; of another version fields may be missing
+Heartbeat: TypeAlias = Mapping[str, Any]  # see run.pulse.Heartbeats.notes; other versions may lack fields
 
 
 def runs_at_work(
@@ -18,8 +18,8 @@ def runs_at_work(
 ) -> list[dict[str, Any]]:
     """[{"run", "sweep", "host", "state", "heard_seconds_ago", "slots", "eta_seconds"}] of every run.
 
-    runs: their heartbeats. beats: those of trials. state: `starting` until it has begun to hand out work, then `running`.
-    slots, eta_seconds: None where the run has not written its prices; the latter also while nothing is known of its pace.
+    runs: their heartbeats. beats: those of trials. state: `starting` until the run hands out work, then `running`. slots,
+    eta_seconds: None if the run has not written its prices. eta_seconds is also None while the pace is unknown.
     """
     rows = []
     for run in runs:
@@ -43,7 +43,7 @@ def runs_at_work(
 def trials_at_work(beats: Mapping[str, Heartbeat]) -> list[dict[str, Any]]:
     """[{"trial", "run", "state", "host", "stages", "epoch", "epochs", "from_epoch", "metrics", "news_seconds_ago"}].
 
-    Null where it is not known, or is not of a training.
+    A value is None if it is not known, or if it belongs to a training and there is none.
     """
     names = ("trial", "run", "state", "host", "stages", "epoch", "epochs", "from_epoch", "metrics")
     now = time.time()
@@ -55,7 +55,7 @@ def trials_at_work(beats: Mapping[str, Heartbeat]) -> list[dict[str, Any]]:
 
 
 def _eta(plan: PricedPlan, beats: Mapping[str, Heartbeat], snapshot: Snapshot, failures: Collection[str]) -> float | None:
-    """Seconds until the run is done, by the run's own clock (run/clock.py) read off the store."""
+    """Seconds until the run is done, by the one clock (run/clock.py), from the store."""
     course, news = Course(), [0.0, *(beat.get("news", 0.0) for beat in beats.values())]
     for trial in plan.trials:
         if trial.trial in failures:
@@ -74,7 +74,7 @@ def _eta(plan: PricedPlan, beats: Mapping[str, Heartbeat], snapshot: Snapshot, f
 
 
 def _training(course: Course, trial: TrialCost, beat: Heartbeat | None, snapshot: Snapshot) -> None:
-    """Takes a training into the course: committed, or as far as its heartbeat says."""
+    """Adds a training to the course: it is committed, or its heartbeat says how far it is."""
     commit = snapshot.commits.get(trial.trial)
     if commit is not None:
         course.ended.add(trial.trial)

@@ -17,7 +17,7 @@ SHOWN = 4  # values of a field in a description
 
 @dataclass(frozen=True)
 class RecordAbout:
-    """A record, and what is not as in the oldest record of its name."""
+    """A record, and its differences from the oldest record of its name."""
 
     record: SweepRecord
     differs: tuple[str, ...]
@@ -29,7 +29,7 @@ class RecordAbout:
 
 
 def about_records(store: Store, sweep: str | None = None) -> list[RecordAbout]:
-    """Every record, or those of one name: names in order, of each name the oldest record first."""
+    """Every record, or those of one name. Names are in order; the oldest record of a name comes first."""
     records_of = records.read_sweep(store.files, sweep) if sweep is not None else records.read_sweeps(store.files)
     about = []
     for _, group in groupby(sorted(records_of, key=lambda r: r.name), key=lambda r: r.name):
@@ -39,7 +39,7 @@ def about_records(store: Store, sweep: str | None = None) -> list[RecordAbout]:
 
 
 def union_note(store: Store, sweep: str | None) -> str | None:
-    """What to say where a sweep's name has several records, which are read as one; None where it has one."""
+    """The note that a sweep's name has several records, which are read as one; None if it has one."""
     if sweep is None or "@" in sweep:
         return None
     about = about_records(store, sweep)
@@ -70,7 +70,7 @@ def differences(first: SweepRecord, other: SweepRecord) -> tuple[str, ...]:
 
 
 def _values(record: SweepRecord) -> dict[str, tuple[Any, ...]]:
-    """{field, STAGE or STAGE.FIELD: its values among the record's trials}; of a stage that is there: ("yes",)."""
+    """{field, STAGE or STAGE.FIELD: its values among the record's trials}. A stage itself has the values ("yes",)."""
     values: dict[str, dict[str, Any]] = {}
 
     def note(name: str, value: Any) -> None:

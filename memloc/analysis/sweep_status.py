@@ -17,10 +17,11 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
     Returns:
         {"counts": {state: trials}, "stages": {stage: {state: analyses}}, "failures": […], "progress": {stage: {"parts",
         "parts_done"}}, "waiting": [{"block", "stage", "trials"}], "partial": [{"trial", "epoch", "epochs"}], "runs": […],
-        "at_work": […], "eta_seconds"}. A trial is done when its training and all its analyses of the sweep are, and none
-        waits: for C-scores that were not there when the sweep was last launched. partial: trainings that are begun and not
-        committed, also while nobody is at work on them. runs, at_work: see `analysis.run_status`. eta_seconds: until the
-        runs at work are done; None where there is none, or it is not known of each.
+        "at_work": […], "eta_seconds"}. A trial is done when its training and all its analyses of the sweep are done and no
+        analysis waits. An analysis waits for C-scores that were not there when the sweep was last launched. partial:
+        trainings that have begun and are not committed, also while nobody works on them. runs, at_work: see
+        `analysis.run_status`. eta_seconds: until all runs at work are done; None if there is no run, or if the time of one
+        of them is unknown.
     """
     snapshot = snapshot or store.snapshot()
     contents = records.read_sweep(store.files, sweep) if sweep is not None else records.read_sweeps(store.files)
@@ -76,7 +77,7 @@ def _progress(trials: Iterable[Trial], snapshot: Snapshot) -> dict[str, dict[str
 
 
 def _waiting(trials: Iterable[Trial]) -> list[dict[str, Any]]:
-    """What waits, each block and stage once, with the number of its trials."""
+    """The waiting analyses: each block and stage once, with the number of trials."""
     trials_waiting = Counter((w["block"], w["stage"]) for trial in trials for w in trial["waiting"])
     return [{"block": block, "stage": stage, "trials": n} for (block, stage), n in trials_waiting.items()]
 

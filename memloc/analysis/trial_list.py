@@ -1,4 +1,4 @@
-"""The trainings of a store or a sweep, what tells them apart, and how far each is. From the store alone, without torch."""
+"""The trainings of a store or a sweep, the fields in which they differ, and how far each is. It needs no torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ListedTrial:
     progress: TrialState
 
     def as_json(self) -> dict[str, Any]:
-        """As `memloc trials --json` has it: the fields that it uses beside what it is and how far it is."""
+        """The training as `memloc trials --json` prints it: its id, how far it is, and the fields that it uses."""
         return {
             **self.config.flat(),
             "trial": self.trial,
@@ -35,7 +35,7 @@ class ListedTrial:
 
 
 def list_trials(store: Store, sweep: str | None = None, only: Sequence[str] = ()) -> list[ListedTrial]:
-    """The trainings of one sweep, or of all sweeps and whatever else is committed, in the order of their records.
+    """The trainings of one sweep, or of all sweeps and all other commits, in the order of their records.
 
     Args:
         only: filters `FIELD=V,V` as in `memloc sweep --only`; all must hold.
@@ -66,9 +66,9 @@ def _trials(store: Store, sweep: str | None, snapshot: Snapshot) -> list[Trial]:
 
 
 def differing_fields(configs: Sequence[TrainConfig]) -> list[str]:
-    """The flat fields in which trainings differ; data set and model where they are all alike.
+    """The flat fields in which trainings differ; data set and model if they are all alike.
 
-    A field that one training does not use and that holds its neutral value in another is no difference.
+    It is no difference if one training does not use a field and another one has the field's neutral value.
     """
     rows = [canonical(config) for config in configs]
     order = dict.fromkeys(name for config in configs for name in config.flat())

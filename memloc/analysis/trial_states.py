@@ -1,4 +1,4 @@
-"""What state each trial of a sweep's records is in, from the store alone: commits, failures, heartbeats."""
+"""The state of each trial of a sweep's records, from the store alone: commits, failures, heartbeats."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ Failures: TypeAlias = Mapping[str, Mapping[str, Any]]  # {part id: its newest fa
 
 @dataclass(frozen=True)
 class TrialState:
-    """A trial, the state of its training and of each analysis in order, its own state, and its heartbeat where it has one.
+    """A trial, its own state, and its heartbeat if it has one.
 
-    A trial is done when its training and all its analyses are, and none waits for something that was not there when the
-    sweep was last launched. reached: the epoch of its newest checkpoint, of a training that is begun and not committed.
+    stages: (stage, state) of its training and of each analysis, in order. A trial is done when its training and all its
+    analyses are done and none waits for C-scores that were not there when the sweep was last launched. reached: the epoch of
+    the newest checkpoint of a training that has begun and is not committed.
     """
 
     trial: Trial
@@ -30,7 +31,7 @@ class TrialState:
 
     @property
     def epoch(self) -> int | None:
-        """The epoch that the training has reached; None where it is committed, or has not begun."""
+        """The epoch that the training has reached; None if it is committed or has not begun."""
         running = ("train", "running") in self.stages
         said = self.heartbeat.get("epoch") if running and self.heartbeat else None
         return self.reached if said is None else said
@@ -63,7 +64,7 @@ def _reached(store: Store, untrained: Sequence[Trial]) -> dict[str, int]:
 
 
 def open_failures(store: Store, snapshot: Snapshot) -> Failures:
-    """{part id: its newest failure record} of the parts that nobody has committed since."""
+    """{part id: its newest failure record} of the parts that have not been committed since."""
     return {i: f for i, f in records.read_failures(store.files).items() if i not in snapshot.commits}
 
 

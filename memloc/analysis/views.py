@@ -1,11 +1,11 @@
-"""Views that a query may use beside the tables: derived quantities of science that nobody should have to retype."""
+"""Views that a query may use besides the tables: derived quantities (docs/tables.md)."""
 
 from __future__ import annotations
 
-# Per layer group (science.md, Gradient accounting), between clean and noisy, and between a random subset as large as the
-# noisy one (control) and the rest, for comparison. norm: mean over its tensors of ‖g‖/√numel; norm_sum: their sum;
-# norm_concat: of the gradient concatenated over the group. cosine: of the concatenated gradient; cosine_mean: mean over
-# its tensors.
+# Norms and cosines per layer group (science.md, Gradient accounting), of clean and noisy examples. For comparison also of a
+# random subset as large as the noisy one (control) and the rest. norm: mean over the group's tensors of ‖g‖/√numel.
+# norm_sum: their sum. norm_concat: that of the concatenated gradient. cosine: that of the concatenated gradients.
+# cosine_mean: mean over the group's tensors.
 # ‖g_rest‖² = ‖g_c + g_n − g_control‖² = ‖g_c‖² + ‖g_n‖² + 2⟨g_c, g_n⟩ − ‖g_control‖² − 2⟨g_control, g_rest⟩.
 GRADIENT_LAYERS = """
 WITH tensors AS (
@@ -35,7 +35,7 @@ SELECT analysis, trial, epoch, layer,
 FROM tensors GROUP BY ALL
 """
 
-# Eligible searches; a censored one counts its analysis's max_neurons, wherever it ended.
+# Eligible searches. A censored one counts as its analysis's max_neurons, wherever it ended.
 FLIP_COUNTS = """
 SELECT analysis, trial, example, repeat, noisy,
        CASE WHEN censored THEN CAST(config->>'max_neurons' AS INTEGER) ELSE count END AS neurons,
@@ -57,8 +57,8 @@ WITH asked AS (SELECT DISTINCT analysis, repeat + 1 AS repeats FROM flips),
 SELECT analysis, trial, repeats, (total - m * (m + 1) / 2) / nullif(m * (n - m), 0) AS auc, n FROM sums
 """
 
-# The same of the first 1, 2, … (training, repeat), by seed, then repeat, of all trainings that are alike but for `seed`: the
-# same examples are mislabeled in all of them. Merging {"seed": null} takes the seed out of a configuration.
+# The same for the first 1, 2, … (training, repeat), by seed, then repeat, of all trainings that differ in `seed` alone. The
+# same examples are mislabeled in all of them. Merging {"seed": null} removes the seed from a configuration.
 FLIPS_AUC_POOLED = """
 WITH searched AS (SELECT DISTINCT analysis, trial, repeat FROM flips),
      placed AS (SELECT analysis, trial, repeat, CAST(json_merge_patch(t.config, '{"seed": null}') AS VARCHAR) AS setting,
@@ -79,7 +79,7 @@ WITH searched AS (SELECT DISTINCT analysis, trial, repeat FROM flips),
 SELECT setting, analysis_config, draws, (total - m * (m + 1) / 2) / nullif(m * (n - m), 0) AS auc, n FROM sums
 """
 
-# The sets of C-scores, the largest first (`place`), equal ones by id.
+# The sets of C-scores, the largest first (`place`); sets of equal size are ordered by id.
 SCORE_SETS = """
 SELECT scores, dataset, noise, config,
        row_number() OVER (ORDER BY CAST(config->'held_out'->>'min_held_out' AS INTEGER)
@@ -89,12 +89,12 @@ FROM (SELECT DISTINCT scores, dataset, noise, config FROM c_scores)
 
 
 def _same(*fields: str) -> str:
-    """SQL: score set `s` and trial `t` agree in these fields; one that is not there has its default."""
+    """SQL: score set `s` and trial `t` agree in these fields. An absent field has its default."""
     return " AND ".join(f"(s.config->>'{f}') IS NOT DISTINCT FROM (t.config->>'{f}')" for f in fields)
 
 
-# Does score set `s` judge the examples of trial `t`: of all examples or the same subset; and under the labels that they have
-# there (as run/score_sources.same_labels), or under the right ones.
+# Does score set `s` judge the examples of trial `t`? It must be on all examples or on the same subset. RIGHT_LABELS: under
+# the right labels. SAME_LABELS: under the labels that they have in `t` (as run/score_sources.same_labels).
 RIGHT_LABELS = f"""s.dataset = t.dataset AND s.noise = 0
      AND ((s.config->>'subset') IS NULL OR ({_same("subset", "data_seed")}))"""
 SAME_LABELS = f"""s.dataset = t.dataset AND s.noise = t.noise
@@ -107,8 +107,8 @@ SELECT t.trial, arg_min(s.scores, s.place) AS scores
 FROM trials AS t JOIN ({SCORE_SETS}) AS s ON {RIGHT_LABELS} GROUP BY t.trial
 """
 
-# Trial × example with every score joined, NULL where it was not computed; the C-scores are those on the same labels. Of
-# several analyses of a training: the flips with most searches, the evaluation and second split that are first by id.
+# Trial × example with every score joined, NULL where it was not computed. The C-scores are those on the same labels. If a
+# training has several analyses: the flips with most searches, the first evaluation and the first second split by id.
 LEADERBOARD = f"""
 WITH means AS (SELECT analysis, trial, example, avg(neurons) AS flips, count(*) AS repeats FROM flip_counts GROUP BY ALL),
      largest AS (SELECT analysis FROM means GROUP BY analysis, trial
@@ -132,8 +132,8 @@ LEFT JOIN chosen ON chosen.trial = e.trial
 LEFT JOIN c_scores AS scored ON scored.scores = chosen.scores AND scored.example = e.example
 """
 
-# Clean examples that are right under their own masks and wrong once the memorization neurons are dropped (Figure 7);
-# predicted, margin: then. c_score: on the right labels.
+# Clean examples that are right under their own masks and wrong once the memorization neurons are dropped (Figure 7).
+# predicted, margin: after dropping. c_score: on the right labels.
 FORGOTTEN = f"""
 WITH chosen AS ({RIGHT_SCORES})
 SELECT after.analysis, trial, example, e.label, after.predicted, after.margin, e.learning_time, scored.c_score

@@ -1,4 +1,4 @@
-"""What a notebook uses: `memloc.open_store("URI")`, its tables, and its trials as models with their data."""
+"""The Python interface: `memloc.open_store("URI")`, its tables, and its trials as models with their data."""
 
 from memloc.api.opened import OpenStore, open_store
 from memloc.api.trial import Trial, TrialData, TrialList

@@ -1,4 +1,4 @@
-"""Networks that apply dropout's masks by themselves, so that a notebook calls them like any module."""
+"""Networks that apply dropout masks by themselves, so that a notebook can call them like any module."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FixedMasks(nn.Module):
     def __init__(self, network: Network, factors: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.network, self.sites = network, tuple(factors)
-        for number, factor in enumerate(factors.values()):  # a site's name holds points, which no buffer's name may
+        for number, factor in enumerate(factors.values()):  # the name of a site has dots, and the name of a buffer must not
             self.register_buffer(f"factor_{number}", factor, persistent=False)
 
     @property
@@ -42,7 +42,7 @@ class FixedMasks(nn.Module):
 
 
 class OwnMasks(nn.Module):
-    """A network that shows every training example its own channels, as its training did (example-tied dropout).
+    """A network that runs every training example under its own mask, as in its training (example-tied dropout).
 
     network: the network without masks. example: int64 [n], the training examples that have a mask.
     """

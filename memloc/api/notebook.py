@@ -1,4 +1,4 @@
-"""How a notebook shows a store, a trial and a list of trials: small HTML tables, everything in them escaped."""
+"""Small HTML tables of a store, a trial and a list of trials, for notebooks. All text in them is escaped."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def trial_html(trial: str, config: TrainConfig) -> str:
 
 
 def trials_html(trials: Sequence[tuple[str, TrainConfig]]) -> str:
-    """One row per trial: its id, data set and model, and whatever tells it from the others."""
+    """One row per trial: its id, data set and model, and the fields in which the trials differ."""
     rows = [{"trial": trial, **values(config)} for trial, config in trials]
     differing = list(dict.fromkeys(["trial", "dataset", "model", *differing_fields([c for _, c in trials])]))
     more = f"<p>… and {len(rows) - SHOWN} more</p>" if len(rows) > SHOWN else ""

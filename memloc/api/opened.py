@@ -112,7 +112,7 @@ class OpenStore:
 
         Args:
             fields: values of training fields (`memloc sweep --fields` lists them), such as dataset="digits"; a list,
-                tuple or set of values means any of them, such as noise=[0.1, 0.2].
+                tuple, set, range or array of values means any of them, such as noise=[0.1, 0.2].
 
         Raises:
             UsageError: for a field that there is not, or a value that it cannot have.
@@ -128,14 +128,14 @@ class OpenStore:
 
 
 def _wanted(fields: Mapping[str, Any]) -> dict[str, Collection[Any]]:
-    """{field: the values that are asked for}, checked; every problem at once."""
+    """{field: the wanted values}, checked. An error names every problem."""
     wanted: dict[str, Collection[Any]] = {}
     problems = []
     for name, value in fields.items():
         if problem := TRAINING.check_name(name):
             problems.append(f"{name}: {problem}")
             continue
-        checked = [TRAINING.check(name, v) for v in (value if isinstance(value, list | tuple | set) else [value])]
+        checked = [TRAINING.check(name, v) for v in _plain(value)]
         problems += [f"{name}: {wrong}" for _, wrong in checked if wrong]
         wanted[name] = [taken for taken, wrong in checked if not wrong]
     if problems:
@@ -143,6 +143,14 @@ def _wanted(fields: Mapping[str, Any]) -> dict[str, Collection[Any]]:
     return wanted
 
 
+def _plain(value: Any) -> list[Any]:
+    """The wanted values as plain Python ones, also of what NumPy and pandas have: a number, an array, a series."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list | tuple | set | range):
+        return [one.tolist() if hasattr(one, "tolist") else one for one in value]
+    return [value]
+
+
 def _fits(config: Mapping[str, Any], wanted: Mapping[str, Collection[Any]]) -> bool:
-    """Does a training use every field that is asked for, with one of its values?"""
+    """Does a training use every wanted field, with one of the wanted values?"""
     return all(name in config and config[name] in taken for name, taken in wanted.items())

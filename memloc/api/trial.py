@@ -30,7 +30,7 @@ RESCALES = ("none", "authors", "consistent")
 
 @dataclass(frozen=True)
 class TrialData:
-    """What a trial was trained and tested on; n training examples, m test examples, images of C×H×W.
+    """The data of a trial: n training examples and m test examples, images of C×H×W.
 
     Attributes:
         x: float32 [n, C, H, W], normalised to [−1, 1].
@@ -101,26 +101,26 @@ class Trial:
         The module maps float32 [N, C, H, W] images (`data().x`, or others normalised so) to float32 [N, classes] logits,
         and gives the numbers of table `evaluation`, mode by mode (docs/definitions.md):
 
-        - "plain": every channel on, no factor. With example-tied dropout the network was never trained so: it is often at
-          chance. (With sparse dropout the fixed masks are on: they belong to the network.)
-        - "scaled" (example-tied dropout only): the generalization channels as they are, all others times p_mem: the usual
-          way to use the network on images that it was not trained on.
-        - "dropped" (example-tied only): the generalization channels alone, times a factor that `rescale` names.
-        - "own" (example-tied only): every training example sees its own channels, as in training; the module is called with
-          two arguments, `model(x, example)`, example: int64 [N].
+        - "plain": every channel is on, without a factor. An example-tied network was never trained in this mode, so it is
+          often at chance. (The fixed masks of sparse dropout are on: they belong to the network.)
+        - "scaled" (example-tied dropout only): the generalization channels have factor 1, all others factor p_mem. This is
+          the usual mode for images that the network was not trained on.
+        - "dropped" (example-tied only): only the generalization channels are on, with a factor that `rescale` names.
+        - "own" (example-tied only): every training example has its own channels, as in training. The module takes two
+          arguments, `model(x, example)`, example: int64 [N].
 
         Args:
-            epoch: 0 is the initialisation, None the last; `epochs` has those that there are.
+            epoch: 0 is the initialisation, None the last epoch; `epochs` lists those in the store.
             mode: as above.
-            rescale: of mode dropped: "none" (1), "authors" ((p_gen + p_mem) / p_gen), or "consistent" (the expected share of
-                channels that are on in training, over the share that is on now).
+            rescale: the factor of mode dropped: "none" (1), "authors" ((p_gen + p_mem) / p_gen), or "consistent" (the
+                expected share of channels that are on in training, over the share that is on now).
 
         Returns:
-            In mode plain the `memloc.models.groups.Network` itself, else a module that holds it as `.network`.
+            In mode plain the `memloc.models.groups.Network` itself. In other modes a module that holds it as `.network`.
 
         Raises:
-            UsageError: where training has no such epoch, or its dropout no such mode. StoreError: where the checkpoint is
-                pruned or damaged.
+            UsageError: the training has no such epoch, or its dropout has no such mode. StoreError: the checkpoint is pruned
+                or damaged.
         """
         from memloc.api.masked import FixedMasks, OwnMasks
         from memloc.store import checkpoints  # with torch
@@ -170,8 +170,7 @@ class Trial:
         """{site: bool [C]}: the channels that were on for one training example, at every site of example-tied dropout.
 
         The generalization channels 0 to G − 1, G = max(1, ⌊p_gen·C⌋), are on for every example. Every other channel was
-        drawn for this example with probability p_mem. Such a channel is not this example's alone: every other example has
-        it with the same probability.
+        drawn for this example with probability p_mem. Other examples have such a channel with the same probability.
 
         Args:
             example: an index as in `TrialData.example` (not a row number).
@@ -213,7 +212,7 @@ class Trial:
 
 
 class TrialList(list[Trial]):
-    """Trials, which a notebook shows as a table of what tells them apart."""
+    """Trials. A notebook shows them as a table of the fields in which they differ."""
 
     def __init__(self, trials: Iterable[Trial] = ()) -> None:
         super().__init__(trials)

@@ -1,4 +1,4 @@
-"""`memloc claims`: the paper's claims, what a store says of each."""
+"""`memloc claims`: the paper's claims, judged on a store."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def claims(
 
 
 def as_row(judgement: Judgement) -> dict[str, object]:
-    """As `claims --json` has it."""
+    """A judgement as `claims --json` prints it."""
     names = ("id", "where", "claim", "paper", "ours", "lo", "hi", "verdict")
     reason = ": ".join(text for text in (judgement.on, judgement.reason) if text)
     return {**{name: getattr(judgement, name) for name in names}, "reason": reason}
 
 
 def render(judgements: Sequence[Judgement], at: str | None = None) -> str:
-    """The settings; what was judged in them, family by family; then what was not run, with what would run it."""
+    """The settings, the numbers judged in them by family, then the numbers not run with the commands for them."""
     run = [j for j in judgements if j.verdict != "not_run"]
     letters = {on: _letter(k) for k, on in enumerate(dict.fromkeys(j.on for j in run))}
     lines = [_tally(judgements)]
@@ -85,7 +85,7 @@ def _letter(k: int) -> str:
 
 
 def _claim(judgements: Sequence[Judgement], rows: Mapping[str, Sequence[str]], widths: Sequence[int]) -> list[str]:
-    """The claim, then a row per number, and why where it does not hold."""
+    """The claim, then a row per number, with the reason if it does not hold."""
     first = judgements[0]
     lines = _wrapped(f"{first.id.split('.')[0]}  {first.where}: {first.claim}", "  ", "      ")
     for j in judgements:
@@ -100,7 +100,7 @@ def _row(j: Judgement, letters: Mapping[str, str]) -> list[str]:
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    """A row as a line; a long id has one of its own."""
+    """A row as a line. A long id has a line of its own."""
     cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
     if len(row[0]) > widths[0]:
         cells[0] = f"{row[0]}\n      {'':{widths[0]}}"

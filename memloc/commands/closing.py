@@ -1,4 +1,4 @@
-"""The end of a launch: the summary, how it ended, what to type next, and the exit code."""
+"""The end of a launch: the summary, how the launch ended, what to type next, and the exit code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def close(plan: Plan, store: Store, record: str, outcome: Outcome | None, option
     else:
         if outcome is None and not plan.unmet:
             print(f"{plan.name}: nothing to do, all {len(plan.trials)} trials are committed in {store.uri}\n")
-        # Where the name has other records too, the summary is of this one alone.
+        # If the name has other records too, the summary is about this record alone.
         one = len(records.read_sweep(store.files, plan.name)) == 1
         print(summary(store, plan.name if one else record), end="")
         _say_how_it_ended(plan, outcome, options)

@@ -1,6 +1,6 @@
-"""What a shell proposes after TAB: sweeps, fields, what a store holds. `memloc --install-completion` sets a shell up.
+"""Proposals of a shell after TAB: sweeps, fields, names in a store. `memloc --install-completion` sets a shell up.
 
-A proposal is a courtesy: where it cannot be made (no store there, nobody answers), nothing is proposed and nothing is said.
+If a proposal cannot be made (there is no store, or it does not answer), nothing is proposed and no message is printed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ Proposals = Callable[[typer.Context, str], list[str]]
 
 
 def _proposing(candidates: Callable[[typer.Context, str], Iterable[str]]) -> Proposals:
-    """Those of the candidates that go on from what was typed; none where they cannot be found."""
+    """The candidates that begin with the typed text; none if they cannot be found."""
 
     def propose(context: typer.Context, incomplete: str) -> list[str]:
         try:
             return [c for c in candidates(context, incomplete) if c.startswith(incomplete)]
-        except Exception:  # a traceback would stand in the middle of the line that somebody types
+        except Exception:  # a traceback would appear in the middle of the line that is being typed
             return []
 
     return propose
@@ -47,7 +47,7 @@ def _fields() -> Iterable[str]:
 
 
 def _stored_sweeps(context: typer.Context, incomplete: str) -> Iterator[str]:
-    """The names of the store that the command line names; after NAME@ its contents one by one."""
+    """The sweeps in the store that the command line names; after NAME@ each of the records of that name."""
     from memloc.store import records
     from memloc.store.opening import existing
 

@@ -94,7 +94,7 @@ def fetch(names: list[str] = _NAMES, data_dir: str = options.DATA_DIR) -> None:
             continue
         try:
             fetching.fetch(source, where, _Screen())
-        except UsageError:  # the directory cannot be written: so it is for the others
+        except UsageError:  # the directory cannot be written, for the other data sets too
             raise
         except MemlocError as error:
             problems += error.problems
@@ -132,7 +132,7 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _checked_files(dataset: NamedDataset, data_dir: Path) -> Iterator[dict[str, Any]]:
-    """Each file: its path, whether it is as pinned, and that in words."""
+    """Each file: its path, whether it has the pinned checksum, and the result in words."""
     for file in dataset.files:
         forms = file.present(data_dir)
         if not forms:
@@ -166,7 +166,7 @@ class _Screen:
 
 
 class _Bar:
-    """What pooch drives, as a bar of rich."""
+    """A progress bar of rich with the interface that pooch needs."""
 
     def __init__(self, progress: Any, name: str) -> None:
         self.total = 0  # set by pooch; 0 where the server does not say

@@ -24,7 +24,7 @@ SHOWN = 40
 
 
 def dry_run(plan: Plan, store: Store, options: Options) -> None:
-    """Prints the trials, what of them is committed, bytes and time."""
+    """Prints the trials, how much of them is committed, bytes and time."""
     # A dry run makes no store, so there may be none yet.
     there = store.files.exists()
     snapshot = store.snapshot() if there else Snapshot({}, {}, [])
@@ -97,7 +97,7 @@ def _trials(works: list[Work], label: Callable[[TrainConfig], str]) -> str:
 
 
 def _blocks(plan: Plan) -> str:
-    """Each block's trainings, and how many of them no block before it has; empty where there is one block."""
+    """The trainings of each block, and how many of them no earlier block has; empty if there is one block."""
     trainings = Counter(block for t in plan.trials for block in t.blocks)
     new = Counter(t.blocks[0] for t in plan.trials)
     rows = [[block, str(count), str(new[block])] for block, count in trainings.items()]

@@ -26,7 +26,7 @@ def show(as_json: bool) -> None:
 
 
 def text(fields: list[FieldAbout]) -> str:
-    """For a terminal: part by part, each field with its meaning below."""
+    """The fields as text for a terminal: part by part, each field with its meaning below."""
     lines = []
     for part, members in groupby(fields, lambda f: f.part):
         lines.append(part if part == "training" else f"stage {part}")

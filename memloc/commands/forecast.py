@@ -1,4 +1,4 @@
-"""When a sweep would be done: on this machine, and on so many GPUs beside what no schedule can undercut."""
+"""When a sweep would be done: on this machine, and on numbers of GPUs, with the time that no schedule can undercut."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from memloc.commands.launch import Options
 
 GPUS = (1, 8, 64, 1024)
-WORTH_A_TABLE = 600.0  # seconds: who is done here by then asks for no GPUs
+WORTH_A_TABLE = 600.0  # seconds: a sweep that ends sooner on this machine needs no GPUs
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def path_as_json(path: CriticalPath | None) -> dict[str, Any] | None:
 
 
 def forecasts(works: Sequence[Work], snapshot: Snapshot, options: Options) -> list[Forecast]:
-    """This machine's first, then GPUs: 1, 8, 64, 1024, and as many as --gpus says."""
+    """The forecast for this machine, then those for 1, 8, 64, 1024 GPUs and for as many as --gpus says."""
     resources = Resources(
         gpus=options.gpus, gpus_per_trial=options.gpus_per_trial, gpus_per_task=options.gpus_per_task
     )  # fmt: skip
@@ -90,7 +90,7 @@ def _on_gpus(
     counts: Sequence[int],
     here: bool = False,
 ) -> list[Forecast]:
-    """On so many GPUs each, without the counts that are too small for a training. The works are priced once."""
+    """The forecast for each count of GPUs, but for counts too small for a training. The works are priced once."""
     import torch
 
     capacity = max(1.0, resources.gpus_per_trial, resources.gpus_per_task)

@@ -27,13 +27,13 @@ def seconds_in_words(seconds: float) -> str:
 
 
 def labels(configs: Sequence[TrainConfig]) -> list[str]:
-    """What tells each training of a sweep from the others: the fields in which they differ, seeds last."""
+    """A label for each training of a sweep: the fields in which the trainings differ, seeds last."""
     label = labeller(configs)
     return [label(config) for config in configs]
 
 
 def labeller(configs: Sequence[TrainConfig]) -> Callable[[TrainConfig], str]:
-    """What tells one of these trainings from the others."""
+    """Makes the label of one of these trainings."""
     differing = sorted(differing_fields(configs), key=lambda name: name in ("data_seed", "seed"))
 
     def label(config: TrainConfig) -> str:
@@ -54,7 +54,7 @@ def duration_in_words(seconds: float) -> str:
 
 
 def metrics_in_words(metrics: Mapping[str, float | None]) -> str:
-    """Loss and accuracies of an epoch, those that there are."""
+    """Loss and accuracies of an epoch, without unknown ones."""
     words = [f"loss {metrics['loss']:.3g}"] if metrics.get("loss") is not None else []
     for name in ("clean", "noisy", "test"):
         accuracy = metrics.get(f"{name}_acc")

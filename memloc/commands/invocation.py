@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def program() -> str:
-    """What to type to run this program again: `memloc` where the shell would find this very one, else as it was called."""
+    """What to type to run this program again: `memloc` if the shell would find this one, else as it was called."""
     called = sys.argv[0]
     if Path(called).name == "__main__.py":
         return "python -m memloc"

@@ -1,4 +1,4 @@
-"""One launch of a sweep: what is asked becomes a plan, what is not committed is run, and how it ended is said."""
+"""One launch of a sweep: makes the plan, runs what is not committed, and says how it ended."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Retention(StrEnum):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which trials are asked for: a sweep file, values over it (`FIELD=VALUE`), filters, the first so many."""
+    """The trials of a launch: a sweep file, values that replace its own (`FIELD=VALUE`), filters, how many of the first."""
 
     path: Path
     overrides: Sequence[str]
@@ -45,7 +45,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Options:
-    """The command line of one launch, as far as it goes beyond the plan."""
+    """The options of one launch that do not concern the plan."""
 
     store: str | None
     data_dir: Path
@@ -64,10 +64,10 @@ class Options:
 
 
 def launch(selection: Selection, dry_run: bool, options: Options) -> None:
-    """Runs what is not committed yet, or says what that would be.
+    """Runs what is not committed yet, or prints what that would be.
 
     Raises:
-        typer.Exit: 1 where something failed or is needed first, 130 where it was interrupted.
+        typer.Exit: 1 if something failed or is needed first, 130 if the launch was interrupted.
     """
     from memloc.store import Store
     from memloc.store.opening import store_uri
@@ -83,14 +83,14 @@ def launch(selection: Selection, dry_run: bool, options: Options) -> None:
         return
     store.files.check_usable()
     works = _checked_works(plan, store, options)
-    log_folder = logs.folder() if works else None  # what is wrong with it is said before the store is touched
+    log_folder = logs.folder() if works else None  # its errors come before the store is touched
     record = _record(everything, works, store)
     outcome = _run(plan, works, store, record, log_folder, options) if log_folder else None
     close(plan, store, record, outcome, options)
 
 
 def _plans(selection: Selection, dry_run: bool, store: Store, options: Options) -> tuple[Plan, Plan]:
-    """(the plan of the trials that are asked for, that of the whole sweep)."""
+    """(the plan of the selected trials, the plan of the whole sweep)."""
     from memloc import sweep as sweeps
     from memloc.run.planner import build_plan
     from memloc.stages import REGISTRY
@@ -105,7 +105,7 @@ def _plans(selection: Selection, dry_run: bool, store: Store, options: Options) 
 
 
 def _checked_works(plan: Plan, store: Store, options: Options) -> list[Work]:
-    """What is to be done; raises UsageError where data or a compiler that it needs are not there."""
+    """The works to do; raises UsageError if the data or the compiler that they need are missing."""
     from memloc.data import require
     from memloc.run.pending import pending
     from memloc.run.score_sources import check_labels
@@ -118,7 +118,7 @@ def _checked_works(plan: Plan, store: Store, options: Options) -> list[Work]:
 
 
 def _record(everything: Plan, works: list[Work], store: Store) -> str:
-    """Writes the sweep's record, and takes back the failures of what is tried again; returns NAME@sha8."""
+    """Writes the sweep's record and removes the failure records of parts that are tried again; returns NAME@sha8."""
     from memloc.store import records
 
     record = records.write_sweep(store.files, everything.name, everything.record())
@@ -128,7 +128,7 @@ def _record(everything: Plan, works: list[Work], store: Store) -> str:
 
 
 def _check_compiler(works: list[Work], options: Options) -> None:
-    """Raises UsageError where a training cannot be compiled as it asks, here on the CPU; elsewhere its trainer says so."""
+    """Raises UsageError if a training is to be compiled on this CPU and cannot be. Elsewhere its trainer says so."""
     if options.address == "local" and any(w.trial.config.compile and w.train != "done" for w in works):
         from memloc.run.worker import default_device
         from memloc.stages.training.forward import require_compiler
@@ -153,7 +153,7 @@ def _run(plan: Plan, works: list[Work], store: Store, record: str, log_folder: P
         should_stop = stop_on_signals(progress.notice)
         try:
             if options.executor is Executor.ray:
-                progress.starting("Ray")  # said before it is imported, which takes seconds too
+                progress.starting("Ray")  # printed before the import, which takes seconds too
             executor = _executor(store, options)
             snapshot = store.snapshot()
             return execute(
@@ -193,7 +193,7 @@ def _executor(store: Store, options: Options) -> RunExecutor:
 
 
 def _device(options: Options) -> Any:
-    """--gpus 0 means the CPU, where there is a GPU too."""
+    """--gpus 0 means the CPU, even if there is a GPU."""
     import torch
 
     return torch.device("cpu") if options.gpus == 0 else None

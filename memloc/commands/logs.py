@@ -1,4 +1,4 @@
-"""Where a run writes what happened: one log file per launch."""
+"""The log files: one per launch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def folder() -> Path:
         home = Path(state) if os.path.isabs(state) else Path("~/.local/state").expanduser()  # a relative one is invalid
         return _writable(home / "memloc")
     except (OSError, ValueError, RuntimeError):
-        pass  # no home, or not one that this user can write
+        pass  # there is no home, or this user cannot write to it
     try:
         return Path(tempfile.mkdtemp(prefix="memloc-logs-"))
     except OSError as error:
@@ -46,7 +46,7 @@ def _writable(folder: Path) -> Path:
 
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Everything that is said or warned goes to this file, and dependencies' warnings only there."""
+    """All messages and warnings go to this file. Warnings of libraries go only there."""
     handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     root = logging.getLogger()

@@ -28,7 +28,7 @@ TICK_SECONDS = 1.0
 
 
 class Countdown:
-    """The time left of a run, told every so often and counted down between."""
+    """The time left of a run. It is computed now and then, and counted down in between."""
 
     def __init__(self, plan: PricedPlan) -> None:
         self.watch = Watch(plan)
@@ -47,7 +47,7 @@ class Countdown:
         return self.watch.begun
 
     def left(self) -> float | None:
-        """Seconds until the end, None while that is not known."""
+        """Seconds until the end; None while that is not known."""
         if not self.begun:
             return None
         now = time.monotonic()
@@ -64,20 +64,21 @@ class Countdown:
 
 
 class Progress:
-    """Shows what a launch does. Its time is that of run/clock.py."""
+    """Shows what a launch does. The time left is that of run/clock.py."""
 
     def __init__(self, works: Sequence[Work], labels: Mapping[str, str], quiet: bool = False) -> None:
         self.labels, self.quiet = labels, quiet
         self.epochs = {w.trial.id: w.trial.config.epochs for w in works}
         self.parts_left = {w.trial.id: {i: a.stage for a, i, _ in w.parts} for w in works}
         self.doing: dict[str, str] = {}
-        self.state = ""  # what the launch is at before it has begun
+        self.state = ""  # what the launch does before the first event
         self.finished = self.failed = 0
         self.begun = self.said = time.monotonic()
         self.countdown: Countdown | None = None
-        self._lock = threading.RLock()  # the panel is drawn, and silence is broken, by other threads
+        self._lock = threading.RLock()  # other threads draw the panel and print lines after silence
         self._drawn = Group()
         self.console = Console(stderr=True)
+        self._is_live = self.console.is_terminal and not quiet  # asked once: the terminal may be closed under way
         self.live = Live(console=self.console, refresh_per_second=4, get_renderable=self._panel, transient=True)
         self._stop = threading.Event()
         self._ticking = threading.Thread(target=self._tick, daemon=True)
@@ -99,14 +100,10 @@ class Progress:
             took = duration_in_words(time.monotonic() - self.begun)
             self._line(f"{self.finished} of {len(self.epochs)} trials done in {took}")
 
-    @property
-    def _is_live(self) -> bool:
-        return self.console.is_terminal and not self.quiet
-
     # --- what happens
 
     def starting(self, what: str) -> None:
-        """Something that takes its time is being started."""
+        """Says that something is being started that takes time."""
         self.state = f"starting {what}"
         if not self._is_live:
             self._line(self.state)
@@ -172,7 +169,7 @@ class Progress:
             self.console.print(Text(text), soft_wrap=True)
 
     def _line(self, text: str) -> None:
-        """A line with the time, above where the panel is or in the pipe."""
+        """A line with the time, above the panel or in the pipe."""
         if self.quiet:
             return
         elapsed = time.monotonic() - self.begun
@@ -183,7 +180,7 @@ class Progress:
             print(f"[{elapsed:5.0f} s] {text}", file=sys.stderr, flush=True)
 
     def _say(self, trial: str, text: str) -> None:
-        """News of a trial that a pipe gets; the panel shows it anyway."""
+        """Prints news of a trial in a pipe. The panel shows the news anyway."""
         if not self._is_live:
             self._line(f"{trial[:8]} {self.labels[trial]}: {text}")
 
@@ -211,7 +208,7 @@ class Progress:
         return "" if not left or left < 1 else f", about {seconds_in_words(left)} to go"
 
     def _panel(self) -> Group:
-        """The last one again while news are taken in: who takes them in may be waiting to print above the panel."""
+        """The panel; the last one while an event is handled, because its thread may wait to print above the panel."""
         if self._lock.acquire(timeout=0.1):
             try:
                 self._drawn = self._draw()

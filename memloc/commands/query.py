@@ -35,7 +35,7 @@ class Format(StrEnum):
 
 
 class QueryCommand(TyperCommand):
-    """Its help names the tables and views, which are asked for only then."""
+    """A command whose help names the tables and views. They are looked up only for the help."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         from memloc.analysis.reader import known_tables
@@ -70,6 +70,7 @@ def query(
         return _print_examples(sql, sweep, store)
     if sql is None:
         raise UsageError('query: needs one SELECT, such as "SELECT * FROM trials"; --examples prints some to paste')
+    options.check_ending(output, format)
     target = _target(output, format)
     rows = run_sql(existing(store), sql, sweep, partial)
     if target is not None:
@@ -77,7 +78,7 @@ def query(
     some = format is Format.table and sys.stdout.isatty() and rows.num_rows > SHOWN
     content = render(rows.slice(0, SHOWN) if some else rows, format)
     if format is Format.table:
-        sys.stdout.write(content.decode("utf-8"))  # for a person, in the terminal's own encoding
+        sys.stdout.write(content.decode("utf-8"))  # for people, in the terminal's own encoding
     else:
         sys.stdout.buffer.write(content)
     if some:
@@ -109,8 +110,12 @@ def _target(output: str | None, format: Format) -> Path | None:
 
 
 def _write_whole(target: Path, content: bytes) -> None:
-    """All of the file or nothing: an error leaves what was there."""
+    """Writes the whole file or nothing: after an error the old file is still there. A device, pipe or link stays one."""
     try:
+        if target.exists() and not target.is_file():  # such as /dev/null, which root could replace
+            target.write_bytes(content)
+            return
+        target = target.resolve()
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -148,7 +153,7 @@ def render(rows: Any, format: Format) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: exact numbers (a sum of whole numbers is a Decimal) as numbers, NaN and infinities as null."""
+    """A value for JSON: exact numbers (a sum of whole numbers is a Decimal) are numbers, NaN and infinities are null."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -165,7 +170,7 @@ def _cell(value: Any) -> str:
 
 
 def text_table(header: list[str], rows: list[list[str]]) -> str:
-    """Columns aligned by spaces: numbers to the right, text to the left; the same in a pipe as on a screen."""
+    """Columns aligned by spaces: numbers to the right, text to the left. It is the same in a pipe and on a screen."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     right = [all(_is_number(row[i]) for row in rows if row[i]) and any(row[i] for row in rows) for i in range(len(header))]
     lines = []

@@ -51,6 +51,7 @@ def report(
     missing = [name for name in NEEDS if find_spec(name) is None]
     if missing:
         raise UsageError(f"report: needs {', '.join(missing)}; install them: pip install 'memloc[report]'")
+    options.check_ending(output, format)
     target = Path(output or DEFAULTS[format])
     _check(target, format)
     _make(target, format, sweep, store, data_dir)
@@ -58,7 +59,7 @@ def report(
 
 
 def _make(target: Path, format: Format, sweep: str | None, store: str | None, data_dir: str | None) -> None:
-    """Judges the claims, makes the exhibits, and writes both in the format. What the exhibits lack is said on stderr."""
+    """Judges the claims, makes the exhibits, and writes both in the format. stderr says what the exhibits lack."""
     from memloc.analysis.findings import findings_of
     from memloc.analysis.query import reading
     from memloc.analysis.resolvable import resolvable
@@ -108,7 +109,7 @@ def _write(target: Path, content: bytes) -> None:
 
 
 def _write_folder(target: Path, files: dict[str, bytes]) -> None:
-    """A folder with these files, each whole or not there; what else lies in it stays."""
+    """Writes these files into a folder, each whole or not at all. Other files in the folder stay."""
     try:
         target.mkdir(exist_ok=True)
     except OSError as error:

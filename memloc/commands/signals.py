@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from memloc.commands.terminal import hang_up
+from memloc.commands.terminal import hang_up, terminals
 
 ORDERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -14,13 +14,14 @@ ORDERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def stop_on_signals(notice: Callable[[str], None]) -> Callable[[], bool]:
     """The first order drains: running epochs and parts end, nothing new begins. A second one ends at once.
 
-    Returns whether an order came. One that is ignored already, as under `nohup`, stays ignored.
+    It returns a function that says whether an order came. A signal that is already ignored, as under `nohup`, stays ignored.
     """
     came: list[int] = []
+    open_now = terminals()
 
     def on_signal(number: int, frame: Any) -> None:
         if number == signal.SIGHUP:
-            hang_up()
+            hang_up(open_now)
         if came:
             raise KeyboardInterrupt
         came.append(number)

@@ -61,7 +61,7 @@ def _watch(look: Callable[[], str]) -> None:
 
 
 def render(progress: Mapping[str, Any]) -> str:
-    """The counts as a small table; who is at work and how long it will take; what is begun; what failed and why."""
+    """The counts as a small table, the runs at work and their time left, trainings that have begun, and failures."""
     lines = [_counts(progress), *_at_work(progress), *_partial(progress)]
     for waiting in progress["waiting"]:
         trials = f"{waiting['trials']} trial{'s' if waiting['trials'] > 1 else ''}"
@@ -88,7 +88,7 @@ def _counts(progress: Mapping[str, Any]) -> str:
 
 
 def _at_work(progress: Mapping[str, Any]) -> list[str]:
-    """A line for every run, and one for every trial that it is at."""
+    """A line for every run, and one for every trial that it works on."""
     from memloc.commands.formatting import seconds_in_words
 
     lines = []
@@ -104,7 +104,7 @@ def _at_work(progress: Mapping[str, Any]) -> list[str]:
 
 
 def _doing(trial: Mapping[str, Any]) -> str:
-    """What a trial is at, where, and when there was news of it."""
+    """What a trial is doing, where, and the time of its last news."""
     from memloc.commands.formatting import metrics_in_words, seconds_in_words
 
     if trial["stages"] == ["train"] and trial["state"] == "waiting":
@@ -122,7 +122,7 @@ def _doing(trial: Mapping[str, Any]) -> str:
 
 
 def _partial(progress: Mapping[str, Any]) -> list[str]:
-    """The trainings that are begun and that nobody is at work on."""
+    """The trainings that have begun and that no run works on."""
     busy = {trial["trial"] for trial in progress["at_work"]}
     idle = [training for training in progress["partial"] if training["trial"] not in busy]
     lines = [f"  {t['trial'][:8]} epoch {t['epoch']} of {t['epochs']}" for t in idle[:SHOWN]]

@@ -1,4 +1,4 @@
-"""`memloc store`: what lies in a store, and whether it is whole."""
+"""`memloc store`: the content of a store, and whether it is whole."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def ls(store: str = options.STORE, as_json: bool = options.JSON) -> None:
 
 
 def _sweeps(store: Store, snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Each record: NAME@sha8, when it was first launched, how far it is, what is not as in its name's oldest record."""
+    """Each record: NAME@sha8, its first launch, how far it is, its differences from the oldest record of its name."""
     from memloc.analysis.sweep_records import about_records, day
     from memloc.analysis.sweep_status import sweep_status
 

@@ -1,4 +1,4 @@
-"""The closing words of a sweep: the paper's story as far as it was run, on about a screen, and what to type next."""
+"""The closing summary of a sweep: its findings in the paper's order, on about a screen, and what to type next."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTH = 100
 
 
 def summary(store: Store, sweep: str) -> str:
-    """Each instrument in a few sentences; "" where the sweep has no complete analysis. Lines have at most 100 columns."""
+    """Each instrument in a few sentences; "" if the sweep has no complete analysis. Lines have at most 100 columns."""
     told = findings(store, sweep)
     if not told:
         return ""
@@ -37,7 +37,7 @@ def _in_sentences(finding: Finding) -> list[str]:
 
 
 def _nothing_yet(told: Sequence[Finding]) -> list[str]:
-    """Once, for all instruments: the settings whose networks have not memorized, with their noisy accuracies."""
+    """The settings whose networks have not memorized, with their noisy accuracies, once for all instruments."""
     settings = {label: accuracies for finding in told for label, accuracies in finding.not_memorized.items()}
     lines = []
     for label, accuracies in list(settings.items())[:SHOWN]:
@@ -65,7 +65,7 @@ def _wrapped(text: str, indent: str = "") -> list[str]:
 
 
 def examples(store: Store, sweep: str | None, at: str | None) -> str:
-    """The queries that the summary is read off, one per instrument, ready to paste.
+    """The queries behind the summary, one per instrument, ready to paste.
 
     at: the store as the user named it, None for the default.
     """

@@ -63,7 +63,10 @@ def sweep(
         return _list_shipped(as_json)
     path = sweeps.find(name)
     if show:
-        sweeps.about(path)  # says in one line what is wrong with a file that cannot be shown
+        if overrides or only or as_json:
+            other = (*overrides, *(["--only"] if only else []), "--json")[0]
+            raise UsageError(f"{other}: --show prints the YAML as it is; --dry-run shows what a sweep would do")
+        sweeps.about(path)  # raises a one-line error for a file that cannot be shown
         print(path.read_text(encoding="utf-8"), end="")
         return None
     _check_shares(gpus_per_trial, gpus_per_task)

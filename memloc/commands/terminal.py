@@ -1,10 +1,11 @@
-"""Terminals and pipes that cannot show everything, or that are gone: a readable stand-in or silence, never an error."""
+"""Output to terminals and pipes that cannot show everything, or that are gone. It never raises an error."""
 
 from __future__ import annotations
 
 import codecs
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -23,7 +24,7 @@ def _stand_in(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 class Messages:
-    """Standard error as a stream that outlives its reader: what nobody can read any more must not end a sweep."""
+    """Standard error as a stream that outlives its reader: a sweep must not end because nobody reads its messages."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -46,7 +47,7 @@ class Messages:
 
 
 def show_anything() -> None:
-    """Lets standard output and standard error take every text, and standard error outlive its reader."""
+    """Makes standard output and standard error accept every text, and standard error outlive its reader."""
     codecs.register_error("memloc", _stand_in)
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):  # replaced by something else, or closed
@@ -56,9 +57,9 @@ def show_anything() -> None:
 
 
 def check_names() -> None:
-    """Raises UsageError where an argument or a path of the environment cannot be a name in UTF-8, as stores write it.
+    """Raises UsageError if an argument or a path in the environment is no UTF-8 name, as stores write names.
 
-    In a shell with another encoding Python's names of files and those of Arrow would be different files.
+    In a shell with another encoding, one name would mean different files to Python and to Arrow.
     """
     encoding = sys.getfilesystemencoding()
     inherited = {name: os.environ.get(name, "") for name in ("MEMLOC_STORE", "MEMLOC_DATA", "MEMLOC_LOGS")}
@@ -74,15 +75,19 @@ def check_names() -> None:
             raise UsageError(f"{what} {value!r}: {why}; use PYTHONUTF8=1 or LC_ALL=C.UTF-8, and names in UTF-8")
 
 
-def hang_up() -> None:
-    """The terminal is gone: whatever is printed from now on goes nowhere."""
-    for descriptor in (0, 1, 2):
-        if os.isatty(descriptor):
-            _silence(descriptor)
+def terminals() -> tuple[int, ...]:
+    """Which of the standard streams' descriptors are terminals. One that is gone no longer says that it was one."""
+    return tuple(descriptor for descriptor in (0, 1, 2) if os.isatty(descriptor))
+
+
+def hang_up(descriptors: Iterable[int]) -> None:
+    """The terminal is gone: all further output to these descriptors is discarded."""
+    for descriptor in descriptors:
+        _silence(descriptor)
 
 
 def reader_left() -> None:
-    """Whoever read standard output has what it wants (`| head`): nothing more is written, not at the end either."""
+    """The reader of standard output has left (`| head`): nothing more is written, also not at the end."""
     _silence(1)
 
 

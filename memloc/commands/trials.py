@@ -1,4 +1,4 @@
-"""`memloc trials`: the trainings of a store or a sweep, what tells them apart, and how far each is."""
+"""`memloc trials`: the trainings of a store or a sweep, the fields in which they differ, and how far each is."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def trials(
 
 
 def render(listed: Sequence[ListedTrial]) -> str:
-    """A row for each training; the fields in which all agree stand below."""
+    """A row for each training. The fields in which all agree are below."""
     from memloc.analysis.trial_list import differing_fields
     from memloc.commands.query import text_table
 
@@ -48,7 +48,7 @@ def render(listed: Sequence[ListedTrial]) -> str:
 
 
 def _state(listed: ListedTrial) -> str:
-    """`done`, or what it is at: `running train, epoch 12 of 30`."""
+    """`done`, or what the training is doing: `running train, epoch 12 of 30`."""
     progress = listed.progress
     if progress.state != "running":
         return progress.state

@@ -1,7 +1,7 @@
-"""Data sets: where images come from, and what a training sees of them.
+"""Data sets: their sources, and the examples that a training sees.
 
-`describe` says what a plan must know of a data set, `load` gives its raw arrays, `prepare` what a training sees: subset,
-then label noise.
+`describe` gives the description that a plan needs. `load` gives the raw arrays. `prepare` makes the data of a training:
+subset, then label noise.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
     "require",
 ]
 
-# What is bundled loads itself; what is downloaded is known by its files.
+# A bundled data set is a function that loads it. A downloaded one is known by its files.
 SOURCES: dict[str, Callable[[], Raw] | NamedDataset] = {
     "digits": digits.load,
     **{dataset.name: dataset for dataset in (CIFAR10, MNIST, FASHION_MNIST, SVHN)},
@@ -41,7 +41,7 @@ SOURCES: dict[str, Callable[[], Raw] | NamedDataset] = {
 
 
 def check_identity(raw: Raw, dataset: str, identity: str) -> None:
-    """Raises UsageError where the data are no longer what they were when this identity was taken."""
+    """Raises UsageError if the data have changed since this identity was taken."""
     if raw.identity != identity:
         raise UsageError(
             f"{dataset}: its content is not what the trial was planned or trained with; bring that content back"
@@ -49,10 +49,10 @@ def check_identity(raw: Raw, dataset: str, identity: str) -> None:
 
 
 def describe(dataset: str, data_dir: Path | None = None) -> Description:
-    """What a plan must know of a data set. A downloaded one need not be there.
+    """The description of a data set for a plan. The files of a downloaded data set need not be there.
 
     Raises:
-        UsageError: as `load`, for what is not downloaded.
+        UsageError: as `load`, for other data sets.
     """
     source = SOURCES.get(dataset)
     return source.description if isinstance(source, NamedDataset) else load(dataset, data_dir).description
@@ -76,7 +76,7 @@ def load(dataset: str, data_dir: Path | None = None) -> Raw:
 
 
 def require(datasets: Iterable[str], data_dir: Path) -> None:
-    """Loads data sets, so that whatever is missing or wrong is said at once, before work on them begins.
+    """Loads data sets, so that all errors are raised at once, before work on them begins.
 
     Raises:
         UsageError: the problems of all of them.

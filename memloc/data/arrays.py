@@ -1,4 +1,4 @@
-"""What a data set is in memory."""
+"""Data sets in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ I64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Description:
-    """What a plan must know of a data set: which content (`identity`), and its sizes. shape: C, H, W of an image."""
+    """The description of a data set for a plan: its identity and its sizes. shape: C, H, W of an image."""
 
     identity: str
     shape: tuple[int, int, int]
@@ -55,7 +55,7 @@ class Raw:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Training examples that a training does without. x: uint8 m×C×H×W. y: int64 [m], the labels it would be trained on.
+    """Examples that a training holds out. x: uint8 m×C×H×W. y: int64 [m], the labels that it would be trained on.
 
     example: int64 [m], in order.
     """
@@ -70,8 +70,8 @@ class Data:
     """What one training sees. n training examples, ordered by `example`.
 
     x: uint8 n×C×H×W. y: int64 [n], the labels trained on. true_label: int64 [n]. noisy: bool [n], y ≠ true_label.
-    example: int64 [n], the index in the data set's own training array. x_test, y_test: the whole test set. held_out: what
-    the training would see too, but for its `ratio`.
+    example: int64 [n], the index in the data set's own training array. x_test, y_test: the whole test set. held_out: the
+    examples that it holds out because of its `ratio`.
     """
 
     x: U8

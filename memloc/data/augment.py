@@ -1,4 +1,4 @@
-"""Augmentation, keyed per example and epoch: an example is shifted the same way whatever batch it is in."""
+"""Augmentation, keyed by example and epoch: the shift of an example does not depend on its batch."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""C-scores of a data set's training examples (Jiang et al., 2021): how often an example is right that was held out.
+"""C-scores of a data set's training examples (Jiang et al., 2021), from a file.
 
-From a file: `.npy`, an array of N scores; or `.npz` with `scores` and, if it has them, the `labels` (or `y`) they judge.
+A C-score is the share of trainings without an example that are right about it. The file is `.npy`, an array of N scores, or
+`.npz` with `scores` and optionally the `labels` (or `y`) that they judge.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ FORMATS = "numpy.save of N scores, or numpy.savez with scores and, if you have t
 
 @dataclass(frozen=True, eq=False)
 class CScores:
-    """values: float64 [N] in 0..1, by `example`; NaN where there is none. where: they are from, in words.
+    """values: float64 [N] in 0..1, by `example`; NaN where there is none. where: their origin, in words.
 
-    labels: int64 [N], what they judge, where a file says so.
+    labels: int64 [N], the labels that they judge, if a file has them.
     """
 
     values: npt.NDArray[np.float64]
@@ -32,7 +33,7 @@ class CScores:
 
     @property
     def identity(self) -> str:
-        """16 hexadecimal digits that name the values, wherever they came from."""
+        """16 hexadecimal digits that name the values. They do not depend on the origin."""
         return content_identity(self.values)[:16]
 
     def check_labels(self, y: I64) -> None:

@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky 2009): six batches that Python 2 pickled, read without running what a pickle may ask for."""
+"""CIFAR-10 (Krizhevsky 2009): six batches that Python 2 pickled. They are read without running any code of a pickle."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Arrays(pickle.Unpickler):
 
 
 def read(contents: Iterator[Content]) -> Arrays:
-    """Five training batches, the test batch; what follows (the names of the classes) is verified, and not needed."""
+    """Five training batches and the test batch. The names of the classes follow; they are verified, and not used."""
     batches = [batch(next(contents)) for _ in range(6)]
     for _ in contents:
         pass
@@ -47,7 +47,7 @@ def batch(content: Content) -> tuple[U8, I64]:
     """x: uint8 n×3×32×32. y: int64 [n]. A row of the file is an image's red, green, blue plane, each row by row.
 
     Raises:
-        UsageError: where it is not such a batch, or asks for more than arrays.
+        UsageError: it is not such a batch, or it refers to more than arrays.
     """
     try:
         unpickled = _Arrays(io.BytesIO(content.data), encoding="bytes").load()

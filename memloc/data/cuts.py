@@ -1,8 +1,8 @@
-"""Which examples a training of the C-score experiment does without (science.md, Atypical examples; Jiang et al., 2021).
+"""The held-out examples of trainings behind C-scores (science.md, Atypical examples; Jiang et al., 2021).
 
-A training with `ratio` r sees round(r·n) of n examples; the others are held out. The held-out sets of the cuts 0, 1, … are
-taken, one after the other, from keyed permutations of the examples. So after ⌈m·n / held-out size⌉ cuts every example
-was held out at least m times, and no fewer cuts would do.
+A training with `ratio` r sees round(r·n) of n examples. The others are held out. The held-out sets of the cuts 0, 1, … are
+taken one after the other from keyed permutations of the examples. So every example is held out at least m times after
+⌈m·n / held-out size⌉ cuts, and fewer cuts are not enough.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from memloc.seeds import stream
 
 
 def held_out_size(n: int, ratio: float) -> int:
-    """How many of n examples a training does without: n − round(ratio·n), and at least two are trained on, one is not."""
+    """How many of n examples are held out: n − round(ratio·n), at least one and at most n − 2."""
     return n - min(max(2, round(ratio * n)), n - 1)
 
 
@@ -39,15 +39,15 @@ def held_out(n: int, ratio: float, cut: int, data_seed: int) -> npt.NDArray[np.b
 
 @lru_cache(maxsize=16)
 def _order(n: int, size: int, permutations: int, data_seed: int) -> I64:
-    """int64 [permutations·n]: keyed permutations of the rows 0..n−1 in a line, of which any cut has `size` different rows.
+    """int64 [permutations·n]: keyed permutations of the rows 0..n−1 in a line. Every cut has `size` different rows.
 
-    A cut that begins in one permutation and ends in the next would have a row twice where the next one begins with it:
-    such rows step back behind the cut's end.
+    A cut may begin in one permutation and end in the next. A row at the beginning of the next one that the cut already has
+    is moved behind the end of the cut.
     """
     line = np.empty(permutations * n, dtype=np.int64)
     for k in range(permutations):
         order = stream(data_seed, "held out", n, size, k).permutation(n)
-        begun = k * n % size  # rows of the unfinished cut that stand at the end of the permutation before
+        begun = k * n % size  # rows of the unfinished cut, at the end of the previous permutation
         if begun:
             again = np.isin(order, line[k * n - begun : k * n])
             fresh = np.flatnonzero(~again)[: size - begun]

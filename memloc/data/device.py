@@ -10,7 +10,7 @@ from memloc.data.arrays import Data, normalise
 
 
 class OnDevice:
-    """x: uint8 n×C×H×W, y: int64 [n], noisy: bool [n], and the same of the test set, on `device`."""
+    """The data on `device`. x: uint8 n×C×H×W, y: int64 [n], noisy: bool [n]; the same for the test set."""
 
     def __init__(self, data: Data, device: torch.device) -> None:
         # Copies: the arrays may be shared, read-only memory of Ray's object store.

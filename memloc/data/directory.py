@@ -12,13 +12,13 @@ def data_dir(path: str | Path | None = None) -> Path:
     """Where data sets lie: the argument, else MEMLOC_DATA, else ~/.cache/memloc. Only `memloc data fetch` writes there.
 
     Raises:
-        UsageError: where it is a file, or begins with a home that there is not.
+        UsageError: it is a file, or it begins with a home that does not exist.
     """
     named = Path(path or os.environ.get("MEMLOC_DATA") or "~/.cache/memloc")
     try:
         folder = named.expanduser()
     except RuntimeError as error:
         raise UsageError(f"data directory {named}: {error} name one with --data-dir or MEMLOC_DATA") from None
-    if os.path.isfile(folder):  # Path.is_file raises where a folder above it is closed
+    if os.path.isfile(folder):  # Path.is_file raises if a folder above it cannot be read
         raise UsageError(f"data directory {folder}: is a file; name the folder in which data sets lie")
     return folder

@@ -1,7 +1,7 @@
-"""Fetching the downloaded data sets: nothing gets its final name before it is whole and its checksum is right.
+"""Fetches data sets. A file gets its final name only when it is whole and its checksum is right.
 
-Everything is made ready in DIR/.fetch/NAME, on the same disk, and then renamed. A kill leaves at most that folder behind,
-and the next fetch removes it. One process fetches a data set at a time; the others wait and then find it there.
+Files are prepared in DIR/.fetch/NAME, on the same disk, and then renamed. A kill leaves at most that folder behind, and the
+next fetch removes it. One process fetches a data set at a time. The others wait, and then find it there.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ CHUNK = 2**14
 
 
 class Screen(Protocol):
-    """Where progress is shown."""
+    """A place that shows progress."""
 
     def say(self, line: str) -> None: ...
 
     def bar(self, name: str) -> AbstractContextManager[Any]:
-        """What pooch drives (total, update, reset, close), or False for no bar."""
+        """A progress bar with the interface of pooch (total, update, reset, close), or False for no bar."""
         ...
 
 
@@ -63,7 +63,7 @@ def fetch(dataset: NamedDataset, data_dir: Path, screen: Screen) -> None:
 
 
 def _wanting(dataset: NamedDataset, data_dir: Path) -> list[File]:
-    """The files of which no whole form is there."""
+    """The files that are not there whole, in any form."""
     return [file for file in dataset.files if not _is_whole(dataset, file, data_dir)]
 
 
@@ -112,7 +112,7 @@ def _bring(
 
 
 def _at_hand(download: Download, data_dir: Path) -> Path | None:
-    """The archive itself, where somebody put it into the data directory."""
+    """The archive, if a user has put it into the data directory."""
     path = data_dir / download.path
     if not path.is_file():
         return None
@@ -177,7 +177,7 @@ def _by_hand(dataset: NamedDataset, data_dir: Path, failures: Sequence[str]) -> 
 
 
 def _unpacked(archive: Path, files: Sequence[File], staging: Path) -> Iterator[tuple[File, Path]]:
-    """The wanted files of a verified archive, one after the other, in `staging`; nothing else is taken from it."""
+    """The wanted files of a verified archive, one after the other, in `staging`. Nothing else is unpacked."""
     wanted = {file.path: file for file in files}
     with tarfile.open(archive, "r|gz") as tar:  # once from front to back: going back would uncompress it again
         for member in tar:
@@ -192,7 +192,7 @@ def _unpacked(archive: Path, files: Sequence[File], staging: Path) -> Iterator[t
 
 
 def _place(dataset: NamedDataset, path: Path, target: Path, file: File, data_dir: Path) -> None:
-    """Gives a verified file its final name; the damaged forms of it go."""
+    """Gives a verified file its final name and removes its damaged forms."""
     verified(path, dataset.md5s()[file.path])
     for taken in (target, *file.present(data_dir)):
         if taken.is_dir():

@@ -1,4 +1,4 @@
-"""Which examples a training sees, and which of them carry a wrong label. All keyed by data_seed alone."""
+"""The examples that a training sees, and their wrong labels. All draws are keyed by data_seed alone."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from memloc.seeds import below, hashed
 
 
 def prepare(raw: Raw, config: DataConfig) -> Data:
-    """The class-stratified subset first, then label noise (science.md, Data), then what the cut of a ratio holds out.
+    """Takes the class-stratified subset, then adds label noise (science.md, Data), then holds out the cut of a ratio.
 
-    Every draw depends on (data_seed, example) alone, so it is the same for every training `seed`, and a larger noise
-    rate makes the labels of a smaller one wrong in the same way, and more of them.
+    Every draw depends on (data_seed, example) alone, so it is the same for every training `seed`. The wrong labels at a
+    smaller noise rate are among those at a larger one.
 
     Raises:
-        UsageError: where `check_fits` finds a problem.
+        UsageError: `check_fits` finds a problem.
     """
     if problems := check_fits(raw.description, config):
         raise UsageError(*(f"{name}: {problem}" for name, problem in problems.items()))
@@ -44,7 +44,7 @@ def prepare(raw: Raw, config: DataConfig) -> Data:
 def examples_seen(config: DataConfig, data: Description, labels: Callable[[], I64]) -> I64:
     """int64 [n]: the examples that a training of this configuration sees, in order.
 
-    labels: gives the training labels, int64 [N]; asked only where they decide.
+    labels: gives the training labels, int64 [N]. It is called only if they are needed.
     """
     example = np.arange(data.n_train)
     if config.subset not in (None, data.n_train):
@@ -107,7 +107,7 @@ def noisy_set(example: I64, noise: float, data_seed: int, count: str = "round") 
 
 def noisy_count(n: int, noise: float, count: str = "round") -> int:
     """How many of n examples carry a wrong label: round(noise·n), half to even; `floor`: ⌊noise·n⌋."""
-    # The tiny allowance keeps ⌊0.29·100⌋ = 29 where binary floating point says 28.999….
+    # The tiny allowance makes ⌊0.29·100⌋ = 29, although binary floating point gives 28.999….
     return math.floor(noise * n + 1e-9) if count == "floor" else round(noise * n)
 
 

@@ -1,7 +1,7 @@
-"""What the downloaded data sets have in common: files with pinned checksums, in torchvision's layout.
+"""Downloaded data sets: files with pinned checksums, in torchvision's layout.
 
-Checksums and addresses are torchvision's, read from it where they are needed: importing it takes seconds. The checksums
-guard against damage and mix-ups; who can write into the data directory is trusted.
+Checksums and addresses come from torchvision. It is imported only where they are needed, because that takes seconds. The
+checksums protect against damage and mix-ups. Users who can write into the data directory are trusted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class File:
         """The forms of it that are there."""
         plain = data_dir / self.path
         forms = [plain, plain.with_name(plain.name + ".gz")] if self.gz else [plain]
-        return [p for p in forms if os.path.exists(p)]  # Path.exists raises where a folder is closed
+        return [p for p in forms if os.path.exists(p)]  # Path.exists raises if a folder cannot be read
 
     def __str__(self) -> str:
         return f"{self.path}{'[.gz]' if self.gz else ''}"
@@ -46,9 +46,9 @@ class File:
 
 @dataclass(frozen=True)
 class Download:
-    """What is fetched: its path below the data directory, its MD5, the addresses to try in turn.
+    """A download: its path below the data directory, its MD5, the addresses to try in turn.
 
-    files: the paths of the data set's files that it is (alone) or holds (an archive, .tar.gz).
+    files: the paths of the data set's files in it: one file, or those in an archive (.tar.gz).
     """
 
     path: str
@@ -74,10 +74,10 @@ class Content:
 class NamedDataset:
     """A data set known by name.
 
-    shape: (C, H, W) of an image. md5s: gives the MD5 of the content of every file, uncompressed, by its path. downloads:
-    gives what is fetched. read: from the contents of `files`, in that order, to arrays.
+    shape: (C, H, W) of an image. md5s: gives the MD5 of every file's uncompressed content, by its path. downloads: gives the
+    downloads. read: makes arrays of the contents of `files`, in that order.
 
-    Nothing here needs the files but `load`: the identity is that of the pinned checksums.
+    Only `load` needs the files. The identity is that of the pinned checksums.
     """
 
     name: str

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 
 class BatchStatistics(nn.Module):
-    """Normalises by the mean and variance of the batch, whatever mode the network is in; has no running statistics.
+    """Normalises by the mean and variance of the batch in both modes of the network. It has no running statistics.
 
-    norm: whose scale, shift and ε it takes over.
+    norm: the batch norm whose scale, shift and ε it takes over.
     """
 
     def __init__(self, norm: nn.modules.batchnorm._BatchNorm) -> None:
@@ -26,10 +26,10 @@ class BatchStatistics(nn.Module):
 
 
 class _BatchNorm(torch.autograd.Function):
-    """PyTorch's batch norm with the sums of its forward pass made anew.
+    """PyTorch's batch norm, but the sums of its forward pass are computed differently.
 
-    On a CPU, in channels_last, PyTorch adds up a channel in float32 one value after the other: statistics are off by 10⁻⁴,
-    gradients by 3.5·10⁻³. `sum` cascades. Everything else is PyTorch's.
+    On a CPU, in channels_last, PyTorch adds up a channel in float32 one value after the other. Statistics are then off by
+    10⁻⁴, gradients by 3.5·10⁻³. `sum` adds pairwise, which is exact enough. Everything else is PyTorch's.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What networks are made of: convolutions and linear layers with gates, factors at dropout sites, initial values."""
+"""The parts of networks: convolutions and linear layers with gates, factors at dropout sites, initial values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def uniform(shape: torch.Size, fan_in: int, generator: torch.Generator) -> Tenso
 
 
 def masked(x: Tensor, site: str, masks: Masks | None) -> Tensor:
-    """x (B×C×H×W, float32) times the factor of a dropout site, where there is one."""
+    """x (B×C×H×W, float32) times the factor of a dropout site, if there is one."""
     return x if masks is None or site not in masks else x * masks[site]
 
 
@@ -46,7 +46,7 @@ class ConvBlock(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Takes the batch norm's running statistics into the convolution; the block is for evaluation from then on."""
+        """Folds the batch norm's running statistics into the convolution. From then on the block is for evaluation."""
         bn, weight = self.bn, self.conv.weight
         if not isinstance(bn, nn.BatchNorm2d):
             raise TypeError("only a batch norm with running statistics can be folded, and only once")

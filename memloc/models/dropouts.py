@@ -1,7 +1,7 @@
-"""Example-tied dropout (§6.2) and the baselines it is compared with, as factors at a network's dropout sites.
+"""Example-tied dropout (§6.2) and its baselines, as factors at a network's dropout sites.
 
-A `Dropout` never touches the network's forward pass: it hands out, for the rows of a batch, one factor per site,
-which the network multiplies in. What an example's mask is depends on (seed, site, example, channel) alone.
+A `Dropout` does not change the network's forward pass. For the rows of a batch it gives one factor per site, and the network
+multiplies by it. An example's mask depends on (seed, site, example, channel) alone.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Dropout:
         return None
 
     def fixed(self, rows: Tensor) -> Masks | None:
-        """Of the factors of a training step, those that are the same in every step; random ones are left out."""
+        """Those factors of a training step that are the same in every step. Random factors are left out."""
         return self.training(rows, 0, 0)
 
     def evaluation(self, mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
@@ -54,8 +54,8 @@ class Dropout:
 class RandomMasks:
     """Random factors, 0 or 1/keep. Each site has a stream of its own, keyed by (seed, purpose, site, epoch, step).
 
-    So a site's factors are the same whatever other sites there are, and in whatever order they are drawn; a training resumed
-    at any epoch draws the same ones.
+    So a site's factors depend neither on the other sites nor on the order of drawing. A training that is resumed at any
+    epoch draws the same factors.
     """
 
     def __init__(self, seed: int, purpose: str, device: torch.device) -> None:
@@ -66,8 +66,8 @@ class RandomMasks:
         """`factors`, float32 of any shape, overwritten with those of the site at one training step."""
         key = (self.seed, self.purpose, site, epoch, step)
         if self.generator is None:
-            # PyTorch's generator for CPUs takes the low 32 bits of a seed, so that two streams of a long training might be
-            # one; it is slower, too.
+            # PyTorch's generator for CPUs uses the low 32 bits of a seed, so two streams of a long training might be equal.
+            # It is also slower.
             drawn = stream(*key).random(tuple(factors.shape), dtype=np.float32)
             return factors.copy_(torch.from_numpy(drawn < np.float32(keep))).div_(keep)
         self.generator.manual_seed(torch_seed(*key))
@@ -82,7 +82,7 @@ class OwnDropouts:
         self.random = RandomMasks(seed, "own dropout", device if self.sites else torch.device("cpu"))
 
     def training(self, count: int, epoch: int, step: int, others: Masks | None = None) -> Masks | None:
-        """The factors of one training step for a batch of `count`, beside `others`."""
+        """The factors of one training step for a batch of `count`, together with `others`."""
         if not self.sites:
             return others
         masks = dict(others or {})
@@ -121,14 +121,14 @@ class ExampleTied(Dropout):
 
     def generalization(self, site: str) -> int:
         """G = max(1, ⌊p_gen·C⌋)."""
-        # The tiny allowance keeps ⌊0.6·5⌋ = 3 where binary floating point says 2.999….
+        # The tiny allowance makes ⌊0.6·5⌋ = 3, although binary floating point gives 2.999….
         return max(1, int(np.floor(self.p_gen * self.channels[site] + 1e-9)))
 
     def _draw(
         self, config: kinds.ExampleTied, seed: int, site: str, example: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.bool_]:
         channel = np.arange(self.channels[site])
-        # Shared: (example, channel) alone decide, at every site and under every seed.
+        # Shared: the mask depends on (example, channel) alone, at every site and under every seed.
         key = (0, "example-tied, shared") if config.masks == "shared" else (seed, "example-tied", site)
         words = hashed(*key, i=example[:, None], j=channel[None, :])
         return np.asarray((channel < self.generalization(site)) | (uniform(words) < self.p_mem))
@@ -192,7 +192,7 @@ class Standard(Dropout):
 
 @dataclass
 class SparseActivations(Dropout):
-    """A fixed keyed mask over elements or channels at the sites, × 1/keep, the same at training and test."""
+    """A fixed keyed mask over elements or channels at the sites, times 1/keep, the same in training and test."""
 
     masks: dict[str, Tensor]
 
@@ -215,8 +215,8 @@ class SparseActivations(Dropout):
 class SparseWeights(Dropout):
     """A fixed keyed mask over convolution and linear weights, without rescaling.
 
-    The masked weights are zero in every checkpoint, so the forward pass knows nothing of the mask: setting them back to
-    zero after each update gives every other weight the same history as a mask inside the forward pass.
+    The masked weights are zero in every checkpoint, so the forward pass needs no mask. They are set back to zero after each
+    update. Every other weight then has the same history as with a mask inside the forward pass.
     """
 
     def __init__(self, config: kinds.Sparse, seed: int, device: torch.device) -> None:

@@ -1,8 +1,8 @@
 """Gates on neurons: what closing one does in the forward pass, and the gradient of every gate in the backward pass.
 
-A gate is a factor, 1 where its neuron is open. Images come in runs that share gates: N images under G rows of gates are G
-runs of N/G images. In the search for neurons nearly all gates are 1, and only their gradients are wanted: then the forward
-pass is that of the network without gates (`Open`), and where a block's output is known it is not computed again.
+A gate is a factor. It is 1 if its neuron is open. Images come in runs that share gates: N images under G rows of gates are G
+runs of N/G images. In the search for neurons nearly all gates are 1, and only their gradients are wanted. Then the forward
+pass is that of the network without gates (`Open`), and a known output of a block is not computed again.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Open:
-    """Gates that are all 1 and wanted for their gradient alone.
+    """Gates that are all 1. Only their gradient is wanted.
 
-    values: G×shape of the layer's gate. output: what the block gives for the images of a run (m×C×H×W), the same in every
-    run, if known.
+    values: G×shape of the layer's gate. output: the block's output for the images of a run (m×C×H×W), the same in every run,
+    if it is known.
     """
 
     values: Tensor
@@ -39,15 +39,15 @@ def gated(activation: Float[Tensor, " n *shape"], gate: Gate, axis: int = 1) -> 
 
 
 def gated_heads(x: Float[Tensor, " n *shape"], gate: Gate) -> Float[Tensor, " n *shape"]:
-    """N×…×(heads·d), head after head, each head times its gate; gate: G×heads."""
+    """x (N×…×(heads·d), head after head) with each head times its gate; gate: G×heads."""
     heads = (gate.values if isinstance(gate, Open) else gate).shape[1]
     return gated(x.reshape(*x.shape[:-1], heads, -1), gate, -2).flatten(-2)
 
 
 def replayed(conv: nn.Conv2d, x: Float[Tensor, "n c h w"], gate: Open, relu: bool = True) -> Float[Tensor, "n out h2 w2"]:
-    """relu(conv(x)) where it is known: G runs of `gate.output`. Gradients of x and of the gates, as if computed.
+    """relu(conv(x)) if it is known: G runs of `gate.output`. x and the gates get the gradients of a computed output.
 
-    conv: with frozen parameters.
+    conv: its parameters are frozen.
     """
     return _Replayed.apply(x, gate.values, conv, gate.output, relu)  # type: ignore[no-any-return]
 
@@ -55,7 +55,7 @@ def replayed(conv: nn.Conv2d, x: Float[Tensor, "n c h w"], gate: Open, relu: boo
 def gated_linear(x: Float[Tensor, "n inputs"], weight: Float[Tensor, "out inputs"], gate: Gate) -> Float[Tensor, "n out"]:
     """x·(gate·weight)ᵀ, N×out of N×in; gate: G×out×in."""
     values = gate.values if isinstance(gate, Open) else gate
-    # Not einsum: the order of its operations depends on what is installed.
+    # Not einsum: the order of its operations depends on the installed libraries.
     runs = split_runs(x, len(values))
     return torch.matmul(runs, (values * weight).transpose(1, 2)).flatten(0, 1)
 
@@ -66,7 +66,7 @@ def split_runs(x: Shaped[Tensor, " n *shape"], runs: int) -> Shaped[Tensor, "{ru
 
 
 def repeated(x: Float[Tensor, "m c h w"], runs: int) -> Float[Tensor, "{runs}*m c h w"]:
-    """m×C×H×W, `runs` times one after the other, channels last in memory."""
+    """x (m×C×H×W) repeated `runs` times, channels last in memory."""
     out = torch.empty((runs * len(x), *x.shape[1:]), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     split_runs(out, runs).copy_(x)
     return out

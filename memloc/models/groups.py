@@ -1,8 +1,8 @@
-"""What every architecture offers the stages: a chain of layer groups, gates on its neurons, and dropout sites.
+"""The interface of all architectures: a chain of layer groups, gates on their neurons, and dropout sites.
 
-The forward pass is a chain over `groups`, in order. Between two groups stands a `State`: whatever the rest of the
-network needs (the activations, and a residual branch where one is open). So a stage can run one group with other
-weights, or start in the middle, without knowing the architecture.
+The forward pass is a chain over `groups`, in order. A `State` is passed from group to group. It holds everything that the
+rest of the network needs (the activations, and an open residual branch if there is one). So a stage can run one group with
+other weights, or start in the middle, without knowing the architecture.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Network(nn.Module, ABC):
     def stochastic(self) -> dict[str, tuple[tuple[int, ...], float]]:
         """{site: (shape of one example's factor, rate)} of the dropouts that are part of the architecture.
 
-        They are factors like all others: training steps hand them in (`models/dropouts.OwnDropouts`); without them the
-        network does without.
+        They are factors like all others. Training steps pass them in (`models/dropouts.OwnDropouts`). Without them the
+        network runs without these dropouts.
         """
         return {}
 
@@ -65,11 +65,11 @@ class Network(nn.Module, ABC):
         return [name for name in self.state_dict() if name.startswith(group + ".")]
 
     def parameters_of(self, group: str) -> list[str]:
-        """The names of a group's parameters, in the network's order; never none."""
+        """The names of a group's parameters, in the network's order. Every group has some."""
         return [name for name, _ in self.named_parameters() if name.startswith(group + ".")]
 
     def use_batch_statistics(self) -> None:
-        """Evaluation mode, but batch norms take the statistics of the batch; the running ones are gone."""
+        """Sets evaluation mode, but batch norms take the statistics of the batch. The running statistics are removed."""
         self.eval()
         for name, module in list(self.named_modules()):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -78,8 +78,8 @@ class Network(nn.Module, ABC):
     def folded(self) -> Network:
         """A copy for evaluation mode that computes the same with every batch norm folded into the convolution before it.
 
-        In evaluation mode both are one affine map: weight·γ/σ and bias β − μ·γ/σ, computed in float64. What is left are
-        one operation less per layer and rounding. Its parameters take no gradients.
+        In evaluation mode both are one affine map: weight·γ/σ and bias β − μ·γ/σ, computed in float64. The copy has one
+        operation less per layer, and differs by rounding alone. Its parameters take no gradients.
         """
         copy = deepcopy(self).eval().requires_grad_(False)
         for module in copy.modules():
@@ -89,7 +89,7 @@ class Network(nn.Module, ABC):
 
     @torch.no_grad()
     def outputs(self, x: Tensor, masks: Masks | None = None) -> dict[str, Tensor]:
-        """{layer: what it gives, B×C×H×W, with every gate open} for normalised images, of every folded ConvBlock."""
+        """{layer: its output, B×C×H×W, with every gate open} of every folded ConvBlock, for normalised images."""
         outputs: dict[str, Tensor] = {}
         blocks = [(name, m) for name, m in self.named_modules() if isinstance(m, ConvBlock) and name in self.neurons]
         blocks = [(name, m) for name, m in blocks if isinstance(m.bn, nn.Identity)]

@@ -12,7 +12,7 @@ from memloc.data.device import images
 from memloc.models.blocks import Masks
 from memloc.models.groups import Network
 
-# Part of the numerics: floating point rounds differently for another batch shape. Changing it raises every stage's version.
+# Part of the numerics: another batch shape rounds differently. A change of it must raise every stage's version.
 GROUP_SIZE = 256
 
 MaskSource = Callable[[Tensor], Masks | None]  # rows (int64 [B]) -> factors

@@ -1,4 +1,4 @@
-"""How tensors lie in memory: channels last, the faster layout for convolutions."""
+"""The memory layout of tensors: channels last, which is faster for convolutions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ M = TypeVar("M", bound=nn.Module)
 def channels_last(module: M) -> M:
     """The module itself, its parameters and buffers of rank 4 (B×C×H×W, out×in×h×w) channels last in memory.
 
-    `nn.Module.to(memory_format=torch.channels_last)` does the same, but fails at a tensor of rank 5, and some models of timm
+    `nn.Module.to(memory_format=torch.channels_last)` does the same, but fails for tensors of rank 5. Some models of timm
     have such buffers.
     """
     for tensor in (*module.parameters(), *module.buffers()):

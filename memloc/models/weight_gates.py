@@ -1,8 +1,8 @@
-"""Gates on weights instead of activations (`flips.ablate: weight`, as the published code zeroes them): in a convolution one
-filter, in its batch norm one scale or one shift, in a linear layer one weight.
+"""Gates on weights instead of activations (`flips.ablate: weight`), because the published code sets weights to zero.
 
-A filter's gate acts before the batch norm, so closing it leaves the channel at the constant β − γ·μ/σ and not at 0. The
-gradient of a gate at 1 is that of its weights times their values, summed: the first-order effect of zeroing, negated.
+A gate is on one filter of a convolution, on one scale or shift of its batch norm, or on one weight of a linear layer. A
+filter's gate acts before the batch norm, so closing it leaves the channel at the constant β − γ·μ/σ and not at 0. The
+gradient of a gate at 1 is the sum of its weights' gradients times their values: minus the first-order effect of zeroing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KINDS = ("conv", "bn.weight", "bn.bias")  # of a block, in the order of its para
 
 @dataclass(frozen=True)
 class BlockGates:
-    """Of one block, G×C each; None: all open."""
+    """The gates of one block, G×C each; None: all open."""
 
     conv: Gate | None
     scale: Gate | None
@@ -81,5 +81,5 @@ class WeightGated(Network):
         return self.inner.run_group(group, state, given, masks)
 
     def outputs(self, x: Tensor, masks: Masks | None = None) -> dict[str, Tensor]:
-        """Nothing: what a block gives is not enough for the gradients of its three kinds of gates."""
+        """Nothing: a block's output is not enough for the gradients of its three kinds of gates."""
         return {}

@@ -1,1 +1,1 @@
-"""One folder per paper: its claims as data, their estimates, and what judges them. Nothing here imports `report/`."""
+"""One folder per paper: its claims as data, their estimates and their tests. Nothing here imports `report/`."""

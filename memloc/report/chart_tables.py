@@ -1,4 +1,4 @@
-"""The numbers of a chart as a table, for those who read rather than see it; and its gist in a sentence."""
+"""The numbers of a chart as a table, and its gist in a sentence, for screen readers and for people who want numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LONGEST = 200  # rows of one table; the query has them all
 
 
 def as_table(chart: Chart) -> Table | None:
-    """A row per point, or row of dots; None of images, and of more rows than anybody reads."""
+    """A table with one row per point, or per row of dots; None for images, and for more rows than people read."""
     if isinstance(chart, Curves):
         table = _of_curves(chart)
     elif isinstance(chart, Dots):

@@ -1,4 +1,4 @@
-"""What a chart says, apart from how it is drawn: numbers, names and units. `draw` and `interactive` draw the same."""
+"""Charts as data, without their drawing: numbers, names and units. `draw` and `interactive` draw the same charts."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Curves:
-    """Lines over a number. panels: {title: its lines}, small multiples on the same axes; one panel may have no title.
+    """Lines over a number. panels: {title: its lines}, small multiples on the same axes; a single panel may have no title.
 
-    y_range: the axis; None fits the data, what lies outside is cut. steps: the value holds until the next x. log_y: a
-    logarithmic axis. rule: (y, what it is), a horizontal line to compare with.
+    y_range: the axis; None fits it to the data. Lines are cut outside of it. steps: a value holds until the next x. log_y:
+    the axis is logarithmic. rule: (y, its name), a horizontal line to compare with.
     """
 
     title: str
@@ -61,7 +61,7 @@ class Heat:
 
 @dataclass(frozen=True)
 class Picture:
-    """png: an image of the data set. words: what to know of it."""
+    """png: an image of the data set. words: its caption."""
 
     png: bytes
     words: str
@@ -87,7 +87,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Number:
-    """One number of an exhibit. paper: as printed there, None where it gives none."""
+    """One number of an exhibit. paper: the number as the paper prints it; None if it has none."""
 
     name: str
     ours: str
@@ -98,11 +98,11 @@ class Number:
 class Exhibit:
     """A figure or table of the paper, from the store's data.
 
-    id: `fig01`, `table1`: the name of its files. section: of the paper. shows: what is to be seen. seeds: how many
-    trainings stand behind each point. setting: in what its trainings are not the paper's, or that they are. note: what else
-    differs, or is missing. sql: the queries that its numbers are from. command: what runs the paper's own, after `first`
-    if there is one; without charts and tables the exhibit is "not run". left_out: settings that the store has and the page
-    does not show.
+    id: `fig01`, `table1`: the name of its files. section: that of the paper. shows: what one should see. seeds: how many
+    trainings stand behind each point. setting: how its trainings differ from the paper's, or that they do not. note: further
+    differences, or what is missing. sql: the queries behind its numbers. command: runs the paper's own exhibit, after
+    `first` if there is one. Without charts and tables the exhibit is "not run". left_out: how many settings of the store the
+    page does not show.
     """
 
     id: str
@@ -127,5 +127,5 @@ class Exhibit:
 
     @property
     def stands_in(self) -> bool:
-        """Whether its settings are not, or not all, the paper's."""
+        """Is any of its settings not the paper's?"""
         return self.setting.startswith("Not")

@@ -11,7 +11,7 @@ from memloc.report.setting_rows import over_seeds
 
 
 def decades(values: Sequence[float]) -> tuple[float, float] | None:
-    """The powers of ten around positive values: a logarithmic axis for means; intervals that reach 0 are cut."""
+    """The powers of ten around positive values: a logarithmic axis for means. Intervals that reach 0 are cut there."""
     known = [v for v in values if v > 0]
     if not known:
         return None
@@ -20,7 +20,7 @@ def decades(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def series(name: str, x: Sequence[float], lists: Any, lowest: float, highest: float = float("inf")) -> Series | None:
-    """The line of a column of lists, one value per training, where there are any."""
+    """The line of a column of lists with one value per training; None if there are no values."""
     known = [
         (float(at), v) for at, values in zip(x, lists, strict=True) if (v := over_seeds(values, lowest, highest)) is not None
     ]

@@ -17,7 +17,7 @@ from matplotlib.image import imread
 from memloc.report.charts import Chart, Curves, Dots, Gallery, Heat, Series
 from memloc.report.palette import DIVERGING, LOOKS
 
-INK, LINE = "#010203", "#d0d1d2"  # text and grid; the page puts its own colours in their place
+INK, LINE = "#010203", "#d0d1d2"  # text and grid; the page replaces them by its own colours
 WIDTH = 3.75  # inches: 360 pixels, the width of a phone
 STEPS = (1, 2, 5, 10)  # between ticks
 COLUMNS = 3  # small multiples side by side
@@ -59,13 +59,13 @@ STYLE = {
 
 
 def style(**more: Any) -> Any:
-    """matplotlib's settings for the time of a `with`."""
+    """A context with matplotlib's settings for charts."""
     settings: dict[Any, Any] = {**mpl.rcParamsDefault, "backend": "agg", **STYLE, **more}
     return mpl.rc_context(settings)
 
 
 def figure(chart: Chart) -> Figure:
-    """The chart by itself, one phone wide. Call it, and whatever saves it, within `style()`."""
+    """The chart as a figure of its own, as wide as a phone. Draw and save it within `style()`."""
     drawn = Figure(figsize=(WIDTH, height(chart)), layout="constrained")
     _paint(drawn, chart)
     _settle(drawn)
@@ -73,7 +73,7 @@ def figure(chart: Chart) -> Figure:
 
 
 def paint(on: SubFigure, chart: Chart) -> None:
-    """Draws a chart on a part of a figure that lays nothing out, in the places that it has by itself."""
+    """Draws a chart on a part of a larger figure, in the layout that it has as a figure of its own."""
     alone = figure(chart)
     _paint(on, chart)
     for mine, its in zip(on.axes, alone.axes, strict=True):
@@ -83,8 +83,7 @@ def paint(on: SubFigure, chart: Chart) -> None:
 
 
 def _settle(drawn: Figure) -> None:
-    """Keeps where everything was laid out, in steps of 1/8 point: the solver's last bits hang on where its objects lie in
-    memory, and would change the bytes."""
+    """Rounds the layout to 1/8 point. The solver's last bits depend on memory addresses, and would change the bytes."""
     drawn.draw_without_rendering()
     drawn.set_layout_engine("none")
     steps = 8 * 72 * drawn.get_size_inches()
@@ -96,7 +95,7 @@ def _settle(drawn: Figure) -> None:
 
 
 def height(chart: Chart) -> float:
-    """Inches."""
+    """The height of a chart in inches."""
     if isinstance(chart, Curves):
         lines = math.ceil(len(chart.panels) / COLUMNS)
         return 2.6 if len(chart.panels) == 1 else 0.85 + 0.95 * lines
@@ -160,7 +159,7 @@ def _whole(chart: Curves) -> bool:
 
 
 def _line(axis: Any, series: Series, steps: bool, lowest: float) -> None:
-    """lowest: where the band is cut: a logarithm of 0 would tear it."""
+    """Draws one line and its band. lowest: the band is cut there, because it cannot reach 0 on a logarithmic axis."""
     look = LOOKS[series.name]
     y = [v.value for v in series.values]
     how = {"drawstyle": "steps-post"} if steps else {}
@@ -183,8 +182,10 @@ def _name_lines(axis: Any, chart: Curves) -> None:
 
 
 def line_ends(chart: Curves, limits: tuple[float, float]) -> list[tuple[str, float]]:
-    """[(name, y)]: where the names of a single panel's lines, and of its rule, stand: at their ends, moved apart where they
-    would touch, within the axis's limits."""
+    """[(name, y)]: the places of the names of a single panel's lines and of its rule.
+
+    They are at the ends of the lines, moved apart if they would touch, and within the axis's limits.
+    """
     (lines,) = chart.panels.values()
     scale: Callable[[float], float] = math.log10 if chart.log_y else float
     low, high = map(scale, limits)
@@ -276,7 +277,7 @@ def _write_cells(axis: Any, values: Any) -> None:
 
 
 def on_cell(value: float) -> str:
-    """The colour of text on a heat map's cell: as WCAG 2.2 measures it, at least 4.5:1."""
+    """The colour of text on a heat map's cell, with a contrast of at least 4.5:1 by WCAG 2.2."""
     return "#ffffff" if value < -0.77 or value > 0.61 else "#000000"
 
 

@@ -48,7 +48,7 @@ PAPER_TABLE2 = {
     0.2: {0.1: "86.9, 2.8", 0.2: "88.2, 3.0", 0.3: "90.8, 3.1", 0.4: "91.7, 3.4", 0.5: "93.6, 4.7", 0.6: "95.0, 6.9"},
 }
 PAPER_TABLE3: dict[tuple[Any, ...], str] = {
-    **{("standard", keep): "100, 99.5" for keep in (0.4, 0.6)},  # its 0.4 read as what is kept, and as what is dropped
+    **{("standard", keep): "100, 99.5" for keep in (0.4, 0.6)},  # both readings of its 0.4: kept, dropped
     **{("sparse", keep): "100, 99.8" for keep in (0.4, 0.6)},
     ("example_tied", 0.4, 0.2): "90.8, 3.1",
 }
@@ -57,7 +57,7 @@ METHODS = {"standard": "Standard dropout", "sparse": "Sparse network", "example_
 
 
 def cell(lists: Any, digits: int = 1) -> str:
-    """`90.8 ±0.4`: per cent, with half the interval over seeds; `97.0 [91.2, 100.0]` where it is cut at 0 or 100."""
+    """`90.8 ±0.4`: per cent, with half the interval over seeds. If the interval is cut at 0 or 100: `97.0 [91.2, 100.0]`."""
     interval = over_seeds(lists, 0.0, 1.0)
     if interval is None:
         return "–"

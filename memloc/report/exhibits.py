@@ -1,4 +1,4 @@
-"""Every figure and table of the paper, in its order; Figure 6 is a drawing."""
+"""Every figure and table of the paper, in its order. Figure 6 is a drawing, so it is left out."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def tex(table: Table) -> str:
 
 
 def scorecard_tex(judgements: Sequence[Judgement]) -> str:
-    """Everything that was judged as a longtable, which breaks over pages: each claim in a row of its own, numbers below."""
+    """All judged numbers as a longtable, which breaks over pages: each claim has a row, with its numbers below."""
     columns = "".join(rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in (0.34, 0.08, 0.26, 0.16))
     lines = [
         r"% \usepackage{booktabs,longtable,array}",
@@ -96,7 +96,7 @@ def scorecard_tex(judgements: Sequence[Judgement]) -> str:
 
 
 def tex_words(text: str) -> str:
-    """Plain text as LaTeX takes it."""
+    """Plain text, escaped for LaTeX."""
     return _signs("".join(SPECIAL.get(letter, letter) for letter in text))
 
 
@@ -128,12 +128,12 @@ def _foot(exhibit: Exhibit) -> str:
 
 
 def _under(exhibit: Exhibit) -> str:
-    r"""What stands under a table in LaTeX: a paragraph of small letters."""
+    r"""The note under a table in LaTeX: a paragraph in small letters."""
     return f"\n\\par{{\\footnotesize {tex_words(_foot(exhibit))}\\par}}\n"
 
 
 def _compose(exhibit: Exhibit) -> Figure:
-    """All charts of an exhibit, side by side under their titles, and its settings under them."""
+    """A figure with all charts of an exhibit side by side, titles above and settings below."""
     charts = exhibit.charts
     across = min(ACROSS, len(charts))
     lines = [charts[k : k + across] for k in range(0, len(charts), across)]
@@ -166,7 +166,7 @@ def _titled(place: Any, chart: Chart) -> None:
 
 
 def _tabulate(heading: str, tables: Sequence[Table], foot: str = "") -> Figure:
-    """Tables as text in columns as wide as their longest cell, over a last paragraph."""
+    """A figure with tables as text and a last paragraph. Columns are as wide as their longest cell."""
     columns = [[max(_length(row[k]) for row in [t.head, *t.rows]) for k in range(len(t.head))] for t in tables]
     width = max(5.0, max((sum(c) + 2 * len(c) for c in columns), default=0) * 0.068)
     last = textwrap.wrap(foot, math.floor(width * 15))

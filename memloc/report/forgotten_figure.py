@@ -56,7 +56,7 @@ def figure7(source: Source) -> Exhibit:
 
 
 def _number(setting: SettingRows) -> Number:
-    """A training that forgets none is not among the rows."""
+    """How many examples are forgotten. A training that forgets none has no rows."""
     times = sum(len(trials) for trials in setting.rows.trials)
     return Number(
         f"clean examples forgotten in a training at least, {setting.label}", f"{len(setting.rows)} ({times} times)"
@@ -64,7 +64,7 @@ def _number(setting: SettingRows) -> Number:
 
 
 def _words(row: Mapping[Any, Any]) -> str:
-    """`4 → 9`: the class, and what is said in its place."""
+    """`4 → 9`: the class, and the prediction after dropping."""
     return f"{int(row['label'])} → {', '.join(sorted({str(int(p)) for p in row['predicted']}))}"
 
 

@@ -32,7 +32,7 @@ SIMILAR = "about the same norm from noisy as from clean examples, in every layer
 
 
 def norms_sql(where: str) -> str:
-    """Per setting and layer, the norms averaged over the epochs that `where` leaves, one value per training."""
+    """The norms per setting and layer, averaged over the epochs that fit `where`, with one value per training."""
     lists = ", ".join(f"list({name} ORDER BY trial) AS {name}" for name in SETS)
     means = ", ".join(f"avg(norm_{name} ORDER BY epoch) AS {name}" for name in SETS)
     return f"""WITH per_training AS (
@@ -55,7 +55,7 @@ def norms(setting: SettingRows, source: Source, names: tuple[str, str] = ("clean
 
 
 def _top(values: Any) -> float:
-    """The axis's end: every mean, and intervals as far as twice the largest mean; two trainings alone say little."""
+    """The end of the axis: all means fit, and intervals up to twice the largest mean. (Those of two trainings are huge.)"""
     means = [v.value for intervals in values for v in intervals if v is not None]
     ends = [v.hi for intervals in values for v in intervals if v is not None and v.hi is not None]
     return 1.05 * max([*means, min(max(ends, default=0.0), 2 * max(means, default=1.0))], default=1.0)

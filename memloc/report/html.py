@@ -1,4 +1,4 @@
-"""The page: one file that needs nothing else."""
+"""The page: one file that needs no other file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _USED = re.compile(r'(?:url\(#|href="#)([^)"]+)')
 
 @dataclass(frozen=True)
 class Panel:
-    """A chart as the page holds it. spec: its place among the specifications. images: (data URI, words) of a gallery."""
+    """A chart on the page. spec: its index among the specifications. images: (data URI, caption) of a gallery."""
 
     title: str
     svg: str = ""
@@ -77,7 +77,7 @@ def page(
 
 
 def _shown(exhibit: Exhibit, specs: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the template asks of an exhibit."""
+    """The values of an exhibit that the template uses."""
     panels = []
     for k, chart in enumerate(exhibit.charts):
         if isinstance(chart, Gallery):
@@ -98,12 +98,12 @@ def _shown(exhibit: Exhibit, specs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def lines(cell: str) -> str:
-    """Two values with an interval in brackets stand one under the other, or six columns are wider than a page."""
+    """Splits a cell with two values and intervals into two lines: six such columns would be wider than a page."""
     return re.sub(r", (?![^\[]*\])", ",\n", cell) if "[" in cell else cell
 
 
 def inline(chart: Chart, name: str) -> str:
-    """The chart's SVG as part of a page: in the page's colours, its ids nobody else's. Call it within `draw.style()`."""
+    """The chart's SVG as part of a page: in the page's colours, with unique ids. Call it within `draw.style()`."""
     text = draw.svg(draw.figure(chart))
     used = set(_USED.findall(text))
     text = _ID.sub(lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
@@ -116,7 +116,7 @@ def inline(chart: Chart, name: str) -> str:
 
 
 def _version() -> str:
-    """Of Vega-Lite, as altair writes it: `6.4`."""
+    """The version of Vega-Lite, as altair writes it: `6.4`."""
     return ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 
 

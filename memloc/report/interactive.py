@@ -1,4 +1,4 @@
-"""The same charts as Vega-Lite, with values and intervals where the pointer is."""
+"""The same charts as Vega-Lite, which shows values and intervals under the pointer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PANEL, SINGLE, ROW = (92, 56), (250, 165), 19  # pixels: a small multiple, a cha
 
 
 def spec(chart: Chart) -> dict[str, Any] | None:
-    """A Vega-Lite specification that holds its data; None for what has nothing to point at."""
+    """A Vega-Lite specification that holds its data; None for a chart without points."""
     if isinstance(chart, Gallery):
         return None
     built = _curves(chart) if isinstance(chart, Curves) else _dots(chart) if isinstance(chart, Dots) else _heat(chart)
@@ -108,7 +108,7 @@ def _curves(chart: Curves) -> Any:
 
 
 def _points(base: Any, chart: Curves, single: bool) -> Any:
-    """What the pointer finds: the points themselves, or invisible ones where they are many."""
+    """The points that the pointer finds. If there are many, they are invisible."""
     many = chart.steps or max((len(s.x) for lines in chart.panels.values() for s in lines), default=0) > 12
     fields = ("panel", "layer", "nominal"), ("series", "set", "nominal"), ("x", chart.x_label, "quantitative")
     points = base.mark_point(filled=True, size=70 if many else 28, opacity=0 if many else 1)
@@ -116,7 +116,7 @@ def _points(base: Any, chart: Curves, single: bool) -> Any:
 
 
 def _limits(chart: Curves) -> tuple[float, float]:
-    """The axis where the chart gives none: all values and the ends of their intervals."""
+    """The axis of a chart that sets none: it holds all values and the ends of their intervals."""
     values = [
         v for lines in chart.panels.values() for s in lines for interval in s.values for v in interval if v is not None
     ]
@@ -142,7 +142,7 @@ def _rule(chart: Curves, scale: Any) -> list[Any]:
 
 
 def _line_ends(chart: Curves, names: list[str], limits: tuple[float, float], scale: Any) -> list[Any]:
-    """The names of a single panel's lines at their ends, as in the still picture, each after its mark; the rule has none."""
+    """The names of a single panel's lines at their ends, as in the SVG, each after its mark. The rule has no mark."""
     ends = [{"series": name, "end": float(f"{y:.5g}")} for name, y in line_ends(chart, limits)]
     at = {"x": alt.value("width"), "y": alt.Y(field="end", type="quantitative", scale=scale, title=None)}
     lines = [end for end in ends if end["series"] in names]

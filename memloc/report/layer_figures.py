@@ -25,12 +25,12 @@ from memloc.report.setting_rows import (
 from memloc.report.source import Source
 
 ACCURACY = (0.0, 1.0)
-FIFTH, PAPER_FIFTH = "res2.conv1", ("> 0.70", "< 0.10")  # the layer of Figure 4b's text, and what it says of MNIST
+FIFTH, PAPER_FIFTH = "res2.conv1", ("> 0.70", "< 0.10")  # the text of Figure 4b, on MNIST
 MISLABELED, ATYPICAL = ("clean", "noisy"), ("typical", "atypical")
 
 
 def accuracy_sql(table: str, where: str) -> str:
-    """Per setting, layer and epoch, the accuracies, one value per training."""
+    """The accuracies per setting, layer and epoch, with one value per training."""
     return f"""SELECT {KEYS}, layer, epoch,
        list(clean_acc ORDER BY trial) AS clean, list(noisy_acc ORDER BY trial) AS noisy
 FROM {table} {JOINS}
@@ -120,7 +120,7 @@ def _retraining(
     sql = accuracy_sql("retrain", where)
     selection = select(split(source.frame(sql)), wanted)
     charts = [by_layer(s, source, "epoch of retraining", names) for s in selection.settings]
-    own = _fifth if exhibit.id == "fig04" else lambda *_: []  # the paper says it of Figure 4 alone
+    own = _fifth if exhibit.id == "fig04" else lambda *_: []  # the paper has these numbers only for Figure 4
     numbers = [number for s in selection.settings for number in (_reached(s, names[1]), *own(s, names[1]))]
     return _fill(selection, exhibit, [sql], charts, numbers)
 

@@ -1,4 +1,4 @@
-"""Neurons that carry a prediction (paper §6.1): Figure 5, and who finds the mislabeled examples."""
+"""Neurons that carry a prediction (paper §6.1): Figure 5, and how well scores find the mislabeled examples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from memloc.report.setting_rows import JOINS, KEYS, LABELS, SettingRows, in_word
 from memloc.report.source import Source
 from memloc.statistics import Interval, auc_interval
 
-FIRST = 5  # closings whose layers are compared: later ones are of long searches alone, which are the clean examples'
+FIRST = 5  # closings whose layers are compared: only long searches have later ones, and these are of clean examples
 BINS = 50  # of accuracies
 NAMES = {False: "clean", True: "noisy"}
 
@@ -27,7 +27,7 @@ COUNTS = f"""WITH searches AS (
 SELECT setting, analysis, trial, noisy, neurons, count(*) AS searches
 FROM searches GROUP BY ALL ORDER BY ALL"""
 
-# What the scorecard's F1, F2 and F3 are computed from.
+# The rows behind the scorecard's F1, F2 and F3.
 SEARCHES = f"""SELECT {KEYS}, trial, repeat, example, noisy, neurons AS count, clean_acc, noisy_acc
 FROM flip_counts {JOINS}
 WHERE {LABELS}
@@ -35,7 +35,7 @@ ORDER BY ALL"""
 
 SIZES = "SELECT trial, count_if(NOT noisy) AS clean, count_if(noisy) AS noisy FROM examples GROUP BY trial ORDER BY trial"
 
-# The accuracy on the training set: its clean and noisy examples' by their numbers.
+# The accuracy on the training set: those of clean and noisy examples, weighted by their numbers.
 ACCURACIES = f"""WITH sets AS (
   SELECT trial, avg(noisy::INT) AS share FROM examples GROUP BY trial),
 searches AS (
@@ -66,7 +66,7 @@ SELECT setting, counted.analysis AS analysis, example, noisy, avg(neurons) AS ne
 FROM counted JOIN flip_counts ON flip_counts.analysis = flips
 GROUP BY ALL ORDER BY ALL"""
 
-# With more and more trainings and repeats averaged; the mean over draws of mislabeled examples (`data_seed`).
+# The AUC when more and more trainings and repeats are averaged: the mean over draws of the mislabeled (`data_seed`).
 BY_DRAWS = f"""WITH counted AS (
   SELECT {KEYS}, json_merge_patch(trials.config, '{{"seed": null}}')::VARCHAR AS mislabeled, unnest(reads) AS flips
   FROM analyses JOIN trials USING (trial) WHERE stage = 'detection'),
@@ -143,7 +143,7 @@ def cumulative(setting: SettingRows, column: str, x_label: str, title: str) -> C
 
 
 def layer_shares(setting: SettingRows, source: Source) -> Dots:
-    """Of the first closings, the share in each layer."""
+    """The share of the first closings in each layer."""
     layers = source.in_order(setting.rows.layer, setting.model)
     values = {}
     for noisy, name in NAMES.items():
@@ -155,7 +155,7 @@ def layer_shares(setting: SettingRows, source: Source) -> Dots:
 
 
 def _numbers(searches: pd.DataFrame, sizes: Mapping[str, tuple[int, int]], label: str) -> list[Number]:
-    """The scorecard's F1, F2 and F3, by its estimators, so that no quantity has two intervals on one page.
+    """The scorecard's F1, F2 and F3. They use its estimators, so that a quantity has one interval on the page.
 
     searches: rows of SEARCHES of one setting. sizes: {trial: (|S_c|, |S_n|)}.
     """
@@ -176,7 +176,7 @@ def _numbers(searches: pd.DataFrame, sizes: Mapping[str, tuple[int, int]], label
 
 
 def detection(source: Source) -> Exhibit:
-    """Not a figure there: the AUCs that §6.1 gives in its text, and those of the other scores."""
+    """The AUCs that §6.1 gives in its text, and those of the other scores. The paper has no figure of them."""
     exhibit = Exhibit(
         "detection",
         "In the text of § 6.1",
@@ -215,7 +215,7 @@ def detection(source: Source) -> Exhibit:
 
 
 def _mean_auc(rows: pd.DataFrame) -> Interval | None:
-    """The mean over trainings, and the interval, as the scorecard has them; rows: the one of a score."""
+    """The mean over trainings and the interval, as in the scorecard. rows: the rows of one score."""
     known = [(v, None, None) if math.isnan(lo) or math.isnan(hi) else (v, lo, hi) for v, lo, hi in _floats(rows)]
     return mean_auc([Interval(*limits) for limits in known])
 
@@ -228,9 +228,9 @@ def _floats(rows: pd.DataFrame) -> Iterator[tuple[float, float, float]]:
 
 
 def _by_draws(setting: SettingRows) -> Curves | None:
-    """What averaging over more (training, repeat) gains; None where there is one.
+    """The gain of averaging over more (training, repeat); None if there is only one.
 
-    Without intervals: the last point is the number below it, whose interval is DeLong's.
+    There are no intervals. The last point is the number below the chart, which has DeLong's interval.
     """
     means = series("AUC", list(setting.rows.draws), setting.rows.auc, 0.0, 1.0)
     if means is None or len(means.x) < 2:
@@ -241,7 +241,7 @@ def _by_draws(setting: SettingRows) -> Curves | None:
 
 
 def _pooled_auc(setting: SettingRows) -> Number:
-    """By each example's mean count over all trainings and repeats; DeLong's interval, over examples."""
+    """The AUC of each example's mean count over all trainings and repeats, with DeLong's interval over examples."""
     interval = auc_interval(-setting.rows.neurons.to_numpy(dtype="float64"), setting.rows.noisy.to_numpy(dtype=bool))
     words = f"AUC of neurons to flip, averaged over all trainings and repeats first, {setting.label}"
     return Number(words, in_words(interval), PAPER_POOLED)

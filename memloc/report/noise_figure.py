@@ -59,7 +59,7 @@ def figure11(source: Source) -> Exhibit:
 
 
 def _longest(curves: dict[str, list[SettingRows]]) -> dict[str, list[SettingRows]]:
-    """Of curves that differ in the epochs looked at alone, the one with most noises; fewer than three are no curve."""
+    """Of curves that differ only in the epochs that they use, the one with most noise rates. A curve has at least three."""
     kept: dict[str, str] = {}
     for key, curve in curves.items():
         alike = json.dumps([{**curve[0].train, "noise": None}, {**curve[0].stage, "epochs": None}])
@@ -69,7 +69,7 @@ def _longest(curves: dict[str, list[SettingRows]]) -> dict[str, list[SettingRows
 
 
 def _name(setting: SettingRows) -> str:
-    """Of a point of a curve, where the noise alone differs."""
+    """The name of a point of a curve; points differ in the noise alone."""
     return f"{name_of(setting.dataset)}, {name_of(setting.model)}, {percent(setting.noise)} noise"
 
 

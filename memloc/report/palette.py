@@ -1,7 +1,7 @@
-"""One look for every chart: what colour, mark and dash each set of examples has, on light and on dark ground.
+"""One look for all charts: the colour, mark and dash of each set of examples, on a light and on a dark page.
 
-The colours are Okabe and Ito's, some darkened, so that each stands out by at least 3:1 (WCAG 1.4.11) on white and on the
-dark page alike; marks and dashes tell the sets apart without colour.
+The colours are Okabe and Ito's. Some are darkened, so that each has a contrast of at least 3:1 (WCAG 1.4.11) on white and on
+the dark page. Marks and dashes tell the sets apart without colour.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TOTAL = Look("#767676", "s", (5, 2))
 CONTROL = Look("#A8629C", "^", (1.5, 1.5))
 TEST = Look("#008F68", "v", (4, 1.5, 1, 1.5))
 
-# A memorized set takes one colour, however it is made up: mislabeled, or atypical by C-score.
+# A memorized set has one colour, whether it is mislabeled or atypical by C-score.
 LOOKS: dict[str, Look] = {
     "clean": CLEAN,
     "noisy": NOISY,
@@ -42,5 +42,5 @@ LOOKS: dict[str, Look] = {
     "AUC": CLEAN,
 }
 
-# From −1 to 1: orange, white, violet, which the common colour blindnesses keep apart.
+# From −1 to 1: orange, white, violet. People with common colour blindnesses can tell them apart.
 DIVERGING = "PuOr"

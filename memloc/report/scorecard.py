@@ -1,4 +1,4 @@
-"""The scorecard as the page and the exports show it."""
+"""The scorecard of the page and of the exports."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Claim:
 
     @property
     def first(self) -> Judgement | None:
-        """The first of its numbers that has ours."""
+        """The first of its numbers with an estimate of ours."""
         return next((j for j in self.judgements if j.ours is not None), None)
 
     @property
@@ -53,7 +53,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Family:
-    """Claims of one kind, in the paper's order: whole, and apart with the numbers that were judged and that were not run."""
+    """Claims of one kind, in the paper's order: whole ones, those with judged numbers, and those with numbers not run."""
 
     name: str
     claims: Sequence[Claim]
@@ -98,7 +98,7 @@ def ours(judgement: Judgement) -> str:
 
 
 def table(judgements: Sequence[Judgement]) -> Table:
-    """Everything that was judged, a row each."""
+    """All judged numbers, one row each."""
     rows = []
     for j in judgements:
         if j.verdict != "not_run":

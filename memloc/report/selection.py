@@ -1,4 +1,4 @@
-"""Which settings an exhibit shows: the paper's where they were run, else those of other data sets, and it says so."""
+"""The settings that an exhibit shows: the paper's if they were run, else those of other data sets, and it says so."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from memloc.report.setting_rows import PAPER_DATA, PAPER_MODELS, SettingRows, de
 from memloc.report.source import SHOWN
 
 PAPERS = "the paper's: "
-ALL_MODELS = "block=main,main_resnet50,main_vit"  # of paper-grid: a network each
-C_SCORES = "memloc sweep cscore"  # estimates what decides which examples are atypical
+ALL_MODELS = "block=main,main_resnet50,main_vit"  # blocks of paper-grid, one per network
+C_SCORES = "memloc sweep cscore"  # estimates the C-scores that say which examples are atypical
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the paper's exhibit shows; None: anything. others: whether other data sets may stand in for the paper's."""
+    """The settings of the paper's exhibit; None: any. others: other data sets may take the place of the paper's."""
 
     datasets: Sequence[str]
     models: Sequence[str] | None = None
@@ -32,7 +32,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Selection:
-    """settings: what is shown. left_out: how many more would fit."""
+    """settings: those that are shown. left_out: how many more would fit."""
 
     settings: Sequence[SettingRows]
     wanted: Wanted
@@ -60,7 +60,7 @@ class Selection:
 
     @property
     def setting(self) -> str:
-        """In what the settings that are shown are not the paper's, in words; "" without any."""
+        """How the settings that are shown differ from the paper's, in words; "" if there are none."""
         if not self.settings:
             return ""
         words = [*_in_place(self.settings, self.wanted), *_deviations(self.settings)]
@@ -72,9 +72,9 @@ class Selection:
 
 
 def select(settings: Sequence[SettingRows], wanted: Wanted, shown: int = SHOWN) -> Selection:
-    """The paper's settings where there are any, else what other data sets, then other models and noises, offer.
+    """The paper's settings if there are any, else those of other data sets, then those of other models and noise rates.
 
-    Those that deviate from the paper's in nothing come first.
+    Settings without deviations from the paper's come first.
     """
     settings = sorted(settings, key=lambda s: bool(s.deviations))
     own = [s for s in settings if s.dataset in wanted.datasets and _fits(s, wanted)]
@@ -109,7 +109,7 @@ def _in_place(settings: Sequence[SettingRows], wanted: Wanted) -> list[str]:
 
 
 def _deviations(settings: Sequence[SettingRows]) -> list[str]:
-    """`subset 500 (the paper's: all), width 0.25 (1)`, what all of them share first; then what some have, and which."""
+    """`subset 500 (the paper's: all), width 0.25 (1)`: first the deviations of all settings, then those of some of them."""
     having: dict[str, tuple[tuple[str, Any, Any], list[str]]] = {}
     for s in settings:
         for field, (value, usual) in s.deviations.items():

@@ -14,7 +14,7 @@ from memloc.models.architectures import TRAINING
 from memloc.papers.maini2023 import settings as judged
 from memloc.statistics import Interval, student_interval
 
-# What every query selects first. Seeds aside, a training's configuration is its setting.
+# Every query selects this first. A training's setting is its configuration without the seeds.
 KEYS = """json_merge_patch(trials.config, '{"seed": null, "data_seed": null}') AS setting, analyses.config AS analysis"""
 JOINS = "JOIN trials USING (trial) JOIN analyses USING (analysis, trial)"
 LABELS = "coalesce(json_extract_string(analyses.config, 'memorized'), 'labels') = 'labels'"
@@ -32,7 +32,7 @@ NAMES = {
 PAPER_DATA = ("cifar10", "mnist", "svhn")
 PAPER_MODELS = ("resnet9", "resnet50", "vit_small")
 
-# Fields that an exhibit shows itself, in names and notes; threads change no number that anybody sees.
+# Fields that an exhibit shows itself, in names and notes. threads changes no digit that is shown.
 NAMED = ("p_gen", "p_mem", "keep", "at", "threads")
 EXTENT = {field for fields in judged.EXTENT.values() for field in fields}
 USUAL = {field: usual for fields in judged.USUAL.values() for field, usual in fields.items()} | judged.PAPER_NETWORK
@@ -40,7 +40,7 @@ USUAL = {field: usual for fields in judged.USUAL.values() for field, usual in fi
 
 @dataclass(frozen=True)
 class SettingRows:
-    """train, stage: the configurations. label: what tells it from the others, data set, model and noise first."""
+    """train, stage: the configurations. label: the fields in which it differs, after data set, model and noise."""
 
     train: dict[str, Any]
     stage: dict[str, Any]
@@ -61,7 +61,7 @@ class SettingRows:
 
     @property
     def deviations(self) -> dict[str, tuple[Any, Any]]:
-        """{field: (its value, the paper's)} of what is not as in the paper, beside data set, model, noise and dropout."""
+        """{field: (its value, the paper's)} of differences from the paper, besides data set, model, noise and dropout."""
         options = {k: v for k, v in self.stage.items() if k not in (*EXTENT, *judged.MEMORIZED)}
         config = {k: v for k, v in self.train.items() if v is not None}
         own = judged.Setting(config, {k: v for k, v in options.items() if v is not None}, {})
@@ -71,7 +71,7 @@ class SettingRows:
 
 
 def near_the_papers_cell(settings: Sequence[SettingRows]) -> list[SettingRows]:
-    """Of a data set's example-tied trainings Table 1's, p_gen 0.3 and p_mem 0.2; without them all, nearest first."""
+    """A data set's example-tied settings of Table 1 (p_gen 0.3, p_mem 0.2); without these all of them, nearest first."""
 
     def distance(s: SettingRows) -> float:
         return round(abs(float(s.train["p_gen"]) - 0.3) + abs(float(s.train["p_mem"]) - 0.2), 9)
@@ -89,13 +89,13 @@ def percent(fraction: float) -> str:
 
 
 def deviation_in_words(name: str, value: Any, usual: Any, prefix: str = "") -> str:
-    """`width 0.25 (1)`: ours, and the paper's."""
+    """`width 0.25 (1)`: our value, and the paper's."""
     papers = {"subset": "all"}.get(name, "none") if usual is None else _value(usual)
     return f"{name} {_value(value)} ({prefix}{papers})"
 
 
 def telling_apart(settings: Sequence[SettingRows]) -> list[str]:
-    """What a short name lacks, per setting: nothing where all deviate from the paper's alike, else `, width 0.25`."""
+    """The end of each setting's short name: "" if all settings have the same deviations, else `, width 0.25`."""
     alike = len({json.dumps(s.deviations, sort_keys=True) for s in settings}) < 2
     return ["" if alike else "".join(f", {k} {_value(v)}" for k, (v, _) in s.deviations.items()) for s in settings]
 
@@ -106,7 +106,7 @@ def split(frame: pd.DataFrame) -> list[SettingRows]:
 
 
 def finest(settings: Sequence[SettingRows]) -> list[SettingRows]:
-    """Of analyses that differ in the epochs they look at alone, the one that looks at most."""
+    """Of analyses that differ in their epochs alone, the one with most epochs."""
     kept: dict[str, SettingRows] = {}
     for s in settings:
         key = json.dumps([s.train, {**s.stage, "epochs": None}])
@@ -157,7 +157,7 @@ def _value(value: Any) -> str:
 def over_seeds(
     values: Sequence[float | None] | None, lowest: float = -math.inf, highest: float = math.inf
 ) -> Interval | None:
-    """The mean of one value per training and Student's 95 % interval, cut to what can be; None without values."""
+    """The mean of one value per training with Student's 95 % interval, clipped to a range; None without values."""
     known = [float(v) for v in ([] if values is None else values) if v is not None and math.isfinite(v)]
     interval = student_interval(known)
     if interval is None or interval.lo is None or interval.hi is None:
@@ -177,7 +177,7 @@ def seeds_in_words(lists: Iterable[Sequence[Any]]) -> str:
 
 
 def in_words(interval: Interval | None, digits: int = 3) -> str:
-    """`0.953 [0.941, 0.965]`; – where there is nothing."""
+    """`0.953 [0.941, 0.965]`; – for None."""
     if interval is None:
         return "–"
     if interval.lo is None or interval.hi is None:

@@ -1,4 +1,4 @@
-"""What an exhibit is made from: one store or sweep, asked by SQL, and its layers in network order."""
+"""The source of exhibits: the rows of one store or sweep, by SQL, and its layers in network order."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SHOWN = 12  # settings of one exhibit; its query has them all
 class Source:
     """A reader of a store, or of one sweep in it, so that all exhibits are of one snapshot.
 
-    data_dir: where data sets lie; None: the usual place. problems: for who runs this, not for the page, whose bytes hang on
-    the store and the data alone.
+    data_dir: where data sets lie; None: the usual place. problems: messages for the user. They are not on the page, because
+    its bytes depend on the store and the data alone.
     """
 
     reader: Reader
@@ -35,7 +35,7 @@ class Source:
         return rows
 
     def in_order(self, layers: Iterable[str], model: str) -> list[str]:
-        """Layers from input to output: the analyses of a network list its groups so. A layer within a group follows it."""
+        """Layers from input to output, as the analyses of a network list them. A layer in a group follows the group."""
         if self._layers is None:
             self._layers = self._read_layers()
         known = self._layers.get(model, [])

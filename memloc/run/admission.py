@@ -1,25 +1,25 @@
-"""Who may ask Ray for what: trainings before tasks, and tasks trial by trial. No Ray here; an actor holds one (run/ray).
+"""Which requests to Ray are admitted: trainings before tasks, and tasks trial by trial. No Ray here; run/ray has the actor.
 
-Ray has no priorities: a trainer that wants a whole GPU would wait behind a stream of tasks that want halves until the last
-of them is done, and the sweep would end with a few trainings on an otherwise idle cluster. So coordinators ask for no
-task while such a trainer waits for a place, and never for many more than can run.
+Ray has no priorities. A trainer that wants a whole GPU would wait behind a stream of tasks that want halves, until the last
+of them is done. The sweep would end with a few trainings on an otherwise idle cluster. So coordinators ask for no task while
+such a trainer waits for a place, and never for many more tasks than can run.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-WINDOW = 2.0  # tasks asked for, of as many as can run at once: one that runs and one that is next, for every slot
-SILENT_SECONDS = 30.0  # a coordinator that says nothing for so long is lost; the one that replaces it will report
+WINDOW = 2.0  # tasks asked for per task that can run: for every slot one that runs and one that is next
+SILENT_SECONDS = 30.0  # a coordinator that is silent for so long is lost; its replacement will report
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a coordinator wants.
+    """The state of a trial, as its coordinator reports it.
 
-    trainer_waits: for a place, or for its process to start there. larger: it holds more than a task. fans_out: its training
-    is done, and its tasks go out, wave after wave. asked: the trial's tasks that run or wait for a place, queued: those not
-    asked for yet, fitting: how many of them run at once if alone.
+    trainer_waits: its trainer waits for a place, or for its process to start. larger: the trainer holds more than a task.
+    fans_out: the training is done, and tasks go out, wave after wave. asked: tasks that run or wait for a place. queued:
+    tasks not asked for yet. fitting: how many of them could run at once if the trial were alone.
     """
 
     trainer_waits: bool = False
@@ -31,11 +31,11 @@ class Report:
 
 
 def window(waiting: bool, larger: bool) -> float:
-    """How many tasks may be asked for, of as many as can run at once.
+    """How many tasks may be asked for, per task that can run at once.
 
-    waiting, larger: whether any trainer waits, and any that holds more than a task (a whole GPU beside halves). It would
-    never find enough in one place while each task that ends is followed by another; one that is content with a task's place
-    (on CPUs) gets the next that is free.
+    waiting: any trainer waits. larger: one of them holds more than a task (a whole GPU beside halves). Such a trainer would
+    never find enough room in one place while another task follows each task that ends. A trainer that needs no more than a
+    task's place (on CPUs) gets the next free one.
     """
     return 0.0 if larger else 1.0 if waiting else WINDOW
 

@@ -1,4 +1,4 @@
-"""What happens where computing fails: a second try, then a record of the failure, and the rest goes on."""
+"""What follows a failed computation: a second try, then a record of the failure. Everything else goes on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Failure:
-    """What failed: a part (of a training, the trial's own id) of a trial's stage."""
+    """A part that failed. part_id: for a training the id of the trial."""
 
     part_id: str
     trial: str
@@ -43,7 +43,7 @@ def attempt(worker: Worker, failure: Failure, action: Callable[[], T], tries: in
             if n == tries - 1:
                 failure.record(worker.store, traceback.format_exc())
                 line = last_line(error)
-        worker.forget()  # outside the handler, whose traceback refers to everything that the attempt has allocated
+        worker.forget()  # not in the handler: its traceback holds everything that the attempt has allocated
     return None, line
 
 
@@ -64,7 +64,7 @@ def attempt_parts(
 ) -> Iterator[PartResult]:
     """A result for each part as it ends; none is begun once `should_stop` says so.
 
-    The parts of one analysis are tried together; where that fails, those that are left one by one.
+    The parts of one analysis are tried together. If that fails, the remaining parts are tried one by one.
     """
     for _, bunch in groupby(items, key=lambda item: item[0].id):
         left, failed = list(bunch), False

@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: what its affinity allows, and what its control groups pay for."""
+"""How many CPUs this process may use, by its affinity and by the limits of its control groups."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def usable_cpus(root: Path = Path("/")) -> int:
 
 
 def _limits(root: Path) -> Iterator[float]:
-    """The CPU limits of every control group that this process is in, whichever version of the interface is mounted."""
+    """The CPU limits of every control group that this process is in, for both versions of the interface."""
     mounted = root / "sys/fs/cgroup"
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)

@@ -1,4 +1,4 @@
-"""The one clock: how long a run will still take, by the prices of what is left and the pace of what has ended.
+"""The one clock: how long a run will still take, from the prices of the remaining work and the pace of the work done.
 
 Progress (from the events of its own run) and `memloc status` (from the store) ask the same function. No torch here.
 """
@@ -15,14 +15,14 @@ from memloc.run.fanout import PricedPart
 from memloc.run.schedule import Slots, TrialCost, in_order
 from memloc.run.simulation import simulate
 
-ENOUGH = 2  # so many epochs or parts must have ended before their pace says anything: the first one also warms up
+ENOUGH = 2  # so many epochs or parts must have ended before their pace counts: the first one also warms up
 
 
 @dataclass(frozen=True)
 class PricedPlan:
-    """What a run has to do: its trials in the order in which they begin, with prices in seconds, and its slots.
+    """The work of a run: its trials in the order in which they begin, with prices in seconds, and its slots.
 
-    basis: from what the prices are known, in a phrase. reliable: whether they were fitted to measurements of the same work.
+    basis: a phrase that says where the prices come from. reliable: they were fitted to measurements of the same work.
     """
 
     trials: tuple[TrialCost, ...]
@@ -31,7 +31,7 @@ class PricedPlan:
     reliable: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """The plan without `needs`, for other processes; the parts of an analysis, which cost the same, are listed once."""
+        """The plan without `needs`, for other processes. All parts of an analysis cost the same, so it is listed once."""
         return {
             "slots": asdict(self.slots),
             "basis": self.basis,
@@ -69,9 +69,9 @@ def _parts(analysis: Mapping[str, Any]) -> list[PricedPart]:
 class Course:
     """How far a run is.
 
-    ended: parts that are committed or have failed for good; the trial's own id is its training. given_up: trials of which
-    this run does no more. epochs: {trial: the epoch that its training has reached}. seconds, priced: what the epochs and
-    parts that have ended took, and their price. count: how many these are.
+    ended: parts that are committed or have failed for good; the id of a trial stands for its training. given_up: trials on
+    which this run does no more work. epochs: {trial: the epoch that its training has reached}. seconds, priced: the measured
+    seconds and the price of the epochs and parts that have ended. count: their number.
     """
 
     ended: set[str] = field(default_factory=set)
@@ -82,7 +82,7 @@ class Course:
     count: int = 0
 
     def measure(self, seconds: float, priced: float, count: int = 1) -> None:
-        """Something of this price has ended, after so many seconds; without a price it says nothing of the pace."""
+        """Counts work of this price that has ended after so many seconds. Work without a price says nothing of the pace."""
         if priced > 0:
             self.seconds += seconds
             self.priced += priced
@@ -90,7 +90,7 @@ class Course:
 
 
 def remaining(plan: PricedPlan, course: Course) -> list[TrialCost]:
-    """The trials with what is left of them."""
+    """The trials with their remaining work."""
     left = []
     for trial in plan.trials:
         if trial.trial in course.given_up:
@@ -105,8 +105,8 @@ def remaining(plan: PricedPlan, course: Course) -> list[TrialCost]:
 def time_left(plan: PricedPlan, course: Course, waited: float = 0.0) -> float | None:
     """Seconds until everything is done: the remaining prices on the slots, times measured / priced seconds so far.
 
-    waited: seconds since the course was last known. None where nothing is left, and while nothing is known of the pace:
-    too little has ended, and the prices are no measurements of such work.
+    waited: seconds since the course was last known. None if nothing is left, or if the pace is unknown: too little has
+    ended, and the prices were not fitted to such work.
     """
     if course.count < ENOUGH and not plan.reliable:
         return None

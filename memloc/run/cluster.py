@@ -1,4 +1,4 @@
-"""Which Ray cluster `--address` means, and whether it can be used: known within seconds, before anything begins."""
+"""Finds the Ray cluster that `--address` means, and whether it can be used, within seconds and before anything begins."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _check_form(address: str, label: str) -> None:
 
 
 def _ask(address: str) -> dict[str, Any]:
-    """What the probe knows about the address when it ends, or when the patience does."""
+    """What the probe knows about the address when it ends, or after `PATIENCE` seconds."""
     environment = {**os.environ, "RAY_py_gcs_connect_timeout_s": "3", "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-P", str(PROBE), address]
     try:

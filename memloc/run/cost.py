@@ -1,10 +1,10 @@
-"""What work costs: seconds of trainings and of analysis parts on one kind of device, fitted to the parts a store holds.
+"""Prices: seconds of trainings and of analysis parts on one kind of device, fitted to the parts that a store holds.
 
-A commit says how long its part took and how many forward passes of one example it was estimated at. Their ratio, summed over
-what is alike, is the rate: of a network's stage, by the commits of the same stage configuration where there are any, else
-by all of the stage. So whatever an estimate gets wrong by a constant drops out. A stage that this network has not run yet
-takes the network's training rate times the stage's factor, fitted to the other networks in the store: seconds / (passes ·
-training rate of their own network).
+A commit says how many seconds its part took, and at how many forward passes of one example it was estimated. The rate of a
+network's stage is the sum of the seconds over the sum of the passes. The sums are over the commits of the same stage
+configuration if there are any, else over all commits of the stage. So a constant error of an estimate drops out. A stage
+that this network has not run yet has the network's training rate times the stage's factor. The factor is fitted to the other
+networks in the store: seconds / (passes · training rate of their own network).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Shape = tuple[int, int, int]
 
 
 class Network(NamedTuple):
-    """What a rate depends on beside the device. shape: of an image, C, H, W; None where nobody knows it any more."""
+    """What a rate depends on besides the device. shape: C, H, W of an image; None if it is not known any more."""
 
     model: str
     variant: tuple[float | str | None, ...]  # width, stem, tokens
@@ -41,7 +41,7 @@ class Network(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """Seconds per forward pass of one example, and in a phrase from what that is known."""
+    """Seconds per forward pass of one example. basis: a phrase that says where the number comes from."""
 
     seconds: float
     basis: str
@@ -49,7 +49,7 @@ class Rate(NamedTuple):
 
 @dataclass
 class _Sums:
-    """Of commits that are alike."""
+    """Sums over commits that are alike."""
 
     count: int = 0
     seconds: float = 0.0
@@ -70,8 +70,8 @@ class CostModel:
     """Seconds on one kind of device.
 
     device: cpu or cuda. shapes: {data set: C, H, W}. unknown: the training rate of a network that the store has not trained.
-    spread: how many times longer than at the training's rate an unknown part takes because its task holds a share of a GPU
-    alone (measured rates have that in them).
+    spread: the factor by which an unknown part is slower than at the training's rate, because its task holds only a share of
+    a GPU (measured rates contain this factor).
     """
 
     snapshot: Snapshot
@@ -80,7 +80,7 @@ class CostModel:
     unknown: Callable[[TrialPlan, Shape], Rate]
     spread: float = 1.0
     _fits: dict[tuple[Network, str], _Sums] = field(default_factory=dict)
-    _alike: dict[tuple[Network, str, str], _Sums] = field(default_factory=dict)  # of one stage configuration, too
+    _alike: dict[tuple[Network, str, str], _Sums] = field(default_factory=dict)  # also by stage configuration
     _factors: dict[str, _Sums] = field(default_factory=dict)
     _unknown: dict[Network, Rate] = field(default_factory=dict)
     _basis: _Basis = field(default_factory=lambda: _Basis())
@@ -111,7 +111,7 @@ class CostModel:
         return self.network(trial), trial.config.epochs, trial.size, work.train, work.reached, analyses
 
     def train(self, work: Work) -> float:
-        """Seconds of what remains of the training; 0 where there is none to do."""
+        """Seconds of the rest of the training; 0 if there is nothing to train."""
         if work.train == "done":
             return 0.0
         return self._train_rate(work.trial) * train_passes(work.trial) * (1 - work.reached / work.trial.config.epochs)
@@ -123,7 +123,7 @@ class CostModel:
         alike = self._alike.get((network, stage, canonical_json(analysis.config)))
         whole_stage, factor = self._fits.get((network, stage)), self._factors.get(stage)
         fit = alike or whole_stage
-        if not passes:  # its parts take what they took
+        if not passes:  # no estimate of passes: the mean of its parts
             own = fit or factor
             return own.seconds / own.count if own else 0.0
         if fit and whole_stage and fit.passes:
@@ -141,18 +141,18 @@ class CostModel:
         return tuple(tuple(replace(prices[a.id], id=part_id) for a, part_id, _ in wave) for wave in waves(work.parts))
 
     def _price(self, trial: TrialPlan, analysis: AnalysisPlan) -> PricedPart:
-        """What all parts of an analysis have in common."""
+        """The price that all parts of an analysis have in common."""
         seconds = self.part(trial, analysis)
         shared = seconds * analysis.kind.shared(analysis.config, analysis.size)
         passes = part_passes(trial, analysis)
         return PricedPart("", analysis.id, analysis.stage, seconds, shared, passes, tuple(needs(trial, analysis)))
 
     def basis(self) -> str:
-        """From what the costs that were asked for are known, in a phrase."""
+        """A phrase that says where the prices computed so far come from."""
         return self._basis.in_words()
 
     def reliable(self) -> bool:
-        """Whether all of them were fitted to what has been measured of the stages themselves."""
+        """Were all prices computed so far fitted to measurements of the stages themselves?"""
         return not (self._basis.unknown or self._basis.by_rate)
 
     def _train_rate(self, trial: TrialPlan) -> float:
@@ -169,7 +169,7 @@ class CostModel:
 
 @dataclass
 class _Basis:
-    """What costs were taken from. The dictionaries without values are ordered sets."""
+    """Where the prices come from. The dictionaries without values are ordered sets."""
 
     fitted: dict[tuple[Network, str], int] = field(default_factory=dict)  # parts
     unknown: dict[str, None] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What is said of a plan in which one of the two sets that memloc compares is empty: it runs, but its rows say little."""
+"""Notes of a plan in which one of the two sets that memloc compares is empty. The plan runs, but its rows say little."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from memloc.run.plan import TrialPlan
 
 
 def notes(trial: TrialPlan) -> list[str]:
-    """A line for label noise, and one for a threshold of C-scores, that leaves no memorized or no other example."""
+    """A line for label noise, and one for a threshold of C-scores, if it leaves no memorized or no other example."""
     return [*_of_noise(trial), *_of_scores(trial)]
 
 

@@ -1,4 +1,4 @@
-"""How long a plan's work will take here, and on so many GPUs: its costs, and the schedule simulated with them."""
+"""How long a plan's work will take, here or on a number of GPUs: its prices, and a simulated schedule."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from memloc.store import Snapshot
 
 @dataclass(frozen=True)
 class Estimate:
-    """seconds: wall time on the slots. bound: what no schedule can undercut. basis: one phrase on where it comes from."""
+    """seconds: wall time on the slots. bound: no schedule takes less. basis: says in a phrase where the prices come from."""
 
     slots: Slots
     seconds: float
@@ -39,10 +39,10 @@ def cost_model(
     gpus: Resources | None,
     unknown: Callable[[TrialPlan, Shape], Rate] | None = None,
 ) -> CostModel:
-    """What the works cost by the store's commits.
+    """The prices of the works by the store's commits.
 
-    gpus: who holds which share of one; None on CPUs. unknown: the training rate of a network that the store does not know,
-    by default counted, the whole of a GPU assumed.
+    gpus: the shares of a GPU that a training and a task hold; None on CPUs. unknown: gives the training rate of a network
+    that the store does not know. By default its operations are counted, and a whole GPU is assumed.
     """
     shapes = {name: describe(name, data_dir).shape for name in {w.trial.config.dataset for w in works}}
     if gpus is None:
@@ -59,7 +59,7 @@ def cost_model(
 def price(works: Sequence[Work], model: CostModel, slots: Slots, shares: Resources | None = None) -> PricedPlan:
     """The works with their prices, in the order in which they begin.
 
-    shares: what of a slot a training and a task hold; None: as many CPUs as the training has threads.
+    shares: the shares of a slot that a training and a task hold; None: as many CPUs as the training has threads.
     """
     trials = [_priced(work, model, shares) for work in works]
     return PricedPlan(tuple(in_order(trials)), slots, model.basis(), model.reliable())
@@ -86,9 +86,9 @@ def _priced(work: Work, model: CostModel, shares: Resources | None) -> TrialCost
 
 
 def price_on(works: Sequence[Work], snapshot: Snapshot, data_dir: Path, capacity: Capacity) -> PricedPlan:
-    """The same on what an executor offers; a network that the store does not know is timed where that is on this machine."""
+    """The same for the capacity of an executor. A network that the store does not know is timed if it runs here."""
     cpu = torch.device("cpu")
-    # A GPU is left alone: timing there would leave a context in this process for as long as it lives.
+    # Nothing is timed on a GPU: its context would stay in this process until it ends.
     can_time = capacity.here and capacity.device == "cpu"
     unknown = (lambda trial, shape: timed(trial, shape, cpu)) if can_time else None
     model = cost_model(works, snapshot, data_dir, capacity.shares if capacity.device == "cuda" else None, unknown)

@@ -1,4 +1,4 @@
-"""What happens while a plan is carried out, for whoever shows it. Executors emit, commands render."""
+"""The events of a run. Executors emit them, and commands show them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Kind = Literal["started", "placed", "epoch", "trained", "part", "failed", "finis
 class Event:
     """One step of one trial.
 
-    started, finished, drained: of the trial. placed: its training has a place on `host`, where its process starts. epoch:
-    the training is at `epoch`; the first one is where it begins or goes on, every other has ended after `seconds` with
-    these `metrics` (loss and accuracies as in table `epochs`). trained: its commit is there. part: a part of `stage` was
-    committed after `seconds`; it paid this `share` of its price alone. failed: `part_id` failed for good, with the error's
-    last line.
+    started, finished, drained: the trial has. placed: its training has a place on `host`, where its process starts. epoch:
+    the training is at `epoch`. The first such event says where it begins or goes on. Every other one says that the epoch has
+    ended after `seconds` with these `metrics` (loss and accuracies as in table `epochs`). trained: the training's commit is
+    there. part: a part of `stage` was committed after `seconds`; it paid only this `share` of its price. failed: `part_id`
+    failed for good, with the error's last line.
     """
 
     kind: Kind
@@ -40,7 +40,7 @@ Listener: TypeAlias = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a training ended. finished: its commit is there. error: as of a part. Neither: it was told to stop."""
+    """How a training ended. finished: its commit is there. error: as in PartResult. Neither: it was told to stop."""
 
     finished: bool
     seconds: float = 0.0
@@ -51,8 +51,8 @@ class TrainingResult:
 class PartResult:
     """How one part ended.
 
-    seconds: that it took; 0 where it was committed already. share: of what it costs alone, the share that it paid, the rest
-    being shared with other parts. error: the last line of what made it fail for good, else empty.
+    seconds: how long it took; 0 if it was already committed. share: the share of its price that it paid; the rest was shared
+    with other parts. error: the last line of the error if it failed for good, else empty.
     """
 
     part_id: str

@@ -1,4 +1,4 @@
-"""What inline and Ray have in common: where trials may run, and how a launch goes whichever of them carries it out."""
+"""What inline and Ray have in common: what an executor offers, and the course of a launch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from memloc.run.schedule import Slots
 class Capacity:
     """What an executor offers.
 
-    device: on which parts are computed. shares: what of a slot a training and a task hold; None: as many CPUs as a training
-    has threads. here: whether this machine is all of it, so that what it does not know can be timed.
+    device: the kind of device that computes. shares: the shares of a slot that a training and a task hold; None: as many
+    CPUs as a training has threads. here: everything runs on this machine, so an unknown network can be timed.
     """
 
     device: Literal["cpu", "cuda"]
@@ -29,21 +29,21 @@ class Capacity:
 
 
 class Executor(AbstractContextManager["Executor"], Protocol):
-    """Carries out trials. Entering it starts what it runs on, or connects to it; leaving it ends that."""
+    """Carries out trials. Entering it starts Ray or connects to a cluster, if it needs one; leaving it ends that."""
 
     name: str
 
     def capacity(self, works: Sequence[Work]) -> Capacity:
-        """What there is for these works; raises UsageError where one of them needs more."""
+        """What the executor offers for these works; raises UsageError if one of them needs more."""
 
     def carry_out(
         self, works: Sequence[Work], plan: PricedPlan, listener: Listener, should_stop: Callable[[], bool]
     ) -> None:
-        """Does the work in the plan's order. Once `should_stop` says so, the running epochs and parts end, nothing else."""
+        """Does the work in the plan's order. Once `should_stop` is true, only the running epochs and parts are completed."""
 
 
 class Observer(Protocol):
-    """Watches a launch: is told of its plan, then of what happens."""
+    """Watches a launch: it gets the priced plan, then every event."""
 
     def planned(self, plan: PricedPlan) -> None: ...
 
@@ -57,10 +57,10 @@ def launch(
     observers: Sequence[Observer],
     should_stop: Callable[[], bool],
 ) -> Outcome:
-    """Carries out the work on the executor, at the prices that it has on what the executor offers.
+    """Carries out the works on the executor. price: prices them for the executor's capacity.
 
     Raises:
-        UsageError: where the executor cannot start, or a trial needs more than it has.
+        UsageError: the executor cannot start, or a trial needs more than it offers.
     """
     outcome = Outcome({})
 

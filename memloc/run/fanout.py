@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-TASKS_PER_SLOT = 4  # at least, where there are parts enough: the last ones leave the others waiting for a quarter at most
+TASKS_PER_SLOT = 4  # at least, if there are enough parts: the other slots wait for the last tasks a quarter at most
 SHARING_TASKS_PER_SLOT = 2  # the same, of parts that share work
-LONGEST = 60.0  # seconds of a task whose parts share nothing: what a lost worker costs, and the end of a sweep waits for
+LONGEST = 60.0  # seconds of a task whose parts share nothing: a lost worker loses it, the end of a sweep waits for it
 
 
 @dataclass(frozen=True)
 class PricedPart:
     """A part of an analysis, and its price: the seconds that it takes alone, by run/cost.py.
 
-    shared: of these seconds, what a task pays once for all its parts of one analysis. passes: the forward passes of one
-    example that the price was made from. needs: the parts without which it cannot run.
+    shared: those of these seconds that a task pays once for all its parts of one analysis. passes: the forward passes of one
+    example behind the price. needs: the parts without which it cannot run.
     """
 
     id: str
@@ -40,16 +40,16 @@ def _by_analysis(parts: Sequence[PricedPart]) -> list[list[PricedPart]]:
 
 
 def least(parts: Sequence[PricedPart]) -> float:
-    """Seconds of a wave with everything shared that can be."""
+    """Seconds of a wave if all shared work is paid once."""
     return sum(together(bunch) for bunch in _by_analysis(parts))
 
 
 def cut(parts: Sequence[PricedPart], slots: int) -> list[list[PricedPart]]:
-    """The tasks of a wave on `slots` slots, longest first; each of parts of one analysis, in their order.
+    """The tasks of a wave on `slots` slots, longest first. A task holds parts of one analysis, in their order.
 
-    A task is about a quarter of a slot's share of the wave, so that the last ones leave the others waiting shortly, nor
-    longer than `LONGEST`: parts that share nothing gain nothing from it. Parts that share work save it in long tasks,
-    about half of a slot's share, and all of it on a single slot.
+    A task is about a quarter of a slot's share of the wave, so that the other slots wait only shortly for the last tasks. It
+    is no longer than `LONGEST`, because parts that share nothing gain nothing from long tasks. Parts that share work save it
+    in long tasks: about half of a slot's share, and the whole share on a single slot.
     """
     share = sum(part.seconds for part in parts) / slots
     apart = min(share / TASKS_PER_SLOT, LONGEST)
@@ -61,7 +61,7 @@ def cut(parts: Sequence[PricedPart], slots: int) -> list[list[PricedPart]]:
 
 
 def _chunks(bunch: Sequence[PricedPart], limit: float) -> list[list[PricedPart]]:
-    """As few chunks as `limit` seconds allow, as even as can be; a part that is longer stands alone."""
+    """As few chunks as `limit` seconds allow, of sizes as equal as possible. A part that is longer is a chunk of its own."""
     total = together(bunch)
     count = min(len(bunch), max(1, math.ceil(total / limit))) if limit > 0 else 1
     edges = [round(i * len(bunch) / count) for i in range(count + 1)]

@@ -1,4 +1,4 @@
-"""Everything in this process, one thing after the other: for debugging, and the oracle that Ray is compared with."""
+"""The executor that does everything in this process, one thing after the other. It serves debugging and tests of Ray."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How many parts of an analysis a device computes together, and what to do when its memory runs out.
 
-Never a matter of results: a part's rows are the same bits in whatever company, and no batch and no group of examples is
-ever made smaller.
+Results do not depend on it. A part's rows are the same bits whatever other parts run with it, and no batch and no group of
+examples ever becomes smaller.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import gc
 
 import torch
 
-SHARE = 0.5  # of the free memory, for what grows with the parts; the rest is one part's activations, and other processes
+SHARE = 0.5  # of free memory, for what grows with the parts; the rest is for one part's activations and other processes
 
 
 def parts_together(device: torch.device, wanted: int, bytes_per_part: int) -> int:
-    """How many of `wanted` parts to compute together, at least 1; all of them where memory is not the device's own."""
+    """How many of `wanted` parts to compute together, at least 1; all of them if the device has no memory of its own."""
     if device.type != "cuda" or not bytes_per_part:
         return wanted
     return max(1, min(wanted, int(SHARE * free_bytes(device) / bytes_per_part)))
@@ -27,7 +27,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def release(device: torch.device) -> None:
-    """Gives back what nothing refers to any more. To be called outside the handler, whose traceback refers to it all."""
+    """Frees unreferenced memory. Call it outside of the exception's handler: the traceback there refers to all of it."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Parts of one analysis: computed side by side where that saves work, each committed as it ends."""
+"""Parts of one analysis. They are computed together if that saves work. Each is committed when it ends."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from memloc.store import Commit, Store, tables
 
 
 def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterator[PartResult]:
-    """Computes and commits parts of one analysis that are not committed yet; a result as each ends.
+    """Computes and commits the parts of one analysis that are not committed yet. It yields a result when a part ends.
 
-    Where the device's memory runs out, what is left goes on with half as many together, down to one.
+    If the device's memory runs out, the remaining parts go on with half as many together, down to one.
 
     Raises:
-        torch.OutOfMemoryError: where one part alone does not fit.
+        torch.OutOfMemoryError: one part alone does not fit.
     """
     analysis, store = items[0][0], worker.store
     todo = []
@@ -71,12 +71,12 @@ class _Computation:
     inputs: Inputs
 
     def run(self, bunch: Sequence[tuple[str, Part]]) -> Iterator[PartResult]:
-        """Computes and commits parts, each an id and what it is, side by side; a result as each is committed."""
+        """Computes and commits parts, given as (id, part), together. It yields a result when a part is committed."""
         kind, config = self.analysis.kind, self.analysis.config
         clock = time.perf_counter()
         computed = kind.run_together(config, self.inputs, [part for _, part in bunch])
         mean, company = 0.0, 1
-        if kind.lockstep:  # nobody can say which part took how long
+        if kind.lockstep:  # it is unknown how long each part took
             computed = iter(list(computed))
             mean, company = (time.perf_counter() - clock) / len(bunch), len(bunch)
         share = 1 - kind.shared(config, self.analysis.size) * (1 - 1 / company)
@@ -113,7 +113,7 @@ def _with_ids(columns: Mapping[str, Any], analysis: str, trial: str) -> dict[str
 
 
 def _tables_read(store: Store, trial: TrialPlan, analysis: AnalysisPlan) -> dict[str, dict[str, Any]]:
-    """The rows of the analyses that this one reads, and of its training, by table; `analyses` has the former's settings."""
+    """The rows of the training and of the analyses that this one reads, by table; `analyses` has their configurations."""
     if not analysis.kind.reads:
         return {}
     snapshot = store.snapshot()

@@ -1,4 +1,4 @@
-"""What of a plan is not committed yet: the work of every trial, and in which order its parts may run."""
+"""The work of every trial that is not committed yet, and the order in which its parts may run."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from memloc.store import Snapshot, Store, checkpoints, layout
 from memloc.store.commits import FileEntry
 
 TrainWork = Literal["done", "train", "replay"]
-Item = tuple[AnalysisPlan, str, Part]  # one part: of which analysis, its id, and what it is
+Item = tuple[AnalysisPlan, str, Part]  # one part: its analysis, its id, and the part itself
 
 
 @dataclass
 class Work:
     """What is left to do for one trial.
 
-    write: the checkpoints a training must leave behind for now. reached: the epoch from which it will go on, by the
-    checkpoints that are there.
+    write: the checkpoints that the training must leave for now. keep: those that stay in the end. reached: the epoch from
+    which it will go on, by the checkpoints in the store.
     """
 
     trial: TrialPlan
@@ -46,11 +46,11 @@ class Work:
 def pending(plan: Plan, store: Store, snapshot: Snapshot, retention: Retention, set_aside: bool = True) -> list[Work]:
     """The work of every trial, in plan order.
 
-    Sizes of everything skipped are checked: a commit whose data files are not there as committed is moved to
-    quarantine (unless `set_aside` is false: a dry run) and its part done again.
+    The sizes of all files of skipped parts are checked. If a data file is not as committed, the commit is moved to
+    quarantine (unless `set_aside` is false: a dry run), and the part is done again.
 
     Raises:
-        StoreError: where another version of memloc has committed a part of the plan, and this one cannot read it.
+        StoreError: another version of memloc has committed a part of the plan, and this version cannot read the commit.
     """
     _check_readable(plan, store, snapshot)
     sizes = store.files.listing(layout.DATA) | store.files.listing(layout.CHECKPOINTS)
@@ -63,7 +63,7 @@ def pending(plan: Plan, store: Store, snapshot: Snapshot, retention: Retention, 
 
 
 def _check_readable(plan: Plan, store: Store, snapshot: Snapshot) -> None:
-    """Such a part counts neither as done nor as missing: it would be computed a second time, and otherwise."""
+    """Refuses parts with unreadable commits. They are not done, and computed again they might have other numbers."""
     for path, why in snapshot.unreadable.items():
         if any(layout.is_commit_of(path, part_id) for trial in plan.trials for part_id in trial.part_ids):
             raise StoreError(f"store {store.uri}: {path} {why}")

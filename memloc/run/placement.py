@@ -1,6 +1,6 @@
-"""Where a trial's work may run: what it demands, what a cluster offers, and what its coordinator must know.
+"""Where a trial's work may run: its demands, the offer of a cluster, and the assignment of a coordinator.
 
-No Ray here, and at import no torch: a coordinator imports this, and there may be a hundred of them.
+No Ray here, and no torch at import: every coordinator imports this, and there may be a hundred of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NOSET = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
 
 Node: TypeAlias = dict[str, float]  # what a node has: CPU, GPU, …
-Demand: TypeAlias = dict[str, float]  # what a process holds, as Ray's options say it: num_cpus, num_gpus
+Demand: TypeAlias = dict[str, float]  # what a process holds, as Ray's options: num_cpus, num_gpus
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class Resources:
     gpus_per_task: float = 0.5
 
 
-ONE_BY_ONE = Resources(gpus_per_trial=1.0, gpus_per_task=1.0)  # whatever runs holds all of the only slot
+ONE_BY_ONE = Resources(gpus_per_trial=1.0, gpus_per_task=1.0)  # every process holds the whole of the only slot
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a coordinator needs to know of its trial.
+    """What a coordinator needs to know about its trial.
 
-    steps: what is to be done. run: whose order to stop it obeys. job: reference to what the computing processes need.
-    trainer, task: what one of them holds. trainings, tasks: how many of each the cluster can run at once.
+    steps: the work. run: the run whose order to stop it obeys. job: a reference to the `Job` of the processes that compute.
+    trainer, task: the demand of one of each. trainings, tasks: how many of each the cluster can run at once.
     """
 
     steps: Steps
@@ -104,5 +104,5 @@ def _too_large(nodes: Sequence[Node], trainer: Demand, task: Demand) -> str:
 
 
 def visible_index(gpu: str, visible: str | None) -> int:
-    """By which number a process knows the GPU that Ray calls `gpu`. visible: its CUDA_VISIBLE_DEVICES, None where unset."""
+    """The number, in this process, of the GPU that Ray calls `gpu`. visible: CUDA_VISIBLE_DEVICES, None if it is not set."""
     return visible.split(",").index(gpu) if visible else int(gpu)

@@ -1,4 +1,4 @@
-"""A plan: what a sweep means once its data are known. Trainings and their analyses, each with its id."""
+"""A plan: the trainings and analyses of a sweep, each with its id. A plan needs the descriptions of the data."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Parts(tuple[Part, ...]):
 class AnalysisPlan:
     """One analysis: its id, resolved configuration, and parts.
 
-    size: of its training, with the S_n that the analysis means. reads: ids of the analyses it reads. c_scores: those that
-    it takes; what they are is in `config`.
+    size: that of its training, with the analysis's own S_n. reads: ids of the analyses that it reads. c_scores: the C-scores
+    that it takes; `config` has their hash.
     """
 
     id: str
@@ -93,7 +93,7 @@ class Plan:
         return list(dict.fromkeys(u for trial in self.trials for u in trial.unmet))
 
     def needs(self) -> list[str]:
-        """The same in words, a line for each block and what it needs."""
+        """What is missing, in words: a line for each block and thing that it needs."""
         stages: dict[tuple[str, Need], list[str]] = {}
         for unmet in self.unmet:
             stages.setdefault((unmet.block, unmet.need), []).append(unmet.stage)

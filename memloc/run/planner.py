@@ -1,4 +1,4 @@
-"""From a sweep to its plan: the ids of everything, by what the data are (fingerprints, docs/architecture.md)."""
+"""From a sweep to its plan: the ids of all trainings, analyses and parts (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from memloc.sweep import Entry, Request, Sweep
 
 
 def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: Store | None = None) -> Plan:
-    """The plan of a sweep's entries; what is planned depends on the data only through their descriptions.
+    """The plan of a sweep's entries. Of the data it needs only their descriptions.
 
-    store: where the C-scores of another sweep are, for what takes them.
+    store: holds the C-scores of other sweeps, for analyses that take them.
 
     Raises:
-        UsageError: with every problem between configuration and data.
+        UsageError: naming every setting that does not fit the data.
     """
     problems: list[str] = []
     frozen: list[str] = []
@@ -102,7 +102,7 @@ def _trial(entry: Entry, data: Description, sources: Sources, common: _Common, p
     config = entry.config
     if config.subset == data.n_train:  # all of them: the same training as without a subset
         config = config.model_copy(update={"subset": None})
-    # What the data are is in `data`; by which name or path they came is not part of what is computed.
+    # `data` identifies the data. Their name or path does not enter the identity.
     trial_id = fingerprint(
         {"stage": "train", "version": VERSION, "config": {**canonical(config), "dataset": None}, "data": data.identity}
     )
@@ -133,7 +133,7 @@ def _trial(entry: Entry, data: Description, sources: Sources, common: _Common, p
 
 @dataclass(frozen=True)
 class _Scored:
-    """A stage's configuration with its C-scores, if it takes any, and the size of the training with the S_n it means."""
+    """A stage's configuration with its C-scores, if it takes any, and the size of the training with the analysis's S_n."""
 
     config: StageConfig
     size: Size
@@ -169,7 +169,7 @@ def _analysis(trial_id: str, kind: Stage[Any], scored: _Scored, parts: Parts, re
 
 
 def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:
-    """The same training asked for under two names (a copy of a data set, say)."""
+    """One plan of a training that a sweep has under two names, for example by a copy of its data set."""
     analyses = {a.id: a for a in (*one.analyses, *other.analyses)}
     blocks = dict.fromkeys((*one.blocks, *other.blocks))
     unmet = dict.fromkeys((*one.unmet, *other.unmet))
@@ -188,13 +188,13 @@ def _size(config: TrainConfig, data: Description, data_dir: Path) -> Size:
 
 
 def _frozen_note(trial: TrialPlan, data: Description) -> list[str]:
-    """What is said of a training that freezes the statistics of too short an epoch."""
+    """The note about a training that freezes the statistics of too short an epoch, if there is one."""
     note = frozen_note(trial.config, trial.size.n)
     return [note] if note and _network(trial.config, data).running_statistics else []
 
 
 class _Network(NamedTuple):
-    """numbers: of its state. groups: layer groups. running_statistics: whether it has batch norms that keep them."""
+    """numbers: how many numbers its state has. groups: layer groups. running_statistics: it has batch norms with them."""
 
     numbers: int
     groups: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""On what something was computed: device, versions, revision."""
+"""The device, the library versions and the revision with which something was computed."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def _git_revision() -> str:
 
 
 def numerics(device: torch.device) -> str:
-    """What, beside the configuration, the bits of a training depend on."""
+    """Everything besides the configuration on which the bits of a training depend."""
     return canonical_json({"device": where(device)["device_name"], **_versions()})
 
 
 def where(device: torch.device) -> dict[str, Any]:
-    """On what and with which versions something was computed."""
+    """The device and the versions with which something was computed."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:  # kernels are chosen by the instruction set: another one may round differently

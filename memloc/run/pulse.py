@@ -1,4 +1,4 @@
-"""Tells other shells what this run is doing: small files in the store, overwritten. For status alone."""
+"""Writes what this run is doing into small files of the store and overwrites them. Only `memloc status` reads them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from memloc.run.events import Event
 from memloc.run.pending import Work, waves
 from memloc.store import Store, heartbeats
 
-SECONDS = 10.0  # between two heartbeats of a trial that is at the same stages
+SECONDS = 10.0  # between two heartbeats of a trial whose stages have not changed
 LOOK_SECONDS = 1.0
 
 
 class Heartbeats:
-    """An observer that notes what each trial is at, and a thread that writes it down: news at once, else now and then.
+    """An observer that notes what each trial is doing, and a thread that writes the notes: changes at once, others rarely.
 
     sweep: NAME@sha8 of the record that the run carries out.
     """
@@ -39,7 +39,7 @@ class Heartbeats:
         self._thread.start()
 
     def planned(self, plan: PricedPlan) -> None:
-        """Writes the prices down, from which others tell the time."""
+        """Writes the prices, from which status computes the time left."""
         self._of_run["state"] = "running"
         self._write(lambda: heartbeats.write_plan(self.store.files, self.run, plan.as_json()))
 
@@ -68,15 +68,15 @@ class Heartbeats:
     def notes(self) -> dict[str, dict[str, Any]]:
         """{trial at work: its heartbeat}.
 
-        stages: those it is at. state: `waiting` for a place, `starting` (its process), `running`. host: where its training
-        runs, else the driver's. news: when the last event came (seconds since 1970). Of a training: epoch, epochs,
-        from_epoch (where this run began it), metrics of the epoch, seconds of the epochs of this run.
+        stages: the present stages. state: `waiting` (for a place), `starting` (its process) or `running`. host: where its
+        training runs, else the driver's host. news: the time of the last event (seconds since 1970). For a training also:
+        epoch, epochs, from_epoch (where this run began), metrics of the epoch, seconds of this run's epochs.
         """
         with self._lock:
             return {trial: dict(note) for trial, note in self._notes.items()}
 
     def _beat(self) -> None:
-        written: dict[str, tuple[Any, float]] = {}  # {trial, or the run: (what it was at, when)}
+        written: dict[str, tuple[Any, float]] = {}  # {trial, or "" for the run: (its stages and state, when written)}
         while True:
             now = time.monotonic()
             for name, note in {"": dict(self._of_run), **self.notes()}.items():
@@ -98,7 +98,7 @@ class Heartbeats:
         try:
             action()
         except StoreError:
-            return False  # status will know less for a while; the work itself decides whether the store is gone
+            return False  # status knows less for a while; if the store is gone, the work itself will fail
         return True
 
     def close(self) -> None:
@@ -114,6 +114,6 @@ def _left(work: Work) -> dict[str, str]:
 
 
 def _at_work(left: dict[str, str], seen: set[str]) -> list[str]:
-    """The stages that have begun and have parts left; where there is none, the next one."""
+    """The stages that have begun and have parts left; if there is none, the next stage."""
     stages = list(dict.fromkeys(left.values()))
     return [stage for stage in stages if stage in seen] or stages[:1]

@@ -1,4 +1,4 @@
-"""What a plan implies in numbers: forward passes of its parts, bytes of its checkpoints and rows."""
+"""Numbers that follow from a plan: forward passes of its parts, bytes of its checkpoints and rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memloc.store import schemas
 def train_passes(trial: TrialPlan, epochs: int | None = None) -> float:
     """A training's cost in forward passes of one example: forward and backward are three, test one.
 
-    epochs: how many of them were trained, where it is known; T at most.
+    epochs: the number of epochs that were trained, if it is known; else T.
     """
     return (epochs or trial.config.epochs) * (3.0 * trial.size.n + trial.size.n_test)
 

@@ -1,4 +1,4 @@
-"""A committed training once more, for checkpoints of it that are lost."""
+"""Trains a committed training again, because checkpoints of it are lost."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def replay(
     on_epoch: Callable[[int, Mapping[str, Any]], None],
     should_stop: Callable[[], bool],
 ) -> bool:
-    """Trains again from epoch 0 and puts lost checkpoints back; False where `should_stop` said so first.
+    """Trains again from epoch 0 and puts lost checkpoints back; False if `should_stop` was true first.
 
     Raises:
-        ReplayError: where an epoch's checkpoint has another hash than the committed one.
+        ReplayError: an epoch's checkpoint has another hash than the committed one.
     """
     expected = {c.epoch: c for c in lost.commit.checkpoints}
     clock = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Which checkpoints of a training stay, which of them are lost, and which go once its analyses are done."""
+"""Which checkpoints of a training stay, which are lost, and which are removed once its analyses are done."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from memloc.store import Commit, Store, checkpoints
 if TYPE_CHECKING:
     from memloc.run.pending import Work
 
-Retention = Literal["all", "rewound", "last"] | None  # None: nobody said
+Retention = Literal["all", "rewound", "last"] | None  # None: the user has not chosen
 
 
 def kept_epochs(trial: TrialPlan, retention: Retention) -> set[int]:
     """The checkpoints that stay after all analyses are done.
 
-    Where nobody said what to keep, a held-out training keeps what its analyses read, which is its last epoch as a rule:
-    there are hundreds, each for its C-scores alone (docs/tables.md). Any other keeps all.
+    If the user has not chosen, a held-out training keeps what its analyses read, usually its last epoch: there are hundreds
+    of such trainings, and they serve C-scores alone (docs/tables.md). Every other training keeps all.
     """
     last = trial.config.epochs
     if retention is None and trial.config.held_out and not trial.unmet:
         return {last} | trial.epochs_read()
-    if retention in (None, "all") or trial.unmet:  # nobody can say yet what these will read
+    if retention in (None, "all") or trial.unmet:  # it is not known yet what the unmet analyses will read
         return set(range(last + 1))
     return {0, last} | {t for a in trial.analyses for t in a.kind.keeps(a.config)} if retention == "rewound" else {last}
 
 
 def lost_epochs(commit: Commit, sizes: Mapping[str, int], needed: set[int], pruned: set[int]) -> set[int]:
-    """The committed checkpoints that are not there as committed, unless pruned and not needed."""
+    """The committed checkpoints that are missing or damaged, except pruned ones that are not needed."""
     lost = {c.epoch for c in commit.checkpoints if sizes.get(c.path) != c.size}
     return {t for t in lost if t in needed or t not in pruned}
 

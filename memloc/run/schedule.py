@@ -1,4 +1,4 @@
-"""What a schedule is made of: slots, priced trials, their order, and the time that no schedule can undercut."""
+"""The elements of a schedule: slots, priced trials, their order, and the time that no schedule can undercut."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Slots:
 
 @dataclass(frozen=True)
 class TrialCost:
-    """One trial as a schedule sees it, in seconds.
+    """The prices of one trial.
 
-    train: of its training (0: none to do), which goes on from epoch `reached` of `epochs`. waves: of its parts, wave by
-    wave. trainer, task: what of a slot's capacity a trainer and a task hold.
+    train: seconds of its training (0: nothing to train), which goes on from epoch `reached` of `epochs`. waves: its parts,
+    wave by wave. trainer, task: the capacity of a slot that a trainer and a task hold.
     """
 
     trial: str
@@ -47,7 +47,7 @@ class TrialCost:
         return self.train / max(1, self.epochs - self.reached)
 
     def work(self) -> float:
-        """Capacity · seconds, at least: what a task of all parts of an analysis would share is counted once."""
+        """The least capacity · seconds: shared work of an analysis is counted once."""
         return self._work
 
     @cached_property
@@ -55,7 +55,7 @@ class TrialCost:
         return self.train * self.trainer + sum(least(wave) for wave in self.waves) * self.task
 
     def chain(self) -> list[tuple[str, float]]:
-        """(stage, seconds) of what cannot be done side by side: the training, then of every wave the longest part."""
+        """[(stage, seconds)] of work that cannot run in parallel: the training, then the longest part of every wave."""
         return self._chain
 
     @cached_property
@@ -67,7 +67,7 @@ class TrialCost:
 
 @dataclass(frozen=True)
 class CriticalPath:
-    """The longest chain of all trials: whose, (stage, seconds) of its members, and their sum."""
+    """The longest chain of all trials: its trial, and (stage, seconds) of its members."""
 
     trial: str
     stages: tuple[tuple[str, float], ...]
@@ -78,9 +78,10 @@ class CriticalPath:
 
 
 def critical_path(trials: Iterable[TrialCost]) -> CriticalPath:
-    """
+    """The longest chain of these trials.
+
     Raises:
-        ValueError: of no trial.
+        ValueError: there is no trial.
     """
     paths = (CriticalPath(trial.trial, tuple(trial.chain())) for trial in trials)
     return max(paths, key=lambda path: path.seconds)
@@ -94,14 +95,14 @@ def bound(trials: Sequence[TrialCost], slots: Slots) -> float:
 
 
 def in_order(trials: Iterable[TrialCost]) -> list[TrialCost]:
-    """The order in which the driver begins them: the longest chain first, of equal ones the most work.
+    """The order in which the driver begins trials: the longest chain first; of equal chains the most work first.
 
-    What cannot be done side by side decides when the last slots fall idle: a long training that begins late ends alone. Work
+    Work that cannot run in parallel decides when the last slots fall idle: a long training that begins late ends alone. Work
     that fans out fills every gap.
     """
     return sorted(trials, key=lambda trial: (-sum(seconds for _, seconds in trial.chain()), -trial.work()))
 
 
 def coordinators(trainings: int) -> int:
-    """How many trials may be under way where so many can train: two more, so that no place waits for its next training."""
+    """How many trials may be under way if so many can train: two more, so that no place waits for its next training."""
     return trainings + 2

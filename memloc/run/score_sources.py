@@ -1,6 +1,6 @@
-"""Which C-scores an analysis means: those of a file, or those that a sweep has left in the store. Or what is missing.
+"""Finds the C-scores that an analysis takes: those of a file, or those that a sweep has left in the store.
 
-What is missing is no error of the sweep file: it is what an analysis needs before it can be planned.
+If scores are missing, that is no error of the sweep file. The analysis needs them before it can be planned.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from memloc.run.plan import TrialPlan
 
 SWEEP = "sweep:"
-# What decides which labels an example has: equal for whoever is to be compared.
+# The fields that decide the labels of the examples. Scores and training must agree in them.
 LABELS = ("noise", "wrong", "noise_count", "data_seed")
 
 
 @dataclass(frozen=True)
 class Need:
-    """What is not there yet, and what to do about it, in words."""
+    """What is missing, and what to do about it, in words."""
 
     what: str
     remedy: str
@@ -40,10 +40,10 @@ class Need:
 
 @dataclass
 class Sources:
-    """Where C-scores are looked for.
+    """Where C-scores are searched.
 
-    data_dir: paths that are not absolute are below it. store: where a sweep has left them. beside: the folder of the sweep
-    file, where that of another sweep may lie too.
+    data_dir: relative paths are below it. store: holds the scores of sweeps. beside: the folder of the sweep file, where
+    files of other sweeps may lie too.
     """
 
     data_dir: Path
@@ -53,10 +53,10 @@ class Sources:
     _known: dict[str, list[_Run] | None] = field(default_factory=dict)
 
     def find(self, reference: str, train: TrainConfig, data: Description) -> tuple[CScores, I64] | Need:
-        """(the scores, the examples of the training) of `PATH` or `sweep:NAME`, or what is missing.
+        """(the scores of `PATH` or `sweep:NAME`, the examples of the training), or what is missing.
 
         Raises:
-            UsageError: where a file is there and is not what it should be.
+            UsageError: there is a file, and its content is wrong.
         """
         if reference.startswith(SWEEP):
             scores = self._of_sweep(reference.removeprefix(SWEEP), train, data)
@@ -114,7 +114,7 @@ class Sources:
         return Need(f"sweep {name} (has no held-out trainings on {train.dataset} with {noise})", "add them to its blocks")
 
     def _runs(self, name: str) -> list[_Run] | None:
-        """The held-out trainings of a sweep, by its records in this store or, where it has not run yet, by its file."""
+        """The held-out trainings of a sweep, by its records in this store or, if it has not run yet, by its file."""
         if name not in self._known:
             self._known[name] = self._recorded(name) or self._planned(name)
         return self._known[name]
@@ -143,7 +143,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class _Run:
-    """A held-out training: its canonical configuration, and its analysis where it has been planned in this store."""
+    """A held-out training: its canonical configuration, and its analysis if it has been planned in this store."""
 
     config: Mapping[str, Any]
     analysis: str | None = None
@@ -151,7 +151,7 @@ class _Run:
 
 
 def same_labels(config: Mapping[str, Any], train: TrainConfig) -> bool:
-    """Do trainings of this canonical configuration judge every example of `train`, under the label that it has there?"""
+    """Do trainings of this canonical configuration judge every example of `train`, under its label in `train`?"""
     own = train.flat()
 
     def equal(name: str) -> bool:

@@ -1,9 +1,9 @@
-"""How long work takes on a number of slots: a simulation of what driver, coordinators and Ray do with it.
+"""A simulation of driver, coordinators and Ray: how long work takes on a number of slots.
 
-Pure Python and quick: five thousand tasks on a thousand GPUs in a fraction of a second. The rules simulated are those of
-run/ray: trials in the driver's order, as many under way as there may be coordinators; a trial's training, then its waves,
-cut into tasks by run/fanout.py; no task is asked for while a trainer waits for a place, nor more than run/admission.py
-allows; of what Ray was asked for, the oldest that fits is next.
+It is pure Python and quick: five thousand tasks on a thousand GPUs take a fraction of a second. It has the rules of
+run/ray. Trials begin in the driver's order, and as many are under way as there may be coordinators. A trial has its
+training, then its waves, cut into tasks by run/fanout.py. Tasks are asked for as run/admission.py allows. Of all requests to
+Ray, the oldest one that fits begins next.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from memloc.run.schedule import Slots, TrialCost, coordinators
 
 
 class _Free:
-    """What is free in every slot. A process goes where least is left over, as Ray packs GPUs."""
+    """The free capacity of every slot. A process goes where the least capacity is left over, as Ray packs GPUs."""
 
     def __init__(self, slots: Slots) -> None:
         self.left = [slots.capacity] * slots.count
@@ -107,7 +107,7 @@ class _Simulation:
         return self.now
 
     def _end(self) -> _Running:
-        """The next process ends; whose it was."""
+        """Ends the next process; returns its trial."""
         _, _, slot, request = heappop(self.ends)
         self.free.give(slot, request.demand)
         request.trial.asked -= 1
@@ -126,7 +126,7 @@ class _Simulation:
             self._go_on(trial)
 
     def _go_on(self, trial: _Running) -> None:
-        """What its coordinator does once a process of it has ended."""
+        """Does what a trial's coordinator does once a process of the trial has ended."""
         if trial.queue or trial.asked:
             return
         if trial.waves:
@@ -198,7 +198,7 @@ def simulate(trials: Sequence[TrialCost], slots: Slots) -> float:
     """Seconds until the last of the trials, begun in this order, is done.
 
     Raises:
-        ValueError: where a process of them fits into no slot.
+        ValueError: one of their processes fits into no slot.
     """
     for trial in {id(trial): trial for trial in trials}.values():
         if min(slots.fitting(trial.trainer), slots.fitting(trial.task)) < 1:

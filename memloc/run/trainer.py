@@ -1,4 +1,4 @@
-"""One training, from wherever an earlier run got to, to its commit."""
+"""One training, from the state that an earlier run has reached to its commit."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ OnEpoch: TypeAlias = Callable[[int, Mapping[str, Any]], None]
 def run_training(
     worker: Worker, work: Work, on_epoch: OnEpoch = lambda *_: None, should_stop: Callable[[], bool] = never
 ) -> bool:
-    """Trains to the commit, from wherever an earlier run got to; False where `should_stop` said so first.
+    """Trains to the commit, from the state that an earlier run has reached; False if `should_stop` was true first.
 
-    A training that is committed with every checkpoint in place is left alone, also when that happens under way; one that
-    lost a checkpoint is replayed.
+    If the training is committed and every checkpoint is in place, nothing is done, also if another process commits it
+    meanwhile. If a checkpoint is lost, the training is replayed.
 
-    on_epoch: called with an epoch and its row of table `epochs`; first with the epoch from which it goes on (0 for a new
-    training) and {}.
+    on_epoch: called with an epoch and its row of table `epochs`. The first call has the epoch from which the training goes
+    on (0 for a new training) and {}.
     """
     trial, store = work.trial, worker.store
     set_up_numerics(trial.config, worker.device)
@@ -52,7 +52,7 @@ def _train(worker: Worker, work: Work, on_epoch: OnEpoch, should_stop: Callable[
     trial, store, data = work.trial, worker.store, worker.data(work.trial)
     bits = numerics(worker.device)
     after, rows, entries = _resumed(store, work, bits)
-    overtaken = False  # by a worker that was taken for dead, or by our successor
+    overtaken = False  # by a worker that was thought dead, or by the successor of this one
     if after is not None:
         on_epoch(after.epoch, {})
     with StateWriter(store.files, trial.id, work.write, bits, entries) as writer:
@@ -77,9 +77,9 @@ def _train(worker: Worker, work: Work, on_epoch: OnEpoch, should_stop: Callable[
 
 
 def _resumed(store: Store, work: Work, bits: str) -> tuple[Epoch | None, list[dict[str, Any]], list[CheckpointEntry]]:
-    """(the state to go on from, the rows and the checkpoints up to it) that an earlier run left.
+    """(the state to go on from, the rows up to it, the checkpoints up to it) that an earlier run has left.
 
-    bits: the numerics under which it must have been made.
+    bits: the numerics that the state must have.
     """
     resumed = checkpoints.load_resume(store.files, work.trial.id, work.write, bits)
     if resumed is None:
@@ -104,7 +104,8 @@ def _commit_training(
     dynamics: dict[str, torch.Tensor],
 ) -> None:
     trial, n = work.trial, len(data.y)
-    # Written down, so that nobody takes them for lost, nor what is here for pruned (in an earlier life of the trial).
+    # The pruned epochs are recorded, so that they do not count as lost, and present ones do not count as pruned (by an
+    # earlier run of the trial).
     checkpoints.prune(worker.store.files, trial.id, entries, work.write)
     c = trial.config
     written = {

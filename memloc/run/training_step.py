@@ -1,4 +1,4 @@
-"""What a training step costs where no store knows: timed on this machine, or counted and divided by an assumed speed."""
+"""The cost of a training step that no store knows: timed on this machine, or counted and divided by an assumed speed."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from memloc.models.memory_format import channels_last
 from memloc.run.cost import Rate, Shape
 from memloc.run.plan import TrialPlan
 
-# Operations per second, assumed for want of a measurement: of a data-centre GPU in float32, of one thread of a CPU.
+# Assumed operations per second: of a data-centre GPU in float32, and of one thread of a CPU.
 SPEED = {"cuda": 10e12, "cpu": 20e9}
 STEP_SECONDS = {
     "cuda": 5e-3,
     "cpu": 0.0,
-}  # assumed of a training step at least, however small: a GPU is told kernel by kernel
+}  # the assumed least time of a training step: a GPU gets its kernels one by one
 
 
-# Of one network, about: a dry run waits for it, and holds a step's activations in memory.
+# For one network, about. A dry run waits for it, and holds a step's activations in memory.
 IMAGES, STEPS, SECONDS = 128, 4, 2.0
 
 
 def timed(trial: TrialPlan, shape: Shape, device: torch.device) -> Rate:
     """Times training steps of up to 128 images; a step is three forward passes per image.
 
-    Fewer images on a CPU where, by their operations, a step of so many would take long: 8 at least.
+    On a CPU it takes fewer images, at least 8, if a step of 128 would take long by its number of operations.
     """
     torch.set_num_threads(trial.config.threads)
     images = min(trial.config.batch_size, IMAGES)
@@ -53,7 +53,7 @@ def timed(trial: TrialPlan, shape: Shape, device: torch.device) -> Rate:
 def counted(trial: TrialPlan, shape: Shape, device: str) -> Rate:
     """A forward pass by its operations (a multiplication and its addition are two) at the assumed speed.
 
-    No less than its part of a training step of the assumed least time.
+    It takes at least its share of a training step of the assumed least time.
     """
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         build(trial.config, shape, trial.size.classes).eval()(torch.empty(1, *shape))

@@ -1,6 +1,6 @@
-"""The course of one trial: what may run next, what has ended, what is left when it is told to stop.
+"""The course of one trial: what may run next, what has ended, and what is left after an order to stop.
 
-Written once, and driven by every executor. No Ray, no torch and no clock here: coordinators import it.
+Every executor drives the same class. No Ray, no torch and no clock here: coordinators import it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Task: TypeAlias = list[PricedPart]  # parts that one process computes
 
 @dataclass(frozen=True)
 class Steps:
-    """What is to be done for a trial: train it, then its parts, wave by wave, then remove checkpoints."""
+    """The work of a trial: train, then compute its parts, wave by wave, then remove checkpoints."""
 
     trial: str
     trains: bool
@@ -28,10 +28,10 @@ class Steps:
 
 
 class TrialRun:
-    """A trial under way. Whoever drives it takes what may run, and says what has ended.
+    """A trial under way. An executor takes the tasks that may run, and reports what has ended.
 
-    phase: `train` until the training has ended, `analyse` while parts are left. failed: the ids of what failed for good.
-    cut: makes tasks of the parts of a wave. prune: removes the checkpoints that retention lets go. tell: gets the events.
+    phase: `train` until the training has ended, `analyse` while parts are left. failed: the ids of parts that failed for
+    good. cut: makes tasks of the parts of a wave. prune: removes checkpoints by retention. tell: gets the events.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class TrialRun:
         return self._queue.popleft()
 
     def drain(self) -> None:
-        """Nothing more begins: the trial ends with what runs."""
+        """Nothing more begins. The trial ends when its running tasks end."""
         self._draining = True
         self._advance()
 
@@ -68,7 +68,7 @@ class TrialRun:
         self._emit("placed", stage="train", host=host)
 
     def reached(self, epoch: int, row: Mapping[str, Any]) -> None:
-        """row: of table `epochs`; empty where the training begins or goes on."""
+        """The training has reached an epoch. row: that of table `epochs`; empty if the training begins or goes on there."""
         metrics = {name: row[name] for name in ("loss", "clean_acc", "noisy_acc", "test_acc") if name in row}
         self._emit("epoch", stage="train", epoch=epoch, metrics=metrics, seconds=row.get("seconds", 0.0))
 
@@ -90,14 +90,14 @@ class TrialRun:
             self._emit("part", stage=stage, part_id=result.part_id, seconds=result.seconds, share=result.share)
 
     def task_ended(self, left: Task) -> None:
-        """left: those of its parts that were not begun, because of the order to stop."""
+        """A task has ended. left: its parts that were not begun, because of the order to stop."""
         self._running -= 1
         if left:
             self._queue.append(left)
         self._advance()
 
     def _advance(self) -> None:
-        """The next wave once one is over, and the end after the last."""
+        """Begins the next wave if one is over, and ends the trial after the last wave."""
         if self.phase != "analyse" or self._running:
             return
         while self._waves and not self._queue and not self._draining:

@@ -28,7 +28,7 @@ def default_device() -> torch.device:
 
 @dataclass
 class Worker:
-    """One process's means to work: the store, the raw data by name, and what is worth keeping between parts."""
+    """The resources of one process: the store, the raw data by name, and the inputs that it keeps between parts."""
 
     store: Store
     raw: Callable[[str], Raw]
@@ -41,9 +41,9 @@ class Worker:
         return prepare(raw, trial.config)
 
     def inputs(self, trial: TrialPlan, analysis: AnalysisPlan | None = None) -> Inputs:
-        """The inputs of an analysis; the data on the device and the last checkpoints stay for the next part.
+        """The inputs of an analysis. The data on the device and the last checkpoints stay for the next part.
 
-        Where its S_n are the atypical examples, these are `noisy` there. None: what the labels say.
+        If S_n of the analysis are the atypical examples, these are `noisy`. Without an analysis, the mislabeled ones are.
         """
         means = (trial.id, *_set_of(analysis))
         if self._inputs is None or self._inputs[0] != means:
@@ -56,13 +56,13 @@ class Worker:
         return self._inputs[1]
 
     def forget(self) -> None:
-        """Drops what is kept between parts: the next one starts from what is on disk, with the device's memory free."""
+        """Drops what is kept between parts. The next part reads the store again and finds the device's memory free."""
         self._inputs = None
         release(self.device)
 
 
 def _set_of(analysis: AnalysisPlan | None) -> tuple[str, ...]:
-    """What tells its S_n from that of other analyses of the training."""
+    """A key of the analysis's S_n: analyses of a training with the same key have the same S_n."""
     threshold = None if analysis is None else analysis.config.c_score_threshold()
     if analysis is None or threshold is None:
         return ()
@@ -77,10 +77,9 @@ def _with_set(data: Data, analysis: AnalysisPlan | None) -> Data:
 
 
 def set_up_numerics(config: TrainConfig, device: torch.device) -> None:
-    """The numerical environment of a training and of its analyses, whatever this process did before.
+    """Sets the numerical environment of a training and of its analyses, whatever this process did before.
 
-    The trial's thread count and precision (fp32 means fp32: tf32 only where it is asked for), and deterministic
-    algorithms on a GPU.
+    It sets the trial's threads and precision (tf32 is off for fp32), and deterministic algorithms on a GPU.
     """
     torch.set_num_threads(config.threads)
     tf32 = config.precision != "fp32"
@@ -88,7 +87,7 @@ def set_up_numerics(config: TrainConfig, device: torch.device) -> None:
     torch.backends.cudnn.allow_tf32 = tf32
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS first runs
-        # Warnings, not errors: the 2×2 max pool's backward is listed as nondeterministic for its atomic additions, but
-        # windows that do not overlap never add twice to one place.
+        # Warnings, not errors: PyTorch lists the backward pass of the 2×2 max pool as nondeterministic, because it adds
+        # atomically. But windows that do not overlap never add twice to one place.
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False

@@ -1,4 +1,4 @@
-"""A training's states on their way to the store, written while the next epoch trains."""
+"""Writes a training's states to the store while the next epoch trains."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from memloc.store.commits import CheckpointEntry
 
 
 class StateWriter:
-    """Writes checkpoint, then resume state, of one epoch after the other, in a thread of its own.
+    """Writes the checkpoint and then the resume state of one epoch after the other, in a thread of its own.
 
-    One state at most is under way: handing over the next waits for it. So memory holds two states at most, and a kill
-    costs the epoch that trains and the one under way. What fails there is raised, with its traceback,
-    at the next call here, and nothing is written after it.
+    At most one state is under way: handing over the next one waits for it. So memory holds at most two states, and a kill
+    costs at most the epoch that trains and the one under way. An error in the thread is raised, with its traceback, at the
+    next call here. Nothing is written after it.
 
     keep: epochs whose checkpoints stay. entries: the checkpoints written so far, complete after `flush`.
     """
@@ -48,7 +48,7 @@ class StateWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._thread.shutdown(wait=True)  # whatever stops the training, the state under way is not lost
+        self._thread.shutdown(wait=True)  # the state under way is not lost, whatever stops the training
         if error is None:
             self.flush()
 

@@ -17,13 +17,13 @@ from memloc.store.schemas import Schemas
 __all__ = ["Commit", "Files", "Snapshot", "Store"]
 
 NAMED = 5  # files in one warning
-LOOKS = 3  # how often a reader looks again while files are being set aside
+LOOKS = 3  # how often a reader tries while files are being set aside
 
 T = TypeVar("T")
 
 
 class Store:
-    """One store. Cheap to make; holds the connection, and the commits it has read (they never change)."""
+    """One store. It is cheap to make. It holds the connection and the commits that it has read (they never change)."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -33,7 +33,7 @@ class Store:
         self._warned: set[str] = set()
 
     def without(self, trials: Iterable[str]) -> Store:
-        """The same store for a reader who is to see nothing of these trials."""
+        """The same store for a reader that must not see these trials."""
         other = copy(self)
         other._hidden = self._hidden | frozenset(trials)
         return other
@@ -53,7 +53,7 @@ class Store:
         return snapshot.without(self._hidden) if self._hidden else snapshot
 
     def reading(self, action: Callable[[Snapshot], T]) -> T:
-        """`action` on a snapshot; on a newer one where `verify` or a sweep set aside, meanwhile, what it reads."""
+        """`action` on a snapshot. If `verify` or a sweep sets files aside meanwhile, it is repeated on a newer snapshot."""
         snapshot = self.snapshot()
         for _ in range(LOOKS - 1):
             try:
@@ -61,7 +61,7 @@ class Store:
             except StoreError:
                 newer = self.snapshot()
                 if all(newer.paths.get(part_id) == path for part_id, path in snapshot.paths.items()):
-                    raise  # all that was read is still committed: it is damaged
+                    raise  # everything that was read is still committed, so it is damaged
                 snapshot = newer
         return action(snapshot)
 

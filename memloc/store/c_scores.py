@@ -1,6 +1,6 @@
-"""Table c_scores: what all held-out trainings of one kind say together of each example (science.md, Atypical examples).
+"""Table c_scores, computed from all held-out trainings of one kind (science.md, Atypical examples).
 
-C-score (Jiang et al., 2021): the mean over ratios of how often an example was right among the trainings that did without it.
+C-score (Jiang et al., 2021): the mean over ratios of the share of trainings without an example that are right about it.
 Memorization (Feldman and Zhang, 2020): P(right | trained on) − P(right | held out) among those of ratio 0.7.
 """
 
@@ -30,10 +30,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass
 class ScoreSet:
-    """The held-out trainings that differ in nothing but ratio, cut and the seed that comes with it.
+    """The held-out trainings that differ only in ratio, cut and the seed that comes with the cut.
 
-    config: what they share, with the seed of cut 0, and `held_out`: the settings of the stage. data: identity of the data
-    set. runs: the commits of the stage by (ratio, cut), as far as they are there. needed: {ratio: cuts}.
+    config: the fields that they share, with the seed of cut 0, and `held_out`: the settings of the stage. data: identity of
+    the data set. runs: the stage's commits that are there, by (ratio, cut). needed: {ratio: cuts}.
     """
 
     id: str
@@ -49,7 +49,7 @@ class ScoreSet:
 
 @dataclass(frozen=True)
 class Scores:
-    """[n] each, in order of `example`: c_score; memorization, NaN without enough runs; n_in, n_out: runs of ratio 0.7."""
+    """Arrays [n] in order of `example`. memorization: NaN without enough runs. n_in, n_out: numbers of runs of ratio 0.7."""
 
     example: Ints
     c_score: Floats
@@ -92,7 +92,7 @@ def scores(files: Files, score_set: ScoreSet) -> Scores:
     n = wanted[0][1].files[0].rows
     # [right, runs] × [held out, held in], by ratio: whole numbers, so that no order matters.
     counts = {ratio: np.zeros((2, 2, n), dtype=np.int64) for ratio in score_set.needed}
-    for start in range(0, len(wanted), TOGETHER):  # an object store's files would all be read ahead
+    for start in range(0, len(wanted), TOGETHER):  # an object store would read all files ahead
         batch = wanted[start : start + TOGETHER]
         for (ratio, _), rows in zip(batch, files.map(rows_of, batch), strict=True):
             example: Ints = rows["example"].to_numpy()

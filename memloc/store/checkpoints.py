@@ -44,11 +44,11 @@ def read(files: Files, entry: CheckpointEntry) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class ResumeState:
-    """From where a training goes on: after `epoch`, whose weights are the checkpoint of that name.
+    """The state from which a training goes on after `epoch`. The weights are in the checkpoint of that epoch.
 
-    rows: the rows of table `epochs` so far. entries: every checkpoint so far, as the commit will list them.
-    numerics: what the bits depend on (library versions, kind of device); a training is never a mixture. scaler: of the
-    gradient scaler, where there is one.
+    rows: the rows of table `epochs` so far. entries: every checkpoint so far, as the commit will list them. numerics: what
+    the bits depend on (library versions, kind of device); one training never mixes two. scaler: the state of the gradient
+    scaler, if there is one.
     """
 
     epoch: int
@@ -82,10 +82,10 @@ def resume_states(files: Files, trial: str) -> list[str]:
 def load_resume(
     files: Files, trial: str, needed: Collection[int], numerics: str
 ) -> tuple[ResumeState, dict[str, Tensor]] | None:
-    """The newest intact (state, weights after its epoch), or None where the training must start afresh.
+    """The newest intact (state, weights after its epoch), or None if the training must start afresh.
 
-    needed: the checkpoints that must be there, as far as the state has come; one missing means a fresh start.
-    numerics: what the bits depend on here; a state made under another is passed over.
+    needed: the checkpoints that must be there up to the state's epoch. If one is missing, the state is passed over.
+    numerics: what the bits depend on here. States with other numerics are passed over.
     """
     best: tuple[ResumeState, dict[str, Tensor]] | None = None
     for path in resume_states(files, trial):
@@ -105,7 +105,7 @@ def load_resume(
 def _read_state(files: Files, trial: str, path: str) -> ResumeState | None:
     content = files.find(path)
     if content is None or path != layout.resume_state(trial, content):
-        return None  # damaged: an older state, or the start, serves as well
+        return None  # damaged: an older state, or a fresh start, gives the same result
     raw = torch.load(io.BytesIO(content), weights_only=True)
     extra = json.loads(raw["extra"])
     entries = [CheckpointEntry(**e) for e in extra["entries"]]
@@ -123,7 +123,7 @@ def read_pruned(files: Files, trial: str) -> set[int]:
 
 
 def prune(files: Files, trial: str, entries: Collection[CheckpointEntry], keep: Collection[int]) -> None:
-    """Removes the checkpoints of all epochs but `keep`; what is removed is written down first, so it is not missed."""
+    """Removes the checkpoints of all epochs but `keep`. Their epochs are recorded first, so they do not count as lost."""
     sizes = files.listing(layout.checkpoints(trial))
     here = {e.epoch for e in entries if e.path in sizes}
     before = read_pruned(files, trial)

@@ -17,7 +17,7 @@ from memloc.store import layout, schemas
 from memloc.store.files import Files
 from memloc.store.schemas import Schemas
 
-VERSION = 2  # of a commit's own form; raised with any change of it
+VERSION = 2  # the version of the form of commits; raised with any change of it
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class CheckpointEntry:
 class Commit:
     """Everything about one part that was computed.
 
-    id: the part's. analysis: None for a training. nth, of: its place among the analysis's parts and how many there are,
-    so that a reader knows when it is complete. reads: the analyses whose rows it was computed from. where: device,
-    versions, git revision. passes: the cost estimate that `seconds` belongs to (less for a part that shared work).
-    ended: when, in seconds since 1970 by the clock of whoever computed it; 0 in commits of before there was this field.
+    id: the part's. analysis: None for a training. nth, of: its place among the analysis's parts and their number, so that a
+    reader knows when the analysis is complete. reads: the analyses whose rows it was computed from. where: device, versions,
+    git revision. passes: the cost estimate that belongs to `seconds` (less for a part that shared work). ended: the time in
+    seconds since 1970, by the clock of the machine that computed it; 0 in older commits.
     """
 
     id: str
@@ -72,9 +72,10 @@ class Commit:
 
     @staticmethod
     def decode(content: bytes) -> Commit:
-        """
+        """The commit that these bytes hold.
+
         Raises:
-            ValueError: where it was written by another version of memloc than this one reads.
+            ValueError: another version of memloc wrote it, and this one cannot read it.
         """
         try:
             raw = json.loads(content)
@@ -143,7 +144,7 @@ def parse(files: Files, path: str, content: bytes) -> Commit:
 
 
 def read(files: Files, path: str) -> Commit | None:
-    """A commit, or None where the file is gone (set aside since it was listed) or damaged."""
+    """A commit, or None if the file is gone (it may have been set aside since it was listed) or damaged."""
     content = files.find(path)
     return parse(files, path, content) if content is not None and layout.is_intact(path, content) else None
 
@@ -156,11 +157,10 @@ def find(files: Files, part_id: str) -> Commit | None:
 
 @dataclass
 class Snapshot:
-    """What a store held at one moment.
+    """The content of a store at one moment.
 
-    commits: {part id: the commit that readers take}; paths: {part id: its path}; broken: commit files whose content
-    does not match their name, which readers pass over; unreadable: {commit file: why} of those that another version of
-    memloc wrote.
+    commits: {part id: the commit that readers take}. paths: {part id: its path}. broken: commit files whose content does not
+    match their name; readers pass over them. unreadable: {commit file: why} of the commits of other versions of memloc.
     """
 
     commits: dict[str, Commit]
@@ -169,7 +169,7 @@ class Snapshot:
     unreadable: dict[str, str] = field(default_factory=dict)
 
     def without(self, trials: Collection[str]) -> Snapshot:
-        """The same without anything of these trials."""
+        """The same snapshot without these trials."""
         kept = {i: c for i, c in self.commits.items() if c.trial not in trials}
         return Snapshot(kept, {i: self.paths[i] for i in kept}, self.broken, self.unreadable)
 
@@ -195,7 +195,7 @@ class Snapshot:
 def snapshot(files: Files, known: dict[str, Commit]) -> Snapshot:
     """Reads every commit of the store.
 
-    known: {path: commit} of those read before; a commit never changes. What is new is added.
+    known: {path: commit} of the commits read before (a commit never changes). New ones are added to it.
     """
     result = Snapshot({}, {}, [])
     paths = sorted(files.listing(layout.COMMITS))

@@ -9,8 +9,8 @@ from pyarrow import fs
 from memloc.errors import StoreError
 from memloc.store import uri as uris
 
-# (attempts, seconds to connect, seconds to answer) on S3. Work under way outlasts 20 s without a server, but whoever
-# mistyped an endpoint learns it within 10 s; pyarrow's own settings take 100 s where packets are lost.
+# (attempts, seconds to connect, seconds to answer) on S3. Work under way outlasts 20 s without a server. A mistyped
+# endpoint is an error within 10 s. pyarrow's own settings take 100 s if packets are lost.
 PATIENT, HASTY = (6, 5.0, 15.0), (2, 3.0, 5.0)
 GS_SECONDS = 30  # pyarrow's own limit is 15 minutes
 

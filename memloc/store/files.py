@@ -22,8 +22,8 @@ from memloc.store import connect, layout
 T = TypeVar("T")
 R = TypeVar("R")
 
-# What network and FUSE file systems say of a folder that they cannot sync; PostgreSQL tolerates the same errors. A file's
-# content is synced all the same. Errors that speak of lost data (EIO, ENOSPC, EDQUOT, …) are not among them.
+# The errors of network and FUSE file systems for a folder that they cannot sync; PostgreSQL tolerates the same ones. The
+# content of files is synced nevertheless. Errors that mean lost data (EIO, ENOSPC, EDQUOT, …) are not among them.
 FOLDER_NOT_SYNCED = frozenset(
     {
         errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY,  # no such operation here
@@ -35,7 +35,7 @@ FOLDER_NOT_SYNCED = frozenset(
 class Files:
     """A folder of a filesystem. Paths are relative to it, with forward slashes.
 
-    Every failure of the filesystem itself is a StoreError of one line, naming the store.
+    Every failure of the filesystem itself is a StoreError of one line that names the store.
     """
 
     def __init__(self, uri: str) -> None:
@@ -47,10 +47,10 @@ class Files:
         return f"{self.root}/{path}" if path else self.root
 
     def exists(self) -> bool:
-        """Is there a folder here? Answers within seconds even where nobody answers.
+        """Is there a folder here? It answers within seconds, even if the server does not.
 
         Raises:
-            StoreError: where there is a file instead, or no access.
+            StoreError: there is a file instead, or no access.
         """
         with self._errors("cannot be reached"):
             kind = self._hasty.get_file_info(self.root).type
@@ -65,7 +65,7 @@ class Files:
         return any(info.type == fs.FileType.Directory for info in infos)
 
     def check_usable(self) -> None:
-        """Raises StoreError unless a folder is (or can be made) here and can be written."""
+        """Raises StoreError if there is no folder here that can be written, and none can be made."""
         self.exists()
         probe = f"tmp/probe-{uuid.uuid4().hex}"
         with self._errors("cannot be written"):
@@ -117,7 +117,7 @@ class Files:
         except FileNotFoundError:
             raise
         except OSError as error:
-            if self.size(path) is None:  # an object store is asked for the size first, and somebody may remove it then
+            if self.size(path) is None:  # an object store is asked for the size first; the file may be removed in between
                 raise FileNotFoundError(path) from error
             raise StoreError(f"store {self.uri}: {path} cannot be read: {connect.first_line(error)}") from error
 
@@ -129,7 +129,7 @@ class Files:
             return None
 
     def size(self, path: str) -> int | None:
-        """Bytes of a file, or None where there is none."""
+        """The size of a file in bytes, or None if there is no file."""
         with self._errors(f"{path} cannot be read"):
             info = self._fs.get_file_info(self.full(path))
         return int(info.size) if info.type == fs.FileType.File else None
@@ -147,13 +147,13 @@ class Files:
             selector = fs.FileSelector(self.full(folder), allow_not_found=True, recursive=recursive)
             try:
                 infos = self._fs.get_file_info(selector)
-            except FileNotFoundError:  # made by somebody just after pyarrow did not find it: now it is there
+            except FileNotFoundError:  # another process made it just after pyarrow did not find it
                 infos = self._fs.get_file_info(selector)
         cut = len(self.root) + 1
         return ((info.path[cut:], info) for info in infos if info.type == fs.FileType.File)
 
     def delete(self, path: str) -> None:
-        """Removes a file; that it is gone already is no error."""
+        """Removes a file. It is no error if the file is already gone."""
         try:
             self._fs.delete_file(self.full(path))
         except FileNotFoundError:
@@ -163,7 +163,7 @@ class Files:
                 raise StoreError(f"store {self.uri}: {path} cannot be removed: {connect.first_line(error)}") from error
 
     def move(self, source: str, target: str) -> bool:
-        """Moves a file (on object stores copy, then delete: a kill in between leaves both); False where it is gone."""
+        """Moves a file; False if it is gone. On object stores this copies, then deletes; a kill in between leaves both."""
         with self._errors(f"{source} cannot be moved"):
             if self.local:
                 _make_folder(Path(self.full(target)).parent)
@@ -205,7 +205,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes the names in a folder survive a power cut, where the file system can."""
+    """Makes the names in a folder survive a power cut, if the file system can do that."""
     try:
         handle = os.open(folder, os.O_RDONLY)
         try:

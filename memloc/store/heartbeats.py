@@ -1,4 +1,4 @@
-"""What runs that are under way say of themselves. Only `memloc status` reads it; nothing depends on it."""
+"""Reports of runs about themselves. Only `memloc status` reads them; nothing else depends on them."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Any
 from memloc.store import layout
 from memloc.store.files import Files
 
-# A driver writes a heartbeat about every 10 s; one older than this is of a driver that is gone.
+# A driver writes a heartbeat about every 10 s. An older one than this belongs to a driver that is gone.
 FRESH_SECONDS = 60.0
 
 
 def write(files: Files, run: str, trial: str, record: Mapping[str, Any]) -> None:
-    """What a trial of a run is at."""
+    """Writes what a trial of a run is doing."""
     _put(files, layout.heartbeat(run, trial), {**record, "run": run, "trial": trial})
 
 
 def write_run(files: Files, run: str, record: Mapping[str, Any]) -> None:
-    """What the run as a whole is at."""
+    """Writes what the run as a whole is doing."""
     _put(files, layout.run_heartbeat(run), {**record, "run": run})
 
 
 def write_plan(files: Files, run: str, record: Mapping[str, Any]) -> None:
-    """What the run has to do, and the prices. Written once."""
+    """Writes the work of the run and its prices, once."""
     files.put(layout.run_plan(run), json.dumps(dict(record)).encode())
 
 
 def read_plan(files: Files, run: str) -> dict[str, Any] | None:
-    """The plan of a run; None where there is none, or none that can be read."""
+    """The plan of a run; None if there is none, or if it cannot be read."""
     try:
         plan: dict[str, Any] = json.loads(files.find(layout.run_plan(run)) or b"")
     except ValueError:

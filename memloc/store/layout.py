@@ -1,4 +1,4 @@
-"""Where everything lies in a store. The one place that knows file names; nothing is ever parsed back out of them."""
+"""The paths of all files in a store. Only this module knows file names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 SWEEPS, DATA, COMMITS, CHECKPOINTS = "sweeps", "data", "commits", "checkpoints"
 FAILURES, HEARTBEATS, QUARANTINE = "failures", "heartbeats", "quarantine"
-MARKS = (SWEEPS, COMMITS, CHECKPOINTS)  # a folder with one of these in it is a store: a sweep's record comes first of all
+MARKS = (SWEEPS, COMMITS, CHECKPOINTS)  # one of these makes a folder a store; a sweep's record is written first
 
 
 def sha256(data: bytes) -> str:
@@ -49,7 +49,7 @@ def is_commit_of(path: str, part_id: str) -> bool:
 
 
 def is_intact(path: str, content: bytes) -> bool:
-    """Does a content-named file hold what its name says?"""
+    """Does the content of a file match the hash in its name?"""
     name = f"{sha8(content)}.json"
     return path.endswith((f"-{name}", f"/{name}"))
 
@@ -63,7 +63,7 @@ def checkpoint(trial: str, epoch: int) -> str:
 
 
 def newest_checkpoint(trial: str, epochs: int, paths: Collection[str]) -> int:
-    """The last epoch of a training of so many whose checkpoint is among the paths, 0 where there is none."""
+    """The last of a training's epochs whose checkpoint is among the paths; 0 if there is none."""
     return next((t for t in range(epochs, 0, -1) if checkpoint(trial, t) in paths), 0)
 
 

@@ -1,4 +1,4 @@
-"""Which store is meant, and whether it is one."""
+"""Opens the store that a command means, if it is one."""
 
 from __future__ import annotations
 

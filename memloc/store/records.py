@@ -1,4 +1,4 @@
-"""What a store remembers beside results: resolved sweeps, failures."""
+"""The records of a store besides results: resolved sweeps and failures."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from memloc.store.files import Files
 class SweepRecord:
     """A resolved sweep: `trials` is [{trial, config, blocks, analyses: [{analysis, stage, config, parts: [id, …]}]}].
 
-    A trial with analyses that could not be planned yet has `waiting` too: [{block, stage}]. recorded: when it was written,
-    in seconds since 1970, as the file system has it (of a copied store: when it was copied).
+    A trial with analyses that could not be planned yet also has `waiting`: [{block, stage}]. recorded: the time of writing
+    in seconds since 1970, by the file system (in a copied store it may be the time of the copy).
     """
 
     name: str
@@ -39,7 +39,7 @@ def write_sweep(files: Files, name: str, trials: list[dict[str, Any]]) -> str:
 
 
 def read_sweeps(files: Files, folder: str = layout.SWEEPS) -> list[SweepRecord]:
-    """Every intact record, in the order of names; what is damaged is for verify to find."""
+    """Every intact record, in the order of names. `verify` finds the damaged ones."""
     dates = files.dates(folder)
     contents = zip(sorted(dates), files.map(files.find, sorted(dates)), strict=True)
     return [
@@ -61,11 +61,11 @@ def read_sweep(files: Files, name: str) -> list[SweepRecord]:
         UsageError: where the store has no such sweep.
     """
     base, at, sha = name.partition("@")
-    names = sweep_names(files)  # a name is looked for among these, never used as a path
+    names = sweep_names(files)  # the name is searched among these, and never used as a path
     records = read_sweeps(files, layout.sweep_folder(base)) if base in names else []
     if not records:
         have = ", ".join(names) or "none"
-        raise UsageError(f"{base}: no such sweep in store {files.uri}{nearest(base, names)}; it has: {have}")
+        raise UsageError(f"{base or repr(base)}: no such sweep in store {files.uri}{nearest(base, names)}; it has: {have}")
     wanted = [r for r in records if r.sha == sha or not at]
     if not wanted:
         raise UsageError(
@@ -75,9 +75,10 @@ def read_sweep(files: Files, name: str) -> list[SweepRecord]:
 
 
 def merged_trials(records: list[SweepRecord]) -> list[dict[str, Any]]:
-    """The union of records: each training once, with every analysis that any record asks of it.
+    """The union of records: each training once, with all analyses of all records.
 
-    What waits in one record waits no longer where another has the same training in the same block without waiting.
+    An analysis of a block may wait in one record. It does not wait here if another record has the same training in the same
+    block, and nothing of this block waits there.
     """
     union: dict[str, dict[str, Any]] = {}
     for record in records:
@@ -113,7 +114,7 @@ def write_failure(files: Files, part_id: str, record: Mapping[str, Any]) -> None
 
 
 def read_failures(files: Files) -> dict[str, dict[str, Any]]:
-    """{part id: the newest failure record of it}; whether a commit supersedes it is the reader's to see."""
+    """{part id: its newest failure record}. Readers must check whether a commit supersedes it."""
     newest: dict[str, dict[str, Any]] = {}
     paths = sorted(files.listing(layout.FAILURES))
     for path, content in zip(paths, files.map(files.find, paths), strict=True):

@@ -1,6 +1,6 @@
-"""How the rows of a table become bytes and rows again. A table's schema is its writer's: that of a stage or of training.
+"""Turns the rows of a table into bytes and back. The writer of a table has its schema: a stage, or training.
 
-The store has two tables of its own, which are made of the commits.
+The store has two tables of its own. They are computed from the commits.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ OWN: dict[str, pa.Schema] = {
     ),
 }
 
-# Wall-clock readings: the only columns in which two runs of one part may differ.
+# Measured times. Two runs of one part may differ only in these columns.
 CLOCK_COLUMNS = ("seconds",)
 
 _BYTES = {pa.string(): 18, pa.int64(): 8, pa.int32(): 4, pa.float64(): 8, pa.bool_(): 1, pa.float32(): 4}
@@ -55,7 +55,7 @@ def row_bytes(schema: pa.Schema) -> int:
 
 
 def sha8(schema: pa.Schema) -> str:
-    """What names a schema: files whose schemas have the same name have the same columns."""
+    """The name of a schema. Files whose schemas have the same name have the same columns."""
     return layout.sha8("\n".join(f"{field.name} {field.type}" for field in schema).encode())
 
 
@@ -71,7 +71,7 @@ def encode(table: str, columns: Mapping[str, Any], schema: pa.Schema) -> tuple[b
 
 
 def decode(content: bytes, schema: pa.Schema | None = None) -> pa.Table:
-    """The rows of a data file, by default as it was written; a column that the file does not have yet is NULL."""
+    """The rows of a data file, by default with its own columns. A column of `schema` that the file lacks is NULL."""
     rows = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     if schema is None or rows.schema.equals(schema):
         return rows

@@ -1,4 +1,4 @@
-"""From commits to tables: which files make a table up, in an order that depends on the content alone."""
+"""From commits to tables: the files of a table, in an order that depends on the content alone."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def commits_of(snapshot: Snapshot, partial: bool) -> list[Commit]:
 def dataset(files: Files, commits: list[Commit], table: str, known: Schemas) -> Any:
     """A pyarrow dataset (or in-memory table) of one table's rows, for queries that push filters down.
 
-    known: the schemas of the tables that the reader knows; any other table's is that of its files.
+    known: the schemas of the tables that the reader knows. Any other table has the schema of its files.
     """
     if table in DERIVED:
         return DERIVED[table](files, commits)
-    # An explicit list: one stray or corrupt file in a folder must not break the rest. Without the committed sizes: of
-    # an object that has become shorter, pyarrow would take the rest from whatever is in memory.
+    # An explicit list, because one stray or corrupt file in a folder must not break the rest. The committed sizes are not
+    # given: if an object had become shorter, pyarrow would fill the rest with arbitrary memory.
     filesystem = files.dataset_filesystem()
     entries = entries_of(commits, table)
     fragments = [_FORMAT.make_fragment(files.full(e.path), filesystem) for e in entries]
@@ -65,7 +65,7 @@ def names(commits: list[Commit], known: Schemas) -> list[str]:
 
 
 def _schema(files: Files, entries: list[FileEntry], table: str, known: Schemas) -> pa.Schema:
-    """The schema of a table: the reader's own or, of a table that it does not know, that of the files.
+    """The schema of a table: the reader's own or, for a table that it does not know, that of the files.
 
     Files whose commits name the same schema have the same columns, so one of each is read.
     """
@@ -84,7 +84,7 @@ def entries_of(commits: list[Commit], table: str) -> list[FileEntry]:
 
 
 def check(files: Files, commits: list[Commit]) -> None:
-    """Raises StoreError where a data file is not what was committed: the reason, when a scan has failed."""
+    """Raises StoreError if a data file is not what was committed. This may be why a scan has failed."""
     entries = [f for c in commits for f in c.files]
     for entry, wrong in zip(entries, files.map(lambda e: problem(e, files.find(e.path)), entries), strict=True):
         if wrong:

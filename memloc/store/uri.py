@@ -1,8 +1,8 @@
-"""What the text that names a store means: a folder's path, or a URI whose every character counts.
+"""The name of a store: the path of a folder, or a URI in which every character counts.
 
-pyarrow drops a URI's fragment, and of a `file://` URI its query too, without a word: `file:///a/run#1` and `file:///a/run#2`
-would be one store. So a URI is checked here first; what pyarrow would read otherwise than a person does is refused, and the
-message says what to write.
+pyarrow silently drops the fragment of a URI, and also the query of a `file://` URI. `file:///a/run#1` and `file:///a/run#2`
+would be one store. So URIs are checked here first. A URI that pyarrow would read differently from a person is refused, and
+the message says what to write.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _KEPT = "/:?@!$&'()*+,;=%-._~"
 
 
 def scheme_of(store: str) -> str | None:
-    """The scheme of a URI, or None where a store is named by a path.
+    """The scheme of a URI, or None if the name is a path.
 
     Raises:
         StoreError: one line on what is wrong with the name, and what to write.
@@ -79,7 +79,7 @@ def local_folder(path: str) -> Path:
 
 
 def check(uri: str, scheme: str) -> None:
-    """Refuses a URI that would be read otherwise than it is written.
+    """Refuses a URI that pyarrow would read differently from what is written.
 
     Raises:
         StoreError: one line on the first thing that is wrong, and what to write.
@@ -94,7 +94,7 @@ def check(uri: str, scheme: str) -> None:
 
 
 def _character_problems(uri: str) -> Iterator[str]:
-    """Of what belongs into a URI only percent-encoded."""
+    """Problems with characters that must be percent-encoded in a URI."""
     if "#" in uri:
         yield f"a # in a URI begins a fragment, which no store has; for a # in a name write {_encoded(uri)}"
     if wrong := [c for c in uri if not _URI_CHARACTER.match(c)]:
@@ -116,7 +116,7 @@ def _encoded(uri: str) -> str:
 
 
 def _host_problems(scheme: str, rest: str) -> Iterator[str]:
-    """Of the machine or the bucket."""
+    """Problems with the machine or the bucket."""
     host, _, path = rest.partition("?")[0].partition("/")
     example = f"such as {scheme}://{'' if scheme == 'file' else 'bucket'}/memloc"
     if not rest.strip("/"):
@@ -135,7 +135,7 @@ def _host_problems(scheme: str, rest: str) -> Iterator[str]:
 
 
 def _path_problems(scheme: str, rest: str) -> Iterator[str]:
-    """Of the folder, and of the options behind it."""
+    """Problems with the folder, and with the options behind it."""
     written, question, query = rest.partition("?")
     _, _, path = written.partition("/")
     if scheme == "file" and question:

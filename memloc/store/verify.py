@@ -1,4 +1,4 @@
-"""Hashes everything that commits list, and moves what is broken out of the way, so that the next sweep recomputes it."""
+"""Hashes all files that commits list, and moves broken ones to quarantine. The next sweep computes them again."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def verify(files: Files) -> tuple[list[Finding], int]:
 
 
 def _intact(files: Files, folder: str, consequence: str, findings: list[Finding]) -> dict[str, bytes]:
-    """{path: content} of the files that hold what their names say; the others become findings."""
+    """{path: content} of the files whose content matches their name. The others become findings."""
     paths = sorted(files.listing(folder))
     intact = {}
     for path, content in zip(paths, files.map(files.find, paths), strict=True):
         if content is None:
-            continue  # somebody else has just moved it
+            continue  # another process has just moved it
         if layout.is_intact(path, content):
             intact[path] = content
         else:
@@ -56,7 +56,7 @@ def _intact(files: Files, folder: str, consequence: str, findings: list[Finding]
 
 
 def _decoded(files: Files, path: str, content: bytes) -> Commit | None:
-    """A commit, or None where another version of memloc wrote it: then what it lists cannot be checked here."""
+    """A commit, or None if another version of memloc wrote it. Its files cannot be checked here."""
     try:
         return commits.parse(files, path, content)
     except StoreError as error:
@@ -72,7 +72,7 @@ def _problems(files: Files, entries: Iterable[FileEntry | CheckpointEntry]) -> d
 
 
 def _set_aside_data(files: Files, committed: dict[str, Commit], broken: dict[str, str]) -> Iterator[Finding]:
-    """Commits first: no reader must come upon one without its data."""
+    """Moves commits first, then data: a reader must not find a commit without its data."""
     parts: dict[str, str] = {}
     for path, commit in committed.items():
         lost = [e.path for e in commit.files if e.path in broken]

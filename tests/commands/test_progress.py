@@ -202,7 +202,7 @@ def test_on_a_terminal_a_panel_and_then_the_summary(tmp_path: Path) -> None:
     child.expect(r"epoch \d+/40 loss \S+ clean \d+% noisy \d+% test \d+%")
     child.expect("2 of 3 trials done, about")
     child.expect(r"3 of 3 trials done in \d+")
-    child.expect("Accuracy on clean / noisy / test")
+    child.expect("Accuracy \\(§6.2\\)")
     child.expect("Next:")
     child.expect(pexpect.EOF)
     child.close()

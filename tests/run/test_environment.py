@@ -64,16 +64,26 @@ def test_the_order_to_stop_one_process(tmp_path: Path) -> None:
     assert "Traceback" not in out + err
 
 
+def _hang_up_by_default() -> None:
+    """A process of nohup's would hand its own setting down."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
     """The kernel sends SIGHUP, and whatever is printed from then on fails."""
     terminal, inside = os.openpty()
     arguments = ["setsid", "--ctty", *command(*INLINE, str(tmp_path / "store"))]
     environ = environment(tmp_path, TERM="xterm")
-    with subprocess.Popen(arguments, env=environ, stdin=inside, stdout=inside, stderr=inside) as process:
-        os.close(inside)
-        wait_until(lambda: list((tmp_path / "store").glob("checkpoints/*/epoch-0001*")))
-        os.close(terminal)
-        assert process.wait(60) == 130
+    with subprocess.Popen(
+        arguments, env=environ, stdin=inside, stdout=inside, stderr=inside, preexec_fn=_hang_up_by_default
+    ) as process:
+        try:
+            os.close(inside)
+            wait_until(lambda: list((tmp_path / "store").glob("checkpoints/*/epoch-0001*")))
+            os.close(terminal)
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
     (log,) = (tmp_path / "logs").glob("*.log")
     assert "interrupted: finishing the epochs and parts" in log.read_text()
 

@@ -1,4 +1,4 @@
-"""The architectures, a folder each: the folder's name is the model's in a configuration (timm's networks: `timm:NAME`).
+"""The architectures, a folder each. The folder's name is the model's name in a configuration (timm: `timm:NAME`).
 
 `config.py` has the architecture's own fields and says which images fit. It imports no torch. `network.py` holds
 `Architecture`, the network.

@@ -1,4 +1,4 @@
-"""The scorecard: every claim of the paper against what a store holds (docs/claims.md says how each is judged)."""
+"""The scorecard: every claim of the paper, judged on a store (docs/claims.md says how)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ JUDGES = {
 def judge(store: Store, sweep: str | None = None) -> list[Judgement]:
     """Every number of the paper's claims, in the paper's order, judged on the complete analyses of a store, or of one sweep.
 
-    A claim is judged setting by setting. Its numbers that the store lacks follow those it has, as not run.
+    A claim is judged setting by setting. The numbers that the store lacks come after those that it has, as not run.
 
     Raises:
         UsageError: where the store has no such sweep.
@@ -40,7 +40,7 @@ def judge(store: Store, sweep: str | None = None) -> list[Judgement]:
 
 
 def judgements(reader: Reader) -> list[Judgement]:
-    """As `judge`, of what a reader sees."""
+    """As `judge`, for a reader."""
     observations = Observations(reader)
     return [judgement for claim in CLAIMS for judgement in _of_claim(observations, claim)]
 
@@ -67,9 +67,9 @@ def _of_claim(observations: Observations, claim: Claim) -> Iterator[Judgement]:
 
 
 def _estimates(observations: Observations, claim: Claim, setting: Setting, numbers: Numbers) -> Parts:
-    """{part: estimate} of one claim in one setting. Where no training can be tested, each of the paper's parts says so.
+    """{part: estimate} of one claim in one setting. If no training can be tested, each of the paper's parts says so.
 
-    numbers: the paper's of this setting, empty where it has none.
+    numbers: the paper's numbers of this setting; empty if it has none.
     """
     memorizing = claim.memorizing and claim.id != "A1"
     kept, left_out = observations.testable(setting.trials) if memorizing else (setting.trials, "")

@@ -20,7 +20,7 @@ from memloc.statistics import auc_interval
 
 
 def forgotten_are_atypical(histogram: pd.DataFrame, what: str, sql: str) -> Estimate | None:
-    """E5: clean examples that dropping forgets have a higher score of being atypical than those it keeps; AUC above 0.5.
+    """E5: clean examples that dropping forgets are more atypical than those that it keeps: the AUC is above 0.5.
 
     histogram: columns trial, forgotten, score (higher: more atypical), n (examples).
     """
@@ -70,7 +70,7 @@ def _e5(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
 
 
 def _a1_settings(observations: Observations) -> list[Setting]:
-    """Of trainings without label noise; a setting's analyses are of one of the three stages, the others are looked up."""
+    """The settings without label noise. Their analyses are of one of the three stages; `_a1` looks the others up."""
     chosen: dict[tuple[str, ...], Setting] = {}
     for stage in ("gradients", "rewind", "retrain"):
         for setting in observations.settings(stage, atypical=True):
@@ -80,7 +80,7 @@ def _a1_settings(observations: Observations) -> list[Setting]:
 
 
 def _a1(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
-    """Gradients as G1, rewinding as W2, retraining as R1 but of all layers."""
+    """Gradients as in G1, rewinding as in W2, retraining as in R1, except that all layers must reach 0.9."""
     estimates: dict[str, Estimate | None] = {}
     for stage in ("gradients", "rewind", "retrain"):
         analysed = next((s for s in observations.settings(stage, atypical=True) if s.config == setting.config), None)

@@ -1,4 +1,4 @@
-"""D1: finding mislabeled examples by the number of neurons, and by what training showed of them (paper §6.1)."""
+"""D1: finding mislabeled examples by the number of neurons, and by training dynamics (paper §6.1)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from memloc.statistics import Interval, auc_interval
 
 
 def by_score(frame: pd.DataFrame, pairs: pd.DataFrame, score: str, paper: float | None, sql: str) -> Estimate | None:
-    """AUC of one score, mean over trainings with DeLong's error; holds where it reaches the paper's number, less the slack
-    (where it has none: where its interval is above ½).
+    """AUC of one score, mean over trainings with DeLong's error.
 
-    On the flip sample, where it was taken, so that the scores are compared on the same examples; else on all. None where
-    there is no such score.
+    It holds if it reaches the paper's number less the slack. If the paper has no number, its interval must be above ½. The
+    AUC is that on the flip sample if there is one, so that all scores are compared on the same examples; else on all
+    examples. None if there is no such score.
 
     Args:
         frame: rows of `detection` of one setting's analyses.
@@ -41,11 +41,11 @@ def by_score(frame: pd.DataFrame, pairs: pd.DataFrame, score: str, paper: float 
 def by_mean_counts(
     frame: pd.DataFrame, pairs: pd.DataFrame, counts: pd.DataFrame, paper: float | None, sql: str
 ) -> Estimate | None:
-    """As `by_score`, of minus the mean count over every (training, repeat): the paper averages an example's count over 30
-    trainings before it says how well counts find the mislabeled.
+    """As `by_score`, for minus the mean count over every (training, repeat).
 
-    DeLong's interval, over examples; one that is noisy in some trainings alone is two, as in `flips.table`. What the
-    trainings say one by one is in the reason.
+    The paper averages an example's count over 30 trainings before it says how well counts find the mislabeled. The interval
+    is DeLong's, over examples. An example that is noisy in only some trainings counts as two, as in `table`. The reason also
+    has the AUCs of the single trainings.
 
     Args:
         counts: the eligible rows of `flips` that the analyses of `frame` read.
@@ -82,14 +82,14 @@ def _mean(rows: pd.DataFrame) -> Interval:
 
 
 def _reaches_or_half(estimate: Interval, paper: float | None) -> tuple[bool, str]:
-    """As `reaches`; without a number of the paper, whether the interval is above ½, which is guessing."""
+    """As `reaches`. Without a number of the paper, the interval must be above ½, the AUC of guessing."""
     if paper is None:
         return estimate.lo is not None and estimate.lo > 0.5, "its interval must be above 0.5"
     return reaches(estimate, paper)
 
 
 def _beside(rows: pd.DataFrame, pairs: pd.DataFrame, score: str) -> str:
-    """What is said beside an AUC, means over trainings: paired differences to the claim's other scores, precisions."""
+    """The rest of the reason of an AUC: mean paired differences to the claim's other scores, and mean precisions."""
     words = []
     for other in ("flips", "learning_time", "second_split"):
         diffs = _differences(pairs[pairs["sample"] == rows["sample"].iloc[0]], score, other)

@@ -1,8 +1,8 @@
 """F1–F5: how many neurons carry an example's prediction, where they are, and what closing them costs (paper §6.1, §6.2).
 
 Frames are eligible rows of `flips` of one setting's analyses: trial, repeat, example, noisy, count (max_neurons where
-censored), accuracies. Examples are shared by trainings and repeats, and the draws of a (training, repeat) by all its
-examples: intervals resample both.
+censored), accuracies. Trainings and repeats share the examples. All examples of a (training, repeat) share its draws. So
+intervals resample both.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from memloc.statistics import Bools, Floats, Interval, bootstrap_crossed, bootst
 
 FEW = 10
 SPLITS = 1000
-SAME = 0.05  # total variation that is nothing, however surely it is there (as for the estimators of flips)
+SAME = 0.05  # so small a total variation counts as none, however sure it is (as for the estimators of flips)
 
 
 def table(frame: pd.DataFrame, column: str) -> tuple[Floats, Bools]:
     """(float64[(training, repeat), examples], NaN where there is no row; bool[examples], noisy).
 
-    Which examples are noisy follows from data_seed: an example that is noisy in some trainings alone is two columns.
+    data_seed decides which examples are noisy. An example that is noisy in only some trainings has two columns.
     """
     wide = frame.pivot_table(index=["trial", "repeat"], columns=["noisy", "example"], values=column, aggfunc="mean")
     noisy = wide.columns.get_level_values("noisy").to_numpy(dtype=bool)
@@ -38,7 +38,7 @@ def table(frame: pd.DataFrame, column: str) -> tuple[Floats, Bools]:
 def counts(frame: pd.DataFrame, sql: str, searches: Mapping[bool, int]) -> dict[str, Estimate]:
     """F1: noisy examples need fewer neurons. Mann–Whitney of the examples' mean counts, one-sided; the ratio's interval.
 
-    searches: {noisy: rows, also those that are not eligible}, over which the means are said too.
+    searches: {noisy: number of rows, eligible or not}; the reason also has the means over these.
     """
     from scipy.stats import mannwhitneyu
 
@@ -65,7 +65,7 @@ def counts(frame: pd.DataFrame, sql: str, searches: Mapping[bool, int]) -> dict[
 def few_neurons(frame: pd.DataFrame, sql: str) -> Estimate:
     """F2: the share of noisy examples whose mean count over (training, repeat) is below 10; Wilson's interval.
 
-    An example's mean is of the trainings in which it is noisy, as in `table`.
+    An example's mean is over the trainings in which it is noisy, as in `table`.
     """
     values, noisy = table(frame, "count")
     if not noisy.any():
@@ -110,8 +110,9 @@ def _difference(frame: pd.DataFrame, column: str, claim: str, what: str, sql: st
 
 
 def same_layers(closings: pd.DataFrame, trials: list[str], sql: str) -> Estimate:
-    """F4: the total variation between the layer shares of clean and noisy examples' first five closings is no more than
-    what halves of the clean examples differ by (95th percentile of random splits), or than 0.05.
+    """F4: clean and noisy examples have the same layer shares of their first five closings.
+
+    Their total variation must be at most that of halves of the clean examples (95th percentile of random splits), or 0.05.
 
     closings: columns example, noisy, layer, n (closings there, over trainings and repeats).
     """

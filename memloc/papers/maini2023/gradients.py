@@ -1,7 +1,7 @@
-"""G1–G5: what the gradients of clean and noisy examples are to each other (paper §4, A.1–A.3).
+"""G1–G5: the gradients of clean examples against those of noisy examples (paper §4, A.1–A.3).
 
-Frames are rows of the view `gradient_layers` (trial, epoch, layer, norms, cosines) of one setting's analyses, each training
-weighing the same. Norms are averaged over the stored epochs first, as in Figures 1, 11–14.
+Frames are rows of the view `gradient_layers` (trial, epoch, layer, norms, cosines) of one setting's analyses. Each training
+weighs the same. Norms are averaged over the stored epochs first, as in Figures 1, 11–14.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ORDER = (10**0.5, 10**1.5)  # "an order of magnitude"
 def norms(frame: pd.DataFrame) -> pd.DataFrame:
     """Index (trial, layer), columns norm_clean, norm_noisy, norm_control, norm_total: means over epochs.
 
-    Trainings that diverged are left out: a norm of theirs is not a finite number.
+    Trainings that diverged are left out: some of their norms are not finite.
     """
     columns = ["norm_clean", "norm_noisy", "norm_control", "norm_total"]
     finite = np.isfinite(frame[columns].to_numpy(dtype=np.float64)).all(axis=1)
@@ -52,7 +52,7 @@ def overall(table: pd.DataFrame) -> list[float]:
 
 
 def alike(frame: pd.DataFrame, sql: str) -> Estimate:
-    """G1: every group's ratio noisy / clean, mean over trainings, within [0.5, 2]. Ours: the groups' geometric mean."""
+    """G1: every group's ratio noisy / clean, mean over trainings, lies in [0.5, 2]. Estimate: the groups' geometric mean."""
     means = norms(frame)
     table = ratios(means)
     values = overall(table)
@@ -69,10 +69,9 @@ def alike(frame: pd.DataFrame, sql: str) -> Estimate:
 
 
 def opposed(frame: pd.DataFrame, windows: Mapping[str, tuple[int, int]], sql: str) -> Estimate:
-    """G2: in most epochs of the window every group's cosine is below −0.75. Ours: the median, over these epochs, of the
-    largest cosine of any group.
+    """G2: in most epochs of the window every group's cosine is below −0.75.
 
-    windows: {trial: (first, last epoch)}.
+    The estimate is the median, over these epochs, of the largest cosine of any group. windows: {trial: (first, last epoch)}.
     """
     inside = frame[[first <= e <= last for e, (first, last) in _windowed(frame, windows)]]
     inside = inside.dropna(subset=["cosine"])
@@ -95,7 +94,7 @@ def opposed(frame: pd.DataFrame, windows: Mapping[str, tuple[int, int]], sql: st
 
 
 def by_noise(frame: pd.DataFrame, noise: Mapping[str, float], sql: str) -> dict[str, Estimate]:
-    """G3: the ratio below 1 at 1 % noise, largest at 99 %, and growing with noise (Spearman over trainings, one-sided).
+    """G3: the ratio is below 1 at 1 % noise, largest at 99 %, and grows with noise (Spearman over trainings, one-sided).
 
     noise: {trial: noise rate}. Parts `noise0.01`, `noise0.99` where there are such trainings, `trend` from three rates on.
     """
@@ -121,7 +120,7 @@ def by_noise(frame: pd.DataFrame, noise: Mapping[str, float], sql: str) -> dict[
 
 
 def cancel(frame: pd.DataFrame, sql: str) -> Estimate:
-    """G4: ‖g_c + g_n‖ < min(‖g_c‖, ‖g_n‖) in every group. Ours: the largest group's ratio of the two."""
+    """G4: ‖g_c + g_n‖ < min(‖g_c‖, ‖g_n‖) in every group. Estimate: the largest ratio of the two in any group."""
     means = norms(frame)
     smaller = means.assign(smaller=means[["norm_clean", "norm_noisy"]].min(axis=1))
     table = ratios(smaller, "norm_total", "smaller")

@@ -1,4 +1,4 @@
-"""One number of the scorecard: the paper's, ours, and what is to be said of it."""
+"""One number of the scorecard: the paper's, our estimate, and the verdict."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ Verdict = Literal["holds", "does_not_hold", "not_testable", "not_run"]
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a store says about one number of the paper (science.md, The paper's numbers).
+    """The verdict on one number of the paper (science.md, The paper's numbers).
 
-    id: claim, setting where the paper or the store has several, and part, such as `E1.cifar10.after.noisy`. where: in the
-    paper. claim: what the paper says. on: the setting that ours is from, in words, "" where there is none. ours, lo, hi: the
-    estimate and its 95 % interval; accuracies and shares in [0, 1]. reason: in one sentence what was compared, or why it
-    could not be, or what is missing. command: what would run what is missing, in turn where `&&` is
-    between. seeds: of how many trainings ours is.
-    sql: for `memloc query`, the rows that ours was computed from.
+    id: claim, setting (if the paper or the store has several) and part, such as `E1.cifar10.after.noisy`. where: the place
+    in the paper. claim: what the paper says. on: the setting of our estimate, in words; "" if there is none. ours, lo, hi:
+    the estimate and its 95 % interval; accuracies and shares are in [0, 1]. reason: a sentence that says what was compared,
+    why it could not be, or what is missing. command: it would run what is missing (`&&` joins several commands). seeds: the
+    number of trainings behind the estimate. sql: for `memloc query`, the rows behind the estimate.
     """
 
     id: str
@@ -40,10 +39,10 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Estimate:
-    """One number in one setting, and whether what the paper says of it holds there.
+    """One number in one setting, and whether the paper's claim about it holds there.
 
-    interval: the number with its 95 % interval, None where it is not defined. holds: None where the data cannot say.
-    trials: those that the number is from. reason, sql: as in Judgement.
+    interval: the number with its 95 % interval; None if it is not defined. holds: None if the data cannot tell. trials: the
+    trainings behind the number. reason, sql: as in Judgement.
     """
 
     interval: Interval | None

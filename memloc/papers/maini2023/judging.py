@@ -1,4 +1,4 @@
-"""How a claim meets a store: the settings it can be judged in, and what estimates its numbers in one of them."""
+"""How a claim is judged on a store: its settings there, and the estimates of its numbers in a setting."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ Estimates: TypeAlias = Mapping[str, Estimate | None]
 
 @dataclass(frozen=True)
 class Judge:
-    """settings: those of a store that a claim can be judged in. numbers: its numbers in one of them, {part: estimate}; it
-    gets the observations, the setting, and the paper's numbers of that setting.
+    """Two functions that judge a claim.
+
+    settings: the settings of a store in which the claim can be judged. numbers: {part: estimate} of the claim's numbers in
+    one of them; it gets the observations, the setting, and the paper's numbers of that setting.
     """
 
     settings: Callable[[Observations], list[Setting]]
@@ -26,12 +28,12 @@ class Judge:
 
 
 def of_stage(stage: str) -> Callable[[Observations], list[Setting]]:
-    """All settings that have analyses of a stage, by label noise, without dropout."""
+    """All settings without dropout that have analyses of a stage with S_n by label noise."""
     return lambda observations: observations.settings(stage)
 
 
 def saying(estimate: Estimate, left_out: str) -> Estimate:
-    """With what is to be said of trainings that were left out."""
+    """The estimate, with a note about the trainings that were left out."""
     if left_out and estimate.holds is not None:
         return replace(estimate, reason=f"{estimate.reason}; {left_out}")
     return estimate

@@ -1,6 +1,6 @@
-"""L1, W1–W3, R1, R2: what one layer group rewound, or retrained on clean examples, does to accuracy (paper §5, B.1, B.2).
+"""L1, W1–W3, R1, R2: accuracy after one layer group is rewound, or retrained on clean examples (paper §5, B.1, B.2).
 
-Frames are rows of `rewind` and `retrain` of one setting's analyses, the groups of `rewind` in the network's order. Each
+Frames are rows of `rewind` and `retrain` of one setting's analyses. The groups of `rewind` are in the network's order. Each
 training weighs the same.
 """
 
@@ -22,7 +22,7 @@ from memloc.statistics import Interval, spearman_test
 
 KEPT = 0.9  # noisy accuracy that counts as kept, or as reached
 LEARNS = 0.2  # noisy accuracy from which a training begins to memorize
-CRITICAL = {"cifar10": "layer3", "mnist": "layer4"}  # of ResNet-50, by data set (B.1)
+CRITICAL = {"cifar10": "layer3", "mnist": "layer4"}  # the critical layer of ResNet-50, by data set (B.1)
 
 
 def before(frame: pd.DataFrame, climbs: Mapping[str, int]) -> pd.DataFrame:
@@ -32,7 +32,7 @@ def before(frame: pd.DataFrame, climbs: Mapping[str, int]) -> pd.DataFrame:
 
 
 def kept_early(frame: pd.DataFrame, climbs: Mapping[str, int], sql: str) -> Estimate:
-    """L1: the share of (group, such an epoch) whose noisy accuracy is at least 0.9; most."""
+    """L1: most pairs (group, epoch before the climb) keep noisy accuracy of at least 0.9. Estimate: their share."""
     rows = before(frame, climbs)
     if rows.empty:
         return _nowhere(climbs, sql)
@@ -46,7 +46,10 @@ def kept_early(frame: pd.DataFrame, climbs: Mapping[str, int], sql: str) -> Esti
 
 
 def last_groups(frame: pd.DataFrame, climbs: Mapping[str, int], sql: str) -> Estimate:
-    """W1: noisy accuracy is at least 0.9 after rewinding either of the last two groups to any such epoch. Ours: least."""
+    """W1: noisy accuracy is at least 0.9 after rewinding either of the last two groups to such an epoch.
+
+    The estimate is the least of these accuracies.
+    """
     last = list(dict.fromkeys(frame["layer"]))[-2:]
     rows = before(frame[frame["layer"].isin(last)], climbs)
     if rows.empty:
@@ -62,9 +65,9 @@ def last_groups(frame: pd.DataFrame, climbs: Mapping[str, int], sql: str) -> Est
 
 
 def drops(frame: pd.DataFrame, epochs: Mapping[str, int], column: str) -> pd.DataFrame:
-    """Trials × groups: accuracy lost by rewinding, mean over the epochs rewound to, T aside; epochs: {trial: T}.
+    """Trials × groups: accuracy lost by rewinding, mean over the epochs rewound to, without T. epochs: {trial: T}.
 
-    What is lost is counted from the whole network, that is from rewinding to T where there is, else from 1.
+    The loss is counted from the accuracy of the whole network: that of rewinding to T, or 1 if that is missing.
     """
     last = frame["trial"].map(epochs)
     whole = frame[frame["epoch"] == last].groupby("trial")[column].max()
@@ -95,7 +98,7 @@ def same_groups(frame: pd.DataFrame, epochs: Mapping[str, int], sql: str) -> Est
 
 
 def _rho(clean: pd.Series, noisy: pd.Series) -> float | None:
-    """Spearman's coefficient alone; None for fewer than three groups, or where one side does not vary."""
+    """Spearman's coefficient; None with fewer than three groups, or if one side does not vary."""
     from scipy.stats import spearmanr
 
     if len(clean) < 3 or np.ptp(clean) == 0 or np.ptp(noisy) == 0:
@@ -104,7 +107,7 @@ def _rho(clean: pd.Series, noisy: pd.Series) -> float | None:
 
 
 def critical(frame: pd.DataFrame, epochs: Mapping[str, int], expected: str, sql: str) -> Estimate:
-    """W3: of ResNet-50 the group whose rewinding costs most noisy accuracy. Ours: the share of trainings in which it is."""
+    """W3: in ResNet-50, rewinding the expected group costs most noisy accuracy. Estimate: the share of such trainings."""
     lost = drops(frame, epochs, "noisy_acc")
     share = [float(lost.loc[t].idxmax() == expected) for t in lost.index]
     most = str(lost.mean(axis=0).idxmax())
@@ -116,7 +119,7 @@ def critical(frame: pd.DataFrame, epochs: Mapping[str, int], expected: str, sql:
 
 
 def retrained(frame: pd.DataFrame, sql: str, *, most: bool = True) -> Estimate:
-    """R1: the share of groups that reach noisy accuracy of 0.9 in an epoch of retraining; most of them (A1: all).
+    """R1: most groups (A1: all) reach noisy accuracy of 0.9 in an epoch of retraining. Estimate: their share.
 
     frame: columns trial, layer, best (over epochs 1..E).
     """

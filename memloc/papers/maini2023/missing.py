@@ -1,4 +1,4 @@
-"""What would run a number that a store lacks: commands on shipped sweeps that have such trainings at the paper's size."""
+"""The command that would run a number that a store lacks, with a shipped sweep of the paper's size."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from memloc.sweep import shipped, yaml
 
 FIRST = "paper-grid"
 C_SCORES = "memloc sweep cscore"
-USUAL: Mapping[str, tuple[Any, ...]] = {"dropout": ("none",), "noise": (0.0,)}  # of blocks that do not say
-SMALLER = ("subset", "width", "epochs", "batch_size")  # fields in which a block would not be of the paper's size
+USUAL: Mapping[str, tuple[Any, ...]] = {"dropout": ("none",), "noise": (0.0,)}  # if a block does not set the field
+SMALLER = ("subset", "width", "epochs", "batch_size")  # a block that sets one of these is not of the paper's size
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,9 @@ class Block:
     stages: Mapping[str, Mapping[str, Any] | None]
 
     def runs(self, claim: Claim, part: str) -> bool:
-        """Whether it has the stages that a number is from, on the memorized set that is meant: by labels; for A1 by
-        C-scores of a sweep, since no command makes those of a file.
+        """Does the block have the stages behind a number, on the right memorized set?
+
+        That set is by labels; for A1 it is by C-scores of a sweep, because no command makes a file of C-scores.
         """
         asked, meant = needs(claim, part), "c_score:sweep:" if claim.id == "A1" else "labels"
         sets = [str((self.stages.get(stage) or {}).get("memorized", "labels")) for stage in asked]
@@ -38,9 +39,9 @@ class Block:
 
 
 def command(claim: Claim, scope: Scope, part: str) -> str | None:
-    """`memloc sweep paper-grid --only block=tied --only p_gen=0.3 …`, None where no shipped sweep has such trainings.
+    """`memloc sweep paper-grid --only block=tied --only p_gen=0.3 …`; None if no shipped sweep has such trainings.
 
-    Where C-scores are needed: `memloc sweep cscore && memloc sweep …`.
+    If C-scores are needed: `memloc sweep cscore && memloc sweep …`.
     """
     fields = _wanted(claim, scope, part)
     for block in _blocks():
@@ -53,7 +54,7 @@ def command(claim: Claim, scope: Scope, part: str) -> str | None:
 
 
 def wanted(claim: Claim, scope: Scope, part: str) -> str:
-    """What a number is from, in words: `needs evaluate on cifar10, resnet9, noise 0.1, dropout sparse, keep 0.4`."""
+    """What a number needs, in words: `needs evaluate on cifar10, resnet9, noise 0.1, dropout sparse, keep 0.4`."""
     stages = " and ".join(needs(claim, part)) + (" with `memorized: c_score`" if claim.id == "A1" else "")
     fields = _wanted(claim, scope, part)
     named = [f"{k} {_listed(v)}" for k, v in fields.items() if k not in ("dataset", "model") and v != ("none",)]
@@ -78,7 +79,7 @@ def _listed(values: tuple[Any, ...]) -> str:
 
 
 def needs(claim: Claim, part: str) -> tuple[str, ...]:
-    """The stages whose rows a number is from."""
+    """The stages whose rows a number needs."""
     if claim.id == "A1":
         return (part,)
     return (claim.stage, part) if part == "second_split" else (claim.stage,)
@@ -86,7 +87,7 @@ def needs(claim: Claim, part: str) -> tuple[str, ...]:
 
 @cache
 def _blocks() -> list[Block]:
-    """The blocks of the paper's size and ways of all shipped sweeps: those of the whole grid first, then by name."""
+    """The blocks of shipped sweeps with the paper's size and options: those of the whole grid first, then by name."""
     blocks = []
     for sweep, path in sorted(shipped().items(), key=lambda item: (item[0] != FIRST, item[0])):
         written = yaml.read(path).value

@@ -1,4 +1,4 @@
-"""What a store holds of what the claims need, read once: trainings, whether they memorized, rows of the chosen analyses."""
+"""Everything that the claims need from a store, read once: trainings, whether they memorized, rows of analyses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a training: examples, the mislabeled among them, classes."""
+    """The sizes of a training: examples, the mislabeled among them, classes."""
 
     n: int
     noisy: int
@@ -36,7 +36,7 @@ class Sizes:
 
 
 class Observations:
-    """What a reader sees of a store, as the claims ask of it."""
+    """The rows of a store that claims are judged on, from one reader."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -49,7 +49,7 @@ class Observations:
     def settings(
         self, stage: str, *, dropout: Sequence[str] = ("none",), without: Sequence[str] = (), atypical: bool = False
     ) -> list[Setting]:
-        """As `settings.settings`, of this store."""
+        """As `settings.settings`, for this store."""
         return settings(self.trials, self.analyses, stage, dropout=dropout, without=without, atypical=atypical)
 
     @cached_property
@@ -93,7 +93,7 @@ class Observations:
 
     @cached_property
     def flips(self) -> pd.DataFrame:
-        """The eligible rows of `flips`: what was counted (max_neurons where censored), and the accuracies after it."""
+        """The eligible rows of `flips`: the count (max_neurons where censored), and the accuracies after the closings."""
         return self.frame(
             "SELECT analysis, trial, repeat, example, noisy, clean_acc, noisy_acc, test_acc, neurons AS count "
             "FROM flip_counts ORDER BY analysis, repeat, example"
@@ -126,7 +126,7 @@ class Observations:
         return frame
 
     def c_scores(self, trials: Sequence[str]) -> pd.DataFrame | None:
-        """Columns trial, example, c_score of their data's right labels, None where the store has none."""
+        """Columns trial, example, c_score (on the right labels of their data); None if the store has none."""
         scores = self.frame(
             f"SELECT trial, example, c_score FROM ({RIGHT_SCORES}) AS chosen "
             f"JOIN (SELECT scores, example, c_score FROM c_scores) USING (scores) WHERE {among('trial', trials)}"
@@ -160,8 +160,8 @@ class Observations:
     def memorized(self) -> dict[str, float]:
         """{trial: evaluation-mode accuracy on its mislabeled examples at the last epoch}, where it is known.
 
-        From `evaluation` (mode plain; own with example-tied dropout); else from `rewind`, where rewinding to T is the
-        network itself; else, on the noisy examples of the sample, from `flips.eligible`.
+        It comes from `evaluation` (mode plain; own with example-tied dropout); else from `rewind` (rewinding to T is the
+        network itself); else from `flips.eligible` of the noisy examples of the sample.
         """
         known: dict[str, float] = {}
         for accuracies in (self._from_flips, self._from_rewind, self._from_evaluation):
@@ -169,7 +169,7 @@ class Observations:
         return known
 
     def testable(self, trials: Sequence[str], *, atypical: bool = False) -> tuple[list[str], str]:
-        """As `testable.testable`, of this store."""
+        """As `testable.testable`, for this store."""
         last = self.epochs.groupby("trial")["noisy_acc"].last().dropna()
         passed = {} if atypical else {str(t): float(v) for t, v in last.items()}
         return testable(trials, self.memorized_atypical if atypical else self.memorized, passed)
@@ -193,7 +193,7 @@ class Observations:
 
     @cached_property
     def memorized_atypical(self) -> dict[str, float]:
-        """The same of the examples with a low C-score, from `rewind`."""
+        """The same for the examples with a low C-score, from `rewind`."""
         return self._from_rewind(atypical=True)
 
     def _from_flips(self) -> dict[str, float]:

@@ -1,6 +1,6 @@
-"""The paper's claims as data (science.md, The paper's numbers): where each stands, its numbers, what it needs.
+"""The paper's claims as data (science.md, The paper's numbers): the place of each, its numbers, and what it needs.
 
-A claim's numbers are per setting (data set, model, noise rate) and part. Known slips of the paper are noted with the claim.
+A claim has numbers by setting (data set, model, noise rate) and part. Known slips of the paper are noted with the claim.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ class Scope:
 
 @dataclass(frozen=True)
 class Claim:
-    """scopes: the paper's settings with their numbers. stage: whose analyses it needs. floats: the paper has one setting,
-    which the ids do not name, and where the store lacks it, the setting nearest to it stands in. rates: the noise rates of
-    which the claim speaks. memorizing: all of its numbers need trainings that memorized (else only some, or none).
+    """A claim of the paper.
+
+    scopes: the paper's settings with their numbers. stage: the stage whose analyses it needs. floats: the paper has one
+    setting; the ids do not name it, and the nearest setting of the store takes its place if it is missing. rates: the range
+    of noise rates of the claim. memorizing: all of its numbers need trainings that memorized (else only some, or none).
     """
 
     id: str
@@ -61,9 +63,9 @@ TABLE_2 = {  # p_mem: (clean, noisy) for p_gen 0.1, 0.2, … 0.6
     0.2: ((0.869, 0.028), (0.882, 0.030), (0.908, 0.031), (0.917, 0.034), (0.936, 0.047), (0.950, 0.069)),
 }
 P_GEN = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
-TABLE_1_CELL = (0.3, 0.2)  # of CIFAR-10; the paper does not say of which p_gen, p_mem Table 1 is
+TABLE_1_CELL = (0.3, 0.2)  # for CIFAR-10; the paper does not say which p_gen and p_mem Table 1 has
 
-TABLE_3 = {  # the dropout's 0.4 read both ways: as what is kept, and as what is dropped
+TABLE_3 = {  # both readings of the dropout's 0.4: as the share that is kept, and as the share that is dropped
     **{f"{dropout}.keep{keep}": row for dropout, row in (("standard", (1.0, 0.995)), ("sparse", (1.0, 0.998)))
        for keep in (0.4, 0.6)},
     "example_tied": (0.908, 0.031),
@@ -71,7 +73,7 @@ TABLE_3 = {  # the dropout's 0.4 read both ways: as what is kept, and as what is
 
 
 def cell(p_gen: float, p_mem: float) -> str:
-    """A cell of Table 2 as ids name it."""
+    """The name of a cell of Table 2 in ids."""
     return f"p_gen{p_gen:g}.p_mem{p_mem:g}"
 
 
@@ -79,7 +81,7 @@ TIED_CELLS: Mapping[str, Mapping[str, float]] = {cell(g, m): {"p_gen": g, "p_mem
 
 
 def wants(claim: Claim, part: str) -> dict[str, object]:
-    """The training's fields that a number needs, beside data set, model and noise rate; several values: all of them."""
+    """The training fields that a number needs, besides data set, model and noise rate. A tuple: it needs all values."""
     if claim.id == "G3":
         return {"noise": {"noise0.01": 0.01, "noise0.99": (0.01, 0.99)}.get(part, (0.01, 0.1, 0.99)), "dropout": "none"}
     if claim.id == "E2":

@@ -1,6 +1,6 @@
 """Estimates over trainings: intervals whose independent units are the trainings (seeds), and words for numbers.
 
-Where there is a single training its own interval is used (over examples), or none.
+A single training has its own interval (over examples), or none.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 
 from memloc.statistics import Interval, student_interval, wilson_interval
 
-SLACK = 0.03  # below the paper's number, that still is the same
+SLACK = 0.03  # an estimate that is lower than the paper's number by this much still reaches it
 
 
 def over_trainings(values: Sequence[float], low: float = -math.inf, high: float = math.inf) -> Interval | None:
-    """The mean of one value per training with Student's 95 % interval, clipped to what the quantity can be."""
+    """The mean of one value per training with Student's 95 % interval, clipped to the range of the quantity."""
     interval = student_interval(values)
     return interval and clipped(interval, low, high)
 
@@ -28,7 +28,7 @@ def clipped(interval: Interval, low: float, high: float) -> Interval:
 
 
 def accuracy(values: Sequence[float], n: int | None) -> Interval | None:
-    """Accuracies of trainings on sets of n examples (None: unknown): over trainings, or of a single one Wilson's."""
+    """The mean accuracy of trainings on sets of n examples (None: unknown). A single training has Wilson's interval."""
     if len(values) == 1 and n is not None:
         return wilson_interval(values[0], n)
     return over_trainings(values, 0.0, 1.0)
@@ -37,8 +37,8 @@ def accuracy(values: Sequence[float], n: int | None) -> Interval | None:
 def mean_auc(intervals: Sequence[Interval]) -> Interval | None:
     """The mean of AUCs of several trainings on the same examples, from their DeLong intervals.
 
-    Squared standard error: the mean of DeLong's (which trainings on the same examples do not average out) + s²/k between
-    trainings; normal. lo and hi None where one training has none.
+    The squared standard error is the mean of DeLong's squared errors plus s²/k between trainings: trainings on the same
+    examples do not average DeLong's errors out. The interval is normal. lo and hi are None if a training has none.
     """
     if not intervals:
         return None
@@ -53,23 +53,23 @@ def mean_auc(intervals: Sequence[Interval]) -> Interval | None:
 
 
 def reaches(estimate: Interval, paper: float) -> tuple[bool, str]:
-    """Whether an accuracy or an AUC is the paper's number, less the slack, or above; (holds, what it is to do).
+    """(whether an accuracy or an AUC is at least the paper's number less the slack, that condition in words).
 
-    The estimate itself has to be: a wide interval reaches every number, so that the less is known the more would hold.
+    The estimate decides, not its interval: a wide interval reaches every number, so the less is known, the more would hold.
     """
     least = round(paper - SLACK, 9)  # 0.89 − 0.03 is 0.86
     return estimate.value >= least, f"it must be at least {paper:g} less {SLACK}"
 
 
 def away(paper: float | None, ours: float, digits: int = 3) -> str:
-    """`; -0.021 from the paper's number`, or nothing where it has none."""
+    """`; -0.021 from the paper's number`, or nothing if the paper has none."""
     if paper is None:
         return ""
     return f"; {ours - paper:+.{digits}f} from the paper's number".replace("-", "−")
 
 
 def interval_over(interval: Interval, trainings: int, over: str) -> str:
-    """`; interval over 3 trainings`, or over what it is for a single one."""
+    """`; interval over 3 trainings`. over: the units of the interval of a single training."""
     if interval.lo is None:
         return "; one training, no interval" if trainings == 1 else ""
     return f"; interval over {trainings} trainings" if trainings > 1 else f"; one training, interval over {over}"

@@ -1,6 +1,6 @@
-"""Settings: trainings that are alike but for their seeds, with the one analysis of each that a claim is judged on.
+"""Settings: trainings that differ in their seeds alone, each with the one analysis on which a claim is judged.
 
-Never pooled are trainings that differ in anything else, or analyses that measure something else (`variant`).
+Trainings that differ in anything else are never pooled, nor are analyses that measure something else (`variant`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from memloc.models.architectures import TRAINING
 from memloc.papers.maini2023.paper import Scope
 
 SEEDS = ("seed", "data_seed")
-# Fields of a stage that say how much of it is done, not what is measured.
+# Fields of a stage that say how much is measured, not what.
 EXTENT: Mapping[str, tuple[str, ...]] = {
     "gradients": ("epochs",),
     "rewind": ("epochs",),
@@ -25,7 +25,7 @@ EXTENT: Mapping[str, tuple[str, ...]] = {
     "evaluate": ("epoch", "modes", "rescale"),
     "detection": ("scores",),
 }
-# The other fields' usual values where a resolved configuration states them; an option that is absent has its usual one.
+# The usual values of other fields, if a resolved configuration has them. An absent option has its usual value.
 USUAL: Mapping[str, Mapping[str, Any]] = {
     "gradients": {"bn": "batch", "at": "checkpoint"},
     "rewind": {"buffers": "final"},
@@ -33,13 +33,15 @@ USUAL: Mapping[str, Mapping[str, Any]] = {
     "flips": {"estimator": "fast", "reference": 16, "batch": 512, "ablate": "activation", "max_neurons": 200},
 }
 PAPER_NETWORK = {"width": 1, "stem": "imagenet"}
-MEMORIZED = ("memorized", "c_score_below")  # whose meaning a claim states itself
+MEMORIZED = ("memorized", "c_score_below")  # each claim states itself what these mean
 
 
 @dataclass(frozen=True)
 class Setting:
-    """config: the training's fields, seeds aside. variant: options of the analysis that are not the usual ones.
-    analyses: {trial: analysis}.
+    """A setting of a store.
+
+    config: the training's fields without the seeds. variant: options of the analysis that are not the usual ones. analyses:
+    {trial: analysis}.
     """
 
     config: Mapping[str, Any]
@@ -56,8 +58,8 @@ class Setting:
 
     @property
     def deviations(self) -> dict[str, Any]:
-        """Every field in which it is not the paper's, beside data set, model and noise rate."""
-        named = (*Scope.__dataclass_fields__, "dropout")  # a claim says itself of which dropout it is
+        """Every field in which it differs from the paper's setting, besides data set, model and noise rate."""
+        named = (*Scope.__dataclass_fields__, "dropout")  # each claim states its dropout itself
         of_training = {k: v for k, v in self.config.items() if k not in named and v != usual(self, k)}
         return {**of_training, **self.variant}
 
@@ -97,9 +99,9 @@ def settings(
 
     Args:
         trials: {trial: the training's configuration}.
-        analyses: rows analysis, trial, stage, config (a mapping), variant (what else it differs in, such as what it reads).
-        dropout: of the trainings.
-        without: training fields that may differ within a setting; a claim looks at them itself.
+        analyses: rows analysis, trial, stage, config (a mapping), variant (further differences, such as what it reads).
+        dropout: the kinds of dropout that the trainings may have.
+        without: training fields that may differ within a setting; the claim itself looks at them.
         atypical: S_n is by C-score, not by label.
     """
     groups: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Mapping[str, Any]]]] = {}
@@ -126,7 +128,7 @@ def variant_of(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _asked(config: Mapping[str, Any], atypical: bool) -> bool:
-    """Whether the memorized set is the one that is meant, the gradients those of a checkpoint, the network unmasked."""
+    """Is the memorized set the right one, are gradients those of a checkpoint, and is the network unmasked?"""
     by_score = (config.get("memorized") or "labels") != "labels"
     return by_score == atypical and config.get("mask_mode") is None and config.get("at") in (None, "checkpoint")
 
@@ -136,7 +138,7 @@ def _last(analysis: Mapping[str, Any], training: Mapping[str, Any]) -> bool:
 
 
 def _larger(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Of two analyses of a training the one that looked at more; of two alike the first by id."""
+    """Does `one` look at more than `other`? If both look at as much, is it the first by id?"""
     sizes = [_size(a["stage"], a["config"]) for a in (one, other)]
     return sizes[0] > sizes[1] if sizes[0] != sizes[1] else bool(one["analysis"] < other["analysis"])
 
@@ -153,7 +155,10 @@ def _size(stage: str, config: Mapping[str, Any]) -> int:
 
 
 def nearness(setting: Setting, scope: Scope) -> tuple[Any, ...]:
-    """Sorts settings by how close they are to the paper's: data set, model, noise rate, the rest, the more trainings."""
+    """A key that sorts settings by their distance from the paper's: data set, model, noise rate, other fields.
+
+    Of two equally near settings the one with more trainings comes first.
+    """
     own = setting.scope
     return (
         own.dataset != scope.dataset,
@@ -167,8 +172,10 @@ def nearness(setting: Setting, scope: Scope) -> tuple[Any, ...]:
 
 
 def named(several: Sequence[Setting], name: Callable[[Scope], str]) -> dict[str, Setting]:
-    """{name in ids: setting}. Of settings that share data set, model and noise rate, the one nearest to the paper's has
-    the plain name; the others' also say in what they deviate.
+    """{name in ids: setting}.
+
+    Of settings that share data set, model and noise rate, the one nearest to the paper's has the plain name. The names of
+    the others also have the fields in which they deviate.
     """
     names: dict[str, Setting] = {}
     for setting in sorted(several, key=lambda s: nearness(s, s.scope)):
@@ -180,7 +187,7 @@ def named(several: Sequence[Setting], name: Callable[[Scope], str]) -> dict[str,
 
 
 def scope_name(scope: Scope) -> str:
-    """`cifar10`, or `mnist.resnet50.noise0.2` where model or noise rate are not the usual ones."""
+    """`cifar10`, or `mnist.resnet50.noise0.2` if model or noise rate are not the usual ones."""
     dataset = scope.dataset if ":" not in scope.dataset else Path(scope.dataset.partition(":")[2]).stem
     words = [re.sub(r"[^\w-]+", "_", dataset)]
     if scope.model != "resnet9":

@@ -8,11 +8,11 @@ from memloc.stages.instrument import LEAST_MEMORIZED
 
 
 def testable(trials: Sequence[str], memorized: Mapping[str, float], training: Mapping[str, float]) -> tuple[list[str], str]:
-    """(the trainings whose evaluation-mode noisy accuracy at T is at least 0.95, what to say of the others).
+    """(the trainings whose evaluation-mode noisy accuracy at T is at least 0.95, a note about the others).
 
     Args:
         memorized: {trial: that accuracy}, where it is known.
-        training: {trial: noisy accuracy in the last epoch's training pass}, to be told where it is not.
+        training: {trial: noisy accuracy in the last epoch's training pass}, for the note about the others.
     """
     kept = [t for t in trials if memorized.get(t, 0.0) >= LEAST_MEMORIZED]
     if len(kept) == len(trials):

@@ -21,7 +21,7 @@ from memloc.papers.maini2023.settings import Setting
 from memloc.stages.instrument import LEAST_MEMORIZED
 from memloc.statistics import Floats, Interval
 
-DROP = 0.12  # of accuracy on clean and on test examples, that still is "minor"
+DROP = 0.12  # a drop of accuracy on clean and on test examples that still is "minor"
 SETS = ("clean", "noisy", "test")
 
 
@@ -45,8 +45,8 @@ def accuracies(evaluation: pd.DataFrame) -> pd.DataFrame:
 def before_and_after(frame: pd.DataFrame, sizes: Sizes, paper: Mapping[str, float | None], sql: str) -> dict[str, Estimate]:
     """E1's six numbers.
 
-    Before: clean and noisy at least 0.95, test within 0.03 of the paper's number (elsewhere: above chance). After: noisy at
-    most chance, clean and test at most 0.12 below what they were.
+    Before: clean and noisy are at least 0.95, test is at least the paper's number less 0.03 (elsewhere: above chance).
+    After: noisy is at most chance, clean and test are at most 0.12 lower than before.
     """
     estimates = {}
     for part in ACCURACIES:
@@ -73,7 +73,7 @@ def before_and_after(frame: pd.DataFrame, sizes: Sizes, paper: Mapping[str, floa
 
 
 def cells(frame: pd.DataFrame, sizes: Sizes, paper: Mapping[str, float | None], sql: str) -> dict[str, Estimate]:
-    """E2's cells: noisy after dropping at most chance; clean within 0.03 below the paper's number, or above it."""
+    """E2's cells: after dropping, noisy is at most chance, and clean is at least the paper's number less 0.03."""
     estimates = {}
     for _, rows in frame.groupby(["p_gen", "p_mem"]):
         p_gen, p_mem = (float(rows[name].iloc[0]) for name in ("p_gen", "p_mem"))
@@ -85,7 +85,7 @@ def cells(frame: pd.DataFrame, sizes: Sizes, paper: Mapping[str, float | None], 
 
 
 def dropped(rows: pd.DataFrame, what: str, sizes: Sizes, paper: float | None, sql: str) -> Estimate | None:
-    """Accuracy after dropping on clean or noisy examples, as Tables 2 and 3 have it."""
+    """Accuracy after dropping on clean or noisy examples, as in Tables 2 and 3."""
     known = rows.dropna(subset=[f"after_{what}"])
     estimate = accuracy(list(known[f"after_{what}"]), _examples(sizes, what))
     if estimate is None:
@@ -104,7 +104,7 @@ def dropped(rows: pd.DataFrame, what: str, sizes: Sizes, paper: float | None, sq
 def trend(frame: pd.DataFrame, sql: str) -> Estimate | None:
     """E2's trend: clean accuracy after dropping grows with p_gen. Page's test, a row per (seed, p_mem).
 
-    Ours: the mean over rows of Spearman's coefficient. None with fewer than three p_gen.
+    The estimate is the mean over rows of Spearman's coefficient. None with fewer than three p_gen.
     """
     from scipy.stats import page_trend_test, spearmanr
 
@@ -138,8 +138,8 @@ def baseline(rows: pd.DataFrame, what: str, sizes: Sizes, paper: float | None, s
 
 
 def generalization(frame: pd.DataFrame, sizes: Sizes, paper: Mapping[str, float | None], sql: str) -> dict[str, Estimate]:
-    """E4. cost: what clean accuracy after dropping lacks to 1, at most 0.12. gap: by how much dropping shrinks clean minus
-    test accuracy, above 0 (its interval, over several trainings).
+    """E4. cost: 1 minus clean accuracy after dropping; at most 0.12. gap: by how much dropping shrinks clean minus test
+    accuracy; above 0 (with several trainings, its interval).
     """
     estimates = {}
     left = accuracy(list(frame["after_clean"].dropna()), sizes.clean)
@@ -164,7 +164,7 @@ def _examples(sizes: Sizes, what: str) -> int | None:
 
 
 def _reaches_or_chance(estimate: Interval, paper: float | None, chance: float) -> tuple[bool, str]:
-    """As `reaches`; without a number of the paper, whether it is above chance."""
+    """As `reaches`. Without a number of the paper, the estimate must be above chance."""
     if paper is None:
         return estimate.value > chance, f"it must be above chance, {chance:.2g}"
     return reaches(estimate, paper)
@@ -184,7 +184,7 @@ def _tied_settings(observations: Observations) -> list[Setting]:
 
 
 def table_1_settings(observations: Observations) -> list[Setting]:
-    """Each with the trainings of one (p_gen, p_mem): the paper's, or the nearest to it that was run."""
+    """The settings, each with the trainings of one (p_gen, p_mem): the paper's cell, or the nearest one that was run."""
     nearest_cells = []
     for setting in _tied_settings(observations):
         cells = {t: (observations.trials[t]["p_gen"], observations.trials[t]["p_mem"]) for t in setting.trials}
@@ -206,7 +206,7 @@ def tied_rows(observations: Observations, setting: Setting) -> tuple[pd.DataFram
 
 
 def _memorized(observations: Observations, frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The rows of trainings that memorized, and what to say of the others."""
+    """(the rows of trainings that memorized, a note about the others)."""
     kept, said = observations.testable(list(frame["trial"]))
     return frame[frame["trial"].isin(kept)], said
 
@@ -241,7 +241,7 @@ def _e3_settings(observations: Observations) -> list[Setting]:
 
 
 def _e3(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
-    """Per dropout and what it keeps, each in its usual unit; example-tied is the paper's (0.4, 0.2)."""
+    """E3 by dropout and kept share, each in its usual unit. Example-tied dropout has the paper's (0.4, 0.2)."""
     estimates: dict[str, Estimate | None] = {}
     rows: dict[str, list[str]] = {}
     for trial in setting.trials:

@@ -1,8 +1,8 @@
 """The same work on Ray: on this machine's cores and GPUs, or on a cluster. The only package that imports ray.
 
-A Tune trial is a coordinator that holds next to nothing. Its training runs as a task (a whole GPU, or
-`threads` CPUs), which is over before the analyses fan out as tasks (a share of a GPU, or `threads` CPUs). Truth is what
-the store has committed: nothing is ever restored from Tune. docs/ray.md says why it is built so.
+A Tune trial is a coordinator that needs hardly any resources. Its training runs as a task (a whole GPU, or `threads` CPUs).
+The training ends before the analyses fan out as tasks (a share of a GPU, or `threads` CPUs). The truth is what the store has
+committed. Nothing is ever restored from Tune. docs/ray.md says why.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ for _name, _value in {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # --gpus 0 hides the GPUs
-    NOSET: "1",  # a process that has used a GPU would not see another one that it is given later (workers.py)
+    NOSET: "1",  # else a process that has used a GPU does not see another one that it gets later (workers.py)
     "RAY_grpc_client_keepalive_time_ms": "10000",
     "RAY_grpc_client_keepalive_timeout_ms": "5000",
     "RAY_health_check_period_ms": "2000",
@@ -34,7 +34,7 @@ for _name, _value in {
 
 try:
     Path.home()
-except RuntimeError:  # a user without a home, as in some containers: Ray asks for one as soon as it is imported
+except RuntimeError:  # a user without a home, as in some containers: Ray needs one at import
     os.environ["HOME"] = tempfile.gettempdir()
 
 from memloc.run.ray.driver import OnRay  # noqa: E402

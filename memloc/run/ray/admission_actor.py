@@ -1,4 +1,4 @@
-"""Admission as an actor, which all coordinators of a run ask; trainers tell it how far they are."""
+"""Admission as an actor. All coordinators of a run ask it, and trainers tell it their progress."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ News: TypeAlias = list[tuple[int, Mapping[str, Any]]]  # epochs with their rows,
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class AdmissionActor:
-    """Answers one after the other, in microseconds. Lost, it is replaced by one that knows again in half a second."""
+    """Answers one call after the other, in microseconds. If it is lost, its replacement knows all within half a second."""
 
     def __init__(self) -> None:
         self.admission = Admission()
@@ -42,6 +42,6 @@ class AdmissionActor:
 
 
 def open_admission() -> Any:
-    """A run's admission, on the driver's node; it is there as long as somebody holds the handle."""
+    """A run's admission, on the driver's node. It lives as long as a handle to it does."""
     here = {f"node:{ray.util.get_node_ip_address()}": 0.001}
     return AdmissionActor.options(resources=here).remote()  # type: ignore[attr-defined]

@@ -29,7 +29,7 @@ LATE_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def connected(resources: Resources, run: str) -> Iterator[str]:
-    """A connection to Ray; its value is a folder for what Tune writes. What was started ends with it.
+    """A connection to Ray. Its value is a folder for Tune's files. A Ray that was started here ends with it.
 
     Raises:
         UsageError: Ray cannot be started here, or the cluster cannot be used.
@@ -37,7 +37,7 @@ def connected(resources: Resources, run: str) -> Iterator[str]:
     with ExitStack() as ends:
         scratch = _temporary(ends, None)
         folder = _folder(ends) if resources.address == "local" else None
-        ends.callback(ray.shutdown)  # before what it writes to goes
+        ends.callback(ray.shutdown)  # before the folder is removed that it writes to
         with _signals_kept():
             if resources.address == "local":
                 _start(resources, run, folder)
@@ -71,7 +71,7 @@ def _attach(address: str, run: str) -> None:
         if token.exists():
             token.chmod(0o600)  # whoever reads it can run code there; `ray get-auth-token` writes it readable for everybody
     except (OSError, RuntimeError):
-        pass  # no home, or not one that this user can change
+        pass  # there is no home, or this user cannot change it
 
 
 def _quiet(run: str) -> dict[str, Any]:
@@ -79,9 +79,9 @@ def _quiet(run: str) -> dict[str, Any]:
 
 
 def _folder(ends: ExitStack) -> str | None:
-    """Where Ray keeps its session: None for its own default, else a short name of a folder of this run.
+    """The folder of Ray's session: None for Ray's own default, else a short name of a folder of this run.
 
-    A batch system's TMPDIR is often too long for sockets. What Ray writes still belongs there: only the name is short.
+    A batch system's TMPDIR is often too long for sockets. Ray's files still lie there; only the name is short.
     """
     usual = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     writable = os.path.isabs(usual) and _is_writable(usual)
@@ -100,7 +100,7 @@ def _folder(ends: ExitStack) -> str | None:
 
 
 def _temporary(ends: ExitStack, parent: str | None) -> Path:
-    """A folder that goes at the end; raises UsageError where no temporary folder can be written."""
+    """A folder that is removed at the end; raises UsageError if no temporary folder can be written."""
     try:
         folder = tempfile.mkdtemp(prefix="memloc-", dir=parent)
     except OSError as error:
@@ -123,10 +123,10 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray takes over SIGTERM and ends the process at once; here it stays with whoever had it.
+    """Keeps the handlers of signals, while Ray would take over SIGTERM and end the process at once.
 
-    The processes that Ray starts inherit that these signals wait, and so live on when a batch system signals all of a job
-    at once: they are needed until what is running is committed.
+    The signals are blocked meanwhile, and the processes that Ray starts inherit that. So they live on when a batch system
+    signals all processes of a job: they are needed until what is running is committed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

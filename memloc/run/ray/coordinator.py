@@ -1,4 +1,4 @@
-"""One trial as a Tune trial: what runs when, without computing anything and without holding a CPU or a GPU."""
+"""One trial as a Tune trial. It decides what runs when. It computes nothing and holds no CPU and no GPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from memloc.run.trial import TrialRun
 from memloc.store import Store, records
 
 COORDINATOR_MEMORY = 120e6  # bytes; a bundle must not be empty, and CPUs in it would be missing for the work
-TRAINER_LIVES = 3  # a trainer killed from outside goes on from its newest checkpoint, this often in all
+TRAINER_LIVES = 3  # how often a trainer starts at most: one that is killed from outside goes on from its newest checkpoint
 STEP_SECONDS = 0.5  # how long a coordinator waits for news before it reports
 PAUSE_SECONDS = 0.2  # how long it waits for its turn before it asks again
 
@@ -32,7 +32,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
-        # On the driver's node: coordinators weigh little, and elsewhere they would keep machines from being given back.
+        # On the driver's node: coordinators are small, and elsewhere they would keep idle machines from being released.
         return PlacementGroupFactory([{"memory": COORDINATOR_MEMORY, config["node"]: 0.001}])
 
     def setup(self, config: dict[str, Any], assignments: dict[str, Assignment] | None = None, admission: Any = None) -> None:
@@ -45,7 +45,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         self.lives = TRAINER_LIVES
         self.tasks: dict[Any, list[PricedPart]] = {}
         self.events: list[Event] = []
-        self.admission.leave.remote(self.trial)  # whatever a coordinator that was lost left there
+        self.admission.leave.remote(self.trial)  # removes what a lost coordinator has left there
         self.run = TrialRun(
             self.assignment.steps, lambda wave: cut(wave, self.assignment.tasks), self._prune, self.events.append
         )  # fmt: skip
@@ -79,8 +79,8 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             ray.cancel(task, force=True)
         self.admission.leave.remote(self.trial)
 
-    # --- what computes, as references to the results. "DEFAULT": outside Tune's placement group, which would have to hold
-    # the GPU from start to end otherwise.
+    # --- the processes that compute, as references to their results. "DEFAULT" means outside Tune's placement group: else
+    # the group would have to hold the GPU from start to end.
 
     def start_training(self) -> Any:
         trainer = train_alone if self.assignment.trainer["num_gpus"] else train
@@ -101,10 +101,10 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             self.run.training_ended(TrainingResult(finished=False))
 
     def _report(self) -> int:
-        """Tells admission what this trial wants, and takes in the news of its training; the tasks it may ask for now."""
+        """Reports to admission and takes in the news of the training; returns how many tasks the trial may ask for now."""
         waits = self.run.phase == "train" and not self.placed
         fitting = self.assignment.tasks
-        larger = fitting > self.assignment.trainings  # fewer trainers than tasks fit: each holds more
+        larger = fitting > self.assignment.trainings  # fewer trainers fit than tasks, so each holds more
         report = Report(waits, larger, self.run.phase == "analyse", len(self.tasks), self.run.queued, fitting)
         may_ask, host, epochs = ray.get(self.admission.report.remote(self.trial, report))
         if host and not self.placed:
@@ -125,7 +125,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             self._trained()
 
     def _trained(self) -> None:
-        """Its place is free: before the fan-out asks for a share of it."""
+        """The training has ended. Its place is free before the fan-out asks for a share of it."""
         training, self.training = self.training, None
         try:
             self.run.training_ended(ray.get(training))

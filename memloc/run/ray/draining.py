@@ -1,6 +1,6 @@
-"""The order to stop, for every process of a run: the flag is the existence of a named actor.
+"""The order to stop, for every process of a run. The flag is the existence of a named actor.
 
-So it costs nothing until it is raised, and needs no process that could be lost.
+So the flag costs nothing until it is raised, and no process is needed that could be lost.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import ray
 
 @ray.remote(num_cpus=0)
 class Flag:
-    """An actor whose name says something."""
+    """An actor that does nothing; its name is the message."""
 
 
 def _flag_name(run: str) -> str:

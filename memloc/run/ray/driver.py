@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Relay(tune.Callback):  # type: ignore[misc]
-    """Passes the coordinators' events on to the listener, and knows which trials are at work."""
+    """Passes the coordinators' events on to the listener, and keeps the trials at work."""
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
@@ -58,7 +58,7 @@ class Relay(tune.Callback):  # type: ignore[misc]
 
 
 class Drained(tune.Stopper):  # type: ignore[misc]
-    """Stops Tune from starting more trials once draining, as soon as none is at work."""
+    """After an order to stop, ends Tune as soon as no trial is at work, so that it starts no more trials."""
 
     def __init__(self, should_stop: Callable[[], bool], working: Callable[[], int]) -> None:
         self.should_stop, self.working = should_stop, working

@@ -1,7 +1,7 @@
-"""Asks whoever listens at an address which Ray cluster it is: `python -P probe.py auto|HOST:PORT`.
+"""Asks at an address which Ray cluster listens there: `python -P probe.py auto|HOST:PORT`.
 
-A program of its own, since Ray's client tries for minutes and cannot be told to give up. It prints one JSON object per
-line, the last of which is what it knows when it ends (`memloc/run/cluster.py` reads them).
+It is a program of its own, because Ray's client tries for minutes and cannot be told to give up. It prints one JSON object
+per line. The last one says what it knows at its end (`memloc/run/cluster.py` reads them).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def ask(address: str) -> None:
     from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[attr-defined]
     from ray.exceptions import AuthenticationError
 
-    signal.alarm(ANSWER_SECONDS)  # ends this process, since Ray's client would go on trying
+    signal.alarm(ANSWER_SECONDS)  # ends this process: Ray's client would go on trying
     if address == "auto":
         try:
             address = services.canonicalize_bootstrap_address("auto")
         except ConnectionError:
             return say(problem="none")
-    say(problem="silent", address=address)  # what holds where this process is ended before it knows more
+    say(problem="silent", address=address)  # this stands if the process is ended before it knows more
     try:
         host, _, port = address.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()

@@ -1,6 +1,6 @@
-"""What computes: a training, the parts of an analysis. Both are Ray tasks; a training holds more where it is on a GPU.
+"""The Ray tasks that compute: a training, and the parts of an analysis. On a GPU a training holds more than a task of parts.
 
-Whatever imports torch is imported where it is used, so that coordinators can name these without paying for it.
+Modules that import torch are imported where they are used. So coordinators can name these tasks without importing torch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TASK_RETRIES = 3
 
 @dataclass(frozen=True)
 class Job:
-    """What the processes that work on one trial need to know. data: {data set: reference to its arrays}."""
+    """The information of the processes that work on one trial. data: {data set: reference to its arrays}."""
 
     run: str
     uri: str
@@ -39,7 +39,7 @@ class Job:
     admission: Any
 
 
-_workers: dict[tuple[str, str], Worker] = {}  # of this process's store and device: the data there outlive a task
+_workers: dict[tuple[str, str], Worker] = {}  # by store and device: the data on the device outlive a task
 _raws: dict[str, Any] = {}
 
 
@@ -58,7 +58,7 @@ def _worker(job: Job) -> Worker:
     if key not in _workers:
         _workers.clear()
         if device.type == "cuda":
-            torch.cuda.empty_cache()  # of the GPU that was this process's before
+            torch.cuda.empty_cache()  # of the process's previous GPU
             torch.cuda.set_device(device)
         _workers[key] = Worker(Store(job.uri), raw, device)
     return _workers[key]
@@ -67,8 +67,8 @@ def _worker(job: Job) -> Worker:
 def _device() -> torch.device:
     """The GPU that Ray gave to this task, if there are any.
 
-    A process keeps its CUDA context between tasks, and sees the GPUs that it saw when it made it; the next task may be given
-    another one. So all are visible (`NOSET`), and each task picks its own.
+    A process keeps its CUDA context between tasks, and sees the GPUs that were visible when it made the context. The next
+    task may get another GPU. So all GPUs are visible (`NOSET`), and each task picks its own.
     """
     import torch
 
@@ -93,12 +93,12 @@ def _train(job: Job) -> TrainingResult:
         told[:] = [job.admission.reached.remote(trial, host, epoch, row)]
 
     result = attempt_training(_worker(job), job.work, tell, lambda: is_draining(job.run))
-    ray.get(told)  # the last epoch is known before the end is
+    ray.get(told)  # the last epoch must be known before the end is
     return replace(result, seconds=time.perf_counter() - clock)
 
 
-# Its coordinator begins a lost training again. On CPUs it takes any process of the pool, which has torch imported already
-# but for the first ones; on a GPU one of its own, which gives back the memory of its GPU with its place.
+# Its coordinator begins a lost training again. On CPUs a training takes any process of the pool, which usually has torch
+# imported. On a GPU it has a process of its own, which frees the memory of the GPU when it ends.
 @ray.remote(max_retries=0)  # type: ignore[untyped-decorator]
 def train(job: Job) -> TrainingResult:
     return _train(job)
@@ -109,7 +109,7 @@ def train_alone(job: Job) -> TrainingResult:
     return _train(job)
 
 
-# A task on a GPU gets a process of its own unless max_calls says otherwise; bounded, since it keeps its CUDA context.
+# A task on a GPU gets a process of its own unless max_calls is set. It is bounded, because a process keeps its CUDA context.
 @ray.remote(max_calls=50, max_retries=TASK_RETRIES)  # type: ignore[untyped-decorator]
 def run_parts(job: Job, part_ids: list[str]) -> list[PartResult]:
     """Computes and commits parts, one after the other or together. While draining, none is begun."""

@@ -64,10 +64,11 @@ def run(config: ResolvedDetection, inputs: Inputs, part: Part) -> Tables:
 
 
 def samples_of(tables: Mapping[str, Columns], scores: Sequence[Score], c_scores: Floats | None = None) -> list[Sample]:
-    """Sample `all`: every training example, every score but flips. Sample `flips`, where they were read: the examples
-    of the flip sample with eligible rows, every score.
+    """Sample `all` has every training example and every score but flips. Sample `flips` has the examples of the flip sample
+    with eligible rows, and every score. It is there if flips were read.
 
-    Mislabeled is what `examples.noisy` says, in both. c_scores: float64 [n], in the order of `examples`, on its labels.
+    In both, `examples.noisy` says which examples are mislabeled. c_scores: float64 [n], in the order of `examples`, on its
+    labels.
     """
     examples = tables["examples"]
     noisy = np.asarray(examples["noisy"], dtype=bool)

@@ -7,7 +7,7 @@ from memloc.statistics import Interval, in_brackets
 
 
 def sentence(rows: list[Row]) -> str:
-    """Of several trainings the mean AUC, and the hull of their DeLong intervals; on the flip sample where there is one."""
+    """The mean AUC over trainings and the hull of their DeLong intervals, on the flip sample if there is one."""
     defined = [r for r in rows if r["auc"] is not None]
     sample = "flips" if any(r["sample"] == "flips" for r in defined) else "all"
     known = {r["score"]: r for r in defined if r["sample"] == sample}

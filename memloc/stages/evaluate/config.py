@@ -87,7 +87,7 @@ class Evaluate(Stage[ResolvedEvaluate]):
 
 
 def variants(config: ResolvedEvaluate) -> list[tuple[MaskMode, Rescale]]:
-    """The (mode, rescale) pairs of a resolved configuration; rescale is 'none' but for dropped."""
+    """The (mode, rescale) pairs of a resolved configuration. rescale is 'none' in every mode but dropped."""
     pairs: list[tuple[MaskMode, Rescale]] = []
     for mode in config.modes:
         pairs += [(mode, r) for r in (config.rescale or ("none",))] if mode == "dropped" else [(mode, "none")]

@@ -6,7 +6,11 @@ from memloc.stages.instrument import LEAST_MEMORIZED, Instrument, Row
 
 
 def sentence(rows: list[Row]) -> str:
-    """Before dropping: own masks on the training sets, scaled on test (example-tied); else plain. After: if memorized."""
+    """The accuracies before dropping; if the networks memorized, those after dropping too.
+
+    Before dropping, example-tied networks have their own masks on the training sets and scaled ones on the test set. All
+    others are plain.
+    """
     modes = {(r["mode"], r["rescale"]): r for r in rows}
     before, scaled, after = (modes.get((m, "none")) for m in ("own", "scaled", "dropped"))
     plain = modes.get(("plain", "none"))
@@ -22,7 +26,7 @@ def sentence(rows: list[Row]) -> str:
 
 
 def _right(row: Row, test: float | None) -> str:
-    """`0.999 of the clean, 0.993 of the noisy and 0.793 of the test examples are right.`; the unknown is left out."""
+    """`0.999 of the clean, 0.993 of the noisy and 0.793 of the test examples are right.`, without unknown values."""
     known = [(row["clean"], "clean"), (row["noisy"], "noisy"), (test, "test")]
     shares = [f"{value:.3f} of the {name}" for value, name in known if value is not None]
     return f"{' and '.join([', '.join(shares[:-1]), shares[-1]] if shares[1:] else shares)} examples are right."

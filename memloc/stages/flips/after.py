@@ -1,6 +1,6 @@
-"""What a network still knows after the neurons of a search are closed (paper §6.1, Figure 5b): accuracy on S_c, S_n, test.
+"""Accuracy on S_c, S_n and test after the neurons of a search are closed (paper §6.1, Figure 5b).
 
-A batch of images runs once through the open network; every search takes over from the state before its first closed layer.
+A batch of images runs once through the open network. Every search goes on from the state before its first closed layer.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ NAMES = ("clean_acc", "noisy_acc", "test_acc", "clean_se", "noisy_se")
 
 @dataclass(frozen=True)
 class Sets:
-    """On what accuracy is measured.
+    """The examples on which accuracy is measured.
 
-    x: uint8 n×C×H×W and y: int64 [n], on the device; noisy: bool [n]: the training data. rows: those of it that are used,
-    int64, in order. test: (images, labels); None where the mask mode has no test accuracy.
+    x (uint8 n×C×H×W), y (int64 [n]), noisy (bool [n]): the training data, on the device. rows: int64, the training examples
+    that are used, in order. test: (images, labels); None if the mask mode has no test accuracy.
     """
 
     x: Tensor
@@ -50,7 +50,7 @@ def choose(example: I64, noisy: np.ndarray, post_eval: int | str, data_seed: int
 
 
 def accuracies(network: Network, sets: Sets, masks: MaskSource, searches: Sequence[Search]) -> dict[str, list[float | None]]:
-    """For every search, with its neurons closed and itself left out: accuracy on S_c and S_n, standard errors, on test.
+    """The accuracies on S_c, S_n and test for every search, with its neurons closed and its own example left out.
 
     The standard error is that of a sample without replacement, √(p(1−p)/(m−1)·(1−m/M)) for m of M; 0 on the whole set.
     """

@@ -76,7 +76,7 @@ def _task(config: FlipsConfig, inputs: Inputs, repeat: int) -> Task:
 
 
 def _plain_predictions(task: Task, rows: I64) -> I64:
-    """What the network itself predicts: without noise, every gate open."""
+    """The predictions of the network itself, without noise and with every gate open."""
     if not len(rows):
         return rows
     at = torch.from_numpy(rows).to(task.x.device)

@@ -1,8 +1,8 @@
-"""The search for the neurons that an example's prediction hangs on (science.md, Neuron flipping; paper §6.1).
+"""The search for the neurons that carry an example's prediction (science.md, Neuron flipping; paper §6.1).
 
-Greedy: close the open gate whose closing, to first order, costs the example most and everybody else least, until the
-example is no longer predicted as labelled. Every example of a group has its own gates in the same forward pass, and one
-backward pass gives the gradient of all of them; there are no copies of the model and no gradients of weights.
+The search is greedy. It closes the open gate whose closing, to first order, costs the example most and all others least,
+until the network no longer predicts the label. Every example of a group has its own gates in the same forward pass. One
+backward pass gives the gradients of all gates. There are no copies of the model and no gradients of weights.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ TOGETHER = 1024  # images in one pass at most, of several searches under their o
 def search(task: Task, rows: Sequence[int]) -> list[Search]:
     """Searches for several examples at once; each must be predicted as labelled by the plain network.
 
-    A search's choices do not depend on the others beyond rounding. It ends when F̄ no longer predicts the label, or
-    (`censored`) when that many neurons are closed as `max_neurons`, or as there are, or (`positive`) as have a score
-    above 0, and it still does.
+    A search depends on the other searches by rounding alone. It ends when F̄ no longer predicts the label. It ends as
+    `censored` if F̄ still predicts the label when `max_neurons` neurons are closed, or all there are, or (`positive`) all
+    with a score above 0.
     """
     searches = [Search(int(row)) for row in rows]
     labels = task.labels(searches).tolist()
@@ -59,7 +59,7 @@ def _close(task: Task, searches: Sequence[Search], own: Tensor, step: int) -> No
     scores = own + everybodys_gradient(task, searches, step)
     open_ones = _gates(task, searches) > 0
     scores = scores.masked_fill(~open_ones, float("-inf"))
-    best = scores.argmax(dim=1)  # of ties the first: layer order
+    best = scores.argmax(dim=1)  # the first of several largest scores, in layer order
     good = (scores.amax(dim=1) > 0).tolist() if task.positive else [True] * len(searches)
     for s, chosen, closes in zip(searches, best.tolist(), good, strict=True):
         if closes:
@@ -76,7 +76,7 @@ def everybodys_gradient(task: Task, searches: Sequence[Search], step: int) -> Te
             gradients[members] = _defined_gradient(task, [searches[k] for k in members], batch, step)
         return gradients
     everybody = task.remember("open gates", lambda: _open_gradient(task))
-    if step == 0:  # the estimate of ∂L_ref is what it is corrected to: ∂L over all of S
+    if step == 0:  # all gates are open: the corrected estimate of ∂L_ref is ∂L over all of S itself
         return everybody[None]
     batch = task.batch(step)[: task.reference]
     same = task.remember((task.repeat, step), lambda: _plain_gradient(task, batch, len(batch)))

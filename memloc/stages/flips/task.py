@@ -64,9 +64,9 @@ class Task:
     factors of rows. reference: how many images stand for L_ref at each step; None: `definition`. size: of how many
     examples L_ref is the mean. memo: results that other searches of the same training can use again.
 
-    The published code's ways: own_batch: L_ref is over the batch of that many rows, in order, which the example is in, at
-    every step and repeat. norm_over_batch: the noise of L_ref is scaled by the norm of all of its images. positive: nothing
-    is closed whose score is not above 0.
+    Options of the published code. own_batch: L_ref is over the batch of so many rows, in order, that contains the example,
+    at every step and repeat. norm_over_batch: the noise of L_ref is scaled by the norm of all its images. positive: only
+    neurons with a score above 0 are closed.
     """
 
     network: Network
@@ -118,7 +118,7 @@ class Task:
         return scale
 
     def batches(self, searches: Sequence[Search], step: int) -> Iterator[tuple[list[int], I64]]:
-        """(searches, the rows of their L_ref at a step): one batch for all of them, or for each the one it is in itself."""
+        """(searches, the rows of their L_ref at a step): one batch for all searches, or each search's own batch."""
         if self.own_batch is None:
             yield list(range(len(searches))), self.batch(step)
             return
@@ -144,7 +144,7 @@ class Task:
         return self.network.groups.index(self.network.group_of(layer))
 
     def factors(self, rows: I64, copies: int) -> Mapping[str, Tensor] | None:
-        """The dropout factors of rows that stand `copies` times one after the other."""
+        """The dropout factors of rows, each repeated `copies` times."""
         return self.masks(self.on_device(rows).repeat_interleave(copies))
 
     def remember(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:

@@ -1,8 +1,9 @@
-"""Gradient accounting (science.md, Gradient accounting; paper §4, A.1–A.3): what clean and noisy examples ask of a layer.
+"""Gradient accounting (science.md, Gradient accounting; paper §4, A.1–A.3): the gradients of clean and of noisy examples.
 
-With the batch's statistics, one forward pass per batch serves three backward passes (clean, noisy, control): the sets share
-what normalises them, so that g_c + g_n is the gradient that training on these batches would follow. With running statistics
-an example's gradient is its own: it goes forward and backward once, in a batch of examples that belong to the same sets.
+With the batch's statistics, one forward pass per batch serves three backward passes (clean, noisy, control). The sets share
+these statistics, so g_c + g_n is the gradient that training on these batches would follow. With running statistics, an
+example's gradient does not depend on its batch. It goes forward and backward once, in a batch of examples that belong to the
+same sets.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def run(config: ResolvedGradients, inputs: Inputs, part: Part) -> Tables:
 
 
 def _trajectory(config: ResolvedGradients, inputs: Inputs) -> Tables:
-    """The same rows for every epoch asked for, with the gradients that its updates took."""
+    """The same rows for every epoch of the configuration, from the gradients of that epoch's updates."""
     noisy, columns = inputs.data.noisy, dict[str, list[Any]]()
     members = sets(noisy, inputs.train.seed)
     for t, network, sums in trajectory(inputs, max(config.epochs), members, config.scale == "batch"):
@@ -78,7 +79,7 @@ def alike(order: np.ndarray, members: np.ndarray, batch_size: int) -> list[Tenso
 
 
 def batch_factors(order: np.ndarray, batch_size: int) -> np.ndarray:
-    """float64 [n]: 1/|b| for every example, b the training-size batch of the order that it is in."""
+    """float64 [n]: 1/|b| for every example, where b is its training-size batch in this order."""
     factors = np.empty(len(order))
     for batch in cut(order, batch_size):
         factors[batch.numpy()] = 1 / len(batch)

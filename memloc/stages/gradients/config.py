@@ -77,7 +77,7 @@ class Gradients(Stage[ResolvedGradients]):
 
 
 def _statistics(config: GradientsConfig, train: TrainConfig) -> Literal["batch", "running"]:
-    """`bn` as the training's steps have it; raises FieldError for what no step of it uses."""
+    """The resolved `bn`, by default as in the training's steps; raises FieldError for statistics that no step uses."""
     frozen = train.batch_norm.kind == "frozen"
     bn: Literal["batch", "running"] = config.bn or ("running" if frozen else "batch")
     if frozen and bn == "batch":
@@ -89,7 +89,7 @@ def _statistics(config: GradientsConfig, train: TrainConfig) -> Literal["batch",
 
 
 def _check_trajectory(config: GradientsConfig, train: TrainConfig) -> None:
-    """What only makes sense at a checkpoint, or cannot be taken apart; raises FieldError."""
+    """Raises FieldError for settings that need a checkpoint, and for trainings whose steps cannot be split by sets."""
     if 0 in (config.epochs or ()):
         raise FieldError("epochs", "0 with at: trajectory; valid: 1 to T, the epochs that have updates")
     if train.example_tied and config.mask_mode not in (None, "own"):

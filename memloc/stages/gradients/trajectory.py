@@ -1,7 +1,7 @@
 """Gradients along a training's own updates (science.md, Gradient accounting, `at: trajectory`; paper Figure 10).
 
-The training is done again from θ^0, and every step's gradient is taken apart into what each set of examples asked for. That
-it is the same training is checked: after every epoch the weights are, bit for bit, those of the checkpoint.
+The training is done again from θ^0, and every step's gradient is split into the parts of the sets of examples. After every
+epoch the weights must equal those of the checkpoint, bit for bit.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ def trajectory(
 
     An update on batch b with weights θ gives a set the gradient (|b|/n)·(1/|b|) Σ_{i in set and b} ∇ℓ_i(θ), in the mode
     of that step (evaluation mode from epoch 2 on under `batch_norm: frozen`), under the masks and the augmentation of the
-    training. The sets share a forward pass, so that S_c and S_n add up to what
-    the training followed.
+    training. The sets share a forward pass, so the gradients of S_c and S_n add up to that of the training.
 
     Args:
         members: bool [sets, n].
@@ -42,9 +41,7 @@ def trajectory(
     Raises:
         ReplayError: where an epoch's weights are not those of its checkpoint.
     """
-    data = replace(
-        inputs.data, x_test=inputs.data.x_test[:0], y_test=inputs.data.y_test[:0]
-    )  # test accuracy is not asked for
+    data = replace(inputs.data, x_test=inputs.data.x_test[:0], y_test=inputs.data.y_test[:0])  # test accuracy is not needed
     steps = Steps(inputs, members, by_batch)
     with torch.device("meta"):  # for its parameters' names and shapes
         named = build(inputs.train, inputs.data.shape, inputs.data.classes)
@@ -84,7 +81,7 @@ class Steps:
 
 def _check(inputs: Inputs, epoch: Epoch) -> None:
     committed = inputs.weights(epoch.epoch)
-    # By their bytes: NaN, where a training has diverged, is not equal to itself.
+    # The bytes are compared, because NaN (of a training that diverged) is not equal to itself.
     differ = [name for name, value in epoch.weights.items() if _bytes(value) != _bytes(committed[name])]
     if differ:
         raise ReplayError(

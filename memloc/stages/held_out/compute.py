@@ -1,7 +1,7 @@
 """What networks know of examples they did not see (science.md, Atypical examples; paper §7): the runs behind C-scores.
 
-A block with this stage trains on parts of its data set: for each of `ratios` as many trainings as it takes for every example
-to be held out `min_held_out` times. The table c_scores is made of all of them together (store/c_scores.py).
+A block with this stage trains on parts of its data set. Each of `ratios` has so many trainings that every example is held
+out `min_held_out` times. The table c_scores is computed from all of them together (store/c_scores.py).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from memloc.stages.inputs import Inputs
 def run(config: HeldOutConfig, inputs: Inputs, part: Part) -> Tables:
     """One row per example of the data set: was it trained on (`held_in`), and is the last network right about it?
 
-    Evaluation mode, against the label trained on (for those held out: that it would have been). Masks are those under
-    which test accuracy is measured: nobody has masks of its own among the examples held out.
+    The network is in evaluation mode. Right means: as the label trained on (for held-out examples: the label that would have
+    been). The masks are those of test accuracy, because held-out examples have no masks of their own.
     """
     data, network = inputs.data, inputs.network(inputs.train.epochs)
     assert data.held_out is not None, "trainings of this stage have a ratio"

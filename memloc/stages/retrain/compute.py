@@ -1,10 +1,10 @@
 """Layer retraining (science.md, Layer retraining; paper §5.2): a group starts anew and sees the clean examples alone.
 
-Where the noisy examples come back all the same, what is known about them stands in the other layers: the group is
-redundant. Groups go in lockstep over the same batches: a batch runs once through the frozen network, and every group
-takes over from the state before it. The backward pass stops at the group.
+If the noisy examples come back nevertheless, the other layers know them, and the group is redundant. Groups run in lockstep
+over the same batches. A batch runs once through the frozen network, and every group goes on from the state before it. The
+backward pass stops at the group.
 
-`freeze: none` (published code): everything trains, the group from θ^0 and the rest from θ^T, so nothing is shared.
+With `freeze: none` (published code) everything trains, the group from θ^0 and the rest from θ^T. So nothing is shared.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _transpose(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 class Variant:
     """The final network with one group at θ^0 and trainable; its other parameters are the final network's own tensors.
 
-    It runs from its group on (`start`): what comes before is the same for all variants, statistics included, and runs in the
+    It runs from its group on (`start`). The groups before are the same for all variants, statistics included, and run in the
     final network. With `freeze: none` all parameters are its own, and it runs from the first group on.
     rows: {clean_acc, noisy_acc, test_acc} after each epoch so far (test_acc: None but for the last).
     perfect: epochs in a row in which every clean example was right.
@@ -100,7 +100,7 @@ def retrain(config: ResolvedRetrain, inputs: Inputs, groups: Sequence[str]) -> l
 
 
 def _perfect(config: ResolvedRetrain, variants: Sequence[Variant], wrong: Sequence[Tensor]) -> list[Variant]:
-    """Those that have been perfect often enough; wrong: int64 for each, how many training passes of the epoch were."""
+    """The variants that have been perfect often enough. wrong: for each, the epoch's wrong training passes, int64."""
     if config.stop_after_perfect is None:
         return []
     for variant, count in zip(variants, torch.stack(list(wrong)).tolist(), strict=True):
@@ -109,7 +109,7 @@ def _perfect(config: ResolvedRetrain, variants: Sequence[Variant], wrong: Sequen
 
 
 def _repeat_last(variant: Variant, epochs: int) -> None:
-    """After its stop a network stays what it is: the rows up to E say the same, the last one with the test accuracy."""
+    """Repeats the row of the stop up to epoch E: the network does not change. The last row has the test accuracy."""
     last = variant.rows[-1]
     for _ in range(epochs + 1 - len(variant.rows)):
         variant.rows[-1] = last | {"test_acc": None}

@@ -1,8 +1,8 @@
 """Layer rewinding (science.md, Layer rewinding; paper §5.1): one group's weights from an earlier epoch, the rest final.
 
-All groups of all epochs of a task are rewound in one pass over the data: the final network's state before every group is
-computed once per batch, and each version runs only its own group with the early weights and then the rest of the network.
-Rewinding to the last epoch changes nothing, and costs nothing.
+All groups of all epochs of a task are rewound in one pass over the data. The final network's state before every group is
+computed once per batch. Each version then runs its own group with the early weights and the rest of the network. Rewinding
+to the last epoch changes nothing and costs nothing.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def _is_buffer(network: Network, name: str) -> bool:
 def rewound_logits(final: Network, early: Sequence[Network | None], x: Tensor, masks: MaskSource) -> Tensor:
     """Logits of `final` with each group in turn taken from each of `early`: float32 [early, groups, n, classes].
 
-    All networks in evaluation mode, None: `final` itself; x: uint8 n×C×H×W; masks: the dropout factors of the rows.
+    final, early: networks in evaluation mode; None in early stands for `final`. x: uint8 n×C×H×W. masks: the dropout factors
+    of the rows.
     """
     out: list[list[list[Tensor]]] = [[[] for _ in final.groups] for _ in early]
     for rows in groups_of(len(x), x.device):

@@ -14,10 +14,10 @@ from memloc.stages.fields import MaskedConfig, check_epochs, resolve_sets
 
 
 class RewindConfig(MaskedConfig):
-    """To what a layer is rewound."""
+    """The states to which a layer is rewound."""
 
     epochs: Epochs | None = None
-    """To which epochs a layer is rewound; null: 0, 10, … and T. [paper §5.1]"""
+    """The epochs to which a layer is rewound; null: 0, 10, … and T. [paper §5.1]"""
     buffers: Literal["final", "rewound"] = "final"
     """Do the layer's running statistics stay final, or go back too? [paper §5.1: not said]"""
 

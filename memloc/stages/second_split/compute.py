@@ -1,7 +1,7 @@
 """Second-split forgetting (science.md, Detection scores; the paper's "forgetting time", §6.1; after Maini et al., 2022).
 
-The training set is cut into halves. A network learns one half, then goes on with the other; when it forgets an example of
-the first for good is that example's time. Both halves take their turn.
+The training set is cut into halves. A network learns one half, then trains on the other. An example's time is the epoch in
+which the network forgets it for good. This is done for both halves.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def run(config: ResolvedSecondSplit, inputs: Inputs, part: Part) -> Tables:
     """One row per example of the half: `time`, the first epoch e = 0..T of the other half's training from which it stays
     wrong (evaluation mode, the label trained on), or T+1 if it is right at the end.
 
-    e = 0 is before the other half's first update. Both trainings start from the same seed, keyed by (seed, half), follow
-    the training's settings and schedule, and the second has momentum of its own.
+    e = 0 is before the other half's first update. Both trainings have the same seed, keyed by (seed, half), and the
+    training's settings and schedule. The second one starts with new momentum.
     """
     half = int(part["half"])
     first, second = (_part_of(inputs.data, rows) for rows in halves(len(inputs.data.y), inputs.train.seed, half))
@@ -59,7 +59,7 @@ def halves(n: int, seed: int, half: int) -> tuple[I64, I64]:
 
 
 def _part_of(data: Data, rows: I64) -> Data:
-    """Some of the training examples, without a test set: nobody looks at test accuracy here."""
+    """Some of the training examples, without a test set: test accuracy is not used here."""
     of_rows = {name: getattr(data, name)[rows] for name in ("x", "y", "true_label", "noisy", "example")}
     return replace(data, **of_rows, x_test=data.x_test[:0], y_test=data.y_test[:0])
 

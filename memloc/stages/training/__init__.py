@@ -1,1 +1,1 @@
-"""Training: the loop that makes a training's checkpoints, and what everything that trains again shares with it."""
+"""The loop that makes a training's checkpoints, and the pieces that it shares with stages that train again."""

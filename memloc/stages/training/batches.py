@@ -1,4 +1,4 @@
-"""Batches (science.md, Training): the same for a training and for what trains again."""
+"""Batches (science.md, Training): the same for a training and for stages that train again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from memloc.stages.training.transfer import to_device
 
 
 def cut(order: npt.NDArray[np.int64], batch_size: int, device: torch.device | None = None) -> list[Tensor]:
-    """An order of rows, int64 [n], cut into batches, brought to `device` in one piece."""
+    """An order of rows, int64 [n], cut into batches. It is copied to `device` in one piece."""
     cuts = [batch_size * k for k in range(1, steps_per_epoch(len(order), batch_size))]
     rows = torch.from_numpy(order)
     return list((rows if device is None else to_device(rows, device)).tensor_split(cuts))

@@ -1,4 +1,4 @@
-"""What the training passes say of each example (science.md, Training and Detection scores), and table `examples` from it."""
+"""Training dynamics of each example (science.md, Training and Detection scores), and table `examples` made from them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Dynamics:
         return loss, correct
 
     def stop(self) -> int:
-        """The epoch after which the training ends, by what is known so far: T, or that of the Nth perfect one in a row."""
+        """The epoch after which the training ends, as far as is known: T, or the Nth perfect epoch in a row."""
         if self.patience is None:
             return self.epochs
         return min(self.epochs, int(self.values["last_wrong"].max()) + self.patience)

@@ -21,10 +21,10 @@ Forward: TypeAlias = Callable[[Tensor, Tensor, Masks | None], tuple[Tensor, Tens
 
 
 def forward_pass(config: TrainConfig, network: Network, device: torch.device) -> Forward:
-    """The forward pass of `network`, which stays what it is: compiling leaves its parameters and their names alone.
+    """The forward pass of `network`. Compiling does not change its parameters or their names.
 
     Raises:
-        UsageError: where it is to be compiled and there is no compiler.
+        UsageError: it is to be compiled, and there is no compiler.
     """
 
     def forward(x: Tensor, y: Tensor, masks: Masks | None) -> tuple[Tensor, Tensor]:
@@ -35,9 +35,9 @@ def forward_pass(config: TrainConfig, network: Network, device: torch.device) ->
         return forward
     if device.type == "cpu":
         require_compiler()
-    # What is compiled must follow from the configuration alone, so that a training goes on, and is replayed, to the bit:
-    # one program per batch size (a program for any size would serve whatever came after it), nothing of an earlier
-    # training in this process, none left out (fullgraph), and on a GPU none chosen by timing it.
+    # The program must follow from the configuration alone, so that a resumed or replayed training has the same bits. So
+    # there is one program per batch size (a program for any size would serve whatever came after it), nothing of an earlier
+    # training in this process, no operation left out (fullgraph), and on a GPU no kernel chosen by timing.
     torch.compiler.reset()
     known = torch._inductor.list_options()
     options: dict[str, str | int | bool | Callable[..., object]] = {"deterministic": True}
@@ -47,7 +47,7 @@ def forward_pass(config: TrainConfig, network: Network, device: torch.device) ->
 
 
 def require_compiler() -> None:
-    """Raises UsageError unless there is the C++ compiler that compiling for a CPU takes."""
+    """Raises UsageError if there is no C++ compiler. Compiling for a CPU needs one."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler.split()[0]) is None:
         raise UsageError(

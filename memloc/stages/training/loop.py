@@ -1,7 +1,7 @@
 """Training (science.md, Training): SGD with per-example dynamics, resumable after any epoch to the last bit.
 
-`stop_after_perfect: N` ends it after N epochs in a row in which every example's training pass was right. What comes after is
-that state again, so that every epoch 0..T has a checkpoint.
+`stop_after_perfect: N` ends it after N epochs in a row in which every example's training pass was right. The later epochs
+repeat that state, so every epoch 0..T has a checkpoint.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Epoch:
     """The state after an epoch (0: initialisation). All tensors on the CPU and owned; on a GPU valid after `wait`.
 
     weights: the network's `state_dict`. momentum: {parameter: SGD's momentum buffer}. dynamics: see `Dynamics`.
-    row: the epoch's row of table `epochs` (None for epoch 0, and for the epochs after the training stopped). copies: what
-    brings the tensors here, if anything does. scaler: the gradient scaler's `state_dict` (`fp16` only).
+    row: the epoch's row of table `epochs` (None for epoch 0, and for the epochs after the training stopped). copies: the
+    transfers of the tensors from a GPU, if any. scaler: the gradient scaler's `state_dict` (`fp16` only).
     """
 
     epoch: int
@@ -59,9 +59,9 @@ class Epoch:
 
 
 class Training:
-    """A training between two of its epochs: the network, its optimizer, and what its training passes have shown.
+    """A training between two of its epochs: the network, its optimizer, and the dynamics of its training passes.
 
-    weights: those to begin with, {name: values}; None: the initialisation of the configuration's seed.
+    weights: the first weights, {name: values}; None: the initialisation by the configuration's seed.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Training:
         self.forward = forward_pass(config, self.network, device)
 
     def go_on(self, after: Epoch) -> None:
-        """Takes over, beside the weights, everything else that the next epoch depends on."""
+        """Takes over everything, besides the weights, on which the next epoch depends."""
         for name, values in after.dynamics.items():
             self.dynamics.values[name].copy_(values)
         for name, p in self.network.named_parameters():
@@ -93,7 +93,7 @@ class Training:
             self.scaler.load_state_dict(after.scaler)
 
     def state(self, epoch: int, row: dict[str, Any] | None = None) -> Epoch:
-        """A copy of the present state, begun."""
+        """The present state. Its copies are under way."""
         buffers = {name: self.optimizer.state[p].get("momentum_buffer") for name, p in self.network.named_parameters()}
         momentum = {name: b for name, b in buffers.items() if b is not None}
         copies = HostCopies(self.device)
@@ -160,7 +160,7 @@ class Training:
         return z.detach().float()
 
     def _test_accuracy(self) -> float | None:
-        """Evaluation mode; mode plain, for example-tied dropout scaled. None without test examples."""
+        """Test accuracy in evaluation mode and mask mode plain (example-tied: scaled). None without test examples."""
         if not len(self.on_device.y_test):
             return None
         mask_mode = "scaled" if self.config.example_tied else "plain"
@@ -184,7 +184,7 @@ def train(
         device: where to compute; the results are bit-equal for the same kind of device and library versions.
         after: continue after this state instead of from the start; the rest is bit-identical to an undisturbed run.
         start: weights to start from instead of an initialisation.
-        observe: sees every step; the graph of its logits is still there. It does not change the training.
+        observe: is called in every step, while the graph of the logits is there. It does not change the training.
     """
     training = Training(config, data, device, after.weights if after else start)
     if after is None:
@@ -208,14 +208,14 @@ def _optimizer(
     settings: dict[str, Any] = {"lr": config.lr, "momentum": config.momentum, "weight_decay": config.weight_decay}
     if config.precision != "fp16":
         return torch.optim.SGD(network.parameters(), foreach=True, **settings), None
-    # Fused: the update itself looks whether gradients have overflowed, and the host need not wait to know.
+    # Fused: the update itself checks whether gradients have overflowed, so the host does not wait for that.
     optimizer = torch.optim.SGD(network.parameters(), fused=True, **settings)
-    for p in network.parameters():  # were the first update left out, the buffers would be memory as it was found
+    for p in network.parameters():  # if the first update is left out, the buffers would otherwise be uninitialised memory
         optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
     return optimizer, torch.amp.GradScaler(device.type)
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
-    """The forward pass's precision, where it is not that of the parameters."""
+    """A context with the precision of the forward pass, if it is not that of the parameters."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.precision)
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

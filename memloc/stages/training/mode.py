@@ -1,4 +1,4 @@
-"""In which mode the steps of an epoch run (`batch_norm`, `stochastic`): for a training and for what trains again."""
+"""The mode of an epoch's steps (`batch_norm`, `stochastic`), in a training and in stages that train again."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from memloc.models.dropouts import Dropout, OwnDropouts
 
 @dataclass(frozen=True)
 class Mode:
-    """train: train mode, so that batch norms take the batch's statistics and update the running ones. Else evaluation mode:
-    batch norms take the running statistics, which stay. random_dropout: the masks that are drawn anew in every step act.
+    """The mode of a step.
+
+    train: True means train mode: batch norms take the batch's statistics and update the running ones. False means evaluation
+    mode: batch norms take the running statistics and do not change them. random_dropout: do masks act that are drawn anew in
+    every step?
     """
 
     train: bool
@@ -29,7 +32,7 @@ def mode(config: TrainConfig, epoch: int) -> Mode:
 
 
 def with_batch_norm(config: TrainConfig, kind: str) -> TrainConfig:
-    """The training with `batch_norm` of this kind, `train` or `frozen`; `stochastic` stays where the kind does."""
+    """The training with `batch_norm` of this kind, `train` or `frozen`. Another kind resets `stochastic` to its default."""
     if kind == config.batch_norm.kind:
         return config
     return config.model_copy(update={"batch_norm": FrozenStatistics() if kind == "frozen" else BatchStatistics()})
@@ -47,7 +50,7 @@ class StepMasks:
     mask_mode: str | None = None
 
     def at(self, how: Mode, rows: Tensor, epoch: int, step: int) -> Masks | None:
-        """Those of a step of the epoch, for a batch of these rows (int64 [B])."""
+        """The factors in a step of the epoch, for a batch of these rows (int64 [B])."""
         if self.mask_mode is not None:
             masks = self.dropout.evaluation(self.mask_mode, rows)
         elif how.random_dropout:

@@ -1,4 +1,4 @@
-"""Steps and learning rates (science.md, Training): the same for a training and for what trains again. Imports no torch."""
+"""Steps and learning rates (science.md, Training) of trainings and of stages that train again. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 
 from memloc.config import FrozenStatistics, TrainConfig
 
-BATCH_NORM_MOMENTUM = 0.1  # PyTorch's: by so much a step moves the running statistics towards the batch's
-NOTICEABLE = 0.1  # a share of the frozen statistics that a dry run mentions
+BATCH_NORM_MOMENTUM = 0.1  # PyTorch's default: the share by which a step moves the running statistics towards the batch's
+NOTICEABLE = 0.1  # from this share of the initial values on, a dry run mentions them
 
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
@@ -33,9 +33,9 @@ def learning_rate(config: TrainConfig, step: int, steps: int, per_epoch: int) ->
 
 
 def frozen_note(config: TrainConfig, n: int) -> str | None:
-    """What a dry run says where epoch 1 is too short for the statistics that `batch_norm: frozen` freezes; n: examples.
+    """The note of a dry run if epoch 1 is too short for the statistics that `batch_norm: frozen` freezes. n: examples.
 
-    After B updates (1 − momentum)^B of the running statistics is still what they begin with: mean 0, variance 1.
+    After B updates the share (1 − momentum)^B of the running statistics is still their first value: mean 0, variance 1.
     """
     if not isinstance(config.batch_norm, FrozenStatistics):
         return None

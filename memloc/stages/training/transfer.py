@@ -1,4 +1,4 @@
-"""Tensors between the host's memory and a GPU's without the host waiting; on a CPU, plain copies through the same calls."""
+"""Copies between host and GPU for which the host does not wait. On a CPU the same calls are plain copies."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on the device; what the device is asked to do from now on sees it whole."""
+    """A CPU tensor on the device. Later work of the device sees all of it."""
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)  # the allocator keeps the pinned copy until it is read
 
 
 class HostCopies:
-    """Copies of a device's tensors on their way to the CPU: valid, contiguous and nobody else's after `wait`.
+    """Copies of a device's tensors on their way to the CPU. After `wait` they are valid, contiguous and not shared.
 
-    From a GPU they go to page-locked memory, after everything that the device has been asked to do so far and before
-    everything that it is asked later: an update that follows cannot overtake them. From a CPU they are made at once.
+    From a GPU they go to page-locked memory, after all earlier work of the device and before all later work. So an update
+    that follows cannot overtake them. From a CPU they are made at once.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -32,7 +32,7 @@ class HostCopies:
         for name, tensor in tensors.items():
             source = tensor.detach()
             if self._end is not None:
-                source = source.contiguous()  # here, since a copy between devices that also rearranges has to wait
+                source = source.contiguous()  # before the copy: a copy between devices that also rearranges would wait
             copy = torch.empty(source.shape, dtype=source.dtype, pin_memory=self._end is not None)
             copies[name] = copy.copy_(source, non_blocking=True)
         if self._end is not None:

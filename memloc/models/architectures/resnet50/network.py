@@ -1,10 +1,10 @@
 """ResNet-50 (He et al. 2016; torchvision's `resnet50`, with the stride in the 3×3 convolutions) for images of any size.
 
-It computes what torchvision's does, tensor for tensor in the same order, from blocks that have gates and fold their batch
-norms. Neurons: every convolution's output channel after its batch norm (and its ReLU, where one follows before anything
-else): conv1 and conv2 of a bottleneck after their ReLU; conv3 and the shortcut's downsampling convolution before the
-residual sum, which has its ReLU after it. In `fc` every weight is one, a bias is none. Dropout sites: after the stem (with
-its pool) and after each of layer1 to layer4.
+It computes what torchvision's network computes, with the same tensors in the same order. Its blocks have gates and fold
+their batch norms. Neurons: every convolution's output channel after its batch norm, and after its ReLU if one follows
+directly. So conv1 and conv2 of a bottleneck are taken after their ReLU. conv3 and the shortcut's convolution are taken
+before the residual sum, because their ReLU follows the sum. In `fc` every weight is a neuron; a bias is none. Dropout
+sites: after the stem (with its pool) and after each of layer1 to layer4.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Architecture(Network):
         return (masked(x, group, masks),)
 
     def initial(self, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """As torchvision's: convolutions N(0, 2/fan_out), norms 1 and 0, `fc` PyTorch's default."""
+        """As in torchvision: convolutions N(0, 2/fan_out), norms 1 and 0, `fc` PyTorch's default."""
         if len(shape) == 4:
             fan_out = shape[0] * shape[2] * shape[3]
             return torch.empty(shape).normal_(0.0, (2 / fan_out) ** 0.5, generator=generator)

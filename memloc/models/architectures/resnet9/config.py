@@ -15,7 +15,7 @@ SMALLEST_SIDE = 11
 class ResNet9(ArchitectureConfig):
     """ResNet-9 (paper §3)."""
 
-    # Made of ConvBlocks and a gated linear layer, and of nothing else that has weights.
+    # All of its weights are in ConvBlocks and in a gated linear layer.
     WEIGHT_GATES: ClassVar[bool] = True
 
     name: Literal["resnet9"] = "resnet9"

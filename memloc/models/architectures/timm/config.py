@@ -13,7 +13,7 @@ TIMM = "timm:"
 
 
 def _known(value: str) -> str:
-    import timm  # takes a second, and only who asks for it needs it
+    import timm  # takes a second, and only such networks need it
 
     name = value.removeprefix(TIMM)
     if timm.is_model(name) and "." not in name:

@@ -1,11 +1,11 @@
-"""Where a model of timm is cut into groups, what stands at its operations, and whether it can be run so at all.
+"""Cuts a model of timm into groups, finds its gates and dropout sites, and checks that it can be run this way.
 
-Groups: `stem`; the children of a top-level `blocks`, `stages`, `layers` or `features` (`blocks.0`, …), or top-level stages
-that are numbered themselves (`layer1`, `s1`, …); `head`. What runs before the first stage belongs to the stem, what runs
-after the last one to the head. A stem without parameters is part of the first stage: every group has parameters.
+Groups: `stem`; the children of a top-level `blocks`, `stages`, `layers` or `features` (`blocks.0`, …), or numbered top-level
+stages (`layer1`, `s1`, …); `head`. The operations before the first stage belong to the stem, those after the last one to the
+head. Every group has parameters, so a stem without parameters is part of the first stage.
 
-Dropout sites: after every group but the head, where it hands on one tensor and nothing else: (C, H, W), of N tokens
-(C, N, 1). timm's dropouts and stochastic depth are off.
+Dropout sites: after every group but the head, if the group hands on exactly one tensor: (C, H, W), or (C, N, 1) for N
+tokens. timm's dropouts and stochastic depth are off.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Shape = tuple[int, int, int]  # C, H, W
 
 @dataclass(frozen=True)
 class Cut:
-    """What follows from a model's name, the images' shape and the number of classes.
+    """The program of a model, for one shape of images and one number of classes.
 
     constants: tensors of the program that belong to no module, by name. tensors, layers: the group of each. sites: {dropout
     site: (C, H, W)}. layouts: {site: how its activations lie: NCHW, NHWC, or NLC for tokens}.
@@ -54,9 +54,9 @@ class Cut:
 
 
 def create(name: str, shape: Shape, classes: int) -> nn.Module:
-    """timm's model as it begins, for images of this size where it asks for one, without dropout.
+    """timm's model with its initialisation and without dropout, for images of this size if the model has a size.
 
-    Attention is written out: PyTorch's fused form adds up its gradient in no fixed order on a GPU.
+    Attention is written out, because PyTorch's fused form adds up its gradient in no fixed order on a GPU.
     """
     import timm
 
@@ -75,7 +75,7 @@ def create(name: str, shape: Shape, classes: int) -> nn.Module:
 
 
 def _first_accepted(create: Callable[[dict[str, Any]], nn.Module], options: list[dict[str, Any]]) -> nn.Module:
-    """By the first of the options that all are arguments of the model; the last ones must be."""
+    """The model made with the first of the options that it accepts. The last options must be accepted."""
     for more in options[:-1]:
         with suppress(TypeError):
             return create(more)
@@ -84,7 +84,7 @@ def _first_accepted(create: Callable[[dict[str, Any]], nn.Module], options: list
 
 @lru_cache(maxsize=16)
 def cut_of(name: str, shape: Shape, classes: int) -> Cut:
-    """The model's program and what stands at its nodes, checked against the model itself on the CPU.
+    """The model's program with its gates and sites, compared with the model itself on the CPU.
 
     Raises:
         CannotCut
@@ -95,7 +95,7 @@ def cut_of(name: str, shape: Shape, classes: int) -> Cut:
         try:
             model = channels_last(create(name, shape, classes).eval())
             wanted = model(x[:2])
-        except Exception as error:  # a library's many ways to say that it cannot take these images
+        except Exception as error:  # the library may raise anything if it cannot take these images
             raise CannotCut(f"timm says: {first_line(error)}") from error
         if not isinstance(wanted, Tensor) or wanted.shape != (2, classes):
             raise CannotCut("it is no classifier of whole images")
@@ -103,7 +103,7 @@ def cut_of(name: str, shape: Shape, classes: int) -> Cut:
             return _opened(model, x)
         except CannotCut:
             raise
-        except Exception as error:  # what a traced operation makes of other numbers of images, say
+        except Exception as error:  # for example, a traced operation may fail for other numbers of images
             raise CannotCut(f"operation by operation it does not run: {first_line(error)}") from error
 
 
@@ -117,10 +117,10 @@ def misfit(name: str, shape: Shape, classes: int) -> str | None:
 
 
 def _opened(model: nn.Module, x: Tensor) -> Cut:
-    """Cut with as many modules traced through as can be, for a module that is one operation has no neurons inside.
+    """The cut in which as many modules as possible are traced. (A module that is one operation has no neurons inside.)
 
-    timm marks kinds of modules that are not to be traced, not all of them for a reason that holds here. A kind that has
-    layers inside is traced through where the program is then still the model.
+    timm marks kinds of modules that should not be traced. Not all of its reasons hold here. A kind with layers inside is
+    traced if the program then still computes what the model does.
     """
     from timm.layers import get_notrace_modules
 
@@ -129,14 +129,14 @@ def _opened(model: nn.Module, x: Tensor) -> Cut:
     for kind in kinds:
         inside = [layer for m in model.modules() if type(m) is kind for layer in list(m.modules())[1:]]
         if any(isinstance(layer, LAYERS) for layer in inside):
-            with suppress(Exception):  # traced through it does not run, or is not the model
+            with suppress(Exception):  # if it is traced, it does not run, or computes something else
                 _cut_with(model, x, closed - {kind})
                 closed.remove(kind)
     return _cut_with(model, x, closed)
 
 
 def _cut_with(model: nn.Module, x: Tensor, closed: Collection[type[nn.Module]]) -> Cut:
-    """Cut with these kinds of modules as one operation each.
+    """The cut in which each module of these kinds is one operation.
 
     Raises:
         CannotCut
@@ -174,7 +174,7 @@ def _units(model: nn.Module, used: set[Any]) -> list[str]:
 
 
 def _groups_of_tensors(model: nn.Module, program: Program) -> dict[str, str]:
-    """{parameter or buffer: its group}: the one that uses it; unused buffers go with their neighbours' group."""
+    """{parameter or buffer: the group that uses it}. Unused buffers belong to their neighbours' group."""
     groups: dict[str, str] = {}
     for group, nodes in zip(program.groups, program.nodes, strict=True):
         for target in {str(n.target) for n in nodes if n.op in ("call_module", "get_attr")}:
@@ -207,7 +207,7 @@ def _sites(
 
 
 def _check(model: nn.Module, result: Cut, x: Tensor) -> None:
-    """That the program is the model, evaluating and training, for any number of images, and each image's gates its own."""
+    """Checks that the program computes what the model does, in both modes, and that each image has gates of its own."""
 
     def run(count: int, gates: Mapping[str, Tensor] | None = None) -> Tensor:
         state: State = (x[:count],)

@@ -1,14 +1,13 @@
-"""What a neuron is in a model that memloc has not written, and what its gate does (`timm:NAME`).
+"""The neurons of a model of timm, and what their gates do (`timm:NAME`).
 
-In the order of the forward pass:
-- a convolution's output channel, after the norm and the activation that directly follow it, where they do (a patch embedding
-  has none);
+In the order of the forward pass, the neurons are:
+- a convolution's output channel, after the norm and the activation if they directly follow it (a patch embedding has none);
 - a hidden unit: an output of a linear layer that an activation follows (directly, or after a norm), after the activation;
-- an attention head's output, of all tokens, before the projection: of modules with `num_heads` and a linear layer `proj`;
+- an attention head's output, of all tokens, before the projection, in modules with `num_heads` and a linear layer `proj`;
 - every weight of the classifier, a linear layer or a 1×1 convolution; a bias is none.
 An MLP that multiplies the halves of its hidden layer (GLU) has no hidden units. A layer that makes a table of positions, the
-same for all images, has no neurons. A module that
-cannot be traced (cutting._opened) is one operation, without neurons inside.
+same for all images, has no neurons. A module that cannot be traced (cutting._opened) is one operation, without neurons
+inside.
 """
 
 from __future__ import annotations
@@ -33,9 +32,10 @@ PASSING = (nn.Identity, nn.Dropout)
 
 @dataclass(frozen=True)
 class Point:
-    """Where a layer's gates act.
+    """The place where a layer's gates act.
 
-    kind: channels (on a node's value, along `axis`), heads (on its first argument) or weights (in the linear layer it is).
+    kind: channels (on a node's value, along `axis`), heads (on the node's first argument) or weights (of the linear layer
+    that the node is).
     """
 
     layer: str
@@ -72,8 +72,10 @@ def neurons(model: nn.Module, program: Program) -> tuple[dict[fx.Node, Point], d
 
 
 def _of_images(program: Program) -> list[fx.Node]:
-    """The operations whose values depend on the images. A network may make tables of positions by layers, too: one for all
-    images, and no example has gates of its own there."""
+    """The operations whose values depend on the images.
+
+    Other layers may make tables of positions. There is one table for all images, so no example has its own gates there.
+    """
     dependent = dict.fromkeys(program.carried[0])
     for node in (n for nodes in program.nodes for n in nodes):
         if any(given in dependent for given in node.all_input_nodes):

@@ -22,7 +22,7 @@ from memloc.seeds import torch_seed
 
 
 class Architecture(Network):
-    """A timm model, its children taken over, run as the program that its forward pass is."""
+    """A timm model with timm's children. Its forward pass runs as a program of operations."""
 
     def __init__(self, name: str, shape: Shape, classes: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Architecture(Network):
 
     @classmethod
     def build(cls, config: Timm, shape: Shape, classes: int) -> Architecture:
-        """The model for images of shape (C, H, W); raises CannotCut where `config.misfit` has something to say."""
+        """The model for images of shape (C, H, W); raises CannotCut if `config.misfit` names a problem."""
         return cls(config.name.removeprefix(TIMM), shape, classes)
 
     def group_of(self, layer: str) -> str:
@@ -76,7 +76,7 @@ class Architecture(Network):
     def initialise(self, seed: int) -> None:
         """timm's own initialisation, in its order from one keyed stream, drawn on the CPU.
 
-        timm draws from the global generator: it is lent to it, and is afterwards what it was before.
+        timm draws from the global generator. Its state is restored afterwards.
         """
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(torch_seed(seed, "init", self.made_from[0]))

@@ -1,13 +1,13 @@
 """A network of a library as the list of its operations, cut into groups that run one after the other.
 
-The operations are those of torch.fx's symbolic trace, in the order of the forward pass. A group is a run of them; between
-two groups stand the values that later ones need. Nothing works in place, so that a state can be used again. Modules and
-parameters are looked up by name in whatever network runs the program: it holds none itself.
+The operations are those of torch.fx's symbolic trace, in the order of the forward pass. A group is a run of operations. The
+values that later groups need are carried between groups. No operation works in place, so a state can be used again. The
+program holds no modules and no parameters. It looks them up by name in the network that runs it.
 
-That is why the cut and the run are written here. `torch.fx.passes.split_module` makes new modules. They hold the tensors of
-the network that was traced, under other names; and a parameter of the whole network (a class token) is an input of them, so
-that no group has it. Here a group runs with the weights of any checkpoint, and has what it uses. `torch.fx.Interpreter`
-lists all modules of the network in every run, which here means in every group of every training step.
+Therefore the cut and the run are written here. `torch.fx.passes.split_module` makes new modules. They hold the tensors of
+the traced network under other names, and a parameter of the whole network (a class token) is an input of them, so no group
+has it. Here a group runs with the weights of any checkpoint, and has all parameters that it uses. `torch.fx.Interpreter`
+lists all modules of the network in every run: here that would be in every group of every training step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
-# One operation each, whatever a library makes of them: a norm does another thing in training than in evaluation.
+# Each of these is one operation, also if a library traces it: a norm works differently in training and in evaluation.
 LEAVES = (*NORMS, nn.modules.conv._ConvNd, nn.Linear)
 OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
     operator.iadd: operator.add,
@@ -44,7 +44,7 @@ class CannotCut(ValueError):  # noqa: N818
 
 
 def first_line(error: Exception) -> str:
-    """What an exception says first; its kind where it says nothing."""
+    """The first line of an exception's message, or its type if there is no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -58,7 +58,7 @@ class _Tracer(fx.Tracer):
 
 
 class _OneArgument(nn.Module):
-    """What is traced: the network with images alone, its other arguments at their defaults."""
+    """The module that is traced: the network with images alone. Its other arguments have their defaults."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class _OneArgument(nn.Module):
 
 @dataclass
 class Program:
-    """nodes: of each group. carried: before each group and at the end, the nodes whose values the rest needs."""
+    """nodes: those of each group. carried: before each group and at the end, the nodes whose values the rest needs."""
 
     groups: tuple[str, ...]
     nodes: list[list[fx.Node]]
@@ -124,7 +124,7 @@ def traced(
     root = _OneArgument(network)
     try:
         graph = _Tracer(leaves, wrapped).trace(root)
-    except Exception as error:  # whatever a library's forward pass does with what is no tensor
+    except Exception as error:  # a library's forward pass may raise anything while it is traced
         raise CannotCut(f"its forward pass cannot be traced: {first_line(error)}") from error
     constants = {}
     for node in graph.nodes:
@@ -139,7 +139,7 @@ def traced(
 
 
 def _out_of_place(node: fx.Node) -> None:
-    """Makes an operation give a new value, and whatever comes after it use that one instead of the value it changed."""
+    """Makes an operation return a new value. Later operations use it instead of the value that would be changed."""
     before = (node.target, node.kwargs)
     node.target = OUT_OF_PLACE.get(node.target, node.target)
     if node.op == "call_method" and str(node.target).endswith("_") and hasattr(Tensor, str(node.target).rstrip("_")):
@@ -162,8 +162,8 @@ def place(node: fx.Node) -> str:
 def cut(graph: fx.Graph, network: nn.Module, units: Sequence[str]) -> Program:
     """The program with a group for every unit (a module's name), one before them, `stem`, and one after them, `head`.
 
-    What belongs to no unit is part of the stem before the first one, of the head after the last one, and of the unit
-    before it in between. A stem or a head without parameters is part of the unit beside it.
+    An operation that belongs to no unit is part of the stem (before the first unit), of the head (after the last one), or of
+    the unit before it. A stem or a head without parameters is part of the unit beside it.
 
     Raises:
         CannotCut: unless the units run one after the other, each with parameters.
@@ -223,8 +223,8 @@ def _needed(node: fx.Node, group: int, where: Mapping[fx.Node, int]) -> bool:
 
 def shapes(graph: fx.Graph, network: nn.Module, x: Tensor) -> dict[fx.Node, torch.Size]:
     """The shape of every tensor that the operations compute for images x (B×C×H×W)."""
-    with torch.no_grad(), redirect_stderr(StringIO()):  # it prints a traceback of a network that does not run
+    with torch.no_grad(), redirect_stderr(StringIO()):  # torch.fx prints a traceback for a network that does not run
         ShapeProp(fx.GraphModule(network, graph)).propagate(x)
-    graph.owning_module = None  # or the program would hold the network's weights
+    graph.owning_module = None  # else the program would hold the network's weights
     meta = {node: node.meta.get("tensor_meta") for node in graph.nodes}
     return {node: tensor.shape for node, tensor in meta.items() if isinstance(tensor, TensorMetadata)}

@@ -2,7 +2,8 @@
 
 tokens: `patch` cuts the image into 2×2 patches by a convolution. `shifted` is the published code's network (package
 vit-pytorch, `vit_for_small_dataset`): shifted patch tokenization and locality self-attention of Lee et al. 2021
-(arXiv:2112.13492). Either computes what the package does; the blocks stand here because gates act inside of them.
+(arXiv:2112.13492). Either network computes what the package's computes. The blocks are written here because gates act inside
+them.
 
 Neurons: every attention head's output (all tokens of it) before the projection; every hidden unit of an MLP after its GELU;
 every weight of the classifier, whose bias is none. Dropout sites: the token channels after `embed` and after every block;
