@@ -83,6 +83,17 @@ def test_several_values_mean_any_of_them(opened: OpenStore) -> None:
     assert "did you mean 'resnet9'" in str(raised.value)
 
 
+def test_values_from_its_own_rows_are_taken(opened: OpenStore) -> None:
+    """Numbers of NumPy and pandas, as a table has them."""
+    rows = opened.pandas("trials")
+    every = opened.trials()
+    assert [t.id for t in opened.trials(seed=rows["seed"])] == [t.id for t in every]
+    assert [t.id for t in opened.trials(seed=rows["seed"].unique(), epochs=range(1, 5))] == [t.id for t in every]
+    (one,) = (t.config.noise for t in opened.trials(noise=rows["noise"][0], seed=rows["seed"][0]))
+    assert one == rows["noise"][0]
+    assert opened.trials(seed=list(rows["seed"] + 1), epochs=[rows["epochs"][0]]) == []
+
+
 def test_epochs_are_those_whose_checkpoint_is_there(opened: OpenStore, tmp_path: Path) -> None:
     folder = shutil.copytree(opened.uri, tmp_path / "copy")
     copy = memloc.open_store(folder)

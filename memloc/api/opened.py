@@ -112,7 +112,7 @@ class OpenStore:
 
         Args:
             fields: values of training fields (`memloc sweep --fields` lists them), such as dataset="digits"; a list,
-                tuple or set of values means any of them, such as noise=[0.1, 0.2].
+                tuple, set, range or array of values means any of them, such as noise=[0.1, 0.2].
 
         Raises:
             UsageError: for a field that there is not, or a value that it cannot have.
@@ -135,12 +135,20 @@ def _wanted(fields: Mapping[str, Any]) -> dict[str, Collection[Any]]:
         if problem := TRAINING.check_name(name):
             problems.append(f"{name}: {problem}")
             continue
-        checked = [TRAINING.check(name, v) for v in (value if isinstance(value, list | tuple | set) else [value])]
+        checked = [TRAINING.check(name, v) for v in _plain(value)]
         problems += [f"{name}: {wrong}" for _, wrong in checked if wrong]
         wanted[name] = [taken for taken, wrong in checked if not wrong]
     if problems:
         raise UsageError(*problems)
     return wanted
+
+
+def _plain(value: Any) -> list[Any]:
+    """The wanted values as plain Python ones, also of what NumPy and pandas have: a number, an array, a series."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list | tuple | set | range):
+        return [one.tolist() if hasattr(one, "tolist") else one for one in value]
+    return [value]
 
 
 def _fits(config: Mapping[str, Any], wanted: Mapping[str, Collection[Any]]) -> bool:

@@ -77,6 +77,7 @@ def _run() -> None:
         sys.exit(1)  # as Typer ends, where it is the first to notice
     except Complaint as error:
         message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
+        message = message.replace("Value error, ", "")  # pydantic's own words, in which Typer checks the values
         print(f"memloc: {message}; see memloc --help", file=sys.stderr)
         sys.exit(2)
     except MemlocError as error:

@@ -70,6 +70,7 @@ def query(
         return _print_examples(sql, sweep, store)
     if sql is None:
         raise UsageError('query: needs one SELECT, such as "SELECT * FROM trials"; --examples prints some to paste')
+    options.check_ending(output, format)
     target = _target(output, format)
     rows = run_sql(existing(store), sql, sweep, partial)
     if target is not None:
@@ -109,8 +110,12 @@ def _target(output: str | None, format: Format) -> Path | None:
 
 
 def _write_whole(target: Path, content: bytes) -> None:
-    """Writes the whole file or nothing: after an error the old file is still there."""
+    """Writes the whole file or nothing: after an error the old file is still there. A device, pipe or link stays one."""
     try:
+        if target.exists() and not target.is_file():  # such as /dev/null, which root could replace
+            target.write_bytes(content)
+            return
+        target = target.resolve()
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -51,6 +51,7 @@ def report(
     missing = [name for name in NEEDS if find_spec(name) is None]
     if missing:
         raise UsageError(f"report: needs {', '.join(missing)}; install them: pip install 'memloc[report]'")
+    options.check_ending(output, format)
     target = Path(output or DEFAULTS[format])
     _check(target, format)
     _make(target, format, sweep, store, data_dir)

@@ -63,6 +63,9 @@ def sweep(
         return _list_shipped(as_json)
     path = sweeps.find(name)
     if show:
+        if overrides or only or as_json:
+            other = (*overrides, *(["--only"] if only else []), "--json")[0]
+            raise UsageError(f"{other}: --show prints the YAML as it is; --dry-run shows what a sweep would do")
         sweeps.about(path)  # raises a one-line error for a file that cannot be shown
         print(path.read_text(encoding="utf-8"), end="")
         return None

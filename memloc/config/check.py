@@ -47,7 +47,12 @@ class Fields(Mapping[str, Any]):
         try:
             return self._adapters[name].validate_python(value), None
         except ValidationError as error:
-            return None, f"{value!r} is not valid{_reason(error, self._types[name], value)}"
+            return None, f"{_as_written(value)} is not valid{_reason(error, self._types[name], value)}"
+
+
+def _as_written(value: Any) -> str:
+    """A value as a sweep file has it."""
+    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
 
 
 def _reason(error: ValidationError, annotation: Any, value: Any) -> str:

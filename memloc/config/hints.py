@@ -55,8 +55,12 @@ def _interval(metadata: tuple[Any, ...]) -> str:
 def hint(annotation: Any, value: Any) -> str:
     """What the author of a bad value may have meant, in brackets; "" if that is unknown."""
     if isinstance(value, str):
-        options = [option.removeprefix("or ") for option in describe(annotation).split(", ")]
-        if close := nearest(value, options):
+        items = item_type(annotation)
+        if items and value in describe(items).split(", "):
+            return f" (write [{value}])"
+        phrases = (describe(annotation), describe(items)) if items else (describe(annotation),)
+        options = [option.removeprefix("or ") for phrase in phrases for option in phrase.split(", ")]
+        if close := nearest(value, [option for option in options if not option.startswith(("a ", "each "))]):
             return close
         kinds = scalars(annotation)
         if bool in kinds and value.lower() in BOOLEANS:
@@ -65,11 +69,12 @@ def hint(annotation: Any, value: Any) -> str:
             whole = float not in kinds
             written = as_number(value.strip(), whole) or as_list(value.strip(), whole)
             return f" ({written})" if written else ""
-        if items := item_type(annotation):
+        if items:
             written = as_items(value.strip(), whole=int in scalars(items))
             return f" ({written})" if written else hint(items, value)
     if isinstance(value, list) and (items := item_type(annotation)):
-        return next((found for item in value if isinstance(item, str) and (found := hint(items, item))), "")
+        bad = [item for item in value if isinstance(item, str) and item not in describe(items).split(", ")]
+        return next((written for item in bad if (written := hint(items, item))), "")
     if isinstance(value, dict) and len(value) == 1:  # {0..3} of a shell
         return hint(annotation, str(next(iter(value))))
     if isinstance(value, float) and value.is_integer() and int in scalars(annotation):

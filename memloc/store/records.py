@@ -65,7 +65,7 @@ def read_sweep(files: Files, name: str) -> list[SweepRecord]:
     records = read_sweeps(files, layout.sweep_folder(base)) if base in names else []
     if not records:
         have = ", ".join(names) or "none"
-        raise UsageError(f"{base}: no such sweep in store {files.uri}{nearest(base, names)}; it has: {have}")
+        raise UsageError(f"{base or repr(base)}: no such sweep in store {files.uri}{nearest(base, names)}; it has: {have}")
     wanted = [r for r in records if r.sha == sha or not at]
     if not wanted:
         raise UsageError(

@@ -16,9 +16,16 @@ from memloc.sweep.presets import problem_of
 OVERRIDE = re.compile(r"^([A-Za-z_][\w]*(?:\.[\w]+)?)=(.*)$", re.DOTALL)
 
 
-def typed(text: str) -> Any:
-    """What a person typed as a value: a YAML scalar or flow list."""
-    return yaml.parse(text, "command line").value if text.strip() else None
+OPENING = ("[", "{", "'", '"', "&", "*", "!")  # what these begin is for YAML's parser; anything else is one plain value
+
+
+def typed(text: str, where: str = "command line") -> Any:
+    """What a person typed as a value: a YAML scalar or flow list.
+
+    Nothing is the empty text and not null: of `subset=$N` without N, no field should make "all".
+    """
+    text = text.strip()
+    return yaml.parse(text, where).value if text.startswith(OPENING) else yaml.plain(text) if text else ""
 
 
 @dataclass
@@ -41,7 +48,7 @@ class Overrides:
                 self._problem(name, "given twice")
             self.given.add(name)
             try:
-                value = typed(raw)
+                value = typed(raw, f"command line:{name}")
             except UsageError as error:
                 self.problems += error.problems
                 continue

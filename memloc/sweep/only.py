@@ -24,9 +24,12 @@ def only(entries: Iterable[Entry], filters: Sequence[str], registry: Registry) -
     for text in filters:
         name, _, raw = text.partition("=")
         valid = ("block", *registry.training)
-        if not raw or name not in valid:
-            what = f"unknown field{nearest(name, valid)}; valid: {', '.join(valid)}" if raw else "is not FIELD=VALUE,VALUE"
+        given = raw.strip(", ")
+        if not given or name not in valid:
+            what = f"unknown field{nearest(name, valid)}; valid: {', '.join(valid)}" if given else "is not FIELD=VALUE,VALUE"
             raise UsageError(f"command line:--only {text}: {what}")
+        if raw.strip().startswith("["):
+            raise UsageError(f"command line:--only {text}: no brackets here; write {name}={raw.strip(' []')}")
         parts = [part.strip() for part in raw.split(",") if part.strip()]
         kept = _of_blocks(kept, parts, text) if name == "block" else _with_values(kept, name, parts, text, registry)
     return kept

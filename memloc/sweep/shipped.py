@@ -24,6 +24,8 @@ def find(name: str) -> Path:
     if "/" in name or name.endswith((".yaml", ".yml")):
         return Path(name)
     sweeps = shipped()
+    if not name.strip():
+        raise UsageError(f"{name!r}: is no sweep's name; shipped: {', '.join(sweeps)}; a file of your own: ./my.yaml")
     if name not in sweeps:
         valid = ", ".join(sweeps)
         raise UsageError(

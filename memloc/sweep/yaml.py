@@ -59,6 +59,8 @@ def read(path: Path) -> Document:
     """Reads a file; raises UsageError with one line on what is wrong with it."""
     name = str(path)
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # reading a pipe would wait for ever
+            raise UsageError(f"{name}: is no regular file; name a sweep file (*.yaml)")
         raw = path.read_bytes()
     except IsADirectoryError:
         raise UsageError(f"{name}: is a directory; name a sweep file (*.yaml)") from None
@@ -85,7 +87,7 @@ def parse(text: str, name: str) -> Document:
         node = yaml.compose(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        what = f"{error.context or ''} {error.problem or ''}".strip()
+        what = f"{error.context or ''} {error.problem or ''}".strip().replace("'<stream end>'", "the end")
         hint = "; YAML is indented with spaces, not tabs" if "\\t" in what else ""
         raise UsageError(f"{name}:{line}: not YAML: {what}{hint}") from None
     except yaml.YAMLError as error:
@@ -127,8 +129,7 @@ def _construct(node: yaml.Node, where: Where, document: Document) -> Any:
             line = key_node.start_mark.line + 1
             key = _construct(key_node, (*where, "?"), document)
             if not isinstance(key, str):
-                problem = f"the key {key!r} is not text; quote it if it is meant as a name"
-                document.problems.append(f"{document.name}:{line}: {problem}")
+                document.problems.append(f"{document.name}:{line}: {_no_key(key, value_node)}")
                 continue
             first = document.lines.get((*where, key), 0) if key in result else 0
             document.lines[(*where, key)] = line
@@ -139,6 +140,23 @@ def _construct(node: yaml.Node, where: Where, document: Document) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return [_construct(item, (*where, i), document) for i, item in enumerate(node.value)]
     return scalar(node)
+
+
+def _no_key(key: Any, value_node: yaml.Node) -> str:
+    """What is wrong with a key that is not text. `{seed: 0,1}` has the key 1, with nothing after it."""
+    if value_node.value == "":
+        return f"{key!r} between braces has no name of its own; a list stands in brackets, as in [0, 1, 2]"
+    return f"the key {key!r} is not text; quote it if it is meant as a name"
+
+
+def plain(text: str) -> Any:
+    """What a text without quotes and brackets means, all of it: neither `#` nor `: ` ends it."""
+    loader = Loader("")
+    try:
+        tag = loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    finally:
+        loader.dispose()
+    return scalar(yaml.ScalarNode(tag, text))
 
 
 def scalar(node: yaml.Node) -> Any:

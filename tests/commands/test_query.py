@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +130,31 @@ def test_a_store_and_a_target_that_are_not_there(
     assert "does not exist" in err
     for target, message in (
         (tmp_path, "is a directory"),
-        (tmp_path / "no" / "x.csv", "there is no folder"),
-        (Path("/proc/x.csv"), "cannot be written: No such file or directory"),
+        (tmp_path / "no" / "x", "there is no folder"),
+        (tmp_path / "x.csv", "x.csv: ends in .csv, but the format is table; add --format csv"),
+        (tmp_path / "x.PARQUET", "x.PARQUET: ends in .parquet, but the format is table; add --format parquet"),
+        (tmp_path / "x.tex", "x.tex: ends in .tex, but the format is table; add --format latex"),
+        (Path("/proc/x"), "cannot be written: No such file or directory"),
     ):
         code, _, err = ask("SELECT 1", "-o", str(target))
         assert code == 2
         assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_file_is_written_into_and_stays(ask: Cli, tmp_path: Path) -> None:
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert ask("SELECT 1 AS one", "--format", "csv", "-o", str(pipe)) == (0, "", "")
+    assert os.read(reader, 100) == b"one\n1\n"
+    os.close(reader)
+    assert pipe.is_fifo()
+    file.write_text("old")
+    link.symlink_to(file)
+    assert ask("SELECT 1 AS one", "--format", "csv", "-o", str(link)) == (0, "", "")
+    assert link.is_symlink()
+    assert file.read_text() == "one\n1\n"
 
 
 @pytest.mark.parametrize(

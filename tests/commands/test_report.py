@@ -41,6 +41,8 @@ def test_bad_arguments(tiny: Path, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     assert refused(*at, "--format", "svg", "-o", str(file)) == f"-o {file}: is a file; --format svg writes a folder"
+    pdf = tmp_path / "r.pdf"
+    assert refused(*at, "-o", str(pdf)) == f"-o {pdf}: ends in .pdf, but the format is html; add --format pdf"
     assert "no such sweep" in refused("nothing", *at, "-o", str(tmp_path / "r.html"))
     assert not (tmp_path / "r.html").exists()
 

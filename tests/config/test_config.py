@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -138,7 +139,7 @@ def test_bad_values_name_themselves_and_the_valid_ones(field: str, value: Any) -
     taken, problem = TRAINING.check(field, value)
     assert taken is None
     assert problem is not None
-    assert repr(value) in problem
+    assert (json.dumps(value) if value is None or isinstance(value, bool) else repr(value)) in problem
     assert "valid:" in problem
     assert "\n" not in problem
 
@@ -243,7 +244,7 @@ def test_what_is_not_used_is_refused(field: str, value: str, problem: str) -> No
 def test_null_is_no_value_of_an_option(fields: Fields, field: str) -> None:
     taken, problem = fields.check(field, None)
     assert taken is None
-    assert str(problem).startswith("None is not valid; valid: ")
+    assert str(problem).startswith("null is not valid; valid: ")
 
 
 @pytest.mark.parametrize(("fields", "number"), [({}, 0), ({"seed": 3}, 3), ({"seed": 2**63 - 1}, 2**63 - 1)])
@@ -268,7 +269,8 @@ def test_data_seed_can_follow_the_seed(fields: dict[str, int], number: int) -> N
 def test_data_seed_is_a_number_or_the_word(value: Any, hint: str) -> None:
     taken, problem = TRAINING.check("data_seed", value)
     assert taken is None
-    assert problem == f"{value!r} is not valid; valid: a whole number >= 0 and < {2**63}, or seed{hint}"
+    shown = "null" if value is None else repr(value)
+    assert problem == f"{shown} is not valid; valid: a whole number >= 0 and < {2**63}, or seed{hint}"
 
 
 def test_timm_models_are_not_compiled() -> None:

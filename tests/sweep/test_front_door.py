@@ -118,11 +118,37 @@ def test_names_in_other_spellings(tmp_path: Path, field: str, typed: str, hint: 
 @pytest.mark.parametrize(
     ("typed", "write"),
     [("0..5", "(write [0, 1, 2, 3, 4, 5])"), ("0,5", "(write [0, 5])"), ("5", ""), ("[0, 010]", "(write 10, without"),
-     ("0..500", "(write the list out; ranges are for axes)")],
+     ("0..500", "(write the list out; ranges are for axes)"), ("", "'' is not valid")],
 )  # fmt: skip
 def test_lists_of_a_stage(tmp_path: Path, typed: str, write: str) -> None:
     text = HEAD + "blocks: {a: {stages: {rewind: {}}}}\n"
     assert write in problem_of(tmp_path, text, [f"rewind.epochs={typed}"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [("plain", "dropped or null (write [plain])"), ("[plain, drop]", "did you mean 'dropped'?"),
+     ("scaledd", "did you mean 'scaled'?"), ("", "dropped or null")],
+)  # fmt: skip
+def test_names_in_a_list_of_a_stage(tmp_path: Path, typed: str, said: str) -> None:
+    assert problem_of(tmp_path, HEAD + "blocks: {a: {stages: {evaluate: {}}}}\n", [f"evaluate.modes={typed}"]).endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [("subset=", "'' is not valid; valid: a whole number"), ("seed=#3", "'#3' is not valid"), ("seed=1 #2", "'1 #2' is not"),
+     ("seed=- 1", "'- 1' is not valid"), ("seed=a: b: c", "'a: b: c' is not valid"), ("seed=@", "'@' is not valid"),
+     ("model=timm:", "'timm:' is not valid"), ("model=timm: resnet18", "'timm: resnet18' is not valid"),
+     ("dataset=npz:a #1.npz", "a #1.npz: no such file"), ("seed=null", "null is not valid"), ("seed=true", "true is not")],
+)  # fmt: skip
+def test_a_value_is_all_that_was_typed(tmp_path: Path, typed: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is dropped in silence: no comment, no empty variable of a shell."""
+    monkeypatch.chdir(tmp_path)
+    if "npz" in typed:
+        (entry,) = load(tmp_path, HEAD + "blocks: {a: {}}\n", [typed]).entries
+        assert entry.config.flat()["dataset"] == f"npz:{tmp_path}/a #1.npz"
+    else:
+        assert said in problem_of(tmp_path, HEAD + "blocks: {a: {}}\n", [typed])
 
 
 @pytest.mark.parametrize(
@@ -173,6 +199,18 @@ def test_a_range_in_only(tmp_path: Path) -> None:
         sweep.only(entries, ["seed=0-3"], REGISTRY)
     with pytest.raises(UsageError, match="no trial fits; seed there: 0, 1, 2"):
         sweep.only(entries, ["seed=20..30"], REGISTRY)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [("seed=[0, 1]", "no brackets here; write seed=0, 1"), ("seed=[3]", "no brackets here; write seed=3"),
+     ("seed=,", "is not FIELD=VALUE,VALUE"), ("seed=", "is not FIELD=VALUE,VALUE")],
+)  # fmt: skip
+def test_what_only_does_not_take(tmp_path: Path, typed: str, said: str) -> None:
+    entries = load(tmp_path, HEAD + "blocks: {a: {axes: {seed: 0..1}}}\n").entries
+    with pytest.raises(UsageError) as caught:
+        sweep.only(entries, [typed], REGISTRY)
+    assert caught.value.problems == (f"command line:--only {typed}: {said}",)
 
 
 def test_only_knows_the_trainings_that_use_a_field(tmp_path: Path) -> None:

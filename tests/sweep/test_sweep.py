@@ -317,7 +317,7 @@ def test_overrides_replace_axes_and_literals(tmp_path: Path) -> None:
     [
         ("noise=1.5", "command line:noise: 1.5 is not valid; valid: a number >= 0 and <= 1"),
         ("noise=.nan", "command line:noise: nan is not valid"),
-        ("noise=", "command line:noise: None is not valid"),
+        ("noise=", "command line:noise: '' is not valid"),
         ("p_gen=0", "command line:p_gen: 0 is not valid"),  # range-checked though not used
         ("nois=0.1", "command line:nois: unknown field; did you mean 'noise'?"),
         ("rewind.epoch=[0]", "command line:rewind.epoch: unknown field; did you mean 'epochs'?"),
@@ -326,8 +326,8 @@ def test_overrides_replace_axes_and_literals(tmp_path: Path) -> None:
         ("rewnd.epochs=[0]", "command line:rewnd.epochs: unknown stage; did you mean 'rewind'?"),
         ("seed=[1,1]", "command line:seed: 1 stands in this axis twice"),
         ("seed=[]", "command line:seed: [] is not a non-empty list"),
-        ("noise=[0.1", "command line:1: not YAML"),
-        ("noise=*x", "command line:1: anchors and aliases"),
+        ("noise=[0.1", "command line:noise:1: not YAML: while parsing a flow sequence expected ',' or ']', but got the end"),
+        ("noise=*x", "command line:noise:1: anchors and aliases"),
         ("noise={a: 1}", "command line:noise: {'a': 1} is not valid"),
         ("seed=2020-01-01", "command line:seed: '2020-01-01' is not valid; valid: a whole number"),
         (

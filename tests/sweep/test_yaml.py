@@ -36,6 +36,8 @@ def test_every_key_and_item_knows_its_line() -> None:
         ("a: 1\na: 2\n", "f:2:a: stands twice"),
         ("b:\n  a: 1\n  a: 2\n", "f:3:b.a: stands twice"),
         ("1: x", "f:1: the key 1 is not text"),
+        ("a: {b: 0,7}", "f:1: 7 between braces has no name of its own; a list stands in brackets"),
+        ("a: [0, 1", "f:1: not YAML: while parsing a flow sequence expected ',' or ']', but got the end"),
         ("true: x", "f:1: the key True is not text"),
         ("? [a, b]\n: 1\n", "f:1: the key ['a', 'b'] is not text"),
         ("a: &x 1", "f:1: anchors and aliases"),
