@@ -10,7 +10,7 @@ import pytest
 from pydantic import Field
 
 from memloc import commands
-from memloc.commands.fields import markdown
+from memloc.commands.field_list import markdown
 from memloc.config import Registry, StageConfig
 from memloc.config.about import about_fields
 from memloc.models.architectures import TRAINING, resolved
@@ -21,7 +21,7 @@ FIELDS = about_fields(REGISTRY)
 
 def test_the_page_is_up_to_date() -> None:
     page = Path(__file__).parents[1] / "docs" / "fields.md"
-    assert page.read_text(encoding="utf-8") == markdown(FIELDS), "python -m memloc.commands.fields > docs/fields.md"
+    assert page.read_text(encoding="utf-8") == markdown(FIELDS), "python -m memloc.commands.field_list > docs/fields.md"
 
 
 def test_every_field_is_there_and_says_what_it_means() -> None:

@@ -24,7 +24,7 @@ from memloc.stages.retrain.config import Retrain, RetrainConfig
 from memloc.stages.rewind.compute import early_network, rewound_logits
 from memloc.stages.rewind.config import Rewind, RewindConfig
 from memloc.stages.training.batches import batches, cut
-from memloc.stages.training.schedule import learning_rate
+from memloc.stages.training.steps import learning_rate
 
 
 def gradient_accounting(name: str) -> Sequence[Comparison]:

@@ -26,7 +26,7 @@ from memloc.run.worker import Worker
 from memloc.stages import base
 from memloc.stages.training.batches import batches
 from memloc.stages.training.loop import train
-from memloc.stages.training.schedule import learning_rate
+from memloc.stages.training.steps import learning_rate
 from memloc.store import Store
 
 

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from memloc import stages
-from memloc.analysis.admission import Mentions, Statement, admit, mentions
+from memloc.analysis.admitted_sql import Mentions, Statement, admit, mentions
 from memloc.analysis.views import VIEWS
 from memloc.errors import StoreError, UsageError, nearest
 from memloc.store import Commit, Snapshot, Store, schemas, tables

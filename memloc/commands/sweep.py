@@ -51,7 +51,7 @@ def sweep(
     from memloc import sweep as sweeps
 
     if fields:
-        from memloc.commands.fields import show as show_fields
+        from memloc.commands.field_list import show as show_fields
 
         return show_fields(as_json)
     name, overrides = _split(arguments or [])

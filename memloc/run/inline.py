@@ -18,7 +18,7 @@ from memloc.run.pending import Work
 from memloc.run.placement import ONE_BY_ONE
 from memloc.run.retention import prune
 from memloc.run.schedule import Slots
-from memloc.run.trial import Steps, TrialRun
+from memloc.run.trial_run import Steps, TrialRun
 from memloc.run.worker import Worker, default_device
 from memloc.store import Store
 

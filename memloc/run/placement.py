@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from memloc.errors import UsageError
 from memloc.run.schedule import Slots
-from memloc.run.trial import Steps
+from memloc.run.trial_run import Steps
 
 if TYPE_CHECKING:
     from memloc.run.pending import Work

@@ -22,8 +22,8 @@ from memloc.run.plan import AnalysisPlan, Parts, Plan, TrialPlan, Unmet
 from memloc.run.score_sources import Need, Sources, atypical
 from memloc.stages import STAGES
 from memloc.stages.base import Size, Stage
-from memloc.stages.training.schedule import frozen_note
 from memloc.stages.training.schema import VERSION
+from memloc.stages.training.steps import frozen_note
 from memloc.store import Store
 from memloc.sweep import Entry, Request, Sweep
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from pyarrow import fs
 
 from memloc.errors import StoreError
-from memloc.store import connect, layout
+from memloc.store import filesystem, layout
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,7 +40,7 @@ class Files:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._fs, self._hasty, self.root = connect.resolve(uri)
+        self._fs, self._hasty, self.root = filesystem.resolve(uri)
         self.local = isinstance(self._fs, fs.LocalFileSystem)
 
     def full(self, path: str) -> str:
@@ -119,7 +119,7 @@ class Files:
         except OSError as error:
             if self.size(path) is None:  # an object store is asked for the size first; the file may be removed in between
                 raise FileNotFoundError(path) from error
-            raise StoreError(f"store {self.uri}: {path} cannot be read: {connect.first_line(error)}") from error
+            raise StoreError(f"store {self.uri}: {path} cannot be read: {filesystem.first_line(error)}") from error
 
     def find(self, path: str) -> bytes | None:
         """The bytes of a file, or None where there is none (any more)."""
@@ -160,7 +160,7 @@ class Files:
             return
         except OSError as error:
             if self.size(path) is not None:
-                raise StoreError(f"store {self.uri}: {path} cannot be removed: {connect.first_line(error)}") from error
+                raise StoreError(f"store {self.uri}: {path} cannot be removed: {filesystem.first_line(error)}") from error
 
     def move(self, source: str, target: str) -> bool:
         """Moves a file; False if it is gone. On object stores this copies, then deletes; a kill in between leaves both."""
@@ -192,7 +192,7 @@ class Files:
         try:
             yield
         except OSError as error:
-            raise StoreError(f"store {self.uri}: {what}: {connect.first_line(error)}") from error
+            raise StoreError(f"store {self.uri}: {what}: {filesystem.first_line(error)}") from error
 
 
 def _make_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from memloc.analysis.admission import admit
+from memloc.analysis.admitted_sql import admit
 from memloc.analysis.query import read_table, run_sql
 from memloc.analysis.reader import known_tables
 from memloc.analysis.views import VIEWS

@@ -27,7 +27,7 @@ from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.driver import Experiment, Relay, fit
 from memloc.run.schedule import Slots, TrialCost, bound, critical_path, in_order
 from memloc.run.simulation import simulate
-from memloc.run.trial import Steps
+from memloc.run.trial_run import Steps
 
 # Seconds of the trainings; of each, of the parts of its first wave (each an analysis of its own) and of its second.
 TRIALS = [(6.0, [2.0] * 3, [1.0]), (4.0, [1.5] * 4, [1.0]), (4.0, [3.0, 1.0], []), (3.0, [2.0] * 4, []), (2.0, [4.0], [2.0])]

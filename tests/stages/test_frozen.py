@@ -17,7 +17,7 @@ from memloc.models.build import build
 from memloc.models.dropouts import Dropout, OwnDropouts, build_dropout
 from memloc.models.groups import Network
 from memloc.stages.training.loop import train
-from memloc.stages.training.schedule import frozen_note
+from memloc.stages.training.steps import frozen_note
 from tests.stages import naive
 from tests.stages.conftest import CPU, DROPOUTS, Trained, run
 from tests.stages.test_train import assert_same_rows, assert_same_weights

@@ -17,7 +17,7 @@ from memloc.seeds import torch_seed
 from memloc.stages.second_split.compute import halves
 from memloc.stages.second_split.config import SecondSplit, SecondSplitConfig
 from memloc.stages.training.batches import batches
-from memloc.stages.training.schedule import learning_rate
+from memloc.stages.training.steps import learning_rate
 from memloc.store import Store
 from tests.conftest import run_inline
 from tests.run.programs import contents

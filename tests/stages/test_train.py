@@ -20,7 +20,7 @@ from memloc.models.dropouts import SparseWeights, build_dropout
 from memloc.stages.training.batches import batches
 from memloc.stages.training.dynamics import Dynamics, examples_table
 from memloc.stages.training.loop import Epoch, train
-from memloc.stages.training.schedule import learning_rate, steps_per_epoch
+from memloc.stages.training.steps import learning_rate, steps_per_epoch
 from tests.stages import naive
 from tests.stages.conftest import CPU, DROPOUTS, Trained, run, settings
 

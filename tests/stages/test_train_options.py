@@ -17,7 +17,7 @@ from memloc.models.build import build
 from memloc.run.provenance import numerics
 from memloc.stages.training.dynamics import Dynamics, examples_table
 from memloc.stages.training.loop import Epoch, train
-from memloc.stages.training.schedule import learning_rate
+from memloc.stages.training.steps import learning_rate
 from memloc.store import checkpoints
 from tests.run.test_resume import Place
 from tests.stages import naive

@@ -19,7 +19,7 @@ from memloc.stages.gradients.compute import sets
 from memloc.stages.gradients.config import Gradients, GradientsConfig
 from memloc.stages.gradients.trajectory import trajectory
 from memloc.stages.training.batches import batches
-from memloc.stages.training.schedule import learning_rate
+from memloc.stages.training.steps import learning_rate
 from tests.stages.conftest import DROPOUTS, TIED, Trained, run
 from tests.stages.naive import pixels
 

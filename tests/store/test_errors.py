@@ -15,7 +15,7 @@ import pytest
 
 from memloc import commands
 from memloc.errors import StoreError
-from memloc.store import Files, Store, connect
+from memloc.store import Files, Store, filesystem
 from tests.store.conftest import BUCKET, s3_uri
 
 COMMANDS = {
@@ -219,9 +219,9 @@ def silent() -> Iterator[str]:
 
 
 def test_nobody_answers(memloc: Memloc, s3_server: str, silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    attempts, to_connect, to_answer = connect.HASTY
+    attempts, to_connect, to_answer = filesystem.HASTY
     assert attempts * (to_connect + to_answer) < 20
-    monkeypatch.setattr(connect, "HASTY", (1, 1.0, 1.0))  # with the settings of work under way it would be 90 s
+    monkeypatch.setattr(filesystem, "HASTY", (1, 1.0, 1.0))  # with the settings of work under way it would be 90 s
     for command in ("sweep", "status"):
         clock = time.monotonic()
         memloc.refuses(command, s3_uri(silent, "folder"), "cannot be reached: ")

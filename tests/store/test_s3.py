@@ -14,7 +14,7 @@ from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from memloc.errors import StoreError
-from memloc.store import Commit, Files, Store, commits, connect
+from memloc.store import Commit, Files, Store, commits, filesystem
 from tests.store.conftest import BUCKET, s3_uri
 
 
@@ -85,7 +85,7 @@ def test_a_file_is_one_put(wire: Wire) -> None:
 
 def test_an_upload_that_fails_publishes_nothing(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """pyarrow completes an upload even when its stream is only dropped; what was there before must stay."""
-    monkeypatch.setattr(connect, "PATIENT", (1, 3.0, 5.0))
+    monkeypatch.setattr(filesystem, "PATIENT", (1, 3.0, 5.0))
     files = Files(s3_uri(wire.address))
     large = b"x" * 21_000_000  # three parts
     for path, content, failing in (

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import memloc
 from memloc import commands
 from memloc.errors import StoreError
-from memloc.store import Files, connect, uri
+from memloc.store import Files, filesystem, uri
 from tests.store.conftest import s3_uri
 
 ENDPOINT = "endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"
@@ -81,7 +81,7 @@ ENDPOINT = "endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"
 )
 def test_refused_with_what_to_write(name: str, write: str) -> None:
     with pytest.raises(StoreError) as raised:
-        connect.resolve(name)
+        filesystem.resolve(name)
     (problem,) = raised.value.problems
     assert problem.startswith("store ")
     assert write in problem
@@ -90,9 +90,9 @@ def test_refused_with_what_to_write(name: str, write: str) -> None:
 @pytest.mark.parametrize("name", ["file:///a/run#1", "file:///a/b c%", "file:///a/ü?#", "file:///a/%zz %C3%BC"])
 def test_what_is_proposed_is_taken(name: str) -> None:
     with pytest.raises(StoreError) as raised:
-        connect.resolve(name)
+        filesystem.resolve(name)
     proposed = str(raised.value).rpartition("write ")[2]
-    _, _, root = connect.resolve(proposed)
+    _, _, root = filesystem.resolve(proposed)
     assert Path(root).as_uri() == proposed  # pathlib knows how a path is written as a URI
 
 
@@ -105,8 +105,8 @@ names = st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size
 @settings(suppress_health_check=[HealthCheck.filter_too_much], deadline=None, max_examples=40)
 def test_a_path_names_exactly_its_folder(name: str) -> None:
     folder = f"/tmp/{name}"
-    assert connect.resolve(folder)[2] == folder
-    assert connect.resolve(Path(folder).as_uri())[2] == folder
+    assert filesystem.resolve(folder)[2] == folder
+    assert filesystem.resolve(Path(folder).as_uri())[2] == folder
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12), st.sampled_from(uri.SCHEMES))
@@ -123,7 +123,7 @@ def test_no_accepted_uri_loses_anything(rest: str, scheme: str) -> None:
     assert all(part not in (".", "..") for part in path.split("/"))
     if scheme == "file":
         assert "?" not in name
-        assert connect.resolve(name)[2].strip("/") == unquote(path).strip("/")
+        assert filesystem.resolve(name)[2].strip("/") == unquote(path).strip("/")
 
 
 @pytest.mark.parametrize("folder", ["run#1", "a?b", "with space", "ü", "a%23b", "a%2Fb", "50%", "a://b", "s3:x", "[1]"])

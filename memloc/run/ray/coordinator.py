@@ -18,7 +18,7 @@ from memloc.run.fanout import PricedPart, cut
 from memloc.run.placement import Assignment
 from memloc.run.ray.draining import is_draining
 from memloc.run.ray.workers import run_parts, train, train_alone
-from memloc.run.trial import TrialRun
+from memloc.run.trial_run import TrialRun
 from memloc.store import Store, records
 
 COORDINATOR_MEMORY = 120e6  # bytes; a bundle must not be empty, and CPUs in it would be missing for the work

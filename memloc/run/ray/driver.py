@@ -23,7 +23,7 @@ from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.draining import raise_flag_when
 from memloc.run.ray.workers import Job
 from memloc.run.schedule import coordinators
-from memloc.run.trial import Steps
+from memloc.run.trial_run import Steps
 from memloc.store import Store
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from memloc.stages.inputs import Inputs
 from memloc.stages.retrain.config import ResolvedRetrain
 from memloc.stages.training.batches import cut
 from memloc.stages.training.mode import StepMasks, mode, with_batch_norm
-from memloc.stages.training.schedule import learning_rate
+from memloc.stages.training.steps import learning_rate
 from memloc.stages.training.transfer import to_device
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from memloc.config import TrainConfig
 from memloc.seeds import stream
-from memloc.stages.training.schedule import steps_per_epoch
+from memloc.stages.training.steps import steps_per_epoch
 from memloc.stages.training.transfer import to_device
 
 

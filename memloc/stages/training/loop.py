@@ -28,7 +28,7 @@ from memloc.stages.training.batches import batches
 from memloc.stages.training.dynamics import Dynamics
 from memloc.stages.training.forward import forward_pass
 from memloc.stages.training.mode import StepMasks, mode
-from memloc.stages.training.schedule import learning_rate, steps_per_epoch
+from memloc.stages.training.steps import learning_rate, steps_per_epoch
 from memloc.stages.training.transfer import HostCopies, to_device
 
 # Called in every step, between the forward pass and the update: the network, the batch's rows (int64), their logits.

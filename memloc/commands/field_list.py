@@ -1,4 +1,4 @@
-"""`memloc sweep --fields`: every field of trainings and stages. `python -m memloc.commands.fields` writes docs/fields.md."""
+"""Every field of trainings and stages. `python -m memloc.commands.field_list` writes docs/fields.md from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEAD = """# Fields
 
 Every field that a sweep file, `FIELD=VALUE` on the command line or `--only` takes. A stage's field is `STAGE.FIELD` on the
 command line. This page is made from the types: the text stands below each field. After a change, write it again with
-`python -m memloc.commands.fields > docs/fields.md`.
+`python -m memloc.commands.field_list > docs/fields.md`.
 """
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from memloc.run.events import Event, PartResult, TrainingResult
 from memloc.run.fanout import PricedPart
-from memloc.run.trial import Steps, TrialRun
+from memloc.run.trial_run import Steps, TrialRun
 
 A, B = PricedPart("a", "x", "rewind", 1.0), PricedPart("b", "x", "rewind", 1.0)
 C = PricedPart("c", "y", "detection", 1.0, needs=("b",))
