@@ -59,11 +59,18 @@ class Heartbeats:
         if event.kind == "placed":
             return {"state": "starting", "host": event.host}
         if event.kind == "epoch" and not event.metrics and note["state"] != "running":
-            begun = {"from_epoch": event.epoch, "epoch": event.epoch, "seconds": 0.0}
-            return {"state": "running", "epochs": self._epochs[event.trial], **begun}
+            return {"state": "running", **self._begun(event)}
         if event.kind == "epoch":
-            return {"epoch": event.epoch, "metrics": dict(event.metrics), "seconds": note["seconds"] + event.seconds}
+            # The first news of it may come from the middle: who passed on its beginning may have been lost.
+            before = note if "from_epoch" in note else self._begun(event, event.epoch - 1)
+            news = {"epoch": event.epoch, "metrics": dict(event.metrics), "seconds": before["seconds"] + event.seconds}
+            return {**before, **news, "state": "running"}
         return {"state": "running"} if event.kind in ("trained", "part", "failed") else {}
+
+    def _begun(self, event: Event, epoch: int | None = None) -> dict[str, Any]:
+        """The note of a training that goes on from an epoch, by default the event's."""
+        epoch = event.epoch if epoch is None else epoch
+        return {"epochs": self._epochs[event.trial], "from_epoch": epoch, "epoch": epoch, "seconds": 0.0}
 
     def notes(self) -> dict[str, dict[str, Any]]:
         """{trial at work: its heartbeat}.

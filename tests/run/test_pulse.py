@@ -107,6 +107,16 @@ def test_how_far_a_training_is(works: list[Work], beats: Heartbeats) -> None:
     assert (again["host"], again["from_epoch"], again["epoch"], again["seconds"]) == ("elsewhere", 0, 0, 0.0)
 
 
+def test_news_from_the_middle_of_a_training(works: list[Work], beats: Heartbeats) -> None:
+    """Whoever should have passed on its beginning was lost."""
+    trial = works[0].trial.id
+    beats(Event("epoch", trial, "train", epoch=3, metrics={"loss": 1.0}, seconds=2.0))
+    beats(Event("epoch", trial, "train", epoch=4, metrics={"loss": 0.5}, seconds=3.0))
+    note = beats.notes()[trial]
+    assert (note["state"], note["from_epoch"], note["epoch"], note["seconds"]) == ("running", 2, 4, 5.0)
+    assert note["metrics"] == {"loss": 0.5}
+
+
 def test_stages_side_by_side(store: Store, works: list[Work]) -> None:
     """A stage of which a part is done and another is not has begun, whatever else has."""
     work, trial = works[0], works[0].trial.id

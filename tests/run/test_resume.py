@@ -421,7 +421,7 @@ def test_a_replay_that_cannot_match_is_a_recorded_failure(tmp_path: Path) -> Non
     outcome = carry_out([place.work], place.store, place.home, events.append)
     assert list(outcome.failures) == [place.trial.id]
     assert outcome.failures[place.trial.id].startswith("ReplayError: trial")
-    assert [e.kind for e in events if e.kind not in ("started", "epoch")] == ["failed", "drained"]
+    assert [e.kind for e in events if e.kind not in ("started", "placed", "epoch")] == ["failed", "drained"]
     (record,) = place.store.files.listing(layout.FAILURES)
     assert "training again gave another checkpoint" in json.loads(place.store.files.get(record))["traceback"]
 

@@ -6,14 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from memloc.config import FieldError, NoDropout
 from memloc.models.architectures import resolved
+from memloc.stages.flips import compute
 from memloc.stages.flips.compute import sample
 from memloc.stages.flips.config import Flips, FlipsConfig
+from memloc.stages.flips.search import search
+from memloc.stages.flips.task import Task
 from tests.stages.conftest import TIED, Trained, run
 
 STAGE = Flips()
@@ -66,11 +70,18 @@ def test_random_dropout_is_off(unit: str) -> None:
     assert rows_of(trained) == rows_of(without)
 
 
-def test_repeats_have_noise_and_references_of_their_own(memorizing: Trained) -> None:
+def test_repeats_have_noise_and_references_of_their_own(memorizing: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the searches of a repeat draw. (Whether they then close other neurons is up to the network.)"""
+    tasks: list[Task] = []
+    monkeypatch.setattr(compute, "search", lambda task, rows: tasks.append(task) or search(task, rows))
     rows = rows_of(memorizing, repeats=2)
     n = len(rows["repeat"]) // 2
     assert rows["example"][:n] == rows["example"][n:]
-    assert rows["indices"][:n] != rows["indices"][n:]
+    assert rows["repeat"] == [0] * n + [1] * n
+    first, second = tasks
+    for step in (0, 1):
+        assert not torch.equal(first.noisy(np.array([0]), step), second.noisy(np.array([0]), step))
+        assert first.batch(step).tolist() != second.batch(step).tolist()
 
 
 def pixel(trained: Trained, row: int) -> Tensor:
