@@ -42,11 +42,17 @@ blocks:
 
 # Files that take longest, longest first: begun last, one of them would keep one of two processes busy while the other waits.
 LONGEST = ("run/test_ray.py", "run/test_environment.py", "run/test_cluster.py")
+# {mark: files}: `-m 'not ray and not browser'` leaves them out (benchmarks/mutants.py).
+MARKED = {"ray": (*LONGEST, "run/test_devices.py", "run/test_sleeping.py"), "browser": ("report/test_browser.py",)}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the longest files first; otherwise the order stays."""
+    """Tests of the longest files first; otherwise the order stays. Tests that start Ray or a browser are marked so."""
     tests = Path(__file__).parent
+    marks = {tests / name: mark for mark, names in MARKED.items() for name in names}
+    for item in items:
+        if item.path in marks:
+            item.add_marker(marks[item.path])
     rank = {tests / name: n for n, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
