@@ -163,7 +163,7 @@ def test_a_lost_trainer_is_replaced(tmp_path: Path, oracle: Path) -> None:
     assert_same(oracle, tmp_path / "store")
 
 
-def test_a_lost_desk_is_replaced(tmp_path: Path, oracle: Path) -> None:
+def test_a_lost_admission_is_replaced(tmp_path: Path, oracle: Path) -> None:
     """Whom all coordinators ask how many tasks they may have."""
     arguments = ("sweep", str(SMALL), "--cpus", "2", "--store", str(tmp_path / "store"))
     with started(tmp_path, *arguments) as process:
