@@ -5,7 +5,6 @@ Work is counted in calls of functions, not in seconds: equal on every machine.
 
 from __future__ import annotations
 
-import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from memloc.commands import forecast
 from memloc.run.cost import Rate
 from tests.commands.test_query import run
+from tests.counting import calls
 
 SWEEP = """
 blocks:
@@ -47,30 +47,14 @@ def look(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 def test_work_grows_with_the_number_of_seeds_and_no_faster(look: Callable[[int], None]) -> None:
     """From 50 to 100 seeds, and from 100 to 200: twice as much again. A quadratic step alone would make it four times."""
-    calls = {seeds: _calls(lambda seeds=seeds: look(seeds)) for seeds in (50, 100, 200)}  # type: ignore[misc]
-    assert calls[200] - calls[100] == pytest.approx(2 * (calls[100] - calls[50]), rel=0.1)
+    counts = {seeds: calls(lambda seeds=seeds: look(seeds)) for seeds in (50, 100, 200)}  # type: ignore[misc]
+    assert counts[200] - counts[100] == pytest.approx(2 * (counts[100] - counts[50]), rel=0.1)
 
 
 def test_a_further_seed_takes_little_memory(look: Callable[[int], None]) -> None:
     """With 38 parts, of which each has an id, an entry in the list of what is to do, and nothing else."""
     peaks = {seeds: _peak(lambda seeds=seeds: look(seeds)) for seeds in (50, 150)}  # type: ignore[misc]
     assert (peaks[150] - peaks[50]) / 100 < 15_000
-
-
-def _calls(work: Callable[[], Any]) -> int:
-    """How many functions, in Python and in C, are called."""
-    count = 0
-
-    def seen(frame: Any, event: str, arg: Any) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(seen)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 def _peak(work: Callable[[], Any]) -> int:
