@@ -12,7 +12,7 @@ import torch
 from benchmarks.engines import ENGINES
 from benchmarks.harness import Result, compare, matmul_rate
 from benchmarks.sizes import NAMES
-from memloc.commands.query import text_table
+from memloc.commands.text_table import text_table
 
 
 def main() -> int:

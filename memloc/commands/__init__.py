@@ -78,7 +78,8 @@ def _run() -> None:
     except Complaint as error:
         message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
         message = message.replace("Value error, ", "")  # pydantic's own words, in which Typer checks the values
-        print(f"memloc: {message}; see memloc --help", file=sys.stderr)
+        context = getattr(error, "ctx", None)
+        print(f"memloc: {message}; see {context.command_path if context else 'memloc'} --help", file=sys.stderr)
         sys.exit(2)
     except MemlocError as error:
         for problem in error.problems:

@@ -40,7 +40,7 @@ def _data(context: typer.Context) -> None:
 @app.command("list", epilog=LIST_EXAMPLES)
 def list_(data_dir: str = options.DATA_DIR, as_json: bool = options.JSON) -> None:
     """List the named data sets: images, sizes, and whether they are there."""
-    from memloc.commands.query import text_table
+    from memloc.commands.text_table import text_table
     from memloc.data import SOURCES, directory
 
     where = directory.data_dir(data_dir)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from memloc.commands.forecast import Forecast, forecasts, in_words, path_as_json
 from memloc.commands.formatting import bytes_in_words, labeller
-from memloc.commands.query import text_table
+from memloc.commands.text_table import text_table
 from memloc.config import TrainConfig, canonical
 from memloc.models.architectures import TRAINING
 from memloc.run.pending import Work, pending

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from memloc.commands.formatting import seconds_in_words
-from memloc.commands.query import text_table
+from memloc.commands.text_table import text_table
 from memloc.run.capacity import usable_cpus
 from memloc.run.estimate import Estimate, cost_model, estimate, price_alike
 from memloc.run.pending import Work
@@ -50,22 +50,19 @@ def path_as_json(path: CriticalPath | None) -> dict[str, Any] | None:
 
 def forecasts(works: Sequence[Work], snapshot: Snapshot, options: Options) -> list[Forecast]:
     """The forecast for this machine, then those for 1, 8, 64, 1024 GPUs and for as many as --gpus says."""
-    resources = Resources(
-        gpus=options.gpus, gpus_per_trial=options.gpus_per_trial, gpus_per_task=options.gpus_per_task
-    )  # fmt: skip
-    counts = sorted({*GPUS, options.gpus or 1})
-    return [*_here(works, snapshot, options, resources), *_on_gpus(works, snapshot, options, resources, counts)]
+    counts = sorted({*GPUS, options.resources.gpus or 1})
+    return [*_here(works, snapshot, options), *_on_gpus(works, snapshot, options, options.resources, counts)]
 
 
-def _here(works: Sequence[Work], snapshot: Snapshot, options: Options, resources: Resources) -> list[Forecast]:
+def _here(works: Sequence[Work], snapshot: Snapshot, options: Options) -> list[Forecast]:
     """The one of this machine: on its GPUs if it has enough of them for a training, else on its CPUs."""
     import torch
 
-    if default_device().type != "cuda" or options.gpus == 0:
+    if default_device().type != "cuda" or options.resources.gpus == 0:
         return [_on_cpus(works, snapshot, options)]
     one_by_one = options.executor.value == "inline"
-    count = 1 if one_by_one else options.gpus or torch.cuda.device_count()
-    shares = ONE_BY_ONE if one_by_one else resources
+    count = 1 if one_by_one else options.resources.gpus or torch.cuda.device_count()
+    shares = ONE_BY_ONE if one_by_one else options.resources
     return _on_gpus(works, snapshot, options, shares, [count], here=True) or [_on_cpus(works, snapshot, options)]
 
 
@@ -77,7 +74,7 @@ def _on_cpus(works: Sequence[Work], snapshot: Snapshot, options: Options) -> For
     threads = max((w.trial.config.threads for w in works), default=1)
     if options.executor.value == "inline":
         return Forecast(1, "workers", estimate(price_alike(works, model, Slots(1), ONE_BY_ONE)))
-    cpus = options.cpus or usable_cpus()
+    cpus = options.resources.cpus or usable_cpus()
     slots = Slots(1, float(max(cpus, threads)))
     return Forecast(max(1, cpus // threads), "workers", estimate(price_alike(works, model, slots)))
 

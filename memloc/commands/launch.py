@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from memloc.run.events import Outcome
     from memloc.run.executor import Executor as RunExecutor
     from memloc.run.pending import Work
+    from memloc.run.placement import Resources
     from memloc.run.plan import Plan
     from memloc.store import Store
 
@@ -49,12 +50,8 @@ class Options:
 
     store: str | None
     data_dir: Path
-    address: str
     executor: Executor
-    cpus: int | None
-    gpus: int | None
-    gpus_per_trial: float
-    gpus_per_task: float
+    resources: Resources
     checkpoints: Retention | None
     as_json: bool
 
@@ -129,7 +126,7 @@ def _record(everything: Plan, works: list[Work], store: Store) -> str:
 
 def _check_compiler(works: list[Work], options: Options) -> None:
     """Raises UsageError if a training is to be compiled on this CPU and cannot be. Elsewhere its trainer says so."""
-    if options.address == "local" and any(w.trial.config.compile and w.train != "done" for w in works):
+    if options.resources.address == "local" and any(w.trial.config.compile and w.train != "done" for w in works):
         from memloc.run.worker import default_device
         from memloc.stages.training.forward import require_compiler
 
@@ -174,8 +171,8 @@ def _announcement(plan: Plan, works: list[Work], store: Store, options: Options)
     parts = sum(len(w.parts) for w in works)
     done = len(plan.trials) - len(works)
     skipped = f" ({done} of {len(plan.trials)} trials are done already)" if done else ""
-    here = options.address == "local" and options.executor is Executor.ray
-    cpus = options.cpus or usable_cpus()
+    here = options.resources.address == "local" and options.executor is Executor.ray
+    cpus = options.resources.cpus or usable_cpus()
     where = f" on {cpus} CPU{'s' * (cpus != 1)}" if here else ""
     return f"{plan.name}: {trainings} trainings and {parts} analysis parts to do{where}{skipped}; store {store.uri}"
 
@@ -185,15 +182,13 @@ def _executor(store: Store, options: Options) -> RunExecutor:
         from memloc.run.inline import Inline
 
         return Inline(store, options.data_dir, _device(options))
-    from memloc.run.placement import Resources
     from memloc.run.ray import OnRay
 
-    resources = Resources(options.address, options.cpus, options.gpus, options.gpus_per_trial, options.gpus_per_task)
-    return OnRay(store, options.data_dir, resources)
+    return OnRay(store, options.data_dir, options.resources)
 
 
 def _device(options: Options) -> Any:
     """--gpus 0 means the CPU, even if there is a GPU."""
     import torch
 
-    return torch.device("cpu") if options.gpus == 0 else None
+    return torch.device("cpu") if options.resources.gpus == 0 else None

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from memloc.commands import completion
-from memloc.errors import UsageError
 
 SWEEP: Any = typer.Argument(
     None,
@@ -37,15 +34,3 @@ JSON: Any = typer.Option(False, "--json", help="For machines.")
 def examples(*lines: str) -> str:
     """The end of a command's help: examples to type, line by line."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
-
-
-def check_ending(output: str | None, format: StrEnum) -> None:
-    """Refuses a file whose ending names another format than the one that would be written.
-
-    Raises:
-        UsageError: for such a file.
-    """
-    ending = Path(output or "").suffix[1:].lower()
-    named = "latex" if ending == "tex" else ending
-    if named != format.value and named in [other.value for other in type(format)]:
-        raise UsageError(f"-o {output}: ends in .{ending}, but the format is {format.value}; add --format {named}")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import sys
-import tempfile
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +14,8 @@ import typer
 from typer.core import TyperCommand
 
 from memloc.commands import completion, options
+from memloc.commands.output import check_ending, write_whole
+from memloc.commands.text_table import text_table
 from memloc.errors import UsageError
 
 SHOWN = 40  # rows on a terminal, about a screen
@@ -70,11 +70,11 @@ def query(
         return _print_examples(sql, sweep, store)
     if sql is None:
         raise UsageError('query: needs one SELECT, such as "SELECT * FROM trials"; --examples prints some to paste')
-    options.check_ending(output, format)
+    check_ending(output, format)
     target = _target(output, format)
     rows = run_sql(existing(store), sql, sweep, partial)
     if target is not None:
-        return _write_whole(target, render(rows, format))
+        return write_whole(target, render(rows, format))
     some = format is Format.table and sys.stdout.isatty() and rows.num_rows > SHOWN
     content = render(rows.slice(0, SHOWN) if some else rows, format)
     if format is Format.table:
@@ -107,22 +107,6 @@ def _target(output: str | None, format: Format) -> Path | None:
     if not target.parent.is_dir():
         raise UsageError(f"-o {output}: there is no folder {target.parent}")
     return target
-
-
-def _write_whole(target: Path, content: bytes) -> None:
-    """Writes the whole file or nothing: after an error the old file is still there. A device, pipe or link stays one."""
-    try:
-        if target.exists() and not target.is_file():  # such as /dev/null, which root could replace
-            target.write_bytes(content)
-            return
-        target = target.resolve()
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise UsageError(f"-o {target}: cannot be written: {error.strerror}") from None
 
 
 def render(rows: Any, format: Format) -> bytes:
@@ -167,22 +151,3 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def text_table(header: list[str], rows: list[list[str]]) -> str:
-    """Columns aligned by spaces: numbers to the right, text to the left. It is the same in a pipe and on a screen."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    right = [all(_is_number(row[i]) for row in rows if row[i]) and any(row[i] for row in rows) for i in range(len(header))]
-    lines = []
-    for row in [header, ["-" * w for w in widths], *rows]:
-        cells = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines) + "\n"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from memloc.commands import options
+from memloc.commands.output import check_ending, write_whole
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def report(
     missing = [name for name in NEEDS if find_spec(name) is None]
     if missing:
         raise UsageError(f"report: needs {', '.join(missing)}; install them: pip install 'memloc[report]'")
-    options.check_ending(output, format)
+    check_ending(output, format)
     target = Path(output or DEFAULTS[format])
     _check(target, format)
     _make(target, format, sweep, store, data_dir)
@@ -81,12 +82,12 @@ def _make(target: Path, format: Format, sweep: str | None, store: str | None, da
     if format is Format.html:
         from memloc.report.html import page
 
-        _write(target, page(judged, made, sweep, examples).encode())
+        write_whole(target, page(judged, made, sweep, examples).encode())
     else:
         from memloc.report import export
 
         if format is Format.pdf:
-            _write(target, export.pdf(judged, made))
+            write_whole(target, export.pdf(judged, made))
         else:
             _write_folder(target, (export.svg if format is Format.svg else export.latex)(judged, made))
 
@@ -102,12 +103,6 @@ def _check(target: Path, format: Format) -> None:
         raise UsageError(f"-o {target}: there is no folder {target.parent}")
 
 
-def _write(target: Path, content: bytes) -> None:
-    from memloc.commands.query import _write_whole
-
-    _write_whole(target, content)
-
-
 def _write_folder(target: Path, files: dict[str, bytes]) -> None:
     """Writes these files into a folder, each whole or not at all. Other files in the folder stay."""
     try:
@@ -115,4 +110,4 @@ def _write_folder(target: Path, files: dict[str, bytes]) -> None:
     except OSError as error:
         raise UsageError(f"-o {target}: cannot be made: {error.strerror}") from None
     for name, content in files.items():
-        _write(target / name, content)
+        write_whole(target / name, content)

@@ -77,7 +77,7 @@ def render(progress: Mapping[str, Any]) -> str:
 
 def _counts(progress: Mapping[str, Any]) -> str:
     from memloc.analysis.trial_states import STATES
-    from memloc.commands.query import text_table
+    from memloc.commands.text_table import text_table
 
     rows = [["trials", *(str(progress["counts"][s]) for s in STATES), ""]]
     for stage, counts in progress["stages"].items():

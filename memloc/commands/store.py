@@ -84,7 +84,7 @@ def _files(store: Store, snapshot: Snapshot) -> dict[str, int]:
 
 def _render(content: dict[str, Any]) -> str:
     from memloc.commands.formatting import bytes_in_words
-    from memloc.commands.query import text_table
+    from memloc.commands.text_table import text_table
 
     shown = ("sweep", "launched", "trainings", "done", "failed")
     lines = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -10,6 +11,10 @@ from memloc.commands import completion, options
 from memloc.commands.launch import Executor, Options, Retention, Selection, launch
 from memloc.errors import UsageError
 
+if TYPE_CHECKING:
+    from memloc.run.placement import Resources
+
+SHARES = ("gpus_per_trial", "gpus_per_task")
 EXAMPLES = options.examples(
     "memloc sweep                                           the shipped sweeps",
     "memloc sweep paper-grid --dry-run                      what it would do, and how long it takes",
@@ -32,9 +37,9 @@ def sweep(
     address: str = typer.Option("local", "--address", metavar="local|auto|HOST:PORT", help="The Ray cluster."),
     executor: Executor = typer.Option(Executor.ray, "--executor", help="inline: one process, for debugging."),
     cpus: int = typer.Option(None, "--cpus", min=1, help="Local CPUs to use; default: all that this process may use."),
-    gpus: int = typer.Option(None, "--gpus", min=0, help="Local GPUs to use; default: all."),
-    gpus_per_trial: float = typer.Option(1.0, "--gpus-per-trial", help="GPUs that a training holds."),
-    gpus_per_task: float = typer.Option(0.5, "--gpus-per-task", help="GPUs that an analysis task holds."),
+    gpus: int = typer.Option(None, "--gpus", min=0, help="Local GPUs to use; default: all. 0: only CPUs."),
+    gpus_per_trial: float = typer.Option(None, "--gpus-per-trial", help="GPUs that a training holds; default: 1."),
+    gpus_per_task: float = typer.Option(None, "--gpus-per-task", help="GPUs that an analysis task holds; default: 0.5."),
     checkpoints: Retention = typer.Option(
         None,
         "--checkpoints",
@@ -51,6 +56,9 @@ def sweep(
     from memloc import sweep as sweeps
 
     if fields:
+        if arguments or only:
+            other = arguments[0] if arguments else "--only"
+            raise UsageError(f"{other}: --fields lists the fields of every sweep; leave it out (NAME --show prints a sweep)")
         from memloc.commands.field_list import show as show_fields
 
         return show_fields(as_json)
@@ -69,19 +77,35 @@ def sweep(
         sweeps.about(path)  # raises a one-line error for a file that cannot be shown
         print(path.read_text(encoding="utf-8"), end="")
         return None
-    _check_shares(gpus_per_trial, gpus_per_task)
     from memloc.data.directory import data_dir as directory
-    from memloc.run.cluster import resolve
 
-    resources = (resolve(address), executor, cpus, gpus, gpus_per_trial, gpus_per_task)
+    shares = {"gpus_per_trial": gpus_per_trial, "gpus_per_task": gpus_per_task}
+    resources = _resources(address, executor, {"cpus": cpus, "gpus": gpus, **shares})
     selection = Selection(path, overrides, only, max_trials, yes)
-    return launch(selection, dry_run, Options(store, directory(data_dir), *resources, checkpoints, as_json))
+    return launch(selection, dry_run, Options(store, directory(data_dir), executor, resources, checkpoints, as_json))
 
 
-def _check_shares(gpus_per_trial: float, gpus_per_task: float) -> None:
-    for option, value in (("--gpus-per-trial", gpus_per_trial), ("--gpus-per-task", gpus_per_task)):
-        if not 0 < value <= 64:
-            raise UsageError(f"{option} {value}: valid: above 0, at most 64")
+def _resources(address: str, executor: Executor, bounds: dict[str, float | None]) -> Resources:
+    """Where to run. bounds: the options that say how much of a machine is used; None: not given.
+
+    Raises:
+        UsageError: an option that would have no effect, a share that cannot be, or an address without a cluster.
+    """
+    from memloc.run.cluster import resolve
+    from memloc.run.placement import Resources
+
+    given = {name: value for name, value in bounds.items() if value is not None}
+    for name, value in given.items():
+        option = f"--{name.replace('_', '-')} {value:g}"
+        if name in SHARES and not 0 < value <= 64:
+            raise UsageError(f"{option}: valid: above 0, at most 64")
+        if executor is Executor.inline and (name, value) != ("gpus", 0):
+            raise UsageError(f"{option}: --executor inline does one thing after the other; leave one of them out")
+        if address != "local" and name not in SHARES:
+            raise UsageError(f"{option}: is for this machine alone; --address {address} uses what the cluster has")
+    if executor is Executor.inline and address != "local":
+        raise UsageError(f"--address {address}: --executor inline uses no cluster; leave one of them out")
+    return Resources(resolve(address), **given)  # type: ignore[arg-type]
 
 
 def _split(arguments: list[str]) -> tuple[str | None, list[str]]:

@@ -9,7 +9,22 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 
-from memloc.config.types import Asked, Config, Count, Fraction, Neutral, PathOrSweep, Positive, Seed, Share, Valid, Variant
+from memloc.config.types import (
+    INT32,
+    Asked,
+    Config,
+    Count,
+    CountOrZero,
+    EpochCount,
+    Fraction,
+    Neutral,
+    PathOrSweep,
+    Positive,
+    Seed,
+    Share,
+    Valid,
+    Variant,
+)
 from memloc.errors import nearest
 
 DATASETS = ("digits", "cifar10", "mnist", "fashion_mnist", "svhn")
@@ -113,7 +128,7 @@ class HeldOut(Config):
 
     ratio: Annotated[float, Field(gt=0, lt=1)]
     """For the trainings behind C-scores: the share of the examples that are trained on. [paper §7]"""
-    cut: Annotated[int, Field(ge=0)]
+    cut: CountOrZero
     """For the trainings behind C-scores: the number of the cut of the data set that is trained on. [paper §7]"""
 
 
@@ -160,9 +175,9 @@ class TrainConfig(DataConfig):
     architecture: ArchitectureConfig
     dropout: Annotated[Dropout, Field(discriminator="kind")] = NoDropout()
 
-    epochs: Count = 50
+    epochs: EpochCount = 50
     """T, the number of passes over the training set. There is a checkpoint after each. [paper §3]"""
-    batch_size: Annotated[int, Field(ge=2)] = 512
+    batch_size: Annotated[int, Field(ge=2, lt=INT32)] = 512
     """Examples in a step. The last partial batch is kept; a single example joins the batch before. [paper §3]"""
     lr: Positive = 0.1
     """The learning rate at its peak. [paper §3]"""

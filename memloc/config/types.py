@@ -165,10 +165,13 @@ def distinct(value: tuple[Any, ...]) -> tuple[Any, ...]:
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]  # a fraction that must not be empty
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+INT32 = 2**31  # no count reaches it: tables hold counts in 32 bits
+Count = Annotated[int, Field(ge=1, lt=INT32)]
+CountOrZero = Annotated[int, Field(ge=0, lt=INT32)]
+EpochCount = Annotated[int, Field(ge=1, le=100_000)]  # each has a checkpoint, a row and a place in the plan
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Epochs = Annotated[
-    tuple[Annotated[int, Field(ge=0)], ...],
+    tuple[CountOrZero, ...],
     BeforeValidator(as_tuple),
     Field(min_length=1),
     AfterValidator(distinct),

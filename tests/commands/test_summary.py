@@ -16,8 +16,8 @@ from memloc.analysis.findings import _trial_fields, findings
 from memloc.analysis.reader import known_tables
 from memloc.api import OpenStore, open_store
 from memloc.commands.formatting import bytes_in_words, labels, seconds_in_words
-from memloc.commands.query import text_table
 from memloc.commands.summary import next_steps, summary
+from memloc.commands.text_table import text_table
 from memloc.models.architectures import resolved
 from memloc.stages.gradients import summary as gradients
 from memloc.statistics import Interval, in_brackets

@@ -8,7 +8,16 @@ from typing import Annotated, ClassVar, Literal
 import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from memloc.config import Checkpoints, FieldError, StageConfig, TrainConfig, UnusedFieldError, as_tuple, distinct
+from memloc.config import (
+    Checkpoints,
+    CountOrZero,
+    FieldError,
+    StageConfig,
+    TrainConfig,
+    UnusedFieldError,
+    as_tuple,
+    distinct,
+)
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, BOOL, INT, SINGLE, SMALL, TEXT, of_analysis
 from memloc.stages.fields import MaskMode, check_epochs
@@ -21,7 +30,7 @@ RESCALES: tuple[Rescale, ...] = ("none", "authors", "consistent")
 class EvaluateConfig(StageConfig):
     """Which checkpoint is evaluated, and under which masks."""
 
-    epoch: Annotated[int, Field(ge=0), Checkpoints()] | None = None
+    epoch: Annotated[CountOrZero, Checkpoints()] | None = None
     """The checkpoint; null: the last. [memloc]"""
     modes: (
         Annotated[tuple[MaskMode, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None

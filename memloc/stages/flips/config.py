@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import pyarrow as pa
 from pydantic import AfterValidator, Field
 
-from memloc.config import ArchitectureConfig, Count, FieldError, Neutral, TrainConfig, UnusedFieldError
+from memloc.config import ArchitectureConfig, Count, CountOrZero, FieldError, Neutral, TrainConfig, UnusedFieldError
 from memloc.models.architectures import ARCHITECTURES
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, BOOL, FLOAT, INT, SMALL, SMALLS, TEXTS, of_analysis
@@ -19,8 +19,6 @@ BATCH = 512  # examples of L_ref, unless the configuration says otherwise
 DEFAULTS = {"reference": 16, "batch": BATCH}
 STEPS = 8  # of a typical search, for estimates
 
-Whole = Annotated[int, Field(ge=0)]
-
 
 def _enough(count: int) -> int:
     if 0 < count < 4:
@@ -28,17 +26,17 @@ def _enough(count: int) -> int:
     return count
 
 
-PostEval = Annotated[int, Field(ge=0), AfterValidator(_enough)] | Literal["all"]
+PostEval = Annotated[CountOrZero, AfterValidator(_enough)] | Literal["all"]
 
 
 class FlipsConfig(MaskedConfig):
     """Which examples are searched, and how."""
 
-    clean: Whole = 1000
+    clean: CountOrZero = 1000
     """How many examples of S_c are searched. [paper §6.1]"""
-    noisy: Whole = 1000
+    noisy: CountOrZero = 1000
     """How many examples of S_n are searched. [paper §6.1]"""
-    repeats: Count = 1
+    repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
     """The number of searches per example. Each has noise and reference batches of its own. [memloc]"""
     estimator: Literal["fast", "definition"] = "fast"
     """How the gradient of L_ref is computed: by definition, or fast: by a few images and a control variate. [memloc]"""

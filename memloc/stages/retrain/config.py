@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
 
-from memloc.config import Count, Neutral, Positive, TrainConfig
+from memloc.config import Count, EpochCount, Neutral, Positive, TrainConfig
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, SMALL, TEXT, of_analysis
 from memloc.stages.fields import MaskedConfig, resolve_sets
@@ -16,7 +16,7 @@ from memloc.stages.fields import MaskedConfig, resolve_sets
 class RetrainConfig(MaskedConfig):
     """How a layer is trained anew."""
 
-    epochs: Count = 20
+    epochs: EpochCount = 20
     """E, the passes over S_c. [paper §5.2]"""
     peak_epoch: Count | None = None
     """The epoch in which the learning rate peaks; null: max(1, round(E/2)). [memloc]"""

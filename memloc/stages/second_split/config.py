@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
 
-from memloc.config import Count, Neutral, TrainConfig
+from memloc.config import EpochCount, Neutral, TrainConfig
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import INT, SMALL, of_analysis
 from memloc.stages.fields import MaskModeConfig, resolve_mask_mode
@@ -16,14 +16,14 @@ from memloc.stages.fields import MaskModeConfig, resolve_mask_mode
 class SecondSplitConfig(MaskModeConfig):
     """The two trainings of second-split forgetting."""
 
-    epochs: Count | None = None
+    epochs: EpochCount | None = None
     """T, on each half; null: as many as the training's. [paper §6.1]"""
     batch_norm: Annotated[Literal["train", "frozen"] | None, Neutral("train")] = None
     """The mode of both trainings; frozen is evaluation mode from each one's epoch 2 on; null: as the training. [memloc]"""
 
 
 class ResolvedSecondSplit(SecondSplitConfig):
-    epochs: Count
+    epochs: EpochCount
     batch_norm: Annotated[Literal["train", "frozen"], Neutral("train")]
 
 
