@@ -5,12 +5,14 @@ from __future__ import annotations
 import tests.shapes  # noqa: F401  (first: it checks what is imported after it)
 
 # isort: split
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from memloc import sweep
 from memloc.run.clock import PricedPlan
@@ -109,9 +111,21 @@ def _logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def shared(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The folder that `make` has filled, once for all processes that run tests. Only to be read."""
+    beside = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        beside = beside.parent
+    folder = beside / f"shared-{name}"
+    with FileLock(beside / f"{name}.lock"):
+        if not folder.exists():
+            making = tmp_path_factory.mktemp(name)
+            make(making)
+            making.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished store of the sweep `tiny`; its file lies beside it. Only to be read."""
-    folder = tmp_path_factory.mktemp("tiny")
-    run_inline(folder, TINY, Store(str(folder / "store")))
-    return folder / "store"
+    return shared(tmp_path_factory, "tiny", lambda f: run_inline(f, TINY, Store(str(f / "store")))) / "store"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from memloc.config import canonical_json
 from memloc.report.source import Source
 from memloc.store import Commit, Store, schemas
 from memloc.store.commits import publish, publish_tables, read_entry
-from tests.conftest import run_inline
+from tests.conftest import run_inline, shared
+from tests.run.programs import command, environment
 
 EVERYTHING = """
 about: Every figure and table, in seconds.
@@ -46,9 +48,22 @@ blocks:
 @pytest.fixture(scope="session")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished store of the sweep `tiny`. Only to be read."""
-    folder = tmp_path_factory.mktemp("report")
-    run_inline(folder, EVERYTHING, Store(str(folder / "store")))
-    return folder / "store"
+    return shared(tmp_path_factory, "report", lambda f: run_inline(f, EVERYTHING, Store(str(f / "store")))) / "store"
+
+
+@pytest.fixture(scope="session")
+def page_file(everything: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page, as `memloc report` writes it in a process with hashes of its own. Only to be read."""
+
+    def make(folder: Path) -> None:
+        arguments = command("report", "-o", str(folder / "report.html"), "--store", str(everything))
+        done = subprocess.run(
+            arguments, env=environment(folder, PYTHONHASHSEED="7"), capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", f"report: {folder / 'report.html'}\n")
+        assert [p.name for p in folder.iterdir()] == ["report.html"]
+
+    return shared(tmp_path_factory, "page", make) / "report.html"
 
 
 def source_of(store: Store) -> Source:

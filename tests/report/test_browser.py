@@ -11,11 +11,6 @@ from typing import Any
 
 import pytest
 
-from memloc.papers.maini2023 import judge
-from memloc.report.exhibits import exhibits
-from memloc.report.html import page
-from memloc.report.source import Source
-
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
@@ -69,10 +64,8 @@ class Visit:
 
 
 @pytest.fixture(scope="module")
-def file(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("page") / "report.html"
-    target.write_text(page(judge(source.reader.store), exhibits(source), None))
-    return target
+def file(page_file: Path) -> Path:
+    return page_file
 
 
 @pytest.fixture(scope="module")

@@ -49,22 +49,19 @@ class Outline(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def html(source: Source) -> str:
-    return page(judge(source.reader.store), exhibits(source), None, [(f.title, f.sql) for f in findings_of(source.reader)])
+def html(page_file: Path) -> str:
+    return page_file.read_text()
 
 
-def test_the_same_in_another_process(html: str, everything: Path, tmp_path: Path) -> None:
-    target = tmp_path / "report.html"
-    done = memloc(tmp_path, "report", "-o", str(target), MEMLOC_STORE=str(everything), PYTHONHASHSEED="7")
-    assert (done.code, done.err, done.out) == (0, "", f"report: {target}\n")
-    assert target.read_text() == html
-    assert [p.name for p in tmp_path.glob("*.html")] == ["report.html"]
+def test_the_same_in_another_process(html: str, source: Source) -> None:
+    queries = [(f.title, f.sql) for f in findings_of(source.reader)]
+    assert page(judge(source.reader.store), exhibits(source), None, queries) == html
 
 
-def test_without_its_data_the_page_is_the_same_in_every_home(everything: Path, tmp_path: Path) -> None:
+def test_without_its_data_the_page_is_the_same_in_every_home(tiny: Path, tmp_path: Path) -> None:
     """A downloaded data set that lies in neither of two: where it was looked for is on stderr, not in the page."""
     store = altered(
-        everything, tmp_path, lambda c: None if c.analysis else {**c.config, "dataset": "mnist"}
+        tiny, tmp_path, lambda c: None if c.analysis else {**c.config, "dataset": "mnist"}
     ).reader.store.uri
     homes = [tmp_path / "one", tmp_path / "another"]
     pages = []
@@ -212,11 +209,11 @@ def test_a_picture_has_the_same_bytes_wherever_its_objects_lie_in_memory(chart: 
     kept = []
     with draw.style():
         pictures = set()
-        for other in (*CHARTS, *CHARTS):
+        for other in (CHARTS[0], CHARTS[1], CHARTS[-1]):
             kept.append(draw.figure(other))
             pictures.add(draw.svg(draw.figure(chart)))
     assert len(pictures) == 1
-    assert len(kept) == 10
+    assert len(kept) == 3
 
 
 def test_an_inline_picture_takes_the_pages_colours_and_its_own_ids() -> None:
