@@ -60,9 +60,7 @@ def test_the_same_in_another_process(html: str, source: Source) -> None:
 
 def test_without_its_data_the_page_is_the_same_in_every_home(tiny: Path, tmp_path: Path) -> None:
     """A downloaded data set that lies in neither of two: where it was looked for is on stderr, not in the page."""
-    store = altered(
-        tiny, tmp_path, lambda c: None if c.analysis else {**c.config, "dataset": "mnist"}
-    ).reader.store.uri
+    store = altered(tiny, tmp_path, lambda c: None if c.analysis else {**c.config, "dataset": "mnist"}).reader.store.uri
     homes = [tmp_path / "one", tmp_path / "another"]
     pages = []
     for k, home in enumerate(homes):

@@ -116,17 +116,22 @@ def kill_tree(process: subprocess.Popen[Any]) -> None:
 
 def descendants(process: subprocess.Popen[Any], name: str) -> list[psutil.Process]:
     """The processes below `process` whose title contains `name` (Ray titles its workers ray::CLASS.method)."""
-    found = []
+    return named_below(process.pid, name)
+
+
+def named_below(pid: int, name: str) -> list[psutil.Process]:
+    """The descendants of a process whose command line contains `name`."""
+    named = []
     try:
-        for child in psutil.Process(process.pid).children(recursive=True):
+        for child in psutil.Process(pid).children(recursive=True):
             try:
                 if name in " ".join(child.cmdline()):
-                    found.append(child)
+                    named.append(child)
             except psutil.Error:
                 continue
     except psutil.NoSuchProcess:
         pass
-    return found
+    return named
 
 
 def wait_until(true: Any, seconds: float = TIMEOUT) -> None:

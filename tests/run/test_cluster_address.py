@@ -15,7 +15,7 @@ import pytest
 from memloc.errors import UsageError
 from memloc.run import cluster
 from tests.commands.test_query import run
-from tests.run.test_cluster import free_port
+from tests.run.clusters import free_port
 
 PROBLEMS = [
     ({"problem": "none"}, "no Ray cluster runs on this machine, and RAY_ADDRESS is not set"),

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,35 +46,6 @@ def test_a_task_works_on_the_gpu_that_it_was_given(
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert str(workers._device()) == device
-
-
-PROGRAM = """
-import json, os, time
-import memloc.run.ray
-import ray
-
-ray.init(address="local", num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-
-@ray.remote(num_gpus=1, num_cpus=0, max_calls=50)
-def given(wait):
-    time.sleep(wait)
-    return os.getpid(), [str(i) for i in ray.get_gpu_ids()], os.environ.get("CUDA_VISIBLE_DEVICES")
-
-found = []
-for _ in range(4):  # the order in which the two end changes, and with it who gets which GPU
-    found += ray.get([given.remote(0.3), given.remote(0.6)]) + ray.get([given.remote(0.0)])
-print(json.dumps(found))
-ray.shutdown()
-"""
-
-
-def test_all_gpus_stay_visible_to_a_process_that_is_used_again() -> None:
-    """Else one that has made its CUDA context on the first GPU would go on there when it is given the second."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=180, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert {tuple(gpus) for _, gpus, _ in found} == {("0",), ("1",)}
-    assert {visible for *_, visible in found} == {None}
-    assert len({pid for pid, *_ in found}) < len(found)  # processes were used again
 
 
 def test_every_commit_says_on_what_and_with_which_versions(tiny: Path) -> None:

@@ -1,0 +1,72 @@
+"""Ray clusters of separate processes, which tests attach to by `--address` and end by pid."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.run.programs import Finished, environment, kill_tree, memloc, named_below, wait_until
+
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running cluster. secret: the variables with which a process logs in. nodes: its processes, the head first."""
+
+    address: str
+    secret: dict[str, str]
+    nodes: list[subprocess.Popen[bytes]]
+
+    def sweep(self, home: Path, *arguments: str) -> Finished:
+        """Runs `memloc sweep ARGUMENTS` on the cluster to its end."""
+        return memloc(home, "sweep", *arguments, "--address", self.address, **self.secret)
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """The cluster's processes whose title contains `name` (Ray titles its workers ray::CLASS.method)."""
+        return [p for node in self.nodes for p in named_below(node.pid, name)]
+
+
+@contextmanager
+def started_cluster(home: Path, nodes: Sequence[Sequence[str]]) -> Iterator[Cluster]:
+    """A cluster with a node for each list of `ray start`'s options."""
+    secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    scratch = tempfile.mkdtemp(prefix="mlr")  # short: Ray puts sockets below it
+    cluster = Cluster(f"127.0.0.1:{free_port()}", secret, [])
+    port = cluster.address.split(":")[1]
+    head = ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={scratch}"]
+    common = ["--block", "--node-ip-address=127.0.0.1", "--object-store-memory=100000000", "--disable-usage-stats"]
+    try:
+        with open(home / "nodes.log", "wb") as log:
+            for options in nodes:
+                role = [f"--address={cluster.address}"] if cluster.nodes else head
+                arguments = [RAY, "start", *role, *common, *options]
+                process = subprocess.Popen(arguments, env=environment(home, **secret), stdout=log, stderr=log)
+                cluster.nodes.append(process)
+                wait_until(lambda: len(cluster.processes("raylet/raylet")) == len(cluster.nodes), 90)
+            yield cluster
+    finally:
+        for node in reversed(cluster.nodes):
+            node.terminate()
+        for node in reversed(cluster.nodes):
+            try:
+                node.wait(45)
+            except subprocess.TimeoutExpired:
+                kill_tree(node)
+        shutil.rmtree(scratch, ignore_errors=True)

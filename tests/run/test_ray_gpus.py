@@ -1,0 +1,77 @@
+"""Ray's logical GPUs, on a cluster of one node that has two: who holds which, and when."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.run.clusters import Cluster, started_cluster
+from tests.run.programs import SMALL, assert_same, contents, environment, most_at_once, trainings
+from tests.run.test_ray import LONG
+
+
+@pytest.fixture(scope="module")
+def two_gpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with started_cluster(tmp_path_factory.mktemp("gpus"), [["--num-cpus=2", "--num-gpus=2"]]) as running:
+        yield running
+
+
+def test_as_many_trainings_at_once_as_there_are_gpus(tmp_path: Path, two_gpus: Cluster) -> None:
+    (tmp_path / "long.yaml").write_text(LONG)
+    done = two_gpus.sweep(tmp_path, str(tmp_path / "long.yaml"), "--store", str(tmp_path / "store"))
+    assert done.code == 0, done.err
+    assert contents(tmp_path / "store")["evaluation"].num_rows == 2
+    assert most_at_once(trainings(tmp_path)) == 2
+
+
+def test_a_training_that_holds_all_gpus_leaves_them_to_its_analyses(
+    tmp_path: Path, small_store: Path, two_gpus: Cluster
+) -> None:
+    """The trap: a trial that held its GPUs while its analyses wait for one would wait for ever."""
+    shares = ("--gpus-per-trial", "2", "--gpus-per-task", "1")
+    done = two_gpus.sweep(tmp_path, str(SMALL), *shares, "--store", str(tmp_path / "store"))
+    assert done.code == 0, done.err
+    assert_same(small_store, tmp_path / "store")
+    lines = done.err.splitlines()  # nothing of dependencies is printed
+    assert lines[0].startswith("small: 3 trainings and 52 analysis parts to do; store ")
+    assert all(line.startswith("[") and " s] " in line for line in lines[1:]), done.err
+    intervals = trainings(tmp_path)
+    assert len(intervals) == 3
+    assert most_at_once(intervals) == 1
+
+
+PROGRAM = """
+import json, os, sys, time
+from memloc.run.placement import Resources
+from memloc.run.ray.connect import connected
+import ray
+
+@ray.remote(num_gpus=1, num_cpus=0, max_calls=50)
+def given(wait):
+    time.sleep(wait)
+    return os.getpid(), [str(i) for i in ray.get_gpu_ids()], os.environ.get("CUDA_VISIBLE_DEVICES")
+
+got = []
+with connected(Resources(sys.argv[1]), "test"):
+    for _ in range(4):  # the order in which the two end changes, and with it who gets which GPU
+        got += ray.get([given.remote(0.3), given.remote(0.6)]) + ray.get([given.remote(0.0)])
+print(json.dumps(got))
+"""
+
+
+def test_all_gpus_stay_visible_to_a_process_that_is_used_again(tmp_path: Path, two_gpus: Cluster) -> None:
+    """Else one that has made its CUDA context on the first GPU would go on there when it is given the second."""
+    command = [sys.executable, "-c", PROGRAM, two_gpus.address]
+    path = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
+    environ = environment(tmp_path, PYTHONPATH=path, **two_gpus.secret)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=180, check=True)
+    got = json.loads(done.stdout.splitlines()[-1])
+    assert {tuple(gpus) for _, gpus, _ in got} == {("0",), ("1",)}
+    assert {visible for *_, visible in got} == {None}
+    assert len({pid for pid, *_ in got}) < len(got)  # processes were used again
