@@ -72,7 +72,7 @@ def test_the_same_choices_as_the_plain_search(memorizing: Trained, estimator: in
     task = task_of(memorizing, estimator, repeat, folded=True)
     right = np.array(predicted(task))
     noisy = memorizing.data.noisy[right]
-    few = 10 if estimator else 3
+    few = 5 if estimator else 2
     rows = [int(row) for members in (right[noisy], right[~noisy]) for row in members[:few]]
     assert len(rows) == 2 * few
     found = search(task, rows)
@@ -88,14 +88,14 @@ def test_the_same_choices_as_the_plain_search(memorizing: Trained, estimator: in
 def test_the_same_choices_under_masks(tied: Trained, mode: str) -> None:
     for estimator in (None, 16):
         task = task_of(tied, estimator, mode=mode)
-        rows = predicted(task)[::40]
+        rows = predicted(task)[::60]
         assert [as_outcome(task, s) for s in search(task, rows)] == [plainly(task, row) for row in rows]
 
 
 @pytest.mark.parametrize("estimator", [None, 16])
 def test_an_examples_result_does_not_depend_on_the_others(memorizing: Trained, estimator: int | None) -> None:
     task = task_of(memorizing, estimator)
-    rows = predicted(task)[:: 7 if estimator else 40]
+    rows = predicted(task)[:: 10 if estimator else 60]
     together = search(task, rows)
     assert search(task_of(memorizing, estimator), rows[::-1]) == together[::-1]
     for row, found in zip(rows, together, strict=True):
