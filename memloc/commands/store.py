@@ -72,11 +72,12 @@ def _tables(snapshot: Snapshot) -> list[dict[str, Any]]:
 def _files(store: Store, snapshot: Snapshot) -> dict[str, int]:
     from memloc.store import layout
 
-    kept = store.files.listing(layout.CHECKPOINTS)
+    sizes = store.files.listing(layout.CHECKPOINTS)
+    kept = layout.own(sizes)
     return {
         "commits": len(snapshot.commits),
         "checkpoints": len(kept),
-        "checkpoint_bytes": sum(kept.values()),
+        "checkpoint_bytes": sum(sizes[path] for path in kept),
         "broken_commits": len(snapshot.broken),
         "quarantined": len(store.files.listing(layout.QUARANTINE)),
     }

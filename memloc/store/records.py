@@ -41,7 +41,8 @@ def write_sweep(files: Files, name: str, trials: list[dict[str, Any]]) -> str:
 def read_sweeps(files: Files, folder: str = layout.SWEEPS) -> list[SweepRecord]:
     """Every intact record, in the order of names. `verify` finds the damaged ones."""
     dates = files.dates(folder)
-    contents = zip(sorted(dates), files.map(files.find, sorted(dates)), strict=True)
+    paths = layout.own(dates)
+    contents = zip(paths, files.map(files.find, paths), strict=True)
     return [
         SweepRecord(layout.sweep_of(path), layout.sha8(content), json.loads(content), dates[path])
         for path, content in contents
