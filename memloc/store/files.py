@@ -71,7 +71,10 @@ class Files:
     def _names(self, folder: str, kind: Any) -> list[str]:
         """The files or the folders that lie directly in a folder, from a first look that does not wait long."""
         with self._errors("cannot be reached"):
-            infos = self._hasty.get_file_info(fs.FileSelector(self.full(folder), allow_not_found=True))
+            try:
+                infos = self._hasty.get_file_info(fs.FileSelector(self.full(folder), allow_not_found=True))
+            except NotADirectoryError:
+                return []
         return [f"{folder}/{info.base_name}" for info in infos if info.type == kind]
 
     def check_usable(self) -> None:
