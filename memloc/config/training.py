@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapVa
 
 from memloc.config.types import (
     INT32,
+    SEEDS,
     Asked,
     Config,
     Count,
@@ -143,7 +144,7 @@ def _or_the_word_seed(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
 
 
 AskedDataSeed = Annotated[
-    int, Field(ge=0, lt=2**63), WrapValidator(_or_the_word_seed), Valid(f"a whole number >= 0 and < {2**63}, or seed")
+    int, Field(ge=0, lt=SEEDS), WrapValidator(_or_the_word_seed), Valid(f"a whole number >= 0 and < {SEEDS}, or seed")
 ]
 
 
@@ -187,7 +188,7 @@ class TrainConfig(DataConfig):
     """
     peak_epoch: Annotated[Count, Asked(Count | None)]
     """The epoch in which the learning rate peaks; null: round(T/5) of one_cycle, round(T/10) of warmup_cosine, at least 1.
-    [memloc]
+    It is at most T, but in a training that the command line shortens: there the rate rises to the end. [memloc]
     """
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """The momentum of SGD. [paper §3]"""
