@@ -27,9 +27,11 @@ class HeldOutConfig(StageConfig):
         AfterValidator(distinct),
         AfterValidator(lambda ratios: tuple(sorted(ratios))),
     ] = RATIOS
-    """The shares of the data set that are trained on. Each has a set of trainings. [paper §7]"""
+    """The shares of the data set that are trained on. Each share has its own set of trainings. [Jiang et al., 2021 (paper
+    §7)]
+    """
     min_held_out: Count = 20
-    """How often every example is held out, at least, per ratio. [paper §7]"""
+    """The number of times, at least, that every example is held out per ratio. [memloc]"""
 
 
 class HeldOut(Stage[HeldOutConfig]):
