@@ -96,7 +96,7 @@ def show_anything() -> None:
     if sys.stderr is not None and not isinstance(sys.stderr, Messages):
         sys.stderr = Messages(sys.stderr)
     if sys.stdout is not None and not isinstance(sys.stdout, Output):
-        sys.stdout = Output(sys.stdout)  # type: ignore[assignment]
+        sys.stdout = Output(sys.stdout)
 
 
 def check_names() -> None:
