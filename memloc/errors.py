@@ -31,6 +31,10 @@ class StoreError(MemlocError):
     exit_code = 3
 
 
+class OutputError(MemlocError):
+    """Standard output cannot be written. What was computed is in the store nevertheless."""
+
+
 class ReplayError(MemlocError):
     """A training run again did not reproduce the checkpoints that its commit recorded."""
 

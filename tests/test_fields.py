@@ -72,6 +72,6 @@ def test_the_command(as_json: bool, monkeypatch: pytest.MonkeyPatch, capfd: pyte
     if as_json:
         assert [(f["part"], f["field"]) for f in json.loads(out)] == [(f.part, f.field) for f in FIELDS]
     else:
-        assert "  masks  default site   (dropout: example_tied)\n      site: the masks are drawn anew" in out
+        assert "  masks  default site   (dropout: example_tied)\n      site: each dropout site draws its own masks" in out
         assert "stage flips\n" in out
         assert max(map(len, out.splitlines())) <= 110

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from memloc.analysis.run_status import Heartbeat, runs_at_work, trials_at_work
+from memloc.analysis.sweep_records import contents_of
 from memloc.analysis.trial_states import STATES, Trial, TrialState, open_failures, trial_states, units
 from memloc.store import Snapshot, Store, heartbeats, records
 
@@ -24,7 +25,7 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
         of them is unknown.
     """
     snapshot = snapshot or store.snapshot()
-    contents = records.read_sweep(store.files, sweep) if sweep is not None else records.read_sweeps(store.files)
+    contents = contents_of(store, sweep)
     trials = records.merged_trials(contents)
     failures = open_failures(store, snapshot)
     beats, runs = heartbeats.read(store.files)
@@ -46,6 +47,15 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
         "at_work": trials_at_work(own),
         "eta_seconds": _last([run["eta_seconds"] for run in at_work]),
     }
+
+
+def counts(store: Store, trials: Mapping[str, Sequence[Trial]], snapshot: Snapshot) -> dict[str, dict[str, int]]:
+    """{name: {state: trials}} of many sweeps, each with its trials. Failures, heartbeats and checkpoints are read once."""
+    names = [name for name, own in trials.items() for _ in own]
+    every = [trial for own in trials.values() for trial in own]
+    states = trial_states(store, every, snapshot, open_failures(store, snapshot))
+    pairs = Counter((name, one.state) for name, one in zip(names, states, strict=True))
+    return {name: {state: pairs[name, state] for state in STATES} for name in trials}
 
 
 def _runs_of(runs: Sequence[Heartbeat], beats: Mapping[str, Heartbeat], names: Sequence[str]) -> list[Heartbeat]:

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from memloc.commands import completion, options
+from memloc.commands.modes import refuse_others
 from memloc.commands.output import check_ending, write_whole
 from memloc.commands.text_table import text_table
 from memloc.errors import UsageError
@@ -48,6 +49,7 @@ class QueryCommand(TyperCommand):
 
 
 def query(
+    context: typer.Context,
     sql: str = typer.Argument(None, metavar="SQL", help="One SELECT over the tables (docs/tables.md)."),
     examples: bool = typer.Option(False, "--examples", help="Print queries of what was run, ready to paste."),
     sweep: str = typer.Option(
@@ -67,7 +69,10 @@ def query(
     from memloc.store.opening import existing
 
     if examples:
-        return _print_examples(sql, sweep, store)
+        refuse_others(
+            context, ("examples", "sweep", "store"), "--examples prints queries and runs none; leave one of them out"
+        )
+        return _print_examples(sweep, store)
     if sql is None:
         raise UsageError('query: needs one SELECT, such as "SELECT * FROM trials"; --examples prints some to paste')
     check_ending(output, format)
@@ -87,12 +92,10 @@ def query(
     return None
 
 
-def _print_examples(sql: str | None, sweep: str | None, store: str | None) -> None:
+def _print_examples(sweep: str | None, store: str | None) -> None:
     from memloc.commands.summary import examples
     from memloc.store.opening import existing
 
-    if sql is not None:
-        raise UsageError("--examples: prints queries and runs none; leave the SQL away")
     print(examples(existing(store), sweep, store), end="")
 
 

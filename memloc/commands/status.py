@@ -29,15 +29,12 @@ def status(
     watch: bool = typer.Option(False, "--watch", help="Again every 5 s, until Ctrl-C. Needs a terminal."),
 ) -> None:
     """Show what is done, running, pending and failed. Reads the store only."""
-    from memloc.analysis.sweep_records import union_note
     from memloc.analysis.sweep_status import sweep_status
     from memloc.store.opening import existing
 
     if watch and (as_json or not sys.stdout.isatty()):
         raise UsageError("--watch: needs a terminal; without one, or with --json, leave it out")
     opened = existing(store)
-    if note := union_note(opened, sweep):
-        print(f"memloc: note: {note}", file=sys.stderr)
     if watch:
         return _watch(lambda: render(sweep_status(opened, sweep)))
     progress = sweep_status(opened, sweep)

@@ -22,6 +22,8 @@ from memloc.config.training import (
     default_peak,
 )
 from memloc.config.types import (
+    INT32,
+    SEEDS,
     Checkpoints,
     Config,
     Count,
@@ -42,9 +44,12 @@ from memloc.config.types import (
     distinct,
     marker,
 )
+from memloc.config.written import written
 
 __all__ = [
     "DATASETS",
+    "INT32",
+    "SEEDS",
     "ArchitectureConfig",
     "BatchStatistics",
     "Checkpoints",
@@ -84,4 +89,5 @@ __all__ = [
     "fields_of",
     "fingerprint",
     "marker",
+    "written",
 ]  # fmt: skip

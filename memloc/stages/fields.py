@@ -16,7 +16,9 @@ class MaskModeConfig(StageConfig):
     """The field of every stage that runs an example-tied network."""
 
     mask_mode: MaskMode | None = None
-    """Under which masks an example-tied network runs; used, and required, with dropout: example_tied alone. [paper §6.2]"""
+    """The masks under which an example-tied network runs (as for evaluate.modes). It is required with dropout:
+    example_tied, and unused without. [memloc]
+    """
 
 
 C_SCORE = "c_score:"
@@ -33,11 +35,11 @@ class MaskedConfig(MaskModeConfig):
     """Fields of every stage that runs on both sets. In a plan, the hash of the scores takes the place of PATH or NAME."""
 
     memorized: Annotated[str, AfterValidator(_memorized), Valid(MEMORIZED), PathOrSweep(C_SCORE)] = "labels"
-    """What the memorized set S_n is: the mislabeled examples, or those with a low C-score from a file or a sweep. [paper §3,
-    §7]
+    """The memorized set S_n: the mislabeled examples (labels), or the examples with a low C-score, from a file or from a
+    sweep. [paper §3, §7]
     """
     c_score_below: Share | None = None
-    """The C-score below which an example is in S_n; null: 0.5 where memorized names C-scores. [paper §7]"""
+    """The C-score below which an example is in S_n; null: 0.5 if memorized names C-scores. [paper §7: 0.5]"""
 
     def c_scores_from(self) -> str | None:
         return self.memorized.removeprefix(C_SCORE) if self.memorized.startswith(C_SCORE) else None

@@ -8,8 +8,16 @@ from collections.abc import Collection, Iterable
 
 SWEEPS, DATA, COMMITS, CHECKPOINTS = "sweeps", "data", "commits", "checkpoints"
 FAILURES, HEARTBEATS, QUARANTINE = "failures", "heartbeats", "quarantine"
-RESUME_STATE = re.compile(r"resume-(\d{4,})-([0-9a-f]{8})-[0-9a-f]{8}\.pt")
-MARKS = (SWEEPS, COMMITS, CHECKPOINTS)  # one of these makes a folder a store; a sweep's record is written first
+MARKS = (SWEEPS, COMMITS, CHECKPOINTS)  # a file of ours in one of these makes a folder a store; a record is written first
+
+# The forms of names in these folders. Other people's projects have folders of these names too, with files of their own.
+_ID, _SHA8 = "[0-9a-f]{16}", "[0-9a-f]{8}"
+RESUME_STATE = re.compile(rf"resume-([0-9]{{4,}})-({_SHA8})-{_SHA8}\.pt")
+_FORMS = {
+    SWEEPS: (r"[^/]+", rf"{_SHA8}\.json"),
+    COMMITS: (r"[0-9a-f]{2}", rf"{_ID}-{_SHA8}\.json"),
+    CHECKPOINTS: (_ID, rf"epoch-[0-9]{{4,}}\.safetensors|{RESUME_STATE.pattern}|pruned\.json"),
+}
 
 
 def sha256(data: bytes) -> str:
@@ -19,6 +27,23 @@ def sha256(data: bytes) -> str:
 def sha8(data: bytes) -> str:
     """Eight hexadecimal digits of the content's sha256: the content's name in file names."""
     return sha256(data)[:8]
+
+
+def is_own_folder(path: str) -> bool:
+    """Could the layout have made this folder of `sweeps`, `commits` or `checkpoints`?"""
+    mark, _, name = path.partition("/")
+    return mark in _FORMS and re.fullmatch(_FORMS[mark][0], name) is not None
+
+
+def is_own(path: str) -> bool:
+    """Could the layout have written this file of `sweeps`, `commits` or `checkpoints`?"""
+    folder, _, name = path.rpartition("/")
+    return is_own_folder(folder) and re.fullmatch(_FORMS[folder.partition("/")[0]][1], name) is not None
+
+
+def own(paths: Iterable[str]) -> list[str]:
+    """The files among these that the layout could have written, sorted. All others belong to somebody else."""
+    return sorted(path for path in paths if is_own(path))
 
 
 def sweep(name: str, content: bytes) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from memloc.errors import UsageError
 from memloc.sweep import yaml
-from memloc.sweep.block import Block
+from memloc.sweep.block import COMMAND_LINE, Block
 from memloc.sweep.checker import RANGE, Checker
 from memloc.sweep.presets import problem_of
 
@@ -41,14 +41,14 @@ class Overrides:
         for text in overrides:
             match = OVERRIDE.match(text)
             if not match:
-                self.problems.append(f"command line:{text}: is not FIELD=VALUE or STAGE.FIELD=VALUE")
+                self.problems.append(f"{COMMAND_LINE}{text}: is not FIELD=VALUE or STAGE.FIELD=VALUE")
                 continue
             name, raw = match.groups()
             if name in self.given:
                 self._problem(name, "given twice")
             self.given.add(name)
             try:
-                value = typed(raw, f"command line:{name}")
+                value = typed(raw, f"{COMMAND_LINE}{name}")
             except UsageError as error:
                 self.problems += error.problems
                 continue
@@ -68,7 +68,7 @@ class Overrides:
             block.bad_fields |= {""} if problem else set()
 
     def _training(self, name: str, value: Any) -> None:
-        where = f"command line:{name}"
+        where = f"{COMMAND_LINE}{name}"
         varies = isinstance(value, list) or (isinstance(value, str) and RANGE.fullmatch(value) is not None)
         if varies:
             axis, problems = self.checker.axis(name, value)
@@ -100,11 +100,11 @@ class Overrides:
         if problem:
             self._problem(name, problem)
         for block in having:
-            block.where[name] = f"command line:{name}"
+            block.where[name] = f"{COMMAND_LINE}{name}"
             if problem:
                 block.bad_stages.add(stage)
             else:
                 block.stages[stage][field_name] = taken
 
     def _problem(self, name: str, problem: str) -> None:
-        self.problems.append(f"command line:{name}: {problem}")
+        self.problems.append(f"{COMMAND_LINE}{name}: {problem}")

@@ -63,8 +63,11 @@ class SweepFile:
         return block
 
     def _take_preset(self, block: Block, given: dict[str, Any], where: tuple[str, ...]) -> None:
-        """Takes over the preset that a file or a block names. The preset of a block replaces that of the file."""
-        if given.get("preset") is None:
+        """Takes over the preset that a file or a block names. The preset of a block replaces that of the file.
+
+        `preset: null` in a block means that the block has no preset.
+        """
+        if "preset" not in given:
             return
         if problem := problem_of(given["preset"]):
             self._problem(problem, *where, "preset")

@@ -24,12 +24,12 @@ class DetectionConfig(StageConfig):
     scores: Annotated[tuple[Score, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None = (
         None
     )
-    """The scores that are compared; null: all that have data. flips and second_split need a stage of that name in the same
-    block. [paper §6.1]
+    """The scores that are compared (docs/definitions.md); null: all that have data. flips and second_split need the stage
+    of that name in the same block. [flips, learning_time, second_split: paper §6.1; the others: memloc]
     """
     c_score: Annotated[str, Field(min_length=1), PathOrSweep()] | None = None
-    """sweep:NAME: the sweep that estimated the C-scores on these labels. Or the path of a file; its C-scores judge the
-    original labels, so the score c_score is NULL. [paper §7]
+    """The C-scores to compare with. sweep:NAME: those that the sweep NAME estimated on these labels. A path: those of a
+    file; they judge the original labels, so the score c_score is NULL. [memloc]
     """
 
     def c_scores_from(self) -> str | None:

@@ -31,15 +31,19 @@ class EvaluateConfig(StageConfig):
     """Which checkpoint is evaluated, and under which masks."""
 
     epoch: Annotated[CountOrZero, Checkpoints()] | None = None
-    """The checkpoint; null: the last. [memloc]"""
+    """The checkpoint that is evaluated; null: the last. [memloc]"""
     modes: (
         Annotated[tuple[MaskMode, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None
     ) = None
-    """Under which masks; null: all that apply to the dropout. [paper §6.2]"""
+    """plain: without example-tied masks. own: under each training example's own mask. scaled: memorization channels times
+    p_mem. dropped: memorization channels at 0. null: plain, and with example-tied dropout all four. [own, dropped: paper
+    §6.2; plain, scaled: memloc]
+    """
     rescale: (
         Annotated[tuple[Rescale, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None
     ) = None
-    """The factor of the kept channels in mode dropped; null: all three in turn. [none: paper §6.2; authors: published code]
+    """The factor of the generalization channels in mode dropped. none: 1. authors: (p_gen + p_mem)/p_gen. consistent: (g
+    + p_mem·(1 − g))/g, g = G/C. null: each of the three. [none: paper §6.2; authors: published code; consistent: memloc]
     """
 
 

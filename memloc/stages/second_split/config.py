@@ -17,9 +17,11 @@ class SecondSplitConfig(MaskModeConfig):
     """The two trainings of second-split forgetting."""
 
     epochs: EpochCount | None = None
-    """T, on each half; null: as many as the training's. [paper §6.1]"""
+    """T, the number of passes over each half; null: as many as in the training. [Maini et al., 2022 (paper §6.1)]"""
     batch_norm: Annotated[Literal["train", "frozen"] | None, Neutral("train")] = None
-    """The mode of both trainings; frozen is evaluation mode from each one's epoch 2 on; null: as the training. [memloc]"""
+    """The mode of batch norms in both trainings: train, or frozen (evaluation mode from each one's epoch 2 on); null: as
+    in the training. [memloc]
+    """
 
 
 class ResolvedSecondSplit(SecondSplitConfig):
