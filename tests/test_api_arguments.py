@@ -103,5 +103,5 @@ def test_a_store_shows_itself_without_reading(tiny: Path, monkeypatch: pytest.Mo
 
 def test_a_prefix_of_several_trials(store: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memloc.store.Snapshot.trainings", lambda self: dict.fromkeys(["ab2", "ab1", "b"]))
-    with pytest.raises(UsageError, match="^trial 'a': several trials begin so: ab1, ab2$"):
+    with pytest.raises(UsageError, match=r"^trial 'a': several trials begin so: ab1, ab2$"):
         store.trial("a")
