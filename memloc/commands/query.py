@@ -21,9 +21,10 @@ from memloc.errors import UsageError
 
 SHOWN = 40  # rows on a terminal, about a screen
 EXAMPLES = options.examples(
-    'memloc query "SELECT layer, epoch, noisy_acc FROM rewind ORDER BY noisy_acc LIMIT 5"',
+    'memloc query "SELECT layer, epoch, noisy_acc FROM rewind LIMIT 5" --sweep demo',
+    'memloc query "FROM epochs JOIN trials USING (trial) WHERE epoch = trials.epochs"',
     'memloc query "SELECT * FROM trials" --format csv -o trials.csv',
-    'memloc query "SELECT noise, avg(test_acc) AS test FROM epochs JOIN trials USING (trial) GROUP BY noise" --sweep demo',
+    "memloc query --examples --sweep demo",
 )
 
 
