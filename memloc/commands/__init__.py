@@ -9,13 +9,27 @@ from functools import partial
 from typing import Any
 
 import typer
+import typer.core
 from typer.exceptions import TyperException
 
 from memloc.commands import claims, data, query, report, status, store, sweep, terminal, trials
 from memloc.errors import MemlocError, MemlocWarning
 
+
+class Program(typer.core.TyperGroup):
+    """The commands. Ctrl-C ends any of them with one line: Typer itself would end without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("memloc: interrupted", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="memloc",
+    cls=Program,
     help="Where in a neural network do memorized examples live? The experiments of Maini et al. (ICML 2023).",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -83,6 +97,3 @@ def _run() -> None:
         for problem in error.problems:
             print(f"memloc: {problem}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("memloc: interrupted", file=sys.stderr)
-        sys.exit(130)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from memloc.commands.device import expected_numerics
 from memloc.commands.forecast import Forecast, forecasts, in_words, path_as_json
 from memloc.commands.formatting import bytes_in_words, counted, labeller
 from memloc.commands.text_table import text_table
@@ -25,8 +26,6 @@ SHOWN = 40
 
 def dry_run(plan: Plan, store: Store, options: Options) -> None:
     """Prints the trials, how much of them is committed, bytes and time."""
-    from memloc.commands.launch import expected_numerics
-
     # A dry run makes no store, so there may be none yet.
     there = store.files.exists()
     snapshot = store.snapshot() if there else Snapshot({}, {}, [])

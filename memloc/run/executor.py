@@ -62,11 +62,11 @@ def launch(
     Raises:
         UsageError: the executor cannot start, or a trial needs more than it offers.
     """
-    outcome = Outcome({})
+    outcome = Outcome()
 
     def listen(event: Event) -> None:
         if event.kind == "failed":
-            outcome.failures[event.part_id] = event.error
+            outcome.failed.append(event)
         for observer in observers:
             observer(event)
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 from ray import tune
@@ -118,15 +118,18 @@ class OnRay:
         self._stack.close()
 
     def capacity(self, works: Sequence[Work]) -> Capacity:
+        import torch
+
         from memloc.run.executor import Capacity
 
         self.nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         check_fits(works, self.nodes, self.resources)
         gpus = has_gpus(self.nodes)
         here = self.resources.address == "local"
-        return Capacity(
-            "cuda" if gpus else "cpu", slots(self.nodes, self.resources), self.resources if gpus else None, here
-        )  # fmt: skip
+        # --gpus on a machine without GPUs: Ray hands out their places, and CPUs compute.
+        computes_on_gpus = gpus and not (here and torch.cuda.device_count() == 0)
+        device: Literal["cuda", "cpu"] = "cuda" if computes_on_gpus else "cpu"
+        return Capacity(device, slots(self.nodes, self.resources), self.resources if gpus else None, here)
 
     def carry_out(
         self, works: Sequence[Work], plan: PricedPlan, listener: Listener, should_stop: Callable[[], bool]
