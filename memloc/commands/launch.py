@@ -16,14 +16,14 @@ from memloc.commands.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from memloc.run.events import Outcome
-    from memloc.run.executor import Executor as RunExecutor
+    from memloc.run.executor import Executor
     from memloc.run.pending import Work
     from memloc.run.placement import Resources
     from memloc.run.plan import Plan
     from memloc.store import Store
 
 
-class Executor(StrEnum):
+class ExecutorName(StrEnum):
     ray = "ray"
     inline = "inline"
 
@@ -51,7 +51,7 @@ class Options:
 
     store: str | None
     data_dir: Path
-    executor: Executor
+    executor: ExecutorName
     resources: Resources
     checkpoints: Retention | None
     as_json: bool
@@ -142,14 +142,14 @@ def _check_compiler(works: list[Work], options: Options) -> None:
 
 def _run(works: list[Work], run: str, launched: Launched, options: Options) -> Outcome:
     """Does the works. run: the name of this run among the store's heartbeats."""
-    from memloc.commands.formatting import labels
+    from memloc.commands.formatting import training_labels
     from memloc.commands.progress import Progress
     from memloc.run.estimate import price_on
-    from memloc.run.executor import launch as execute
+    from memloc.run.executor import execute
     from memloc.run.pulse import Heartbeats
 
     plan, store = launched.plan, launched.store
-    named = dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))
+    named = dict(zip((t.id for t in plan.trials), training_labels([t.config for t in plan.trials]), strict=True))
     progress = Progress(works, named, quiet=options.as_json)
     with (
         logs.logging_to(launched.log),
@@ -158,7 +158,7 @@ def _run(works: list[Work], run: str, launched: Launched, options: Options) -> O
         stop_on_signals(progress.notice) as should_stop,
     ):
         progress.notice(_announcement(plan, works, store, options) + f"; log {launched.log}")
-        if options.executor is Executor.ray:
+        if options.executor is ExecutorName.ray:
             progress.starting("Ray")  # printed before the import, which takes seconds too
         executor = _executor(store, options)
         snapshot = store.snapshot()
@@ -179,15 +179,15 @@ def _announcement(plan: Plan, works: list[Work], store: Store, options: Options)
     parts = sum(len(w.parts) for w in works)
     done = len(plan.trials) - len(works)
     skipped = f" ({done} of {counted(len(plan.trials), 'trial')} done already)" if done else ""
-    here = options.resources.address == "local" and options.executor is Executor.ray
+    here = options.resources.address == "local" and options.executor is ExecutorName.ray
     cpus = options.resources.cpus or usable_cpus()
     where = f" on {counted(cpus, 'CPU')}" if here else ""
     left = f"{counted(trainings, 'training')} and {counted(parts, 'analysis part')} to do"
     return f"{plan.name}: {left}{where}{skipped}; store {store.uri}"
 
 
-def _executor(store: Store, options: Options) -> RunExecutor:
-    if options.executor is Executor.inline:
+def _executor(store: Store, options: Options) -> Executor:
+    if options.executor is ExecutorName.inline:
         from memloc.run.inline import Inline
 
         return Inline(store, options.data_dir, chosen_device(options))

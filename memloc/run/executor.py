@@ -31,8 +31,6 @@ class Capacity:
 class Executor(AbstractContextManager["Executor"], Protocol):
     """Carries out trials. Entering it starts Ray or connects to a cluster, if it needs one; leaving it ends that."""
 
-    name: str
-
     def capacity(self, works: Sequence[Work]) -> Capacity:
         """What the executor offers for these works; raises UsageError if one of them needs more."""
 
@@ -50,7 +48,7 @@ class Observer(Protocol):
     def __call__(self, event: Event) -> None: ...
 
 
-def launch(
+def execute(
     works: Sequence[Work],
     executor: Executor,
     price: Callable[[Capacity], PricedPlan],

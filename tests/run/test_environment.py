@@ -59,7 +59,9 @@ def test_the_order_to_stop_one_process(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
-    assert err.count("interrupted: finishing the epochs and parts that are running (again to stop at once)") == 1
+    assert (
+        err.count("interrupted: finishing the epochs and parts that are running (press Ctrl-C again to stop at once)") == 1
+    )
     assert "To go on: python -m memloc sweep" in err
     assert "Traceback" not in out + err
 

@@ -1,0 +1,77 @@
+"""What the driver makes of the news of coordinators, and of a coordinator that is lost. No Ray is started."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memloc.analysis.sweep_status import sweep_status
+from memloc.commands.status import render
+from memloc.run.events import Event
+from memloc.run.placement import Resources
+from memloc.run.ray.driver import Drained, OnRay, Relay
+from memloc.store import Store, records
+from tests.run.test_plan import plan_of
+
+DIED = """Failure # 1 (occurred at 2026-11-28_16-00-00)
+The actor died because of an error raised in its creation task
+Failure # 2 (occurred at 2026-11-28_16-01-00)
+The actor died unexpectedly before finishing this task.
+\tclass_name: Coordinator
+"""
+RAISED = """Failure # 1 (occurred at 2026-11-28_16-00-00)
+ray::Coordinator.train() (pid=1)
+Traceback (most recent call last):
+  File "coordinator.py", line 1, in step
+ValueError: no luck
+"""
+
+
+@dataclass
+class Trial:
+    """A Tune trial as the callback gets it."""
+
+    trial: str
+    error_file: str | None = None
+    config: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.config = {"trial": self.trial}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (DIED, "The actor died unexpectedly before finishing this task."),
+        (RAISED, "ValueError: no luck"),
+        ("", "its process ended and left no message"),
+        (None, "its process ended and left no message"),
+    ],
+)
+def test_a_lost_coordinator_leaves_its_error_in_the_store(tmp_path: Path, text: str | None, line: str) -> None:
+    plan = plan_of(tmp_path)
+    store, lost = Store(str(tmp_path / "store")), plan.trials[0].id
+    records.write_sweep(store.files, "tiny", plan.record())
+    events: list[Event] = []
+    relay = Relay(events.append, OnRay(store, tmp_path, Resources())._record)
+    drained = Drained(lambda: True, lambda: len(relay.working))
+    relay.on_trial_result(0, [], Trial(lost), {"events": json.dumps([Event("started", lost).as_json()])})
+    assert not drained.stop_all()
+    file = tmp_path / "error.txt"
+    if text is not None:
+        file.write_text(text)
+    relay.on_trial_error(0, [], Trial(lost, str(file)))
+    file.unlink(missing_ok=True)  # with the scratch folder
+    assert drained.stop_all()
+    assert [e.kind for e in events] == ["started", "failed", "unfinished"]
+    assert (events[1].part_id, events[1].error) == (lost, f"its coordinator failed: {line}")
+    status: dict[str, Any] = sweep_status(store, "tiny")
+    assert status["counts"]["failed"] == 1
+    (failure,) = status["failures"]
+    assert (failure["error"], failure["stage"]) == (events[1].error, "coordinator")
+    assert str(file) not in render(status)
+    assert (text or line).splitlines()[-1].strip() in render(status)
