@@ -56,9 +56,8 @@ def _start(resources: Resources, run: str, folder: str | None) -> None:
         ray.init(address="local", num_cpus=cpus, num_gpus=resources.gpus, include_dashboard=False,
                  _temp_dir=folder, **_quiet(run))  # fmt: skip
     except (OSError, RuntimeError, ValueError, TimeoutError) as error:
-        raise UsageError(
-            f"Ray cannot be started on this machine ({error_line(error, with_type=False)}); --executor inline works without it"
-        ) from error
+        why = error_line(error, with_type=False)
+        raise UsageError(f"Ray cannot be started on this machine ({why}); --executor inline works without it") from error
 
 
 def _attach(address: str, run: str) -> None:
