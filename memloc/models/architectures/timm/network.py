@@ -47,9 +47,6 @@ class Architecture(Network):
     def group_of(self, layer: str) -> str:
         return self.cut.layers[layer]
 
-    def tensors_of(self, group: str) -> list[str]:
-        return [name for name in self.state_dict() if self.cut.tensors[name] == group]
-
     def parameters_of(self, group: str) -> list[str]:
         return [name for name, _ in self.named_parameters() if self.cut.tensors[name] == group]
 
