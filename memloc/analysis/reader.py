@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from memloc import stages
 from memloc.analysis.admitted_sql import Mentions, Statement, admit, mentions
+from memloc.analysis.sweep_records import trials_of
 from memloc.analysis.views import VIEWS
 from memloc.errors import StoreError, UsageError, nearest
 from memloc.store import Commit, Snapshot, Store, schemas, tables
@@ -49,7 +50,7 @@ def visible(store: Store, snapshot: Snapshot, sweep: str | None, partial: bool) 
     commits = tables.commits_of(snapshot, partial)
     if sweep is None:
         return Visible(commits, commits)
-    trials = store.trials_of(sweep)
+    trials = trials_of(store, sweep)
     wanted = {t["trial"] for t in trials}, {a["analysis"] for t in trials for a in t["analyses"]}
     mine = [c for c in commits if c.trial in wanted[0] and (c.analysis is None or c.analysis in wanted[1])]
     return Visible(mine, commits)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from memloc.analysis.sweep_records import trials_of
 from memloc.config import TrainConfig
 from memloc.errors import MemlocWarning, UsageError
 from memloc.models.architectures import resolved
@@ -24,7 +25,7 @@ def resolvable(store: Store, sweep: str | None = None) -> Store:
         MemlocWarning: once, naming what is left out and why.
     """
     trainings = store.snapshot().trainings()
-    wanted = trainings.keys() if sweep is None else {t["trial"] for t in store.trials_of(sweep)}
+    wanted = trainings.keys() if sweep is None else {t["trial"] for t in trials_of(store, sweep)}
     configs = resolve_trainings(store, {i: c.config for i, c in trainings.items() if i in wanted})
     hidden = trainings.keys() & wanted - configs.keys()
     return store.without(hidden) if hidden else store

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from memloc.analysis.sweep_status import sweep_status
+from memloc.analysis.sweep_status import counts
 from memloc.analysis.trial_list import differing_fields
 from memloc.analysis.trial_states import STATES
 from memloc.store import Store, records
@@ -22,7 +22,11 @@ SHOWN = 100  # rows of a list of trials
 def store_html(store: Store) -> str:
     """A store's sweeps with their states, and its tables with their rows."""
     snapshot = store.snapshot()
-    sweeps = [{"sweep": name, **sweep_status(store, name, snapshot)["counts"]} for name in records.sweep_names(store.files)]
+    by_name: dict[str, list[records.SweepRecord]] = {}
+    for record in records.read_sweeps(store.files):
+        by_name.setdefault(record.name, []).append(record)
+    states = counts(store, {name: records.merged_trials(contents) for name, contents in by_name.items()}, snapshot)
+    sweeps = [{"sweep": name, **count} for name, count in states.items()]
     rows: dict[str, int] = {}
     for commit in snapshot.commits.values():
         for file in commit.files:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import typer
+from typer.exceptions import TyperException
 
 from memloc.commands import claims, data, query, report, status, store, sweep, terminal, trials
 from memloc.errors import MemlocError, MemlocWarning
@@ -47,10 +48,6 @@ def _memloc(
         print(context.get_help())
 
 
-# What every complaint about the command line itself is: a missing argument, an unknown option, a bad value.
-Complaint: type[Exception] = typer.BadParameter.__mro__[2]
-
-
 def main() -> None:
     """Runs the program; the user's errors and warnings are one line each, a bug keeps its traceback."""
     terminal.show_anything()
@@ -68,6 +65,7 @@ def _show_warning(usual: Callable[..., None], message: Warning | str, category: 
 
 def _run() -> None:
     try:
+        terminal.check_output()
         terminal.check_names()
         code = app(standalone_mode=False, prog_name="memloc")
         sys.stdout.flush()
@@ -75,7 +73,7 @@ def _run() -> None:
     except BrokenPipeError:
         terminal.reader_left()
         sys.exit(1)  # as Typer ends, where it is the first to notice
-    except Complaint as error:
+    except TyperException as error:  # of the command line itself: a missing argument, an unknown option, a bad value
         message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
         message = message.replace("Value error, ", "")  # pydantic's own words, in which Typer checks the values
         context = getattr(error, "ctx", None)

@@ -14,15 +14,17 @@ import typer
 from typer.core import TyperCommand
 
 from memloc.commands import completion, options
+from memloc.commands.modes import refuse_others
 from memloc.commands.output import check_ending, write_whole
 from memloc.commands.text_table import text_table
 from memloc.errors import UsageError
 
 SHOWN = 40  # rows on a terminal, about a screen
 EXAMPLES = options.examples(
-    'memloc query "SELECT layer, epoch, noisy_acc FROM rewind ORDER BY noisy_acc LIMIT 5"',
+    'memloc query "SELECT layer, epoch, noisy_acc FROM rewind LIMIT 5" --sweep demo',
+    'memloc query "FROM epochs JOIN trials USING (trial) WHERE epoch = trials.epochs"',
     'memloc query "SELECT * FROM trials" --format csv -o trials.csv',
-    'memloc query "SELECT noise, avg(test_acc) AS test FROM epochs JOIN trials USING (trial) GROUP BY noise" --sweep demo',
+    "memloc query --examples --sweep demo",
 )
 
 
@@ -48,6 +50,7 @@ class QueryCommand(TyperCommand):
 
 
 def query(
+    context: typer.Context,
     sql: str = typer.Argument(None, metavar="SQL", help="One SELECT over the tables (docs/tables.md)."),
     examples: bool = typer.Option(False, "--examples", help="Print queries of what was run, ready to paste."),
     sweep: str = typer.Option(
@@ -67,7 +70,10 @@ def query(
     from memloc.store.opening import existing
 
     if examples:
-        return _print_examples(sql, sweep, store)
+        refuse_others(
+            context, ("examples", "sweep", "store"), "--examples prints queries and runs none; leave one of them out"
+        )
+        return _print_examples(sweep, store)
     if sql is None:
         raise UsageError('query: needs one SELECT, such as "SELECT * FROM trials"; --examples prints some to paste')
     check_ending(output, format)
@@ -87,12 +93,10 @@ def query(
     return None
 
 
-def _print_examples(sql: str | None, sweep: str | None, store: str | None) -> None:
+def _print_examples(sweep: str | None, store: str | None) -> None:
     from memloc.commands.summary import examples
     from memloc.store.opening import existing
 
-    if sql is not None:
-        raise UsageError("--examples: prints queries and runs none; leave the SQL away")
     print(examples(existing(store), sweep, store), end="")
 
 

@@ -45,18 +45,21 @@ def ls(store: str = options.STORE, as_json: bool = options.JSON) -> None:
 
 def _sweeps(store: Store, snapshot: Snapshot) -> list[dict[str, Any]]:
     """Each record: NAME@sha8, its first launch, how far it is, its differences from the oldest record of its name."""
-    from memloc.analysis.sweep_records import about_records, day
-    from memloc.analysis.sweep_status import sweep_status
+    from memloc.analysis.sweep_records import about_records, moment
+    from memloc.analysis.sweep_status import counts
+    from memloc.store.records import merged_trials
 
+    every = about_records(store)
+    states = counts(store, {about.name: merged_trials([about.record]) for about in every}, snapshot)
     return [
         {
             "sweep": about.name,
-            "launched": day(about.record.recorded),
+            "launched": moment(about.record.recorded),
             "trainings": len(about.record.trials),
-            **sweep_status(store, about.name, snapshot)["counts"],
+            **states[about.name],
             "differs": list(about.differs),
         }
-        for about in about_records(store)
+        for about in every
     ]
 
 
@@ -72,11 +75,12 @@ def _tables(snapshot: Snapshot) -> list[dict[str, Any]]:
 def _files(store: Store, snapshot: Snapshot) -> dict[str, int]:
     from memloc.store import layout
 
-    kept = store.files.listing(layout.CHECKPOINTS)
+    sizes = store.files.listing(layout.CHECKPOINTS)
+    kept = layout.own(sizes)
     return {
         "commits": len(snapshot.commits),
         "checkpoints": len(kept),
-        "checkpoint_bytes": sum(kept.values()),
+        "checkpoint_bytes": sum(sizes[path] for path in kept),
         "broken_commits": len(snapshot.broken),
         "quarantined": len(store.files.listing(layout.QUARANTINE)),
     }
@@ -89,7 +93,8 @@ def _render(content: dict[str, Any]) -> str:
     shown = ("sweep", "launched", "trainings", "done", "failed")
     lines = []
     if content["sweeps"]:
-        lines.append(text_table(list(shown), [[str(sweep[c]) for c in shown] for sweep in content["sweeps"]]))
+        sweeps = [{**sweep, "launched": _day(sweep["launched"])} for sweep in content["sweeps"]]
+        lines.append(text_table(list(shown), [[str(sweep[c]) for c in shown] for sweep in sweeps]))
         for sweep in content["sweeps"]:
             if sweep["differs"]:
                 first = next(s["sweep"] for s in content["sweeps"] if _same_name(s, sweep))
@@ -104,6 +109,11 @@ def _render(content: dict[str, Any]) -> str:
         broken = f"{content['broken_commits']} broken commits, {content['quarantined']} files in quarantine/"
         lines.append(f"{broken}; check with memloc store verify")
     return "\n".join(lines)
+
+
+def _day(launched: str) -> str:
+    """`2026-11-28 16:30` of a moment in ISO 8601."""
+    return launched[:16].replace("T", " ")
 
 
 def _same_name(one: dict[str, Any], other: dict[str, Any]) -> bool:

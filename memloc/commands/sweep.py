@@ -9,6 +9,7 @@ import typer
 
 from memloc.commands import completion, options
 from memloc.commands.launch import Executor, Options, Retention, Selection, launch
+from memloc.commands.modes import refuse_others
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ EXAMPLES = options.examples(
 
 
 def sweep(
+    context: typer.Context,
     arguments: list[str] = typer.Argument(
         None,
         metavar="[NAME|FILE.yaml] [FIELD=VALUE …]",
@@ -56,24 +58,21 @@ def sweep(
     from memloc import sweep as sweeps
 
     if fields:
-        if arguments or only:
-            other = arguments[0] if arguments else "--only"
-            raise UsageError(f"{other}: --fields lists the fields of every sweep; leave it out (NAME --show prints a sweep)")
+        reason = "--fields lists the fields of every sweep; leave one of them out (NAME --show prints a sweep)"
+        refuse_others(context, ("fields", "as_json"), reason)
         from memloc.commands.field_list import show as show_fields
 
         return show_fields(as_json)
     name, overrides = _split(arguments or [])
     if name is None:
-        if overrides or only:
-            raise UsageError(
-                f"{overrides[0] if overrides else '--only'}: name a sweep first; shipped: {', '.join(sweeps.shipped())}"
-            )
+        refuse_others(context, ("as_json",), f"name a sweep first; shipped: {', '.join(sweeps.shipped())}")
         return _list_shipped(as_json)
     path = sweeps.find(name)
     if show:
-        if overrides or only or as_json:
-            other = (*overrides, *(["--only"] if only else []), "--json")[0]
-            raise UsageError(f"{other}: --show prints the YAML as it is; --dry-run shows what a sweep would do")
+        reason = "--show prints the YAML as it is; --dry-run shows what a sweep would do"
+        if overrides:
+            raise UsageError(f"{overrides[0]}: {reason}")
+        refuse_others(context, ("arguments", "show"), reason)
         sweeps.about(path)  # raises a one-line error for a file that cannot be shown
         print(path.read_text(encoding="utf-8"), end="")
         return None

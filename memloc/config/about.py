@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic.fields import FieldInfo
 
@@ -15,6 +14,7 @@ from memloc.config.registry import Registry
 from memloc.config.resolve import TrainingFields, VariantField
 from memloc.config.training import HeldOut, TrainConfig
 from memloc.config.types import Config, Variant, holds_configs
+from memloc.config.written import written
 
 _SOURCE = re.compile(r"(.*?)\s*\[([^\]]*)\]", re.DOTALL)
 
@@ -48,7 +48,8 @@ def _training(training: TrainingFields) -> Iterator[FieldAbout]:
         if name in choices:
             yield from _choice(choices[name], training)
         elif holds_configs(info.annotation):
-            yield from (_about("training", n, i, "ratio and cut", default="null") for n, i in HeldOut.model_fields.items())
+            for held_out, about in HeldOut.model_fields.items():
+                yield FieldAbout("training", held_out, "", "null", training.valid(held_out), *_meaning(about))
         else:
             default = "by schedule and epochs" if name == "peak_epoch" else None
             yield _about("training", name, info, default=default)
@@ -77,7 +78,7 @@ def _stage(name: str, registry: Registry) -> Iterator[FieldAbout]:
 
 def _about(part: str, name: str, info: FieldInfo, used_with: str = "", default: str | None = None) -> FieldAbout:
     if default is None:
-        default = "required" if info.is_required() else written(info.default)
+        default = "required" if info.is_required() else written(info.default, quote=False)
     meaning, source = _meaning(info)
     return FieldAbout(part, name, used_with, default, describe(asked_type(info)), meaning, source)
 
@@ -86,14 +87,3 @@ def _meaning(info: FieldInfo) -> tuple[str, str]:
     """(meaning, source) of the text below a field, which ends with its source in brackets."""
     match = _SOURCE.fullmatch(" ".join((info.description or "").split()))
     return (match[1], match[2]) if match else (info.description or "", "")
-
-
-def written(value: Any) -> str:
-    """A value as one writes it in a sweep file."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(written, value))}]"
-    return str(value)

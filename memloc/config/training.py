@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapVa
 
 from memloc.config.types import (
     INT32,
+    SEEDS,
     Asked,
     Config,
     Count,
@@ -132,10 +133,13 @@ class HeldOut(Config):
     """The training sees the share `ratio` of the examples; `cut` says which ones."""
 
     ratio: Annotated[float, Field(gt=0, lt=1)]
-    """For the trainings behind C-scores: the share of the examples that are trained on. [Jiang et al., 2021 (paper §7)]
+    """For the trainings behind C-scores: the share of the examples that are trained on, given together with cut; null: all.
+    [Jiang et al., 2021 (paper §7)]
     """
     cut: CountOrZero
-    """For the trainings behind C-scores: which cut of the data set is trained on, by its number. [memloc]"""
+    """For the trainings behind C-scores: which cut of the data set is trained on, by its number; given together with ratio.
+    [memloc]
+    """
 
 
 def _dataset(value: str) -> str:
@@ -149,7 +153,7 @@ def _or_the_word_seed(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
 
 
 AskedDataSeed = Annotated[
-    int, Field(ge=0, lt=2**63), WrapValidator(_or_the_word_seed), Valid(f"a whole number >= 0 and < {2**63}, or seed")
+    int, Field(ge=0, lt=SEEDS), WrapValidator(_or_the_word_seed), Valid(f"a whole number >= 0 and < {SEEDS}, or seed")
 ]
 
 
@@ -200,7 +204,8 @@ class TrainConfig(DataConfig):
     """
     peak_epoch: Annotated[Count, Asked(Count | None)]
     """The epoch in which the learning rate peaks; null: max(1, round(T/5)) for one_cycle, max(1, round(T/10)) for
-    warmup_cosine. [paper §3: epoch 10; round(T/10): published code]
+    warmup_cosine. It is at most T. If the command line makes T smaller, it stays, and the rate rises to the end. [paper §3:
+    epoch 10; round(T/10): published code]
     """
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """The momentum of SGD. [paper: not said; memloc]"""

@@ -169,7 +169,8 @@ INT32 = 2**31  # no count reaches it: tables hold counts in 32 bits
 Count = Annotated[int, Field(ge=1, lt=INT32)]
 CountOrZero = Annotated[int, Field(ge=0, lt=INT32)]
 EpochCount = Annotated[int, Field(ge=1, le=100_000)]  # each has a checkpoint, a row and a place in the plan
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+SEEDS = 2**63  # no seed reaches it: tables hold seeds in 64 bits
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 Epochs = Annotated[
     tuple[CountOrZero, ...],
     BeforeValidator(as_tuple),

@@ -20,7 +20,7 @@ from memloc.data.c_score_file import CScores
 from memloc.data.c_score_file import load as load_scores
 from memloc.errors import UsageError
 from memloc.models.architectures import TRAINING
-from memloc.store import Snapshot, Store, c_scores, records
+from memloc.store import Snapshot, Store, c_scores, layout, records
 
 if TYPE_CHECKING:
     from memloc.run.plan import TrialPlan
@@ -122,9 +122,10 @@ class Sources:
     def _recorded(self, name: str) -> list[_Run]:
         if self.store is None or name not in records.sweep_names(self.store.files):
             return []
+        contents = records.read_sweeps(self.store.files, layout.sweep_folder(name))
         return [
             _Run(trial["config"], analysis["analysis"], tuple(analysis["parts"]))
-            for trial in self.store.trials_of(name)
+            for trial in records.merged_trials(contents)
             for analysis in trial["analyses"]
             if analysis["stage"] == c_scores.STAGE
         ]

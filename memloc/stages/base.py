@@ -7,7 +7,7 @@ has what a summary says of them. It knows no paths, no Ray, no store and no cloc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
@@ -69,8 +69,10 @@ class Stage(ABC, Generic[C]):
             FieldError: a field does not fit the training. UnusedFieldError: a field means nothing for this training.
         """
 
-    def trainings(self, config: C, train: TrainConfig, n: Callable[[], int]) -> Sequence[TrainConfig]:
-        """The trainings that replace a training of a block with this stage. n: returns the number of examples.
+    def trainings(self, config: C, train: TrainConfig, n: Callable[[], int]) -> Iterable[TrainConfig]:
+        """The trainings that replace a training of a block with this stage, one by one where they are many.
+
+        n: returns the number of examples.
 
         Raises:
             FieldError: a field does not fit the training.

@@ -198,7 +198,7 @@ def snapshot(files: Files, known: dict[str, Commit]) -> Snapshot:
     known: {path: commit} of the commits read before (a commit never changes). New ones are added to it.
     """
     result = Snapshot({}, {}, [])
-    paths = sorted(files.listing(layout.COMMITS))
+    paths = layout.own(files.listing(layout.COMMITS))
     unread = [p for p in paths if p not in known]
     for path, commit in zip(unread, files.map(lambda p: _read_or_why(files, p), unread), strict=True):
         if isinstance(commit, Commit):

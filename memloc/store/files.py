@@ -59,10 +59,23 @@ class Files:
         return bool(kind == fs.FileType.Directory)
 
     def is_store(self) -> bool:
-        """Is there anything of a store in the folder?"""
+        """Is there anything of a store in the folder? It lists a few folders, and no whole store."""
+        return any(
+            layout.is_own(file)
+            for mark in layout.MARKS
+            for folder in self._names(mark, fs.FileType.Directory)
+            if layout.is_own_folder(folder)
+            for file in self._names(folder, fs.FileType.File)
+        )
+
+    def _names(self, folder: str, kind: Any) -> list[str]:
+        """The files or the folders that lie directly in a folder, from a first look that does not wait long."""
         with self._errors("cannot be reached"):
-            infos = self._hasty.get_file_info([self.full(mark) for mark in layout.MARKS])
-        return any(info.type == fs.FileType.Directory for info in infos)
+            try:
+                infos = self._hasty.get_file_info(fs.FileSelector(self.full(folder), allow_not_found=True))
+            except NotADirectoryError:
+                return []
+        return [f"{folder}/{info.base_name}" for info in infos if info.type == kind]
 
     def check_usable(self) -> None:
         """Raises StoreError if there is no folder here that can be written, and none can be made."""

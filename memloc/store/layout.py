@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 
 SWEEPS, DATA, COMMITS, CHECKPOINTS = "sweeps", "data", "commits", "checkpoints"
 FAILURES, HEARTBEATS, QUARANTINE = "failures", "heartbeats", "quarantine"
-MARKS = (SWEEPS, COMMITS, CHECKPOINTS)  # one of these makes a folder a store; a sweep's record is written first
+MARKS = (SWEEPS, COMMITS, CHECKPOINTS)  # a file of ours in one of these makes a folder a store; a record is written first
+
+# The forms of names in these folders. Other people's projects have folders of these names too, with files of their own.
+_ID, _SHA8 = "[0-9a-f]{16}", "[0-9a-f]{8}"
+RESUME_STATE = re.compile(rf"resume-([0-9]{{4,}})-({_SHA8})-{_SHA8}\.pt")
+_FORMS = {
+    SWEEPS: (r"[^/]+", rf"{_SHA8}\.json"),
+    COMMITS: (r"[0-9a-f]{2}", rf"{_ID}-{_SHA8}\.json"),
+    CHECKPOINTS: (_ID, rf"epoch-[0-9]{{4,}}\.safetensors|{RESUME_STATE.pattern}|pruned\.json"),
+}
 
 
 def sha256(data: bytes) -> str:
@@ -17,6 +27,23 @@ def sha256(data: bytes) -> str:
 def sha8(data: bytes) -> str:
     """Eight hexadecimal digits of the content's sha256: the content's name in file names."""
     return sha256(data)[:8]
+
+
+def is_own_folder(path: str) -> bool:
+    """Could the layout have made this folder of `sweeps`, `commits` or `checkpoints`?"""
+    mark, _, name = path.partition("/")
+    return mark in _FORMS and re.fullmatch(_FORMS[mark][0], name) is not None
+
+
+def is_own(path: str) -> bool:
+    """Could the layout have written this file of `sweeps`, `commits` or `checkpoints`?"""
+    folder, _, name = path.rpartition("/")
+    return is_own_folder(folder) and re.fullmatch(_FORMS[folder.partition("/")[0]][1], name) is not None
+
+
+def own(paths: Iterable[str]) -> list[str]:
+    """The files among these that the layout could have written, sorted. All others belong to somebody else."""
+    return sorted(path for path in paths if is_own(path))
 
 
 def sweep(name: str, content: bytes) -> str:
@@ -58,21 +85,33 @@ def checkpoints(trial: str) -> str:
     return f"{CHECKPOINTS}/{trial}"
 
 
+def by_trial(paths: Iterable[str]) -> dict[str, set[str]]:
+    """{trial: the paths of its checkpoints and resume states}; other paths are left out."""
+    grouped: dict[str, set[str]] = {}
+    for path in paths:
+        folder, _, rest = path.partition("/")
+        if folder == CHECKPOINTS:
+            grouped.setdefault(rest.split("/")[0], set()).add(path)
+    return grouped
+
+
 def checkpoint(trial: str, epoch: int) -> str:
     return f"{checkpoints(trial)}/epoch-{epoch:04d}.safetensors"
 
 
-def newest_checkpoint(trial: str, epochs: int, paths: Collection[str]) -> int:
-    """The last of a training's epochs whose checkpoint is among the paths; 0 if there is none."""
-    return next((t for t in range(epochs, 0, -1) if checkpoint(trial, t) in paths), 0)
-
-
-def resume_state(trial: str, content: bytes) -> str:
-    return f"{checkpoints(trial)}/resume-{sha8(content)}.pt"
+def resume_state(trial: str, epoch: int, numerics: str, content: bytes) -> str:
+    """The name says what decides whether a training can go on from the state, so that nobody must read it for that."""
+    return f"{checkpoints(trial)}/resume-{epoch:04d}-{sha8(numerics.encode())}-{sha8(content)}.pt"
 
 
 def is_resume_state(path: str) -> bool:
     return path.rsplit("/", 1)[-1].startswith("resume-")
+
+
+def resume_state_of(path: str) -> tuple[int, str] | None:
+    """(epoch, the hash of its numerics) of a resume state; None if the name has another form."""
+    match = RESUME_STATE.fullmatch(path.rsplit("/", 1)[-1])
+    return (int(match[1]), match[2]) if match else None
 
 
 def pruned(trial: str) -> str:
@@ -93,6 +132,12 @@ def heartbeat(run: str, trial: str) -> str:
 
 def run_heartbeat(run: str) -> str:
     return f"{HEARTBEATS}/{run}/run.json"
+
+
+def heartbeat_of(path: str) -> tuple[str, str | None]:
+    """(run, trial) of a heartbeat; trial is None for that of the run itself."""
+    _, run, name = path.split("/", 2)
+    return run, None if name == "run.json" else name.removesuffix(".json")
 
 
 def run_plan(run: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from memloc.errors import StoreError
+from memloc.errors import StoreError, check_path
 from memloc.store import Store
 
 DEFAULT_STORE = "./memloc-store"
@@ -12,7 +12,12 @@ REMEDY = "`memloc sweep` makes one, --store URI or MEMLOC_STORE names another"
 
 
 def store_uri(uri: str | os.PathLike[str] | None = None) -> str:
-    """The store that is meant: the argument, else MEMLOC_STORE, else ./memloc-store."""
+    """The store that is meant: the argument, else MEMLOC_STORE, else ./memloc-store.
+
+    Raises:
+        UsageError: where the argument is neither text nor a path.
+    """
+    check_path("store", uri)
     return (os.environ.get("MEMLOC_STORE") or DEFAULT_STORE) if uri is None else os.fspath(uri)
 
 

@@ -22,7 +22,10 @@ class Finding:
 
 
 def verify(files: Files) -> tuple[list[Finding], int]:
-    """(everything broken, files checked). Moves the broken files, and commits that lost a data file, to quarantine."""
+    """(everything broken, files checked). Moves the broken files, and commits that lost a data file, to quarantine.
+
+    Files that the layout could not have written are not touched: they belong to somebody else.
+    """
     findings: list[Finding] = []
     records = _intact(files, layout.SWEEPS, "written again by the next sweep", findings)
     contents = _intact(files, layout.COMMITS, "what it committed is recomputed by the next sweep", findings)
@@ -42,7 +45,7 @@ def verify(files: Files) -> tuple[list[Finding], int]:
 
 def _intact(files: Files, folder: str, consequence: str, findings: list[Finding]) -> dict[str, bytes]:
     """{path: content} of the files whose content matches their name. The others become findings."""
-    paths = sorted(files.listing(folder))
+    paths = layout.own(files.listing(folder))
     intact = {}
     for path, content in zip(paths, files.map(files.find, paths), strict=True):
         if content is None:

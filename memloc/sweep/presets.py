@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from memloc.config import Fields, Registry, fields_of
+from memloc.config import Fields, Registry, fields_of, written
 from memloc.errors import UsageError, nearest
 from memloc.sweep import yaml
 from memloc.sweep.shipped import folder
@@ -43,12 +43,12 @@ def presets() -> dict[str, Path]:
 
 
 def problem_of(name: Any) -> str | None:
-    """What is wrong with a preset's name, or None."""
+    """What is wrong with a preset's name, or None. The name may be None, which stands for no preset."""
     known = presets()
-    if isinstance(name, str) and name in known:
+    if name is None or (isinstance(name, str) and name in known):
         return None
     close = nearest(name, known) if isinstance(name, str) else ""
-    return f"{name!r} is no preset{close}; valid: {', '.join(known)}"
+    return f"{written(name)} is no preset{close}; valid: {', '.join(known)}, or null for no preset"
 
 
 def read(path: Path, registry: Registry) -> Preset:
@@ -78,9 +78,9 @@ def _values(document: Document, where: tuple[str, ...], fields: Fields, problems
         given = (given or {}).get(key)
     values = {}
     for name, value in (given or {}).items():
-        problem = fields.check_name(name)
-        if problem is None:
-            values[name], problem = fields.check(name, value)
-        if problem:
-            problems.append(f"{document.at(*where, name)}: {problem}")
+        if unknown := fields.check_name(name):
+            problems.append(f"{document.at(*where, name)}: {unknown}")
+            continue
+        values[name], bad = fields.check_items(name, value)
+        problems += [f"{document.at(*where, name, *position)}: {problem}" for position, problem in bad]
     return values

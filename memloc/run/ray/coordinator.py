@@ -20,6 +20,7 @@ from memloc.run.ray.draining import is_draining
 from memloc.run.ray.workers import run_parts, train, train_alone
 from memloc.run.trial_run import TrialRun
 from memloc.store import Store, records
+from memloc.store.records import Failure
 
 COORDINATOR_MEMORY = 120e6  # bytes; a bundle must not be empty, and CPUs in it would be missing for the work
 TRAINER_LIVES = 3  # how often a trainer starts at most: one that is killed from outside goes on from its newest checkpoint
@@ -171,7 +172,8 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
 
     def _record_failure(self, part_id: str, stage: str, error: RayError) -> None:
         text = f"{type(error).__name__}: {error}"
-        records.record_failure(Store(self.assignment.uri).files, part_id, self.trial, stage, text)
+        failure = Failure(part_id, self.trial, stage, text, last_line(error))
+        records.record_failure(Store(self.assignment.uri).files, failure)
 
     def _prune(self) -> None:
         from memloc.run.retention import prune

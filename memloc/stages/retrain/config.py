@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
 
-from memloc.config import Count, EpochCount, Neutral, Positive, TrainConfig
+from memloc.config import Count, EpochCount, FieldError, Neutral, Positive, TrainConfig
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, SMALL, TEXT, of_analysis
 from memloc.stages.fields import MaskedConfig, resolve_sets
@@ -19,7 +19,7 @@ class RetrainConfig(MaskedConfig):
     epochs: EpochCount = 20
     """E, the number of passes over S_c. [paper §5.2]"""
     peak_epoch: Count | None = None
-    """The epoch in which the learning rate peaks; null: max(1, round(E/2)). [paper §5.2: the 10th of 20]"""
+    """The epoch in which the learning rate peaks, at most E; null: max(1, round(E/2)). [paper §5.2: the 10th of 20]"""
     lr: Positive = 0.1
     """The learning rate at its peak. [paper §5.2; 0.01: published code]"""
     freeze: Annotated[Literal["others", "none"], Neutral("others")] = "others"
@@ -54,6 +54,8 @@ class Retrain(Stage[ResolvedRetrain]):
 
     def resolve(self, config: RetrainConfig, train: TrainConfig, beside: Collection[str] = ()) -> ResolvedRetrain:
         peak = config.peak_epoch or max(1, round(config.epochs / 2))
+        if peak > config.epochs:
+            raise FieldError("peak_epoch", f"{peak} is beyond retrain.epochs; valid: 1 to {config.epochs}, or null")
         batch_norm = config.batch_norm or train.batch_norm.kind
         return resolve_sets(config, train).resolved_as(ResolvedRetrain, peak_epoch=peak, batch_norm=batch_norm)
 

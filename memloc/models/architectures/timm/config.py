@@ -26,7 +26,7 @@ def _known(value: str) -> str:
 class Timm(ArchitectureConfig):
     """name: with its prefix, `timm:resnet18`."""
 
-    NOT_COMPILED: ClassVar[str | None] = "timm:NAME, which runs operation by operation"
+    NOT_COMPILED: ClassVar[str | None] = "networks of timm run operation by operation"
 
     name: Annotated[str, AfterValidator(_known)]
 
