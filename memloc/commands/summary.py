@@ -8,10 +8,12 @@ from typing import Any
 
 from memloc.analysis.findings import Finding, findings
 from memloc.commands.invocation import at_store, program
+from memloc.stages.instrument import LEAST_MEMORIZED
 from memloc.store import Store
 
 SHOWN = 3  # settings of one instrument; its query has them all
 WIDTH = 100
+HULL = "For the AUC of several trainings, they hold the lowest and the highest limit."
 
 
 def summary(store: Store, sweep: str) -> str:
@@ -19,10 +21,10 @@ def summary(store: Store, sweep: str) -> str:
     told = findings(store, sweep)
     if not told:
         return ""
-    lines = _wrapped(f"{sweep}: means over seeds, in brackets 95 % intervals (of AUCs of several trainings: their hull).")
+    lines = _wrapped(f"{sweep}: means over seeds. The brackets hold 95 % intervals. {HULL}")
     for finding in told:
         lines += _in_sentences(finding)
-    return "\n".join([*lines, *_nothing_yet(told)]) + "\n"
+    return "\n".join([*lines, *_nothing_yet(sweep, told)]) + "\n"
 
 
 def _in_sentences(finding: Finding) -> list[str]:
@@ -36,14 +38,16 @@ def _in_sentences(finding: Finding) -> list[str]:
     return lines
 
 
-def _nothing_yet(told: Sequence[Finding]) -> list[str]:
+def _nothing_yet(sweep: str, told: Sequence[Finding]) -> list[str]:
     """The settings whose networks have not memorized, with their noisy accuracies, once for all instruments."""
     settings = {label: accuracies for finding in told for label, accuracies in finding.not_memorized.items()}
     lines = []
     for label, accuracies in list(settings.items())[:SHOWN]:
-        values = list(dict.fromkeys(f"{v:.2f}" for v in (min(accuracies), max(accuracies))))
-        accuracy = f"oisy accuracy {' to '.join(values)}: nothing to localize yet."
-        lines += _wrapped(f"{label}: n{accuracy}" if label else f"N{accuracy}")
+        values = list(dict.fromkeys(f"{100 * v:.0f}" for v in (min(accuracies), max(accuracies))))
+        lines += _wrapped(
+            f"{label or sweep}: only {' to '.join(values)} % of the wrong labels are learned "
+            f"({100 * LEAST_MEMORIZED:.0f} % is needed), so there is nothing to localize yet."
+        )
     return [*lines, f"and {_more(settings)}"] if len(settings) > SHOWN else lines
 
 
