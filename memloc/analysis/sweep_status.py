@@ -33,7 +33,7 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
     stages: dict[str, dict[str, int]] = {}
     for stage, state in (unit for one in states for unit in one.stages):
         stages.setdefault(stage, dict.fromkeys(STATES, 0))[state] += 1
-    own = {one.trial["trial"]: one.heartbeat for one in states if one.heartbeat is not None and one.state == "running"}
+    own = {one.trial["trial"]: one.heartbeat for one in states if one.heartbeat is not None and one.state != "done"}
     at_work = runs_at_work(store, _runs_of(runs, own, [f"{r.name}@{r.sha}" for r in contents]), beats, snapshot, failures)
     known = {i for t in trials for _, parts in units(t) for i in parts}
     return {
@@ -93,5 +93,6 @@ def _waiting(trials: Iterable[Trial]) -> list[dict[str, Any]]:
 
 
 def _failure(record: Mapping[str, Any]) -> dict[str, Any]:
-    lines = record["traceback"].strip().splitlines()
-    return {**record, "error": lines[-1] if lines else ""}
+    """A failure record. Those of earlier versions have no line for the error: it is the last one of the traceback."""
+    lines = record["traceback"].strip().splitlines() or [""]
+    return {"error": lines[-1], **record}

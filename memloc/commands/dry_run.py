@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from memloc.commands.forecast import Forecast, forecasts, in_words, path_as_json
-from memloc.commands.formatting import bytes_in_words, common_fields, labeller
+from memloc.commands.formatting import bytes_in_words, common_fields, counted, labeller
 from memloc.commands.text_table import text_table
 from memloc.config import TrainConfig
 from memloc.models.architectures import TRAINING
@@ -25,10 +25,13 @@ SHOWN = 40
 
 def dry_run(plan: Plan, store: Store, options: Options) -> None:
     """Prints the trials, how much of them is committed, bytes and time."""
+    from memloc.commands.launch import expected_numerics
+
     # A dry run makes no store, so there may be none yet.
     there = store.files.exists()
     snapshot = store.snapshot() if there else Snapshot({}, {}, [])
-    works = pending(plan, store, snapshot, options.retention, set_aside=False)
+    bits = expected_numerics(options, dry_run=True)
+    works = pending(plan, store, snapshot, options.retention, set_aside=False, numerics=bits)
     forecast = forecasts(works, snapshot, options)
     here = forecast[0]
     totals = {
@@ -76,7 +79,8 @@ def _state(work: Work) -> str:
         return "done"
     total = sum(len(a.parts) for a in work.trial.analyses)
     begun = f"to train from epoch {work.reached} of {work.trial.config.epochs} on" if work.reached else "to train"
-    train = {"done": "trained", "train": begun, "replay": "to train again (a checkpoint it needs is gone)"}[work.train]
+    again = f"to train again up to epoch {work.until} (a checkpoint it needs is gone)"
+    train = {"done": "trained", "train": begun, "replay": again}[work.train]
     needs = "".join(f", needs: {what}" for what in dict.fromkeys(u.need.what for u in work.trial.unmet))
     return (f"{train}, {len(work.parts)} of {total} parts to do" if total else train) + needs
 
@@ -112,14 +116,14 @@ def _totals(
     label: Callable[[TrainConfig], str],
 ) -> str:
     configs_of = {t.id: t.config for t in plan.trials}
-    left = f"{totals['trainings']} trainings{{}}, {totals['parts']} parts"
+    left = f"{counted(totals['trainings'], 'training')}{{}}, {counted(totals['parts'], 'part')}"
     again = f" ({totals['replays']} again, for a checkpoint that is gone)" if totals["replays"] else ""
     return "\n".join(
         [
             "",
             common_fields(list(configs_of.values())),
-            f"{totals['trials']} trials, {totals['done']} done; to do: {left.format(again)}",
-            *(f"{line} (no part of what follows)" for line in plan.needs()),
+            f"{counted(totals['trials'], 'trial')}, {totals['done']} done; to do: {left.format(again)}",
+            *(f"{line} (not counted below)" for line in plan.needs()),
             f"store {store.uri}: checkpoints {bytes_in_words(totals['checkpoint_bytes'])}, "
             f"results {bytes_in_words(totals['result_bytes'])} before compression",
             *in_words(forecast, lambda trial: label(configs_of[trial])),

@@ -9,6 +9,12 @@ from memloc.commands.prose import terminal_width, wrapped
 from memloc.config import TrainConfig, canonical
 
 
+def counted(n: int, noun: str) -> str:
+    """`1 part`, `2 parts`, `1 analysis`, `2 analyses`."""
+    plural = f"{noun[:-2]}es" if noun.endswith("sis") else f"{noun}s"
+    return f"{n:,} {noun if n == 1 else plural}"
+
+
 def bytes_in_words(n: float) -> str:
     for unit in ("B", "KB", "MB", "GB", "TB"):
         if n < 1000 or unit == "TB":

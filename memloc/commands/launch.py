@@ -107,11 +107,28 @@ def _checked_works(plan: Plan, store: Store, options: Options) -> list[Work]:
     from memloc.run.pending import pending
     from memloc.run.score_sources import check_labels
 
-    works = [w for w in pending(plan, store, store.snapshot(), options.retention) if w.anything]
+    bits = expected_numerics(options, dry_run=False)
+    works = [w for w in pending(plan, store, store.snapshot(), options.retention, numerics=bits) if w.anything]
     require((w.trial.config.dataset for w in works if w.computes), options.data_dir)
     check_labels((w.trial for w in works if w.parts), options.data_dir)
     _check_compiler(works, options)
     return works
+
+
+def expected_numerics(options: Options, dry_run: bool) -> str | None:
+    """What the bits of a training depend on where it will run; None if this process cannot know it.
+
+    The nodes of a cluster may have any device. The driver of Ray asks no GPU for its name, because that would make a context
+    which holds memory until the sweep ends.
+    """
+    from memloc.run.provenance import numerics
+    from memloc.run.worker import default_device
+
+    if options.resources.address != "local":
+        return None
+    device = _device(options) or default_device()
+    asks = dry_run or options.executor is Executor.inline or device.type == "cpu"
+    return numerics(device) if asks else None
 
 
 def _record(everything: Plan, works: list[Work], store: Store) -> str:
@@ -119,8 +136,7 @@ def _record(everything: Plan, works: list[Work], store: Store) -> str:
     from memloc.store import records
 
     record = records.write_sweep(store.files, everything.name, everything.record())
-    committed = store.snapshot().commits
-    records.clear_failures(store.files, {i for w in works for i in w.trial.part_ids if i not in committed})
+    records.clear_failures(store.files, {i for w in works for i in w.tried})
     return record
 
 

@@ -8,9 +8,11 @@ from typing import Any
 from memloc.analysis.findings import Finding, findings
 from memloc.commands.invocation import at_store, program
 from memloc.commands.prose import wrapped
+from memloc.stages.instrument import LEAST_MEMORIZED
 from memloc.store import Store
 
 SHOWN = 3  # settings of one instrument; its query has them all
+HULL = "For the AUC of several trainings, they hold the lowest and the highest limit."
 
 
 def summary(store: Store, sweep: str) -> str:
@@ -18,10 +20,10 @@ def summary(store: Store, sweep: str) -> str:
     made = findings(store, sweep)
     if not made:
         return ""
-    lines = wrapped(f"{sweep}: means over seeds, in brackets 95 % intervals (of AUCs of several trainings: their hull).")
+    lines = wrapped(f"{sweep}: means over seeds. The brackets hold 95 % intervals. {HULL}")
     for finding in made:
         lines += _in_sentences(finding)
-    return "\n".join([*lines, *_nothing_yet(made)]) + "\n"
+    return "\n".join([*lines, *_nothing_yet(sweep, made)]) + "\n"
 
 
 def _in_sentences(finding: Finding) -> list[str]:
@@ -35,14 +37,16 @@ def _in_sentences(finding: Finding) -> list[str]:
     return lines
 
 
-def _nothing_yet(made: Sequence[Finding]) -> list[str]:
+def _nothing_yet(sweep: str, made: Sequence[Finding]) -> list[str]:
     """The settings whose networks have not memorized, with their noisy accuracies, once for all instruments."""
     settings = {label: accuracies for finding in made for label, accuracies in finding.not_memorized.items()}
     lines = []
     for label, accuracies in list(settings.items())[:SHOWN]:
-        ends = dict.fromkeys(f"{end:.2f}" for end in (min(accuracies), max(accuracies)))
-        accuracy = f"oisy accuracy {' to '.join(ends)}: nothing to localize yet."
-        lines += wrapped(f"{label}: n{accuracy}" if label else f"N{accuracy}")
+        ends = dict.fromkeys(f"{100 * end:.0f}" for end in (min(accuracies), max(accuracies)))
+        lines += wrapped(
+            f"{label or sweep}: only {' to '.join(ends)} % of the wrong labels are learned "
+            f"({100 * LEAST_MEMORIZED:.0f} % is needed), so there is nothing to localize yet."
+        )
     return [*lines, f"and {_more(settings)}"] if len(settings) > SHOWN else lines
 
 

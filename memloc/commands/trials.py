@@ -48,10 +48,11 @@ def render(listed: Sequence[ListedTrial]) -> str:
 
 
 def _state(listed: ListedTrial) -> str:
-    """`done`, or what the training is doing: `running train, epoch 12 of 30`."""
+    """`done`, or what the training is doing: `running train, epoch 12 of 30`, `pending, epoch 6 of 10`."""
     progress = listed.progress
-    if progress.state != "running":
+    if progress.state in ("done", "failed"):
         return progress.state
     at_work = ", ".join(dict.fromkeys(stage for stage, state in progress.stages if state == "running"))
-    epoch = "" if progress.epoch is None else f", epoch {progress.epoch} of {listed.config.epochs}"
-    return f"running {at_work}{epoch}".rstrip()
+    waits = ", waits for a place" if progress.waits else ""
+    epoch = "" if progress.epoch is None else f", epoch {progress.epoch} of {progress.last_epoch}"
+    return f"{progress.state} {at_work}".rstrip() + waits + epoch

@@ -133,10 +133,13 @@ class HeldOut(Config):
     """The training sees the share `ratio` of the examples; `cut` says which ones."""
 
     ratio: Annotated[float, Field(gt=0, lt=1)]
-    """For the trainings behind C-scores: the share of the examples that are trained on. [Jiang et al., 2021 (paper §7)]
+    """For the trainings behind C-scores: the share of the examples that are trained on, given together with cut; null: all.
+    [Jiang et al., 2021 (paper §7)]
     """
     cut: CountOrZero
-    """For the trainings behind C-scores: which cut of the data set is trained on, by its number. [memloc]"""
+    """For the trainings behind C-scores: which cut of the data set is trained on, by its number; given together with ratio.
+    [memloc]
+    """
 
 
 def _dataset(value: str) -> str:

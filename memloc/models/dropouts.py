@@ -26,10 +26,10 @@ Shape = tuple[int, int, int]  # C, H, W
 class Dropout:
     """No dropout, and the interface of the others.
 
-    rows: int64 [B], positions in the training data. `mode` is plain, own, scaled or dropped (science.md, §6.2).
+    rows: int64 [B], positions in the training data. mask_mode: plain, own, scaled or dropped (science.md, §6.2).
     """
 
-    modes: tuple[str, ...] = ("plain",)
+    mask_modes: tuple[str, ...] = ("plain",)
 
     def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
         """The factors of one training step."""
@@ -39,7 +39,7 @@ class Dropout:
         """Those factors of a training step that are the same in every step. Random factors are left out."""
         return self.training(rows, 0, 0)
 
-    def evaluation(self, mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
+    def evaluation(self, mask_mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
         """The factors in evaluation mode; `own` needs the rows."""
         return None
 
@@ -98,7 +98,7 @@ class ExampleTied(Dropout):
     The masks are kept packed, 1 bit per (example, channel), and unpacked for the rows of a batch.
     """
 
-    modes = ("plain", "own", "scaled", "dropped")
+    mask_modes = ("plain", "own", "scaled", "dropped")
 
     def __init__(
         self,
@@ -141,16 +141,16 @@ class ExampleTied(Dropout):
     def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
         return {site: self._unpack(site, rows) for site in self.channels}
 
-    def evaluation(self, mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
-        if mode == "plain":
+    def evaluation(self, mask_mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
+        if mask_mode == "plain":
             return None
-        if mode == "own":
+        if mask_mode == "own":
             if rows is None:
                 raise ValueError("mode own is defined for training examples only")
             return self.fixed(rows)
-        return {site: self._fixed(site, mode, rescale) for site in self.channels}
+        return {site: self._fixed(site, mask_mode, rescale) for site in self.channels}
 
-    def _fixed(self, site: str, mode: str, rescale: str) -> Tensor:
+    def _fixed(self, site: str, mask_mode: str, rescale: str) -> Tensor:
         """float32 1×C×1×1: (1, …, 1, rest, …, rest), rescaled in mode dropped."""
         n, g = self.channels[site], self.generalization(site)
         share = g / n
@@ -159,8 +159,8 @@ class ExampleTied(Dropout):
             "authors": (self.p_gen + self.p_mem) / self.p_gen,
             "consistent": (share + self.p_mem * (1 - share)) / share,
         }[rescale]
-        factor = torch.full((1, n, 1, 1), self.p_mem if mode == "scaled" else 0.0, device=self.device)
-        factor[:, :g] = scale if mode == "dropped" else 1.0
+        factor = torch.full((1, n, 1, 1), self.p_mem if mask_mode == "scaled" else 0.0, device=self.device)
+        factor[:, :g] = scale if mask_mode == "dropped" else 1.0
         return factor
 
     def own(self, row: int) -> dict[str, npt.NDArray[np.bool_]]:
@@ -208,7 +208,7 @@ class SparseActivations(Dropout):
     def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
         return self.masks
 
-    def evaluation(self, mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
+    def evaluation(self, mask_mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
         return self.masks
 
 

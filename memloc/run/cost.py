@@ -108,13 +108,14 @@ class CostModel:
         """Equal for works of which everything costs the same."""
         trial, counts = work.trial, Counter(a.id for a, _, _ in work.parts)
         analyses = tuple((a.stage, a.config, a.size, bool(a.reads), counts[a.id]) for a in trial.analyses if a.id in counts)
-        return self.network(trial), trial.config.epochs, trial.size, work.train, work.reached, analyses
+        return self.network(trial), trial.config.epochs, trial.size, work.train, work.reached, work.until, analyses
 
     def train(self, work: Work) -> float:
         """Seconds of the rest of the training; 0 if there is nothing to train."""
         if work.train == "done":
             return 0.0
-        return self._train_rate(work.trial) * train_passes(work.trial) * (1 - work.reached / work.trial.config.epochs)
+        epochs = work.until - work.reached
+        return self._train_rate(work.trial) * train_passes(work.trial) * epochs / work.trial.config.epochs
 
     def part(self, trial: TrialPlan, analysis: AnalysisPlan) -> float:
         """Seconds of a part that runs alone."""

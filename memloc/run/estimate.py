@@ -81,8 +81,7 @@ def _priced(work: Work, model: CostModel, shares: Resources | None) -> TrialCost
     threads = float(work.trial.config.threads)
     trainer, task = (shares.gpus_per_trial, shares.gpus_per_task) if shares else (threads, threads)
     train, waves = model.train(work), model.waves(work)
-    reached = 0 if work.train == "replay" else work.reached
-    return TrialCost(work.trial.id, train, waves, trainer, task, reached, work.trial.config.epochs)
+    return TrialCost(work.trial.id, train, waves, trainer, task, work.reached, work.until, work.train == "replay")
 
 
 def price_on(works: Sequence[Work], snapshot: Snapshot, data_dir: Path, capacity: Capacity) -> PricedPlan:

@@ -43,6 +43,7 @@ class TrialRun:
         self._waves = deque(steps.waves)
         self._queue: deque[Task] = deque()
         self._running = 0
+        self._placed: set[str] = set()  # stages of which a task runs or has run
         self._draining = False
         self._emit("started")
         self._advance()
@@ -55,7 +56,11 @@ class TrialRun:
     def take(self) -> Task:
         """The next task, which now runs."""
         self._running += 1
-        return self._queue.popleft()
+        task = self._queue.popleft()
+        if stage := next((part.stage for part in task if part.stage not in self._placed), ""):
+            self._placed |= {part.stage for part in task}
+            self._emit("placed", stage=stage)
+        return task
 
     def drain(self) -> None:
         """Nothing more begins. The trial ends when its running tasks end."""
@@ -76,7 +81,7 @@ class TrialRun:
         if result.error:
             self._fail(self.steps.trial, "train", result.error)
         if not result.finished:
-            return self._end("drained")
+            return self._end("unfinished")
         self._emit("trained", stage="train", seconds=result.seconds)
         self.phase = "analyse"
         return self._advance()
@@ -104,11 +109,11 @@ class TrialRun:
             possible = [part for part in self._waves.popleft() if not self.failed & set(part.needs)]
             self._queue.extend(self._cut(possible) if possible else [])
         if self._draining and (self._queue or self._waves):
-            self._end("drained")
+            self._end("unfinished")
         elif not self._queue:
             if self.steps.prunes and not self.failed:
                 self._prune()
-            self._end("finished")
+            self._end("unfinished" if self.failed else "finished")
 
     # --- events
 
@@ -116,7 +121,7 @@ class TrialRun:
         self.failed.add(part_id)
         self._emit("failed", stage=stage, part_id=part_id, error=error)
 
-    def _end(self, kind: Literal["finished", "drained"]) -> None:
+    def _end(self, kind: Literal["finished", "unfinished"]) -> None:
         self.phase = "ended"
         self._emit(kind)
 

@@ -12,10 +12,11 @@ MARKS = (SWEEPS, COMMITS, CHECKPOINTS)  # a file of ours in one of these makes a
 
 # The forms of names in these folders. Other people's projects have folders of these names too, with files of their own.
 _ID, _SHA8 = "[0-9a-f]{16}", "[0-9a-f]{8}"
+RESUME_STATE = re.compile(rf"resume-([0-9]{{4,}})-({_SHA8})-{_SHA8}\.pt")
 _FORMS = {
     SWEEPS: (r"[^/]+", rf"{_SHA8}\.json"),
     COMMITS: (r"[0-9a-f]{2}", rf"{_ID}-{_SHA8}\.json"),
-    CHECKPOINTS: (_ID, rf"epoch-[0-9]{{4,}}\.safetensors|resume-{_SHA8}\.pt|pruned\.json"),
+    CHECKPOINTS: (_ID, rf"epoch-[0-9]{{4,}}\.safetensors|{RESUME_STATE.pattern}|pruned\.json"),
 }
 
 
@@ -84,21 +85,33 @@ def checkpoints(trial: str) -> str:
     return f"{CHECKPOINTS}/{trial}"
 
 
+def by_trial(paths: Iterable[str]) -> dict[str, set[str]]:
+    """{trial: the paths of its checkpoints and resume states}; other paths are left out."""
+    grouped: dict[str, set[str]] = {}
+    for path in paths:
+        folder, _, rest = path.partition("/")
+        if folder == CHECKPOINTS:
+            grouped.setdefault(rest.split("/")[0], set()).add(path)
+    return grouped
+
+
 def checkpoint(trial: str, epoch: int) -> str:
     return f"{checkpoints(trial)}/epoch-{epoch:04d}.safetensors"
 
 
-def newest_checkpoint(trial: str, epochs: int, paths: Collection[str]) -> int:
-    """The last of a training's epochs whose checkpoint is among the paths; 0 if there is none."""
-    return next((t for t in range(epochs, 0, -1) if checkpoint(trial, t) in paths), 0)
-
-
-def resume_state(trial: str, content: bytes) -> str:
-    return f"{checkpoints(trial)}/resume-{sha8(content)}.pt"
+def resume_state(trial: str, epoch: int, numerics: str, content: bytes) -> str:
+    """The name says what decides whether a training can go on from the state, so that nobody must read it for that."""
+    return f"{checkpoints(trial)}/resume-{epoch:04d}-{sha8(numerics.encode())}-{sha8(content)}.pt"
 
 
 def is_resume_state(path: str) -> bool:
     return path.rsplit("/", 1)[-1].startswith("resume-")
+
+
+def resume_state_of(path: str) -> tuple[int, str] | None:
+    """(epoch, the hash of its numerics) of a resume state; None if the name has another form."""
+    match = RESUME_STATE.fullmatch(path.rsplit("/", 1)[-1])
+    return (int(match[1]), match[2]) if match else None
 
 
 def pruned(trial: str) -> str:
@@ -119,6 +132,12 @@ def heartbeat(run: str, trial: str) -> str:
 
 def run_heartbeat(run: str) -> str:
     return f"{HEARTBEATS}/{run}/run.json"
+
+
+def heartbeat_of(path: str) -> tuple[str, str | None]:
+    """(run, trial) of a heartbeat; trial is None for that of the run itself."""
+    _, run, name = path.split("/", 2)
+    return run, None if name == "run.json" else name.removesuffix(".json")
 
 
 def run_plan(run: str) -> str:

@@ -98,17 +98,29 @@ def merged_trials(records: list[SweepRecord]) -> list[dict[str, Any]]:
     return list(union.values())
 
 
-def record_failure(files: Files, part_id: str, trial: str, stage: str, traceback: str) -> None:
+@dataclass(frozen=True)
+class Failure:
+    """A part that failed for good. part_id: for a training the id of the trial. error: the traceback's error in one line."""
+
+    part_id: str
+    trial: str
+    stage: str
+    traceback: str
+    error: str
+
+
+def record_failure(files: Files, failure: Failure) -> None:
     """Writes down that a part failed for good, where, and how."""
     record = {
-        "id": part_id,
-        "trial": trial,
-        "stage": stage,
-        "traceback": traceback,
+        "id": failure.part_id,
+        "trial": failure.trial,
+        "stage": failure.stage,
+        "traceback": failure.traceback,
+        "error": failure.error,
         "host": platform.node(),
         "when": time.time(),
     }
-    write_failure(files, part_id, record)
+    write_failure(files, failure.part_id, record)
 
 
 def write_failure(files: Files, part_id: str, record: Mapping[str, Any]) -> None:

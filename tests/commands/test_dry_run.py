@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from memloc.run.provenance import numerics
 from memloc.store import Store, layout
 from tests.commands.test_query import run
 from tests.conftest import TINY
@@ -111,11 +113,11 @@ def test_a_pruned_checkpoint_that_is_needed_again(
     (kept,) = (tmp_path / "store" / "checkpoints").glob("*/epoch-*")
     assert kept.name == "epoch-0002.safetensors"
     code, out, _ = run(capfd, monkeypatch, "sweep", sweep_file, *where, *only, "--dry-run")
-    assert "1 trials, 1 done; to do: 0 trainings, 0 parts" in out  # what was pruned on purpose is not missed
+    assert "1 trial, 1 done; to do: 0 trainings, 0 parts" in out  # what was pruned on purpose is not missed
     code, out, _ = run(capfd, monkeypatch, "sweep", sweep_file, "evaluate.epoch=1", *where, *only, "--dry-run")
     assert code == 0
-    assert "to train again (a checkpoint it needs is gone)" in out
-    assert "1 trainings (1 again" in out
+    assert "to train again up to epoch 1 (a checkpoint it needs is gone)" in out
+    assert "1 training (1 again" in out
     assert run(capfd, monkeypatch, "sweep", sweep_file, "evaluate.epoch=1", *where, *only, "--checkpoints", "last")[0] == 0
     assert [p.name for p in (tmp_path / "store" / "checkpoints").glob("*/epoch-*")] == ["epoch-0002.safetensors"]
 
@@ -145,12 +147,16 @@ def test_only_and_max_trials_narrow_the_run_but_not_the_record(
 def test_it_says_from_which_epoch_a_training_goes_on(
     tmp_path: Path, sweep_file: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of two epochs is there."""
+    """One of two epochs is there. A checkpoint alone, or a state of another device, is nothing to go on from."""
     store = Store(str(tmp_path / "store"))
     store.files.check_usable()
     where = ("--dry-run", "--store", store.uri)
     trial = json.loads(run(capfd, monkeypatch, "sweep", sweep_file, *where, "--json")[1])["trials"][0]["trial"]
-    store.files.put(layout.checkpoint(trial, 1), b"weights")
+    for epoch in (0, 1):  # all checkpoints are kept
+        store.files.put(layout.checkpoint(trial, epoch), b"weights")
+    store.files.put(layout.resume_state(trial, 1, "another device", b"state"), b"state")
+    assert "to train from epoch" not in run(capfd, monkeypatch, "sweep", sweep_file, *where)[1]
+    store.files.put(layout.resume_state(trial, 1, numerics(torch.device("cpu")), b"state"), b"state")
     _, out, _ = run(capfd, monkeypatch, "sweep", sweep_file, *where)
     first, second = (line for line in out.splitlines() if "to train" in line)
     assert first.startswith(trial[:8])

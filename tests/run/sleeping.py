@@ -74,7 +74,7 @@ def measure(gpus: int, task: float) -> dict[str, float]:
     moments: list[float] = []
 
     def listen(event: Event) -> None:
-        if event.kind == "placed" or moments:
+        if (event.kind, event.stage) == ("placed", "train") or moments:
             moments.append(time.monotonic())
 
     with connected(Resources(gpus=gpus, cpus=2), "sleeping") as scratch:
@@ -87,7 +87,7 @@ def measure(gpus: int, task: float) -> dict[str, float]:
             )
             for t in trials
         }  # fmt: skip
-        fit(Experiment("sleeping", scratch, assignments, admission, Sleeping), Relay(listen), lambda: False)
+        fit(Experiment("sleeping", scratch, assignments, admission, Sleeping), Relay(listen, lambda *_: None), lambda: False)
     slots = Slots(gpus)
     total = sum(trial.work() for trial in trials)
     return {

@@ -203,8 +203,12 @@ def test_sweep_records(store: Store) -> None:
 
 
 def test_failures_and_heartbeats(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    records.record_failure(store.files, "p", A, "rewind", "Traceback …\nValueError: once")
-    records.record_failure(store.files, "p", A, "rewind", "Traceback …\nValueError: twice")
+    records.record_failure(
+        store.files, records.Failure("p", A, "rewind", "Traceback …\nValueError: once", "ValueError: once")
+    )
+    records.record_failure(
+        store.files, records.Failure("p", A, "rewind", "Traceback …\nValueError: twice", "ValueError: twice")
+    )
     assert records.read_failures(store.files)["p"]["traceback"].endswith("twice")
     records.clear_failures(store.files, {"q"})
     assert set(records.read_failures(store.files)) == {"p"}

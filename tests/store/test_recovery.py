@@ -119,7 +119,7 @@ def test_a_pruned_checkpoint_is_not_missed_and_a_lost_one_is(store: Store, plan:
 def test_a_broken_record_beside_whole_ones(store: Store, plan: Plan) -> None:
     """Failures and heartbeats are for status alone: a damaged one is passed over."""
     trial = plan.trials[0].id
-    records.record_failure(store.files, "p", trial, "rewind", "ValueError: x")
+    records.record_failure(store.files, records.Failure("p", trial, "rewind", "ValueError: x", "ValueError: x"))
     (failure,) = store.files.listing(layout.FAILURES)
     heartbeats.write(store.files, "run", trial, {"stage": "train", "epoch": 1})
     (heartbeat,) = store.files.listing(layout.HEARTBEATS)

@@ -11,7 +11,7 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
-from memloc.errors import last_line
+from memloc.errors import error_line
 from memloc.run.admission import Report
 from memloc.run.events import Event, PartResult, TrainingResult
 from memloc.run.fanout import PricedPart, cut
@@ -20,6 +20,7 @@ from memloc.run.ray.draining import is_draining
 from memloc.run.ray.workers import run_parts, train, train_alone
 from memloc.run.trial_run import TrialRun
 from memloc.store import Store, records
+from memloc.store.records import Failure
 
 COORDINATOR_MEMORY = 120e6  # bytes; a bundle must not be empty, and CPUs in it would be missing for the work
 TRAINER_LIVES = 3  # how often a trainer starts at most: one that is killed from outside goes on from its newest checkpoint
@@ -138,7 +139,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         self.lives -= 1
         if self.lives == 0:  # else the next step starts another one, which goes on from the newest checkpoint
             self._record_failure(self.trial, "train", error)
-            self.run.training_ended(TrainingResult(False, error=last_line(error)))
+            self.run.training_ended(TrainingResult(False, error=error_line(error)))
 
     # --- analyses
 
@@ -167,11 +168,12 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         if Store(self.assignment.uri).commit(part.id) is not None:
             return ""
         self._record_failure(part.id, part.stage, error)
-        return last_line(error)
+        return error_line(error)
 
     def _record_failure(self, part_id: str, stage: str, error: RayError) -> None:
         text = f"{type(error).__name__}: {error}"
-        records.record_failure(Store(self.assignment.uri).files, part_id, self.trial, stage, text)
+        failure = Failure(part_id, self.trial, stage, text, error_line(error))
+        records.record_failure(Store(self.assignment.uri).files, failure)
 
     def _prune(self) -> None:
         from memloc.run.retention import prune

@@ -24,7 +24,8 @@ from memloc.run.ray.draining import raise_flag_when
 from memloc.run.ray.workers import Job
 from memloc.run.schedule import coordinators
 from memloc.run.trial_run import Steps
-from memloc.store import Store
+from memloc.store import Store, records
+from memloc.store.records import Failure
 
 if TYPE_CHECKING:
     from memloc.run.clock import PricedPlan
@@ -33,10 +34,13 @@ if TYPE_CHECKING:
 
 
 class Relay(tune.Callback):  # type: ignore[misc]
-    """Passes the coordinators' events on to the listener, and keeps the trials at work."""
+    """Passes the coordinators' events on to the listener, keeps the trials at work, and records lost coordinators.
 
-    def __init__(self, listener: Listener) -> None:
-        self.listener = listener
+    record: writes the failure of a trial into the store, with the text of the error and its line.
+    """
+
+    def __init__(self, listener: Listener, record: Callable[[str, str, str], None]) -> None:
+        self.listener, self.record = listener, record
         self.working: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -47,14 +51,35 @@ class Relay(tune.Callback):  # type: ignore[misc]
             event = Event(**raw)
             if event.kind == "started":
                 self.working.add(event.trial)
-            elif event.kind in ("finished", "drained"):
+            elif event.kind in ("finished", "unfinished"):
                 self.working.discard(event.trial)
             self.listener(event)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         trial_id = trial.config["trial"]
-        error = f"its coordinator failed; see {trial.error_file or 'the log'}"
+        text = _text(trial.error_file)
+        error = f"its coordinator failed: {_error_line(text)}"
+        self.record(trial_id, text, error)
+        self.working.discard(trial_id)
         self.listener(Event("failed", trial_id, "coordinator", part_id=trial_id, error=error))
+        self.listener(Event("unfinished", trial_id))
+
+
+def _text(path: str | None) -> str:
+    """The text of Tune's error file, which is removed with the scratch folder."""
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="backslashreplace").strip() if path else ""
+    except OSError:
+        text = ""
+    return text or "its process ended and left no message"
+
+
+def _error_line(text: str) -> str:
+    """The last error in Tune's error file: the end of a traceback, or the first line of what Ray says of a lost process."""
+    _, *lines = [line.strip() for line in f"\n{text}".rpartition("Failure # ")[2].splitlines() if line.strip()] or [text]
+    if not lines:
+        return text
+    return lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]
 
 
 class Drained(tune.Stopper):  # type: ignore[misc]
@@ -110,9 +135,12 @@ class OnRay:
         assignments = self._assignments(works, plan, admission)
         threading.Thread(target=raise_flag_when, args=(self.run, should_stop, finished), daemon=True).start()
         try:
-            fit(Experiment(self.run, self.scratch, assignments, admission), Relay(listener), should_stop)
+            fit(Experiment(self.run, self.scratch, assignments, admission), Relay(listener, self._record), should_stop)
         finally:
             finished.set()
+
+    def _record(self, trial: str, text: str, error: str) -> None:
+        records.record_failure(self.store.files, Failure(trial, trial, "coordinator", text, error))
 
     def _assignments(self, works: Sequence[Work], plan: PricedPlan, admission: Any) -> dict[str, Assignment]:
         """{trial: its assignment}, in the order in which they begin."""
