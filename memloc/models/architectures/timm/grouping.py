@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from memloc.errors import error_line
 from memloc.models.architectures.timm.gate_points import Point, apply, neurons
-from memloc.models.architectures.timm.trace import CannotGroup, Program, first_line, shapes, split_into_groups, traced
+from memloc.models.architectures.timm.trace import CannotGroup, Program, shapes, split_into_groups, traced
 from memloc.models.groups import State
 from memloc.models.memory_format import channels_last
 
@@ -96,7 +97,7 @@ def grouped_program(name: str, shape: Shape, classes: int) -> GroupedProgram:
             model = channels_last(create(name, shape, classes).eval())
             wanted = model(x[:2])
         except Exception as error:  # the library may raise anything if it cannot take these images
-            raise CannotGroup(f"timm says: {first_line(error)}") from error
+            raise CannotGroup(f"timm says: {error_line(error, with_type=False)}") from error
         if not isinstance(wanted, Tensor) or wanted.shape != (2, classes):
             raise CannotGroup("it is no classifier of whole images")
         try:
@@ -104,7 +105,7 @@ def grouped_program(name: str, shape: Shape, classes: int) -> GroupedProgram:
         except CannotGroup:
             raise
         except Exception as error:  # for example, a traced operation may fail for other numbers of images
-            raise CannotGroup(f"operation by operation it does not run: {first_line(error)}") from error
+            raise CannotGroup(f"operation by operation it does not run: {error_line(error, with_type=False)}") from error
 
 
 def misfit(name: str, shape: Shape, classes: int) -> str | None:

@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
+from memloc.errors import error_line
+
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 # Each of these is one operation, also if a library traces it: a norm works differently in training and in evaluation.
 LEAVES = (*NORMS, nn.modules.conv._ConvNd, nn.Linear)
@@ -41,11 +43,6 @@ Around: TypeAlias = Callable[[fx.Node, tuple[Any, ...], Callable[[tuple[Any, ...
 
 class CannotGroup(ValueError):  # noqa: N818
     """Why a network is no chain of groups, in one line."""
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an exception's message, or its type if there is no message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class _Tracer(fx.Tracer):
@@ -125,7 +122,7 @@ def traced(
     try:
         graph = _Tracer(leaves, wrapped).trace(root)
     except Exception as error:  # a library's forward pass may raise anything while it is traced
-        raise CannotGroup(f"its forward pass cannot be traced: {first_line(error)}") from error
+        raise CannotGroup(f"its forward pass cannot be traced: {error_line(error, with_type=False)}") from error
     constants = {}
     for node in graph.nodes:
         _out_of_place(node)
