@@ -59,10 +59,15 @@ class MemlocWarning(UserWarning):
     """Something was left out; the text says what and why. The command line prints it as one line."""
 
 
-def last_line(error: BaseException) -> str:
-    """An exception in one line: its type and the first line of what it says."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
+def error_line(error: BaseException, with_type: bool = True) -> str:
+    """An exception in one line: its type and the first line of what it says.
+
+    with_type: False leaves the type out, unless the exception says nothing.
+    """
+    kind, lines = type(error).__name__, str(error).strip().splitlines()
+    if not lines:
+        return kind
+    return f"{kind}: {lines[0]}" if with_type else lines[0]
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:

@@ -98,9 +98,15 @@ def _finding(instrument: Instrument, source: Source) -> Finding:
     for row in source.rows(_sql(instrument, fields, "trial")) if left_out else []:
         label = _label({name: row[name] for name in fields})
         if row["trial"] in left_out and label not in settings:
-            not_memorized.setdefault(label, []).append(left_out[row["trial"]])
+            not_memorized.setdefault(label or _in_sweep(row["trial"], source), []).append(left_out[row["trial"]])
     lines = [(label, sentences) for label, rows in settings.items() if (sentences := instrument.say(rows))]
     return Finding(instrument.title, lines, sql, not_memorized)
+
+
+def _in_sweep(trial: str, source: Source) -> str:
+    """The label of a trial among all trials of the sweep, for an instrument whose own trials have one setting."""
+    config = next(json.loads(t["config"]) for t in source.trials if t["trial"] == trial)
+    return _label({name: config.get(name) for name in _trial_fields(source.trials)})
 
 
 def _not_memorized(analyses: Sequence[Row], source: Source) -> dict[str, float]:

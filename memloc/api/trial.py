@@ -137,7 +137,7 @@ class Trial:
             raise UsageError(f"epoch {epoch}: trial {self.id} has none; valid: 0 to {self.config.epochs}")
         network = self._network()
         dropout = self._dropout(network)
-        self._check_mode(mode, rescale, dropout.modes)
+        self._check_mode(mode, rescale, dropout.mask_modes)
         network.load_state_dict(checkpoints.read(self._store.files, entries[epoch]))
         network.eval()
         if mode == "own":

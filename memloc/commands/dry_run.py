@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from memloc.commands.device import expected_numerics
 from memloc.commands.forecast import forecasts, in_words, path_as_json
-from memloc.commands.formatting import bytes_in_words, counted, labeller
+from memloc.commands.formatting import bytes_in_words, common_fields, counted, labeller
 from memloc.commands.text_table import text_table
-from memloc.config import TrainConfig, canonical
+from memloc.config import TrainConfig
 from memloc.models.architectures import TRAINING
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan
@@ -114,14 +114,12 @@ def _totals(
     store: Store,
     totals: dict[str, Any],
 ) -> str:
-    configs = [canonical(trial.config) for trial in plan.trials]
-    common = {n: v for n, v in configs[0].items() if all(c.get(n) == v for c in configs)}
     left = f"{counted(totals['trainings'], 'training')}{{}}, {counted(totals['parts'], 'part')}"
     again = f" ({totals['replays']} again, for a checkpoint that is gone)" if totals["replays"] else ""
     return "\n".join(
         [
             "",
-            "all: " + " ".join(f"{n}={v}" for n, v in common.items()),
+            common_fields([trial.config for trial in plan.trials]),
             f"{counted(totals['trials'], 'trial')}, {totals['done']} done; to do: {left.format(again)}",
             *(f"{line} (not counted below)" for line in plan.needs()),
             f"store {store.uri}: checkpoints {bytes_in_words(totals['checkpoint_bytes'])}, "

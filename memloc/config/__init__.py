@@ -3,7 +3,7 @@
 A configuration is *resolved* when every field holds what the program will use. Only a resolved one has an identity.
 """
 
-from memloc.config.check import Fields, fields_of
+from memloc.config.check import Fields, Problem, fields_of
 from memloc.config.identity import canonical, canonical_json, digest, fingerprint
 from memloc.config.registry import Registry, StageType
 from memloc.config.resolve import TrainingFields
@@ -69,6 +69,7 @@ __all__ = [
     "NoDropout",
     "PathOrSweep",
     "Positive",
+    "Problem",
     "Registry",
     "Seed",
     "Share",

@@ -48,7 +48,8 @@ def _training(training: TrainingFields) -> Iterator[FieldAbout]:
         if name in choices:
             yield from _choice(choices[name], training)
         elif holds_configs(info.annotation):
-            yield from (_about("training", n, i, "ratio and cut", default="null") for n, i in HeldOut.model_fields.items())
+            for held_out, about in HeldOut.model_fields.items():
+                yield FieldAbout("training", held_out, "", "null", training.valid(held_out), *_meaning(about))
         else:
             default = "by schedule and epochs" if name == "peak_epoch" else None
             yield _about("training", name, info, default=default)

@@ -12,6 +12,7 @@ from memloc.config.check import Fields, asked_type, fields_of
 from memloc.config.hints import describe
 from memloc.config.training import ArchitectureConfig, HeldOut, TrainConfig, default_peak
 from memloc.config.types import Config, Valid, Variant, holds_configs
+from memloc.config.written import written
 from memloc.errors import UsageError, nearest
 
 
@@ -115,6 +116,11 @@ class TrainingFields(Fields):
             for name, (c, kinds) in absent.items()
         }
 
+    def decided_by(self, name: str) -> str | None:
+        """The flat field that decides whether a training has this one: `dropout` for `p_gen`; None if all have it."""
+        holding = [h.flat for h in self.variant_fields if any(name in h.own(variant) for variant in h.variants.values())]
+        return holding[0] if holding else None
+
     def default(self, name: str, values: Mapping[str, Any]) -> Any:
         """What a field holds beside these flat values if it is not given; None if it is not used, or has to be given."""
         for held in self.variant_fields:
@@ -138,7 +144,7 @@ class TrainingFields(Fields):
         nested["held_out"] = self._held_out(kept, problems)
         architecture = nested["architecture"]
         if kept.get("compile") and isinstance(architecture, ArchitectureConfig) and architecture.NOT_COMPILED:
-            problems["compile"] = f"True with model: {architecture.NOT_COMPILED}; valid here: false"
+            problems["compile"] = f"true with model: {architecture.name}: {architecture.NOT_COMPILED}; valid: false"
         if problems:
             return None, problems
         own = {name: value for name, value in kept.items() if name in TrainConfig.model_fields.keys() - nested.keys()}
@@ -162,7 +168,7 @@ class TrainingFields(Fields):
                 continue
             own[name], problem = fields_of(variant).check(name, kept[name])
             if problem:
-                problems[name] = f"{kept[name]!r} with {held.flat}: {kind}; valid: {describe(asked_type(info))}"
+                problems[name] = f"{written(kept[name])} with {held.flat}: {kind}; valid: {describe(asked_type(info))}"
         if len(problems) > known:
             return None
         made = variant(**{variant.KIND: kind}, **own)

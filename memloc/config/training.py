@@ -32,6 +32,8 @@ DATASETS = ("digits", "cifar10", "mnist", "fashion_mnist", "svhn")
 
 
 class NoDropout(Variant):
+    """No dropout beyond that of the architecture."""
+
     kind: Literal["none"] = "none"
     """example_tied: every example has its own channels. standard: a mask is drawn in every step. sparse: one mask is
     drawn for the whole training. [paper §6.2, Table 3]
@@ -133,10 +135,13 @@ class HeldOut(Config):
     """The training sees the share `ratio` of the examples; `cut` says which ones."""
 
     ratio: Annotated[float, Field(gt=0, lt=1)]
-    """For the trainings behind C-scores: the share of the examples that are trained on. [Jiang et al., 2021 (paper §7)]
+    """For the trainings behind C-scores: the share of the examples that are trained on, given together with cut; null: all.
+    [Jiang et al., 2021 (paper §7)]
     """
     cut: CountOrZero
-    """For the trainings behind C-scores: which cut of the data set is trained on, by its number. [memloc]"""
+    """For the trainings behind C-scores: which cut of the data set is trained on, by its number; given together with ratio.
+    [memloc]
+    """
 
 
 def _dataset(value: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
 
-from memloc.errors import last_line
+from memloc.errors import error_line
 from memloc.run.events import PartResult, TrainingResult
 from memloc.run.parts import run_parts
 from memloc.run.pending import Item, Work
@@ -43,7 +43,7 @@ def attempt(worker: Worker, part: Attempted, action: Callable[[], T], tries: int
             return action(), ""
         except Exception as error:  # whatever a part raises is recorded with its traceback, and the rest goes on
             if n == tries - 1:
-                line = last_line(error)
+                line = error_line(error)
                 part.record_failure(worker.store, traceback.format_exc(), line)
         worker.forget()  # not in the handler: its traceback holds everything that the attempt has allocated
     return None, line

@@ -53,7 +53,7 @@ class PartResult:
     """How one part ended.
 
     seconds: how long it took; 0 if it was already committed. share: the share of its price that it paid; the rest was shared
-    with other parts. error: the last line of the error if it failed for good, else empty.
+    with other parts. error: the error in one line if it failed for good, else empty.
     """
 
     part_id: str

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pyarrow import fs
 
-from memloc.errors import StoreError
+from memloc.errors import StoreError, error_line
 from memloc.store import filesystem, layout
 
 T = TypeVar("T")
@@ -132,7 +132,7 @@ class Files:
         except OSError as error:
             if self.size(path) is None:  # an object store is asked for the size first; the file may be removed in between
                 raise FileNotFoundError(path) from error
-            raise StoreError(f"store {self.uri}: {path} cannot be read: {filesystem.first_line(error)}") from error
+            raise StoreError(f"store {self.uri}: {path} cannot be read: {error_line(error, with_type=False)}") from error
 
     def find(self, path: str) -> bytes | None:
         """The bytes of a file, or None where there is none (any more)."""
@@ -173,7 +173,9 @@ class Files:
             return
         except OSError as error:
             if self.size(path) is not None:
-                raise StoreError(f"store {self.uri}: {path} cannot be removed: {filesystem.first_line(error)}") from error
+                raise StoreError(
+                    f"store {self.uri}: {path} cannot be removed: {error_line(error, with_type=False)}"
+                ) from error
 
     def move(self, source: str, target: str) -> bool:
         """Moves a file; False if it is gone. On object stores this copies, then deletes; a kill in between leaves both."""
@@ -205,7 +207,7 @@ class Files:
         try:
             yield
         except OSError as error:
-            raise StoreError(f"store {self.uri}: {what}: {filesystem.first_line(error)}") from error
+            raise StoreError(f"store {self.uri}: {what}: {error_line(error, with_type=False)}") from error
 
 
 def _make_folder(folder: Path) -> None:

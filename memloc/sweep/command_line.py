@@ -10,7 +10,7 @@ from typing import Any
 from memloc.errors import UsageError
 from memloc.sweep import yaml
 from memloc.sweep.block import COMMAND_LINE, Block
-from memloc.sweep.checker import RANGE, Checker
+from memloc.sweep.checker import Checker, is_axis
 from memloc.sweep.presets import problem_of
 
 OVERRIDE = re.compile(r"^([A-Za-z_][\w]*(?:\.[\w]+)?)=(.*)$", re.DOTALL)
@@ -69,12 +69,11 @@ class Overrides:
 
     def _training(self, name: str, value: Any) -> None:
         where = f"{COMMAND_LINE}{name}"
-        varies = isinstance(value, list) or (isinstance(value, str) and RANGE.fullmatch(value) is not None)
+        varies = is_axis(value)
         if varies:
             axis, problems = self.checker.axis(name, value)
         else:
-            taken, problem = self.checker.training(name, value)
-            problems = [((), problem)] if problem else []
+            taken, problems = self.checker.training(name, value)
         for _, problem in problems:
             self._problem(name, problem)
         for block in self.blocks:
@@ -90,18 +89,20 @@ class Overrides:
     def _stage(self, name: str, value: Any) -> None:
         stage, field_name = name.split(".", 1)
         if problem := self.checker.unknown_stage(stage):
+            if field_name in self.checker.registry.training and "did you mean" not in problem:
+                problem += f"; a training's field stands alone: write {field_name}=…"
             self._problem(name, problem)
             return
         having = [block for block in self.blocks if stage in block.stages]
         if not having:
             self._problem(name, f"no block of this sweep has the stage {stage}")
             return
-        taken, problem = self.checker.stage(stage, field_name, value)
-        if problem:
-            self._problem(name, problem)
+        taken, problems = self.checker.stage(stage, field_name, value)
+        for position, problem in problems:
+            self._problem(".".join([name, *map(str, position)]), problem)
         for block in having:
             block.where[name] = f"{COMMAND_LINE}{name}"
-            if problem:
+            if problems:
                 block.bad_stages.add(stage)
             else:
                 block.stages[stage][field_name] = taken

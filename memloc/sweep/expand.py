@@ -17,6 +17,7 @@ from memloc.config import (
     fields_of,
     fingerprint,
     marker,
+    written,
 )
 from memloc.errors import UsageError
 from memloc.sweep import presets
@@ -84,12 +85,24 @@ class Expansion:
     def _resolved(self, block: Block, flat: Mapping[str, Any]) -> TrainConfig | None:
         fields = self.registry.training
         absent = fields.unused(flat)
-        self.problems += [f"{block.where[n]}: {absent[n]}" for n in absent if n in block.binding and flat.get(n) is not None]
+        unfit = {name: why for name, why in absent.items() if name in block.binding and flat.get(name) is not None}
+        self.problems += [f"{block.where[n]}: {why}{self._cause(block, n, flat)}" for n, why in unfit.items()]
         config, misfits = fields.resolve(flat)
-        self.problems += [f"{block.place(n)}: {problem}" for n, problem in misfits.items() if n not in block.bad_fields]
+        misfits = {name: problem for name, problem in misfits.items() if name not in block.bad_fields}
+        self.problems += [f"{block.place(n)}: {problem}{self._cause(block, n, flat)}" for n, problem in misfits.items()]
         if config is not None:
             self._check_peak(block, config)
         return config
+
+    def _cause(self, block: Block, name: str, flat: Mapping[str, Any]) -> str:
+        """What a problem of a file's field comes from, if the command line has brought it about; else nothing."""
+        decided_by = self.registry.training.decided_by(name)
+        if decided_by is None or block.place(name).startswith(COMMAND_LINE):
+            return ""
+        if not block.place(decided_by).startswith(COMMAND_LINE) or name not in flat:
+            return ""
+        override = f"{decided_by}={written(flat[decided_by], quote=False)}"
+        return f"; {override} on the command line makes it so: leave it out, or change a copy of the file (--show prints it)"
 
     def _check_peak(self, block: Block, config: TrainConfig) -> None:
         """A peak beyond the last epoch is a slip where a sweep asks for it.

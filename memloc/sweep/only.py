@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from memloc.config import Registry, canonical_json
+from memloc.config import Registry, canonical_json, written
 from memloc.errors import UsageError, nearest
 from memloc.sweep.checker import RANGE, Checker
 from memloc.sweep.command_line import typed
@@ -52,15 +52,14 @@ def _with_values(entries: list[Entry], name: str, parts: list[str], text: str, r
             axis, problems = checker.axis(name, part)
             ranges.append(axis)
         else:
-            taken, problem = checker.training(name, typed(part))
+            taken, problems = checker.training(name, typed(part))
             single.add(canonical_json([taken]))
-            problems = [((), problem)] if problem else []
         if problems:
             raise UsageError(*(f"command line:--only {text}: {problem}" for _, problem in problems))
     having = [(entry, flat[name]) for entry in entries if name in (flat := entry.config.flat())]
     kept = [e for e, v in having if canonical_json([v]) in single or any(v in axis for axis in ranges)]
     if not kept:
-        there = list(dict.fromkeys(str(value) for _, value in having))
+        there = list(dict.fromkeys(written(value, quote=False) for _, value in having))
         some = ", ".join(there[:20]) + (f", … ({len(there)} values)" if len(there) > 20 else "")
         raise UsageError(
             f"command line:--only {text}: no trial fits; " + (f"{name} there: {some}" if there else f"none uses {name}")

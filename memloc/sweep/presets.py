@@ -78,9 +78,9 @@ def _values(document: Document, where: tuple[str, ...], fields: Fields, problems
         given = (given or {}).get(key)
     values = {}
     for name, value in (given or {}).items():
-        problem = fields.check_name(name)
-        if problem is None:
-            values[name], problem = fields.check(name, value)
-        if problem:
-            problems.append(f"{document.at(*where, name)}: {problem}")
+        if unknown := fields.check_name(name):
+            problems.append(f"{document.at(*where, name)}: {unknown}")
+            continue
+        values[name], bad = fields.check_items(name, value)
+        problems += [f"{document.at(*where, name, *position)}: {problem}" for position, problem in bad]
     return values

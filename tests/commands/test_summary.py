@@ -162,8 +162,10 @@ def test_nothing_is_said_of_layers_or_neurons_of_a_network_that_has_not_memorize
     plain, own = (float(evaluation.noisy_acc[k]) for k in (("none", "plain", "none"), ("example_tied", "own", "none")))
     assert max(plain, own) < 0.95
     assert list(sections(text)) == ["Accuracy"]
-    assert f"Noisy accuracy {plain:.2f}: nothing to localize yet." in text.splitlines()
-    assert f"Noisy accuracy {own:.2f}: nothing to drop yet." in sections(text)["Accuracy"]
+    learned = f"only {100 * plain:.0f} % of the wrong labels are learned (95 % is needed)"
+    assert f"dropout=none: {learned}, so there is nothing to localize yet." in " ".join(text.split())
+    assert f"{own:.3f} of the noisy" in sections(text)["Accuracy"]
+    assert "Too few wrong labels are learned, so there is nothing to drop yet." in sections(text)["Accuracy"]
     assert "Without" not in text
     assert all(len(line) <= 100 for line in text[: text.index("Next:")].splitlines())
     for command in ("report", "claims"):
@@ -269,10 +271,8 @@ def test_what_is_undefined_in_a_layer_is_left_out() -> None:
     dead = {"layer": "conv4", "ratio": float("nan"), "cosine": None, "control": None}
     alive = [{"layer": n, "ratio": r, "cosine": -r, "control": None} for n, r in (("conv1", 0.5), ("conv2", 2.0))]
     say = gradients.sentence
-    assert (
-        say([*alive, dead])
-        == "Noisy norm / clean norm is 0.50 (conv1) to 2.00 (conv2). The cosine is -2.00 (conv2) to -0.50 (conv1)."
-    )
+    norms, cosines = "0.50 (conv1) to 2.00 (conv2)", "-2.00 (conv2) to -0.50 (conv1)"
+    assert say([*alive, dead]) == f"The noisy norm is {norms} times the clean one. The cosine is {cosines}."
     assert say([dead]) == ""
 
 

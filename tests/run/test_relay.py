@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray._private.utils
+import torch
 
 from memloc.analysis.sweep_status import sweep_status
 from memloc.commands.status import render
 from memloc.run.events import Event
 from memloc.run.placement import Resources
+from memloc.run.ray import connect, driver
 from memloc.run.ray.driver import Drained, OnRay, Relay
 from memloc.store import Store, records
 from tests.run.test_plan import plan_of
@@ -75,3 +79,33 @@ def test_a_lost_coordinator_leaves_its_error_in_the_store(tmp_path: Path, text: 
     assert (failure["error"], failure["stage"]) == (events[1].error, "coordinator")
     assert str(file) not in render(status)
     assert (text or line).splitlines()[-1].strip() in render(status)
+
+
+@pytest.mark.parametrize(
+    ("address", "seen", "device"), [("local", 0, "cpu"), ("local", 2, "cuda"), ("head:6379", 0, "cuda")]
+)
+def test_places_of_gpus_that_are_not_there_are_priced_as_cpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, seen: int, device: str
+) -> None:
+    """A driver without a GPU may use a cluster that has some."""
+    monkeypatch.setattr(driver.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0, "GPU": 2.0}}])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    resources = Resources(address, gpus_per_task=0.25)
+    capacity = OnRay(Store(str(tmp_path / "store")), tmp_path, resources).capacity([])
+    assert (capacity.device, capacity.slots.count, capacity.shares) == (device, 2, resources)
+
+
+def test_ray_cannot_take_over_the_signals_while_it_starts() -> None:
+    def own(number: int, frame: Any) -> None:
+        """Never called."""
+
+    setter = ray._private.utils.set_sigterm_handler
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        with connect._signals_kept():
+            ray._private.utils.set_sigterm_handler(signal.SIG_DFL)
+            assert signal.getsignal(signal.SIGTERM) is own
+        assert signal.getsignal(signal.SIGTERM) is own
+        assert ray._private.utils.set_sigterm_handler is setter
+    finally:
+        signal.signal(signal.SIGTERM, before)

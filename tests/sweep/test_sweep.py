@@ -123,19 +123,21 @@ blocks:
   a:
     axes: {seed: [], noise: [0.1, 0.10], data_seed: 3, sed: [1]}
     set: {nois: 0.1, batch_size: "12"}
-    stages: {rewnd: {}, rewind: {epochs: [0, 0]}, evaluate: {modes: [bare]}}
+    stages: {rewnd: {}, rewind: {epochs: [0, 0]}, evaluate: {modes: [bare, own, owm]}}
+    about: 7
     stage: {}
   b: [1]
 block: {}
 """
     found = problems(tmp_path, text)
     begins = [
-        "mine.yaml:10:block: unknown key; did you mean 'blocks'?",
+        "mine.yaml:11:block: unknown key; did you mean 'blocks'?",
         "mine.yaml:1:about: 3 is not text",
         "mine.yaml:2:defaults.dataset: 'digitz' is not valid; valid: digits, cifar10, mnist, fashion_mnist, svhn, npz:PATH; "
         "did you mean 'digits'?",
         "mine.yaml:2:defaults.noise: 1.5 is not valid; valid: a number >= 0 and <= 1",
-        "mine.yaml:8:blocks.a.stage: unknown key; did you mean 'stages'?",
+        "mine.yaml:8:blocks.a.about: 7 is not text",
+        "mine.yaml:9:blocks.a.stage: unknown key; did you mean 'stages'?",
         "mine.yaml:6:blocks.a.set.nois: unknown field; did you mean 'noise'?",
         "mine.yaml:6:blocks.a.set.batch_size: '12' is not valid; valid: a whole number >= 2",
         "mine.yaml:5:blocks.a.axes.seed: [] is not a non-empty list",
@@ -144,8 +146,9 @@ block: {}
         "mine.yaml:5:blocks.a.axes.sed: unknown field; did you mean 'seed'?",
         "mine.yaml:7:blocks.a.stages.rewnd: unknown stage; did you mean 'rewind'?; valid: detection, evaluate, ",
         "mine.yaml:7:blocks.a.stages.rewind.epochs: [0, 0] is not valid",
-        "mine.yaml:7:blocks.a.stages.evaluate.modes: ['bare'] is not valid",
-        "mine.yaml:9:blocks.b: [1] is not a mapping",
+        "mine.yaml:7:blocks.a.stages.evaluate.modes.0: 'bare' is not valid; valid: plain, own, scaled, dropped",
+        "mine.yaml:7:blocks.a.stages.evaluate.modes.2: 'owm' is not valid; valid: plain, own, scaled, dropped; did you mean",
+        "mine.yaml:10:blocks.b: [1] is not a mapping",
     ]
     assert len(found) == len(begins)
     for begin in begins:
@@ -316,7 +319,7 @@ def test_overrides_replace_axes_and_literals(tmp_path: Path) -> None:
     ("override", "message"),
     [
         ("noise=1.5", "command line:noise: 1.5 is not valid; valid: a number >= 0 and <= 1"),
-        ("noise=.nan", "command line:noise: nan is not valid"),
+        ("noise=.nan", "command line:noise: .nan is not valid"),
         ("noise=", "command line:noise: '' is not valid"),
         ("p_gen=0", "command line:p_gen: 0 is not valid"),  # range-checked though not used
         ("nois=0.1", "command line:nois: unknown field; did you mean 'noise'?"),
@@ -328,7 +331,7 @@ def test_overrides_replace_axes_and_literals(tmp_path: Path) -> None:
         ("seed=[]", "command line:seed: [] is not a non-empty list"),
         ("noise=[0.1", "command line:noise:1: not YAML: while parsing a flow sequence expected ',' or ']', but got the end"),
         ("noise=*x", "command line:noise:1: anchors and aliases"),
-        ("noise={a: 1}", "command line:noise: {'a': 1} is not valid"),
+        ("noise={a: 1}", "command line:noise: {a: 1} is not valid"),
         ("seed=2020-01-01", "command line:seed: '2020-01-01' is not valid; valid: a whole number"),
         (
             "dataset=npz:~nobody-here/x.npz",

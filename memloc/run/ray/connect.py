@@ -16,7 +16,7 @@ from typing import Any
 import ray
 import ray._private.utils
 
-from memloc.errors import UsageError
+from memloc.errors import UsageError, error_line
 from memloc.run.capacity import usable_cpus
 from memloc.run.placement import NOSET, Resources
 
@@ -56,16 +56,15 @@ def _start(resources: Resources, run: str, folder: str | None) -> None:
         ray.init(address="local", num_cpus=cpus, num_gpus=resources.gpus, include_dashboard=False,
                  _temp_dir=folder, **_quiet(run))  # fmt: skip
     except (OSError, RuntimeError, ValueError, TimeoutError) as error:
-        raise UsageError(
-            f"Ray cannot be started on this machine ({_first_line(error)}); --executor inline works without it"
-        ) from error
+        why = error_line(error, with_type=False)
+        raise UsageError(f"Ray cannot be started on this machine ({why}); --executor inline works without it") from error
 
 
 def _attach(address: str, run: str) -> None:
     try:
         ray.init(address=address, runtime_env={"env_vars": {NOSET: "1"}}, **_quiet(run))
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise UsageError(f"--address {address}: the cluster cannot be used ({_first_line(error)})") from None
+        raise UsageError(f"--address {address}: the cluster cannot be used ({error_line(error, with_type=False)})") from None
     try:
         token = Path.home() / ".ray" / "auth_token"
         if token.exists():
@@ -115,10 +114,6 @@ def _is_writable(folder: str) -> bool:
             return True
     except OSError:
         return False
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
-from memloc.errors import last_line
+from memloc.errors import error_line
 from memloc.run.admission import Report
 from memloc.run.events import Event, PartResult, TrainingResult
 from memloc.run.fanout import PricedPart, cut
@@ -139,7 +139,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         self.lives -= 1
         if self.lives == 0:  # else the next step starts another one, which goes on from the newest checkpoint
             self._record_failure(self.trial, "train", error)
-            self.run.training_ended(TrainingResult(False, error=last_line(error)))
+            self.run.training_ended(TrainingResult(False, error=error_line(error)))
 
     # --- analyses
 
@@ -168,11 +168,11 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         if Store(self.assignment.uri).commit(part.id) is not None:
             return ""
         self._record_failure(part.id, part.stage, error)
-        return last_line(error)
+        return error_line(error)
 
     def _record_failure(self, part_id: str, stage: str, error: RayError) -> None:
         text = f"{type(error).__name__}: {error}"
-        failure = Failure(part_id, self.trial, stage, text, last_line(error))
+        failure = Failure(part_id, self.trial, stage, text, error_line(error))
         records.record_failure(Store(self.assignment.uri).files, failure)
 
     def _prune(self) -> None:
