@@ -11,17 +11,24 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from memloc.commands import claims, data, query, report, status, store, sweep, terminal, trials
+from memloc.commands import claims, data, options, query, report, status, store, sweep, terminal, trials
 from memloc.errors import MemlocError, MemlocWarning
 
+EXAMPLES = options.examples(
+    "memloc sweep demo                     trains networks and analyses them",
+    "memloc status                         how far it is, from any shell",
+    "memloc report                         figures and tables, as report.html",
+    'memloc query "SELECT * FROM trials"   the numbers behind them',
+)
 app = typer.Typer(
     name="memloc",
     help="Where in a neural network do memorized examples live? The experiments of Maini et al. (ICML 2023).",
+    epilog=EXAMPLES,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
+app.command("sweep", epilog=sweep.EXAMPLES, cls=sweep.SweepCommand)(sweep.sweep)
 app.command("status", epilog=status.EXAMPLES)(status.status)
 app.command("trials", epilog=trials.EXAMPLES)(trials.trials)
 app.command("query", epilog=query.EXAMPLES, cls=query.QueryCommand)(query.query)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from memloc.commands.forecast import Forecast, forecasts, in_words, path_as_json
-from memloc.commands.formatting import bytes_in_words, counted, labeller
+from memloc.commands.formatting import bytes_in_words, common_fields, counted, labeller
 from memloc.commands.text_table import text_table
-from memloc.config import TrainConfig, canonical
+from memloc.config import TrainConfig
 from memloc.models.architectures import TRAINING
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan
@@ -116,14 +116,12 @@ def _totals(
     label: Callable[[TrainConfig], str],
 ) -> str:
     configs_of = {t.id: t.config for t in plan.trials}
-    configs = [canonical(config) for config in configs_of.values()]
-    common = {n: v for n, v in configs[0].items() if all(c.get(n) == v for c in configs)}
     left = f"{counted(totals['trainings'], 'training')}{{}}, {counted(totals['parts'], 'part')}"
     again = f" ({totals['replays']} again, for a checkpoint that is gone)" if totals["replays"] else ""
     return "\n".join(
         [
             "",
-            "all: " + " ".join(f"{n}={v}" for n, v in common.items()),
+            common_fields(list(configs_of.values())),
             f"{counted(totals['trials'], 'trial')}, {totals['done']} done; to do: {left.format(again)}",
             *(f"{line} (not counted below)" for line in plan.needs()),
             f"store {store.uri}: checkpoints {bytes_in_words(totals['checkpoint_bytes'])}, "

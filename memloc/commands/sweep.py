@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperCommand
 
 from memloc.commands import completion, options
 from memloc.commands.launch import Executor, Options, Retention, Selection, launch
 from memloc.commands.modes import refuse_others
+from memloc.commands.prose import terminal_width, wrapped
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,26 +19,38 @@ if TYPE_CHECKING:
 
 SHARES = ("gpus_per_trial", "gpus_per_task")
 EXAMPLES = options.examples(
-    "memloc sweep                                           the shipped sweeps",
-    "memloc sweep paper-grid --dry-run                      what it would do, and how long it takes",
-    "memloc sweep --fields                                  what one can set, and what it means",
+    "memloc sweep                          the shipped sweeps",
+    "memloc sweep paper-grid --dry-run     what it would do, and its time",
+    "memloc sweep --fields                 what one can set, and what it means",
     "memloc sweep demo noise=0.2 flips.repeats=3 --only seed=0,1",
     "memloc sweep my.yaml --store s3://bucket/runs --address HOST:6379",
 )
+
+
+class SweepCommand(TyperCommand):
+    """A command whose one list of arguments means a name and values; its usage says so."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return ["[OPTIONS]", "[NAME|FILE.yaml]", "[FIELD=VALUE]..."]
 
 
 def sweep(
     context: typer.Context,
     arguments: list[str] = typer.Argument(
         None,
-        metavar="[NAME|FILE.yaml] [FIELD=VALUE …]",
+        metavar="NAME|FILE.yaml FIELD=VALUE…",
         help="A shipped sweep or a file; without one, lists the shipped sweeps.",
         autocompletion=completion.sweeps_and_fields,
     ),
     only: list[str] = options.ONLY,
     store: str = options.STORE,
     data_dir: str = options.DATA_DIR,
-    address: str = typer.Option("local", "--address", metavar="local|auto|HOST:PORT", help="The Ray cluster."),
+    address: str = typer.Option(
+        "local",
+        "--address",
+        metavar="local|auto|HOST:PORT",
+        help="Which Ray cluster to use.",
+    ),
     executor: Executor = typer.Option(Executor.ray, "--executor", help="inline: one process, for debugging."),
     cpus: int = typer.Option(None, "--cpus", min=1, help="Local CPUs to use; default: all that this process may use."),
     gpus: int = typer.Option(None, "--gpus", min=0, help="Local GPUs to use; default: all. 0: only CPUs."),
@@ -47,8 +61,8 @@ def sweep(
         "--checkpoints",
         help="Which checkpoints to keep; default: all, of held-out trainings what their analyses read.",
     ),
-    max_trials: int = typer.Option(None, "--max-trials", min=1, help="Only the first N trials."),
-    yes: bool = typer.Option(False, "--yes", help="Really: more than 100,000 trials."),
+    max_trials: int = typer.Option(None, "--max-trials", min=1, help="Run the first N trials only."),
+    yes: bool = typer.Option(False, "--yes", help="Allow more than 100,000 trials."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the trials and what they cost; run nothing."),
     show: bool = typer.Option(False, "--show", help="Print the sweep's YAML."),
     fields: bool = typer.Option(False, "--fields", help="List every field: default, valid values, meaning, source."),
@@ -123,6 +137,7 @@ def _list_shipped(as_json: bool) -> None:
     if as_json:
         print(json.dumps([{"name": n, "about": a} for n, a in shipped.items()]))
         return
+    width = terminal_width()
     for name, about in shipped.items():
-        print(f"{name}\n    {about}")
-    print("\nmemloc sweep NAME --dry-run shows what a sweep would do; memloc sweep NAME --show prints its YAML.")
+        print("\n".join([name, *wrapped(about, "    ", width=width)]))
+    print("\nmemloc sweep NAME --dry-run shows what a sweep would do.\nmemloc sweep NAME --show prints its YAML.")
