@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from memloc.errors import StoreError
+from memloc.invocation import command
 from memloc.store import layout, schemas
 from memloc.store.files import Files
 from memloc.store.schemas import Schemas
@@ -106,7 +107,8 @@ def read_entry(files: Files, entry: FileEntry | CheckpointEntry) -> bytes:
     """
     content = files.find(entry.path)
     if (wrong := problem(entry, content)) or content is None:
-        raise StoreError(f"store {files.uri}: {entry.path} {wrong}; run `memloc store verify`, then the sweep again")
+        remedy = f"run {command('store verify', files.uri)}, then the sweep again"
+        raise StoreError(f"store {files.uri}: {entry.path} {wrong}; {remedy}")
     return content
 
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from memloc.config import canonical_json
 from memloc.errors import StoreError
+from memloc.invocation import command
 from memloc.store import c_scores, schemas
 from memloc.store.commits import Commit, FileEntry, Snapshot, problem, read_entry
 from memloc.store.files import Files
@@ -88,7 +89,8 @@ def check(files: Files, commits: list[Commit]) -> None:
     entries = [f for c in commits for f in c.files]
     for entry, wrong in zip(entries, files.map(lambda e: problem(e, files.find(e.path)), entries), strict=True):
         if wrong:
-            raise StoreError(f"store {files.uri}: {entry.path} {wrong}; run `memloc store verify`, then the sweep again")
+            remedy = f"run {command('store verify', files.uri)}, then the sweep again"
+            raise StoreError(f"store {files.uri}: {entry.path} {wrong}; {remedy}")
 
 
 def analyses_table(files: Files, commits: list[Commit]) -> pa.Table:
