@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 
 def close(plan: Plan, store: Store, record: str, outcome: Outcome | None, options: Options) -> None:
+    """Says how a launch ended, and what the sweep shows. outcome: None if there was nothing to do.
+
+    Raises:
+        typer.Exit: 1 if something failed or is needed first, 130 if the launch was interrupted.
+    """
     from memloc.analysis.sweep_status import sweep_status
     from memloc.commands.summary import next_steps, summary
     from memloc.store import records
