@@ -9,19 +9,41 @@ from functools import partial
 from typing import Any
 
 import typer
+import typer.core
 from typer.exceptions import TyperException
 
-from memloc.commands import claims, data, query, report, status, store, sweep, terminal, trials
+from memloc.commands import claims, data, options, query, report, status, store, sweep, terminal, trials
 from memloc.errors import MemlocError, MemlocWarning
+
+EXAMPLES = options.examples(
+    "memloc sweep demo                     trains networks and analyses them",
+    "memloc status                         how far it is, from any shell",
+    "memloc report                         figures and tables, as report.html",
+    'memloc query "SELECT * FROM trials"   the numbers behind them',
+)
+
+
+class Program(typer.core.TyperGroup):
+    """The commands. Ctrl-C ends any of them with one line: Typer itself would end without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("memloc: interrupted", file=sys.stderr)
+            raise typer.Exit(130) from None
+
 
 app = typer.Typer(
     name="memloc",
+    cls=Program,
     help="Where in a neural network do memorized examples live? The experiments of Maini et al. (ICML 2023).",
+    epilog=EXAMPLES,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
+app.command("sweep", epilog=sweep.EXAMPLES, cls=sweep.SweepCommand)(sweep.sweep)
 app.command("status", epilog=status.EXAMPLES)(status.status)
 app.command("trials", epilog=trials.EXAMPLES)(trials.trials)
 app.command("query", epilog=query.EXAMPLES, cls=query.QueryCommand)(query.query)
@@ -83,6 +105,3 @@ def _run() -> None:
         for problem in error.problems:
             print(f"memloc: {problem}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("memloc: interrupted", file=sys.stderr)
-        sys.exit(130)

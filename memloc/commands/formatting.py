@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from memloc.analysis.trial_list import differing_fields
+from memloc.commands.prose import terminal_width, wrapped
 from memloc.config import TrainConfig, canonical
 
 
@@ -32,7 +33,7 @@ def seconds_in_words(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
-def labels(configs: Sequence[TrainConfig]) -> list[str]:
+def training_labels(configs: Sequence[TrainConfig]) -> list[str]:
     """A label for each training of a sweep: the fields in which the trainings differ, seeds last."""
     label = labeller(configs)
     return [label(config) for config in configs]
@@ -49,6 +50,15 @@ def labeller(configs: Sequence[TrainConfig]) -> Callable[[TrainConfig], str]:
     return label
 
 
+def common_fields(configs: Sequence[TrainConfig]) -> str:
+    """`all: epochs=50 …`: the fields in which trainings agree, without neutral ones, as lines for the terminal."""
+    rows = [config.flat() for config in configs]
+    used = canonical(configs[0])
+    alike = [name for name in rows[0] if name in used and all(row.get(name) == rows[0][name] for row in rows)]
+    text = " ".join(f"{name}={rows[0][name]}" for name in alike)
+    return "\n".join(wrapped(f"all: {text}", "", "     ", terminal_width()))
+
+
 def duration_in_words(seconds: float) -> str:
     """How long something took, to the second."""
     whole = round(seconds)
@@ -61,8 +71,8 @@ def duration_in_words(seconds: float) -> str:
 
 def metrics_in_words(metrics: Mapping[str, float | None]) -> str:
     """Loss and accuracies of an epoch, without unknown ones."""
-    words = [f"loss {metrics['loss']:.3g}"] if metrics.get("loss") is not None else []
+    parts = [f"loss {metrics['loss']:.3g}"] if metrics.get("loss") is not None else []
     for name in ("clean", "noisy", "test"):
         accuracy = metrics.get(f"{name}_acc")
-        words += [f"{name} {100 * accuracy:.0f}%"] if accuracy is not None else []
-    return " ".join(words)
+        parts += [f"{name} {100 * accuracy:.0f}%"] if accuracy is not None else []
+    return " ".join(parts)

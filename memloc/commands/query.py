@@ -21,8 +21,8 @@ from memloc.errors import UsageError
 
 SHOWN = 40  # rows on a terminal, about a screen
 EXAMPLES = options.examples(
-    'memloc query "SELECT layer, epoch, noisy_acc FROM rewind LIMIT 5" --sweep demo',
-    'memloc query "FROM epochs JOIN trials USING (trial) WHERE epoch = trials.epochs"',
+    'memloc query "SELECT layer, epoch, noisy_acc FROM rewind" --sweep demo',
+    'memloc query "FROM epochs JOIN trials t USING (trial) WHERE epoch=t.epochs"',
     'memloc query "SELECT * FROM trials" --format csv -o trials.csv',
     "memloc query --examples --sweep demo",
 )
@@ -60,7 +60,7 @@ def query(
         help="Only the trials and analyses of this sweep.",
         autocompletion=completion.stored_sweeps,
     ),
-    partial: bool = typer.Option(False, "--partial", help="Incomplete analyses too."),
+    partial: bool = typer.Option(False, "--partial", help="Show incomplete analyses too."),
     store: str = options.STORE,
     format: Format = typer.Option(Format.table, "--format", help="How to print the rows."),
     output: str = typer.Option(None, "-o", metavar="FILE", help="Write to a file instead of standard output."),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from memloc.analysis.reader import Reader
 
 EXAMPLES = options.examples(
-    "memloc report                         report.html, of everything in ./memloc-store",
+    "memloc report                         report.html of all in ./memloc-store",
     "memloc report demo -o demo.pdf --format pdf",
     "memloc report --format latex -o figures",
 )
@@ -44,9 +44,7 @@ def report(
     format: Format = typer.Option(
         Format.html, "--format", help="html: one offline page; pdf: one file; svg, latex: a folder."
     ),
-    data_dir: str = typer.Option(
-        None, "--data-dir", metavar="DIR", help="Figure 7's images; default: MEMLOC_DATA, else ~/.cache/memloc."
-    ),
+    data_dir: str = options.DATA_DIR,
 ) -> None:
     """Write the scorecard, and every figure and table of the paper that the store has data for."""
     missing = [name for name in NEEDS if find_spec(name) is None]

@@ -26,7 +26,7 @@ def status(
     sweep: str = options.SWEEP,
     store: str = options.STORE,
     as_json: bool = options.JSON,
-    watch: bool = typer.Option(False, "--watch", help="Again every 5 s, until Ctrl-C. Needs a terminal."),
+    watch: bool = typer.Option(False, "--watch", help="Look again every 5 s, until Ctrl-C. Needs a terminal."),
 ) -> None:
     """Show what is done, running, pending and failed. Reads the store only."""
     from memloc.analysis.sweep_status import sweep_status

@@ -12,7 +12,11 @@ from memloc.commands import options
 if TYPE_CHECKING:
     from memloc.store import Snapshot, Store
 
-app = typer.Typer(help="Look into a store, and check it.", rich_markup_mode=None)
+EXAMPLES = options.examples(
+    "memloc store ls                       the sweeps, tables and sizes",
+    "memloc store verify --store s3://bucket/runs",
+)
+app = typer.Typer(help="Look into a store, and check it.", epilog=EXAMPLES, rich_markup_mode=None)
 
 LS_EXAMPLES = options.examples("memloc store ls", "memloc store ls --json --store s3://bucket/runs")
 VERIFY_EXAMPLES = options.examples(
@@ -98,7 +102,9 @@ def _render(content: dict[str, Any]) -> str:
         for sweep in content["sweeps"]:
             if sweep["differs"]:
                 first = next(s["sweep"] for s in content["sweeps"] if _same_name(s, sweep))
-                lines.append("\n".join([f"{first} → {sweep['sweep']}:", *(f"  {words}" for words in sweep["differs"]), ""]))
+                lines.append(
+                    "\n".join([f"{first} → {sweep['sweep']}:", *(f"  {difference}" for difference in sweep["differs"]), ""])
+                )
     else:
         lines.append("no sweeps yet\n")
     rows = [[t["table"], str(t["rows"]), bytes_in_words(t["bytes"])] for t in content["tables"]]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperCommand
 
 from memloc.commands import completion, options
-from memloc.commands.launch import Executor, Options, Retention, Selection, launch
+from memloc.commands.launch import ExecutorName, Options, Retention, Selection, launch
 from memloc.commands.modes import refuse_others
+from memloc.commands.prose import terminal_width, wrapped
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,27 +19,39 @@ if TYPE_CHECKING:
 
 SHARES = ("gpus_per_trial", "gpus_per_task")
 EXAMPLES = options.examples(
-    "memloc sweep                                           the shipped sweeps",
-    "memloc sweep paper-grid --dry-run                      what it would do, and how long it takes",
-    "memloc sweep --fields                                  what one can set, and what it means",
+    "memloc sweep                          the shipped sweeps",
+    "memloc sweep paper-grid --dry-run     what it would do, and its time",
+    "memloc sweep --fields                 what one can set, and what it means",
     "memloc sweep demo noise=0.2 flips.repeats=3 --only seed=0,1",
     "memloc sweep my.yaml --store s3://bucket/runs --address HOST:6379",
 )
+
+
+class SweepCommand(TyperCommand):
+    """A command whose one list of arguments means a name and values; its usage says so."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return ["[OPTIONS]", "[NAME|FILE.yaml]", "[FIELD=VALUE]..."]
 
 
 def sweep(
     context: typer.Context,
     arguments: list[str] = typer.Argument(
         None,
-        metavar="[NAME|FILE.yaml] [FIELD=VALUE …]",
+        metavar="NAME|FILE.yaml FIELD=VALUE…",
         help="A shipped sweep or a file; without one, lists the shipped sweeps.",
         autocompletion=completion.sweeps_and_fields,
     ),
     only: list[str] = options.ONLY,
     store: str = options.STORE,
     data_dir: str = options.DATA_DIR,
-    address: str = typer.Option("local", "--address", metavar="local|auto|HOST:PORT", help="The Ray cluster."),
-    executor: Executor = typer.Option(Executor.ray, "--executor", help="inline: one process, for debugging."),
+    address: str = typer.Option(
+        "local",
+        "--address",
+        metavar="local|auto|HOST:PORT",
+        help="Which Ray cluster to use.",
+    ),
+    executor: ExecutorName = typer.Option(ExecutorName.ray, "--executor", help="inline: one process, for debugging."),
     cpus: int = typer.Option(None, "--cpus", min=1, help="Local CPUs to use; default: all that this process may use."),
     gpus: int = typer.Option(None, "--gpus", min=0, help="Local GPUs to use; default: all. 0: only CPUs."),
     gpus_per_trial: float = typer.Option(None, "--gpus-per-trial", help="GPUs that a training holds; default: 1."),
@@ -47,8 +61,8 @@ def sweep(
         "--checkpoints",
         help="Which checkpoints to keep; default: all, of held-out trainings what their analyses read.",
     ),
-    max_trials: int = typer.Option(None, "--max-trials", min=1, help="Only the first N trials."),
-    yes: bool = typer.Option(False, "--yes", help="Really: more than 100,000 trials."),
+    max_trials: int = typer.Option(None, "--max-trials", min=1, help="Run the first N trials only."),
+    yes: bool = typer.Option(False, "--yes", help="Allow more than 100,000 trials."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the trials and what they cost; run nothing."),
     show: bool = typer.Option(False, "--show", help="Print the sweep's YAML."),
     fields: bool = typer.Option(False, "--fields", help="List every field: default, valid values, meaning, source."),
@@ -84,7 +98,7 @@ def sweep(
     return launch(selection, dry_run, Options(store, directory(data_dir), executor, resources, checkpoints, as_json))
 
 
-def _resources(address: str, executor: Executor, bounds: dict[str, float | None]) -> Resources:
+def _resources(address: str, executor: ExecutorName, bounds: dict[str, float | None]) -> Resources:
     """Where to run. bounds: the options that say how much of a machine is used; None: not given.
 
     Raises:
@@ -98,11 +112,11 @@ def _resources(address: str, executor: Executor, bounds: dict[str, float | None]
         option = f"--{name.replace('_', '-')} {value:g}"
         if name in SHARES and not 0 < value <= 64:
             raise UsageError(f"{option}: valid: above 0, at most 64")
-        if executor is Executor.inline and (name, value) != ("gpus", 0):
+        if executor is ExecutorName.inline and (name, value) != ("gpus", 0):
             raise UsageError(f"{option}: --executor inline does one thing after the other; leave one of them out")
         if address != "local" and name not in SHARES:
             raise UsageError(f"{option}: is for this machine alone; --address {address} uses what the cluster has")
-    if executor is Executor.inline and address != "local":
+    if executor is ExecutorName.inline and address != "local":
         raise UsageError(f"--address {address}: --executor inline uses no cluster; leave one of them out")
     return Resources(resolve(address), **given)  # type: ignore[arg-type]
 
@@ -123,6 +137,7 @@ def _list_shipped(as_json: bool) -> None:
     if as_json:
         print(json.dumps([{"name": n, "about": a} for n, a in shipped.items()]))
         return
+    width = terminal_width()
     for name, about in shipped.items():
-        print(f"{name}\n    {about}")
-    print("\nmemloc sweep NAME --dry-run shows what a sweep would do; memloc sweep NAME --show prints its YAML.")
+        print("\n".join([name, *wrapped(about, "    ", width=width)]))
+    print("\nmemloc sweep NAME --dry-run shows what a sweep would do.\nmemloc sweep NAME --show prints its YAML.")

@@ -32,6 +32,8 @@ DATASETS = ("digits", "cifar10", "mnist", "fashion_mnist", "svhn")
 
 
 class NoDropout(Variant):
+    """No dropout beyond that of the architecture."""
+
     kind: Literal["none"] = "none"
     """example_tied: every example has its own channels. standard: a mask is drawn in every step. sparse: one mask is
     drawn for the whole training. [paper §6.2, Table 3]

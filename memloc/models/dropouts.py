@@ -32,7 +32,7 @@ class Dropout:
     mask_modes: tuple[str, ...] = ("plain",)
 
     def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
-        """The factors of one training step."""
+        """The factors of one training step, float32, by site: B×C×H×W or B×C×1×1, or with 1 in place of B."""
         return None
 
     def fixed(self, rows: Tensor) -> Masks | None:
@@ -40,11 +40,22 @@ class Dropout:
         return self.training(rows, 0, 0)
 
     def evaluation(self, mask_mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
-        """The factors in evaluation mode; `own` needs the rows."""
+        """The factors in evaluation mode, float32, by site; None: no factors, so the activations stay as they are.
+
+        A factor is B×C×1×1 in mode own, and 1×C×1×1 in modes scaled and dropped. The masks of `sparse` are 1×C×H×W or
+        1×C×1×1 in every mode. rows: needed in mode own alone. rescale: none, authors or consistent, for mode dropped.
+
+        Raises:
+            ValueError: mode own without rows. Test examples have no masks of their own.
+        """
         return None
 
     def own(self, row: int) -> dict[str, npt.NDArray[np.bool_]]:
-        """{site: bool [C]}: the channels that are on for one training example."""
+        """{site: bool [C]}: the channels that are on for one training example; row: its position in the training data.
+
+        Raises:
+            ValueError: the dropout is not example-tied.
+        """
         raise ValueError("only example-tied dropout has a mask per example")
 
     def constrain(self, network: Network) -> None:
@@ -130,8 +141,8 @@ class ExampleTied(Dropout):
         channel = np.arange(self.channels[site])
         # Shared: the mask depends on (example, channel) alone, at every site and under every seed.
         key = (0, "example-tied, shared") if config.masks == "shared" else (seed, "example-tied", site)
-        words = hashed(*key, i=example[:, None], j=channel[None, :])
-        return np.asarray((channel < self.generalization(site)) | (uniform(words) < self.p_mem))
+        hashes = hashed(*key, i=example[:, None], j=channel[None, :])
+        return np.asarray((channel < self.generalization(site)) | (uniform(hashes) < self.p_mem))
 
     def _unpack(self, site: str, rows: Tensor) -> Tensor:
         """float32 B×C×1×1 of 0 and 1."""
@@ -198,6 +209,7 @@ class SparseActivations(Dropout):
 
     @classmethod
     def build(cls, config: kinds.Sparse, seed: int, sites: Mapping[str, Shape], device: torch.device) -> SparseActivations:
+        """The masks of every site, keyed by (seed, site), 1×C×H×W (element) or 1×C×1×1 (channel); each 0 or 1/keep."""
         masks = {}
         for site, (c, h, w) in sites.items():
             shape = (1, c, h, w) if config.unit == "element" else (1, c, 1, 1)
@@ -224,6 +236,7 @@ class SparseWeights(Dropout):
         self.masks: dict[str, Tensor] = {}
 
     def mask(self, name: str, shape: torch.Size) -> Tensor:
+        """bool of this shape, on the device: which weights of the parameter are kept; drawn once, keyed by (seed, name)."""
         if name not in self.masks:
             kept = uniform(hashed(self.seed, "sparse", name, i=np.arange(shape.numel()))) < self.keep
             self.masks[name] = torch.from_numpy(kept.reshape(tuple(shape))).to(self.device)

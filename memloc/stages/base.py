@@ -28,9 +28,11 @@ C = TypeVar("C", bound=StageConfig)
 
 @dataclass(frozen=True)
 class Size:
-    """The size of a training.
+    """The size of a training, from which costs and parts follow.
 
-    n: examples. n_noisy: examples of the memorized set. n_out: examples that are held out.
+    n: training examples. n_noisy: examples of the memorized set S_n. n_test: test examples. parameters: numbers in all
+    parameter tensors of the network. groups: the names of its layer groups, in forward order. classes: K. n_out: examples
+    that the training holds out.
     """
 
     n: int

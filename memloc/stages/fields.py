@@ -55,7 +55,11 @@ M = TypeVar("M", bound=MaskModeConfig)
 
 
 def resolve_mask_mode(config: M, train: TrainConfig) -> M:
-    """mask_mode is required on example-tied trainings, and None on all others."""
+    """The configuration itself: mask_mode is required on example-tied trainings, and None on all others.
+
+    Raises:
+        FieldError: it is missing. UnusedFieldError: it is given, and there are no example-tied masks.
+    """
     if train.example_tied:
         if config.mask_mode is None:
             valid = "plain, own, scaled, dropped"
@@ -70,7 +74,11 @@ S = TypeVar("S", bound=MaskedConfig)
 
 
 def resolve_sets(config: S, train: TrainConfig) -> S:
-    """Does `resolve_mask_mode`, then completes the fields of the memorized set. C-scores need a training without noise."""
+    """Does `resolve_mask_mode`, then completes the fields of the memorized set. C-scores need a training without noise.
+
+    Raises:
+        FieldError: C-scores on a training with label noise. UnusedFieldError: a threshold without C-scores.
+    """
     config = resolve_mask_mode(config, train)
     if config.c_scores_from() is None:
         if config.c_score_below is not None:
@@ -83,6 +91,7 @@ def resolve_sets(config: S, train: TrainConfig) -> S:
 
 
 def check_epochs(field_name: str, epochs: Sequence[int], train: TrainConfig) -> None:
+    """Raises FieldError, for the field of this name, if an epoch is beyond the training's last one."""
     beyond = [t for t in epochs if t > train.epochs]
     if beyond:
         raise FieldError(field_name, f"{', '.join(map(str, beyond))} beyond the last epoch; valid: 0 to {train.epochs}")

@@ -19,7 +19,10 @@ FROM_STAGE: tuple[Score, ...] = ("flips", "second_split")
 
 
 class DetectionConfig(StageConfig):
-    """Resolved, NAME and PATH have become the identity of the scores."""
+    """Which scores are compared.
+
+    In a resolved configuration the hash of the scores stands in place of NAME or PATH.
+    """
 
     scores: Annotated[tuple[Score, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None = (
         None
@@ -41,10 +44,14 @@ class DetectionConfig(StageConfig):
 
 
 class ResolvedDetection(DetectionConfig):
+    """A resolved `DetectionConfig`: the scores are those that have data, in the order of `SCORES`."""
+
     scores: tuple[Score, ...]
 
 
 class Detection(Stage[ResolvedDetection]):
+    """How well each score tells the mislabeled examples from the others (science.md, Detection scores; paper §6.1)."""
+
     name: ClassVar[str] = "detection"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {

@@ -48,11 +48,15 @@ class EvaluateConfig(StageConfig):
 
 
 class ResolvedEvaluate(EvaluateConfig):
+    """A resolved `EvaluateConfig`: epoch and modes are known. rescale: None unless the modes have `dropped`."""
+
     epoch: int
     modes: tuple[MaskMode, ...]
 
 
 class Evaluate(Stage[ResolvedEvaluate]):
+    """Accuracies and predictions of one checkpoint in every mask mode (paper §6.2, Tables 1–3)."""
+
     name: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {

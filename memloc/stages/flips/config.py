@@ -76,6 +76,8 @@ class FlipsConfig(MaskedConfig):
 
 
 class Flips(Stage[FlipsConfig]):
+    """The number of neurons that carry an example's prediction (science.md, Neuron flipping; paper §6.1, Figure 5)."""
+
     name: ClassVar[str] = "flips"
     version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, pa.Schema]] = {

@@ -33,11 +33,15 @@ class GradientsConfig(MaskedConfig):
 
 
 class ResolvedGradients(GradientsConfig):
+    """A resolved `GradientsConfig`: epochs and the statistics of batch norms are known."""
+
     epochs: Epochs
     bn: Literal["batch", "running"]
 
 
 class Gradients(Stage[ResolvedGradients]):
+    """The gradients of clean, noisy and random examples, per parameter tensor (paper §4, A.1–A.3, Figures 1, 2, 10–14)."""
+
     name: ClassVar[str] = "gradients"
     version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, pa.Schema]] = {

@@ -35,6 +35,8 @@ class HeldOutConfig(StageConfig):
 
 
 class HeldOut(Stage[HeldOutConfig]):
+    """Trainings on parts of the data set, from which C-scores follow (science.md, Atypical examples; paper §7)."""
+
     name: ClassVar[str] = "held_out"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {

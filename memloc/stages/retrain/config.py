@@ -41,11 +41,15 @@ class RetrainConfig(MaskedConfig):
 
 
 class ResolvedRetrain(RetrainConfig):
+    """A resolved `RetrainConfig`: the peak and the mode of batch norms are known."""
+
     peak_epoch: Count
     batch_norm: Annotated[Literal["train", "frozen"], Neutral("train")]
 
 
 class Retrain(Stage[ResolvedRetrain]):
+    """Each layer group trained anew on the clean examples alone (paper §5.2, Figures 4 and 18)."""
+
     name: ClassVar[str] = "retrain"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {"retrain": of_analysis(("layer", TEXT), ("epoch", SMALL), *ACCURACIES)}

@@ -25,10 +25,14 @@ class RewindConfig(MaskedConfig):
 
 
 class ResolvedRewind(RewindConfig):
+    """A resolved `RewindConfig`: the epochs are known."""
+
     epochs: Epochs
 
 
 class Rewind(Stage[ResolvedRewind]):
+    """Accuracies after each layer group goes back to an earlier epoch (paper §5.1, Figures 3 and 15–17)."""
+
     name: ClassVar[str] = "rewind"
     version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, pa.Schema]] = {

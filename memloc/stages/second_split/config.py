@@ -25,11 +25,15 @@ class SecondSplitConfig(MaskModeConfig):
 
 
 class ResolvedSecondSplit(SecondSplitConfig):
+    """A resolved `SecondSplitConfig`: the epochs and the mode of batch norms are known."""
+
     epochs: EpochCount
     batch_norm: Annotated[Literal["train", "frozen"], Neutral("train")]
 
 
 class SecondSplit(Stage[ResolvedSecondSplit]):
+    """Second-split forgetting: the paper's "forgetting time" (§6.1; Maini et al., 2022)."""
+
     name: ClassVar[str] = "second_split"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {"second_split": of_analysis(("example", INT), ("time", SMALL))}
