@@ -141,8 +141,8 @@ class ExampleTied(Dropout):
         channel = np.arange(self.channels[site])
         # Shared: the mask depends on (example, channel) alone, at every site and under every seed.
         key = (0, "example-tied, shared") if config.masks == "shared" else (seed, "example-tied", site)
-        words = hashed(*key, i=example[:, None], j=channel[None, :])
-        return np.asarray((channel < self.generalization(site)) | (uniform(words) < self.p_mem))
+        hashes = hashed(*key, i=example[:, None], j=channel[None, :])
+        return np.asarray((channel < self.generalization(site)) | (uniform(hashes) < self.p_mem))
 
     def _unpack(self, site: str, rows: Tensor) -> Tensor:
         """float32 B×C×1×1 of 0 and 1."""
