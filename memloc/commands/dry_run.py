@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from memloc.commands.forecast import Forecast, forecasts, in_words, path_as_json
+from memloc.commands.device import expected_numerics
+from memloc.commands.forecast import forecasts, in_words, path_as_json
 from memloc.commands.formatting import bytes_in_words, common_fields, counted, labeller
 from memloc.commands.text_table import text_table
 from memloc.config import TrainConfig
@@ -25,8 +26,6 @@ SHOWN = 40
 
 def dry_run(plan: Plan, store: Store, options: Options) -> None:
     """Prints the trials, how much of them is committed, bytes and time."""
-    from memloc.commands.launch import expected_numerics
-
     # A dry run makes no store, so there may be none yet.
     there = store.files.exists()
     snapshot = store.snapshot() if there else Snapshot({}, {}, [])
@@ -53,7 +52,9 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
         return
     label = labeller([trial.config for trial in plan.trials])
     print(_trials(works, label) + _blocks(plan), end="")
-    print(_totals(plan, store, totals, forecast, label))
+    print(_totals(plan, store, totals))
+    configs = {trial.id: trial.config for trial in plan.trials}
+    print("\n".join(in_words(forecast, lambda trial: label(configs[trial]), options.resources.address)))
 
 
 def _done(work: Work) -> bool:
@@ -112,20 +113,16 @@ def _totals(
     plan: Plan,
     store: Store,
     totals: dict[str, Any],
-    forecast: Sequence[Forecast],
-    label: Callable[[TrainConfig], str],
 ) -> str:
-    configs_of = {t.id: t.config for t in plan.trials}
     left = f"{counted(totals['trainings'], 'training')}{{}}, {counted(totals['parts'], 'part')}"
     again = f" ({totals['replays']} again, for a checkpoint that is gone)" if totals["replays"] else ""
     return "\n".join(
         [
             "",
-            common_fields(list(configs_of.values())),
+            common_fields([trial.config for trial in plan.trials]),
             f"{counted(totals['trials'], 'trial')}, {totals['done']} done; to do: {left.format(again)}",
             *(f"{line} (not counted below)" for line in plan.needs()),
             f"store {store.uri}: checkpoints {bytes_in_words(totals['checkpoint_bytes'])}, "
             f"results {bytes_in_words(totals['result_bytes'])} before compression",
-            *in_words(forecast, lambda trial: label(configs_of[trial])),
         ]
     )

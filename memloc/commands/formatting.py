@@ -33,7 +33,7 @@ def seconds_in_words(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
-def labels(configs: Sequence[TrainConfig]) -> list[str]:
+def training_labels(configs: Sequence[TrainConfig]) -> list[str]:
     """A label for each training of a sweep: the fields in which the trainings differ, seeds last."""
     label = labeller(configs)
     return [label(config) for config in configs]

@@ -99,7 +99,7 @@ class Progress:
             self._ticking.join()
         if kind is None:
             took = duration_in_words(time.monotonic() - self.begun)
-            self._line(f"{self.finished} of {len(self.until)} trials done in {took}")
+            self._line(f"{self.finished} of {counted(len(self.until), 'trial')} done in {took}")
 
     # --- what happens
 
@@ -140,7 +140,7 @@ class Progress:
         elif event.kind == "finished":
             self.finished += 1
             self.doing.pop(trial, None)
-            self._say(trial, f"done ({self.finished} of {len(self.until)} trials{self._eta()})")
+            self._say(trial, f"done ({self.finished} of {counted(len(self.until), 'trial')}{self._eta()})")
         elif event.kind == "unfinished":
             self.doing.pop(trial, None)
             if trial in self.failed:
@@ -204,7 +204,7 @@ class Progress:
         if self.countdown is None or not self.countdown.begun:
             return self.state or "starting"
         failed = f", {counted(sum(self.failed.values()), 'part')} failed" if self.failed else ""
-        return f"{self.finished} of {len(self.until)} trials done{failed}{self._eta()}"
+        return f"{self.finished} of {counted(len(self.until), 'trial')} done{failed}{self._eta()}"
 
     def _eta(self) -> str:
         left = self.countdown.left() if self.countdown else None

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from memloc.commands import completion, options
-from memloc.commands.launch import Executor, Options, Retention, Selection, launch
+from memloc.commands.launch import ExecutorName, Options, Retention, Selection, launch
 from memloc.commands.modes import refuse_others
 from memloc.commands.prose import terminal_width, wrapped
 from memloc.errors import UsageError
@@ -51,7 +51,7 @@ def sweep(
         metavar="local|auto|HOST:PORT",
         help="Which Ray cluster to use.",
     ),
-    executor: Executor = typer.Option(Executor.ray, "--executor", help="inline: one process, for debugging."),
+    executor: ExecutorName = typer.Option(ExecutorName.ray, "--executor", help="inline: one process, for debugging."),
     cpus: int = typer.Option(None, "--cpus", min=1, help="Local CPUs to use; default: all that this process may use."),
     gpus: int = typer.Option(None, "--gpus", min=0, help="Local GPUs to use; default: all. 0: only CPUs."),
     gpus_per_trial: float = typer.Option(None, "--gpus-per-trial", help="GPUs that a training holds; default: 1."),
@@ -98,7 +98,7 @@ def sweep(
     return launch(selection, dry_run, Options(store, directory(data_dir), executor, resources, checkpoints, as_json))
 
 
-def _resources(address: str, executor: Executor, bounds: dict[str, float | None]) -> Resources:
+def _resources(address: str, executor: ExecutorName, bounds: dict[str, float | None]) -> Resources:
     """Where to run. bounds: the options that say how much of a machine is used; None: not given.
 
     Raises:
@@ -112,11 +112,11 @@ def _resources(address: str, executor: Executor, bounds: dict[str, float | None]
         option = f"--{name.replace('_', '-')} {value:g}"
         if name in SHARES and not 0 < value <= 64:
             raise UsageError(f"{option}: valid: above 0, at most 64")
-        if executor is Executor.inline and (name, value) != ("gpus", 0):
+        if executor is ExecutorName.inline and (name, value) != ("gpus", 0):
             raise UsageError(f"{option}: --executor inline does one thing after the other; leave one of them out")
         if address != "local" and name not in SHARES:
             raise UsageError(f"{option}: is for this machine alone; --address {address} uses what the cluster has")
-    if executor is Executor.inline and address != "local":
+    if executor is ExecutorName.inline and address != "local":
         raise UsageError(f"--address {address}: --executor inline uses no cluster; leave one of them out")
     return Resources(resolve(address), **given)  # type: ignore[arg-type]
 

@@ -24,7 +24,7 @@ from memloc.store import Snapshot
 Shape = tuple[int, int, int]
 
 
-class Network(NamedTuple):
+class NetworkKind(NamedTuple):
     """What a rate depends on besides the device. shape: C, H, W of an image; None if it is not known any more."""
 
     model: str
@@ -34,10 +34,10 @@ class Network(NamedTuple):
     precision: str
 
     @staticmethod
-    def of(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Network:
+    def of(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> NetworkKind:
         shape = shapes.get(config["dataset"])
         variant = tuple(config.get(field) for field in ("width", "stem", "tokens"))
-        return Network(config["model"], variant, shape, config["threads"], config.get("precision", "fp32"))
+        return NetworkKind(config["model"], variant, shape, config["threads"], config.get("precision", "fp32"))
 
 
 class Rate(NamedTuple):
@@ -79,16 +79,16 @@ class CostModel:
     shapes: Mapping[str, Shape]
     unknown: Callable[[TrialPlan, Shape], Rate]
     spread: float = 1.0
-    _fits: dict[tuple[Network, str], _Sums] = field(default_factory=dict)
-    _alike: dict[tuple[Network, str, str], _Sums] = field(default_factory=dict)  # also by stage configuration
+    _fits: dict[tuple[NetworkKind, str], _Sums] = field(default_factory=dict)
+    _alike: dict[tuple[NetworkKind, str, str], _Sums] = field(default_factory=dict)  # also by stage configuration
     _factors: dict[str, _Sums] = field(default_factory=dict)
-    _unknown: dict[Network, Rate] = field(default_factory=dict)
+    _unknown: dict[NetworkKind, Rate] = field(default_factory=dict)
     _basis: _Basis = field(default_factory=lambda: _Basis())
 
     def __post_init__(self) -> None:
         trainings = {c.trial: c.config for c in self.snapshot.trainings().values()}
         known = [
-            (c, Network.of(trainings[c.trial], self.shapes))
+            (c, NetworkKind.of(trainings[c.trial], self.shapes))
             for c in self.snapshot.commits.values()
             if c.trial in trainings and c.where.get("device") == self.device
         ]
@@ -101,8 +101,8 @@ class CostModel:
             if commit.stage != "train" and train and train.passes:
                 self._factors.setdefault(commit.stage, _Sums()).add(commit.seconds, commit.passes * train.rate)
 
-    def network(self, trial: TrialPlan) -> Network:
-        return Network.of(canonical(trial.config), self.shapes)
+    def network(self, trial: TrialPlan) -> NetworkKind:
+        return NetworkKind.of(canonical(trial.config), self.shapes)
 
     def alike(self, work: Work) -> Hashable:
         """Equal for works of which everything costs the same."""
@@ -172,7 +172,7 @@ class CostModel:
 class _Basis:
     """Where the prices come from. The dictionaries without values are ordered sets."""
 
-    fitted: dict[tuple[Network, str], int] = field(default_factory=dict)  # parts
+    fitted: dict[tuple[NetworkKind, str], int] = field(default_factory=dict)  # parts
     unknown: dict[str, None] = field(default_factory=dict)
     by_factor: dict[str, None] = field(default_factory=dict)
     by_rate: dict[str, None] = field(default_factory=dict)

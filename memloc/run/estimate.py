@@ -22,7 +22,7 @@ from memloc.store import Snapshot
 
 
 @dataclass(frozen=True)
-class Estimate:
+class TimeEstimate:
     """seconds: wall time on the slots. bound: no schedule takes less. basis: says in a phrase where the prices come from."""
 
     slots: Slots
@@ -94,7 +94,7 @@ def price_on(works: Sequence[Work], snapshot: Snapshot, data_dir: Path, capacity
     return price(works, model, capacity.slots, capacity.shares)
 
 
-def estimate(plan: PricedPlan) -> Estimate:
+def estimate(plan: PricedPlan) -> TimeEstimate:
     """The wall time of a plan, as run/ray would carry it out.
 
     Raises:
@@ -102,6 +102,6 @@ def estimate(plan: PricedPlan) -> Estimate:
     """
     trials = [trial for trial in plan.trials if trial.train or any(trial.waves)]
     if not trials:
-        return Estimate(plan.slots, 0.0, 0.0, "nothing to do", None)
+        return TimeEstimate(plan.slots, 0.0, 0.0, "nothing to do", None)
     seconds = simulate(trials, plan.slots)
-    return Estimate(plan.slots, seconds, bound(trials, plan.slots), plan.basis, critical_path(trials))
+    return TimeEstimate(plan.slots, seconds, bound(trials, plan.slots), plan.basis, critical_path(trials))

@@ -64,7 +64,12 @@ class PartResult:
 
 @dataclass
 class Outcome:
-    """How a launch ended: parts that failed for good as {part id: the error in one line}."""
+    """How a launch ended. failed: the event of every part that failed for good."""
 
-    failures: dict[str, str]
+    failed: list[Event] = field(default_factory=list)
     interrupted: bool = False
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """{part id: the error in one line} of the parts that failed for good."""
+        return {event.part_id: event.error for event in self.failed}

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 from memloc.errors import StoreError
@@ -19,15 +20,20 @@ SECONDS = 10.0  # between two heartbeats of a trial whose stages have not change
 LOOK_SECONDS = 1.0
 
 
+def new_run() -> str:
+    """A name for a run: its local time, and a random part."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+
+
 class Heartbeats:
     """An observer that notes what each trial is doing, and a thread that writes the notes: changes at once, others rarely.
 
-    sweep: NAME@sha8 of the record that the run carries out.
+    The thread runs inside `with`; at the end all heartbeats of the run are removed. sweep: NAME@sha8 of the record that the
+    run carries out. run: its name.
     """
 
-    def __init__(self, store: Store, works: Sequence[Work], sweep: str) -> None:
-        self.store = store
-        self.run = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+    def __init__(self, store: Store, works: Sequence[Work], sweep: str, run: str) -> None:
+        self.store, self.run = store, run
         self._left = {w.trial.id: _left(w) for w in works}
         self._until = {w.trial.id: w.until for w in works}
         self._replays = {w.trial.id for w in works if w.train == "replay"}
@@ -38,7 +44,15 @@ class Heartbeats:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Heartbeats:
         self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._write(lambda: heartbeats.clear(self.store.files, self.run))
 
     def planned(self, plan: PricedPlan) -> None:
         """Writes the prices, from which status computes the time left."""
@@ -128,11 +142,6 @@ class Heartbeats:
         except StoreError:
             return False  # status knows less for a while; if the store is gone, the work itself will fail
         return True
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        heartbeats.clear(self.store.files, self.run)
 
 
 def _left(work: Work) -> dict[str, str]:

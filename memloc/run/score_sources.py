@@ -20,7 +20,7 @@ from memloc.data.c_score_file import CScores
 from memloc.data.c_score_file import load as load_scores
 from memloc.errors import UsageError
 from memloc.models.architectures import TRAINING
-from memloc.store import Snapshot, Store, c_scores, layout, records
+from memloc.store import Files, Snapshot, Store, c_scores, layout, records
 
 if TYPE_CHECKING:
     from memloc.run.plan import TrialPlan
@@ -89,14 +89,14 @@ class Sources:
         commits = list(self._snapshot.commits.values())
         sets = c_scores.score_sets([c for c in commits if c.analysis is None or c.analysis in of_sweep])
         fitting = [s for s in sets if s.complete and s.data == data.identity and same_labels(s.config, train)]
-        if fitting:
-            return self._read(max(fitting, key=lambda s: (len(s.runs), s.id)), name, data.n_train)
+        if fitting and self.store is not None:
+            return self._read(self.store.files, max(fitting, key=lambda s: (len(s.runs), s.id)), data.n_train, name)
         return self._missing(name, train, runs)
 
-    def _read(self, scores: c_scores.ScoreSet, name: str, n: int) -> CScores:
+    def _read(self, files: Files, scores: c_scores.ScoreSet, n: int, name: str) -> CScores:
+        """The scores of a set for the n training examples; NaN where the set judges none."""
         if scores.id not in self._made:
-            assert self.store is not None
-            read = c_scores.scores(self.store.files, scores)
+            read = c_scores.scores(files, scores)
             values = np.full(n, np.nan)
             values[read.example] = read.c_score
             self._made[scores.id] = CScores(values, f"sweep {name}")

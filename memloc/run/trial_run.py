@@ -18,7 +18,7 @@ Task: TypeAlias = list[PricedPart]  # parts that one process computes
 
 
 @dataclass(frozen=True)
-class Steps:
+class TrialSteps:
     """The work of a trial: train, then compute its parts, wave by wave, then remove checkpoints."""
 
     trial: str
@@ -35,7 +35,7 @@ class TrialRun:
     """
 
     def __init__(
-        self, steps: Steps, cut: Callable[[Sequence[PricedPart]], list[Task]], prune: Callable[[], None], tell: Listener
+        self, steps: TrialSteps, cut: Callable[[Sequence[PricedPart]], list[Task]], prune: Callable[[], None], tell: Listener
     ) -> None:
         self.steps, self._cut, self._prune, self._tell = steps, cut, prune, tell
         self.phase: Phase = "train" if steps.trains else "analyse"

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from memloc.commands import forecast
+from memloc.run import cluster
 from memloc.run.provenance import numerics
 from memloc.store import Store, layout
 from tests.commands.test_query import run
@@ -162,3 +164,49 @@ def test_it_says_from_which_epoch_a_training_goes_on(
     assert first.startswith(trial[:8])
     assert "to train from epoch 1 of 2 on, 4 of 4 parts to do" in first
     assert "to train, 1 of 1 parts to do" in second
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("threads=2", "--cpus", "1"), "threads: 2 is more than any node's CPUs; valid: 1 to 1 (see --cpus)"),
+        (("--gpus", "1", "--gpus-per-trial", "2"), "--gpus-per-trial 2, --gpus-per-task 0.5: no node has that; valid:"),
+    ],
+)
+def test_what_the_run_would_refuse(
+    tmp_path: Path,
+    sweep_file: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    where = ("--dry-run", "--store", str(tmp_path / "store"))
+    code, out, err = run(capfd, monkeypatch, "sweep", sweep_file, *arguments, *where)
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith(f"memloc: {message}")
+
+
+def test_gpus_that_are_not_there(
+    tmp_path: Path, sweep_file: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = ("--dry-run", "--store", str(tmp_path / "store"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    code, _, err = run(capfd, monkeypatch, "sweep", sweep_file, "--gpus", "2", *where)
+    assert (code, err) == (0, "memloc: note: --gpus 2: torch sees 0 GPUs; the trainings run on CPUs\n")
+    assert run(capfd, monkeypatch, "sweep", sweep_file, "--gpus", "0", *where)[2] == ""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    code, _, err = run(capfd, monkeypatch, "sweep", sweep_file, "--gpus", "2", *where)
+    assert (code, err) == (2, "memloc: --gpus 2: torch sees 1; valid: 0 to 1\n")
+
+
+def test_a_forecast_for_a_cluster_says_that_it_is_none(
+    tmp_path: Path, sweep_file: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_ask", lambda address: {"address": address})
+    monkeypatch.setattr(forecast, "usable_cpus", lambda: 1)
+    where = ("--dry-run", "--store", str(tmp_path / "store"), "--address", "head:6379")
+    code, out, _ = run(capfd, monkeypatch, "sweep", sweep_file, "threads=2", *where)
+    assert code == 0  # a node there may have as many
+    (line,) = [line for line in out.splitlines() if line.startswith("time: ")]
+    assert " of this machine, not of the cluster at head:6379 (basis: " in line

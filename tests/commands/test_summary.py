@@ -15,7 +15,7 @@ from memloc import stages
 from memloc.analysis.findings import _trial_fields, findings
 from memloc.analysis.reader import known_tables
 from memloc.api import OpenStore, open_store
-from memloc.commands.formatting import bytes_in_words, labels, seconds_in_words
+from memloc.commands.formatting import bytes_in_words, seconds_in_words, training_labels
 from memloc.commands.summary import next_steps, summary
 from memloc.commands.text_table import text_table
 from memloc.models.architectures import resolved
@@ -306,8 +306,8 @@ def test_text_table_aligns_numbers_right_and_text_left() -> None:
 def test_labels_name_what_differs() -> None:
     base = {"dataset": "digits", "model": "resnet9"}
     a, b = resolved(**base, seed=0), resolved(**base, seed=1, dropout="example_tied", p_gen=0.2, p_mem=0.1)
-    assert labels([a, b]) == ["dropout=none seed=0", "dropout=example_tied p_gen=0.2 p_mem=0.1 seed=1"]
-    assert labels([a]) == ["dataset=digits model=resnet9"]
+    assert training_labels([a, b]) == ["dropout=none seed=0", "dropout=example_tied p_gen=0.2 p_mem=0.1 seed=1"]
+    assert training_labels([a]) == ["dataset=digits model=resnet9"]
 
 
 def test_detection_without_flips_names_the_best_score() -> None:

@@ -14,7 +14,7 @@ from memloc.errors import UsageError
 from memloc.run.cost import Rate
 from memloc.run.estimate import cost_model, price
 from memloc.run.pending import Work, pending
-from memloc.run.placement import Resources, check_fits, fitting
+from memloc.run.placement import Resources, check_capacity, fitting
 from memloc.run.plan import Plan
 from memloc.run.planner import build_plan
 from memloc.run.quantities import checkpoint_bytes, result_bytes, train_passes
@@ -205,13 +205,13 @@ def test_the_same_wrong_labels_for_every_seed_and_others_for_another_data_seed(t
 def test_more_than_any_node_has_is_said_not_waited_for(tmp_path: Path) -> None:
     chosen = works(tmp_path / "store", plan_of(tmp_path, TINY, "threads=2"))
     with pytest.raises(UsageError, match=r"^threads: 2 is more than any node's CPUs; valid: 1 to 1"):
-        check_fits(chosen, [{"CPU": 1.0}, {"CPU": 1.0}], Resources())
-    check_fits(chosen, [{"CPU": 1.0}, {"CPU": 2.0}], Resources())
+        check_capacity(chosen, [{"CPU": 1.0}, {"CPU": 1.0}], Resources())
+    check_capacity(chosen, [{"CPU": 1.0}, {"CPU": 2.0}], Resources())
     with pytest.raises(UsageError, match=r"^--gpus-per-trial 2, --gpus-per-task 0.5: no node has that; valid: .* at most 1"):
-        check_fits(chosen, [{"CPU": 8.0, "GPU": 1.0}, {"GPU": 1.0}], Resources(gpus_per_trial=2.0))
+        check_capacity(chosen, [{"CPU": 8.0, "GPU": 1.0}, {"GPU": 1.0}], Resources(gpus_per_trial=2.0))
     with pytest.raises(UsageError, match=r"^--gpus-per-trial 1, --gpus-per-task 3: no node has that"):
-        check_fits(chosen, [{"CPU": 8.0, "GPU": 1.0}, {"GPU": 2.0}], Resources(gpus_per_task=3.0))
-    check_fits(chosen, [{"CPU": 1.0, "GPU": 2.0}, {"GPU": 1.0}], Resources(gpus_per_trial=2.0))
+        check_capacity(chosen, [{"CPU": 8.0, "GPU": 1.0}, {"GPU": 2.0}], Resources(gpus_per_task=3.0))
+    check_capacity(chosen, [{"CPU": 1.0, "GPU": 2.0}, {"GPU": 1.0}], Resources(gpus_per_trial=2.0))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from memloc.run.cost import Rate
 from memloc.run.estimate import cost_model, price
 from memloc.run.events import Event
 from memloc.run.pending import Work, pending
-from memloc.run.pulse import Heartbeats
+from memloc.run.pulse import Heartbeats, new_run
 from memloc.run.schedule import Slots
 from memloc.store import Files, Snapshot, Store, heartbeats, layout
 from tests.conftest import TINY, carry_out
@@ -37,11 +37,8 @@ def works(tmp_path: Path, store: Store) -> list[Work]:
 
 @contextmanager
 def beating(store: Store, works: list[Work]) -> Iterator[Heartbeats]:
-    made = Heartbeats(store, works, "tiny@0123abcd")
-    try:
+    with Heartbeats(store, works, "tiny@0123abcd", new_run()) as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture
@@ -193,7 +190,7 @@ def test_what_is_written(works: list[Work], beats: Heartbeats, store: Store, tmp
     assert {r["run"] for r in heartbeats.read(store.files)[0].values()} == {beats.run}
     beats(Event("unfinished", second.trial.id))
     assert set(beats.notes()) == {first.trial.id}
-    beats.close()
+    beats.__exit__(None, None, None)
     assert store.files.listing(layout.HEARTBEATS) == {}
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from memloc.run.events import Event, PartResult, TrainingResult
 from memloc.run.fanout import PricedPart
-from memloc.run.trial_run import Steps, TrialRun
+from memloc.run.trial_run import TrialRun, TrialSteps
 
 A, B = PricedPart("a", "x", "rewind", 1.0), PricedPart("b", "x", "rewind", 1.0)
 C = PricedPart("c", "y", "detection", 1.0, needs=("b",))
@@ -21,7 +21,7 @@ class Driven(TrialRun):
     def __init__(self, trains: bool = True, prunes: bool = False, waves: Sequence[Sequence[PricedPart]] = ((A, B), (C,))):
         self.told: list[Event] = []
         self.pruned = 0
-        steps = Steps("t", trains, tuple(tuple(wave) for wave in waves), prunes)
+        steps = TrialSteps("t", trains, tuple(tuple(wave) for wave in waves), prunes)
         super().__init__(steps, lambda wave: [[part] for part in wave], self._remove, self.told.append)
 
     def _remove(self) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import ray
+import ray._private.utils
 
 from memloc.errors import UsageError, error_line
 from memloc.run.capacity import usable_cpus
@@ -117,6 +117,21 @@ def _is_writable(folder: str) -> bool:
 
 
 @contextmanager
+def _without_sigterm_setter() -> Iterator[None]:
+    """Meanwhile Ray cannot set its handler of SIGTERM."""
+    utils: Any = ray._private.utils
+    setter = getattr(utils, "set_sigterm_handler", None)
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        if setter is None:
+            del utils.set_sigterm_handler
+        else:
+            utils.set_sigterm_handler = setter
+
+
+@contextmanager
 def _signals_kept() -> Iterator[None]:
     """Keeps the handlers of signals, while Ray would take over SIGTERM and end the process at once.
 
@@ -129,7 +144,7 @@ def _signals_kept() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in LATE_SIGNALS}
     signal.pthread_sigmask(signal.SIG_BLOCK, LATE_SIGNALS)
     try:
-        with mock.patch("ray._private.utils.set_sigterm_handler", create=True):
+        with _without_sigterm_setter():
             yield
     finally:
         for number, handler in before.items():

@@ -10,20 +10,20 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 from ray import tune
 
 from memloc.run.events import Event, Listener
-from memloc.run.placement import Assignment, Resources, check_fits, demands, fitting, has_gpus, slots
+from memloc.run.placement import Assignment, Resources, check_capacity, demands, fitting, has_gpus, slots
 from memloc.run.ray.admission_actor import open_admission
 from memloc.run.ray.connect import connected
 from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.draining import raise_flag_when
 from memloc.run.ray.workers import Job
 from memloc.run.schedule import coordinators
-from memloc.run.trial_run import Steps
+from memloc.run.trial_run import TrialSteps
 from memloc.store import Store, records
 from memloc.store.records import Failure
 
@@ -101,8 +101,6 @@ class Drained(tune.Stopper):  # type: ignore[misc]
 class OnRay:
     """The executor on Ray: on this machine, or on the cluster at an address."""
 
-    name = "Ray"
-
     def __init__(self, store: Store, data_dir: Path, resources: Resources) -> None:
         self.store, self.data_dir, self.resources = store, data_dir, resources
         self.run = uuid.uuid4().hex[:8]
@@ -118,15 +116,18 @@ class OnRay:
         self._stack.close()
 
     def capacity(self, works: Sequence[Work]) -> Capacity:
+        import torch
+
         from memloc.run.executor import Capacity
 
         self.nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        check_fits(works, self.nodes, self.resources)
+        check_capacity(works, self.nodes, self.resources)
         gpus = has_gpus(self.nodes)
         here = self.resources.address == "local"
-        return Capacity(
-            "cuda" if gpus else "cpu", slots(self.nodes, self.resources), self.resources if gpus else None, here
-        )  # fmt: skip
+        # --gpus on a machine without GPUs: Ray hands out their places, and CPUs compute.
+        computes_on_gpus = gpus and not (here and torch.cuda.device_count() == 0)
+        device: Literal["cuda", "cpu"] = "cuda" if computes_on_gpus else "cpu"
+        return Capacity(device, slots(self.nodes, self.resources), self.resources if gpus else None, here)
 
     def carry_out(
         self, works: Sequence[Work], plan: PricedPlan, listener: Listener, should_stop: Callable[[], bool]
@@ -153,7 +154,7 @@ class OnRay:
         for cost in plan.trials:
             work = by_trial[cost.trial]
             job = ray.put(Job(self.run, self.store.uri, work, data, admission))
-            steps = Steps(cost.trial, work.train != "done", cost.waves, work.prune)
+            steps = TrialSteps(cost.trial, work.train != "done", cost.waves, work.prune)
             trainer, task = demands(work, self.nodes, self.resources)
             trainings, tasks = fitting(self.nodes, trainer), fitting(self.nodes, task)
             assignments[cost.trial] = Assignment(

@@ -25,6 +25,7 @@ def say(**known: Any) -> None:
 
 
 def ask(address: str) -> None:
+    say(problem="importing")
     import ray
     from ray._private import services
     from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[attr-defined]

@@ -87,13 +87,13 @@ def _train(job: Job) -> TrainingResult:
 
     from memloc.run.attempts import attempt_training
 
-    told: list[Any] = []
+    announced: list[Any] = []
 
     def tell(epoch: int, row: Mapping[str, Any]) -> None:
-        told[:] = [job.admission.reached.remote(trial, host, epoch, row)]
+        announced[:] = [job.admission.reached.remote(trial, host, epoch, row)]
 
     result = attempt_training(_worker(job), job.work, tell, lambda: is_draining(job.run))
-    ray.get(told)  # the last epoch must be known before the end is
+    ray.get(announced)  # the last epoch must be known before the end is
     return replace(result, seconds=time.perf_counter() - clock)
 
 
