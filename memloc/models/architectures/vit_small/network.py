@@ -135,7 +135,7 @@ class Architecture(Network):
 
     @classmethod
     def build(cls, config: ViTSmall, shape: tuple[int, int, int], classes: int) -> Architecture:
-        """The network for images of shape (C, H, W), H and W even; its parameters are not initialised by the seed yet."""
+        """The network for images of shape (C, H, W), H and W even; `initialise` then fills its parameters."""
         return cls(*shape, classes, config.tokens)
 
     def stochastic(self) -> dict[str, tuple[tuple[int, ...], float]]:
