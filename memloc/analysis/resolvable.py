@@ -53,8 +53,8 @@ def left_out(uri: str, problems: Mapping[str, str]) -> str:
     """The message about trainings that are left out. problems: {trial: why}."""
     named: Iterable[str] = (f"{trial} ({why})" for trial, why in list(problems.items())[:NAMED])
     more = f", and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
-    which = "1 training is" if len(problems) == 1 else f"{len(problems)} trainings are"
+    count, them = ("1 training", "it is") if len(problems) == 1 else (f"{len(problems)} trainings", "they are")
     return (
-        f"store {uri}: {which} left out, which this version of memloc cannot resolve: {', '.join(named)}{more}; "
-        "update memloc, or install the plugin that defines them"
+        f"store {uri}: this version of memloc cannot resolve {count}, so {them} left out: {', '.join(named)}{more}; "
+        "update memloc, or install the plugin that defines what is unknown"
     )

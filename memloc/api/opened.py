@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from memloc.analysis.query import read_table, run_sql
+from memloc.analysis.reading import read_table, run_sql
 from memloc.analysis.resolvable import left_out, resolvable, resolve_trainings
 from memloc.api import notebook
 from memloc.api.arguments import check_sweep, check_text, wanted_values

@@ -27,6 +27,7 @@ class Program(typer.core.TyperGroup):
     """The commands. Ctrl-C ends any of them with one line: Typer itself would end without a word."""
 
     def invoke(self, ctx: Any) -> Any:
+        """Runs the command that the arguments name."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

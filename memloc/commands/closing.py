@@ -32,10 +32,12 @@ class Launched:
 
     @property
     def failed(self) -> bool:
+        """Has a part failed for good?"""
         return bool(self.outcome and self.outcome.failed)
 
     @property
     def interrupted(self) -> bool:
+        """Was it told to stop?"""
         return bool(self.outcome and self.outcome.interrupted)
 
     @property

@@ -145,7 +145,7 @@ def _checked_files(dataset: NamedDataset, data_dir: Path) -> Iterator[dict[str, 
             yield {"file": str(path), "ok": False, "says": f"{path}: missing; {dataset.how_to_fetch(data_dir)} downloads it"}
         for path in forms:
             try:
-                dataset.verified(file, path, data_dir)
+                dataset.verified_content(file, path, data_dir)
                 yield {"file": str(path), "ok": True, "says": f"{path}: ok"}
             except UsageError as error:
                 yield {"file": str(path), "ok": False, "says": str(error)}

@@ -25,11 +25,11 @@ def show(as_json: bool) -> None:
 
 
 def text(fields: list[FieldAbout]) -> str:
-    """The fields as text for a terminal: part by part, each field with its meaning below."""
+    """The fields as text for a terminal: owner by owner, each field with its meaning below."""
     lines: list[str] = []
     width = terminal_width()
-    for part, members in groupby(fields, lambda f: f.part):
-        lines.append(part if part == "training" else f"stage {part}")
+    for owner, members in groupby(fields, lambda f: f.owner):
+        lines.append(owner if owner == "training" else f"stage {owner}")
         for f in members:
             used = f"   ({f.used_with})" if f.used_with else ""
             default = f.default if f.default == "required" else f"default {f.default}"
@@ -43,8 +43,8 @@ def text(fields: list[FieldAbout]) -> str:
 def markdown(fields: list[FieldAbout]) -> str:
     """docs/fields.md: a table for trainings and one for each stage."""
     lines = [HEAD]
-    for part, members in groupby(fields, lambda f: f.part):
-        lines += [f"## {'Training' if part == 'training' else f'Stage `{part}`'}", ""]
+    for owner, members in groupby(fields, lambda f: f.owner):
+        lines += [f"## {'Training' if owner == 'training' else f'Stage `{owner}`'}", ""]
         lines += ["| field | default | valid | meaning | source |", "|---|---|---|---|---|"]
         for f in members:
             name = f"`{f.field}`" + (f" ({f.used_with})" if f.used_with else "")

@@ -33,6 +33,7 @@ class Forecast:
     estimate: TimeEstimate
 
     def as_json(self) -> dict[str, Any]:
+        """The forecast as `--dry-run --json` prints it."""
         e = self.estimate
         path = path_as_json(e.critical)
         return {
@@ -42,6 +43,7 @@ class Forecast:
 
 
 def path_as_json(path: CriticalPath | None) -> dict[str, Any] | None:
+    """The critical path as `--dry-run --json` prints it."""
     if path is None:
         return None
     stages = [{"stage": stage, "seconds": round(seconds, 1)} for stage, seconds in path.stages]

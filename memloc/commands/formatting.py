@@ -16,6 +16,7 @@ def counted(n: int, noun: str) -> str:
 
 
 def bytes_in_words(n: float) -> str:
+    """`512 B`, `1.5 KB`, `120 MB`: three digits, units of 1000."""
     for unit in ("B", "KB", "MB", "GB", "TB"):
         if n < 1000 or unit == "TB":
             return f"{n:.0f} {unit}" if unit == "B" or n >= 100 else f"{n:.1f} {unit}"
@@ -24,6 +25,7 @@ def bytes_in_words(n: float) -> str:
 
 
 def seconds_in_words(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.4 h`, `2.1 days`: how long something takes, in one unit."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -24,18 +24,22 @@ if TYPE_CHECKING:
 
 
 class ExecutorName(StrEnum):
+    """Where a sweep runs: on Ray, or in this process."""
+
     ray = "ray"
     inline = "inline"
 
 
 class Retention(StrEnum):
+    """Which checkpoints a sweep keeps."""
+
     all = "all"
     rewound = "rewound"
     last = "last"
 
 
 @dataclass(frozen=True)
-class Selection:
+class TrialSelection:
     """The trials of a launch: a sweep file, values that replace its own (`FIELD=VALUE`), filters, how many of the first."""
 
     path: Path
@@ -58,10 +62,11 @@ class Options:
 
     @property
     def retention(self) -> Literal["all", "rewound", "last"] | None:
+        """The policy by its name; None: the default."""
         return self.checkpoints.value if self.checkpoints else None
 
 
-def launch(selection: Selection, dry_run: bool, options: Options) -> None:
+def launch(selection: TrialSelection, dry_run: bool, options: Options) -> None:
     """Runs what is not committed yet, or prints what that would be.
 
     Raises:
@@ -92,7 +97,7 @@ def launch(selection: Selection, dry_run: bool, options: Options) -> None:
     close(launched, options)
 
 
-def _plans(selection: Selection, dry_run: bool, store: Store, options: Options) -> tuple[Plan, Plan]:
+def _plans(selection: TrialSelection, dry_run: bool, store: Store, options: Options) -> tuple[Plan, Plan]:
     """(the plan of the selected trials, the plan of the whole sweep)."""
     from memloc import sweep as sweeps
     from memloc.run.planner import build_plan

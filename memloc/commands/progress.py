@@ -44,6 +44,7 @@ class Countdown:
 
     @property
     def begun(self) -> bool:
+        """Has the first work started?"""
         return self.watch.begun
 
     def left(self) -> float | None:
@@ -110,6 +111,7 @@ class Progress:
             self._line(self.state)
 
     def planned(self, plan: PricedPlan) -> None:
+        """Takes the prices of the work; from now on a time can be given."""
         with self._lock:
             self.countdown = Countdown(plan)
             self.state = "starting processes"

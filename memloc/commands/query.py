@@ -29,6 +29,8 @@ EXAMPLES = options.examples(
 
 
 class Format(StrEnum):
+    """How rows are written."""
+
     table = "table"
     csv = "csv"
     json = "json"
@@ -40,6 +42,7 @@ class QueryCommand(TyperCommand):
     """A command whose help names the tables and views. They are looked up only for the help."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Writes the names of tables and views, then the examples."""
         from memloc.analysis.reader import known_tables
         from memloc.analysis.views import VIEWS
 
@@ -66,7 +69,7 @@ def query(
     output: str = typer.Option(None, "-o", metavar="FILE", help="Write to a file instead of standard output."),
 ) -> None:
     """Ask the store: one SELECT over its tables."""
-    from memloc.analysis.query import run_sql
+    from memloc.analysis.reading import run_sql
     from memloc.store.opening import existing
 
     if examples:

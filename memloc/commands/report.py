@@ -26,6 +26,8 @@ NEEDS = ("matplotlib", "altair", "vl_convert", "PIL")
 
 
 class Format(StrEnum):
+    """How the report is written."""
+
     html = "html"
     pdf = "pdf"
     svg = "svg"
@@ -60,7 +62,7 @@ def report(
 def _make(target: Path, format: Format, sweep: str | None, store: str | None, data_dir: str | None) -> None:
     """Judges the claims, makes the exhibits, and writes both in the format. stderr says what the exhibits lack."""
     from memloc.analysis.findings import findings_of
-    from memloc.analysis.query import reading
+    from memloc.analysis.reading import reading
     from memloc.analysis.resolvable import resolvable
     from memloc.data.directory import data_dir as directory
     from memloc.papers.maini2023 import Judgement, judgements

@@ -69,12 +69,7 @@ def _sweeps(store: Store, snapshot: Snapshot) -> list[dict[str, Any]]:
 
 
 def _tables(snapshot: Snapshot) -> list[dict[str, Any]]:
-    sizes: dict[str, tuple[int, int]] = {}
-    for commit in snapshot.commits.values():
-        for file in commit.files:
-            rows, size = sizes.get(file.table, (0, 0))
-            sizes[file.table] = rows + file.rows, size + file.size
-    return [{"table": table, "rows": rows, "bytes": size} for table, (rows, size) in sorted(sizes.items())]
+    return [{"table": table, "rows": rows, "bytes": size} for table, (rows, size) in snapshot.tables().items()]
 
 
 def _files(store: Store, snapshot: Snapshot) -> dict[str, int]:
@@ -134,13 +129,13 @@ def verify(store: str = options.STORE, as_json: bool = options.JSON) -> None:
     from memloc.store.verify import verify as verify_files
 
     opened = existing(store)
-    findings, checked = verify_files(opened.files)
+    broken, checked = verify_files(opened.files)
     if as_json:
-        print(json.dumps({"checked": checked, "broken": [vars(finding) for finding in findings]}, indent=1))
-        raise typer.Exit(3 if findings else 0)
-    for finding in findings:
-        print(f"{finding.path}: {finding.problem}; {finding.consequence}")
-    if findings:
-        print(f"{len(findings)} of {checked} files broken, moved to quarantine/; run the sweep again")
+        print(json.dumps({"checked": checked, "broken": [vars(file) for file in broken]}, indent=1))
+        raise typer.Exit(3 if broken else 0)
+    for file in broken:
+        print(f"{file.path}: {file.problem}; {file.consequence}")
+    if broken:
+        print(f"{len(broken)} of {checked} files broken, moved to quarantine/; run the sweep again")
         raise typer.Exit(3)
     print(f"{checked} files checked, all as committed")

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from memloc.commands import completion, options
-from memloc.commands.launch import ExecutorName, Options, Retention, Selection, launch
+from memloc.commands.launch import ExecutorName, Options, Retention, TrialSelection, launch
 from memloc.commands.modes import refuse_others
 from memloc.commands.prose import terminal_width, wrapped
 from memloc.errors import UsageError
@@ -32,6 +32,7 @@ class SweepCommand(TyperCommand):
     """A command whose one list of arguments means a name and values; its usage says so."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What follows the name of the command in its usage."""
         return ["[OPTIONS]", "[NAME|FILE.yaml]", "[FIELD=VALUE]..."]
 
 
@@ -95,7 +96,7 @@ def sweep(
 
     shares = {"gpus_per_trial": gpus_per_trial, "gpus_per_task": gpus_per_task}
     resources = _resources(address, executor, {"cpus": cpus, "gpus": gpus, **shares})
-    selection = Selection(path, overrides, only, max_trials, yes)
+    selection = TrialSelection(path, overrides, only, max_trials, yes)
     return launch(selection, dry_run, Options(store, directory(data_dir), executor, resources, checkpoints, as_json))
 
 

@@ -30,6 +30,7 @@ class Messages:
         self._stream = stream
 
     def write(self, text: str) -> int:
+        """Writes text, or drops it where nobody reads it any more. Returns the number of characters."""
         try:
             return self._stream.write(text)
         except OSError:
@@ -37,6 +38,7 @@ class Messages:
             return len(text)
 
     def flush(self) -> None:
+        """Writes what is buffered, if somebody still reads."""
         try:
             self._stream.flush()
         except OSError:
@@ -58,10 +60,12 @@ class Output:
         return Output(self._stream.buffer)
 
     def write(self, content: Any) -> int:
+        """Writes text, or bytes on `buffer`. Raises OutputError if that fails. Returns the length of what was written."""
         with self._one_line():
             return int(self._stream.write(content))
 
     def flush(self) -> None:
+        """Writes what is buffered. Raises OutputError if that fails."""
         with self._one_line():
             self._stream.flush()
 

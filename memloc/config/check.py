@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from memloc.config.hints import describe, hint, item_type
+from memloc.config.hints import hint, item_type, valid_values
 from memloc.config.types import Asked, Config
 from memloc.config.written import written
 from memloc.errors import nearest
@@ -42,7 +42,7 @@ class Fields(Mapping[str, Any]):
 
     def valid(self, name: str) -> str:
         """The valid values of a field, in a phrase."""
-        return describe(self._types[name])
+        return valid_values(self._types[name])
 
     def check(self, name: str, value: Any) -> tuple[Any, str | None]:
         """(the value as the field takes it, None), or (None, what is wrong: the bad value and the valid ones)."""
@@ -73,7 +73,7 @@ def _in_words(detail: ErrorDetails, annotation: Any, value: Any) -> str:
     if detail["type"] == "value_error":
         reason = str(detail["ctx"]["error"])
         return f"{written(value)} is not valid{';' if 'valid:' in reason else ':'} {reason}"
-    return f"{written(value)} is not valid; valid: {describe(annotation)}{hint(annotation, value)}"
+    return f"{written(value)} is not valid; valid: {valid_values(annotation)}{hint(annotation, value)}"
 
 
 def asked_type(info: FieldInfo) -> Any:

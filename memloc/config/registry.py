@@ -25,8 +25,9 @@ class StageType(Protocol):
 
 @dataclass(frozen=True)
 class Registry:
-    """training: the flat fields of trainings. stages: by name. examples: how many training examples a data set has."""
+    """training: the flat fields of trainings. stages: by name. count_examples: gives the number of training examples
+    of a data set."""
 
     training: TrainingFields
     stages: Mapping[str, StageType]
-    examples: Callable[[str], int]
+    count_examples: Callable[[str], int]

@@ -153,10 +153,12 @@ def marker(annotation: Any, kind: type[M]) -> M | None:
 
 
 def as_tuple(value: Any) -> Any:
+    """A list as a tuple; anything else as it is. YAML has lists, and configurations are frozen."""
     return tuple(value) if isinstance(value, list) else value
 
 
 def distinct(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same tuple; raises ValueError if a value stands in it twice."""
     if len(set(value)) < len(value):
         raise ValueError("the same value twice")
     return value

@@ -124,12 +124,12 @@ class NamedDataset:
         problems: list[str] = []
         for path in file.present(data_dir) or [data_dir / file.path]:
             try:
-                return self.verified(file, path, data_dir)
+                return self.verified_content(file, path, data_dir)
             except UsageError as error:
                 problems += error.problems
         raise UsageError(problems[0])
 
-    def verified(self, file: File, path: Path, data_dir: Path) -> Content:
+    def verified_content(self, file: File, path: Path, data_dir: Path) -> Content:
         """The verified content of one form of a file.
 
         Raises:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator
 
 from memloc.config import FieldError, PathOrSweep, Share, StageConfig, TrainConfig, UnusedFieldError, Valid
 
 MaskMode = Literal["plain", "own", "scaled", "dropped"]
+MASK_MODES: tuple[MaskMode, ...] = get_args(MaskMode)
 
 
 class MaskModeConfig(StageConfig):
@@ -62,7 +63,7 @@ def resolve_mask_mode(config: M, train: TrainConfig) -> M:
     """
     if train.example_tied:
         if config.mask_mode is None:
-            valid = "plain, own, scaled, dropped"
+            valid = ", ".join(MASK_MODES)
             raise FieldError("mask_mode", f"required on a training with dropout: example_tied; valid: {valid}")
         return config
     if config.mask_mode is not None:
@@ -91,6 +92,7 @@ def resolve_sets(config: S, train: TrainConfig) -> S:
 
 
 def check_epochs(field_name: str, epochs: Sequence[int], train: TrainConfig) -> None:
+    """Raises FieldError if the training has no checkpoint of one of these epochs."""
     """Raises FieldError, for the field of this name, if an epoch is beyond the training's last one."""
     beyond = [t for t in epochs if t > train.epochs]
     if beyond:

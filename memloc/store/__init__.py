@@ -76,6 +76,7 @@ class Store:
         commits.publish(self.files, replace(commit, files=entries))
 
     def quarantine(self, path: str) -> None:
+        """Moves a file to `quarantine/`, where no reader looks."""
         self.files.move(path, layout.quarantine(path))
 
     def warn(self, message: str) -> None:

@@ -20,11 +20,13 @@ from memloc.store.resumable import usable_states
 
 
 def encode(weights: Mapping[str, Tensor]) -> bytes:
+    """The safetensors bytes of weights: {name: tensor}."""
     content: bytes = safetensors.torch.save(dict(weights))
     return content
 
 
 def entry(trial: str, epoch: int, content: bytes) -> CheckpointEntry:
+    """What a commit lists for a checkpoint with these bytes."""
     return CheckpointEntry(epoch, layout.checkpoint(trial, epoch), len(content), layout.sha256(content))
 
 
@@ -77,6 +79,7 @@ def save_resume(files: Files, trial: str, state: ResumeState, old: Collection[st
 
 
 def resume_states(files: Files, trial: str) -> list[str]:
+    """The paths of a training's resume states, in no order."""
     return [p for p in files.listing(layout.checkpoints(trial)) if layout.is_resume_state(p)]
 
 

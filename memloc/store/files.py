@@ -44,6 +44,7 @@ class Files:
         self.local = isinstance(self._fs, fs.LocalFileSystem)
 
     def full(self, path: str) -> str:
+        """The path on the filesystem of a path within the folder; "" is the folder itself."""
         return f"{self.root}/{path}" if path else self.root
 
     def exists(self) -> bool:

@@ -38,6 +38,7 @@ def read_plan(files: Files, run: str) -> Any:
 
 
 def clear(files: Files, run: str) -> None:
+    """Removes a run's heartbeats and its plan."""
     for path in files.listing(f"{layout.HEARTBEATS}/{run}"):
         files.delete(path)
 

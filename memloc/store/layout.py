@@ -21,6 +21,7 @@ _FORMS = {
 
 
 def sha256(data: bytes) -> str:
+    """64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -47,10 +48,12 @@ def own(paths: Iterable[str]) -> list[str]:
 
 
 def sweep(name: str, content: bytes) -> str:
+    """A record of a sweep, by its name and its content."""
     return f"{sweep_folder(name)}/{sha8(content)}.json"
 
 
 def sweep_folder(name: str) -> str:
+    """The folder of all records of a name."""
     return f"{SWEEPS}/{name}"
 
 
@@ -60,18 +63,22 @@ def sweep_of(path: str) -> str:
 
 
 def data(table: str, part_id: str, content: bytes) -> str:
+    """A data file of a part, by its table and its content."""
     return f"{DATA}/{table}/{part_id[:2]}/{part_id}-{sha8(content)}.parquet"
 
 
 def commit_folder(part_id: str) -> str:
+    """The folder of the commits of all parts whose ids begin alike."""
     return f"{COMMITS}/{part_id[:2]}"
 
 
 def commit(part_id: str, content: bytes) -> str:
+    """A commit of a part, by its content."""
     return f"{commit_folder(part_id)}/{part_id}-{sha8(content)}.json"
 
 
 def is_commit_of(path: str, part_id: str) -> bool:
+    """Is this path a commit of the part?"""
     return path.startswith(f"{commit_folder(part_id)}/{part_id}-")
 
 
@@ -82,6 +89,7 @@ def is_intact(path: str, content: bytes) -> bool:
 
 
 def checkpoints(trial: str) -> str:
+    """The folder of a training's checkpoints and resume states."""
     return f"{CHECKPOINTS}/{trial}"
 
 
@@ -96,6 +104,7 @@ def by_trial(paths: Iterable[str]) -> dict[str, set[str]]:
 
 
 def checkpoint(trial: str, epoch: int) -> str:
+    """The weights after an epoch."""
     return f"{checkpoints(trial)}/epoch-{epoch:04d}.safetensors"
 
 
@@ -105,6 +114,7 @@ def resume_state(trial: str, epoch: int, numerics: str, content: bytes) -> str:
 
 
 def is_resume_state(path: str) -> bool:
+    """Is this path a resume state?"""
     return path.rsplit("/", 1)[-1].startswith("resume-")
 
 
@@ -115,22 +125,27 @@ def resume_state_of(path: str) -> tuple[int, str] | None:
 
 
 def pruned(trial: str) -> str:
+    """Which checkpoints of a training were removed on purpose."""
     return f"{checkpoints(trial)}/pruned.json"
 
 
 def failure(part_id: str, content: bytes) -> str:
+    """The record of a failure of a part, by its content."""
     return f"{FAILURES}/{part_id}-{sha8(content)}.json"
 
 
 def is_failure_of(path: str, part_ids: Collection[str]) -> bool:
+    """Is this path a failure of one of these parts?"""
     return path.removeprefix(f"{FAILURES}/").split("-")[0] in part_ids
 
 
 def heartbeat(run: str, trial: str) -> str:
+    """What a trial of a run is doing."""
     return f"{HEARTBEATS}/{run}/{trial}.json"
 
 
 def run_heartbeat(run: str) -> str:
+    """What a run is doing as a whole."""
     return f"{HEARTBEATS}/{run}/run.json"
 
 
@@ -141,12 +156,15 @@ def heartbeat_of(path: str) -> tuple[str, str | None]:
 
 
 def run_plan(run: str) -> str:
+    """The work of a run and its prices."""
     return f"{HEARTBEATS}/{run}/plan.json"
 
 
 def is_run_plan(path: str) -> bool:
+    """Is this path the plan of a run?"""
     return path.endswith("/plan.json")
 
 
 def quarantine(path: str) -> str:
+    """Where a broken file is moved to."""
     return f"{QUARANTINE}/{path}"

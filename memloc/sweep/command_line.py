@@ -38,6 +38,7 @@ class Overrides:
     given: set[str] = field(default_factory=set)
 
     def apply(self, overrides: Sequence[str]) -> None:
+        """Takes `FIELD=VALUE`, `STAGE.FIELD=VALUE` and `preset=NAME` into the blocks; what is wrong is a problem each."""
         for text in overrides:
             match = OVERRIDE.match(text)
             if not match:

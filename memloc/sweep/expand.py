@@ -48,6 +48,7 @@ class Expansion:
     _why_unused: dict[str, str] = field(default_factory=dict)
 
     def add(self, blocks: Sequence[Block]) -> None:
+        """Expands these blocks, up to the limit. A field of a stage that no training has used is a problem."""
         files = presets.presets()
         for name in dict.fromkeys(b.preset for b in blocks if b.preset is not None):
             self._presets[name] = presets.read(files[name], self.registry)
@@ -71,11 +72,11 @@ class Expansion:
 
     def _trainings(self, block: Block) -> Iterator[TrainConfig]:
         """The trainings of a block, including those that its stages add."""
-        below = self._presets.get(block.preset or "", Preset())
+        preset = self._presets.get(block.preset or "", Preset())
         failed = 0
         for combination in _product(list(block.axes.values())):
             flat = {**block.fields, **dict(zip(block.axes, combination, strict=True))}
-            flat = {**below.for_training(flat.get("dataset"), flat.get("model")), **flat}
+            flat = {**preset.for_training(flat.get("dataset"), flat.get("model")), **flat}
             config = self._resolved(block, flat)
             if config is not None:
                 yield from self._of_stages(block, config)
@@ -121,17 +122,17 @@ class Expansion:
     def _of_stages(self, block: Block, config: TrainConfig) -> Iterator[TrainConfig]:
         """The trainings that the block's stages make of one training. Stage `held_out` makes many."""
 
-        def examples() -> int:
-            return config.subset or self.registry.examples(config.dataset)
+        def count_examples() -> int:
+            return config.subset or self.registry.count_examples(config.dataset)
 
         trainings: Iterator[TrainConfig] = iter([config])
         for stage in block.stages:
             if stage not in block.bad_stages:
-                trainings = self._of_stage(block, stage, trainings, examples)
+                trainings = self._of_stage(block, stage, trainings, count_examples)
         yield from trainings
 
     def _of_stage(
-        self, block: Block, stage: str, trainings: Iterator[TrainConfig], examples: Callable[[], int]
+        self, block: Block, stage: str, trainings: Iterator[TrainConfig], count_examples: Callable[[], int]
     ) -> Iterator[TrainConfig]:
         """The trainings that a stage makes of these, one by one: a stage may ask for a billion.
 
@@ -141,7 +142,7 @@ class Expansion:
         config = kind.config(**block.stages[stage])
         for training in trainings:
             try:
-                yield from kind.trainings(config, training, examples)
+                yield from kind.trainings(config, training, count_examples)
             except FieldError as error:
                 self.problems.append(f"{self._place(block, stage, error.field)}: {error}")
                 yield training

@@ -47,13 +47,13 @@ class SweepFile:
     def _block(self, name: str, body: Any, defaults: Block) -> Block:
         where = ("blocks", name)
         block = Block(name, defaults.preset, dict(defaults.fields), where={**defaults.where, "": self.document.at(*where)})
-        known = len(self.problems)
+        before = len(self.problems)
         body = self._mapping(body, where)
         self._check_keys(body, OF_BLOCK, where)
         self._check_about(body, where)
         literals = self._mapping(body.get("set"), (*where, "set"))
         axes = self._mapping(body.get("axes"), (*where, "axes"))
-        block.bad_fields = defaults.bad_fields | ({""} if len(self.problems) > known else set())
+        block.bad_fields = defaults.bad_fields | ({""} if len(self.problems) > before else set())
         self._take_preset(block, body, where)
         block.binding = self._take_literals(block, literals, (*where, "set"))
         for key, value in axes.items():

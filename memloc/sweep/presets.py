@@ -55,20 +55,20 @@ def read(path: Path, registry: Registry) -> Preset:
     """A preset from its file; raises UsageError with what is wrong in it."""
     document = yaml.read(path)
     problems = [f"{document.at(key)}: unknown key; valid: {', '.join(KEYS)}" for key in document.value if key not in KEYS]
-    found = Preset()
-    found.training.update(_values(document, ("training",), registry.training, problems))
-    for key, into in (("datasets", found.by_dataset), ("models", found.by_model)):
+    preset = Preset()
+    preset.training.update(_values(document, ("training",), registry.training, problems))
+    for key, into in (("datasets", preset.by_dataset), ("models", preset.by_model)):
         for name in document.value.get(key) or {}:
             into[name] = _values(document, (key, name), registry.training, problems)
     for stage in document.value.get("stages") or {}:
         if stage not in registry.stages:
             problems.append(f"{document.at('stages', stage)}: unknown stage; valid: {', '.join(registry.stages)}")
             continue
-        found.stages[stage] = _values(document, ("stages", stage), fields_of(registry.stages[stage].config), problems)
-        found.where.update({f"{stage}.{name}": document.at("stages", stage, name) for name in found.stages[stage]})
+        preset.stages[stage] = _values(document, ("stages", stage), fields_of(registry.stages[stage].config), problems)
+        preset.where.update({f"{stage}.{name}": document.at("stages", stage, name) for name in preset.stages[stage]})
     if problems:
         raise UsageError(*problems)
-    return found
+    return preset
 
 
 def _values(document: Document, where: tuple[str, ...], fields: Fields, problems: list[str]) -> dict[str, Any]:

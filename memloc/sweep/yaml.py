@@ -43,6 +43,8 @@ Loader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class Document:
+    """The values of a file, and where each of them stands."""
+
     name: str  # the file's name as the user typed it
     value: Any
     lines: dict[Where, int] = field(default_factory=dict)  # 1-based line of every key and list item

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memloc.config import written
-from memloc.config.hints import describe
+from memloc.config.hints import valid_values
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.text("abc xyz") | st.sampled_from([0.5, -2.0, math.inf, -math.inf])
 NESTED = st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(st.text("abc", min_size=1), inner))
@@ -49,4 +49,4 @@ def test_as_a_file_has_it(value: Any, text: str) -> None:
     ],
 )
 def test_null_is_no_item_of_a_list(annotation: Any, phrase: str) -> None:
-    assert describe(annotation) == phrase
+    assert valid_values(annotation) == phrase

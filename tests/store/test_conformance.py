@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from memloc.analysis.query import run_sql
 from memloc.analysis.reader import known_tables
+from memloc.analysis.reading import run_sql
 from memloc.errors import MemlocWarning, StoreError, UsageError
 from memloc.store import Commit, Store, checkpoints, commits, heartbeats, layout, records, tables
 from memloc.store.checkpoints import ResumeState

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from memloc import commands
-from memloc.analysis.query import read_table, run_sql
 from memloc.analysis.reader import known_tables
+from memloc.analysis.reading import read_table, run_sql
 from memloc.errors import StoreError, UsageError
 from memloc.store import Files, Snapshot, Store, layout, tables
 from memloc.store.verify import verify

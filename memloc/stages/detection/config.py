@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -13,7 +13,7 @@ from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import FLOAT, INT, TEXT, of_analysis
 
 Score = Literal["flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "c_score"]
-SCORES: tuple[Score, ...] = ("flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "c_score")
+SCORES: tuple[Score, ...] = get_args(Score)
 # Scores that another stage computes. They need that stage in the same block.
 FROM_STAGE: tuple[Score, ...] = ("flips", "second_split")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -20,11 +20,10 @@ from memloc.config import (
 )
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, BOOL, INT, SINGLE, SMALL, TEXT, of_analysis
-from memloc.stages.fields import MaskMode, check_epochs
+from memloc.stages.fields import MASK_MODES, MaskMode, check_epochs
 
-MODES: tuple[MaskMode, ...] = ("plain", "own", "scaled", "dropped")
 Rescale = Literal["none", "authors", "consistent"]
-RESCALES: tuple[Rescale, ...] = ("none", "authors", "consistent")
+RESCALES: tuple[Rescale, ...] = get_args(Rescale)
 
 
 class EvaluateConfig(StageConfig):
@@ -76,13 +75,13 @@ class Evaluate(Stage[ResolvedEvaluate]):
         epoch = train.epochs if config.epoch is None else config.epoch
         check_epochs("epoch", [epoch], train)
         tied = train.example_tied is not None
-        modes = MODES if tied else ("plain",)
+        modes = MASK_MODES if tied else ("plain",)
         if config.modes is not None:
             if unfit := [m for m in config.modes if m not in modes]:
                 raise FieldError(
                     "modes", f"{', '.join(unfit)} with dropout: {train.dropout.kind}; valid: {', '.join(modes)}"
                 )
-            modes = tuple(m for m in MODES if m in config.modes)
+            modes = tuple(m for m in MASK_MODES if m in config.modes)
         rescale = None
         if "dropped" in modes:
             rescale = tuple(r for r in RESCALES if r in (config.rescale or RESCALES))

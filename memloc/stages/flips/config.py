@@ -114,9 +114,7 @@ class Flips(Stage[FlipsConfig]):
         return config.model_copy(update=filled if fast else {**filled, "noise_norm": config.noise_norm or "example"})
 
     def parts(self, config: FlipsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
-        count = min(config.clean, size.n - size.n_noisy) + min(config.noisy, size.n_noisy)
-        groups = max(1, -(-count // config.group_size))
-        return [{"repeat": r, "group": g} for r in range(config.repeats) for g in range(groups)]
+        return [{"repeat": r, "group": g} for r in range(config.repeats) for g in range(_groups(config, size))]
 
     def epochs(self, config: FlipsConfig, train: TrainConfig, part: Part) -> Sequence[int]:
         return [train.epochs]
@@ -128,10 +126,20 @@ class Flips(Stage[FlipsConfig]):
         if config.post_eval != 0:
             after = size.n if config.post_eval == "all" else min(config.post_eval, size.n)
             each += 0.8 * (after + size.n_test)
-        return config.group_size * each
+        return _searched(config, size) / _groups(config, size) * each
 
     def rows(self, config: FlipsConfig, size: Size) -> Mapping[str, int]:
-        return {"flips": config.group_size}
+        return {"flips": -(-_searched(config, size) // _groups(config, size))}
+
+
+def _searched(config: FlipsConfig, size: Size) -> int:
+    """How many examples are searched, of both sets together."""
+    return min(config.clean, size.n - size.n_noisy) + min(config.noisy, size.n_noisy)
+
+
+def _groups(config: FlipsConfig, size: Size) -> int:
+    """The number of groups that are searched one after the other. The last one may be smaller, so prices are means."""
+    return max(1, -(-_searched(config, size) // config.group_size))
 
 
 def _check_weights(architecture: ArchitectureConfig) -> None:
