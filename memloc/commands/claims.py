@@ -121,7 +121,7 @@ def _ours(j: Judgement) -> str:
 
 def _missing(missing: Sequence[Judgement], at: str | None) -> list[str]:
     """How many numbers of each claim, by the block of the shipped sweep that would run them."""
-    from memloc.commands.invocation import at_store, program
+    from memloc.invocation import at_store, program
 
     by_block: dict[str, list[str]] = {}
     for j in missing:

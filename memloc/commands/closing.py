@@ -93,7 +93,7 @@ def _print_summary(launched: Launched) -> None:
 def _say_how_it_ended(launched: Launched, options: Options) -> None:
     """Says on standard error what failed, where the traceback is, and how to go on."""
     from memloc.commands.formatting import counted
-    from memloc.commands.invocation import at_store, program
+    from memloc.invocation import at_store, program
 
     outcome = launched.outcome
     if outcome is None or not (outcome.failed or outcome.interrupted):

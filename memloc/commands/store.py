@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from memloc.commands import options
+from memloc.invocation import command
 
 if TYPE_CHECKING:
     from memloc.store import Snapshot, Store
@@ -108,7 +109,7 @@ def _render(content: dict[str, Any]) -> str:
     lines.append(f"{content['commits']} commits, {content['checkpoints']} checkpoint files ({size})")
     if content["broken_commits"] or content["quarantined"]:
         broken = f"{content['broken_commits']} broken commits, {content['quarantined']} files in quarantine/"
-        lines.append(f"{broken}; check with memloc store verify")
+        lines.append(f"{broken}; check with {command('store verify', content['store'])}")
     return "\n".join(lines)
 
 

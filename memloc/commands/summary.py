@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from memloc.analysis.findings import Finding, findings
-from memloc.commands.invocation import at_store, program
 from memloc.commands.prose import wrapped
+from memloc.invocation import at_store, program
 from memloc.stages.instrument import LEAST_MEMORIZED
 from memloc.store import Store
 

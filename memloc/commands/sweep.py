@@ -13,6 +13,7 @@ from memloc.commands.launch import ExecutorName, Options, Retention, TrialSelect
 from memloc.commands.modes import refuse_others
 from memloc.commands.prose import terminal_width, wrapped
 from memloc.errors import UsageError
+from memloc.invocation import program
 
 if TYPE_CHECKING:
     from memloc.run.placement import Resources
@@ -141,4 +142,5 @@ def _list_shipped(as_json: bool) -> None:
     width = terminal_width()
     for name, about in shipped.items():
         print("\n".join([name, *wrapped(about, "    ", width=width)]))
-    print("\nmemloc sweep NAME --dry-run shows what a sweep would do.\nmemloc sweep NAME --show prints its YAML.")
+    start = f"{program()} sweep NAME"
+    print(f"\n{start} --dry-run shows what a sweep would do.\n{start} --show prints its YAML.")

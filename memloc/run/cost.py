@@ -35,6 +35,7 @@ class NetworkKind(NamedTuple):
 
     @staticmethod
     def of(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> NetworkKind:
+        """The kind of a training's network. shapes: {data set: C, H, W}."""
         shape = shapes.get(config["dataset"])
         variant = tuple(config.get(field) for field in ("width", "stem", "tokens"))
         return NetworkKind(config["model"], variant, shape, config["threads"], config.get("precision", "fp32"))
@@ -102,6 +103,7 @@ class CostModel:
                 self._factors.setdefault(commit.stage, _Sums()).add(commit.seconds, commit.passes * train.rate)
 
     def network(self, trial: TrialPlan) -> NetworkKind:
+        """What the rate of the trial's network depends on."""
         return NetworkKind.of(canonical(trial.config), self.shapes)
 
     def alike(self, work: Work) -> Hashable:

@@ -33,6 +33,7 @@ class Event:
     host: str = ""
 
     def as_json(self) -> dict[str, Any]:
+        """The event as keyword arguments of `Event`, for another process."""
         return asdict(self)
 
 

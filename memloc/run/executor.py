@@ -43,9 +43,11 @@ class Executor(AbstractContextManager["Executor"], Protocol):
 class Observer(Protocol):
     """Watches a launch: it gets the priced plan, then every event."""
 
-    def planned(self, plan: PricedPlan) -> None: ...
+    def planned(self, plan: PricedPlan) -> None:
+        """The work begins by this plan."""
 
-    def __call__(self, event: Event) -> None: ...
+    def __call__(self, event: Event) -> None:
+        """Something has happened."""
 
 
 def execute(

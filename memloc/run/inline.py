@@ -36,11 +36,13 @@ class Inline:
         """There is nothing to end."""
 
     def capacity(self, works: Sequence[Work]) -> Capacity:
+        """One slot, which every process holds whole."""
         return Capacity("cuda" if self.worker.device.type == "cuda" else "cpu", Slots(1), ONE_BY_ONE)
 
     def carry_out(
         self, works: Sequence[Work], plan: PricedPlan, listener: Listener, should_stop: Callable[[], bool]
     ) -> None:
+        """Does the works in the plan's order, one after the other, in this process."""
         by_trial = {work.trial.id: work for work in works}
         for cost in plan.trials:
             if should_stop():

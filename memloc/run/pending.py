@@ -48,6 +48,7 @@ class Work:
 
     @property
     def anything(self) -> bool:
+        """Whether there is anything to do: to compute, or to remove checkpoints."""
         return self.computes or self.prune
 
     @property

@@ -82,6 +82,7 @@ def demands(work: Work, nodes: Sequence[Node], resources: Resources) -> tuple[De
 
 
 def has_gpus(nodes: Sequence[Node]) -> bool:
+    """Whether any node has a GPU, or a place that Ray hands out as one."""
     return any(node.get("GPU", 0.0) for node in nodes)
 
 

@@ -18,6 +18,7 @@ class Slots:
 
     @property
     def total(self) -> float:
+        """The capacity of all slots together."""
         return self.count * self.capacity
 
     def fitting(self, demand: float) -> int:
@@ -76,6 +77,7 @@ class CriticalPath:
 
     @property
     def seconds(self) -> float:
+        """Seconds of the whole chain."""
         return sum(seconds for _, seconds in self.stages)
 
 

@@ -19,6 +19,7 @@ from memloc.data.arrays import I64
 from memloc.data.c_score_file import CScores
 from memloc.data.c_score_file import load as load_scores
 from memloc.errors import UsageError
+from memloc.invocation import command
 from memloc.models.architectures import TRAINING
 from memloc.store import Files, Snapshot, Store, c_scores, layout, records
 
@@ -103,7 +104,7 @@ class Sources:
         return self._made[scores.id]
 
     def _missing(self, name: str, train: TrainConfig, runs: list[_Run] | None) -> Need:
-        remedy = f"run `memloc sweep {name}` on this store first"
+        remedy = f"run {command(f'sweep {name}', self.store.uri if self.store else None)} first"
         if runs is None:
             return Need(f"sweep {name} (neither in this store, nor shipped, nor beside this file)", remedy)
         wanted = [r for r in runs if r.config.get("dataset") == train.dataset and same_labels(r.config, train)]

@@ -70,6 +70,7 @@ class TrialRun:
     # --- the training
 
     def placed(self, host: str) -> None:
+        """The training has a place on this host."""
         self._emit("placed", stage="train", host=host)
 
     def reached(self, epoch: int, row: Mapping[str, Any]) -> None:
@@ -78,6 +79,7 @@ class TrialRun:
         self._emit("epoch", stage="train", epoch=epoch, metrics=metrics, seconds=row.get("seconds", 0.0))
 
     def training_ended(self, result: TrainingResult) -> None:
+        """The training has ended: it is committed, has failed, or was told to stop."""
         if result.error:
             self._fail(self.steps.trial, "train", result.error)
         if not result.finished:
@@ -89,6 +91,7 @@ class TrialRun:
     # --- the parts
 
     def part_ended(self, stage: str, result: PartResult) -> None:
+        """A part of a running task has ended."""
         if result.error:
             self._fail(result.part_id, stage, result.error)
         else:

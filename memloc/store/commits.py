@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from memloc.errors import StoreError
+from memloc.invocation import command
 from memloc.store import layout, schemas
 from memloc.store.files import Files
 from memloc.store.schemas import Schemas
@@ -115,7 +116,8 @@ def read_entry(files: Files, entry: FileEntry | CheckpointEntry) -> bytes:
 
 def damaged(files: Files, path: str, wrong: str | None) -> StoreError:
     """The error for a file that is not as committed. wrong: what `problem` says about it."""
-    return StoreError(f"store {files.uri}: {path} {wrong}; run `memloc store verify`, then the sweep again")
+    remedy = f"run {command('store verify', files.uri)}, then the sweep again"
+    return StoreError(f"store {files.uri}: {path} {wrong}; {remedy}")
 
 
 def publish_tables(

@@ -114,7 +114,7 @@ def test_a_name_that_is_too_long(memloc: Memloc, tmp_path: Path) -> None:
 
 def test_only_a_sweep_makes_a_store(memloc: Memloc, tmp_path: Path) -> None:
     for command in ("status", "query", "verify", "ls"):
-        memloc.refuses(command, str(tmp_path / "none"), "does not exist; `memloc sweep` makes one")
+        memloc.refuses(command, str(tmp_path / "none"), f"sweep NAME --store {tmp_path}/none` makes one")
     assert not (tmp_path / "none").exists()
 
 

@@ -143,7 +143,7 @@ def test_damage_is_an_error_that_names_the_file(
 ) -> None:
     path = data_of(whole, 3)
     harm(whole.files, path)
-    with pytest.raises(StoreError, match=f"{path} .*; run `memloc store verify`, then the sweep again"):
+    with pytest.raises(StoreError, match=f"{path} .*; run `.*memloc store verify --store .*`, then the sweep again"):
         read(whole)
     if read is by_sql:
         monkeypatch.setattr("sys.argv", ["memloc", "query", SQL, "--store", whole.uri])

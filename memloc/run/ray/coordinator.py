@@ -33,10 +33,12 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+        """What Tune reserves for a coordinator."""
         # On the driver's node: coordinators are small, and elsewhere they would keep idle machines from being released.
         return PlacementGroupFactory([{"memory": COORDINATOR_MEMORY, config["node"]: 0.001}])
 
     def setup(self, config: dict[str, Any], assignments: dict[str, Assignment] | None = None, admission: Any = None) -> None:
+        """Begins with a trial. Tune calls it once for a process, and `reset_config` calls it for every later trial."""
         if assignments is not None:
             self.assignments, self.admission = assignments, admission
         self.assignment = self.assignments[config["trial"]]
@@ -52,6 +54,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         )  # fmt: skip
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes the next trial into the same process."""
         self.setup(new_config)
         return True
 
@@ -62,6 +65,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         """Nothing to load."""
 
     def step(self) -> dict[str, Any]:
+        """Does what can be done now, and returns the events since the last step and whether the trial has ended."""
         if is_draining(self.assignment.run):
             self._drain()
         if self.run.phase == "train":
@@ -76,6 +80,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         return {"events": json.dumps(events), "done": ended}
 
     def cleanup(self) -> None:
+        """Ends the processes that compute for the trial."""
         for task in [*self.tasks, *([self.training] if self.training else [])]:
             ray.cancel(task, force=True)
         self.admission.leave.remote(self.trial)
@@ -84,11 +89,13 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
     # the group would have to hold the GPU from start to end.
 
     def start_training(self) -> Any:
+        """Asks Ray for the training; returns the reference to its result."""
         trainer = train_alone if self.assignment.trainer["num_gpus"] else train
         asked = trainer.options(scheduling_strategy="DEFAULT", **self.assignment.trainer)
         return asked.remote(self.assignment.job)
 
     def start_parts(self, parts: list[PricedPart]) -> Any:
+        """Asks Ray for a task of these parts; returns the reference to its results."""
         asked = run_parts.options(scheduling_strategy="DEFAULT", **self.assignment.task)
         return asked.remote(self.assignment.job, [part.id for part in parts])
 

@@ -47,6 +47,7 @@ class Relay(tune.Callback):  # type: ignore[misc]
         return {}  # Tune pickles its callbacks for a restore that memloc never does; a listener holds locks and consoles
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        """Passes on the events of a coordinator's step."""
         for raw in json.loads(result.get("events", "[]")):
             event = Event(**raw)
             if event.kind == "started":
@@ -56,6 +57,7 @@ class Relay(tune.Callback):  # type: ignore[misc]
             self.listener(event)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Records that a coordinator is lost for good. Its trial ends unfinished."""
         trial_id = trial.config["trial"]
         text = _text(trial.error_file)
         error = f"its coordinator failed: {_error_line(text)}"
@@ -95,6 +97,7 @@ class Drained(tune.Stopper):  # type: ignore[misc]
         return False
 
     def stop_all(self) -> bool:
+        """Whether Tune ends now."""
         return self.should_stop() and self.working() == 0
 
 
@@ -116,6 +119,7 @@ class OnRay:
         self._stack.close()
 
     def capacity(self, works: Sequence[Work]) -> Capacity:
+        """What the nodes offer; raises UsageError if a process of these works needs more than any node has."""
         import torch
 
         from memloc.run.executor import Capacity
@@ -132,6 +136,7 @@ class OnRay:
     def carry_out(
         self, works: Sequence[Work], plan: PricedPlan, listener: Listener, should_stop: Callable[[], bool]
     ) -> None:
+        """Hands every trial to a coordinator; returns once all have ended."""
         admission, finished = open_admission(), threading.Event()
         assignments = self._assignments(works, plan, admission)
         threading.Thread(target=raise_flag_when, args=(self.run, should_stop, finished), daemon=True).start()

@@ -101,11 +101,13 @@ def _train(job: Job) -> TrainingResult:
 # imported. On a GPU it has a process of its own, which frees the memory of the GPU when it ends.
 @ray.remote(max_retries=0)  # type: ignore[untyped-decorator]
 def train(job: Job) -> TrainingResult:
+    """A training on CPUs."""
     return _train(job)
 
 
 @ray.remote(max_retries=0, max_calls=1)  # type: ignore[untyped-decorator]
 def train_alone(job: Job) -> TrainingResult:
+    """A training on a GPU, in a process of its own."""
     return _train(job)
 
 
