@@ -39,7 +39,7 @@ class Heartbeats:
         self._replays = {w.trial.id for w in works if w.train == "replay"}
         self._notes: dict[str, dict[str, Any]] = {}
         self._host = platform.node()
-        self._of_run = {"sweep": sweep, "host": self._host, "state": "starting", "begun": time.time()}
+        self._run_state = {"sweep": sweep, "host": self._host, "state": "starting", "begun": time.time()}
         self._replayed: dict[str, float] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -56,7 +56,7 @@ class Heartbeats:
 
     def planned(self, plan: PricedPlan) -> None:
         """Writes the prices, from which status computes the time left."""
-        self._of_run["state"] = "running"
+        self._run_state["state"] = "running"
         self._write(lambda: heartbeats.write_plan(self.store.files, self.run, plan.as_json()))
 
     def __call__(self, event: Event) -> None:
@@ -109,7 +109,7 @@ class Heartbeats:
     def _note_of_run(self) -> dict[str, Any]:
         """The heartbeat of the run. replayed: {trial whose training again has ended: its seconds}."""
         with self._lock:
-            return {**self._of_run, **({"replayed": dict(self._replayed)} if self._replayed else {})}
+            return {**self._run_state, **({"replayed": dict(self._replayed)} if self._replayed else {})}
 
     def _beat(self) -> None:
         files, run = self.store.files, self.run

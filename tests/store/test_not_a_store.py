@@ -74,7 +74,7 @@ def test_a_store_among_other_files(store: Store) -> None:
         layout.commit("0123456789abcdef", b"x"),
         layout.checkpoint("0123456789abcdef", 7),
         layout.checkpoint("0123456789abcdef", 12345),
-        layout.resume_state("0123456789abcdef", b"x"),
+        layout.resume_state("0123456789abcdef", 7, "numerics", b"x"),
         layout.pruned("0123456789abcdef"),
     ],
 )
