@@ -15,6 +15,7 @@ from typing import Any
 from memloc import stages
 from memloc.analysis.reader import Reader
 from memloc.analysis.reading import reading
+from memloc.config import written
 from memloc.stages.instrument import LEAST_MEMORIZED, Instrument, Row
 from memloc.store import Store
 
@@ -178,4 +179,4 @@ def _differing(configs: Sequence[Mapping[Any, Any]]) -> list[Any]:
 
 
 def _label(setting: Row) -> str:
-    return " ".join(f"{name}={value}" for name, value in setting.items() if value is not None)
+    return " ".join(f"{name}={written(value, quote=False)}" for name, value in setting.items() if value is not None)

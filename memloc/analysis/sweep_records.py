@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from memloc.config import canonical_json
+from memloc.config import canonical_json, written
 from memloc.config.types import Neutral
 from memloc.errors import UsageError
 from memloc.models.architectures import resolved
@@ -138,5 +138,5 @@ def _neutral(stage: str) -> dict[str, Any]:
 def _listed(values: Sequence[Any] | None) -> str:
     if values is None:
         return "none"
-    shown = ", ".join(canonical_json(v) if isinstance(v, list) else str(v) for v in values[:SHOWN])
+    shown = ", ".join(canonical_json(v) if isinstance(v, list) else written(v, quote=False) for v in values[:SHOWN])
     return f"{shown}, …" if len(values) > SHOWN else shown

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from memloc.analysis.trial_list import differing_fields
 from memloc.commands.prose import terminal_width, wrapped
-from memloc.config import TrainConfig, canonical
+from memloc.config import TrainConfig, canonical, written
 
 
 def bytes_in_words(n: float) -> str:
@@ -41,7 +41,8 @@ def labeller(configs: Sequence[TrainConfig]) -> Callable[[TrainConfig], str]:
 
     def label(config: TrainConfig) -> str:
         known, row = canonical(config), config.flat()  # known: without neutral values
-        return " ".join(f"{name}={row[name]}" for name in differing if name in known and row.get(name) is not None)
+        shown = [name for name in differing if name in known and row.get(name) is not None]
+        return " ".join(f"{name}={written(row[name], quote=False)}" for name in shown)
 
     return label
 
@@ -51,7 +52,7 @@ def common_fields(configs: Sequence[TrainConfig]) -> str:
     rows = [config.flat() for config in configs]
     used = canonical(configs[0])
     alike = [name for name in rows[0] if name in used and all(row.get(name) == rows[0][name] for row in rows)]
-    text = " ".join(f"{name}={rows[0][name]}" for name in alike)
+    text = " ".join(f"{name}={written(rows[0][name], quote=False)}" for name in alike)
     return "\n".join(wrapped(f"all: {text}", "", "     ", terminal_width()))
 
 
