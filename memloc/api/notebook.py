@@ -11,6 +11,7 @@ import pandas as pd
 from memloc.analysis.sweep_status import counts
 from memloc.analysis.trial_list import differing_fields
 from memloc.analysis.trial_states import STATES
+from memloc.counts import counted
 from memloc.store import Store, records
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def store_html(store: Store) -> str:
     sweeps = [{"sweep": name, **count} for name, count in states.items()]
     tables = [{"table": table, "rows": rows} for table, (rows, _) in snapshot.tables().items()]
     return (
-        f"<p>store <code>{escape(store.uri)}</code>: {len(snapshot.trainings())} trainings</p>"
+        f"<p>store <code>{escape(store.uri)}</code>: {counted(len(snapshot.trainings()), 'training')}</p>"
         + _table(sweeps, ["sweep", *STATES])
         + _table(tables, ["table", "rows"])
     )
@@ -46,7 +47,11 @@ def trials_html(trials: Sequence[tuple[str, TrainConfig]]) -> str:
     rows = [{"trial": trial, **used_fields(config)} for trial, config in trials]
     differing = list(dict.fromkeys(["trial", "dataset", "model", *differing_fields([c for _, c in trials])]))
     more = f"<p>… and {len(rows) - SHOWN} more</p>" if len(rows) > SHOWN else ""
-    return f"<p>{len(rows)} trials</p>" + _table([{n: r.get(n) for n in differing} for r in rows[:SHOWN]], differing) + more
+    return (
+        f"<p>{counted(len(rows), 'trial')}</p>"
+        + _table([{n: r.get(n) for n in differing} for r in rows[:SHOWN]], differing)
+        + more
+    )
 
 
 def used_fields(config: TrainConfig) -> dict[str, Any]:

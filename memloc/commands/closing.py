@@ -80,8 +80,8 @@ def _print_json(launched: Launched) -> None:
 
 
 def _print_summary(launched: Launched) -> None:
-    from memloc.commands.formatting import counted
     from memloc.commands.summary import summary
+    from memloc.counts import counted
 
     plan, store = launched.plan, launched.store
     if launched.outcome is None and not plan.unmet:
@@ -92,7 +92,7 @@ def _print_summary(launched: Launched) -> None:
 
 def _say_how_it_ended(launched: Launched, options: Options) -> None:
     """Says on standard error what failed, where the traceback is, and how to go on."""
-    from memloc.commands.formatting import counted
+    from memloc.counts import counted
     from memloc.invocation import at_store, program
 
     outcome = launched.outcome

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from memloc.commands.device import expected_numerics
 from memloc.commands.forecast import forecasts, in_words, path_as_json
-from memloc.commands.formatting import bytes_in_words, common_fields, counted, labeller
+from memloc.commands.formatting import bytes_in_words, common_fields, labeller
 from memloc.commands.text_table import text_table
 from memloc.config import TrainConfig
+from memloc.counts import counted
 from memloc.models.architectures import TRAINING
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan

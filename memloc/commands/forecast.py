@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from memloc.commands.formatting import counted, seconds_in_words
+from memloc.commands.formatting import seconds_in_words
 from memloc.commands.text_table import text_table
+from memloc.counts import counted
 from memloc.run.capacity import usable_cpus
 from memloc.run.estimate import TimeEstimate, cost_model, estimate, price_alike
 from memloc.run.pending import Work

@@ -9,12 +9,6 @@ from memloc.commands.prose import terminal_width, wrapped
 from memloc.config import TrainConfig, canonical, written
 
 
-def counted(n: int, noun: str) -> str:
-    """`1 part`, `2 parts`, `1 analysis`, `2 analyses`."""
-    plural = f"{noun[:-2]}es" if noun.endswith("sis") else f"{noun}s"
-    return f"{n:,} {noun if n == 1 else plural}"
-
-
 def bytes_in_words(n: float) -> str:
     """`512 B`, `1.5 KB`, `120 MB`: three digits, units of 1000."""
     for unit in ("B", "KB", "MB", "GB", "TB"):

@@ -177,7 +177,7 @@ def _run(works: list[Work], run: str, launched: Launched, options: Options) -> O
 
 
 def _announcement(plan: Plan, works: list[Work], store: Store, options: Options) -> str:
-    from memloc.commands.formatting import counted
+    from memloc.counts import counted
     from memloc.run.capacity import usable_cpus
 
     trainings = sum(w.train != "done" for w in works)

@@ -15,7 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from memloc.commands.formatting import counted, duration_in_words, metrics_in_words, seconds_in_words
+from memloc.commands.formatting import duration_in_words, metrics_in_words, seconds_in_words
+from memloc.counts import counted
 from memloc.run.clock import PricedPlan, Watch, remaining, time_left
 from memloc.run.events import Event
 from memloc.run.pending import Work

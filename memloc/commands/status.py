@@ -59,7 +59,7 @@ def _watch(look: Callable[[], str]) -> None:
 
 def render(progress: Mapping[str, Any]) -> str:
     """The counts as a small table, the runs at work and their time left, trainings that have begun, and failures."""
-    from memloc.commands.formatting import counted
+    from memloc.counts import counted
 
     lines = [_counts(progress), *_at_work(progress), *_partial(progress)]
     for waiting in progress["waiting"]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from memloc.config import canonical, canonical_json
+from memloc.counts import counted
 from memloc.run.fanout import PricedPart
 from memloc.run.pending import Work, needs, waves
 from memloc.run.plan import AnalysisPlan, TrialPlan
@@ -182,8 +183,8 @@ class _Basis:
     def in_words(self) -> str:
         trainings = sum(n for (_, stage), n in self.fitted.items() if stage == "train")
         parts = sum(n for (_, stage), n in self.fitted.items() if stage != "train")
-        counted = [f"{n} {what}" for n, what in ((trainings, "trainings"), (parts, "parts")) if n]
-        phrases = [f"{' and '.join(counted)} of the same network in this store"] if counted else []
+        measured = [counted(n, noun) for n, noun in ((trainings, "training"), (parts, "part")) if n]
+        phrases = [f"{' and '.join(measured)} of the same network in this store"] if measured else []
         phrases += self.unknown
         phrases += [f"{', '.join(self.by_factor)} as in other networks of this store"] if self.by_factor else []
         phrases += [f"{', '.join(self.by_rate)} at the rate of training"] if self.by_rate else []

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memloc.config import TrainConfig, canonical
+from memloc.counts import counted
 from memloc.data import Description, examples_seen, load
 from memloc.data.arrays import I64
 from memloc.data.c_score_file import CScores
@@ -110,7 +111,7 @@ class Sources:
         wanted = [r for r in runs if r.config.get("dataset") == train.dataset and same_labels(r.config, train)]
         if wanted:
             done = sum(run.analysis is not None and self._snapshot.complete(run.parts) for run in wanted)
-            return Need(f"sweep {name} ({len(wanted)} trainings, {done} done)", remedy)
+            return Need(f"sweep {name} ({counted(len(wanted), 'training')}, {done} done)", remedy)
         noise = f"noise: {train.noise}, data_seed: {train.data_seed}" if train.noise else "noise: 0"
         return Need(f"sweep {name} (has no held-out trainings on {train.dataset} with {noise})", "add them to its blocks")
 

@@ -14,8 +14,8 @@ import pytest
 
 from memloc import commands
 from memloc.commands import status as status_command
-from memloc.commands.formatting import counted
 from memloc.commands.signals import ORDERS
+from memloc.counts import counted
 from memloc.run import attempts
 from memloc.run.worker import Worker
 from memloc.store import Store, layout
