@@ -56,13 +56,13 @@ def main() -> int:
 
 
 def searches(store: str) -> pd.DataFrame:
-    """The eligible rows of table `flips`, with an `estimator`: definition, everybody, or fast and its reference images."""
+    """The eligible rows of table `flips`, with an `estimator`: definition, definition all, or fast N."""
     opened = memloc.open_store(store)
     named = {}
     for row in opened.table("analyses", sweep=SWEEP.stem).to_pylist():
         config = json.loads(row["config"])
         if row["stage"] == "flips":
-            defined = "everybody" if config.get("batch") == "all" else "definition"
+            defined = "definition all" if config.get("batch") == "all" else "definition"
             named[row["analysis"]] = defined if "reference" not in config else f"fast {config['reference']}"
     flips = opened.pandas("flips", sweep=SWEEP.stem)
     flips = flips.assign(estimator=flips.analysis.map(named), training=flips.trial)
@@ -217,7 +217,7 @@ def half_against_half(flips: pd.DataFrame, noisy: bool) -> float:
 
 def whole_batch(flips: pd.DataFrame, definition: pd.DataFrame, fast: pd.DataFrame) -> str:
     """Against the definition whose reference batch is the whole training set, on the examples that it was run on."""
-    whole = flips[flips.estimator == "everybody"]
+    whole = flips[flips.estimator == "definition all"]
     key = ["trial", "repeat", "example"]
     rows = [["definition, all images", *[in_brackets(mean(whole, s), 2) for s in SETS], "", ""]]
     for name, of in (("definition, 512 images", definition), ("fast, 16 images", fast)):

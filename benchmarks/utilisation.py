@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import memloc
-from memloc.store import Commit
+from memloc.store import Commit, records
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def of_sweep(uri: str, sweep: str) -> list[Commit]:
     """The commits of the sweep's parts."""
     store = memloc.open_store(uri)._store
     snapshot = store.snapshot()
-    trials = store.trials_of(sweep)
+    trials = records.merged_trials(records.read_sweep(store.files, sweep))
     parts = {t["trial"] for t in trials} | {part for t in trials for a in t["analyses"] for part in a["parts"]}
     return [c for part, c in snapshot.commits.items() if part in parts]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 
 class MemlocError(Exception):
@@ -31,18 +33,41 @@ class StoreError(MemlocError):
     exit_code = 3
 
 
+class OutputError(MemlocError):
+    """Standard output cannot be written. What was computed is in the store nevertheless."""
+
+
 class ReplayError(MemlocError):
     """A training run again did not reproduce the checkpoints that its commit recorded."""
+
+
+def wrong_type(name: str, value: Any, valid: str) -> UsageError:
+    """The error for an argument of a wrong type: `epoch: '3' is of type str; valid: a whole number`."""
+    shown = repr(value)
+    return UsageError(
+        f"{name}: {shown if len(shown) <= 80 else shown[:79] + '…'} is of type {type(value).__name__}; valid: {valid}"
+    )
+
+
+def check_path(name: str, value: Any) -> None:
+    """Raises UsageError unless the value is a path or None."""
+    if value is not None and not (isinstance(value, str | os.PathLike) and isinstance(os.fspath(value), str)):
+        raise wrong_type(name, value, "text, a pathlib.Path, or None")
 
 
 class MemlocWarning(UserWarning):
     """Something was left out; the text says what and why. The command line prints it as one line."""
 
 
-def last_line(error: BaseException) -> str:
-    """An exception in one line: its type and the first line of what it says."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
+def error_line(error: BaseException, with_type: bool = True) -> str:
+    """An exception in one line: its type and the first line of what it says.
+
+    with_type: False leaves the type out, unless the exception says nothing.
+    """
+    kind, lines = type(error).__name__, str(error).strip().splitlines()
+    if not lines:
+        return kind
+    return f"{kind}: {lines[0]}" if with_type else lines[0]
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from memloc.run.clock import PricedPlan
 from memloc.run.cost import Rate
 from memloc.run.estimate import cost_model, price
 from memloc.run.events import Event, Outcome
-from memloc.run.executor import Capacity, launch
+from memloc.run.executor import Capacity, execute
 from memloc.run.inline import Inline
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan
@@ -74,7 +74,7 @@ def carry_out(
         return price(works, model, capacity.slots, capacity.shares)
 
     executor = Inline(store, folder, device or torch.device("cpu"))
-    return launch(works, executor, free, [Told(listener) for listener in observers], should_stop)
+    return execute(works, executor, free, [Told(listener) for listener in observers], should_stop)
 
 
 @dataclass

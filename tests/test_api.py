@@ -48,7 +48,7 @@ def test_trials(store: OpenStore) -> None:
     assert tied.id in repr(tied)
     with pytest.raises(UsageError, match="no trial begins so"):
         store.trial("zz")
-    with pytest.raises(UsageError, match="several trials begin so"):
+    with pytest.raises(UsageError, match="is empty; valid: the id of a trial"):
         store.trial("")
     with pytest.raises(UsageError, match="did you mean 'noise'"):
         store.trials(nois=0.1)

@@ -143,7 +143,7 @@ def test_masks_are_part_of_the_module(opened: OpenStore) -> None:
     [
         ("scale", "none", "mode 'scale': valid: plain, own, scaled, dropped; did you mean 'scaled'?"),
         ("dropped", "author", "rescale 'author': valid: none, authors, consistent; did you mean 'authors'?"),
-        ("scaled", "authors", "rescale authors: is of mode dropped alone (here mode is scaled)"),
+        ("scaled", "authors", "rescale authors: applies to mode dropped only; here mode is scaled"),
     ],
 )
 def test_what_is_no_mode(opened: OpenStore, mode: str, rescale: str, words: str) -> None:

@@ -130,6 +130,9 @@ def test_a_model_whose_checkpoint_is_gone_or_damaged(tmp_path: Path) -> None:
     content = bytearray(store.files.get(layout.checkpoint(trial.id, 1)))
     content[-1] ^= 1
     store.files.put(layout.checkpoint(trial.id, 1), bytes(content))
-    with pytest.raises(StoreError, match=r"epoch-0001\.safetensors was changed .*; run `memloc store verify`"):
+    with pytest.raises(
+        StoreError,
+        match=r"epoch-0001\.safetensors was changed .*; run `.*memloc store verify --store ",
+    ):
         trial.model(1)
     assert trial.model().linear is not None

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from memloc.errors import MemlocError, ReplayError, StoreError, UsageError, last_line, nearest
+from memloc.errors import MemlocError, ReplayError, StoreError, UsageError, error_line, nearest
 
 
 @pytest.mark.parametrize(
@@ -27,5 +27,7 @@ def test_the_nearest_valid_word() -> None:
 
 
 def test_an_exception_in_one_line() -> None:
-    assert last_line(ValueError("first\nsecond")) == "ValueError: first"
-    assert last_line(KeyboardInterrupt()) == "KeyboardInterrupt"
+    assert error_line(ValueError("first\nsecond")) == "ValueError: first"
+    assert error_line(ValueError("\n first\nsecond"), with_type=False) == "first"
+    for silent in (KeyboardInterrupt(), KeyboardInterrupt(" \n")):
+        assert error_line(silent) == error_line(silent, with_type=False) == "KeyboardInterrupt"

@@ -25,9 +25,9 @@ def test_the_page_is_up_to_date() -> None:
 
 
 def test_every_field_is_there_and_says_what_it_means() -> None:
-    assert {f.field for f in FIELDS if f.part == "training"} == set(TRAINING)
+    assert {f.field for f in FIELDS if f.owner == "training"} == set(TRAINING)
     for name, stage in STAGES.items():
-        assert [f.field for f in FIELDS if f.part == name] == list(stage.config.model_fields)
+        assert [f.field for f in FIELDS if f.owner == name] == list(stage.config.model_fields)
     for field in FIELDS:
         assert len(field.meaning) > 5, field
         assert field.source, field
@@ -38,7 +38,7 @@ def test_defaults_are_those_of_a_resolved_training() -> None:
     """What is said to be the default is what a training has that does not say it."""
     needed = {"dropout: example_tied": {"p_gen": 0.4, "p_mem": 0.1}}
     for field in FIELDS:
-        if field.part != "training" or field.default in ("required", "by schedule and epochs"):
+        if field.owner != "training" or field.default in ("required", "by schedule and epochs"):
             continue
         key, _, kind = field.used_with.partition(": ")
         given = {"dataset": "digits", "model": "resnet9", **({key: kind} if kind else {}), **needed.get(field.used_with, {})}
@@ -55,8 +55,8 @@ def test_a_field_needs_one_place() -> None:
     class Stage:
         config = OfAPlugin
 
-    registry = Registry(TRAINING, {"mine": Stage()}, REGISTRY.examples)  # type: ignore[dict-item]
-    assert [(f.field, f.default, f.values, f.meaning, f.source) for f in about_fields(registry) if f.part == "mine"] == [
+    registry = Registry(TRAINING, {"mine": Stage()}, REGISTRY.count_examples)  # type: ignore[dict-item]
+    assert [(f.field, f.default, f.values, f.meaning, f.source) for f in about_fields(registry) if f.owner == "mine"] == [
         ("size", "3", "a whole number", "How large it is.", "a plugin's paper"),
         ("plain", "false", "true or false", "Is it plain?", "memloc"),
     ]
@@ -70,8 +70,8 @@ def test_the_command(as_json: bool, monkeypatch: pytest.MonkeyPatch, capfd: pyte
     assert not ended.value.code
     out = capfd.readouterr().out
     if as_json:
-        assert [(f["part"], f["field"]) for f in json.loads(out)] == [(f.part, f.field) for f in FIELDS]
+        assert [(f["owner"], f["field"]) for f in json.loads(out)] == [(f.owner, f.field) for f in FIELDS]
     else:
-        assert "  masks  default site   (dropout: example_tied)\n      site: the masks are drawn anew" in out
+        assert "  masks  default site   (dropout: example_tied)\n      site: each dropout site draws its own masks" in out
         assert "stage flips\n" in out
         assert max(map(len, out.splitlines())) <= 110

@@ -23,7 +23,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_reading_a_store_does_not_import_torch_or_ray() -> None:
-    read = "memloc.api, memloc.analysis.query, memloc.analysis.sweep_status, memloc.papers.maini2023"
+    read = "memloc.api, memloc.analysis.reading, memloc.analysis.sweep_status, memloc.papers.maini2023"
     assert imported(f"import {read}", "torch", "ray") == set()
     assert imported("import memloc.store.verify", "ray") == set()  # it looks into checkpoints
 

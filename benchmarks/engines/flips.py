@@ -18,7 +18,7 @@ from benchmarks.sizes import Size, size
 from memloc.models.inference import logits
 from memloc.stages.flips.after import Sets, accuracies
 from memloc.stages.flips.config import BATCH, COPIES
-from memloc.stages.flips.search import everybodys_gradient, own_gradient, search
+from memloc.stages.flips.search import own_gradient, reference_gradient, search
 from memloc.stages.flips.task import Search, Task
 
 GROUP = 32  # searches at once, as by default
@@ -105,7 +105,7 @@ def _one_step(s: Size) -> Sequence[Comparison]:
     times = len(searches) * BATCH / PART
 
     def engine() -> Tensor:  # the population's gradient is shared by all searches of a training
-        return own_gradient(task, searches, 1)[1] + everybodys_gradient(task, searches, 1)
+        return own_gradient(task, searches, 1)[1] + reference_gradient(task, searches, 1)
 
     def by_definition() -> int:
         return len(flips.PlainSearch(task.network, examples, _draws(task, PART)).run(0, 1).closed)

@@ -23,7 +23,7 @@ from memloc.stages.retrain.compute import retrain
 from memloc.stages.retrain.config import Retrain, RetrainConfig
 from memloc.stages.rewind.compute import early_network, rewound_logits
 from memloc.stages.rewind.config import Rewind, RewindConfig
-from memloc.stages.training.batches import batches, cut
+from memloc.stages.training.batches import batches, split_into_batches
 from memloc.stages.training.steps import learning_rate
 
 
@@ -35,7 +35,7 @@ def gradient_accounting(name: str) -> Sequence[Comparison]:
     n = len(y)
     control = torch.zeros(n, dtype=torch.bool)
     control[stream(s.config.seed, "gradient control").permutation(n)[: int(noisy.sum())]] = True
-    order = cut(stream(s.config.seed, "gradient order", last).permutation(n), s.config.batch_size)
+    order = split_into_batches(stream(s.config.seed, "gradient order", last).permutation(n), s.config.batch_size)
     found = []
     for bn in ("batch", "running"):
         config = stage.resolve(GradientsConfig(epochs=(last,), bn=bn), s.config)
@@ -106,7 +106,7 @@ def retraining(name: str) -> Sequence[Comparison]:
     config = Retrain().resolve(RetrainConfig(epochs=1), s.config)
     clean = np.flatnonzero(~s.data.noisy)
     order = clean[stream(s.config.seed, "retrain order", 1).permutation(len(clean))]
-    steps = cut(order, s.config.batch_size)
+    steps = split_into_batches(order, s.config.batch_size)
     schedule = s.config.model_copy(update={"epochs": 1, "lr": config.lr, "peak_epoch": config.peak_epoch})
     rates = [learning_rate(schedule, k, len(steps), len(steps)) for k in range(len(steps))]
     x, y, x_test = s.images(), s.y, s.images(test=True)

@@ -27,6 +27,7 @@ class Statement:
 
     @property
     def sql(self) -> str:
+        """The text to run."""
         return f"EXPLAIN {self.select}" if self.explain else self.select
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from memloc import stages
-from memloc.analysis.query import reading
 from memloc.analysis.reader import Reader
+from memloc.analysis.reading import reading
+from memloc.config import written
 from memloc.stages.instrument import LEAST_MEMORIZED, Instrument, Row
 from memloc.store import Store
 
@@ -53,7 +54,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Source:
+class SweepContent:
     """A reader of a sweep, its trials and its analyses as rows; noisy: {trial: its noisy accuracy at the last epoch}."""
 
     reader: Reader
@@ -62,6 +63,7 @@ class Source:
     noisy: Mapping[str, float]
 
     def rows(self, sql: str) -> list[Row]:
+        """The rows of one SELECT over the sweep; errors as those of `Reader.sql`."""
         rows: list[Row] = self.reader.sql(sql).to_pylist()
         return rows
 
@@ -75,38 +77,44 @@ def findings_of(reader: Reader) -> list[Finding]:
     """The findings of every instrument with complete analyses, in the paper's order."""
     trials, analyses = (reader.table(name).to_pylist() for name in ("trials", "analyses"))
     noisy = {r["trial"]: r["noisy"] for r in reader.sql(NOISY_ACCURACY).to_pylist() if r["noisy"] is not None}
-    source = Source(reader, trials, analyses, noisy)
-    every = (_finding(instrument, source) for instrument in stages.instruments())
+    content = SweepContent(reader, trials, analyses, noisy)
+    every = (_finding(instrument, content) for instrument in stages.instruments())
     return [finding for finding in every if finding.lines or finding.not_memorized]
 
 
-def _finding(instrument: Instrument, source: Source) -> Finding:
-    mine = [a for a in source.analyses if a["stage"] == instrument.stage]
-    trials = [t for t in source.trials if t["trial"] in {a["trial"] for a in mine}]
+def _finding(instrument: Instrument, content: SweepContent) -> Finding:
+    mine = [a for a in content.analyses if a["stage"] == instrument.stage]
+    trials = [t for t in content.trials if t["trial"] in {a["trial"] for a in mine}]
     fields = _trial_fields(trials)
-    fields |= _analysis_fields(mine, source, trials, list(fields), instrument.named)
-    left_out = _not_memorized(mine, source) if instrument.memorizing else {}
+    fields |= _analysis_fields(mine, content, trials, list(fields), instrument.named)
+    left_out = _not_memorized(mine, content) if instrument.memorizing else {}
     nobody = len(left_out) == len(trials)
     without = f"trial NOT IN ({', '.join(repr(t) for t in sorted(left_out))})" if left_out and not nobody else ""
     sql, detailed = (
         _sql(instrument, fields, c, without) for c in (instrument.columns, instrument.detail or instrument.columns)
     )
     settings: dict[str, list[Row]] = {}
-    for row in [] if nobody else source.rows(detailed):
+    for row in [] if nobody else content.rows(detailed):
         settings.setdefault(_label({name: row[name] for name in fields}), []).append(row)
     not_memorized: dict[str, list[float]] = {}
-    for row in source.rows(_sql(instrument, fields, "trial")) if left_out else []:
+    for row in content.rows(_sql(instrument, fields, "trial")) if left_out else []:
         label = _label({name: row[name] for name in fields})
         if row["trial"] in left_out and label not in settings:
-            not_memorized.setdefault(label, []).append(left_out[row["trial"]])
+            not_memorized.setdefault(label or _in_sweep(row["trial"], content), []).append(left_out[row["trial"]])
     lines = [(label, sentences) for label, rows in settings.items() if (sentences := instrument.say(rows))]
     return Finding(instrument.title, lines, sql, not_memorized)
 
 
-def _not_memorized(analyses: Sequence[Row], source: Source) -> dict[str, float]:
+def _in_sweep(trial: str, content: SweepContent) -> str:
+    """The label of a trial among all trials of the sweep, for an instrument whose own trials have one setting."""
+    config = next(json.loads(t["config"]) for t in content.trials if t["trial"] == trial)
+    return _label({name: config.get(name) for name in _trial_fields(content.trials)})
+
+
+def _not_memorized(analyses: Sequence[Row], content: SweepContent) -> dict[str, float]:
     """{trial: its noisy accuracy} of the trainings of these analyses that have not memorized the mislabeled examples."""
     by_label = [a for a in analyses if json.loads(a["config"]).get("memorized", "labels") in (None, "labels")]
-    known = {a["trial"]: source.noisy[a["trial"]] for a in by_label if a["trial"] in source.noisy}
+    known = {a["trial"]: content.noisy[a["trial"]] for a in by_label if a["trial"] in content.noisy}
     return {trial: noisy for trial, noisy in known.items() if noisy < LEAST_MEMORIZED}
 
 
@@ -122,14 +130,14 @@ def _trial_fields(trials: Sequence[Row]) -> dict[str, str]:
 
 
 def _analysis_fields(
-    analyses: Sequence[Row], source: Source, trials: Sequence[Row], of_trials: Sequence[str], always: Sequence[str]
+    analyses: Sequence[Row], content: SweepContent, trials: Sequence[Row], of_trials: Sequence[str], always: Sequence[str]
 ) -> dict[str, str]:
     """The same for the fields of the analyses and of those that they read.
 
     A difference that follows from the trainings' own fields (of_trials) does not count, except in the fields `always`.
     """
     configs = {t["trial"]: json.loads(t["config"]) for t in trials}
-    by_id = {a["analysis"]: a for a in source.analyses}
+    by_id = {a["analysis"]: a for a in content.analyses}
     alike: dict[str, list[Mapping[Any, Any]]] = {}
     for analysis in analyses:
         setting = _label({name: configs[analysis["trial"]].get(name) for name in of_trials})
@@ -171,4 +179,4 @@ def _differing(configs: Sequence[Mapping[Any, Any]]) -> list[Any]:
 
 
 def _label(setting: Row) -> str:
-    return " ".join(f"{name}={value}" for name, value in setting.items() if value is not None)
+    return " ".join(f"{name}={written(value, quote=False)}" for name, value in setting.items() if value is not None)

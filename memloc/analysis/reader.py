@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from memloc import stages
 from memloc.analysis.admitted_sql import Mentions, Statement, admit, mentions
+from memloc.analysis.sweep_records import trials_of
 from memloc.analysis.views import VIEWS
 from memloc.errors import StoreError, UsageError, nearest
 from memloc.store import Commit, Snapshot, Store, schemas, tables
@@ -27,13 +28,14 @@ _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 
 @dataclass(frozen=True)
 class Visible:
-    """The commits whose rows a query sees. of_scores: the commits behind table c_scores."""
+    """The commits whose rows a query sees. score_commits: the commits behind table c_scores."""
 
     commits: list[Commit]
-    of_scores: list[Commit]
+    score_commits: list[Commit]
 
-    def of(self, table: str) -> list[Commit]:
-        return self.of_scores if table == "c_scores" else self.commits
+    def behind(self, table: str) -> list[Commit]:
+        """The commits that the rows of a table come from."""
+        return self.score_commits if table == "c_scores" else self.commits
 
 
 def known_tables() -> schemas.Schemas:
@@ -49,7 +51,7 @@ def visible(store: Store, snapshot: Snapshot, sweep: str | None, partial: bool) 
     commits = tables.commits_of(snapshot, partial)
     if sweep is None:
         return Visible(commits, commits)
-    trials = store.trials_of(sweep)
+    trials = trials_of(store, sweep)
     wanted = {t["trial"] for t in trials}, {a["analysis"] for t in trials for a in t["analyses"]}
     mine = [c for c in commits if c.trial in wanted[0] and (c.analysis is None or c.analysis in wanted[1])]
     return Visible(mine, commits)
@@ -67,6 +69,7 @@ class Reader:
         self._there: set[str] = set()
 
     def close(self) -> None:
+        """Closes the connection. The reader answers nothing after that."""
         self._connection.close()
 
     def table(self, name: str) -> pa.Table:
@@ -80,7 +83,7 @@ class Reader:
         if name not in self.tables:
             valid = [*self.tables, *VIEWS]
             raise UsageError(f"{name}: no such table or view{nearest(name, valid)}; valid: {', '.join(valid)}")
-        return tables.read(self.store.files, self.seen.of(name), name, self._known)
+        return tables.read(self.store.files, self.seen.behind(name), name, self._known)
 
     def sql(self, text: str) -> pa.Table:
         """The rows of one SELECT.
@@ -128,12 +131,11 @@ class Reader:
                 continue
             self._there.add(name)
             if name not in VIEWS:
-                rows = tables.dataset(self.store.files, self.seen.of(name), name, self._known)
+                rows = tables.dataset(self.store.files, self.seen.behind(name), name, self._known)
                 self._connection.register(name, rows)
                 continue
             parsed = mentions(self._connection, VIEWS[name])
-            assert parsed is not None
-            self._register(other for other in self._named(parsed) if other != name)
+            self._register(self._named(parsed) if parsed else self._names.values())
             self._connection.execute(f"CREATE VIEW {name} AS {VIEWS[name]}")
 
     def _of_catalog(self, statement: Statement, named: Mentions) -> pa.Table:
@@ -148,7 +150,7 @@ class Reader:
 
     def _schema(self, name: str) -> pa.Schema:
         return self._known[name] if name in self._known else tables.dataset(
-            self.store.files, self.seen.of(name), name, self._known
+            self.store.files, self.seen.behind(name), name, self._known
         ).schema  # fmt: skip
 
     def _one_line(self, error: Exception) -> str:

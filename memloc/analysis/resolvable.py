@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from memloc.analysis.sweep_records import trials_of
 from memloc.config import TrainConfig
 from memloc.errors import MemlocWarning, UsageError
 from memloc.models.architectures import resolved
@@ -24,7 +25,7 @@ def resolvable(store: Store, sweep: str | None = None) -> Store:
         MemlocWarning: once, naming what is left out and why.
     """
     trainings = store.snapshot().trainings()
-    wanted = trainings.keys() if sweep is None else {t["trial"] for t in store.trials_of(sweep)}
+    wanted = trainings.keys() if sweep is None else {t["trial"] for t in trials_of(store, sweep)}
     configs = resolve_trainings(store, {i: c.config for i, c in trainings.items() if i in wanted})
     hidden = trainings.keys() & wanted - configs.keys()
     return store.without(hidden) if hidden else store
@@ -52,8 +53,8 @@ def left_out(uri: str, problems: Mapping[str, str]) -> str:
     """The message about trainings that are left out. problems: {trial: why}."""
     named: Iterable[str] = (f"{trial} ({why})" for trial, why in list(problems.items())[:NAMED])
     more = f", and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
-    which = "1 training is" if len(problems) == 1 else f"{len(problems)} trainings are"
+    count, them = ("1 training", "it is") if len(problems) == 1 else (f"{len(problems)} trainings", "they are")
     return (
-        f"store {uri}: {which} left out, which this version of memloc cannot resolve: {', '.join(named)}{more}; "
-        "update memloc, or install the plugin that defines them"
+        f"store {uri}: this version of memloc cannot resolve {count}, so {them} left out: {', '.join(named)}{more}; "
+        "update memloc, or install the plugin that defines what is unknown"
     )

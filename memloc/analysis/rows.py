@@ -22,7 +22,7 @@ def trial_rows(store: Store, trial: str, name: str, partial: bool = False) -> pa
 
     def read(snapshot: Snapshot) -> pa.Table:
         seen = visible(store, snapshot, None, partial)
-        mine = Visible([c for c in seen.commits if c.trial == trial], seen.of_scores)
+        mine = Visible([c for c in seen.commits if c.trial == trial], seen.score_commits)
         with closing(Reader(store, mine)) as reader:
             rows = reader.table(name)
         if "trial" not in rows.column_names:
@@ -39,7 +39,7 @@ def layers(store: Store, seen: Visible) -> list[str]:
     for table in tables.names(seen.commits, known):
         if table in schemas.OWN:
             continue
-        rows: Any = tables.dataset(store.files, seen.of(table), table, known)
+        rows: Any = tables.dataset(store.files, seen.behind(table), table, known)
         if "layer" in rows.schema.names:
             order |= dict.fromkeys(rows.to_table(columns=["layer"], use_threads=False)["layer"].to_pylist())
     return list(order)

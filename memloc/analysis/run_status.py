@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from memloc.run.clock import Course, PricedPlan, time_left
@@ -23,8 +24,7 @@ def runs_at_work(
     """
     rows = []
     for run in runs:
-        record = heartbeats.read_plan(store.files, run["run"])
-        plan = PricedPlan.from_json(record) if record else None
+        plan = PricedPlan.from_json(heartbeats.read_plan(store.files, run["run"]))
         own = {trial: beat for trial, beat in beats.items() if beat.get("run") == run["run"]}
         rows.append(
             {
@@ -34,18 +34,19 @@ def runs_at_work(
                 "state": run.get("state", ""),
                 "heard_seconds_ago": max(0.0, time.time() - run["updated"]),
                 "slots": plan.slots.total if plan else None,
-                "eta_seconds": _eta(plan, own, snapshot, failures) if plan else None,
+                "eta_seconds": _eta(plan, Beats(own, run.get("replayed", {})), snapshot, failures) if plan else None,
             }
         )
     return rows
 
 
 def trials_at_work(beats: Mapping[str, Heartbeat]) -> list[dict[str, Any]]:
-    """[{"trial", "run", "state", "host", "stages", "epoch", "epochs", "from_epoch", "metrics", "news_seconds_ago"}].
+    """[{"trial", "run", "state", "host", "stages", "epoch", "epochs", "from_epoch", "metrics", "replays",
+    "news_seconds_ago"}].
 
     A value is None if it is not known, or if it belongs to a training and there is none.
     """
-    names = ("trial", "run", "state", "host", "stages", "epoch", "epochs", "from_epoch", "metrics")
+    names = ("trial", "run", "state", "host", "stages", "epoch", "epochs", "from_epoch", "metrics", "replays")
     now = time.time()
     return [
         {name: beat.get(name) for name in names}
@@ -54,14 +55,22 @@ def trials_at_work(beats: Mapping[str, Heartbeat]) -> list[dict[str, Any]]:
     ]
 
 
-def _eta(plan: PricedPlan, beats: Mapping[str, Heartbeat], snapshot: Snapshot, failures: Collection[str]) -> float | None:
+@dataclass(frozen=True)
+class Beats:
+    """What a run says of itself. trials: {trial at work: its heartbeat}. replayed: {trial trained again: seconds}."""
+
+    trials: Mapping[str, Heartbeat]
+    replayed: Mapping[str, float]
+
+
+def _eta(plan: PricedPlan, beats: Beats, snapshot: Snapshot, failures: Collection[str]) -> float | None:
     """Seconds until the run is done, by the one clock (run/clock.py), from the store."""
-    course, news = Course(), [0.0, *(beat.get("news", 0.0) for beat in beats.values())]
+    course, news = Course(), [0.0, *(beat.get("news", 0.0) for beat in beats.trials.values())]
     for trial in plan.trials:
         if trial.trial in failures:
             course.given_up.add(trial.trial)
         if trial.train:
-            _training(course, trial, beats.get(trial.trial), snapshot)
+            _training(course, trial, beats, snapshot)
         for part in (part for wave in trial.waves for part in wave):
             commit = snapshot.commits.get(part.id)
             if commit is not None:
@@ -73,13 +82,18 @@ def _eta(plan: PricedPlan, beats: Mapping[str, Heartbeat], snapshot: Snapshot, f
     return time_left(plan, course, waited)
 
 
-def _training(course: Course, trial: TrialCost, beat: Heartbeat | None, snapshot: Snapshot) -> None:
-    """Adds a training to the course: it is committed, or its heartbeat says how far it is."""
-    commit = snapshot.commits.get(trial.trial)
-    if commit is not None:
+def _training(course: Course, trial: TrialCost, beats: Beats, snapshot: Snapshot) -> None:
+    """Adds a training to the course: it has ended, or its heartbeat says how far it is.
+
+    The commit of a training says how long all its epochs took. That of a replay is an old one and says nothing.
+    """
+    commit, beat = snapshot.commits.get(trial.trial), beats.trials.get(trial.trial)
+    first = commit.seconds if commit else None
+    seconds = beats.replayed.get(trial.trial) if trial.replays else first
+    if seconds is not None:
         course.ended.add(trial.trial)
-        course.measure(commit.seconds, trial.epoch_seconds * trial.epochs, trial.epochs)
-    elif beat is not None and beat.get("epoch") is not None:
+        course.measure(seconds, trial.epoch_seconds * trial.epochs, trial.epochs)
+    elif beat is not None and beat.keys() >= {"epoch", "from_epoch", "seconds"}:
         course.epochs[trial.trial] = beat["epoch"]
         done = beat["epoch"] - beat["from_epoch"]
         course.measure(beat["seconds"], trial.epoch_seconds * done, done)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from memloc.config import canonical_json
+from memloc.config import canonical_json, written
+from memloc.config.types import Neutral
+from memloc.errors import UsageError
+from memloc.models.architectures import resolved
+from memloc.stages import STAGES
 from memloc.store import Store, records
 from memloc.store.records import SweepRecord
 
 SHOWN = 4  # values of a field in a description
+COUNTS = {2: "two", 3: "three"}
 
 
 @dataclass(frozen=True)
@@ -30,23 +35,46 @@ class RecordAbout:
 
 def about_records(store: Store, sweep: str | None = None) -> list[RecordAbout]:
     """Every record, or those of one name. Names are in order; the oldest record of a name comes first."""
-    records_of = records.read_sweep(store.files, sweep) if sweep is not None else records.read_sweeps(store.files)
+    return described(records.read_sweep(store.files, sweep) if sweep is not None else records.read_sweeps(store.files))
+
+
+def described(contents: Sequence[SweepRecord]) -> list[RecordAbout]:
+    """Each record with its differences, in the order of `about_records`."""
     about = []
-    for _, group in groupby(sorted(records_of, key=lambda r: r.name), key=lambda r: r.name):
+    for _, group in groupby(sorted(contents, key=lambda r: r.name), key=lambda r: r.name):
         first, *others = sorted(group, key=lambda r: (r.recorded, r.sha))
         about += [RecordAbout(first, ()), *(RecordAbout(r, differences(first, r)) for r in others)]
     return about
 
 
-def union_note(store: Store, sweep: str | None) -> str | None:
-    """The note that a sweep's name has several records, which are read as one; None if it has one."""
-    if sweep is None or "@" in sweep:
-        return None
-    about = about_records(store, sweep)
-    if len(about) < 2:
-        return None
-    each = [f"{a.name} of {day(a.record.recorded)}" + "".join(f", {d}" for d in a.differs) for a in about]
-    return f"{sweep}: {len(about)} contents have this name; they are read together. For one alone: {'; '.join(each)}"
+def contents_of(store: Store, sweep: str | None) -> list[SweepRecord]:
+    """The records of a sweep's name, the one that NAME@sha8 means, or all records (None).
+
+    Raises:
+        UsageError: where the store has no such sweep.
+
+    Warns:
+        MemlocWarning: where the name means several records, once for a store; it says how to name one of them.
+    """
+    if sweep is None:
+        return records.read_sweeps(store.files)
+    contents = records.read_sweep(store.files, sweep)
+    if len(contents) > 1:
+        store.warn(_several(sweep, described(contents)))
+    return contents
+
+
+def trials_of(store: Store, sweep: str | None) -> list[dict[str, Any]]:
+    """The trials of these records, each once, as records.SweepRecord holds them; errors and warnings as `contents_of`."""
+    return records.merged_trials(contents_of(store, sweep))
+
+
+def _several(name: str, about: Sequence[RecordAbout]) -> str:
+    """The warning that a name has several records, with the name and the differences of each."""
+    each = [f"{a.name} (of {day(a.record.recorded)}{''.join(f', {d}' for d in a.differs)})" for a in about]
+    count = COUNTS.get(len(about), str(len(about)))
+    together = f"{name}: {count} different sweeps have this name. Their trials are taken together"
+    return f"{together}. To see one, type {' or '.join(each)}"
 
 
 def day(seconds: float) -> str:
@@ -54,9 +82,18 @@ def day(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
 
 
+def moment(seconds: float) -> str:
+    """Local date and time to the second with the offset from UTC, in ISO 8601: for programs."""
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+
+
 def differences(first: SweepRecord, other: SweepRecord) -> tuple[str, ...]:
     """What changes from `first` to `other`: `FIELD: old → new` of trainings and stages, stages, the number of trainings."""
-    before, after = _values(first), _values(other)
+    try:
+        configs = [[resolved(**t["config"]).flat() for t in record.trials] for record in (first, other)]
+    except UsageError:  # another version of memloc planned one of them: what it wrote is all that is known
+        configs = [[t["config"] for t in record.trials] for record in (first, other)]
+    before, after = _field_values(first, configs[0]), _field_values(other, configs[1])
     changed = []
     for name in dict.fromkeys([*before, *after]):
         stage, point, _ = name.partition(".")
@@ -69,25 +106,37 @@ def differences(first: SweepRecord, other: SweepRecord) -> tuple[str, ...]:
     return tuple(changed) or ("ids alone: another version of memloc, or other data",)
 
 
-def _values(record: SweepRecord) -> dict[str, tuple[Any, ...]]:
-    """{field, STAGE or STAGE.FIELD: its values among the record's trials}. A stage itself has the values ("yes",)."""
-    values: dict[str, dict[str, Any]] = {}
+def _field_values(record: SweepRecord, configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    """{field, STAGE or STAGE.FIELD: its values among the record's trials}. A stage itself has the values ("yes",).
+
+    configs: the fields of each training.
+    """
+    by_name: dict[str, dict[str, Any]] = {}
 
     def note(name: str, value: Any) -> None:
-        values.setdefault(name, {})[canonical_json([value])] = value
+        if value is not None:
+            by_name.setdefault(name, {})[canonical_json([value])] = value
 
-    for trial in record.trials:
-        for name, value in trial["config"].items():
+    for trial, config in zip(record.trials, configs, strict=True):
+        for name, value in config.items():
             note(name, value)
         for analysis in trial["analyses"]:
             note(analysis["stage"], "yes")
-            for name, value in analysis["config"].items():
+            for name, value in {**_neutral(analysis["stage"]), **analysis["config"]}.items():
                 note(f"{analysis['stage']}.{name}", value)
-    return {name: tuple(by_text[text] for text in sorted(by_text)) for name, by_text in values.items()}
+    return {name: tuple(by_text[text] for text in sorted(by_text)) for name, by_text in by_name.items()}
+
+
+def _neutral(stage: str) -> dict[str, Any]:
+    """{field: neutral value} of a stage: what an analysis has whose configuration does not name the field."""
+    if stage not in STAGES:  # a plugin's stage that is not here
+        return {}
+    fields = STAGES[stage].config.model_fields
+    return {name: m.value for name, field in fields.items() for m in field.metadata if isinstance(m, Neutral)}
 
 
 def _listed(values: Sequence[Any] | None) -> str:
     if values is None:
         return "none"
-    shown = ", ".join(canonical_json(v) if isinstance(v, list) else str(v) for v in values[:SHOWN])
+    shown = ", ".join(canonical_json(v) if isinstance(v, list) else written(v, quote=False) for v in values[:SHOWN])
     return f"{shown}, …" if len(values) > SHOWN else shown

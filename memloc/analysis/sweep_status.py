@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from memloc.analysis.run_status import Heartbeat, runs_at_work, trials_at_work
+from memloc.analysis.sweep_records import contents_of
 from memloc.analysis.trial_states import STATES, Trial, TrialState, open_failures, trial_states, units
 from memloc.store import Snapshot, Store, heartbeats, records
 
@@ -24,7 +25,7 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
         of them is unknown.
     """
     snapshot = snapshot or store.snapshot()
-    contents = records.read_sweep(store.files, sweep) if sweep is not None else records.read_sweeps(store.files)
+    contents = contents_of(store, sweep)
     trials = records.merged_trials(contents)
     failures = open_failures(store, snapshot)
     beats, runs = heartbeats.read(store.files)
@@ -32,7 +33,7 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
     stages: dict[str, dict[str, int]] = {}
     for stage, state in (unit for one in states for unit in one.stages):
         stages.setdefault(stage, dict.fromkeys(STATES, 0))[state] += 1
-    own = {one.trial["trial"]: one.heartbeat for one in states if one.heartbeat is not None and one.state == "running"}
+    own = {one.trial["trial"]: one.heartbeat for one in states if one.heartbeat is not None and one.state != "done"}
     at_work = runs_at_work(store, _runs_of(runs, own, [f"{r.name}@{r.sha}" for r in contents]), beats, snapshot, failures)
     known = {i for t in trials for _, parts in units(t) for i in parts}
     return {
@@ -46,6 +47,15 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
         "at_work": trials_at_work(own),
         "eta_seconds": _last([run["eta_seconds"] for run in at_work]),
     }
+
+
+def counts(store: Store, trials: Mapping[str, Sequence[Trial]], snapshot: Snapshot) -> dict[str, dict[str, int]]:
+    """{name: {state: trials}} of many sweeps, each with its trials. Failures, heartbeats and checkpoints are read once."""
+    names = [name for name, own in trials.items() for _ in own]
+    every = [trial for own in trials.values() for trial in own]
+    states = trial_states(store, every, snapshot, open_failures(store, snapshot))
+    pairs = Counter((name, one.state) for name, one in zip(names, states, strict=True))
+    return {name: {state: pairs[name, state] for state in STATES} for name in trials}
 
 
 def _runs_of(runs: Sequence[Heartbeat], beats: Mapping[str, Heartbeat], names: Sequence[str]) -> list[Heartbeat]:
@@ -83,5 +93,6 @@ def _waiting(trials: Iterable[Trial]) -> list[dict[str, Any]]:
 
 
 def _failure(record: Mapping[str, Any]) -> dict[str, Any]:
-    lines = record["traceback"].strip().splitlines()
-    return {**record, "error": lines[-1] if lines else ""}
+    """A failure record. Those of earlier versions have no line for the error: it is the last one of the traceback."""
+    lines = record["traceback"].strip().splitlines() or [""]
+    return {"error": lines[-1], **record}

@@ -8,10 +8,11 @@ from typing import Any
 
 from memloc import sweep as sweeps
 from memloc.analysis.resolvable import resolve_trainings
+from memloc.analysis.sweep_records import trials_of
 from memloc.analysis.trial_states import Trial, TrialState, open_failures, trial_states
 from memloc.config import TrainConfig, canonical
 from memloc.stages import REGISTRY
-from memloc.store import Snapshot, Store, records
+from memloc.store import Snapshot, Store
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def list_trials(store: Store, sweep: str | None = None, only: Sequence[str] = ()
 
 def _trials(store: Store, sweep: str | None, snapshot: Snapshot) -> list[Trial]:
     if sweep is not None:
-        return list(records.merged_trials(records.read_sweep(store.files, sweep)))
-    recorded: list[Trial] = list(records.merged_trials(records.read_sweeps(store.files)))
+        return list(trials_of(store, sweep))
+    recorded: list[Trial] = list(trials_of(store, None))
     known = {t["trial"] for t in recorded}
     rest = sorted(c.trial for c in snapshot.trainings().values() if c.trial not in known)
     configs = {trial: snapshot.commits[trial].config for trial in rest}

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from memloc.analysis.run_status import Heartbeat
-from memloc.store import Snapshot, Store, heartbeats, layout, records
+from memloc.store import Commit, Snapshot, Store, heartbeats, layout, records
+from memloc.store.resumable import reached_epoch
 
 STATES = ("done", "running", "pending", "failed")
 Trial: TypeAlias = Mapping[str, Any]  # as a sweep record holds it
@@ -28,6 +29,18 @@ class TrialState:
     state: str
     heartbeat: Heartbeat | None
     reached: int | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether a run has begun the trial and nothing of it has a place yet."""
+        return self.heartbeat is not None and self.heartbeat.get("state") == "waiting"
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch after which its training ends. Training again ends after the last lost checkpoint."""
+        replays = self.heartbeat is not None and self.heartbeat.get("replays")
+        last: int = self.heartbeat.get("epochs", 0) if replays and self.heartbeat else 0
+        return last or self.trial["config"]["epochs"]
 
     @property
     def epoch(self) -> int | None:
@@ -57,15 +70,22 @@ def _reached(store: Store, untrained: Sequence[Trial]) -> dict[str, int]:
     """{trial: the epoch of its newest checkpoint} of those that have a state to go on from."""
     if not untrained:
         return {}
-    paths = store.files.listing(layout.CHECKPOINTS)
-    resumable = {path.rsplit("/", 1)[0] for path in paths if layout.is_resume_state(path)}
-    begun = [t for t in untrained if layout.checkpoints(t["trial"]) in resumable]
-    return {t["trial"]: layout.newest_checkpoint(t["trial"], t["config"]["epochs"], paths) for t in begun}
+    paths = layout.by_trial(store.files.listing(layout.CHECKPOINTS))
+    reached = {t["trial"]: reached_epoch(t["trial"], paths.get(t["trial"], ())) for t in untrained}
+    return {trial: epoch for trial, epoch in reached.items() if epoch}
 
 
 def open_failures(store: Store, snapshot: Snapshot) -> Failures:
-    """{part id: its newest failure record} of the parts that have not been committed since."""
-    return {i: f for i, f in records.read_failures(store.files).items() if i not in snapshot.commits}
+    """{part id: its newest failure record} of the parts that have not been committed since.
+
+    A record that bears a trial's own id stays open after the training's commit if it is younger: it is of training again, or
+    of the trial as a whole.
+    """
+    return {i: f for i, f in records.read_failures(store.files).items() if _is_open(f, snapshot.commits.get(i))}
+
+
+def _is_open(failure: Mapping[str, Any], commit: Commit | None) -> bool:
+    return commit is None or (failure["id"] == failure["trial"] and failure["when"] > commit.ended)
 
 
 def units(trial: Trial) -> list[tuple[str, list[str]]]:
@@ -74,22 +94,27 @@ def units(trial: Trial) -> list[tuple[str, list[str]]]:
 
 
 def _trial_state(trial: Trial, snapshot: Snapshot, failures: Failures, heartbeat: Heartbeat | None) -> TrialState:
-    at_work = heartbeat.get("stages", ()) if heartbeat else ()
+    """What a trial is doing. One that waits for a place is pending: nothing of it runs."""
+    heartbeat = heartbeat or {}
+    runs = heartbeat.get("state") != "waiting"
+    at_work = heartbeat.get("stages", ()) if runs else ()
     stages = tuple((stage, _unit_state(parts, snapshot, failures, stage in at_work)) for stage, parts in units(trial))
+    if heartbeat.get("replays") and "train" in at_work:
+        stages = (("train", "running"), *stages[1:])  # though it is committed
     states = {state for _, state in stages} | ({"pending"} if trial.get("waiting") else set())
     if states == {"done"}:
         state = "done"
-    elif heartbeat is not None:
+    elif heartbeat and runs:
         state = "running"
     else:
-        state = "failed" if "failed" in states else "pending"
-    return TrialState(trial, stages, state, heartbeat)
+        state = "failed" if not heartbeat and "failed" in states else "pending"
+    return TrialState(trial, stages, state, heartbeat or None)
 
 
-def _unit_state(parts: Iterable[str], snapshot: Snapshot, failures: Failures, at_work: bool) -> str:
-    parts = list(parts)
-    if snapshot.complete(parts):
-        return "done"
+def _unit_state(parts: Sequence[str], snapshot: Snapshot, failures: Failures, at_work: bool) -> str:
+    """The state of a training or an analysis. A failure of a committed training is one of training it again."""
     if any(part in failures for part in parts):
         return "failed"
+    if snapshot.complete(parts):
+        return "done"
     return "running" if at_work else "pending"

@@ -70,7 +70,6 @@ class OwnMasks(nn.Module):
             raise UsageError(
                 f"example {absent[0]}: is not among the training examples; valid: those in trial.data().example"
             )
-        masks = self._dropout.evaluation("own", torch.tensor([self._row[i] for i in indices]))
-        assert masks is not None
+        masks = self._dropout.evaluation("own", torch.tensor([self._row[i] for i in indices])) or {}
         logits: Tensor = self.network(x, masks={site: mask.to(x.device) for site, mask in masks.items()})
         return logits

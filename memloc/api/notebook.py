@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from memloc.analysis.sweep_status import sweep_status
+from memloc.analysis.sweep_status import counts
 from memloc.analysis.trial_list import differing_fields
 from memloc.analysis.trial_states import STATES
+from memloc.counts import counted
 from memloc.store import Store, records
 
 if TYPE_CHECKING:
@@ -22,14 +23,14 @@ SHOWN = 100  # rows of a list of trials
 def store_html(store: Store) -> str:
     """A store's sweeps with their states, and its tables with their rows."""
     snapshot = store.snapshot()
-    sweeps = [{"sweep": name, **sweep_status(store, name, snapshot)["counts"]} for name in records.sweep_names(store.files)]
-    rows: dict[str, int] = {}
-    for commit in snapshot.commits.values():
-        for file in commit.files:
-            rows[file.table] = rows.get(file.table, 0) + file.rows
-    tables = [{"table": table, "rows": count} for table, count in sorted(rows.items())]
+    by_name: dict[str, list[records.SweepRecord]] = {}
+    for record in records.read_sweeps(store.files):
+        by_name.setdefault(record.name, []).append(record)
+    states = counts(store, {name: records.merged_trials(contents) for name, contents in by_name.items()}, snapshot)
+    sweeps = [{"sweep": name, **count} for name, count in states.items()]
+    tables = [{"table": table, "rows": rows} for table, (rows, _) in snapshot.tables().items()]
     return (
-        f"<p>store <code>{escape(store.uri)}</code>: {len(snapshot.trainings())} trainings</p>"
+        f"<p>store <code>{escape(store.uri)}</code>: {counted(len(snapshot.trainings()), 'training')}</p>"
         + _table(sweeps, ["sweep", *STATES])
         + _table(tables, ["table", "rows"])
     )
@@ -37,19 +38,23 @@ def store_html(store: Store) -> str:
 
 def trial_html(trial: str, config: TrainConfig) -> str:
     """A trial's id and its configuration; fields that it does not use are left out."""
-    fields = [{"field": name, "value": value} for name, value in values(config).items()]
+    fields = [{"field": name, "value": value} for name, value in used_fields(config).items()]
     return f"<p>trial <code>{escape(trial)}</code></p>" + _table(fields, ["field", "value"])
 
 
 def trials_html(trials: Sequence[tuple[str, TrainConfig]]) -> str:
     """One row per trial: its id, data set and model, and the fields in which the trials differ."""
-    rows = [{"trial": trial, **values(config)} for trial, config in trials]
+    rows = [{"trial": trial, **used_fields(config)} for trial, config in trials]
     differing = list(dict.fromkeys(["trial", "dataset", "model", *differing_fields([c for _, c in trials])]))
     more = f"<p>… and {len(rows) - SHOWN} more</p>" if len(rows) > SHOWN else ""
-    return f"<p>{len(rows)} trials</p>" + _table([{n: r.get(n) for n in differing} for r in rows[:SHOWN]], differing) + more
+    return (
+        f"<p>{counted(len(rows), 'trial')}</p>"
+        + _table([{n: r.get(n) for n in differing} for r in rows[:SHOWN]], differing)
+        + more
+    )
 
 
-def values(config: TrainConfig) -> dict[str, Any]:
+def used_fields(config: TrainConfig) -> dict[str, Any]:
     """{field: value} of the fields that a training uses."""
     return {name: value for name, value in config.flat().items() if value is not None}
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import astuple, fields
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
-from memloc.analysis.query import read_table, run_sql
+from memloc.analysis.reading import read_table, run_sql
 from memloc.analysis.resolvable import left_out, resolvable, resolve_trainings
 from memloc.api import notebook
+from memloc.api.arguments import check_sweep, check_text, wanted_values
 from memloc.api.trial import Trial, TrialList
-from memloc.errors import UsageError
+from memloc.errors import UsageError, check_path
 from memloc.models.architectures import TRAINING, resolved
 from memloc.store import Store
 from memloc.store.opening import existing
 
 
-def open_store(uri: str | os.PathLike[str] | None = None, *, data_dir: str | Path | None = None) -> OpenStore:
+def open_store(uri: str | os.PathLike[str] | None = None, *, data_dir: str | os.PathLike[str] | None = None) -> OpenStore:
     """Opens an existing store for reading.
 
     Args:
@@ -30,15 +30,16 @@ def open_store(uri: str | os.PathLike[str] | None = None, *, data_dir: str | Pat
             `Trial.data`, `Trial.model` and `Trial.mask` look there.
 
     Raises:
-        StoreError: where there is no store, or the URI does not name one.
+        StoreError: where there is no store, or the URI does not name one. UsageError: where an argument is no path.
     """
+    check_path("data_dir", data_dir)
     return OpenStore(existing(uri), data_dir)
 
 
 class OpenStore:
     """A store, for reading. Every call sees what is committed at that moment."""
 
-    def __init__(self, store: Store, data_dir: str | Path | None = None) -> None:
+    def __init__(self, store: Store, data_dir: str | os.PathLike[str] | None = None) -> None:
         self._store, self._data_dir = store, data_dir
 
     @property
@@ -47,7 +48,7 @@ class OpenStore:
         return self._store.uri
 
     def __repr__(self) -> str:
-        return f"OpenStore({self.uri!r}: {len(self._store.snapshot().trainings())} trainings)"
+        return f"OpenStore({self.uri!r})"  # nothing is read: a store may be far away, or gone
 
     def _repr_html_(self) -> str:
         return notebook.store_html(self._store)
@@ -67,6 +68,8 @@ class OpenStore:
         Raises:
             UsageError: where there is no such table, view or sweep. StoreError: where a file is damaged or missing.
         """
+        check_text("table", name, "the name of a table or view, such as 'rewind'")
+        check_sweep(sweep, partial)
         return read_table(self._store, name, sweep, partial)
 
     def pandas(self, name: str, *, sweep: str | None = None, partial: bool = False) -> pd.DataFrame:
@@ -80,11 +83,21 @@ class OpenStore:
         Raises:
             UsageError: where it is not one valid SELECT.
         """
+        check_text("query", query, "one SELECT, such as 'SELECT * FROM trials'")
+        check_sweep(sweep, partial)
         frame: pd.DataFrame = run_sql(self._store, query, sweep, partial).to_pandas()
         return frame
 
     def claims(self, *, sweep: str | None = None) -> pd.DataFrame:
-        """The paper's claims judged on the store: a row per number, columns as in `memloc.papers.maini2023.Judgement`."""
+        """The paper's claims judged on the store: a row per number, columns as in `memloc.papers.maini2023.Judgement`.
+
+        Args:
+            sweep: as in `table`.
+
+        Raises:
+            UsageError: where there is no such sweep.
+        """
+        check_sweep(sweep)
         from memloc.papers.maini2023 import Judgement, judge
 
         names = [field.name for field in fields(Judgement)]
@@ -96,6 +109,7 @@ class OpenStore:
         Raises:
             UsageError: where none or several do, or this version of memloc cannot resolve its configuration.
         """
+        check_text("trial", prefix, "the id of a trial, or the digits with which it begins")
         trainings = self._store.snapshot().trainings()
         matches = sorted(i for i in trainings if i.startswith(prefix))
         if len(matches) != 1:
@@ -112,7 +126,7 @@ class OpenStore:
 
         Args:
             fields: values of training fields (`memloc sweep --fields` lists them), such as dataset="digits"; a list,
-                tuple, set, range or array of values means any of them, such as noise=[0.1, 0.2].
+                a set, an array or any other collection of values means any of them, such as noise=[0.1, 0.2].
 
         Raises:
             UsageError: for a field that there is not, or a value that it cannot have.
@@ -135,20 +149,16 @@ def _wanted(fields: Mapping[str, Any]) -> dict[str, Collection[Any]]:
         if problem := TRAINING.check_name(name):
             problems.append(f"{name}: {problem}")
             continue
-        checked = [TRAINING.check(name, v) for v in _plain(value)]
+        try:
+            checked = [TRAINING.check(name, v) for v in wanted_values(name, value)]
+        except UsageError as error:
+            problems += error.problems
+            continue
         problems += [f"{name}: {wrong}" for _, wrong in checked if wrong]
         wanted[name] = [taken for taken, wrong in checked if not wrong]
     if problems:
         raise UsageError(*problems)
     return wanted
-
-
-def _plain(value: Any) -> list[Any]:
-    """The wanted values as plain Python ones, also of what NumPy and pandas have: a number, an array, a series."""
-    value = value.tolist() if hasattr(value, "tolist") else value
-    if isinstance(value, list | tuple | set | range):
-        return [one.tolist() if hasattr(one, "tolist") else one for one in value]
-    return [value]
 
 
 def _fits(config: Mapping[str, Any], wanted: Mapping[str, Collection[Any]]) -> bool:

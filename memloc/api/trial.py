@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from memloc.analysis.rows import trial_rows
 from memloc.api import notebook
+from memloc.api.arguments import check_sweep, check_text, whole_number
 from memloc.config import TrainConfig
 from memloc.data.directory import data_dir
 from memloc.errors import UsageError, nearest
@@ -58,7 +59,9 @@ class Trial:
         config: the resolved configuration, every field as the training used it.
     """
 
-    def __init__(self, store: Store, commit: Commit, config: TrainConfig, folder: str | Path | None = None) -> None:
+    def __init__(
+        self, store: Store, commit: Commit, config: TrainConfig, folder: str | os.PathLike[str] | None = None
+    ) -> None:
         self._store, self._commit, self._folder = store, commit, folder
         self.id, self.config = commit.trial, config
 
@@ -88,6 +91,8 @@ class Trial:
         Raises:
             UsageError: where there is no such table or view, or it has no column `trial`.
         """
+        check_text("table", name, "the name of a table or view, such as 'rewind'")
+        check_sweep(None, partial)
         return trial_rows(self._store, self.id, name, partial)
 
     def pandas(self, name: str, *, partial: bool = False) -> pd.DataFrame:
@@ -125,13 +130,14 @@ class Trial:
         from memloc.api.masked import FixedMasks, OwnMasks
         from memloc.store import checkpoints  # with torch
 
-        epoch = self.config.epochs if epoch is None else epoch
+        valid = f"a whole number, 0 to {self.config.epochs}, or None for the last epoch"
+        epoch = self.config.epochs if epoch is None else whole_number("epoch", epoch, valid)
         entries = {c.epoch: c for c in self._commit.checkpoints}
         if epoch not in entries:
             raise UsageError(f"epoch {epoch}: trial {self.id} has none; valid: 0 to {self.config.epochs}")
         network = self._network()
         dropout = self._dropout(network)
-        self._check_mode(mode, rescale, dropout.modes)
+        self._check_mode(mode, rescale, dropout.mask_modes)
         network.load_state_dict(checkpoints.read(self._store.files, entries[epoch]))
         network.eval()
         if mode == "own":
@@ -146,10 +152,10 @@ class Trial:
         if mode not in modes:
             raise UsageError(
                 f"mode {mode}: trial {self.id} has dropout: {self.config.dropout.kind}; valid here: {', '.join(modes)} "
-                "(the others are of example_tied)"
+                "(the others need example-tied dropout)"
             )
         if rescale != "none" and mode != "dropped":
-            raise UsageError(f"rescale {rescale}: is of mode dropped alone (here mode is {mode})")
+            raise UsageError(f"rescale {rescale}: applies to mode dropped only; here mode is {mode}")
 
     def data(self) -> TrialData:
         """The data as the training saw it, except for augmentation.
@@ -185,6 +191,7 @@ class Trial:
             raise UsageError(
                 f"mask: trial {self.id} has dropout: {self.config.dropout.kind}; only example_tied has a mask per example"
             )
+        example = whole_number("example", example, "one index, a whole number, such as trial.data().example has")
         rows = np.flatnonzero(self._data.example == example)
         if not len(rows):
             raise UsageError(f"example {example}: is not among the training examples of trial {self.id}")

@@ -9,18 +9,42 @@ from functools import partial
 from typing import Any
 
 import typer
+import typer.core
+from typer.exceptions import TyperException
 
-from memloc.commands import claims, data, query, report, status, store, sweep, terminal, trials
+from memloc.commands import claims, data, options, query, report, status, store, sweep, terminal, trials
 from memloc.errors import MemlocError, MemlocWarning
+
+EXAMPLES = options.examples(
+    "memloc sweep demo                     trains networks and analyses them",
+    "memloc status                         how far it is, from any shell",
+    "memloc report                         figures and tables, as report.html",
+    'memloc query "SELECT * FROM trials"   the numbers behind them',
+)
+
+
+class Program(typer.core.TyperGroup):
+    """The commands. Ctrl-C ends any of them with one line: Typer itself would end without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command that the arguments name."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("memloc: interrupted", file=sys.stderr)
+            raise typer.Exit(130) from None
+
 
 app = typer.Typer(
     name="memloc",
+    cls=Program,
     help="Where in a neural network do memorized examples live? The experiments of Maini et al. (ICML 2023).",
+    epilog=EXAMPLES,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
+app.command("sweep", epilog=sweep.EXAMPLES, cls=sweep.SweepCommand)(sweep.sweep)
 app.command("status", epilog=status.EXAMPLES)(status.status)
 app.command("trials", epilog=trials.EXAMPLES)(trials.trials)
 app.command("query", epilog=query.EXAMPLES, cls=query.QueryCommand)(query.query)
@@ -47,10 +71,6 @@ def _memloc(
         print(context.get_help())
 
 
-# What every complaint about the command line itself is: a missing argument, an unknown option, a bad value.
-Complaint: type[Exception] = typer.BadParameter.__mro__[2]
-
-
 def main() -> None:
     """Runs the program; the user's errors and warnings are one line each, a bug keeps its traceback."""
     terminal.show_anything()
@@ -68,6 +88,7 @@ def _show_warning(usual: Callable[..., None], message: Warning | str, category: 
 
 def _run() -> None:
     try:
+        terminal.check_output()
         terminal.check_names()
         code = app(standalone_mode=False, prog_name="memloc")
         sys.stdout.flush()
@@ -75,7 +96,7 @@ def _run() -> None:
     except BrokenPipeError:
         terminal.reader_left()
         sys.exit(1)  # as Typer ends, where it is the first to notice
-    except Complaint as error:
+    except TyperException as error:  # of the command line itself: a missing argument, an unknown option, a bad value
         message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
         message = message.replace("Value error, ", "")  # pydantic's own words, in which Typer checks the values
         context = getattr(error, "ctx", None)
@@ -85,6 +106,3 @@ def _run() -> None:
         for problem in error.problems:
             print(f"memloc: {problem}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("memloc: interrupted", file=sys.stderr)
-        sys.exit(130)

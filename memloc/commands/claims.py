@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from memloc.commands import options
+from memloc.commands.prose import wrapped
 
 if TYPE_CHECKING:
     from memloc.papers.maini2023 import Judgement
 
 EXAMPLES = options.examples(
-    "memloc claims                         every number of the paper, judged on the whole store",
+    "memloc claims                         the paper's numbers, on a whole store",
     "memloc claims demo                    on one sweep",
     "memloc claims --json > claims.json",
 )
-WIDTH, LONG = 100, 32
+LONG = 32  # columns of an id
 FAMILIES = {
     "G": "Gradients (§4)",
     "L": "Layers, rewound (§5.1)",
@@ -30,7 +30,7 @@ FAMILIES = {
     "E": "Example-tied dropout (§6.2)",
     "A": "Atypical examples (§7)",
 }
-WORDS = {"holds": "holds", "does_not_hold": "does not hold", "not_testable": "not testable", "not_run": "not run"}
+VERDICTS = {"holds": "holds", "does_not_hold": "does not hold", "not_testable": "not testable", "not_run": "not run"}
 HEADER = ("", "paper", "ours [95 %]", "verdict", "on, trainings")
 
 
@@ -61,7 +61,7 @@ def render(judgements: Sequence[Judgement], at: str | None = None) -> str:
     letters = {on: _letter(k) for k, on in enumerate(dict.fromkeys(j.on for j in run))}
     lines = [_tally(judgements)]
     for on, letter in letters.items():
-        lines += _wrapped(f"{letter}  {on}", "  ", "     ")
+        lines += wrapped(f"{letter}  {on}", "  ", "     ")
     for family, members in groupby(run, lambda j: FAMILIES[j.id[0]]):
         numbers = list(members)
         rows = {j.id: _row(j, letters) for j in numbers}
@@ -75,8 +75,8 @@ def render(judgements: Sequence[Judgement], at: str | None = None) -> str:
 
 
 def _tally(judgements: Sequence[Judgement]) -> str:
-    counts = Counter(WORDS[j.verdict] for j in judgements)
-    return ", ".join(f"{words}: {counts[words]}" for words in WORDS.values() if counts[words])
+    counts = Counter(VERDICTS[j.verdict] for j in judgements)
+    return ", ".join(f"{verdict}: {counts[verdict]}" for verdict in VERDICTS.values() if counts[verdict])
 
 
 def _letter(k: int) -> str:
@@ -87,16 +87,16 @@ def _letter(k: int) -> str:
 def _claim(judgements: Sequence[Judgement], rows: Mapping[str, Sequence[str]], widths: Sequence[int]) -> list[str]:
     """The claim, then a row per number, with the reason if it does not hold."""
     first = judgements[0]
-    lines = _wrapped(f"{first.id.split('.')[0]}  {first.where}: {first.claim}", "  ", "      ")
+    lines = wrapped(f"{first.id.split('.')[0]}  {first.where}: {first.claim}", "  ", "      ")
     for j in judgements:
         lines.append(_aligned(rows[j.id], widths))
         if j.verdict != "holds":
-            lines += _wrapped(j.reason, "        ", "        ")
+            lines += wrapped(j.reason, "        ", "        ")
     return lines
 
 
 def _row(j: Judgement, letters: Mapping[str, str]) -> list[str]:
-    return [j.id, _number(j.paper), _ours(j), WORDS[j.verdict], f"{letters[j.on]}, n = {j.seeds}"]
+    return [j.id, _number(j.paper), _ours(j), VERDICTS[j.verdict], f"{letters[j.on]}, n = {j.seeds}"]
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
@@ -121,7 +121,7 @@ def _ours(j: Judgement) -> str:
 
 def _missing(missing: Sequence[Judgement], at: str | None) -> list[str]:
     """How many numbers of each claim, by the block of the shipped sweep that would run them."""
-    from memloc.commands.invocation import at_store, program
+    from memloc.invocation import at_store, program
 
     by_block: dict[str, list[str]] = {}
     for j in missing:
@@ -132,11 +132,5 @@ def _missing(missing: Sequence[Judgement], at: str | None) -> list[str]:
     for block, claims in by_block.items():
         counts = ", ".join(f"{claim} ({n})" if n > 1 else claim for claim, n in Counter(claims).items())
         typed = [c.replace("memloc", program(), 1) + at_store(at) for c in block.split(" && ") if c]
-        lines += [*_wrapped(counts, "  ", "  "), *(f"      {c}" for c in typed or ["no shipped sweep has their trainings"])]
+        lines += [*wrapped(counts, "  ", "  "), *(f"      {c}" for c in typed or ["no shipped sweep has their trainings"])]
     return lines
-
-
-def _wrapped(text: str, first: str, more: str) -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=first, subsequent_indent=more, break_long_words=False, break_on_hyphens=False
-    )

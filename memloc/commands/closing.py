@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,42 +17,93 @@ if TYPE_CHECKING:
     from memloc.run.plan import Plan
     from memloc.store import Store
 
+SHOWN = 5  # failed parts
 
-def close(plan: Plan, store: Store, record: str, outcome: Outcome | None, options: Options) -> None:
-    from memloc.analysis.sweep_status import sweep_status
-    from memloc.commands.summary import next_steps, summary
-    from memloc.store import records
 
-    snapshot = store.snapshot()
+@dataclass
+class Launched:
+    """A launch. record: NAME@sha8 of the sweep's record. log: its log file. outcome: None if there was nothing to do."""
+
+    plan: Plan
+    store: Store
+    record: str
+    log: Path = field(default_factory=Path)
+    outcome: Outcome | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Has a part failed for good?"""
+        return bool(self.outcome and self.outcome.failed)
+
+    @property
+    def interrupted(self) -> bool:
+        """Was it told to stop?"""
+        return bool(self.outcome and self.outcome.interrupted)
+
+    @property
+    def name(self) -> str:
+        """What a command must be given: the sweep's name, or its record if the name has other records too."""
+        from memloc.store import records
+
+        return self.plan.name if len(records.read_sweep(self.store.files, self.plan.name)) == 1 else self.record
+
+
+def close(launched: Launched, options: Options) -> None:
+    """Prints how the launch ended.
+
+    Raises:
+        typer.Exit: 1 if something failed or is needed first, 130 if the launch was interrupted.
+    """
+    plan = launched.plan
     if options.as_json:
-        print(json.dumps(sweep_status(store, record, snapshot) | {"needs": [u.as_json() for u in plan.unmet]}))
+        _print_json(launched)
     else:
-        if outcome is None and not plan.unmet:
-            print(f"{plan.name}: nothing to do, all {len(plan.trials)} trials are committed in {store.uri}\n")
-        # If the name has other records too, the summary is about this record alone.
-        one = len(records.read_sweep(store.files, plan.name)) == 1
-        print(summary(store, plan.name if one else record), end="")
-        _say_how_it_ended(plan, outcome, options)
-        if outcome is None or not (outcome.failures or outcome.interrupted):
-            print(next_steps(plan.name, options.store) if not plan.unmet else "", end="")
+        _print_summary(launched)
+    _say_how_it_ended(launched, options)
+    if not (options.as_json or launched.failed or launched.interrupted or plan.unmet):
+        from memloc.commands.summary import next_steps
+
+        print(next_steps(launched.name, options.store), end="")
     for line in plan.needs():
         print(f"memloc: {line}", file=sys.stderr)
-    if outcome and outcome.interrupted:
+    if launched.interrupted:
         raise typer.Exit(130)
-    if plan.unmet or (outcome and outcome.failures):
+    if plan.unmet or launched.failed:
         raise typer.Exit(1)
 
 
-def _say_how_it_ended(plan: Plan, outcome: Outcome | None, options: Options) -> None:
-    from memloc.commands.invocation import at_store, program
+def _print_json(launched: Launched) -> None:
+    from memloc.analysis.sweep_status import sweep_status
 
-    at = at_store(options.store)
-    if outcome and outcome.failures:
-        for part_id, error in list(outcome.failures.items())[:5]:
-            print(f"memloc: part {part_id} failed: {error}", file=sys.stderr)
-        print(
-            f"memloc: {len(outcome.failures)} parts failed; tracebacks: {program()} status {plan.name}{at}", file=sys.stderr
-        )
-    if outcome and outcome.interrupted:
+    status = sweep_status(launched.store, launched.record, launched.store.snapshot())
+    print(json.dumps(status | {"needs": [unmet.as_json() for unmet in launched.plan.unmet]}))
+
+
+def _print_summary(launched: Launched) -> None:
+    from memloc.commands.summary import summary
+    from memloc.counts import counted
+
+    plan, store = launched.plan, launched.store
+    if launched.outcome is None and not plan.unmet:
+        trials = counted(len(plan.trials), "trial")
+        print(f"{plan.name}: nothing to do; {trials} committed in {store.uri}\n")
+    print(summary(store, launched.name), end="")
+
+
+def _say_how_it_ended(launched: Launched, options: Options) -> None:
+    """Says on standard error what failed, where the traceback is, and how to go on."""
+    from memloc.counts import counted
+    from memloc.invocation import at_store, program
+
+    outcome = launched.outcome
+    if outcome is None or not (outcome.failed or outcome.interrupted):
+        return
+    for event in outcome.failed[:SHOWN]:
+        print(f"memloc: failed: {event.stage} of trial {event.trial}: {event.error}", file=sys.stderr)
+    if outcome.failed:
+        tracebacks = f"{program()} status {launched.name}{at_store(options.store)}"
+        print(f"memloc: {counted(len(outcome.failed), 'part')} failed; tracebacks: {tracebacks}", file=sys.stderr)
+    if outcome.interrupted:
         again = f"{program()} {shlex.join(sys.argv[1:])}"
         print(f"memloc: interrupted; everything committed is kept. To go on: {again}", file=sys.stderr)
+    print(f"memloc: log {launched.log}", file=sys.stderr)

@@ -17,10 +17,15 @@ from memloc.errors import MemlocError, UsageError, nearest
 if TYPE_CHECKING:
     from memloc.data import NamedDataset
 
-app = typer.Typer(help="List, fetch and check the named data sets.", rich_markup_mode=None)
+EXAMPLES = options.examples(
+    "memloc data list                      which there are, and where",
+    "memloc data fetch cifar10",
+    "memloc data check                     the checksums of what is there",
+)
+app = typer.Typer(help="List, fetch and check the named data sets.", epilog=EXAMPLES, rich_markup_mode=None)
 
 _NAMES: Any = typer.Argument(
-    None, metavar="[NAME]…", help="Data sets; memloc data list shows them.", autocompletion=completion.data_sets
+    None, metavar="NAME", help="Data sets. `memloc data list` shows them.", autocompletion=completion.data_sets
 )
 COLUMNS = ("n_train", "n_test", "classes", "state", "where")  # of data list, after the name and the shape of the images
 LIST_EXAMPLES = options.examples("memloc data list", "memloc data list --json --data-dir /data/torchvision")
@@ -140,7 +145,7 @@ def _checked_files(dataset: NamedDataset, data_dir: Path) -> Iterator[dict[str, 
             yield {"file": str(path), "ok": False, "says": f"{path}: missing; {dataset.how_to_fetch(data_dir)} downloads it"}
         for path in forms:
             try:
-                dataset.verified(file, path, data_dir)
+                dataset.verified_content(file, path, data_dir)
                 yield {"file": str(path), "ok": True, "says": f"{path}: ok"}
             except UsageError as error:
                 yield {"file": str(path), "ok": False, "says": str(error)}

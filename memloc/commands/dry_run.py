@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from memloc.commands.forecast import Forecast, forecasts, in_words, path_as_json
-from memloc.commands.formatting import bytes_in_words, labeller
+from memloc.commands.device import expected_numerics
+from memloc.commands.forecast import forecasts, in_words, path_as_json
+from memloc.commands.formatting import bytes_in_words, common_fields, labeller
 from memloc.commands.text_table import text_table
-from memloc.config import TrainConfig, canonical
+from memloc.config import TrainConfig
+from memloc.counts import counted
 from memloc.models.architectures import TRAINING
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan
@@ -28,7 +30,8 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
     # A dry run makes no store, so there may be none yet.
     there = store.files.exists()
     snapshot = store.snapshot() if there else Snapshot({}, {}, [])
-    works = pending(plan, store, snapshot, options.retention, set_aside=False)
+    bits = expected_numerics(options, dry_run=True)
+    works = pending(plan, store, snapshot, options.retention, set_aside=False, numerics=bits)
     forecast = forecasts(works, snapshot, options)
     here = forecast[0]
     totals = {
@@ -50,7 +53,9 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
         return
     label = labeller([trial.config for trial in plan.trials])
     print(_trials(works, label) + _blocks(plan), end="")
-    print(_totals(plan, store, totals, forecast, label))
+    print(_totals(plan, store, totals))
+    configs = {trial.id: trial.config for trial in plan.trials}
+    print("\n".join(in_words(forecast, lambda trial: label(configs[trial]), options.resources.address)))
 
 
 def _done(work: Work) -> bool:
@@ -76,7 +81,8 @@ def _state(work: Work) -> str:
         return "done"
     total = sum(len(a.parts) for a in work.trial.analyses)
     begun = f"to train from epoch {work.reached} of {work.trial.config.epochs} on" if work.reached else "to train"
-    train = {"done": "trained", "train": begun, "replay": "to train again (a checkpoint it needs is gone)"}[work.train]
+    again = f"to train again up to epoch {work.until} (a checkpoint it needs is gone)"
+    train = {"done": "trained", "train": begun, "replay": again}[work.train]
     needs = "".join(f", needs: {what}" for what in dict.fromkeys(u.need.what for u in work.trial.unmet))
     return (f"{train}, {len(work.parts)} of {total} parts to do" if total else train) + needs
 
@@ -108,22 +114,16 @@ def _totals(
     plan: Plan,
     store: Store,
     totals: dict[str, Any],
-    forecast: Sequence[Forecast],
-    label: Callable[[TrainConfig], str],
 ) -> str:
-    configs_of = {t.id: t.config for t in plan.trials}
-    configs = [canonical(config) for config in configs_of.values()]
-    common = {n: v for n, v in configs[0].items() if all(c.get(n) == v for c in configs)}
-    left = f"{totals['trainings']} trainings{{}}, {totals['parts']} parts"
+    left = f"{counted(totals['trainings'], 'training')}{{}}, {counted(totals['parts'], 'part')}"
     again = f" ({totals['replays']} again, for a checkpoint that is gone)" if totals["replays"] else ""
     return "\n".join(
         [
             "",
-            "all: " + " ".join(f"{n}={v}" for n, v in common.items()),
-            f"{totals['trials']} trials, {totals['done']} done; to do: {left.format(again)}",
-            *(f"{line} (no part of what follows)" for line in plan.needs()),
+            common_fields([trial.config for trial in plan.trials]),
+            f"{counted(totals['trials'], 'trial')}, {totals['done']} done; to do: {left.format(again)}",
+            *(f"{line} (not counted below)" for line in plan.needs()),
             f"store {store.uri}: checkpoints {bytes_in_words(totals['checkpoint_bytes'])}, "
             f"results {bytes_in_words(totals['result_bytes'])} before compression",
-            *in_words(forecast, lambda trial: label(configs_of[trial])),
         ]
     )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from dataclasses import asdict
 from itertools import groupby
 
+from memloc.commands.prose import terminal_width, wrapped
 from memloc.config.about import FieldAbout, about_fields
 from memloc.stages import REGISTRY
 
-WIDTH = 110
 HEAD = """# Fields
 
 Every field that a sweep file, `FIELD=VALUE` on the command line or `--only` takes. A stage's field is `STAGE.FIELD` on the
@@ -26,17 +25,17 @@ def show(as_json: bool) -> None:
 
 
 def text(fields: list[FieldAbout]) -> str:
-    """The fields as text for a terminal: part by part, each field with its meaning below."""
-    lines = []
-    for part, members in groupby(fields, lambda f: f.part):
-        lines.append(part if part == "training" else f"stage {part}")
+    """The fields as text for a terminal: owner by owner, each field with its meaning below."""
+    lines: list[str] = []
+    width = terminal_width()
+    for owner, members in groupby(fields, lambda f: f.owner):
+        lines.append(owner if owner == "training" else f"stage {owner}")
         for f in members:
             used = f"   ({f.used_with})" if f.used_with else ""
-            lines.append(
-                f"  {f.field}  default {f.default}{used}" if f.default != "required" else f"  {f.field}  required{used}"
-            )
-            lines += textwrap.wrap(f"{f.meaning} [{f.source}]", WIDTH, initial_indent="      ", subsequent_indent="      ")
-            lines += textwrap.wrap(f"valid: {f.values}", WIDTH, initial_indent="      ", subsequent_indent="      ")
+            default = f.default if f.default == "required" else f"default {f.default}"
+            lines += wrapped(f"{f.field}  {default}{used}", "  ", "      ", width)
+            lines += wrapped(f"{f.meaning} [{f.source}]", "      ", width=width)
+            lines += wrapped(f"valid: {f.values}", "      ", width=width)
         lines.append("")
     return "\n".join(lines)
 
@@ -44,8 +43,8 @@ def text(fields: list[FieldAbout]) -> str:
 def markdown(fields: list[FieldAbout]) -> str:
     """docs/fields.md: a table for trainings and one for each stage."""
     lines = [HEAD]
-    for part, members in groupby(fields, lambda f: f.part):
-        lines += [f"## {'Training' if part == 'training' else f'Stage `{part}`'}", ""]
+    for owner, members in groupby(fields, lambda f: f.owner):
+        lines += [f"## {'Training' if owner == 'training' else f'Stage `{owner}`'}", ""]
         lines += ["| field | default | valid | meaning | source |", "|---|---|---|---|---|"]
         for f in members:
             name = f"`{f.field}`" + (f" ({f.used_with})" if f.used_with else "")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from memloc.commands.formatting import seconds_in_words
 from memloc.commands.text_table import text_table
+from memloc.counts import counted
 from memloc.run.capacity import usable_cpus
-from memloc.run.estimate import Estimate, cost_model, estimate, price_alike
+from memloc.run.estimate import TimeEstimate, cost_model, estimate, price_alike
 from memloc.run.pending import Work
-from memloc.run.placement import ONE_BY_ONE, Resources
+from memloc.run.placement import ONE_BY_ONE, Resources, check_capacity
 from memloc.run.schedule import CriticalPath, Slots
 from memloc.run.training_step import timed
 from memloc.run.worker import default_device
@@ -30,9 +31,10 @@ class Forecast:
 
     count: int
     unit: str
-    estimate: Estimate
+    estimate: TimeEstimate
 
     def as_json(self) -> dict[str, Any]:
+        """The forecast as `--dry-run --json` prints it."""
         e = self.estimate
         path = path_as_json(e.critical)
         return {
@@ -42,6 +44,7 @@ class Forecast:
 
 
 def path_as_json(path: CriticalPath | None) -> dict[str, Any] | None:
+    """The critical path as `--dry-run --json` prints it."""
     if path is None:
         return None
     stages = [{"stage": stage, "seconds": round(seconds, 1)} for stage, seconds in path.stages]
@@ -49,9 +52,25 @@ def path_as_json(path: CriticalPath | None) -> dict[str, Any] | None:
 
 
 def forecasts(works: Sequence[Work], snapshot: Snapshot, options: Options) -> list[Forecast]:
-    """The forecast for this machine, then those for 1, 8, 64, 1024 GPUs and for as many as --gpus says."""
+    """The forecast for this machine, then those for 1, 8, 64, 1024 GPUs and for as many as --gpus says.
+
+    Raises:
+        UsageError: a process of these works needs more than this machine has, and the run would be here.
+    """
+    check_capacity_here(works, options)
     counts = sorted({*GPUS, options.resources.gpus or 1})
     return [*_here(works, snapshot, options), *_on_gpus(works, snapshot, options, options.resources, counts)]
+
+
+def check_capacity_here(works: Sequence[Work], options: Options) -> None:
+    """Raises UsageError, as the run would, if a process of these works needs more than this machine has."""
+    import torch
+
+    if options.resources.address != "local" or options.executor.value == "inline":
+        return
+    gpus = torch.cuda.device_count() if options.resources.gpus is None else options.resources.gpus
+    node = {"CPU": float(options.resources.cpus or usable_cpus()), "GPU": float(gpus)}
+    check_capacity([work for work in works if work.anything], [node], options.resources)
 
 
 def _here(works: Sequence[Work], snapshot: Snapshot, options: Options) -> list[Forecast]:
@@ -104,10 +123,11 @@ def _on_gpus(
 # --- in words ---------------------------------------------------------------------------------------------------------
 
 
-def in_words(every: Sequence[Forecast], label: Callable[[str], str]) -> list[str]:
-    """Lines of text. label: what tells a trial, given by its id, from the others."""
+def in_words(every: Sequence[Forecast], label: Callable[[str], str], address: str = "local") -> list[str]:
+    """Lines of text. label: what tells a trial, given by its id, from the others. address: where the run would be."""
     here, *on_gpus = every
-    lines = [f"time: about {_about(here)} (basis: {here.estimate.basis})"]
+    elsewhere = "" if address == "local" else f" of this machine, not of the cluster at {address}"
+    lines = [f"time: about {_about(here)}{elsewhere} (basis: {here.estimate.basis})"]
     if here.estimate.critical:
         lines.append(_path(here.estimate.critical, label))
     if here.estimate.seconds < WORTH_A_TABLE or not on_gpus:
@@ -129,8 +149,7 @@ def in_words(every: Sequence[Forecast], label: Callable[[str], str]) -> list[str
 
 
 def _about(here: Forecast) -> str:
-    unit = here.unit if here.count != 1 else here.unit.removesuffix("s")
-    return f"{seconds_in_words(here.estimate.seconds)} on {here.count} {unit}"
+    return f"{seconds_in_words(here.estimate.seconds)} on {counted(here.count, here.unit.removesuffix('s'))}"
 
 
 def _path(path: CriticalPath, label: Callable[[str], str]) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from memloc.analysis.trial_list import differing_fields
-from memloc.config import TrainConfig, canonical
+from memloc.commands.prose import terminal_width, wrapped
+from memloc.config import TrainConfig, canonical, written
 
 
 def bytes_in_words(n: float) -> str:
+    """`512 B`, `1.5 KB`, `120 MB`: three digits, units of 1000."""
     for unit in ("B", "KB", "MB", "GB", "TB"):
         if n < 1000 or unit == "TB":
             return f"{n:.0f} {unit}" if unit == "B" or n >= 100 else f"{n:.1f} {unit}"
@@ -17,6 +19,7 @@ def bytes_in_words(n: float) -> str:
 
 
 def seconds_in_words(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.4 h`, `2.1 days`: how long something takes, in one unit."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -26,7 +29,7 @@ def seconds_in_words(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
-def labels(configs: Sequence[TrainConfig]) -> list[str]:
+def training_labels(configs: Sequence[TrainConfig]) -> list[str]:
     """A label for each training of a sweep: the fields in which the trainings differ, seeds last."""
     label = labeller(configs)
     return [label(config) for config in configs]
@@ -38,9 +41,19 @@ def labeller(configs: Sequence[TrainConfig]) -> Callable[[TrainConfig], str]:
 
     def label(config: TrainConfig) -> str:
         known, row = canonical(config), config.flat()  # known: without neutral values
-        return " ".join(f"{name}={row[name]}" for name in differing if name in known and row.get(name) is not None)
+        shown = [name for name in differing if name in known and row.get(name) is not None]
+        return " ".join(f"{name}={written(row[name], quote=False)}" for name in shown)
 
     return label
+
+
+def common_fields(configs: Sequence[TrainConfig]) -> str:
+    """`all: epochs=50 …`: the fields in which trainings agree, without neutral ones, as lines for the terminal."""
+    rows = [config.flat() for config in configs]
+    used = canonical(configs[0])
+    alike = [name for name in rows[0] if name in used and all(row.get(name) == rows[0][name] for row in rows)]
+    text = " ".join(f"{name}={written(rows[0][name], quote=False)}" for name in alike)
+    return "\n".join(wrapped(f"all: {text}", "", "     ", terminal_width()))
 
 
 def duration_in_words(seconds: float) -> str:
@@ -55,8 +68,8 @@ def duration_in_words(seconds: float) -> str:
 
 def metrics_in_words(metrics: Mapping[str, float | None]) -> str:
     """Loss and accuracies of an epoch, without unknown ones."""
-    words = [f"loss {metrics['loss']:.3g}"] if metrics.get("loss") is not None else []
+    parts = [f"loss {metrics['loss']:.3g}"] if metrics.get("loss") is not None else []
     for name in ("clean", "noisy", "test"):
         accuracy = metrics.get(f"{name}_acc")
-        words += [f"{name} {100 * accuracy:.0f}%"] if accuracy is not None else []
-    return " ".join(words)
+        parts += [f"{name} {100 * accuracy:.0f}%"] if accuracy is not None else []
+    return " ".join(parts)

@@ -7,34 +7,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from memloc.commands import logs
-from memloc.commands.closing import close
+from memloc.commands.closing import Launched, close
+from memloc.commands.device import chosen_device, expected_numerics, gpus_note
 from memloc.commands.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from memloc.run.events import Outcome
-    from memloc.run.executor import Executor as RunExecutor
+    from memloc.run.executor import Executor
     from memloc.run.pending import Work
     from memloc.run.placement import Resources
     from memloc.run.plan import Plan
     from memloc.store import Store
 
 
-class Executor(StrEnum):
+class ExecutorName(StrEnum):
+    """Where a sweep runs: on Ray, or in this process."""
+
     ray = "ray"
     inline = "inline"
 
 
 class Retention(StrEnum):
+    """Which checkpoints a sweep keeps."""
+
     all = "all"
     rewound = "rewound"
     last = "last"
 
 
 @dataclass(frozen=True)
-class Selection:
+class TrialSelection:
     """The trials of a launch: a sweep file, values that replace its own (`FIELD=VALUE`), filters, how many of the first."""
 
     path: Path
@@ -50,28 +55,31 @@ class Options:
 
     store: str | None
     data_dir: Path
-    executor: Executor
+    executor: ExecutorName
     resources: Resources
     checkpoints: Retention | None
     as_json: bool
 
     @property
     def retention(self) -> Literal["all", "rewound", "last"] | None:
+        """The policy by its name; None: the default."""
         return self.checkpoints.value if self.checkpoints else None
 
 
-def launch(selection: Selection, dry_run: bool, options: Options) -> None:
+def launch(selection: TrialSelection, dry_run: bool, options: Options) -> None:
     """Runs what is not committed yet, or prints what that would be.
 
     Raises:
         typer.Exit: 1 if something failed or is needed first, 130 if the launch was interrupted.
     """
+    from memloc.run.pulse import new_run
     from memloc.store import Store
     from memloc.store.opening import store_uri
 
     store = Store(store_uri(options.store))
     plan, everything = _plans(selection, dry_run, store, options)
-    for note in plan.notes:
+    about_gpus = gpus_note(options)
+    for note in [*plan.notes, *([about_gpus] if about_gpus else [])]:
         print(f"memloc: note: {note}", file=sys.stderr)
     if dry_run:
         from memloc.commands.dry_run import dry_run as report
@@ -81,12 +89,15 @@ def launch(selection: Selection, dry_run: bool, options: Options) -> None:
     store.files.check_usable()
     works = _checked_works(plan, store, options)
     log_folder = logs.folder() if works else None  # its errors come before the store is touched
-    record = _record(everything, works, store)
-    outcome = _run(plan, works, store, record, log_folder, options) if log_folder else None
-    close(plan, store, record, outcome, options)
+    launched = Launched(plan, store, _record(everything, works, store))
+    if log_folder:
+        run = new_run()
+        launched.log = log_folder / logs.name(plan.name, run)
+        launched.outcome = _run(works, run, launched, options)
+    close(launched, options)
 
 
-def _plans(selection: Selection, dry_run: bool, store: Store, options: Options) -> tuple[Plan, Plan]:
+def _plans(selection: TrialSelection, dry_run: bool, store: Store, options: Options) -> tuple[Plan, Plan]:
     """(the plan of the selected trials, the plan of the whole sweep)."""
     from memloc import sweep as sweeps
     from memloc.run.planner import build_plan
@@ -107,7 +118,8 @@ def _checked_works(plan: Plan, store: Store, options: Options) -> list[Work]:
     from memloc.run.pending import pending
     from memloc.run.score_sources import check_labels
 
-    works = [w for w in pending(plan, store, store.snapshot(), options.retention) if w.anything]
+    bits = expected_numerics(options, dry_run=False)
+    works = [w for w in pending(plan, store, store.snapshot(), options.retention, numerics=bits) if w.anything]
     require((w.trial.config.dataset for w in works if w.computes), options.data_dir)
     check_labels((w.trial for w in works if w.parts), options.data_dir)
     _check_compiler(works, options)
@@ -119,8 +131,7 @@ def _record(everything: Plan, works: list[Work], store: Store) -> str:
     from memloc.store import records
 
     record = records.write_sweep(store.files, everything.name, everything.record())
-    committed = store.snapshot().commits
-    records.clear_failures(store.files, {i for w in works for i in w.trial.part_ids if i not in committed})
+    records.clear_failures(store.files, {i for w in works for i in w.tried})
     return record
 
 
@@ -134,61 +145,57 @@ def _check_compiler(works: list[Work], options: Options) -> None:
             require_compiler()
 
 
-def _run(plan: Plan, works: list[Work], store: Store, record: str, log_folder: Path, options: Options) -> Outcome:
-    from memloc.commands.formatting import labels
+def _run(works: list[Work], run: str, launched: Launched, options: Options) -> Outcome:
+    """Does the works. run: the name of this run among the store's heartbeats."""
+    from memloc.commands.formatting import training_labels
     from memloc.commands.progress import Progress
     from memloc.run.estimate import price_on
-    from memloc.run.executor import launch as execute
+    from memloc.run.executor import execute
     from memloc.run.pulse import Heartbeats
 
-    named = dict(zip((t.id for t in plan.trials), labels([t.config for t in plan.trials]), strict=True))
+    plan, store = launched.plan, launched.store
+    named = dict(zip((t.id for t in plan.trials), training_labels([t.config for t in plan.trials]), strict=True))
     progress = Progress(works, named, quiet=options.as_json)
-    heartbeats = Heartbeats(store, works, record)
-    log_file = log_folder / f"{plan.name}-{heartbeats.run}.log"
-    with logs.logging_to(log_file), progress:
-        progress.notice(_announcement(plan, works, store, options) + f"; log {log_file}")
-        should_stop = stop_on_signals(progress.notice)
-        try:
-            if options.executor is Executor.ray:
-                progress.starting("Ray")  # printed before the import, which takes seconds too
-            executor = _executor(store, options)
-            snapshot = store.snapshot()
-            return execute(
-                works,
-                executor,
-                lambda capacity: price_on(works, snapshot, options.data_dir, capacity),
-                [heartbeats, progress],
-                should_stop,
-            )
-        finally:
-            heartbeats.close()
+    with (
+        logs.logging_to(launched.log),
+        progress,
+        Heartbeats(store, works, launched.record, run) as heartbeats,
+        stop_on_signals(progress.notice) as should_stop,
+    ):
+        progress.notice(_announcement(plan, works, store, options) + f"; log {launched.log}")
+        if options.executor is ExecutorName.ray:
+            progress.starting("Ray")  # printed before the import, which takes seconds too
+        executor = _executor(store, options)
+        snapshot = store.snapshot()
+        return execute(
+            works,
+            executor,
+            lambda capacity: price_on(works, snapshot, options.data_dir, capacity),
+            [heartbeats, progress],
+            should_stop,
+        )
 
 
 def _announcement(plan: Plan, works: list[Work], store: Store, options: Options) -> str:
+    from memloc.counts import counted
     from memloc.run.capacity import usable_cpus
 
     trainings = sum(w.train != "done" for w in works)
     parts = sum(len(w.parts) for w in works)
     done = len(plan.trials) - len(works)
-    skipped = f" ({done} of {len(plan.trials)} trials are done already)" if done else ""
-    here = options.resources.address == "local" and options.executor is Executor.ray
+    skipped = f" ({done} of {counted(len(plan.trials), 'trial')} done already)" if done else ""
+    here = options.resources.address == "local" and options.executor is ExecutorName.ray
     cpus = options.resources.cpus or usable_cpus()
-    where = f" on {cpus} CPU{'s' * (cpus != 1)}" if here else ""
-    return f"{plan.name}: {trainings} trainings and {parts} analysis parts to do{where}{skipped}; store {store.uri}"
+    where = f" on {counted(cpus, 'CPU')}" if here else ""
+    left = f"{counted(trainings, 'training')} and {counted(parts, 'analysis part')} to do"
+    return f"{plan.name}: {left}{where}{skipped}; store {store.uri}"
 
 
-def _executor(store: Store, options: Options) -> RunExecutor:
-    if options.executor is Executor.inline:
+def _executor(store: Store, options: Options) -> Executor:
+    if options.executor is ExecutorName.inline:
         from memloc.run.inline import Inline
 
-        return Inline(store, options.data_dir, _device(options))
+        return Inline(store, options.data_dir, chosen_device(options))
     from memloc.run.ray import OnRay
 
     return OnRay(store, options.data_dir, options.resources)
-
-
-def _device(options: Options) -> Any:
-    """--gpus 0 means the CPU, even if there is a GPU."""
-    import torch
-
-    return torch.device("cpu") if options.resources.gpus == 0 else None

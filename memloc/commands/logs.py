@@ -11,6 +11,8 @@ from pathlib import Path
 
 from memloc.errors import UsageError
 
+LONGEST_NAME = 150  # bytes of a sweep's name in the name of its log
+
 
 def folder() -> Path:
     """The folder of the logs: MEMLOC_LOGS, else `memloc` in XDG_STATE_HOME (~/.local/state), else a temporary one.
@@ -44,10 +46,22 @@ def _writable(folder: Path) -> Path:
         return folder
 
 
+def name(sweep: str, run: str) -> str:
+    """The name of a run's log file. A file name has at most 255 bytes, so a long name of a sweep is cut."""
+    return f"{sweep.encode()[:LONGEST_NAME].decode(errors='ignore')}-{run}.log"
+
+
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """All messages and warnings go to this file. Warnings of libraries go only there."""
-    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    """All messages and warnings go to this file. Warnings of libraries go only there.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise UsageError(f"log {path}: cannot be written: {error.strerror}; set MEMLOC_LOGS to another folder") from None
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     root = logging.getLogger()
     before, root.handlers = root.handlers, [handler]

@@ -10,7 +10,7 @@ from memloc.commands import completion
 
 SWEEP: Any = typer.Argument(
     None,
-    metavar="[SWEEP]",
+    metavar="SWEEP",
     help="A sweep's name, or NAME@sha8 for one of its contents; the whole store without it.",
     autocompletion=completion.stored_sweeps,
 )
@@ -20,15 +20,17 @@ STORE: Any = typer.Option(
     metavar="URI",
     help="A folder or a file://, s3://, gs:// or hdfs:// URI. Default: MEMLOC_STORE, else ./memloc-store.",
 )
-DATA_DIR: Any = typer.Option(None, "--data-dir", metavar="DIR", help="Default: MEMLOC_DATA, else ~/.cache/memloc.")
+DATA_DIR: Any = typer.Option(
+    None, "--data-dir", metavar="DIR", help="Where the data sets lie. Default: MEMLOC_DATA, else ~/.cache/memloc."
+)
 ONLY: Any = typer.Option(
     [],
     "--only",
     metavar="FIELD=V,V",
-    help="Only trials with these values; may be repeated, and all must hold.",
+    help="Only trials with one of these values. Give it several times, and all of them must hold.",
     autocompletion=completion.only,
 )
-JSON: Any = typer.Option(False, "--json", help="For machines.")
+JSON: Any = typer.Option(False, "--json", help="Print JSON.")
 
 
 def examples(*lines: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import stat
+import uuid
 from enum import StrEnum
 from pathlib import Path
 
@@ -23,16 +23,27 @@ def check_ending(output: str | None, format: StrEnum) -> None:
 
 
 def write_whole(target: Path, content: bytes) -> None:
-    """Writes the whole file or nothing: after an error the old file is still there. A device, pipe or link stays one."""
+    """Writes the whole file or nothing: after an error the old file is still there. A device, pipe or link stays one.
+
+    A file that is replaced keeps its mode; a new one has the mode that the umask gives.
+
+    Raises:
+        UsageError: where it cannot be written.
+    """
     try:
         if target.exists() and not target.is_file():  # such as /dev/null, which root could replace
             target.write_bytes(content)
             return
         target = target.resolve()
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
+        temporary = target.parent / f".memloc-{uuid.uuid4().hex}"
+        try:
+            with open(temporary, "xb") as file:  # with the mode that the umask gives
+                file.write(content)
+            if target.exists():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise UsageError(f"-o {target}: cannot be written: {error.strerror}") from None

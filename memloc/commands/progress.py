@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from memloc.commands.formatting import duration_in_words, metrics_in_words, seconds_in_words
+from memloc.counts import counted
 from memloc.run.clock import PricedPlan, Watch, remaining, time_left
 from memloc.run.events import Event
 from memloc.run.pending import Work
@@ -44,6 +45,7 @@ class Countdown:
 
     @property
     def begun(self) -> bool:
+        """Has the first work started?"""
         return self.watch.begun
 
     def left(self) -> float | None:
@@ -68,11 +70,12 @@ class Progress:
 
     def __init__(self, works: Sequence[Work], labels: Mapping[str, str], quiet: bool = False) -> None:
         self.labels, self.quiet = labels, quiet
-        self.epochs = {w.trial.id: w.trial.config.epochs for w in works}
+        self.until = {w.trial.id: w.until for w in works}
         self.parts_left = {w.trial.id: {i: a.stage for a, i, _ in w.parts} for w in works}
         self.doing: dict[str, str] = {}
         self.state = ""  # what the launch does before the first event
-        self.finished = self.failed = 0
+        self.finished = 0
+        self.failed: dict[str, int] = {}  # {trial: how many parts of it have failed; its training counts as one}
         self.begun = self.said = time.monotonic()
         self.countdown: Countdown | None = None
         self._lock = threading.RLock()  # other threads draw the panel and print lines after silence
@@ -98,7 +101,7 @@ class Progress:
             self._ticking.join()
         if kind is None:
             took = duration_in_words(time.monotonic() - self.begun)
-            self._line(f"{self.finished} of {len(self.epochs)} trials done in {took}")
+            self._line(f"{self.finished} of {counted(len(self.until), 'trial')} done in {took}")
 
     # --- what happens
 
@@ -109,6 +112,7 @@ class Progress:
             self._line(self.state)
 
     def planned(self, plan: PricedPlan) -> None:
+        """Takes the prices of the work; from now on a time can be given."""
         with self._lock:
             self.countdown = Countdown(plan)
             self.state = "starting processes"
@@ -125,7 +129,7 @@ class Progress:
         if event.kind == "started":
             self.doing[trial] = "waiting for a place"
         elif event.kind == "placed":
-            self.doing[trial] = "starting"
+            self.doing[trial] = "starting" if event.stage == "train" else event.stage
         elif event.kind == "epoch":
             self._epoch(event)
         elif event.kind == "trained":
@@ -133,18 +137,20 @@ class Progress:
         elif event.kind == "part":
             self._part(event)
         elif event.kind == "failed":
-            self.failed += 1
+            self.failed[trial] = self.failed.get(trial, 0) + 1
             self.parts_left[trial].pop(event.part_id, None)
             self._say(trial, f"{event.stage} FAILED: {event.error}")
         elif event.kind == "finished":
             self.finished += 1
             self.doing.pop(trial, None)
-            self._say(trial, f"done ({self.finished} of {len(self.epochs)} trials{self._eta()})")
-        elif event.kind == "drained":
+            self._say(trial, f"done ({self.finished} of {counted(len(self.until), 'trial')}{self._eta()})")
+        elif event.kind == "unfinished":
             self.doing.pop(trial, None)
+            if trial in self.failed:
+                self._say(trial, f"ended, {counted(self.failed[trial], 'part')} failed")
 
     def _epoch(self, event: Event) -> None:
-        epochs = self.epochs[event.trial]
+        epochs = self.until[event.trial]
         if not event.metrics and self.doing.get(event.trial) in ("starting", "waiting for a place") and event.epoch:
             self.doing[event.trial] = f"goes on from epoch {event.epoch}/{epochs}"
             return self._say(event.trial, f"goes on from epoch {event.epoch} of {epochs}")
@@ -200,8 +206,8 @@ class Progress:
     def _head(self) -> str:
         if self.countdown is None or not self.countdown.begun:
             return self.state or "starting"
-        failed = f", {self.failed} parts failed" if self.failed else ""
-        return f"{self.finished} of {len(self.epochs)} trials done{failed}{self._eta()}"
+        failed = f", {counted(sum(self.failed.values()), 'part')} failed" if self.failed else ""
+        return f"{self.finished} of {counted(len(self.until), 'trial')} done{failed}{self._eta()}"
 
     def _eta(self) -> str:
         left = self.countdown.left() if self.countdown else None

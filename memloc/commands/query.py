@@ -14,19 +14,23 @@ import typer
 from typer.core import TyperCommand
 
 from memloc.commands import completion, options
+from memloc.commands.modes import refuse_others
 from memloc.commands.output import check_ending, write_whole
 from memloc.commands.text_table import text_table
 from memloc.errors import UsageError
 
 SHOWN = 40  # rows on a terminal, about a screen
 EXAMPLES = options.examples(
-    'memloc query "SELECT layer, epoch, noisy_acc FROM rewind ORDER BY noisy_acc LIMIT 5"',
+    'memloc query "SELECT layer, epoch, noisy_acc FROM rewind" --sweep demo',
+    'memloc query "FROM epochs JOIN trials t USING (trial) WHERE epoch=t.epochs"',
     'memloc query "SELECT * FROM trials" --format csv -o trials.csv',
-    'memloc query "SELECT noise, avg(test_acc) AS test FROM epochs JOIN trials USING (trial) GROUP BY noise" --sweep demo',
+    "memloc query --examples --sweep demo",
 )
 
 
 class Format(StrEnum):
+    """How rows are written."""
+
     table = "table"
     csv = "csv"
     json = "json"
@@ -38,6 +42,7 @@ class QueryCommand(TyperCommand):
     """A command whose help names the tables and views. They are looked up only for the help."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Writes the names of tables and views, then the examples."""
         from memloc.analysis.reader import known_tables
         from memloc.analysis.views import VIEWS
 
@@ -48,6 +53,7 @@ class QueryCommand(TyperCommand):
 
 
 def query(
+    context: typer.Context,
     sql: str = typer.Argument(None, metavar="SQL", help="One SELECT over the tables (docs/tables.md)."),
     examples: bool = typer.Option(False, "--examples", help="Print queries of what was run, ready to paste."),
     sweep: str = typer.Option(
@@ -57,17 +63,20 @@ def query(
         help="Only the trials and analyses of this sweep.",
         autocompletion=completion.stored_sweeps,
     ),
-    partial: bool = typer.Option(False, "--partial", help="Incomplete analyses too."),
+    partial: bool = typer.Option(False, "--partial", help="Show incomplete analyses too."),
     store: str = options.STORE,
     format: Format = typer.Option(Format.table, "--format", help="How to print the rows."),
     output: str = typer.Option(None, "-o", metavar="FILE", help="Write to a file instead of standard output."),
 ) -> None:
     """Ask the store: one SELECT over its tables."""
-    from memloc.analysis.query import run_sql
+    from memloc.analysis.reading import run_sql
     from memloc.store.opening import existing
 
     if examples:
-        return _print_examples(sql, sweep, store)
+        refuse_others(
+            context, ("examples", "sweep", "store"), "--examples prints queries and runs none; leave one of them out"
+        )
+        return _print_examples(sweep, store)
     if sql is None:
         raise UsageError('query: needs one SELECT, such as "SELECT * FROM trials"; --examples prints some to paste')
     check_ending(output, format)
@@ -87,12 +96,10 @@ def query(
     return None
 
 
-def _print_examples(sql: str | None, sweep: str | None, store: str | None) -> None:
+def _print_examples(sweep: str | None, store: str | None) -> None:
     from memloc.commands.summary import examples
     from memloc.store.opening import existing
 
-    if sql is not None:
-        raise UsageError("--examples: prints queries and runs none; leave the SQL away")
     print(examples(existing(store), sweep, store), end="")
 
 

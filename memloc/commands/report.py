@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from memloc.analysis.reader import Reader
 
 EXAMPLES = options.examples(
-    "memloc report                         report.html, of everything in ./memloc-store",
+    "memloc report                         report.html of all in ./memloc-store",
     "memloc report demo -o demo.pdf --format pdf",
     "memloc report --format latex -o figures",
 )
@@ -26,6 +26,8 @@ NEEDS = ("matplotlib", "altair", "vl_convert", "PIL")
 
 
 class Format(StrEnum):
+    """How the report is written."""
+
     html = "html"
     pdf = "pdf"
     svg = "svg"
@@ -44,9 +46,7 @@ def report(
     format: Format = typer.Option(
         Format.html, "--format", help="html: one offline page; pdf: one file; svg, latex: a folder."
     ),
-    data_dir: str = typer.Option(
-        None, "--data-dir", metavar="DIR", help="Figure 7's images; default: MEMLOC_DATA, else ~/.cache/memloc."
-    ),
+    data_dir: str = options.DATA_DIR,
 ) -> None:
     """Write the scorecard, and every figure and table of the paper that the store has data for."""
     missing = [name for name in NEEDS if find_spec(name) is None]
@@ -62,7 +62,7 @@ def report(
 def _make(target: Path, format: Format, sweep: str | None, store: str | None, data_dir: str | None) -> None:
     """Judges the claims, makes the exhibits, and writes both in the format. stderr says what the exhibits lack."""
     from memloc.analysis.findings import findings_of
-    from memloc.analysis.query import reading
+    from memloc.analysis.reading import reading
     from memloc.analysis.resolvable import resolvable
     from memloc.data.directory import data_dir as directory
     from memloc.papers.maini2023 import Judgement, judgements

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from memloc.commands.terminal import hang_up, terminals
@@ -11,10 +12,12 @@ from memloc.commands.terminal import hang_up, terminals
 ORDERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def stop_on_signals(notice: Callable[[str], None]) -> Callable[[], bool]:
+@contextmanager
+def stop_on_signals(notice: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     """The first order drains: running epochs and parts end, nothing new begins. A second one ends at once.
 
-    It returns a function that says whether an order came. A signal that is already ignored, as under `nohup`, stays ignored.
+    Its value is a function that says whether an order came. A signal that is already ignored, as under `nohup`, stays
+    ignored. Afterwards every signal does again what it did before.
     """
     came: list[int] = []
     open_now = terminals()
@@ -25,9 +28,14 @@ def stop_on_signals(notice: Callable[[str], None]) -> Callable[[], bool]:
         if came:
             raise KeyboardInterrupt
         came.append(number)
-        notice("interrupted: finishing the epochs and parts that are running (again to stop at once)")
+        notice("interrupted: finishing the epochs and parts that are running (press Ctrl-C again to stop at once)")
 
-    for number in ORDERS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, on_signal)
-    return lambda: bool(came)
+    before = {number: signal.getsignal(number) for number in ORDERS}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, on_signal)
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

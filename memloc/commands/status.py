@@ -26,18 +26,15 @@ def status(
     sweep: str = options.SWEEP,
     store: str = options.STORE,
     as_json: bool = options.JSON,
-    watch: bool = typer.Option(False, "--watch", help="Again every 5 s, until Ctrl-C. Needs a terminal."),
+    watch: bool = typer.Option(False, "--watch", help="Look again every 5 s, until Ctrl-C. Needs a terminal."),
 ) -> None:
     """Show what is done, running, pending and failed. Reads the store only."""
-    from memloc.analysis.sweep_records import union_note
     from memloc.analysis.sweep_status import sweep_status
     from memloc.store.opening import existing
 
     if watch and (as_json or not sys.stdout.isatty()):
         raise UsageError("--watch: needs a terminal; without one, or with --json, leave it out")
     opened = existing(store)
-    if note := union_note(opened, sweep):
-        print(f"memloc: note: {note}", file=sys.stderr)
     if watch:
         return _watch(lambda: render(sweep_status(opened, sweep)))
     progress = sweep_status(opened, sweep)
@@ -62,9 +59,11 @@ def _watch(look: Callable[[], str]) -> None:
 
 def render(progress: Mapping[str, Any]) -> str:
     """The counts as a small table, the runs at work and their time left, trainings that have begun, and failures."""
+    from memloc.counts import counted
+
     lines = [_counts(progress), *_at_work(progress), *_partial(progress)]
     for waiting in progress["waiting"]:
-        trials = f"{waiting['trials']} trial{'s' if waiting['trials'] > 1 else ''}"
+        trials = counted(waiting["trials"], "trial")
         lines.append(
             f"block {waiting['block']}: {waiting['stage']} of {trials} waits for C-scores; "
             "the sweep's --dry-run says what it needs"
@@ -107,16 +106,20 @@ def _doing(trial: Mapping[str, Any]) -> str:
     """What a trial is doing, where, and the time of its last news."""
     from memloc.commands.formatting import metrics_in_words, seconds_in_words
 
-    if trial["stages"] == ["train"] and trial["state"] == "waiting":
-        what = "its training waits for a place"
+    host = trial["host"] or "an unknown machine"
+    stages = ", ".join(trial["stages"] or ["the last parts"])
+    if trial["state"] == "waiting":
+        what = "its training waits for a place" if stages == "train" else f"{stages}: waits for a place"
     elif trial["state"] == "starting":
-        what = f"its training's process is starting on {trial['host']}"
+        what = f"its training's process is starting on {host}"
     elif trial["stages"] == ["train"] and trial["epoch"] is not None:
         begun = f", from epoch {trial['from_epoch']} on" if trial["from_epoch"] else ""
-        what = f"epoch {trial['epoch']} of {trial['epochs']}{begun} on {trial['host']}"
+        last = f" of {trial['epochs']}" if trial["epochs"] else ""
+        what = f"epoch {trial['epoch']}{last}{begun} on {host}"
+        what = f"trains again, since a checkpoint is gone: {what}" if trial["replays"] else what
         what += f": {metrics_in_words(trial['metrics'])}" if trial["metrics"] else ""
     else:
-        what = ", ".join(trial["stages"] or ["the last parts"])
+        what = stages
     news = trial["news_seconds_ago"]
     return what if news is None else f"{what}; last news {seconds_in_words(news)} ago"
 
@@ -128,5 +131,5 @@ def _partial(progress: Mapping[str, Any]) -> list[str]:
     lines = [f"  {t['trial'][:8]} epoch {t['epoch']} of {t['epochs']}" for t in idle[:SHOWN]]
     if len(idle) > SHOWN:
         lines.append(f"  and {len(idle) - SHOWN} more")
-    head = "begun, and nobody is at work on them (the same `memloc sweep` goes on from there):"
+    head = "These trainings have begun and no run is working on them. The same command continues them:"
     return [head, *lines] if lines else []

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from memloc.commands import options
+from memloc.invocation import command
 
 if TYPE_CHECKING:
     from memloc.store import Snapshot, Store
 
-app = typer.Typer(help="Look into a store, and check it.", rich_markup_mode=None)
+EXAMPLES = options.examples(
+    "memloc store ls                       the sweeps, tables and sizes",
+    "memloc store verify --store s3://bucket/runs",
+)
+app = typer.Typer(help="Look into a store, and check it.", epilog=EXAMPLES, rich_markup_mode=None)
 
 LS_EXAMPLES = options.examples("memloc store ls", "memloc store ls --json --store s3://bucket/runs")
 VERIFY_EXAMPLES = options.examples(
@@ -45,38 +50,37 @@ def ls(store: str = options.STORE, as_json: bool = options.JSON) -> None:
 
 def _sweeps(store: Store, snapshot: Snapshot) -> list[dict[str, Any]]:
     """Each record: NAME@sha8, its first launch, how far it is, its differences from the oldest record of its name."""
-    from memloc.analysis.sweep_records import about_records, day
-    from memloc.analysis.sweep_status import sweep_status
+    from memloc.analysis.sweep_records import about_records, moment
+    from memloc.analysis.sweep_status import counts
+    from memloc.store.records import merged_trials
 
+    every = about_records(store)
+    states = counts(store, {about.name: merged_trials([about.record]) for about in every}, snapshot)
     return [
         {
             "sweep": about.name,
-            "launched": day(about.record.recorded),
+            "launched": moment(about.record.recorded),
             "trainings": len(about.record.trials),
-            **sweep_status(store, about.name, snapshot)["counts"],
+            **states[about.name],
             "differs": list(about.differs),
         }
-        for about in about_records(store)
+        for about in every
     ]
 
 
 def _tables(snapshot: Snapshot) -> list[dict[str, Any]]:
-    sizes: dict[str, tuple[int, int]] = {}
-    for commit in snapshot.commits.values():
-        for file in commit.files:
-            rows, size = sizes.get(file.table, (0, 0))
-            sizes[file.table] = rows + file.rows, size + file.size
-    return [{"table": table, "rows": rows, "bytes": size} for table, (rows, size) in sorted(sizes.items())]
+    return [{"table": table, "rows": rows, "bytes": size} for table, (rows, size) in snapshot.tables().items()]
 
 
 def _files(store: Store, snapshot: Snapshot) -> dict[str, int]:
     from memloc.store import layout
 
-    kept = store.files.listing(layout.CHECKPOINTS)
+    sizes = store.files.listing(layout.CHECKPOINTS)
+    kept = layout.own(sizes)
     return {
         "commits": len(snapshot.commits),
         "checkpoints": len(kept),
-        "checkpoint_bytes": sum(kept.values()),
+        "checkpoint_bytes": sum(sizes[path] for path in kept),
         "broken_commits": len(snapshot.broken),
         "quarantined": len(store.files.listing(layout.QUARANTINE)),
     }
@@ -89,11 +93,14 @@ def _render(content: dict[str, Any]) -> str:
     shown = ("sweep", "launched", "trainings", "done", "failed")
     lines = []
     if content["sweeps"]:
-        lines.append(text_table(list(shown), [[str(sweep[c]) for c in shown] for sweep in content["sweeps"]]))
+        sweeps = [{**sweep, "launched": _day(sweep["launched"])} for sweep in content["sweeps"]]
+        lines.append(text_table(list(shown), [[str(sweep[c]) for c in shown] for sweep in sweeps]))
         for sweep in content["sweeps"]:
             if sweep["differs"]:
                 first = next(s["sweep"] for s in content["sweeps"] if _same_name(s, sweep))
-                lines.append("\n".join([f"{first} → {sweep['sweep']}:", *(f"  {words}" for words in sweep["differs"]), ""]))
+                lines.append(
+                    "\n".join([f"{first} → {sweep['sweep']}:", *(f"  {difference}" for difference in sweep["differs"]), ""])
+                )
     else:
         lines.append("no sweeps yet\n")
     rows = [[t["table"], str(t["rows"]), bytes_in_words(t["bytes"])] for t in content["tables"]]
@@ -102,8 +109,13 @@ def _render(content: dict[str, Any]) -> str:
     lines.append(f"{content['commits']} commits, {content['checkpoints']} checkpoint files ({size})")
     if content["broken_commits"] or content["quarantined"]:
         broken = f"{content['broken_commits']} broken commits, {content['quarantined']} files in quarantine/"
-        lines.append(f"{broken}; check with memloc store verify")
+        lines.append(f"{broken}; check with {command('store verify', content['store'])}")
     return "\n".join(lines)
+
+
+def _day(launched: str) -> str:
+    """`2026-11-28 16:30` of a moment in ISO 8601."""
+    return launched[:16].replace("T", " ")
 
 
 def _same_name(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -117,13 +129,13 @@ def verify(store: str = options.STORE, as_json: bool = options.JSON) -> None:
     from memloc.store.verify import verify as verify_files
 
     opened = existing(store)
-    findings, checked = verify_files(opened.files)
+    broken, checked = verify_files(opened.files)
     if as_json:
-        print(json.dumps({"checked": checked, "broken": [vars(finding) for finding in findings]}, indent=1))
-        raise typer.Exit(3 if findings else 0)
-    for finding in findings:
-        print(f"{finding.path}: {finding.problem}; {finding.consequence}")
-    if findings:
-        print(f"{len(findings)} of {checked} files broken, moved to quarantine/; run the sweep again")
+        print(json.dumps({"checked": checked, "broken": [vars(file) for file in broken]}, indent=1))
+        raise typer.Exit(3 if broken else 0)
+    for file in broken:
+        print(f"{file.path}: {file.problem}; {file.consequence}")
+    if broken:
+        print(f"{len(broken)} of {checked} files broken, moved to quarantine/; run the sweep again")
         raise typer.Exit(3)
     print(f"{checked} files checked, all as committed")

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from memloc.analysis.findings import Finding, findings
-from memloc.commands.invocation import at_store, program
+from memloc.commands.prose import wrapped
+from memloc.invocation import at_store, program
+from memloc.stages.instrument import LEAST_MEMORIZED
 from memloc.store import Store
 
 SHOWN = 3  # settings of one instrument; its query has them all
-WIDTH = 100
+HULL = "For the AUC of several trainings, they hold the lowest and the highest limit."
 
 
 def summary(store: Store, sweep: str) -> str:
     """Each instrument in a few sentences; "" if the sweep has no complete analysis. Lines have at most 100 columns."""
-    told = findings(store, sweep)
-    if not told:
+    made = findings(store, sweep)
+    if not made:
         return ""
-    lines = _wrapped(f"{sweep}: means over seeds, in brackets 95 % intervals (of AUCs of several trainings: their hull).")
-    for finding in told:
+    lines = wrapped(f"{sweep}: means over seeds. The brackets hold 95 % intervals. {HULL}")
+    for finding in made:
         lines += _in_sentences(finding)
-    return "\n".join([*lines, *_nothing_yet(told)]) + "\n"
+    return "\n".join([*lines, *_nothing_yet(sweep, made)]) + "\n"
 
 
 def _in_sentences(finding: Finding) -> list[str]:
@@ -30,20 +31,22 @@ def _in_sentences(finding: Finding) -> list[str]:
         return []
     lines = [finding.title]
     for label, sentences in finding.lines[:SHOWN]:
-        lines += _wrapped(f"{label}: {sentences}" if label else sentences, "  ")
+        lines += wrapped(f"{label}: {sentences}" if label else sentences, "  ", "    ")
     if len(finding.lines) > SHOWN:
         lines.append(f"  and {_more(finding.lines)}")
     return lines
 
 
-def _nothing_yet(told: Sequence[Finding]) -> list[str]:
+def _nothing_yet(sweep: str, made: Sequence[Finding]) -> list[str]:
     """The settings whose networks have not memorized, with their noisy accuracies, once for all instruments."""
-    settings = {label: accuracies for finding in told for label, accuracies in finding.not_memorized.items()}
+    settings = {label: accuracies for finding in made for label, accuracies in finding.not_memorized.items()}
     lines = []
     for label, accuracies in list(settings.items())[:SHOWN]:
-        values = list(dict.fromkeys(f"{v:.2f}" for v in (min(accuracies), max(accuracies))))
-        accuracy = f"oisy accuracy {' to '.join(values)}: nothing to localize yet."
-        lines += _wrapped(f"{label}: n{accuracy}" if label else f"N{accuracy}")
+        ends = dict.fromkeys(f"{100 * end:.0f}" for end in (min(accuracies), max(accuracies)))
+        lines += wrapped(
+            f"{label or sweep}: only {' to '.join(ends)} % of the wrong labels are learned "
+            f"({100 * LEAST_MEMORIZED:.0f} % is needed), so there is nothing to localize yet."
+        )
     return [*lines, f"and {_more(settings)}"] if len(settings) > SHOWN else lines
 
 
@@ -51,17 +54,6 @@ def _more(settings: Collection[Any]) -> str:
     """`1 more setting`: how many are not shown."""
     count = len(settings) - SHOWN
     return f"{count} more setting{'s' if count > 1 else ''}"
-
-
-def _wrapped(text: str, indent: str = "") -> list[str]:
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=indent,
-        subsequent_indent=indent + ("  " if indent else ""),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def examples(store: Store, sweep: str | None, at: str | None) -> str:

@@ -3,39 +3,57 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperCommand
 
 from memloc.commands import completion, options
-from memloc.commands.launch import Executor, Options, Retention, Selection, launch
+from memloc.commands.launch import ExecutorName, Options, Retention, TrialSelection, launch
+from memloc.commands.modes import refuse_others
+from memloc.commands.prose import terminal_width, wrapped
 from memloc.errors import UsageError
+from memloc.invocation import program
 
 if TYPE_CHECKING:
     from memloc.run.placement import Resources
 
 SHARES = ("gpus_per_trial", "gpus_per_task")
 EXAMPLES = options.examples(
-    "memloc sweep                                           the shipped sweeps",
-    "memloc sweep paper-grid --dry-run                      what it would do, and how long it takes",
-    "memloc sweep --fields                                  what one can set, and what it means",
+    "memloc sweep                          the shipped sweeps",
+    "memloc sweep paper-grid --dry-run     what it would do, and its time",
+    "memloc sweep --fields                 what one can set, and what it means",
     "memloc sweep demo noise=0.2 flips.repeats=3 --only seed=0,1",
     "memloc sweep my.yaml --store s3://bucket/runs --address HOST:6379",
 )
 
 
+class SweepCommand(TyperCommand):
+    """A command whose one list of arguments means a name and values; its usage says so."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What follows the name of the command in its usage."""
+        return ["[OPTIONS]", "[NAME|FILE.yaml]", "[FIELD=VALUE]..."]
+
+
 def sweep(
+    context: typer.Context,
     arguments: list[str] = typer.Argument(
         None,
-        metavar="[NAME|FILE.yaml] [FIELD=VALUE …]",
+        metavar="NAME|FILE.yaml FIELD=VALUE…",
         help="A shipped sweep or a file; without one, lists the shipped sweeps.",
         autocompletion=completion.sweeps_and_fields,
     ),
     only: list[str] = options.ONLY,
     store: str = options.STORE,
     data_dir: str = options.DATA_DIR,
-    address: str = typer.Option("local", "--address", metavar="local|auto|HOST:PORT", help="The Ray cluster."),
-    executor: Executor = typer.Option(Executor.ray, "--executor", help="inline: one process, for debugging."),
+    address: str = typer.Option(
+        "local",
+        "--address",
+        metavar="local|auto|HOST:PORT",
+        help="Which Ray cluster to use.",
+    ),
+    executor: ExecutorName = typer.Option(ExecutorName.ray, "--executor", help="inline: one process, for debugging."),
     cpus: int = typer.Option(None, "--cpus", min=1, help="Local CPUs to use; default: all that this process may use."),
     gpus: int = typer.Option(None, "--gpus", min=0, help="Local GPUs to use; default: all. 0: only CPUs."),
     gpus_per_trial: float = typer.Option(None, "--gpus-per-trial", help="GPUs that a training holds; default: 1."),
@@ -45,8 +63,8 @@ def sweep(
         "--checkpoints",
         help="Which checkpoints to keep; default: all, of held-out trainings what their analyses read.",
     ),
-    max_trials: int = typer.Option(None, "--max-trials", min=1, help="Only the first N trials."),
-    yes: bool = typer.Option(False, "--yes", help="Really: more than 100,000 trials."),
+    max_trials: int = typer.Option(None, "--max-trials", min=1, help="Run the first N trials only."),
+    yes: bool = typer.Option(False, "--yes", help="Allow more than 100,000 trials."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the trials and what they cost; run nothing."),
     show: bool = typer.Option(False, "--show", help="Print the sweep's YAML."),
     fields: bool = typer.Option(False, "--fields", help="List every field: default, valid values, meaning, source."),
@@ -56,24 +74,21 @@ def sweep(
     from memloc import sweep as sweeps
 
     if fields:
-        if arguments or only:
-            other = arguments[0] if arguments else "--only"
-            raise UsageError(f"{other}: --fields lists the fields of every sweep; leave it out (NAME --show prints a sweep)")
+        reason = "--fields lists the fields of every sweep; leave one of them out (NAME --show prints a sweep)"
+        refuse_others(context, ("fields", "as_json"), reason)
         from memloc.commands.field_list import show as show_fields
 
         return show_fields(as_json)
     name, overrides = _split(arguments or [])
     if name is None:
-        if overrides or only:
-            raise UsageError(
-                f"{overrides[0] if overrides else '--only'}: name a sweep first; shipped: {', '.join(sweeps.shipped())}"
-            )
+        refuse_others(context, ("as_json",), f"name a sweep first; shipped: {', '.join(sweeps.shipped())}")
         return _list_shipped(as_json)
     path = sweeps.find(name)
     if show:
-        if overrides or only or as_json:
-            other = (*overrides, *(["--only"] if only else []), "--json")[0]
-            raise UsageError(f"{other}: --show prints the YAML as it is; --dry-run shows what a sweep would do")
+        reason = "--show prints the YAML as it is; --dry-run shows what a sweep would do"
+        if overrides:
+            raise UsageError(f"{overrides[0]}: {reason}")
+        refuse_others(context, ("arguments", "show"), reason)
         sweeps.about(path)  # raises a one-line error for a file that cannot be shown
         print(path.read_text(encoding="utf-8"), end="")
         return None
@@ -81,11 +96,11 @@ def sweep(
 
     shares = {"gpus_per_trial": gpus_per_trial, "gpus_per_task": gpus_per_task}
     resources = _resources(address, executor, {"cpus": cpus, "gpus": gpus, **shares})
-    selection = Selection(path, overrides, only, max_trials, yes)
+    selection = TrialSelection(path, overrides, only, max_trials, yes)
     return launch(selection, dry_run, Options(store, directory(data_dir), executor, resources, checkpoints, as_json))
 
 
-def _resources(address: str, executor: Executor, bounds: dict[str, float | None]) -> Resources:
+def _resources(address: str, executor: ExecutorName, bounds: dict[str, float | None]) -> Resources:
     """Where to run. bounds: the options that say how much of a machine is used; None: not given.
 
     Raises:
@@ -99,11 +114,11 @@ def _resources(address: str, executor: Executor, bounds: dict[str, float | None]
         option = f"--{name.replace('_', '-')} {value:g}"
         if name in SHARES and not 0 < value <= 64:
             raise UsageError(f"{option}: valid: above 0, at most 64")
-        if executor is Executor.inline and (name, value) != ("gpus", 0):
+        if executor is ExecutorName.inline and (name, value) != ("gpus", 0):
             raise UsageError(f"{option}: --executor inline does one thing after the other; leave one of them out")
         if address != "local" and name not in SHARES:
             raise UsageError(f"{option}: is for this machine alone; --address {address} uses what the cluster has")
-    if executor is Executor.inline and address != "local":
+    if executor is ExecutorName.inline and address != "local":
         raise UsageError(f"--address {address}: --executor inline uses no cluster; leave one of them out")
     return Resources(resolve(address), **given)  # type: ignore[arg-type]
 
@@ -124,6 +139,8 @@ def _list_shipped(as_json: bool) -> None:
     if as_json:
         print(json.dumps([{"name": n, "about": a} for n, a in shipped.items()]))
         return
+    width = terminal_width()
     for name, about in shipped.items():
-        print(f"{name}\n    {about}")
-    print("\nmemloc sweep NAME --dry-run shows what a sweep would do; memloc sweep NAME --show prints its YAML.")
+        print("\n".join([name, *wrapped(about, "    ", width=width)]))
+    start = f"{program()} sweep NAME"
+    print(f"\n{start} --dry-run shows what a sweep would do.\n{start} --show prints its YAML.")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import codecs
 import os
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from memloc.errors import UsageError
+from memloc.errors import OutputError, UsageError
 
 ASCII = {"…": "...", "·": "-", "–": "-", "—": "-", "−": "-", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "→": "->",
          "’": "'", "‘": "'", "“": '"', "”": '"', "━": "-", "╸": "-", "╺": "-"}  # fmt: skip
@@ -30,6 +30,7 @@ class Messages:
         self._stream = stream
 
     def write(self, text: str) -> int:
+        """Writes text, or drops it where nobody reads it any more. Returns the number of characters."""
         try:
             return self._stream.write(text)
         except OSError:
@@ -37,6 +38,7 @@ class Messages:
             return len(text)
 
     def flush(self) -> None:
+        """Writes what is buffered, if somebody still reads."""
         try:
             self._stream.flush()
         except OSError:
@@ -46,14 +48,59 @@ class Messages:
         return getattr(self._stream, name)
 
 
+class Output:
+    """Standard output as a stream whose failure is one line. A reader that has left is still a BrokenPipeError."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    @property
+    def buffer(self) -> Output:
+        """The same stream for bytes."""
+        return Output(self._stream.buffer)
+
+    def write(self, content: Any) -> int:
+        """Writes text, or bytes on `buffer`. Raises OutputError if that fails. Returns the length of what was written."""
+        with self._one_line():
+            return int(self._stream.write(content))
+
+    def flush(self) -> None:
+        """Writes what is buffered. Raises OutputError if that fails."""
+        with self._one_line():
+            self._stream.flush()
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _silence(self._stream.fileno())  # what is left in the buffer would fail again at the end
+            raise OutputError(f"standard output cannot be written: {error.strerror}") from None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def check_output() -> None:
+    """Raises UsageError if standard output is closed: the next file that is opened would take its place."""
+    if sys.stdout is None:
+        raise UsageError("standard output is closed (>&-); write > /dev/null if nobody reads it")
+
+
 def show_anything() -> None:
-    """Makes standard output and standard error accept every text, and standard error outlive its reader."""
+    """Makes standard output and standard error accept every text. Messages may go unread; lost output is one line."""
+    if sys.stderr is None:  # closed: the next file that is opened would take its place, and messages would go to output
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (for as long as the program runs)
     codecs.register_error("memloc", _stand_in)
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):  # replaced by something else, or closed
             stream.reconfigure(errors="memloc")  # type: ignore[union-attr]
     if sys.stderr is not None and not isinstance(sys.stderr, Messages):
         sys.stderr = Messages(sys.stderr)
+    if sys.stdout is not None and not isinstance(sys.stdout, Output):
+        sys.stdout = Output(sys.stdout)
 
 
 def check_names() -> None:

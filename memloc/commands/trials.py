@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -36,8 +35,8 @@ def trials(
 def render(listed: Sequence[ListedTrial]) -> str:
     """A row for each training. The fields in which all agree come last."""
     from memloc.analysis.trial_list import differing_fields
+    from memloc.commands.formatting import common_fields
     from memloc.commands.text_table import text_table
-    from memloc.config import canonical
 
     if not listed:
         return "no trainings yet"
@@ -45,17 +44,15 @@ def render(listed: Sequence[ListedTrial]) -> str:
     differing = differing_fields([t.config for t in listed])
     cells = [["" if f.get(name) is None else str(f[name]) for name in differing] for f in fields]
     rows = [[t.trial[:8], _state(t), *line] for t, line in zip(listed, cells, strict=True)]
-    used = canonical(listed[0].config)  # without neutral values and fields that are null
-    alike = [n for n in fields[0] if n in used and n not in differing and all(f.get(n) == fields[0][n] for f in fields)]
-    common = " ".join(f"{name}={fields[0][name]}" for name in alike)
-    return text_table(["trial", "state", *differing], rows) + "\n" + textwrap.fill(f"all: {common}", 100)
+    return text_table(["trial", "state", *differing], rows) + "\n" + common_fields([t.config for t in listed])
 
 
 def _state(listed: ListedTrial) -> str:
-    """`done`, or what the training is doing: `running train, epoch 12 of 30`."""
+    """`done`, or what the training is doing: `running train, epoch 12 of 30`, `pending, epoch 6 of 10`."""
     progress = listed.progress
-    if progress.state != "running":
+    if progress.state in ("done", "failed"):
         return progress.state
     at_work = ", ".join(dict.fromkeys(stage for stage, state in progress.stages if state == "running"))
-    epoch = "" if progress.epoch is None else f", epoch {progress.epoch} of {listed.config.epochs}"
-    return f"running {at_work}{epoch}".rstrip()
+    waits = ", waits for a place" if progress.waits else ""
+    epoch = "" if progress.epoch is None else f", epoch {progress.epoch} of {progress.last_epoch}"
+    return f"{progress.state} {at_work}".rstrip() + waits + epoch

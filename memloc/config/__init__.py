@@ -3,7 +3,7 @@
 A configuration is *resolved* when every field holds what the program will use. Only a resolved one has an identity.
 """
 
-from memloc.config.check import Fields, fields_of
+from memloc.config.check import Fields, Problem, fields_of
 from memloc.config.identity import canonical, canonical_json, digest, fingerprint
 from memloc.config.registry import Registry, StageType
 from memloc.config.resolve import TrainingFields
@@ -22,6 +22,8 @@ from memloc.config.training import (
     default_peak,
 )
 from memloc.config.types import (
+    INT32,
+    SEEDS,
     Checkpoints,
     Config,
     Count,
@@ -42,9 +44,12 @@ from memloc.config.types import (
     distinct,
     marker,
 )
+from memloc.config.written import written
 
 __all__ = [
     "DATASETS",
+    "INT32",
+    "SEEDS",
     "ArchitectureConfig",
     "BatchStatistics",
     "Checkpoints",
@@ -64,6 +69,7 @@ __all__ = [
     "NoDropout",
     "PathOrSweep",
     "Positive",
+    "Problem",
     "Registry",
     "Seed",
     "Share",
@@ -84,4 +90,5 @@ __all__ = [
     "fields_of",
     "fingerprint",
     "marker",
+    "written",
 ]  # fmt: skip

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic.fields import FieldInfo
 
 from memloc.config.check import asked_type
-from memloc.config.hints import describe
+from memloc.config.hints import valid_values
 from memloc.config.registry import Registry
 from memloc.config.resolve import TrainingFields, VariantField
 from memloc.config.training import HeldOut, TrainConfig
 from memloc.config.types import Config, Variant, holds_configs
+from memloc.config.written import written
 
 _SOURCE = re.compile(r"(.*?)\s*\[([^\]]*)\]", re.DOTALL)
 
@@ -23,12 +23,12 @@ _SOURCE = re.compile(r"(.*?)\s*\[([^\]]*)\]", re.DOTALL)
 class FieldAbout:
     """A field of a sweep file.
 
-    part: `training`, or the stage's name. used_with: the setting of the training that the field needs, such as `dropout:
+    owner: `training`, or the stage's name. used_with: the setting of the training that the field needs, such as `dropout:
     sparse`. default, values: as one writes them; a field without a default is `required`. source: a section of the paper,
     the published code, or memloc.
     """
 
-    part: str
+    owner: str
     field: str
     used_with: str
     default: str
@@ -43,26 +43,27 @@ def about_fields(registry: Registry) -> list[FieldAbout]:
 
 
 def _training(training: TrainingFields) -> Iterator[FieldAbout]:
-    choices = {choice.field: choice for choice in training.variant_fields}
+    by_name = {held.field: held for held in training.variant_fields}
     for name, info in TrainConfig.model_fields.items():
-        if name in choices:
-            yield from _choice(choices[name], training)
+        if name in by_name:
+            yield from _variants(by_name[name], training)
         elif holds_configs(info.annotation):
-            yield from (_about("training", n, i, "ratio and cut", default="null") for n, i in HeldOut.model_fields.items())
+            for held_out, about in HeldOut.model_fields.items():
+                yield FieldAbout("training", held_out, "", "null", training.valid(held_out), *_meaning(about))
         else:
             default = "by schedule and epochs" if name == "peak_epoch" else None
             yield _about("training", name, info, default=default)
 
 
-def _choice(choice: VariantField, training: TrainingFields) -> Iterator[FieldAbout]:
+def _variants(held: VariantField, training: TrainingFields) -> Iterator[FieldAbout]:
     """The field that decides, then the fields of each variant."""
-    deciding = [base.model_fields[v.KIND] for v in choice.variants.values() for base in _bases(v)]
+    deciding = [base.model_fields[v.KIND] for v in held.variants.values() for base in _bases(v)]
     meaning, source = _meaning(next((info for info in deciding if info.description), deciding[0]))
-    default = "required" if choice.default is None else choice.default
-    yield FieldAbout("training", choice.flat, "", default, training.valid(choice.flat), meaning, source)
-    for kind, variant in choice.variants.items():
-        used_with = f"{choice.flat}: {kind}"
-        yield from (_about("training", n, variant.model_fields[n], used_with) for n in choice.own(variant))
+    default = "required" if held.default is None else held.default
+    yield FieldAbout("training", held.flat, "", default, training.valid(held.flat), meaning, source)
+    for kind, variant in held.variants.items():
+        used_with = f"{held.flat}: {kind}"
+        yield from (_about("training", n, variant.model_fields[n], used_with) for n in held.own(variant))
 
 
 def _bases(variant: type[Variant]) -> list[type[Config]]:
@@ -75,25 +76,14 @@ def _stage(name: str, registry: Registry) -> Iterator[FieldAbout]:
         yield _about(name, field, info)
 
 
-def _about(part: str, name: str, info: FieldInfo, used_with: str = "", default: str | None = None) -> FieldAbout:
+def _about(owner: str, name: str, info: FieldInfo, used_with: str = "", default: str | None = None) -> FieldAbout:
     if default is None:
-        default = "required" if info.is_required() else written(info.default)
+        default = "required" if info.is_required() else written(info.default, quote=False)
     meaning, source = _meaning(info)
-    return FieldAbout(part, name, used_with, default, describe(asked_type(info)), meaning, source)
+    return FieldAbout(owner, name, used_with, default, valid_values(asked_type(info)), meaning, source)
 
 
 def _meaning(info: FieldInfo) -> tuple[str, str]:
     """(meaning, source) of the text below a field, which ends with its source in brackets."""
     match = _SOURCE.fullmatch(" ".join((info.description or "").split()))
     return (match[1], match[2]) if match else (info.description or "", "")
-
-
-def written(value: Any) -> str:
-    """A value as one writes it in a sweep file."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(written, value))}]"
-    return str(value)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
-from memloc.config.hints import describe, hint
+from memloc.config.hints import hint, item_type, valid_values
 from memloc.config.types import Asked, Config
+from memloc.config.written import written
 from memloc.errors import nearest
+
+Problem: TypeAlias = tuple[tuple[int, ...], str]  # (position of the bad item in a list, or (); what is wrong)
 
 
 class Fields(Mapping[str, Any]):
@@ -38,29 +42,38 @@ class Fields(Mapping[str, Any]):
 
     def valid(self, name: str) -> str:
         """The valid values of a field, in a phrase."""
-        return describe(self._types[name])
+        return valid_values(self._types[name])
 
     def check(self, name: str, value: Any) -> tuple[Any, str | None]:
         """(the value as the field takes it, None), or (None, what is wrong: the bad value and the valid ones)."""
+        taken, problems = self.check_items(name, value)
+        return taken, problems[0][1] if problems else None
+
+    def check_items(self, name: str, value: Any) -> tuple[Any, list[Problem]]:
+        """As `check`, but with the problems of all items of a list, each at its position."""
         if name not in self._adapters:
             self._adapters[name] = TypeAdapter(self._types[name], config=Config.model_config)
         try:
-            return self._adapters[name].validate_python(value), None
+            return self._adapters[name].validate_python(value), []
         except ValidationError as error:
-            return None, f"{_as_written(value)} is not valid{_reason(error, self._types[name], value)}"
+            return None, _problems(error, self._types[name], value)
 
 
-def _as_written(value: Any) -> str:
-    """A value as a sweep file has it."""
-    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+def _problems(error: ValidationError, annotation: Any, value: Any) -> list[Problem]:
+    """Of a list every bad item, each at its position; of anything else the first problem."""
+    details, items = error.errors(), item_type(annotation)
+    if items is not None and isinstance(value, list):
+        bad = {place[0]: detail for detail in details if (place := [at for at in detail["loc"] if isinstance(at, int)])}
+        if bad:
+            return [((at,), _in_words(detail, items, value[at])) for at, detail in bad.items()]
+    return [((), _in_words(details[0], annotation, value))]
 
 
-def _reason(error: ValidationError, annotation: Any, value: Any) -> str:
-    first = error.errors()[0]
-    if first["type"] == "value_error":
-        reason = str(first["ctx"]["error"])
-        return f"; {reason}" if "valid:" in reason else f": {reason}"
-    return f"; valid: {describe(annotation)}{hint(annotation, value)}"
+def _in_words(detail: ErrorDetails, annotation: Any, value: Any) -> str:
+    if detail["type"] == "value_error":
+        reason = str(detail["ctx"]["error"])
+        return f"{written(value)} is not valid{';' if 'valid:' in reason else ':'} {reason}"
+    return f"{written(value)} is not valid; valid: {valid_values(annotation)}{hint(annotation, value)}"
 
 
 def asked_type(info: FieldInfo) -> Any:

@@ -15,24 +15,32 @@ from memloc.errors import nearest
 BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
-def describe(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
+def valid_values(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
     """The valid values of a type, in a phrase."""
     if get_origin(annotation) is Annotated:
         inner, *more = get_args(annotation)
-        return describe(inner, (*metadata, *more))
+        return valid_values(inner, (*metadata, *more))
     for marker in metadata:
         if isinstance(marker, Valid):
             return marker.phrase
     if get_origin(annotation) is Literal:
         return ", ".join(map(str, get_args(annotation)))
     if get_origin(annotation) is tuple:
-        return f"a non-empty list without duplicates, each {describe(get_args(annotation)[0])}"
+        return f"a non-empty list without duplicates, each {valid_values(get_args(annotation)[0])}"
     options = get_args(annotation)
     if options:  # X | None, X | Y
-        phrases = [describe(a, metadata) for a in options if a is not type(None)]
-        return " or ".join([*phrases, *(["null"] if len(phrases) < len(options) else [])])
+        return _either([valid_values(a, metadata) for a in options if a is not type(None)], type(None) in options)
     kind = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(annotation, str(annotation))
     return (kind + _interval(metadata)).strip()
+
+
+def _either(phrases: list[str], or_null: bool) -> str:
+    """One of several kinds of value. null stands before a list, so that it is not taken for one of its items."""
+    if or_null and any(phrase.startswith("a non-empty list") for phrase in phrases):
+        return f"null, or {' or '.join(phrases)}"
+    every = [*phrases, "null"] if or_null else phrases
+    comma = "," if len(every) > 2 or "," in every[0] else ""
+    return f"{', '.join(every[:-1])}{comma} or {every[-1]}" if len(every) > 1 else every[0]
 
 
 def _interval(metadata: tuple[Any, ...]) -> str:
@@ -56,9 +64,9 @@ def hint(annotation: Any, value: Any) -> str:
     """What the author of a bad value may have meant, in brackets; "" if that is unknown."""
     if isinstance(value, str):
         items = item_type(annotation)
-        if items and value in describe(items).split(", "):
+        if items and value in valid_values(items).split(", "):
             return f" (write [{value}])"
-        phrases = (describe(annotation), describe(items)) if items else (describe(annotation),)
+        phrases = (valid_values(annotation), valid_values(items)) if items else (valid_values(annotation),)
         options = [option.removeprefix("or ") for phrase in phrases for option in phrase.split(", ")]
         if close := nearest(value, [option for option in options if not option.startswith(("a ", "each "))]):
             return close
@@ -72,9 +80,6 @@ def hint(annotation: Any, value: Any) -> str:
         if items:
             written = as_items(value.strip(), whole=int in scalars(items))
             return f" ({written})" if written else hint(items, value)
-    if isinstance(value, list) and (items := item_type(annotation)):
-        bad = [item for item in value if isinstance(item, str) and item not in describe(items).split(", ")]
-        return next((written for item in bad if (written := hint(items, item))), "")
     if isinstance(value, dict) and len(value) == 1:  # {0..3} of a shell
         return hint(annotation, str(next(iter(value))))
     if isinstance(value, float) and value.is_integer() and int in scalars(annotation):

@@ -49,6 +49,7 @@ def _of_config(config: Config) -> dict[str, Any]:
 
 
 def canonical_json(value: Any) -> str:
+    """The canonical form as JSON without blanks, keys in order; raises TypeError as `canonical` does."""
     return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

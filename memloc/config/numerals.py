@@ -10,6 +10,8 @@ IN_BASE = re.compile(r"([-+]?)0([xob])([0-9a-f_]+)", re.IGNORECASE)
 SPAN = re.compile(r"(\d+)\s*(?:-|–|:|\.\.\.|…|to)\s*(\d+)")
 RANGE_CALL = re.compile(r"(?:list\()?range\(\s*(?:(\d+)\s*,\s*)?(\d+)\s*\)+")
 
+MOST_LISTED = 40  # numbers that a message lists
+
 
 def as_number(text: str, whole: bool) -> str | None:
     """What to write for the number that a text means. whole: it should be a whole number."""
@@ -73,10 +75,10 @@ def as_list(text: str, whole: bool) -> str | None:
 def as_items(text: str, whole: bool) -> str | None:
     """What to write for a field that takes a list. Such a field takes no range."""
     if match := re.fullmatch(r"(\d+)\.\.(\d+)", text):
-        listed = range(int(match[1]), int(match[2]) + 1)
-        return (
-            f"write [{', '.join(map(str, listed))}]" if 0 < len(listed) <= 40 else "write the list out; ranges are for axes"
-        )
+        first, last = int(match[1]), int(match[2])
+        if first <= last < first + MOST_LISTED:
+            return f"write [{', '.join(map(str, range(first, last + 1)))}]"
+        return "write the list out; ranges are for axes"
     if DECIMAL.fullmatch(text):
         return f"write [{_without_zeros(text)}]"
     return as_list(text, whole)

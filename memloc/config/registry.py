@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,15 +16,18 @@ class StageType(Protocol):
 
     config: type[StageConfig]
 
-    def resolve(self, config: Any, train: TrainConfig, beside: Collection[str]) -> Any: ...
+    def resolve(self, config: Any, train: TrainConfig, beside: Collection[str]) -> Any:
+        """The configuration, completed with what the training and the block's other stages (`beside`) imply."""
 
-    def trainings(self, config: Any, train: TrainConfig, n: Callable[[], int]) -> Sequence[TrainConfig]: ...
+    def trainings(self, config: Any, train: TrainConfig, n: Callable[[], int]) -> Iterable[TrainConfig]:
+        """The trainings that replace a training of a block with the stage. n: returns the number of examples."""
 
 
 @dataclass(frozen=True)
 class Registry:
-    """training: the flat fields of trainings. stages: by name. examples: how many training examples a data set has."""
+    """training: the flat fields of trainings. stages: by name. count_examples: gives the number of training examples
+    of a data set."""
 
     training: TrainingFields
     stages: Mapping[str, StageType]
-    examples: Callable[[str], int]
+    count_examples: Callable[[str], int]

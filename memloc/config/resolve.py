@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import AfterValidator, TypeAdapter
 
 from memloc.config.check import Fields, asked_type, fields_of
-from memloc.config.hints import describe
+from memloc.config.hints import valid_values
 from memloc.config.training import ArchitectureConfig, HeldOut, TrainConfig, default_peak
 from memloc.config.types import Config, Valid, Variant, holds_configs
+from memloc.config.written import written
 from memloc.errors import UsageError, nearest
 
 
@@ -34,6 +35,7 @@ class VariantField:
         return self.variants.get(kind) or self.variants.get(kind.partition(":")[0] + ":")
 
     def own(self, variant: type[Variant]) -> list[str]:
+        """The fields of a variant besides the one that decides."""
         return [name for name in variant.model_fields if name != variant.KIND]
 
 
@@ -53,16 +55,16 @@ class TrainingFields(Fields):
         super().__init__(dict(self._flat()))
 
     def _flat(self) -> list[tuple[str, Any]]:
-        found: list[tuple[str, Any]] = []
+        flat: list[tuple[str, Any]] = []
         by_name = {held.field: held for held in self.variant_fields}
         for name, info in TrainConfig.model_fields.items():
             if name in by_name:
-                found += self._of_variants(by_name[name])
+                flat += self._of_variants(by_name[name])
             elif holds_configs(info.annotation):
-                found += [(n, asked_type(i) | None) for n, i in HeldOut.model_fields.items()]
+                flat += [(n, asked_type(i) | None) for n, i in HeldOut.model_fields.items()]
             else:
-                found.append((name, asked_type(info)))
-        return found
+                flat.append((name, asked_type(info)))
+        return flat
 
     def _of_variants(self, held: VariantField) -> list[tuple[str, Any]]:
         own: dict[str, list[Any]] = {}
@@ -110,10 +112,16 @@ class TrainingFields(Fields):
                 for name in held.own(other):
                     if name not in used:
                         absent.setdefault(name, (held, []))[1].append(kind)
+        kinds_here = {held.flat: values.get(held.flat, held.default) for held in self.variant_fields}
         return {
-            name: f"used only with {c.flat}: {' or '.join(kinds)} (here {c.flat} is {values.get(c.flat, c.default)})"
-            for name, (c, kinds) in absent.items()
+            name: f"used only with {held.flat}: {' or '.join(kinds)} (here {held.flat} is {kinds_here[held.flat]})"
+            for name, (held, kinds) in absent.items()
         }
+
+    def decided_by(self, name: str) -> str | None:
+        """The flat field that decides whether a training has this one: `dropout` for `p_gen`; None if all have it."""
+        holding = [h.flat for h in self.variant_fields if any(name in h.own(variant) for variant in h.variants.values())]
+        return holding[0] if holding else None
 
     def default(self, name: str, values: Mapping[str, Any]) -> Any:
         """What a field holds beside these flat values if it is not given; None if it is not used, or has to be given."""
@@ -123,8 +131,8 @@ class TrainingFields(Fields):
             if (variant := held.variant(values)) and name in held.own(variant):
                 return _default(variant, name)
         if name == "peak_epoch":
-            of = {field: values.get(field, _default(TrainConfig, field)) for field in ("schedule", "epochs")}
-            return default_peak(of["schedule"], of["epochs"])
+            schedule, epochs = (values.get(field, _default(TrainConfig, field)) for field in ("schedule", "epochs"))
+            return default_peak(schedule, epochs)
         return _default(TrainConfig, name) if name in TrainConfig.model_fields else None
 
     def resolve(self, values: Mapping[str, Any]) -> tuple[TrainConfig | None, dict[str, str]]:
@@ -134,11 +142,11 @@ class TrainingFields(Fields):
         problems: dict[str, str] = {}
         if "dataset" not in kept:
             problems["dataset"] = f"required; valid: {self.valid('dataset')}"
-        nested: dict[str, Any] = {c.field: self._variant(c, kept, problems) for c in self.variant_fields}
+        nested: dict[str, Any] = {held.field: self._variant(held, kept, problems) for held in self.variant_fields}
         nested["held_out"] = self._held_out(kept, problems)
         architecture = nested["architecture"]
         if kept.get("compile") and isinstance(architecture, ArchitectureConfig) and architecture.NOT_COMPILED:
-            problems["compile"] = f"True with model: {architecture.NOT_COMPILED}; valid here: false"
+            problems["compile"] = f"true with model: {architecture.name}: {architecture.NOT_COMPILED}; valid: false"
         if problems:
             return None, problems
         own = {name: value for name, value in kept.items() if name in TrainConfig.model_fields.keys() - nested.keys()}
@@ -153,17 +161,17 @@ class TrainingFields(Fields):
         if variant is None:
             problems[held.flat] = f"required; valid: {self.valid(held.flat)}"
             return None
-        kind, own, known = kept.get(held.flat, held.default), dict[str, Any](), len(problems)
+        kind, own, before = kept.get(held.flat, held.default), dict[str, Any](), len(problems)
         for name in held.own(variant):
             info = variant.model_fields[name]
             if name not in kept:
                 if info.is_required():
-                    problems[name] = f"required with {held.flat}: {kind}; valid: {describe(asked_type(info))}"
+                    problems[name] = f"required with {held.flat}: {kind}; valid: {valid_values(asked_type(info))}"
                 continue
             own[name], problem = fields_of(variant).check(name, kept[name])
             if problem:
-                problems[name] = f"{kept[name]!r} with {held.flat}: {kind}; valid: {describe(asked_type(info))}"
-        if len(problems) > known:
+                problems[name] = f"{written(kept[name])} with {held.flat}: {kind}; valid: {valid_values(asked_type(info))}"
+        if len(problems) > before:
             return None
         made = variant(**{variant.KIND: kind}, **own)
         return self._variants.setdefault(made, made)  # one for all trainings that have it
@@ -171,7 +179,7 @@ class TrainingFields(Fields):
     def _held_out(self, kept: Mapping[str, Any], problems: dict[str, str]) -> HeldOut | None:
         given = {name: kept[name] for name in HeldOut.model_fields if kept.get(name) is not None}
         for name in HeldOut.model_fields.keys() - given.keys() if given else ():
-            valid = describe(asked_type(HeldOut.model_fields[name]))
+            valid = valid_values(asked_type(HeldOut.model_fields[name]))
             problems[name] = f"required with {', '.join(given)}; valid: {valid}"
         return HeldOut(**given) if len(given) == len(HeldOut.model_fields) else None
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapVa
 
 from memloc.config.types import (
     INT32,
+    SEEDS,
     Asked,
     Config,
     Count,
@@ -31,7 +32,12 @@ DATASETS = ("digits", "cifar10", "mnist", "fashion_mnist", "svhn")
 
 
 class NoDropout(Variant):
+    """No dropout beyond that of the architecture."""
+
     kind: Literal["none"] = "none"
+    """example_tied: every example has its own channels. standard: a mask is drawn in every step. sparse: one mask is
+    drawn for the whole training. [paper §6.2, Table 3]
+    """
 
 
 class ExampleTied(Variant):
@@ -46,8 +52,8 @@ class ExampleTied(Variant):
     p_mem: Fraction
     """The probability with which each other channel belongs to an example. [paper §6.2]"""
     masks: Annotated[Literal["site", "shared"], Neutral("site")] = "site"
-    """site: the masks are drawn anew at each dropout site. shared: one draw, the same at all sites and under all seeds.
-    [paper §6.2; shared: published code]
+    """site: each dropout site draws its own masks. shared: one draw serves all sites and all seeds. [paper: not said;
+    shared: published code]
     """
 
 
@@ -56,11 +62,11 @@ class Standard(Variant):
 
     kind: Literal["standard"] = "standard"
     keep: Share = 0.4
-    """The share that is kept: of units, each with this probability (standard), or of weights or units (sparse). [paper Table
-    3]
+    """The probability with which each element or channel is kept. What is kept is multiplied by 1/keep. [paper Table 3: p
+    = 0.4, read as the share that is kept; 0.6: published code]
     """
     unit: Literal["element", "channel"] = "element"
-    """What is dropped: single activations (element), whole channels, or weights (sparse alone). [paper Table 3]"""
+    """element: single activations are dropped. channel: whole channels are dropped. [paper: not said]"""
 
 
 class Sparse(Variant):
@@ -68,11 +74,13 @@ class Sparse(Variant):
 
     kind: Literal["sparse"] = "sparse"
     keep: Share = 0.4
-    """The share that is kept: of units, each with this probability (standard), or of weights or units (sparse). [paper Table
-    3]
+    """The probability with which each weight, element or channel is kept. Activations that are kept are multiplied by
+    1/keep; weights are not. [paper Table 3: s = 0.4; 0.6: published code]
     """
     unit: Literal["weight", "element", "channel"] = "weight"
-    """What is dropped: single activations (element), whole channels, or weights (sparse alone). [paper Table 3]"""
+    """weight: weights of convolutions and linear layers are dropped. element: single activations are dropped. channel:
+    whole channels are dropped. [paper §6.2: the remaining parameter fraction, so weight; element: published code]
+    """
 
 
 Dropout: TypeAlias = NoDropout | ExampleTied | Standard | Sparse
@@ -82,8 +90,8 @@ class BatchStatistics(Variant):
     """Batch norms use the batch's statistics in every step."""
 
     kind: Annotated[Literal["train"], Neutral("train")] = "train"
-    """train: batch norms use the batch's statistics in every step. frozen: from epoch 2 on they use the running statistics
-    of epoch 1. [train: paper; frozen: published code]
+    """train: batch norms use the batch's statistics in every step. frozen: from epoch 2 on they use the running
+    statistics of epoch 1. [paper: not said; frozen: published code]
     """
 
 
@@ -92,7 +100,7 @@ class FrozenStatistics(Variant):
 
     kind: Literal["frozen"] = "frozen"
     stochastic: Annotated[Literal["off", "on"], Neutral("off")] = "off"
-    """Is random dropout (standard, the architecture's own) on from epoch 2 on? [published code: off]"""
+    """Is random dropout (`standard`, and the architecture's own) on from epoch 2 on? [off: published code]"""
 
 
 BatchNorm: TypeAlias = BatchStatistics | FrozenStatistics
@@ -111,7 +119,7 @@ class ArchitectureConfig(Variant):
     WEIGHT_GATES: ClassVar[bool] = False
 
     name: str
-    """The network. [paper §3]"""
+    """The network. [paper §3; timm: memloc]"""
 
     @classmethod
     def known(cls, name: str) -> str | None:
@@ -127,9 +135,13 @@ class HeldOut(Config):
     """The training sees the share `ratio` of the examples; `cut` says which ones."""
 
     ratio: Annotated[float, Field(gt=0, lt=1)]
-    """For the trainings behind C-scores: the share of the examples that are trained on. [paper §7]"""
+    """For the trainings behind C-scores: the share of the examples that are trained on, given together with cut; null: all.
+    [Jiang et al., 2021 (paper §7)]
+    """
     cut: CountOrZero
-    """For the trainings behind C-scores: the number of the cut of the data set that is trained on. [paper §7]"""
+    """For the trainings behind C-scores: which cut of the data set is trained on, by its number; given together with ratio.
+    [memloc]
+    """
 
 
 def _dataset(value: str) -> str:
@@ -143,7 +155,7 @@ def _or_the_word_seed(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
 
 
 AskedDataSeed = Annotated[
-    int, Field(ge=0, lt=2**63), WrapValidator(_or_the_word_seed), Valid(f"a whole number >= 0 and < {2**63}, or seed")
+    int, Field(ge=0, lt=SEEDS), WrapValidator(_or_the_word_seed), Valid(f"a whole number >= 0 and < {SEEDS}, or seed")
 ]
 
 
@@ -151,21 +163,26 @@ class DataConfig(Config):
     """The data part of a training: which examples it sees, and under which labels."""
 
     dataset: Annotated[str, AfterValidator(_dataset), Valid(f"{', '.join(DATASETS)}, npz:PATH"), PathOrSweep("npz:")]
-    """The data set, by name, or a file of your own. [paper §3]"""
+    """The data set: its name, or a file of your own (docs/data.md). [paper §3: cifar10, mnist, svhn; the others: memloc]
+    """
     subset: Count | None = None
-    """The number of training examples, stratified by class and drawn by data_seed; null: all. [memloc]"""
+    """The number of training examples, drawn by data_seed with every class in proportion; null: all. [memloc]"""
     augment: Literal["none", "crop", "crop_flip"] = "none"
-    """Augmentation of training images: none, random crops, or crops and flips, keyed by example and epoch. [paper: none]"""
+    """How training images are changed in every epoch: crop shifts them, crop_flip shifts and mirrors them. [paper: not
+    said; crop_flip: published code, for flips]
+    """
     noise: Fraction = 0.0
-    """The share of the training examples whose label is made wrong. [paper §3]"""
+    """The share of the training examples that get a wrong label. [paper §3: 0.1]"""
     wrong: Literal["uniform", "offset"] = "uniform"
-    """The wrong label: uniform over the other classes, or (offset) over those but the class before the right one. [paper §3;
-    offset: published code]
+    """uniform: each of the other classes is equally likely. offset: the same, but the class before the right one is never
+    drawn. [uniform: paper §3; offset: published code]
     """
     noise_count: Annotated[Literal["round", "floor"], Neutral("round")] = "round"
-    """How noise·n becomes a whole number of examples. [floor: published code]"""
+    """How noise·n becomes a whole number of examples: rounded, or cut off. [round: memloc; floor: published code]"""
     data_seed: Annotated[Seed, Asked(AskedDataSeed)] = 0
-    """Decides which labels are wrong, the subset, and which examples are sampled; seed: the same as seed. [memloc]"""
+    """Decides which labels are wrong, which examples the subset has, and which examples are searched by flips; seed: the
+    training's seed. [memloc; seed: published code]
+    """
     held_out: HeldOut | None = None
 
 
@@ -178,32 +195,41 @@ class TrainConfig(DataConfig):
     epochs: EpochCount = 50
     """T, the number of passes over the training set. There is a checkpoint after each. [paper §3]"""
     batch_size: Annotated[int, Field(ge=2, lt=INT32)] = 512
-    """Examples in a step. The last partial batch is kept; a single example joins the batch before. [paper §3]"""
+    """The number of examples in a step. The last, smaller batch is kept; a single example joins the batch before. [paper
+    §3]
+    """
     lr: Positive = 0.1
     """The learning rate at its peak. [paper §3]"""
     schedule: Literal["one_cycle", "warmup_cosine"] = "one_cycle"
-    """How the learning rate goes: one_cycle rises and falls linearly; warmup_cosine rises linearly and falls as a cosine.
-    [paper §3]
+    """one_cycle: the learning rate rises and falls linearly. warmup_cosine: it rises linearly and falls as a cosine.
+    [one_cycle: paper §3; warmup_cosine: published code]
     """
     peak_epoch: Annotated[Count, Asked(Count | None)]
-    """The epoch in which the learning rate peaks; null: round(T/5) of one_cycle, round(T/10) of warmup_cosine, at least 1.
-    [memloc]
+    """The epoch in which the learning rate peaks; null: max(1, round(T/5)) for one_cycle, max(1, round(T/10)) for
+    warmup_cosine. It is at most T. If the command line makes T smaller, it stays, and the rate rises to the end. [paper §3:
+    epoch 10; round(T/10): published code]
     """
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """The momentum of SGD. [paper §3]"""
+    """The momentum of SGD. [paper: not said; memloc]"""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    """The weight decay of SGD, for all parameters. [paper §3]"""
+    """The weight decay of SGD, for all parameters. [paper: not said; memloc]"""
     stop_after_perfect: Count | None = None
-    """The training ends early after this many epochs in a row with every example right; null: never. [published code]"""
+    """The training ends after this many epochs in a row in which every example was predicted as labelled; null: never.
+    [published code, for flips]
+    """
     batch_norm: Annotated[BatchNorm, Field(discriminator="kind")] = BatchStatistics()
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
-    """The precision of the training's forward pass: fp32, tf32, or mixed precision. On a CPU tf32 is fp32. [memloc]"""
+    """The precision of the training's forward pass: single (fp32), tf32, or mixed (bf16, fp16). On a CPU tf32 is fp32.
+    [paper: not said; fp16: published code, for flips]
+    """
     compile: Annotated[bool, Neutral(False)] = False
-    """Is a training step compiled? Compiled code rounds differently, so the field is part of the identity. [memloc]"""
+    """Is the training step compiled? Compiled code rounds differently, so the field is part of the identity. [memloc]"""
     seed: Seed = 0
     """Decides initialisation, batch order, dropout masks, and what analyses draw. [memloc]"""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    """CPU threads of a training and its analyses. They change rounding, so they are part of the identity. [memloc]"""
+    """The number of CPU threads of a training and its analyses. It changes rounding, so it is part of the identity.
+    [memloc]
+    """
 
     @property
     def model(self) -> str:

@@ -153,10 +153,12 @@ def marker(annotation: Any, kind: type[M]) -> M | None:
 
 
 def as_tuple(value: Any) -> Any:
+    """A list as a tuple; anything else as it is. YAML has lists, and configurations are frozen."""
     return tuple(value) if isinstance(value, list) else value
 
 
 def distinct(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same tuple; raises ValueError if a value stands in it twice."""
     if len(set(value)) < len(value):
         raise ValueError("the same value twice")
     return value
@@ -169,7 +171,8 @@ INT32 = 2**31  # no count reaches it: tables hold counts in 32 bits
 Count = Annotated[int, Field(ge=1, lt=INT32)]
 CountOrZero = Annotated[int, Field(ge=0, lt=INT32)]
 EpochCount = Annotated[int, Field(ge=1, le=100_000)]  # each has a checkpoint, a row and a place in the plan
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+SEEDS = 2**63  # no seed reaches it: tables hold seeds in 64 bits
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 Epochs = Annotated[
     tuple[CountOrZero, ...],
     BeforeValidator(as_tuple),

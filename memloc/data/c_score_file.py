@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from memloc.data.arrays import I64, content_identity
 from memloc.data.regular_file import opened
-from memloc.errors import UsageError, last_line
+from memloc.errors import UsageError, error_line
 
 FORMATS = "numpy.save of N scores, or numpy.savez with scores and, if you have them, labels"
 
@@ -85,7 +85,7 @@ def _content(path: Path, file: BinaryIO) -> tuple[Any, Any]:
     except UsageError:
         raise
     except Exception as error:  # a file can be wrong in any way
-        raise UsageError(f"{path}: is no file of C-scores ({last_line(error)}); valid: {FORMATS}") from None
+        raise UsageError(f"{path}: is no file of C-scores ({error_line(error)}); valid: {FORMATS}") from None
 
 
 def _problem(scores: Any, n: int) -> str | None:

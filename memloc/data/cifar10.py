@@ -15,7 +15,7 @@ from numpy._core.multiarray import _reconstruct
 
 from memloc.data.arrays import I64, U8
 from memloc.data.named import Arrays, Content, Download, File, NamedDataset
-from memloc.errors import UsageError, last_line
+from memloc.errors import UsageError, error_line
 
 # The only names that a pickle may refer to: those of an array, under numpy 1 and numpy 2, and of bytes in protocol 2.
 ADMITTED: dict[tuple[str, str], Any] = {
@@ -52,7 +52,7 @@ def batch(content: Content) -> tuple[U8, I64]:
     try:
         unpickled = _Arrays(io.BytesIO(content.data), encoding="bytes").load()
     except Exception as error:  # a pickle can be wrong in any way
-        why = str(error) if isinstance(error, pickle.UnpicklingError) else last_line(error)
+        why = str(error) if isinstance(error, pickle.UnpicklingError) else error_line(error)
         raise UsageError(f"{content.path}: is not a batch of CIFAR-10: {why}") from None
     data, labels = (unpickled.get(key) for key in (b"data", b"labels")) if isinstance(unpickled, dict) else (None, None)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:

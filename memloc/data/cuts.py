@@ -16,6 +16,8 @@ import numpy.typing as npt
 from memloc.data.arrays import I64
 from memloc.seeds import stream
 
+CHUNK = 32  # permutations that are made at once; the cuts of a usual sweep need no more
+
 
 def held_out_size(n: int, ratio: float) -> int:
     """How many of n examples are held out: n − round(ratio·n), at least one and at most n − 2."""
@@ -31,27 +33,36 @@ def held_out(n: int, ratio: float, cut: int, data_seed: int) -> npt.NDArray[np.b
     """bool [n]: the rows that the cut holds out."""
     size = held_out_size(n, ratio)
     first, end = cut * size, (cut + 1) * size
-    permutations = 1 << (math.ceil(end / n) - 1).bit_length()  # a power of two, so that few orders serve many cuts
     out = np.zeros(n, dtype=bool)
-    out[_order(n, size, permutations, data_seed)[first:end]] = True
+    for k in range(first // n, (end - 1) // n + 1):  # a cut begins in one permutation and may end in the next
+        out[_orders(n, size, k // CHUNK, data_seed)[k % CHUNK, max(first - k * n, 0) : end - k * n]] = True
     return out
 
 
 @lru_cache(maxsize=16)
-def _order(n: int, size: int, permutations: int, data_seed: int) -> I64:
-    """int64 [permutations·n]: keyed permutations of the rows 0..n−1 in a line. Every cut has `size` different rows.
+def _orders(n: int, size: int, chunk: int, data_seed: int) -> I64:
+    """int64 [CHUNK, n]: the permutations from number chunk·CHUNK on. Kept, because neighbouring cuts need the same ones."""
+    first = chunk * CHUNK
+    orders = np.empty((CHUNK, n), dtype=np.int64)
+    order = None
+    # After every size / gcd(n, size) permutations a cut ends with a permutation. What stands before does not matter then.
+    for k in range(first - first % (size // math.gcd(n, size)), first + CHUNK):
+        order = _next(n, size, k, order, data_seed)
+        if k >= first:
+            orders[k - first] = order
+    orders.flags.writeable = False
+    return orders
 
-    A cut may begin in one permutation and end in the next. A row at the beginning of the next one that the cut already has
-    is moved behind the end of the cut.
+
+def _next(n: int, size: int, k: int, before: I64 | None, data_seed: int) -> I64:
+    """int64 [n]: the k-th keyed permutation of the rows 0..n−1. Every cut has `size` different rows.
+
+    A cut may begin in the permutation `before` and end in this one. A row at the beginning of this one that the cut already
+    has is moved behind the end of the cut. So the permutations follow from each other, in order.
     """
-    line = np.empty(permutations * n, dtype=np.int64)
-    for k in range(permutations):
-        order = stream(data_seed, "held out", n, size, k).permutation(n)
-        begun = k * n % size  # rows of the unfinished cut, at the end of the previous permutation
-        if begun:
-            again = np.isin(order, line[k * n - begun : k * n])
-            fresh = np.flatnonzero(~again)[: size - begun]
-            order = np.concatenate([order[fresh], np.delete(order, fresh)])
-        line[k * n : (k + 1) * n] = order
-    line.flags.writeable = False
-    return line
+    order = stream(data_seed, "held out", n, size, k).permutation(n)
+    begun = k * n % size  # rows of the unfinished cut, at the end of the permutation before
+    if begun and before is not None:
+        fresh = np.flatnonzero(~np.isin(order, before[n - begun :]))[: size - begun]
+        order = np.concatenate([order[fresh], np.delete(order, fresh)])
+    return order

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from memloc.errors import UsageError
+from memloc.errors import UsageError, check_path
 
 
-def data_dir(path: str | Path | None = None) -> Path:
+def data_dir(path: str | os.PathLike[str] | None = None) -> Path:
     """Where data sets lie: the argument, else MEMLOC_DATA, else ~/.cache/memloc. Only `memloc data fetch` writes there.
 
     Raises:
-        UsageError: it is a file, or it begins with a home that does not exist.
+        UsageError: it is a file, it begins with a home that does not exist, or it is no path.
     """
+    check_path("data directory", path)
     named = Path(path or os.environ.get("MEMLOC_DATA") or "~/.cache/memloc")
     try:
         folder = named.expanduser()

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from memloc.data.named import Download, File, NamedDataset, verified
-from memloc.errors import MemlocError, UsageError, last_line
+from memloc.errors import MemlocError, UsageError, error_line
 
 CONNECT, READ = 10.0, 60.0  # seconds without an answer, without a byte
 CHUNK = 2**14
@@ -157,7 +157,7 @@ def _why(error: Any) -> str:
 
     if error.response is not None:
         return f"{error.response.status_code} {error.response.reason}"
-    words = {
+    phrases = {
         requests.ConnectTimeout: f"no answer in {CONNECT:.0f} s",
         requests.exceptions.SSLError: "no secure connection",
         requests.exceptions.ProxyError: "the proxy does not let it through",
@@ -165,7 +165,7 @@ def _why(error: Any) -> str:
         requests.Timeout: f"no answer in {READ:.0f} s",
         requests.ConnectionError: "cannot be reached",
     }
-    return next((w for kind, w in words.items() if isinstance(error, kind)), last_line(error))
+    return next((w for kind, w in phrases.items() if isinstance(error, kind)), error_line(error))
 
 
 def _by_hand(dataset: NamedDataset, data_dir: Path, failures: Sequence[str]) -> str:

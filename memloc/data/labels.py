@@ -117,6 +117,6 @@ def wrong_labels(example: I64, true_label: I64, classes: int, wrong: str, data_s
     `uniform`: (y + 1 + U{0..K−2}) mod K, uniform over the other K−1 classes. `offset`: (y + 1 + U{0..K−3}) mod K,
     never y − 1 either (the published code's draw).
     """
-    words = hashed(data_seed, "wrong label", i=example)
+    hashes = hashed(data_seed, "wrong label", i=example)
     span = classes - 1 if wrong == "uniform" else classes - 2
-    return (true_label + 1 + below(words, max(span, 1))) % classes
+    return (true_label + 1 + below(hashes, max(span, 1))) % classes

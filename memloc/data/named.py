@@ -20,7 +20,7 @@ import numpy as np
 
 from memloc.data.arrays import I64, U8, Description, Raw
 from memloc.data.directory import data_dir as default_dir
-from memloc.errors import UsageError, last_line
+from memloc.errors import UsageError, error_line
 
 LARGEST = 2**28  # bytes; every file of these data sets, uncompressed, is smaller
 
@@ -124,12 +124,12 @@ class NamedDataset:
         problems: list[str] = []
         for path in file.present(data_dir) or [data_dir / file.path]:
             try:
-                return self.verified(file, path, data_dir)
+                return self.verified_content(file, path, data_dir)
             except UsageError as error:
                 problems += error.problems
         raise UsageError(problems[0])
 
-    def verified(self, file: File, path: Path, data_dir: Path) -> Content:
+    def verified_content(self, file: File, path: Path, data_dir: Path) -> Content:
         """The verified content of one form of a file.
 
         Raises:
@@ -185,7 +185,7 @@ def verified(path: Path, md5: str) -> bytes:
     except gzip.BadGzipFile:
         raise UsageError(f"{path}: is not a gzip file, or a damaged one") from None
     except (EOFError, zlib.error) as error:
-        raise UsageError(f"{path}: is damaged: {last_line(error)}") from None
+        raise UsageError(f"{path}: is damaged: {error_line(error)}") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
     if (actual := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:

@@ -10,7 +10,7 @@ import numpy as np
 
 from memloc.data.arrays import Raw, content_identity
 from memloc.data.regular_file import opened
-from memloc.errors import UsageError, last_line
+from memloc.errors import UsageError, error_line
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 CHANNELS = (1, 3, 4)  # of images as people have them: grey, RGB, RGBA
@@ -79,7 +79,7 @@ def _array(path: Path, content: Any, name: str) -> Any:
 def _why(error: Exception) -> str:
     if "pickle" in str(error):
         return "holds Python objects (a pickle); nothing is unpickled"
-    return f"is broken: {last_line(error)}"
+    return f"is broken: {error_line(error)}"
 
 
 def _image_problem(x: Any) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from memloc.data.arrays import I64, U8
 from memloc.data.named import Arrays, Content, Download, File, NamedDataset
-from memloc.errors import UsageError, last_line
+from memloc.errors import UsageError, error_line
 
 
 def read(contents: Iterator[Content]) -> Arrays:
@@ -43,7 +43,7 @@ def _variables(content: Content) -> tuple[Any, Any]:
     try:
         variables = loadmat(io.BytesIO(content.data), variable_names=["X", "y"])
     except Exception as error:  # a file can be wrong in any way
-        raise UsageError(f"{content.path}: is not a MATLAB file: {last_line(error)}") from None
+        raise UsageError(f"{content.path}: is not a MATLAB file: {error_line(error)}") from None
     return variables.get("X"), variables.get("y")
 
 

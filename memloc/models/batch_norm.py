@@ -20,6 +20,7 @@ class BatchStatistics(nn.Module):
         self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
 
     def forward(self, x: Tensor) -> Tensor:
+        """(x − mean)/√(variance + ε)·scale + shift, over all axes but the second; x: float B×C×…."""
         if x.is_cuda:
             return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
         return _BatchNorm.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-any-return]

@@ -57,6 +57,11 @@ class ConvBlock(nn.Module):
         self.bn = nn.Identity()
 
     def forward(self, x: Tensor, gate: Gate | None = None) -> Tensor:
+        """relu(bn(conv(x))), times the gate if there is one; without the ReLU unless `relu`.
+
+        Raises:
+            ValueError: an `Open` gate with a known output on a block whose batch norm is not folded.
+        """
         if isinstance(gate, Open) and gate.output is not None:
             if not isinstance(self.bn, nn.Identity):
                 raise ValueError("known outputs are those of a folded network")
@@ -77,6 +82,7 @@ class GatedLinear(nn.Linear):
         super().__init__(features_in, features_out, bias)
 
     def forward(self, x: Tensor, gate: Gate | None = None) -> Tensor:
+        """x·(gate·weight)ᵀ + bias; without a gate x·weightᵀ + bias."""
         if gate is None:
             return F.linear(x, self.weight, self.bias)
         y = gated_linear(x, self.weight, gate)

@@ -26,25 +26,36 @@ Shape = tuple[int, int, int]  # C, H, W
 class Dropout:
     """No dropout, and the interface of the others.
 
-    rows: int64 [B], positions in the training data. `mode` is plain, own, scaled or dropped (science.md, §6.2).
+    rows: int64 [B], positions in the training data. mask_mode: plain, own, scaled or dropped (science.md, §6.2).
     """
 
-    modes: tuple[str, ...] = ("plain",)
+    mask_modes: tuple[str, ...] = ("plain",)
 
     def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
-        """The factors of one training step."""
+        """The factors of one training step, float32, by site: B×C×H×W or B×C×1×1, or with 1 in place of B."""
         return None
 
     def fixed(self, rows: Tensor) -> Masks | None:
         """Those factors of a training step that are the same in every step. Random factors are left out."""
         return self.training(rows, 0, 0)
 
-    def evaluation(self, mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
-        """The factors in evaluation mode; `own` needs the rows."""
+    def evaluation(self, mask_mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
+        """The factors in evaluation mode, float32, by site; None: no factors, so the activations stay as they are.
+
+        A factor is B×C×1×1 in mode own, and 1×C×1×1 in modes scaled and dropped. The masks of `sparse` are 1×C×H×W or
+        1×C×1×1 in every mode. rows: needed in mode own alone. rescale: none, authors or consistent, for mode dropped.
+
+        Raises:
+            ValueError: mode own without rows. Test examples have no masks of their own.
+        """
         return None
 
     def own(self, row: int) -> dict[str, npt.NDArray[np.bool_]]:
-        """{site: bool [C]}: the channels that are on for one training example."""
+        """{site: bool [C]}: the channels that are on for one training example; row: its position in the training data.
+
+        Raises:
+            ValueError: the dropout is not example-tied.
+        """
         raise ValueError("only example-tied dropout has a mask per example")
 
     def constrain(self, network: Network) -> None:
@@ -98,7 +109,7 @@ class ExampleTied(Dropout):
     The masks are kept packed, 1 bit per (example, channel), and unpacked for the rows of a batch.
     """
 
-    modes = ("plain", "own", "scaled", "dropped")
+    mask_modes = ("plain", "own", "scaled", "dropped")
 
     def __init__(
         self,
@@ -130,8 +141,8 @@ class ExampleTied(Dropout):
         channel = np.arange(self.channels[site])
         # Shared: the mask depends on (example, channel) alone, at every site and under every seed.
         key = (0, "example-tied, shared") if config.masks == "shared" else (seed, "example-tied", site)
-        words = hashed(*key, i=example[:, None], j=channel[None, :])
-        return np.asarray((channel < self.generalization(site)) | (uniform(words) < self.p_mem))
+        hashes = hashed(*key, i=example[:, None], j=channel[None, :])
+        return np.asarray((channel < self.generalization(site)) | (uniform(hashes) < self.p_mem))
 
     def _unpack(self, site: str, rows: Tensor) -> Tensor:
         """float32 B×C×1×1 of 0 and 1."""
@@ -141,16 +152,16 @@ class ExampleTied(Dropout):
     def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
         return {site: self._unpack(site, rows) for site in self.channels}
 
-    def evaluation(self, mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
-        if mode == "plain":
+    def evaluation(self, mask_mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
+        if mask_mode == "plain":
             return None
-        if mode == "own":
+        if mask_mode == "own":
             if rows is None:
                 raise ValueError("mode own is defined for training examples only")
             return self.fixed(rows)
-        return {site: self._fixed(site, mode, rescale) for site in self.channels}
+        return {site: self._fixed(site, mask_mode, rescale) for site in self.channels}
 
-    def _fixed(self, site: str, mode: str, rescale: str) -> Tensor:
+    def _fixed(self, site: str, mask_mode: str, rescale: str) -> Tensor:
         """float32 1×C×1×1: (1, …, 1, rest, …, rest), rescaled in mode dropped."""
         n, g = self.channels[site], self.generalization(site)
         share = g / n
@@ -159,8 +170,8 @@ class ExampleTied(Dropout):
             "authors": (self.p_gen + self.p_mem) / self.p_gen,
             "consistent": (share + self.p_mem * (1 - share)) / share,
         }[rescale]
-        factor = torch.full((1, n, 1, 1), self.p_mem if mode == "scaled" else 0.0, device=self.device)
-        factor[:, :g] = scale if mode == "dropped" else 1.0
+        factor = torch.full((1, n, 1, 1), self.p_mem if mask_mode == "scaled" else 0.0, device=self.device)
+        factor[:, :g] = scale if mask_mode == "dropped" else 1.0
         return factor
 
     def own(self, row: int) -> dict[str, npt.NDArray[np.bool_]]:
@@ -198,6 +209,7 @@ class SparseActivations(Dropout):
 
     @classmethod
     def build(cls, config: kinds.Sparse, seed: int, sites: Mapping[str, Shape], device: torch.device) -> SparseActivations:
+        """The masks of every site, keyed by (seed, site), 1×C×H×W (element) or 1×C×1×1 (channel); each 0 or 1/keep."""
         masks = {}
         for site, (c, h, w) in sites.items():
             shape = (1, c, h, w) if config.unit == "element" else (1, c, 1, 1)
@@ -208,7 +220,7 @@ class SparseActivations(Dropout):
     def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
         return self.masks
 
-    def evaluation(self, mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
+    def evaluation(self, mask_mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
         return self.masks
 
 
@@ -224,6 +236,7 @@ class SparseWeights(Dropout):
         self.masks: dict[str, Tensor] = {}
 
     def mask(self, name: str, shape: torch.Size) -> Tensor:
+        """bool of this shape, on the device: which weights of the parameter are kept; drawn once, keyed by (seed, name)."""
         if name not in self.masks:
             kept = uniform(hashed(self.seed, "sparse", name, i=np.arange(shape.numel()))) < self.keep
             self.masks[name] = torch.from_numpy(kept.reshape(tuple(shape))).to(self.device)

@@ -60,10 +60,6 @@ class Network(nn.Module, ABC):
         """The group of a layer in `neurons`."""
         return next(g for g in self.groups if layer == g or layer.startswith(g + "."))
 
-    def tensors_of(self, group: str) -> list[str]:
-        """The names of a group's parameters and buffers in `state_dict()`."""
-        return [name for name in self.state_dict() if name.startswith(group + ".")]
-
     def parameters_of(self, group: str) -> list[str]:
         """The names of a group's parameters, in the network's order. Every group has some."""
         return [name for name, _ in self.named_parameters() if name.startswith(group + ".")]

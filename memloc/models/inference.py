@@ -39,6 +39,11 @@ def margins(logits: Float[Tensor, "n classes"], y: Int64[Tensor, " n"]) -> Float
     return own[:, 0] - others.amax(dim=1)
 
 
+def accuracy(logits: Float[Tensor, "n classes"], y: Int64[Tensor, " n"]) -> float | None:
+    """The share of the rows whose largest logit is that of the label y, float64; None without rows."""
+    return float((logits.argmax(dim=1) == y).to(torch.float64).mean()) if len(y) else None
+
+
 def set_mean(values: Shaped[Tensor, " n"], members: Bool[Tensor, " n"]) -> float | None:
     """The float64 mean of `values` [n] over `members` (bool [n]); None over the empty set."""
     count = int(members.sum())

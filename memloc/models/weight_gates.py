@@ -40,6 +40,7 @@ class WeightGatedBlock(nn.Module):
         self.conv, self.bn = block.conv, block.bn
 
     def forward(self, x: Tensor, gate: BlockGates | None = None) -> Tensor:
+        """From B×C_in×H×W to B×C_out×H'×W', after the ReLU; gate: None: all gates are open."""
         bn, y = self.bn, self.conv(x)
         if gate is None:
             return F.relu(bn(y))

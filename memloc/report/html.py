@@ -110,9 +110,8 @@ def inline(chart: Chart, name: str) -> str:
     text = _USED.sub(lambda m: m[0].replace(m[1], f"{name}-{m[1]}"), text)
     text = text.replace(draw.INK, "currentColor").replace(draw.LINE, "var(--line)")
     label = jinja2.filters.do_forceescape(gist(chart))
-    box = re.search(r'viewBox="([^"]+)"', text)
-    assert box is not None
-    return f'<svg role="img" aria-label="{label}" viewBox="{box[1]}">{text[text.index(">") + 1 :]}'
+    box = text.partition('viewBox="')[2].partition('"')[0]
+    return f'<svg role="img" aria-label="{label}" viewBox="{box}">{text[text.index(">") + 1 :]}'
 
 
 def _version() -> str:

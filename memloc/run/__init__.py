@@ -1,1 +1,1 @@
-"""Carrying a plan out: what there is to do (plan), what one worker does (trial), and where it runs (inline, ray)."""
+"""Carrying a plan out: what there is to do (planner, pending), how (trial_run), and where it runs (inline, ray)."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
 
-from memloc.errors import last_line
+from memloc.errors import error_line
 from memloc.run.events import PartResult, TrainingResult
 from memloc.run.parts import run_parts
 from memloc.run.pending import Item, Work
@@ -17,32 +17,34 @@ from memloc.run.plan import TrialPlan
 from memloc.run.trainer import OnEpoch, run_training
 from memloc.run.worker import Worker, never
 from memloc.store import Store, records
+from memloc.store.records import Failure
 
 ATTEMPTS = 2  # a failed part is tried once more, then recorded
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A part that failed. part_id: for a training the id of the trial."""
+class Attempted:
+    """A part that is tried. part_id: for a training the id of the trial."""
 
     part_id: str
     trial: str
     stage: str
 
-    def record(self, store: Store, text: str) -> None:
-        records.record_failure(store.files, self.part_id, self.trial, self.stage, text)
+    def record_failure(self, store: Store, text: str, line: str) -> None:
+        """Writes the failure into the store. text: the traceback. line: the error in one line."""
+        records.record_failure(store.files, Failure(self.part_id, self.trial, self.stage, text, line))
 
 
-def attempt(worker: Worker, failure: Failure, action: Callable[[], T], tries: int = ATTEMPTS) -> tuple[T | None, str]:
+def attempt(worker: Worker, part: Attempted, action: Callable[[], T], tries: int = ATTEMPTS) -> tuple[T | None, str]:
     """(result, "") of an action, tried twice; or (None, error line) after its failure has been recorded."""
     for n in range(tries):
         try:
             return action(), ""
         except Exception as error:  # whatever a part raises is recorded with its traceback, and the rest goes on
             if n == tries - 1:
-                failure.record(worker.store, traceback.format_exc())
-                line = last_line(error)
+                line = error_line(error)
+                part.record_failure(worker.store, traceback.format_exc(), line)
         worker.forget()  # not in the handler: its traceback holds everything that the attempt has allocated
     return None, line
 
@@ -54,7 +56,7 @@ def attempt_training(
     clock = time.perf_counter()
     trial = work.trial.id
     finished, error = attempt(
-        worker, Failure(trial, trial, "train"), lambda: run_training(worker, work, on_epoch, should_stop)
+        worker, Attempted(trial, trial, "train"), lambda: run_training(worker, work, on_epoch, should_stop)
     )
     return TrainingResult(bool(finished), time.perf_counter() - clock, error)
 
@@ -89,6 +91,6 @@ def _one_by_one(
         if should_stop():
             return
         analysis, part_id, _ = item
-        failure = Failure(part_id, trial.id, analysis.stage)
-        results, error = attempt(worker, failure, lambda: list(run_parts(worker, trial, [item])), ATTEMPTS - 1)  # noqa: B023
+        attempted = Attempted(part_id, trial.id, analysis.stage)
+        results, error = attempt(worker, attempted, lambda: list(run_parts(worker, trial, [item])), ATTEMPTS - 1)  # noqa: B023
         yield results[0] if results else PartResult(part_id, error=error)

@@ -5,10 +5,14 @@ Progress (from the events of its own run) and `memloc status` (from the store) a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from itertools import groupby
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from memloc.run.events import Event
 from memloc.run.fanout import PricedPart
@@ -43,12 +47,29 @@ class PricedPlan:
         }
 
     @staticmethod
-    def from_json(record: Mapping[str, Any]) -> PricedPlan:
-        trials = [
-            TrialCost(**{**t, "waves": tuple(tuple(p for a in wave for p in _parts(a)) for wave in t["waves"])})
-            for t in record["trials"]
-        ]
-        return PricedPlan(tuple(trials), Slots(**record["slots"]), record["basis"], record["reliable"])
+    def from_json(record: Any) -> PricedPlan | None:
+        """The plan that `as_json` has written; None for anything else, as another version may have written."""
+        try:
+            trials = [
+                {**t, "waves": [[p for a in wave for p in _parts(a)] for wave in t["waves"]]} for t in record["trials"]
+            ]
+            plan = _adapter().validate_python({**record, "trials": trials}, strict=False)
+        except (TypeError, KeyError, AttributeError, ValueError):
+            return None
+        return plan if plan.is_possible() else None
+
+    def is_possible(self) -> bool:
+        """Whether every number can be a price, a count or a share, and every process fits into a slot."""
+        fits = all(0 < share <= self.slots.capacity for t in self.trials for share in (t.trainer, t.task))
+        parts = [part for trial in self.trials for wave in trial.waves for part in wave]
+        prices = [*(t.train for t in self.trials), *(n for p in parts for n in (p.seconds, p.shared, p.passes))]
+        epochs = all(0 <= t.reached <= t.epochs for t in self.trials)
+        return fits and epochs and self.slots.count > 0 and all(0 <= price < math.inf for price in prices)
+
+
+@cache
+def _adapter() -> TypeAdapter[PricedPlan]:
+    return TypeAdapter(PricedPlan)
 
 
 def _analyses(wave: Sequence[PricedPart]) -> list[dict[str, Any]]:
@@ -60,9 +81,9 @@ def _analyses(wave: Sequence[PricedPart]) -> list[dict[str, Any]]:
     ]
 
 
-def _parts(analysis: Mapping[str, Any]) -> list[PricedPart]:
+def _parts(analysis: Mapping[str, Any]) -> list[dict[str, Any]]:
     common = {k: v for k, v in analysis.items() if k != "parts"}
-    return [PricedPart(id=part_id, **common) for part_id in analysis["parts"]]
+    return [{"id": part_id, **common} for part_id in analysis["parts"]]
 
 
 @dataclass
@@ -142,5 +163,5 @@ class Watch:
             course.ended.add(event.part_id)
             if event.part_id == event.trial:  # its training, or the whole of it
                 course.given_up.add(event.trial)
-        elif event.kind in ("drained", "finished"):
+        elif event.kind in ("unfinished", "finished"):
             course.given_up.add(event.trial)

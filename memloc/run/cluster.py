@@ -51,12 +51,26 @@ def _ask(address: str) -> dict[str, Any]:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=PATIENCE, check=False
         )
-        output = done.stdout
+        output, errors = done.stdout, done.stderr
     except subprocess.TimeoutExpired as late:
-        output = late.stdout or b""
-    lines = output.decode("utf-8").splitlines()
-    known: dict[str, Any] = json.loads(lines[-1]) if lines else {"problem": "silent"}
-    return known
+        output, errors = late.stdout or b"", b""
+    known = [record for line in output.decode("utf-8", "replace").splitlines() if (record := _record(line))]
+    last = known[-1] if known else {"problem": "importing"}
+    return {**last, "error": _last_line(errors)} if last.get("problem") == "importing" else last
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    """What the probe says in a line; None for a line that a library has printed."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and record.keys() & {"problem", "address"} else None
+
+
+def _last_line(text: bytes) -> str:
+    lines = text.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 def _complaint(address: str, named: str, known: dict[str, Any]) -> str:
@@ -91,6 +105,9 @@ def _problem(known: dict[str, Any]) -> str:
             )
         case "no node":
             return "this machine is no node of that cluster; run memloc on one of its nodes, or through `ray job submit`"
+        case "importing":
+            why = known.get("error") or f"it took more than {PATIENCE:g} s"
+            return f"Ray could not be imported to ask there: {why}"
         case "silent":
             return "no Ray cluster answers there (no connection within seconds)"
         case _:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from memloc.config import canonical, canonical_json
+from memloc.counts import counted
 from memloc.run.fanout import PricedPart
 from memloc.run.pending import Work, needs, waves
 from memloc.run.plan import AnalysisPlan, TrialPlan
@@ -24,7 +25,7 @@ from memloc.store import Snapshot
 Shape = tuple[int, int, int]
 
 
-class Network(NamedTuple):
+class NetworkKind(NamedTuple):
     """What a rate depends on besides the device. shape: C, H, W of an image; None if it is not known any more."""
 
     model: str
@@ -34,10 +35,11 @@ class Network(NamedTuple):
     precision: str
 
     @staticmethod
-    def of(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Network:
+    def of(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> NetworkKind:
+        """The kind of a training's network. shapes: {data set: C, H, W}."""
         shape = shapes.get(config["dataset"])
         variant = tuple(config.get(field) for field in ("width", "stem", "tokens"))
-        return Network(config["model"], variant, shape, config["threads"], config.get("precision", "fp32"))
+        return NetworkKind(config["model"], variant, shape, config["threads"], config.get("precision", "fp32"))
 
 
 class Rate(NamedTuple):
@@ -79,16 +81,16 @@ class CostModel:
     shapes: Mapping[str, Shape]
     unknown: Callable[[TrialPlan, Shape], Rate]
     spread: float = 1.0
-    _fits: dict[tuple[Network, str], _Sums] = field(default_factory=dict)
-    _alike: dict[tuple[Network, str, str], _Sums] = field(default_factory=dict)  # also by stage configuration
+    _fits: dict[tuple[NetworkKind, str], _Sums] = field(default_factory=dict)
+    _alike: dict[tuple[NetworkKind, str, str], _Sums] = field(default_factory=dict)  # also by stage configuration
     _factors: dict[str, _Sums] = field(default_factory=dict)
-    _unknown: dict[Network, Rate] = field(default_factory=dict)
+    _unknown: dict[NetworkKind, Rate] = field(default_factory=dict)
     _basis: _Basis = field(default_factory=lambda: _Basis())
 
     def __post_init__(self) -> None:
         trainings = {c.trial: c.config for c in self.snapshot.trainings().values()}
         known = [
-            (c, Network.of(trainings[c.trial], self.shapes))
+            (c, NetworkKind.of(trainings[c.trial], self.shapes))
             for c in self.snapshot.commits.values()
             if c.trial in trainings and c.where.get("device") == self.device
         ]
@@ -101,20 +103,22 @@ class CostModel:
             if commit.stage != "train" and train and train.passes:
                 self._factors.setdefault(commit.stage, _Sums()).add(commit.seconds, commit.passes * train.rate)
 
-    def network(self, trial: TrialPlan) -> Network:
-        return Network.of(canonical(trial.config), self.shapes)
+    def network(self, trial: TrialPlan) -> NetworkKind:
+        """What the rate of the trial's network depends on."""
+        return NetworkKind.of(canonical(trial.config), self.shapes)
 
     def alike(self, work: Work) -> Hashable:
         """Equal for works of which everything costs the same."""
         trial, counts = work.trial, Counter(a.id for a, _, _ in work.parts)
         analyses = tuple((a.stage, a.config, a.size, bool(a.reads), counts[a.id]) for a in trial.analyses if a.id in counts)
-        return self.network(trial), trial.config.epochs, trial.size, work.train, work.reached, analyses
+        return self.network(trial), trial.config.epochs, trial.size, work.train, work.reached, work.until, analyses
 
     def train(self, work: Work) -> float:
         """Seconds of the rest of the training; 0 if there is nothing to train."""
         if work.train == "done":
             return 0.0
-        return self._train_rate(work.trial) * train_passes(work.trial) * (1 - work.reached / work.trial.config.epochs)
+        epochs = work.until - work.reached
+        return self._train_rate(work.trial) * train_passes(work.trial) * epochs / work.trial.config.epochs
 
     def part(self, trial: TrialPlan, analysis: AnalysisPlan) -> float:
         """Seconds of a part that runs alone."""
@@ -171,7 +175,7 @@ class CostModel:
 class _Basis:
     """Where the prices come from. The dictionaries without values are ordered sets."""
 
-    fitted: dict[tuple[Network, str], int] = field(default_factory=dict)  # parts
+    fitted: dict[tuple[NetworkKind, str], int] = field(default_factory=dict)  # parts
     unknown: dict[str, None] = field(default_factory=dict)
     by_factor: dict[str, None] = field(default_factory=dict)
     by_rate: dict[str, None] = field(default_factory=dict)
@@ -179,8 +183,8 @@ class _Basis:
     def in_words(self) -> str:
         trainings = sum(n for (_, stage), n in self.fitted.items() if stage == "train")
         parts = sum(n for (_, stage), n in self.fitted.items() if stage != "train")
-        counted = [f"{n} {what}" for n, what in ((trainings, "trainings"), (parts, "parts")) if n]
-        phrases = [f"{' and '.join(counted)} of the same network in this store"] if counted else []
+        measured = [counted(n, noun) for n, noun in ((trainings, "training"), (parts, "part")) if n]
+        phrases = [f"{' and '.join(measured)} of the same network in this store"] if measured else []
         phrases += self.unknown
         phrases += [f"{', '.join(self.by_factor)} as in other networks of this store"] if self.by_factor else []
         phrases += [f"{', '.join(self.by_rate)} at the rate of training"] if self.by_rate else []

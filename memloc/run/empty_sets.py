@@ -7,10 +7,10 @@ from memloc.run.plan import TrialPlan
 
 def notes(trial: TrialPlan) -> list[str]:
     """A line for label noise, and one for a threshold of C-scores, if it leaves no memorized or no other example."""
-    return [*_of_noise(trial), *_of_scores(trial)]
+    return [*_noise_problems(trial), *_score_problems(trial)]
 
 
-def _of_noise(trial: TrialPlan) -> list[str]:
+def _noise_problems(trial: TrialPlan) -> list[str]:
     size, noise, how = trial.size, trial.config.noise, trial.config.noise_count
     if not noise or 0 < size.n_noisy < size.n:
         return []
@@ -21,7 +21,7 @@ def _of_noise(trial: TrialPlan) -> list[str]:
     return [f"noise {noise} of {size.n} examples {rounds} {size.n_noisy} wrong labels: {which}"]
 
 
-def _of_scores(trial: TrialPlan) -> list[str]:
+def _score_problems(trial: TrialPlan) -> list[str]:
     lines = []
     for analysis in trial.analyses:
         threshold, size = analysis.config.c_score_threshold(), analysis.size

@@ -22,7 +22,7 @@ from memloc.store import Snapshot
 
 
 @dataclass(frozen=True)
-class Estimate:
+class TimeEstimate:
     """seconds: wall time on the slots. bound: no schedule takes less. basis: says in a phrase where the prices come from."""
 
     slots: Slots
@@ -81,8 +81,7 @@ def _priced(work: Work, model: CostModel, shares: Resources | None) -> TrialCost
     threads = float(work.trial.config.threads)
     trainer, task = (shares.gpus_per_trial, shares.gpus_per_task) if shares else (threads, threads)
     train, waves = model.train(work), model.waves(work)
-    reached = 0 if work.train == "replay" else work.reached
-    return TrialCost(work.trial.id, train, waves, trainer, task, reached, work.trial.config.epochs)
+    return TrialCost(work.trial.id, train, waves, trainer, task, work.reached, work.until, work.train == "replay")
 
 
 def price_on(works: Sequence[Work], snapshot: Snapshot, data_dir: Path, capacity: Capacity) -> PricedPlan:
@@ -95,7 +94,7 @@ def price_on(works: Sequence[Work], snapshot: Snapshot, data_dir: Path, capacity
     return price(works, model, capacity.slots, capacity.shares)
 
 
-def estimate(plan: PricedPlan) -> Estimate:
+def estimate(plan: PricedPlan) -> TimeEstimate:
     """The wall time of a plan, as run/ray would carry it out.
 
     Raises:
@@ -103,6 +102,6 @@ def estimate(plan: PricedPlan) -> Estimate:
     """
     trials = [trial for trial in plan.trials if trial.train or any(trial.waves)]
     if not trials:
-        return Estimate(plan.slots, 0.0, 0.0, "nothing to do", None)
+        return TimeEstimate(plan.slots, 0.0, 0.0, "nothing to do", None)
     seconds = simulate(trials, plan.slots)
-    return Estimate(plan.slots, seconds, bound(trials, plan.slots), plan.basis, critical_path(trials))
+    return TimeEstimate(plan.slots, seconds, bound(trials, plan.slots), plan.basis, critical_path(trials))

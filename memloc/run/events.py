@@ -6,18 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
-Kind = Literal["started", "placed", "epoch", "trained", "part", "failed", "finished", "drained"]
+Kind = Literal["started", "placed", "epoch", "trained", "part", "failed", "finished", "unfinished"]
 
 
 @dataclass(frozen=True)
 class Event:
     """One step of one trial.
 
-    started, finished, drained: the trial has. placed: its training has a place on `host`, where its process starts. epoch:
-    the training is at `epoch`. The first such event says where it begins or goes on. Every other one says that the epoch has
-    ended after `seconds` with these `metrics` (loss and accuracies as in table `epochs`). trained: the training's commit is
-    there. part: a part of `stage` was committed after `seconds`; it paid only this `share` of its price. failed: `part_id`
-    failed for good, with the error's last line.
+    started: the trial has. finished: it has ended, and everything of it is committed. unfinished: it has ended, and a part
+    of it is not committed, since that part failed or was told to stop. placed: the training has a place on `host`, where its
+    process starts; or the first parts of `stage` are under way. epoch: the training is at `epoch`. The first such event says
+    where it begins or goes on. Every other one says that the epoch has ended after `seconds` with these `metrics` (loss and
+    accuracies as in table `epochs`). trained: the training's commit is there. part: a part of `stage` was committed after
+    `seconds`; it paid only this `share` of its price. failed: `part_id` failed for good, with the error in one line.
     """
 
     kind: Kind
@@ -32,6 +33,7 @@ class Event:
     host: str = ""
 
     def as_json(self) -> dict[str, Any]:
+        """The event as keyword arguments of `Event`, for another process."""
         return asdict(self)
 
 
@@ -52,7 +54,7 @@ class PartResult:
     """How one part ended.
 
     seconds: how long it took; 0 if it was already committed. share: the share of its price that it paid; the rest was shared
-    with other parts. error: the last line of the error if it failed for good, else empty.
+    with other parts. error: the error in one line if it failed for good, else empty.
     """
 
     part_id: str
@@ -63,7 +65,12 @@ class PartResult:
 
 @dataclass
 class Outcome:
-    """How a launch ended: parts that failed for good as {part id: last line of the error}."""
+    """How a launch ended. failed: the event of every part that failed for good."""
 
-    failures: dict[str, str]
+    failed: list[Event] = field(default_factory=list)
     interrupted: bool = False
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """{part id: the error in one line} of the parts that failed for good."""
+        return {event.part_id: event.error for event in self.failed}

@@ -31,8 +31,6 @@ class Capacity:
 class Executor(AbstractContextManager["Executor"], Protocol):
     """Carries out trials. Entering it starts Ray or connects to a cluster, if it needs one; leaving it ends that."""
 
-    name: str
-
     def capacity(self, works: Sequence[Work]) -> Capacity:
         """What the executor offers for these works; raises UsageError if one of them needs more."""
 
@@ -45,12 +43,14 @@ class Executor(AbstractContextManager["Executor"], Protocol):
 class Observer(Protocol):
     """Watches a launch: it gets the priced plan, then every event."""
 
-    def planned(self, plan: PricedPlan) -> None: ...
+    def planned(self, plan: PricedPlan) -> None:
+        """The work begins by this plan."""
 
-    def __call__(self, event: Event) -> None: ...
+    def __call__(self, event: Event) -> None:
+        """Something has happened."""
 
 
-def launch(
+def execute(
     works: Sequence[Work],
     executor: Executor,
     price: Callable[[Capacity], PricedPlan],
@@ -62,11 +62,11 @@ def launch(
     Raises:
         UsageError: the executor cannot start, or a trial needs more than it offers.
     """
-    outcome = Outcome({})
+    outcome = Outcome()
 
     def listen(event: Event) -> None:
         if event.kind == "failed":
-            outcome.failures[event.part_id] = event.error
+            outcome.failed.append(event)
         for observer in observers:
             observer(event)
 

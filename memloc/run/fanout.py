@@ -16,7 +16,7 @@ LONGEST = 60.0  # seconds of a task whose parts share nothing: a lost worker los
 class PricedPart:
     """A part of an analysis, and its price: the seconds that it takes alone, by run/cost.py.
 
-    shared: those of these seconds that a task pays once for all its parts of one analysis. passes: the forward passes of one
+    shared: the seconds that parts of one analysis in one task share. passes: the forward passes of one
     example behind the price. needs: the parts without which it cannot run.
     """
 

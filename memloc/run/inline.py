@@ -18,15 +18,13 @@ from memloc.run.pending import Work
 from memloc.run.placement import ONE_BY_ONE
 from memloc.run.retention import prune
 from memloc.run.schedule import Slots
-from memloc.run.trial_run import Steps, TrialRun
+from memloc.run.trial_run import TrialRun, TrialSteps
 from memloc.run.worker import Worker, default_device
 from memloc.store import Store
 
 
 class Inline:
     """The executor of one process. device: by default a GPU where there is one."""
-
-    name = "inline"
 
     def __init__(self, store: Store, data_dir: Path, device: torch.device | None = None) -> None:
         self.worker = Worker(store, lambda name: load(name, data_dir), device or default_device())
@@ -38,17 +36,19 @@ class Inline:
         """There is nothing to end."""
 
     def capacity(self, works: Sequence[Work]) -> Capacity:
+        """One slot, which every process holds whole."""
         return Capacity("cuda" if self.worker.device.type == "cuda" else "cpu", Slots(1), ONE_BY_ONE)
 
     def carry_out(
         self, works: Sequence[Work], plan: PricedPlan, listener: Listener, should_stop: Callable[[], bool]
     ) -> None:
+        """Does the works in the plan's order, one after the other, in this process."""
         by_trial = {work.trial.id: work for work in works}
         for cost in plan.trials:
             if should_stop():
                 return
             work = by_trial[cost.trial]
-            steps = Steps(cost.trial, work.train != "done", cost.waves, work.prune)
+            steps = TrialSteps(cost.trial, work.train != "done", cost.waves, work.prune)
             run = TrialRun(steps, lambda wave: [list(wave)], lambda: prune(self.worker.store, work), listener)  # noqa: B023
             self._drive(run, work, should_stop)
 

@@ -12,6 +12,7 @@ from memloc.run.retention import Retention, kept_epochs, lost_epochs
 from memloc.stages.base import Part
 from memloc.store import Snapshot, Store, checkpoints, layout
 from memloc.store.commits import FileEntry
+from memloc.store.resumable import reached_epoch
 
 TrainWork = Literal["done", "train", "replay"]
 Item = tuple[AnalysisPlan, str, Part]  # one part: its analysis, its id, and the part itself
@@ -22,7 +23,8 @@ class Work:
     """What is left to do for one trial.
 
     write: the checkpoints that the training must leave for now. keep: those that stay in the end. reached: the epoch from
-    which it will go on, by the checkpoints in the store.
+    which it will go on, by the files in the store. again: the last lost epoch of a committed training, where training it
+    again ends.
     """
 
     trial: TrialPlan
@@ -32,9 +34,21 @@ class Work:
     keep: set[int] = field(default_factory=set)
     prune: bool = False
     reached: int = 0
+    again: int = 0
+
+    @property
+    def until(self) -> int:
+        """The epoch after which its training ends."""
+        return self.again if self.train == "replay" else self.trial.config.epochs
+
+    @property
+    def tried(self) -> set[str]:
+        """The ids of failure records that this work makes out of date: its parts, and the trial itself."""
+        return {self.trial.id, *(part_id for _, part_id, _ in self.parts)}
 
     @property
     def anything(self) -> bool:
+        """Whether there is anything to do: to compute, or to remove checkpoints."""
         return self.computes or self.prune
 
     @property
@@ -43,8 +57,27 @@ class Work:
         return self.train != "done" or bool(self.parts)
 
 
-def pending(plan: Plan, store: Store, snapshot: Snapshot, retention: Retention, set_aside: bool = True) -> list[Work]:
+@dataclass(frozen=True)
+class _Stored:
+    """What the store has. committed: parts whose files are whole. sizes: {path: bytes} of data and checkpoints."""
+
+    store: Store
+    snapshot: Snapshot
+    committed: set[str]
+    sizes: Mapping[str, int]
+
+
+def pending(
+    plan: Plan,
+    store: Store,
+    snapshot: Snapshot,
+    retention: Retention,
+    set_aside: bool = True,
+    numerics: str | None = None,
+) -> list[Work]:
     """The work of every trial, in plan order.
+
+    numerics: what the bits of a training depend on where it will run; None if that is not known.
 
     The sizes of all files of skipped parts are checked. If a data file is not as committed, the commit is moved to
     quarantine (unless `set_aside` is false: a dry run), and the part is done again.
@@ -59,7 +92,9 @@ def pending(plan: Plan, store: Store, snapshot: Snapshot, retention: Retention, 
         for part_id in snapshot.commits.keys() - committed:
             if any(part_id in t.part_ids for t in plan.trials):
                 store.quarantine(snapshot.paths[part_id])
-    return [_work(trial, store, snapshot, committed, sizes, retention) for trial in plan.trials]
+    paths = layout.by_trial(sizes)
+    stored = _Stored(store, snapshot, committed, sizes)
+    return [_work(trial, stored, paths.get(trial.id, set()), retention, numerics) for trial in plan.trials]
 
 
 def _check_readable(plan: Plan, store: Store, snapshot: Snapshot) -> None:
@@ -73,25 +108,27 @@ def _whole(files: Iterable[FileEntry], sizes: Mapping[str, int]) -> bool:
     return all(sizes.get(f.path) == f.size for f in files)
 
 
-def _work(
-    trial: TrialPlan, store: Store, snapshot: Snapshot, committed: set[str], sizes: Mapping[str, int], retention: Retention
-) -> Work:
+def _work(trial: TrialPlan, stored: _Stored, paths: set[str], retention: Retention, numerics: str | None) -> Work:
+    """The work of a trial. paths: its checkpoints and resume states."""
     parts = [
         (a, part_id, part)
         for a in trial.analyses
         for part_id, part in zip(a.part_ids, a.parts, strict=True)
-        if part_id not in committed
+        if part_id not in stored.committed
     ]
     needed = {t for a, _, part in parts for t in a.kind.epochs(a.config, trial.config, part)}
     keep = kept_epochs(trial, retention)
-    if trial.id not in committed:
-        reached = layout.newest_checkpoint(trial.id, trial.config.epochs, sizes)
+    if trial.id not in stored.committed:
+        reached = reached_epoch(trial.id, paths, keep | needed, numerics)
         prune = len(keep) < trial.config.epochs + 1
         return Work(trial, "train", parts, keep | needed, keep, prune, reached=reached)
-    commit = snapshot.commits[trial.id]
-    lost = lost_epochs(commit, sizes, needed, checkpoints.read_pruned(store.files, trial.id))
-    surplus = ({c.epoch for c in commit.checkpoints if c.path in sizes} | lost) - keep
-    return Work(trial, "replay" if lost else "done", parts, keep | needed, keep, prune=bool(surplus))
+    commit = stored.snapshot.commits[trial.id]
+    pruned = checkpoints.read_pruned(stored.store.files, trial.id)
+    lost = lost_epochs(commit, stored.sizes, needed, pruned)
+    again = lost_epochs(commit, stored.sizes, keep | needed, pruned) if lost else set()  # as the trainer puts them back
+    surplus = ({c.epoch for c in commit.checkpoints if c.path in paths} | lost) - keep
+    train: TrainWork = "replay" if lost else "done"
+    return Work(trial, train, parts, keep | needed, keep, prune=bool(surplus), again=max(again, default=0))
 
 
 def waves(parts: Sequence[Item]) -> list[list[Item]]:

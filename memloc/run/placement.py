@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from memloc.errors import UsageError
 from memloc.run.schedule import Slots
-from memloc.run.trial_run import Steps
+from memloc.run.trial_run import TrialSteps
 
 if TYPE_CHECKING:
     from memloc.run.pending import Work
@@ -45,7 +45,7 @@ class Assignment:
     trainer, task: the demand of one of each. trainings, tasks: how many of each the cluster can run at once.
     """
 
-    steps: Steps
+    steps: TrialSteps
     run: str
     uri: str
     job: Any
@@ -55,7 +55,7 @@ class Assignment:
     tasks: int
 
 
-def check_fits(works: Iterable[Work], nodes: Sequence[Node], resources: Resources) -> None:
+def check_capacity(works: Iterable[Work], nodes: Sequence[Node], resources: Resources) -> None:
     """Raises UsageError where a process of these works needs more than any node has."""
     for work in works:
         trainer, task = demands(work, nodes, resources)
@@ -82,6 +82,7 @@ def demands(work: Work, nodes: Sequence[Node], resources: Resources) -> tuple[De
 
 
 def has_gpus(nodes: Sequence[Node]) -> bool:
+    """Whether any node has a GPU, or a place that Ray hands out as one."""
     return any(node.get("GPU", 0.0) for node in nodes)
 
 

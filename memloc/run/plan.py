@@ -40,6 +40,7 @@ class AnalysisPlan:
 
     @property
     def kind(self) -> Stage[Any]:
+        """The stage: its fields, its parts and its computation."""
         return STAGES[self.stage]
 
     @property
@@ -57,6 +58,7 @@ class Unmet:
     need: Need
 
     def as_json(self) -> dict[str, str]:
+        """The unmet need for `--json`."""
         return {"block": self.block, "stage": self.stage, "needs": self.need.what, "remedy": self.need.remedy}
 
 
@@ -78,11 +80,14 @@ class TrialPlan:
 
     @property
     def part_ids(self) -> list[str]:
+        """The ids of the training and of all parts of its analyses."""
         return [self.id, *(i for a in self.analyses for i in a.part_ids)]
 
 
 @dataclass(frozen=True)
 class Plan:
+    """What a sweep would do: its trials, and the notes for the person who launches it."""
+
     name: str
     trials: tuple[TrialPlan, ...]
     notes: tuple[str, ...] = ()

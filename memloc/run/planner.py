@@ -86,10 +86,10 @@ class _Common:
     parts: dict[tuple[str, StageConfig, Size], Parts] = field(default_factory=dict)
 
     def size(self, config: TrainConfig, data: Description, data_dir: Path) -> Size:
-        of_any = config.model_copy(update={"seed": 0})
-        if of_any not in self.sizes:
-            self.sizes[of_any] = _size(of_any, data, data_dir)
-        return self.sizes[of_any]
+        unseeded = config.model_copy(update={"seed": 0})
+        if unseeded not in self.sizes:
+            self.sizes[unseeded] = _size(unseeded, data, data_dir)
+        return self.sizes[unseeded]
 
     def parts_of(self, kind: Stage[Any], config: StageConfig, train: TrainConfig, size: Size) -> Parts:
         key = kind.name, config, size
@@ -202,8 +202,8 @@ class _Network(NamedTuple):
 
 
 def _network(config: TrainConfig, data: Description) -> _Network:
-    of_any = config.model_copy(update={"seed": 0, "held_out": None})  # a thousand trainings, one network
-    return _built(of_any, data.shape, data.classes)
+    unseeded = config.model_copy(update={"seed": 0, "held_out": None})  # a thousand trainings, one network
+    return _built(unseeded, data.shape, data.classes)
 
 
 @lru_cache(maxsize=64)

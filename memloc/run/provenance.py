@@ -32,18 +32,21 @@ def _git_revision() -> str:
 
 def numerics(device: torch.device) -> str:
     """Everything besides the configuration on which the bits of a training depend."""
-    return canonical_json({"device": where(device)["device_name"], **_versions()})
+    return canonical_json({"device": _device_name(device), **_versions()})
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    # Kernels are chosen by the instruction set: another one may round differently.
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def where(device: torch.device) -> dict[str, Any]:
     """The device and the versions with which something was computed."""
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    else:  # kernels are chosen by the instruction set: another one may round differently
-        name = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     return {
         "device": device.type,
-        "device_name": name,
+        "device_name": _device_name(device),
         "memloc": VERSION,
         "git": _git_revision(),
         "versions": _versions(),

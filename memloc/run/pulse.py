@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 from memloc.errors import StoreError
@@ -19,44 +20,66 @@ SECONDS = 10.0  # between two heartbeats of a trial whose stages have not change
 LOOK_SECONDS = 1.0
 
 
+def new_run() -> str:
+    """A name for a run: its local time, and a random part."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+
+
 class Heartbeats:
     """An observer that notes what each trial is doing, and a thread that writes the notes: changes at once, others rarely.
 
-    sweep: NAME@sha8 of the record that the run carries out.
+    The thread runs inside `with`; at the end all heartbeats of the run are removed. sweep: NAME@sha8 of the record that the
+    run carries out. run: its name.
     """
 
-    def __init__(self, store: Store, works: Sequence[Work], sweep: str) -> None:
-        self.store = store
-        self.run = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+    def __init__(self, store: Store, works: Sequence[Work], sweep: str, run: str) -> None:
+        self.store, self.run = store, run
         self._left = {w.trial.id: _left(w) for w in works}
-        self._epochs = {w.trial.id: w.trial.config.epochs for w in works}
+        self._until = {w.trial.id: w.until for w in works}
+        self._replays = {w.trial.id for w in works if w.train == "replay"}
         self._notes: dict[str, dict[str, Any]] = {}
         self._host = platform.node()
-        self._of_run = {"sweep": sweep, "host": self._host, "state": "starting", "begun": time.time()}
+        self._run_state = {"sweep": sweep, "host": self._host, "state": "starting", "begun": time.time()}
+        self._replayed: dict[str, float] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Heartbeats:
         self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._write(lambda: heartbeats.clear(self.store.files, self.run))
 
     def planned(self, plan: PricedPlan) -> None:
         """Writes the prices, from which status computes the time left."""
-        self._of_run["state"] = "running"
+        self._run_state["state"] = "running"
         self._write(lambda: heartbeats.write_plan(self.store.files, self.run, plan.as_json()))
 
     def __call__(self, event: Event) -> None:
         with self._lock:
             if event.kind in ("trained", "part", "failed"):
                 self._left[event.trial].pop(event.part_id or event.trial, None)
-            if event.kind in ("finished", "drained"):
+            if event.kind == "trained" and event.trial in self._replays:
+                self._replayed[event.trial] = self._notes.get(event.trial, {}).get("seconds", event.seconds)
+            if event.kind in ("finished", "unfinished"):
                 self._notes.pop(event.trial, None)
                 return
-            note = self._notes.setdefault(event.trial, {"stages": [], "state": "waiting", "host": self._host})
+            note = self._notes.setdefault(event.trial, self._first(event.trial))
             stages = _at_work(self._left[event.trial], {*note["stages"], event.stage})
             self._notes[event.trial] = {**note, **self._news(note, event), "stages": stages, "news": time.time()}
 
+    def _first(self, trial: str) -> dict[str, Any]:
+        """The note of a trial of which nothing runs yet."""
+        replays = {"replays": True} if trial in self._replays else {}
+        return {"stages": [], "state": "waiting", "host": self._host, **replays}
+
     def _news(self, note: Mapping[str, Any], event: Event) -> dict[str, Any]:
         """What an event changes in the note of its trial."""
-        if event.kind == "placed":
+        if event.kind == "placed" and event.stage == "train":
             return {"state": "starting", "host": event.host}
         if event.kind == "epoch" and not event.metrics and note["state"] != "running":
             return {"state": "running", **self._begun(event)}
@@ -65,39 +88,51 @@ class Heartbeats:
             before = note if "from_epoch" in note else self._begun(event, event.epoch - 1)
             news = {"epoch": event.epoch, "metrics": dict(event.metrics), "seconds": before["seconds"] + event.seconds}
             return {**before, **news, "state": "running"}
-        return {"state": "running"} if event.kind in ("trained", "part", "failed") else {}
+        return {} if event.kind == "started" else {"state": "running"}
 
     def _begun(self, event: Event, epoch: int | None = None) -> dict[str, Any]:
         """The note of a training that goes on from an epoch, by default the event's."""
         epoch = event.epoch if epoch is None else epoch
-        return {"epochs": self._epochs[event.trial], "from_epoch": epoch, "epoch": epoch, "seconds": 0.0}
+        return {"epochs": self._until[event.trial], "from_epoch": epoch, "epoch": epoch, "seconds": 0.0}
 
     def notes(self) -> dict[str, dict[str, Any]]:
         """{trial at work: its heartbeat}.
 
         stages: the present stages. state: `waiting` (for a place), `starting` (its process) or `running`. host: where its
         training runs, else the driver's host. news: the time of the last event (seconds since 1970). For a training also:
-        epoch, epochs, from_epoch (where this run began), metrics of the epoch, seconds of this run's epochs.
+        epoch, epochs (where it ends), from_epoch (where this run began), metrics of the epoch, seconds of this run's epochs,
+        and replays, if it is committed and trains again for lost checkpoints.
         """
         with self._lock:
             return {trial: dict(note) for trial, note in self._notes.items()}
 
+    def _note_of_run(self) -> dict[str, Any]:
+        """The heartbeat of the run. replayed: {trial whose training again has ended: its seconds}."""
+        with self._lock:
+            return {**self._run_state, **({"replayed": dict(self._replayed)} if self._replayed else {})}
+
     def _beat(self) -> None:
+        files, run = self.store.files, self.run
         written: dict[str, tuple[Any, float]] = {}  # {trial, or "" for the run: (its stages and state, when written)}
         while True:
             now = time.monotonic()
-            for name, note in {"": dict(self._of_run), **self.notes()}.items():
-                at = note.get("stages"), note["state"]
+            notes = {"": self._note_of_run(), **self.notes()}
+            for name, note in notes.items():
+                at = note.get("stages"), note["state"], len(note.get("replayed", ()))
                 before, when = written.get(name, (None, now))
                 if at == before and now - when < SECONDS:
                     continue
                 if name:
-                    done = self._write(lambda: heartbeats.write(self.store.files, self.run, name, note))  # noqa: B023
+                    done = self._write(lambda: heartbeats.write(files, run, name, note))  # noqa: B023
                 else:
-                    done = self._write(lambda: heartbeats.write_run(self.store.files, self.run, note))  # noqa: B023
+                    done = self._write(lambda: heartbeats.write_run(files, run, note))  # noqa: B023
                 if not done:
                     break
                 written[name] = at, now
+            # A trial that has ended is not at work until its heartbeat is stale.
+            for name in written.keys() - notes.keys():
+                if self._write(lambda: heartbeats.forget(files, run, name)):  # noqa: B023
+                    del written[name]
             if self._stop.wait(LOOK_SECONDS):
                 return
 
@@ -107,11 +142,6 @@ class Heartbeats:
         except StoreError:
             return False  # status knows less for a while; if the store is gone, the work itself will fail
         return True
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        heartbeats.clear(self.store.files, self.run)
 
 
 def _left(work: Work) -> dict[str, str]:

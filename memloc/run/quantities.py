@@ -19,6 +19,7 @@ def train_passes(trial: TrialPlan, epochs: int | None = None) -> float:
 
 
 def part_passes(trial: TrialPlan, analysis: AnalysisPlan) -> float:
+    """The forward passes of one example that a part of the analysis costs."""
     return analysis.kind.passes(analysis.config, analysis.size)
 
 

@@ -18,6 +18,7 @@ class Slots:
 
     @property
     def total(self) -> float:
+        """The capacity of all slots together."""
         return self.count * self.capacity
 
     def fitting(self, demand: float) -> int:
@@ -29,8 +30,9 @@ class Slots:
 class TrialCost:
     """The prices of one trial.
 
-    train: seconds of its training (0: nothing to train), which goes on from epoch `reached` of `epochs`. waves: its parts,
-    wave by wave. trainer, task: the capacity of a slot that a trainer and a task hold.
+    train: seconds of its training (0: nothing to train), which goes on from epoch `reached` and ends after epoch `epochs`.
+    waves: its parts, wave by wave. trainer, task: the capacity of a slot that a trainer and a task hold. replays: the
+    training is committed, and trains again for lost checkpoints.
     """
 
     trial: str
@@ -40,6 +42,7 @@ class TrialCost:
     task: float = 1.0
     reached: int = 0
     epochs: int = 1
+    replays: bool = False
 
     @property
     def epoch_seconds(self) -> float:
@@ -74,6 +77,7 @@ class CriticalPath:
 
     @property
     def seconds(self) -> float:
+        """Seconds of the whole chain."""
         return sum(seconds for _, seconds in self.stages)
 
 

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memloc.config import TrainConfig, canonical
+from memloc.counts import counted
 from memloc.data import Description, examples_seen, load
 from memloc.data.arrays import I64
 from memloc.data.c_score_file import CScores
 from memloc.data.c_score_file import load as load_scores
 from memloc.errors import UsageError
+from memloc.invocation import command
 from memloc.models.architectures import TRAINING
-from memloc.store import Snapshot, Store, c_scores, records
+from memloc.store import Files, Snapshot, Store, c_scores, layout, records
 
 if TYPE_CHECKING:
     from memloc.run.plan import TrialPlan
@@ -89,27 +91,27 @@ class Sources:
         commits = list(self._snapshot.commits.values())
         sets = c_scores.score_sets([c for c in commits if c.analysis is None or c.analysis in of_sweep])
         fitting = [s for s in sets if s.complete and s.data == data.identity and same_labels(s.config, train)]
-        if fitting:
-            return self._read(max(fitting, key=lambda s: (len(s.runs), s.id)), name, data.n_train)
+        if fitting and self.store is not None:
+            return self._read(self.store.files, max(fitting, key=lambda s: (len(s.runs), s.id)), data.n_train, name)
         return self._missing(name, train, runs)
 
-    def _read(self, scores: c_scores.ScoreSet, name: str, n: int) -> CScores:
+    def _read(self, files: Files, scores: c_scores.ScoreSet, n: int, name: str) -> CScores:
+        """The scores of a set for the n training examples; NaN where the set judges none."""
         if scores.id not in self._made:
-            assert self.store is not None
-            read = c_scores.scores(self.store.files, scores)
+            read = c_scores.scores(files, scores)
             values = np.full(n, np.nan)
             values[read.example] = read.c_score
             self._made[scores.id] = CScores(values, f"sweep {name}")
         return self._made[scores.id]
 
     def _missing(self, name: str, train: TrainConfig, runs: list[_Run] | None) -> Need:
-        remedy = f"run `memloc sweep {name}` on this store first"
+        remedy = f"run {command(f'sweep {name}', self.store.uri if self.store else None)} first"
         if runs is None:
             return Need(f"sweep {name} (neither in this store, nor shipped, nor beside this file)", remedy)
         wanted = [r for r in runs if r.config.get("dataset") == train.dataset and same_labels(r.config, train)]
         if wanted:
             done = sum(run.analysis is not None and self._snapshot.complete(run.parts) for run in wanted)
-            return Need(f"sweep {name} ({len(wanted)} trainings, {done} done)", remedy)
+            return Need(f"sweep {name} ({counted(len(wanted), 'training')}, {done} done)", remedy)
         noise = f"noise: {train.noise}, data_seed: {train.data_seed}" if train.noise else "noise: 0"
         return Need(f"sweep {name} (has no held-out trainings on {train.dataset} with {noise})", "add them to its blocks")
 
@@ -122,9 +124,10 @@ class Sources:
     def _recorded(self, name: str) -> list[_Run]:
         if self.store is None or name not in records.sweep_names(self.store.files):
             return []
+        contents = records.read_sweeps(self.store.files, layout.sweep_folder(name))
         return [
             _Run(trial["config"], analysis["analysis"], tuple(analysis["parts"]))
-            for trial in self.store.trials_of(name)
+            for trial in records.merged_trials(contents)
             for analysis in trial["analyses"]
             if analysis["stage"] == c_scores.STAGE
         ]

@@ -70,7 +70,8 @@ def _train(worker: Worker, work: Work, on_epoch: OnEpoch, should_stop: Callable[
             clock = time.perf_counter()
     if overtaken:
         return run_training(worker, work, on_epoch, should_stop)
-    assert after is not None
+    if after is None:
+        raise RuntimeError(f"trial {trial.id}: its training has given no epoch")
     after.wait()
     _commit_training(worker, work, data, rows, writer.entries, after.dynamics)
     return True

@@ -18,7 +18,7 @@ Task: TypeAlias = list[PricedPart]  # parts that one process computes
 
 
 @dataclass(frozen=True)
-class Steps:
+class TrialSteps:
     """The work of a trial: train, then compute its parts, wave by wave, then remove checkpoints."""
 
     trial: str
@@ -35,7 +35,7 @@ class TrialRun:
     """
 
     def __init__(
-        self, steps: Steps, cut: Callable[[Sequence[PricedPart]], list[Task]], prune: Callable[[], None], tell: Listener
+        self, steps: TrialSteps, cut: Callable[[Sequence[PricedPart]], list[Task]], prune: Callable[[], None], tell: Listener
     ) -> None:
         self.steps, self._cut, self._prune, self._tell = steps, cut, prune, tell
         self.phase: Phase = "train" if steps.trains else "analyse"
@@ -43,6 +43,7 @@ class TrialRun:
         self._waves = deque(steps.waves)
         self._queue: deque[Task] = deque()
         self._running = 0
+        self._placed: set[str] = set()  # stages of which a task runs or has run
         self._draining = False
         self._emit("started")
         self._advance()
@@ -55,7 +56,11 @@ class TrialRun:
     def take(self) -> Task:
         """The next task, which now runs."""
         self._running += 1
-        return self._queue.popleft()
+        task = self._queue.popleft()
+        if stage := next((part.stage for part in task if part.stage not in self._placed), ""):
+            self._placed |= {part.stage for part in task}
+            self._emit("placed", stage=stage)
+        return task
 
     def drain(self) -> None:
         """Nothing more begins. The trial ends when its running tasks end."""
@@ -65,6 +70,7 @@ class TrialRun:
     # --- the training
 
     def placed(self, host: str) -> None:
+        """The training has a place on this host."""
         self._emit("placed", stage="train", host=host)
 
     def reached(self, epoch: int, row: Mapping[str, Any]) -> None:
@@ -73,10 +79,11 @@ class TrialRun:
         self._emit("epoch", stage="train", epoch=epoch, metrics=metrics, seconds=row.get("seconds", 0.0))
 
     def training_ended(self, result: TrainingResult) -> None:
+        """The training has ended: it is committed, has failed, or was told to stop."""
         if result.error:
             self._fail(self.steps.trial, "train", result.error)
         if not result.finished:
-            return self._end("drained")
+            return self._end("unfinished")
         self._emit("trained", stage="train", seconds=result.seconds)
         self.phase = "analyse"
         return self._advance()
@@ -84,6 +91,7 @@ class TrialRun:
     # --- the parts
 
     def part_ended(self, stage: str, result: PartResult) -> None:
+        """A part of a running task has ended."""
         if result.error:
             self._fail(result.part_id, stage, result.error)
         else:
@@ -104,11 +112,11 @@ class TrialRun:
             possible = [part for part in self._waves.popleft() if not self.failed & set(part.needs)]
             self._queue.extend(self._cut(possible) if possible else [])
         if self._draining and (self._queue or self._waves):
-            self._end("drained")
+            self._end("unfinished")
         elif not self._queue:
             if self.steps.prunes and not self.failed:
                 self._prune()
-            self._end("finished")
+            self._end("unfinished" if self.failed else "finished")
 
     # --- events
 
@@ -116,7 +124,7 @@ class TrialRun:
         self.failed.add(part_id)
         self._emit("failed", stage=stage, part_id=part_id, error=error)
 
-    def _end(self, kind: Literal["finished", "drained"]) -> None:
+    def _end(self, kind: Literal["finished", "unfinished"]) -> None:
         self.phase = "ended"
         self._emit(kind)
 

@@ -19,10 +19,12 @@ from memloc.store import Store, checkpoints
 
 
 def never() -> bool:
+    """An order to stop that never comes."""
     return False
 
 
 def default_device() -> torch.device:
+    """The GPU if torch sees one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -36,6 +38,7 @@ class Worker:
     _inputs: tuple[tuple[str, ...], Inputs] | None = None
 
     def data(self, trial: TrialPlan) -> Data:
+        """The data of the training: its examples with their labels, and the test set."""
         raw = self.raw(trial.config.dataset)
         check_identity(raw, trial.config.dataset, trial.data)
         return prepare(raw, trial.config)

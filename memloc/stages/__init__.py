@@ -31,11 +31,11 @@ def discover() -> dict[str, Stage[Any]]:
 STAGES = discover()
 
 
-def _examples(dataset: str) -> int:
+def _count_examples(dataset: str) -> int:
     return describe(dataset).n_train
 
 
-REGISTRY = Registry(TRAINING, STAGES, _examples)
+REGISTRY = Registry(TRAINING, STAGES, _count_examples)
 
 
 def instruments() -> list[Instrument]:

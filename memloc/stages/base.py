@@ -7,7 +7,7 @@ has what a summary says of them. It knows no paths, no Ray, no store and no cloc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
@@ -28,9 +28,11 @@ C = TypeVar("C", bound=StageConfig)
 
 @dataclass(frozen=True)
 class Size:
-    """The size of a training.
+    """The size of a training, from which costs and parts follow.
 
-    n: examples. n_noisy: examples of the memorized set. n_out: examples that are held out.
+    n: training examples. n_noisy: examples of the memorized set S_n. n_test: test examples. parameters: numbers in all
+    parameter tensors of the network. groups: the names of its layer groups, in forward order. classes: K. n_out: examples
+    that the training holds out.
     """
 
     n: int
@@ -69,8 +71,10 @@ class Stage(ABC, Generic[C]):
             FieldError: a field does not fit the training. UnusedFieldError: a field means nothing for this training.
         """
 
-    def trainings(self, config: C, train: TrainConfig, n: Callable[[], int]) -> Sequence[TrainConfig]:
-        """The trainings that replace a training of a block with this stage. n: returns the number of examples.
+    def trainings(self, config: C, train: TrainConfig, n: Callable[[], int]) -> Iterable[TrainConfig]:
+        """The trainings that replace a training of a block with this stage, one by one where they are many.
+
+        n: returns the number of examples.
 
         Raises:
             FieldError: a field does not fit the training.

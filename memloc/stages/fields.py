@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator
 
 from memloc.config import FieldError, PathOrSweep, Share, StageConfig, TrainConfig, UnusedFieldError, Valid
 
 MaskMode = Literal["plain", "own", "scaled", "dropped"]
+MASK_MODES: tuple[MaskMode, ...] = get_args(MaskMode)
 
 
 class MaskModeConfig(StageConfig):
     """The field of every stage that runs an example-tied network."""
 
     mask_mode: MaskMode | None = None
-    """Under which masks an example-tied network runs; used, and required, with dropout: example_tied alone. [paper §6.2]"""
+    """The masks under which an example-tied network runs (as for evaluate.modes). It is required with dropout:
+    example_tied, and unused without. [memloc]
+    """
 
 
 C_SCORE = "c_score:"
@@ -33,11 +36,11 @@ class MaskedConfig(MaskModeConfig):
     """Fields of every stage that runs on both sets. In a plan, the hash of the scores takes the place of PATH or NAME."""
 
     memorized: Annotated[str, AfterValidator(_memorized), Valid(MEMORIZED), PathOrSweep(C_SCORE)] = "labels"
-    """What the memorized set S_n is: the mislabeled examples, or those with a low C-score from a file or a sweep. [paper §3,
-    §7]
+    """The memorized set S_n: the mislabeled examples (labels), or the examples with a low C-score, from a file or from a
+    sweep. [paper §3, §7]
     """
     c_score_below: Share | None = None
-    """The C-score below which an example is in S_n; null: 0.5 where memorized names C-scores. [paper §7]"""
+    """The C-score below which an example is in S_n; null: 0.5 if memorized names C-scores. [paper §7: 0.5]"""
 
     def c_scores_from(self) -> str | None:
         return self.memorized.removeprefix(C_SCORE) if self.memorized.startswith(C_SCORE) else None
@@ -53,10 +56,14 @@ M = TypeVar("M", bound=MaskModeConfig)
 
 
 def resolve_mask_mode(config: M, train: TrainConfig) -> M:
-    """mask_mode is required on example-tied trainings, and None on all others."""
+    """The configuration itself: mask_mode is required on example-tied trainings, and None on all others.
+
+    Raises:
+        FieldError: it is missing. UnusedFieldError: it is given, and there are no example-tied masks.
+    """
     if train.example_tied:
         if config.mask_mode is None:
-            valid = "plain, own, scaled, dropped"
+            valid = ", ".join(MASK_MODES)
             raise FieldError("mask_mode", f"required on a training with dropout: example_tied; valid: {valid}")
         return config
     if config.mask_mode is not None:
@@ -68,7 +75,11 @@ S = TypeVar("S", bound=MaskedConfig)
 
 
 def resolve_sets(config: S, train: TrainConfig) -> S:
-    """Does `resolve_mask_mode`, then completes the fields of the memorized set. C-scores need a training without noise."""
+    """Does `resolve_mask_mode`, then completes the fields of the memorized set. C-scores need a training without noise.
+
+    Raises:
+        FieldError: C-scores on a training with label noise. UnusedFieldError: a threshold without C-scores.
+    """
     config = resolve_mask_mode(config, train)
     if config.c_scores_from() is None:
         if config.c_score_below is not None:
@@ -81,6 +92,8 @@ def resolve_sets(config: S, train: TrainConfig) -> S:
 
 
 def check_epochs(field_name: str, epochs: Sequence[int], train: TrainConfig) -> None:
+    """Raises FieldError if the training has no checkpoint of one of these epochs."""
+    """Raises FieldError, for the field of this name, if an epoch is beyond the training's last one."""
     beyond = [t for t in epochs if t > train.epochs]
     if beyond:
         raise FieldError(field_name, f"{', '.join(map(str, beyond))} beyond the last epoch; valid: 0 to {train.epochs}")

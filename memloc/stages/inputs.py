@@ -43,6 +43,7 @@ class Inputs:
 
     @property
     def on_device(self) -> OnDevice:
+        """The data on the device: uint8 images and int64 labels, copied at the first use."""
         if self._on_device is None:
             self._on_device = OnDevice(self.data, self.device)
         return self._on_device
@@ -54,6 +55,7 @@ class Inputs:
         return channels_last(network.to(self.device)).eval()
 
     def dropout(self, network: Network) -> Dropout:
+        """The training's dropout, for networks with the sites of this one; built at the first use."""
         if self._dropout is None:
             self._dropout = build_dropout(self.train, network.sites, self.data.example, self.device)
         return self._dropout

@@ -38,6 +38,11 @@ class Instrument:
     memorizing: bool = True
 
 
+def in_words(items: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if items[1:] else items)
+
+
 def layer_extremes(rows: list[Row]) -> tuple[tuple[str, float], tuple[str, float]] | None:
     """The layers with the lowest and with the highest noisy accuracy, and that accuracy: the mean over the layer's rows.
 

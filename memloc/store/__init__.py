@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from memloc.errors import MemlocWarning, StoreError
-from memloc.store import commits, layout, records
+from memloc.store import commits, layout
 from memloc.store.commits import Commit, Snapshot
 from memloc.store.files import Files
 from memloc.store.schemas import Schemas
@@ -30,7 +30,8 @@ class Store:
         self.files = Files(uri)
         self._known: dict[str, Commit] = {}
         self._hidden: frozenset[str] = frozenset()
-        self._warned: set[str] = set()
+        self._named: set[str] = set()  # commits that a warning has named
+        self._warnings: set[str] = set()
 
     def without(self, trials: Iterable[str]) -> Store:
         """The same store for a reader that must not see these trials."""
@@ -45,11 +46,11 @@ class Store:
             MemlocWarning: naming the commits that a later version of memloc wrote, each once.
         """
         snapshot = commits.snapshot(self.files, self._known)
-        if new := snapshot.unreadable.keys() - self._warned:
-            self._warned |= new
+        if new := snapshot.unreadable.keys() - self._named:
+            self._named |= new
             why = "; ".join(f"{path} {snapshot.unreadable[path]}" for path in sorted(new)[:NAMED])
             more = f"; and {len(new) - NAMED} more" if len(new) > NAMED else ""
-            warnings.warn(f"store {self.uri}: left out: {why}{more}", MemlocWarning, stacklevel=2)
+            self.warn(f"store {self.uri}: left out: {why}{more}")
         return snapshot.without(self._hidden) if self._hidden else snapshot
 
     def reading(self, action: Callable[[Snapshot], T]) -> T:
@@ -75,8 +76,11 @@ class Store:
         commits.publish(self.files, replace(commit, files=entries))
 
     def quarantine(self, path: str) -> None:
+        """Moves a file to `quarantine/`, where no reader looks."""
         self.files.move(path, layout.quarantine(path))
 
-    def trials_of(self, sweep: str) -> list[dict[str, Any]]:
-        """The trials of a sweep's records, as records.SweepRecord holds them."""
-        return records.merged_trials(records.read_sweep(self.files, sweep))
+    def warn(self, message: str) -> None:
+        """Warns of something in the store, once for all readers of this object."""
+        if message not in self._warnings:
+            self._warnings.add(message)
+            warnings.warn(message, MemlocWarning, stacklevel=3)

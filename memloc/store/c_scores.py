@@ -44,6 +44,7 @@ class ScoreSet:
 
     @property
     def complete(self) -> bool:
+        """Is there a run of every ratio and cut that is needed?"""
         return all((ratio, cut) in self.runs for ratio, cuts in self.needed.items() for cut in range(cuts))
 
 

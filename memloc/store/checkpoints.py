@@ -16,14 +16,17 @@ from memloc.errors import StoreError
 from memloc.store import layout
 from memloc.store.commits import CheckpointEntry, read_entry
 from memloc.store.files import Files
+from memloc.store.resumable import usable_states
 
 
 def encode(weights: Mapping[str, Tensor]) -> bytes:
+    """The safetensors bytes of weights: {name: tensor}."""
     content: bytes = safetensors.torch.save(dict(weights))
     return content
 
 
 def entry(trial: str, epoch: int, content: bytes) -> CheckpointEntry:
+    """What a commit lists for a checkpoint with these bytes."""
     return CheckpointEntry(epoch, layout.checkpoint(trial, epoch), len(content), layout.sha256(content))
 
 
@@ -67,7 +70,7 @@ def save_resume(files: Files, trial: str, state: ResumeState, old: Collection[st
     extra = json.dumps(fields | ({"scaler": state.scaler} if state.scaler else {}))
     torch.save({"epoch": state.epoch, "momentum": state.momentum, "dynamics": state.dynamics, "extra": extra}, buffer)
     content = buffer.getvalue()
-    path = layout.resume_state(trial, content)
+    path = layout.resume_state(trial, state.epoch, state.numerics, content)
     files.put(path, content)
     for stale in old:
         if stale != path:
@@ -76,6 +79,7 @@ def save_resume(files: Files, trial: str, state: ResumeState, old: Collection[st
 
 
 def resume_states(files: Files, trial: str) -> list[str]:
+    """The paths of a training's resume states, in no order."""
     return [p for p in files.listing(layout.checkpoints(trial)) if layout.is_resume_state(p)]
 
 
@@ -87,24 +91,23 @@ def load_resume(
     needed: the checkpoints that must be there up to the state's epoch. If one is missing, the state is passed over.
     numerics: what the bits depend on here. States with other numerics are passed over.
     """
-    best: tuple[ResumeState, dict[str, Tensor]] | None = None
-    for path in resume_states(files, trial):
+    sizes = files.listing(layout.checkpoints(trial))
+    for _, path in usable_states(trial, sizes, needed, numerics):
         state = _read_state(files, trial, path)
-        if state is None or state.numerics != numerics or (best and state.epoch <= best[0].epoch):
+        if state is None or state.numerics != numerics:
+            continue
+        if any(sizes.get(e.path) != e.size for e in state.entries if e.epoch in needed):
             continue
         try:
-            weights = read(files, state.entries[-1])
+            return state, read(files, state.entries[-1])
         except StoreError:
             continue
-        sizes = files.listing(layout.checkpoints(trial))
-        if all(sizes.get(e.path) == e.size for e in state.entries if e.epoch in needed):
-            best = state, weights
-    return best
+    return None
 
 
 def _read_state(files: Files, trial: str, path: str) -> ResumeState | None:
     content = files.find(path)
-    if content is None or path != layout.resume_state(trial, content):
+    if content is None or not path.endswith(f"-{layout.sha8(content)}.pt"):
         return None  # damaged: an older state, or a fresh start, gives the same result
     raw = torch.load(io.BytesIO(content), weights_only=True)
     extra = json.loads(raw["extra"])

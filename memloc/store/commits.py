@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from memloc.errors import StoreError
+from memloc.invocation import command
 from memloc.store import layout, schemas
 from memloc.store.files import Files
 from memloc.store.schemas import Schemas
@@ -34,6 +35,8 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class CheckpointEntry:
+    """A checkpoint of a commit: the weights after an epoch, as a safetensors file. size: bytes."""
+
     epoch: int
     path: str
     size: int
@@ -68,6 +71,7 @@ class Commit:
     schema: int = VERSION
 
     def encode(self) -> bytes:
+        """The content of the commit's file."""
         return json.dumps(asdict(self), sort_keys=True, indent=1).encode()
 
     @staticmethod
@@ -106,8 +110,14 @@ def read_entry(files: Files, entry: FileEntry | CheckpointEntry) -> bytes:
     """
     content = files.find(entry.path)
     if (wrong := problem(entry, content)) or content is None:
-        raise StoreError(f"store {files.uri}: {entry.path} {wrong}; run `memloc store verify`, then the sweep again")
+        raise damaged(files, entry.path, wrong)
     return content
+
+
+def damaged(files: Files, path: str, wrong: str | None) -> StoreError:
+    """The error for a file that is not as committed. wrong: what `problem` says about it."""
+    remedy = f"run {command('store verify', files.uri)}, then the sweep again"
+    return StoreError(f"store {files.uri}: {path} {wrong}; {remedy}")
 
 
 def publish_tables(
@@ -174,6 +184,7 @@ class Snapshot:
         return Snapshot(kept, {i: self.paths[i] for i in kept}, self.broken, self.unreadable)
 
     def complete(self, analysis_parts: Iterable[str]) -> bool:
+        """Are all these parts committed?"""
         return all(part in self.commits for part in analysis_parts)
 
     def analyses(self) -> dict[str, list[Commit]]:
@@ -188,7 +199,16 @@ class Snapshot:
             if len(parts) == next(iter(parts.values())).of
         }
 
+    def tables(self) -> dict[str, tuple[int, int]]:
+        """{table: (rows, bytes of its files)} of what is committed, sorted by name."""
+        sizes: dict[str, tuple[int, int]] = {}
+        for file in (file for commit in self.commits.values() for file in commit.files):
+            rows, size = sizes.get(file.table, (0, 0))
+            sizes[file.table] = rows + file.rows, size + file.size
+        return dict(sorted(sizes.items()))
+
     def trainings(self) -> dict[str, Commit]:
+        """{trial: the commit of its training}."""
         return {c.trial: c for c in self.commits.values() if c.analysis is None}
 
 
@@ -198,7 +218,7 @@ def snapshot(files: Files, known: dict[str, Commit]) -> Snapshot:
     known: {path: commit} of the commits read before (a commit never changes). New ones are added to it.
     """
     result = Snapshot({}, {}, [])
-    paths = sorted(files.listing(layout.COMMITS))
+    paths = layout.own(files.listing(layout.COMMITS))
     unread = [p for p in paths if p not in known]
     for path, commit in zip(unread, files.map(lambda p: _read_or_why(files, p), unread), strict=True):
         if isinstance(commit, Commit):

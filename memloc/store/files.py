@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pyarrow import fs
 
-from memloc.errors import StoreError
+from memloc.errors import StoreError, error_line
 from memloc.store import filesystem, layout
 
 T = TypeVar("T")
@@ -44,6 +44,7 @@ class Files:
         self.local = isinstance(self._fs, fs.LocalFileSystem)
 
     def full(self, path: str) -> str:
+        """The path on the filesystem of a path within the folder; "" is the folder itself."""
         return f"{self.root}/{path}" if path else self.root
 
     def exists(self) -> bool:
@@ -59,10 +60,23 @@ class Files:
         return bool(kind == fs.FileType.Directory)
 
     def is_store(self) -> bool:
-        """Is there anything of a store in the folder?"""
+        """Is there anything of a store in the folder? It lists a few folders, and no whole store."""
+        return any(
+            layout.is_own(file)
+            for mark in layout.MARKS
+            for folder in self._names(mark, fs.FileType.Directory)
+            if layout.is_own_folder(folder)
+            for file in self._names(folder, fs.FileType.File)
+        )
+
+    def _names(self, folder: str, kind: Any) -> list[str]:
+        """The files or the folders that lie directly in a folder, from a first look that does not wait long."""
         with self._errors("cannot be reached"):
-            infos = self._hasty.get_file_info([self.full(mark) for mark in layout.MARKS])
-        return any(info.type == fs.FileType.Directory for info in infos)
+            try:
+                infos = self._hasty.get_file_info(fs.FileSelector(self.full(folder), allow_not_found=True))
+            except NotADirectoryError:
+                return []
+        return [f"{folder}/{info.base_name}" for info in infos if info.type == kind]
 
     def check_usable(self) -> None:
         """Raises StoreError if there is no folder here that can be written, and none can be made."""
@@ -119,7 +133,7 @@ class Files:
         except OSError as error:
             if self.size(path) is None:  # an object store is asked for the size first; the file may be removed in between
                 raise FileNotFoundError(path) from error
-            raise StoreError(f"store {self.uri}: {path} cannot be read: {filesystem.first_line(error)}") from error
+            raise StoreError(f"store {self.uri}: {path} cannot be read: {error_line(error, with_type=False)}") from error
 
     def find(self, path: str) -> bytes | None:
         """The bytes of a file, or None where there is none (any more)."""
@@ -160,7 +174,9 @@ class Files:
             return
         except OSError as error:
             if self.size(path) is not None:
-                raise StoreError(f"store {self.uri}: {path} cannot be removed: {filesystem.first_line(error)}") from error
+                raise StoreError(
+                    f"store {self.uri}: {path} cannot be removed: {error_line(error, with_type=False)}"
+                ) from error
 
     def move(self, source: str, target: str) -> bool:
         """Moves a file; False if it is gone. On object stores this copies, then deletes; a kill in between leaves both."""
@@ -192,7 +208,7 @@ class Files:
         try:
             yield
         except OSError as error:
-            raise StoreError(f"store {self.uri}: {what}: {filesystem.first_line(error)}") from error
+            raise StoreError(f"store {self.uri}: {what}: {error_line(error, with_type=False)}") from error
 
 
 def _make_folder(folder: Path) -> None:

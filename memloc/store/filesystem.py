@@ -6,7 +6,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from memloc.errors import StoreError
+from memloc.errors import StoreError, error_line
 from memloc.store import uri as uris
 
 # (attempts, seconds to connect, seconds to answer) on S3. Work under way outlasts 20 s without a server. A mistyped
@@ -28,7 +28,7 @@ def resolve(store: str) -> tuple[Any, Any, str]:
     try:
         patient, hasty, root = _remote(scheme, store)
     except (ValueError, OSError, NotImplementedError) as error:
-        raise StoreError(f"store {store}: cannot be opened: {first_line(error)}") from error
+        raise StoreError(f"store {store}: cannot be opened: {error_line(error, with_type=False)}") from error
     return patient, hasty, root.rstrip("/")
 
 
@@ -55,8 +55,3 @@ def _s3(uri: str) -> tuple[Any, Any, str]:
         return fs.S3FileSystem(**{**options, **mine})
 
     return waiting(*PATIENT), waiting(*HASTY), root
-
-
-def first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__

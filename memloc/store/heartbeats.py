@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from memloc.store import layout
@@ -29,37 +29,95 @@ def write_plan(files: Files, run: str, record: Mapping[str, Any]) -> None:
     files.put(layout.run_plan(run), json.dumps(dict(record)).encode())
 
 
-def read_plan(files: Files, run: str) -> dict[str, Any] | None:
-    """The plan of a run; None if there is none, or if it cannot be read."""
+def read_plan(files: Files, run: str) -> Any:
+    """The plan of a run as JSON; None if there is none, or if it is no JSON."""
     try:
-        plan: dict[str, Any] = json.loads(files.find(layout.run_plan(run)) or b"")
-    except ValueError:
+        return json.loads(files.find(layout.run_plan(run)) or b"")
+    except (ValueError, RecursionError):
         return None
-    return plan
 
 
 def clear(files: Files, run: str) -> None:
+    """Removes a run's heartbeats and its plan."""
     for path in files.listing(f"{layout.HEARTBEATS}/{run}"):
         files.delete(path)
 
 
+def forget(files: Files, run: str, trial: str) -> None:
+    """Removes the heartbeat of a trial on which the run works no more."""
+    files.delete(layout.heartbeat(run, trial))
+
+
 def read(files: Files) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """({trial: its newest heartbeat}, [that of every run]), fresh ones only."""
+    """({trial: its newest heartbeat}, [that of every run]), fresh ones only.
+
+    `updated` and `news` are in seconds since 1970 by the clock of the file system: the driver's own clock may be wrong. A
+    field whose value is of another type than this version writes is left out.
+    """
     trials: dict[str, dict[str, Any]] = {}
     runs = []
-    paths = [path for path in sorted(files.listing(layout.HEARTBEATS)) if not layout.is_run_plan(path)]
-    for content in files.map(files.find, paths):
-        try:
-            record = json.loads(content or b"")
-        except ValueError:
+    dates = {path: date for path, date in files.dates(layout.HEARTBEATS).items() if not layout.is_run_plan(path)}
+    fresh = sorted(path for path, date in dates.items() if time.time() - date < FRESH_SECONDS)
+    for path, content in zip(fresh, files.map(files.find, fresh), strict=True):
+        record = _parsed(content, dates[path])
+        if record is None:
             continue
-        if time.time() - record["updated"] >= FRESH_SECONDS:
-            continue
-        if "trial" not in record:
+        record["run"], trial = layout.heartbeat_of(path)
+        if trial is None:
             runs.append(record)
-        elif record["updated"] >= trials.get(record["trial"], {"updated": 0.0})["updated"]:
-            trials[record["trial"]] = record
+        elif record["updated"] >= trials.get(trial, record)["updated"]:
+            trials[trial] = {**record, "trial": trial}
     return trials, runs
+
+
+def _parsed(content: bytes | None, date: float) -> dict[str, Any] | None:
+    """The record in a file of this date; None if the content is none."""
+    try:
+        raw = json.loads(content or b"")
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(raw, dict):
+        return None
+    record = {name: value for name, value in raw.items() if name in FIELDS and FIELDS[name](value)}
+    if "news" in record and "updated" in record:
+        record["news"] += date - record["updated"]
+    return {**record, "updated": date}
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+def _is_epoch(value: Any) -> bool:
+    return isinstance(value, int) and _is_number(value) and value >= 0
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_metrics(value: Any) -> bool:
+    return isinstance(value, dict) and all(n is None or _is_number(n) for n in value.values())
+
+
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_number, value.values()))
+
+
+LARGEST = 1e15  # of a number that can be a time, a loss or a count
+FIELDS: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("sweep", "host", "state"), _is_text),
+    **dict.fromkeys(("updated", "begun", "news", "seconds"), _is_number),
+    **dict.fromkeys(("epoch", "epochs", "from_epoch"), _is_epoch),
+    "stages": _is_texts,
+    "metrics": _is_metrics,
+    "replayed": _is_seconds,
+    "replays": lambda value: isinstance(value, bool),
+}
 
 
 def _put(files: Files, path: str, record: Mapping[str, Any]) -> None:

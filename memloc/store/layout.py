@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 
 SWEEPS, DATA, COMMITS, CHECKPOINTS = "sweeps", "data", "commits", "checkpoints"
 FAILURES, HEARTBEATS, QUARANTINE = "failures", "heartbeats", "quarantine"
-MARKS = (SWEEPS, COMMITS, CHECKPOINTS)  # one of these makes a folder a store; a sweep's record is written first
+MARKS = (SWEEPS, COMMITS, CHECKPOINTS)  # a file of ours in one of these makes a folder a store; a record is written first
+
+# The forms of names in these folders. Other people's projects have folders of these names too, with files of their own.
+_ID, _SHA8 = "[0-9a-f]{16}", "[0-9a-f]{8}"
+RESUME_STATE = re.compile(rf"resume-([0-9]{{4,}})-({_SHA8})-{_SHA8}\.pt")
+_FORMS = {
+    SWEEPS: (r"[^/]+", rf"{_SHA8}\.json"),
+    COMMITS: (r"[0-9a-f]{2}", rf"{_ID}-{_SHA8}\.json"),
+    CHECKPOINTS: (_ID, rf"epoch-[0-9]{{4,}}\.safetensors|{RESUME_STATE.pattern}|pruned\.json"),
+}
 
 
 def sha256(data: bytes) -> str:
+    """64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -19,11 +30,30 @@ def sha8(data: bytes) -> str:
     return sha256(data)[:8]
 
 
+def is_own_folder(path: str) -> bool:
+    """Could the layout have made this folder of `sweeps`, `commits` or `checkpoints`?"""
+    mark, _, name = path.partition("/")
+    return mark in _FORMS and re.fullmatch(_FORMS[mark][0], name) is not None
+
+
+def is_own(path: str) -> bool:
+    """Could the layout have written this file of `sweeps`, `commits` or `checkpoints`?"""
+    folder, _, name = path.rpartition("/")
+    return is_own_folder(folder) and re.fullmatch(_FORMS[folder.partition("/")[0]][1], name) is not None
+
+
+def own(paths: Iterable[str]) -> list[str]:
+    """The files among these that the layout could have written, sorted. All others belong to somebody else."""
+    return sorted(path for path in paths if is_own(path))
+
+
 def sweep(name: str, content: bytes) -> str:
+    """A record of a sweep, by its name and its content."""
     return f"{sweep_folder(name)}/{sha8(content)}.json"
 
 
 def sweep_folder(name: str) -> str:
+    """The folder of all records of a name."""
     return f"{SWEEPS}/{name}"
 
 
@@ -33,18 +63,22 @@ def sweep_of(path: str) -> str:
 
 
 def data(table: str, part_id: str, content: bytes) -> str:
+    """A data file of a part, by its table and its content."""
     return f"{DATA}/{table}/{part_id[:2]}/{part_id}-{sha8(content)}.parquet"
 
 
 def commit_folder(part_id: str) -> str:
+    """The folder of the commits of all parts whose ids begin alike."""
     return f"{COMMITS}/{part_id[:2]}"
 
 
 def commit(part_id: str, content: bytes) -> str:
+    """A commit of a part, by its content."""
     return f"{commit_folder(part_id)}/{part_id}-{sha8(content)}.json"
 
 
 def is_commit_of(path: str, part_id: str) -> bool:
+    """Is this path a commit of the part?"""
     return path.startswith(f"{commit_folder(part_id)}/{part_id}-")
 
 
@@ -55,53 +89,82 @@ def is_intact(path: str, content: bytes) -> bool:
 
 
 def checkpoints(trial: str) -> str:
+    """The folder of a training's checkpoints and resume states."""
     return f"{CHECKPOINTS}/{trial}"
 
 
+def by_trial(paths: Iterable[str]) -> dict[str, set[str]]:
+    """{trial: the paths of its checkpoints and resume states}; other paths are left out."""
+    grouped: dict[str, set[str]] = {}
+    for path in paths:
+        folder, _, rest = path.partition("/")
+        if folder == CHECKPOINTS:
+            grouped.setdefault(rest.split("/")[0], set()).add(path)
+    return grouped
+
+
 def checkpoint(trial: str, epoch: int) -> str:
+    """The weights after an epoch."""
     return f"{checkpoints(trial)}/epoch-{epoch:04d}.safetensors"
 
 
-def newest_checkpoint(trial: str, epochs: int, paths: Collection[str]) -> int:
-    """The last of a training's epochs whose checkpoint is among the paths; 0 if there is none."""
-    return next((t for t in range(epochs, 0, -1) if checkpoint(trial, t) in paths), 0)
-
-
-def resume_state(trial: str, content: bytes) -> str:
-    return f"{checkpoints(trial)}/resume-{sha8(content)}.pt"
+def resume_state(trial: str, epoch: int, numerics: str, content: bytes) -> str:
+    """The name says what decides whether a training can go on from the state, so that nobody must read it for that."""
+    return f"{checkpoints(trial)}/resume-{epoch:04d}-{sha8(numerics.encode())}-{sha8(content)}.pt"
 
 
 def is_resume_state(path: str) -> bool:
+    """Is this path a resume state?"""
     return path.rsplit("/", 1)[-1].startswith("resume-")
 
 
+def resume_state_of(path: str) -> tuple[int, str] | None:
+    """(epoch, the hash of its numerics) of a resume state; None if the name has another form."""
+    match = RESUME_STATE.fullmatch(path.rsplit("/", 1)[-1])
+    return (int(match[1]), match[2]) if match else None
+
+
 def pruned(trial: str) -> str:
+    """Which checkpoints of a training were removed on purpose."""
     return f"{checkpoints(trial)}/pruned.json"
 
 
 def failure(part_id: str, content: bytes) -> str:
+    """The record of a failure of a part, by its content."""
     return f"{FAILURES}/{part_id}-{sha8(content)}.json"
 
 
 def is_failure_of(path: str, part_ids: Collection[str]) -> bool:
+    """Is this path a failure of one of these parts?"""
     return path.removeprefix(f"{FAILURES}/").split("-")[0] in part_ids
 
 
 def heartbeat(run: str, trial: str) -> str:
+    """What a trial of a run is doing."""
     return f"{HEARTBEATS}/{run}/{trial}.json"
 
 
 def run_heartbeat(run: str) -> str:
+    """What a run is doing as a whole."""
     return f"{HEARTBEATS}/{run}/run.json"
 
 
+def heartbeat_of(path: str) -> tuple[str, str | None]:
+    """(run, trial) of a heartbeat; trial is None for that of the run itself."""
+    _, run, name = path.split("/", 2)
+    return run, None if name == "run.json" else name.removesuffix(".json")
+
+
 def run_plan(run: str) -> str:
+    """The work of a run and its prices."""
     return f"{HEARTBEATS}/{run}/plan.json"
 
 
 def is_run_plan(path: str) -> bool:
+    """Is this path the plan of a run?"""
     return path.endswith("/plan.json")
 
 
 def quarantine(path: str) -> str:
+    """Where a broken file is moved to."""
     return f"{QUARANTINE}/{path}"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 
-from memloc.errors import StoreError
+from memloc.errors import StoreError, check_path
+from memloc.invocation import command, default_store
 from memloc.store import Store
-
-DEFAULT_STORE = "./memloc-store"
-REMEDY = "`memloc sweep` makes one, --store URI or MEMLOC_STORE names another"
 
 
 def store_uri(uri: str | os.PathLike[str] | None = None) -> str:
-    """The store that is meant: the argument, else MEMLOC_STORE, else ./memloc-store."""
-    return (os.environ.get("MEMLOC_STORE") or DEFAULT_STORE) if uri is None else os.fspath(uri)
+    """The store that is meant: the argument, else MEMLOC_STORE, else ./memloc-store.
+
+    Raises:
+        UsageError: where the argument is neither text nor a path.
+    """
+    check_path("store", uri)
+    return default_store() if uri is None else os.fspath(uri)
 
 
 def existing(uri: str | os.PathLike[str] | None = None) -> Store:
@@ -23,8 +26,9 @@ def existing(uri: str | os.PathLike[str] | None = None) -> Store:
         StoreError: where there is none, or the URI does not name one.
     """
     store = Store(store_uri(uri))
+    remedy = f"{command('sweep NAME', store.uri)} makes one, --store URI or MEMLOC_STORE names another"
     if not store.files.exists():
-        raise StoreError(f"store {store.uri}: does not exist; {REMEDY}")
+        raise StoreError(f"store {store.uri}: does not exist; {remedy}")
     if not store.files.is_store():
-        raise StoreError(f"store {store.uri}: is a folder without a store in it; {REMEDY}")
+        raise StoreError(f"store {store.uri}: is a folder without a store in it; {remedy}")
     return store

@@ -41,7 +41,8 @@ def write_sweep(files: Files, name: str, trials: list[dict[str, Any]]) -> str:
 def read_sweeps(files: Files, folder: str = layout.SWEEPS) -> list[SweepRecord]:
     """Every intact record, in the order of names. `verify` finds the damaged ones."""
     dates = files.dates(folder)
-    contents = zip(sorted(dates), files.map(files.find, sorted(dates)), strict=True)
+    paths = layout.own(dates)
+    contents = zip(paths, files.map(files.find, paths), strict=True)
     return [
         SweepRecord(layout.sweep_of(path), layout.sha8(content), json.loads(content), dates[path])
         for path, content in contents
@@ -50,22 +51,24 @@ def read_sweeps(files: Files, folder: str = layout.SWEEPS) -> list[SweepRecord]:
 
 
 def sweep_names(files: Files) -> list[str]:
-    """The names that have an intact record."""
-    return list(dict.fromkeys(record.name for record in read_sweeps(files)))
+    """The names that have a record, sorted, by the names of files alone: a record may be damaged."""
+    return sorted({layout.sweep_of(path) for path in layout.own(files.listing(layout.SWEEPS))})
 
 
 def read_sweep(files: Files, name: str) -> list[SweepRecord]:
     """Every intact record of a sweep's name, or the one that NAME@sha8 means.
 
     Raises:
-        UsageError: where the store has no such sweep.
+        UsageError: where the store has no such sweep, or its records are damaged.
     """
     base, at, sha = name.partition("@")
     names = sweep_names(files)  # the name is searched among these, and never used as a path
-    records = read_sweeps(files, layout.sweep_folder(base)) if base in names else []
-    if not records:
+    if base not in names:
         have = ", ".join(names) or "none"
         raise UsageError(f"{base or repr(base)}: no such sweep in store {files.uri}{nearest(base, names)}; it has: {have}")
+    records = read_sweeps(files, layout.sweep_folder(base))
+    if not records:
+        raise UsageError(f"{base}: its record in store {files.uri} is damaged; launch the sweep again to write it anew")
     wanted = [r for r in records if r.sha == sha or not at]
     if not wanted:
         raise UsageError(
@@ -95,20 +98,33 @@ def merged_trials(records: list[SweepRecord]) -> list[dict[str, Any]]:
     return list(union.values())
 
 
-def record_failure(files: Files, part_id: str, trial: str, stage: str, traceback: str) -> None:
+@dataclass(frozen=True)
+class Failure:
+    """A part that failed for good. part_id: for a training the id of the trial. error: the traceback's error in one line."""
+
+    part_id: str
+    trial: str
+    stage: str
+    traceback: str
+    error: str
+
+
+def record_failure(files: Files, failure: Failure) -> None:
     """Writes down that a part failed for good, where, and how."""
     record = {
-        "id": part_id,
-        "trial": trial,
-        "stage": stage,
-        "traceback": traceback,
+        "id": failure.part_id,
+        "trial": failure.trial,
+        "stage": failure.stage,
+        "traceback": failure.traceback,
+        "error": failure.error,
         "host": platform.node(),
         "when": time.time(),
     }
-    write_failure(files, part_id, record)
+    write_failure(files, failure.part_id, record)
 
 
 def write_failure(files: Files, part_id: str, record: Mapping[str, Any]) -> None:
+    """Writes a failure record, as `record_failure` makes it."""
     content = json.dumps(dict(record), sort_keys=True, indent=1).encode()
     files.put(layout.failure(part_id, content), content)
 

@@ -43,9 +43,6 @@ OWN: dict[str, pa.Schema] = {
     ),
 }
 
-# Measured times. Two runs of one part may differ only in these columns.
-CLOCK_COLUMNS = ("seconds",)
-
 _BYTES = {pa.string(): 18, pa.int64(): 8, pa.int32(): 4, pa.float64(): 8, pa.bool_(): 1, pa.float32(): 4}
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from memloc.config import canonical_json
 from memloc.errors import StoreError
 from memloc.store import c_scores, schemas
-from memloc.store.commits import Commit, FileEntry, Snapshot, problem, read_entry
+from memloc.store.commits import Commit, FileEntry, Snapshot, damaged, problem, read_entry
 from memloc.store.files import Files
 from memloc.store.schemas import Schemas
 
@@ -80,6 +80,7 @@ def _schema(files: Files, entries: list[FileEntry], table: str, known: Schemas) 
 
 
 def entries_of(commits: list[Commit], table: str) -> list[FileEntry]:
+    """The files of a table, in the order of the commits."""
     return [f for c in commits for f in c.files if f.table == table]
 
 
@@ -88,7 +89,7 @@ def check(files: Files, commits: list[Commit]) -> None:
     entries = [f for c in commits for f in c.files]
     for entry, wrong in zip(entries, files.map(lambda e: problem(e, files.find(e.path)), entries), strict=True):
         if wrong:
-            raise StoreError(f"store {files.uri}: {entry.path} {wrong}; run `memloc store verify`, then the sweep again")
+            raise damaged(files, entry.path, wrong)
 
 
 def analyses_table(files: Files, commits: list[Commit]) -> pa.Table:

@@ -72,7 +72,7 @@ def local_folder(path: str) -> Path:
     except RuntimeError as error:  # ~somebody
         raise StoreError(f"store {path}: cannot be opened: {error}; write ./{path} for a folder of this name") from None
     if "\0" in path:
-        raise StoreError(f"store {path!r}: a folder's name holds no NUL")
+        raise StoreError(f"store {path!r}: a folder's name cannot have a NUL")
     if folder == Path("/"):
         raise StoreError(f"store {path}: is the root of the file system; name a folder in it")
     return folder
@@ -96,13 +96,13 @@ def check(uri: str, scheme: str) -> None:
 def _character_problems(uri: str) -> Iterator[str]:
     """Problems with characters that must be percent-encoded in a URI."""
     if "#" in uri:
-        yield f"a # in a URI begins a fragment, which no store has; for a # in a name write {_encoded(uri)}"
+        yield f"a # begins a fragment, and a store has none; for a # in a name write {_encoded(uri)}"
     if wrong := [c for c in uri if not _URI_CHARACTER.match(c)]:
-        yield f"{wrong[0]!r} cannot stand in a URI; write {_encoded(uri)}"
+        yield f"{wrong[0]!r} is not allowed in a URI; write {_encoded(uri)}"
     if any(match[1] is None for match in _ESCAPE.finditer(uri)):
-        yield f"a % in a URI begins two hexadecimal digits; for a % in a name write {_encoded(uri)}"
+        yield f"two hexadecimal digits must follow a %; for a % in a name write {_encoded(uri)}"
     if "%00" in uri:
-        yield "a folder's name holds no NUL (%00)"
+        yield "a folder's name cannot have a NUL (%00)"
     try:
         unquote_to_bytes(uri).decode()
     except UnicodeDecodeError:
@@ -118,20 +118,20 @@ def _encoded(uri: str) -> str:
 def _host_problems(scheme: str, rest: str) -> Iterator[str]:
     """Problems with the machine or the bucket."""
     host, _, path = rest.partition("?")[0].partition("/")
-    example = f"such as {scheme}://{'' if scheme == 'file' else 'bucket'}/memloc"
+    example = f"write for example {scheme}://{'' if scheme == 'file' else 'bucket'}/memloc"
     if not rest.strip("/"):
         yield f"names no folder; {example}"
     elif scheme == "file" and host:
         absolute = path if host == "localhost" else f"{host}/{path}"
-        yield f"names a machine ({host}), and file:// means this one; write file:///{absolute}"
+        yield f"names the machine {host}, but file:// is for this machine; write file:///{absolute}"
     elif scheme in ("s3", "gs"):
         name = host.rpartition("@")[2]
         if not name:
             yield f"names no bucket; {example}"
         if ":" in name:
-            yield f"{name} is no bucket; write {scheme}://BUCKET/FOLDER?endpoint_override={name}"
+            yield f"{name} is not a bucket; write {scheme}://BUCKET/FOLDER?endpoint_override={name}"
         if "%" in name:
-            yield f"{name} is no bucket: a bucket's name has letters, digits, points and hyphens"
+            yield f"{name} is not a bucket: its name has letters, digits, points and hyphens only"
 
 
 def _path_problems(scheme: str, rest: str) -> Iterator[str]:
@@ -141,18 +141,18 @@ def _path_problems(scheme: str, rest: str) -> Iterator[str]:
     if scheme == "file" and question:
         yield f"a file:// URI has no options; for a ? in a name write {_encoded(f'file://{rest}')}"
     if "?" in query:
-        yield f"a second ? in a URI; for a ? in a name write %3F ({scheme}://{written}%3F…), and & between options"
+        yield f"has a second ?; for a ? in a name write %3F ({scheme}://{written}%3F…), and & between options"
     twice = [name for name, count in Counter(n for n, _ in parse_qsl(query, keep_blank_values=True)).items() if count > 1]
     if twice:
         yield f"{twice[0]} is given twice"
     if re.search("%2f", path, re.IGNORECASE):
-        yield "%2F is a / inside of a name, which no folder has; write /"
+        yield "%2F is a / in a name, and no folder's name has one; write /"
     if scheme == "file" and _DRIVE.match(unquote_to_bytes(path).decode()):
         yield "names a Windows drive, and memloc runs on Linux; write file:///FOLDER"
     if not path.strip("/"):
-        yield f"names no folder; such as {scheme}://{written.rstrip('/')}/memloc"
+        yield f"names no folder; write for example {scheme}://{written.rstrip('/')}/memloc"
     names = [unquote_to_bytes(name).decode() for name in path.strip("/").split("/")]
     if dots := [name for name in names if name in (".", "..")]:
-        yield f"{dots[0]} is no folder's name in a URI; write the folder itself"
+        yield f"{dots[0]} cannot be used in a URI; write the whole path"
     if "" in names and scheme != "file":
         yield "has a folder without a name (//); write one /"

@@ -13,7 +13,7 @@ from memloc.store.files import Files
 
 
 @dataclass(frozen=True)
-class Finding:
+class BrokenFile:
     """One broken file, and what the next sweep does about it."""
 
     path: str
@@ -21,28 +21,31 @@ class Finding:
     consequence: str
 
 
-def verify(files: Files) -> tuple[list[Finding], int]:
-    """(everything broken, files checked). Moves the broken files, and commits that lost a data file, to quarantine."""
-    findings: list[Finding] = []
-    records = _intact(files, layout.SWEEPS, "written again by the next sweep", findings)
-    contents = _intact(files, layout.COMMITS, "what it committed is recomputed by the next sweep", findings)
-    checked = len(records) + len(contents) + len(findings)
+def verify(files: Files) -> tuple[list[BrokenFile], int]:
+    """(everything broken, files checked). Moves the broken files, and commits that lost a data file, to quarantine.
+
+    Files that the layout could not have written are not touched: they belong to somebody else.
+    """
+    broken_files: list[BrokenFile] = []
+    records = _intact(files, layout.SWEEPS, "written again by the next sweep", broken_files)
+    contents = _intact(files, layout.COMMITS, "what it committed is recomputed by the next sweep", broken_files)
+    checked = len(records) + len(contents) + len(broken_files)
     committed = {path: commit for path, content in contents.items() if (commit := _decoded(files, path, content))}
     data = {e.path: e for c in committed.values() for e in c.files}
     broken = _problems(files, data.values())
-    findings += _set_aside_data(files, committed, broken)
+    broken_files += _set_aside_data(files, committed, broken)
     winners: dict[str, Commit] = {}
     for _, commit in sorted(committed.items()):
         if not any(e.path in broken for e in commit.files):
             winners.setdefault(commit.id, commit)
     for commit in winners.values():
-        findings += _check_checkpoints(files, commit)
-    return findings, checked + len(data) + sum(len(c.checkpoints) for c in winners.values())
+        broken_files += _check_checkpoints(files, commit)
+    return broken_files, checked + len(data) + sum(len(c.checkpoints) for c in winners.values())
 
 
-def _intact(files: Files, folder: str, consequence: str, findings: list[Finding]) -> dict[str, bytes]:
-    """{path: content} of the files whose content matches their name. The others become findings."""
-    paths = sorted(files.listing(folder))
+def _intact(files: Files, folder: str, consequence: str, broken_files: list[BrokenFile]) -> dict[str, bytes]:
+    """{path: content} of the files whose content matches their name. The others become broken_files."""
+    paths = layout.own(files.listing(folder))
     intact = {}
     for path, content in zip(paths, files.map(files.find, paths), strict=True):
         if content is None:
@@ -51,7 +54,7 @@ def _intact(files: Files, folder: str, consequence: str, findings: list[Finding]
             intact[path] = content
         else:
             files.move(path, layout.quarantine(path))
-            findings.append(Finding(path, "its content does not match its name", consequence))
+            broken_files.append(BrokenFile(path, "its content does not match its name", consequence))
     return intact
 
 
@@ -71,7 +74,7 @@ def _problems(files: Files, entries: Iterable[FileEntry | CheckpointEntry]) -> d
     return {e.path: problem for e, problem in zip(entries, problems, strict=True) if problem}
 
 
-def _set_aside_data(files: Files, committed: dict[str, Commit], broken: dict[str, str]) -> Iterator[Finding]:
+def _set_aside_data(files: Files, committed: dict[str, Commit], broken: dict[str, str]) -> Iterator[BrokenFile]:
     """Moves commits first, then data: a reader must not find a commit without its data."""
     parts: dict[str, str] = {}
     for path, commit in committed.items():
@@ -82,10 +85,10 @@ def _set_aside_data(files: Files, committed: dict[str, Commit], broken: dict[str
             parts |= dict.fromkeys(lost, f"{what} of trial {commit.trial}")
     for path, problem in sorted(broken.items()):
         files.move(path, layout.quarantine(path))
-        yield Finding(path, problem, f"{parts[path]} is recomputed by the next sweep")
+        yield BrokenFile(path, problem, f"{parts[path]} is recomputed by the next sweep")
 
 
-def _check_checkpoints(files: Files, commit: Commit) -> Iterator[Finding]:
+def _check_checkpoints(files: Files, commit: Commit) -> Iterator[BrokenFile]:
     broken = _problems(files, commit.checkpoints)
     if not broken:
         return
@@ -96,4 +99,4 @@ def _check_checkpoints(files: Files, commit: Commit) -> Iterator[Finding]:
             continue
         files.move(entry.path, layout.quarantine(entry.path))
         consequence = f"trial {commit.trial} is trained again by the next sweep and must give the same checkpoint"
-        yield Finding(entry.path, broken[entry.path], consequence)
+        yield BrokenFile(entry.path, broken[entry.path], consequence)

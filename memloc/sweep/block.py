@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+COMMAND_LINE = "command line:"  # what the place of a value begins with that stands in no file
+
 
 @dataclass
 class Block:

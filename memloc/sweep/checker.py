@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from memloc.config import Fields, PathOrSweep, Registry, canonical_json, fields_of, marker
-from memloc.config.hints import scalars
+from memloc.config import Fields, PathOrSweep, Problem, Registry, canonical_json, fields_of, marker, written
+from memloc.config.hints import item_type, scalars
 from memloc.errors import nearest
 
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 
-Checked: TypeAlias = tuple[Any, str | None]  # (the value as the field takes it, None) or (None, what is wrong with it)
+SEVERAL = "for a training with each of these, write the field under `axes:` of a block"
+
+Checked: TypeAlias = tuple[Any, list[Problem]]  # (the value as the field takes it, []) or (None, what is wrong with it)
 
 
 @dataclass(frozen=True)
@@ -28,20 +30,30 @@ class Checker:
         """One value of a training field."""
         return self._value(self.registry.training, name, value)
 
+    def literal(self, name: str, value: Any) -> Checked:
+        """The value of a training field where a file takes one value, and says so of a list or a range."""
+        taken, problems = self.training(name, value)
+        if problems and is_axis(value) and name in self.registry.training:
+            valid = self.registry.training.valid(name)
+            return None, [((), f"{written(value)} is not valid; valid: {valid} ({SEVERAL})")]
+        return taken, problems
+
     def stage(self, stage: str, name: str, value: Any) -> Checked:
         """One value of a stage's field."""
-        return self._value(fields_of(self.registry.stages[stage].config), name, value)
+        fields = fields_of(self.registry.stages[stage].config)
+        taken, problems = self._value(fields, name, value)
+        if problems and is_axis(value) and name in fields and item_type(fields[name]) is None:
+            several = "a stage's field takes one value; write a block for each"
+            return None, [((), f"{written(value)} is not valid; valid: {fields.valid(name)} ({several})")]
+        return taken, problems
 
     def unknown_stage(self, stage: str) -> str | None:
         """What is wrong with a stage's name, or None."""
         stages = self.registry.stages
         return None if stage in stages else f"unknown stage{nearest(stage, stages)}; valid: {', '.join(stages)}"
 
-    def axis(self, name: str, value: Any) -> tuple[Sequence[Any], list[tuple[tuple[int, ...], str]]]:
-        """The values of an axis, a list or a range such as `0..29`, or what is wrong with it.
-
-        A problem is (position of the item, text); the position is () if the axis itself is wrong.
-        """
+    def axis(self, name: str, value: Any) -> tuple[Sequence[Any], list[Problem]]:
+        """The values of an axis, a list or a range such as `0..29`, or what is wrong with it or with its items."""
         if problem := self.registry.training.check_name(name):
             return (), [((), problem)]
         if isinstance(value, str) and (ends := RANGE.fullmatch(value)):
@@ -53,44 +65,50 @@ class Checker:
             return (), [((), self._no_axis(name, value))]
         axis: list[Any] = []
         known: set[str] = set()
-        problems: list[tuple[tuple[int, ...], str]] = []
+        problems: list[Problem] = []
         for i, item in enumerate(value):
-            taken, problem = self.training(name, item)
+            taken, bad = self.training(name, item)
             same = canonical_json([taken])
-            if problem is None and same in known:
-                problem = f"{item!r} stands in this axis twice; each value once"
-            if problem:
-                problems.append(((i,), problem))
+            if not bad and same in known:
+                bad = [((), f"{written(item)} stands in this axis twice; each value once")]
+            problems += [((i, *position), problem) for position, problem in bad]
             known.add(same)
             axis.append(taken)
         return ([], problems) if problems else (axis, [])
 
-    def _range(self, name: str, first: int, last: int) -> tuple[Sequence[Any], list[tuple[tuple[int, ...], str]]]:
+    def _range(self, name: str, first: int, last: int) -> tuple[Sequence[Any], list[Problem]]:
         """The whole numbers first..last. They stay a range, so that ten thousand seeds take no memory."""
         if first > last:
             return (), [((), f"{first}..{last} is empty; write {last}..{first}")]
         for end in (first, last):
-            if problem := self.training(name, end)[1]:
-                return (), [((), problem)]
+            if problems := self.training(name, end)[1]:
+                return (), problems
         return range(first, last + 1), []
 
     def _no_axis(self, name: str, value: Any) -> str:
         if isinstance(value, str):
-            taken, problem = self.training(name, value)
-            if problem and problem.endswith(")"):  # it says how a list or a range is written
-                return problem
-            value = taken if problem is None else value
-        return f"{value!r} is not a non-empty list; an axis is one, as in [0, 1], or a range of whole numbers, as in 0..9"
+            taken, problems = self.training(name, value)
+            for _, problem in problems:
+                if problem.endswith(")"):  # it says how a list or a range is written
+                    return problem
+            value = value if problems else taken
+        valid = "an axis is one, as in [0, 1], or a range of whole numbers, as in 0..9"
+        return f"{written(value)} is not a non-empty list; {valid}"
 
     def _value(self, fields: Fields, name: str, value: Any) -> Checked:
         if problem := fields.check_name(name):
-            return None, problem
-        taken, problem = fields.check(name, value)
+            return None, [((), problem)]
+        taken, problems = fields.check_items(name, value)
         kind = marker(fields[name], PathOrSweep)
         path = kind.path(taken) if kind else None
-        if problem or kind is None or path is None or self.folder is None:
-            return taken, problem
+        if problems or kind is None or path is None or self.folder is None:
+            return taken, problems
         try:
-            return kind.prefix + str((self.folder / Path(path).expanduser()).resolve()), None
+            return kind.prefix + str((self.folder / Path(path).expanduser()).resolve()), []
         except (OSError, RuntimeError, ValueError) as error:  # an unknown ~user, a byte that no path has
-            return None, f"{taken!r} is not valid: {error}"
+            return None, [((), f"{written(taken)} is not valid: {error}")]
+
+
+def is_axis(value: Any) -> bool:
+    """Is this a list or a range, as an axis is written?"""
+    return isinstance(value, list) or (isinstance(value, str) and RANGE.fullmatch(value) is not None)

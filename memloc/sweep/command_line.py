@@ -9,8 +9,8 @@ from typing import Any
 
 from memloc.errors import UsageError
 from memloc.sweep import yaml
-from memloc.sweep.block import Block
-from memloc.sweep.checker import RANGE, Checker
+from memloc.sweep.block import COMMAND_LINE, Block
+from memloc.sweep.checker import Checker, is_axis
 from memloc.sweep.presets import problem_of
 
 OVERRIDE = re.compile(r"^([A-Za-z_][\w]*(?:\.[\w]+)?)=(.*)$", re.DOTALL)
@@ -38,17 +38,18 @@ class Overrides:
     given: set[str] = field(default_factory=set)
 
     def apply(self, overrides: Sequence[str]) -> None:
+        """Takes `FIELD=VALUE`, `STAGE.FIELD=VALUE` and `preset=NAME` into the blocks; what is wrong is a problem each."""
         for text in overrides:
             match = OVERRIDE.match(text)
             if not match:
-                self.problems.append(f"command line:{text}: is not FIELD=VALUE or STAGE.FIELD=VALUE")
+                self.problems.append(f"{COMMAND_LINE}{text}: is not FIELD=VALUE or STAGE.FIELD=VALUE")
                 continue
             name, raw = match.groups()
             if name in self.given:
                 self._problem(name, "given twice")
             self.given.add(name)
             try:
-                value = typed(raw, f"command line:{name}")
+                value = typed(raw, f"{COMMAND_LINE}{name}")
             except UsageError as error:
                 self.problems += error.problems
                 continue
@@ -68,13 +69,12 @@ class Overrides:
             block.bad_fields |= {""} if problem else set()
 
     def _training(self, name: str, value: Any) -> None:
-        where = f"command line:{name}"
-        varies = isinstance(value, list) or (isinstance(value, str) and RANGE.fullmatch(value) is not None)
+        where = f"{COMMAND_LINE}{name}"
+        varies = is_axis(value)
         if varies:
             axis, problems = self.checker.axis(name, value)
         else:
-            taken, problem = self.checker.training(name, value)
-            problems = [((), problem)] if problem else []
+            taken, problems = self.checker.training(name, value)
         for _, problem in problems:
             self._problem(name, problem)
         for block in self.blocks:
@@ -90,21 +90,23 @@ class Overrides:
     def _stage(self, name: str, value: Any) -> None:
         stage, field_name = name.split(".", 1)
         if problem := self.checker.unknown_stage(stage):
+            if field_name in self.checker.registry.training and "did you mean" not in problem:
+                problem += f"; a training's field stands alone: write {field_name}=…"
             self._problem(name, problem)
             return
         having = [block for block in self.blocks if stage in block.stages]
         if not having:
             self._problem(name, f"no block of this sweep has the stage {stage}")
             return
-        taken, problem = self.checker.stage(stage, field_name, value)
-        if problem:
-            self._problem(name, problem)
+        taken, problems = self.checker.stage(stage, field_name, value)
+        for position, problem in problems:
+            self._problem(".".join([name, *map(str, position)]), problem)
         for block in having:
-            block.where[name] = f"command line:{name}"
-            if problem:
+            block.where[name] = f"{COMMAND_LINE}{name}"
+            if problems:
                 block.bad_stages.add(stage)
             else:
                 block.stages[stage][field_name] = taken
 
     def _problem(self, name: str, problem: str) -> None:
-        self.problems.append(f"command line:{name}: {problem}")
+        self.problems.append(f"{COMMAND_LINE}{name}: {problem}")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,25 +11,29 @@ from memloc.config import (
     FieldError,
     Fields,
     Registry,
+    StageConfig,
     TrainConfig,
     UnusedFieldError,
     fields_of,
     fingerprint,
     marker,
+    written,
 )
 from memloc.errors import UsageError
 from memloc.sweep import presets
-from memloc.sweep.block import Block
+from memloc.sweep.block import COMMAND_LINE, Block
 from memloc.sweep.presets import Preset
 from memloc.sweep.request import Entry, Request
+
+MOST_FAILED = 10_000  # combinations of a block that come to nothing, before the others are left alone
 
 
 @dataclass
 class Expansion:
     """Collects entries by the fingerprint of their training, with problems and notes.
 
-    shortened: the command line sets `epochs`, so listed checkpoints beyond the last epoch are dropped. limit: the expansion
-    ends at this number of entries.
+    shortened: the command line sets `epochs`, so listed checkpoints beyond the last epoch are dropped, and a peak of the
+    learning rate may be beyond it. limit: the expansion ends at this number of entries.
     """
 
     registry: Registry
@@ -45,6 +48,7 @@ class Expansion:
     _why_unused: dict[str, str] = field(default_factory=dict)
 
     def add(self, blocks: Sequence[Block]) -> None:
+        """Expands these blocks, up to the limit. A field of a stage that no training has used is a problem."""
         files = presets.presets()
         for name in dict.fromkeys(b.preset for b in blocks if b.preset is not None):
             self._presets[name] = presets.read(files[name], self.registry)
@@ -60,45 +64,91 @@ class Expansion:
                     return
         self.problems += [f"{where}: {self._why_unused[where]}" for where, used in self._used.items() if not used]
 
+    def keep_first(self, number: int) -> None:
+        """Leaves out all entries but the first ones."""
+        self.entries = dict(list(self.entries.items())[:number])
+
     # --- trainings
 
     def _trainings(self, block: Block) -> Iterator[TrainConfig]:
         """The trainings of a block, including those that its stages add."""
-        below = self._presets.get(block.preset or "", Preset())
-        for combination in itertools.product(*block.axes.values()):
+        preset = self._presets.get(block.preset or "", Preset())
+        failed = 0
+        for combination in _product(list(block.axes.values())):
             flat = {**block.fields, **dict(zip(block.axes, combination, strict=True))}
-            flat = {**below.for_training(flat.get("dataset"), flat.get("model")), **flat}
+            flat = {**preset.for_training(flat.get("dataset"), flat.get("model")), **flat}
             config = self._resolved(block, flat)
             if config is not None:
                 yield from self._of_stages(block, config)
+            elif (failed := failed + 1) == MOST_FAILED:
+                return  # a billion combinations may have the same problem
 
     def _resolved(self, block: Block, flat: Mapping[str, Any]) -> TrainConfig | None:
         fields = self.registry.training
         absent = fields.unused(flat)
-        self.problems += [f"{block.where[n]}: {absent[n]}" for n in absent if n in block.binding and flat.get(n) is not None]
+        unfit = {name: why for name, why in absent.items() if name in block.binding and flat.get(name) is not None}
+        self.problems += [f"{block.where[n]}: {why}{self._cause(block, n, flat)}" for n, why in unfit.items()]
         config, misfits = fields.resolve(flat)
-        self.problems += [f"{block.place(n)}: {problem}" for n, problem in misfits.items() if n not in block.bad_fields]
+        misfits = {name: problem for name, problem in misfits.items() if name not in block.bad_fields}
+        self.problems += [f"{block.place(n)}: {problem}{self._cause(block, n, flat)}" for n, problem in misfits.items()]
+        if config is not None:
+            self._check_peak(block, config)
         return config
 
-    def _of_stages(self, block: Block, config: TrainConfig) -> Sequence[TrainConfig]:
+    def _cause(self, block: Block, name: str, flat: Mapping[str, Any]) -> str:
+        """What a problem of a file's field comes from, if the command line has brought it about; else nothing."""
+        decided_by = self.registry.training.decided_by(name)
+        if decided_by is None or block.place(name).startswith(COMMAND_LINE):
+            return ""
+        if not block.place(decided_by).startswith(COMMAND_LINE) or name not in flat:
+            return ""
+        override = f"{decided_by}={written(flat[decided_by], quote=False)}"
+        return f"; {override} on the command line makes it so: leave it out, or change a copy of the file (--show prints it)"
+
+    def _check_peak(self, block: Block, config: TrainConfig) -> None:
+        """A peak beyond the last epoch is a slip where a sweep asks for it.
+
+        It may come about where the command line shortens a training, or by a preset's peak beside the sweep's own epochs.
+        """
+        peak, last = config.peak_epoch, config.epochs
+        if peak <= last:
+            return
+        given = block.where.get("peak_epoch")
+        if given is None or (self.shortened and not given.startswith(COMMAND_LINE)):
+            self.notes.append(f"peak_epoch: {peak} is beyond the last epoch {last}: the learning rate rises to the end")
+        else:
+            self.problems.append(f"{given}: {peak} is beyond the last epoch; valid: 1 to {last}, or null")
+
+    def _of_stages(self, block: Block, config: TrainConfig) -> Iterator[TrainConfig]:
         """The trainings that the block's stages make of one training. Stage `held_out` makes many."""
 
-        def examples() -> int:
-            return config.subset or self.registry.examples(config.dataset)
+        def count_examples() -> int:
+            return config.subset or self.registry.count_examples(config.dataset)
 
-        trainings: Sequence[TrainConfig] = [config]
-        for stage, settings in block.stages.items():
-            if stage in block.bad_stages:
-                continue
-            kind = self.registry.stages[stage]
+        trainings: Iterator[TrainConfig] = iter([config])
+        for stage in block.stages:
+            if stage not in block.bad_stages:
+                trainings = self._of_stage(block, stage, trainings, count_examples)
+        yield from trainings
+
+    def _of_stage(
+        self, block: Block, stage: str, trainings: Iterator[TrainConfig], count_examples: Callable[[], int]
+    ) -> Iterator[TrainConfig]:
+        """The trainings that a stage makes of these, one by one: a stage may ask for a billion.
+
+        A training stays as it is if the stage's settings do not fit it.
+        """
+        kind = self.registry.stages[stage]
+        config = kind.config(**block.stages[stage])
+        for training in trainings:
             try:
-                trainings = [t for one in trainings for t in kind.trainings(kind.config(**settings), one, examples)]
+                yield from kind.trainings(config, training, count_examples)
             except FieldError as error:
                 self.problems.append(f"{self._place(block, stage, error.field)}: {error}")
+                yield training
             except UsageError as error:
                 self.problems += [f"{block.place('dataset')}: {problem}" for problem in error.problems]
-                return []
-        return trainings
+                return
 
     # --- analyses
 
@@ -107,32 +157,38 @@ class Expansion:
 
         A field that the training does not use is left out. It is an error only if no training of the block uses it.
         """
-        kind, fields = self.registry.stages[stage], fields_of(self.registry.stages[stage].config)
-        below = self._presets.get(block.preset or "", Preset())
+        fields = fields_of(self.registry.stages[stage].config)
+        preset = self._presets.get(block.preset or "", Preset())
         own = block.stages[stage]
-        if self.shortened:
-            own = self._within(own, stage, fields, train.epochs)
-        beneath = {name: value for name, value in below.stages.get(stage, {}).items() if name not in own}
-        settings = self._within(beneath, stage, fields, train.epochs) | own
+        of_preset = {name: value for name, value in preset.stages.get(stage, {}).items() if name not in own}
+        try:
+            settings = self._within(of_preset, stage, fields, train.epochs)
+            settings |= self._within(own, stage, fields, train.epochs) if self.shortened else own
+            config = self._resolved_stage(block, stage, train, settings)
+        except FieldError as error:
+            where = self._place(block, stage, error.field)
+            if error.field in of_preset:
+                where = preset.where.get(f"{stage}.{error.field}", where)
+            self.problems.append(f"{where}: {error}")
+            return None
+        self._used.update({self._place(block, stage, name): True for name in own if name in settings})
+        request = Request(stage, config, block.name, block.where[stage])
+        return self._requests.setdefault(request, request)  # one for all trainings of which it is asked
+
+    def _resolved_stage(self, block: Block, stage: str, train: TrainConfig, settings: dict[str, Any]) -> StageConfig:
+        """The resolved configuration of a stage. Fields that mean nothing for the training are removed from `settings`."""
+        kind = self.registry.stages[stage]
         while True:
             try:
-                config = kind.resolve(kind.config(**settings), train, block.stages)
+                resolved: StageConfig = kind.resolve(kind.config(**settings), train, block.stages)
             except UnusedFieldError as unused:
                 del settings[unused.field]
-                if unused.field in own:
+                if unused.field in block.stages[stage]:
                     where = self._place(block, stage, unused.field)
                     self._used.setdefault(where, False)
                     self._why_unused.setdefault(where, str(unused))
-            except FieldError as error:
-                where = self._place(block, stage, error.field)
-                if error.field in beneath:
-                    where = below.where.get(f"{stage}.{error.field}", where)
-                self.problems.append(f"{where}: {error}")
-                return None
             else:
-                self._used.update({self._place(block, stage, name): True for name in own if name in settings})
-                request = Request(stage, config, block.name, block.where[stage])
-                return self._requests.setdefault(request, request)  # one for all trainings of which it is asked
+                return resolved
 
     def _within(self, settings: Mapping[str, Any], stage: str, fields: Fields, last: int) -> dict[str, Any]:
         """The settings without checkpoints beyond the end of a shortened training. A note says which ones are dropped."""
@@ -141,13 +197,27 @@ class Expansion:
             listed = value if isinstance(value, tuple) else () if value is None else (value,)
             if name not in fields or marker(fields[name], Checkpoints) is None or max(listed, default=0) <= last:
                 continue
-            dropped = ", ".join(str(t) for t in listed if t > last)
-            self.notes.append(f"{stage}.{name}: {dropped} dropped, training ends at epoch {last}")
             if within := tuple(t for t in listed if t <= last):
+                dropped = ", ".join(str(t) for t in listed if t > last)
+                self.notes.append(f"{stage}.{name}: {dropped} dropped, training ends at epoch {last}")
                 kept[name] = within
             else:
-                del kept[name]
+                gone = ", ".join(map(str, listed))
+                raise FieldError(name, f"none is left of {gone}: the training ends at epoch {last}; give {stage}.{name}=…")
         return kept
 
     def _place(self, block: Block, stage: str, name: str) -> str:
         return block.where.get(f"{stage}.{name}", f"{block.where[stage]}.{name}")
+
+
+def _product(axes: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
+    """Every combination of the axes, the last axis fastest. Unlike itertools.product it copies no axis.
+
+    A range of a billion seeds takes no memory.
+    """
+    if not axes:
+        yield ()
+        return
+    for value in axes[0]:
+        for others in _product(axes[1:]):
+            yield (value, *others)

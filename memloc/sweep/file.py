@@ -5,9 +5,11 @@ Nothing is combined here: a block still has its axes, and no training is resolve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from memloc.config import Problem, written
 from memloc.errors import nearest
 from memloc.sweep.block import Block
 from memloc.sweep.checker import Checker
@@ -37,8 +39,7 @@ class SweepFile:
             self._problem("no blocks; a sweep needs at least one", "blocks")
         if self.problems:
             defaults.bad_fields.add("")
-        if "about" in top and not isinstance(top["about"], str):
-            self._problem(f"{top['about']!r} is not text", "about")
+        self._check_about(top, ())
         self._take_preset(defaults, top, ())
         self._take_literals(defaults, literals, ("defaults",))
         return [self._block(name, body, defaults) for name, body in named.items()]
@@ -46,12 +47,13 @@ class SweepFile:
     def _block(self, name: str, body: Any, defaults: Block) -> Block:
         where = ("blocks", name)
         block = Block(name, defaults.preset, dict(defaults.fields), where={**defaults.where, "": self.document.at(*where)})
-        known = len(self.problems)
+        before = len(self.problems)
         body = self._mapping(body, where)
         self._check_keys(body, OF_BLOCK, where)
+        self._check_about(body, where)
         literals = self._mapping(body.get("set"), (*where, "set"))
         axes = self._mapping(body.get("axes"), (*where, "axes"))
-        block.bad_fields = defaults.bad_fields | ({""} if len(self.problems) > known else set())
+        block.bad_fields = defaults.bad_fields | ({""} if len(self.problems) > before else set())
         self._take_preset(block, body, where)
         block.binding = self._take_literals(block, literals, (*where, "set"))
         for key, value in axes.items():
@@ -62,9 +64,16 @@ class SweepFile:
             self._take_stage(block, stage, settings, (*where, "stages", stage))
         return block
 
+    def _check_about(self, given: dict[str, Any], where: tuple[str, ...]) -> None:
+        if "about" in given and not isinstance(given["about"], str):
+            self._problem(f"{written(given['about'])} is not text", *where, "about")
+
     def _take_preset(self, block: Block, given: dict[str, Any], where: tuple[str, ...]) -> None:
-        """Takes over the preset that a file or a block names. The preset of a block replaces that of the file."""
-        if given.get("preset") is None:
+        """Takes over the preset that a file or a block names. The preset of a block replaces that of the file.
+
+        `preset: null` in a block means that the block has no preset.
+        """
+        if "preset" not in given:
             return
         if problem := problem_of(given["preset"]):
             self._problem(problem, *where, "preset")
@@ -76,9 +85,9 @@ class SweepFile:
         """Copies literals of the training into the block; returns the names of those that are valid."""
         good = set()
         for name, value in literals.items():
-            taken, problem = self.checker.training(name, value)
-            if problem:
-                self._problem(problem, *where, name)
+            taken, problems = self.checker.literal(name, value)
+            self._say(problems, *where, name)
+            if problems:
                 self._mark_bad(block, name)
             else:
                 good.add(name)
@@ -87,8 +96,7 @@ class SweepFile:
 
     def _take_axis(self, block: Block, name: str, value: Any, where: tuple[str, ...]) -> None:
         axis, problems = self.checker.axis(name, value)
-        for item, problem in problems:
-            self._problem(problem, *where, *item)
+        self._say(problems, *where)
         if problems:
             self._mark_bad(block, name)
         else:
@@ -103,9 +111,9 @@ class SweepFile:
         block.stages[stage] = {}
         for name, value in self._mapping(settings, where).items():
             block.where[f"{stage}.{name}"] = self.document.at(*where, name)
-            taken, problem = self.checker.stage(stage, name, value)
-            if problem:
-                self._problem(problem, *where, name)
+            taken, problems = self.checker.stage(stage, name, value)
+            self._say(problems, *where, name)
+            if problems:
                 block.bad_stages.add(stage)
             else:
                 block.stages[stage][name] = taken
@@ -117,7 +125,7 @@ class SweepFile:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            self._problem(f"{value!r} is not a mapping (name: value, …)", *where)
+            self._problem(f"{written(value)} is not a mapping (name: value, …)", *where)
             return {}
         return value
 
@@ -125,6 +133,10 @@ class SweepFile:
         for key in value:
             if key not in valid:
                 self._problem(f"unknown key{nearest(key, valid)}; valid: {', '.join(valid)}", *where, key)
+
+    def _say(self, problems: Sequence[Problem], *where: str | int) -> None:
+        for position, problem in problems:
+            self._problem(problem, *where, *position)
 
     def _problem(self, problem: str, *where: str | int) -> None:
         self.problems.append(f"{self.document.at(*where)}: {problem}")

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from memloc.config import Registry
 from memloc.errors import UsageError
@@ -37,26 +38,34 @@ def load(
     """
     document = yaml.read(path)
     # No C-scores lie beside a shipped file. They are in the data directory, which is known later.
-    folder = None if path in shipped().values() else path.parent
+    folder = None if path.resolve() in {file.resolve() for file in shipped().values()} else path.parent
     file = SweepFile(document, Checker(registry, folder))
     if not NAME.fullmatch(path.stem):
         file.problems.append(f"{document.name}: a sweep is named by its file, with letters, digits, '_', '-' and '.'")
     blocks = file.blocks()
     typed = Overrides(blocks, Checker(registry, Path.cwd()), file.problems)
     typed.apply(overrides)
-    total = sum(math.prod(len(axis) for axis in block.axes.values()) for block in blocks)
+    total = sum(math.prod(_length(axis) for axis in block.axes.values()) for block in blocks)
     expansion = Expansion(registry, file.problems, shortened="epochs" in typed.given)
-    too_many = f"trials; more than {MANY} need --yes"
     if total > MANY and not many and first is None:
-        file.problems.append(f"{document.name}: {total} {too_many}")
+        file.problems.append(f"{document.name}: {total} trials; more than {MANY} need --yes")
     else:
-        expansion.limit = first if total > MANY and not many else None
+        if not many:
+            expansion.limit = first if first is not None and total > MANY else MANY + 1
         expansion.add([block for block in blocks if block.comparable])
-        if expansion.limit is not None:
-            expansion.notes.append(f"{total} trials; only the first {len(expansion.entries)} were looked at")
-        elif len(expansion.entries) > MANY and not many:
-            file.problems.append(f"{document.name}: {len(expansion.entries)} {too_many}")
+        if not many and (total > MANY or len(expansion.entries) > MANY):
+            count = str(total) if total > MANY else f"more than {MANY}"  # a stage may make many trainings of one
+            if first is None:
+                file.problems.append(f"{document.name}: {count} trials, which need --yes")
+            else:
+                expansion.keep_first(first)
+                expansion.notes.append(f"{count} trials; only the first {len(expansion.entries)} were looked at")
     if file.problems:
         raise UsageError(*dict.fromkeys(file.problems))
     about = str(document.value.get("about", ""))
     return Sweep(path.stem, about, tuple(expansion.entries.values()), tuple(dict.fromkeys(expansion.notes)), path.parent)
+
+
+def _length(axis: Sequence[Any]) -> int:
+    """len(axis), which Python refuses for a range of 2**63 numbers."""
+    return axis.stop - axis.start if isinstance(axis, range) else len(axis)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from memloc.config import Registry, canonical_json
+from memloc.config import Registry, canonical_json, written
 from memloc.errors import UsageError, nearest
 from memloc.sweep.checker import RANGE, Checker
 from memloc.sweep.command_line import typed
@@ -21,6 +21,8 @@ def only(entries: Iterable[Entry], filters: Sequence[str], registry: Registry) -
         UsageError: for an unknown field, a bad value, and if nothing is left.
     """
     kept = list(entries)
+    blocks = list(dict.fromkeys(block for entry in kept for block in entry.blocks))
+    chosen = set(blocks)
     for text in filters:
         name, _, raw = text.partition("=")
         valid = ("block", *registry.training)
@@ -31,8 +33,15 @@ def only(entries: Iterable[Entry], filters: Sequence[str], registry: Registry) -
         if raw.strip().startswith("["):
             raise UsageError(f"command line:--only {text}: no brackets here; write {name}={raw.strip(' []')}")
         parts = [part.strip() for part in raw.split(",") if part.strip()]
-        kept = _of_blocks(kept, parts, text) if name == "block" else _with_values(kept, name, parts, text, registry)
-    return kept
+        if name == "block":
+            _check_blocks(parts, blocks, text)
+            chosen &= set(parts)
+            kept = [entry for entry in kept if chosen & set(entry.blocks)]
+            if not kept:
+                raise UsageError(f"command line:--only {text}: no trial fits this and the filters before it")
+        else:
+            kept = _with_values(kept, name, parts, text, registry)
+    return kept if chosen == set(blocks) else [_of_blocks(entry, chosen) for entry in kept]
 
 
 def _with_values(entries: list[Entry], name: str, parts: list[str], text: str, registry: Registry) -> list[Entry]:
@@ -43,15 +52,14 @@ def _with_values(entries: list[Entry], name: str, parts: list[str], text: str, r
             axis, problems = checker.axis(name, part)
             ranges.append(axis)
         else:
-            taken, problem = checker.training(name, typed(part))
+            taken, problems = checker.training(name, typed(part))
             single.add(canonical_json([taken]))
-            problems = [((), problem)] if problem else []
         if problems:
             raise UsageError(*(f"command line:--only {text}: {problem}" for _, problem in problems))
     having = [(entry, flat[name]) for entry in entries if name in (flat := entry.config.flat())]
     kept = [e for e, v in having if canonical_json([v]) in single or any(v in axis for axis in ranges)]
     if not kept:
-        there = list(dict.fromkeys(str(value) for _, value in having))
+        there = list(dict.fromkeys(written(value, quote=False) for _, value in having))
         some = ", ".join(there[:20]) + (f", … ({len(there)} values)" if len(there) > 20 else "")
         raise UsageError(
             f"command line:--only {text}: no trial fits; " + (f"{name} there: {some}" if there else f"none uses {name}")
@@ -59,13 +67,15 @@ def _with_values(entries: list[Entry], name: str, parts: list[str], text: str, r
     return kept
 
 
-def _of_blocks(entries: list[Entry], names: list[str], text: str) -> list[Entry]:
-    known = dict.fromkeys(b for e in entries for b in e.blocks)
+def _check_blocks(names: Sequence[str], blocks: Sequence[str], text: str) -> None:
+    """Raises UsageError for a name that is none of the sweep's blocks."""
     for name in names:
-        if name not in known:
-            raise UsageError(f"command line:--only {text}: unknown block{nearest(name, known)}; valid: {', '.join(known)}")
-    return [
-        Entry(e.config, [r for r in e.requests if r.block in names], [b for b in e.blocks if b in names], e.where)
-        for e in entries
-        if set(e.blocks) & set(names)
-    ]
+        if name not in blocks:
+            valid = ", ".join(blocks)
+            raise UsageError(f"command line:--only {text}: unknown block{nearest(name, blocks)}; valid: {valid}")
+
+
+def _of_blocks(entry: Entry, names: Collection[str]) -> Entry:
+    """The entry with the analyses of these blocks alone."""
+    requests = [request for request in entry.requests if request.block in names]
+    return Entry(entry.config, requests, [block for block in entry.blocks if block in names], entry.where)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from memloc.config import Fields, Registry, fields_of
+from memloc.config import Fields, Registry, fields_of, written
 from memloc.errors import UsageError, nearest
 from memloc.sweep import yaml
 from memloc.sweep.shipped import folder
@@ -43,32 +43,32 @@ def presets() -> dict[str, Path]:
 
 
 def problem_of(name: Any) -> str | None:
-    """What is wrong with a preset's name, or None."""
+    """What is wrong with a preset's name, or None. The name may be None, which stands for no preset."""
     known = presets()
-    if isinstance(name, str) and name in known:
+    if name is None or (isinstance(name, str) and name in known):
         return None
     close = nearest(name, known) if isinstance(name, str) else ""
-    return f"{name!r} is no preset{close}; valid: {', '.join(known)}"
+    return f"{written(name)} is no preset{close}; valid: {', '.join(known)}, or null for no preset"
 
 
 def read(path: Path, registry: Registry) -> Preset:
     """A preset from its file; raises UsageError with what is wrong in it."""
     document = yaml.read(path)
     problems = [f"{document.at(key)}: unknown key; valid: {', '.join(KEYS)}" for key in document.value if key not in KEYS]
-    found = Preset()
-    found.training.update(_values(document, ("training",), registry.training, problems))
-    for key, into in (("datasets", found.by_dataset), ("models", found.by_model)):
+    preset = Preset()
+    preset.training.update(_values(document, ("training",), registry.training, problems))
+    for key, into in (("datasets", preset.by_dataset), ("models", preset.by_model)):
         for name in document.value.get(key) or {}:
             into[name] = _values(document, (key, name), registry.training, problems)
     for stage in document.value.get("stages") or {}:
         if stage not in registry.stages:
             problems.append(f"{document.at('stages', stage)}: unknown stage; valid: {', '.join(registry.stages)}")
             continue
-        found.stages[stage] = _values(document, ("stages", stage), fields_of(registry.stages[stage].config), problems)
-        found.where.update({f"{stage}.{name}": document.at("stages", stage, name) for name in found.stages[stage]})
+        preset.stages[stage] = _values(document, ("stages", stage), fields_of(registry.stages[stage].config), problems)
+        preset.where.update({f"{stage}.{name}": document.at("stages", stage, name) for name in preset.stages[stage]})
     if problems:
         raise UsageError(*problems)
-    return found
+    return preset
 
 
 def _values(document: Document, where: tuple[str, ...], fields: Fields, problems: list[str]) -> dict[str, Any]:
@@ -78,9 +78,9 @@ def _values(document: Document, where: tuple[str, ...], fields: Fields, problems
         given = (given or {}).get(key)
     values = {}
     for name, value in (given or {}).items():
-        problem = fields.check_name(name)
-        if problem is None:
-            values[name], problem = fields.check(name, value)
-        if problem:
-            problems.append(f"{document.at(*where, name)}: {problem}")
+        if unknown := fields.check_name(name):
+            problems.append(f"{document.at(*where, name)}: {unknown}")
+            continue
+        values[name], bad = fields.check_items(name, value)
+        problems += [f"{document.at(*where, name, *position)}: {problem}" for position, problem in bad]
     return values

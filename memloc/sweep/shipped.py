@@ -35,6 +35,6 @@ def find(name: str) -> Path:
 
 
 def about(path: Path) -> str:
-    """The first line of a sweep file's `about`, for the list of shipped sweeps."""
+    """What a sweep file says in `about`, for the list of shipped sweeps; empty if it says nothing."""
     value = yaml.read(path).value
     return str(value.get("about", "")).strip() if isinstance(value, dict) else ""

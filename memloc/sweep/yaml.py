@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from memloc.config import written
 from memloc.errors import UsageError
 
 Where: TypeAlias = tuple[str | int, ...]
@@ -42,6 +43,8 @@ Loader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class Document:
+    """The values of a file, and where each of them stands."""
+
     name: str  # the file's name as the user typed it
     value: Any
     lines: dict[Where, int] = field(default_factory=dict)  # 1-based line of every key and list item
@@ -145,8 +148,8 @@ def _construct(node: yaml.Node, where: Where, document: Document) -> Any:
 def _no_key(key: Any, value_node: yaml.Node) -> str:
     """What is wrong with a key that is not text. `{seed: 0,1}` has the key 1, with nothing after it."""
     if value_node.value == "":
-        return f"{key!r} between braces has no name of its own; a list stands in brackets, as in [0, 1, 2]"
-    return f"the key {key!r} is not text; quote it if it is meant as a name"
+        return f"{written(key)} between braces has no name of its own; a list stands in brackets, as in [0, 1, 2]"
+    return f"the key {written(key)} is not text; quote it if it is meant as a name"
 
 
 def plain(text: str) -> Any:

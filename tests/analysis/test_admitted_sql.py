@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memloc.analysis.query import run_sql
+from memloc.analysis.reading import run_sql
 from memloc.errors import UsageError
 from memloc.store import Store
 

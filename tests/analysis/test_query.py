@@ -11,8 +11,8 @@ import duckdb
 import pytest
 
 from memloc.analysis.admitted_sql import admit
-from memloc.analysis.query import read_table, run_sql
 from memloc.analysis.reader import known_tables
+from memloc.analysis.reading import read_table, run_sql
 from memloc.analysis.views import VIEWS
 from memloc.commands.query import Format, render
 from memloc.errors import UsageError

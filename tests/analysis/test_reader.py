@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from memloc.analysis import reader as reading
-from memloc.analysis.query import read_table
 from memloc.analysis.reader import Reader, known_tables, visible
+from memloc.analysis.reading import read_table
 from memloc.analysis.views import VIEWS
 from memloc.errors import UsageError
 from memloc.store import Store, tables

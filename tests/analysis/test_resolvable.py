@@ -48,7 +48,7 @@ def test_a_notebook_sees_the_others(strange: tuple[Store, str]) -> None:
         trials = opened.trials()
     assert len(trials) == 2
     assert len(warned) == 1
-    assert f"1 training is left out, which this version of memloc cannot resolve: {STRANGER} ({why}" in str(
+    assert f"this version of memloc cannot resolve 1 training, so it is left out: {STRANGER} ({why}" in str(
         warned[0].message
     )
     assert opened.trial(trials[0].id).id == trials[0].id  # without a warning
@@ -118,7 +118,7 @@ def test_many_are_one_warning(tmp_path: Path) -> None:
         assert resolvable(store).snapshot().commits == {}
     (one,) = warned
     assert str(one.message).count("'x' is not valid") == 5
-    assert "8 trainings are left out" in str(one.message)
+    assert "cannot resolve 8 trainings, so they are left out" in str(one.message)
     assert ", and 3 more; update memloc" in str(one.message)
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import memloc
 from memloc import commands
-from memloc.analysis.sweep_records import about_records, union_note
-from memloc.store import Store, records
+from memloc.analysis.sweep_records import about_records, trials_of
+from memloc.commands import store as commands_store
+from memloc.errors import MemlocWarning
+from memloc.store import Files, Store, records
 
 
 def trial(trial_id: str, stages: dict[str, dict[str, Any]] | None = None, **config: Any) -> dict[str, Any]:
@@ -20,7 +24,8 @@ def trial(trial_id: str, stages: dict[str, dict[str, Any]] | None = None, **conf
         {"analysis": f"{trial_id}{stage}", "stage": stage, "config": settings, "parts": [f"{trial_id}{stage}0"]}
         for stage, settings in (stages or {}).items()
     ]
-    return {"trial": trial_id, "config": {"dataset": "digits", **config}, "blocks": ["a"], "analyses": analyses}
+    fields = {"dataset": "digits", "model": "resnet9", **config}
+    return {"trial": trial_id, "config": fields, "blocks": ["a"], "analyses": analyses}
 
 
 FIRST = [trial("a0", {"rewind": {"epochs": [0, 5]}}, noise=0.1), trial("a1", {"rewind": {"epochs": [0, 5]}}, noise=0.2)]
@@ -64,7 +69,14 @@ def test_the_same_content_is_one_record(tmp_path: Path) -> None:
     assert launched(store, "mine", FIRST, 1e9) == records.write_sweep(store.files, "mine", FIRST)
     (about,) = about_records(store)
     assert about.record.recorded == 1e9  # launching it again does not date it anew
-    assert union_note(store, "mine") is None
+    assert len(trials_of(store, "mine")) == 2  # without a warning
+
+
+SEVERAL = (
+    "memloc: warning: mine: two different sweeps have this name. Their trials are taken together. To see one, type "
+    f"{{old}} (of {datetime.fromtimestamp(1e9):%Y-%m-%d %H:%M}) or "
+    f"{{new}} (of {datetime.fromtimestamp(2e9):%Y-%m-%d %H:%M}, noise: 0.1, 0.2 → 0.1, trainings: 2 → 1)\n"
+)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, str]:
@@ -75,6 +87,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arg
     return capfd.readouterr()
 
 
+@pytest.mark.filterwarnings("default::memloc.errors.MemlocWarning")
 def test_commands_say_that_there_are_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,18 +95,86 @@ def test_commands_say_that_there_are_two(
     old, new = launched(store, "mine", FIRST, 1e9), launched(store, "mine", FIRST[:1], 2e9)
     out, err = run(monkeypatch, capfd, "store", "ls", "--store", store.uri)
     assert out.index(old) < out.index(new)
-    assert "2001-09-09" in out
+    assert f"{old}  {datetime.fromtimestamp(1e9):%Y-%m-%d %H:%M} " in out
     assert f"{old} → {new}:\n  noise: 0.1, 0.2 → 0.1\n  trainings: 2 → 1\n" in out
     out, err = run(monkeypatch, capfd, "store", "ls", "--store", store.uri, "--json")
     sweeps = json.loads(out)["sweeps"]
+    launched_at = [datetime.fromisoformat(s["launched"]) for s in sweeps]
+    assert [(when.tzinfo is not None, when.timestamp()) for when in launched_at] == [(True, 1e9), (True, 2e9)]
     assert [(s["sweep"], s["trainings"], s["pending"], s["differs"]) for s in sweeps] == [
         (old, 2, 2, []),
         (new, 1, 1, ["noise: 0.1, 0.2 → 0.1", "trainings: 2 → 1"]),
     ]
     out, err = run(monkeypatch, capfd, "status", "mine", "--store", store.uri, "--json")
     assert json.loads(out)["counts"]["pending"] == 2
-    assert err.startswith("memloc: note: mine: 2 contents have this name; they are read together. For one alone: ")
-    assert f"{old} of 2001-09-09" in err
-    assert f"{new} of 2033-05-18" in err
+    assert err == SEVERAL.format(old=old, new=new)
     out, err = run(monkeypatch, capfd, "status", new, "--store", store.uri, "--json")
     assert (json.loads(out)["counts"]["pending"], err) == (1, "")
+
+
+@pytest.mark.filterwarnings("default::memloc.errors.MemlocWarning")
+@pytest.mark.parametrize(
+    "command",
+    [["trials", "mine"], ["claims", "mine"], ["report", "mine"], ["query", "SELECT 1", "--sweep", "mine"],
+     ["query", "--examples", "--sweep", "mine"], ["status", "mine"]],
+    ids=lambda command: " ".join(command[:2]),
+)  # fmt: skip
+def test_every_command_warns_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    store = Store(str(tmp_path / "store"))
+    old, new = launched(store, "mine", FIRST, 1e9), launched(store, "mine", FIRST[:1], 2e9)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("memloc.report.exhibits.exhibits", lambda source: [])  # they take a minute
+    _, err = run(monkeypatch, capfd, *command, "--store", store.uri)
+    assert [line for line in err.splitlines(keepends=True) if "warning" in line] == [SEVERAL.format(old=old, new=new)]
+    _, err = run(monkeypatch, capfd, *(new if word == "mine" else word for word in command), "--store", store.uri)
+    assert "warning" not in err
+
+
+def test_a_notebook_warns_once(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    launched(store, "mine", FIRST, 1e9)
+    launched(store, "mine", FIRST[:1], 2e9)
+    opened = memloc.open_store(tmp_path)
+    with pytest.warns(MemlocWarning, match="mine: two different sweeps have this name"):
+        opened.table("trials", sweep="mine")
+    opened.sql("SELECT 1", sweep="mine")  # a second warning would be an error
+    opened.claims(sweep="mine")
+
+
+def test_neutral_values_are_shown_as_they_are(tmp_path: Path) -> None:
+    """A record leaves neutral values out. A person reads both values, and no `none`."""
+    store = Store(str(tmp_path))
+    config = {"model": "resnet9", "dataset": "digits"}
+    base = {"trial": "a0", "blocks": ["a"], "analyses": [], "config": config}
+    changed = {**base, "config": {**config, "compile": True}}
+    launched(store, "mine", [base], 1e9)
+    launched(store, "mine", [changed], 2e9)
+    assert about_records(store, "mine")[1].differs == ("compile: False → True",)
+    assert "compile" not in config  # as records have it
+    launched(store, "other", [trial("a0", {"retrain": {"epochs": 2}})], 1e9)
+    launched(store, "other", [trial("a0", {"retrain": {"epochs": 2, "freeze": "none", "batch_norm": "frozen"}})], 2e9)
+    assert about_records(store, "other")[1].differs == (
+        "retrain.freeze: others → none",
+        "retrain.batch_norm: train → frozen",
+    )
+
+
+def test_records_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of n records each is read once, by `store ls`, a notebook and a look at one sweep."""
+    store = Store(str(tmp_path))
+    for name in ("one", "two", "three"):
+        launched(store, name, FIRST, 1e9)
+    reads: list[str] = []
+    genuine = Files.get
+    monkeypatch.setattr(Files, "get", lambda self, path: reads.append(path) or genuine(self, path))
+    opened = memloc.open_store(tmp_path)
+    commands_store._sweeps(store, store.snapshot())
+    assert len(reads) == 3
+    opened._repr_html_()
+    assert len(reads) == 6
+    records.read_sweep(store.files, "two")
+    assert len(reads) == 7
+    assert records.sweep_names(store.files) == ["one", "three", "two"]
+    assert len(reads) == 7

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from memloc.analysis.sweep_status import sweep_status
 from memloc.commands.status import render
@@ -19,6 +22,7 @@ from memloc.run.clock import PricedPlan
 from memloc.run.fanout import PricedPart
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
+from memloc.run.provenance import numerics
 from memloc.run.schedule import Slots, TrialCost
 from memloc.run.trainer import run_training
 from memloc.run.worker import Worker
@@ -98,7 +102,7 @@ def test_failed_until_a_commit_supersedes_it(store: Store, plan: Plan) -> None:
     trial = plan.trials[0]
     part_id = trial.analyses[0].part_ids[0]
     text = "Traceback (most recent call last):\n  …\nValueError: no luck"
-    records.record_failure(store.files, part_id, trial.id, "rewind", text)
+    records.record_failure(store.files, records.Failure(part_id, trial.id, "rewind", text, "ValueError: no luck"))
     assert status(store)["failures"] == []  # it was committed after all
     remove_commit(store, part_id)
     found = status(store)
@@ -227,6 +231,7 @@ def test_a_training_under_way(fresh: Store, plan: Plan) -> None:
     beat(fresh, first.id, epoch=1, seconds=6.0, **training)
     beat(fresh, second.id, state="waiting", epoch=None)
     found = status(fresh)
+    assert found["counts"] == count(running=1, pending=1)  # the one that waits for a place does not run
     assert found["eta_seconds"] is None
     beat(fresh, second.id, epoch=1, seconds=6.0, **training)
     found = status(fresh)
@@ -268,8 +273,13 @@ def test_what_failed_is_not_waited_for(store: Store, plan: Plan) -> None:
         remove_commit(store, part_id)
     for part_id in (second.id, *second.analyses[0].part_ids):
         remove_commit(store, part_id)
-    records.record_failure(store.files, first.analyses[0].part_ids[0], first.id, "rewind", "ValueError: no luck")
-    records.record_failure(store.files, second.id, second.id, "train", "ValueError: no luck")
+    records.record_failure(
+        store.files,
+        records.Failure(first.analyses[0].part_ids[0], first.id, "rewind", "ValueError: no luck", "ValueError: no luck"),
+    )
+    records.record_failure(
+        store.files, records.Failure(second.id, second.id, "train", "ValueError: no luck", "ValueError: no luck")
+    )
     at_work(store, price(plan))
     beat(store, first.id, stages=["rewind"])
     assert status(store)["eta_seconds"] == pytest.approx(3.0, abs=0.5)  # one part alone
@@ -308,6 +318,113 @@ def test_heartbeats_of_another_version(fresh: Store, plan: Plan) -> None:
     assert plan.trials[0].id[:8] in render(found)
 
 
+# --- training again, since a checkpoint is lost ------------------------------------------------------------------------
+
+
+def replay(plan: Plan, store: Store) -> tuple[PricedPlan, str]:
+    """The prices of a run that trains the first trial again up to epoch 1 of 2 (4 s), and computes its evaluate (1 s)."""
+    trial = plan.trials[0]
+    parts = tuple(PricedPart(i, a.id, a.stage, 1.0) for a in trial.analyses[1:] for i in a.part_ids)
+    cost = TrialCost(trial.id, 4.0, (parts,), epochs=1, replays=True)
+    for part in parts:
+        remove_commit(store, part.id)
+    return PricedPlan((cost,), Slots(1), "given", reliable=True), trial.id
+
+
+def test_a_training_that_trains_again_is_running_and_has_a_price(store: Store, plan: Plan) -> None:
+    retime(store, {"train": 1000.0, "rewind": 2.0, "evaluate": 1.0})  # the old commit says nothing of the pace
+    prices, trial = replay(plan, store)
+    at_work(store, prices)
+    beat(store, trial, replays=True, epoch=0, epochs=1, from_epoch=0, seconds=0.0)
+    found = status(store)
+    assert found["counts"] == count(done=1, running=1)
+    assert found["stages"]["train"] == count(done=1, running=1)
+    assert found["eta_seconds"] == pytest.approx(4.0 + 1.0, abs=0.5)
+    assert f"  {trial[:8]} trains again, since a checkpoint is gone: epoch 0 of 1 on far" in render(found)
+    beat(store, trial, replays=True, stages=["evaluate"])
+    at_work(store, prices)
+    run = {"sweep": "tiny", "host": "far", "state": "running", "replayed": {trial: 4.0}}
+    heartbeats.write_run(store.files, "run", run)
+    found = status(store)
+    assert found["stages"]["train"] == count(done=2)
+    assert found["eta_seconds"] == pytest.approx(1.0, abs=0.5)
+
+
+def test_training_again_that_failed_stays_a_failure(store: Store, plan: Plan) -> None:
+    trial = plan.trials[0].id
+    retime(store, {"train": 1.0, "rewind": 1.0, "evaluate": 1.0})
+    records.record_failure(
+        store.files, records.Failure(trial, trial, "train", "Traceback\nReplayError: no", "ReplayError: no")
+    )
+    found = status(store)
+    assert (found["counts"], found["stages"]["train"]) == (count(done=1, failed=1), count(done=1, failed=1))
+    assert [f["error"] for f in found["failures"]] == ["ReplayError: no"]
+
+
+# --- whatever another version, or nobody, has written ------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = sorted(heartbeats.FIELDS)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_heartbeat_or_plan_is_a_traceback(fresh: Store, plan: Plan, data: st.DataObject) -> None:
+    trial = plan.trials[0].id
+    content = JSON | st.dictionaries(st.sampled_from(NAMES), JSON)
+    for path in (layout.heartbeat("run", trial), layout.run_heartbeat("run")):
+        record = {"sweep": "tiny", "stages": ["train"], "updated": time.time()} if data.draw(st.booleans()) else {}
+        drawn = data.draw(content)
+        record = {**record, **drawn} if isinstance(drawn, dict) else drawn
+        fresh.files.put(path, json.dumps(record).encode())
+    known = json.loads(json.dumps(price(plan, reliable=True).as_json()))
+    place = data.draw(st.sampled_from(list(places(known))))
+    fresh.files.put(layout.run_plan("run"), json.dumps(replaced(known, place, data.draw(JSON))).encode())
+    render(status(fresh))
+
+
+def places(value: Any, prefix: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths to all values in some JSON."""
+    yield prefix
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, below in inner:
+        yield from places(below, (*prefix, key))
+
+
+def replaced(value: Any, place: tuple[Any, ...], other: Any) -> Any:
+    """The same JSON with another value in one place."""
+    if not place:
+        return other
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[place[0]] = replaced(value[place[0]], place[1:], other)
+    return copy
+
+
+def test_a_plan_of_another_version_is_no_time(fresh: Store, plan: Plan) -> None:
+    at_work(fresh, price(plan, reliable=True))
+    beat(fresh, plan.trials[0].id, state="waiting")
+    assert status(fresh)["eta_seconds"] is not None
+    for trials in ([{"trial": "a", "of_the_future": 1}], [{**vars(price(plan).trials[0]), "trainer": 2.0, "waves": []}]):
+        record = {**price(plan, reliable=True).as_json(), "trials": trials}
+        heartbeats.write_plan(fresh.files, "run", record)
+        (run,) = status(fresh)["runs"]
+        assert (run["slots"], run["eta_seconds"]) == (None, None)
+
+
+def test_the_drivers_clock_may_be_wrong(fresh: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver whose clock is an hour behind is at work, and its last news are as old as they are."""
+    now = time.time()
+    with monkeypatch.context() as patch:
+        patch.setattr(heartbeats.time, "time", lambda: now - 3600)
+        heartbeats.write(fresh.files, "run", plan.trials[0].id, {"stages": ["train"], "news": now - 3600 - 5})
+    (trial,) = status(fresh)["at_work"]
+    assert trial["news_seconds_ago"] == pytest.approx(5, abs=2)
+
+
 # --- trainings that are begun -----------------------------------------------------------------------------------------
 
 
@@ -319,9 +436,13 @@ def test_how_far_a_training_is_that_nobody_is_at_work_on(fresh: Store, tmp_path:
     assert not run_training(worker, work, lambda epoch, row: epochs.append(epoch), lambda: epochs[-1] == 1)
     found = status(fresh)
     assert found["partial"] == [{"trial": work.trial.id, "epoch": 1, "epochs": 2}]
+    assert [w.reached for w in pending(plan, fresh, fresh.snapshot(), "all")] == [1, 0]
+    assert [w.reached for w in pending(plan, fresh, fresh.snapshot(), "all", numerics="another device")] == [0, 0]
+    here = numerics(torch.device("cpu"))
+    assert [w.reached for w in pending(plan, fresh, fresh.snapshot(), "all", numerics=here)] == [1, 0]
     assert found["counts"] == count(pending=2)
     text = render(found)
-    assert "begun, and nobody is at work on them" in text
+    assert "These trainings have begun and no run is working on them. The same command continues them:" in text
     assert f"  {work.trial.id[:8]} epoch 1 of 2" in text
     for path in fresh.files.listing(layout.CHECKPOINTS):
         if layout.is_resume_state(path):

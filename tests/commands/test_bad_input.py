@@ -164,7 +164,7 @@ def test_a_bug_keeps_its_traceback(tiny: Path, capfd: pytest.CaptureFixture[str]
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("memloc.analysis.query.run_sql", broken)
+    monkeypatch.setattr("memloc.analysis.reading.run_sql", broken)
     monkeypatch.setattr("sys.argv", ["memloc", "query", "SELECT 1", "--store", str(tiny)])
     from memloc import commands
 

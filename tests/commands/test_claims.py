@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 import memloc
 from memloc.api import OpenStore
-from memloc.commands.claims import WIDTH
+from memloc.commands.prose import WIDTH
 from memloc.store import Store
 from tests.commands.test_query import run
 from tests.papers.maini2023.simulated import Simulated

@@ -7,7 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from memloc.commands import forecast
+from memloc.run import cluster
+from memloc.run.provenance import numerics
 from memloc.store import Store, layout
 from tests.commands.test_query import run
 from tests.conftest import TINY
@@ -111,11 +115,11 @@ def test_a_pruned_checkpoint_that_is_needed_again(
     (kept,) = (tmp_path / "store" / "checkpoints").glob("*/epoch-*")
     assert kept.name == "epoch-0002.safetensors"
     code, out, _ = run(capfd, monkeypatch, "sweep", sweep_file, *where, *only, "--dry-run")
-    assert "1 trials, 1 done; to do: 0 trainings, 0 parts" in out  # what was pruned on purpose is not missed
+    assert "1 trial, 1 done; to do: 0 trainings, 0 parts" in out  # what was pruned on purpose is not missed
     code, out, _ = run(capfd, monkeypatch, "sweep", sweep_file, "evaluate.epoch=1", *where, *only, "--dry-run")
     assert code == 0
-    assert "to train again (a checkpoint it needs is gone)" in out
-    assert "1 trainings (1 again" in out
+    assert "to train again up to epoch 1 (a checkpoint it needs is gone)" in out
+    assert "1 training (1 again" in out
     assert run(capfd, monkeypatch, "sweep", sweep_file, "evaluate.epoch=1", *where, *only, "--checkpoints", "last")[0] == 0
     assert [p.name for p in (tmp_path / "store" / "checkpoints").glob("*/epoch-*")] == ["epoch-0002.safetensors"]
 
@@ -145,14 +149,64 @@ def test_only_and_max_trials_narrow_the_run_but_not_the_record(
 def test_it_says_from_which_epoch_a_training_goes_on(
     tmp_path: Path, sweep_file: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of two epochs is there."""
+    """One of two epochs is there. A checkpoint alone, or a state of another device, is nothing to go on from."""
     store = Store(str(tmp_path / "store"))
     store.files.check_usable()
     where = ("--dry-run", "--store", store.uri)
     trial = json.loads(run(capfd, monkeypatch, "sweep", sweep_file, *where, "--json")[1])["trials"][0]["trial"]
-    store.files.put(layout.checkpoint(trial, 1), b"weights")
+    for epoch in (0, 1):  # all checkpoints are kept
+        store.files.put(layout.checkpoint(trial, epoch), b"weights")
+    store.files.put(layout.resume_state(trial, 1, "another device", b"state"), b"state")
+    assert "to train from epoch" not in run(capfd, monkeypatch, "sweep", sweep_file, *where)[1]
+    store.files.put(layout.resume_state(trial, 1, numerics(torch.device("cpu")), b"state"), b"state")
     _, out, _ = run(capfd, monkeypatch, "sweep", sweep_file, *where)
     first, second = (line for line in out.splitlines() if "to train" in line)
     assert first.startswith(trial[:8])
     assert "to train from epoch 1 of 2 on, 4 of 4 parts to do" in first
     assert "to train, 1 of 1 parts to do" in second
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("threads=2", "--cpus", "1"), "threads: 2 is more than any node's CPUs; valid: 1 to 1 (see --cpus)"),
+        (("--gpus", "1", "--gpus-per-trial", "2"), "--gpus-per-trial 2, --gpus-per-task 0.5: no node has that; valid:"),
+    ],
+)
+def test_what_the_run_would_refuse(
+    tmp_path: Path,
+    sweep_file: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    where = ("--dry-run", "--store", str(tmp_path / "store"))
+    code, out, err = run(capfd, monkeypatch, "sweep", sweep_file, *arguments, *where)
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith(f"memloc: {message}")
+
+
+def test_gpus_that_are_not_there(
+    tmp_path: Path, sweep_file: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = ("--dry-run", "--store", str(tmp_path / "store"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    code, _, err = run(capfd, monkeypatch, "sweep", sweep_file, "--gpus", "2", *where)
+    assert (code, err) == (0, "memloc: note: --gpus 2: torch sees 0 GPUs; the trainings run on CPUs\n")
+    assert run(capfd, monkeypatch, "sweep", sweep_file, "--gpus", "0", *where)[2] == ""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    code, _, err = run(capfd, monkeypatch, "sweep", sweep_file, "--gpus", "2", *where)
+    assert (code, err) == (2, "memloc: --gpus 2: torch sees 1; valid: 0 to 1\n")
+
+
+def test_a_forecast_for_a_cluster_says_that_it_is_none(
+    tmp_path: Path, sweep_file: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_ask", lambda address: {"address": address})
+    monkeypatch.setattr(forecast, "usable_cpus", lambda: 1)
+    where = ("--dry-run", "--store", str(tmp_path / "store"), "--address", "head:6379")
+    code, out, _ = run(capfd, monkeypatch, "sweep", sweep_file, "threads=2", *where)
+    assert code == 0  # a node there may have as many
+    (line,) = [line for line in out.splitlines() if line.startswith("time: ")]
+    assert " of this machine, not of the cluster at head:6379 (basis: " in line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memloc.commands.formatting import bytes_in_words, labels, seconds_in_words
+from memloc.commands.formatting import bytes_in_words, common_fields, seconds_in_words, training_labels
 from memloc.models.architectures import resolved
 
 
@@ -27,6 +27,12 @@ def test_seconds(seconds: float, words: str) -> None:
 def test_a_training_is_called_by_what_tells_it_from_the_others() -> None:
     base = {"dataset": "digits", "model": "resnet9"}
     tied = resolved(**base, dropout="example_tied", p_gen=0.2, p_mem=0.1)
-    assert labels([resolved(**base), resolved(**base, seed=1)]) == ["seed=0", "seed=1"]
-    assert labels([resolved(**base), tied]) == ["dropout=none", "dropout=example_tied p_gen=0.2 p_mem=0.1"]
-    assert labels([tied]) == ["dataset=digits model=resnet9"]
+    assert training_labels([resolved(**base), resolved(**base, seed=1)]) == ["seed=0", "seed=1"]
+    assert training_labels([resolved(**base), tied]) == ["dropout=none", "dropout=example_tied p_gen=0.2 p_mem=0.1"]
+    assert training_labels([tied]) == ["dataset=digits model=resnet9"]
+
+
+def test_values_of_a_training_are_written_as_one_types_them() -> None:
+    plain, compiled = (resolved(dataset="digits", model="resnet9", compile=value) for value in (False, True))
+    assert training_labels([plain, compiled]) == ["", "compile=true"]
+    assert "compile=true" in common_fields([compiled]).split()

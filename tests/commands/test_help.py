@@ -17,6 +17,8 @@ import memloc
 from memloc import commands
 from memloc.analysis.reader import known_tables
 from memloc.analysis.views import VIEWS
+from memloc.commands import query
+from memloc.commands.prose import terminal_width
 from memloc.models.architectures import TRAINING
 from memloc.sweep import shipped
 
@@ -30,23 +32,27 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
         yield from leaves(child, (*path, name))
 
 
-COMMANDS = dict(leaves(typer.main.get_command(commands.app)))
+PROGRAM = typer.main.get_command(commands.app)
+COMMANDS = dict(leaves(PROGRAM))
+GROUPS = [(), *[(name,) for name, command in PROGRAM.commands.items() if hasattr(command, "commands")]]  # type: ignore[attr-defined]
 
 
-def help_of(path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+def help_of(
+    path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int = 200
+) -> str:
     monkeypatch.setattr(sys, "argv", ["memloc", *path, "--help"])
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", str(columns))
     with pytest.raises(SystemExit) as ended:
         commands.main()
     assert not ended.value.code
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("path", [*COMMANDS, *GROUPS], ids=lambda path: " ".join(["memloc", *path]))
 def test_examples_are_real(
     path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny: Path
 ) -> None:
-    """Each is parsed by the command itself; a sweep it names is a shipped one, a query it shows gives rows or none."""
+    """Each is parsed by the command itself; a sweep it names is a shipped one, a query it shows gives rows."""
     text = help_of(path, monkeypatch, capsys)
     examples = [line.strip() for line in text.partition("Examples:")[2].strip().splitlines()]
     assert 2 <= len(examples) <= 5
@@ -54,11 +60,49 @@ def test_examples_are_real(
         typed = re.split(r" {3,}", line)[0].partition(" > ")[0]  # what follows says what it does
         words = shlex.split(typed)
         assert words[: len(path) + 1] == ["memloc", *path]
-        context = COMMANDS[path].make_context("memloc", words[len(path) + 1 :])
+        (leaf,) = [known for known in COMMANDS if words[1 : len(known) + 1] == list(known)]
+        context = COMMANDS[leaf].make_context("memloc", words[len(leaf) + 1 :])
         for name in context.params.get("arguments") or ():
             assert "=" in name or name.endswith(".yaml") or name in shipped()
-        if path == ("query",):
-            memloc.open_store(tiny).sql(context.params["sql"])
+        if context.params.get("sql"):
+            assert len(memloc.open_store(tiny).sql(context.params["sql"]))
+
+
+def test_the_example_of_a_join_takes_the_last_epoch(tiny: Path) -> None:
+    (sql,) = re.findall(r'"(FROM epochs JOIN [^"]*)"', query.EXAMPLES)
+    rows = memloc.open_store(tiny).sql(sql)
+    assert len(rows) == 2
+    assert set(rows["epoch"]) == {2}
+
+
+@pytest.mark.parametrize("path", [*COMMANDS, *GROUPS], ids=lambda path: " ".join(["memloc", *path]))
+def test_helps_fit_80_columns(
+    path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = help_of(path, monkeypatch, capsys, columns=80)
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+    assert "[[" not in text
+    assert "]]" not in text
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_prose_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for arguments in ([], ["--fields"]):
+        monkeypatch.setattr(sys, "argv", ["memloc", "sweep", *arguments])
+        with pytest.raises(SystemExit):
+            commands.main()
+        lines = capsys.readouterr().out.splitlines()
+        assert [line for line in lines if len(line) > columns and " " in line.strip()] == []
+        assert max(map(len, lines)) > columns - 15
+
+
+def test_a_pipe_has_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr("os.get_terminal_size", lambda *_: (_ for _ in ()).throw(OSError("no terminal")))
+    assert terminal_width() == 80
+    monkeypatch.setenv("COLUMNS", "300")
+    assert terminal_width() == 100  # longer lines are hard to read
 
 
 def test_helps_name_what_there_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

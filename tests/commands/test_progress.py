@@ -76,7 +76,7 @@ def test_lines_in_a_pipe(works: list[Work], capsys: pytest.CaptureFixture[str]) 
             progress(part(first, nth))
         progress(Event("finished", first.trial.id))
         progress(Event("failed", second.trial.id, "train", part_id=second.trial.id, error="ValueError: no luck"))
-        progress(Event("drained", second.trial.id))
+        progress(Event("unfinished", second.trial.id))
     lines = [line.split(" s] ", 1)[1] for line in capsys.readouterr().err.splitlines()]
     a, b = (work.trial.id[:8] for work in works)
     assert lines[:-1] == [
@@ -88,8 +88,24 @@ def test_lines_in_a_pipe(works: list[Work], capsys: pytest.CaptureFixture[str]) 
         # One epoch of 10 s took 40, four parts of 2 s took 8: 48 / 18 of the second trial's 22 s.
         f"{a} seed=0: done (1 of 2 trials, about 59 s to go)",
         f"{b} seed=1: train FAILED: ValueError: no luck",
+        f"{b} seed=1: ended, 1 part failed",
     ]
     assert lines[-1].startswith("1 of 2 trials done in 0.")
+
+
+def test_a_trial_of_which_a_part_failed_is_not_done(works: list[Work], capsys: pytest.CaptureFixture[str]) -> None:
+    first = works[0]
+    with shown(works) as progress:
+        progress(Event("started", first.trial.id))
+        progress(Event("placed", first.trial.id, "rewind"))
+        assert progress.doing == {first.trial.id: "rewind"}
+        analysis, part_id, _ = first.parts[0]
+        progress(Event("failed", first.trial.id, analysis.stage, part_id=part_id, error="ValueError: no luck"))
+        progress(Event("unfinished", first.trial.id))
+        assert progress.doing == {}
+    *_, ended, total = capsys.readouterr().err.splitlines()
+    assert ended.endswith(f"{first.trial.id[:8]} seed=0: ended, 1 part failed")
+    assert "0 of 2 trials done in" in total
 
 
 def test_a_pipe_is_never_silent_for_long(

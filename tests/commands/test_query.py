@@ -172,7 +172,7 @@ def test_a_folder_that_is_no_store(
     monkeypatch.chdir(tmp_path)
     code, out, err = run(capfd, monkeypatch, *command, "--store", str(folder))
     assert (code, out, err.count("\n")) == (3, "", 1)
-    assert "is a folder without a store in it; `memloc sweep` makes one" in err
+    assert "is a folder without a store in it; `memloc sweep NAME --store " in err
     assert [p.name for p in tmp_path.iterdir()] == ["photos"]
     with pytest.raises(StoreError, match="without a store in it"):
         memloc.open_store(str(folder))

@@ -15,11 +15,13 @@ from memloc import stages
 from memloc.analysis.findings import _trial_fields, findings
 from memloc.analysis.reader import known_tables
 from memloc.api import OpenStore, open_store
-from memloc.commands.formatting import bytes_in_words, labels, seconds_in_words
+from memloc.commands.formatting import bytes_in_words, seconds_in_words, training_labels
 from memloc.commands.summary import next_steps, summary
 from memloc.commands.text_table import text_table
 from memloc.models.architectures import resolved
+from memloc.stages.detection.summary import sentence as detection_sentence
 from memloc.stages.gradients import summary as gradients
+from memloc.stages.instrument import in_words
 from memloc.statistics import Interval, in_brackets
 from memloc.store import Store
 from tests.commands.test_query import run
@@ -162,8 +164,10 @@ def test_nothing_is_said_of_layers_or_neurons_of_a_network_that_has_not_memorize
     plain, own = (float(evaluation.noisy_acc[k]) for k in (("none", "plain", "none"), ("example_tied", "own", "none")))
     assert max(plain, own) < 0.95
     assert list(sections(text)) == ["Accuracy"]
-    assert f"Noisy accuracy {plain:.2f}: nothing to localize yet." in text.splitlines()
-    assert f"Noisy accuracy {own:.2f}: nothing to drop yet." in sections(text)["Accuracy"]
+    learned = f"only {100 * plain:.0f} % of the wrong labels are learned (95 % is needed)"
+    assert f"dropout=none: {learned}, so there is nothing to localize yet." in " ".join(text.split())
+    assert f"{own:.3f} of the noisy" in sections(text)["Accuracy"]
+    assert "Too few wrong labels are learned, so there is nothing to drop yet." in sections(text)["Accuracy"]
     assert "Without" not in text
     assert all(len(line) <= 100 for line in text[: text.index("Next:")].splitlines())
     for command in ("report", "claims"):
@@ -269,10 +273,8 @@ def test_what_is_undefined_in_a_layer_is_left_out() -> None:
     dead = {"layer": "conv4", "ratio": float("nan"), "cosine": None, "control": None}
     alive = [{"layer": n, "ratio": r, "cosine": -r, "control": None} for n, r in (("conv1", 0.5), ("conv2", 2.0))]
     say = gradients.sentence
-    assert (
-        say([*alive, dead])
-        == "Noisy norm / clean norm is 0.50 (conv1) to 2.00 (conv2). The cosine is -2.00 (conv2) to -0.50 (conv1)."
-    )
+    norms, cosines = "0.50 (conv1) to 2.00 (conv2)", "-2.00 (conv2) to -0.50 (conv1)"
+    assert say([*alive, dead]) == f"The noisy norm is {norms} times the clean one. The cosine is {cosines}."
     assert say([dead]) == ""
 
 
@@ -304,10 +306,21 @@ def test_text_table_aligns_numbers_right_and_text_left() -> None:
 def test_labels_name_what_differs() -> None:
     base = {"dataset": "digits", "model": "resnet9"}
     a, b = resolved(**base, seed=0), resolved(**base, seed=1, dropout="example_tied", p_gen=0.2, p_mem=0.1)
-    assert labels([a, b]) == ["dropout=none seed=0", "dropout=example_tied p_gen=0.2 p_mem=0.1 seed=1"]
-    assert labels([a]) == ["dataset=digits model=resnet9"]
+    assert training_labels([a, b]) == ["dropout=none seed=0", "dropout=example_tied p_gen=0.2 p_mem=0.1 seed=1"]
+    assert training_labels([a]) == ["dataset=digits model=resnet9"]
+
+
+def test_detection_without_flips_names_the_best_score() -> None:
+    rows = [
+        {"sample": "all", "score": s, "auc": a, "lo": a - 0.1, "hi": a + 0.05}
+        for s, a in (("aum", 0.8), ("learning_time", 0.9))
+    ]
+    assert detection_sentence(rows) == (
+        "The best score, learning time, finds the mislabeled examples with AUC 0.900 [0.800, 0.950]."
+    )
 
 
 def test_words() -> None:
+    assert [in_words(list(items)) for items in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
     assert [bytes_in_words(n) for n in (0, 999, 1500, 123e6, 2.5e12)] == ["0 B", "999 B", "1.5 KB", "123 MB", "2.5 TB"]
     assert [seconds_in_words(s) for s in (3, 600, 7200, 400000)] == ["3 s", "10 min", "2.0 h", "4.6 days"]

@@ -146,3 +146,39 @@ def test_a_sweep_file_that_is_not_utf8(
     for option in ("--dry-run", "--show"):
         code, _, err = run(capfd, monkeypatch, "sweep", str(path), option)
         assert (code, err) == (2, f"memloc: {path}:2: byte 28 (0xf6) is not UTF-8; save the file as UTF-8\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["status", "--json"], ["query", "SELECT * FROM range(100000)", "--format", "csv"], ["query", "SELECT 1"],
+     ["sweep", "TINY", "--json"], ["--help"], ["sweep", "--fields"]],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)  # fmt: skip
+def test_a_full_disk_is_one_line(
+    tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("MEMLOC_STORE", str(tiny))
+    arguments = [str(tiny.with_name("tiny.yaml")) if a == "TINY" else a for a in arguments]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        code, out, err = run(capfd, monkeypatch, *arguments)
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1] == "memloc: standard output cannot be written: No space left on device"
+    assert "Traceback" not in err
+
+
+def test_closed_streams(
+    tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`>&-` and `2>&-`: nothing is begun whose result nobody could read; messages do not get among the results."""
+    monkeypatch.setattr(sys, "stdout", None)
+    for arguments in (["status", "--store", str(tiny)], ["sweep", "demo", "--store", str(tmp_path / "store")], ["--help"]):
+        code, out, err = run(capfd, monkeypatch, *arguments)
+        assert (code, out) == (2, "")
+        assert err == "memloc: standard output is closed (>&-); write > /dev/null if nobody reads it\n"
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "stderr", None)
+    code, out, _ = run(capfd, monkeypatch, "status", "none", "--store", str(tiny))
+    sys.stderr.close()
+    assert (code, out) == (2, "")

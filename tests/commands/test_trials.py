@@ -13,7 +13,7 @@ import pytest
 import memloc
 from memloc import commands
 from memloc.models.architectures import resolved
-from memloc.store import Store, heartbeats, records
+from memloc.store import Store, heartbeats, layout, records
 
 
 @pytest.fixture
@@ -44,7 +44,9 @@ def store(tiny: Path, tmp_path: Path) -> Store:
     mine = [asked(letter * 16, seed=k, noise=0.1 * (k % 2)) for k, letter in enumerate("abc")]
     records.write_sweep(store.files, "mine", mine)
     heartbeats.write(store.files, "run", "a" * 16, {"stages": ["train"], "epoch": 12})
-    records.record_failure(store.files, "b" * 16, "b" * 16, "train", "Traceback\nValueError: no")
+    records.record_failure(
+        store.files, records.Failure("b" * 16, "b" * 16, "train", "Traceback\nValueError: no", "ValueError: no")
+    )
     return store
 
 
@@ -66,6 +68,15 @@ def test_what_tells_them_apart_and_how_far_they_are(store: Store, run: Any) -> N
     assert "batch_norm" not in common  # neutral
     assert "seed" not in common.replace("data_seed", "")
     assert " epochs=30 " in common
+
+
+def test_a_training_that_waits_and_one_that_nobody_works_on(store: Store, run: Any) -> None:
+    heartbeats.write(store.files, "run", "a" * 16, {"stages": ["train"], "state": "waiting"})
+    store.files.put(layout.checkpoint("c" * 16, 6), b"weights")
+    store.files.put(layout.resume_state("c" * 16, 6, "any device", b""), b"")
+    rows = run("trials", "mine", "--store", store.uri)[1].splitlines()
+    assert "pending, waits for a place" in next(row for row in rows if row.startswith("aaaaaaaa"))
+    assert "pending, epoch 6 of 30" in next(row for row in rows if row.startswith("cccccccc"))
 
 
 def test_for_machines(store: Store, run: Any) -> None:

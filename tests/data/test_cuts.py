@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from memloc.config import HeldOut
 from memloc.data import load, prepare
-from memloc.data.cuts import cuts_needed, held_out, held_out_size
+from memloc.data.cuts import CHUNK, cuts_needed, held_out, held_out_size
 from memloc.data.labels import examples_seen, noisy_seen
+from memloc.seeds import stream
 from tests.stages.conftest import settings
 
 
@@ -26,8 +30,38 @@ def test_every_example_is_held_out_often_enough_and_no_training_is_too_many(n: i
     assert (cuts - 1) * size < times * n <= cuts * size
     # Whatever was asked for before: the same set.
     for cut in range(cuts):
-        held_out.__globals__["_order"].cache_clear()
+        held_out.__globals__["_orders"].cache_clear()
         assert (held_out(n, ratio, cut, 5) == sets[cut]).all()
+
+
+def in_a_line(n: int, size: int, permutations: int, data_seed: int) -> npt.NDArray[np.int64]:
+    """Permutations one after the other, in one array. A row that the unfinished cut has already waits until it is full."""
+    line: list[int] = []
+    for k in range(permutations):
+        order = stream(data_seed, "held out", n, size, k).permutation(n).tolist()
+        has = set(line[len(line) - len(line) % size :])
+        early = [row for row in order if row not in has][: size - len(has)]
+        line += (early + [row for row in order if row not in early]) if has else order
+    return np.array(line)
+
+
+@pytest.mark.parametrize(("n", "ratio"), [(10, 0.3), (10, 0.5), (37, 0.1), (37, 0.9), (12, 0.25), (2, 0.5)])
+def test_the_cuts_are_what_a_line_of_permutations_says(n: int, ratio: float) -> None:
+    """Far out too, where the line is no longer kept whole."""
+    size, permutations = held_out_size(n, ratio), 5 * CHUNK
+    line = in_a_line(n, size, permutations, 7)
+    for cut in (*range(12), *range(permutations * n // size - 40, permutations * n // size)):
+        assert np.flatnonzero(held_out(n, ratio, cut, 7)).tolist() == sorted(line[cut * size : (cut + 1) * size])
+
+
+def test_a_cut_far_out_takes_no_more_memory_than_a_near_one() -> None:
+    tracemalloc.start()
+    try:
+        far = held_out(1000, 0.3, 2**31 - 1, 0)
+        assert tracemalloc.get_traced_memory()[1] < 4 * CHUNK * 1000 * 8
+    finally:
+        tracemalloc.stop()
+    assert far.sum() == 700
 
 
 def test_sizes() -> None:

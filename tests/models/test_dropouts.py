@@ -358,7 +358,7 @@ def test_standard_dropout_is_off_in_evaluation() -> None:
     dropout, _ = make(dropout="standard", keep=0.4)
     assert dropout.evaluation("plain") is None
     assert dropout.evaluation("plain", torch.arange(3)) is None
-    assert dropout.modes == ("plain",)
+    assert dropout.mask_modes == ("plain",)
 
 
 # --- sparse -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from memloc.models.architectures import resolved
 from memloc.models.blocks import Masks
 from memloc.models.build import build
 from memloc.models.groups import Network
-from memloc.models.inference import GROUP_SIZE, groups_of, logits, margins, set_mean
+from memloc.models.inference import GROUP_SIZE, accuracy, groups_of, logits, margins, set_mean
 from tests.models.plain import Plain, randomise
 
 CPU = torch.device("cpu")
@@ -91,3 +91,12 @@ def test_set_mean_is_in_float64_and_none_over_nothing() -> None:
     assert set_mean(values, torch.zeros(4, dtype=torch.bool)) is None
     assert set_mean(torch.zeros(4), members) == 0.0
     assert set_mean(values[:0], members[:0]) is None
+
+
+def test_accuracy_is_the_share_of_largest_logits_at_the_label() -> None:
+    z = torch.randn(37, 5, generator=torch.Generator().manual_seed(3))
+    y = torch.arange(37) % 5
+    right = [max(range(5), key=row.__getitem__) == label for row, label in zip(z.tolist(), y.tolist(), strict=True)]
+    assert accuracy(z, y) == sum(right) / 37
+    assert 0 < sum(right) < 37
+    assert accuracy(z[:0], y[:0]) is None

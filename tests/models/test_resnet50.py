@@ -11,6 +11,7 @@ from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.groups import Network
 from tests.models.plain import randomise, scaled_at
+from tests.models.tensors import tensors_of
 
 CASES = [(1, 16, 16, "imagenet"), (3, 9, 12, "imagenet"), (3, 8, 8, "cifar"), (1, 7, 5, "cifar")]
 B = 3
@@ -71,7 +72,7 @@ def test_the_same_function_as_torchvisions(channels: int, height: int, width: in
 def test_every_tensor_is_in_one_group_and_sites_have_their_sizes() -> None:
     network = make(3, 32, 33, "imagenet").eval()
     assert network.groups == ("stem", "layer1", "layer2", "layer3", "layer4", "fc")
-    assert [n for g in network.groups for n in network.tensors_of(g)] == list(network.state_dict())
+    assert [n for g in network.groups for n in tensors_of(network, g)] == list(network.state_dict())
     state: tuple[Tensor, ...] = (torch.zeros(1, 3, 32, 33),)
     for group in network.groups[:-1]:
         state = network.run_group(group, state)

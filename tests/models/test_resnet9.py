@@ -12,6 +12,7 @@ from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.groups import Network
 from tests.models.plain import CONVS, GROUPS, SITES, Plain, randomise, scaled_at
+from tests.models.tensors import tensors_of
 
 SHAPES = [(1, 16, 16, 10, 0.0625), (3, 32, 32, 10, 0.125), (3, 11, 14, 4, 0.125), (1, 28, 28, 2, 0.25)]
 
@@ -102,10 +103,10 @@ def test_nine_groups_that_part_the_tensors() -> None:
     assert network.groups == GROUPS
     parameters = [name for group in network.groups for name in network.parameters_of(group)]
     assert sorted(parameters) == sorted(name for name, _ in network.named_parameters())  # every one, and none twice
-    tensors = [name for group in network.groups for name in network.tensors_of(group)]
+    tensors = [name for group in network.groups for name in tensors_of(network, group)]
     assert sorted(tensors) == sorted(network.state_dict())
     assert network.parameters_of("res2.conv1") == ["res2.conv1.conv.weight", "res2.conv1.bn.weight", "res2.conv1.bn.bias"]
-    assert len(network.tensors_of("res2.conv1")) == 6
+    assert len(tensors_of(network, "res2.conv1")) == 6
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -117,7 +118,7 @@ def test_a_group_is_exactly_the_tensors_that_its_part_of_the_pass_uses(group: st
         state = network.run_group(name, state)
     expected = network.run_group(group, state)
     poison = {k: torch.full_like(t, float("nan")) if t.is_floating_point() else t for k, t in network.state_dict().items()}
-    own = set(network.tensors_of(group))
+    own = set(tensors_of(network, group))
     other.load_state_dict({k: t if k in own else poison[k] for k, t in network.state_dict().items()})
     assert all(torch.equal(a, b) for a, b in zip(other.run_group(group, state), expected, strict=True))
     for name in network.parameters_of(group):

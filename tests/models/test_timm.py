@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from memloc.errors import UsageError
 from memloc.models.architectures import resolved
-from memloc.models.architectures.timm.cutting import cut_of
-from memloc.models.architectures.timm.trace import CannotCut, cut, traced
+from memloc.models.architectures.timm.grouping import grouped_program
+from memloc.models.architectures.timm.network import Architecture
+from memloc.models.architectures.timm.trace import CannotGroup, split_into_groups, traced
 from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
 from memloc.models.groups import Network
@@ -76,8 +77,8 @@ def test_the_same_function_gradients_and_statistics(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_tensor_is_in_one_group_and_states_carry_on(name: str) -> None:
     ours, _ = pair(name)
-    tensors = [n for g in ours.groups for n in ours.tensors_of(g)]
-    assert sorted(tensors) == sorted(ours.state_dict())
+    assert isinstance(ours, Architecture)
+    assert {ours.grouped.tensors[name] for name in ours.state_dict()} == set(ours.groups)
     parameters = [n for g in ours.groups for n in ours.parameters_of(g)]
     assert sorted(parameters) == sorted(n for n, _ in ours.named_parameters())
     assert all(ours.parameters_of(g) for g in ours.groups)
@@ -284,7 +285,7 @@ class Undecided(Straight):
 def test_what_works_in_place_is_done_for_all_that_follows() -> None:
     network, x = InPlace(()), torch.randn(3, 4)
     graph, _ = traced(network, (), ())
-    program = cut(graph, network, ["stages.0", "stages.1"])
+    program = split_into_groups(graph, network, ["stages.0", "stages.1"])
     state: tuple[Any, ...] = (x,)
     for group in program.groups:
         before = [t.clone() for t in state]
@@ -301,9 +302,9 @@ def test_stages_that_do_not_run_in_turn_are_refused() -> None:
     ):
         network = Straight(order)
         graph, _ = traced(network, (), ())
-        with pytest.raises(CannotCut, match=problem):
-            cut(graph, network, ["stages.0", "stages.1"])
-    with pytest.raises(CannotCut, match="cannot be traced"):
+        with pytest.raises(CannotGroup, match=problem):
+            split_into_groups(graph, network, ["stages.0", "stages.1"])
+    with pytest.raises(CannotGroup, match="cannot be traced"):
         traced(Undecided((0, 1)), (), ())
 
 
@@ -331,7 +332,7 @@ class Framed(Straight):
 def test_every_group_has_parameters(before: bool, after: bool, groups: tuple[str, ...]) -> None:
     network, x = Framed(before, after), torch.randn(3, 4)
     graph, _ = traced(network, (), ())
-    program = cut(graph, network, ["stages.0", "stages.1"])
+    program = split_into_groups(graph, network, ["stages.0", "stages.1"])
     assert program.groups == groups
     state: tuple[Any, ...] = (x,)
     for group in program.groups:
@@ -361,8 +362,8 @@ def test_whatever_goes_wrong_is_said_when_planned(monkeypatch: pytest.MonkeyPatc
     def broken(*arguments: Any) -> None:
         raise RuntimeError("shape '[2, 0]' is invalid\nand more")
 
-    cut_of.cache_clear()
-    monkeypatch.setattr("memloc.models.architectures.timm.cutting.shapes", broken)
+    grouped_program.cache_clear()
+    monkeypatch.setattr("memloc.models.architectures.timm.grouping.shapes", broken)
     config = resolved(dataset="cifar10", model="timm:test_vit")
     problem = config.architecture.misfit((3, 32, 32), 10)
     where = "timm:test_vit with images of 32×32 pixels"

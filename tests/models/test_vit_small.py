@@ -20,6 +20,7 @@ from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.dropouts import OwnDropouts, build_dropout
 from memloc.models.groups import Network
+from tests.models.tensors import tensors_of
 
 B, CLASSES, SHAPE = 3, 7, (3, 6, 8)
 TOKENS = ("patch", "shifted")
@@ -105,7 +106,7 @@ def test_the_same_function_and_gradients(trio: tuple[str, Network, nn.Module]) -
 def test_groups_sites_and_neurons(trio: tuple[str, Network, nn.Module]) -> None:
     _, ours, _ = trio
     assert ours.groups == ("embed", *(f"block{k}" for k in range(6)), "head")
-    assert sorted(n for g in ours.groups for n in ours.tensors_of(g)) == sorted(ours.state_dict())
+    assert sorted(n for g in ours.groups for n in tensors_of(ours, g)) == sorted(ours.state_dict())
     assert ours.sites == dict.fromkeys(ours.groups[:-1], (512, COUNT, 1))
     assert Counter(shape for shape in ours.neurons.values()) == {(8,): 6, (512,): 6, (CLASSES, 512): 1}
     assert {ours.group_of(layer) for layer in ours.neurons} == set(ours.groups[1:])

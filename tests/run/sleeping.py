@@ -27,7 +27,7 @@ from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.driver import Experiment, Relay, fit
 from memloc.run.schedule import Slots, TrialCost, bound, critical_path, in_order
 from memloc.run.simulation import simulate
-from memloc.run.trial_run import Steps
+from memloc.run.trial_run import TrialSteps
 
 # Seconds of the trainings; of each, of the parts of its first wave (each an analysis of its own) and of its second.
 TRIALS = [(6.0, [2.0] * 3, [1.0]), (4.0, [1.5] * 4, [1.0]), (4.0, [3.0, 1.0], []), (3.0, [2.0] * 4, []), (2.0, [4.0], [2.0])]
@@ -74,20 +74,20 @@ def measure(gpus: int, task: float) -> dict[str, float]:
     moments: list[float] = []
 
     def listen(event: Event) -> None:
-        if event.kind == "placed" or moments:
+        if (event.kind, event.stage) == ("placed", "train") or moments:
             moments.append(time.monotonic())
 
     with connected(Resources(gpus=gpus, cpus=2), "sleeping") as scratch:
         admission = open_admission()
         assignments = {
             t.trial: Assignment(
-                Steps(t.trial, True, t.waves, prunes=False), "sleeping", "", ray.put(
+                TrialSteps(t.trial, True, t.waves, prunes=False), "sleeping", "", ray.put(
                     {"admission": admission, "trial": t.trial, "train": t.train}
                 ), {"num_gpus": 1.0, "num_cpus": 0.0}, {"num_gpus": task, "num_cpus": 0.0}, gpus, int(gpus / task),
             )
             for t in trials
         }  # fmt: skip
-        fit(Experiment("sleeping", scratch, assignments, admission, Sleeping), Relay(listen), lambda: False)
+        fit(Experiment("sleeping", scratch, assignments, admission, Sleeping), Relay(listen, lambda *_: None), lambda: False)
     slots = Slots(gpus)
     total = sum(trial.work() for trial in trials)
     return {

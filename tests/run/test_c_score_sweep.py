@@ -68,7 +68,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert needs(home)["atypical"] == "sweep scores (5 trainings, 3 done)"
     early = sweep(home, "taking", "--executor", "inline")
     assert early.code == 1
-    assert "block atypical (rewind) needs: sweep scores (5 trainings, 3 done); run `memloc sweep scores`" in early.err
+    assert "block atypical (rewind) needs: sweep scores (5 trainings, 3 done); run `" in early.err
+    assert f"memloc sweep scores --store {home}/store` first" in early.err
     assert sweep(home, "scores", "--executor", "inline").code == 0
     assert needs(home) == {"elsewhere": nothing_else}
     last = sweep(home, "taking", "--executor", "inline")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,11 +15,14 @@ import pytest
 
 from memloc.errors import UsageError
 from memloc.run import cluster
+from memloc.run.ray import probe
 from tests.commands.test_query import run
 from tests.run.clusters import free_port
 
 PROBLEMS = [
     ({"problem": "none"}, "no Ray cluster runs on this machine, and RAY_ADDRESS is not set"),
+    ({"problem": "importing", "error": ""}, "Ray could not be imported to ask there: it took more than 12 s"),
+    ({"problem": "importing", "error": "ImportError: no"}, "Ray could not be imported to ask there: ImportError: no"),
     ({"problem": "silent"}, "no Ray cluster answers there (no connection within seconds)"),
     ({"problem": "silent", "address": "10.0.0.1:6379"}, "no Ray cluster answers there (no connection within seconds)"),
     ({"problem": "no token", "address": "10.0.0.1:6379"}, "there is no token to log in with"),
@@ -148,6 +152,35 @@ def test_a_stale_automatic_address(
     assert line.startswith("memloc: --address auto: ")
     assert "no Ray cluster answers there" in line or source == "file"  # a cluster that does run here is found first
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "known"),
+    [
+        ("raise ImportError('libray.so')", {"problem": "importing", "error": "ImportError: libray.so"}),
+        ("time.sleep(60)", {"problem": "importing", "error": ""}),
+        ("print('a warning of a library\\n[]\\n7')", {"problem": "importing", "error": ""}),
+        ('print(\'{"address": "a:1"}\\nbye\')', {"address": "a:1"}),
+    ],
+)
+def test_a_probe_that_cannot_import_ray_and_lines_that_are_not_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: str, known: dict[str, object]
+) -> None:
+    program = tmp_path / "probe.py"
+    begin = json.dumps({"problem": "importing"})
+    program.write_text(f"import time\nprint({begin!r}, flush=True)\n{body}\n")
+    monkeypatch.setattr(cluster, "PROBE", program)
+    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    assert cluster._ask("a:1") == known
+
+
+def test_the_probe_says_first_that_it_imports_ray(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError):
+        probe.ask("a:1")
+    assert json.loads(capsys.readouterr().out) == {"problem": "importing"}
 
 
 def test_the_last_line_of_the_probe_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -59,7 +59,9 @@ def test_the_order_to_stop_one_process(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
-    assert err.count("interrupted: finishing the epochs and parts that are running (again to stop at once)") == 1
+    assert (
+        err.count("interrupted: finishing the epochs and parts that are running (press Ctrl-C again to stop at once)") == 1
+    )
     assert "To go on: python -m memloc sweep" in err
     assert "Traceback" not in out + err
 
@@ -91,16 +93,18 @@ def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
 IGNORING = """
 import os, signal, time
 signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-from memloc.commands.signals import stop_on_signals
+from memloc.commands.signals import ORDERS, stop_on_signals
 said = []
-should_stop = stop_on_signals(said.append)
-for number, orders in ((signal.SIGHUP, 0), (signal.SIGTERM, 1)):
-    os.kill(os.getpid(), number)
-    assert (len(said), should_stop()) == (orders, orders > 0), number
-try:
-    os.kill(os.getpid(), signal.SIGINT)
-except KeyboardInterrupt:
-    print("at once")
+before = [signal.getsignal(number) for number in ORDERS]
+with stop_on_signals(said.append) as should_stop:
+    for number, orders in ((signal.SIGHUP, 0), (signal.SIGTERM, 1)):
+        os.kill(os.getpid(), number)
+        assert (len(said), should_stop()) == (orders, orders > 0), number
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        print("at once")
+assert [signal.getsignal(number) for number in ORDERS] == before
 """
 
 

@@ -168,6 +168,7 @@ def test_what_remains_of_a_training(planned: Any, tmp_path: Path) -> None:
     store = Store(str(tmp_path / "begun"))
     for epoch in (0, 1):
         store.files.put(layout.checkpoint(works[0].trial.id, epoch), b"anything")
+    store.files.put(layout.resume_state(works[0].trial.id, 1, "any device", b""), b"")
     path = tmp_path / "tiny.yaml"
     loaded = sweep.load(path, REGISTRY, ("seed=5",))
     begun = pending(build_plan(loaded, loaded.entries, tmp_path), store, Snapshot({}, {}, []), "all")

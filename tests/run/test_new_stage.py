@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from memloc import stages, sweep
-from memloc.analysis.query import read_table, run_sql
 from memloc.analysis.reader import known_tables
+from memloc.analysis.reading import read_table, run_sql
 from memloc.run.events import Event
 from memloc.run.pending import pending
 from memloc.run.plan import Plan

@@ -11,15 +11,18 @@ import pytest
 from memloc import sweep
 from memloc.data import load
 from memloc.errors import UsageError
+from memloc.run.cost import Rate
+from memloc.run.estimate import cost_model, price
 from memloc.run.pending import Work, pending
-from memloc.run.placement import Resources, check_fits, fitting
+from memloc.run.placement import Resources, check_capacity, fitting
 from memloc.run.plan import Plan
 from memloc.run.planner import build_plan
-from memloc.run.quantities import checkpoint_bytes, result_bytes
+from memloc.run.quantities import checkpoint_bytes, result_bytes, train_passes
 from memloc.run.retention import Retention, kept_epochs
+from memloc.run.schedule import Slots
 from memloc.run.worker import Worker
 from memloc.stages import REGISTRY
-from memloc.store import Store
+from memloc.store import Snapshot, Store
 from tests.conftest import TINY, run_inline
 
 PINNED = [
@@ -139,6 +142,11 @@ def test_a_truncated_checkpoint_means_a_replay(tmp_path: Path, tiny: Path) -> No
     victim.write_bytes(whole[:-1])
     standard, tied = works(store, plan)
     assert (standard.train, standard.parts, tied.train) == ("replay", [], "done")
+    assert (standard.until, tied.until) == (1, 2)
+    model = cost_model([standard], Snapshot({}, {}, []), tmp_path, None, lambda trial, shape: Rate(0.5, "given"))
+    (cost,) = price([standard], model, Slots(1)).trials
+    assert cost.train == 0.5 * train_passes(standard.trial) / 2  # it ends after the lost epoch
+    assert (cost.reached, cost.epochs, cost.replays) == (0, 1, True)
     run_inline(tmp_path, TINY, Store(str(store)))
     assert victim.read_bytes() == whole
 
@@ -197,13 +205,13 @@ def test_the_same_wrong_labels_for_every_seed_and_others_for_another_data_seed(t
 def test_more_than_any_node_has_is_said_not_waited_for(tmp_path: Path) -> None:
     chosen = works(tmp_path / "store", plan_of(tmp_path, TINY, "threads=2"))
     with pytest.raises(UsageError, match=r"^threads: 2 is more than any node's CPUs; valid: 1 to 1"):
-        check_fits(chosen, [{"CPU": 1.0}, {"CPU": 1.0}], Resources())
-    check_fits(chosen, [{"CPU": 1.0}, {"CPU": 2.0}], Resources())
+        check_capacity(chosen, [{"CPU": 1.0}, {"CPU": 1.0}], Resources())
+    check_capacity(chosen, [{"CPU": 1.0}, {"CPU": 2.0}], Resources())
     with pytest.raises(UsageError, match=r"^--gpus-per-trial 2, --gpus-per-task 0.5: no node has that; valid: .* at most 1"):
-        check_fits(chosen, [{"CPU": 8.0, "GPU": 1.0}, {"GPU": 1.0}], Resources(gpus_per_trial=2.0))
+        check_capacity(chosen, [{"CPU": 8.0, "GPU": 1.0}, {"GPU": 1.0}], Resources(gpus_per_trial=2.0))
     with pytest.raises(UsageError, match=r"^--gpus-per-trial 1, --gpus-per-task 3: no node has that"):
-        check_fits(chosen, [{"CPU": 8.0, "GPU": 1.0}, {"GPU": 2.0}], Resources(gpus_per_task=3.0))
-    check_fits(chosen, [{"CPU": 1.0, "GPU": 2.0}, {"GPU": 1.0}], Resources(gpus_per_trial=2.0))
+        check_capacity(chosen, [{"CPU": 8.0, "GPU": 1.0}, {"GPU": 2.0}], Resources(gpus_per_task=3.0))
+    check_capacity(chosen, [{"CPU": 1.0, "GPU": 2.0}, {"GPU": 1.0}], Resources(gpus_per_trial=2.0))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from memloc.run.cost import Rate
 from memloc.run.estimate import cost_model, price
 from memloc.run.events import Event
 from memloc.run.pending import Work, pending
-from memloc.run.pulse import Heartbeats
+from memloc.run.pulse import Heartbeats, new_run
 from memloc.run.schedule import Slots
 from memloc.store import Files, Snapshot, Store, heartbeats, layout
 from tests.conftest import TINY, carry_out
@@ -37,11 +37,8 @@ def works(tmp_path: Path, store: Store) -> list[Work]:
 
 @contextmanager
 def beating(store: Store, works: list[Work]) -> Iterator[Heartbeats]:
-    made = Heartbeats(store, works, "tiny@0123abcd")
-    try:
+    with Heartbeats(store, works, "tiny@0123abcd", new_run()) as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture
@@ -136,6 +133,36 @@ def test_a_trial_of_which_only_analyses_are_left(store: Store, works: list[Work]
     with beating(store, [Work(work.trial, "done", work.parts[3:])]) as beats:
         beats(Event("started", work.trial.id))
         assert beats.notes()[work.trial.id]["stages"] == ["evaluate"]
+        assert beats.notes()[work.trial.id]["state"] == "waiting"
+        beats(Event("placed", work.trial.id, "evaluate"))
+        assert beats.notes()[work.trial.id]["state"] == "running"
+
+
+def test_a_replay_is_marked_and_its_end_is_known(store: Store, works: list[Work], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "LOOK_SECONDS", 0.01)
+    trial = works[0].trial.id
+    with beating(store, [Work(works[0].trial, "replay", works[0].parts, again=1)]) as beats:
+        beats(Event("started", trial))
+        beats(Event("epoch", trial, "train", epoch=0))
+        beats(Event("epoch", trial, "train", epoch=1, metrics={"loss": 0.5}, seconds=1.5))
+        note = beats.notes()[trial]
+        assert (note["replays"], note["epochs"], note["stages"]) == (True, 1, ["train"])
+        beats(Event("trained", trial, "train", seconds=9.0))
+        wait_until(lambda: [run.get("replayed") for run in heartbeats.read(store.files)[1]] == [{trial: 1.5}], 30)
+        assert beats.notes()[trial]["stages"] == ["rewind"]
+
+
+def test_a_trial_that_has_ended_is_not_at_work_any_more(
+    store: Store, works: list[Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "LOOK_SECONDS", 0.01)
+    first, second = (work.trial.id for work in works)
+    with beating(store, works) as beats:
+        for trial in (first, second):
+            beats(Event("started", trial))
+        wait_until(lambda: set(heartbeats.read(store.files)[0]) == {first, second}, 30)
+        beats(Event("finished", first))
+        wait_until(lambda: set(heartbeats.read(store.files)[0]) == {second}, 30)
 
 
 def test_what_is_written(works: list[Work], beats: Heartbeats, store: Store, tmp_path: Path) -> None:
@@ -161,9 +188,9 @@ def test_what_is_written(works: list[Work], beats: Heartbeats, store: Store, tmp
     beats(Event("started", second.trial.id))
     wait_until(lambda: set(heartbeats.read(store.files)[0]) == {first.trial.id, second.trial.id}, 30)
     assert {r["run"] for r in heartbeats.read(store.files)[0].values()} == {beats.run}
-    beats(Event("drained", second.trial.id))
+    beats(Event("unfinished", second.trial.id))
     assert set(beats.notes()) == {first.trial.id}
-    beats.close()
+    beats.__exit__(None, None, None)
     assert store.files.listing(layout.HEARTBEATS) == {}
 
 

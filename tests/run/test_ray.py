@@ -82,7 +82,7 @@ def test_a_failed_part_is_retried_then_recorded_while_the_rest_goes_on(
     inline = ("sweep", *arguments, "--executor", "inline")
     done = two_cpus.sweep(tmp_path, *arguments) if executor == "ray" else memloc(tmp_path, *inline)
     assert done.code == 1
-    assert "1 parts failed" in done.err
+    assert "1 part failed" in done.err
     assert "was changed since it was committed" in done.err
     status = memloc(tmp_path, "status", "small", "--store", str(trained))
     assert "Traceback (most recent call last)" in status.out

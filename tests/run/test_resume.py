@@ -192,7 +192,9 @@ def test_one_epoch_more_needs_the_momentum(tmp_path: Path, undisturbed: Callable
     state["momentum"] = {k: t * 0.5 for k, t in state["momentum"].items()}
     torch.save(state, place.resume_state)
     content = place.resume_state.read_bytes()
-    place.resume_state.rename(place.store.files.full(layout.resume_state(place.trial.id, content)))
+    numerics = json.loads(state["extra"])["numerics"]
+    path = layout.resume_state(place.trial.id, state["epoch"], numerics, content)
+    place.resume_state.rename(place.store.files.full(path))
     assert place.train() == (True, [1, 2, 3])
     mine, theirs = place.hashes(), undisturbed(augment="none").hashes()
     assert mine[:2] == theirs[:2]
@@ -215,7 +217,7 @@ def test_the_numerics_are_the_trials_not_the_processs(tmp_path: Path, precision:
     assert place.train()[0]
     assert numerics() == (1, tf32, tf32)
     spoil()
-    assert [e.kind for e in place.sweep()] == ["started", "part", "finished"]  # the analysis alone
+    assert [e.kind for e in place.sweep()] == ["started", "placed", "part", "finished"]  # the analysis alone
     assert numerics() == (1, tf32, tf32)
 
 
@@ -421,7 +423,7 @@ def test_a_replay_that_cannot_match_is_a_recorded_failure(tmp_path: Path) -> Non
     outcome = carry_out([place.work], place.store, place.home, events.append)
     assert list(outcome.failures) == [place.trial.id]
     assert outcome.failures[place.trial.id].startswith("ReplayError: trial")
-    assert [e.kind for e in events if e.kind not in ("started", "placed", "epoch")] == ["failed", "drained"]
+    assert [e.kind for e in events if e.kind not in ("started", "placed", "epoch")] == ["failed", "unfinished"]
     (record,) = place.store.files.listing(layout.FAILURES)
     assert "training again gave another checkpoint" in json.loads(place.store.files.get(record))["traceback"]
 
@@ -466,10 +468,11 @@ def test_a_later_analysis_that_needs_a_pruned_epoch(tmp_path: Path, retention: R
     Place(tmp_path / "pruned", stages={"evaluate": {}}, retention="last").sweep()
     place = Place(tmp_path / "pruned", stages={"evaluate": {}, "rewind": {"epochs": [1]}}, retention=retention)
     assert place.epochs_here == [T]
-    assert place.work.train == "replay"
+    work = place.work
+    assert work.train == "replay"
     events = place.sweep()
     trained = [e.epoch for e in events if e.kind == "epoch"]
-    assert trained == list(range(max(trained) + 1))
+    assert trained == list(range(work.until + 1))
     keeping = Place(tmp_path / "keeping", stages={"rewind": {"epochs": [1]}})
     keeping.sweep()
     assert place.contents("rewind")["rewind"].equals(keeping.contents("rewind")["rewind"])
@@ -481,7 +484,7 @@ def test_a_later_analysis_of_what_is_kept_needs_no_training(tmp_path: Path) -> N
     Place(tmp_path / "pruned", retention="last").sweep()
     place = Place(tmp_path / "pruned", stages={"evaluate": {}}, retention="last")
     assert place.work.train == "done"
-    assert [e.kind for e in place.sweep()] == ["started", "part", "finished"]
+    assert [e.kind for e in place.sweep()] == ["started", "placed", "part", "finished"]
 
 
 def test_keeping_less_removes_and_keeping_more_does_not_train(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from memloc.run.events import Event, PartResult, TrainingResult
 from memloc.run.fanout import PricedPart
-from memloc.run.trial_run import Steps, TrialRun
+from memloc.run.trial_run import TrialRun, TrialSteps
 
 A, B = PricedPart("a", "x", "rewind", 1.0), PricedPart("b", "x", "rewind", 1.0)
 C = PricedPart("c", "y", "detection", 1.0, needs=("b",))
@@ -21,7 +21,7 @@ class Driven(TrialRun):
     def __init__(self, trains: bool = True, prunes: bool = False, waves: Sequence[Sequence[PricedPart]] = ((A, B), (C,))):
         self.told: list[Event] = []
         self.pruned = 0
-        steps = Steps("t", trains, tuple(tuple(wave) for wave in waves), prunes)
+        steps = TrialSteps("t", trains, tuple(tuple(wave) for wave in waves), prunes)
         super().__init__(steps, lambda wave: [[part] for part in wave], self._remove, self.told.append)
 
     def _remove(self) -> None:
@@ -58,12 +58,13 @@ def test_from_the_training_to_the_last_wave() -> None:
     assert (trial.phase, trial.queued) == ("analyse", 2)
     first, second = trial.take(), trial.take()
     assert (first, second, trial.queued) == ([A], [B], 0)
+    assert trial.told[5:] == [Event("placed", "t", "rewind")]  # once for a stage
     trial.part_ended("rewind", PartResult("b", 0.5, 0.75))
     trial.task_ended([])
     assert trial.queued == 0  # the second wave waits for all of the first
     trial.part_ended("rewind", PartResult("a", 0.5))
     trial.task_ended([])
-    assert trial.told[5] == Event("part", "t", "rewind", part_id="b", seconds=0.5, share=0.75)
+    assert trial.told[6] == Event("part", "t", "rewind", part_id="b", seconds=0.5, share=0.75)
     assert (trial.queued, trial.pruned) == (1, 0)
     assert trial.run() == "c"
     assert (trial.phase, trial.pruned, trial.kinds[-1]) == ("ended", 1, "finished")
@@ -79,7 +80,7 @@ def test_nothing_to_train_and_nothing_at_all() -> None:
 def test_a_training_that_fails_ends_the_trial() -> None:
     trial = Driven(prunes=True)
     trial.training_ended(TrainingResult(False, error="ValueError: no"))
-    assert trial.told[1:] == [Event("failed", "t", "train", part_id="t", error="ValueError: no"), Event("drained", "t")]
+    assert trial.told[1:] == [Event("failed", "t", "train", part_id="t", error="ValueError: no"), Event("unfinished", "t")]
     assert (trial.phase, trial.failed, trial.pruned) == ("ended", {"t"}, 0)
 
 
@@ -88,13 +89,13 @@ def test_a_training_that_was_told_to_stop() -> None:
     trial.drain()
     assert trial.phase == "train"  # until it has ended its epoch
     trial.training_ended(TrainingResult(False))
-    assert (trial.phase, trial.failed, trial.kinds) == ("ended", set(), ["started", "drained"])
+    assert (trial.phase, trial.failed, trial.kinds) == ("ended", set(), ["started", "unfinished"])
 
 
 def test_a_training_that_ends_while_draining_leaves_its_parts() -> None:
     trial = Driven()
     trial.drain()
-    assert trial.train().kinds == ["started", "trained", "drained"]
+    assert trial.train().kinds == ["started", "trained", "unfinished"]
     last = Driven(waves=())
     last.drain()
     assert last.train().kinds == ["started", "trained", "finished"]  # nothing was left
@@ -104,7 +105,7 @@ def test_what_needs_a_failed_part_is_left_out_and_nothing_is_pruned() -> None:
     trial = Driven(trains=False, prunes=True)
     trial.run()
     assert trial.run(error="E: no") == "b"
-    assert trial.told[-2:] == [Event("failed", "t", "rewind", part_id="b", error="E: no"), Event("finished", "t")]
+    assert trial.told[-2:] == [Event("failed", "t", "rewind", part_id="b", error="E: no"), Event("unfinished", "t")]
     assert (trial.phase, trial.failed, trial.pruned) == ("ended", {"b"}, 0)
     other = Driven(trains=False)
     assert other.run(error="E: no") == "a"  # which c does not need
@@ -118,7 +119,7 @@ def test_a_part_that_was_not_begun_is_still_to_do() -> None:
     trial.drain()
     assert (trial.phase, trial.queued) == ("analyse", 0)  # no other begins
     trial.task_ended([part])
-    assert (trial.phase, trial.kinds) == ("ended", ["started", "drained"])
+    assert (trial.phase, trial.kinds) == ("ended", ["started", "placed", "unfinished"])
 
 
 def test_what_ends_while_draining_with_nothing_left_is_finished() -> None:
@@ -127,7 +128,7 @@ def test_what_ends_while_draining_with_nothing_left_is_finished() -> None:
     trial.drain()
     trial.part_ended(part.stage, PartResult("a", 1.0))
     trial.task_ended([])
-    assert (trial.kinds, trial.pruned) == (["started", "part", "finished"], 1)
+    assert (trial.kinds, trial.pruned) == (["started", "placed", "part", "finished"], 1)
 
 
 @given(
@@ -167,8 +168,10 @@ def test_whatever_happens_it_ends_and_every_part_ends_once(
     assert trial.phase == "ended"
     ended = [event.part_id for event in trial.told if event.kind in ("part", "failed")]
     assert len(ended) == len(set(ended))
-    assert trial.kinds.count("finished") + trial.kinds.count("drained") == 1
-    assert trial.pruned == ("finished" in trial.kinds and not trial.failed)
+    assert trial.kinds.count("finished") + trial.kinds.count("unfinished") == 1
+    assert trial.pruned == ("finished" in trial.kinds)
     if "finished" in trial.kinds:
+        assert not trial.failed
+    if "finished" in trial.kinds or not trial._draining:
         possible = {p.id for wave in waves for p in wave if not set(p.needs) & trial.failed}
         assert set(ended) == possible

@@ -32,7 +32,7 @@ class Run:
     test_acc: list[float] = field(default_factory=list)
 
 
-def cut(order: Sequence[int], size: int) -> list[list[int]]:
+def split_into_batches(order: Sequence[int], size: int) -> list[list[int]]:
     """Batches of `size`; a single example that is left over joins the batch before."""
     batches: list[list[int]] = []
     for i in order:
@@ -87,12 +87,14 @@ def train(
     )
     y = torch.tensor(data.y)
     n, run = len(y), Run()
-    per_epoch = len(cut(range(n), config.batch_size))
+    per_epoch = len(split_into_batches(range(n), config.batch_size))
     run.weights.append(copy(network))
     for epoch in range(1, config.epochs + 1):
         x = pixels(data.x if moved is None else moved(epoch), dtype)
         seen = torch.full((n, data.classes), float("nan"), dtype=dtype)
-        for k, rows in enumerate(cut(list(stream(config.seed, "batch order", epoch).permutation(n)), config.batch_size)):
+        for k, rows in enumerate(
+            split_into_batches(list(stream(config.seed, "batch order", epoch).permutation(n)), config.batch_size)
+        ):
             rate = one_cycle(
                 (epoch - 1) * per_epoch + k, config.epochs * per_epoch, per_epoch, config.peak_epoch or 0, config.lr
             )

@@ -21,7 +21,7 @@ from memloc.stages.gradients.compute import alike, set_gradients
 from memloc.stages.retrain.compute import retrain
 from memloc.stages.retrain.config import RetrainConfig
 from memloc.stages.rewind.compute import rewound_logits
-from memloc.stages.training.batches import cut
+from memloc.stages.training.batches import split_into_batches
 from memloc.stages.training.loop import train
 from tests.stages.conftest import CPU, Trained, settings
 from tests.stages.naive import pixels
@@ -85,7 +85,7 @@ def test_gradients_of_the_sets_add_up_to_autograds(trained: Made, bn: str) -> No
     network, other = (trained.network().double() for _ in range(2))
     order = np.random.default_rng(1).permutation(len(data.y))
     members = np.stack([~data.noisy, data.noisy])
-    batches = cut(order, 12) if bn == "batch" else alike(order, members, 12)
+    batches = split_into_batches(order, 12) if bn == "batch" else alike(order, members, 12)
     if bn == "batch":
         network.use_batch_statistics()
         other.train()

@@ -112,7 +112,7 @@ def test_a_transformers_own_dropouts(stochastic: str, monkeypatch: pytest.Monkey
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0, momentum=c.momentum, weight_decay=c.weight_decay)
     x, y = naive.pixels(data.x), torch.tensor(data.y)
     for epoch in (1, 2):
-        order = naive.cut(list(naive.stream(c.seed, "batch order", epoch).permutation(20)), 10)
+        order = naive.split_into_batches(list(naive.stream(c.seed, "batch order", epoch).permutation(20)), 10)
         for k, rows in enumerate(order):
             optimizer.param_groups[0]["lr"] = naive.one_cycle((epoch - 1) * 2 + k, 4, 2, c.peak_epoch or 0, c.lr)
             masks = own.training(len(rows), epoch, k) if epoch == 1 or stochastic == "on" else None

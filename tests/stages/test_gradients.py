@@ -20,7 +20,7 @@ from memloc.models.architectures import resolved
 from memloc.models.groups import Network
 from memloc.stages.gradients.compute import alike, set_gradients
 from memloc.stages.gradients.config import Gradients, GradientsConfig
-from memloc.stages.training.batches import cut
+from memloc.stages.training.batches import split_into_batches
 from tests.models.plain import GROUPS
 from tests.stages.conftest import TIED, Trained, run
 from tests.stages.naive import pixels
@@ -42,7 +42,7 @@ def network_of(trained: Trained, epoch: int, batch: bool = True, dtype: torch.dt
 
 
 def order_of(trained: Trained, size: int = 16) -> list[Tensor]:
-    return cut(np.random.default_rng(5).permutation(len(trained.data.y)), size)
+    return split_into_batches(np.random.default_rng(5).permutation(len(trained.data.y)), size)
 
 
 def engine(
@@ -147,10 +147,10 @@ def test_examples_of_the_same_sets_go_together(plain: Trained) -> None:
         assert len({tuple(sets[:, i]) for i in batch.tolist()}) == 1
     network = network_of(plain, 6, batch=False)
     together = engine(plain, network, batches, sets_of(plain))
-    for found, wanted in zip(together, engine(plain, network, cut(order, 16), sets_of(plain)), strict=True):
+    for found, wanted in zip(together, engine(plain, network, split_into_batches(order, 16), sets_of(plain)), strict=True):
         assert_close(found, wanted, 1e-9)
     passes = []
-    for of in (batches, cut(order, 16)):
+    for of in (batches, split_into_batches(order, 16)):
         counter = FlopCounterMode(display=False)
         with counter:
             engine(plain, network, of, sets_of(plain))
@@ -218,7 +218,7 @@ def test_the_same_bits_again_and_another_order_at_another_epoch(plain: Trained) 
 
 def test_a_single_example_joins_the_batch_before() -> None:
     trained = run(subset=33, epochs=1, noise=0.1)
-    assert [len(b) for b in cut(np.arange(33), 32)] == [33]
+    assert [len(b) for b in split_into_batches(np.arange(33), 32)] == [33]
     assert all(v > 0 for v in account(trained, 1)["sq_clean"])
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from memloc.stages.gradients.compute import batch_factors
 from memloc.stages.gradients.config import GradientsConfig
 from tests.stages.conftest import Trained, run
-from tests.stages.naive import cut, pixels
+from tests.stages.naive import pixels, split_into_batches
 from tests.stages.test_gradients import account, drawn_control, network_of
 
 
@@ -20,7 +20,7 @@ def test_sums_of_batch_means(bn: str) -> None:
 
     trained = run(epochs=2, batch_size=16)
     noisy, n = torch.tensor(trained.data.noisy), len(trained.data.y)
-    order = cut(list(stream(trained.config.seed, "gradient order", 2).permutation(n)), 16)
+    order = split_into_batches(list(stream(trained.config.seed, "gradient order", 2).permutation(n)), 16)
     assert [len(b) for b in order] == [16] * 7 + [8]
     network = network_of(trained, 2, bn == "batch")
     names = [name for name, _ in network.named_parameters()]

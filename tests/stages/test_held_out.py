@@ -71,7 +71,7 @@ def test_a_block_with_the_stage_trains_once_for_every_ratio_and_cut(tmp_path: Pa
 @pytest.mark.parametrize(
     ("block", "problem"),
     [
-        ("    stages: {held_out: {ratios: [0.3, 1]}}\n", "a.yaml:4:blocks.a.stages.held_out.ratios: [0.3, 1] is not"),
+        ("    stages: {held_out: {ratios: [0.3, 1]}}\n", "held_out.ratios.1: 1 is not valid; valid: a number > 0 and < 1"),
         ("    stages: {held_out: {ratios: [0.3, 0.3]}}\n", "ratios: [0.3, 0.3] is not valid: the same value twice"),
         ("    stages: {held_out: {min_held_out: 0}}\n", "min_held_out: 0 is not valid; valid: a whole number >= 1"),
         ("    set: {ratio: 0.3, cut: 1}\n    stages: {held_out: {}}\n", "held_out.ratios: the block gives a ratio itself"),

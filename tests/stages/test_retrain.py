@@ -21,7 +21,7 @@ from memloc.stages.retrain.compute import retrain
 from memloc.stages.retrain.config import Retrain, RetrainConfig
 from tests.models.plain import GROUPS
 from tests.stages.conftest import DROPOUTS, TIED, Trained, run
-from tests.stages.naive import cut, one_cycle, pixels
+from tests.stages.naive import one_cycle, pixels, split_into_batches
 
 STAGE = Retrain()
 E = 3
@@ -44,7 +44,7 @@ def plainly(
     batches: list[list[Tensor]] = []
     for epoch in range(1, E + 1):
         order = clean[stream(c.seed, "retrain order", epoch).permutation(len(clean))]
-        batches.append([torch.tensor(b) for b in cut(list(order), c.batch_size)])
+        batches.append([torch.tensor(b) for b in split_into_batches(list(order), c.batch_size)])
     per_epoch = len(batches[0])
     rates = [one_cycle(s, E * per_epoch, per_epoch, peak, lr) for s in range(E * per_epoch)]
     final = trained.inputs().network(c.epochs)

@@ -17,7 +17,7 @@ from memloc.stages.retrain.compute import Variant, retrain
 from memloc.stages.retrain.config import Retrain, RetrainConfig
 from tests.models.plain import GROUPS
 from tests.stages.conftest import Trained, run
-from tests.stages.naive import cut, one_cycle, pixels
+from tests.stages.naive import one_cycle, pixels, split_into_batches
 
 STAGE = Retrain()
 
@@ -31,10 +31,10 @@ def order_of(trained: Trained, epoch: int, filtered: bool) -> list[list[int]]:
     c, noisy = trained.config, trained.data.noisy
     draw = stream(c.seed, "retrain order", epoch)
     if filtered:
-        whole = cut(list(draw.permutation(len(noisy))), c.batch_size)
+        whole = split_into_batches(list(draw.permutation(len(noisy))), c.batch_size)
         return [[i for i in batch if not noisy[i]] for batch in whole]
     clean = np.flatnonzero(~noisy)
-    return cut(list(clean[draw.permutation(len(clean))]), c.batch_size)
+    return split_into_batches(list(clean[draw.permutation(len(clean))]), c.batch_size)
 
 
 def plainly(

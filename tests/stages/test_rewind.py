@@ -22,6 +22,7 @@ from memloc.stages.evaluate.config import Evaluate, EvaluateConfig
 from memloc.stages.rewind.compute import early_network, rewound_logits
 from memloc.stages.rewind.config import Rewind, RewindConfig
 from tests.models.plain import GROUPS
+from tests.models.tensors import tensors_of
 from tests.stages.conftest import DROPOUTS, TIED, Trained, run
 
 STAGE = Rewind()
@@ -146,7 +147,7 @@ def test_all_groups_with_buffers_are_the_checkpoint(plain: Trained, epoch: int) 
     network, checkpoint = inputs.network(plain.config.epochs), inputs.network(epoch)
     early = plain.epochs[epoch].weights
     for group in network.groups:
-        network.load_state_dict({name: early[name] for name in network.tensors_of(group)}, strict=False)
+        network.load_state_dict({name: early[name] for name in tensors_of(network, group)}, strict=False)
     assert all(torch.equal(t, early[name]) for name, t in network.state_dict().items())
     x = torch.tensor(plain.data.x)
     assert torch.equal(logits(network, x), logits(checkpoint, x))

@@ -33,7 +33,7 @@ from memloc.stages.inputs import Inputs
 from memloc.stages.retrain import compute as retraining
 from memloc.stages.retrain.config import Retrain, RetrainConfig
 from memloc.stages.rewind.compute import rewound_logits
-from memloc.stages.training.batches import cut
+from memloc.stages.training.batches import split_into_batches
 from memloc.stages.training.loop import Training
 from tests.stages.conftest import CPU, DROPOUTS, Trained, settings
 
@@ -112,7 +112,7 @@ def gradients(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]
     config, inputs, network = placed(device, fields)
     network.use_batch_statistics()
     noisy = inputs.data.noisy
-    order = cut(np.arange(len(noisy)), config.batch_size)
+    order = split_into_batches(np.arange(len(noisy)), config.batch_size)
     dropout = inputs.dropout(network)
     mode = "own" if config.example_tied else "plain"
     members = np.stack([~noisy, noisy, noisy])

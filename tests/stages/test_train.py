@@ -39,8 +39,8 @@ def test_batches_are_a_permutation_cut_up(n: int) -> None:
     found = batches(c, n, epoch=1)
     flat = torch.cat(found).tolist()
     assert sorted(flat) == list(range(n))
-    assert [len(b) for b in found] == [len(b) for b in naive.cut(range(n), 32)]
-    assert [b.tolist() for b in found] == naive.cut(flat, 32)
+    assert [len(b) for b in found] == [len(b) for b in naive.split_into_batches(range(n), 32)]
+    assert [b.tolist() for b in found] == naive.split_into_batches(flat, 32)
     assert len(found) == steps_per_epoch(n, 32)
     assert n == 1 or min(len(b) for b in found) >= 2  # batch norm needs two
     assert max(len(b) for b in found) <= 33

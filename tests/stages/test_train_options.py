@@ -158,7 +158,7 @@ def scaled_by_hand(trained: Trained, scale: float) -> tuple[list[dict[str, Tenso
     x, y = naive.pixels(data.x), torch.tensor(data.y)
     weights, scales = [], []
     for epoch in range(1, c.epochs + 1):
-        order = naive.cut(list(naive.stream(c.seed, "batch order", epoch).permutation(len(y))), c.batch_size)
+        order = naive.split_into_batches(list(naive.stream(c.seed, "batch order", epoch).permutation(len(y))), c.batch_size)
         for k, rows in enumerate(order):
             optimizer.param_groups[0]["lr"] = learning_rate(
                 c, (epoch - 1) * len(order) + k, c.epochs * len(order), len(order)

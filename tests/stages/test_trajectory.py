@@ -15,7 +15,7 @@ from memloc.config import FieldError
 from memloc.errors import ReplayError
 from memloc.models.architectures import resolved
 from memloc.models.build import build
-from memloc.stages.gradients.compute import sets
+from memloc.stages.gradients.compute import example_sets
 from memloc.stages.gradients.config import Gradients, GradientsConfig
 from memloc.stages.gradients.trajectory import trajectory
 from memloc.stages.training.batches import batches
@@ -30,7 +30,7 @@ FROZEN = {"batch_norm": "frozen"}
 
 def sums_of(trained: Trained, by_batch: bool = False) -> list[list[list[Tensor]]]:
     """[epoch − 1][set][parameter]"""
-    members = sets(trained.data.noisy, trained.config.seed)
+    members = example_sets(trained.data.noisy, trained.config.seed)
     return [s for _, _, s in trajectory(trained.inputs(), trained.config.epochs, members, by_batch)]
 
 
@@ -40,7 +40,7 @@ def bare_loop(trained: Trained, by_batch: bool = False) -> list[list[list[Tensor
     network = build(config, data.shape, data.classes)
     network.load_state_dict(trained.epochs[0].weights)
     x, y, n = pixels(data.x), torch.tensor(data.y), len(data.y)
-    members = torch.from_numpy(sets(data.noisy, config.seed))
+    members = torch.from_numpy(example_sets(data.noisy, config.seed))
     parameters = list(network.parameters())
     velocity = [torch.zeros_like(p) for p in parameters]
     found = []
@@ -173,8 +173,8 @@ def test_a_checkpoint_is_the_default_and_in_no_id() -> None:
 
 def test_members_of_the_control() -> None:
     noisy = np.arange(50) < 12
-    clean, other, control = sets(noisy, 3)
+    clean, other, control = example_sets(noisy, 3)
     assert control.sum() == 12
     assert np.array_equal(clean, ~noisy)
     assert np.array_equal(other, noisy)
-    assert not np.array_equal(sets(noisy, 4)[2], control)
+    assert not np.array_equal(example_sets(noisy, 4)[2], control)

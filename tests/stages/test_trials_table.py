@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from memloc.analysis.query import run_sql
+from memloc.analysis.reading import run_sql
 from memloc.config import canonical
 from memloc.models.architectures import TRAINING, resolved
 from memloc.stages.training.schema import FIRST, TABLES, trial_row

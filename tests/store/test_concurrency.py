@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from memloc.analysis.query import run_sql
 from memloc.analysis.reader import known_tables
+from memloc.analysis.reading import run_sql
 from memloc.store import Commit, Store, tables
 
 PARTS, ANALYSES, ROWS = 4, 6, 50

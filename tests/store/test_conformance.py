@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from memloc.analysis.query import run_sql
 from memloc.analysis.reader import known_tables
+from memloc.analysis.reading import run_sql
 from memloc.errors import MemlocWarning, StoreError, UsageError
 from memloc.store import Commit, Store, checkpoints, commits, heartbeats, layout, records, tables
 from memloc.store.checkpoints import ResumeState
@@ -194,17 +194,21 @@ def test_sweep_records(store: Store) -> None:
     second = records.write_sweep(store.files, "mine", trials("q"))
     records.write_sweep(store.files, "mine too", trials("r"))
     assert sorted(records.sweep_names(store.files)) == ["mine", "mine too"]
-    (union,) = store.trials_of("mine")
+    (union,) = records.merged_trials(records.read_sweep(store.files, "mine"))
     assert {a["analysis"] for a in union["analyses"]} == {"p", "q"}
-    assert [a["analysis"] for a in store.trials_of(second)[0]["analyses"]] == ["q"]
+    assert [a["analysis"] for a in records.read_sweep(store.files, second)[0].trials[0]["analyses"]] == ["q"]
     for name, message in (("mime", "did you mean 'mine'"), ("mine@00000000", "no such record")):
         with pytest.raises(UsageError, match=message):
-            store.trials_of(name)
+            records.read_sweep(store.files, name)
 
 
 def test_failures_and_heartbeats(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    records.record_failure(store.files, "p", A, "rewind", "Traceback …\nValueError: once")
-    records.record_failure(store.files, "p", A, "rewind", "Traceback …\nValueError: twice")
+    records.record_failure(
+        store.files, records.Failure("p", A, "rewind", "Traceback …\nValueError: once", "ValueError: once")
+    )
+    records.record_failure(
+        store.files, records.Failure("p", A, "rewind", "Traceback …\nValueError: twice", "ValueError: twice")
+    )
     assert records.read_failures(store.files)["p"]["traceback"].endswith("twice")
     records.clear_failures(store.files, {"q"})
     assert set(records.read_failures(store.files)) == {"p"}

@@ -61,14 +61,14 @@ def memloc(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], t
         ("://", "unknown scheme ://"),
         ("s3:/bucket/folder", "is neither a path nor a URI; write s3://"),
         ("s3:bucket", "is neither a path nor a URI; write s3://"),
-        ("s3://", "names no folder; such as s3://bucket/memloc"),
-        ("s3:///", "names no folder; such as s3://bucket/memloc"),
-        ("gs://", "names no folder; such as gs://bucket/memloc"),
-        ("file://", "names no folder; such as file:///memloc"),
+        ("s3://", "names no folder; write for example s3://bucket/memloc"),
+        ("s3:///", "names no folder; write for example s3://bucket/memloc"),
+        ("gs://", "names no folder; write for example gs://bucket/memloc"),
+        ("file://", "names no folder; write for example file:///memloc"),
         ("file:///", "names no folder"),
         ("file://folder/store", "write file:///folder/store"),
         ("file:///with a space", "write file:///with%20a%20space"),
-        ("s3:///folder", "names no bucket; such as s3://bucket/memloc"),
+        ("s3:///folder", "names no bucket; write for example s3://bucket/memloc"),
         ("s3://bucket/folder?region=us-east-1&bucket=mine", "cannot be opened: Unexpected query parameter"),
         ("~nobody-of-that-name/store", "cannot be opened"),
     ],
@@ -114,7 +114,7 @@ def test_a_name_that_is_too_long(memloc: Memloc, tmp_path: Path) -> None:
 
 def test_only_a_sweep_makes_a_store(memloc: Memloc, tmp_path: Path) -> None:
     for command in ("status", "query", "verify", "ls"):
-        memloc.refuses(command, str(tmp_path / "none"), "does not exist; `memloc sweep` makes one")
+        memloc.refuses(command, str(tmp_path / "none"), f"sweep NAME --store {tmp_path}/none` makes one")
     assert not (tmp_path / "none").exists()
 
 

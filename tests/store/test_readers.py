@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from memloc import commands
-from memloc.analysis.query import read_table, run_sql
 from memloc.analysis.reader import known_tables
+from memloc.analysis.reading import read_table, run_sql
 from memloc.errors import StoreError, UsageError
 from memloc.store import Files, Snapshot, Store, layout, tables
 from memloc.store.verify import verify
@@ -143,7 +143,7 @@ def test_damage_is_an_error_that_names_the_file(
 ) -> None:
     path = data_of(whole, 3)
     harm(whole.files, path)
-    with pytest.raises(StoreError, match=f"{path} .*; run `memloc store verify`, then the sweep again"):
+    with pytest.raises(StoreError, match=f"{path} .*; run `.*memloc store verify --store .*`, then the sweep again"):
         read(whole)
     if read is by_sql:
         monkeypatch.setattr("sys.argv", ["memloc", "query", SQL, "--store", whole.uri])

@@ -43,9 +43,9 @@ def test_a_damaged_sweep_record_is_written_again(store: Store, plan: Plan) -> No
     path = next(p for p in store.files.listing(layout.SWEEPS) if layout.sweep_of(p) == "tiny")
     content = store.files.get(path)
     flip(store, path)
-    assert records.sweep_names(store.files) == ["other"]
+    assert [r.name for r in records.read_sweeps(store.files)] == ["other"]
     assert sweep_status(store, None)["counts"]["done"] == 1
-    with pytest.raises(UsageError, match=r"tiny: no such sweep in store .*; it has: other"):
+    with pytest.raises(UsageError, match=r"tiny: its record in store .* is damaged; launch the sweep again"):
         sweep_status(store, "tiny")
     for found in (True, False):  # with and without verify
         if found:
@@ -119,7 +119,7 @@ def test_a_pruned_checkpoint_is_not_missed_and_a_lost_one_is(store: Store, plan:
 def test_a_broken_record_beside_whole_ones(store: Store, plan: Plan) -> None:
     """Failures and heartbeats are for status alone: a damaged one is passed over."""
     trial = plan.trials[0].id
-    records.record_failure(store.files, "p", trial, "rewind", "ValueError: x")
+    records.record_failure(store.files, records.Failure("p", trial, "rewind", "ValueError: x", "ValueError: x"))
     (failure,) = store.files.listing(layout.FAILURES)
     heartbeats.write(store.files, "run", trial, {"stage": "train", "epoch": 1})
     (heartbeat,) = store.files.listing(layout.HEARTBEATS)

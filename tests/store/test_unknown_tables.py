@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from memloc.analysis.query import read_table, run_sql
 from memloc.analysis.reader import known_tables
+from memloc.analysis.reading import read_table, run_sql
 from memloc.errors import StoreError
 from memloc.store import Commit, Store, commits, schemas, tables
 

@@ -13,9 +13,10 @@ from memloc.analysis.reader import known_tables
 from memloc.run.events import Event
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
-from memloc.store import Store, layout, schemas, tables
+from memloc.store import Store, layout, tables
 from memloc.store.verify import verify
 from tests.conftest import TINY, carry_out, run_inline
+from tests.run.programs import CLOCK_COLUMNS
 
 Harm = Callable[[Store, str], None]
 
@@ -28,7 +29,7 @@ def plan(store: Store, tmp_path: Path) -> Plan:
 def contents(store: Store) -> dict[str, pa.Table]:
     commits = tables.commits_of(store.snapshot(), partial=False)
     found = {name: tables.read(store.files, commits, name, known_tables()) for name in known_tables()}
-    return {name: t.drop_columns([c for c in schemas.CLOCK_COLUMNS if c in t.column_names]) for name, t in found.items()}
+    return {name: t.drop_columns([c for c in CLOCK_COLUMNS if c in t.column_names]) for name, t in found.items()}
 
 
 def again(store: Store, plan: Plan, tmp_path: Path) -> list[tuple[str, str]]:

@@ -11,11 +11,10 @@ from memloc import sweep
 from memloc.errors import UsageError
 from memloc.stages import REGISTRY
 from memloc.sweep import Sweep
-from memloc.sweep.expand import Expansion
 from tests.counting import calls
 
 HEAD = "defaults: {dataset: digits, model: resnet9}\n"
-WHOLE = "valid: a whole number >= 1"
+WHOLE = "valid: a whole number >= 1 and <= 100000"
 SEED = f"valid: a whole number >= 0 and < {2**63}"
 RATE = "valid: a number > 0"
 
@@ -127,8 +126,9 @@ def test_lists_of_a_stage(tmp_path: Path, typed: str, write: str) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "said"),
-    [("plain", "dropped or null (write [plain])"), ("[plain, drop]", "did you mean 'dropped'?"),
-     ("scaledd", "did you mean 'scaled'?"), ("", "dropped or null")],
+    [("plain", "; valid: null, or a non-empty list without duplicates, each plain, own, scaled, dropped (write [plain])"),
+     ("[plain, drop]", "did you mean 'dropped'?"),
+     ("scaledd", "did you mean 'scaled'?"), ("", "scaled, dropped")],
 )  # fmt: skip
 def test_names_in_a_list_of_a_stage(tmp_path: Path, typed: str, said: str) -> None:
     assert problem_of(tmp_path, HEAD + "blocks: {a: {stages: {evaluate: {}}}}\n", [f"evaluate.modes={typed}"]).endswith(said)
@@ -263,6 +263,88 @@ def test_each_block_must_use_what_it_says(tmp_path: Path) -> None:
     assert load(tmp_path, text, ["rewind.mask_mode=own"]).entries
 
 
+# --- one value where several are meant, and the other way round
+
+SEVERAL = "for a training with each of these, write the field under `axes:` of a block"
+
+
+@pytest.mark.parametrize(("typed", "shown"), [("[0, 1, 2]", "[0, 1, 2]"), ("0..2", "'0..2'"), ("[x]", "['x']")])
+def test_several_values_belong_under_axes(tmp_path: Path, typed: str, shown: str) -> None:
+    said = f"{shown} is not valid; {SEED} ({SEVERAL})"
+    in_set = HEAD + f"blocks:\n  a: {{set: {{seed: {typed}}}}}\n"
+    assert problem_of(tmp_path, in_set) == f"mine.yaml:3:blocks.a.set.seed: {said}"
+    in_defaults = HEAD.replace("resnet9", f"resnet9, seed: {typed}") + "blocks: {a: {}}\n"
+    assert problem_of(tmp_path, in_defaults) == f"mine.yaml:1:defaults.seed: {said}"
+    names = HEAD.replace("digits", "[digits, cifar10]") + "blocks: {a: {}}\n"
+    assert problem_of(tmp_path, names).endswith(f"({SEVERAL})")
+
+
+@pytest.mark.parametrize("typed", ["[0.1, 0.2]", "0..2"])
+def test_a_stage_takes_one_value(tmp_path: Path, typed: str) -> None:
+    text = HEAD + f"blocks: {{a: {{stages: {{retrain: {{lr: {typed}}}}}}}}}\n"
+    hint = "(a stage's field takes one value; write a block for each)"
+    assert problem_of(tmp_path, text).endswith(f"is not valid; {RATE} {hint}")
+
+
+def test_every_bad_item_of_a_stages_list_is_named(tmp_path: Path) -> None:
+    text = HEAD + "blocks: {a: {stages: {evaluate: {}}}}\n"
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, text, ["evaluate.modes=[plain, bare, owm, null]"])
+    valid = "valid: plain, own, scaled, dropped"
+    assert caught.value.problems == (
+        f"command line:evaluate.modes.1: 'bare' is not valid; {valid}",
+        f"command line:evaluate.modes.2: 'owm' is not valid; {valid}; did you mean 'own'?",
+        f"command line:evaluate.modes.3: null is not valid; {valid}",
+    )
+
+
+def test_a_range_that_no_list_holds(tmp_path: Path) -> None:
+    text = HEAD + "blocks: {a: {stages: {rewind: {}}}}\n"
+    problem = problem_of(tmp_path, text, [f"rewind.epochs=0..{2**70}"])
+    assert problem.endswith("(write the list out; ranges are for axes)")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [("defaults.seed=1", "; a training's field stands alone: write seed=…"), ("a.lr=1", "write lr=…"),
+     ("retrian.lr=1", "did you mean 'retrain'?; valid: detection, evaluate, flips, gradients, held_out, retrain, rewind, "
+      "second_split")],
+)  # fmt: skip
+def test_a_trainings_field_after_a_dot(tmp_path: Path, typed: str, said: str) -> None:
+    assert problem_of(tmp_path, HEAD + "blocks: {a: {}}\n", [typed]).endswith(said)
+
+
+def test_python_words_for_values_are_in_no_message(tmp_path: Path) -> None:
+    for text, said in (
+        ("a: {axes: {seed: }}", "null is not a non-empty list"),
+        ("a: {axes: {seed: true}}", "true is not a non-empty list"),
+        ("a: {set: true}", "true is not a mapping"),
+        ("a: {about: [null]}", "[null] is not text"),
+        ("a: {preset: true}", "true is no preset"),
+        ("a: {axes: {compile: [true, true]}}", "true stands in this axis twice"),
+        ("a: {set: {true: 1}}", "the key true is not text"),
+        ("a: {set: {compile: true, model: 'timm:resnet18'}}", "true with model: timm:resnet18: networks of timm run"),
+    ):
+        assert said in problem_of(tmp_path, HEAD + f"blocks: {{{text}}}\n")
+
+
+# --- what the command line does to a file
+
+
+def test_an_override_that_makes_a_files_field_useless_is_named(tmp_path: Path) -> None:
+    text = HEAD + "blocks:\n  a: {set: {dropout: sparse, keep: 0.5, unit: weight}}\n"
+    cause = "on the command line makes it so: leave it out, or change a copy of the file (--show prints it)"
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, text, ["dropout=none"])
+    assert [p.split("; ", 1)[1] for p in caught.value.problems] == [f"dropout=none {cause}"] * 2
+    problem = problem_of(tmp_path, text, ["dropout=standard"])
+    assert "'weight' with dropout: standard; valid: element, channel; dropout=standard on the" in problem
+    assert "command line" not in problem_of(tmp_path, text.replace("sparse, keep: 0.5", "none"))
+    with pytest.raises(UsageError) as caught:
+        sweep.load(sweep.find("demo"), REGISTRY, ["dropout=none"])
+    assert all(f"dropout=none {cause}" in problem for problem in caught.value.problems)
+
+
 # --- many trials
 
 
@@ -292,9 +374,3 @@ def test_the_first_trials_of_a_huge_sweep(tmp_path: Path, monkeypatch: pytest.Mo
     loaded = sweep.load(path, REGISTRY, first=3)
     assert [(e.config.seed, e.config.data_seed) for e in loaded.entries] == [(0, 0), (0, 1), (0, 2)]
     assert loaded.notes == ("1000000000000 trials; only the first 3 were looked at",)
-
-
-def test_a_small_sweep_is_looked_at_whole(tmp_path: Path) -> None:
-    (tmp_path / "small.yaml").write_text(HEAD + "blocks: {a: {axes: {seed: 0..4}}}\n")
-    assert len(sweep.load(tmp_path / "small.yaml", REGISTRY, first=3).entries) == 5
-    assert Expansion(REGISTRY, []).limit is None

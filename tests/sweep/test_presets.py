@@ -74,6 +74,14 @@ def test_a_blocks_preset_comes_before_the_files_and_the_command_lines_before_bot
     assert (one.config.epochs, one.config.peak_epoch) == (25, 10)
 
 
+def test_null_is_no_preset(tmp_path: Path) -> None:
+    text = HEAD + "blocks:\n  a: {}\n  b: {preset: null}\n  c: {preset: authors-flips}\n"
+    assert values(load(tmp_path, text), "lr", "precision") == [(0.01, "fp32"), (0.1, "fp32"), (0.1, "fp16")]
+    bare = text.replace("preset: authors\n", "").replace("preset: null", "").replace("preset: authors-flips", "")
+    assert ids(load(tmp_path, text, ["preset=null"])) == ids(load(tmp_path, bare))
+    assert ids(load(tmp_path, text.replace("preset: authors\n", "preset: null\n"))) != ids(load(tmp_path, text))
+
+
 def test_values_by_data_set_and_model(tmp_path: Path) -> None:
     text = HEAD + "blocks:\n  a: {axes: {dataset: [cifar10, mnist, svhn, digits], seed: [0, 7]}}\n"
     found = values(load(tmp_path, text), "dataset", "lr", "epochs", "peak_epoch", "data_seed")
@@ -107,6 +115,17 @@ def test_epochs_beyond_a_shorter_training_are_dropped_with_a_note(tmp_path: Path
     loaded = load(tmp_path, text)
     assert loaded.entries[0].requests[0].config.epochs == (0, 2, 4, 6)  # type: ignore[attr-defined]
     assert loaded.notes == ("rewind.epochs: 8, 10, 12, 14 dropped, training ends at epoch 7",)
+    late = text.replace("authors", "late")
+    preset = tmp_path / "presets" / "late.yaml"
+    preset.parent.mkdir()
+    preset.write_text("stages:\n  rewind: {epochs: [8, 10]}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(presets, "presets", lambda: {"late": preset})
+        assert problems(tmp_path, late) == [
+            "presets/late.yaml:2:stages.rewind.epochs: none is left of 8, 10: the training ends at epoch 7; "
+            "give rewind.epochs=…"
+        ]
+        assert load(tmp_path, late, ["rewind.epochs=[0]"]).entries
     # What the file itself says is an error as ever.
     assert "beyond the last epoch" in problems(tmp_path, text.replace("rewind: {}", "rewind: {epochs: [8]}"))[0]
 
@@ -121,15 +140,14 @@ def test_the_papers_preset_is_what_holds_without_one(tmp_path: Path) -> None:
 
 
 def test_the_papers_preset_names_every_field_of_the_others() -> None:
-    """So that `preset: paper` undoes them one and all; but for what differs between dropouts, and the grid of epochs."""
+    """So `preset: paper` undoes all that they set, but for what differs between dropouts and the peak, which follows T."""
     paper, *others = (presets.read(presets.presets()[n], REGISTRY) for n in ("paper", "authors", "authors-flips"))
     derived = {"unit", "peak_epoch"}
     for other in others:
         fields = {f for of in (other.training, *other.by_dataset.values(), *other.by_model.values()) for f in of}
         assert fields - paper.training.keys() <= derived
-        for stage in other.stages.keys() - {"rewind"}:
-            wanted = other.stages[stage].keys() - {"batch", "noise_norm"}  # unused with the paper's estimator
-            assert wanted <= paper.stages[stage].keys()
+        for stage, fields_of in other.stages.items():
+            assert fields_of.keys() <= paper.stages[stage].keys()
     decided = {"dataset": "digits", "model": "vit_small", "dropout": "example_tied"}
     defaults = {name: TRAINING.default(name, decided) for name in paper.training.keys() - {"keep"}}
     assert paper.training == {**defaults, "keep": TRAINING.default("keep", {**decided, "dropout": "standard"})}
@@ -188,7 +206,7 @@ def test_each_difference_is_switched_by_itself(tmp_path: Path, override: str) ->
 
 
 def test_unknown_presets_at_their_place(tmp_path: Path) -> None:
-    valid = "valid: authors, authors-flips, paper"
+    valid = "valid: authors, authors-flips, paper, or null for no preset"
     assert problems(tmp_path, HEAD.replace("authors", "author") + "blocks: {a: {set: {dropout: example_tied}}}\n") == [
         f"mine.yaml:1:preset: 'author' is no preset; did you mean 'authors'?; {valid}"
     ]  # and not, too, that p_gen and p_mem are missing

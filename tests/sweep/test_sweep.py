@@ -123,19 +123,21 @@ blocks:
   a:
     axes: {seed: [], noise: [0.1, 0.10], data_seed: 3, sed: [1]}
     set: {nois: 0.1, batch_size: "12"}
-    stages: {rewnd: {}, rewind: {epochs: [0, 0]}, evaluate: {modes: [bare]}}
+    stages: {rewnd: {}, rewind: {epochs: [0, 0]}, evaluate: {modes: [bare, own, owm]}}
+    about: 7
     stage: {}
   b: [1]
 block: {}
 """
     found = problems(tmp_path, text)
     begins = [
-        "mine.yaml:10:block: unknown key; did you mean 'blocks'?",
+        "mine.yaml:11:block: unknown key; did you mean 'blocks'?",
         "mine.yaml:1:about: 3 is not text",
         "mine.yaml:2:defaults.dataset: 'digitz' is not valid; valid: digits, cifar10, mnist, fashion_mnist, svhn, npz:PATH; "
         "did you mean 'digits'?",
         "mine.yaml:2:defaults.noise: 1.5 is not valid; valid: a number >= 0 and <= 1",
-        "mine.yaml:8:blocks.a.stage: unknown key; did you mean 'stages'?",
+        "mine.yaml:8:blocks.a.about: 7 is not text",
+        "mine.yaml:9:blocks.a.stage: unknown key; did you mean 'stages'?",
         "mine.yaml:6:blocks.a.set.nois: unknown field; did you mean 'noise'?",
         "mine.yaml:6:blocks.a.set.batch_size: '12' is not valid; valid: a whole number >= 2",
         "mine.yaml:5:blocks.a.axes.seed: [] is not a non-empty list",
@@ -144,8 +146,9 @@ block: {}
         "mine.yaml:5:blocks.a.axes.sed: unknown field; did you mean 'seed'?",
         "mine.yaml:7:blocks.a.stages.rewnd: unknown stage; did you mean 'rewind'?; valid: detection, evaluate, ",
         "mine.yaml:7:blocks.a.stages.rewind.epochs: [0, 0] is not valid",
-        "mine.yaml:7:blocks.a.stages.evaluate.modes: ['bare'] is not valid",
-        "mine.yaml:9:blocks.b: [1] is not a mapping",
+        "mine.yaml:7:blocks.a.stages.evaluate.modes.0: 'bare' is not valid; valid: plain, own, scaled, dropped",
+        "mine.yaml:7:blocks.a.stages.evaluate.modes.2: 'owm' is not valid; valid: plain, own, scaled, dropped; did you mean",
+        "mine.yaml:10:blocks.b: [1] is not a mapping",
     ]
     assert len(found) == len(begins)
     for begin in begins:
@@ -316,7 +319,7 @@ def test_overrides_replace_axes_and_literals(tmp_path: Path) -> None:
     ("override", "message"),
     [
         ("noise=1.5", "command line:noise: 1.5 is not valid; valid: a number >= 0 and <= 1"),
-        ("noise=.nan", "command line:noise: nan is not valid"),
+        ("noise=.nan", "command line:noise: .nan is not valid"),
         ("noise=", "command line:noise: '' is not valid"),
         ("p_gen=0", "command line:p_gen: 0 is not valid"),  # range-checked though not used
         ("nois=0.1", "command line:nois: unknown field; did you mean 'noise'?"),
@@ -328,7 +331,7 @@ def test_overrides_replace_axes_and_literals(tmp_path: Path) -> None:
         ("seed=[]", "command line:seed: [] is not a non-empty list"),
         ("noise=[0.1", "command line:noise:1: not YAML: while parsing a flow sequence expected ',' or ']', but got the end"),
         ("noise=*x", "command line:noise:1: anchors and aliases"),
-        ("noise={a: 1}", "command line:noise: {'a': 1} is not valid"),
+        ("noise={a: 1}", "command line:noise: {a: 1} is not valid"),
         ("seed=2020-01-01", "command line:seed: '2020-01-01' is not valid; valid: a whole number"),
         (
             "dataset=npz:~nobody-here/x.npz",
@@ -351,13 +354,50 @@ def test_a_shorter_training_drops_epochs_and_says_so(tmp_path: Path) -> None:
     loaded = load(tmp_path, TWO, ["epochs=10"])
     assert loaded.entries[0].requests[0].config == ResolvedRewind(epochs=(0, 5))
     assert loaded.notes == ("rewind.epochs: 30 dropped, training ends at epoch 10",)
+
+
+def test_a_shorter_training_that_leaves_no_checkpoint_is_an_error(tmp_path: Path) -> None:
+    """Neither the usual list nor that of a preset takes its place in silence."""
     text = DEFAULTS + "blocks: {a: {stages: {rewind: {epochs: [20, 30]}, evaluate: {epoch: 20}}}}\n"
-    loaded = load(tmp_path, text, ["epochs=15"])
+    for preset in ("", "preset: authors\n"):
+        assert problems(tmp_path, preset + text, ["epochs=15"]) == [
+            f"mine.yaml:{2 + bool(preset)}:blocks.a.stages.{field}: none is left of {gone}: the training ends at epoch 15; "
+            f"give {field}=…"
+            for field, gone in (("rewind.epochs", "20, 30"), ("evaluate.epoch", "20"))
+        ]
+    loaded = load(tmp_path, text, ["epochs=15", "rewind.epochs=[5]", "evaluate.epoch=null"])
     assert [r.config for r in loaded.entries[0].requests] == [
-        ResolvedRewind(epochs=(0, 10, 15)),
+        ResolvedRewind(epochs=(5,)),
         ResolvedEvaluate(epoch=15, modes=("plain",)),
     ]
-    assert len(loaded.notes) == 2
+
+
+def test_a_peak_beyond_the_last_epoch(tmp_path: Path) -> None:
+    text = DEFAULTS + "blocks:\n  a: {set: {peak_epoch: 20}, stages: {retrain: {epochs: 8, peak_epoch: 8}}}\n"
+    assert values(load(tmp_path, text), "epochs", "peak_epoch") == [(30, 20)]
+    late = "20 is beyond the last epoch; valid: 1 to 10, or null"
+    assert problems(tmp_path, text.replace("epochs: 30", "epochs: 10")) == [f"mine.yaml:3:blocks.a.set.peak_epoch: {late}"]
+    assert problems(tmp_path, text, ["peak_epoch=20", "epochs=10"]) == [f"command line:peak_epoch: {late}"]
+    axis = text.replace("set: {peak_epoch: 20}", "axes: {peak_epoch: [2, 31]}")
+    assert problems(tmp_path, axis) == [
+        "mine.yaml:3:blocks.a.axes.peak_epoch: 31 is beyond the last epoch; valid: 1 to 30, or null"
+    ]
+    retrain = "9 is beyond retrain.epochs; valid: 1 to 8, or null"
+    assert problems(tmp_path, text.replace("peak_epoch: 8", "peak_epoch: 9")) == [
+        f"mine.yaml:3:blocks.a.stages.retrain.peak_epoch: {retrain}"
+    ]
+    assert problems(tmp_path, text, ["retrain.peak_epoch=9"]) == [f"command line:retrain.peak_epoch: {retrain}"]
+
+
+def test_a_training_that_the_command_line_shortens_keeps_its_peak_and_says_so(tmp_path: Path) -> None:
+    """As before: the id of such a training holds. So does that of a preset's peak beside the file's own epochs."""
+    note = "peak_epoch: 20 is beyond the last epoch 10: the learning rate rises to the end"
+    text = DEFAULTS.replace("epochs: 30", "epochs: 30, peak_epoch: 20") + "blocks: {a: {}}\n"
+    loaded = load(tmp_path, text, ["epochs=10"])
+    assert (values(loaded, "epochs", "peak_epoch"), loaded.notes) == ([(10, 20)], (note,))
+    loaded = load(tmp_path, "preset: authors-flips\n" + DEFAULTS.replace("30", "5") + "blocks: {a: {}}\n")
+    assert values(loaded, "epochs", "peak_epoch") == [(5, 10)]
+    assert loaded.notes == ("peak_epoch: 10 is beyond the last epoch 5: the learning rate rises to the end",)
 
 
 def test_npz_paths_are_relative_to_the_file_or_to_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,6 +408,24 @@ def test_npz_paths_are_relative_to_the_file_or_to_the_shell(tmp_path: Path, monk
     overridden = load(tmp_path, text, ["dataset=npz:x.npz"])
     assert overridden.entries[0].config.dataset == f"npz:{tmp_path}/elsewhere/x.npz"
     assert sweep.only(overridden.entries, ["dataset=npz:x.npz"], REGISTRY) == list(overridden.entries)
+
+
+@pytest.mark.parametrize("spelled", ["{}/sweeps/paper-grid.yaml", "{}/sweeps/../sweeps/paper-grid.yaml"])
+def test_a_shipped_file_is_the_shipped_sweep_however_its_path_is_written(
+    spelled: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its C-scores lie in the data directory, also where one names the file by its path in a clone."""
+    folder = sweep.find("paper-grid").parent.parent
+    monkeypatch.chdir(folder)
+    (tmp_path / "linked").symlink_to(folder)
+    whole = sweep.load(sweep.find("paper-grid"), REGISTRY)
+    for clone in (".", str(tmp_path / "linked")):
+        loaded = sweep.load(Path(spelled.format(clone)), REGISTRY)
+        assert [(e.config, [r.config for r in e.requests]) for e in loaded.entries] == [
+            (e.config, [r.config for r in e.requests]) for e in whole.entries
+        ]
+    scores = {r.config.c_scores_from() for e in whole.entries for r in e.requests} - {None}
+    assert scores == {"c_scores/cifar10.npz", "c_scores/mnist.npz"}
 
 
 # --- filters
@@ -384,6 +442,20 @@ def test_only(tmp_path: Path) -> None:
     assert kept(loaded, "noise=0.10,0.2", "seed=0") == [(0.1, 0), (0.2, 0)]
     assert kept(loaded, "block=b") == [(0.1, 1)]
     assert kept(loaded, "block=a,b", "seed=1") == [(0.1, 1)]
+
+
+@pytest.mark.parametrize("filters", [("block=a,b", "block=b"), ("block=b", "block=a,b"), ("block=b", "block=b")])
+def test_filters_of_blocks_keep_what_fits_all_of_them(tmp_path: Path, filters: tuple[str, str]) -> None:
+    text = DEFAULTS + "blocks:\n  a: {stages: {rewind: {}}}\n  b: {stages: {evaluate: {}}}\n  c: {set: {seed: 1}}\n"
+    (entry,) = sweep.only(load(tmp_path, text).entries, filters, REGISTRY)
+    assert ([r.stage for r in entry.requests], entry.blocks) == (["evaluate"], ["b"])
+
+
+@pytest.mark.parametrize("filters", [("block=a", "block=b"), ("noise=0.2", "block=b"), ("block=b", "noise=0.2")])
+def test_filters_that_fit_no_trial_together(tmp_path: Path, filters: tuple[str, str]) -> None:
+    """A block that an earlier filter has left out is still a block of the sweep."""
+    with pytest.raises(UsageError, match=f"^command line:--only {filters[1]}: no trial fits"):
+        sweep.only(load(tmp_path, TWO).entries, filters, REGISTRY)
 
 
 def test_only_a_block_keeps_only_its_analyses(tmp_path: Path) -> None:

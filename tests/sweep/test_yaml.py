@@ -38,7 +38,7 @@ def test_every_key_and_item_knows_its_line() -> None:
         ("1: x", "f:1: the key 1 is not text"),
         ("a: {b: 0,7}", "f:1: 7 between braces has no name of its own; a list stands in brackets"),
         ("a: [0, 1", "f:1: not YAML: while parsing a flow sequence expected ',' or ']', but got the end"),
-        ("true: x", "f:1: the key True is not text"),
+        ("true: x", "f:1: the key true is not text"),
         ("? [a, b]\n: 1\n", "f:1: the key ['a', 'b'] is not text"),
         ("a: &x 1", "f:1: anchors and aliases"),
         (LAUGHS, "f:1: anchors and aliases"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
-from memloc.analysis.query import reading
 from memloc.analysis.reader import Reader
+from memloc.analysis.reading import reading
 from memloc.papers.maini2023 import atypical, detection, flipped_neurons, gradients, layers, tied_dropout
 from memloc.papers.maini2023.judgement import Estimate, Judgement, Verdict
 from memloc.papers.maini2023.judging import Parts, saying

@@ -12,7 +12,7 @@ from memloc.papers.maini2023.judgement import Estimate
 from memloc.papers.maini2023.judging import Estimates, Judge, of_stage
 from memloc.papers.maini2023.observations import Observations, among
 from memloc.papers.maini2023.paper import Numbers
-from memloc.papers.maini2023.pooling import mean_auc, reaches
+from memloc.papers.maini2023.pooling import mean_auc, present, reaches
 from memloc.papers.maini2023.settings import Setting
 from memloc.statistics import Interval, auc_interval
 
@@ -55,7 +55,8 @@ def by_mean_counts(
         return None
     values, noisy = table(counts, "count")
     estimate = auc_interval(-np.nanmean(values, axis=0), noisy)
-    assert estimate is not None, "a training has an AUC, so there are both sets"
+    if estimate is None:
+        return None
     holds, says = _reaches_or_half(estimate, paper)
     averaged = f"mean counts over {len(values)} (training, repeat)" if len(values) > 1 else "counts"
     alone = _mean(rows)
@@ -76,9 +77,7 @@ def _of_score(frame: pd.DataFrame, score: str) -> pd.DataFrame:
 
 
 def _mean(rows: pd.DataFrame) -> Interval:
-    estimate = mean_auc([_interval(*row) for row in rows[["auc", "auc_lo", "auc_hi"]].to_numpy(dtype=np.float64)])
-    assert estimate is not None, "there are rows"
-    return estimate
+    return present(mean_auc([_interval(*row) for row in rows[["auc", "auc_lo", "auc_hi"]].to_numpy(dtype=np.float64)]))
 
 
 def _reaches_or_half(estimate: Interval, paper: float | None) -> tuple[bool, str]:

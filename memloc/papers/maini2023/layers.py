@@ -15,7 +15,7 @@ from memloc.papers.maini2023.judgement import Estimate
 from memloc.papers.maini2023.judging import Judge, Parts, of_stage
 from memloc.papers.maini2023.observations import Observations, among, first_reaching
 from memloc.papers.maini2023.paper import Numbers
-from memloc.papers.maini2023.pooling import interval_over, over_trainings
+from memloc.papers.maini2023.pooling import interval_over, over_trainings, present
 from memloc.papers.maini2023.settings import Setting
 from memloc.seeds import stream
 from memloc.statistics import Interval, spearman_test
@@ -37,7 +37,7 @@ def kept_early(frame: pd.DataFrame, climbs: Mapping[str, int], sql: str) -> Esti
     if rows.empty:
         return _nowhere(climbs, sql)
     shares = (rows["noisy_acc"] >= KEPT).groupby(rows["trial"]).mean()
-    estimate = _some(over_trainings(list(shares), 0.0, 1.0))
+    estimate = present(over_trainings(list(shares), 0.0, 1.0))
     reason = (
         f"share of (group, epoch) with noisy accuracy {KEPT} left, rewound to before {_when(climbs)}; it must be above 0.5"
         f"{interval_over(estimate, len(shares), '')}"
@@ -55,7 +55,7 @@ def last_groups(frame: pd.DataFrame, climbs: Mapping[str, int], sql: str) -> Est
     if rows.empty:
         return _nowhere(climbs, sql)
     least = rows.groupby("trial")["noisy_acc"].min()
-    estimate = _some(over_trainings(list(least), 0.0, 1.0))
+    estimate = present(over_trainings(list(least), 0.0, 1.0))
     groups = ", ".join(f"{g} {v:.3f}" for g, v in rows.groupby("layer")["noisy_acc"].min().items())
     reason = (
         f"least noisy accuracy after rewinding {' or '.join(last)} to before {_when(climbs)} ({groups}); "
@@ -125,7 +125,7 @@ def retrained(frame: pd.DataFrame, sql: str, *, most: bool = True) -> Estimate:
     """
     best = frame.set_index(["trial", "layer"])["best"].unstack("layer")
     shares = [float(v) for v in (best >= KEPT).mean(axis=1)]
-    estimate = _some(over_trainings(shares, 0.0, 1.0))
+    estimate = present(over_trainings(shares, 0.0, 1.0))
     groups = best.mean(axis=0)
     low = str(groups.idxmin())
     asked = "over half" if most else "all"
@@ -146,17 +146,12 @@ def forgets_again(frame: pd.DataFrame, sql: str, layer: str = "res2.conv1") -> d
         return {}
     estimates = {}
     for part, column, says in (("during", "best", "above 0.7"), ("end", "final", "below 0.1")):
-        estimate = _some(over_trainings(list(rows[column]), 0.0, 1.0))
+        estimate = present(over_trainings(list(rows[column]), 0.0, 1.0))
         holds = estimate.value > 0.7 if part == "during" else estimate.value < 0.1
         when = "best" if part == "during" else "last"
         reason = f"{when} noisy accuracy of {layer}; it must be {says}{interval_over(estimate, len(rows), '')}"
         estimates[part] = Estimate(estimate, holds, reason, list(rows["trial"]), sql)
     return estimates
-
-
-def _some(estimate: Interval | None) -> Interval:
-    assert estimate is not None, "there are trainings"
-    return estimate
 
 
 def _nowhere(climbs: Mapping[str, int], sql: str) -> Estimate:

@@ -17,7 +17,7 @@ SMALLER = ("subset", "width", "epochs", "batch_size")  # a block that sets one o
 
 
 @dataclass(frozen=True)
-class Block:
+class ShippedBlock:
     """values: {training field: those it takes}. stages: {name: settings}."""
 
     sweep: str
@@ -86,7 +86,7 @@ def needs(claim: Claim, part: str) -> tuple[str, ...]:
 
 
 @cache
-def _blocks() -> list[Block]:
+def _blocks() -> list[ShippedBlock]:
     """The blocks of shipped sweeps with the paper's size and options: those of the whole grid first, then by name."""
     blocks = []
     for sweep, path in sorted(shipped().items(), key=lambda item: (item[0] != FIRST, item[0])):
@@ -97,5 +97,5 @@ def _blocks() -> list[Block]:
             values = {**{field: (value,) for field, value in literals.items()}, **axes}
             preset = block.get("preset", written.get("preset", "paper"))
             if preset == "paper" and not any(field in values for field in SMALLER):
-                blocks.append(Block(sweep, name, values, block.get("stages") or {}))
+                blocks.append(ShippedBlock(sweep, name, values, block.get("stages") or {}))
     return blocks

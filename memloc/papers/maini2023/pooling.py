@@ -21,6 +21,17 @@ def over_trainings(values: Sequence[float], low: float = -math.inf, high: float 
     return interval and clipped(interval, low, high)
 
 
+def present(estimate: Interval | None) -> Interval:
+    """The estimate of trainings that there are.
+
+    Raises:
+        ValueError: there is none. The caller has selected no trainings, and that is a bug.
+    """
+    if estimate is None:
+        raise ValueError("an estimate of no trainings")
+    return estimate
+
+
 def clipped(interval: Interval, low: float, high: float) -> Interval:
     if interval.lo is None or interval.hi is None:
         return interval

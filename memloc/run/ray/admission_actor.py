@@ -28,9 +28,11 @@ class AdmissionActor:
         return granted, self.hosts.get(trial, ""), self.news.pop(trial, [])
 
     def placed(self, trial: str, host: str) -> None:
+        """The training of the trial has a place on this host."""
         self.hosts[trial] = host
 
     def reached(self, trial: str, host: str, epoch: int, row: Mapping[str, Any]) -> None:
+        """The training of the trial has reached an epoch; row: that of table `epochs`."""
         self.hosts[trial] = host  # an actor that was replaced does not know
         self.news.setdefault(trial, []).append((epoch, row))
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import ray
+import ray._private.utils
 
-from memloc.errors import UsageError
+from memloc.errors import UsageError, error_line
 from memloc.run.capacity import usable_cpus
 from memloc.run.placement import NOSET, Resources
 
@@ -56,16 +56,15 @@ def _start(resources: Resources, run: str, folder: str | None) -> None:
         ray.init(address="local", num_cpus=cpus, num_gpus=resources.gpus, include_dashboard=False,
                  _temp_dir=folder, **_quiet(run))  # fmt: skip
     except (OSError, RuntimeError, ValueError, TimeoutError) as error:
-        raise UsageError(
-            f"Ray cannot be started on this machine ({_first_line(error)}); --executor inline works without it"
-        ) from error
+        why = error_line(error, with_type=False)
+        raise UsageError(f"Ray cannot be started on this machine ({why}); --executor inline works without it") from error
 
 
 def _attach(address: str, run: str) -> None:
     try:
         ray.init(address=address, runtime_env={"env_vars": {NOSET: "1"}}, **_quiet(run))
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise UsageError(f"--address {address}: the cluster cannot be used ({_first_line(error)})") from None
+        raise UsageError(f"--address {address}: the cluster cannot be used ({error_line(error, with_type=False)})") from None
     try:
         token = Path.home() / ".ray" / "auth_token"
         if token.exists():
@@ -117,8 +116,19 @@ def _is_writable(folder: str) -> bool:
         return False
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+@contextmanager
+def _without_sigterm_setter() -> Iterator[None]:
+    """Meanwhile Ray cannot set its handler of SIGTERM."""
+    utils: Any = ray._private.utils
+    setter = getattr(utils, "set_sigterm_handler", None)
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        if setter is None:
+            del utils.set_sigterm_handler
+        else:
+            utils.set_sigterm_handler = setter
 
 
 @contextmanager
@@ -134,7 +144,7 @@ def _signals_kept() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in LATE_SIGNALS}
     signal.pthread_sigmask(signal.SIG_BLOCK, LATE_SIGNALS)
     try:
-        with mock.patch("ray._private.utils.set_sigterm_handler", create=True):
+        with _without_sigterm_setter():
             yield
     finally:
         for number, handler in before.items():

@@ -11,7 +11,7 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
-from memloc.errors import last_line
+from memloc.errors import error_line
 from memloc.run.admission import Report
 from memloc.run.events import Event, PartResult, TrainingResult
 from memloc.run.fanout import PricedPart, cut
@@ -20,6 +20,7 @@ from memloc.run.ray.draining import is_draining
 from memloc.run.ray.workers import run_parts, train, train_alone
 from memloc.run.trial_run import TrialRun
 from memloc.store import Store, records
+from memloc.store.records import Failure
 
 COORDINATOR_MEMORY = 120e6  # bytes; a bundle must not be empty, and CPUs in it would be missing for the work
 TRAINER_LIVES = 3  # how often a trainer starts at most: one that is killed from outside goes on from its newest checkpoint
@@ -32,10 +33,12 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+        """What Tune reserves for a coordinator."""
         # On the driver's node: coordinators are small, and elsewhere they would keep idle machines from being released.
         return PlacementGroupFactory([{"memory": COORDINATOR_MEMORY, config["node"]: 0.001}])
 
     def setup(self, config: dict[str, Any], assignments: dict[str, Assignment] | None = None, admission: Any = None) -> None:
+        """Begins with a trial. Tune calls it once for a process, and `reset_config` calls it for every later trial."""
         if assignments is not None:
             self.assignments, self.admission = assignments, admission
         self.assignment = self.assignments[config["trial"]]
@@ -51,6 +54,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         )  # fmt: skip
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes the next trial into the same process."""
         self.setup(new_config)
         return True
 
@@ -61,6 +65,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         """Nothing to load."""
 
     def step(self) -> dict[str, Any]:
+        """Does what can be done now, and returns the events since the last step and whether the trial has ended."""
         if is_draining(self.assignment.run):
             self._drain()
         if self.run.phase == "train":
@@ -75,6 +80,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         return {"events": json.dumps(events), "done": ended}
 
     def cleanup(self) -> None:
+        """Ends the processes that compute for the trial."""
         for task in [*self.tasks, *([self.training] if self.training else [])]:
             ray.cancel(task, force=True)
         self.admission.leave.remote(self.trial)
@@ -83,11 +89,13 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
     # the group would have to hold the GPU from start to end.
 
     def start_training(self) -> Any:
+        """Asks Ray for the training; returns the reference to its result."""
         trainer = train_alone if self.assignment.trainer["num_gpus"] else train
         asked = trainer.options(scheduling_strategy="DEFAULT", **self.assignment.trainer)
         return asked.remote(self.assignment.job)
 
     def start_parts(self, parts: list[PricedPart]) -> Any:
+        """Asks Ray for a task of these parts; returns the reference to its results."""
         asked = run_parts.options(scheduling_strategy="DEFAULT", **self.assignment.task)
         return asked.remote(self.assignment.job, [part.id for part in parts])
 
@@ -138,7 +146,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         self.lives -= 1
         if self.lives == 0:  # else the next step starts another one, which goes on from the newest checkpoint
             self._record_failure(self.trial, "train", error)
-            self.run.training_ended(TrainingResult(False, error=last_line(error)))
+            self.run.training_ended(TrainingResult(False, error=error_line(error)))
 
     # --- analyses
 
@@ -167,11 +175,12 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         if Store(self.assignment.uri).commit(part.id) is not None:
             return ""
         self._record_failure(part.id, part.stage, error)
-        return last_line(error)
+        return error_line(error)
 
     def _record_failure(self, part_id: str, stage: str, error: RayError) -> None:
         text = f"{type(error).__name__}: {error}"
-        records.record_failure(Store(self.assignment.uri).files, part_id, self.trial, stage, text)
+        failure = Failure(part_id, self.trial, stage, text, error_line(error))
+        records.record_failure(Store(self.assignment.uri).files, failure)
 
     def _prune(self) -> None:
         from memloc.run.retention import prune

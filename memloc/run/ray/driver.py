@@ -10,21 +10,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 from ray import tune
 
 from memloc.run.events import Event, Listener
-from memloc.run.placement import Assignment, Resources, check_fits, demands, fitting, has_gpus, slots
+from memloc.run.placement import Assignment, Resources, check_capacity, demands, fitting, has_gpus, slots
 from memloc.run.ray.admission_actor import open_admission
 from memloc.run.ray.connect import connected
 from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.draining import raise_flag_when
 from memloc.run.ray.workers import Job
 from memloc.run.schedule import coordinators
-from memloc.run.trial_run import Steps
-from memloc.store import Store
+from memloc.run.trial_run import TrialSteps
+from memloc.store import Store, records
+from memloc.store.records import Failure
 
 if TYPE_CHECKING:
     from memloc.run.clock import PricedPlan
@@ -33,28 +34,54 @@ if TYPE_CHECKING:
 
 
 class Relay(tune.Callback):  # type: ignore[misc]
-    """Passes the coordinators' events on to the listener, and keeps the trials at work."""
+    """Passes the coordinators' events on to the listener, keeps the trials at work, and records lost coordinators.
 
-    def __init__(self, listener: Listener) -> None:
-        self.listener = listener
+    record: writes the failure of a trial into the store, with the text of the error and its line.
+    """
+
+    def __init__(self, listener: Listener, record: Callable[[str, str, str], None]) -> None:
+        self.listener, self.record = listener, record
         self.working: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that memloc never does; a listener holds locks and consoles
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        """Passes on the events of a coordinator's step."""
         for raw in json.loads(result.get("events", "[]")):
             event = Event(**raw)
             if event.kind == "started":
                 self.working.add(event.trial)
-            elif event.kind in ("finished", "drained"):
+            elif event.kind in ("finished", "unfinished"):
                 self.working.discard(event.trial)
             self.listener(event)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Records that a coordinator is lost for good. Its trial ends unfinished."""
         trial_id = trial.config["trial"]
-        error = f"its coordinator failed; see {trial.error_file or 'the log'}"
+        text = _text(trial.error_file)
+        error = f"its coordinator failed: {_error_line(text)}"
+        self.record(trial_id, text, error)
+        self.working.discard(trial_id)
         self.listener(Event("failed", trial_id, "coordinator", part_id=trial_id, error=error))
+        self.listener(Event("unfinished", trial_id))
+
+
+def _text(path: str | None) -> str:
+    """The text of Tune's error file, which is removed with the scratch folder."""
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="backslashreplace").strip() if path else ""
+    except OSError:
+        text = ""
+    return text or "its process ended and left no message"
+
+
+def _error_line(text: str) -> str:
+    """The last error in Tune's error file: the end of a traceback, or the first line of what Ray says of a lost process."""
+    _, *lines = [line.strip() for line in f"\n{text}".rpartition("Failure # ")[2].splitlines() if line.strip()] or [text]
+    if not lines:
+        return text
+    return lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]
 
 
 class Drained(tune.Stopper):  # type: ignore[misc]
@@ -70,13 +97,12 @@ class Drained(tune.Stopper):  # type: ignore[misc]
         return False
 
     def stop_all(self) -> bool:
+        """Whether Tune ends now."""
         return self.should_stop() and self.working() == 0
 
 
 class OnRay:
     """The executor on Ray: on this machine, or on the cluster at an address."""
-
-    name = "Ray"
 
     def __init__(self, store: Store, data_dir: Path, resources: Resources) -> None:
         self.store, self.data_dir, self.resources = store, data_dir, resources
@@ -93,26 +119,34 @@ class OnRay:
         self._stack.close()
 
     def capacity(self, works: Sequence[Work]) -> Capacity:
+        """What the nodes offer; raises UsageError if a process of these works needs more than any node has."""
+        import torch
+
         from memloc.run.executor import Capacity
 
         self.nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        check_fits(works, self.nodes, self.resources)
+        check_capacity(works, self.nodes, self.resources)
         gpus = has_gpus(self.nodes)
         here = self.resources.address == "local"
-        return Capacity(
-            "cuda" if gpus else "cpu", slots(self.nodes, self.resources), self.resources if gpus else None, here
-        )  # fmt: skip
+        # --gpus on a machine without GPUs: Ray hands out their places, and CPUs compute.
+        computes_on_gpus = gpus and not (here and torch.cuda.device_count() == 0)
+        device: Literal["cuda", "cpu"] = "cuda" if computes_on_gpus else "cpu"
+        return Capacity(device, slots(self.nodes, self.resources), self.resources if gpus else None, here)
 
     def carry_out(
         self, works: Sequence[Work], plan: PricedPlan, listener: Listener, should_stop: Callable[[], bool]
     ) -> None:
+        """Hands every trial to a coordinator; returns once all have ended."""
         admission, finished = open_admission(), threading.Event()
         assignments = self._assignments(works, plan, admission)
         threading.Thread(target=raise_flag_when, args=(self.run, should_stop, finished), daemon=True).start()
         try:
-            fit(Experiment(self.run, self.scratch, assignments, admission), Relay(listener), should_stop)
+            fit(Experiment(self.run, self.scratch, assignments, admission), Relay(listener, self._record), should_stop)
         finally:
             finished.set()
+
+    def _record(self, trial: str, text: str, error: str) -> None:
+        records.record_failure(self.store.files, Failure(trial, trial, "coordinator", text, error))
 
     def _assignments(self, works: Sequence[Work], plan: PricedPlan, admission: Any) -> dict[str, Assignment]:
         """{trial: its assignment}, in the order in which they begin."""
@@ -125,7 +159,7 @@ class OnRay:
         for cost in plan.trials:
             work = by_trial[cost.trial]
             job = ray.put(Job(self.run, self.store.uri, work, data, admission))
-            steps = Steps(cost.trial, work.train != "done", cost.waves, work.prune)
+            steps = TrialSteps(cost.trial, work.train != "done", cost.waves, work.prune)
             trainer, task = demands(work, self.nodes, self.resources)
             trainings, tasks = fitting(self.nodes, trainer), fitting(self.nodes, task)
             assignments[cost.trial] = Assignment(

@@ -21,10 +21,13 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")  # as memloc/run/ray sets it
 
 
 def say(**known: Any) -> None:
+    """Prints what is known so far, as one line of JSON."""
     print(json.dumps(known), flush=True)
 
 
 def ask(address: str) -> None:
+    """Asks at the address, and says what it knows, step by step."""
+    say(problem="importing")
     import ray
     from ray._private import services
     from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[attr-defined]

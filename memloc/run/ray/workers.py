@@ -87,13 +87,13 @@ def _train(job: Job) -> TrainingResult:
 
     from memloc.run.attempts import attempt_training
 
-    told: list[Any] = []
+    announced: list[Any] = []
 
     def tell(epoch: int, row: Mapping[str, Any]) -> None:
-        told[:] = [job.admission.reached.remote(trial, host, epoch, row)]
+        announced[:] = [job.admission.reached.remote(trial, host, epoch, row)]
 
     result = attempt_training(_worker(job), job.work, tell, lambda: is_draining(job.run))
-    ray.get(told)  # the last epoch must be known before the end is
+    ray.get(announced)  # the last epoch must be known before the end is
     return replace(result, seconds=time.perf_counter() - clock)
 
 
@@ -101,11 +101,13 @@ def _train(job: Job) -> TrainingResult:
 # imported. On a GPU it has a process of its own, which frees the memory of the GPU when it ends.
 @ray.remote(max_retries=0)  # type: ignore[untyped-decorator]
 def train(job: Job) -> TrainingResult:
+    """A training on CPUs."""
     return _train(job)
 
 
 @ray.remote(max_retries=0, max_calls=1)  # type: ignore[untyped-decorator]
 def train_alone(job: Job) -> TrainingResult:
+    """A training on a GPU, in a process of its own."""
     return _train(job)
 
 

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from memloc.config import FieldError, PathOrSweep, StageConfig, TrainConfig, UnusedFieldError, as_tuple, distinct
+from memloc.config import FieldError, PathOrSweep, StageConfig, TrainConfig, UnusedFieldError, Valid, as_tuple, distinct
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import FLOAT, INT, TEXT, of_analysis
 
 Score = Literal["flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "c_score"]
-SCORES: tuple[Score, ...] = ("flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "c_score")
+SCORES: tuple[Score, ...] = get_args(Score)
 # Scores that another stage computes. They need that stage in the same block.
 FROM_STAGE: tuple[Score, ...] = ("flips", "second_split")
 
 
 class DetectionConfig(StageConfig):
-    """Resolved, NAME and PATH have become the identity of the scores."""
+    """Which scores are compared.
+
+    In a resolved configuration the hash of the scores stands in place of NAME or PATH.
+    """
 
     scores: Annotated[tuple[Score, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None = (
         None
     )
-    """The scores that are compared; null: all that have data. flips and second_split need a stage of that name in the same
-    block. [paper §6.1]
+    """The scores that are compared (docs/definitions.md); null: all that have data. flips and second_split need the stage
+    of that name in the same block. [flips, learning_time, second_split: paper §6.1; the others: memloc]
     """
-    c_score: Annotated[str, Field(min_length=1), PathOrSweep()] | None = None
-    """sweep:NAME: the sweep that estimated the C-scores on these labels. Or the path of a file; its C-scores judge the
-    original labels, so the score c_score is NULL. [paper §7]
+    c_score: Annotated[str, Field(min_length=1), Valid("sweep:NAME, a path"), PathOrSweep()] | None = None
+    """The C-scores to compare with. sweep:NAME: those that the sweep NAME estimated on these labels. A path: those of a
+    file; they judge the original labels, so the score c_score is NULL. [memloc]
     """
 
     def c_scores_from(self) -> str | None:
@@ -41,10 +44,14 @@ class DetectionConfig(StageConfig):
 
 
 class ResolvedDetection(DetectionConfig):
+    """A resolved `DetectionConfig`: the scores are those that have data, in the order of `SCORES`."""
+
     scores: tuple[Score, ...]
 
 
 class Detection(Stage[ResolvedDetection]):
+    """How well each score tells the mislabeled examples from the others (science.md, Detection scores; paper §6.1)."""
+
     name: ClassVar[str] = "detection"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {
@@ -80,8 +87,8 @@ class Detection(Stage[ResolvedDetection]):
             raise FieldError("scores", "c_score needs to know whose; add `c_score: sweep:NAME` to this stage")
         if config.c_score is not None and config.scores is not None and "c_score" not in config.scores:
             raise UnusedFieldError("c_score", "used only with the score c_score; add it to scores")
-        there = [s for s in SCORES if s not in absent and (s != "c_score" or config.c_score is not None)]
-        return config.resolved_as(ResolvedDetection, scores=tuple(s for s in there if s in (config.scores or there)))
+        available = [s for s in SCORES if s not in absent and (s != "c_score" or config.c_score is not None)]
+        return config.resolved_as(ResolvedDetection, scores=tuple(s for s in available if s in (config.scores or available)))
 
     def parts(self, config: ResolvedDetection, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"all": "all"}]

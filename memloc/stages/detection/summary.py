@@ -13,11 +13,18 @@ def sentence(rows: list[Row]) -> str:
     known = {r["score"]: r for r in defined if r["sample"] == sample}
     sentences = []
     if "flips" in known:
-        sentences.append(f"AUC by the number of neurons: {in_brackets(_interval(known['flips']), 3)}.")
+        sentences.append(
+            f"The number of neurons finds the mislabeled examples with AUC {in_brackets(_interval(known['flips']), 3)}."
+        )
     if others := [name for name in known if name != "flips"]:
         best = max(others, key=lambda name: (known[name]["auc"], name))
-        score = f"{'best other' if sentences else 'AUC by the best'} score, {best.replace('_', ' ')}"
-        sentences.append(f"{'The ' if sentences else ''}{score}: {in_brackets(_interval(known[best]), 3)}.")
+        name = best.replace("_", " ")
+        what = (
+            f"The best other score, {name}, has"
+            if sentences
+            else f"The best score, {name}, finds the mislabeled examples with"
+        )
+        sentences.append(f"{what} AUC {in_brackets(_interval(known[best]), 3)}.")
     return " ".join(sentences)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memloc.models.inference import logits, margins, set_mean
+from memloc.models.inference import accuracy, logits, margins, set_mean
 from memloc.stages.base import Part, Tables
+from memloc.stages.columns import ACCURACY_NAMES, columns_of
 from memloc.stages.evaluate.config import ResolvedEvaluate, variants
 from memloc.stages.inputs import Inputs
 
@@ -19,17 +20,17 @@ def run(config: ResolvedEvaluate, inputs: Inputs, part: Part) -> Tables:
     dropout, on_device = inputs.dropout(network), inputs.on_device
     summary: list[dict[str, Any]] = []
     details: list[dict[str, Tensor | list[str]]] = []
-    for mode, rescale in variants(config):
-        z = logits(network, on_device.x, lambda rows: dropout.evaluation(mode, rows, rescale))  # noqa: B023
+    for mask_mode, rescale in variants(config):
+        z = logits(network, on_device.x, lambda rows: dropout.evaluation(mask_mode, rows, rescale))  # noqa: B023
         predicted = z.argmax(dim=1)
         correct = predicted == on_device.y
         test_acc = None
-        if mode != "own":
-            z_test = logits(network, on_device.x_test, lambda rows: dropout.evaluation(mode, rescale=rescale))  # noqa: B023
-            test_acc = float((z_test.argmax(dim=1) == on_device.y_test).to(torch.float64).mean())
+        if mask_mode != "own":
+            z_test = logits(network, on_device.x_test, lambda rows: dropout.evaluation(mask_mode, rescale=rescale))  # noqa: B023
+            test_acc = accuracy(z_test, on_device.y_test)
         summary.append(
             {
-                "mode": mode,
+                "mode": mask_mode,
                 "rescale": rescale,
                 "clean_acc": set_mean(correct, ~on_device.noisy),
                 "noisy_acc": set_mean(correct, on_device.noisy),
@@ -39,7 +40,7 @@ def run(config: ResolvedEvaluate, inputs: Inputs, part: Part) -> Tables:
         n = len(correct)
         details.append(
             {
-                "mode": [mode] * n,
+                "mode": [mask_mode] * n,
                 "rescale": [rescale] * n,
                 "example": torch.from_numpy(inputs.data.example),
                 "predicted": predicted.cpu(),
@@ -47,11 +48,7 @@ def run(config: ResolvedEvaluate, inputs: Inputs, part: Part) -> Tables:
                 "margin": margins(z, on_device.y).cpu(),
             }
         )
-    return {"evaluation": _transpose(summary), "predictions": _concatenate(details)}
-
-
-def _transpose(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in rows[0]}
+    return {"evaluation": columns_of(summary, ("mode", "rescale", *ACCURACY_NAMES)), "predictions": _concatenate(details)}
 
 
 def _concatenate(chunks: list[dict[str, Tensor | list[str]]]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -20,35 +20,42 @@ from memloc.config import (
 )
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, BOOL, INT, SINGLE, SMALL, TEXT, of_analysis
-from memloc.stages.fields import MaskMode, check_epochs
+from memloc.stages.fields import MASK_MODES, MaskMode, check_epochs
 
-MODES: tuple[MaskMode, ...] = ("plain", "own", "scaled", "dropped")
 Rescale = Literal["none", "authors", "consistent"]
-RESCALES: tuple[Rescale, ...] = ("none", "authors", "consistent")
+RESCALES: tuple[Rescale, ...] = get_args(Rescale)
 
 
 class EvaluateConfig(StageConfig):
     """Which checkpoint is evaluated, and under which masks."""
 
     epoch: Annotated[CountOrZero, Checkpoints()] | None = None
-    """The checkpoint; null: the last. [memloc]"""
+    """The checkpoint that is evaluated; null: the last. [memloc]"""
     modes: (
         Annotated[tuple[MaskMode, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None
     ) = None
-    """Under which masks; null: all that apply to the dropout. [paper §6.2]"""
+    """plain: without example-tied masks. own: under each training example's own mask. scaled: memorization channels times
+    p_mem. dropped: memorization channels at 0. null: plain, and with example-tied dropout all four. [own, dropped: paper
+    §6.2; plain, scaled: memloc]
+    """
     rescale: (
         Annotated[tuple[Rescale, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None
     ) = None
-    """The factor of the kept channels in mode dropped; null: all three in turn. [none: paper §6.2; authors: published code]
+    """The factor of the generalization channels in mode dropped. none: 1. authors: (p_gen + p_mem)/p_gen. consistent: (g
+    + p_mem·(1 − g))/g, g = G/C. null: each of the three. [none: paper §6.2; authors: published code; consistent: memloc]
     """
 
 
 class ResolvedEvaluate(EvaluateConfig):
+    """A resolved `EvaluateConfig`: epoch and modes are known. rescale: None unless the modes have `dropped`."""
+
     epoch: int
     modes: tuple[MaskMode, ...]
 
 
 class Evaluate(Stage[ResolvedEvaluate]):
+    """Accuracies and predictions of one checkpoint in every mask mode (paper §6.2, Tables 1–3)."""
+
     name: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {
@@ -68,13 +75,13 @@ class Evaluate(Stage[ResolvedEvaluate]):
         epoch = train.epochs if config.epoch is None else config.epoch
         check_epochs("epoch", [epoch], train)
         tied = train.example_tied is not None
-        modes = MODES if tied else ("plain",)
+        modes = MASK_MODES if tied else ("plain",)
         if config.modes is not None:
             if unfit := [m for m in config.modes if m not in modes]:
                 raise FieldError(
                     "modes", f"{', '.join(unfit)} with dropout: {train.dropout.kind}; valid: {', '.join(modes)}"
                 )
-            modes = tuple(m for m in MODES if m in config.modes)
+            modes = tuple(m for m in MASK_MODES if m in config.modes)
         rescale = None
         if "dropped" in modes:
             rescale = tuple(r for r in RESCALES if r in (config.rescale or RESCALES))

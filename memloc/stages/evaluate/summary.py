@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memloc.stages.instrument import LEAST_MEMORIZED, Instrument, Row
+from memloc.stages.instrument import LEAST_MEMORIZED, Instrument, Row, in_words
 
 
 def sentence(rows: list[Row]) -> str:
@@ -20,16 +20,16 @@ def sentence(rows: list[Row]) -> str:
     if after is None or before["noisy"] is None:
         return first
     if before["noisy"] < LEAST_MEMORIZED:
-        return f"{first} Noisy accuracy {before['noisy']:.2f}: nothing to drop yet."
-    left = ", ".join(f"{v:.3f}" for v in (after["clean"], after["noisy"], after["test"]) if v is not None)
-    return f"{first} Without the memorization neurons it is {left}."
+        return f"{first} Too few wrong labels are learned, so there is nothing to drop yet."
+    left = [f"{v:.3f}" for v in (after["clean"], after["noisy"], after["test"]) if v is not None]
+    return f"{first} Without the memorization neurons these accuracies are {in_words(left)}."
 
 
 def _right(row: Row, test: float | None) -> str:
     """`0.999 of the clean, 0.993 of the noisy and 0.793 of the test examples are right.`, without unknown values."""
     known = [(row["clean"], "clean"), (row["noisy"], "noisy"), (test, "test")]
     shares = [f"{value:.3f} of the {name}" for value, name in known if value is not None]
-    return f"{' and '.join([', '.join(shares[:-1]), shares[-1]] if shares[1:] else shares)} examples are right."
+    return f"{in_words(shares)} examples are right."
 
 
 INSTRUMENT = Instrument(

@@ -33,40 +33,51 @@ class FlipsConfig(MaskedConfig):
     """Which examples are searched, and how."""
 
     clean: CountOrZero = 1000
-    """How many examples of S_c are searched. [paper §6.1]"""
+    """The number of examples of S_c that are searched. [paper §6.1, Figure 5]"""
     noisy: CountOrZero = 1000
-    """How many examples of S_n are searched. [paper §6.1]"""
+    """The number of examples of S_n that are searched. [paper §6.1, Figure 5]"""
     repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
-    """The number of searches per example. Each has noise and reference batches of its own. [memloc]"""
+    """The number of searches per example. Each has its own noise and its own batches of L_ref. [memloc; paper §6.1: 30
+    trainings]
+    """
     estimator: Literal["fast", "definition"] = "fast"
-    """How the gradient of L_ref is computed: by definition, or fast: by a few images and a control variate. [memloc]"""
+    """How the gradient of L_ref is computed. definition: from noisy copies of its whole batch. fast: from a few of its
+    images without noise, with a control variate. [definition: paper §6.1; fast: memloc]
+    """
     reference: Annotated[int, Field(ge=1, le=BATCH)] | None = None
-    """Images per step of the fast estimator; null: 16 with fast. [memloc]"""
+    """The number of images per step from which fast computes the gradient of L_ref; null: 16. Used with estimator: fast.
+    [memloc]
+    """
     batch: Count | Literal["all", "own"] | None = None
-    """The examples of L_ref: how many, all, or own: the training-size batch that the example is in (definition only); null:
-    512 at most. [paper §6.1; own: published code]
+    """The examples of L_ref: how many are drawn, all, or own (the batch of training size, in the order of the data, that
+    has the example in it); null: 512. Used with estimator: definition. [paper §6.1: a random batch; own: published code]
     """
     ablate: Literal["activation", "weight"] = "activation"
-    """What closing a neuron sets to 0: a channel's activation, or weights (a filter, a scalar of a batch norm). [paper §6.1;
-    weight: published code]
+    """What is set to 0 when a neuron is closed. activation: a channel's activation. weight: a filter, or one scale or
+    shift of a batch norm. In the linear layer both close one weight. [activation: paper §6.1; weight: published code]
     """
     choose: Annotated[Literal["any", "positive"], Neutral("any")] = "any"
-    """The open neuron with the largest score: any, or only a positive one; without one the search ends as censored. [paper
-    §6.1; positive: published code]
+    """Which open neuron a step closes. any: the one with the largest score. positive: the same, if its score is above 0;
+    otherwise the search ends as censored. [any: paper §6.1; positive: published code]
     """
     noise_norm: Annotated[Literal["example", "batch"] | None, Neutral("example")] = None
-    """The noise on the images of L_ref is as large as each image's own norm, or the whole batch's (definition only). [paper
-    §6.1; batch: published code]
+    """The length of the noise on the images of L_ref. example: on each image, 0.01 times the norm of this image. batch:
+    on all images of the batch together, 0.01 times their norm together. null: example. Used with estimator: definition.
+    [paper: not said; batch: published code]
     """
     max_neurons: Count = 200
-    """A search ends as censored after this many closed neurons. [memloc]"""
+    """The number of closed neurons at which a search ends as censored. [memloc]"""
     post_eval: PostEval = 2000
-    """The number of training examples for the accuracy after a search, half of each set; or all; or 0. [memloc]"""
+    """The number of training examples on which accuracy is measured after a search, half of them from each set; all; or
+    0, to measure nothing. Test accuracy is that of the whole test set. [paper §6.1: all; 2000: memloc]
+    """
     group_size: Count = 32
     """The number of examples that are searched together. It changes rounding, so it is part of the identity. [memloc]"""
 
 
 class Flips(Stage[FlipsConfig]):
+    """The number of neurons that carry an example's prediction (science.md, Neuron flipping; paper §6.1, Figure 5)."""
+
     name: ClassVar[str] = "flips"
     version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, pa.Schema]] = {
@@ -103,9 +114,7 @@ class Flips(Stage[FlipsConfig]):
         return config.model_copy(update=filled if fast else {**filled, "noise_norm": config.noise_norm or "example"})
 
     def parts(self, config: FlipsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
-        count = min(config.clean, size.n - size.n_noisy) + min(config.noisy, size.n_noisy)
-        groups = max(1, -(-count // config.group_size))
-        return [{"repeat": r, "group": g} for r in range(config.repeats) for g in range(groups)]
+        return [{"repeat": r, "group": g} for r in range(config.repeats) for g in range(_groups(config, size))]
 
     def epochs(self, config: FlipsConfig, train: TrainConfig, part: Part) -> Sequence[int]:
         return [train.epochs]
@@ -117,10 +126,20 @@ class Flips(Stage[FlipsConfig]):
         if config.post_eval != 0:
             after = size.n if config.post_eval == "all" else min(config.post_eval, size.n)
             each += 0.8 * (after + size.n_test)
-        return config.group_size * each
+        return _searched(config, size) / _groups(config, size) * each
 
     def rows(self, config: FlipsConfig, size: Size) -> Mapping[str, int]:
-        return {"flips": config.group_size}
+        return {"flips": -(-_searched(config, size) // _groups(config, size))}
+
+
+def _searched(config: FlipsConfig, size: Size) -> int:
+    """How many examples are searched, of both sets together."""
+    return min(config.clean, size.n - size.n_noisy) + min(config.noisy, size.n_noisy)
+
+
+def _groups(config: FlipsConfig, size: Size) -> int:
+    """The number of groups that are searched one after the other. The last one may be smaller, so prices are means."""
+    return max(1, -(-_searched(config, size) // config.group_size))
 
 
 def _check_weights(architecture: ArchitectureConfig) -> None:

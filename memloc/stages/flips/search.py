@@ -1,8 +1,9 @@
 """The search for the neurons that carry an example's prediction (science.md, Neuron flipping; paper §6.1).
 
-The search is greedy. It closes the open gate whose closing, to first order, costs the example most and all others least,
-until the network no longer predicts the label. Every example of a group has its own gates in the same forward pass. One
-backward pass gives the gradients of all gates. There are no copies of the model and no gradients of weights.
+The search is greedy. In every step it closes the open gate whose closing, to first order, raises the example's loss most
+beyond what it adds to L_ref. It ends when the network no longer predicts the label. Every example of a group has its own
+gates in the same forward pass. One backward pass gives the gradients of all gates. There are no copies of the model and no
+gradients of weights.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def search(task: Task, rows: Sequence[int]) -> list[Search]:
 
 def _close(task: Task, searches: Sequence[Search], own: Tensor, step: int) -> None:
     """Closes one more gate of each search: the open one with the largest ∂(L_ref − ℓ(F̄(x_i), y_i))/∂gate."""
-    scores = own + everybodys_gradient(task, searches, step)
+    scores = own + reference_gradient(task, searches, step)
     open_ones = _gates(task, searches) > 0
     scores = scores.masked_fill(~open_ones, float("-inf"))
     best = scores.argmax(dim=1)  # the first of several largest scores, in layer order
@@ -68,19 +69,20 @@ def _close(task: Task, searches: Sequence[Search], own: Tensor, step: int) -> No
             s.censored = True
 
 
-def everybodys_gradient(task: Task, searches: Sequence[Search], step: int) -> Tensor:
+def reference_gradient(task: Task, searches: Sequence[Search], step: int) -> Tensor:
     """∂L_ref/∂gate for each search, B×total, by the task's estimator."""
     if task.reference is None:
         gradients = torch.empty(len(searches), task.neurons.total, dtype=task.dtype, device=task.x.device)
         for members, batch in task.batches(searches, step):
             gradients[members] = _defined_gradient(task, [searches[k] for k in members], batch, step)
         return gradients
-    everybody = task.remember("open gates", lambda: _open_gradient(task))
+    open_gradient = task.remember("open gates", lambda: _open_gradient(task))
     if step == 0:  # all gates are open: the corrected estimate of ∂L_ref is ∂L over all of S itself
-        return everybody[None]
+        return open_gradient[None]
     batch = task.batch(step)[: task.reference]
     same = task.remember((task.repeat, step), lambda: _plain_gradient(task, batch, len(batch)))
-    return _batch_gradient(task, searches, batch, task.images(task.on_device(batch)), 1, len(batch)) + (everybody - same)
+    x = task.images(task.on_device(batch))
+    return _batch_gradient(task, searches, batch, x, 1, len(batch)) + (open_gradient - same)
 
 
 # --- one example's own loss -------------------------------------------------------------------------------------------
@@ -107,7 +109,7 @@ def _gates(task: Task, searches: Sequence[Search]) -> Tensor:
 
 
 def _split(task: Task, gates: Tensor, searches: Sequence[Search]) -> dict[str, Gate]:
-    """The gates (B×total) by layer; layers that nobody has closed anything in are `Open`."""
+    """The gates (B×total) by layer; layers in which no search has closed a gate are `Open`."""
     touched = {task.neurons.locate(index)[0] for s in searches for index in s.closed}
     split = task.neurons.split(gates)
     return {layer: values if layer in touched else Open(values) for layer, values in split.items()}
@@ -118,7 +120,7 @@ def _over_copies(z: Tensor, copies: int) -> Tensor:
     return z.to(torch.float64).view(-1, copies, z.shape[1]).mean(dim=1)
 
 
-# --- everybody's loss -------------------------------------------------------------------------------------------------
+# --- L_ref ------------------------------------------------------------------------------------------------------------
 
 
 def _defined_gradient(task: Task, searches: Sequence[Search], batch: I64, step: int) -> Tensor:

@@ -34,7 +34,8 @@ class Search:
 class Neurons:
     """All gates of a network in layer order as one vector: layer by layer, each flattened.
 
-    A gate vector of one example, [total]; of several, [B, total]. `split` gives what `Network.forward` takes.
+    A gate vector of one example, [total]; of several, [B, total]. `split` gives what `Network.forward` takes. shapes:
+    {layer: shape of its gates}. sizes: the number of gates of each layer. total: the number of all gates.
     """
 
     def __init__(self, network: Network) -> None:
@@ -60,13 +61,15 @@ class Neurons:
 class Task:
     """What every search of a repeat shares.
 
-    x: uint8 n×C×H×W, y: int64 [n], on the device; example: int64 [n], ids, which key the noise. masks: the dropout
-    factors of rows. reference: how many images stand for L_ref at each step; None: `definition`. size: of how many
-    examples L_ref is the mean. memo: results that other searches of the same training can use again.
+    x: uint8 n×C×H×W, y: int64 [n], on the device. example: int64 [n], ids, which key the noise. masks: the dropout
+    factors of rows. seed: the training's, and repeat: the number of the repeat; both key all draws. reference: how many
+    images stand for L_ref at each step; None: `definition`. max_neurons: the number of closed gates at which a search is
+    censored. size: of how many examples L_ref is the mean. memo: results that other searches of the same training can use
+    again.
 
-    Options of the published code. own_batch: L_ref is over the batch of so many rows, in order, that contains the example,
-    at every step and repeat. norm_over_batch: the noise of L_ref is scaled by the norm of all its images. positive: only
-    neurons with a score above 0 are closed.
+    Options of the published code. own_batch: L_ref is over the batch of so many rows, in order, that contains the
+    example, at every step and repeat. norm_over_batch: the noise of L_ref is scaled by the norm of all its images.
+    positive: only neurons with a score above 0 are closed.
     """
 
     network: Network
@@ -89,6 +92,9 @@ class Task:
         self.dtype = next(self.network.parameters()).dtype
 
     def images(self, rows: Tensor) -> Tensor:
+        """The rows' images, normalised, B×C×H×W in the network's precision, channels last. rows: int64 [B], on the
+        device.
+        """
         return normalise(self.x[rows]).to(self.dtype).contiguous(memory_format=torch.channels_last)
 
     def noisy(self, rows: I64, step: int, scale: Tensor | None = None) -> Tensor:
@@ -134,9 +140,11 @@ class Task:
         return stream(self.seed, "flip batch", self.repeat, step).permutation(n)[: min(self.size, n)]
 
     def on_device(self, rows: I64) -> Tensor:
+        """Rows (int64 [B]) as a tensor on the device."""
         return torch.from_numpy(rows).to(self.x.device)
 
     def labels(self, searches: Sequence[Search]) -> Tensor:
+        """The labels trained on of the searched examples, int64 [searches], on the device."""
         return self.y[self.on_device(np.array([s.row for s in searches], dtype=np.int64))]
 
     def group_index(self, layer: str) -> int:
@@ -148,6 +156,7 @@ class Task:
         return self.masks(self.on_device(rows).repeat_interleave(copies))
 
     def remember(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+        """The quantity of this key, computed only if no earlier search of the training has left it in `memo`."""
         if key not in self.memo:
             self.memo[key] = compute()
         return self.memo[key]

@@ -24,7 +24,7 @@ from memloc.stages.base import Part, Tables
 from memloc.stages.gradients.config import ResolvedGradients
 from memloc.stages.gradients.trajectory import trajectory
 from memloc.stages.inputs import Inputs
-from memloc.stages.training.batches import cut
+from memloc.stages.training.batches import split_into_batches
 from memloc.stages.training.transfer import to_device
 
 
@@ -40,24 +40,24 @@ def run(config: ResolvedGradients, inputs: Inputs, part: Part) -> Tables:
     n = len(noisy)
     network = inputs.network(t)
     seed, batch_size = inputs.train.seed, inputs.train.batch_size
-    members = sets(noisy, seed)
+    members = example_sets(noisy, seed)
     order = stream(seed, "gradient order", t).permutation(n)
     if config.bn == "batch":
         network.use_batch_statistics()
-        batches = cut(order, batch_size)
+        batches = split_into_batches(order, batch_size)
     else:
         batches = alike(order, members, batch_size)
     dropout = inputs.dropout(network)
-    mode = config.mask_mode or "plain"
+    mask_mode = config.mask_mode or "plain"
     factor = batch_factors(order, batch_size) if config.scale == "batch" else None
-    sums = set_gradients(network, inputs, batches, members, lambda rows: dropout.evaluation(mode, rows), factor)
+    sums = set_gradients(network, inputs, batches, members, lambda rows: dropout.evaluation(mask_mode, rows), factor)
     return {"gradients": _columns(network, t, sums, noisy)}
 
 
 def _trajectory(config: ResolvedGradients, inputs: Inputs) -> Tables:
     """The same rows for every epoch of the configuration, from the gradients of that epoch's updates."""
     noisy, columns = inputs.data.noisy, dict[str, list[Any]]()
-    members = sets(noisy, inputs.train.seed)
+    members = example_sets(noisy, inputs.train.seed)
     for t, network, sums in trajectory(inputs, max(config.epochs), members, config.scale == "batch"):
         if t in config.epochs:
             for name, values in _columns(network, t, sums, noisy).items():
@@ -65,7 +65,7 @@ def _trajectory(config: ResolvedGradients, inputs: Inputs) -> Tables:
     return {"gradients": columns}
 
 
-def sets(noisy: np.ndarray, seed: int) -> np.ndarray:
+def example_sets(noisy: np.ndarray, seed: int) -> np.ndarray:
     """bool [3, n]: S_c, S_n, and the control, a keyed random subset as large as S_n; noisy: bool [n]."""
     control = np.zeros(len(noisy), dtype=bool)
     control[stream(seed, "gradient control").permutation(len(noisy))[: noisy.sum()]] = True
@@ -75,13 +75,13 @@ def sets(noisy: np.ndarray, seed: int) -> np.ndarray:
 def alike(order: np.ndarray, members: np.ndarray, batch_size: int) -> list[Tensor]:
     """The rows in batches whose examples all belong to the same sets, each in the order given; members: bool [sets, n]."""
     kind = (members * 2 ** np.arange(len(members))[:, None]).sum(axis=0)
-    return [batch for k in np.unique(kind) for batch in cut(order[kind[order] == k], batch_size)]
+    return [batch for k in np.unique(kind) for batch in split_into_batches(order[kind[order] == k], batch_size)]
 
 
 def batch_factors(order: np.ndarray, batch_size: int) -> np.ndarray:
     """float64 [n]: 1/|b| for every example, where b is its training-size batch in this order."""
     factors = np.empty(len(order))
-    for batch in cut(order, batch_size):
+    for batch in split_into_batches(order, batch_size):
         factors[batch.numpy()] = 1 / len(batch)
     return factors
 
@@ -118,10 +118,10 @@ def set_gradients(
         # Float64 at the logits: p_y − 1 of a memorized example vanishes in float32.
         losses = F.cross_entropy(z.to(torch.float64), data.y[rows], reduction="none")
         sharing = _sharing(members[:, batch.numpy()])
-        for k, sets in enumerate(sharing):
+        for k, alike_sets in enumerate(sharing):
             last = k == len(sharing) - 1
-            gradients = torch.autograd.grad(losses, parameters, weights[sets[0], rows], retain_graph=not last)
-            for s in sets:
+            gradients = torch.autograd.grad(losses, parameters, weights[alike_sets[0], rows], retain_graph=not last)
+            for s in alike_sets:
                 torch._foreach_add_(sums[s], list(gradients))
     for total in sums if factor is None else ():
         torch._foreach_div_(total, members.shape[1])

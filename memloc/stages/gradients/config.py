@@ -17,25 +17,31 @@ class GradientsConfig(MaskedConfig):
     """Where gradients are taken, and how they are summed."""
 
     epochs: Epochs | None = None
-    """At which checkpoints, or along which epochs; null: all. [paper §4]"""
+    """The checkpoints at which, or the epochs along which, gradients are taken; null: all. [paper §4.2, A.1]"""
     bn: Literal["batch", "running"] | None = None
-    """Whose statistics batch norms use: the batch's, or the running ones; null: as the training. [memloc]"""
+    """The statistics that batch norms use: the batch's, or the running ones; null: those of the training's steps. [paper:
+    not said; memloc]
+    """
     scale: Annotated[Literal["n", "batch"], Neutral("n")] = "n"
-    """n: (1/n) Σ over the set. batch: the sum over batches b of (1/|b|) Σ over the set's examples in b. [paper §4; batch:
-    published code]
+    """n: (1/n) Σ over the set. batch: the sum over batches b of (1/|b|) Σ over the set's examples in b. [paper A.2: the
+    sets add up to the total; batch: published code]
     """
     at: Annotated[Literal["checkpoint", "trajectory"], Neutral("checkpoint")] = "checkpoint"
-    """checkpoint: at the weights of a checkpoint. trajectory: at those of every update of an epoch. [paper §4; trajectory:
-    published code]
+    """checkpoint: gradients at the weights of a checkpoint. trajectory: gradients at the weights of every update of an
+    epoch. [trajectory: paper §4, published code; checkpoint: memloc]
     """
 
 
 class ResolvedGradients(GradientsConfig):
+    """A resolved `GradientsConfig`: epochs and the statistics of batch norms are known."""
+
     epochs: Epochs
     bn: Literal["batch", "running"]
 
 
 class Gradients(Stage[ResolvedGradients]):
+    """The gradients of clean, noisy and random examples, per parameter tensor (paper §4, A.1–A.3, Figures 1, 2, 10–14)."""
+
     name: ClassVar[str] = "gradients"
     version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, pa.Schema]] = {

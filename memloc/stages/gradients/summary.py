@@ -11,11 +11,11 @@ def sentence(rows: list[Row]) -> str:
     """The extremes of norms and cosines over layers, each a mean over epochs and trainings."""
     sentences = []
     if ratio := _extremes(rows, "ratio", ""):
-        sentences.append(f"Noisy norm / clean norm is {ratio}.")
+        sentences.append(f"The noisy norm is {ratio} times the clean one.")
     if cosine := _extremes(rows, "cosine", "+"):
         sentences.append(f"The cosine is {cosine}.")
     if control := _extremes(rows, "control", "+"):
-        sentences.append(f"Of random sets it is {control}.")
+        sentences.append(f"For random sets of the same size the cosine is {control}.")
     return " ".join(sentences)
 
 

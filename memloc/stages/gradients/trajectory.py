@@ -69,6 +69,7 @@ class Steps:
             self.weights /= members.shape[1]
 
     def add(self, network: Network, rows: Tensor, z: Tensor) -> None:
+        """Adds one step's gradients. rows: int64 [b], the batch. z: its logits b×K, with their graph, before the update."""
         # Float64 at the logits: p_y − 1 of a memorized example vanishes in float32.
         losses = F.cross_entropy(z.to(torch.float64), self.y[rows], reduction="none")
         if self.by_batch:

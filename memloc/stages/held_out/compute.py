@@ -20,14 +20,18 @@ def run(config: HeldOutConfig, inputs: Inputs, part: Part) -> Tables:
 
     The network is in evaluation mode. Right means: as the label trained on (for held-out examples: the label that would have
     been). The masks are those of test accuracy, because held-out examples have no masks of their own.
+
+    Raises:
+        ValueError: the training holds no examples out.
     """
     data, network = inputs.data, inputs.network(inputs.train.epochs)
-    assert data.held_out is not None, "trainings of this stage have a ratio"
+    if data.held_out is None:
+        raise ValueError("this training has no ratio, so it holds no examples out")
     dropout = inputs.dropout(network)
-    mode = "scaled" if inputs.train.example_tied else "plain"
+    mask_mode = "scaled" if inputs.train.example_tied else "plain"
     correct = []
     for x, y in ((inputs.on_device.x, data.y), (torch.tensor(data.held_out.x, device=inputs.device), data.held_out.y)):
-        z = logits(network, x, lambda rows: dropout.evaluation(mode))
+        z = logits(network, x, lambda rows: dropout.evaluation(mask_mode))
         correct.append(z.argmax(dim=1).cpu().numpy() == y)
     example = np.concatenate([data.example, data.held_out.example])
     held_in = np.arange(len(example)) < len(data.example)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar
 
 import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from memloc.config import Count, FieldError, StageConfig, TrainConfig, as_tuple, distinct
+from memloc.config import INT32, SEEDS, Count, FieldError, StageConfig, TrainConfig, as_tuple, distinct
 from memloc.config import HeldOut as HeldOutExamples
 from memloc.data.cuts import cuts_needed
 from memloc.stages.base import Part, Size, Stage
@@ -27,12 +27,16 @@ class HeldOutConfig(StageConfig):
         AfterValidator(distinct),
         AfterValidator(lambda ratios: tuple(sorted(ratios))),
     ] = RATIOS
-    """The shares of the data set that are trained on. Each has a set of trainings. [paper §7]"""
+    """The shares of the data set that are trained on. Each share has its own set of trainings. [Jiang et al., 2021 (paper
+    §7)]
+    """
     min_held_out: Count = 20
-    """How often every example is held out, at least, per ratio. [paper §7]"""
+    """The number of times, at least, that every example is held out per ratio. [memloc]"""
 
 
 class HeldOut(Stage[HeldOutConfig]):
+    """Trainings on parts of the data set, from which C-scores follow (science.md, Atypical examples; paper §7)."""
+
     name: ClassVar[str] = "held_out"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {
@@ -43,15 +47,19 @@ class HeldOut(Stage[HeldOutConfig]):
     def resolve(self, config: HeldOutConfig, train: TrainConfig, beside: Collection[str] = ()) -> HeldOutConfig:
         return config
 
-    def trainings(self, config: HeldOutConfig, train: TrainConfig, n: Callable[[], int]) -> Sequence[TrainConfig]:
+    def trainings(self, config: HeldOutConfig, train: TrainConfig, n: Callable[[], int]) -> Iterator[TrainConfig]:
         """One training per ratio and cut. Its seed is that of the block plus the number of the cut."""
         if train.held_out:
             raise FieldError("ratios", "the block gives a ratio itself; the stage held_out takes it from its ratios")
-        return [
-            train.model_copy(update={"held_out": HeldOutExamples(ratio=ratio, cut=cut), "seed": train.seed + cut})
-            for ratio in config.ratios
-            for cut in range(cuts_needed(n(), ratio, config.min_held_out))
-        ]
+        cuts = {ratio: cuts_needed(n(), ratio, config.min_held_out) for ratio in config.ratios}
+        most = max(cuts.values())
+        if most > INT32:
+            problem = f"{config.min_held_out} needs {most} trainings of one ratio; a table counts no more than {INT32}"
+            raise FieldError("min_held_out", problem)
+        if train.seed + most > SEEDS:
+            problem = f"its {most} cuts have the seeds from {train.seed} on; valid: a seed of at most {SEEDS - most}"
+            raise FieldError("min_held_out", problem)
+        return _trainings(train, cuts)
 
     def parts(self, config: HeldOutConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"all": "all"}]
@@ -64,6 +72,13 @@ class HeldOut(Stage[HeldOutConfig]):
 
     def rows(self, config: HeldOutConfig, size: Size) -> Mapping[str, int]:
         return {"held_out": size.n + size.n_out}
+
+
+def _trainings(train: TrainConfig, cuts: Mapping[float, int]) -> Iterator[TrainConfig]:
+    """The trainings one by one: there may be a billion. cuts: {ratio: number of cuts}."""
+    for ratio, count in cuts.items():
+        for cut in range(count):
+            yield train.model_copy(update={"held_out": HeldOutExamples(ratio=ratio, cut=cut), "seed": train.seed + cut})
 
 
 STAGE = HeldOut()

@@ -9,10 +9,9 @@ With `freeze: none` (published code) everything trains, the group from θ^0 and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,13 +24,14 @@ from memloc.data.device import images
 from memloc.models.blocks import Masks
 from memloc.models.dropouts import OwnDropouts
 from memloc.models.groups import Network, State
-from memloc.models.inference import MaskSource, groups_of, set_mean
+from memloc.models.inference import MaskSource, accuracy, groups_of, set_mean
 from memloc.seeds import stream
 from memloc.stages.base import Part, Tables
+from memloc.stages.columns import ACCURACY_NAMES, columns_of
 from memloc.stages.inputs import Inputs
 from memloc.stages.retrain.config import ResolvedRetrain
-from memloc.stages.training.batches import cut
-from memloc.stages.training.mode import StepMasks, mode, with_batch_norm
+from memloc.stages.training.batches import split_into_batches
+from memloc.stages.training.mode import StepMasks, epoch_mode, with_batch_norm
 from memloc.stages.training.steps import learning_rate
 from memloc.stages.training.transfer import to_device
 
@@ -48,11 +48,7 @@ def run_together(config: ResolvedRetrain, inputs: Inputs, parts: Sequence[Part])
     for group in groups:
         of_group = rows.get(group, [{}] * (config.epochs + 1))
         epochs = list(range(config.epochs + 1))
-        yield {"retrain": {"layer": [group] * len(epochs), "epoch": epochs, **_transpose(of_group)}}
-
-
-def _transpose(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    return {name: [row.get(name) for row in rows] for name in ("clean_acc", "noisy_acc", "test_acc")}
+        yield {"retrain": {"layer": [group] * len(epochs), "epoch": epochs, **columns_of(of_group, ACCURACY_NAMES)}}
 
 
 @dataclass
@@ -159,18 +155,18 @@ def _train_epoch(
     wrong = {v.group: torch.zeros((), dtype=torch.int64, device=inputs.device) for v in variants}
     shift = None
     if train.augment != "none":
-        here = shifts(train.augment, inputs.data.example, *inputs.data.shape[1:], train.seed, epoch)
-        shift = to_device(here, inputs.device)
-    how = mode(schedule, epoch)
+        of_epoch = shifts(train.augment, inputs.data.example, *inputs.data.shape[1:], train.seed, epoch)
+        shift = to_device(of_epoch, inputs.device)
+    mode = epoch_mode(schedule, epoch)
     for network in (final, *(v.network for v in variants)):
-        network.train(how.train)
+        network.train(mode.train)
     for k, rows in enumerate(batches):
         if config.batches == "filtered" and len(rows) < 2:  # too few for the statistics of a batch
             continue
         step = (epoch - 1) * len(batches) + k
         rate = learning_rate(schedule, step, config.epochs * len(batches), len(batches))
         x = data.x[rows] if shift is None else augment(data.x[rows], shift[rows])
-        factors = masks.at(how, rows, epoch, k)
+        factors = masks.at(mode, rows, epoch, k)
         for variant, state in _states(final, variants, (images(x),), factors):
             for settings in variant.optimizer.param_groups:
                 settings["lr"] = rate
@@ -190,9 +186,9 @@ def _batches(config: ResolvedRetrain, inputs: Inputs, epoch: int) -> list[Tensor
     draw = stream(inputs.train.seed, "retrain order", epoch)
     if config.batches == "clean":
         clean = np.flatnonzero(~noisy)
-        return cut(clean[draw.permutation(len(clean))], size, inputs.device)
+        return split_into_batches(clean[draw.permutation(len(clean))], size, inputs.device)
     is_clean = torch.from_numpy(~noisy)
-    kept = [rows[is_clean[rows]] for rows in cut(draw.permutation(len(noisy)), size)]
+    kept = [rows[is_clean[rows]] for rows in split_into_batches(draw.permutation(len(noisy)), size)]
     return list(torch.split(to_device(torch.cat(kept), inputs.device), [len(rows) for rows in kept]))
 
 
@@ -245,5 +241,4 @@ def _test(inputs: Inputs, final: Network, variants: Sequence[Variant], masks: Ma
     data = inputs.on_device
     z = _logits(final, variants, data.x_test, masks)
     for variant in variants:
-        correct = (z[variant.group].argmax(dim=1) == data.y_test).to(torch.float64)
-        variant.rows[-1]["test_acc"] = float(correct.mean())
+        variant.rows[-1]["test_acc"] = accuracy(z[variant.group], data.y_test)

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
 
-from memloc.config import Count, EpochCount, Neutral, Positive, TrainConfig
+from memloc.config import Count, EpochCount, FieldError, Neutral, Positive, TrainConfig
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, SMALL, TEXT, of_analysis
 from memloc.stages.fields import MaskedConfig, resolve_sets
@@ -17,31 +17,39 @@ class RetrainConfig(MaskedConfig):
     """How a layer is trained anew."""
 
     epochs: EpochCount = 20
-    """E, the passes over S_c. [paper §5.2]"""
+    """E, the number of passes over S_c. [paper §5.2]"""
     peak_epoch: Count | None = None
-    """The epoch in which the learning rate peaks; null: max(1, round(E/2)). [memloc]"""
+    """The epoch in which the learning rate peaks, at most E; null: max(1, round(E/2)). [paper §5.2: the 10th of 20]"""
     lr: Positive = 0.1
-    """The learning rate at its peak. [paper §5.2]"""
+    """The learning rate at its peak. [paper §5.2; 0.01: published code]"""
     freeze: Annotated[Literal["others", "none"], Neutral("others")] = "others"
-    """others: the parameters of the other groups are frozen. none: no parameters are. [paper §5.2; none: published code]"""
+    """others: the parameters of all other groups are frozen. none: no parameters are frozen. [others: paper §5.2; none:
+    published code]
+    """
     stop_after_perfect: Count | None = None
-    """Training a group ends after this many epochs in a row with each clean example right; null: never. [published code]"""
+    """The retraining of a group ends after this many epochs in a row in which every clean example was predicted as
+    labelled; null: never. [published code: perfect epochs in all, not in a row]
+    """
     batches: Annotated[Literal["clean", "filtered"], Neutral("clean")] = "clean"
-    """clean: batches are cut from S_c. filtered: batches are cut from S, then S_n is removed; the learning rate counts the
-    batches of S. [paper §5.2; filtered: published code]
+    """clean: batches are cut from S_c. filtered: batches are cut from S, then the examples of S_n are taken out; the
+    learning rate counts the batches of S. [clean: paper §5.2; filtered: published code]
     """
     batch_norm: Annotated[Literal["train", "frozen"] | None, Neutral("train")] = None
-    """The mode of the retraining; frozen is evaluation mode from its epoch 2 on; null: as the training. [paper: train;
-    frozen: published code]
+    """The mode of batch norms in the retraining: train, or frozen (evaluation mode from its epoch 2 on); null: as in the
+    training. [paper §5.2 names no mode, but updates the running statistics; frozen: memloc]
     """
 
 
 class ResolvedRetrain(RetrainConfig):
+    """A resolved `RetrainConfig`: the peak and the mode of batch norms are known."""
+
     peak_epoch: Count
     batch_norm: Annotated[Literal["train", "frozen"], Neutral("train")]
 
 
 class Retrain(Stage[ResolvedRetrain]):
+    """Each layer group trained anew on the clean examples alone (paper §5.2, Figures 4 and 18)."""
+
     name: ClassVar[str] = "retrain"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {"retrain": of_analysis(("layer", TEXT), ("epoch", SMALL), *ACCURACIES)}
@@ -50,6 +58,8 @@ class Retrain(Stage[ResolvedRetrain]):
 
     def resolve(self, config: RetrainConfig, train: TrainConfig, beside: Collection[str] = ()) -> ResolvedRetrain:
         peak = config.peak_epoch or max(1, round(config.epochs / 2))
+        if peak > config.epochs:
+            raise FieldError("peak_epoch", f"{peak} is beyond retrain.epochs; valid: 1 to {config.epochs}, or null")
         batch_norm = config.batch_norm or train.batch_norm.kind
         return resolve_sets(config, train).resolved_as(ResolvedRetrain, peak_epoch=peak, batch_norm=batch_norm)
 

@@ -28,12 +28,12 @@ def run_together(config: RewindConfig, inputs: Inputs, parts: Sequence[Part]) ->
     final = inputs.network(inputs.train.epochs)
     early = [early_network(config, inputs, final, int(part["epoch"])) for part in parts]
     dropout, on_device = inputs.dropout(final), inputs.on_device
-    mode = config.mask_mode or "plain"
+    mask_mode = config.mask_mode or "plain"
     final = final.folded()
-    train_z = rewound_logits(final, early, on_device.x, lambda rows: dropout.evaluation(mode, rows))
+    train_z = rewound_logits(final, early, on_device.x, lambda rows: dropout.evaluation(mask_mode, rows))
     test_z = None
-    if mode != "own":
-        test_z = rewound_logits(final, early, on_device.x_test, lambda rows: dropout.evaluation(mode))
+    if mask_mode != "own":
+        test_z = rewound_logits(final, early, on_device.x_test, lambda rows: dropout.evaluation(mask_mode))
     for k, part in enumerate(parts):
         of_part = train_z[k], None if test_z is None else test_z[k]
         yield {"rewind": _columns(final.groups, int(part["epoch"]), inputs, *of_part)}

@@ -17,16 +17,22 @@ class RewindConfig(MaskedConfig):
     """The states to which a layer is rewound."""
 
     epochs: Epochs | None = None
-    """The epochs to which a layer is rewound; null: 0, 10, … and T. [paper §5.1]"""
+    """The epochs to which a layer is rewound; null: 0, 10, … and T. [paper §5.1, Figure 3]"""
     buffers: Literal["final", "rewound"] = "final"
-    """Do the layer's running statistics stay final, or go back too? [paper §5.1: not said]"""
+    """The running statistics of the layer: final keeps those of epoch T, rewound takes those of the earlier epoch.
+    [paper: not said]
+    """
 
 
 class ResolvedRewind(RewindConfig):
+    """A resolved `RewindConfig`: the epochs are known."""
+
     epochs: Epochs
 
 
 class Rewind(Stage[ResolvedRewind]):
+    """Accuracies after each layer group goes back to an earlier epoch (paper §5.1, Figures 3 and 15–17)."""
+
     name: ClassVar[str] = "rewind"
     version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, pa.Schema]] = {

@@ -75,13 +75,13 @@ def _settings(config: ResolvedSecondSplit, train: TrainConfig, half: int) -> Tra
 class _Correct:
     """Which examples a network of these weights gets right: bool [n], evaluation mode."""
 
-    def __init__(self, config: TrainConfig, mode: str, data: Data, device: torch.device) -> None:
-        self.on_device, self.mode = OnDevice(data, device), mode
+    def __init__(self, config: TrainConfig, mask_mode: str, data: Data, device: torch.device) -> None:
+        self.on_device, self.mask_mode = OnDevice(data, device), mask_mode
         network = build(config, data.shape, data.classes)
         self.network = channels_last(network.to(device))
         self.dropout = build_dropout(config, network.sites, data.example, device)
 
     def __call__(self, weights: Mapping[str, Tensor]) -> Tensor:
         self.network.load_state_dict(dict(weights))
-        z = logits(self.network, self.on_device.x, lambda rows: self.dropout.evaluation(self.mode, rows))
+        z = logits(self.network, self.on_device.x, lambda rows: self.dropout.evaluation(self.mask_mode, rows))
         return z.argmax(dim=1) == self.on_device.y

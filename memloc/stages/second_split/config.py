@@ -17,17 +17,23 @@ class SecondSplitConfig(MaskModeConfig):
     """The two trainings of second-split forgetting."""
 
     epochs: EpochCount | None = None
-    """T, on each half; null: as many as the training's. [paper §6.1]"""
+    """T, the number of passes over each half; null: as many as in the training. [Maini et al., 2022 (paper §6.1)]"""
     batch_norm: Annotated[Literal["train", "frozen"] | None, Neutral("train")] = None
-    """The mode of both trainings; frozen is evaluation mode from each one's epoch 2 on; null: as the training. [memloc]"""
+    """The mode of batch norms in both trainings: train, or frozen (evaluation mode from each one's epoch 2 on); null: as
+    in the training. [memloc]
+    """
 
 
 class ResolvedSecondSplit(SecondSplitConfig):
+    """A resolved `SecondSplitConfig`: the epochs and the mode of batch norms are known."""
+
     epochs: EpochCount
     batch_norm: Annotated[Literal["train", "frozen"], Neutral("train")]
 
 
 class SecondSplit(Stage[ResolvedSecondSplit]):
+    """Second-split forgetting: the paper's "forgetting time" (§6.1; Maini et al., 2022)."""
+
     name: ClassVar[str] = "second_split"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {"second_split": of_analysis(("example", INT), ("time", SMALL))}

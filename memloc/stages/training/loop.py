@@ -22,12 +22,12 @@ from memloc.models.blocks import Masks
 from memloc.models.build import build
 from memloc.models.dropouts import OwnDropouts, build_dropout
 from memloc.models.groups import Network
-from memloc.models.inference import logits, set_mean
+from memloc.models.inference import accuracy, logits, set_mean
 from memloc.models.memory_format import channels_last
 from memloc.stages.training.batches import batches
 from memloc.stages.training.dynamics import Dynamics
 from memloc.stages.training.forward import forward_pass
-from memloc.stages.training.mode import StepMasks, mode
+from memloc.stages.training.mode import StepMasks, epoch_mode
 from memloc.stages.training.steps import learning_rate, steps_per_epoch
 from memloc.stages.training.transfer import HostCopies, to_device
 
@@ -123,14 +123,14 @@ class Training:
         config, n = self.config, len(self.data.y)
         seen = torch.empty(n, self.data.classes, device=self.device)
         per_epoch = steps_per_epoch(n, config.batch_size)
-        images_of, how = self._images(epoch), mode(config, epoch)
-        self.network.train(how.train)
+        images_of, mode = self._images(epoch), epoch_mode(config, epoch)
+        self.network.train(mode.train)
         rate = config.lr
         for k, rows in enumerate(batches(config, n, epoch, self.device)):
             rate = learning_rate(config, (epoch - 1) * per_epoch + k, config.epochs * per_epoch, per_epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            seen[rows] = self._step(rows, images_of(rows), self.masks.at(how, rows, epoch, k), observe)
+            seen[rows] = self._step(rows, images_of(rows), self.masks.at(mode, rows, epoch, k), observe)
         return rate, seen
 
     def _images(self, epoch: int) -> Callable[[Tensor], Tensor]:
@@ -138,8 +138,8 @@ class Training:
         kind = self.config.augment
         if kind == "none":
             return self.on_device.batch
-        here = shifts(kind, self.data.example, *self.data.shape[1:], self.config.seed, epoch)
-        shift = to_device(here, self.device)
+        of_epoch = shifts(kind, self.data.example, *self.data.shape[1:], self.config.seed, epoch)
+        shift = to_device(of_epoch, self.device)
         return lambda rows: images(augment(self.on_device.x[rows], shift[rows]))
 
     def _step(self, rows: Tensor, x: Tensor, masks: Masks | None, observe: Observe | None) -> Tensor:
@@ -165,7 +165,7 @@ class Training:
             return None
         mask_mode = "scaled" if self.config.example_tied else "plain"
         z = logits(self.network, self.on_device.x_test, lambda rows: self.dropout.evaluation(mask_mode))
-        return float((z.argmax(dim=1) == self.on_device.y_test).to(torch.float64).mean())
+        return accuracy(z, self.on_device.y_test)
 
 
 def train(

@@ -24,7 +24,7 @@ class Mode:
     random_dropout: bool
 
 
-def mode(config: TrainConfig, epoch: int) -> Mode:
+def epoch_mode(config: TrainConfig, epoch: int) -> Mode:
     """The mode of an epoch 1..T. Under `batch_norm: frozen` it is evaluation mode from epoch 2 on."""
     if epoch > 1 and isinstance(config.batch_norm, FrozenStatistics):
         return Mode(train=False, random_dropout=config.batch_norm.stochastic == "on")
@@ -49,12 +49,12 @@ class StepMasks:
     own_dropouts: OwnDropouts
     mask_mode: str | None = None
 
-    def at(self, how: Mode, rows: Tensor, epoch: int, step: int) -> Masks | None:
+    def at(self, mode: Mode, rows: Tensor, epoch: int, step: int) -> Masks | None:
         """The factors in a step of the epoch, for a batch of these rows (int64 [B])."""
         if self.mask_mode is not None:
             masks = self.dropout.evaluation(self.mask_mode, rows)
-        elif how.random_dropout:
+        elif mode.random_dropout:
             masks = self.dropout.training(rows, epoch, step)
         else:
             masks = self.dropout.fixed(rows)
-        return self.own_dropouts.training(len(rows), epoch, step, masks) if how.random_dropout else masks
+        return self.own_dropouts.training(len(rows), epoch, step, masks) if mode.random_dropout else masks

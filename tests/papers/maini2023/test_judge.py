@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from memloc import sweep
-from memloc.analysis.query import run_sql
+from memloc.analysis.reading import run_sql
 from memloc.errors import UsageError
 from memloc.papers.maini2023 import judge
 from memloc.papers.maini2023.paper import CLAIMS

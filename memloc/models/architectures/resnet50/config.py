@@ -12,8 +12,8 @@ class ResNet50(ArchitectureConfig):
 
     name: Literal["resnet50"] = "resnet50"
     stem: Literal["imagenet", "cifar"] = "imagenet"
-    """The first layers: a convolution of 7×7 with stride 2 and a pool (imagenet), or a convolution of 3×3 (cifar). [paper:
-    not said]
+    """imagenet: the network begins with a convolution of 7×7, stride 2, and a max pool. cifar: it begins with a
+    convolution of 3×3. [paper: not said]
     """
 
 

@@ -20,7 +20,7 @@ class ResNet9(ArchitectureConfig):
 
     name: Literal["resnet9"] = "resnet9"
     width: Annotated[float, Field(gt=0, le=16)] = 1.0
-    """Of every layer, as a multiple of the paper's. [paper: 1]"""
+    """Channels of every layer, as a multiple of the paper's 64, 128, 256, 128. [paper: 1]"""
 
     def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
         _, height, width = shape

@@ -49,6 +49,7 @@ class Architecture(Network):
 
     @classmethod
     def build(cls, config: ResNet9, shape: tuple[int, int, int], classes: int) -> Architecture:
+        """The network for images of shape (C, H, W); `initialise` then fills its parameters."""
         return cls(*shape, classes, config.width)
 
     def run_group(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> State:

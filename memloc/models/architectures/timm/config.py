@@ -26,7 +26,7 @@ def _known(value: str) -> str:
 class Timm(ArchitectureConfig):
     """name: with its prefix, `timm:resnet18`."""
 
-    NOT_COMPILED: ClassVar[str | None] = "timm:NAME, which runs operation by operation"
+    NOT_COMPILED: ClassVar[str | None] = "networks of timm run operation by operation"
 
     name: Annotated[str, AfterValidator(_known)]
 
@@ -37,7 +37,7 @@ class Timm(ArchitectureConfig):
         return f"{TIMM}{name}" if timm.is_model(name) and "." not in name else None
 
     def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
-        from memloc.models.architectures.timm.cutting import misfit
+        from memloc.models.architectures.timm.grouping import misfit
 
         problem = misfit(self.name.removeprefix(TIMM), shape, classes)
         return problem and f"{self.name} with images of {shape[1]}×{shape[2]} pixels: {problem}"

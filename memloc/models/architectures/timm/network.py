@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from memloc.models.architectures.timm.config import TIMM, Timm
-from memloc.models.architectures.timm.cutting import Shape, create, cut_of
 from memloc.models.architectures.timm.gate_points import apply
+from memloc.models.architectures.timm.grouping import Shape, create, grouped_program
 from memloc.models.batch_norm import BatchStatistics
 from memloc.models.blocks import Masks, masked, masked_tokens
 from memloc.models.gates import Gates
@@ -27,7 +27,7 @@ class Architecture(Network):
     def __init__(self, name: str, shape: Shape, classes: int) -> None:
         super().__init__()
         self.made_from = (name, shape, classes)
-        self.cut = cut_of(name, shape, classes)
+        self.grouped = grouped_program(name, shape, classes)
         model = create(name, shape, classes)
         for key, child in model.named_children():
             self.add_module(key, child)
@@ -35,34 +35,35 @@ class Architecture(Network):
             self.register_parameter(key, parameter)
         for key, buffer in model.named_buffers(recurse=False):
             self.register_buffer(key, buffer, persistent=key not in model._non_persistent_buffers_set)
-        for key, constant in self.cut.constants.items():
+        for key, constant in self.grouped.constants.items():
             self.register_buffer(key, constant.clone(), persistent=False)
-        self.groups, self.sites, self.neurons = self.cut.program.groups, dict(self.cut.sites), dict(self.cut.neurons)
+        self.groups, self.sites, self.neurons = (
+            self.grouped.program.groups,
+            dict(self.grouped.sites),
+            dict(self.grouped.neurons),
+        )
 
     @classmethod
     def build(cls, config: Timm, shape: Shape, classes: int) -> Architecture:
-        """The model for images of shape (C, H, W); raises CannotCut if `config.misfit` names a problem."""
+        """The model for images of shape (C, H, W); raises CannotGroup if `config.misfit` names a problem."""
         return cls(config.name.removeprefix(TIMM), shape, classes)
 
     def group_of(self, layer: str) -> str:
-        return self.cut.layers[layer]
-
-    def tensors_of(self, group: str) -> list[str]:
-        return [name for name in self.state_dict() if self.cut.tensors[name] == group]
+        return self.grouped.layers[layer]
 
     def parameters_of(self, group: str) -> list[str]:
-        return [name for name, _ in self.named_parameters() if self.cut.tensors[name] == group]
+        return [name for name, _ in self.named_parameters() if self.grouped.tensors[name] == group]
 
     def run_group(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> State:
         def gated(node: fx.Node, args: tuple[Any, ...], call: Callable[[tuple[Any, ...]], Any]) -> Any:
-            point = self.cut.points.get(node)
+            point = self.grouped.points.get(node)
             gate = gates.get(point.layer) if gates and point else None
             return call(args) if point is None or gate is None else apply(point, gate, self, node, args, call)
 
-        after: State = self.cut.program.run(self, group, state, gated if gates else None)
+        after: State = self.grouped.program.run(self, group, state, gated if gates else None)
         if masks is None or group not in masks:
             return after
-        return (_masked(after[0], group, masks, self.cut.layouts[group]),)
+        return (_masked(after[0], group, masks, self.grouped.layouts[group]),)
 
     def use_batch_statistics(self) -> None:
         from timm.layers import BatchNormAct2d

@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
+from memloc.errors import error_line
+
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 # Each of these is one operation, also if a library traces it: a norm works differently in training and in evaluation.
 LEAVES = (*NORMS, nn.modules.conv._ConvNd, nn.Linear)
@@ -39,13 +41,8 @@ ROOT = "network"
 Around: TypeAlias = Callable[[fx.Node, tuple[Any, ...], Callable[[tuple[Any, ...]], Any]], Any]
 
 
-class CannotCut(ValueError):  # noqa: N818
+class CannotGroup(ValueError):  # noqa: N818
     """Why a network is no chain of groups, in one line."""
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an exception's message, or its type if there is no message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class _Tracer(fx.Tracer):
@@ -116,7 +113,7 @@ def traced(
     network's modules is false afterwards.
 
     Raises:
-        CannotCut: where the forward pass depends on the values that it computes.
+        CannotGroup: where the forward pass depends on the values that it computes.
     """
     for module in network.modules():
         if hasattr(module, "inplace"):
@@ -125,7 +122,7 @@ def traced(
     try:
         graph = _Tracer(leaves, wrapped).trace(root)
     except Exception as error:  # a library's forward pass may raise anything while it is traced
-        raise CannotCut(f"its forward pass cannot be traced: {first_line(error)}") from error
+        raise CannotGroup(f"its forward pass cannot be traced: {error_line(error, with_type=False)}") from error
     constants = {}
     for node in graph.nodes:
         _out_of_place(node)
@@ -159,19 +156,19 @@ def place(node: fx.Node) -> str:
     return stack[-1].removeprefix(ROOT).removeprefix(".") if stack else ""
 
 
-def cut(graph: fx.Graph, network: nn.Module, units: Sequence[str]) -> Program:
+def split_into_groups(graph: fx.Graph, network: nn.Module, units: Sequence[str]) -> Program:
     """The program with a group for every unit (a module's name), one before them, `stem`, and one after them, `head`.
 
     An operation that belongs to no unit is part of the stem (before the first unit), of the head (after the last one), or of
     the unit before it. A stem or a head without parameters is part of the unit beside it.
 
     Raises:
-        CannotCut: unless the units run one after the other, each with parameters.
+        CannotGroup: unless the units run one after the other, each with parameters.
     """
     images, *body, output = graph.nodes
     (result,) = output.args
     if not isinstance(result, fx.Node):
-        raise CannotCut("it gives something else than logits")
+        raise CannotGroup("it gives something else than logits")
     names = ["stem", *units, "head"]
     indices = _indices(body, units)
     owned = {name for name, _ in network.named_parameters()}
@@ -182,7 +179,7 @@ def cut(graph: fx.Graph, network: nn.Module, units: Sequence[str]) -> Program:
         indices = [min(at, len(units)) for at in indices]
     groups = [k for k in range(len(names)) if k in full or names[k] in units]
     if without := [names[k] for k in groups if k not in full]:
-        raise CannotCut(f"{without[0]} runs without parameters of its own")
+        raise CannotGroup(f"{without[0]} runs without parameters of its own")
     where = {images: -1} | dict(zip(body, indices, strict=True))
     carried = [[node for node, at in where.items() if at < k and _needed(node, k, where)] for k in groups]
     split = [[node for node, at in zip(body, indices, strict=True) if at == k] for k in groups]
@@ -197,7 +194,7 @@ def _indices(body: Sequence[fx.Node], units: Sequence[str]) -> list[int]:
     indices, now = [], 0
     for k, at in enumerate(own):
         if at is not None and at < now:
-            raise CannotCut(f"{units[at - 1]} is used again after {units[now - 1]} has begun")
+            raise CannotGroup(f"{units[at - 1]} is used again after {units[now - 1]} has begun")
         now = now if at is None else at
         indices.append(now if k <= last else len(units) + 1)
     return indices

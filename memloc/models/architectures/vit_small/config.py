@@ -14,7 +14,9 @@ class ViTSmall(ArchitectureConfig):
 
     name: Literal["vit_small"] = "vit_small"
     tokens: Annotated[Literal["patch", "shifted"], Neutral("patch")] = "patch"
-    """A token is made of a patch, or (shifted) of the patch beside four shifted copies of it. [shifted: published code]"""
+    """patch: a token is made of one patch. shifted: it is made of the patch and of four copies of it that are shifted.
+    [patch: paper §3; shifted: published code]
+    """
 
     def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
         _, height, width = shape

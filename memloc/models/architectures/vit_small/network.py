@@ -57,7 +57,7 @@ def _patches(x: Tensor) -> Tensor:
     return cut.reshape(b, (h // PATCH) * (w // PATCH), PATCH * PATCH * c)
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention, then the MLP, each on normalised tokens and added to them.
 
     shifted: the temperature is learned, and no token attends to itself.
@@ -124,7 +124,7 @@ class Architecture(Network):
         blocks = [f"block{k}" for k in range(DEPTH)]
         self.embed = Embed(channels, self.count, tokens)
         for name in blocks:
-            self.add_module(name, Block(name, tokens))
+            self.add_module(name, TransformerBlock(name, tokens))
         self.head = Head(classes, tokens)
         self.groups = ("embed", *blocks, "head")
         self.sites = dict.fromkeys(self.groups[:-1], (DIM, self.count, 1))
@@ -135,6 +135,7 @@ class Architecture(Network):
 
     @classmethod
     def build(cls, config: ViTSmall, shape: tuple[int, int, int], classes: int) -> Architecture:
+        """The network for images of shape (C, H, W), H and W even; `initialise` then fills its parameters."""
         return cls(*shape, classes, config.tokens)
 
     def stochastic(self) -> dict[str, tuple[tuple[int, ...], float]]:

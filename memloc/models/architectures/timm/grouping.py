@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from memloc.errors import error_line
 from memloc.models.architectures.timm.gate_points import Point, apply, neurons
-from memloc.models.architectures.timm.trace import CannotCut, Program, cut, first_line, shapes, traced
+from memloc.models.architectures.timm.trace import CannotGroup, Program, shapes, split_into_groups, traced
 from memloc.models.groups import State
 from memloc.models.memory_format import channels_last
 
@@ -33,7 +34,7 @@ Shape = tuple[int, int, int]  # C, H, W
 
 
 @dataclass(frozen=True)
-class Cut:
+class GroupedProgram:
     """The program of a model, for one shape of images and one number of classes.
 
     constants: tensors of the program that belong to no module, by name. tensors, layers: the group of each. sites: {dropout
@@ -49,7 +50,7 @@ class Cut:
     sites: dict[str, Shape]
     layouts: dict[str, str]
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Cut:
+    def __deepcopy__(self, memo: dict[int, Any]) -> GroupedProgram:
         return self
 
 
@@ -83,11 +84,11 @@ def _first_accepted(create: Callable[[dict[str, Any]], nn.Module], options: list
 
 
 @lru_cache(maxsize=16)
-def cut_of(name: str, shape: Shape, classes: int) -> Cut:
+def grouped_program(name: str, shape: Shape, classes: int) -> GroupedProgram:
     """The model's program with its gates and sites, compared with the model itself on the CPU.
 
     Raises:
-        CannotCut
+        CannotGroup
     """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
         torch.default_generator.manual_seed(0)
@@ -96,27 +97,27 @@ def cut_of(name: str, shape: Shape, classes: int) -> Cut:
             model = channels_last(create(name, shape, classes).eval())
             wanted = model(x[:2])
         except Exception as error:  # the library may raise anything if it cannot take these images
-            raise CannotCut(f"timm says: {first_line(error)}") from error
+            raise CannotGroup(f"timm says: {error_line(error, with_type=False)}") from error
         if not isinstance(wanted, Tensor) or wanted.shape != (2, classes):
-            raise CannotCut("it is no classifier of whole images")
+            raise CannotGroup("it is no classifier of whole images")
         try:
             return _opened(model, x)
-        except CannotCut:
+        except CannotGroup:
             raise
         except Exception as error:  # for example, a traced operation may fail for other numbers of images
-            raise CannotCut(f"operation by operation it does not run: {first_line(error)}") from error
+            raise CannotGroup(f"operation by operation it does not run: {error_line(error, with_type=False)}") from error
 
 
 def misfit(name: str, shape: Shape, classes: int) -> str | None:
     """Why timm's model of this name cannot be run on images of shape (C, H, W), in one line; None if it can."""
     try:
-        cut_of(name, shape, classes)
-    except CannotCut as error:
+        grouped_program(name, shape, classes)
+    except CannotGroup as error:
         return str(error)
     return None
 
 
-def _opened(model: nn.Module, x: Tensor) -> Cut:
+def _opened(model: nn.Module, x: Tensor) -> GroupedProgram:
     """The cut in which as many modules as possible are traced. (A module that is one operation has no neurons inside.)
 
     timm marks kinds of modules that should not be traced. Not all of its reasons hold here. A kind with layers inside is
@@ -130,16 +131,16 @@ def _opened(model: nn.Module, x: Tensor) -> Cut:
         inside = [layer for m in model.modules() if type(m) is kind for layer in list(m.modules())[1:]]
         if any(isinstance(layer, LAYERS) for layer in inside):
             with suppress(Exception):  # if it is traced, it does not run, or computes something else
-                _cut_with(model, x, closed - {kind})
+                _grouped_with(model, x, closed - {kind})
                 closed.remove(kind)
-    return _cut_with(model, x, closed)
+    return _grouped_with(model, x, closed)
 
 
-def _cut_with(model: nn.Module, x: Tensor, closed: Collection[type[nn.Module]]) -> Cut:
+def _grouped_with(model: nn.Module, x: Tensor, closed: Collection[type[nn.Module]]) -> GroupedProgram:
     """The cut in which each module of these kinds is one operation.
 
     Raises:
-        CannotCut
+        CannotGroup
     """
     from timm.layers import get_notrace_functions
 
@@ -148,13 +149,13 @@ def _cut_with(model: nn.Module, x: Tensor, closed: Collection[type[nn.Module]]) 
     units = _units(model, {n.target for n in graph.nodes if n.op in ("call_module", "get_attr")})
     for key, constant in constants.items():
         model.register_buffer(key, constant, persistent=False)
-    program = cut(graph, model, units)
+    program = split_into_groups(graph, model, units)
     size = shapes(graph, model, x[:2])
     points, gates = neurons(model, program)
     sites, layouts = _sites(model, program, size)
     each = zip(program.groups, program.nodes, strict=True)
     layers = {points[node].layer: group for group, nodes in each for node in nodes if node in points}
-    result = Cut(program, constants, _groups_of_tensors(model, program), layers, points, gates, sites, layouts)
+    result = GroupedProgram(program, constants, _groups_of_tensors(model, program), layers, points, gates, sites, layouts)
     _check(model, result, x)
     return result
 
@@ -169,7 +170,7 @@ def _units(model: nn.Module, used: set[Any]) -> list[str]:
             units.append(name)
     units = [u for u in units if any(str(target) == u or str(target).startswith(u + ".") for target in used)]
     if not units:
-        raise CannotCut("it has no stages or blocks by which to cut it")
+        raise CannotGroup("it has no stages or blocks by which to cut it")
     return units
 
 
@@ -180,10 +181,10 @@ def _groups_of_tensors(model: nn.Module, program: Program) -> dict[str, str]:
         for target in {str(n.target) for n in nodes if n.op in ("call_module", "get_attr")}:
             for name in (n for n in model.state_dict() if n == target or n.startswith(target + ".")):
                 if groups.setdefault(name, group) != group:
-                    raise CannotCut(f"{name} is used by both {groups[name]} and {group}")
+                    raise CannotGroup(f"{name} is used by both {groups[name]} and {group}")
     for name, _ in model.named_parameters():
         if name not in groups:
-            raise CannotCut(f"{name} is not used")
+            raise CannotGroup(f"{name} is not used")
     for name in model.state_dict():
         groups.setdefault(name, next((g for g in program.groups if name.startswith(g + ".")), program.groups[0]))
     return groups
@@ -206,7 +207,7 @@ def _sites(
     return sites, layouts
 
 
-def _check(model: nn.Module, result: Cut, x: Tensor) -> None:
+def _check(model: nn.Module, result: GroupedProgram, x: Tensor) -> None:
     """Checks that the program computes what the model does, in both modes, and that each image has gates of its own."""
 
     def run(count: int, gates: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -229,10 +230,10 @@ def _check(model: nn.Module, result: Cut, x: Tensor) -> None:
         model.train(training)
         wanted = model(x)
         if training and differ(model(x), wanted):
-            raise CannotCut("it draws at random in training")
+            raise CannotGroup("it draws at random in training")
         if differ(run(3), wanted):
-            raise CannotCut("cut into groups it does not compute the same")
+            raise CannotGroup("cut into groups it does not compute the same")
     model.eval()
     gates = {layer: torch.stack([torch.ones(s), torch.zeros(s)]) for layer, s in result.neurons.items()}
     if differ(run(2, gates)[:1], model(x[:2])[:1]):
-        raise CannotCut("its images do not keep to themselves")
+        raise CannotGroup("its images do not keep to themselves")

@@ -1,0 +1,51 @@
+"""The device on which a launch computes, as far as this process can know it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from memloc.commands.launch import Options
+
+
+def chosen_device(options: Options) -> torch.device | None:
+    """The CPU for --gpus 0, even if there is a GPU; None: the device is not chosen by an option."""
+    import torch
+
+    return torch.device("cpu") if options.resources.gpus == 0 else None
+
+
+def expected_numerics(options: Options, dry_run: bool) -> str | None:
+    """What the bits of a training depend on where it will run; None if this process cannot know it.
+
+    The nodes of a cluster may have any device. The driver of Ray asks no GPU for its name, because that would make a context
+    which holds memory until the sweep ends.
+    """
+    from memloc.run.provenance import numerics
+    from memloc.run.worker import default_device
+
+    if options.resources.address != "local":
+        return None
+    device = chosen_device(options) or default_device()
+    asks = dry_run or options.executor.value == "inline" or device.type == "cpu"
+    return numerics(device) if asks else None
+
+
+def gpus_note(options: Options) -> str | None:
+    """The note that --gpus asks for GPUs on a machine without any: Ray hands out places, and CPUs compute.
+
+    Raises:
+        UsageError: there are GPUs, and --gpus asks for more.
+    """
+    import torch
+
+    from memloc.errors import UsageError
+
+    asked, seen = options.resources.gpus, torch.cuda.device_count()
+    if not asked or asked <= seen:
+        return None
+    if seen:
+        raise UsageError(f"--gpus {asked}: torch sees {seen}; valid: 0 to {seen}")
+    return f"--gpus {asked}: torch sees 0 GPUs; the trainings run on CPUs"

@@ -1,0 +1,111 @@
+"""What the driver makes of the news of coordinators, and of a coordinator that is lost. No Ray is started."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray._private.utils
+import torch
+
+from memloc.analysis.sweep_status import sweep_status
+from memloc.commands.status import render
+from memloc.run.events import Event
+from memloc.run.placement import Resources
+from memloc.run.ray import connect, driver
+from memloc.run.ray.driver import Drained, OnRay, Relay
+from memloc.store import Store, records
+from tests.run.test_plan import plan_of
+
+DIED = """Failure # 1 (occurred at 2026-11-28_16-00-00)
+The actor died because of an error raised in its creation task
+Failure # 2 (occurred at 2026-11-28_16-01-00)
+The actor died unexpectedly before finishing this task.
+\tclass_name: Coordinator
+"""
+RAISED = """Failure # 1 (occurred at 2026-11-28_16-00-00)
+ray::Coordinator.train() (pid=1)
+Traceback (most recent call last):
+  File "coordinator.py", line 1, in step
+ValueError: no luck
+"""
+
+
+@dataclass
+class Trial:
+    """A Tune trial as the callback gets it."""
+
+    trial: str
+    error_file: str | None = None
+    config: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.config = {"trial": self.trial}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (DIED, "The actor died unexpectedly before finishing this task."),
+        (RAISED, "ValueError: no luck"),
+        ("", "its process ended and left no message"),
+        (None, "its process ended and left no message"),
+    ],
+)
+def test_a_lost_coordinator_leaves_its_error_in_the_store(tmp_path: Path, text: str | None, line: str) -> None:
+    plan = plan_of(tmp_path)
+    store, lost = Store(str(tmp_path / "store")), plan.trials[0].id
+    records.write_sweep(store.files, "tiny", plan.record())
+    events: list[Event] = []
+    relay = Relay(events.append, OnRay(store, tmp_path, Resources())._record)
+    drained = Drained(lambda: True, lambda: len(relay.working))
+    relay.on_trial_result(0, [], Trial(lost), {"events": json.dumps([Event("started", lost).as_json()])})
+    assert not drained.stop_all()
+    file = tmp_path / "error.txt"
+    if text is not None:
+        file.write_text(text)
+    relay.on_trial_error(0, [], Trial(lost, str(file)))
+    file.unlink(missing_ok=True)  # with the scratch folder
+    assert drained.stop_all()
+    assert [e.kind for e in events] == ["started", "failed", "unfinished"]
+    assert (events[1].part_id, events[1].error) == (lost, f"its coordinator failed: {line}")
+    status: dict[str, Any] = sweep_status(store, "tiny")
+    assert status["counts"]["failed"] == 1
+    (failure,) = status["failures"]
+    assert (failure["error"], failure["stage"]) == (events[1].error, "coordinator")
+    assert str(file) not in render(status)
+    assert (text or line).splitlines()[-1].strip() in render(status)
+
+
+@pytest.mark.parametrize(
+    ("address", "seen", "device"), [("local", 0, "cpu"), ("local", 2, "cuda"), ("head:6379", 0, "cuda")]
+)
+def test_places_of_gpus_that_are_not_there_are_priced_as_cpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, seen: int, device: str
+) -> None:
+    """A driver without a GPU may use a cluster that has some."""
+    monkeypatch.setattr(driver.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0, "GPU": 2.0}}])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    resources = Resources(address, gpus_per_task=0.25)
+    capacity = OnRay(Store(str(tmp_path / "store")), tmp_path, resources).capacity([])
+    assert (capacity.device, capacity.slots.count, capacity.shares) == (device, 2, resources)
+
+
+def test_ray_cannot_take_over_the_signals_while_it_starts() -> None:
+    def own(number: int, frame: Any) -> None:
+        """Never called."""
+
+    setter = ray._private.utils.set_sigterm_handler
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        with connect._signals_kept():
+            ray._private.utils.set_sigterm_handler(signal.SIG_DFL)
+            assert signal.getsignal(signal.SIGTERM) is own
+        assert signal.getsignal(signal.SIGTERM) is own
+        assert ray._private.utils.set_sigterm_handler is setter
+    finally:
+        signal.signal(signal.SIGTERM, before)
