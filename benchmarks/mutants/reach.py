@@ -1,0 +1,73 @@
+"""Which tests run which line, by a run of all of them under coverage."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.mutants.drawing import ROOT, Mutant
+
+NO_RAY = "not slow and not kill and not ray and not browser"
+
+
+@dataclass
+class Reach:
+    """tests: {file: {line: tests}}, by a run under coverage. seconds: {test: its time}."""
+
+    tests: dict[str, dict[int, list[str]]]
+    seconds: dict[str, float]
+
+    def of(self, mutant: Mutant) -> list[str]:
+        """The tests that run the mutant's line, the likeliest to notice first: the module's own, then the quickest."""
+        lines = self.tests.get(mutant.path, {})
+        reached = {t for line in _statement_lines(mutant) for t in lines.get(line, [])}
+        if not reached:  # it runs when its module is imported
+            reached = {t for tests in lines.values() for t in tests}
+        stem = Path(mutant.path).stem
+        folder = mutant.path.split("/")[1]
+
+        def rank(test: str) -> tuple[bool, bool, float, str]:
+            return (f"test_{stem}" not in test, f"tests/{folder}" not in test, self.seconds.get(test, 0.0), test)
+
+        return sorted(reached, key=rank)
+
+
+def _statement_lines(mutant: Mutant) -> range:
+    """The lines of the innermost statement at the mutant's place; coverage knows statements by their first one."""
+    tree = ast.parse((ROOT / mutant.path).read_text(encoding="utf-8"))
+    spans = [
+        (n.lineno, n.end_lineno or n.lineno)
+        for n in ast.walk(tree)
+        if isinstance(n, ast.stmt) and n.lineno <= mutant.line <= (n.end_lineno or n.lineno)
+    ]
+    first, last = min(spans, key=lambda span: (span[1] - span[0], -span[0]), default=(mutant.line, mutant.line))
+    return range(first, max(mutant.line, min(last, mutant.line)) + 1)
+
+
+def measure(out: Path) -> Reach:
+    """Runs every test once under coverage, unless `out` has it already."""
+    data, times = out / "coverage", out / "times.xml"
+    if not times.exists():
+        command = [sys.executable, "-m", "pytest", "-q", "-m", NO_RAY, "--cov=memloc", "--cov-context=test", "--cov-report="]
+        command += ["-p", "no:cacheprovider", f"--junitxml={times}", "-n", "2", "--dist", "loadfile"]
+        subprocess.run(command, cwd=ROOT, env=os.environ | {"COVERAGE_FILE": str(data)}, check=True)
+    from coverage import CoverageData
+
+    coverage = CoverageData(basename=str(data))
+    coverage.read()
+    tests = {}
+    for path in coverage.measured_files():
+        contexts = coverage.contexts_by_lineno(path)
+        tests[Path(path).relative_to(ROOT).as_posix()] = {
+            line: sorted({name.rpartition("|")[0] for name in names if name}) for line, names in contexts.items()
+        }
+    seconds = {
+        f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}": float(case.get("time", 0.0))
+        for case in ElementTree.parse(times).iter("testcase")
+    }
+    return Reach(tests, seconds)
