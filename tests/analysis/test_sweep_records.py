@@ -151,7 +151,7 @@ def test_neutral_values_are_shown_as_they_are(tmp_path: Path) -> None:
     changed = {**base, "config": {**config, "compile": True}}
     launched(store, "mine", [base], 1e9)
     launched(store, "mine", [changed], 2e9)
-    assert about_records(store, "mine")[1].differs == ("compile: False → True",)
+    assert about_records(store, "mine")[1].differs == ("compile: false → true",)
     assert "compile" not in config  # as records have it
     launched(store, "other", [trial("a0", {"retrain": {"epochs": 2}})], 1e9)
     launched(store, "other", [trial("a0", {"retrain": {"epochs": 2, "freeze": "none", "batch_norm": "frozen"}})], 2e9)

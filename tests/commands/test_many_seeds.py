@@ -39,7 +39,7 @@ def look(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.
             capfd, monkeypatch, "sweep", str(path), "--dry-run", "--cpus", "2", "--store", str(tmp_path / "s")
         )
         assert code == 0
-        assert f"{seeds} trials, 0 done; to do: {seeds} trainings, {38 * seeds} parts" in out
+        assert f"{seeds} trials, 0 done; to do: {seeds} trainings, {38 * seeds:,} parts" in out
 
     look(2)  # what is imported and read once
     return look

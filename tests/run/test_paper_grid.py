@@ -9,7 +9,7 @@ import pytest
 
 from memloc import sweep
 from memloc.commands.dry_run import _blocks
-from memloc.run.estimate import Estimate, cost_model, estimate, price
+from memloc.run.estimate import TimeEstimate, cost_model, estimate, price
 from memloc.run.pending import Work, pending
 from memloc.run.placement import Resources
 from memloc.run.plan import Plan
@@ -108,6 +108,6 @@ def test_the_critical_path_is_the_largest_training_and_its_gradients(works: list
     assert half.stages[1][1] == pytest.approx(2 * whole.stages[1][1])
 
 
-def on_gpus(works: list[Work], folder: Path, gpus: int, per_task: float) -> Estimate:
+def on_gpus(works: list[Work], folder: Path, gpus: int, per_task: float) -> TimeEstimate:
     resources = Resources(gpus_per_trial=1.0, gpus_per_task=per_task)
     return estimate(price(works, cost_model(works, Snapshot({}, {}, []), folder, resources), Slots(gpus), resources))

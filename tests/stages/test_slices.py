@@ -16,7 +16,7 @@ ROOT = Path(memloc.__file__).parent
 # What knows of no stage in particular. (store/c_scores.py makes the table of what held-out trainings say.)
 GENERIC = [
     *(p for folder in ("config", "sweep", "run", "store") for p in (ROOT / folder).rglob("*.py") if p.name != "c_scores.py"),
-    *(ROOT / "analysis" / f"{name}.py" for name in ("admitted_sql", "query", "reader", "rows")),
+    *(ROOT / "analysis" / f"{name}.py" for name in ("admitted_sql", "reading", "reader", "rows")),
     *(ROOT / "stages").glob("*.py"),
 ]
 # Names that mean a stage, or a field of one, wherever they stand. (held_out is a field of trainings too.)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from memloc.api import OpenStore, open_store
+from memloc.errors import MemlocWarning
 from memloc.store import Store
 from memloc.store.c_scores import MEMORIZATION_RATIO, MEMORIZATION_RUNS, score_sets
 from tests.conftest import run_inline
@@ -104,7 +105,8 @@ def test_more_runs_take_the_trainings_that_are_there(uri: Path, tmp_path: Path) 
     run_inline(tmp_path, text, store)
     new = store.snapshot().trainings().keys() - before
     assert len(new) == (10 - 9) + (24 - 20)  # ⌈7·60/42⌉ and ⌈7·60/18⌉ of them in all
-    found: Any = open_store(store.uri).pandas("c_scores", sweep="tiny")
+    with pytest.warns(MemlocWarning, match="two different sweeps have this name"):
+        found: Any = open_store(store.uri).pandas("c_scores", sweep="tiny")
     more = found[found["config"].str.contains('"min_held_out":7')]
     assert (len(more), np.unique(more["n_out"]).tolist()) == (60, [7, 8])
 
