@@ -47,10 +47,11 @@ def test_as_many_trainings_at_once_as_fit(tmp_path: Path, two_cpus: Cluster) -> 
 
 def test_two_threads_on_two_cpus(tmp_path: Path, two_cpus: Cluster) -> None:
     """A training that needs every CPU must not wait for one that a coordinator holds."""
-    arguments = (str(SMALL), "threads=2", "--only", "block=tied")
-    done = two_cpus.sweep(tmp_path, *arguments, "--store", str(tmp_path / "ray"))
+    arguments = ("sweep", str(SMALL), "threads=2", "--only", "block=tied")
+    at = {"RAY_ADDRESS": two_cpus.address, **two_cpus.secret}
+    done = memloc(tmp_path, *arguments, "--address", "auto", "--store", str(tmp_path / "ray"), **at)
     assert done.code == 0, done.err
-    inline = memloc(tmp_path, "sweep", *arguments, "--executor", "inline", "--store", str(tmp_path / "inline"))
+    inline = memloc(tmp_path, *arguments, "--executor", "inline", "--store", str(tmp_path / "inline"))
     assert inline.code == 0, inline.err
     assert_same(tmp_path / "inline", tmp_path / "ray")
 

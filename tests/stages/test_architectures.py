@@ -56,8 +56,9 @@ def made(name: str) -> Made:
     return Made(config, data, list(train(config, data, CPU)))
 
 
-# The other stem and the other tokens differ in one group: they are run, but not in every `make test`.
-SLOW = ("resnet50 cifar", "vit_small shifted")
+# Every stage on the large networks takes a minute, so it is not in every `make test`: there the two small networks of timm
+# stand for convolutions and tokens, and the large ones train and are evaluated with their dropouts.
+SLOW = ("resnet50", "resnet50 cifar", "vit_small", "vit_small shifted")
 
 
 @pytest.fixture(
