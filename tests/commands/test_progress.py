@@ -204,7 +204,7 @@ def test_words() -> None:
 
 
 def test_on_a_terminal_a_panel_and_then_the_summary(tmp_path: Path) -> None:
-    arguments = command("sweep", str(SMALL), "epochs=40", "--executor", "inline", "--store", str(tmp_path / "store"))
+    arguments = command("sweep", str(SMALL), "epochs=12", "--executor", "inline", "--store", str(tmp_path / "store"))
     child = pexpect.spawn(
         arguments[0],
         arguments[1:],
@@ -215,7 +215,7 @@ def test_on_a_terminal_a_panel_and_then_the_summary(tmp_path: Path) -> None:
     )
     child.expect("3 trainings and 52 analysis parts to do")
     child.expect(r"of 3 trials done")
-    child.expect(r"epoch \d+/40 loss \S+ clean \d+% noisy \d+% test \d+%")
+    child.expect(r"epoch \d+/12 loss \S+ clean \d+% noisy \d+% test \d+%")
     child.expect("2 of 3 trials done, about")
     child.expect(r"3 of 3 trials done in \d+")
     child.expect("Accuracy \\(§6.2\\)")
