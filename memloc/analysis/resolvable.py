@@ -8,6 +8,7 @@ from typing import Any
 
 from memloc.analysis.sweep_records import trials_of
 from memloc.config import TrainConfig
+from memloc.counts import counted
 from memloc.errors import MemlocWarning, UsageError
 from memloc.models.architectures import resolved
 from memloc.store import Store
@@ -53,7 +54,7 @@ def left_out(uri: str, problems: Mapping[str, str]) -> str:
     """The message about trainings that are left out. problems: {trial: why}."""
     named: Iterable[str] = (f"{trial} ({why})" for trial, why in list(problems.items())[:NAMED])
     more = f", and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
-    count, them = ("1 training", "it is") if len(problems) == 1 else (f"{len(problems)} trainings", "they are")
+    count, them = counted(len(problems), "training"), "it is" if len(problems) == 1 else "they are"
     return (
         f"store {uri}: this version of memloc cannot resolve {count}, so {them} left out: {', '.join(named)}{more}; "
         "update memloc, or install the plugin that defines what is unknown"

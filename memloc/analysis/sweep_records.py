@@ -60,7 +60,8 @@ def contents_of(store: Store, sweep: str | None) -> list[SweepRecord]:
         return records.read_sweeps(store.files)
     contents = records.read_sweep(store.files, sweep)
     if len(contents) > 1:
-        store.warn(_several(sweep, described(contents)))
+        name: str = sweep  # which the records' contents decide the text of
+        store.warn((name, *(r.sha for r in contents)), lambda: _several(name, described(contents)))
     return contents
 
 

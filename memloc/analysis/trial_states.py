@@ -21,7 +21,7 @@ class TrialState:
 
     stages: (stage, state) of its training and of each analysis, in order. A trial is done when its training and all its
     analyses are done and none waits for C-scores that were not there when the sweep was last launched. reached: the epoch of
-    the newest checkpoint of a training that has begun and is not committed.
+    the newest state to go on from of a training that has begun and is not committed.
     """
 
     trial: Trial
@@ -38,9 +38,9 @@ class TrialState:
     @property
     def last_epoch(self) -> int:
         """The epoch after which its training ends. Training again ends after the last lost checkpoint."""
-        replays = self.heartbeat is not None and self.heartbeat.get("replays")
-        last: int = self.heartbeat.get("epochs", 0) if replays and self.heartbeat else 0
-        return last or self.trial["config"]["epochs"]
+        heartbeat = self.heartbeat or {}
+        last = heartbeat.get("epochs") if heartbeat.get("replays") else None
+        return int(self.trial["config"]["epochs"] if last is None else last)
 
     @property
     def epoch(self) -> int | None:
@@ -67,7 +67,7 @@ def trial_states(
 
 
 def _reached(store: Store, untrained: Sequence[Trial]) -> dict[str, int]:
-    """{trial: the epoch of its newest checkpoint} of those that have a state to go on from."""
+    """{trial: the epoch of its newest state to go on from} of those that have one."""
     if not untrained:
         return {}
     paths = layout.by_trial(store.files.listing(layout.CHECKPOINTS))

@@ -11,6 +11,7 @@ import pandas as pd
 from memloc.analysis.sweep_status import counts
 from memloc.analysis.trial_list import differing_fields
 from memloc.analysis.trial_states import STATES
+from memloc.config import written
 from memloc.counts import counted
 from memloc.store import Store, records
 
@@ -60,7 +61,7 @@ def used_fields(config: TrainConfig) -> dict[str, Any]:
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    cells = [["" if row[c] is None else str(row[c]) for c in columns] for row in rows]
+    cells = [["" if row[c] is None else written(row[c], quote=False) for c in columns] for row in rows]
     with pd.option_context("display.max_colwidth", None):
         html: str = pd.DataFrame(cells, columns=list(columns)).to_html(index=False, escape=True, border=0)
     return html if rows else ""

@@ -17,6 +17,8 @@ from memloc.api.arguments import check_sweep, check_text, whole_number
 from memloc.config import TrainConfig
 from memloc.data.directory import data_dir
 from memloc.errors import UsageError, nearest
+from memloc.stages.evaluate.config import RESCALES
+from memloc.stages.fields import MASK_MODES
 from memloc.store import Commit, Store, layout
 
 if TYPE_CHECKING:
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 
     from memloc.models.dropouts import Dropout
     from memloc.models.groups import Network
-
-RESCALES = ("none", "authors", "consistent")
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Trial:
         return FixedMasks(network, factors).eval() if factors else network
 
     def _check_mode(self, mode: str, rescale: str, modes: tuple[str, ...]) -> None:
-        for name, value, valid in (("mode", mode, ("plain", "own", "scaled", "dropped")), ("rescale", rescale, RESCALES)):
+        for name, value, valid in (("mode", mode, MASK_MODES), ("rescale", rescale, RESCALES)):
             if value not in valid:
                 raise UsageError(f"{name} {value!r}: valid: {', '.join(valid)}{nearest(str(value), valid)}")
         if mode not in modes:

@@ -33,19 +33,13 @@ def expected_numerics(options: Options, dry_run: bool) -> str | None:
     return numerics(device) if asks else None
 
 
-def gpus_note(options: Options) -> str | None:
-    """The note that --gpus asks for GPUs on a machine without any: Ray hands out places, and CPUs compute.
-
-    Raises:
-        UsageError: there are GPUs, and --gpus asks for more.
-    """
+def check_gpus(options: Options) -> None:
+    """Raises UsageError if --gpus asks for more GPUs than this machine has: the others' trainings would have no device."""
     import torch
 
     from memloc.errors import UsageError
 
     asked, seen = options.resources.gpus, torch.cuda.device_count()
-    if not asked or asked <= seen:
-        return None
-    if seen:
-        raise UsageError(f"--gpus {asked}: torch sees {seen}; valid: 0 to {seen}")
-    return f"--gpus {asked}: torch sees 0 GPUs; the trainings run on CPUs"
+    if asked and asked > seen:
+        valid = f"0 to {seen}" if seen else "0; --cpus N says how many CPUs to use"
+        raise UsageError(f"--gpus {asked}: torch sees {seen} on this machine; valid: {valid} (--dry-run takes any number)")

@@ -81,7 +81,8 @@ def _state(work: Work) -> str:
         return "done"
     total = sum(len(a.parts) for a in work.trial.analyses)
     begun = f"to train from epoch {work.reached} of {work.trial.config.epochs} on" if work.reached else "to train"
-    again = f"to train again up to epoch {work.until} (a checkpoint it needs is gone)"
+    up_to = f"up to epoch {work.until}" if work.until else "from the start"
+    again = f"to train again {up_to} (a checkpoint it needs is gone)"
     train = {"done": "trained", "train": begun, "replay": again}[work.train]
     needs = "".join(f", needs: {what}" for what in dict.fromkeys(u.need.what for u in work.trial.unmet))
     return (f"{train}, {len(work.parts)} of {total} parts to do" if total else train) + needs

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from memloc.commands import logs
 from memloc.commands.closing import Launched, close
-from memloc.commands.device import chosen_device, expected_numerics, gpus_note
+from memloc.commands.device import check_gpus, chosen_device, expected_numerics
 from memloc.commands.signals import stop_on_signals
 
 if TYPE_CHECKING:
@@ -78,18 +78,19 @@ def launch(selection: TrialSelection, dry_run: bool, options: Options) -> None:
 
     store = Store(store_uri(options.store))
     plan, everything = _plans(selection, dry_run, store, options)
-    about_gpus = gpus_note(options)
-    for note in [*plan.notes, *([about_gpus] if about_gpus else [])]:
+    for note in plan.notes:
         print(f"memloc: note: {note}", file=sys.stderr)
     if dry_run:
         from memloc.commands.dry_run import dry_run as report
 
         report(plan, store, options)
         return
+    check_gpus(options)
     store.files.check_usable()
-    works = _checked_works(plan, store, options)
+    every = _works(plan, store, options)
+    works = [work for work in every if work.anything]
     log_folder = logs.folder() if works else None  # its errors come before the store is touched
-    launched = Launched(plan, store, _record(everything, works, store))
+    launched = Launched(plan, store, _record(everything, every, store))
     if log_folder:
         run = new_run()
         launched.log = log_folder / logs.name(plan.name, run)
@@ -112,14 +113,14 @@ def _plans(selection: TrialSelection, dry_run: bool, store: Store, options: Opti
     return build_plan(loaded, selected, options.data_dir, store), everything
 
 
-def _checked_works(plan: Plan, store: Store, options: Options) -> list[Work]:
-    """The works to do; raises UsageError if the data or the compiler that they need are missing."""
+def _works(plan: Plan, store: Store, options: Options) -> list[Work]:
+    """The work of every trial; raises UsageError if the data or the compiler that they need are missing."""
     from memloc.data import require
     from memloc.run.pending import pending
     from memloc.run.score_sources import check_labels
 
     bits = expected_numerics(options, dry_run=False)
-    works = [w for w in pending(plan, store, store.snapshot(), options.retention, numerics=bits) if w.anything]
+    works = pending(plan, store, store.snapshot(), options.retention, numerics=bits)
     require((w.trial.config.dataset for w in works if w.computes), options.data_dir)
     check_labels((w.trial for w in works if w.parts), options.data_dir)
     _check_compiler(works, options)
@@ -127,7 +128,7 @@ def _checked_works(plan: Plan, store: Store, options: Options) -> list[Work]:
 
 
 def _record(everything: Plan, works: list[Work], store: Store) -> str:
-    """Writes the sweep's record and removes the failure records of parts that are tried again; returns NAME@sha8."""
+    """Writes the sweep's record and removes the failure records that are out of date; returns NAME@sha8."""
     from memloc.store import records
 
     record = records.write_sweep(store.files, everything.name, everything.record())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from memloc.commands import options
+from memloc.counts import counted
 from memloc.invocation import command
 
 if TYPE_CHECKING:
@@ -106,10 +107,10 @@ def _render(content: dict[str, Any]) -> str:
     rows = [[t["table"], str(t["rows"]), bytes_in_words(t["bytes"])] for t in content["tables"]]
     lines.append(text_table(["table", "rows", "size"], rows))
     size = bytes_in_words(content["checkpoint_bytes"])
-    lines.append(f"{content['commits']} commits, {content['checkpoints']} checkpoint files ({size})")
+    lines.append(f"{counted(content['commits'], 'commit')}, {counted(content['checkpoints'], 'checkpoint file')} ({size})")
     if content["broken_commits"] or content["quarantined"]:
-        broken = f"{content['broken_commits']} broken commits, {content['quarantined']} files in quarantine/"
-        lines.append(f"{broken}; check with {command('store verify', content['store'])}")
+        broken, aside = counted(content["broken_commits"], "broken commit"), counted(content["quarantined"], "file")
+        lines.append(f"{broken}, {aside} in quarantine/; check with {command('store verify', content['store'])}")
     return "\n".join(lines)
 
 
@@ -136,6 +137,6 @@ def verify(store: str = options.STORE, as_json: bool = options.JSON) -> None:
     for file in broken:
         print(f"{file.path}: {file.problem}; {file.consequence}")
     if broken:
-        print(f"{len(broken)} of {checked} files broken, moved to quarantine/; run the sweep again")
+        print(f"{len(broken)} of {counted(checked, 'file')} broken, moved to quarantine/; run the sweep again")
         raise typer.Exit(3)
-    print(f"{checked} files checked, all as committed")
+    print(f"{counted(checked, 'file')} checked, all as committed")

@@ -7,6 +7,7 @@ from typing import Any
 
 from memloc.analysis.findings import Finding, findings
 from memloc.commands.prose import wrapped
+from memloc.counts import counted
 from memloc.invocation import at_store, program
 from memloc.stages.instrument import LEAST_MEMORIZED
 from memloc.store import Store
@@ -52,8 +53,7 @@ def _nothing_yet(sweep: str, made: Sequence[Finding]) -> list[str]:
 
 def _more(settings: Collection[Any]) -> str:
     """`1 more setting`: how many are not shown."""
-    count = len(settings) - SHOWN
-    return f"{count} more setting{'s' if count > 1 else ''}"
+    return counted(len(settings) - SHOWN, "more setting")
 
 
 def examples(store: Store, sweep: str | None, at: str | None) -> str:

@@ -37,12 +37,13 @@ def render(listed: Sequence[ListedTrial]) -> str:
     from memloc.analysis.trial_list import differing_fields
     from memloc.commands.formatting import common_fields
     from memloc.commands.text_table import text_table
+    from memloc.config import written
 
     if not listed:
         return "no trainings yet"
     fields = [t.config.flat() for t in listed]
     differing = differing_fields([t.config for t in listed])
-    cells = [["" if f.get(name) is None else str(f[name]) for name in differing] for f in fields]
+    cells = [["" if f.get(name) is None else written(f[name], quote=False) for name in differing] for f in fields]
     rows = [[t.trial[:8], _state(t), *line] for t, line in zip(listed, cells, strict=True)]
     return text_table(["trial", "state", *differing], rows) + "\n" + common_fields([t.config for t in listed])
 

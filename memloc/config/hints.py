@@ -40,7 +40,7 @@ def _either(phrases: list[str], or_null: bool) -> str:
         return f"null, or {' or '.join(phrases)}"
     every = [*phrases, "null"] if or_null else phrases
     comma = "," if len(every) > 2 or "," in every[0] else ""
-    return f"{', '.join(every[:-1])}{comma} or {every[-1]}" if len(every) > 1 else every[0]
+    return f"{', '.join(every[:-1])}{comma} or {every[-1]}"
 
 
 def _interval(metadata: tuple[Any, ...]) -> str:

@@ -44,9 +44,6 @@ class ExampleTied(Variant):
     """Example-tied dropout (paper §6.2). masks: drawn per site, or one draw that all sites and seeds share."""
 
     kind: Literal["example_tied"] = "example_tied"
-    """Which dropout: none; example_tied, every example has channels of its own; standard, drawn anew in every step; sparse,
-    a mask that is drawn once. [paper §6.2, Table 3]
-    """
     p_gen: Share
     """The share of channels that are on for every example: channels 0 to G − 1, G = max(1, ⌊p_gen·C⌋). [paper §6.2]"""
     p_mem: Fraction
@@ -58,7 +55,7 @@ class ExampleTied(Variant):
 
 
 class Standard(Variant):
-    """Random dropout, drawn anew in every step."""
+    """Random dropout: a mask is drawn in every step."""
 
     kind: Literal["standard"] = "standard"
     keep: Share = 0.4

@@ -17,7 +17,7 @@ from memloc.run.placement import Resources
 from memloc.run.plan import TrialPlan
 from memloc.run.schedule import CriticalPath, Slots, TrialCost, bound, critical_path, in_order
 from memloc.run.simulation import simulate
-from memloc.run.training_step import counted, timed
+from memloc.run.training_step import counted_rate, timed
 from memloc.store import Snapshot
 
 
@@ -46,11 +46,11 @@ def cost_model(
     """
     shapes = {name: describe(name, data_dir).shape for name in {w.trial.config.dataset for w in works}}
     if gpus is None:
-        return CostModel(snapshot, "cpu", shapes, unknown or (lambda trial, shape: counted(trial, shape, "cpu")))
+        return CostModel(snapshot, "cpu", shapes, unknown or (lambda trial, shape: counted_rate(trial, shape, "cpu")))
     trainer, task = min(1.0, gpus.gpus_per_trial), min(1.0, gpus.gpus_per_task)
 
     def on_its_share(trial: TrialPlan, shape: Shape) -> Rate:
-        seconds, basis = counted(trial, shape, "cuda")
+        seconds, basis = counted_rate(trial, shape, "cuda")
         return Rate(seconds / trainer, basis)
 
     return CostModel(snapshot, "cuda", shapes, unknown or on_its_share, spread=trainer / task)

@@ -15,7 +15,7 @@ class Event:
 
     started: the trial has. finished: it has ended, and everything of it is committed. unfinished: it has ended, and a part
     of it is not committed, since that part failed or was told to stop. placed: the training has a place on `host`, where its
-    process starts; or the first parts of `stage` are under way. epoch: the training is at `epoch`. The first such event says
+    process starts; or the first parts of `stage` are asked for. epoch: the training is at `epoch`. The first such event says
     where it begins or goes on. Every other one says that the epoch has ended after `seconds` with these `metrics` (loss and
     accuracies as in table `epochs`). trained: the training's commit is there. part: a part of `stage` was committed after
     `seconds`; it paid only this `share` of its price. failed: `part_id` failed for good, with the error in one line.

@@ -16,7 +16,7 @@ LONGEST = 60.0  # seconds of a task whose parts share nothing: a lost worker los
 class PricedPart:
     """A part of an analysis, and its price: the seconds that it takes alone, by run/cost.py.
 
-    shared: the seconds that parts of one analysis in one task share. passes: the forward passes of one
+    shared: those of the seconds that a task spends once for all its parts of the analysis. passes: the forward passes of one
     example behind the price. needs: the parts without which it cannot run.
     """
 

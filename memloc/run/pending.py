@@ -43,7 +43,10 @@ class Work:
 
     @property
     def tried(self) -> set[str]:
-        """The ids of failure records that this work makes out of date: its parts, and the trial itself."""
+        """The ids of failure records that this work makes out of date: its parts, and the trial itself.
+
+        A trial with nothing left to do has one that bears its own id if it failed after all of it was committed.
+        """
         return {self.trial.id, *(part_id for _, part_id, _ in self.parts)}
 
     @property
@@ -128,7 +131,8 @@ def _work(trial: TrialPlan, stored: _Stored, paths: set[str], retention: Retenti
     again = lost_epochs(commit, stored.sizes, keep | needed, pruned) if lost else set()  # as the trainer puts them back
     surplus = ({c.epoch for c in commit.checkpoints if c.path in paths} | lost) - keep
     train: TrainWork = "replay" if lost else "done"
-    return Work(trial, train, parts, keep | needed, keep, prune=bool(surplus), again=max(again, default=0))
+    returns = bool(lost and pruned & keep)  # training again brings them back, so they must not count as pruned any more
+    return Work(trial, train, parts, keep | needed, keep, prune=bool(surplus) or returns, again=max(again, default=0))
 
 
 def waves(parts: Sequence[Item]) -> list[list[Item]]:

@@ -32,7 +32,7 @@ def timed(trial: TrialPlan, shape: Shape, device: torch.device) -> Rate:
     torch.set_num_threads(trial.config.threads)
     images = min(trial.config.batch_size, IMAGES)
     if device.type == "cpu":
-        affordable = SECONDS / (STEPS * 3 * counted(trial, shape, "cpu").seconds)
+        affordable = SECONDS / (STEPS * 3 * counted_rate(trial, shape, "cpu").seconds)
         images = min(images, max(8, int(affordable)))
     network = build(trial.config, shape, trial.size.classes).to(device)
     network.initialise(0)
@@ -50,7 +50,7 @@ def timed(trial: TrialPlan, shape: Shape, device: torch.device) -> Rate:
     return Rate(best / (3 * len(x)), f"a training step timed on this machine ({device.type})")
 
 
-def counted(trial: TrialPlan, shape: Shape, device: str) -> Rate:
+def counted_rate(trial: TrialPlan, shape: Shape, device: str) -> Rate:
     """A forward pass by its operations (a multiplication and its addition are two) at the assumed speed.
 
     It takes at least its share of a training step of the assumed least time.

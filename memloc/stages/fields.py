@@ -92,7 +92,6 @@ def resolve_sets(config: S, train: TrainConfig) -> S:
 
 
 def check_epochs(field_name: str, epochs: Sequence[int], train: TrainConfig) -> None:
-    """Raises FieldError if the training has no checkpoint of one of these epochs."""
     """Raises FieldError, for the field of this name, if an epoch is beyond the training's last one."""
     beyond = [t for t in epochs if t > train.epochs]
     if beyond:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from copy import copy
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -31,7 +31,7 @@ class Store:
         self._known: dict[str, Commit] = {}
         self._hidden: frozenset[str] = frozenset()
         self._named: set[str] = set()  # commits that a warning has named
-        self._warnings: set[str] = set()
+        self._warnings: set[Hashable] = set()
 
     def without(self, trials: Iterable[str]) -> Store:
         """The same store for a reader that must not see these trials."""
@@ -50,7 +50,7 @@ class Store:
             self._named |= new
             why = "; ".join(f"{path} {snapshot.unreadable[path]}" for path in sorted(new)[:NAMED])
             more = f"; and {len(new) - NAMED} more" if len(new) > NAMED else ""
-            self.warn(f"store {self.uri}: left out: {why}{more}")
+            self.warn(frozenset(new), lambda: f"store {self.uri}: left out: {why}{more}")
         return snapshot.without(self._hidden) if self._hidden else snapshot
 
     def reading(self, action: Callable[[Snapshot], T]) -> T:
@@ -79,8 +79,11 @@ class Store:
         """Moves a file to `quarantine/`, where no reader looks."""
         self.files.move(path, layout.quarantine(path))
 
-    def warn(self, message: str) -> None:
-        """Warns of something in the store, once for all readers of this object."""
-        if message not in self._warnings:
-            self._warnings.add(message)
-            warnings.warn(message, MemlocWarning, stacklevel=3)
+    def warn(self, subject: Hashable, message: Callable[[], str]) -> None:
+        """Warns of something in the store, once for all readers of this object.
+
+        subject: what the warning is about. message: makes its text, which is asked for only where it is shown.
+        """
+        if subject not in self._warnings:
+            self._warnings.add(subject)
+            warnings.warn(message(), MemlocWarning, stacklevel=3)

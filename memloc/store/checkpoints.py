@@ -94,7 +94,7 @@ def load_resume(
     sizes = files.listing(layout.checkpoints(trial))
     for _, path in usable_states(trial, sizes, needed, numerics):
         state = _read_state(files, trial, path)
-        if state is None or state.numerics != numerics:
+        if state is None:
             continue
         if any(sizes.get(e.path) != e.size for e in state.entries if e.epoch in needed):
             continue

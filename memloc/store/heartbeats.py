@@ -57,7 +57,7 @@ def read(files: Files) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]
     trials: dict[str, dict[str, Any]] = {}
     runs = []
     dates = {path: date for path, date in files.dates(layout.HEARTBEATS).items() if not layout.is_run_plan(path)}
-    fresh = sorted(path for path, date in dates.items() if time.time() - date < FRESH_SECONDS)
+    fresh = sorted(p for p, date in dates.items() if layout.is_heartbeat(p) and time.time() - date < FRESH_SECONDS)
     for path, content in zip(fresh, files.map(files.find, fresh), strict=True):
         record = _parsed(content, dates[path])
         if record is None:
@@ -79,6 +79,8 @@ def _parsed(content: bytes | None, date: float) -> dict[str, Any] | None:
     if not isinstance(raw, dict):
         return None
     record = {name: value for name, value in raw.items() if name in FIELDS and FIELDS[name](value)}
+    if "metrics" in record:  # of a training that diverges some are not finite
+        record["metrics"] = {name: n if _is_number(n) else None for name, n in record["metrics"].items()}
     if "news" in record and "updated" in record:
         record["news"] += date - record["updated"]
     return {**record, "updated": date}
@@ -101,7 +103,7 @@ def _is_texts(value: Any) -> bool:
 
 
 def _is_metrics(value: Any) -> bool:
-    return isinstance(value, dict) and all(n is None or _is_number(n) for n in value.values())
+    return isinstance(value, dict) and all(n is None or isinstance(n, int | float) for n in value.values())
 
 
 def _is_seconds(value: Any) -> bool:

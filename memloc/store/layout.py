@@ -109,7 +109,7 @@ def checkpoint(trial: str, epoch: int) -> str:
 
 
 def resume_state(trial: str, epoch: int, numerics: str, content: bytes) -> str:
-    """The name says what decides whether a training can go on from the state, so that nobody must read it for that."""
+    """The state after an epoch. The name says on what its bits depend, so the file need not be read to learn that."""
     return f"{checkpoints(trial)}/resume-{epoch:04d}-{sha8(numerics.encode())}-{sha8(content)}.pt"
 
 
@@ -147,6 +147,11 @@ def heartbeat(run: str, trial: str) -> str:
 def run_heartbeat(run: str) -> str:
     """What a run is doing as a whole."""
     return f"{HEARTBEATS}/{run}/run.json"
+
+
+def is_heartbeat(path: str) -> bool:
+    """Does a file below `heartbeats/` lie where a heartbeat would?"""
+    return path.count("/") == 2 and path.endswith(".json")
 
 
 def heartbeat_of(path: str) -> tuple[str, str | None]:

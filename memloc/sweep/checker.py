@@ -87,11 +87,9 @@ class Checker:
 
     def _no_axis(self, name: str, value: Any) -> str:
         if isinstance(value, str):
-            taken, problems = self.training(name, value)
-            for _, problem in problems:
+            for _, problem in self.training(name, value)[1]:
                 if problem.endswith(")"):  # it says how a list or a range is written
                     return problem
-            value = value if problems else taken
         valid = "an axis is one, as in [0, 1], or a range of whole numbers, as in 0..9"
         return f"{written(value)} is not a non-empty list; {valid}"
 

@@ -38,7 +38,7 @@ class Expansion:
 
     registry: Registry
     problems: list[str]
-    shortened: bool = False
+    shortened: bool
     limit: int | None = None
     entries: dict[str, Entry] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -169,11 +169,20 @@ class Expansion:
             where = self._place(block, stage, error.field)
             if error.field in of_preset:
                 where = preset.where.get(f"{stage}.{error.field}", where)
-            self.problems.append(f"{where}: {error}")
+            self.problems.append(f"{where}: {error}{self._beside(block, stage, where)}")
             return None
         self._used.update({self._place(block, stage, name): True for name in own if name in settings})
         request = Request(stage, config, block.name, block.where[stage])
         return self._requests.setdefault(request, request)  # one for all trainings of which it is asked
+
+    def _beside(self, block: Block, stage: str, where: str) -> str:
+        """What the command line says of the stage, where a problem stands elsewhere: that may have brought it about."""
+        typed = {n: v for n, v in block.stages[stage].items() if self._place(block, stage, n).startswith(COMMAND_LINE)}
+        if where.startswith(COMMAND_LINE) or not typed:
+            return ""
+        return (
+            f"; beside {', '.join(f'{stage}.{n}={written(v, quote=False)}' for n, v in typed.items())} on the command line"
+        )
 
     def _resolved_stage(self, block: Block, stage: str, train: TrainConfig, settings: dict[str, Any]) -> StageConfig:
         """The resolved configuration of a stage. Fields that mean nothing for the training are removed from `settings`."""
@@ -203,7 +212,8 @@ class Expansion:
                 kept[name] = within
             else:
                 gone = ", ".join(map(str, listed))
-                raise FieldError(name, f"none is left of {gone}: the training ends at epoch {last}; give {stage}.{name}=…")
+                beyond = f"none is left of {gone}" if isinstance(value, tuple) else f"{gone} is beyond the last epoch"
+                raise FieldError(name, f"{beyond}: the training ends at epoch {last}; give {stage}.{name}=…")
         return kept
 
     def _place(self, block: Block, stage: str, name: str) -> str:

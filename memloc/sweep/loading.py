@@ -48,13 +48,13 @@ def load(
     total = sum(math.prod(_length(axis) for axis in block.axes.values()) for block in blocks)
     expansion = Expansion(registry, file.problems, shortened="epochs" in typed.given)
     if total > MANY and not many and first is None:
-        file.problems.append(f"{document.name}: {total} trials; more than {MANY} need --yes")
+        file.problems.append(f"{document.name}: {total:,} trials; more than {MANY:,} need --yes")
     else:
         if not many:
             expansion.limit = first if first is not None and total > MANY else MANY + 1
         expansion.add([block for block in blocks if block.comparable])
         if not many and (total > MANY or len(expansion.entries) > MANY):
-            count = str(total) if total > MANY else f"more than {MANY}"  # a stage may make many trainings of one
+            count = f"{total:,}" if total > MANY else f"more than {MANY:,}"  # a stage may make many trainings of one
             if first is None:
                 file.problems.append(f"{document.name}: {count} trials, which need --yes")
             else:

@@ -13,6 +13,7 @@ import pytest
 
 import memloc
 from memloc import commands
+from memloc.analysis import sweep_records
 from memloc.analysis.sweep_records import about_records, trials_of
 from memloc.commands import store as commands_store
 from memloc.errors import MemlocWarning
@@ -132,13 +133,14 @@ def test_every_command_warns_once(
     assert "warning" not in err
 
 
-def test_a_notebook_warns_once(tmp_path: Path) -> None:
+def test_a_notebook_warns_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(str(tmp_path))
     launched(store, "mine", FIRST, 1e9)
     launched(store, "mine", FIRST[:1], 2e9)
     opened = memloc.open_store(tmp_path)
     with pytest.warns(MemlocWarning, match="mine: two different sweeps have this name"):
         opened.table("trials", sweep="mine")
+    monkeypatch.setattr(sweep_records, "described", lambda contents: pytest.fail("it takes seconds"))
     opened.sql("SELECT 1", sweep="mine")  # a second warning would be an error
     opened.claims(sweep="mine")
 

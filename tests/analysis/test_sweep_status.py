@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -316,6 +317,21 @@ def test_heartbeats_of_another_version(fresh: Store, plan: Plan) -> None:
     assert found["counts"] == count(running=1, pending=1)
     assert found["at_work"][0]["news_seconds_ago"] is None
     assert plan.trials[0].id[:8] in render(found)
+
+
+def test_numbers_of_a_training_that_diverges(fresh: Store, plan: Plan) -> None:
+    """Those that are finite are shown."""
+    metrics = {"loss": math.nan, "clean_acc": 0.1, "noisy_acc": math.inf, "test_acc": None}
+    heartbeats.write(fresh.files, "run", plan.trials[0].id, {"stages": ["train"], "epoch": 1, "metrics": metrics})
+    (beat,) = heartbeats.read(fresh.files)[0].values()
+    assert beat["metrics"] == {"loss": None, "clean_acc": 0.1, "noisy_acc": None, "test_acc": None}
+    assert "clean 10%" in render(status(fresh))
+
+
+def test_files_that_are_no_heartbeats(fresh: Store) -> None:
+    for path in ("heartbeats/notes.json", "heartbeats/run/deep/x.json", "heartbeats/run/notes.txt"):
+        fresh.files.put(path, b"{}")
+    assert heartbeats.read(fresh.files) == ({}, [])
 
 
 # --- training again, since a checkpoint is lost ------------------------------------------------------------------------

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from memloc import commands
+from memloc.analysis.trial_states import open_failures
 from memloc.commands import status as status_command
 from memloc.commands.signals import ORDERS
 from memloc.counts import counted
 from memloc.run import attempts
 from memloc.run.worker import Worker
-from memloc.store import Store, layout
+from memloc.store import Store, layout, records
 from tests.conftest import TINY
 from tests.run.test_plan import plan_of
 
@@ -51,6 +52,17 @@ def fail(monkeypatch: pytest.MonkeyPatch, stage: str = "rewind") -> None:
         return real(worker, trial, items)
 
     monkeypatch.setattr(attempts, "run_parts", run_parts)
+
+
+def test_a_failure_of_a_trial_whose_work_is_all_done_is_cleared(run: Run, tmp_path: Path) -> None:
+    """Such as one of its coordinator after the last part. Nothing would ever try it again."""
+    assert run()[0] == 0
+    store = Store(str(tmp_path / "store"))
+    trial = next(c.trial for c in store.snapshot().trainings().values())
+    records.record_failure(store.files, records.Failure(trial, trial, "coordinator", "Traceback\nlost", "lost"))
+    assert set(open_failures(store, store.snapshot())) == {trial}
+    assert run()[0] == 0
+    assert open_failures(store, store.snapshot()) == {}
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -190,14 +190,15 @@ def test_what_the_run_would_refuse(
 def test_gpus_that_are_not_there(
     tmp_path: Path, sweep_file: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where = ("--dry-run", "--store", str(tmp_path / "store"))
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    code, _, err = run(capfd, monkeypatch, "sweep", sweep_file, "--gpus", "2", *where)
-    assert (code, err) == (0, "memloc: note: --gpus 2: torch sees 0 GPUs; the trainings run on CPUs\n")
-    assert run(capfd, monkeypatch, "sweep", sweep_file, "--gpus", "0", *where)[2] == ""
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    code, _, err = run(capfd, monkeypatch, "sweep", sweep_file, "--gpus", "2", *where)
-    assert (code, err) == (2, "memloc: --gpus 2: torch sees 1; valid: 0 to 1\n")
+    """A forecast may be of more GPUs than there are; a run may not."""
+    where = ("--store", str(tmp_path / "store"))
+    for seen, valid in ((0, "0; --cpus N says how many CPUs to use"), (1, "0 to 1")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda seen=seen: seen)
+        code, _, err = run(capfd, monkeypatch, "sweep", sweep_file, "--gpus", "2", *where)
+        assert (code, len(err.splitlines())) == (2, 1)
+        assert err.startswith(f"memloc: --gpus 2: torch sees {seen} on this machine; valid: {valid}")
+        assert not (tmp_path / "store").exists()
+        assert run(capfd, monkeypatch, "sweep", sweep_file, "--gpus", "2", "--dry-run", *where)[::2] == (0, "")
 
 
 def test_a_forecast_for_a_cluster_says_that_it_is_none(

@@ -20,7 +20,7 @@ from memloc.run.placement import Resources
 from memloc.run.planner import build_plan
 from memloc.run.quantities import part_passes, train_passes
 from memloc.run.schedule import Slots
-from memloc.run.training_step import SPEED, STEP_SECONDS, counted, timed
+from memloc.run.training_step import SPEED, STEP_SECONDS, counted_rate, timed
 from memloc.stages import REGISTRY
 from memloc.store import Commit, Snapshot, Store, layout
 from tests.conftest import TINY
@@ -183,14 +183,14 @@ def test_operations_by_hand(planned: Any) -> None:
     c = [4, 8, 8, 8, 16, 16, 16, 8]  # channels: conv1, conv2, res1 (2), conv3, res2 (2), conv4
     products = 256 * 9 * c[0] + 64 * (25 * c[0] * c[1] + 2 * 9 * c[1] ** 2 + 9 * c[1] * c[4])
     products += 16 * 2 * 9 * c[4] ** 2 + 4 * 9 * c[4] * c[7] + c[7] * 10
-    rate = counted(works[0].trial, (1, 16, 16), "cpu")
+    rate = counted_rate(works[0].trial, (1, 16, 16), "cpu")
     assert rate.seconds == pytest.approx(2 * products / (2 * SPEED["cpu"]))
     assert rate.basis == "operations counted, 0.04 TFLOP/s assumed (cpu)"
 
 
 def test_a_small_step_on_a_gpu_takes_its_least_time(planned: Any) -> None:
     works, _ = planned("batch_size=50")
-    rate = counted(works[0].trial, (1, 16, 16), "cuda")
+    rate = counted_rate(works[0].trial, (1, 16, 16), "cuda")
     assert rate.seconds == pytest.approx(STEP_SECONDS["cuda"] / 150)
     assert rate.basis == "operations counted, 10 TFLOP/s assumed (cuda)"
 
@@ -201,7 +201,7 @@ def test_a_dry_run_does_not_wait_for_a_heavy_network(
 ) -> None:
     """By the operations of a forward pass: two seconds for four steps, of 8 images at least, of a batch at most."""
     works, seen = planned()[0], []
-    monkeypatch.setattr(training_step, "counted", lambda *_: Rate(seconds, "counted"))
+    monkeypatch.setattr(training_step, "counted_rate", lambda *_: Rate(seconds, "counted"))
 
     def built(*given: Any) -> Any:
         network = build(*given)

@@ -22,7 +22,7 @@ from memloc.run.retention import Retention, kept_epochs
 from memloc.run.schedule import Slots
 from memloc.run.worker import Worker
 from memloc.stages import REGISTRY
-from memloc.store import Snapshot, Store
+from memloc.store import Snapshot, Store, checkpoints, layout
 from tests.conftest import TINY, run_inline
 
 PINNED = [
@@ -149,6 +149,20 @@ def test_a_truncated_checkpoint_means_a_replay(tmp_path: Path, tiny: Path) -> No
     assert (cost.reached, cost.epochs, cost.replays) == (0, 1, True)
     run_inline(tmp_path, TINY, Store(str(store)))
     assert victim.read_bytes() == whole
+
+
+def test_checkpoints_that_come_back_do_not_count_as_pruned(tmp_path: Path, tiny: Path) -> None:
+    """`--checkpoints last`, then `all` with an analysis that reads epoch 1: training again brings all of them back."""
+    store, plan = Store(str(shutil.copytree(tiny, tmp_path / "store"))), plan_of(tmp_path)
+    trial = plan.trials[0]
+    commit = store.snapshot().commits[trial.id]
+    checkpoints.prune(store.files, trial.id, commit.checkpoints, {2})
+    assert checkpoints.read_pruned(store.files, trial.id) == {0, 1}
+    more = TINY.replace("epochs: [0, 1, 2]", "epochs: [1], buffers: rewound")
+    run_inline(tmp_path, more, store, name="more")
+    assert checkpoints.read_pruned(store.files, trial.id) == set()
+    (tmp_path / "store" / layout.checkpoint(trial.id, 0)).unlink()
+    assert works(tmp_path / "store", plan)[0].train == "replay"
 
 
 def test_a_dry_run_changes_nothing(tmp_path: Path, tiny: Path) -> None:

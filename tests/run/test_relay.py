@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import ray._private.utils
 import torch
+from ray.exceptions import RayTaskError, WorkerCrashedError
 
 from memloc.analysis.sweep_status import sweep_status
 from memloc.commands.status import render
 from memloc.run.events import Event
 from memloc.run.placement import Resources
-from memloc.run.ray import connect, driver
+from memloc.run.ray import connect, coordinator
 from memloc.run.ray.driver import Drained, OnRay, Relay
 from memloc.store import Store, records
 from tests.run.test_plan import plan_of
@@ -72,7 +73,7 @@ def test_a_lost_coordinator_leaves_its_error_in_the_store(tmp_path: Path, text: 
     file.unlink(missing_ok=True)  # with the scratch folder
     assert drained.stop_all()
     assert [e.kind for e in events] == ["started", "failed", "unfinished"]
-    assert (events[1].part_id, events[1].error) == (lost, f"its coordinator failed: {line}")
+    assert (events[1].part_id, events[1].error) == (lost, line)
     status: dict[str, Any] = sweep_status(store, "tiny")
     assert status["counts"]["failed"] == 1
     (failure,) = status["failures"]
@@ -81,18 +82,22 @@ def test_a_lost_coordinator_leaves_its_error_in_the_store(tmp_path: Path, text: 
     assert (text or line).splitlines()[-1].strip() in render(status)
 
 
-@pytest.mark.parametrize(
-    ("address", "seen", "device"), [("local", 0, "cpu"), ("local", 2, "cuda"), ("head:6379", 0, "cuda")]
-)
-def test_places_of_gpus_that_are_not_there_are_priced_as_cpus(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, seen: int, device: str
-) -> None:
-    """A driver without a GPU may use a cluster that has some."""
-    monkeypatch.setattr(driver.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0, "GPU": 2.0}}])
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
-    resources = Resources(address, gpus_per_task=0.25)
-    capacity = OnRay(Store(str(tmp_path / "store")), tmp_path, resources).capacity([])
-    assert (capacity.device, capacity.slots.count, capacity.shares) == (device, 2, resources)
+@pytest.mark.parametrize(("asked", "given"), [(None, 3), (0, 0), (1, 1)])
+def test_ray_hands_out_the_gpus_that_torch_sees(monkeypatch: pytest.MonkeyPatch, asked: int | None, given: int) -> None:
+    """Ray itself would also count those that a torch without CUDA cannot use."""
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(connect.ray, "init", lambda **options: told.update(options))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    connect._start(Resources(gpus=asked), "run", None)
+    assert told["num_gpus"] == given
+
+
+def test_the_error_line_of_a_task_is_that_of_its_own_exception() -> None:
+    """Ray's own begins with the task and its process, in colours."""
+    own = ModuleNotFoundError("No module named 'memloc'")
+    wrapped = RayTaskError("train", "Traceback …", own).as_instanceof_cause()
+    assert coordinator._line(wrapped) == "ModuleNotFoundError: No module named 'memloc'"
+    assert coordinator._line(WorkerCrashedError()).startswith("WorkerCrashedError: ")
 
 
 def test_ray_cannot_take_over_the_signals_while_it_starts() -> None:

@@ -33,9 +33,9 @@ def problem_of(folder: Path, blocks: str, *overrides: str, first: int | None = N
 def test_the_first_trials_of_an_axis_that_fits_in_no_memory(tmp_path: Path, last: int) -> None:
     loaded = load(tmp_path, "{a: {axes: {noise: [0.1, 0.2]}}}", f"seed=0..{last}", first=3)
     assert [(e.config.noise, e.config.seed) for e in loaded.entries] == [(0.1, 0), (0.1, 1), (0.1, 2)]
-    assert loaded.notes == (f"{2 * (last + 1)} trials; only the first 3 were looked at",)
+    assert loaded.notes == (f"{2 * (last + 1):,} trials; only the first 3 were looked at",)
     assert problem_of(tmp_path, "{a: {}}", f"seed=0..{last}") == (
-        f"mine.yaml: {last + 1} trials; more than 100000 need --yes"
+        f"mine.yaml: {last + 1:,} trials; more than 100,000 need --yes"
     )
 
 
@@ -62,6 +62,8 @@ def test_a_stage_that_asks_for_a_billion_trainings(tmp_path: Path, monkeypatch: 
     assert problem_of(tmp_path, HELD_OUT, billion) == "mine.yaml: more than 8 trials, which need --yes"
     assert problem_of(tmp_path, HELD_OUT, few.replace("4", "5")) == "mine.yaml: more than 8 trials, which need --yes"
     assert len(load(tmp_path, HELD_OUT, few).entries) <= 8
+    eight = HELD_OUT.replace("{a: {", "{a: {axes: {noise: [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]}, ")
+    assert problem_of(tmp_path, eight, few) == "mine.yaml: more than 8 trials, which need --yes"
     loaded = load(tmp_path, HELD_OUT, billion, first=3)
     assert [e.config.held_out.cut for e in loaded.entries if e.config.held_out] == [0, 1, 2]
     assert loaded.notes == ("more than 8 trials; only the first 3 were looked at",)
@@ -80,4 +82,4 @@ def test_every_cut_has_a_seed_that_a_table_holds(tmp_path: Path) -> None:
 
 def test_a_small_sweep_is_looked_at_whole(tmp_path: Path) -> None:
     assert len(load(tmp_path, "{a: {axes: {seed: 0..4}}}", first=3).entries) == 5
-    assert Expansion(REGISTRY, []).limit is None
+    assert Expansion(REGISTRY, [], shortened=False).limit is None

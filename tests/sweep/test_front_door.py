@@ -318,6 +318,7 @@ def test_python_words_for_values_are_in_no_message(tmp_path: Path) -> None:
     for text, said in (
         ("a: {axes: {seed: }}", "null is not a non-empty list"),
         ("a: {axes: {seed: true}}", "true is not a non-empty list"),
+        ("a: {axes: {model: resnet9}}", "'resnet9' is not a non-empty list"),
         ("a: {set: true}", "true is not a mapping"),
         ("a: {about: [null]}", "[null] is not text"),
         ("a: {preset: true}", "true is no preset"),
@@ -369,7 +370,7 @@ def _expanded(folder: Path, text: str, seeds: int) -> None:
 def test_the_first_trials_of_a_huge_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "huge.yaml").write_text(HEAD + "blocks: {a: {axes: {seed: 0..999999, data_seed: 0..999999}}}\n")
     path = tmp_path / "huge.yaml"
-    with pytest.raises(UsageError, match="1000000000000 trials; more than 100000 need --yes"):
+    with pytest.raises(UsageError, match="1,000,000,000,000 trials; more than 100,000 need --yes"):
         sweep.load(path, REGISTRY)
     loaded = sweep.load(path, REGISTRY, first=3)
     assert [(e.config.seed, e.config.data_seed) for e in loaded.entries] == [(0, 0), (0, 1), (0, 2)]

@@ -242,7 +242,7 @@ def test_more_than_100000_trials(tmp_path: Path) -> None:
     seeds = ", ".join(map(str, range(318)))
     text = DEFAULTS + f"blocks:\n  a:\n    axes: {{seed: [{seeds}], data_seed: [{seeds}]}}\n"
     (found,) = problems(tmp_path, text)
-    assert "101124 trials; more than 100000 need --yes" in found
+    assert "101,124 trials; more than 100,000 need --yes" in found
 
 
 def test_exactly_as_many_as_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,9 +361,11 @@ def test_a_shorter_training_that_leaves_no_checkpoint_is_an_error(tmp_path: Path
     text = DEFAULTS + "blocks: {a: {stages: {rewind: {epochs: [20, 30]}, evaluate: {epoch: 20}}}}\n"
     for preset in ("", "preset: authors\n"):
         assert problems(tmp_path, preset + text, ["epochs=15"]) == [
-            f"mine.yaml:{2 + bool(preset)}:blocks.a.stages.{field}: none is left of {gone}: the training ends at epoch 15; "
-            f"give {field}=…"
-            for field, gone in (("rewind.epochs", "20, 30"), ("evaluate.epoch", "20"))
+            f"mine.yaml:{2 + bool(preset)}:blocks.a.stages.{field}: {beyond}: the training ends at epoch 15; give {field}=…"
+            for field, beyond in (
+                ("rewind.epochs", "none is left of 20, 30"),
+                ("evaluate.epoch", "20 is beyond the last epoch"),
+            )
         ]
     loaded = load(tmp_path, text, ["epochs=15", "rewind.epochs=[5]", "evaluate.epoch=null"])
     assert [r.config for r in loaded.entries[0].requests] == [
@@ -387,6 +389,10 @@ def test_a_peak_beyond_the_last_epoch(tmp_path: Path) -> None:
         f"mine.yaml:3:blocks.a.stages.retrain.peak_epoch: {retrain}"
     ]
     assert problems(tmp_path, text, ["retrain.peak_epoch=9"]) == [f"command line:retrain.peak_epoch: {retrain}"]
+    assert problems(tmp_path, text, ["retrain.epochs=7", "retrain.lr=0.5"]) == [
+        "mine.yaml:3:blocks.a.stages.retrain.peak_epoch: 8 is beyond retrain.epochs; valid: 1 to 7, or null; "
+        "beside retrain.epochs=7, retrain.lr=0.5 on the command line"
+    ]
 
 
 def test_a_training_that_the_command_line_shortens_keeps_its_peak_and_says_so(tmp_path: Path) -> None:

@@ -47,13 +47,17 @@ def connected(resources: Resources, run: str) -> Iterator[str]:
 
 
 def _start(resources: Resources, run: str, folder: str | None) -> None:
+    import torch
+
     # A token of its own, which only this user's processes can read: ~/.ray/auth_token would need a home to write to.
     if os.environ.get("RAY_AUTH_MODE") == "token" and not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     cpus = usable_cpus() if resources.cpus is None else resources.cpus
+    # Those that torch sees: Ray would also count GPUs that a torch without CUDA cannot use.
+    gpus = torch.cuda.device_count() if resources.gpus is None else resources.gpus
     try:
         # address="local", since a stale record of an earlier cluster would make a plain init() hang.
-        ray.init(address="local", num_cpus=cpus, num_gpus=resources.gpus, include_dashboard=False,
+        ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False,
                  _temp_dir=folder, **_quiet(run))  # fmt: skip
     except (OSError, RuntimeError, ValueError, TimeoutError) as error:
         why = error_line(error, with_type=False)

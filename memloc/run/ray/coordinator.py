@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from memloc.errors import error_line
@@ -146,7 +146,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         self.lives -= 1
         if self.lives == 0:  # else the next step starts another one, which goes on from the newest checkpoint
             self._record_failure(self.trial, "train", error)
-            self.run.training_ended(TrainingResult(False, error=error_line(error)))
+            self.run.training_ended(TrainingResult(False, error=_line(error)))
 
     # --- analyses
 
@@ -175,14 +175,19 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         if Store(self.assignment.uri).commit(part.id) is not None:
             return ""
         self._record_failure(part.id, part.stage, error)
-        return error_line(error)
+        return _line(error)
 
     def _record_failure(self, part_id: str, stage: str, error: RayError) -> None:
         text = f"{type(error).__name__}: {error}"
-        failure = Failure(part_id, self.trial, stage, text, error_line(error))
+        failure = Failure(part_id, self.trial, stage, text, _line(error))
         records.record_failure(Store(self.assignment.uri).files, failure)
 
     def _prune(self) -> None:
         from memloc.run.retention import prune
 
         prune(Store(self.assignment.uri), ray.get(self.assignment.job).work)
+
+
+def _line(error: RayError) -> str:
+    """The error in one line. What a task raised itself is told as that, without Ray's words about the process."""
+    return error_line(error.cause if isinstance(error, RayTaskError) else error)

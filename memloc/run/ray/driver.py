@@ -6,15 +6,16 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
 
+from memloc.errors import StoreError
 from memloc.run.events import Event, Listener
 from memloc.run.placement import Assignment, Resources, check_capacity, demands, fitting, has_gpus, slots
 from memloc.run.ray.admission_actor import open_admission
@@ -60,7 +61,7 @@ class Relay(tune.Callback):  # type: ignore[misc]
         """Records that a coordinator is lost for good. Its trial ends unfinished."""
         trial_id = trial.config["trial"]
         text = _text(trial.error_file)
-        error = f"its coordinator failed: {_error_line(text)}"
+        error = _error_line(text)
         self.record(trial_id, text, error)
         self.working.discard(trial_id)
         self.listener(Event("failed", trial_id, "coordinator", part_id=trial_id, error=error))
@@ -120,18 +121,14 @@ class OnRay:
 
     def capacity(self, works: Sequence[Work]) -> Capacity:
         """What the nodes offer; raises UsageError if a process of these works needs more than any node has."""
-        import torch
-
         from memloc.run.executor import Capacity
 
         self.nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         check_capacity(works, self.nodes, self.resources)
         gpus = has_gpus(self.nodes)
         here = self.resources.address == "local"
-        # --gpus on a machine without GPUs: Ray hands out their places, and CPUs compute.
-        computes_on_gpus = gpus and not (here and torch.cuda.device_count() == 0)
-        device: Literal["cuda", "cpu"] = "cuda" if computes_on_gpus else "cpu"
-        return Capacity(device, slots(self.nodes, self.resources), self.resources if gpus else None, here)
+        shares = self.resources if gpus else None
+        return Capacity("cuda" if gpus else "cpu", slots(self.nodes, self.resources), shares, here)
 
     def carry_out(
         self, works: Sequence[Work], plan: PricedPlan, listener: Listener, should_stop: Callable[[], bool]
@@ -146,7 +143,8 @@ class OnRay:
             finished.set()
 
     def _record(self, trial: str, text: str, error: str) -> None:
-        records.record_failure(self.store.files, Failure(trial, trial, "coordinator", text, error))
+        with suppress(StoreError):  # such as a full disk: the other trials go on, and the event tells of this one
+            records.record_failure(self.store.files, Failure(trial, trial, "coordinator", text, error))
 
     def _assignments(self, works: Sequence[Work], plan: PricedPlan, admission: Any) -> dict[str, Assignment]:
         """{trial: its assignment}, in the order in which they begin."""

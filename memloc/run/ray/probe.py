@@ -33,6 +33,7 @@ def ask(address: str) -> None:
     from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[attr-defined]
     from ray.exceptions import AuthenticationError
 
+    say(problem="silent")
     signal.alarm(ANSWER_SECONDS)  # ends this process: Ray's client would go on trying
     if address == "auto":
         try:

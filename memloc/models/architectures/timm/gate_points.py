@@ -6,7 +6,7 @@ In the order of the forward pass, the neurons are:
 - an attention head's output, of all tokens, before the projection, in modules with `num_heads` and a linear layer `proj`;
 - every weight of the classifier, a linear layer or a 1×1 convolution; a bias is none.
 An MLP that multiplies the halves of its hidden layer (GLU) has no hidden units. A layer that makes a table of positions, the
-same for all images, has no neurons. A module that cannot be traced (cutting._opened) is one operation, without neurons
+same for all images, has no neurons. A module that cannot be traced (grouping._opened) is one operation, without neurons
 inside.
 """
 

@@ -1,4 +1,4 @@
-"""Any image classifier of timm (`timm:NAME`), without pretrained weights, run group by group (cutting.py says which).
+"""Any image classifier of timm (`timm:NAME`), without pretrained weights, run group by group (grouping.py says which).
 
 Tensors have timm's names. What counts as a neuron is in gate_points.py.
 """
