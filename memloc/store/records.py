@@ -125,7 +125,7 @@ def record_failure(files: Files, failure: Failure) -> None:
 
 def write_failure(files: Files, part_id: str, record: Mapping[str, Any]) -> None:
     """Writes a failure record, as `record_failure` makes it."""
-    content = json.dumps(dict(record), sort_keys=True, indent=1).encode()
+    content = json.dumps(dict(record), indent=1).encode()
     files.put(layout.failure(part_id, content), content)
 
 

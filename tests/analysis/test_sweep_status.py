@@ -328,10 +328,21 @@ def test_numbers_of_a_training_that_diverges(fresh: Store, plan: Plan) -> None:
     assert "clean 10%" in render(status(fresh))
 
 
+@pytest.mark.parametrize("epoch", [-1, 10**30, 1.5, True, "3", None])
+def test_an_epoch_that_cannot_be_one_is_left_out(fresh: Store, plan: Plan, epoch: Any) -> None:
+    heartbeats.write(fresh.files, "run", plan.trials[0].id, {"stages": ["train"], "epoch": epoch})
+    (beat,) = heartbeats.read(fresh.files)[0].values()
+    assert "epoch" not in beat
+
+
 def test_files_that_are_no_heartbeats(fresh: Store) -> None:
+    """They hide none that is one."""
     for path in ("heartbeats/notes.json", "heartbeats/run/deep/x.json", "heartbeats/run/notes.txt"):
         fresh.files.put(path, b"{}")
     assert heartbeats.read(fresh.files) == ({}, [])
+    fresh.files.put("heartbeats/run/0.json", b"no JSON")  # the first to be read
+    heartbeats.write(fresh.files, "run", "a" * 16, {"stages": ["train"]})
+    assert list(heartbeats.read(fresh.files)[0]) == ["a" * 16]
 
 
 # --- training again, since a checkpoint is lost ------------------------------------------------------------------------

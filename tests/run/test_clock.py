@@ -34,6 +34,12 @@ def part(part_id: str, seconds: float, share: float = 1.0) -> Event:
     return Event("part", "long", "rewind", part_id=part_id, seconds=seconds, share=share)
 
 
+def test_the_seconds_of_an_epoch() -> None:
+    assert LONG.epoch_seconds == 10.0
+    assert replace(LONG, train=3.0).epoch_seconds == 0.75
+    assert SHORT.epoch_seconds == 5.0  # of the two that are left
+
+
 def test_what_has_begun_and_what_is_not_known_yet() -> None:
     watch = events(Watch(PLAN), Event("started", "long"), Event("placed", "long", "train", host="here"))
     assert not watch.begun

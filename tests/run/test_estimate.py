@@ -13,7 +13,7 @@ from memloc import sweep
 from memloc.config import canonical
 from memloc.models.build import build
 from memloc.run import training_step
-from memloc.run.cost import CostModel, Rate
+from memloc.run.cost import CostModel, NetworkKind, Rate, _Basis
 from memloc.run.estimate import cost_model, estimate, price
 from memloc.run.pending import Work, pending
 from memloc.run.placement import Resources
@@ -137,6 +137,24 @@ def test_commits_on_gpus_are_for_gpus(planned: Any, tmp_path: Path) -> None:
     assert cost.train == pytest.approx(train_passes(works[0].trial) / 1000)
     seconds = {part.stage: part.seconds for wave in cost.waves for part in wave}
     assert seconds == pytest.approx({"rewind": REWIND / 1000, "evaluate": 4 * (N + TEST) / 1000})
+
+
+def test_an_unknown_network_on_half_a_gpu_takes_twice_as_long(planned: Any, tmp_path: Path) -> None:
+    works, _ = planned()
+    empty, trial = Snapshot({}, {}, []), works[0].trial
+    seconds = {}
+    for share in (1.0, 0.5, 2.0):
+        model = cost_model(works, empty, tmp_path, Resources(gpus_per_trial=share, gpus_per_task=0.5))
+        (cost, *_) = [t for t in price(works, model, Slots(1)).trials if t.trial == trial.id]
+        seconds[share] = cost.train
+    assert seconds[0.5] == pytest.approx(2 * seconds[1.0])
+    assert seconds[2.0] == seconds[1.0]  # a training uses one GPU
+
+
+def test_the_basis_counts_trainings_apart_from_all_stages() -> None:
+    kind = NetworkKind("resnet9", (1.0,), (1, 8, 8), 1, "fp32")
+    basis = _Basis(fitted={(kind, "train"): 2, (kind, "detection"): 3, (kind, "zebra"): 4})
+    assert basis.in_words() == "2 trainings and 7 parts of the same network in this store"
 
 
 def test_a_stage_that_counts_no_passes_takes_what_its_parts_took(planned: Any, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from memloc.errors import UsageError
 from memloc.run.cost import Rate
 from memloc.run.estimate import cost_model, price
 from memloc.run.pending import Work, pending
-from memloc.run.placement import Resources, check_capacity, fitting
+from memloc.run.placement import Resources, check_capacity, fitting, slots
 from memloc.run.plan import Plan
 from memloc.run.planner import build_plan
 from memloc.run.quantities import checkpoint_bytes, result_bytes, train_passes
@@ -226,6 +226,13 @@ def test_more_than_any_node_has_is_said_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^--gpus-per-trial 1, --gpus-per-task 3: no node has that"):
         check_capacity(chosen, [{"CPU": 8.0, "GPU": 1.0}, {"GPU": 2.0}], Resources(gpus_per_task=3.0))
     check_capacity(chosen, [{"CPU": 1.0, "GPU": 2.0}, {"GPU": 1.0}], Resources(gpus_per_trial=2.0))
+
+
+def test_slots_are_cpus_by_node_where_all_nodes_have_as_many() -> None:
+    assert slots([{"CPU": 4.0}] * 3, Resources()) == Slots(3, 4.0)
+    assert slots([{"CPU": 4.0}, {"CPU": 2.0}, {}], Resources()) == Slots(1, 6.0)
+    gpus = Resources(gpus_per_trial=2.0)
+    assert slots([{"CPU": 4.0, "GPU": 4.0}, {"GPU": 3.0}], gpus) == Slots(3, 2.0)
 
 
 @pytest.mark.parametrize(

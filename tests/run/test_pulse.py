@@ -147,6 +147,7 @@ def test_a_replay_is_marked_and_its_end_is_known(store: Store, works: list[Work]
         beats(Event("epoch", trial, "train", epoch=1, metrics={"loss": 0.5}, seconds=1.5))
         note = beats.notes()[trial]
         assert (note["replays"], note["epochs"], note["stages"]) == (True, 1, ["train"])
+        assert "replayed" not in beats._note_of_run()
         beats(Event("trained", trial, "train", seconds=9.0))
         wait_until(lambda: [run.get("replayed") for run in heartbeats.read(store.files)[1]] == [{trial: 1.5}], 30)
         assert beats.notes()[trial]["stages"] == ["rewind"]

@@ -374,4 +374,4 @@ def test_the_first_trials_of_a_huge_sweep(tmp_path: Path, monkeypatch: pytest.Mo
         sweep.load(path, REGISTRY)
     loaded = sweep.load(path, REGISTRY, first=3)
     assert [(e.config.seed, e.config.data_seed) for e in loaded.entries] == [(0, 0), (0, 1), (0, 2)]
-    assert loaded.notes == ("1000000000000 trials; only the first 3 were looked at",)
+    assert loaded.notes == ("1,000,000,000,000 trials; only the first 3 were looked at",)

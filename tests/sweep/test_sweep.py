@@ -350,10 +350,17 @@ def test_given_twice(tmp_path: Path) -> None:
     assert problems(tmp_path, TWO, ["seed=1", "seed=2"]) == ["command line:seed: given twice"]
 
 
+def test_a_bad_value_is_named_once_and_not_missed_in_any_block(tmp_path: Path) -> None:
+    text = "defaults: {model: resnet9}\nblocks: {a: {}, b: {}}\n"
+    (problem,) = problems(tmp_path, text, ["dataset=nope"])
+    assert problem.startswith("command line:dataset: 'nope' is not valid; valid: digits, ")
+
+
 def test_a_shorter_training_drops_epochs_and_says_so(tmp_path: Path) -> None:
     loaded = load(tmp_path, TWO, ["epochs=10"])
     assert loaded.entries[0].requests[0].config == ResolvedRewind(epochs=(0, 5))
     assert loaded.notes == ("rewind.epochs: 30 dropped, training ends at epoch 10",)
+    assert load(tmp_path, TWO, ["epochs=5"]).entries[0].requests[0].config == ResolvedRewind(epochs=(0, 5))
 
 
 def test_a_shorter_training_that_leaves_no_checkpoint_is_an_error(tmp_path: Path) -> None:
