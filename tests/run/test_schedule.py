@@ -52,6 +52,12 @@ def test_a_training_comes_before_tasks_for_half_a_gpu() -> None:
     assert simulate(alone, Slots(2)) < (40 * 3 * 0.5 + 40) / 2 + 10
 
 
+def test_a_small_process_passes_a_larger_one_that_does_not_fit() -> None:
+    """As Ray's do. One GPU: a holds half of it from 0 to 4. b needs all of it and waits. c takes the other half, 0 to 2."""
+    trials = [trial("a", 4, trainer=0.5), trial("b", 3, trainer=1.0), trial("c", 2, trainer=0.5)]
+    assert simulate(trials, Slots(1)) == 4 + 3
+
+
 def test_halves_of_two_gpus_are_no_whole_one() -> None:
     """Capacity is per slot: 0.6 + 0.6 do not fit into one."""
     trials = [trial("a", 0, [4.0, 4.0, 4.0], task=0.6)]
