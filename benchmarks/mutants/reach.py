@@ -23,18 +23,22 @@ class Reach:
     seconds: dict[str, float]
 
     def of(self, mutant: Mutant) -> list[str]:
-        """The tests that run the mutant's line, the likeliest to notice first: the module's own, then the quickest."""
+        """The tests to try a mutant with, the likeliest to notice first.
+
+        Those that run its line come first, of them the module's own, then its package's, then the quickest. The other tests
+        of its package follow: a store that many tests read is made in the name of the first of them.
+        """
         lines = self.tests.get(mutant.path, {})
         reached = {t for line in _statement_lines(mutant) for t in lines.get(line, [])}
         if not reached:  # it runs when its module is imported
             reached = {t for tests in lines.values() for t in tests}
-        stem = Path(mutant.path).stem
-        folder = mutant.path.split("/")[1]
+        stem, own = Path(mutant.path).stem, f"tests/{mutant.path.split('/')[1]}/"
 
-        def rank(test: str) -> tuple[bool, bool, float, str]:
-            return (f"test_{stem}" not in test, f"tests/{folder}" not in test, self.seconds.get(test, 0.0), test)
+        def rank(test: str) -> tuple[bool, bool, bool, float, str]:
+            seconds = self.seconds.get(test, 0.0)
+            return test not in reached, f"test_{stem}" not in test, not test.startswith(own), seconds, test
 
-        return sorted(reached, key=rank)
+        return sorted(reached | {test for test in self.seconds if test.startswith(own)}, key=rank)
 
 
 def _statement_lines(mutant: Mutant) -> range:
