@@ -100,13 +100,13 @@ def _finding(instrument: Instrument, content: SweepContent) -> Finding:
     for row in content.rows(_sql(instrument, fields, "trial")) if left_out else []:
         label = _label({name: row[name] for name in fields})
         if row["trial"] in left_out and label not in settings:
-            not_memorized.setdefault(_in_sweep(row["trial"], content), []).append(left_out[row["trial"]])
+            not_memorized.setdefault(label or _in_sweep(row["trial"], content), []).append(left_out[row["trial"]])
     lines = [(label, sentences) for label, rows in settings.items() if (sentences := instrument.say(rows))]
     return Finding(instrument.title, lines, sql, not_memorized)
 
 
 def _in_sweep(trial: str, content: SweepContent) -> str:
-    """The label of a trial among all trials of the sweep, which is the same for every instrument."""
+    """The label of a trial among all trials of the sweep, for an instrument whose own trials have one setting."""
     config = next(json.loads(t["config"]) for t in content.trials if t["trial"] == trial)
     return _label({name: config.get(name) for name in _trial_fields(content.trials)})
 

@@ -40,6 +40,11 @@ def test_the_seconds_of_an_epoch() -> None:
     assert SHORT.epoch_seconds == 5.0  # of the two that are left
 
 
+def test_a_trial_that_ends_unfinished_is_not_waited_for() -> None:
+    watch = events(Watch(PLAN), Event("placed", "long", "train"), Event("unfinished", "long"))
+    assert (watch.course.ended, watch.course.given_up) == (set(), {"long"})
+
+
 def test_what_has_begun_and_what_is_not_known_yet() -> None:
     watch = events(Watch(PLAN), Event("started", "long"), Event("placed", "long", "train", host="here"))
     assert not watch.begun

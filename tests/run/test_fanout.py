@@ -59,3 +59,8 @@ def test_of_any_wave(drawn: list[tuple[int, float, float]], slots: int) -> None:
     total = sum(part.seconds for part in wave)
     assert least(wave) <= sum(lengths) * (1 + 1e-9) + 1e-9
     assert sum(lengths) <= total * (1 + 1e-9)
+
+
+def test_no_parts_take_no_time() -> None:
+    assert together([]) == 0
+    assert together(parts("a", 3, 3.0, shared=1.0)) == 3 * 2 + 1

@@ -185,3 +185,11 @@ def test_a_further_part_takes_no_more_than_it_says(tmp_path: Path, stage: str) -
             peak = torch.cuda.max_memory_allocated()
         peaks.append(peak)
     assert peaks[1] - peaks[0] <= 2 * analysis.kind.memory(analysis.config, work.trial.size)
+
+
+def test_what_a_gpu_still_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """100 bytes are free, and PyTorch holds 50, of which 20 are used."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 50)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 20)
+    assert memory.free_bytes(torch.device("cuda")) == 130

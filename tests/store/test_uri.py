@@ -166,3 +166,27 @@ def test_every_door_refuses(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         assert ended.value.code == 3
         assert "run%231" in capfd.readouterr().err
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("store", "opened"),
+    [
+        ("gs://bucket/runs", "gs://bucket/runs?retry_limit_seconds="),
+        ("gs://bucket/runs?anonymous=true", "gs://bucket/runs?anonymous=true&retry_limit_seconds="),
+        ("gs://bucket/runs?retry_limit_seconds=3", "gs://bucket/runs?retry_limit_seconds=3"),
+        ("hdfs://head:8020/runs", "hdfs://head:8020/runs"),
+    ],
+)
+def test_only_gs_is_told_how_long_to_try(monkeypatch: pytest.MonkeyPatch, store: str, opened: str) -> None:
+    asked: list[str] = []
+
+    class FileSystem:
+        @staticmethod
+        def from_uri(uri: str) -> tuple[None, str]:
+            asked.append(uri)
+            return None, "runs"
+
+    monkeypatch.setattr(filesystem.fs, "FileSystem", FileSystem)
+    filesystem.resolve(store)
+    assert asked[0].startswith(opened)
+    assert ("retry" in asked[0]) == ("retry" in opened)
