@@ -27,9 +27,8 @@ from benchmarks.mutants.reach import Reach, measure
 
 COPIED = ("memloc", "tests", "benchmarks", "sweeps", "docs", "pyproject.toml", "cli.py", "README.md", "Makefile")
 FIRST_SECONDS = 20.0  # of tests that a mutant meets first, the likeliest
-MOST_SECONDS = (
-    180.0  # of tests that a mutant meets in all, of those that reach its line; the quickest of the others come first
-)
+# Of tests that a mutant meets in all. After the likeliest the quickest come first.
+MOST_SECONDS = 180.0
 PATIENCE = 60.0  # seconds beyond three times what the tests take without a mutant: then it hangs, and that is noticed
 
 

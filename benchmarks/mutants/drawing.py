@@ -93,11 +93,8 @@ def _of_file(name: str, source: str, seed: int) -> list[Mutant]:
 class _Places:
     """The places in some syntax trees: (line, column) of everything in them."""
 
-    def __init__(self, trees: Sequence[ast.AST]) -> None:
-        self.spans = [
-            ((t.lineno, t.col_offset), (t.end_lineno, t.end_col_offset))  # type: ignore[attr-defined]
-            for t in trees
-        ]
+    def __init__(self, trees: Sequence[ast.expr | ast.stmt]) -> None:
+        self.spans = [((t.lineno, t.col_offset), (t.end_lineno or 0, t.end_col_offset or 0)) for t in trees]
 
     def __contains__(self, place: tuple[int, int]) -> bool:
         return any(start <= place < end for start, end in self.spans)
@@ -105,7 +102,7 @@ class _Places:
 
 def _not_run(source: str) -> _Places:
     """Annotations, and what stands under `if TYPE_CHECKING`: the interpreter never runs them."""
-    trees: list[ast.AST] = []
+    trees: list[ast.expr | ast.stmt] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation is not None:
             trees.append(node.annotation)
@@ -125,8 +122,8 @@ def _removable(source: str) -> list[ast.stmt]:
             isinstance(target, ast.Attribute | ast.Subscript)
             for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         )
-        if is_call or lasting or isinstance(node, ast.Raise | ast.Continue):
-            statements.append(node)  # type: ignore[arg-type]
+        if isinstance(node, ast.stmt) and (is_call or lasting or isinstance(node, ast.Raise | ast.Continue)):
+            statements.append(node)
     return sorted(statements, key=lambda s: (s.lineno, s.col_offset))
 
 

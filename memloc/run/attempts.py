@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
@@ -92,5 +93,10 @@ def _one_by_one(
             return
         analysis, part_id, _ = item
         attempted = Attempted(part_id, trial.id, analysis.stage)
-        results, error = attempt(worker, attempted, lambda: list(run_parts(worker, trial, [item])), ATTEMPTS - 1)  # noqa: B023
+        results, error = attempt(worker, attempted, partial(_at_once, worker, trial, item), ATTEMPTS - 1)
         yield results[0] if results else PartResult(part_id, error=error)
+
+
+def _at_once(worker: Worker, trial: TrialPlan, item: Item) -> list[PartResult]:
+    """The result of one part, computed and committed now."""
+    return list(run_parts(worker, trial, [item]))

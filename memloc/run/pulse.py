@@ -6,7 +6,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -52,12 +52,12 @@ class Heartbeats:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stop.set()
         self._thread.join()
-        self._write(lambda: heartbeats.clear(self.store.files, self.run))
+        self._write(heartbeats.clear, self.store.files, self.run)
 
     def planned(self, plan: PricedPlan) -> None:
         """Writes the prices, from which status computes the time left."""
         self._run_state["state"] = "running"
-        self._write(lambda: heartbeats.write_plan(self.store.files, self.run, plan.as_json()))
+        self._write(heartbeats.write_plan, self.store.files, self.run, plan.as_json())
 
     def __call__(self, event: Event) -> None:
         with self._lock:
@@ -123,22 +123,23 @@ class Heartbeats:
                 if at == before and now - when < SECONDS:
                     continue
                 if name:
-                    done = self._write(lambda: heartbeats.write(files, run, name, note))  # noqa: B023
+                    done = self._write(heartbeats.write, files, run, name, note)
                 else:
-                    done = self._write(lambda: heartbeats.write_run(files, run, note))  # noqa: B023
+                    done = self._write(heartbeats.write_run, files, run, note)
                 if not done:
                     break
                 written[name] = at, now
             # A trial that has ended is not at work until its heartbeat is stale.
             for name in written.keys() - notes.keys():
-                if self._write(lambda: heartbeats.forget(files, run, name)):  # noqa: B023
+                if self._write(heartbeats.forget, files, run, name):
                     del written[name]
             if self._stop.wait(LOOK_SECONDS):
                 return
 
-    def _write(self, action: Any) -> bool:
+    def _write(self, action: Callable[..., None], *arguments: Any) -> bool:
+        """Writes or removes, and returns whether the store took it."""
         try:
-            action()
+            action(*arguments)
         except StoreError:
             return False  # status knows less for a while; if the store is gone, the work itself will fail
         return True

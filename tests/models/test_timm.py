@@ -16,7 +16,7 @@ from memloc.errors import UsageError
 from memloc.models.architectures import resolved
 from memloc.models.architectures.timm.grouping import grouped_program
 from memloc.models.architectures.timm.network import Architecture
-from memloc.models.architectures.timm.trace import CannotGroup, split_into_groups, traced
+from memloc.models.architectures.timm.trace import GroupingError, split_into_groups, traced
 from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
 from memloc.models.groups import Network
@@ -302,9 +302,9 @@ def test_stages_that_do_not_run_in_turn_are_refused() -> None:
     ):
         network = Straight(order)
         graph, _ = traced(network, (), ())
-        with pytest.raises(CannotGroup, match=problem):
+        with pytest.raises(GroupingError, match=problem):
             split_into_groups(graph, network, ["stages.0", "stages.1"])
-    with pytest.raises(CannotGroup, match="cannot be traced"):
+    with pytest.raises(GroupingError, match="cannot be traced"):
         traced(Undecided((0, 1)), (), ())
 
 

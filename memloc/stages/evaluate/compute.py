@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memloc.models.groups import Network
 from memloc.models.inference import accuracy, logits, margins, set_mean
 from memloc.stages.base import Part, Tables
 from memloc.stages.columns import ACCURACY_NAMES, columns_of
@@ -17,38 +18,43 @@ from memloc.stages.inputs import Inputs
 def run(config: ResolvedEvaluate, inputs: Inputs, part: Part) -> Tables:
     """Rows of `evaluation` and `predictions`, one mode × rescale after the other."""
     network = inputs.network(config.epoch)
-    dropout, on_device = inputs.dropout(network), inputs.on_device
     summary: list[dict[str, Any]] = []
     details: list[dict[str, Tensor | list[str]]] = []
     for mask_mode, rescale in variants(config):
-        z = logits(network, on_device.x, lambda rows: dropout.evaluation(mask_mode, rows, rescale))  # noqa: B023
-        predicted = z.argmax(dim=1)
-        correct = predicted == on_device.y
-        test_acc = None
-        if mask_mode != "own":
-            z_test = logits(network, on_device.x_test, lambda rows: dropout.evaluation(mask_mode, rescale=rescale))  # noqa: B023
-            test_acc = accuracy(z_test, on_device.y_test)
-        summary.append(
-            {
-                "mode": mask_mode,
-                "rescale": rescale,
-                "clean_acc": set_mean(correct, ~on_device.noisy),
-                "noisy_acc": set_mean(correct, on_device.noisy),
-                "test_acc": test_acc,
-            }
-        )
-        n = len(correct)
-        details.append(
-            {
-                "mode": [mask_mode] * n,
-                "rescale": [rescale] * n,
-                "example": torch.from_numpy(inputs.data.example),
-                "predicted": predicted.cpu(),
-                "correct": correct.cpu(),
-                "margin": margins(z, on_device.y).cpu(),
-            }
-        )
+        row, examples = _evaluated(network, inputs, mask_mode, rescale)
+        summary.append(row)
+        details.append(examples)
     return {"evaluation": columns_of(summary, ("mode", "rescale", *ACCURACY_NAMES)), "predictions": _concatenate(details)}
+
+
+def _evaluated(
+    network: Network, inputs: Inputs, mask_mode: str, rescale: str
+) -> tuple[dict[str, Any], dict[str, Tensor | list[str]]]:
+    """(the row of `evaluation`, the columns of `predictions`) of one mode and rescaling."""
+    dropout, on_device = inputs.dropout(network), inputs.on_device
+    z = logits(network, on_device.x, lambda rows: dropout.evaluation(mask_mode, rows, rescale))
+    predicted = z.argmax(dim=1)
+    correct = predicted == on_device.y
+    test_acc = None
+    if mask_mode != "own":
+        z_test = logits(network, on_device.x_test, lambda rows: dropout.evaluation(mask_mode, rescale=rescale))
+        test_acc = accuracy(z_test, on_device.y_test)
+    row = {
+        "mode": mask_mode,
+        "rescale": rescale,
+        "clean_acc": set_mean(correct, ~on_device.noisy),
+        "noisy_acc": set_mean(correct, on_device.noisy),
+        "test_acc": test_acc,
+    }
+    n = len(correct)
+    return row, {
+        "mode": [mask_mode] * n,
+        "rescale": [rescale] * n,
+        "example": torch.from_numpy(inputs.data.example),
+        "predicted": predicted.cpu(),
+        "correct": correct.cpu(),
+        "margin": margins(z, on_device.y).cpu(),
+    }
 
 
 def _concatenate(chunks: list[dict[str, Tensor | list[str]]]) -> dict[str, Any]:

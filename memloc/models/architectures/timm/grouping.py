@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 
 from memloc.errors import error_line
 from memloc.models.architectures.timm.gate_points import Point, apply, neurons
-from memloc.models.architectures.timm.trace import CannotGroup, Program, shapes, split_into_groups, traced
+from memloc.models.architectures.timm.trace import GroupingError, Program, shapes, split_into_groups, traced
 from memloc.models.groups import State
 from memloc.models.memory_format import channels_last
 
@@ -88,7 +88,7 @@ def grouped_program(name: str, shape: Shape, classes: int) -> GroupedProgram:
     """The model's program with its gates and sites, compared with the model itself on the CPU.
 
     Raises:
-        CannotGroup
+        GroupingError
     """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
         torch.default_generator.manual_seed(0)
@@ -97,22 +97,22 @@ def grouped_program(name: str, shape: Shape, classes: int) -> GroupedProgram:
             model = channels_last(create(name, shape, classes).eval())
             wanted = model(x[:2])
         except Exception as error:  # the library may raise anything if it cannot take these images
-            raise CannotGroup(f"timm says: {error_line(error, with_type=False)}") from error
+            raise GroupingError(f"timm says: {error_line(error, with_type=False)}") from error
         if not isinstance(wanted, Tensor) or wanted.shape != (2, classes):
-            raise CannotGroup("it is no classifier of whole images")
+            raise GroupingError("it is no classifier of whole images")
         try:
             return _opened(model, x)
-        except CannotGroup:
+        except GroupingError:
             raise
         except Exception as error:  # for example, a traced operation may fail for other numbers of images
-            raise CannotGroup(f"operation by operation it does not run: {error_line(error, with_type=False)}") from error
+            raise GroupingError(f"operation by operation it does not run: {error_line(error, with_type=False)}") from error
 
 
 def misfit(name: str, shape: Shape, classes: int) -> str | None:
     """Why timm's model of this name cannot be run on images of shape (C, H, W), in one line; None if it can."""
     try:
         grouped_program(name, shape, classes)
-    except CannotGroup as error:
+    except GroupingError as error:
         return str(error)
     return None
 
@@ -140,7 +140,7 @@ def _grouped_with(model: nn.Module, x: Tensor, closed: Collection[type[nn.Module
     """The cut in which each module of these kinds is one operation.
 
     Raises:
-        CannotGroup
+        GroupingError
     """
     from timm.layers import get_notrace_functions
 
@@ -170,7 +170,7 @@ def _units(model: nn.Module, used: set[Any]) -> list[str]:
             units.append(name)
     units = [u for u in units if any(str(target) == u or str(target).startswith(u + ".") for target in used)]
     if not units:
-        raise CannotGroup("it has no stages or blocks by which to cut it")
+        raise GroupingError("it has no stages or blocks by which to cut it")
     return units
 
 
@@ -181,10 +181,10 @@ def _groups_of_tensors(model: nn.Module, program: Program) -> dict[str, str]:
         for target in {str(n.target) for n in nodes if n.op in ("call_module", "get_attr")}:
             for name in (n for n in model.state_dict() if n == target or n.startswith(target + ".")):
                 if groups.setdefault(name, group) != group:
-                    raise CannotGroup(f"{name} is used by both {groups[name]} and {group}")
+                    raise GroupingError(f"{name} is used by both {groups[name]} and {group}")
     for name, _ in model.named_parameters():
         if name not in groups:
-            raise CannotGroup(f"{name} is not used")
+            raise GroupingError(f"{name} is not used")
     for name in model.state_dict():
         groups.setdefault(name, next((g for g in program.groups if name.startswith(g + ".")), program.groups[0]))
     return groups
@@ -230,10 +230,10 @@ def _check(model: nn.Module, result: GroupedProgram, x: Tensor) -> None:
         model.train(training)
         wanted = model(x)
         if training and differ(model(x), wanted):
-            raise CannotGroup("it draws at random in training")
+            raise GroupingError("it draws at random in training")
         if differ(run(3), wanted):
-            raise CannotGroup("cut into groups it does not compute the same")
+            raise GroupingError("cut into groups it does not compute the same")
     model.eval()
     gates = {layer: torch.stack([torch.ones(s), torch.zeros(s)]) for layer, s in result.neurons.items()}
     if differ(run(2, gates)[:1], model(x[:2])[:1]):
-        raise CannotGroup("its images do not keep to themselves")
+        raise GroupingError("its images do not keep to themselves")

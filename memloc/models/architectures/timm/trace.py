@@ -41,7 +41,7 @@ ROOT = "network"
 Around: TypeAlias = Callable[[fx.Node, tuple[Any, ...], Callable[[tuple[Any, ...]], Any]], Any]
 
 
-class CannotGroup(ValueError):  # noqa: N818
+class GroupingError(ValueError):
     """Why a network is no chain of groups, in one line."""
 
 
@@ -113,7 +113,7 @@ def traced(
     network's modules is false afterwards.
 
     Raises:
-        CannotGroup: where the forward pass depends on the values that it computes.
+        GroupingError: where the forward pass depends on the values that it computes.
     """
     for module in network.modules():
         if hasattr(module, "inplace"):
@@ -122,7 +122,7 @@ def traced(
     try:
         graph = _Tracer(leaves, wrapped).trace(root)
     except Exception as error:  # a library's forward pass may raise anything while it is traced
-        raise CannotGroup(f"its forward pass cannot be traced: {error_line(error, with_type=False)}") from error
+        raise GroupingError(f"its forward pass cannot be traced: {error_line(error, with_type=False)}") from error
     constants = {}
     for node in graph.nodes:
         _out_of_place(node)
@@ -163,12 +163,12 @@ def split_into_groups(graph: fx.Graph, network: nn.Module, units: Sequence[str])
     the unit before it. A stem or a head without parameters is part of the unit beside it.
 
     Raises:
-        CannotGroup: unless the units run one after the other, each with parameters.
+        GroupingError: unless the units run one after the other, each with parameters.
     """
     images, *body, output = graph.nodes
     (result,) = output.args
     if not isinstance(result, fx.Node):
-        raise CannotGroup("it gives something else than logits")
+        raise GroupingError("it gives something else than logits")
     names = ["stem", *units, "head"]
     indices = _indices(body, units)
     owned = {name for name, _ in network.named_parameters()}
@@ -179,7 +179,7 @@ def split_into_groups(graph: fx.Graph, network: nn.Module, units: Sequence[str])
         indices = [min(at, len(units)) for at in indices]
     groups = [k for k in range(len(names)) if k in full or names[k] in units]
     if without := [names[k] for k in groups if k not in full]:
-        raise CannotGroup(f"{without[0]} runs without parameters of its own")
+        raise GroupingError(f"{without[0]} runs without parameters of its own")
     where = {images: -1} | dict(zip(body, indices, strict=True))
     carried = [[node for node, at in where.items() if at < k and _needed(node, k, where)] for k in groups]
     split = [[node for node, at in zip(body, indices, strict=True) if at == k] for k in groups]
@@ -194,7 +194,7 @@ def _indices(body: Sequence[fx.Node], units: Sequence[str]) -> list[int]:
     indices, now = [], 0
     for k, at in enumerate(own):
         if at is not None and at < now:
-            raise CannotGroup(f"{units[at - 1]} is used again after {units[now - 1]} has begun")
+            raise GroupingError(f"{units[at - 1]} is used again after {units[now - 1]} has begun")
         now = now if at is None else at
         indices.append(now if k <= last else len(units) + 1)
     return indices
