@@ -45,7 +45,7 @@ def test_a_bundled_data_set_and_the_list_do_not_import_torchvision() -> None:
     """It takes seconds. The named data sets ask it for checksums and addresses when they are loaded or fetched."""
     listed = "from memloc.commands import data; out, sys.stdout = sys.stdout, sys.stderr; data.list_(''); sys.stdout = out"
     for statement in ("from memloc.data import describe; describe('digits')", listed):
-        assert imported(statement, "torchvision", "torch") == set()
+        assert imported(statement, "torchvision", "torch", "sklearn") == set()
     assert imported("from memloc.data import describe; describe('svhn')", "torchvision") == {"torchvision"}
 
 
