@@ -35,7 +35,7 @@ class PricedPlan:
     reliable: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """The plan without `needs`, for other processes. All parts of an analysis cost the same, so it is listed once."""
+        """The plan without `needs`, for other processes. Neighbouring parts that cost the same are listed as one."""
         return {
             "slots": asdict(self.slots),
             "basis": self.basis,
@@ -73,12 +73,12 @@ def _adapter() -> TypeAdapter[PricedPlan]:
 
 
 def _analyses(wave: Sequence[PricedPart]) -> list[dict[str, Any]]:
-    """[{what its parts have in common, "parts": their ids}] of every analysis."""
-    return [
-        {**{k: v for k, v in vars(parts[0]).items() if k not in ("id", "needs")}, "parts": [p.id for p in parts]}
-        for _, group in groupby(wave, key=lambda part: part.analysis)
-        if (parts := list(group))
-    ]
+    """[{what parts have in common, "parts": their ids}]."""
+    return [{**common, "parts": [part.id for part in parts]} for common, parts in groupby(wave, key=_without_id)]
+
+
+def _without_id(part: PricedPart) -> dict[str, Any]:
+    return {k: v for k, v in vars(part).items() if k not in ("id", "needs")}
 
 
 def _parts(analysis: Mapping[str, Any]) -> list[dict[str, Any]]:

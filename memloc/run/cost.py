@@ -19,7 +19,7 @@ from memloc.counts import counted
 from memloc.run.fanout import PricedPart
 from memloc.run.pending import Work, needs, waves
 from memloc.run.plan import AnalysisPlan, TrialPlan
-from memloc.run.quantities import part_passes, train_passes
+from memloc.run.quantities import part_passes, retrained_passes, train_passes
 from memloc.store import Snapshot
 
 Shape = tuple[int, int, int]
@@ -111,7 +111,8 @@ class CostModel:
         """Equal for works of which everything costs the same."""
         trial, counts = work.trial, Counter(a.id for a, _, _ in work.parts)
         analyses = tuple((a.stage, a.config, a.size, bool(a.reads), counts[a.id]) for a in trial.analyses if a.id in counts)
-        return self.network(trial), trial.config.epochs, trial.size, work.train, work.reached, work.until, analyses
+        before = tuple(work.starts[i].before if i in work.starts else None for _, i, _ in work.parts if work.starts)
+        return self.network(trial), trial.config.epochs, trial.size, work.train, work.reached, work.until, analyses, before
 
     def train(self, work: Work) -> float:
         """Seconds of the rest of the training; 0 if there is nothing to train."""
@@ -142,7 +143,18 @@ class CostModel:
     def waves(self, work: Work) -> tuple[tuple[PricedPart, ...], ...]:
         """The parts of each wave with their costs, in order."""
         prices = {a.id: self._price(work.trial, a) for a in {a.id: a for a, _, _ in work.parts}.values()}
-        return tuple(tuple(replace(prices[a.id], id=part_id) for a, part_id, _ in wave) for wave in waves(work.parts))
+        return tuple(tuple(self._own(work, prices[a.id], i) for a, i, _ in wave) for wave in waves(work.parts))
+
+    def _own(self, work: Work, price: PricedPart, part_id: str) -> PricedPart:
+        """The price of one part: that of its analysis, and of the epochs that are trained again before it."""
+        start = work.starts.get(part_id)
+        if start is None:
+            return replace(price, id=part_id)
+        if not start.before:
+            return replace(price, id=part_id, chain=start.chain)
+        passes = retrained_passes(work.trial, start.before)
+        seconds = price.seconds + passes * self._train_rate(work.trial)
+        return replace(price, id=part_id, chain=start.chain, seconds=seconds, passes=price.passes + passes)
 
     def _price(self, trial: TrialPlan, analysis: AnalysisPlan) -> PricedPart:
         """The price that all parts of an analysis have in common."""

@@ -17,7 +17,8 @@ class PricedPart:
     """A part of an analysis, and its price: the seconds that it takes alone, by run/cost.py.
 
     shared: those of the seconds that a task spends once for all its parts of the analysis. passes: the forward passes of one
-    example behind the price. needs: the parts without which it cannot run.
+    example behind the price. needs: the parts without which it cannot run. chain: parts of one chain run one after the
+    other, in one task; "": it is none.
     """
 
     id: str
@@ -27,6 +28,7 @@ class PricedPart:
     shared: float = 0.0
     passes: float = 0.0
     needs: tuple[str, ...] = ()
+    chain: str = ""
 
 
 def together(parts: Sequence[PricedPart]) -> float:
@@ -37,6 +39,11 @@ def together(parts: Sequence[PricedPart]) -> float:
 def _by_analysis(parts: Sequence[PricedPart]) -> list[list[PricedPart]]:
     ordered = sorted(parts, key=lambda part: part.analysis)
     return [list(bunch) for _, bunch in groupby(ordered, key=lambda part: part.analysis)]
+
+
+def units(parts: Sequence[PricedPart]) -> list[list[PricedPart]]:
+    """Parts that cannot be taken apart: chains, and single parts."""
+    return [list(unit) for _, unit in groupby(parts, key=lambda part: part.chain or part.id)]
 
 
 def least(parts: Sequence[PricedPart]) -> float:
@@ -62,6 +69,9 @@ def cut(parts: Sequence[PricedPart], slots: int) -> list[list[PricedPart]]:
 
 def _chunks(bunch: Sequence[PricedPart], limit: float) -> list[list[PricedPart]]:
     """As few chunks as `limit` seconds allow, of sizes as equal as possible. A part that is longer is a chunk of its own."""
+    whole = units(bunch)
+    if len(whole) < len(bunch):  # chains, which differ in length
+        return whole
     total = together(bunch)
     count = min(len(bunch), max(1, math.ceil(total / limit))) if limit > 0 else 1
     edges = [round(i * len(bunch) / count) for i in range(count + 1)]

@@ -11,12 +11,13 @@ import torch
 
 from memloc import stages
 from memloc.config import canonical
+from memloc.run.chains import starts, wanted_states
 from memloc.run.events import PartResult
 from memloc.run.memory import parts_together, release
 from memloc.run.pending import Item
 from memloc.run.plan import AnalysisPlan, TrialPlan
 from memloc.run.provenance import where
-from memloc.run.quantities import part_passes
+from memloc.run.quantities import part_passes, retrained_passes
 from memloc.run.worker import Worker, set_up_numerics
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
@@ -80,13 +81,21 @@ class _Computation:
             computed = iter(list(computed))
             mean, company = (time.perf_counter() - clock) / len(bunch), len(bunch)
         share = 1 - kind.shared(config, self.analysis.size) * (1 - 1 / company)
+        before = self._trained_before(bunch)
         for (part_id, part), rows in zip(bunch, computed, strict=True):
             result = PartResult(part_id, mean or time.perf_counter() - clock, share)
-            self._commit(part, rows, result)
+            passes = part_passes(self.trial, self.analysis) * share + retrained_passes(self.trial, before.get(part_id, 0))
+            self._commit(part, rows, result, passes)
             yield result
             clock = time.perf_counter()
 
-    def _commit(self, part: Part, rows: Tables, result: PartResult) -> None:
+    def _trained_before(self, bunch: Sequence[tuple[str, Part]]) -> dict[str, int]:
+        """{part: how many epochs are trained again before its own}."""
+        wanted = wanted_states((self.analysis, part_id, part) for part_id, part in bunch)
+        of_parts = wanted.get(self.analysis.id, {})
+        return {part_id: start.before for part_id, start in starts(of_parts, self.inputs.history.states).items()}
+
+    def _commit(self, part: Part, rows: Tables, result: PartResult, passes: float) -> None:
         analysis, trial = self.analysis, self.trial
         commit = Commit(
             id=result.part_id,
@@ -100,7 +109,7 @@ class _Computation:
             reads=analysis.reads,
             where=where(self.worker.device),
             seconds=result.seconds,
-            passes=part_passes(trial, analysis) * result.share,
+            passes=passes,
             ended=time.time(),
         )
         with_ids = {t: _with_ids(columns, analysis.id, trial.id) for t, columns in rows.items()}

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from memloc.errors import StoreError
+from memloc.run.chains import Start, starts, wanted_states
 from memloc.run.plan import AnalysisPlan, Plan, TrialPlan
 from memloc.run.retention import Retention, kept_epochs, lost_epochs
 from memloc.stages.base import Part
 from memloc.store import Snapshot, Store, checkpoints, layout
 from memloc.store.commits import FileEntry
-from memloc.store.resumable import reached_epoch
+from memloc.store.resumable import reached_epoch, surplus_states, usable_states
 
 TrainWork = Literal["done", "train", "replay"]
 Item = tuple[AnalysisPlan, str, Part]  # one part: its analysis, its id, and the part itself
@@ -24,7 +25,8 @@ class Work:
 
     write: the checkpoints that the training must leave for now. keep: those that stay in the end. reached: the epoch from
     which it will go on, by the files in the store. again: the last lost epoch of a committed training, where training it
-    again ends.
+    again ends. states: the epochs whose states the training must leave for its parts. starts: where the parts that go on
+    with the training begin.
     """
 
     trial: TrialPlan
@@ -35,6 +37,8 @@ class Work:
     prune: bool = False
     reached: int = 0
     again: int = 0
+    states: set[int] = field(default_factory=set)
+    starts: dict[str, Start] = field(default_factory=dict)
 
     @property
     def until(self) -> int:
@@ -119,12 +123,17 @@ def _work(trial: TrialPlan, stored: _Stored, paths: set[str], retention: Retenti
         for part_id, part in zip(a.part_ids, a.parts, strict=True)
         if part_id not in stored.committed
     ]
-    needed = {t for a, _, part in parts for t in a.kind.epochs(a.config, trial.config, part)}
+    wanted = wanted_states(parts)
+    states = {epoch for of_analysis in wanted.values() for epoch in of_analysis.values()}
+    there = {epoch for epoch, _ in usable_states(trial.id, paths, (), numerics)}
+    needed = {t for a, _, part in parts for t in a.kind.epochs(a.config, trial.config, part)} | (states & there)
     keep = kept_epochs(trial, retention)
     if trial.id not in stored.committed:
         reached = reached_epoch(trial.id, paths, keep | needed, numerics)
-        prune = len(keep) < trial.config.epochs + 1
-        return Work(trial, "train", parts, keep | needed, keep, prune, reached=reached)
+        there |= {epoch for epoch in states if epoch >= reached}  # it leaves them
+        write = keep | needed | states
+        prune = bool(states) or len(keep) < trial.config.epochs + 1
+        return Work(trial, "train", parts, write, keep, prune, reached=reached, states=states, starts=_starts(wanted, there))
     commit = stored.snapshot.commits[trial.id]
     pruned = checkpoints.read_pruned(stored.store.files, trial.id)
     lost = lost_epochs(commit, stored.sizes, needed, pruned)
@@ -132,7 +141,13 @@ def _work(trial: TrialPlan, stored: _Stored, paths: set[str], retention: Retenti
     surplus = ({c.epoch for c in commit.checkpoints if c.path in paths} | lost) - keep
     train: TrainWork = "replay" if lost else "done"
     returns = bool(lost and pruned & keep)  # training again brings them back, so they must not count as pruned any more
-    return Work(trial, train, parts, keep | needed, keep, prune=bool(surplus) or returns, again=max(again, default=0))
+    prune = bool(surplus) or returns or len(surplus_states(paths)) > 0
+    again_until = max(again, default=0)
+    return Work(trial, train, parts, keep | needed, keep, prune, again=again_until, starts=_starts(wanted, there))
+
+
+def _starts(wanted: Mapping[str, Mapping[str, int]], states: set[int]) -> dict[str, Start]:
+    return {part_id: start for of_analysis in wanted.values() for part_id, start in starts(of_analysis, states).items()}
 
 
 def waves(parts: Sequence[Item]) -> list[list[Item]]:

@@ -23,6 +23,11 @@ def part_passes(trial: TrialPlan, analysis: AnalysisPlan) -> float:
     return analysis.kind.passes(analysis.config, analysis.size)
 
 
+def retrained_passes(trial: TrialPlan, epochs: int) -> float:
+    """The same of epochs that are trained again for an analysis. They measure no test accuracy."""
+    return epochs * 3.0 * trial.size.n
+
+
 def checkpoint_bytes(trial: TrialPlan, retention: Retention) -> int:
     """Kept checkpoints, and the newest optimiser state (momentum, and about 80 bytes of dynamics per example)."""
     weights = 4 * trial.size.parameters

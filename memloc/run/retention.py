@@ -35,7 +35,8 @@ def lost_epochs(commit: Commit, sizes: Mapping[str, int], needed: set[int], prun
 
 
 def prune(store: Store, work: Work) -> None:
-    """Removes the checkpoints that are no longer needed, once everything of the trial is committed."""
+    """Removes the checkpoints and states that are no longer needed, once everything of the trial is committed."""
     commit = store.commit(work.trial.id)
     if work.prune and commit is not None:
         checkpoints.prune(store.files, work.trial.id, commit.checkpoints, work.keep)
+        checkpoints.prune_states(store.files, work.trial.id)

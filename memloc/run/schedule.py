@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from memloc.run.fanout import PricedPart, least
+from memloc.run.fanout import PricedPart, least, together, units
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,16 @@ class TrialCost:
         return self.train * self.trainer + sum(least(wave) for wave in self.waves) * self.task
 
     def chain(self) -> list[tuple[str, float]]:
-        """[(stage, seconds)] of work that cannot run in parallel: the training, then the longest part of every wave."""
+        """[(stage, seconds)] of work that cannot run in parallel: the training, then the longest chain of every
+        wave.
+        """
         return self._chain
 
     @cached_property
     def _chain(self) -> list[tuple[str, float]]:
-        longest = [max(wave, key=lambda part: part.seconds) for wave in self.waves if wave]
+        longest = [max(units(wave), key=together) for wave in self.waves if wave]
         train = [("train", self.train)] if self.train else []
-        return train + [(part.stage, part.seconds) for part in longest]
+        return train + [(unit[0].stage, together(unit)) for unit in longest]
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def _train(worker: Worker, work: Work, on_epoch: OnEpoch, should_stop: Callable[
     overtaken = False  # by a worker that was thought dead, or by the successor of this one
     if after is not None:
         on_epoch(after.epoch, {})
-    with StateWriter(store.files, trial.id, work.write, bits, entries) as writer:
+    with StateWriter(store.files, trial.id, work.write, bits, entries, work.states) as writer:
         clock = time.perf_counter()
         for epoch in _epochs_left(trial, data, worker.device, after):
             row = {} if epoch.row is None else {**epoch.row, "seconds": time.perf_counter() - clock}

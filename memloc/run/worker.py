@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -13,9 +13,13 @@ from memloc.config import TrainConfig
 from memloc.data import Data, Raw, check_identity, prepare
 from memloc.run.memory import release
 from memloc.run.plan import AnalysisPlan, TrialPlan
+from memloc.run.provenance import numerics
 from memloc.run.score_sources import atypical
-from memloc.stages.inputs import Inputs
-from memloc.store import Store, checkpoints
+from memloc.stages.inputs import History, Inputs
+from memloc.stages.training.loop import Epoch
+from memloc.store import Store, checkpoints, layout
+from memloc.store.commits import CheckpointEntry
+from memloc.store.resumable import usable_states
 
 
 def never() -> bool:
@@ -55,8 +59,28 @@ class Worker:
                 raise RuntimeError(f"training {trial.id} is not committed")
             by_epoch = {c.epoch: c for c in commit.checkpoints}
             weights = lru_cache(maxsize=2)(lambda epoch: checkpoints.read(self.store.files, by_epoch[epoch]))
-            self._inputs = means, Inputs(trial.config, _with_set(self.data(trial), analysis), self.device, weights)
+            data = _with_set(self.data(trial), analysis)
+            inputs = Inputs(trial.config, data, self.device, weights, history=self._history(trial, by_epoch))
+            self._inputs = means, inputs
         return self._inputs[1]
+
+    def _history(self, trial: TrialPlan, committed: Mapping[int, CheckpointEntry]) -> History:
+        """The course of a committed training; committed: {epoch: its checkpoint}."""
+        files, bits = self.store.files, numerics(self.device)
+        paths = files.listing(layout.checkpoints(trial.id))
+        states = frozenset(epoch for epoch, _ in usable_states(trial.id, paths, (), bits))
+
+        def state(epoch: int) -> Epoch | None:
+            saved = checkpoints.load_state(files, trial.id, epoch, bits)
+            if saved is None:
+                return None
+            weights = checkpoints.read(files, committed[epoch])
+            return Epoch(epoch, weights, saved.momentum, saved.dynamics, scaler=saved.scaler)
+
+        def is_checkpoint(epoch: int, weights: Mapping[str, torch.Tensor]) -> bool:
+            return layout.sha256(checkpoints.encode(weights)) == committed[epoch].sha256
+
+        return History(states, state, is_checkpoint)
 
     def forget(self) -> None:
         """Drops what is kept between parts. The next part reads the store again and finds the device's memory free."""

@@ -22,15 +22,22 @@ class StateWriter:
     costs at most the epoch that trains and the one under way. An error in the thread is raised, with its traceback, at the
     next call here. Nothing is written after it.
 
-    keep: epochs whose checkpoints stay. entries: the checkpoints written so far, complete after `flush`.
+    keep: epochs whose checkpoints stay. states: epochs whose resume states stay too.
+    entries: the checkpoints written so far, complete after `flush`.
     """
 
     def __init__(
-        self, files: Files, trial: str, keep: Collection[int], numerics: str, entries: Sequence[CheckpointEntry] = ()
+        self,
+        files: Files,
+        trial: str,
+        keep: Collection[int],
+        numerics: str,
+        entries: Sequence[CheckpointEntry] = (),
+        states: Collection[int] = (),
     ) -> None:
-        self._files, self._trial, self._keep, self._numerics = files, trial, keep, numerics
+        self._files, self._trial, self._keep, self._numerics, self._states = files, trial, keep, numerics, states
         self.entries = list(entries)
-        self._stale = checkpoints.resume_states(files, trial)
+        self._stale = self._without_kept(checkpoints.resume_states(files, trial))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state-writer")
         self._under_way: Future[None] | None = None
 
@@ -56,9 +63,14 @@ class StateWriter:
         epoch.wait()
         self.entries.append(self._checkpoint(epoch.epoch, epoch.weights))
         state = ResumeState(epoch.epoch, epoch.momentum, epoch.dynamics, rows, self.entries, self._numerics, epoch.scaler)
-        self._stale = [checkpoints.save_resume(self._files, self._trial, state, self._stale)]
+        self._stale = self._without_kept([checkpoints.save_resume(self._files, self._trial, state, self._stale)])
         if epoch.epoch > 0 and epoch.epoch - 1 not in self._keep:
             self._files.delete(layout.checkpoint(self._trial, epoch.epoch - 1))
+
+    def _without_kept(self, paths: Sequence[str]) -> list[str]:
+        """The states that go once a newer one is written."""
+        own = {path: layout.resume_state_of(path) for path in paths}
+        return [path for path, named in own.items() if named is None or named[0] not in self._states]
 
     def _checkpoint(self, epoch: int, weights: Mapping[str, Tensor]) -> CheckpointEntry:
         content = checkpoints.encode(weights)

@@ -51,9 +51,9 @@ class Stage(ABC, Generic[C]):
     whose rows it needs; their ids enter its own. lockstep: its parts share work, so parts that run together end at the same
     time.
 
-    Beside its config.py lies compute.py. It has `run(config, inputs, part)`, which returns the rows of a part. A stage in
-    lockstep has `run_together(config, inputs, parts)` instead, which yields the rows of several parts. The rows of a part do
-    not depend on the other parts, to the last bit.
+    Beside its config.py lies compute.py. It has `run(config, inputs, part)`, which returns the rows of a part; or
+    `run_together(config, inputs, parts)`, which yields the rows of one part after the other, in their order. The rows of a
+    part do not depend on the other parts, to the last bit.
     """
 
     name: ClassVar[str]
@@ -89,6 +89,10 @@ class Stage(ABC, Generic[C]):
     def epochs(self, config: C, train: TrainConfig, part: Part) -> Sequence[int]:
         """The checkpoints that a part reads."""
 
+    def goes_on_from(self, config: C, part: Part) -> int | None:
+        """The epoch after which a part goes on with the training, from its weights and momentum; None: it trains nothing."""
+        return None
+
     def keeps(self, config: C) -> Sequence[int]:
         """The checkpoints that `--checkpoints rewound` keeps for the stage, besides the first and the last one."""
         return ()
@@ -117,7 +121,7 @@ class Stage(ABC, Generic[C]):
         """The rows of several parts, one after the other. compute.py is imported only here, because it needs torch."""
         folder = type(self).__module__.rpartition(".")[0]
         compute = import_module(f"{folder}.compute")
-        if self.lockstep:
+        if hasattr(compute, "run_together"):
             yield from compute.run_together(config, inputs, parts)
         else:
             for part in parts:

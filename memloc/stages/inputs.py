@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,30 @@ from memloc.models.groups import Network
 from memloc.models.memory_format import channels_last
 from memloc.stages.base import Columns
 
+if TYPE_CHECKING:
+    from memloc.stages.training.loop import Epoch
+
+
+def _is_unknown(epoch: int, weights: Mapping[str, Tensor]) -> bool:
+    raise LookupError(f"nothing is known of epoch {epoch}")
+
+
+def _has_no_state(epoch: int) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class History:
+    """The course of a training, for stages that train parts of it again.
+
+    states: the epochs after which it can go on. state: gives the state after one of these, weights and all; None if it is
+    damaged. is_checkpoint: are these weights those that were committed for this epoch, bit for bit?
+    """
+
+    states: frozenset[int] = frozenset()
+    state: Callable[[int], Epoch | None] = _has_no_state
+    is_checkpoint: Callable[[int, Mapping[str, Tensor]], bool] = _is_unknown
+
 
 @dataclass
 class Inputs:
@@ -27,8 +51,8 @@ class Inputs:
 
     weights: epoch -> that checkpoint's `state_dict` on the CPU. tables: for a stage that `reads`, the rows of the training
     and of the analyses that it reads, by table name (`analyses` has their configurations). c_scores: float64 [n], for an
-    analysis that takes them. memo: quantities of the whole training that one part has computed, for the next part in this
-    process. Every process computes the same bits.
+    analysis that takes them. history: for a stage that trains epochs again. memo: quantities of the whole training that one
+    part has computed, for the next part in this process. Every process computes the same bits.
     """
 
     train: TrainConfig
@@ -37,6 +61,7 @@ class Inputs:
     weights: Callable[[int], Mapping[str, Tensor]]
     tables: Mapping[str, Columns] = field(default_factory=dict)
     c_scores: npt.NDArray[np.float64] | None = None
+    history: History = field(default_factory=History)
     memo: dict[Hashable, Any] = field(default_factory=dict)
     _on_device: OnDevice | None = None
     _dropout: Dropout | None = None

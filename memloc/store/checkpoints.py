@@ -16,7 +16,7 @@ from memloc.errors import StoreError
 from memloc.store import layout
 from memloc.store.commits import CheckpointEntry, read_entry
 from memloc.store.files import Files
-from memloc.store.resumable import usable_states
+from memloc.store.resumable import surplus_states, usable_states
 
 
 def encode(weights: Mapping[str, Tensor]) -> bytes:
@@ -64,7 +64,7 @@ class ResumeState:
 
 
 def save_resume(files: Files, trial: str, state: ResumeState, old: Collection[str]) -> str:
-    """Writes the state, then removes the older ones; returns its path."""
+    """Writes the state, then removes the `old` ones; returns its path."""
     buffer = io.BytesIO()
     fields = {"rows": state.rows, "entries": [vars(e) for e in state.entries], "numerics": state.numerics}
     extra = json.dumps(fields | ({"scaler": state.scaler} if state.scaler else {}))
@@ -103,6 +103,20 @@ def load_resume(
         except StoreError:
             continue
     return None
+
+
+def load_state(files: Files, trial: str, epoch: int, numerics: str) -> ResumeState | None:
+    """The intact state after an epoch; None if there is none."""
+    for found, path in usable_states(trial, files.listing(layout.checkpoints(trial)), (), numerics):
+        if found == epoch and (state := _read_state(files, trial, path)) is not None:
+            return state
+    return None
+
+
+def prune_states(files: Files, trial: str) -> None:
+    """Removes all resume states of a committed training but the newest."""
+    for path in surplus_states(files.listing(layout.checkpoints(trial))):
+        files.delete(path)
 
 
 def _read_state(files: Files, trial: str, path: str) -> ResumeState | None:

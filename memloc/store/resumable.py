@@ -28,6 +28,12 @@ def usable_states(
     return sorted(states, reverse=True)
 
 
+def surplus_states(paths: Collection[str]) -> list[str]:
+    """The resume states among the files of one training, but for the newest."""
+    states = sorted(path for path in paths if layout.is_resume_state(path))
+    return states[:-1]
+
+
 def reached_epoch(trial: str, paths: Collection[str], needed: Collection[int] = (), numerics: str | None = None) -> int:
     """The epoch from which a training goes on if no file is damaged; 0 if it starts afresh. See `usable_states`."""
     states = usable_states(trial, paths, needed, numerics)

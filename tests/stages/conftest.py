@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from memloc.config import TrainConfig
 from memloc.data import Data, load, prepare
 from memloc.models.architectures import resolved
 from memloc.stages.base import Size
-from memloc.stages.inputs import Inputs
+from memloc.stages.inputs import History, Inputs
 from memloc.stages.training.loop import Epoch, train
 from tests.models.plain import GROUPS
 
@@ -50,8 +51,15 @@ class Trained:
         n, n_noisy, n_test = len(self.data.y), int(self.data.noisy.sum()), len(self.data.y_test)
         return Size(n, n_noisy, n_test, parameters=1, groups=GROUPS, classes=self.data.classes)
 
-    def inputs(self) -> Inputs:
-        return Inputs(self.config, self.data, CPU, lambda t: self.epochs[t].weights)
+    def inputs(self, states: Collection[int] = ()) -> Inputs:
+        """states: the epochs after which the training can go on."""
+        history = History(frozenset(states), lambda t: self.epochs[t], self._is_checkpoint)
+        return Inputs(self.config, self.data, CPU, lambda t: self.epochs[t].weights, history=history)
+
+    def _is_checkpoint(self, epoch: int, weights: Mapping[str, Tensor]) -> bool:
+        """Bytes are compared, because NaN (of a training that diverged) is not equal to itself."""
+        own = self.epochs[epoch].weights
+        return own.keys() == weights.keys() and all(own[k].numpy().tobytes() == weights[k].numpy().tobytes() for k in own)
 
 
 def settings(**fields: Any) -> tuple[TrainConfig, Data]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,7 +31,7 @@ COLUMNS = ["epoch", "layer", "param", "numel", "sq_clean", "sq_noisy", "dot", "s
 
 
 def account(trained: Trained, epoch: int, **fields: Any) -> dict[str, list[Any]]:
-    config = STAGE.resolve(GradientsConfig(**fields), trained.config)
+    config = STAGE.resolve(GradientsConfig(**{"at": "checkpoint", **fields}), trained.config)
     return dict(STAGE.run(config, trained.inputs(), {"epoch": epoch})["gradients"])
 
 
@@ -202,9 +203,13 @@ def drawn_order(trained: Trained, epoch: int) -> list[Tensor]:
 def drawn_control(trained: Trained) -> Tensor:
     from memloc.seeds import stream
 
-    n = len(trained.data.y)
-    control = torch.zeros(n, dtype=torch.bool)
-    control[stream(trained.config.seed, "gradient control").permutation(n)[: int(trained.data.noisy.sum())]] = True
+    y, noisy = trained.data.y, trained.data.noisy
+    left = Counter(y[noisy].tolist())
+    control = torch.zeros(len(y), dtype=torch.bool)
+    for i in stream(trained.config.seed, "gradient control", 0).permutation(len(y)).tolist():
+        if left[int(y[i])]:
+            left[int(y[i])] -= 1
+            control[i] = True
     return control
 
 
@@ -251,15 +256,15 @@ def test_mask_modes(tied: Trained, mode: str) -> None:
 
 def test_configurations() -> None:
     train = resolved(dataset="digits", model="resnet9", epochs=4)
-    config = STAGE.resolve(GradientsConfig(), train)
+    config = STAGE.resolve(GradientsConfig(at="checkpoint"), train)
     assert (config.epochs, config.bn) == ((0, 1, 2, 3, 4), "batch")
     assert [STAGE.epochs(config, train, p) for p in STAGE.parts(config, train, size=None)] == [[t] for t in range(5)]  # type: ignore[arg-type]
     for field, fields in (("epochs", {"epochs": (5,)}), ("mask_mode", {"mask_mode": "own"})):
         with pytest.raises(FieldError) as error:
-            STAGE.resolve(GradientsConfig(**fields), train)
+            STAGE.resolve(GradientsConfig(at="checkpoint", **fields), train)
         assert error.value.field == field
     with pytest.raises(FieldError):
-        STAGE.resolve(GradientsConfig(), resolved(dataset="digits", model="resnet9", **TIED))
+        STAGE.resolve(GradientsConfig(at="checkpoint"), resolved(dataset="digits", model="resnet9", **TIED))
 
 
 def test_statistics_of_a_frozen_training() -> None:
@@ -272,4 +277,4 @@ def test_statistics_of_a_frozen_training() -> None:
         with pytest.raises(FieldError, match=r"batch_norm: frozen .*; valid: running") as caught:
             STAGE.resolve(GradientsConfig(at=at, bn="batch"), frozen)
         assert caught.value.field == "bn"
-    assert STAGE.resolve(GradientsConfig(bn="running"), usual).bn == "running"
+    assert STAGE.resolve(GradientsConfig(at="checkpoint", bn="running"), usual).bn == "running"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -11,27 +12,31 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memloc.config import FieldError
+from memloc.config import FieldError, canonical
 from memloc.errors import ReplayError
 from memloc.models.architectures import resolved
 from memloc.models.build import build
-from memloc.stages.gradients.compute import example_sets
-from memloc.stages.gradients.config import Gradients, GradientsConfig
+from memloc.stages.gradients.config import CONTROLS, Gradients, GradientsConfig
+from memloc.stages.gradients.sets import example_sets
 from memloc.stages.gradients.trajectory import trajectory
 from memloc.stages.training.batches import batches
+from memloc.stages.training.loop import Training
 from memloc.stages.training.steps import learning_rate
 from tests.stages.conftest import DROPOUTS, TIED, Trained, run
 from tests.stages.naive import pixels
 
 STAGE = Gradients()
-PART = {"at": "trajectory"}
 FROZEN = {"batch_norm": "frozen"}
 
 
 def sums_of(trained: Trained, by_batch: bool = False) -> list[list[list[Tensor]]]:
     """[epoch − 1][set][parameter]"""
-    members = example_sets(trained.data.noisy, trained.config.seed)
-    return [s for _, _, s in trajectory(trained.inputs(), trained.config.epochs, members, by_batch)]
+    epochs = range(1, trained.config.epochs + 1)
+    return [s for _, _, s in trajectory(trained.inputs(), epochs, members_of(trained), by_batch)]
+
+
+def members_of(trained: Trained) -> np.ndarray:
+    return example_sets(trained.data.noisy, trained.data.y, trained.config.seed, CONTROLS)
 
 
 def bare_loop(trained: Trained, by_batch: bool = False) -> list[list[list[Tensor]]]:
@@ -40,7 +45,7 @@ def bare_loop(trained: Trained, by_batch: bool = False) -> list[list[list[Tensor
     network = build(config, data.shape, data.classes)
     network.load_state_dict(trained.epochs[0].weights)
     x, y, n = pixels(data.x), torch.tensor(data.y), len(data.y)
-    members = torch.from_numpy(example_sets(data.noisy, config.seed))
+    members = torch.from_numpy(members_of(trained))
     parameters = list(network.parameters())
     velocity = [torch.zeros_like(p) for p in parameters]
     found = []
@@ -98,33 +103,76 @@ def test_clean_and_noisy_add_up_to_what_the_optimizer_was_given(
 
     monkeypatch.setattr(torch.optim.SGD, "step", recorded)
     found = sums_of(trained)
-    for epoch, (clean, noisy, _) in enumerate(found):
+    for epoch, (clean, noisy, *_) in enumerate(found):
         steps = given[epoch * len(given) // 2 : (epoch + 1) * len(given) // 2]
         for i, (c, o) in enumerate(zip(clean, noisy, strict=True)):
             whole = sum(g[i] for g in steps)
             assert (c + o - whole).norm() <= 1e-4 * max(float(c.norm()), float(o.norm())) + 1e-7
 
 
+def rows_of(trained: Trained, *epochs: int, states: Collection[int] = ()) -> list[dict[str, list[Any]]]:
+    config = STAGE.resolve(GradientsConfig(epochs=epochs or None), trained.config)
+    parts = STAGE.parts(config, trained.config, trained.size)
+    return [dict(tables["gradients"]) for tables in STAGE.run_together(config, trained.inputs(states), parts)]
+
+
 def test_rows(plain: Trained) -> None:
-    config = STAGE.resolve(GradientsConfig(at="trajectory", epochs=(3, 7)), plain.config)
-    rows = STAGE.run(config, plain.inputs(), PART)["gradients"]
-    assert sorted(set(rows["epoch"])) == [3, 7]
+    _, rows = rows_of(plain, 3, 7)
+    assert set(rows["epoch"]) == {7}
+    config = STAGE.resolve(GradientsConfig(epochs=(3, 7)), plain.config)
     assert STAGE.rows(config, plain.size)["gradients"] >= len(rows["epoch"])
-    assert list(STAGE.epochs(config, plain.config, PART)) == list(range(8))
-    clean, noisy, control = sums_of(plain)[6]
-    at = rows["epoch"].index(7)
+    assert [STAGE.goes_on_from(config, part) for part in STAGE.parts(config, plain.config, plain.size)] == [2, 6]
+    clean, noisy, *controls = sums_of(plain)[6]
     name, _ = next(iter(build(plain.config, plain.data.shape, plain.data.classes).named_parameters()))
-    assert rows["param"][at] == name
-    assert rows["dot"][at] == pytest.approx(float(clean[0].double().flatten() @ noisy[0].double().flatten()))
-    rest = clean[0].double() + noisy[0].double() - control[0].double()
-    assert rows["dot_control"][at] == pytest.approx(float((control[0].double() * rest).sum()))
+    assert rows["param"][0] == name
+    c, o = (s[0].double().flatten() for s in (clean, noisy))
+    assert rows["dot"][0] == pytest.approx(float(c @ o))
+    each = [control[0].double().flatten() for control in controls]
+    assert len(each) == 5
+    assert rows["sq_control"][0] == pytest.approx(np.mean([float(r @ r) for r in each]))
+    assert rows["dot_control"][0] == pytest.approx(np.mean([float(r @ (c + o - r)) for r in each]))
+    assert len({float(r @ r) for r in each}) == 5
+
+
+@pytest.mark.parametrize("fields", [{}, {"stop_after_perfect": 1, "epochs": 12}, FROZEN, TIED], ids=str)
+def test_the_same_bits_from_any_state(fields: dict[str, Any]) -> None:
+    """From the state before the epoch, from an earlier one, from the start, and after the epoch before in one go."""
+    trained = run(**fields)
+    last = trained.config.epochs
+    mask_mode = {"mask_mode": "own"} if "dropout" in fields else {}
+    config = STAGE.resolve(GradientsConfig(**mask_mode), trained.config)
+    parts = STAGE.parts(config, trained.config, trained.size)
+    whole = list(STAGE.run_together(config, trained.inputs(), parts))
+    for states in (range(last), (1,)):
+        assert [STAGE.run(config, trained.inputs(states), part) for part in parts] == whole
+        assert list(STAGE.run_together(config, trained.inputs(states), parts)) == whole
+
+
+def test_each_epoch_begins_at_the_nearest_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = run(epochs=6)
+    passed: list[int] = []
+    pass_over = Training.pass_over
+
+    def counted(self: Training, epoch: int, observe: Any = None) -> Any:
+        passed.append(epoch)
+        return pass_over(self, epoch, observe)
+
+    monkeypatch.setattr(Training, "pass_over", counted)
+    for states, epochs, expected in (
+        ((), (2, 4), [1, 2, 3, 4]),
+        (range(6), (2, 6), [2, 6]),
+        ((3,), (2, 3, 6), [1, 2, 3, 4, 5, 6]),
+        ((2, 4), (3, 5, 6), [3, 5, 6]),
+    ):
+        passed.clear()
+        rows_of(trained, *epochs, states=states)
+        assert passed == expected
 
 
 def test_an_empty_set_is_null() -> None:
     trained = run(noise=0.0, epochs=1)
-    config = STAGE.resolve(GradientsConfig(at="trajectory"), trained.config)
-    rows = STAGE.run(config, trained.inputs(), PART)["gradients"]
-    assert set(rows["sq_noisy"]) == set(rows["dot"]) == {None}
+    (rows,) = rows_of(trained)
+    assert set(rows["sq_noisy"]) == set(rows["dot"]) == set(rows["sq_control"]) == {None}
     assert None not in rows["sq_clean"]
 
 
@@ -134,16 +182,14 @@ def test_another_checkpoint_is_an_error() -> None:
     name = next(iter(weights))
     weights[name] = weights[name] * (1 + 1e-7)
     trained.epochs[2] = replace(trained.epochs[2], weights=weights)
-    with pytest.raises(ReplayError, match=f"epoch 2: training again gave other weights.*{name}"):
+    with pytest.raises(ReplayError, match="epoch 2: training again gave other weights than the checkpoint's"):
         sums_of(trained)
 
 
 def test_a_diverged_training_has_nan() -> None:
     trained = run(lr=1e30, epochs=2)
     assert all(v.isnan().any() for v in trained.epochs[1].weights.values() if v.is_floating_point())
-    config = STAGE.resolve(GradientsConfig(at="trajectory"), trained.config)
-    rows = STAGE.run(config, trained.inputs(), PART)["gradients"]
-    assert all(np.isnan(v) for e, v in zip(rows["epoch"], rows["sq_clean"], strict=True) if e == 2)
+    assert all(np.isnan(v) for v in rows_of(trained)[1]["sq_clean"])
 
 
 @pytest.mark.parametrize(
@@ -165,16 +211,26 @@ def test_what_does_not_fit(training: dict[str, Any], fields: dict[str, Any], fie
     assert caught.value.field == field
 
 
-def test_a_checkpoint_is_the_default_and_in_no_id() -> None:
+def test_the_default_and_the_neutral_value() -> None:
     config = resolved(dataset="digits", model="resnet9", epochs=3)
-    assert STAGE.resolve(GradientsConfig(at="checkpoint"), config) == STAGE.resolve(GradientsConfig(), config)
-    assert STAGE.parts(STAGE.resolve(GradientsConfig(), config), config, Trained) == [{"epoch": t} for t in range(4)]
+    assert STAGE.resolve(GradientsConfig(at="trajectory"), config) == STAGE.resolve(GradientsConfig(), config)
+    at_checkpoints, along = (STAGE.resolve(GradientsConfig(at=at), config) for at in ("checkpoint", "trajectory"))
+    assert [canonical(c).get("at") for c in (at_checkpoints, along)] == [None, "trajectory"]
+    assert STAGE.parts(at_checkpoints, config, Trained) == [{"epoch": t} for t in range(4)]  # type: ignore[arg-type]
+    assert STAGE.parts(along, config, Trained) == [{"epoch": t} for t in range(1, 4)]  # type: ignore[arg-type]
+    assert [STAGE.epochs(along, config, part) for part in ({"epoch": 1}, {"epoch": 3})] == [[], []]
 
 
-def test_members_of_the_control() -> None:
-    noisy = np.arange(50) < 12
-    clean, other, control = example_sets(noisy, 3)
-    assert control.sum() == 12
+def test_the_controls_have_the_class_counts_of_the_noisy_set() -> None:
+    noisy, y = np.arange(60) % 5 == 0, np.arange(60) % 4 * (np.arange(60) < 50)
+    clean, other, *controls = example_sets(noisy, y, 3, CONTROLS)
     assert np.array_equal(clean, ~noisy)
     assert np.array_equal(other, noisy)
-    assert not np.array_equal(example_sets(noisy, 4)[2], control)
+    for control in controls:
+        assert np.array_equal(np.bincount(y[control], minlength=4), np.bincount(y[noisy], minlength=4))
+    assert len({control.tobytes() for control in (*controls, noisy)}) == 6
+    assert np.array_equal(controls[0], example_sets(noisy, y, 3, 1)[2])  # that of a checkpoint
+    assert not np.array_equal(controls[0], example_sets(noisy, y, 4, 1)[2])
+    drawn = np.mean([example_sets(noisy, y, seed, 1)[2] for seed in range(400)], axis=0)
+    expected = (np.bincount(y[noisy], minlength=4) / np.bincount(y, minlength=4))[y]
+    assert np.abs(drawn - expected).max() < 0.12  # every example of a class with the same probability

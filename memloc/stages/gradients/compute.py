@@ -8,7 +8,7 @@ same sets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,26 +21,38 @@ from memloc.models.groups import Network
 from memloc.models.inference import MaskSource
 from memloc.seeds import stream
 from memloc.stages.base import Part, Tables
-from memloc.stages.gradients.config import ResolvedGradients
+from memloc.stages.gradients.config import CONTROLS, ResolvedGradients
+from memloc.stages.gradients.sets import example_sets
 from memloc.stages.gradients.trajectory import trajectory
 from memloc.stages.inputs import Inputs
 from memloc.stages.training.batches import split_into_batches
 from memloc.stages.training.transfer import to_device
 
 
-def run(config: ResolvedGradients, inputs: Inputs, part: Part) -> Tables:
+def run_together(config: ResolvedGradients, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
     """One row per parameter tensor: squared norms and inner products of g_c, g_n, and of the control's pair.
 
-    g_c = (1/n) Σ_{S_c} ∇ℓ_i and g_n = (1/n) Σ_{S_n} ∇ℓ_i at θ^t. Control: S_r, a keyed random subset as large as
-    S_n; g_control = (1/n) Σ_{S_r} ∇ℓ_i, dot_control = ⟨g_control, g_c + g_n − g_control⟩.
+    g_c = (1/n) Σ_{S_c} ∇ℓ_i and g_n = (1/n) Σ_{S_n} ∇ℓ_i, at θ^t or along epoch t. Control: S_r, a keyed random subset with
+    as many examples of each class as S_n; g_control = (1/n) Σ_{S_r} ∇ℓ_i, dot_control = ⟨g_control, g_c + g_n − g_control⟩.
+    Along the trajectory there are five such subsets, and the columns hold the means of their squared norms and products.
     """
-    if config.at == "trajectory":
-        return _trajectory(config, inputs)
-    t, noisy = int(part["epoch"]), inputs.data.noisy
+    if config.at == "checkpoint":
+        for part in parts:
+            yield _at_checkpoint(config, inputs, int(part["epoch"]))
+        return
+    noisy = inputs.data.noisy
+    members = example_sets(noisy, inputs.data.y, inputs.train.seed, CONTROLS)
+    epochs = [int(part["epoch"]) for part in parts]
+    for t, network, sums in trajectory(inputs, epochs, members, config.scale == "batch"):
+        yield {"gradients": _columns(network, t, sums, noisy)}
+
+
+def _at_checkpoint(config: ResolvedGradients, inputs: Inputs, t: int) -> Tables:
+    noisy = inputs.data.noisy
     n = len(noisy)
     network = inputs.network(t)
     seed, batch_size = inputs.train.seed, inputs.train.batch_size
-    members = example_sets(noisy, seed)
+    members = example_sets(noisy, inputs.data.y, seed, 1)
     order = stream(seed, "gradient order", t).permutation(n)
     if config.bn == "batch":
         network.use_batch_statistics()
@@ -52,24 +64,6 @@ def run(config: ResolvedGradients, inputs: Inputs, part: Part) -> Tables:
     factor = batch_factors(order, batch_size) if config.scale == "batch" else None
     sums = set_gradients(network, inputs, batches, members, lambda rows: dropout.evaluation(mask_mode, rows), factor)
     return {"gradients": _columns(network, t, sums, noisy)}
-
-
-def _trajectory(config: ResolvedGradients, inputs: Inputs) -> Tables:
-    """The same rows for every epoch of the configuration, from the gradients of that epoch's updates."""
-    noisy, columns = inputs.data.noisy, dict[str, list[Any]]()
-    members = example_sets(noisy, inputs.train.seed)
-    for t, network, sums in trajectory(inputs, max(config.epochs), members, config.scale == "batch"):
-        if t in config.epochs:
-            for name, values in _columns(network, t, sums, noisy).items():
-                columns.setdefault(name, []).extend(values)
-    return {"gradients": columns}
-
-
-def example_sets(noisy: np.ndarray, seed: int) -> np.ndarray:
-    """bool [3, n]: S_c, S_n, and the control, a keyed random subset as large as S_n; noisy: bool [n]."""
-    control = np.zeros(len(noisy), dtype=bool)
-    control[stream(seed, "gradient control").permutation(len(noisy))[: noisy.sum()]] = True
-    return np.stack([~noisy, noisy, control])
 
 
 def alike(order: np.ndarray, members: np.ndarray, batch_size: int) -> list[Tensor]:
@@ -138,26 +132,30 @@ def _sharing(members: np.ndarray) -> list[list[int]]:
 
 
 def _columns(network: Network, epoch: int, sums: Sequence[Sequence[Tensor]], noisy: np.ndarray) -> dict[str, list[Any]]:
+    """sums: [set][parameter], of S_c, S_n and the controls."""
     names = [(group, name) for group in network.groups for name in network.parameters_of(group)]
     place = {name: i for i, (name, _) in enumerate(network.named_parameters())}
-    clean, other, control = ([s[place[name]].flatten().to(torch.float64) for _, name in names] for s in sums)
-    rest = [c + o - r for c, o, r in zip(clean, other, control, strict=True)]
+    clean, other, *controls = ([s[place[name]].flatten().to(torch.float64) for _, name in names] for s in sums)
+    rests = [[c + o - r for c, o, r in zip(clean, other, control, strict=True)] for control in controls]
     has_noisy, has_clean = bool(noisy.any()), not bool(noisy.all())
     return {
         "epoch": [epoch] * len(names),
         "layer": [group for group, _ in names],
         "param": [name for _, name in names],
         "numel": [g.numel() for g in clean],
-        "sq_clean": _dots(clean, clean, has_clean),
-        "sq_noisy": _dots(other, other, has_noisy),
-        "dot": _dots(clean, other, has_clean and has_noisy),
-        "sq_control": _dots(control, control, has_noisy),
-        "dot_control": _dots(control, rest, has_noisy and has_clean),
+        "sq_clean": _dots([(clean, clean)], has_clean),
+        "sq_noisy": _dots([(other, other)], has_noisy),
+        "dot": _dots([(clean, other)], has_clean and has_noisy),
+        "sq_control": _dots([(control, control) for control in controls], has_noisy),
+        "dot_control": _dots(list(zip(controls, rests, strict=True)), has_noisy and has_clean),
     }
 
 
-def _dots(a: Sequence[Tensor], b: Sequence[Tensor], defined: bool) -> list[float | None]:
-    """The inner product of each pair, float64; None where a set is empty."""
+def _dots(pairs: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]], defined: bool) -> list[float | None]:
+    """The inner product for each parameter, float64, its mean over the pairs [(parameters, parameters)]; None if a set is
+    empty.
+    """
     if not defined:
-        return [None] * len(a)
-    return [float(v) for v in torch.stack([x @ y for x, y in zip(a, b, strict=True)]).cpu()]
+        return [None] * len(pairs[0][0])
+    products = torch.stack([torch.stack([x @ y for x, y in zip(a, b, strict=True)]) for a, b in pairs])
+    return [float(v) for v in products.mean(dim=0).cpu()]

@@ -12,6 +12,8 @@ from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import FLOAT, INT, SMALL, TEXT, of_analysis
 from memloc.stages.fields import MaskedConfig, check_epochs, resolve_sets
 
+CONTROLS = 5  # random sets along the trajectory, whose squared norms and products are averaged
+
 
 class GradientsConfig(MaskedConfig):
     """Where gradients are taken, and how they are summed."""
@@ -26,9 +28,9 @@ class GradientsConfig(MaskedConfig):
     """n: (1/n) Σ over the set. batch: the sum over batches b of (1/|b|) Σ over the set's examples in b. [paper A.2: the
     sets add up to the total; batch: published code]
     """
-    at: Annotated[Literal["checkpoint", "trajectory"], Neutral("checkpoint")] = "checkpoint"
-    """checkpoint: gradients at the weights of a checkpoint. trajectory: gradients at the weights of every update of an
-    epoch. [trajectory: paper §4, published code; checkpoint: memloc]
+    at: Annotated[Literal["trajectory", "checkpoint"], Neutral("checkpoint")] = "trajectory"
+    """trajectory: gradients at the weights of every update of an epoch, added up. checkpoint: gradients at the weights after
+    the epoch. [trajectory: paper §4, published code; checkpoint: memloc]
     """
 
 
@@ -43,7 +45,7 @@ class Gradients(Stage[ResolvedGradients]):
     """The gradients of clean, noisy and random examples, per parameter tensor (paper §4, A.1–A.3, Figures 1, 2, 10–14)."""
 
     name: ClassVar[str] = "gradients"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "gradients": of_analysis(
             ("epoch", SMALL),
@@ -65,21 +67,22 @@ class Gradients(Stage[ResolvedGradients]):
         return resolve_sets(config, train).resolved_as(ResolvedGradients, epochs=epochs, bn=bn)
 
     def parts(self, config: ResolvedGradients, train: TrainConfig, size: Size) -> Sequence[Part]:
-        if config.at == "trajectory":
-            return [{"at": "trajectory"}]
         return [{"epoch": t} for t in config.epochs]
 
     def epochs(self, config: ResolvedGradients, train: TrainConfig, part: Part) -> Sequence[int]:
-        return range(max(config.epochs) + 1) if config.at == "trajectory" else [int(part["epoch"])]
+        return [] if config.at == "trajectory" else [int(part["epoch"])]
+
+    def goes_on_from(self, config: ResolvedGradients, part: Part) -> int | None:
+        return int(part["epoch"]) - 1 if config.at == "trajectory" else None
 
     def passes(self, config: ResolvedGradients, size: Size) -> float:
-        if config.at == "trajectory":  # a training's step, and three backward passes more
-            return 9.0 * size.n * max(config.epochs)
+        if config.at == "trajectory":  # the steps of the training, and a backward pass for every set
+            return (3.0 + 2.0 * (2 + CONTROLS)) * size.n
         # A forward pass, and three backward passes of two each, or one.
         return (7.0 if config.bn == "batch" else 3.0) * size.n
 
     def rows(self, config: ResolvedGradients, size: Size) -> Mapping[str, int]:
-        return {"gradients": 3 * len(size.groups) * (len(config.epochs) if config.at == "trajectory" else 1)}
+        return {"gradients": 3 * len(size.groups)}
 
 
 def _statistics(config: GradientsConfig, train: TrainConfig) -> Literal["batch", "running"]:

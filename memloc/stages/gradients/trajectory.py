@@ -1,12 +1,12 @@
-"""Gradients along a training's own updates (science.md, Gradient accounting, `at: trajectory`; paper Figure 10).
+"""Gradients along a training's own updates (science.md, Gradient accounting, `at: trajectory`; paper §4, Figures 1, 2).
 
-The training is done again from θ^0, and every step's gradient is split into the parts of the sets of examples. After every
-epoch the weights must equal those of the checkpoint, bit for bit.
+An epoch is trained again from the weights and the momentum before it, and every step's gradient is split into the parts of
+the sets of examples. The epoch must end at the weights of its checkpoint, bit for bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,15 +23,19 @@ from memloc.stages.training.transfer import to_device
 
 
 def trajectory(
-    inputs: Inputs, last: int, members: np.ndarray, by_batch: bool = False
+    inputs: Inputs, epochs: Sequence[int], members: np.ndarray, by_batch: bool = False
 ) -> Iterator[tuple[int, Network, list[list[Tensor]]]]:
-    """(epoch, network, Σ over its updates of the gradient of each set) for the epochs 1..last.
+    """(epoch, network, Σ over its updates of the gradient of each set) for each of the epochs.
 
     An update on batch b with weights θ gives a set the gradient (|b|/n)·(1/|b|) Σ_{i in set and b} ∇ℓ_i(θ), in the mode
     of that step (evaluation mode from epoch 2 on under `batch_norm: frozen`), under the masks and the augmentation of the
     training. The sets share a forward pass, so the gradients of S_c and S_n add up to that of the training.
 
+    An epoch begins at the nearest state before it, which is the state after the epoch before if the store has it. Epochs
+    between are trained again too.
+
     Args:
+        epochs: from 1 on, rising.
         members: bool [sets, n].
         by_batch: (1/|b|) Σ instead, without the |b|/n.
 
@@ -39,20 +43,39 @@ def trajectory(
         The network, to name the parameters by; the sums [set][parameter], in the order of `network.parameters()`, float32.
 
     Raises:
-        ReplayError: where an epoch's weights are not those of its checkpoint.
+        ReplayError: an epoch does not end at its checkpoint.
     """
-    data = replace(inputs.data, x_test=inputs.data.x_test[:0], y_test=inputs.data.y_test[:0])  # test accuracy is not needed
     steps = Steps(inputs, members, by_batch)
     with torch.device("meta"):  # for its parameters' names and shapes
         named = build(inputs.train, inputs.data.shape, inputs.data.classes)
-    for epoch in train(inputs.train, data, inputs.device, observe=steps.add):
-        epoch.wait()
-        _check(inputs, epoch)
-        if epoch.epoch:
-            yield epoch.epoch, named, steps.sums
-        steps.sums = [[torch.zeros(p.shape, device=inputs.device) for p in named.parameters()] for _ in members]
-        if epoch.epoch == last:
-            return
+    reached = -1
+    course: Iterator[Epoch] = iter(())
+    for t in epochs:
+        state = _nearest(inputs, reached + 1, t)
+        if state is not None or reached < 0:
+            reached, course = state.epoch if state else 0, _course(inputs, steps, state)
+        for epoch in range(reached + 1, t + 1):
+            steps.begin([list(named.parameters()) for _ in members], observing=epoch == t)
+            _check(inputs, next(course))
+        reached = t
+        yield t, named, steps.sums
+
+
+def _nearest(inputs: Inputs, first: int, t: int) -> Epoch | None:
+    """The newest intact state after one of the epochs first..t−1."""
+    for epoch in sorted((e for e in inputs.history.states if max(1, first) <= e < t), reverse=True):
+        if (state := inputs.history.state(epoch)) is not None:
+            return state
+    return None
+
+
+def _course(inputs: Inputs, steps: Steps, after: Epoch | None) -> Iterator[Epoch]:
+    """The epochs of the training that come after a state, or from epoch 1 on; `steps` sees their steps."""
+    data = replace(inputs.data, x_test=inputs.data.x_test[:0], y_test=inputs.data.y_test[:0])  # test accuracy is not needed
+    course = train(inputs.train, data, inputs.device, after, observe=steps.add)
+    if after is None:
+        _check(inputs, next(course))
+    return course
 
 
 class Steps:
@@ -60,6 +83,7 @@ class Steps:
 
     def __init__(self, inputs: Inputs, members: np.ndarray, by_batch: bool) -> None:
         self.sums: list[list[Tensor]] = []
+        self.observing = False
         self.y = to_device(torch.from_numpy(inputs.data.y), inputs.device)
         self.by_batch = by_batch
         # A set without members has no gradient to compute.
@@ -68,8 +92,15 @@ class Steps:
         if not by_batch:
             self.weights /= members.shape[1]
 
+    def begin(self, shapes: Sequence[Sequence[Tensor]], observing: bool) -> None:
+        """Begins an epoch. shapes: [set][parameter]. observing: whether its gradients are split."""
+        self.observing = observing
+        self.sums = [[torch.zeros(p.shape, device=self.y.device) for p in of_set] for of_set in shapes] if observing else []
+
     def add(self, network: Network, rows: Tensor, z: Tensor) -> None:
         """Adds one step's gradients. rows: int64 [b], the batch. z: its logits b×K, with their graph, before the update."""
+        if not self.observing:
+            return
         # Float64 at the logits: p_y − 1 of a memorized example vanishes in float32.
         losses = F.cross_entropy(z.to(torch.float64), self.y[rows], reduction="none")
         if self.by_batch:
@@ -81,15 +112,9 @@ class Steps:
 
 
 def _check(inputs: Inputs, epoch: Epoch) -> None:
-    committed = inputs.weights(epoch.epoch)
-    # The bytes are compared, because NaN (of a training that diverged) is not equal to itself.
-    differ = [name for name, value in epoch.weights.items() if _bytes(value) != _bytes(committed[name])]
-    if differ:
+    epoch.wait()
+    if not inputs.history.is_checkpoint(epoch.epoch, epoch.weights):
         raise ReplayError(
-            f"epoch {epoch.epoch}: training again gave other weights than the checkpoint's ({differ[0]} and "
-            f"{len(differ) - 1} more); gradients along a trajectory are computed on the kind of device that trained it"
+            f"epoch {epoch.epoch}: training again gave other weights than the checkpoint's; "
+            "gradients along a trajectory are computed on the kind of device that trained it"
         )
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.numpy().tobytes()
