@@ -13,7 +13,7 @@ from memloc.config import DataConfig
 from memloc.data.arrays import I64, Data, Description, HeldOut, Raw
 from memloc.data.cuts import held_out
 from memloc.errors import UsageError
-from memloc.seeds import below, hashed
+from memloc.seeds import U64, below, hashed
 
 
 def prepare(raw: Raw, config: DataConfig) -> Data:
@@ -84,12 +84,22 @@ def check_fits(data: Description, config: DataConfig) -> dict[str, str]:
 
 def stratified_subset(labels: I64, size: int, data_seed: int) -> I64:
     """`size` indices in order, each class in proportion (largest remainders), keyed per example. labels: int64 [N]."""
+    return stratified(labels, size, hashed(data_seed, "subset", i=np.arange(len(labels))))
+
+
+def stratified(labels: I64, size: int, rank: U64) -> I64:
+    """`size` indices in order, each class in proportion (largest remainders); of a class those with the lowest rank.
+
+    Args:
+        labels: int64 [N].
+        size: at most N.
+        rank: uint64 [N].
+    """
     classes, counts = np.unique(labels, return_counts=True)
     # In whole numbers, so that equal remainders are equal: the quota of a class is counts·size / N.
     take, remainder = np.divmod(counts * size, counts.sum())
     largest_first = np.argsort(-remainder, kind="stable")  # ties: lower class first
     take[largest_first[: size - take.sum()]] += 1
-    rank = hashed(data_seed, "subset", i=np.arange(len(labels)))
     chosen = []
     for label, n in zip(classes, take, strict=True):
         members = np.flatnonzero(labels == label)

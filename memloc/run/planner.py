@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,11 +122,12 @@ def _trial(entry: Entry, data: Description, sources: Sources, common: _Common, p
                 missing[request.stage] = scored
                 unmet.append(Unmet(block, request.stage, scored))
                 continue
-            reads = tuple(i for stage in kind.reads for i in in_block.get(stage, []))
             parts = common.parts_of(kind, scored.config, config, scored.size)
-            analysis = _analysis(trial_id, kind, scored, parts, reads)
-            in_block.setdefault(request.stage, []).append(analysis.id)
-            analyses[analysis.id] = analysis
+            # One for every combination of the analyses that it reads: a stage may have several configurations.
+            for reads in product(*(in_block[stage] for stage in kind.reads if stage in in_block)):
+                analysis = _analysis(trial_id, kind, scored, parts, reads)
+                in_block.setdefault(request.stage, []).append(analysis.id)
+                analyses[analysis.id] = analysis
     return TrialPlan(
         trial_id, config, data.identity, size, tuple(entry.blocks), tuple(analyses.values()), tuple(unmet)
     )  # fmt: skip

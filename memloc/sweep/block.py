@@ -10,24 +10,46 @@ COMMAND_LINE = "command line:"  # what the place of a value begins with that sta
 
 
 @dataclass
+class Asked:
+    """One configuration of a stage in a block, as it was written.
+
+    place: file:line:field of the configuration. where: {field: file:line:field of its value}. bad: one of its values is
+    wrong.
+    """
+
+    stage: str
+    place: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    where: dict[str, str] = field(default_factory=dict)
+    bad: bool = False
+
+    def place_of(self, name: str) -> str:
+        """Where a field was given, or where it would be."""
+        return self.where.get(name, f"{self.place}.{name}")
+
+    def typed(self) -> dict[str, Any]:
+        """The fields whose values come from the command line."""
+        return {n: v for n, v in self.fields.items() if self.place_of(n).startswith(COMMAND_LINE)}
+
+
+@dataclass
 class Block:
     """A block of a sweep.
 
     fields: training fields with one value, from defaults, then set, then the command line. axes: training fields with
-    several values. stages: {stage: {field: value}}. where: {field: file:line:field of its value}. binding: training fields
-    from `set` and `axes`, which every training must use. bad_fields, bad_stages: those with a bad value; "" stands for an
-    unknown field.
+    several values. stages: the configurations of its stages; a stage may have several. where: {field: file:line:field of its
+    value}. binding: training fields from `set` and `axes`, which every training must use. bad_fields: those with a bad
+    value; "" stands for an unknown field.
     """
 
     name: str
     preset: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     axes: dict[str, Sequence[Any]] = field(default_factory=dict)
-    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stages: list[Asked] = field(default_factory=list)
     where: dict[str, str] = field(default_factory=dict)
     binding: set[str] = field(default_factory=set)
     bad_fields: set[str] = field(default_factory=set)
-    bad_stages: set[str] = field(default_factory=set)
 
     @property
     def comparable(self) -> bool:

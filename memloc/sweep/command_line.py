@@ -94,19 +94,19 @@ class Overrides:
                 problem += f"; a training's field stands alone: write {field_name}=…"
             self._problem(name, problem)
             return
-        having = [block for block in self.blocks if stage in block.stages]
+        having = [asked for block in self.blocks for asked in block.stages if asked.stage == stage]
         if not having:
             self._problem(name, f"no block of this sweep has the stage {stage}")
             return
         taken, problems = self.checker.stage(stage, field_name, value)
         for position, problem in problems:
             self._problem(".".join([name, *map(str, position)]), problem)
-        for block in having:
-            block.where[name] = f"{COMMAND_LINE}{name}"
+        for asked in having:
+            asked.where[field_name] = f"{COMMAND_LINE}{name}"
             if problems:
-                block.bad_stages.add(stage)
+                asked.bad = True
             else:
-                block.stages[stage][field_name] = taken
+                asked.fields[field_name] = taken
 
     def _problem(self, name: str, problem: str) -> None:
         self.problems.append(f"{COMMAND_LINE}{name}: {problem}")

@@ -21,7 +21,7 @@ from memloc.config import (
 )
 from memloc.errors import UsageError
 from memloc.sweep import presets
-from memloc.sweep.block import COMMAND_LINE, Block
+from memloc.sweep.block import COMMAND_LINE, Asked, Block
 from memloc.sweep.presets import Preset
 from memloc.sweep.request import Entry, Request
 
@@ -57,7 +57,7 @@ class Expansion:
                 entry = self.entries.setdefault(fingerprint(training), Entry(training, where=block.where))
                 if block.name not in entry.blocks:
                     entry.blocks.append(block.name)
-                requests = [self._request(block, stage, training) for stage in block.stages if stage not in block.bad_stages]
+                requests = [self._request(block, asked, training) for asked in block.stages if not asked.bad]
                 # A block may come to one training in several ways.
                 entry.requests += [r for r in requests if r is not None and r not in entry.requests]
                 if self.limit is not None and len(self.entries) >= self.limit:
@@ -126,25 +126,25 @@ class Expansion:
             return config.subset or self.registry.count_examples(config.dataset)
 
         trainings: Iterator[TrainConfig] = iter([config])
-        for stage in block.stages:
-            if stage not in block.bad_stages:
-                trainings = self._of_stage(block, stage, trainings, count_examples)
+        for asked in block.stages:
+            if not asked.bad:
+                trainings = self._of_stage(block, asked, trainings, count_examples)
         yield from trainings
 
     def _of_stage(
-        self, block: Block, stage: str, trainings: Iterator[TrainConfig], count_examples: Callable[[], int]
+        self, block: Block, asked: Asked, trainings: Iterator[TrainConfig], count_examples: Callable[[], int]
     ) -> Iterator[TrainConfig]:
         """The trainings that a stage makes of these, one by one: a stage may ask for a billion.
 
         A training stays as it is if the stage's settings do not fit it.
         """
-        kind = self.registry.stages[stage]
-        config = kind.config(**block.stages[stage])
+        kind = self.registry.stages[asked.stage]
+        config = kind.config(**asked.fields)
         for training in trainings:
             try:
                 yield from kind.trainings(config, training, count_examples)
             except FieldError as error:
-                self.problems.append(f"{self._place(block, stage, error.field)}: {error}")
+                self.problems.append(f"{asked.place_of(error.field)}: {error}")
                 yield training
             except UsageError as error:
                 self.problems += [f"{block.place('dataset')}: {problem}" for problem in error.problems]
@@ -152,48 +152,39 @@ class Expansion:
 
     # --- analyses
 
-    def _request(self, block: Block, stage: str, train: TrainConfig) -> Request | None:
+    def _request(self, block: Block, asked: Asked, train: TrainConfig) -> Request | None:
         """The analysis that a block asks of a training.
 
         A field that the training does not use is left out. It is an error only if no training of the block uses it.
         """
+        stage, own = asked.stage, asked.fields
         fields = fields_of(self.registry.stages[stage].config)
         preset = self._presets.get(block.preset or "", Preset())
-        own = block.stages[stage]
         of_preset = {name: value for name, value in preset.stages.get(stage, {}).items() if name not in own}
         try:
             settings = self._within(of_preset, stage, fields, train.epochs)
             settings |= self._within(own, stage, fields, train.epochs) if self.shortened else own
-            config = self._resolved_stage(block, stage, train, settings)
+            config = self._resolved_stage(block, asked, train, settings)
         except FieldError as error:
-            where = self._place(block, stage, error.field)
+            where = asked.place_of(error.field)
             if error.field in of_preset:
                 where = preset.where.get(f"{stage}.{error.field}", where)
-            self.problems.append(f"{where}: {error}{self._beside(block, stage, where)}")
+            self.problems.append(f"{where}: {error}{_beside(asked, where)}")
             return None
-        self._used.update({self._place(block, stage, name): True for name in own if name in settings})
-        request = Request(stage, config, block.name, block.where[stage])
+        self._used.update({asked.place_of(name): True for name in own if name in settings})
+        request = Request(stage, config, block.name, asked.place)
         return self._requests.setdefault(request, request)  # one for all trainings of which it is asked
 
-    def _beside(self, block: Block, stage: str, where: str) -> str:
-        """What the command line says of the stage, where a problem stands elsewhere: that may have brought it about."""
-        typed = {n: v for n, v in block.stages[stage].items() if self._place(block, stage, n).startswith(COMMAND_LINE)}
-        if where.startswith(COMMAND_LINE) or not typed:
-            return ""
-        return (
-            f"; beside {', '.join(f'{stage}.{n}={written(v, quote=False)}' for n, v in typed.items())} on the command line"
-        )
-
-    def _resolved_stage(self, block: Block, stage: str, train: TrainConfig, settings: dict[str, Any]) -> StageConfig:
+    def _resolved_stage(self, block: Block, asked: Asked, train: TrainConfig, settings: dict[str, Any]) -> StageConfig:
         """The resolved configuration of a stage. Fields that mean nothing for the training are removed from `settings`."""
-        kind = self.registry.stages[stage]
+        kind, beside = self.registry.stages[asked.stage], {other.stage for other in block.stages}
         while True:
             try:
-                resolved: StageConfig = kind.resolve(kind.config(**settings), train, block.stages)
+                resolved: StageConfig = kind.resolve(kind.config(**settings), train, beside)
             except UnusedFieldError as unused:
                 del settings[unused.field]
-                if unused.field in block.stages[stage]:
-                    where = self._place(block, stage, unused.field)
+                if unused.field in asked.fields:
+                    where = asked.place_of(unused.field)
                     self._used.setdefault(where, False)
                     self._why_unused.setdefault(where, str(unused))
             else:
@@ -216,8 +207,14 @@ class Expansion:
                 raise FieldError(name, f"{beyond}: the training ends at epoch {last}; give {stage}.{name}=…")
         return kept
 
-    def _place(self, block: Block, stage: str, name: str) -> str:
-        return block.where.get(f"{stage}.{name}", f"{block.where[stage]}.{name}")
+
+def _beside(asked: Asked, where: str) -> str:
+    """What the command line says of the stage, where a problem stands elsewhere: that may have brought it about."""
+    typed = asked.typed()
+    if where.startswith(COMMAND_LINE) or not typed:
+        return ""
+    words = ", ".join(f"{asked.stage}.{name}={written(value, quote=False)}" for name, value in typed.items())
+    return f"; beside {words} on the command line"
 
 
 def _product(axes: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:

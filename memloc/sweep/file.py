@@ -11,7 +11,7 @@ from typing import Any
 
 from memloc.config import Problem, written
 from memloc.errors import nearest
-from memloc.sweep.block import Block
+from memloc.sweep.block import Asked, Block
 from memloc.sweep.checker import Checker
 from memloc.sweep.presets import problem_of
 from memloc.sweep.yaml import Document
@@ -103,25 +103,34 @@ class SweepFile:
             block.vary(name, axis, self.document.at(*where))
             block.binding.add(name)
 
-    def _take_stage(self, block: Block, stage: str, settings: Any, where: tuple[str, ...]) -> None:
-        block.where[stage] = self.document.at(*where)
+    def _take_stage(self, block: Block, stage: str, given: Any, where: tuple[str, ...]) -> None:
+        """Takes the configuration of a stage, or a list of them."""
         if problem := self.checker.unknown_stage(stage):
             self._problem(problem, *where)
-            return
-        block.stages[stage] = {}
+        elif not isinstance(given, list):
+            self._take_configuration(block, stage, given, where)
+        elif not given:
+            self._problem("[] has no configuration; a list has one for each analysis, such as [{}, {…}]", *where)
+        else:
+            for k, settings in enumerate(given):
+                self._take_configuration(block, stage, settings, (*where, k))
+
+    def _take_configuration(self, block: Block, stage: str, settings: Any, where: tuple[str | int, ...]) -> None:
+        asked = Asked(stage, self.document.at(*where))
+        block.stages.append(asked)
         for name, value in self._mapping(settings, where).items():
-            block.where[f"{stage}.{name}"] = self.document.at(*where, name)
+            asked.where[name] = self.document.at(*where, name)
             taken, problems = self.checker.stage(stage, name, value)
             self._say(problems, *where, name)
             if problems:
-                block.bad_stages.add(stage)
+                asked.bad = True
             else:
-                block.stages[stage][name] = taken
+                asked.fields[name] = taken
 
     def _mark_bad(self, block: Block, name: str) -> None:
         block.bad_fields.add(name if name in self.checker.registry.training else "")
 
-    def _mapping(self, value: Any, where: tuple[str, ...]) -> dict[str, Any]:
+    def _mapping(self, value: Any, where: tuple[str | int, ...]) -> dict[str, Any]:
         if value is None:
             return {}
         if not isinstance(value, dict):

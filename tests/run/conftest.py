@@ -21,13 +21,13 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = shared(tmp_path_factory, "small", make) / "store"
     assert {name: t.num_rows for name, t in contents(store).items() if t.num_rows} == {
         "trials": 3,
-        "analyses": 2 * 7 + 1 + 1,
+        "analyses": 2 * 8 + 1,
         "epochs": 12,
         "examples": 600,
         "evaluation": 2 + 6,
         "predictions": 200 * (2 + 6),
         "rewind": 2 * 9 * 4,
-        "gradients": 2 * 25 * 2 + 25 * 4,
+        "gradients": 2 * 25 * (2 + 3),
         "second_split": 2 * 200,
         "retrain": 2 * 9 * 3,
         "flips": 2 * 11 * 2,

@@ -53,7 +53,6 @@ def test_a_dry_run_counts_blocks(plan: Plan) -> None:
         ("retraining", 27, 0),
         ("flips", 30, 27),
         ("forgetting", 3, 0),
-        ("trajectories", 3, 0),
         ("noise_curve", 42, 33),
         ("main_resnet50", 27, 27),
         ("main_vit", 9, 9),
@@ -66,14 +65,18 @@ def test_a_dry_run_counts_blocks(plan: Plan) -> None:
 
 
 def test_what_is_asked_of_them(plan: Plan) -> None:
-    """Gradients after every epoch, rewinding to every tenth, 1000 + 1000 searches; trajectories of three trainings."""
+    """Gradients along every (second) epoch, at every tenth checkpoint, rewinding to every tenth, 1000 + 1000 searches."""
     asked: dict[str, list[Any]] = {}
     for trial in plan.trials:
         for analysis in trial.analyses:
             asked.setdefault(analysis.stage, []).append((trial.config, analysis.config))
-    for train, config in asked["gradients"]:
-        assert (config.epochs, config.bn) == (tuple(range(train.epochs + 1)), "batch") or config.at == "trajectory"
-    assert sum(config.at == "trajectory" for _, config in asked["gradients"]) == 3
+    along = [(train, config) for train, config in asked["gradients"] if config.at == "trajectory"]
+    every = {"resnet9": 1, "resnet50": 2, "vit_small": 2}
+    for train, config in along:
+        step = every[train.model]
+        assert (config.epochs, config.bn) == (tuple(range(step, train.epochs + 1, step)), "batch")
+    at = [config for _, config in asked["gradients"] if config.at == "checkpoint"]
+    assert [(config.epochs, config.bn) for config in at] == [(tuple(range(0, 51, 10)), "batch")] * len(along)
     for _, config in asked["rewind"]:
         assert (config.epochs, config.buffers) == ((0, 10, 20, 30, 40, 50), "final")
     for _, config in asked["flips"]:

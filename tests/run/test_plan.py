@@ -193,7 +193,7 @@ def test_held_out_trainings_keep_what_is_read_unless_told_otherwise(tmp_path: Pa
         assert trial.config.held_out.ratio == 0.5
         kept: dict[Retention, set[int]] = {None: {2}, "all": {0, 1, 2}, "rewound": {0, 2}, "last": {2}}
         assert {retention: kept_epochs(trial, retention) for retention in kept} == kept
-    for trial in plan_of(tmp_path, text.replace("REWIND", "gradients: {epochs: [1]}")).trials:
+    for trial in plan_of(tmp_path, text.replace("REWIND", "gradients: {at: checkpoint, epochs: [1]}")).trials:
         assert kept_epochs(trial, None) == {1, 2}
 
 

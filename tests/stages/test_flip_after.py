@@ -50,9 +50,9 @@ def check(trained: Trained, post_eval: int | str, mode: str) -> dict[str, list[f
     masks, searches = masks_of(trained, mode), closings(trained)
     x, y = torch.tensor(data.x), torch.tensor(data.y)
     x_test, y_test = torch.tensor(data.x_test), torch.tensor(data.y_test)
-    chosen = choose(data.example, data.noisy, post_eval, 0)
-    test = None if mode == "own" else (x_test, y_test)
-    found = accuracies(network, Sets(x, y, data.noisy, chosen, test), masks, searches)
+    chosen, of_test = choose(data, post_eval, trained.config)
+    test = None if mode == "own" else (x_test[of_test], y_test[of_test])
+    found = accuracies(network, Sets(x, y, data.noisy, chosen, test, len(y_test)), masks, searches)
     neurons = Neurons(network)
     examples, test_examples = Examples(pixels(data.x), y, masks), Examples(pixels(data.x_test), y_test, masks)
     for k, search in enumerate(searches):
@@ -63,7 +63,7 @@ def check(trained: Trained, post_eval: int | str, mode: str) -> dict[str, list[f
         if test is None:
             assert found["test_acc"][k] is None
         else:
-            rows = list(range(len(y_test)))
+            rows = of_test.tolist()
             assert found["test_acc"][k] == accuracy_after(network, test_examples, rows, closed)
     return found
 
@@ -72,7 +72,8 @@ def check(trained: Trained, post_eval: int | str, mode: str) -> dict[str, list[f
 def test_against_a_whole_pass_per_search(memorizing: Trained, post_eval: int | str) -> None:
     found = check(memorizing, post_eval, "plain")
     assert len(set(found["clean_acc"])) >= 3  # the closings are not all alike
-    assert (set(found["clean_se"]) == {0.0}) == (post_eval == "all")
+    for name in ("clean", "noisy", "test"):
+        assert (set(found[f"{name}_se"]) == {0.0}) == (post_eval == "all")
 
 
 @pytest.mark.parametrize("mode", ["own", "scaled", "dropped"])
@@ -81,15 +82,22 @@ def test_mask_modes(tied: Trained, mode: str) -> None:
 
 
 def test_the_stratified_subset(plain: Trained) -> None:
-    data = plain.data
-    rows = choose(data.example, data.noisy, 40, 0)
+    data, config = plain.data, plain.config
+    rows, test = choose(data, 40, config)
     assert sorted(set(rows.tolist())) == rows.tolist()
-    assert (len(rows), int(data.noisy[rows].sum())) == (40, 20)
-    smaller, other = choose(data.example, data.noisy, 20, 0), choose(data.example, data.noisy, 40, 1)
-    assert set(smaller) < set(rows)
-    assert set(other) != set(rows)
-    assert int(data.noisy[choose(data.example, data.noisy, 200, 0)].sum()) == 24  # all of the smaller set
-    assert choose(data.example, data.noisy, "all", 0).tolist() == list(range(120))
+    assert (len(rows), int(data.noisy[rows].sum()), len(test)) == (40, 20, 20)
+    for labels, at in ((data.y[~data.noisy], data.y[rows[~data.noisy[rows]]]), (data.y_test, data.y_test[test])):
+        wanted = 20 * np.bincount(labels, minlength=10) / len(labels)
+        assert np.abs(np.bincount(at, minlength=10) - wanted).max() < 1  # each label in proportion
+    assert [a.tolist() for a in choose(data, 40, config)] == [rows.tolist(), test.tolist()]
+    for other in ({"seed": 1}, {"data_seed": 1}):
+        elsewhere, elsewhere_test = choose(data, 40, config.model_copy(update=other))
+        assert set(elsewhere) != set(rows)
+        assert set(elsewhere_test) != set(test)
+    most, all_test = choose(data, 200, config)
+    assert (int(data.noisy[most].sum()), len(all_test)) == (24, 100)  # all of the smaller set
+    everything, whole_test = choose(data, "all", config)
+    assert (everything.tolist(), whole_test.tolist()) == (list(range(120)), list(range(360)))
 
 
 @pytest.mark.parametrize(("whole", "m", "share"), [(200, 40, 0.7), (60, 50, 0.4), (1000, 10, 0.5)])

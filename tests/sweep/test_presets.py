@@ -158,7 +158,7 @@ def test_the_papers_preset_names_every_field_of_the_others() -> None:
 WRITTEN_OUT = {
     "authors": (
         "{schedule: warmup_cosine, lr: 0.01, epochs: 50, wrong: offset, noise_count: floor, data_seed: 3, seed: 3}",
-        "{gradients: {scale: batch}, rewind: {epochs: [0, 2, 4, 6, 8, 10, 12, 14]}, "
+        "{gradients: {at: trajectory, scale: batch}, rewind: {epochs: [0, 2, 4, 6, 8, 10, 12, 14]}, "
         "retrain: {lr: 0.01, freeze: none, stop_after_perfect: 3, batches: filtered}}",
         "{seed: 3}",
         "{gradients: {}, rewind: {}, retrain: {}}",

@@ -22,6 +22,7 @@ RAW: dict[Score, tuple[str, float]] = {
     "aum": ("aum", -1.0),
     "el2n": ("el2n", 1.0),
     "loss": ("mean_loss", 1.0),
+    "probability": ("mean_prob", -1.0),
 }
 
 
@@ -46,7 +47,7 @@ def run(config: ResolvedDetection, inputs: Inputs, part: Part) -> Tables:
     samples = samples_of(inputs.tables, config.scores, inputs.c_scores if judges_these else None)
     return {
         "detection": _columns(
-            ("score", "sample", "auc", "auc_lo", "auc_hi", "ap", "precision", "n"),
+            ("score", "sample", "auc", "auc_lo", "auc_hi", "ap", "precision", "miss_rate", "n"),
             [(score, s.name, *_judged(s, score), len(s.noisy)) for s in samples for score in s.scores],
         ),
         "detection_pairs": _columns(
@@ -127,12 +128,18 @@ def _prevalence(noisy: Bools, sampled: Bools) -> Floats:
 
 
 def _judged(sample: Sample, score: Score) -> tuple[float | None, ...]:
-    """(auc, auc_lo, auc_hi, ap, precision): all None where the sample lacks mislabeled or clean examples."""
+    """(auc, auc_lo, auc_hi, ap, precision, miss_rate): all None where the sample lacks mislabeled or clean examples.
+
+    precision: the share of mislabeled ones among the |S_n| examples with the highest scores. miss_rate: the share of S_n
+    that is not among them. As many are taken as there are, so the two add up to 1.
+    """
     values, noisy, weights = sample.scores[score], sample.noisy, sample.weights
+    precision = precision_at(values, noisy, weights, sample.mass)
     return (
         *(auc_interval(values, noisy) or [None] * 3),
         average_precision(values, noisy, weights),
-        precision_at(values, noisy, weights, sample.mass),
+        precision,
+        None if precision is None else 1 - precision,
     )
 
 

@@ -12,7 +12,7 @@ from memloc.config import FieldError, PathOrSweep, StageConfig, TrainConfig, Unu
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import FLOAT, INT, TEXT, of_analysis
 
-Score = Literal["flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "c_score"]
+Score = Literal["flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "probability", "c_score"]
 SCORES: tuple[Score, ...] = get_args(Score)
 # Scores that another stage computes. They need that stage in the same block.
 FROM_STAGE: tuple[Score, ...] = ("flips", "second_split")
@@ -53,7 +53,7 @@ class Detection(Stage[ResolvedDetection]):
     """How well each score tells the mislabeled examples from the others (science.md, Detection scores; paper §6.1)."""
 
     name: ClassVar[str] = "detection"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "detection": of_analysis(
             ("score", TEXT),
@@ -63,6 +63,7 @@ class Detection(Stage[ResolvedDetection]):
             ("auc_hi", FLOAT),
             ("ap", FLOAT),
             ("precision", FLOAT),
+            ("miss_rate", FLOAT),
             ("n", INT),
         ),
         "detection_pairs": of_analysis(

@@ -13,10 +13,15 @@ from memloc.stages.base import Part, Tables
 from memloc.stages.columns import ACCURACY_NAMES, columns_of
 from memloc.stages.evaluate.config import ResolvedEvaluate, variants
 from memloc.stages.inputs import Inputs
+from memloc.stages.training.transfer import to_device
 
 
 def run(config: ResolvedEvaluate, inputs: Inputs, part: Part) -> Tables:
-    """Rows of `evaluation` and `predictions`, one mode × rescale after the other."""
+    """Rows of `evaluation` and `predictions`, one mode × rescale after the other.
+
+    noisy_true_acc: the share of the mislabeled examples that are predicted as their true class.
+    """
+    names = ("mode", "rescale", *ACCURACY_NAMES, "noisy_true_acc")
     network = inputs.network(config.epoch)
     summary: list[dict[str, Any]] = []
     details: list[dict[str, Tensor | list[str]]] = []
@@ -24,7 +29,7 @@ def run(config: ResolvedEvaluate, inputs: Inputs, part: Part) -> Tables:
         row, examples = _evaluated(network, inputs, mask_mode, rescale)
         summary.append(row)
         details.append(examples)
-    return {"evaluation": columns_of(summary, ("mode", "rescale", *ACCURACY_NAMES)), "predictions": _concatenate(details)}
+    return {"evaluation": columns_of(summary, names), "predictions": _concatenate(details)}
 
 
 def _evaluated(
@@ -35,6 +40,7 @@ def _evaluated(
     z = logits(network, on_device.x, lambda rows: dropout.evaluation(mask_mode, rows, rescale))
     predicted = z.argmax(dim=1)
     correct = predicted == on_device.y
+    true = predicted == to_device(torch.from_numpy(inputs.data.true_label), inputs.device)
     test_acc = None
     if mask_mode != "own":
         z_test = logits(network, on_device.x_test, lambda rows: dropout.evaluation(mask_mode, rescale=rescale))
@@ -45,6 +51,7 @@ def _evaluated(
         "clean_acc": set_mean(correct, ~on_device.noisy),
         "noisy_acc": set_mean(correct, on_device.noisy),
         "test_acc": test_acc,
+        "noisy_true_acc": set_mean(true, on_device.noisy),
     }
     n = len(correct)
     return row, {

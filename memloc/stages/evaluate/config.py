@@ -19,7 +19,7 @@ from memloc.config import (
     distinct,
 )
 from memloc.stages.base import Part, Size, Stage
-from memloc.stages.columns import ACCURACIES, BOOL, INT, SINGLE, SMALL, TEXT, of_analysis
+from memloc.stages.columns import ACCURACIES, BOOL, FLOAT, INT, SINGLE, SMALL, TEXT, of_analysis
 from memloc.stages.fields import MASK_MODES, MaskMode, check_epochs
 
 Rescale = Literal["none", "authors", "consistent"]
@@ -57,9 +57,9 @@ class Evaluate(Stage[ResolvedEvaluate]):
     """Accuracies and predictions of one checkpoint in every mask mode (paper §6.2, Tables 1–3)."""
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, pa.Schema]] = {
-        "evaluation": of_analysis(("mode", TEXT), ("rescale", TEXT), *ACCURACIES),
+        "evaluation": of_analysis(("mode", TEXT), ("rescale", TEXT), *ACCURACIES, ("noisy_true_acc", FLOAT)),
         "predictions": of_analysis(
             ("mode", TEXT),
             ("rescale", TEXT),

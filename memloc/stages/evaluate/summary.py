@@ -22,7 +22,8 @@ def sentence(rows: list[Row]) -> str:
     if before["noisy"] < LEAST_MEMORIZED:
         return f"{first} Too few wrong labels are learned, so there is nothing to drop yet."
     left = [f"{v:.3f}" for v in (after["clean"], after["noisy"], after["test"]) if v is not None]
-    return f"{first} Without the memorization neurons these accuracies are {in_words(left)}."
+    true = "" if after["true"] is None else f", and {100 * after['true']:.0f} % of the noisy examples get their true label"
+    return f"{first} Without the memorization neurons these accuracies are {in_words(left)}{true}."
 
 
 def _right(row: Row, test: float | None) -> str:
@@ -37,7 +38,7 @@ INSTRUMENT = Instrument(
     "Accuracy (§6.2)",
     "evaluate",
     "evaluation",
-    "mode, rescale, avg(clean_acc) AS clean, avg(noisy_acc) AS noisy, avg(test_acc) AS test",
+    "mode, rescale, avg(clean_acc) AS clean, avg(noisy_acc) AS noisy, avg(test_acc) AS test, avg(noisy_true_acc) AS true",
     sentence,
     memorizing=False,
 )

@@ -13,14 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from memloc.config import TrainConfig
+from memloc.data import Data
 from memloc.data.arrays import I64
 from memloc.data.device import images
+from memloc.data.labels import stratified
 from memloc.models.groups import Network, State
 from memloc.models.inference import MaskSource, groups_of
 from memloc.seeds import hashed
 from memloc.stages.flips.task import Neurons, Search
 
-NAMES = ("clean_acc", "noisy_acc", "test_acc", "clean_se", "noisy_se")
+NAMES = ("clean_acc", "noisy_acc", "test_acc", "clean_se", "noisy_se", "test_se")
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Sets:
     """The examples on which accuracy is measured.
 
     x (uint8 n×C×H×W), y (int64 [n]), noisy (bool [n]): the training data, on the device. rows: int64, the training examples
-    that are used, in order. test: (images, labels); None if the mask mode has no test accuracy.
+    that are used, in order. test: (images, labels) that are used; None if the mask mode has no test accuracy. n_test: the
+    size of the whole test set.
     """
 
     x: Tensor
@@ -36,17 +40,24 @@ class Sets:
     noisy: np.ndarray
     rows: I64
     test: tuple[Tensor, Tensor] | None = None
+    n_test: int = 0
 
 
-def choose(example: I64, noisy: np.ndarray, post_eval: int | str, data_seed: int) -> I64:
-    """All rows, or half of `post_eval` from each of S_c and S_n (all of a smaller one), keyed by example; in order."""
+def choose(data: Data, post_eval: int | str, train: TrainConfig) -> tuple[I64, I64]:
+    """(training rows, test rows) on which accuracy is measured, in order: the same for every search of a training.
+
+    `all`: all of them. Else N/2 of S_c, N/2 of S_n and N/2 test examples (all of a smaller set), in proportion to the labels
+    trained on, keyed by seed and data_seed.
+    """
+    sets = np.flatnonzero(~data.noisy), np.flatnonzero(data.noisy)
     if post_eval == "all":
-        return np.arange(len(noisy))
-    rank = hashed(data_seed, "flip accuracy", i=example)
-    chosen = []
-    for members in (np.flatnonzero(~noisy), np.flatnonzero(noisy)):
-        chosen.append(members[np.argsort(rank[members], kind="stable")[: int(post_eval) // 2]])
-    return np.sort(np.concatenate(chosen))
+        return np.arange(len(data.y)), np.arange(len(data.y_test))
+    half = int(post_eval) // 2
+    keys = train.seed, "flip accuracy", train.data_seed
+    rank, rank_test = hashed(*keys, i=data.example), hashed(*keys, "test", i=np.arange(len(data.y_test)))
+    chosen = [rows[stratified(data.y[rows], min(half, len(rows)), rank[rows])] for rows in sets if len(rows)]
+    test = stratified(data.y_test, min(half, len(data.y_test)), rank_test) if len(data.y_test) else np.arange(0)
+    return np.sort(np.concatenate(chosen)), test
 
 
 def accuracies(network: Network, sets: Sets, masks: MaskSource, searches: Sequence[Search]) -> dict[str, list[float | None]]:
@@ -56,10 +67,9 @@ def accuracies(network: Network, sets: Sets, masks: MaskSource, searches: Sequen
     """
     rows = torch.from_numpy(sets.rows).to(sets.x.device)
     correct = _predictions(network, sets.x[rows], masks, rows, searches).eq(sets.y[rows]).cpu().numpy()
-    on_test: list[float | None] = [None] * len(searches)
+    on_test = [np.zeros(0, dtype=bool)] * len(searches)
     if sets.test is not None:
-        right = _predictions(network, sets.test[0], masks, None, searches) == sets.test[1]
-        on_test = right.to(torch.float64).mean(dim=1).tolist()
+        on_test = list(_predictions(network, sets.test[0], masks, None, searches).eq(sets.test[1]).cpu().numpy())
     columns: dict[str, list[float | None]] = {name: [] for name in NAMES}
     for k, search in enumerate(searches):
         others = sets.rows != search.row
@@ -69,7 +79,9 @@ def accuracies(network: Network, sets: Sets, masks: MaskSource, searches: Sequen
             accuracy, error = _share(correct[k][members], whole)
             columns[f"{name}_acc"].append(accuracy)
             columns[f"{name}_se"].append(error)
-        columns["test_acc"].append(on_test[k])
+        accuracy, error = _share(on_test[k], sets.n_test)
+        columns["test_acc"].append(accuracy)
+        columns["test_se"].append(error)
     return columns
 
 

@@ -99,6 +99,10 @@ def _after(config: FlipsConfig, inputs: Inputs, task: Task, searches: Sequence[S
     if config.post_eval == 0:
         return {name: [None] * len(searches) for name in NAMES}
     data, on_device = inputs.data, inputs.on_device
-    rows = choose(data.example, data.noisy, config.post_eval, inputs.train.data_seed)
-    test = None if config.mask_mode == "own" else (on_device.x_test, on_device.y_test)
-    return accuracies(task.network, Sets(task.x, task.y, data.noisy, rows, test), task.masks, searches)
+    rows, test_rows = choose(data, config.post_eval, inputs.train)
+    test = None
+    if config.mask_mode != "own":
+        at = torch.from_numpy(test_rows).to(task.x.device)
+        test = on_device.x_test[at], on_device.y_test[at]
+    sets = Sets(task.x, task.y, data.noisy, rows, test, len(data.y_test))
+    return accuracies(task.network, sets, task.masks, searches)

@@ -68,8 +68,9 @@ class FlipsConfig(MaskedConfig):
     max_neurons: Count = 200
     """The number of closed neurons at which a search ends as censored. [memloc]"""
     post_eval: PostEval = 2000
-    """The number of training examples on which accuracy is measured after a search, half of them from each set; all; or
-    0, to measure nothing. Test accuracy is that of the whole test set. [paper §6.1: all; 2000: memloc]
+    """The examples on which accuracy is measured after a search. N: N/2 of S_c, N/2 of S_n and N/2 test examples, in
+    proportion to their labels, the same for every search of a training. all: all of them. 0: none. [paper §6.1: all; 2000:
+    memloc]
     """
     group_size: Count = 32
     """The number of examples that are searched together. It changes rounding, so it is part of the identity. [memloc]"""
@@ -79,7 +80,7 @@ class Flips(Stage[FlipsConfig]):
     """The number of neurons that carry an example's prediction (science.md, Neuron flipping; paper §6.1, Figure 5)."""
 
     name: ClassVar[str] = "flips"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "flips": of_analysis(
             ("example", INT),
@@ -94,6 +95,7 @@ class Flips(Stage[FlipsConfig]):
             *ACCURACIES,
             ("clean_se", FLOAT),
             ("noisy_se", FLOAT),
+            ("test_se", FLOAT),
         )
     }
     config = FlipsConfig
@@ -124,8 +126,9 @@ class Flips(Stage[FlipsConfig]):
         reference = config.reference or COPIES * batch
         each = 3.0 * STEPS * (COPIES + reference)
         if config.post_eval != 0:
-            after = size.n if config.post_eval == "all" else min(config.post_eval, size.n)
-            each += 0.8 * (after + size.n_test)
+            on = config.post_eval
+            after, test = (size.n, size.n_test) if on == "all" else (min(on, size.n), min(on // 2, size.n_test))
+            each += 0.8 * (after + test)
         return _searched(config, size) / _groups(config, size) * each
 
     def rows(self, config: FlipsConfig, size: Size) -> Mapping[str, int]:
