@@ -8,7 +8,7 @@ import pandas as pd
 
 from memloc.report.charts import Chart, Curves, Dots, Exhibit, Heat, Number
 from memloc.report.curves import decades, series
-from memloc.report.selection import ALL_MODELS, C_SCORES, Wanted, select
+from memloc.report.selection import ALL_MODELS, C_SCORES, Selection, Wanted, select
 from memloc.report.setting_rows import (
     C_SCORE,
     JOINS,
@@ -27,7 +27,15 @@ from memloc.statistics import Interval
 
 NORM = "gradient norm per √parameter"
 SETS = ("clean", "noisy", "total", "control")
-AT_CHECKPOINTS = "coalesce(json_extract_string(analyses.config, 'at'), 'checkpoint') = 'checkpoint'"
+TAKEN = "coalesce(json_extract_string(analyses.config, 'at'), 'checkpoint')"
+CHECKPOINTS = "Gradients at the checkpoints, not summed along the trajectory."
+
+
+def taken(memorized: str) -> str:
+    """SQL: gradients along the trajectory where the store has any with such sets, else those at the checkpoints."""
+    return f"{memorized} AND {TAKEN} = (SELECT max({TAKEN}) FROM analyses WHERE stage = 'gradients' AND {memorized})"
+
+
 SIMILAR = "about the same norm from noisy as from clean examples, in every layer; the total well below both"
 
 
@@ -82,13 +90,20 @@ def _norm_exhibit(
 ) -> Exhibit:
     sql = norms_sql(where)
     selection = select(finest(split(source.frame(sql))), wanted)
-    return selection.fill(
+    filled = selection.fill(
         exhibit,
         sql,
         charts=[norms(s, source, names) for s in selection.settings],
         numbers=[ratio_number(s) for s in selection.settings],
         seeds=seeds_in_words(v for s in selection.settings for v in s.rows.clean),
     )
+    return saying_where(filled, selection)
+
+
+def saying_where(exhibit: Exhibit, selection: Selection) -> Exhibit:
+    """The exhibit. It says so if its gradients are those at the checkpoints."""
+    along = all(s.stage.get("at") == "trajectory" for s in selection.settings)
+    return exhibit if along else selection.remark(exhibit, CHECKPOINTS)
 
 
 def figure1(source: Source) -> Exhibit:
@@ -100,7 +115,7 @@ def figure1(source: Source) -> Exhibit:
         f"Epochs 15–20 of 50, or as early in another number of epochs. The paper: {SIMILAR}.",
         "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
     )
-    where = f"epoch BETWEEN 0.3 * epochs AND 0.4 * epochs AND {LABELS} AND {AT_CHECKPOINTS}"
+    where = f"epoch BETWEEN 0.3 * epochs AND 0.4 * epochs AND {taken(LABELS)}"
     return _norm_exhibit(source, exhibit, where, Wanted(("cifar10",), ("resnet9",), (0.1,)))
 
 
@@ -116,7 +131,7 @@ def figure2(source: Source) -> Exhibit:
     sql = f"""SELECT {KEYS}, layer, epoch,
        list(cosine ORDER BY trial) AS cosine, list(cosine_control ORDER BY trial) AS control
 FROM gradient_layers {JOINS}
-WHERE {LABELS} AND {AT_CHECKPOINTS}
+WHERE {taken(LABELS)}
 GROUP BY ALL ORDER BY ALL"""
     selection = select(finest(split(source.frame(sql))), Wanted(("cifar10",), ("resnet9",), (0.1,)))
     charts: list[Chart] = []
@@ -134,13 +149,14 @@ GROUP BY ALL ORDER BY ALL"""
                 numbers.append(
                     Number(f"cosine of {what}, epochs from T/5 to 3T/5, {s.label}", words.replace("-", "−"), paper)
                 )
-    return selection.fill(
+    filled = selection.fill(
         exhibit,
         sql,
         charts=charts,
         numbers=numbers,
         seeds=seeds_in_words(v for s in selection.settings for v in s.rows.cosine),
     )
+    return saying_where(filled, selection)
 
 
 def _cosines(setting: SettingRows, source: Source, column: str, what: str) -> Heat:
@@ -162,7 +178,7 @@ def figure8(source: Source) -> Exhibit:
         C_SCORES,
     )
     wanted = Wanted(("cifar10", "mnist"), ("resnet9",), None)
-    return _norm_exhibit(source, exhibit, f"{C_SCORE} AND {AT_CHECKPOINTS}", wanted, ("typical", "atypical"))
+    return _norm_exhibit(source, exhibit, taken(C_SCORE), wanted, ("typical", "atypical"))
 
 
 def figure10(source: Source) -> Exhibit:
@@ -172,20 +188,18 @@ def figure10(source: Source) -> Exhibit:
         "Gradient norms by layer, through the training",
         "A.1",
         "Means over windows of a tenth of the epochs. The paper: noisy nearly as large as clean in every window.",
-        "memloc sweep paper-grid --only block=trajectories",
+        "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
     )
     sql = f"""WITH per_training AS (
-  SELECT {KEYS}, trial, layer, coalesce(json_extract_string(analyses.config, 'at'), 'checkpoint') AS taken,
+  SELECT {KEYS}, trial, layer,
          greatest(0, least(9, (epoch - 1) * 10 // epochs)) AS tenth,
          {", ".join(f"avg(norm_{n} ORDER BY epoch) AS {n}" for n in SETS)}
   FROM gradient_layers {JOINS}
-  WHERE {LABELS} AND epoch > 0
+  WHERE {taken(LABELS)} AND epoch > 0
   GROUP BY ALL)
-SELECT setting, analysis, taken, layer, tenth, {", ".join(f"list({n} ORDER BY trial) AS {n}" for n in SETS)}
+SELECT setting, analysis, layer, tenth, {", ".join(f"list({n} ORDER BY trial) AS {n}" for n in SETS)}
 FROM per_training GROUP BY ALL ORDER BY ALL"""
-    frame = source.frame(sql)
-    along = frame[frame["taken"] == "trajectory"]
-    selection = select(finest(split(along if len(along) else frame)), Wanted(("cifar10",), ("resnet9",), (0.1,)))
+    selection = select(finest(split(source.frame(sql))), Wanted(("cifar10",), ("resnet9",), (0.1,)))
     filled = selection.fill(
         exhibit,
         sql,
@@ -193,11 +207,7 @@ FROM per_training GROUP BY ALL ORDER BY ALL"""
         numbers=[ratio_number(s, over="layers and windows") for s in selection.settings],
         seeds=seeds_in_words(v for s in selection.settings for v in s.rows.clean),
     )
-    return (
-        filled
-        if len(along) or not filled.run
-        else selection.remark(filled, "Gradients at the checkpoints, not summed along the trajectory.")
-    )
+    return saying_where(filled, selection)
 
 
 def _through(setting: SettingRows, source: Source) -> Curves:
@@ -221,7 +231,7 @@ def figure12(source: Source, number: int = 12, dataset: str = "cifar10") -> Exhi
         f"memloc sweep paper-grid --only {ALL_MODELS} --only dataset={dataset}",
     )
     wanted = Wanted((dataset,), None, (0.05, 0.1, 0.2), others=number == 12)
-    return _norm_exhibit(source, exhibit, f"{LABELS} AND {AT_CHECKPOINTS}", wanted)
+    return _norm_exhibit(source, exhibit, taken(LABELS), wanted)
 
 
 def figure13(source: Source) -> Exhibit:

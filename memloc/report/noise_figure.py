@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from memloc.report.charts import Chart, Curves, Exhibit, Series
 from memloc.report.curves import decades
-from memloc.report.gradient_figures import AT_CHECKPOINTS, norms, norms_sql, ratio_number
+from memloc.report.gradient_figures import norms, norms_sql, ratio_number, saying_where, taken
 from memloc.report.selection import Wanted, select
 from memloc.report.setting_rows import (
     LABELS,
@@ -33,7 +33,7 @@ def figure11(source: Source) -> Exhibit:
         "Averaged over all epochs. The paper: noisy slightly below clean at 1 % noise, very high at 99 %.",
         "memloc sweep noise-curve",
     )
-    sql = norms_sql(f"{LABELS} AND {AT_CHECKPOINTS} AND noise > 0")
+    sql = norms_sql(f"{taken(LABELS)} AND noise > 0")
     curves: dict[str, list[SettingRows]] = {}
     for s in split(source.frame(sql)):
         curves.setdefault(json.dumps({**s.train, "noise": None}) + json.dumps(s.stage), []).append(s)
@@ -49,13 +49,14 @@ def figure11(source: Source) -> Exhibit:
             charts += [_against_noise(mine, more), *(norms(s, source, title=_name(s) + more) for s in mine)]
             told = [s for s in mine if s in (mine[0], mine[-1]) or s.noise in PAPER_RATIOS]
             numbers += [ratio_number(s, PAPER_RATIOS.get(s.noise)) for s in told]
-    return selection.fill(
+    filled = selection.fill(
         exhibit,
         sql,
         charts=charts,
         numbers=numbers,
         seeds=seeds_in_words(v for s in selection.settings for v in s.rows.clean),
     )
+    return saying_where(filled, selection)
 
 
 def _longest(curves: dict[str, list[SettingRows]]) -> dict[str, list[SettingRows]]:

@@ -29,26 +29,28 @@ PINNED = [
     (
         "60597ebd0f8933fe",
         [
-            ("gradients", "8699a61edc216838", "4819d19463b67b42"),
+            ("gradients", "e006f5da495a12ae", "297edcd900e3e68d"),
+            ("gradients", "54b1b0d1c49782a7", "7677582627b5301f"),
             ("rewind", "a396ed555f7c8566", "1cc82faf3bd37d72"),
-            ("flips", "6ef639d4b5038e32", "73823339e1155084"),
-            ("evaluate", "4d991f29cf5c11b8", "ae1a1647e1a6eb8d"),
-            ("detection", "7ef182d2d0489d6d", "c483a532b313353c"),
+            ("flips", "9c47dc8bf7307cf1", "67d88e3476d40da8"),
+            ("evaluate", "da2ed0f12b5664f3", "e03da3774cdfb845"),
+            ("detection", "727ed1d3ebf04c99", "f1ea83376c6ac2cb"),
             ("retrain", "7d4b825ba49556a3", "92aa80e58484c35f"),
         ],
     ),
     (
         "1543e9644fe242fc",
         [
-            ("gradients", "28ee189809a71dcd", "3760283ecd52a861"),
+            ("gradients", "154167314427390c", "79a5f238f5056c46"),
+            ("gradients", "f6c0cfa62d287846", "370d077e570f34c7"),
             ("rewind", "3c8c9e1b5957813c", "b263aaea1d20c16f"),
-            ("flips", "dccba72148bca05c", "ba98f91468c444d3"),
-            ("evaluate", "f20ad70200fca54a", "1ac5e6ec34b24c35"),
-            ("detection", "fbade0d522a1714c", "5139cae68c121641"),
+            ("flips", "a463c4890274860b", "67480f4a14659a51"),
+            ("evaluate", "d4151889955fe976", "0b29003089bd43b2"),
+            ("detection", "7d5d320b4f170caf", "2f36cc68f44f8bb6"),
         ],
     ),
-    ("05a2f02d99799aa1", [("evaluate", "0d0ce36e41f2d48c", "423ed7957bb0d59d")]),
-    ("a6a55d942cb9a43d", [("evaluate", "aae1a215c079220d", "ddb298592001755f")]),
+    ("05a2f02d99799aa1", [("evaluate", "f17afce7314ad45c", "497d19f5687ab1b3")]),
+    ("a6a55d942cb9a43d", [("evaluate", "b2097a150e6ccd28", "902f1dc17de67fbb")]),
 ]
 
 

@@ -32,8 +32,16 @@ from tests.stages.conftest import CPU, TIED, settings
 STAGE = Detection()
 SCORES = tuple(s for s in config.SCORES if s != "c_score")  # those that need no other sweep
 FROM_TRAINING = tuple(s for s in SCORES if s not in FROM_STAGE)
-RAW = {"learning_time": "learning_time", "forgetting": "forgetting", "aum": "aum", "el2n": "el2n", "loss": "mean_loss"}
-UNKNOWN = {"auc": None, "auc_lo": None, "auc_hi": None, "ap": None, "precision": None}
+RAW = {
+    "learning_time": "learning_time",
+    "forgetting": "forgetting",
+    "aum": "aum",
+    "el2n": "el2n",
+    "loss": "mean_loss",
+    "probability": "mean_prob",
+}
+FALLING = ("aum", "mean_prob")  # columns that are lower for mislabeled examples
+UNKNOWN = {"auc": None, "auc_lo": None, "auc_hi": None, "ap": None, "precision": None, "miss_rate": None}
 
 
 def examples(noisy: Sequence[bool], **columns: Sequence[float]) -> dict[str, Any]:
@@ -76,7 +84,7 @@ def random_tables(n: int = 60, n_noisy: int = 12) -> dict[str, Any]:
     """Noisy examples are learned later, forgotten more often, of lower margin and so on: each score alone must see it."""
     generator = stream(0, "test detection")
     noisy = generator.permutation(n) < n_noisy
-    columns = {c: np.round(generator.normal(size=n) + (-1.2 if c == "aum" else 1.2) * noisy, 1) for c in RAW.values()}
+    columns = {c: np.round(generator.normal(size=n) + (-1.2 if c in FALLING else 1.2) * noisy, 1) for c in RAW.values()}
     chosen = [i for i in range(n) if noisy[i] or i % 4 == 0]
     drawn = [
         (100 + i, r, i % 5 != 0, int(generator.integers(1, 12)) + (0 if noisy[i] else 6), False)
@@ -92,10 +100,14 @@ def random_tables(n: int = 60, n_noisy: int = 12) -> dict[str, Any]:
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
+def first(precision: float) -> dict[str, float]:
+    return {"precision": precision, "miss_rate": 1 - precision}
+
+
 def test_a_perfect_score_and_one_without_information() -> None:
     single, pairs = detect({"examples": examples([True, True, False, False, False], aum=[-2, -1, 0, 1, 2])})
-    assert single["all", "aum"] == {"auc": 1.0, "auc_lo": 1.0, "auc_hi": 1.0, "ap": 1.0, "precision": 1.0, "n": 5}
-    assert single["all", "loss"] == {"auc": 0.5, "auc_lo": 0.5, "auc_hi": 0.5, "ap": 0.4, "precision": 0.4, "n": 5}
+    assert single["all", "aum"] == {"auc": 1.0, "auc_lo": 1.0, "auc_hi": 1.0, "ap": 1.0, **first(1.0), "n": 5}
+    assert single["all", "loss"] == {"auc": 0.5, "auc_lo": 0.5, "auc_hi": 0.5, "ap": 0.4, **first(0.4), "n": 5}
     assert pairs["all", "aum", "loss"] == {"auc_diff": 0.5, "lo": 0.5, "hi": 0.5, "p": 0.0}
     assert pairs["all", "el2n", "loss"] == {"auc_diff": 0.0, "lo": 0.0, "hi": 0.0, "p": 1.0}
 
@@ -120,7 +132,7 @@ def test_all_examples_against_sklearn() -> None:
     tables = random_tables()
     single, pairs = detect(tables)
     noisy = np.array(tables["examples"]["noisy"])
-    values = {s: np.array(tables["examples"][c]) * (-1 if s == "aum" else 1) for s, c in RAW.items()}
+    values = {s: np.array(tables["examples"][c]) * (-1 if c in FALLING else 1) for s, c in RAW.items()}
     values["second_split"] = -np.array(tables["second_split"]["time"][::-1], dtype=float)
     for score, value in values.items():
         row, k = single["all", score], int(noisy.sum())
@@ -147,7 +159,7 @@ def test_the_flip_sample_against_the_population_it_stands_for() -> None:
     sampled = noisy[at]
     m, n = int(sampled.sum()), int((~sampled).sum())
     assert 0 < m < 12  # some are not eligible
-    values = {s: np.array(tables["examples"][c])[at] * (-1 if s == "aum" else 1) for s, c in RAW.items()}
+    values = {s: np.array(tables["examples"][c])[at] * (-1 if c in FALLING else 1) for s, c in RAW.items()}
     values["second_split"] = -np.array(tables["second_split"]["time"][::-1], dtype=float)[at]
     values["flips"] = np.array([-np.mean(by_example[i]) for i in at])
     times = np.where(sampled, 12 * n, 48 * m)  # in units of 1 / (m·n)
@@ -204,7 +216,7 @@ def test_an_empty_class_leaves_rows_of_nulls(noisy: list[bool]) -> None:
     single, pairs = detect({"examples": examples(noisy, aum=[1, 2, 3, 4]), **flips(*rows)})
     assert list(single) == [("all", s) for s in FROM_TRAINING] + [("flips", s) for s in SCORES if s != "second_split"]
     assert all(row == {**UNKNOWN, "n": 4 if sample == "all" else 3} for (sample, _), row in single.items())
-    assert len(pairs) == 10 + 15
+    assert len(pairs) == 15 + 21
     assert all(set(row.values()) == {None} for row in pairs.values())
 
 
@@ -296,9 +308,9 @@ def test_from_a_sweep_without_flips(tmp_path: Path) -> None:
     rows = {r["score"]: r for r in found["detection"].to_pylist()}
     assert list(rows) == list(FROM_TRAINING)
     for score, column in RAW.items():
-        assert rows[score]["auc"] == pytest.approx(expected_auc(found["examples"], column, -1 if score == "aum" else 1))
+        assert rows[score]["auc"] == pytest.approx(expected_auc(found["examples"], column, -1 if column in FALLING else 1))
         assert (rows[score]["sample"], rows[score]["n"]) == ("all", 100)
-    assert found["detection_pairs"].num_rows == 10
+    assert found["detection_pairs"].num_rows == 15
     assert set(found["detection"]["analysis"].to_pylist()) < set(found["analyses"]["analysis"].to_pylist())
 
 

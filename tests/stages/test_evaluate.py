@@ -80,6 +80,7 @@ def check_against_loop(trained: Trained, mode: str, rescale: str, epoch: int, ta
     y, noisy = data.y.tolist(), data.noisy.tolist()
     assert summary["clean_acc"][at] == expected_accuracy(z, y, [not m for m in noisy])
     assert summary["noisy_acc"][at] == expected_accuracy(z, y, noisy)
+    assert summary["noisy_true_acc"][at] == expected_accuracy(z, data.true_label.tolist(), noisy)
     if mode == "own":
         assert summary["test_acc"][at] is None
     else:

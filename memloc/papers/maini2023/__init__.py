@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import isfinite
 
 from memloc.analysis.reader import Reader
@@ -46,7 +47,17 @@ def judgements(reader: Reader) -> list[Judgement]:
 
 
 def _of_claim(observations: Observations, claim: Claim) -> Iterator[Judgement]:
-    there = [s for s in JUDGES[claim.id].settings(observations) if _speaks_of(claim, s)]
+    judge = JUDGES[claim.id]
+    yield from _measured(observations, claim, judge.settings, "")
+    for suffix, settings in judge.beside.items():
+        yield from (j for j in _measured(observations, claim, settings, suffix) if j.verdict != "not_run")
+
+
+def _measured(
+    observations: Observations, claim: Claim, settings: Callable[[Observations], list[Setting]], suffix: str
+) -> Iterator[Judgement]:
+    """The judgements of one measurement of a claim. suffix: what its ids end with."""
+    there = [s for s in settings(observations) if _speaks_of(claim, s)]
     names = _floating(claim, there) if claim.floats else named(there, scope_name)
     paper: dict[str, tuple[Scope, Numbers]] = {
         "" if claim.floats else scope_name(s): (s, n) for s, n in claim.scopes.items()
@@ -59,7 +70,8 @@ def _of_claim(observations: Observations, claim: Claim) -> Iterator[Judgement]:
         estimates = _estimates(observations, claim, setting, numbers)
         for part in sorted(estimates, key=lambda p: parts.index(p) if p in parts else len(parts)):
             done.add((name, part))
-            yield _judgement(claim, name, part, numbers.get(part), estimates[part], setting)
+            judgement = _judgement(claim, name, part, numbers.get(part), estimates[part], setting)
+            yield replace(judgement, id=".".join(word for word in (judgement.id, suffix) if word))
     for name, (scope, numbers) in paper.items():
         for part, number in numbers.items():
             if (name, part) not in done:

@@ -6,7 +6,8 @@ weighs the same. Norms are averaged over the stored epochs first, as in Figures 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from memloc.papers.maini2023.settings import Setting
 from memloc.seeds import stream
 from memloc.statistics import spearman_test
 
+CHECKPOINT = "checkpoint"  # the other place where gradients are taken; ids of its numbers end with it
 ALIKE = (0.5, 2.0)  # ratios of norms that are "about the same"
 OPPOSED = -0.75
 ORDER = (10**0.5, 10**1.5)  # "an order of magnitude"
@@ -185,8 +187,17 @@ def _g2(observations: Observations, setting: Setting, numbers: Numbers) -> Parts
     return {"": opposed(frame, _windows(observations, setting), sql)}
 
 
-def _g3_settings(observations: Observations) -> list[Setting]:
-    return observations.settings("gradients", without=("noise",))
+def _at_checkpoints(observations: Observations) -> list[Setting]:
+    return observations.settings("gradients", at="checkpoint")
+
+
+def _g3_settings(observations: Observations, at: str = "trajectory") -> list[Setting]:
+    return observations.settings("gradients", without=("noise",), at=at)
+
+
+def _by_epochs(numbers: Callable[[Observations, Setting, Numbers], Estimates]) -> Judge:
+    """Judged along the trajectory, with the checkpoints' numbers beside."""
+    return Judge(of_stage("gradients"), numbers, {CHECKPOINT: _at_checkpoints})
 
 
 def _g3(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
@@ -202,9 +213,9 @@ def _g5(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
 
 
 JUDGES = {
-    "G1": Judge(of_stage("gradients"), lambda o, s, n: {"": alike(*gradient_rows(o, s))}),
-    "G2": Judge(of_stage("gradients"), _g2),
-    "G3": Judge(_g3_settings, _g3),
-    "G4": Judge(of_stage("gradients"), lambda o, s, n: {"": cancel(*gradient_rows(o, s))}),
-    "G5": Judge(of_stage("gradients"), _g5),
+    "G1": _by_epochs(lambda o, s, n: {"": alike(*gradient_rows(o, s))}),
+    "G2": _by_epochs(_g2),
+    "G3": Judge(_g3_settings, _g3, {CHECKPOINT: partial(_g3_settings, at=CHECKPOINT)}),
+    "G4": _by_epochs(lambda o, s, n: {"": cancel(*gradient_rows(o, s))}),
+    "G5": _by_epochs(_g5),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from memloc.papers.maini2023.judgement import Estimate
@@ -20,11 +20,13 @@ class Judge:
     """Two functions that judge a claim.
 
     settings: the settings of a store in which the claim can be judged. numbers: {part: estimate} of the claim's numbers in
-    one of them; it gets the observations, the setting, and the paper's numbers of that setting.
+    one of them; it gets the observations, the setting, and the paper's numbers of that setting. beside: {suffix of the id:
+    settings} of other measurements that are shown beside the one that the paper made.
     """
 
     settings: Callable[[Observations], list[Setting]]
     numbers: Callable[[Observations, Setting, Numbers], Estimates]
+    beside: Mapping[str, Callable[[Observations], list[Setting]]] = field(default_factory=dict)
 
 
 def of_stage(stage: str) -> Callable[[Observations], list[Setting]]:

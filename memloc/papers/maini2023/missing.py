@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,12 +18,12 @@ SMALLER = ("subset", "width", "epochs", "batch_size")  # a block that sets one o
 
 @dataclass(frozen=True)
 class ShippedBlock:
-    """values: {training field: those it takes}. stages: {name: settings}."""
+    """values: {training field: those it takes}. stages: {name: its configurations}."""
 
     sweep: str
     name: str
     values: Mapping[str, tuple[Any, ...]]
-    stages: Mapping[str, Mapping[str, Any] | None]
+    stages: Mapping[str, Sequence[Mapping[str, Any] | None]]
 
     def runs(self, claim: Claim, part: str) -> bool:
         """Does the block have the stages behind a number, on the right memorized set?
@@ -31,11 +31,14 @@ class ShippedBlock:
         That set is by labels; for A1 it is by C-scores of a sweep, because no command makes a file of C-scores.
         """
         asked, meant = needs(claim, part), "c_score:sweep:" if claim.id == "A1" else "labels"
-        sets = [str((self.stages.get(stage) or {}).get("memorized", "labels")) for stage in asked]
-        return all(stage in self.stages for stage in asked) and all(memorized.startswith(meant) for memorized in sets)
+        return all(any(_set(config).startswith(meant) for config in self.stages.get(stage, ())) for stage in asked)
 
     def has(self, wanted: Mapping[str, tuple[Any, ...]]) -> bool:
         return all(set(asked) <= set(self.values.get(field, USUAL.get(field, ()))) for field, asked in wanted.items())
+
+
+def _set(config: Mapping[str, Any] | None) -> str:
+    return str((config or {}).get("memorized", "labels"))
 
 
 def command(claim: Claim, scope: Scope, part: str) -> str | None:
@@ -97,5 +100,6 @@ def _blocks() -> list[ShippedBlock]:
             values = {**{field: (value,) for field, value in literals.items()}, **axes}
             preset = block.get("preset", written.get("preset", "paper"))
             if preset == "paper" and not any(field in values for field in SMALLER):
-                blocks.append(ShippedBlock(sweep, name, values, block.get("stages") or {}))
+                stages = {k: v if isinstance(v, list) else [v] for k, v in (block.get("stages") or {}).items()}
+                blocks.append(ShippedBlock(sweep, name, values, stages))
     return blocks

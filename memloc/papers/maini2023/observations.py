@@ -47,10 +47,16 @@ class Observations:
         return rows
 
     def settings(
-        self, stage: str, *, dropout: Sequence[str] = ("none",), without: Sequence[str] = (), atypical: bool = False
+        self,
+        stage: str,
+        *,
+        dropout: Sequence[str] = ("none",),
+        without: Sequence[str] = (),
+        atypical: bool = False,
+        at: str = "trajectory",
     ) -> list[Setting]:
         """As `settings.settings`, for this store."""
-        return settings(self.trials, self.analyses, stage, dropout=dropout, without=without, atypical=atypical)
+        return settings(self.trials, self.analyses, stage, dropout=dropout, without=without, atypical=atypical, at=at)
 
     @cached_property
     def trials(self) -> dict[str, Row]:

@@ -18,7 +18,7 @@ from memloc.papers.maini2023.paper import Scope
 SEEDS = ("seed", "data_seed")
 # Fields of a stage that say how much is measured, not what.
 EXTENT: Mapping[str, tuple[str, ...]] = {
-    "gradients": ("epochs",),
+    "gradients": ("epochs", "at"),
     "rewind": ("epochs",),
     "retrain": ("epochs", "peak_epoch"),
     "flips": ("clean", "noisy", "repeats", "post_eval", "group_size"),
@@ -27,7 +27,7 @@ EXTENT: Mapping[str, tuple[str, ...]] = {
 }
 # The usual values of other fields, if a resolved configuration has them. An absent option has its usual value.
 USUAL: Mapping[str, Mapping[str, Any]] = {
-    "gradients": {"bn": "batch", "at": "checkpoint"},
+    "gradients": {"bn": "batch"},
     "rewind": {"buffers": "final"},
     "retrain": {"lr": 0.1},
     "flips": {"estimator": "fast", "reference": 16, "batch": 512, "ablate": "activation", "max_neurons": 200},
@@ -94,6 +94,7 @@ def settings(
     dropout: Sequence[str] = ("none",),
     without: Sequence[str] = (),
     atypical: bool = False,
+    at: str = "trajectory",
 ) -> list[Setting]:
     """The settings that have complete analyses of a stage, the same ones in the same order for the same store.
 
@@ -103,6 +104,7 @@ def settings(
         dropout: the kinds of dropout that the trainings may have.
         without: training fields that may differ within a setting; the claim itself looks at them.
         atypical: S_n is by C-score, not by label.
+        at: where gradients are taken.
     """
     groups: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Mapping[str, Any]]]] = {}
     for analysis in analyses:
@@ -110,6 +112,8 @@ def settings(
         if config is None or analysis["stage"] != stage or config["dropout"] not in dropout:
             continue
         if not _asked(analysis["config"], atypical) or (stage == "evaluate" and not _last(analysis, config)):
+            continue
+        if stage == "gradients" and (analysis["config"].get("at") or "checkpoint") != at:
             continue
         shared = {k: v for k, v in config.items() if k not in (*SEEDS, *without) and v is not None}
         variant = {**variant_of(stage, analysis["config"]), **analysis["variant"]}
@@ -128,9 +132,9 @@ def variant_of(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _asked(config: Mapping[str, Any], atypical: bool) -> bool:
-    """Is the memorized set the right one, are gradients those of a checkpoint, and is the network unmasked?"""
+    """Is the memorized set the right one, and is the network unmasked?"""
     by_score = (config.get("memorized") or "labels") != "labels"
-    return by_score == atypical and config.get("mask_mode") is None and config.get("at") in (None, "checkpoint")
+    return by_score == atypical and config.get("mask_mode") is None
 
 
 def _last(analysis: Mapping[str, Any], training: Mapping[str, Any]) -> bool:
