@@ -106,7 +106,7 @@ class Simulated:
         clean: float = 1.0,
         noisy: float = 1.0,
         cosine: float | Callable[[int], float] = -0.9,
-        epochs: Sequence[int] = range(51),
+        epochs: Sequence[int] = range(1, 51),
         last: float | None = None,
         last_cosine: float | None = None,
         **config: Any,
@@ -133,7 +133,7 @@ class Simulated:
             "sq_control": np.full(len(rows), 0.01),
             "dot_control": np.zeros(len(rows)),
         }
-        return self.analysis(trial, "gradients", {"epochs": list(epochs), "bn": "batch", **config}, gradients=columns)
+        return self.analysis(trial, "gradients", {"epochs": list(epochs), "bn": "batch", "at": "trajectory", **config}, gradients=columns)
 
     def rewind(
         self,

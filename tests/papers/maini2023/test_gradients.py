@@ -55,7 +55,8 @@ def test_epochs_are_averaged_before_the_ratio(simulated: Simulated) -> None:
         "sq_noisy": [9, 9],
     }
     rest = {"dot": [0, 0], "sq_control": [1, 1], "dot_control": [0, 0]}
-    simulated.analysis(simulated.training(), "gradients", {"epochs": [0, 1], "bn": "batch"}, gradients={**rows, **rest})
+    config = {"epochs": [0, 1], "bn": "batch", "at": "trajectory"}
+    simulated.analysis(simulated.training(), "gradients", config, gradients={**rows, **rest})
     assert simulated.judged()["G1.cifar10"].ours == pytest.approx(1.5)
 
 
@@ -171,14 +172,28 @@ def test_a_training_that_diverged_counts_nowhere(simulated: Simulated) -> None:
 
 
 def test_gradients_that_measure_something_else_are_not_pooled(simulated: Simulated) -> None:
-    """Of one training: running statistics are a setting of their own; trajectories and C-scores no evidence at all."""
+    """Of one training: running statistics are a setting of their own, checkpoints stand beside, C-scores say nothing."""
     trial = simulated.training()
     simulated.gradients(trial, noisy=1.0)
     simulated.gradients(trial, noisy=5.0, bn="running")
-    simulated.gradients(trial, noisy=7.0, at="trajectory")
+    simulated.gradients(trial, noisy=7.0, at=None)
+    simulated.gradients(trial, noisy=6.0, at=None, bn="running")
     simulated.gradients(trial, noisy=7.0, memorized="c_score:scores.npz")
     found = {k: v for k, v in simulated.judged().items() if k.startswith("G1.cifar10") and v.verdict != "not_run"}
     assert {k: v.ours for k, v in found.items()} == {
         "G1.cifar10": pytest.approx(1.0),
         "G1.cifar10.bnrunning": pytest.approx(5.0),
+        "G1.cifar10.checkpoint": pytest.approx(7.0),
+        "G1.cifar10.bnrunning.checkpoint": pytest.approx(6.0),
     }
+
+
+def test_checkpoints_stand_beside_every_claim_and_are_never_missing(simulated: Simulated) -> None:
+    for seed, noise in enumerate((0.01, 0.1, 0.5, 0.99)):
+        simulated.gradients(simulated.training(seed=seed, noise=noise), noisy=noise, at=None)
+    found = simulated.judged()
+    for claim in ("G2", "G4", "G5", "G3.noise0.01", "G3.noise0.99", "G3.trend"):
+        assert found[claim].verdict == "not_run"
+        assert found[f"{claim}.checkpoint"].verdict in ("holds", "does_not_hold")
+    assert found["G3.noise0.99.checkpoint"].ours == pytest.approx(0.99)
+    assert {j.verdict for j in found.values() if j.id.endswith(".checkpoint")} <= {"holds", "does_not_hold", "not_testable"}
