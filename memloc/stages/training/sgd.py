@@ -42,7 +42,7 @@ class SGD:
         """One update with the present gradients."""
         for group in self.param_groups:
             updated = [p for p in group["params"] if p.grad is not None]
-            buffers = [self.state[p].get("momentum_buffer") for p in updated] if self.momentum else []
+            buffers: list[Any] = [self.state[p].get("momentum_buffer") for p in updated] if self.momentum else []
             sgd(
                 updated,
                 [p.grad for p in updated],
