@@ -44,13 +44,13 @@ class Finding:
     """The finding of one instrument.
 
     title: the instrument, with the paper's section. lines: (setting, sentences). sql: the query behind them. not_memorized:
-    {setting: noisy accuracies} of settings in which no training memorized; the lines say nothing about these.
+    {setting of the training: {trial: its noisy accuracy}} where no training memorized; the lines say nothing about these.
     """
 
     title: str
     lines: list[tuple[str, str]]
     sql: str
-    not_memorized: dict[str, list[float]]
+    not_memorized: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,17 @@ def _finding(instrument: Instrument, content: SweepContent) -> Finding:
     settings: dict[str, list[Row]] = {}
     for row in [] if nobody else content.rows(detailed):
         settings.setdefault(_label({name: row[name] for name in fields}), []).append(row)
-    not_memorized: dict[str, list[float]] = {}
+    not_memorized: dict[str, dict[str, float]] = {}
     for row in content.rows(_sql(instrument, fields, "trial")) if left_out else []:
-        label = _label({name: row[name] for name in fields})
-        if row["trial"] in left_out and label not in settings:
-            not_memorized.setdefault(label or _in_sweep(row["trial"], content), []).append(left_out[row["trial"]])
+        trial = row["trial"]
+        if trial in left_out and _label({name: row[name] for name in fields}) not in settings:
+            not_memorized.setdefault(_in_sweep(trial, content), {})[trial] = left_out[trial]
     lines = [(label, sentences) for label, rows in settings.items() if (sentences := instrument.say(rows))]
     return Finding(instrument.title, lines, sql, not_memorized)
 
 
 def _in_sweep(trial: str, content: SweepContent) -> str:
-    """The label of a trial among all trials of the sweep, for an instrument whose own trials have one setting."""
+    """The label of a trial's training among all trials of the sweep: the same for every instrument."""
     config = next(json.loads(t["config"]) for t in content.trials if t["trial"] == trial)
     return _label({name: config.get(name) for name in _trial_fields(content.trials)})
 

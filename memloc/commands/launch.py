@@ -89,12 +89,14 @@ def launch(selection: TrialSelection, dry_run: bool, options: Options) -> None:
     store.files.check_usable()
     every = _works(plan, store, options)
     works = [work for work in every if work.anything]
-    log_folder = logs.folder() if works else None  # its errors come before the store is touched
-    launched = Launched(plan, store, _record(everything, every, store))
-    if log_folder:
+    if works:
         run = new_run()
-        launched.log = log_folder / logs.name(plan.name, run)
-        launched.outcome = _run(works, run, launched, options)
+        log = logs.folder() / logs.name(plan.name, run)
+        with logs.logging_to(log):  # its errors come before the store is touched
+            launched = Launched(plan, store, _record(everything, every, store), log)
+            launched.outcome = _run(works, run, launched, options)
+    else:
+        launched = Launched(plan, store, _record(everything, every, store))
     close(launched, options)
 
 
@@ -158,7 +160,6 @@ def _run(works: list[Work], run: str, launched: Launched, options: Options) -> O
     named = dict(zip((t.id for t in plan.trials), training_labels([t.config for t in plan.trials]), strict=True))
     progress = Progress(works, named, quiet=options.as_json)
     with (
-        logs.logging_to(launched.log),
         progress,
         Heartbeats(store, works, launched.record, run) as heartbeats,
         stop_on_signals(progress.notice) as should_stop,

@@ -131,5 +131,5 @@ def _partial(progress: Mapping[str, Any]) -> list[str]:
     lines = [f"  {t['trial'][:8]} epoch {t['epoch']} of {t['epochs']}" for t in idle[:SHOWN]]
     if len(idle) > SHOWN:
         lines.append(f"  and {len(idle) - SHOWN} more")
-    head = "These trainings have begun and no run is working on them. The same command continues them:"
+    head = "These trainings have begun and no run is working on them. The command that began them continues them:"
     return [head, *lines] if lines else []

@@ -40,9 +40,13 @@ def _in_sentences(finding: Finding) -> list[str]:
 
 def _nothing_yet(sweep: str, made: Sequence[Finding]) -> list[str]:
     """The settings whose networks have not memorized, with their noisy accuracies, once for all instruments."""
-    settings = {label: accuracies for finding in made for label, accuracies in finding.not_memorized.items()}
+    settings: dict[str, dict[str, float]] = {}
+    for finding in made:
+        for label, by_trial in finding.not_memorized.items():
+            settings.setdefault(label, {}).update(by_trial)
     lines = []
-    for label, accuracies in list(settings.items())[:SHOWN]:
+    for label, by_trial in list(settings.items())[:SHOWN]:
+        accuracies = by_trial.values()
         ends = dict.fromkeys(f"{100 * end:.0f}" for end in (min(accuracies), max(accuracies)))
         lines += wrapped(
             f"{label or sweep}: only {' to '.join(ends)} % of the wrong labels are learned "

@@ -469,7 +469,7 @@ def test_how_far_a_training_is_that_nobody_is_at_work_on(fresh: Store, tmp_path:
     assert [w.reached for w in pending(plan, fresh, fresh.snapshot(), "all", numerics=here)] == [1, 0]
     assert found["counts"] == count(pending=2)
     text = render(found)
-    assert "These trainings have begun and no run is working on them. The same command continues them:" in text
+    assert "These trainings have begun and no run is working on them. The command that began them continues them:" in text
     assert f"  {work.trial.id[:8]} epoch 1 of 2" in text
     for path in fresh.files.listing(layout.CHECKPOINTS):
         if layout.is_resume_state(path):

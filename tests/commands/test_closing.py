@@ -138,7 +138,7 @@ def test_next_steps_name_the_record_if_the_name_has_two(run: Run, tmp_path: Path
 
 
 def test_a_log_that_cannot_be_opened_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long name of a sweep is cut in the log's name. A log that cannot be opened leaves no heartbeats."""
+    """A long name of a sweep is cut in the log's name. A log that cannot be opened leaves nothing."""
     long = "ü" * 120
     (tmp_path / f"{long}.yaml").write_text(TINY)
     code, _, err = run("--only", "block=tied", name=long)
@@ -150,6 +150,7 @@ def test_a_log_that_cannot_be_opened_is_one_line(run: Run, tmp_path: Path, monke
     assert line.startswith("memloc: log ")
     assert "cannot be written: File name too long; set MEMLOC_LOGS" in line
     assert Store(f"{tmp_path}/store").files.listing(layout.HEARTBEATS) == {}
+    assert [path.name for path in (tmp_path / "store" / "sweeps").iterdir()] == [long]
 
 
 def test_counts_with_their_nouns() -> None:

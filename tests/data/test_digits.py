@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from sklearn.datasets import load_digits
 
-from memloc.data import load
+from memloc.data import digits, load
 
 
 def test_pixels_split_and_identity() -> None:
@@ -33,3 +34,12 @@ def test_pixels_split_and_identity() -> None:
 def test_the_split_is_not_sorted() -> None:
     raw = load("digits")
     assert (np.bincount(raw.y_test) > 15).all()
+
+
+def test_without_its_file_the_same_by_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = digits.load()
+    monkeypatch.setattr(digits, "FILE", "elsewhere.csv.gz")
+    other = digits.load()
+    assert other.identity == raw.identity
+    for name in ("x_train", "y_train", "x_test", "y_test"):
+        np.testing.assert_array_equal(getattr(other, name), getattr(raw, name), strict=True)

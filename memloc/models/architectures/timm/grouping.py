@@ -23,14 +23,13 @@ from torch import Tensor, fx, nn
 from memloc.errors import error_line
 from memloc.models.architectures.timm.gate_points import Point, apply, neurons
 from memloc.models.architectures.timm.trace import GroupingError, Program, shapes, split_into_groups, traced
+from memloc.models.dropouts import Shape
 from memloc.models.groups import State
 from memloc.models.memory_format import channels_last
 
 CONTAINERS = ("blocks", "stages", "layers", "features")
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 NUMBERED = re.compile(r"(layer|stage|block|s)\d+")
-
-Shape = tuple[int, int, int]  # C, H, W
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from torch import Tensor, fx, nn
 
 from memloc.models.architectures.timm.config import TIMM, Timm
 from memloc.models.architectures.timm.gate_points import apply
-from memloc.models.architectures.timm.grouping import Shape, create, grouped_program
+from memloc.models.architectures.timm.grouping import create, grouped_program
 from memloc.models.batch_norm import BatchStatistics
 from memloc.models.blocks import Masks, masked, masked_tokens
+from memloc.models.dropouts import Shape
 from memloc.models.gates import Gates
 from memloc.models.groups import Network, State
 from memloc.seeds import torch_seed
