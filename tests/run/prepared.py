@@ -242,7 +242,7 @@ if __name__ == "__main__":
     for module in pkgutil.walk_packages(memloc.__path__, "memloc."):
         if not module.name.endswith(("__main__", ".probe")) and ".report" not in module.name:
             importlib.import_module(module.name)
-    for name in ("duckdb", "torch._dynamo", "sklearn.datasets"):  # what they import when they need it
+    for name in ("duckdb", "torch._dynamo"):  # what they import when they need it
         importlib.import_module(name)
     gc.freeze()  # else every program's collections would copy the memory of all that is imported
     SET_BY_IMPORTS.update({name: value for name, value in os.environ.items() if before.get(name) != value})
