@@ -139,6 +139,8 @@ def test_what_a_failed_attempt_held_is_free_for_the_next(tmp_path: Path, monkeyp
     def broken(self: Any, config: Any, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
         seen.append(sum(ref() is not None for ref in held))
         activations = torch.zeros(8)
+        cycle: list[Any] = [activations]  # as a network's hooks make them: only a collection of garbage frees it
+        cycle.append(cycle)
         held.append(weakref.ref(activations))
         raise torch.OutOfMemoryError("CUDA out of memory")
 
