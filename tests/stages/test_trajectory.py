@@ -20,7 +20,7 @@ from memloc.stages.gradients.config import Gradients, GradientsConfig
 from memloc.stages.gradients.trajectory import trajectory
 from memloc.stages.training.batches import batches
 from memloc.stages.training.steps import learning_rate
-from tests.stages.conftest import DROPOUTS, TIED, Trained, run
+from tests.stages.conftest import DROPOUTS, TIED, Trained, run, run_once
 from tests.stages.naive import pixels
 
 STAGE = Gradients()
@@ -70,7 +70,7 @@ def bare_loop(trained: Trained, by_batch: bool = False) -> list[list[list[Tensor
 
 @pytest.mark.parametrize(("by_batch", "batch_norm"), [(False, "train"), (True, "train"), (False, "frozen")])
 def test_against_a_bare_loop(by_batch: bool, batch_norm: str) -> None:
-    trained = run(batch_norm=batch_norm)
+    trained = run_once(batch_norm=batch_norm, epochs=2)
     for found, expected in zip(sums_of(trained, by_batch), bare_loop(trained, by_batch), strict=True):
         for of_set, wanted in zip(found, expected, strict=True):
             for a, b in zip(of_set, wanted, strict=True):
@@ -86,7 +86,7 @@ def test_against_a_bare_loop(by_batch: bool, batch_norm: str) -> None:
 def test_clean_and_noisy_add_up_to_what_the_optimizer_was_given(
     fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained = run(**fields, epochs=2)
+    trained = run(**fields, epochs=2, subset=72)
     n, given = len(trained.data.y), []
     sizes = [len(rows) for epoch in (1, 2) for rows in batches(trained.config, n, epoch)]
     step = torch.optim.SGD.step
@@ -105,15 +105,16 @@ def test_clean_and_noisy_add_up_to_what_the_optimizer_was_given(
             assert (c + o - whole).norm() <= 1e-4 * max(float(c.norm()), float(o.norm())) + 1e-7
 
 
-def test_rows(plain: Trained) -> None:
-    config = STAGE.resolve(GradientsConfig(at="trajectory", epochs=(3, 7)), plain.config)
-    rows = STAGE.run(config, plain.inputs(), PART)["gradients"]
-    assert sorted(set(rows["epoch"])) == [3, 7]
-    assert STAGE.rows(config, plain.size)["gradients"] >= len(rows["epoch"])
-    assert list(STAGE.epochs(config, plain.config, PART)) == list(range(8))
-    clean, noisy, control = sums_of(plain)[6]
-    at = rows["epoch"].index(7)
-    name, _ = next(iter(build(plain.config, plain.data.shape, plain.data.classes).named_parameters()))
+def test_rows() -> None:
+    trained = run_once(epochs=4)
+    config = STAGE.resolve(GradientsConfig(at="trajectory", epochs=(1, 3)), trained.config)
+    rows = STAGE.run(config, trained.inputs(), PART)["gradients"]
+    assert sorted(set(rows["epoch"])) == [1, 3]
+    assert STAGE.rows(config, trained.size)["gradients"] >= len(rows["epoch"])
+    assert list(STAGE.epochs(config, trained.config, PART)) == list(range(4))
+    clean, noisy, control = sums_of(trained)[2]
+    at = rows["epoch"].index(3)
+    name, _ = next(iter(build(trained.config, trained.data.shape, trained.data.classes).named_parameters()))
     assert rows["param"][at] == name
     assert rows["dot"][at] == pytest.approx(float(clean[0].double().flatten() @ noisy[0].double().flatten()))
     rest = clean[0].double() + noisy[0].double() - control[0].double()
