@@ -1,75 +1,123 @@
-"""Start-up: what is not needed is not imported; and Ray stays where it belongs."""
+"""Start-up: what is not needed is not imported; and Ray stays where it belongs.
+
+Many statements share a process, because importing the same again and again takes long. What a statement loads stays loaded.
+So a test that says what is not there says it of the statements before as well.
+"""
 
 from __future__ import annotations
 
+import json
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 import memloc
-
-
-def imported(statement: str, *names: str) -> set[str]:
-    """Which of `names` are loaded after a statement in a fresh interpreter."""
-    code = f"import sys; {statement}; print(*[n for n in {names!r} if n in sys.modules])"
-    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
-
+from memloc.store import Store
 
 HEAVY = ("torch", "ray", "pyarrow", "pandas", "duckdb", "numpy", "pydantic", "sklearn", "matplotlib", "altair", "jinja2")
 
+CONFIGS = [f"memloc.models.architectures.{name}.config" for name in ("resnet9", "resnet50", "vit_small", "timm")]
+# What takes no torch: {what is done: its statement}, that which needs least first.
+LIGHT = {
+    "help": "import memloc.commands",
+    "a sweep file": "import memloc.sweep",
+    "architectures": f"import memloc.models, {', '.join(CONFIGS)}",
+    "data sets": "import memloc.data.fetch",
+    "digits": "from memloc.data import describe; describe('digits')",
+    "list of data": "from memloc.commands import data; data.list_('')",
+    "tables": "from memloc import stages; stages.tables()",
+    "instruments": "stages.instruments()",
+    "list of trainings": "import memloc.analysis.trial_list, memloc.analysis.sweep_records",
+    "reading": "import memloc.api, memloc.analysis.reading, memloc.analysis.sweep_status, memloc.papers.maini2023",
+    "coordinator": "import memloc.run.ray.coordinator",
+}
 
-def test_help_imports_nothing_heavy() -> None:
-    assert imported("import memloc.commands", *HEAVY) == set()
+NAMES = [m.name for m in pkgutil.walk_packages(memloc.__path__, "memloc.") if m.name != "memloc.__main__"]
+REST = [n for n in NAMES if not n.startswith("memloc.run.ray")]
+SWEEP = """
+defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 20, noise: 0.1, epochs: 1, batch_size: 10}
+blocks:
+  all:
+    stages:
+     {gradients: {}, rewind: {}, retrain: {epochs: 1}, evaluate: {}, flips: {clean: 1, noisy: 1, max_neurons: 1, repeats: 1}}
+"""
+PROGRAM = """
+import contextlib, json, sys
+loaded, found = {}, {}
+for name, statement in json.loads(sys.argv[1]).items():
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            exec(statement, found)
+        except SystemExit as ended:
+            assert not ended.code, name
+    loaded[name] = list(sys.modules)
+print(json.dumps(loaded))
+"""
 
 
-def test_reading_a_store_does_not_import_torch_or_ray() -> None:
-    read = "memloc.api, memloc.analysis.reading, memloc.analysis.sweep_status, memloc.papers.maini2023"
-    assert imported(f"import {read}", "torch", "ray") == set()
-    assert imported("import memloc.store.verify", "ray") == set()  # it looks into checkpoints
+def modules(statements: dict[str, str]) -> dict[str, set[str]]:
+    """{name: the modules that are loaded after its statement}, of a fresh interpreter that executes them in this order."""
+    program = [sys.executable, "-c", PROGRAM, json.dumps(statements)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {name: set(loaded) for name, loaded in json.loads(done.stdout).items()}
 
 
-def test_what_a_stage_is_and_says_does_not_import_torch() -> None:
-    assert imported("from memloc import stages; stages.tables()", "torch", "scipy", "sklearn", "duckdb") == set()
-    assert imported("from memloc import stages; stages.instruments()", "torch", "sklearn", "duckdb") == set()
+@pytest.fixture(scope="module")
+def light() -> dict[str, set[str]]:
+    return modules(LIGHT)
 
 
-def test_listing_trainings_does_not_import_torch() -> None:
-    assert imported("import memloc.analysis.trial_list, memloc.analysis.sweep_records", "torch", "ray", "timm") == set()
+def test_help_imports_nothing_heavy(light: dict[str, set[str]]) -> None:
+    assert light["help"] & set(HEAVY) == set()
 
 
-def test_looking_for_data_sets_does_not_import_torch() -> None:
-    assert imported("import memloc.data.fetch", "torch", "ray", "scipy", "sklearn", "pooch", "requests") == set()
+def test_neither_torch_nor_ray_is_imported(light: dict[str, set[str]]) -> None:
+    """By what checks a sweep file, looks for data sets, says what a stage is, lists trainings or reads a store."""
+    assert list(light)[-2:] == ["reading", "coordinator"]
+    assert light["reading"] & {"torch", "torchvision", "timm", "ray", "sklearn"} == set()
 
 
-def test_a_bundled_data_set_and_the_list_do_not_import_torchvision() -> None:
-    """It takes seconds. The named data sets ask it for checksums and addresses when they are loaded or fetched."""
-    listed = "from memloc.commands import data; out, sys.stdout = sys.stdout, sys.stderr; data.list_(''); sys.stdout = out"
-    for statement in ("from memloc.data import describe; describe('digits')", listed):
-        assert imported(statement, "torchvision", "torch", "sklearn") == set()
-    assert imported("from memloc.data import describe; describe('svhn')", "torchvision") == {"torchvision"}
+def test_a_coordinator_does_not_import_torch(light: dict[str, set[str]]) -> None:
+    assert light["coordinator"] & {"torch", "ray"} == {"ray"}
 
 
-def test_checking_a_sweep_file_does_not_import_torch() -> None:
-    assert imported("import memloc.sweep", "torch", "ray", "pyarrow") == set()
+def test_checking_a_sweep_file_does_not_import_pyarrow(light: dict[str, set[str]]) -> None:
+    assert light["architectures"] & {"pyarrow", "numpy"} == set()
 
 
-def test_an_architectures_configuration_does_not_import_torch() -> None:
-    parts = [f"memloc.models.architectures.{name}.config" for name in ("resnet9", "resnet50", "vit_small", "timm")]
-    assert imported(f"import memloc.models, {', '.join(parts)}", "torch", "ray", "timm") == set()
+def test_looking_for_data_sets_imports_no_downloader(light: dict[str, set[str]]) -> None:
+    assert light["list of data"] & {"scipy", "pooch", "requests"} == set()
+
+
+def test_what_a_stage_is_and_says(light: dict[str, set[str]]) -> None:
+    assert light["tables"] & {"scipy", "duckdb"} == set()
+    assert "duckdb" not in light["instruments"]
 
 
 def test_statistics_need_nothing_of_memloc() -> None:
-    others = ("memloc.config", "memloc.errors", "memloc.seeds", "memloc.stages", "memloc.store", "torch", "sklearn")
-    assert imported("import memloc.statistics", *others, "scipy") == {"scipy"}
+    loaded = modules({"statistics": "import memloc.statistics"})["statistics"]
+    others = {"memloc.config", "memloc.errors", "memloc.seeds", "memloc.stages", "memloc.store", "torch", "sklearn", "scipy"}
+    assert loaded & others == {"scipy"}
 
 
-def test_a_coordinator_does_not_import_torch() -> None:
-    assert imported("import memloc.run.ray.coordinator", "torch", "ray") == {"ray"}
-
-
-def test_only_run_ray_imports_ray() -> None:
-    names = [m.name for m in pkgutil.walk_packages(memloc.__path__, "memloc.") if m.name != "memloc.__main__"]
-    rest = [n for n in names if not n.startswith("memloc.run.ray")]
-    assert len(rest) > 40
-    assert len(names) - len(rest) == 8
-    assert imported("import " + ", ".join(rest), "ray", "torch") == {"torch"}
+def test_only_run_ray_imports_ray(tmp_path: Path) -> None:
+    """No stage imports torch's compiler without `compile`: it takes as long as torch. SVHN asks torchvision."""
+    at = f"Path({str(tmp_path)!r})"
+    loaded = modules(
+        {
+            "rest": "import " + ", ".join(REST),
+            "stages": f"from tests.conftest import *; run_inline({at}, {SWEEP!r}, Store(str({at} / 'store')))",
+            "svhn": "from memloc.data import describe; describe('svhn')",
+        }
+    )
+    assert len(REST) > 40
+    assert len(NAMES) - len(REST) == 8
+    assert loaded["rest"] & {"ray", "torch"} == {"torch"}
+    assert loaded["stages"] & {"ray", "torch._dynamo", "torchvision"} == set()
+    assert "torchvision" in loaded["svhn"]  # its checksums and addresses
+    stages = {commit.stage for commit in Store(str(tmp_path / "store")).snapshot().commits.values()}
+    assert stages == {"train", "gradients", "rewind", "retrain", "evaluate", "flips"}

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck
 
 from memloc.models.architectures import resolved
+from memloc.models.architectures.resnet50 import network as resnet50
 from memloc.models.build import build
 from memloc.models.groups import Network
 from tests.models.plain import randomise, scaled_at
 from tests.models.tensors import tensors_of
 
-CASES = [(1, 16, 16, "imagenet"), (3, 9, 12, "imagenet"), (3, 8, 8, "cifar"), (1, 7, 5, "cifar")]
+CASES = [(1, 16, 16, "imagenet"), (3, 8, 8, "cifar"), (1, 7, 5, "cifar")]
 B = 3
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both networks have blocks of an eighth of their width. One case and the shapes are compared at the full width."""
+    stages = {name: (inner // 8, blocks, stride) for name, (inner, blocks, stride) in resnet50.STAGES.items()}
+    monkeypatch.setattr(resnet50, "STAGES", stages)
+
+
+class TorchvisionsResNet(torchvision.models.ResNet):
+    """torchvision's network with the widths of ours."""
+
+    def _make_layer(self, block: Any, planes: int, *more: Any, **options: Any) -> nn.Sequential:
+        width = planes * resnet50.STAGES["layer1"][0] // 64
+        return super()._make_layer(block, width, *more, **options)
 
 
 def make(channels: int, height: int, width: int, stem: str, seed: int = 0) -> Network:
@@ -25,19 +44,22 @@ def make(channels: int, height: int, width: int, stem: str, seed: int = 0) -> Ne
 
 def torchvisions(network: Network, channels: int, stem: str) -> nn.Module:
     """torchvision's network, its first convolution replaced, with the tensors of ours in order."""
-    other = torchvision.models.resnet50(weights=None, num_classes=7)
-    if stem == "cifar":
-        other.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
-        other.maxpool = nn.Identity()
-    else:
-        other.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+    with torch.device("meta"):
+        other = TorchvisionsResNet(Bottleneck, [3, 4, 6, 3])
+        other.fc = nn.Linear(network.fc.in_features, 7)  # type: ignore[arg-type, union-attr]
+        if stem == "cifar":
+            other.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+            other.maxpool = nn.Identity()  # type: ignore[assignment]
+        else:
+            other.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
     for module in other.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
     other = other.to(next(network.parameters()).dtype)
     own, ours = other.state_dict(), network.state_dict()
     assert [tuple(t.shape) for t in own.values()] == [tuple(t.shape) for t in ours.values()]
-    other.load_state_dict(dict(zip(own, ours.values(), strict=True)))
+    if not next(network.parameters()).is_meta:
+        other.to_empty(device="cpu").load_state_dict(dict(zip(own, ours.values(), strict=True)))
     return other
 
 
@@ -56,7 +78,16 @@ def tame(network: Network) -> None:
 
 
 @pytest.mark.parametrize(("channels", "height", "width", "stem"), CASES)
+@pytest.mark.usefixtures("narrow")
 def test_the_same_function_as_torchvisions(channels: int, height: int, width: int, stem: str) -> None:
+    compare(channels, height, width, stem)
+
+
+def test_the_same_function_at_the_full_width() -> None:
+    compare(3, 9, 12, "imagenet")
+
+
+def compare(channels: int, height: int, width: int, stem: str) -> None:
     ours, other, x = pair(channels, height, width, stem)
     torch.testing.assert_close(ours.eval()(x), other.eval()(x), rtol=1e-9, atol=1e-9)
     y = torch.tensor([1, 3, 5])
@@ -90,6 +121,7 @@ def oracle(other: nn.Module, layer: str) -> nn.Module:
     return other.get_submodule(f"{block}.downsample.1" if kind == "downsample" else f"{block}.bn{kind[-1]}")
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("layer", ["stem", "layer1.0.conv1", "layer2.0.conv2", "layer3.4.conv3", "layer2.0.downsample"])
 def test_closing_a_channel(layer: str) -> None:
     """In torchvision's network the channel is closed after the batch norm: before a ReLU that is the same as after."""
@@ -105,16 +137,19 @@ def test_closing_a_channel(layer: str) -> None:
     torch.testing.assert_close(ours.folded()(x, gates={layer: gate}), expected, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_closing_weights_of_the_classifier_leaves_its_bias() -> None:
     ours, other, x = pair(1, 16, 16, "imagenet")
-    gate = (torch.rand(1, 7, 2048, generator=torch.Generator().manual_seed(3)) > 0.5).double()
+    gate = (torch.rand(1, 7, 256, generator=torch.Generator().manual_seed(3)) > 0.5).double()
     with torch.no_grad():
         other.fc.weight.mul_(gate[0])  # type: ignore[union-attr]
     torch.testing.assert_close(ours.eval()(x, gates={"fc": gate}), other.eval()(x), rtol=1e-9, atol=1e-9)
 
 
 def test_every_convolution_has_its_channels() -> None:
-    ours, other, _ = pair(1, 16, 16, "imagenet")
+    with torch.device("meta"):
+        ours = build(resolved(dataset="digits", model="resnet50", stem="imagenet"), (1, 16, 16), 7)
+    other = torchvisions(ours, 1, "imagenet")
     convs = [m.out_channels for m in other.modules() if isinstance(m, nn.Conv2d)]
     assert [shape[0] for layer, shape in ours.neurons.items() if layer != "fc"] == convs
     assert {ours.group_of(layer) for layer in ours.neurons} == set(ours.groups)

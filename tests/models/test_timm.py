@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import timm
 import torch
+from timm.models import register_model
+from timm.models.densenet import DenseNet
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer_v2 import SwinTransformerV2
+from timm.models.vgg import VGG
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,6 +33,27 @@ SHAPE, CLASSES, B = (1, 32, 32), 7, 3
 # Batch norms; batch norms that activate, and depthwise convolutions; layer norms, NHWC inside; attention; blocks that
 # timm marks as not to be traced, and that multiply in place.
 NAMES = ("test_resnet", "test_efficientnet", "test_convnext", "test_vit", "test_nfnet")
+
+
+def registered(name: str, create: Callable[..., nn.Module]) -> str:
+    """The name under which timm knows a network of one of its classes from now on."""
+
+    def entry(**options: Any) -> nn.Module:
+        return create(**{name: v for name, v in options.items() if not name.startswith(("pretrained", "cache_dir"))})
+
+    entry.__name__ = name
+    if not timm.is_model(name):
+        register_model(entry)
+    return name
+
+
+# The classes of densenet121, vgg11_bn, swin_tiny and swinv2_tiny, with fewer and narrower layers.
+DENSENET = registered("small_densenet", partial(DenseNet, growth_rate=4, block_config=(2, 2)))
+VGG_BN = registered("small_vgg_bn", partial(VGG, cfg=[8, "M", 8, "M"], mlp_ratio=2**-7, norm_layer=nn.BatchNorm2d))
+SWIN, SWIN_V2 = (
+    registered(name, partial(swin, window_size=2, embed_dim=8, depths=(2, 2), num_heads=(1, 2)))
+    for name, swin in (("small_swin", SwinTransformer), ("small_swinv2", SwinTransformerV2))
+)
 
 
 def make(name: str, seed: int = 0) -> Network:
@@ -340,7 +367,7 @@ def test_every_group_has_parameters(before: bool, after: bool, groups: tuple[str
     assert torch.equal(state[0], network(x))
 
 
-@pytest.mark.parametrize("name", ["densenet121", "vgg11_bn"])
+@pytest.mark.parametrize("name", [DENSENET, VGG_BN])
 def test_models_without_parameters_before_their_first_stage(name: str) -> None:
     """Retraining a group without parameters is an error, so there is none."""
     network = build(resolved(dataset="cifar10", model=f"timm:{name}"), (3, 32, 32), 10)
@@ -352,7 +379,7 @@ def test_models_without_parameters_before_their_first_stage(name: str) -> None:
 
 def test_layers_that_make_a_table_of_positions_have_no_neurons() -> None:
     """swinv2's biases by position come from a small MLP, the same for all images."""
-    network = build(resolved(dataset="cifar10", model="timm:swinv2_tiny_window8_256"), (3, 32, 32), 10)
+    network = build(resolved(dataset="cifar10", model=f"timm:{SWIN_V2}"), (3, 32, 32), 10)
     assert any("cpb_mlp" in name for name, _ in network.named_parameters())
     assert not any("cpb_mlp" in layer for layer in network.neurons)
     assert sum("mlp.fc1" in layer for layer in network.neurons) == sum(len(stage.blocks) for stage in network.layers)
@@ -372,8 +399,7 @@ def test_whatever_goes_wrong_is_said_when_planned(monkeypatch: pytest.MonkeyPatc
 
 def test_tensors_of_rank_five_stay_as_they_are() -> None:
     """swin has such buffers; PyTorch's own channels_last ends in an error there."""
-    network = build(resolved(dataset="cifar10", model="timm:swin_tiny_patch4_window7_224"), (3, 32, 32), 10)
-    network.initialise(0)
+    network = build(resolved(dataset="cifar10", model=f"timm:{SWIN}"), (3, 32, 32), 10)
     assert any(buffer.ndim == 5 for buffer in network.buffers())
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     before = network.eval()(x)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from memloc.models.architectures import resolved
 from memloc.stages.base import Size
 from memloc.stages.inputs import History, Inputs
 from memloc.stages.training.loop import Epoch, train
+from tests.conftest import shared
 from tests.models.plain import GROUPS
 
 CPU = torch.device("cpu")
@@ -62,15 +65,34 @@ class Trained:
         return own.keys() == weights.keys() and all(own[k].numpy().tobytes() == weights[k].numpy().tobytes() for k in own)
 
 
-def settings(**fields: Any) -> tuple[TrainConfig, Data]:
+def settings(tested: int = 80, **fields: Any) -> tuple[TrainConfig, Data]:
+    """tested: how many of the 360 test images there are. All of them are two groups of at most 256."""
     given = {**BASE, **fields}
     config = resolved(**{name: value for name, value in given.items() if value is not None})  # None: as if not given
-    return config, prepare(load(config.dataset), config.model_copy(update={"held_out": None}))
+    data = prepare(load(config.dataset), config.model_copy(update={"held_out": None}))
+    return config, replace(data, x_test=data.x_test[:tested], y_test=data.y_test[:tested])
 
 
 def run(**fields: Any) -> Trained:
     config, data = settings(**fields)
     return Trained(config, data, list(train(config, data, CPU)))
+
+
+def run_once(**fields: Any) -> Trained:
+    """As `run`, but each training is done once in a process. Only to be read."""
+    return _run_once(tuple(sorted(fields.items())))
+
+
+@cache
+def _run_once(fields: tuple[tuple[str, Any], ...]) -> Trained:
+    return run(**dict(fields))
+
+
+def kept(factory: pytest.TempPathFactory, name: str, **fields: Any) -> Trained:
+    """As `run` with all test images, but each training is done once for all processes. Only to be read."""
+    folder = shared(factory, name, lambda f: (f / "run.pickle").write_bytes(pickle.dumps(run(tested=360, **fields))))
+    trained: Trained = pickle.loads((folder / "run.pickle").read_bytes())
+    return trained
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -82,18 +104,18 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def plain() -> Trained:
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """No dropout, long enough that the noisy examples are partly memorized."""
-    return run(epochs=12, batch_size=16)
+    return kept(tmp_path_factory, "plain", epochs=12, batch_size=16)
 
 
 @pytest.fixture(scope="session")
-def memorizing() -> Trained:
+def memorizing(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """No dropout, wide and long enough that nearly every noisy example is memorized, in several layers."""
-    return run(width=0.125, epochs=24, batch_size=16)
+    return kept(tmp_path_factory, "memorizing", width=0.125, epochs=24, batch_size=16)
 
 
 @pytest.fixture(scope="session")
-def tied() -> Trained:
+def tied(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Wide and long enough that every mode and rescaling has accuracies of its own."""
-    return run(**{**TIED, "p_gen": 0.5}, width=0.125, epochs=14, batch_size=16)
+    return kept(tmp_path_factory, "tied", **{**TIED, "p_gen": 0.5}, width=0.125, epochs=14, batch_size=16)

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from memloc.config import TrainConfig
 from memloc.data import Data
+from memloc.models.architectures.resnet50 import network as resnet50
+from memloc.models.architectures.vit_small import network as vit_small
 from memloc.models.groups import Network
 from memloc.stages.evaluate.config import Evaluate, EvaluateConfig
 from memloc.stages.flips.search import search
@@ -57,7 +59,7 @@ def made(name: str) -> Made:
 
 
 # Every stage on the large networks takes a minute, so it is not in every `make test`: there the two small networks of timm
-# stand for convolutions and tokens, and the large ones train and are evaluated with their dropouts.
+# stand for convolutions and tokens, and the large ones, narrower, train and are evaluated with their dropouts.
 SLOW = ("resnet50", "resnet50 cifar", "vit_small", "vit_small shifted")
 
 
@@ -158,6 +160,16 @@ DROPOUTS = [
 ]
 
 
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ResNet-50 of an eighth of its width, a transformer of a quarter and with a third of its blocks."""
+    stages = {name: (inner // 8, blocks, stride) for name, (inner, blocks, stride) in resnet50.STAGES.items()}
+    monkeypatch.setattr(resnet50, "STAGES", stages)
+    for name, small in (("DIM", 128), ("DEPTH", 2)):
+        monkeypatch.setattr(vit_small, name, small)
+
+
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("dropout", DROPOUTS, ids=lambda d: f"{d['dropout']} {d.get('unit', '')}".strip())
 @pytest.mark.parametrize("name", [n for n in MODELS if n not in ("resnet50", "vit_small shifted")])
 def test_dropouts_train_and_evaluate(name: str, dropout: dict[str, Any]) -> None:

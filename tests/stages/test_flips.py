@@ -155,7 +155,7 @@ def test_configurations(plain: Trained) -> None:
 
 def test_the_same_bits_whatever_was_computed_before(memorizing: Trained) -> None:
     """The memo of a process that has searched other groups and repeats changes nothing."""
-    config = STAGE.resolve(FlipsConfig(clean=20, noisy=12, repeats=2, group_size=8, post_eval=40), memorizing.config)
+    config = STAGE.resolve(FlipsConfig(clean=10, noisy=6, repeats=2, group_size=8, post_eval=40), memorizing.config)
     parts = STAGE.parts(config, memorizing.config, memorizing.size)
     used = memorizing.inputs()
     forward = [STAGE.run(config, used, part)["flips"] for part in parts]

@@ -19,10 +19,11 @@ from memloc.models.groups import Network
 from memloc.stages.training.loop import train
 from memloc.stages.training.steps import frozen_note
 from tests.stages import naive
-from tests.stages.conftest import CPU, DROPOUTS, Trained, run
+from tests.stages.conftest import CPU, DROPOUTS, Trained, run, run_once
 from tests.stages.test_train import assert_same_rows, assert_same_weights
 
 FROZEN: dict[str, Any] = {"batch_norm": "frozen"}
+SMALL = {"subset": 72}  # three batches of 32, 32 and 8 an epoch
 AT_SITES = [name for name in DROPOUTS if name != "sparse weight"]  # in test_train.py
 
 
@@ -51,7 +52,7 @@ def stacked(dropout: Dropout, network: Network, rows: list[int]) -> dict[str, Te
 @pytest.mark.parametrize("stochastic", ["off", "on"])
 @pytest.mark.parametrize("name", AT_SITES)
 def test_bit_equal_to_a_loop_that_evaluates_from_epoch_2_on(name: str, stochastic: str) -> None:
-    trained = run(**DROPOUTS[name], **FROZEN, stochastic=stochastic)
+    trained = run_once(**DROPOUTS[name], **FROZEN, stochastic=stochastic, **SMALL)
     expected = plain_run(trained, stochastic == "on")
     assert_same_weights(trained.epochs, expected)
     assert_same_rows(trained, expected)
@@ -60,8 +61,8 @@ def test_bit_equal_to_a_loop_that_evaluates_from_epoch_2_on(name: str, stochasti
 def test_what_the_two_fields_change() -> None:
     """Epoch 1 is that of any training; `stochastic` matters where a dropout is random, and nowhere else."""
     for name in AT_SITES:
-        train_mode = run(**DROPOUTS[name], epochs=2)
-        off, on = (run(**DROPOUTS[name], **FROZEN, epochs=2, stochastic=s) for s in ("off", "on"))
+        train_mode = run_once(**DROPOUTS[name], **SMALL)
+        off, on = (run_once(**DROPOUTS[name], **FROZEN, stochastic=s, **SMALL) for s in ("off", "on"))
         for epoch in (0, 1):
             assert same(train_mode, off, epoch)
             assert same(train_mode, on, epoch)
@@ -75,7 +76,7 @@ def same(one: Trained, other: Trained, epoch: int) -> bool:
 
 
 def test_running_statistics_stay_those_of_epoch_1() -> None:
-    trained = run(**FROZEN)
+    trained = run_once(**FROZEN)
     statistics = [k for k in trained.epochs[0].weights if k.endswith(("running_mean", "running_var", "num_batches_tracked"))]
     assert len(statistics) == 3 * 8
     first, *later = trained.epochs[1:]
@@ -87,7 +88,7 @@ def test_running_statistics_stay_those_of_epoch_1() -> None:
 @pytest.mark.parametrize("name", list(DROPOUTS))
 @pytest.mark.parametrize("stochastic", ["off", "on"])
 def test_going_on_from_any_epoch_is_bit_identical(name: str, stochastic: str) -> None:
-    whole = run(**DROPOUTS[name], **FROZEN, stochastic=stochastic)
+    whole = run_once(**DROPOUTS[name], **FROZEN, stochastic=stochastic, **SMALL)
     for start in range(whole.config.epochs + 1):
         rest = list(train(whole.config, whole.data, CPU, after=whole.epochs[start]))
         for one, other in zip(rest, whole.epochs[start + 1 :], strict=True):

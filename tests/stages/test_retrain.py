@@ -20,7 +20,7 @@ from memloc.seeds import stream
 from memloc.stages.retrain.compute import retrain
 from memloc.stages.retrain.config import Retrain, RetrainConfig
 from tests.models.plain import GROUPS
-from tests.stages.conftest import DROPOUTS, TIED, Trained, run
+from tests.stages.conftest import DROPOUTS, TIED, Trained, run, run_once
 from tests.stages.naive import one_cycle, pixels, split_into_batches
 
 STAGE = Retrain()
@@ -115,7 +115,7 @@ def test_a_groups_result_does_not_depend_on_its_company(plain: Trained) -> None:
 
 @pytest.mark.parametrize("dropout", ["none", "sparse weight"])
 def test_frozen_parameters_are_bit_identical(dropout: str) -> None:
-    trained = run(**DROPOUTS[dropout])
+    trained = run_once(**DROPOUTS[dropout])
     final = trained.epochs[-1].weights
     for variant in retrain(config_of(trained), trained.inputs(), GROUPS):
         moved = {name for name, p in variant.network.named_parameters() if not torch.equal(p, final[name])}
@@ -180,7 +180,7 @@ def test_rates_and_settings_are_taken_over(plain: Trained) -> None:
     ids=str,
 )
 def test_dropout_and_augmentation_as_in_training(fields: dict[str, Any]) -> None:
-    trained = run(**fields)
+    trained = run_once(**fields)
     expected, seen, test_acc = plainly(trained, "conv3")
     (variant,) = retrain(config_of(trained), trained.inputs(), ["conv3"])
     for name in ("conv3.conv.weight", "conv3.bn.weight", "res2.conv1.bn.running_var"):
@@ -209,7 +209,7 @@ FROZEN = {"batch_norm": "frozen"}
 )
 def test_its_own_batch_norm(training: dict[str, Any], fields: dict[str, Any], frozen: bool) -> None:
     """Frozen: train mode in the retraining's first epoch, evaluation mode after it, whatever the training did."""
-    trained = run(**training)
+    trained = run_once(**training)
     expected, seen, test_acc = plainly(trained, "conv3", mode=fields.get("mask_mode"), frozen=frozen)
     (variant,) = retrain(config_of(trained, **fields), trained.inputs(), ["conv3"])
     for name in ("conv3.conv.weight", "conv3.bn.weight", "res2.conv1.bn.running_var", "res2.conv1.bn.num_batches_tracked"):

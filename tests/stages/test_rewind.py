@@ -23,7 +23,7 @@ from memloc.stages.rewind.compute import early_network, rewound_logits
 from memloc.stages.rewind.config import Rewind, RewindConfig
 from tests.models.plain import GROUPS
 from tests.models.tensors import tensors_of
-from tests.stages.conftest import DROPOUTS, TIED, Trained, run
+from tests.stages.conftest import DROPOUTS, TIED, Trained, run, run_once
 
 STAGE = Rewind()
 COLUMNS = ["layer", "epoch", "clean_acc", "noisy_acc", "test_acc", "clean_loss", "noisy_loss"]
@@ -97,7 +97,7 @@ def test_mask_modes_against_the_naive_way(tied: Trained, mode: str) -> None:
 
 @pytest.mark.parametrize("name", ["sparse weight", "sparse element", "standard channel"])
 def test_baselines_against_the_naive_way(name: str) -> None:
-    trained = run(**DROPOUTS[name])
+    trained = run_once(**DROPOUTS[name])
     assert_matches(rewind(trained, 1), [naive_row(trained, group, 1, "final", "plain") for group in GROUPS])
 
 

@@ -21,8 +21,9 @@ from memloc.stages.gradients.sets import example_sets
 from memloc.stages.gradients.trajectory import trajectory
 from memloc.stages.training.batches import batches
 from memloc.stages.training.loop import Training
+from memloc.stages.training.sgd import SGD
 from memloc.stages.training.steps import learning_rate
-from tests.stages.conftest import DROPOUTS, TIED, Trained, run
+from tests.stages.conftest import DROPOUTS, TIED, Trained, run, run_once
 from tests.stages.naive import pixels
 
 STAGE = Gradients()
@@ -75,7 +76,7 @@ def bare_loop(trained: Trained, by_batch: bool = False) -> list[list[list[Tensor
 
 @pytest.mark.parametrize(("by_batch", "batch_norm"), [(False, "train"), (True, "train"), (False, "frozen")])
 def test_against_a_bare_loop(by_batch: bool, batch_norm: str) -> None:
-    trained = run(batch_norm=batch_norm)
+    trained = run_once(batch_norm=batch_norm, epochs=2)
     for found, expected in zip(sums_of(trained, by_batch), bare_loop(trained, by_batch), strict=True):
         for of_set, wanted in zip(found, expected, strict=True):
             for a, b in zip(of_set, wanted, strict=True):
@@ -91,17 +92,17 @@ def test_against_a_bare_loop(by_batch: bool, batch_norm: str) -> None:
 def test_clean_and_noisy_add_up_to_what_the_optimizer_was_given(
     fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained = run(**fields, epochs=2)
+    trained = run(**fields, epochs=2, subset=72)
     n, given = len(trained.data.y), []
     sizes = [len(rows) for epoch in (1, 2) for rows in batches(trained.config, n, epoch)]
-    step = torch.optim.SGD.step
+    step = SGD.step
 
-    def recorded(self: torch.optim.SGD, closure: Any = None) -> Any:
+    def recorded(self: SGD) -> None:
         scale = sizes[len(given)] / n
         given.append([scale * p.grad.clone() for group in self.param_groups for p in group["params"]])
-        return step(self, closure)
+        step(self)
 
-    monkeypatch.setattr(torch.optim.SGD, "step", recorded)
+    monkeypatch.setattr(SGD, "step", recorded)
     found = sums_of(trained)
     for epoch, (clean, noisy, *_) in enumerate(found):
         steps = given[epoch * len(given) // 2 : (epoch + 1) * len(given) // 2]
@@ -116,13 +117,14 @@ def rows_of(trained: Trained, *epochs: int, states: Collection[int] = ()) -> lis
     return [dict(tables["gradients"]) for tables in STAGE.run_together(config, trained.inputs(states), parts)]
 
 
-def test_rows(plain: Trained) -> None:
-    _, rows = rows_of(plain, 3, 7)
-    assert set(rows["epoch"]) == {7}
-    config = STAGE.resolve(GradientsConfig(epochs=(3, 7)), plain.config)
+def test_rows() -> None:
+    plain = run_once(epochs=4)
+    _, rows = rows_of(plain, 1, 3)
+    assert set(rows["epoch"]) == {3}
+    config = STAGE.resolve(GradientsConfig(epochs=(1, 3)), plain.config)
     assert STAGE.rows(config, plain.size)["gradients"] >= len(rows["epoch"])
-    assert [STAGE.goes_on_from(config, part) for part in STAGE.parts(config, plain.config, plain.size)] == [2, 6]
-    clean, noisy, *controls = sums_of(plain)[6]
+    assert [STAGE.goes_on_from(config, part) for part in STAGE.parts(config, plain.config, plain.size)] == [0, 2]
+    clean, noisy, *controls = sums_of(plain)[2]
     name, _ = next(iter(build(plain.config, plain.data.shape, plain.data.classes).named_parameters()))
     assert rows["param"][0] == name
     c, o = (s[0].double().flatten() for s in (clean, noisy))

@@ -32,6 +32,7 @@ from memloc.stages.inputs import Inputs
 from memloc.stages.retrain.config import ResolvedRetrain
 from memloc.stages.training.batches import split_into_batches
 from memloc.stages.training.mode import StepMasks, epoch_mode, with_batch_norm
+from memloc.stages.training.sgd import SGD
 from memloc.stages.training.steps import learning_rate
 from memloc.stages.training.transfer import to_device
 
@@ -64,7 +65,7 @@ class Variant:
     group: str
     start: str
     network: Network
-    optimizer: torch.optim.SGD
+    optimizer: SGD
     rows: list[dict[str, float | None]] = field(default_factory=list)
     perfect: int = 0
 
@@ -128,9 +129,7 @@ def _variants(config: ResolvedRetrain, inputs: Inputs, final: Network, groups: S
         for parameter in parameters:
             parameter.requires_grad_(True)
         c = inputs.train
-        optimizer = torch.optim.SGD(
-            parameters, lr=config.lr, momentum=c.momentum, weight_decay=c.weight_decay, foreach=True
-        )  # fmt: skip
+        optimizer = SGD(parameters, lr=config.lr, momentum=c.momentum, weight_decay=c.weight_decay)
         start_at = group if config.freeze == "others" else final.groups[0]
         variants.append(Variant(group, start_at, network, optimizer))
     return variants
@@ -172,7 +171,7 @@ def _train_epoch(
                 settings["lr"] = rate
             z = variant.network.run_from(variant.start, state, masks=factors)
             loss = F.cross_entropy(z, data.y[rows])
-            variant.optimizer.zero_grad(set_to_none=True)
+            variant.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             variant.optimizer.step()
             dropout.constrain(variant.network)

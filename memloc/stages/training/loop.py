@@ -28,6 +28,7 @@ from memloc.stages.training.batches import batches
 from memloc.stages.training.dynamics import Dynamics
 from memloc.stages.training.forward import forward_pass
 from memloc.stages.training.mode import StepMasks, epoch_mode
+from memloc.stages.training.sgd import SGD
 from memloc.stages.training.steps import learning_rate, steps_per_epoch
 from memloc.stages.training.transfer import HostCopies, to_device
 
@@ -148,13 +149,13 @@ class Training:
             z, loss = self.forward(x, self.on_device.y[rows], masks)
         if observe is not None:
             observe(self.network, rows, z)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         if self.scaler is None:
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
         else:
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            self.scaler.step(self.optimizer)
+            self.scaler.step(self.optimizer)  # type: ignore[arg-type]
             self.scaler.update()
         self.dropout.constrain(self.network)
         return z.detach().float()
@@ -201,15 +202,13 @@ def train(
         yield state
 
 
-def _optimizer(
-    config: TrainConfig, network: Network, device: torch.device
-) -> tuple[torch.optim.Optimizer, torch.amp.GradScaler | None]:
+def _optimizer(config: TrainConfig, network: Network, device: torch.device) -> tuple[SGD, torch.amp.GradScaler | None]:
     """SGD; for `fp16` with a scaler of the loss, which leaves out an update whose gradients have overflowed."""
     settings: dict[str, Any] = {"lr": config.lr, "momentum": config.momentum, "weight_decay": config.weight_decay}
     if config.precision != "fp16":
-        return torch.optim.SGD(network.parameters(), foreach=True, **settings), None
+        return SGD(network.parameters(), **settings), None
     # Fused: the update itself checks whether gradients have overflowed, so the host does not wait for that.
-    optimizer = torch.optim.SGD(network.parameters(), fused=True, **settings)
+    optimizer = SGD(network.parameters(), fused=True, **settings)
     for p in network.parameters():  # if the first update is left out, the buffers would otherwise be uninitialised memory
         optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
     return optimizer, torch.amp.GradScaler(device.type)

@@ -133,7 +133,9 @@ class Simulated:
             "sq_control": np.full(len(rows), 0.01),
             "dot_control": np.zeros(len(rows)),
         }
-        return self.analysis(trial, "gradients", {"epochs": list(epochs), "bn": "batch", "at": "trajectory", **config}, gradients=columns)
+        return self.analysis(
+            trial, "gradients", {"epochs": list(epochs), "bn": "batch", "at": "trajectory", **config}, gradients=columns
+        )
 
     def rewind(
         self,
