@@ -20,7 +20,7 @@ def memorizing(tmp_path_factory: pytest.TempPathFactory) -> OpenStore:
   standard:
     axes: {seed: [0, 1]}
     stages:
-      gradients: {epochs: [0, 5, 10, 30]}
+      gradients: {epochs: [1, 5, 10, 30]}
       rewind: {epochs: [0, 2, 30]}
       retrain: {epochs: 2}
       flips: {clean: 20, noisy: 10, repeats: 2, post_eval: all}

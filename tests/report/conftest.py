@@ -24,7 +24,7 @@ defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 120, noise: 0
 blocks:
   main:
     axes: {seed: [0, 1, 2]}
-    stages: {gradients: {epochs: [0, 1, 3, 4, 5, 10]}, rewind: {epochs: [0, 5, 10]}, evaluate: {}}
+    stages: {gradients: [{epochs: [1, 3, 4, 5, 6, 10]}, {at: checkpoint, epochs: [0, 5, 10]}], rewind: {epochs: [0, 5, 10]}, evaluate: {}}
   retraining:
     axes: {seed: [0, 1]}
     stages: {retrain: {epochs: 2}}
@@ -33,7 +33,7 @@ blocks:
     stages: {flips: {clean: 12, noisy: 8, repeats: 2, max_neurons: 20}, detection: {}}
   noise_curve:
     axes: {noise: [0.05, 0.5, 0.9], seed: [0, 1]}
-    stages: {gradients: {epochs: [0, 5, 10]}}
+    stages: {gradients: {epochs: [1, 5, 10]}}
   tied:
     axes: {p_gen: [0.2, 0.3], p_mem: [0.1, 0.2], seed: [0, 1]}
     set: {dropout: example_tied}
