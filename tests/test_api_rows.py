@@ -23,7 +23,7 @@ blocks:
   a:
     axes: {noise: [0.1, 0.2]}
     set: {seed: 3}
-    stages: {gradients: {}, rewind: {epochs: [0, 2]}, flips: {clean: 3, noisy: 3, post_eval: 0}}
+    stages: {gradients: {at: checkpoint}, rewind: {epochs: [0, 2]}, flips: {clean: 3, noisy: 3, post_eval: 0}}
 """
 LAYERS = ["conv1", "conv2", "res1.conv1", "res1.conv2", "conv3", "res2.conv1", "res2.conv2", "conv4", "linear"]
 

@@ -87,6 +87,7 @@ SCORES = {
     "aum": "area under the margin",
     "el2n": "EL2N",
     "loss": "mean loss",
+    "probability": "probability of the label",
     "c_score": "C-score",
 }
 PAPER_AUC = {"flips": None, "learning_time": "0.87", "second_split": "0.93"}

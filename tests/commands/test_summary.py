@@ -205,10 +205,10 @@ def test_the_view_of_gradients_by_layer(smoke: tuple[Path, Finished]) -> None:
     """Norms and cosines by hand, from the squared norms and products of every tensor."""
     path, _ = smoke
     table = open_store(str(path)).pandas("gradients")
-    found = {(r["epoch"], r["layer"]): r for r in rows_of(path, "SELECT * FROM gradient_layers")}
-    assert len(found) == 3 * 9
-    for (epoch, layer), rows in table.groupby(["epoch", "layer"]):
-        r = found[(epoch, layer)]
+    found = {(r["analysis"], r["epoch"], r["layer"]): r for r in rows_of(path, "SELECT * FROM gradient_layers")}
+    assert len(found) == (3 + 3) * 9  # along the trajectory, and at checkpoints
+    for key, rows in table.groupby(["analysis", "epoch", "layer"]):
+        r = found[key]
         for name in ("clean", "noisy", "control"):
             assert r[f"norm_{name}"] == pytest.approx(np.mean(np.sqrt(rows[f"sq_{name}"] / rows.numel)))
         total = rows.sq_clean + rows.sq_noisy + 2 * rows["dot"]

@@ -112,7 +112,7 @@ def test_figure_2_has_the_cosines_of_concatenated_gradients(made: Mapping[str, E
     chart, control = made["fig02"].charts
     assert isinstance(chart, Heat)
     assert isinstance(control, Heat)
-    assert (list(chart.rows), list(chart.columns)) == (GROUPS, [0, 1, 3, 4, 5, 10])
+    assert (list(chart.rows), list(chart.columns)) == (GROUPS, [1, 3, 4, 5, 6, 10])
     sums = rows.groupby(["trial", "layer", "epoch"])[["dot", "sq_clean", "sq_noisy"]].sum()
     cosine = (sums["dot"] / np.sqrt(sums.sq_clean * sums.sq_noisy)).groupby(["layer", "epoch"]).mean()
     for layer, of in zip(chart.rows, chart.values, strict=True):
@@ -386,22 +386,23 @@ def test_atypical_analyses_are_in_their_figures_alone(everything: Path, tmp_path
     assert dropout_tables.table1(source).run
 
 
-def test_trajectories_are_in_figure_10_alone(everything: Path, tmp_path: Path) -> None:
-    def change(commit: Commit) -> Mapping[str, Any] | None:
-        along = commit.stage == "gradients" and len(commit.config["epochs"]) > 3
-        return {**commit.config, "at": "trajectory"} if along else None
-
-    source = altered(everything, tmp_path, change)
-    figure10 = gradient_figures.figure10(source)
-    assert "at the checkpoints" not in figure10.note
-    (chart,) = figure10.charts
+def test_figures_of_gradients_are_along_the_trajectory(made: Mapping[str, Exhibit], source: Source) -> None:
+    (chart,) = made["fig10"].charts
     assert isinstance(chart, Curves)
-    assert [list(s.x) for s in chart.panels["linear"]] == [[0.5, 2.5, 3.5, 4.5, 9.5]] * 3  # epochs 1, 3, 4, 5, 10 of 10
+    assert [list(s.x) for s in chart.panels["linear"]] == [[0.5, 2.5, 3.5, 4.5, 5.5, 9.5]] * 3
     rows = plain(table(source, "gradients"))
     mine = rows[(rows.layer == "linear") & (rows.epoch == 3)]
     norm = np.sqrt(mine.sq_noisy / mine.numel).groupby(mine.trial).mean().mean()
     assert {s.name: s.values[1].value for s in chart.panels["linear"]}["noisy"] == pytest.approx(norm)
-    assert not gradient_figures.figure1(source).run
+    for name in ("fig01", "fig02", "fig10", "fig11", "fig12"):
+        assert gradient_figures.CHECKPOINTS not in made[name].note
+
+
+def test_without_trajectories_they_are_of_checkpoints_and_say_so(everything: Path, tmp_path: Path) -> None:
+    source = altered(everything, tmp_path, lambda c: {k: v for k, v in c.config.items() if k != "at"})
+    for figure in (gradient_figures.figure2, gradient_figures.figure10, gradient_figures.figure12):
+        made = figure(source)
+        assert (made.run, gradient_figures.CHECKPOINTS in made.note) == (True, True)
 
 
 def test_a_cell_of_per_cent() -> None:

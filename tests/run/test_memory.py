@@ -29,9 +29,9 @@ SWEEP = """
 defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 100, noise: 0.1, epochs: 2, batch_size: 32}
 blocks:
   one:
-    stages: {rewind: {epochs: [0, 1, 2]}, retrain: {epochs: 2}, gradients: {}}
+    stages: {rewind: {epochs: [0, 1, 2]}, retrain: {epochs: 2}, gradients: {at: checkpoint}}
 """
-REWIND = SWEEP.replace(", retrain: {epochs: 2}, gradients: {}", "")
+REWIND = SWEEP.replace(", retrain: {epochs: 2}, gradients: {at: checkpoint}", "")
 PARTS = {"rewind": 3, "retrain": 9, "gradients": 3}
 
 
