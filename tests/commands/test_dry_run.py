@@ -58,7 +58,7 @@ def test_gpus_beside_what_no_schedule_can_undercut(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A day on this machine's cores. --gpus 3 adds a row, and nothing runs on less than a training needs."""
-    arguments = ("sweep", "demo", "epochs=100000", "rewind.epochs=[0]", "gradients.epochs=[0]", "--dry-run", "--cpus", "2")
+    arguments = ("sweep", "demo", "epochs=100000", "rewind.epochs=[0]", "gradients.epochs=[1]", "--dry-run", "--cpus", "2")
     where = ("--store", str(tmp_path / "store"))
     code, out, _ = run(capfd, monkeypatch, *arguments, "--gpus", "3", *where)
     assert code == 0
