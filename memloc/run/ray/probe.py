@@ -17,7 +17,8 @@ CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 7  # for all that follows the imports; a cluster needs less than one
 NODE_SECONDS = 2  # how long a node of this machine may take to show up in the cluster's list
 
-os.environ.setdefault("RAY_AUTH_MODE", "token")  # as memloc/run/ray sets it
+if os.environ.get("RAY_AUTH_MODE", "").lower() not in ("disabled", "token", "k8s"):
+    os.environ["RAY_AUTH_MODE"] = "token"  # as memloc/run/ray sets it
 
 
 def say(**known: Any) -> None:
@@ -47,7 +48,11 @@ def ask(address: str) -> None:
     except OSError as error:
         return say(problem="nobody", address=address, error=str(error))
     say(problem="mute", address=address)
-    if os.environ["RAY_AUTH_MODE"] == "token" and not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
+    try:
+        has_token = AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
+    except AuthenticationError:
+        return say(problem="token file", address=address, file=os.environ.get("RAY_AUTH_TOKEN_PATH", ""))
+    if os.environ["RAY_AUTH_MODE"].lower() == "token" and not has_token:
         return say(problem="no token", address=address)
     try:
         head = GcsClient(address=address)
