@@ -5,6 +5,7 @@ from __future__ import annotations
 import tests.shapes  # noqa: F401  (first: it checks what is imported after it)
 
 # isort: split
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(marks[item.path])
     rank = {tests / name: n for n, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+def pytest_collection_finish() -> None:
+    """Python's garbage collector passes over what has been imported: memloc calls it after each attempt, for its tensors."""
+    gc.collect()
+    gc.freeze()
 
 
 def carry_out(

@@ -19,7 +19,7 @@ from memloc.run.pending import Work, pending
 from memloc.run.schedule import Slots, TrialCost
 from memloc.store import Store
 from tests.conftest import TINY
-from tests.run.programs import SMALL, command, environment
+from tests.run.programs import CTRL_C, SMALL, on_terminal
 from tests.run.test_plan import plan_of
 
 METRICS = {"loss": 0.3125, "clean_acc": 0.934, "noisy_acc": 0.1, "test_acc": None}
@@ -204,41 +204,35 @@ def test_words() -> None:
 
 
 def test_on_a_terminal_a_panel_and_then_the_summary(tmp_path: Path) -> None:
-    arguments = command("sweep", str(SMALL), "epochs=12", "--executor", "inline", "--store", str(tmp_path / "store"))
-    child = pexpect.spawn(
-        arguments[0],
-        arguments[1:],
-        env=environment(tmp_path, TERM="xterm"),
-        dimensions=(30, 80),
-        encoding="utf-8",
-        timeout=120,
+    blocks = "blocks: {one: {axes: {seed: [0, 1, 2]}, stages: {evaluate: {}}}}\n"
+    (tmp_path / "three.yaml").write_text(TINY[: TINY.index("blocks:")] + blocks)
+    arguments = (
+        "sweep",
+        str(tmp_path / "three.yaml"),
+        "epochs=24",
+        "--executor",
+        "inline",
+        "--store",
+        str(tmp_path / "store"),
     )
-    child.expect("3 trainings and 52 analysis parts to do")
-    child.expect(r"of 3 trials done")
-    child.expect(r"epoch \d+/12 loss \S+ clean \d+% noisy \d+% test \d+%")
-    child.expect("2 of 3 trials done, about")
-    child.expect(r"3 of 3 trials done in \d+")
-    child.expect("Accuracy \\(§6.2\\)")
-    child.expect("Next:")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 0
+    with on_terminal(tmp_path, *arguments) as (process, person):
+        person.expect("3 trainings and 3 analysis parts to do")
+        person.expect(r"of 3 trials done")
+        person.expect(r"epoch \d+/24 loss \S+ clean \d+% noisy \d+% test \d+%")
+        person.expect("2 of 3 trials done, about")
+        person.expect(r"3 of 3 trials done in \d+")
+        person.expect("Accuracy \\(§6.2\\)")
+        person.expect("Next:")
+        person.expect(pexpect.EOF)
+        assert process.wait(60) == 0
 
 
 def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
-    arguments = command("sweep", str(SMALL), "epochs=200", "--executor", "inline", "--store", str(tmp_path / "store"))
-    child = pexpect.spawn(
-        arguments[0],
-        arguments[1:],
-        env=environment(tmp_path, TERM="xterm"),
-        dimensions=(30, 140),
-        encoding="utf-8",
-        timeout=120,
-    )
-    child.expect(r"epoch \d+/200")
-    child.sendintr()
-    child.expect("finishing the epochs and parts that are running")
-    child.expect("interrupted; everything committed is kept. To go on: python -m memloc sweep")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 130
+    arguments = ("sweep", str(SMALL), "epochs=200", "--executor", "inline", "--store", str(tmp_path / "store"))
+    with on_terminal(tmp_path, *arguments, width=140) as (process, person):
+        person.expect(r"epoch \d+/200")
+        person.send(CTRL_C)
+        person.expect("finishing the epochs and parts that are running")
+        person.expect("interrupted; everything committed is kept. To go on: python -m memloc sweep")
+        person.expect(pexpect.EOF)
+        assert process.wait(60) == 130

@@ -5,8 +5,8 @@ from __future__ import annotations
 import codecs
 import json
 import os
-import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from memloc.commands import terminal
 from memloc.errors import UsageError
 from tests.commands.test_query import run
 from tests.conftest import TINY
+from tests.run.prepared import launch
 from tests.run.programs import command, environment
 
 # Every command that prints, in one process; the codes are what each ends with.
@@ -55,15 +56,16 @@ def test_every_command(tiny: Path, store: Path, tmp_path: Path, encoding: str) -
     lines = [line for line, _ in COMMANDS]
     for name, value in fill.items():
         lines = [line.replace(name, value) for line in lines]
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        input="\n".join(lines).encode(), env=environment(tmp_path, PYTHONIOENCODING=encoding),
-        capture_output=True, timeout=120, check=False,
-    )  # fmt: skip
+    (tmp_path / "lines").write_text("\n".join(lines), encoding="utf-8")
+    with ExitStack() as files:
+        names = {"lines": "rb", "out": "wb", "err": "wb"}
+        streams = [files.enter_context(open(tmp_path / name, mode)).fileno() for name, mode in names.items()]
+        code = launch(["-c", PROGRAM], environment(tmp_path, PYTHONIOENCODING=encoding), streams).wait(120)
     # Typer writes its help as UTF-8 where it takes the stream for misconfigured, as it does with ASCII.
-    out, err = done.stdout.decode(encoding, "backslashreplace"), done.stderr.decode(encoding)
+    out = (tmp_path / "out").read_bytes().decode(encoding, "backslashreplace")
+    err = (tmp_path / "err").read_bytes().decode(encoding)
     assert "Traceback" not in out + err
-    assert done.returncode == 0, err
+    assert code == 0, err
     codes = [int(line.split()[1]) for line in out.splitlines() if line.startswith("CODE ")]
     assert dict(zip(lines, codes, strict=True)) == dict(zip(lines, [code for _, code in COMMANDS], strict=True))
     assert ("gr\\xf6\\xdfe" if encoding == "ascii" else "größe") in err
@@ -116,12 +118,11 @@ def test_a_working_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_reader_that_leaves_ends_the_program_quietly(tiny: Path, tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(
-        command("query", "SELECT * FROM range(100000)", "--format", "csv", "--store", str(tiny)),
-        env=environment(tmp_path), stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    with open(tmp_path / "err", "wb") as err, open(os.devnull, "rb") as nothing:
+        arguments = command("query", "SELECT * FROM range(100000)", "--format", "csv", "--store", str(tiny))[1:]
+        program = launch(arguments, environment(tmp_path), [nothing.fileno(), write, err.fileno()])
     os.close(write)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (program.wait(60), (tmp_path / "err").read_text()) == (1, "")
 
 
 def test_messages_that_nobody_reads_do_not_end_a_sweep(tmp_path: Path) -> None:
@@ -129,13 +130,14 @@ def test_messages_that_nobody_reads_do_not_end_a_sweep(tmp_path: Path) -> None:
     (tmp_path / "one.yaml").write_text(TINY)
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(
-        command("sweep", "one.yaml", "--max-trials", "1", "--executor", "inline", "--store", "store", "--json"),
-        cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=write, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    with open(tmp_path / "out", "wb") as out, open(os.devnull, "rb") as nothing:
+        arguments = command("sweep", "one.yaml", "--max-trials", "1", "--executor", "inline", "--store", "store", "--json")[
+            1:
+        ]
+        program = launch(arguments, environment(tmp_path), [nothing.fileno(), out.fileno(), write], cwd=tmp_path)
     os.close(write)
-    assert done.returncode == 0
-    assert json.loads(done.stdout)["counts"]["done"] == 1
+    assert program.wait(60) == 0
+    assert json.loads((tmp_path / "out").read_text())["counts"]["done"] == 1
 
 
 def test_a_sweep_file_that_is_not_utf8(

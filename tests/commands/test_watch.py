@@ -11,7 +11,7 @@ import pytest
 from memloc.commands.status import status
 from memloc.errors import UsageError
 from memloc.store import Store
-from tests.run.programs import command, environment
+from tests.run.programs import CTRL_C, on_terminal
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -23,22 +23,13 @@ def test_it_needs_a_terminal(tiny: Path, as_json: bool) -> None:
 def test_it_shows_what_has_changed_until_ctrl_c(tiny: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny, tmp_path / "store")
     store = Store(str(tmp_path / "store"))
-    arguments = command("status", "tiny", "--watch", "--store", store.uri)
-    child = pexpect.spawn(
-        arguments[0],
-        arguments[1:],
-        env=environment(tmp_path, TERM="xterm"),
-        dimensions=(30, 80),
-        encoding="utf-8",
-        timeout=60,
-    )
-    child.expect(r"trials\s+2\s+0\s+0\s+0")
-    snapshot = store.snapshot()
-    part = next(i for i, commit in snapshot.commits.items() if commit.stage == "rewind")
-    store.files.delete(snapshot.paths[part])
-    child.expect(r"trials\s+1\s+0\s+1\s+0")
-    child.expect(r"rewind\s+0\s+0\s+1\s+0\s+2 of 3")
-    child.sendintr()
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 0
+    with on_terminal(tmp_path, "status", "tiny", "--watch", "--store", store.uri) as (process, person):
+        person.expect(r"trials\s+2\s+0\s+0\s+0")
+        snapshot = store.snapshot()
+        part = next(i for i, commit in snapshot.commits.items() if commit.stage == "rewind")
+        store.files.delete(snapshot.paths[part])
+        person.expect(r"trials\s+1\s+0\s+1\s+0")
+        person.expect(r"rewind\s+0\s+0\s+1\s+0\s+2 of 3")
+        person.send(CTRL_C)
+        person.expect(pexpect.EOF)
+        assert process.wait(60) == 0

@@ -8,9 +8,10 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,15 +21,18 @@ from unittest import mock
 
 import psutil
 import pyarrow as pa
+from pexpect.fdpexpect import fdspawn
 
 import memloc as memloc_package
 from memloc.analysis.reader import known_tables
 from memloc.commands import main
 from memloc.commands.signals import ORDERS
 from memloc.store import Store, tables
+from tests.run.prepared import Program, launch
 
 SMALL = Path(__file__).with_name("small.yaml")
 TIMEOUT = 300
+CTRL_C = "\x03"  # as it is typed on a terminal
 CLOCK_COLUMNS = ("seconds",)  # measured times; two runs of one part may differ only in these columns
 
 
@@ -53,10 +57,9 @@ def memloc(home: Path, *arguments: str, **more: str) -> Finished:
     """Runs `memloc ARGUMENTS` to its end: in this process where it needs none of its own, which saves importing torch."""
     if "inline" in arguments or "--dry-run" in arguments or arguments[0] != "sweep":
         return _here(environment(home, **more), *arguments)
-    done = subprocess.run(
-        command(*arguments), env=environment(home, **more), capture_output=True, text=True, timeout=TIMEOUT, check=False
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
+    with started(home, *arguments, **more) as process:
+        out, err = process.communicate(TIMEOUT)
+    return Finished(process.wait(), out, err)
 
 
 def _here(environ: dict[str, str], *arguments: str) -> Finished:
@@ -82,27 +85,46 @@ def _here(environ: dict[str, str], *arguments: str) -> Finished:
     return Finished(int(code), *texts)
 
 
+def python(environ: Mapping[str, str], *arguments: str) -> Finished:
+    """Runs `python ARGUMENTS` to its end."""
+    process = launch(arguments, environ)
+    try:
+        out, err = process.communicate(TIMEOUT)
+    finally:
+        process.close()
+    return Finished(process.wait(), out, err)
+
+
 @contextmanager
-def started(home: Path, *arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+def started(home: Path, *arguments: str, **more: str) -> Iterator[Program]:
     """`memloc ARGUMENTS` in a process group of its own; whatever of it is left at the end is killed."""
-    process = subprocess.Popen(
-        command(*arguments),
-        env=environment(home, **more),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = launch(command(*arguments)[1:], environment(home, **more))
     try:
         yield process
     finally:
         kill_tree(process)
-        for pipe in (process.stdout, process.stderr):
-            if pipe:
-                pipe.close()
+        process.close()
 
 
-def kill_tree(process: subprocess.Popen[Any]) -> None:
+@contextmanager
+def on_terminal(home: Path, *arguments: str, width: int = 80) -> Iterator[tuple[Program, fdspawn]]:
+    """`memloc ARGUMENTS` on a terminal of 30 lines: (its process, what sees and types there)."""
+    outside, inside = os.openpty()
+    termios.tcsetwinsize(inside, (30, width))
+    try:
+        process = launch(command(*arguments)[1:], environment(home, TERM="xterm"), [inside] * 3, terminal=True)
+    finally:
+        os.close(inside)
+    person = fdspawn(outside, encoding="utf-8", timeout=120)
+    try:
+        yield process, person
+    finally:
+        kill_tree(process)
+        if not person.closed:
+            person.close()
+
+
+def kill_tree(process: Program | subprocess.Popen[Any]) -> None:
     try:
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -115,7 +137,7 @@ def kill_tree(process: subprocess.Popen[Any]) -> None:
     process.wait(30)
 
 
-def descendants(process: subprocess.Popen[Any], name: str) -> list[psutil.Process]:
+def descendants(process: Program | subprocess.Popen[Any], name: str) -> list[psutil.Process]:
     """The processes below `process` whose title contains `name` (Ray titles its workers ray::CLASS.method)."""
     return named_below(process.pid, name)
 
@@ -142,12 +164,12 @@ def wait_until(true: Any, seconds: float = TIMEOUT) -> None:
         time.sleep(0.1)
 
 
-def interrupt(process: subprocess.Popen[str]) -> None:
+def interrupt(process: Program) -> None:
     """Ctrl-C as a terminal sends it: to the whole process group."""
     os.killpg(process.pid, signal.SIGINT)
 
 
-def terminate_all(process: subprocess.Popen[str]) -> None:
+def terminate_all(process: Program) -> None:
     """SIGTERM as `timeout` and batch systems send it: to every process that the program has started, and to itself."""
     for member in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
         try:

@@ -16,7 +16,17 @@ import pytest
 from memloc.commands import logs
 from memloc.errors import UsageError
 from memloc.run.ray import connect
-from tests.run.programs import SMALL, command, contents, descendants, environment, memloc, started, wait_until
+from tests.run.programs import (
+    SMALL,
+    command,
+    contents,
+    descendants,
+    environment,
+    memloc,
+    on_terminal,
+    started,
+    wait_until,
+)
 
 NOWHERE = "/proc/nowhere"  # no folder can be made there, not even by root
 
@@ -68,26 +78,12 @@ def test_the_order_to_stop_one_process(tmp_path: Path) -> None:
     assert "Traceback" not in out + err
 
 
-def _hang_up_by_default() -> None:
-    """A process of nohup's would hand its own setting down."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
 def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
     """The kernel sends SIGHUP, and whatever is printed from then on fails."""
-    terminal, inside = os.openpty()
-    arguments = ["setsid", "--ctty", *command(*INLINE, str(tmp_path / "store"))]
-    environ = environment(tmp_path, TERM="xterm")
-    with subprocess.Popen(
-        arguments, env=environ, stdin=inside, stdout=inside, stderr=inside, preexec_fn=_hang_up_by_default
-    ) as process:
-        try:
-            os.close(inside)
-            wait_until(lambda: list((tmp_path / "store").glob("checkpoints/*/epoch-0001*")))
-            os.close(terminal)
-            assert process.wait(60) == 130
-        finally:
-            process.kill()
+    with on_terminal(tmp_path, *INLINE, str(tmp_path / "store")) as (process, person):
+        wait_until(lambda: list((tmp_path / "store").glob("checkpoints/*/epoch-0001*")))
+        person.close()
+        assert process.wait(60) == 130
     (log,) = (tmp_path / "logs").glob("*.log")
     assert "interrupted: finishing the epochs and parts" in log.read_text()
 

@@ -120,17 +120,23 @@ def test_orders_to_stop_drain_and_the_same_command_goes_on(tmp_path: Path, small
     assert_same(small_store, store)
 
 
-def test_a_lost_trainer_and_a_lost_admission_are_replaced(tmp_path: Path, small_store: Path, two_cpus: Cluster) -> None:
-    """The trainer's process is one of the pool, which may hold another part a moment later: whatever that is, it is done
-    again. All coordinators ask admission how many tasks they may have.
-    """
-    store = tmp_path / "store"
-    arguments = ("sweep", str(SMALL), "--address", two_cpus.address, "--store", str(store))
-    with started(tmp_path, *arguments, **two_cpus.secret) as process:
+def test_a_lost_trainer_and_a_lost_admission_are_replaced(tmp_path: Path, two_cpus: Cluster) -> None:
+    """A trainer dies in the middle of its training. All coordinators ask admission how many tasks they may have."""
+    (tmp_path / "long.yaml").write_text(LONG.replace("subset: 200", "subset: 100"))
+    arguments, store = ("sweep", str(tmp_path / "long.yaml"), "--store"), tmp_path / "store"
+    with started(tmp_path, *arguments, str(store), "--address", two_cpus.address, **two_cpus.secret) as process:
+
+        def kill(title: str) -> bool:
+            assert process.poll() is None, "the sweep ended before it was disturbed"
+            if not (found := two_cpus.processes(title)) or not list(store.glob("checkpoints/*/epoch-0001*")):
+                return False
+            found[0].kill()
+            return True
+
         for victim in ("ray::AdmissionActor", "ray::train"):
-            wait_until(lambda: list(store.glob("checkpoints/*/epoch-0001*")))
-            wait_until(lambda name=victim: two_cpus.processes(name))
-            two_cpus.processes(victim)[0].kill()
+            wait_until(lambda title=victim: kill(title))
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
-    assert_same(small_store, store)
+    done = memloc(tmp_path, *arguments, str(tmp_path / "inline"), "--executor", "inline")
+    assert done.code == 0, done.err
+    assert_same(tmp_path / "inline", store)

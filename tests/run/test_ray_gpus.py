@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.run.clusters import Cluster, started_cluster
-from tests.run.programs import contents, environment, most_at_once, trainings
+from tests.run.programs import contents, environment, most_at_once, python, trainings
 from tests.run.test_ray import LONG
 
 
@@ -54,11 +51,9 @@ print(json.dumps(got))
 
 def test_all_gpus_stay_visible_to_a_process_that_is_used_again(tmp_path: Path, two_gpus: Cluster) -> None:
     """Else one that has made its CUDA context on the first GPU would go on there when it is given the second."""
-    command = [sys.executable, "-c", PROGRAM, two_gpus.address]
-    path = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
-    environ = environment(tmp_path, PYTHONPATH=path, **two_gpus.secret)
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=180, check=True)
-    got = json.loads(done.stdout.splitlines()[-1])
+    done = python(environment(tmp_path, **two_gpus.secret), "-c", PROGRAM, two_gpus.address)
+    assert done.code == 0, done.err
+    got = json.loads(done.out.splitlines()[-1])
     assert {tuple(gpus) for _, gpus, _ in got} == {("0",), ("1",)}
     assert {visible for *_, visible in got} == {None}
     assert len({pid for pid, *_ in got}) < len(got)  # processes were used again

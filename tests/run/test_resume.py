@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from memloc.sweep import load as load_sweep
 from tests.conftest import carry_out
 
 T = 3
+loaded = cache(load)  # every worker reads the same arrays
 DROPOUTS: dict[str, dict[str, Any]] = {
     "none": {},
     "example_tied": {"dropout": "example_tied", "p_gen": 0.3, "p_mem": 0.2},
@@ -62,7 +64,7 @@ class Place:
     def store(self) -> Store:
         return Store(str(self.home / "store"))  # a new one every time: another process knows nothing
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
         base = {"dataset": "digits", "model": "resnet9", "width": 0.0625, "subset": 100, "noise": 0.2, "epochs": T}
         block = {"axes": {"seed": [0]}, "set": {"batch_size": 32, **self.fields}, "stages": self.stages}
@@ -87,7 +89,7 @@ class Place:
     def train(self, should_stop: Callable[[], bool] = never) -> tuple[bool, list[int]]:
         """(finished, the epochs that were told of), by a fresh worker."""
         told: list[int] = []
-        worker = Worker(self.store, load, torch.device("cpu"))
+        worker = Worker(self.store, loaded, torch.device("cpu"))
         return run_training(worker, self.work, lambda epoch, _: told.append(epoch), should_stop), told
 
     def sweep(self) -> list[Event]:

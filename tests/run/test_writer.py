@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
 import traceback
 from collections.abc import Iterator
@@ -20,7 +18,7 @@ from memloc.run import trainer
 from memloc.run.writer import StateWriter
 from memloc.stages.training.loop import Epoch
 from memloc.store import Files, checkpoints, layout
-from tests.run.programs import environment
+from tests.run.programs import environment, python
 from tests.run.test_resume import Place, T, assert_same
 
 PATIENCE = 60.0  # seconds until a test takes something for stuck
@@ -163,18 +161,8 @@ Place(home, {"augment": "none"}).train()
 def test_kill_9_while_a_state_is_written(tmp_path: Path, nth: int, names: list[int]) -> None:
     """A real one, of a process of its own, as a file is about to get its name: the 2nd checkpoint, the 3rd state."""
     home = tmp_path / "killed"
-    command = [sys.executable, "-c", KILLED, str(home), str(nth)]
-    here = str(Path(__file__).parents[2])
-    done = subprocess.run(
-        command,
-        cwd=here,
-        env=environment(tmp_path, PYTHONPATH=here),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    done = python(environment(tmp_path), "-c", KILLED, str(home), str(nth))
+    assert done.code == -signal.SIGKILL, done.err
     place, undisturbed = Place(home, {"augment": "none"}), Place(tmp_path / "undisturbed", {"augment": "none"})
     assert place.epochs_here == names
     assert list((home / "store" / "tmp").iterdir())  # what the kill left behind

@@ -21,7 +21,7 @@ from memloc.models.weight_gates import WeightGated
 from memloc.seeds import stream
 from memloc.stages.flips.after import Sets, accuracies
 from memloc.stages.flips.config import COPIES, Flips, FlipsConfig
-from memloc.stages.flips.search import search
+from memloc.stages.flips.search import reference_gradient, search
 from memloc.stages.flips.task import Search, Task
 from tests.models.plain import CONVS, Plain
 from tests.stages.conftest import Trained, run
@@ -211,6 +211,16 @@ def test_norms_are_over_the_whole_batch(plain: Trained) -> None:
     torch.testing.assert_close(task.noisy(rows, 2, scale), expected, rtol=1e-6, atol=1e-7)
     assert not torch.allclose(task.noisy(rows, 2), expected, rtol=1e-4, atol=1e-4)
     assert replace(task, norm_over_batch=False).scale_over(rows, 2) is None
+
+
+def test_the_norm_is_not_that_of_a_group_in_one_pass(plain: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So small a difference of the noise seldom changes which neuron is closed, so the images are counted."""
+    task = replace(task_of(plain, None), norm_over_batch=True, size=FEW)
+    normed: list[int] = []
+    original = Task.scale_over
+    monkeypatch.setattr(Task, "scale_over", lambda t, rows, step: normed.append(len(rows)) or original(t, rows, step))
+    reference_gradient(task, [Search(0)], 1)
+    assert normed == [FEW]
 
 
 @pytest.mark.parametrize("ablate", ["activation", "weight"])

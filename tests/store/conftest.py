@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import boto3
 import pytest
@@ -65,7 +66,12 @@ def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
 
 
 def s3_uri(server: str, folder: str = "") -> str:
-    return f"s3://{BUCKET}/{folder or uuid.uuid4().hex}?endpoint_override={server}&scheme=http"
+    """A folder of the bucket, or one in a new bucket: a listing costs the server time for every key of a bucket."""
+    bucket = BUCKET
+    if not folder:
+        bucket = folder = uuid.uuid4().hex
+        urlopen(Request(f"http://{server}/{bucket}", method="PUT")).close()
+    return f"s3://{bucket}/{folder}?endpoint_override={server}&scheme=http"
 
 
 @pytest.fixture(params=["disk", "s3"])

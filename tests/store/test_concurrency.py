@@ -15,41 +15,14 @@ import pytest
 
 from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import run_sql
-from memloc.store import Commit, Store, tables
-
-PARTS, ANALYSES, ROWS = 4, 6, 50
+from memloc.store import Store, tables
+from tests.store.writing import ANALYSES, PARTS, ROWS, commit_of, rows_of
 
 WRITER = """
 import sys
-from tests.store.test_concurrency import write
+from tests.store.writing import write
 write(sys.argv[1], int(sys.argv[2]))
 """
-
-
-def commit_of(analysis: int, nth: int, seconds: float) -> Commit:
-    name = f"{analysis:016x}"
-    return Commit(
-        id=f"{analysis:08x}{nth:08x}", trial="t" * 16, analysis=name, stage="evaluate", part={"nth": nth}, nth=nth, of=PARTS,
-        config={}, seconds=seconds,
-    )  # fmt: skip
-
-
-def rows_of(analysis: int, nth: int) -> dict[str, dict[str, object]]:
-    ids = {"analysis": [f"{analysis:016x}"], "trial": ["t" * 16], "mode": ["plain"], "rescale": ["none"]}
-    many = {name: values * ROWS for name, values in ids.items()}
-    examples = list(range(nth * ROWS, (nth + 1) * ROWS))
-    predictions = {**many, "example": examples, "predicted": [nth] * ROWS, "correct": [True] * ROWS, "margin": [1.0] * ROWS}
-    evaluation = {**ids, "clean_acc": [float(analysis)], "noisy_acc": [float(nth)], "test_acc": [None]}
-    return {"predictions": predictions, "evaluation": evaluation}
-
-
-def write(uri: str, seed: int) -> None:
-    """Publishes every part of every analysis in some order, again and again (as duplicated workers do)."""
-    store, order = Store(uri), random.Random(seed)
-    parts = [(a, n) for a in range(ANALYSES) for n in range(PARTS)]
-    order.shuffle(parts)
-    for analysis, nth in parts:
-        store.publish(commit_of(analysis, nth, order.random()), rows_of(analysis, nth), known_tables())
 
 
 def check(uri: str) -> int:

@@ -17,7 +17,8 @@ from memloc.errors import StoreError, UsageError
 from memloc.store import Files, Snapshot, Store, layout, tables
 from memloc.store.verify import verify
 from tests.store.conftest import s3_uri
-from tests.store.test_concurrency import PARTS, ROWS, check, commit_of, rows_of
+from tests.store.test_concurrency import check
+from tests.store.writing import PARTS, ROWS, commit_of, rows_of
 
 SQL = "SELECT * FROM predictions ORDER BY example"
 

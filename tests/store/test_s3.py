@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -44,6 +45,10 @@ class Wire:
         found: Iterable[bytes] = self._moto(environ, start_response)
         return found
 
+    def uri(self) -> str:
+        """Of a folder in which nothing is yet."""
+        return s3_uri(self.address, uuid.uuid4().hex)
+
     def close(self) -> None:
         self._server.shutdown()
         self._thread.join()
@@ -76,7 +81,7 @@ def methods(wire: Wire) -> list[str]:
 
 
 def test_a_file_is_one_put(wire: Wire) -> None:
-    files = Files(s3_uri(wire.address))
+    files = Files(wire.uri())
     files.put("a/b", b"x" * 4_000_000)
     assert methods(wire) == ["PUT", "HEAD"]  # and a look at its size
     assert len(files.get("a/b")) == 4_000_000
@@ -86,7 +91,7 @@ def test_a_file_is_one_put(wire: Wire) -> None:
 def test_an_upload_that_fails_publishes_nothing(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """pyarrow completes an upload even when its stream is only dropped; what was there before must stay."""
     monkeypatch.setattr(filesystem, "PATIENT", (1, 3.0, 5.0))
-    files = Files(s3_uri(wire.address))
+    files = Files(wire.uri())
     large = b"x" * 21_000_000  # three parts
     for path, content, failing in (
         ("one", b"x" * 1000, "PUT"),
@@ -108,7 +113,7 @@ def test_an_upload_that_fails_publishes_nothing(wire: Wire, monkeypatch: pytest.
 
 
 def test_a_short_outage_is_outlasted(wire: Wire) -> None:
-    files, failures = Files(s3_uri(wire.address)), [2]
+    files, failures = Files(wire.uri()), [2]
 
     def fails(request: str) -> bool:
         failures[0] -= 1
@@ -124,7 +129,7 @@ def test_a_short_outage_is_outlasted(wire: Wire) -> None:
 
 
 def test_listings_of_more_than_a_page(wire: Wire) -> None:
-    files = Files(s3_uri(wire.address))
+    files = Files(wire.uri())
     bucket, _, folder = files.root.partition("/")
     backend = s3_backends["123456789012"]["aws"]
     expected = {f"commits/{n % 7}/{n:05d}.json": n % 3 for n in range(2100)}
@@ -137,7 +142,7 @@ def test_listings_of_more_than_a_page(wire: Wire) -> None:
 
 def test_commits_are_read_once(wire: Wire) -> None:
     """They never change: a second look costs the listing and what is new."""
-    store = Store(s3_uri(wire.address))
+    store = Store(wire.uri())
     part = [Commit(f"{n:016x}", "t" * 16, "a" * 16, "evaluate", {}, n, 3, {}) for n in range(3)]
     for commit in part[:2]:
         commits.publish(store.files, commit)
