@@ -52,7 +52,7 @@ def arithmetic(device: torch.device) -> dict[str, object]:
     if device.type == "cuda":
         return {
             "device": torch.cuda.get_device_name(device),
-            "build": [str(torch.__version__), torch.backends.cudnn.version()],
+            "build": [str(torch.__version__), torch.backends.cudnn.version()],  # type: ignore[no-untyped-call]
             "environment": _chosen({**WORKSPACE, **os.environ}, GPU_VARIABLES),
         }
     # torch's own kernels are chosen by this capability. It alone does not tell an AVX512 with AMX from one without.
