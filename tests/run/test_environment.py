@@ -57,6 +57,8 @@ def test_the_order_to_stop_while_ray_is_starting(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
+    assert "interrupted: stopping; nothing has begun yet (press Ctrl-C again" in err
+    assert "starting processes" not in err
     assert "To go on: python -m memloc sweep" in err
     assert "Traceback" not in out + err
     assert contents(tmp_path / "store")["trials"].num_rows == 0
