@@ -23,7 +23,13 @@ def rows_of(analysis: int, nth: int) -> dict[str, dict[str, object]]:
     many = {name: values * ROWS for name, values in ids.items()}
     examples = list(range(nth * ROWS, (nth + 1) * ROWS))
     predictions = {**many, "example": examples, "predicted": [nth] * ROWS, "correct": [True] * ROWS, "margin": [1.0] * ROWS}
-    evaluation = {**ids, "clean_acc": [float(analysis)], "noisy_acc": [float(nth)], "test_acc": [None], "noisy_true_acc": [None]}
+    evaluation = {
+        **ids,
+        "clean_acc": [float(analysis)],
+        "noisy_acc": [float(nth)],
+        "test_acc": [None],
+        "noisy_true_acc": [None],
+    }
     return {"predictions": predictions, "evaluation": evaluation}
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from memloc.analysis.reader import Reader
 from memloc.analysis.views import RIGHT_SCORES
-from memloc.papers.maini2023.settings import Setting, settings, variant_of
+from memloc.papers.maini2023.settings import Measurement, Setting, settings, variant_of
 from memloc.papers.maini2023.testable import testable
 
 Row = dict[str, Any]
@@ -56,7 +56,8 @@ class Observations:
         at: str = "trajectory",
     ) -> list[Setting]:
         """As `settings.settings`, for this store."""
-        return settings(self.trials, self.analyses, stage, dropout=dropout, without=without, atypical=atypical, at=at)
+        measured = Measurement(stage, atypical, at)
+        return settings(self.trials, self.analyses, measured, dropout=dropout, without=without)
 
     @cached_property
     def trials(self) -> dict[str, Row]:

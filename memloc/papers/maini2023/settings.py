@@ -86,37 +86,48 @@ def usual(setting: Setting, name: str) -> Any:
     return TRAINING.default(name, setting.config)
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """What is measured. atypical: S_n is by C-score, not by label. at: where gradients are taken."""
+
+    stage: str
+    atypical: bool = False
+    at: str = "trajectory"
+
+    def is_of(self, analysis: Mapping[str, Any], training: Mapping[str, Any]) -> bool:
+        """Is it what an analysis measures, on the network itself, without masks, after the last epoch?"""
+        config = analysis["config"]
+        if analysis["stage"] != self.stage or config.get("mask_mode") is not None:
+            return False
+        by_score = (config.get("memorized") or "labels") != "labels"
+        at = config.get("at") or "checkpoint"
+        last = config.get("epoch", training["epochs"]) == training["epochs"]
+        return by_score == self.atypical and (self.stage != "gradients" or at == self.at) and last
+
+
 def settings(
     trials: Mapping[str, Mapping[str, Any]],
     analyses: Sequence[Mapping[str, Any]],
-    stage: str,
+    measured: Measurement,
     *,
     dropout: Sequence[str] = ("none",),
     without: Sequence[str] = (),
-    atypical: bool = False,
-    at: str = "trajectory",
 ) -> list[Setting]:
-    """The settings that have complete analyses of a stage, the same ones in the same order for the same store.
+    """The settings that have complete analyses of what is measured, the same ones in the same order for the same store.
 
     Args:
         trials: {trial: the training's configuration}.
         analyses: rows analysis, trial, stage, config (a mapping), variant (further differences, such as what it reads).
         dropout: the kinds of dropout that the trainings may have.
         without: training fields that may differ within a setting; the claim itself looks at them.
-        atypical: S_n is by C-score, not by label.
-        at: where gradients are taken.
     """
     groups: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Mapping[str, Any]]]] = {}
     for analysis in analyses:
         config = trials.get(analysis["trial"])
-        if config is None or analysis["stage"] != stage or config["dropout"] not in dropout:
-            continue
-        if not _asked(analysis["config"], atypical) or (stage == "evaluate" and not _last(analysis, config)):
-            continue
-        if stage == "gradients" and (analysis["config"].get("at") or "checkpoint") != at:
+        if config is None or config["dropout"] not in dropout or not measured.is_of(analysis, config):
             continue
         shared = {k: v for k, v in config.items() if k not in (*SEEDS, *without) and v is not None}
-        variant = {**variant_of(stage, analysis["config"]), **analysis["variant"]}
+        variant = {**variant_of(measured.stage, analysis["config"]), **analysis["variant"]}
         chosen = groups.setdefault(canonical_json([shared, variant]), (shared, variant, {}))[2]
         known = chosen.get(analysis["trial"])
         if known is None or _larger(analysis, known):
@@ -129,16 +140,6 @@ def variant_of(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """The options of an analysis that are not the usual ones."""
     known, aside = USUAL.get(stage, {}), (*EXTENT[stage], *MEMORIZED)
     return {k: v for k, v in config.items() if k not in aside and v is not None and v != known.get(k)}
-
-
-def _asked(config: Mapping[str, Any], atypical: bool) -> bool:
-    """Is the memorized set the right one, and is the network unmasked?"""
-    by_score = (config.get("memorized") or "labels") != "labels"
-    return by_score == atypical and config.get("mask_mode") is None
-
-
-def _last(analysis: Mapping[str, Any], training: Mapping[str, Any]) -> bool:
-    return bool(analysis["config"].get("epoch", training["epochs"]) == training["epochs"])
 
 
 def _larger(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
