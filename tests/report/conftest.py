@@ -24,7 +24,10 @@ defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 120, noise: 0
 blocks:
   main:
     axes: {seed: [0, 1, 2]}
-    stages: {gradients: [{epochs: [1, 3, 4, 5, 6, 10]}, {at: checkpoint, epochs: [0, 5, 10]}], rewind: {epochs: [0, 5, 10]}, evaluate: {}}
+    stages:
+      gradients: [{epochs: [1, 3, 4, 5, 6, 10]}, {at: checkpoint, epochs: [0, 5, 10]}]
+      rewind: {epochs: [0, 5, 10]}
+      evaluate: {}
   retraining:
     axes: {seed: [0, 1]}
     stages: {retrain: {epochs: 2}}

@@ -10,6 +10,9 @@ from memloc.store import Commit, Store
 PARTS, ANALYSES, ROWS = 4, 6, 50
 
 
+UNKNOWN = ("test_acc", "noisy_true_acc")
+
+
 def commit_of(analysis: int, nth: int, seconds: float) -> Commit:
     name = f"{analysis:016x}"
     return Commit(
