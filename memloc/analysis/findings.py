@@ -15,7 +15,7 @@ from typing import Any
 from memloc import stages
 from memloc.analysis.reader import Reader
 from memloc.analysis.reading import reading
-from memloc.config import written
+from memloc.config import Neutral, fields_of, marker, written
 from memloc.stages.instrument import LEAST_MEMORIZED, Instrument, Row
 from memloc.store import Store
 
@@ -86,7 +86,7 @@ def _finding(instrument: Instrument, content: SweepContent) -> Finding:
     mine = [a for a in content.analyses if a["stage"] == instrument.stage]
     trials = [t for t in content.trials if t["trial"] in {a["trial"] for a in mine}]
     fields = _trial_fields(trials)
-    fields |= _analysis_fields(mine, content, trials, list(fields), instrument.named)
+    fields |= _analysis_fields(mine, content, trials, list(fields), instrument)
     left_out = _not_memorized(mine, content) if instrument.memorizing else {}
     nobody = len(left_out) == len(trials)
     without = f"trial NOT IN ({', '.join(repr(t) for t in sorted(left_out))})" if left_out and not nobody else ""
@@ -130,11 +130,12 @@ def _trial_fields(trials: Sequence[Row]) -> dict[str, str]:
 
 
 def _analysis_fields(
-    analyses: Sequence[Row], content: SweepContent, trials: Sequence[Row], of_trials: Sequence[str], always: Sequence[str]
+    analyses: Sequence[Row], content: SweepContent, trials: Sequence[Row], of_trials: Sequence[str], instrument: Instrument
 ) -> dict[str, str]:
     """The same for the fields of the analyses and of those that they read.
 
-    A difference that follows from the trainings' own fields (of_trials) does not count, except in the fields `always`.
+    A difference that follows from the trainings' own fields (of_trials) does not count, unless the instrument always names
+    the field.
     """
     configs = {t["trial"]: json.loads(t["config"]) for t in trials}
     by_id = {a["analysis"]: a for a in content.analyses}
@@ -146,10 +147,19 @@ def _analysis_fields(
         alike.setdefault(setting, []).append(settings)
     names = dict.fromkeys(name for group in alike.values() for name in _differing(group))
     everything = [settings for group in alike.values() for settings in group]
-    names |= {name: None for name in _differing(everything) if name[1] in always}
+    names |= {name: None for name in _differing(everything) if name[1] in instrument.named}
+    names = {name: None for name in names if name not in {(instrument.stage, field) for field in instrument.extent}}
     own = {a["stage"] for a in analyses}
     config = {stage: "analyses.config" if stage in own else f"read_{stage}.config" for stage, _ in names}
-    return {f"{stage}_{n}": f"json_extract_string({config[stage]}, '{n}') AS {stage}_{n}" for stage, n in names}
+    return {f"{stage}_{n}": f"{_value(config[stage], stage, n)} AS {stage}_{n}" for stage, n in names}
+
+
+def _value(config: str, stage: str, name: str) -> str:
+    """SQL: the value of a stage's field. A field that is not there has its neutral value."""
+    value = f"json_extract_string({config}, '{name}')"
+    known = fields_of(stages.STAGES[stage].config) if stage in stages.STAGES else {}
+    neutral = marker(known[name], Neutral) if name in known else None
+    return value if neutral is None or neutral.value is None else f"coalesce({value}, '{neutral.value}')"
 
 
 def _sql(instrument: Instrument, fields: Mapping[str, str], columns: str, without: str = "") -> str:

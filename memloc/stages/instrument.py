@@ -20,8 +20,9 @@ class Instrument:
 
     place: the smallest place comes first in the summary. title: at most 60 letters, with the paper's section. columns: they
     are selected and grouped by, after the columns that name the setting. detail: the columns that `say` gets instead, if it
-    needs more of them than a reader. named: fields of a configuration that are always named where they differ. memorizing:
-    the sentence is true only of networks that memorized.
+    needs more of them than a reader. named: fields of a configuration that are always named where they differ. extent: its
+    fields that say how much is measured, not what; they name no setting. memorizing: the sentence is true only of networks
+    that memorized.
     """
 
     place: int
@@ -35,6 +36,7 @@ class Instrument:
     needs_trials: bool = False
     detail: str = ""
     named: tuple[str, ...] = ()
+    extent: tuple[str, ...] = ()
     memorizing: bool = True
 
 

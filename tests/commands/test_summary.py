@@ -201,6 +201,18 @@ def test_rewinding_to_the_last_epoch_tells_whether_a_network_memorized(tmp_path:
     assert rewinding.lines == [("", "Rewinding conv1 costs most (noisy accuracy left 0.400), linear least (0.800).")]
 
 
+def test_gradients_are_told_apart_by_where_they_are_taken_and_not_by_how_many_epochs(tmp_path: Path) -> None:
+    made = Simulated(tmp_path)
+    made.gradients(made.training(seed=0), noisy=2.0, epochs=range(1, 51))
+    made.gradients(made.training(seed=1), noisy=4.0, epochs=range(2, 51, 2))
+    made.gradients(made.training(seed=2), noisy=8.0, at=None)
+    (gradients,) = [f for f in findings(made.store, None) if f.lines and f.title.startswith("Gradients")]
+    assert [(label, numbers(said)[0]) for label, said in gradients.lines] == [
+        ("gradients_at=checkpoint", 8.0),
+        ("gradients_at=trajectory", pytest.approx((50 * 2 + 25 * 4) / 75, abs=0.01)),
+    ]
+
+
 def test_the_view_of_gradients_by_layer(smoke: tuple[Path, Finished]) -> None:
     """Norms and cosines by hand, from the squared norms and products of every tensor."""
     path, _ = smoke

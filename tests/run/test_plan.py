@@ -29,7 +29,7 @@ PINNED = [
     (
         "60597ebd0f8933fe",
         [
-            ("gradients", "e006f5da495a12ae", "297edcd900e3e68d"),
+            ("gradients", "646c9d55865ca0f8", "1fa2ffedaa8af664"),
             ("gradients", "54b1b0d1c49782a7", "7677582627b5301f"),
             ("rewind", "a396ed555f7c8566", "1cc82faf3bd37d72"),
             ("flips", "9c47dc8bf7307cf1", "67d88e3476d40da8"),
@@ -41,7 +41,7 @@ PINNED = [
     (
         "1543e9644fe242fc",
         [
-            ("gradients", "154167314427390c", "79a5f238f5056c46"),
+            ("gradients", "9f429dc205707a11", "b24acae5c6972008"),
             ("gradients", "f6c0cfa62d287846", "370d077e570f34c7"),
             ("rewind", "3c8c9e1b5957813c", "b263aaea1d20c16f"),
             ("flips", "a463c4890274860b", "67480f4a14659a51"),

@@ -37,4 +37,5 @@ INSTRUMENT = Instrument(
     sentence,
     order="ratio, layer",
     named=("memorized",),
+    extent=("epochs",),
 )
