@@ -20,7 +20,7 @@ from tests.run.programs import command, environment
 
 EVERYTHING = """
 about: Every figure and table, in seconds.
-defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 120, noise: 0.1, epochs: 10, batch_size: 16}
+defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 120, noise: 0.1, epochs: 10, batch_size: 32}
 blocks:
   main:
     axes: {seed: [0, 1, 2]}

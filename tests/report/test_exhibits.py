@@ -74,7 +74,7 @@ def test_what_has_data_is_drawn_and_the_rest_says_what_would_run_it(made: Mappin
         assert exhibit.run == exhibit.stands_in == exhibit.setting.startswith("Not the paper's setting: digits in place of ")
         more = ", max_neurons 20 (200)" if exhibit.id == "fig05" else ""
         assert exhibit.run == exhibit.setting.endswith(
-            f"; subset 120 (the paper's: all), width 0.0625 (1), epochs 10 (50), batch_size 16 (512){more}."
+            f"; subset 120 (the paper's: all), width 0.0625 (1), epochs 10 (50), batch_size 32 (512){more}."
         )
 
 

@@ -62,7 +62,7 @@ def test_latex(few: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
     again = export.latex(few[0], few[1][:1])
     assert again == {name: files[name] for name in again}
     text = files["table2.tex"].decode()
-    assert r"subset 120 (the paper's: all), width 0.0625 (1), epochs 10 (50), batch\_size 16 (512)." in text
+    assert r"subset 120 (the paper's: all), width 0.0625 (1), epochs 10 (50), batch\_size 32 (512)." in text
     for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
         assert rule in text
     assert r"p\_gen 0.2" in text
