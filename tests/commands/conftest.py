@@ -12,7 +12,7 @@ from tests.conftest import TINY, run_inline, shared
 
 @pytest.fixture(scope="session")
 def memorizing(tmp_path_factory: pytest.TempPathFactory) -> OpenStore:
-    """Two trainings that memorize a hundred digits, ten of them mislabeled, with every stage; one example-tied. Only to be read."""
+    """Three trainings that memorize a hundred digits, ten of them mislabeled; one is example-tied. Only to be read."""
     head = TINY[: TINY.index("blocks:")].replace("epochs: 2, batch_size: 32", "epochs: 30, batch_size: 16")
     head = head.replace("width: 0.0625", "width: 0.125")
     stages = """blocks:

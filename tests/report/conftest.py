@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ import pytest
 
 from memloc.analysis.reader import Reader, known_tables, visible
 from memloc.config import canonical_json
+from memloc.papers.maini2023 import Judgement, judge
+from memloc.report.charts import Exhibit
+from memloc.report.exhibits import exhibits
 from memloc.report.source import Source
 from memloc.store import Commit, Store, schemas
 from memloc.store.commits import publish, publish_tables, read_entry
@@ -74,6 +77,17 @@ def source_of(store: Store) -> Source:
 @pytest.fixture(scope="session")
 def source(everything: Path) -> Source:
     return source_of(Store(str(everything)))
+
+
+@pytest.fixture(scope="session")
+def judged(source: Source) -> Sequence[Judgement]:
+    return judge(source.reader.store)
+
+
+@pytest.fixture(scope="session")
+def drawn(source: Source) -> Sequence[Exhibit]:
+    """Every exhibit of the store."""
+    return exhibits(source)
 
 
 def altered(store: Path, folder: Path, change: Callable[[Commit], Mapping[str, Any] | None]) -> Source:
