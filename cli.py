@@ -1,3 +1,3 @@
-from memloc.commands import main
+from memloc.__main__ import main
 
 main()

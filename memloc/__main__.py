@@ -1,5 +1,23 @@
-"""`python -m memloc`: the program without its entry point on the path."""
+"""The program: `memloc`, `python -m memloc`, `python cli.py`."""
 
-from memloc.commands import main
+from __future__ import annotations
 
-main()
+import sys
+
+from memloc.interruption import interrupt, on_orders
+
+
+def main() -> None:
+    """Runs the command line. An order to stop ends it with a line, also while it is still being imported."""
+    with on_orders(interrupt):
+        try:
+            from memloc import commands
+
+            commands.main()
+        except KeyboardInterrupt:
+            print("memloc: interrupted", file=sys.stderr)
+            sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,13 +10,14 @@ from typing import Any
 
 from memloc.config import canonical_json, written
 from memloc.config.types import Neutral
+from memloc.counts import counted
 from memloc.errors import UsageError
 from memloc.models.architectures import resolved
 from memloc.stages import STAGES
 from memloc.store import Store, records
 from memloc.store.records import SweepRecord
 
-SHOWN = 4  # values of a field in a description
+SHOWN = 4  # values of a field in a description, damaged records in a warning
 COUNTS = {2: "two", 3: "three"}
 
 
@@ -35,7 +36,20 @@ class RecordAbout:
 
 def about_records(store: Store, sweep: str | None = None) -> list[RecordAbout]:
     """Every record, or those of one name. Names are in order; the oldest record of a name comes first."""
-    return described(records.read_sweep(store.files, sweep) if sweep is not None else records.read_sweeps(store.files))
+    return described(_intact(store, sweep))
+
+
+def _intact(store: Store, sweep: str | None) -> list[SweepRecord]:
+    """Every intact record, or those that a name means; warns of the damaged ones, once for a store."""
+
+    def warn(damaged: list[str]) -> None:
+        named = ", ".join(damaged[:SHOWN]) + (f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else "")
+        left_out = f"store {store.uri}: left out: {counted(len(damaged), 'damaged sweep record')} ({named})"
+        store.warn(frozenset(damaged), lambda: f"{left_out}; launch the sweep again to write it anew")
+
+    if sweep is None:
+        return records.read_sweeps(store.files, on_damaged=warn)
+    return records.read_sweep(store.files, sweep, on_damaged=warn)
 
 
 def described(contents: Sequence[SweepRecord]) -> list[RecordAbout]:
@@ -54,12 +68,11 @@ def contents_of(store: Store, sweep: str | None) -> list[SweepRecord]:
         UsageError: where the store has no such sweep.
 
     Warns:
-        MemlocWarning: where the name means several records, once for a store; it says how to name one of them.
+        MemlocWarning: where records are damaged; where the name means several records (it says how to name one of them).
+            Each comes once for a store.
     """
-    if sweep is None:
-        return records.read_sweeps(store.files)
-    contents = records.read_sweep(store.files, sweep)
-    if len(contents) > 1:
+    contents = _intact(store, sweep)
+    if sweep is not None and len(contents) > 1:
         name: str = sweep  # which the records' contents decide the text of
         store.warn((name, *(r.sha for r in contents)), lambda: _several(name, described(contents)))
     return contents

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -24,15 +25,26 @@ EXAMPLES = options.examples(
 
 
 class Program(typer.core.TyperGroup):
-    """The commands. Ctrl-C ends any of them with one line: Typer itself would end without a word."""
+    """The commands. An order to stop ends any of them with one line: Typer itself would end without a word."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> Any:
+        """Parses the arguments."""
+        with _one_line():
+            return super().make_context(*arguments, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command that the arguments name."""
-        try:
+        with _one_line():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            print("memloc: interrupted", file=sys.stderr)
-            raise typer.Exit(130) from None
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("memloc: interrupted", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 app = typer.Typer(

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from memloc.errors import MemlocError, OutputError
+from memloc.invocation import at_store, program
+
 if TYPE_CHECKING:
     from memloc.commands.launch import Options
     from memloc.run.events import Outcome
@@ -45,22 +48,34 @@ class Launched:
         """What a command must be given: the sweep's name, or its record if the name has other records too."""
         from memloc.store import records
 
-        return self.plan.name if len(records.read_sweep(self.store.files, self.plan.name)) == 1 else self.record
+        try:
+            return self.plan.name if len(records.read_sweep(self.store.files, self.plan.name)) == 1 else self.record
+        except MemlocError:  # the store is gone
+            return self.record
 
 
 def close(launched: Launched, options: Options) -> None:
     """Prints how the launch ended.
 
     Raises:
-        typer.Exit: 1 if something failed or is needed first, 130 if the launch was interrupted.
+        typer.Exit: 1 if something failed or is needed first, 130 if the launch was interrupted, 2 or 3 if the store cannot
+            give the summary.
+        OutputError: standard output cannot be written.
     """
-    plan = launched.plan
-    if options.as_json:
-        _print_json(launched)
-    else:
-        _print_summary(launched)
+    plan, problem = launched.plan, None
+    try:
+        if options.as_json:
+            _print_json(launched)
+        else:
+            _print_summary(launched)
+    except OutputError:
+        raise
+    except MemlocError as error:  # such as: somebody has removed the store
+        problem = error
     _say_how_it_ended(launched, options)
-    if not (options.as_json or launched.failed or launched.interrupted or plan.unmet):
+    for line in problem.problems if problem else ():
+        print(f"memloc: there is no summary: {line}", file=sys.stderr)
+    if not (problem or options.as_json or launched.failed or launched.interrupted or plan.unmet):
         from memloc.commands.summary import next_steps
 
         print(next_steps(launched.name, options.store), end="")
@@ -70,6 +85,15 @@ def close(launched: Launched, options: Options) -> None:
         raise typer.Exit(130)
     if plan.unmet or launched.failed:
         raise typer.Exit(1)
+    if problem:
+        raise typer.Exit(problem.exit_code)
+
+
+def interrupted() -> typer.Exit:
+    """Says how to go on after an order to stop; returns the end of the program."""
+    again = f"{program()} {shlex.join(sys.argv[1:])}"
+    print(f"memloc: interrupted; everything committed is kept. To go on: {again}", file=sys.stderr)
+    return typer.Exit(130)
 
 
 def _print_json(launched: Launched) -> None:
@@ -93,7 +117,6 @@ def _print_summary(launched: Launched) -> None:
 def _say_how_it_ended(launched: Launched, options: Options) -> None:
     """Says on standard error what failed, where the traceback is, and how to go on."""
     from memloc.counts import counted
-    from memloc.invocation import at_store, program
 
     outcome = launched.outcome
     if outcome is None or not (outcome.failed or outcome.interrupted):
@@ -104,6 +127,5 @@ def _say_how_it_ended(launched: Launched, options: Options) -> None:
         tracebacks = f"{program()} status {launched.name}{at_store(options.store)}"
         print(f"memloc: {counted(len(outcome.failed), 'part')} failed; tracebacks: {tracebacks}", file=sys.stderr)
     if outcome.interrupted:
-        again = f"{program()} {shlex.join(sys.argv[1:])}"
-        print(f"memloc: interrupted; everything committed is kept. To go on: {again}", file=sys.stderr)
+        interrupted()
     print(f"memloc: log {launched.log}", file=sys.stderr)

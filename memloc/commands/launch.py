@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from memloc.commands import logs
-from memloc.commands.closing import Launched, close
+from memloc.commands.closing import Launched, close, interrupted
 from memloc.commands.device import check_gpus, chosen_device, expected_numerics
-from memloc.commands.signals import stop_on_signals
+from memloc.interruption import interrupt, on_orders
 
 if TYPE_CHECKING:
     from memloc.run.events import Outcome
@@ -72,32 +73,42 @@ def launch(selection: TrialSelection, dry_run: bool, options: Options) -> None:
     Raises:
         typer.Exit: 1 if something failed or is needed first, 130 if the launch was interrupted.
     """
-    from memloc.run.pulse import new_run
     from memloc.store import Store
     from memloc.store.opening import store_uri
 
     store = Store(store_uri(options.store))
-    plan, everything = _plans(selection, dry_run, store, options)
-    for note in plan.notes:
-        print(f"memloc: note: {note}", file=sys.stderr)
-    if dry_run:
-        from memloc.commands.dry_run import dry_run as report
+    try:
+        plan, everything = _plans(selection, dry_run, store, options)
+        for note in plan.notes:
+            print(f"memloc: note: {note}", file=sys.stderr)
+        if dry_run:
+            from memloc.commands.dry_run import dry_run as report
 
-        report(plan, store, options)
-        return
+            report(plan, store, options)
+        else:
+            close(_carry_out(plan, everything, store, options), options)
+    except KeyboardInterrupt:  # while planning, while closing, or a second order
+        if dry_run:
+            raise
+        raise interrupted() from None
+
+
+def _carry_out(plan: Plan, everything: Plan, store: Store, options: Options) -> Launched:
+    """Does what is not committed of the plan. everything: the plan of the whole sweep, which is recorded."""
+    from memloc.run.pulse import new_run
+
     check_gpus(options)
     store.files.check_usable()
     every = _works(plan, store, options)
     works = [work for work in every if work.anything]
-    if works:
-        run = new_run()
-        log = logs.folder() / logs.name(plan.name, run)
-        with logs.logging_to(log):  # its errors come before the store is touched
-            launched = Launched(plan, store, _record(everything, every, store), log)
-            launched.outcome = _run(works, run, launched, options)
-    else:
-        launched = Launched(plan, store, _record(everything, every, store))
-    close(launched, options)
+    if not works:
+        return Launched(plan, store, _record(everything, every, store))
+    run = new_run()
+    log = logs.folder() / logs.name(plan.name, run)
+    with logs.logging_to(log):  # its errors come before the store is touched
+        launched = Launched(plan, store, _record(everything, every, store), log)
+        launched.outcome = _run(works, run, launched, options)
+    return launched
 
 
 def _plans(selection: TrialSelection, dry_run: bool, store: Store, options: Options) -> tuple[Plan, Plan]:
@@ -159,11 +170,16 @@ def _run(works: list[Work], run: str, launched: Launched, options: Options) -> O
     plan, store = launched.plan, launched.store
     named = dict(zip((t.id for t in plan.trials), training_labels([t.config for t in plan.trials]), strict=True))
     progress = Progress(works, named, quiet=options.as_json)
-    with (
-        progress,
-        Heartbeats(store, works, launched.record, run) as heartbeats,
-        stop_on_signals(progress.notice) as should_stop,
-    ):
+    stopping = threading.Event()
+
+    def stop() -> None:
+        """The first order drains: running epochs and parts end, nothing new begins. A second one ends at once."""
+        if stopping.is_set():
+            interrupt()
+        stopping.set()
+        progress.stopping()
+
+    with progress, Heartbeats(store, works, launched.record, run) as heartbeats, on_orders(stop):
         progress.notice(_announcement(plan, works, store, options) + f"; log {launched.log}")
         if options.executor is ExecutorName.ray:
             progress.starting("Ray")  # printed before the import, which takes seconds too
@@ -174,7 +190,7 @@ def _run(works: list[Work], run: str, launched: Launched, options: Options) -> O
             executor,
             lambda capacity: price_on(works, snapshot, options.data_dir, capacity),
             [heartbeats, progress],
-            should_stop,
+            stopping.is_set,
         )
 
 

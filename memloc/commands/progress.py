@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from memloc.commands.formatting import duration_in_words, metrics_in_words, seconds_in_words
+from memloc.commands.terminal import can_redraw
 from memloc.counts import counted
 from memloc.run.clock import PricedPlan, Watch, remaining, time_left
 from memloc.run.events import Event
@@ -26,6 +27,7 @@ SHOWN = 12  # trials at work on the panel
 SHOWN_IN_LINE = 3  # trainings in a line of a pipe
 SILENT_SECONDS = 30.0  # a pipe gets a line at least this often
 TICK_SECONDS = 1.0
+STOPPING = "stopping"
 
 
 class Countdown:
@@ -81,7 +83,7 @@ class Progress:
         self._lock = threading.RLock()  # other threads draw the panel and print lines after silence
         self._drawn = Group()
         self.console = Console(stderr=True)
-        self._is_live = self.console.is_terminal and not quiet  # asked once: the terminal may be closed under way
+        self._is_live = can_redraw(self.console) and not quiet  # asked once: the terminal may be closed under way
         self.live = Live(console=self.console, refresh_per_second=4, get_renderable=self._panel, transient=True)
         self._stop = threading.Event()
         self._ticking = threading.Thread(target=self._tick, daemon=True)
@@ -111,11 +113,18 @@ class Progress:
         if not self._is_live:
             self._line(self.state)
 
+    def stopping(self) -> None:
+        """Says that an order to stop has come."""
+        begun = self.countdown is not None and self.countdown.begun
+        what = "finishing the epochs and parts that are running" if begun else "stopping; nothing has begun yet"
+        self.state = STOPPING
+        self.notice(f"interrupted: {what} (press Ctrl-C again to stop at once)")
+
     def planned(self, plan: PricedPlan) -> None:
         """Takes the prices of the work; from now on a time can be given."""
         with self._lock:
             self.countdown = Countdown(plan)
-            self.state = "starting processes"
+            self.state = self.state if self.state == STOPPING else "starting processes"
 
     def __call__(self, event: Event) -> None:
         log.info("%s", event)
@@ -207,7 +216,8 @@ class Progress:
         if self.countdown is None or not self.countdown.begun:
             return self.state or "starting"
         failed = f", {counted(sum(self.failed.values()), 'part')} failed" if self.failed else ""
-        return f"{self.finished} of {counted(len(self.until), 'trial')} done{failed}{self._eta()}"
+        stopping = ", stopping" if self.state == STOPPING else self._eta()
+        return f"{self.finished} of {counted(len(self.until), 'trial')} done{failed}{stopping}"
 
     def _eta(self) -> str:
         left = self.countdown.left() if self.countdown else None

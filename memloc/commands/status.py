@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -18,7 +17,6 @@ EXAMPLES = options.examples(
     "memloc status demo --watch            one sweep, again every 5 s",
     "memloc status demo --json --store s3://bucket/runs",
 )
-SECONDS = 5.0  # between two looks of --watch
 SHOWN = 12  # trials at work, and trainings that are begun
 
 
@@ -30,31 +28,22 @@ def status(
 ) -> None:
     """Show what is done, running, pending and failed. Reads the store only."""
     from memloc.analysis.sweep_status import sweep_status
-    from memloc.store.opening import existing
+    from memloc.store.opening import check_existing, existing
 
     if watch and (as_json or not sys.stdout.isatty()):
         raise UsageError("--watch: needs a terminal; without one, or with --json, leave it out")
     opened = existing(store)
     if watch:
-        return _watch(lambda: render(sweep_status(opened, sweep)))
+        from memloc.commands.watch import watch as show
+
+        def look() -> str:
+            check_existing(opened)  # somebody may have removed it meanwhile
+            return render(sweep_status(opened, sweep))
+
+        return show(look)
     progress = sweep_status(opened, sweep)
     print(json.dumps(progress) if as_json else render(progress), flush=True)
     return None
-
-
-def _watch(look: Callable[[], str]) -> None:
-    """Shows the present state in place of the last one, until Ctrl-C."""
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
-    with Live(Text(look()), console=Console(), auto_refresh=False, vertical_overflow="visible") as live:
-        try:
-            while True:
-                time.sleep(SECONDS)
-                live.update(Text(look()), refresh=True)
-        except KeyboardInterrupt:
-            return
 
 
 def render(progress: Mapping[str, Any]) -> str:

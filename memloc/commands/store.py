@@ -103,7 +103,7 @@ def _render(content: dict[str, Any]) -> str:
                     "\n".join([f"{first} → {sweep['sweep']}:", *(f"  {difference}" for difference in sweep["differs"]), ""])
                 )
     else:
-        lines.append("no sweeps yet\n")
+        lines.append("no sweeps\n")
     rows = [[t["table"], str(t["rows"]), bytes_in_words(t["bytes"])] for t in content["tables"]]
     lines.append(text_table(["table", "rows", "size"], rows))
     size = bytes_in_words(content["checkpoint_bytes"])

@@ -5,11 +5,15 @@ from __future__ import annotations
 import codecs
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from memloc.errors import OutputError, UsageError
+from memloc.interruption import discard
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 ASCII = {"…": "...", "·": "-", "–": "-", "—": "-", "−": "-", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "→": "->",
          "’": "'", "‘": "'", "“": '"', "”": '"', "━": "-", "╸": "-", "╺": "-"}  # fmt: skip
@@ -34,7 +38,7 @@ class Messages:
         try:
             return self._stream.write(text)
         except OSError:
-            _silence(2)
+            discard([2])
             return len(text)
 
     def flush(self) -> None:
@@ -42,7 +46,7 @@ class Messages:
         try:
             self._stream.flush()
         except OSError:
-            _silence(2)
+            discard([2])
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -76,7 +80,7 @@ class Output:
         except BrokenPipeError:
             raise
         except OSError as error:
-            _silence(self._stream.fileno())  # what is left in the buffer would fail again at the end
+            discard([self._stream.fileno()])  # what is left in the buffer would fail again at the end
             raise OutputError(f"standard output cannot be written: {error.strerror}") from None
 
     def __getattr__(self, name: str) -> Any:
@@ -122,23 +126,11 @@ def check_names() -> None:
             raise UsageError(f"{what} {value!r}: {why}; use PYTHONUTF8=1 or LC_ALL=C.UTF-8, and names in UTF-8")
 
 
-def terminals() -> tuple[int, ...]:
-    """Which of the standard streams' descriptors are terminals. One that is gone no longer says that it was one."""
-    return tuple(descriptor for descriptor in (0, 1, 2) if os.isatty(descriptor))
-
-
-def hang_up(descriptors: Iterable[int]) -> None:
-    """The terminal is gone: all further output to these descriptors is discarded."""
-    for descriptor in descriptors:
-        _silence(descriptor)
+def can_redraw(console: Console) -> bool:
+    """Is the console a terminal whose lines can be written over? FORCE_COLOR makes rich call a pipe a terminal."""
+    return console.file.isatty() and console.is_terminal and not console.is_dumb_terminal
 
 
 def reader_left() -> None:
     """The reader of standard output has left (`| head`): nothing more is written, also not at the end."""
-    _silence(1)
-
-
-def _silence(descriptor: int) -> None:
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+    discard([1])

@@ -95,6 +95,8 @@ def _problem(known: dict[str, Any]) -> str:
                 f"there is no token to log in with; give this process the cluster's own ({TOKENS}), or set "
                 "RAY_AUTH_MODE=disabled if the cluster runs without one"
             )
+        case "token file":
+            return f"the token file {known['file']} (RAY_AUTH_TOKEN_PATH) cannot be read, or is empty"
         case "token":
             return f"the cluster refuses the token; it must be the one that the cluster was started with ({TOKENS})"
         case "version":

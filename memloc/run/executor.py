@@ -71,10 +71,11 @@ def execute(
             observer(event)
 
     with executor:
-        plan = price(executor.capacity(works))
-        for observer in observers:
-            observer.planned(plan)
         if not should_stop():
+            plan = price(executor.capacity(works))
+        if not should_stop():
+            for observer in observers:
+                observer.planned(plan)
             executor.carry_out(works, plan, listen, should_stop)
     outcome.interrupted = should_stop()
     return outcome

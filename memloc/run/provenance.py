@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from memloc.config import canonical_json
+from memloc.run.arithmetic import arithmetic
 from memloc.version import VERSION
 
 
@@ -32,13 +33,12 @@ def _git_revision() -> str:
 
 def numerics(device: torch.device) -> str:
     """Everything besides the configuration on which the bits of a training depend."""
-    return canonical_json({"device": _device_name(device), **_versions()})
+    return canonical_json({**arithmetic(device), **_versions()})
 
 
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    # Kernels are chosen by the instruction set: another one may round differently.
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 

@@ -11,6 +11,7 @@ import torch
 
 from memloc.config import TrainConfig
 from memloc.data import Data, Raw, check_identity, prepare
+from memloc.run.arithmetic import WORKSPACE
 from memloc.run.memory import release
 from memloc.run.plan import AnalysisPlan, TrialPlan
 from memloc.run.score_sources import atypical
@@ -89,7 +90,8 @@ def set_up_numerics(config: TrainConfig, device: torch.device) -> None:
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
     if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS first runs
+        for name, value in WORKSPACE.items():
+            os.environ.setdefault(name, value)  # read when cuBLAS first runs
         # Warnings, not errors: PyTorch lists the backward pass of the 2×2 max pool as nondeterministic, because it adds
         # atomically. But windows that do not overlap never add twice to one place.
         torch.use_deterministic_algorithms(True, warn_only=True)

@@ -26,9 +26,14 @@ def existing(uri: str | os.PathLike[str] | None = None) -> Store:
         StoreError: where there is none, or the URI does not name one.
     """
     store = Store(store_uri(uri))
+    check_existing(store)
+    return store
+
+
+def check_existing(store: Store) -> None:
+    """Raises StoreError if the store is not there, or is something else."""
     remedy = f"{command('sweep NAME', store.uri)} makes one, --store URI or MEMLOC_STORE names another"
     if not store.files.exists():
         raise StoreError(f"store {store.uri}: does not exist; {remedy}")
     if not store.files.is_store():
         raise StoreError(f"store {store.uri}: is a folder without a store in it; {remedy}")
-    return store

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from memloc.config import canonical_json
 from memloc.errors import UsageError, nearest
 from memloc.store import layout
 from memloc.store.files import Files
+
+OnDamaged: TypeAlias = Callable[[list[str]], None]
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,19 @@ def write_sweep(files: Files, name: str, trials: list[dict[str, Any]]) -> str:
     return f"{name}@{layout.sha8(content)}"
 
 
-def read_sweeps(files: Files, folder: str = layout.SWEEPS) -> list[SweepRecord]:
-    """Every intact record, in the order of names. `verify` finds the damaged ones."""
+def read_sweeps(files: Files, folder: str = layout.SWEEPS, on_damaged: OnDamaged | None = None) -> list[SweepRecord]:
+    """Every intact record, in the order of names. on_damaged: called with the paths of the damaged ones, if any are."""
     dates = files.dates(folder)
+    intact, damaged = [], []
     paths = layout.own(dates)
-    contents = zip(paths, files.map(files.find, paths), strict=True)
-    return [
-        SweepRecord(layout.sweep_of(path), layout.sha8(content), json.loads(content), dates[path])
-        for path, content in contents
-        if content is not None and layout.is_intact(path, content)
-    ]
+    for path, content in zip(paths, files.map(files.find, paths), strict=True):
+        if content is not None and layout.is_intact(path, content):
+            intact.append(SweepRecord(layout.sweep_of(path), layout.sha8(content), json.loads(content), dates[path]))
+        elif content is not None:
+            damaged.append(path)
+    if damaged and on_damaged is not None:
+        on_damaged(damaged)
+    return intact
 
 
 def sweep_names(files: Files) -> list[str]:
@@ -55,8 +60,8 @@ def sweep_names(files: Files) -> list[str]:
     return sorted({layout.sweep_of(path) for path in layout.own(files.listing(layout.SWEEPS))})
 
 
-def read_sweep(files: Files, name: str) -> list[SweepRecord]:
-    """Every intact record of a sweep's name, or the one that NAME@sha8 means.
+def read_sweep(files: Files, name: str, on_damaged: OnDamaged | None = None) -> list[SweepRecord]:
+    """Every intact record of a sweep's name, or the one that NAME@sha8 means. on_damaged: as for `read_sweeps`.
 
     Raises:
         UsageError: where the store has no such sweep, or its records are damaged.
@@ -66,9 +71,12 @@ def read_sweep(files: Files, name: str) -> list[SweepRecord]:
     if base not in names:
         have = ", ".join(names) or "none"
         raise UsageError(f"{base or repr(base)}: no such sweep in store {files.uri}{nearest(base, names)}; it has: {have}")
-    records = read_sweeps(files, layout.sweep_folder(base))
+    damaged: list[str] = []
+    records = read_sweeps(files, layout.sweep_folder(base), damaged.extend)
     if not records:
         raise UsageError(f"{base}: its record in store {files.uri} is damaged; launch the sweep again to write it anew")
+    if damaged and on_damaged is not None and not at:
+        on_damaged(damaged)
     wanted = [r for r in records if r.sha == sha or not at]
     if not wanted:
         raise UsageError(

@@ -15,8 +15,8 @@ import pytest
 from memloc import commands
 from memloc.analysis.trial_states import open_failures
 from memloc.commands import status as status_command
-from memloc.commands.signals import ORDERS
 from memloc.counts import counted
+from memloc.interruption import ORDERS
 from memloc.run import attempts
 from memloc.run.worker import Worker
 from memloc.store import Store, layout, records
@@ -107,18 +107,6 @@ def test_an_order_to_stop_is_told_with_how_to_go_on(run: Run, monkeypatch: pytes
     assert "memloc: log " in err
     assert as_json or "(press Ctrl-C again to stop at once)" in err
     assert [signal.getsignal(number) for number in ORDERS] == before
-
-
-def test_ctrl_c_while_the_summary_is_made(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def summary(store: Store, sweep: str) -> str:
-        os.kill(os.getpid(), signal.SIGINT)
-        return "not reached"
-
-    monkeypatch.setattr("memloc.commands.summary.summary", summary)
-    code, out, err = run("--only", "block=tied")
-    assert (code, out) == (130, "")
-    assert err.splitlines()[-1] == "memloc: interrupted"
-    assert "finishing" not in err
 
 
 def test_next_steps_name_the_record_if_the_name_has_two(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,8 @@ def started_cluster(home: Path, nodes: Sequence[Sequence[str]]) -> Iterator[Clus
                 arguments = [RAY, "start", *role, *common, *options]
                 process = subprocess.Popen(arguments, env=environment(home, **secret), stdout=log, stderr=log)
                 cluster.nodes.append(process)
-                wait_until(lambda: len(cluster.processes("raylet/raylet")) == len(cluster.nodes), 90)
+                # Printed once the head lists the node. A program that attaches before that is refused.
+                wait_until(lambda: (home / "nodes.log").read_text().count("Ray runtime started") == len(cluster.nodes), 90)
             yield cluster
     finally:
         for node in reversed(cluster.nodes):

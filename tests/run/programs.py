@@ -26,7 +26,7 @@ from pexpect.fdpexpect import fdspawn
 import memloc as memloc_package
 from memloc.analysis.reader import known_tables
 from memloc.commands import main
-from memloc.commands.signals import ORDERS
+from memloc.interruption import ORDERS
 from memloc.store import Store, tables
 from tests.run.prepared import Program, launch
 

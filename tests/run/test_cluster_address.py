@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import socket
 import sys
@@ -27,6 +28,10 @@ PROBLEMS = [
     ({"problem": "silent", "address": "10.0.0.1:6379"}, "no Ray cluster answers there (no connection within seconds)"),
     ({"problem": "no token", "address": "10.0.0.1:6379"}, "there is no token to log in with"),
     ({"problem": "token", "address": "10.0.0.1:6379"}, "the cluster refuses the token"),
+    (
+        {"problem": "token file", "address": "10.0.0.1:6379", "file": "/no"},
+        "the token file /no (RAY_AUTH_TOKEN_PATH) cannot be read, or is empty",
+    ),
     ({"problem": "no node", "address": "10.0.0.1:6379"}, "this machine is no node of that cluster"),
     (
         {
@@ -51,6 +56,7 @@ def test_what_the_probe_knows_in_words(monkeypatch: pytest.MonkeyPatch, known: d
             cluster.resolve(address)
         (line,) = raised.value.problems
         assert line.startswith(f"--address {'auto' if known == {'problem': 'none'} else address}: ")
+        assert ("last cluster" in line) == (address == "auto" and known != {"problem": "none"})
         assert message in line
 
 
@@ -181,6 +187,27 @@ def test_the_probe_says_first_that_it_imports_ray(
     with pytest.raises(ImportError):
         probe.ask("a:1")
     assert json.loads(capsys.readouterr().out) == {"problem": "importing"}
+
+
+@pytest.mark.parametrize("mode", ["token", "Token", "", "misspelt"])
+def test_a_token_file_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], silent: int, tmp_path: Path, mode: str
+) -> None:
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    monkeypatch.setattr(probe.signal, "alarm", lambda seconds: None)
+    importlib.reload(probe)
+    AuthenticationTokenLoader.instance().reset_cache()
+    try:
+        probe.ask(f"127.0.0.1:{silent}")
+    finally:
+        AuthenticationTokenLoader.instance().reset_cache()
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last == {"problem": "token file", "address": f"127.0.0.1:{silent}", "file": str(tmp_path / "none")}
+    assert probe.os.environ["RAY_AUTH_MODE"] == (mode if mode.lower() == "token" else "token")
 
 
 def test_the_last_line_of_the_probe_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -31,13 +32,14 @@ NOWHERE = "/proc/nowhere"  # no folder can be made there, not even by root
 
 
 def test_a_long_temporary_folder_and_no_home(tmp_path: Path) -> None:
-    long = tmp_path / "job-1234567.batch" / ("x" * 100)
+    long = tmp_path / "job-1234567.batch" / ("x" * 90 + "für")
     long.mkdir(parents=True)
     data = tmp_path / "data"
     data.mkdir()
     done = subprocess.run(
         command("sweep", str(SMALL), "--only", "block=tied", "--store", str(tmp_path / "store")),
-        env={**environment(tmp_path), "TMPDIR": str(long), "HOME": NOWHERE, "MEMLOC_LOGS": ""},
+        env={**environment(tmp_path), "TMPDIR": str(long), "HOME": NOWHERE, "MEMLOC_LOGS": "",
+             "RAY_AUTH_TOKEN_PATH": NOWHERE, "RAY_AUTH_MODE": "Token"},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -55,6 +57,8 @@ def test_the_order_to_stop_while_ray_is_starting(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
+    assert "interrupted: stopping; nothing has begun yet (press Ctrl-C again" in err
+    assert "starting processes" not in err
     assert "To go on: python -m memloc sweep" in err
     assert "Traceback" not in out + err
     assert contents(tmp_path / "store")["trials"].num_rows == 0
@@ -89,13 +93,19 @@ def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
 IGNORING = """
 import os, signal, time
 signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-from memloc.commands.signals import ORDERS, stop_on_signals
+from memloc.interruption import ORDERS, interrupt, on_orders
 said = []
+
+def stop():
+    if said:
+        interrupt()
+    said.append(True)
+
 before = [signal.getsignal(number) for number in ORDERS]
-with stop_on_signals(said.append) as should_stop:
+with on_orders(stop):
     for number, orders in ((signal.SIGHUP, 0), (signal.SIGTERM, 1)):
         os.kill(os.getpid(), number)
-        assert (len(said), should_stop()) == (orders, orders > 0), number
+        assert len(said) == orders, number
     try:
         os.kill(os.getpid(), signal.SIGINT)
     except KeyboardInterrupt:
@@ -163,17 +173,27 @@ def test_a_usual_temporary_folder_is_rays_own(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("name", ["RAY_TMPDIR", "TMPDIR"])
-def test_a_long_one_gets_a_short_name_until_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    long = tmp_path / ("x" * 60)
-    long.mkdir()
-    monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    monkeypatch.setenv(name, str(long))
-    with connect.ExitStack() as ends:
-        short = Path(connect._folder(ends) or "")
-        assert len(str(short)) <= connect.LONGEST_FOLDER
-        assert short.resolve().parent == long
-    assert not short.is_symlink()
-    assert list(long.iterdir()) == []
+@pytest.mark.parametrize("folder", ["x" * 60, "ü", ".", "relative"])
+def test_one_that_ray_cannot_use_gets_a_short_name_until_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, folder: str
+) -> None:
+    """It is too long, it is not ASCII, or it is relative. The working directory may change meanwhile."""
+    with TemporaryDirectory(dir="/tmp") as short_enough:
+        here = tmp_path if len(folder) == 60 else Path(short_enough)
+        usual = here / folder
+        usual.mkdir(exist_ok=True)
+        monkeypatch.chdir(here)
+        monkeypatch.delenv("RAY_TMPDIR", raising=False)
+        monkeypatch.setenv(name, folder if folder in (".", "relative") else str(usual))
+        with connect.ExitStack() as ends:
+            link = Path(connect._folder(ends) or "")
+            monkeypatch.chdir("/")
+            assert len(str(link)) <= connect.LONGEST_FOLDER
+            assert str(link).isascii()
+            assert link.resolve().parent == usual
+            assert link.is_dir()
+        assert not link.is_symlink()
+        assert list(usual.iterdir()) == []
 
 
 @pytest.mark.parametrize("usual", [NOWHERE, "relative"])

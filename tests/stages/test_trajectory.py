@@ -19,6 +19,7 @@ from memloc.stages.gradients.compute import example_sets
 from memloc.stages.gradients.config import Gradients, GradientsConfig
 from memloc.stages.gradients.trajectory import trajectory
 from memloc.stages.training.batches import batches
+from memloc.stages.training.sgd import SGD
 from memloc.stages.training.steps import learning_rate
 from tests.stages.conftest import DROPOUTS, TIED, Trained, run, run_once
 from tests.stages.naive import pixels
@@ -89,14 +90,14 @@ def test_clean_and_noisy_add_up_to_what_the_optimizer_was_given(
     trained = run(**fields, epochs=2, subset=72)
     n, given = len(trained.data.y), []
     sizes = [len(rows) for epoch in (1, 2) for rows in batches(trained.config, n, epoch)]
-    step = torch.optim.SGD.step
+    step = SGD.step
 
-    def recorded(self: torch.optim.SGD, closure: Any = None) -> Any:
+    def recorded(self: SGD) -> None:
         scale = sizes[len(given)] / n
         given.append([scale * p.grad.clone() for group in self.param_groups for p in group["params"]])
-        return step(self, closure)
+        step(self)
 
-    monkeypatch.setattr(torch.optim.SGD, "step", recorded)
+    monkeypatch.setattr(SGD, "step", recorded)
     found = sums_of(trained)
     for epoch, (clean, noisy, _) in enumerate(found):
         steps = given[epoch * len(given) // 2 : (epoch + 1) * len(given) // 2]

@@ -18,7 +18,6 @@ for _name, _value in {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_AUTH_MODE": "token",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
@@ -31,6 +30,8 @@ for _name, _value in {
     "RAY_health_check_failure_threshold": "3",
 }.items():
     os.environ.setdefault(_name, _value)
+if os.environ.get("RAY_AUTH_MODE", "").lower() not in ("disabled", "token", "k8s"):
+    os.environ["RAY_AUTH_MODE"] = "token"  # Ray would take an empty or misspelt mode for `disabled`
 
 try:
     Path.home()

@@ -49,8 +49,9 @@ def connected(resources: Resources, run: str) -> Iterator[str]:
 def _start(resources: Resources, run: str, folder: str | None) -> None:
     import torch
 
-    # A token of its own, which only this user's processes can read: ~/.ray/auth_token would need a home to write to.
-    if os.environ.get("RAY_AUTH_MODE") == "token" and not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+    # A token of its own, which only this user's processes can read. ~/.ray/auth_token would need a home to write to, and
+    # RAY_AUTH_TOKEN_PATH names the token of some cluster; it counts for nothing if RAY_AUTH_TOKEN is set.
+    if not os.environ.get("RAY_AUTH_TOKEN", "").strip():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     cpus = usable_cpus() if resources.cpus is None else resources.cpus
     # Those that torch sees: Ray would also count GPUs that a torch without CUDA cannot use.
@@ -59,7 +60,7 @@ def _start(resources: Resources, run: str, folder: str | None) -> None:
         # address="local", since a stale record of an earlier cluster would make a plain init() hang.
         ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False,
                  _temp_dir=folder, **_quiet(run))  # fmt: skip
-    except (OSError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         why = error_line(error, with_type=False)
         raise UsageError(f"Ray cannot be started on this machine ({why}); --executor inline works without it") from error
 
@@ -84,11 +85,13 @@ def _quiet(run: str) -> dict[str, Any]:
 def _folder(ends: ExitStack) -> str | None:
     """The folder of Ray's session: None for Ray's own default, else a short name of a folder of this run.
 
-    A batch system's TMPDIR is often too long for sockets. Ray's files still lie there; only the name is short.
+    A batch system's TMPDIR is often too long for sockets, and Ray takes only ASCII and no relative one. Ray's files still
+    lie there; only the name is short.
     """
-    usual = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-    writable = os.path.isabs(usual) and _is_writable(usual)
-    if writable and len(os.fsencode(usual)) + len("/ray") <= LONGEST_FOLDER:
+    named = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    usual = os.path.abspath(named)
+    writable = _is_writable(usual)
+    if writable and usual.isascii() and os.path.isabs(named) and len(named) + len("/ray") <= LONGEST_FOLDER:
         return None
     folder = _temporary(ends, usual if writable else None)
     for short in SHORT_FOLDERS:
@@ -108,8 +111,8 @@ def _temporary(ends: ExitStack, parent: str | None) -> Path:
         folder = tempfile.mkdtemp(prefix="memloc-", dir=parent)
     except OSError as error:
         raise UsageError(f"no folder for temporary files can be written ({error.strerror}); set TMPDIR to one") from None
-    ends.callback(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    ends.callback(shutil.rmtree, os.path.abspath(folder), ignore_errors=True)
+    return Path(folder).absolute()  # under TMPDIR=. it is relative
 
 
 def _is_writable(folder: str) -> bool:

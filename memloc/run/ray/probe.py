@@ -17,7 +17,8 @@ CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 7  # for all that follows the imports; a cluster needs less than one
 NODE_SECONDS = 2  # how long a node of this machine may take to show up in the cluster's list
 
-os.environ.setdefault("RAY_AUTH_MODE", "token")  # as memloc/run/ray sets it
+if os.environ.get("RAY_AUTH_MODE", "").lower() not in ("disabled", "token", "k8s"):
+    os.environ["RAY_AUTH_MODE"] = "token"  # as memloc/run/ray sets it
 
 
 def say(**known: Any) -> None:
@@ -30,7 +31,7 @@ def ask(address: str) -> None:
     say(problem="importing")
     import ray
     from ray._private import services
-    from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[attr-defined]
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
     from ray.exceptions import AuthenticationError
 
     say(problem="silent")
@@ -47,8 +48,21 @@ def ask(address: str) -> None:
     except OSError as error:
         return say(problem="nobody", address=address, error=str(error))
     say(problem="mute", address=address)
-    if os.environ["RAY_AUTH_MODE"] == "token" and not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
+    try:
+        has_token = AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
+    except AuthenticationError:
+        return say(problem="token file", address=address, file=os.environ.get("RAY_AUTH_TOKEN_PATH", ""))
+    if os.environ["RAY_AUTH_MODE"].lower() == "token" and not has_token:
         return say(problem="no token", address=address)
+    return _ask_cluster(address, ray.__version__)
+
+
+def _ask_cluster(address: str, version: str) -> None:
+    """Asks the cluster that listens there for its versions, and for a node on this machine. version: Ray's here."""
+    from ray._private import services
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    from ray.exceptions import AuthenticationError
+
     try:
         head = GcsClient(address=address)
         cluster = _versions(head)
@@ -56,7 +70,7 @@ def ask(address: str) -> None:
         return say(problem="token", address=address)
     except Exception as error:
         return say(problem="mute", address=address, error=str(error))
-    here = {"ray": ray.__version__, "python": sys.version.split()[0]}
+    here = {"ray": version, "python": sys.version.split()[0]}
     if cluster != here:
         return say(problem="version", address=address, there=cluster, here=here)
     try:
