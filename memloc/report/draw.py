@@ -116,7 +116,7 @@ def svg(drawn: Figure) -> str:
     """SVG without date and preamble."""
     sink = io.StringIO()
     # Not `savefig`: it draws everything twice, first for the layout, which the figure has already.
-    FigureCanvasSVG(drawn).print_svg(sink, metadata={"Date": None, "Creator": None})
+    FigureCanvasSVG(drawn).print_svg(sink, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     text = sink.getvalue()
     return text[text.index("<svg") :]
 
