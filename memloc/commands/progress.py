@@ -26,6 +26,7 @@ log = logging.getLogger("memloc")
 SHOWN = 12  # trials at work on the panel
 BESIDES = 6  # lines of the panel besides those: its head (up to three on a narrow terminal), the bar, the rest, the cursor
 ID = 8  # characters of a trial's id
+ECHO = 3  # columns for the `^C` that a terminal shows at the end of the panel
 LABEL = 6  # characters of its label at least
 SHOWN_IN_LINE = 3  # trainings in a line of a pipe
 SILENT_SECONDS = 30.0  # a pipe gets a line at least this often
@@ -249,12 +250,12 @@ class Progress:
         shown = list(self.doing.items())[:rows]
         width = self.console.width
         # On a narrow terminal the label gives way first, then the end of the news. The id tells the trials apart.
-        label_room = width - ID - 5 - max((len(what) for _, what in shown), default=0)
+        label_room = width - ID - 4 - ECHO - max((len(what) for _, what in shown), default=0)
         table = Table.grid(padding=(0, 2))
         table.add_column(no_wrap=True, min_width=ID)
         if label_room >= LABEL:
             table.add_column(no_wrap=True, overflow="ellipsis", max_width=label_room)
-        table.add_column(no_wrap=True, overflow="ellipsis", max_width=width - ID - 2)
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=width - ID - 2 - ECHO)
         for trial, what in shown:
             table.add_row(trial[:ID], *([self.labels[trial], what] if label_room >= LABEL else [what]))
         return table
