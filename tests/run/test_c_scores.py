@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from memloc import sweep
 from memloc.api import open_store
+from memloc.config import canonical
 from memloc.data import load
 from memloc.errors import UsageError
+from memloc.models.architectures import resolved
 from memloc.run.plan import Plan, Unmet
 from memloc.run.planner import build_plan
 from memloc.run.retention import kept_epochs
+from memloc.run.score_sources import same_labels
 from memloc.stages import REGISTRY
 from memloc.store import Store
 from memloc.sweep import loading
@@ -211,3 +215,27 @@ def test_scores_of_other_labels_are_refused(
     code, _, err = run(capfd, monkeypatch, "sweep", *where, "--executor", "inline")
     assert code == 2
     assert f"{tmp_path}/scores.npy:labels: {y[-1]} for example 0, but the data set has {y[0]}" in err
+
+
+SUBSET = {"subset": 100, "noise": 0.1, "data_seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("scored", "training", "same"),
+    [
+        ({}, {}, True),
+        ({}, {"subset": 100}, True),  # scores of all examples judge some of them too
+        ({"subset": 100}, {}, False),
+        ({"subset": 100}, {"subset": 100}, True),
+        ({"subset": 100}, {"subset": 100, "data_seed": 1}, False),  # another draw of the subset
+        ({"subset": 50}, {"subset": 100}, False),
+        (SUBSET, SUBSET, True),
+        (SUBSET, {**SUBSET, "noise": 0.2}, False),
+        ({"noise": 0.1}, {**SUBSET, "data_seed": 0}, False),  # other examples are mislabeled
+        ({"noise": 0.1}, {"noise": 0.1, "data_seed": 1}, False),
+        ({"noise": 0.1}, {"noise": 0.1, "wrong": "offset"}, False),
+    ],
+)
+def test_whose_labels_scores_judge(scored: dict[str, Any], training: dict[str, Any], same: bool) -> None:
+    base = {"dataset": "digits", "model": "resnet9"}
+    assert same_labels(canonical(resolved(**base, **scored)), resolved(**base, **training)) == same

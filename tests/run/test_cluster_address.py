@@ -56,6 +56,7 @@ def test_what_the_probe_knows_in_words(monkeypatch: pytest.MonkeyPatch, known: d
             cluster.resolve(address)
         (line,) = raised.value.problems
         assert line.startswith(f"--address {'auto' if known == {'problem': 'none'} else address}: ")
+        assert ("last cluster" in line) == (address == "auto" and known != {"problem": "none"})
         assert message in line
 
 

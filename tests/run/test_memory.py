@@ -160,6 +160,13 @@ def test_how_many_at_first_follows_from_the_free_memory(monkeypatch: pytest.Monk
     assert memory.parts_together(cpu, 9, 10**9) == 9
 
 
+def test_what_is_free_on_a_gpu_is_what_nobody_has_and_what_torch_has_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 9000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 300)
+    assert memory.free_bytes(torch.device("cuda")) == 1000 + 700 - 300
+
+
 def test_that_many_run_together(tmp_path: Path, roomy: Path, limit: Callable[[RunsOut], Asked], monkeypatch: Any) -> None:
     """As on a GPU with room for two and a half parts beside the working memory."""
     asked = limit(lambda stage, parts: False)

@@ -213,6 +213,20 @@ def test_news_are_written_at_once(store: Store, works: list[Work], monkeypatch: 
         wait_until(lambda: written() == (["rewind"], "running"), 30)
 
 
+def test_without_news_nothing_is_written(store: Store, works: list[Work], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the next heartbeat is due: every look would be a request to the storage."""
+    monkeypatch.setattr(pulse, "SECONDS", 1e6)
+    monkeypatch.setattr(pulse, "LOOK_SECONDS", 0.005)
+    written: list[str] = []
+    put = Files.put
+    monkeypatch.setattr(Files, "put", lambda files, path, content: (written.append(path), put(files, path, content)))
+    with beating(store, works) as beats:
+        beats(Event("started", works[0].trial.id))
+        wait_until(lambda: works[0].trial.id in heartbeats.read(store.files)[0], 30)
+        time.sleep(0.1)  # some twenty looks
+        assert len(written) == 2  # of the run and of the trial
+
+
 def test_a_store_that_is_gone_for_a_moment(
     store: Store, works: list[Work], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,9 @@ def test_updates_are_torchs(momentum: float, weight_decay: float, fp16: bool) ->
     expected = torch.optim.SGD(other, lr=1.0, momentum=momentum, weight_decay=weight_decay, **kind)
     optimizer = SGD(one, lr=1.0, momentum=momentum, weight_decay=weight_decay, fused=fp16)
     scalers = [torch.amp.GradScaler("cpu") if fp16 else None for _ in range(2)]
+    assert (
+        optimizer._step_supports_amp_scaling == fp16
+    )  # else each step waits until it is known whether gradients overflowed
     for each, some, scaler in ((optimizer, one, scalers[0]), (expected, other, scalers[1])):
         if fp16:
             for p in some:

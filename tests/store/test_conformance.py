@@ -171,6 +171,13 @@ def test_a_later_version_is_not_guessed_at(store: Store) -> None:
         assert verify(store.files)[0] == []
 
 
+def test_many_of_a_later_version_are_counted(store: Store) -> None:
+    for k in range(7):
+        commits.publish(store.files, replace(part(0, of=1), id=f"{k}" * 16, schema=99))
+    with pytest.warns(MemlocWarning, match=r"left out: (commits/[^;]*; [^;]*; ){5}and 2 more$"):
+        store.snapshot()
+
+
 @pytest.mark.parametrize("change", [{"files": [{"of": "another form"}]}, {"new": 1}, {"checkpoints": 3}, None, [1]])
 def test_what_another_version_wrote_is_left_out(store: Store, change: Any) -> None:
     raw = json.loads(part(0, of=1).encode())
