@@ -74,6 +74,17 @@ def told(opened: OpenStore) -> str:
     return summary(opened._store, "tiny")
 
 
+@pytest.mark.parametrize("columns", [40, 80])
+def test_no_word_is_broken_on_a_narrow_terminal(
+    memorizing: OpenStore, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    wide = told(memorizing)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    narrow = told(memorizing)
+    assert narrow.split() == wide.split()
+    assert all(len(line) <= columns for line in narrow.splitlines())
+
+
 def test_every_instrument_is_told_on_a_screen(memorizing: OpenStore) -> None:
     text = told(memorizing) + next_steps("tiny", None)
     assert list(sections(text)) == [i.title.split(" (§")[0] for i in stages.instruments()]
