@@ -119,7 +119,9 @@ class Progress:
 
     def stopping(self) -> None:
         """Says that an order to stop has come."""
-        begun = self.countdown is not None and self.countdown.begun
+        begun = self.doing or (
+            self.countdown is not None and self.countdown.begun
+        )  # news of a first epoch may be on its way
         what = "finishing the epochs and parts that are running" if begun else "stopping; nothing has begun yet"
         self.state = STOPPING
         self.notice(f"interrupted: {what} (press Ctrl-C again to stop at once)")
