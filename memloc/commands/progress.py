@@ -254,7 +254,7 @@ class Progress:
         # On a narrow terminal the label gives way first, then the end of the news. The id tells the trials apart.
         label_room = width - ID - 4 - ECHO - max((len(what) for _, what in shown), default=0)
         table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True, min_width=ID)
+        table.add_column(no_wrap=True)
         if label_room >= LABEL:
             table.add_column(no_wrap=True, overflow="ellipsis", max_width=label_room)
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=width - ID - 2 - ECHO)
