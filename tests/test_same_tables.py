@@ -148,6 +148,7 @@ def test_columns_of_every_type() -> None:
         ([True, None, False], [True, None, True], pa.bool_()),
         ([[1], None, [1, 2]], [[1], None, [2, 1]], pa.list_(pa.int32())),
         ([0.5, None, 0.0], [0.5, None, -0.0], pa.float32()),
+        ([0.5, None, None], [0.5, None, 0.0], pa.float64()),
     ]
     for before, after, kind in pairs:
         one, other = (pa.chunked_array([pa.array(values, kind)]) for values in (before, after))

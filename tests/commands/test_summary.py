@@ -110,7 +110,7 @@ def test_the_numbers_are_those_of_the_tables(memorizing: OpenStore) -> None:
     assert "memorization neurons" not in plain
 
     rewind = opened.pandas("rewind")
-    left = rewind[rewind.epoch < 30].groupby("layer").noisy_acc.mean()
+    left = rewind[rewind.epoch < 20].groupby("layer").noisy_acc.mean()
     sentence = lines["One layer rewound to an earlier epoch"]
     assert numbers(sentence) == pytest.approx([left.min(), left.max()], abs=6e-4)
     assert any(f"Rewinding {layer} costs most" in sentence for layer in left[left < left.min() + 1e-9].index)
