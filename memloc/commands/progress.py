@@ -119,7 +119,9 @@ class Progress:
 
     def stopping(self) -> None:
         """Says that an order to stop has come."""
-        begun = self.countdown is not None and self.countdown.begun
+        begun = self.doing or (
+            self.countdown is not None and self.countdown.begun
+        )  # news of a first epoch may be on its way
         what = "finishing the epochs and parts that are running" if begun else "stopping; nothing has begun yet"
         self.state = STOPPING
         self.notice(f"interrupted: {what} (press Ctrl-C again to stop at once)")
@@ -252,7 +254,7 @@ class Progress:
         # On a narrow terminal the label gives way first, then the end of the news. The id tells the trials apart.
         label_room = width - ID - 4 - ECHO - max((len(what) for _, what in shown), default=0)
         table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True, min_width=ID)
+        table.add_column(no_wrap=True)
         if label_room >= LABEL:
             table.add_column(no_wrap=True, overflow="ellipsis", max_width=label_room)
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=width - ID - 2 - ECHO)

@@ -149,6 +149,22 @@ def test_the_panel_says_what_is_known_and_no_more(works: list[Work]) -> None:
     assert drawn(progress)[2] == f"{first.trial.id[:8]}  seed=0  epoch 1/2 loss 0.312 clean 93% noisy 10%"
 
 
+def test_an_order_to_stop_is_told_by_what_has_begun(works: list[Work], capsys: pytest.CaptureFixture[str]) -> None:
+    progress, first = shown(works), works[0].trial.id
+    said = []
+    for news in (None, priced(works), Event("started", first), epoch(works[0], 1, 9.0), Event("finished", first)):
+        if isinstance(news, PricedPlan):
+            progress.planned(news)
+        elif news is not None:
+            progress(news)
+        capsys.readouterr()
+        progress.stopping()
+        said.append(capsys.readouterr().err.removeprefix("interrupted: ").split(" (press")[0])
+    nothing, running = "stopping; nothing has begun yet", "finishing the epochs and parts that are running"
+    assert said == [nothing, nothing, running, running, running]
+    assert "1 of 2 trials done, stopping [" in drawn(progress)[0]
+
+
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_no_line_of_the_panel_is_longer_than_the_terminal(works: list[Work], width: int) -> None:
     progress = Progress(works, {w.trial.id: "dropout=example_tied p_gen=0.4 p_mem=0.1 masks=site seed=0" for w in works})
