@@ -281,3 +281,21 @@ def test_the_sweep_of_the_published_code(tmp_path: Path) -> None:
     assert trained == {*((block, "train") for block in train), *((block, "frozen") for block in frozen)}
     assert {t.size.n_noisy for t in plan.trials if t.config.dataset == "svhn" and t.config.noise == 0.05} == {3662}
     assert loaded.notes == ()
+
+
+def test_fashion_mnists_block_adds_frozen_statistics_and_nothing_else() -> None:
+    """Its trainings in train mode are those of `standard`; the others differ in batch_norm and in their gradients' bn."""
+    entries = [e for e in sweep.load(sweep.find("fashion-mnist"), REGISTRY).entries if "authors" in e.blocks]
+    train, frozen = ([e for e in entries if e.config.batch_norm.kind == kind] for kind in ("train", "frozen"))
+    assert [e.config.seed for e in train] == [e.config.seed for e in frozen] == [0, 1]
+    for one, other in zip(train, frozen, strict=True):
+        assert one.blocks[:2] == ["standard", "authors"]
+        assert other.blocks == ["authors"]
+        assert canonical(other.config) == {**canonical(one.config), "batch_norm": "frozen"}
+        gradients, evaluation = other.requests
+        assert (gradients.stage, evaluation.stage) == ("gradients", "evaluate")
+        assert canonical(gradients.config)["at"] == "trajectory"
+        assert evaluation in one.requests
+        train_mode = gradients.config.model_copy(update={"bn": "batch"})
+        assert train_mode in [r.config for r in one.requests]
+        assert gradients.config != train_mode
