@@ -26,10 +26,12 @@ Shape = tuple[int, int, int]  # C, H, W
 class Dropout:
     """No dropout, and the interface of the others.
 
-    rows: int64 [B], positions in the training data. mask_mode: plain, own, scaled or dropped (science.md, §6.2).
+    rows: int64 [B], positions in the training data, or in evaluation (but for mode own) in the test data. mask_mode: plain,
+    own, scaled or dropped (science.md, §6.2). by_position: do the factors depend on positions in a batch?
     """
 
     mask_modes: tuple[str, ...] = ("plain",)
+    by_position = False
 
     def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
         """The factors of one training step, float32, by site: B×C×H×W or B×C×1×1, or with 1 in place of B."""
@@ -43,10 +45,11 @@ class Dropout:
         """The factors in evaluation mode, float32, by site; None: no factors, so the activations stay as they are.
 
         A factor is B×C×1×1 in mode own, and 1×C×1×1 in modes scaled and dropped. The masks of `sparse` are 1×C×H×W or
-        1×C×1×1 in every mode. rows: needed in mode own alone. rescale: none, authors or consistent, for mode dropped.
+        1×C×1×1 in every mode, or B×C×H×W where they depend on the position. rows: needed in mode own and for masks by
+        position. rescale: none, authors or consistent, for mode dropped.
 
         Raises:
-            ValueError: mode own without rows. Test examples have no masks of their own.
+            ValueError: mode own, or masks by position, without rows.
         """
         return None
 
@@ -224,6 +227,42 @@ class SparseActivations(Dropout):
         return self.masks
 
 
+class SparsePositions(Dropout):
+    """A fixed keyed mask over elements at the sites for each position in a batch, times 1/keep (published code).
+
+    In a training step the position is that in the batch. In evaluation the data are in order, in batches of training size,
+    so it is the position in the data modulo the batch size.
+    """
+
+    by_position = True
+
+    def __init__(
+        self, config: kinds.Sparse, seed: int, sites: Mapping[str, Shape], batch_size: int, device: torch.device
+    ) -> None:
+        self.keep, self.batch_size = config.keep, batch_size
+        # The last batch of an epoch may have one example more.
+        self.kept = {
+            site: torch.stack([self._draw(seed, site, shape, k) for k in range(batch_size + 1)]).to(device)
+            for site, shape in sites.items()
+        }
+
+    def _draw(self, seed: int, site: str, shape: Shape, position: int) -> Tensor:
+        """bool C×H×W: the elements that are kept."""
+        hashes = hashed(seed, "sparse, by position", site, i=position, j=np.arange(int(np.prod(shape))))
+        return torch.from_numpy((uniform(hashes) < self.keep).reshape(shape))
+
+    def _at(self, positions: Tensor) -> Masks:
+        return {site: kept[positions].to(torch.float32) / self.keep for site, kept in self.kept.items()}
+
+    def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
+        return self._at(torch.arange(len(rows), device=rows.device))
+
+    def evaluation(self, mask_mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
+        if rows is None:
+            raise ValueError("masks by position in a batch need rows")
+        return self._at(rows % self.batch_size)
+
+
 class SparseWeights(Dropout):
     """A fixed keyed mask over convolution and linear weights, without rescaling.
 
@@ -260,6 +299,8 @@ def build_dropout(
             return Standard(config.dropout, config.seed, sites, device)
         case kinds.Sparse(unit="weight"):
             return SparseWeights(config.dropout, config.seed, device)
+        case kinds.Sparse(unit="batch_element"):
+            return SparsePositions(config.dropout, config.seed, sites, config.batch_size, device)
         case kinds.Sparse():
             return SparseActivations.build(config.dropout, config.seed, sites, device)
         case kinds.NoDropout():

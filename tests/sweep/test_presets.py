@@ -108,7 +108,7 @@ def test_what_a_training_does_not_use_is_ignored(tmp_path: Path) -> None:
   other: {axes: {dropout: [standard, sparse]}}
 """
     found = values(load(tmp_path, HEAD + blocks), "masks", "keep", "unit")
-    assert found == [(None, None, None), ("shared", None, None), (None, 0.6, "element"), (None, 0.6, "element")]
+    assert found == [(None, None, None), ("shared", None, None), (None, 0.6, "element"), (None, 0.6, "batch_element")]
 
 
 def test_epochs_beyond_a_shorter_training_are_dropped_with_a_note(tmp_path: Path) -> None:
@@ -145,7 +145,8 @@ def test_the_papers_preset_names_every_field_of_the_others() -> None:
     paper, *others = (presets.read(presets.presets()[n], REGISTRY) for n in ("paper", "authors", "authors-flips"))
     derived = {"unit", "peak_epoch"}
     for other in others:
-        fields = {f for of in (other.training, *other.by_dataset.values(), *other.by_model.values()) for f in of}
+        by_name = (*other.by_dataset.values(), *other.by_model.values(), *other.by_dropout.values())
+        fields = {f for of in (other.training, *by_name) for f in of}
         assert fields - paper.training.keys() <= derived
         for stage, fields_of in other.stages.items():
             assert fields_of.keys() <= paper.stages[stage].keys()
