@@ -7,7 +7,7 @@ import torch
 
 import memloc
 from memloc.api import OpenStore, Trial
-from memloc.api.masked import FixedMasks, OwnMasks
+from memloc.api.masked import FixedMasks, OwnMasks, PositionMasks
 from memloc.errors import UsageError
 from memloc.models.groups import Network
 from memloc.store import Store
@@ -19,6 +19,7 @@ blocks:
   tied: {set: {dropout: example_tied, p_gen: 0.4, p_mem: 0.2}, stages: {evaluate: {}}}
   middle: {set: {dropout: example_tied, p_gen: 0.4, p_mem: 0.2}, stages: {evaluate: {epoch: 4}}}
   fixed: {set: {dropout: sparse, keep: 0.6, unit: channel, epochs: 2}, stages: {evaluate: {}}}
+  positions: {set: {dropout: sparse, keep: 0.6, unit: batch_element, epochs: 2}, stages: {evaluate: {}}}
   random: {set: {dropout: standard, keep: 0.8, epochs: 1}, stages: {evaluate: {}}}
 """
 
@@ -30,8 +31,8 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> OpenStore:
     return memloc.open_store(folder / "store")
 
 
-def the(opened: OpenStore, dropout: str) -> Trial:
-    (trial,) = opened.trials(dropout=dropout)
+def the(opened: OpenStore, dropout: str, **fields: str) -> Trial:
+    (trial,) = opened.trials(dropout=dropout, **fields)
     return trial
 
 
@@ -87,15 +88,18 @@ def test_the_modes_differ_and_the_network_has_learned(opened: OpenStore) -> None
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("dropout", ["sparse", "standard"])
-def test_plain_of_the_other_dropouts_is_the_tables(opened: OpenStore, dropout: str) -> None:
+@pytest.mark.parametrize(
+    ("dropout", "unit", "kind"),
+    [("sparse", "channel", FixedMasks), ("sparse", "batch_element", PositionMasks), ("standard", "element", Network)],
+)
+def test_plain_of_the_other_dropouts_is_the_tables(opened: OpenStore, dropout: str, unit: str, kind: type) -> None:
     """Sparse dropout's masks belong to the network: without them it would be another one."""
-    trial = the(opened, dropout)
+    trial = the(opened, dropout, unit=unit)
     data, model = trial.data(), trial.model()
     (row,) = [r for r in opened.table("evaluation").to_pylist() if r["trial"] == trial.id]
     assert accuracy(model(data.x_test), data.y_test) == row["test_acc"]
     assert accuracy(model(data.x)[data.noisy], data.y[data.noisy]) == row["noisy_acc"]
-    assert isinstance(model, FixedMasks if dropout == "sparse" else Network)
+    assert isinstance(model, kind)
     with pytest.raises(UsageError, match=f"mode scaled: trial {trial.id} has dropout: {dropout}; valid here: plain"):
         trial.model(mode="scaled")
 

@@ -41,6 +41,24 @@ class FixedMasks(nn.Module):
         return logits
 
 
+class PositionMasks(nn.Module):
+    """A network that runs every image under the mask of its position in the batch (`sparse` with `unit: batch_element`).
+
+    network: the network without masks. Positions begin anew after `batch_size` images, the size of the training's batches.
+    """
+
+    def __init__(self, network: Network, dropout: Dropout) -> None:
+        super().__init__()
+        self.network = network
+        self._dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32 [N, classes] logits of float32 [N, C, H, W] normalised images, in the order of their data."""
+        masks = self._dropout.evaluation("plain", torch.arange(len(x))) or {}
+        logits: Tensor = self.network(x, masks={site: mask.to(x.device) for site, mask in masks.items()})
+        return logits
+
+
 class OwnMasks(nn.Module):
     """A network that runs every training example under its own mask, as in its training (example-tied dropout).
 

@@ -107,7 +107,8 @@ class Trial:
         and gives the numbers of table `evaluation`, mode by mode (docs/definitions.md):
 
         - "plain": every channel is on, without a factor. An example-tied network was never trained in this mode, so it is
-          often at chance. (The fixed masks of sparse dropout are on: they belong to the network.)
+          often at chance. (The fixed masks of sparse dropout are on: they belong to the network. Where they go by the
+          position in a batch, the images must be in the order of the data.)
         - "scaled" (example-tied dropout only): the generalization channels have factor 1, all others factor p_mem. This is
           the usual mode for images that the network was not trained on.
         - "dropped" (example-tied only): only the generalization channels are on, with a factor that `rescale` names.
@@ -127,7 +128,7 @@ class Trial:
             UsageError: the training has no such epoch, or its dropout has no such mode. StoreError: the checkpoint is pruned
                 or damaged.
         """
-        from memloc.api.masked import FixedMasks, OwnMasks
+        from memloc.api.masked import FixedMasks, OwnMasks, PositionMasks
         from memloc.store import checkpoints  # with torch
 
         valid = f"a whole number, 0 to {self.config.epochs}, or None for the last epoch"
@@ -142,6 +143,8 @@ class Trial:
         network.eval()
         if mode == "own":
             return OwnMasks(network, dropout, self._data.example).eval()
+        if dropout.by_position:
+            return PositionMasks(network, dropout).eval()
         factors = dropout.evaluation(mode, rescale=rescale)
         return FixedMasks(network, factors).eval() if factors else network
 

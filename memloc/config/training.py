@@ -74,9 +74,10 @@ class Sparse(Variant):
     """The probability with which each weight, element or channel is kept. Activations that are kept are multiplied by
     1/keep; weights are not. [paper Table 3: s = 0.4; 0.6: published code]
     """
-    unit: Literal["weight", "element", "channel"] = "weight"
+    unit: Literal["weight", "element", "channel", "batch_element"] = "weight"
     """weight: weights of convolutions and linear layers are dropped. element: single activations are dropped. channel:
-    whole channels are dropped. [paper §6.2: the remaining parameter fraction, so weight; element: published code]
+    whole channels are dropped. batch_element: as element, but each position in a batch has a mask of its own. [paper §6.2:
+    the remaining parameter fraction, so weight; batch_element: published code]
     """
 
 

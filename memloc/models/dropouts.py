@@ -18,7 +18,8 @@ from memloc.config import TrainConfig
 from memloc.config import training as kinds
 from memloc.models.blocks import Masks
 from memloc.models.groups import Network
-from memloc.seeds import hashed, stream, torch_seed, uniform
+from memloc.models.random_masks import RandomMasks
+from memloc.seeds import hashed, uniform
 
 Shape = tuple[int, int, int]  # C, H, W
 
@@ -26,10 +27,12 @@ Shape = tuple[int, int, int]  # C, H, W
 class Dropout:
     """No dropout, and the interface of the others.
 
-    rows: int64 [B], positions in the training data. mask_mode: plain, own, scaled or dropped (science.md, §6.2).
+    rows: int64 [B], positions in the training data, or in evaluation (but for mode own) in the test data. mask_mode: plain,
+    own, scaled or dropped (science.md, §6.2). by_position: do the factors depend on positions in a batch?
     """
 
     mask_modes: tuple[str, ...] = ("plain",)
+    by_position = False
 
     def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
         """The factors of one training step, float32, by site: B×C×H×W or B×C×1×1, or with 1 in place of B."""
@@ -43,10 +46,11 @@ class Dropout:
         """The factors in evaluation mode, float32, by site; None: no factors, so the activations stay as they are.
 
         A factor is B×C×1×1 in mode own, and 1×C×1×1 in modes scaled and dropped. The masks of `sparse` are 1×C×H×W or
-        1×C×1×1 in every mode. rows: needed in mode own alone. rescale: none, authors or consistent, for mode dropped.
+        1×C×1×1 in every mode, or B×C×H×W where they depend on the position. rows: needed in mode own and for masks by
+        position. rescale: none, authors or consistent, for mode dropped.
 
         Raises:
-            ValueError: mode own without rows. Test examples have no masks of their own.
+            ValueError: mode own, or masks by position, without rows.
         """
         return None
 
@@ -60,29 +64,6 @@ class Dropout:
 
     def constrain(self, network: Network) -> None:
         """Restores what the dropout fixes in the weights, after initialisation and after every update."""
-
-
-class RandomMasks:
-    """Random factors, 0 or 1/keep. Each site has a stream of its own, keyed by (seed, purpose, site, epoch, step).
-
-    So a site's factors depend neither on the other sites nor on the order of drawing. A training that is resumed at any
-    epoch draws the same factors.
-    """
-
-    def __init__(self, seed: int, purpose: str, device: torch.device) -> None:
-        self.seed, self.purpose = seed, purpose
-        self.generator = None if device.type == "cpu" else torch.Generator(device)
-
-    def fill(self, factors: Tensor, keep: float, site: str, epoch: int, step: int) -> Tensor:
-        """`factors`, float32 of any shape, overwritten with those of the site at one training step."""
-        key = (self.seed, self.purpose, site, epoch, step)
-        if self.generator is None:
-            # PyTorch's generator for CPUs uses the low 32 bits of a seed, so two streams of a long training might be equal.
-            # It is also slower.
-            drawn = stream(*key).random(tuple(factors.shape), dtype=np.float32)
-            return factors.copy_(torch.from_numpy(drawn < np.float32(keep))).div_(keep)
-        self.generator.manual_seed(torch_seed(*key))
-        return factors.bernoulli_(keep, generator=self.generator).div_(keep)
 
 
 class OwnDropouts:
@@ -224,6 +205,42 @@ class SparseActivations(Dropout):
         return self.masks
 
 
+class SparsePositions(Dropout):
+    """A fixed keyed mask over elements at the sites for each position in a batch, times 1/keep (published code).
+
+    In a training step the position is that in the batch. In evaluation the data are in order, in batches of training size,
+    so it is the position in the data modulo the batch size.
+    """
+
+    by_position = True
+
+    def __init__(
+        self, config: kinds.Sparse, seed: int, sites: Mapping[str, Shape], batch_size: int, device: torch.device
+    ) -> None:
+        self.keep, self.batch_size = config.keep, batch_size
+        # The last batch of an epoch may have one example more.
+        self.kept = {
+            site: torch.stack([self._draw(seed, site, shape, k) for k in range(batch_size + 1)]).to(device)
+            for site, shape in sites.items()
+        }
+
+    def _draw(self, seed: int, site: str, shape: Shape, position: int) -> Tensor:
+        """bool C×H×W: the elements that are kept."""
+        hashes = hashed(seed, "sparse, by position", site, i=position, j=np.arange(int(np.prod(shape))))
+        return torch.from_numpy((uniform(hashes) < self.keep).reshape(shape))
+
+    def _at(self, positions: Tensor) -> Masks:
+        return {site: kept[positions].to(torch.float32) / self.keep for site, kept in self.kept.items()}
+
+    def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
+        return self._at(torch.arange(len(rows), device=rows.device))
+
+    def evaluation(self, mask_mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
+        if rows is None:
+            raise ValueError("masks by position in a batch need rows")
+        return self._at(rows % self.batch_size)
+
+
 class SparseWeights(Dropout):
     """A fixed keyed mask over convolution and linear weights, without rescaling.
 
@@ -260,6 +277,8 @@ def build_dropout(
             return Standard(config.dropout, config.seed, sites, device)
         case kinds.Sparse(unit="weight"):
             return SparseWeights(config.dropout, config.seed, device)
+        case kinds.Sparse(unit="batch_element"):
+            return SparsePositions(config.dropout, config.seed, sites, config.batch_size, device)
         case kinds.Sparse():
             return SparseActivations.build(config.dropout, config.seed, sites, device)
         case kinds.NoDropout():

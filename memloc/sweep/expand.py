@@ -76,7 +76,7 @@ class Expansion:
         failed = 0
         for combination in _product(list(block.axes.values())):
             flat = {**block.fields, **dict(zip(block.axes, combination, strict=True))}
-            flat = {**preset.for_training(flat.get("dataset"), flat.get("model")), **flat}
+            flat = {**preset.for_training(*(flat.get(name) for name in ("dataset", "model", "dropout"))), **flat}
             config = self._resolved(block, flat)
             if config is not None:
                 yield from self._of_stages(block, config)

@@ -1,7 +1,7 @@
-"""Presets: values of many fields at once, by data set and model. A value in a sweep file replaces that of a preset.
+"""Presets: values of many fields at once, by data set, model and dropout. A value in a sweep file replaces that of a preset.
 
-Each preset is a YAML file in sweeps/presets: `training` (fields), `datasets` and `models` (fields by name, which replace the
-former), `stages`. Only the values enter an identity. The name of the preset does not.
+Each preset is a YAML file in sweeps/presets: `training` (fields), `datasets`, `models` and `dropouts` (fields by name, which
+replace the former), `stages`. Only the values enter an identity. The name of the preset does not.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from memloc.sweep import yaml
 from memloc.sweep.shipped import folder
 from memloc.sweep.yaml import Document
 
-KEYS = ("about", "training", "datasets", "models", "stages")
+KEYS = ("about", "training", "datasets", "models", "dropouts", "stages")
 
 
 @dataclass(frozen=True)
 class Preset:
-    """training: field values. by_dataset, by_model: more field values, by name. stages: {stage: field values}.
+    """training: field values. by_dataset, by_model, by_dropout: more of them, by name. stages: {stage: field values}.
 
     where: {`stage.field`: file:line:field}.
     """
@@ -29,12 +29,14 @@ class Preset:
     training: dict[str, Any] = field(default_factory=dict)
     by_dataset: dict[str, dict[str, Any]] = field(default_factory=dict)
     by_model: dict[str, dict[str, Any]] = field(default_factory=dict)
+    by_dropout: dict[str, dict[str, Any]] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     where: dict[str, str] = field(default_factory=dict)
 
-    def for_training(self, dataset: Any, model: Any) -> dict[str, Any]:
-        """The training fields for a data set and a model."""
-        return self.training | self.by_dataset.get(str(dataset), {}) | self.by_model.get(str(model), {})
+    def for_training(self, dataset: Any, model: Any, dropout: Any = None) -> dict[str, Any]:
+        """The training fields for a data set, a model and a dropout."""
+        fields = self.training | self.by_dataset.get(str(dataset), {}) | self.by_model.get(str(model), {})
+        return fields | self.by_dropout.get(str(dropout), {})
 
 
 def presets() -> dict[str, Path]:
@@ -57,7 +59,8 @@ def read(path: Path, registry: Registry) -> Preset:
     problems = [f"{document.at(key)}: unknown key; valid: {', '.join(KEYS)}" for key in document.value if key not in KEYS]
     preset = Preset()
     preset.training.update(_values(document, ("training",), registry.training, problems))
-    for key, into in (("datasets", preset.by_dataset), ("models", preset.by_model)):
+    by_name = {"datasets": preset.by_dataset, "models": preset.by_model, "dropouts": preset.by_dropout}
+    for key, into in by_name.items():
         for name in document.value.get(key) or {}:
             into[name] = _values(document, (key, name), registry.training, problems)
     for stage in document.value.get("stages") or {}:

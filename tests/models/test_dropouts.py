@@ -194,7 +194,7 @@ def test_no_global_generator_is_touched() -> None:
     for fields in [
         {"dropout": "example_tied", "p_gen": 0.2, "p_mem": 0.1},
         {"dropout": "standard", "keep": 0.4},
-        *({"dropout": "sparse", "keep": 0.4, "unit": u} for u in ("weight", "element", "channel")),
+        *({"dropout": "sparse", "keep": 0.4, "unit": u} for u in ("weight", "element", "channel", "batch_element")),
     ]:
         network = make()[1]
         before = state()
@@ -386,6 +386,38 @@ def test_sparse_activations_are_one_fixed_mask(unit: str, keep: float) -> None:
         other = make(1.0, dropout="sparse", keep=keep, unit=unit, seed=1)[0].training(torch.arange(1), 1, 0)
         assert other is not None
         assert not torch.equal(other["conv3"], training["conv3"])
+
+
+def test_sparse_masks_by_position_in_the_batch() -> None:
+    """A mask of its own for each position: in training of the step's batch, in evaluation of the data cut into batches."""
+    dropout, network = make(batch_size=7, dropout="sparse", keep=0.4, unit="batch_element")
+    assert (dropout.by_position, dropout.mask_modes) == (True, ("plain",))
+    masks = dropout.training(torch.tensor([9, 3, 3, 3, 70, 1, 2, 4]), 1, 0)  # eight: a single example joins the batch before
+    assert masks is not None
+    for site, (c, h, w) in network.sites.items():
+        mask = masks[site]
+        assert mask.shape == (8, c, h, w)
+        kept = mask != 0
+        assert torch.equal(mask, kept / 0.4)
+        assert stats.binomtest(int(kept.sum()), kept.numel(), 0.4).pvalue > ALPHA
+        for a, b in itertools.combinations(kept.flatten(1).numpy(), 2):
+            assert agreement(a, b) > ALPHA
+    assert agreement((masks["conv2"] != 0).numpy(), (masks["res1"] != 0).numpy()) > ALPHA  # drawn for each site
+    later = dropout.training(torch.tensor([5, 6]), 9, 4)  # other examples, another step: the same positions
+    own_order = dropout.evaluation("plain", torch.tensor([0, 6, 7, 15, 20]))
+    again = make(batch_size=7, dropout="sparse", keep=0.4, unit="batch_element")[0].fixed(torch.arange(3))
+    other = make(batch_size=7, dropout="sparse", keep=0.4, unit="batch_element", seed=1)[0].fixed(torch.arange(3))
+    assert later is not None
+    assert own_order is not None
+    assert again is not None
+    assert other is not None
+    for site, mask in masks.items():
+        assert torch.equal(later[site], mask[:2])
+        assert torch.equal(own_order[site], mask[[0, 6, 0, 1, 6]])
+        assert torch.equal(again[site], mask[:3])
+        assert not torch.equal(other[site], mask[:3])
+    with pytest.raises(ValueError, match="need rows"):
+        dropout.evaluation("plain")
 
 
 def test_sparse_weights_zero_a_fixed_share_of_every_weight_tensor() -> None:

@@ -40,6 +40,7 @@ DROPOUTS: dict[str, dict[str, Any]] = {
     "sparse weight": {"dropout": "sparse", "keep": 0.6, "unit": "weight"},
     "sparse element": {"dropout": "sparse", "keep": 0.6, "unit": "element"},
     "sparse channel": {"dropout": "sparse", "keep": 0.6, "unit": "channel"},
+    "sparse batch_element": {"dropout": "sparse", "keep": 0.6, "unit": "batch_element"},
 }
 
 

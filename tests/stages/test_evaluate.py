@@ -154,7 +154,10 @@ def test_sparse_keeps_its_mask_in_evaluation(name: str) -> None:
     trained = run(**DROPOUTS[name], epochs=2)
     network = build(trained.config, trained.data.shape, trained.data.classes)
     dropout = build_dropout(trained.config, network.sites, trained.data.example, CPU)
-    masks = dropout.training(torch.arange(1), 1, 0) or {}
+    size, n = trained.config.batch_size, len(trained.data.y)
+    of_batch = dropout.training(torch.arange(size), 1, 0) or {}
+    # In a batch of training size, in the order of the data, each example is at a position of its own.
+    masks = {s: m if len(m) == 1 else torch.cat([m] * (n // size + 1))[:n] for s, m in of_batch.items()}
     plain = Plain(1, 10, trained.config.architecture.width).load(trained.epochs[-1].weights).eval()
     found = evaluate(trained)["predictions"]["margin"]
 

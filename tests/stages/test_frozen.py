@@ -40,7 +40,7 @@ def plain_run(trained: Trained, random_on: bool) -> naive.Run:
             return stacked(dropout, network, rows)
         return dict(dropout.training(torch.tensor(rows), epoch, step) or {})
 
-    test = dropout.evaluation("scaled" if tied else "plain")
+    test = dropout.evaluation("scaled" if tied else "plain", torch.arange(len(trained.data.y_test)))
     return naive.train(trained.config, trained.data, trained.epochs[0].weights, factors, test)
 
 

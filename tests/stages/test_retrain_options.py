@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from memloc.config import UnusedFieldError, canonical
 from memloc.models.groups import Network
 from memloc.models.inference import logits
 from memloc.seeds import stream
@@ -38,9 +40,17 @@ def order_of(trained: Trained, epoch: int, filtered: bool) -> list[list[int]]:
 
 
 def plainly(
-    trained: Trained, group: str, epochs: int = 3, freeze: bool = True, filtered: bool = False, patience: int | None = None
+    trained: Trained,
+    group: str,
+    epochs: int = 3,
+    freeze: bool = True,
+    filtered: bool = False,
+    ends: Callable[[str], bool] = lambda history: False,
 ) -> tuple[Network, list[tuple[float, float, float]]]:
-    """(the network at the end, [(clean, noisy, test) accuracy] before the first and after each epoch trained)."""
+    """(the network at the end, [(clean, noisy, test) accuracy] before the first and after each epoch trained).
+
+    ends: is it over after these epochs? An epoch is `p` if every training pass in it was right, else `w`.
+    """
     c, data = trained.config, trained.data
     network = deepcopy(trained.inputs().network(c.epochs))
     own = {name for name, _ in network.named_parameters() if name.startswith(group + ".")}
@@ -50,7 +60,7 @@ def plainly(
     optimizer = torch.optim.SGD(trains, lr=1.0, momentum=c.momentum, weight_decay=c.weight_decay, foreach=True)
     x, y = pixels(data.x), torch.tensor(data.y)
     seen = [watch(network, trained)]
-    perfect = 0
+    history = ""
     for epoch in range(1, epochs + 1):
         batches = order_of(trained, epoch, filtered)
         right = True
@@ -66,8 +76,8 @@ def plainly(
             F.cross_entropy(z, y[rows]).backward()
             optimizer.step()
         seen.append(watch(network, trained))
-        perfect = perfect + 1 if right else 0
-        if perfect == patience:
+        history += "p" if right else "w"
+        if ends(history):
             break
     return network, seen
 
@@ -119,17 +129,27 @@ def test_filtered_batches_of_one_or_none_are_left_out() -> None:
     assert_same(variant, expected, seen, epochs=2)
 
 
-def test_stopped_after_perfect_epochs_in_a_row(memorizing: Trained) -> None:
+def in_a_row(history: str) -> bool:
+    return history.endswith("ppp")
+
+
+def in_all(history: str) -> bool:
+    return history.count("p") == 3
+
+
+@pytest.mark.parametrize("ends", [in_a_row, in_all])
+def test_stopped_after_perfect_epochs(memorizing: Trained, ends: Callable[[str], bool]) -> None:
     """Groups that stop at different epochs run together; each ends as if it were alone, its test accuracy included."""
-    config = config_of(memorizing, epochs=8, stop_after_perfect=2)
+    perfect: Any = {"perfect": "in_all"} if ends is in_all else {}
+    config = config_of(memorizing, epochs=8, stop_after_perfect=3, **perfect)
     together = retrain(config, memorizing.inputs(), GROUPS)
     trained = {}
     for variant in together:
-        expected, seen = plainly(memorizing, variant.group, epochs=8, patience=2)
+        expected, seen = plainly(memorizing, variant.group, epochs=8, ends=ends)
         assert_same(variant, expected, seen, epochs=8)
         trained[variant.group] = len(seen) - 1
-    assert len(set(trained.values())) > 1
-    assert min(trained.values()) < 8
+    assert trained["conv1"] == 3
+    assert trained["linear"] == (7 if ends is in_a_row else 5)  # its epochs are w p p w p p p p
     for variant in (v for v in together if trained[v.group] < 8):
         (alone,) = retrain(config, memorizing.inputs(), [variant.group])
         assert alone.rows == variant.rows
@@ -150,6 +170,21 @@ def test_a_groups_result_does_not_depend_on_its_company(memorizing: Trained, fie
 def test_the_papers_way_by_name_is_the_default() -> None:
     assert RetrainConfig(freeze="others", batches="clean") == RetrainConfig()
     assert RetrainConfig(freeze="none").freeze == "none"
+
+
+def test_perfect_epochs_in_a_row_are_in_no_id(plain: Trained) -> None:
+    """Analyses from before the field keep their ids, and with nothing to count the field is an error."""
+    before = {"epochs": 3, "peak_epoch": 2, "lr": 0.1, "memorized": "labels"}
+    cases: list[dict[str, Any]] = [{}, {"stop_after_perfect": 3}, {"stop_after_perfect": 3, "perfect": "in_a_row"}]
+    for fields in cases:
+        counted = {k: v for k, v in fields.items() if k != "perfect"}
+        assert canonical(config_of(plain, **fields)) == before | counted
+    in_all = canonical(config_of(plain, stop_after_perfect=3, perfect="in_all"))
+    assert in_all.pop("perfect") == "in_all"
+    assert in_all == canonical(config_of(plain, stop_after_perfect=3))
+    with pytest.raises(UnusedFieldError, match="used only with stop_after_perfect") as caught:
+        config_of(plain, perfect="in_all")
+    assert caught.value.field == "perfect"
 
 
 def test_rows_of_the_stage(memorizing: Trained) -> None:

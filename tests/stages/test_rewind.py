@@ -95,7 +95,7 @@ def test_mask_modes_against_the_naive_way(tied: Trained, mode: str) -> None:
     assert (found["test_acc"] == [None] * 9) == (mode == "own")
 
 
-@pytest.mark.parametrize("name", ["sparse weight", "sparse element", "standard channel"])
+@pytest.mark.parametrize("name", ["sparse weight", "sparse element", "sparse batch_element", "standard channel"])
 def test_baselines_against_the_naive_way(name: str) -> None:
     trained = run_once(**DROPOUTS[name])
     assert_matches(rewind(trained, 1), [naive_row(trained, group, 1, "final", "plain") for group in GROUPS])

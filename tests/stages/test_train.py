@@ -232,7 +232,7 @@ def test_augmented_training_is_bit_equal_to_a_plain_loop() -> None:
     assert_same_rows(trained, expected)
 
 
-@pytest.mark.parametrize("name", ["tied", "standard element", "standard channel", "sparse element", "sparse channel"])
+@pytest.mark.parametrize("name", [name for name in DROPOUTS if name not in ("none", "sparse weight")])
 def test_dropout_multiplies_each_examples_own_factors(name: str) -> None:
     """Bit-equal to hooks on the plain network that multiply in what the dropout gives for these rows and this step."""
     trained = run(**DROPOUTS[name])
@@ -245,7 +245,7 @@ def test_dropout_multiplies_each_examples_own_factors(name: str) -> None:
             return {s: torch.from_numpy(np.stack([o[s] for o in own])).float()[:, :, None, None] for s in network.sites}
         return dict(dropout.training(torch.tensor(rows), epoch, step) or {})
 
-    test = dropout.evaluation("scaled" if name == "tied" else "plain")
+    test = dropout.evaluation("scaled" if name == "tied" else "plain", torch.arange(len(trained.data.y_test)))
     expected = naive.train(trained.config, trained.data, trained.epochs[0].weights, factors, test)
     assert_same_weights(trained.epochs, expected)
     assert_same_rows(trained, expected)

@@ -57,6 +57,7 @@ def test_of_a_stages_fields_too(tmp_path: Path) -> None:
     (found,) = resolved_by(tmp_path, HEAD + blocks, ["retrain.epochs=4"])
     assert found["retrain"] == {
         "memorized": "labels", "epochs": 4, "peak_epoch": 2, "lr": 0.2, "freeze": "none", "stop_after_perfect": 3,
+        "perfect": "in_all",
     }  # fmt: skip
     assert (found["rewind"]["epochs"], found["gradients"]["scale"]) == ([3], "batch")
     (found,) = resolved_by(tmp_path, HEAD + blocks, ["retrain.stop_after_perfect=null", "rewind.epochs=[1, 2]"])
@@ -107,7 +108,7 @@ def test_what_a_training_does_not_use_is_ignored(tmp_path: Path) -> None:
   other: {axes: {dropout: [standard, sparse]}}
 """
     found = values(load(tmp_path, HEAD + blocks), "masks", "keep", "unit")
-    assert found == [(None, None, None), ("shared", None, None), (None, 0.6, "element"), (None, 0.6, "element")]
+    assert found == [(None, None, None), ("shared", None, None), (None, 0.6, "element"), (None, 0.6, "batch_element")]
 
 
 def test_epochs_beyond_a_shorter_training_are_dropped_with_a_note(tmp_path: Path) -> None:
@@ -144,7 +145,8 @@ def test_the_papers_preset_names_every_field_of_the_others() -> None:
     paper, *others = (presets.read(presets.presets()[n], REGISTRY) for n in ("paper", "authors", "authors-flips"))
     derived = {"unit", "peak_epoch"}
     for other in others:
-        fields = {f for of in (other.training, *other.by_dataset.values(), *other.by_model.values()) for f in of}
+        by_name = (*other.by_dataset.values(), *other.by_model.values(), *other.by_dropout.values())
+        fields = {f for of in (other.training, *by_name) for f in of}
         assert fields - paper.training.keys() <= derived
         for stage, fields_of in other.stages.items():
             assert fields_of.keys() <= paper.stages[stage].keys()
@@ -157,9 +159,10 @@ def test_the_papers_preset_names_every_field_of_the_others() -> None:
 
 WRITTEN_OUT = {
     "authors": (
-        "{schedule: warmup_cosine, lr: 0.01, epochs: 50, wrong: offset, noise_count: floor, data_seed: 3, seed: 3}",
+        "{schedule: warmup_cosine, lr: 0.01, epochs: 50, wrong: offset, noise_count: floor, data_seed: 3, seed: 3, "
+        "batch_norm: frozen}",
         "{gradients: {at: trajectory, scale: batch}, rewind: {epochs: [0, 2, 4, 6, 8, 10, 12, 14]}, "
-        "retrain: {lr: 0.01, freeze: none, stop_after_perfect: 3, batches: filtered}}",
+        "retrain: {lr: 0.01, freeze: none, stop_after_perfect: 3, perfect: in_all, batches: filtered, batch_norm: train}}",
         "{seed: 3}",
         "{gradients: {}, rewind: {}, retrain: {}}",
     ),
@@ -187,8 +190,8 @@ def test_a_preset_is_its_values(tmp_path: Path, name: str) -> None:
     "override",
     [
         "schedule=one_cycle", "lr=0.1", "epochs=30", "wrong=uniform", "noise_count=round", "data_seed=0",
-        "gradients.scale=n", "rewind.epochs=[0, 10]", "retrain.lr=0.1", "retrain.freeze=others",
-        "retrain.stop_after_perfect=null", "retrain.batches=clean",
+        "batch_norm=train", "gradients.scale=n", "rewind.epochs=[0, 10]", "retrain.lr=0.1", "retrain.freeze=others",
+        "retrain.stop_after_perfect=null", "retrain.perfect=in_a_row", "retrain.batches=clean", "retrain.batch_norm=frozen",
     ],
 )  # fmt: skip
 def test_each_difference_is_switched_by_itself(tmp_path: Path, override: str) -> None:
@@ -197,7 +200,11 @@ def test_each_difference_is_switched_by_itself(tmp_path: Path, override: str) ->
     (before,), (after,) = resolved_by(tmp_path, text), resolved_by(tmp_path, text, [override])
     changed = {k for k in before.keys() | after.keys() if before.get(k) != after.get(k)}
     field = override.partition("=")[0].split(".")[0]
-    follow = {"schedule": {"peak_epoch"}, "epochs": {"peak_epoch", "evaluate", "gradients"}}
+    follow = {
+        "schedule": {"peak_epoch"},
+        "epochs": {"peak_epoch", "evaluate", "gradients"},
+        "batch_norm": {"gradients"},  # their bn
+    }
     assert field in changed
     assert changed <= {field} | follow.get(field, set())
 
@@ -260,13 +267,36 @@ def test_presets_are_no_sweeps_and_say_what_they_are() -> None:
 
 
 def test_the_sweep_of_the_published_code(tmp_path: Path) -> None:
-    """Main 27, flips 30, tied 36 + 6, baselines 6; all with the authors' labels, and flips with a training of its own."""
+    """All with the authors' labels; retraining and flips with trainings of their own, whose batch norms are not frozen."""
     loaded = sweep.load(sweep.find("authors"), REGISTRY)
     plan = build_plan(loaded, loaded.entries, tmp_path)
-    assert len(plan.trials) == 27 + 30 + 36 + 6 + 6
+    assert len(plan.trials) == 27 + 27 + 30 + 36 + 6 + 6
     assert {(t.config.wrong, t.config.noise_count) for t in plan.trials} == {("offset", "floor")}
     flips = [t for t in plan.trials if t.blocks == ("flips",)]
     assert {(t.config.precision, t.config.augment, t.config.data_seed) for t in flips} == {("fp16", "crop_flip", 0)}
     assert all(t.config.data_seed == t.config.seed for t in plan.trials if t not in flips)
+    retraining = [t.config for t in plan.trials if t.blocks == ("retraining",)]
+    assert {(c.schedule, c.lr, c.epochs, c.peak_epoch) for c in retraining} == {("one_cycle", 0.1, 25, 10)}
+    trained = {(*t.blocks, t.config.batch_norm.kind) for t in plan.trials}
+    train, frozen = ("retraining", "flips"), ("main", "tied", "tied_other", "baselines")
+    assert trained == {*((block, "train") for block in train), *((block, "frozen") for block in frozen)}
     assert {t.size.n_noisy for t in plan.trials if t.config.dataset == "svhn" and t.config.noise == 0.05} == {3662}
     assert loaded.notes == ()
+
+
+def test_fashion_mnists_block_adds_frozen_statistics_and_nothing_else() -> None:
+    """Its trainings in train mode are those of `standard`; the others differ in batch_norm and in their gradients' bn."""
+    entries = [e for e in sweep.load(sweep.find("fashion-mnist"), REGISTRY).entries if "authors" in e.blocks]
+    train, frozen = ([e for e in entries if e.config.batch_norm.kind == kind] for kind in ("train", "frozen"))
+    assert [e.config.seed for e in train] == [e.config.seed for e in frozen] == [0, 1]
+    for one, other in zip(train, frozen, strict=True):
+        assert one.blocks[:2] == ["standard", "authors"]
+        assert other.blocks == ["authors"]
+        assert canonical(other.config) == {**canonical(one.config), "batch_norm": "frozen"}
+        gradients, evaluation = other.requests
+        assert (gradients.stage, evaluation.stage) == ("gradients", "evaluate")
+        assert canonical(gradients.config)["at"] == "trajectory"
+        assert evaluation in one.requests
+        train_mode = gradients.config.model_copy(update={"bn": "batch"})
+        assert train_mode in [r.config for r in one.requests]
+        assert gradients.config != train_mode

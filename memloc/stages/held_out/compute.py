@@ -31,7 +31,7 @@ def run(config: HeldOutConfig, inputs: Inputs, part: Part) -> Tables:
     mask_mode = "scaled" if inputs.train.example_tied else "plain"
     correct = []
     for x, y in ((inputs.on_device.x, data.y), (torch.tensor(data.held_out.x, device=inputs.device), data.held_out.y)):
-        z = logits(network, x, lambda rows: dropout.evaluation(mask_mode))
+        z = logits(network, x, lambda rows: dropout.evaluation(mask_mode, rows))
         correct.append(z.argmax(dim=1).cpu().numpy() == y)
     example = np.concatenate([data.example, data.held_out.example])
     held_in = np.arange(len(example)) < len(data.example)

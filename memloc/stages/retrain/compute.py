@@ -59,7 +59,7 @@ class Variant:
     It runs from its group on (`start`). The groups before are the same for all variants, statistics included, and run in the
     final network. With `freeze: none` all parameters are its own, and it runs from the first group on.
     rows: {clean_acc, noisy_acc, test_acc} after each epoch so far (test_acc: None but for the last).
-    perfect: epochs in a row in which every clean example was right.
+    perfect: how many epochs in which every clean example was right count so far.
     """
 
     group: str
@@ -101,7 +101,10 @@ def _perfect(config: ResolvedRetrain, variants: Sequence[Variant], wrong: Sequen
     if config.stop_after_perfect is None:
         return []
     for variant, count in zip(variants, torch.stack(list(wrong)).tolist(), strict=True):
-        variant.perfect = 0 if count else variant.perfect + 1
+        if count == 0:
+            variant.perfect += 1
+        elif config.perfect == "in_a_row":
+            variant.perfect = 0
     return [v for v in variants if v.perfect == config.stop_after_perfect]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
 
-from memloc.config import Count, EpochCount, FieldError, Neutral, Positive, TrainConfig
+from memloc.config import Count, EpochCount, FieldError, Neutral, Positive, TrainConfig, UnusedFieldError
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, SMALL, TEXT, of_analysis
 from memloc.stages.fields import MaskedConfig, resolve_sets
@@ -27,8 +27,12 @@ class RetrainConfig(MaskedConfig):
     published code]
     """
     stop_after_perfect: Count | None = None
-    """The retraining of a group ends after this many epochs in a row in which every clean example was predicted as
-    labelled; null: never. [published code: perfect epochs in all, not in a row]
+    """The retraining of a group ends after this many perfect epochs, in which every clean example was predicted as
+    labelled; null: never. [published code: 3]
+    """
+    perfect: Annotated[Literal["in_a_row", "in_all"] | None, Neutral("in_a_row")] = None
+    """Which perfect epochs count. in_a_row: an imperfect epoch begins the count anew. in_all: the count never begins anew.
+    null: in_a_row. Used with stop_after_perfect. [in_a_row: memloc; in_all: published code]
     """
     batches: Annotated[Literal["clean", "filtered"], Neutral("clean")] = "clean"
     """clean: batches are cut from S_c. filtered: batches are cut from S, then the examples of S_n are taken out; the
@@ -41,7 +45,7 @@ class RetrainConfig(MaskedConfig):
 
 
 class ResolvedRetrain(RetrainConfig):
-    """A resolved `RetrainConfig`: the peak and the mode of batch norms are known."""
+    """A resolved `RetrainConfig`: the peak and the mode of batch norms are known; `perfect` too, if there is a stop."""
 
     peak_epoch: Count
     batch_norm: Annotated[Literal["train", "frozen"], Neutral("train")]
@@ -60,8 +64,12 @@ class Retrain(Stage[ResolvedRetrain]):
         peak = config.peak_epoch or max(1, round(config.epochs / 2))
         if peak > config.epochs:
             raise FieldError("peak_epoch", f"{peak} is beyond retrain.epochs; valid: 1 to {config.epochs}, or null")
+        if config.perfect and config.stop_after_perfect is None:
+            raise UnusedFieldError("perfect", "used only with stop_after_perfect")
+        perfect = config.stop_after_perfect and (config.perfect or "in_a_row")
         batch_norm = config.batch_norm or train.batch_norm.kind
-        return resolve_sets(config, train).resolved_as(ResolvedRetrain, peak_epoch=peak, batch_norm=batch_norm)
+        filled = {"peak_epoch": peak, "perfect": perfect, "batch_norm": batch_norm}
+        return resolve_sets(config, train).resolved_as(ResolvedRetrain, **filled)
 
     def parts(self, config: ResolvedRetrain, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"layer": group} for group in size.groups]

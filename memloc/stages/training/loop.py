@@ -165,7 +165,7 @@ class Training:
         if not len(self.on_device.y_test):
             return None
         mask_mode = "scaled" if self.config.example_tied else "plain"
-        z = logits(self.network, self.on_device.x_test, lambda rows: self.dropout.evaluation(mask_mode))
+        z = logits(self.network, self.on_device.x_test, lambda rows: self.dropout.evaluation(mask_mode, rows))
         return accuracy(z, self.on_device.y_test)
 
 
