@@ -284,19 +284,21 @@ def test_the_sweep_of_the_published_code(tmp_path: Path) -> None:
     assert loaded.notes == ()
 
 
-def test_fashion_mnists_block_adds_frozen_statistics_and_nothing_else() -> None:
-    """Its trainings in train mode are those of `standard`; the others differ in batch_norm and in their gradients' bn."""
-    entries = [e for e in sweep.load(sweep.find("fashion-mnist"), REGISTRY).entries if "authors" in e.blocks]
-    train, frozen = ([e for e in entries if e.config.batch_norm.kind == kind] for kind in ("train", "frozen"))
-    assert [e.config.seed for e in train] == [e.config.seed for e in frozen] == [0, 1]
-    for one, other in zip(train, frozen, strict=True):
-        assert one.blocks[:2] == ["standard", "authors"]
-        assert other.blocks == ["authors"]
+def test_fashion_mnists_block_shows_what_frozen_statistics_do_and_nothing_else() -> None:
+    """Pairs that differ in batch_norm and in their gradients' bn; but for schedule and rate, `standard`'s trainings."""
+    entries = sweep.load(sweep.find("fashion-mnist"), REGISTRY).entries
+    standard = [e for e in entries if "standard" in e.blocks]
+    mine = [e for e in entries if e.blocks == ["authors"]]
+    assert len(mine) == 4
+    train, frozen = ([e for e in mine if e.config.batch_norm.kind == kind] for kind in ("train", "frozen"))
+    for theirs, one, other in zip(standard, train, frozen, strict=True):
+        published = {"schedule": "warmup_cosine", "lr": 0.01, "peak_epoch": 3}
+        assert canonical(one.config) == {**canonical(theirs.config), **published}
         assert canonical(other.config) == {**canonical(one.config), "batch_norm": "frozen"}
-        gradients, evaluation = other.requests
-        assert (gradients.stage, evaluation.stage) == ("gradients", "evaluate")
-        assert canonical(gradients.config)["at"] == "trajectory"
-        assert evaluation in one.requests
-        train_mode = gradients.config.model_copy(update={"bn": "batch"})
-        assert train_mode in [r.config for r in one.requests]
-        assert gradients.config != train_mode
+        asked = [r.config for r in theirs.requests]
+        (gradients, evaluation), (own, same) = ([r.config for r in entry.requests] for entry in (one, other))
+        assert canonical(gradients)["at"] == "trajectory"
+        assert gradients in asked
+        assert evaluation in asked
+        assert own == gradients.model_copy(update={"bn": "running"}) != gradients
+        assert same == evaluation
