@@ -31,7 +31,7 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "second_split": 2 * 100,
         "retrain": 2 * 9 * 3,
         "flips": 2 * 11 * 2,
-        "detection": 2 * (6 + 7),
-        "detection_pairs": 2 * (15 + 21),
+        "detection": 2 * (7 + 8),
+        "detection_pairs": 2 * (21 + 28),
     }
     return store
