@@ -23,7 +23,7 @@ from tests.stages.conftest import TIED, Trained, run
 STAGE = Flips()
 COLUMNS = [
     "example", "repeat", "noisy", "eligible", "count", "censored", "layers", "indices", "new_class",
-    "clean_acc", "noisy_acc", "test_acc", "clean_se", "noisy_se",
+    "clean_acc", "noisy_acc", "test_acc", "clean_se", "noisy_se", "test_se",
 ]  # fmt: skip
 
 
