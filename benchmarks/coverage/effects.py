@@ -102,11 +102,12 @@ def limits_of(drawn: Drawn, scale: Scale, how: How) -> Limits:
     transformed = by.forward(drawn.each)
     inside = np.isfinite(transformed).all(axis=-1)
     variances = np.var(np.where(inside[..., None], transformed, 0.0), axis=-1, ddof=1)
-    takes = inside
+    centred = np.isfinite(by.forward(drawn.value))  # an AUC of mean scores may be 1 where no training's is
+    takes = inside & centred
     freedom = np.full(inside.shape, k - 1)
     if how == "pooled":
         together, takes = pooled_variances(variances, inside * (k - 1.0))
-        takes &= np.isfinite(by.forward(drawn.value))
+        takes &= centred
         variances = np.broadcast_to(together[..., None], inside.shape)
         freedom = np.broadcast_to(np.maximum(inside.sum(axis=-1, keepdims=True) * (k - 1), 1), inside.shape)
     half = student_half(np.sqrt(variances), freedom, k, LEVEL)
