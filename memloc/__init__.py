@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from memloc.version import VERSION
-
+# Nothing is imported here, not even `typing`: until the program has begun, Ctrl-C ends it with a traceback of Python's.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from memloc.api import open_store
 
+    __version__: str
+
 __all__ = ["__version__", "open_store"]
 
-__version__ = VERSION
 
-
-def __getattr__(name: str) -> Any:
-    # The API imports pyarrow and pandas; `memloc --help` must not pay for them.
-    if name == "open_store":
+def __getattr__(name: str) -> object:
+    if name == "open_store":  # it imports pyarrow and pandas; `memloc --help` must not pay for them
         from memloc.api import open_store
 
         return open_store
+    if name == "__version__":
+        from memloc.version import VERSION
+
+        return VERSION
     raise AttributeError(f"module 'memloc' has no attribute {name!r}")

@@ -97,12 +97,17 @@ class Told:
         self.listener(event)
 
 
-def run_inline(folder: Path, text: str, store: Store, name: str = "tiny") -> Plan:
-    """Plans the sweep with this text, records it and carries it out in this process."""
+def planned(folder: Path, text: str, name: str = "tiny") -> Plan:
+    """The plan of the sweep with this text."""
     path = folder / f"{name}.yaml"
     path.write_text(text)
     loaded = sweep.load(path, REGISTRY)
-    plan = build_plan(loaded, loaded.entries, folder)
+    return build_plan(loaded, loaded.entries, folder)
+
+
+def run_inline(folder: Path, text: str, store: Store, name: str = "tiny") -> Plan:
+    """Plans the sweep with this text, records it and carries it out in this process."""
+    plan = planned(folder, text, name)
     records.write_sweep(store.files, plan.name, plan.record())
     works = [w for w in pending(plan, store, store.snapshot(), "all") if w.anything]
     outcome = carry_out(works, store, folder)

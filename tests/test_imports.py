@@ -105,19 +105,24 @@ def test_statistics_need_nothing_of_memloc() -> None:
 
 
 def test_only_run_ray_imports_ray(tmp_path: Path) -> None:
-    """No stage imports torch's compiler without `compile`: it takes as long as torch. SVHN asks torchvision."""
+    """Neither a stage nor a dry run imports torch's compiler without `compile`: it takes as long as torch.
+
+    SVHN asks torchvision.
+    """
     at = f"Path({str(tmp_path)!r})"
+    dry_run = ["memloc", "sweep", str(tmp_path / "tiny.yaml"), "--dry-run", "--store", str(tmp_path / "none")]
     loaded = modules(
         {
             "rest": "import " + ", ".join(REST),
             "stages": f"from tests.conftest import *; run_inline({at}, {SWEEP!r}, Store(str({at} / 'store')))",
+            "dry run": f"import sys; from memloc.commands import main; sys.argv = {dry_run!r}; main()",
             "svhn": "from memloc.data import describe; describe('svhn')",
         }
     )
     assert len(REST) > 40
     assert len(NAMES) - len(REST) == 8
     assert loaded["rest"] & {"ray", "torch"} == {"torch"}
-    assert loaded["stages"] & {"ray", "torch._dynamo", "torchvision"} == set()
+    assert loaded["dry run"] & {"ray", "torch._dynamo", "torchvision"} == set()
     assert "torchvision" in loaded["svhn"]  # its checksums and addresses
     stages = {commit.stage for commit in Store(str(tmp_path / "store")).snapshot().commits.values()}
     assert stages == {"train", "gradients", "rewind", "retrain", "evaluate", "flips"}

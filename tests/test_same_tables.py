@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,25 @@ from memloc.stages.training.schema import TABLES
 TRAINING = {"dataset": "digits", "model": "resnet9", "seed": 0, "epochs": 2}
 
 
+class Empty:
+    """A store's tables without their rows."""
+
+    def __init__(self, store: memloc.OpenStore) -> None:
+        self.store = store
+
+    @cache  # noqa: B019  (the tests of this module share one)
+    def table(self, name: str) -> pa.Table:
+        return self.store.table(name).slice(0, 0)
+
+
 class Made:
     """Tables made by hand, of the columns that are given; every other table of a store is empty."""
 
-    def __init__(self, empty: memloc.OpenStore, **tables: dict[str, list[Any]]) -> None:
+    def __init__(self, empty: Empty, **tables: dict[str, list[Any]]) -> None:
         self.empty, self.tables = empty, tables
 
     def table(self, name: str) -> pa.Table:
-        whole = self.empty.table(name).slice(0, 0)
+        whole = self.empty.table(name)
         if name not in self.tables:
             return whole
         given = self.tables[name]
@@ -33,9 +45,9 @@ class Made:
         return pa.table({n: pa.array(values, types[n]) for n, values in given.items()})
 
 
-@pytest.fixture
-def store(tiny: Path) -> memloc.OpenStore:
-    return memloc.open_store(tiny)
+@pytest.fixture(scope="module")
+def store(tiny: Path) -> Empty:
+    return Empty(memloc.open_store(tiny))
 
 
 def trials(*configs: dict[str, Any], prefix: str = "") -> dict[str, list[Any]]:
@@ -58,7 +70,7 @@ def counts(out: str, table: str) -> list[str]:
 
 
 def test_ids_order_of_rows_clock_and_neutral_values_are_no_difference(
-    store: memloc.OpenStore, capsys: pytest.CaptureFixture[str]
+    store: Empty, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = Made(store, trials=trials(TRAINING), epochs=epochs([0.1, math.nan]))
     neutral = {**TRAINING, "batch_norm": "train", "noise_count": "round", "p_gen": None}
@@ -70,9 +82,7 @@ def test_ids_order_of_rows_clock_and_neutral_values_are_no_difference(
 
 
 @pytest.mark.parametrize("other", [math.nextafter(0.1, 1), None, math.nan])
-def test_one_bit_null_and_nan_are_differences(
-    store: memloc.OpenStore, capsys: pytest.CaptureFixture[str], other: float | None
-) -> None:
+def test_one_bit_null_and_nan_are_differences(store: Empty, capsys: pytest.CaptureFixture[str], other: float | None) -> None:
     made = [Made(store, trials=trials(TRAINING), epochs=epochs([0.5, loss])) for loss in (0.1, other)]
     code, out = compared(capsys, *made)
     assert code == 1
@@ -80,7 +90,7 @@ def test_one_bit_null_and_nan_are_differences(
     assert "the tables differ" in out
 
 
-def test_what_one_store_lacks_is_a_difference(store: memloc.OpenStore, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_one_store_lacks_is_a_difference(store: Empty, capsys: pytest.CaptureFixture[str]) -> None:
     both = Made(store, trials=trials(TRAINING, {**TRAINING, "seed": 1}), epochs=epochs([0.5, 0.1]))
     for fewer in (
         Made(store, trials=trials(TRAINING), epochs=epochs([0.5, 0.1])),
@@ -92,9 +102,7 @@ def test_what_one_store_lacks_is_a_difference(store: memloc.OpenStore, capsys: p
             assert "trials: only in one store: trial 1" in out
 
 
-def test_new_columns_are_named_and_lost_ones_are_differences(
-    store: memloc.OpenStore, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_new_columns_are_named_and_lost_ones_are_differences(store: Empty, capsys: pytest.CaptureFixture[str]) -> None:
     rows = {"trial": ["0"], "example": [3], "aum": [0.25]}
     made = [
         Made(store, trials=trials(TRAINING), examples=rows | more) for more in ({}, {"mean_prob": [0.5]}, {"el2n": [0.5]})
@@ -106,7 +114,7 @@ def test_new_columns_are_named_and_lost_ones_are_differences(
         assert compared(capsys, *pair)[0] == 1
 
 
-def test_random_dropout_is_left_out(store: memloc.OpenStore, capsys: pytest.CaptureFixture[str]) -> None:
+def test_random_dropout_is_left_out(store: Empty, capsys: pytest.CaptureFixture[str]) -> None:
     for fields in ({"dropout": "standard", "keep": 0.4}, {"model": "vit_small"}):
         configs = trials(TRAINING, {**TRAINING, **fields})
         made = [Made(store, trials=configs, epochs=epochs([0.5, loss], "1")) for loss in (0.1, 0.2)]
@@ -116,7 +124,7 @@ def test_random_dropout_is_left_out(store: memloc.OpenStore, capsys: pytest.Capt
         assert "epochs" not in out
 
 
-def test_analyses_are_told_apart_by_their_settings(store: memloc.OpenStore, capsys: pytest.CaptureFixture[str]) -> None:
+def test_analyses_are_told_apart_by_their_settings(store: Empty, capsys: pytest.CaptureFixture[str]) -> None:
     def made(order: list[int], ids: str, accuracy: float = 0.5) -> Made:
         configs = [{"epochs": 2, "lr": 0.1}, {"epochs": 2, "lr": 0.2, "freeze": "others"}]
         rows = [(f"{ids}{i}", "0", "retrain", json.dumps(configs[i]), []) for i in order]
@@ -140,6 +148,7 @@ def test_columns_of_every_type() -> None:
         ([True, None, False], [True, None, True], pa.bool_()),
         ([[1], None, [1, 2]], [[1], None, [2, 1]], pa.list_(pa.int32())),
         ([0.5, None, 0.0], [0.5, None, -0.0], pa.float32()),
+        ([0.5, None, None], [0.5, None, 0.0], pa.float64()),
     ]
     for before, after, kind in pairs:
         one, other = (pa.chunked_array([pa.array(values, kind)]) for values in (before, after))

@@ -98,11 +98,19 @@ def _show_warning(usual: Callable[..., None], message: Warning | str, category: 
         usual(message, category, *rest)
 
 
+def _call() -> Any:
+    try:
+        return app(standalone_mode=False, prog_name="memloc")
+    except FileNotFoundError:
+        terminal.working_directory()  # somebody may have removed it since the program began
+        raise
+
+
 def _run() -> None:
     try:
         terminal.check_output()
         terminal.check_names()
-        code = app(standalone_mode=False, prog_name="memloc")
+        code = _call()
         sys.stdout.flush()
         sys.exit(code)
     except BrokenPipeError:

@@ -42,4 +42,4 @@ def check_gpus(options: Options) -> None:
     asked, seen = options.resources.gpus, torch.cuda.device_count()
     if asked and asked > seen:
         valid = f"0 to {seen}" if seen else "0; --cpus N says how many CPUs to use"
-        raise UsageError(f"--gpus {asked}: torch sees {seen} on this machine; valid: {valid} (--dry-run takes any number)")
+        raise UsageError(f"--gpus {asked}: torch sees {seen} on this machine; valid: {valid} (--dry-run takes more)")

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from itertools import groupby
 
-from memloc.commands.prose import terminal_width, wrapped
+from memloc.commands.prose import wrapped
 from memloc.config.about import FieldAbout, about_fields
 from memloc.stages import REGISTRY
 
@@ -27,15 +27,14 @@ def show(as_json: bool) -> None:
 def text(fields: list[FieldAbout]) -> str:
     """The fields as text for a terminal: owner by owner, each field with its meaning below."""
     lines: list[str] = []
-    width = terminal_width()
     for owner, members in groupby(fields, lambda f: f.owner):
         lines.append(owner if owner == "training" else f"stage {owner}")
         for f in members:
             used = f"   ({f.used_with})" if f.used_with else ""
             default = f.default if f.default == "required" else f"default {f.default}"
-            lines += wrapped(f"{f.field}  {default}{used}", "  ", "      ", width)
-            lines += wrapped(f"{f.meaning} [{f.source}]", "      ", width=width)
-            lines += wrapped(f"valid: {f.values}", "      ", width=width)
+            lines += wrapped(f"{f.field}  {default}{used}", "  ", "      ")
+            lines += wrapped(f"{f.meaning} [{f.source}]", "      ")
+            lines += wrapped(f"valid: {f.values}", "      ")
         lines.append("")
     return "\n".join(lines)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from memloc.analysis.trial_list import differing_fields
-from memloc.commands.prose import terminal_width, wrapped
+from memloc.commands.prose import wrapped
 from memloc.config import TrainConfig, canonical, written
 
 
@@ -53,7 +53,7 @@ def common_fields(configs: Sequence[TrainConfig]) -> str:
     used = canonical(configs[0])
     alike = [name for name in rows[0] if name in used and all(row.get(name) == rows[0][name] for row in rows)]
     text = " ".join(f"{name}={written(rows[0][name], quote=False)}" for name in alike)
-    return "\n".join(wrapped(f"all: {text}", "", "     ", terminal_width()))
+    return "\n".join(wrapped(f"all: {text}", "", "     "))
 
 
 def duration_in_words(seconds: float) -> str:

@@ -24,6 +24,10 @@ from memloc.run.pending import Work
 
 log = logging.getLogger("memloc")
 SHOWN = 12  # trials at work on the panel
+BESIDES = 6  # lines of the panel besides those: its head (up to three on a narrow terminal), the bar, the rest, the cursor
+ID = 8  # characters of a trial's id
+ECHO = 3  # columns for the `^C` that a terminal shows at the end of the panel
+LABEL = 6  # characters of its label at least
 SHOWN_IN_LINE = 3  # trainings in a line of a pipe
 SILENT_SECONDS = 30.0  # a pipe gets a line at least this often
 TICK_SECONDS = 1.0
@@ -115,7 +119,9 @@ class Progress:
 
     def stopping(self) -> None:
         """Says that an order to stop has come."""
-        begun = self.countdown is not None and self.countdown.begun
+        begun = self.doing or (
+            self.countdown is not None and self.countdown.begun
+        )  # news of a first epoch may be on its way
         what = "finishing the epochs and parts that are running" if begun else "stopping; nothing has begun yet"
         self.state = STOPPING
         self.notice(f"interrupted: {what} (press Ctrl-C again to stop at once)")
@@ -236,14 +242,22 @@ class Progress:
         elapsed = f" [{duration_in_words(time.monotonic() - self.begun)}]"
         bar = Table.grid()  # a bar by itself does not end its line
         bar.add_row(ProgressBar(total=1.0, completed=self.countdown.done() if self.countdown else 0.0, width=50))
+        rows = max(1, min(SHOWN, self.console.height - BESIDES))
+        more = len(self.doing) - rows
+        rest = [Text(" " * (ID + 2) + f"and {more} more")] if more > 0 else []
+        return Group(Text(self._head() + elapsed), bar, self._trials(rows), *rest)
+
+    def _trials(self, rows: int) -> Table:
+        """A row for each of so many trials at work. Those that a terminal has no lines for would scroll away and stay."""
+        shown = list(self.doing.items())[:rows]
+        width = self.console.width
+        # On a narrow terminal the label gives way first, then the end of the news. The id tells the trials apart.
+        label_room = width - ID - 4 - ECHO - max((len(what) for _, what in shown), default=0)
         table = Table.grid(padding=(0, 2))
-        news = max(map(len, self.doing.values()), default=0)
         table.add_column(no_wrap=True)
-        # On a narrow terminal the label gives way, not the news.
-        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(6, self.console.width - 8 - news - 5))
-        table.add_column(no_wrap=True)
-        for trial, what in list(self.doing.items())[:SHOWN]:
-            table.add_row(trial[:8], self.labels[trial], what)
-        if len(self.doing) > SHOWN:
-            table.add_row("", f"and {len(self.doing) - SHOWN} more", "")
-        return Group(Text(self._head() + elapsed), bar, table)
+        if label_room >= LABEL:
+            table.add_column(no_wrap=True, overflow="ellipsis", max_width=label_room)
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=width - ID - 2 - ECHO)
+        for trial, what in shown:
+            table.add_row(trial[:ID], *([self.labels[trial], what] if label_room >= LABEL else [what]))
+        return table

@@ -17,7 +17,7 @@ HULL = "For the AUC of several trainings, they hold the lowest and the highest l
 
 
 def summary(store: Store, sweep: str) -> str:
-    """Each instrument in a few sentences; "" if the sweep has no complete analysis. Lines have at most 100 columns."""
+    """Each instrument in a few sentences; "" if the sweep has no complete analysis. Its lines fit the terminal."""
     made = findings(store, sweep)
     if not made:
         return ""
@@ -30,7 +30,7 @@ def summary(store: Store, sweep: str) -> str:
 def _in_sentences(finding: Finding) -> list[str]:
     if not finding.lines:
         return []
-    lines = [finding.title]
+    lines = wrapped(finding.title)
     for label, sentences in finding.lines[:SHOWN]:
         lines += wrapped(f"{label}: {sentences}" if label else sentences, "  ", "    ")
     if len(finding.lines) > SHOWN:

@@ -11,13 +11,14 @@ from typer.core import TyperCommand
 from memloc.commands import completion, options
 from memloc.commands.launch import ExecutorName, Options, Retention, TrialSelection, launch
 from memloc.commands.modes import refuse_others
-from memloc.commands.prose import terminal_width, wrapped
+from memloc.commands.prose import wrapped
 from memloc.errors import UsageError
 from memloc.invocation import program
 
 if TYPE_CHECKING:
     from memloc.run.placement import Resources
 
+MOST = 4096  # CPUs or GPUs of one machine
 SHARES = ("gpus_per_trial", "gpus_per_task")
 EXAMPLES = options.examples(
     "memloc sweep                          the shipped sweeps",
@@ -54,8 +55,10 @@ def sweep(
         help="Which Ray cluster to use.",
     ),
     executor: ExecutorName = typer.Option(ExecutorName.ray, "--executor", help="inline: one process, for debugging."),
-    cpus: int = typer.Option(None, "--cpus", min=1, help="Local CPUs to use; default: all that this process may use."),
-    gpus: int = typer.Option(None, "--gpus", min=0, help="Local GPUs to use; default: all. 0: only CPUs."),
+    cpus: int = typer.Option(
+        None, "--cpus", min=1, max=MOST, help="Local CPUs to use; default: all that this process may use."
+    ),
+    gpus: int = typer.Option(None, "--gpus", min=0, max=MOST, help="Local GPUs to use; default: all. 0: only CPUs."),
     gpus_per_trial: float = typer.Option(None, "--gpus-per-trial", help="GPUs that a training holds; default: 1."),
     gpus_per_task: float = typer.Option(None, "--gpus-per-task", help="GPUs that an analysis task holds; default: 0.5."),
     checkpoints: Retention = typer.Option(
@@ -139,8 +142,7 @@ def _list_shipped(as_json: bool) -> None:
     if as_json:
         print(json.dumps([{"name": n, "about": a} for n, a in shipped.items()]))
         return
-    width = terminal_width()
     for name, about in shipped.items():
-        print("\n".join([name, *wrapped(about, "    ", width=width)]))
+        print("\n".join([name, *wrapped(about, "    ")]))
     start = f"{program()} sweep NAME"
     print(f"\n{start} --dry-run shows what a sweep would do.\n{start} --show prints its YAML.")

@@ -107,6 +107,14 @@ def show_anything() -> None:
         sys.stdout = Output(sys.stdout)
 
 
+def working_directory() -> str:
+    """The working directory; raises UsageError if it is gone."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the working directory does not exist any more; change to another one") from None
+
+
 def check_names() -> None:
     """Raises UsageError if an argument or a path in the environment is no UTF-8 name, as stores write names.
 
@@ -115,10 +123,7 @@ def check_names() -> None:
     encoding = sys.getfilesystemencoding()
     inherited = {name: os.environ.get(name, "") for name in ("MEMLOC_STORE", "MEMLOC_DATA", "MEMLOC_LOGS")}
     named = [(value, "argument") for value in sys.argv[1:]] + [(value, name) for name, value in inherited.items()]
-    try:
-        named.append((os.getcwd(), "the working directory"))
-    except FileNotFoundError:
-        raise UsageError("the working directory does not exist any more; change to another one") from None
+    named.append((working_directory(), "the working directory"))
     for value, what in named:
         broken = any("\ud800" <= c <= "\udfff" for c in value)  # how Python keeps bytes that it cannot decode
         if broken or (not value.isascii() and encoding != "utf-8"):

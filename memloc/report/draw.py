@@ -11,6 +11,7 @@ import matplotlib as mpl
 import matplotlib.ticker
 import matplotlib.transforms  # noqa: F401  (used as mpl.transforms)
 import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import imread
 
@@ -114,7 +115,8 @@ def _paint(on: Any, chart: Chart) -> None:
 def svg(drawn: Figure) -> str:
     """SVG without date and preamble."""
     sink = io.StringIO()
-    drawn.savefig(sink, format="svg", metadata={"Date": None, "Creator": None})
+    # Not `savefig`: it draws everything twice, first for the layout, which the figure has already.
+    FigureCanvasSVG(drawn).print_svg(sink, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     text = sink.getvalue()
     return text[text.index("<svg") :]
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def page(
         ours=scorecard.ours,
         lines=lines,
         specs=_script(json.dumps(specs, separators=(",", ":"), allow_nan=False)),
-        bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_version())),
+        bundle=_bundle(),
         style=(FOLDER / "style.css").read_text(encoding="utf-8"),
         script=(FOLDER / "script.js").read_text(encoding="utf-8"),
     )
@@ -112,6 +113,12 @@ def inline(chart: Chart, name: str) -> str:
     label = jinja2.filters.do_forceescape(gist(chart))
     box = text.partition('viewBox="')[2].partition('"')[0]
     return f'<svg role="img" aria-label="{label}" viewBox="{box}">{text[text.index(">") + 1 :]}'
+
+
+@cache
+def _bundle() -> str:
+    """Vega-Lite with all that it needs, as a script. To put it together takes over a second."""
+    return _script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_version()))
 
 
 def _version() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from memloc.config import canonical_json
 from memloc.errors import ReplayError
+from memloc.run.arithmetic import arithmetic
 from memloc.run.plan import TrialPlan
 from memloc.run.provenance import where
 from memloc.run.worker import Worker
@@ -44,9 +45,10 @@ def replay(
         content = checkpoints.encode(epoch.weights)
         entry = expected[epoch.epoch]
         if layout.sha256(content) != entry.sha256:
+            now = where(worker.device) | {"arithmetic": arithmetic(worker.device)}
             raise ReplayError(
-                f"trial {trial.id}, epoch {epoch.epoch}: training again gave another checkpoint; committed on "
-                f"{canonical_json(lost.commit.where)}, now on {canonical_json(where(worker.device))}"
+                f"trial {trial.id}, epoch {epoch.epoch}: training again gave another checkpoint; "
+                f"{differences(lost.commit.where, now)}"
             )
         if epoch.epoch in lost.epochs:
             worker.store.files.put(entry.path, content)
@@ -57,3 +59,20 @@ def replay(
             return False
         clock = time.perf_counter()
     return True
+
+
+def differences(committed: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What the two records of where something was computed differ in: `committed under …, now under …`."""
+    one, other = _flat(committed), _flat(now)
+    names = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
+    if not names:
+        return "its device, versions and environment are the same as when it was committed"
+    before, after = ({name: record.get(name) for name in names} for record in (one, other))
+    return f"committed under {canonical_json(before)}, now under {canonical_json(after)}"
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat

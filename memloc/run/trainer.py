@@ -10,6 +10,7 @@ import torch
 
 from memloc.config import canonical
 from memloc.data import Data
+from memloc.run.arithmetic import arithmetic
 from memloc.run.pending import Work
 from memloc.run.plan import TrialPlan
 from memloc.run.provenance import numerics, where
@@ -124,7 +125,7 @@ def _commit_training(
         of=1,
         config=canonical(c),
         checkpoints=tuple(entries),
-        where=where(worker.device),
+        where=where(worker.device) | {"arithmetic": arithmetic(worker.device)},
         seconds=sum(row["seconds"] for row in rows),
         passes=train_passes(trial, len(rows)),
         ended=time.time(),

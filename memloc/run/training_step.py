@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from memloc.models.build import build
 from memloc.models.memory_format import channels_last
@@ -55,8 +58,33 @@ def counted_rate(trial: TrialPlan, shape: Shape, device: str) -> Rate:
 
     It takes at least its share of a training step of the assumed least time.
     """
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        build(trial.config, shape, trial.size.classes).eval()(torch.empty(1, *shape))
+    network = build(trial.config, shape, trial.size.classes).eval()
+    with torch.no_grad(), _Operations() as counted:
+        network(torch.zeros(1, *shape))
     speed = SPEED[device] * (trial.config.threads if device == "cpu" else 1)
     basis = f"operations counted, {speed / 1e12:g} TFLOP/s assumed ({device})"
-    return Rate(max(counter.get_total_flops() / speed, STEP_SECONDS[device] / (3 * trial.config.batch_size)), basis)
+    return Rate(max(counted.total / speed, STEP_SECONDS[device] / (3 * trial.config.batch_size)), basis)
+
+
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the operations of what is computed meanwhile, by torch's formulas for matrix products and convolutions.
+
+    torch's own FlopCounterMode and tensors on the device `meta` import torch's compiler, which takes as long as torch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # otherwise the compiler is imported, in order to be kept away from this mode
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=result)
+        return result

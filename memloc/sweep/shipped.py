@@ -21,12 +21,14 @@ def shipped() -> dict[str, Path]:
 
 def find(name: str) -> Path:
     """The file of a sweep: an argument with a slash or .yaml is a file, else a shipped sweep."""
-    if "/" in name or name.endswith((".yaml", ".yml")):
+    if "/" in name or name.lower().endswith((".yaml", ".yml")):
         return Path(name)
     sweeps = shipped()
     if not name.strip():
         raise UsageError(f"{name!r}: is no sweep's name; shipped: {', '.join(sweeps)}; a file of your own: ./my.yaml")
     if name not in sweeps:
+        if Path(name).is_file():
+            raise UsageError(f"{name}: is a file whose name does not end in .yaml; name it {name}.yaml, or type ./{name}")
         valid = ", ".join(sweeps)
         raise UsageError(
             f"{name}: no such sweep{nearest(name, sweeps)}; shipped: {valid}; a file of your own: ./{name}.yaml"

@@ -66,6 +66,8 @@ def test_sweep_files(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypa
         (["sweep", "demo", "--only", "nois=1"], 2, "unknown field; did you mean 'noise'?"),
         (["sweep", "demo", "--cpus", "0"], 2, "see memloc sweep --help"),
         (["sweep", "demo", "--cpus", "two"], 2, "--cpus"),
+        (["sweep", "demo", "--cpus", "4097"], 2, "--cpus': Input should be less than or equal to 4096"),
+        (["sweep", "demo", "--gpus", "9" * 20, "--dry-run"], 2, "--gpus': Input should be less than or equal to 4096"),
         (["sweep", "demo", "--gpus-per-task", "0"], 2, "--gpus-per-task 0: valid: above 0"),
         (["sweep", "demo", "--executor", "inline", "--cpus", "2"], 2, "--cpus 2: --executor inline does one thing after"),
         (["sweep", "demo", "--executor", "inline", "--gpus", "1"], 2, "--gpus 1: --executor inline does one thing after"),

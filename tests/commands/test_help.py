@@ -97,12 +97,16 @@ def test_prose_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest
         assert max(map(len, lines)) > columns - 15
 
 
-def test_a_pipe_has_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_are_as_wide_as_the_terminal_and_at_most_100_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr("os.get_terminal_size", lambda *_: (_ for _ in ()).throw(OSError("no terminal")))
-    assert terminal_width() == 80
+    assert terminal_width() == 100  # a pipe
     monkeypatch.setenv("COLUMNS", "300")
     assert terminal_width() == 100  # longer lines are hard to read
+    monkeypatch.setenv("COLUMNS", "40")
+    assert terminal_width() == 40
+    monkeypatch.setenv("COLUMNS", "3")
+    assert terminal_width() == 20
 
 
 def test_helps_name_what_there_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

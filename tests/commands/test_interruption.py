@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import memloc
 from memloc import commands
 from memloc.__main__ import main
 from memloc.commands.progress import Progress
@@ -22,6 +24,7 @@ from memloc.run.events import Outcome
 from memloc.run.executor import execute
 from memloc.run.worker import Worker
 from memloc.store import Store
+from memloc.version import VERSION
 from tests.conftest import TINY
 from tests.run.test_plan import plan_of
 
@@ -72,6 +75,16 @@ def test_while_the_program_is_imported(number: int) -> None:
     arguments = [sys.executable, "-c", IMPORTING, str(int(number))]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "memloc: interrupted\n")
+
+
+def test_the_package_imports_nothing_before_the_program_begins() -> None:
+    """`python -m memloc` runs it first, when Ctrl-C still is a traceback of Python's."""
+    body = ast.parse(Path(memloc.__file__).read_text()).body
+    imported = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert [node.module for node in imported if isinstance(node, ast.ImportFrom)] == ["__future__"]
+    assert len(imported) == 1
+    assert memloc.TYPE_CHECKING is False
+    assert memloc.__version__ == VERSION
 
 
 @pytest.mark.parametrize("number", ORDERS)

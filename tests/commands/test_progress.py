@@ -45,9 +45,9 @@ def shown(works: list[Work]) -> Progress:
     return Progress(works, {works[0].trial.id: "seed=0", works[1].trial.id: "seed=1"})
 
 
-def drawn(progress: Progress, width: int = 80) -> list[str]:
-    """The panel on a terminal of this width."""
-    progress.console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+def drawn(progress: Progress, width: int = 80, height: int = 30) -> list[str]:
+    """The panel on a terminal of this size."""
+    progress.console = Console(file=io.StringIO(), force_terminal=True, width=width, height=height, color_system=None)
     progress.console.print(progress._panel())
     return [line.rstrip() for line in progress.console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
@@ -149,6 +149,22 @@ def test_the_panel_says_what_is_known_and_no_more(works: list[Work]) -> None:
     assert drawn(progress)[2] == f"{first.trial.id[:8]}  seed=0  epoch 1/2 loss 0.312 clean 93% noisy 10%"
 
 
+def test_an_order_to_stop_is_told_by_what_has_begun(works: list[Work], capsys: pytest.CaptureFixture[str]) -> None:
+    progress, first = shown(works), works[0].trial.id
+    said = []
+    for news in (None, priced(works), Event("started", first), epoch(works[0], 1, 9.0), Event("finished", first)):
+        if isinstance(news, PricedPlan):
+            progress.planned(news)
+        elif news is not None:
+            progress(news)
+        capsys.readouterr()
+        progress.stopping()
+        said.append(capsys.readouterr().err.removeprefix("interrupted: ").split(" (press")[0])
+    nothing, running = "stopping; nothing has begun yet", "finishing the epochs and parts that are running"
+    assert said == [nothing, nothing, running, running, running]
+    assert "1 of 2 trials done, stopping [" in drawn(progress)[0]
+
+
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_no_line_of_the_panel_is_longer_than_the_terminal(works: list[Work], width: int) -> None:
     progress = Progress(works, {w.trial.id: "dropout=example_tied p_gen=0.4 p_mem=0.1 masks=site seed=0" for w in works})
@@ -161,6 +177,31 @@ def test_no_line_of_the_panel_is_longer_than_the_terminal(works: list[Work], wid
     assert all(len(line) <= width for line in lines)
     assert all("epoch 1/2 loss 0.312 clean 93% noisy 10%" in line for line in lines[2:])
     assert (lines[2].split("  ")[1] == "dropout=example_tied p_gen=0.4 p_mem=0.1 masks=site seed=0") == (width == 200)
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 53])
+def test_on_a_narrow_terminal_trials_can_still_be_told_apart(works: list[Work], width: int) -> None:
+    progress = Progress(works, {w.trial.id: "dropout=example_tied p_gen=0.4 seed=0" for w in works})
+    for work in works:
+        progress(epoch(work, 1, 15.0))
+    lines = drawn(progress, width)
+    assert all(len(line) <= width - 3 for line in lines[-2:])  # the terminal shows ^C behind the last one
+    news = "epoch 1/2 loss 0.312 clean 93% noisy 10%"
+    shown = news if len(news) + 13 <= width else news[: width - 16].rstrip()
+    for line, work in zip(lines[-2:], works, strict=True):
+        assert line.startswith(f"{work.trial.id[:8]}  {shown}")
+
+
+@pytest.mark.parametrize("height", [5, 8, 14, 40])
+def test_the_panel_is_never_higher_than_the_terminal(works: list[Work], height: int) -> None:
+    """Lines that had scrolled away stayed when the panel was removed."""
+    progress = shown(works)
+    progress.doing = {f"{k:08}": "waiting" for k in range(20)}
+    progress.labels = dict.fromkeys(progress.doing, "seed=0")
+    lines = drawn(progress, 30, height)
+    assert len(lines) <= max(height - 1, 4)
+    rows = max(1, min(12, height - 6))
+    assert lines[-rows - 1 :] == [*(f"{k:08}  seed=0  waiting" for k in range(rows)), f"          and {20 - rows} more"]
 
 
 def test_the_bar_is_of_the_priced_work(works: list[Work]) -> None:

@@ -74,6 +74,17 @@ def told(opened: OpenStore) -> str:
     return summary(opened._store, "tiny")
 
 
+@pytest.mark.parametrize("columns", [40, 80])
+def test_no_word_is_broken_on_a_narrow_terminal(
+    memorizing: OpenStore, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    wide = told(memorizing)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    narrow = told(memorizing)
+    assert narrow.split() == wide.split()
+    assert all(len(line) <= columns for line in narrow.splitlines())
+
+
 def test_every_instrument_is_told_on_a_screen(memorizing: OpenStore) -> None:
     text = told(memorizing) + next_steps("tiny", None)
     assert list(sections(text)) == [i.title.split(" (§")[0] for i in stages.instruments()]
@@ -99,7 +110,7 @@ def test_the_numbers_are_those_of_the_tables(memorizing: OpenStore) -> None:
     assert "memorization neurons" not in plain
 
     rewind = opened.pandas("rewind")
-    left = rewind[rewind.epoch < 30].groupby("layer").noisy_acc.mean()
+    left = rewind[rewind.epoch < 20].groupby("layer").noisy_acc.mean()
     sentence = lines["One layer rewound to an earlier epoch"]
     assert numbers(sentence) == pytest.approx([left.min(), left.max()], abs=6e-4)
     assert any(f"Rewinding {layer} costs most" in sentence for layer in left[left < left.min() + 1e-9].index)

@@ -115,6 +115,22 @@ def test_a_working_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.Mo
         terminal.check_names()
 
 
+def test_a_working_directory_that_goes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+
+    def load(*arguments: object, **options: object) -> None:
+        (tmp_path / "gone").rmdir()
+        Path.cwd()
+
+    monkeypatch.setattr("memloc.sweep.load", load)
+    code, out, err = run(capfd, monkeypatch, "sweep", "demo", "--dry-run", "--store", str(tmp_path / "store"))
+    assert (code, out) == (2, "")
+    assert err == "memloc: the working directory does not exist any more; change to another one\n"
+
+
 def test_a_reader_that_leaves_ends_the_program_quietly(tiny: Path, tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ import pytest
 
 from memloc.analysis.reader import Reader, known_tables, visible
 from memloc.config import canonical_json
+from memloc.papers.maini2023 import Judgement, judge
+from memloc.report.charts import Exhibit
+from memloc.report.exhibits import exhibits
 from memloc.report.source import Source
 from memloc.store import Commit, Store, schemas
 from memloc.store.commits import publish, publish_tables, read_entry
@@ -20,7 +23,7 @@ from tests.run.programs import command, environment
 
 EVERYTHING = """
 about: Every figure and table, in seconds.
-defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 120, noise: 0.1, epochs: 10, batch_size: 16}
+defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 120, noise: 0.1, epochs: 10, batch_size: 32}
 blocks:
   main:
     axes: {seed: [0, 1, 2]}
@@ -74,6 +77,17 @@ def source_of(store: Store) -> Source:
 @pytest.fixture(scope="session")
 def source(everything: Path) -> Source:
     return source_of(Store(str(everything)))
+
+
+@pytest.fixture(scope="session")
+def judged(source: Source) -> Sequence[Judgement]:
+    return judge(source.reader.store)
+
+
+@pytest.fixture(scope="session")
+def drawn(source: Source) -> Sequence[Exhibit]:
+    """Every exhibit of the store."""
+    return exhibits(source)
 
 
 def altered(store: Path, folder: Path, change: Callable[[Commit], Mapping[str, Any] | None]) -> Source:

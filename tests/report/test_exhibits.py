@@ -20,7 +20,7 @@ from memloc.api import OpenStore
 from memloc.data import load
 from memloc.report import dropout_tables, forgotten_figure, gradient_figures, layer_figures, neuron_figures, noise_figure
 from memloc.report.charts import Curves, Dots, Exhibit, Gallery, Heat
-from memloc.report.exhibits import EXHIBITS, SECTIONS, exhibits, section_of
+from memloc.report.exhibits import EXHIBITS, SECTIONS, section_of
 from memloc.report.source import Source
 from memloc.seeds import stream
 from memloc.stages import REGISTRY
@@ -54,8 +54,8 @@ def value(interval: Interval | None) -> float:
 
 
 @pytest.fixture(scope="module")
-def made(source: Source) -> Mapping[str, Exhibit]:
-    return {e.id: e for e in exhibits(source)}
+def made(drawn: Sequence[Exhibit]) -> Mapping[str, Exhibit]:
+    return {e.id: e for e in drawn}
 
 
 def test_every_figure_and_table_of_the_paper_is_there_once(made: Mapping[str, Exhibit]) -> None:
@@ -74,7 +74,7 @@ def test_what_has_data_is_drawn_and_the_rest_says_what_would_run_it(made: Mappin
         assert exhibit.run == exhibit.stands_in == exhibit.setting.startswith("Not the paper's setting: digits in place of ")
         more = ", max_neurons 20 (200)" if exhibit.id == "fig05" else ""
         assert exhibit.run == exhibit.setting.endswith(
-            f"; subset 120 (the paper's: all), width 0.0625 (1), epochs 10 (50), batch_size 16 (512){more}."
+            f"; subset 120 (the paper's: all), width 0.0625 (1), epochs 10 (50), batch_size 32 (512){more}."
         )
 
 

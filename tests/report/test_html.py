@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,10 +16,9 @@ import numpy as np
 import pytest
 
 from memloc.analysis.findings import findings_of
-from memloc.papers.maini2023 import Judgement, judge
+from memloc.papers.maini2023 import Judgement
 from memloc.report import draw, interactive, palette, scorecard
-from memloc.report.charts import Curves, Dots, Gallery, Heat, Series
-from memloc.report.exhibits import exhibits
+from memloc.report.charts import Curves, Dots, Exhibit, Gallery, Heat, Series
 from memloc.report.html import inline, lines, page
 from memloc.report.source import Source
 from memloc.statistics import Interval
@@ -53,9 +53,11 @@ def html(page_file: Path) -> str:
     return page_file.read_text()
 
 
-def test_the_same_in_another_process(html: str, source: Source) -> None:
+def test_the_same_in_another_process(
+    html: str, source: Source, judged: Sequence[Judgement], drawn: Sequence[Exhibit]
+) -> None:
     queries = [(f.title, f.sql) for f in findings_of(source.reader)]
-    assert page(judge(source.reader.store), exhibits(source), None, queries) == html
+    assert page(judged, drawn, None, queries) == html
 
 
 def test_without_its_data_the_page_is_the_same_in_every_home(tiny: Path, tmp_path: Path) -> None:
@@ -125,9 +127,8 @@ def test_it_ends_with_queries_to_begin_with(html: str, source: Source) -> None:
     assert "query --examples" in queries
 
 
-def test_the_scorecard_comes_first_and_tells_all(html: str, source: Source) -> None:
+def test_the_scorecard_comes_first_and_tells_all(html: str, judged: Sequence[Judgement]) -> None:
     assert html.index('id="scorecard"') < html.index('id="fig01"')
-    judged = judge(source.reader.store)
     for verdict, count in scorecard.tally(judged):
         assert count == sum(j.verdict == verdict for j in judged)
         words = html[html.index('<ul class="tally">') :].split("</ul>")[0]

@@ -14,6 +14,7 @@ import torch
 
 from memloc.run import arithmetic
 from memloc.run.provenance import numerics
+from memloc.run.replay import differences
 from tests.run.test_resume import Place, T
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -45,6 +46,9 @@ def test_another_instruction_set_begins_anew(tmp_path: Path) -> None:
     if fresh == [list(pair) for pair in here.hashes()]:
         pytest.skip("DNNL_MAX_CPU_ISA changes no bits on this CPU")
     assert went_on == fresh
+    assert stopped.store.snapshot().commits[stopped.trial.id].where["arithmetic"]["environment"] == {
+        "DNNL_MAX_CPU_ISA": "SSE41"
+    }
     assert told == [list(range(T + 1))] * 2
 
 
@@ -109,3 +113,17 @@ def test_what_tells_processors_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         assert on(ARM) != on(ARM.replace("sve", "sve sve2"))
     finally:
         arithmetic.processor.cache_clear()
+
+
+def test_training_again_elsewhere_says_what_is_different_there() -> None:
+    committed = {
+        "device_name": "x86_64 AVX512",
+        "git": "1",
+        "arithmetic": {"cpu": "one", "environment": {"MKL_CBWR": "AVX2"}},
+    }
+    now = {"device_name": "x86_64 AVX512", "git": "1", "arithmetic": {"cpu": "other", "environment": {}}}
+    assert differences(committed, now) == (
+        'committed under {"arithmetic.cpu":"one","arithmetic.environment.MKL_CBWR":"AVX2"}, '
+        'now under {"arithmetic.cpu":"other"}'
+    )
+    assert differences(now, now) == "its device, versions and environment are the same as when it was committed"

@@ -200,14 +200,21 @@ def test_a_token_file_that_cannot_be_read(
     monkeypatch.setenv("RAY_AUTH_MODE", mode)
     monkeypatch.setattr(probe.signal, "alarm", lambda seconds: None)
     importlib.reload(probe)
-    AuthenticationTokenLoader.instance().reset_cache()
-    try:
-        probe.ask(f"127.0.0.1:{silent}")
-    finally:
+    address = f"127.0.0.1:{silent}"
+
+    def ask() -> dict[str, object]:
         AuthenticationTokenLoader.instance().reset_cache()
-    last = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert last == {"problem": "token file", "address": f"127.0.0.1:{silent}", "file": str(tmp_path / "none")}
+        try:
+            probe.ask(address)
+        finally:
+            AuthenticationTokenLoader.instance().reset_cache()
+        return dict(json.loads(capsys.readouterr().out.splitlines()[-1]))
+
+    assert ask() == {"problem": "token file", "address": address, "file": str(tmp_path / "none")}
     assert probe.os.environ["RAY_AUTH_MODE"] == (mode if mode.lower() == "token" else "token")
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert ask() == {"problem": "no token", "address": address}
 
 
 def test_the_last_line_of_the_probe_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

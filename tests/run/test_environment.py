@@ -52,11 +52,16 @@ def test_a_long_temporary_folder_and_no_home(tmp_path: Path) -> None:
 
 
 def test_the_order_to_stop_while_ray_is_starting(tmp_path: Path) -> None:
-    with started(tmp_path, "sweep", str(SMALL), "--store", str(tmp_path / "store")) as process:
+    with (
+        TemporaryDirectory(dir="/tmp") as folder,
+        started(tmp_path, "sweep", str(SMALL), "--store", str(tmp_path / "store"), TMPDIR=folder) as process,
+    ):
         wait_until(lambda: descendants(process, "gcs_server"))
+        assert list(Path(folder).glob("ray/session_2*"))
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
+        assert list(Path(folder).glob("ray/session_2*")) == []  # half a megabyte of logs with every run
     assert "interrupted: stopping; nothing has begun yet (press Ctrl-C again" in err
     assert "starting processes" not in err
     assert "To go on: python -m memloc sweep" in err

@@ -207,6 +207,21 @@ def test_operations_by_hand(planned: Any) -> None:
     assert rate.basis == "operations counted, 0.04 TFLOP/s assumed (cpu)"
 
 
+def test_operations_of_attention_by_hand(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The vision transformer, 512 wide, of 8×8 patches of 2×2 and a class token. What a build computes is no part of it."""
+
+    def built(*given: Any) -> Any:
+        torch.ones(64, 64) @ torch.ones(64, 64)
+        return build(*given)
+
+    monkeypatch.setattr(training_step, "build", built)
+    works, _ = planned("model=vit_small")
+    tokens, dim = 65, 512
+    block = tokens * dim * (3 * dim + dim + 2 * dim) + 2 * tokens**2 * dim  # linear layers; products of all pairs
+    products = 64 * 4 * dim + 6 * block + dim * 10
+    assert counted_rate(works[0].trial, (1, 16, 16), "cpu").seconds == pytest.approx(2 * products / SPEED["cpu"])
+
+
 def test_a_small_step_on_a_gpu_takes_its_least_time(planned: Any) -> None:
     works, _ = planned("batch_size=50", "threads=2")  # of the CPU alone
     rate = counted_rate(works[0].trial, (1, 16, 16), "cuda")

@@ -9,12 +9,14 @@ import pytest
 
 from memloc import sweep
 from memloc.commands.dry_run import _blocks
+from memloc.run.cost import Rate, Shape
 from memloc.run.estimate import TimeEstimate, cost_model, estimate, price
 from memloc.run.pending import Work, pending
 from memloc.run.placement import Resources
-from memloc.run.plan import Plan
+from memloc.run.plan import Plan, TrialPlan
 from memloc.run.planner import build_plan
 from memloc.run.schedule import Slots
+from memloc.run.training_step import counted_rate
 from memloc.stages import REGISTRY
 from memloc.store import Snapshot, Store
 
@@ -110,4 +112,16 @@ def test_the_critical_path_is_the_largest_training_and_its_gradients(works: list
 
 def on_gpus(works: list[Work], folder: Path, gpus: int, per_task: float) -> TimeEstimate:
     resources = Resources(gpus_per_trial=1.0, gpus_per_task=per_task)
-    return estimate(price(works, cost_model(works, Snapshot({}, {}, []), folder, resources), Slots(gpus), resources))
+    model = cost_model(works, Snapshot({}, {}, []), folder, resources, rate)
+    return estimate(price(works, model, Slots(gpus), resources))
+
+
+RATES: dict[tuple[str, Shape], Rate] = {}
+
+
+def rate(trial: TrialPlan, shape: Shape) -> Rate:
+    """By its operations on a GPU of its own, as a cost model has it for unknown networks; counted once for all tests."""
+    network = (trial.config.architecture.model_dump_json(), shape)
+    if network not in RATES:
+        RATES[network] = counted_rate(trial, shape, "cuda")
+    return RATES[network]

@@ -15,7 +15,9 @@ from urllib.request import Request, urlopen
 import boto3
 import pytest
 
+from memloc.run.plan import Plan
 from memloc.store import Store
+from tests.conftest import TINY, planned
 
 BUCKET = "memloc"
 
@@ -85,3 +87,12 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def store(uri: str) -> Store:
     return Store(uri)
+
+
+@pytest.fixture
+def plan(store: Store, tiny: Path, tmp_path: Path) -> Plan:
+    """The plan of the sweep `tiny`. The store is a copy of a finished one."""
+    for path in sorted(tiny.rglob("*")):
+        if path.is_file():
+            store.files.put(path.relative_to(tiny).as_posix(), path.read_bytes())
+    return planned(tmp_path, TINY)

@@ -18,6 +18,7 @@ from memloc.analysis.reading import run_sql
 from memloc.store import Store, tables
 from tests.store.writing import ANALYSES, PARTS, ROWS, commit_of, rows_of
 
+KILLS = 4
 WRITER = """
 import sys
 from tests.store.writing import write
@@ -55,11 +56,13 @@ def test_readers_beside_writers_that_are_killed(uri: str) -> None:
     writers = [start_writer(uri, -1), start_writer(uri, -2)]
     deadline = time.monotonic() + 60
     try:
-        while (kills < 6 or counts[-1] < ANALYSES) and time.monotonic() < deadline:
+        while (kills < KILLS or counts[-1] < ANALYSES) and time.monotonic() < deadline:
+            time.sleep(moments.random() / 5)
+            if not Store(uri).files.listing("commits"):
+                continue  # the writers are still importing
             counts.append(check(uri))
-            victim = moments.randrange(2)
-            if kills < 6 and counts[-1] > 0 and moments.random() < 0.5:
-                os.kill(writers[victim].pid, signal.SIGKILL)
+            if kills < KILLS and counts[-1] > 0:
+                os.kill(writers[kills % 2].pid, signal.SIGKILL)  # the one that has been writing for longer
                 kills += 1
             for i, writer in enumerate(writers):
                 if writer.poll() is not None:
@@ -69,7 +72,7 @@ def test_readers_beside_writers_that_are_killed(uri: str) -> None:
         for writer in writers:
             writer.kill()
             writer.wait()
-    assert kills == 6
+    assert kills == KILLS
     assert check(uri) == ANALYSES
     assert counts == sorted(counts), "what was committed went away"
 

@@ -23,11 +23,6 @@ from tests.conftest import TINY, carry_out, run_inline
 from tests.store.test_verify import contents, flip
 
 
-@pytest.fixture
-def plan(store: Store, tmp_path: Path) -> Plan:
-    return run_inline(tmp_path, TINY, store)
-
-
 def left(store: Store, plan: Plan) -> list[Work]:
     return [w for w in pending(plan, store, store.snapshot(), "all") if w.anything]
 

@@ -15,15 +15,10 @@ from memloc.run.pending import pending
 from memloc.run.plan import Plan
 from memloc.store import Store, layout, tables
 from memloc.store.verify import verify
-from tests.conftest import TINY, carry_out, run_inline
+from tests.conftest import carry_out
 from tests.run.programs import CLOCK_COLUMNS
 
 Harm = Callable[[Store, str], None]
-
-
-@pytest.fixture
-def plan(store: Store, tmp_path: Path) -> Plan:
-    return run_inline(tmp_path, TINY, store)
 
 
 def contents(store: Store) -> dict[str, pa.Table]:
@@ -90,7 +85,13 @@ CASES: list[tuple[str, Callable[[Store], str], Harm, str, list[tuple[str, str]]]
 ]
 
 
-@pytest.mark.parametrize(("victim", "harm", "message", "redone"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+# All on a disk; on S3 each kind of file and each kind of harm once.
+ON_S3 = ("truncated checkpoint", "lost parquet", "flipped commit")
+PLACES = [("disk", *c[1:]) for c in CASES] + [("s3", *c[1:]) for c in CASES if c[0] in ON_S3]
+NAMES = [f"disk-{c[0]}" for c in CASES] + [f"s3-{name}" for name in ON_S3]
+
+
+@pytest.mark.parametrize(("uri", "victim", "harm", "message", "redone"), PLACES, ids=NAMES, indirect=["uri"])
 def test_found_by_name_and_exactly_that_recomputed(
     store: Store,
     plan: Plan,

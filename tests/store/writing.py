@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 from memloc import stages
 from memloc.store import Commit, Store
@@ -28,9 +29,10 @@ def rows_of(analysis: int, nth: int) -> dict[str, dict[str, object]]:
 
 
 def write(uri: str, seed: int) -> None:
-    """Publishes every part of every analysis in some order, again and again (as duplicated workers do)."""
+    """Publishes every part of every analysis in some order, as duplicated workers do, with pauses as of computing."""
     store, order = Store(uri), random.Random(seed)
     parts = [(a, n) for a in range(ANALYSES) for n in range(PARTS)]
     order.shuffle(parts)
     for analysis, nth in parts:
+        time.sleep(order.random() / 20)
         store.publish(commit_of(analysis, nth, order.random()), rows_of(analysis, nth), stages.tables())

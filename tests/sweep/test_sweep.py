@@ -507,6 +507,15 @@ def test_shipped_sweeps_load_and_say_what_they_are() -> None:
     assert sweep.find("./demo") == Path("./demo")
 
 
+def test_a_file_by_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sweep.find("MY.YML") == Path("MY.YML")
+    (tmp_path / "mine.txt").touch()
+    name_it = r"^mine.txt: is a file whose name does not end in .yaml; name it mine.txt.yaml, or type ./mine.txt$"
+    with pytest.raises(UsageError, match=name_it):
+        sweep.find("mine.txt")
+
+
 def test_the_demo_is_what_was_asked_for() -> None:
     entries = sweep.load(sweep.find("demo"), REGISTRY).entries
     common = {"dataset": "digits", "model": "resnet9", "width": 0.25, "batch_size": 128, "epochs": 30, "noise": 0.1}

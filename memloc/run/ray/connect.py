@@ -37,13 +37,22 @@ def connected(resources: Resources, run: str) -> Iterator[str]:
     with ExitStack() as ends:
         scratch = _temporary(ends, None)
         folder = _folder(ends) if resources.address == "local" else None
-        ends.callback(ray.shutdown)  # before the folder is removed that it writes to
+        ends.callback(_shut_down, resources.address == "local")  # before the folder is removed that it writes to
         with _signals_kept():
             if resources.address == "local":
                 _start(resources, run, folder)
             else:
                 _attach(resources.address, run)
         yield str(scratch)
+
+
+def _shut_down(started_here: bool) -> None:
+    """Ends the connection. A Ray that was started here leaves nothing behind: its logs are of no use without it."""
+    node = ray._private.worker._global_node
+    session = node.get_session_dir_path() if started_here and node is not None else None
+    ray.shutdown()
+    if session is not None:
+        shutil.rmtree(session, ignore_errors=True)
 
 
 def _start(resources: Resources, run: str, folder: str | None) -> None:
