@@ -439,6 +439,13 @@ def test_decide_groups() -> None:
     assert decide_groups(tight(0.2, 1.0, k=1), Region(0.5)) == (Decision("inconclusive", "against"), 0)
 
 
+def test_groups_on_several_scales_are_compared_as_they_are() -> None:
+    """By logits, 0.05 is 2.2 below 0.3; as it is, 1.0 is the farther out."""
+    groups = [accuracy([0.05, 0.05], 900, LOGIT), accuracy([1.0, 1.0], 900), accuracy([0.31, 0.3], 900, LOGIT)]
+    assert [group.scale for group in groups] == [LOGIT, SHARE, LOGIT]
+    assert decide_groups(groups, Region(0.3, 0.6)) == (Decision("does_not_hold"), 1)
+
+
 def test_with_more_groups_it_takes_more_to_be_outside() -> None:
     out = mean_of_trainings([2.15, 2.2, 2.25], LOG)
     lo = next(level for level in np.arange(0.9, 1, 0.0005) if ends(out.at(level))[0] <= 2.0)

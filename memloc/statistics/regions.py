@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from memloc.statistics.interval import Interval
+from memloc.statistics.scales import LOG, REAL
 from memloc.statistics.trainings import OverTrainings
 
 Verdict: TypeAlias = Literal["holds", "does_not_hold", "inconclusive"]
@@ -122,8 +123,11 @@ def _inconclusive(inside: Sequence[bool]) -> Decision:
 
 
 def _outside(group: OverTrainings, region: Region) -> float:
-    """How far a group's value lies beyond the nearer end of the region, on the group's scale; negative inside."""
-    forward = group.scale.forward
+    """How far a group's value lies beyond the nearer end of the region, negative inside. Ratios by logarithms.
+
+    Cells of one family may be on the logit scale and as they are (`pooled`), so shares are compared as they are.
+    """
+    forward = group.scale.forward if group.scale is LOG else REAL.forward
     value = forward(group.value)
     return float(
         max(
