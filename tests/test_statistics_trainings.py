@@ -35,7 +35,7 @@ from memloc.statistics.quantities import (
 )
 from memloc.statistics.regions import Decision, Region, decide, decide_groups
 from memloc.statistics.scales import AREA, LOG, LOGIT, PROBIT, REAL, SHARE, Scale
-from memloc.statistics.trainings import OverTrainings, Spread, pooled, pooled_variances
+from memloc.statistics.trainings import OverTrainings, Spread, combined_limits, pooled, pooled_variances
 
 
 def ends(interval: Interval) -> tuple[float, float]:
@@ -117,6 +117,14 @@ def test_it_is_clipped() -> None:
     lo, hi = ends(mean_of_trainings([0.2, 0.9]).printed)
     assert lo < 0
     assert hi > 1
+
+
+def test_the_estimate_lies_in_its_interval() -> None:
+    """To the last bit, where nothing varies, and the logarithm and back rounds."""
+    ratios = np.arange(0.01, 3, 0.01)
+    lo, hi = combined_limits(ratios, (ratios, ratios), np.zeros(()), LOG)
+    assert (lo <= ratios).all()
+    assert (ratios <= hi).all()
 
 
 def test_a_ratio_of_nothing_has_no_limits() -> None:
@@ -263,6 +271,10 @@ def test_auc_on_the_probit_scale() -> None:
     quantity = made(mean_auc(-table, positive, PROBIT))
     assert ends(quantity.printed) == pytest.approx(tuple(stats.norm.cdf([centre - half, centre + half])))
     assert made(auc_of_means(-table, positive, PROBIT)).scale is PROBIT
+    opposite = np.array([[3.0, 1, 2, 0], [1, 3, 0, 2.5]])  # right together, though one pair is wrong in one training
+    together = made(auc_of_means(opposite, np.arange(4) < 2, PROBIT))
+    assert (together.value, together.each, together.scale) == (1.0, (0.75, 0.75), AREA)
+    assert together.printed == (1.0, 1.0, 1.0)
     perfect = np.where(positive, 1.0, 0.0)[None]
     assert made(mean_auc(perfect, positive, PROBIT)).printed == (1.0, 1.0, 1.0)
     assert made(mean_auc(perfect, positive, PROBIT)).scale is AREA
@@ -294,6 +306,8 @@ def test_share_of_groups() -> None:
     assert ends(quantity.printed) == (0.25, 1.0)  # with two trainings the last one reaches 0.9 too
     assert quantity.value == 0.75
     assert quantity.each == (0.5, 0.75)
+    near = share_of_groups([accuracy(x, 400) for x in ([0.99, 0.99], [0.91, 0.91], [0.89, 0.89], [0.2, 0.2])], 0.9)
+    assert near.printed == (0.5, 0.25, 0.75)
     assert share_of_groups([mean_of_trainings([0.5])], 0.9).printed == (0.0, None, None)
     assert share_of_groups([accuracy([0.95], 10_000)], 0.9).printed == (1.0, 1.0, 1.0)
 
