@@ -1,0 +1,1 @@
+"""How often the intervals over trainings hold the truth, by simulation."""
