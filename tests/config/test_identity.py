@@ -40,13 +40,13 @@ TRAININGS: list[tuple[dict[str, Any], str]] = [
 ]
 MASKED = {"memorized": "labels"}
 ANALYSES: dict[str, dict[str, Any]] = {
-    "detection": {"scores": ["learning_time", "forgetting", "aum", "el2n", "loss"]},
+    "detection": {"scores": ["learning_time", "forgetting", "aum", "el2n", "loss", "probability"]},
     "evaluate": {"epoch": 20, "modes": ["plain"]},
     "flips": {
         **MASKED, "clean": 1000, "noisy": 1000, "repeats": 1, "estimator": "fast", "reference": 16, "ablate": "activation",
         "max_neurons": 200, "post_eval": 2000, "group_size": 32,
     },
-    "gradients": {**MASKED, "bn": "batch", "epochs": list(range(21))},
+    "gradients": {**MASKED, "bn": "batch", "at": "trajectory", "epochs": list(range(1, 21))},
     "held_out": {"ratios": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], "min_held_out": 20},
     "retrain": {**MASKED, "epochs": 20, "peak_epoch": 10, "lr": 0.1},
     "rewind": {**MASKED, "epochs": [0, 10, 20], "buffers": "final"},
@@ -56,7 +56,7 @@ ANALYSES: dict[str, dict[str, Any]] = {
 NEUTRAL = {
     "noise_count": "round", "tokens": "patch", "masks": "site", "batch_norm": "train", "stochastic": "off",
     "compile": False, "freeze": "others", "batches": "clean", "scale": "n", "at": "checkpoint", "choose": "any",
-    "noise_norm": "example",
+    "noise_norm": "example", "perfect": "in_a_row",
 }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def test_attached_to_a_cluster(tmp_path: Path, cluster: Cluster, small_store: Pa
     assert done.code == 0, done.err
     assert_same(small_store, tmp_path / "ray")
     lines = done.err.splitlines()  # nothing of dependencies is printed
-    assert lines[0].startswith("small: 3 trainings and 52 analysis parts to do; store ")
+    assert lines[0].startswith("small: 3 trainings and 57 analysis parts to do; store ")
     assert all(line.startswith("[") and " s] " in line for line in lines[1:]), done.err
 
 

@@ -107,16 +107,16 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """No dropout, long enough that the noisy examples are partly memorized."""
-    return kept(tmp_path_factory, "plain", epochs=12, batch_size=16)
+    return kept(tmp_path_factory, "stages-plain", epochs=12, batch_size=16)
 
 
 @pytest.fixture(scope="session")
 def memorizing(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """No dropout, wide and long enough that nearly every noisy example is memorized, in several layers."""
-    return kept(tmp_path_factory, "memorizing", width=0.125, epochs=24, batch_size=16)
+    return kept(tmp_path_factory, "stages-memorizing", width=0.125, epochs=24, batch_size=16)
 
 
 @pytest.fixture(scope="session")
 def tied(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Wide and long enough that every mode and rescaling has accuracies of its own."""
-    return kept(tmp_path_factory, "tied", **{**TIED, "p_gen": 0.5}, width=0.125, epochs=14, batch_size=16)
+    return kept(tmp_path_factory, "stages-tied", **{**TIED, "p_gen": 0.5}, width=0.125, epochs=14, batch_size=16)

@@ -104,9 +104,8 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU compiles otherwise")
 def test_a_sweep_without_a_compiler_says_so_before_it_starts(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    done = memloc(
-        tmp_path, "sweep", "smoke", "compile=true", "--store", str(store), "--executor", "inline", CXX="no-such-compiler"
-    )
+    compiled = ("sweep", "smoke", "compile=true", "gradients.at=checkpoint")
+    done = memloc(tmp_path, *compiled, "--store", str(store), "--executor", "inline", CXX="no-such-compiler")
     assert done.code == 2
     (line,) = done.err.strip().splitlines()
     assert "compile: true needs a C++ compiler on a CPU, and there is no no-such-compiler here" in line

@@ -14,7 +14,7 @@ from memloc.stages import STAGES
 from tests.stages.conftest import Trained, run
 
 ANALYSES: dict[str, dict[str, Any]] = {
-    "gradients": {"epochs": (1,)},
+    "gradients": {"at": "checkpoint", "epochs": (1,)},
     "rewind": {"epochs": (0,)},
     "retrain": {"epochs": 1},
     "flips": {"clean": 4, "noisy": 4, "max_neurons": 2, "post_eval": 8},
