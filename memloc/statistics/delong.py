@@ -23,7 +23,7 @@ def auc(scores: Floats, positive: Bools) -> float | None:
     Returns:
         In [0, 1]; None where a class is empty or a score is NaN.
     """
-    return None if undefined(scores, positive) else _mean_win(_placements(scores, positive)[0], positive)
+    return None if undefined(scores, positive) else _mean_win(placements(scores, positive)[0], positive)
 
 
 def auc_interval(scores: Floats, positive: Bools) -> Interval | None:
@@ -41,7 +41,7 @@ def auc_interval(scores: Floats, positive: Bools) -> Interval | None:
     """
     if undefined(scores, positive):
         return None
-    wins, losses = _placements(scores, positive)
+    wins, losses = placements(scores, positive)
     value, variance = _mean_win(wins, positive), _variance(wins, losses)
     if variance is None:
         return Interval(value, None, None)
@@ -64,7 +64,7 @@ def auc_difference(one: Floats, other: Floats, positive: Bools) -> Difference | 
     """
     if undefined(one, positive) or undefined(other, positive):
         return None
-    (a, b), (c, d) = _placements(one, positive), _placements(other, positive)
+    (a, b), (c, d) = placements(one, positive), placements(other, positive)
     wins, losses = a - c, b - d
     value, variance = _mean_win(wins, positive), _variance(wins, losses)
     if variance is None:
@@ -79,17 +79,21 @@ def undefined(scores: Floats, positive: Bools) -> bool:
     return bool(positive.all() or not positive.any() or np.isnan(scores).any())
 
 
-def _placements(scores: Floats, positive: Bools) -> tuple[Floats, Floats]:
-    """(negatives below each positive: float64[m], positives above each negative: float64[n]), ties counting ½.
+def placements(scores: Floats, positive: Bools) -> tuple[Floats, Floats]:
+    """(negatives below each positive: float64[..., m], positives above each negative: float64[..., n]), ties counting ½.
 
     From midranks in O(n log n) (Sun & Xu 2014): the rank of a positive among all, less its rank among the positives, is
     the number of negatives below it. Multiples of ½, hence exact.
+
+    Args:
+        scores: float64[..., m + n], without NaN; one ranking along the last axis.
+        positive: bool[m + n].
     """
     from scipy.stats import rankdata  # takes half a second; checking a sweep file does not need it
 
-    ranks = rankdata(scores)
-    wins = ranks[positive] - rankdata(scores[positive])
-    losses = len(wins) - (ranks[~positive] - rankdata(scores[~positive]))
+    ranks = rankdata(scores, axis=-1)
+    wins = ranks[..., positive] - rankdata(scores[..., positive], axis=-1)
+    losses = wins.shape[-1] - (ranks[..., ~positive] - rankdata(scores[..., ~positive], axis=-1))
     return wins, losses
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy.special import stdtrit
+import numpy as np
+from scipy.special import ndtri, stdtrit
 
-from memloc.statistics.interval import TAIL, Interval
+from memloc.statistics.interval import TAIL, Floats, Interval
 
 
 def student_interval(values: Sequence[float]) -> Interval | None:
@@ -29,15 +30,27 @@ def student_interval(values: Sequence[float]) -> Interval | None:
 
 
 def wilson_interval(share: float, n: int) -> Interval:
-    """A share of n examples, and Wilson's (1927) score interval, by scipy; lo and hi None for n = 0.
+    """A share of n examples, and Wilson's (1927) score interval; lo and hi None for n = 0.
 
     Args:
         share: k / n for a whole number k, up to rounding.
         n: examples.
     """
-    from scipy.stats import binomtest  # takes half a second; checking a sweep file does not need it
-
     if n == 0:
         return Interval(share, None, None)
-    limits = binomtest(round(share * n), n).proportion_ci(confidence_level=0.95, method="wilson")
-    return Interval(share, float(limits.low), float(limits.high))
+    lo, hi = wilson_limits(np.array(round(share * n) / n), n, 1 - 2 * TAIL)
+    return Interval(share, float(lo), float(hi))
+
+
+def wilson_limits(share: Floats, n: int | Floats, level: float) -> tuple[Floats, Floats]:
+    """Wilson's (1927) score interval, elementwise: the shares p with |share − p| ≤ z·√(p(1 − p)/n).
+
+    Args:
+        share: float64[...], in [0, 1]; a mean of shares is one too, and need not be a whole number of n.
+        n: examples, at least 1.
+        level: of the interval.
+    """
+    z2 = ndtri((1 + level) / 2) ** 2
+    centre, half = share + z2 / (2 * n), np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2)))
+    lo, hi = ((centre + side * half) / (1 + z2 / n) for side in (-1, 1))
+    return np.where(share <= 0, 0.0, lo), np.where(share >= 1, 1.0, hi)  # exact at the ends, where rounding shows

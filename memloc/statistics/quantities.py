@@ -1,0 +1,190 @@
+"""Each kind of quantity over trainings, with the interval over examples that belongs to it.
+
+Repeats within a training are averaged first (`training_table`). Tables are float64[k, n]: k trainings, n distinct
+(data_seed, example), NaN where a training does not have the example or has no value for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from memloc.statistics.influences import of_aucs, of_differences, of_log_ratios, of_means, standard_error
+from memloc.statistics.interval import Bools, Floats, Interval, Labels
+from memloc.statistics.parametric import wilson_limits
+from memloc.statistics.scales import AREA, LOG, REAL, SHARE, Scale
+from memloc.statistics.trainings import OverTrainings, Spread
+
+
+class TrainingTable(NamedTuple):
+    """Values by training and example. rows: int64[n], a row of each example, from which its labels can be read."""
+
+    values: Floats
+    rows: npt.NDArray[np.int64]
+
+
+def training_table(values: Floats, trainings: Labels, examples: Labels) -> TrainingTable:
+    """Rows of (training, example, repeat) as a table; repeats of an example in a training are averaged.
+
+    Args:
+        values: float64[rows]; NaN where there is none.
+        trainings: [rows], sortable.
+        examples: [rows] or [rows, columns], for example (data_seed, example).
+
+    Returns:
+        Trainings and examples in sorted order. NaN where all repeats are.
+    """
+    names, training = np.unique(trainings, return_inverse=True)
+    units, rows, example = np.unique(examples, return_index=True, return_inverse=True, axis=0)
+    cells, there = training.reshape(-1) * len(units) + example.reshape(-1), ~np.isnan(values)
+    size = len(names) * len(units)
+    sums, counts = (np.bincount(cells[there], w, minlength=size) for w in (values[there], None))
+    means = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
+    return TrainingTable(means.reshape(len(names), len(units)), rows)
+
+
+def mean_of_trainings(each: Sequence[float], scale: Scale = REAL) -> OverTrainings:
+    """A quantity that no examples are sampled for: Student's interval, on `scale`. LOG: the geometric mean of ratios."""
+    return OverTrainings(float(scale.inverse(np.mean(scale.forward(np.array(each))))), tuple(map(float, each)), scale=scale)
+
+
+def accuracy(shares: Sequence[float], n: int, scale: Scale = SHARE) -> OverTrainings:
+    """The mean share over trainings, with Wilson's interval.
+
+    Args:
+        shares: each training's.
+        n: how many distinct (data_seed, example) they are of, in all trainings together; at least 1.
+        scale: SHARE; or LOGIT, which takes the same distances on the logit scale, unless a training is at 0 or 1.
+    """
+    if n < 1:
+        raise ValueError(f"needs at least one example, not {n}")
+    value = float(np.mean(shares))
+    scale = scale if scale.finite(shares, value) else SHARE
+    return OverTrainings(value, tuple(map(float, shares)), partial(_wilson, value, n), scale)
+
+
+def mean_over_examples(table: Floats) -> OverTrainings | None:
+    """The mean over trainings of the mean over examples. None where a training has no value."""
+    return _from_influences(*of_means(table), REAL)
+
+
+def difference_of_means(table: Floats, above: Bools) -> OverTrainings | None:
+    """The mean of the examples `above` (bool[n]) less that of the others. None where a training has no value of a set."""
+    return _from_influences(*of_differences(table, above), REAL)
+
+
+def ratio_of_means(table: Floats, above: Bools) -> OverTrainings | None:
+    """mean(examples above) / mean(others): the geometric mean over trainings, intervals on the log scale.
+
+    Args:
+        table: float64[k, n], not negative; mean counts of neurons.
+        above: bool[n].
+
+    Returns:
+        None where a mean of a training is 0, or does not exist.
+    """
+    return _from_influences(*of_log_ratios(table, above), LOG)
+
+
+def mean_auc(table: Floats, positive: Bools, scale: Scale = AREA) -> OverTrainings | None:
+    """The mean of the trainings' AUCs, with DeLong's interval. None where a class is empty in a training.
+
+    Args:
+        table: float64[k, n], scores.
+        positive: bool[n].
+        scale: AREA; or PROBIT, which takes the same distances on the probit scale, unless a training's AUC is 0 or 1.
+    """
+    return _from_influences(*of_aucs(table, positive), scale)
+
+
+def auc_of_means(table: Floats, positive: Bools, scale: Scale = AREA) -> OverTrainings | None:
+    """The AUC of the examples' scores, averaged over trainings, with DeLong's interval.
+
+    The trainings' own values, and their standard deviation, are those of the single trainings' AUCs: averaged scores are
+    one ranking, which shows no spread. An AUC of averaged scores grows with the number of trainings.
+    """
+    there = ~np.isnan(table)
+    has = there.any(axis=0)
+    means = np.where(there, table, 0.0)[:, has].sum(axis=0) / there[:, has].sum(axis=0)
+    averaged = _from_influences(*of_aucs(means[None], positive[has]), scale)
+    singles = _from_influences(*of_aucs(table, positive), scale)
+    if averaged is None or singles is None:
+        return None
+    both = scale if averaged.scale is singles.scale else AREA
+    return OverTrainings(averaged.value, singles.each, averaged.examples, both)
+
+
+def difference(one: OverTrainings, other: OverTrainings) -> OverTrainings:
+    """one − other in the same trainings, for two quantities on the scale as it is, such as accuracies.
+
+    The interval over examples is Newcombe's (1998): the squares of the distances of the two intervals add up, as for
+    independent examples. It is too wide for the same examples that agree in both.
+    """
+    each = tuple(a - b for a, b in zip(one.each, other.each, strict=True))
+    return OverTrainings(one.value - other.value, each, partial(_newcombe, one, other))
+
+
+def share_of_groups(groups: Sequence[OverTrainings], least: float) -> OverTrainings:
+    """The share of groups whose quantity is at least `least` (L1, R1). Groups are fixed, not sampled.
+
+    The interval is [#{lo_g ≥ least}/G, #{hi_g ≥ least}/G], from the groups' own intervals at the same level. A
+    training's own value is its share of groups.
+
+    Args:
+        groups: of the same trainings in the same order; with intervals.
+        least: in the unit of the quantity.
+    """
+    each = np.mean([np.array(g.each) >= least for g in groups], axis=0)
+    value = float(np.mean([g.value >= least for g in groups]))
+    none = Spread(0.0, 1)  # the groups' intervals have the trainings' spread in them already
+    return OverTrainings(value, tuple(each.tolist()), partial(_of_groups, tuple(groups), least), SHARE, none)
+
+
+def _wilson(share: float, n: int, level: float) -> tuple[float, float]:
+    lo, hi = wilson_limits(np.array(share), n, level)
+    return float(lo), float(hi)
+
+
+def _newcombe(one: OverTrainings, other: OverTrainings, level: float) -> tuple[float, float] | None:
+    a, b = (quantity.examples and quantity.examples(level) for quantity in (one, other))
+    if not a or not b:
+        return None
+    value = one.value - other.value
+    below, above = np.hypot(one.value - a[0], b[1] - other.value), np.hypot(a[1] - one.value, other.value - b[0])
+    return float(value - below), float(value + above)
+
+
+def _of_groups(groups: tuple[OverTrainings, ...], least: float, level: float) -> tuple[float, float] | None:
+    intervals: list[Interval] = [group.at(level) for group in groups]
+    ends = [(lo >= least, hi >= least) for _, lo, hi in intervals if lo is not None and hi is not None]
+    if len(ends) < len(groups):
+        return None
+    lo, hi = np.mean(ends, axis=0)
+    return float(lo), float(hi)
+
+
+def _normal(value: float, error: float, scale: Scale, level: float) -> tuple[float, float] | None:
+    """± z standard errors; `value` in its own unit, `error` on the scale."""
+    if np.isnan(error):
+        return None
+    half = float(ndtri((1 + level) / 2)) * error
+    lo, hi = np.clip(scale.inverse(scale.forward(value) + np.array([-half, half])), scale.lo, scale.hi)
+    return float(lo), float(hi)
+
+
+def _from_influences(each: Floats, influences: Floats, scale: Scale) -> OverTrainings | None:
+    """each: float64[k]; influences: float64[k, n]. On the log scale both are of logarithms, else in the quantity's unit."""
+    if not np.isfinite(each).all():
+        return None
+    mean, error = float(each.mean()), float(standard_error(influences))
+    if scale is LOG:
+        value, each = float(np.exp(mean)), np.exp(each)
+    else:
+        scale = scale if scale.finite(each, mean) else AREA
+        value, error = mean, error * float(scale.slope(mean))
+    return OverTrainings(value, tuple(each.tolist()), partial(_normal, value, error, scale), scale)
