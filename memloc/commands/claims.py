@@ -30,7 +30,6 @@ FAMILIES = {
     "E": "Example-tied dropout (§6.2)",
     "A": "Atypical examples (§7)",
 }
-VERDICTS = {"holds": "holds", "does_not_hold": "does not hold", "not_testable": "not testable", "not_run": "not run"}
 HEADER = ("", "paper", "ours [95 %]", "verdict", "on, trainings")
 
 
@@ -50,9 +49,9 @@ def claims(
 
 def as_row(judgement: Judgement) -> dict[str, object]:
     """A judgement as `claims --json` prints it."""
-    names = ("id", "where", "claim", "paper", "ours", "lo", "hi", "verdict")
+    names = ("id", "paper_id", "where", "claim", "paper", "ours", "lo", "hi", "verdict", "leans")
     reason = ": ".join(text for text in (judgement.on, judgement.reason) if text)
-    return {**{name: getattr(judgement, name) for name in names}, "reason": reason}
+    return {**{name: getattr(judgement, name) for name in names}, "reason": reason, "sql": judgement.sql}
 
 
 def render(judgements: Sequence[Judgement], at: str | None = None) -> str:
@@ -75,8 +74,10 @@ def render(judgements: Sequence[Judgement], at: str | None = None) -> str:
 
 
 def _tally(judgements: Sequence[Judgement]) -> str:
-    counts = Counter(VERDICTS[j.verdict] for j in judgements)
-    return ", ".join(f"{verdict}: {counts[verdict]}" for verdict in VERDICTS.values() if counts[verdict])
+    from memloc.papers.maini2023.judgement import WORDS
+
+    counts = Counter(j.verdict for j in judgements)
+    return ", ".join(f"{words}: {counts[verdict]}" for verdict, words in WORDS.items() if counts[verdict])
 
 
 def _letter(k: int) -> str:
@@ -96,7 +97,7 @@ def _claim(judgements: Sequence[Judgement], rows: Mapping[str, Sequence[str]], w
 
 
 def _row(j: Judgement, letters: Mapping[str, str]) -> list[str]:
-    return [j.id, _number(j.paper), _ours(j), VERDICTS[j.verdict], f"{letters[j.on]}, n = {j.seeds}"]
+    return [j.id, _number(j.paper), _ours(j), j.verdict_in_words, f"{letters[j.on]}, n = {j.seeds}"]
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -90,7 +90,7 @@ def scorecard_tex(judgements: Sequence[Judgement]) -> str:
         lines += [r"\addlinespace", rf"\multicolumn{{4}}{{p{{0.9\linewidth}}}}{{\bfseries {words}}} \\*"]
         for j in claim.judgements:
             name = tex_words(j.id).replace(".", r".\allowbreak{}").replace(r"\_", r"\_\allowbreak{}")
-            cells = (scorecard.number(j.paper), scorecard.ours(j), scorecard.VERDICTS[j.verdict])
+            cells = (scorecard.number(j.paper), scorecard.ours(j), j.verdict_in_words)
             lines.append(" & ".join([name, *map(tex_words, cells)]) + r" \\")
     return "\n".join([*lines, r"\end{longtable}", ""])
 

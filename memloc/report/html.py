@@ -16,6 +16,7 @@ import jinja2
 import vl_convert
 
 from memloc.papers.maini2023 import Judgement
+from memloc.papers.maini2023.judgement import WORDS
 from memloc.report import draw, scorecard
 from memloc.report.chart_tables import as_table, gist
 from memloc.report.charts import Chart, Exhibit, Gallery
@@ -65,7 +66,7 @@ def page(
         sections=[(SECTIONS[key], f"section-{key.replace('.', '-')}", members) for key, members in by_section.items()],
         families=scorecard.families(judgements),
         tally=scorecard.tally(judgements),
-        verdicts=scorecard.VERDICTS,
+        verdicts=WORDS,
         signs=scorecard.SIGNS,
         number=scorecard.number,
         ours=scorecard.ours,

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memloc.papers.maini2023 import Judgement
+from memloc.papers.maini2023.judgement import WORDS
 from memloc.report.charts import Table
 
-VERDICTS = {"holds": "holds", "does_not_hold": "does not hold", "not_testable": "not testable", "not_run": "not run"}
-SIGNS = {"holds": "✓", "does_not_hold": "✗", "not_testable": "?", "not_run": "○"}
+SIGNS = {"holds": "✓", "does_not_hold": "✗", "inconclusive": "~", "not_testable": "?", "not_run": "○"}
 
 # By the first letter of a claim's id (science.md, The paper's numbers).
 FAMILIES = {
@@ -62,7 +62,7 @@ class Family:
 
 
 def tally(judgements: Sequence[Judgement]) -> list[tuple[str, int]]:
-    return [(verdict, sum(j.verdict == verdict for j in judgements)) for verdict in VERDICTS]
+    return [(verdict, sum(j.verdict == verdict for j in judgements)) for verdict in WORDS]
 
 
 def families(judgements: Sequence[Judgement]) -> list[Family]:
@@ -102,5 +102,5 @@ def table(judgements: Sequence[Judgement]) -> Table:
     rows = []
     for j in judgements:
         if j.verdict != "not_run":
-            rows.append([j.id, j.claim, number(j.paper), ours(j), VERDICTS[j.verdict]])
+            rows.append([j.id, j.claim, number(j.paper), ours(j), j.verdict_in_words])
     return Table("Scorecard", ["id", "claim", "paper", "ours", "verdict"], rows)

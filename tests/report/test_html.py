@@ -132,7 +132,7 @@ def test_the_scorecard_comes_first_and_tells_all(html: str, judged: Sequence[Jud
     for verdict, count in scorecard.tally(judged):
         assert count == sum(j.verdict == verdict for j in judged)
         words = html[html.index('<ul class="tally">') :].split("</ul>")[0]
-        assert re.search(rf'class="{verdict}"><b>{count}</b>.*{scorecard.VERDICTS[verdict]}</li>', words)
+        assert re.search(rf'class="{verdict}"><b>{count}</b>.*{scorecard.WORDS[verdict]}</li>', words)
     text = html[html.index('id="scorecard"') : html.index("</section>")]
     for j in judged:
         assert (j.id in text) if j.verdict != "not_run" else (j.id.split(".")[0] in text)

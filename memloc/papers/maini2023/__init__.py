@@ -127,6 +127,7 @@ def _judgement(claim: Claim, name: str, part: str, paper: float | None, estimate
         seeds=len(estimate.trials),
         sql=estimate.sql,
         on=setting.words,
+        leans=estimate.leans,
     )
 
 

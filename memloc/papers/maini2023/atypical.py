@@ -7,10 +7,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from memloc.papers.maini2023.deciding import untestable
 from memloc.papers.maini2023.gradients import alike, gradient_rows
 from memloc.papers.maini2023.judgement import Estimate
 from memloc.papers.maini2023.judging import Estimates, Judge
-from memloc.papers.maini2023.layers import retrain_rows, retrained, rewinding_costs
+from memloc.papers.maini2023.layers import ALL, retrain_rows, retrained, rewinding_costs
 from memloc.papers.maini2023.observations import Observations, among
 from memloc.papers.maini2023.paper import Numbers
 from memloc.papers.maini2023.pooling import mean_auc
@@ -80,7 +81,10 @@ def _a1_settings(observations: Observations) -> list[Setting]:
 
 
 def _a1(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
-    """Gradients as in G1, rewinding as in W2, retraining as in R1, except that all layers must reach 0.9."""
+    """Gradients as in G1, rewinding as in W2, retraining as in R1, except that all layers must reach 0.9.
+
+    A store does not say how many examples a set by C-score has. So the intervals of retraining are of the trainings alone.
+    """
     estimates: dict[str, Estimate | None] = {}
     for stage in ("gradients", "rewind", "retrain"):
         analysed = next((s for s in observations.settings(stage, atypical=True) if s.config == setting.config), None)
@@ -88,15 +92,15 @@ def _a1(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
             continue
         kept, said = observations.testable(analysed.trials, atypical=True)
         if not kept:
-            estimates[stage] = Estimate(
-                None, None, said, [], f"SELECT * FROM {stage} WHERE {among('analysis', analysed.analyses.values())}"
-            )
+            sql = f"SELECT * FROM {stage} WHERE {among('analysis', analysed.analyses.values())}"
+            estimates[stage] = untestable(said, [], sql)
         elif stage == "gradients":
             estimates[stage] = alike(*gradient_rows(observations, analysed.only(kept)))
         elif stage == "rewind":
             estimates[stage] = rewinding_costs(observations, analysed.only(kept), numbers)[""]
         else:
-            estimates[stage] = retrained(*retrain_rows(observations, analysed.only(kept)), most=False)
+            frame, sql = retrain_rows(observations, analysed.only(kept))
+            estimates[stage] = retrained(frame, None, sql, ALL)
     return estimates
 
 

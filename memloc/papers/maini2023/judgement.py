@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from memloc.statistics import Interval
+from memloc.statistics.regions import Decision, Leans
 
-Verdict = Literal["holds", "does_not_hold", "not_testable", "not_run"]
+PAPER = "maini2023"
+Verdict: TypeAlias = Literal["holds", "does_not_hold", "inconclusive", "not_testable", "not_run"]
+WORDS: dict[Verdict, str] = {
+    "holds": "holds",
+    "does_not_hold": "does not hold",
+    "inconclusive": "inconclusive",
+    "not_testable": "not testable",
+    "not_run": "not run",
+}
 
 
 @dataclass(frozen=True)
 class Judgement:
     """The verdict on one number of the paper (science.md, The paper's numbers).
 
-    id: claim, setting (if the paper or the store has several) and part, such as `E1.cifar10.after.noisy`. where: the place
-    in the paper. claim: what the paper says. on: the setting of our estimate, in words; "" if there is none. ours, lo, hi:
-    the estimate and its 95 % interval; accuracies and shares are in [0, 1]. reason: a sentence that says what was compared,
-    why it could not be, or what is missing. command: it would run what is missing (`&&` joins several commands). seeds: the
-    number of trainings behind the estimate. sql: for `memloc query`, the rows behind the estimate.
+    id: claim, setting (if the paper or the store has several) and part, such as `E1.cifar10.after.noisy`. paper_id: the
+    folder in papers/. where: the place in the paper. claim: what the paper says. on: the setting of our estimate, in words;
+    "" if there is none. ours, lo, hi: the estimate and its 95 % interval; accuracies and shares are in [0, 1]. leans: of an
+    inconclusive verdict, where every training's own value speaks for the claim, or against it. reason: a sentence that says
+    what was compared, why it could not be, or what is missing. command: it would run what is missing (`&&` joins several
+    commands). seeds: the number of trainings behind the estimate. sql: for `memloc query`, the rows behind the estimate.
     """
 
     id: str
@@ -35,22 +45,38 @@ class Judgement:
     seeds: int
     sql: str
     on: str
+    leans: Leans | None = None
+    paper_id: str = PAPER
+
+    @property
+    def verdict_in_words(self) -> str:
+        """`inconclusive, leans for`."""
+        return f"{WORDS[self.verdict]}, leans {self.leans}" if self.leans else WORDS[self.verdict]
 
 
 @dataclass(frozen=True)
 class Estimate:
     """One number in one setting, and whether the paper's claim about it holds there.
 
-    interval: the number with its 95 % interval; None if it is not defined. holds: None if the data cannot tell. trials: the
-    trainings behind the number. reason, sql: as in Judgement.
+    interval: the number with its 95 % interval; None if it is not defined. holds: the decision on a region; a plain answer
+    where a claim names no region of a number; None if the claim cannot be tested. trials: the trainings behind the number.
+    reason, sql: as in Judgement.
     """
 
     interval: Interval | None
-    holds: bool | None
+    holds: Decision | bool | None
     reason: str
     trials: Sequence[str]
     sql: str
 
     @property
     def verdict(self) -> Verdict:
-        return "not_testable" if self.holds is None else "holds" if self.holds else "does_not_hold"
+        if self.holds is None:
+            return "not_testable"
+        if isinstance(self.holds, Decision):
+            return self.holds.verdict
+        return "holds" if self.holds else "does_not_hold"
+
+    @property
+    def leans(self) -> Leans | None:
+        return self.holds.leans if isinstance(self.holds, Decision) else None

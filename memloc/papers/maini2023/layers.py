@@ -1,142 +1,171 @@
 """L1, W1–W3, R1, R2: accuracy after one layer group is rewound, or retrained on clean examples (paper §5, B.1, B.2).
 
 Frames are rows of `rewind` and `retrain` of one setting's analyses. The groups of `rewind` are in the network's order. Each
-training weighs the same.
+training weighs the same. n is the number of distinct noisy examples (data_seed, example) of these trainings; None where the
+store does not say it, and then intervals show the trainings' spread alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 
+from memloc.papers.maini2023.deciding import (
+    SIGNIFICANT,
+    decide_rank,
+    decided,
+    estimated,
+    listed,
+    rank_correlation,
+    untestable,
+)
 from memloc.papers.maini2023.judgement import Estimate
 from memloc.papers.maini2023.judging import Judge, Parts, of_stage
 from memloc.papers.maini2023.observations import Observations, among, first_reaching
 from memloc.papers.maini2023.paper import Numbers
-from memloc.papers.maini2023.pooling import interval_over, over_trainings, present
 from memloc.papers.maini2023.settings import Setting
 from memloc.seeds import stream
 from memloc.statistics import Interval, spearman_test
+from memloc.statistics.quantities import accuracy, difference, mean_of_trainings, share_of_groups
+from memloc.statistics.regions import Region, decide_groups
+from memloc.statistics.scales import SHARE
+from memloc.statistics.trainings import OverTrainings, pooled
+
+LEARNS = 0.2  # noisy accuracy from which a training begins to memorize
+CRITICAL = {"cifar10": "layer3", "mnist": "layer4"}  # W3: the critical layer of ResNet-50, by data set (B.1)
 
 KEPT = 0.9  # noisy accuracy that counts as kept, or as reached
-LEARNS = 0.2  # noisy accuracy from which a training begins to memorize
-CRITICAL = {"cifar10": "layer3", "mnist": "layer4"}  # the critical layer of ResNet-50, by data set (B.1)
+MOST = Region(lo=0.5, open_lo=True)  # L1, R1: shares of groups
+ALL = Region(lo=1.0)  # A1: every group can be retrained
+KEEPS = Region(lo=KEPT)  # W1
+COSTS_MORE = Region(lo=0.0, open_lo=True)  # W3: drop of the expected group minus the largest other one
+COMES_BACK = Region(lo=0.7, open_lo=True)  # R2, during retraining
+GOES_AGAIN = Region(hi=0.1, open_hi=True)  # R2, at its end
 
 
-def before(frame: pd.DataFrame, climbs: Mapping[str, int]) -> pd.DataFrame:
-    """The rows rewound to an epoch before `climbs`, {trial: the first epoch with noisy accuracy of 20 %}."""
-    first = frame["trial"].map(lambda t: climbs.get(t, 0))
-    return frame[frame["epoch"] < first]
+def noisy_after(rows: pd.DataFrame, climbs: Mapping[str, int]) -> pd.DataFrame:
+    """Trainings × (layer, epoch): noisy accuracy after rewinding to an epoch before the climb.
+
+    climbs: {trial: the first epoch with noisy accuracy of 20 %}. Trainings without such epochs are left out. Trainings are
+    compared cell by cell, so only those cells count that all of them have.
+    """
+    early = rows[rows["epoch"] < rows["trial"].map(lambda t: climbs.get(t, 0))]
+    table: pd.DataFrame = early.set_index(["trial", "layer", "epoch"])["noisy_acc"].unstack(["layer", "epoch"])
+    return table.dropna(axis=1)
 
 
-def kept_early(frame: pd.DataFrame, climbs: Mapping[str, int], sql: str) -> Estimate:
+def accuracies(table: pd.DataFrame, n: int | None) -> list[OverTrainings]:
+    """An accuracy for each column of trainings × cells; the cells of two trainings share their spread."""
+    return pooled([_accuracy(list(table[cell]), n) for cell in table.columns])
+
+
+def _accuracy(shares: list[float], n: int | None) -> OverTrainings:
+    return mean_of_trainings(shares, SHARE) if n is None else accuracy(shares, n)
+
+
+def kept_early(frame: pd.DataFrame, climbs: Mapping[str, int], n: int | None, sql: str) -> Estimate:
     """L1: most pairs (group, epoch before the climb) keep noisy accuracy of at least 0.9. Estimate: their share."""
-    rows = before(frame, climbs)
-    if rows.empty:
+    table = noisy_after(frame, climbs)
+    if table.empty:
         return _nowhere(climbs, sql)
-    shares = (rows["noisy_acc"] >= KEPT).groupby(rows["trial"]).mean()
-    estimate = present(over_trainings(list(shares), 0.0, 1.0))
-    reason = (
-        f"share of (group, epoch) with noisy accuracy {KEPT} left, rewound to before {_when(climbs)}; it must be above 0.5"
-        f"{interval_over(estimate, len(shares), '')}"
-    )
-    return Estimate(estimate, estimate.value > 0.5, reason, list(shares.index), sql)
+    compared = f"share of (group, epoch) with noisy accuracy {KEPT} left, rewound to before {_when(climbs)}"
+    return decided(share_of_groups(accuracies(table, n), KEPT), MOST, compared, list(table.index), sql)
 
 
-def last_groups(frame: pd.DataFrame, climbs: Mapping[str, int], sql: str) -> Estimate:
-    """W1: noisy accuracy is at least 0.9 after rewinding either of the last two groups to such an epoch.
+def last_groups(frame: pd.DataFrame, climbs: Mapping[str, int], n: int | None, sql: str) -> Estimate:
+    """W1: noisy accuracy is at least 0.9 after rewinding either of the last two groups to any such epoch.
 
-    The estimate is the least of these accuracies.
+    The estimate is that of the group and epoch that fall shortest of it.
     """
     last = list(dict.fromkeys(frame["layer"]))[-2:]
-    rows = before(frame[frame["layer"].isin(last)], climbs)
-    if rows.empty:
+    table = noisy_after(frame[frame["layer"].isin(last)], climbs)
+    if table.empty:
         return _nowhere(climbs, sql)
-    least = rows.groupby("trial")["noisy_acc"].min()
-    estimate = present(over_trainings(list(least), 0.0, 1.0))
-    groups = ", ".join(f"{g} {v:.3f}" for g, v in rows.groupby("layer")["noisy_acc"].min().items())
-    reason = (
-        f"least noisy accuracy after rewinding {' or '.join(last)} to before {_when(climbs)} ({groups}); "
-        f"it must be at least {KEPT}{interval_over(estimate, len(least), '')}"
+    cells = accuracies(table, n)
+    decision, shown = decide_groups(cells, KEEPS)
+    layer, epoch = (table.columns.get_level_values(name)[shown] for name in ("layer", "epoch"))
+    compared = (
+        f"noisy accuracy after rewinding {layer} to epoch {epoch}; rewinding {' or '.join(last)} to any epoch before "
+        f"{_when(climbs)} must leave {KEEPS}"
     )
-    return Estimate(estimate, estimate.value >= KEPT, reason, list(least.index), sql)
+    return estimated(cells[shown], decision, compared, list(table.index), sql)
+
+
+def left(frame: pd.DataFrame, epochs: Mapping[str, int], column: str) -> pd.DataFrame:
+    """Trainings × groups: accuracy after rewinding, mean over the epochs rewound to, without T. epochs: {trial: T}."""
+    rows = frame[frame["epoch"] < frame["trial"].map(epochs)]
+    means: pd.DataFrame = rows.groupby(["trial", "layer"], sort=False)[column].mean().unstack("layer")
+    return means[list(dict.fromkeys(frame["layer"]))]
 
 
 def drops(frame: pd.DataFrame, epochs: Mapping[str, int], column: str) -> pd.DataFrame:
-    """Trials × groups: accuracy lost by rewinding, mean over the epochs rewound to, without T. epochs: {trial: T}.
+    """Trainings × groups: accuracy lost by rewinding, as `left` has it.
 
     The loss is counted from the accuracy of the whole network: that of rewinding to T, or 1 if that is missing.
     """
     last = frame["trial"].map(epochs)
     whole = frame[frame["epoch"] == last].groupby("trial")[column].max()
-    left = frame[frame["epoch"] < last].groupby(["trial", "layer"], sort=False)[column].mean().unstack("layer")
-    groups = list(dict.fromkeys(frame["layer"]))
-    lost: pd.DataFrame = (-left).add(whole.reindex(left.index).fillna(1.0), axis=0)[groups]
+    means = left(frame, epochs, column)
+    lost: pd.DataFrame = (-means).add(whole.reindex(means.index).fillna(1.0), axis=0)
     return lost
 
 
 def same_groups(frame: pd.DataFrame, epochs: Mapping[str, int], sql: str) -> Estimate:
-    """W2: Spearman over groups of the clean and the noisy drop, mean over trainings; permutation test, one-sided."""
+    """W2: Spearman over groups of the clean and the noisy drop, each a mean over trainings; permutation test, one-sided.
+
+    There is no interval: the groups are fixed, and the p of the test decides.
+    """
     clean, noisy = (drops(frame, epochs, f"{s}_acc") for s in ("clean", "noisy"))
     key = stream(0, "claims", "W2")
     test = spearman_test(clean.mean(axis=0).to_numpy(), noisy.mean(axis=0).to_numpy(), key)
     if test is None:
-        return Estimate(
-            None, None, "fewer than three groups, or rewinding costs all of them the same", list(clean.index), sql
-        )
-    each = [_rho(clean.loc[t], noisy.loc[t]) for t in clean.index]
-    spread = over_trainings([r for r in each if r is not None], -1.0, 1.0)
-    estimate = test.interval if spread is None or spread.lo is None else Interval(test.interval.value, spread.lo, spread.hi)
-    over = f"{len(clean)} trainings" if spread is not None and spread.lo is not None else "the groups"
+        reason = "fewer than three groups, or rewinding costs all of them the same"
+        return untestable(reason, list(clean.index), sql)
+    each = [rho for t in clean.index if (rho := rank_correlation(clean.loc[t], noisy.loc[t])) is not None]
     reason = (
-        f"Spearman over {clean.shape[1]} groups of what rewinding costs clean and noisy accuracy: p = {test.p:.2g}; most "
-        f"critical for clean {clean.mean().idxmax()}, for noisy {noisy.mean().idxmax()}; interval over {over}"
+        f"Spearman over {clean.shape[1]} groups of what rewinding costs clean and noisy accuracy: p = {test.p:.2g}; p must "
+        f"be below {SIGNIFICANT}; most critical for clean {clean.mean().idxmax()}, for noisy {noisy.mean().idxmax()}; "
+        f"by training {listed(each) or 'unknown'}"
     )
-    return Estimate(estimate, test.p < 0.05, reason, list(clean.index), sql)
-
-
-def _rho(clean: pd.Series, noisy: pd.Series) -> float | None:
-    """Spearman's coefficient; None with fewer than three groups, or if one side does not vary."""
-    from scipy.stats import spearmanr
-
-    if len(clean) < 3 or np.ptp(clean) == 0 or np.ptp(noisy) == 0:
-        return None
-    return float(spearmanr(clean, noisy).statistic)
-
-
-def critical(frame: pd.DataFrame, epochs: Mapping[str, int], expected: str, sql: str) -> Estimate:
-    """W3: in ResNet-50, rewinding the expected group costs most noisy accuracy. Estimate: the share of such trainings."""
-    lost = drops(frame, epochs, "noisy_acc")
-    share = [float(lost.loc[t].idxmax() == expected) for t in lost.index]
-    most = str(lost.mean(axis=0).idxmax())
-    reason = (
-        f"rewinding {most} costs most noisy accuracy ({lost.mean(axis=0)[most]:.3f}), expected of {expected}; share of "
-        f"{len(share)} trainings"
+    return Estimate(
+        Interval(test.interval.value, None, None), decide_rank(test, each, len(clean)), reason, list(clean.index), sql
     )
-    return Estimate(Interval(float(np.mean(share)), None, None), bool(most == expected), reason, list(lost.index), sql)
 
 
-def retrained(frame: pd.DataFrame, sql: str, *, most: bool = True) -> Estimate:
+def critical(frame: pd.DataFrame, epochs: Mapping[str, int], expected: str, n: int | None, sql: str) -> Estimate:
+    """W3: in ResNet-50, rewinding the expected group costs most noisy accuracy.
+
+    The estimate is its drop minus the largest drop of another group of the same training.
+    """
+    means = left(frame, epochs, "noisy_acc")
+    if expected not in means or means.shape[1] < 2:
+        return untestable(f"{expected} was not rewound, or nothing else", list(means.index), sql)
+    others = means.drop(columns=expected)
+    gap = difference(_accuracy(list(others.min(axis=1)), n), _accuracy(list(means[expected]), n))
+    compared = f"noisy accuracy that rewinding {expected} costs, minus the most that another group costs ({_most(others)})"
+    return decided(gap, COSTS_MORE, compared, list(means.index), sql)
+
+
+def _most(others: pd.DataFrame) -> str:
+    """The groups whose rewinding costs most, over the trainings."""
+    return ", ".join(dict.fromkeys(map(str, others.idxmin(axis=1))))
+
+
+def retrained(frame: pd.DataFrame, n: int | None, sql: str, asked: Region = MOST) -> Estimate:
     """R1: most groups (A1: all) reach noisy accuracy of 0.9 in an epoch of retraining. Estimate: their share.
 
     frame: columns trial, layer, best (over epochs 1..E).
     """
     best = frame.set_index(["trial", "layer"])["best"].unstack("layer")
-    shares = [float(v) for v in (best >= KEPT).mean(axis=1)]
-    estimate = present(over_trainings(shares, 0.0, 1.0))
     groups = best.mean(axis=0)
     low = str(groups.idxmin())
-    asked = "over half" if most else "all"
-    reason = (
-        f"share of groups whose best noisy accuracy is at least {KEPT}; it must be {asked}; the worst is {low} "
-        f"({groups[low]:.3f}){interval_over(estimate, len(shares), '')}"
-    )
-    return Estimate(estimate, estimate.value > 0.5 if most else estimate.value == 1, reason, list(best.index), sql)
+    compared = f"share of groups whose best noisy accuracy is at least {KEPT}"
+    share = share_of_groups(accuracies(best, n), KEPT)
+    return decided(share, asked, compared, list(best.index), sql, f"; the worst is {low} ({groups[low]:.3f})")
 
 
-def forgets_again(frame: pd.DataFrame, sql: str, layer: str = "res2.conv1") -> dict[str, Estimate]:
+def forgets_again(frame: pd.DataFrame, n: int | None, sql: str, layer: str = "res2.conv1") -> dict[str, Estimate]:
     """R2: res2.conv1 passes 0.7 on noisy examples during retraining, and ends below 0.1.
 
     frame: columns trial, layer, best, final.
@@ -144,19 +173,17 @@ def forgets_again(frame: pd.DataFrame, sql: str, layer: str = "res2.conv1") -> d
     rows = frame[frame["layer"] == layer]
     if rows.empty:
         return {}
-    estimates = {}
-    for part, column, says in (("during", "best", "above 0.7"), ("end", "final", "below 0.1")):
-        estimate = present(over_trainings(list(rows[column]), 0.0, 1.0))
-        holds = estimate.value > 0.7 if part == "during" else estimate.value < 0.1
-        when = "best" if part == "during" else "last"
-        reason = f"{when} noisy accuracy of {layer}; it must be {says}{interval_over(estimate, len(rows), '')}"
-        estimates[part] = Estimate(estimate, holds, reason, list(rows["trial"]), sql)
-    return estimates
+    trials = list(rows["trial"])
+    best, final = (_accuracy(list(rows[column]), n) for column in ("best", "final"))
+    return {
+        "during": decided(best, COMES_BACK, f"best noisy accuracy of {layer}", trials, sql),
+        "end": decided(final, GOES_AGAIN, f"last noisy accuracy of {layer}", trials, sql),
+    }
 
 
 def _nowhere(climbs: Mapping[str, int], sql: str) -> Estimate:
     reason = f"nothing was rewound to before {_when(climbs)}: list such an epoch in `rewind.epochs`"
-    return Estimate(None, None, reason, sorted(climbs), sql)
+    return untestable(reason, sorted(climbs), sql)
 
 
 def _when(climbs: Mapping[str, int]) -> str:
@@ -175,6 +202,12 @@ def rewind_rows(observations: Observations, setting: Setting) -> tuple[pd.DataFr
     return observations.rows(observations.rewind, setting), sql
 
 
+def noisy_examples(observations: Observations, setting: Setting) -> int:
+    """Distinct (data_seed, example) among the mislabeled examples of a setting; `seed` does not change which they are."""
+    sizes = {observations.trials[t]["data_seed"]: observations.sizes[t].noisy for t in setting.trials}
+    return sum(sizes.values())
+
+
 def _climbs(observations: Observations, setting: Setting) -> dict[str, int]:
     reached = first_reaching(observations.epochs, LEARNS)
     return {t: reached[t] for t in setting.trials if t in reached}
@@ -186,12 +219,12 @@ def _last_epochs(observations: Observations, setting: Setting) -> dict[str, int]
 
 def _l1(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
     frame, sql = rewind_rows(observations, setting)
-    return {"": kept_early(frame, _climbs(observations, setting), sql)}
+    return {"": kept_early(frame, _climbs(observations, setting), noisy_examples(observations, setting), sql)}
 
 
 def _w1(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
     frame, sql = rewind_rows(observations, setting)
-    return {"": last_groups(frame, _climbs(observations, setting), sql)}
+    return {"": last_groups(frame, _climbs(observations, setting), noisy_examples(observations, setting), sql)}
 
 
 def rewinding_costs(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
@@ -207,8 +240,8 @@ def _w3_settings(observations: Observations) -> list[Setting]:
 
 def _w3(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
     frame, sql = rewind_rows(observations, setting)
-    expected = CRITICAL[setting.scope.dataset]
-    return {"": critical(frame, _last_epochs(observations, setting), expected, sql)}
+    expected, n = CRITICAL[setting.scope.dataset], noisy_examples(observations, setting)
+    return {"": critical(frame, _last_epochs(observations, setting), expected, n, sql)}
 
 
 def retrain_rows(observations: Observations, setting: Setting) -> tuple[pd.DataFrame, str]:
@@ -221,11 +254,13 @@ def retrain_rows(observations: Observations, setting: Setting) -> tuple[pd.DataF
 
 
 def _r1(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
-    return {"": retrained(*retrain_rows(observations, setting))}
+    frame, sql = retrain_rows(observations, setting)
+    return {"": retrained(frame, noisy_examples(observations, setting), sql)}
 
 
 def _r2(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
-    return forgets_again(*retrain_rows(observations, setting))
+    frame, sql = retrain_rows(observations, setting)
+    return forgets_again(frame, noisy_examples(observations, setting), sql)
 
 
 JUDGES = {

@@ -109,11 +109,12 @@ class Simulated:
         epochs: Sequence[int] = range(1, 51),
         last: float | None = None,
         last_cosine: float | None = None,
+        control: float = 0.0,
         **config: Any,
     ) -> str:
         """Two tensors (conv, linear) of one number each, so that norms are as given; last, last_cosine: of the second.
 
-        cosine: of all epochs, or by epoch.
+        cosine: of all epochs, or by epoch. control: the cosine of a random set, of squared norm 0.01, and the rest.
         """
         rows = [
             (e, layer, noisy if last is None or layer == "conv" else last) for e in epochs for layer in ("conv", "linear")
@@ -122,6 +123,10 @@ class Simulated:
         of_noisy = np.array(norms)
         by_epoch = cosine if callable(cosine) else lambda _: cosine
         cosines = np.array([by_epoch(e) if last_cosine is None or layer == "conv" else last_cosine for e, layer, _ in rows])
+        dot = cosines * clean * of_noisy
+        # The root with control's sign of x = control·√(0.01·‖rest‖²), where ‖rest‖² = total − 0.01 − 2x.
+        total, c2 = clean**2 + of_noisy**2 + 2 * dot, 0.01 * control**2
+        dot_control = np.sign(control) * np.sqrt(c2**2 + c2 * (total - 0.01)) - c2
         columns = {
             "epoch": epoch,
             "layer": layers,
@@ -129,9 +134,9 @@ class Simulated:
             "numel": np.ones(len(rows)),
             "sq_clean": np.full(len(rows), clean**2),
             "sq_noisy": of_noisy**2,
-            "dot": cosines * clean * of_noisy,
+            "dot": dot,
             "sq_control": np.full(len(rows), 0.01),
-            "dot_control": np.zeros(len(rows)),
+            "dot_control": dot_control,
         }
         return self.analysis(
             trial, "gradients", {"epochs": list(epochs), "bn": "batch", "at": "trajectory", **config}, gradients=columns
