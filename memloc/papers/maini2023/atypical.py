@@ -31,7 +31,7 @@ def forgotten_are_atypical(frame: pd.DataFrame, what: str, sql: str) -> Estimate
     if both.empty:
         reason = "dropping forgets no clean example, or all of them"
         return Estimate(None, None, reason, sorted(set(frame["trial"])), sql)
-    units = both.groupby(["data_seed", "example", "forgotten"]).ngroup().to_numpy()
+    units = both.groupby(["data_seed", "example", "forgotten"], dropna=False).ngroup().to_numpy()
     scores, trials = both["score"].to_numpy(dtype=np.float64), both["trial"].to_numpy(dtype=str)
     table, rows = training_table(scores, trials, units)
     quantity = mean_auc(table, both["forgotten"].to_numpy(dtype=bool)[rows])

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from memloc.papers.maini2023.deciding import decided, over
-from memloc.papers.maini2023.flipped_neurons import table
+from memloc.papers.maini2023.flipped_neurons import table, two_sided
 from memloc.papers.maini2023.judgement import Estimate
 from memloc.papers.maini2023.judging import Estimates, Judge, of_stage
 from memloc.papers.maini2023.observations import Observations, among
@@ -60,8 +60,8 @@ def by_mean_counts(
     quantity = None if rows.empty else auc_of_mean_counts(counts)
     if quantity is None:
         return None
-    trials = sorted(set(counts["trial"]))
-    n = len(counts[["data_seed", "example"]].drop_duplicates())
+    both = two_sided(counts)
+    trials, n = sorted(set(both["trial"])), len(both[["data_seed", "example"]].drop_duplicates())
     averaged = f"mean counts over {quantity.k} trainings" if quantity.k > 1 else "counts"
     compared = f"AUC of {averaged} of {n} examples{_beside(rows, pairs, 'flips')}"
     if paper is None:
@@ -91,7 +91,9 @@ def mean_of_aucs(rows: pd.DataFrame) -> OverTrainings:
     auc, lo, hi = (rows[name].to_numpy(dtype=np.float64) for name in ("auc", "auc_lo", "auc_hi"))
     errors = pd.Series(np.maximum(auc - lo, hi - auc) / ndtri((1 + PRINTED) / 2))  # one end may be clipped
     sums = (
-        errors.groupby(rows["data_seed"].to_numpy()).sum(min_count=1) if not errors.isna().any() else pd.Series([math.nan])
+        errors.groupby(rows["data_seed"].to_numpy(), dropna=False).sum(min_count=1)
+        if not errors.isna().any()
+        else pd.Series([math.nan])
     )
     value, error = float(auc.mean()), math.hypot(*sums) / len(auc)
     return OverTrainings(value, tuple(auc.tolist()), partial(_normal, value, error), AREA)
@@ -99,7 +101,10 @@ def mean_of_aucs(rows: pd.DataFrame) -> OverTrainings:
 
 def auc_of_mean_counts(counts: pd.DataFrame) -> OverTrainings | None:
     """The AUC of minus the examples' counts, averaged over repeats, then over trainings. counts: as in `table`."""
-    values, noisy = table(counts, "count")
+    both = two_sided(counts)
+    if both.empty:
+        return None
+    values, noisy = table(both, "count")
     return auc_of_means(-values, noisy)
 
 

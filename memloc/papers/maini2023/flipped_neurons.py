@@ -45,7 +45,7 @@ def table(frame: pd.DataFrame, column: str) -> tuple[Floats, Bools]:
 
     data_seed decides which examples are noisy. So an example has a column for each data_seed.
     """
-    units = frame.groupby(["data_seed", "example", "noisy"]).ngroup().to_numpy()
+    units = frame.groupby(["data_seed", "example", "noisy"], dropna=False).ngroup().to_numpy()
     values, rows = training_table(frame[column].to_numpy(dtype=np.float64), frame["trial"].to_numpy(dtype=str), units)
     return values, frame["noisy"].to_numpy(dtype=bool)[rows]
 

@@ -24,7 +24,7 @@ Limits = Callable[[float], tuple[float, float] | None]
 def accuracies(evaluation: pd.DataFrame) -> pd.DataFrame:
     """One row per training, columns `before_clean` … `after_test`, `after_true`; NaN where its mode was not evaluated.
 
-    after_true: the share of the noisy examples that are predicted as their true class; NaN in evaluations of before.
+    after_true: the share of the noisy examples that are predicted as their true class; NaN in older evaluations.
     """
     by_mode = {
         (mode, rescale): rows.set_index("trial")
@@ -107,7 +107,9 @@ class TiedRows:
         """How many distinct (data_seed, example). The test set is the same for every data_seed."""
         if what == "test":
             return self.test
-        return {"clean": self.sizes.clean, "noisy": self.sizes.noisy}[what] * int(self.frame["data_seed"].nunique())
+        return {"clean": self.sizes.clean, "noisy": self.sizes.noisy}[what] * int(
+            self.frame["data_seed"].nunique(dropna=False)
+        )
 
 
 def share(values: Sequence[float], n: int | None) -> OverTrainings:

@@ -270,7 +270,7 @@ def _e3(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
         for row, trials in rows.items():
             known = plain[plain["trial"].isin(trials)].dropna(subset=[f"{what}_acc"])
             if len(known):
-                size = getattr(observations.sizes[trials[0]], what) * known["data_seed"].nunique()
+                size = getattr(observations.sizes[trials[0]], what) * known["data_seed"].nunique(dropna=False)
                 shares[f"{row}.{what}"] = list(known["trial"]), share(list(known[f"{what}_acc"]), size)
         estimates |= baselines(shares, numbers, sql)
     return estimates

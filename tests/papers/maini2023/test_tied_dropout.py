@@ -131,7 +131,7 @@ def test_where_true_labels_are_not_known_evaluate_runs_again(simulated: Simulate
     assert found["E1.cifar10.after.clean"].verdict == "holds"
 
 
-def test_one_evaluation_of_before_is_enough_not_to_be_testable(simulated: Simulated) -> None:
+def test_one_older_evaluation_is_enough_not_to_be_testable(simulated: Simulated) -> None:
     tied(simulated, (1.0, 1.0, 0.8), (0.9, 0.03, 0.8), true=None)
     tied(simulated, (1.0, 1.0, 0.8), (0.9, 0.03, 0.8), seed=1)
     assert simulated.judged()["E1.cifar10.after.noisy"].verdict == "not_testable"
