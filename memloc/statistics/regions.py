@@ -81,7 +81,12 @@ def decide(interval: Interval, region: Region, each: Sequence[float]) -> Decisio
         region: that the claim names.
         each: every training's own value. With a single one there is no verdict about networks. The decision is then
             inconclusive, and leans as this network does.
+
+    Raises:
+        ValueError: without trainings, or for a value that is not a number.
     """
+    if not len(each) or np.isnan([interval.value, *each]).any():
+        raise ValueError(f"needs one number per training, not {list(each)}")
     if len(each) > 1 and interval.lo is not None and interval.hi is not None:
         if region.holds_whole(interval.lo, interval.hi):
             return Decision("holds")

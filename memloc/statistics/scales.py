@@ -17,8 +17,8 @@ class Scale:
     """How a quantity is transformed before its interval is formed.
 
     name: for people. forward, inverse: of numbers or arrays; `forward` is infinite where log, logit and probit are. slope:
-    the derivative of `forward`. lo, hi: what the quantity can be, in its own unit; its intervals are clipped there. pooled_on:
-    the scale on which the variances of several cells are pooled (`pooled`); None: this one.
+    the derivative of `forward`. lo, hi: what the quantity can be, in its own unit; its intervals are clipped there.
+    pooled_on: the scale on which the variances of several cells are pooled (`pooled`); None: this one.
     """
 
     name: str

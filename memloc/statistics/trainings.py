@@ -80,7 +80,8 @@ class OverTrainings:
     def at(self, level: float) -> Interval:
         """The estimate and its interval at a level, for example 1 − 0.05/G for each of G groups."""
         limits = self.examples(level) if self.examples else (self.value, self.value)
-        if limits is None or (self.examples is None and self.k == 1):
+        unknown = not self.scale.finite(self.value, *([] if self.spread else self.each))  # at an end: infinite spread
+        if limits is None or unknown or (self.examples is None and self.k == 1):
             return Interval(self.value, None, None)
         half = np.zeros(())
         if self.k > 1:
@@ -120,7 +121,8 @@ def pooled(family: Sequence[OverTrainings]) -> list[OverTrainings]:
 
     Args:
         family: at least one cell, all of one kind of quantity. A cell with a training at an end of the scale (an accuracy
-            of 1) says nothing of the variance there, and does not count. It keeps its own spread if all its trainings are there.
+            of 1) says nothing of the variance there, and does not count. It keeps its own spread if all
+            its trainings are there.
 
     Returns:
         The cells in their order. Only cells of two trainings change.
