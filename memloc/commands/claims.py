@@ -19,7 +19,7 @@ EXAMPLES = options.examples(
     "memloc claims demo                    on one sweep",
     "memloc claims --json > claims.json",
 )
-LONG = 32  # columns of an id
+LONG = 18  # columns of an id; a row then fits, with the longest verdict and interval
 FAMILIES = {
     "G": "Gradients (§4)",
     "L": "Layers, rewound (§5.1)",

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from memloc.papers.maini2023 import detection as found_by
 from memloc.papers.maini2023 import flipped_neurons as judged
-from memloc.papers.maini2023.pooling import mean_auc
 from memloc.report.charts import Chart, Curves, Dots, Exhibit, Number, Series
 from memloc.report.curves import series
 from memloc.report.selection import Wanted, select
 from memloc.report.setting_rows import JOINS, KEYS, LABELS, SettingRows, in_words, over_seeds, seeds_in_words, split
 from memloc.report.source import Source
-from memloc.statistics import Interval, auc_interval
+from memloc.statistics import Interval
 
 FIRST = 5  # closings whose layers are compared: only long searches have later ones, and these are of clean examples
 BINS = 50  # of accuracies
@@ -28,7 +27,7 @@ SELECT setting, analysis, trial, noisy, neurons, count(*) AS searches
 FROM searches GROUP BY ALL ORDER BY ALL"""
 
 # The rows behind the scorecard's F1, F2 and F3.
-SEARCHES = f"""SELECT {KEYS}, trial, repeat, example, noisy, neurons AS count, clean_acc, noisy_acc
+SEARCHES = f"""SELECT {KEYS}, trial, trials.data_seed, repeat, example, noisy, neurons AS count, clean_acc, noisy_acc
 FROM flip_counts {JOINS}
 WHERE {LABELS}
 ORDER BY ALL"""
@@ -53,18 +52,18 @@ LAYERS = f"""WITH closings AS (
 SELECT setting, analysis, trial, noisy, layer, count(*) AS closings
 FROM closings GROUP BY ALL ORDER BY ALL"""
 
-DETECTION = f"""SELECT {KEYS}, sample, score, list(auc ORDER BY trial) AS auc, list(auc_lo ORDER BY trial) AS lo,
-       list(auc_hi ORDER BY trial) AS hi
+DETECTION = f"""SELECT {KEYS}, trial, trials.data_seed, sample, score, auc, auc_lo, auc_hi
 FROM detection {JOINS}
 WHERE auc IS NOT NULL
-GROUP BY ALL ORDER BY ALL"""
+ORDER BY ALL"""
 
-# Each example's count, averaged over all trainings and repeats, as the paper averages it.
+# The counts behind the scorecard's D1.flips.
 POOLED = f"""WITH counted AS (
-  SELECT {KEYS}, trial, unnest(reads) AS flips FROM analyses JOIN trials USING (trial) WHERE stage = 'detection')
-SELECT setting, counted.analysis AS analysis, example, noisy, avg(neurons) AS neurons
+  SELECT {KEYS}, trial, trials.data_seed, unnest(reads) AS flips
+  FROM analyses JOIN trials USING (trial) WHERE stage = 'detection')
+SELECT setting, counted.analysis AS analysis, counted.trial AS trial, data_seed, repeat, example, noisy, neurons AS count
 FROM counted JOIN flip_counts ON flip_counts.analysis = flips
-GROUP BY ALL ORDER BY ALL"""
+ORDER BY ALL"""
 
 # The AUC when more and more trainings and repeats are averaged: the mean over draws of the mislabeled (`data_seed`).
 BY_DRAWS = f"""WITH counted AS (
@@ -195,9 +194,8 @@ def detection(source: Source) -> Exhibit:
     charts: list[Chart] = []
     numbers = []
     for s in selection.settings:
-        sample = "flips" if "flips" in set(s.rows["sample"]) else "all"
-        rows = s.rows[s.rows["sample"] == sample]
-        aucs = {score: _mean_auc(rows[rows.score == score]) for score in _sorted(rows.score.tolist())}
+        of_score = {score: found_by.of_score(s.rows, score) for score in _sorted(list(s.rows.score.unique()))}
+        aucs = {score: found_by.mean_of_aucs(rows).printed for score, rows in of_score.items()}
         charts.append(Dots(s.label, [SCORES.get(n, n) for n in aucs], {"AUC": list(aucs.values())}, "AUC", (0.4, 1.02)))
         if _key(s) in by_draws and (chart := _by_draws(by_draws[_key(s)])):
             charts.append(chart)
@@ -211,21 +209,8 @@ def detection(source: Source) -> Exhibit:
         BY_DRAWS,
         charts=charts,
         numbers=numbers,
-        seeds=seeds_in_words(v for s in selection.settings for v in s.rows.auc),
+        seeds=seeds_in_words(list(r.trial) for s in selection.settings for _, r in s.rows.groupby(["sample", "score"])),
     )
-
-
-def _mean_auc(rows: pd.DataFrame) -> Interval | None:
-    """The mean over trainings and the interval, as in the scorecard. rows: the rows of one score."""
-    known = [(v, None, None) if math.isnan(lo) or math.isnan(hi) else (v, lo, hi) for v, lo, hi in _floats(rows)]
-    return mean_auc([Interval(*limits) for limits in known])
-
-
-def _floats(rows: pd.DataFrame) -> Iterator[tuple[float, float, float]]:
-    for lists in zip(rows.auc, rows.lo, rows.hi, strict=True):
-        for values in zip(*lists, strict=True):
-            auc, lo, hi = (math.nan if v is None else float(v) for v in values)
-            yield auc, lo, hi
 
 
 def _by_draws(setting: SettingRows) -> Curves | None:
@@ -242,10 +227,10 @@ def _by_draws(setting: SettingRows) -> Curves | None:
 
 
 def _pooled_auc(setting: SettingRows) -> Number:
-    """The AUC of each example's mean count over all trainings and repeats, with DeLong's interval over examples."""
-    interval = auc_interval(-setting.rows.neurons.to_numpy(dtype="float64"), setting.rows.noisy.to_numpy(dtype=bool))
+    """The scorecard's D1.flips: the AUC of each example's mean count over repeats, then trainings."""
+    quantity = found_by.auc_of_mean_counts(setting.rows)
     words = f"AUC of neurons to flip, averaged over all trainings and repeats first, {setting.label}"
-    return Number(words, in_words(interval), PAPER_POOLED)
+    return Number(words, in_words(quantity.printed if quantity else None), PAPER_POOLED)
 
 
 def _sorted(scores: Sequence[str]) -> list[str]:

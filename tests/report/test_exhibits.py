@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from memloc import sweep as sweeps
@@ -22,9 +23,8 @@ from memloc.report import dropout_tables, forgotten_figure, gradient_figures, la
 from memloc.report.charts import Curves, Dots, Exhibit, Gallery, Heat
 from memloc.report.exhibits import EXHIBITS, SECTIONS, section_of
 from memloc.report.source import Source
-from memloc.seeds import stream
 from memloc.stages import REGISTRY
-from memloc.statistics import Interval, bootstrap_crossed
+from memloc.statistics import Interval
 from memloc.store import Commit, Store
 from memloc.sweep import shipped
 from tests.report.conftest import altered, source_of
@@ -186,45 +186,51 @@ def test_figure_5(made: Mapping[str, Exhibit], source: Source) -> None:
 
 
 def test_figure_5s_numbers_have_the_scorecards_intervals(made: Mapping[str, Exhibit], source: Source) -> None:
-    """Examples and (training, repeat) are both resampled; a table of counts is filled here row by row."""
+    """z times the jackknife's error over examples, and Student's half over trainings, squares added; repeats averaged."""
     rows = table(source, "flips")
     rows = rows[rows.eligible]
     rows["count"] = rows["count"].where(~rows.censored, 20)
     numbers = {n.name.removesuffix(", digits, ResNet-9, 10 % noise"): n for n in made["fig05"].numbers}
+    rows = rows[rows.groupby("trial").noisy.transform("nunique") == 2]
+    averaged = rows.groupby(["noisy", "trial", "example"])["count"].mean().unstack("example")
+    trainings = {}
     for part in ("noisy", "clean"):
-        mine = rows[rows.noisy == (part == "noisy")]
-        draws = sorted({(t, r) for t, r in zip(rows.trial, rows.repeat, strict=True)})
-        examples = sorted(set(mine.example))
-        counts = np.full((len(draws), len(examples)), np.nan)
-        for row in mine.itertuples():
-            counts[draws.index((row.trial, row.repeat)), examples.index(row.example)] = row.count
-        found = bootstrap_crossed(counts, stream(0, "claims", "F1", part))
-        assert found is not None
-        expected = f"{np.nanmean(counts):.2f} [{found.lo:.2f}, {found.hi:.2f}]"
+        own = averaged.loc[part == "noisy"].dropna(axis=1, how="all")
+        trainings[part] = own.mean(axis=1)
+        k, n = len(own), own.notna().sum(axis=1)
+        assert k > 1
+        assert (n > 1).all()
+        moved = own.sub(own.mean(axis=1), axis=0).div(np.sqrt(n * (n - 1)), axis=0).fillna(0).mean()
+        seeds = stats.t.ppf(0.975, k - 1) * own.mean(axis=1).std() / np.sqrt(k)
+        half = np.hypot(stats.norm.ppf(0.975) * np.sqrt((moved**2).sum()), seeds)
+        mean = own.mean(axis=1).mean()
+        expected = f"{mean:.2f} [{mean - half:.2f}, {mean + half:.2f}]"
         assert numbers[f"mean neurons, {part} examples"].ours == expected
-    means = rows.groupby("noisy")["count"].mean()
     ratio = numbers["mean neurons, noisy / clean"]
-    assert (ratio.ours[:5], ratio.paper) == (f"{means[True] / means[False]:.3f}", "≈ 1/3")
+    expected = np.exp(np.log(trainings["noisy"] / trainings["clean"]).mean())
+    assert (ratio.ours[:5], ratio.paper) == (f"{expected:.3f}", "≈ 1/3")
     share = table(source, "examples").groupby("trial").noisy.mean().reindex(rows.trial).to_numpy()
-    left = ((1 - share) * rows.clean_acc + share * rows.noisy_acc).groupby(rows.noisy).mean()
+    rows["left"] = (1 - share) * rows.clean_acc + share * rows.noisy_acc
+    left = rows.groupby(["noisy", "trial", "example"]).left.mean().groupby(["noisy", "trial"]).mean().groupby("noisy").mean()
     difference = numbers["training accuracy left, noisy minus clean"]
     assert (difference.ours.split(" ")[0], difference.paper) == (f"{left[True] - left[False]:.3f}", "≈ 0.10")
 
 
 def test_the_numbers_of_detection(made: Mapping[str, Exhibit], source: Source) -> None:
-    """Errors on the same examples do not average out: mean of DeLong's squared + s²/k. Pooled: by scikit-learn."""
+    """Errors on the same examples do not average out: their mean, squared, + t²s²/k. Pooled: by scikit-learn."""
     numbers = {n.name.removesuffix(", digits, ResNet-9, 10 % noise"): n for n in made["detection"].numbers}
     rows = table(source, "detection")
     rows = rows[(rows["sample"] == "flips") & (rows.score == "learning_time")]
-    wide = np.maximum(rows.auc - rows.auc_lo, rows.auc_hi - rows.auc)
-    half = np.sqrt((wide**2).mean() + 1.96**2 * rows.auc.var(ddof=1) / len(rows))
+    wide, k = np.maximum(rows.auc - rows.auc_lo, rows.auc_hi - rows.auc), len(rows)
+    half = np.hypot(wide.mean(), stats.t.ppf(0.975, k - 1) * rows.auc.std() / np.sqrt(k))
     mean = rows.auc.mean()
     expected = f"{mean:.3f} [{max(0, mean - half):.3f}, {min(1, mean + half):.3f}]"
     assert (numbers["AUC of learning time"].ours, numbers["AUC of learning time"].paper) == (expected, "0.87")
     counts = table(source, "flips")
     counts = counts[counts.eligible]
     counts["count"] = counts["count"].where(~counts.censored, 20)
-    means = counts.groupby(["example", "noisy"])["count"].mean().reset_index()
+    own = counts.groupby(["trial", "example", "noisy"])["count"].mean()
+    means = own.groupby(["example", "noisy"]).mean().reset_index()
     pooled = numbers["AUC of neurons to flip, averaged over all trainings and repeats first"]
     assert (pooled.ours.split(" ")[0], pooled.paper) == (f"{roc_auc_score(means.noisy, -means['count']):.3f}", "0.89")
 

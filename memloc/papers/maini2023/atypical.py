@@ -7,42 +7,41 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from memloc.papers.maini2023.deciding import untestable
+from memloc.papers.maini2023.deciding import decided, untestable
 from memloc.papers.maini2023.gradients import alike, gradient_rows
 from memloc.papers.maini2023.judgement import Estimate
 from memloc.papers.maini2023.judging import Estimates, Judge
 from memloc.papers.maini2023.layers import ALL, retrain_rows, retrained, rewinding_costs
 from memloc.papers.maini2023.observations import Observations, among
 from memloc.papers.maini2023.paper import Numbers
-from memloc.papers.maini2023.pooling import mean_auc
 from memloc.papers.maini2023.settings import Setting
 from memloc.papers.maini2023.tied_dropout import table_1_settings
-from memloc.statistics import auc_interval
+from memloc.statistics.quantities import mean_auc, training_table
+from memloc.statistics.regions import Region
+
+GUESSING = Region(lo=0.5, open_lo=True)
 
 
-def forgotten_are_atypical(histogram: pd.DataFrame, what: str, sql: str) -> Estimate | None:
+def forgotten_are_atypical(frame: pd.DataFrame, what: str, sql: str) -> Estimate:
     """E5: clean examples that dropping forgets are more atypical than those that it keeps: the AUC is above 0.5.
 
-    histogram: columns trial, forgotten, score (higher: more atypical), n (examples).
+    frame: columns trial, data_seed, example, forgotten, score (higher: more atypical).
     """
-    intervals, trials, forgotten = [], [], 0
-    for trial, rows in histogram.groupby("trial"):
-        n = rows["n"].to_numpy(dtype=np.int64)
-        scores, lost = rows["score"].to_numpy(dtype=np.float64).repeat(n), rows["forgotten"].to_numpy(dtype=bool).repeat(n)
-        if (interval := auc_interval(scores, lost)) is not None:
-            intervals.append(interval)
-            trials.append(str(trial))
-            forgotten += int(lost.sum())
-    estimate = mean_auc(intervals)
-    if estimate is None:
-        return Estimate(
-            None, None, "dropping forgets no clean example, or all of them", sorted(set(histogram["trial"])), sql
-        )
-    reason = (
-        f"AUC of {what} for clean examples that dropping forgets ({forgotten / len(trials):.0f} a training) against those "
-        f"it keeps; its interval must be above 0.5"
+    both = frame[frame.groupby("trial")["forgotten"].transform("nunique") == 2]
+    if both.empty:
+        reason = "dropping forgets no clean example, or all of them"
+        return Estimate(None, None, reason, sorted(set(frame["trial"])), sql)
+    units = both.groupby(["data_seed", "example", "forgotten"], dropna=False).ngroup().to_numpy()
+    scores, trials = both["score"].to_numpy(dtype=np.float64), both["trial"].to_numpy(dtype=str)
+    table, rows = training_table(scores, trials, units)
+    quantity = mean_auc(table, both["forgotten"].to_numpy(dtype=bool)[rows])
+    if quantity is None:  # it is not: every training has both sets
+        return Estimate(None, None, "a score is not a number", sorted(set(trials)), sql)
+    compared = (
+        f"AUC of {what} for clean examples that dropping forgets ({both['forgotten'].sum() / quantity.k:.0f} a training) "
+        "against those it keeps"
     )
-    return Estimate(estimate, estimate.lo is not None and estimate.lo > 0.5, reason, trials, sql)
+    return decided(quantity, GUESSING, compared, sorted(set(trials)), sql)
 
 
 # --- on a store --------------------------------------------------------------------------------------------------------
@@ -57,16 +56,13 @@ def _e5(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
         f"JOIN (SELECT trial, example, learning_time FROM examples WHERE NOT noisy AND {trials}) USING (trial, example) "
         "WHERE own AND dropped IS NOT NULL"
     )
-    frame = observations.frame(
-        f"SELECT trial, forgotten, learning_time AS score, count(*) AS n FROM ({forgotten}) GROUP BY ALL ORDER BY ALL"
-    )
-    estimates = {"learning_time": forgotten_are_atypical(frame, "learning time", forgotten)}
+    frame = observations.with_data_seed(observations.frame(f"{forgotten} ORDER BY trial, example"))
+    by_time = frame.assign(score=frame["learning_time"])
+    estimates = {"learning_time": forgotten_are_atypical(by_time, "learning time", forgotten)}
     if (scores := observations.c_scores(setting.trials)) is not None:
-        each = observations.frame(forgotten).merge(scores, on=["trial", "example"])
-        counted = (
-            each.assign(score=-each["c_score"]).groupby(["trial", "forgotten", "score"]).size().rename("n").reset_index()
-        )
-        estimates["c_score"] = forgotten_are_atypical(counted, "1 − C-score", forgotten)
+        by_c_score = frame.merge(scores, on=["trial", "example"])
+        by_c_score = by_c_score.assign(score=-by_c_score["c_score"])
+        estimates["c_score"] = forgotten_are_atypical(by_c_score, "1 − C-score", forgotten)
     return estimates
 
 

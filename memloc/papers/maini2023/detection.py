@@ -2,73 +2,80 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
-from memloc.papers.maini2023.flipped_neurons import table
+from memloc.papers.maini2023.deciding import decided, over
+from memloc.papers.maini2023.flipped_neurons import table, two_sided
 from memloc.papers.maini2023.judgement import Estimate
 from memloc.papers.maini2023.judging import Estimates, Judge, of_stage
 from memloc.papers.maini2023.observations import Observations, among
 from memloc.papers.maini2023.paper import Numbers
-from memloc.papers.maini2023.pooling import mean_auc, present, reaches
+from memloc.papers.maini2023.pooling import away, reaching
 from memloc.papers.maini2023.settings import Setting
-from memloc.statistics import Interval, auc_interval
+from memloc.statistics.quantities import auc_of_means
+from memloc.statistics.regions import Region
+from memloc.statistics.scales import AREA
+from memloc.statistics.trainings import PRINTED, OverTrainings
+
+GUESSING = Region(lo=0.5, open_lo=True)
+AVERAGED = 30  # trainings over which the paper averages counts; the AUC of averaged counts grows with their number
 
 
 def by_score(frame: pd.DataFrame, pairs: pd.DataFrame, score: str, paper: float | None, sql: str) -> Estimate | None:
-    """AUC of one score, mean over trainings with DeLong's error.
+    """AUC of one score, mean over trainings. None if there is no such score.
 
-    It holds if it reaches the paper's number less the slack. If the paper has no number, its interval must be above ½. The
-    AUC is that on the flip sample if there is one, so that all scores are compared on the same examples; else on all
-    examples. None if there is no such score.
+    It is at least the paper's number less the slack; if the paper has no number, it is above ½. The AUC is that on the flip
+    sample if there is one, so that all scores are compared on the same examples; else on all examples.
 
     Args:
-        frame: rows of `detection` of one setting's analyses.
+        frame: rows of `detection` of one setting's analyses, with data_seed.
         pairs: rows of `detection_pairs` of the same.
     """
-    rows = _of_score(frame, score)
+    rows = of_score(frame, score)
     if rows.empty:
         return None
-    estimate = _mean(rows)
-    holds, says = _reaches_or_half(estimate, paper)
-    over = f"{len(rows)} trainings and " if len(rows) > 1 else ""
-    reason = f"AUC over {over}{rows['n'].mean():.0f} examples; {says}{_beside(rows, pairs, score)}"
-    return Estimate(estimate, holds, reason, sorted(rows["trial"]), sql)
+    quantity = mean_of_aucs(rows)
+    compared = f"AUC over {rows['n'].mean():.0f} examples{_beside(rows, pairs, score)}{away(paper, quantity.value)}"
+    region = GUESSING if paper is None else reaching(paper)
+    return decided(quantity, region, compared, sorted(rows["trial"]), sql)
 
 
 def by_mean_counts(
     frame: pd.DataFrame, pairs: pd.DataFrame, counts: pd.DataFrame, paper: float | None, sql: str
 ) -> Estimate | None:
-    """As `by_score`, for minus the mean count over every (training, repeat).
+    """AUC of minus the count, averaged over trainings, as the paper averages it over 30 before it speaks of examples.
 
-    The paper averages an example's count over 30 trainings before it says how well counts find the mislabeled. The interval
-    is DeLong's, over examples. An example that is noisy in only some trainings counts as two, as in `table`. The reason also
-    has the AUCs of the single trainings.
+    The paper's number is compared at 30 trainings or more; with fewer the AUC is shown.
 
     Args:
-        counts: the eligible rows of `flips` that the analyses of `frame` read.
+        counts: the eligible rows of `flips` that the analyses of `frame` read, with data_seed.
     """
-    rows = _of_score(frame, "flips")
-    if rows.empty:
+    rows = of_score(frame, "flips")
+    quantity = None if rows.empty else auc_of_mean_counts(counts)
+    if quantity is None:
         return None
-    values, noisy = table(counts, "count")
-    estimate = auc_interval(-np.nanmean(values, axis=0), noisy)
-    if estimate is None:
-        return None
-    holds, says = _reaches_or_half(estimate, paper)
-    averaged = f"mean counts over {len(values)} (training, repeat)" if len(values) > 1 else "counts"
-    alone = _mean(rows)
-    interval = "" if alone.lo is None else f" [{alone.lo:.3f}, {alone.hi:.3f}]"
-    singly = f"; mean of {len(rows)} trainings' own AUCs {alone.value:.3f}{interval}" if len(rows) > 1 else ""
-    reason = (
-        f"AUC of {averaged} of {len(noisy)} examples; {says}; interval over examples{singly}{_beside(rows, pairs, 'flips')}"
-    )
-    return Estimate(estimate, holds, reason, sorted(rows["trial"]), sql)
+    both = two_sided(counts)
+    trials, n = sorted(set(both["trial"])), len(both[["data_seed", "example"]].drop_duplicates())
+    averaged = f"mean counts over {quantity.k} trainings" if quantity.k > 1 else "counts"
+    compared = f"AUC of {averaged} of {n} examples{_beside(rows, pairs, 'flips')}"
+    if paper is None:
+        return decided(quantity, GUESSING, compared, trials, sql)
+    if quantity.k < AVERAGED:
+        fewer = (
+            f"the AUC of averaged counts grows with the number of trainings, so it is compared with {paper:g} at {AVERAGED} "
+            "trainings or more; flips.single has the AUC of one training"
+        )
+        return Estimate(quantity.printed, None, f"{compared}; {fewer}; {over(quantity)}", trials, sql)
+    return decided(quantity, reaching(paper), compared + away(paper, quantity.value), trials, sql)
 
 
-def _of_score(frame: pd.DataFrame, score: str) -> pd.DataFrame:
+def of_score(frame: pd.DataFrame, score: str) -> pd.DataFrame:
     """The rows of `detection` with an AUC of this score, on the flip sample where there are such."""
     known = frame[(frame["score"] == score) & frame["auc"].notna()]
     sample = "flips" if (known["sample"] == "flips").any() else "all"
@@ -76,26 +83,45 @@ def _of_score(frame: pd.DataFrame, score: str) -> pd.DataFrame:
     return rows
 
 
-def _mean(rows: pd.DataFrame) -> Interval:
-    return present(mean_auc([_interval(*row) for row in rows[["auc", "auc_lo", "auc_hi"]].to_numpy(dtype=np.float64)]))
+def mean_of_aucs(rows: pd.DataFrame) -> OverTrainings:
+    """The mean of trainings' AUCs. rows: columns auc, auc_lo, auc_hi (DeLong's 95 % interval, may be NaN), data_seed.
+
+    Trainings with the same data_seed rank the same examples. Their DeLong errors are taken as equal and do not average out.
+    """
+    auc, lo, hi = (rows[name].to_numpy(dtype=np.float64) for name in ("auc", "auc_lo", "auc_hi"))
+    errors = pd.Series(np.maximum(auc - lo, hi - auc) / ndtri((1 + PRINTED) / 2))  # one end may be clipped
+    sums = (
+        errors.groupby(rows["data_seed"].to_numpy(), dropna=False).sum(min_count=1)
+        if not errors.isna().any()
+        else pd.Series([math.nan])
+    )
+    value, error = float(auc.mean()), math.hypot(*sums) / len(auc)
+    return OverTrainings(value, tuple(auc.tolist()), partial(_normal, value, error), AREA)
 
 
-def _reaches_or_half(estimate: Interval, paper: float | None) -> tuple[bool, str]:
-    """As `reaches`. Without a number of the paper, the interval must be above ½, the AUC of guessing."""
-    if paper is None:
-        return estimate.lo is not None and estimate.lo > 0.5, "its interval must be above 0.5"
-    return reaches(estimate, paper)
+def auc_of_mean_counts(counts: pd.DataFrame) -> OverTrainings | None:
+    """The AUC of minus the examples' counts, averaged over repeats, then over trainings. counts: as in `table`."""
+    both = two_sided(counts)
+    if both.empty:
+        return None
+    values, noisy = table(both, "count")
+    return auc_of_means(-values, noisy)
+
+
+def _normal(value: float, error: float, level: float) -> tuple[float, float] | None:
+    half = float(ndtri((1 + level) / 2)) * error
+    return None if math.isnan(half) else (value - half, value + half)
 
 
 def _beside(rows: pd.DataFrame, pairs: pd.DataFrame, score: str) -> str:
-    """The rest of the reason of an AUC: mean paired differences to the claim's other scores, and mean precisions."""
+    """Words after an AUC: mean paired differences to the claim's other scores, and mean precisions."""
     words = []
     for other in ("flips", "learning_time", "second_split"):
         diffs = _differences(pairs[pairs["sample"] == rows["sample"].iloc[0]], score, other)
         if diffs:
             words.append(f"{np.mean(diffs):+.3f} from {other}")
-    paired = f"; on the same examples {', '.join(words)}" if words else ""
-    return f"{paired}; average precision {rows['ap'].mean():.3f}, precision at |S_n| {rows['precision'].mean():.3f}"
+    paired = f" (on the same examples {', '.join(words)})" if words else ""
+    return f"{paired}, average precision {rows['ap'].mean():.3f}, precision at |S_n| {rows['precision'].mean():.3f}"
 
 
 def _differences(pairs: pd.DataFrame, score: str, other: str) -> Sequence[float]:
@@ -104,23 +130,22 @@ def _differences(pairs: pd.DataFrame, score: str, other: str) -> Sequence[float]
     return [*one, *(-reverse)]
 
 
-def _interval(value: float, lo: float, hi: float) -> Interval:
-    return Interval(value, None, None) if np.isnan(lo) or np.isnan(hi) else Interval(value, lo, hi)
-
-
 # --- on a store -------------------------------------------------------------------------------------------------------
 
 
 def _d1(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
     chosen = among("analysis", setting.analyses.values())
     sql = f"SELECT * FROM detection WHERE {chosen} ORDER BY sample, score, trial"
-    frame, pairs = (observations.rows(table, setting) for table in (observations.detection, observations.detection_pairs))
-    by_times = {score: by_score(frame, pairs, score, numbers.get(score), sql) for score in ("learning_time", "second_split")}
+    frame = observations.with_data_seed(observations.rows(observations.detection, setting))
+    pairs = observations.rows(observations.detection_pairs, setting)
+    singly = {"flips.single": "flips", "learning_time": "learning_time", "second_split": "second_split"}
+    estimates = {part: by_score(frame, pairs, score, numbers.get(part), sql) for part, score in singly.items()}
     reads = {a["analysis"]: a["reads"] for a in observations.analyses}
     read = {r for analysis in setting.analyses.values() for r in reads[analysis]}
-    counts = observations.flips[observations.flips["analysis"].isin(read)]
+    counts = observations.with_data_seed(observations.flips[observations.flips["analysis"].isin(read)])
     of_counts = f"SELECT * FROM flip_counts WHERE {among('analysis', counts['analysis'].unique())}"
-    return {"flips": by_mean_counts(frame, pairs, counts, numbers.get("flips"), of_counts), **by_times}
+    averaged = by_mean_counts(frame, pairs, counts, numbers.get("flips"), of_counts) if len(counts) else None
+    return {"flips": averaged, **estimates}
 
 
 JUDGES = {"D1": Judge(of_stage("detection"), _d1)}

@@ -1,8 +1,8 @@
 """F1–F5: how many neurons carry an example's prediction, where they are, and what closing them costs (paper §6.1, §6.2).
 
-Frames are eligible rows of `flips` of one setting's analyses: trial, repeat, example, noisy, count (max_neurons where
-censored), accuracies. Trainings and repeats share the examples. All examples of a (training, repeat) share its draws. So
-intervals resample both.
+Frames are eligible rows of `flips` of one setting's analyses: trial, data_seed, repeat, example, noisy, count (max_neurons
+where censored), accuracies. Repeats of an example in a training are averaged first. Trainings with the same data_seed share
+their examples.
 """
 
 from __future__ import annotations
@@ -12,167 +12,148 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from memloc.papers.maini2023.deciding import decided, over, untestable
 from memloc.papers.maini2023.judgement import Estimate
 from memloc.papers.maini2023.judging import Judge, Parts, of_stage
+from memloc.papers.maini2023.layer_shares import shares_apart, shares_by_training
 from memloc.papers.maini2023.observations import Observations, among
 from memloc.papers.maini2023.paper import Numbers
+from memloc.papers.maini2023.pooling import away, reaching
 from memloc.papers.maini2023.settings import Setting
-from memloc.seeds import stream
-from memloc.statistics import Bools, Floats, Interval, bootstrap_crossed, bootstrap_crossed_sets, wilson_interval
+from memloc.statistics import Bools, Floats, in_brackets
+from memloc.statistics.quantities import (
+    accuracy,
+    difference_of_means,
+    mean_over_examples,
+    ratio_of_means,
+    training_table,
+)
+from memloc.statistics.regions import Region
+from memloc.statistics.scales import SHARE
+from memloc.statistics.trainings import OverTrainings
 
 FEW = 10
-SPLITS = 1000
-SAME = 0.05  # so small a total variation counts as none, however sure it is (as for the estimators of flips)
+FEWER = Region(hi=1.0, open_hi=True)  # F1: noisy over clean
+MOST = Region(lo=0.9, open_lo=True)  # F2: the share that needs few neurons
+MORE_LEFT = Region(lo=0.0, open_lo=True)  # F3 where the paper has no number, F5
+SAME_LAYERS = Region(hi=0.15)  # F4: total variation of layer shares
+ONE_SIDED = "no training has both clean and noisy examples that were flipped"
 
 
 def table(frame: pd.DataFrame, column: str) -> tuple[Floats, Bools]:
-    """(float64[(training, repeat), examples], NaN where there is no row; bool[examples], noisy).
+    """(float64[trainings, examples], NaN where a training does not have the example; bool[examples], noisy).
 
-    data_seed decides which examples are noisy. An example that is noisy in only some trainings has two columns.
+    data_seed decides which examples are noisy. So an example has a column for each data_seed.
     """
-    wide = frame.pivot_table(index=["trial", "repeat"], columns=["noisy", "example"], values=column, aggfunc="mean")
-    noisy = wide.columns.get_level_values("noisy").to_numpy(dtype=bool)
-    return wide.to_numpy(dtype=np.float64), noisy
+    units = frame.groupby(["data_seed", "example", "noisy"], dropna=False).ngroup().to_numpy()
+    values, rows = training_table(frame[column].to_numpy(dtype=np.float64), frame["trial"].to_numpy(dtype=str), units)
+    return values, frame["noisy"].to_numpy(dtype=bool)[rows]
+
+
+def two_sided(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of trainings that have both clean and noisy examples."""
+    return frame[frame.groupby("trial")["noisy"].transform("nunique") == 2]
 
 
 def counts(frame: pd.DataFrame, sql: str, searches: Mapping[bool, int]) -> dict[str, Estimate]:
-    """F1: noisy examples need fewer neurons. Mann–Whitney of the examples' mean counts, one-sided; the ratio's interval.
+    """F1: noisy examples need fewer neurons than clean ones: the ratio of mean counts is below 1. Mean counts are shown.
 
-    searches: {noisy: number of rows, eligible or not}; the reason also has the means over these.
+    searches: {noisy: number of rows, eligible or not}; the reasons of mean counts also have the means over these.
     """
-    from scipy.stats import mannwhitneyu
+    from scipy.stats import mannwhitneyu  # takes half a second; checking a sweep file does not need it
 
-    values, noisy = table(frame, "count")
-    ratio = bootstrap_crossed_sets(values, noisy, "ratio", stream(0, "claims", "F1"))
-    if ratio is None:
-        return dict.fromkeys(("noisy", "clean", "ratio"), _one_sided(frame, sql))
-    means = np.nanmean(values, axis=0)
-    p = float(mannwhitneyu(means[noisy], means[~noisy], alternative="less").pvalue)
-    trials, over = _trials(frame), _over(frame)
-    sizes = f"{int(noisy.sum())} noisy and {int((~noisy).sum())} clean examples"
-    compared = f"mean counts of {sizes}: Mann–Whitney p = {p:.2g}, which must be below 0.05"
+    both = two_sided(frame)
+    if both.empty:
+        return dict.fromkeys(("noisy", "clean", "ratio"), untestable(ONE_SIDED, _trials(frame), sql))
+    values, noisy = table(both, "count")
     estimates = {}
     for part, members in (("noisy", noisy), ("clean", ~noisy)):
-        estimate = bootstrap_crossed(values[:, members], stream(0, "claims", "F1", part))
         n = searches[part == "noisy"]
         everything = frame["count"][frame["noisy"] == (part == "noisy")].sum() / n
-        also = f"; the mean over all {n} searches is {everything:.2f}, where one that is not eligible counts 0"
-        estimates[part] = Estimate(estimate, p < 0.05, f"{compared}{over}{also}", trials, sql)
-    reason = f"mean count of noisy over clean; its interval must be below 1{over}"
-    return {**estimates, "ratio": Estimate(ratio, ratio.hi is not None and ratio.hi < 1, reason, trials, sql)}
+        quantity = mean_over_examples(values[:, members])
+        shown = (
+            f"mean count of {int(members.sum())} {part} examples; it is shown beside the paper's, and their ratio is "
+            f"judged; the mean over all {n} searches is {everything:.2f}, where one that is not eligible counts 0"
+        )
+        if quantity is not None:  # it is not: every training has both sets
+            estimates[part] = Estimate(quantity.printed, None, f"{shown}; {over(quantity)}", _trials(both), sql)
+    ratio = ratio_of_means(values, noisy)
+    if ratio is None:
+        return {**estimates, "ratio": untestable("the mean count of a set is 0 in a training", _trials(both), sql)}
+    means = np.nanmean(values, axis=0)
+    p = float(mannwhitneyu(means[noisy], means[~noisy], alternative="less").pvalue)
+    compared = f"mean count of noisy over clean examples (Mann–Whitney over examples: p = {p:.2g})"
+    return {**estimates, "ratio": decided(ratio, FEWER, compared, _trials(both), sql)}
 
 
 def few_neurons(frame: pd.DataFrame, sql: str) -> Estimate:
-    """F2: the share of noisy examples whose mean count over (training, repeat) is below 10; Wilson's interval.
+    """F2: the share of noisy examples whose count, averaged over trainings, is below 10, is above 0.9.
 
-    An example's mean is over the trainings in which it is noisy, as in `table`.
+    As the paper averages counts before it speaks of examples. A training's own value is the share by its own counts.
     """
-    values, noisy = table(frame, "count")
-    if not noisy.any():
-        return _one_sided(frame, sql)
-    means = np.nanmean(values[:, noisy], axis=0)
-    estimate = wilson_interval(float((means < FEW).mean()), len(means))
-    averaged = f", on average over {len(values)} (training, repeat)" if len(values) > 1 else ""
-    reason = (
-        f"share of noisy examples that need fewer than {FEW} neurons{averaged}; it must be above 0.9; "
-        f"interval over {len(means)} examples"
-    )
-    return Estimate(estimate, estimate.value > 0.9, reason, _trials(frame), sql)
+    both = two_sided(frame)
+    if both.empty:
+        return untestable(ONE_SIDED, _trials(frame), sql)
+    values, noisy = table(both, "count")
+    own = values[:, noisy]
+    there = ~np.isnan(own)
+    share = float((np.nanmean(own, axis=0) < FEW).mean())
+    each = ((own < FEW) & there).sum(axis=1) / there.sum(axis=1)
+    quantity = OverTrainings(share, tuple(each.tolist()), accuracy([share], own.shape[1]).examples, SHARE)
+    averaged = f", on average over {len(own)} trainings" if len(own) > 1 else ""
+    compared = f"share of {own.shape[1]} noisy examples that need fewer than {FEW} neurons{averaged}"
+    return decided(quantity, MOST, compared, _trials(both), sql)
 
 
-def accuracy_left(frame: pd.DataFrame, sizes: Mapping[str, tuple[int, int]], sql: str) -> Estimate:
-    """F3: accuracy on the training set after flipping, noisy minus clean examples, is above 0.
+def accuracy_left(
+    frame: pd.DataFrame, sizes: Mapping[str, tuple[int, int]], sql: str, paper: float | None = None
+) -> Estimate:
+    """F3: accuracy on the training set after flipping, noisy minus clean examples, reaches the paper's; else is above 0.
 
     sizes: {trial: (|S_c|, |S_n|)}; training accuracy = (|S_c|·clean_acc + |S_n|·noisy_acc) / n.
     """
     clean, noisy = (frame["trial"].map({t: s[k] for t, s in sizes.items()}) for k in (0, 1))
     left = (clean * frame["clean_acc"] + noisy * frame["noisy_acc"]) / (clean + noisy)
-    return _difference(frame.assign(left=left), "left", "F3", "accuracy left on the training set, noisy minus clean", sql)
+    compared = "accuracy left on the training set after flipping noisy minus clean examples"
+    return _difference(frame.assign(left=left), "left", compared, paper, sql)
 
 
 def cost_on_test(frame: pd.DataFrame, sql: str) -> Estimate:
     """F5: test accuracy after flipping, noisy minus clean examples, is above 0."""
-    return _difference(frame, "test_acc", "F5", "test accuracy left after flipping noisy minus clean", sql)
+    return _difference(frame, "test_acc", "test accuracy left after flipping noisy minus clean examples", None, sql)
 
 
-def _difference(frame: pd.DataFrame, column: str, claim: str, what: str, sql: str) -> Estimate:
+def _difference(frame: pd.DataFrame, column: str, compared: str, paper: float | None, sql: str) -> Estimate:
     there = frame.dropna(subset=[column])
     if there.empty:
-        return Estimate(None, None, "no accuracies after flipping: `flips.post_eval` was 0", _trials(frame), sql)
-    estimate = bootstrap_crossed_sets(*table(there, column), "difference", stream(0, "claims", claim))
-    if estimate is None:
-        return _one_sided(frame, sql)
-    reason = f"{what} examples; its interval must be above 0{_over(there)}"
-    return Estimate(estimate, estimate.lo is not None and estimate.lo > 0, reason, _trials(there), sql)
+        return untestable("no accuracies after flipping: `flips.post_eval` was 0", _trials(frame), sql)
+    both = two_sided(there)
+    quantity = None if both.empty else difference_of_means(*table(both, column))
+    if quantity is None:
+        return untestable(ONE_SIDED, _trials(there), sql)
+    region = MORE_LEFT if paper is None else reaching(paper)
+    return decided(quantity, region, compared + away(paper, quantity.value), _trials(both), sql)
 
 
-# --- layers -----------------------------------------------------------------------------------------------------------
+def same_layers(closings: pd.DataFrame, sql: str) -> Estimate:
+    """F4: the total variation of the layer shares of clean and of noisy examples' closings is at most 0.15.
 
-
-def same_layers(closings: pd.DataFrame, trials: list[str], sql: str) -> Estimate:
-    """F4: clean and noisy examples have the same layer shares of their first five closings.
-
-    Their total variation must be at most that of halves of the clean examples (95th percentile of random splits), or 0.05.
-
-    closings: columns example, noisy, layer, n (closings there, over trainings and repeats).
+    closings: columns trial, data_seed, example, noisy, layer, share (of the closings of that example in that training),
+    first (the same of its first closing alone).
     """
-    wide = closings.pivot_table(index=["noisy", "example"], columns="layer", values="n", aggfunc="sum", fill_value=0)
-    noisy = wide.index.get_level_values("noisy").to_numpy(dtype=bool)
-    table = wide.to_numpy(dtype=np.float64)
-    if noisy.all() or int((~noisy).sum()) < 2 or not noisy.any():
-        return Estimate(None, None, "there are not both clean and noisy examples that were flipped", trials, sql)
-    apart = total_variation(table[noisy].sum(axis=0), table[~noisy].sum(axis=0))
-    halves = split_variations(table[~noisy], stream(0, "claims", "F4", "splits"))
-    usual = float(np.quantile(halves, 0.95))
-    lo, hi = _resampled_variation(table, noisy)
-    estimate = Interval(apart, max(0.0, 2 * apart - hi), min(1.0, max(0.0, 2 * apart - lo)))  # as resampling adds variation
-    reason = (
-        f"total variation of layer shares of the first five closings; it must be at most {max(usual, SAME):.3f} "
-        f"(95 % of splits of the clean examples have at most {usual:.3f}; {SAME} counts as nothing); interval over examples"
+    both = two_sided(closings)
+    if both.empty:
+        return untestable(ONE_SIDED, _trials(closings), sql)
+    quantity, first = (shares_apart(*shares_by_training(both, column)) for column in ("share", "first"))
+    compared = (
+        "total variation of the layer shares of closed neurons, clean against noisy examples, each example counting once; "
+        f"by the first closing alone it is {in_brackets(first.printed, 3)}"
     )
-    return Estimate(estimate, apart <= max(usual, SAME), reason, trials, sql)
-
-
-def total_variation(one: Floats, other: Floats) -> float:
-    """½ Σ |p − q| of two histograms."""
-    return 0.5 * float(np.abs(one / one.sum() - other / other.sum()).sum())
-
-
-def split_variations(table: Floats, generator: np.random.Generator, splits: int = SPLITS) -> list[float]:
-    """Total variation between the two halves of random splits of examples; table: [examples, layers]."""
-    apart = []
-    for _ in range(splits):
-        order = generator.permutation(len(table))
-        first, second = table[order[: len(table) // 2]].sum(axis=0), table[order[len(table) // 2 :]].sum(axis=0)
-        if first.sum() and second.sum():
-            apart.append(total_variation(first, second))
-    return apart or [0.0]
-
-
-def _resampled_variation(table: Floats, noisy: Bools) -> tuple[float, float]:
-    """Percentiles of the total variation when examples are resampled within each set."""
-    generator, sets, drawn = stream(0, "claims", "F4", "interval"), (table[noisy], table[~noisy]), []
-    for _ in range(SPLITS):
-        one, other = (examples[generator.integers(0, len(examples), len(examples))].sum(axis=0) for examples in sets)
-        if one.sum() and other.sum():
-            drawn.append(total_variation(one, other))
-    lo, hi = np.quantile(drawn, [0.025, 0.975])
-    return float(lo), float(hi)
-
-
-def _one_sided(frame: pd.DataFrame, sql: str) -> Estimate:
-    return Estimate(None, None, "there are not both clean and noisy examples that were flipped", _trials(frame), sql)
+    return decided(quantity, SAME_LAYERS, compared, _trials(both), sql)
 
 
 def _trials(frame: pd.DataFrame) -> list[str]:
     return sorted(set(frame["trial"]))
-
-
-def _over(frame: pd.DataFrame) -> str:
-    draws = len(frame[["trial", "repeat"]].drop_duplicates())
-    return (
-        f"; interval over examples and {draws} (training, repeat)" if draws > 1 else "; interval over examples, one training"
-    )
 
 
 # --- on a store -------------------------------------------------------------------------------------------------------
@@ -181,7 +162,7 @@ def _over(frame: pd.DataFrame) -> str:
 def flip_rows(observations: Observations, setting: Setting) -> tuple[pd.DataFrame, str]:
     """The eligible rows of `flips` of a setting, and the SQL that returns them."""
     sql = f"SELECT * FROM flip_counts WHERE {among('analysis', setting.analyses.values())}"
-    return observations.rows(observations.flips, setting), sql
+    return observations.with_data_seed(observations.rows(observations.flips, setting)), sql
 
 
 def _f1(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
@@ -196,15 +177,13 @@ def _f2(observations: Observations, setting: Setting, numbers: Numbers) -> Parts
 def _f3(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
     frame, sql = flip_rows(observations, setting)
     sizes = {t: (observations.sizes[t].clean, observations.sizes[t].noisy) for t in setting.trials}
-    return {"": accuracy_left(frame, sizes, sql)}
+    return {"": accuracy_left(frame, sizes, sql, numbers.get(""))}
 
 
 def _f4(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
-    sql = (
-        "SELECT noisy, layer, count(*) AS n FROM (SELECT noisy, unnest(layers[1:5]) AS layer FROM flips WHERE eligible "
-        f"AND {among('analysis', setting.analyses.values())}) GROUP BY ALL ORDER BY ALL"
-    )
-    return {"": same_layers(observations.rows(observations.closings, setting), setting.trials, sql)}
+    sql = f"SELECT * FROM flips WHERE eligible AND {among('analysis', setting.analyses.values())}"
+    closings = observations.with_data_seed(observations.rows(observations.closings, setting))
+    return {"": same_layers(closings, sql)}
 
 
 def _f5(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:

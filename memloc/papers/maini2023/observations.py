@@ -12,6 +12,7 @@ import pandas as pd
 
 from memloc.analysis.reader import Reader
 from memloc.analysis.views import RIGHT_SCORES
+from memloc.data import describe
 from memloc.papers.maini2023.settings import Measurement, Setting, settings, variant_of
 from memloc.papers.maini2023.testable import testable
 
@@ -85,6 +86,10 @@ class Observations:
         rows = self.frame(sql)[["trial", "n", "noisy", "classes"]].to_numpy().tolist()
         return {trial: Sizes(int(n), int(noisy), int(classes)) for trial, n, noisy, classes in rows}
 
+    def test_size(self, dataset: str) -> int | None:
+        """How many test examples a data set has. None for a file of the user's: it need not be there any more."""
+        return None if dataset.startswith("npz:") else describe(dataset).n_test
+
     @cached_property
     def gradient_layers(self) -> pd.DataFrame:
         """View `gradient_layers`, whole."""
@@ -113,11 +118,18 @@ class Observations:
 
     @cached_property
     def closings(self) -> pd.DataFrame:
-        """Columns analysis, example, noisy, layer, n: among the first five closings of every eligible search."""
+        """Columns analysis, trial, example, noisy, layer, share (of the closings of an eligible example), first.
+
+        share: the mean over repeats of the layer's part of a search's closings. first: the same of the first closing alone.
+        """
         return self.frame(
-            """SELECT analysis, example, noisy, layer, count(*) AS n
-               FROM (SELECT analysis, example, noisy, unnest(layers[1:5]) AS layer FROM flips WHERE eligible)
-               GROUP BY ALL ORDER BY ALL"""
+            """WITH closed AS (SELECT analysis, trial, example, noisy, unnest(layers) AS layer, 1 / len(layers) AS part,
+                                      generate_subscripts(layers, 1) = 1 AS first FROM flips WHERE eligible),
+                    searches AS (SELECT analysis, example, count(*) AS n FROM flips
+                                 WHERE eligible AND len(layers) > 0 GROUP BY ALL)
+               SELECT analysis, trial, example, noisy, layer, sum(part) / any_value(n) AS share,
+                      count_if(first) / any_value(n) AS first
+               FROM closed JOIN searches USING (analysis, example) GROUP BY ALL ORDER BY ALL"""
         )
 
     @cached_property
@@ -160,6 +172,10 @@ class Observations:
     def rows(self, frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
         """The rows of a setting's analyses."""
         return frame[frame["analysis"].isin(set(setting.analyses.values()))]
+
+    def with_data_seed(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """With a column data_seed. Examples of trainings are the same ones where it is the same."""
+        return frame.assign(data_seed=frame["trial"].map({t: config.get("data_seed") for t, config in self.trials.items()}))
 
     # --- memorization -------------------------------------------------------------------------------------------------
 

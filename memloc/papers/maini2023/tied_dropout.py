@@ -1,177 +1,174 @@
-"""E1–E5: where example-tied dropout puts memorization, and what dropping its neurons leaves (paper §6.2).
-
-`before` is mode own on the training set and scaled on test; `after` is mode dropped, without rescaling. A frame has a row
-per training: trial, p_gen, p_mem, seeds, and accuracies before_clean, …, after_test.
-"""
+"""E1–E4: where example-tied dropout puts memorization, and what dropping its neurons leaves (paper §6.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from memloc.papers.maini2023.deciding import decide_rank, decided, listed, over, untestable
 from memloc.papers.maini2023.judgement import Estimate
 from memloc.papers.maini2023.judging import Estimates, Judge, Parts, saying
-from memloc.papers.maini2023.observations import Observations, Sizes, among
+from memloc.papers.maini2023.observations import Observations, among
 from memloc.papers.maini2023.paper import ACCURACIES, TABLE_1_CELL, Numbers, cell
-from memloc.papers.maini2023.pooling import accuracy, away, interval_over, over_trainings, reaches
+from memloc.papers.maini2023.pooling import SLACK, away, reaching
 from memloc.papers.maini2023.settings import Setting
+from memloc.papers.maini2023.tied_accuracies import SETS, TiedRows, accuracies, share
 from memloc.stages.instrument import LEAST_MEMORIZED
-from memloc.statistics import Floats, Interval
+from memloc.statistics import Correlation, Interval, in_brackets
+from memloc.statistics.regions import Region, decide
+from memloc.statistics.trainings import OverTrainings, pooled
 
-DROP = 0.12  # a drop of accuracy on clean and on test examples that still is "minor"
-SETS = ("clean", "noisy", "test")
+MEMORIZES = Region(lo=LEAST_MEMORIZED)
+MINOR = Region(hi=0.12)  # a drop of accuracy on clean or on test examples
+FORGOTTEN = Region(hi=0.03)  # residual memorization
+NARROWS = Region(lo=0.0, open_lo=True)  # the generalization gap
 
-
-def accuracies(evaluation: pd.DataFrame) -> pd.DataFrame:
-    """One row per training, columns `before_clean` … `after_test`; NaN where its mode was not evaluated."""
-    by_mode = {
-        (mode, rescale): rows.set_index("trial")
-        for (mode, rescale), rows in evaluation.groupby(["mode", "rescale"], sort=False)
-    }
-    frame = pd.DataFrame(index=pd.Index(sorted(set(evaluation["trial"])), name="trial"))
-    for when, modes in (("before", ("own", "own", "scaled")), ("after", ("dropped",) * 3)):
-        for what, mode in zip(SETS, modes, strict=True):
-            rows = by_mode.get((mode, "none"))
-            frame[f"{when}_{what}"] = np.nan if rows is None else rows[f"{what}_acc"].astype(np.float64)
-    return frame.reset_index()
+# --- accuracies -------------------------------------------------------------------------------------------------------
 
 
-# --- E1 ---------------------------------------------------------------------------------------------------------------
+class Dropped(NamedTuple):
+    """An accuracy after dropping, and the quantity that decides on it, or why nothing does."""
+
+    shown: OverTrainings
+    by: OverTrainings | str
+    trials: list[str]
 
 
-def before_and_after(frame: pd.DataFrame, sizes: Sizes, paper: Mapping[str, float | None], sql: str) -> dict[str, Estimate]:
-    """E1's six numbers.
+def dropped(rows: TiedRows, what: str) -> Dropped | None:
+    """None without trainings that have the accuracy before and after dropping."""
+    known = rows.known(f"after_{what}", f"before_{what}")
+    shown, lost = known.share(f"after_{what}"), known.lost(what)
+    if shown is None or lost is None:
+        return None
+    return Dropped(shown, known.residual() if what == "noisy" else lost, known.trials)
 
-    Before: clean and noisy are at least 0.95, test is at least the paper's number less 0.03 (elsewhere: above chance).
-    After: noisy is at most chance, clean and test are at most 0.12 lower than before.
-    """
-    estimates = {}
+
+def family(cells: Sequence[Dropped]) -> list[Dropped]:
+    """The same, of two trainings with the spread of all cells together (`pooled`)."""
+    shown = pooled([one.shown for one in cells])
+    deciding = iter(pooled(by) if (by := [one.by for one in cells if not isinstance(one.by, str)]) else [])
+    return [
+        Dropped(mine, one.by if isinstance(one.by, str) else next(deciding), one.trials)
+        for mine, one in zip(shown, cells, strict=True)
+    ]
+
+
+def after(one: Dropped, what: str, paper: float | None, sql: str) -> Estimate:
+    """Noisy examples have at most 0.03 of residual memorization; clean and test accuracy lose at most 0.12."""
+    compared = f"{what} accuracy after dropping{away(paper, one.shown.value)}"
+    if isinstance(one.by, str):
+        return Estimate(one.shown.printed, None, f"{compared}; {one.by}", one.trials, sql)
+    name, region = ("residual memorization", FORGOTTEN) if what == "noisy" else ("its loss by dropping", MINOR)
+    reason = f"{compared}; {name} is {in_brackets(one.by.printed, 3)}; it must be {region}; {over(one.by)}"
+    return Estimate(one.shown.printed, decide(one.by.deciding, region, one.by.each), reason, one.trials, sql)
+
+
+def before(rows: TiedRows, what: str, paper: float | None, sql: str) -> Estimate | None:
+    """Clean and noisy accuracy are at least 0.95; test accuracy reaches the paper's, elsewhere it is above chance."""
+    known = rows.known(f"before_{what}")
+    quantity = known.share(f"before_{what}")
+    if quantity is None:
+        return None
+    guessing = Region(lo=rows.sizes.chance, open_lo=True)
+    region = MEMORIZES if what != "test" else guessing if paper is None else reaching(paper)
+    compared = f"{what} accuracy before dropping{away(paper, quantity.value)}"
+    return decided(quantity, region, compared, known.trials, sql)
+
+
+# --- Tables 1, 2, 3 ---------------------------------------------------------------------------------------------------
+
+
+def before_and_after(
+    rows: TiedRows, memorized: TiedRows, paper: Mapping[str, float | None], sql: str
+) -> dict[str, Estimate | None]:
+    """E1's six numbers. memorized: the trainings on which those after dropping are judged."""
+    estimates: dict[str, Estimate | None] = {}
     for part in ACCURACIES:
         when, what = part.split(".")
-        known = frame.dropna(subset=[f"{when}_{what}", f"before_{what}"])
-        estimate = accuracy(list(known[f"{when}_{what}"]), _examples(sizes, what))
-        if estimate is None:
-            continue
-        if part == "after.noisy":
-            holds, says = estimate.value <= sizes.chance, f"it must be at most chance, {sizes.chance:.2g}"
-        elif when == "after":
-            drop = float((known[f"before_{what}"] - known[f"after_{what}"]).mean())
-            holds, says = drop <= DROP, f"{drop:.3f} below what it was before; that must be at most {DROP}"
-        elif what == "test":
-            holds, says = _reaches_or_chance(estimate, paper.get(part), sizes.chance)
-        else:
-            holds, says = estimate.value >= LEAST_MEMORIZED, f"it must be at least {LEAST_MEMORIZED}"
-        reason = f"{what} accuracy {when} dropping; {says}{_beside(paper.get(part), estimate, known)}"
-        estimates[part] = Estimate(estimate, holds, reason, list(known["trial"]), sql)
+        if when == "before":
+            estimates[part] = before(rows, what, paper.get(part), sql)
+        elif dropped(rows, what) is not None:
+            one = dropped(memorized, what)
+            estimates[part] = after(one, what, paper.get(part), sql) if one else untestable("", [], sql)
     return estimates
 
 
-# --- E2, E3 -----------------------------------------------------------------------------------------------------------
+def table_2(cells: Mapping[str, TiedRows], what: str, paper: Mapping[str, float | None], sql: str) -> dict[str, Estimate]:
+    """E2's cells, and E3's example-tied row: noisy as in `after`; clean reaches the paper's number, elsewhere as in `after`.
 
-
-def cells(frame: pd.DataFrame, sizes: Sizes, paper: Mapping[str, float | None], sql: str) -> dict[str, Estimate]:
-    """E2's cells: after dropping, noisy is at most chance, and clean is at least the paper's number less 0.03."""
+    cells: {its name in ids: trainings that memorized}.
+    """
+    there = {name: one for name, rows in cells.items() if (one := dropped(rows, what)) is not None}
     estimates = {}
-    for _, rows in frame.groupby(["p_gen", "p_mem"]):
-        p_gen, p_mem = (float(rows[name].iloc[0]) for name in ("p_gen", "p_mem"))
-        for what in ("clean", "noisy"):
-            part = f"{cell(p_gen, p_mem)}.{what}"
-            if (one := dropped(rows, what, sizes, paper.get(part), sql)) is not None:
-                estimates[part] = one
+    for name, one in zip(there, family(list(there.values())) if there else [], strict=True):
+        number = paper.get(f"{name}.{what}")
+        if what == "clean" and number is not None:
+            compared = f"clean accuracy after dropping{away(number, one.shown.value)}"
+            estimates[f"{name}.{what}"] = decided(one.shown, reaching(number), compared, one.trials, sql)
+        else:
+            estimates[f"{name}.{what}"] = after(one, what, number, sql)
     return estimates
-
-
-def dropped(rows: pd.DataFrame, what: str, sizes: Sizes, paper: float | None, sql: str) -> Estimate | None:
-    """Accuracy after dropping on clean or noisy examples, as in Tables 2 and 3."""
-    known = rows.dropna(subset=[f"after_{what}"])
-    estimate = accuracy(list(known[f"after_{what}"]), _examples(sizes, what))
-    if estimate is None:
-        return None
-    if what == "noisy":
-        holds, says = estimate.value <= sizes.chance, f"it must be at most chance, {sizes.chance:.2g}"
-    elif paper is None:
-        lost = float((known["before_clean"] - known["after_clean"]).mean())
-        holds, says = lost <= DROP, f"{lost:.3f} below what it was before; that must be at most {DROP}"
-    else:
-        holds, says = _reaches_or_chance(estimate, paper, sizes.chance)
-    reason = f"{what} accuracy after dropping; {says}{_beside(paper, estimate, known)}"
-    return Estimate(estimate, holds, reason, list(known["trial"]), sql)
 
 
 def trend(frame: pd.DataFrame, sql: str) -> Estimate | None:
-    """E2's trend: clean accuracy after dropping grows with p_gen. Page's test, a row per (seed, p_mem).
+    """E2's trend: clean accuracy after dropping grows with p_gen. Page's test, a row per seed (means over p_mem).
 
-    The estimate is the mean over rows of Spearman's coefficient. None with fewer than three p_gen.
+    The estimate is the mean over seeds of Spearman's coefficient. None with fewer than three p_gen.
     """
-    from scipy.stats import page_trend_test, spearmanr
+    from scipy.stats import page_trend_test, spearmanr  # takes half a second; checking a sweep file does not need it
 
+    trials = list(frame["trial"])
     wide = frame.pivot_table(index=["seed", "data_seed", "p_mem"], columns="p_gen", values="after_clean")
-    whole = wide.dropna(axis=0)
     if wide.shape[1] < 3:
         return None
-    if len(whole) < 2:
-        reason = f"{len(whole)} (seed, p_mem) with all {wide.shape[1]} p_gen; Page's test needs two"
-        return Estimate(None, None, reason, list(frame["trial"]), sql)
-    values: Floats = whole.to_numpy(dtype=np.float64)
-    p = float(page_trend_test(values).pvalue)
-    varied = [row for row in values if np.ptp(row) > 0]
-    rho = [float(spearmanr(np.arange(len(row)), row).statistic) for row in varied]
-    reason = (
-        f"Page's test over {len(whole)} (seed, p_mem) and {wide.shape[1]} p_gen: p = {p:.2g}; ours is the mean of Spearman's"
-    )
-    return Estimate(over_trainings(rho, -1.0, 1.0), p < 0.05, reason, list(frame["trial"]), sql)
+    rows = wide.dropna(axis=0).groupby(level=["seed", "data_seed"]).mean().to_numpy(dtype=np.float64)
+    if not len(rows):
+        return untestable(f"no seed has all {wide.shape[1]} p_gen", trials, sql)
+    order = np.arange(wide.shape[1])
+    each = [float(spearmanr(order, row).statistic) if np.ptp(row) > 0 else 0.0 for row in rows]
+    p = float(page_trend_test(rows).pvalue) if len(rows) > 1 else 1.0
+    estimate = Interval(float(np.mean(each)), None, None)
+    page = f"Page's test: p = {p:.2g}, which must be below 0.05; " if len(rows) > 1 else ""
+    reason = f"mean over seeds of Spearman's coefficient of clean accuracy and p_gen; {page}each seed's: {listed(each)}"
+    return Estimate(estimate, decide_rank(Correlation(estimate, p), each, len(rows)), reason, trials, sql)
 
 
-def baseline(rows: pd.DataFrame, what: str, sizes: Sizes, paper: float | None, sql: str) -> Estimate | None:
-    """E3: a baseline's plain accuracy on clean or noisy training examples, at least 0.95; columns trial, clean, noisy."""
-    estimate = accuracy(list(rows[what].dropna()), _examples(sizes, what))
-    if estimate is None:
-        return None
-    reason = f"{what} training accuracy; it must be at least {LEAST_MEMORIZED}{_beside(paper, estimate, rows)}"
-    return Estimate(estimate, estimate.value >= LEAST_MEMORIZED, reason, list(rows["trial"]), sql)
+def baselines(
+    plain: Mapping[str, tuple[list[str], OverTrainings]], paper: Mapping[str, float | None], sql: str
+) -> dict[str, Estimate]:
+    """E3: a baseline's plain accuracy on clean or noisy training examples, at least 0.95. plain: {part: trainings, it}."""
+    quantities = pooled([quantity for _, quantity in plain.values()]) if plain else []
+    return {
+        part: decided(quantity, MEMORIZES, f"training accuracy{away(paper.get(part), quantity.value)}", trials, sql)
+        for (part, (trials, _)), quantity in zip(plain.items(), quantities, strict=True)
+    }
 
 
-# --- E4, E5 -----------------------------------------------------------------------------------------------------------
+# --- E4 ---------------------------------------------------------------------------------------------------------------
 
 
-def generalization(frame: pd.DataFrame, sizes: Sizes, paper: Mapping[str, float | None], sql: str) -> dict[str, Estimate]:
-    """E4. cost: 1 minus clean accuracy after dropping; at most 0.12. gap: by how much dropping shrinks clean minus test
-    accuracy; above 0 (with several trainings, its interval).
+def generalization(rows: TiedRows, paper: Mapping[str, float | None], sql: str) -> dict[str, Estimate]:
+    """E4. cost: 1 minus clean accuracy after dropping; at most the paper's plus 0.03, elsewhere at most 0.12.
+
+    gap: by how much dropping narrows the difference of clean and test accuracy; above 0.
     """
     estimates = {}
-    left = accuracy(list(frame["after_clean"].dropna()), sizes.clean)
-    if left is not None:
-        turned = None if left.lo is None or left.hi is None else (1 - left.hi, 1 - left.lo)
-        cost = Interval(1 - left.value, *(turned or (None, None)))
-        reason = f"clean accuracy lost, from 1; it must be at most {DROP}{_beside(paper.get('cost'), cost, frame)}"
-        estimates["cost"] = Estimate(cost, cost.value <= DROP, reason, list(frame["trial"]), sql)
-    gaps = {when: frame[f"{when}_clean"] - frame[f"{when}_test"] for when in ("before", "after")}
-    narrowed = (gaps["before"] - gaps["after"]).dropna()
-    estimate = over_trainings(list(narrowed))
-    if estimate is not None:
-        least = estimate.value if estimate.lo is None else estimate.lo
-        means = ", ".join(f"{when} {gap.mean():.3f}" for when, gap in gaps.items())
-        reason = f"clean minus test accuracy is {means}; it must shrink{_beside(paper.get('gap'), estimate, frame)}"
-        estimates["gap"] = Estimate(estimate, least > 0, reason, list(frame["trial"]), sql)
+    known = rows.known("after_clean")
+    if (cost := known.lost_from_1()) is not None:
+        number = paper.get("cost")
+        region = MINOR if number is None else Region(hi=round(number + SLACK, 9))
+        compared = f"clean accuracy lost, from 1{away(number, cost.value)}"
+        estimates["cost"] = decided(cost, region, compared, known.trials, sql)
+    if (narrowed := rows.narrowed()) is not None:
+        gaps = {when: rows.frame[f"{when}_clean"] - rows.frame[f"{when}_test"] for when in ("before", "after")}
+        means = ", ".join(f"{gap.mean():.3f} {when}" for when, gap in gaps.items())
+        compared = f"clean minus test accuracy is {means} dropping; shrinks by{away(paper.get('gap'), narrowed.value)}"
+        estimates["gap"] = decided(narrowed, NARROWS, compared, rows.trials, sql)
     return estimates
-
-
-def _examples(sizes: Sizes, what: str) -> int | None:
-    return {"clean": sizes.clean, "noisy": sizes.noisy}.get(what)
-
-
-def _reaches_or_chance(estimate: Interval, paper: float | None, chance: float) -> tuple[bool, str]:
-    """As `reaches`. Without a number of the paper, the estimate must be above chance."""
-    if paper is None:
-        return estimate.value > chance, f"it must be above chance, {chance:.2g}"
-    return reaches(estimate, paper)
-
-
-def _beside(paper: float | None, estimate: Interval, rows: pd.DataFrame) -> str:
-    return away(paper, estimate.value) + interval_over(estimate, len(rows), "examples")
 
 
 # --- on a store -------------------------------------------------------------------------------------------------------
@@ -194,44 +191,54 @@ def table_1_settings(observations: Observations) -> list[Setting]:
     return nearest_cells
 
 
-def tied_rows(observations: Observations, setting: Setting) -> tuple[pd.DataFrame, str]:
+def tied_rows(observations: Observations, setting: Setting) -> tuple[TiedRows, str]:
     sql = (
-        "SELECT p_gen, p_mem, seed, mode, rescale, clean_acc, noisy_acc, test_acc FROM evaluation JOIN trials USING (trial) "
-        f"WHERE rescale = 'none' AND {among('analysis', setting.analyses.values())} ORDER BY ALL"
+        "SELECT p_gen, p_mem, seed, mode, rescale, clean_acc, noisy_acc, test_acc, noisy_true_acc "
+        f"FROM evaluation JOIN trials USING (trial) WHERE rescale = 'none' "
+        f"AND {among('analysis', setting.analyses.values())} ORDER BY ALL"
     )
     frame = accuracies(observations.rows(observations.evaluation, setting))
     for field in ("p_gen", "p_mem", "seed", "data_seed"):
         frame[field] = frame["trial"].map({t: observations.trials[t].get(field) for t in setting.trials})
-    return frame, sql
+    wrong = str(setting.config.get("wrong", "uniform"))
+    test = observations.test_size(setting.config["dataset"])
+    return TiedRows(frame, observations.sizes[setting.trials[0]], test, wrong), sql
 
 
-def _memorized(observations: Observations, frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """(the rows of trainings that memorized, a note about the others)."""
-    kept, said = observations.testable(list(frame["trial"]))
-    return frame[frame["trial"].isin(kept)], said
+def _memorized(observations: Observations, rows: TiedRows) -> tuple[TiedRows, str]:
+    """(those that memorized, a note about the others)."""
+    kept, said = observations.testable(rows.trials)
+    return rows.only(kept), said
 
 
-def _e1(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
-    frame, sql = tied_rows(observations, setting)
-    sizes = observations.sizes[setting.trials[0]]
-    every = before_and_after(frame, sizes, numbers, sql)
-    kept, said = _memorized(observations, frame)
-    tested = before_and_after(kept, sizes, numbers, sql)
-    untested = Estimate(None, None, said, [], sql)
-    after = {part: saying(tested.get(part, untested), said) for part in every if part.startswith("after")}
-    return {**every, **after}
+def _e1(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
+    rows, sql = tied_rows(observations, setting)
+    kept, said = _memorized(observations, rows)
+    estimates = before_and_after(rows, kept, numbers, sql)
+    return {k: _of_kept(one, said, sql) if k.startswith("after") else one for k, one in estimates.items()}
+
+
+def _of_kept(one: Estimate | None, said: str, sql: str) -> Estimate | None:
+    """The estimate, with a note about trainings that did not memorize; the note alone where there are no others."""
+    return one and (saying(one, said) if one.trials else untestable(said or "no accuracy after dropping", [], sql))
 
 
 def _e2(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
-    frame, sql = tied_rows(observations, setting)
-    sizes = observations.sizes[setting.trials[0]]
-    estimates: dict[str, Estimate | None] = {}
-    for _, rows in frame.groupby(["p_gen", "p_mem"]):
-        kept, said = _memorized(observations, rows)
-        tested, untested = cells(kept, sizes, numbers, sql), Estimate(None, None, said, [], sql)
-        estimates |= {part: saying(tested.get(part, untested), said) for part in cells(rows, sizes, {}, sql)}
-    estimates["trend"] = trend(_memorized(observations, frame)[0], sql)
-    return estimates
+    rows, sql = tied_rows(observations, setting)
+    cells, notes = {}, {}
+    for _, frame in rows.frame.groupby(["p_gen", "p_mem"]):
+        name = cell(*(float(frame[field].iloc[0]) for field in ("p_gen", "p_mem")))
+        cells[name], notes[name] = _memorized(observations, replace(rows, frame=frame))
+    return {**_table_2(cells, notes, numbers, sql), "trend": trend(_memorized(observations, rows)[0].frame, sql)}
+
+
+def _table_2(cells: Mapping[str, TiedRows], notes: Mapping[str, str], numbers: Numbers, sql: str) -> Estimates:
+    """The cells' numbers. notes: {cell: about its trainings that did not memorize}."""
+    estimates = {k: v for what in SETS[:2] for k, v in table_2(cells, what, numbers, sql).items()}
+    untested = {
+        f"{name}.{what}": untestable(notes[name], [], sql) for name in cells if cells[name].frame.empty for what in SETS[:2]
+    }
+    return {**{k: saying(one, notes[k.rpartition(".")[0]]) for k, one in estimates.items()}, **untested}
 
 
 def _e3_settings(observations: Observations) -> list[Setting]:
@@ -242,7 +249,6 @@ def _e3_settings(observations: Observations) -> list[Setting]:
 
 def _e3(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
     """E3 by dropout and kept share, each in its usual unit. Example-tied dropout has the paper's (0.4, 0.2)."""
-    estimates: dict[str, Estimate | None] = {}
     rows: dict[str, list[str]] = {}
     for trial in setting.trials:
         config = observations.trials[trial]
@@ -251,28 +257,28 @@ def _e3(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
                 rows.setdefault("example_tied", []).append(trial)
         elif config.get("unit") == {"standard": "element", "sparse": "weight"}[config["dropout"]]:
             rows.setdefault(f"{config['dropout']}.keep{config['keep']:g}", []).append(trial)
-    for row, trials in rows.items():
-        mine, sizes = setting.only(trials), observations.sizes[trials[0]]
-        if row == "example_tied":
-            frame, sql = tied_rows(observations, mine)
-            kept, said = _memorized(observations, frame)
-            for what in ("clean", "noisy"):
-                part = f"{row}.{what}"
-                untested = Estimate(None, None, said, [], sql)
-                estimates[part] = dropped(kept, what, sizes, numbers.get(part), sql) or untested
-            continue
-        sql = f"SELECT * FROM evaluation WHERE mode = 'plain' AND {among('analysis', mine.analyses.values())}"
-        plain = observations.rows(observations.evaluation, mine)
-        plain = plain[plain["mode"] == "plain"].rename(columns={"clean_acc": "clean", "noisy_acc": "noisy"})
-        for what in ("clean", "noisy"):
-            part = f"{row}.{what}"
-            estimates[part] = baseline(plain, what, sizes, numbers.get(part), sql)
+    estimates: dict[str, Estimate | None] = {}
+    if tied := rows.pop("example_tied", []):
+        own, sql = tied_rows(observations, setting.only(tied))
+        kept, said = _memorized(observations, own)
+        estimates |= _table_2({"example_tied": kept}, {"example_tied": said}, numbers, sql)
+    plain = observations.rows(observations.evaluation, setting)
+    plain = observations.with_data_seed(plain[plain["mode"] == "plain"])
+    sql = f"SELECT * FROM evaluation WHERE mode = 'plain' AND {among('analysis', setting.analyses.values())}"
+    for what in SETS[:2]:
+        shares = {}
+        for row, trials in rows.items():
+            known = plain[plain["trial"].isin(trials)].dropna(subset=[f"{what}_acc"])
+            if len(known):
+                size = getattr(observations.sizes[trials[0]], what) * known["data_seed"].nunique(dropna=False)
+                shares[f"{row}.{what}"] = list(known["trial"]), share(list(known[f"{what}_acc"]), size)
+        estimates |= baselines(shares, numbers, sql)
     return estimates
 
 
 def _e4(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
-    frame, sql = tied_rows(observations, setting)
-    return generalization(frame, observations.sizes[setting.trials[0]], numbers, sql)
+    rows, sql = tied_rows(observations, setting)
+    return generalization(rows, numbers, sql)
 
 
 JUDGES = {

@@ -34,7 +34,7 @@ class Simulated:
         *,
         n: int = 100,
         noisy_acc: Sequence[float] | None = None,
-        evaluated: Mapping[tuple[str, str], tuple[float | None, float | None, float | None]] | float | None = 1.0,
+        evaluated: Mapping[tuple[str, str], Sequence[float | None]] | float | None = 1.0,
         learning_time: Sequence[int] | None = None,
         model: str = "resnet9",
         **fields: Any,
@@ -43,8 +43,8 @@ class Simulated:
 
         Args:
             noisy_acc: of the training pass, by epoch; by default it reaches 0.2 at epoch 15 and 0.8 at epoch 25.
-            evaluated: rows {(mode, rescale): (clean, noisy, test)} of an evaluation at T; a number: noisy accuracy in mode
-                plain or own; None: not evaluated.
+            evaluated: rows {(mode, rescale): (clean, noisy, test)} of an evaluation at T, and the share of noisy examples
+                that get their true label as a fourth; a number: noisy accuracy in mode plain or own; None: not evaluated.
         """
         given = resolved(**{"dataset": "cifar10", "model": model, "noise": 0.1, **fields})
         config = canonical(given)
@@ -73,8 +73,8 @@ class Simulated:
         if isinstance(evaluated, float):
             evaluated = {("own" if given.example_tied else "plain", "none"): (1.0, evaluated, 0.9)}
         if evaluated is not None:
-            rows = [(mode, rescale, *accuracies) for (mode, rescale), accuracies in evaluated.items()]
-            names = ("mode", "rescale", "clean_acc", "noisy_acc", "test_acc")
+            rows = [(mode, rescale, *[*accuracies, None][:4]) for (mode, rescale), accuracies in evaluated.items()]
+            names = ("mode", "rescale", "clean_acc", "noisy_acc", "test_acc", "noisy_true_acc")
             self.analysis(
                 trial,
                 "evaluate",

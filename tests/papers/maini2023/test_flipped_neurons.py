@@ -1,4 +1,4 @@
-"""F1–F5 and D1 on counts and AUCs that are given."""
+"""F1–F5 on counts, accuracies and closings that are given."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sklearn.metrics import roc_auc_score
 
-from memloc.papers.maini2023.flipped_neurons import split_variations, total_variation
+from memloc.papers.maini2023.flipped_neurons import accuracy_left, counts, few_neurons, same_layers
+from memloc.papers.maini2023.judgement import Estimate
+from memloc.papers.maini2023.layer_shares import shares_apart, shares_by_training
 from tests.papers.maini2023.simulated import Simulated
 
 
@@ -19,21 +20,50 @@ def simulated(tmp_path: Path) -> Simulated:
     return Simulated(tmp_path)
 
 
+def searches(own: dict[str, dict[bool, list[int]]], **columns: dict[bool, float]) -> pd.DataFrame:
+    """own: {training: {noisy: counts of its examples}}, data_seed 0. columns: {noisy: value}."""
+    rows = [
+        {"trial": t, "data_seed": 0, "repeat": 0, "example": k + 1000 * noisy, "noisy": noisy, "count": count}
+        for t, by_set in own.items()
+        for noisy, values in by_set.items()
+        for k, count in enumerate(values)
+    ]
+    frame = pd.DataFrame(rows)
+    return frame.assign(**{name: frame["noisy"].map(values) for name, values in columns.items()})
+
+
+def verdict(estimate: Estimate) -> tuple[str, str | None]:
+    return estimate.verdict, estimate.leans
+
+
+# --- F1 ---------------------------------------------------------------------------------------------------------------
+
+
 def test_noisy_examples_need_fewer(simulated: Simulated) -> None:
-    generator = np.random.default_rng(0)
-    counts = {True: generator.poisson(5.1, 10).tolist(), False: generator.poisson(15.7, 60).tolist()}
-    simulated.flips(simulated.training(), counts, repeats=2)
+    """The ratio is the geometric mean of the trainings' ratios; each mean count is a mean over trainings of means."""
+    generator, means = np.random.default_rng(0), []
+    for seed in range(3):
+        own = {True: generator.poisson(5.1, 10).tolist(), False: generator.poisson(15.7, 60).tolist()}
+        simulated.flips(simulated.training(seed=seed), own, repeats=2)
+        means.append([np.mean(own[noisy]) for noisy in (True, False)])
     found = simulated.judged()
-    assert [found[f"F1.{part}"].verdict for part in ("noisy", "clean", "ratio")] == ["holds"] * 3
-    means = np.mean(counts[True]), np.mean(counts[False])
-    assert [found[f"F1.{part}"].ours for part in ("noisy", "clean", "ratio")] == pytest.approx([*means, means[0] / means[1]])
-    p = stats.mannwhitneyu(counts[True], counts[False], alternative="less").pvalue
-    assert f"p = {p:.2g}" in found["F1.noisy"].reason
-    assert [found[f"F1.{part}"].paper for part in ("noisy", "clean")] == [5.1, 15.7]
-    for part in ("noisy", "clean", "ratio"):
-        j = found[f"F1.{part}"]
-        assert None not in (j.lo, j.ours, j.hi)
-        assert j.lo < j.ours < j.hi  # type: ignore[operator]
+    ratio, noisy, clean = (found[f"F1.{part}"] for part in ("ratio", "noisy", "clean"))
+    assert (ratio.verdict, ratio.ours) == ("holds", pytest.approx(np.exp(np.mean([np.log(a / b) for a, b in means]))))
+    assert [noisy.ours, clean.ours] == pytest.approx(np.mean(means, axis=0).tolist())
+    assert [noisy.paper, clean.paper] == [5.1, 15.7]
+    for one in (ratio, noisy, clean):
+        assert None not in (one.lo, one.ours, one.hi)
+        assert one.lo < one.ours < one.hi  # type: ignore[operator]
+
+
+def test_mean_counts_are_shown_and_not_judged(simulated: Simulated) -> None:
+    """However near they are to the paper's."""
+    for seed in (0, 1):
+        simulated.flips(simulated.training(seed=seed), {True: [5, 5, 5, 5, 5, 5, 5, 5, 5, 6], False: [15, 16] * 10})
+    found = simulated.judged()
+    for part in ("noisy", "clean"):
+        assert (found[f"F1.{part}"].verdict, found[f"F1.{part}"].leans) == ("not_testable", None)
+        assert "it is shown beside the paper's, and their ratio is judged" in found[f"F1.{part}"].reason
 
 
 def test_means_over_all_searches_too(simulated: Simulated) -> None:
@@ -45,33 +75,61 @@ def test_means_over_all_searches_too(simulated: Simulated) -> None:
     assert "the mean over all 20 searches is 9.00, where one" in found["F1.clean"].reason
 
 
-def test_as_many_neurons_for_both(simulated: Simulated) -> None:
-    generator = np.random.default_rng(0)
-    simulated.flips(simulated.training(), {noisy: generator.poisson(8, 10).tolist() for noisy in (True, False)})
+@pytest.mark.parametrize(
+    ("noisy", "expected"),
+    [
+        ([4, 6] * 20, ("holds", None)),
+        ([8, 10] * 20, ("inconclusive", "for")),
+        ([10, 11] * 20, ("inconclusive", "against")),
+        ([14, 16] * 20, ("does_not_hold", None)),
+    ],
+)
+def test_the_ratio_and_1(noisy: list[int], expected: tuple[str, str | None]) -> None:
+    """Clean examples need 10 on average."""
+    own = {True: noisy, False: [5, 15] * 10}
+    found = counts(searches({"a": own, "b": own}), "", {True: 80, False: 40})["ratio"]
+    assert verdict(found) == expected
+    p = stats.mannwhitneyu(noisy, own[False], alternative="less").pvalue
+    assert f"(Mann–Whitney over examples: p = {p:.2g}); it must be below 1" in found.reason
+
+
+def test_one_network_leans(simulated: Simulated) -> None:
+    simulated.flips(simulated.training(), {True: [3, 4] * 10, False: [30, 31] * 10}, left={True: 0.95, False: 0.5})
     found = simulated.judged()
-    assert [found[f"F1.{part}"].verdict for part in ("noisy", "clean", "ratio")] == ["does_not_hold"] * 3
+    for name in ("F1.ratio", "F2", "F3", "F4", "F5"):
+        assert (found[name].verdict, found[name].leans) == ("inconclusive", "for")
+        assert found[name].reason.endswith("one training, the interval is of this network")
 
 
-@pytest.mark.parametrize(("few", "verdict"), [(10, "holds"), (9, "does_not_hold")])
-def test_few_neurons(simulated: Simulated, few: int, verdict: str) -> None:
-    """Of 10 noisy examples; 9 are not more than 90 %. A search of 10 is not one of fewer than 10."""
-    simulated.flips(simulated.training(), {True: [9] * few + [10] * (10 - few), False: [20] * 10})
-    found = simulated.judged()["F2"]
-    interval = stats.binomtest(few, 10).proportion_ci(method="wilson")
-    assert (found.verdict, found.ours) == (verdict, few / 10)
-    assert (found.lo, found.hi) == pytest.approx((interval.low, interval.high))
+def test_repeats_of_a_network_are_no_networks(simulated: Simulated) -> None:
+    """Eight repeats: averaged first, so that all that follows is what one search each would give."""
+    generator = np.random.default_rng(0)
+    own = {True: generator.poisson(5, 20).tolist(), False: generator.poisson(9, 20).tolist()}
+    simulated.flips(simulated.training(dataset="mnist"), own, repeats=8, left={True: 0.9, False: 0.8})
+    simulated.flips(simulated.training(dataset="svhn"), own, left={True: 0.9, False: 0.8})
+    found = simulated.judged()
+    other = "F{}.mnist" if "F2.mnist" in found else "F{}.svhn"
+    for claim, part in (("1", ".ratio"), ("1", ".clean"), ("2", ""), ("3", ""), ("4", ""), ("5", "")):
+        one, two = found[f"F{claim}{part}"], found[other.format(claim) + part]
+        assert one.leans == two.leans
+        assert (one.ours, one.lo, one.hi) == pytest.approx((two.ours, two.lo, two.hi))
 
 
-@pytest.mark.parametrize(("last", "share", "verdict"), [(14, 1.0, "holds"), (16, 0.9, "does_not_hold")])
-def test_few_neurons_on_average(simulated: Simulated, last: int, share: float, verdict: str) -> None:
-    """Ten examples, two trainings: 5 and 14 are 9.5 on average, which is fewer than ten; 5 and 16 are not."""
-    for seed, counts in enumerate(([5] * 10, [14] * 9 + [last])):
-        simulated.flips(simulated.training(seed=seed), {True: counts, False: [20] * 10}, repeats=2)
-    found = simulated.judged()["F2"]
-    interval = stats.binomtest(round(10 * share), 10).proportion_ci(method="wilson")
-    assert (found.verdict, found.ours) == (verdict, share)
-    assert (found.lo, found.hi) == pytest.approx((interval.low, interval.high))
-    assert "on average over 4 (training, repeat); it must be above 0.9; interval over 10 examples" in found.reason
+def test_a_mean_count_of_0_has_no_ratio() -> None:
+    found = counts(searches({"a": {True: [0] * 4, False: [3] * 4}}), "", {True: 4, False: 4})
+    assert (found["ratio"].verdict, found["ratio"].reason) == ("not_testable", "the mean count of a set is 0 in a training")
+    assert found["noisy"].interval is not None
+    assert found["noisy"].interval.value == 0
+
+
+def test_a_training_without_noisy_examples_is_left_out() -> None:
+    frame = searches({"a": {True: [2, 4], False: [3, 9]}, "b": {False: [30, 30]}})
+    found = counts(frame, "", {True: 2, False: 4})
+    assert found["ratio"].trials == ["a"]
+    assert found["clean"].interval is not None
+    assert found["clean"].interval.value == 6
+    none = counts(frame[frame["trial"] == "b"], "", {False: 2})["ratio"]
+    assert (none.verdict, none.reason) == ("not_testable", "no training has both clean and noisy examples that were flipped")
 
 
 def test_a_censored_search_counts_as_all_it_was_allowed(simulated: Simulated) -> None:
@@ -87,15 +145,89 @@ def test_a_censored_search_counts_as_all_it_was_allowed(simulated: Simulated) ->
     assert (found["F1.noisy"].ours, found["F1.clean"].ours) == (101, 200)
 
 
+# --- F2 ---------------------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
-    ("noisy", "clean", "verdict"), [(0.9, 0.8, "holds"), (0.8, 0.8, "does_not_hold"), (0.7, 0.8, "does_not_hold")]
+    ("few", "expected"),
+    [
+        (200, ("holds", None)),
+        (182, ("inconclusive", "for")),
+        (180, ("inconclusive", "against")),
+        (160, ("does_not_hold", None)),
+    ],
 )
-def test_accuracy_left(simulated: Simulated, noisy: float, clean: float, verdict: str) -> None:
-    """On the training set (F3: both sets' accuracies are the given one, so is their mean), and on the test set (F5)."""
-    simulated.flips(simulated.training(), {True: [3] * 10, False: [9] * 10}, left={True: noisy, False: clean})
+def test_few_neurons(few: int, expected: tuple[str, str | None]) -> None:
+    """Of 200 noisy examples; 180 are not more than 90 %. A search of 10 is not one of fewer than 10."""
+    own = {True: [9] * few + [10] * (200 - few), False: [20] * 10}
+    found = few_neurons(searches({"a": own, "b": own}), "")
+    interval = stats.binomtest(few, 200).proportion_ci(method="wilson")
+    assert verdict(found) == expected
+    assert found.interval == pytest.approx((few / 200, interval.low, interval.high))
+
+
+def test_few_neurons_on_average() -> None:
+    """5 and 14 are 9.5 on average, which is fewer than ten; 5 and 16 are not. What differs between trainings is added."""
+    own = {"a": {True: [5] * 10, False: [20] * 10}, "b": {True: [14] * 9 + [16], False: [20] * 10}}
+    found = few_neurons(searches(own), "")
+    interval = stats.binomtest(9, 10).proportion_ci(method="wilson")
+    seeds = stats.t.ppf(0.975, 1) * np.std([1, 0], ddof=1) / np.sqrt(2)
+    assert 0.9 - np.hypot(0.9 - interval.low, seeds) < 0 < 1 < 0.9 + np.hypot(interval.high - 0.9, seeds)
+    assert found.interval == (0.9, 0.0, 1.0)
+    assert verdict(found) == ("inconclusive", None)
+    assert "share of 10 noisy examples that need fewer than 10 neurons, on average over 2 trainings" in found.reason
+
+
+def test_an_example_of_another_data_seed_is_another() -> None:
+    frame = searches({"a": {True: [5] * 10, False: [20] * 10}, "b": {True: [16] * 10, False: [20] * 10}})
+    frame["data_seed"] = frame["trial"].map({"a": 0, "b": 1})
+    found = few_neurons(frame, "").interval
+    assert found is not None
+    assert found.value == 0.5
+
+
+# --- F3, F5 -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "f3", "f5"),
+    [(0.1, "holds", "holds"), (0.05, "does_not_hold", "holds"), (-0.1, "does_not_hold", "does_not_hold")],
+)
+def test_accuracy_left(simulated: Simulated, more: float, f3: str, f5: str) -> None:
+    """On the training set the paper's number is 0.1, less 0.03 (F3); on the test set it has none (F5)."""
+    for seed in (0, 1):
+        own = {True: [3] * 10, False: [9] * 10}
+        simulated.flips(simulated.training(seed=seed), own, left={True: 0.8 + more, False: 0.8})
     found = simulated.judged()
-    assert found["F3"].verdict == found["F5"].verdict == verdict
-    assert (found["F3"].ours, found["F5"].ours) == pytest.approx((noisy - clean, noisy - clean))
+    assert (found["F3"].verdict, found["F5"].verdict) == (f3, f5)
+    assert (found["F3"].ours, found["F5"].ours) == pytest.approx((more, more))
+
+
+@pytest.mark.parametrize(
+    ("paper", "more", "expected"),
+    [
+        (None, (0.02, 0.021), ("holds", None)),
+        (None, (0.001, 0.03), ("inconclusive", "for")),
+        (None, (-0.001, 0.03), ("inconclusive", None)),
+        (None, (-0.001, -0.03), ("inconclusive", "against")),
+        (None, (-0.02, -0.021), ("does_not_hold", None)),
+        (0.1, (0.08, 0.081), ("holds", None)),
+        (0.1, (0.071, 0.09), ("inconclusive", "for")),
+        (0.1, (0.05, 0.069), ("inconclusive", "against")),
+        (0.1, (0.05, 0.051), ("does_not_hold", None)),
+    ],
+)
+def test_what_two_trainings_have_left(
+    paper: float | None, more: tuple[float, float], expected: tuple[str, str | None]
+) -> None:
+    """Every example of a set has the same accuracy left: only the two trainings differ, and Student's interval decides."""
+    frame = searches({t: {True: [3] * 10, False: [3] * 10} for t in ("a", "b")})
+    left = 0.5 + frame["noisy"] * frame["trial"].map(dict(zip(("a", "b"), more, strict=True)))
+    frame = frame.assign(clean_acc=left, noisy_acc=left)
+    found = accuracy_left(frame, {"a": (90, 10), "b": (90, 10)}, "", paper)
+    assert verdict(found) == expected
+    low, high = stats.t.interval(0.95, 1, np.mean(more), stats.sem(more))
+    assert found.interval == pytest.approx((np.mean(more), low, high))
 
 
 def test_training_accuracy_weighs_the_sets(simulated: Simulated) -> None:
@@ -119,190 +251,112 @@ def test_without_accuracies_after_flipping(simulated: Simulated) -> None:
     assert "post_eval" in found["F3"].reason
 
 
-@pytest.mark.parametrize(
-    ("noisy", "verdict"), [(["conv1", "conv2", "linear"], "holds"), (["linear", "linear", "linear"], "does_not_hold")]
-)
-def test_layers_of_the_neurons(simulated: Simulated, noisy: list[str], verdict: str) -> None:
-    layers = {True: noisy, False: ["conv1", "conv2", "linear"]}
-    simulated.flips(simulated.training(), {True: [3] * 10, False: [3] * 30}, layers=layers)
-    found = simulated.judged()["F4"]
-    assert found.verdict == verdict
-    assert found.ours == pytest.approx(0.0 if verdict == "holds" else 2 / 3)
+# --- F4 ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("differing", [4, 5])
-def test_layers_of_the_first_five_neurons(simulated: Simulated, differing: int) -> None:
-    """Numbered from 0: what is closed fifth counts, what is closed sixth does not."""
-    clean = ["a"] * 7
-    noisy = ["b" if k == differing else "a" for k in range(7)]
-    simulated.flips(simulated.training(), {True: [7] * 10, False: [7] * 30}, layers={True: noisy, False: clean})
-    found = simulated.judged()["F4"]
-    assert (found.verdict, found.ours) == (("does_not_hold", pytest.approx(0.2)) if differing == 4 else ("holds", 0.0))
+def closings(shares: dict[str, dict[bool, np.ndarray]]) -> pd.DataFrame:
+    """{training: {noisy: float[examples, layers]}}, data_seed 0."""
+    rows = [
+        {"trial": t, "data_seed": 0, "example": k + 1000 * noisy, "noisy": noisy, "layer": f"l{layer}", "share": share}
+        for t, by_set in shares.items()
+        for noisy, table in by_set.items()
+        for k, row in enumerate(table)
+        for layer, share in enumerate(row)
+        if share
+    ]
+    return pd.DataFrame(rows).assign(first=lambda frame: frame["share"])
 
 
-def test_total_variation_of_splits() -> None:
-    """Of examples that are all alike no split differs; of two that have nothing in common every split does wholly."""
-    assert total_variation(np.array([3.0, 1.0]), np.array([1.0, 1.0])) == pytest.approx(0.25)
-    assert set(split_variations(np.ones((6, 3)), np.random.default_rng(0), 20)) == {0.0}
-    assert set(split_variations(np.eye(2), np.random.default_rng(0), 20)) == {1.0}
-
-
-# --- D1 ---------------------------------------------------------------------------------------------------------------
-
-
-def detect(
-    simulated: Simulated, trial: str, flips: str, aucs: dict[str, float], half: float = 0.02, everywhere: float | None = None
-) -> None:
-    """AUCs on the flip sample; everywhere: that of every score but flips on all examples."""
-    names, samples, values = list(aucs), ["flips"] * len(aucs), list(aucs.values())
-    for name in [n for n in aucs if n != "flips" and everywhere is not None]:
-        names, samples, values = [name, *names], ["all", *samples], [everywhere or 0.0, *values]
-    rows = {"score": names, "sample": samples, "auc": values, "n": [50000 if s == "all" else 2000 for s in samples]}
-    bounds = {"auc_lo": [a - half for a in values], "auc_hi": [a + half for a in values]}
-    one, other = list(aucs)[:2]
-    pairs = {"score": [one], "other": [other], "sample": ["flips"], "auc_diff": [aucs[one] - aucs[other]]}
-    config = {"scores": list(aucs)}
-    simulated.analysis(
-        trial,
-        "detection",
-        config,
-        [flips],
-        detection={**rows, **bounds, "ap": [0.5] * len(names), "precision": [0.5] * len(names)},
-        detection_pairs=pairs,
-    )
-
-
-@pytest.mark.parametrize(("auc", "verdict"), [(0.95, "holds"), (0.86, "holds"), (0.85, "does_not_hold")])
-def test_an_auc_that_reaches_the_papers(simulated: Simulated, auc: float, verdict: str) -> None:
-    """Of 100 clean examples that share needs more than the noisy. DeLong's variance then is that of a share, over n − 1."""
-    trial, above = simulated.training(), round(100 * auc)
-    flips = simulated.flips(trial, {True: [5] * 10, False: [9] * above + [3] * (100 - above)})
-    detect(simulated, trial, flips, {"flips": auc, "learning_time": 0.87})
-    found = simulated.judged()
-    one = found["D1.flips"]
-    assert (one.verdict, one.ours, one.paper) == (verdict, pytest.approx(auc), 0.89)
-    half = stats.norm.ppf(0.975) * np.sqrt(auc * (1 - auc) / 99)
-    assert (one.lo, one.hi) == pytest.approx((auc - half, auc + half))
-    assert one.reason.startswith(
-        "AUC of counts of 110 examples; it must be at least 0.89 less 0.03; interval over examples; on "
-    )
-    assert f"{auc - 0.87:+.3f} from learning_time" in found["D1.flips"].reason
-    assert f"{0.87 - auc:+.3f} from flips" in found["D1.learning_time"].reason
-    assert found["D1.second_split"].verdict == "not_run"
-
-
-@pytest.mark.parametrize(("aucs", "verdict"), [((0.84, 0.85), "holds"), ((0.5, 1.0), "does_not_hold")])
-def test_an_auc_of_two_seeds_far_apart_is_judged_itself(
-    simulated: Simulated, aucs: tuple[float, float], verdict: str
-) -> None:
-    """0.75 [0.4, 1] is no 0.87, and 0.845 is: not the wider interval holds."""
-    for seed, auc in enumerate(aucs):
-        trial = simulated.training(seed=seed)
-        flips = simulated.flips(trial, {True: [3] * 10, False: [9] * 10})
-        detect(simulated, trial, flips, {"flips": 0.9, "learning_time": auc})
-    found = simulated.judged()["D1.learning_time"]
-    assert (found.verdict, found.ours, found.paper) == (verdict, pytest.approx(np.mean(aucs)), 0.87)
-    assert found.hi is not None
-    assert found.hi >= 0.86
-    assert "it must be at least 0.87 less 0.03" in found.reason
-
-
-@pytest.mark.parametrize(("half", "verdict"), [(0.05, "holds"), (0.3, "does_not_hold")])
-def test_an_auc_without_a_number_of_the_paper_is_above_guessing(simulated: Simulated, half: float, verdict: str) -> None:
-    for dataset in ("cifar10", "digits"):
-        trial = simulated.training(dataset=dataset)
-        flips = simulated.flips(trial, {True: [3] * 10, False: [9] * 10})
-        detect(simulated, trial, flips, {"flips": 0.9, "learning_time": 0.7}, half)
-    found = simulated.judged()["D1.digits.learning_time"]
-    assert (found.verdict, found.ours, found.paper) == (verdict, pytest.approx(0.7), None)
+def of_two_layers(apart: float, n: int = 1000) -> dict[bool, np.ndarray]:
+    """Clean examples close in either layer, half of them each; of noisy ones `apart` more of them in the first."""
+    found = {}
+    for noisy, share in ((False, 0.5), (True, 0.5 + apart)):
+        found[noisy] = np.eye(2)[(np.arange(n) >= round(share * n)).astype(int)]
+    return found
 
 
 @pytest.mark.parametrize(
-    ("aucs", "verdicts"),
+    ("apart", "expected"),
     [
-        ((0.84, 0.9), ("holds", "holds")),
-        ((0.83, 0.9), ("does_not_hold", "holds")),
-        ((0.84, 0.89), ("holds", "does_not_hold")),
+        (0.0, ("holds", None)),
+        (0.09, ("holds", None)),
+        (0.14, ("inconclusive", "for")),
+        (0.16, ("inconclusive", "against")),
+        (0.25, ("does_not_hold", None)),
     ],
 )
-def test_times_that_find_the_mislabeled(simulated: Simulated, aucs: tuple[float, float], verdicts: tuple[str, str]) -> None:
-    """Learning time's number in the paper is 0.87, the second split's 0.93."""
+def test_layers_of_the_neurons(apart: float, expected: tuple[str, str | None]) -> None:
+    """Total variation at most 0.15, of two trainings with 1000 + 1000 examples."""
+    found = same_layers(closings(dict.fromkeys(("a", "b"), of_two_layers(apart))), "")
+    assert verdict(found) == expected
+    assert found.interval is not None
+    assert found.interval.lo is not None
+    assert found.interval.hi is not None
+    assert found.interval.value == pytest.approx(apart)
+    assert found.interval.lo <= found.interval.value <= found.interval.hi
+
+
+def test_the_interval_of_total_variation_is_the_basic_bootstraps() -> None:
+    """With 1000 + 1000 examples, apart by 0.25, the difference of shares is about normal."""
+    shares, noisy = shares_by_training(closings({"a": of_two_layers(0.25)}), "share")
+    _, lo, hi = shares_apart(shares, noisy).printed
+    error = np.sqrt(0.5 * 0.5 / 1000 + 0.75 * 0.25 / 1000)
+    assert (lo, hi) == pytest.approx((0.25 - 1.96 * error, 0.25 + 1.96 * error), abs=0.004)
+
+
+def test_little_data_do_not_make_layers_alike() -> None:
+    """At a true distance of 0.3, with 20 + 20 examples and two trainings that do not differ, it holds by chance alone."""
+    generator, held = np.random.default_rng(0), 0
+    for _ in range(50):
+        drawn = {
+            noisy: np.eye(4)[generator.choice(4, size=20, p=[0.25 + d, 0.25 + d, 0.25 - d, 0.25 - d])]
+            for noisy, d in ((False, 0.0), (True, 0.15))
+        }
+        held += same_layers(closings({"a": drawn, "b": drawn}), "").verdict == "holds"
+    assert held <= 4
+
+
+def test_what_trainings_differ_in_is_added() -> None:
+    """Apart by 0.0 and 0.1: the mean is 0.05, and Student's half is 12.7 · 0.05."""
+    found = same_layers(closings({"a": of_two_layers(0.0), "b": of_two_layers(0.1)}), "")
+    assert found.interval is not None
+    assert found.interval.value == pytest.approx(0.05)
+    assert (found.interval.lo, found.interval.hi) == (0.0, pytest.approx(0.05 + 12.7 * 0.05, abs=0.005))
+    assert verdict(found) == ("inconclusive", "for")
+
+
+def test_shares_of_closings_by_layer(simulated: Simulated) -> None:
+    """Every closing counts, also the seventh; an example counts once, however long its search is; repeats are averaged."""
     trial = simulated.training()
-    flips = simulated.flips(trial, {True: [3] * 10, False: [9] * 10})
-    detect(simulated, trial, flips, {"flips": 1.0, "learning_time": aucs[0], "second_split": aucs[1]})
-    found = simulated.judged()
-    times = [found[f"D1.{score}"] for score in ("learning_time", "second_split")]
-    assert tuple(j.verdict for j in times) == verdicts
-    assert [(j.ours, j.paper) for j in times] == [(aucs[0], 0.87), (aucs[1], 0.93)]
+    closed = [(0, 0, True, list("aaaaaab")), (0, 1, True, list("b")), (1, 0, True, list("aa")), (1, 1, True, [])]
+    closed += [
+        (50, 0, False, list("ab")),
+        (50, 1, False, list("abbb")),
+        (51, 0, False, list("c")),
+        (51, 1, False, list("c")),
+    ]
+    names = ("example", "repeat", "noisy", "layers")
+    columns = {name: [row[i] for row in closed] for i, name in enumerate(names)}
+    others = {"eligible": [True] * 8, "count": [len(row[3]) for row in closed], "censored": [False] * 8}
+    config = {"max_neurons": 200, "clean": 2, "noisy": 2, "repeats": 2}
+    simulated.analysis(trial, "flips", config, flips={**columns, **others})
+    noisy = {"a": (6 / 7 / 2 + 1) / 2, "b": (1 / 7 + 1) / 2 / 2, "c": 0.0}
+    clean = {"a": (1 / 2 + 1 / 4) / 2 / 2, "b": (1 / 2 + 3 / 4) / 2 / 2, "c": 1 / 2}
+    expected = sum(abs(noisy[layer] - clean[layer]) for layer in "abc") / 2
+    first = (abs(3 / 4 - 1 / 2) + 1 / 4 + 1 / 2) / 2
+    found = simulated.judged()["F4"]
+    assert found.ours == pytest.approx(expected)
+    assert f"by the first closing alone it is {first:.3f} [" in found.reason
 
 
-def test_on_the_examples_that_all_scores_have(simulated: Simulated) -> None:
-    """On all examples learning_time would hold."""
-    trial = simulated.training()
-    flips = simulated.flips(trial, {True: [3] * 10, False: [9] * 10})
-    detect(simulated, trial, flips, {"flips": 0.9, "learning_time": 0.7}, everywhere=0.99)
-    found = simulated.judged()["D1.learning_time"]
-    assert (found.verdict, found.ours) == ("does_not_hold", pytest.approx(0.7))
-    assert "over 2000 examples" in found.reason
-
-
-def test_aucs_of_trainings_on_the_same_examples(simulated: Simulated) -> None:
-    """Their DeLong errors do not average out; what differs between trainings does."""
-    for seed, auc in enumerate((0.8, 0.9)):
-        trial = simulated.training(seed=seed)
-        flips = simulated.flips(trial, {True: [3] * 10, False: [9] * 10})
-        detect(simulated, trial, flips, {"flips": 0.9, "learning_time": auc})
-    found = simulated.judged()["D1.learning_time"]
-    half = np.sqrt(0.02**2 + 1.96**2 * np.var([0.8, 0.9], ddof=1) / 2)
-    assert (found.ours, found.lo, found.hi) == pytest.approx((0.85, 0.85 - half, min(1, 0.85 + half)))
-    assert found.seeds == 2
-
-
-@pytest.mark.parametrize(("clean", "verdict"), [([5, 5], "holds"), ([1, 1], "does_not_hold")])
-def test_counts_are_averaged_over_trainings_first(simulated: Simulated, clean: list[int], verdict: str) -> None:
-    """The noisy examples' mean counts are 5 and 5, the clean ones' 7 and 7, or 5 and 5; one by one they say otherwise."""
-    for seed, (auc, noisy, first) in enumerate(((0.8, [1, 9], clean), (0.9, [9, 1], [9, 9]))):
-        trial = simulated.training(seed=seed)
-        flips = simulated.flips(trial, {True: noisy, False: first})
-        detect(simulated, trial, flips, {"flips": auc, "learning_time": 0.87})
-    found = simulated.judged()["D1.flips"]
-    assert (found.verdict, found.ours, found.seeds) == (verdict, 1.0 if verdict == "holds" else 0.5, 2)
-    assert found.reason.startswith("AUC of mean counts over 2 (training, repeat) of 4 examples")
-    half = np.sqrt(0.02**2 + 1.96**2 * np.var([0.8, 0.9], ddof=1) / 2)
-    assert f"; mean of 2 trainings' own AUCs 0.850 [{0.85 - half:.3f}, {min(1, 0.85 + half):.3f}]; " in found.reason
-
-
-def test_the_auc_of_counts_by_scikit_learn(simulated: Simulated) -> None:
-    """Trainings of two data_seeds with two repeats: an example noisy in some alone is two. Few are not eligible."""
-    generator, rows = np.random.default_rng(0), []
-    for seed, data_seed in ((0, 0), (1, 0), (0, 1)):
-        trial = simulated.training(seed=seed, data_seed=data_seed)
-        noisy = np.arange(40) % 4 == data_seed
-        frame = pd.DataFrame(
-            {"example": np.tile(np.arange(40), 2), "repeat": np.repeat([0, 1], 40), "noisy": np.tile(noisy, 2)}
-        )
-        frame["eligible"] = generator.random(80) < 0.9
-        frame["count"] = generator.poisson(np.where(frame["noisy"], 4, 6))
-        columns = {c: frame[c].tolist() for c in frame}
-        closed = {"censored": [False] * 80, "layers": [["a"]] * 80}
-        config = {"max_neurons": 200, "clean": 30, "noisy": 10, "repeats": 2}
-        flips = simulated.analysis(trial, "flips", config, flips={**columns, **closed})
-        detect(simulated, trial, flips, {"flips": 0.9, "learning_time": 0.87})
-        rows.append(frame[frame["eligible"]])
-    means = pd.concat(rows).groupby(["noisy", "example"])["count"].mean().reset_index()
-    found = simulated.judged()["D1.flips"]
-    assert len(means) > 40
-    assert f"over 6 (training, repeat) of {len(means)} examples" in found.reason
-    assert found.ours == pytest.approx(roc_auc_score(means["noisy"], -means["count"]))
-
-
-def test_detections_by_other_flips_are_another_setting(simulated: Simulated) -> None:
-    trial = simulated.training()
-    usual = simulated.flips(trial, {True: [3] * 10, False: [9] * 10})
-    other = simulated.flips(trial, {True: [5] * 10, False: [5] * 10}, reference=64)
-    detect(simulated, trial, other, {"flips": 0.5, "aum": 0.9})
-    detect(simulated, trial, usual, {"flips": 0.9, "learning_time": 0.9})
-    found = simulated.judged()
-    assert found["D1.flips"].ours == 1.0
-    assert found["D1.cifar10.reference64.flips"].ours == 0.5
-    assert found["D1.cifar10.reference64.flips"].paper is None
+def test_trainings_of_other_examples_stand_apart() -> None:
+    """Another data_seed: an example that is noisy in one training alone, or that one training alone has."""
+    frame = pd.concat(
+        [
+            closings({"a": {True: np.array([[1.0, 0.0]]), False: np.array([[0.5, 0.5], [1.0, 0.0]])}}),
+            closings({"b": {True: np.array([[0.0, 1.0]]), False: np.array([[1.0, 0.0]])}}).assign(data_seed=1),
+        ]
+    )
+    shares, noisy = shares_by_training(frame, "share")
+    assert (shares.shape, noisy.sum()) == ((2, 5, 2), 2)
+    assert shares_apart(shares, noisy).each == pytest.approx((0.25, 1.0))

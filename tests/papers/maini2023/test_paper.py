@@ -64,6 +64,7 @@ IN_THE_TEXT = {
     "F4": None,
     "F5": None,
     "D1.flips": 0.89,
+    "D1.flips.single": None,
     "D1.learning_time": 0.87,
     "D1.second_split": 0.93,
     "E2.trend": None,
