@@ -58,25 +58,20 @@ class Judgement:
 class Estimate:
     """One number in one setting, and whether the paper's claim about it holds there.
 
-    interval: the number with its 95 % interval; None if it is not defined. holds: the decision on a region; a plain answer
-    where a claim names no region of a number; None if the claim cannot be tested. trials: the trainings behind the number.
-    reason, sql: as in Judgement.
+    interval: the number with its 95 % interval; None if it is not defined. decision: None if the claim cannot be tested.
+    trials: the trainings behind the number. reason, sql: as in Judgement.
     """
 
     interval: Interval | None
-    holds: Decision | bool | None
+    decision: Decision | None
     reason: str
     trials: Sequence[str]
     sql: str
 
     @property
     def verdict(self) -> Verdict:
-        if self.holds is None:
-            return "not_testable"
-        if isinstance(self.holds, Decision):
-            return self.holds.verdict
-        return "holds" if self.holds else "does_not_hold"
+        return "not_testable" if self.decision is None else self.decision.verdict
 
     @property
     def leans(self) -> Leans | None:
-        return self.holds.leans if isinstance(self.holds, Decision) else None
+        return None if self.decision is None else self.decision.leans

@@ -36,6 +36,6 @@ def of_stage(stage: str) -> Callable[[Observations], list[Setting]]:
 
 def saying(estimate: Estimate, left_out: str) -> Estimate:
     """The estimate, with a note about the trainings that were left out."""
-    if left_out and (estimate.holds is not None or estimate.interval is not None):
+    if left_out and (estimate.decision is not None or estimate.interval is not None):
         return replace(estimate, reason=f"{estimate.reason}; {left_out}")
     return estimate

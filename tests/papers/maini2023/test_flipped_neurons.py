@@ -304,6 +304,22 @@ def test_the_interval_of_total_variation_is_the_basic_bootstraps() -> None:
     assert (lo, hi) == pytest.approx((0.25 - 1.96 * error, 0.25 + 1.96 * error), abs=0.004)
 
 
+def test_the_basic_interval_takes_off_what_resampling_adds() -> None:
+    """Of 40 + 40 examples in 6 layers, resampled here one by one: the percentile interval would end far higher."""
+    generator = np.random.default_rng(3)
+    drawn = {noisy: np.eye(6)[generator.choice(6, size=40)] for noisy in (False, True)}
+    shares, noisy = shares_by_training(closings({"a": drawn}), "share")
+    value, lo, hi = shares_apart(shares, noisy).printed
+    apart = []
+    for _ in range(2000):
+        one, other = (table[generator.integers(0, 40, 40)].mean(axis=0) for table in drawn.values())
+        apart.append(np.abs(one - other).sum() / 2)
+    low, high = np.quantile(apart, [0.025, 0.975])
+    assert value == pytest.approx(np.abs(drawn[True].mean(axis=0) - drawn[False].mean(axis=0)).sum() / 2)
+    assert (lo, hi) == pytest.approx((max(0.0, 2 * value - high), max(value, 2 * value - low)), abs=0.02)
+    assert hi < high - 0.1
+
+
 def test_little_data_do_not_make_layers_alike() -> None:
     """At a true distance of 0.3, with 20 + 20 examples and two trainings that do not differ, it holds by chance alone."""
     generator, held = np.random.default_rng(0), 0

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from memloc.papers.maini2023.observations import Sizes
 from memloc.papers.maini2023.paper import P_GEN, TABLE_1, TABLE_2, TABLE_3, cell
+from memloc.papers.maini2023.tied_accuracies import TiedRows
 from memloc.statistics.quantities import accuracy
 from memloc.statistics.trainings import OverTrainings, pooled
 from tests.papers.maini2023.simulated import Simulated
@@ -50,7 +53,7 @@ def tied(
 
 
 def wilson(share: float, n: int, level: float = 0.95) -> tuple[float, float]:
-    """By statsmodels' formula would do as well; scipy has it for whole numbers."""
+    """By scipy, which has it for whole numbers."""
     assert share * n == pytest.approx(round(share * n))
     interval = stats.binomtest(round(share * n), n).proportion_ci(level, "wilson")
     return float(interval.low), float(interval.high)
@@ -143,6 +146,16 @@ def test_residual_memorization_is_of_uniform_noise(simulated: Simulated) -> None
     assert [j.verdict for j in found if j.ours is not None] == ["not_testable"]
 
 
+def test_of_two_classes_every_error_is_the_given_label() -> None:
+    rows = pd.DataFrame({"trial": ["a"], "data_seed": [0], "after_noisy": [0.3], "after_true": [0.7]})
+    assert TiedRows(rows, Sizes(100, 10, 2), None, "uniform").residual() == (
+        "residual memorization is defined for wrong labels drawn uniformly among several classes"
+    )
+    of_three = TiedRows(rows, Sizes(100, 10, 3), None, "uniform").residual()
+    assert isinstance(of_three, OverTrainings)
+    assert of_three.value == pytest.approx(0.3 - 0.3 / 2)
+
+
 def test_after_dropping_counts_only_what_was_memorized(simulated: Simulated) -> None:
     tied(simulated, (1.0, 0.6, 0.8), (0.9, 0.05, 0.8), seeds=2)
     found = simulated.judged()
@@ -192,7 +205,7 @@ def test_the_interval_of_an_accuracy_by_the_formula(simulated: Simulated) -> Non
     found = simulated.judged()["E1.cifar10.before.clean"]
     assert (found.ours, found.lo) == (pytest.approx(mean), pytest.approx(mean - np.hypot(mean - low, seeds)))
     assert found.hi == 1 < mean + np.hypot(high - mean, seeds)
-    assert found.reason.endswith(("the two trainings have 0.9 and 0.967", "the two trainings have 0.967 and 0.9"))
+    assert found.reason.endswith("the two trainings have 0.9 and 0.967")
 
 
 def test_examples_of_another_data_seed_are_others(simulated: Simulated) -> None:
