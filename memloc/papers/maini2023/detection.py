@@ -16,7 +16,7 @@ from memloc.papers.maini2023.judgement import Estimate
 from memloc.papers.maini2023.judging import Estimates, Judge, of_stage
 from memloc.papers.maini2023.observations import Observations, among
 from memloc.papers.maini2023.paper import Numbers
-from memloc.papers.maini2023.pooling import away, reaching
+from memloc.papers.maini2023.reaching import away, reaching
 from memloc.papers.maini2023.settings import Setting
 from memloc.statistics.quantities import auc_of_means
 from memloc.statistics.regions import Region

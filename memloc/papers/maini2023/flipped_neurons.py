@@ -18,7 +18,7 @@ from memloc.papers.maini2023.judging import Judge, Parts, of_stage
 from memloc.papers.maini2023.layer_shares import shares_apart, shares_by_training
 from memloc.papers.maini2023.observations import Observations, among
 from memloc.papers.maini2023.paper import Numbers
-from memloc.papers.maini2023.pooling import away, reaching
+from memloc.papers.maini2023.reaching import away, reaching
 from memloc.papers.maini2023.settings import Setting
 from memloc.statistics import Bools, Floats, in_brackets
 from memloc.statistics.quantities import (

@@ -14,7 +14,7 @@ from memloc.papers.maini2023.judgement import Estimate
 from memloc.papers.maini2023.judging import Estimates, Judge, Parts, saying
 from memloc.papers.maini2023.observations import Observations, among
 from memloc.papers.maini2023.paper import ACCURACIES, TABLE_1_CELL, Numbers, cell
-from memloc.papers.maini2023.pooling import SLACK, away, reaching
+from memloc.papers.maini2023.reaching import SLACK, away, reaching
 from memloc.papers.maini2023.settings import Setting
 from memloc.papers.maini2023.tied_accuracies import SETS, TiedRows, accuracies, share
 from memloc.stages.instrument import LEAST_MEMORIZED
