@@ -23,7 +23,6 @@ from memloc.statistics import (
     average_precision,
     bootstrap_crossed,
     bootstrap_crossed_ratio,
-    bootstrap_crossed_sets,
     bootstrap_ratio,
     precision_at,
     spearman_test,
@@ -392,35 +391,6 @@ def test_crossed_ratio_against_explicit_resampling() -> None:
 
 
 # --- two sets of columns, trainings, shares, ranks --------------------------------------------------------------------
-
-
-def test_two_sets_of_columns_are_resampled_with_their_rows() -> None:
-    """The estimate by hand; without any spread no interval; the spread of two constant sets is that of their rows alone."""
-    above = np.array([True, True, False, False, False])
-    values = np.array([[1.0, 2.0, 4.0, 5.0, np.nan], [3.0, np.nan, 4.0, 8.0, 6.0]])
-    one, other = np.mean([1, 2, 3]), np.mean([4, 5, 4, 8, 6])
-    for combine, expected in (("ratio", one / other), ("difference", one - other)):
-        found = bootstrap_crossed_sets(values, above, combine, stream(0, "test", combine))  # type: ignore[arg-type]
-        assert found is not None
-        assert found.value == pytest.approx(expected)
-        assert found.lo < found.value < found.hi  # type: ignore[operator]
-    rows = np.array([[1.0, 1.0, 2.0, 2.0], [2.0, 2.0, 4.0, 4.0], [3.0, 3.0, 6.0, 6.0]])
-    ratio = bootstrap_crossed_sets(rows, np.array([True, True, False, False]), "ratio", stream(0, "test"))
-    assert ratio == pytest.approx((0.5, 0.5, 0.5))  # rows are drawn for both sets together
-    difference = bootstrap_crossed_sets(rows, np.array([True, True, False, False]), "difference", stream(0, "test"))
-    assert difference is not None
-    assert (difference.lo, difference.hi) == pytest.approx((-3.0, -1.0), abs=0.4)
-
-
-def test_two_sets_of_which_one_is_empty() -> None:
-    values = np.ones((2, 3))
-    assert bootstrap_crossed_sets(values, np.ones(3, dtype=bool), "ratio", stream(0, "test")) is None
-    assert (
-        bootstrap_crossed_sets(values * np.array([1, 0, 0]), np.array([True, False, False]), "ratio", stream(0, "t")) is None
-    )
-    single = bootstrap_crossed_sets(np.ones((1, 3)), np.array([True, False, False]), "ratio", stream(0, "test"))
-    assert single is not None
-    assert (single.value, single.lo, single.hi) == (1, None, None)
 
 
 def test_shares_against_wilsons_formula() -> None:

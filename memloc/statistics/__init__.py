@@ -9,7 +9,6 @@ from memloc.statistics.bootstrap import (
     RESAMPLES,
     bootstrap_crossed,
     bootstrap_crossed_ratio,
-    bootstrap_crossed_sets,
     bootstrap_ratio,
 )
 from memloc.statistics.correlation import Correlation, spearman_test
@@ -32,7 +31,6 @@ __all__ = [
     "average_precision",
     "bootstrap_crossed",
     "bootstrap_crossed_ratio",
-    "bootstrap_crossed_sets",
     "bootstrap_ratio",
     "in_brackets",
     "precision_at",

@@ -5,8 +5,6 @@ scipy.stats.bootstrap resamples single values. These functions resample the unit
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from memloc.statistics.interval import TAIL, Bools, Floats, Interval, Labels
@@ -87,50 +85,6 @@ def bootstrap_crossed_ratio(
     drawn = above[below > 0] / below[below > 0]
     value = float(one[there].sum() / other[there].sum())
     return _percentiles(value, drawn, int(there.sum()), (1 - level) / 2)
-
-
-def bootstrap_crossed_sets(
-    values: Floats,
-    above: Bools,
-    combine: Literal["ratio", "difference"],
-    generator: np.random.Generator,
-    resamples: int = RESAMPLES,
-) -> Interval | None:
-    """mean over the columns `above` / mean over the others, or their difference, resampled as in `bootstrap_crossed`.
-
-    The two sets have the same rows, drawn together, and columns of their own, drawn within each set.
-
-    Args:
-        values: float64[rows, columns]; NaN where there is none, which counts nowhere.
-        above: bool[columns].
-        combine: what is made of the two means.
-        generator: keyed by what this is for.
-        resamples: how many.
-
-    Returns:
-        None where a set has no values, or for a ratio to a mean of 0. Resamples of this kind are left out.
-    """
-    there = ~np.isnan(values)
-    rows = generator.multinomial(len(values), np.full(len(values), 1 / len(values)), size=resamples)
-    rows = np.vstack([np.ones((1, len(values)), dtype=rows.dtype), rows])  # the first is the sample itself
-    means = []
-    for members in (above, ~above):
-        k = int(members.sum())
-        if not there[:, members].any():
-            return None
-        columns = np.vstack([np.ones((1, k), dtype=np.int64), generator.multinomial(k, np.full(k, 1 / k), size=resamples)])
-        tables = np.where(there, values, 0.0)[:, members], there[:, members].astype(np.float64)
-        sums, counts = (((rows @ table) * columns).sum(axis=1) for table in tables)
-        means.append(np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0))
-    if combine == "ratio":
-        means[1][means[1] == 0] = np.nan
-        drawn = means[0] / means[1]
-    else:
-        drawn = means[0] - means[1]
-    if np.isnan(drawn[0]):
-        return None
-    few = min(int(above.sum()), int((~above).sum())) < 2
-    return _percentiles(float(drawn[0]), drawn[1:][~np.isnan(drawn[1:])], 1 if few else int(there.sum()))
 
 
 def _by_cluster(clusters: Labels, *columns: Floats) -> Floats:
