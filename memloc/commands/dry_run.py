@@ -16,7 +16,7 @@ from memloc.counts import counted
 from memloc.models.architectures import TRAINING
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan
-from memloc.run.quantities import checkpoint_bytes, result_bytes
+from memloc.run.quantities import checkpoint_bytes, result_bytes, states_bytes
 from memloc.store import Snapshot, Store
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
         "replays": sum(w.train == "replay" for w in works),
         "parts": sum(len(w.parts) for w in works),
         "checkpoint_bytes": sum(checkpoint_bytes(t, options.retention) for t in plan.trials),
+        "states_bytes": max((states_bytes(w.trial) for w in works if w.train != "done"), default=0),
         "result_bytes": result_bytes(plan.trials),
         "seconds": round(here.estimate.seconds, 1),
         "basis": here.estimate.basis,
@@ -118,6 +119,8 @@ def _totals(
 ) -> str:
     left = f"{counted(totals['trainings'], 'training')}{{}}, {counted(totals['parts'], 'part')}"
     again = f" ({totals['replays']} again, for a checkpoint that is gone)" if totals["replays"] else ""
+    most = bytes_in_words(totals["states_bytes"])
+    states = f"states to go on from: up to {most} a training, until its parts have used them"
     return "\n".join(
         [
             "",
@@ -126,5 +129,6 @@ def _totals(
             *(f"{line} (not counted below)" for line in plan.needs()),
             f"store {store.uri}: checkpoints {bytes_in_words(totals['checkpoint_bytes'])}, "
             f"results {bytes_in_words(totals['result_bytes'])} before compression",
+            *([states] if totals["states_bytes"] else []),
         ]
     )

@@ -16,9 +16,8 @@ CPU_INFO = Path("/proc/cpuinfo")
 # Lines of /proc/cpuinfo, on x86 and on ARM. oneDNN and MKL choose kernels by the maker and the model, and cut blocks by the
 # cache.
 CPU_LINES = ("vendor_id", "cpu family", "model", "model name", "cache size", "CPU implementer", "CPU variant", "CPU part")
-CPU_FLAGS = re.compile(
-    r"s?sse|avx|fma|f16c|bmi|amx|asimd|sve|sme(?!p)|bf16|i8mm|fphp"
-)  # instructions for which kernels exist
+# Instructions for which kernels exist.
+CPU_FLAGS = re.compile(r"s?sse|avx|fma|f16c|bmi|amx|asimd|sve|sme(?!p)|bf16|i8mm|fphp")
 
 _ONEDNN = ("MAX_CPU_ISA", "CPU_ISA_HINTS", "DEFAULT_FPMATH_MODE", "GRAPH_SDPA_FORCE_PRIMITIVE")
 # From the documentation of oneDNN, MKL, OpenMP, glibc, NumPy and OpenBLAS, and from the names in libtorch_cpu.so. The

@@ -92,8 +92,10 @@ class _Computation:
     def _trained_before(self, bunch: Sequence[tuple[str, Part]]) -> dict[str, int]:
         """{part: how many epochs are trained again before its own}."""
         wanted = wanted_states((self.analysis, part_id, part) for part_id, part in bunch)
-        of_parts = wanted.get(self.analysis.id, {})
-        return {part_id: start.before for part_id, start in starts(of_parts, self.inputs.history.states).items()}
+        of_parts = wanted.get(self.analysis.id)
+        if not of_parts:
+            return {}
+        return {part_id: start.before for part_id, start in starts(of_parts, self.inputs.history.states()).items()}
 
     def _commit(self, part: Part, rows: Tables, result: PartResult, passes: float) -> None:
         analysis, trial = self.analysis, self.trial

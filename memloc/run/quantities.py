@@ -30,8 +30,18 @@ def retrained_passes(trial: TrialPlan, epochs: int) -> float:
 
 def checkpoint_bytes(trial: TrialPlan, retention: Retention) -> int:
     """Kept checkpoints, and the newest optimiser state (momentum, and about 80 bytes of dynamics per example)."""
-    weights = 4 * trial.size.parameters
-    return len(kept_epochs(trial, retention)) * weights + weights + 80 * trial.size.n
+    return len(kept_epochs(trial, retention)) * 4 * trial.size.parameters + _state_bytes(trial)
+
+
+def states_bytes(trial: TrialPlan) -> int:
+    """The states that a training keeps until the parts that go on from them are done, and their checkpoints."""
+    analyses = trial.analyses
+    wanted = {epoch for a in analyses for part in a.parts if (epoch := a.kind.goes_on_from(a.config, part)) is not None}
+    return len(wanted) * (4 * trial.size.parameters + _state_bytes(trial))
+
+
+def _state_bytes(trial: TrialPlan) -> int:
+    return 4 * trial.size.parameters + 80 * trial.size.n
 
 
 def result_bytes(trials: Iterable[TrialPlan]) -> int:

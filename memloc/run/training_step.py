@@ -17,11 +17,8 @@ from memloc.run.plan import TrialPlan
 
 # Assumed operations per second: of a data-centre GPU in float32, and of one thread of a CPU.
 SPEED = {"cuda": 10e12, "cpu": 20e9}
-STEP_SECONDS = {
-    "cuda": 5e-3,
-    "cpu": 0.0,
-}  # the assumed least time of a training step: a GPU gets its kernels one by one
-
+# The assumed least time of a training step: a GPU gets its kernels one by one.
+STEP_SECONDS = {"cuda": 5e-3, "cpu": 0.0}
 
 # For one network, about. A dry run waits for it, and holds a step's activations in memory.
 IMAGES, STEPS, SECONDS = 128, 4, 2.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import torch
 
@@ -68,8 +68,11 @@ class Worker:
     def _history(self, trial: TrialPlan, committed: Mapping[int, CheckpointEntry]) -> History:
         """The course of a committed training; committed: {epoch: its checkpoint}."""
         files, bits = self.store.files, numerics(self.device)
-        paths = files.listing(layout.checkpoints(trial.id))
-        states = frozenset(epoch for epoch, _ in usable_states(trial.id, paths, (), bits))
+
+        @cache
+        def states() -> frozenset[int]:
+            paths = files.listing(layout.checkpoints(trial.id))
+            return frozenset(epoch for epoch, _ in usable_states(trial.id, paths, (), bits))
 
         def state(epoch: int) -> Epoch | None:
             saved = checkpoints.load_state(files, trial.id, epoch, bits)

@@ -36,11 +36,12 @@ def _has_no_state(epoch: int) -> None:
 class History:
     """The course of a training, for stages that train parts of it again.
 
-    states: the epochs after which it can go on. state: gives the state after one of these, weights and all; None if it is
-    damaged. is_checkpoint: are these weights those that were committed for this epoch, bit for bit?
+    states: gives the epochs after which it can go on; it may ask the storage. state: gives the state after one of these,
+    weights and all; None if it is damaged. is_checkpoint: are these weights, bit for bit, those that were committed for
+    this epoch?
     """
 
-    states: frozenset[int] = frozenset()
+    states: Callable[[], frozenset[int]] = frozenset
     state: Callable[[int], Epoch | None] = _has_no_state
     is_checkpoint: Callable[[int, Mapping[str, Tensor]], bool] = _is_unknown
 

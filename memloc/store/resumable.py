@@ -30,8 +30,8 @@ def usable_states(
 
 def surplus_states(paths: Collection[str]) -> list[str]:
     """The resume states among the files of one training, but for the newest."""
-    states = sorted(path for path in paths if layout.is_resume_state(path))
-    return states[:-1]
+    states = [((layout.resume_state_of(path) or (-1,))[0], path) for path in paths if layout.is_resume_state(path)]
+    return [path for _, path in sorted(states)[:-1]]
 
 
 def reached_epoch(trial: str, paths: Collection[str], needed: Collection[int] = (), numerics: str | None = None) -> int:

@@ -62,6 +62,7 @@ def test_gpus_beside_what_no_schedule_can_undercut(
     where = ("--store", str(tmp_path / "store"))
     code, out, _ = run(capfd, monkeypatch, *arguments, "--gpus", "3", *where)
     assert code == 0
+    out_in_words = out
     table = out[out.index("on GPUs, simulated (basis: operations counted, 10 TFLOP/s assumed (cuda)") :]
     rows = [line.split() for line in table.splitlines()[3:8]]
     assert [row[0] for row in rows] == ["1", "3", "8", "64", "1024"]
@@ -72,6 +73,8 @@ def test_gpus_beside_what_no_schedule_can_undercut(
     assert (here["slots"], here["unit"], here["seconds"], here["basis"]) == (
         totals["slots"], "workers", totals["seconds"], totals["basis"]
     )  # fmt: skip
+    assert totals["states_bytes"] > 0  # of the gradients along the trajectory
+    assert "\nstates to go on from: up to " in out_in_words
     assert [(f["slots"], f["unit"]) for f in on_gpus] == [(8, "GPUs"), (64, "GPUs"), (1024, "GPUs")]
     assert all(f["bound"] <= f["seconds"] for f in totals["schedule"])
     path = totals["critical_path"]
@@ -94,6 +97,7 @@ def test_json_with_everything_committed(
     totals = found["totals"]
     assert (totals["done"], totals["trainings"], totals["parts"], totals["seconds"]) == (2, 0, 0, 0)
     assert totals["critical_path"] is None
+    assert totals["states_bytes"] == 0
     assert all(f["seconds"] == f["bound"] == 0 for f in totals["schedule"])
 
 

@@ -18,6 +18,7 @@ from memloc.run.estimate import cost_model, price
 from memloc.run.fanout import cut
 from memloc.run.pending import Work, pending
 from memloc.run.planner import build_plan
+from memloc.run.quantities import states_bytes
 from memloc.run.schedule import Slots
 from memloc.stages import REGISTRY
 from memloc.store import Store, layout
@@ -86,6 +87,17 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("usual")
     do(home, ALONG)
     return home / "store"
+
+
+def test_how_many_bytes_the_states_take(tmp_path: Path) -> None:
+    """Against the files that are there before the parts are computed; the last state and checkpoint stay in any case."""
+    home = tmp_path / "home"
+    store, (work,) = works_of(home, ALONG)
+    carry_out([replace(work, parts=[], prune=False)], store, home)
+    kept = [p for e in (1, 3, 4) for p in Path(store.uri).glob(f"checkpoints/*/*-000{e}[.-]*")]
+    assert len(kept) == 6
+    assert states_bytes(work.trial) == pytest.approx(sum(p.stat().st_size for p in kept), rel=0.5)
+    assert states_bytes(works_of(home, "evaluate: {}")[1][0].trial) == 0
 
 
 def test_states_stay_until_the_parts_are_done(tmp_path: Path, usual: Path) -> None:

@@ -57,7 +57,7 @@ class Trained:
 
     def inputs(self, states: Collection[int] = ()) -> Inputs:
         """states: the epochs after which the training can go on."""
-        history = History(frozenset(states), lambda t: self.epochs[t], self._is_checkpoint)
+        history = History(lambda: frozenset(states), lambda t: self.epochs[t], self._is_checkpoint)
         return Inputs(self.config, self.data, CPU, lambda t: self.epochs[t].weights, history=history)
 
     def _is_checkpoint(self, epoch: int, weights: Mapping[str, Tensor]) -> bool:

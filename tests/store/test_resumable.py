@@ -7,7 +7,7 @@ from collections.abc import Collection
 import pytest
 
 from memloc.store import layout
-from memloc.store.resumable import reached_epoch, usable_states
+from memloc.store.resumable import reached_epoch, surplus_states, usable_states
 
 T = "a" * 16
 
@@ -45,3 +45,11 @@ def test_by_the_names_of_files(paths: set[str], needed: Collection[int], reached
 def test_where_it_will_run_is_not_known() -> None:
     """Then any state may be usable."""
     assert reached_epoch(T, files(range(4), state(3, "elsewhere"))) == 3
+
+
+@pytest.mark.parametrize("newest", [3, 9_999, 10_000, 100_000])
+def test_the_newest_state_is_the_one_that_stays(newest: int) -> None:
+    """By its epoch: as a text, resume-10000 comes before resume-9999."""
+    older = [state(epoch) for epoch in (0, 2, newest - 1)]
+    assert sorted(surplus_states({*files([newest], state(newest)), *older})) == sorted(set(older))
+    assert surplus_states({layout.checkpoint(T, 1), state(1)}) == surplus_states(()) == []

@@ -9,6 +9,7 @@ from math import isfinite
 from memloc.analysis.reader import Reader
 from memloc.analysis.reading import reading
 from memloc.papers.maini2023 import atypical, detection, flipped_neurons, gradients, layers, tied_dropout
+from memloc.papers.maini2023.deciding import untestable
 from memloc.papers.maini2023.judgement import Estimate, Judgement, Verdict
 from memloc.papers.maini2023.judging import Parts, saying
 from memloc.papers.maini2023.missing import command, needs, wanted
@@ -87,7 +88,7 @@ def _estimates(observations: Observations, claim: Claim, setting: Setting, numbe
     kept, left_out = observations.testable(setting.trials) if memorizing else (setting.trials, "")
     if not kept:
         sql = f"SELECT trial, epoch, noisy_acc FROM epochs WHERE {among('trial', setting.trials)} ORDER BY ALL"
-        return dict.fromkeys(_parts(claim), Estimate(None, None, left_out, [], sql))
+        return dict.fromkeys(_parts(claim), untestable(left_out, [], sql))
     estimates = JUDGES[claim.id].numbers(observations, setting.only(kept), numbers)
     return {part: saying(one, left_out) for part, one in estimates.items() if one is not None}
 

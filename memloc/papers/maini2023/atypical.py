@@ -29,14 +29,13 @@ def forgotten_are_atypical(frame: pd.DataFrame, what: str, sql: str) -> Estimate
     """
     both = frame[frame.groupby("trial")["forgotten"].transform("nunique") == 2]
     if both.empty:
-        reason = "dropping forgets no clean example, or all of them"
-        return Estimate(None, None, reason, sorted(set(frame["trial"])), sql)
+        return untestable("dropping forgets no clean example, or all of them", sorted(set(frame["trial"])), sql)
     units = both.groupby(["data_seed", "example", "forgotten"], dropna=False).ngroup().to_numpy()
     scores, trials = both["score"].to_numpy(dtype=np.float64), both["trial"].to_numpy(dtype=str)
     table, rows = training_table(scores, trials, units)
     quantity = mean_auc(table, both["forgotten"].to_numpy(dtype=bool)[rows])
-    if quantity is None:  # it is not: every training has both sets
-        return Estimate(None, None, "a score is not a number", sorted(set(trials)), sql)
+    if quantity is None:
+        return untestable("a score is not a number", sorted(set(trials)), sql)
     compared = (
         f"AUC of {what} for clean examples that dropping forgets ({both['forgotten'].sum() / quantity.k:.0f} a training) "
         "against those it keeps"

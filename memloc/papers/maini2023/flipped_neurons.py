@@ -75,7 +75,7 @@ def counts(frame: pd.DataFrame, sql: str, searches: Mapping[bool, int]) -> dict[
             f"mean count of {int(members.sum())} {part} examples; it is shown beside the paper's, and their ratio is "
             f"judged; the mean over all {n} searches is {everything:.2f}, where one that is not eligible counts 0"
         )
-        if quantity is not None:  # it is not: every training has both sets
+        if quantity is not None:  # always: every training has both sets
             estimates[part] = Estimate(quantity.printed, None, f"{shown}; {over(quantity)}", _trials(both), sql)
     ratio = ratio_of_means(values, noisy)
     if ratio is None:

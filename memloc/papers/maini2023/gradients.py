@@ -208,9 +208,8 @@ def _largest(rates: Mapping[float, pd.DataFrame], levels: Mapping[float, OverTra
     if pairs.empty:
         return untestable(f"noisy / clean norm is {named}; no two trainings at these rates share their seeds", [], sql)
     quantity = mean_of_trainings(list(pairs["ratio"] / pairs["ratio_low"]), LOG)
-    compared = (
-        f"noisy / clean norm, mean over groups, is {named}, the largest of {len(levels) - 1} other rates; times as much"
-    )
+    others = f"the largest of {len(levels) - 1} other rates"
+    compared = f"noisy / clean norm, mean over groups, at 99% noise, divided by {others} ({named})"
     return decided(quantity, LARGER, compared, [*pairs["trial"], *pairs["trial_low"]], sql)
 
 

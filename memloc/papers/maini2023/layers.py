@@ -86,8 +86,8 @@ def last_groups(frame: pd.DataFrame, climbs: Mapping[str, int], n: int | None, s
     decision, shown = decide_groups(cells, KEEPS)
     layer, epoch = (table.columns.get_level_values(name)[shown] for name in ("layer", "epoch"))
     compared = (
-        f"noisy accuracy after rewinding {layer} to epoch {epoch}; rewinding {' or '.join(last)} to any epoch before "
-        f"{_when(climbs)} must leave {KEEPS}"
+        f"noisy accuracy after rewinding {layer} to epoch {epoch}; it must be {KEEPS} for {' and '.join(last)}, rewound to "
+        f"any epoch before {_when(climbs)}"
     )
     return estimated(cells[shown], decision, compared, list(table.index), sql)
 

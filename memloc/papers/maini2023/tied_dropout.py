@@ -165,8 +165,11 @@ def generalization(rows: TiedRows, paper: Mapping[str, float | None], sql: str) 
         estimates["cost"] = decided(cost, region, compared, known.trials, sql)
     if (narrowed := rows.narrowed()) is not None:
         gaps = {when: rows.frame[f"{when}_clean"] - rows.frame[f"{when}_test"] for when in ("before", "after")}
-        means = ", ".join(f"{gap.mean():.3f} {when}" for when, gap in gaps.items())
-        compared = f"clean minus test accuracy is {means} dropping; shrinks by{away(paper.get('gap'), narrowed.value)}"
+        means = " and ".join(f"{gap.mean():.3f} {when}" for when, gap in gaps.items())
+        compared = (
+            f"how much smaller dropping makes clean minus test accuracy, which is {means}"
+            f"{away(paper.get('gap'), narrowed.value)}"
+        )
         estimates["gap"] = decided(narrowed, NARROWS, compared, rows.trials, sql)
     return estimates
 

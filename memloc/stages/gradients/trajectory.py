@@ -63,7 +63,7 @@ def trajectory(
 
 def _nearest(inputs: Inputs, first: int, t: int) -> Epoch | None:
     """The newest intact state after one of the epochs first..t−1."""
-    for epoch in sorted((e for e in inputs.history.states if max(1, first) <= e < t), reverse=True):
+    for epoch in sorted((e for e in inputs.history.states() if max(1, first) <= e < t), reverse=True):
         if (state := inputs.history.state(epoch)) is not None:
             return state
     return None
