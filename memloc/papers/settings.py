@@ -13,7 +13,7 @@ from typing import Any
 
 from memloc.config import canonical_json
 from memloc.models.architectures import TRAINING
-from memloc.papers.maini2023.paper import Scope
+from memloc.papers.scope import Scope
 
 SEEDS = ("seed", "data_seed")
 # Fields of a stage that say how much is measured, not what.
@@ -34,6 +34,18 @@ USUAL: Mapping[str, Mapping[str, Any]] = {
 }
 PAPER_NETWORK = {"width": 1, "stem": "imagenet"}
 MEMORIZED = ("memorized", "c_score_below")  # each claim states itself what these mean
+
+DATASETS = ("cifar10", "mnist", "svhn")
+MODELS = ("resnet9", "resnet50", "vit_small")
+NAMES = {
+    "cifar10": "CIFAR-10",
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "svhn": "SVHN",
+    "resnet9": "ResNet-9",
+    "resnet50": "ResNet-50",
+    "vit_small": "ViT-small",
+}
 
 
 @dataclass(frozen=True)
@@ -72,9 +84,21 @@ class Setting:
         rate = [f"noise {scope.noise:g}"] if "noise" in self.config else []
         return ", ".join([scope.dataset, scope.model, *rate, *masked, *more])
 
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """A key that sorts settings for a reader: the papers' data sets and networks first, then by name and noise rate."""
+        scope = self.scope
+        names = ((scope.dataset, DATASETS), (scope.model, MODELS))
+        known = [(order.index(name) if name in order else len(order), name) for name, order in names]
+        return *known, scope.noise, canonical_json([self.config, self.variant])
+
     def only(self, trials: Sequence[str]) -> Setting:
         """Some of its trainings."""
         return Setting(self.config, self.variant, {t: self.analyses[t] for t in trials})
+
+    def same_as(self, other: Setting) -> bool:
+        """Are these the same settings, perhaps with other trainings?"""
+        return self.config == other.config and self.variant == other.variant
 
 
 def usual(setting: Setting, name: str) -> Any:
@@ -204,3 +228,40 @@ def scope_name(scope: Scope) -> str:
 
 def _word(name: str, value: Any) -> str:
     return re.sub(r"[^\w.-]+", "_", f"{name}{value:g}" if isinstance(value, float) else f"{name}{value}")
+
+
+def name_of(word: str) -> str:
+    """The name of a data set or network as people write it."""
+    return NAMES.get(word, word)
+
+
+def percent(fraction: float) -> str:
+    """`10 %`."""
+    return f"{100 * fraction:.6g} %"
+
+
+def usual_in_words(setting: Setting, name: str) -> str:
+    """The paper's value of a training field or of a stage's option."""
+    options = {k: v for of_stage in USUAL.values() for k, v in of_stage.items()}
+    if name in setting.variant:
+        return str(options.get(name, "none"))
+    value = usual(setting, name)
+    return {"subset": "all"}.get(name, "none") if value is None else str(value)
+
+
+def differing(settings: Sequence[Setting]) -> list[str]:
+    """The words that tell each setting from the others: `MNIST, 20 % noise`. "" if there is one setting."""
+    if len(settings) < 2:
+        return ["" for _ in settings]
+    described = [
+        {
+            "dataset": name_of(s.scope.dataset),
+            "model": name_of(s.scope.model),
+            "noise": f"{percent(s.scope.noise)} noise",
+            **{k: f"{k} {v}" for k, v in s.deviations.items()},
+        }
+        for s in settings
+    ]
+    fields = dict.fromkeys(k for d in described for k in d)
+    telling = [k for k in fields if len({d.get(k) for d in described}) > 1]
+    return [", ".join(d[k] for k in telling if k in d) for d in described]

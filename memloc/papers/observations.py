@@ -13,8 +13,8 @@ import pandas as pd
 from memloc.analysis.reader import Reader
 from memloc.analysis.views import RIGHT_SCORES
 from memloc.data import describe
-from memloc.papers.maini2023.settings import Measurement, Setting, settings, variant_of
-from memloc.papers.maini2023.testable import testable
+from memloc.papers.settings import Measurement, Setting, settings, variant_of
+from memloc.papers.testable import testable
 
 Row = dict[str, Any]
 
@@ -41,6 +41,7 @@ class Observations:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self._groups_of: dict[str, list[str]] = {}
 
     def frame(self, sql: str) -> pd.DataFrame:
         """The rows of a SELECT."""
@@ -176,6 +177,30 @@ class Observations:
     def with_data_seed(self, frame: pd.DataFrame) -> pd.DataFrame:
         """With a column data_seed. Examples of trainings are the same ones where it is the same."""
         return frame.assign(data_seed=frame["trial"].map({t: config.get("data_seed") for t, config in self.trials.items()}))
+
+    def order(self, setting: Setting, layers: Iterable[str]) -> list[str]:
+        """Layers from input to output, as analyses of the network list them. A layer within a group follows the group."""
+        known = self._groups(setting.scope.model)
+
+        def place(layer: str) -> tuple[int, str]:
+            inside = [k for k, group in enumerate(known) if layer == group or layer.startswith(f"{group}.")]
+            return (max(inside) if inside else len(known), layer)
+
+        return sorted(set(layers), key=place)
+
+    def _groups(self, model: str) -> list[str]:
+        """The layer groups of a network, in the order of the rows of one analysis of each stage that has them."""
+        if model not in self._groups_of:
+            groups: dict[str, None] = {}
+            for stage in ("gradients", "rewind", "retrain"):
+                first = next(
+                    (a for a in self.analyses if a["stage"] == stage and self.trials[a["trial"]]["model"] == model), None
+                )
+                if first is not None:
+                    rows = self.frame(f"SELECT layer FROM {stage} WHERE {among('analysis', [first['analysis']])}")
+                    groups |= dict.fromkeys(rows["layer"])
+            self._groups_of[model] = list(groups)
+        return self._groups_of[model]
 
     # --- memorization -------------------------------------------------------------------------------------------------
 

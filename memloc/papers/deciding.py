@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from memloc.papers.maini2023.judgement import Estimate
+from memloc.papers.judgement import Estimate
 from memloc.statistics import Correlation, Interval
 from memloc.statistics.regions import Decision, Region, decide
 from memloc.statistics.trainings import OverTrainings

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from memloc.papers.maini2023.paper import Claim, Scope, wants
+from memloc.papers.claims import Claim
+from memloc.papers.scope import Scope
 from memloc.sweep import shipped, yaml
 
 FIRST = "paper-grid"
-C_SCORES = "memloc sweep cscore"
 USUAL: Mapping[str, tuple[Any, ...]] = {"dropout": ("none",), "noise": (0.0,)}  # if a block does not set the field
 SMALLER = ("subset", "width", "epochs", "batch_size")  # a block that sets one of these is not of the paper's size
 
@@ -28,9 +28,9 @@ class ShippedBlock:
     def runs(self, claim: Claim, part: str) -> bool:
         """Does the block have the stages behind a number, on the right memorized set?
 
-        That set is by labels; for A1 it is by C-scores of a sweep, because no command makes a file of C-scores.
+        That set is by labels, or by C-scores of a sweep, because no command makes a file of C-scores.
         """
-        asked, meant = needs(claim, part), "c_score:sweep:" if claim.id == "A1" else "labels"
+        asked, meant = claim.stages(part), "c_score:sweep:" if claim.atypical else "labels"
         return all(any(_set(config).startswith(meant) for config in self.stages.get(stage, ())) for stage in asked)
 
     def has(self, wanted: Mapping[str, tuple[Any, ...]]) -> bool:
@@ -52,40 +52,29 @@ def command(claim: Claim, scope: Scope, part: str) -> str | None:
             several = [field for field, asked in fields.items() if len(block.values.get(field, ())) > 1 == len(asked)]
             only = [f"block={block.name}", *(f"{field}={fields[field][0]}" for field in several)]
             trainings = " ".join([f"memloc sweep {block.sweep}", *(f"--only {text}" for text in only)])
-            return " && ".join([C_SCORES, trainings] if _by_c_score(claim, part) else [trainings])
+            return " && ".join([first, trainings] if (first := claim.first(part)) else [trainings])
     return None
 
 
 def wanted(claim: Claim, scope: Scope, part: str) -> str:
     """What a number needs, in words: `needs evaluate on cifar10, resnet9, noise 0.1, dropout sparse, keep 0.4`."""
-    stages = " and ".join(needs(claim, part)) + (" with `memorized: c_score`" if claim.id == "A1" else "")
+    stages = " and ".join(claim.stages(part)) + (" with `memorized: c_score`" if claim.atypical else "")
     fields = _wanted(claim, scope, part)
     named = [f"{k} {_listed(v)}" for k, v in fields.items() if k not in ("dataset", "model") and v != ("none",)]
-    first = f", and C-scores of its data set: `{C_SCORES}` comes first" if _by_c_score(claim, part) else ""
+    first = f", and C-scores of its data set: `{sweep}` comes first" if (sweep := claim.first(part)) else ""
     return f"needs {stages} on {', '.join([scope.dataset, scope.model, *named])}{first}"
 
 
 def _wanted(claim: Claim, scope: Scope, part: str) -> dict[str, tuple[Any, ...]]:
     """{training field: the values that a number needs}."""
-    fields = {"dataset": scope.dataset, "model": scope.model, "noise": scope.noise, **wants(claim, part)}
+    fields = {"dataset": scope.dataset, "model": scope.model, "noise": scope.noise, **claim.trainings(part)}
     return {k: v if isinstance(v, tuple) else (v,) for k, v in fields.items()}
-
-
-def _by_c_score(claim: Claim, part: str) -> bool:
-    return claim.id == "A1" or part == "c_score"
 
 
 def _listed(values: tuple[Any, ...]) -> str:
     """`0.1, 0.2 and 0.3`."""
     words = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def needs(claim: Claim, part: str) -> tuple[str, ...]:
-    """The stages whose rows a number needs."""
-    if claim.id == "A1":
-        return (part,)
-    return (claim.stage, part) if part == "second_split" else (claim.stage,)
 
 
 @cache

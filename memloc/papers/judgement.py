@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from memloc.papers.settings import Setting
 from memloc.statistics import Interval
 from memloc.statistics.regions import Decision, Leans
 
-PAPER = "maini2023"
 Verdict: TypeAlias = Literal["holds", "does_not_hold", "inconclusive", "not_testable", "not_run"]
 WORDS: dict[Verdict, str] = {
     "holds": "holds",
@@ -24,15 +24,18 @@ WORDS: dict[Verdict, str] = {
 class Judgement:
     """The verdict on one number of the paper (science.md, The paper's numbers).
 
-    id: claim, setting (if the paper or the store has several) and part, such as `E1.cifar10.after.noisy`. paper_id: the
-    folder in papers/. where: the place in the paper. claim: what the paper says. on: the setting of our estimate, in words;
-    "" if there is none. ours, lo, hi: the estimate and its 95 % interval; accuracies and shares are in [0, 1]. leans: of an
-    inconclusive verdict, where every training's own value speaks for the claim, or against it. reason: a sentence that says
-    what was compared, why it could not be, or what is missing. command: it would run what is missing (`&&` joins several
-    commands). seeds: the number of trainings behind the estimate. sql: for `memloc query`, the rows behind the estimate.
+    id: claim, setting (if the paper or the store has several), part and measurement, such as `E1.cifar10.after.noisy`.
+    paper_id: the folder in papers/. where: the place in the paper. claim: what the paper says. on: the setting of our
+    estimate, in words; "" if there is none. ours, lo, hi: the estimate and its 95 % interval; accuracies and shares are in
+    [0, 1]. leans: of an inconclusive verdict, where every training's own value speaks for the claim, or against it. reason:
+    a sentence that says what was compared, why it could not be, or what is missing. command: it would run what is missing
+    (`&&` joins several commands). seeds: the number of trainings behind the estimate. sql: for `memloc query`, the rows
+    behind the estimate. claim_id, part, suffix: of the id; suffix names a measurement beside the paper's. setting: None if
+    it was not run.
     """
 
     id: str
+    paper_id: str
     where: str
     claim: str
     paper: float | None
@@ -45,13 +48,21 @@ class Judgement:
     seeds: int
     sql: str
     on: str
-    leans: Leans | None = None
-    paper_id: str = PAPER
+    leans: Leans | None
+    claim_id: str
+    part: str
+    suffix: str
+    setting: Setting | None
 
     @property
     def verdict_in_words(self) -> str:
         """`inconclusive, leans for`."""
         return f"{WORDS[self.verdict]}, leans {self.leans}" if self.leans else WORDS[self.verdict]
+
+    @property
+    def interval(self) -> Interval | None:
+        """Our estimate with its 95 % interval."""
+        return None if self.ours is None else Interval(self.ours, self.lo, self.hi)
 
 
 @dataclass(frozen=True)

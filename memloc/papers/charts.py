@@ -1,0 +1,103 @@
+"""Charts and tables as data: numbers, names and units. memloc/report draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from memloc.statistics import Interval
+from memloc.statistics.trainings import OverTrainings
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line over a number, for one set of examples.
+
+    x: in order. each: one sequence per training, along x, None where the training has no value. values: along x, the
+    estimate over the trainings with its 95 % interval, None where there is none.
+    """
+
+    name: str
+    x: Sequence[float]
+    each: Sequence[Sequence[float | None]]
+    values: Sequence[Interval | None]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Lines over a number. panels: {title: its lines}, facets with the same axes; a single panel may have no title.
+
+    title: what tells this chart from the others of its exhibit; "" if there is one. sql: returns the rows behind it.
+    y_range: the axis; None fits it to the data. Lines are cut outside of it. steps: a value holds until the next x. log_y:
+    the axis is logarithmic. rule: (y, its name), a horizontal line to compare with.
+    """
+
+    title: str
+    panels: Mapping[str, Sequence[Line]]
+    x_label: str
+    y_label: str
+    sql: str = ""
+    y_range: tuple[float, float] | None = None
+    steps: bool = False
+    log_y: bool = False
+    rule: tuple[float, str] | None = None
+
+
+@dataclass(frozen=True)
+class Dots:
+    """A quantity per row and set of examples. rows: names, from top to bottom. values: {set: one quantity per row}.
+
+    x_range: the axis; None: from 0 to what fits the data.
+    """
+
+    title: str
+    rows: Sequence[str]
+    values: Mapping[str, Sequence[OverTrainings | None]]
+    x_label: str
+    sql: str = ""
+    x_range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A quantity in [−1, 1] per row and column. panels: {title: rows of columns}, facets with the same axes."""
+
+    title: str
+    rows: Sequence[str]
+    columns: Sequence[int]
+    panels: Mapping[str, Sequence[Sequence[OverTrainings | None]]]
+    x_label: str
+    label: str
+    sql: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of the data set. png: its bytes. words: its caption. example: its id, for a link to the explorer."""
+
+    png: bytes
+    words: str
+    example: int
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images, the most telling first."""
+
+    title: str
+    pictures: Sequence[Picture]
+    sql: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text. head: column names. rows: the first cell names the row."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    sql: str = ""
+
+
+Chart: TypeAlias = Curves | Dots | Heat | Gallery

@@ -1,0 +1,186 @@
+"""A figure or table of a paper: declared by its section, made from one snapshot of a store.
+
+An exhibit shows the paper's settings if they were run, else those of other data sets, and it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from memloc.papers.charts import Chart, Table
+from memloc.papers.judgement import Judgement
+from memloc.papers.observations import Observations
+from memloc.papers.settings import Setting, differing, name_of, percent, usual_in_words
+
+Drawn: TypeAlias = Sequence[Chart | Table]
+SHOWN = 12  # settings of one exhibit
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The settings of the paper's exhibit. models, noises: None for any."""
+
+    datasets: Sequence[str]
+    models: Sequence[str] | None = None
+    noises: Sequence[float] | None = None
+
+    def has(self, setting: Setting) -> bool:
+        return setting.scope.dataset in self.datasets and self.fits(setting)
+
+    def fits(self, setting: Setting) -> bool:
+        """As `has`, for any data set."""
+        model = self.models is None or setting.scope.model in self.models
+        return model and (self.noises is None or setting.scope.noise in self.noises)
+
+
+@dataclass
+class Evidence:
+    """What exhibits are made of: the rows of one snapshot, and the claims as they were judged on it.
+
+    data_dir: where data sets lie, for images; None: the usual place. problems: messages for the user; they are not on the
+    page, because its bytes depend on the store and the data alone.
+    """
+
+    observations: Observations
+    judgements: Sequence[Judgement]
+    data_dir: Path | None = None
+    problems: list[str] = field(default_factory=list)
+
+    def numbers(self, claim: str, setting: Setting, suffix: str = "") -> dict[str, Judgement]:
+        """{part: judgement} of a claim in a setting. suffix: of another measurement, such as `checkpoint`."""
+        return {
+            j.part: j
+            for j in self.judgements
+            if j.claim_id == claim and j.suffix == suffix and j.setting is not None and j.setting.same_as(setting)
+        }
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A figure or table.
+
+    id: `fig01`, `table1`: the name of its files. where: the paper's section. shows: what the paper shows, in plain words.
+    settings: those of a store that it can show; wanted: those of the paper. draw: its charts and tables for the settings
+    that were chosen. claims: ids of the claims whose numbers are printed below it. command: runs the paper's own exhibit,
+    after `first` if there is one.
+    """
+
+    id: str
+    name: str
+    title: str
+    where: str
+    shows: str
+    command: str
+    settings: Callable[[Observations], list[Setting]]
+    wanted: Wanted
+    draw: Callable[[Evidence, Sequence[Setting]], Drawn]
+    claims: Sequence[str] = ()
+    first: str = ""
+    shown: int = SHOWN
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An exhibit with its charts and tables. Without any it was not run.
+
+    judgements: the numbers printed below it. setting: how its settings differ from the paper's, or that they do not; "" if
+    there are none. trainings: how many stand behind it, in words. left_out: how many settings of the store it does not show.
+    """
+
+    exhibit: Exhibit
+    charts: Sequence[Chart] = ()
+    tables: Sequence[Table] = ()
+    judgements: Sequence[Judgement] = ()
+    setting: str = ""
+    trainings: str = ""
+    left_out: int = 0
+
+    @property
+    def run(self) -> bool:
+        return bool(self.charts or self.tables)
+
+    @property
+    def stands_in(self) -> bool:
+        """Is any of its settings not the paper's?"""
+        return self.setting.startswith("Not")
+
+    @property
+    def sql(self) -> list[str]:
+        """The queries that return the rows behind it."""
+        return list(dict.fromkeys(part.sql for part in (*self.charts, *self.tables) if part.sql))
+
+
+def show(exhibit: Exhibit, evidence: Evidence) -> Shown:
+    """The exhibit on a store."""
+    chosen, left_out = choose(exhibit.settings(evidence.observations), exhibit.wanted, exhibit.shown)
+    drawn = exhibit.draw(evidence, chosen) if chosen else ()
+    if not drawn:
+        return Shown(exhibit)
+    numbers = [j for s in chosen for claim in exhibit.claims for j in evidence.numbers(claim, s).values()]
+    sizes = sorted({len(s.trials) for s in chosen})
+    ends = dict.fromkeys((sizes[0], sizes[-1]))
+    return Shown(
+        exhibit,
+        charts=[d for d in drawn if not isinstance(d, Table)],
+        tables=[d for d in drawn if isinstance(d, Table)],
+        judgements=[j for j in numbers if j.ours is not None],
+        setting=_beside_the_paper(chosen, exhibit.wanted),
+        trainings=f"{' to '.join(map(str, ends))} training{'s' if sizes[-1] > 1 else ''}{' each' if len(chosen) > 1 else ''}",
+        left_out=left_out,
+    )
+
+
+def choose(settings: Sequence[Setting], wanted: Wanted, shown: int = SHOWN) -> tuple[list[Setting], int]:
+    """(the settings to show, how many more would fit).
+
+    They are the paper's if there are any. Else they are those of other data sets, first of the wanted networks and rates.
+    Those that differ least from the paper's come first.
+    """
+    order = sorted(settings, key=lambda s: (len(s.deviations), *s.place))
+    others = [s for s in order if s.scope.dataset not in wanted.datasets]
+    pools = ([s for s in order if wanted.has(s)], [s for s in others if wanted.fits(s)], others, order)
+    pool = next((p for p in pools if p), [])
+    return pool[:shown], max(0, len(pool) - shown)
+
+
+def per_setting(draw: Callable[[Evidence, Setting, str], Drawn]) -> Callable[[Evidence, Sequence[Setting]], Drawn]:
+    """Draws setting by setting. The function gets the words that tell the setting from the others, "" if it is alone."""
+
+    def all_of_them(evidence: Evidence, settings: Sequence[Setting]) -> Drawn:
+        labels = differing(settings)
+        return [part for s, label in zip(settings, labels, strict=True) for part in draw(evidence, s, label)]
+
+    return all_of_them
+
+
+def _beside_the_paper(settings: Sequence[Setting], wanted: Wanted) -> str:
+    """`Not the paper's setting: Fashion-MNIST in place of CIFAR-10; width 0.25 (the paper's: 1).`"""
+    words = [*_in_place(settings, wanted), *_deviations(settings)]
+    return f"Not the paper's setting: {'; '.join(words)}." if words else "The paper's setting."
+
+
+def _in_place(settings: Sequence[Setting], wanted: Wanted) -> list[str]:
+    """`Fashion-MNIST in place of CIFAR-10`: data sets, models and rates that the paper's exhibit does not show."""
+    replaced = []
+    for field_name, papers in (("dataset", wanted.datasets), ("model", wanted.models), ("noise", wanted.noises)):
+        there = dict.fromkeys(getattr(s.scope, field_name) for s in settings)
+        others = [v for v in there if papers is not None and v not in papers]
+        if others and papers is not None:
+            name = (lambda v: f"{percent(v)} noise") if field_name == "noise" else name_of
+            replaced.append(f"{', '.join(map(name, others))} in place of {', '.join(map(name, papers))}")
+    return replaced
+
+
+def _deviations(settings: Sequence[Setting]) -> list[str]:
+    """`subset 500 (the paper's: all)`: first the deviations of all settings, then those of some of them."""
+    having: dict[str, int] = {}
+    for setting in settings:
+        for name, value in setting.deviations.items():
+            words = f"{name} {value} (the paper's: {usual_in_words(setting, name)})"
+            having[words] = having.get(words, 0) + 1
+    shared = [words for words, n in having.items() if n == len(settings)]
+    some = [f"{words} in {n} of {len(settings)} settings" for words, n in having.items() if n < len(settings)]
+    return [*shared, *some]
