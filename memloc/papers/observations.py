@@ -87,6 +87,10 @@ class Observations:
         rows = self.frame(sql)[["trial", "n", "noisy", "classes"]].to_numpy().tolist()
         return {trial: Sizes(int(n), int(noisy), int(classes)) for trial, n, noisy, classes in rows}
 
+    def data_identity(self, trial: str) -> str:
+        """What the data of a training were, for `memloc.data.check_identity`."""
+        return next(str(c.part["data"]) for c in self._reader.seen.commits if c.id == trial)
+
     def test_size(self, dataset: str) -> int | None:
         """How many test examples a data set has. None for a file of the user's: it need not be there any more."""
         return None if dataset.startswith("npz:") else describe(dataset).n_test
@@ -180,7 +184,7 @@ class Observations:
 
     def order(self, setting: Setting, layers: Iterable[str]) -> list[str]:
         """Layers from input to output, as analyses of the network list them. A layer within a group follows the group."""
-        known = self._groups(setting.scope.model)
+        known = self.groups(setting.scope.model)
 
         def place(layer: str) -> tuple[int, str]:
             inside = [k for k, group in enumerate(known) if layer == group or layer.startswith(f"{group}.")]
@@ -188,7 +192,7 @@ class Observations:
 
         return sorted(set(layers), key=place)
 
-    def _groups(self, model: str) -> list[str]:
+    def groups(self, model: str) -> list[str]:
         """The layer groups of a network, in the order of the rows of one analysis of each stage that has them."""
         if model not in self._groups_of:
             groups: dict[str, None] = {}
