@@ -26,7 +26,6 @@ from memloc.report.training_sets import TrainingSet, means, quotas, ranks, score
 
 IMAGES = 4_000  # thumbnails on a page
 NETWORKS = 4  # trainings of a set whose closed neurons are shown
-QUANTILES = np.linspace(0, 1, 101)
 
 NAMES = {  # of scores, where the column's own name would not do
     "aum": "area under the margin",
@@ -142,11 +141,11 @@ def _about(one: TrainingSet, n: int, tiles: Sequence[int | None]) -> dict[str, A
 
 
 def _columns(frame: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
-    """Labels and scores of the rows, column by column. cuts: quantiles of a score over all examples of the set."""
+    """Labels and scores of the rows, column by column. cuts: percentiles 0 to 100 of a score over all examples."""
     described = []
     for key in scores(frame):
-        known = frame[key][np.isfinite(frame[key])]
-        cuts = np.quantile(known, QUANTILES, method="inverted_cdf")
+        known = np.sort(frame[key][np.isfinite(frame[key])])
+        cuts = [known[max(0, -(-len(known) * percentile // 100) - 1)] for percentile in range(101)]
         name = NAMES.get(key, key.replace("_", " "))
         described.append({"key": key, "name": name, "values": _short(rows[key]), "cuts": _short(cuts)})
     labels = {"example": "example", "label": "label", "true": "true_label"}
