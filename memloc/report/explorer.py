@@ -141,13 +141,13 @@ def _about(one: TrainingSet, n: int, tiles: Sequence[int | None]) -> dict[str, A
 
 
 def _columns(frame: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
-    """Labels and scores of the rows, column by column. cuts: percentiles 0 to 100 of a score over all examples."""
+    """Labels and scores of the rows, column by column. cuts: percentiles 0 to 100 of a score over all n that have it."""
     described = []
     for key in scores(frame):
         known = np.sort(frame[key][np.isfinite(frame[key])])
         cuts = [known[max(0, -(-len(known) * percentile // 100) - 1)] for percentile in range(101)]
         name = NAMES.get(key, key.replace("_", " "))
-        described.append({"key": key, "name": name, "values": _short(rows[key]), "cuts": _short(cuts)})
+        described.append({"key": key, "name": name, "n": len(known), "values": _short(rows[key]), "cuts": _short(cuts)})
     labels = {"example": "example", "label": "label", "true": "true_label"}
     return {**{key: rows[column].tolist() for key, column in labels.items()}, "scores": described}
 

@@ -14,7 +14,7 @@ from memloc.data.arrays import U8
 
 SIDE = 48  # pixels: a larger image is shrunk
 COLUMNS = 64  # tiles side by side; a picture of one row or column would be longer than a browser can show
-LARGEST = 3_400_000  # bytes; base64 adds a third
+LARGEST = 2_400_000  # bytes; base64 adds a third, and the whole page has at most 10 MB
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by channels
 
 Source: TypeAlias = tuple[str, str]  # a data set's name and identity

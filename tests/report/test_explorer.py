@@ -137,6 +137,7 @@ def test_only_scores_that_the_store_has(made: Explorer) -> None:
 def test_cuts_are_quantiles(first: Mapping[str, Any]) -> None:
     for score in first["scores"]:
         known = sorted(v for v in score["values"] if v is not None)
+        assert score["n"] == len(known)
         assert score["cuts"] == [known[max(0, math.ceil(len(known) * k / 100 - 1e-9) - 1)] for k in range(101)]
 
 

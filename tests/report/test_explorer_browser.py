@@ -225,6 +225,7 @@ def test_a_click_shows_labels_scores_and_predictions(open_page: Any, first: Mapp
         said, _, words = shown[score["name"]]
         assert float(said.replace(",", "")) == pytest.approx(value, rel=1e-3)
         above, below = (int(n) for n in re.findall(r"(\d+)\s%", words))
+        assert re.findall(r"of\s(\d+)$", words) == ([str(len(known))] if len(known) < 120 else [])
         assert above == pytest.approx(100 * sum(v < value for v in known) / len(known), abs=1.5)
         assert below == pytest.approx(100 * sum(v > value for v in known) / len(known), abs=1.5)
     names = {n["name"]: n["said"][place] for n in first["networks"] if n["said"][place]}
@@ -277,6 +278,8 @@ def test_the_map_shows_the_closed_neurons(open_page: Any, first: Mapping[str, An
         assert len(re.findall(r"seed \d, \d search", words)) == len(marks[name])
     title = view.get_by_role("heading", name=f"Neurons that flipping closes: {len(flat) // 2}")
     assert title.is_visible()
+    note = view.get_by_text("Rows are layers").inner_text()
+    assert note.endswith("in seed 0, seed 1, seed 2 (a lane each); the darker, the more of 2 searches close it.")
 
 
 def test_the_most_alike_are_numpys_and_are_links(open_page: Any, first: Mapping[str, Any]) -> None:

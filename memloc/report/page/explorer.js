@@ -30,10 +30,9 @@ const image = (r, side) => {
   if (tile === null) return make("span", { class: "ex-plain", style: `width:${side}px;height:${side}px` }, set.example[r]);
   const zoom = Math.max(1, Math.round(side / Math.max(...set.size)));
   const [columns, w, h] = [Math.min(data.tiles, data.columns), data.cell[0] * zoom, data.cell[1] * zoom];
-  const place = `${-(tile % columns) * w}px ${-Math.floor(tile / columns) * h}px / ${columns * w}px auto`;
-  const e = make("span", { class: "ex-image", style: `width:${set.size[0] * zoom}px;height:${set.size[1] * zoom}px` });
-  [e.style.backgroundPosition, e.style.backgroundSize] = place.split(" / ");
-  return e;
+  const place = `background-position:${-(tile % columns) * w}px ${-Math.floor(tile / columns) * h}px`;
+  const size = `width:${set.size[0] * zoom}px;height:${set.size[1] * zoom}px;background-size:${columns * w}px auto`;
+  return make("span", { class: "ex-image", style: `${size};${place}` });
 };
 
 // --- the grid ---
@@ -41,24 +40,24 @@ const image = (r, side) => {
 const tile = (r, place) => {
   const by = score(part("sort").value);
   const words = `${describe(r)}${by.key === "example" ? "" : `, ${by.name} ${number(by.values[r])}`}`;
-  const at = { "data-example": set.example[r], "aria-setsize": shown.length, "aria-posinset": place + 1 };
+  const at = { "data-example": set.example[r], "aria-selected": false, "aria-setsize": shown.length, "aria-posinset": place + 1 };
   const caption = make("span", {}, `${wrong(r) ? "≠ " : ""}${by.key === "example" ? by.values[r] : number(by.values[r])}`);
   caption.classList.toggle("ex-wrong", wrong(r));
   return make("li", { role: "option", tabindex: place ? -1 : 0, "aria-label": words, ...at }, image(r, 48), caption);
 };
-const rove = (tile) => {
+const rove = (e) => {
   grid.querySelector("[tabindex='0']").tabIndex = -1;
-  tile.tabIndex = 0;
-  return tile;
+  e.tabIndex = 0;
+  return e;
 };
 const mark = () => {
-  for (const e of grid.children) e.setAttribute("aria-selected", !panel.hidden && e.dataset.example === asked().get("example"));
-  const selected = grid.querySelector("[aria-selected='true']");
-  return selected && rove(selected);
+  grid.querySelector("[aria-selected='true']")?.setAttribute("aria-selected", false);
+  const selected = panel.hidden ? null : grid.querySelector(`[data-example="${Number(asked().get("example"))}"]`);
+  if (selected) rove(selected).setAttribute("aria-selected", true);
 };
-const more = () => {
+const more = (upTo = grid.children.length + STEP) => {
   const first = grid.children.length;
-  grid.append(...shown.slice(first, first + STEP).map((r, k) => tile(r, first + k)));
+  grid.append(...shown.slice(first, upTo).map((r, k) => tile(r, first + k)));
   mark();
   sight.unobserve(end); // observed anew, it says again whether it is in sight
   sight.observe(end);
@@ -116,9 +115,9 @@ const strip = ({ name, cuts }, value) => {
   const place = make("path", { d: `M${(300 * (value - low)) / width} 0V100` });
   return picture("-2 0 304 100", 24, `where ${number(value)} lies in ${name}`, ...bins.map(bar), place);
 };
-const rank = ({ cuts }, value) => {
+const rank = ({ cuts, n }, value) => {
   const share = (test) => `${Math.round((100 * cuts.filter(test).length) / cuts.length)}\u00a0%`;
-  return `above\u00a0${share((c) => c < value)}, below\u00a0${share((c) => c > value)}`;
+  return `above\u00a0${share((c) => c < value)}, below\u00a0${share((c) => c > value)}${n < set.n ? ` of\u00a0${n}` : ""}`;
 };
 const places = (r) =>
   set.scores.filter((s) => s.values[r] !== null).map((s) => row(s.name, number(s.values[r]), strip(s, s.values[r]), rank(s, s.values[r])));
@@ -150,19 +149,20 @@ const alike = (id) => {
   const others = Object.keys(closed).map(Number).filter((e) => e !== id).map((e) => [e, cosine(e)]);
   return others.filter(([, c]) => c > 0).sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, 8);
 };
-const near = ([e, cosine]) => {
-  const r = set.at.get(e);
-  const words = { href: link(e), "aria-label": `${describe(r)}, cosine ${cosine.toFixed(2)}` };
-  return make("li", {}, make("a", words, image(r, 48), cosine.toFixed(2)));
-};
 const flips = (id) => {
   const { trainings, of, searches, closed } = set.neurons ?? { closed: {} };
   if (!closed[id]) return [];
-  const drawn = `${trainings.join(", ")}${of > trainings.length ? `, of ${of} trainings` : ""}`;
-  const note = `Rows are layers, from input to output. Marks are closed neurons, by index, in ${drawn} (one lane each); the darker, the more of ${count(searches, "search")} close it.`;
-  const like = alike(id).map(near);
-  const list = like.length ? [make("h4", {}, "Most alike by these neurons (cosine)"), make("ul", { class: "ex-alike" }, ...like)] : [];
-  return [...table("ex-map", `Neurons that flipping closes: ${closed[id].length / 2}`, map(id), note), ...list];
+  const lanes = trainings.length > 1 ? ` (a lane each${of > trainings.length ? `, of ${of} trainings` : ""})` : "";
+  const often = searches > 1 ? `; the darker, the more of ${searches} searches close it` : "";
+  const note = `Rows are layers, from input to output. Marks are closed neurons, by index, in ${trainings.join(", ")}${lanes}${often}.`;
+  const list = alike(id).map(([e, cosine]) => {
+    const [r, said] = [set.at.get(e), cosine.toFixed(2)];
+    return make("li", {}, make("a", { href: link(e), "aria-label": `${describe(r)}, cosine ${said}` }, image(r, 48), said));
+  });
+  return [
+    ...table("ex-map", `Neurons that flipping closes: ${closed[id].length / 2}`, map(id), note),
+    make("h4", {}, "Most alike by these neurons (cosine)"), make("ul", { class: "ex-alike" }, ...(list.length ? list : [make("li", {}, "none")])),
+  ];
 };
 const all = (id, r) => {
   const given = make("dd", wrong(r) ? { class: "ex-wrong" } : {}, `${label(set.label[r])}${wrong(r) ? ", wrong" : ""}`);
@@ -228,7 +228,7 @@ grid.addEventListener("keydown", (event) => {
   if (event.key === "Enter" || event.key === " ") event.target.click();
   else if (to === undefined) return;
   event.preventDefault();
-  while (to < shown.length && to >= grid.children.length) more();
+  if (to < shown.length && to >= grid.children.length) more(to + 1);
   if (grid.children[to]) rove(grid.children[to]).focus();
 });
 root.addEventListener("keydown", (event) => event.key === "Escape" && !panel.hidden && leave());
