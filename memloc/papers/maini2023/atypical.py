@@ -5,11 +5,13 @@ No label is wrong. The noisy set of an analysis holds the examples with a low C-
 
 from __future__ import annotations
 
+from functools import partial
+
 from memloc.papers.claims import Claim, Estimates, of_stage
 from memloc.papers.deciding import untestable
 from memloc.papers.exhibits import Exhibit, Wanted, per_setting
 from memloc.papers.judgement import Estimate
-from memloc.papers.maini2023.gradients.norms import alike, dots, gradient_rows
+from memloc.papers.maini2023.gradients.norms import alike, dots, gradient_rows, measured
 from memloc.papers.maini2023.layers import retraining, rewinding
 from memloc.papers.maini2023.layers.accuracies import KEPT, Sets, by_layer
 from memloc.papers.observations import Observations, among
@@ -79,7 +81,7 @@ NORMS = Exhibit(
     "Means over all epochs. Atypical examples have a C-score below 0.5, and no label is wrong. The paper finds about the "
     "same norm for the two sets.",
     "memloc sweep atypical",
-    of_stage("gradients", atypical=True),
+    partial(measured, atypical=True),
     Wanted(("cifar10", "mnist"), ("resnet9",), (0.0,)),
     per_setting(lambda evidence, setting, label: [dots(evidence.observations, setting, label, NORMED)]),
     ("A1",),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import pandas as pd
 
-from memloc.papers.charts import Dots
+from memloc.papers.charts import Dots, Line
 from memloc.papers.claims import PRESENT, Claim, grid, of_stage
 from memloc.papers.deciding import (
     POSITIVE,
@@ -29,12 +30,15 @@ from memloc.seeds import stream
 from memloc.statistics import Interval, spearman_test
 from memloc.statistics.quantities import difference, share_of_groups
 from memloc.statistics.regions import Region, decide_groups
+from memloc.statistics.trainings import OverTrainings
 
 KEEPS = Region(lo=KEPT)  # W1
 LEARNS = 0.2  # noisy accuracy from which a training begins to memorize
 CRITICAL = {"cifar10": "layer3", "mnist": "layer4"}  # W3: the critical layer of ResNet-50, by data set (B.1)
 TRAINING, SET_BACK = "Training", "One layer set back"  # titles of charts
 EARLIEST = 2  # so many epochs rewound to are in the picture
+
+Cells: TypeAlias = dict[tuple[str, float], OverTrainings]  # {(layer, epoch rewound to): accuracy}
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,19 @@ class Rewound:
     def layers(self) -> list[str]:
         return list(dict.fromkeys(self.frame["layer"]))
 
-    def noisy_before(self, epochs: Mapping[str, int]) -> pd.DataFrame:
-        """Trainings × (layer, epoch): noisy accuracy after rewinding to an epoch before that of the training.
+    @property
+    def early(self) -> tuple[list[str], Cells]:
+        """(trainings, {(layer, epoch rewound to): noisy accuracy}), for epochs before the climb.
 
         Trainings without such epochs are left out. Trainings are compared cell by cell, so only those cells count that all
         of them have.
         """
-        early = self.frame[self.frame["epoch"] < self.frame["trial"].map(lambda t: epochs.get(t, 0))]
-        table: pd.DataFrame = early.set_index(["trial", "layer", "epoch"])["noisy_acc"].unstack(["layer", "epoch"])
-        return table.dropna(axis=1)
+        before = self.frame["epoch"] < self.frame["trial"].map(lambda t: self.climbs.get(t, 0))
+        table = (
+            self.frame[before].set_index(["trial", "layer", "epoch"])["noisy_acc"].unstack(["layer", "epoch"]).dropna(axis=1)
+        )
+        names = zip(*(table.columns.get_level_values(level) for level in ("layer", "epoch")), strict=True)
+        return list(table.index), {} if table.empty else dict(zip(names, accuracies(table, self.n), strict=True))
 
     def left(self, column: str) -> pd.DataFrame:
         """Trainings × groups: accuracy after rewinding, mean over the epochs rewound to, without T."""
@@ -109,12 +117,11 @@ def rewound_in(observations: Observations, setting: Setting) -> Rewound:
 
 def kept_early(rewound: Rewound) -> Estimate:
     """L1: most pairs (group, epoch before the climb) keep noisy accuracy of at least 0.9. Estimate: their share."""
-    table = rewound.noisy_before(rewound.climbs)
-    if table.empty:
+    trials, cells = rewound.early
+    if not cells:
         return rewound.nowhere()
     compared = f"share of (group, epoch) with noisy accuracy {KEPT} left, rewound to before {rewound.when}"
-    share = share_of_groups(accuracies(table, rewound.n), KEPT)
-    return decided(share, MOST, compared, list(table.index), rewound.sql)
+    return decided(share_of_groups(list(cells.values()), KEPT), MOST, compared, trials, rewound.sql)
 
 
 def last_groups(rewound: Rewound) -> Estimate:
@@ -123,18 +130,17 @@ def last_groups(rewound: Rewound) -> Estimate:
     The estimate is that of the group and epoch that fall shortest of it.
     """
     last = rewound.layers[-2:]
-    early = rewound.noisy_before(rewound.climbs)
-    table = early[[cell for cell in early.columns if cell[0] in last]]
-    if table.empty:
+    trials, early = rewound.early
+    cells = {name: cell for name, cell in early.items() if name[0] in last}
+    if not cells:
         return rewound.nowhere()
-    cells = accuracies(table, rewound.n)
-    decision, shown = decide_groups(cells, KEEPS)
-    layer, epoch = table.columns.tolist()[shown]
+    decision, shown = decide_groups(list(cells.values()), KEEPS)
+    layer, epoch = list(cells)[shown]
     compared = (
         f"noisy accuracy after rewinding {layer} to epoch {epoch}; it must be {KEEPS} for {' and '.join(last)}, rewound to "
         f"any epoch before {rewound.when}"
     )
-    return estimated(cells[shown], decision, compared, list(table.index), rewound.sql)
+    return estimated(cells[layer, epoch], decision, compared, trials, rewound.sql)
 
 
 def same_groups(rewound: Rewound) -> Estimate:
@@ -224,15 +230,25 @@ def _titled(what: str, label: str) -> str:
 
 
 def _training_and_rewinding(evidence: Evidence, setting: Setting, label: str) -> Drawn:
-    rewinding = by_layer(evidence.observations, setting, _titled(SET_BACK, label), "rewind")
-    return [learning(evidence.observations, setting, _titled(TRAINING, label)), rewinding]
+    """The learning curves, and the accuracies over the epoch rewound to."""
+    observations = evidence.observations
+    _, cells = rewound_in(observations, setting).early
+    curves = by_layer(observations, setting, _titled(SET_BACK, label), "rewind")
+    panels = {layer: [_as_judged(one, layer, cells) for one in lines] for layer, lines in curves.panels.items()}
+    return [learning(observations, setting, _titled(TRAINING, label)), replace(curves, panels=panels)]
+
+
+def _as_judged(one: Line, layer: str, cells: Cells) -> Line:
+    """The line with the estimates of L1 and W1 where it shows them: their cells share their spread."""
+    own = zip(one.x, one.values, strict=True)
+    judged = [cells[layer, epoch].printed if (layer, epoch) in cells else value for epoch, value in own]
+    return replace(one, values=judged) if one.name == "noisy" else one
 
 
 def _at_a_glance(evidence: Evidence, setting: Setting, label: str) -> Drawn:
     """The learning curves, and by layer the noisy accuracy that is left after rewinding to the earliest epochs."""
     observations, rewound = evidence.observations, rewound_in(evidence.observations, setting)
-    table = rewound.noisy_before(rewound.ends)
-    cells = dict(zip(table.columns.tolist(), accuracies(table, rewound.n), strict=True)) if not table.empty else {}
+    _, cells = rewound.early
     layers, epochs = observations.order(setting, rewound.layers), sorted({epoch for _, epoch in cells})[:EARLIEST]
     values = {f"set back to epoch {epoch}": [cells.get((layer, epoch)) for layer in layers] for epoch in epochs}
     dots = Dots(_titled(SET_BACK, label), layers, values, "noisy accuracy left", rewound.sql, (0.0, 1.0))
