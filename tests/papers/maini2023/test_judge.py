@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -323,5 +324,5 @@ def test_the_same_twice(simulated: Simulated) -> None:
         simulated.flips(
             simulated.training(seed=seed), {True: [3, 5] * 5, False: [9, 14, 30] * 4}, left={True: 0.9, False: 0.8}
         )
-    first, second = (json.dumps([vars(j) for j in judge(Store(simulated.store.uri), paper())]) for _ in range(2))
+    first, second = (json.dumps([asdict(j) for j in judge(Store(simulated.store.uri), paper())]) for _ in range(2))
     assert first == second
