@@ -19,7 +19,9 @@ def sentence(judged: Judged) -> str:
     ]
     if not changes:
         return ""
-    sentences = [f"Dropping the memorization neurons changes {', '.join(changes)}."]
+    *others, last = changes
+    listed = " and ".join([", ".join(others), last] if others else [last])
+    sentences = [f"Dropping the memorization neurons takes {listed}."]
     if learned:
         sentences.append(f"The clean examples that it forgets are told by their learning time: AUC {learned.printed(2)}.")
     return " ".join(sentences)

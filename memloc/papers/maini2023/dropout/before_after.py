@@ -186,7 +186,8 @@ def in_per_cent(judgement: Judgement | None) -> str:
     """`90.8 [89.9, 91.7]`; – where there is no number."""
     if judgement is None or judgement.interval is None:
         return "–"
-    return in_brackets(Interval(*(None if v is None else 100 * v for v in judgement.interval)), 1)
+    value, *ends = judgement.interval
+    return in_brackets(Interval(100 * value, *(None if end is None else 100 * end for end in ends)), 1)
 
 
 def paper_in_per_cent(number: float | None) -> str:

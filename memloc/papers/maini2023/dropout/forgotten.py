@@ -83,30 +83,33 @@ E5 = Claim(
 
 
 def _forgotten(evidence: Evidence, setting: Setting, label: str) -> Drawn:
-    """Their images; a table where the data set is not there, or is not what the trainings saw."""
+    """Their images; a table where there are none."""
+    observations, chosen = evidence.observations, among("analysis", setting.analyses.values())
+    if not {"own", "dropped"} <= set(observations.rows(observations.evaluation, setting)["mode"]):
+        return []
     sql = f"""SELECT example, any_value(label) AS label, count(*) AS times,
   list(DISTINCT predicted ORDER BY predicted) AS said
-FROM forgotten WHERE {among("analysis", setting.analyses.values())} GROUP BY example ORDER BY times DESC, example"""
-    first = evidence.observations.frame(sql).head(PICTURES).to_dict("records")
-    try:
-        images = _images(evidence, setting) if first else []
-    except MemlocError as error:
-        name = name_of(setting.scope.dataset)
-        evidence.problems.append(f"Figure 7 has no images of {name}: {error.problems[0]}")
-    else:
-        if first:
-            return [Gallery(label, [Picture(png(images[r["example"]]), _words(r), int(r["example"])) for r in first], sql)]
+FROM forgotten WHERE {chosen} GROUP BY example ORDER BY times DESC, example"""
+    first = observations.frame(sql).head(PICTURES).to_dict("records")
+    if first and (images := _images(evidence, setting)) is not None:
+        return [Gallery(label, [Picture(png(images[r["example"]]), _words(r), int(r["example"])) for r in first], sql)]
+    title = ", ".join(word for word in (label, "without images" if first else "") if word)
     rows = [[str(r["example"]), _words(r), str(r["times"])] for r in first]
-    return [Table(label, ["example", "class → said", "trainings that forget it"], rows or [["none", "–", "0"]], sql)]
+    return [Table(title, ["example", "class → said", "trainings that forget it"], rows or [["none", "–", "0"]], sql)]
 
 
-def _images(evidence: Evidence, setting: Setting) -> U8:
-    """uint8 N×C×H×W, the data set that all trainings saw."""
+def _images(evidence: Evidence, setting: Setting) -> U8 | None:
+    """uint8 N×C×H×W. None where the data set is not there, or is not what all trainings saw; a problem then says so."""
     from memloc.data import check_identity, load
 
-    raw = load(setting.scope.dataset, evidence.data_dir)
-    for trial in setting.trials:
-        check_identity(raw, setting.scope.dataset, evidence.observations.data_identity(trial))
+    dataset = setting.scope.dataset
+    try:
+        raw = load(dataset, evidence.data_dir)
+        for trial in setting.trials:
+            check_identity(raw, dataset, evidence.observations.data_identity(trial))
+    except MemlocError as error:
+        evidence.problems.append(f"Figure 7 has no images of {name_of(dataset)}: {error.problems[0]}")
+        return None
     return raw.x_train
 
 
