@@ -34,11 +34,15 @@ class Simulated:
         assert len({j.id for j in found}) == len(found), "ids are unique"
         return {j.id: j for j in found}
 
-    def shown(self, exhibit: Exhibit) -> Shown:
-        """The exhibit on the store as it is now."""
+    def shown(self, exhibit: Exhibit, problems: list[str] | None = None) -> Shown:
+        """The exhibit on the store as it is now. problems: gets those that it reports."""
         with closing(self._reader()) as reader:
             observations = Observations(reader)
-            return show(exhibit, Evidence(observations, judgements(observations, paper())))
+            evidence = Evidence(observations, judgements(observations, paper()))
+            made = show(exhibit, evidence)
+        if problems is not None:
+            problems += evidence.problems
+        return made
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         with closing(self._reader()) as reader:
@@ -56,6 +60,7 @@ class Simulated:
         evaluated: Mapping[tuple[str, str], Sequence[float | None]] | float | None = 1.0,
         learning_time: Sequence[int] | None = None,
         model: str = "resnet9",
+        identity: str = "simulated",
         **fields: Any,
     ) -> str:
         """A training of n examples, the first round(noise·n) of them mislabeled.
@@ -64,6 +69,7 @@ class Simulated:
             noisy_acc: of the training pass, by epoch; by default it reaches 0.2 at epoch 15 and 0.8 at epoch 25.
             evaluated: rows {(mode, rescale): (clean, noisy, test)} of an evaluation at T, and the share of noisy examples
                 that get their true label as a fourth; a number: noisy accuracy in mode plain or own; None: not evaluated.
+            identity: of the data.
         """
         given = resolved(**{"dataset": "cifar10", "model": model, "noise": 0.1, **fields})
         config = canonical(given)
@@ -88,7 +94,7 @@ class Simulated:
                 },
             ),
         }
-        self._publish(Commit(trial, trial, None, "train", {"data": "simulated", "version": 1}, 0, 1, config), tables)
+        self._publish(Commit(trial, trial, None, "train", {"data": identity, "version": 1}, 0, 1, config), tables)
         if isinstance(evaluated, float):
             evaluated = {("own" if given.example_tied else "plain", "none"): (1.0, evaluated, 0.9)}
         if evaluated is not None:

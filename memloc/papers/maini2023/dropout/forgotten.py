@@ -20,7 +20,7 @@ from memloc.papers.maini2023.dropout.accuracies import CELL, nearest_cells
 from memloc.papers.maini2023.dropout.before_after import TABLE_1, of_cell
 from memloc.papers.observations import Observations, among
 from memloc.papers.scope import Numbers
-from memloc.papers.settings import Setting, name_of
+from memloc.papers.settings import Setting
 from memloc.statistics.quantities import mean_auc, training_table
 from memloc.statistics.regions import Region
 
@@ -108,7 +108,7 @@ def _images(evidence: Evidence, setting: Setting) -> U8 | None:
         for trial in setting.trials:
             check_identity(raw, dataset, evidence.observations.data_identity(trial))
     except MemlocError as error:
-        evidence.problems.append(f"Figure 7 has no images of {name_of(dataset)}: {error.problems[0]}")
+        evidence.problems.append(f"Figure 7 has no images: {error.problems[0]}")
         return None
     return raw.x_train
 
