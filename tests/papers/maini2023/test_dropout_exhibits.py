@@ -14,7 +14,7 @@ from memloc.data import load
 from memloc.papers.charts import Dots, Gallery, Table
 from memloc.papers.exhibits import Shown
 from memloc.papers.judgement import Judgement
-from memloc.papers.maini2023.dropout import PICTURE, SECTION, baselines, before_after, forgotten, grid
+from memloc.papers.maini2023.dropout import PICTURE, SECTION, before_after, forgotten, tables
 from tests.papers.maini2023.simulated import Simulated
 from tests.papers.maini2023.test_tied_dropout import tied
 
@@ -102,7 +102,13 @@ def test_without_memorization_the_numbers_after_dropping_are_missing(tmp_path: P
 def test_without_own_modes_there_is_no_table(tmp_path: Path) -> None:
     made = Simulated(tmp_path)
     made.training(dropout="example_tied", p_gen=0.3, p_mem=0.2, evaluated={("plain", "none"): (0.9, 0.9, 0.9)})
-    for exhibit in (before_after.TABLE_1_EXHIBIT, grid.TABLE, baselines.TABLE, forgotten.GALLERY, PICTURE):
+    for exhibit in (
+        before_after.TABLE_1_EXHIBIT,
+        tables.TABLE_2_EXHIBIT,
+        tables.TABLE_3_EXHIBIT,
+        forgotten.GALLERY,
+        PICTURE,
+    ):
         assert not made.shown(exhibit).run
 
 
@@ -126,7 +132,7 @@ def test_the_picture_has_e1s_numbers(of_two: Simulated) -> None:
 
 
 def test_table_2_has_the_cells_that_were_run_beside_the_papers(of_two: Simulated) -> None:
-    found, judged = table(of_two.shown(grid.TABLE)), of_two.judged()
+    found, judged = table(of_two.shown(tables.TABLE_2_EXHIBIT)), of_two.judged()
     assert list(found.head) == ["accuracy, %", "p_gen 0.2", "p_gen 0.3"]
     expected = [
         ["p_mem 0.1, clean", "–", cell(judged["E2.p_gen0.3.p_mem0.1.clean"])],
@@ -146,10 +152,10 @@ def test_table_2_has_the_cells_that_were_run_beside_the_papers(of_two: Simulated
 def test_table_2_of_cells_that_the_paper_lacks_and_its_trend(tmp_path: Path) -> None:
     made = Simulated(tmp_path)
     tied(made, (1.0, 1.0, 0.8), (0.8, 0.02, 0.8), 0.15, 0.3)
-    assert not made.shown(grid.TABLE).run  # a single cell is no grid
+    assert not made.shown(tables.TABLE_2_EXHIBIT).run  # a single cell is no grid
     for p_gen in (0.25, 0.35):
         tied(made, (1.0, 1.0, 0.8), (0.8 + p_gen / 10, 0.02, 0.8), p_gen, 0.3)
-    found, judged = table(made.shown(grid.TABLE)), made.judged()
+    found, judged = table(made.shown(tables.TABLE_2_EXHIBIT)), made.judged()
     assert [row[0] for row in found.rows] == [
         "p_mem 0.3, clean",
         "p_mem 0.3, noisy",
@@ -164,11 +170,11 @@ def test_table_2_of_cells_that_the_paper_lacks_and_its_trend(tmp_path: Path) -> 
 def test_table_3_has_both_readings_and_the_example_tied_cell(tmp_path: Path) -> None:
     made = Simulated(tmp_path)
     tied(made, (1.0, 1.0, 0.8), (0.9, 0.03, 0.8), 0.4, 0.2)
-    assert not made.shown(baselines.TABLE).run  # there is nothing to compare with
+    assert not made.shown(tables.TABLE_3_EXHIBIT).run  # there is nothing to compare with
     for dropout, keep, clean in (("sparse", 0.4, 0.97), ("standard", 0.6, 0.98), ("standard", 0.25, 0.99)):
         evaluated = {("plain", "none"): (clean, clean - 0.1, 0.7)}
         made.training(dropout=dropout, keep=keep, evaluated=evaluated)
-    found, judged = table(made.shown(baselines.TABLE)), made.judged()
+    found, judged = table(made.shown(tables.TABLE_3_EXHIBIT)), made.judged()
     assert list(found.head) == ["accuracy, %", "clean", "noisy", "clean in the paper", "noisy in the paper"]
     names = {
         "standard.keep0.6": ["standard dropout, 60 % kept", "100.0", "99.5"],
