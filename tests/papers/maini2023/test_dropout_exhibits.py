@@ -82,6 +82,8 @@ def test_a_cell_that_is_not_the_papers_is_named(tmp_path: Path) -> None:
         "width 0.25, p_gen 0.4, p_mem 0.1",
         "width 0.5, p_gen 0.4, p_mem 0.1",
     ]
+    (picture,) = made.shown(PICTURE).charts  # of one of them
+    assert picture.title == ""
     assert shown.setting == (
         "Not the paper's setting: digits in place of CIFAR-10, MNIST, SVHN; p_gen 0.4 (the paper's: 0.3); p_mem 0.1 (the "
         "paper's: 0.2); width 0.25 (the paper's: 1) in 1 of 2 settings; width 0.5 (the paper's: 1) in 1 of 2 settings."
@@ -102,13 +104,7 @@ def test_without_memorization_the_numbers_after_dropping_are_missing(tmp_path: P
 def test_without_own_modes_there_is_no_table(tmp_path: Path) -> None:
     made = Simulated(tmp_path)
     made.training(dropout="example_tied", p_gen=0.3, p_mem=0.2, evaluated={("plain", "none"): (0.9, 0.9, 0.9)})
-    for exhibit in (
-        before_after.TABLE_1_EXHIBIT,
-        tables.TABLE_2_EXHIBIT,
-        tables.TABLE_3_EXHIBIT,
-        forgotten.GALLERY,
-        PICTURE,
-    ):
+    for exhibit in (*SECTION.exhibits, PICTURE):
         assert not made.shown(exhibit).run
 
 
