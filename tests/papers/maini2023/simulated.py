@@ -53,6 +53,7 @@ class Simulated:
         *,
         n: int = 100,
         noisy_acc: Sequence[float] | None = None,
+        curves: Mapping[str, Sequence[float]] | None = None,
         evaluated: Mapping[tuple[str, str], Sequence[float | None]] | float | None = 1.0,
         learning_time: Sequence[int] | None = None,
         model: str = "resnet9",
@@ -62,6 +63,7 @@ class Simulated:
 
         Args:
             noisy_acc: of the training pass, by epoch; by default it reaches 0.2 at epoch 15 and 0.8 at epoch 25.
+            curves: more columns of `epochs`, such as test_acc.
             evaluated: rows {(mode, rescale): (clean, noisy, test)} of an evaluation at T, and the share of noisy examples
                 that get their true label as a fourth; a number: noisy accuracy in mode plain or own; None: not evaluated.
         """
@@ -74,7 +76,12 @@ class Simulated:
             "trials": trial_row(trial, given, n),
             "epochs": _filled(
                 "epochs",
-                {"trial": [trial] * epochs, "epoch": range(1, epochs + 1), "noisy_acc": climb if noisy.any() else None},
+                {
+                    "trial": [trial] * epochs,
+                    "epoch": range(1, epochs + 1),
+                    "noisy_acc": climb if noisy.any() else None,
+                    **(curves or {}),
+                },
             ),
             "examples": _filled(
                 "examples",
