@@ -40,6 +40,12 @@ class Simulated:
             observations = Observations(reader)
             return show(exhibit, Evidence(observations, judgements(observations, paper())))
 
+    def drawn(self, *exhibits: Exhibit) -> list[Shown]:
+        """The same of several, without the numbers of the scorecard: nothing is judged."""
+        with closing(self._reader()) as reader:
+            evidence = Evidence(Observations(reader), ())
+            return [show(exhibit, evidence) for exhibit in exhibits]
+
     def rows(self, sql: str) -> list[dict[str, Any]]:
         with closing(self._reader()) as reader:
             rows: list[dict[str, Any]] = reader.sql(sql).to_pylist()

@@ -93,8 +93,7 @@ def test_learning_curves_of_every_training(made: Simulated) -> None:
         if seed < 2:
             analyse(made, trial, "rewind", accuracies(seed, [0, 10]))
     trials = sorted(list(given)[:2])
-    for exhibit in (REWINDING, PICTURE):
-        chart = made.shown(exhibit).charts[0]
+    for chart in [shown.charts[0] for shown in made.drawn(REWINDING, PICTURE)]:
         shown = lines(chart)
         assert (curves(chart).title, curves(chart).x_label, list(shown)) == ("Training", "epoch", ["clean", "noisy", "test"])
         for k, line in enumerate(shown.values()):
@@ -112,7 +111,7 @@ def test_intervals_of_learning_curves_are_over_distinct_examples(made: Simulated
     setting = {"n": 200, "noise": 0.3, "noisy_acc": [0.4] * 50, "curves": columns}
     for fields, examples in (({}, (140, 60)), ({"seed": 1}, (140, 60)), ({"data_seed": 1}, (280, 120))):
         analyse(made, made.training(**setting, **fields), "rewind", accuracies(0, [0]))
-        shown = lines(made.shown(REWINDING).charts[0])
+        shown = lines(made.drawn(REWINDING)[0].charts[0])
         for name, share, n in zip(shown, (0.8, 0.4, 0.7), (*examples, 10_000), strict=True):
             assert limits(shown[name], 7) == pytest.approx(wilson(share, n)), name
 
@@ -151,15 +150,14 @@ def test_the_figures_and_the_scorecard_have_one_estimate_of_a_cell(made: Simulat
         analyse(made, made.training(seed=seed, n=2000), "rewind", cells)
     judged = made.judged()["W1.cifar10"]
     assert "after rewinding head to epoch 0;" in judged.reason
-    line = lines(made.shown(REWINDING).charts[1], "head")["noisy"]
-    assert line.values[0] == (judged.ours, judged.lo, judged.hi)
-    dots = made.shown(PICTURE).charts[1]
+    (_, rewinding), (_, dots) = (shown.charts for shown in made.drawn(REWINDING, PICTURE))
+    assert lines(rewinding, "head")["noisy"].values[0] == (judged.ours, judged.lo, judged.hi)
     assert isinstance(dots, Dots)
     assert list(dots.values) == ["set back to epoch 0", "set back to epoch 10"]
     for k, cells in enumerate(dots.values.values()):
         for layer, cell in zip(dots.rows, cells, strict=True):
             assert cell is not None
-            assert cell.printed == lines(made.shown(REWINDING).charts[1], layer)["noisy"].values[k]
+            assert cell.printed == lines(rewinding, layer)["noisy"].values[k]
 
 
 def test_two_trainings_share_their_spread_in_the_cells_of_before_the_climb(made: Simulated) -> None:
@@ -175,8 +173,9 @@ def test_two_trainings_share_their_spread_in_the_cells_of_before_the_climb(made:
     early = [np.var(logit(np.array(v)), ddof=1) for (_, epoch), v in pairs.items() if epoch < 15]
     half = stats.t.ppf(0.975, len(early)) * np.sqrt(np.mean(early) / 2)
     shared = 0
+    _, rewinding = made.drawn(REWINDING)[0].charts
     for layer in LAYERS:
-        line = lines(made.shown(REWINDING).charts[1], layer)["noisy"]
+        line = lines(rewinding, layer)["noisy"]
         for k, epoch in enumerate((0, 10)):
             mean = float(np.mean(pairs[layer, epoch]))
             own = np.var(logit(np.array(pairs[layer, epoch])), ddof=1)
@@ -191,7 +190,7 @@ def test_two_trainings_share_their_spread_in_the_cells_of_before_the_climb(made:
             t = stats.t.ppf(0.975, 1) * np.std(values, ddof=1) / np.sqrt(2)
             lo, hi = wilson(mean, n)
             expected = max(0.0, mean - np.hypot(mean - lo, t)), min(1.0, mean + np.hypot(hi - mean, t))
-            assert limits(lines(made.shown(REWINDING).charts[1], layer)[name], 2) == pytest.approx(expected)
+            assert limits(lines(rewinding, layer)[name], 2) == pytest.approx(expected)
     assert shared >= 6
 
 
@@ -199,10 +198,10 @@ def test_without_mislabeled_examples_there_is_no_line_of_them(made: Simulated) -
     columns = {"layer": ["a", "b"], "epoch": [0, 0], "clean_acc": [0.5, 0.6]}
     trial = made.training(noise=0.0, evaluated=None, curves={"clean_acc": [0.5] * 50})
     made.analysis(trial, "rewind", {"epochs": [0], "buffers": "final"}, rewind=columns)
-    training, rewinding = made.shown(REWINDING).charts
+    (training, rewinding), picture = (shown.charts for shown in made.drawn(REWINDING, PICTURE))
     assert list(lines(training)) == ["clean"]
     assert [list(lines(rewinding, layer)) for layer in ("a", "b")] == [["clean"], ["clean"]]
-    assert made.shown(PICTURE).charts == [training]
+    assert picture == [training]
 
 
 def test_all_of_the_papers_settings_have_their_charts_once(made: Simulated) -> None:
@@ -210,12 +209,12 @@ def test_all_of_the_papers_settings_have_their_charts_once(made: Simulated) -> N
     for dataset in ("svhn", "cifar10", "mnist"):
         for model in ("vit_small", "resnet9", "resnet50"):
             for noise in (0.2, 0.05, 0.1):
-                trial = made.training(dataset=dataset, model=model, noise=noise, n=20)
+                trial = made.training(dataset=dataset, model=model, noise=noise, n=20, evaluated=None)
                 analyse(made, trial, "rewind", accuracies(0, [0], names=("a", "b")))
                 if model == "resnet9":
                     analyse(made, trial, "retrain", accuracies(0, [0, 1], None))
     for fields in ({"noise": 0.3}, {"dataset": "digits"}, {"dropout": "standard", "keep": 0.4}):
-        trial = made.training(n=20, **fields)
+        trial = made.training(n=20, evaluated=None, **fields)
         analyse(made, trial, "rewind", accuracies(0, [0], names=("a",)))
         analyse(made, trial, "retrain", accuracies(0, [0, 1], None))
     tells = [
@@ -224,16 +223,14 @@ def test_all_of_the_papers_settings_have_their_charts_once(made: Simulated) -> N
         for model in ("ResNet-9", "ResNet-50", "ViT-small")
         for noise in (5, 10, 20)
     ]
-    shown = made.shown(REWINDING)
+    shown, retraining, picture = made.drawn(REWINDING, RETRAINING, PICTURE)
     kinds = ("Training", "One layer set back")
     assert [chart.title for chart in shown.charts] == [f"{kind}: {tell}" for tell in tells for kind in kinds]
     assert (shown.left_out, shown.setting, shown.trainings) == (0, "The paper's setting.", "1 training each")
-    retraining = made.shown(RETRAINING)
     assert [chart.title for chart in retraining.charts] == [t.replace("ResNet-9, ", "") for t in tells if "ResNet-9" in t]
     assert (retraining.left_out, retraining.setting) == (0, "The paper's setting.")
-    picture = made.shown(PICTURE)
     assert [chart.title for chart in picture.charts] == list(kinds)
-    assert (picture.setting, picture.judgements) == ("The paper's setting.", [])
+    assert (picture.setting, PICTURE.claims) == ("The paper's setting.", ())
     wanted = made.rows("SELECT trial FROM trials WHERE dataset = 'cifar10' AND model = 'resnet9' AND noise = 0.1 "
                        "AND dropout = 'none'")  # fmt: skip
     assert {r["trial"] for r in made.rows(picture.charts[0].sql)} == {wanted[0]["trial"]}
@@ -243,8 +240,8 @@ def test_other_data_stand_in(made: Simulated) -> None:
     """The picture takes the paper's network and rate on other data, and shows one setting of them."""
     for noise in (0.05, 0.1):
         analyse(made, made.training(dataset="fashion_mnist", noise=noise), "rewind", accuracies(0, [0]))
-    assert len(made.shown(REWINDING).charts) == 4
-    picture = made.shown(PICTURE)
+    shown, picture = made.drawn(REWINDING, PICTURE)
+    assert len(shown.charts) == 4
     assert picture.setting == "Not the paper's setting: Fashion-MNIST in place of CIFAR-10."
     assert [chart.title for chart in picture.charts] == ["Training", "One layer set back"]
     assert {r["noise"] for r in made.rows(f"SELECT noise FROM ({picture.charts[0].sql}) JOIN trials USING (trial)")} == {0.1}
@@ -258,8 +255,7 @@ def test_the_picture_has_what_is_left_by_layer_after_rewinding_to_the_earliest_e
     given = [accuracies(0, [0, 2, 5, 10, 20]), accuracies(1, [0, 5, 10, 20])]
     for seed, cells in enumerate(given):
         analyse(made, made.training(seed=seed), "rewind", cells)
-    shown = made.shown(PICTURE)
-    _, dots = shown.charts
+    _, dots = made.drawn(PICTURE)[0].charts
     assert isinstance(dots, Dots)
     assert (dots.title, dots.x_label, dots.x_range) == ("One layer set back", "noisy accuracy left", (0.0, 1.0))
     assert list(dots.rows) == list(LAYERS)
@@ -274,8 +270,9 @@ def test_the_picture_has_what_is_left_by_layer_after_rewinding_to_the_earliest_e
 
 def test_without_early_epochs_the_picture_has_learning_curves_alone(made: Simulated) -> None:
     analyse(made, made.training(), "rewind", accuracies(0, [20, 30]))
-    assert [chart.title for chart in made.shown(PICTURE).charts] == ["Training"]
-    assert len(made.shown(REWINDING).charts) == 2
+    picture, shown = made.drawn(PICTURE, REWINDING)
+    assert [chart.title for chart in picture.charts] == ["Training"]
+    assert len(shown.charts) == 2
 
 
 # --- retraining ---------------------------------------------------------------------------------------------------------
@@ -317,10 +314,11 @@ def test_the_rows_of_a_retrainings_estimate_are_those_of_its_sql(made: Simulated
     own = [r for r in rows if r["layer"] == "res2.conv1"]
     assert judged["R2.mnist.during"].ours == pytest.approx(np.mean([r["best"] for r in own])) == pytest.approx(0.855)
     assert judged["R2.mnist.end"].ours == pytest.approx(np.mean([r["final"] for r in own])) == pytest.approx(0.045)
-    line = lines(made.shown(RETRAINING).charts[0], "res2.conv1")["noisy"]
+    shown = made.shown(RETRAINING)
+    line = lines(shown.charts[0], "res2.conv1")["noisy"]
     end = judged["R2.mnist.end"]
     assert line.values[-1] == (end.ours, end.lo, end.hi)
-    assert [j.id for j in made.shown(RETRAINING).judgements] == ["R1.mnist", "R2.mnist.during", "R2.mnist.end"]
+    assert [j.id for j in shown.judgements] == ["R1.mnist", "R2.mnist.during", "R2.mnist.end"]
 
 
 # --- atypical examples --------------------------------------------------------------------------------------------------
@@ -334,12 +332,12 @@ def test_atypical_examples_have_figures_of_their_own(made: Simulated) -> None:
     analyse(made, trial, "rewind", rewound, **BY_SCORE)
     analyse(made, trial, "retrain", retrained, **BY_SCORE)
     figures = atypical.SECTION.exhibits
-    alone = [made.shown(figure) for figure in figures]
+    alone = made.drawn(*figures)
     other = made.training()
     made.gradients(other)
     analyse(made, other, "rewind", rewound)
     analyse(made, other, "retrain", retrained)
-    assert [shown.charts for shown in map(made.shown, figures)] == [shown.charts for shown in alone]
+    assert [shown.charts for shown in made.drawn(*figures)] == [shown.charts for shown in alone]
     norms, rewinding, retraining = (shown.charts[0] for shown in alone)
     assert isinstance(norms, Dots)
     assert list(norms.values) == ["typical", "atypical", "total", "control"]
@@ -355,10 +353,11 @@ def test_atypical_examples_have_figures_of_their_own(made: Simulated) -> None:
                 assert list(line.x) == epochs
                 assert [list(v) for v in line.each] == [[given[layer, e][k] for e in epochs]]
                 assert all(v and (v.lo, v.hi) == (None, None) for v in line.values)  # how many they are is not known
-    assert [j.id for j in alone[0].judgements] == [f"A1.cifar10.{part}" for part in ("gradients", "rewind", "retrain")]
-    assert [shown.judgements for shown in alone[1:]] == [[], []]
+    parts = ("gradients", "rewind", "retrain")
+    assert [j.id for j in made.shown(figures[0]).judgements] == [f"A1.cifar10.{part}" for part in parts]
+    assert [figure.claims for figure in figures[1:]] == [(), ()]
     assert {shown.setting for shown in alone} == {"The paper's setting."}
-    assert made.shown(REWINDING).trainings == "1 training"
+    assert made.drawn(REWINDING)[0].trainings == "1 training"
 
 
 def test_figure_9_is_of_cifar10_and_the_others_of_mnist_too(made: Simulated) -> None:
@@ -367,13 +366,13 @@ def test_figure_9_is_of_cifar10_and_the_others_of_mnist_too(made: Simulated) -> 
         made.gradients(trial, **BY_SCORE)
         analyse(made, trial, "rewind", accuracies(0, [0]), **BY_SCORE)
         analyse(made, trial, "retrain", accuracies(0, [0, 1], None), **BY_SCORE)
-    titles = [[chart.title for chart in made.shown(figure).charts] for figure in atypical.SECTION.exhibits]
+    titles = [[chart.title for chart in shown.charts] for shown in made.drawn(*atypical.SECTION.exhibits)]
     assert titles == [["CIFAR-10", "MNIST"], [""], ["CIFAR-10", "MNIST"]]
 
 
 def test_gradients_at_checkpoints_stand_in_for_atypical_examples_too(made: Simulated) -> None:
     made.gradients(made.training(noise=0.0, evaluated=None), at="checkpoint", epochs=[0, 10], **BY_SCORE)
-    assert [chart.title for chart in made.shown(atypical.NORMS).charts] == ["at checkpoints"]
+    assert [chart.title for chart in made.drawn(atypical.NORMS)[0].charts] == ["at checkpoints"]
 
 
 # --- sections -----------------------------------------------------------------------------------------------------------
@@ -382,12 +381,11 @@ def test_gradients_at_checkpoints_stand_in_for_atypical_examples_too(made: Simul
 @pytest.mark.parametrize("section", [layers.SECTION, atypical.SECTION])
 def test_the_commands_run_the_stages_of_their_figures(section: Section) -> None:
     """And each of the settings that the paper's figure has, after C-scores where it needs them."""
-    loaded = {name: sweep.load(path, REGISTRY).entries for name, path in sweep.shipped().items()}
     stages = {"fig03": "rewind", "fig04": "retrain", "fig08": "gradients", "fig09": "rewind", "fig19": "retrain"}
     exhibits = [*section.exhibits, *([PICTURE] if section is layers.SECTION else [])]
     for exhibit in exhibits:
         assert exhibit.first == ("memloc sweep cscore" if section is atypical.SECTION else "")
-        entries = selected(exhibit, loaded)
+        entries = selected(exhibit)
         trained = [e.config for e in entries if stages.get(exhibit.id, "rewind") in {r.stage for r in e.requests}]
         for name, wanted in (
             ("dataset", exhibit.wanted.datasets),
@@ -399,10 +397,10 @@ def test_the_commands_run_the_stages_of_their_figures(section: Section) -> None:
             assert there <= set(wanted) or section is atypical.SECTION, (exhibit.id, name)
 
 
-def selected(exhibit: Exhibit, loaded: Mapping[str, Any]) -> Any:
+def selected(exhibit: Exhibit) -> Any:
     words = shlex.split(exhibit.command)
     assert words[:2] == ["memloc", "sweep"]
-    return sweep.only(loaded[words[2]], words[4::2], REGISTRY)
+    return sweep.only(sweep.load(sweep.shipped()[words[2]], REGISTRY).entries, words[4::2], REGISTRY)
 
 
 def test_the_sentences_have_the_scorecards_numbers(made: Simulated) -> None:
