@@ -92,6 +92,10 @@ class Observations:
         rows = self.frame(sql)[["trial", "n", "noisy", "classes"]].to_numpy().tolist()
         return {trial: Sizes(int(n), int(noisy), int(classes)) for trial, n, noisy, classes in rows}
 
+    def data_identity(self, trial: str) -> str:
+        """What the data of a training were, for `memloc.data.check_identity`."""
+        return next(str(c.part["data"]) for c in self._reader.seen.commits if c.id == trial)
+
     def test_size(self, dataset: str) -> int | None:
         """How many test examples a data set has. None for a file of the user's: it need not be there any more."""
         source = SOURCES.get(dataset)
