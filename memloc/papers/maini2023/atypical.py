@@ -75,8 +75,7 @@ NORMS = Exhibit(
     "Figure 8",
     "Gradient norms by layer, of typical and atypical examples",
     "§7",
-    "Means over all epochs. Atypical examples have a C-score below 0.5, and no label is wrong. The paper finds about the "
-    "same norm for the two sets.",
+    "Means over epochs. Atypical examples have a C-score below 0.5; no label is wrong. The paper finds the norms similar.",
     "memloc sweep atypical",
     partial(measured, atypical=True),
     Wanted(("cifar10", "mnist"), ("resnet9",), (0.0,)),
