@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memloc.papers.maini2023.dropout import baselines, before_after, forgotten, grid
+from memloc.papers.maini2023.dropout import before_after, forgotten, tables
 from memloc.papers.maini2023.dropout.before_after import PICTURE
 from memloc.papers.paper import Judged, Section
 
@@ -35,7 +35,7 @@ def sentence(judged: Judged) -> str:
 SECTION = Section(
     "Example-tied dropout",
     "§6.2",
-    (before_after.E1, grid.E2, baselines.E3, before_after.E4, forgotten.E5),
-    (before_after.TABLE_1_EXHIBIT, grid.TABLE, baselines.TABLE, forgotten.GALLERY),
+    (before_after.E1, tables.E2, tables.E3, before_after.E4, forgotten.E5),
+    (before_after.TABLE_1_EXHIBIT, tables.TABLE_2_EXHIBIT, tables.TABLE_3_EXHIBIT, forgotten.GALLERY),
     sentence,
 )
