@@ -12,7 +12,7 @@ import pandas as pd
 
 from memloc.analysis.reader import Reader
 from memloc.analysis.views import RIGHT_SCORES
-from memloc.data import describe
+from memloc.data import SOURCES, NamedDataset, describe
 from memloc.papers.settings import Measurement, Setting, settings, variant_of
 from memloc.papers.testable import testable
 
@@ -98,6 +98,9 @@ class Observations:
 
     def test_size(self, dataset: str) -> int | None:
         """How many test examples a data set has. None for a file of the user's: it need not be there any more."""
+        source = SOURCES.get(dataset)
+        if isinstance(source, NamedDataset):
+            return source.n_test  # a whole description imports torchvision, for the files' checksums
         return None if dataset.startswith("npz:") else describe(dataset).n_test
 
     @cached_property
@@ -107,11 +110,9 @@ class Observations:
 
     @cached_property
     def retrain(self) -> pd.DataFrame:
-        """Columns analysis, trial, layer, best (noisy accuracy over epochs 1..E), final."""
-        return self.frame(
-            """SELECT analysis, trial, layer, max(noisy_acc) AS best, arg_max(noisy_acc, epoch) AS final
-               FROM retrain WHERE epoch > 0 GROUP BY ALL ORDER BY analysis, layer"""
-        )
+        """Table `retrain`, whole."""
+        frame: pd.DataFrame = self._reader.table("retrain").to_pandas()
+        return frame
 
     @cached_property
     def flips(self) -> pd.DataFrame:
@@ -176,8 +177,8 @@ class Observations:
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
-        """Columns trial, epoch, noisy_acc: the training pass."""
-        return self.frame("SELECT trial, epoch, noisy_acc FROM epochs ORDER BY trial, epoch")
+        """Columns trial, epoch, clean_acc and noisy_acc (of the training pass), test_acc."""
+        return self.frame("SELECT trial, epoch, clean_acc, noisy_acc, test_acc FROM epochs ORDER BY trial, epoch")
 
     def rows(self, frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
         """The rows of a setting's analyses."""

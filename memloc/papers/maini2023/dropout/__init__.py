@@ -1,0 +1,41 @@
+"""Example-tied dropout (paper §6.2)."""
+
+from __future__ import annotations
+
+from memloc.papers.maini2023.dropout import before_after, forgotten, tables
+from memloc.papers.maini2023.dropout.before_after import PICTURE
+from memloc.papers.paper import Judged, Section
+
+__all__ = ["PICTURE", "SECTION"]
+
+_NOTHING_YET = "Too few wrong labels are learned, so there is nothing to drop yet"
+
+
+def sentence(judged: Judged) -> str:
+    """What dropping does to the accuracies, and which examples it forgets."""
+    accuracies, learned = judged.get("E1", {}), judged.get("E5", {}).get("learning_time")
+    changes = [
+        f"{what} accuracy from {before.printed(3)} to {after.printed(3)}"
+        for what in ("noisy", "clean", "test")
+        if (before := accuracies.get(f"before.{what}")) and (after := accuracies.get(f"after.{what}"))
+    ]
+    if not changes:
+        learned_so_far = accuracies.get("before.noisy")
+        return f"{_NOTHING_YET} (noisy accuracy {learned_so_far.printed(3)})." if learned_so_far else ""
+    *others, last = changes
+    listed = " and ".join([", ".join(others), last] if others else [last])
+    sentences = [f"Dropping the memorization neurons takes {listed}."]
+    if learned:
+        sentences.append(
+            f"The clean examples that it forgets are learned late: by learning time the AUC is {learned.printed(2)}."
+        )
+    return " ".join(sentences)
+
+
+SECTION = Section(
+    "Example-tied dropout",
+    "§6.2",
+    (before_after.E1, tables.E2, tables.E3, before_after.E4, forgotten.E5),
+    (before_after.TABLE_1_EXHIBIT, tables.TABLE_2_EXHIBIT, tables.TABLE_3_EXHIBIT, forgotten.GALLERY),
+    sentence,
+)
