@@ -16,6 +16,7 @@ from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -183,6 +184,57 @@ def test_another_network_has_a_name() -> None:
         {"name": "Trained without dropout", "said": [None, [7, 1]]},
         {"name": "none, rewound, conv1", "said": [None, [3, 2]]},
     ]
+
+
+class Tables:
+    """Observations of made-up tables."""
+
+    def __init__(self, **tables: pd.DataFrame) -> None:
+        self.connection = duckdb.connect(":memory:")
+        for name, rows in tables.items():
+            self.connection.register(name, rows)
+
+    def frame(self, sql: str) -> pd.DataFrame:
+        return self.connection.sql(sql).df()
+
+
+def test_predictions_are_those_of_the_last_epoch_once_per_training() -> None:
+    said = [("a1", 3), ("a2", 4), ("early", 5)]  # three analyses of one training
+    rows = [(a, "t", "plain", "none", 9, c) for a, c in said] + [("other", "u", "plain", "none", 9, 4)]
+    observations = Tables(
+        predictions=pd.DataFrame(rows, columns=["analysis", "trial", "mode", "rescale", "example", "predicted"]),
+        analyses=pd.DataFrame([(a, f'{{"epoch":{4 if a == "early" else 8}}}') for a, *_ in rows], columns=["analysis", "config"]),
+        trials=pd.DataFrame({"trial": ["t", "u"], "dropout": "none", "epochs": 8}),
+    )  # fmt: skip
+    both, one = (SimpleNamespace(trials=list(known)) for known in ("tu", "u"))
+    expected = {"name": "Trained without dropout", "said": [[3, 1, 4, 1]]}
+    assert module._networks(observations, both, [9]) == [expected]  # type: ignore[arg-type]
+    assert module._networks(observations, one, [9]) == [{**expected, "said": [[4, 1]]}]  # type: ignore[arg-type]
+
+
+def test_means_skip_what_is_missing_and_forgetting_counts_trainings() -> None:
+    rows = [
+        ("t", 1, 5, 5, 2.0),
+        ("u", 1, 5, 5, None),
+        ("t", 2, 6, 5, 1.0),
+        ("u", 2, 6, 5, 2.0),
+        ("d", 1, 5, 5, 9.0),
+        ("x", 1, 0, 0, 1.0),
+    ]
+    table = pd.DataFrame(rows, columns=["trial", "example", "label", "true_label", "aum"]).assign(noisy=False)
+    observations = Tables(
+        leaderboard=table, forgotten=pd.DataFrame({"trial": ["d", "d", "e", "x"], "example": 1})
+    )  # d: two analyses
+    sets = [
+        SimpleNamespace(trials=list("tude"), scored=list("tu"), dropped=list("de")),
+        SimpleNamespace(trials=["x"], scored=["x"], dropped=[]),
+    ]
+    first, second = training_sets.means(observations, sets)  # type: ignore[arg-type]
+    columns = ["example", "label", "true_label", "aum", "forgotten"]
+    assert first[columns].to_numpy().tolist()[0] == [1, 5, 5, 2.0, 2]
+    assert first[columns].to_numpy().tolist()[1][:4] == [2, 6, 5, 1.5]
+    assert math.isnan(first["forgotten"][1])  # it is mislabeled
+    assert math.isnan(second["forgotten"][0])  # nothing was dropped
 
 
 def test_closed_neurons_are_counted(first: Mapping[str, Any], reader: Reader) -> None:
