@@ -203,7 +203,7 @@ def test_predictions_are_those_of_the_last_epoch_once_per_training() -> None:
     rows = [(a, "t", "plain", "none", 9, c) for a, c in said] + [("other", "u", "plain", "none", 9, 4)]
     observations = Tables(
         predictions=pd.DataFrame(rows, columns=["analysis", "trial", "mode", "rescale", "example", "predicted"]),
-        analyses=pd.DataFrame([(a, f'{{"epoch":{4 if a == "early" else 8}}}') for a, *_ in rows], columns=["analysis", "config"]),
+        analyses=pd.DataFrame({"analysis": [row[0] for row in rows], "config": [f'{{"epoch":{t}}}' for t in (8, 8, 4, 8)]}),
         trials=pd.DataFrame({"trial": ["t", "u"], "dropout": "none", "epochs": 8}),
     )  # fmt: skip
     both, one = (SimpleNamespace(trials=list(known)) for known in ("tu", "u"))
