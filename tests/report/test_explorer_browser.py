@@ -95,8 +95,9 @@ def open_page(browser: Any, file: Path) -> Iterator[Any]:
         view.on("pageerror", lambda error: said.append(str(error)))
         contexts[-1].route("**/*", route)
         view.goto(path.as_uri() + link)
-        if near:
+        if near and not link:
             view.locator("#explorer").scroll_into_view_if_needed()
+        if near:
             view.locator(".ex-grid li").first.wait_for()
         return view
 
@@ -439,8 +440,8 @@ def test_without_images_tiles_are_numbers(open_page: Any, made: Explorer, tmp_pa
     assert not view.locator(".ex-set").is_visible()
 
 
-def test_the_first_paint_does_not_wait(open_page: Any, made: Explorer, tmp_path: Path) -> None:
-    """Far below the first screen, nothing is built before it comes near."""
+def test_far_below_nothing_is_built_before_it_comes_near(open_page: Any, made: Explorer, tmp_path: Path) -> None:
+    """The first paint does not wait for it. A link goes to the top of the example."""
     path = tmp_path / "below.html"
     path.write_text(host(made).replace("<h1>", '<div style="height: 5000px"></div><h1>'))
     view = open_page(path=path, near=False)
@@ -448,3 +449,5 @@ def test_the_first_paint_does_not_wait(open_page: Any, made: Explorer, tmp_path:
     assert view.locator(".ex-grid li, .ex-sort option").count() == 0
     view.locator("#explorer").scroll_into_view_if_needed()
     view.locator(".ex-grid li").first.wait_for()
+    view = open_page(f"#example={made.data['sets'][0]['example'][0]}", path=path)
+    assert 0 <= view.locator(".ex-detail").bounding_box()["y"] <= 450

@@ -183,7 +183,9 @@ const open = (id) => {
   panel.replaceChildren(make("div", { class: "ex-head" }, make("h3", { id: "ex-name" }, `Example ${id}`), close), ...rest);
   panel.hidden = false;
   mark();
-  panel.focus();
+  panel.focus({ preventScroll: true }); // it would show the middle of a high panel
+  const { top } = panel.getBoundingClientRect();
+  if (top < 0 || top > innerHeight / 2) panel.scrollIntoView();
 };
 const shut = () => {
   const inside = panel.contains(document.activeElement);
