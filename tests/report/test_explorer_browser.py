@@ -416,6 +416,10 @@ def test_it_fits_and_can_be_read(open_page: Any, first: Mapping[str, Any], width
 
     view = open_page(f"#example={searched(first)[0]}", viewport={"width": width, "height": 900}, color_scheme=scheme)
     view.locator(".ex-alike").wait_for()
+    view.keyboard.press("Escape")
+    assert view.locator(".ex-scroll").bounding_box()["height"] > 400
+    view.go_back()
+    view.locator(".ex-alike").wait_for()
     scroll, client = view.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
     assert scroll <= client == width
     assert view.evaluate(
