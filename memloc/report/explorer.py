@@ -128,14 +128,14 @@ def _about(one: TrainingSet, n: int, tiles: Sequence[int | None]) -> dict[str, A
         about.append(f"Memorization neurons were dropped in {counted(len(one.dropped), 'training')}.")
     if out:
         about.append(
-            f"{counted(out, 'example')} of {n:,} are left out: those that were searched by flipping, mislabeled, forgotten "
-            "by dropping or extreme in a score came first. The query returns the scores of all."
+            f"Left out: {counted(out, 'example')} of {n:,}. Those that were searched by flipping, mislabeled, forgotten by "
+            "dropping or extreme in a score came first. The query returns the scores of all."
         )
-    bare = tiles.count(None)
+    bare, name = tiles.count(None), name_of(one.source[0])
     if bare == len(tiles):
-        about.append(f"There are no images: the data directory does not have {name_of(one.source[0])} as it was trained on.")
+        about.append(f"There are no images: {name} was not there as it was trained on, or has not 1, 3 or 4 channels.")
     elif bare:
-        about.append(f"{counted(bare, 'example')} have no thumbnail, because the page stays small.")
+        about.append(f"Without thumbnail, so that the page stays small: {counted(bare, 'example')}.")
     query = f"SELECT * FROM leaderboard WHERE {among('trial', one.scored)} ORDER BY example"
     return {"n": n, "about": about, "query": query if out else ""}
 

@@ -361,7 +361,7 @@ def test_without_images_all_else_is_there(everything: Path, made: Explorer, monk
     without = explored(everything)
     assert (without.sprite, without.data["tiles"]) == ("", 0)
     for one, other in zip(without.data["sets"], made.data["sets"], strict=True):
-        sentence = "There are no images: the data directory does not have digits as it was trained on."
+        sentence = "There are no images: digits was not there as it was trained on, or has not 1, 3 or 4 channels."
         assert one == {**other, "about": [*other["about"], sentence], "tile": [None] * 120, "size": None}
 
 
@@ -423,7 +423,7 @@ def test_the_limits_keep_the_telling_examples(everything: Path, made: Explorer, 
         rest = [e for e in full["example"] if e not in set(order)]
         assert one["example"] == sorted([*order, *rest][:size])
         assert [s["cuts"] for s in one["scores"]] == [s["cuts"] for s in full["scores"]]  # among all examples
-        assert f"{120 - size} examples of 120 are left out" in " ".join(one["about"])
+        assert f"Left out: {120 - size} examples of 120." in " ".join(one["about"])
         rows = reader.sql(one["query"]).to_pylist()
         assert {r["example"] for r in rows} == set(full["example"])
     tiles = {e: t for one in sets for e, t in zip(one["example"], one["tile"], strict=True) if t is not None}
@@ -431,7 +431,7 @@ def test_the_limits_keep_the_telling_examples(everything: Path, made: Explorer, 
     firsts = {order[0] for order in orders}
     assert {tiles[e] for e in firsts} == set(range(len(firsts)))  # each set's first one comes first
     bare = sets[0]["tile"].count(None)
-    assert f"{bare} examples have no thumbnail, because the page stays small." in sets[0]["about"]
+    assert f"Without thumbnail, so that the page stays small: {bare} examples." in sets[0]["about"]
 
 
 def test_extremes_are_the_extremes(everything: Path, made: Explorer) -> None:
@@ -446,7 +446,7 @@ def test_extremes_are_the_extremes(everything: Path, made: Explorer) -> None:
 def test_few_examples_need_no_limit(made: Explorer) -> None:
     for one in made.data["sets"]:
         assert one["query"] == ""
-        assert not re.search("left out|thumbnail", " ".join(one["about"]))
+        assert not re.search("Left out|thumbnail", " ".join(one["about"]))
 
 
 # --- which trainings --------------------------------------------------------------------------------------------------

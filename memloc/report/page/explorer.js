@@ -76,7 +76,7 @@ const update = () => {
     (!dropping || !forgotten || forgotten.values[r] > 0 === (dropping === "forgotten")) &&
     (!range || (range.values[r] !== null && range.values[r] >= low && range.values[r] <= high));
   shown = [...set.example.keys()].filter(passes);
-  shown.sort((a, b) => (values[a] === null) - (values[b] === null) || sign * (values[a] - values[b]) || a - b);
+  shown.sort((a, b) => (values[a] === null) - (values[b] === null) || sign * (values[a] - values[b]));
   part("count").textContent = `${shown.length.toLocaleString("en")} of ${count(set.example.length, "example")} shown`;
   grid.replaceChildren();
   part("scroll").scrollTop = 0;
