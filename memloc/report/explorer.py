@@ -25,7 +25,8 @@ from memloc.report.sprite import Key, Source
 from memloc.report.training_sets import TrainingSet, means, quotas, ranks, scores, training_sets
 
 IMAGES = 4_000  # thumbnails on a page
-NETWORKS = 4  # trainings of a set whose closed neurons are shown
+LARGEST = 7_500_000  # bytes of the data and the picture, about; the whole page has at most 10 MB
+NETWORKS, CLOSINGS = 4, 200_000  # trainings of a set whose closed neurons are shown, and how many closings of them
 
 NAMES = {  # of scores, where the column's own name would not do
     "aum": "area under the margin",
@@ -73,14 +74,17 @@ def explorer(observations: Observations, data_dir: Path | None, problems: list[s
         frame.sort_values("rank", kind="stable").head(quota).sort_values("example")
         for frame, quota in zip(frames, quotas(frames), strict=True)
     ]
-    sheet = sprite.sprite(_images(sets, kept, data_dir, problems))
-    described = []
-    for one, names, frame, rows in zip(sets, _names(sets), frames, kept, strict=True):
-        examples = rows["example"].tolist()
-        tiles = [sheet.tiles.get((one.source, e)) for e in examples]
-        shown = {"tile": tiles, "size": sheet.sizes.get(one.source), "classes": class_names(one.source[0])}
-        answers = {"networks": _networks(observations, one, examples), "neurons": _neurons(observations, one, examples)}
-        described.append({**names, **_about(one, len(frame), tiles), **_columns(frame, rows), **shown, **answers})
+    described: list[dict[str, Any]] = [
+        {**names, **_columns(frame, rows), "classes": class_names(one.source[0]),
+         "networks": _networks(observations, one, rows["example"].tolist()),
+         "neurons": _neurons(observations, one, rows["example"].tolist())}
+        for one, names, frame, rows in zip(sets, _names(sets), frames, kept, strict=True)
+    ]  # fmt: skip
+    room = (LARGEST - len(Explorer({"sets": described}, "").json)) * 3 // 4  # a data URI takes a third more
+    sheet = sprite.sprite(_images(sets, kept, data_dir, problems), room)
+    for one, words, frame in zip(sets, described, frames, strict=True):
+        tiles = [sheet.tiles.get((one.source, e)) for e in words["example"]]
+        words |= {"tile": tiles, "size": sheet.sizes.get(one.source), **_about(one, len(frame), tiles)}
     return Explorer({"cell": sheet.cell, "columns": sprite.COLUMNS, "tiles": len(sheet.tiles), "sets": described}, sheet.uri)
 
 
@@ -179,7 +183,7 @@ def _networks(observations: Observations, one: TrainingSet, examples: Sequence[i
 
 
 def _neurons(observations: Observations, one: TrainingSet, examples: Sequence[int]) -> dict[str, Any] | None:
-    """The neurons that searches close in up to `NETWORKS` trainings; None without searches.
+    """The neurons that searches close in the first trainings, up to `NETWORKS` and `CLOSINGS`; None without searches.
 
     A neuron of one training is another one than that of the next. neurons: [training, layer, index]. closed: {example:
     neuron, in how many searches, neuron, …}. searches: of an example in a training. rows: layer groups in network order.
@@ -190,10 +194,13 @@ def _neurons(observations: Observations, one: TrainingSet, examples: Sequence[in
             WHERE eligible AND analysis IN ({MOST_SEARCHED}) AND {among("trial", one.scored)}
             ORDER BY trial, example, repeat"""
     )
-    trainings = sorted(set(rows["trial"]), key=lambda t: (observations.trials[t]["seed"], t))
-    rows = rows[rows["trial"].isin(trainings[:NETWORKS]) & rows["example"].isin(examples)]
+    rows = rows[rows["example"].isin(examples)]
     if rows.empty:
         return None
+    trainings = sorted(set(rows["trial"]), key=lambda t: (observations.trials[t]["seed"], t))
+    closings = np.cumsum([rows["layers"][rows["trial"] == t].str.len().sum() for t in trainings[:NETWORKS]])
+    few = trainings[: max(1, int((closings <= CLOSINGS).sum()))]
+    rows = rows[rows["trial"].isin(few)]
     sizes: dict[str, int] = {}
     closed: dict[int, Counter[tuple[int, str, int]]] = {}
     for trial, example, layers, indices in rows.itertuples(index=False, name=None):
@@ -209,7 +216,7 @@ def _neurons(observations: Observations, one: TrainingSet, examples: Sequence[in
     lefts = _short(homes[:k].count(home) / homes.count(home) for k, home in enumerate(homes))
     numbers = {neuron: k for k, neuron in enumerate(sorted({n for mine in closed.values() for n in mine}))}
     return {
-        "trainings": [f"seed {observations.trials[t]['seed']}" for t in trainings[:NETWORKS]],
+        "trainings": [f"seed {observations.trials[t]['seed']}" for t in few],
         "of": len(trainings),
         "searches": int(rows.groupby(["trial", "example"]).size().max()),
         "rows": drawn,

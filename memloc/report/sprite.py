@@ -14,7 +14,6 @@ from memloc.data.arrays import U8
 
 SIDE = 48  # pixels: a larger image is shrunk
 COLUMNS = 64  # tiles side by side; a picture of one row or column would be longer than a browser can show
-LARGEST = 2_400_000  # bytes; base64 adds a third, and the whole page has at most 10 MB
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by channels
 
 Source: TypeAlias = tuple[str, str]  # a data set's name and identity
@@ -34,15 +33,15 @@ class Sprite:
     sizes: Mapping[Source, tuple[int, int]] = field(default_factory=dict)
 
 
-def sprite(images: Mapping[Key, U8]) -> Sprite:
-    """The picture of the images (uint8 C×H×W, C in `MODES`). It has the first ones if all would be more than `LARGEST`."""
+def sprite(images: Mapping[Key, U8], largest: int) -> Sprite:
+    """The picture of the images (uint8 C×H×W, C in `MODES`): of as many, from the first on, as `largest` bytes hold."""
     if not images:
         return Sprite()
     thumbnails = [_thumbnail(image) for image in images.values()]
     cell = max(t.width for t in thumbnails), max(t.height for t in thumbnails)
     n = len(thumbnails)
-    while len(png := _sheet(thumbnails[:n], cell)) > LARGEST:
-        n = min(n - 1, n * LARGEST // len(png))
+    while len(png := _sheet(thumbnails[:n], cell)) > largest and n > 1:
+        n = max(1, min(n - 1, n * largest // len(png)))
     sizes = {source: t.size for (source, _), t in zip(images, thumbnails, strict=True)}
     uri = "data:image/png;base64," + base64.b64encode(png).decode()
     return Sprite(uri, cell, {key: tile for tile, key in enumerate(list(images)[:n])}, sizes)

@@ -274,7 +274,7 @@ class Searched:
         return [name for name in ("stem", "b", "b.1", "b.2") if name in set(layers)]
 
 
-def test_layers_of_a_group_lie_side_by_side_and_few_trainings_are_drawn() -> None:
+def test_layers_of_a_group_lie_side_by_side_and_few_trainings_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     one = SimpleNamespace(setting=SimpleNamespace(scope=SimpleNamespace(model="m")), scored=["a"])
     shown = module._neurons(Searched(), one, [7, 8])  # type: ignore[arg-type]
     assert shown is not None
@@ -284,6 +284,11 @@ def test_layers_of_a_group_lie_side_by_side_and_few_trainings_are_drawn() -> Non
     assert len(shown["neurons"]) == 8  # the same place in another training is another neuron
     assert shown["closed"][8] == []
     assert module._neurons(Searched(), one, [1]) is None  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "CLOSINGS", 7)  # each training has two
+    few = module._neurons(Searched(), one, [7, 8])  # type: ignore[arg-type]
+    assert few is not None
+    assert (few["trainings"], few["of"], few["layers"]) == (shown["trainings"][:3], 5, shown["layers"])
+    assert len(few["neurons"]) == 6
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
@@ -310,7 +315,7 @@ def test_images_of_several_kinds_share_a_picture() -> None:
     images |= {(("colour", "2"), k): draw.integers(0, 256, (3, 8, 6), dtype=np.uint8) for k in range(3)}
     large = np.concatenate([draw.integers(0, 256, (3, 48, 30), dtype=np.uint8), np.full((1, 48, 30), 255, np.uint8)])
     images[("large", "3"), 0] = large.repeat(2, axis=1).repeat(2, axis=2)
-    made = sprite.sprite(images)
+    made = sprite.sprite(images, 1_000_000)
     assert made.cell == (30, 48)
     assert made.sizes == {("grey", "1"): (7, 5), ("colour", "2"): (6, 8), ("large", "3"): (30, 48)}
     sheet = decoded(made.uri)
@@ -323,11 +328,10 @@ def test_images_of_several_kinds_share_a_picture() -> None:
         assert len(expected) > 1 or (tile[:3] == tile[:1]).all()
 
 
-def test_a_picture_that_would_be_too_large_has_the_first_images(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_would_be_too_large_has_the_first_images() -> None:
     draw = np.random.default_rng(0)
     images = {(("a", "1"), k): draw.integers(0, 256, (1, 10, 10), dtype=np.uint8) for k in range(100)}
-    monkeypatch.setattr(sprite, "LARGEST", 5_000)
-    made = sprite.sprite(images)
+    made = sprite.sprite(images, 5_000)
     assert list(made.tiles) == list(images)[: len(made.tiles)]
     assert 4_000 < len(base64.b64decode(made.uri.partition(",")[2])) <= 5_000
 
@@ -432,6 +436,16 @@ def test_the_limits_keep_the_telling_examples(everything: Path, made: Explorer, 
     assert {tiles[e] for e in firsts} == set(range(len(firsts)))  # each set's first one comes first
     bare = sets[0]["tile"].count(None)
     assert f"Without thumbnail, so that the page stays small: {bare} examples." in sets[0]["about"]
+
+
+def test_data_and_picture_have_a_largest_size(everything: Path, made: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(made.json) + 3_000
+    monkeypatch.setattr(module, "LARGEST", size)
+    cut = explored(everything)
+    assert 20 < cut.data["tiles"] < 120
+    assert size - 1_500 < len(cut.json) + len(cut.sprite) <= size + 10 * 480  # tiles' numbers and sentences come on top
+    order = in_turn(made.data["sets"][0], training_sets.EXTREMES)
+    assert cut.data["sets"][0]["tile"][made.data["sets"][0]["example"].index(order[0])] is not None
 
 
 def test_extremes_are_the_extremes(everything: Path, made: Explorer) -> None:

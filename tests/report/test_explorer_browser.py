@@ -196,6 +196,10 @@ def nearest(one: Mapping[str, Any], example: int) -> list[tuple[int, float]]:
     return sorted(others, key=lambda pair: (-round(pair[1], 9), pair[0]))[:8]
 
 
+def region(view: Any, example: int) -> Any:
+    return view.get_by_role("region", name=f"Example {example}", exact=True)
+
+
 def searched(one: Mapping[str, Any]) -> list[int]:
     """Examples with closed neurons, most first."""
     closed = one["neurons"]["closed"]
@@ -283,28 +287,31 @@ def test_the_map_shows_the_closed_neurons(open_page: Any, first: Mapping[str, An
     assert note.endswith("in seed 0, seed 1, seed 2 (a lane each); the darker, the more of 2 searches close it.")
 
 
-def test_the_most_alike_are_numpys_and_are_links(open_page: Any, first: Mapping[str, Any]) -> None:
-    view = open_page()
-    for example in searched(first)[:6]:
+def test_the_most_alike_are_numpys_and_are_links(open_page: Any, made: Explorer, tmp_path: Path) -> None:
+    """Thirty examples, each with six of forty neurons."""
+    draw, one = np.random.default_rng(0), dict(made.data["sets"][0])
+    closed = {
+        e: np.stack([draw.permutation(40)[:6], draw.integers(1, 3, 6)], axis=1).ravel().tolist() for e in one["example"][:30]
+    }
+    few = {"neurons": [(0, 0, k) for k in range(40)], "layers": [("conv1", 0, 0, 1, 40)], "closed": closed}
+    one["neurons"] = {**one["neurons"], **few}
+    path = tmp_path / "alike.html"
+    path.write_text(host(Explorer({**made.data, "sets": [one]}, made.sprite)))
+    view = open_page(path=path)
+    links = view.locator(".ex-alike a")
+    for example in list(closed)[:5]:
         view.evaluate(f"location.hash = 'example={example}'")
-        view.get_by_role("region", name=f"Example {example}").wait_for()
-        links = view.locator(".ex-alike a")
-        shown = [
-            (int(h.split("=")[1].split("&")[0]), w)
-            for h, w in links.evaluate_all("(all) => all.map((a) => [a.hash, a.innerText])")
-        ]
-        expected = nearest(first, example)
+        region(view, example).wait_for()
+        shown = links.evaluate_all("(all) => all.map((a) => [Number(a.hash.split('=')[1]), Number(a.innerText)])")
+        expected = nearest(one, example)
         assert [e for e, _ in shown] == [e for e, _ in expected]
-        assert [float(w) for _, w in shown] == pytest.approx([c for _, c in expected], abs=0.006)
+        assert [c for _, c in shown] == pytest.approx([c for _, c in expected], abs=0.006)
+        assert len(shown) == 8
     links.first.click()
-    view.get_by_role("region", name=f"Example {expected[0][0]}", exact=True).wait_for()
+    region(view, expected[0][0]).wait_for()
 
 
 # --- links ------------------------------------------------------------------------------------------------------------
-
-
-def region(view: Any, example: int) -> Any:
-    return view.get_by_role("region", name=f"Example {example}", exact=True)
 
 
 def test_links_work_on_load_by_change_and_back(open_page: Any, first: Mapping[str, Any]) -> None:
