@@ -44,6 +44,12 @@ class Simulated:
             problems += evidence.problems
         return made
 
+    def drawn(self, *exhibits: Exhibit) -> list[Shown]:
+        """The same of several, without the numbers of the scorecard: nothing is judged."""
+        with closing(self._reader()) as reader:
+            evidence = Evidence(Observations(reader), ())
+            return [show(exhibit, evidence) for exhibit in exhibits]
+
     def rows(self, sql: str) -> list[dict[str, Any]]:
         with closing(self._reader()) as reader:
             rows: list[dict[str, Any]] = reader.sql(sql).to_pylist()
@@ -57,6 +63,7 @@ class Simulated:
         *,
         n: int = 100,
         noisy_acc: Sequence[float] | None = None,
+        curves: Mapping[str, Sequence[float]] | None = None,
         evaluated: Mapping[tuple[str, str], Sequence[float | None]] | float | None = 1.0,
         learning_time: Sequence[int] | None = None,
         model: str = "resnet9",
@@ -67,6 +74,7 @@ class Simulated:
 
         Args:
             noisy_acc: of the training pass, by epoch; by default it reaches 0.2 at epoch 15 and 0.8 at epoch 25.
+            curves: more columns of `epochs`, such as test_acc.
             evaluated: rows {(mode, rescale): (clean, noisy, test)} of an evaluation at T, and the share of noisy examples
                 that get their true label as a fourth; a number: noisy accuracy in mode plain or own; None: not evaluated.
             identity: of the data.
@@ -80,7 +88,12 @@ class Simulated:
             "trials": trial_row(trial, given, n),
             "epochs": _filled(
                 "epochs",
-                {"trial": [trial] * epochs, "epoch": range(1, epochs + 1), "noisy_acc": climb if noisy.any() else None},
+                {
+                    "trial": [trial] * epochs,
+                    "epoch": range(1, epochs + 1),
+                    "noisy_acc": climb if noisy.any() else None,
+                    **(curves or {}),
+                },
             ),
             "examples": _filled(
                 "examples",

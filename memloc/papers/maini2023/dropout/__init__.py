@@ -8,6 +8,8 @@ from memloc.papers.paper import Judged, Section
 
 __all__ = ["PICTURE", "SECTION"]
 
+_NOTHING_YET = "Too few wrong labels are learned, so there is nothing to drop yet"
+
 
 def sentence(judged: Judged) -> str:
     """What dropping does to the accuracies, and which examples it forgets."""
@@ -18,12 +20,15 @@ def sentence(judged: Judged) -> str:
         if (before := accuracies.get(f"before.{what}")) and (after := accuracies.get(f"after.{what}"))
     ]
     if not changes:
-        return ""
+        learned_so_far = accuracies.get("before.noisy")
+        return f"{_NOTHING_YET} (noisy accuracy {learned_so_far.printed(3)})." if learned_so_far else ""
     *others, last = changes
     listed = " and ".join([", ".join(others), last] if others else [last])
     sentences = [f"Dropping the memorization neurons takes {listed}."]
     if learned:
-        sentences.append(f"The clean examples that it forgets are told by their learning time: AUC {learned.printed(2)}.")
+        sentences.append(
+            f"The clean examples that it forgets are learned late: by learning time the AUC is {learned.printed(2)}."
+        )
     return " ".join(sentences)
 
 
