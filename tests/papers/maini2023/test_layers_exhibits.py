@@ -239,10 +239,10 @@ def test_all_of_the_papers_settings_have_their_charts_once(made: Simulated) -> N
 
 def test_other_data_stand_in(made: Simulated) -> None:
     """The picture takes the paper's network and rate on other data, and shows one setting of them."""
-    for noise in (0.05, 0.1):
-        analyse(made, made.training(dataset="fashion_mnist", noise=noise), "rewind", accuracies(0, [0]))
+    for fields in ({"noise": 0.05}, {"width": 0.5}, {}):
+        analyse(made, made.training(dataset="fashion_mnist", **fields), "rewind", accuracies(0, [0]))
     shown, picture = made.drawn(REWINDING, PICTURE)
-    assert len(shown.charts) == 4
+    assert (len(shown.charts), picture.left_out) == (6, 1)
     assert picture.setting == "Not the paper's setting: Fashion-MNIST in place of CIFAR-10."
     assert [chart.title for chart in picture.charts] == ["Training", "One layer set back"]
     assert {r["noise"] for r in made.rows(f"SELECT noise FROM ({picture.charts[0].sql}) JOIN trials USING (trial)")} == {0.1}
