@@ -14,8 +14,8 @@ import altair
 import matplotlib as mpl
 import numpy as np
 import pytest
-
 from memloc.analysis.findings import findings_of
+
 from memloc.papers.maini2023 import Judgement
 from memloc.report import draw, interactive, palette, scorecard
 from memloc.report.charts import Curves, Dots, Exhibit, Gallery, Heat, Series
