@@ -331,7 +331,7 @@ def test_atypical_examples_have_figures_of_their_own(made: Simulated) -> None:
     made.gradients(trial, clean=2.0, noisy=3.0, last=5.0, **BY_SCORE)
     rewound, retrained = accuracies(0, [0, 10]), accuracies(1, range(3), None)
     analyse(made, trial, "rewind", rewound, **BY_SCORE)
-    analyse(made, trial, "retrain", retrained, **BY_SCORE)
+    analyse(made, trial, "retrain", retrained, lr=0.2, **BY_SCORE)  # the scorecard names A1 by its gradients all the same
     figures = atypical.SECTION.exhibits
     alone = made.drawn(*figures)
     other = made.training()
@@ -357,7 +357,8 @@ def test_atypical_examples_have_figures_of_their_own(made: Simulated) -> None:
     parts = ("gradients", "rewind", "retrain")
     assert [j.id for j in made.shown(figures[0]).judgements] == [f"A1.cifar10.{part}" for part in parts]
     assert [figure.claims for figure in figures[1:]] == [(), ()]
-    assert {shown.setting for shown in alone} == {"The paper's setting."}
+    assert {shown.setting for shown in alone[:2]} == {"The paper's setting."}
+    assert alone[2].setting == "Not the paper's setting: lr 0.2 (the paper's: 0.1)."
     assert made.drawn(REWINDING)[0].trainings == "1 training"
 
 
