@@ -33,7 +33,7 @@ class Claim:
     setting; the ids do not name it, and the nearest setting of the store takes its place if it is missing. rates: the range
     of noise rates of the claim. memorizing: all of its numbers need trainings that memorized (else only some, or none).
     atypical: no label is wrong, and S_n is by C-score. trainings: part → the training fields that a number needs, besides
-    data set, network and noise rate; a tuple: it needs all values. first: part → a sweep that has to run before; "" for none.
+    data set, network and noise rate; a tuple: it needs all values. first: part → a sweep that has to run before, "": none.
 
     settings: the settings of a store in which the claim can be judged. estimates: {part: estimate} of the claim's numbers in
     one of them; it gets the observations, the setting, and the paper's numbers of that setting. beside: {suffix of the id:

@@ -120,15 +120,13 @@ def show(exhibit: Exhibit, evidence: Evidence) -> Shown:
     if not drawn:
         return Shown(exhibit)
     numbers = [j for s in chosen for claim in exhibit.claims for j in evidence.numbers(claim, s).values()]
-    sizes = sorted({len(s.trials) for s in chosen})
-    ends = dict.fromkeys((sizes[0], sizes[-1]))
     return Shown(
         exhibit,
         charts=[d for d in drawn if not isinstance(d, Table)],
         tables=[d for d in drawn if isinstance(d, Table)],
         judgements=[j for j in numbers if j.ours is not None],
         setting=_beside_the_paper(chosen, exhibit.wanted),
-        trainings=f"{' to '.join(map(str, ends))} training{'s' if sizes[-1] > 1 else ''}{' each' if len(chosen) > 1 else ''}",
+        trainings=_trainings(chosen),
         left_out=left_out,
     )
 
@@ -156,6 +154,13 @@ def per_setting(draw: Callable[[Evidence, Setting, str], Drawn]) -> Callable[[Ev
     return all_of_them
 
 
+def _trainings(settings: Sequence[Setting]) -> str:
+    """`2 trainings`, `2 to 3 trainings each`."""
+    sizes = sorted(len(s.trials) for s in settings)
+    ends = " to ".join(str(n) for n in dict.fromkeys((sizes[0], sizes[-1])))
+    return f"{ends} training{'s' if sizes[-1] > 1 else ''}{' each' if len(settings) > 1 else ''}"
+
+
 def _beside_the_paper(settings: Sequence[Setting], wanted: Wanted) -> str:
     """`Not the paper's setting: Fashion-MNIST in place of CIFAR-10; width 0.25 (the paper's: 1).`"""
     words = [*_in_place(settings, wanted), *_deviations(settings)]
@@ -169,9 +174,13 @@ def _in_place(settings: Sequence[Setting], wanted: Wanted) -> list[str]:
         there = dict.fromkeys(getattr(s.scope, field_name) for s in settings)
         others = [v for v in there if papers is not None and v not in papers]
         if others and papers is not None:
-            name = (lambda v: f"{percent(v)} noise") if field_name == "noise" else name_of
-            replaced.append(f"{', '.join(map(name, others))} in place of {', '.join(map(name, papers))}")
+            both = [", ".join(_named(v) for v in several) for several in (others, papers)]
+            replaced.append(" in place of ".join(both))
     return replaced
+
+
+def _named(value: object) -> str:
+    return name_of(value) if isinstance(value, str) else f"{percent(float(str(value)))} noise"
 
 
 def _deviations(settings: Sequence[Setting]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from memloc.papers.settings import Setting
-from memloc.statistics import Interval
+from memloc.statistics import Interval, in_brackets
 from memloc.statistics.regions import Decision, Leans
 
 Verdict: TypeAlias = Literal["holds", "does_not_hold", "inconclusive", "not_testable", "not_run"]
@@ -58,6 +58,10 @@ class Judgement:
     def verdict_in_words(self) -> str:
         """`inconclusive, leans for`."""
         return f"{WORDS[self.verdict]}, leans {self.leans}" if self.leans else WORDS[self.verdict]
+
+    def printed(self, digits: int) -> str:
+        """`5.01 [4.70, 5.32]`: our estimate with its interval; – where there is none."""
+        return "–" if self.interval is None else in_brackets(self.interval, digits)
 
     @property
     def interval(self) -> Interval | None:

@@ -91,9 +91,7 @@ class ClaimJudge:
         nearest = min(names, key=lambda n: nearness(names[n], scope), default=None)
         return {"" if n == nearest else n: s for n, s in names.items()}
 
-    def _judgement(
-        self, ends: tuple[str, str, str], paper: float | None, estimate: Estimate, setting: Setting
-    ) -> Judgement:
+    def _judgement(self, ends: tuple[str, str, str], paper: float | None, estimate: Estimate, setting: Setting) -> Judgement:
         ours, lo, hi = (v if v is not None and isfinite(v) else None for v in estimate.interval or (None, None, None))
         return Judgement(
             id=self._id(*ends),

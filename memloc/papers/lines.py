@@ -27,7 +27,7 @@ def line(name: str, table: pd.DataFrame, quantity: Quantity) -> Line:
         name,
         [float(x) for x in table.columns],
         [[float(v) if math.isfinite(v) else None for v in row] for row in table.to_numpy(dtype=np.float64)],
-        [cell and cell.printed for cell in cells],
+        [None if cell is None else cell.printed for cell in cells],
     )
 
 

@@ -1,49 +1,40 @@
-"""G1–G5: the gradients of clean examples against those of noisy examples (paper §4, A.1–A.3).
+"""G1, G4, G5, Figures 1, 10 and 12–14: the norms of clean and of noisy gradients (paper §4.1, A.1, A.3).
 
 Frames are rows of the view `gradient_layers` (trial, epoch, layer, norms, cosines) of one setting's analyses. Each training
-weighs the same. Norms are averaged over the stored epochs first, as in Figures 1, 11–14. Ratios are compared as logarithms.
+weighs the same. Norms are averaged over epochs first, as in the figures. Ratios are compared as logarithms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from memloc.papers.maini2023.deciding import (
-    SIGNIFICANT,
-    decide_rank,
-    decided,
-    estimated,
-    listed,
-    rank_correlation,
-    untestable,
-)
-from memloc.papers.maini2023.judgement import Estimate
-from memloc.papers.maini2023.judging import Estimates, Judge, Parts, of_stage
-from memloc.papers.maini2023.observations import Observations, among, first_reaching
-from memloc.papers.maini2023.paper import HERE, Numbers
-from memloc.papers.maini2023.settings import SEEDS, Setting
-from memloc.seeds import stream
-from memloc.statistics import Interval, in_brackets, spearman_test
+from memloc.papers.charts import Curves, Dots
+from memloc.papers.claims import Claim, Estimates, grid, here, of_stage
+from memloc.papers.deciding import decided, estimated, untestable
+from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
+from memloc.papers.judgement import Estimate
+from memloc.papers.lines import decades, over, panels
+from memloc.papers.observations import Observations, among
+from memloc.papers.scope import Numbers
+from memloc.papers.settings import Setting
+from memloc.statistics import in_brackets
 from memloc.statistics.quantities import mean_of_trainings
 from memloc.statistics.regions import FAMILYWISE, Region, decide_groups
-from memloc.statistics.scales import LOG, REAL
+from memloc.statistics.scales import LOG
 from memloc.statistics.trainings import OverTrainings, pooled
 
 CHECKPOINT = "checkpoint"  # the other place where gradients are taken; ids of its numbers end with it
-COSINE = replace(REAL, lo=-1.0, hi=1.0)
+SETS = ("clean", "noisy", "total", "control")
+NORM = "gradient norm per √parameter"
 
 ALIKE = Region(0.5, 2.0)  # G1: ratios of norms that are "about the same"
-OPPOSED = Region(hi=-0.75, open_hi=True)  # G2
-LEAST_EPOCHS = 3  # of G2's window; a median of fewer says little
-SLIGHTLY_BELOW = Region(0.5, 1.0, open_hi=True)  # G3, "slightly below 1"
-LARGER = Region(lo=1.0, open_lo=True)  # G3: the ratio at 99 % over the next-largest one
 CANCELS = Region(hi=1.0, open_hi=True)  # G4: the norm of the sum over the smaller norm
 MAGNITUDE = Region(5.0, 20.0)  # G5, "an order of magnitude"
+
+# --- estimates --------------------------------------------------------------------------------------------------------
 
 
 def norms(frame: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +42,7 @@ def norms(frame: pd.DataFrame) -> pd.DataFrame:
 
     Trainings that diverged are left out: some of their norms are not finite.
     """
-    columns = ["norm_clean", "norm_noisy", "norm_control", "norm_total"]
+    columns = [f"norm_{name}" for name in SETS]
     finite = np.isfinite(frame[columns].to_numpy(dtype=np.float64)).all(axis=1)
     diverged = set(frame["trial"][~finite])
     kept = frame[~frame["trial"].isin(diverged)]
@@ -113,53 +104,6 @@ def _in_every_group(table: pd.DataFrame, region: Region, what: str, sql: str, be
     return estimated(groups[shown], decision, reason, list(table.index), sql)
 
 
-def opposed(frame: pd.DataFrame, windows: Mapping[str, tuple[int, int]], sql: str) -> Estimate:
-    """G2: the median, over the epochs of the window, of the largest cosine of any group is below −0.75.
-
-    windows: {trial: (first, last epoch)}. Trainings with fewer than three of these epochs are left out.
-    """
-    inside = frame[[first <= e <= last for e, (first, last) in _windowed(frame, windows)]].dropna(subset=["cosine"])
-    highest = inside.groupby(["trial", "epoch"])[["cosine", "cosine_control"]].max()
-    stored = highest.groupby("trial").size()
-    enough = stored[stored >= LEAST_EPOCHS]
-    if enough.empty:
-        return untestable(_too_few_epochs(windows, stored), [], sql)
-    medians = highest.groupby("trial").median().loc[enough.index]
-    quantity = mean_of_trainings(list(medians["cosine"]), COSINE)
-    span = _span([windows[str(t)] for t in enough.index])
-    compared = f"median over {span} ({enough.mean():.3g} stored) of the largest cosine of any group"
-    beside = f"; {_control(medians['cosine_control'])}"
-    return decided(quantity, OPPOSED, compared, list(enough.index), sql, beside)
-
-
-def _control(medians: pd.Series) -> str:
-    """What random sets say. Near a stationary point any two sets cancel, and G2 says nothing of noise."""
-    if medians.isna().any():
-        return "the cosine of random sets is not known, so this may not be about noise"
-    control = mean_of_trainings(list(medians), COSINE).printed
-    has = f"random sets as large have {in_brackets(control, 2)}"
-    if control.lo is None:
-        return f"{has}: one training does not show whether this is about noise"
-    if control.lo <= OPPOSED.hi:
-        return f"{has}, perhaps below {OPPOSED.hi} too: any two sets cancel near a minimum, so this may not be about noise"
-    return f"{has}, above {OPPOSED.hi}: this is about noise"
-
-
-def _too_few_epochs(windows: Mapping[str, tuple[int, int]], stored: pd.Series) -> str:
-    asked = _span(list(windows.values())) if windows else "the epochs"
-    has = f"gradients of only {stored.max()} epochs" if len(stored) else "no gradients"
-    return f"{has} in {asked}, where noisy accuracy climbs: list at least {LEAST_EPOCHS} such epochs in `gradients.epochs`"
-
-
-def _span(windows: Sequence[tuple[int, int]]) -> str:
-    return f"epochs {min(first for first, _ in windows)} to {max(last for _, last in windows)}"
-
-
-def _windowed(frame: pd.DataFrame, windows: Mapping[str, tuple[int, int]]) -> list[tuple[int, tuple[int, int]]]:
-    nothing = (1, 0)
-    return [(e, windows.get(t, nothing)) for t, e in zip(frame["trial"], frame["epoch"], strict=True)]
-
-
 def per_example(frame: pd.DataFrame, shares: Mapping[str, float], sql: str) -> Estimate:
     """G5: ratio · n_c / n_n lies in [5, 20]; shares: {trial: n_c / n_n}."""
     values = overall(ratios(norms(frame)))
@@ -173,104 +117,13 @@ def _undefined(frame: pd.DataFrame, sql: str) -> Estimate:
     return untestable("the norms are not finite: the trainings diverged", sorted(set(frame["trial"])), sql)
 
 
-# --- by noise rate ----------------------------------------------------------------------------------------------------
-
-
-def by_noise(frame: pd.DataFrame, trials: pd.DataFrame, sql: str) -> dict[str, Estimate]:
-    """G3: the ratio is slightly below 1 at 1 % noise, largest at 99 %, and grows with noise.
-
-    trials: index trial; columns noise, seed, data_seed. Parts `noise0.01`, `noise0.99` where there are such trainings,
-    `trend` from three rates on.
-    """
-    curve = trials.join(overall(ratios(norms(frame))).rename("ratio"), how="inner")
-    if curve.empty:
-        return {}
-    rates = {float(str(rate)): rows for rate, rows in curve.groupby("noise")}
-    cells = pooled([mean_of_trainings(list(rows["ratio"]), LOG) for rows in rates.values()])
-    levels = dict(zip(rates, cells, strict=True))
-    estimates = {}
-    if 0.01 in levels:
-        compared = "noisy / clean norm, mean over groups, at 1% noise"
-        estimates["noise0.01"] = decided(levels[0.01], SLIGHTLY_BELOW, compared, list(rates[0.01].index), sql)
-    if 0.99 in levels and len(levels) > 1:
-        estimates["noise0.99"] = _largest(rates, levels, sql)
-    if len(levels) >= 3 and (trend := _trend(curve, sql)) is not None:
-        estimates["trend"] = trend
-    return estimates
-
-
-def _largest(rates: Mapping[float, pd.DataFrame], levels: Mapping[float, OverTrainings], sql: str) -> Estimate:
-    """The ratio at 99 % over the next-largest one, in trainings with the same seeds."""
-    following = max((rate for rate in levels if rate != 0.99), key=lambda rate: levels[rate].value)
-    named = f"{levels[0.99].value:.3g} at 99% noise, {levels[following].value:.3g} at {following:.0%}"
-    high, low = (rates[rate].reset_index(names="trial") for rate in (0.99, following))
-    pairs = high.merge(low, on=list(SEEDS), suffixes=("", "_low"))
-    if pairs.empty:
-        return untestable(f"noisy / clean norm is {named}; no two trainings at these rates share their seeds", [], sql)
-    quantity = mean_of_trainings(list(pairs["ratio"] / pairs["ratio_low"]), LOG)
-    others = f"the largest of {len(levels) - 1} other rates"
-    compared = f"noisy / clean norm, mean over groups, at 99% noise, divided by {others} ({named})"
-    return decided(quantity, LARGER, compared, [*pairs["trial"], *pairs["trial_low"]], sql)
-
-
-def _trend(curve: pd.DataFrame, sql: str) -> Estimate | None:
-    """Spearman's coefficient with the noise rate over all trainings; None where the ratio does not vary."""
-    key = stream(0, "claims", "G3")
-    test = spearman_test(curve["noise"].to_numpy(dtype=np.float64), curve["ratio"].to_numpy(dtype=np.float64), key)
-    if test is None:
-        return None
-    curves = [rows.sort_values("noise") for _, rows in curve.groupby(list(SEEDS)) if len(rows) >= 3]
-    each = [rho for rows in curves if (rho := rank_correlation(rows["noise"], rows["ratio"])) is not None]
-    reason = (
-        f"Spearman of ratio and noise rate, {len(curve)} trainings at {curve['noise'].nunique()} rates: p = {test.p:.2g}; "
-        f"p must be below {SIGNIFICANT}; by seed {listed(each) or 'unknown'}"
-    )
-    decision = decide_rank(test, each, len(curve[list(SEEDS)].drop_duplicates()))
-    return Estimate(Interval(test.interval.value, None, None), decision, reason, list(curve.index), sql)
-
-
-# --- on a store -------------------------------------------------------------------------------------------------------
-
-
 def gradient_rows(observations: Observations, setting: Setting) -> tuple[pd.DataFrame, str]:
     """Rows of `gradient_layers` of a setting, and the SQL that returns them."""
     sql = f"SELECT * FROM gradient_layers WHERE {among('analysis', setting.analyses.values())} ORDER BY trial, epoch, layer"
     return observations.rows(observations.gradient_layers, setting), sql
 
 
-def _windows(observations: Observations, setting: Setting) -> dict[str, tuple[int, int]]:
-    """{trial: the epochs in which it memorizes}: 10 to 30 in the paper's setting, else where noisy accuracy climbs."""
-    if setting.scope == HERE and not setting.deviations:
-        return dict.fromkeys(setting.trials, (10, 30))
-    begins, ends = (first_reaching(observations.epochs, level) for level in (0.2, 0.8))
-    return {t: (begins[t], ends[t]) for t in setting.trials if t in begins and t in ends}
-
-
-def _g2(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
-    frame, sql = gradient_rows(observations, setting)
-    return {"": opposed(frame, _windows(observations, setting), sql)}
-
-
-def _at_checkpoints(observations: Observations) -> list[Setting]:
-    return observations.settings("gradients", at="checkpoint")
-
-
-def _g3_settings(observations: Observations, at: str = "trajectory") -> list[Setting]:
-    return observations.settings("gradients", without=("noise",), at=at)
-
-
-def _by_epochs(numbers: Callable[[Observations, Setting, Numbers], Estimates]) -> Judge:
-    """Judged along the trajectory, with the checkpoints' numbers beside."""
-    return Judge(of_stage("gradients"), numbers, {CHECKPOINT: _at_checkpoints})
-
-
-def _g3(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
-    noisy = {t: observations.trials[t] for t in setting.trials if 0 < observations.trials[t]["noise"] < 1}
-    if not noisy:
-        return {}
-    frame, sql = gradient_rows(observations, setting.only(list(noisy)))
-    trials = pd.DataFrame([[config[k] for k in ("noise", *SEEDS)] for config in noisy.values()], list(noisy))
-    return by_noise(frame, trials.set_axis(["noise", *SEEDS], axis=1), sql)
+AT_CHECKPOINTS = {CHECKPOINT: of_stage("gradients", at=CHECKPOINT)}  # its numbers stand beside those of the trajectory
 
 
 def _g5(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
@@ -279,10 +132,108 @@ def _g5(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
     return {"": per_example(frame, shares, sql)}
 
 
-JUDGES = {
-    "G1": _by_epochs(lambda o, s, n: {"": alike(*gradient_rows(o, s))}),
-    "G2": _by_epochs(_g2),
-    "G3": Judge(_g3_settings, _g3, {CHECKPOINT: partial(_g3_settings, at=CHECKPOINT)}),
-    "G4": _by_epochs(lambda o, s, n: {"": cancel(*gradient_rows(o, s))}),
-    "G5": _by_epochs(_g5),
-}
+# --- claims -----------------------------------------------------------------------------------------------------------
+
+CLAIMS = (
+    Claim(
+        "G1",
+        "§4.1, Figures 1, 12–14",
+        "the gradient norm of the noisy examples is about that of all clean ones, and no layer stands out",
+        grid({"": 1.0}),
+        "gradients",
+        of_stage("gradients"),
+        lambda o, s, n: {"": alike(*gradient_rows(o, s))},
+        AT_CHECKPOINTS,
+        rates=(0.05, 0.2),
+    ),
+    Claim(
+        "G4",
+        "§4.2, Figure 1",
+        "clean and noisy gradients cancel: the norm of their sum is below both",
+        here(),
+        "gradients",
+        of_stage("gradients"),
+        lambda o, s, n: {"": cancel(*gradient_rows(o, s))},
+        AT_CHECKPOINTS,
+        floats=True,
+    ),
+    Claim(
+        "G5",
+        "§1, §4.1",
+        "per example, the noisy gradient norm is an order of magnitude above the clean one",
+        here({"": 10.0}),
+        "gradients",
+        of_stage("gradients"),
+        _g5,
+        AT_CHECKPOINTS,
+        floats=True,
+        rates=(0.05, 0.2),
+    ),
+)
+
+# --- exhibits ---------------------------------------------------------------------------------------------------------
+
+
+def of_trainings(positive: list[float]) -> OverTrainings:
+    """The mean norm over trainings, as the claims average ratios: on the logarithmic scale."""
+    return mean_of_trainings(positive, LOG)
+
+
+def dots(observations: Observations, setting: Setting, label: str, names: Mapping[str, str]) -> Dots:
+    """The norms of every layer, averaged over epochs. names: {set: its name}."""
+    frame, sql = gradient_rows(observations, setting)
+    means = norms(frame)
+    layers = observations.order(setting, frame["layer"])
+    values = {
+        name: [over(means[f"norm_{of_set}"].xs(layer, level="layer"), of_trainings) for layer in layers]
+        for of_set, name in names.items()
+        if not means.empty
+    }
+    kept = {name: cells for name, cells in values.items() if any(cell is not None for cell in cells)}
+    return Dots(label, layers, kept, NORM, sql)
+
+
+def _dots(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+    return [dots(evidence.observations, setting, label, {name: name for name in SETS})]
+
+
+def _through(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+    """Per layer, the norms at the middle of each window of a tenth of the epochs."""
+    frame, sql = gradient_rows(evidence.observations, setting)
+    step = setting.config["epochs"] / 10
+    later = frame[frame["epoch"] > 0]
+    window = ((later["epoch"] - 1) // step).clip(0, 9)
+    columns = {name: f"norm_{name}" for name in SETS[:3]}
+    means = later.assign(middle=(window + 0.5) * step).groupby(["trial", "layer", "middle"])[list(columns.values())].mean()
+    order = evidence.observations.order(setting, frame["layer"])
+    by_layer = panels(means.reset_index(), "layer", order, "middle", columns, of_trainings)
+    middle = [v.value for lines in by_layer.values() for line in lines for v in line.values if v is not None]
+    return [Curves(label, by_layer, "epoch", NORM, sql, y_range=decades(middle), log_y=True)]
+
+
+NORMS = Exhibit(
+    "fig01",
+    "Figures 1, 12, 13 and 14",
+    "Gradient norms by layer",
+    "§4.1, A.3",
+    "Means over all epochs (the paper's Figure 1: epochs 15 to 20 of 50). The paper finds about the same norm from the "
+    "noisy examples as from the clean ones in every layer. It finds a total well below both. The control is a random set as "
+    "large as the noisy one.",
+    "memloc sweep paper-grid --only block=main,main_resnet50,main_vit",
+    of_stage("gradients"),
+    Wanted(("cifar10", "mnist", "svhn"), noises=(0.05, 0.1, 0.2)),
+    per_setting(_dots),
+    ("G1", "G4", "G5"),
+)
+THROUGH = Exhibit(
+    "fig10",
+    "Figure 10",
+    "Gradient norms by layer, through the training",
+    "A.1",
+    "Means over windows of a tenth of the epochs. The paper finds the noisy norm nearly as large as the clean one in every "
+    "window.",
+    "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
+    of_stage("gradients"),
+    Wanted(("cifar10",), ("resnet9",), (0.1,)),
+    per_setting(_through),
+)

@@ -1,0 +1,31 @@
+"""The gradients of clean examples against those of noisy examples (paper §4, Appendix A)."""
+
+from __future__ import annotations
+
+from memloc.papers.maini2023.gradients import cosines, noise_rates, norms
+from memloc.papers.paper import Judged, Section
+
+
+def sentence(judged: Judged) -> str:
+    """The ratio of norms, the cosine, and whether they cancel."""
+    ratio, cosine, total = (judged.get(claim, {}).get("") for claim in ("G1", "G2", "G4"))
+    sentences = []
+    if ratio:
+        sentences.append(
+            f"The gradient of the noisy examples has {ratio.printed(2)} times the norm of the clean one, in the layer where "
+            "the two differ most."
+        )
+    if cosine:
+        sentences.append(f"While they are memorized, the two point apart: the cosine is {cosine.printed(2)}.")
+    if total:
+        sentences.append(f"Their sum has {total.printed(2)} times the smaller norm.")
+    return " ".join(sentences)
+
+
+SECTION = Section(
+    "Gradients",
+    "§4, Appendix A",
+    (*norms.CLAIMS[:1], *cosines.CLAIMS, *noise_rates.CLAIMS, *norms.CLAIMS[1:]),
+    (norms.NORMS, cosines.COSINES, norms.THROUGH, noise_rates.NOISE_CURVE),
+    sentence,
+)

@@ -1,0 +1,135 @@
+"""G2, Figure 2: the cosine of the clean and the noisy gradient (paper §4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import pandas as pd
+
+from memloc.papers.charts import Heat
+from memloc.papers.claims import Claim, Parts, here, of_stage
+from memloc.papers.deciding import decided, untestable
+from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
+from memloc.papers.judgement import Estimate
+from memloc.papers.lines import by_training, over
+from memloc.papers.maini2023.gradients.norms import AT_CHECKPOINTS, gradient_rows
+from memloc.papers.observations import Observations, first_reaching
+from memloc.papers.scope import HERE, Numbers
+from memloc.papers.settings import Setting
+from memloc.statistics import in_brackets
+from memloc.statistics.quantities import mean_of_trainings
+from memloc.statistics.regions import Region
+from memloc.statistics.scales import REAL
+from memloc.statistics.trainings import OverTrainings
+
+COSINE = replace(REAL, lo=-1.0, hi=1.0)
+OPPOSED = Region(hi=-0.75, open_hi=True)  # G2
+LEAST_EPOCHS = 3  # of G2's window; a median of fewer says little
+
+
+def opposed(frame: pd.DataFrame, windows: Mapping[str, tuple[int, int]], sql: str) -> Estimate:
+    """G2: the median, over the epochs of the window, of the largest cosine of any group is below −0.75.
+
+    windows: {trial: (first, last epoch)}. Trainings with fewer than three of these epochs are left out.
+    """
+    inside = frame[[first <= e <= last for e, (first, last) in _windowed(frame, windows)]].dropna(subset=["cosine"])
+    highest = inside.groupby(["trial", "epoch"])[["cosine", "cosine_control"]].max()
+    stored = highest.groupby("trial").size()
+    enough = stored[stored >= LEAST_EPOCHS]
+    if enough.empty:
+        return untestable(_too_few_epochs(windows, stored), [], sql)
+    medians = highest.groupby("trial").median().loc[enough.index]
+    quantity = mean_of_trainings(list(medians["cosine"]), COSINE)
+    span = _span([windows[str(t)] for t in enough.index])
+    compared = f"median over {span} ({enough.mean():.3g} stored) of the largest cosine of any group"
+    beside = f"; {_control(medians['cosine_control'])}"
+    return decided(quantity, OPPOSED, compared, list(enough.index), sql, beside)
+
+
+def _control(medians: pd.Series) -> str:
+    """What random sets say. Near a stationary point any two sets cancel, and G2 says nothing of noise."""
+    if medians.isna().any():
+        return "the cosine of random sets is not known, so this may not be about noise"
+    control = mean_of_trainings(list(medians), COSINE).printed
+    has = f"random sets as large have {in_brackets(control, 2)}"
+    if control.lo is None:
+        return f"{has}: one training does not show whether this is about noise"
+    if control.lo <= OPPOSED.hi:
+        return f"{has}, perhaps below {OPPOSED.hi} too: any two sets cancel near a minimum, so this may not be about noise"
+    return f"{has}, above {OPPOSED.hi}: this is about noise"
+
+
+def _too_few_epochs(windows: Mapping[str, tuple[int, int]], stored: pd.Series) -> str:
+    asked = _span(list(windows.values())) if windows else "the epochs"
+    has = f"gradients of only {stored.max()} epochs" if len(stored) else "no gradients"
+    return f"{has} in {asked}, where noisy accuracy climbs: list at least {LEAST_EPOCHS} such epochs in `gradients.epochs`"
+
+
+def _span(windows: Sequence[tuple[int, int]]) -> str:
+    return f"epochs {min(first for first, _ in windows)} to {max(last for _, last in windows)}"
+
+
+def _windowed(frame: pd.DataFrame, windows: Mapping[str, tuple[int, int]]) -> list[tuple[int, tuple[int, int]]]:
+    nothing = (1, 0)
+    return [(e, windows.get(t, nothing)) for t, e in zip(frame["trial"], frame["epoch"], strict=True)]
+
+
+def _windows(observations: Observations, setting: Setting) -> dict[str, tuple[int, int]]:
+    """{trial: the epochs in which it memorizes}: 10 to 30 in the paper's setting, else where noisy accuracy climbs."""
+    if setting.scope == HERE and not setting.deviations:
+        return dict.fromkeys(setting.trials, (10, 30))
+    begins, ends = (first_reaching(observations.epochs, level) for level in (0.2, 0.8))
+    return {t: (begins[t], ends[t]) for t in setting.trials if t in begins and t in ends}
+
+
+def _g2(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
+    frame, sql = gradient_rows(observations, setting)
+    return {"": opposed(frame, _windows(observations, setting), sql)}
+
+
+CLAIMS = (
+    Claim(
+        "G2",
+        "§4.2, Figure 2",
+        "while noisy examples are memorized, the cosine of clean and noisy gradients is below -0.75 at every layer",
+        here({"": -0.75}),
+        "gradients",
+        of_stage("gradients"),
+        _g2,
+        AT_CHECKPOINTS,
+        floats=True,
+    ),
+)
+
+
+def _heat(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+    frame, sql = gradient_rows(evidence.observations, setting)
+    layers = evidence.observations.order(setting, frame["layer"])
+    epochs = sorted(int(e) for e in frame["epoch"].unique())
+    cells = {
+        "clean and noisy examples": _cells(frame, "cosine", layers, epochs),
+        "two random sets of these sizes": _cells(frame, "cosine_control", layers, epochs),
+    }
+    return [Heat(label, layers, epochs, cells, "epoch", "cosine of the two gradients", sql)]
+
+
+def _cells(frame: pd.DataFrame, column: str, layers: Sequence[str], epochs: list[int]) -> list[list[OverTrainings | None]]:
+    tables = [by_training(frame[frame["layer"] == layer], "epoch", column).reindex(columns=epochs) for layer in layers]
+    return [[over(table[epoch], partial(mean_of_trainings, scale=COSINE)) for epoch in epochs] for table in tables]
+
+
+COSINES = Exhibit(
+    "fig02",
+    "Figure 2",
+    "Cosine of the clean and the noisy gradient, by layer and epoch",
+    "§4.2",
+    "The paper finds it below −0.75 in all layers for most of epochs 10 to 30. Beside it stand two random sets of the same "
+    "sizes.",
+    "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
+    of_stage("gradients"),
+    Wanted(("cifar10",), ("resnet9",), (0.1,)),
+    per_setting(_heat),
+    ("G2",),
+)

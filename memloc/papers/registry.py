@@ -1,0 +1,23 @@
+"""The papers by name: a folder in memloc/papers/ each."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from memloc.errors import UsageError, nearest
+from memloc.papers.paper import Paper
+
+NAMES = ("maini2023",)
+USUAL = NAMES[0]
+
+
+def paper(name: str = USUAL) -> Paper:
+    """The paper of this name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in NAMES:
+        raise UsageError(f"--paper {name}: no such paper{nearest(name, NAMES)}; valid: {', '.join(NAMES)}")
+    loaded: Paper = import_module(f"memloc.papers.{name}").PAPER
+    return loaded
