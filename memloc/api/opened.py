@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import astuple, fields
 from typing import Any
 
 import pandas as pd
@@ -88,20 +87,24 @@ class OpenStore:
         frame: pd.DataFrame = run_sql(self._store, query, sweep, partial).to_pandas()
         return frame
 
-    def claims(self, *, sweep: str | None = None) -> pd.DataFrame:
-        """The paper's claims judged on the store: a row per number, columns as in `memloc.papers.maini2023.Judgement`.
+    def claims(self, *, sweep: str | None = None, paper: str = "maini2023") -> pd.DataFrame:
+        """A paper's claims judged on the store: a row per number, columns as in `memloc.papers.judgement.Judgement`.
 
         Args:
             sweep: as in `table`.
+            paper: a folder in memloc/papers/.
 
         Raises:
-            UsageError: where there is no such sweep.
+            UsageError: where there is no such sweep or paper.
         """
         check_sweep(sweep)
-        from memloc.papers.maini2023 import Judgement, judge
+        check_text("paper", paper, "the name of a paper, such as 'maini2023'")
+        from memloc.papers import registry
+        from memloc.papers.judgement import COLUMNS
+        from memloc.papers.judging import judge
 
-        names = [field.name for field in fields(Judgement)]
-        return pd.DataFrame([astuple(j) for j in judge(resolvable(self._store, sweep), sweep)], columns=names)
+        judged = judge(resolvable(self._store, sweep), registry.paper(paper), sweep)
+        return pd.DataFrame([[getattr(j, name) for name in COLUMNS] for j in judged], columns=list(COLUMNS))
 
     def trial(self, prefix: str) -> Trial:
         """The committed trial whose id begins with `prefix`.

@@ -12,7 +12,8 @@ from memloc.commands import options
 from memloc.commands.prose import wrapped
 
 if TYPE_CHECKING:
-    from memloc.papers.maini2023 import Judgement
+    from memloc.papers.judgement import Judgement
+    from memloc.papers.paper import Paper
 
 EXAMPLES = options.examples(
     "memloc claims                         the paper's numbers, on a whole store",
@@ -20,16 +21,6 @@ EXAMPLES = options.examples(
     "memloc claims --json > claims.json",
 )
 LONG = 18  # columns of an id; a row then fits, with the longest verdict and interval
-FAMILIES = {
-    "G": "Gradients (§4)",
-    "L": "Layers, rewound (§5.1)",
-    "W": "Layers, rewound (§5.1)",
-    "R": "Layers, retrained (§5.2)",
-    "F": "Neurons (§6.1)",
-    "D": "Finding mislabeled examples (§6.1)",
-    "E": "Example-tied dropout (§6.2)",
-    "A": "Atypical examples (§7)",
-}
 HEADER = ("", "paper", "ours [95 %]", "verdict", "on, trainings")
 
 
@@ -37,14 +28,20 @@ def claims(
     sweep: str = options.SWEEP,
     store: str = options.STORE,
     as_json: bool = options.JSON,
+    paper: str = options.PAPER,
 ) -> None:
     """Judge the paper's claims on what was run: its number, ours with a 95 % interval, and whether the claim holds."""
     from memloc.analysis.resolvable import resolvable
-    from memloc.papers.maini2023 import judge
+    from memloc.papers import registry
+    from memloc.papers.judging import judge
     from memloc.store.opening import existing
 
-    judgements = judge(resolvable(existing(store), sweep), sweep)
-    print(json.dumps([as_row(j) for j in judgements], indent=1, allow_nan=False) if as_json else render(judgements, store))
+    judged = registry.paper(paper)
+    judgements = judge(resolvable(existing(store), sweep), judged, sweep)
+    if as_json:
+        print(json.dumps([as_row(j) for j in judgements], indent=1, allow_nan=False))
+    else:
+        print(render(judgements, judged, store))
 
 
 def as_row(judgement: Judgement) -> dict[str, object]:
@@ -54,27 +51,28 @@ def as_row(judgement: Judgement) -> dict[str, object]:
     return {**{name: getattr(judgement, name) for name in names}, "reason": reason, "sql": judgement.sql}
 
 
-def render(judgements: Sequence[Judgement], at: str | None = None) -> str:
-    """The settings, the numbers judged in them by family, then the numbers not run with the commands for them."""
+def render(judgements: Sequence[Judgement], paper: Paper, at: str | None = None) -> str:
+    """The settings, the numbers judged in them by section, then the numbers not run with the commands for them."""
+    titles = {claim.id: f"{section.name} ({section.where})" for section in paper.sections for claim in section.claims}
     run = [j for j in judgements if j.verdict != "not_run"]
     letters = {on: _letter(k) for k, on in enumerate(dict.fromkeys(j.on for j in run))}
     lines = [_tally(judgements)]
     for on, letter in letters.items():
         lines += wrapped(f"{letter}  {on}", "  ", "     ")
-    for family, members in groupby(run, lambda j: FAMILIES[j.id[0]]):
+    for title, members in groupby(run, lambda j: titles[j.claim_id]):
         numbers = list(members)
         rows = {j.id: _row(j, letters) for j in numbers}
         widths = [max(len(row[i]) for row in [HEADER, *rows.values()]) for i in range(len(HEADER))]
         widths[0] = min(widths[0], LONG)
-        lines += ["", family, _aligned(HEADER, widths)]
-        for _, own in groupby(numbers, lambda j: j.id.split(".")[0]):
+        lines += ["", title, _aligned(HEADER, widths)]
+        for _, own in groupby(numbers, lambda j: j.claim_id):
             lines += _claim(list(own), rows, widths)
     missing = [j for j in judgements if j.verdict == "not_run"]
     return "\n".join([*lines, *(_missing(missing, at) if missing else [])])
 
 
 def _tally(judgements: Sequence[Judgement]) -> str:
-    from memloc.papers.maini2023.judgement import WORDS
+    from memloc.papers.judgement import WORDS
 
     counts = Counter(j.verdict for j in judgements)
     return ", ".join(f"{words}: {counts[verdict]}" for verdict, words in WORDS.items() if counts[verdict])
@@ -88,7 +86,7 @@ def _letter(k: int) -> str:
 def _claim(judgements: Sequence[Judgement], rows: Mapping[str, Sequence[str]], widths: Sequence[int]) -> list[str]:
     """The claim, then a row per number, with the reason if it does not hold."""
     first = judgements[0]
-    lines = wrapped(f"{first.id.split('.')[0]}  {first.where}: {first.claim}", "  ", "      ")
+    lines = wrapped(f"{first.claim_id}  {first.where}: {first.claim}", "  ", "      ")
     for j in judgements:
         lines.append(_aligned(rows[j.id], widths))
         if j.verdict != "holds":
@@ -128,7 +126,7 @@ def _missing(missing: Sequence[Judgement], at: str | None) -> list[str]:
     for j in missing:
         commands = (j.command or "").split(" && ")
         block = " && ".join(" ".join(c.split()[:5]) for c in commands)  # memloc sweep NAME --only block=…
-        by_block.setdefault(block, []).append(j.id.split(".")[0])
+        by_block.setdefault(block, []).append(j.claim_id)
     lines = ["", "Not run"]
     for block, claims in by_block.items():
         counts = ", ".join(f"{claim} ({n})" if n > 1 else claim for claim, n in Counter(claims).items())

@@ -64,7 +64,14 @@ def _data_sets(context: typer.Context, incomplete: str) -> Iterable[str]:
     return SOURCES
 
 
+def _papers(context: typer.Context, incomplete: str) -> Iterable[str]:
+    from memloc.papers.registry import NAMES
+
+    return NAMES
+
+
 sweeps_and_fields = _proposing(_sweeps_and_fields)
 only = _proposing(lambda context, incomplete: (f"{name}=" for name in ("block", *_fields())))
 stored_sweeps = _proposing(_stored_sweeps)
 data_sets = _proposing(_data_sets)
+papers = _proposing(_papers)

@@ -31,6 +31,9 @@ ONLY: Any = typer.Option(
     autocompletion=completion.only,
 )
 JSON: Any = typer.Option(False, "--json", help="Print JSON.")
+PAPER: Any = typer.Option(
+    "maini2023", "--paper", metavar="NAME", help="The paper whose claims are judged.", autocompletion=completion.papers
+)
 
 
 def examples(*lines: str) -> str:

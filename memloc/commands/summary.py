@@ -1,49 +1,68 @@
-"""The closing summary of a sweep: its findings in the paper's order, on about a screen, and what to type next."""
+"""The closing summary of a sweep: what was found, on about a screen, and what to type next."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from memloc.analysis.findings import Finding, findings
+from memloc.analysis.instruments import Used, instruments, instruments_of
+from memloc.analysis.reader import Reader
+from memloc.analysis.reading import reading
 from memloc.commands.prose import wrapped
 from memloc.counts import counted
 from memloc.invocation import at_store, program
 from memloc.stages.instrument import LEAST_MEMORIZED
 from memloc.store import Store
 
-SHOWN = 3  # settings of one instrument; its query has them all
-HULL = "For the AUC of several trainings, they hold the lowest and the highest limit."
+SHOWN = 3  # settings of one section; `memloc claims` has them all
 
 
 def summary(store: Store, sweep: str) -> str:
-    """Each instrument in a few sentences; "" if the sweep has no complete analysis. Its lines fit the terminal."""
-    made = findings(store, sweep)
-    if not made:
+    """Each section of the paper in a few sentences; "" if the sweep has no complete analysis. Its lines fit the terminal.
+
+    The numbers are those of `memloc claims`. What no section speaks of, such as the accuracy of plain networks or the stage of
+    a plugin, its instrument says.
+    """
+    told, used = reading(store, _read, sweep)
+    if not used:
         return ""
-    lines = wrapped(f"{sweep}: means over seeds. The brackets hold 95 % intervals. {HULL}")
-    for finding in made:
-        lines += _in_sentences(finding)
-    return "\n".join([*lines, *_nothing_yet(sweep, made)]) + "\n"
+    lines = wrapped(f"{sweep}: means over seeds. The brackets hold 95 % intervals.")
+    for title, sentences in told.items():
+        lines += _in_sentences(title, sentences)
+    return "\n".join([*lines, *_nothing_yet(sweep, used)]) + "\n"
 
 
-def _in_sentences(finding: Finding) -> list[str]:
-    if not finding.lines:
-        return []
-    lines = wrapped(finding.title)
-    for label, sentences in finding.lines[:SHOWN]:
-        lines += wrapped(f"{label}: {sentences}" if label else sentences, "  ", "    ")
-    if len(finding.lines) > SHOWN:
-        lines.append(f"  and {_more(finding.lines)}")
+def _read(reader: Reader) -> tuple[dict[str, list[tuple[str, str]]], list[Used]]:
+    """({title: [(setting, sentences)]}, the instruments), from one snapshot."""
+    from memloc.papers.findings import findings
+    from memloc.papers.judging import judgements
+    from memloc.papers.observations import Observations
+    from memloc.papers.registry import paper
+
+    used = instruments_of(reader)
+    told = {one.title: one.lines for one in used if one.lines}
+    the_paper = paper()
+    for finding in findings(judgements(Observations(reader), the_paper), the_paper):
+        title = f"{finding.section.name} ({finding.section.where})"
+        told.setdefault(title, []).append((finding.label, finding.sentence))
+    return told, used
+
+
+def _in_sentences(title: str, sentences: Sequence[tuple[str, str]]) -> list[str]:
+    lines = wrapped(title)
+    for label, text in sentences[:SHOWN]:
+        lines += wrapped(f"{label}: {text}" if label else text, "  ", "    ")
+    if len(sentences) > SHOWN:
+        lines.append(f"  and {_more(sentences)}")
     return lines
 
 
-def _nothing_yet(sweep: str, made: Sequence[Finding]) -> list[str]:
+def _nothing_yet(sweep: str, used: Sequence[Used]) -> list[str]:
     """The settings whose networks have not memorized, with their noisy accuracies, once for all instruments."""
-    settings: dict[str, dict[str, float]] = {}
-    for finding in made:
-        for label, by_trial in finding.not_memorized.items():
-            settings.setdefault(label, {}).update(by_trial)
+    settings: dict[str, Mapping[str, float]] = {}
+    for one in used:
+        for label, by_trial in one.not_memorized.items():
+            settings[label] = {**settings.get(label, {}), **by_trial}
     lines = []
     for label, by_trial in list(settings.items())[:SHOWN]:
         accuracies = by_trial.values()
@@ -61,11 +80,11 @@ def _more(settings: Collection[Any]) -> str:
 
 
 def examples(store: Store, sweep: str | None, at: str | None) -> str:
-    """The queries behind the summary, one per instrument, ready to paste.
+    """The query of every instrument, ready to paste.
 
     at: the store as the user named it, None for the default.
     """
-    return "\n".join(f"# {finding.title}\n{command(finding.sql, sweep, at)}\n" for finding in findings(store, sweep))
+    return "\n".join(f"# {one.title}\n{command(one.sql, sweep, at)}\n" for one in instruments(store, sweep))
 
 
 def command(sql: str, sweep: str | None, at: str | None) -> str:

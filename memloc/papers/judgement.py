@@ -20,6 +20,13 @@ WORDS: dict[Verdict, str] = {
 }
 
 
+# What a machine gets of a judgement.
+COLUMNS = (
+    *("id", "paper_id", "where", "claim", "paper", "ours", "lo", "hi", "verdict", "leans", "reason", "sql"),
+    *("command", "seeds", "on"),
+)
+
+
 @dataclass(frozen=True)
 class Judgement:
     """The verdict on one number of the paper (science.md, The paper's numbers).

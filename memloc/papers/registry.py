@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from memloc.errors import UsageError, nearest
-from memloc.papers.paper import Paper
+
+if TYPE_CHECKING:
+    from memloc.papers.paper import Paper
 
 NAMES = ("maini2023",)
 USUAL = NAMES[0]

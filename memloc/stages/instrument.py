@@ -1,12 +1,13 @@
-"""A stage's contribution to the closing summary of a sweep: a query, and a sentence about its rows."""
+"""A stage's contribution to the closing summary of a sweep: a query, and perhaps a sentence about its rows.
+
+The sentences about a paper come from its section in papers/. An instrument says only what no paper's estimate says.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 LEAST_MEMORIZED = 0.95  # noisy accuracy from which there is something to localize (science.md, The paper's numbers)
 
@@ -16,13 +17,12 @@ Say = Callable[[list[Row]], str]  # the rows of one setting -> sentences, "" if 
 
 @dataclass(frozen=True)
 class Instrument:
-    """An experiment's table and a sentence about it. A stage's summary.py has one, as `INSTRUMENT`.
+    """An experiment's table, and a sentence about it. A stage's summary.py has one, as `INSTRUMENT`.
 
     place: the smallest place comes first in the summary. title: at most 60 letters, with the paper's section. columns: they
-    are selected and grouped by, after the columns that name the setting. detail: the columns that `say` gets instead, if it
-    needs more of them than a reader. named: fields of a configuration that are always named where they differ. extent: its
-    fields that say how much is measured, not what; they name no setting. memorizing: the sentence is true only of networks
-    that memorized.
+    are selected and grouped by, after the columns that name the setting. say: None where a paper's section says it. named:
+    fields of a configuration that are always named where they differ. extent: its fields that say how much is measured, not
+    what; they name no setting. memorizing: the table tells something only of networks that memorized.
     """
 
     place: int
@@ -30,11 +30,10 @@ class Instrument:
     stage: str
     table: str
     columns: str
-    say: Say
+    say: Say | None = None
     where: str = ""
     order: str = "ALL"
     needs_trials: bool = False
-    detail: str = ""
     named: tuple[str, ...] = ()
     extent: tuple[str, ...] = ()
     memorizing: bool = True
@@ -43,20 +42,3 @@ class Instrument:
 def in_words(items: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(items[:-1]), items[-1]] if items[1:] else items)
-
-
-def layer_extremes(rows: list[Row]) -> tuple[tuple[str, float], tuple[str, float]] | None:
-    """The layers with the lowest and with the highest noisy accuracy, and that accuracy: the mean over the layer's rows.
-
-    rows: with layer and noisy, a fraction or None. None where no row has a noisy accuracy.
-    """
-    by_layer: dict[str, list[float]] = {}
-    for row in rows:
-        if row["noisy"] is not None:
-            by_layer.setdefault(row["layer"], []).append(row["noisy"])
-    if not by_layer:
-        return None
-    means = {layer: float(np.mean(values)) for layer, values in by_layer.items()}
-    # Means that differ only in the order of adding up are equal. Then the first by name is taken.
-    low, *_, high = sorted(means, key=lambda layer: (round(means[layer], 9), layer)) * 2
-    return (low, means[low]), (high, means[high])

@@ -11,7 +11,9 @@ import numpy as np
 from memloc.analysis.reader import known_tables
 from memloc.config import canonical, fingerprint
 from memloc.models.architectures import resolved
-from memloc.papers.maini2023 import Judgement, judge
+from memloc.papers.judgement import Judgement
+from memloc.papers.judging import judge
+from memloc.papers.registry import paper
 from memloc.stages.training.schema import trial_row
 from memloc.store import Commit, Store
 
@@ -25,7 +27,7 @@ class Simulated:
         self.store = Store(str(folder / "store"))
 
     def judged(self) -> dict[str, Judgement]:
-        found = judge(self.store)
+        found = judge(self.store, paper())
         assert len({j.id for j in found}) == len(found), "ids are unique"
         return {j.id: j for j in found}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from memloc.papers.maini2023 import Judgement
+from memloc.papers.judgement import Judgement
 from tests.papers.maini2023.simulated import Simulated
 
 FOR, AGAINST = ("inconclusive", "for"), ("inconclusive", "against")

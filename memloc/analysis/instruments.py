@@ -1,4 +1,4 @@
-"""The findings of a sweep, one per instrument: a query, and a few sentences about its rows.
+"""The instruments of a sweep: the query of each, what it says of itself, and the trainings that have not memorized.
 
 A setting is all trainings that differ in their seeds alone. If a sweep has several settings, the query names the fields that
 differ. Sentences about memorization are about trainings that memorized. The summary says which trainings have not.
@@ -40,16 +40,17 @@ ORDER BY trial"""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """The finding of one instrument.
+class Used:
+    """An instrument that a sweep has used.
 
-    title: the instrument, with the paper's section. lines: (setting, sentences). sql: the query behind them. not_memorized:
-    {setting of the training: {trial: its noisy accuracy}} where no training memorized; the lines say nothing about these.
+    title: with the paper's section. sql: its query. lines: (setting, sentences), of an instrument that says something
+    itself. not_memorized: {setting of the training: {trial: its noisy accuracy}} where no training memorized; the lines say
+    nothing about these.
     """
 
     title: str
-    lines: list[tuple[str, str]]
     sql: str
+    lines: list[tuple[str, str]]
     not_memorized: dict[str, dict[str, float]]
 
 
@@ -68,21 +69,21 @@ class SweepContent:
         return rows
 
 
-def findings(store: Store, sweep: str | None) -> list[Finding]:
-    """As `findings_of`, of a sweep, or of a whole store."""
-    return reading(store, findings_of, sweep)
+def instruments(store: Store, sweep: str | None) -> list[Used]:
+    """As `instruments_of`, of a sweep, or of a whole store."""
+    return reading(store, instruments_of, sweep)
 
 
-def findings_of(reader: Reader) -> list[Finding]:
-    """The findings of every instrument with complete analyses, in the paper's order."""
+def instruments_of(reader: Reader) -> list[Used]:
+    """Every instrument with complete analyses, in the paper's order."""
     trials, analyses = (reader.table(name).to_pylist() for name in ("trials", "analyses"))
     noisy = {r["trial"]: r["noisy"] for r in reader.sql(NOISY_ACCURACY).to_pylist() if r["noisy"] is not None}
     content = SweepContent(reader, trials, analyses, noisy)
-    every = (_finding(instrument, content) for instrument in stages.instruments())
-    return [finding for finding in every if finding.lines or finding.not_memorized]
+    with_analyses = {a["stage"] for a in analyses}
+    return [_used(i, content) for i in stages.instruments() if i.stage in with_analyses]
 
 
-def _finding(instrument: Instrument, content: SweepContent) -> Finding:
+def _used(instrument: Instrument, content: SweepContent) -> Used:
     mine = [a for a in content.analyses if a["stage"] == instrument.stage]
     trials = [t for t in content.trials if t["trial"] in {a["trial"] for a in mine}]
     fields = _trial_fields(trials)
@@ -90,19 +91,18 @@ def _finding(instrument: Instrument, content: SweepContent) -> Finding:
     left_out = _not_memorized(mine, content) if instrument.memorizing else {}
     nobody = len(left_out) == len(trials)
     without = f"trial NOT IN ({', '.join(repr(t) for t in sorted(left_out))})" if left_out and not nobody else ""
-    sql, detailed = (
-        _sql(instrument, fields, c, without) for c in (instrument.columns, instrument.detail or instrument.columns)
-    )
+    sql = _sql(instrument, fields, instrument.columns, without)
     settings: dict[str, list[Row]] = {}
-    for row in [] if nobody else content.rows(detailed):
+    for row in [] if nobody else content.rows(sql):
         settings.setdefault(_label({name: row[name] for name in fields}), []).append(row)
     not_memorized: dict[str, dict[str, float]] = {}
     for row in content.rows(_sql(instrument, fields, "trial")) if left_out else []:
         trial = row["trial"]
         if trial in left_out and _label({name: row[name] for name in fields}) not in settings:
             not_memorized.setdefault(_in_sweep(trial, content), {})[trial] = left_out[trial]
-    lines = [(label, sentences) for label, rows in settings.items() if (sentences := instrument.say(rows))]
-    return Finding(instrument.title, lines, sql, not_memorized)
+    say = instrument.say
+    lines = [(label, sentences) for label, rows in settings.items() if say and (sentences := say(rows))]
+    return Used(instrument.title, sql, lines, not_memorized)
 
 
 def _in_sweep(trial: str, content: SweepContent) -> str:
