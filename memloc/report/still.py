@@ -24,6 +24,9 @@ SANS = "Liberation Sans, Arial, sans-serif"
 FONTS = {"sans": SANS, "serif": "Liberation Serif, Times New Roman, serif", "mono": "Liberation Mono, monospace"}
 _ID = re.compile(r' id="([^"]+)"')
 _USED = re.compile(r'(url\(#|href="#)([^)"]+)')
+_NOISE = re.compile(r' (?:role|class|pointer-events|aria-[a-z]+)="[^"]*"|<path[^>]* opacity="0"/>|<path[^>]* display="none"/>')
+_PLACE = re.compile(r' (?:transform|d|x|y|x2|y2)="[^"]*"')
+_LONG = re.compile(r"-?\d+\.\d{3,}(?:e-\d+)?")
 _SIZE = re.compile(r'<svg[^>]* width="([\d.]+)" height="([\d.]+)"[^>]*>')
 
 
@@ -67,7 +70,8 @@ def _drawn(specification: dict[str, Any], name: str, font: str) -> Still:
 
 
 def _renamed(text: str, name: str) -> str:
-    """Ids that do not depend on what the process drew before. An id that nothing names goes."""
+    """Ids that do not depend on what the process drew before, places to 1/100 pixel, and nothing that is not seen."""
+    text = _PLACE.sub(lambda m: _LONG.sub(lambda n: f"{float(n[0]):.2f}", m[0]), _NOISE.sub("", text))
     used = list(dict.fromkeys(m[2] for m in _USED.finditer(text)))
     names = {old: f"{name}-{k}" for k, old in enumerate(used)}
     text = _ID.sub(lambda m: f' id="{names[m[1]]}"' if m[1] in names else "", text)
