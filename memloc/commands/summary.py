@@ -20,8 +20,8 @@ SHOWN = 3  # settings of one section; `memloc claims` has them all
 def summary(store: Store, sweep: str) -> str:
     """Each section of the paper in a few sentences; "" if the sweep has no complete analysis. Its lines fit the terminal.
 
-    The numbers are those of `memloc claims`. What no section speaks of, such as the accuracy of plain networks or the stage of
-    a plugin, its instrument says.
+    The numbers are those of `memloc claims`. Of what no section speaks of, such as the accuracy of plain networks or the
+    stage of a plugin, its instrument speaks.
     """
     told, used = reading(store, _read, sweep)
     if not used:
@@ -64,8 +64,8 @@ def _nothing_yet(sweep: str, used: Sequence[Used]) -> list[str]:
         for label, by_trial in one.not_memorized.items():
             settings[label] = {**settings.get(label, {}), **by_trial}
     lines = []
-    for label, by_trial in list(settings.items())[:SHOWN]:
-        accuracies = by_trial.values()
+    for label, known in list(settings.items())[:SHOWN]:
+        accuracies = known.values()
         ends = dict.fromkeys(f"{100 * end:.0f}" for end in (min(accuracies), max(accuracies)))
         lines += wrapped(
             f"{label or sweep}: only {' to '.join(ends)} % of the wrong labels are learned "

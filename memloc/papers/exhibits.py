@@ -51,11 +51,11 @@ class Evidence:
 
     def numbers(self, claim: str, setting: Setting, suffix: str = "") -> dict[str, Judgement]:
         """{part: judgement} of a claim in a setting. suffix: of another measurement, such as `checkpoint`."""
-        return {
-            j.part: j
-            for j in self.judgements
-            if j.claim_id == claim and j.suffix == suffix and j.setting is not None and j.setting.same_as(setting)
-        }
+        return {j.part: j for j in self.all_numbers(claim, setting) if j.suffix == suffix}
+
+    def all_numbers(self, claim: str, setting: Setting) -> list[Judgement]:
+        """The judgements of a claim in a setting, of every measurement."""
+        return [j for j in self.judgements if j.claim_id == claim and j.setting is not None and j.setting.same_as(setting)]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def show(exhibit: Exhibit, evidence: Evidence) -> Shown:
     drawn = exhibit.draw(evidence, chosen) if chosen else ()
     if not drawn:
         return Shown(exhibit)
-    numbers = [j for s in chosen for claim in exhibit.claims for j in evidence.numbers(claim, s).values()]
+    numbers = [j for s in chosen for claim in exhibit.claims for j in evidence.all_numbers(claim, s)]
     return Shown(
         exhibit,
         charts=[d for d in drawn if not isinstance(d, Table)],

@@ -81,6 +81,11 @@ class Observations:
         return described
 
     @cached_property
+    def configs(self) -> dict[str, Row]:
+        """{analysis: its configuration}, as in `analyses`."""
+        return {row["analysis"]: row["config"] for row in self.analyses}
+
+    @cached_property
     def sizes(self) -> dict[str, Sizes]:
         sql = """SELECT trial, count(*) AS n, count_if(noisy) AS noisy, count(DISTINCT true_label) AS classes
                  FROM examples GROUP BY trial"""

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from memloc.papers.maini2023.judgement import Estimate
 from scipy import stats
 
 from memloc.papers.maini2023.flipped_neurons import accuracy_left, counts, few_neurons, same_layers
-from memloc.papers.maini2023.judgement import Estimate
 from memloc.papers.maini2023.layer_shares import shares_apart, shares_by_training
 from tests.papers.maini2023.simulated import Simulated
 

@@ -8,12 +8,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+from memloc.papers.maini2023.paper import CLAIMS
 
 from memloc import sweep
 from memloc.analysis.reading import run_sql
 from memloc.errors import UsageError
 from memloc.papers.maini2023 import judge
-from memloc.papers.maini2023.paper import CLAIMS
 from memloc.stages import REGISTRY
 from memloc.store import Store
 from tests.papers.maini2023.simulated import Simulated

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from memloc.papers.maini2023.paper import CLAIMS, TABLE_1_CELL
+
 from memloc.stages.instrument import LEAST_MEMORIZED
 from tests.papers.maini2023.simulated import Simulated
 

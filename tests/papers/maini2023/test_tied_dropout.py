@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from memloc.papers.maini2023.observations import Sizes
+from memloc.papers.maini2023.paper import P_GEN, TABLE_1, TABLE_2, TABLE_3, cell
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from memloc.papers.maini2023.observations import Sizes
-from memloc.papers.maini2023.paper import P_GEN, TABLE_1, TABLE_2, TABLE_3, cell
 from memloc.papers.maini2023.tied_accuracies import TiedRows
 from memloc.statistics.quantities import accuracy
 from memloc.statistics.trainings import OverTrainings, pooled

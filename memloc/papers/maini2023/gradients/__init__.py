@@ -16,9 +16,9 @@ def sentence(judged: Judged) -> str:
             "the two differ most."
         )
     if cosine:
-        sentences.append(f"While they are memorized, the two point apart: the cosine is {cosine.printed(2)}.")
+        sentences.append(f"While they are memorized, the cosine of the two is {cosine.printed(2)} in the layer where it is largest.")
     if total:
-        sentences.append(f"Their sum has {total.printed(2)} times the smaller norm.")
+        sentences.append(f"Their sum has {total.printed(2)} times the smaller of the two norms.")
     return " ".join(sentences)
 
 

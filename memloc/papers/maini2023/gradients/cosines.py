@@ -14,7 +14,7 @@ from memloc.papers.deciding import decided, untestable
 from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import by_training, over
-from memloc.papers.maini2023.gradients.norms import AT_CHECKPOINTS, gradient_rows
+from memloc.papers.maini2023.gradients.norms import AT_CHECKPOINTS, gradient_rows, measured, titled
 from memloc.papers.observations import Observations, first_reaching
 from memloc.papers.scope import HERE, Numbers
 from memloc.papers.settings import Setting
@@ -112,7 +112,8 @@ def _heat(evidence: Evidence, setting: Setting, label: str) -> Drawn:
         "clean and noisy examples": _cells(frame, "cosine", layers, epochs),
         "two random sets of these sizes": _cells(frame, "cosine_control", layers, epochs),
     }
-    return [Heat(label, layers, epochs, cells, "epoch", "cosine of the two gradients", sql)]
+    title = titled(evidence.observations, setting, label)
+    return [Heat(title, layers, epochs, cells, "epoch", "cosine of the two gradients", sql)]
 
 
 def _cells(frame: pd.DataFrame, column: str, layers: Sequence[str], epochs: list[int]) -> list[list[OverTrainings | None]]:
@@ -128,7 +129,7 @@ COSINES = Exhibit(
     "The paper finds it below −0.75 in all layers for most of epochs 10 to 30. Beside it stand two random sets of the same "
     "sizes.",
     "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
-    of_stage("gradients"),
+    measured,
     Wanted(("cifar10",), ("resnet9",), (0.1,)),
     per_setting(_heat),
     ("G2",),

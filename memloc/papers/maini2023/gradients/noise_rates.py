@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,12 @@ from memloc.papers.lines import decades, line
 from memloc.papers.maini2023.gradients.norms import (
     CHECKPOINT,
     gradient_rows,
+    measured,
     norms,
     of_trainings,
     overall,
     ratios,
+    titled,
 )
 from memloc.papers.observations import Observations
 from memloc.papers.scope import Numbers
@@ -136,7 +139,7 @@ def _curve(evidence: Evidence, setting: Setting, label: str) -> Drawn:
     means = [1.0, *(v.value for v in ratio.values if v is not None)]
     return [
         Curves(
-            label,
+            titled(evidence.observations, setting, label),
             {"": [ratio]},
             "label noise, %",
             "ratio of norms, mean over layers",
@@ -156,7 +159,7 @@ NOISE_CURVE = Exhibit(
     "Norms are means over all epochs. The paper finds the noisy norm slightly below the clean one at 1 % noise, and very "
     "high at 99 %.",
     "memloc sweep noise-curve",
-    of_stage("gradients", without=("noise",)),
+    partial(measured, without=("noise",)),
     Wanted(("cifar10",), ("resnet9",)),
     per_setting(_curve),
     ("G3",),

@@ -7,6 +7,7 @@ weighs the same. Norms are averaged over epochs first, as in the figures. Ratios
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -174,6 +175,18 @@ CLAIMS = (
 # --- exhibits ---------------------------------------------------------------------------------------------------------
 
 
+def measured(observations: Observations, **more: Any) -> list[Setting]:
+    """The settings whose gradients are shown: along the trajectory, or at checkpoints where the store has no others."""
+    along = observations.settings("gradients", **more)
+    return along or observations.settings("gradients", at=CHECKPOINT, **more)
+
+
+def titled(observations: Observations, setting: Setting, label: str) -> str:
+    """The title of a chart. It says so if the gradients are those at checkpoints."""
+    at = {observations.configs[a].get("at") for a in setting.analyses.values()}
+    return label if at == {"trajectory"} else f"{label}, at checkpoints".removeprefix(", ")
+
+
 def of_trainings(positive: list[float]) -> OverTrainings:
     """The mean norm over trainings, as the claims average ratios: on the logarithmic scale."""
     return mean_of_trainings(positive, LOG)
@@ -190,7 +203,7 @@ def dots(observations: Observations, setting: Setting, label: str, names: Mappin
         if not means.empty
     }
     kept = {name: cells for name, cells in values.items() if any(cell is not None for cell in cells)}
-    return Dots(label, layers, kept, NORM, sql)
+    return Dots(titled(observations, setting, label), layers, kept, NORM, sql)
 
 
 def _dots(evidence: Evidence, setting: Setting, label: str) -> Drawn:
@@ -208,7 +221,8 @@ def _through(evidence: Evidence, setting: Setting, label: str) -> Drawn:
     order = evidence.observations.order(setting, frame["layer"])
     by_layer = panels(means.reset_index(), "layer", order, "middle", columns, of_trainings)
     middle = [v.value for lines in by_layer.values() for line in lines for v in line.values if v is not None]
-    return [Curves(label, by_layer, "epoch", NORM, sql, y_range=decades(middle), log_y=True)]
+    title = titled(evidence.observations, setting, label)
+    return [Curves(title, by_layer, "epoch", NORM, sql, y_range=decades(middle), log_y=True)]
 
 
 NORMS = Exhibit(
@@ -220,7 +234,7 @@ NORMS = Exhibit(
     "noisy examples as from the clean ones in every layer. It finds a total well below both. The control is a random set as "
     "large as the noisy one.",
     "memloc sweep paper-grid --only block=main,main_resnet50,main_vit",
-    of_stage("gradients"),
+    measured,
     Wanted(("cifar10", "mnist", "svhn"), noises=(0.05, 0.1, 0.2)),
     per_setting(_dots),
     ("G1", "G4", "G5"),
@@ -233,7 +247,7 @@ THROUGH = Exhibit(
     "Means over windows of a tenth of the epochs. The paper finds the noisy norm nearly as large as the clean one in every "
     "window.",
     "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
-    of_stage("gradients"),
+    measured,
     Wanted(("cifar10",), ("resnet9",), (0.1,)),
     per_setting(_through),
 )
