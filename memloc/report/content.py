@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from memloc.analysis.findings import findings_of
+from memloc.analysis.instruments import instruments_of
 from memloc.analysis.reader import Reader
 from memloc.papers.exhibits import Evidence, Exhibit, Shown, show
 from memloc.papers.findings import Finding, findings, first_of_each
@@ -38,7 +39,7 @@ class Report:
     pictures: Sequence[Shown]
     sections: Sequence[tuple[Section, Sequence[Shown]]]
     examples: Sequence[tuple[str, str]] = ()
-    explorer: Explorer | None = None
+    explorer: Any = None
     problems: Sequence[str] = field(default=(), compare=False)
 
     @property
@@ -73,7 +74,7 @@ def gather(reader: Reader, paper: Paper, sweep: str | None, data_dir: Path | Non
         judgements=judged,
         pictures=[shown for shown in map(once, paper.pictures) if shown.run],
         sections=sections,
-        examples=[(finding.title, finding.sql) for finding in findings_of(reader)],
+        examples=[(used.title, used.sql) for used in instruments_of(reader)],
         problems=evidence.problems,
     )
 

@@ -56,7 +56,7 @@ class Charts:
         self.all.append(
             {"spec": drawing.spec, "fields": drawing.fields, "rows": drawing.rows, "panels": drawing.panels, "name": name}
         )
-        picture = still.drawn(drawing, width, name, SYSTEM)
+        picture = still.drawn(drawing, width, name, SYSTEM, exact=False)
         label, box = Markup.escape(tables.gist(chart)), f"0 0 {picture.width:g} {picture.height:g}"
         svg = Markup(f'<svg role="img" aria-label="{label}" viewBox="{box}">{picture.body}</svg>')
         return {"title": chart.title, "svg": svg, "chart": len(self.all) - 1, "wide": drawing.panels > 2}

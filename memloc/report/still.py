@@ -52,11 +52,11 @@ def grid(panels: int, width: float) -> tuple[int, float]:
     return columns, (width - MARGIN - GAP * (columns - 1)) / columns
 
 
-def drawn(drawing: Drawing, width: float, name: str = "c", font: str = SANS) -> Still:
-    """The chart in a width, to a pixel. name: ids begin with it."""
+def drawn(drawing: Drawing, width: float, name: str = "c", font: str = SANS, exact: bool = True) -> Still:
+    """The chart in a width. name: ids begin with it. exact: to a pixel; it may be drawn twice for that."""
     columns, inner = grid(drawing.panels, width)
     still = _drawn(drawing.whole(inner, columns), name, font)
-    if abs(still.width - width) > 1:  # the axis and the names of lines took more or less than the margin
+    if exact and abs(still.width - width) > 1:  # the axis and the names of lines took more or less than the margin
         still = _drawn(drawing.whole(max(40.0, inner + (width - still.width) / columns), columns), name, font)
     return still
 

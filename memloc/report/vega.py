@@ -124,10 +124,13 @@ def _channel(kind: Any, names: Sequence[str], legend: bool, field: str) -> Any:
     return kind("set:N", title=None, scale=scale, legend=alt.Undefined if legend else None)
 
 
-def _triangles(base: Any, limits: tuple[float, float], axis: str) -> list[Any]:
-    """A triangle at the edge of the axis for what goes beyond it."""
+def _triangles(base: Any, limits: tuple[float, float], axis: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
+    """A triangle at the edge of the axis for what goes beyond it; nothing where all is within."""
+    ends = [v for *_, value, lo, hi, k in rows for v in (value, *((lo, hi) if k >= BANDS else ())) if v is not None]
     marks = []
     for end, upright, across, condition in EDGES:
+        if not any(v > limits[1] if end else v < limits[0] for v in ends):
+            continue
         test = condition.format(repr(limits[end]), WIDE)
         mark = base.transform_filter(test).mark_point(
             filled=True, size=45, opacity=1, shape=f"triangle-{upright if axis == 'y' else across}", clip=False
@@ -160,21 +163,24 @@ def _curves(chart: Curves) -> Drawing:
     )
     own = [("panel:N", "panel")] * (not single) + [("set:N", "set"), ("x:Q", chart.x_label)]
     mean, each = base.transform_filter(ONE), base.transform_filter(EACH).encode(y=y)
+    band = mean.transform_filter(WIDE).mark_area(opacity=0.18, **curve).encode(y=alt.Y("lo:Q", scale=scale), y2="hi")
+    small = each.mark_point(filled=True, size=9 if few else 30, opacity=0.7 if few else 0)
+    several = [each.mark_line(strokeWidth=1, opacity=0.55, **curve).encode(detail="training:N"), small.encode(tooltip=_told(*own))]
+    rows = list(_points(lines))
     marks = [
         *_rule(chart, scale),
-        mean.transform_filter(WIDE).mark_area(opacity=0.18, **curve).encode(y=alt.Y("lo:Q", scale=scale), y2="hi"),
-        each.mark_line(strokeWidth=1, opacity=0.55, **curve).encode(detail="training:N"),
-        each.mark_point(filled=True, size=9 if few else 30, opacity=0.7 if few else 0).encode(tooltip=_told(*own)),
+        *([band] if any(row[-1] >= BANDS for row in rows) else ()),
+        *(several if any(row[3] for row in rows) else ()),
         mean.mark_line(strokeWidth=2.2, **curve).encode(y=y, strokeDash=dash),
         mean.mark_point(filled=True, size=34 if few else 60, opacity=1 if few else 0).encode(
             y=y, shape=shape, tooltip=_told(*own)
         ),
-        *_triangles(base, limits, "y"),
+        *_triangles(base, limits, "y", rows),
         *(_line_ends(chart, limits, scale) if at_ends else ()),
     ]
     height = HEIGHT if single else round(1.35 * PANEL) if len(chart.panels) <= 4 else PANEL
     fields = ("panel", "set", "x", "training", "value", "lo", "hi", "trainings")
-    return _finished(marks, height, list(chart.panels), fields, list(_points(lines)))
+    return _finished(marks, height, list(chart.panels), fields, rows)
 
 
 def _points(lines: Sequence[tuple[str, Line]]) -> Iterator[list[Any]]:
@@ -269,14 +275,16 @@ def _dots(chart: Dots) -> Drawing:
     told = _told(("row:N", "row"), ("set:N", "set"))
     mean = base.transform_filter(ONE)
     between = f"datum.trainings > 1 && datum.trainings < {BANDS}"
+    whisker = mean.transform_filter(WIDE).mark_rule(strokeWidth=1.6).encode(x=alt.X("lo:Q", scale=scale), x2="hi")
+    each = base.transform_filter(EACH).mark_point(filled=True, size=22, opacity=0.6)
+    tick = mean.transform_filter(between).mark_tick(thickness=3, size=10, opacity=1)
     marks = [
-        mean.transform_filter(WIDE).mark_rule(strokeWidth=1.6).encode(x=alt.X("lo:Q", scale=scale), x2="hi"),
-        base.transform_filter(EACH).mark_point(filled=True, size=22, opacity=0.6).encode(x=x, shape=shape, tooltip=told),
-        mean.transform_filter(between).mark_tick(thickness=3, size=10, opacity=1).encode(x=x, tooltip=told),
+        *([whisker] if any(row[-1] >= BANDS for row in rows) else ()),
+        *([each.encode(x=x, shape=shape, tooltip=told), tick.encode(x=x, tooltip=told)] if any(row[2] for row in rows) else ()),
         mean.transform_filter(f"!({between})").mark_point(filled=True, size=48, opacity=1).encode(
             x=x, shape=shape, tooltip=told
         ),
-        *(_triangles(base, limits, "x") if limits else ()),
+        *(_triangles(base, limits, "x", rows) if limits else ()),
     ]
     height = max(3, len(chart.rows)) * max(ROW, 11 * len(names))
     return _finished(marks, height, [], ("row", "set", "training", "value", "lo", "hi", "trainings"), rows)

@@ -6,7 +6,7 @@ const shown = new WeakMap();  // panel: { view, columns, width }
 const rowsOf = ({ fields, rows }) => rows.map((row) => Object.fromEntries(fields.map((field, k) => [field, row[k]])));
 
 const draw = async (panel) => {
-  const chart = charts[panel.dataset.chart], place = panel.querySelector(".live");
+  const chart = charts[panel.dataset.chart], place = panel.querySelector(".drawn");
   const width = panel.querySelector(".still").parentElement.clientWidth - 2 * parseFloat(getComputedStyle(panel).paddingLeft);
   const most = Math.max(1, Math.floor((width - MARGIN + GAP) / (LEAST + GAP)));
   const columns = Math.ceil(chart.panels / Math.ceil(chart.panels / most));
@@ -17,9 +17,9 @@ const draw = async (panel) => {
   spec.data = { values: rowsOf(chart) };
   const legend = { ...config.legend, columns: Math.max(1, Math.floor(width / 110)) };
   shown.get(panel)?.view.finalize();
-  const { view } = await vegaEmbed(place, { ...spec, config: { ...config, legend } }, { actions: false, renderer: "svg" });
+  const { view } = await vegaEmbed(place, { ...spec, config: { ...config, legend } }, { actions: false, renderer: "svg", logLevel: 1 });
   panel.classList.add("live");
-  const excess = place.querySelector("svg").getBoundingClientRect().width - width;
+  const excess = parseFloat(place.querySelector("svg").getAttribute("width")) - width;  // of the axis and the lines' names
   const signal = spec.spec ? "child_width" : "width";
   view.signal(signal, Math.max(40, inner - (excess + 1) / columns));
   await view.resize().runAsync();
@@ -55,7 +55,7 @@ const save = (name, type, text) => {
 const cell = (value) => (value === null ? "" : /[",\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
 const table = ({ fields, rows }) => [fields, ...rows].map((row) => row.map(cell).join(",") + "\n").join("");
 const picture = (panel) => {
-  const svg = panel.querySelector(panel.classList.contains("live") ? ".live svg" : ".still svg").cloneNode(true);
+  const svg = panel.querySelector(panel.classList.contains("live") ? ".drawn svg" : ".still svg").cloneNode(true);
   const [, , width, height] = svg.getAttribute("viewBox").split(" ");
   for (const [name, value] of Object.entries({ xmlns: "http://www.w3.org/2000/svg", width, height })) svg.setAttribute(name, value);
   return svg.outerHTML;
