@@ -9,6 +9,7 @@ from typing import Any
 
 from memloc.analysis.instruments import instruments_of
 from memloc.analysis.reader import Reader
+from memloc.errors import UsageError
 from memloc.papers.exhibits import Evidence, Exhibit, Shown, show
 from memloc.papers.findings import Finding, findings, first_of_each
 from memloc.papers.judgement import Judgement
@@ -77,6 +78,23 @@ def gather(reader: Reader, paper: Paper, sweep: str | None, data_dir: Path | Non
         examples=[(used.title, used.sql) for used in instruments_of(reader)],
         problems=evidence.problems,
     )
+
+
+def one(reader: Reader, paper: Paper, id: str, data_dir: Path | None) -> Shown:
+    """One exhibit of what a reader sees, as in the report.
+
+    Raises:
+        UsageError: it was not run.
+    """
+    observations = Observations(reader)
+    evidence = Evidence(observations, judgements(observations, paper), data_dir)
+    (exhibit,) = (e for section in paper.sections for e in section.exhibits if e.id == id)
+    shown = show(exhibit, evidence)
+    if not shown.run:
+        there = [e.id for section in paper.sections for e in section.exhibits if e is not exhibit and show(e, evidence).run]
+        command = " && ".join(c for c in (exhibit.first, exhibit.command) if c)
+        raise UsageError(f"--figure {id}: was not run; run: {command}; the store has {', '.join(there) or 'no other'}")
+    return shown
 
 
 def ran(commits: Sequence[Commit]) -> list[str]:

@@ -19,7 +19,8 @@ from pypdf.generic import ArrayObject, DictionaryObject, NameObject
 from memloc.report.vega import CONFIG, Drawing
 
 VERSION = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])  # of Vega-Lite, as vl-convert wants it: `6.4`
-LEAST, GAP, MARGIN = 190, 16, 56  # pixels: the narrowest facet, the space between two, and the axis on the left
+LEAST, TIGHT = 190, 68  # pixels: the narrowest facet on a page, and in print
+GAP, MARGIN = 16, 56  # pixels: the space between two facets, and the axis on the left
 SANS = "Liberation Sans, Arial, sans-serif"
 FONTS = {"sans": SANS, "serif": "Liberation Serif, Times New Roman, serif", "mono": "Liberation Mono, monospace"}
 _ID = re.compile(r' id="([^"]+)"')
@@ -38,23 +39,23 @@ class Still:
     width: float
     height: float
 
-    def svg(self, width: str = "") -> str:
-        """A whole SVG. width: with its unit; "" for pixels."""
-        size = f'width="{width or f"{self.width:g}"}"' + ("" if width else f' height="{self.height:g}"')
+    def svg(self, width: str = "", height: str = "") -> str:
+        """A whole SVG. width, height: with a unit; "" for as many pixels as it has."""
         space = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+        size = f'width="{width or f"{self.width:g}"}" height="{height or f"{self.height:g}"}"'
         return f'<svg {space} {size} viewBox="0 0 {self.width:g} {self.height:g}">{self.body}</svg>'
 
 
-def grid(panels: int, width: float) -> tuple[int, float]:
-    """(columns, width of a facet) of facets that fill a width; script.js does the same."""
-    most = max(1, math.floor((width - MARGIN + GAP) / (LEAST + GAP)))
+def grid(panels: int, width: float, least: float = LEAST) -> tuple[int, float]:
+    """(columns, width of a facet) of facets that fill a width and are not narrower than `least`; script.js does the same."""
+    most = max(1, math.floor((width - MARGIN + GAP) / (least + GAP)))
     columns = math.ceil(panels / math.ceil(panels / most))
     return columns, (width - MARGIN - GAP * (columns - 1)) / columns
 
 
 def drawn(drawing: Drawing, width: float, name: str = "c", font: str = SANS, exact: bool = True) -> Still:
     """The chart in a width. name: ids begin with it. exact: to a pixel; it may be drawn twice for that."""
-    columns, inner = grid(drawing.panels, width)
+    columns, inner = grid(drawing.panels, width, TIGHT if exact and drawing.flat else LEAST)
     still = _drawn(drawing.whole(inner, columns), name, font)
     if exact and abs(still.width - width) > 1:  # the axis and the names of lines took more or less than the margin
         still = _drawn(drawing.whole(max(40.0, inner + (width - still.width) / columns), columns), name, font)
@@ -95,36 +96,31 @@ def beside(columns: Sequence[tuple[float, str]], size: float = 11) -> Still:
     return Still(cells, 0, size * 1.5)
 
 
-def stack(parts: Sequence[Still], font: str = SANS) -> Still:
-    """Parts below each other, in black on white."""
+def stack(parts: Sequence[Still], font: str = SANS, width: float = 0.0) -> Still:
+    """Parts below each other, in black on white. width: of the whole; 0: that of the widest part."""
     y, bodies = 0.0, []
     for part in parts:
         bodies.append(f'<g transform="translate(0,{y:g})">{part.body}</g>')
         y += part.height
-    width = max((part.width for part in parts), default=0.0)
+    width = width or max((part.width for part in parts), default=1.0)
     ground = f'<rect width="{width:g}" height="{y:g}" fill="#ffffff"/>'
     return Still(f'{ground}<g font-family="{font}" color="#000000" fill="#000000">{"".join(bodies)}</g>', width, y)
 
 
-def pdf(pages: Sequence[Still], width: float = 0.0) -> bytes:
-    """A document with a page for each picture. width: of a page, in points; 0: 3/4 point for a pixel."""
+def pdf(pages: Sequence[Still]) -> bytes:
+    """A document with a page for each picture; a pixel is 3/4 point."""
     writer = pypdf.PdfWriter()
     for page in pages:
-        points = width or 0.75 * page.width
-        text = page.svg().replace(f'width="{page.width:g}" height="{page.height:g}"', _points(page, points), 1)
-        read = pypdf.PdfReader(io.BytesIO(vl_convert.svg_to_pdf(text)))
+        width, height = 0.75 * page.width, 0.75 * page.height
+        read = pypdf.PdfReader(io.BytesIO(vl_convert.svg_to_pdf(page.svg(f"{width:g}", f"{height:g}"))))
         _sort(read.trailer["/Root"], set())  # vl-convert's order of fonts and images changes from call to call
         writer.append(read)
         for box in (writer.pages[-1].mediabox, writer.pages[-1].cropbox):
-            box.upper_right = (points, points * page.height / page.width)
+            box.upper_right = (width, height)
     writer.metadata = None
     sink = io.BytesIO()
     writer.write(sink)
     return sink.getvalue()
-
-
-def _points(page: Still, width: float) -> str:
-    return f'width="{width:g}" height="{width * page.height / page.width:g}"'
 
 
 def _sort(node: Any, seen: set[int]) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair
@@ -55,18 +56,24 @@ CONFIG: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart in Vega-Lite. spec: without width and data. fields, rows: the data. panels: facets; 1 if there are none."""
+    """A chart in Vega-Lite.
+
+    spec: without width and data. fields, rows: the data. panels: facets; 1 if there are none. flat: narrow facets are lower.
+    """
 
     spec: Mapping[str, Any]
     fields: Sequence[str]
     rows: Sequence[Sequence[Any]]
     panels: int = 1
+    flat: bool = False
 
     def whole(self, width: float, columns: int = 1) -> dict[str, Any]:
         """The specification with its data. width: of a facet, in pixels."""
         data = {"values": [dict(zip(self.fields, row, strict=True)) for row in self.rows]}
         if "facet" in self.spec:
-            return {**self.spec, "data": data, "columns": columns, "spec": {**self.spec["spec"], "width": width}}
+            height = self.spec["spec"]["height"]
+            size = {"width": width, "height": min(height, round(0.85 * width)) if self.flat else height}
+            return {**self.spec, "data": data, "columns": columns, "spec": {**self.spec["spec"], **size}}
         return {**self.spec, "data": data, "width": width}
 
 
@@ -153,7 +160,8 @@ def _curves(chart: Curves) -> Drawing:
     scale = alt.Scale(domain=list(limits), clamp=True, nice=False, **({"type": "log"} if chart.log_y else {}))
     powers = {"values": _powers(limits), "format": "~g"} if chart.log_y else {}
     x = alt.X("x:Q", title=chart.x_label, axis=alt.Axis(**axis), scale=alt.Scale(domain=[min(xs), max(xs)], nice=False))
-    y = alt.Y("value:Q", title=chart.y_label, scale=scale, axis=alt.Axis(**powers))
+    name = chart.y_label if single else textwrap.wrap(chart.y_label, 20)
+    y = alt.Y("value:Q", title=name, scale=scale, axis=alt.Axis(**powers))
     base = _base(names, x=x, legend=len(names) > 1 and not at_ends)
     curve = {"interpolate": "step-after"} if chart.steps else {}
     few = not chart.steps and max((len(one.x) for _, one in lines), default=0) <= MARKED
@@ -180,7 +188,7 @@ def _curves(chart: Curves) -> Drawing:
     ]
     height = HEIGHT if single else round(1.35 * PANEL) if len(chart.panels) <= 4 else PANEL
     fields = ("panel", "set", "x", "training", "value", "lo", "hi", "trainings")
-    return _finished(marks, height, list(chart.panels), fields, rows)
+    return replace(_finished(marks, height, list(chart.panels), fields, rows), flat=True)
 
 
 def _points(lines: Sequence[tuple[str, Line]]) -> Iterator[list[Any]]:
