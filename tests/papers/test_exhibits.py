@@ -73,8 +73,17 @@ def title(evidence: Evidence, setting: Setting, label: str) -> Drawn:
 
 
 EXHIBIT = Exhibit(
-    "x", "X", "A title", "§1", "What it shows.", "memloc sweep x", of_stage("gradients"), WANTED, per_setting(title), ("G1", "G5")
-)  # fmt: skip
+    "x",
+    "X",
+    "A title",
+    "§1",
+    "What it shows.",
+    "memloc sweep x",
+    of_stage("gradients"),
+    WANTED,
+    per_setting(title),
+    ("G1", "G5"),
+)
 
 
 def test_what_is_shown_of_a_store(evidence: tuple[Simulated, Evidence]) -> None:

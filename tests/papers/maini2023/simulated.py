@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from memloc.analysis.reader import known_tables
+from memloc.analysis.reader import Reader, known_tables, visible
 from memloc.config import canonical, fingerprint
 from memloc.models.architectures import resolved
+from memloc.papers.exhibits import Evidence, Exhibit, Shown, show
 from memloc.papers.judgement import Judgement
-from memloc.papers.judging import judge
+from memloc.papers.judging import judge, judgements
+from memloc.papers.observations import Observations
 from memloc.papers.registry import paper
 from memloc.stages.training.schema import trial_row
 from memloc.store import Commit, Store
@@ -30,6 +33,20 @@ class Simulated:
         found = judge(self.store, paper())
         assert len({j.id for j in found}) == len(found), "ids are unique"
         return {j.id: j for j in found}
+
+    def shown(self, exhibit: Exhibit) -> Shown:
+        """The exhibit on the store as it is now."""
+        with closing(self._reader()) as reader:
+            observations = Observations(reader)
+            return show(exhibit, Evidence(observations, judgements(observations, paper())))
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        with closing(self._reader()) as reader:
+            rows: list[dict[str, Any]] = reader.sql(sql).to_pylist()
+        return rows
+
+    def _reader(self) -> Reader:
+        return Reader(self.store, visible(self.store, self.store.snapshot(), None, False))
 
     def training(
         self,
