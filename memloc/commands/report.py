@@ -59,8 +59,8 @@ def report(
     figure: str = typer.Option(
         None, "--figure", metavar="NAME", help="One figure or table alone, without words around it: 3, table2. Default: pdf."
     ),
-    width: str = typer.Option(None, "--width", metavar="W", help="Of that figure: 3.25in, 8cm, 80mm, 234pt. Default: 5.5in."),
-    font: Font = typer.Option(None, "--font", help="Of that figure. Default: sans."),
+    width: str = typer.Option(None, "--width", metavar="W", help="Its width: 3.25in, 8cm, 80mm, 234pt. Default: 5.5in."),
+    font: Font = typer.Option(None, "--font", help="Its letters. Default: sans."),
     data_dir: str = options.DATA_DIR,
     paper: str = options.PAPER,
 ) -> None:

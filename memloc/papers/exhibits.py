@@ -5,12 +5,13 @@ An exhibit shows the paper's settings if they were run, else those of other data
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from memloc.papers.charts import Chart, Table
+from memloc.papers.claims import InStore
 from memloc.papers.judgement import Judgement
 from memloc.papers.observations import Observations
 from memloc.papers.settings import Setting, differing, name_of, percent, usual_in_words
@@ -21,11 +22,12 @@ SHOWN = 12  # settings of one exhibit
 
 @dataclass(frozen=True)
 class Wanted:
-    """The settings of the paper's exhibit. models, noises: None for any."""
+    """The settings of the paper's exhibit. models, noises: None for any. fields: the values of its other training fields."""
 
     datasets: Sequence[str]
     models: Sequence[str] | None = None
     noises: Sequence[float] | None = None
+    fields: Mapping[str, object] = field(default_factory=dict)
 
     def has(self, setting: Setting) -> bool:
         return setting.scope.dataset in self.datasets and self.fits(setting)
@@ -34,6 +36,11 @@ class Wanted:
         """As `has`, for any data set."""
         model = self.models is None or setting.scope.model in self.models
         return model and (self.noises is None or setting.scope.noise in self.noises)
+
+    def deviations(self, setting: Setting) -> dict[str, str]:
+        """{field: `0.25 (the paper's: 1)`}: the fields in which a setting differs from the paper's exhibit."""
+        papers = {k: str(self.fields.get(k, usual_in_words(setting, k))) for k in setting.deviations}
+        return {k: f"{v} (the paper's: {papers[k]})" for k, v in setting.deviations.items() if str(v) != papers[k]}
 
 
 @dataclass
@@ -74,7 +81,7 @@ class Exhibit:
     where: str
     shows: str
     command: str
-    settings: Callable[[Observations], list[Setting]]
+    settings: InStore
     wanted: Wanted
     draw: Callable[[Evidence, Sequence[Setting]], Drawn]
     claims: Sequence[str] = ()
@@ -131,7 +138,7 @@ def show(exhibit: Exhibit, evidence: Evidence) -> Shown:
         charts=[d for d in drawn if not isinstance(d, Table)],
         tables=[d for d in drawn if isinstance(d, Table)],
         judgements=[j for j in numbers if j.ours is not None],
-        differences=[*_in_place(chosen, exhibit.wanted), *_deviations(chosen)],
+        differences=[*_in_place(chosen, exhibit.wanted), *_deviations(chosen, exhibit.wanted)],
         trainings=_trainings(chosen),
         left_out=left_out,
     )
@@ -143,7 +150,7 @@ def choose(settings: Sequence[Setting], wanted: Wanted, shown: int = SHOWN) -> t
     They are the paper's if there are any. Else they are those of other data sets, first of the wanted networks and rates.
     Those that differ least from the paper's come first.
     """
-    order = sorted(settings, key=lambda s: (len(s.deviations), *s.place))
+    order = sorted(settings, key=lambda s: (len(wanted.deviations(s)), *s.place))
     others = [s for s in order if s.scope.dataset not in wanted.datasets]
     pools = ([s for s in order if wanted.has(s)], [s for s in others if wanted.fits(s)], others, order)
     pool = next((p for p in pools if p), [])
@@ -158,6 +165,15 @@ def per_setting(draw: Callable[[Evidence, Setting, str], Drawn]) -> Callable[[Ev
         return [part for s, label in zip(settings, labels, strict=True) for part in draw(evidence, s, label)]
 
     return all_of_them
+
+
+def memorizing(settings: InStore) -> InStore:
+    """The same settings, each with the trainings on which claims are judged; with all if there are none."""
+
+    def kept(observations: Observations) -> list[Setting]:
+        return [s.only(observations.testable(s.trials)[0] or s.trials) for s in settings(observations)]
+
+    return kept
 
 
 def _trainings(settings: Sequence[Setting]) -> str:
@@ -183,12 +199,12 @@ def _named(value: object) -> str:
     return name_of(value) if isinstance(value, str) else f"{percent(float(str(value)))} noise"
 
 
-def _deviations(settings: Sequence[Setting]) -> list[str]:
+def _deviations(settings: Sequence[Setting], wanted: Wanted) -> list[str]:
     """`subset 500 (the paper's: all)`: first the deviations of all settings, then those of some of them."""
     having: dict[str, int] = {}
     for setting in settings:
-        for name, value in setting.deviations.items():
-            words = f"{name} {value} (the paper's: {usual_in_words(setting, name)})"
+        for name, value in wanted.deviations(setting).items():
+            words = f"{name} {value}"
             having[words] = having.get(words, 0) + 1
     shared = [words for words, n in having.items() if n == len(settings)]
     some = [f"{words} in {n} of {len(settings)} settings" for words, n in having.items() if n < len(settings)]

@@ -92,6 +92,10 @@ class Observations:
         rows = self.frame(sql)[["trial", "n", "noisy", "classes"]].to_numpy().tolist()
         return {trial: Sizes(int(n), int(noisy), int(classes)) for trial, n, noisy, classes in rows}
 
+    def data_identity(self, trial: str) -> str:
+        """What the data of a training were, for `memloc.data.check_identity`."""
+        return next(str(c.part["data"]) for c in self._reader.seen.commits if c.id == trial)
+
     def test_size(self, dataset: str) -> int | None:
         """How many test examples a data set has. None for a file of the user's: it need not be there any more."""
         return None if dataset.startswith("npz:") else describe(dataset).n_test
@@ -103,11 +107,9 @@ class Observations:
 
     @cached_property
     def retrain(self) -> pd.DataFrame:
-        """Columns analysis, trial, layer, best (noisy accuracy over epochs 1..E), final."""
-        return self.frame(
-            """SELECT analysis, trial, layer, max(noisy_acc) AS best, arg_max(noisy_acc, epoch) AS final
-               FROM retrain WHERE epoch > 0 GROUP BY ALL ORDER BY analysis, layer"""
-        )
+        """Table `retrain`, whole."""
+        frame: pd.DataFrame = self._reader.table("retrain").to_pandas()
+        return frame
 
     @cached_property
     def flips(self) -> pd.DataFrame:
@@ -172,8 +174,8 @@ class Observations:
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
-        """Columns trial, epoch, noisy_acc: the training pass."""
-        return self.frame("SELECT trial, epoch, noisy_acc FROM epochs ORDER BY trial, epoch")
+        """Columns trial, epoch, clean_acc and noisy_acc (of the training pass), test_acc."""
+        return self.frame("SELECT trial, epoch, clean_acc, noisy_acc, test_acc FROM epochs ORDER BY trial, epoch")
 
     def rows(self, frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
         """The rows of a setting's analyses."""

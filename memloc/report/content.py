@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,6 @@ from memloc.papers.paper import Paper, Section
 from memloc.papers.settings import name_of, percent
 from memloc.store import Commit
 
-
 MOST = 6  # findings on the first screen
 
 
@@ -27,9 +27,9 @@ MOST = 6  # findings on the first screen
 class Report:
     """What a page or a document shows.
 
-    sweep: None for the whole store. ran: sentences about what was run. findings: at most six, one for each section. pictures: at most
-    three exhibits for the first screen. sections: each with its exhibits. examples: (title, query) to begin with. problems:
-    messages for the user, which are not part of the report.
+    sweep: None for the whole store. ran: sentences about what was run. findings: at most six, one for each section.
+    pictures: at most three exhibits for the first screen. sections: each with its exhibits. examples: (title, query) to
+    begin with. problems: messages for the user, which are not part of the report.
     """
 
     paper: Paper
@@ -91,10 +91,16 @@ def one(reader: Reader, paper: Paper, id: str, data_dir: Path | None) -> Shown:
     (exhibit,) = (e for section in paper.sections for e in section.exhibits if e.id == id)
     shown = show(exhibit, evidence)
     if not shown.run:
-        there = [e.id for section in paper.sections for e in section.exhibits if e is not exhibit and show(e, evidence).run]
+        others = [e for section in paper.sections for e in section.exhibits if e is not exhibit]
+        there = ", ".join(short(e.id) for e in others if show(e, evidence).run) or "no other"
         command = " && ".join(c for c in (exhibit.first, exhibit.command) if c)
-        raise UsageError(f"--figure {id}: was not run; run: {command}; the store has {', '.join(there) or 'no other'}")
+        raise UsageError(f"--figure {short(id)}: was not run; run: {command}; the store has {there}")
     return shown
+
+
+def short(id: str) -> str:
+    """How a user names an exhibit: `3` for fig03; the id for another one."""
+    return str(int(id[3:])) if re.fullmatch(r"fig\d+", id) else id
 
 
 def ran(commits: Sequence[Commit]) -> list[str]:
@@ -106,10 +112,11 @@ def ran(commits: Sequence[Commit]) -> list[str]:
     models, data = (", ".join(sorted({name_of(str(c[k])) for c in configs})) for k in ("model", "dataset"))
     rates = ", ".join(percent(rate) for rate in sorted({float(c.get("noise") or 0) for c in configs}))
     seeds = sorted({int(c["seed"]) for c in configs})
-    named = f"{seeds[0]} to {seeds[-1]}" if seeds == list(range(seeds[0], seeds[-1] + 1)) and len(seeds) > 2 else _listed(seeds)
+    in_turn = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1))
+    named = f"{seeds[0]} to {seeds[-1]}" if in_turn else _listed(seeds)
     analyses = len({c.analysis for c in commits if c.analysis is not None})
     minutes = sum(c.seconds for c in commits) / 60
-    time = f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{minutes:.0f} minutes" if minutes >= 2 else "2 minutes or less"
+    time = f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{max(1, round(minutes))} min"
     versions = [
         f"{name} {_listed(sorted(known))}"
         for name in ("memloc", "torch", "python")

@@ -10,7 +10,7 @@ from memloc.papers.charts import Table
 from memloc.papers.exhibits import Shown
 from memloc.papers.paper import Paper
 from memloc.report import scorecard, tables, vega
-from memloc.report.content import Report
+from memloc.report.content import Report, short
 from memloc.report.still import FONTS, SANS, Still, beside, drawn, pdf, stack, words
 
 WIDTH = 680  # pixels of a page
@@ -60,11 +60,6 @@ def exhibit_id(paper: Paper, name: str) -> str:
     if wanted not in ids:
         raise UsageError(f"--figure {name}: {paper.id} has no such figure or table; valid: {', '.join(map(short, ids))}")
     return wanted
-
-
-def short(id: str) -> str:
-    """`3` for fig03; the id for another one."""
-    return str(int(id[3:])) if re.fullmatch(r"fig\d+", id) else id
 
 
 def figure(shown: Shown, format: str, how: Print) -> bytes:

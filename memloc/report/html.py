@@ -45,7 +45,6 @@ class Charts:
             "commands": commands,
             "minis": minis if all(c.split()[2] in shipped() for c in minis) else [],
             "panels": [self._panel(chart, f"{prefix}{exhibit.id}", k, width) for k, chart in enumerate(shown.charts)],
-            "points": [table for chart in shown.charts if (table := tables.as_table(chart)) is not None],
         }
 
     def _panel(self, chart: Chart, exhibit: str, k: int, width: int) -> dict[str, Any]:
@@ -59,7 +58,9 @@ class Charts:
         picture = still.drawn(drawing, width, name, SYSTEM, exact=False)
         label, box = Markup.escape(tables.gist(chart)), f"0 0 {picture.width:g} {picture.height:g}"
         svg = Markup(f'<svg role="img" aria-label="{label}" viewBox="{box}">{picture.body}</svg>')
-        return {"title": chart.title, "svg": svg, "chart": len(self.all) - 1, "wide": drawing.panels > 2}
+        return {"title": chart.title, "svg": svg, "chart": len(self.all) - 1, "wide": drawing.panels > 2} | {
+            "values": tables.as_table(chart.title or name, drawing)
+        }
 
 
 def page(report: Report) -> str:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import base64
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import altair
 
-from memloc.papers.charts import Chart, Curves, Dots, Gallery, Heat, Line
+from memloc.papers.charts import Chart, Curves, Dots, Gallery, Heat
 from memloc.report.palette import DIVERGING, looks
 from memloc.statistics import Interval
+
+Rows: TypeAlias = Sequence[Sequence[Any]]
 
 alt: Any = altair  # its stubs do not know all of its arguments
 
@@ -26,6 +28,7 @@ BANDS = 5  # the fewest trainings with bands and whiskers
 MARKED = 12  # the most points of a line that has a mark at each
 HEIGHT, PANEL, ROW = 240, 120, 24  # pixels: a single chart, a facet, a row of dots or cells
 NAME = 22  # letters of a name at the end of a line
+FEW = f"datum.trainings > 1 && datum.trainings < {BANDS}"
 ONE, EACH = "datum.training === null", "datum.training !== null"
 WIDE = f"datum.trainings >= {BANDS} && isValid(datum.lo)"
 INTERVAL = "isValid(datum.lo) ? format(datum.lo, '.4~g') + ' to ' + format(datum.hi, '.4~g') : 'none'"
@@ -63,7 +66,7 @@ class Drawing:
 
     spec: Mapping[str, Any]
     fields: Sequence[str]
-    rows: Sequence[Sequence[Any]]
+    rows: Rows
     panels: int = 1
     flat: bool = False
 
@@ -86,7 +89,7 @@ def drawing(chart: Chart) -> Drawing:
     return _heat(chart) if isinstance(chart, Heat) else _gallery(chart)
 
 
-def _finished(marks: Sequence[Any], height: int, panels: Sequence[str], fields: Sequence[str], rows: list[Any]) -> Drawing:
+def _finished(marks: Sequence[Any], height: int, panels: Sequence[str], fields: Sequence[str], rows: Rows) -> Drawing:
     """The layers as a chart, with a facet for each panel if there are several. Each facet has its own numbers below it."""
     if len(panels) > 1:
         facet = alt.Facet("panel:N", title=None, sort=list(panels))
@@ -117,97 +120,103 @@ def _told(*own: tuple[str, str]) -> list[Any]:
     return [alt.Tooltip(f, title=t, format=".4~g") if f == "value:Q" else alt.Tooltip(f, title=t) for f, t in fields]
 
 
-def _base(names: Sequence[str], **channels: Any) -> Any:
-    known = looks(names)
-    scale = alt.Scale(domain=list(known), range=[look.colour for look in known.values()])
-    colour = alt.Color("set:N", title=None, scale=scale, legend=alt.Undefined if channels.pop("legend") else None)
-    return alt.Chart().transform_calculate(interval=INTERVAL, whose=WHOSE).encode(color=colour, **channels)
+def _by_set(names: Sequence[str], legend: bool) -> Callable[[Any, str], Any]:
+    """Makes a channel that tells the sets apart: (kind of channel, field of a Look) → channel."""
+    known = looks(names).values()
+
+    def channel(kind: Any, field: str) -> Any:
+        values = [list(v) if isinstance(v := getattr(look, field), tuple) else v for look in known]
+        scale = alt.Scale(domain=list(names), range=values)
+        return kind("set:N", title=None, scale=scale, legend=alt.Undefined if legend else None)
+
+    return channel
 
 
-def _channel(kind: Any, names: Sequence[str], legend: bool, field: str) -> Any:
-    """Shape or dash by set. field: of a Look."""
-    values = [getattr(look, field) for look in looks(names).values()]
-    scale = alt.Scale(domain=list(names), range=[list(v) if isinstance(v, tuple) else v for v in values])
-    return kind("set:N", title=None, scale=scale, legend=alt.Undefined if legend else None)
+def _base(**channels: Any) -> Any:
+    return alt.Chart().transform_calculate(interval=INTERVAL, whose=WHOSE).encode(**channels)
 
 
-def _triangles(base: Any, limits: tuple[float, float], axis: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
+def _triangles(base: Any, limits: tuple[float, float], axis: str, rows: Rows) -> list[Any]:
     """A triangle at the edge of the axis for what goes beyond it; nothing where all is within."""
-    ends = [v for *_, value, lo, hi, k in rows for v in (value, *((lo, hi) if k >= BANDS else ())) if v is not None]
     marks = []
     for end, upright, across, condition in EDGES:
-        if not any(v > limits[1] if end else v < limits[0] for v in ends):
-            continue
-        test = condition.format(repr(limits[end]), WIDE)
-        mark = base.transform_filter(test).mark_point(
-            filled=True, size=45, opacity=1, shape=f"triangle-{upright if axis == 'y' else across}", clip=False
-        )
-        marks.append(mark.encode(y=alt.YDatum(limits[end])) if axis == "y" else mark.encode(x=alt.XDatum(limits[end])))
+        if any(v > limits[1] if end else v < limits[0] for v in _drawn(rows)):
+            shape = f"triangle-{upright if axis == 'y' else across}"
+            there = base.transform_filter(condition.format(repr(limits[end]), WIDE))
+            mark = there.mark_point(filled=True, size=45, opacity=1, shape=shape)
+            marks.append(mark.encode(y=alt.YDatum(limits[end])) if axis == "y" else mark.encode(x=alt.XDatum(limits[end])))
     return marks
+
+
+def _drawn(rows: Rows) -> list[float]:
+    """The values that are drawn, with the ends of the intervals that are drawn."""
+    return [v for *_, value, lo, hi, k in rows for v in (value, *((lo, hi) if k >= BANDS else ())) if v is not None]
 
 
 # --- curves -----------------------------------------------------------------------------------------------------------
 
 
 def _curves(chart: Curves) -> Drawing:
-    lines = [(panel, one) for panel, several in chart.panels.items() for one in several]
-    names = list(dict.fromkeys(one.name for _, one in lines))
-    limits, single = _limits(chart), len(chart.panels) == 1
+    rows = list(_points(chart))
+    names, single = list(dict.fromkeys(row[1] for row in rows)), len(chart.panels) == 1
     at_ends = single and all(len(name) <= NAME for name in names) and len(names) <= 6
-    xs = [x for _, one in lines for x in one.x]
-    whole = all(float(x).is_integer() for x in xs)
-    axis = {"format": "d", "tickMinStep": 1} if whole else {}
+    by_set = _by_set(names, len(names) > 1 and not at_ends)
+    limits = chart.y_range or _limits(chart, rows)
     scale = alt.Scale(domain=list(limits), clamp=True, nice=False, **({"type": "log"} if chart.log_y else {}))
-    powers = {"values": _powers(limits), "format": "~g"} if chart.log_y else {}
-    x = alt.X("x:Q", title=chart.x_label, axis=alt.Axis(**axis), scale=alt.Scale(domain=[min(xs), max(xs)], nice=False))
+    decades = {"values": _powers(limits), "format": "~g"} if chart.log_y else {}
     name = chart.y_label if single else textwrap.wrap(chart.y_label, 20)
-    y = alt.Y("value:Q", title=name, scale=scale, axis=alt.Axis(**powers))
-    base = _base(names, x=x, legend=len(names) > 1 and not at_ends)
-    curve = {"interpolate": "step-after"} if chart.steps else {}
-    few = not chart.steps and max((len(one.x) for _, one in lines), default=0) <= MARKED
-    shape, dash = (
-        _channel(kind, names, len(names) > 1 and not at_ends, field)
-        for kind, field in ((alt.Shape, "mark"), (alt.StrokeDash, "dash"))
-    )
-    own = [("panel:N", "panel")] * (not single) + [("set:N", "set"), ("x:Q", chart.x_label)]
-    mean, each = base.transform_filter(ONE), base.transform_filter(EACH).encode(y=y)
-    band = mean.transform_filter(WIDE).mark_area(opacity=0.18, **curve).encode(y=alt.Y("lo:Q", scale=scale), y2="hi")
-    small = each.mark_point(filled=True, size=9 if few else 30, opacity=0.7 if few else 0)
-    several = [each.mark_line(strokeWidth=1, opacity=0.55, **curve).encode(detail="training:N"), small.encode(tooltip=_told(*own))]
-    rows = list(_points(lines))
-    marks = [
-        *_rule(chart, scale),
-        *([band] if any(row[-1] >= BANDS for row in rows) else ()),
-        *(several if any(row[3] for row in rows) else ()),
-        mean.mark_line(strokeWidth=2.2, **curve).encode(y=y, strokeDash=dash),
-        mean.mark_point(filled=True, size=34 if few else 60, opacity=1 if few else 0).encode(
-            y=y, shape=shape, tooltip=_told(*own)
-        ),
-        *_triangles(base, limits, "y", rows),
-        *(_line_ends(chart, limits, scale) if at_ends else ()),
-    ]
+    y = alt.Y("value:Q", title=name, scale=scale, axis=alt.Axis(**decades))
+    base = _base(x=_x(chart, [row[2] for row in rows]), color=by_set(alt.Color, "colour"))
+    told = _told(*[("panel:N", "panel")] * (not single), ("set:N", "set"), ("x:Q", chart.x_label))
+    few = not chart.steps and max(len(line.x) for lines in chart.panels.values() for line in lines) <= MARKED
+    marks = [*_rule(chart, scale), *_lines(base.encode(tooltip=told), chart, rows, (y, scale, few), by_set)]
+    marks += [*_triangles(base, limits, "y", rows), *(_line_ends(chart, limits, scale) if at_ends else ())]
     height = HEIGHT if single else round(1.35 * PANEL) if len(chart.panels) <= 4 else PANEL
     fields = ("panel", "set", "x", "training", "value", "lo", "hi", "trainings")
     return replace(_finished(marks, height, list(chart.panels), fields, rows), flat=True)
 
 
-def _points(lines: Sequence[tuple[str, Line]]) -> Iterator[list[Any]]:
-    for panel, one in lines:
-        for k, x in enumerate(one.x):
-            mean, trainings = one.values[k], len(one.each)
-            if mean is not None:
-                yield [panel, one.name, x, None, *_numbers(mean, trainings)]
-            for training, value in _trainings([values[k] for values in one.each]):
-                yield [panel, one.name, x, training, value, None, None, trainings]
+def _lines(base: Any, chart: Curves, rows: Rows, y: tuple[Any, Any, bool], by_set: Callable[[Any, str], Any]) -> list[Any]:
+    """Bands, trainings, means. y: the channel, its scale, and whether each point has a mark; else the pointer finds them."""
+    at, scale, few = y
+    curve = {"interpolate": "step-after"} if chart.steps else {}
+    mean, each = base.transform_filter(ONE), base.transform_filter(EACH).encode(y=at)
+    marks = []
+    if any(row[-1] >= BANDS for row in rows):
+        band = mean.transform_filter(WIDE).mark_area(fillOpacity=0.18, **curve)
+        marks.append(band.encode(y=alt.Y("lo:Q", scale=scale), y2="hi", tooltip=alt.Undefined))
+    if any(row[3] for row in rows):
+        marks.append(each.mark_line(strokeWidth=1, strokeOpacity=0.6, **curve).encode(detail="training:N"))
+        marks.append(each.mark_point(filled=True, size=9 if few else 30, **_seen(few, 0.7)))
+    marks.append(mean.mark_line(strokeWidth=2.2, **curve).encode(y=at, strokeDash=by_set(alt.StrokeDash, "dash")))
+    points = mean.mark_point(filled=True, size=34 if few else 60, **_seen(few, 1))
+    return [*marks, points.encode(y=at, shape=by_set(alt.Shape, "mark"))]
 
 
-def _limits(chart: Curves) -> tuple[float, float]:
-    """The axis. One that is fitted holds all that is drawn."""
-    if chart.y_range:
-        return chart.y_range
-    rows = list(_points([(panel, one) for panel, lines in chart.panels.items() for one in lines]))
-    drawn = [v for *_, value, lo, hi, k in rows for v in (value, *((lo, hi) if k >= BANDS else ())) if v is not None]
-    drawn = [v for v in [*drawn, *([chart.rule[0]] if chart.rule else [])] if v > 0 or not chart.log_y]
+def _seen(seen: bool, how: float) -> dict[str, float]:
+    """The opacity of points. `opacity` itself would make a PDF ten times larger."""
+    return {"opacity": 1, "fillOpacity": how} if seen else {"opacity": 0}
+
+
+def _x(chart: Curves, xs: Sequence[float]) -> Any:
+    whole = {"format": "d", "tickMinStep": 1} if all(float(x).is_integer() for x in xs) else {}
+    scale = alt.Scale(domain=[min(xs), max(xs)], nice=False)
+    return alt.X("x:Q", title=chart.x_label, axis=alt.Axis(**whole), scale=scale)
+
+
+def _points(chart: Curves) -> Iterator[list[Any]]:
+    for panel, lines in chart.panels.items():
+        for line in lines:
+            for k, x in enumerate(line.x):
+                if line.values[k] is not None:
+                    yield [panel, line.name, x, None, *_numbers(line.values[k], len(line.each))]
+                for training, value in _trainings([values[k] for values in line.each]):
+                    yield [panel, line.name, x, training, value, None, None, len(line.each)]
+
+
+def _limits(chart: Curves, rows: Rows) -> tuple[float, float]:
+    """An axis that holds all that is drawn."""
+    drawn = [v for v in [*_drawn(rows), *([chart.rule[0]] if chart.rule else [])] if v > 0 or not chart.log_y]
     low, high = min(drawn, default=0.1), max(drawn, default=1.0)
     if chart.log_y:
         return (low, high) if low < high else (low / 2, high * 2)
@@ -266,34 +275,29 @@ def line_ends(chart: Curves, limits: tuple[float, float]) -> list[tuple[str, flo
 
 
 def _dots(chart: Dots) -> Drawing:
-    names = list(chart.values)
-    rows = []
-    for name, values in chart.values.items():
-        for row, value in zip(chart.rows, values, strict=True):
+    names, rows = list(chart.values), []
+    for name, cells in chart.values.items():
+        for row, value in zip(chart.rows, cells, strict=True):
             if value is not None:
                 rows.append([row, name, None, *_numbers(value.printed, value.k)])
                 rows += [[row, name, k, v, None, None, value.k] for k, v in _trainings(value.each)]
-    limits = chart.x_range
+    limits, by_set = chart.x_range, _by_set(names, len(names) > 1)
     scale = alt.Scale(domain=list(limits), clamp=True, nice=False) if limits else alt.Scale(zero=True)
-    y = alt.Y("row:N", sort=list(chart.rows), title=None, axis=alt.Axis(domain=False, ticks=False, grid=True, labelPadding=9))
+    axis = alt.Axis(domain=False, ticks=False, grid=True, labelPadding=9)
     apart = {"yOffset": alt.YOffset("set:N", sort=names)} if len(names) > 1 else {}
-    x = alt.X("value:Q", title=chart.x_label, scale=scale)
-    base = _base(names, y=y, legend=len(names) > 1, **apart)
-    shape = _channel(alt.Shape, names, len(names) > 1, "mark")
-    told = _told(("row:N", "row"), ("set:N", "set"))
-    mean = base.transform_filter(ONE)
-    between = f"datum.trainings > 1 && datum.trainings < {BANDS}"
-    whisker = mean.transform_filter(WIDE).mark_rule(strokeWidth=1.6).encode(x=alt.X("lo:Q", scale=scale), x2="hi")
-    each = base.transform_filter(EACH).mark_point(filled=True, size=22, opacity=0.6)
-    tick = mean.transform_filter(between).mark_tick(thickness=3, size=10, opacity=1)
-    marks = [
-        *([whisker] if any(row[-1] >= BANDS for row in rows) else ()),
-        *([each.encode(x=x, shape=shape, tooltip=told), tick.encode(x=x, tooltip=told)] if any(row[2] for row in rows) else ()),
-        mean.transform_filter(f"!({between})").mark_point(filled=True, size=48, opacity=1).encode(
-            x=x, shape=shape, tooltip=told
-        ),
-        *(_triangles(base, limits, "x", rows) if limits else ()),
-    ]
+    base = _base(y=alt.Y("row:N", sort=list(chart.rows), title=None, axis=axis), color=by_set(alt.Color, "colour"), **apart)
+    mean, shape = base.transform_filter(ONE), by_set(alt.Shape, "mark")
+    told = {"x": alt.X("value:Q", title=chart.x_label, scale=scale), "tooltip": _told(("row:N", "row"), ("set:N", "set"))}
+    marks = []
+    if any(row[-1] >= BANDS for row in rows):
+        whisker = mean.transform_filter(WIDE).mark_rule(strokeWidth=1.6)
+        marks.append(whisker.encode(x=alt.X("lo:Q", scale=scale), x2="hi"))
+    if any(row[2] for row in rows):
+        each = base.transform_filter(EACH).mark_point(filled=True, size=22, **_seen(True, 0.6))
+        tick = mean.transform_filter(FEW).mark_tick(thickness=3, size=10, opacity=1)
+        marks += [each.encode(**told, shape=shape), tick.encode(**told)]
+    point = mean.transform_filter(f"!({FEW})").mark_point(filled=True, size=48, opacity=1)
+    marks += [point.encode(**told, shape=shape), *(_triangles(base, limits, "x", rows) if limits else ())]
     height = max(3, len(chart.rows)) * max(ROW, 11 * len(names))
     return _finished(marks, height, [], ("row", "set", "training", "value", "lo", "hi", "trainings"), rows)
 
@@ -310,8 +314,7 @@ def _heat(chart: Heat) -> Drawing:
     steps = [round(-1 + 2 * k / (len(colours) - 1), 3) for k in range(len(colours))]
     scale = alt.Scale(domain=steps, range=colours)
     legend = alt.Legend(orient="top", gradientLength=180, gradientThickness=10, values=[-1, -0.5, 0, 0.5, 1], format="~g")
-    cells = alt.Chart().transform_calculate(interval=INTERVAL, whose=WHOSE)
-    cells = cells.encode(
+    cells = _base(
         x=alt.X("column:O", title=chart.x_label, axis=alt.Axis(labelAngle=0)),
         y=alt.Y("row:N", sort=list(chart.rows), title=None, axis=alt.Axis(ticks=False, domain=False)),
     )

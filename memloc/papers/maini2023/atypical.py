@@ -1,74 +1,36 @@
-"""E5 and A1: clean examples that dropping forgets are atypical (paper §6.2); atypical examples behave as mislabeled ones
-(paper §7, B.2).
+"""A1, Figures 8, 9 and 19: atypical examples behave as mislabeled ones do (paper §7, B.2).
+
+No label is wrong. The noisy set of an analysis holds the examples with a low C-score.
 """
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+from functools import partial
 
-from memloc.papers.maini2023.deciding import decided, untestable
-from memloc.papers.maini2023.gradients import alike, gradient_rows
-from memloc.papers.maini2023.judgement import Estimate
-from memloc.papers.maini2023.judging import Estimates, Judge
-from memloc.papers.maini2023.layers import ALL, retrain_rows, retrained, rewinding_costs
-from memloc.papers.maini2023.observations import Observations, among
-from memloc.papers.maini2023.paper import Numbers
-from memloc.papers.maini2023.settings import Setting
-from memloc.papers.maini2023.tied_dropout import table_1_settings
-from memloc.statistics.quantities import mean_auc, training_table
+from memloc.papers.claims import Claim, Estimates, of_stage
+from memloc.papers.deciding import untestable
+from memloc.papers.exhibits import Exhibit, Wanted, per_setting
+from memloc.papers.judgement import Estimate
+from memloc.papers.maini2023.gradients.norms import alike, dots, gradient_rows, measured
+from memloc.papers.maini2023.layers import retraining, rewinding
+from memloc.papers.maini2023.layers.accuracies import KEPT, Sets, by_layer
+from memloc.papers.observations import Observations, among
+from memloc.papers.paper import Judged, Section
+from memloc.papers.scope import Numbers, Scope
+from memloc.papers.settings import Setting
 from memloc.statistics.regions import Region
 
-GUESSING = Region(lo=0.5, open_lo=True)
+STAGES = ("gradients", "rewind", "retrain")
+ALL = Region(lo=1.0)  # every group can be retrained
+C_SCORES = "memloc sweep cscore"  # estimates the C-scores that say which examples are atypical
+SETS: Sets = {"typical": ("clean_acc", None), "atypical": ("noisy_acc", None)}  # a store does not say how many they are
+NORMED = {"clean": "typical", "noisy": "atypical", "total": "total", "control": "control"}
 
 
-def forgotten_are_atypical(frame: pd.DataFrame, what: str, sql: str) -> Estimate:
-    """E5: clean examples that dropping forgets are more atypical than those that it keeps: the AUC is above 0.5.
-
-    frame: columns trial, data_seed, example, forgotten, score (higher: more atypical).
-    """
-    both = frame[frame.groupby("trial")["forgotten"].transform("nunique") == 2]
-    if both.empty:
-        return untestable("dropping forgets no clean example, or all of them", sorted(set(frame["trial"])), sql)
-    units = both.groupby(["data_seed", "example", "forgotten"], dropna=False).ngroup().to_numpy()
-    scores, trials = both["score"].to_numpy(dtype=np.float64), both["trial"].to_numpy(dtype=str)
-    table, rows = training_table(scores, trials, units)
-    quantity = mean_auc(table, both["forgotten"].to_numpy(dtype=bool)[rows])
-    if quantity is None:
-        return untestable("a score is not a number", sorted(set(trials)), sql)
-    compared = (
-        f"AUC of {what} for clean examples that dropping forgets ({both['forgotten'].sum() / quantity.k:.0f} a training) "
-        "against those it keeps"
-    )
-    return decided(quantity, GUESSING, compared, sorted(set(trials)), sql)
-
-
-# --- on a store --------------------------------------------------------------------------------------------------------
-
-
-def _e5(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
-    chosen, trials = among("analysis", setting.analyses.values()), among("trial", setting.trials)
-    modes = ", ".join(f"bool_or(correct) FILTER (mode = '{mode}') AS {mode}" for mode in ("own", "dropped"))
-    forgotten = (
-        "SELECT trial, example, NOT dropped AS forgotten, learning_time "
-        f"FROM (SELECT trial, example, {modes} FROM predictions WHERE rescale = 'none' AND {chosen} GROUP BY ALL) "
-        f"JOIN (SELECT trial, example, learning_time FROM examples WHERE NOT noisy AND {trials}) USING (trial, example) "
-        "WHERE own AND dropped IS NOT NULL"
-    )
-    frame = observations.with_data_seed(observations.frame(f"{forgotten} ORDER BY trial, example"))
-    by_time = frame.assign(score=frame["learning_time"])
-    estimates = {"learning_time": forgotten_are_atypical(by_time, "learning time", forgotten)}
-    if (scores := observations.c_scores(setting.trials)) is not None:
-        by_c_score = frame.merge(scores, on=["trial", "example"])
-        by_c_score = by_c_score.assign(score=-by_c_score["c_score"])
-        estimates["c_score"] = forgotten_are_atypical(by_c_score, "1 − C-score", forgotten)
-    return estimates
-
-
-def _a1_settings(observations: Observations) -> list[Setting]:
+def _settings(observations: Observations) -> list[Setting]:
     """The settings without label noise. Their analyses are of one of the three stages; `_a1` looks the others up."""
     chosen: dict[tuple[str, ...], Setting] = {}
-    for stage in ("gradients", "rewind", "retrain"):
+    for stage in STAGES:
         for setting in observations.settings(stage, atypical=True):
             if setting.scope.noise == 0:
                 chosen.setdefault(tuple(f"{k}={v}" for k, v in sorted(setting.config.items())), setting)
@@ -81,7 +43,7 @@ def _a1(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
     A store does not say how many examples a set by C-score has. So the intervals of retraining are of the trainings alone.
     """
     estimates: dict[str, Estimate | None] = {}
-    for stage in ("gradients", "rewind", "retrain"):
+    for stage in STAGES:
         analysed = next((s for s in observations.settings(stage, atypical=True) if s.config == setting.config), None)
         if analysed is None:
             continue
@@ -92,11 +54,81 @@ def _a1(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
         elif stage == "gradients":
             estimates[stage] = alike(*gradient_rows(observations, analysed.only(kept)))
         elif stage == "rewind":
-            estimates[stage] = rewinding_costs(observations, analysed.only(kept), numbers)[""]
+            estimates[stage] = rewinding.same_groups(rewinding.rewound_in(observations, analysed.only(kept)))
         else:
-            frame, sql = retrain_rows(observations, analysed.only(kept))
-            estimates[stage] = retrained(frame, None, sql, ALL)
+            estimates[stage] = retraining.retrained(*retraining.retrain_rows(observations, analysed.only(kept)), ALL)
     return estimates
 
 
-JUDGES = {"E5": Judge(table_1_settings, _e5), "A1": Judge(_a1_settings, _a1)}
+A1 = Claim(
+    "A1",
+    "§7, B.2, Figures 8, 9, 19",
+    "atypical examples behave as mislabeled ones do, but every layer can be retrained (§7 swaps the two set sizes)",
+    {Scope(d, noise=0.0): {"gradients": 1.0, "rewind": None, "retrain": 1.0} for d in ("cifar10", "mnist")},
+    "gradients",
+    _settings,
+    _a1,
+    part_stages={stage: (stage,) for stage in STAGES},
+    atypical=True,
+    first=lambda part: C_SCORES,
+)
+
+NORMS = Exhibit(
+    "fig08",
+    "Figure 8",
+    "Gradient norms by layer, of typical and atypical examples",
+    "§7",
+    "Means over all epochs. Atypical examples have a C-score below 0.5, and no label is wrong. The paper finds about the "
+    "same norm for the two sets.",
+    "memloc sweep atypical",
+    partial(measured, atypical=True),
+    Wanted(("cifar10", "mnist"), ("resnet9",), (0.0,)),
+    per_setting(lambda evidence, setting, label: [dots(evidence.observations, setting, label, NORMED)]),
+    ("A1",),
+    C_SCORES,
+)
+REWINDING = Exhibit(
+    "fig09",
+    "Figure 9",
+    "Accuracy on typical and atypical examples with one layer set back to an earlier epoch",
+    "§7",
+    "Atypical examples have a C-score below 0.5, and no label is wrong. The paper finds memorization dispersed over layers.",
+    "memloc sweep atypical",
+    of_stage("rewind", atypical=True),
+    Wanted(("cifar10",), ("resnet9",), (0.0,)),
+    per_setting(lambda evidence, setting, label: [by_layer(evidence.observations, setting, label, "rewind", SETS)]),
+    first=C_SCORES,
+)
+RETRAINING = Exhibit(
+    "fig19",
+    "Figure 19",
+    "Accuracy while one layer is trained again on typical examples alone",
+    "B.2",
+    "Atypical examples have a C-score below 0.5, and no label is wrong. The paper finds that every layer reaches a high "
+    "accuracy on them.",
+    "memloc sweep atypical",
+    of_stage("retrain", atypical=True),
+    Wanted(("cifar10", "mnist"), ("resnet9",), (0.0,)),
+    per_setting(lambda evidence, setting, label: [by_layer(evidence.observations, setting, label, "retrain", SETS)]),
+    first=C_SCORES,
+)
+
+
+def sentence(judged: Judged) -> str:
+    """The ratio of norms, and how many layers reach a high accuracy by retraining."""
+    parts = judged.get("A1", {})
+    sentences = []
+    if ratio := parts.get("gradients"):
+        sentences.append(
+            f"The gradient of atypical examples has {ratio.printed(2)} times the norm of the typical ones, in the layer "
+            "where the two differ most."
+        )
+    if share := parts.get("retrain"):
+        sentences.append(
+            "With one layer trained again on typical examples alone, accuracy on atypical ones comes back to at least "
+            f"{KEPT} in a share of {share.printed(2)} of the layers."
+        )
+    return " ".join(sentences)
+
+
+SECTION = Section("Atypical examples", "§7, B.2", (A1,), (NORMS, REWINDING, RETRAINING), sentence)

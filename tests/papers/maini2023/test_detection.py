@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from memloc.papers.maini2023.detection import by_mean_counts, mean_of_aucs
+from memloc.papers.maini2023.neurons.detection import by_mean_counts, mean_of_aucs
 from memloc.statistics import auc_interval
 from tests.papers.maini2023.simulated import Simulated
 

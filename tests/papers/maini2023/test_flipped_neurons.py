@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from memloc.papers.maini2023.judgement import Estimate
 from scipy import stats
 
-from memloc.papers.maini2023.flipped_neurons import accuracy_left, counts, few_neurons, same_layers
-from memloc.papers.maini2023.layer_shares import shares_apart, shares_by_training
+from memloc.papers.judgement import Estimate
+from memloc.papers.maini2023.neurons.flips import accuracy_left, counts, few_neurons
+from memloc.papers.maini2023.neurons.layer_shares import same_layers, shares_apart, shares_by_training
 from tests.papers.maini2023.simulated import Simulated
 
 

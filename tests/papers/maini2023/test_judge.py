@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from memloc.papers.maini2023.paper import CLAIMS
 
 from memloc import sweep
 from memloc.analysis.reading import run_sql
 from memloc.errors import UsageError
-from memloc.papers.maini2023 import judge
+from memloc.papers.judging import judge
+from memloc.papers.registry import paper
 from memloc.stages import REGISTRY
 from memloc.store import Store
 from tests.papers.maini2023.simulated import Simulated
@@ -35,7 +36,7 @@ def test_a_store_without_anything(simulated: Simulated) -> None:
     simulated.training(noise=0.0, evaluated=None)
     found = simulated.judged()
     assert {j.verdict for j in found.values()} == {"not_run"}
-    assert len(found) == sum(len(numbers) for claim in CLAIMS for numbers in claim.scopes.values()) == 181
+    assert len(found) == sum(len(numbers) for claim in paper().claims for numbers in claim.scopes.values()) == 181
     for name in (
         "D1.flips",
         "E1.cifar10.after.noisy",
@@ -45,14 +46,14 @@ def test_a_store_without_anything(simulated: Simulated) -> None:
     ):
         assert found[name].ours is found[name].lo is found[name].hi is None
         assert found[name].seeds == 0
-    assert [c.id for c in CLAIMS] == list(dict.fromkeys(name.split(".")[0] for name in found))
+    assert [c.id for c in paper().claims] == list(dict.fromkeys(name.split(".")[0] for name in found))
 
 
 def test_what_would_run_them(simulated: Simulated) -> None:
     """Every command selects trainings of a shipped sweep that have the stage."""
     simulated.training(noise=0.0, evaluated=None)
     loaded = {name: sweep.load(path, REGISTRY) for name, path in sweep.shipped().items()}
-    stages = {claim.id: claim.stage for claim in CLAIMS}
+    stages = {claim.id: claim.stage for claim in paper().claims}
     commands: dict[str, str] = {}
     for j in simulated.judged().values():
         if j.command:
@@ -301,17 +302,17 @@ def test_every_query_runs_and_gives_rows(simulated: Simulated, tiny: Path) -> No
     simulated.rewind(trial, {"a": 1.0, "b": 1.0})
     simulated.retrain(trial, {"a": [0, 1.0], "res2.conv1": [0, 1.0]})
     for store in (simulated.store, Store(str(tiny))):
-        for sql, missing in {j.sql: j.verdict == "not_run" for j in judge(store)}.items():
+        for sql, missing in {j.sql: j.verdict == "not_run" for j in judge(store, paper())}.items():
             assert run_sql(store, sql).num_rows > 0 or missing, sql
 
 
 def test_a_sweep_that_is_not_there(tiny: Path) -> None:
     with pytest.raises(UsageError, match="no such sweep"):
-        judge(Store(str(tiny)), "tinny")
+        judge(Store(str(tiny)), paper(), "tinny")
 
 
 def test_two_epochs_memorize_nothing(tiny: Path) -> None:
-    found = {j.id: j for j in judge(Store(str(tiny)), "tiny") if j.verdict != "not_run"}
+    found = {j.id: j for j in judge(Store(str(tiny)), paper(), "tiny") if j.verdict != "not_run"}
     assert found["W1.digits"].verdict == found["E1.digits.after.noisy"].verdict == "not_testable"
     assert found["E1.digits.before.noisy"].leans == "against"
     evaluation = run_sql(Store(str(tiny)), "SELECT noisy_acc FROM evaluation WHERE mode = 'own'").to_pylist()
@@ -323,5 +324,5 @@ def test_the_same_twice(simulated: Simulated) -> None:
         simulated.flips(
             simulated.training(seed=seed), {True: [3, 5] * 5, False: [9, 14, 30] * 4}, left={True: 0.9, False: 0.8}
         )
-    first, second = (json.dumps([vars(j) for j in judge(Store(simulated.store.uri))]) for _ in range(2))
+    first, second = (json.dumps([asdict(j) for j in judge(Store(simulated.store.uri), paper())]) for _ in range(2))
     assert first == second

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from memloc.papers.maini2023 import Judgement
-from memloc.papers.maini2023.layers import drops
+from memloc.papers.judgement import Judgement
+from memloc.papers.maini2023.layers.rewinding import Rewound
 from tests.papers.maini2023.simulated import Simulated
 
 FOR, AGAINST = ("inconclusive", "for"), ("inconclusive", "against")
@@ -237,7 +237,7 @@ def test_what_rewinding_costs_by_a_loop() -> None:
     generator = np.random.default_rng(0)
     rows = [(t, g, e, generator.random()) for t in ("s", "t") for g in ("b", "a") for e in (0, 5, 9)]
     frame = pd.DataFrame(rows, columns=["trial", "layer", "epoch", "noisy_acc"])
-    lost = drops(frame, {"s": 9, "t": 9}, "noisy_acc")
+    lost = Rewound(frame, {}, {"s": 9, "t": 9}, None, "").drops("noisy_acc")
     assert list(lost.columns) == ["b", "a"]
     for trial in ("s", "t"):
         whole = max(a for t, _, e, a in rows if t == trial and e == 9)

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from memloc.papers.maini2023.observations import Sizes
-from memloc.papers.maini2023.paper import P_GEN, TABLE_1, TABLE_2, TABLE_3, cell
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from memloc.papers.maini2023.tied_accuracies import TiedRows
+from memloc.papers.maini2023.dropout.accuracies import TiedRows
+from memloc.papers.maini2023.dropout.baselines import TABLE_3
+from memloc.papers.maini2023.dropout.before_after import TABLE_1
+from memloc.papers.maini2023.dropout.grid import P_GEN, TABLE_2, cell
+from memloc.papers.observations import Sizes
 from memloc.statistics.quantities import accuracy
 from memloc.statistics.trainings import OverTrainings, pooled
 from tests.papers.maini2023.simulated import Simulated

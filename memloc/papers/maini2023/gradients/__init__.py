@@ -16,7 +16,9 @@ def sentence(judged: Judged) -> str:
             "the two differ most."
         )
     if cosine:
-        sentences.append(f"While they are memorized, the cosine of the two is {cosine.printed(2)} in the layer where it is largest.")
+        sentences.append(
+            f"While they are memorized, the cosine of the two is {cosine.printed(2)} in the layer where it is largest."
+        )
     if total:
         sentences.append(f"Their sum has {total.printed(2)} times the smaller of the two norms.")
     return " ".join(sentences)

@@ -1,4 +1,7 @@
-"""D1: finding mislabeled examples by the number of neurons, and by training dynamics (paper §6.1)."""
+"""D1: finding mislabeled examples by the number of neurons, and by training dynamics (paper §6.1).
+
+The paper gives these AUCs in its text and has no figure of them.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,18 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from memloc.papers.maini2023.deciding import decided, over
-from memloc.papers.maini2023.flipped_neurons import table, two_sided
-from memloc.papers.maini2023.judgement import Estimate
-from memloc.papers.maini2023.judging import Estimates, Judge, of_stage
-from memloc.papers.maini2023.observations import Observations, among
-from memloc.papers.maini2023.paper import Numbers
-from memloc.papers.maini2023.reaching import away, reaching
-from memloc.papers.maini2023.settings import Setting
-from memloc.statistics.quantities import auc_of_means
+from memloc.papers.charts import Curves, Dots
+from memloc.papers.claims import Claim, Estimates, here, of_stage
+from memloc.papers.deciding import decided, over
+from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting
+from memloc.papers.judgement import Estimate
+from memloc.papers.lines import line
+from memloc.papers.maini2023.neurons.searches import flip_rows, table, titled, trials, two_sided
+from memloc.papers.observations import Observations, among
+from memloc.papers.reaching import away, reaching
+from memloc.papers.scope import Numbers
+from memloc.papers.settings import Setting
+from memloc.statistics.quantities import auc_of_means, mean_of_trainings
 from memloc.statistics.regions import Region
 from memloc.statistics.scales import AREA
 from memloc.statistics.trainings import PRINTED, OverTrainings
@@ -43,7 +49,7 @@ def by_score(frame: pd.DataFrame, pairs: pd.DataFrame, score: str, paper: float 
     quantity = mean_of_aucs(rows)
     compared = f"AUC over {rows['n'].mean():.0f} examples{_beside(rows, pairs, score)}{away(paper, quantity.value)}"
     region = GUESSING if paper is None else reaching(paper)
-    return decided(quantity, region, compared, sorted(rows["trial"]), sql)
+    return decided(quantity, region, compared, trials(rows), sql)
 
 
 def by_mean_counts(
@@ -61,18 +67,18 @@ def by_mean_counts(
     if quantity is None:
         return None
     both = two_sided(counts)
-    trials, n = sorted(set(both["trial"])), len(both[["data_seed", "example"]].drop_duplicates())
+    n = len(both[["data_seed", "example"]].drop_duplicates())
     averaged = f"mean counts over {quantity.k} trainings" if quantity.k > 1 else "counts"
     compared = f"AUC of {averaged} of {n} examples{_beside(rows, pairs, 'flips')}"
     if paper is None:
-        return decided(quantity, GUESSING, compared, trials, sql)
+        return decided(quantity, GUESSING, compared, trials(both), sql)
     if quantity.k < AVERAGED:
         fewer = (
             f"the AUC of averaged counts grows with the number of trainings, so it is compared with {paper:g} at {AVERAGED} "
             "trainings or more; flips.single has the AUC of one training"
         )
-        return Estimate(quantity.printed, None, f"{compared}; {fewer}; {over(quantity)}", trials, sql)
-    return decided(quantity, reaching(paper), compared + away(paper, quantity.value), trials, sql)
+        return Estimate(quantity.printed, None, f"{compared}; {fewer}; {over(quantity)}", trials(both), sql)
+    return decided(quantity, reaching(paper), compared + away(paper, quantity.value), trials(both), sql)
 
 
 def of_score(frame: pd.DataFrame, score: str) -> pd.DataFrame:
@@ -132,20 +138,102 @@ def _differences(pairs: pd.DataFrame, score: str, other: str) -> Sequence[float]
 
 # --- on a store -------------------------------------------------------------------------------------------------------
 
+SINGLY = {"flips.single": "flips", "learning_time": "learning_time", "second_split": "second_split"}  # part: score
 
-def _d1(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
+
+def _rows(observations: Observations, setting: Setting) -> tuple[pd.DataFrame, str]:
+    """The rows of `detection` of a setting, and the SQL that returns them."""
     chosen = among("analysis", setting.analyses.values())
     sql = f"SELECT * FROM detection WHERE {chosen} ORDER BY sample, score, trial"
-    frame = observations.with_data_seed(observations.rows(observations.detection, setting))
-    pairs = observations.rows(observations.detection_pairs, setting)
-    singly = {"flips.single": "flips", "learning_time": "learning_time", "second_split": "second_split"}
-    estimates = {part: by_score(frame, pairs, score, numbers.get(part), sql) for part, score in singly.items()}
+    return observations.with_data_seed(observations.rows(observations.detection, setting)), sql
+
+
+def _counts(observations: Observations, setting: Setting) -> tuple[pd.DataFrame, str]:
+    """The searches that a setting's analyses read."""
     reads = {a["analysis"]: a["reads"] for a in observations.analyses}
-    read = {r for analysis in setting.analyses.values() for r in reads[analysis]}
-    counts = observations.with_data_seed(observations.flips[observations.flips["analysis"].isin(read)])
-    of_counts = f"SELECT * FROM flip_counts WHERE {among('analysis', counts['analysis'].unique())}"
+    return flip_rows(observations, {r for analysis in setting.analyses.values() for r in reads[analysis]})
+
+
+def _d1(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
+    frame, sql = _rows(observations, setting)
+    pairs = observations.rows(observations.detection_pairs, setting)
+    estimates = {part: by_score(frame, pairs, score, numbers.get(part), sql) for part, score in SINGLY.items()}
+    counts, of_counts = _counts(observations, setting)
     averaged = by_mean_counts(frame, pairs, counts, numbers.get("flips"), of_counts) if len(counts) else None
     return {"flips": averaged, **estimates}
 
 
-JUDGES = {"D1": Judge(of_stage("detection"), _d1)}
+CLAIMS = (
+    Claim(
+        "D1",
+        "§6.1",
+        "mislabeled examples are found by the number of neurons, and by learning and second-split forgetting time",
+        here({"flips": 0.89, "flips.single": None, "learning_time": 0.87, "second_split": 0.93}),
+        "detection",
+        of_stage("detection"),
+        _d1,
+        part_stages={"second_split": ("detection", "second_split")},
+        floats=True,
+    ),
+)
+
+SCORES = {
+    "flips": "neurons to flip",
+    "learning_time": "learning time",
+    "forgetting": "forgetting events",
+    "second_split": "forgetting time",
+    "aum": "area under the margin",
+    "el2n": "EL2N",
+    "loss": "mean loss",
+    "probability": "probability of the label",
+    "c_score": "C-score",
+}
+AVERAGED_FIRST = "neurons to flip, averaged over trainings"
+
+
+def _dots(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+    """The AUC of every score, as in D1. With several trainings, also that of averaged counts."""
+    frame, sql = _rows(evidence.observations, setting)
+    there = [*SCORES, *sorted(set(frame["score"]) - set(SCORES))]
+    aucs = {SCORES.get(s, s): mean_of_aucs(rows) for s in there if len(rows := of_score(frame, s))}
+    counts, _ = _counts(evidence.observations, setting)
+    averaged = auc_of_mean_counts(counts) if SCORES["flips"] in aucs else None
+    if averaged and averaged.k > 1:
+        aucs = {AVERAGED_FIRST: averaged, **aucs}
+    dots = Dots(titled("Scores", label), list(aucs), {"AUC": list(aucs.values())}, "AUC", sql)
+    return [*([dots] if aucs else []), *_by_draws(evidence.observations, setting, label)]
+
+
+def _by_draws(observations: Observations, setting: Setting, label: str) -> list[Curves]:
+    """The AUC of counts that are averaged over more and more searches. Nothing if an example has one search.
+
+    A line per data_seed: trainings with the same one search for the same examples.
+    """
+    _, read = _counts(observations, setting)
+    sql = f"""WITH searched AS (
+  SELECT DISTINCT json_merge_patch(trials.config, '{{"seed": null}}')::VARCHAR AS setting, analyses.config AS analysis_config
+  FROM analyses JOIN trials USING (trial) WHERE analysis IN (SELECT analysis FROM ({read})))
+SELECT setting, draws, auc FROM flips_auc_pooled JOIN searched USING (setting, analysis_config)
+WHERE auc IS NOT NULL ORDER BY setting, draws"""
+    aucs = observations.frame(sql).pivot(index="setting", columns="draws", values="auc")
+    if aucs.shape[1] < 2:
+        return []
+    auc = line("AUC", aucs, partial(mean_of_trainings, scale=AREA))
+    title, x_label = titled("Neurons to flip", label), "trainings × repeats over which counts are averaged"
+    return [Curves(title, {"": [auc]}, x_label, "AUC", sql, rule=(0.5, "guessing"))]
+
+
+DETECTION = Exhibit(
+    "detection",
+    "In the text of §6.1",
+    "Which score finds the mislabeled examples",
+    "§6.1",
+    "Areas under the ROC curve, on the examples that were searched if some were. The paper averages each example's number "
+    "of neurons over its trainings first. The second chart shows what this gains, over all trainings that were searched.",
+    "memloc sweep flips",
+    memorizing(of_stage("detection")),
+    Wanted(("cifar10",), ("resnet9",), (0.1,)),
+    per_setting(_dots),
+    ("D1",),
+    shown=4,
+)

@@ -1,16 +1,45 @@
-"""How far apart the layers are in which clean and noisy examples' neurons are closed: total variation, by the bootstrap."""
+"""F4, Figure 5c: the layers in which clean and noisy examples' neurons are closed (paper §6.1)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
+from memloc.papers.charts import Dots
+from memloc.papers.claims import Claim, here, of_stage
+from memloc.papers.deciding import decided, untestable
+from memloc.papers.judgement import Estimate
+from memloc.papers.maini2023.neurons.searches import NAMES, ONE_SIDED, trials, two_sided
+from memloc.papers.observations import Observations, among
+from memloc.papers.settings import Setting
 from memloc.seeds import stream
-from memloc.statistics import RESAMPLES, Bools, Floats
+from memloc.statistics import RESAMPLES, Bools, Floats, in_brackets
+from memloc.statistics.quantities import mean_over_examples
+from memloc.statistics.regions import Region
 from memloc.statistics.scales import SHARE
 from memloc.statistics.trainings import OverTrainings
+
+SAME_LAYERS = Region(hi=0.15)  # F4: total variation of layer shares
+
+
+def same_layers(closings: pd.DataFrame, sql: str) -> Estimate:
+    """F4: the total variation of the layer shares of clean and of noisy examples' closings is at most 0.15.
+
+    closings: columns trial, data_seed, example, noisy, layer, share (of the closings of that example in that training),
+    first (the same of its first closing alone).
+    """
+    both = two_sided(closings)
+    if both.empty:
+        return untestable(ONE_SIDED, trials(closings), sql)
+    quantity, first = (shares_apart(*shares_by_training(both, column)) for column in ("share", "first"))
+    compared = (
+        "total variation of the layer shares of closed neurons, clean against noisy examples, each example counting once; "
+        f"by the first closing alone it is {in_brackets(first.printed, 3)}"
+    )
+    return decided(quantity, SAME_LAYERS, compared, trials(both), sql)
 
 
 def shares_by_training(closings: pd.DataFrame, column: str) -> tuple[Floats, Bools]:
@@ -71,3 +100,46 @@ def _apart(one: Floats, other: Floats) -> Floats:
 def _basic(value: float, resampled: Floats, level: float) -> tuple[float, float]:
     lo, hi = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return min(value, max(0.0, float(2 * value - hi))), max(value, min(1.0, float(2 * value - lo)))
+
+
+def _closings(observations: Observations, setting: Setting) -> tuple[pd.DataFrame, str]:
+    sql = f"SELECT * FROM flips WHERE eligible AND {among('analysis', setting.analyses.values())}"
+    return observations.with_data_seed(observations.rows(observations.closings, setting)), sql
+
+
+TEXT = "the neurons that flip clean and noisy examples are in the same layers"
+F4 = Claim(
+    "F4",
+    "§6.1, Figure 5c",
+    TEXT,
+    here(),
+    "flips",
+    of_stage("flips"),
+    lambda o, s, n: {"": same_layers(*_closings(o, s))},
+    floats=True,
+)
+
+
+def layer_dots(observations: Observations, setting: Setting, title: str) -> list[Dots]:
+    """Figure 5c: the mean over examples of the share of their closings in each layer. F4 is how far the two sets are apart.
+
+    Nothing where no training has closings of both sets.
+    """
+    closings, sql = _closings(observations, setting)
+    both = two_sided(closings)
+    if both.empty:
+        return []
+    names = sorted(set(both["layer"]))  # as `shares_by_training` has them
+    shares, noisy = shares_by_training(both, "share")
+    layers = observations.order(setting, names)
+    values = {
+        NAMES[of_noisy]: [_mean_share(shares[:, noisy == of_noisy, names.index(layer)]) for layer in layers]
+        for of_noisy in NAMES
+    }
+    return [Dots(title, layers, values, "share of the neurons closed", sql, x_range=(0.0, 1.0))]
+
+
+def _mean_share(shares: Floats) -> OverTrainings | None:
+    """shares: float64[trainings, examples]."""
+    mean = mean_over_examples(shares)
+    return mean and replace(mean, scale=SHARE)

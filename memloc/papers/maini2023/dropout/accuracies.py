@@ -1,4 +1,4 @@
-"""Accuracies of example-tied networks before and after dropping, over trainings, and what follows from them (paper §6.2).
+"""Accuracies of example-tied networks before and after dropping, over trainings (paper §6.2).
 
 `before` is mode own on the training set and scaled on test; `after` is mode dropped, without rescaling.
 """
@@ -12,12 +12,14 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from memloc.papers.maini2023.observations import Sizes
+from memloc.papers.observations import Observations, Sizes, among
+from memloc.papers.settings import Setting
 from memloc.statistics.quantities import accuracy, difference
 from memloc.statistics.scales import SHARE
 from memloc.statistics.trainings import OverTrainings
 
 SETS = ("clean", "noisy", "test")
+CELL = {"p_gen": 0.3, "p_mem": 0.2}  # of Table 1 for CIFAR-10; the paper does not say which one Table 1 has
 Limits = Callable[[float], tuple[float, float] | None]
 
 
@@ -132,3 +134,46 @@ def scaled(quantity: OverTrainings, factor: float) -> OverTrainings:
 def _scaled(limits: Limits, factor: float, level: float) -> tuple[float, float] | None:
     found = limits(level)
     return found and (factor * found[0], factor * found[1])
+
+
+# --- on a store -------------------------------------------------------------------------------------------------------
+
+
+def tied_settings(observations: Observations) -> list[Setting]:
+    """The settings of example-tied dropout, with all (p_gen, p_mem)."""
+    return observations.settings("evaluate", dropout=("example_tied",), without=tuple(CELL))
+
+
+def nearest_cells(observations: Observations) -> list[Setting]:
+    """The settings, each with the trainings of one (p_gen, p_mem): the paper's cell, or the nearest one that was run."""
+    settings = []
+    for setting in tied_settings(observations):
+        cells = {t: (observations.trials[t]["p_gen"], observations.trials[t]["p_mem"]) for t in setting.trials}
+        nearest = min(set(cells.values()), key=lambda c: (abs(c[0] - CELL["p_gen"]) + abs(c[1] - CELL["p_mem"]), c))
+        one = setting.only([t for t, cell in cells.items() if cell == nearest])
+        settings.append(replace(one, config={**one.config, "p_gen": nearest[0], "p_mem": nearest[1]}))
+    return settings
+
+
+def tied_rows(observations: Observations, setting: Setting) -> tuple[TiedRows, str]:
+    frame = accuracies(observations.rows(observations.evaluation, setting))
+    for field in ("p_gen", "p_mem", "seed", "data_seed"):
+        frame[field] = frame["trial"].map({t: observations.trials[t].get(field) for t in setting.trials})
+    wrong = str(setting.config.get("wrong", "uniform"))
+    test = observations.test_size(setting.config["dataset"])
+    return TiedRows(frame, observations.sizes[setting.trials[0]], test, wrong), rows_of(setting)
+
+
+def rows_of(*settings: Setting) -> str:
+    """The SQL that returns the accuracies of settings."""
+    analyses = [a for setting in settings for a in setting.analyses.values()]
+    return (
+        "SELECT p_gen, p_mem, seed, mode, rescale, clean_acc, noisy_acc, test_acc, noisy_true_acc "
+        f"FROM evaluation JOIN trials USING (trial) WHERE rescale = 'none' AND {among('analysis', analyses)} ORDER BY ALL"
+    )
+
+
+def memorized(observations: Observations, rows: TiedRows) -> tuple[TiedRows, str]:
+    """(those that memorized, a note about the others)."""
+    kept, said = observations.testable(rows.trials)
+    return rows.only(kept), said

@@ -1,0 +1,245 @@
+"""E1, E4, Table 1: accuracies before and after dropping the memorization neurons (paper §6.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from memloc.papers.charts import Dots, Table
+from memloc.papers.claims import Claim, Estimates, Parts, saying
+from memloc.papers.deciding import decided, over, untestable
+from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
+from memloc.papers.judgement import Estimate, Judgement
+from memloc.papers.maini2023.dropout.accuracies import (
+    CELL,
+    SETS,
+    TiedRows,
+    memorized,
+    nearest_cells,
+    rows_of,
+    tied_rows,
+)
+from memloc.papers.observations import Observations
+from memloc.papers.reaching import SLACK, away, reaching
+from memloc.papers.scope import Numbers, Scope
+from memloc.papers.settings import Setting, differing, name_of
+from memloc.stages.instrument import LEAST_MEMORIZED
+from memloc.statistics import Interval, in_brackets
+from memloc.statistics.regions import Region, decide
+from memloc.statistics.trainings import OverTrainings, pooled
+
+MEMORIZES = Region(lo=LEAST_MEMORIZED)
+MINOR = Region(hi=0.12)  # a drop of accuracy on clean or on test examples
+FORGOTTEN = Region(hi=0.03)  # residual memorization
+NARROWS = Region(lo=0.0, open_lo=True)  # the generalization gap
+
+ACCURACIES = tuple(f"{when}.{what}" for when in ("before", "after") for what in SETS)
+TABLE_1 = {  # as ACCURACIES
+    "cifar10": (0.999, 0.993, 0.793, 0.908, 0.031, 0.827),
+    "mnist": (1.0, 1.0, 0.990, 0.992, 0.001, 0.993),
+    "svhn": (0.999, 0.996, 0.895, 0.958, 0.014, 0.896),
+}
+COSTS = {"cifar10": 0.092, "mnist": 0.008, "svhn": 0.042}
+
+
+class Dropped(NamedTuple):
+    """An accuracy after dropping, and the quantity that decides on it, or why nothing does."""
+
+    shown: OverTrainings
+    by: OverTrainings | str
+    trials: list[str]
+
+
+def dropped(rows: TiedRows, what: str) -> Dropped | None:
+    """None without trainings that have the accuracy before and after dropping."""
+    known = rows.known(f"after_{what}", f"before_{what}")
+    shown, lost = known.share(f"after_{what}"), known.lost(what)
+    if shown is None or lost is None:
+        return None
+    return Dropped(shown, known.residual() if what == "noisy" else lost, known.trials)
+
+
+def family(cells: Sequence[Dropped]) -> list[Dropped]:
+    """The same, of two trainings with the spread of all cells together (`pooled`)."""
+    shown = pooled([one.shown for one in cells])
+    deciding = iter(pooled(by) if (by := [one.by for one in cells if not isinstance(one.by, str)]) else [])
+    return [
+        Dropped(mine, one.by if isinstance(one.by, str) else next(deciding), one.trials)
+        for mine, one in zip(shown, cells, strict=True)
+    ]
+
+
+def after(one: Dropped, what: str, paper: float | None, sql: str) -> Estimate:
+    """Noisy examples have at most 0.03 of residual memorization; clean and test accuracy lose at most 0.12."""
+    compared = f"{what} accuracy after dropping{away(paper, one.shown.value)}"
+    if isinstance(one.by, str):
+        return Estimate(one.shown.printed, None, f"{compared}; {one.by}", one.trials, sql)
+    name, region = ("residual memorization", FORGOTTEN) if what == "noisy" else ("its loss by dropping", MINOR)
+    reason = f"{compared}; {name} is {in_brackets(one.by.printed, 3)}; it must be {region}; {over(one.by)}"
+    return Estimate(one.shown.printed, decide(one.by.deciding, region, one.by.each), reason, one.trials, sql)
+
+
+def share_before(rows: TiedRows, what: str) -> OverTrainings | None:
+    return rows.known(f"before_{what}").share(f"before_{what}")
+
+
+def before(rows: TiedRows, what: str, paper: float | None, sql: str) -> Estimate | None:
+    """Clean and noisy accuracy are at least 0.95; test accuracy reaches the paper's, elsewhere it is above chance."""
+    quantity = share_before(rows, what)
+    if quantity is None:
+        return None
+    guessing = Region(lo=rows.sizes.chance, open_lo=True)
+    region = MEMORIZES if what != "test" else guessing if paper is None else reaching(paper)
+    compared = f"{what} accuracy before dropping{away(paper, quantity.value)}"
+    return decided(quantity, region, compared, rows.known(f"before_{what}").trials, sql)
+
+
+def before_and_after(
+    rows: TiedRows, memorized: TiedRows, paper: Mapping[str, float | None], sql: str
+) -> dict[str, Estimate | None]:
+    """E1's six numbers. memorized: the trainings on which those after dropping are judged."""
+    estimates: dict[str, Estimate | None] = {}
+    for part in ACCURACIES:
+        when, what = part.split(".")
+        if when == "before":
+            estimates[part] = before(rows, what, paper.get(part), sql)
+        elif dropped(rows, what) is not None:
+            one = dropped(memorized, what)
+            estimates[part] = after(one, what, paper.get(part), sql) if one else untestable("", [], sql)
+    return estimates
+
+
+def _e1(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
+    rows, sql = tied_rows(observations, setting)
+    kept, said = memorized(observations, rows)
+    estimates = before_and_after(rows, kept, numbers, sql)
+    return {k: _of_kept(one, said, sql) if k.startswith("after") else one for k, one in estimates.items()}
+
+
+def _of_kept(one: Estimate | None, said: str, sql: str) -> Estimate | None:
+    """The estimate, with a note about trainings that did not memorize; the note alone where there are no others."""
+    return one and (saying(one, said) if one.trials else untestable(said or "no accuracy after dropping", [], sql))
+
+
+def generalization(rows: TiedRows, paper: Mapping[str, float | None], sql: str) -> dict[str, Estimate]:
+    """E4. cost: 1 minus clean accuracy after dropping; at most the paper's plus 0.03, elsewhere at most 0.12.
+
+    gap: by how much dropping narrows the difference of clean and test accuracy; above 0.
+    """
+    estimates = {}
+    known = rows.known("after_clean")
+    if (cost := known.lost_from_1()) is not None:
+        number = paper.get("cost")
+        region = MINOR if number is None else Region(hi=round(number + SLACK, 9))
+        compared = f"clean accuracy lost, from 1{away(number, cost.value)}"
+        estimates["cost"] = decided(cost, region, compared, known.trials, sql)
+    if (narrowed := rows.narrowed()) is not None:
+        gaps = {when: rows.frame[f"{when}_clean"] - rows.frame[f"{when}_test"] for when in ("before", "after")}
+        means = " and ".join(f"{gap.mean():.3f} {when}" for when, gap in gaps.items())
+        compared = (
+            f"how much smaller dropping makes clean minus test accuracy, which is {means}"
+            f"{away(paper.get('gap'), narrowed.value)}"
+        )
+        estimates["gap"] = decided(narrowed, NARROWS, compared, rows.trials, sql)
+    return estimates
+
+
+def _e4(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
+    rows, sql = tied_rows(observations, setting)
+    return generalization(rows, numbers, sql)
+
+
+def of_cell(part: str) -> Mapping[str, object]:
+    """The trainings that a number of Table 1's cell needs."""
+    return {"dropout": "example_tied", **CELL}
+
+
+E1 = Claim(
+    "E1",
+    "§6.2, Table 1",
+    "dropping the memorization neurons takes the noisy labels away and costs little else (the paper does not state "
+    "p_gen, p_mem; its CIFAR-10 row is (0.3, 0.2))",
+    {Scope(d): dict(zip(ACCURACIES, row, strict=True)) for d, row in TABLE_1.items()},
+    "evaluate",
+    nearest_cells,
+    _e1,
+    memorizing=False,
+    trainings=of_cell,
+)
+E4 = Claim(
+    "E4",
+    "§6.2",
+    "dropping costs few clean examples and narrows the generalization gap (§6.2 counts from 100 %; "
+    "Table 1's differences are 0.1 points smaller)",
+    {Scope(d): {"cost": COSTS[d], "gap": round((row[0] - row[2]) - (row[3] - row[5]), 3)} for d, row in TABLE_1.items()},
+    "evaluate",
+    nearest_cells,
+    _e4,
+    trainings=of_cell,
+)
+
+# --- exhibits ---------------------------------------------------------------------------------------------------------
+
+
+def in_per_cent(judgement: Judgement | None) -> str:
+    """`90.8 [89.9, 91.7]`; – where there is no number."""
+    if judgement is None or judgement.interval is None:
+        return "–"
+    value, *ends = judgement.interval
+    return in_brackets(Interval(100 * value, *(None if end is None else 100 * end for end in ends)), 1)
+
+
+def paper_in_per_cent(number: float | None) -> str:
+    return "–" if number is None else f"{100 * number:.1f}"
+
+
+def _table_1(evidence: Evidence, settings: Sequence[Setting]) -> Drawn:
+    rows = []
+    for setting, label in zip(settings, differing(settings), strict=True):
+        numbers = evidence.numbers("E1", setting)
+        cell = [f"{k} {setting.config[k]:g}" for k in CELL]
+        name = dict.fromkeys([*(label or name_of(setting.scope.dataset)).split(", "), *cell])
+        if any(j.interval for j in numbers.values()):
+            rows.append([", ".join(name), *(in_per_cent(numbers.get(part)) for part in ACCURACIES)])
+    if not rows:
+        return []
+    for scope, papers in E1.scopes.items():
+        rows.append([f"{name_of(scope.dataset)} in the paper", *map(paper_in_per_cent, papers.values())])
+    head = ["accuracy, %", *(part.replace(".", ": ") for part in ACCURACIES)]
+    return [Table("", head, rows, rows_of(*settings))]
+
+
+TABLE_1_EXHIBIT = Exhibit(
+    "table1",
+    "Table 1",
+    "Accuracy before and after dropping the memorization neurons",
+    "§6.2",
+    "Before dropping, a training example has its own neurons, and a test example has all, scaled.",
+    "memloc sweep etd-grid",
+    nearest_cells,
+    Wanted(tuple(TABLE_1), ("resnet9",), (0.1,), CELL),
+    _table_1,
+    ("E4",),
+)
+
+
+def _dots(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+    """E1's quantities."""
+    rows, sql = tied_rows(evidence.observations, setting)
+    kept, _ = memorized(evidence.observations, rows)
+    after = [one and one.shown for one in (dropped(kept, what) for what in SETS)]
+    values = {"before dropping": [share_before(rows, what) for what in SETS], "after dropping": after}
+    kept_values = {name: cells for name, cells in values.items() if any(cells)}
+    return [Dots(label, SETS, kept_values, "accuracy", sql, x_range=(0.0, 1.0))] if kept_values else []
+
+
+PICTURE = replace(
+    TABLE_1_EXHIBIT,
+    id="pic-dropout",
+    shows="Accuracy on the clean and noisy training examples, and on the test set.",
+    wanted=Wanted(("cifar10",), ("resnet9",), (0.1,), CELL),
+    draw=per_setting(_dots),
+    claims=(),
+    shown=1,
+)

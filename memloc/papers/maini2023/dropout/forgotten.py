@@ -1,0 +1,143 @@
+"""E5, Figure 7: the clean examples that dropping the memorization neurons forgets (paper §6.2)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from memloc.data.arrays import U8
+from memloc.errors import MemlocError
+from memloc.papers.charts import Gallery, Picture, Table
+from memloc.papers.claims import Claim, Estimates, here
+from memloc.papers.deciding import decided, untestable
+from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting
+from memloc.papers.judgement import Estimate
+from memloc.papers.maini2023.dropout.accuracies import CELL, nearest_cells
+from memloc.papers.maini2023.dropout.before_after import TABLE_1, of_cell
+from memloc.papers.observations import Observations, among
+from memloc.papers.scope import Numbers
+from memloc.papers.settings import Setting, name_of
+from memloc.statistics.quantities import mean_auc, training_table
+from memloc.statistics.regions import Region
+
+GUESSING = Region(lo=0.5, open_lo=True)
+PICTURES = 24  # of one setting
+
+
+def forgotten_are_atypical(frame: pd.DataFrame, what: str, sql: str) -> Estimate:
+    """E5: clean examples that dropping forgets are more atypical than those that it keeps: the AUC is above 0.5.
+
+    frame: columns trial, data_seed, example, forgotten, score (higher: more atypical).
+    """
+    both = frame[frame.groupby("trial")["forgotten"].transform("nunique") == 2]
+    if both.empty:
+        return untestable("dropping forgets no clean example, or all of them", sorted(set(frame["trial"])), sql)
+    units = both.groupby(["data_seed", "example", "forgotten"], dropna=False).ngroup().to_numpy()
+    scores, trials = both["score"].to_numpy(dtype=np.float64), both["trial"].to_numpy(dtype=str)
+    table, rows = training_table(scores, trials, units)
+    quantity = mean_auc(table, both["forgotten"].to_numpy(dtype=bool)[rows])
+    if quantity is None:
+        return untestable("a score is not a number", sorted(set(trials)), sql)
+    compared = (
+        f"AUC of {what} for clean examples that dropping forgets ({both['forgotten'].sum() / quantity.k:.0f} a training) "
+        "against those it keeps"
+    )
+    return decided(quantity, GUESSING, compared, sorted(set(trials)), sql)
+
+
+def _e5(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
+    chosen, trials = among("analysis", setting.analyses.values()), among("trial", setting.trials)
+    modes = ", ".join(f"bool_or(correct) FILTER (mode = '{mode}') AS {mode}" for mode in ("own", "dropped"))
+    forgotten = (
+        "SELECT trial, example, NOT dropped AS forgotten, learning_time "
+        f"FROM (SELECT trial, example, {modes} FROM predictions WHERE rescale = 'none' AND {chosen} GROUP BY ALL) "
+        f"JOIN (SELECT trial, example, learning_time FROM examples WHERE NOT noisy AND {trials}) USING (trial, example) "
+        "WHERE own AND dropped IS NOT NULL"
+    )
+    frame = observations.with_data_seed(observations.frame(f"{forgotten} ORDER BY trial, example"))
+    by_time = frame.assign(score=frame["learning_time"])
+    estimates = {"learning_time": forgotten_are_atypical(by_time, "learning time", forgotten)}
+    if (scores := observations.c_scores(setting.trials)) is not None:
+        by_c_score = frame.merge(scores, on=["trial", "example"])
+        by_c_score = by_c_score.assign(score=-by_c_score["c_score"])
+        estimates["c_score"] = forgotten_are_atypical(by_c_score, "1 − C-score", forgotten)
+    return estimates
+
+
+E5 = Claim(
+    "E5",
+    "§6.2, Figure 7",
+    "the clean examples that dropping forgets are atypical",
+    here({"learning_time": None, "c_score": None}),
+    "evaluate",
+    nearest_cells,
+    _e5,
+    floats=True,
+    trainings=of_cell,
+    first=lambda part: "memloc sweep cscore" if part == "c_score" else "",
+)
+
+
+def _forgotten(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+    """Their images; a table where there are none."""
+    observations, chosen = evidence.observations, among("analysis", setting.analyses.values())
+    if not {"own", "dropped"} <= set(observations.rows(observations.evaluation, setting)["mode"]):
+        return []
+    sql = f"""SELECT example, any_value(label) AS label, count(*) AS times,
+  list(DISTINCT predicted ORDER BY predicted) AS said
+FROM forgotten WHERE {chosen} GROUP BY example ORDER BY times DESC, example"""
+    first = observations.frame(sql).head(PICTURES).to_dict("records")
+    if first and (images := _images(evidence, setting)) is not None:
+        return [Gallery(label, [Picture(png(images[r["example"]]), _words(r), int(r["example"])) for r in first], sql)]
+    title = ", ".join(word for word in (label, "without images" if first else "") if word)
+    rows = [[str(r["example"]), _words(r), str(r["times"])] for r in first]
+    return [Table(title, ["example", "class → said", "trainings that forget it"], rows or [["none", "–", "0"]], sql)]
+
+
+def _images(evidence: Evidence, setting: Setting) -> U8 | None:
+    """uint8 N×C×H×W. None where the data set is not there, or is not what all trainings saw; a problem then says so."""
+    from memloc.data import check_identity, load
+
+    dataset = setting.scope.dataset
+    try:
+        raw = load(dataset, evidence.data_dir)
+        for trial in setting.trials:
+            check_identity(raw, dataset, evidence.observations.data_identity(trial))
+    except MemlocError as error:
+        evidence.problems.append(f"Figure 7 has no images of {name_of(dataset)}: {error.problems[0]}")
+        return None
+    return raw.x_train
+
+
+def _words(row: Mapping[Any, Any]) -> str:
+    """`4 → 9`: the class, and what is predicted after dropping."""
+    return f"{int(row['label'])} → {', '.join(str(int(p)) for p in row['said'])}"
+
+
+def png(image: U8) -> bytes:
+    """An image, uint8 C×H×W, as PNG, the same bytes every time."""
+    from PIL import Image
+
+    sink = io.BytesIO()
+    Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(sink, format="PNG", compress_level=9)
+    return sink.getvalue()
+
+
+GALLERY = Exhibit(
+    "fig07",
+    "Figure 7",
+    "Clean examples that dropping the memorization neurons forgets",
+    "§6.2",
+    "Those that most trainings forget come first. Each has its class, then what networks say without these neurons. The "
+    "paper finds that most are mislabeled, ambiguous or unusual.",
+    "memloc sweep etd-grid --only block=tied --only p_gen=0.3 --only p_mem=0.2",
+    memorizing(nearest_cells),
+    Wanted(tuple(TABLE_1), ("resnet9",), (0.1,), CELL),
+    per_setting(_forgotten),
+    ("E5",),
+    shown=3,
+)

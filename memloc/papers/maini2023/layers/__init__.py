@@ -1,0 +1,36 @@
+"""Where memorization is: layers that are rewound, and layers that are trained again (paper §5, Appendix B)."""
+
+from __future__ import annotations
+
+from memloc.papers.maini2023.layers import retraining, rewinding
+from memloc.papers.maini2023.layers.accuracies import KEPT
+from memloc.papers.maini2023.layers.rewinding import PICTURE
+from memloc.papers.paper import Judged, Section
+
+__all__ = ["PICTURE", "SECTION"]
+
+
+def sentence(judged: Judged) -> str:
+    """How often a noisy accuracy is kept after rewinding, and how many layers reach it by retraining."""
+    kept, reached = (judged.get(claim, {}).get("") for claim in ("L1", "R1"))
+    sentences = []
+    if kept:
+        sentences.append(
+            "With one layer set back to an epoch before the noisy examples are learned, noisy accuracy is still at least "
+            f"{KEPT} in a share of {kept.printed(2)} of the layers and epochs."
+        )
+    if reached:
+        sentences.append(
+            "With one layer trained again on clean examples alone, noisy accuracy comes back to at least "
+            f"{KEPT} in a share of {reached.printed(2)} of the layers."
+        )
+    return " ".join(sentences)
+
+
+SECTION = Section(
+    "Layers",
+    "§5, Appendix B",
+    (*rewinding.CLAIMS, *retraining.CLAIMS),
+    (rewinding.REWINDING, retraining.RETRAINING),
+    sentence,
+)

@@ -1,0 +1,283 @@
+"""L1, W1–W3, Figures 3 and 15–17: accuracy after one layer group is rewound (paper §5.1, B.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import pandas as pd
+
+from memloc.papers.charts import Dots, Line
+from memloc.papers.claims import PRESENT, Claim, grid, of_stage
+from memloc.papers.deciding import (
+    POSITIVE,
+    SIGNIFICANT,
+    decide_rank,
+    decided,
+    estimated,
+    listed,
+    rank_correlation,
+    untestable,
+)
+from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
+from memloc.papers.judgement import Estimate
+from memloc.papers.maini2023.layers.accuracies import KEPT, MOST, accuracies, averaged, by_layer, learning, noisy_examples
+from memloc.papers.observations import Observations, among, first_reaching
+from memloc.papers.scope import Scope
+from memloc.papers.settings import Setting
+from memloc.seeds import stream
+from memloc.statistics import Interval, spearman_test
+from memloc.statistics.quantities import difference, share_of_groups
+from memloc.statistics.regions import Region, decide_groups
+from memloc.statistics.trainings import OverTrainings
+
+KEEPS = Region(lo=KEPT)  # W1
+LEARNS = 0.2  # noisy accuracy from which a training begins to memorize
+CRITICAL = {"cifar10": "layer3", "mnist": "layer4"}  # W3: the critical layer of ResNet-50, by data set (B.1)
+TRAINING, SET_BACK = "Training", "One layer set back"  # titles of charts
+EARLIEST = 2  # so many epochs rewound to are in the picture
+
+Cells: TypeAlias = dict[tuple[str, float], OverTrainings]  # {(layer, epoch rewound to): accuracy}
+
+
+@dataclass(frozen=True)
+class Rewound:
+    """What was rewound in a setting.
+
+    frame: rows of `rewind`, groups in the network's order. climbs: {trial: the first epoch with noisy accuracy of 20 %},
+    where there is one. ends: {trial: T}. n: distinct noisy examples, None if unknown. sql: returns the rows.
+    """
+
+    frame: pd.DataFrame
+    climbs: Mapping[str, int]
+    ends: Mapping[str, int]
+    n: int | None
+    sql: str
+
+    @property
+    def layers(self) -> list[str]:
+        return list(dict.fromkeys(self.frame["layer"]))
+
+    @property
+    def early(self) -> tuple[list[str], Cells]:
+        """(trainings, {(layer, epoch rewound to): noisy accuracy}), for epochs before the climb.
+
+        Trainings without such epochs are left out. Trainings are compared cell by cell, so only those cells count that all
+        of them have.
+        """
+        before = self.frame["epoch"] < self.frame["trial"].map(lambda t: self.climbs.get(t, 0))
+        table = (
+            self.frame[before].set_index(["trial", "layer", "epoch"])["noisy_acc"].unstack(["layer", "epoch"]).dropna(axis=1)
+        )
+        names = zip(*(table.columns.get_level_values(level) for level in ("layer", "epoch")), strict=True)
+        return list(table.index), {} if table.empty else dict(zip(names, accuracies(table, self.n), strict=True))
+
+    def left(self, column: str) -> pd.DataFrame:
+        """Trainings × groups: accuracy after rewinding, mean over the epochs rewound to, without T."""
+        rows = self.frame[self.frame["epoch"] < self.frame["trial"].map(self.ends)]
+        means: pd.DataFrame = rows.groupby(["trial", "layer"], sort=False)[column].mean().unstack("layer")
+        return means[self.layers]
+
+    def drops(self, column: str) -> pd.DataFrame:
+        """Trainings × groups: accuracy lost by rewinding, as `left` has it.
+
+        The loss is counted from the accuracy of the whole network: that of rewinding to T, or 1 if that is missing.
+        """
+        last = self.frame["trial"].map(self.ends)
+        whole = self.frame[self.frame["epoch"] == last].groupby("trial")[column].max()
+        means = self.left(column)
+        lost: pd.DataFrame = (-means).add(whole.reindex(means.index).fillna(1.0), axis=0)
+        return lost
+
+    @property
+    def when(self) -> str:
+        """`epoch 12 to 15, where it reaches 20%`."""
+        if not self.climbs:
+            return f"noisy accuracy reaches {LEARNS:.0%}, which it never does in the training pass"
+        low, high = min(self.climbs.values()), max(self.climbs.values())
+        return f"epoch {low}{f' to {high}' if high > low else ''}, where it reaches {LEARNS:.0%}"
+
+    def nowhere(self) -> Estimate:
+        reason = f"nothing was rewound to before {self.when}: list such an epoch in `rewind.epochs`"
+        return untestable(reason, sorted(self.climbs), self.sql)
+
+
+def rewound_in(observations: Observations, setting: Setting) -> Rewound:
+    """What was rewound in a setting of a store."""
+    reached = first_reaching(observations.epochs, LEARNS)
+    return Rewound(
+        observations.rows(observations.rewind, setting),
+        {t: reached[t] for t in setting.trials if t in reached},
+        {t: int(observations.trials[t]["epochs"]) for t in setting.trials},
+        noisy_examples(observations, setting),
+        f"SELECT * FROM rewind WHERE {among('analysis', setting.analyses.values())}",
+    )
+
+
+def kept_early(rewound: Rewound) -> Estimate:
+    """L1: most pairs (group, epoch before the climb) keep noisy accuracy of at least 0.9. Estimate: their share."""
+    trials, cells = rewound.early
+    if not cells:
+        return rewound.nowhere()
+    compared = f"share of (group, epoch) with noisy accuracy {KEPT} left, rewound to before {rewound.when}"
+    return decided(share_of_groups(list(cells.values()), KEPT), MOST, compared, trials, rewound.sql)
+
+
+def last_groups(rewound: Rewound) -> Estimate:
+    """W1: noisy accuracy is at least 0.9 after rewinding either of the last two groups to any such epoch.
+
+    The estimate is that of the group and epoch that fall shortest of it.
+    """
+    last = rewound.layers[-2:]
+    trials, early = rewound.early
+    cells = {name: cell for name, cell in early.items() if name[0] in last}
+    if not cells:
+        return rewound.nowhere()
+    decision, shown = decide_groups(list(cells.values()), KEEPS)
+    layer, epoch = list(cells)[shown]
+    compared = (
+        f"noisy accuracy after rewinding {layer} to epoch {epoch}; it must be {KEEPS} for {' and '.join(last)}, rewound to "
+        f"any epoch before {rewound.when}"
+    )
+    return estimated(cells[layer, epoch], decision, compared, trials, rewound.sql)
+
+
+def same_groups(rewound: Rewound) -> Estimate:
+    """W2: Spearman over groups of the clean and the noisy drop, each a mean over trainings; permutation test, one-sided.
+
+    There is no interval: the groups are fixed, and the p of the test decides.
+    """
+    clean, noisy = rewound.drops("clean_acc"), rewound.drops("noisy_acc")
+    trials = list(clean.index)
+    key = stream(0, "claims", "W2")
+    test = spearman_test(clean.mean(axis=0).to_numpy(), noisy.mean(axis=0).to_numpy(), key)
+    if test is None:
+        return untestable("fewer than three groups, or rewinding costs all of them the same", trials, rewound.sql)
+    each = [rho for t in trials if (rho := rank_correlation(clean.loc[t], noisy.loc[t])) is not None]
+    reason = (
+        f"Spearman over {clean.shape[1]} groups of what rewinding costs clean and noisy accuracy: p = {test.p:.2g}; p must "
+        f"be below {SIGNIFICANT}; most critical for clean {clean.mean().idxmax()}, for noisy {noisy.mean().idxmax()}; "
+        f"by training {listed(each) or 'unknown'}"
+    )
+    decision = decide_rank(test, each, len(trials))
+    return Estimate(Interval(test.interval.value, None, None), decision, reason, trials, rewound.sql)
+
+
+def critical(rewound: Rewound, expected: str) -> Estimate:
+    """W3: in ResNet-50, rewinding the expected group costs most noisy accuracy.
+
+    The estimate is its drop minus the largest drop of another group of the same training.
+    """
+    means, n = rewound.left("noisy_acc"), rewound.n
+    if expected not in means or means.shape[1] < 2:
+        return untestable(f"{expected} was not rewound, or nothing else", list(means.index), rewound.sql)
+    others = means.drop(columns=expected)
+    gap = difference(averaged(list(others.min(axis=1)), n), averaged(list(means[expected]), n))
+    most = ", ".join(dict.fromkeys(map(str, others.idxmin(axis=1))))
+    compared = f"noisy accuracy that rewinding {expected} costs, minus the most that another group costs ({most})"
+    return decided(gap, POSITIVE, compared, list(means.index), rewound.sql)
+
+
+def _w3_settings(observations: Observations) -> list[Setting]:
+    settings = observations.settings("rewind")
+    return [s for s in settings if s.scope.model == "resnet50" and s.scope.dataset in CRITICAL]
+
+
+CLAIMS = (
+    Claim(
+        "L1",
+        "§5.1, Figure 3",
+        "noisy accuracy is below 20 % for long, yet rewinding one layer to then mostly keeps it (§5.1: until epoch 30; "
+        "§4.2 dates memorization to epochs 10–30)",
+        {Scope(model=m): PRESENT for m in ("resnet9", "resnet50", "vit_small")},
+        "rewind",
+        of_stage("rewind"),
+        lambda o, s, n: {"": kept_early(rewound_in(o, s))},
+    ),
+    Claim(
+        "W1",
+        "§5.1, Figures 3, 15–17",
+        "rewinding the last layers has little impact on noisy accuracy",
+        grid(PRESENT),
+        "rewind",
+        of_stage("rewind"),
+        lambda o, s, n: {"": last_groups(rewound_in(o, s))},
+    ),
+    Claim(
+        "W2",
+        "§5.1, Figures 3, 15–17",
+        "the layers critical for noisy examples are those critical for clean ones",
+        grid(PRESENT),
+        "rewind",
+        of_stage("rewind"),
+        lambda o, s, n: {"": same_groups(rewound_in(o, s))},
+    ),
+    Claim(
+        "W3",
+        "B.1, Figures 15, 16",
+        "the critical group of ResNet-50 is layer3 on CIFAR-10, layer4 on MNIST",
+        {Scope(d, "resnet50"): PRESENT for d in CRITICAL},
+        "rewind",
+        _w3_settings,
+        lambda o, s, n: {"": critical(rewound_in(o, s), CRITICAL[s.scope.dataset])},
+    ),
+)
+
+
+def _titled(what: str, label: str) -> str:
+    return f"{what}: {label}" if label else what
+
+
+def _training_and_rewinding(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+    """The learning curves, and the accuracies over the epoch rewound to."""
+    observations = evidence.observations
+    _, cells = rewound_in(observations, setting).early
+    curves = by_layer(observations, setting, _titled(SET_BACK, label), "rewind")
+    panels = {layer: [_as_judged(one, layer, cells) for one in lines] for layer, lines in curves.panels.items()}
+    return [learning(observations, setting, _titled(TRAINING, label)), replace(curves, panels=panels)]
+
+
+def _as_judged(one: Line, layer: str, cells: Cells) -> Line:
+    """The line with the estimates of L1 and W1 where it shows them: their cells share their spread."""
+    own = zip(one.x, one.values, strict=True)
+    judged = [cells[layer, epoch].printed if (layer, epoch) in cells else value for epoch, value in own]
+    return replace(one, values=judged) if one.name == "noisy" else one
+
+
+def _at_a_glance(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+    """The learning curves, and by layer the noisy accuracy that is left after rewinding to the earliest epochs."""
+    observations, rewound = evidence.observations, rewound_in(evidence.observations, setting)
+    _, cells = rewound.early
+    layers, epochs = observations.order(setting, rewound.layers), sorted({epoch for _, epoch in cells})[:EARLIEST]
+    values = {f"set back to epoch {epoch}": [cells.get((layer, epoch)) for layer in layers] for epoch in epochs}
+    dots = Dots(_titled(SET_BACK, label), layers, values, "noisy accuracy left", rewound.sql, (0.0, 1.0))
+    return [learning(observations, setting, _titled(TRAINING, label)), *([dots] if values else [])]
+
+
+REWINDING = Exhibit(
+    "fig03",
+    "Figures 3, 15, 16 and 17",
+    "Training, and accuracy with one layer set back to an earlier epoch",
+    "§5.1, B.1",
+    "All other layers stay as they are at the end. The paper finds that setting back the last layers costs little. Which "
+    "layers are critical depends on the network and the data.",
+    "memloc sweep paper-grid --only block=main,main_resnet50,main_vit",
+    of_stage("rewind"),
+    Wanted(("cifar10", "mnist", "svhn"), noises=(0.05, 0.1, 0.2)),
+    per_setting(_training_and_rewinding),
+    ("L1", "W1", "W2", "W3"),
+    shown=27,
+)
+PICTURE = Exhibit(
+    "pic-layers",
+    "Training and rewinding",
+    "When noisy examples are learned, and what is left of them with one layer set back",
+    "§5.1",
+    "The paper finds that setting one layer back to before the noisy examples were learned mostly keeps them.",
+    "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
+    of_stage("rewind"),
+    Wanted(("cifar10",), ("resnet9",), (0.1,)),
+    per_setting(_at_a_glance),
+    shown=1,
+)

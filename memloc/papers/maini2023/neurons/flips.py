@@ -1,0 +1,214 @@
+"""F1–F3, F5, Figure 5: how many neurons carry an example's prediction, and what closing them costs (paper §6.1, §6.2).
+
+Frames are as in `searches`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from memloc.papers.charts import Curves, Line
+from memloc.papers.claims import Claim, Parts, here, of_stage
+from memloc.papers.deciding import decided, over, untestable
+from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting
+from memloc.papers.judgement import Estimate
+from memloc.papers.lines import line
+from memloc.papers.maini2023.neurons.layer_shares import layer_dots
+from memloc.papers.maini2023.neurons.searches import NAMES, ONE_SIDED, flip_rows, table, titled, trials, two_sided
+from memloc.papers.observations import Observations
+from memloc.papers.reaching import away, reaching
+from memloc.papers.scope import Numbers
+from memloc.papers.settings import Setting
+from memloc.statistics.quantities import accuracy, difference_of_means, mean_over_examples, ratio_of_means
+from memloc.statistics.regions import Region
+from memloc.statistics.scales import SHARE
+from memloc.statistics.trainings import OverTrainings
+
+FEW = 10
+FEWER = Region(hi=1.0, open_hi=True)  # F1: noisy over clean
+MOST = Region(lo=0.9, open_lo=True)  # F2: the share that needs few neurons
+MORE_LEFT = Region(lo=0.0, open_lo=True)  # F3 where the paper has no number, F5
+BINS = 50  # of accuracies, in Figure 5b
+
+
+def counts(frame: pd.DataFrame, sql: str, searches: Mapping[bool, int]) -> dict[str, Estimate]:
+    """F1: noisy examples need fewer neurons than clean ones: the ratio of mean counts is below 1. Mean counts are shown.
+
+    searches: {noisy: number of rows, eligible or not}; the reasons of mean counts also have the means over these.
+    """
+    from scipy.stats import mannwhitneyu  # takes half a second; checking a sweep file does not need it
+
+    both = two_sided(frame)
+    if both.empty:
+        return dict.fromkeys(("noisy", "clean", "ratio"), untestable(ONE_SIDED, trials(frame), sql))
+    values, noisy = table(both, "count")
+    estimates = {}
+    for part, members in (("noisy", noisy), ("clean", ~noisy)):
+        n = searches[part == "noisy"]
+        everything = frame["count"][frame["noisy"] == (part == "noisy")].sum() / n
+        quantity = mean_over_examples(values[:, members])
+        shown = (
+            f"mean count of {int(members.sum())} {part} examples; it is shown beside the paper's, and their ratio is "
+            f"judged; the mean over all {n} searches is {everything:.2f}, where one that is not eligible counts 0"
+        )
+        if quantity is not None:  # always: every training has both sets
+            estimates[part] = Estimate(quantity.printed, None, f"{shown}; {over(quantity)}", trials(both), sql)
+    ratio = ratio_of_means(values, noisy)
+    if ratio is None:
+        return {**estimates, "ratio": untestable("the mean count of a set is 0 in a training", trials(both), sql)}
+    means = np.nanmean(values, axis=0)
+    p = float(mannwhitneyu(means[noisy], means[~noisy], alternative="less").pvalue)
+    compared = f"mean count of noisy over clean examples (Mann–Whitney over examples: p = {p:.2g})"
+    return {**estimates, "ratio": decided(ratio, FEWER, compared, trials(both), sql)}
+
+
+def few_neurons(frame: pd.DataFrame, sql: str) -> Estimate:
+    """F2: the share of noisy examples whose count, averaged over trainings, is below 10, is above 0.9.
+
+    As the paper averages counts before it speaks of examples. A training's own value is the share by its own counts.
+    """
+    both = two_sided(frame)
+    if both.empty:
+        return untestable(ONE_SIDED, trials(frame), sql)
+    values, noisy = table(both, "count")
+    own = values[:, noisy]
+    there = ~np.isnan(own)
+    share = float((np.nanmean(own, axis=0) < FEW).mean())
+    each = ((own < FEW) & there).sum(axis=1) / there.sum(axis=1)
+    quantity = OverTrainings(share, tuple(each.tolist()), accuracy([share], own.shape[1]).examples, SHARE)
+    averaged = f", on average over {len(own)} trainings" if len(own) > 1 else ""
+    compared = f"share of {own.shape[1]} noisy examples that need fewer than {FEW} neurons{averaged}"
+    return decided(quantity, MOST, compared, trials(both), sql)
+
+
+def accuracy_left(
+    frame: pd.DataFrame, sizes: Mapping[str, tuple[int, int]], sql: str, paper: float | None = None
+) -> Estimate:
+    """F3: accuracy on the training set after flipping, noisy minus clean examples, reaches the paper's; else is above 0.
+
+    sizes: {trial: (|S_c|, |S_n|)}; training accuracy = (|S_c|·clean_acc + |S_n|·noisy_acc) / n.
+    """
+    compared = "accuracy left on the training set after flipping noisy minus clean examples"
+    return _difference(_with_left(frame, sizes), "left", compared, paper, sql)
+
+
+def _with_left(frame: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> pd.DataFrame:
+    """With a column left: accuracy on the training set after flipping."""
+    clean, noisy = (frame["trial"].map({t: s[k] for t, s in sizes.items()}) for k in (0, 1))
+    return frame.assign(left=(clean * frame["clean_acc"] + noisy * frame["noisy_acc"]) / (clean + noisy))
+
+
+def cost_on_test(frame: pd.DataFrame, sql: str) -> Estimate:
+    """F5: test accuracy after flipping, noisy minus clean examples, is above 0."""
+    return _difference(frame, "test_acc", "test accuracy left after flipping noisy minus clean examples", None, sql)
+
+
+def _difference(frame: pd.DataFrame, column: str, compared: str, paper: float | None, sql: str) -> Estimate:
+    there = frame.dropna(subset=[column])
+    if there.empty:
+        return untestable("no accuracies after flipping: `flips.post_eval` was 0", trials(frame), sql)
+    both = two_sided(there)
+    quantity = None if both.empty else difference_of_means(*table(both, column))
+    if quantity is None:
+        return untestable(ONE_SIDED, trials(there), sql)
+    region = MORE_LEFT if paper is None else reaching(paper)
+    return decided(quantity, region, compared + away(paper, quantity.value), trials(both), sql)
+
+
+def _f1(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
+    searches = observations.rows(observations.searches, setting).groupby("noisy")["n"].sum()
+    return counts(*_rows(observations, setting), {bool(noisy): int(n) for noisy, n in searches.items()})
+
+
+def _f3(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
+    frame, sql = _rows(observations, setting)
+    return {"": accuracy_left(frame, _sizes(observations, setting), sql, numbers.get(""))}
+
+
+def _rows(observations: Observations, setting: Setting) -> tuple[pd.DataFrame, str]:
+    return flip_rows(observations, setting.analyses.values())
+
+
+def _sizes(observations: Observations, setting: Setting) -> dict[str, tuple[int, int]]:
+    return {t: (observations.sizes[t].clean, observations.sizes[t].noisy) for t in setting.trials}
+
+
+_claim = partial(Claim, stage="flips", settings=of_stage("flips"), floats=True)
+NUMBERS = {"noisy": 5.1, "clean": 15.7, "ratio": 5.1 / 15.7}
+MORE_THAN = "more than 90 % of the noisy examples need fewer than 10 neurons"
+AFTER = "after flipping a noisy example more accuracy is left on the training set than after a clean one"
+COSTS = "flipping clean examples costs more test accuracy than flipping noisy ones"
+CLAIMS = (
+    _claim("F1", "§6.1, Figure 5a", "noisy examples need fewer neurons to flip", here(NUMBERS), estimates=_f1),
+    _claim("F2", "§6.1", MORE_THAN, here({"": 0.9}), estimates=lambda o, s, n: {"": few_neurons(*_rows(o, s))}),
+    _claim("F3", "§6.1, Figure 5b", AFTER, here({"": 0.1}), estimates=_f3),
+    _claim("F5", "§6.2", COSTS, here(), estimates=lambda o, s, n: {"": cost_on_test(*_rows(o, s))}),
+)
+
+# --- exhibits ---------------------------------------------------------------------------------------------------------
+
+
+def _neurons(evidence: Evidence, setting: Setting, label: str) -> list[Curves]:
+    """Figure 5a."""
+    frame, sql = _rows(evidence.observations, setting)
+    return _cumulative(frame, "count", titled("(a) Neurons", label), "neurons closed until the prediction flips", sql)
+
+
+def _left(evidence: Evidence, setting: Setting, label: str) -> list[Curves]:
+    """Figure 5b. Accuracies are rounded up, so that the share at each of the 51 values is exact."""
+    frame, sql = _rows(evidence.observations, setting)
+    left = _with_left(frame, _sizes(evidence.observations, setting)).dropna(subset=["left"])
+    rounded = left.assign(left=np.ceil(BINS * left["left"] - 1e-9) / BINS)
+    return _cumulative(rounded, "left", titled("(b) Accuracy left", label), "training accuracy left", sql)
+
+
+def _cumulative(frame: pd.DataFrame, column: str, title: str, x_label: str, sql: str) -> list[Curves]:
+    """The share of searches at or below each value, a line for each set. Nothing without searches."""
+    both = two_sided(frame)
+    rows = frame if both.empty else both
+    values = sorted(rows[column].unique())
+    sets = {name: rows[rows["noisy"] == noisy] for noisy, name in NAMES.items()}
+    lines = [_shares_up_to(mine, column, values, name) for name, mine in sets.items() if len(mine)]
+    return [Curves(title, {"": lines}, x_label, "share of searches", sql, y_range=(0.0, 1.0), steps=True)] if lines else []
+
+
+def _shares_up_to(rows: pd.DataFrame, column: str, values: list[float], name: str) -> Line:
+    searches = rows.groupby(["trial", column]).size().unstack(column).reindex(columns=values).fillna(0.0)
+    examples = len(rows[["data_seed", "example"]].drop_duplicates())
+    return line(name, searches.cumsum(axis=1).div(searches.sum(axis=1), axis=0), partial(accuracy, n=examples))
+
+
+def _figure_5(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+    shares = layer_dots(evidence.observations, setting, titled("(c) Layers", label))
+    return [*_neurons(evidence, setting, label), *_left(evidence, setting, label), *shares]
+
+
+FLIPS = Exhibit(
+    "fig05",
+    "Figure 5",
+    "Neurons to close until a prediction flips; what that costs; where they are",
+    "§6.1",
+    "The paper finds that noisy examples need about a third as many neurons. Closing them costs less accuracy. They lie in "
+    "the same layers. In (c) each example weighs the same, however many neurons it needs.",
+    "memloc sweep flips --only block=flips",
+    memorizing(of_stage("flips")),
+    Wanted(("cifar10",), ("resnet9",), (0.1,)),
+    per_setting(_figure_5),
+    ("F1", "F2", "F3", "F4", "F5"),
+    shown=4,
+)
+PICTURE = replace(
+    FLIPS,
+    id="pic-neurons",
+    name="Figure 5a",
+    title="Neurons to close until a prediction flips",
+    shows="The share of searches that have flipped the prediction when so many neurons are closed.",
+    draw=per_setting(_neurons),
+    claims=(),
+    shown=1,
+)
