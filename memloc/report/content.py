@@ -49,9 +49,15 @@ class Report:
 
     @property
     def shared(self) -> list[str]:
-        """The differences from the paper's settings that all exhibits with data have, but the tables of text too."""
-        run = [shown.differences for shown in self.exhibits if shown.run]
+        """The differences from the paper's settings that all exhibits with data have."""
+        run = [[general(words) for words in shown.differences] for shown in self.exhibits if shown.run]
         return [words for words in (run[0] if run else ()) if all(words in others for others in run)]
+
+
+def general(words: str) -> str:
+    """A difference without what stands in the paper's exhibit, which may be one data set or several."""
+    there, between, _ = words.partition(" in place of ")
+    return f"{there}{between}the paper's" if between else words
 
 
 def gather(reader: Reader, paper: Paper, sweep: str | None, data_dir: Path | None) -> Report:

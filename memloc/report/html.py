@@ -17,7 +17,7 @@ from memloc.papers.charts import Chart, Gallery
 from memloc.papers.exhibits import Shown
 from memloc.papers.judgement import WORDS
 from memloc.report import scorecard, still, tables, vega
-from memloc.report.content import Report
+from memloc.report.content import Report, general
 from memloc.sweep import shipped
 from memloc.version import VERSION
 
@@ -41,7 +41,7 @@ class Charts:
         return {
             "shown": shown,
             "exhibit": exhibit,
-            "own": [words for words in shown.differences if words not in self.shared],
+            "own": [words for words in shown.differences if general(words) not in self.shared],
             "commands": commands,
             "minis": minis if all(c.split()[2] in shipped() for c in minis) else [],
             "panels": [self._panel(chart, f"{prefix}{exhibit.id}", k, width) for k, chart in enumerate(shown.charts)],
@@ -59,7 +59,7 @@ class Charts:
         label, box = Markup.escape(tables.gist(chart)), f"0 0 {picture.width:g} {picture.height:g}"
         svg = Markup(f'<svg role="img" aria-label="{label}" viewBox="{box}">{picture.body}</svg>')
         return {"title": chart.title, "svg": svg, "chart": len(self.all) - 1, "wide": drawing.panels > 2} | {
-            "values": tables.as_table(chart.title or name, drawing)
+            "points": tables.as_table(chart.title or name, drawing)
         }
 
 

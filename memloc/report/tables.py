@@ -13,11 +13,11 @@ LONGEST = 200  # rows of one table; the download has them all
 
 
 def number(value: float | None) -> str:
-    """Three digits: `31.4`, `0.477`, `0.0123`; – where there is none."""
+    """Three digits: `31.4`, `0.477`, `0.0120`; – where there is none."""
     if value is None:
         return "–"
     size = abs(value)
-    digits = f"{value:.1f}" if size >= 10 else f"{value:.3f}" if size >= 0.1 or size < 1e-12 else f"{value:.3g}"
+    digits = f"{value:.1f}" if size >= 10 else f"{value:.3f}" if size >= 0.1 or size < 1e-12 else f"{value:#.3g}"
     return digits.replace("-", "−")
 
 
