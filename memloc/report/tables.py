@@ -44,7 +44,7 @@ def as_table(title: str, drawing: Drawing) -> Table | None:
     cells: dict[str, dict[str, str]] = {}
     for row in drawing.rows:
         if row[training] is None:
-            name = ", ".join(f"{row[k]:g}" if isinstance(row[k], float) else row[k] for k in keys if row[k] != "")
+            name = ", ".join(row[k] if isinstance(row[k], str) else f"{row[k]:g}" for k in keys if row[k] != "")
             cells.setdefault(name, {})[str(row[across])] = interval(Interval(*row[-4:-1]))
     head = list(dict.fromkeys(name for known in cells.values() for name in known))
     rows = [[key, *(known.get(name, "–") for name in head)] for key, known in cells.items()]

@@ -321,7 +321,7 @@ def _heat(chart: Heat) -> Drawing:
     told = _told(("row:N", "row"), ("column:O", chart.x_label))
     colour = alt.Color("value:Q", title=chart.label, scale=scale, legend=legend)
     wide = f"{'child_width' if len(chart.panels) > 1 else 'width'} >= {34 * len(chart.columns)} ? 10 : 0"
-    ink = {"condition": {"test": "datum.value < -0.77 || datum.value > 0.61", "value": "#ffffff"}, "value": "#000000"}
+    ink = {"condition": {"test": "datum.value < -0.775 || datum.value > 0.615", "value": "#ffffff"}, "value": "#000000"}
     words = cells.mark_text(fontSize={"expr": wide}).encode(text=alt.Text("value:Q", format=".2f"), color=ink)
     marks = [cells.mark_rect().encode(color=colour, tooltip=told), words]
     fields = ("panel", "row", "column", "training", "value", "lo", "hi", "trainings")
