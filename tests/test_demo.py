@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,12 @@ def test_demo(tmp_path: Path) -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     found = done.out[: done.out.index("Next:")].rstrip()
     assert found.replace("python -m memloc", ".venv/bin/memloc") in readme
+    judged = json.loads(memloc(tmp_path, "claims", "demo", "--json", MEMLOC_STORE=str(store)).out)
+    verdicts = {j["id"]: j["verdict"] for j in judged if not j["id"].endswith(".checkpoint")}
+    for verdict, words in (("holds", "These claims hold"), ("does_not_hold", "These claims do not hold")):
+        (bullet,) = re.findall(rf"^- {words} .*?(?=^- )", readme, re.MULTILINE | re.DOTALL)
+        of_verdict = {name.split(".")[0] for name, own in verdicts.items() if own == verdict}
+        assert set(re.findall(r"\(([A-Z]\d)\)", bullet)) == of_verdict
     page = tmp_path / "report.html"
     told = memloc(tmp_path, "report", "demo", "-o", str(page), MEMLOC_STORE=str(store))
     assert (told.code, told.err, told.out) == (0, "", f"report: {page}\n")

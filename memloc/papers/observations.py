@@ -12,7 +12,7 @@ import pandas as pd
 
 from memloc.analysis.reader import Reader
 from memloc.analysis.views import RIGHT_SCORES
-from memloc.data import describe
+from memloc.data import SOURCES, NamedDataset, describe
 from memloc.papers.settings import Measurement, Setting, settings, variant_of
 from memloc.papers.testable import testable
 
@@ -98,6 +98,9 @@ class Observations:
 
     def test_size(self, dataset: str) -> int | None:
         """How many test examples a data set has. None for a file of the user's: it need not be there any more."""
+        source = SOURCES.get(dataset)
+        if isinstance(source, NamedDataset):
+            return source.n_test  # a whole description imports torchvision, for the files' checksums
         return None if dataset.startswith("npz:") else describe(dataset).n_test
 
     @cached_property

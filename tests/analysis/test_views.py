@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from memloc.analysis.findings import findings
 from sklearn.metrics import roc_auc_score
 
 from memloc import stages
-from memloc.analysis.findings import findings
 from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import read_table, run_sql
 from memloc.analysis.views import FLIP_COUNTS, FORGOTTEN, LEADERBOARD

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 
 from memloc import stages
-from memloc.analysis.findings import _trial_fields, findings
+from memloc.analysis.instruments import _trial_fields, instruments
 from memloc.analysis.reader import known_tables
 from memloc.api import OpenStore, open_store
 from memloc.commands.formatting import bytes_in_words, seconds_in_words, training_labels
 from memloc.commands.summary import next_steps, summary
 from memloc.commands.text_table import text_table
 from memloc.models.architectures import resolved
-from memloc.stages.detection.summary import sentence as detection_sentence
-from memloc.stages.gradients import summary as gradients
+from memloc.papers.findings import findings
+from memloc.papers.judging import judge
+from memloc.papers.registry import paper
 from memloc.stages.instrument import in_words
 from memloc.statistics import Interval, in_brackets
 from memloc.store import Store
@@ -85,9 +86,13 @@ def test_no_word_is_broken_on_a_narrow_terminal(
     assert all(len(line) <= columns for line in narrow.splitlines())
 
 
-def test_every_instrument_is_told_on_a_screen(memorizing: OpenStore) -> None:
+SECTIONS = ["Gradients", "Layers", "Neurons", "Example-tied dropout"]
+
+
+def test_every_section_is_told_on_a_screen(memorizing: OpenStore) -> None:
     text = told(memorizing) + next_steps("tiny", None)
-    assert list(sections(text)) == [i.title.split(" (§")[0] for i in stages.instruments()]
+    assert list(sections(text)) == ["Accuracy", *SECTIONS]
+    assert [s.name for s in paper().sections] == [*SECTIONS, "Atypical examples"]
     assert all(len(line) <= 100 for line in text.splitlines())
     assert len(text.splitlines()) <= SCREEN
     assert "SELECT" not in text
@@ -95,51 +100,26 @@ def test_every_instrument_is_told_on_a_screen(memorizing: OpenStore) -> None:
     assert [line.split()[-2:] for line in text.splitlines()[-2:]] == [["report", "tiny"], ["claims", "tiny"]]
 
 
-def test_the_numbers_are_those_of_the_tables(memorizing: OpenStore) -> None:
-    """Each sentence again, from whole tables by pandas."""
+def test_the_numbers_are_those_of_the_scorecard(memorizing: OpenStore) -> None:
+    """Every number of a section is an estimate, or an end of an interval, of `memloc claims`, rounded."""
+    lines, judged = sections(told(memorizing)), memorizing.claims(sweep="tiny").set_index("id")
+    known = {f"{v:.{digits}f}" for column in ("ours", "lo", "hi") for v in judged[column].dropna() for digits in (2, 3)}
+    for title in SECTIONS:
+        told_numbers = re.findall(r"-?\d+\.\d+", lines[title].replace("at 0.9 or more", "").replace("to 0.9 or more", ""))
+        assert len(told_numbers) >= 5
+        assert set(told_numbers) <= known, title
+    for title, name in zip(SECTIONS, ("G1.digits", "L1.digits", "F1.noisy", "E1.digits.before.noisy"), strict=True):
+        assert numbers(lines[title])[0] == pytest.approx(judged.ours[name], abs=6e-3)
+
+
+def test_accuracies_of_plain_networks_are_means_of_the_table(memorizing: OpenStore) -> None:
     opened, lines = memorizing, sections(told(memorizing))
     dropouts = opened.pandas("trials").set_index("trial").dropout
     evaluation = opened.pandas("evaluation")
-    evaluation = evaluation[evaluation.rescale == "none"].assign(dropout=evaluation.trial.map(dropouts))
-    means = evaluation.groupby(["dropout", "mode"])[["clean_acc", "noisy_acc", "test_acc"]].mean()
-    own, scaled, after = (means.loc["example_tied", mode] for mode in ("own", "scaled", "dropped"))
-    expected = [own.clean_acc, own.noisy_acc, scaled.test_acc, after.clean_acc, after.noisy_acc, after.test_acc]
-    tied, plain = (part.partition(": ")[2] for part in lines["Accuracy"].split("dropout=")[1:])
-    assert numbers(tied) == pytest.approx(expected, abs=6e-4)
-    assert numbers(plain) == pytest.approx(list(means.loc["none", "plain"]), abs=6e-4)
-    assert "memorization neurons" not in plain
-
-    rewind = opened.pandas("rewind")
-    left = rewind[rewind.epoch < 20].groupby("layer").noisy_acc.mean()
-    sentence = lines["One layer rewound to an earlier epoch"]
-    assert numbers(sentence) == pytest.approx([left.min(), left.max()], abs=6e-4)
-    assert any(f"Rewinding {layer} costs most" in sentence for layer in left[left < left.min() + 1e-9].index)
-    assert any(f", {layer} least" in sentence for layer in left[left > left.max() - 1e-9].index)
-
-    retrain = opened.pandas("retrain")
-    best = retrain[retrain.epoch > 0].groupby(["layer", "trial"]).noisy_acc.max().groupby("layer").mean()
-    sentence = lines["One layer retrained on clean examples alone"]
-    assert numbers(sentence) == pytest.approx([best.max(), best.min()], abs=6e-4)
-    assert any(f"Retraining {layer} brings back most" in sentence for layer in best[best > best.max() - 1e-9].index)
-
-    flips = opened.pandas("flips")
-    counts = flips[flips.eligible].groupby("noisy")["count"].mean()
-    clean, lo, hi, noisy, *_ = numbers(lines["Neurons that carry a prediction"])
-    assert (clean, noisy) == pytest.approx((counts[False], counts[True]), abs=6e-3)
-    assert lo < clean < hi
-
-    detection = opened.pandas("detection")
-    aucs = detection[detection["sample"] == "flips"].groupby("score").agg({"auc": "mean", "auc_lo": "min", "auc_hi": "max"})
-    others = aucs.drop(index="flips")
-    sentence, best_other = lines["Finding the mislabeled examples"], others.loc[others.auc.idxmax()]
-    assert numbers(sentence) == pytest.approx([*aucs.loc["flips"], *best_other], abs=6e-4)
-    assert any(name.replace("_", " ") in sentence for name in others.index[others.auc == others.auc.max()])
-
-    gradients = opened.pandas("gradient_layers").groupby("layer")[["norm_clean", "norm_noisy", "cosine", "cosine_control"]]
-    layers = gradients.mean()
-    ratios = layers.norm_noisy / layers.norm_clean
-    expected = [v for values in (ratios, layers.cosine, layers.cosine_control) for v in (values.min(), values.max())]
-    assert numbers(lines["Gradients of clean and noisy examples, by layer"]) == pytest.approx(expected, abs=6e-3)
+    plain = evaluation[(evaluation["mode"] == "plain") & (evaluation.trial.map(dropouts) == "none")]
+    expected = [plain[f"{name}_acc"].mean() for name in ("clean", "noisy", "test")]
+    assert numbers(lines["Accuracy"]) == pytest.approx(expected, abs=6e-4)
+    assert "example_tied" not in lines["Accuracy"]
 
 
 def test_the_queries_are_printed_ready_to_paste(
@@ -149,7 +129,8 @@ def test_the_queries_are_printed_ready_to_paste(
     code, out, err = run(capfd, monkeypatch, "query", "--examples", "--sweep", "tiny", *store)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert [line[2:].split(" (§")[0] for line in lines if line.startswith("# ")] == list(sections(told(memorizing)))
+    titles = [line[2:] for line in lines if line.startswith("# ")]
+    assert titles == [i.title for i in stages.instruments()]
     typed = [shlex.split(line) for line in lines if " query " in line]
     assert len(typed) == len(stages.instruments())
     for words in typed:
@@ -174,31 +155,30 @@ def test_nothing_is_said_of_layers_or_neurons_of_a_network_that_has_not_memorize
     evaluation = evaluation.assign(dropout=evaluation.trial.map(dropouts)).set_index(["dropout", "mode", "rescale"])
     plain, own = (float(evaluation.noisy_acc[k]) for k in (("none", "plain", "none"), ("example_tied", "own", "none")))
     assert max(plain, own) < 0.95
-    assert list(sections(text)) == ["Accuracy"]
-    learned = f"only {100 * plain:.0f} % of the wrong labels are learned (95 % is needed)"
-    assert f"dropout=none: {learned}, so there is nothing to localize yet." in " ".join(text.split())
-    assert f"{own:.3f} of the noisy" in sections(text)["Accuracy"]
-    assert "Too few wrong labels are learned, so there is nothing to drop yet." in sections(text)["Accuracy"]
-    assert "Without" not in text
+    assert list(sections(text)) == ["Accuracy", "Example-tied dropout"]
+    only = f"dropout=none: only {100 * plain:.0f} % of the wrong labels are learned (95 % is needed)"
+    assert f"{only}, so there is nothing to localize yet." in " ".join(text.split())
+    nothing = "Too few wrong labels are learned, so there is nothing to drop yet (noisy accuracy "
+    assert f"{nothing}{own:.3f} " in sections(text)["Example-tied dropout"]
     assert all(len(line) <= 100 for line in text[: text.index("Next:")].splitlines())
     for command in ("report", "claims"):
         assert any(line.split()[-2:] == [command, "smoke"] for line in text.splitlines()[-2:])
 
 
 def test_its_queries_still_have_rows(smoke: tuple[Path, Finished]) -> None:
-    assert [len(rows_of(smoke[0], f.sql)) > 0 for f in findings(Store(str(smoke[0])), "smoke")] == [True] * 6
+    used = instruments(Store(str(smoke[0])), "smoke")
+    assert [len(rows_of(smoke[0], one.sql)) > 0 for one in used] == [True] * 6
 
 
 def test_trainings_that_have_not_memorized_are_left_out_of_a_setting(tmp_path: Path) -> None:
-    """Three seeds of which one memorized, and another setting of which none did: by evaluation, rewinding, training pass."""
+    """Three seeds of which one memorized, and another setting of which none did."""
     made = Simulated(tmp_path)
-    for seed, evaluated, count in ((0, 0.99, 3), (1, 0.5, 30), (2, None, 50)):
+    for seed, evaluated, count in ((0, 0.99, 3), (1, 0.5, 30), (2, 0.2, 50)):
         made.flips(made.training(seed=seed, evaluated=evaluated, noisy_acc=[0.1] * 50), {True: [count] * 4, False: [9] * 4})
     made.flips(made.training(width=0.5, evaluated=0.25), {True: [3] * 4, False: [9] * 4})
-    (flips,) = [f for f in findings(made.store, None) if f.title.startswith("Neurons")]
-    ((label, sentence),) = flips.lines
-    assert label == "width=1.0"
-    assert numbers(sentence)[::3] == [9.0, 3.0]
+    (finding,) = findings(judge(made.store, paper()), paper())
+    assert numbers(finding.sentence) == [3.0, 3.0, 3.0, 9.0, 9.0, 9.0, 0.33, 0.33, 0.33]
+    (flips,) = [one for one in instruments(made.store, None) if one.title.startswith("Neurons")]
     ((label, by_trial),) = flips.not_memorized.items()
     assert (label, list(by_trial.values())) == ("width=0.5", [0.25])
     assert {(r["noisy"], r["neurons"]) for r in rows_of(Path(made.store.uri), flips.sql)} == {(False, 9.0), (True, 3.0)}
@@ -208,8 +188,8 @@ def test_rewinding_to_the_last_epoch_tells_whether_a_network_memorized(tmp_path:
     made = Simulated(tmp_path)
     trial = made.training(evaluated=None, noisy_acc=[0.1] * 50)
     made.rewind(trial, {"conv1": 0.4, "linear": 0.8})
-    (rewinding,) = [f for f in findings(made.store, None) if f.lines]
-    assert rewinding.lines == [("", "Rewinding conv1 costs most (noisy accuracy left 0.400), linear least (0.800).")]
+    (rewinding,) = instruments(made.store, None)
+    assert (rewinding.title.split(" (")[0], rewinding.not_memorized) == ("One layer rewound to an earlier epoch", {})
 
 
 def test_gradients_are_told_apart_by_where_they_are_taken_and_not_by_how_many_epochs(tmp_path: Path) -> None:
@@ -217,11 +197,10 @@ def test_gradients_are_told_apart_by_where_they_are_taken_and_not_by_how_many_ep
     made.gradients(made.training(seed=0), noisy=2.0, epochs=range(1, 51))
     made.gradients(made.training(seed=1), noisy=4.0, epochs=range(2, 51, 2))
     made.gradients(made.training(seed=2), noisy=8.0, at=None)
-    (gradients,) = [f for f in findings(made.store, None) if f.lines and f.title.startswith("Gradients")]
-    assert [(label, numbers(said)[0]) for label, said in gradients.lines] == [
-        ("gradients_at=checkpoint", 8.0),
-        ("gradients_at=trajectory", pytest.approx((50 * 2 + 25 * 4) / 75, abs=0.01)),
-    ]
+    (gradients,) = [one for one in instruments(made.store, None) if one.title.startswith("Gradients")]
+    rows = {(r["gradients_at"], r["layer"]): r["ratio"] for r in rows_of(Path(made.store.uri), gradients.sql)}
+    assert rows[("checkpoint", "conv")] == 8.0
+    assert rows[("trajectory", "conv")] == pytest.approx((50 * 2 + 25 * 4) / 75, abs=0.01)
 
 
 def test_the_view_of_gradients_by_layer(smoke: tuple[Path, Finished]) -> None:
@@ -254,13 +233,12 @@ def test_settings_are_told_apart_and_seeds_pooled(tmp_path: Path) -> None:
     text = TINY.replace("  standard:\n", "  standard:\n    axes: {seed: [0, 1], noise: [0.1, 0.2]}\n")
     text += "  other:\n    axes: {seed: [0]}\n    stages: {rewind: {epochs: [0], buffers: rewound}}\n"
     run_inline(tmp_path, text, store)
-    found = {f.title.split(" ")[0]: f for f in findings(store, "tiny")}
+    used = {one.title.split(" ")[0]: one for one in instruments(store, "tiny")}
     # The tied trainings differ from the others in more than noise, but they are not rewound. None of them memorized.
-    assert found["One"].lines == []
     # The settings are those of the trainings, so that every instrument names them alike.
-    labels = {label: len(by_trial) for label, by_trial in found["One"].not_memorized.items()}
+    labels = {label: len(by_trial) for label, by_trial in used["One"].not_memorized.items()}
     assert labels == {"dropout=none noise=0.1": 2, "dropout=none noise=0.2": 2}
-    assert len(found["Accuracy"].lines) == 3
+    assert [label for label, _ in used["Accuracy"].lines] == ["dropout=none noise=0.1", "dropout=none noise=0.2"]
 
 
 def test_detections_of_different_flips_are_told_apart(tmp_path: Path) -> None:
@@ -272,7 +250,7 @@ def test_detections_of_different_flips_are_told_apart(tmp_path: Path) -> None:
     )
     head = TINY[: TINY.index("blocks:")].replace("epochs: 2, batch_size: 32", "epochs: 15, batch_size: 16")
     run_inline(tmp_path, head + "blocks:\n" + blocks, store)
-    found = findings(store, "tiny")[-1]
+    found = instruments(store, "tiny")[-1]
     assert found.title.startswith("Finding")
     assert [len(by_trial) for by_trial in found.not_memorized.values()] == [1]  # one training, analysed twice
     rows = {(r["flips_clean"], r["sample"], r["score"]): r for r in rows_of(Path(store.uri), found.sql)}
@@ -290,21 +268,12 @@ def test_a_peak_that_follows_from_the_epochs_is_not_named_and_one_that_does_not_
     assert list(_trial_fields(trials((10, 2), (10, 5)))) == ["peak_epoch"]
 
 
-def test_what_is_undefined_in_a_layer_is_left_out() -> None:
-    dead = {"layer": "conv4", "ratio": float("nan"), "cosine": None, "control": None}
-    alive = [{"layer": n, "ratio": r, "cosine": -r, "control": None} for n, r in (("conv1", 0.5), ("conv2", 2.0))]
-    say = gradients.sentence
-    norms, cosines = "0.50 (conv1) to 2.00 (conv2)", "-2.00 (conv2) to -0.50 (conv1)"
-    assert say([*alive, dead]) == f"The noisy norm is {norms} times the clean one. The cosine is {cosines}."
-    assert say([dead]) == ""
-
-
 def test_without_noisy_examples_nothing_is_claimed_about_them(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
     stages = "stages: {rewind: {epochs: [0, 2]}, gradients: {epochs: [2]}, retrain: {epochs: 1}, evaluate: {}}"
     text = TINY[: TINY.index("blocks:")].replace("noise: 0.1", "noise: 0.0") + f"blocks:\n  plain:\n    {stages}\n"
     run_inline(tmp_path, text, store)
-    assert [(f.title.split(" ")[0], len(f.lines)) for f in findings(store, "tiny")] == [("Accuracy", 1)]
+    assert list(sections(summary(store, "tiny"))) == ["Accuracy"]
 
 
 def test_intervals_in_words() -> None:
@@ -329,16 +298,6 @@ def test_labels_name_what_differs() -> None:
     a, b = resolved(**base, seed=0), resolved(**base, seed=1, dropout="example_tied", p_gen=0.2, p_mem=0.1)
     assert training_labels([a, b]) == ["dropout=none seed=0", "dropout=example_tied p_gen=0.2 p_mem=0.1 seed=1"]
     assert training_labels([a]) == ["dataset=digits model=resnet9"]
-
-
-def test_detection_without_flips_names_the_best_score() -> None:
-    rows = [
-        {"sample": "all", "score": s, "auc": a, "lo": a - 0.1, "hi": a + 0.05}
-        for s, a in (("aum", 0.8), ("learning_time", 0.9))
-    ]
-    assert detection_sentence(rows) == (
-        "The best score, learning time, finds the mislabeled examples with AUC 0.900 [0.800, 0.950]."
-    )
 
 
 def test_words() -> None:

@@ -51,6 +51,8 @@ LOG = Curves(
 )  # fmt: skip
 STEPS = Curves("steps", {"": [line("clean", [k / 40 for k in range(40)], 3)]}, "neurons", "share", steps=True)
 DOTS = Dots("dots", ["a", "b"], {"clean": [over(3, 1.0), None], "noisy": [over(6, 2.0), over(1, 0.5)]}, "norm")
-HEAT = Heat("heat", ["a", "b"], [0, 5], {n: [[over(2, -0.9), None], [over(1, 0.1), over(2, 0.8)]] for n in "xy"}, "epoch", "cosine")
+HEAT = Heat(
+    "heat", ["a", "b"], [0, 5], {n: [[over(2, -0.9), None], [over(1, 0.1), over(2, 0.8)]] for n in "xy"}, "epoch", "cosine"
+)
 GALLERY = Gallery("images", [Picture(png(), "1 → 2", k) for k in range(9)])
 CHARTS = (curves(3), curves(6), FACETS, LOG, STEPS, DOTS, HEAT)

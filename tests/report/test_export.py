@@ -7,10 +7,10 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 
 import pytest
+from memloc.report.charts import Exhibit, Table
 
 from memloc.papers.maini2023 import Judgement
 from memloc.report import draw, export
-from memloc.report.charts import Exhibit, Table
 
 FIGURES = {"fig01", "fig02", "fig03", "fig04", "fig05", "fig07", "fig10", "fig11", "fig12", "fig15", "fig18", "detection"}
 TABLES = {"table1", "table2", "table3"}

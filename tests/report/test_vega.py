@@ -13,7 +13,7 @@ import altair
 import pytest
 import vl_convert
 
-from memloc.papers.charts import Chart, Curves, Dots, Heat, Line
+from memloc.papers.charts import Chart, Curves, Dots, Line
 from memloc.report import palette, still, vega
 from memloc.report.tables import as_table, gist, interval, number
 from memloc.statistics import Interval
@@ -169,8 +169,10 @@ def test_facets_fill_the_width_and_are_not_too_narrow() -> None:
         assert columns * inner + (columns - 1) * still.GAP + still.MARGIN == pytest.approx(width)
         rows = -(-panels // columns)
         assert rows == 1 or columns * rows - panels < columns
-        assert columns + 1 > panels or (width - still.MARGIN + still.GAP) / (columns + 1) - still.GAP < still.LEAST or (
-            -(-panels // (columns + 1)) == rows
+        assert (
+            columns + 1 > panels
+            or (width - still.MARGIN + still.GAP) / (columns + 1) - still.GAP < still.LEAST
+            or (-(-panels // (columns + 1)) == rows)
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from memloc.config import canonical_json
 from memloc.papers.claims import Claim, Estimates, of_stage
 from memloc.papers.deciding import untestable
 from memloc.papers.exhibits import Exhibit, Wanted, per_setting
@@ -29,12 +30,8 @@ NORMED = {"clean": "typical", "noisy": "atypical", "total": "total", "control": 
 
 def _settings(observations: Observations) -> list[Setting]:
     """The settings without label noise. Their analyses are of one of the three stages; `_a1` looks the others up."""
-    chosen: dict[tuple[str, ...], Setting] = {}
-    for stage in STAGES:
-        for setting in observations.settings(stage, atypical=True):
-            if setting.scope.noise == 0:
-                chosen.setdefault(tuple(f"{k}={v}" for k, v in sorted(setting.config.items())), setting)
-    return list(chosen.values())
+    analysed = [s for stage in STAGES for s in observations.settings(stage, atypical=True) if s.scope.noise == 0]
+    return list({canonical_json(s.config): s for s in reversed(analysed)}.values())
 
 
 def _a1(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
@@ -78,8 +75,7 @@ NORMS = Exhibit(
     "Figure 8",
     "Gradient norms by layer, of typical and atypical examples",
     "§7",
-    "Means over all epochs. Atypical examples have a C-score below 0.5, and no label is wrong. The paper finds about the "
-    "same norm for the two sets.",
+    "Means over epochs. Atypical examples have a C-score below 0.5; no label is wrong. The paper finds the norms similar.",
     "memloc sweep atypical",
     partial(measured, atypical=True),
     Wanted(("cifar10", "mnist"), ("resnet9",), (0.0,)),

@@ -34,11 +34,21 @@ class Simulated:
         assert len({j.id for j in found}) == len(found), "ids are unique"
         return {j.id: j for j in found}
 
-    def shown(self, exhibit: Exhibit) -> Shown:
-        """The exhibit on the store as it is now."""
+    def shown(self, exhibit: Exhibit, problems: list[str] | None = None) -> Shown:
+        """The exhibit on the store as it is now. problems: gets those that it reports."""
         with closing(self._reader()) as reader:
             observations = Observations(reader)
-            return show(exhibit, Evidence(observations, judgements(observations, paper())))
+            evidence = Evidence(observations, judgements(observations, paper()))
+            made = show(exhibit, evidence)
+        if problems is not None:
+            problems += evidence.problems
+        return made
+
+    def drawn(self, *exhibits: Exhibit) -> list[Shown]:
+        """The same of several, without the numbers of the scorecard: nothing is judged."""
+        with closing(self._reader()) as reader:
+            evidence = Evidence(Observations(reader), ())
+            return [show(exhibit, evidence) for exhibit in exhibits]
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         with closing(self._reader()) as reader:
@@ -53,17 +63,21 @@ class Simulated:
         *,
         n: int = 100,
         noisy_acc: Sequence[float] | None = None,
+        curves: Mapping[str, Sequence[float]] | None = None,
         evaluated: Mapping[tuple[str, str], Sequence[float | None]] | float | None = 1.0,
         learning_time: Sequence[int] | None = None,
         model: str = "resnet9",
+        identity: str = "simulated",
         **fields: Any,
     ) -> str:
         """A training of n examples, the first round(noise·n) of them mislabeled.
 
         Args:
             noisy_acc: of the training pass, by epoch; by default it reaches 0.2 at epoch 15 and 0.8 at epoch 25.
+            curves: more columns of `epochs`, such as test_acc.
             evaluated: rows {(mode, rescale): (clean, noisy, test)} of an evaluation at T, and the share of noisy examples
                 that get their true label as a fourth; a number: noisy accuracy in mode plain or own; None: not evaluated.
+            identity: of the data.
         """
         given = resolved(**{"dataset": "cifar10", "model": model, "noise": 0.1, **fields})
         config = canonical(given)
@@ -74,7 +88,12 @@ class Simulated:
             "trials": trial_row(trial, given, n),
             "epochs": _filled(
                 "epochs",
-                {"trial": [trial] * epochs, "epoch": range(1, epochs + 1), "noisy_acc": climb if noisy.any() else None},
+                {
+                    "trial": [trial] * epochs,
+                    "epoch": range(1, epochs + 1),
+                    "noisy_acc": climb if noisy.any() else None,
+                    **(curves or {}),
+                },
             ),
             "examples": _filled(
                 "examples",
@@ -88,7 +107,7 @@ class Simulated:
                 },
             ),
         }
-        self._publish(Commit(trial, trial, None, "train", {"data": "simulated", "version": 1}, 0, 1, config), tables)
+        self._publish(Commit(trial, trial, None, "train", {"data": identity, "version": 1}, 0, 1, config), tables)
         if isinstance(evaluated, float):
             evaluated = {("own" if given.example_tied else "plain", "none"): (1.0, evaluated, 0.9)}
         if evaluated is not None:

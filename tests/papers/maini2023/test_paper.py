@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from memloc import sweep
 from memloc.papers.maini2023.dropout.accuracies import CELL
 from memloc.papers.registry import paper
+from memloc.stages import REGISTRY
 from memloc.stages.instrument import LEAST_MEMORIZED
 from tests.papers.maini2023.simulated import Simulated
 
@@ -124,3 +126,16 @@ def test_what_is_beside_the_numbers() -> None:
     assert {c.id for c in paper().claims if not c.memorizing} == {"G3", "E1", "E2", "E3"}
     assert LEAST_MEMORIZED == 0.95
     assert CELL == {"p_gen": 0.3, "p_mem": 0.2}
+
+
+def test_every_exhibit_says_what_runs_it() -> None:
+    """Its commands select trainings of shipped sweeps; its ids are its own, those of its claims are the paper's."""
+    exhibits = [*(exhibit for section in paper().sections for exhibit in section.exhibits), *paper().pictures]
+    loaded = {name: sweep.load(path, REGISTRY) for name, path in sweep.shipped().items()}
+    for exhibit in exhibits:
+        for command in filter(None, (exhibit.first, exhibit.command)):
+            memloc, word, name, *options = command.split()
+            assert (memloc, word, set(options[::2]) - {"--only"}) == ("memloc", "sweep", set()), exhibit.id
+            assert sweep.only(loaded[name].entries, options[1::2], REGISTRY), exhibit.id
+        assert set(exhibit.claims) <= {claim.id for claim in paper().claims}
+    assert len({exhibit.id for exhibit in exhibits}) == len(exhibits)

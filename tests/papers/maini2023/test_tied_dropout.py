@@ -12,9 +12,8 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from memloc.papers.maini2023.dropout.accuracies import TiedRows
-from memloc.papers.maini2023.dropout.baselines import TABLE_3
 from memloc.papers.maini2023.dropout.before_after import TABLE_1
-from memloc.papers.maini2023.dropout.grid import P_GEN, TABLE_2, cell
+from memloc.papers.maini2023.dropout.tables import P_GEN, TABLE_2, TABLE_3, cell
 from memloc.papers.observations import Sizes
 from memloc.statistics.quantities import accuracy
 from memloc.statistics.trainings import OverTrainings, pooled

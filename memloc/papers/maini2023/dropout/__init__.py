@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from memloc.papers.maini2023.dropout import baselines, before_after, forgotten, grid
+from memloc.papers.maini2023.dropout import before_after, forgotten, tables
 from memloc.papers.maini2023.dropout.before_after import PICTURE
 from memloc.papers.paper import Judged, Section
 
 __all__ = ["PICTURE", "SECTION"]
+
+_NOTHING_YET = "Too few wrong labels are learned, so there is nothing to drop yet"
 
 
 def sentence(judged: Judged) -> str:
@@ -18,19 +20,22 @@ def sentence(judged: Judged) -> str:
         if (before := accuracies.get(f"before.{what}")) and (after := accuracies.get(f"after.{what}"))
     ]
     if not changes:
-        return ""
+        learned_so_far = accuracies.get("before.noisy")
+        return f"{_NOTHING_YET} (noisy accuracy {learned_so_far.printed(3)})." if learned_so_far else ""
     *others, last = changes
     listed = " and ".join([", ".join(others), last] if others else [last])
     sentences = [f"Dropping the memorization neurons takes {listed}."]
     if learned:
-        sentences.append(f"The clean examples that it forgets are told by their learning time: AUC {learned.printed(2)}.")
+        sentences.append(
+            f"The clean examples that it forgets are learned late: by learning time the AUC is {learned.printed(2)}."
+        )
     return " ".join(sentences)
 
 
 SECTION = Section(
     "Example-tied dropout",
     "§6.2",
-    (before_after.E1, grid.E2, baselines.E3, before_after.E4, forgotten.E5),
-    (before_after.TABLE_1_EXHIBIT, grid.TABLE, baselines.TABLE, forgotten.GALLERY),
+    (before_after.E1, tables.E2, tables.E3, before_after.E4, forgotten.E5),
+    (before_after.TABLE_1_EXHIBIT, tables.TABLE_2_EXHIBIT, tables.TABLE_3_EXHIBIT, forgotten.GALLERY),
     sentence,
 )

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
+from memloc.papers.claims import Claim
 from memloc.papers.observations import Observations, Sizes, among
 from memloc.papers.settings import Setting
 from memloc.statistics.quantities import accuracy, difference
@@ -66,14 +67,15 @@ class TiedRows:
 
     def share(self, column: str) -> OverTrainings | None:
         """An accuracy. None without trainings that have it."""
-        values = self.frame[column].dropna()
-        return None if values.empty else share(list(values), self._examples(column.partition("_")[2]))
+        return None if self.frame[column].isna().all() else self._share(column)
+
+    def _share(self, column: str) -> OverTrainings:
+        return share(list(self.frame[column].dropna()), self._examples(column.partition("_")[2]))
 
     def lost(self, what: str) -> OverTrainings | None:
         """By how much dropping lowers an accuracy."""
-        both = self.known(f"before_{what}", f"after_{what}")
-        before, after = (both.share(f"{when}_{what}") for when in ("before", "after"))
-        return less(before, after) if before and after else None
+        rows = self.known(f"before_{what}", f"after_{what}")
+        return None if rows.frame.empty else less(rows._share(f"before_{what}"), rows._share(f"after_{what}"))
 
     def lost_from_1(self) -> OverTrainings | None:
         """1 minus clean accuracy after dropping."""
@@ -81,14 +83,10 @@ class TiedRows:
 
     def narrowed(self) -> OverTrainings | None:
         """By how much dropping narrows the gap between clean and test accuracy."""
-        all_four = self.known("before_clean", "before_test", "after_clean", "after_test")
-        if all_four.frame.empty:
+        rows = self.known("before_clean", "before_test", "after_clean", "after_test")
+        if rows.frame.empty:
             return None
-        return less(all_four._gap("before"), all_four._gap("after"))
-
-    def _gap(self, when: str) -> OverTrainings:
-        clean, test = (share(list(self.frame[f"{when}_{s}"]), self._examples(s)) for s in ("clean", "test"))
-        return less(clean, test)
+        return less(*(less(rows._share(f"{when}_clean"), rows._share(f"{when}_test")) for when in ("before", "after")))
 
     def residual(self) -> OverTrainings | str:
         """Residual memorization after dropping; or why it is not known.
@@ -101,17 +99,15 @@ class TiedRows:
             return "residual memorization is defined for wrong labels drawn uniformly among several classes"
         if rows.frame["after_true"].isna().any():
             return "how many noisy examples get their true label is not known (noisy_true_acc): run evaluate again"
-        noisy, others = share(list(rows.frame["after_noisy"]), self._examples("noisy")), self.sizes.classes - 1
         errors = share(list(1 - rows.frame["after_true"]), self._examples("noisy"))
-        return less(noisy, scaled(errors, 1 / others))
+        return less(rows._share("after_noisy"), scaled(errors, 1 / (self.sizes.classes - 1)))
 
     def _examples(self, what: str) -> int | None:
         """How many distinct (data_seed, example). The test set is the same for every data_seed."""
         if what == "test":
             return self.test
-        return {"clean": self.sizes.clean, "noisy": self.sizes.noisy}[what] * int(
-            self.frame["data_seed"].nunique(dropna=False)
-        )
+        data_seeds = int(self.frame["data_seed"].nunique(dropna=False))
+        return data_seeds * {"clean": self.sizes.clean, "noisy": self.sizes.noisy}[what]
 
 
 def share(values: Sequence[float], n: int | None) -> OverTrainings:
@@ -134,9 +130,6 @@ def scaled(quantity: OverTrainings, factor: float) -> OverTrainings:
 def _scaled(limits: Limits, factor: float, level: float) -> tuple[float, float] | None:
     found = limits(level)
     return found and (factor * found[0], factor * found[1])
-
-
-# --- on a store -------------------------------------------------------------------------------------------------------
 
 
 def tied_settings(observations: Observations) -> list[Setting]:
@@ -177,3 +170,11 @@ def memorized(observations: Observations, rows: TiedRows) -> tuple[TiedRows, str
     """(those that memorized, a note about the others)."""
     kept, said = observations.testable(rows.trials)
     return rows.only(kept), said
+
+
+def trainings_of_cell(part: str) -> Mapping[str, object]:
+    """The trainings that a number of Table 1's cell needs."""
+    return {"dropout": "example_tied", **CELL}
+
+
+of_cell = partial(Claim, stage="evaluate", settings=nearest_cells, trainings=trainings_of_cell)

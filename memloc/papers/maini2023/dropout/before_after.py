@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from memloc.papers.charts import Dots, Table
-from memloc.papers.claims import Claim, Estimates, Parts, saying
+from memloc.papers.claims import Estimates, Parts, saying
 from memloc.papers.deciding import decided, over, untestable
 from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
 from memloc.papers.judgement import Estimate, Judgement
-from memloc.papers.maini2023.dropout.accuracies import (
-    CELL,
-    SETS,
-    TiedRows,
-    memorized,
-    nearest_cells,
-    rows_of,
-    tied_rows,
-)
+from memloc.papers.maini2023.dropout import accuracies as tied
+from memloc.papers.maini2023.dropout.accuracies import CELL, SETS, TiedRows, memorized, nearest_cells, of_cell, tied_rows
 from memloc.papers.observations import Observations
 from memloc.papers.reaching import SLACK, away, reaching
 from memloc.papers.scope import Numbers, Scope
@@ -44,7 +37,7 @@ COSTS = {"cifar10": 0.092, "mnist": 0.008, "svhn": 0.042}
 
 
 class Dropped(NamedTuple):
-    """An accuracy after dropping, and the quantity that decides on it, or why nothing does."""
+    """An accuracy after dropping, and the quantity that decides on it, or why none does."""
 
     shown: OverTrainings
     by: OverTrainings | str
@@ -62,11 +55,11 @@ def dropped(rows: TiedRows, what: str) -> Dropped | None:
 
 def family(cells: Sequence[Dropped]) -> list[Dropped]:
     """The same, of two trainings with the spread of all cells together (`pooled`)."""
-    shown = pooled([one.shown for one in cells])
-    deciding = iter(pooled(by) if (by := [one.by for one in cells if not isinstance(one.by, str)]) else [])
+    shown, by = [one.shown for one in cells], [one.by for one in cells if not isinstance(one.by, str)]
+    deciding = iter(pooled(by) if by else [])
     return [
         Dropped(mine, one.by if isinstance(one.by, str) else next(deciding), one.trials)
-        for mine, one in zip(shown, cells, strict=True)
+        for mine, one in zip(pooled(shown) if shown else [], cells, strict=True)
     ]
 
 
@@ -95,91 +88,53 @@ def before(rows: TiedRows, what: str, paper: float | None, sql: str) -> Estimate
     return decided(quantity, region, compared, rows.known(f"before_{what}").trials, sql)
 
 
-def before_and_after(
-    rows: TiedRows, memorized: TiedRows, paper: Mapping[str, float | None], sql: str
-) -> dict[str, Estimate | None]:
-    """E1's six numbers. memorized: the trainings on which those after dropping are judged."""
-    estimates: dict[str, Estimate | None] = {}
-    for part in ACCURACIES:
-        when, what = part.split(".")
-        if when == "before":
-            estimates[part] = before(rows, what, paper.get(part), sql)
-        elif dropped(rows, what) is not None:
-            one = dropped(memorized, what)
-            estimates[part] = after(one, what, paper.get(part), sql) if one else untestable("", [], sql)
+def _e1(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
+    """The numbers after dropping are of the trainings that memorized."""
+    rows, sql = tied_rows(observations, setting)
+    kept, said = memorized(observations, rows)
+    estimates = {f"before.{what}": before(rows, what, numbers.get(f"before.{what}"), sql) for what in SETS}
+    for what in SETS:
+        if dropped(rows, what):
+            part, one = f"after.{what}", dropped(kept, what)
+            estimates[part] = saying(after(one, what, numbers.get(part), sql), said) if one else untestable(said, [], sql)
     return estimates
 
 
-def _e1(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
-    rows, sql = tied_rows(observations, setting)
-    kept, said = memorized(observations, rows)
-    estimates = before_and_after(rows, kept, numbers, sql)
-    return {k: _of_kept(one, said, sql) if k.startswith("after") else one for k, one in estimates.items()}
-
-
-def _of_kept(one: Estimate | None, said: str, sql: str) -> Estimate | None:
-    """The estimate, with a note about trainings that did not memorize; the note alone where there are no others."""
-    return one and (saying(one, said) if one.trials else untestable(said or "no accuracy after dropping", [], sql))
-
-
-def generalization(rows: TiedRows, paper: Mapping[str, float | None], sql: str) -> dict[str, Estimate]:
-    """E4. cost: 1 minus clean accuracy after dropping; at most the paper's plus 0.03, elsewhere at most 0.12.
+def _e4(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
+    """cost: 1 minus clean accuracy after dropping; at most the paper's plus 0.03, elsewhere at most 0.12.
 
     gap: by how much dropping narrows the difference of clean and test accuracy; above 0.
     """
-    estimates = {}
-    known = rows.known("after_clean")
+    rows, sql = tied_rows(observations, setting)
+    estimates, known = {}, rows.known("after_clean")
     if (cost := known.lost_from_1()) is not None:
-        number = paper.get("cost")
+        number = numbers.get("cost")
         region = MINOR if number is None else Region(hi=round(number + SLACK, 9))
         compared = f"clean accuracy lost, from 1{away(number, cost.value)}"
         estimates["cost"] = decided(cost, region, compared, known.trials, sql)
     if (narrowed := rows.narrowed()) is not None:
         gaps = {when: rows.frame[f"{when}_clean"] - rows.frame[f"{when}_test"] for when in ("before", "after")}
         means = " and ".join(f"{gap.mean():.3f} {when}" for when, gap in gaps.items())
-        compared = (
-            f"how much smaller dropping makes clean minus test accuracy, which is {means}"
-            f"{away(paper.get('gap'), narrowed.value)}"
-        )
+        compared = f"how much smaller dropping makes clean minus test accuracy, which is {means}"
+        compared += away(numbers.get("gap"), narrowed.value)
         estimates["gap"] = decided(narrowed, NARROWS, compared, rows.trials, sql)
     return estimates
 
 
-def _e4(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
-    rows, sql = tied_rows(observations, setting)
-    return generalization(rows, numbers, sql)
-
-
-def of_cell(part: str) -> Mapping[str, object]:
-    """The trainings that a number of Table 1's cell needs."""
-    return {"dropout": "example_tied", **CELL}
-
-
-E1 = Claim(
-    "E1",
-    "§6.2, Table 1",
+TAKES_AWAY = (
     "dropping the memorization neurons takes the noisy labels away and costs little else (the paper does not state "
-    "p_gen, p_mem; its CIFAR-10 row is (0.3, 0.2))",
-    {Scope(d): dict(zip(ACCURACIES, row, strict=True)) for d, row in TABLE_1.items()},
-    "evaluate",
-    nearest_cells,
-    _e1,
-    memorizing=False,
-    trainings=of_cell,
+    "p_gen, p_mem; its CIFAR-10 row is (0.3, 0.2))"
 )
-E4 = Claim(
-    "E4",
-    "§6.2",
+COSTS_LITTLE = (
     "dropping costs few clean examples and narrows the generalization gap (§6.2 counts from 100 %; "
-    "Table 1's differences are 0.1 points smaller)",
-    {Scope(d): {"cost": COSTS[d], "gap": round((row[0] - row[2]) - (row[3] - row[5]), 3)} for d, row in TABLE_1.items()},
-    "evaluate",
-    nearest_cells,
-    _e4,
-    trainings=of_cell,
+    "Table 1's differences are 0.1 points smaller)"
 )
-
-# --- exhibits ---------------------------------------------------------------------------------------------------------
+OF_TABLE_1 = {Scope(d): dict(zip(ACCURACIES, row, strict=True)) for d, row in TABLE_1.items()}
+OF_TEXT = {
+    Scope(d): {"cost": COSTS[d], "gap": round((row[0] - row[2]) - (row[3] - row[5]), 3)} for d, row in TABLE_1.items()
+}
+E1 = of_cell("E1", "§6.2, Table 1", TAKES_AWAY, OF_TABLE_1, estimates=_e1, memorizing=False)
+E4 = of_cell("E4", "§6.2", COSTS_LITTLE, OF_TEXT, estimates=_e4)
 
 
 def in_per_cent(judgement: Judgement | None) -> str:
@@ -204,10 +159,9 @@ def _table_1(evidence: Evidence, settings: Sequence[Setting]) -> Drawn:
             rows.append([", ".join(name), *(in_per_cent(numbers.get(part)) for part in ACCURACIES)])
     if not rows:
         return []
-    for scope, papers in E1.scopes.items():
-        rows.append([f"{name_of(scope.dataset)} in the paper", *map(paper_in_per_cent, papers.values())])
+    rows += [[f"{name_of(d)} in the paper", *map(paper_in_per_cent, papers)] for d, papers in TABLE_1.items()]
     head = ["accuracy, %", *(part.replace(".", ": ") for part in ACCURACIES)]
-    return [Table("", head, rows, rows_of(*settings))]
+    return [Table("", head, rows, tied.rows_of(*settings))]
 
 
 TABLE_1_EXHIBIT = Exhibit(

@@ -12,15 +12,15 @@ import pandas as pd
 from memloc.data.arrays import U8
 from memloc.errors import MemlocError
 from memloc.papers.charts import Gallery, Picture, Table
-from memloc.papers.claims import Claim, Estimates, here
+from memloc.papers.claims import Estimates, here
 from memloc.papers.deciding import decided, untestable
 from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting
 from memloc.papers.judgement import Estimate
-from memloc.papers.maini2023.dropout.accuracies import CELL, nearest_cells
-from memloc.papers.maini2023.dropout.before_after import TABLE_1, of_cell
+from memloc.papers.maini2023.dropout.accuracies import CELL, nearest_cells, of_cell
+from memloc.papers.maini2023.dropout.before_after import TABLE_1
 from memloc.papers.observations import Observations, among
 from memloc.papers.scope import Numbers
-from memloc.papers.settings import Setting, name_of
+from memloc.papers.settings import Setting
 from memloc.statistics.quantities import mean_auc, training_table
 from memloc.statistics.regions import Region
 
@@ -68,17 +68,11 @@ def _e5(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
     return estimates
 
 
-E5 = Claim(
-    "E5",
-    "§6.2, Figure 7",
-    "the clean examples that dropping forgets are atypical",
-    here({"learning_time": None, "c_score": None}),
-    "evaluate",
-    nearest_cells,
-    _e5,
-    floats=True,
-    trainings=of_cell,
-    first=lambda part: "memloc sweep cscore" if part == "c_score" else "",
+NUMBERS = {"learning_time": None, "c_score": None}
+SWEEPS = {"c_score": "memloc sweep cscore"}
+TEXT = "the clean examples that dropping forgets are atypical"
+E5 = of_cell(
+    "E5", "§6.2, Figure 7", TEXT, here(NUMBERS), estimates=_e5, floats=True, first=lambda part: SWEEPS.get(part, "")
 )
 
 
@@ -108,7 +102,7 @@ def _images(evidence: Evidence, setting: Setting) -> U8 | None:
         for trial in setting.trials:
             check_identity(raw, dataset, evidence.observations.data_identity(trial))
     except MemlocError as error:
-        evidence.problems.append(f"Figure 7 has no images of {name_of(dataset)}: {error.problems[0]}")
+        evidence.problems.append(f"Figure 7 has no images: {error.problems[0]}")
         return None
     return raw.x_train
 

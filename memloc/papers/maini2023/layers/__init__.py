@@ -16,13 +16,13 @@ def sentence(judged: Judged) -> str:
     sentences = []
     if kept:
         sentences.append(
-            "With one layer set back to an epoch before the noisy examples are learned, noisy accuracy is still at least "
-            f"{KEPT} in a share of {kept.printed(2)} of the layers and epochs."
+            "One layer was set back to an epoch before the noisy examples are learned. In a share of "
+            f"{kept.printed(2)} of the layers and epochs, noisy accuracy stays at {KEPT} or more."
         )
     if reached:
         sentences.append(
-            "With one layer trained again on clean examples alone, noisy accuracy comes back to at least "
-            f"{KEPT} in a share of {reached.printed(2)} of the layers."
+            "One layer was trained again, on clean examples alone. In a share of "
+            f"{reached.printed(2)} of the layers, noisy accuracy comes back to {KEPT} or more."
         )
     return " ".join(sentences)
 

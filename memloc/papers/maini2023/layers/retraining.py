@@ -24,7 +24,7 @@ def retrained(frame: pd.DataFrame, n: int | None, sql: str, asked: Region = MOST
 
     frame: columns trial, layer, best (over epochs 1..E).
     """
-    best = frame.set_index(["trial", "layer"])["best"].unstack("layer")
+    best = frame.pivot(index="trial", columns="layer", values="best")
     groups = best.mean(axis=0)
     low = str(groups.idxmin())
     compared = f"share of groups whose best noisy accuracy is at least {KEPT}"

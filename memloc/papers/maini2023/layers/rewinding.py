@@ -67,9 +67,8 @@ class Rewound:
         of them have.
         """
         before = self.frame["epoch"] < self.frame["trial"].map(lambda t: self.climbs.get(t, 0))
-        table = (
-            self.frame[before].set_index(["trial", "layer", "epoch"])["noisy_acc"].unstack(["layer", "epoch"]).dropna(axis=1)
-        )
+        rows = self.frame[before].set_index(["trial", "layer", "epoch"])["noisy_acc"]
+        table = rows.unstack(["layer", "epoch"]).dropna(axis=1)
         names = zip(*(table.columns.get_level_values(level) for level in ("layer", "epoch")), strict=True)
         return list(table.index), {} if table.empty else dict(zip(names, accuracies(table, self.n), strict=True))
 
@@ -84,11 +83,9 @@ class Rewound:
 
         The loss is counted from the accuracy of the whole network: that of rewinding to T, or 1 if that is missing.
         """
-        last = self.frame["trial"].map(self.ends)
-        whole = self.frame[self.frame["epoch"] == last].groupby("trial")[column].max()
+        whole = self.frame[self.frame["epoch"] == self.frame["trial"].map(self.ends)].groupby("trial")[column].max()
         means = self.left(column)
-        lost: pd.DataFrame = (-means).add(whole.reindex(means.index).fillna(1.0), axis=0)
-        return lost
+        return (-means).add(whole.reindex(means.index).fillna(1.0), axis=0)
 
     @property
     def when(self) -> str:
@@ -179,11 +176,6 @@ def critical(rewound: Rewound, expected: str) -> Estimate:
     return decided(gap, POSITIVE, compared, list(means.index), rewound.sql)
 
 
-def _w3_settings(observations: Observations) -> list[Setting]:
-    settings = observations.settings("rewind")
-    return [s for s in settings if s.scope.model == "resnet50" and s.scope.dataset in CRITICAL]
-
-
 CLAIMS = (
     Claim(
         "L1",
@@ -219,7 +211,7 @@ CLAIMS = (
         "the critical group of ResNet-50 is layer3 on CIFAR-10, layer4 on MNIST",
         {Scope(d, "resnet50"): PRESENT for d in CRITICAL},
         "rewind",
-        _w3_settings,
+        lambda o: [s for s in o.settings("rewind") if s.scope.model == "resnet50" and s.scope.dataset in CRITICAL],
         lambda o, s, n: {"": critical(rewound_in(o, s), CRITICAL[s.scope.dataset])},
     ),
 )
@@ -240,9 +232,8 @@ def _training_and_rewinding(evidence: Evidence, setting: Setting, label: str) ->
 
 def _as_judged(one: Line, layer: str, cells: Cells) -> Line:
     """The line with the estimates of L1 and W1 where it shows them: their cells share their spread."""
-    own = zip(one.x, one.values, strict=True)
-    judged = [cells[layer, epoch].printed if (layer, epoch) in cells else value for epoch, value in own]
-    return replace(one, values=judged) if one.name == "noisy" else one
+    judged = {epoch: cell.printed for (of_layer, epoch), cell in cells.items() if of_layer == layer and one.name == "noisy"}
+    return replace(one, values=[judged.get(epoch, value) for epoch, value in zip(one.x, one.values, strict=True)])
 
 
 def _at_a_glance(evidence: Evidence, setting: Setting, label: str) -> Drawn:

@@ -1,0 +1,270 @@
+"""E2, E3, Tables 2 and 3: dropping by p_gen and p_mem, and other dropouts, which memorize all the same (paper §6.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from memloc.papers.charts import Table
+from memloc.papers.claims import Claim, Estimates, here, saying
+from memloc.papers.deciding import decide_rank, decided, listed, untestable
+from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
+from memloc.papers.judgement import Estimate
+from memloc.papers.maini2023.dropout.accuracies import (
+    SETS,
+    TiedRows,
+    memorized,
+    rows_of,
+    share,
+    tied_rows,
+    tied_settings,
+)
+from memloc.papers.maini2023.dropout.before_after import (
+    MEMORIZES,
+    after,
+    dropped,
+    family,
+    in_per_cent,
+    paper_in_per_cent,
+)
+from memloc.papers.observations import Observations, among
+from memloc.papers.reaching import away, reaching
+from memloc.papers.scope import Numbers
+from memloc.papers.settings import Setting, percent
+from memloc.statistics import Correlation, Interval
+from memloc.statistics.trainings import pooled
+
+P_GEN = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+TABLE_2 = {  # p_mem: (clean, noisy) by P_GEN
+    0.1: ((0.842, 0.029), (0.869, 0.028), (0.871, 0.029), (0.899, 0.031), (0.920, 0.039), (0.930, 0.049)),
+    0.2: ((0.869, 0.028), (0.882, 0.030), (0.908, 0.031), (0.917, 0.034), (0.936, 0.047), (0.950, 0.069)),
+}
+TABLE_3 = {  # clean, noisy; both readings of the dropout's 0.4: as the share that is kept, and as the share that is dropped
+    **{f"standard.keep{keep}": (1.0, 0.995) for keep in (0.4, 0.6)},
+    **{f"sparse.keep{keep}": (1.0, 0.998) for keep in (0.4, 0.6)},
+    "example_tied": (0.908, 0.031),
+}
+METHODS = {"standard": "standard dropout", "sparse": "sparse network"}
+TIED_CELL = {"p_gen": 0.4, "p_mem": 0.2}  # of Table 3
+
+
+def cell(p_gen: float, p_mem: float) -> str:
+    """The name of a cell of Table 2 in ids."""
+    return f"p_gen{p_gen:g}.p_mem{p_mem:g}"
+
+
+CELLS: Mapping[str, Mapping[str, float]] = {cell(g, m): {"p_gen": g, "p_mem": m} for m in TABLE_2 for g in P_GEN}
+
+
+def _numbers(rows: Mapping[str, tuple[float, float]]) -> Numbers:
+    return {f"{row}.{what}": n for row, pair in rows.items() for what, n in zip(SETS[:2], pair, strict=True)}
+
+
+OF_TABLE_2 = _numbers(dict(zip(CELLS, (pair for row in TABLE_2.values() for pair in row), strict=True)))
+OF_TABLE_3 = _numbers(TABLE_3)
+
+
+def _of_cells(cells: Mapping[str, TiedRows], notes: Mapping[str, str], numbers: Numbers, sql: str) -> dict[str, Estimate]:
+    """Noisy accuracies as in `after`; clean ones reach the paper's number, elsewhere as in `after`.
+
+    cells: {its name in ids: trainings that memorized}. notes: {cell: about its trainings that did not}.
+    """
+    estimates: dict[str, Estimate] = {}
+    for what in SETS[:2]:
+        estimates |= {f"{c}.{what}": untestable(notes[c], [], sql) for c, rows in cells.items() if rows.frame.empty}
+        there = {name: one for name, rows in cells.items() if (one := dropped(rows, what)) is not None}
+        for name, one in zip(there, family(list(there.values())), strict=True):
+            number = numbers.get(f"{name}.{what}")
+            if what == "clean" and number is not None:
+                compared = f"clean accuracy after dropping{away(number, one.shown.value)}"
+                estimate = decided(one.shown, reaching(number), compared, one.trials, sql)
+            else:
+                estimate = after(one, what, number, sql)
+            estimates[f"{name}.{what}"] = saying(estimate, notes[name])
+    return estimates
+
+
+def _e2(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
+    rows, sql = tied_rows(observations, setting)
+    cells, notes = {}, {}
+    for _, frame in rows.frame.groupby(["p_gen", "p_mem"]):
+        name = cell(*(float(frame[field].iloc[0]) for field in ("p_gen", "p_mem")))
+        cells[name], notes[name] = memorized(observations, replace(rows, frame=frame))
+    return {**_of_cells(cells, notes, numbers, sql), "trend": _trend(memorized(observations, rows)[0].frame, sql)}
+
+
+def _trend(frame: pd.DataFrame, sql: str) -> Estimate | None:
+    """Clean accuracy after dropping grows with p_gen. Page's test, a row per seed (means over p_mem).
+
+    The estimate is the mean over seeds of Spearman's coefficient. None with fewer than three p_gen.
+    """
+    from scipy.stats import page_trend_test, spearmanr  # takes half a second; checking a sweep file does not need it
+
+    trials = list(frame["trial"])
+    wide = frame.pivot_table(index=["seed", "data_seed", "p_mem"], columns="p_gen", values="after_clean")
+    if wide.shape[1] < 3:
+        return None
+    rows = wide.dropna(axis=0).groupby(level=["seed", "data_seed"]).mean().to_numpy(dtype=np.float64)
+    if not len(rows):
+        return untestable(f"no seed has all {wide.shape[1]} p_gen", trials, sql)
+    order = np.arange(wide.shape[1])
+    each = [float(spearmanr(order, row).statistic) if np.ptp(row) > 0 else 0.0 for row in rows]
+    p = float(page_trend_test(rows).pvalue) if len(rows) > 1 else 1.0
+    estimate = Interval(float(np.mean(each)), None, None)
+    page = f"Page's test: p = {p:.2g}, which must be below 0.05; " if len(rows) > 1 else ""
+    reason = f"mean over seeds of Spearman's coefficient of clean accuracy and p_gen; {page}each seed's: {listed(each)}"
+    return Estimate(estimate, decide_rank(Correlation(estimate, p), each, len(rows)), reason, trials, sql)
+
+
+def _baseline_settings(observations: Observations) -> list[Setting]:
+    kinds, aside = ("standard", "sparse", "example_tied"), ("dropout", "keep", "unit", "p_gen", "p_mem")
+    return observations.settings("evaluate", dropout=kinds, without=aside)
+
+
+def _e3(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
+    """By dropout and kept share, each in its usual unit: training accuracy is at least 0.95. Example-tied: as in E2."""
+    rows = _methods(observations, setting)
+    estimates: dict[str, Estimate] = {}
+    if tied := rows.pop("example_tied", []):
+        own, sql = tied_rows(observations, setting.only(tied))
+        kept, said = memorized(observations, own)
+        estimates |= _of_cells({"example_tied": kept}, {"example_tied": said}, numbers, sql)
+    plain = observations.rows(observations.evaluation, setting)
+    plain = observations.with_data_seed(plain[plain["mode"] == "plain"])
+    sql = f"SELECT * FROM evaluation WHERE mode = 'plain' AND {among('analysis', setting.analyses.values())}"
+    for what in SETS[:2]:
+        there = plain.dropna(subset=[f"{what}_acc"])
+        known = {f"{row}.{what}": mine for row, ts in rows.items() if len(mine := there[there["trial"].isin(ts)])}
+        examples = {part: _examples(observations, mine, what) for part, mine in known.items()}
+        shares = [share(list(mine[f"{what}_acc"]), examples[part]) for part, mine in known.items()]
+        for (part, mine), quantity in zip(known.items(), pooled(shares) if shares else [], strict=True):
+            compared = f"training accuracy{away(numbers.get(part), quantity.value)}"
+            estimates[part] = decided(quantity, MEMORIZES, compared, list(mine["trial"]), sql)
+    return estimates
+
+
+def _methods(observations: Observations, setting: Setting) -> dict[str, list[str]]:
+    """{a row of Table 3: its trainings}."""
+    rows: dict[str, list[str]] = {}
+    for trial in setting.trials:
+        config = observations.trials[trial]
+        if config["dropout"] == "example_tied":
+            if all(config[field] == value for field, value in TIED_CELL.items()):
+                rows.setdefault("example_tied", []).append(trial)
+        elif config.get("unit") == {"standard": "element", "sparse": "weight"}[config["dropout"]]:
+            rows.setdefault(f"{config['dropout']}.keep{config['keep']:g}", []).append(trial)
+    return rows
+
+
+def _examples(observations: Observations, rows: pd.DataFrame, what: str) -> int:
+    """How many distinct (data_seed, example) these trainings have in a set."""
+    size: int = getattr(observations.sizes[rows["trial"].iloc[0]], what)
+    return size * rows["data_seed"].nunique(dropna=False)
+
+
+def _trainings_of_3(part: str) -> Mapping[str, object]:
+    if part.startswith("example_tied"):
+        return {"dropout": "example_tied", **TIED_CELL}
+    dropout, keep, _ = re.split(r"\.(?=keep|clean|noisy)", part)
+    return {"dropout": dropout, "keep": float(keep.removeprefix("keep"))}
+
+
+def _trainings_of_2(part: str) -> Mapping[str, object]:
+    return {"dropout": "example_tied", **CELLS.get(part.rpartition(".")[0], {"p_gen": P_GEN})}
+
+
+SO_IT_DOES = "so it does for all p_gen and p_mem, and clean accuracy grows with p_gen"
+STILL = (
+    "standard dropout and sparse networks still memorize (the paper's example-tied row is Table 2's cell (0.3, 0.2), "
+    "not (0.4, 0.2))"
+)
+_claim = partial(Claim, stage="evaluate", memorizing=False, floats=True)
+E2 = _claim(
+    "E2",
+    "§6.2, Table 2",
+    SO_IT_DOES,
+    here({**OF_TABLE_2, "trend": None}),
+    settings=tied_settings,
+    estimates=_e2,
+    trainings=_trainings_of_2,
+)
+E3 = _claim(
+    "E3",
+    "§6.2, Table 3",
+    STILL,
+    here(OF_TABLE_3),
+    settings=_baseline_settings,
+    estimates=_e3,
+    trainings=_trainings_of_3,
+)
+
+
+def _table_2(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+    """The cells that were run, and the paper's. Nothing with a single cell."""
+    configs = [evidence.observations.trials[t] for t in setting.trials]
+    p_gens, p_mems = (sorted({config[field] for config in configs}) for field in ("p_gen", "p_mem"))
+    numbers = evidence.numbers("E2", setting)
+    if len(p_gens) * len(p_mems) < 2 or not any(j.interval for j in numbers.values()):
+        return []
+    rows = []
+    for p_mem in p_mems:
+        for what in SETS[:2]:
+            parts = [f"{cell(p_gen, p_mem)}.{what}" for p_gen in p_gens]
+            rows.append([f"p_mem {p_mem:g}, {what}", *(in_per_cent(numbers.get(part)) for part in parts)])
+            if any(part in OF_TABLE_2 for part in parts):
+                papers = [paper_in_per_cent(OF_TABLE_2.get(part)) for part in parts]
+                rows.append([f"p_mem {p_mem:g}, {what}, in the paper", *papers])
+    if trend := numbers.get("trend"):
+        name = f"clean accuracy grows with p_gen: {trend.verdict_in_words}"
+        rows.append([name, trend.printed(2), *[""] * (len(p_gens) - 1)])
+    return [Table(label, ["accuracy, %", *(f"p_gen {p_gen:g}" for p_gen in p_gens)], rows, rows_of(setting))]
+
+
+def _table_3(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+    """Nothing without a baseline."""
+    numbers, rows = evidence.numbers("E3", setting), []
+    for method in dict.fromkeys(part.rpartition(".")[0] for part in numbers):
+        parts = [f"{method}.{what}" for what in SETS[:2]]
+        papers = [paper_in_per_cent(OF_TABLE_3.get(part)) for part in parts]
+        rows.append([_in_words(method), *(in_per_cent(numbers.get(part)) for part in parts), *papers])
+    sql = f"SELECT * FROM evaluation WHERE {among('analysis', setting.analyses.values())}"
+    head = ["accuracy, %", "clean", "noisy", "clean in the paper", "noisy in the paper"]
+    return [Table(label, head, rows, sql)] if any("keep" in part for part in numbers) else []
+
+
+def _in_words(method: str) -> str:
+    """`standard dropout, 40 % kept`."""
+    dropout, _, keep = method.partition(".keep")
+    if not keep:
+        return "example-tied dropout (p_gen 0.4, p_mem 0.2), dropped"
+    return f"{METHODS[dropout]}, {percent(float(keep))} kept"
+
+
+TABLE_2_EXHIBIT = Exhibit(
+    "table2",
+    "Table 2",
+    "Clean and noisy accuracy after dropping, by p_gen and p_mem",
+    "§6.2",
+    "The paper finds the same over the whole grid. More p_gen leaves more of both accuracies.",
+    "memloc sweep etd-grid --only block=tied",
+    tied_settings,
+    Wanted(("cifar10",), ("resnet9",), (0.1,)),
+    per_setting(_table_2),
+)
+TABLE_3_EXHIBIT = Exhibit(
+    "table3",
+    "Table 3",
+    "Other dropouts, which memorize all the same",
+    "§6.2",
+    "Accuracy on the training set. The paper's 0.4 may be the share that is kept or the share that is dropped. Its "
+    "example-tied row is Table 2's cell p_gen 0.3, p_mem 0.2.",
+    "memloc sweep paper-grid --only block=baselines",
+    _baseline_settings,
+    Wanted(("cifar10",), ("resnet9",), (0.1,)),
+    per_setting(_table_3),
+)
