@@ -310,10 +310,14 @@ def test_the_sentence_has_the_scorecards_numbers(of_two: Simulated) -> None:
     )
     learned = judged["E4.cifar10.cost"]  # any number
     assert SECTION.sentence({"E1": e1, "E5": {"learning_time": learned}}) == (
-        f"Dropping the memorization neurons takes {noisy}, {clean} and {test}. The clean examples that it forgets are told "
-        f"by their learning time: AUC {learned.printed(2)}."
+        f"Dropping the memorization neurons takes {noisy}, {clean} and {test}. Learning time tells the clean examples that "
+        f"it forgets from the others with an AUC of {learned.printed(2)}."
     )
     only = {part: e1[part] for part in ("before.noisy", "after.noisy", "before.test")}
     assert SECTION.sentence({"E1": only}) == f"Dropping the memorization neurons takes {noisy}."
-    assert SECTION.sentence({"E1": {"before.noisy": e1["before.noisy"]}, "E5": {"learning_time": learned}}) == ""
+    assert SECTION.sentence({"E1": {"before.noisy": e1["before.noisy"]}, "E5": {"learning_time": learned}}) == (
+        "Too few wrong labels are learned, so there is nothing to drop yet (noisy accuracy "
+        f"{e1['before.noisy'].printed(3)})."
+    )
+    assert SECTION.sentence({"E1": {"before.test": e1["before.test"]}}) == SECTION.sentence({}) == ""
     assert len({j.printed(3) for j in e1.values()}) == 6

@@ -301,6 +301,17 @@ def test_with_one_search_each_there_is_nothing_to_average(tmp_path: Path) -> Non
     assert shown.trainings == "1 training"
 
 
+def test_without_searches_the_scores_of_all_examples_are_shown(tmp_path: Path) -> None:
+    made = Simulated(tmp_path)
+    rows = {"score": ["aum", "learning_time"], "sample": ["all"] * 2, "auc": [0.3, 0.8], "n": [100] * 2}
+    made.analysis(
+        made.training(), "detection", {"scores": ["aum"]}, detection={**rows, "ap": [0.5] * 2, "precision": [0.5] * 2}
+    )
+    (chart,) = made.shown(DETECTION).charts
+    assert {name: auc.value for name, auc in cells(chart).items()} == {"learning time": 0.8, "area under the margin": 0.3}
+    assert made.judged()["D1.learning_time"].ours == 0.8
+
+
 # --- the sentence -----------------------------------------------------------------------------------------------------
 
 

@@ -26,9 +26,8 @@ def sentence(judged: Judged) -> str:
     listed = " and ".join([", ".join(others), last] if others else [last])
     sentences = [f"Dropping the memorization neurons takes {listed}."]
     if learned:
-        sentences.append(
-            f"The clean examples that it forgets are learned late: by learning time the AUC is {learned.printed(2)}."
-        )
+        auc = f"an AUC of {learned.printed(2)}"
+        sentences.append(f"Learning time tells the clean examples that it forgets from the others with {auc}.")
     return " ".join(sentences)
 
 

@@ -96,11 +96,7 @@ def mean_of_aucs(rows: pd.DataFrame) -> OverTrainings:
     """
     auc, lo, hi = (rows[name].to_numpy(dtype=np.float64) for name in ("auc", "auc_lo", "auc_hi"))
     errors = pd.Series(np.maximum(auc - lo, hi - auc) / ndtri((1 + PRINTED) / 2))  # one end may be clipped
-    sums = (
-        errors.groupby(rows["data_seed"].to_numpy(), dropna=False).sum(min_count=1)
-        if not errors.isna().any()
-        else pd.Series([math.nan])
-    )
+    sums = errors.groupby(rows["data_seed"].to_numpy(), dropna=False).sum(skipna=False)
     value, error = float(auc.mean()), math.hypot(*sums) / len(auc)
     return OverTrainings(value, tuple(auc.tolist()), partial(_normal, value, error), AREA)
 
@@ -136,8 +132,6 @@ def _differences(pairs: pd.DataFrame, score: str, other: str) -> Sequence[float]
     return [*one, *(-reverse)]
 
 
-# --- on a store -------------------------------------------------------------------------------------------------------
-
 SINGLY = {"flips.single": "flips", "learning_time": "learning_time", "second_split": "second_split"}  # part: score
 
 
@@ -163,18 +157,16 @@ def _d1(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
     return {"flips": averaged, **estimates}
 
 
-CLAIMS = (
-    Claim(
-        "D1",
-        "§6.1",
-        "mislabeled examples are found by the number of neurons, and by learning and second-split forgetting time",
-        here({"flips": 0.89, "flips.single": None, "learning_time": 0.87, "second_split": 0.93}),
-        "detection",
-        of_stage("detection"),
-        _d1,
-        part_stages={"second_split": ("detection", "second_split")},
-        floats=True,
-    ),
+D1 = Claim(
+    "D1",
+    "§6.1",
+    "mislabeled examples are found by the number of neurons, and by learning and second-split forgetting time",
+    here({"flips": 0.89, "flips.single": None, "learning_time": 0.87, "second_split": 0.93}),
+    "detection",
+    of_stage("detection"),
+    _d1,
+    part_stages={"second_split": ("detection", "second_split")},
+    floats=True,
 )
 
 SCORES = {
@@ -209,7 +201,9 @@ def _by_draws(observations: Observations, setting: Setting, label: str) -> list[
 
     A line per data_seed: trainings with the same one search for the same examples.
     """
-    _, read = _counts(observations, setting)
+    counts, read = _counts(observations, setting)
+    if counts.empty:
+        return []
     sql = f"""WITH searched AS (
   SELECT DISTINCT json_merge_patch(trials.config, '{{"seed": null}}')::VARCHAR AS setting, analyses.config AS analysis_config
   FROM analyses JOIN trials USING (trial) WHERE analysis IN (SELECT analysis FROM ({read})))

@@ -150,8 +150,6 @@ CLAIMS = (
     _claim("F5", "§6.2", COSTS, here(), estimates=lambda o, s, n: {"": cost_on_test(*_rows(o, s))}),
 )
 
-# --- exhibits ---------------------------------------------------------------------------------------------------------
-
 
 def _neurons(evidence: Evidence, setting: Setting, label: str) -> list[Curves]:
     """Figure 5a."""

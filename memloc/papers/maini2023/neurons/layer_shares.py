@@ -74,9 +74,8 @@ def shares_apart(shares: Floats, noisy: Bools) -> OverTrainings:
     drawn = []
     for members in (noisy, ~noisy):
         n = int(members.sum())
-        drawn.append(
-            _mean_shares(shares[:, members], generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64))
-        )
+        times = generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
+        drawn.append(_mean_shares(shares[:, members], times))
     resampled = np.sort(_apart(*drawn).mean(axis=1))
     value = float(each.mean())
     return OverTrainings(value, tuple(each.tolist()), partial(_basic, value, resampled[~np.isnan(resampled)]), SHARE)
@@ -107,11 +106,10 @@ def _closings(observations: Observations, setting: Setting) -> tuple[pd.DataFram
     return observations.with_data_seed(observations.rows(observations.closings, setting)), sql
 
 
-TEXT = "the neurons that flip clean and noisy examples are in the same layers"
 F4 = Claim(
     "F4",
     "§6.1, Figure 5c",
-    TEXT,
+    "the neurons that flip clean and noisy examples are in the same layers",
     here(),
     "flips",
     of_stage("flips"),
