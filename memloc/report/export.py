@@ -9,8 +9,9 @@ from memloc.errors import UsageError
 from memloc.papers.charts import Table
 from memloc.papers.exhibits import Shown
 from memloc.papers.paper import Paper
-from memloc.report import scorecard, tables, vega
+from memloc.report import scorecard, tables
 from memloc.report.content import Report, short
+from memloc.report.drawing import drawing
 from memloc.report.still import FONTS, SANS, Still, beside, drawn, pdf, stack, words
 
 WIDTH = 680  # pixels of a page
@@ -121,7 +122,7 @@ def _charts(shown: Shown, width: float, font: str) -> list[Still]:
     for k, chart in enumerate(shown.charts):
         if chart.title and len(shown.charts) > 1:
             parts.append(words(chart.title, width))
-        parts.append(drawn(vega.drawing(chart), width, f"c{k}", font))
+        parts.append(drawn(drawing(chart), width, f"c{k}", font))
     return parts
 
 

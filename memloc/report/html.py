@@ -18,6 +18,7 @@ from memloc.papers.exhibits import Shown
 from memloc.papers.judgement import WORDS
 from memloc.report import scorecard, still, tables, vega
 from memloc.report.content import Report, general
+from memloc.report.drawing import drawing
 from memloc.sweep import shipped
 from memloc.version import VERSION
 
@@ -51,15 +52,13 @@ class Charts:
         """images: (source, caption, example) of a gallery. chart: the place among all charts."""
         if isinstance(chart, Gallery):
             return {"title": chart.title, "images": [(_uri(p.png), p.words, p.example) for p in chart.pictures]}
-        drawing, name = vega.drawing(chart), f"{exhibit}-{k + 1}"
-        self.all.append(
-            {"spec": drawing.spec, "fields": drawing.fields, "rows": drawing.rows, "panels": drawing.panels, "name": name}
-        )
-        picture = still.drawn(drawing, width, name, SYSTEM, exact=False)
+        made, name = drawing(chart), f"{exhibit}-{k + 1}"
+        self.all.append({"spec": made.spec, "fields": made.fields, "rows": made.rows, "panels": made.panels, "name": name})
+        picture = still.drawn(made, width, name, SYSTEM, exact=False)
         label, box = Markup.escape(tables.gist(chart)), f"0 0 {picture.width:g} {picture.height:g}"
         svg = Markup(f'<svg role="img" aria-label="{label}" viewBox="{box}">{picture.body}</svg>')
-        return {"title": chart.title, "svg": svg, "chart": len(self.all) - 1, "wide": drawing.panels > 2} | {
-            "points": tables.as_table(chart.title or name, drawing)
+        return {"title": chart.title, "svg": svg, "chart": len(self.all) - 1, "wide": made.panels > 2} | {
+            "points": tables.as_table(chart.title or name, made)
         }
 
 
@@ -72,7 +71,7 @@ def page(report: Report) -> str:
     charts = Charts(report.shared)
     pictures = [charts.exhibit(shown, "at-a-glance-", SMALL) for shown in report.pictures]
     sections = [(section, [charts.exhibit(shown) for shown in exhibits]) for section, exhibits in report.sections]
-    drawing = {"config": {**vega.CONFIG, "font": SYSTEM}, "charts": charts.all}
+    drawings = {"config": {**vega.CONFIG, "font": SYSTEM}, "charts": charts.all}
     return environment.get_template("page.html.j2").render(
         report=report,
         title=f"memloc report: {report.sweep or 'all sweeps'}",
@@ -86,7 +85,7 @@ def page(report: Report) -> str:
         signs=scorecard.SIGNS,
         number=tables.number,
         interval=tables.interval,
-        drawing=_script(json.dumps(drawing, separators=(",", ":"), allow_nan=False)),
+        drawing=_script(json.dumps(drawings, separators=(",", ":"), allow_nan=False)),
         bundle=_bundle(),
         read=lambda name: Markup((FOLDER / name).read_text(encoding="utf-8")),
     )

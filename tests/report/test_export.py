@@ -106,7 +106,7 @@ def test_a_figure_has_the_width_that_was_asked(width: str, points: float) -> Non
     assert (left, top) == (0, 0)
     assert across * 0.75 == pytest.approx(points, abs=0.01)
     assert float(page.mediabox.height) == pytest.approx(0.75 * down, abs=0.01)
-    assert across * 0.9 < export.drawn(export.vega.drawing(FACETS), across).width < across + 1.5
+    assert across * 0.9 < export.drawn(export.drawing(FACETS), across).width < across + 1.5
 
 
 def test_a_figure_has_the_names_of_its_axes_and_no_other_words() -> None:

@@ -15,8 +15,9 @@ import pytest
 from memloc.papers.charts import Gallery
 from memloc.papers.exhibits import Exhibit, Shown, Wanted
 from memloc.papers.judgement import WORDS
-from memloc.report import scorecard, vega
+from memloc.report import scorecard
 from memloc.report.content import Report, ran
+from memloc.report.drawing import drawing
 from memloc.report.html import page
 from memloc.report.tables import interval
 from memloc.store import Store
@@ -81,7 +82,7 @@ def outline(html: str) -> Outline:
     return found
 
 
-def drawing(html: str) -> dict[str, Any]:
+def embedded_in(html: str) -> dict[str, Any]:
     """What the page's script draws."""
     found = re.search(r'<script type="application/json" id="drawing">(.*?)</script>', html, re.DOTALL)
     assert found is not None
@@ -142,11 +143,11 @@ def test_the_embedded_data_are_the_charts(html: str, report: Report) -> None:
     """In the page's order, to the last bit. The same estimate on two charts has the same digits, because both are whole."""
     shown = (*report.pictures, *report.exhibits)
     charts = [chart for one in shown for chart in one.charts if not isinstance(chart, Gallery)]
-    embedded = drawing(html)["charts"]
+    embedded = embedded_in(html)["charts"]
     assert len(embedded) == len(charts) > 10
     assert html.count("data-chart=") == len(charts)
     for one, chart in zip(embedded, charts, strict=True):
-        expected = vega.drawing(chart)
+        expected = drawing(chart)
         assert one["fields"] == list(expected.fields)
         assert one["rows"] == [list(row) for row in expected.rows]
         assert one["rows"]

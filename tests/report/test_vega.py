@@ -14,7 +14,9 @@ import pytest
 import vl_convert
 
 from memloc.papers.charts import Chart, Curves, Dots, Line
+from memloc.report import curves as curves_of
 from memloc.report import palette, still, vega
+from memloc.report.drawing import drawing
 from memloc.report.tables import as_table, gist, interval, number
 from memloc.statistics import Interval
 from tests.report.hand import CHARTS, DOTS, FACETS, GALLERY, HEAT, LOG, STEPS, curves, line, over
@@ -32,8 +34,8 @@ def marks(chart: Chart, width: float = 400) -> Counter[str]:
 
 def scene(chart: Chart, width: float = 400) -> Iterator[dict[str, Any]]:
     """The marks of a chart's layers; not those of axes and legends."""
-    drawing = vega.drawing(chart)
-    whole = vl_convert.vegalite_to_scenegraph({**drawing.whole(width), "config": vega.CONFIG}, vl_version=still.VERSION)
+    made = drawing(chart)
+    whole = vl_convert.vegalite_to_scenegraph({**made.whole(width), "config": vega.CONFIG}, vl_version=still.VERSION)
     todo = [whole["scenegraph"]]
     while todo:
         node = todo.pop()
@@ -44,7 +46,7 @@ def scene(chart: Chart, width: float = 400) -> Iterator[dict[str, Any]]:
 
 @ALL
 def test_it_is_valid_vega_lite_without_addresses(chart: Chart) -> None:
-    whole = vega.drawing(chart).whole(200, 3)
+    whole = drawing(chart).whole(200, 3)
     altair.Chart.from_dict(whole, validate=True)
     assert "url" not in json.dumps(whole)
 
@@ -59,11 +61,11 @@ def estimates(chart: Chart) -> list[Interval]:
 
 @ALL
 def test_its_numbers_are_the_charts_to_the_last_bit(chart: Chart) -> None:
-    drawing = vega.drawing(chart)
-    rows = [dict(zip(drawing.fields, row, strict=True)) for row in drawing.rows]
+    made = drawing(chart)
+    rows = [dict(zip(made.fields, row, strict=True)) for row in made.rows]
     means = [(r["value"], r["lo"], r["hi"]) for r in rows if r["training"] is None]
     assert sorted(map(str, means)) == sorted(str(tuple(v)) for v in estimates(chart))
-    table = as_table("", drawing)
+    table = as_table("", made)
     assert table is not None
     cells = [cell for row in table.rows for cell in row[1:] if cell != "–"]
     assert sorted(cells) == sorted(interval(v) for v in estimates(chart))
@@ -72,7 +74,7 @@ def test_its_numbers_are_the_charts_to_the_last_bit(chart: Chart) -> None:
 @ALL
 def test_the_same_again_in_one_process(chart: Chart) -> None:
     """altair counts the charts that it makes."""
-    assert vega.drawing(chart) == vega.drawing(chart)
+    assert drawing(chart) == drawing(chart)
 
 
 @pytest.mark.parametrize(("k", "lines", "bands"), [(1, 2, 0), (2, 6, 0), (4, 10, 0), (5, 2, 2), (7, 2, 2)])
@@ -119,22 +121,22 @@ def test_dots_have_arrows_at_their_sides() -> None:
 
 def test_every_axis_has_a_name() -> None:
     for chart in (curves(3), FACETS, DOTS, HEAT):
-        text = json.dumps(vega.drawing(chart).spec)
+        text = json.dumps(drawing(chart).spec)
         names = [chart.x_label, *(getattr(chart, name) for name in ("y_label", "label") if hasattr(chart, name))]
         assert all(json.dumps(name) in text for name in names)
 
 
 def test_a_logarithmic_axis_has_plain_decades_and_holds_the_rule() -> None:
-    svg = still.drawn(vega.drawing(LOG), 300).body
+    svg = still.drawn(drawing(LOG), 300).body
     assert all(f">{decade}</text>" in svg for decade in ("0.1", "1", "10"))
     assert svg.count(">equal</text>") == 1
-    fitted = vega.drawing(Curves("", {"": [line("clean", (2e-5, 0.3), 1)]}, "x", "y", log_y=True))
+    fitted = drawing(Curves("", {"": [line("clean", (2e-5, 0.3), 1)]}, "x", "y", log_y=True))
     assert ">0.0001</text>" in still.drawn(fitted, 300).body
 
 
 def test_names_at_the_ends_of_lines_do_not_touch() -> None:
     flat = Curves("", {"": [line(n, (0.9, 0.9), 1) for n in ("a", "b", "c", "d")]}, "x", "y", (0.0, 0.9), rule=(0.9, "all"))
-    places = vega.line_ends(flat, (0.0, 0.9))
+    places = curves_of.line_ends(flat, (0.0, 0.9))
     heights = sorted(y * vega.HEIGHT / 0.9 for _, y in places)
     assert len(heights) == 5
     assert all(b - a >= 14.9 for a, b in itertools.pairwise(heights))
@@ -144,7 +146,7 @@ def test_names_at_the_ends_of_lines_do_not_touch() -> None:
 def test_gaps_are_left_out() -> None:
     """A training that lacks a value, and a point without an estimate."""
     one = Line("clean", [0, 1], [[0.5, None], [0.7, None]], [over(2, 0.6).printed, None])
-    rows = vega.drawing(Curves("", {"": [one]}, "x", "y")).rows
+    rows = drawing(Curves("", {"": [one]}, "x", "y")).rows
     assert [(row[2], row[3]) for row in rows] == [(0, None), (0, 1), (0, 2)]
 
 
@@ -203,7 +205,7 @@ def test_marks_stand_out_on_either_ground(look: palette.Look, ground: str) -> No
 def test_text_stands_out_on_every_cell() -> None:
     """The colour of the words follows the specification's own condition."""
     colours = [c for half in palette.DIVERGING for c in half]
-    spec = json.dumps(vega.drawing(HEAT).spec)
+    spec = json.dumps(drawing(HEAT).spec)
     (condition,) = set(re.findall(r"datum.value < (-[\d.]+) \|\| datum.value > ([\d.]+)", spec))
     white_below, white_above = map(float, condition)
     assert json.dumps(colours) in spec
