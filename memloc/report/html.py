@@ -58,7 +58,7 @@ class Charts:
         label, box = Markup.escape(tables.gist(chart)), f"0 0 {picture.width:g} {picture.height:g}"
         svg = Markup(f'<svg role="img" aria-label="{label}" viewBox="{box}">{picture.body}</svg>')
         return {"title": chart.title, "svg": svg, "chart": len(self.all) - 1, "wide": made.panels > 2} | {
-            "points": tables.as_table(chart.title or name, made)
+            "points": tables.as_table(chart.title, made)
         }
 
 
@@ -85,7 +85,7 @@ def page(report: Report) -> str:
         signs=scorecard.SIGNS,
         number=tables.number,
         interval=tables.interval,
-        drawing=_script(json.dumps(drawings, separators=(",", ":"), allow_nan=False)),
+        drawing=Markup(json.dumps(drawings, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
         bundle=_bundle(),
         read=lambda name: Markup((FOLDER / name).read_text(encoding="utf-8")),
     )
@@ -94,13 +94,9 @@ def page(report: Report) -> str:
 @cache
 def _bundle() -> Markup:
     """Vega-Lite with all that it needs, as a script. To put it together takes over a second."""
-    return _script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=still.VERSION))
+    text = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=still.VERSION)
+    return Markup(text.replace("</script", "<\\/script").replace("<!--", "<\\!--"))  # it ends no element
 
 
 def _uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def _script(text: str) -> Markup:
-    """Text that ends no script element and opens no comment in one."""
-    return Markup(text.replace("</script", "<\\/script").replace("<!--", "<\\!--"))
