@@ -17,7 +17,7 @@ import pytest
 import memloc
 from memloc.store import Store
 
-HEAVY = ("torch", "ray", "pyarrow", "pandas", "duckdb", "numpy", "pydantic", "sklearn", "matplotlib", "altair", "jinja2")
+HEAVY = ("torch", "ray", "pyarrow", "pandas", "duckdb", "numpy", "pydantic", "sklearn", "altair", "vl_convert", "jinja2")
 
 CONFIGS = [f"memloc.models.architectures.{name}.config" for name in ("resnet9", "resnet50", "vit_small", "timm")]
 # What takes no torch: {what is done: its statement}, that which needs least first.

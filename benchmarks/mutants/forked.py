@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 LIBRARIES = (
-    "altair", "boto3", "duckdb", "hypothesis", "jaxtyping", "matplotlib.pyplot", "moto.server", "pandas", "pexpect",
+    "altair", "boto3", "duckdb", "hypothesis", "jaxtyping", "moto.server", "pandas", "pexpect",
     "psutil", "pyarrow.dataset", "pyarrow.parquet", "pydantic", "rich.console", "safetensors.torch", "scipy.stats",
     "sklearn.datasets", "timm", "torch._dynamo", "torchvision", "typer", "yaml",
 )  # fmt: skip

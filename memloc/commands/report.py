@@ -1,4 +1,4 @@
-"""`memloc report`: what a store says about the paper, on one page, or as figures and tables for publications."""
+"""`memloc report`: what a store says about a paper, on one page, or as figures and tables for publications."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from memloc.commands.output import check_ending, write_whole
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
-    from memloc.analysis.reader import Reader
+    from memloc.papers.paper import Paper
 
 EXAMPLES = options.examples(
     "memloc report                         report.html of all in ./memloc-store",
     "memloc report demo -o demo.pdf --format pdf",
+    "memloc report --figure 3 --width 3.25in --font serif",
     "memloc report --format latex -o figures",
 )
-NEEDS = ("matplotlib", "altair", "vl_convert", "PIL")
+NEEDS = ("altair", "vl_convert", "pypdf", "PIL")
 
 
 class Format(StrEnum):
-    """How the report is written."""
+    """How the report, or a figure of it, is written."""
 
     html = "html"
     pdf = "pdf"
@@ -34,7 +35,16 @@ class Format(StrEnum):
     latex = "latex"
 
 
+class Font(StrEnum):
+    """The letters of a figure."""
+
+    sans = "sans"
+    serif = "serif"
+    mono = "mono"
+
+
 DEFAULTS = {Format.html: "report.html", Format.pdf: "report.pdf", Format.svg: "report-svg", Format.latex: "report-latex"}
+ENDINGS = {Format.pdf: ".pdf", Format.svg: ".svg", Format.latex: ".tex"}  # of a single figure
 
 
 def report(
@@ -44,52 +54,88 @@ def report(
         None, "-o", metavar="FILE", help="Default: report.html, report.pdf, or a folder report-svg, report-latex."
     ),
     format: Format = typer.Option(
-        Format.html, "--format", help="html: one offline page; pdf: one file; svg, latex: a folder."
+        None, "--format", help="html: one offline page, the default; pdf: one file; svg, latex: a folder."
     ),
+    figure: str = typer.Option(
+        None, "--figure", metavar="NAME", help="One figure or table alone, without words around it: 3, table2. Default: pdf."
+    ),
+    width: str = typer.Option(None, "--width", metavar="W", help="Its width: 3.25in, 8cm, 80mm, 234pt. Default: 5.5in."),
+    font: Font = typer.Option(None, "--font", help="Its letters. Default: sans."),
     data_dir: str = options.DATA_DIR,
+    paper: str = options.PAPER,
 ) -> None:
     """Write the scorecard, and every figure and table of the paper that the store has data for."""
     missing = [name for name in NEEDS if find_spec(name) is None]
     if missing:
         raise UsageError(f"report: needs {', '.join(missing)}; install them: pip install 'memloc[report]'")
-    check_ending(output, format)
-    target = Path(output or DEFAULTS[format])
-    _check(target, format)
-    _make(target, format, sweep, store, data_dir)
+    from memloc.papers import registry
+
+    of_paper = registry.paper(paper)
+    if figure is None:
+        for name, value in (("--width", width), ("--font", font)):
+            if value is not None:
+                raise UsageError(f"{name} {value}: is for a single figure; add --figure")
+        target = _whole(of_paper, sweep, store, output, format or Format.html, data_dir)
+    else:
+        target = _single(of_paper, sweep, store, output, (figure, format or Format.pdf, width, font), data_dir)
     print(f"report: {target}")
 
 
-def _make(target: Path, format: Format, sweep: str | None, store: str | None, data_dir: str | None) -> None:
-    """Judges the claims, makes the exhibits, and writes both in the format. stderr says what the exhibits lack."""
-    from memloc.analysis.findings import findings_of
+def _whole(
+    paper: Paper, sweep: str | None, store: str | None, output: str | None, format: Format, data_dir: str | None
+) -> Path:
+    """Writes the report in its format. stderr says what its exhibits lack."""
+    check_ending(output, format)
+    target = Path(output or DEFAULTS[format])
+    _check(target, format)
     from memloc.analysis.reading import reading
     from memloc.analysis.resolvable import resolvable
     from memloc.data.directory import data_dir as directory
-    from memloc.papers.maini2023 import Judgement, judgements
-    from memloc.report.charts import Exhibit
-    from memloc.report.exhibits import exhibits
-    from memloc.report.source import Source
+    from memloc.report import content, export
     from memloc.store.opening import existing
 
-    def make(reader: Reader) -> tuple[list[Judgement], list[Exhibit], list[str], list[tuple[str, str]]]:
-        source = Source(reader, directory(data_dir))
-        examples = [(finding.title, finding.sql) for finding in findings_of(reader)]
-        return judgements(reader), exhibits(source), source.problems, examples
-
-    judged, made, problems, examples = reading(resolvable(existing(store), sweep), make, sweep)
-    for problem in problems:
+    at = directory(data_dir)
+    made = reading(resolvable(existing(store), sweep), lambda reader: content.gather(reader, paper, sweep, at), sweep)
+    for problem in made.problems:
         print(f"memloc: note: {problem}", file=sys.stderr)
     if format is Format.html:
         from memloc.report.html import page
 
-        write_whole(target, page(judged, made, sweep, examples).encode())
+        write_whole(target, page(made).encode())
+    elif format is Format.pdf:
+        write_whole(target, export.document(made))
     else:
-        from memloc.report import export
+        _write_folder(target, (export.svg if format is Format.svg else export.latex)(made))
+    return target
 
-        if format is Format.pdf:
-            write_whole(target, export.pdf(judged, made))
-        else:
-            _write_folder(target, (export.svg if format is Format.svg else export.latex)(judged, made))
+
+def _single(
+    paper: Paper,
+    sweep: str | None,
+    store: str | None,
+    output: str | None,
+    asked: tuple[str, Format, str | None, Font | None],
+    data_dir: str | None,
+) -> Path:
+    """Writes one figure or table. asked: its name, format, width and font."""
+    from memloc.analysis.reading import reading
+    from memloc.analysis.resolvable import resolvable
+    from memloc.data.directory import data_dir as directory
+    from memloc.report import content, export
+    from memloc.store.opening import existing
+
+    name, format, width, font = asked
+    id = export.exhibit_id(paper, name)
+    how = export.Print(export.points(width or "5.5in"), (font or Font.sans).value)
+    if format is Format.html:
+        raise UsageError(f"--figure {name}: is written as pdf, svg or latex, not as html")
+    check_ending(output, format)
+    target = Path(output or f"{id}{ENDINGS[format]}")
+    _check(target, Format.pdf)
+    at = directory(data_dir)
+    shown = reading(resolvable(existing(store), sweep), lambda reader: content.one(reader, paper, id, at), sweep)
+    write_whole(target, export.figure(shown, format.value, how))
+    return target
 
 
 def _check(target: Path, format: Format) -> None:

@@ -93,15 +93,15 @@ class Exhibit:
 class Shown:
     """An exhibit with its charts and tables. Without any it was not run.
 
-    judgements: the numbers printed below it. setting: how its settings differ from the paper's, or that they do not; "" if
-    there are none. trainings: how many stand behind it, in words. left_out: how many settings of the store it does not show.
+    judgements: the numbers printed below it. differences: of its settings from the paper's, in words. trainings: how many
+    stand behind it, in words. left_out: how many settings of the store it does not show.
     """
 
     exhibit: Exhibit
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
     judgements: Sequence[Judgement] = ()
-    setting: str = ""
+    differences: Sequence[str] = ()
     trainings: str = ""
     left_out: int = 0
 
@@ -112,7 +112,13 @@ class Shown:
     @property
     def stands_in(self) -> bool:
         """Is any of its settings not the paper's?"""
-        return self.setting.startswith("Not")
+        return bool(self.differences)
+
+    @property
+    def setting(self) -> str:
+        """`Not the paper's setting: Fashion-MNIST in place of CIFAR-10; width 0.25 (the paper's: 1).`; "" if not run."""
+        said = f"Not the paper's setting: {'; '.join(self.differences)}." if self.differences else "The paper's setting."
+        return said if self.run else ""
 
     @property
     def sql(self) -> list[str]:
@@ -132,7 +138,7 @@ def show(exhibit: Exhibit, evidence: Evidence) -> Shown:
         charts=[d for d in drawn if not isinstance(d, Table)],
         tables=[d for d in drawn if isinstance(d, Table)],
         judgements=[j for j in numbers if j.ours is not None],
-        setting=_beside_the_paper(chosen, exhibit.wanted),
+        differences=[*_in_place(chosen, exhibit.wanted), *_deviations(chosen, exhibit.wanted)],
         trainings=_trainings(chosen),
         left_out=left_out,
     )
@@ -175,12 +181,6 @@ def _trainings(settings: Sequence[Setting]) -> str:
     sizes = sorted(len(s.trials) for s in settings)
     ends = " to ".join(str(n) for n in dict.fromkeys((sizes[0], sizes[-1])))
     return f"{ends} training{'s' if sizes[-1] > 1 else ''}{' each' if len(settings) > 1 else ''}"
-
-
-def _beside_the_paper(settings: Sequence[Setting], wanted: Wanted) -> str:
-    """`Not the paper's setting: Fashion-MNIST in place of CIFAR-10; width 0.25 (the paper's: 1).`"""
-    words = [*_in_place(settings, wanted), *_deviations(settings, wanted)]
-    return f"Not the paper's setting: {'; '.join(words)}." if words else "The paper's setting."
 
 
 def _in_place(settings: Sequence[Setting], wanted: Wanted) -> list[str]:

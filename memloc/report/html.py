@@ -4,133 +4,99 @@ from __future__ import annotations
 
 import base64
 import json
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import altair
 import jinja2
 import vl_convert
+from markupsafe import Markup
 
-from memloc.papers.maini2023 import Judgement
-from memloc.papers.maini2023.judgement import WORDS
-from memloc.report import draw, scorecard
-from memloc.report.chart_tables import as_table, gist
-from memloc.report.charts import Chart, Exhibit, Gallery
-from memloc.report.exhibits import SECTIONS, section_of
-from memloc.report.interactive import spec
+from memloc.papers.charts import Chart, Gallery
+from memloc.papers.exhibits import Shown
+from memloc.papers.judgement import WORDS
+from memloc.report import scorecard, still, tables, vega
+from memloc.report.content import Report, general
+from memloc.report.drawing import drawing
 from memloc.sweep import shipped
 from memloc.version import VERSION
 
 FOLDER = Path(__file__).with_name("page")
-
-_ID = re.compile(r' id="([^"]+)"')
-_USED = re.compile(r'(?:url\(#|href="#)([^)"]+)')
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A chart on the page. spec: its index among the specifications. images: (data URI, caption) of a gallery."""
-
-    title: str
-    svg: str = ""
-    spec: int | None = None
-    images: Sequence[tuple[str, str]] = ()
+WIDTH, SMALL = 760, 380  # pixels of a still picture: of an exhibit, and of the first screen
+SYSTEM = "system-ui, -apple-system, 'Segoe UI', sans-serif"
 
 
-def page(
-    judgements: Sequence[Judgement],
-    exhibits: Sequence[Exhibit],
-    sweep: str | None,
-    examples: Sequence[tuple[str, str]] = (),
-) -> str:
-    """The report as HTML, the same for the same arguments; examples: [(title, SQL)] of the closing summary."""
-    specs: list[dict[str, Any]] = []
-    with draw.style(**{"svg.fonttype": "none"}):
-        shown = [_shown(e, specs) for e in exhibits]
-    keys = [section_of(e) for e in exhibits]
-    by_section = {key: [e for e, own in zip(shown, keys, strict=True) if own == key] for key in SECTIONS}
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    template = environment.from_string((FOLDER / "page.html.j2").read_text(encoding="utf-8"))
-    run = sum(e.run for e in exhibits)
-    return template.render(
-        title=f"memloc report: {sweep or 'all sweeps'}",
-        extent=f"{run} of {len(exhibits)} have data here.",
-        option=f" --sweep {sweep}" if sweep else "",
+@dataclass
+class Charts:
+    """The charts of a page, in its order. all: what the page's script draws."""
+
+    shared: list[str]
+    all: list[dict[str, Any]] = field(default_factory=list)
+
+    def exhibit(self, shown: Shown, prefix: str = "", width: int = WIDTH) -> dict[str, Any]:
+        """What the template needs of an exhibit. prefix: of ids, because an exhibit may be on the page twice."""
+        exhibit = shown.exhibit
+        commands = [c for c in (exhibit.first, exhibit.command) if c]
+        minis = [f"memloc sweep {c.split()[2]}-mini" for c in commands]
+        return {
+            "shown": shown,
+            "exhibit": exhibit,
+            "own": [words for words in shown.differences if general(words) not in self.shared],
+            "commands": commands,
+            "minis": minis if all(c.split()[2] in shipped() for c in minis) else [],
+            "panels": [self._panel(chart, f"{prefix}{exhibit.id}", k, width) for k, chart in enumerate(shown.charts)],
+        }
+
+    def _panel(self, chart: Chart, exhibit: str, k: int, width: int) -> dict[str, Any]:
+        """images: (source, caption, example) of a gallery. chart: the place among all charts."""
+        if isinstance(chart, Gallery):
+            return {"title": chart.title, "images": [(_uri(p.png), p.words, p.example) for p in chart.pictures]}
+        made, name = drawing(chart), f"{exhibit}-{k + 1}"
+        self.all.append({"spec": made.spec, "fields": made.fields, "rows": made.rows, "panels": made.panels, "name": name})
+        picture = still.drawn(made, width, name, SYSTEM, exact=False)
+        label, box = Markup.escape(tables.gist(chart)), f"0 0 {picture.width:g} {picture.height:g}"
+        svg = Markup(f'<svg role="img" aria-label="{label}" viewBox="{box}">{picture.body}</svg>')
+        return {"title": chart.title, "svg": svg, "chart": len(self.all) - 1, "wide": made.panels > 2} | {
+            "points": tables.as_table(chart.title, made)
+        }
+
+
+def page(report: Report) -> str:
+    """The report as HTML, the same for the same report."""
+    loader = jinja2.FileSystemLoader(FOLDER)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
+    )
+    charts = Charts(report.shared)
+    pictures = [charts.exhibit(shown, "at-a-glance-", SMALL) for shown in report.pictures]
+    sections = [(section, [charts.exhibit(shown) for shown in exhibits]) for section, exhibits in report.sections]
+    drawings = {"config": {**vega.CONFIG, "font": SYSTEM}, "charts": charts.all}
+    return environment.get_template("page.html.j2").render(
+        report=report,
+        title=f"memloc report: {report.sweep or 'all sweeps'}",
+        option=f" --sweep {report.sweep}" if report.sweep else "",
         version=VERSION,
-        exhibits=shown,
-        examples=examples,
-        sections=[(SECTIONS[key], f"section-{key.replace('.', '-')}", members) for key, members in by_section.items()],
-        families=scorecard.families(judgements),
-        tally=scorecard.tally(judgements),
+        pictures=pictures,
+        sections=sections,
+        parts=scorecard.parts(report.paper, report.judgements),
+        tally=scorecard.tally(report.judgements),
         verdicts=WORDS,
         signs=scorecard.SIGNS,
-        number=scorecard.number,
-        ours=scorecard.ours,
-        lines=lines,
-        specs=_script(json.dumps(specs, separators=(",", ":"), allow_nan=False)),
+        number=tables.number,
+        interval=tables.interval,
+        drawing=Markup(json.dumps(drawings, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
         bundle=_bundle(),
-        style=(FOLDER / "style.css").read_text(encoding="utf-8"),
-        script=(FOLDER / "script.js").read_text(encoding="utf-8"),
+        read=lambda name: Markup((FOLDER / name).read_text(encoding="utf-8")),
     )
 
 
-def _shown(exhibit: Exhibit, specs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The values of an exhibit that the template uses."""
-    panels = []
-    for k, chart in enumerate(exhibit.charts):
-        if isinstance(chart, Gallery):
-            panels.append(Panel(chart.title, images=[(_uri(p.png), p.words) for p in chart.pictures]))
-        else:
-            panels.append(Panel(chart.title, inline(chart, f"{exhibit.id}-{k}"), len(specs)))
-            specs.append(spec(chart) or {})
-    minis = [f"memloc sweep {c.split()[2]}-mini" for c in (exhibit.first, exhibit.command) if c]
-    return {
-        **{name: getattr(exhibit, name) for name in exhibit.__dataclass_fields__},
-        "run": exhibit.run,
-        "stands_in": exhibit.stands_in,
-        "commands": [c for c in (exhibit.first, exhibit.command) if c],
-        "minis": minis if all(c.split()[2] in shipped() for c in minis) else [],
-        "panels": panels,
-        "points": [table for chart in exhibit.charts if (table := as_table(chart)) is not None],
-    }
-
-
-def lines(cell: str) -> str:
-    """Splits a cell with two values and intervals into two lines: six such columns would be wider than a page."""
-    return re.sub(r", (?![^\[]*\])", ",\n", cell) if "[" in cell else cell
-
-
-def inline(chart: Chart, name: str) -> str:
-    """The chart's SVG as part of a page: in the page's colours, with unique ids. Call it within `draw.style()`."""
-    text = draw.svg(draw.figure(chart))
-    used = set(_USED.findall(text))
-    text = _ID.sub(lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
-    text = _USED.sub(lambda m: m[0].replace(m[1], f"{name}-{m[1]}"), text)
-    text = text.replace(draw.INK, "currentColor").replace(draw.LINE, "var(--line)")
-    label = jinja2.filters.do_forceescape(gist(chart))
-    box = text.partition('viewBox="')[2].partition('"')[0]
-    return f'<svg role="img" aria-label="{label}" viewBox="{box}">{text[text.index(">") + 1 :]}'
-
-
 @cache
-def _bundle() -> str:
+def _bundle() -> Markup:
     """Vega-Lite with all that it needs, as a script. To put it together takes over a second."""
-    return _script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_version()))
-
-
-def _version() -> str:
-    """The version of Vega-Lite, as altair writes it: `6.4`."""
-    return ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    text = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=still.VERSION)
+    return Markup(text.replace("</script", "<\\/script").replace("<!--", "<\\!--"))  # it ends no element
 
 
 def _uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def _script(text: str) -> str:
-    """Text that ends no script element and opens no comment in one."""
-    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")

@@ -6,28 +6,27 @@ the dark page. Marks and dashes tell the sets apart without colour.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 LIGHT, DARK = "#ffffff", "#16181d"  # the page's two grounds
-
-Mark = Literal["o", "D", "s", "^", "v"]
 
 
 @dataclass(frozen=True)
 class Look:
-    """colour: hex. mark: matplotlib's. dash: lengths on and off in points, () for a solid line."""
+    """colour: hex. mark: a shape of Vega's. dash: lengths on and off in pixels, (1, 0) for a solid line."""
 
     colour: str
-    mark: Mark
-    dash: tuple[float, ...] = ()
+    mark: str
+    dash: tuple[float, ...] = (1, 0)
 
 
-CLEAN = Look("#0072B2", "o")
-NOISY = Look("#D55E00", "D")
-TOTAL = Look("#767676", "s", (5, 2))
-CONTROL = Look("#A8629C", "^", (1.5, 1.5))
-TEST = Look("#008F68", "v", (4, 1.5, 1, 1.5))
+CLEAN = Look("#0072B2", "circle")
+NOISY = Look("#D55E00", "diamond")
+TOTAL = Look("#767676", "square", (6, 3))
+CONTROL = Look("#A8629C", "triangle-up", (2, 2))
+TEST = Look("#008F68", "triangle-down", (6, 2, 2, 2))
+INK = Look("#808080", "cross", (9, 3))
 
 # A memorized set has one colour, whether it is mislabeled or atypical by C-score.
 LOOKS: dict[str, Look] = {
@@ -41,6 +40,19 @@ LOOKS: dict[str, Look] = {
     "noisy / clean": NOISY,
     "AUC": CLEAN,
 }
+ORDER = (CLEAN, NOISY, TEST, CONTROL, TOTAL, INK)  # of names without a look of their own
 
-# From −1 to 1: orange, white, violet. People with common colour blindnesses can tell them apart.
-DIVERGING = "PuOr"
+# From −1 to 1: orange, white, violet (ColorBrewer's PuOr). People with common colour blindnesses can tell them apart.
+DIVERGING = (
+    ("#7f3b08", "#b35806", "#e08214", "#fdb863", "#fee0b6", "#f7f7f7"),
+    ("#d8daeb", "#b2abd2", "#8073ac", "#542788", "#2d004b"),
+)
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """{name: its look}. A name without a look of its own gets the first one that no other name of the chart has."""
+    chosen = {name: LOOKS.get(name) for name in names}
+    free = [look for look in ORDER if look not in chosen.values()] or list(ORDER)
+    strangers = [name for name, look in chosen.items() if look is None]
+    given = {name: free[k % len(free)] for k, name in enumerate(strangers)}
+    return {name: look or given[name] for name, look in chosen.items()}

@@ -17,6 +17,7 @@ from memloc.analysis import sweep_records
 from memloc.analysis.sweep_records import about_records, trials_of
 from memloc.commands import store as commands_store
 from memloc.errors import MemlocWarning
+from memloc.papers.exhibits import Shown
 from memloc.store import Files, Store, records
 
 
@@ -126,7 +127,7 @@ def test_every_command_warns_once(
     store = Store(str(tmp_path / "store"))
     old, new = launched(store, "mine", FIRST, 1e9), launched(store, "mine", FIRST[:1], 2e9)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("memloc.report.exhibits.exhibits", lambda source: [])  # they take a minute
+    monkeypatch.setattr("memloc.report.content.show", lambda exhibit, evidence: Shown(exhibit))  # they take seconds
     _, err = run(monkeypatch, capfd, *command, "--store", store.uri)
     assert [line for line in err.splitlines(keepends=True) if "warning" in line] == [SEVERAL.format(old=old, new=new)]
     _, err = run(monkeypatch, capfd, *(new if word == "mine" else word for word in command), "--store", store.uri)

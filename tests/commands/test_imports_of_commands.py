@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-HEAVY = ("torch", "torchvision", "timm", "ray", "scipy", "sklearn", "matplotlib", "safetensors")
+HEAVY = ("torch", "torchvision", "timm", "ray", "scipy", "sklearn", "altair", "vl_convert", "safetensors")
 READERS = ("pyarrow", "duckdb", "pandas")
 
 # One process for all of them, the one that needs least first: what a command loads stays loaded.

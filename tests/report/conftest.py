@@ -1,23 +1,17 @@
-"""A small store that every figure and table has data in."""
+"""A small store that most figures and tables have data in."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from memloc.analysis.reader import Reader, known_tables, visible
-from memloc.config import canonical_json
-from memloc.papers.maini2023 import Judgement, judge
-from memloc.report.charts import Exhibit
-from memloc.report.exhibits import exhibits
-from memloc.report.source import Source
-from memloc.store import Commit, Store, schemas
-from memloc.store.commits import publish, publish_tables, read_entry
+from memloc.analysis.reading import reading
+from memloc.data.directory import data_dir as directory
+from memloc.papers.registry import paper
+from memloc.report.content import Report, gather
+from memloc.store import Store
 from tests.conftest import run_inline, shared
 from tests.run.programs import command, environment
 
@@ -72,35 +66,7 @@ def page_file(everything: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return shared(tmp_path_factory, "page", make) / "report.html"
 
 
-def source_of(store: Store) -> Source:
+@pytest.fixture(scope="session")
+def report(everything: Path) -> Report:
     """All that the store has."""
-    return Source(Reader(store, visible(store, store.snapshot(), None, False)))
-
-
-@pytest.fixture(scope="session")
-def source(everything: Path) -> Source:
-    return source_of(Store(str(everything)))
-
-
-@pytest.fixture(scope="session")
-def judged(source: Source) -> Sequence[Judgement]:
-    return judge(source.reader.store)
-
-
-@pytest.fixture(scope="session")
-def drawn(source: Source) -> Sequence[Exhibit]:
-    """Every exhibit of the store."""
-    return exhibits(source)
-
-
-def altered(store: Path, folder: Path, change: Callable[[Commit], Mapping[str, Any] | None]) -> Source:
-    """The trainings and analyses of a store in another one; `change` gives some another configuration."""
-    old, new = Store(str(store)), Store(str(folder / "altered"))
-    for commit in old.snapshot().commits.values():
-        tables = {f.table: schemas.decode(read_entry(old.files, f)).to_pydict() for f in commit.files}
-        config = change(commit)
-        if config is not None and "trials" in tables:
-            tables["trials"] |= {"config": [canonical_json(config)]} | {k: [config[k]] for k in ("dataset", "noise")}
-        files = publish_tables(new.files, commit.id, tables, known_tables())
-        publish(new.files, replace(commit, files=files, config=commit.config if config is None else config))
-    return source_of(new)
+    return reading(Store(str(everything)), lambda reader: gather(reader, paper(), None, directory(None)))

@@ -2,91 +2,176 @@
 
 from __future__ import annotations
 
+import io
 import re
+import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
+import pypdf
 import pytest
 
-from memloc.papers.maini2023 import Judgement
-from memloc.report import draw, export
-from memloc.report.charts import Exhibit, Table
+from memloc.errors import UsageError
+from memloc.papers.charts import Table
+from memloc.papers.exhibits import Shown
+from memloc.papers.registry import paper
+from memloc.report import export
+from memloc.report.content import Report, ran
+from tests.report.hand import DOTS, FACETS, GALLERY, HEAT, LOG, curves
 
-FIGURES = {"fig01", "fig02", "fig03", "fig04", "fig05", "fig07", "fig10", "fig11", "fig12", "fig15", "fig18", "detection"}
-TABLES = {"table1", "table2", "table3"}
+PAPER = paper()
+SVG = "{http://www.w3.org/2000/svg}"
+TABLE = Table("Accuracy, %", ["data", "a & b"], [["x_1", "1.0 [0.5, 1.5]"], ["§", "−2 → 3"]])
+
+
+def shown(id: str, *charts: object, tables: tuple[Table, ...] = ()) -> Shown:
+    """An exhibit of the paper with charts made by hand."""
+    (exhibit,) = (e for s in PAPER.sections for e in s.exhibits if e.id == id)
+    return Shown(exhibit, charts, tables, differences=["width 0.25 (the paper's: 1)"], trainings="3 trainings")  # type: ignore[arg-type]
+
+
+def by_hand() -> Report:
+    """A report of every kind of chart, without a store."""
+    exhibits = [shown("fig01", DOTS), shown("fig02", HEAT), shown("fig03", curves(6, y_range=(0.0, 1.0)), FACETS)]
+    exhibits += [shown("fig11", LOG), shown("fig07", GALLERY), shown("table2", tables=(TABLE,)), shown("fig08")]
+    return Report(PAPER, None, ran([]), [], [], [], [(PAPER.sections[0], exhibits)])
 
 
 @pytest.fixture(scope="module")
-def made(judged: Sequence[Judgement], drawn: Sequence[Exhibit]) -> tuple[Sequence[Judgement], Sequence[Exhibit]]:
-    return judged, drawn
+def made() -> Report:
+    return by_hand()
 
 
-@pytest.fixture(scope="module")
-def few(made: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> tuple[Sequence[Judgement], Sequence[Exhibit]]:
-    """Two figures and the tables: to draw a figure takes a second."""
-    return made[0], [e for e in made[1] if e.id in {"fig01", "fig05"} | TABLES]
-
-
-def test_what_is_exported(made: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
-    assert {e.id for e in made[1] if e.charts} >= FIGURES
-    assert {e.id for e in made[1] if e.run} == FIGURES | TABLES
-
-
-def test_svg(few: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
-    files = export.svg(*few)
-    assert set(files) == {f"{name}.svg" for name in {"fig01", "fig05", "scorecard"} | TABLES}
-    for content in files.values():
+def test_svg(made: Report) -> None:
+    files = export.svg(made)
+    assert set(files) == {f"{n}.svg" for n in ("scorecard", "fig01", "fig02", "fig03", "fig11", "fig07", "table2")}
+    for name, content in files.items():
         root = ElementTree.fromstring(content)
-        assert root.tag == "{http://www.w3.org/2000/svg}svg"
-        assert not root.findall(".//{http://www.w3.org/2000/svg}text")  # letters are paths
-    one = few[0], few[1][:1]
-    again = export.svg(*one)
-    assert again == {name: files[name] for name in again}
+        assert root.tag == f"{SVG}svg"
+        words = " ".join(t.text or "" for t in root.iter(f"{SVG}text"))
+        assert name == "scorecard.svg" or "(3 trainings)" in words
+        assert name == "scorecard.svg" or "Not the paper's setting: width 0.25" in words
+        ids = [e.attrib["id"] for e in root.iter() if "id" in e.attrib]
+        assert len(ids) == len(set(ids))
+        assert set(re.findall(r"url\(#([^)]+)\)", content.decode())) == set(ids)
+    assert len(list(ElementTree.fromstring(files["fig07.svg"]).iter(f"{SVG}image"))) == 9
 
 
-def test_pdf_has_a_page_per_exhibit_and_no_date(few: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
-    figure, table = (next(e for e in few[1] if bool(e.charts) == drawn) for drawn in (True, False))
-    content = export.pdf(few[0], [figure, table])
-    assert content.startswith(b"%PDF")
-    assert re.findall(rb"/Count (\d+)", content) == [b"3"]  # the scorecard is the third
+DIGESTS = """
+from hashlib import sha256
+from memloc.report import export
+from tests.report.test_export import by_hand
+report = by_hand()
+for files in (export.svg(report), {"document": export.document(report)}):
+    for name, content in files.items():
+        print(name, sha256(content).hexdigest())
+"""
+
+
+def test_the_same_bytes_twice_and_in_another_process(made: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    """vl-convert numbers clip paths through a process, and the order of fonts in its PDF changes from call to call."""
+    digests = []
+    for _ in range(2):
+        exec(DIGESTS, {})
+        digests.append(capsys.readouterr().out)
+    other = subprocess.run([sys.executable, "-c", DIGESTS], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    assert digests[0] == digests[1] == other.stdout
+    assert digests[0].count("\n") == 7 + 1
+
+
+def test_pdf_has_a_page_per_exhibit_and_no_date(made: Report) -> None:
+    content = export.document(made)
+    read = pypdf.PdfReader(io.BytesIO(content))
+    assert len(read.pages) == 7
     assert b"CreationDate" not in content
-    assert export.pdf(few[0], [figure, table]) == content
+    assert not read.metadata
+    for page, words in zip(read.pages, ("id", "Figures 1", "Figure 2", "Figures 3"), strict=False):
+        assert words in page.extract_text()
 
 
-def test_latex(few: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
-    files = export.latex(*few)
-    assert set(files) == {"fig01.pdf", "fig05.pdf"} | {f"{n}.tex" for n in TABLES | {"scorecard"}}
-    assert b"CreationDate" not in files["fig01.pdf"]
-    again = export.latex(few[0], few[1][:1])
-    assert again == {name: files[name] for name in again}
+@pytest.mark.parametrize(
+    ("width", "points"), [("3.25in", 234), ("8cm", 226.77), ("82.55 mm", 234), ("234pt", 234), ("312px", 234)]
+)
+def test_a_figure_has_the_width_that_was_asked(width: str, points: float) -> None:
+    one = shown("fig03", FACETS)
+    how = export.Print(export.points(width))
+    page = pypdf.PdfReader(io.BytesIO(export.figure(one, "pdf", how))).pages[0]
+    assert float(page.mediabox.width) == pytest.approx(points, abs=0.01)
+    root = ElementTree.fromstring(export.figure(one, "svg", how))
+    assert float(root.attrib["width"].removesuffix("pt")) == pytest.approx(points, abs=0.01)
+    left, top, across, down = map(float, root.attrib["viewBox"].split())
+    assert (left, top) == (0, 0)
+    assert across * 0.75 == pytest.approx(points, abs=0.01)
+    assert float(page.mediabox.height) == pytest.approx(0.75 * down, abs=0.01)
+    assert across * 0.9 < export.drawn(export.drawing(FACETS), across).width < across + 1.5
+
+
+def test_a_figure_has_the_names_of_its_axes_and_no_other_words() -> None:
+    text = export.figure(shown("fig03", FACETS), "svg", export.Print(font="serif")).decode()
+    words = {t.text for t in ElementTree.fromstring(text).iter(f"{SVG}text")}
+    assert {"epoch", "accuracy", "clean", "noisy", "layer0", "layer6"} <= words
+    assert all(re.fullmatch(r"[\d.]+|epoch|accuracy|clean|noisy|layer\d", word or "") for word in words)
+    assert set(re.findall(r'font-family="([^",]+)', text)) == {"Liberation Serif"}
+    several = export.figure(shown("fig03", replace(LOG, title="first"), DOTS), "svg", export.Print()).decode()
+    assert ">first</text>" in several
+
+
+@pytest.mark.parametrize(
+    ("width", "problem"),
+    [
+        ("3furlong", "is no width; write a number and in, cm, mm, pt, px, such as 3.25in"),
+        ("in", "is no width; write a number and in, cm, mm, pt, px, such as 3.25in"),
+        ("3", "is no width; write a number and in, cm, mm, pt, px, such as 3.25in"),
+        ("0.1in", "must be 1in to 40in"),
+        ("900cm", "must be 1in to 40in"),
+    ],
+)
+def test_no_width(width: str, problem: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        export.points(width)
+    assert list(raised.value.problems) == [f"--width {width}: {problem}"]
+
+
+def test_names_of_figures() -> None:
+    assert [export.exhibit_id(PAPER, n) for n in ("3", "03", "fig03", "table2")] == ["fig03", "fig03", "fig03", "table2"]
+    for name in ("33", "fig3x", "²"):
+        with pytest.raises(UsageError, match=rf"--figure {name}: maini2023 has no such .*; valid: 1, 2, .*, table1, "):
+            export.exhibit_id(PAPER, name)
+    with pytest.raises(UsageError, match="--figure 3: has no table; --format pdf or svg draws it"):
+        export.figure(shown("fig03", FACETS), "latex", export.Print())
+
+
+def test_a_table_alone() -> None:
+    one = shown("table2", tables=(TABLE,))
+    assert export.figure(one, "latex", export.Print()).decode() == export.tex(TABLE)
+    words = [t.text for t in ElementTree.fromstring(export.figure(one, "svg", export.Print())).iter(f"{SVG}text")]
+    assert words[1:] == ["data", "a & b", "x_1", "1.0 [0.5, 1.5]", "§", "−2 → 3"]
+
+
+def test_latex(made: Report) -> None:
+    files = export.latex(made)
+    assert set(files) == {f"fig{n}.pdf" for n in ("01", "02", "03", "07", "11")} | {"table2.tex", "scorecard.tex"}
     text = files["table2.tex"].decode()
-    assert r"subset 120 (the paper's: all), width 0.0625 (1), epochs 10 (50), batch\_size 32 (512)." in text
+    assert r"\par{\footnotesize Not the paper's setting: width 0.25 (the paper's: 1).\par}" in text
     for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
-        assert rule in text
-    assert r"p\_gen 0.2" in text
+        assert text.count(rule) == 1
     assert text.isascii()
 
 
-def test_no_words_lie_on_others(made: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
-    """Titles and legends of composed figures; the titles lie within them."""
-    with draw.style():
-        for exhibit in (e for e in made[1] if e.charts):
-            figure = export._compose(exhibit)
-            figure.draw_without_rendering()
-            heading, body, foot = figure.subfigs
-            places = [part for chart in body.subfigs for part in chart.subfigs]
-            assert len(places) == 2 * len(exhibit.charts)
-            words = [t for part in (heading, *places, foot) for t in part.texts]
-            assert "subset 120" in words[-1].get_text().replace("\n", " ")
-            boxes = [w.get_window_extent() for w in (*words, *(legend for part in places for legend in part.legends))]
-            for k, box in enumerate(boxes):
-                assert not any(box.overlaps(other) for other in boxes[:k]), exhibit.id
-                assert box.x1 <= figure.bbox.x1 + 1, exhibit.id
+def test_a_table_in_latex() -> None:
+    text = export.tex(TABLE)
+    assert text.splitlines()[:2] == [r"% Accuracy, \%", r"\begin{tabular}{lr}"]
+    assert r"data & a \& b \\" in text
+    assert r"x\_1 & 1.0 [0.5, 1.5] \\" in text
+    assert r"\S & $-$2 $\to$ 3 \\" in text
 
 
-def test_the_scorecard_in_latex(made: tuple[Sequence[Judgement], Sequence[Exhibit]]) -> None:
+def test_the_scorecard_in_latex(report: Report) -> None:
     """A longtable of wrapping columns that fit a line; each claim once, as a heading; every number under its claim."""
-    text = export.latex(made[0], [])["scorecard.tex"].decode()
+    text = export.scorecard_tex(report)
     assert text.isascii()
     begin = re.search(r"\\begin\{longtable\}\{(.*)\}\n", text)
     assert begin is not None
@@ -94,22 +179,36 @@ def test_the_scorecard_in_latex(made: tuple[Sequence[Judgement], Sequence[Exhibi
     assert len(widths) == 4
     assert sum(widths) < 0.9
     assert re.sub(r">\{[^{}]*\}p\{[^{}]*\}", "", begin[1]) == ""  # no other column
-    assert "tabular" not in text
     assert text.count("{") == text.count("}")
     assert text.rstrip().endswith(r"\end{longtable}")
-    judged = [j for j in made[0] if j.verdict != "not_run"]
-    headings = [line for line in text.splitlines() if line.startswith(r"\multicolumn{4}")]
-    assert len(headings) == len({j.id.split(".")[0] for j in judged})
+    judged = [j for j in report.judgements if j.verdict != "not_run"]
+    headings = [row for row in text.splitlines() if row.startswith(r"\multicolumn{4}")]
+    assert len(headings) == len({j.claim_id for j in judged})
     body = text[text.index(r"\endfoot") :]
-    rows = [line for line in body.splitlines() if line.endswith(r" \\")]
+    rows = [row for row in body.splitlines() if row.endswith(r" \\")]
     names = [row.split(" & ")[0].replace(r"\allowbreak{}", "").replace(r"\_", "_") for row in rows]
     assert sorted(names) == sorted(j.id for j in judged)
     assert all(len(row.split(" & ")) == 4 for row in rows)
 
 
-def test_a_table_in_latex() -> None:
-    text = export.tex(Table("Accuracy, %", ["data", "a & b"], [["x_1", "1.0 ±0.5"], ["§", "−2 → 3"]]))
-    assert text.splitlines()[0] == "% Accuracy, %"
-    assert r"x\_1 & 1.0 $\pm$0.5 \\" in text
-    assert r"\S & $-$2 $\to$ 3 \\" in text
-    assert r"data & a \& b \\" in text
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine (Debian: texlive-latex-base)")
+def test_latex_compiles(report: Report, tmp_path: Path) -> None:
+    """All of a store's tables, the scorecard and the figures in one document, without an undefined command."""
+    files = export.latex(report)
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    figures = "\n".join(rf"\includegraphics[width=\linewidth]{{{n}}}" for n in sorted(files) if n.endswith(".pdf"))
+    tables = "\n".join(rf"\input{{{n}}}" for n in sorted(files) if n.endswith(".tex"))
+    packages = r"\usepackage{booktabs,longtable,array,graphicx}"
+    text = "\n".join([r"\documentclass{article}", packages, r"\begin{document}", tables, figures, r"\end{document}"])
+    (tmp_path / "all.tex").write_text(text)
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert len(pypdf.PdfReader(tmp_path / "all.pdf").pages) >= len(files) - 4

@@ -1,27 +1,89 @@
-// Every chart is there as SVG. Where scripts run, it becomes interactive when it comes into view.
-const specs = JSON.parse(document.getElementById("specs").textContent);
-const words = { labelColor: "currentColor", titleColor: "currentColor", labelFontSize: 10, titleFontSize: 11, titleFontWeight: "normal" };
-const config = {
-  background: null,
-  font: "system-ui, -apple-system, 'Segoe UI', sans-serif",
-  view: { stroke: null },
-  title: { color: "currentColor", fontSize: 11, fontWeight: "normal" },
-  axis: { ...words, domainColor: "currentColor", tickColor: "currentColor", gridColor: "currentColor", gridOpacity: 0.15 },
-  legend: { ...words, symbolOpacity: 1 },
-  header: { ...words, titleColor: "currentColor" },
-};
+// Every chart is there as SVG. Where scripts run, it becomes interactive when it comes into view, as wide as its place.
+const { config, charts } = JSON.parse(document.getElementById("drawing").textContent);
+const LEAST = 190, GAP = 16, MARGIN = 56;  // pixels, as in still.py: the narrowest facet, the space between two, the axis
+const shown = new WeakMap();  // panel: { view, columns, width }
+
+const rowsOf = ({ fields, rows }) => rows.map((row) => Object.fromEntries(fields.map((field, k) => [field, row[k]])));
+
 const draw = async (panel) => {
-  const place = panel.querySelector(".interactive");
-  await vegaEmbed(place, { ...specs[panel.dataset.spec], config }, { actions: false, renderer: "svg", ast: false });
-  place.querySelector("svg").setAttribute("aria-label", panel.querySelector(".still svg").getAttribute("aria-label"));
+  const chart = charts[panel.dataset.chart], place = panel.querySelector(".drawn");
+  const width = panel.querySelector(".still").parentElement.clientWidth - 2 * parseFloat(getComputedStyle(panel).paddingLeft);
+  const most = Math.max(1, Math.floor((width - MARGIN + GAP) / (LEAST + GAP)));
+  const columns = Math.ceil(chart.panels / Math.ceil(chart.panels / most));
+  const inner = (width - MARGIN - GAP * (columns - 1)) / columns;
+  const spec = structuredClone(chart.spec);
+  (spec.spec ?? spec).width = inner;
+  if (spec.spec) spec.columns = columns;
+  spec.data = { values: rowsOf(chart) };
+  const legend = { ...config.legend, columns: Math.max(1, Math.floor(width / 110)) };
+  shown.get(panel)?.view.finalize();
+  const { view } = await vegaEmbed(place, { ...spec, config: { ...config, legend } }, { actions: false, renderer: "svg", logLevel: 1 });
   panel.classList.add("live");
+  const excess = parseFloat(place.querySelector("svg").getAttribute("width")) - width;  // of the axis and the lines' names
+  const signal = spec.spec ? "child_width" : "width";
+  view.signal(signal, Math.max(40, inner - (excess + 1) / columns));
+  await view.resize().runAsync();
+  place.querySelector("svg").setAttribute("role", "img");
+  place.querySelector("svg").setAttribute("aria-label", panel.querySelector(".still svg").getAttribute("aria-label"));
+  shown.set(panel, { view, width });
 };
+
+const fit = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const before = target.dataset.width, now = String(Math.round(target.clientWidth));
+    target.dataset.width = now;
+    if (before !== undefined && before !== now && shown.has(target)) draw(target);
+  }
+});
+
 const seen = new IntersectionObserver((entries) => {
   for (const entry of entries) {
     if (entry.isIntersecting) {
       seen.unobserve(entry.target);
-      draw(entry.target);
+      draw(entry.target).then(() => fit.observe(entry.target));
     }
   }
 }, { rootMargin: "200px" });
-document.querySelectorAll("[data-spec]").forEach((panel) => seen.observe(panel));
+
+const save = (name, type, text) => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+};
+const cell = (value) => (value === null ? "" : /[",\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+const table = ({ fields, rows }) => [fields, ...rows].map((row) => row.map(cell).join(",") + "\n").join("");
+const picture = (panel) => {
+  const svg = panel.querySelector(panel.classList.contains("live") ? ".drawn svg" : ".still svg").cloneNode(true);
+  const [, , width, height] = svg.getAttribute("viewBox").split(" ");
+  for (const [name, value] of Object.entries({ xmlns: "http://www.w3.org/2000/svg", width, height })) svg.setAttribute(name, value);
+  return svg.outerHTML;
+};
+
+document.addEventListener("click", ({ target }) => {
+  if (!target.dataset?.save) return;
+  const panel = target.closest("[data-chart]"), chart = charts[panel.dataset.chart];
+  if (target.dataset.save === "csv") save(`${chart.name}.csv`, "text/csv", table(chart));
+  else save(`${chart.name}.svg`, "image/svg+xml", picture(panel));
+});
+
+// A link into something folded unfolds it.
+const open = () => {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+  target.scrollIntoView();
+};
+addEventListener("hashchange", open);
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
+
+// The library is loaded after the first paint, which does not need it.
+requestAnimationFrame(() => setTimeout(() => {
+  const script = document.createElement("script");
+  script.textContent = document.getElementById("bundle").textContent;
+  document.head.append(script);
+  document.querySelectorAll(".tools").forEach((one) => { one.hidden = false; });
+  document.querySelectorAll("[data-chart]").forEach((panel) => seen.observe(panel));
+  open();
+}));

@@ -1,0 +1,141 @@
+"""What a report says: all of it from one snapshot of a store, read once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from memloc.analysis.instruments import instruments_of
+from memloc.analysis.reader import Reader
+from memloc.errors import UsageError
+from memloc.papers.exhibits import Evidence, Exhibit, Shown, show
+from memloc.papers.findings import Finding, findings, first_of_each
+from memloc.papers.judgement import Judgement
+from memloc.papers.judging import judgements
+from memloc.papers.observations import Observations
+from memloc.papers.paper import Paper, Section
+from memloc.papers.settings import name_of, percent
+from memloc.report.explorer import Explorer, explorer
+from memloc.store import Commit
+
+MOST = 6  # findings on the first screen
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a page or a document shows.
+
+    sweep: None for the whole store. ran: sentences about what was run. findings: at most six, one for each section.
+    pictures: at most three exhibits for the first screen. sections: each with its exhibits. examples: (title, query) to
+    begin with. problems: messages for the user, which are not part of the report.
+    """
+
+    paper: Paper
+    sweep: str | None
+    ran: Sequence[str]
+    findings: Sequence[Finding]
+    judgements: Sequence[Judgement]
+    pictures: Sequence[Shown]
+    sections: Sequence[tuple[Section, Sequence[Shown]]]
+    examples: Sequence[tuple[str, str]] = ()
+    explorer: Explorer | None = None
+    problems: Sequence[str] = field(default=(), compare=False)
+
+    @property
+    def exhibits(self) -> list[Shown]:
+        return [shown for _, several in self.sections for shown in several]
+
+    @property
+    def shared(self) -> list[str]:
+        """The differences from the paper's settings that all exhibits with data have."""
+        run = [[general(words) for words in shown.differences] for shown in self.exhibits if shown.run]
+        return [words for words in (run[0] if run else ()) if all(words in others for others in run)]
+
+
+def general(words: str) -> str:
+    """A difference without what stands in the paper's exhibit, which may be one data set or several."""
+    there, between, _ = words.partition(" in place of ")
+    return f"{there}{between}the paper's" if between else words
+
+
+def gather(reader: Reader, paper: Paper, sweep: str | None, data_dir: Path | None) -> Report:
+    """The report of what a reader sees. data_dir: where data sets lie, for images; None: the usual place."""
+    observations = Observations(reader)
+    judged = judgements(observations, paper)
+    evidence = Evidence(observations, judged, data_dir)
+    known: dict[str, Shown] = {}
+
+    def once(exhibit: Exhibit) -> Shown:
+        if exhibit.id not in known:
+            known[exhibit.id] = show(exhibit, evidence)
+        return known[exhibit.id]
+
+    sections = [(section, [once(exhibit) for exhibit in section.exhibits]) for section in paper.sections]
+    return Report(
+        paper,
+        sweep,
+        ran=ran(reader.seen.commits),
+        findings=first_of_each(findings(judged, paper))[:MOST],
+        judgements=judged,
+        pictures=[shown for shown in map(once, paper.pictures) if shown.run],
+        sections=sections,
+        examples=[(used.title, used.sql) for used in instruments_of(reader)],
+        explorer=explorer(observations, data_dir, evidence.problems),
+        problems=evidence.problems,
+    )
+
+
+def one(reader: Reader, paper: Paper, id: str, data_dir: Path | None) -> Shown:
+    """One exhibit of what a reader sees, as in the report.
+
+    Raises:
+        UsageError: it was not run.
+    """
+    observations = Observations(reader)
+    evidence = Evidence(observations, judgements(observations, paper), data_dir)
+    (exhibit,) = (e for section in paper.sections for e in section.exhibits if e.id == id)
+    shown = show(exhibit, evidence)
+    if not shown.run:
+        others = [e for section in paper.sections for e in section.exhibits if e is not exhibit]
+        there = ", ".join(short(e.id) for e in others if show(e, evidence).run) or "no other"
+        command = " && ".join(c for c in (exhibit.first, exhibit.command) if c)
+        raise UsageError(f"--figure {short(id)}: was not run; run: {command}; the store has {there}")
+    return shown
+
+
+def short(id: str) -> str:
+    """How a user names an exhibit: `3` for fig03; the id for another one."""
+    return str(int(id[3:])) if re.fullmatch(r"fig\d+", id) else id
+
+
+def ran(commits: Sequence[Commit]) -> list[str]:
+    """Sentences about trainings, data sets, seeds, the time of computation, and versions."""
+    trainings = {c.trial: c.config for c in commits if c.analysis is None}
+    if not trainings:
+        return ["Nothing was run."]
+    configs = list(trainings.values())
+    models, data = (", ".join(sorted({name_of(str(c[k])) for c in configs})) for k in ("model", "dataset"))
+    rates = ", ".join(percent(rate) for rate in sorted({float(c.get("noise") or 0) for c in configs}))
+    seeds = sorted({int(c["seed"]) for c in configs})
+    in_turn = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1))
+    named = f"{seeds[0]} to {seeds[-1]}" if in_turn else _listed(seeds)
+    analyses = len({c.analysis for c in commits if c.analysis is not None})
+    minutes = sum(c.seconds for c in commits) / 60
+    time = f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{max(1, round(minutes))} min"
+    versions = [
+        f"{name} {_listed(sorted(known))}"
+        for name in ("memloc", "torch", "python")
+        if (known := {str(v) for c in commits if (v := {**c.where, **c.where.get("versions", {})}.get(name))})
+    ]
+    devices = sorted({str(name) for c in commits if (name := c.where.get("device_name"))})
+    return [
+        f"{len(trainings)} training{'s' * (len(trainings) > 1)} of {models} on {data}, with {rates} label noise and seed"
+        f"{'s' * (len(seeds) > 1)} {named}; {analyses} analys{'es' if analyses != 1 else 'is'} of them.",
+        f"The computation took {time} on {_listed(devices) or 'unknown devices'}, with {', '.join(versions)}.",
+    ]
+
+
+def _listed(several: Sequence[object]) -> str:
+    return ", ".join(map(str, several))
