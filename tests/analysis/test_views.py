@@ -11,13 +11,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from memloc.analysis.findings import findings
+from memloc.report.neuron_figures import COUNTS
 from sklearn.metrics import roc_auc_score
 
 from memloc import stages
 from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import read_table, run_sql
 from memloc.analysis.views import FLIP_COUNTS, FORGOTTEN, LEADERBOARD
-from memloc.report.neuron_figures import COUNTS
 from memloc.store import Store, records
 from tests.papers.maini2023.simulated import Simulated
 
