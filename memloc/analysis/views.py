@@ -107,13 +107,18 @@ SELECT t.trial, arg_min(s.scores, s.place) AS scores
 FROM trials AS t JOIN ({SCORE_SETS}) AS s ON {RIGHT_LABELS} GROUP BY t.trial
 """
 
+# The flips analysis of each trial: the one with most eligible searches, the first by id of those.
+MOST_SEARCHED = """
+SELECT analysis FROM flip_counts GROUP BY analysis, trial
+QUALIFY row_number() OVER (PARTITION BY trial ORDER BY count(*) DESC, analysis) = 1
+"""
+
 # Trial × example with every score joined, NULL where it was not computed. The C-scores are those on the same labels. If a
 # training has several analyses: the flips with most searches, the first evaluation and the first second split by id.
 LEADERBOARD = f"""
-WITH means AS (SELECT analysis, trial, example, avg(neurons) AS flips, count(*) AS repeats FROM flip_counts GROUP BY ALL),
-     largest AS (SELECT analysis FROM means GROUP BY analysis, trial
-                 QUALIFY row_number() OVER (PARTITION BY trial ORDER BY sum(repeats) DESC, analysis) = 1),
-     flipped AS (SELECT trial, example, flips FROM means SEMI JOIN largest USING (analysis)),
+WITH largest AS ({MOST_SEARCHED}),
+     flipped AS (SELECT trial, example, avg(neurons) AS flips FROM flip_counts SEMI JOIN largest USING (analysis)
+                 GROUP BY trial, example),
      plain AS (SELECT p.trial, p.example, p.correct, p.margin
                FROM predictions AS p JOIN analyses AS a USING (analysis) JOIN trials AS t ON t.trial = p.trial
                WHERE p.mode = 'plain' AND CAST(a.config->>'epoch' AS INTEGER) = t.epochs

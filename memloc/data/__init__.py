@@ -25,6 +25,7 @@ __all__ = [
     "NamedDataset",
     "Raw",
     "check_identity",
+    "class_names",
     "describe",
     "examples_seen",
     "load",
@@ -46,6 +47,12 @@ def check_identity(raw: Raw, dataset: str, identity: str) -> None:
         raise UsageError(
             f"{dataset}: its content is not what the trial was planned or trained with; bring that content back"
         )
+
+
+def class_names(dataset: str) -> tuple[str, ...]:
+    """The names of the classes, in the order of the labels; () where the data set has none."""
+    source = SOURCES.get(dataset)
+    return source.class_names if isinstance(source, NamedDataset) else ()
 
 
 def describe(dataset: str, data_dir: Path | None = None) -> Description:

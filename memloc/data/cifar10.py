@@ -95,4 +95,5 @@ CIFAR10 = NamedDataset(
     md5s=md5s,
     downloads=downloads,
     read=read,
+    class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 )

@@ -53,7 +53,10 @@ def values(content: Content, dimensions: int) -> U8:
     return np.frombuffer(content.data, dtype=np.uint8, offset=start).reshape(shape)
 
 
-def _named(name: str, folder: str, md5s: dict[str, str]) -> NamedDataset:
+CLOTHES = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+
+
+def _named(name: str, folder: str, md5s: dict[str, str], class_names: tuple[str, ...] = ()) -> NamedDataset:
     """folder: the name of torchvision's class, too. md5s: {file: MD5 of its content}; torchvision pins those of the .gz."""
     raw = f"{folder}/raw"
 
@@ -76,6 +79,7 @@ def _named(name: str, folder: str, md5s: dict[str, str]) -> NamedDataset:
         md5s=lambda: {f"{raw}/{file}": md5 for file, md5 in md5s.items()},
         downloads=downloads,
         read=read,
+        class_names=class_names,
     )
 
 
@@ -98,4 +102,5 @@ FASHION_MNIST = _named(
         "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
         "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
     },
+    CLOTHES,
 )

@@ -75,7 +75,8 @@ class NamedDataset:
     """A data set known by name.
 
     shape: (C, H, W) of an image. md5s: gives the MD5 of every file's uncompressed content, by its path. downloads: gives the
-    downloads. read: makes arrays of the contents of `files`, in that order.
+    downloads. read: makes arrays of the contents of `files`, in that order. class_names: in the order of the labels;
+    empty where the classes are digits.
 
     Only `load` needs the files. The identity is that of the pinned checksums.
     """
@@ -89,6 +90,7 @@ class NamedDataset:
     md5s: Callable[[], Mapping[str, str]]
     downloads: Callable[[], tuple[Download, ...]]
     read: Callable[[Iterator[Content]], Arrays]
+    class_names: tuple[str, ...] = ()
 
     @property
     def description(self) -> Description:

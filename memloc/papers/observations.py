@@ -190,7 +190,7 @@ class Observations:
 
     def order(self, setting: Setting, layers: Iterable[str]) -> list[str]:
         """Layers from input to output, as analyses of the network list them. A layer within a group follows the group."""
-        known = self._groups(setting.scope.model)
+        known = self.groups(setting.scope.model)
 
         def place(layer: str) -> tuple[int, str]:
             inside = [k for k, group in enumerate(known) if layer == group or layer.startswith(f"{group}.")]
@@ -198,7 +198,7 @@ class Observations:
 
         return sorted(set(layers), key=place)
 
-    def _groups(self, model: str) -> list[str]:
+    def groups(self, model: str) -> list[str]:
         """The layer groups of a network, in the order of the rows of one analysis of each stage that has them."""
         if model not in self._groups_of:
             groups: dict[str, None] = {}

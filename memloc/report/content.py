@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from memloc.analysis.instruments import instruments_of
 from memloc.analysis.reader import Reader
@@ -18,6 +17,7 @@ from memloc.papers.judging import judgements
 from memloc.papers.observations import Observations
 from memloc.papers.paper import Paper, Section
 from memloc.papers.settings import name_of, percent
+from memloc.report.explorer import Explorer, explorer
 from memloc.store import Commit
 
 MOST = 6  # findings on the first screen
@@ -40,7 +40,7 @@ class Report:
     pictures: Sequence[Shown]
     sections: Sequence[tuple[Section, Sequence[Shown]]]
     examples: Sequence[tuple[str, str]] = ()
-    explorer: Any = None
+    explorer: Explorer | None = None
     problems: Sequence[str] = field(default=(), compare=False)
 
     @property
@@ -60,8 +60,11 @@ def general(words: str) -> str:
     return f"{there}{between}the paper's" if between else words
 
 
-def gather(reader: Reader, paper: Paper, sweep: str | None, data_dir: Path | None) -> Report:
-    """The report of what a reader sees. data_dir: where data sets lie, for images; None: the usual place."""
+def gather(reader: Reader, paper: Paper, sweep: str | None, data_dir: Path | None, explore: bool = True) -> Report:
+    """The report of what a reader sees.
+
+    data_dir: where data sets lie, for images; None: the usual place. explore: with the explorer of examples, for a page.
+    """
     observations = Observations(reader)
     judged = judgements(observations, paper)
     evidence = Evidence(observations, judged, data_dir)
@@ -82,6 +85,7 @@ def gather(reader: Reader, paper: Paper, sweep: str | None, data_dir: Path | Non
         pictures=[shown for shown in map(once, paper.pictures) if shown.run],
         sections=sections,
         examples=[(used.title, used.sql) for used in instruments_of(reader)],
+        explorer=explorer(observations, data_dir, evidence.problems) if explore else None,
         problems=evidence.problems,
     )
 

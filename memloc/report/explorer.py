@@ -1,0 +1,226 @@
+"""The explorer of examples as data: labels, scores, predictions, closed neurons, and one picture with the thumbnails."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from memloc.analysis.views import MOST_SEARCHED
+from memloc.counts import counted
+from memloc.data import Raw, check_identity, class_names, load
+from memloc.data.arrays import U8
+from memloc.errors import MemlocError, UsageError
+from memloc.papers.observations import Observations, among
+from memloc.papers.settings import differing, name_of, named, percent, scope_name
+from memloc.report import sprite
+from memloc.report.sprite import Key, Source
+from memloc.report.training_sets import TrainingSet, means, quotas, ranks, scores, training_sets
+
+IMAGES = 4_000  # thumbnails on a page
+LARGEST = 7_500_000  # bytes of the data and the picture, about; the whole page has at most 10 MB
+NETWORKS, CLOSINGS = 4, 200_000  # trainings of a set whose closed neurons are shown, and how many closings of them
+
+NAMES = {  # of scores, where the column's own name would not do
+    "aum": "area under the margin",
+    "el2n": "EL2N",
+    "mean_prob": "mean probability",
+    "correct": "right at the end",
+    "margin": "margin at the end",
+    "flips": "neurons to flip",
+    "c_score": "C-score",
+    "forgotten": "forgotten by dropping",
+}
+NETWORK_NAMES = {  # of (dropout, mode, rescale) in predictions
+    ("none", "plain", "none"): "Trained without dropout",
+    ("standard", "plain", "none"): "Trained with standard dropout",
+    ("sparse", "plain", "none"): "Trained with sparse dropout",
+    ("example_tied", "plain", "none"): "Example-tied dropout, all neurons on",
+    ("example_tied", "own", "none"): "Example-tied dropout, its own neurons on",
+    ("example_tied", "scaled", "none"): "Memorization neurons scaled",
+    ("example_tied", "dropped", "none"): "Memorization neurons dropped",
+    ("example_tied", "dropped", "authors"): "Dropped, rescaled as in the published code",
+    ("example_tied", "dropped", "consistent"): "Dropped, rescaled to the expected sum",
+}
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """data: what page/explorer.js reads. sprite: the picture with the thumbnails as a data URI, or ""."""
+
+    data: Mapping[str, Any]
+    sprite: str
+
+    @property
+    def json(self) -> str:
+        """The data as text that ends no script element."""
+        return json.dumps(self.data, separators=(",", ":"), allow_nan=False, ensure_ascii=False).replace("<", "\\u003c")
+
+
+def explorer(observations: Observations, data_dir: Path | None, problems: list[str]) -> Explorer | None:
+    """The examples of a store, or None if it has none. problems: gets a line for each data set without images."""
+    sets = training_sets(observations)
+    if not sets:
+        return None
+    frames = [frame.assign(rank=ranks(frame)) for frame in means(observations, sets)]
+    kept = [
+        frame.sort_values("rank", kind="stable").head(quota).sort_values("example")
+        for frame, quota in zip(frames, quotas(frames), strict=True)
+    ]
+    described: list[dict[str, Any]] = [
+        {**names, **_columns(frame, rows), "classes": class_names(one.source[0]),
+         "networks": _networks(observations, one, rows["example"].tolist()),
+         "neurons": _neurons(observations, one, rows["example"].tolist())}
+        for one, names, frame, rows in zip(sets, _names(sets), frames, kept, strict=True)
+    ]  # fmt: skip
+    room = (LARGEST - len(Explorer({"sets": described}, "").json)) * 3 // 4  # a data URI takes a third more
+    sheet = sprite.sprite(_images(sets, kept, data_dir, problems), room)
+    for one, words, frame in zip(sets, described, frames, strict=True):
+        tiles = [sheet.tiles.get((one.source, e)) for e in words["example"]]
+        words |= {"tile": tiles, "size": sheet.sizes.get(one.source), **_about(one, len(frame), tiles)}
+    return Explorer({"cell": sheet.cell, "columns": sprite.COLUMNS, "tiles": len(sheet.tiles), "sets": described}, sheet.uri)
+
+
+def _images(
+    sets: Sequence[TrainingSet], kept: Sequence[pd.DataFrame], data_dir: Path | None, problems: list[str]
+) -> dict[Key, U8]:
+    """The images for the picture, by rank, in turn of the sets."""
+    raws = {source: _raw(source, data_dir, problems) for source in dict.fromkeys(s.source for s in sets)}
+    wanted = [
+        (rank, place, one.source, example)
+        for place, (one, rows) in enumerate(zip(sets, kept, strict=True))
+        for rank, example in zip(rows["rank"].tolist(), rows["example"].tolist(), strict=True)
+    ]
+    images = {(source, e): raw.x_train[e] for _, _, source, e in sorted(wanted) if (raw := raws[source]) is not None}
+    return {key: images[key] for key in list(images)[:IMAGES]}
+
+
+def _raw(source: Source, data_dir: Path | None, problems: list[str]) -> Raw | None:
+    name, identity = source
+    try:
+        raw = load(name, data_dir)
+        check_identity(raw, name, identity)
+        if raw.shape[0] not in sprite.MODES:
+            raise UsageError(f"they have {raw.shape[0]} channels; a picture has 1, 3 or 4")
+    except MemlocError as error:
+        problems.append(f"the explorer of examples has no images of {name_of(name)}: {error.problems[0]}")
+        return None
+    return raw
+
+
+def _names(sets: Sequence[TrainingSet]) -> list[dict[str, str]]:
+    """name: of a set in links. title: what tells it from the others."""
+    settings = [s.setting for s in sets]
+    names = {id(setting): name for name, setting in named(settings, scope_name).items()}
+    plain = [f"{name_of(s.scope.dataset)}, {name_of(s.scope.model)}, {percent(s.scope.noise)} noise" for s in settings]
+    titles = [words or p for words, p in zip(differing(settings), plain, strict=True)]
+    return [{"name": names[id(s)], "title": title} for s, title in zip(settings, titles, strict=True)]
+
+
+def _about(one: TrainingSet, n: int, tiles: Sequence[int | None]) -> dict[str, Any]:
+    """n: examples of the set. about: sentences. query: returns the scores of all of them, if some are left out."""
+    k, out = len(one.scored), n - len(tiles)
+    about = [f"Scores are means over {k} trainings {one.kind}." if k > 1 else f"Scores are of one training {one.kind}."]
+    if one.dropped:
+        about.append(f"Memorization neurons were dropped in {counted(len(one.dropped), 'training')}.")
+    if out:
+        about.append(
+            f"Left out: {counted(out, 'example')} of {n:,}. Those that were searched by flipping, mislabeled, forgotten by "
+            "dropping or extreme in a score came first. The query returns the scores of all."
+        )
+    bare, name = tiles.count(None), name_of(one.source[0])
+    if bare == len(tiles):
+        about.append(f"There are no images: {name} was not there as it was trained on, or has not 1, 3 or 4 channels.")
+    elif bare:
+        about.append(f"Without thumbnail, so that the page stays small: {counted(bare, 'example')}.")
+    query = f"SELECT * FROM leaderboard WHERE {among('trial', one.scored)} ORDER BY example"
+    return {"n": n, "about": about, "query": query if out else ""}
+
+
+def _columns(frame: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
+    """Labels and scores of the rows, column by column. cuts: percentiles 0 to 100 of a score over all n that have it."""
+    described = []
+    for key in scores(frame):
+        known = np.sort(frame[key][np.isfinite(frame[key])])
+        cuts = [known[max(0, -(-len(known) * percentile // 100) - 1)] for percentile in range(101)]
+        name = NAMES.get(key, key.replace("_", " "))
+        described.append({"key": key, "name": name, "n": len(known), "values": _short(rows[key]), "cuts": _short(cuts)})
+    labels = {"example": "example", "label": "label", "true": "true_label"}
+    return {**{key: rows[column].tolist() for key, column in labels.items()}, "scores": described}
+
+
+def _short(numbers: Iterable[float]) -> list[int | float | None]:
+    """Whole numbers as they are, others with five digits, None for NaN and infinity."""
+    return [None if not math.isfinite(v) else int(v) if v == int(v) else float(f"{v:.5g}") for v in numbers]
+
+
+def _networks(observations: Observations, one: TrainingSet, examples: Sequence[int]) -> list[dict[str, Any]]:
+    """Of every kind of network at the last epoch: name; said: per example class, in how many trainings, class, ….
+
+    The most frequent class comes first. said is None where an example has no prediction.
+    """
+    rows = observations.frame(
+        f"""WITH last AS (
+                SELECT p.trial, t.dropout, p.mode, p.rescale, p.example, p.predicted FROM predictions AS p
+                JOIN analyses AS a USING (analysis) JOIN trials AS t ON t.trial = p.trial
+                WHERE {among("p.trial", one.trials)} AND CAST(a.config->>'epoch' AS INTEGER) = t.epochs
+                QUALIFY row_number() OVER (PARTITION BY p.trial, p.mode, p.rescale, p.example ORDER BY p.analysis) = 1)
+            SELECT dropout, mode, rescale, example, predicted, count(*) AS n FROM last
+            GROUP BY ALL ORDER BY dropout, mode, rescale, example, n DESC, predicted"""
+    )
+    said: dict[Any, dict[int, list[int]]] = {}
+    for *network, example, predicted, n in rows.itertuples(index=False, name=None):
+        said.setdefault(tuple(network), {}).setdefault(example, []).extend((predicted, n))
+    order = [*(key for key in NETWORK_NAMES if key in said), *sorted(set(said) - set(NETWORK_NAMES))]
+    return [{"name": NETWORK_NAMES.get(k, ", ".join(k)), "said": [said[k].get(e) for e in examples]} for k in order]
+
+
+def _neurons(observations: Observations, one: TrainingSet, examples: Sequence[int]) -> dict[str, Any] | None:
+    """The neurons that searches close in the first trainings, up to `NETWORKS` and `CLOSINGS`; None without searches.
+
+    A neuron of one training is another one than that of the next. neurons: [training, layer, index]. closed: {example:
+    neuron, in how many searches, neuron, …}. searches: of an example in a training. rows: layer groups in network order.
+    layers: [name, row, left, width, neurons]: a layer within a group lies in the group's row beside the group's others.
+    """
+    rows = observations.frame(
+        f"""SELECT trial, example, layers, indices FROM flips
+            WHERE eligible AND analysis IN ({MOST_SEARCHED}) AND {among("trial", one.scored)}
+            ORDER BY trial, example, repeat"""
+    )
+    rows = rows[rows["example"].isin(examples)]
+    if rows.empty:
+        return None
+    trainings = sorted(set(rows["trial"]), key=lambda t: (observations.trials[t]["seed"], t))
+    closings = np.cumsum([rows["layers"][rows["trial"] == t].str.len().sum() for t in trainings[:NETWORKS]])
+    few = trainings[: max(1, int((closings <= CLOSINGS).sum()))]
+    rows = rows[rows["trial"].isin(few)]
+    sizes: dict[str, int] = {}
+    closed: dict[int, Counter[tuple[int, str, int]]] = {}
+    for trial, example, layers, indices in rows.itertuples(index=False, name=None):
+        mine = closed.setdefault(example, Counter())
+        for layer, index in zip(layers, indices.tolist(), strict=True):
+            mine[trainings.index(trial), layer, index] += 1
+            sizes[layer] = max(sizes.get(layer, 0), index + 1)
+    names = observations.order(one.setting, sizes)
+    groups = observations.groups(one.setting.scope.model)
+    homes = [([g for g in groups if layer == g or layer.startswith(f"{g}.")] or [layer])[-1] for layer in names]
+    drawn = observations.order(one.setting, [*groups, *homes])
+    shares = _short(1 / homes.count(home) for home in homes)
+    lefts = _short(homes[:k].count(home) / homes.count(home) for k, home in enumerate(homes))
+    numbers = {neuron: k for k, neuron in enumerate(sorted({n for mine in closed.values() for n in mine}))}
+    return {
+        "trainings": [f"seed {observations.trials[t]['seed']}" for t in few],
+        "of": len(trainings),
+        "searches": int(rows.groupby(["trial", "example"]).size().max()),
+        "rows": drawn,
+        "layers": [(n, drawn.index(h), x, w, sizes[n]) for n, h, x, w in zip(names, homes, lefts, shares, strict=True)],
+        "neurons": [(training, names.index(layer), index) for training, layer, index in numbers],
+        "closed": {e: [v for neuron in sorted(mine) for v in (numbers[neuron], mine[neuron])] for e, mine in closed.items()},
+    }

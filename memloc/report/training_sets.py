@@ -1,0 +1,122 @@
+"""The training sets of a store: which examples the explorer shows, with the means of their scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+
+from memloc.config import canonical_json
+from memloc.config.training import Dropout, HeldOut
+from memloc.data.arrays import I64
+from memloc.papers.observations import Observations
+from memloc.papers.settings import Setting
+from memloc.report.sprite import Source
+
+ROWS = 20_000  # examples on a page
+EXTREMES = 25  # examples at each end of a score that come first
+
+LABELS = ("trial", "example", "label", "true_label", "noisy")  # of view leaderboard; its other columns are scores
+KINDS = ("without dropout", "with dropout", "on a part of the examples")  # of trainings whose scores are averaged
+# Training fields in which the trainings of a set may differ.
+APART = {"seed", "dropout", *HeldOut.model_fields, *(field for kind in get_args(Dropout) for field in kind.model_fields)}
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Trainings on the same examples under the same labels, which differ in seed and dropout alone.
+
+    setting: what they share. source: their data. trials: all of them. scored: those whose scores are averaged; kind: which
+    ones these are. dropped: those whose memorization neurons were dropped.
+    """
+
+    setting: Setting
+    source: Source
+    trials: Sequence[str]
+    scored: Sequence[str]
+    kind: str
+    dropped: Sequence[str]
+
+
+def training_sets(observations: Observations) -> list[TrainingSet]:
+    """The sets of a store, the most telling first: with flips and dropping, then with more trainings."""
+    members: dict[str, list[str]] = {}
+    for trial, config in sorted(observations.trials.items()):
+        shared = {k: v for k, v in config.items() if k not in APART and v is not None}
+        members.setdefault(canonical_json([shared, observations.data_identity(trial)]), []).append(trial)
+    sql = """SELECT DISTINCT trial FROM evaluation WHERE mode = 'dropped' AND rescale = 'none'
+             AND analysis IN (SELECT analysis FROM evaluation WHERE mode = 'own')"""
+    dropped = set(observations.frame(sql)["trial"])
+    flipped = set(observations.frame("SELECT DISTINCT trial FROM flip_counts")["trial"])
+    sets = [_training_set(observations, key, trials, dropped) for key, trials in sorted(members.items())]
+    return sorted(sets, key=lambda s: (-bool(flipped & {*s.scored}) - bool(s.dropped), -len(s.trials), s.setting.place))
+
+
+def _training_set(observations: Observations, key: str, trials: Sequence[str], dropped: set[str]) -> TrainingSet:
+    """Scored are trainings on all examples without dropout if there are any, else those with dropout, else the others."""
+    shared, identity = json.loads(key)
+    configs = {t: observations.trials[t] for t in trials}
+    kinds = {t: 2 if c.get("ratio") is not None else int(c["dropout"] != "none") for t, c in configs.items()}
+    best = min(kinds.values())
+    scored = [t for t in trials if kinds[t] == best]
+    return TrainingSet(
+        Setting(shared, {}, dict.fromkeys(trials, "")), (shared["dataset"], identity), trials, scored, KINDS[best],
+        [t for t in trials if t in dropped],
+    )  # fmt: skip
+
+
+def means(observations: Observations, sets: Sequence[TrainingSet]) -> list[pd.DataFrame]:
+    """Of each set: example, label, true_label, and the mean of every score over the scored trainings, NaN if there is none.
+
+    forgotten: in how many trainings dropping makes a correctly labeled example wrong; NaN without dropping.
+    """
+    columns = [c for c in observations.frame("SELECT * FROM leaderboard LIMIT 0").columns if c not in LABELS]
+    averages = ", ".join(f"favg(CAST({c} AS DOUBLE)) AS {c}" for c in columns)
+    rows = observations.frame(
+        f"""WITH sets(trial, place) AS (VALUES {_placed(s.scored for s in sets)})
+            SELECT place, example, any_value(label) AS label, any_value(true_label) AS true_label, {averages}
+            FROM leaderboard JOIN sets USING (trial) GROUP BY place, example ORDER BY place, example"""
+    )
+    forgotten = observations.frame(
+        f"""WITH sets(trial, place) AS (VALUES {_placed(s.trials for s in sets)})
+            SELECT place, example, count(DISTINCT trial) AS forgotten FROM forgotten JOIN sets USING (trial) GROUP BY ALL"""
+    )
+    rows = rows.merge(forgotten, "left", ["place", "example"])
+    asked = (rows["label"] == rows["true_label"]) & rows["place"].isin([k for k, s in enumerate(sets) if s.dropped])
+    rows["forgotten"] = rows["forgotten"].fillna(0).where(asked)
+    return [rows[rows["place"] == k].drop(columns="place").reset_index(drop=True) for k in range(len(sets))]
+
+
+def _placed(trials: Iterable[Sequence[str]]) -> str:
+    return ", ".join(f"('{trial}', {place})" for place, members in enumerate(trials) for trial in members)
+
+
+def ranks(frame: pd.DataFrame) -> I64:
+    """int64[rows]: the place in turn of flipped, mislabeled, forgotten and extreme examples; the others have rank n."""
+    often = np.argsort(-frame["forgotten"].to_numpy(), kind="stable")[: int((frame["forgotten"] > 0).sum())]
+    lists = [np.flatnonzero(frame["flips"].notna()), np.flatnonzero(frame["label"] != frame["true_label"]), often]
+    for score in scores(frame):
+        order = np.argsort(frame[score].to_numpy(), kind="stable")[: int(frame[score].notna().sum())]  # NaN comes last
+        lists += [order[:EXTREMES], order[::-1][:EXTREMES]]
+    best = np.full(len(frame), len(frame))
+    for places in lists:
+        best[places] = np.minimum(best[places], np.arange(len(places)))
+    return best
+
+
+def scores(frame: pd.DataFrame) -> list[str]:
+    """The scores that the store has."""
+    names = [c for c in frame.columns if c not in (*LABELS, "rank")]
+    return [c for c in names if np.isfinite(frame[c]).any()]
+
+
+def quotas(frames: Sequence[pd.DataFrame]) -> list[int]:
+    """How many examples of each set the page has: an equal share for those that come first, the rest set by set."""
+    shares = [min(ROWS // len(frames), int((frame["rank"] < len(frame)).sum())) for frame in frames]
+    for place, frame in enumerate(frames):
+        shares[place] += min(ROWS - sum(shares), len(frame) - shares[place])
+    return shares
