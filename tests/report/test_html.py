@@ -103,7 +103,16 @@ def test_structure(outline: Outline, report: Report) -> None:
     assert outline.headings[0] == 1
     assert all(b <= a + 1 for a, b in zip(outline.headings, outline.headings[1:], strict=False))
     assert max(Counter(outline.ids).values()) == 1
-    assert {link[1:] for link in outline.links} <= set(outline.ids)
+    places = {link[1:] for link in outline.links if not link.startswith("#example=")}
+    assert places <= set(outline.ids)
+    shown = {
+        f"#example={picture.example}"
+        for s in report.exhibits
+        for c in s.charts
+        if isinstance(c, Gallery)
+        for picture in c.pictures
+    }
+    assert {link for link in outline.links if link.startswith("#example=")} == shown
     assert all(uri.startswith("data:") for uri in outline.fetched)
     assert outline.unnamed == []
     assert outline.open == []
