@@ -50,7 +50,7 @@ class Outline(HTMLParser):
             self.headings.append(int(tag[1]))
         if tag == "data":
             self._number = (str(named["data-judgement"]), str(named["value"]))
-        if named.get("role") in ("img", "region") and not named.get("aria-label"):
+        if named.get("role") in ("img", "region") and not (named.get("aria-label") or named.get("aria-labelledby")):
             self.unnamed.append(self.get_starttag_text() or "")
         for name, value in attrs:
             if name == "id":
@@ -105,14 +105,9 @@ def test_structure(outline: Outline, report: Report) -> None:
     assert max(Counter(outline.ids).values()) == 1
     places = {link[1:] for link in outline.links if not link.startswith("#example=")}
     assert places <= set(outline.ids)
-    shown = {
-        f"#example={picture.example}"
-        for s in report.exhibits
-        for c in s.charts
-        if isinstance(c, Gallery)
-        for picture in c.pictures
-    }
-    assert {link for link in outline.links if link.startswith("#example=")} == shown
+    galleries = [chart for s in report.exhibits for chart in s.charts if isinstance(chart, Gallery)]
+    examples = {f"#example={picture.example}" for gallery in galleries for picture in gallery.pictures}
+    assert {link for link in outline.links if link.startswith("#example=")} == examples
     assert all(uri.startswith("data:") for uri in outline.fetched)
     assert outline.unnamed == []
     assert outline.open == []

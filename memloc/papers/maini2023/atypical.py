@@ -29,8 +29,8 @@ NORMED = {"clean": "typical", "noisy": "atypical", "total": "total", "control": 
 
 
 def _settings(observations: Observations) -> list[Setting]:
-    """The settings without label noise. Their analyses are of one of the three stages; `_a1` looks the others up."""
-    analysed = [s for stage in STAGES for s in observations.settings(stage, atypical=True) if s.scope.noise == 0]
+    """Each setting once. Its analyses are of one of the three stages; `_a1` looks the others up."""
+    analysed = [s for stage in STAGES for s in observations.settings(stage, atypical=True)]
     return list({canonical_json(s.config): s for s in reversed(analysed)}.values())
 
 
