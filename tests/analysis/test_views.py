@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from memloc.analysis.findings import findings
 from sklearn.metrics import roc_auc_score
 
 from memloc import stages
+from memloc.analysis.instruments import instruments
 from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import read_table, run_sql
 from memloc.analysis.views import FLIP_COUNTS, FORGOTTEN, LEADERBOARD
-from memloc.report.neuron_figures import COUNTS
 from memloc.store import Store, records
 from tests.papers.maini2023.simulated import Simulated
 
@@ -152,8 +151,6 @@ def test_a_censored_search_counts_all_that_it_was_allowed_everywhere(simulated: 
     (flips,) = [f for f in stages.instruments() if f.stage == "flips"]
     table = rows(simulated.store, f"SELECT {flips.columns} FROM {flips.table} GROUP BY ALL ORDER BY ALL")
     assert table[["neurons", "below_10"]].to_numpy().tolist() == [[200.0, 0.0], [101.0, 0.5]]
-    figure = rows(simulated.store, COUNTS)
-    assert figure[["noisy", "neurons"]].to_numpy().tolist() == [[False, 200], [True, 2], [True, 200]]
     found = simulated.judged()
     assert (found["F1.noisy"].ours, found["F1.clean"].ours, found["F2"].ours) == (101, 200, 0.5)
 
@@ -240,6 +237,6 @@ def test_a_summary_names_which_examples_are_meant(simulated: Simulated) -> None:
         for trial, a in given
     ]
     records.write_sweep(simulated.store.files, "mine", trials)
-    (rewind,) = [f for f in findings(simulated.store, "mine") if "(§5.1)" in f.title]
+    (rewind,) = [f for f in instruments(simulated.store, "mine") if "(§5.1)" in f.title]
     labels = [label for label, _ in rewind.lines]
     assert labels == ["noise=0.0 rewind_memorized=c_score:0123", "noise=0.1 rewind_memorized=labels"]
