@@ -94,11 +94,11 @@ def _whole(
     from memloc.report import content, export
     from memloc.store.opening import existing
 
-    at = directory(data_dir)
-    made = reading(resolvable(existing(store), sweep), lambda reader: content.gather(reader, paper, sweep, at), sweep)
+    at, html = directory(data_dir), format is Format.html
+    made = reading(resolvable(existing(store), sweep), lambda reader: content.gather(reader, paper, sweep, at, html), sweep)
     for problem in made.problems:
         print(f"memloc: note: {problem}", file=sys.stderr)
-    if format is Format.html:
+    if html:
         from memloc.report.html import page
 
         write_whole(target, page(made).encode())

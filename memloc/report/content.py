@@ -60,8 +60,11 @@ def general(words: str) -> str:
     return f"{there}{between}the paper's" if between else words
 
 
-def gather(reader: Reader, paper: Paper, sweep: str | None, data_dir: Path | None) -> Report:
-    """The report of what a reader sees. data_dir: where data sets lie, for images; None: the usual place."""
+def gather(reader: Reader, paper: Paper, sweep: str | None, data_dir: Path | None, explore: bool = True) -> Report:
+    """The report of what a reader sees.
+
+    data_dir: where data sets lie, for images; None: the usual place. explore: with the explorer of examples, for a page.
+    """
     observations = Observations(reader)
     judged = judgements(observations, paper)
     evidence = Evidence(observations, judged, data_dir)
@@ -82,7 +85,7 @@ def gather(reader: Reader, paper: Paper, sweep: str | None, data_dir: Path | Non
         pictures=[shown for shown in map(once, paper.pictures) if shown.run],
         sections=sections,
         examples=[(used.title, used.sql) for used in instruments_of(reader)],
-        explorer=explorer(observations, data_dir, evidence.problems),
+        explorer=explorer(observations, data_dir, evidence.problems) if explore else None,
         problems=evidence.problems,
     )
 

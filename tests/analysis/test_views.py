@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from memloc.analysis.findings import findings
-from memloc.report.neuron_figures import COUNTS
 from sklearn.metrics import roc_auc_score
 
 from memloc import stages
+from memloc.analysis.instruments import instruments
 from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import read_table, run_sql
 from memloc.analysis.views import FLIP_COUNTS, FORGOTTEN, LEADERBOARD
@@ -152,8 +151,6 @@ def test_a_censored_search_counts_all_that_it_was_allowed_everywhere(simulated: 
     (flips,) = [f for f in stages.instruments() if f.stage == "flips"]
     table = rows(simulated.store, f"SELECT {flips.columns} FROM {flips.table} GROUP BY ALL ORDER BY ALL")
     assert table[["neurons", "below_10"]].to_numpy().tolist() == [[200.0, 0.0], [101.0, 0.5]]
-    figure = rows(simulated.store, COUNTS)
-    assert figure[["noisy", "neurons"]].to_numpy().tolist() == [[False, 200], [True, 2], [True, 200]]
     found = simulated.judged()
     assert (found["F1.noisy"].ours, found["F1.clean"].ours, found["F2"].ours) == (101, 200, 0.5)
 
@@ -221,7 +218,7 @@ def test_forgotten_are_the_clean_examples_that_dropping_costs() -> None:
         assert found.fetchall() == [(1, 1, 9, 11, 0.4), (4, 4, 9, 14, None)]
 
 
-def test_a_summary_names_which_examples_are_meant(simulated: Simulated) -> None:
+def test_the_query_of_an_instrument_names_which_examples_are_meant(simulated: Simulated) -> None:
     """Noisy columns of a training without noise are of atypical examples: the label says so."""
     given, groups = [], {"a": 0.5, "b": 0.9}
     for noise, config in ((0.1, {"memorized": "labels"}), (0.0, {"memorized": "c_score:0123"})):
@@ -240,6 +237,7 @@ def test_a_summary_names_which_examples_are_meant(simulated: Simulated) -> None:
         for trial, a in given
     ]
     records.write_sweep(simulated.store.files, "mine", trials)
-    (rewind,) = [f for f in findings(simulated.store, "mine") if "(§5.1)" in f.title]
-    labels = [label for label, _ in rewind.lines]
-    assert labels == ["noise=0.0 rewind_memorized=c_score:0123", "noise=0.1 rewind_memorized=labels"]
+    (rewind,) = [f for f in instruments(simulated.store, "mine") if "(§5.1)" in f.title]
+    rows = OpenStore(simulated.store).sql(rewind.sql)
+    named = rows[["noise", "rewind_memorized"]].drop_duplicates().to_records(index=False).tolist()
+    assert named == [(0.0, "c_score:0123"), (0.1, "labels")]

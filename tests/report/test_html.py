@@ -50,7 +50,7 @@ class Outline(HTMLParser):
             self.headings.append(int(tag[1]))
         if tag == "data":
             self._number = (str(named["data-judgement"]), str(named["value"]))
-        if named.get("role") in ("img", "region") and not named.get("aria-label"):
+        if named.get("role") in ("img", "region") and not (named.get("aria-label") or named.get("aria-labelledby")):
             self.unnamed.append(self.get_starttag_text() or "")
         for name, value in attrs:
             if name == "id":
@@ -103,7 +103,11 @@ def test_structure(outline: Outline, report: Report) -> None:
     assert outline.headings[0] == 1
     assert all(b <= a + 1 for a, b in zip(outline.headings, outline.headings[1:], strict=False))
     assert max(Counter(outline.ids).values()) == 1
-    assert {link[1:] for link in outline.links} <= set(outline.ids)
+    places = {link[1:] for link in outline.links if not link.startswith("#example=")}
+    assert places <= set(outline.ids)
+    galleries = [chart for s in report.exhibits for chart in s.charts if isinstance(chart, Gallery)]
+    examples = {f"#example={picture.example}" for gallery in galleries for picture in gallery.pictures}
+    assert {link for link in outline.links if link.startswith("#example=")} == examples
     assert all(uri.startswith("data:") for uri in outline.fetched)
     assert outline.unnamed == []
     assert outline.open == []
