@@ -238,6 +238,6 @@ def test_the_query_of_an_instrument_names_which_examples_are_meant(simulated: Si
     ]
     records.write_sweep(simulated.store.files, "mine", trials)
     (rewind,) = [f for f in instruments(simulated.store, "mine") if "(§5.1)" in f.title]
-    rows = OpenStore(simulated.store).sql(rewind.sql)
+    rows = run_sql(simulated.store, rewind.sql).to_pandas()
     named = rows[["noise", "rewind_memorized"]].drop_duplicates().to_records(index=False).tolist()
     assert named == [(0.0, "c_score:0123"), (0.1, "labels")]
