@@ -50,9 +50,6 @@ MARKED = {
     "ray": (*LONGEST, "run/test_sleeping.py"),
     "browser": ("report/test_browser.py", "report/test_explorer_browser.py"),
 }
-    "ray": (*LONGEST, "run/test_sleeping.py"),
-    "browser": ("report/test_browser.py", "report/test_explorer_browser.py"),
-}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
