@@ -21,7 +21,7 @@ from memloc.report.tables import as_table, gist, interval, number
 from memloc.statistics import Interval
 from tests.report.hand import CHARTS, DOTS, FACETS, GALLERY, HEAT, LOG, STEPS, curves, line, over
 
-ALL = pytest.mark.parametrize("chart", CHARTS, ids=lambda c: f"{c.title}{id(c) % 97}")
+ALL = pytest.mark.parametrize("chart", CHARTS, ids=["few", "many", "facets", "log", "steps", "dots", "heat"])
 
 
 def marks(chart: Chart, width: float = 400) -> Counter[str]:
