@@ -20,9 +20,10 @@ demo: .venv/memloc  ## the main job on bundled images, into ./memloc-store, and 
 	$(BIN)/memloc sweep demo
 	$(BIN)/memloc report demo
 
+# Compiling the tests takes each of its processes longer than importing torch: so bytecode is kept, whatever is usual here.
 test: .venv/test  ## everything that must hold before a change lands; lint and types run beside the tests
 	@$(MAKE) --no-print-directory lint > .venv/lint.log 2>&1 & lint=$$!; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder; tests=$$?; \
 	wait $$lint; lint=$$?; cat .venv/lint.log; test $$tests -eq 0 -a $$lint -eq 0
 
 lint: .venv/test

@@ -44,10 +44,10 @@ blocks:
 
 
 # Files that take longest, longest first: begun last, one of them would keep one of two processes busy while the other waits.
-LONGEST = ("run/test_ray.py", "run/test_environment.py", "run/test_ray_gpus.py", "run/test_cluster.py")
+LONGEST = ("run/test_ray.py",)
 # {mark: files}: `-m 'not ray and not browser'` leaves them out (benchmarks/mutants.py).
 MARKED = {
-    "ray": (*LONGEST, "run/test_sleeping.py"),
+    "ray": (*LONGEST, "run/test_environment.py", "run/test_cluster_slow.py", "run/test_sleeping.py"),
     "browser": ("report/test_browser.py", "report/test_explorer_browser.py"),
 }
 

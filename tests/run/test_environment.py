@@ -16,57 +16,9 @@ import pytest
 from memloc.commands import logs
 from memloc.errors import UsageError
 from memloc.run.ray import connect
-from tests.run.programs import (
-    SMALL,
-    command,
-    contents,
-    descendants,
-    environment,
-    memloc,
-    on_terminal,
-    started,
-    wait_until,
-)
+from tests.run.programs import SMALL, memloc, on_terminal, started, wait_until
 
 NOWHERE = "/proc/nowhere"  # no folder can be made there, not even by root
-
-
-def test_a_long_temporary_folder_and_no_home(tmp_path: Path) -> None:
-    long = tmp_path / "job-1234567.batch" / ("x" * 90 + "für")
-    long.mkdir(parents=True)
-    data = tmp_path / "data"
-    data.mkdir()
-    done = subprocess.run(
-        command("sweep", str(SMALL), "--only", "block=tied", "--store", str(tmp_path / "store")),
-        env={**environment(tmp_path), "TMPDIR": str(long), "HOME": NOWHERE, "MEMLOC_LOGS": "",
-             "RAY_AUTH_TOKEN_PATH": NOWHERE, "RAY_AUTH_MODE": "Token"},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert contents(tmp_path / "store")["evaluation"].num_rows == 6
-    assert [p.name[:12] for p in long.glob("*memloc*")] == ["memloc-logs-"]  # Ray's folder was removed
-    assert str(long / "memloc-logs-") in done.stderr
-    assert list(data.iterdir()) == []  # a data directory is only read
-    names = [Path(short, name) for short in connect.SHORT_FOLDERS if os.path.isdir(short) for name in os.listdir(short)]
-    assert not [name for name in names if name.is_symlink() and str(long) in os.readlink(name)]
-
-
-def test_the_order_to_stop_while_ray_is_starting(tmp_path: Path) -> None:
-    with (
-        TemporaryDirectory(dir="/tmp") as folder,
-        started(tmp_path, "sweep", str(SMALL), "--store", str(tmp_path / "store"), TMPDIR=folder) as process,
-    ):
-        wait_until(lambda: descendants(process, "gcs_server"))
-        assert list(Path(folder).glob("ray/session_2*"))
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 130, err
-        assert list(Path(folder).glob("ray/session_2*")) == []  # half a megabyte of logs with every run
-    assert "interrupted: stopping; nothing has begun yet (press Ctrl-C again" in err
-    assert "starting processes" not in err
-    assert "To go on: python -m memloc sweep" in err
-    assert "Traceback" not in out + err
-    assert contents(tmp_path / "store")["trials"].num_rows == 0
 
 
 INLINE = ("sweep", str(SMALL), "epochs=2000", "rewind.epochs=[0]", "--executor", "inline", "--store")

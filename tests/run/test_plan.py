@@ -14,7 +14,7 @@ from memloc.errors import UsageError
 from memloc.run.cost import Rate
 from memloc.run.estimate import cost_model, price
 from memloc.run.pending import Work, pending
-from memloc.run.placement import Resources, check_capacity, fitting, slots
+from memloc.run.placement import Resources, check_capacity, demands, fitting, slots
 from memloc.run.plan import Plan
 from memloc.run.planner import build_plan
 from memloc.run.quantities import checkpoint_bytes, result_bytes, train_passes
@@ -228,6 +228,10 @@ def test_more_than_any_node_has_is_said_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^--gpus-per-trial 1, --gpus-per-task 3: no node has that"):
         check_capacity(chosen, [{"CPU": 8.0, "GPU": 1.0}, {"GPU": 2.0}], Resources(gpus_per_task=3.0))
     check_capacity(chosen, [{"CPU": 1.0, "GPU": 2.0}, {"GPU": 1.0}], Resources(gpus_per_trial=2.0))
+    cpus = {"num_cpus": 2.0, "num_gpus": 0.0}
+    assert demands(chosen[0], [{"CPU": 2.0}], Resources()) == (cpus, cpus)  # the threads, and nothing else
+    gpus = [{"num_cpus": 0.0, "num_gpus": share} for share in (1.0, 0.5)]
+    assert demands(chosen[0], [{"CPU": 2.0}, {"GPU": 1.0}], Resources()) == tuple(gpus)
 
 
 def test_slots_are_cpus_by_node_where_all_nodes_have_as_many() -> None:

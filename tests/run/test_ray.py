@@ -1,87 +1,216 @@
-"""The Ray executor against the inline one, in real Ray sessions of several processes."""
+"""Real Ray sessions: one that memloc starts on this machine, and a cluster of two nodes that it attaches to, ended by pid.
+
+All in one file, so that one process of the tests has them: Ray's start and end are waiting, which the other one fills.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+import psutil
 import pytest
 
-from tests.run.clusters import Cluster, started_cluster
+from memloc.errors import UsageError
+from memloc.run.cluster import resolve
+from memloc.run.ray import connect
+from tests.conftest import shared
+from tests.run.clusters import Cluster, free_port, started_cluster
+from tests.run.prepared import Program
 from tests.run.programs import (
     SMALL,
     assert_same,
+    command,
     contents,
     descendants,
+    environment,
     interrupt,
+    kill_tree,
     memloc,
     most_at_once,
+    python,
     started,
     terminate_all,
     trainings,
     wait_until,
 )
 
-# Trainings so long that two must overlap, however late the second one starts on a busy machine.
-LONG = """
-about: Two trainings that take much longer than a process takes to start.
-defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 200, noise: 0.1, epochs: 60, batch_size: 32}
-blocks: {long: {axes: {seed: [0, 1]}, stages: {evaluate: {}}}}
+NOWHERE = "/proc/nowhere"  # no folder can be made there, not even by root
+
+
+def test_orders_to_stop_drain_and_the_same_command_goes_on(tmp_path: Path, small_store: Path) -> None:
+    """Ctrl-C as a terminal sends it, SIGTERM to all processes as `timeout` and batch systems do; then to the end.
+
+    With one CPU: a coordinator that held it would keep a training waiting for ever.
+    """
+    store, long = tmp_path / "store", tmp_path / "job-1234567.batch" / ("x" * 90 + "für")
+    long.mkdir(parents=True)
+    arguments = ("sweep", str(SMALL), "--cpus", "1", "--store", str(store))
+    with started(tmp_path, *arguments) as process:
+        wait_until(lambda: list(store.glob("checkpoints/*/epoch-0001*")))
+        order_and_drain(process, interrupt, store, small_store)
+    with in_a_batch_job(tmp_path, long, *arguments) as process:
+        _, err = order_and_drain(process, terminate_all, store, small_store)
+    assert str(long / "memloc-logs-") in err
+    assert [p.name[:12] for p in long.glob("*memloc*")] == ["memloc-logs-"]  # Ray's folder was removed
+    assert not (tmp_path / "data").exists()  # a data directory is only read
+    names = [Path(short, name) for short in connect.SHORT_FOLDERS if os.path.isdir(short) for name in os.listdir(short)]
+    assert not [name for name in names if name.is_symlink() and str(long) in os.readlink(name)]
+    done = memloc(tmp_path, *arguments)
+    assert done.code == 0, done.err
+    assert_same(small_store, store)
+    lines = done.err.splitlines()  # nothing of dependencies is printed
+    assert lines[0].startswith("small: ")
+    assert all(line.startswith("[") and " s] " in line for line in lines[1:]), done.err
+
+
+def order_and_drain(process: Program | subprocess.Popen[str], order: Any, store: Path, whole: Path) -> tuple[str, str]:
+    """Orders a sweep that is at work to stop; returns what it has printed."""
+    # Of this run: its work has begun, and so its handlers are set.
+    wait_until(lambda: descendants(process, "ray::train") or descendants(process, "ray::run_parts"))
+    order(process)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "interrupted; everything committed is kept. To go on: python -m memloc sweep" in err
+    assert "Traceback" not in out + err
+    assert "Stack" not in out + err  # of Ray's C++
+    assert not descendants(process, "ray")
+    assert contents(store)["analyses"].num_rows < contents(whole)["analyses"].num_rows
+    assert not list(store.glob("heartbeats/*/*.json"))
+    return out, err
+
+
+@contextmanager
+def in_a_batch_job(home: Path, long: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """An interpreter of its own, as Ray reads some of this when it is imported. long: the temporary folder."""
+    surroundings = {"TMPDIR": str(long), "HOME": NOWHERE, "MEMLOC_LOGS": ""}
+    tokens = {"RAY_AUTH_TOKEN_PATH": NOWHERE, "RAY_AUTH_MODE": "Token"}
+    process = subprocess.Popen(
+        command(*arguments), env={**environment(home), **surroundings, **tokens}, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        kill_tree(process)
+
+
+def test_the_order_to_stop_while_ray_is_starting(tmp_path: Path) -> None:
+    with (
+        TemporaryDirectory(dir="/tmp") as folder,
+        started(tmp_path, "sweep", str(SMALL), "--cpus", "1", "--store", str(tmp_path / "store"), TMPDIR=folder) as process,
+    ):
+        wait_until(lambda: descendants(process, "gcs_server"))
+        assert list(Path(folder).glob("ray/session_2*"))
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        assert list(Path(folder).glob("ray/session_2*")) == []  # half a megabyte of logs with every run
+    assert "interrupted: stopping; nothing has begun yet (press Ctrl-C again" in err
+    assert "starting processes" not in err
+    assert "To go on: python -m memloc sweep" in err
+    assert "Traceback" not in out + err
+    assert contents(tmp_path / "store")["trials"].num_rows == 0
+
+
+# --- attached to a cluster ---------------------------------------------------------------------------------------------
+
+THREE = """
+about: More trainings than GPUs.
+defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 40, noise: 0.1, epochs: 24, batch_size: 32}
+blocks: {three: {axes: {seed: [0, 1, 2]}, stages: {evaluate: {}}}}
 """
 
 
 @pytest.fixture(scope="module")
-def two_cpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with started_cluster(tmp_path_factory.mktemp("cpus"), [["--num-cpus=2"]]) as running:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A head and a worker node of one CPU and one logical GPU each."""
+    nodes = [["--num-cpus=1", "--num-gpus=1"]] * 2
+    with started_cluster(tmp_path_factory.mktemp("cluster"), nodes) as running:
         yield running
 
 
-def test_as_many_trainings_at_once_as_fit(tmp_path: Path, two_cpus: Cluster) -> None:
-    """Two of one thread each keep both CPUs busy."""
-    (tmp_path / "long.yaml").write_text(LONG)
-    done = two_cpus.sweep(tmp_path, str(tmp_path / "long.yaml"), "--store", str(tmp_path / "store"))
-    assert done.code == 0, done.err
-    assert contents(tmp_path / "store")["evaluation"].num_rows == 2
-    assert most_at_once(trainings(tmp_path)) == 2
+def used(process: psutil.Process) -> float:
+    """Its seconds of CPU."""
+    return float(process.cpu_times().user)
 
 
-def test_two_threads_on_two_cpus(tmp_path: Path, two_cpus: Cluster) -> None:
-    """A training that needs every CPU must not wait for one that a coordinator holds."""
-    arguments = ("sweep", str(SMALL), "threads=2", "--only", "block=tied")
-    at = {"RAY_ADDRESS": two_cpus.address, **two_cpus.secret}
-    done = memloc(tmp_path, *arguments, "--address", "auto", "--store", str(tmp_path / "ray"), **at)
+def two_train(cluster: Cluster, store: Path) -> bool:
+    """Whether both GPUs have a training; the one that has come further stands still in the middle until then."""
+    running = cluster.processes("ray::train")
+    if not running or not list(store.glob("checkpoints/*/epoch-0001*")):
+        return False
+    max(running, key=used).suspend()
+    return len(running) == 2
+
+
+def test_lost_processes_are_replaced_and_a_gpu_is_held_by_one_training_at_a_time(tmp_path: Path, cluster: Cluster) -> None:
+    """Three trainings, two GPUs, then analyses on them. A trainer dies in the middle of its training, and admission does.
+
+    All coordinators ask admission how many tasks they may have. The trap: a trial that held its GPU while its analyses wait
+    for one would wait for ever.
+    """
+    (tmp_path / "three.yaml").write_text(THREE)
+    arguments, store = ("sweep", str(tmp_path / "three.yaml"), "--store"), tmp_path / "store"
+    with started(tmp_path, *arguments, str(store), "--address", cluster.address, **cluster.secret) as process:
+        wait_until(lambda: two_train(cluster, store))
+        assert not list(store.glob("commits/*/*"))
+        for title in ("ray::AdmissionActor", "ray::train"):
+            max(cluster.processes(title), key=used).kill()
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    lines = err.splitlines()  # nothing of dependencies is printed
+    assert lines[0].startswith("three: 3 trainings and 3 analysis parts to do; store ")
+    assert all(line.startswith("[") and " s] " in line for line in lines[1:]), err
+    intervals = trainings(tmp_path)
+    assert len(intervals) == 3
+    assert most_at_once(intervals) <= 2
+    done = memloc(tmp_path, *arguments, str(tmp_path / "inline"), "--executor", "inline")
     assert done.code == 0, done.err
-    inline = memloc(tmp_path, *arguments, "--executor", "inline", "--store", str(tmp_path / "inline"))
-    assert inline.code == 0, inline.err
-    assert_same(tmp_path / "inline", tmp_path / "ray")
+    assert_same(tmp_path / "inline", store)
 
 
 @pytest.fixture
-def trained(tmp_path: Path) -> Path:
-    """A store with the trainings of one block, before any analysis."""
-    bare = tmp_path / "small.yaml"
-    text = SMALL.read_text()
-    bare.write_text(
-        text[: text.index("    stages:")] + text[text.index("  tied:") :].replace("    stages: {evaluate: {}}\n", "")
-    )
-    done = memloc(tmp_path, "sweep", str(bare), "--executor", "inline", "--store", str(tmp_path / "store"))
-    assert done.code == 0, done.err
-    return tmp_path / "store"
+def trained(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the trainings of the small sweep, before any analysis."""
+
+    def make(home: Path) -> None:
+        text = SMALL.read_text()
+        bare = home / "small.yaml"
+        bare.write_text(
+            text[: text.index("    stages:")] + text[text.index("  tied:") :].replace("    stages: {evaluate: {}}\n", "")
+        )
+        done = memloc(home, "sweep", str(bare), "--executor", "inline", "--store", str(home / "store"))
+        assert done.code == 0, done.err
+
+    return Path(shutil.copytree(shared(tmp_path_factory, "trained", make) / "store", tmp_path / "store"))
 
 
 @pytest.mark.parametrize("executor", ["inline", "ray"])
 def test_a_failed_part_is_retried_then_recorded_while_the_rest_goes_on(
-    tmp_path: Path, small_store: Path, trained: Path, two_cpus: Cluster, executor: str
+    tmp_path: Path, small_store: Path, trained: Path, cluster: Cluster, executor: str
 ) -> None:
     victim = sorted(trained.glob("checkpoints/*/epoch-0001.safetensors"))[0]
     content = bytearray(victim.read_bytes())
     content[-1] ^= 1
     victim.write_bytes(content)  # same size: only whoever reads it can notice
-    arguments = (str(SMALL), "--only", "block=standard", "--store", str(trained))
+    arguments = ("sweep", str(SMALL), "--only", "block=standard", "--store", str(trained))
     if victim.parent.name not in contents(small_store)["rewind"].column("trial").to_pylist():
         pytest.fail("the victim must be a trial that is rewound")
-    inline = ("sweep", *arguments, "--executor", "inline")
-    done = two_cpus.sweep(tmp_path, *arguments) if executor == "ray" else memloc(tmp_path, *inline)
+    if executor == "ray":
+        at = {"RAY_ADDRESS": cluster.address, **cluster.secret}
+        done = memloc(tmp_path, *arguments, "--address", "auto", "--gpus-per-task", "1", **at)
+    else:
+        done = memloc(tmp_path, *arguments, "--executor", "inline")
     assert done.code == 1
     assert "1 part failed" in done.err
     assert "was changed since it was committed" in done.err
@@ -97,46 +226,93 @@ def test_a_failed_part_is_retried_then_recorded_while_the_rest_goes_on(
     assert "failed:" not in memloc(tmp_path, "status", "small", "--store", str(trained)).out
 
 
-def test_orders_to_stop_drain_and_the_same_command_goes_on(tmp_path: Path, small_store: Path) -> None:
-    """Ctrl-C as a terminal sends it, then SIGTERM to all processes as `timeout` and batch systems do."""
-    store = tmp_path / "store"
-    arguments = ("sweep", str(SMALL), "--cpus", "1", "--store", str(store))
-    for stop in (interrupt, terminate_all):
-        with started(tmp_path, *arguments) as process:
-            wait_until(lambda: list(store.glob("checkpoints/*/epoch-0001*")))
-            # Of this run: its work has begun, and so its handlers are set.
-            wait_until(lambda p=process: descendants(p, "ray::train") or descendants(p, "ray::run_parts"))
-            stop(process)
-            out, err = process.communicate(timeout=120)
-            assert process.returncode == 130, err
-        assert "interrupted; everything committed is kept. To go on: python -m memloc sweep" in err
-        assert "Traceback" not in out + err
-        assert "Stack" not in out + err  # of Ray's C++
-        assert not descendants(process, "ray")
-        assert contents(store)["analyses"].num_rows < contents(small_store)["analyses"].num_rows
-        assert not list(store.glob("heartbeats/*/*.json"))
-    done = memloc(tmp_path, "sweep", str(SMALL), "--executor", "inline", "--store", str(store))
+PROGRAM = """
+import json, os, sys, time
+from memloc.run.placement import Resources
+from memloc.run.ray.connect import connected
+import ray
+
+@ray.remote(num_gpus=1, num_cpus=0, max_calls=50)
+def given(wait):
+    time.sleep(wait)
+    here = ray.get_runtime_context().get_node_id()
+    return os.getpid(), here, [str(i) for i in ray.get_gpu_ids()], os.environ.get("CUDA_VISIBLE_DEVICES")
+
+got = []
+with connected(Resources(sys.argv[1]), "test"):
+    for _ in range(4):  # the order in which the two end changes, and with it who gets which GPU
+        got += ray.get([given.remote(0.3), given.remote(0.6)]) + ray.get([given.remote(0.0)])
+print(json.dumps(got))
+"""
+
+
+def test_all_gpus_stay_visible_to_a_process_that_is_used_again(tmp_path: Path, cluster: Cluster) -> None:
+    """Else one that has made its CUDA context on the first GPU of a node would go on there when it is given the second."""
+    done = python(environment(tmp_path, **cluster.secret), "-c", PROGRAM, cluster.address)
     assert done.code == 0, done.err
-    assert_same(small_store, store)
+    got = json.loads(done.out.splitlines()[-1])
+    assert {(tuple(gpus), visible) for *_, gpus, visible in got} == {(("0",), None)}
+    assert len({node for _, node, *_ in got}) == 2
+    assert len({pid for pid, *_ in got}) < len(got)  # processes were used again
 
 
-def test_a_lost_trainer_and_a_lost_admission_are_replaced(tmp_path: Path, two_cpus: Cluster) -> None:
-    """A trainer dies in the middle of its training. All coordinators ask admission how many tasks they may have."""
-    (tmp_path / "long.yaml").write_text(LONG.replace("subset: 200", "subset: 100"))
-    arguments, store = ("sweep", str(tmp_path / "long.yaml"), "--store"), tmp_path / "store"
-    with started(tmp_path, *arguments, str(store), "--address", two_cpus.address, **two_cpus.secret) as process:
+def refusal(monkeypatch: pytest.MonkeyPatch, address: str, **environ: str) -> str:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as raised:
+        resolve(address)
+    (line,) = raised.value.problems
+    return line
 
-        def kill(title: str) -> bool:
-            assert process.poll() is None, "the sweep ended before it was disturbed"
-            if not (found := two_cpus.processes(title)) or not list(store.glob("checkpoints/*/epoch-0001*")):
-                return False
-            found[0].kill()
-            return True
 
-        for victim in ("ray::AdmissionActor", "ray::train"):
-            wait_until(lambda title=victim: kill(title))
-        _, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
-    done = memloc(tmp_path, *arguments, str(tmp_path / "inline"), "--executor", "inline")
-    assert done.code == 0, done.err
-    assert_same(tmp_path / "inline", store)
+def test_wrong_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> None:
+    address, secret = cluster.address, cluster.secret
+    wrong = "the cluster refuses the token; it must be the one that the cluster was started with"
+    assert wrong in refusal(monkeypatch, address, RAY_AUTH_TOKEN="0" * 64)
+    assert wrong in refusal(monkeypatch, "auto", RAY_ADDRESS=address, RAY_AUTH_TOKEN="0" * 64)
+    assert wrong in refusal(monkeypatch, address, RAY_AUTH_MODE="disabled")
+    assert "there is no token to log in with" in refusal(monkeypatch, address, HOME=str(tmp_path))
+    for name, value in secret.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    _, port = resolve("auto").split(":")
+    assert port == address.split(":")[1]
+    assert resolve(address) == address
+
+
+VERSION = """
+import json, sys
+from ray._raylet import GcsClient
+head = GcsClient(address=sys.argv[1])
+known = json.loads(head.internal_kv_get(b"CLUSTER_METADATA", b"cluster"))
+known["ray_version"], version = sys.argv[2], known["ray_version"]
+head.internal_kv_put(b"CLUSTER_METADATA", json.dumps(known).encode(), True, b"cluster")
+print(version)
+"""
+
+
+def test_another_version_of_ray(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> None:
+    address, secret = cluster.address, cluster.secret
+
+    def claim(version: str) -> str:
+        arguments = [sys.executable, "-c", VERSION, address, version]
+        done = subprocess.run(arguments, env={**os.environ, **secret}, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    version = claim("2.9.3")
+    try:
+        line = refusal(monkeypatch, address, **secret)
+    finally:
+        claim(version)
+    assert line.startswith(f"--address {address}: the cluster runs Ray 2.9.3 on Python 3.")
+    assert f"this program Ray {version} on Python" in line
+
+
+def test_no_cluster_there(tmp_path: Path) -> None:
+    done = memloc(tmp_path, "sweep", str(SMALL), "--address", f"127.0.0.1:{free_port()}", "--store", str(tmp_path / "store"))
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+    assert "no Ray cluster answers there" in done.err
+    assert not os.path.exists(tmp_path / "store")

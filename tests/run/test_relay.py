@@ -18,6 +18,7 @@ from memloc.commands.status import render
 from memloc.run.events import Event
 from memloc.run.placement import Resources
 from memloc.run.ray import connect, coordinator
+from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.driver import Drained, OnRay, Relay
 from memloc.store import Store, records
 from tests.run.test_plan import plan_of
@@ -114,3 +115,9 @@ def test_ray_cannot_take_over_the_signals_while_it_starts() -> None:
         assert ray._private.utils.set_sigterm_handler is setter
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_coordinator_holds_neither_a_cpu_nor_a_gpu() -> None:
+    """Else a training that needs all of them would wait for it for ever."""
+    asked = Coordinator.default_resource_request({"node": "node:10.0.0.1"})
+    assert set(asked.required_resources) == {"memory", "node:10.0.0.1"}

@@ -136,11 +136,15 @@ def test_rows() -> None:
     assert len({float(r @ r) for r in each}) == 5
 
 
-@pytest.mark.parametrize("fields", [{}, {"stop_after_perfect": 1, "epochs": 12}, FROZEN, TIED], ids=str)
+STOPPED = {"stop_after_perfect": 1, "epochs": 6, "subset": 10, "batch_size": 5, "width": 0.25, "noise": 0.1}
+
+
+@pytest.mark.parametrize("fields", [{}, STOPPED, FROZEN, TIED], ids=["plain", "stopped", "frozen", "tied"])
 def test_the_same_bits_from_any_state(fields: dict[str, Any]) -> None:
     """From the state before the epoch, from an earlier one, from the start, and after the epoch before in one go."""
     trained = run(**fields)
     last = trained.config.epochs
+    assert (trained.epochs[-1].row is None) == (fields == STOPPED)
     mask_mode = {"mask_mode": "own"} if "dropout" in fields else {}
     config = STAGE.resolve(GradientsConfig(**mask_mode), trained.config)
     parts = STAGE.parts(config, trained.config, trained.size)

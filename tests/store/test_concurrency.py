@@ -6,8 +6,6 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import run_sql
 from memloc.store import Store, tables
+from tests.run.prepared import ROOT, Program, launch
 from tests.store.writing import ANALYSES, PARTS, ROWS, commit_of, rows_of
 
 KILLS = 4
@@ -46,8 +45,8 @@ def check(uri: str) -> int:
     return len(analyses)
 
 
-def start_writer(uri: str, seed: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", WRITER, uri, str(seed)], cwd=Path(__file__).parents[2])
+def start_writer(uri: str, seed: int) -> Program:
+    return launch(["-c", WRITER, uri, str(seed)], os.environ, cwd=ROOT)
 
 
 def test_readers_beside_writers_that_are_killed(uri: str) -> None:
@@ -66,12 +65,14 @@ def test_readers_beside_writers_that_are_killed(uri: str) -> None:
                 kills += 1
             for i, writer in enumerate(writers):
                 if writer.poll() is not None:
+                    writer.close()
                     seed += 1
                     writers[i] = start_writer(uri, seed)
     finally:
         for writer in writers:
             writer.kill()
             writer.wait()
+            writer.close()
     assert kills == KILLS
     assert check(uri) == ANALYSES
     assert counts == sorted(counts), "what was committed went away"

@@ -6,12 +6,10 @@ import itertools
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 from memloc.store import Files
+from tests.run.prepared import ROOT, launch
 
 SIZE = 12_000_000  # several parts of a multipart upload
 KILLS = 5
@@ -38,12 +36,10 @@ def version(content: bytes | None) -> bytes:
 def test_a_file_is_whole_at_every_moment(uri: str) -> None:
     files, moments, seen = Files(uri), random.Random(time.time_ns()), set()
     for n in range(KILLS):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, uri, str(50 * n)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-        )
+        writer = launch(["-c", WRITER, uri, str(50 * n)], os.environ, cwd=ROOT)
         try:
             assert writer.stdout is not None
-            assert writer.stdout.readline() == b"ready\n"
+            assert writer.stdout.readline() == "ready\n"
             before = version(files.find("one"))
             while version(files.find("one")) == before:  # the server may be slow to begin with
                 pass
@@ -55,7 +51,8 @@ def test_a_file_is_whole_at_every_moment(uri: str) -> None:
             seen.add(version(files.find("one")))
         finally:
             writer.kill()
-            writer.communicate()
+            writer.wait()
+            writer.close()
     assert len(seen) >= 3  # it did change meanwhile
     left = set(files.listing("")) - {"one"}
     assert all(path.startswith("tmp/") for path in left)
