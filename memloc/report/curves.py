@@ -34,7 +34,7 @@ def drawn(chart: Curves) -> vega.Drawing:
     marks += [*vega.triangles(base, limits, "y", rows), *(_line_ends(chart, limits, scale) if at_ends else ())]
     height = vega.HEIGHT if single else round(1.35 * vega.PANEL) if len(chart.panels) <= 4 else vega.PANEL
     fields = ("panel", "set", "x", "training", "value", "lo", "hi", "trainings")
-    return replace(vega.finished(marks, height, list(chart.panels), fields, rows), flat=True)
+    return replace(vega.finished(marks, height, list(chart.panels), fields, rows, chart.x_label), flat=True)
 
 
 def _lines(
@@ -59,7 +59,8 @@ def _lines(
 def _x(chart: Curves, xs: Sequence[float]) -> Any:
     whole = {"format": "d", "tickMinStep": 1} if all(float(x).is_integer() for x in xs) else {}
     scale = alt.Scale(domain=[min(xs, default=0), max(xs, default=1)], nice=False)
-    return alt.X("x:Q", title=chart.x_label, axis=alt.Axis(**whole), scale=scale)
+    title = chart.x_label if len(chart.panels) == 1 else None
+    return alt.X("x:Q", title=title, axis=alt.Axis(**whole), scale=scale)
 
 
 def _points(chart: Curves) -> Iterator[list[Any]]:

@@ -49,6 +49,7 @@ CONFIG: dict[str, Any] = {
     "legend": {**STYLE, "symbolOpacity": 1, "symbolSize": 70, "orient": "top", "labelLimit": 0},
     "header": {**STYLE, "labelFontSize": 12, "labelAnchor": "start", "labelPadding": 4},
     "text": {"color": "currentColor", "fontSize": 11},
+    "title": {"color": "currentColor", "fontSize": 12, "fontWeight": "normal"},
 }
 
 
@@ -75,12 +76,18 @@ class Drawing:
         return {**self.spec, "data": data, "width": width}
 
 
-def finished(marks: Sequence[Any], height: int, panels: Sequence[str], fields: Sequence[str], rows: Rows) -> Drawing:
-    """The layers as a chart, with a facet for each panel if there are several. Each facet has its own numbers below it."""
+def finished(
+    marks: Sequence[Any], height: int, panels: Sequence[str], fields: Sequence[str], rows: Rows, below: str = ""
+) -> Drawing:
+    """The layers as a chart, with a facet for each panel if there are several. Each facet has its own numbers below it.
+
+    below: the name of the facets' x axes, once for all: below each it could be wider than the facet.
+    """
     if len(panels) > 1:
         facet = alt.Facet("panel:N", title=None, sort=list(panels))
         layers = alt.layer(*marks).properties(height=height)
         built = layers.facet(facet=facet, columns=1, spacing=16, data=ROWS).resolve_axis(x="independent")
+        built = built.properties(title=alt.Title(below, orient="bottom", anchor="middle")) if below else built
     else:
         built = alt.layer(*marks, data=ROWS).properties(height=height)
     specification = built.to_dict(validate=False, context={"pre_transform": False})

@@ -41,7 +41,7 @@ def png(side: int = 4) -> bytes:
 FACETS = Curves(
     "facets",
     {f"layer{n}": [line("clean", (0.1, 0.9), 2), line("noisy", (0.2, 0.7), 2)] for n in range(7)},
-    "epoch",
+    "epoch that the layer is set back to",
     "accuracy",
     y_range=(0.0, 1.0),
 )
