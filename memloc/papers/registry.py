@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memloc.errors import UsageError, nearest
@@ -10,8 +11,8 @@ from memloc.errors import UsageError, nearest
 if TYPE_CHECKING:
     from memloc.papers.paper import Paper
 
-NAMES = ("maini2023",)
-USUAL = NAMES[0]
+NAMES = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/__init__.py")))
+USUAL = "maini2023"
 
 
 def paper(name: str = USUAL) -> Paper:
