@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import altair
@@ -124,6 +125,17 @@ def test_every_axis_has_a_name() -> None:
         text = json.dumps(drawing(chart).spec)
         names = [chart.x_label, *(getattr(chart, name) for name in ("y_label", "label") if hasattr(chart, name))]
         assert all(json.dumps(name) in text for name in names)
+
+
+@pytest.mark.parametrize("last", [1, 2, 3, 4, 5, 6, 30])
+def test_an_axis_of_whole_numbers_has_each_number_once(last: int) -> None:
+    """Ticks at 1, 1.5, 2, … would be labelled 1, 2, 2, …"""
+    values = [0.1 + 0.01 * k for k in range(last)]
+    one = replace(line("clean", values, 1), x=[1 + k for k in range(last)])
+    text = still.drawn(drawing(Curves("", {"": [one]}, "neurons", "share", y_range=(0.0, 0.9))), 400).body
+    labels = [int(label) for label in re.findall(r">(\d+)</text>", text)]
+    assert labels
+    assert labels == sorted(set(labels))
 
 
 def test_a_logarithmic_axis_has_plain_decades_and_holds_the_rule() -> None:
