@@ -18,7 +18,7 @@ from memloc.papers.charts import Chart, Curves, Dots, Line
 from memloc.report import curves as curves_of
 from memloc.report import palette, still, vega
 from memloc.report.drawing import drawing
-from memloc.report.tables import as_table, gist, interval, number
+from memloc.report.tables import as_table, gist, interval, number, papers
 from memloc.statistics import Interval
 from tests.report.hand import CHARTS, DOTS, FACETS, GALLERY, HEAT, LOG, STEPS, curves, line, over
 
@@ -174,6 +174,13 @@ def test_numbers_have_three_digits() -> None:
     assert [number(v) for v in (None, 0.0, 0.47749, -12.34, 0.01996, -2e-5)] == [
         "–", "0.000", "0.477", "−12.3", "0.0200", "−2.00e−05",
     ]  # fmt: skip
+
+
+def test_the_papers_numbers_have_the_papers_digits() -> None:
+    """No zeros behind them, which would claim digits that the paper does not give."""
+    stated = [5.1, 15.7, 10.0, 0.9, -0.75, 0.028, 0.001, 0.999]
+    assert [papers(v) for v in stated] == ["5.1", "15.7", "10", "0.9", "−0.75", "0.028", "0.001", "0.999"]
+    assert (papers(None), papers(5.1 / 15.7)) == ("–", "0.325")
 
 
 def test_facets_fill_the_width_and_are_not_too_narrow() -> None:
