@@ -57,8 +57,12 @@ def _lines(
 
 
 def _x(chart: Curves, xs: Sequence[float]) -> Any:
-    whole = {"format": "d", "tickMinStep": 1} if all(float(x).is_integer() for x in xs) else {}
-    scale = alt.Scale(domain=[min(xs, default=0), max(xs, default=1)], nice=False)
+    """The horizontal axis. Whole numbers have no ticks between them; on short axes Vega's tickMinStep leaves halves."""
+    first, last = min(xs, default=0), max(xs, default=1)
+    whole: dict[str, Any] = {"format": "d", "tickMinStep": 1} if all(float(x).is_integer() for x in xs) else {}
+    if whole and last - first <= 2:
+        whole["values"] = list(range(int(first), int(last) + 1))
+    scale = alt.Scale(domain=[first, last], nice=False)
     title = chart.x_label if len(chart.panels) == 1 else None
     return alt.X("x:Q", title=title, axis=alt.Axis(**whole), scale=scale)
 

@@ -51,13 +51,17 @@ def points(width: str) -> float:
 
 
 def exhibit_id(paper: Paper, name: str) -> str:
-    """The id of a figure or table. name: `3`, `fig03`, `table2`.
+    """The id of a figure or table. name: `3`, `fig03`, `table2`; `15` too, if an exhibit is the paper's figures 3 and 15.
 
     Raises:
         UsageError: the paper has none of this name.
     """
-    ids = [exhibit.id for section in paper.sections for exhibit in section.exhibits]
+    exhibits = [exhibit for section in paper.sections for exhibit in section.exhibits]
+    ids = [exhibit.id for exhibit in exhibits]
     wanted = f"fig{int(name):02d}" if name.isdecimal() else name
+    if wanted not in ids and name.isdecimal():
+        also = (e.id for e in exhibits if e.name.startswith("Figures ") and str(int(name)) in re.findall(r"\d+", e.name))
+        wanted = next(also, wanted)
     if wanted not in ids:
         raise UsageError(f"--figure {name}: {paper.id} has no such figure or table; valid: {', '.join(map(short, ids))}")
     return wanted

@@ -83,7 +83,7 @@ def page(report: Report) -> str:
         tally=scorecard.tally(report.judgements),
         verdicts=WORDS,
         signs=scorecard.SIGNS,
-        number=tables.number,
+        papers=tables.papers,
         interval=tables.interval,
         drawing=Markup(json.dumps(drawings, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
         bundle=_bundle(),

@@ -21,6 +21,11 @@ def number(value: float | None) -> str:
     return digits.replace("-", "−")
 
 
+def papers(value: float | None) -> str:
+    """A number of the paper, with the digits that it has there: `5.1`, `0.9`; – where there is none."""
+    return "–" if value is None else f"{value:.3g}".replace("-", "−")
+
+
 def interval(value: Interval | None) -> str:
     """`0.477 [0.362, 0.592]`, or the estimate alone."""
     if value is None or value.lo is None or value.hi is None:
@@ -30,7 +35,7 @@ def interval(value: Interval | None) -> str:
 
 def scorecard(judgements: Sequence[Judgement]) -> Table:
     """All judged numbers, one row each."""
-    rows = [[j.id, number(j.paper), interval(j.interval), j.verdict_in_words] for j in judgements if j.verdict != "not_run"]
+    rows = [[j.id, papers(j.paper), interval(j.interval), j.verdict_in_words] for j in judgements if j.verdict != "not_run"]
     return Table("Scorecard", ["id", "paper", "ours [95 %]", "verdict"], rows)
 
 

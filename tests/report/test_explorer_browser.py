@@ -361,6 +361,11 @@ def test_a_link_names_its_set(open_page: Any, made: Explorer) -> None:
 def test_an_example_that_is_not_there(open_page: Any) -> None:
     view = open_page("#example=999999&of=digits")
     assert "This page does not have this example." in region(view, 999999).inner_text()
+    for link in ("#example=12", "#example=", "#example=twelve", "#example=-1", "#example=0x1"):  # only the first is a number
+        view.evaluate("link => { location.hash = link; }", link)
+        view.wait_for_function("link => location.hash === link", arg=link)
+        view.wait_for_timeout(50)
+        assert view.locator(".ex-detail").is_visible() == (link == "#example=12"), link
 
 
 # --- keys, screen readers, screens ------------------------------------------------------------------------------------

@@ -138,7 +138,9 @@ def test_no_width(width: str, problem: str) -> None:
 
 def test_names_of_figures() -> None:
     assert [export.exhibit_id(PAPER, n) for n in ("3", "03", "fig03", "table2")] == ["fig03", "fig03", "fig03", "table2"]
-    for name in ("33", "fig3x", "²"):
+    several = {"12": "fig01", "14": "fig01", "15": "fig03", "17": "fig03", "18": "fig04"}  # exhibits of several figures
+    assert {name: export.exhibit_id(PAPER, name) for name in several} == several
+    for name in ("6", "33", "fig3x", "²"):
         with pytest.raises(UsageError, match=rf"--figure {name}: maini2023 has no such .*; valid: 1, 2, .*, table1, "):
             export.exhibit_id(PAPER, name)
     with pytest.raises(UsageError, match="--figure 3: has no table; --format pdf or svg draws it"):

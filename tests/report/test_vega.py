@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import altair
@@ -17,7 +18,7 @@ from memloc.papers.charts import Chart, Curves, Dots, Line
 from memloc.report import curves as curves_of
 from memloc.report import palette, still, vega
 from memloc.report.drawing import drawing
-from memloc.report.tables import as_table, gist, interval, number
+from memloc.report.tables import as_table, gist, interval, number, papers
 from memloc.statistics import Interval
 from tests.report.hand import CHARTS, DOTS, FACETS, GALLERY, HEAT, LOG, STEPS, curves, line, over
 
@@ -126,6 +127,17 @@ def test_every_axis_has_a_name() -> None:
         assert all(json.dumps(name) in text for name in names)
 
 
+@pytest.mark.parametrize("last", [1, 2, 3, 4, 5, 6, 30])
+def test_an_axis_of_whole_numbers_has_each_number_once(last: int) -> None:
+    """Ticks at 1, 1.5, 2, … would be labelled 1, 2, 2, …"""
+    values = [0.1 + 0.01 * k for k in range(last)]
+    one = replace(line("clean", values, 1), x=[1 + k for k in range(last)])
+    text = still.drawn(drawing(Curves("", {"": [one]}, "neurons", "share", y_range=(0.0, 0.9))), 400).body
+    labels = [int(label) for label in re.findall(r">(\d+)</text>", text)]
+    assert labels
+    assert labels == sorted(set(labels))
+
+
 def test_a_logarithmic_axis_has_plain_decades_and_holds_the_rule() -> None:
     svg = still.drawn(drawing(LOG), 300).body
     assert all(f">{decade}</text>" in svg for decade in ("0.1", "1", "10"))
@@ -162,6 +174,13 @@ def test_numbers_have_three_digits() -> None:
     assert [number(v) for v in (None, 0.0, 0.47749, -12.34, 0.01996, -2e-5)] == [
         "–", "0.000", "0.477", "−12.3", "0.0200", "−2.00e−05",
     ]  # fmt: skip
+
+
+def test_the_papers_numbers_have_the_papers_digits() -> None:
+    """No zeros behind them, which would claim digits that the paper does not give."""
+    stated = [5.1, 15.7, 10.0, 0.9, -0.75, 0.028, 0.001, 0.999]
+    assert [papers(v) for v in stated] == ["5.1", "15.7", "10", "0.9", "−0.75", "0.028", "0.001", "0.999"]
+    assert (papers(None), papers(5.1 / 15.7)) == ("–", "0.325")
 
 
 def test_facets_fill_the_width_and_are_not_too_narrow() -> None:

@@ -117,7 +117,7 @@ const strip = ({ name, cuts }, value) => {
 };
 const rank = ({ cuts, n }, value) => {
   const share = (test) => `${Math.round((100 * cuts.filter(test).length) / cuts.length)}\u00a0%`;
-  return `above\u00a0${share((c) => c < value)}, below\u00a0${share((c) => c > value)}${n < set.n ? ` of\u00a0${n}` : ""}`;
+  return `above\u00a0${share((c) => c < value)}, below\u00a0${share((c) => c > value)}${n < set.n ? ` of\u00a0${n.toLocaleString("en")}` : ""}`;
 };
 const places = (r) =>
   set.scores.filter((s) => s.values[r] !== null).map((s) => row(s.name, number(s.values[r]), strip(s, s.values[r]), rank(s, s.values[r])));
@@ -208,7 +208,7 @@ const start = () => {
   choose(data.sets[0]);
 };
 const route = () => {
-  if (!asked().has("example")) return data && shut();
+  if (!/^\d+$/.test(asked().get("example"))) return data && shut();
   start();
   const id = Number(asked().get("example"));
   const having = [set, ...data.sets].find((s) => s.example.includes(id));

@@ -70,7 +70,7 @@ document.addEventListener("click", ({ target }) => {
 
 // A link into something folded unfolds it.
 const open = () => {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const target = document.querySelector(":target"); // the browser knows which links are none
   if (!target) return;
   for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
   target.scrollIntoView();

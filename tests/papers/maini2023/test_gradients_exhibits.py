@@ -140,3 +140,20 @@ def test_the_sentence_has_the_scorecards_numbers(tmp_path: Path) -> None:
     assert SECTION.sentence({}) == ""
     assert judged["G2"].printed(2) not in SECTION.sentence({"G1": numbers["G1"]})
     assert isinstance(judged["G2"].setting, Setting)
+
+
+def test_a_sentence_names_the_gradients_if_no_other_does(tmp_path: Path) -> None:
+    """At 30 % noise there is no G1, which would name them."""
+    made = Simulated(tmp_path)
+    for seed in (0, 1):
+        made.gradients(made.training(seed=seed), noisy=3.0 + seed, cosine=-0.8)
+    judged = made.judged()
+    cosine, total = judged["G2"], judged["G4"]
+    assert SECTION.sentence({"G4": {"": total}}) == (
+        f"The sum of the clean and the noisy gradient has {total.printed(2)} times the smaller of the two norms."
+    )
+    assert SECTION.sentence({"G2": {"": cosine}, "G4": {"": total}}) == (
+        "While noisy examples are memorized, the cosine of the clean and the noisy gradient is "
+        f"{cosine.printed(2)} in the layer where it is largest. Their sum has {total.printed(2)} times the smaller of the "
+        "two norms."
+    )

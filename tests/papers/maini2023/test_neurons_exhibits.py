@@ -16,6 +16,8 @@ from memloc.papers.charts import Chart, Curves, Dots, Line
 from memloc.papers.maini2023.neurons import PICTURE, SECTION
 from memloc.papers.maini2023.neurons.detection import DETECTION
 from memloc.papers.maini2023.neurons.flips import FLIPS
+from memloc.report import still
+from memloc.report.drawing import drawing
 from memloc.statistics.trainings import OverTrainings
 from tests.papers.maini2023.simulated import Simulated
 
@@ -248,9 +250,9 @@ def test_the_aucs_of_scores_are_the_scorecards(detected: Simulated) -> None:
     shown, judged = detected.shown(DETECTION), detected.judged()
     found = cells(shown.charts[0])
     assert shown.charts[0].title == "Scores"
-    assert list(found) == ["neurons to flip, averaged over trainings", "neurons to flip", "learning time", "new"]
+    assert list(found) == ["neurons to flip, averaged", "neurons to flip", "learning time", "new"]
     for name, part in (
-        ("neurons to flip, averaged over trainings", "flips"),
+        ("neurons to flip, averaged", "flips"),
         ("neurons to flip", "flips.single"),
         ("learning time", "learning_time"),
     ):
@@ -258,6 +260,7 @@ def test_the_aucs_of_scores_are_the_scorecards(detected: Simulated) -> None:
     assert found["new"].value == pytest.approx(0.55)
     assert [j.part for j in shown.judgements] == ["flips", "flips.single", "learning_time"]
     assert len(detected.rows(shown.charts[0].sql)) == 2 * 4
+    assert "…" not in still.drawn(drawing(shown.charts[0]), 500).body  # no name is cut off
 
 
 def test_the_auc_grows_with_what_is_averaged(detected: Simulated) -> None:

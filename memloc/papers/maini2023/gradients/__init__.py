@@ -16,11 +16,13 @@ def sentence(judged: Judged) -> str:
             "the two differ most."
         )
     if cosine:
+        when, both = ("they", "the two") if sentences else ("noisy examples", "the clean and the noisy gradient")
         sentences.append(
-            f"While they are memorized, the cosine of the two is {cosine.printed(2)} in the layer where it is largest."
+            f"While {when} are memorized, the cosine of {both} is {cosine.printed(2)} in the layer where it is largest."
         )
     if total:
-        sentences.append(f"Their sum has {total.printed(2)} times the smaller of the two norms.")
+        both = "Their sum" if sentences else "The sum of the clean and the noisy gradient"
+        sentences.append(f"{both} has {total.printed(2)} times the smaller of the two norms.")
     return " ".join(sentences)
 
 

@@ -180,7 +180,7 @@ SCORES = {
     "probability": "probability of the label",
     "c_score": "C-score",
 }
-AVERAGED_FIRST = "neurons to flip, averaged over trainings"
+AVERAGED_FIRST = "neurons to flip, averaged"
 
 
 def _dots(evidence: Evidence, setting: Setting, label: str) -> Drawn:
