@@ -10,7 +10,7 @@ from functools import partial
 from memloc.config import canonical_json
 from memloc.papers.claims import Claim, Estimates, of_stage
 from memloc.papers.deciding import untestable
-from memloc.papers.exhibits import Exhibit, Wanted, per_setting
+from memloc.papers.exhibits import Exhibit, Wanted, memorizing, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.gradients.norms import alike, dots, gradient_rows, measured
 from memloc.papers.maini2023.layers import retraining, rewinding
@@ -77,7 +77,7 @@ NORMS = Exhibit(
     "§7",
     "Means over epochs. Atypical examples have a C-score below 0.5; no label is wrong. The paper finds the norms similar.",
     "memloc sweep atypical",
-    partial(measured, atypical=True),
+    memorizing(partial(measured, atypical=True), atypical=True),
     Wanted(("cifar10", "mnist"), ("resnet9",), (0.0,)),
     per_setting(lambda evidence, setting, label: [dots(evidence.observations, setting, label, NORMED)]),
     ("A1",),
@@ -90,7 +90,7 @@ REWINDING = Exhibit(
     "§7",
     "Atypical examples have a C-score below 0.5, and no label is wrong. The paper finds memorization dispersed over layers.",
     "memloc sweep atypical",
-    of_stage("rewind", atypical=True),
+    memorizing(of_stage("rewind", atypical=True), atypical=True),
     Wanted(("cifar10",), ("resnet9",), (0.0,)),
     per_setting(lambda evidence, setting, label: [by_layer(evidence.observations, setting, label, "rewind", SETS)]),
     first=C_SCORES,
@@ -103,7 +103,7 @@ RETRAINING = Exhibit(
     "Atypical examples have a C-score below 0.5, and no label is wrong. The paper finds that every layer reaches a high "
     "accuracy on them.",
     "memloc sweep atypical",
-    of_stage("retrain", atypical=True),
+    memorizing(of_stage("retrain", atypical=True), atypical=True),
     Wanted(("cifar10", "mnist"), ("resnet9",), (0.0,)),
     per_setting(lambda evidence, setting, label: [by_layer(evidence.observations, setting, label, "retrain", SETS)]),
     first=C_SCORES,

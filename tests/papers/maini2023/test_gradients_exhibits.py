@@ -140,3 +140,32 @@ def test_the_sentence_has_the_scorecards_numbers(tmp_path: Path) -> None:
     assert SECTION.sentence({}) == ""
     assert judged["G2"].printed(2) not in SECTION.sentence({"G1": numbers["G1"]})
     assert isinstance(judged["G2"].setting, Setting)
+
+
+def test_figures_show_the_trainings_that_are_judged(tmp_path: Path) -> None:
+    """One has not memorized: the numbers below the charts leave it out, and so do the charts. G3 is of all trainings."""
+    made = Simulated(tmp_path)
+    for seed, (noisy, evaluated) in enumerate(((2.0, 1.0), (3.0, 1.0), (50.0, 0.5))):
+        for noise in (0.05, 0.1, 0.2):
+            trial = made.training(seed=seed, evaluated=evaluated, noise=noise)
+            made.gradients(trial, noisy=noisy, cosine=-noisy / 100, last=1.0, last_cosine=-0.9)
+    norms, cosines, through, curve = map(made.shown, (NORMS, COSINES, THROUGH, NOISE_CURVE))
+    dots, heat, windows, ratios = (shown.charts[0] for shown in (norms, cosines, through, curve))
+    assert isinstance(dots, Dots) and isinstance(heat, Heat) and isinstance(windows, Curves) and isinstance(ratios, Curves)
+    assert value(dots.values["noisy"][0]) == pytest.approx(geometric(2.0, 3.0))
+    assert value(next(iter(heat.panels.values()))[0][0]) == pytest.approx(-0.025)
+    assert sorted(v[0] or 0 for v in windows.panels["conv"][1].each) == pytest.approx([2.0, 3.0])
+    assert len(ratios.panels[""][0].each) == 3
+    assert norms.trainings == "2 trainings each"
+    assert {j.seeds for j in norms.judgements} == {2}
+    assert {j.part: j.seeds for j in curve.judgements}["trend"] == 9
+
+
+def test_a_setting_with_gradients_at_checkpoints_alone_is_shown_beside_others(tmp_path: Path) -> None:
+    made = Simulated(tmp_path)
+    made.gradients(made.training(noise=0.05), noisy=2.0)
+    made.gradients(made.training(noise=0.05), noisy=3.0, at="checkpoint")
+    made.gradients(made.training(noise=0.1), noisy=4.0, at="checkpoint")
+    shown = made.shown(NORMS)
+    assert [chart.title for chart in shown.charts] == ["5 % noise", "10 % noise, at checkpoints"]
+    assert {j.id for j in shown.judgements} >= {"G1.cifar10.noise0.05", "G1.cifar10.checkpoint"}

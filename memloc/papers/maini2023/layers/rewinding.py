@@ -20,7 +20,7 @@ from memloc.papers.deciding import (
     rank_correlation,
     untestable,
 )
-from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
+from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.layers.accuracies import KEPT, MOST, accuracies, averaged, by_layer, learning, noisy_examples
 from memloc.papers.observations import Observations, among, first_reaching
@@ -254,7 +254,7 @@ REWINDING = Exhibit(
     "All other layers stay as they are at the end. The paper finds that setting back the last layers costs little. Which "
     "layers are critical depends on the network and the data.",
     "memloc sweep paper-grid --only block=main,main_resnet50,main_vit",
-    of_stage("rewind"),
+    memorizing(of_stage("rewind")),
     Wanted(("cifar10", "mnist", "svhn"), noises=(0.05, 0.1, 0.2)),
     per_setting(_training_and_rewinding),
     ("L1", "W1", "W2", "W3"),
@@ -267,7 +267,7 @@ PICTURE = Exhibit(
     "§5.1",
     "The paper finds that setting one layer back to before the noisy examples were learned mostly keeps them.",
     "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
-    of_stage("rewind"),
+    memorizing(of_stage("rewind")),
     Wanted(("cifar10",), ("resnet9",), (0.1,)),
     per_setting(_at_a_glance),
     shown=1,
