@@ -128,6 +128,21 @@ def test_the_ratio_against_the_noise_rate(tmp_path: Path) -> None:
     assert {j.part for j in shown.judgements} == {"noise0.01", "noise0.99", "trend"}
 
 
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_the_curve_and_the_scorecard_have_one_estimate_of_a_rate(tmp_path: Path, seeds: int) -> None:
+    """Of two trainings at each rate too, which share the spread of all rates."""
+    made = Simulated(tmp_path)
+    for noise in (0.01, 0.1, 0.99):
+        for seed in range(seeds):
+            made.gradients(made.training(noise=noise, seed=seed), noisy=(1 + noise) * (1.1 + 0.05 * seed) ** (1 + noise))
+    shown = made.shown(NOISE_CURVE)
+    (chart,) = shown.charts
+    assert isinstance(chart, Curves)
+    (judged,) = (j for j in shown.judgements if j.part == "noise0.01")
+    assert chart.panels[""][0].values[0] == judged.interval
+    assert (judged.lo is None) == (seeds == 1)
+
+
 def test_the_sentence_has_the_scorecards_numbers(tmp_path: Path) -> None:
     made = Simulated(tmp_path)
     for seed in (0, 1):
@@ -151,7 +166,10 @@ def test_figures_show_the_trainings_that_are_judged(tmp_path: Path) -> None:
             made.gradients(trial, noisy=noisy, cosine=-noisy / 100, last=1.0, last_cosine=-0.9)
     norms, cosines, through, curve = map(made.shown, (NORMS, COSINES, THROUGH, NOISE_CURVE))
     dots, heat, windows, ratios = (shown.charts[0] for shown in (norms, cosines, through, curve))
-    assert isinstance(dots, Dots) and isinstance(heat, Heat) and isinstance(windows, Curves) and isinstance(ratios, Curves)
+    assert isinstance(dots, Dots)
+    assert isinstance(heat, Heat)
+    assert isinstance(windows, Curves)
+    assert isinstance(ratios, Curves)
     assert value(dots.values["noisy"][0]) == pytest.approx(geometric(2.0, 3.0))
     assert value(next(iter(heat.panels.values()))[0][0]) == pytest.approx(-0.025)
     assert sorted(v[0] or 0 for v in windows.panels["conv"][1].each) == pytest.approx([2.0, 3.0])
