@@ -30,8 +30,14 @@ NORMED = {"clean": "typical", "noisy": "atypical", "total": "total", "control": 
 
 def _settings(observations: Observations) -> list[Setting]:
     """Each setting once. Its analyses are of one of the three stages; `_a1` looks the others up."""
-    analysed = [s for stage in STAGES for s in observations.settings(stage, atypical=True)]
-    return list({canonical_json(s.config): s for s in reversed(analysed)}.values())
+    analysed = [s for stage in reversed(STAGES) for s in _of(observations, stage).values()]
+    return list({canonical_json(s.config): s for s in analysed}.values())
+
+
+def _of(observations: Observations, stage: str) -> dict[str, Setting]:
+    """{training configuration: its analyses of a stage}: those with the fewest unusual options."""
+    several = sorted(observations.settings(stage, atypical=True), key=lambda s: -len(s.variant))
+    return {canonical_json(s.config): s for s in several}
 
 
 def _a1(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
@@ -41,7 +47,7 @@ def _a1(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
     """
     estimates: dict[str, Estimate | None] = {}
     for stage in STAGES:
-        analysed = next((s for s in observations.settings(stage, atypical=True) if s.config == setting.config), None)
+        analysed = _of(observations, stage).get(canonical_json(setting.config))
         if analysed is None:
             continue
         kept, said = observations.testable(analysed.trials, atypical=True)

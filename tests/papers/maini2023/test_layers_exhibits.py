@@ -358,7 +358,7 @@ def test_atypical_examples_have_figures_of_their_own(made: Simulated) -> None:
     assert [j.id for j in made.shown(figures[0]).judgements] == [f"A1.cifar10.{part}" for part in parts]
     assert [figure.claims for figure in figures[1:]] == [(), ()]
     assert {shown.setting for shown in alone[:2]} == {"The paper's setting."}
-    assert alone[2].setting == "Not the paper's setting: lr 0.2 (the paper's: 0.1)."
+    assert alone[2].setting == "Not the paper's setting: retrain.lr 0.2 (the paper's: 0.1)."
     assert made.drawn(REWINDING)[0].trainings == "1 training"
 
 
