@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import isfinite
 
 from memloc.analysis.reader import Reader
-from memloc.analysis.reading import reading
+from memloc.analysis.resolvable import reading_resolvable
 from memloc.papers.claims import Claim, InStore, Parts, saying
 from memloc.papers.deciding import untestable
 from memloc.papers.judgement import Estimate, Judgement
@@ -21,7 +21,8 @@ from memloc.store import Store
 def judge(store: Store, paper: Paper, sweep: str | None = None) -> list[Judgement]:
     """Every number of the paper's claims, in the paper's order, judged on the complete analyses of a store, or of one sweep.
 
-    A claim is judged setting by setting. The numbers that the store lacks come after those that it has, as not run.
+    A claim is judged setting by setting. The numbers that the store lacks come after those that it has, as not run. All are
+    of one snapshot, without the trainings that this version of memloc cannot resolve.
 
     Raises:
         UsageError: where the store has no such sweep.
@@ -30,7 +31,7 @@ def judge(store: Store, paper: Paper, sweep: str | None = None) -> list[Judgemen
     def judged(reader: Reader) -> list[Judgement]:
         return judgements(Observations(reader), paper)
 
-    return reading(store, judged, sweep)
+    return reading_resolvable(store, judged, sweep)
 
 
 def judgements(observations: Observations, paper: Paper) -> list[Judgement]:
