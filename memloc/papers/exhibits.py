@@ -167,6 +167,11 @@ def per_setting(draw: Callable[[Evidence, Setting, str], Drawn]) -> Callable[[Ev
     return all_of_them
 
 
+def titled(name: str, label: str) -> str:
+    """`(a) Neurons: MNIST`; the name alone if there is one setting."""
+    return f"{name}: {label}" if label else name
+
+
 def memorizing(settings: InStore, atypical: bool = False) -> InStore:
     """The same settings, each with the trainings on which claims are judged; with all if there are none."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from math import isfinite
 
 from memloc.analysis.reader import Reader
@@ -43,7 +44,8 @@ class ClaimJudge:
     """Judges one claim on a store."""
 
     def __init__(self, observations: Observations, paper: Paper, claim: Claim) -> None:
-        self.observations, self.paper, self.claim = observations, paper, claim
+        self.observations, self.claim = observations, claim
+        self._made = partial(Judgement, paper_id=paper.id, where=claim.where, claim=claim.text, claim_id=claim.id)
 
     def all(self) -> Iterator[Judgement]:
         """The paper's measurement, then those beside it that were run."""
@@ -94,11 +96,8 @@ class ClaimJudge:
 
     def _judgement(self, ends: tuple[str, str, str], paper: float | None, estimate: Estimate, setting: Setting) -> Judgement:
         ours, lo, hi = (v if v is not None and isfinite(v) else None for v in estimate.interval or (None, None, None))
-        return Judgement(
+        return self._made(
             id=self._id(*ends),
-            paper_id=self.paper.id,
-            where=self.claim.where,
-            claim=self.claim.text,
             paper=paper,
             ours=ours,
             lo=lo,
@@ -110,7 +109,6 @@ class ClaimJudge:
             sql=estimate.sql,
             on=setting.words,
             leans=estimate.leans,
-            claim_id=self.claim.id,
             part=ends[1],
             suffix=ends[2],
             setting=setting,
@@ -119,11 +117,8 @@ class ClaimJudge:
     def _not_run(self, ends: tuple[str, str, str], scope: Scope, paper: float | None) -> Judgement:
         part = ends[1]
         run, wanting = command(self.claim, scope, part), wanted(self.claim, scope, part)
-        return Judgement(
+        return self._made(
             id=self._id(*ends),
-            paper_id=self.paper.id,
-            where=self.claim.where,
-            claim=self.claim.text,
             paper=paper,
             ours=None,
             lo=None,
@@ -135,7 +130,6 @@ class ClaimJudge:
             sql=f"SELECT * FROM trials JOIN analyses USING (trial) WHERE stage = '{self.claim.stages(part)[-1]}'",
             on="",
             leans=None,
-            claim_id=self.claim.id,
             part=part,
             suffix=ends[2],
             setting=None,

@@ -132,7 +132,7 @@ def _e3(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
     estimates: dict[str, Estimate] = {}
     if tied := rows.pop("example_tied", []):
         estimates |= _of_cell(observations, tied, "example_tied", numbers, rows_of(setting.only(tied)))
-    plain = observations.rows(observations.evaluation, setting)
+    plain = observations.rows(observations.table("evaluation"), setting)
     plain = observations.with_data_seed(plain[plain["mode"] == "plain"])
     sql = f"SELECT * FROM evaluation WHERE mode = 'plain' AND {among('analysis', setting.analyses.values())}"
     for what in SETS[:2]:

@@ -54,7 +54,7 @@ def retrain_rows(observations: Observations, setting: Setting) -> tuple[pd.DataF
         "SELECT analysis, trial, layer, max(noisy_acc) AS best, arg_max(noisy_acc, epoch) AS final FROM retrain "
         f"WHERE epoch > 0 AND {among('analysis', setting.analyses.values())} GROUP BY ALL ORDER BY trial, layer"
     )
-    rows = observations.rows(observations.retrain, setting)
+    rows = observations.rows(observations.table("retrain"), setting)
     through = rows[rows["epoch"] > 0].sort_values("epoch").groupby(["analysis", "trial", "layer"])["noisy_acc"]
     frame = through.agg(best="max", final="last").reset_index().sort_values(["trial", "layer"])
     return frame, noisy_examples(observations, setting), sql
