@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from typing import Any, TypeVar
 
-from memloc.analysis.sweep_records import trials_of
+from memloc.analysis.reader import Reader, Visible, visible
 from memloc.config import TrainConfig
 from memloc.counts import counted
 from memloc.errors import MemlocWarning, UsageError
 from memloc.models.architectures import resolved
-from memloc.store import Store
+from memloc.store import Snapshot, Store
 
+T = TypeVar("T")
 NAMED = 5  # trainings in one warning
 
 
-def resolvable(store: Store, sweep: str | None = None) -> Store:
-    """The store without the trainings (of a sweep) that this version of memloc cannot resolve.
+def reading_resolvable(store: Store, action: Callable[[Reader], T], sweep: str | None = None) -> T:
+    """As `reading`, without the trainings that this version of memloc cannot resolve.
 
     The meaning of a field that this version does not know is unknown. Claims and the report need the meaning, so they leave
     such a training out. Tables, queries and status show it.
 
     Warns:
-        MemlocWarning: once, naming what is left out and why.
+        MemlocWarning: naming what is left out and why.
     """
-    trainings = store.snapshot().trainings()
-    wanted = trainings.keys() if sweep is None else {t["trial"] for t in trials_of(store, sweep)}
-    configs = resolve_trainings(store, {i: c.config for i, c in trainings.items() if i in wanted})
-    hidden = trainings.keys() & wanted - configs.keys()
-    return store.without(hidden) if hidden else store
+
+    def on_snapshot(snapshot: Snapshot) -> T:
+        seen = visible(store, snapshot, sweep, partial=False)
+        trainings = {c.trial: c.config for c in seen.commits if c.analysis is None}
+        hidden = trainings.keys() - resolve_trainings(store, trainings).keys()
+        kept = (
+            [c for c in commits if c.trial not in hidden] if hidden else commits
+            for commits in (seen.commits, seen.score_commits)
+        )
+        with closing(Reader(store, Visible(*kept))) as reader:
+            return action(reader)
+
+    return store.reading(on_snapshot)
 
 
 def resolve_trainings(store: Store, configs: Mapping[str, Mapping[str, Any]]) -> dict[str, TrainConfig]:

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from memloc.analysis.reading import read_table, run_sql
-from memloc.analysis.resolvable import left_out, resolvable, resolve_trainings
+from memloc.analysis.resolvable import left_out, resolve_trainings
 from memloc.api import notebook
 from memloc.api.arguments import check_sweep, check_text, wanted_values
 from memloc.api.trial import Trial, TrialList
@@ -103,7 +103,7 @@ class OpenStore:
         from memloc.papers.judgement import COLUMNS
         from memloc.papers.judging import judge
 
-        judged = judge(resolvable(self._store, sweep), registry.paper(paper), sweep)
+        judged = judge(self._store, registry.paper(paper), sweep)
         return pd.DataFrame([[getattr(j, name) for name in COLUMNS] for j in judged], columns=list(COLUMNS))
 
     def trial(self, prefix: str) -> Trial:

@@ -31,13 +31,12 @@ def claims(
     paper: str = options.PAPER,
 ) -> None:
     """Judge the paper's claims on what was run: its number, ours with a 95 % interval, and whether the claim holds."""
-    from memloc.analysis.resolvable import resolvable
     from memloc.papers import registry
     from memloc.papers.judging import judge
     from memloc.store.opening import existing
 
     judged = registry.paper(paper)
-    judgements = judge(resolvable(existing(store), sweep), judged, sweep)
+    judgements = judge(existing(store), judged, sweep)
     if as_json:
         print(json.dumps([as_row(j) for j in judgements], indent=1, allow_nan=False))
     else:

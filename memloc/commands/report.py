@@ -88,14 +88,13 @@ def _whole(
     check_ending(output, format)
     target = Path(output or DEFAULTS[format])
     _check(target, format)
-    from memloc.analysis.reading import reading
-    from memloc.analysis.resolvable import resolvable
+    from memloc.analysis.resolvable import reading_resolvable
     from memloc.data.directory import data_dir as directory
     from memloc.report import content, export
     from memloc.store.opening import existing
 
     at, html = directory(data_dir), format is Format.html
-    made = reading(resolvable(existing(store), sweep), lambda reader: content.gather(reader, paper, sweep, at, html), sweep)
+    made = reading_resolvable(existing(store), lambda reader: content.gather(reader, paper, sweep, at, html), sweep)
     for problem in made.problems:
         print(f"memloc: note: {problem}", file=sys.stderr)
     if html:
@@ -118,8 +117,7 @@ def _single(
     data_dir: str | None,
 ) -> Path:
     """Writes one figure or table. asked: its name, format, width and font."""
-    from memloc.analysis.reading import reading
-    from memloc.analysis.resolvable import resolvable
+    from memloc.analysis.resolvable import reading_resolvable
     from memloc.data.directory import data_dir as directory
     from memloc.report import content, export
     from memloc.store.opening import existing
@@ -133,7 +131,7 @@ def _single(
     target = Path(output or f"{id}{ENDINGS[format]}")
     _check(target, Format.pdf)
     at = directory(data_dir)
-    shown = reading(resolvable(existing(store), sweep), lambda reader: content.one(reader, paper, id, at), sweep)
+    shown = reading_resolvable(existing(store), lambda reader: content.one(reader, paper, id, at), sweep)
     write_whole(target, export.figure(shown, format.value, how))
     return target
 

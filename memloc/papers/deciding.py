@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from memloc.papers.judgement import Estimate
+from memloc.stages.instrument import in_words
 from memloc.statistics import Correlation, Interval
 from memloc.statistics.regions import Decision, Region, decide
 from memloc.statistics.trainings import OverTrainings
@@ -70,5 +71,4 @@ def rank_correlation(one: pd.Series, other: pd.Series) -> float | None:
 
 def listed(values: Sequence[float]) -> str:
     """`0.93 and 0.97`."""
-    words = [f"{v:.3g}" for v in values]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return in_words([f"{v:.3g}" for v in values])

@@ -167,11 +167,16 @@ def per_setting(draw: Callable[[Evidence, Setting, str], Drawn]) -> Callable[[Ev
     return all_of_them
 
 
-def memorizing(settings: InStore) -> InStore:
+def titled(name: str, label: str) -> str:
+    """`(a) Neurons: MNIST`; the name alone if there is one setting."""
+    return f"{name}: {label}" if label else name
+
+
+def memorizing(settings: InStore, atypical: bool = False) -> InStore:
     """The same settings, each with the trainings on which claims are judged; with all if there are none."""
 
     def kept(observations: Observations) -> list[Setting]:
-        return [s.only(observations.testable(s.trials)[0] or s.trials) for s in settings(observations)]
+        return [s.only(observations.testable(s.trials, atypical=atypical)[0] or s.trials) for s in settings(observations)]
 
     return kept
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from math import isfinite
 
 from memloc.analysis.reader import Reader
-from memloc.analysis.reading import reading
+from memloc.analysis.resolvable import reading_resolvable
 from memloc.papers.claims import Claim, InStore, Parts, saying
 from memloc.papers.deciding import untestable
 from memloc.papers.judgement import Estimate, Judgement
@@ -21,7 +22,8 @@ from memloc.store import Store
 def judge(store: Store, paper: Paper, sweep: str | None = None) -> list[Judgement]:
     """Every number of the paper's claims, in the paper's order, judged on the complete analyses of a store, or of one sweep.
 
-    A claim is judged setting by setting. The numbers that the store lacks come after those that it has, as not run.
+    A claim is judged setting by setting. The numbers that the store lacks come after those that it has, as not run. All are
+    of one snapshot, without the trainings that this version of memloc cannot resolve.
 
     Raises:
         UsageError: where the store has no such sweep.
@@ -30,7 +32,7 @@ def judge(store: Store, paper: Paper, sweep: str | None = None) -> list[Judgemen
     def judged(reader: Reader) -> list[Judgement]:
         return judgements(Observations(reader), paper)
 
-    return reading(store, judged, sweep)
+    return reading_resolvable(store, judged, sweep)
 
 
 def judgements(observations: Observations, paper: Paper) -> list[Judgement]:
@@ -42,7 +44,8 @@ class ClaimJudge:
     """Judges one claim on a store."""
 
     def __init__(self, observations: Observations, paper: Paper, claim: Claim) -> None:
-        self.observations, self.paper, self.claim = observations, paper, claim
+        self.observations, self.claim = observations, claim
+        self._made = partial(Judgement, paper_id=paper.id, where=claim.where, claim=claim.text, claim_id=claim.id)
 
     def all(self) -> Iterator[Judgement]:
         """The paper's measurement, then those beside it that were run."""
@@ -93,11 +96,8 @@ class ClaimJudge:
 
     def _judgement(self, ends: tuple[str, str, str], paper: float | None, estimate: Estimate, setting: Setting) -> Judgement:
         ours, lo, hi = (v if v is not None and isfinite(v) else None for v in estimate.interval or (None, None, None))
-        return Judgement(
+        return self._made(
             id=self._id(*ends),
-            paper_id=self.paper.id,
-            where=self.claim.where,
-            claim=self.claim.text,
             paper=paper,
             ours=ours,
             lo=lo,
@@ -109,7 +109,6 @@ class ClaimJudge:
             sql=estimate.sql,
             on=setting.words,
             leans=estimate.leans,
-            claim_id=self.claim.id,
             part=ends[1],
             suffix=ends[2],
             setting=setting,
@@ -118,11 +117,8 @@ class ClaimJudge:
     def _not_run(self, ends: tuple[str, str, str], scope: Scope, paper: float | None) -> Judgement:
         part = ends[1]
         run, wanting = command(self.claim, scope, part), wanted(self.claim, scope, part)
-        return Judgement(
+        return self._made(
             id=self._id(*ends),
-            paper_id=self.paper.id,
-            where=self.claim.where,
-            claim=self.claim.text,
             paper=paper,
             ours=None,
             lo=None,
@@ -134,7 +130,6 @@ class ClaimJudge:
             sql=f"SELECT * FROM trials JOIN analyses USING (trial) WHERE stage = '{self.claim.stages(part)[-1]}'",
             on="",
             leans=None,
-            claim_id=self.claim.id,
             part=part,
             suffix=ends[2],
             setting=None,

@@ -9,6 +9,7 @@ from typing import Any
 
 from memloc.papers.claims import Claim
 from memloc.papers.scope import Scope
+from memloc.stages.instrument import in_words
 from memloc.sweep import shipped, yaml
 
 FIRST = "paper-grid"
@@ -73,8 +74,7 @@ def _wanted(claim: Claim, scope: Scope, part: str) -> dict[str, tuple[Any, ...]]
 
 def _listed(values: tuple[Any, ...]) -> str:
     """`0.1, 0.2 and 0.3`."""
-    words = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return in_words([f"{v:g}" if isinstance(v, float) else str(v) for v in values])
 
 
 @cache

@@ -41,6 +41,7 @@ class Observations:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self._tables: dict[str, pd.DataFrame] = {}
         self._groups_of: dict[str, list[str]] = {}
 
     def frame(self, sql: str) -> pd.DataFrame:
@@ -94,7 +95,11 @@ class Observations:
 
     def data_identity(self, trial: str) -> str:
         """What the data of a training were, for `memloc.data.check_identity`."""
-        return next(str(c.part["data"]) for c in self._reader.seen.commits if c.id == trial)
+        return self._identities[trial]
+
+    @cached_property
+    def _identities(self) -> dict[str, str]:
+        return {c.trial: str(c.part["data"]) for c in self._reader.seen.commits if c.analysis is None}
 
     def test_size(self, dataset: str) -> int | None:
         """How many test examples a data set has. None for a file of the user's: it need not be there any more."""
@@ -103,16 +108,16 @@ class Observations:
             return source.n_test  # a whole description imports torchvision, for the files' checksums
         return None if dataset.startswith("npz:") else describe(dataset).n_test
 
+    def table(self, name: str) -> pd.DataFrame:
+        """A whole table, in the order of its commits: within one analysis, layers are in the order of the network."""
+        if name not in self._tables:
+            self._tables[name] = self._reader.table(name).to_pandas()
+        return self._tables[name]
+
     @cached_property
     def gradient_layers(self) -> pd.DataFrame:
         """View `gradient_layers`, whole."""
         return self.frame("SELECT * FROM gradient_layers ORDER BY analysis, epoch, layer")
-
-    @cached_property
-    def retrain(self) -> pd.DataFrame:
-        """Table `retrain`, whole."""
-        frame: pd.DataFrame = self._reader.table("retrain").to_pandas()
-        return frame
 
     @cached_property
     def flips(self) -> pd.DataFrame:
@@ -138,22 +143,10 @@ class Observations:
                                       generate_subscripts(layers, 1) = 1 AS first FROM flips WHERE eligible),
                     searches AS (SELECT analysis, example, count(*) AS n FROM flips
                                  WHERE eligible AND len(layers) > 0 GROUP BY ALL)
-               SELECT analysis, trial, example, noisy, layer, sum(part) / any_value(n) AS share,
+               SELECT analysis, trial, example, noisy, layer, fsum(part) / any_value(n) AS share,
                       count_if(first) / any_value(n) AS first
                FROM closed JOIN searches USING (analysis, example) GROUP BY ALL ORDER BY ALL"""
         )
-
-    @cached_property
-    def detection(self) -> pd.DataFrame:
-        """Table `detection`, whole."""
-        frame: pd.DataFrame = self._reader.table("detection").to_pandas()
-        return frame
-
-    @cached_property
-    def detection_pairs(self) -> pd.DataFrame:
-        """Table `detection_pairs`, whole."""
-        frame: pd.DataFrame = self._reader.table("detection_pairs").to_pandas()
-        return frame
 
     def c_scores(self, trials: Sequence[str]) -> pd.DataFrame | None:
         """Columns trial, example, c_score (on the right labels of their data); None if the store has none."""
@@ -162,18 +155,6 @@ class Observations:
             f"JOIN (SELECT scores, example, c_score FROM c_scores) USING (scores) WHERE {among('trial', trials)}"
         )
         return None if scores.empty else scores
-
-    @cached_property
-    def evaluation(self) -> pd.DataFrame:
-        """Table `evaluation`, whole."""
-        frame: pd.DataFrame = self._reader.table("evaluation").to_pandas()
-        return frame
-
-    @cached_property
-    def rewind(self) -> pd.DataFrame:
-        """Table `rewind`, whole, in the order of the network's groups."""
-        frame: pd.DataFrame = self._reader.table("rewind").to_pandas()
-        return frame
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
@@ -228,23 +209,28 @@ class Observations:
 
     def testable(self, trials: Sequence[str], *, atypical: bool = False) -> tuple[list[str], str]:
         """As `testable.testable`, for this store."""
+        known, passed = (self.memorized_atypical, {}) if atypical else (self.memorized, self._passed)
+        return testable(trials, known, passed)
+
+    @cached_property
+    def _passed(self) -> dict[str, float]:
+        """{trial: noisy accuracy in the last epoch's training pass}."""
         last = self.epochs.groupby("trial")["noisy_acc"].last().dropna()
-        passed = {} if atypical else {str(t): float(v) for t, v in last.items()}
-        return testable(trials, self.memorized_atypical if atypical else self.memorized, passed)
+        return {str(t): float(v) for t, v in last.items()}
 
     def _from_evaluation(self) -> dict[str, float]:
         tied = ("example_tied",)
         known: dict[str, float] = {}
         for dropout, mode in ((("none", "standard", "sparse"), "plain"), (tied, "own")):
             for setting in self.settings("evaluate", dropout=dropout):
-                rows = self.rows(self.evaluation, setting)
+                rows = self.rows(self.table("evaluation"), setting)
                 known.update(_by_trial(rows[rows["mode"] == mode], "noisy_acc"))
         return known
 
     def _from_rewind(self, atypical: bool = False) -> dict[str, float]:
         known: dict[str, float] = {}
         for setting in self.settings("rewind", atypical=atypical):
-            rows = self.rows(self.rewind, setting)
+            rows = self.rows(self.table("rewind"), setting)
             last = rows["trial"].map({t: self.trials[t]["epochs"] for t in setting.trials})
             known.update(_by_trial(rows[rows["epoch"] == last], "noisy_acc"))
         return known

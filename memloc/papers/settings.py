@@ -26,14 +26,15 @@ EXTENT: Mapping[str, tuple[str, ...]] = {
     "detection": ("scores",),
 }
 # The usual values of other fields, if a resolved configuration has them. An absent option has its usual value.
+ATYPICAL = {"c_score_below": 0.5}
 USUAL: Mapping[str, Mapping[str, Any]] = {
-    "gradients": {"bn": "batch"},
-    "rewind": {"buffers": "final"},
-    "retrain": {"lr": 0.1},
-    "flips": {"estimator": "fast", "reference": 16, "batch": 512, "ablate": "activation", "max_neurons": 200},
+    "gradients": {"bn": "batch", **ATYPICAL},
+    "rewind": {"buffers": "final", **ATYPICAL},
+    "retrain": {"retrain.lr": 0.1, **ATYPICAL},
+    "flips": {"estimator": "fast", "reference": 16, "batch": 512, "ablate": "activation", "max_neurons": 200, **ATYPICAL},
 }
 PAPER_NETWORK = {"width": 1, "stem": "imagenet"}
-MEMORIZED = ("memorized", "c_score_below")  # each claim states itself what these mean
+RENAMED = {("retrain", "lr"): "retrain.lr"}  # options with the name of a training field
 
 DATASETS = ("cifar10", "mnist", "svhn")
 MODELS = ("resnet9", "resnet50", "vit_small")
@@ -161,9 +162,10 @@ def settings(
 
 
 def variant_of(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of an analysis that are not the usual ones."""
-    known, aside = USUAL.get(stage, {}), (*EXTENT[stage], *MEMORIZED)
-    return {k: v for k, v in config.items() if k not in aside and v is not None and v != known.get(k)}
+    """The options of an analysis that are not the usual ones. Each claim states itself what is memorized."""
+    known, aside = USUAL.get(stage, {}), (*EXTENT[stage], "memorized")
+    options = {RENAMED.get((stage, k), k): v for k, v in config.items() if k not in aside and v is not None}
+    return {k: v for k, v in options.items() if v != known.get(k)}
 
 
 def _larger(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from copy import copy
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -29,15 +28,8 @@ class Store:
         self.uri = uri
         self.files = Files(uri)
         self._known: dict[str, Commit] = {}
-        self._hidden: frozenset[str] = frozenset()
         self._named: set[str] = set()  # commits that a warning has named
         self._warnings: set[Hashable] = set()
-
-    def without(self, trials: Iterable[str]) -> Store:
-        """The same store for a reader that must not see these trials."""
-        other = copy(self)
-        other._hidden = self._hidden | frozenset(trials)
-        return other
 
     def snapshot(self) -> Snapshot:
         """What is committed now.
@@ -51,7 +43,7 @@ class Store:
             why = "; ".join(f"{path} {snapshot.unreadable[path]}" for path in sorted(new)[:NAMED])
             more = f"; and {len(new) - NAMED} more" if len(new) > NAMED else ""
             self.warn(frozenset(new), lambda: f"store {self.uri}: left out: {why}{more}")
-        return snapshot.without(self._hidden) if self._hidden else snapshot
+        return snapshot
 
     def reading(self, action: Callable[[Snapshot], T]) -> T:
         """`action` on a snapshot. If `verify` or a sweep sets files aside meanwhile, it is repeated on a newer snapshot."""

@@ -8,7 +8,7 @@ nor clocks.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -177,11 +177,6 @@ class Snapshot:
     paths: dict[str, str]
     broken: list[str]
     unreadable: dict[str, str] = field(default_factory=dict)
-
-    def without(self, trials: Collection[str]) -> Snapshot:
-        """The same snapshot without these trials."""
-        kept = {i: c for i, c in self.commits.items() if c.trial not in trials}
-        return Snapshot(kept, {i: self.paths[i] for i in kept}, self.broken, self.unreadable)
 
     def complete(self, analysis_parts: Iterable[str]) -> bool:
         """Are all these parts committed?"""

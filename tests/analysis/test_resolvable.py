@@ -12,7 +12,8 @@ import pytest
 
 import memloc
 from memloc import commands
-from memloc.analysis.resolvable import resolvable
+from memloc.analysis.reading import reading
+from memloc.analysis.resolvable import reading_resolvable
 from memloc.errors import MemlocWarning, UsageError
 from memloc.papers.exhibits import Shown
 from memloc.store import Commit, Store, layout, records
@@ -102,11 +103,13 @@ def test_commands_do_without_it(
 def test_claims_and_report_count_nothing_of_it(strange: tuple[Store, str]) -> None:
     store, _ = strange
     with pytest.warns(MemlocWarning):
-        rest = resolvable(store)
-    assert STRANGER in store.snapshot().trainings()
-    assert set(rest.snapshot().trainings()) == set(store.snapshot().trainings()) - {STRANGER}
-    assert all(c.trial != STRANGER for c in rest.snapshot().commits.values())
-    assert resolvable(store, "tiny") is store  # nothing of that sweep is left out, and nothing is said
+        rest = reading_resolvable(store, lambda reader: reader.seen)
+    everything = reading(store, lambda reader: reader.seen)
+    assert STRANGER in {c.trial for c in everything.commits}
+    for kept, all_of_them in ((rest.commits, everything.commits), (rest.score_commits, everything.score_commits)):
+        assert kept == [c for c in all_of_them if c.trial != STRANGER]
+    of_sweep = reading_resolvable(store, lambda reader: reader.seen.commits, "tiny")  # nothing is left out, nothing is said
+    assert of_sweep == reading(store, lambda reader: reader.seen.commits, "tiny")
 
 
 def test_many_are_one_warning(tmp_path: Path) -> None:
@@ -116,7 +119,7 @@ def test_many_are_one_warning(tmp_path: Path) -> None:
         content = Commit(trial, trial, None, "train", {}, 0, 1, {"dataset": "x"}).encode()
         store.files.put(layout.commit(trial, content), content)
     with pytest.warns(MemlocWarning) as warned:
-        assert resolvable(store).snapshot().commits == {}
+        assert reading_resolvable(store, lambda reader: reader.seen.commits) == []
     (one,) = warned
     assert str(one.message).count("'x' is not valid") == 5
     assert "cannot resolve 8 trainings, so they are left out" in str(one.message)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 import memloc
 from memloc.api import OpenStore
 from memloc.commands.prose import WIDTH
-from memloc.store import Store
+from memloc.store import Files, Store
 from tests.commands.test_query import run
 from tests.papers.maini2023.simulated import Simulated
 
@@ -152,3 +154,29 @@ def test_numbers_again_from_the_tables(memorizing: OpenStore) -> None:
     assert claims.loc["E1.digits.before.noisy", "ours"] == own.noisy_acc
     assert own.noisy_acc >= 0.95
     assert claims.loc["E1.digits.after.clean", "ours"] == dropped.clean_acc
+
+
+@pytest.mark.parametrize("sweep", [[], ["tiny"]])
+@pytest.mark.parametrize("arguments", [["claims"], ["claims", "--json"], ["report"], ["report", "--figure", "3"]])
+def test_the_store_is_listed_once(
+    tiny: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    sweep: list[str],
+) -> None:
+    """All numbers are of one snapshot: every folder is listed once, however many queries there are."""
+    listed: Counter[str] = Counter()
+    listing = Files._infos
+
+    def counted(files: Files, folder: str, recursive: bool = True) -> Iterator[tuple[str, object]]:
+        listed[folder] += 1
+        return listing(files, folder, recursive)
+
+    monkeypatch.setattr(Files, "_infos", counted)
+    ending = "pdf" if "--figure" in arguments else "html"
+    output = ["-o", str(tmp_path / f"report.{ending}")] if arguments[0] == "report" else []
+    code, _, _ = run(capfd, monkeypatch, *arguments[:1], *sweep, *arguments[1:], *output, "--store", str(tiny))
+    assert code == 0
+    assert dict(listed) == dict.fromkeys(("commits", *(("sweeps", "sweeps/tiny") if sweep else ())), 1)

@@ -10,7 +10,7 @@ from functools import partial
 from memloc.config import canonical_json
 from memloc.papers.claims import Claim, Estimates, of_stage
 from memloc.papers.deciding import untestable
-from memloc.papers.exhibits import Exhibit, Wanted, per_setting
+from memloc.papers.exhibits import Exhibit, Wanted, memorizing, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.gradients.norms import alike, dots, gradient_rows, measured
 from memloc.papers.maini2023.layers import retraining, rewinding
@@ -30,8 +30,14 @@ NORMED = {"clean": "typical", "noisy": "atypical", "total": "total", "control": 
 
 def _settings(observations: Observations) -> list[Setting]:
     """Each setting once. Its analyses are of one of the three stages; `_a1` looks the others up."""
-    analysed = [s for stage in STAGES for s in observations.settings(stage, atypical=True)]
-    return list({canonical_json(s.config): s for s in reversed(analysed)}.values())
+    analysed = [s for stage in reversed(STAGES) for s in _of(observations, stage).values()]
+    return list({canonical_json(s.config): s for s in analysed}.values())
+
+
+def _of(observations: Observations, stage: str) -> dict[str, Setting]:
+    """{training configuration: its analyses of a stage}: those with the fewest unusual options."""
+    several = sorted(observations.settings(stage, atypical=True), key=lambda s: -len(s.variant))
+    return {canonical_json(s.config): s for s in several}
 
 
 def _a1(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
@@ -41,7 +47,7 @@ def _a1(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
     """
     estimates: dict[str, Estimate | None] = {}
     for stage in STAGES:
-        analysed = next((s for s in observations.settings(stage, atypical=True) if s.config == setting.config), None)
+        analysed = _of(observations, stage).get(canonical_json(setting.config))
         if analysed is None:
             continue
         kept, said = observations.testable(analysed.trials, atypical=True)
@@ -77,7 +83,7 @@ NORMS = Exhibit(
     "§7",
     "Means over epochs. Atypical examples have a C-score below 0.5; no label is wrong. The paper finds the norms similar.",
     "memloc sweep atypical",
-    partial(measured, atypical=True),
+    memorizing(partial(measured, atypical=True), atypical=True),
     Wanted(("cifar10", "mnist"), ("resnet9",), (0.0,)),
     per_setting(lambda evidence, setting, label: [dots(evidence.observations, setting, label, NORMED)]),
     ("A1",),
@@ -90,7 +96,7 @@ REWINDING = Exhibit(
     "§7",
     "Atypical examples have a C-score below 0.5, and no label is wrong. The paper finds memorization dispersed over layers.",
     "memloc sweep atypical",
-    of_stage("rewind", atypical=True),
+    memorizing(of_stage("rewind", atypical=True), atypical=True),
     Wanted(("cifar10",), ("resnet9",), (0.0,)),
     per_setting(lambda evidence, setting, label: [by_layer(evidence.observations, setting, label, "rewind", SETS)]),
     first=C_SCORES,
@@ -103,7 +109,7 @@ RETRAINING = Exhibit(
     "Atypical examples have a C-score below 0.5, and no label is wrong. The paper finds that every layer reaches a high "
     "accuracy on them.",
     "memloc sweep atypical",
-    of_stage("retrain", atypical=True),
+    memorizing(of_stage("retrain", atypical=True), atypical=True),
     Wanted(("cifar10", "mnist"), ("resnet9",), (0.0,)),
     per_setting(lambda evidence, setting, label: [by_layer(evidence.observations, setting, label, "retrain", SETS)]),
     first=C_SCORES,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from memloc.analysis.reader import Reader, visible
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.neurons.flips import accuracy_left, counts, few_neurons
 from memloc.papers.maini2023.neurons.layer_shares import same_layers, shares_apart, shares_by_training
+from memloc.papers.observations import Observations
 from tests.papers.maini2023.simulated import Simulated
 
 
@@ -376,3 +380,13 @@ def test_trainings_of_other_examples_stand_apart() -> None:
     shares, noisy = shares_by_training(frame, "share")
     assert (shares.shape, noisy.sum()) == ((2, 5, 2), 2)
     assert shares_apart(shares, noisy).each == pytest.approx((0.25, 1.0))
+
+
+def test_shares_of_closings_do_not_depend_on_the_order_in_which_they_are_added(simulated: Simulated) -> None:
+    """DuckDB adds up in parallel. The sums are the exact ones, correctly rounded, whatever the order."""
+    layers = {noisy: ["conv", *["head"] * 48] for noisy in (True, False)}
+    simulated.flips(simulated.training(), {True: [49], False: [49]}, repeats=7, layers=layers)
+    with closing(Reader(simulated.store, visible(simulated.store, simulated.store.snapshot(), None, False))) as reader:
+        shares = Observations(reader).closings.groupby("layer")["share"].unique()
+    for layer, n in (("conv", 7), ("head", 48 * 7)):
+        assert shares[layer].tolist() == [math.fsum([1 / 49] * n) / 7]

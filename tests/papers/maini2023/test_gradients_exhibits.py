@@ -128,6 +128,21 @@ def test_the_ratio_against_the_noise_rate(tmp_path: Path) -> None:
     assert {j.part for j in shown.judgements} == {"noise0.01", "noise0.99", "trend"}
 
 
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_the_curve_and_the_scorecard_have_one_estimate_of_a_rate(tmp_path: Path, seeds: int) -> None:
+    """Of two trainings at each rate too, which share the spread of all rates."""
+    made = Simulated(tmp_path)
+    for noise in (0.01, 0.1, 0.99):
+        for seed in range(seeds):
+            made.gradients(made.training(noise=noise, seed=seed), noisy=(1 + noise) * (1.1 + 0.05 * seed) ** (1 + noise))
+    shown = made.shown(NOISE_CURVE)
+    (chart,) = shown.charts
+    assert isinstance(chart, Curves)
+    (judged,) = (j for j in shown.judgements if j.part == "noise0.01")
+    assert chart.panels[""][0].values[0] == judged.interval
+    assert (judged.lo is None) == (seeds == 1)
+
+
 def test_the_sentence_has_the_scorecards_numbers(tmp_path: Path) -> None:
     made = Simulated(tmp_path)
     for seed in (0, 1):
@@ -157,3 +172,35 @@ def test_a_sentence_names_the_gradients_if_no_other_does(tmp_path: Path) -> None
         f"{cosine.printed(2)} in the layer where it is largest. Their sum has {total.printed(2)} times the smaller of the "
         "two norms."
     )
+
+
+def test_figures_show_the_trainings_that_are_judged(tmp_path: Path) -> None:
+    """One has not memorized: the numbers below the charts leave it out, and so do the charts. G3 is of all trainings."""
+    made = Simulated(tmp_path)
+    for seed, (noisy, evaluated) in enumerate(((2.0, 1.0), (3.0, 1.0), (50.0, 0.5))):
+        for noise in (0.05, 0.1, 0.2):
+            trial = made.training(seed=seed, evaluated=evaluated, noise=noise)
+            made.gradients(trial, noisy=noisy, cosine=-noisy / 100, last=1.0, last_cosine=-0.9)
+    norms, cosines, through, curve = map(made.shown, (NORMS, COSINES, THROUGH, NOISE_CURVE))
+    dots, heat, windows, ratios = (shown.charts[0] for shown in (norms, cosines, through, curve))
+    assert isinstance(dots, Dots)
+    assert isinstance(heat, Heat)
+    assert isinstance(windows, Curves)
+    assert isinstance(ratios, Curves)
+    assert value(dots.values["noisy"][0]) == pytest.approx(geometric(2.0, 3.0))
+    assert value(next(iter(heat.panels.values()))[0][0]) == pytest.approx(-0.025)
+    assert sorted(v[0] or 0 for v in windows.panels["conv"][1].each) == pytest.approx([2.0, 3.0])
+    assert len(ratios.panels[""][0].each) == 3
+    assert norms.trainings == "2 trainings each"
+    assert {j.seeds for j in norms.judgements} == {2}
+    assert {j.part: j.seeds for j in curve.judgements}["trend"] == 9
+
+
+def test_a_setting_with_gradients_at_checkpoints_alone_is_shown_beside_others(tmp_path: Path) -> None:
+    made = Simulated(tmp_path)
+    made.gradients(made.training(noise=0.05), noisy=2.0)
+    made.gradients(made.training(noise=0.05), noisy=3.0, at="checkpoint")
+    made.gradients(made.training(noise=0.1), noisy=4.0, at="checkpoint")
+    shown = made.shown(NORMS)
+    assert [chart.title for chart in shown.charts] == ["5 % noise", "10 % noise, at checkpoints"]
+    assert {j.id for j in shown.judgements} >= {"G1.cifar10.noise0.05", "G1.cifar10.checkpoint"}

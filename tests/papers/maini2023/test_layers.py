@@ -399,3 +399,26 @@ def test_atypical_examples(
     assert tuple(found[f"A1.cifar10.{part}"].ours for part in parts) == pytest.approx(ours)
     assert found["A1.mnist.rewind"].verdict == "not_run"
     assert found["G1.cifar10"].verdict == found["W1.cifar10"].verdict == found["R1.cifar10"].verdict == "not_run"
+
+
+def test_atypical_examples_are_judged_on_the_papers_options(simulated: Simulated) -> None:
+    """Another C-score makes another set, and other buffers another network. Neither is pooled with the paper's."""
+    for seed in (0, 1):
+        trial = simulated.training(noise=0.0, seed=seed, evaluated=None)
+        for share, more in ((0.95, {}), (0.2, {"c_score_below": 0.25})):
+            simulated.retrain(trial, {layer: [0.0, share] for layer in "abcd"}, **{**BY_SCORE, **more})
+        usual, other = {"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.4}, {"a": 0.4, "b": 0.3, "c": 0.2, "d": 0.1}
+        simulated.rewind(trial, usual, usual, **BY_SCORE)
+        simulated.rewind(trial, usual, other, **BY_SCORE, buffers="rewound")
+    found = simulated.judged()
+    assert (found["A1.cifar10.retrain"].ours, found["A1.cifar10.rewind"].ours) == (1.0, 1.0)
+    assert found["A1.cifar10.retrain"].on == "cifar10, resnet9, noise 0"
+
+
+def test_a_learning_rate_of_retraining_hides_none_of_training(simulated: Simulated) -> None:
+    """Two trainings with different learning rates are two findings, with the same one of retraining too."""
+    for lr, share in ((0.05, 1.0), (0.02, 0.5)):
+        simulated.retrain(simulated.training(lr=lr), {"a": [0.0, share], "b": [0.0, share]}, lr=0.2)
+    found = {j.on: j.ours for j in simulated.judged().values() if j.claim_id == "R1" and j.ours is not None}
+    words = "cifar10, resnet9, noise 0.1, lr {}, retrain.lr 0.2"
+    assert found == {words.format(0.05): 1.0, words.format(0.02): 0.0}

@@ -358,7 +358,7 @@ def test_atypical_examples_have_figures_of_their_own(made: Simulated) -> None:
     assert [j.id for j in made.shown(figures[0]).judgements] == [f"A1.cifar10.{part}" for part in parts]
     assert [figure.claims for figure in figures[1:]] == [(), ()]
     assert {shown.setting for shown in alone[:2]} == {"The paper's setting."}
-    assert alone[2].setting == "Not the paper's setting: lr 0.2 (the paper's: 0.1)."
+    assert alone[2].setting == "Not the paper's setting: retrain.lr 0.2 (the paper's: 0.1)."
     assert made.drawn(REWINDING)[0].trainings == "1 training"
 
 
@@ -442,3 +442,19 @@ def test_the_sections_of_the_paper() -> None:
     assert [exhibit.id for exhibit in layers.SECTION.exhibits] == ["fig03", "fig04"]
     assert [exhibit.id for exhibit in atypical.SECTION.exhibits] == ["fig08", "fig09", "fig19"]
     assert PAPER.pictures[0] is PICTURE
+
+
+@pytest.mark.parametrize("by_score", [False, True])
+def test_figures_show_the_trainings_that_are_judged(made: Simulated, by_score: bool) -> None:
+    """One has not memorized. So rewinding to the last epoch leaves half of the noisy accuracy."""
+    more: dict[str, Any] = BY_SCORE if by_score else {}
+    for seed, last in ((0, 1.0), (1, 1.0), (2, 0.5)):
+        trial = made.training(seed=seed, noise=0.0 if by_score else 0.1, evaluated=None)
+        cells = {**accuracies(seed, [0, 10]), **{(layer, 50): (1.0, last) for layer in LAYERS}}
+        analyse(made, trial, "rewind", cells, **more)
+        analyse(made, trial, "retrain", accuracies(seed, [0, 1, 2], None), **more)
+    exhibits = (atypical.REWINDING, atypical.RETRAINING) if by_score else (REWINDING, RETRAINING, PICTURE)
+    for exhibit in exhibits:
+        shown = made.shown(exhibit)
+        assert shown.trainings == "2 trainings", exhibit.id
+        assert {j.seeds for j in shown.judgements} <= {2}

@@ -299,6 +299,29 @@ def test_cells_of_two_seeds_share_their_spread(simulated: Simulated) -> None:
         assert (one.hi or 1) - (one.lo or 0) < 0.08 < 2 * 12.7 * 0.01
 
 
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_a_cell_has_one_estimate_wherever_it_stands(simulated: Simulated, seeds: int) -> None:
+    """Table 1's row is a cell of Table 2, and so is the example-tied row of Table 3. A cell's spread is that of all."""
+    for n, (p_gen, p_mem) in enumerate(((0.3, 0.2), (0.4, 0.2), (0.4, 0.1))):
+        for seed in range(seeds):
+            after = (0.88 + 0.02 * n + 0.01 * seed, 0.04 - 0.01 * seed, 0.8)
+            tied(simulated, (1.0, 1.0, 0.8), after, p_gen, p_mem, seed=seed)
+    found = simulated.judged()
+    pairs = {"E1.cifar10.after": "E2.p_gen0.3.p_mem0.2", "E3.example_tied": "E2.p_gen0.4.p_mem0.2"}
+    for one, other in pairs.items():
+        for what in ("clean", "noisy"):
+            assert found[f"{one}.{what}"].interval == found[f"{other}.{what}"].interval, (one, what)
+            assert found[f"{one}.{what}"].ours is not None
+
+
+def test_a_trend_of_trainings_that_did_not_memorize_was_run(simulated: Simulated) -> None:
+    for p_gen in (0.1, 0.2, 0.3):
+        tied(simulated, (1.0, 0.5, 0.8), (0.9, 0.03, 0.8), p_gen)
+    found = simulated.judged()["E2.trend"]
+    assert (found.verdict, found.ours) == ("not_testable", None)
+    assert "not memorized" in found.reason
+
+
 def test_trainings_of_a_cell_that_did_not_memorize(simulated: Simulated) -> None:
     tied(simulated, (1.0, 1.0, 0.8), (0.9, 0.03, 0.8), seeds=2)
     tied(simulated, (1.0, 0.5, 0.8), (0.2, 0.3, 0.8), seed=2)

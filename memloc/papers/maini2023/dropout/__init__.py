@@ -5,6 +5,7 @@ from __future__ import annotations
 from memloc.papers.maini2023.dropout import before_after, forgotten, tables
 from memloc.papers.maini2023.dropout.before_after import PICTURE
 from memloc.papers.paper import Judged, Section
+from memloc.stages.instrument import in_words
 
 __all__ = ["PICTURE", "SECTION"]
 
@@ -22,9 +23,7 @@ def sentence(judged: Judged) -> str:
     if not changes:
         learned_so_far = accuracies.get("before.noisy")
         return f"{_NOTHING_YET} (noisy accuracy {learned_so_far.printed(3)})." if learned_so_far else ""
-    *others, last = changes
-    listed = " and ".join([", ".join(others), last] if others else [last])
-    sentences = [f"Dropping the memorization neurons takes {listed}."]
+    sentences = [f"Dropping the memorization neurons takes {in_words(changes)}."]
     if learned:
         auc = f"an AUC of {learned.printed(2)}"
         sentences.append(f"Learning time tells the clean examples that it forgets from the others with {auc}.")

@@ -149,7 +149,7 @@ def nearest_cells(observations: Observations) -> list[Setting]:
 
 
 def tied_rows(observations: Observations, setting: Setting) -> tuple[TiedRows, str]:
-    frame = accuracies(observations.rows(observations.evaluation, setting))
+    frame = accuracies(observations.rows(observations.table("evaluation"), setting))
     for field in ("p_gen", "p_mem", "seed", "data_seed"):
         frame[field] = frame["trial"].map({t: observations.trials[t].get(field) for t in setting.trials})
     wrong = str(setting.config.get("wrong", "uniform"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from memloc.papers.charts import Dots, Table
 from memloc.papers.claims import Estimates, Parts, saying
@@ -36,6 +36,9 @@ TABLE_1 = {  # as ACCURACIES
 COSTS = {"cifar10": 0.092, "mnist": 0.008, "svhn": 0.042}
 
 
+Cell: TypeAlias = tuple[float, float]  # (p_gen, p_mem)
+
+
 class Dropped(NamedTuple):
     """An accuracy after dropping, and the quantity that decides on it, or why none does."""
 
@@ -51,6 +54,23 @@ def dropped(rows: TiedRows, what: str) -> Dropped | None:
     if shown is None or lost is None:
         return None
     return Dropped(shown, known.residual() if what == "noisy" else lost, known.trials)
+
+
+def after_dropping(observations: Observations, trials: Sequence[str]) -> dict[Cell, dict[str, Dropped]]:
+    """{(p_gen, p_mem): {set: its accuracy}} for all cells of the setting that trainings are of, from those that memorized.
+
+    Whatever shows a cell takes it from here: the cells of two trainings share their spread.
+    """
+    whole = next(s for s in tied.tied_settings(observations) if {*trials} <= {*s.trials})
+    rows, _ = memorized(observations, tied_rows(observations, whole)[0])
+    by_cell = rows.frame.groupby(list(CELL))
+    cells = {(float(str(g)), float(str(m))): replace(rows, frame=frame) for (g, m), frame in by_cell}
+    found: dict[Cell, dict[str, Dropped]] = {}
+    for what in SETS:
+        there = {cell: one for cell, mine in cells.items() if (one := dropped(mine, what)) is not None}
+        for cell, one in zip(there, family(list(there.values())), strict=True):
+            found.setdefault(cell, {})[what] = one
+    return found
 
 
 def family(cells: Sequence[Dropped]) -> list[Dropped]:
@@ -91,13 +111,19 @@ def before(rows: TiedRows, what: str, paper: float | None, sql: str) -> Estimate
 def _e1(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
     """The numbers after dropping are of the trainings that memorized."""
     rows, sql = tied_rows(observations, setting)
-    kept, said = memorized(observations, rows)
+    _, said = memorized(observations, rows)
     estimates = {f"before.{what}": before(rows, what, numbers.get(f"before.{what}"), sql) for what in SETS}
+    cell = _of_cell(observations, setting)
     for what in SETS:
         if dropped(rows, what):
-            part, one = f"after.{what}", dropped(kept, what)
+            part, one = f"after.{what}", cell.get(what)
             estimates[part] = saying(after(one, what, numbers.get(part), sql), said) if one else untestable(said, [], sql)
     return estimates
+
+
+def _of_cell(observations: Observations, setting: Setting) -> dict[str, Dropped]:
+    """{set: its accuracy after dropping} in a setting of one cell."""
+    return after_dropping(observations, setting.trials).get((setting.config["p_gen"], setting.config["p_mem"]), {})
 
 
 def _e4(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
@@ -181,8 +207,8 @@ TABLE_1_EXHIBIT = Exhibit(
 def _dots(evidence: Evidence, setting: Setting, label: str) -> Drawn:
     """E1's quantities."""
     rows, sql = tied_rows(evidence.observations, setting)
-    kept, _ = memorized(evidence.observations, rows)
-    after = [one and one.shown for one in (dropped(kept, what) for what in SETS)]
+    cell = _of_cell(evidence.observations, setting)
+    after = [cell[what].shown if what in cell else None for what in SETS]
     values = {"before dropping": [share_before(rows, what) for what in SETS], "after dropping": after}
     kept_values = {name: cells for name, cells in values.items() if any(cells)}
     return [Dots(label, SETS, kept_values, "accuracy", sql, x_range=(0.0, 1.0))] if kept_values else []

@@ -79,7 +79,7 @@ E5 = of_cell(
 def _forgotten(evidence: Evidence, setting: Setting, label: str) -> Drawn:
     """Their images; a table where there are none."""
     observations, chosen = evidence.observations, among("analysis", setting.analyses.values())
-    if not {"own", "dropped"} <= set(observations.rows(observations.evaluation, setting)["mode"]):
+    if not {"own", "dropped"} <= set(observations.rows(observations.table("evaluation"), setting)["mode"]):
         return []
     sql = f"""SELECT example, any_value(label) AS label, count(*) AS times,
   list(DISTINCT predicted ORDER BY predicted) AS said

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from memloc.papers.charts import Table
-from memloc.papers.claims import Claim, Estimates, here, saying
+from memloc.papers.claims import Claim, Estimates, Parts, here, saying
 from memloc.papers.deciding import decide_rank, decided, listed, untestable
 from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.dropout.accuracies import (
     SETS,
-    TiedRows,
     memorized,
     rows_of,
     share,
@@ -27,8 +25,7 @@ from memloc.papers.maini2023.dropout.accuracies import (
 from memloc.papers.maini2023.dropout.before_after import (
     MEMORIZES,
     after,
-    dropped,
-    family,
+    after_dropping,
     in_per_cent,
     paper_in_per_cent,
 )
@@ -69,33 +66,36 @@ OF_TABLE_2 = _numbers(dict(zip(CELLS, (pair for row in TABLE_2.values() for pair
 OF_TABLE_3 = _numbers(TABLE_3)
 
 
-def _of_cells(cells: Mapping[str, TiedRows], notes: Mapping[str, str], numbers: Numbers, sql: str) -> dict[str, Estimate]:
+def _of_cell(observations: Observations, trials: Sequence[str], name: str, numbers: Numbers, sql: str) -> Parts:
     """Noisy accuracies as in `after`; clean ones reach the paper's number, elsewhere as in `after`.
 
-    cells: {its name in ids: trainings that memorized}. notes: {cell: about its trainings that did not}.
+    trials: of one (p_gen, p_mem). name: in ids.
     """
-    estimates: dict[str, Estimate] = {}
-    for what in SETS[:2]:
-        estimates |= {f"{c}.{what}": untestable(notes[c], [], sql) for c, rows in cells.items() if rows.frame.empty}
-        there = {name: one for name, rows in cells.items() if (one := dropped(rows, what)) is not None}
-        for name, one in zip(there, family(list(there.values())), strict=True):
-            number = numbers.get(f"{name}.{what}")
-            if what == "clean" and number is not None:
-                compared = f"clean accuracy after dropping{away(number, one.shown.value)}"
-                estimate = decided(one.shown, reaching(number), compared, one.trials, sql)
-            else:
-                estimate = after(one, what, number, sql)
-            estimates[f"{name}.{what}"] = saying(estimate, notes[name])
+    kept, said = observations.testable(trials)
+    if not kept:
+        return {f"{name}.{what}": untestable(said, [], sql) for what in SETS[:2]}
+    config = observations.trials[kept[0]]
+    there = after_dropping(observations, trials).get((config["p_gen"], config["p_mem"]), {})
+    estimates = {}
+    for what in (what for what in SETS[:2] if what in there):
+        one, number = there[what], numbers.get(f"{name}.{what}")
+        if what == "clean" and number is not None:
+            compared = f"clean accuracy after dropping{away(number, one.shown.value)}"
+            estimate = decided(one.shown, reaching(number), compared, one.trials, sql)
+        else:
+            estimate = after(one, what, number, sql)
+        estimates[f"{name}.{what}"] = saying(estimate, said)
     return estimates
 
 
 def _e2(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
     rows, sql = tied_rows(observations, setting)
-    cells, notes = {}, {}
-    for _, frame in rows.frame.groupby(["p_gen", "p_mem"]):
-        name = cell(*(float(frame[field].iloc[0]) for field in ("p_gen", "p_mem")))
-        cells[name], notes[name] = memorized(observations, replace(rows, frame=frame))
-    return {**_of_cells(cells, notes, numbers, sql), "trend": _trend(memorized(observations, rows)[0].frame, sql)}
+    estimates: dict[str, Estimate | None] = {}
+    for (p_gen, p_mem), frame in rows.frame.groupby(["p_gen", "p_mem"]):
+        estimates |= _of_cell(observations, list(frame["trial"]), cell(float(str(p_gen)), float(str(p_mem))), numbers, sql)
+    kept, said = memorized(observations, rows)
+    several = rows.frame["p_gen"].nunique() >= 3
+    return {**estimates, "trend": _trend(kept.frame, sql) or (untestable(said, [], sql) if several and said else None)}
 
 
 def _trend(frame: pd.DataFrame, sql: str) -> Estimate | None:
@@ -131,10 +131,8 @@ def _e3(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
     rows = _methods(observations, setting)
     estimates: dict[str, Estimate] = {}
     if tied := rows.pop("example_tied", []):
-        own, sql = tied_rows(observations, setting.only(tied))
-        kept, said = memorized(observations, own)
-        estimates |= _of_cells({"example_tied": kept}, {"example_tied": said}, numbers, sql)
-    plain = observations.rows(observations.evaluation, setting)
+        estimates |= _of_cell(observations, tied, "example_tied", numbers, rows_of(setting.only(tied)))
+    plain = observations.rows(observations.table("evaluation"), setting)
     plain = observations.with_data_seed(plain[plain["mode"] == "plain"])
     sql = f"SELECT * FROM evaluation WHERE mode = 'plain' AND {among('analysis', setting.analyses.values())}"
     for what in SETS[:2]:

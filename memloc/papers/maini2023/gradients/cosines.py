@@ -11,7 +11,7 @@ import pandas as pd
 from memloc.papers.charts import Heat
 from memloc.papers.claims import Claim, Parts, here, of_stage
 from memloc.papers.deciding import decided, untestable
-from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
+from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import by_training, over
 from memloc.papers.maini2023.gradients.norms import AT_CHECKPOINTS, gradient_rows, measured, titled
@@ -129,7 +129,7 @@ COSINES = Exhibit(
     "The paper finds it below −0.75 in all layers for most of epochs 10 to 30. Beside it stand two random sets of the same "
     "sizes.",
     "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
-    measured,
+    memorizing(measured),
     Wanted(("cifar10",), ("resnet9",), (0.1,)),
     per_setting(_heat),
     ("G2",),

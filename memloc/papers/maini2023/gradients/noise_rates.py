@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -41,15 +42,12 @@ LARGER = Region(lo=1.0, open_lo=True)  # G3: the ratio at 99 % over the next-lar
 def by_noise(frame: pd.DataFrame, trials: pd.DataFrame, sql: str) -> dict[str, Estimate]:
     """G3: the ratio is slightly below 1 at 1 % noise, largest at 99 %, and grows with noise.
 
-    trials: index trial; columns noise, seed, data_seed. Parts `noise0.01`, `noise0.99` where there are such trainings,
-    `trend` from three rates on.
+    trials: as in `with_ratios`. Parts `noise0.01`, `noise0.99` where there are such trainings, `trend` from three rates on.
     """
-    curve = trials.join(overall(ratios(norms(frame))).rename("ratio"), how="inner")
+    curve = with_ratios(frame, trials)
     if curve.empty:
         return {}
-    rates = {float(str(rate)): rows for rate, rows in curve.groupby("noise")}
-    cells = pooled([mean_of_trainings(list(rows["ratio"]), LOG) for rows in rates.values()])
-    levels = dict(zip(rates, cells, strict=True))
+    rates, levels = {float(str(rate)): rows for rate, rows in curve.groupby("noise")}, by_rate(curve)
     estimates = {}
     if 0.01 in levels:
         compared = "noisy / clean norm, mean over groups, at 1% noise"
@@ -59,6 +57,17 @@ def by_noise(frame: pd.DataFrame, trials: pd.DataFrame, sql: str) -> dict[str, E
     if len(levels) >= 3 and (trend := _trend(curve, sql)) is not None:
         estimates["trend"] = trend
     return estimates
+
+
+def with_ratios(frame: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """trials (index trial; columns noise, seed, data_seed) that did not diverge, with a column ratio."""
+    return trials.join(overall(ratios(norms(frame))).rename("ratio"), how="inner")
+
+
+def by_rate(curve: pd.DataFrame) -> dict[float, OverTrainings]:
+    """{noise rate: the ratio over its trainings}; the rates with two trainings share their spread."""
+    rates = {float(str(rate)): mean_of_trainings(list(rows["ratio"]), LOG) for rate, rows in curve.groupby("noise")}
+    return dict(zip(rates, pooled(list(rates.values())), strict=True))
 
 
 def _largest(rates: Mapping[float, pd.DataFrame], levels: Mapping[float, OverTrainings], sql: str) -> Estimate:
@@ -133,10 +142,11 @@ def _curve(evidence: Evidence, setting: Setting, label: str) -> Drawn:
     if trials.empty or trials["noise"].nunique() < 3:
         return []
     frame, _, sql = _rows(evidence.observations, setting, trials)
-    curve = trials.join(overall(ratios(norms(frame))).rename("ratio"), how="inner")
+    curve = with_ratios(frame, trials)
+    levels = by_rate(curve) if len(curve) else {}
     table = curve.assign(rate=100 * curve["noise"]).pivot_table(index=list(SEEDS), columns="rate", values="ratio")
-    ratio = line("noisy / clean", table, of_trainings)
-    means = [1.0, *(v.value for v in ratio.values if v is not None)]
+    ratio = replace(line("noisy / clean", table, of_trainings), values=[level.printed for level in levels.values()])
+    means = [1.0, *(level.value for level in levels.values())]
     return [
         Curves(
             titled(evidence.observations, setting, label),

@@ -15,7 +15,7 @@ import pandas as pd
 from memloc.papers.charts import Curves, Dots
 from memloc.papers.claims import Claim, Estimates, grid, here, of_stage
 from memloc.papers.deciding import decided, estimated, untestable
-from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
+from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import decades, over, panels
 from memloc.papers.observations import Observations, among
@@ -176,9 +176,10 @@ CLAIMS = (
 
 
 def measured(observations: Observations, **more: Any) -> list[Setting]:
-    """The settings whose gradients are shown: along the trajectory, or at checkpoints where the store has no others."""
+    """The settings whose gradients are shown: along the trajectory, or at checkpoints where a setting has no others."""
     along = observations.settings("gradients", **more)
-    return along or observations.settings("gradients", at=CHECKPOINT, **more)
+    others = observations.settings("gradients", at=CHECKPOINT, **more)
+    return [*along, *(s for s in others if not any(s.same_as(one) for one in along))]
 
 
 def titled(observations: Observations, setting: Setting, label: str) -> str:
@@ -234,7 +235,7 @@ NORMS = Exhibit(
     "noisy examples as from the clean ones in every layer. It finds a total well below both. The control is a random set as "
     "large as the noisy one.",
     "memloc sweep paper-grid --only block=main,main_resnet50,main_vit",
-    measured,
+    memorizing(measured),
     Wanted(("cifar10", "mnist", "svhn"), noises=(0.05, 0.1, 0.2)),
     per_setting(_dots),
     ("G1", "G4", "G5"),
@@ -247,7 +248,7 @@ THROUGH = Exhibit(
     "Means over windows of a tenth of the epochs. The paper finds the noisy norm nearly as large as the clean one in every "
     "window.",
     "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
-    measured,
+    memorizing(measured),
     Wanted(("cifar10",), ("resnet9",), (0.1,)),
     per_setting(_through),
 )

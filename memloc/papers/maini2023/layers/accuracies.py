@@ -52,7 +52,7 @@ def by_layer(
     observations: Observations, setting: Setting, title: str, stage: Literal["rewind", "retrain"], sets: Sets | None = None
 ) -> Curves:
     """The accuracies of the sets over epochs, a panel per layer group. sets: by default by label."""
-    rows = observations.rows(observations.rewind if stage == "rewind" else observations.retrain, setting)
+    rows = observations.rows(observations.table(stage), setting)
     by_set = by_label(observations, setting) if sets is None else sets
     panels = {layer: _lines(rows[rows["layer"] == layer], by_set) for layer in observations.order(setting, rows["layer"])}
     sql = f"SELECT * FROM {stage} WHERE {among('analysis', setting.analyses.values())} ORDER BY trial, layer, epoch"

@@ -6,7 +6,7 @@ import pandas as pd
 
 from memloc.papers.claims import Claim, grid, of_stage
 from memloc.papers.deciding import decided
-from memloc.papers.exhibits import Exhibit, Wanted, per_setting
+from memloc.papers.exhibits import Exhibit, Wanted, memorizing, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.layers.accuracies import KEPT, MOST, accuracies, averaged, by_layer, noisy_examples
 from memloc.papers.observations import Observations, among
@@ -54,7 +54,7 @@ def retrain_rows(observations: Observations, setting: Setting) -> tuple[pd.DataF
         "SELECT analysis, trial, layer, max(noisy_acc) AS best, arg_max(noisy_acc, epoch) AS final FROM retrain "
         f"WHERE epoch > 0 AND {among('analysis', setting.analyses.values())} GROUP BY ALL ORDER BY trial, layer"
     )
-    rows = observations.rows(observations.retrain, setting)
+    rows = observations.rows(observations.table("retrain"), setting)
     through = rows[rows["epoch"] > 0].sort_values("epoch").groupby(["analysis", "trial", "layer"])["noisy_acc"]
     frame = through.agg(best="max", final="last").reset_index().sort_values(["trial", "layer"])
     return frame, noisy_examples(observations, setting), sql
@@ -90,7 +90,7 @@ RETRAINING = Exhibit(
     "The layer starts at its initial weights and never sees a noisy example. The paper finds that most layers reach nearly "
     "100 % on the noisy examples. Some layers lose it in later epochs.",
     "memloc sweep paper-grid --only block=retraining",
-    of_stage("retrain"),
+    memorizing(of_stage("retrain")),
     Wanted(("cifar10", "mnist", "svhn"), ("resnet9",), (0.05, 0.1, 0.2)),
     per_setting(lambda evidence, setting, label: [by_layer(evidence.observations, setting, label, "retrain")]),
     ("R1", "R2"),

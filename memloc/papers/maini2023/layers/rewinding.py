@@ -20,7 +20,7 @@ from memloc.papers.deciding import (
     rank_correlation,
     untestable,
 )
-from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
+from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting, titled
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.layers.accuracies import KEPT, MOST, accuracies, averaged, by_layer, learning, noisy_examples
 from memloc.papers.observations import Observations, among, first_reaching
@@ -104,7 +104,7 @@ def rewound_in(observations: Observations, setting: Setting) -> Rewound:
     """What was rewound in a setting of a store."""
     reached = first_reaching(observations.epochs, LEARNS)
     return Rewound(
-        observations.rows(observations.rewind, setting),
+        observations.rows(observations.table("rewind"), setting),
         {t: reached[t] for t in setting.trials if t in reached},
         {t: int(observations.trials[t]["epochs"]) for t in setting.trials},
         noisy_examples(observations, setting),
@@ -217,17 +217,13 @@ CLAIMS = (
 )
 
 
-def _titled(what: str, label: str) -> str:
-    return f"{what}: {label}" if label else what
-
-
 def _training_and_rewinding(evidence: Evidence, setting: Setting, label: str) -> Drawn:
     """The learning curves, and the accuracies over the epoch rewound to."""
     observations = evidence.observations
     _, cells = rewound_in(observations, setting).early
-    curves = by_layer(observations, setting, _titled(SET_BACK, label), "rewind")
+    curves = by_layer(observations, setting, titled(SET_BACK, label), "rewind")
     panels = {layer: [_as_judged(one, layer, cells) for one in lines] for layer, lines in curves.panels.items()}
-    return [learning(observations, setting, _titled(TRAINING, label)), replace(curves, panels=panels)]
+    return [learning(observations, setting, titled(TRAINING, label)), replace(curves, panels=panels)]
 
 
 def _as_judged(one: Line, layer: str, cells: Cells) -> Line:
@@ -242,8 +238,8 @@ def _at_a_glance(evidence: Evidence, setting: Setting, label: str) -> Drawn:
     _, cells = rewound.early
     layers, epochs = observations.order(setting, rewound.layers), sorted({epoch for _, epoch in cells})[:EARLIEST]
     values = {f"set back to epoch {epoch}": [cells.get((layer, epoch)) for layer in layers] for epoch in epochs}
-    dots = Dots(_titled(SET_BACK, label), layers, values, "noisy accuracy left", rewound.sql, (0.0, 1.0))
-    return [learning(observations, setting, _titled(TRAINING, label)), *([dots] if values else [])]
+    dots = Dots(titled(SET_BACK, label), layers, values, "noisy accuracy left", rewound.sql, (0.0, 1.0))
+    return [learning(observations, setting, titled(TRAINING, label)), *([dots] if values else [])]
 
 
 REWINDING = Exhibit(
@@ -254,7 +250,7 @@ REWINDING = Exhibit(
     "All other layers stay as they are at the end. The paper finds that setting back the last layers costs little. Which "
     "layers are critical depends on the network and the data.",
     "memloc sweep paper-grid --only block=main,main_resnet50,main_vit",
-    of_stage("rewind"),
+    memorizing(of_stage("rewind")),
     Wanted(("cifar10", "mnist", "svhn"), noises=(0.05, 0.1, 0.2)),
     per_setting(_training_and_rewinding),
     ("L1", "W1", "W2", "W3"),
@@ -267,7 +263,7 @@ PICTURE = Exhibit(
     "§5.1",
     "The paper finds that setting one layer back to before the noisy examples were learned mostly keeps them.",
     "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
-    of_stage("rewind"),
+    memorizing(of_stage("rewind")),
     Wanted(("cifar10",), ("resnet9",), (0.1,)),
     per_setting(_at_a_glance),
     shown=1,

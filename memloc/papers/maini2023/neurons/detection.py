@@ -16,10 +16,10 @@ from scipy.special import ndtri
 from memloc.papers.charts import Curves, Dots
 from memloc.papers.claims import Claim, Estimates, here, of_stage
 from memloc.papers.deciding import decided, over
-from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting
+from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting, titled
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import line
-from memloc.papers.maini2023.neurons.searches import flip_rows, table, titled, trials, two_sided
+from memloc.papers.maini2023.neurons.searches import flip_rows, table, trials, two_sided
 from memloc.papers.observations import Observations, among
 from memloc.papers.reaching import away, reaching
 from memloc.papers.scope import Numbers
@@ -139,7 +139,7 @@ def _rows(observations: Observations, setting: Setting) -> tuple[pd.DataFrame, s
     """The rows of `detection` of a setting, and the SQL that returns them."""
     chosen = among("analysis", setting.analyses.values())
     sql = f"SELECT * FROM detection WHERE {chosen} ORDER BY sample, score, trial"
-    return observations.with_data_seed(observations.rows(observations.detection, setting)), sql
+    return observations.with_data_seed(observations.rows(observations.table("detection"), setting)), sql
 
 
 def _counts(observations: Observations, setting: Setting) -> tuple[pd.DataFrame, str]:
@@ -150,7 +150,7 @@ def _counts(observations: Observations, setting: Setting) -> tuple[pd.DataFrame,
 
 def _d1(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
     frame, sql = _rows(observations, setting)
-    pairs = observations.rows(observations.detection_pairs, setting)
+    pairs = observations.rows(observations.table("detection_pairs"), setting)
     estimates = {part: by_score(frame, pairs, score, numbers.get(part), sql) for part, score in SINGLY.items()}
     counts, of_counts = _counts(observations, setting)
     averaged = by_mean_counts(frame, pairs, counts, numbers.get("flips"), of_counts) if len(counts) else None

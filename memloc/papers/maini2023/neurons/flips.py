@@ -15,11 +15,11 @@ import pandas as pd
 from memloc.papers.charts import Curves, Line
 from memloc.papers.claims import Claim, Parts, here, of_stage
 from memloc.papers.deciding import decided, over, untestable
-from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting
+from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting, titled
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import line
 from memloc.papers.maini2023.neurons.layer_shares import layer_dots
-from memloc.papers.maini2023.neurons.searches import NAMES, ONE_SIDED, flip_rows, table, titled, trials, two_sided
+from memloc.papers.maini2023.neurons.searches import NAMES, ONE_SIDED, flip_rows, table, trials, two_sided
 from memloc.papers.observations import Observations
 from memloc.papers.reaching import away, reaching
 from memloc.papers.scope import Numbers

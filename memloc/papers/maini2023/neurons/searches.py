@@ -43,8 +43,3 @@ def two_sided(frame: pd.DataFrame) -> pd.DataFrame:
 
 def trials(frame: pd.DataFrame) -> list[str]:
     return sorted(set(frame["trial"]))
-
-
-def titled(name: str, label: str) -> str:
-    """`(a) Neurons: MNIST`; the name alone if there is one setting."""
-    return f"{name}: {label}" if label else name
