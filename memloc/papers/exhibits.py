@@ -94,7 +94,7 @@ class Shown:
     """An exhibit with its charts and tables. Without any it was not run.
 
     judgements: the numbers printed below it. differences: of its settings from the paper's, in words. trainings: how many
-    stand behind it, in words. left_out: how many settings of the store it does not show.
+    stand behind it, in words. left_out: how many more settings would fit.
     """
 
     exhibit: Exhibit

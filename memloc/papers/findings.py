@@ -31,7 +31,7 @@ def first_of_each(several: Sequence[Finding]) -> list[Finding]:
 
 
 def _of_section(judgements: Sequence[Judgement], section: Section) -> list[Finding]:
-    """A setting's numbers are those of all settings that have its training configuration, whatever the analyses' options."""
+    """Numbers of several stages belong together if their settings have the same words: the same trainings and options."""
     ids = {claim.id for claim in section.claims}
     settings: dict[str, Setting] = {}
     numbers: dict[str, dict[str, dict[str, Judgement]]] = {}

@@ -71,10 +71,12 @@ def _points(chart: Curves) -> Iterator[list[Any]]:
     for panel, lines in chart.panels.items():
         for line in lines:
             for k, x in enumerate(line.x):
+                each = [values[k] for values in line.each]
+                there = sum(value is not None for value in each)  # not every training has a value at each x
                 if (mean := line.values[k]) is not None:
-                    yield [panel, line.name, x, None, *mean, len(line.each)]
-                for training, value in vega.each_of([values[k] for values in line.each]):
-                    yield [panel, line.name, x, training, value, None, None, len(line.each)]
+                    yield [panel, line.name, x, None, *mean, there]
+                for training, value in vega.each_of(each):
+                    yield [panel, line.name, x, training, value, None, None, there]
 
 
 def _limits(chart: Curves, rows: vega.Rows) -> tuple[float, float]:

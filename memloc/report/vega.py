@@ -97,8 +97,8 @@ def finished(
 
 
 def each_of(each: Sequence[float | None]) -> Iterator[tuple[int, float]]:
-    """(its place, its value) of two to four trainings, which are drawn as themselves."""
-    if 1 < len(each) < BANDS:
+    """(its place, its value) of two to four trainings, which are drawn as themselves. None: it has no value."""
+    if 1 < sum(value is not None for value in each) < BANDS:
         yield from ((k, v) for k, v in enumerate(each, 1) if v is not None)
 
 

@@ -18,7 +18,7 @@ from memloc.statistics.influences import of_aucs, of_differences, of_log_ratios,
 from memloc.statistics.interval import Bools, Floats, Interval, Labels
 from memloc.statistics.parametric import wilson_limits
 from memloc.statistics.scales import AREA, LOG, REAL, SHARE, Scale
-from memloc.statistics.trainings import OverTrainings, Spread
+from memloc.statistics.trainings import PRINTED, OverTrainings, Spread
 
 
 class TrainingTable(NamedTuple):
@@ -100,6 +100,20 @@ def mean_auc(table: Floats, positive: Bools, scale: Scale = AREA) -> OverTrainin
         scale: AREA; or PROBIT, which takes the same distances on the probit scale, unless a training's AUC is 0 or 1.
     """
     return _from_influences(*of_aucs(table, positive), scale)
+
+
+def mean_of_aucs(auc: Floats, limits: tuple[Floats, Floats], samples: Labels) -> OverTrainings:
+    """The mean of trainings' AUCs, of which DeLong's intervals alone are known.
+
+    Args:
+        auc: float64[k].
+        limits: DeLong's 95 % intervals, (float64[k], float64[k]), perhaps NaN. One end may be clipped.
+        samples: [k]. Trainings of one sample rank the same examples: their errors are taken as equal and do not average out.
+    """
+    errors = np.maximum(auc - limits[0], limits[1] - auc) / ndtri((1 + PRINTED) / 2)
+    _, sample = np.unique(samples, return_inverse=True)
+    value, error = float(auc.mean()), float(np.linalg.norm(np.bincount(sample, errors))) / len(auc)
+    return OverTrainings(value, tuple(auc.tolist()), partial(_normal, value, error, REAL), AREA)
 
 
 def auc_of_means(table: Floats, positive: Bools, scale: Scale = AREA) -> OverTrainings | None:

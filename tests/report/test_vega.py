@@ -245,3 +245,12 @@ def test_sets_differ_in_colour_and_in_mark() -> None:
         assert len({look.colour for look in looks.values()}) == len({look.mark for look in looks.values()}) == len(names)
     assert palette.LOOKS["typical"] == palette.LOOKS["clean"]
     assert palette.LOOKS["atypical"] == palette.LOOKS["noisy"]
+
+
+def test_a_mean_says_of_how_many_trainings_it_is() -> None:
+    """Of six trainings two were measured at the second x: there is no band there, and both are drawn."""
+    each = [[0.1 * k, 0.2 * k if k < 2 else None] for k in range(6)]
+    one = Line("clean", [0, 1], each, [Interval(0.25, 0.1, 0.4), Interval(0.1, None, None)])
+    made = drawing(Curves("", {"": [one]}, "x", "y"))
+    rows = [dict(zip(made.fields, row, strict=True)) for row in made.rows]
+    assert [(r["x"], r["training"], r["trainings"]) for r in rows] == [(0, None, 6), (1, None, 2), (1, 1, 2), (1, 2, 2)]

@@ -14,8 +14,10 @@ from scipy import stats
 from memloc.analysis.reader import Reader, visible
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.neurons.flips import accuracy_left, counts, few_neurons
-from memloc.papers.maini2023.neurons.layer_shares import same_layers, shares_apart, shares_by_training
+from memloc.papers.maini2023.neurons.layer_shares import same_layers, shares_by_training
 from memloc.papers.observations import Observations
+from memloc.seeds import stream
+from memloc.statistics.total_variation import shares_apart
 from tests.papers.maini2023.simulated import Simulated
 
 
@@ -303,7 +305,7 @@ def test_layers_of_the_neurons(apart: float, expected: tuple[str, str | None]) -
 def test_the_interval_of_total_variation_is_the_basic_bootstraps() -> None:
     """With 1000 + 1000 examples, apart by 0.25, the difference of shares is about normal."""
     shares, noisy = shares_by_training(closings({"a": of_two_layers(0.25)}), "share")
-    _, lo, hi = shares_apart(shares, noisy).printed
+    _, lo, hi = shares_apart(shares, noisy, stream(0, "claims", "F4")).printed
     error = np.sqrt(0.5 * 0.5 / 1000 + 0.75 * 0.25 / 1000)
     assert (lo, hi) == pytest.approx((0.25 - 1.96 * error, 0.25 + 1.96 * error), abs=0.004)
 
@@ -313,7 +315,7 @@ def test_the_basic_interval_takes_off_what_resampling_adds() -> None:
     generator = np.random.default_rng(3)
     drawn = {noisy: np.eye(6)[generator.choice(6, size=40)] for noisy in (False, True)}
     shares, noisy = shares_by_training(closings({"a": drawn}), "share")
-    value, lo, hi = shares_apart(shares, noisy).printed
+    value, lo, hi = shares_apart(shares, noisy, stream(0, "claims", "F4")).printed
     apart = []
     for _ in range(2000):
         one, other = (table[generator.integers(0, 40, 40)].mean(axis=0) for table in drawn.values())
@@ -379,7 +381,7 @@ def test_trainings_of_other_examples_stand_apart() -> None:
     )
     shares, noisy = shares_by_training(frame, "share")
     assert (shares.shape, noisy.sum()) == ((2, 5, 2), 2)
-    assert shares_apart(shares, noisy).each == pytest.approx((0.25, 1.0))
+    assert shares_apart(shares, noisy, stream(0, "claims", "F4")).each == pytest.approx((0.25, 1.0))
 
 
 def test_shares_of_closings_do_not_depend_on_the_order_in_which_they_are_added(simulated: Simulated) -> None:

@@ -5,13 +5,11 @@ The paper gives these AUCs in its text and has no figure of them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
 from memloc.papers.charts import Curves, Dots
 from memloc.papers.claims import Claim, Estimates, here, of_stage
@@ -24,10 +22,11 @@ from memloc.papers.observations import Observations, among
 from memloc.papers.reaching import away, reaching
 from memloc.papers.scope import Numbers
 from memloc.papers.settings import Setting
+from memloc.statistics import quantities
 from memloc.statistics.quantities import auc_of_means, mean_of_trainings
 from memloc.statistics.regions import Region
 from memloc.statistics.scales import AREA
-from memloc.statistics.trainings import PRINTED, OverTrainings
+from memloc.statistics.trainings import OverTrainings
 
 GUESSING = Region(lo=0.5, open_lo=True)
 AVERAGED = 30  # trainings over which the paper averages counts; the AUC of averaged counts grows with their number
@@ -90,15 +89,9 @@ def of_score(frame: pd.DataFrame, score: str) -> pd.DataFrame:
 
 
 def mean_of_aucs(rows: pd.DataFrame) -> OverTrainings:
-    """The mean of trainings' AUCs. rows: columns auc, auc_lo, auc_hi (DeLong's 95 % interval, may be NaN), data_seed.
-
-    Trainings with the same data_seed rank the same examples. Their DeLong errors are taken as equal and do not average out.
-    """
+    """The mean of trainings' AUCs. Trainings with the same data_seed rank the same examples. rows: of `detection`."""
     auc, lo, hi = (rows[name].to_numpy(dtype=np.float64) for name in ("auc", "auc_lo", "auc_hi"))
-    errors = pd.Series(np.maximum(auc - lo, hi - auc) / ndtri((1 + PRINTED) / 2))  # one end may be clipped
-    sums = errors.groupby(rows["data_seed"].to_numpy(), dropna=False).sum(skipna=False)
-    value, error = float(auc.mean()), math.hypot(*sums) / len(auc)
-    return OverTrainings(value, tuple(auc.tolist()), partial(_normal, value, error), AREA)
+    return quantities.mean_of_aucs(auc, (lo, hi), rows["data_seed"].to_numpy())
 
 
 def auc_of_mean_counts(counts: pd.DataFrame) -> OverTrainings | None:
@@ -108,11 +101,6 @@ def auc_of_mean_counts(counts: pd.DataFrame) -> OverTrainings | None:
         return None
     values, noisy = table(both, "count")
     return auc_of_means(-values, noisy)
-
-
-def _normal(value: float, error: float, level: float) -> tuple[float, float] | None:
-    half = float(ndtri((1 + level) / 2)) * error
-    return None if math.isnan(half) else (value - half, value + half)
 
 
 def _beside(rows: pd.DataFrame, pairs: pd.DataFrame, score: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,10 +15,11 @@ from memloc.papers.maini2023.neurons.searches import NAMES, ONE_SIDED, trials, t
 from memloc.papers.observations import Observations, among
 from memloc.papers.settings import Setting
 from memloc.seeds import stream
-from memloc.statistics import RESAMPLES, Bools, Floats, in_brackets
+from memloc.statistics import Bools, Floats, in_brackets
 from memloc.statistics.quantities import mean_over_examples
 from memloc.statistics.regions import Region
 from memloc.statistics.scales import SHARE
+from memloc.statistics.total_variation import shares_apart
 from memloc.statistics.trainings import OverTrainings
 
 SAME_LAYERS = Region(hi=0.15)  # F4: total variation of layer shares
@@ -34,7 +34,8 @@ def same_layers(closings: pd.DataFrame, sql: str) -> Estimate:
     both = two_sided(closings)
     if both.empty:
         return untestable(ONE_SIDED, trials(closings), sql)
-    quantity, first = (shares_apart(*shares_by_training(both, column)) for column in ("share", "first"))
+    tables = [shares_by_training(both, column) for column in ("share", "first")]
+    quantity, first = (shares_apart(*table, stream(0, "claims", "F4")) for table in tables)
     compared = (
         "total variation of the layer shares of closed neurons, clean against noisy examples, each example counting once; "
         f"by the first closing alone it is {in_brackets(first.printed, 3)}"
@@ -55,50 +56,6 @@ def shares_by_training(closings: pd.DataFrame, column: str) -> tuple[Floats, Boo
     shares = np.full((len(names), len(columns), wide.shape[1]), np.nan)
     shares[training, columns.get_indexer(examples)] = wide.to_numpy(dtype=np.float64)
     return shares, columns.get_level_values("noisy").to_numpy(dtype=bool)
-
-
-def shares_apart(shares: Floats, noisy: Bools) -> OverTrainings:
-    """The mean over trainings of the total variation between the mean shares of noisy and of clean examples.
-
-    The interval over examples is the basic bootstrap's: examples are resampled within each set, together in all trainings.
-    Resampling adds to a total variation about what sampling has added to the estimate, and the basic interval takes that
-    off. Where it takes off more than there is, the interval ends at the estimate.
-
-    Args:
-        shares: float64[trainings, examples, layers]; every training has examples of both sets.
-        noisy: bool[examples].
-    """
-    whole = [_mean_shares(shares[:, members], np.ones((1, int(members.sum())))) for members in (noisy, ~noisy)]
-    each = _apart(*whole)[0]
-    generator = stream(0, "claims", "F4")
-    drawn = []
-    for members in (noisy, ~noisy):
-        n = int(members.sum())
-        times = generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
-        drawn.append(_mean_shares(shares[:, members], times))
-    resampled = np.sort(_apart(*drawn).mean(axis=1))
-    value = float(each.mean())
-    return OverTrainings(value, tuple(each.tolist()), partial(_basic, value, resampled[~np.isnan(resampled)]), SHARE)
-
-
-def _mean_shares(shares: Floats, weights: Floats) -> Floats:
-    """float64[resamples, trainings, layers]; NaN where a training has no example of positive weight."""
-    there = ~np.isnan(shares[:, :, 0])
-    sums = np.einsum("rn,tnl->rtl", weights, np.nan_to_num(shares), optimize=True)
-    total = weights @ there.T
-    means: Floats = sums / np.where(total > 0, total, np.nan)[:, :, None]
-    return means
-
-
-def _apart(one: Floats, other: Floats) -> Floats:
-    """Total variation ½ Σ |p − q|: float64[resamples, trainings]."""
-    apart: Floats = 0.5 * np.abs(one - other).sum(axis=-1)
-    return apart
-
-
-def _basic(value: float, resampled: Floats, level: float) -> tuple[float, float]:
-    lo, hi = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return min(value, max(0.0, float(2 * value - hi))), max(value, min(1.0, float(2 * value - lo)))
 
 
 def _closings(observations: Observations, setting: Setting) -> tuple[pd.DataFrame, str]:
