@@ -6,6 +6,7 @@ that it hides the values. A triangle at the edge says that a value, or an interv
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -22,6 +23,7 @@ ROWS = alt.NamedData("rows")
 BANDS = 5  # the fewest trainings with bands and whiskers
 MARKED = 12  # the most points of a line that has a mark at each
 HEIGHT, PANEL, ROW = 240, 120, 24  # pixels: a single chart, a facet, a row of dots or cells
+LETTER = 6  # pixels of a letter in the name of an axis
 NAME = 22  # letters of a name at the end of a line
 FEW = f"datum.trainings > 1 && datum.trainings < {BANDS}"
 ONE, EACH = "datum.training === null", "datum.training !== null"
@@ -52,6 +54,18 @@ CONFIG: dict[str, Any] = {
 }
 
 
+def _narrow(node: Any, letters: int) -> Any:
+    """A specification whose horizontal axes have their names in lines. A name that is wider than a facet moves the next."""
+    if isinstance(node, list):
+        return [_narrow(one, letters) for one in node]
+    if not isinstance(node, dict):
+        return node
+    made = {key: _narrow(value, letters) for key, value in node.items()}
+    if isinstance(x := made.get("x"), dict) and isinstance(x.get("title"), str):
+        made["x"] = {**x, "title": textwrap.wrap(x["title"], letters)}
+    return made
+
+
 @dataclass(frozen=True)
 class Drawing:
     """A chart in Vega-Lite.
@@ -71,7 +85,8 @@ class Drawing:
         if "facet" in self.spec:
             height = self.spec["spec"]["height"]
             size = {"width": width, "height": min(height, round(0.85 * width)) if self.flat else height}
-            return {**self.spec, "data": data, "columns": columns, "spec": {**self.spec["spec"], **size}}
+            inner = {**_narrow(self.spec["spec"], max(10, int(width / LETTER))), **size}
+            return {**self.spec, "data": data, "columns": columns, "spec": inner}
         return {**self.spec, "data": data, "width": width}
 
 
