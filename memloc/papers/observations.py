@@ -143,7 +143,7 @@ class Observations:
                                       generate_subscripts(layers, 1) = 1 AS first FROM flips WHERE eligible),
                     searches AS (SELECT analysis, example, count(*) AS n FROM flips
                                  WHERE eligible AND len(layers) > 0 GROUP BY ALL)
-               SELECT analysis, trial, example, noisy, layer, fsum(part) / any_value(n) AS share,
+               SELECT analysis, trial, example, noisy, layer, fsum(part ORDER BY part) / any_value(n) AS share,
                       count_if(first) / any_value(n) AS first
                FROM closed JOIN searches USING (analysis, example) GROUP BY ALL ORDER BY ALL"""
         )

@@ -109,6 +109,14 @@ def test_a_figure_has_the_width_that_was_asked(width: str, points: float) -> Non
     assert across * 0.9 < export.drawn(export.drawing(FACETS), across).width < across + 1.5
 
 
+@pytest.mark.parametrize("width", [200.0, 312.0, 528.0])
+def test_long_names_of_axes_do_not_push_facets_out(width: float) -> None:
+    """They are in lines. The chart is as wide as with a short name, so no facet is cut off."""
+    long = replace(FACETS, x_label="epoch that the layer is set back to")
+    wide, narrow = (export.drawn(export.drawing(one), width).width for one in (long, FACETS))
+    assert wide == narrow
+
+
 def test_a_figure_has_the_names_of_its_axes_and_no_other_words() -> None:
     text = export.figure(shown("fig03", FACETS), "svg", export.Print(font="serif")).decode()
     words = {t.text for t in ElementTree.fromstring(text).iter(f"{SVG}text")}

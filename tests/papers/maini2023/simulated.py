@@ -36,7 +36,7 @@ class Simulated:
 
     def shown(self, exhibit: Exhibit, problems: list[str] | None = None) -> Shown:
         """The exhibit on the store as it is now. problems: gets those that it reports."""
-        with closing(self._reader()) as reader:
+        with closing(self.reader()) as reader:
             observations = Observations(reader)
             evidence = Evidence(observations, judgements(observations, paper()))
             made = show(exhibit, evidence)
@@ -46,16 +46,16 @@ class Simulated:
 
     def drawn(self, *exhibits: Exhibit) -> list[Shown]:
         """The same of several, without the numbers of the scorecard: nothing is judged."""
-        with closing(self._reader()) as reader:
+        with closing(self.reader()) as reader:
             evidence = Evidence(Observations(reader), ())
             return [show(exhibit, evidence) for exhibit in exhibits]
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
-        with closing(self._reader()) as reader:
+        with closing(self.reader()) as reader:
             rows: list[dict[str, Any]] = reader.sql(sql).to_pylist()
         return rows
 
-    def _reader(self) -> Reader:
+    def reader(self) -> Reader:
         return Reader(self.store, visible(self.store, self.store.snapshot(), None, False))
 
     def training(
