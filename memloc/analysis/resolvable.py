@@ -5,14 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from memloc.analysis.reader import Reader, Visible, visible
 from memloc.config import TrainConfig
 from memloc.counts import counted
 from memloc.errors import MemlocWarning, UsageError
 from memloc.models.architectures import resolved
 from memloc.store import Snapshot, Store
+
+if TYPE_CHECKING:
+    from memloc.analysis.reader import Reader
 
 T = TypeVar("T")
 NAMED = 5  # trainings in one warning
@@ -27,6 +29,8 @@ def reading_resolvable(store: Store, action: Callable[[Reader], T], sweep: str |
     Warns:
         MemlocWarning: naming what is left out and why.
     """
+
+    from memloc.analysis.reader import Reader, Visible, visible  # status needs no DuckDB, and this module
 
     def on_snapshot(snapshot: Snapshot) -> T:
         seen = visible(store, snapshot, sweep, partial=False)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
-from contextlib import closing
-from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +16,6 @@ from memloc.papers.charts import Chart, Curves, Dots, Line
 from memloc.papers.maini2023.neurons import PICTURE, SECTION
 from memloc.papers.maini2023.neurons.detection import DETECTION
 from memloc.papers.maini2023.neurons.flips import FLIPS
-from memloc.papers.observations import Observations
 from memloc.report import still
 from memloc.report.drawing import drawing
 from memloc.statistics.trainings import OverTrainings
@@ -179,23 +175,6 @@ def test_shares_of_layers_are_those_of_f4(two: Simulated) -> None:
     (f4,) = [j for j in shown.judgements if j.claim_id == "F4"]
     assert f4.ours == pytest.approx(sum(apart) / 2)
     assert {j.id for j in shown.judgements} == {"F1.noisy", "F1.clean", "F1.ratio", "F2", "F3", "F4", "F5"}
-
-
-def test_shares_of_layers_are_the_same_to_the_last_bit(tmp_path: Path) -> None:
-    """A store's rows come in any order, and sums of fractions depend on it. So the parts are added from the least on."""
-    made, lengths = Simulated(tmp_path), (12, 3, 7, 1, 11, 6, 9, 2)
-    searches = [
-        Search(example, 5, "a" + "b" * (length + example % 4), repeat=repeat)
-        for example in range(40)
-        for repeat, length in enumerate(lengths)
-    ]
-    search(made, made.training(), searches)
-    with closing(made.reader()) as reader:
-        found = Observations(reader).closings
-    of_a = {row.example: row.share for row in found.itertuples() if row.layer == "a"}
-    for example in range(40):
-        parts = sorted(1 / (1 + length + example % 4) for length in lengths)
-        assert of_a[example] == reduce(operator.add, parts) / len(parts)  # Python 3.12's sum is a more exact one
 
 
 def test_without_accuracies_or_without_one_of_the_sets(tmp_path: Path) -> None:
