@@ -29,7 +29,7 @@ def sentence(judged: Judged) -> str:
 SECTION = Section(
     "Gradients",
     "§4, Appendix A",
-    (*norms.CLAIMS[:1], *cosines.CLAIMS, *noise_rates.CLAIMS, *norms.CLAIMS[1:]),
+    sorted((*norms.CLAIMS, *cosines.CLAIMS, *noise_rates.CLAIMS), key=lambda claim: claim.id),
     (norms.NORMS, cosines.COSINES, norms.THROUGH, noise_rates.NOISE_CURVE),
     sentence,
 )
