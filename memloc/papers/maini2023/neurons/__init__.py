@@ -31,7 +31,7 @@ def sentence(judged: Judged) -> str:
 SECTION = Section(
     "Neurons",
     "§6.1",
-    (*flips.CLAIMS[:3], layer_shares.F4, *flips.CLAIMS[3:], detection.D1),
+    (*sorted((*flips.CLAIMS, layer_shares.F4), key=lambda claim: claim.id), detection.D1),
     (flips.FLIPS, detection.DETECTION),
     sentence,
 )
