@@ -34,9 +34,9 @@ def summary(store: Store, sweep: str) -> str:
 
 def _read(reader: Reader) -> tuple[dict[str, list[tuple[str, str]]], list[Used]]:
     """({title: [(setting, sentences)]}, the instruments), from one snapshot."""
+    from memloc.analysis.observations import Observations
     from memloc.papers.findings import findings
     from memloc.papers.judging import judgements
-    from memloc.papers.observations import Observations
     from memloc.papers.registry import paper
 
     used = instruments_of(reader)

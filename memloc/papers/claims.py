@@ -7,15 +7,16 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TypeAlias
 
+from memloc.analysis.observations import Observations
+from memloc.analysis.settings import Scope, Setting
 from memloc.papers.judgement import Estimate
-from memloc.papers.observations import Observations
-from memloc.papers.scope import HERE, Numbers, Scope
-from memloc.papers.settings import Setting
 
+Numbers: TypeAlias = Mapping[str, float | None]  # {part: the paper's number, None where it has words alone}
 Parts: TypeAlias = dict[str, Estimate]
 Estimates: TypeAlias = Mapping[str, Estimate | None]
 InStore: TypeAlias = Callable[[Observations], list[Setting]]
 
+HERE = Scope()
 PRESENT: Numbers = {"": None}
 
 

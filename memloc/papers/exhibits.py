@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from memloc.analysis.observations import Observations
+from memloc.analysis.settings import Setting, differing, name_of, percent, usual_in_words
 from memloc.papers.charts import Chart, Table
 from memloc.papers.claims import InStore
 from memloc.papers.judgement import Judgement
-from memloc.papers.observations import Observations
-from memloc.papers.settings import Setting, differing, name_of, percent, usual_in_words
 
 Drawn: TypeAlias = Sequence[Chart | Table]
 SHOWN = 12  # settings of one exhibit

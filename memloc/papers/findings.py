@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from memloc.analysis.settings import Setting, differing
 from memloc.papers.judgement import Judgement
 from memloc.papers.paper import Paper, Section
-from memloc.papers.settings import Setting, differing
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from memloc.papers.settings import Setting
+from memloc.analysis.settings import Setting
 from memloc.statistics import Interval, in_brackets
 from memloc.statistics.regions import Decision, Leans
 

@@ -6,16 +6,15 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from math import isfinite
 
+from memloc.analysis.observations import Observations, among
 from memloc.analysis.reader import Reader
 from memloc.analysis.resolvable import reading_resolvable
-from memloc.papers.claims import Claim, InStore, Parts, saying
+from memloc.analysis.settings import Scope, Setting, named, nearness, scope_name
+from memloc.papers.claims import Claim, InStore, Numbers, Parts, saying
 from memloc.papers.deciding import untestable
 from memloc.papers.judgement import Estimate, Judgement
 from memloc.papers.missing import command, wanted
-from memloc.papers.observations import Observations, among
 from memloc.papers.paper import Paper
-from memloc.papers.scope import Numbers, Scope
-from memloc.papers.settings import Setting, named, nearness, scope_name
 from memloc.store import Store
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from memloc.analysis.settings import Scope
 from memloc.papers.claims import Claim
-from memloc.papers.scope import Scope
 from memloc.stages.instrument import in_words
 from memloc.sweep import shipped, yaml
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from memloc.analysis.instruments import instruments_of
+from memloc.analysis.observations import Observations
 from memloc.analysis.reader import Reader
+from memloc.analysis.settings import name_of, percent
 from memloc.errors import UsageError
 from memloc.papers.exhibits import Evidence, Exhibit, Shown, show
 from memloc.papers.findings import Finding, findings, first_of_each
 from memloc.papers.judgement import Judgement
 from memloc.papers.judging import judgements
-from memloc.papers.observations import Observations
 from memloc.papers.paper import Paper, Section
-from memloc.papers.settings import name_of, percent
 from memloc.report.explorer import Explorer, explorer
 from memloc.store import Commit
 

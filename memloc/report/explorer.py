@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from memloc.analysis.observations import Observations, among
+from memloc.analysis.settings import differing, name_of, named, percent, scope_name
 from memloc.analysis.views import MOST_SEARCHED
 from memloc.counts import counted
 from memloc.data import Raw, check_identity, class_names, load
 from memloc.data.arrays import U8
 from memloc.errors import MemlocError, UsageError
-from memloc.papers.observations import Observations, among
-from memloc.papers.settings import differing, name_of, named, percent, scope_name
 from memloc.report import sprite
 from memloc.report.sprite import Key, Source
 from memloc.report.training_sets import TrainingSet, means, quotas, ranks, scores, training_sets

@@ -10,11 +10,11 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
+from memloc.analysis.observations import Observations
+from memloc.analysis.settings import Setting
 from memloc.config import canonical_json
 from memloc.config.training import Dropout, HeldOut
 from memloc.data.arrays import I64
-from memloc.papers.observations import Observations
-from memloc.papers.settings import Setting
 from memloc.report.sprite import Source
 
 ROWS = 20_000  # examples on a page

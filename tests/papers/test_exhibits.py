@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from memloc.analysis.observations import Observations
 from memloc.analysis.reader import Reader, visible
+from memloc.analysis.settings import Setting
 from memloc.papers.charts import Curves, Table
 from memloc.papers.claims import of_stage
 from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, choose, per_setting, show
 from memloc.papers.judging import judgements
-from memloc.papers.observations import Observations
 from memloc.papers.registry import paper
-from memloc.papers.settings import Setting, differing
 from tests.papers.maini2023.simulated import Simulated
 
 WANTED = Wanted(("cifar10", "mnist"), ("resnet9",), (0.1,))
@@ -47,12 +47,6 @@ def test_the_settings_nearest_to_the_paper_are_shown_and_the_rest_are_counted() 
     settings = [setting(width=w, subset=s) for w, s in ((0.25, 100), (1, None), (0.5, None))]
     chosen, left_out = choose(settings, WANTED, shown=2)
     assert ([s.config["width"] for s in chosen], left_out) == ([1, 0.5], 1)
-
-
-def test_settings_are_told_apart_by_what_differs_and_a_single_one_by_nothing() -> None:
-    assert differing([setting("digits")]) == [""]
-    several = [setting("digits"), setting("mnist"), setting("mnist", noise=0.2, width=0.5)]
-    assert differing(several) == ["digits, 10 % noise", "MNIST, 10 % noise", "MNIST, 20 % noise, width 0.5"]
 
 
 @pytest.fixture

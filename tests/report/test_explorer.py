@@ -22,10 +22,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from memloc.analysis.observations import Observations
 from memloc.analysis.reader import Reader, visible
 from memloc.data import class_names, load
 from memloc.errors import UsageError
-from memloc.papers.observations import Observations
 from memloc.report import explorer as module
 from memloc.report import sprite, training_sets
 from memloc.report.explorer import Explorer, explorer

@@ -14,8 +14,8 @@ import jinja2
 import numpy as np
 import pytest
 
+from memloc.analysis.observations import Observations
 from memloc.analysis.reader import Reader, visible
-from memloc.papers.observations import Observations
 from memloc.report.explorer import Explorer, explorer
 from memloc.store import Store
 from tests.conftest import shared

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from functools import partial
 
+from memloc.analysis.observations import Observations, among
+from memloc.analysis.settings import Scope, Setting
 from memloc.config import canonical_json
-from memloc.papers.claims import Claim, Estimates, of_stage
+from memloc.papers.claims import Claim, Estimates, Numbers, of_stage
 from memloc.papers.deciding import untestable
 from memloc.papers.exhibits import Exhibit, Wanted, memorizing, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.gradients.norms import alike, dots, gradient_rows, measured
 from memloc.papers.maini2023.layers import retraining, rewinding
 from memloc.papers.maini2023.layers.accuracies import KEPT, Sets, by_layer
-from memloc.papers.observations import Observations, among
 from memloc.papers.paper import Judged, Section
-from memloc.papers.scope import Numbers, Scope
-from memloc.papers.settings import Setting
 from memloc.statistics.regions import Region
 
 STAGES = ("gradients", "rewind", "retrain")

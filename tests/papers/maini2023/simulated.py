@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from memloc.analysis.observations import Observations
 from memloc.analysis.reader import Reader, known_tables, visible
 from memloc.config import canonical, fingerprint
 from memloc.models.architectures import resolved
 from memloc.papers.exhibits import Evidence, Exhibit, Shown, show
 from memloc.papers.judgement import Judgement
 from memloc.papers.judging import judge, judgements
-from memloc.papers.observations import Observations
 from memloc.papers.registry import paper
 from memloc.stages.training.schema import trial_row
 from memloc.store import Commit, Store

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from memloc.analysis.observations import Observations
 from memloc.analysis.reader import Reader, visible
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.neurons.flips import accuracy_left, counts, few_neurons
 from memloc.papers.maini2023.neurons.layer_shares import same_layers, shares_by_training
-from memloc.papers.observations import Observations
 from memloc.seeds import stream
 from memloc.statistics.total_variation import shares_apart
 from tests.papers.maini2023.simulated import Simulated

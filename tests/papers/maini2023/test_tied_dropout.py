@@ -11,10 +11,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from memloc.analysis.observations import Sizes
 from memloc.papers.maini2023.dropout.accuracies import TiedRows
 from memloc.papers.maini2023.dropout.before_after import TABLE_1
 from memloc.papers.maini2023.dropout.tables import P_GEN, TABLE_2, TABLE_3, cell
-from memloc.papers.observations import Sizes
 from memloc.statistics.quantities import accuracy
 from memloc.statistics.trainings import OverTrainings, pooled
 from tests.papers.maini2023.simulated import Simulated

@@ -12,9 +12,9 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from memloc.analysis.observations import Observations, Sizes, among
+from memloc.analysis.settings import Setting
 from memloc.papers.claims import Claim
-from memloc.papers.observations import Observations, Sizes, among
-from memloc.papers.settings import Setting
 from memloc.statistics.quantities import accuracy, difference
 from memloc.statistics.scales import SHARE
 from memloc.statistics.trainings import OverTrainings

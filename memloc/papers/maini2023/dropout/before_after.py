@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
+from memloc.analysis.observations import Observations
+from memloc.analysis.settings import Scope, Setting, differing, name_of
 from memloc.papers.charts import Dots, Table
-from memloc.papers.claims import Estimates, Parts, saying
+from memloc.papers.claims import Estimates, Numbers, Parts, saying
 from memloc.papers.deciding import decided, over, untestable
 from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
 from memloc.papers.judgement import Estimate, Judgement
 from memloc.papers.maini2023.dropout import accuracies as tied
 from memloc.papers.maini2023.dropout.accuracies import CELL, SETS, TiedRows, memorized, nearest_cells, of_cell, tied_rows
-from memloc.papers.observations import Observations
 from memloc.papers.reaching import SLACK, away, reaching
-from memloc.papers.scope import Numbers, Scope
-from memloc.papers.settings import Setting, differing, name_of
 from memloc.stages.instrument import LEAST_MEMORIZED
 from memloc.statistics import Interval, in_brackets
 from memloc.statistics.regions import Region, decide

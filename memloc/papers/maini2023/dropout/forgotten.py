@@ -9,18 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from memloc.analysis.observations import Observations, among
+from memloc.analysis.settings import Setting
 from memloc.data.arrays import U8
 from memloc.errors import MemlocError
 from memloc.papers.charts import Gallery, Picture, Table
-from memloc.papers.claims import Estimates, here
+from memloc.papers.claims import Estimates, Numbers, here
 from memloc.papers.deciding import decided, untestable
 from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.dropout.accuracies import CELL, nearest_cells, of_cell
 from memloc.papers.maini2023.dropout.before_after import TABLE_1
-from memloc.papers.observations import Observations, among
-from memloc.papers.scope import Numbers
-from memloc.papers.settings import Setting
 from memloc.statistics.quantities import mean_auc, training_table
 from memloc.statistics.regions import Region
 

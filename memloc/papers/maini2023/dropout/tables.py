@@ -9,8 +9,10 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from memloc.analysis.observations import Observations, among
+from memloc.analysis.settings import Setting, percent
 from memloc.papers.charts import Table
-from memloc.papers.claims import Claim, Estimates, Parts, here, saying
+from memloc.papers.claims import Claim, Estimates, Numbers, Parts, here, saying
 from memloc.papers.deciding import decide_rank, decided, listed, untestable
 from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
 from memloc.papers.judgement import Estimate
@@ -29,10 +31,7 @@ from memloc.papers.maini2023.dropout.before_after import (
     in_per_cent,
     paper_in_per_cent,
 )
-from memloc.papers.observations import Observations, among
 from memloc.papers.reaching import away, reaching
-from memloc.papers.scope import Numbers
-from memloc.papers.settings import Setting, percent
 from memloc.statistics import Correlation, Interval
 from memloc.statistics.trainings import pooled
 

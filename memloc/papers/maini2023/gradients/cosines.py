@@ -8,16 +8,15 @@ from functools import partial
 
 import pandas as pd
 
+from memloc.analysis.observations import Observations, first_reaching
+from memloc.analysis.settings import Setting
 from memloc.papers.charts import Heat
-from memloc.papers.claims import Claim, Parts, here, of_stage
+from memloc.papers.claims import HERE, Claim, Numbers, Parts, here, of_stage
 from memloc.papers.deciding import decided, untestable
 from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import by_training, over
 from memloc.papers.maini2023.gradients.norms import AT_CHECKPOINTS, gradient_rows, measured, titled
-from memloc.papers.observations import Observations, first_reaching
-from memloc.papers.scope import HERE, Numbers
-from memloc.papers.settings import Setting
 from memloc.statistics import in_brackets
 from memloc.statistics.quantities import mean_of_trainings
 from memloc.statistics.regions import Region

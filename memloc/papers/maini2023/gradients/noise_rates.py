@@ -9,8 +9,10 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from memloc.analysis.observations import Observations
+from memloc.analysis.settings import SEEDS, Setting
 from memloc.papers.charts import Curves
-from memloc.papers.claims import Claim, Estimates, here, of_stage
+from memloc.papers.claims import Claim, Estimates, Numbers, here, of_stage
 from memloc.papers.deciding import SIGNIFICANT, decide_rank, decided, listed, rank_correlation, untestable
 from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
 from memloc.papers.judgement import Estimate
@@ -25,9 +27,6 @@ from memloc.papers.maini2023.gradients.norms import (
     ratios,
     titled,
 )
-from memloc.papers.observations import Observations
-from memloc.papers.scope import Numbers
-from memloc.papers.settings import SEEDS, Setting
 from memloc.seeds import stream
 from memloc.statistics import Interval, spearman_test
 from memloc.statistics.quantities import mean_of_trainings

@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from memloc.analysis.observations import Observations, among
+from memloc.analysis.settings import Setting
 from memloc.papers.charts import Curves, Dots
-from memloc.papers.claims import Claim, Estimates, grid, here, of_stage
+from memloc.papers.claims import Claim, Estimates, Numbers, grid, here, of_stage
 from memloc.papers.deciding import decided, estimated, untestable
 from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import decades, over, panels
-from memloc.papers.observations import Observations, among
-from memloc.papers.scope import Numbers
-from memloc.papers.settings import Setting
 from memloc.statistics import in_brackets
 from memloc.statistics.quantities import mean_of_trainings
 from memloc.statistics.regions import FAMILYWISE, Region, decide_groups

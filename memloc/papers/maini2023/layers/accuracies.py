@@ -12,10 +12,10 @@ from typing import Literal, TypeAlias
 
 import pandas as pd
 
+from memloc.analysis.observations import Observations, among
+from memloc.analysis.settings import Setting
 from memloc.papers.charts import Curves, Line
 from memloc.papers.lines import by_training, line
-from memloc.papers.observations import Observations, among
-from memloc.papers.settings import Setting
 from memloc.statistics.quantities import accuracy, mean_of_trainings
 from memloc.statistics.regions import Region
 from memloc.statistics.scales import SHARE

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from memloc.analysis.observations import Observations, among
+from memloc.analysis.settings import Scope, Setting
 from memloc.papers.claims import Claim, grid, of_stage
 from memloc.papers.deciding import decided
 from memloc.papers.exhibits import Exhibit, Wanted, memorizing, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.layers.accuracies import KEPT, MOST, accuracies, averaged, by_layer, noisy_examples
-from memloc.papers.observations import Observations, among
-from memloc.papers.scope import Scope
-from memloc.papers.settings import Setting
 from memloc.statistics.quantities import share_of_groups
 from memloc.statistics.regions import Region
 

@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 import pandas as pd
 
+from memloc.analysis.observations import Observations, among, first_reaching
+from memloc.analysis.settings import Scope, Setting
 from memloc.papers.charts import Dots, Line
 from memloc.papers.claims import PRESENT, Claim, grid, of_stage
 from memloc.papers.deciding import (
@@ -23,9 +25,6 @@ from memloc.papers.deciding import (
 from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting, titled
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.layers.accuracies import KEPT, MOST, accuracies, averaged, by_layer, learning, noisy_examples
-from memloc.papers.observations import Observations, among, first_reaching
-from memloc.papers.scope import Scope
-from memloc.papers.settings import Setting
 from memloc.seeds import stream
 from memloc.statistics import Interval, spearman_test
 from memloc.statistics.quantities import difference, share_of_groups

@@ -11,17 +11,16 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from memloc.analysis.observations import Observations, among
+from memloc.analysis.settings import Setting
 from memloc.papers.charts import Curves, Dots
-from memloc.papers.claims import Claim, Estimates, here, of_stage
+from memloc.papers.claims import Claim, Estimates, Numbers, here, of_stage
 from memloc.papers.deciding import decided, over
 from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting, titled
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import line
 from memloc.papers.maini2023.neurons.searches import flip_rows, table, trials, two_sided
-from memloc.papers.observations import Observations, among
 from memloc.papers.reaching import away, reaching
-from memloc.papers.scope import Numbers
-from memloc.papers.settings import Setting
 from memloc.statistics import quantities
 from memloc.statistics.quantities import auc_of_means, mean_of_trainings
 from memloc.statistics.regions import Region

@@ -12,18 +12,17 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from memloc.analysis.observations import Observations
+from memloc.analysis.settings import Setting
 from memloc.papers.charts import Curves, Line
-from memloc.papers.claims import Claim, Parts, here, of_stage
+from memloc.papers.claims import Claim, Numbers, Parts, here, of_stage
 from memloc.papers.deciding import decided, over, untestable
 from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting, titled
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import line
 from memloc.papers.maini2023.neurons.layer_shares import layer_dots
 from memloc.papers.maini2023.neurons.searches import NAMES, ONE_SIDED, flip_rows, table, trials, two_sided
-from memloc.papers.observations import Observations
 from memloc.papers.reaching import away, reaching
-from memloc.papers.scope import Numbers
-from memloc.papers.settings import Setting
 from memloc.statistics.quantities import accuracy, difference_of_means, mean_over_examples, ratio_of_means
 from memloc.statistics.regions import Region
 from memloc.statistics.scales import SHARE

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from memloc.analysis.observations import Observations, among
+from memloc.analysis.settings import Setting
 from memloc.papers.charts import Dots
 from memloc.papers.claims import Claim, here, of_stage
 from memloc.papers.deciding import decided, untestable
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.neurons.searches import NAMES, ONE_SIDED, trials, two_sided
-from memloc.papers.observations import Observations, among
-from memloc.papers.settings import Setting
 from memloc.seeds import stream
 from memloc.statistics import Bools, Floats, in_brackets
 from memloc.statistics.quantities import mean_over_examples

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from memloc.papers.observations import Observations, among
+from memloc.analysis.observations import Observations, among
 from memloc.statistics import Bools, Floats
 from memloc.statistics.quantities import training_table
 

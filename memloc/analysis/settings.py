@@ -1,4 +1,4 @@
-"""Settings: trainings that differ in their seeds alone, each with the one analysis on which a claim is judged.
+"""Settings: trainings that differ in their seeds alone, each with the one analysis on which it is judged.
 
 Trainings that differ in anything else are never pooled, nor are analyses that measure something else (`variant`).
 """
@@ -13,7 +13,6 @@ from typing import Any
 
 from memloc.config import canonical_json
 from memloc.models.architectures import TRAINING
-from memloc.papers.scope import Scope
 
 SEEDS = ("seed", "data_seed")
 # Fields of a stage that say how much is measured, not what.
@@ -33,7 +32,7 @@ USUAL: Mapping[str, Mapping[str, Any]] = {
     "retrain": {"retrain.lr": 0.1, **ATYPICAL},
     "flips": {"estimator": "fast", "reference": 16, "batch": 512, "ablate": "activation", "max_neurons": 200, **ATYPICAL},
 }
-PAPER_NETWORK = {"width": 1, "stem": "imagenet"}
+USUAL_NETWORK = {"width": 1, "stem": "imagenet"}
 RENAMED = {("retrain", "lr"): "retrain.lr"}  # options with the name of a training field
 
 DATASETS = ("cifar10", "mnist", "svhn")
@@ -50,6 +49,15 @@ NAMES = {
 
 
 @dataclass(frozen=True)
+class Scope:
+    """A setting in short: data set, network and noise rate. The usual ones are not named in ids."""
+
+    dataset: str = "cifar10"
+    model: str = "resnet9"
+    noise: float = 0.1
+
+
+@dataclass(frozen=True)
 class Setting:
     """A setting of a store.
 
@@ -63,16 +71,18 @@ class Setting:
 
     @property
     def trials(self) -> list[str]:
+        """Its trainings, sorted."""
         return sorted(self.analyses)
 
     @property
     def scope(self) -> Scope:
+        """Data set, network and noise rate."""
         return Scope(self.config["dataset"], self.config["model"], self.config.get("noise", Scope.noise))
 
     @property
     def deviations(self) -> dict[str, Any]:
-        """Every field in which it differs from the paper's setting, besides data set, model and noise rate."""
-        named = (*Scope.__dataclass_fields__, "dropout")  # each claim states its dropout itself
+        """Every field that has not its usual value, besides data set, model and noise rate."""
+        named = (*Scope.__dataclass_fields__, "dropout")  # each question states its dropout itself
         of_training = {k: v for k, v in self.config.items() if k not in named and v != usual(self, k)}
         return {**of_training, **self.variant}
 
@@ -87,7 +97,7 @@ class Setting:
 
     @property
     def place(self) -> tuple[Any, ...]:
-        """A key that sorts settings for a reader: the papers' data sets and networks first, then by name and noise rate."""
+        """A key that sorts settings for a reader: the usual data sets and networks first, then by name and noise rate."""
         scope = self.scope
         names = ((scope.dataset, DATASETS), (scope.model, MODELS))
         known = [(order.index(name) if name in order else len(order), name) for name, order in names]
@@ -103,9 +113,9 @@ class Setting:
 
 
 def usual(setting: Setting, name: str) -> Any:
-    """A training field's value in the paper."""
-    if name in PAPER_NETWORK:
-        return PAPER_NETWORK[name]
+    """A training field's usual value: that of preset `paper`."""
+    if name in USUAL_NETWORK:
+        return USUAL_NETWORK[name]
     if name == "peak_epoch":
         return max(1, round(setting.config["epochs"] / 5))
     return TRAINING.default(name, setting.config)
@@ -144,7 +154,7 @@ def settings(
         trials: {trial: the training's configuration}.
         analyses: rows analysis, trial, stage, config (a mapping), variant (further differences, such as what it reads).
         dropout: the kinds of dropout that the trainings may have.
-        without: training fields that may differ within a setting; the claim itself looks at them.
+        without: training fields that may differ within a setting; who asks looks at them.
     """
     groups: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Mapping[str, Any]]]] = {}
     for analysis in analyses:
@@ -162,7 +172,7 @@ def settings(
 
 
 def variant_of(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of an analysis that are not the usual ones. Each claim states itself what is memorized."""
+    """The options of an analysis that are not the usual ones. Each question states itself what is memorized."""
     known, aside = USUAL.get(stage, {}), (*EXTENT[stage], "memorized")
     options = {RENAMED.get((stage, k), k): v for k, v in config.items() if k not in aside and v is not None}
     return {k: v for k, v in options.items() if v != known.get(k)}
@@ -186,7 +196,7 @@ def _size(stage: str, config: Mapping[str, Any]) -> int:
 
 
 def nearness(setting: Setting, scope: Scope) -> tuple[Any, ...]:
-    """A key that sorts settings by their distance from the paper's: data set, model, noise rate, other fields.
+    """A key that sorts settings by their distance from a scope: data set, model, noise rate, other fields.
 
     Of two equally near settings the one with more trainings comes first.
     """
@@ -205,8 +215,8 @@ def nearness(setting: Setting, scope: Scope) -> tuple[Any, ...]:
 def named(several: Sequence[Setting], name: Callable[[Scope], str]) -> dict[str, Setting]:
     """{name in ids: setting}.
 
-    Of settings that share data set, model and noise rate, the one nearest to the paper's has the plain name. The names of
-    the others also have the fields in which they deviate.
+    Of settings that share data set, model and noise rate, the one with the fewest unusual fields has the plain name. The
+    names of the others also have these fields.
     """
     names: dict[str, Setting] = {}
     for setting in sorted(several, key=lambda s: nearness(s, s.scope)):
@@ -243,7 +253,7 @@ def percent(fraction: float) -> str:
 
 
 def usual_in_words(setting: Setting, name: str) -> str:
-    """The paper's value of a training field or of a stage's option."""
+    """The usual value of a training field or of a stage's option."""
     options = {k: v for of_stage in USUAL.values() for k, v in of_stage.items()}
     if name in setting.variant:
         return str(options.get(name, "none"))

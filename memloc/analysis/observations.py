@@ -1,4 +1,4 @@
-"""Everything that the claims need from a store, read once: trainings, whether they memorized, rows of analyses."""
+"""What a store says of its settings, read once: trainings, whether they memorized, rows of analyses."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from memloc.analysis.reader import Reader
+from memloc.analysis.settings import Measurement, Setting, settings, variant_of
+from memloc.analysis.testable import testable
 from memloc.analysis.views import RIGHT_SCORES
 from memloc.data import SOURCES, NamedDataset, describe
-from memloc.papers.settings import Measurement, Setting, settings, variant_of
-from memloc.papers.testable import testable
 
 Row = dict[str, Any]
 
@@ -29,15 +29,17 @@ class Sizes:
 
     @property
     def clean(self) -> int:
+        """Correctly labeled examples."""
         return self.n - self.noisy
 
     @property
     def chance(self) -> float:
+        """The accuracy of guessing."""
         return 1 / self.classes
 
 
 class Observations:
-    """The rows of a store that claims are judged on, from one reader."""
+    """The rows of a store, from one reader. Every table is read once."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -88,6 +90,7 @@ class Observations:
 
     @cached_property
     def sizes(self) -> dict[str, Sizes]:
+        """{trial: its sizes}."""
         sql = """SELECT trial, count(*) AS n, count_if(noisy) AS noisy, count(DISTINCT true_label) AS classes
                  FROM examples GROUP BY trial"""
         rows = self.frame(sql)[["trial", "n", "noisy", "classes"]].to_numpy().tolist()
