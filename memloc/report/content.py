@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from memloc.analysis.instruments import instruments_of
 from memloc.analysis.observations import Observations
 from memloc.analysis.reader import Reader
 from memloc.analysis.settings import name_of, percent
+from memloc.counts import counted
 from memloc.errors import UsageError
 from memloc.papers.exhibits import Evidence, Exhibit, Shown, show
 from memloc.papers.findings import Finding, findings, first_of_each
@@ -47,14 +49,18 @@ class Report:
     def exhibits(self) -> list[Shown]:
         return [shown for _, several in self.sections for shown in several]
 
-    @property
+    @cached_property
     def shared(self) -> list[str]:
         """The differences from the paper's settings that all exhibits with data have."""
-        run = [[general(words) for words in shown.differences] for shown in self.exhibits if shown.run]
+        run = [[_general(words) for words in shown.differences] for shown in self.exhibits if shown.run]
         return [words for words in (run[0] if run else ()) if all(words in others for others in run)]
 
+    def own(self, shown: Shown) -> list[str]:
+        """The differences of an exhibit beyond those."""
+        return [words for words in shown.differences if _general(words) not in self.shared]
 
-def general(words: str) -> str:
+
+def _general(words: str) -> str:
     """A difference without what stands in the paper's exhibit, which may be one data set or several."""
     there, between, _ = words.partition(" in place of ")
     return f"{there}{between}the paper's" if between else words
@@ -123,22 +129,18 @@ def ran(commits: Sequence[Commit]) -> list[str]:
     rates = ", ".join(percent(rate) for rate in sorted({float(c.get("noise") or 0) for c in configs}))
     seeds = sorted({int(c["seed"]) for c in configs})
     in_turn = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1))
-    named = f"{seeds[0]} to {seeds[-1]}" if in_turn else _listed(seeds)
-    analyses = len({c.analysis for c in commits if c.analysis is not None})
+    named = f"{seeds[0]} to {seeds[-1]}" if in_turn else ", ".join(map(str, seeds))
+    analyses = len({c.analysis for c in commits} - {None})
     minutes = sum(c.seconds for c in commits) / 60
     time = f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{max(1, round(minutes))} min"
     versions = [
-        f"{name} {_listed(sorted(known))}"
+        f"{name} {', '.join(sorted(known))}"
         for name in ("memloc", "torch", "python")
         if (known := {str(v) for c in commits if (v := {**c.where, **c.where.get("versions", {})}.get(name))})
     ]
     devices = sorted({str(name) for c in commits if (name := c.where.get("device_name"))})
     return [
-        f"{len(trainings)} training{'s' * (len(trainings) > 1)} of {models} on {data}, with {rates} label noise and seed"
-        f"{'s' * (len(seeds) > 1)} {named}; {analyses} analys{'es' if analyses != 1 else 'is'} of them.",
-        f"The computation took {time} on {_listed(devices) or 'unknown devices'}, with {', '.join(versions)}.",
+        f"{counted(len(trainings), 'training')} of {models} on {data}, with {rates} label noise and "
+        f"seed{'s' * (len(seeds) > 1)} {named}; {counted(analyses, 'analysis')} of them.",
+        f"The computation took {time} on {', '.join(devices) or 'unknown devices'}, with {', '.join(versions)}.",
     ]
-
-
-def _listed(several: Sequence[object]) -> str:
-    return ", ".join(map(str, several))

@@ -9,7 +9,7 @@ from memloc.errors import UsageError
 from memloc.papers.charts import Table
 from memloc.papers.exhibits import Shown
 from memloc.papers.paper import Paper
-from memloc.report import scorecard, tables
+from memloc.report import tables
 from memloc.report.content import Report, short
 from memloc.report.drawing import drawing
 from memloc.report.still import FONTS, SANS, Still, beside, drawn, pdf, stack, words
@@ -17,14 +17,19 @@ from memloc.report.still import FONTS, SANS, Still, beside, drawn, pdf, stack, w
 WIDTH = 680  # pixels of a page
 UNITS = {"in": 72.0, "cm": 72 / 2.54, "mm": 72 / 25.4, "pt": 1.0, "px": 0.75}  # points
 LETTER = 6.2  # pixels of a letter in a table
-SIGNS = {"±": r"$\pm$", "−": "$-$", "→": r"$\to$", "≈": r"$\approx$", "§": r"\S", "–": "--", "≥": r"$\geq$", "√": r"$\surd$"}
-SIGNS |= {"≤": r"$\leq$", "×": r"$\times$", "’": "'", "…": r"\ldots{}", "α": r"$\alpha$", "Δ": r"$\Delta$"}
-SPECIAL = {
-    **{letter: "\\" + letter for letter in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\\": r"\textbackslash{}",
+_SIGNS = {
+    "±": r"$\pm$",
+    "−": "$-$",
+    "→": r"$\to$",
+    "≈": r"$\approx$",
+    "§": r"\S",
+    "–": "--",
+    "≥": r"$\geq$",
+    "√": r"$\surd$",
 }
+_SIGNS |= {"≤": r"$\leq$", "×": r"$\times$", "’": "'", "…": r"\ldots{}", "α": r"$\alpha$", "Δ": r"$\Delta$"}
+_SIGNS |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+TEX = {ord(sign): tex for sign, tex in _SIGNS.items()} | {ord(sign): f"\\{sign}" for sign in "&%$#_{}"}
 
 
 @dataclass(frozen=True)
@@ -165,10 +170,12 @@ def scorecard_tex(report: Report) -> str:
     head = " & ".join(map(tex_words, tables.scorecard([]).head))
     lines = [r"% \usepackage{booktabs,longtable,array}", rf"\begin{{longtable}}{{{columns}}}"]
     lines += [r"\toprule", rf"{head} \\", r"\midrule", r"\endhead", r"\bottomrule", r"\endfoot"]
-    for judged in (c for part in scorecard.parts(report.paper, report.judgements) for c in part.claims if c.numbers):
-        claim = tex_words(f"{judged.claim.id}. {judged.claim.text} ({judged.claim.where})")
-        lines += [r"\addlinespace", rf"\multicolumn{{4}}{{p{{0.9\linewidth}}}}{{\bfseries {claim}}} \\*"]
-        for name, *cells in tables.scorecard(judged.numbers).rows:
+    for claim in (claim for section in report.paper.sections for claim in section.claims):
+        rows = tables.scorecard([j for j in report.judgements if j.claim_id == claim.id]).rows
+        if rows:
+            words = tex_words(f"{claim.id}. {claim.text} ({claim.where})")
+            lines += [r"\addlinespace", rf"\multicolumn{{4}}{{p{{0.9\linewidth}}}}{{\bfseries {words}}} \\*"]
+        for name, *cells in rows:
             broken = tex_words(name).replace(".", r".\allowbreak{}").replace(r"\_", r"\_\allowbreak{}")
             lines.append(" & ".join([broken, *map(tex_words, cells)]) + r" \\")
     return "\n".join([*lines, r"\end{longtable}", ""])
@@ -176,4 +183,4 @@ def scorecard_tex(report: Report) -> str:
 
 def tex_words(text: str) -> str:
     """Plain text, escaped for LaTeX."""
-    return "".join(SIGNS.get(letter) or SPECIAL.get(letter, letter) for letter in text)
+    return text.translate(TEX)

@@ -13,53 +13,51 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from memloc.papers.charts import Chart, Gallery
+from memloc.papers.charts import Gallery
 from memloc.papers.exhibits import Shown
 from memloc.papers.judgement import WORDS
-from memloc.report import scorecard, still, tables, vega
-from memloc.report.content import Report, general
+from memloc.report import still, tables, vega
+from memloc.report.content import Report
 from memloc.report.drawing import drawing
 from memloc.sweep import shipped
 from memloc.version import VERSION
 
 FOLDER = Path(__file__).with_name("page")
-WIDTH, SMALL = 760, 380  # pixels of a still picture: of an exhibit, and of the first screen
 SYSTEM = "system-ui, -apple-system, 'Segoe UI', sans-serif"
+SIGNS = {"holds": "✓", "does_not_hold": "✗", "inconclusive": "~", "not_testable": "?", "not_run": "○"}
 
 
 @dataclass
 class Charts:
     """The charts of a page, in its order. all: what the page's script draws."""
 
-    shared: list[str]
     all: list[dict[str, Any]] = field(default_factory=list)
 
-    def exhibit(self, shown: Shown, prefix: str = "", width: int = WIDTH) -> dict[str, Any]:
-        """What the template needs of an exhibit. prefix: of ids, because an exhibit may be on the page twice."""
-        exhibit = shown.exhibit
-        commands = [c for c in (exhibit.first, exhibit.command) if c]
-        minis = [f"memloc sweep {c.split()[2]}-mini" for c in commands]
-        return {
-            "shown": shown,
-            "exhibit": exhibit,
-            "own": [words for words in shown.differences if general(words) not in self.shared],
-            "commands": commands,
-            "minis": minis if all(c.split()[2] in shipped() for c in minis) else [],
-            "panels": [self._panel(chart, f"{prefix}{exhibit.id}", k, width) for k, chart in enumerate(shown.charts)],
-        }
+    def panels(self, shown: Shown, prefix: str = "", width: int = 760) -> list[dict[str, Any]]:
+        """What the template needs of an exhibit's charts.
 
-    def _panel(self, chart: Chart, exhibit: str, k: int, width: int) -> dict[str, Any]:
-        """images: (source, caption, example) of a gallery. chart: the place among all charts."""
-        if isinstance(chart, Gallery):
-            return {"title": chart.title, "images": [(_uri(p.png), p.words, p.example) for p in chart.pictures]}
-        made, name = drawing(chart), f"{exhibit}-{k + 1}"
-        self.all.append({"spec": made.spec, "fields": made.fields, "rows": made.rows, "panels": made.panels, "name": name})
-        picture = still.drawn(made, width, name, SYSTEM, exact=False)
-        label, box = Markup.escape(tables.gist(chart)), f"0 0 {picture.width:g} {picture.height:g}"
-        svg = Markup(f'<svg role="img" aria-label="{label}" viewBox="{box}">{picture.body}</svg>')
-        return {"title": chart.title, "svg": svg, "chart": len(self.all) - 1, "wide": made.panels > 2} | {
-            "points": tables.as_table(chart.title, made)
-        }
+        prefix: of ids, because an exhibit may be on the page twice. width: of the still picture, in pixels.
+        """
+        made: list[dict[str, Any]] = []
+        for k, chart in enumerate(shown.charts, 1):
+            if isinstance(chart, Gallery):
+                made.append({"title": chart.title, "gallery": chart})
+                continue
+            drawn, name = drawing(chart), f"{prefix}{shown.exhibit.id}-{k}"
+            picture = still.drawn(drawn, width, name, SYSTEM, exact=False)
+            svg = {"svg": Markup(picture.body), "box": f"0 0 {picture.width:g} {picture.height:g}", "wide": drawn.panels > 2}
+            words = {"title": chart.title, "gist": tables.gist(chart), "points": tables.as_table(chart.title, drawn)}
+            made.append({"number": len(self.all), **svg, **words})
+            self.all.append(
+                {"spec": drawn.spec, "fields": drawn.fields, "rows": drawn.rows, "panels": drawn.panels, "name": name}
+            )
+        return made
+
+    @property
+    def json(self) -> Markup:
+        """What the page's script draws, as text that ends no script element."""
+        drawings = {"config": {**vega.CONFIG, "font": SYSTEM}, "charts": self.all}
+        return Markup(json.dumps(drawings, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
 
 
 def page(report: Report) -> str:
@@ -68,24 +66,15 @@ def page(report: Report) -> str:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
     )
-    charts = Charts(report.shared)
-    pictures = [charts.exhibit(shown, "at-a-glance-", SMALL) for shown in report.pictures]
-    sections = [(section, [charts.exhibit(shown) for shown in exhibits]) for section, exhibits in report.sections]
-    drawings = {"config": {**vega.CONFIG, "font": SYSTEM}, "charts": charts.all}
+    environment.filters |= {"papers": tables.papers, "interval": tables.interval, "minis": _minis, "uri": _uri}
     return environment.get_template("page.html.j2").render(
         report=report,
         title=f"memloc report: {report.sweep or 'all sweeps'}",
         option=f" --sweep {report.sweep}" if report.sweep else "",
         version=VERSION,
-        pictures=pictures,
-        sections=sections,
-        parts=scorecard.parts(report.paper, report.judgements),
-        tally=scorecard.tally(report.judgements),
+        charts=Charts(),
         verdicts=WORDS,
-        signs=scorecard.SIGNS,
-        papers=tables.papers,
-        interval=tables.interval,
-        drawing=Markup(json.dumps(drawings, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
+        signs=SIGNS,
         bundle=_bundle(),
         read=lambda name: Markup((FOLDER / name).read_text(encoding="utf-8")),
     )
@@ -96,6 +85,12 @@ def _bundle() -> Markup:
     """Vega-Lite with all that it needs, as a script. To put it together takes over a second."""
     text = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=still.VERSION)
     return Markup(text.replace("</script", "<\\/script").replace("<!--", "<\\!--"))  # it ends no element
+
+
+def _minis(commands: list[str]) -> list[str]:
+    """The same sweeps on bundled images, if all of them are shipped."""
+    minis = [f"{command.split()[2]}-mini" for command in commands]
+    return [f"memloc sweep {mini}" for mini in minis] if set(minis) <= set(shipped()) else []
 
 
 def _uri(png: bytes) -> str:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-LIGHT, DARK = "#ffffff", "#16181d"  # the page's two grounds
-
 
 @dataclass(frozen=True)
 class Look:

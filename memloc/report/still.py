@@ -14,7 +14,6 @@ from xml.sax.saxutils import escape
 import altair
 import pypdf
 import vl_convert
-from pypdf.generic import ArrayObject, DictionaryObject, NameObject
 
 from memloc.report.vega import CONFIG, Drawing
 
@@ -129,15 +128,9 @@ def _sort(node: Any, seen: set[int]) -> None:
     if id(node) in seen:
         return
     seen.add(id(node))
-    if isinstance(node, DictionaryObject):
-        items = sorted(node.items())
-        for key, _ in items:
-            dict.__delitem__(node, key)
-        for key, value in items:
-            dict.__setitem__(node, NameObject(key), value)
-        values = [value for key, value in items if key != "/Parent"]
-    else:
-        values = list(node) if isinstance(node, ArrayObject) else []
-    for value in values:
+    if isinstance(node, dict):
+        for key in sorted(node):
+            dict.__setitem__(node, key, dict.pop(node, key))  # a reference stays a reference
+    for value in list(dict.values(node)) if isinstance(node, dict) else node if isinstance(node, list) else ():
         if hasattr(value, "get_object"):
             _sort(value, seen)

@@ -15,7 +15,6 @@ import pytest
 from memloc.papers.charts import Gallery
 from memloc.papers.exhibits import Exhibit, Shown, Wanted
 from memloc.papers.judgement import WORDS
-from memloc.report import scorecard
 from memloc.report.content import Report, ran
 from memloc.report.drawing import drawing
 from memloc.report.html import page
@@ -186,17 +185,23 @@ def test_what_was_run(report: Report, everything: Path) -> None:
 
 
 def test_the_scorecard_tells_all(html: str, report: Report) -> None:
-    for verdict, count in scorecard.tally(report.judgements):
-        assert count == sum(j.verdict == verdict for j in report.judgements)
-        words = html[html.index('<ul class="tally">') :].split("</ul>")[0]
-        assert re.search(rf'class="{verdict}"><b>{count}</b>.*?{WORDS[verdict]}</li>', words)
+    tally = r'<li class="(\w+)"><b>(\d+)</b> <span aria-hidden="true">.</span> ([\w ]+)</li>'
+    words = html[html.index('<ul class="tally">') :].split("</ul>")[0]
+    counts = Counter(j.verdict for j in report.judgements)
+    assert re.findall(tally, words) == [(v, str(counts[v]), WORDS[v]) for v in WORDS]
     card = html[html.index('id="scorecard"') : html.index('aria-labelledby="section-1"')]
     for j in report.judgements:
         if j.verdict != "not_run":
             assert card.count(f'id="claim-{j.id}"') == 1
             assert j.reason.split("'")[0].split("<")[0] in card
-    claims = [claim for part in scorecard.parts(report.paper, report.judgements) for claim in part.claims]
-    assert sum(len(c.numbers) + len(c.missing) for c in claims) == len(report.judgements)
+    found = Counter[str]()
+    for part, section in zip(card.split('<ul class="tally small">')[1:], report.paper.sections, strict=True):
+        own = Counter(j.verdict for j in report.judgements if j.claim_id in {claim.id for claim in section.claims})
+        assert re.findall(tally, part.split("</ul>")[0]) == [(v, str(own[v]), WORDS[v]) for v in WORDS if own[v]]
+        found += own
+    assert found == counts  # every number belongs to a section
+    missing = re.findall(r"Not run: (\d+) numbers?\. ", card)
+    assert sum(map(int, missing)) == counts["not_run"] > 0
 
 
 def test_the_setting_is_told_once(html: str, report: Report) -> None:

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import altair
@@ -15,9 +16,8 @@ import pytest
 import vl_convert
 
 from memloc.papers.charts import Chart, Curves, Dots, Line
-from memloc.report import curves as curves_of
 from memloc.report import palette, still, vega
-from memloc.report.drawing import drawing
+from memloc.report.drawing import drawing, line_ends
 from memloc.report.tables import as_table, gist, interval, number, papers
 from memloc.statistics import Interval
 from tests.report.hand import CHARTS, DOTS, FACETS, GALLERY, HEAT, LOG, STEPS, curves, line, over
@@ -148,7 +148,7 @@ def test_a_logarithmic_axis_has_plain_decades_and_holds_the_rule() -> None:
 
 def test_names_at_the_ends_of_lines_do_not_touch() -> None:
     flat = Curves("", {"": [line(n, (0.9, 0.9), 1) for n in ("a", "b", "c", "d")]}, "x", "y", (0.0, 0.9), rule=(0.9, "all"))
-    places = curves_of.line_ends(flat, (0.0, 0.9))
+    places = line_ends(flat, (0.0, 0.9))
     heights = sorted(y * vega.HEIGHT / 0.9 for _, y in places)
     assert len(heights) == 5
     assert all(b - a >= 14.9 for a, b in itertools.pairwise(heights))
@@ -215,7 +215,10 @@ def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("ground", [palette.LIGHT, palette.DARK])
+STYLE = (Path(vega.__file__).parent / "page/style.css").read_text()
+
+
+@pytest.mark.parametrize("ground", re.findall(r"--ground: (#\w{6})", STYLE)[:2])
 @pytest.mark.parametrize("look", palette.ORDER, ids=lambda look: look.colour)
 def test_marks_stand_out_on_either_ground(look: palette.Look, ground: str) -> None:
     assert contrast(parts(look.colour), parts(ground)) >= 3
