@@ -93,7 +93,7 @@ class Setting:
         more = [f"{k} {v}" for k, v in self.deviations.items()]
         masked = [f"dropout {d}" for d in [self.config.get("dropout", "none")] if d != "none"]
         rate = [f"noise {scope.noise:g}"] if "noise" in self.config else []
-        return ", ".join([scope.dataset, scope.model, *rate, *masked, *more])
+        return ", ".join([without_folder(scope.dataset), scope.model, *rate, *masked, *more])
 
     @property
     def place(self) -> tuple[Any, ...]:
@@ -244,7 +244,12 @@ def _word(name: str, value: Any) -> str:
 
 def name_of(word: str) -> str:
     """The name of a data set or network as people write it."""
-    return NAMES.get(word, word)
+    return NAMES.get(word, without_folder(word))
+
+
+def without_folder(dataset: str) -> str:
+    """The name in a configuration, without the folders of `npz:PATH`, which are a machine's own: `mine.npz`."""
+    return Path(dataset).name if dataset.startswith("npz:") else dataset
 
 
 def percent(fraction: float) -> str:

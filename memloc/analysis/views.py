@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+
+def ordered_sum(numbers: str) -> str:
+    """SQL: the sum of doubles, the same to the last bit every time. DuckDB adds in parallel, in no fixed order."""
+    return f"fsum({numbers} ORDER BY {numbers})"
+
+
+def ordered_mean(numbers: str) -> str:
+    """SQL: the mean of doubles, likewise; NULL without any."""
+    return f"{ordered_sum(numbers)} / nullif(count({numbers}), 0)"
+
+
 # Norms and cosines per layer group (science.md, Gradient accounting), of clean and noisy examples. For comparison also of a
 # random subset as large as the noisy one (control) and the rest. norm: mean over the group's tensors of ‖g‖/√numel.
 # norm_sum: their sum. norm_concat: that of the concatenated gradient. cosine: that of the concatenated gradients.
 # cosine_mean: mean over the group's tensors.
 # ‖g_rest‖² = ‖g_c + g_n − g_control‖² = ‖g_c‖² + ‖g_n‖² + 2⟨g_c, g_n⟩ − ‖g_control‖² − 2⟨g_control, g_rest⟩.
-GRADIENT_LAYERS = """
+SETS = ("clean", "noisy", "control", "total")
+REST = "sq_clean + sq_noisy + 2 * dot - sq_control - 2 * dot_control"
+GRADIENT_LAYERS = f"""
 WITH tensors AS (
     SELECT *,
            greatest(0, coalesce(sq_clean, 0) + coalesce(sq_noisy, 0) + 2 * coalesce(dot, 0)) AS sq_total,
-           greatest(0, sq_clean + sq_noisy + 2 * dot - sq_control - 2 * dot_control) AS sq_rest
+           greatest(0, {REST}) AS sq_rest
     FROM gradients
 )
 SELECT analysis, trial, epoch, layer,
-       avg(sqrt(sq_clean / numel)) AS norm_clean,
-       avg(sqrt(sq_noisy / numel)) AS norm_noisy,
-       avg(sqrt(sq_control / numel)) AS norm_control,
-       avg(sqrt(sq_total / numel)) AS norm_total,
-       sum(dot) / nullif(sqrt(sum(sq_clean) * sum(sq_noisy)), 0) AS cosine,
-       sum(dot_control) / nullif(sqrt(sum(sq_control) * greatest(0,
-           sum(sq_clean + sq_noisy + 2 * dot - sq_control - 2 * dot_control))), 0) AS cosine_control,
-       sum(sqrt(sq_clean / numel)) AS norm_sum_clean,
-       sum(sqrt(sq_noisy / numel)) AS norm_sum_noisy,
-       sum(sqrt(sq_control / numel)) AS norm_sum_control,
-       sum(sqrt(sq_total / numel)) AS norm_sum_total,
-       sqrt(sum(sq_clean) / sum(numel)) AS norm_concat_clean,
-       sqrt(sum(sq_noisy) / sum(numel)) AS norm_concat_noisy,
-       sqrt(sum(sq_control) / sum(numel)) AS norm_concat_control,
-       sqrt(sum(sq_total) / sum(numel)) AS norm_concat_total,
-       avg(dot / nullif(sqrt(sq_clean * sq_noisy), 0)) AS cosine_mean,
-       avg(dot_control / nullif(sqrt(sq_control * sq_rest), 0)) AS cosine_mean_control
+       {", ".join(f"{ordered_mean(f'sqrt(sq_{s} / numel)')} AS norm_{s}" for s in SETS)},
+       {ordered_sum("dot")} / nullif(sqrt({ordered_sum("sq_clean")} * {ordered_sum("sq_noisy")}), 0) AS cosine,
+       {ordered_sum("dot_control")}
+           / nullif(sqrt({ordered_sum("sq_control")} * greatest(0, {ordered_sum(REST)})), 0) AS cosine_control,
+       {", ".join(f"{ordered_sum(f'sqrt(sq_{s} / numel)')} AS norm_sum_{s}" for s in SETS)},
+       {", ".join(f"sqrt({ordered_sum(f'sq_{s}')} / sum(numel)) AS norm_concat_{s}" for s in SETS)},
+       {ordered_mean("dot / nullif(sqrt(sq_clean * sq_noisy), 0)")} AS cosine_mean,
+       {ordered_mean("dot_control / nullif(sqrt(sq_control * sq_rest), 0)")} AS cosine_mean_control
 FROM tensors GROUP BY ALL
 """
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from memloc.analysis.observations import Observations
 from memloc.analysis.settings import Setting
+from memloc.analysis.views import ordered_mean
 from memloc.config import canonical_json
 from memloc.config.training import Dropout, HeldOut
 from memloc.data.arrays import I64
@@ -75,7 +76,7 @@ def means(observations: Observations, sets: Sequence[TrainingSet]) -> list[pd.Da
     forgotten: in how many trainings dropping makes a correctly labeled example wrong; NaN without dropping.
     """
     columns = [c for c in observations.frame("SELECT * FROM leaderboard LIMIT 0").columns if c not in LABELS]
-    averages = ", ".join(f"favg(CAST({c} AS DOUBLE)) AS {c}" for c in columns)
+    averages = ", ".join(f"{ordered_mean(f'CAST({c} AS DOUBLE)')} AS {c}" for c in columns)
     rows = observations.frame(
         f"""WITH sets(trial, place) AS (VALUES {_placed(s.scored for s in sets)})
             SELECT place, example, any_value(label) AS label, any_value(true_label) AS true_label, {averages}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memloc.analysis.settings import Setting, differing
+from memloc.analysis.settings import Setting, differing, name_of, scope_name
 
 
 def setting(dataset: str, noise: float = 0.1, width: float = 1.0) -> Setting:
@@ -14,3 +14,13 @@ def test_settings_are_told_apart_by_what_differs_and_a_single_one_by_nothing() -
     assert differing([setting("digits")]) == [""]
     several = [setting("digits"), setting("mnist"), setting("mnist", noise=0.2, width=0.5)]
     assert differing(several) == ["digits, 10 % noise", "MNIST, 10 % noise", "MNIST, 20 % noise, width 0.5"]
+
+
+def test_a_data_set_of_ones_own_is_its_files_name() -> None:
+    """Its folder is nobody else's business. Ids had its name without the ending before, and have it still."""
+    mine = setting("npz:/home/someone/secret/mine.v2.npz")
+    assert name_of(mine.scope.dataset) == "mine.v2.npz"
+    assert mine.words == "mine.v2.npz, resnet9, noise 0.1"
+    assert differing([mine, setting("cifar10")]) == ["mine.v2.npz", "CIFAR-10"]
+    assert scope_name(mine.scope) == "mine_v2"
+    assert name_of("timm:resnet18") == "timm:resnet18"

@@ -16,7 +16,7 @@ from memloc import stages
 from memloc.analysis.instruments import instruments
 from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import read_table, run_sql
-from memloc.analysis.views import FLIP_COUNTS, FORGOTTEN, LEADERBOARD
+from memloc.analysis.views import FLIP_COUNTS, FORGOTTEN, GRADIENT_LAYERS, LEADERBOARD
 from memloc.store import Store, records
 from tests.papers.maini2023.simulated import Simulated
 
@@ -29,6 +29,20 @@ def simulated(tmp_path: Path) -> Simulated:
 def rows(store: Store, sql: str) -> pd.DataFrame:
     frame: pd.DataFrame = run_sql(store, sql).to_pandas()
     return frame
+
+
+def test_sums_of_gradients_do_not_depend_on_the_order_of_rows() -> None:
+    """Five tensors of very different size: added in another order, the last digits would differ."""
+    draw = np.random.default_rng(3)
+    columns = ("sq_clean", "sq_noisy", "sq_control", "dot", "dot_control")
+    sizes = {c: draw.lognormal(0, 8, 5) * (draw.choice([-1, 1], 5) if "dot" in c else 1) for c in columns}
+    table = pd.DataFrame({"analysis": "a", "trial": "t", "epoch": 1, "layer": "l", "numel": [3, 7, 11, 5, 2], **sizes})
+    found = set()
+    for _ in range(30):
+        connection = duckdb.connect()
+        connection.register("gradients", table.sample(frac=1, random_state=draw))
+        found.add(connection.execute(GRADIENT_LAYERS).fetchone())
+    assert len(found) == 1
 
 
 def test_auc_by_the_number_of_repeats(simulated: Simulated) -> None:

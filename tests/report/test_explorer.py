@@ -237,6 +237,20 @@ def test_means_skip_what_is_missing_and_forgetting_counts_trainings() -> None:
     assert math.isnan(second["forgotten"][0])  # nothing was dropped
 
 
+def test_means_do_not_depend_on_the_order_of_rows() -> None:
+    """Large numbers cancel, so that a mean would differ in another order, compensated or not; DuckDB's order is any."""
+    values = [0.1, 0.1, 0.1, 1e17, -1e17, 1e33, -1e33]
+    rows = pd.DataFrame({"trial": list("abcdefg"), "example": 1, "label": 5, "true_label": 5, "noisy": False, "aum": values})
+    sets = [SimpleNamespace(trials=list("abcdefg"), scored=list("abcdefg"), dropped=[])]
+    found = set()
+    for seed in range(30):
+        forgotten = pd.DataFrame({"trial": ["a"], "example": [1]})
+        observations = Tables(leaderboard=rows.sample(frac=1, random_state=seed), forgotten=forgotten)
+        (frame,) = training_sets.means(observations, sets)  # type: ignore[arg-type]
+        found.add(frame["aum"][0])
+    assert len(found) == 1
+
+
 def test_closed_neurons_are_counted(first: Mapping[str, Any], reader: Reader) -> None:
     seeds, counts = trials(reader, "none"), defaultdict(Counter)
     for row in reader.table("flips").to_pylist():

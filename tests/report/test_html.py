@@ -12,14 +12,18 @@ from typing import Any
 
 import pytest
 
+from memloc.analysis.reading import reading
 from memloc.papers.charts import Gallery
 from memloc.papers.exhibits import Exhibit, Shown, Wanted
 from memloc.papers.judgement import WORDS
-from memloc.report.content import Report, ran
+from memloc.papers.registry import paper
+from memloc.report import export
+from memloc.report.content import Report, gather, ran
 from memloc.report.drawing import drawing
 from memloc.report.html import page
 from memloc.report.tables import interval
 from memloc.store import Store
+from tests.papers.maini2023.simulated import Simulated
 from tests.report.hand import GALLERY
 
 VOID = {"meta", "link", "img", "br"}
@@ -244,10 +248,23 @@ def test_text_cannot_leave_its_place(report: Report) -> None:
 
 
 def test_a_store_without_data_has_a_page(tmp_path: Path) -> None:
-    from memloc.analysis.reading import reading
-    from memloc.papers.registry import paper
-    from memloc.report.content import gather
-
     made = page(reading(Store(str(tmp_path)), lambda reader: gather(reader, paper(), None, None)))
     assert "Nothing was run." in made
     assert made.count("<strong>Not run.</strong>") == made.count("<article")
+
+
+def test_the_folder_of_ones_own_data_is_nowhere(tmp_path: Path) -> None:
+    """Neither on the page nor in an export: the file's name stands for `npz:PATH`."""
+    made = Simulated(tmp_path)
+    for seed in (0, 1):
+        trial = made.training(dataset="npz:/home/someone/secret/mine.npz", seed=seed)
+        made.gradients(trial, noisy=2.0, epochs=range(1, 51))
+        made.rewind(trial, {"conv": 0.2, "linear": 0.9})
+    report = reading(made.store, lambda reader: gather(reader, paper(), None, None))
+    texts = [
+        page(report),
+        *(content.decode("latin-1") for f in (export.svg, export.latex) for content in f(report).values()),
+    ]
+    assert "of ResNet-9 on mine.npz, with 10 % label noise" in texts[0]
+    assert "mine.npz, resnet9, noise 0.1" in texts[0]  # the settings of the scorecard's numbers
+    assert not any("secret" in text for text in texts)
