@@ -72,9 +72,7 @@ def _last(etas: Sequence[float | None]) -> float | None:
 def _partial(states: Iterable[TrialState]) -> list[dict[str, Any]]:
     """The trainings that have a state to go on from and no commit."""
     return [
-        {"trial": one.trial["trial"], "epoch": one.epoch, "epochs": one.trial["config"]["epochs"]}
-        for one in states
-        if one.reached is not None
+        {"trial": one.trial["trial"], "epoch": one.epoch, "epochs": one.epochs} for one in states if one.reached is not None
     ]
 
 

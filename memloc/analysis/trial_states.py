@@ -40,7 +40,13 @@ class TrialState:
         """The epoch after which its training ends. Training again ends after the last lost checkpoint."""
         heartbeat = self.heartbeat or {}
         last = heartbeat.get("epochs") if heartbeat.get("replays") else None
-        return int(self.trial["config"]["epochs"] if last is None else last)
+        return self.epochs if last is None else int(last)
+
+    @property
+    def epochs(self) -> int:
+        """The epochs that its configuration names; 0 where it names none."""
+        epochs = self.trial["config"].get("epochs")
+        return epochs if isinstance(epochs, int) else 0
 
     @property
     def epoch(self) -> int | None:

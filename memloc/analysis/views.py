@@ -42,7 +42,7 @@ FROM tensors GROUP BY ALL
 # Eligible searches. A censored one counts as its analysis's max_neurons, wherever it ended.
 FLIP_COUNTS = """
 SELECT analysis, trial, example, repeat, noisy,
-       CASE WHEN censored THEN CAST(config->>'max_neurons' AS INTEGER) ELSE count END AS neurons,
+       CASE WHEN censored THEN TRY_CAST(config->>'max_neurons' AS INTEGER) ELSE count END AS neurons,
        censored, clean_acc, noisy_acc, test_acc
 FROM flips JOIN analyses USING (analysis, trial) WHERE eligible
 """
@@ -86,7 +86,7 @@ SELECT setting, analysis_config, draws, (total - m * (m + 1) / 2) / nullif(m * (
 # The sets of C-scores, the largest first (`place`); sets of equal size are ordered by id.
 SCORE_SETS = """
 SELECT scores, dataset, noise, config,
-       row_number() OVER (ORDER BY CAST(config->'held_out'->>'min_held_out' AS INTEGER)
+       row_number() OVER (ORDER BY TRY_CAST(config->'held_out'->>'min_held_out' AS INTEGER)
                           * json_array_length(config, '$.held_out.ratios') DESC NULLS LAST, scores) AS place
 FROM (SELECT DISTINCT scores, dataset, noise, config FROM c_scores)
 """
@@ -125,7 +125,7 @@ WITH largest AS ({MOST_SEARCHED}),
                  GROUP BY trial, example),
      plain AS (SELECT p.trial, p.example, p.correct, p.margin
                FROM predictions AS p JOIN analyses AS a USING (analysis) JOIN trials AS t ON t.trial = p.trial
-               WHERE p.mode = 'plain' AND CAST(a.config->>'epoch' AS INTEGER) = t.epochs
+               WHERE p.mode = 'plain' AND TRY_CAST(a.config->>'epoch' AS INTEGER) = t.epochs
                QUALIFY row_number() OVER (PARTITION BY p.trial, p.example ORDER BY p.analysis) = 1),
      split AS (SELECT trial, example, arg_min(time, analysis) AS time FROM second_split GROUP BY ALL),
      chosen AS (SELECT t.trial, arg_min(s.scores, s.place) AS scores

@@ -12,7 +12,7 @@ from memloc.run.plan import AnalysisPlan, Plan, TrialPlan
 from memloc.run.retention import Retention, kept_epochs, lost_epochs
 from memloc.stages.base import Part
 from memloc.store import Snapshot, Store, checkpoints, layout
-from memloc.store.commits import FileEntry
+from memloc.store.commit_form import FileEntry
 from memloc.store.resumable import reached_epoch, surplus_states, usable_states
 
 TrainWork = Literal["done", "train", "replay"]
@@ -90,7 +90,7 @@ def pending(
     quarantine (unless `set_aside` is false: a dry run), and the part is done again.
 
     Raises:
-        StoreError: another version of memloc has committed a part of the plan, and this version cannot read the commit.
+        StoreError: a later version of memloc has committed a part of the plan, and this version cannot read the commit.
     """
     _check_readable(plan, store, snapshot)
     sizes = store.files.listing(layout.DATA) | store.files.listing(layout.CHECKPOINTS)
@@ -105,10 +105,11 @@ def pending(
 
 
 def _check_readable(plan: Plan, store: Store, snapshot: Snapshot) -> None:
-    """Refuses parts with unreadable commits. They are not done, and computed again they might have other numbers."""
-    for path, why in snapshot.unreadable.items():
-        if any(layout.is_commit_of(path, part_id) for trial in plan.trials for part_id in trial.part_ids):
-            raise StoreError(f"store {store.uri}: {path} {why}")
+    """Refuses parts that a later version has committed. They are not done, and computed again might have other numbers."""
+    for path in snapshot.later:
+        ids = (part_id for trial in plan.trials for part_id in trial.part_ids)
+        if any(layout.is_commit_of(path, i) and i not in snapshot.commits for i in ids):
+            raise StoreError(f"store {store.uri}: {path} {snapshot.unreadable[path]}")
 
 
 def _whole(files: Iterable[FileEntry], sizes: Mapping[str, int]) -> bool:

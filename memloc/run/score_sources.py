@@ -89,7 +89,8 @@ class Sources:
         runs = self._runs(name)
         of_sweep = {run.analysis for run in runs or ()}
         commits = list(self._snapshot.commits.values())
-        sets = c_scores.score_sets([c for c in commits if c.analysis is None or c.analysis in of_sweep])
+        wanted = [c for c in commits if c.analysis is None or c.analysis in of_sweep]
+        sets = c_scores.score_sets(wanted, *((self.store.files.on_odd,) if self.store else ()))
         fitting = [s for s in sets if s.complete and s.data == data.identity and same_labels(s.config, train)]
         if fitting and self.store is not None:
             return self._read(self.store.files, max(fitting, key=lambda s: (len(s.runs), s.id)), data.n_train, name)

@@ -23,7 +23,7 @@ from memloc.stages.training.dynamics import examples_table
 from memloc.stages.training.loop import Epoch, train
 from memloc.stages.training.schema import TABLES, VERSION, trial_row
 from memloc.store import Commit, Store, checkpoints, layout
-from memloc.store.commits import CheckpointEntry
+from memloc.store.commit_form import CheckpointEntry
 
 OnEpoch: TypeAlias = Callable[[int, Mapping[str, Any]], None]
 

@@ -19,7 +19,7 @@ from memloc.run.score_sources import atypical
 from memloc.stages.inputs import History, Inputs
 from memloc.stages.training.loop import Epoch
 from memloc.store import Store, checkpoints, layout
-from memloc.store.commits import CheckpointEntry
+from memloc.store.commit_form import CheckpointEntry
 from memloc.store.resumable import usable_states
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from memloc.stages.training.loop import Epoch
 from memloc.store import Files, checkpoints, layout
 from memloc.store.checkpoints import ResumeState
-from memloc.store.commits import CheckpointEntry
+from memloc.store.commit_form import CheckpointEntry
 
 
 class StateWriter:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from memloc.errors import MemlocWarning, StoreError
 from memloc.store import commits, layout
-from memloc.store.commits import Commit, Snapshot
+from memloc.store.commit_form import Commit
+from memloc.store.commits import Snapshot
 from memloc.store.files import Files
 from memloc.store.schemas import Schemas
 
@@ -27,23 +28,28 @@ class Store:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.files = Files(uri)
+        self.files.on_odd = self.left_out
         self._known: dict[str, Commit] = {}
-        self._named: set[str] = set()  # commits that a warning has named
+        self._named: set[str] = set()  # files that a warning has named
         self._warnings: set[Hashable] = set()
 
     def snapshot(self) -> Snapshot:
         """What is committed now.
 
         Warns:
-            MemlocWarning: naming the commits that a later version of memloc wrote, each once.
+            MemlocWarning: naming the commits that this version of memloc cannot read, each once.
         """
         snapshot = commits.snapshot(self.files, self._known)
-        if new := snapshot.unreadable.keys() - self._named:
+        self.left_out(snapshot.unreadable)
+        return snapshot
+
+    def left_out(self, problems: Mapping[str, str]) -> None:
+        """Warns of files that are passed over, each once. problems: {path: why, as the rest of a sentence}."""
+        if new := problems.keys() - self._named:
             self._named |= new
-            why = "; ".join(f"{path} {snapshot.unreadable[path]}" for path in sorted(new)[:NAMED])
+            why = "; ".join(f"{path} {problems[path]}" for path in sorted(new)[:NAMED])
             more = f"; and {len(new) - NAMED} more" if len(new) > NAMED else ""
             self.warn(frozenset(new), lambda: f"store {self.uri}: left out: {why}{more}")
-        return snapshot
 
     def reading(self, action: Callable[[Snapshot], T]) -> T:
         """`action` on a snapshot. If `verify` or a sweep sets files aside meanwhile, it is repeated on a newer snapshot."""

@@ -16,13 +16,18 @@ import pyarrow as pa
 
 from memloc.config import canonical_json, fingerprint
 from memloc.data.cuts import cuts_needed
-from memloc.store import schemas
-from memloc.store.commits import Commit, read_entry
+from memloc.errors import error_line
+from memloc.store import layout, schemas
+from memloc.store.commit_form import Commit
+from memloc.store.commits import damaged, read_entry
 from memloc.store.files import Files
+from memloc.store.local import OnOdd
 
 STAGE = "held_out"
 MEMORIZATION_RATIO, MEMORIZATION_RUNS = 0.7, 20
 TOGETHER = 32  # files of rows in memory
+
+OF_SET = ("dataset", "model", "noise", "seed", "data_seed")  # columns that say which set it is
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -59,23 +64,41 @@ class Scores:
     n_out: Ints
 
 
-def score_sets(commits: Sequence[Commit]) -> list[ScoreSet]:
-    """The sets among these commits, in order of their ids, complete or not."""
+def score_sets(commits: Sequence[Commit], on_odd: OnOdd = lambda problems: None) -> list[ScoreSet]:
+    """The sets among these commits, in order of their ids, complete or not.
+
+    on_odd: called with {commit: why} of those that call themselves held-out trainings and cannot be any.
+    """
     trainings = {c.trial: c for c in commits if c.analysis is None}
     sets: dict[str, ScoreSet] = {}
+    odd: dict[str, str] = {}
     for commit in sorted((c for c in commits if c.stage == STAGE and c.trial in trainings), key=lambda c: c.id):
-        training = trainings[commit.trial]
-        own = dict(training.config)
-        ratio, cut, dataset = float(own.pop("ratio")), int(own.pop("cut")), own.pop("dataset")
-        shared = {**own, "seed": own.get("seed", 0) - cut, STAGE: dict(commit.config)}
-        data = str(training.part["data"])
-        key = fingerprint({"data": data, "version": training.part["version"], "config": shared})
-        if key not in sets:
-            n, least = commit.files[0].rows, int(commit.config["min_held_out"])
-            needed = {float(r): cuts_needed(n, float(r), least) for r in commit.config["ratios"]}
-            sets[key] = ScoreSet(key, {"dataset": dataset, **shared}, data, needed)
-        sets[key].runs.setdefault((ratio, cut), commit)
+        try:
+            run, score_set = _run_of(commit, trainings[commit.trial])
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            odd[f"{layout.commit_folder(commit.id)}/{commit.id}"] = f"is no held-out training ({error_line(error)})"
+            continue
+        sets.setdefault(score_set.id, score_set).runs.setdefault(run, commit)
+    if odd:
+        on_odd(odd)
     return [sets[key] for key in sorted(sets)]
+
+
+def _run_of(commit: Commit, training: Commit) -> tuple[tuple[float, int], ScoreSet]:
+    """((ratio, cut) of a held-out training, the set that it belongs to); an error of many types where it is none."""
+    own = dict(training.config)
+    ratio, cut, dataset = float(own.pop("ratio")), int(own.pop("cut")), own.pop("dataset")
+    shared = {**own, "seed": own.get("seed", 0) - cut, STAGE: dict(commit.config)}
+    data = str(training.part["data"])
+    key = fingerprint({"data": data, "version": training.part["version"], "config": shared})
+    n, least = commit.files[0].rows, int(commit.config["min_held_out"])
+    ratios = [float(r) for r in commit.config["ratios"]]
+    if not (n > 2 and least > 0 and ratios and all(0 < r < 1 for r in ratios)):
+        raise ValueError(f"ratios {ratios} of {n} examples, each held out {least} times")
+    score_set = ScoreSet(key, {"dataset": dataset, **shared}, data, {r: cuts_needed(n, r, least) for r in ratios})
+    for name in OF_SET:
+        pa.array([score_set.config.get(name)], schemas.OWN["c_scores"].field(name).type)
+    return (ratio, cut), score_set
 
 
 def scores(files: Files, score_set: ScoreSet) -> Scores:
@@ -88,9 +111,13 @@ def scores(files: Files, score_set: ScoreSet) -> Scores:
     columns = ["example", "held_in", "correct"]
 
     def rows_of(run: tuple[float, Commit]) -> pa.Table:
-        return schemas.decode(read_entry(files, run[1].files[0])).select(columns)
+        entry = run[1].files[0]
+        rows = schemas.decode(read_entry(files, entry)).select(columns)
+        if rows.num_rows != wanted[0][1].files[0].rows:
+            raise damaged(files, entry.path, f"has {rows.num_rows} rows, and other held-out trainings have others")
+        return rows
 
-    n = wanted[0][1].files[0].rows
+    n = rows_of(wanted[0]).num_rows
     # [right, runs] × [held out, held in], by ratio: whole numbers, so that no order matters.
     counts = {ratio: np.zeros((2, 2, n), dtype=np.int64) for ratio in score_set.needed}
     for start in range(0, len(wanted), TOGETHER):  # an object store would read all files ahead
@@ -114,13 +141,13 @@ def scores(files: Files, score_set: ScoreSet) -> Scores:
 def table(files: Files, commits: Sequence[Commit]) -> pa.Table:
     """Table c_scores: the complete sets among the commits."""
     schema = schemas.OWN["c_scores"]
-    pieces = [_rows(one, scores(files, one)) for one in score_sets(commits) if one.complete]
+    pieces = [_rows(one, scores(files, one)) for one in score_sets(commits, files.on_odd) if one.complete]
     return pa.concat_tables([schema.empty_table(), *(pa.table(p, schema=schema) for p in pieces)])
 
 
 def _rows(score_set: ScoreSet, scores: Scores) -> dict[str, Any]:
     n = len(scores.example)
-    own = {name: score_set.config.get(name) for name in ("dataset", "model", "noise", "seed", "data_seed")}
+    own = {name: score_set.config.get(name) for name in OF_SET}
     same = {"scores": score_set.id, **own, "config": canonical_json(score_set.config)}
     return {
         **{name: pa.array([value] * n, schemas.OWN["c_scores"].field(name).type) for name, value in same.items()},

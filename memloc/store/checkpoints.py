@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
+import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import safetensors.torch
 import torch
+from pydantic import TypeAdapter
+from safetensors import SafetensorError
 from torch import Tensor
 
-from memloc.errors import StoreError
-from memloc.store import layout
-from memloc.store.commits import CheckpointEntry, read_entry
+from memloc.errors import StoreError, error_line
+from memloc.store import documents, layout
+from memloc.store.commit_form import CheckpointEntry, misplaced
+from memloc.store.commits import read_entry
 from memloc.store.files import Files
 from memloc.store.resumable import surplus_states, usable_states
+
+# What reading a file raises that is no state of ours.
+NO_STATE = (
+    ValueError, TypeError, LookupError, AttributeError, RuntimeError, EOFError, NotImplementedError, pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def encode(weights: Mapping[str, Tensor]) -> bytes:
@@ -41,7 +53,10 @@ def read(files: Files, entry: CheckpointEntry) -> dict[str, Tensor]:
             f"store {files.uri}: {entry.path} is missing: pruned by --checkpoints, or lost; "
             "the next sweep that needs it trains it again"
         )
-    weights: dict[str, Tensor] = safetensors.torch.load(read_entry(files, entry))
+    try:
+        weights: dict[str, Tensor] = safetensors.torch.load(read_entry(files, entry))
+    except (SafetensorError, ValueError, KeyError) as error:  # somebody has committed it so
+        raise StoreError(f"store {files.uri}: {entry.path} is no safetensors file: {error_line(error)}") from None
     return weights
 
 
@@ -120,22 +135,61 @@ def prune_states(files: Files, trial: str) -> None:
 
 
 def _read_state(files: Files, trial: str, path: str) -> ResumeState | None:
+    """The state in a file; None where it is damaged: an older state, or a fresh start, gives the same result."""
     content = files.find(path)
     if content is None or not path.endswith(f"-{layout.sha8(content)}.pt"):
-        return None  # damaged: an older state, or a fresh start, gives the same result
+        return None
+    try:
+        return _state_in(trial, path, content)
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RuntimeError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as error:
+        files.on_odd({path: f"is no state of a training ({error_line(error)})"})
+        return None
+
+
+def _state_in(trial: str, path: str, content: bytes) -> ResumeState:
+    """Raises an error of many types where the content, whose hash its name has, is no state that memloc has written."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(member.file_size for member in archive.infolist()) > len(content):
+            raise ValueError("it is compressed")  # and might fill the memory
     raw = torch.load(io.BytesIO(content), weights_only=True)
-    extra = json.loads(raw["extra"])
-    entries = [CheckpointEntry(**e) for e in extra["entries"]]
+    extra = documents.parse(raw["extra"].encode(), plain=False)
+    entries = documents.checked(_entries(), json.dumps(extra["entries"]).encode())
+    epoch, named = raw["epoch"], layout.resume_state_of(path)
+    if wrong := misplaced(trial, tuple(entries)):
+        raise ValueError(wrong)
+    if named is None or (epoch, layout.sha8(extra["numerics"].encode())) != named or entries[-1].epoch != epoch:
+        raise ValueError("it is of another epoch, or another device, than its name says")
+    for tensors in (raw["momentum"], raw["dynamics"]):
+        if not all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()):
+            raise ValueError("it holds something that is no tensor")
+    if not all(isinstance(row, dict) for row in extra["rows"]):
+        raise ValueError("it holds something that is no row")
     return ResumeState(
-        raw["epoch"], raw["momentum"], raw["dynamics"], extra["rows"], entries, extra["numerics"], extra.get("scaler", {})
+        epoch, raw["momentum"], raw["dynamics"], extra["rows"], entries, extra["numerics"], extra.get("scaler", {})
     )  # fmt: skip
+
+
+@cache
+def _entries() -> TypeAdapter[list[CheckpointEntry]]:
+    return TypeAdapter(list[CheckpointEntry])
 
 
 def read_pruned(files: Files, trial: str) -> set[int]:
     """The epochs whose checkpoints retention has removed on purpose."""
+    path = layout.pruned(trial)
     try:
-        return set(json.loads(files.get(layout.pruned(trial))))
-    except (FileNotFoundError, ValueError):
+        content = files.find(path, documents.LARGEST)
+        return set() if content is None else set(documents.checked(TypeAdapter(list[documents.Count]), content))
+    except ValueError as error:
+        files.on_odd({path: f"is no list of epochs ({error})"})
         return set()
 
 

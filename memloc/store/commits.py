@@ -7,99 +7,29 @@ nor clocks.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from memloc.errors import StoreError
 from memloc.invocation import command
-from memloc.store import layout, schemas
-from memloc.store.files import Files
+from memloc.store import commit_form, documents, layout, schemas
+from memloc.store.commit_form import CheckpointEntry, Commit, FileEntry, LaterVersionError
+from memloc.store.files import Files, TooLargeError
 from memloc.store.schemas import Schemas
 
-VERSION = 2  # the version of the form of commits; raised with any change of it
 
-
-@dataclass(frozen=True)
-class FileEntry:
-    """A data file of a commit. schema: the name of its columns and their types (schemas.sha8)."""
-
-    table: str
-    path: str
-    rows: int
-    size: int
-    sha256: str
-    schema: str = ""
-
-
-@dataclass(frozen=True)
-class CheckpointEntry:
-    """A checkpoint of a commit: the weights after an epoch, as a safetensors file. size: bytes."""
-
-    epoch: int
-    path: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Commit:
-    """Everything about one part that was computed.
-
-    id: the part's. analysis: None for a training. nth, of: its place among the analysis's parts and their number, so that a
-    reader knows when the analysis is complete. reads: the analyses whose rows it was computed from. where: device, versions,
-    git revision. passes: the cost estimate that belongs to `seconds` (less for a part that shared work). ended: the time in
-    seconds since 1970, by the clock of the machine that computed it; 0 in older commits.
-    """
-
-    id: str
-    trial: str
-    analysis: str | None
-    stage: str
-    part: Mapping[str, Any]
-    nth: int
-    of: int
-    config: Mapping[str, Any]
-    reads: tuple[str, ...] = ()
-    files: tuple[FileEntry, ...] = ()
-    checkpoints: tuple[CheckpointEntry, ...] = ()
-    where: Mapping[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-    passes: float = 0.0
-    ended: float = 0.0
-    schema: int = VERSION
-
-    def encode(self) -> bytes:
-        """The content of the commit's file."""
-        return json.dumps(asdict(self), sort_keys=True, indent=1).encode()
-
-    @staticmethod
-    def decode(content: bytes) -> Commit:
-        """The commit that these bytes hold.
-
-        Raises:
-            ValueError: another version of memloc wrote it, and this one cannot read it.
-        """
-        try:
-            raw = json.loads(content)
-            if raw["schema"] > VERSION:
-                raise ValueError(f"was written by a later memloc (schema {raw['schema']}); update memloc")
-            raw["reads"] = tuple(raw.get("reads", ()))
-            raw["files"] = tuple(FileEntry(**f) for f in raw["files"])
-            raw["checkpoints"] = tuple(CheckpointEntry(**c) for c in raw["checkpoints"])
-            return Commit(**raw)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError("was written by another version of memloc") from error
-
-
-def problem(entry: FileEntry | CheckpointEntry, content: bytes | None) -> str | None:
-    """What is wrong with a committed file's content (None: no such file), or None."""
+def look_at(files: Files, entry: FileEntry | CheckpointEntry) -> tuple[bytes | None, str | None]:
+    """(the content of a committed file, None) or (None, what is wrong with it). Of one that has grown nothing is read."""
+    try:
+        content = files.find(entry.path, entry.size)
+    except TooLargeError as error:
+        return None, f"has {error.size} bytes, was committed with {entry.size}"
     if content is None:
-        return "is missing"
+        return None, "is missing"
     if len(content) != entry.size:
-        return f"has {len(content)} bytes, was committed with {entry.size}"
-    return None if layout.sha256(content) == entry.sha256 else "was changed since it was committed"
+        return None, f"has {len(content)} bytes, was committed with {entry.size}"
+    return (content, None) if layout.sha256(content) == entry.sha256 else (None, "was changed since it was committed")
 
 
 def read_entry(files: Files, entry: FileEntry | CheckpointEntry) -> bytes:
@@ -108,8 +38,8 @@ def read_entry(files: Files, entry: FileEntry | CheckpointEntry) -> bytes:
     Raises:
         StoreError: where it is not what was committed.
     """
-    content = files.find(entry.path)
-    if (wrong := problem(entry, content)) or content is None:
+    content, wrong = look_at(files, entry)
+    if content is None:
         raise damaged(files, entry.path, wrong)
     return content
 
@@ -141,28 +71,37 @@ def publish(files: Files, commit: Commit) -> str:
     return path
 
 
-def parse(files: Files, path: str, content: bytes) -> Commit:
-    """The commit of an intact file.
+def find(files: Files, part_id: str) -> Commit | None:
+    """The commit of a part that readers take, or None.
 
     Raises:
-        StoreError: where it was written by a later version of memloc.
+        StoreError: there is none that this version can read, and one that a later version of memloc wrote.
     """
-    try:
-        return Commit.decode(content)
-    except ValueError as error:
-        raise StoreError(f"store {files.uri}: {path} {error}") from None
-
-
-def read(files: Files, path: str) -> Commit | None:
-    """A commit, or None if the file is gone (it may have been set aside since it was listed) or damaged."""
-    content = files.find(path)
-    return parse(files, path, content) if content is not None and layout.is_intact(path, content) else None
-
-
-def find(files: Files, part_id: str) -> Commit | None:
-    """The commit of a part that readers take, or None."""
     paths = sorted(p for p in files.listing(layout.commit_folder(part_id)) if layout.is_commit_of(p, part_id))
-    return next((commit for path in paths if (commit := read(files, path))), None)
+    later: tuple[str, Exception] | None = None
+    for path in paths:
+        try:
+            commit = _read(files, path)
+        except LaterVersionError as error:
+            later = path, error
+        except ValueError:
+            continue
+        else:
+            if commit is not None:
+                return commit
+    if later is not None:
+        raise StoreError(f"store {files.uri}: {later[0]} {later[1]}")
+    return None
+
+
+def _read(files: Files, path: str) -> Commit | None:
+    """A commit, or None if the file is gone (it may have been set aside since it was listed) or damaged.
+
+    Raises:
+        ValueError: as `commit_form.decode`.
+    """
+    content = files.find(path, documents.LARGEST)
+    return commit_form.decode(path, content) if content is not None and layout.is_intact(path, content) else None
 
 
 @dataclass
@@ -170,27 +109,38 @@ class Snapshot:
     """The content of a store at one moment.
 
     commits: {part id: the commit that readers take}. paths: {part id: its path}. broken: commit files whose content does not
-    match their name; readers pass over them. unreadable: {commit file: why} of the commits of other versions of memloc.
+    match their name; readers pass over them. unreadable: {commit file: why} of those that this version of memloc cannot
+    read. later: those among them that a later version wrote.
     """
 
     commits: dict[str, Commit]
     paths: dict[str, str]
     broken: list[str]
     unreadable: dict[str, str] = field(default_factory=dict)
+    later: set[str] = field(default_factory=set)
 
     def complete(self, analysis_parts: Iterable[str]) -> bool:
         """Are all these parts committed?"""
         return all(part in self.commits for part in analysis_parts)
 
     def analyses(self) -> dict[str, list[Commit]]:
-        """{analysis id: its commits in the order of its parts}, complete analyses only."""
-        parts_of: dict[str, dict[int, Commit]] = {}
+        """{analysis id: its commits in the order of its parts}, complete analyses only.
+
+        Commits that call themselves parts of one analysis and say different things of it are not parts of one.
+        """
+        kinds: dict[str, list[dict[int, Commit]]] = {}
         for commit in self.commits.values():
-            if commit.analysis:
-                parts_of.setdefault(commit.analysis, {})[commit.nth] = commit
+            if commit.analysis is None:
+                continue
+            alike = kinds.setdefault(commit.analysis, [])
+            parts = next((p for p in alike if _same_analysis(next(iter(p.values())), commit)), None)
+            if parts is None:
+                alike.append(parts := {})
+            parts.setdefault(commit.nth, commit)
         return {
             analysis: [parts[n] for n in sorted(parts)]
-            for analysis, parts in parts_of.items()
+            for analysis, alike in kinds.items()
+            for parts in reversed(alike)  # of several complete ones the first counts: it has the smallest name
             if len(parts) == next(iter(parts.values())).of
         }
 
@@ -207,6 +157,12 @@ class Snapshot:
         return {c.trial: c for c in self.commits.values() if c.analysis is None}
 
 
+def _same_analysis(one: Commit, other: Commit) -> bool:
+    return (one.trial, one.stage, one.of, one.reads, one.config) == (
+        other.trial, other.stage, other.of, other.reads, other.config
+    )  # fmt: skip
+
+
 def snapshot(files: Files, known: dict[str, Commit]) -> Snapshot:
     """Reads every commit of the store.
 
@@ -219,7 +175,9 @@ def snapshot(files: Files, known: dict[str, Commit]) -> Snapshot:
         if isinstance(commit, Commit):
             known[path] = commit
         elif commit is not None:
-            result.unreadable[path] = commit
+            result.unreadable[path] = str(commit)
+            if isinstance(commit, LaterVersionError):
+                result.later.add(path)
         elif files.size(path) is not None:
             result.broken.append(path)
     for path in paths:
@@ -230,12 +188,9 @@ def snapshot(files: Files, known: dict[str, Commit]) -> Snapshot:
     return result
 
 
-def _read_or_why(files: Files, path: str) -> Commit | str | None:
+def _read_or_why(files: Files, path: str) -> Commit | ValueError | None:
     """A commit, why this version of memloc cannot read it, or None where the file is gone or damaged."""
-    content = files.find(path)
-    if content is None or not layout.is_intact(path, content):
-        return None
     try:
-        return Commit.decode(content)
+        return _read(files, path)
     except ValueError as error:
-        return str(error)
+        return error

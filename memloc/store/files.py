@@ -5,31 +5,28 @@ A file appears whole or not at all: one PUT on an object store, temporary file +
 
 from __future__ import annotations
 
-import errno
-import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pyarrow import fs
 
 from memloc.errors import StoreError, error_line
-from memloc.store import filesystem, layout
+from memloc.store import filesystem, layout, local
+from memloc.store.local import Info
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-# The errors of network and FUSE file systems for a folder that they cannot sync; PostgreSQL tolerates the same ones. The
-# content of files is synced nevertheless. Errors that mean lost data (EIO, ENOSPC, EDQUOT, …) are not among them.
-FOLDER_NOT_SYNCED = frozenset(
-    {
-        errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY,  # no such operation here
-        errno.EBADF, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS,  # a folder cannot be opened, or synced as opened
-    }
-)  # fmt: skip
+
+class TooLargeError(ValueError):
+    """A file that has more bytes than its reader takes. size: its bytes."""
+
+    def __init__(self, size: int, most: int) -> None:
+        super().__init__(f"has {size} bytes; {most} at most are read")
+        self.size = size
 
 
 class Files:
@@ -42,6 +39,7 @@ class Files:
         self.uri = uri
         self._fs, self._hasty, self.root = filesystem.resolve(uri)
         self.local = isinstance(self._fs, fs.LocalFileSystem)
+        self.on_odd: local.OnOdd = lambda problems: None  # called with what lies in the place of our files and is none
 
     def full(self, path: str) -> str:
         """The path on the filesystem of a path within the folder; "" is the folder itself."""
@@ -72,6 +70,8 @@ class Files:
     def _names(self, folder: str, kind: Any) -> list[str]:
         """The files or the folders that lie directly in a folder, from a first look that does not wait long."""
         with self._errors("cannot be reached"):
+            if self.local:
+                return local.names(self.root, folder, kind == fs.FileType.Directory)
             try:
                 infos = self._hasty.get_file_info(fs.FileSelector(self.full(folder), allow_not_found=True))
             except NotADirectoryError:
@@ -93,24 +93,9 @@ class Files:
 
     def _write(self, path: str, data: bytes) -> None:
         if self.local:
-            self._write_local(Path(self.full(path)), data)
+            local.write(self.root, path, data)
         else:
             self._write_remote(self.full(path), data)
-
-    def _write_local(self, target: Path, data: bytes) -> None:
-        temporary = Path(self.full(f"tmp/{uuid.uuid4().hex}"))
-        _make_folder(temporary.parent)
-        _make_folder(target.parent)
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_folder(target.parent)  # the rename itself must survive a power cut
 
     def _write_remote(self, target: str, data: bytes) -> None:
         # The bytes are complete before the stream opens, and go in with one write: a stream that is dropped half-way
@@ -123,10 +108,19 @@ class Files:
         if size != len(data):
             raise OSError(f"wrote {len(data)} bytes, found {size}")
 
-    def get(self, path: str) -> bytes:
-        """The bytes of a file; raises FileNotFoundError where there is none."""
+    def get(self, path: str, most: int | None = None) -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            FileNotFoundError: there is none. TooLargeError: it has more than `most` bytes, and none is read.
+        """
+        if self.local and self.size(path) is None:  # pyarrow would follow a link, and wait for a pipe
+            raise FileNotFoundError(path)
         try:
             with self._fs.open_input_file(self.full(path)) as file:
+                size = file.size()
+                if most is not None and size > most:
+                    raise TooLargeError(size, most)
                 return bytes(file.read())
         except FileNotFoundError:
             raise
@@ -135,40 +129,50 @@ class Files:
                 raise FileNotFoundError(path) from error
             raise StoreError(f"store {self.uri}: {path} cannot be read: {error_line(error, with_type=False)}") from error
 
-    def find(self, path: str) -> bytes | None:
-        """The bytes of a file, or None where there is none (any more)."""
+    def find(self, path: str, most: int | None = None) -> bytes | None:
+        """The bytes of a file, or None where there is none (any more); raises TooLargeError as `get`."""
         try:
-            return self.get(path)
+            return self.get(path, most)
         except FileNotFoundError:
             return None
 
     def size(self, path: str) -> int | None:
         """The size of a file in bytes, or None if there is no file."""
         with self._errors(f"{path} cannot be read"):
+            if self.local:
+                here = local.regular(self.root, path)
+                return None if here is None else here.size
             info = self._fs.get_file_info(self.full(path))
         return int(info.size) if info.type == fs.FileType.File else None
 
     def listing(self, folder: str, recursive: bool = True) -> dict[str, int]:
         """{path: bytes} of the files in a folder; empty where there is no such folder."""
-        return {path: int(info.size) for path, info in self._infos(folder, recursive)}
+        return {path: info.size for path, info in self._infos(folder, recursive)}
 
     def dates(self, folder: str) -> dict[str, float]:
         """{path: seconds since 1970 when it was last written} of the files in a folder."""
-        return {path: float(info.mtime_ns or 0) / 1e9 for path, info in self._infos(folder)}
+        return {path: info.written for path, info in self._infos(folder)}
 
-    def _infos(self, folder: str, recursive: bool = True) -> Iterator[tuple[str, Any]]:
+    def _infos(self, folder: str, recursive: bool = True) -> Iterator[tuple[str, Info]]:
         with self._errors(f"{folder} cannot be listed"):
+            if self.local:
+                yield from local.listing(self.root, folder, recursive, self.on_odd)
+                return
             selector = fs.FileSelector(self.full(folder), allow_not_found=True, recursive=recursive)
             try:
                 infos = self._fs.get_file_info(selector)
             except FileNotFoundError:  # another process made it just after pyarrow did not find it
                 infos = self._fs.get_file_info(selector)
         cut = len(self.root) + 1
-        return ((info.path[cut:], info) for info in infos if info.type == fs.FileType.File)
+        for info in infos:
+            if info.type == fs.FileType.File:
+                yield info.path[cut:], Info(int(info.size), float(info.mtime_ns or 0) / 1e9)
 
     def delete(self, path: str) -> None:
         """Removes a file. It is no error if the file is already gone."""
         try:
+            if self.local:
+                local.check_way(self.root, path)
             self._fs.delete_file(self.full(path))
         except FileNotFoundError:
             return
@@ -182,7 +186,7 @@ class Files:
         """Moves a file; False if it is gone. On object stores this copies, then deletes; a kill in between leaves both."""
         with self._errors(f"{source} cannot be moved"):
             if self.local:
-                _make_folder(Path(self.full(target)).parent)
+                return local.move(self.root, source, target)
             try:
                 self._fs.move(self.full(source), self.full(target))
             except OSError:
@@ -209,25 +213,3 @@ class Files:
             yield
         except OSError as error:
             raise StoreError(f"store {self.uri}: {what}: {error_line(error, with_type=False)}") from error
-
-
-def _make_folder(folder: Path) -> None:
-    """mkdir -p, each new name synced to the disk."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the names in a folder survive a power cut, if the file system can do that."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        if error.errno not in FOLDER_NOT_SYNCED:
-            raise

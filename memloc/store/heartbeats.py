@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from memloc.store import layout
+from memloc.store import documents, layout
 from memloc.store.files import Files
 
 # A driver writes a heartbeat about every 10 s. An older one than this belongs to a driver that is gone.
@@ -31,15 +31,26 @@ def write_plan(files: Files, run: str, record: Mapping[str, Any]) -> None:
 
 def read_plan(files: Files, run: str) -> Any:
     """The plan of a run as JSON; None if there is none, or if it is no JSON."""
+    odd: dict[str, str] = {}
+    path = layout.run_plan(run)
+    plan = _json(path, documents.find(files, path, odd), odd)
+    if odd:
+        files.on_odd(odd)
+    return plan
+
+
+def _json(path: str, content: bytes | None, odd: dict[str, str]) -> Any:
+    """The value in a file; None, and an entry in `odd`, if it is no JSON."""
     try:
-        return json.loads(files.find(layout.run_plan(run)) or b"")
-    except (ValueError, RecursionError):
+        return None if content is None else documents.parse(content, plain=False)
+    except ValueError as error:
+        odd[path] = f"is no JSON ({error})"
         return None
 
 
 def clear(files: Files, run: str) -> None:
     """Removes a run's heartbeats and its plan."""
-    for path in files.listing(f"{layout.HEARTBEATS}/{run}"):
+    for path in layout.own(files.listing(f"{layout.HEARTBEATS}/{run}")):
         files.delete(path)
 
 
@@ -56,28 +67,28 @@ def read(files: Files) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]
     """
     trials: dict[str, dict[str, Any]] = {}
     runs = []
+    odd: dict[str, str] = {}
     dates = {path: date for path, date in files.dates(layout.HEARTBEATS).items() if not layout.is_run_plan(path)}
     fresh = sorted(p for p, date in dates.items() if layout.is_heartbeat(p) and time.time() - date < FRESH_SECONDS)
-    for path, content in zip(fresh, files.map(files.find, fresh), strict=True):
-        record = _parsed(content, dates[path])
-        if record is None:
+    for path, content in zip(fresh, files.map(lambda p: documents.find(files, p, odd), fresh), strict=True):
+        raw = _json(path, content, odd)
+        if not isinstance(raw, dict):
+            if content is not None:
+                odd.setdefault(path, "is no heartbeat")
             continue
+        record = _known(raw, dates[path])
         record["run"], trial = layout.heartbeat_of(path)
         if trial is None:
             runs.append(record)
         elif record["updated"] >= trials.get(trial, record)["updated"]:
             trials[trial] = {**record, "trial": trial}
+    if odd:
+        files.on_odd(odd)
     return trials, runs
 
 
-def _parsed(content: bytes | None, date: float) -> dict[str, Any] | None:
-    """The record in a file of this date; None if the content is none."""
-    try:
-        raw = json.loads(content or b"")
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(raw, dict):
-        return None
+def _known(raw: dict[str, Any], date: float) -> dict[str, Any]:
+    """The fields of a heartbeat that this version knows, in a file of this date."""
     record = {name: value for name, value in raw.items() if name in FIELDS and FIELDS[name](value)}
     if "metrics" in record:  # of a training that diverges some are not finite
         record["metrics"] = {name: n if _is_number(n) else None for name, n in record["metrics"].items()}

@@ -10,13 +10,18 @@ SWEEPS, DATA, COMMITS, CHECKPOINTS = "sweeps", "data", "commits", "checkpoints"
 FAILURES, HEARTBEATS, QUARANTINE = "failures", "heartbeats", "quarantine"
 MARKS = (SWEEPS, COMMITS, CHECKPOINTS)  # a file of ours in one of these makes a folder a store; a record is written first
 
-# The forms of names in these folders. Other people's projects have folders of these names too, with files of their own.
-_ID, _SHA8 = "[0-9a-f]{16}", "[0-9a-f]{8}"
-RESUME_STATE = re.compile(rf"resume-([0-9]{{4,}})-({_SHA8})-{_SHA8}\.pt")
+ID, SHA8, TABLE = "[0-9a-f]{16}", "[0-9a-f]{8}", "[a-z][a-z0-9_]{0,99}"
+RESUME_STATE = re.compile(rf"resume-([0-9]{{4,}})-({SHA8})-{SHA8}\.pt")
+_NAME = r"[^/\x00-\x1f\x7f]+"  # of a sweep or a run: what a terminal can show
+# The forms of folders, and of the files in them. Other people's projects have folders of these names too, with files of
+# their own. Whatever has another form belongs to somebody else: nothing reads it, moves it or removes it.
 _FORMS = {
-    SWEEPS: (r"[^/]+", rf"{_SHA8}\.json"),
-    COMMITS: (r"[0-9a-f]{2}", rf"{_ID}-{_SHA8}\.json"),
-    CHECKPOINTS: (_ID, rf"epoch-[0-9]{{4,}}\.safetensors|{RESUME_STATE.pattern}|pruned\.json"),
+    SWEEPS: (rf"/{_NAME}", rf"{SHA8}\.json"),
+    DATA: (rf"/{TABLE}/[0-9a-f]{{2}}", rf"{ID}-{SHA8}\.parquet"),
+    COMMITS: ("/[0-9a-f]{2}", rf"{ID}-{SHA8}\.json"),
+    CHECKPOINTS: (f"/{ID}", rf"epoch-[0-9]{{4,}}\.safetensors|{RESUME_STATE.pattern}|pruned\.json"),
+    FAILURES: ("", rf"{ID}-{SHA8}\.json"),
+    HEARTBEATS: (rf"/{_NAME}", rf"({ID}|run|plan)\.json"),
 }
 
 
@@ -31,13 +36,18 @@ def sha8(data: bytes) -> str:
 
 
 def is_own_folder(path: str) -> bool:
-    """Could the layout have made this folder of `sweeps`, `commits` or `checkpoints`?"""
-    mark, _, name = path.partition("/")
-    return mark in _FORMS and re.fullmatch(_FORMS[mark][0], name) is not None
+    """Could the layout have made this folder for files of a store?"""
+    top, slash, rest = path.partition("/")
+    return top in _FORMS and re.fullmatch(_FORMS[top][0], slash + rest) is not None
+
+
+def holds_own(path: str) -> bool:
+    """Could folders for files of a store lie below this one, such as `data/rewind`?"""
+    return path in _FORMS or re.fullmatch(f"{DATA}/{TABLE}", path) is not None
 
 
 def is_own(path: str) -> bool:
-    """Could the layout have written this file of `sweeps`, `commits` or `checkpoints`?"""
+    """Could the layout have written this file?"""
     folder, _, name = path.rpartition("/")
     return is_own_folder(folder) and re.fullmatch(_FORMS[folder.partition("/")[0]][1], name) is not None
 
@@ -64,7 +74,12 @@ def sweep_of(path: str) -> str:
 
 def data(table: str, part_id: str, content: bytes) -> str:
     """A data file of a part, by its table and its content."""
-    return f"{DATA}/{table}/{part_id[:2]}/{part_id}-{sha8(content)}.parquet"
+    return data_named(table, part_id, sha256(content))
+
+
+def data_named(table: str, part_id: str, content_sha256: str) -> str:
+    """The same by the hash of its content."""
+    return f"{DATA}/{table}/{part_id[:2]}/{part_id}-{content_sha256[:8]}.parquet"
 
 
 def commit_folder(part_id: str) -> str:
@@ -79,7 +94,7 @@ def commit(part_id: str, content: bytes) -> str:
 
 def is_commit_of(path: str, part_id: str) -> bool:
     """Is this path a commit of the part?"""
-    return path.startswith(f"{commit_folder(part_id)}/{part_id}-")
+    return is_own(path) and path.startswith(f"{commit_folder(part_id)}/{part_id}-")
 
 
 def is_intact(path: str, content: bytes) -> bool:
@@ -115,7 +130,7 @@ def resume_state(trial: str, epoch: int, numerics: str, content: bytes) -> str:
 
 def is_resume_state(path: str) -> bool:
     """Is this path a resume state?"""
-    return path.rsplit("/", 1)[-1].startswith("resume-")
+    return resume_state_of(path) is not None
 
 
 def resume_state_of(path: str) -> tuple[int, str] | None:
@@ -136,7 +151,12 @@ def failure(part_id: str, content: bytes) -> str:
 
 def is_failure_of(path: str, part_ids: Collection[str]) -> bool:
     """Is this path a failure of one of these parts?"""
-    return path.removeprefix(f"{FAILURES}/").split("-")[0] in part_ids
+    return failed_part(path) in part_ids
+
+
+def failed_part(path: str) -> str:
+    """The part that a failure is of."""
+    return path.removeprefix(f"{FAILURES}/").split("-")[0] if is_own(path) else ""
 
 
 def heartbeat(run: str, trial: str) -> str:
@@ -151,7 +171,7 @@ def run_heartbeat(run: str) -> str:
 
 def is_heartbeat(path: str) -> bool:
     """Does a file below `heartbeats/` lie where a heartbeat would?"""
-    return path.count("/") == 2 and path.endswith(".json")
+    return is_own(path) and not is_run_plan(path)
 
 
 def heartbeat_of(path: str) -> tuple[str, str | None]:

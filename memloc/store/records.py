@@ -6,15 +6,64 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeAlias
+
+from pydantic import TypeAdapter
 
 from memloc.config import canonical_json
 from memloc.errors import UsageError, nearest
-from memloc.store import layout
+from memloc.store import documents, layout
+from memloc.store.documents import Id, Name
 from memloc.store.files import Files
 
 OnDamaged: TypeAlias = Callable[[list[str]], None]
+
+
+# What a record must have. Fields that this version does not know are kept.
+@dataclass(frozen=True)
+class _Analysis:
+    analysis: Id
+    stage: Name
+    config: dict[str, Any]
+    parts: list[Id]
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    block: str
+    stage: str
+
+
+@dataclass(frozen=True)
+class _Trial:
+    trial: Id
+    config: dict[str, Any]
+    blocks: list[str]
+    analyses: list[_Analysis]
+    waiting: list[_Waiting] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Failed:
+    id: Id
+    trial: Id
+    stage: str
+    traceback: str
+    when: documents.Seconds
+    error: str = ""
+    host: str = ""
+
+
+@cache
+def _trials() -> TypeAdapter[list[_Trial]]:
+    return TypeAdapter(list[_Trial])
+
+
+@cache
+def _failed() -> TypeAdapter[_Failed]:
+    return TypeAdapter(_Failed)
 
 
 @dataclass(frozen=True)
@@ -41,15 +90,26 @@ def write_sweep(files: Files, name: str, trials: list[dict[str, Any]]) -> str:
 
 
 def read_sweeps(files: Files, folder: str = layout.SWEEPS, on_damaged: OnDamaged | None = None) -> list[SweepRecord]:
-    """Every intact record, in the order of names. on_damaged: called with the paths of the damaged ones, if any are."""
+    """Every intact record, in the order of names. on_damaged: called with the paths of the damaged ones, if any are.
+
+    `files.on_odd` is told of what is intact and is no record.
+    """
     dates = files.dates(folder)
-    intact, damaged = [], []
+    intact: list[SweepRecord] = []
+    damaged: list[str] = []
+    odd: dict[str, str] = {}
     paths = layout.own(dates)
-    for path, content in zip(paths, files.map(files.find, paths), strict=True):
-        if content is not None and layout.is_intact(path, content):
-            intact.append(SweepRecord(layout.sweep_of(path), layout.sha8(content), json.loads(content), dates[path]))
-        elif content is not None:
+    for path, content in zip(paths, files.map(lambda p: documents.find(files, p, odd), paths), strict=True):
+        if content is not None and not layout.is_intact(path, content):
             damaged.append(path)
+        elif content is not None:
+            try:
+                trials = documents.as_written(_trials(), content)
+                intact.append(SweepRecord(layout.sweep_of(path), layout.sha8(content), trials, dates[path]))
+            except ValueError as error:
+                odd[path] = f"is no record of a sweep that this version of memloc can read ({error})"
+    if odd:
+        files.on_odd(odd)
     if damaged and on_damaged is not None:
         on_damaged(damaged)
     return intact
@@ -138,17 +198,37 @@ def write_failure(files: Files, part_id: str, record: Mapping[str, Any]) -> None
 
 
 def read_failures(files: Files) -> dict[str, dict[str, Any]]:
-    """{part id: its newest failure record}. Readers must check whether a commit supersedes it."""
+    """{part id: its newest failure record}. Readers must check whether a commit supersedes it.
+
+    `files.on_odd` is told of what is no record.
+    """
     newest: dict[str, dict[str, Any]] = {}
-    paths = sorted(files.listing(layout.FAILURES))
-    for path, content in zip(paths, files.map(files.find, paths), strict=True):
-        if content is None or not layout.is_intact(path, content):
+    odd: dict[str, str] = {}
+    paths = layout.own(files.listing(layout.FAILURES))
+    for path, content in zip(paths, files.map(lambda p: documents.find(files, p, odd), paths), strict=True):
+        if content is None:
             continue
-        record = json.loads(content)
+        try:
+            record = _failure_in(path, content)
+        except ValueError as error:
+            odd[path] = f"is no record of a failure ({error})"
+            continue
         known = newest.get(record["id"])
         if known is None or record["when"] >= known["when"]:
             newest[record["id"]] = record
+    if odd:
+        files.on_odd(odd)
     return newest
+
+
+def _failure_in(path: str, content: bytes) -> dict[str, Any]:
+    """Raises ValueError where the content is no record of the failure that the path names."""
+    if not layout.is_intact(path, content):
+        raise ValueError("its content does not match its name")
+    record: dict[str, Any] = documents.as_written(_failed(), content)
+    if layout.failed_part(path) != record["id"]:
+        raise ValueError(f"it has the id {record['id']}")
+    return record
 
 
 def clear_failures(files: Files, part_ids: set[str]) -> None:

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from memloc.config import canonical_json
 from memloc.errors import StoreError
 from memloc.store import c_scores, schemas
-from memloc.store.commits import Commit, FileEntry, Snapshot, damaged, problem, read_entry
+from memloc.store.commit_form import Commit, FileEntry
+from memloc.store.commits import Snapshot, damaged, look_at, read_entry
 from memloc.store.files import Files
 from memloc.store.schemas import Schemas
 
@@ -87,7 +88,7 @@ def entries_of(commits: list[Commit], table: str) -> list[FileEntry]:
 def check(files: Files, commits: list[Commit]) -> None:
     """Raises StoreError if a data file is not what was committed. This may be why a scan has failed."""
     entries = [f for c in commits for f in c.files]
-    for entry, wrong in zip(entries, files.map(lambda e: problem(e, files.find(e.path)), entries), strict=True):
+    for entry, wrong in zip(entries, files.map(lambda e: look_at(files, e)[1], entries), strict=True):
         if wrong:
             raise damaged(files, entry.path, wrong)
 

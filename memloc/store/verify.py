@@ -6,9 +6,9 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from memloc.errors import MemlocWarning, StoreError
-from memloc.store import checkpoints, commits, layout
-from memloc.store.commits import CheckpointEntry, Commit, FileEntry
+from memloc.errors import MemlocWarning
+from memloc.store import checkpoints, commit_form, commits, layout
+from memloc.store.commit_form import CheckpointEntry, Commit, FileEntry
 from memloc.store.files import Files
 
 
@@ -59,18 +59,18 @@ def _intact(files: Files, folder: str, consequence: str, broken_files: list[Brok
 
 
 def _decoded(files: Files, path: str, content: bytes) -> Commit | None:
-    """A commit, or None if another version of memloc wrote it. Its files cannot be checked here."""
+    """A commit, or None if this version of memloc cannot read it. No file that it lists is touched."""
     try:
-        return commits.parse(files, path, content)
-    except StoreError as error:
-        warnings.warn(f"{error}; what it lists is not checked", MemlocWarning, stacklevel=2)
+        return commit_form.decode(path, content)
+    except ValueError as error:
+        warnings.warn(f"store {files.uri}: {path} {error}; what it lists is not checked", MemlocWarning, stacklevel=2)
         return None
 
 
 def _problems(files: Files, entries: Iterable[FileEntry | CheckpointEntry]) -> dict[str, str]:
     """{path: what is wrong with it} of the files that are not as committed."""
     entries = list(entries)
-    problems = files.map(lambda e: commits.problem(e, files.find(e.path)), entries)
+    problems = files.map(lambda e: commits.look_at(files, e)[1], entries)
     return {e.path: problem for e, problem in zip(entries, problems, strict=True) if problem}
 
 

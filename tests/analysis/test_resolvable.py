@@ -17,6 +17,7 @@ from memloc.analysis.resolvable import reading_resolvable
 from memloc.errors import MemlocWarning, UsageError
 from memloc.papers.exhibits import Shown
 from memloc.store import Commit, Store, layout, records
+from memloc.store.commit_form import FileEntry
 
 WHY = {
     "a field of the future": ({"optimizer": "adam"}, "optimizer: unknown field"),
@@ -35,12 +36,27 @@ def strange(request: pytest.FixtureRequest, tiny: Path, tmp_path: Path) -> tuple
     for path in old.files.listing(""):
         store.files.put(path, old.files.get(path))
     commit = next(c for c in old.snapshot().trainings().values() if c.config["dropout"] == "none")
-    stranger = replace(commit, id=STRANGER, trial=STRANGER, config={**commit.config, **changes})
+    stranger = replace(
+        commit,
+        id=STRANGER,
+        trial=STRANGER,
+        config={**commit.config, **changes},
+        files=tuple(_copied(store, entry) for entry in commit.files),
+        checkpoints=(),
+    )
     content = stranger.encode()
     store.files.put(layout.commit(STRANGER, content), content)
     trial = {"trial": STRANGER, "config": dict(stranger.config), "blocks": ["a"], "analyses": []}
     records.write_sweep(store.files, "strange", [trial])
     return store, why
+
+
+def _copied(store: Store, entry: FileEntry) -> FileEntry:
+    """The same file among those of the stranger."""
+    content = store.files.get(entry.path)
+    path = layout.data(entry.table, STRANGER, content)
+    store.files.put(path, content)
+    return replace(entry, path=path)
 
 
 def test_a_notebook_sees_the_others(strange: tuple[Store, str]) -> None:

@@ -16,6 +16,7 @@ from memloc import commands
 from memloc.analysis import sweep_records
 from memloc.analysis.sweep_records import about_records, trials_of
 from memloc.commands import store as commands_store
+from memloc.config import digest
 from memloc.errors import MemlocWarning
 from memloc.papers.exhibits import Shown
 from memloc.store import Files, Store, records
@@ -23,11 +24,11 @@ from memloc.store import Files, Store, records
 
 def trial(trial_id: str, stages: dict[str, dict[str, Any]] | None = None, **config: Any) -> dict[str, Any]:
     analyses = [
-        {"analysis": f"{trial_id}{stage}", "stage": stage, "config": settings, "parts": [f"{trial_id}{stage}0"]}
+        {"analysis": digest(trial_id + stage), "stage": stage, "config": settings, "parts": [digest(f"{trial_id}{stage}0")]}
         for stage, settings in (stages or {}).items()
     ]
     fields = {"dataset": "digits", "model": "resnet9", **config}
-    return {"trial": trial_id, "config": fields, "blocks": ["a"], "analyses": analyses}
+    return {"trial": digest(trial_id), "config": fields, "blocks": ["a"], "analyses": analyses}
 
 
 FIRST = [trial("a0", {"rewind": {"epochs": [0, 5]}}, noise=0.1), trial("a1", {"rewind": {"epochs": [0, 5]}}, noise=0.2)]
@@ -150,7 +151,7 @@ def test_neutral_values_are_shown_as_they_are(tmp_path: Path) -> None:
     """A record leaves neutral values out. A person reads both values, and no `none`."""
     store = Store(str(tmp_path))
     config = {"model": "resnet9", "dataset": "digits"}
-    base = {"trial": "a0", "blocks": ["a"], "analyses": [], "config": config}
+    base = {"trial": digest("a0"), "blocks": ["a"], "analyses": [], "config": config}
     changed = {**base, "config": {**config, "compile": True}}
     launched(store, "mine", [base], 1e9)
     launched(store, "mine", [changed], 2e9)
@@ -171,7 +172,7 @@ def test_records_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         launched(store, name, FIRST, 1e9)
     reads: list[str] = []
     genuine = Files.get
-    monkeypatch.setattr(Files, "get", lambda self, path: reads.append(path) or genuine(self, path))
+    monkeypatch.setattr(Files, "get", lambda self, path, most=None: reads.append(path) or genuine(self, path, most))
     opened = memloc.open_store(tmp_path)
     commands_store._sweeps(store, store.snapshot())
     assert len(reads) == 3

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from memloc.analysis.sweep_status import sweep_status
 from memloc.commands.status import render
 from memloc.data import load
+from memloc.errors import MemlocWarning
 from memloc.run.clock import PricedPlan
 from memloc.run.fanout import PricedPart
 from memloc.run.pending import pending
@@ -217,7 +218,8 @@ def test_without_prices_counts_and_no_time(store: Store, plan: Plan) -> None:
     assert (found["counts"], found["eta_seconds"]) == (count(done=1, running=1), None)
     assert "to go" not in render(found)
     store.files.put(layout.run_plan("run"), b"{half of it")
-    assert status(store)["eta_seconds"] is None
+    with pytest.warns(MemlocWarning, match=r"heartbeats/run/plan.json is no JSON"):
+        assert status(store)["eta_seconds"] is None
 
 
 def test_a_training_under_way(fresh: Store, plan: Plan) -> None:
@@ -398,6 +400,7 @@ JSON = st.recursive(
 NAMES = sorted(heartbeats.FIELDS)
 
 
+@pytest.mark.filterwarnings("ignore::memloc.errors.MemlocWarning")
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_heartbeat_or_plan_is_a_traceback(fresh: Store, plan: Plan, data: st.DataObject) -> None:

@@ -116,7 +116,7 @@ def test_a_folder_made_while_it_is_looked_for(tmp_path: Path) -> None:
             return real.get_file_info(selector)
 
     real, late = files._fs, Late()
-    files._fs = late
+    files._fs, files.local = late, False  # a disk is listed without pyarrow
     assert files.listing("commits") == {"commits/ab/one.json": 2}
     assert late.looks == 2
     files._fs = real

@@ -178,16 +178,28 @@ def test_many_of_a_later_version_are_counted(store: Store) -> None:
         store.snapshot()
 
 
-@pytest.mark.parametrize("change", [{"files": [{"of": "another form"}]}, {"new": 1}, {"checkpoints": 3}, None, [1]])
+@pytest.mark.parametrize("change", [{"files": [{"of": "another form"}]}, {"checkpoints": 3}, None, [1]])
 def test_what_another_version_wrote_is_left_out(store: Store, change: Any) -> None:
     raw = json.loads(part(0, of=1).encode())
     content = json.dumps({**raw, **change} if isinstance(change, dict) else change).encode()
-    store.files.put(layout.commit("e" * 16, content), content)
-    with pytest.warns(MemlocWarning, match="was written by another version of memloc"):
+    store.files.put(layout.commit(part(0).id, content), content)
+    with pytest.warns(MemlocWarning, match="is no commit that this version of memloc can read"):
         assert store.snapshot().commits == {}
+    assert store.commit(part(0).id) is None
+
+
+def test_a_field_of_a_later_version_is_passed_over(store: Store) -> None:
+    """A later version raises the number of the form if an earlier one would misread what it writes."""
+    raw = json.loads(part(0, of=1).encode())
+    content = json.dumps({**raw, "new": {"of": 1}}).encode()
+    store.files.put(layout.commit(part(0).id, content), content)
+    assert store.commit(part(0).id) == part(0, of=1)
 
 
 # --- records
+
+
+P, Q, R = "1" * 16, "2" * 16, "3" * 16
 
 
 def trials(*analyses: str) -> list[dict[str, Any]]:
@@ -196,30 +208,28 @@ def trials(*analyses: str) -> list[dict[str, Any]]:
 
 
 def test_sweep_records(store: Store) -> None:
-    first = records.write_sweep(store.files, "mine", trials("p"))
-    assert records.write_sweep(store.files, "mine", trials("p")) == first
-    second = records.write_sweep(store.files, "mine", trials("q"))
-    records.write_sweep(store.files, "mine too", trials("r"))
+    first = records.write_sweep(store.files, "mine", trials(P))
+    assert records.write_sweep(store.files, "mine", trials(P)) == first
+    second = records.write_sweep(store.files, "mine", trials(Q))
+    records.write_sweep(store.files, "mine too", trials(R))
     assert sorted(records.sweep_names(store.files)) == ["mine", "mine too"]
     (union,) = records.merged_trials(records.read_sweep(store.files, "mine"))
-    assert {a["analysis"] for a in union["analyses"]} == {"p", "q"}
-    assert [a["analysis"] for a in records.read_sweep(store.files, second)[0].trials[0]["analyses"]] == ["q"]
+    assert {a["analysis"] for a in union["analyses"]} == {P, Q}
+    assert [a["analysis"] for a in records.read_sweep(store.files, second)[0].trials[0]["analyses"]] == [Q]
     for name, message in (("mime", "did you mean 'mine'"), ("mine@00000000", "no such record")):
         with pytest.raises(UsageError, match=message):
             records.read_sweep(store.files, name)
 
 
 def test_failures_and_heartbeats(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    records.record_failure(store.files, records.Failure(P, A, "rewind", "Traceback …\nValueError: once", "ValueError: once"))
     records.record_failure(
-        store.files, records.Failure("p", A, "rewind", "Traceback …\nValueError: once", "ValueError: once")
+        store.files, records.Failure(P, A, "rewind", "Traceback …\nValueError: twice", "ValueError: twice")
     )
-    records.record_failure(
-        store.files, records.Failure("p", A, "rewind", "Traceback …\nValueError: twice", "ValueError: twice")
-    )
-    assert records.read_failures(store.files)["p"]["traceback"].endswith("twice")
-    records.clear_failures(store.files, {"q"})
-    assert set(records.read_failures(store.files)) == {"p"}
-    records.clear_failures(store.files, {"p"})
+    assert records.read_failures(store.files)[P]["traceback"].endswith("twice")
+    records.clear_failures(store.files, {Q})
+    assert set(records.read_failures(store.files)) == {P}
+    records.clear_failures(store.files, {P})
     assert records.read_failures(store.files) == {}
     heartbeats.write(store.files, "run", A, {"stage": "train", "epoch": 3})
     assert heartbeats.read(store.files)[0][A]["epoch"] == 3

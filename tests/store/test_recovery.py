@@ -118,16 +118,19 @@ def test_a_pruned_checkpoint_is_not_missed_and_a_lost_one_is(store: Store, plan:
 
 
 def test_a_broken_record_beside_whole_ones(store: Store, plan: Plan) -> None:
-    """Failures and heartbeats are for status alone: a damaged one is passed over."""
+    """Failures and heartbeats are for status alone: a damaged one is named and passed over."""
     trial = plan.trials[0].id
-    records.record_failure(store.files, records.Failure("p", trial, "rewind", "ValueError: x", "ValueError: x"))
+    records.record_failure(store.files, records.Failure("1" * 16, trial, "rewind", "ValueError: x", "ValueError: x"))
     (failure,) = store.files.listing(layout.FAILURES)
     heartbeats.write(store.files, "run", trial, {"stage": "train", "epoch": 1})
     (heartbeat,) = store.files.listing(layout.HEARTBEATS)
     flip(store, failure)
     store.files.put(heartbeat, store.files.get(heartbeat)[:-3])
-    assert sweep_status(store, None)["failures"] == []
-    assert sweep_status(store, None)["counts"]["running"] == 0
+    with pytest.warns(MemlocWarning) as warned:
+        found = sweep_status(store, None)
+    assert (found["failures"], found["counts"]["running"]) == ([], 0)
+    assert [path in str(w.message) for path, w in zip((failure, heartbeat), warned, strict=True)] == [True, True]
+    assert sweep_status(store, None)["failures"] == []  # said once
 
 
 def test_of_two_workers_at_one_training_the_second_stops_writing(

@@ -143,7 +143,7 @@ def test_listings_of_more_than_a_page(wire: Wire) -> None:
 def test_commits_are_read_once(wire: Wire) -> None:
     """They never change: a second look costs the listing and what is new."""
     store = Store(wire.uri())
-    part = [Commit(f"{n:016x}", "t" * 16, "a" * 16, "evaluate", {}, n, 3, {}) for n in range(3)]
+    part = [Commit(f"{n:016x}", "e" * 16, "a" * 16, "evaluate", {}, n, 3, {}) for n in range(3)]
     for commit in part[:2]:
         commits.publish(store.files, commit)
     methods(wire)

@@ -17,13 +17,13 @@ UNKNOWN = ("test_acc", "noisy_true_acc")
 def commit_of(analysis: int, nth: int, seconds: float) -> Commit:
     name = f"{analysis:016x}"
     return Commit(
-        id=f"{analysis:08x}{nth:08x}", trial="t" * 16, analysis=name, stage="evaluate", part={"nth": nth}, nth=nth, of=PARTS,
+        id=f"{analysis:08x}{nth:08x}", trial="e" * 16, analysis=name, stage="evaluate", part={"nth": nth}, nth=nth, of=PARTS,
         config={}, seconds=seconds,
     )  # fmt: skip
 
 
 def rows_of(analysis: int, nth: int) -> dict[str, dict[str, object]]:
-    ids = {"analysis": [f"{analysis:016x}"], "trial": ["t" * 16], "mode": ["plain"], "rescale": ["none"]}
+    ids = {"analysis": [f"{analysis:016x}"], "trial": ["e" * 16], "mode": ["plain"], "rescale": ["none"]}
     many = {name: values * ROWS for name, values in ids.items()}
     examples = list(range(nth * ROWS, (nth + 1) * ROWS))
     predictions = {**many, "example": examples, "predicted": [nth] * ROWS, "correct": [True] * ROWS, "margin": [1.0] * ROWS}

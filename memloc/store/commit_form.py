@@ -1,0 +1,141 @@
+"""The form of a commit, and the check of what somebody has written in its place.
+
+A file of a store may come from another version of memloc, or from anybody who can write there. So every value is checked
+before it is used, and a path is taken only where the layout itself would give it. Fields that this version does not know
+are passed over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
+
+from memloc.store import documents, layout
+from memloc.store.documents import Count, Id, Name, Sha256
+
+VERSION = 2  # the version of the form of commits; raised with any change that an earlier memloc would misread
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A data file of a commit. schema: the name of its columns and their types (schemas.sha8)."""
+
+    table: Annotated[str, Field(pattern=rf"^{layout.TABLE}$")]
+    path: str
+    rows: Count
+    size: Count
+    sha256: Sha256
+    schema: str = ""
+
+
+@dataclass(frozen=True)
+class CheckpointEntry:
+    """A checkpoint of a commit: the weights after an epoch, as a safetensors file. size: bytes."""
+
+    epoch: Count
+    path: str
+    size: Count
+    sha256: Sha256
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Everything about one part that was computed.
+
+    id: the part's. analysis: None for a training. nth, of: its place among the analysis's parts and their number, so that a
+    reader knows when the analysis is complete. reads: the analyses whose rows it was computed from. where: device, versions,
+    git revision. passes: the cost estimate that belongs to `seconds` (less for a part that shared work). ended: the time in
+    seconds since 1970, by the clock of the machine that computed it; 0 in older commits.
+    """
+
+    id: Id
+    trial: Id
+    analysis: Id | None
+    stage: Name
+    part: Mapping[str, Any]
+    nth: Count
+    of: Count
+    config: Mapping[str, Any]
+    reads: tuple[Id, ...] = ()
+    files: tuple[FileEntry, ...] = ()
+    checkpoints: tuple[CheckpointEntry, ...] = ()
+    where: Mapping[str, Any] = field(default_factory=dict)
+    seconds: documents.Seconds = 0.0
+    passes: documents.Seconds = 0.0
+    ended: documents.Seconds = 0.0
+    schema: int = VERSION
+
+    def encode(self) -> bytes:
+        """The content of the commit's file."""
+        return json.dumps(asdict(self), sort_keys=True, indent=1).encode()
+
+
+def decode(path: str, content: bytes) -> Commit:
+    """The commit that these bytes at this path hold.
+
+    Raises:
+        ValueError: it is no commit that this version can read. The text is the rest of a sentence that begins with the path.
+        LaterVersionError: the commit is of a later version.
+    """
+    try:
+        commit = documents.checked(_adapter(), content)
+        for left_open in (commit.part, commit.config, commit.where):
+            documents.check(left_open)
+    except ValueError as error:
+        _refuse_later(_version(content))
+        raise ValueError(f"is no commit that this version of memloc can read ({error})") from None
+    _refuse_later(commit.schema)
+    if wrong := _wrong_place(path, commit):
+        raise ValueError(f"is no commit of this store: {wrong}")
+    return commit
+
+
+class LaterVersionError(ValueError):
+    """A commit that a later version of memloc wrote: its part may be done, so nobody computes it again."""
+
+
+@cache
+def _adapter() -> TypeAdapter[Commit]:
+    return TypeAdapter(Commit)
+
+
+def _version(content: bytes) -> Any:
+    try:
+        raw = documents.parse(content)
+    except ValueError:
+        return None
+    return raw.get("schema") if isinstance(raw, dict) else None
+
+
+def _refuse_later(version: Any) -> None:
+    if isinstance(version, int) and version > VERSION:
+        raise LaterVersionError(f"was written by a later memloc (schema {version}); update memloc")
+
+
+def _wrong_place(path: str, commit: Commit) -> str | None:
+    """What stands in a commit that the layout contradicts: its own name, or the place of a file that it lists."""
+    if not layout.is_commit_of(path, commit.id):
+        return f"it has the id {commit.id}"
+    if commit.nth >= commit.of:
+        return f"it is number {commit.nth} of {commit.of} parts"
+    if commit.analysis is None and commit.id != commit.trial:
+        return f"it is of the training {commit.trial}"
+    if commit.analysis is not None and commit.checkpoints:
+        return "it lists checkpoints, and is not of a training"
+    for file in commit.files:
+        if file.path != layout.data_named(file.table, commit.id, file.sha256):
+            return f"it lists {file.path!r} as a file of table {file.table}"
+    return misplaced(commit.trial, commit.checkpoints)
+
+
+def misplaced(trial: str, checkpoints: tuple[CheckpointEntry, ...]) -> str | None:
+    """What is wrong with the list of a training's checkpoints, or None."""
+    for entry in checkpoints:
+        if entry.path != layout.checkpoint(trial, entry.epoch):
+            return f"it lists {entry.path!r} as the checkpoint of epoch {entry.epoch}"
+    return None
