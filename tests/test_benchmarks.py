@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks import checked_reads
 from benchmarks.engines import ENGINES
 from benchmarks.harness import Comparison, Operations, compare
 
@@ -59,3 +61,14 @@ def test_the_command_line() -> None:
     found = json.loads(done.stdout)
     assert [set(r) >= KEYS for r in found] == [True, True]
     assert all(r["agrees"] and r["name"] == "rewind" and r["size"] == "digits" for r in found)
+
+
+def test_checked_reads_are_the_same_rows(tmp_path: Path) -> None:
+    store, commits = checked_reads.made(str(tmp_path), files=2, rows=5)
+    timed = list(checked_reads.ways(store, commits).values())
+    unchecked, pages, checked, footers, whole = (action() for action in timed)
+    assert unchecked.num_rows == 10
+    assert unchecked.equals(pages)
+    assert unchecked.equals(checked)
+    assert footers == [None, None]
+    assert [len(content) for content in whole] == [f.size for c in commits for f in c.files]

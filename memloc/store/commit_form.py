@@ -11,19 +11,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
 from memloc.store import documents, layout
 from memloc.store.documents import Count, Id, Name, Sha256
 
-VERSION = 2  # the version of the form of commits; raised with any change that an earlier memloc would misread
+VERSION = 3  # the version of the form of commits; raised with any change that an earlier memloc would misread
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A data file of a commit. schema: the name of its columns and their types (schemas.sha8)."""
+    """A data file of a commit.
+
+    schema: the name of its columns and their types (schemas.sha8). footer: the sha256 of its Parquet footer, which queries
+    check; "" in commits of version 2.
+    """
 
     table: Annotated[str, Field(pattern=rf"^{layout.TABLE}$")]
     path: str
@@ -31,6 +35,7 @@ class FileEntry:
     size: Count
     sha256: Sha256
     schema: str = ""
+    footer: Sha256 | Literal[""] = ""
 
 
 @dataclass(frozen=True)

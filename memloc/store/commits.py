@@ -13,7 +13,7 @@ from typing import Any
 
 from memloc.errors import StoreError
 from memloc.invocation import command
-from memloc.store import commit_form, documents, layout, schemas
+from memloc.store import commit_form, documents, footers, layout, schemas
 from memloc.store.commit_form import CheckpointEntry, Commit, FileEntry, LaterVersionError
 from memloc.store.files import Files, TooLargeError
 from memloc.store.schemas import Schemas
@@ -59,7 +59,8 @@ def publish_tables(
         content, rows = schemas.encode(table, columns, known[table])
         path = layout.data(table, part_id, content)
         files.put(path, content)
-        entries.append(FileEntry(table, path, rows, len(content), layout.sha256(content), schemas.sha8(known[table])))
+        hashes = layout.sha256(content), schemas.sha8(known[table]), layout.sha256(footers.footer(content))
+        entries.append(FileEntry(table, path, rows, len(content), *hashes))
     return tuple(entries)
 
 

@@ -129,6 +129,19 @@ class Files:
                 raise FileNotFoundError(path) from error
             raise StoreError(f"store {self.uri}: {path} cannot be read: {error_line(error, with_type=False)}") from error
 
+    def end(self, path: str, most: int) -> tuple[int | None, bytes]:
+        """(bytes of a file, the last ones, at most `most`); (None, b"") where there is no file."""
+        if self.local and self.size(path) is None:
+            return None, b""
+        try:
+            with self._errors(f"{path} cannot be read"), self._fs.open_input_file(self.full(path)) as file:
+                size = int(file.size())
+                return size, bytes(file.read_at(min(size, most), max(0, size - most)))
+        except StoreError:
+            if self.size(path) is None:
+                return None, b""
+            raise
+
     def find(self, path: str, most: int | None = None) -> bytes | None:
         """The bytes of a file, or None where there is none (any more); raises TooLargeError as `get`."""
         try:

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 
 from memloc.config import canonical_json
 from memloc.errors import StoreError
-from memloc.store import c_scores, schemas
+from memloc.store import c_scores, footers, schemas
 from memloc.store.commit_form import Commit, FileEntry
 from memloc.store.commits import Snapshot, damaged, look_at, read_entry
 from memloc.store.files import Files
 from memloc.store.schemas import Schemas
 
-# A scan reads parts of files, so it cannot check their hashes; the pages carry checksums of their own (footers do not:
-# `read` and `verify` check whole files).
+# A scan reads parts of files, so it cannot check their hashes. The pages carry checksums of their own, and the commit has
+# the hash of the footer (footers.py). `read` and `verify` check whole files.
 _FORMAT = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True))
 
 
@@ -35,6 +35,9 @@ def dataset(files: Files, commits: list[Commit], table: str, known: Schemas) -> 
     """A pyarrow dataset (or in-memory table) of one table's rows, for queries that push filters down.
 
     known: the schemas of the tables that the reader knows. Any other table has the schema of its files.
+
+    Raises:
+        StoreError: where the footer of a file is not what was committed.
     """
     if table in DERIVED:
         return DERIVED[table](files, commits)
@@ -42,6 +45,9 @@ def dataset(files: Files, commits: list[Commit], table: str, known: Schemas) -> 
     # given: if an object had become shorter, pyarrow would fill the rest with arbitrary memory.
     filesystem = files.dataset_filesystem()
     entries = entries_of(commits, table)
+    for entry, wrong in zip(entries, files.map(lambda e: footers.problem(files, e), entries), strict=True):
+        if wrong:
+            raise damaged(files, entry.path, wrong)
     fragments = [_FORMAT.make_fragment(files.full(e.path), filesystem) for e in entries]
     return ds.FileSystemDataset(fragments, _schema(files, entries, table, known), _FORMAT, filesystem)
 
