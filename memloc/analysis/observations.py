@@ -17,6 +17,24 @@ from memloc.analysis.views import RIGHT_SCORES
 from memloc.data import SOURCES, NamedDataset, describe
 
 Row = dict[str, Any]
+DERIVED = {
+    "gradient_layers": "SELECT * FROM gradient_layers ORDER BY analysis, epoch, layer",
+    # Eligible searches: the count (max_neurons where censored), and the accuracies after the closings.
+    "flip_counts": """SELECT analysis, trial, repeat, example, noisy, clean_acc, noisy_acc, test_acc, neurons AS count
+        FROM flip_counts ORDER BY analysis, repeat, example""",
+    # n: rows of `flips`, eligible or not.
+    "searches": "SELECT analysis, noisy, count(*) AS n FROM flips GROUP BY ALL ORDER BY ALL",
+    # Of eligible examples. share: the mean over repeats of the layer's part of a search's closings. first: the same of the
+    # first closing alone.
+    "closings": """WITH
+        closed AS (SELECT analysis, trial, example, noisy, unnest(layers) AS layer, 1 / len(layers) AS part,
+                          generate_subscripts(layers, 1) = 1 AS first FROM flips WHERE eligible),
+        searches AS (SELECT analysis, example, count(*) AS n FROM flips
+                     WHERE eligible AND len(layers) > 0 GROUP BY ALL)
+        SELECT analysis, trial, example, noisy, layer, fsum(part ORDER BY part) / any_value(n) AS share,
+               count_if(first) / any_value(n) AS first
+        FROM closed JOIN searches USING (analysis, example) GROUP BY ALL ORDER BY ALL""",
+}
 
 
 @dataclass(frozen=True)
@@ -112,44 +130,14 @@ class Observations:
         return None if dataset.startswith("npz:") else describe(dataset).n_test
 
     def table(self, name: str) -> pd.DataFrame:
-        """A whole table, in the order of its commits: within one analysis, layers are in the order of the network."""
-        if name not in self._tables:
-            self._tables[name] = self._reader.table(name).to_pandas()
-        return self._tables[name]
+        """A whole table, in the order of its commits: within one analysis, layers are in the order of the network.
 
-    @cached_property
-    def gradient_layers(self) -> pd.DataFrame:
-        """View `gradient_layers`, whole."""
-        return self.frame("SELECT * FROM gradient_layers ORDER BY analysis, epoch, layer")
-
-    @cached_property
-    def flips(self) -> pd.DataFrame:
-        """The eligible rows of `flips`: the count (max_neurons where censored), and the accuracies after the closings."""
-        return self.frame(
-            "SELECT analysis, trial, repeat, example, noisy, clean_acc, noisy_acc, test_acc, neurons AS count "
-            "FROM flip_counts ORDER BY analysis, repeat, example"
-        )
-
-    @cached_property
-    def searches(self) -> pd.DataFrame:
-        """Columns analysis, noisy, n: rows of `flips`, eligible or not."""
-        return self.frame("SELECT analysis, noisy, count(*) AS n FROM flips GROUP BY ALL ORDER BY ALL")
-
-    @cached_property
-    def closings(self) -> pd.DataFrame:
-        """Columns analysis, trial, example, noisy, layer, share (of the closings of an eligible example), first.
-
-        share: the mean over repeats of the layer's part of a search's closings. first: the same of the first closing alone.
+        Or one of `DERIVED`, sorted.
         """
-        return self.frame(
-            """WITH closed AS (SELECT analysis, trial, example, noisy, unnest(layers) AS layer, 1 / len(layers) AS part,
-                                      generate_subscripts(layers, 1) = 1 AS first FROM flips WHERE eligible),
-                    searches AS (SELECT analysis, example, count(*) AS n FROM flips
-                                 WHERE eligible AND len(layers) > 0 GROUP BY ALL)
-               SELECT analysis, trial, example, noisy, layer, fsum(part ORDER BY part) / any_value(n) AS share,
-                      count_if(first) / any_value(n) AS first
-               FROM closed JOIN searches USING (analysis, example) GROUP BY ALL ORDER BY ALL"""
-        )
+        if name not in self._tables:
+            derived = DERIVED.get(name)
+            self._tables[name] = self._reader.table(name).to_pandas() if derived is None else self.frame(derived)
+        return self._tables[name]
 
     def c_scores(self, trials: Sequence[str]) -> pd.DataFrame | None:
         """Columns trial, example, c_score (on the right labels of their data); None if the store has none."""
@@ -164,8 +152,14 @@ class Observations:
         """Columns trial, epoch, clean_acc and noisy_acc (of the training pass), test_acc."""
         return self.frame("SELECT trial, epoch, clean_acc, noisy_acc, test_acc FROM epochs ORDER BY trial, epoch")
 
-    def rows(self, frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
-        """The rows of a setting's analyses."""
+    def first_reaching(self, level: float) -> Mapping[str, int]:
+        """{trial: the first epoch whose training pass has noisy accuracy of at least `level`}."""
+        reached = self.epochs[self.epochs["noisy_acc"] >= level]
+        return {str(t): int(e) for t, e in reached.groupby("trial")["epoch"].min().items()}
+
+    def rows(self, table: str, setting: Setting) -> pd.DataFrame:
+        """The rows of a setting's analyses, as in `table`."""
+        frame = self.table(table)
         return frame[frame["analysis"].isin(set(setting.analyses.values()))]
 
     def with_data_seed(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -226,14 +220,14 @@ class Observations:
         known: dict[str, float] = {}
         for dropout, mode in ((("none", "standard", "sparse"), "plain"), (tied, "own")):
             for setting in self.settings("evaluate", dropout=dropout):
-                rows = self.rows(self.table("evaluation"), setting)
+                rows = self.rows("evaluation", setting)
                 known.update(_by_trial(rows[rows["mode"] == mode], "noisy_acc"))
         return known
 
     def _from_rewind(self, atypical: bool = False) -> dict[str, float]:
         known: dict[str, float] = {}
         for setting in self.settings("rewind", atypical=atypical):
-            rows = self.rows(self.table("rewind"), setting)
+            rows = self.rows("rewind", setting)
             last = rows["trial"].map({t: self.trials[t]["epochs"] for t in setting.trials})
             known.update(_by_trial(rows[rows["epoch"] == last], "noisy_acc"))
         return known
@@ -259,9 +253,3 @@ def _by_trial(frame: pd.DataFrame, column: str) -> dict[str, float]:
 def among(column: str, values: Iterable[str]) -> str:
     """`column IN ('a', 'b')`; ids have no quotes."""
     return f"{column} IN ({', '.join(repr(v) for v in sorted(values))})"
-
-
-def first_reaching(epochs: pd.DataFrame, level: float) -> Mapping[str, int]:
-    """{trial: the first epoch whose training pass has noisy accuracy of at least `level`}."""
-    reached = epochs[epochs["noisy_acc"] >= level]
-    return {str(t): int(e) for t, e in reached.groupby("trial")["epoch"].min().items()}

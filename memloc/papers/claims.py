@@ -1,61 +1,88 @@
-"""A claim of a paper as data, with the functions that estimate its numbers."""
+"""A claim of a paper as data, with the function that estimates its numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from memloc.analysis.observations import Observations
+from memloc.analysis.observed import Observed
 from memloc.analysis.settings import Scope, Setting
 from memloc.papers.judgement import Estimate
 
 Numbers: TypeAlias = Mapping[str, float | None]  # {part: the paper's number, None where it has words alone}
-Parts: TypeAlias = dict[str, Estimate]
 Estimates: TypeAlias = Mapping[str, Estimate | None]
 InStore: TypeAlias = Callable[[Observations], list[Setting]]
 
 HERE = Scope()
 PRESENT: Numbers = {"": None}
+DATASETS = ("cifar10", "mnist", "svhn")
+RATES = (0.05, 0.1, 0.2)  # of label noise
 
 
-def without_dropout(part: str) -> Mapping[str, object]:
-    """The trainings of most claims."""
-    return {"dropout": "none"}
+def of_stage(stage: str, **more: Any) -> InStore:
+    """All settings without dropout that have analyses of a stage; more: as `Observations.settings` takes it."""
+    return lambda observations: observations.settings(stage, **more)
+
+
+def grid(numbers: Numbers, models: tuple[str, ...] = ("resnet9", "resnet50", "vit_small")) -> dict[Scope, Numbers]:
+    """The same numbers for three data sets × models × noise rates (Figures 12–18)."""
+    return {Scope(*s): numbers for s in product(DATASETS, models, RATES)}
+
+
+def here(numbers: Numbers = PRESENT) -> dict[Scope, Numbers]:
+    """The numbers of a claim with one setting."""
+    return {HERE: numbers}
+
+
+@dataclass(frozen=True)
+class Case(Observed):
+    """A setting in which a claim is judged. numbers: the paper's of this setting; empty if it has none."""
+
+    numbers: Numbers = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Claim:
     """A claim of the paper.
 
-    id, where, text: its name, its place, what the paper says. scopes: the paper's settings with their numbers. stage: the
-    stage whose analyses it needs; part_stages: more stages that a part needs, or another one. floats: the paper has one
-    setting; the ids do not name it, and the nearest setting of the store takes its place if it is missing. rates: the range
-    of noise rates of the claim. memorizing: all of its numbers need trainings that memorized (else only some, or none).
-    atypical: no label is wrong, and S_n is by C-score. trainings: part → the training fields that a number needs, besides
-    data set, network and noise rate; a tuple: it needs all values. first: part → a sweep that has to run before, "": none.
+    id, where, text: its name, its place, what the paper says. stage: the stage whose analyses it needs; part_stages: more
+    stages that a part needs, or another one. estimate: of its number in one setting, or of several {part: estimate}.
+    scopes: the paper's settings with their numbers. rates: the range of noise rates of the claim. memorizing: all of its
+    numbers need trainings that memorized (else only some, or none). atypical: no label is wrong, and S_n is by C-score.
 
-    settings: the settings of a store in which the claim can be judged. estimates: {part: estimate} of the claim's numbers in
-    one of them; it gets the observations, the setting, and the paper's numbers of that setting. beside: {suffix of the id:
-    settings} of other measurements that are shown beside the one that the paper made.
+    settings: those of a store in which the claim can be judged; by default all without dropout that have the stage. beside:
+    {suffix of the id: settings} of other measurements that are shown beside the one that the paper made. trainings: part →
+    the training fields that a number needs, besides data set, network and noise rate; a tuple: it needs all values. first:
+    part → a sweep that has to run before, "": none.
     """
 
     id: str
     where: str
     text: str
-    scopes: Mapping[Scope, Numbers]
     stage: str
-    settings: InStore
-    estimates: Callable[[Observations, Setting, Numbers], Estimates]
-    beside: Mapping[str, InStore] = field(default_factory=dict)
-    part_stages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    floats: bool = False
+    estimate: Callable[[Case], Estimate | Estimates]
+    scopes: Mapping[Scope, Numbers] = field(default_factory=here)
     rates: tuple[float, float] = (0.0, 0.5)
     memorizing: bool = True
     atypical: bool = False
-    trainings: Callable[[str], Mapping[str, object]] = without_dropout
+    settings: InStore | None = None
+    beside: Mapping[str, InStore] = field(default_factory=dict)
+    part_stages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    trainings: Callable[[str], Mapping[str, object]] = lambda part: {"dropout": "none"}
     first: Callable[[str], str] = lambda part: ""
+
+    @property
+    def floats(self) -> bool:
+        """Has the paper one setting? The ids then do not name it, and the nearest one of the store takes its place."""
+        return list(self.scopes) == [HERE]
+
+    @property
+    def measurements(self) -> dict[str, InStore]:
+        """{suffix of the id: settings}, "" for the paper's measurement."""
+        return {"": self.settings or of_stage(self.stage), **self.beside}
 
     @property
     def parts(self) -> list[str]:
@@ -72,25 +99,3 @@ class Claim:
         if self.atypical:
             return setting.scope.noise == 0
         return "noise" not in setting.config or (setting.scope.noise > 0 and low <= setting.scope.noise <= high)
-
-
-def of_stage(stage: str, **more: object) -> InStore:
-    """All settings without dropout that have analyses of a stage; more: as `Observations.settings` takes it."""
-    return lambda observations: observations.settings(stage, **more)  # type: ignore[arg-type]
-
-
-def grid(numbers: Numbers, models: tuple[str, ...] = ("resnet9", "resnet50", "vit_small")) -> dict[Scope, Numbers]:
-    """The same numbers for three data sets × models × noise rates (Figures 12–18)."""
-    return {Scope(*s): numbers for s in product(("cifar10", "mnist", "svhn"), models, (0.05, 0.1, 0.2))}
-
-
-def here(numbers: Numbers = PRESENT) -> dict[Scope, Numbers]:
-    """The numbers of a claim with one setting."""
-    return {HERE: numbers}
-
-
-def saying(estimate: Estimate, left_out: str) -> Estimate:
-    """The estimate, with a note about the trainings that were left out."""
-    if left_out and (estimate.decision is not None or estimate.interval is not None):
-        return replace(estimate, reason=f"{estimate.reason}; {left_out}")
-    return estimate

@@ -1,11 +1,9 @@
-"""From a quantity over trainings to an estimate: the decision, the interval that is printed, the words about trainings."""
+"""From a quantity over trainings to an estimate: the decision, the interval that is printed, the words about both."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
-import pandas as pd
+from dataclasses import replace
 
 from memloc.papers.judgement import Estimate
 from memloc.stages.instrument import in_words
@@ -14,7 +12,9 @@ from memloc.statistics.regions import Decision, Region, decide
 from memloc.statistics.trainings import OverTrainings
 
 POSITIVE = Region(lo=0.0, open_lo=True)
+ABOVE_HALF = Region(lo=0.5, open_lo=True)  # an AUC that is not guessing, a share that is most
 SIGNIFICANT = 0.05
+SLACK = 0.03  # an estimate that is lower than the paper's number by this much still reaches it
 
 
 def estimated(quantity: OverTrainings, decision: Decision, compared: str, trials: Sequence[str], sql: str) -> Estimate:
@@ -28,6 +28,18 @@ def decided(
     """The same, decided on a region, which the sentence names. beside: what follows, from "; " on."""
     decision = decide(quantity.deciding, region, quantity.each)
     return estimated(quantity, decision, f"{compared}; it must be {region}{beside}", trials, sql)
+
+
+def shown(quantity: OverTrainings, said: str, trials: Sequence[str], sql: str) -> Estimate:
+    """The estimate with its 95 % interval, on which nothing is decided. said: why not; words about trainings follow."""
+    return Estimate(quantity.printed, None, f"{said}; {over(quantity)}", trials, sql)
+
+
+def ranked(
+    test: Correlation, each: Sequence[float], networks: int, compared: str, trials: Sequence[str], sql: str
+) -> Estimate:
+    """A rank correlation without an interval. networks: as in `decide_rank`, which decides; compared: as in `estimated`."""
+    return Estimate(Interval(test.interval.value, None, None), decide_rank(test, each, networks), compared, trials, sql)
 
 
 def untestable(reason: str, trials: Sequence[str], sql: str) -> Estimate:
@@ -60,15 +72,23 @@ def decide_rank(test: Correlation, each: Sequence[float], networks: int) -> Deci
     return decide(Interval(value, None, None), POSITIVE, each) if each else Decision("inconclusive")
 
 
-def rank_correlation(one: pd.Series, other: pd.Series) -> float | None:
-    """Spearman's coefficient; None with fewer than three pairs, or if one side does not vary."""
-    from scipy.stats import spearmanr  # takes half a second; checking a sweep file does not need it
-
-    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
-        return None
-    return round(float(spearmanr(one, other).statistic), 12) + 0.0  # 0 is 0, not 1e-17, which would lean for the claim
-
-
 def listed(values: Sequence[float]) -> str:
     """`0.93 and 0.97`."""
     return in_words([f"{v:.3g}" for v in values])
+
+
+def reaching(paper: float) -> Region:
+    """The accuracies or AUCs that reach the paper's number: at least that number less the slack."""
+    return Region(lo=round(paper - SLACK, 9))  # 0.89 − 0.03 is 0.86
+
+
+def away(paper: float | None, ours: float) -> str:
+    """`; −0.021 from the paper's number`, or nothing if the paper has none."""
+    return "" if paper is None else f"; {ours - paper:+.3f} from the paper's number".replace("-", "−")
+
+
+def saying(estimate: Estimate, left_out: str) -> Estimate:
+    """The estimate, with a note about the trainings that were left out."""
+    if left_out and (estimate.decision is not None or estimate.interval is not None):
+        return replace(estimate, reason=f"{estimate.reason}; {left_out}")
+    return estimate

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from memloc.analysis.observations import Observations
+from memloc.analysis.observed import Observed
 from memloc.analysis.settings import Setting, differing, name_of, percent, usual_in_words
 from memloc.papers.charts import Chart, Table
 from memloc.papers.claims import InStore
@@ -43,6 +44,9 @@ class Wanted:
         return {k: f"{v} (the paper's: {papers[k]})" for k, v in setting.deviations.items() if str(v) != papers[k]}
 
 
+USUAL = Wanted(("cifar10",), ("resnet9",), (0.1,))
+
+
 @dataclass
 class Evidence:
     """What exhibits are made of: the rows of one snapshot, and the claims as they were judged on it.
@@ -56,13 +60,26 @@ class Evidence:
     data_dir: Path | None = None
     problems: list[str] = field(default_factory=list)
 
-    def numbers(self, claim: str, setting: Setting, suffix: str = "") -> dict[str, Judgement]:
-        """{part: judgement} of a claim in a setting. suffix: of another measurement, such as `checkpoint`."""
-        return {j.part: j for j in self.all_numbers(claim, setting) if j.suffix == suffix}
 
-    def all_numbers(self, claim: str, setting: Setting) -> list[Judgement]:
-        """The judgements of a claim in a setting, of every measurement."""
-        return [j for j in self.judgements if j.claim_id == claim and j.setting is not None and j.setting.same_as(setting)]
+@dataclass(frozen=True)
+class Subject(Observed):
+    """A setting that an exhibit shows. label: the words that tell it from the exhibit's others, "" if it is alone."""
+
+    evidence: Evidence
+    label: str = ""
+
+    def titled(self, name: str) -> str:
+        """`(a) Neurons: MNIST`; the name alone if there is one setting."""
+        return f"{name}: {self.label}" if self.label else name
+
+    def judged(self, claim: str) -> list[Judgement]:
+        """The judgements of a claim in the setting, of every measurement."""
+        there = (j for j in self.evidence.judgements if j.claim_id == claim and j.setting is not None)
+        return [j for j in there if j.setting and j.setting.same_as(self.setting)]
+
+    def numbers(self, claim: str) -> dict[str, Judgement]:
+        """{part: judgement} of the measurement that the paper made."""
+        return {j.part: j for j in self.judged(claim) if not j.suffix}
 
 
 @dataclass(frozen=True)
@@ -70,9 +87,10 @@ class Exhibit:
     """A figure or table.
 
     id: `fig01`, `table1`: the name of its files. where: the paper's section. shows: what the paper shows, in plain words.
-    settings: those of a store that it can show; wanted: those of the paper. draw: its charts and tables for the settings
-    that were chosen. claims: ids of the claims whose numbers are printed below it. command: runs the paper's own exhibit,
-    after `first` if there is one.
+    command: runs the paper's own exhibit, after `first` if there is one. settings: those of a store that it can show;
+    wanted: those of the paper; shown: the most that it shows. memorizing: of each setting it shows the trainings on which
+    claims are judged, or all if there are none; atypical: S_n is by C-score. draw: its charts and tables for the settings
+    that were chosen. claims: ids of the claims whose numbers are printed below it.
     """
 
     id: str
@@ -82,11 +100,20 @@ class Exhibit:
     shows: str
     command: str
     settings: InStore
-    wanted: Wanted
-    draw: Callable[[Evidence, Sequence[Setting]], Drawn]
+    draw: Callable[[Sequence[Subject]], Drawn]
+    wanted: Wanted = USUAL
     claims: Sequence[str] = ()
+    memorizing: bool = True
+    atypical: bool = False
     first: str = ""
     shown: int = SHOWN
+
+    def there(self, observations: Observations) -> list[Setting]:
+        """The settings of a store that it can show, each with the trainings that it shows."""
+        several = self.settings(observations)
+        if not self.memorizing:
+            return several
+        return [s.only(observations.testable(s.trials, atypical=self.atypical)[0] or s.trials) for s in several]
 
 
 @dataclass(frozen=True)
@@ -128,11 +155,13 @@ class Shown:
 
 def show(exhibit: Exhibit, evidence: Evidence) -> Shown:
     """The exhibit on a store."""
-    chosen, left_out = choose(exhibit.settings(evidence.observations), exhibit.wanted, exhibit.shown)
-    drawn = exhibit.draw(evidence, chosen) if chosen else ()
+    chosen, left_out = choose(exhibit.there(evidence.observations), exhibit.wanted, exhibit.shown)
+    labels = zip(chosen, differing(chosen), strict=True)
+    subjects = [Subject(evidence.observations, setting, evidence, label) for setting, label in labels]
+    drawn = exhibit.draw(subjects) if chosen else ()
     if not drawn:
         return Shown(exhibit)
-    numbers = [j for s in chosen for claim in exhibit.claims for j in evidence.all_numbers(claim, s)]
+    numbers = [j for subject in subjects for claim in exhibit.claims for j in subject.judged(claim)]
     return Shown(
         exhibit,
         charts=[d for d in drawn if not isinstance(d, Table)],
@@ -157,28 +186,9 @@ def choose(settings: Sequence[Setting], wanted: Wanted, shown: int = SHOWN) -> t
     return pool[:shown], max(0, len(pool) - shown)
 
 
-def per_setting(draw: Callable[[Evidence, Setting, str], Drawn]) -> Callable[[Evidence, Sequence[Setting]], Drawn]:
-    """Draws setting by setting. The function gets the words that tell the setting from the others, "" if it is alone."""
-
-    def all_of_them(evidence: Evidence, settings: Sequence[Setting]) -> Drawn:
-        labels = differing(settings)
-        return [part for s, label in zip(settings, labels, strict=True) for part in draw(evidence, s, label)]
-
-    return all_of_them
-
-
-def titled(name: str, label: str) -> str:
-    """`(a) Neurons: MNIST`; the name alone if there is one setting."""
-    return f"{name}: {label}" if label else name
-
-
-def memorizing(settings: InStore, atypical: bool = False) -> InStore:
-    """The same settings, each with the trainings on which claims are judged; with all if there are none."""
-
-    def kept(observations: Observations) -> list[Setting]:
-        return [s.only(observations.testable(s.trials, atypical=atypical)[0] or s.trials) for s in settings(observations)]
-
-    return kept
+def per_setting(draw: Callable[[Subject], Drawn]) -> Callable[[Sequence[Subject]], Drawn]:
+    """Draws setting by setting."""
+    return lambda subjects: [part for subject in subjects for part in draw(subject)]
 
 
 def _trainings(settings: Sequence[Setting]) -> str:

@@ -45,21 +45,21 @@ class Judgement:
     paper_id: str
     where: str
     claim: str
-    paper: float | None
-    ours: float | None
-    lo: float | None
-    hi: float | None
-    verdict: Verdict
-    reason: str
-    command: str | None
-    seeds: int
-    sql: str
-    on: str
-    leans: Leans | None
     claim_id: str
     part: str
     suffix: str
-    setting: Setting | None
+    paper: float | None
+    verdict: Verdict
+    reason: str
+    sql: str
+    ours: float | None = None
+    lo: float | None = None
+    hi: float | None = None
+    leans: Leans | None = None
+    command: str | None = None
+    seeds: int = 0
+    on: str = ""
+    setting: Setting | None = None
 
     @property
     def verdict_in_words(self) -> str:

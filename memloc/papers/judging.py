@@ -10,8 +10,8 @@ from memloc.analysis.observations import Observations, among
 from memloc.analysis.reader import Reader
 from memloc.analysis.resolvable import reading_resolvable
 from memloc.analysis.settings import Scope, Setting, named, nearness, scope_name
-from memloc.papers.claims import Claim, InStore, Numbers, Parts, saying
-from memloc.papers.deciding import untestable
+from memloc.papers.claims import Case, Claim, InStore, Numbers
+from memloc.papers.deciding import saying, untestable
 from memloc.papers.judgement import Estimate, Judgement
 from memloc.papers.missing import command, wanted
 from memloc.papers.paper import Paper
@@ -48,31 +48,29 @@ class ClaimJudge:
 
     def all(self) -> Iterator[Judgement]:
         """The paper's measurement, then those beside it that were run."""
-        yield from self._measured(self.claim.settings, "")
-        for suffix, settings in self.claim.beside.items():
-            yield from (j for j in self._measured(settings, suffix) if j.verdict != "not_run")
+        for suffix, settings in self.claim.measurements.items():
+            yield from (j for j in self._measured(settings, suffix) if not suffix or j.verdict != "not_run")
 
     def _measured(self, settings: InStore, suffix: str) -> Iterator[Judgement]:
         """The judgements of one measurement. suffix: what its ids end with."""
         claim = self.claim
-        there = [s for s in settings(self.observations) if claim.speaks_of(s)]
-        names = self._floating(there) if claim.floats else named(there, scope_name)
+        names = self._named([s for s in settings(self.observations) if claim.speaks_of(s)])
         paper: dict[str, tuple[Scope, Numbers]] = {
             "" if claim.floats else scope_name(s): (s, n) for s, n in claim.scopes.items()
         }
-        done, order = set(), list(paper)
-        for name in sorted(names, key=lambda n: (order.index(n) if n in paper else len(order), n)):
+        done = set()
+        for name in sorted(names, key=lambda n: (_place(n, list(paper)), n)):
             setting, numbers = names[name], paper[name][1] if name in paper else {}
             estimates = self._estimates(setting, numbers)
-            for part in sorted(estimates, key=lambda p: claim.parts.index(p) if p in claim.parts else len(claim.parts)):
+            for part in sorted(estimates, key=lambda p: _place(p, claim.parts)):
                 done.add((name, part))
                 yield self._judgement((name, part, suffix), numbers.get(part), estimates[part], setting)
         for name, (scope, numbers) in paper.items():
             for part, number in numbers.items():
                 if (name, part) not in done:
-                    yield self._not_run((name, part, suffix), scope, number)
+                    yield self._not_run((name, part, suffix), number, scope)
 
-    def _estimates(self, setting: Setting, numbers: Numbers) -> Parts:
+    def _estimates(self, setting: Setting, numbers: Numbers) -> dict[str, Estimate]:
         """{part: estimate} in one setting. If no training can be tested, each of the paper's parts says so.
 
         numbers: the paper's numbers of this setting; empty if it has none.
@@ -83,13 +81,16 @@ class ClaimJudge:
         if not kept:
             sql = f"SELECT trial, epoch, noisy_acc FROM epochs WHERE {among('trial', setting.trials)} ORDER BY ALL"
             return dict.fromkeys(claim.parts, untestable(left_out, [], sql))
-        estimates = claim.estimates(observations, setting.only(kept), numbers)
-        return {part: saying(one, left_out) for part, one in estimates.items() if one is not None}
+        found = claim.estimate(Case(observations, setting.only(kept), numbers))
+        parts = {"": found} if isinstance(found, Estimate) else found
+        return {part: saying(one, left_out) for part, one in parts.items() if one is not None}
 
-    def _floating(self, there: Sequence[Setting]) -> dict[str, Setting]:
-        """As `named`; the setting nearest to the paper's has no name."""
-        (scope,) = self.claim.scopes
+    def _named(self, there: Sequence[Setting]) -> dict[str, Setting]:
+        """{name in ids: setting}. If the claim floats, the setting nearest to the paper's has no name."""
         names = named(there, scope_name)
+        if not self.claim.floats:
+            return names
+        (scope,) = self.claim.scopes
         nearest = min(names, key=lambda n: nearness(names[n], scope), default=None)
         return {"" if n == nearest else n: s for n, s in names.items()}
 
@@ -97,42 +98,33 @@ class ClaimJudge:
         ours, lo, hi = (v if v is not None and isfinite(v) else None for v in estimate.interval or (None, None, None))
         return self._made(
             id=self._id(*ends),
+            part=ends[1],
+            suffix=ends[2],
             paper=paper,
+            verdict=estimate.verdict,
+            reason=estimate.reason,
+            sql=estimate.sql,
             ours=ours,
             lo=lo,
             hi=hi,
-            verdict=estimate.verdict,
-            reason=estimate.reason,
-            command=None,
-            seeds=len(estimate.trials),
-            sql=estimate.sql,
-            on=setting.words,
             leans=estimate.leans,
-            part=ends[1],
-            suffix=ends[2],
+            seeds=len(estimate.trials),
+            on=setting.words,
             setting=setting,
         )
 
-    def _not_run(self, ends: tuple[str, str, str], scope: Scope, paper: float | None) -> Judgement:
-        part = ends[1]
+    def _not_run(self, ends: tuple[str, str, str], paper: float | None, scope: Scope) -> Judgement:
+        _, part, suffix = ends
         run, wanting = command(self.claim, scope, part), wanted(self.claim, scope, part)
-        return self._made(
-            id=self._id(*ends),
-            paper=paper,
-            ours=None,
-            lo=None,
-            hi=None,
-            verdict="not_run",
-            reason=wanting if run else f"{wanting}; no shipped sweep has it",
-            command=run,
-            seeds=0,
-            sql=f"SELECT * FROM trials JOIN analyses USING (trial) WHERE stage = '{self.claim.stages(part)[-1]}'",
-            on="",
-            leans=None,
-            part=part,
-            suffix=ends[2],
-            setting=None,
-        )
+        reason = wanting if run else f"{wanting}; no shipped sweep has it"
+        sql = f"SELECT * FROM trials JOIN analyses USING (trial) WHERE stage = '{self.claim.stages(part)[-1]}'"
+        made = partial(self._made, verdict="not_run", reason=reason, sql=sql, command=run)
+        return made(id=self._id(*ends), part=part, suffix=suffix, paper=paper)
 
     def _id(self, name: str, part: str, suffix: str) -> str:
         return ".".join(word for word in (self.claim.id, name, part, suffix) if word)
+
+
+def _place(name: str, order: Sequence[str]) -> int:
+    """A key that sorts what is in the order first."""
+    return order.index(name) if name in order else len(order)

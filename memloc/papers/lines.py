@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import numpy as np
@@ -41,23 +41,6 @@ def by_training(frame: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     """Trainings × x: the values of a column. frame: one row per training and x."""
     table: pd.DataFrame = frame.pivot(index="trial", columns=x, values=y)
     return table
-
-
-def panels(
-    frame: pd.DataFrame, by: str, order: Sequence[str], x: str, columns: dict[str, str], quantity: Quantity
-) -> dict[str, list[Line]]:
-    """{panel: its lines}, one panel for each value of a column.
-
-    Args:
-        frame: one row per training, panel and x.
-        order: the panels from first to last.
-        columns: {name of a line: the column with its values}.
-    """
-    parts = {name: frame[frame[by] == name] for name in order}
-    return {
-        name: [line(label, by_training(rows, x, column), quantity) for label, column in columns.items()]
-        for name, rows in parts.items()
-    }
 
 
 def decades(values: Iterable[float]) -> tuple[float, float] | None:

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from string import digits
+from typing import TypeAlias, TypeVar
 
 from memloc.papers.claims import Claim
 from memloc.papers.exhibits import Exhibit
 from memloc.papers.judgement import Judgement
 
+Entry = TypeVar("Entry", Claim, Exhibit)
 # {claim: {part: judgement}} of one setting, those with an estimate of ours
 Judged: TypeAlias = Mapping[str, Mapping[str, Judgement]]
+
+
+def in_order(*modules: Sequence[Entry]) -> list[Entry]:
+    """The claims, or the exhibits, of a section's modules.
+
+    Those with the same letters in their ids stand together, by their numbers: G1, G2, …. Letters are in the order in which
+    the modules have them.
+    """
+    several = [one for module in modules for one in module]
+    kinds = list(dict.fromkeys(one.id.rstrip(digits) for one in several))
+    return sorted(several, key=lambda one: (kinds.index(one.id.rstrip(digits)), one.id))
 
 
 @dataclass(frozen=True)

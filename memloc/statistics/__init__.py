@@ -11,7 +11,7 @@ from memloc.statistics.bootstrap import (
     bootstrap_crossed_ratio,
     bootstrap_ratio,
 )
-from memloc.statistics.correlation import Correlation, spearman_test
+from memloc.statistics.correlation import Correlation, page_trend, rank_correlation, spearman_test
 from memloc.statistics.delong import auc, auc_difference, auc_interval
 from memloc.statistics.interval import Bools, Difference, Floats, Interval, Labels, in_brackets
 from memloc.statistics.parametric import student_interval, wilson_interval
@@ -33,7 +33,9 @@ __all__ = [
     "bootstrap_crossed_ratio",
     "bootstrap_ratio",
     "in_brackets",
+    "page_trend",
     "precision_at",
+    "rank_correlation",
     "spearman_test",
     "student_interval",
     "wilson_interval",

@@ -1,4 +1,4 @@
-"""Spearman's rank correlation, with an interval and a permutation test."""
+"""Spearman's rank correlation, with an interval and a permutation test; Page's test of a trend."""
 
 from __future__ import annotations
 
@@ -15,6 +15,30 @@ class Correlation(NamedTuple):
 
     interval: Interval
     p: float
+
+
+def rank_correlation(one: Floats, other: Floats) -> float | None:
+    """Spearman's coefficient; None with fewer than three pairs, or where one side does not vary."""
+    from scipy.stats import spearmanr  # takes half a second; checking a sweep file does not need it
+
+    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return None
+    return round(float(spearmanr(one, other).statistic), 12) + 0.0  # 0 is 0, not 1e-17, which would be above it
+
+
+def page_trend(rows: Floats) -> tuple[Correlation, list[float]]:
+    """(the mean over rows of Spearman's coefficient with the column's number, with the p of Page's test; each row's).
+
+    Args:
+        rows: float64[rows, columns], at least one row and three columns. A row that does not vary has the coefficient 0.
+            With a single row p is 1.
+    """
+    from scipy.stats import page_trend_test, spearmanr
+
+    order = np.arange(rows.shape[1])
+    each = [float(spearmanr(order, row).statistic) if np.ptp(row) > 0 else 0.0 for row in rows]
+    p = float(page_trend_test(rows).pvalue) if len(rows) > 1 else 1.0
+    return Correlation(Interval(float(np.mean(each)), None, None), p), each
 
 
 def spearman_test(

@@ -6,9 +6,9 @@ Repeats within a training are averaged first (`training_table`). Tables are floa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ from memloc.statistics.interval import Bools, Floats, Interval, Labels
 from memloc.statistics.parametric import wilson_limits
 from memloc.statistics.scales import AREA, LOG, REAL, SHARE, Scale
 from memloc.statistics.trainings import PRINTED, OverTrainings, Spread
+
+Limits: TypeAlias = Callable[[float], tuple[float, float] | None]
 
 
 class TrainingTable(NamedTuple):
@@ -66,6 +68,26 @@ def accuracy(shares: Sequence[float], n: int, scale: Scale = SHARE) -> OverTrain
     value = float(np.mean(shares))
     scale = scale if scale.finite(shares, value) else SHARE
     return OverTrainings(value, tuple(map(float, shares)), partial(_wilson, value, n), scale)
+
+
+def share(values: Sequence[float], n: int | None) -> OverTrainings:
+    """As `accuracy`. n None or 0: it is not known which examples there are, and the interval is of the trainings alone."""
+    return accuracy(values, n) if n else mean_of_trainings(values, SHARE)
+
+
+def share_below(table: Floats, limit: float) -> OverTrainings:
+    """The share of examples whose mean over trainings is below a limit, with Wilson's interval.
+
+    Means come first, so an example counts once. A training's own value is the share by its own values.
+
+    Args:
+        table: float64[k, n]; every training has an example, and every example a training.
+        limit: in the unit of the values.
+    """
+    there = ~np.isnan(table)
+    below = float((np.nanmean(table, axis=0) < limit).mean())
+    each = ((table < limit) & there).sum(axis=1) / there.sum(axis=1)
+    return OverTrainings(below, tuple(each.tolist()), partial(_wilson, below, table.shape[1]), SHARE)
 
 
 def mean_over_examples(table: Floats) -> OverTrainings | None:
@@ -137,10 +159,18 @@ def difference(one: OverTrainings, other: OverTrainings) -> OverTrainings:
     """one − other in the same trainings, for two quantities on the scale as it is, such as accuracies.
 
     The interval over examples is Newcombe's (1998): the squares of the distances of the two intervals add up, as for
-    independent examples. It is too wide for the same examples that agree in both.
+    independent examples. It is too wide for the same examples that agree in both. If one of them has no interval over
+    examples, neither has the difference.
     """
     each = tuple(a - b for a, b in zip(one.each, other.each, strict=True))
-    return OverTrainings(one.value - other.value, each, partial(_newcombe, one, other))
+    limits = partial(_newcombe, one, other) if one.examples and other.examples else None
+    return OverTrainings(one.value - other.value, each, limits)
+
+
+def scaled(quantity: OverTrainings, factor: float) -> OverTrainings:
+    """factor · quantity, on the scale as it is; factor > 0."""
+    each, limits = tuple(factor * v for v in quantity.each), quantity.examples
+    return OverTrainings(factor * quantity.value, each, limits and partial(_scaled, limits, factor))
 
 
 def share_of_groups(groups: Sequence[OverTrainings], least: float) -> OverTrainings:
@@ -171,6 +201,11 @@ def _newcombe(one: OverTrainings, other: OverTrainings, level: float) -> tuple[f
     value = one.value - other.value
     below, above = np.hypot(one.value - a[0], b[1] - other.value), np.hypot(a[1] - one.value, other.value - b[0])
     return float(value - below), float(value + above)
+
+
+def _scaled(limits: Limits, factor: float, level: float) -> tuple[float, float] | None:
+    found = limits(level)
+    return found and (factor * found[0], factor * found[1])
 
 
 def _of_groups(groups: tuple[OverTrainings, ...], least: float, level: float) -> tuple[float, float] | None:

@@ -14,7 +14,7 @@ from memloc.analysis.reader import Reader, visible
 from memloc.analysis.settings import Setting
 from memloc.papers.charts import Curves, Table
 from memloc.papers.claims import of_stage
-from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, choose, per_setting, show
+from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Subject, Wanted, choose, per_setting, show
 from memloc.papers.judging import judgements
 from memloc.papers.registry import paper
 from tests.papers.maini2023.simulated import Simulated
@@ -61,9 +61,9 @@ def evidence(tmp_path: Path) -> Iterator[tuple[Simulated, Evidence]]:
         yield made, Evidence(observations, judgements(observations, paper()))
 
 
-def title(evidence: Evidence, setting: Setting, label: str) -> Drawn:
-    sql = f"SELECT {setting.scope.noise}"
-    return [Curves(label, {}, "x", "y", sql), Table(label, ["a"], [], sql)]
+def title(subject: Subject) -> Drawn:
+    sql = f"SELECT {subject.scope.noise}"
+    return [Curves(subject.label, {}, "x", "y", sql), Table(subject.label, ["a"], [], sql)]
 
 
 EXHIBIT = Exhibit(
@@ -74,9 +74,9 @@ EXHIBIT = Exhibit(
     "What it shows.",
     "memloc sweep x",
     of_stage("gradients"),
-    WANTED,
     per_setting(title),
-    ("G1", "G5"),
+    WANTED,
+    claims=("G1", "G5"),
 )
 
 
@@ -105,7 +105,7 @@ def test_several_settings_are_named_and_what_only_some_have_is_counted(evidence:
 def test_without_settings_or_without_anything_to_draw_it_was_not_run(evidence: tuple[Simulated, Evidence]) -> None:
     for exhibit in (
         replace(EXHIBIT, settings=of_stage("rewind")),
-        replace(EXHIBIT, draw=per_setting(lambda evidence, setting, label: [])),
+        replace(EXHIBIT, draw=per_setting(lambda subject: [])),
     ):
         shown = show(exhibit, evidence[1])
         assert (shown.run, shown.charts, shown.judgements, shown.setting) == (False, (), (), "")

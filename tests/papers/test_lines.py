@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from memloc.papers.lines import by_training, decades, line, over, panels
+from memloc.papers.lines import by_training, decades, line, over
 from memloc.statistics import student_interval
 from memloc.statistics.quantities import mean_of_trainings
 
@@ -31,15 +31,11 @@ def test_infinite_values_do_not_count() -> None:
     assert one.each == (1.0, 3.0)
 
 
-def test_panels_are_in_the_asked_order_with_a_line_per_column() -> None:
-    rows = [(t, g, e, t_value + e, -e) for t, t_value in (("a", 0.0), ("b", 10.0)) for g in ("x", "y") for e in (5, 1)]
-    frame = pd.DataFrame(rows, columns=["trial", "layer", "epoch", "clean", "noisy"])
-    made = panels(frame, "layer", ["y", "x"], "epoch", {"Clean": "clean", "Noisy": "noisy"}, mean_of_trainings)
-    assert list(made) == ["y", "x"]
-    clean, noisy = made["y"]
-    assert (clean.name, clean.x, clean.each) == ("Clean", [1.0, 5.0], [[1.0, 5.0], [11.0, 15.0]])
-    assert (noisy.name, noisy.each) == ("Noisy", [[-1.0, -5.0]] * 2)
-    assert np.array_equal(by_training(frame[frame.layer == "x"], "epoch", "clean").to_numpy(), [[1, 5], [11, 15]])
+def test_a_table_has_a_row_for_each_training_and_the_columns_in_order() -> None:
+    rows = [(t, e, t_value + e) for t, t_value in (("a", 0.0), ("b", 10.0)) for e in (5, 1)]
+    made = by_training(pd.DataFrame(rows, columns=["trial", "epoch", "clean"]), "epoch", "clean")
+    assert (list(made.index), list(made.columns)) == (["a", "b"], [1, 5])
+    assert np.array_equal(made.to_numpy(), [[1, 5], [11, 15]])
 
 
 def test_the_axis_of_powers_of_ten_holds_all_positive_values() -> None:

@@ -235,7 +235,7 @@ def test_it_ends_with_queries_to_begin_with(html: str, report: Report) -> None:
 def test_text_cannot_leave_its_place(report: Report) -> None:
     """Words of a store, such as names of layers, end no element and no script."""
     evil = "</script><script>alert(1)</script><!--"
-    exhibit = Exhibit("fig99", evil, evil, evil, evil, "memloc sweep demo", lambda o: [], Wanted(()), lambda e, s: [])
+    exhibit = Exhibit("fig99", evil, evil, evil, evil, "memloc sweep demo", lambda o: [], lambda s: [], Wanted(()))
     chart = report.exhibits[0].charts[0]
     named = type(chart)(**{**chart.__dict__, "title": evil, "x_label": evil})
     sections = [(report.paper.sections[0], [Shown(exhibit, [named, GALLERY])])]

@@ -14,10 +14,13 @@ from memloc.data import load
 from memloc.papers.charts import Dots, Gallery, Table
 from memloc.papers.exhibits import Shown
 from memloc.papers.judgement import Judgement
-from memloc.papers.maini2023.dropout import PICTURE, SECTION, before_after, forgotten, tables
+from memloc.papers.maini2023.dropout import SECTION
+from memloc.papers.maini2023.dropout.before_after import PICTURE
+from memloc.papers.maini2023.dropout.forgotten import png
 from tests.papers.maini2023.simulated import Simulated
 from tests.papers.maini2023.test_tied_dropout import tied
 
+TABLE_1, TABLE_2, TABLE_3, GALLERY = SECTION.exhibits
 PARTS = [f"{when}.{what}" for when in ("before", "after") for what in ("clean", "noisy", "test")]
 
 
@@ -52,7 +55,7 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
 
 
 def test_table_1_has_a_row_for_each_data_set_and_the_papers(of_two: Simulated) -> None:
-    shown, judged = of_two.shown(before_after.TABLE_1_EXHIBIT), of_two.judged()
+    shown, judged = of_two.shown(TABLE_1), of_two.judged()
     found = table(shown)
     assert list(found.head) == ["accuracy, %", *(part.replace(".", ": ") for part in PARTS)]
     for row, dataset, name in zip(found.rows, ("cifar10", "mnist"), ("CIFAR-10", "MNIST"), strict=False):
@@ -77,7 +80,7 @@ def test_a_cell_that_is_not_the_papers_is_named(tmp_path: Path) -> None:
     made = Simulated(tmp_path)
     for width in (0.25, 0.5):
         tied(made, (0.99, 0.98, 0.8), (0.9, 0.04, 0.8), 0.4, 0.1, dataset="digits", width=width)
-    shown = made.shown(before_after.TABLE_1_EXHIBIT)
+    shown = made.shown(TABLE_1)
     assert [row[0] for row in table(shown).rows][:2] == [
         "width 0.25, p_gen 0.4, p_mem 0.1",
         "width 0.5, p_gen 0.4, p_mem 0.1",
@@ -93,7 +96,7 @@ def test_a_cell_that_is_not_the_papers_is_named(tmp_path: Path) -> None:
 def test_without_memorization_the_numbers_after_dropping_are_missing(tmp_path: Path) -> None:
     made = Simulated(tmp_path)
     tied(made, (0.9, 0.5, 0.8), (0.9, 0.04, 0.8), dataset="digits")
-    row = table(made.shown(before_after.TABLE_1_EXHIBIT)).rows[0]
+    row = table(made.shown(TABLE_1)).rows[0]
     assert row[0] == "digits, p_gen 0.3, p_mem 0.2"
     assert [word == "–" for word in row[1:]] == [False] * 3 + [True] * 3
     (chart,) = made.shown(PICTURE).charts
@@ -128,7 +131,7 @@ def test_the_picture_has_e1s_numbers(of_two: Simulated) -> None:
 
 
 def test_table_2_has_the_cells_that_were_run_beside_the_papers(of_two: Simulated) -> None:
-    found, judged = table(of_two.shown(tables.TABLE_2_EXHIBIT)), of_two.judged()
+    found, judged = table(of_two.shown(TABLE_2)), of_two.judged()
     assert list(found.head) == ["accuracy, %", "p_gen 0.2", "p_gen 0.3"]
     expected = [
         ["p_mem 0.1, clean", "–", cell(judged["E2.p_gen0.3.p_mem0.1.clean"])],
@@ -148,10 +151,10 @@ def test_table_2_has_the_cells_that_were_run_beside_the_papers(of_two: Simulated
 def test_table_2_of_cells_that_the_paper_lacks_and_its_trend(tmp_path: Path) -> None:
     made = Simulated(tmp_path)
     tied(made, (1.0, 1.0, 0.8), (0.8, 0.02, 0.8), 0.15, 0.3)
-    assert not made.shown(tables.TABLE_2_EXHIBIT).run  # a single cell is no grid
+    assert not made.shown(TABLE_2).run  # a single cell is no grid
     for p_gen in (0.25, 0.35):
         tied(made, (1.0, 1.0, 0.8), (0.8 + p_gen / 10, 0.02, 0.8), p_gen, 0.3)
-    found, judged = table(made.shown(tables.TABLE_2_EXHIBIT)), made.judged()
+    found, judged = table(made.shown(TABLE_2)), made.judged()
     assert [row[0] for row in found.rows] == [
         "p_mem 0.3, clean",
         "p_mem 0.3, noisy",
@@ -166,11 +169,11 @@ def test_table_2_of_cells_that_the_paper_lacks_and_its_trend(tmp_path: Path) -> 
 def test_table_3_has_both_readings_and_the_example_tied_cell(tmp_path: Path) -> None:
     made = Simulated(tmp_path)
     tied(made, (1.0, 1.0, 0.8), (0.9, 0.03, 0.8), 0.4, 0.2)
-    assert not made.shown(tables.TABLE_3_EXHIBIT).run  # there is nothing to compare with
+    assert not made.shown(TABLE_3).run  # there is nothing to compare with
     for dropout, keep, clean in (("sparse", 0.4, 0.97), ("standard", 0.6, 0.98), ("standard", 0.25, 0.99)):
         evaluated = {("plain", "none"): (clean, clean - 0.1, 0.7)}
         made.training(dropout=dropout, keep=keep, evaluated=evaluated)
-    found, judged = table(made.shown(tables.TABLE_3_EXHIBIT)), made.judged()
+    found, judged = table(made.shown(TABLE_3)), made.judged()
     assert list(found.head) == ["accuracy, %", "clean", "noisy", "clean in the paper", "noisy in the paper"]
     names = {
         "standard.keep0.6": ["standard dropout, 60 % kept", "100.0", "99.5"],
@@ -232,7 +235,7 @@ def test_the_images_that_most_trainings_forget_come_first(tmp_path: Path, images
     forget(made, images, {12: 3, 25: 2, 20: 4}, seed=1)
     forget(made, images, dict.fromkeys(range(4, 40), 1), noisy_acc=0.5, seed=2)
     problems: list[str] = []
-    shown = made.shown(forgotten.GALLERY, problems)
+    shown = made.shown(GALLERY, problems)
     (gallery,) = shown.charts
     assert isinstance(gallery, Gallery)
     assert [(p.example, p.words) for p in gallery.pictures] == [
@@ -253,16 +256,16 @@ def test_the_images_that_most_trainings_forget_come_first(tmp_path: Path, images
 def test_no_more_than_24_images(tmp_path: Path, images: str) -> None:
     made = Simulated(tmp_path)
     forget(made, images, dict.fromkeys(range(4, 40), 11))
-    (gallery,) = made.shown(forgotten.GALLERY).charts
+    (gallery,) = made.shown(GALLERY).charts
     assert isinstance(gallery, Gallery)
     assert [p.example for p in gallery.pictures] == list(range(4, 28))
 
 
 def test_colours_are_kept() -> None:
     image = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
-    written = np.asarray(Image.open(io.BytesIO(forgotten.png(image))))
+    written = np.asarray(Image.open(io.BytesIO(png(image))))
     assert (written == image.transpose(1, 2, 0)).all()
-    assert forgotten.png(image) == forgotten.png(image)
+    assert png(image) == png(image)
 
 
 def test_a_table_where_the_images_are_not_those_that_a_training_saw(tmp_path: Path, images: str) -> None:
@@ -270,7 +273,7 @@ def test_a_table_where_the_images_are_not_those_that_a_training_saw(tmp_path: Pa
     forget(made, images, {12: 9, 20: 4}, seed=0)
     forget(made, images, {12: 9}, seed=1, identity="npz:other")
     problems: list[str] = []
-    found = table(made.shown(forgotten.GALLERY, problems))
+    found = table(made.shown(GALLERY, problems))
     assert (found.title, list(found.head)) == ("without images", ["example", "class → said", "trainings that forget it"])
     assert [list(row) for row in found.rows] == [["12", "2 → 9", "2"], ["20", "0 → 4", "1"]]
     assert problems == [
@@ -285,7 +288,7 @@ def test_a_table_where_the_data_set_is_gone(tmp_path: Path, images: str) -> None
     Path(images.removeprefix("npz:")).unlink()
     load.cache_clear()
     problems: list[str] = []
-    assert table(made.shown(forgotten.GALLERY, problems)).rows
+    assert table(made.shown(GALLERY, problems)).rows
     (problem,) = problems
     assert problem.startswith("Figure 7 has no images: ")
 
@@ -294,7 +297,7 @@ def test_where_nothing_is_forgotten_it_says_so(tmp_path: Path, images: str) -> N
     made = Simulated(tmp_path)
     forget(made, images, {})
     problems: list[str] = []
-    found = table(made.shown(forgotten.GALLERY, problems))
+    found = table(made.shown(GALLERY, problems))
     assert ([list(row) for row in found.rows], found.title, problems) == ([["none", "–", "0"]], "", [])
 
 

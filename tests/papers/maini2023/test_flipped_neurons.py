@@ -389,6 +389,6 @@ def test_shares_of_closings_do_not_depend_on_the_order_in_which_they_are_added(s
     layers = {noisy: ["conv", *["head"] * 48] for noisy in (True, False)}
     simulated.flips(simulated.training(), {True: [49], False: [49]}, repeats=7, layers=layers)
     with closing(Reader(simulated.store, visible(simulated.store, simulated.store.snapshot(), None, False))) as reader:
-        shares = Observations(reader).closings.groupby("layer")["share"].unique()
+        shares = Observations(reader).table("closings").groupby("layer")["share"].unique()
     for layer, n in (("conv", 7), ("head", 48 * 7)):
         assert shares[layer].tolist() == [math.fsum([1 / 49] * n) / 7]

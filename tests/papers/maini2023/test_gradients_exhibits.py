@@ -11,11 +11,10 @@ import pytest
 from memloc.analysis.settings import Setting
 from memloc.papers.charts import Curves, Dots, Heat
 from memloc.papers.maini2023.gradients import SECTION
-from memloc.papers.maini2023.gradients.cosines import COSINES
-from memloc.papers.maini2023.gradients.noise_rates import NOISE_CURVE
-from memloc.papers.maini2023.gradients.norms import NORMS, THROUGH
 from memloc.statistics.trainings import OverTrainings
 from tests.papers.maini2023.simulated import Simulated
+
+NORMS, COSINES, THROUGH, NOISE_CURVE = SECTION.exhibits
 
 EPOCHS = range(1, 51)
 

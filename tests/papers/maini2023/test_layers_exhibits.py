@@ -16,12 +16,13 @@ from memloc import sweep
 from memloc.papers.charts import Chart, Curves, Dots, Line
 from memloc.papers.exhibits import Exhibit
 from memloc.papers.maini2023 import PAPER, atypical, layers
-from memloc.papers.maini2023.layers import PICTURE
-from memloc.papers.maini2023.layers.retraining import RETRAINING
-from memloc.papers.maini2023.layers.rewinding import REWINDING
+from memloc.papers.maini2023.layers.rewinding import PICTURE
 from memloc.papers.paper import Section
 from memloc.stages import REGISTRY
 from tests.papers.maini2023.simulated import Simulated
+
+REWINDING, RETRAINING = layers.SECTION.exhibits
+ATYPICAL_NORMS, *ATYPICAL = atypical.SECTION.exhibits
 
 LAYERS = ("stem", "block", "another", "head")  # of the network, in an order that is not the alphabet's
 BY_SCORE = {"memorized": "c_score:scores.npz", "c_score_below": 0.5}
@@ -374,7 +375,7 @@ def test_figure_9_is_of_cifar10_and_the_others_of_mnist_too(made: Simulated) -> 
 
 def test_gradients_at_checkpoints_stand_in_for_atypical_examples_too(made: Simulated) -> None:
     made.gradients(made.training(noise=0.0, evaluated=None), at="checkpoint", epochs=[0, 10], **BY_SCORE)
-    assert [chart.title for chart in made.drawn(atypical.NORMS)[0].charts] == ["at checkpoints"]
+    assert [chart.title for chart in made.drawn(ATYPICAL_NORMS)[0].charts] == ["at checkpoints"]
 
 
 # --- sections -----------------------------------------------------------------------------------------------------------
@@ -453,7 +454,7 @@ def test_figures_show_the_trainings_that_are_judged(made: Simulated, by_score: b
         cells = {**accuracies(seed, [0, 10]), **{(layer, 50): (1.0, last) for layer in LAYERS}}
         analyse(made, trial, "rewind", cells, **more)
         analyse(made, trial, "retrain", accuracies(seed, [0, 1, 2], None), **more)
-    exhibits = (atypical.REWINDING, atypical.RETRAINING) if by_score else (REWINDING, RETRAINING, PICTURE)
+    exhibits = ATYPICAL if by_score else (REWINDING, RETRAINING, PICTURE)
     for exhibit in exhibits:
         shown = made.shown(exhibit)
         assert shown.trainings == "2 trainings", exhibit.id

@@ -13,13 +13,14 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from memloc.papers.charts import Chart, Curves, Dots, Line
-from memloc.papers.maini2023.neurons import PICTURE, SECTION
-from memloc.papers.maini2023.neurons.detection import DETECTION
-from memloc.papers.maini2023.neurons.flips import FLIPS
+from memloc.papers.maini2023.neurons import SECTION
+from memloc.papers.maini2023.neurons.flips import PICTURE
 from memloc.report import still
 from memloc.report.drawing import drawing
 from memloc.statistics.trainings import OverTrainings
 from tests.papers.maini2023.simulated import Simulated
+
+FLIPS, DETECTION = SECTION.exhibits
 
 NAMES = {False: "clean", True: "noisy"}
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from memloc.papers.maini2023.dropout import before_after, forgotten, tables
-from memloc.papers.maini2023.dropout.before_after import PICTURE
-from memloc.papers.paper import Judged, Section
+from memloc.papers.paper import Judged, Section, in_order
 from memloc.stages.instrument import in_words
-
-__all__ = ["PICTURE", "SECTION"]
 
 _NOTHING_YET = "Too few wrong labels are learned, so there is nothing to drop yet"
 
@@ -33,7 +30,7 @@ def sentence(judged: Judged) -> str:
 SECTION = Section(
     "Example-tied dropout",
     "§6.2",
-    (before_after.E1, tables.E2, tables.E3, before_after.E4, forgotten.E5),
-    (before_after.TABLE_1_EXHIBIT, tables.TABLE_2_EXHIBIT, tables.TABLE_3_EXHIBIT, forgotten.GALLERY),
+    in_order(before_after.CLAIMS, tables.CLAIMS, forgotten.CLAIMS),
+    in_order(before_after.EXHIBITS, tables.EXHIBITS, forgotten.EXHIBITS),
     sentence,
 )

@@ -5,23 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from memloc.analysis.observations import Observations, Sizes, among
+from memloc.analysis.observed import Observed
 from memloc.analysis.settings import Setting
-from memloc.papers.claims import Claim
-from memloc.statistics.quantities import accuracy, difference
-from memloc.statistics.scales import SHARE
+from memloc.statistics.quantities import difference, scaled, share
 from memloc.statistics.trainings import OverTrainings
 
 SETS = ("clean", "noisy", "test")
 CELL = {"p_gen": 0.3, "p_mem": 0.2}  # of Table 1 for CIFAR-10; the paper does not say which one Table 1 has
-Limits = Callable[[float], tuple[float, float] | None]
 
 
 def accuracies(evaluation: pd.DataFrame) -> pd.DataFrame:
@@ -75,7 +72,7 @@ class TiedRows:
     def lost(self, what: str) -> OverTrainings | None:
         """By how much dropping lowers an accuracy."""
         rows = self.known(f"before_{what}", f"after_{what}")
-        return None if rows.frame.empty else less(rows._share(f"before_{what}"), rows._share(f"after_{what}"))
+        return None if rows.frame.empty else difference(rows._share(f"before_{what}"), rows._share(f"after_{what}"))
 
     def lost_from_1(self) -> OverTrainings | None:
         """1 minus clean accuracy after dropping."""
@@ -86,7 +83,8 @@ class TiedRows:
         rows = self.known("before_clean", "before_test", "after_clean", "after_test")
         if rows.frame.empty:
             return None
-        return less(*(less(rows._share(f"{when}_clean"), rows._share(f"{when}_test")) for when in ("before", "after")))
+        before, after = ([rows._share(f"{when}_{what}") for what in ("clean", "test")] for when in ("before", "after"))
+        return difference(difference(*before), difference(*after))
 
     def residual(self) -> OverTrainings | str:
         """Residual memorization after dropping; or why it is not known.
@@ -100,7 +98,7 @@ class TiedRows:
         if rows.frame["after_true"].isna().any():
             return "how many noisy examples get their true label is not known (noisy_true_acc): run evaluate again"
         errors = share(list(1 - rows.frame["after_true"]), self._examples("noisy"))
-        return less(rows._share("after_noisy"), scaled(errors, 1 / (self.sizes.classes - 1)))
+        return difference(rows._share("after_noisy"), scaled(errors, 1 / (self.sizes.classes - 1)))
 
     def _examples(self, what: str) -> int | None:
         """How many distinct (data_seed, example). The test set is the same for every data_seed."""
@@ -108,28 +106,6 @@ class TiedRows:
             return self.test
         data_seeds = int(self.frame["data_seed"].nunique(dropna=False))
         return data_seeds * {"clean": self.sizes.clean, "noisy": self.sizes.noisy}[what]
-
-
-def share(values: Sequence[float], n: int | None) -> OverTrainings:
-    """The mean of accuracies on n examples. n None or 0: the examples say nothing, and the trainings alone do."""
-    return accuracy(values, n) if n else OverTrainings(float(np.mean(values)), tuple(map(float, values)), scale=SHARE)
-
-
-def less(one: OverTrainings, other: OverTrainings) -> OverTrainings:
-    """one − other in the same trainings; without an interval over examples where one of them has none."""
-    whole = difference(one, other)
-    return whole if one.examples and other.examples else replace(whole, examples=None)
-
-
-def scaled(quantity: OverTrainings, factor: float) -> OverTrainings:
-    """factor · quantity, for a share; factor > 0."""
-    each, limits = tuple(factor * v for v in quantity.each), quantity.examples
-    return OverTrainings(factor * quantity.value, each, limits and partial(_scaled, limits, factor))
-
-
-def _scaled(limits: Limits, factor: float, level: float) -> tuple[float, float] | None:
-    found = limits(level)
-    return found and (factor * found[0], factor * found[1])
 
 
 def tied_settings(observations: Observations) -> list[Setting]:
@@ -148,16 +124,16 @@ def nearest_cells(observations: Observations) -> list[Setting]:
     return settings
 
 
-def tied_rows(observations: Observations, setting: Setting) -> tuple[TiedRows, str]:
-    frame = accuracies(observations.rows(observations.table("evaluation"), setting))
+def tied_rows(one: Observed) -> TiedRows:
+    """The accuracies of a setting's trainings."""
+    frame = accuracies(one.rows("evaluation"))
     for field in ("p_gen", "p_mem", "seed", "data_seed"):
-        frame[field] = frame["trial"].map({t: observations.trials[t].get(field) for t in setting.trials})
-    wrong = str(setting.config.get("wrong", "uniform"))
-    test = observations.test_size(setting.config["dataset"])
-    return TiedRows(frame, observations.sizes[setting.trials[0]], test, wrong), rows_of(setting)
+        frame[field] = frame["trial"].map({t: config.get(field) for t, config in one.configs.items()})
+    wrong = str(one.setting.config.get("wrong", "uniform"))
+    return TiedRows(frame, one.sizes, one.observations.test_size(one.scope.dataset), wrong)
 
 
-def rows_of(*settings: Setting) -> str:
+def sql_of(*settings: Setting) -> str:
     """The SQL that returns the accuracies of settings."""
     analyses = [a for setting in settings for a in setting.analyses.values()]
     return (
@@ -166,15 +142,13 @@ def rows_of(*settings: Setting) -> str:
     )
 
 
-def memorized(observations: Observations, rows: TiedRows) -> tuple[TiedRows, str]:
-    """(those that memorized, a note about the others)."""
-    kept, said = observations.testable(rows.trials)
+def memorized(one: Observed) -> tuple[TiedRows, str]:
+    """(the accuracies of the trainings that memorized, a note about the others)."""
+    rows = tied_rows(one)
+    kept, said = one.observations.testable(rows.trials)
     return rows.only(kept), said
 
 
 def trainings_of_cell(part: str) -> Mapping[str, object]:
     """The trainings that a number of Table 1's cell needs."""
     return {"dropout": "example_tied", **CELL}
-
-
-of_cell = partial(Claim, stage="evaluate", settings=nearest_cells, trainings=trainings_of_cell)

@@ -7,15 +7,24 @@ from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from memloc.analysis.observations import Observations
-from memloc.analysis.settings import Scope, Setting, differing, name_of
+from memloc.analysis.observed import Observed
+from memloc.analysis.settings import Scope, name_of
 from memloc.papers.charts import Dots, Table
-from memloc.papers.claims import Estimates, Numbers, Parts, saying
-from memloc.papers.deciding import decided, over, untestable
-from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
+from memloc.papers.claims import DATASETS, Case, Claim, Estimates
+from memloc.papers.deciding import POSITIVE, SLACK, away, decided, over, reaching, saying, untestable
+from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
 from memloc.papers.judgement import Estimate, Judgement
-from memloc.papers.maini2023.dropout import accuracies as tied
-from memloc.papers.maini2023.dropout.accuracies import CELL, SETS, TiedRows, memorized, nearest_cells, of_cell, tied_rows
-from memloc.papers.reaching import SLACK, away, reaching
+from memloc.papers.maini2023.dropout.accuracies import (
+    CELL,
+    SETS,
+    TiedRows,
+    memorized,
+    nearest_cells,
+    sql_of,
+    tied_rows,
+    tied_settings,
+    trainings_of_cell,
+)
 from memloc.stages.instrument import LEAST_MEMORIZED
 from memloc.statistics import Interval, in_brackets
 from memloc.statistics.regions import Region, decide
@@ -24,7 +33,6 @@ from memloc.statistics.trainings import OverTrainings, pooled
 MEMORIZES = Region(lo=LEAST_MEMORIZED)
 MINOR = Region(hi=0.12)  # a drop of accuracy on clean or on test examples
 FORGOTTEN = Region(hi=0.03)  # residual memorization
-NARROWS = Region(lo=0.0, open_lo=True)  # the generalization gap
 
 ACCURACIES = tuple(f"{when}.{what}" for when in ("before", "after") for what in SETS)
 TABLE_1 = {  # as ACCURACIES
@@ -33,7 +41,6 @@ TABLE_1 = {  # as ACCURACIES
     "svhn": (0.999, 0.996, 0.895, 0.958, 0.014, 0.896),
 }
 COSTS = {"cifar10": 0.092, "mnist": 0.008, "svhn": 0.042}
-
 
 Cell: TypeAlias = tuple[float, float]  # (p_gen, p_mem)
 
@@ -60,8 +67,8 @@ def after_dropping(observations: Observations, trials: Sequence[str]) -> dict[Ce
 
     Whatever shows a cell takes it from here: the cells of two trainings share their spread.
     """
-    whole = next(s for s in tied.tied_settings(observations) if {*trials} <= {*s.trials})
-    rows, _ = memorized(observations, tied_rows(observations, whole)[0])
+    whole = next(s for s in tied_settings(observations) if {*trials} <= {*s.trials})
+    rows, _ = memorized(Observed(observations, whole))
     by_cell = rows.frame.groupby(list(CELL))
     cells = {(float(str(g)), float(str(m))): replace(rows, frame=frame) for (g, m), frame in by_cell}
     found: dict[Cell, dict[str, Dropped]] = {}
@@ -107,12 +114,12 @@ def before(rows: TiedRows, what: str, paper: float | None, sql: str) -> Estimate
     return decided(quantity, region, compared, rows.known(f"before_{what}").trials, sql)
 
 
-def _e1(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
+def _e1(case: Case) -> Estimates:
     """The numbers after dropping are of the trainings that memorized."""
-    rows, sql = tied_rows(observations, setting)
-    _, said = memorized(observations, rows)
+    rows, sql, numbers = tied_rows(case), sql_of(case.setting), case.numbers
+    _, said = memorized(case)
     estimates = {f"before.{what}": before(rows, what, numbers.get(f"before.{what}"), sql) for what in SETS}
-    cell = _of_cell(observations, setting)
+    cell = _of_cell(case)
     for what in SETS:
         if dropped(rows, what):
             part, one = f"after.{what}", cell.get(what)
@@ -120,17 +127,18 @@ def _e1(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
     return estimates
 
 
-def _of_cell(observations: Observations, setting: Setting) -> dict[str, Dropped]:
+def _of_cell(one: Observed) -> dict[str, Dropped]:
     """{set: its accuracy after dropping} in a setting of one cell."""
-    return after_dropping(observations, setting.trials).get((setting.config["p_gen"], setting.config["p_mem"]), {})
+    config = one.setting.config
+    return after_dropping(one.observations, one.trials).get((config["p_gen"], config["p_mem"]), {})
 
 
-def _e4(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
+def _e4(case: Case) -> Estimates:
     """cost: 1 minus clean accuracy after dropping; at most the paper's plus 0.03, elsewhere at most 0.12.
 
     gap: by how much dropping narrows the difference of clean and test accuracy; above 0.
     """
-    rows, sql = tied_rows(observations, setting)
+    rows, sql, numbers = tied_rows(case), sql_of(case.setting), case.numbers
     estimates, known = {}, rows.known("after_clean")
     if (cost := known.lost_from_1()) is not None:
         number = numbers.get("cost")
@@ -142,24 +150,35 @@ def _e4(observations: Observations, setting: Setting, numbers: Numbers) -> Parts
         means = " and ".join(f"{gap.mean():.3f} {when}" for when, gap in gaps.items())
         compared = f"how much smaller dropping makes clean minus test accuracy, which is {means}"
         compared += away(numbers.get("gap"), narrowed.value)
-        estimates["gap"] = decided(narrowed, NARROWS, compared, rows.trials, sql)
+        estimates["gap"] = decided(narrowed, POSITIVE, compared, rows.trials, sql)
     return estimates
 
 
-TAKES_AWAY = (
-    "dropping the memorization neurons takes the noisy labels away and costs little else (the paper does not state "
-    "p_gen, p_mem; its CIFAR-10 row is (0.3, 0.2))"
+CLAIMS = (
+    Claim(
+        "E1",
+        "§6.2, Table 1",
+        "dropping the memorization neurons takes the noisy labels away and costs little else (the paper does not state "
+        "p_gen, p_mem; its CIFAR-10 row is (0.3, 0.2))",
+        "evaluate",
+        _e1,
+        {Scope(d): dict(zip(ACCURACIES, row, strict=True)) for d, row in TABLE_1.items()},
+        memorizing=False,
+        settings=nearest_cells,
+        trainings=trainings_of_cell,
+    ),
+    Claim(
+        "E4",
+        "§6.2",
+        "dropping costs few clean examples and narrows the generalization gap (§6.2 counts from 100 %; "
+        "Table 1's differences are 0.1 points smaller)",
+        "evaluate",
+        _e4,
+        {Scope(d): {"cost": COSTS[d], "gap": round((r[0] - r[2]) - (r[3] - r[5]), 3)} for d, r in TABLE_1.items()},
+        settings=nearest_cells,
+        trainings=trainings_of_cell,
+    ),
 )
-COSTS_LITTLE = (
-    "dropping costs few clean examples and narrows the generalization gap (§6.2 counts from 100 %; "
-    "Table 1's differences are 0.1 points smaller)"
-)
-OF_TABLE_1 = {Scope(d): dict(zip(ACCURACIES, row, strict=True)) for d, row in TABLE_1.items()}
-OF_TEXT = {
-    Scope(d): {"cost": COSTS[d], "gap": round((row[0] - row[2]) - (row[3] - row[5]), 3)} for d, row in TABLE_1.items()
-}
-E1 = of_cell("E1", "§6.2, Table 1", TAKES_AWAY, OF_TABLE_1, estimates=_e1, memorizing=False)
-E4 = of_cell("E4", "§6.2", COSTS_LITTLE, OF_TEXT, estimates=_e4)
 
 
 def in_per_cent(judgement: Judgement | None) -> str:
@@ -174,47 +193,47 @@ def paper_in_per_cent(number: float | None) -> str:
     return "–" if number is None else f"{100 * number:.1f}"
 
 
-def _table_1(evidence: Evidence, settings: Sequence[Setting]) -> Drawn:
+def _table_1(subjects: Sequence[Subject]) -> Drawn:
     rows = []
-    for setting, label in zip(settings, differing(settings), strict=True):
-        numbers = evidence.numbers("E1", setting)
-        cell = [f"{k} {setting.config[k]:g}" for k in CELL]
-        name = dict.fromkeys([*(label or name_of(setting.scope.dataset)).split(", "), *cell])
+    for subject in subjects:
+        numbers = subject.numbers("E1")
+        cell = [f"{k} {subject.setting.config[k]:g}" for k in CELL]
+        name = dict.fromkeys([*(subject.label or name_of(subject.scope.dataset)).split(", "), *cell])
         if any(j.interval for j in numbers.values()):
             rows.append([", ".join(name), *(in_per_cent(numbers.get(part)) for part in ACCURACIES)])
     if not rows:
         return []
     rows += [[f"{name_of(d)} in the paper", *map(paper_in_per_cent, papers)] for d, papers in TABLE_1.items()]
     head = ["accuracy, %", *(part.replace(".", ": ") for part in ACCURACIES)]
-    return [Table("", head, rows, tied.rows_of(*settings))]
+    return [Table("", head, rows, sql_of(*(subject.setting for subject in subjects)))]
 
 
-TABLE_1_EXHIBIT = Exhibit(
-    "table1",
-    "Table 1",
-    "Accuracy before and after dropping the memorization neurons",
-    "§6.2",
-    "Before dropping, a training example has its own neurons, and a test example has all, scaled.",
-    "memloc sweep etd-grid",
-    nearest_cells,
-    Wanted(tuple(TABLE_1), ("resnet9",), (0.1,), CELL),
-    _table_1,
-    ("E4",),
-)
-
-
-def _dots(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+def _dots(subject: Subject) -> Drawn:
     """E1's quantities."""
-    rows, sql = tied_rows(evidence.observations, setting)
-    cell = _of_cell(evidence.observations, setting)
+    rows, cell = tied_rows(subject), _of_cell(subject)
     after = [cell[what].shown if what in cell else None for what in SETS]
     values = {"before dropping": [share_before(rows, what) for what in SETS], "after dropping": after}
-    kept_values = {name: cells for name, cells in values.items() if any(cells)}
-    return [Dots(label, SETS, kept_values, "accuracy", sql, x_range=(0.0, 1.0))] if kept_values else []
+    kept = {name: cells for name, cells in values.items() if any(cells)}
+    return [Dots(subject.label, SETS, kept, "accuracy", sql_of(subject.setting), x_range=(0.0, 1.0))] if kept else []
 
 
+EXHIBITS = (
+    Exhibit(
+        "table1",
+        "Table 1",
+        "Accuracy before and after dropping the memorization neurons",
+        "§6.2",
+        "Before dropping, a training example has its own neurons, and a test example has all, scaled.",
+        "memloc sweep etd-grid",
+        nearest_cells,
+        _table_1,
+        Wanted(DATASETS, ("resnet9",), (0.1,), CELL),
+        claims=("E4",),
+        memorizing=False,
+    ),
+)
 PICTURE = replace(
-    TABLE_1_EXHIBIT,
+    EXHIBITS[0],
     id="pic-dropout",
     shows="Accuracy on the clean and noisy training examples, and on the test set.",
     wanted=Wanted(("cifar10",), ("resnet9",), (0.1,), CELL),

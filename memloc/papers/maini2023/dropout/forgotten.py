@@ -6,24 +6,20 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from memloc.analysis.observations import Observations, among
-from memloc.analysis.settings import Setting
+from memloc.analysis.observations import among
+from memloc.analysis.observed import by_example, trials_of, two_sided
 from memloc.data.arrays import U8
 from memloc.errors import MemlocError
 from memloc.papers.charts import Gallery, Picture, Table
-from memloc.papers.claims import Estimates, Numbers, here
-from memloc.papers.deciding import decided, untestable
-from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting
+from memloc.papers.claims import DATASETS, Case, Claim, Estimates, here
+from memloc.papers.deciding import ABOVE_HALF, decided, untestable
+from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
 from memloc.papers.judgement import Estimate
-from memloc.papers.maini2023.dropout.accuracies import CELL, nearest_cells, of_cell
-from memloc.papers.maini2023.dropout.before_after import TABLE_1
-from memloc.statistics.quantities import mean_auc, training_table
-from memloc.statistics.regions import Region
+from memloc.papers.maini2023.dropout.accuracies import CELL, nearest_cells, trainings_of_cell
+from memloc.statistics.quantities import mean_auc
 
-GUESSING = Region(lo=0.5, open_lo=True)
 PICTURES = 24  # of one setting
 
 
@@ -32,24 +28,21 @@ def forgotten_are_atypical(frame: pd.DataFrame, what: str, sql: str) -> Estimate
 
     frame: columns trial, data_seed, example, forgotten, score (higher: more atypical).
     """
-    both = frame[frame.groupby("trial")["forgotten"].transform("nunique") == 2]
+    both = two_sided(frame, "forgotten")
     if both.empty:
-        return untestable("dropping forgets no clean example, or all of them", sorted(set(frame["trial"])), sql)
-    units = both.groupby(["data_seed", "example", "forgotten"], dropna=False).ngroup().to_numpy()
-    scores, trials = both["score"].to_numpy(dtype=np.float64), both["trial"].to_numpy(dtype=str)
-    table, rows = training_table(scores, trials, units)
-    quantity = mean_auc(table, both["forgotten"].to_numpy(dtype=bool)[rows])
+        return untestable("dropping forgets no clean example, or all of them", trials_of(frame), sql)
+    quantity = mean_auc(*by_example(both, "score", "forgotten"))
     if quantity is None:
-        return untestable("a score is not a number", sorted(set(trials)), sql)
+        return untestable("a score is not a number", trials_of(both), sql)
     compared = (
         f"AUC of {what} for clean examples that dropping forgets ({both['forgotten'].sum() / quantity.k:.0f} a training) "
         "against those it keeps"
     )
-    return decided(quantity, GUESSING, compared, sorted(set(trials)), sql)
+    return decided(quantity, ABOVE_HALF, compared, trials_of(both), sql)
 
 
-def _e5(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
-    chosen, trials = among("analysis", setting.analyses.values()), among("trial", setting.trials)
+def _e5(case: Case) -> Estimates:
+    observations, chosen, trials = case.observations, case.where, among("trial", case.trials)
     modes = ", ".join(f"bool_or(correct) FILTER (mode = '{mode}') AS {mode}" for mode in ("own", "dropped"))
     forgotten = (
         "SELECT trial, example, NOT dropped AS forgotten, learning_time "
@@ -60,48 +53,55 @@ def _e5(observations: Observations, setting: Setting, numbers: Numbers) -> Estim
     frame = observations.with_data_seed(observations.frame(f"{forgotten} ORDER BY trial, example"))
     by_time = frame.assign(score=frame["learning_time"])
     estimates = {"learning_time": forgotten_are_atypical(by_time, "learning time", forgotten)}
-    if (scores := observations.c_scores(setting.trials)) is not None:
+    if (scores := observations.c_scores(case.trials)) is not None:
         by_c_score = frame.merge(scores, on=["trial", "example"])
         by_c_score = by_c_score.assign(score=-by_c_score["c_score"])
         estimates["c_score"] = forgotten_are_atypical(by_c_score, "1 − C-score", forgotten)
     return estimates
 
 
-NUMBERS = {"learning_time": None, "c_score": None}
-SWEEPS = {"c_score": "memloc sweep cscore"}
-TEXT = "the clean examples that dropping forgets are atypical"
-E5 = of_cell(
-    "E5", "§6.2, Figure 7", TEXT, here(NUMBERS), estimates=_e5, floats=True, first=lambda part: SWEEPS.get(part, "")
+CLAIMS = (
+    Claim(
+        "E5",
+        "§6.2, Figure 7",
+        "the clean examples that dropping forgets are atypical",
+        "evaluate",
+        _e5,
+        here({"learning_time": None, "c_score": None}),
+        settings=nearest_cells,
+        trainings=trainings_of_cell,
+        first=lambda part: "memloc sweep cscore" if part == "c_score" else "",
+    ),
 )
 
 
-def _forgotten(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+def _forgotten(subject: Subject) -> Drawn:
     """Their images; a table where there are none."""
-    observations, chosen = evidence.observations, among("analysis", setting.analyses.values())
-    if not {"own", "dropped"} <= set(observations.rows(observations.table("evaluation"), setting)["mode"]):
+    label, chosen = subject.label, subject.where
+    if not {"own", "dropped"} <= set(subject.rows("evaluation")["mode"]):
         return []
     sql = f"""SELECT example, any_value(label) AS label, count(*) AS times,
   list(DISTINCT predicted ORDER BY predicted) AS said
 FROM forgotten WHERE {chosen} GROUP BY example ORDER BY times DESC, example"""
-    first = observations.frame(sql).head(PICTURES).to_dict("records")
-    if first and (images := _images(evidence, setting)) is not None:
+    first = subject.observations.frame(sql).head(PICTURES).to_dict("records")
+    if first and (images := _images(subject)) is not None:
         return [Gallery(label, [Picture(png(images[r["example"]]), _words(r), int(r["example"])) for r in first], sql)]
     title = ", ".join(word for word in (label, "without images" if first else "") if word)
     rows = [[str(r["example"]), _words(r), str(r["times"])] for r in first]
     return [Table(title, ["example", "class → said", "trainings that forget it"], rows or [["none", "–", "0"]], sql)]
 
 
-def _images(evidence: Evidence, setting: Setting) -> U8 | None:
+def _images(subject: Subject) -> U8 | None:
     """uint8 N×C×H×W. None where the data set is not there, or is not what all trainings saw; a problem then says so."""
     from memloc.data import check_identity, load
 
-    dataset = setting.scope.dataset
+    dataset = subject.scope.dataset
     try:
-        raw = load(dataset, evidence.data_dir)
-        for trial in setting.trials:
-            check_identity(raw, dataset, evidence.observations.data_identity(trial))
+        raw = load(dataset, subject.evidence.data_dir)
+        for trial in subject.trials:
+            check_identity(raw, dataset, subject.observations.data_identity(trial))
     except MemlocError as error:
-        evidence.problems.append(f"Figure 7 has no images: {error.problems[0]}")
+        subject.evidence.problems.append(f"Figure 7 has no images: {error.problems[0]}")
         return None
     return raw.x_train
 
@@ -120,17 +120,19 @@ def png(image: U8) -> bytes:
     return sink.getvalue()
 
 
-GALLERY = Exhibit(
-    "fig07",
-    "Figure 7",
-    "Clean examples that dropping the memorization neurons forgets",
-    "§6.2",
-    "Those that most trainings forget come first. Each has its class, then what networks say without these neurons. The "
-    "paper finds that most are mislabeled, ambiguous or unusual.",
-    "memloc sweep etd-grid --only block=tied --only p_gen=0.3 --only p_mem=0.2",
-    memorizing(nearest_cells),
-    Wanted(tuple(TABLE_1), ("resnet9",), (0.1,), CELL),
-    per_setting(_forgotten),
-    ("E5",),
-    shown=3,
+EXHIBITS = (
+    Exhibit(
+        "fig07",
+        "Figure 7",
+        "Clean examples that dropping the memorization neurons forgets",
+        "§6.2",
+        "Those that most trainings forget come first. Each has its class, then what networks say without these neurons. The "
+        "paper finds that most are mislabeled, ambiguous or unusual.",
+        "memloc sweep etd-grid --only block=tied --only p_gen=0.3 --only p_mem=0.2",
+        nearest_cells,
+        per_setting(_forgotten),
+        Wanted(DATASETS, ("resnet9",), (0.1,), CELL),
+        claims=("E5",),
+        shown=3,
+    ),
 )

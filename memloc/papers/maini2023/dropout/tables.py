@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.observations import Observations, among
+from memloc.analysis.observations import Observations
+from memloc.analysis.observed import Observed
 from memloc.analysis.settings import Setting, percent
 from memloc.papers.charts import Table
-from memloc.papers.claims import Claim, Estimates, Numbers, Parts, here, saying
-from memloc.papers.deciding import decide_rank, decided, listed, untestable
-from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, per_setting
+from memloc.papers.claims import Case, Claim, Estimates, Numbers, here
+from memloc.papers.deciding import away, decided, listed, ranked, reaching, saying, untestable
+from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.judgement import Estimate
-from memloc.papers.maini2023.dropout.accuracies import (
-    SETS,
-    memorized,
-    rows_of,
-    share,
-    tied_rows,
-    tied_settings,
-)
-from memloc.papers.maini2023.dropout.before_after import (
-    MEMORIZES,
-    after,
-    after_dropping,
-    in_per_cent,
-    paper_in_per_cent,
-)
-from memloc.papers.reaching import away, reaching
-from memloc.statistics import Correlation, Interval
+from memloc.papers.maini2023.dropout.accuracies import SETS, memorized, sql_of, tied_rows, tied_settings
+from memloc.papers.maini2023.dropout.before_after import MEMORIZES, after, after_dropping, in_per_cent, paper_in_per_cent
+from memloc.statistics import page_trend
+from memloc.statistics.quantities import share
 from memloc.statistics.trainings import pooled
 
 P_GEN = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -65,19 +52,19 @@ OF_TABLE_2 = _numbers(dict(zip(CELLS, (pair for row in TABLE_2.values() for pair
 OF_TABLE_3 = _numbers(TABLE_3)
 
 
-def _of_cell(observations: Observations, trials: Sequence[str], name: str, numbers: Numbers, sql: str) -> Parts:
+def _of_cell(case: Case, name: str, sql: str) -> dict[str, Estimate]:
     """Noisy accuracies as in `after`; clean ones reach the paper's number, elsewhere as in `after`.
 
-    trials: of one (p_gen, p_mem). name: in ids.
+    case: the trainings of one (p_gen, p_mem). name: in ids.
     """
-    kept, said = observations.testable(trials)
+    kept, said = case.observations.testable(case.trials)
     if not kept:
         return {f"{name}.{what}": untestable(said, [], sql) for what in SETS[:2]}
-    config = observations.trials[kept[0]]
-    there = after_dropping(observations, trials).get((config["p_gen"], config["p_mem"]), {})
+    config = case.observations.trials[kept[0]]
+    there = after_dropping(case.observations, case.trials).get((config["p_gen"], config["p_mem"]), {})
     estimates = {}
     for what in (what for what in SETS[:2] if what in there):
-        one, number = there[what], numbers.get(f"{name}.{what}")
+        one, number = there[what], case.numbers.get(f"{name}.{what}")
         if what == "clean" and number is not None:
             compared = f"clean accuracy after dropping{away(number, one.shown.value)}"
             estimate = decided(one.shown, reaching(number), compared, one.trials, sql)
@@ -87,13 +74,13 @@ def _of_cell(observations: Observations, trials: Sequence[str], name: str, numbe
     return estimates
 
 
-def _e2(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
-    rows, sql = tied_rows(observations, setting)
+def _e2(case: Case) -> Estimates:
+    sql, frame = sql_of(case.setting), tied_rows(case).frame
     estimates: dict[str, Estimate | None] = {}
-    for (p_gen, p_mem), frame in rows.frame.groupby(["p_gen", "p_mem"]):
-        estimates |= _of_cell(observations, list(frame["trial"]), cell(float(str(p_gen)), float(str(p_mem))), numbers, sql)
-    kept, said = memorized(observations, rows)
-    several = rows.frame["p_gen"].nunique() >= 3
+    for (p_gen, p_mem), rows in frame.groupby(["p_gen", "p_mem"]):
+        estimates |= _of_cell(case.only(list(rows["trial"])), cell(float(str(p_gen)), float(str(p_mem))), sql)
+    kept, said = memorized(case)
+    several = frame["p_gen"].nunique() >= 3
     return {**estimates, "trend": _trend(kept.frame, sql) or (untestable(said, [], sql) if several and said else None)}
 
 
@@ -102,8 +89,6 @@ def _trend(frame: pd.DataFrame, sql: str) -> Estimate | None:
 
     The estimate is the mean over seeds of Spearman's coefficient. None with fewer than three p_gen.
     """
-    from scipy.stats import page_trend_test, spearmanr  # takes half a second; checking a sweep file does not need it
-
     trials = list(frame["trial"])
     wide = frame.pivot_table(index=["seed", "data_seed", "p_mem"], columns="p_gen", values="after_clean")
     if wide.shape[1] < 3:
@@ -111,13 +96,10 @@ def _trend(frame: pd.DataFrame, sql: str) -> Estimate | None:
     rows = wide.dropna(axis=0).groupby(level=["seed", "data_seed"]).mean().to_numpy(dtype=np.float64)
     if not len(rows):
         return untestable(f"no seed has all {wide.shape[1]} p_gen", trials, sql)
-    order = np.arange(wide.shape[1])
-    each = [float(spearmanr(order, row).statistic) if np.ptp(row) > 0 else 0.0 for row in rows]
-    p = float(page_trend_test(rows).pvalue) if len(rows) > 1 else 1.0
-    estimate = Interval(float(np.mean(each)), None, None)
-    page = f"Page's test: p = {p:.2g}, which must be below 0.05; " if len(rows) > 1 else ""
+    test, each = page_trend(rows)
+    page = f"Page's test: p = {test.p:.2g}, which must be below 0.05; " if len(rows) > 1 else ""
     reason = f"mean over seeds of Spearman's coefficient of clean accuracy and p_gen; {page}each seed's: {listed(each)}"
-    return Estimate(estimate, decide_rank(Correlation(estimate, p), each, len(rows)), reason, trials, sql)
+    return ranked(test, each, len(rows), reason, trials, sql)
 
 
 def _baseline_settings(observations: Observations) -> list[Setting]:
@@ -125,43 +107,36 @@ def _baseline_settings(observations: Observations) -> list[Setting]:
     return observations.settings("evaluate", dropout=kinds, without=aside)
 
 
-def _e3(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
+def _e3(case: Case) -> Estimates:
     """By dropout and kept share, each in its usual unit: training accuracy is at least 0.95. Example-tied: as in E2."""
-    rows = _methods(observations, setting)
+    methods = _methods(case)
     estimates: dict[str, Estimate] = {}
-    if tied := rows.pop("example_tied", []):
-        estimates |= _of_cell(observations, tied, "example_tied", numbers, rows_of(setting.only(tied)))
-    plain = observations.rows(observations.table("evaluation"), setting)
-    plain = observations.with_data_seed(plain[plain["mode"] == "plain"])
-    sql = f"SELECT * FROM evaluation WHERE mode = 'plain' AND {among('analysis', setting.analyses.values())}"
+    if tied := methods.pop("example_tied", []):
+        of_tied = case.only(tied)
+        estimates |= _of_cell(of_tied, "example_tied", sql_of(of_tied.setting))
+    plain, sql = case.rows("evaluation"), case.select("evaluation", where="mode = 'plain'")
+    plain = plain[plain["mode"] == "plain"]
     for what in SETS[:2]:
         there = plain.dropna(subset=[f"{what}_acc"])
-        known = {f"{row}.{what}": mine for row, ts in rows.items() if len(mine := there[there["trial"].isin(ts)])}
-        examples = {part: _examples(observations, mine, what) for part, mine in known.items()}
-        shares = [share(list(mine[f"{what}_acc"]), examples[part]) for part, mine in known.items()]
+        rows = {f"{method}.{what}": there[there["trial"].isin(trials)] for method, trials in methods.items()}
+        known = {part: mine for part, mine in rows.items() if len(mine)}
+        shares = [share(list(mine[f"{what}_acc"]), case.only(list(mine["trial"])).examples(what)) for mine in known.values()]
         for (part, mine), quantity in zip(known.items(), pooled(shares) if shares else [], strict=True):
-            compared = f"training accuracy{away(numbers.get(part), quantity.value)}"
+            compared = f"training accuracy{away(case.numbers.get(part), quantity.value)}"
             estimates[part] = decided(quantity, MEMORIZES, compared, list(mine["trial"]), sql)
     return estimates
 
 
-def _methods(observations: Observations, setting: Setting) -> dict[str, list[str]]:
+def _methods(one: Observed) -> dict[str, list[str]]:
     """{a row of Table 3: its trainings}."""
     rows: dict[str, list[str]] = {}
-    for trial in setting.trials:
-        config = observations.trials[trial]
+    for trial, config in one.configs.items():
         if config["dropout"] == "example_tied":
             if all(config[field] == value for field, value in TIED_CELL.items()):
                 rows.setdefault("example_tied", []).append(trial)
         elif config.get("unit") == {"standard": "element", "sparse": "weight"}[config["dropout"]]:
             rows.setdefault(f"{config['dropout']}.keep{config['keep']:g}", []).append(trial)
     return rows
-
-
-def _examples(observations: Observations, rows: pd.DataFrame, what: str) -> int:
-    """How many distinct (data_seed, example) these trainings have in a set."""
-    size: int = getattr(observations.sizes[rows["trial"].iloc[0]], what)
-    return size * rows["data_seed"].nunique(dropna=False)
 
 
 def _trainings_of_3(part: str) -> Mapping[str, object]:
@@ -175,37 +150,37 @@ def _trainings_of_2(part: str) -> Mapping[str, object]:
     return {"dropout": "example_tied", **CELLS.get(part.rpartition(".")[0], {"p_gen": P_GEN})}
 
 
-SO_IT_DOES = "so it does for all p_gen and p_mem, and clean accuracy grows with p_gen"
-STILL = (
-    "standard dropout and sparse networks still memorize (the paper's example-tied row is Table 2's cell (0.3, 0.2), "
-    "not (0.4, 0.2))"
-)
-_claim = partial(Claim, stage="evaluate", memorizing=False, floats=True)
-E2 = _claim(
-    "E2",
-    "§6.2, Table 2",
-    SO_IT_DOES,
-    here({**OF_TABLE_2, "trend": None}),
-    settings=tied_settings,
-    estimates=_e2,
-    trainings=_trainings_of_2,
-)
-E3 = _claim(
-    "E3",
-    "§6.2, Table 3",
-    STILL,
-    here(OF_TABLE_3),
-    settings=_baseline_settings,
-    estimates=_e3,
-    trainings=_trainings_of_3,
+CLAIMS = (
+    Claim(
+        "E2",
+        "§6.2, Table 2",
+        "so it does for all p_gen and p_mem, and clean accuracy grows with p_gen",
+        "evaluate",
+        _e2,
+        here({**OF_TABLE_2, "trend": None}),
+        memorizing=False,
+        settings=tied_settings,
+        trainings=_trainings_of_2,
+    ),
+    Claim(
+        "E3",
+        "§6.2, Table 3",
+        "standard dropout and sparse networks still memorize (the paper's example-tied row is Table 2's cell (0.3, 0.2), "
+        "not (0.4, 0.2))",
+        "evaluate",
+        _e3,
+        here(OF_TABLE_3),
+        memorizing=False,
+        settings=_baseline_settings,
+        trainings=_trainings_of_3,
+    ),
 )
 
 
-def _table_2(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+def _table_2(subject: Subject) -> Drawn:
     """The cells that were run, and the paper's. Nothing with a single cell."""
-    configs = [evidence.observations.trials[t] for t in setting.trials]
-    p_gens, p_mems = (sorted({config[field] for config in configs}) for field in ("p_gen", "p_mem"))
-    numbers = evidence.numbers("E2", setting)
+    p_gens, p_mems = (sorted({config[field] for config in subject.configs.values()}) for field in ("p_gen", "p_mem"))
+    numbers = subject.numbers("E2")
     if len(p_gens) * len(p_mems) < 2 or not any(j.interval for j in numbers.values()):
         return []
     rows = []
@@ -219,19 +194,20 @@ def _table_2(evidence: Evidence, setting: Setting, label: str) -> Drawn:
     if trend := numbers.get("trend"):
         name = f"clean accuracy grows with p_gen: {trend.verdict_in_words}"
         rows.append([name, trend.printed(2), *[""] * (len(p_gens) - 1)])
-    return [Table(label, ["accuracy, %", *(f"p_gen {p_gen:g}" for p_gen in p_gens)], rows, rows_of(setting))]
+    head = ["accuracy, %", *(f"p_gen {p_gen:g}" for p_gen in p_gens)]
+    return [Table(subject.label, head, rows, sql_of(subject.setting))]
 
 
-def _table_3(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+def _table_3(subject: Subject) -> Drawn:
     """Nothing without a baseline."""
-    numbers, rows = evidence.numbers("E3", setting), []
+    numbers, rows = subject.numbers("E3"), []
     for method in dict.fromkeys(part.rpartition(".")[0] for part in numbers):
         parts = [f"{method}.{what}" for what in SETS[:2]]
         papers = [paper_in_per_cent(OF_TABLE_3.get(part)) for part in parts]
         rows.append([_in_words(method), *(in_per_cent(numbers.get(part)) for part in parts), *papers])
-    sql = f"SELECT * FROM evaluation WHERE {among('analysis', setting.analyses.values())}"
     head = ["accuracy, %", "clean", "noisy", "clean in the paper", "noisy in the paper"]
-    return [Table(label, head, rows, sql)] if any("keep" in part for part in numbers) else []
+    baselines = any("keep" in part for part in numbers)
+    return [Table(subject.label, head, rows, subject.select("evaluation"))] if baselines else []
 
 
 def _in_words(method: str) -> str:
@@ -242,26 +218,28 @@ def _in_words(method: str) -> str:
     return f"{METHODS[dropout]}, {percent(float(keep))} kept"
 
 
-TABLE_2_EXHIBIT = Exhibit(
-    "table2",
-    "Table 2",
-    "Clean and noisy accuracy after dropping, by p_gen and p_mem",
-    "§6.2",
-    "The paper finds the same over the whole grid. More p_gen leaves more of both accuracies.",
-    "memloc sweep etd-grid --only block=tied",
-    tied_settings,
-    Wanted(("cifar10",), ("resnet9",), (0.1,)),
-    per_setting(_table_2),
-)
-TABLE_3_EXHIBIT = Exhibit(
-    "table3",
-    "Table 3",
-    "Other dropouts, which memorize all the same",
-    "§6.2",
-    "Accuracy on the training set. The paper's 0.4 may be the share that is kept or the share that is dropped. Its "
-    "example-tied row is Table 2's cell p_gen 0.3, p_mem 0.2.",
-    "memloc sweep paper-grid --only block=baselines",
-    _baseline_settings,
-    Wanted(("cifar10",), ("resnet9",), (0.1,)),
-    per_setting(_table_3),
+EXHIBITS = (
+    Exhibit(
+        "table2",
+        "Table 2",
+        "Clean and noisy accuracy after dropping, by p_gen and p_mem",
+        "§6.2",
+        "The paper finds the same over the whole grid. More p_gen leaves more of both accuracies.",
+        "memloc sweep etd-grid --only block=tied",
+        tied_settings,
+        per_setting(_table_2),
+        memorizing=False,
+    ),
+    Exhibit(
+        "table3",
+        "Table 3",
+        "Other dropouts, which memorize all the same",
+        "§6.2",
+        "Accuracy on the training set. The paper's 0.4 may be the share that is kept or the share that is dropped. Its "
+        "example-tied row is Table 2's cell p_gen 0.3, p_mem 0.2.",
+        "memloc sweep paper-grid --only block=baselines",
+        _baseline_settings,
+        per_setting(_table_3),
+        memorizing=False,
+    ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memloc.papers.maini2023.gradients import cosines, noise_rates, norms
-from memloc.papers.paper import Judged, Section
+from memloc.papers.paper import Judged, Section, in_order
 
 
 def sentence(judged: Judged) -> str:
@@ -29,7 +29,7 @@ def sentence(judged: Judged) -> str:
 SECTION = Section(
     "Gradients",
     "§4, Appendix A",
-    sorted((*norms.CLAIMS, *cosines.CLAIMS, *noise_rates.CLAIMS), key=lambda claim: claim.id),
-    (norms.NORMS, cosines.COSINES, norms.THROUGH, noise_rates.NOISE_CURVE),
+    in_order(norms.CLAIMS, cosines.CLAIMS, noise_rates.CLAIMS),
+    in_order(norms.EXHIBITS, cosines.EXHIBITS, noise_rates.EXHIBITS),
     sentence,
 )

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import pandas as pd
 
-from memloc.analysis.observations import Observations, first_reaching
-from memloc.analysis.settings import Setting
 from memloc.papers.charts import Heat
-from memloc.papers.claims import HERE, Claim, Numbers, Parts, here, of_stage
+from memloc.papers.claims import HERE, Case, Claim, here
 from memloc.papers.deciding import decided, untestable
-from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting
+from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import by_training, over
-from memloc.papers.maini2023.gradients.norms import AT_CHECKPOINTS, gradient_rows, measured, titled
+from memloc.papers.maini2023.gradients.norms import AT_CHECKPOINTS, gradients, measured, sql_of, titled
 from memloc.statistics import in_brackets
 from memloc.statistics.quantities import mean_of_trainings
 from memloc.statistics.regions import Region
@@ -26,32 +23,39 @@ from memloc.statistics.trainings import OverTrainings
 COSINE = replace(REAL, lo=-1.0, hi=1.0)
 OPPOSED = Region(hi=-0.75, open_hi=True)  # G2
 LEAST_EPOCHS = 3  # of G2's window; a median of fewer says little
+NOTHING = (1, 0)  # no epochs
 
 
-def opposed(frame: pd.DataFrame, windows: Mapping[str, tuple[int, int]], sql: str) -> Estimate:
+def opposed(case: Case) -> Estimate:
     """G2: the median, over the epochs of the window, of the largest cosine of any group is below −0.75.
 
-    windows: {trial: (first, last epoch)}. Trainings with fewer than three of these epochs are left out.
+    Trainings with fewer than three of these epochs are left out.
     """
-    inside = frame[[first <= e <= last for e, (first, last) in _windowed(frame, windows)]].dropna(subset=["cosine"])
+    frame, windows, sql = gradients(case), _windows(case), sql_of(case)
+    begins, ends = (frame["trial"].map(lambda t, end=end: windows.get(t, NOTHING)[end]) for end in (0, 1))
+    inside = frame[(begins <= frame["epoch"]) & (frame["epoch"] <= ends)].dropna(subset=["cosine"])
     highest = inside.groupby(["trial", "epoch"])[["cosine", "cosine_control"]].max()
     stored = highest.groupby("trial").size()
     enough = stored[stored >= LEAST_EPOCHS]
     if enough.empty:
         return untestable(_too_few_epochs(windows, stored), [], sql)
     medians = highest.groupby("trial").median().loc[enough.index]
-    quantity = mean_of_trainings(list(medians["cosine"]), COSINE)
     span = _span([windows[str(t)] for t in enough.index])
     compared = f"median over {span} ({enough.mean():.3g} stored) of the largest cosine of any group"
     beside = f"; {_control(medians['cosine_control'])}"
-    return decided(quantity, OPPOSED, compared, list(enough.index), sql, beside)
+    return decided(over_trainings(list(medians["cosine"])), OPPOSED, compared, list(enough.index), sql, beside)
+
+
+def over_trainings(cosines: list[float]) -> OverTrainings:
+    """The mean cosine over trainings."""
+    return mean_of_trainings(cosines, COSINE)
 
 
 def _control(medians: pd.Series) -> str:
     """What random sets say. Near a stationary point any two sets cancel, and G2 says nothing of noise."""
     if medians.isna().any():
         return "the cosine of random sets is not known, so this may not be about noise"
-    control = mean_of_trainings(list(medians), COSINE).printed
+    control = over_trainings(list(medians)).printed
     has = f"random sets as large have {in_brackets(control, 2)}"
     if control.lo is None:
         return f"{has}: one training does not show whether this is about noise"
@@ -70,22 +74,12 @@ def _span(windows: Sequence[tuple[int, int]]) -> str:
     return f"epochs {min(first for first, _ in windows)} to {max(last for _, last in windows)}"
 
 
-def _windowed(frame: pd.DataFrame, windows: Mapping[str, tuple[int, int]]) -> list[tuple[int, tuple[int, int]]]:
-    nothing = (1, 0)
-    return [(e, windows.get(t, nothing)) for t, e in zip(frame["trial"], frame["epoch"], strict=True)]
-
-
-def _windows(observations: Observations, setting: Setting) -> dict[str, tuple[int, int]]:
+def _windows(case: Case) -> dict[str, tuple[int, int]]:
     """{trial: the epochs in which it memorizes}: 10 to 30 in the paper's setting, else where noisy accuracy climbs."""
-    if setting.scope == HERE and not setting.deviations:
-        return dict.fromkeys(setting.trials, (10, 30))
-    begins, ends = (first_reaching(observations.epochs, level) for level in (0.2, 0.8))
-    return {t: (begins[t], ends[t]) for t in setting.trials if t in begins and t in ends}
-
-
-def _g2(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
-    frame, sql = gradient_rows(observations, setting)
-    return {"": opposed(frame, _windows(observations, setting), sql)}
+    if case.scope == HERE and not case.setting.deviations:
+        return dict.fromkeys(case.trials, (10, 30))
+    begins, ends = (case.observations.first_reaching(level) for level in (0.2, 0.8))
+    return {t: (begins[t], ends[t]) for t in case.trials if t in begins and t in ends}
 
 
 CLAIMS = (
@@ -93,43 +87,40 @@ CLAIMS = (
         "G2",
         "§4.2, Figure 2",
         "while noisy examples are memorized, the cosine of clean and noisy gradients is below -0.75 at every layer",
-        here({"": -0.75}),
         "gradients",
-        of_stage("gradients"),
-        _g2,
-        AT_CHECKPOINTS,
-        floats=True,
+        opposed,
+        here({"": -0.75}),
+        beside=AT_CHECKPOINTS,
     ),
 )
 
 
-def _heat(evidence: Evidence, setting: Setting, label: str) -> Drawn:
-    frame, sql = gradient_rows(evidence.observations, setting)
-    layers = evidence.observations.order(setting, frame["layer"])
-    epochs = sorted(int(e) for e in frame["epoch"].unique())
+def _heat(subject: Subject) -> Drawn:
+    frame = gradients(subject)
+    layers, epochs = subject.layers(frame["layer"]), sorted(int(e) for e in frame["epoch"].unique())
     cells = {
         "clean and noisy examples": _cells(frame, "cosine", layers, epochs),
         "two random sets of these sizes": _cells(frame, "cosine_control", layers, epochs),
     }
-    title = titled(evidence.observations, setting, label)
-    return [Heat(title, layers, epochs, cells, "epoch", "cosine of the two gradients", sql)]
+    return [Heat(titled(subject), layers, epochs, cells, "epoch", "cosine of the two gradients", sql_of(subject))]
 
 
 def _cells(frame: pd.DataFrame, column: str, layers: Sequence[str], epochs: list[int]) -> list[list[OverTrainings | None]]:
     tables = [by_training(frame[frame["layer"] == layer], "epoch", column).reindex(columns=epochs) for layer in layers]
-    return [[over(table[epoch], partial(mean_of_trainings, scale=COSINE)) for epoch in epochs] for table in tables]
+    return [[over(table[epoch], over_trainings) for epoch in epochs] for table in tables]
 
 
-COSINES = Exhibit(
-    "fig02",
-    "Figure 2",
-    "Cosine of the clean and the noisy gradient, by layer and epoch",
-    "§4.2",
-    "The paper finds it below −0.75 in all layers for most of epochs 10 to 30. Beside it stand two random sets of the same "
-    "sizes.",
-    "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
-    memorizing(measured),
-    Wanted(("cifar10",), ("resnet9",), (0.1,)),
-    per_setting(_heat),
-    ("G2",),
+EXHIBITS = (
+    Exhibit(
+        "fig02",
+        "Figure 2",
+        "Cosine of the clean and the noisy gradient, by layer and epoch",
+        "§4.2",
+        "The paper finds it below −0.75 in all layers for most of epochs 10 to 30. Beside it stand two random sets of the "
+        "same sizes.",
+        "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
+        measured,
+        per_setting(_heat),
+        claims=("G2",),
+    ),
 )

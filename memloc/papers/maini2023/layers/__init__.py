@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from memloc.papers.maini2023.layers import retraining, rewinding
 from memloc.papers.maini2023.layers.accuracies import KEPT
-from memloc.papers.maini2023.layers.rewinding import PICTURE
-from memloc.papers.paper import Judged, Section
-
-__all__ = ["PICTURE", "SECTION"]
+from memloc.papers.paper import Judged, Section, in_order
 
 
 def sentence(judged: Judged) -> str:
@@ -30,7 +27,7 @@ def sentence(judged: Judged) -> str:
 SECTION = Section(
     "Layers",
     "§5, Appendix B",
-    (*rewinding.CLAIMS, *retraining.CLAIMS),
-    (rewinding.REWINDING, retraining.RETRAINING),
+    in_order(rewinding.CLAIMS, retraining.CLAIMS),
+    in_order(rewinding.EXHIBITS, retraining.EXHIBITS),
     sentence,
 )

@@ -8,26 +8,17 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from memloc.analysis.observations import Observations, among, first_reaching
-from memloc.analysis.settings import Scope, Setting
+from memloc.analysis.observed import Observed
+from memloc.analysis.settings import Scope
 from memloc.papers.charts import Dots, Line
-from memloc.papers.claims import PRESENT, Claim, grid, of_stage
-from memloc.papers.deciding import (
-    POSITIVE,
-    SIGNIFICANT,
-    decide_rank,
-    decided,
-    estimated,
-    listed,
-    rank_correlation,
-    untestable,
-)
-from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting, titled
+from memloc.papers.claims import DATASETS, PRESENT, RATES, Case, Claim, grid, of_stage
+from memloc.papers.deciding import ABOVE_HALF, POSITIVE, SIGNIFICANT, decided, estimated, listed, ranked, untestable
+from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
 from memloc.papers.judgement import Estimate
-from memloc.papers.maini2023.layers.accuracies import KEPT, MOST, accuracies, averaged, by_layer, learning, noisy_examples
+from memloc.papers.maini2023.layers.accuracies import KEPT, accuracies, by_label, by_layer, learning
 from memloc.seeds import stream
-from memloc.statistics import Interval, spearman_test
-from memloc.statistics.quantities import difference, share_of_groups
+from memloc.statistics import rank_correlation, spearman_test
+from memloc.statistics.quantities import difference, share, share_of_groups
 from memloc.statistics.regions import Region, decide_groups
 from memloc.statistics.trainings import OverTrainings
 
@@ -45,14 +36,22 @@ class Rewound:
     """What was rewound in a setting.
 
     frame: rows of `rewind`, groups in the network's order. climbs: {trial: the first epoch with noisy accuracy of 20 %},
-    where there is one. ends: {trial: T}. n: distinct noisy examples, None if unknown. sql: returns the rows.
+    where there is one. ends: {trial: T}. n: distinct noisy examples, 0 if unknown. sql: returns the rows.
     """
 
     frame: pd.DataFrame
     climbs: Mapping[str, int]
     ends: Mapping[str, int]
-    n: int | None
+    n: int
     sql: str
+
+    @classmethod
+    def of(cls, one: Observed) -> Rewound:
+        """What was rewound in a setting of a store."""
+        reached = one.observations.first_reaching(LEARNS)
+        climbs = {t: reached[t] for t in one.trials if t in reached}
+        ends = {t: int(config["epochs"]) for t, config in one.configs.items()}
+        return cls(one.rows("rewind"), climbs, ends, one.examples("noisy"), one.select("rewind"))
 
     @property
     def layers(self) -> list[str]:
@@ -99,32 +98,22 @@ class Rewound:
         return untestable(reason, sorted(self.climbs), self.sql)
 
 
-def rewound_in(observations: Observations, setting: Setting) -> Rewound:
-    """What was rewound in a setting of a store."""
-    reached = first_reaching(observations.epochs, LEARNS)
-    return Rewound(
-        observations.rows(observations.table("rewind"), setting),
-        {t: reached[t] for t in setting.trials if t in reached},
-        {t: int(observations.trials[t]["epochs"]) for t in setting.trials},
-        noisy_examples(observations, setting),
-        f"SELECT * FROM rewind WHERE {among('analysis', setting.analyses.values())}",
-    )
-
-
-def kept_early(rewound: Rewound) -> Estimate:
+def kept_early(case: Case) -> Estimate:
     """L1: most pairs (group, epoch before the climb) keep noisy accuracy of at least 0.9. Estimate: their share."""
+    rewound = Rewound.of(case)
     trials, cells = rewound.early
     if not cells:
         return rewound.nowhere()
     compared = f"share of (group, epoch) with noisy accuracy {KEPT} left, rewound to before {rewound.when}"
-    return decided(share_of_groups(list(cells.values()), KEPT), MOST, compared, trials, rewound.sql)
+    return decided(share_of_groups(list(cells.values()), KEPT), ABOVE_HALF, compared, trials, rewound.sql)
 
 
-def last_groups(rewound: Rewound) -> Estimate:
+def last_groups(case: Case) -> Estimate:
     """W1: noisy accuracy is at least 0.9 after rewinding either of the last two groups to any such epoch.
 
     The estimate is that of the group and epoch that fall shortest of it.
     """
+    rewound = Rewound.of(case)
     last = rewound.layers[-2:]
     trials, early = rewound.early
     cells = {name: cell for name, cell in early.items() if name[0] in last}
@@ -139,37 +128,39 @@ def last_groups(rewound: Rewound) -> Estimate:
     return estimated(cells[layer, epoch], decision, compared, trials, rewound.sql)
 
 
-def same_groups(rewound: Rewound) -> Estimate:
+def same_groups(one: Observed) -> Estimate:
     """W2: Spearman over groups of the clean and the noisy drop, each a mean over trainings; permutation test, one-sided.
 
     There is no interval: the groups are fixed, and the p of the test decides.
     """
+    rewound = Rewound.of(one)
     clean, noisy = rewound.drops("clean_acc"), rewound.drops("noisy_acc")
     trials = list(clean.index)
     key = stream(0, "claims", "W2")
     test = spearman_test(clean.mean(axis=0).to_numpy(), noisy.mean(axis=0).to_numpy(), key)
     if test is None:
         return untestable("fewer than three groups, or rewinding costs all of them the same", trials, rewound.sql)
-    each = [rho for t in trials if (rho := rank_correlation(clean.loc[t], noisy.loc[t])) is not None]
+    own = [rank_correlation(clean.loc[t].to_numpy(), noisy.loc[t].to_numpy()) for t in trials]
+    each = [rho for rho in own if rho is not None]
     reason = (
         f"Spearman over {clean.shape[1]} groups of what rewinding costs clean and noisy accuracy: p = {test.p:.2g}; p must "
         f"be below {SIGNIFICANT}; most critical for clean {clean.mean().idxmax()}, for noisy {noisy.mean().idxmax()}; "
         f"by training {listed(each) or 'unknown'}"
     )
-    decision = decide_rank(test, each, len(trials))
-    return Estimate(Interval(test.interval.value, None, None), decision, reason, trials, rewound.sql)
+    return ranked(test, each, len(trials), reason, trials, rewound.sql)
 
 
-def critical(rewound: Rewound, expected: str) -> Estimate:
+def critical(case: Case) -> Estimate:
     """W3: in ResNet-50, rewinding the expected group costs most noisy accuracy.
 
     The estimate is its drop minus the largest drop of another group of the same training.
     """
+    rewound, expected = Rewound.of(case), CRITICAL[case.scope.dataset]
     means, n = rewound.left("noisy_acc"), rewound.n
     if expected not in means or means.shape[1] < 2:
         return untestable(f"{expected} was not rewound, or nothing else", list(means.index), rewound.sql)
     others = means.drop(columns=expected)
-    gap = difference(averaged(list(others.min(axis=1)), n), averaged(list(means[expected]), n))
+    gap = difference(share(list(others.min(axis=1)), n), share(list(means[expected]), n))
     most = ", ".join(dict.fromkeys(map(str, others.idxmin(axis=1))))
     compared = f"noisy accuracy that rewinding {expected} costs, minus the most that another group costs ({most})"
     return decided(gap, POSITIVE, compared, list(means.index), rewound.sql)
@@ -181,48 +172,44 @@ CLAIMS = (
         "§5.1, Figure 3",
         "noisy accuracy is below 20 % for long, yet rewinding one layer to then mostly keeps it (§5.1: until epoch 30; "
         "§4.2 dates memorization to epochs 10–30)",
-        {Scope(model=m): PRESENT for m in ("resnet9", "resnet50", "vit_small")},
         "rewind",
-        of_stage("rewind"),
-        lambda o, s, n: {"": kept_early(rewound_in(o, s))},
+        kept_early,
+        {Scope(model=m): PRESENT for m in ("resnet9", "resnet50", "vit_small")},
     ),
     Claim(
         "W1",
         "§5.1, Figures 3, 15–17",
         "rewinding the last layers has little impact on noisy accuracy",
-        grid(PRESENT),
         "rewind",
-        of_stage("rewind"),
-        lambda o, s, n: {"": last_groups(rewound_in(o, s))},
+        last_groups,
+        grid(PRESENT),
     ),
     Claim(
         "W2",
         "§5.1, Figures 3, 15–17",
         "the layers critical for noisy examples are those critical for clean ones",
-        grid(PRESENT),
         "rewind",
-        of_stage("rewind"),
-        lambda o, s, n: {"": same_groups(rewound_in(o, s))},
+        same_groups,
+        grid(PRESENT),
     ),
     Claim(
         "W3",
         "B.1, Figures 15, 16",
         "the critical group of ResNet-50 is layer3 on CIFAR-10, layer4 on MNIST",
-        {Scope(d, "resnet50"): PRESENT for d in CRITICAL},
         "rewind",
-        lambda o: [s for s in o.settings("rewind") if s.scope.model == "resnet50" and s.scope.dataset in CRITICAL],
-        lambda o, s, n: {"": critical(rewound_in(o, s), CRITICAL[s.scope.dataset])},
+        critical,
+        {Scope(d, "resnet50"): PRESENT for d in CRITICAL},
+        settings=lambda o: [s for s in o.settings("rewind") if s.scope.model == "resnet50" and s.scope.dataset in CRITICAL],
     ),
 )
 
 
-def _training_and_rewinding(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+def _training_and_rewinding(subject: Subject) -> Drawn:
     """The learning curves, and the accuracies over the epoch rewound to."""
-    observations = evidence.observations
-    _, cells = rewound_in(observations, setting).early
-    curves = by_layer(observations, setting, titled(SET_BACK, label), "rewind")
+    _, cells = Rewound.of(subject).early
+    curves = by_layer(subject, subject.titled(SET_BACK), "rewind", by_label(subject))
     panels = {layer: [_as_judged(one, layer, cells) for one in lines] for layer, lines in curves.panels.items()}
-    return [learning(observations, setting, titled(TRAINING, label)), replace(curves, panels=panels)]
+    return [learning(subject, subject.titled(TRAINING)), replace(curves, panels=panels)]
 
 
 def _as_judged(one: Line, layer: str, cells: Cells) -> Line:
@@ -231,29 +218,31 @@ def _as_judged(one: Line, layer: str, cells: Cells) -> Line:
     return replace(one, values=[judged.get(epoch, value) for epoch, value in zip(one.x, one.values, strict=True)])
 
 
-def _at_a_glance(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+def _at_a_glance(subject: Subject) -> Drawn:
     """The learning curves, and by layer the noisy accuracy that is left after rewinding to the earliest epochs."""
-    observations, rewound = evidence.observations, rewound_in(evidence.observations, setting)
+    rewound = Rewound.of(subject)
     _, cells = rewound.early
-    layers, epochs = observations.order(setting, rewound.layers), sorted({epoch for _, epoch in cells})[:EARLIEST]
+    layers, epochs = subject.layers(rewound.layers), sorted({epoch for _, epoch in cells})[:EARLIEST]
     values = {f"set back to epoch {epoch}": [cells.get((layer, epoch)) for layer in layers] for epoch in epochs}
-    dots = Dots(titled(SET_BACK, label), layers, values, "noisy accuracy left", rewound.sql, (0.0, 1.0))
-    return [learning(observations, setting, titled(TRAINING, label)), *([dots] if values else [])]
+    dots = Dots(subject.titled(SET_BACK), layers, values, "noisy accuracy left", rewound.sql, (0.0, 1.0))
+    return [learning(subject, subject.titled(TRAINING)), *([dots] if values else [])]
 
 
-REWINDING = Exhibit(
-    "fig03",
-    "Figures 3, 15, 16 and 17",
-    "Training, and accuracy with one layer set back to an earlier epoch",
-    "§5.1, B.1",
-    "All other layers stay as they are at the end. The paper finds that setting back the last layers costs little. Which "
-    "layers are critical depends on the network and the data.",
-    "memloc sweep paper-grid --only block=main,main_resnet50,main_vit",
-    memorizing(of_stage("rewind")),
-    Wanted(("cifar10", "mnist", "svhn"), noises=(0.05, 0.1, 0.2)),
-    per_setting(_training_and_rewinding),
-    ("L1", "W1", "W2", "W3"),
-    shown=27,
+EXHIBITS = (
+    Exhibit(
+        "fig03",
+        "Figures 3, 15, 16 and 17",
+        "Training, and accuracy with one layer set back to an earlier epoch",
+        "§5.1, B.1",
+        "All other layers stay as they are at the end. The paper finds that setting back the last layers costs little. "
+        "Which layers are critical depends on the network and the data.",
+        "memloc sweep paper-grid --only block=main,main_resnet50,main_vit",
+        of_stage("rewind"),
+        per_setting(_training_and_rewinding),
+        Wanted(DATASETS, noises=RATES),
+        claims=("L1", "W1", "W2", "W3"),
+        shown=27,
+    ),
 )
 PICTURE = Exhibit(
     "pic-layers",
@@ -262,8 +251,7 @@ PICTURE = Exhibit(
     "§5.1",
     "The paper finds that setting one layer back to before the noisy examples were learned mostly keeps them.",
     "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
-    memorizing(of_stage("rewind")),
-    Wanted(("cifar10",), ("resnet9",), (0.1,)),
+    of_stage("rewind"),
     per_setting(_at_a_glance),
     shown=1,
 )

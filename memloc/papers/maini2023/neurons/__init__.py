@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from memloc.papers.maini2023.neurons import detection, flips, layer_shares
-from memloc.papers.maini2023.neurons.flips import PICTURE
-from memloc.papers.paper import Judged, Section
-
-__all__ = ["PICTURE", "SECTION"]
+from memloc.papers.paper import Judged, Section, in_order
 
 
 def sentence(judged: Judged) -> str:
@@ -31,7 +28,7 @@ def sentence(judged: Judged) -> str:
 SECTION = Section(
     "Neurons",
     "§6.1",
-    (*sorted((*flips.CLAIMS, layer_shares.F4), key=lambda claim: claim.id), detection.D1),
-    (flips.FLIPS, detection.DETECTION),
+    in_order(flips.CLAIMS, layer_shares.CLAIMS, detection.CLAIMS),
+    in_order(flips.EXHIBITS, detection.EXHIBITS),
     sentence,
 )

@@ -11,23 +11,20 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.observations import Observations, among
-from memloc.analysis.settings import Setting
+from memloc.analysis.observations import among
+from memloc.analysis.observed import Observed, trials_of
 from memloc.papers.charts import Curves, Dots
-from memloc.papers.claims import Claim, Estimates, Numbers, here, of_stage
-from memloc.papers.deciding import decided, over
-from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting, titled
+from memloc.papers.claims import Case, Claim, Estimates, here, of_stage
+from memloc.papers.deciding import ABOVE_HALF, away, decided, reaching, shown
+from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import line
-from memloc.papers.maini2023.neurons.searches import flip_rows, table, trials, two_sided
-from memloc.papers.reaching import away, reaching
+from memloc.papers.maini2023.neurons.searches import both_sets, table
 from memloc.statistics import quantities
 from memloc.statistics.quantities import auc_of_means, mean_of_trainings
-from memloc.statistics.regions import Region
 from memloc.statistics.scales import AREA
 from memloc.statistics.trainings import OverTrainings
 
-GUESSING = Region(lo=0.5, open_lo=True)
 AVERAGED = 30  # trainings over which the paper averages counts; the AUC of averaged counts grows with their number
 
 
@@ -46,8 +43,8 @@ def by_score(frame: pd.DataFrame, pairs: pd.DataFrame, score: str, paper: float 
         return None
     quantity = mean_of_aucs(rows)
     compared = f"AUC over {rows['n'].mean():.0f} examples{_beside(rows, pairs, score)}{away(paper, quantity.value)}"
-    region = GUESSING if paper is None else reaching(paper)
-    return decided(quantity, region, compared, trials(rows), sql)
+    region = ABOVE_HALF if paper is None else reaching(paper)
+    return decided(quantity, region, compared, trials_of(rows), sql)
 
 
 def by_mean_counts(
@@ -64,19 +61,19 @@ def by_mean_counts(
     quantity = None if rows.empty else auc_of_mean_counts(counts)
     if quantity is None:
         return None
-    both = two_sided(counts)
+    both = both_sets(counts)
     n = len(both[["data_seed", "example"]].drop_duplicates())
     averaged = f"mean counts over {quantity.k} trainings" if quantity.k > 1 else "counts"
     compared = f"AUC of {averaged} of {n} examples{_beside(rows, pairs, 'flips')}"
     if paper is None:
-        return decided(quantity, GUESSING, compared, trials(both), sql)
+        return decided(quantity, ABOVE_HALF, compared, trials_of(both), sql)
     if quantity.k < AVERAGED:
         fewer = (
             f"the AUC of averaged counts grows with the number of trainings, so it is compared with {paper:g} at {AVERAGED} "
             "trainings or more; flips.single has the AUC of one training"
         )
-        return Estimate(quantity.printed, None, f"{compared}; {fewer}; {over(quantity)}", trials(both), sql)
-    return decided(quantity, reaching(paper), compared + away(paper, quantity.value), trials(both), sql)
+        return shown(quantity, f"{compared}; {fewer}", trials_of(both), sql)
+    return decided(quantity, reaching(paper), compared + away(paper, quantity.value), trials_of(both), sql)
 
 
 def of_score(frame: pd.DataFrame, score: str) -> pd.DataFrame:
@@ -95,7 +92,7 @@ def mean_of_aucs(rows: pd.DataFrame) -> OverTrainings:
 
 def auc_of_mean_counts(counts: pd.DataFrame) -> OverTrainings | None:
     """The AUC of minus the examples' counts, averaged over repeats, then over trainings. counts: as in `table`."""
-    both = two_sided(counts)
+    both = both_sets(counts)
     if both.empty:
         return None
     values, noisy = table(both, "count")
@@ -122,38 +119,38 @@ def _differences(pairs: pd.DataFrame, score: str, other: str) -> Sequence[float]
 SINGLY = {"flips.single": "flips", "learning_time": "learning_time", "second_split": "second_split"}  # part: score
 
 
-def _rows(observations: Observations, setting: Setting) -> tuple[pd.DataFrame, str]:
+def _rows(one: Observed) -> tuple[pd.DataFrame, str]:
     """The rows of `detection` of a setting, and the SQL that returns them."""
-    chosen = among("analysis", setting.analyses.values())
-    sql = f"SELECT * FROM detection WHERE {chosen} ORDER BY sample, score, trial"
-    return observations.with_data_seed(observations.rows(observations.table("detection"), setting)), sql
+    return one.dated("detection"), one.select("detection", "sample, score, trial")
 
 
-def _counts(observations: Observations, setting: Setting) -> tuple[pd.DataFrame, str]:
-    """The searches that a setting's analyses read."""
-    reads = {a["analysis"]: a["reads"] for a in observations.analyses}
-    return flip_rows(observations, {r for analysis in setting.analyses.values() for r in reads[analysis]})
+def _counts(one: Observed) -> tuple[pd.DataFrame, str]:
+    """The eligible rows of the searches that a setting's analyses read, and the SQL that returns them."""
+    reads = {a["analysis"]: a["reads"] for a in one.observations.analyses}
+    chosen = {r for analysis in one.setting.analyses.values() for r in reads[analysis]}
+    frame = one.observations.table("flip_counts")
+    rows = one.observations.with_data_seed(frame[frame["analysis"].isin(chosen)])
+    return rows, f"SELECT * FROM flip_counts WHERE {among('analysis', chosen)}"
 
 
-def _d1(observations: Observations, setting: Setting, numbers: Numbers) -> Estimates:
-    frame, sql = _rows(observations, setting)
-    pairs = observations.rows(observations.table("detection_pairs"), setting)
+def _d1(case: Case) -> Estimates:
+    (frame, sql), pairs, numbers = _rows(case), case.rows("detection_pairs"), case.numbers
     estimates = {part: by_score(frame, pairs, score, numbers.get(part), sql) for part, score in SINGLY.items()}
-    counts, of_counts = _counts(observations, setting)
+    counts, of_counts = _counts(case)
     averaged = by_mean_counts(frame, pairs, counts, numbers.get("flips"), of_counts) if len(counts) else None
     return {"flips": averaged, **estimates}
 
 
-D1 = Claim(
-    "D1",
-    "§6.1",
-    "mislabeled examples are found by the number of neurons, and by learning and second-split forgetting time",
-    here({"flips": 0.89, "flips.single": None, "learning_time": 0.87, "second_split": 0.93}),
-    "detection",
-    of_stage("detection"),
-    _d1,
-    part_stages={"second_split": ("detection", "second_split")},
-    floats=True,
+CLAIMS = (
+    Claim(
+        "D1",
+        "§6.1",
+        "mislabeled examples are found by the number of neurons, and by learning and second-split forgetting time",
+        "detection",
+        _d1,
+        here({"flips": 0.89, "flips.single": None, "learning_time": 0.87, "second_split": 0.93}),
+        part_stages={"second_split": ("detection", "second_split")},
+    ),
 )
 
 SCORES = {
@@ -170,25 +167,25 @@ SCORES = {
 AVERAGED_FIRST = "neurons to flip, averaged"
 
 
-def _dots(evidence: Evidence, setting: Setting, label: str) -> Drawn:
+def _dots(subject: Subject) -> Drawn:
     """The AUC of every score, as in D1. With several trainings, also that of averaged counts."""
-    frame, sql = _rows(evidence.observations, setting)
+    frame, sql = _rows(subject)
     there = [*SCORES, *sorted(set(frame["score"]) - set(SCORES))]
     aucs = {SCORES.get(s, s): mean_of_aucs(rows) for s in there if len(rows := of_score(frame, s))}
-    counts, _ = _counts(evidence.observations, setting)
+    counts, _ = _counts(subject)
     averaged = auc_of_mean_counts(counts) if SCORES["flips"] in aucs else None
     if averaged and averaged.k > 1:
         aucs = {AVERAGED_FIRST: averaged, **aucs}
-    dots = Dots(titled("Scores", label), list(aucs), {"AUC": list(aucs.values())}, "AUC", sql)
-    return [*([dots] if aucs else []), *_by_draws(evidence.observations, setting, label)]
+    dots = Dots(subject.titled("Scores"), list(aucs), {"AUC": list(aucs.values())}, "AUC", sql)
+    return [*([dots] if aucs else []), *_by_draws(subject)]
 
 
-def _by_draws(observations: Observations, setting: Setting, label: str) -> list[Curves]:
+def _by_draws(subject: Subject) -> list[Curves]:
     """The AUC of counts that are averaged over more and more searches. Nothing if an example has one search.
 
     A line per data_seed: trainings with the same one search for the same examples.
     """
-    counts, read = _counts(observations, setting)
+    counts, read = _counts(subject)
     if counts.empty:
         return []
     sql = f"""WITH searched AS (
@@ -196,25 +193,27 @@ def _by_draws(observations: Observations, setting: Setting, label: str) -> list[
   FROM analyses JOIN trials USING (trial) WHERE analysis IN (SELECT analysis FROM ({read})))
 SELECT setting, draws, auc FROM flips_auc_pooled JOIN searched USING (setting, analysis_config)
 WHERE auc IS NOT NULL ORDER BY setting, draws"""
-    aucs = observations.frame(sql).pivot(index="setting", columns="draws", values="auc")
+    aucs = subject.observations.frame(sql).pivot(index="setting", columns="draws", values="auc")
     if aucs.shape[1] < 2:
         return []
     auc = line("AUC", aucs, partial(mean_of_trainings, scale=AREA))
-    title, x_label = titled("Neurons to flip", label), "trainings × repeats over which counts are averaged"
+    title, x_label = subject.titled("Neurons to flip"), "trainings × repeats over which counts are averaged"
     return [Curves(title, {"": [auc]}, x_label, "AUC", sql, rule=(0.5, "guessing"))]
 
 
-DETECTION = Exhibit(
-    "detection",
-    "In the text of §6.1",
-    "Which score finds the mislabeled examples",
-    "§6.1",
-    "Areas under the ROC curve, on the examples that were searched if some were. The paper averages each example's number "
-    "of neurons over its trainings first. The second chart shows what this gains, over all trainings that were searched.",
-    "memloc sweep flips",
-    memorizing(of_stage("detection")),
-    Wanted(("cifar10",), ("resnet9",), (0.1,)),
-    per_setting(_dots),
-    ("D1",),
-    shown=4,
+EXHIBITS = (
+    Exhibit(
+        "detection",
+        "In the text of §6.1",
+        "Which score finds the mislabeled examples",
+        "§6.1",
+        "Areas under the ROC curve, on the examples that were searched if some were. The paper averages each example's "
+        "number of neurons over its trainings first. The second chart shows what this gains, over all trainings that were "
+        "searched.",
+        "memloc sweep flips",
+        of_stage("detection"),
+        per_setting(_dots),
+        claims=("D1",),
+        shown=4,
+    ),
 )

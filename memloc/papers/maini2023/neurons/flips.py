@@ -12,26 +12,21 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.observations import Observations
-from memloc.analysis.settings import Setting
+from memloc.analysis.observed import Observed, trials_of
 from memloc.papers.charts import Curves, Line
-from memloc.papers.claims import Claim, Numbers, Parts, here, of_stage
-from memloc.papers.deciding import decided, over, untestable
-from memloc.papers.exhibits import Drawn, Evidence, Exhibit, Wanted, memorizing, per_setting, titled
+from memloc.papers.claims import Case, Claim, Estimates, here, of_stage
+from memloc.papers.deciding import POSITIVE, away, decided, reaching, shown, untestable
+from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import line
 from memloc.papers.maini2023.neurons.layer_shares import layer_dots
-from memloc.papers.maini2023.neurons.searches import NAMES, ONE_SIDED, flip_rows, table, trials, two_sided
-from memloc.papers.reaching import away, reaching
-from memloc.statistics.quantities import accuracy, difference_of_means, mean_over_examples, ratio_of_means
+from memloc.papers.maini2023.neurons.searches import NAMES, ONE_SIDED, both_sets, searched, table
+from memloc.statistics.quantities import accuracy, difference_of_means, mean_over_examples, ratio_of_means, share_below
 from memloc.statistics.regions import Region
-from memloc.statistics.scales import SHARE
-from memloc.statistics.trainings import OverTrainings
 
 FEW = 10
 FEWER = Region(hi=1.0, open_hi=True)  # F1: noisy over clean
 MOST = Region(lo=0.9, open_lo=True)  # F2: the share that needs few neurons
-MORE_LEFT = Region(lo=0.0, open_lo=True)  # F3 where the paper has no number, F5
 BINS = 50  # of accuracies, in Figure 5b
 
 
@@ -42,28 +37,28 @@ def counts(frame: pd.DataFrame, sql: str, searches: Mapping[bool, int]) -> dict[
     """
     from scipy.stats import mannwhitneyu  # takes half a second; checking a sweep file does not need it
 
-    both = two_sided(frame)
+    both = both_sets(frame)
     if both.empty:
-        return dict.fromkeys(("noisy", "clean", "ratio"), untestable(ONE_SIDED, trials(frame), sql))
+        return dict.fromkeys(("noisy", "clean", "ratio"), untestable(ONE_SIDED, trials_of(frame), sql))
     values, noisy = table(both, "count")
     estimates = {}
     for part, members in (("noisy", noisy), ("clean", ~noisy)):
         n = searches[part == "noisy"]
         everything = frame["count"][frame["noisy"] == (part == "noisy")].sum() / n
         quantity = mean_over_examples(values[:, members])
-        shown = (
+        said = (
             f"mean count of {int(members.sum())} {part} examples; it is shown beside the paper's, and their ratio is "
             f"judged; the mean over all {n} searches is {everything:.2f}, where one that is not eligible counts 0"
         )
         if quantity is not None:  # always: every training has both sets
-            estimates[part] = Estimate(quantity.printed, None, f"{shown}; {over(quantity)}", trials(both), sql)
+            estimates[part] = shown(quantity, said, trials_of(both), sql)
     ratio = ratio_of_means(values, noisy)
     if ratio is None:
-        return {**estimates, "ratio": untestable("the mean count of a set is 0 in a training", trials(both), sql)}
+        return {**estimates, "ratio": untestable("the mean count of a set is 0 in a training", trials_of(both), sql)}
     means = np.nanmean(values, axis=0)
     p = float(mannwhitneyu(means[noisy], means[~noisy], alternative="less").pvalue)
     compared = f"mean count of noisy over clean examples (Mann–Whitney over examples: p = {p:.2g})"
-    return {**estimates, "ratio": decided(ratio, FEWER, compared, trials(both), sql)}
+    return {**estimates, "ratio": decided(ratio, FEWER, compared, trials_of(both), sql)}
 
 
 def few_neurons(frame: pd.DataFrame, sql: str) -> Estimate:
@@ -71,18 +66,14 @@ def few_neurons(frame: pd.DataFrame, sql: str) -> Estimate:
 
     As the paper averages counts before it speaks of examples. A training's own value is the share by its own counts.
     """
-    both = two_sided(frame)
+    both = both_sets(frame)
     if both.empty:
-        return untestable(ONE_SIDED, trials(frame), sql)
+        return untestable(ONE_SIDED, trials_of(frame), sql)
     values, noisy = table(both, "count")
     own = values[:, noisy]
-    there = ~np.isnan(own)
-    share = float((np.nanmean(own, axis=0) < FEW).mean())
-    each = ((own < FEW) & there).sum(axis=1) / there.sum(axis=1)
-    quantity = OverTrainings(share, tuple(each.tolist()), accuracy([share], own.shape[1]).examples, SHARE)
     averaged = f", on average over {len(own)} trainings" if len(own) > 1 else ""
     compared = f"share of {own.shape[1]} noisy examples that need fewer than {FEW} neurons{averaged}"
-    return decided(quantity, MOST, compared, trials(both), sql)
+    return decided(share_below(own, FEW), MOST, compared, trials_of(both), sql)
 
 
 def accuracy_left(
@@ -110,63 +101,82 @@ def cost_on_test(frame: pd.DataFrame, sql: str) -> Estimate:
 def _difference(frame: pd.DataFrame, column: str, compared: str, paper: float | None, sql: str) -> Estimate:
     there = frame.dropna(subset=[column])
     if there.empty:
-        return untestable("no accuracies after flipping: `flips.post_eval` was 0", trials(frame), sql)
-    both = two_sided(there)
+        return untestable("no accuracies after flipping: `flips.post_eval` was 0", trials_of(frame), sql)
+    both = both_sets(there)
     quantity = None if both.empty else difference_of_means(*table(both, column))
     if quantity is None:
-        return untestable(ONE_SIDED, trials(there), sql)
-    region = MORE_LEFT if paper is None else reaching(paper)
-    return decided(quantity, region, compared + away(paper, quantity.value), trials(both), sql)
+        return untestable(ONE_SIDED, trials_of(there), sql)
+    region = POSITIVE if paper is None else reaching(paper)
+    return decided(quantity, region, compared + away(paper, quantity.value), trials_of(both), sql)
 
 
-def _f1(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
-    searches = observations.rows(observations.searches, setting).groupby("noisy")["n"].sum()
-    return counts(*_rows(observations, setting), {bool(noisy): int(n) for noisy, n in searches.items()})
+def _f1(case: Case) -> Estimates:
+    searches = case.rows("searches").groupby("noisy")["n"].sum()
+    return counts(*searched(case), {bool(noisy): int(n) for noisy, n in searches.items()})
 
 
-def _f3(observations: Observations, setting: Setting, numbers: Numbers) -> Parts:
-    frame, sql = _rows(observations, setting)
-    return {"": accuracy_left(frame, _sizes(observations, setting), sql, numbers.get(""))}
+def _f3(case: Case) -> Estimate:
+    frame, sql = searched(case)
+    return accuracy_left(frame, _sizes(case), sql, case.numbers.get(""))
 
 
-def _rows(observations: Observations, setting: Setting) -> tuple[pd.DataFrame, str]:
-    return flip_rows(observations, setting.analyses.values())
+def _sizes(one: Observed) -> dict[str, tuple[int, int]]:
+    sizes = {t: one.observations.sizes[t] for t in one.trials}
+    return {t: (size.clean, size.noisy) for t, size in sizes.items()}
 
 
-def _sizes(observations: Observations, setting: Setting) -> dict[str, tuple[int, int]]:
-    return {t: (observations.sizes[t].clean, observations.sizes[t].noisy) for t in setting.trials}
-
-
-_claim = partial(Claim, stage="flips", settings=of_stage("flips"), floats=True)
-NUMBERS = {"noisy": 5.1, "clean": 15.7, "ratio": 5.1 / 15.7}
-MORE_THAN = "more than 90 % of the noisy examples need fewer than 10 neurons"
-AFTER = "after flipping a noisy example more accuracy is left on the training set than after a clean one"
-COSTS = "flipping clean examples costs more test accuracy than flipping noisy ones"
 CLAIMS = (
-    _claim("F1", "§6.1, Figure 5a", "noisy examples need fewer neurons to flip", here(NUMBERS), estimates=_f1),
-    _claim("F2", "§6.1", MORE_THAN, here({"": 0.9}), estimates=lambda o, s, n: {"": few_neurons(*_rows(o, s))}),
-    _claim("F3", "§6.1, Figure 5b", AFTER, here({"": 0.1}), estimates=_f3),
-    _claim("F5", "§6.2", COSTS, here(), estimates=lambda o, s, n: {"": cost_on_test(*_rows(o, s))}),
+    Claim(
+        "F1",
+        "§6.1, Figure 5a",
+        "noisy examples need fewer neurons to flip",
+        "flips",
+        _f1,
+        here({"noisy": 5.1, "clean": 15.7, "ratio": 5.1 / 15.7}),
+    ),
+    Claim(
+        "F2",
+        "§6.1",
+        "more than 90 % of the noisy examples need fewer than 10 neurons",
+        "flips",
+        lambda case: few_neurons(*searched(case)),
+        here({"": 0.9}),
+    ),
+    Claim(
+        "F3",
+        "§6.1, Figure 5b",
+        "after flipping a noisy example more accuracy is left on the training set than after a clean one",
+        "flips",
+        _f3,
+        here({"": 0.1}),
+    ),
+    Claim(
+        "F5",
+        "§6.2",
+        "flipping clean examples costs more test accuracy than flipping noisy ones",
+        "flips",
+        lambda case: cost_on_test(*searched(case)),
+    ),
 )
 
 
-def _neurons(evidence: Evidence, setting: Setting, label: str) -> list[Curves]:
+def _neurons(subject: Subject) -> Drawn:
     """Figure 5a."""
-    frame, sql = _rows(evidence.observations, setting)
-    return _cumulative(frame, "count", titled("(a) Neurons", label), "neurons closed until the prediction flips", sql)
+    frame, sql = searched(subject)
+    return _cumulative(frame, "count", subject.titled("(a) Neurons"), "neurons closed until the prediction flips", sql)
 
 
-def _left(evidence: Evidence, setting: Setting, label: str) -> list[Curves]:
+def _left(subject: Subject) -> Drawn:
     """Figure 5b. Accuracies are rounded up, so that the share at each of the 51 values is exact."""
-    frame, sql = _rows(evidence.observations, setting)
-    left = _with_left(frame, _sizes(evidence.observations, setting)).dropna(subset=["left"])
+    frame, sql = searched(subject)
+    left = _with_left(frame, _sizes(subject)).dropna(subset=["left"])
     rounded = left.assign(left=np.ceil(BINS * left["left"] - 1e-9) / BINS)
-    return _cumulative(rounded, "left", titled("(b) Accuracy left", label), "training accuracy left", sql)
+    return _cumulative(rounded, "left", subject.titled("(b) Accuracy left"), "training accuracy left", sql)
 
 
 def _cumulative(frame: pd.DataFrame, column: str, title: str, x_label: str, sql: str) -> list[Curves]:
     """The share of searches at or below each value, a line for each set. Nothing without searches."""
-    both = two_sided(frame)
+    both = both_sets(frame)
     rows = frame if both.empty else both
     values = sorted(rows[column].unique())
     sets = {name: rows[rows["noisy"] == noisy] for noisy, name in NAMES.items()}
@@ -180,27 +190,23 @@ def _shares_up_to(rows: pd.DataFrame, column: str, values: list[float], name: st
     return line(name, searches.cumsum(axis=1).div(searches.sum(axis=1), axis=0), partial(accuracy, n=examples))
 
 
-def _figure_5(evidence: Evidence, setting: Setting, label: str) -> Drawn:
-    shares = layer_dots(evidence.observations, setting, titled("(c) Layers", label))
-    return [*_neurons(evidence, setting, label), *_left(evidence, setting, label), *shares]
-
-
-FLIPS = Exhibit(
-    "fig05",
-    "Figure 5",
-    "Neurons to close until a prediction flips; what that costs; where they are",
-    "§6.1",
-    "The paper finds that noisy examples need about a third as many neurons. Closing them costs less accuracy. They lie in "
-    "the same layers. In (c) each example weighs the same, however many neurons it needs.",
-    "memloc sweep flips --only block=flips",
-    memorizing(of_stage("flips")),
-    Wanted(("cifar10",), ("resnet9",), (0.1,)),
-    per_setting(_figure_5),
-    ("F1", "F2", "F3", "F4", "F5"),
-    shown=4,
+EXHIBITS = (
+    Exhibit(
+        "fig05",
+        "Figure 5",
+        "Neurons to close until a prediction flips; what that costs; where they are",
+        "§6.1",
+        "The paper finds that noisy examples need about a third as many neurons. Closing them costs less accuracy. They lie "
+        "in the same layers. In (c) each example weighs the same, however many neurons it needs.",
+        "memloc sweep flips --only block=flips",
+        of_stage("flips"),
+        per_setting(lambda subject: [*_neurons(subject), *_left(subject), *layer_dots(subject)]),
+        claims=("F1", "F2", "F3", "F4", "F5"),
+        shown=4,
+    ),
 )
 PICTURE = replace(
-    FLIPS,
+    EXHIBITS[0],
     id="pic-neurons",
     name="Figure 5a",
     title="Neurons to close until a prediction flips",

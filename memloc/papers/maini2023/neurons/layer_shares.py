@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.observations import Observations, among
-from memloc.analysis.settings import Setting
+from memloc.analysis.observed import Observed, trials_of, two_sided
 from memloc.papers.charts import Dots
-from memloc.papers.claims import Claim, here, of_stage
+from memloc.papers.claims import Claim
 from memloc.papers.deciding import decided, untestable
+from memloc.papers.exhibits import Subject
 from memloc.papers.judgement import Estimate
-from memloc.papers.maini2023.neurons.searches import NAMES, ONE_SIDED, trials, two_sided
+from memloc.papers.maini2023.neurons.searches import NAMES, ONE_SIDED
 from memloc.seeds import stream
 from memloc.statistics import Bools, Floats, in_brackets
 from memloc.statistics.quantities import mean_over_examples
@@ -31,16 +31,16 @@ def same_layers(closings: pd.DataFrame, sql: str) -> Estimate:
     closings: columns trial, data_seed, example, noisy, layer, share (of the closings of that example in that training),
     first (the same of its first closing alone).
     """
-    both = two_sided(closings)
+    both = two_sided(closings, "noisy")
     if both.empty:
-        return untestable(ONE_SIDED, trials(closings), sql)
+        return untestable(ONE_SIDED, trials_of(closings), sql)
     tables = [shares_by_training(both, column) for column in ("share", "first")]
     quantity, first = (shares_apart(*table, stream(0, "claims", "F4")) for table in tables)
     compared = (
         "total variation of the layer shares of closed neurons, clean against noisy examples, each example counting once; "
         f"by the first closing alone it is {in_brackets(first.printed, 3)}"
     )
-    return decided(quantity, SAME_LAYERS, compared, trials(both), sql)
+    return decided(quantity, SAME_LAYERS, compared, trials_of(both), sql)
 
 
 def shares_by_training(closings: pd.DataFrame, column: str) -> tuple[Floats, Bools]:
@@ -58,40 +58,38 @@ def shares_by_training(closings: pd.DataFrame, column: str) -> tuple[Floats, Boo
     return shares, columns.get_level_values("noisy").to_numpy(dtype=bool)
 
 
-def _closings(observations: Observations, setting: Setting) -> tuple[pd.DataFrame, str]:
-    sql = f"SELECT * FROM flips WHERE eligible AND {among('analysis', setting.analyses.values())}"
-    return observations.with_data_seed(observations.rows(observations.closings, setting)), sql
+def _closings(one: Observed) -> tuple[pd.DataFrame, str]:
+    return one.dated("closings"), one.select("flips", where="eligible")
 
 
-F4 = Claim(
-    "F4",
-    "§6.1, Figure 5c",
-    "the neurons that flip clean and noisy examples are in the same layers",
-    here(),
-    "flips",
-    of_stage("flips"),
-    lambda o, s, n: {"": same_layers(*_closings(o, s))},
-    floats=True,
+CLAIMS = (
+    Claim(
+        "F4",
+        "§6.1, Figure 5c",
+        "the neurons that flip clean and noisy examples are in the same layers",
+        "flips",
+        lambda case: same_layers(*_closings(case)),
+    ),
 )
 
 
-def layer_dots(observations: Observations, setting: Setting, title: str) -> list[Dots]:
+def layer_dots(subject: Subject) -> list[Dots]:
     """Figure 5c: the mean over examples of the share of their closings in each layer. F4 is how far the two sets are apart.
 
     Nothing where no training has closings of both sets.
     """
-    closings, sql = _closings(observations, setting)
-    both = two_sided(closings)
+    closings, sql = _closings(subject)
+    both = two_sided(closings, "noisy")
     if both.empty:
         return []
     names = sorted(set(both["layer"]))  # as `shares_by_training` has them
     shares, noisy = shares_by_training(both, "share")
-    layers = observations.order(setting, names)
+    layers = subject.layers(names)
     values = {
         NAMES[of_noisy]: [_mean_share(shares[:, noisy == of_noisy, names.index(layer)]) for layer in layers]
         for of_noisy in NAMES
     }
-    return [Dots(title, layers, values, "share of the neurons closed", sql, x_range=(0.0, 1.0))]
+    return [Dots(subject.titled("(c) Layers"), layers, values, "share of the neurons closed", sql, x_range=(0.0, 1.0))]
 
 
 def _mean_share(shares: Floats) -> OverTrainings | None:
