@@ -21,8 +21,9 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 import memloc
+from benchmarks.bootstrap import bootstrap_crossed, bootstrap_crossed_ratio, bootstrap_ratio
 from memloc.seeds import stream
-from memloc.statistics import Floats, Interval, auc, bootstrap_crossed, bootstrap_crossed_ratio, bootstrap_ratio, in_brackets
+from memloc.statistics import Floats, Interval, auc, in_brackets
 
 SWEEP = Path(memloc.__file__).parent.parent / "sweeps" / "flip-study.yaml"
 SETS = {False: "clean", True: "noisy"}

@@ -30,6 +30,9 @@ from memloc.statistics.quantities import (
     mean_of_trainings,
     mean_over_examples,
     ratio_of_means,
+    scaled,
+    share,
+    share_below,
     share_of_groups,
     training_table,
 )
@@ -320,6 +323,39 @@ def test_difference_of_accuracies() -> None:
     two = difference(accuracy([0.9, 0.8], 50), accuracy([0.5, 0.6], 50))
     assert two.each == pytest.approx((0.4, 0.2))
     assert difference(mean_of_trainings([1.0]), accuracy([0.5], 10)).printed.lo is None
+
+
+def test_a_difference_from_what_no_examples_are_known_of_is_of_the_trainings_alone() -> None:
+    each = [0.95, 0.9, 0.97]
+    found = difference(mean_of_trainings(each), accuracy([0.5, 0.6, 0.55], 10))
+    assert ends(found.printed) == pytest.approx(ends(mean_of_trainings([0.45, 0.3, 0.42]).printed))
+
+
+def test_a_share_of_unknown_examples_is_of_the_trainings_alone() -> None:
+    each = [0.5, 0.7, 0.6]
+    assert share(each, 40).printed == accuracy(each, 40).printed
+    low, high = stats.t.interval(0.95, 2, np.mean(each), stats.sem(each))
+    for unknown in (None, 0):
+        assert share(each, unknown).printed == pytest.approx((0.6, max(0.0, low), min(1.0, high)))
+
+
+def test_the_share_of_examples_below_a_limit() -> None:
+    """Examples have means 2, 8, 10 and 3: of the first three one is above in a training alone, of the last one is known."""
+    table = np.array([[1.0, 12.0, 10.0, 3.0], [3.0, 4.0, 10.0, np.nan]])
+    found = share_below(table, 10.0)
+    assert (found.value, found.each) == (0.75, (0.5, 2 / 3))
+    assert found.examples is not None
+    assert found.examples(0.95) == pytest.approx(tuple(stats.binomtest(3, 4).proportion_ci(0.95, "wilson")))
+
+
+def test_a_share_times_a_factor() -> None:
+    whole = accuracy([0.9, 0.8], 50)
+    part = scaled(whole, 0.25)
+    assert (part.value, part.each) == (0.25 * whole.value, tuple(0.25 * v for v in whole.each))
+    assert whole.examples is not None
+    assert part.examples is not None
+    assert part.examples(0.9) == pytest.approx([0.25 * end for end in whole.examples(0.9) or ()])
+    assert scaled(mean_of_trainings([1.0, 2.0]), 2.0).examples is None
 
 
 def test_repeats_are_averaged_within_a_training() -> None:

@@ -74,7 +74,7 @@ class Observed:
         return sum(int(getattr(each, of_set)) for each in sizes.values())
 
 
-def by_example(frame: pd.DataFrame, column: str, label: str) -> tuple[Floats, Bools]:
+def by_example(frame: pd.DataFrame, column: str, label: str = "noisy") -> tuple[Floats, Bools]:
     """(float64[trainings, examples], NaN where a training does not have the example; bool[examples], the label).
 
     data_seed decides which examples are noisy. So an example has a column for each data_seed. Repeats are averaged.
@@ -88,7 +88,7 @@ def by_example(frame: pd.DataFrame, column: str, label: str) -> tuple[Floats, Bo
     return values, frame[label].to_numpy(dtype=bool)[rows]
 
 
-def two_sided(frame: pd.DataFrame, label: str) -> pd.DataFrame:
+def two_sided(frame: pd.DataFrame, label: str = "noisy") -> pd.DataFrame:
     """The rows of trainings that have examples with and without the label. frame: columns trial and the label."""
     return frame[frame.groupby("trial")[label].transform("nunique") == 2]
 

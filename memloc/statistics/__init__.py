@@ -1,16 +1,10 @@
-"""Statistics of rankings and of means: AUC with DeLong's intervals, precision, the bootstrap, rank correlation.
+"""Statistics of rankings and of means: AUC with DeLong's intervals, precision, rank correlation.
 
 The functions take arrays and return numbers. They know nothing of trainings. A score is float64[n], `positive` is bool[n],
 and higher scores should be positive. A quantity that the examples do not determine is None, never NaN: for example the AUC
 if a class is empty or a score is NaN. Intervals are 95 % intervals unless a function takes a `level`.
 """
 
-from memloc.statistics.bootstrap import (
-    RESAMPLES,
-    bootstrap_crossed,
-    bootstrap_crossed_ratio,
-    bootstrap_ratio,
-)
 from memloc.statistics.correlation import Correlation, page_trend, rank_correlation, spearman_test
 from memloc.statistics.delong import auc, auc_difference, auc_interval
 from memloc.statistics.interval import Bools, Difference, Floats, Interval, Labels, in_brackets
@@ -18,7 +12,6 @@ from memloc.statistics.parametric import student_interval, wilson_interval
 from memloc.statistics.precision import average_precision, precision_at
 
 __all__ = [
-    "RESAMPLES",
     "Bools",
     "Correlation",
     "Difference",
@@ -29,9 +22,6 @@ __all__ = [
     "auc_difference",
     "auc_interval",
     "average_precision",
-    "bootstrap_crossed",
-    "bootstrap_crossed_ratio",
-    "bootstrap_ratio",
     "in_brackets",
     "page_trend",
     "precision_at",

@@ -6,10 +6,11 @@ from functools import partial
 
 import numpy as np
 
-from memloc.statistics.bootstrap import RESAMPLES
 from memloc.statistics.interval import Bools, Floats
 from memloc.statistics.scales import SHARE
 from memloc.statistics.trainings import OverTrainings
+
+RESAMPLES = 2000  # of the bootstrap
 
 
 def shares_apart(shares: Floats, noisy: Bools, generator: np.random.Generator) -> OverTrainings:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import pandas as pd
 from memloc.analysis.observations import Observations, Sizes, among
 from memloc.analysis.observed import Observed
 from memloc.analysis.settings import Setting
+from memloc.papers.claims import Claim
 from memloc.statistics.quantities import difference, scaled, share
 from memloc.statistics.trainings import OverTrainings
 
@@ -64,10 +66,11 @@ class TiedRows:
 
     def share(self, column: str) -> OverTrainings | None:
         """An accuracy. None without trainings that have it."""
-        return None if self.frame[column].isna().all() else self._share(column)
+        rows = self.known(column)
+        return None if rows.frame.empty else rows._share(column)
 
     def _share(self, column: str) -> OverTrainings:
-        return share(list(self.frame[column].dropna()), self._examples(column.partition("_")[2]))
+        return share(list(self.frame[column]), self._examples(column.partition("_")[2]))
 
     def lost(self, what: str) -> OverTrainings | None:
         """By how much dropping lowers an accuracy."""
@@ -149,6 +152,7 @@ def memorized(one: Observed) -> tuple[TiedRows, str]:
     return rows.only(kept), said
 
 
-def trainings_of_cell(part: str) -> Mapping[str, object]:
-    """The trainings that a number of Table 1's cell needs."""
-    return {"dropout": "example_tied", **CELL}
+# A claim about Table 1's cell, or the nearest one
+of_cell = partial(
+    Claim, stage="evaluate", settings=nearest_cells, trainings=lambda part: {"dropout": "example_tied", **CELL}
+)

@@ -10,7 +10,7 @@ from memloc.analysis.observations import Observations
 from memloc.analysis.observed import Observed
 from memloc.analysis.settings import Scope, name_of
 from memloc.papers.charts import Dots, Table
-from memloc.papers.claims import DATASETS, Case, Claim, Estimates
+from memloc.papers.claims import DATASETS, Case, Estimates
 from memloc.papers.deciding import POSITIVE, SLACK, away, decided, over, reaching, saying, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
 from memloc.papers.judgement import Estimate, Judgement
@@ -20,10 +20,10 @@ from memloc.papers.maini2023.dropout.accuracies import (
     TiedRows,
     memorized,
     nearest_cells,
+    of_cell,
     sql_of,
     tied_rows,
     tied_settings,
-    trainings_of_cell,
 )
 from memloc.stages.instrument import LEAST_MEMORIZED
 from memloc.statistics import Interval, in_brackets
@@ -99,13 +99,9 @@ def after(one: Dropped, what: str, paper: float | None, sql: str) -> Estimate:
     return Estimate(one.shown.printed, decide(one.by.deciding, region, one.by.each), reason, one.trials, sql)
 
 
-def share_before(rows: TiedRows, what: str) -> OverTrainings | None:
-    return rows.known(f"before_{what}").share(f"before_{what}")
-
-
 def before(rows: TiedRows, what: str, paper: float | None, sql: str) -> Estimate | None:
     """Clean and noisy accuracy are at least 0.95; test accuracy reaches the paper's, elsewhere it is above chance."""
-    quantity = share_before(rows, what)
+    quantity = rows.share(f"before_{what}")
     if quantity is None:
         return None
     guessing = Region(lo=rows.sizes.chance, open_lo=True)
@@ -155,28 +151,22 @@ def _e4(case: Case) -> Estimates:
 
 
 CLAIMS = (
-    Claim(
+    of_cell(
         "E1",
         "§6.2, Table 1",
         "dropping the memorization neurons takes the noisy labels away and costs little else (the paper does not state "
         "p_gen, p_mem; its CIFAR-10 row is (0.3, 0.2))",
-        "evaluate",
-        _e1,
-        {Scope(d): dict(zip(ACCURACIES, row, strict=True)) for d, row in TABLE_1.items()},
+        estimate=_e1,
+        scopes={Scope(d): dict(zip(ACCURACIES, row, strict=True)) for d, row in TABLE_1.items()},
         memorizing=False,
-        settings=nearest_cells,
-        trainings=trainings_of_cell,
     ),
-    Claim(
+    of_cell(
         "E4",
         "§6.2",
         "dropping costs few clean examples and narrows the generalization gap (§6.2 counts from 100 %; "
         "Table 1's differences are 0.1 points smaller)",
-        "evaluate",
-        _e4,
-        {Scope(d): {"cost": COSTS[d], "gap": round((r[0] - r[2]) - (r[3] - r[5]), 3)} for d, r in TABLE_1.items()},
-        settings=nearest_cells,
-        trainings=trainings_of_cell,
+        estimate=_e4,
+        scopes={Scope(d): {"cost": COSTS[d], "gap": round((r[0] - r[2]) - (r[3] - r[5]), 3)} for d, r in TABLE_1.items()},
     ),
 )
 
@@ -212,7 +202,7 @@ def _dots(subject: Subject) -> Drawn:
     """E1's quantities."""
     rows, cell = tied_rows(subject), _of_cell(subject)
     after = [cell[what].shown if what in cell else None for what in SETS]
-    values = {"before dropping": [share_before(rows, what) for what in SETS], "after dropping": after}
+    values = {"before dropping": [rows.share(f"before_{what}") for what in SETS], "after dropping": after}
     kept = {name: cells for name, cells in values.items() if any(cells)}
     return [Dots(subject.label, SETS, kept, "accuracy", sql_of(subject.setting), x_range=(0.0, 1.0))] if kept else []
 

@@ -13,11 +13,11 @@ from memloc.analysis.observed import by_example, trials_of, two_sided
 from memloc.data.arrays import U8
 from memloc.errors import MemlocError
 from memloc.papers.charts import Gallery, Picture, Table
-from memloc.papers.claims import DATASETS, Case, Claim, Estimates, here
+from memloc.papers.claims import DATASETS, Case, Estimates, here
 from memloc.papers.deciding import ABOVE_HALF, decided, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
 from memloc.papers.judgement import Estimate
-from memloc.papers.maini2023.dropout.accuracies import CELL, nearest_cells, trainings_of_cell
+from memloc.papers.maini2023.dropout.accuracies import CELL, nearest_cells, of_cell
 from memloc.statistics.quantities import mean_auc
 
 PICTURES = 24  # of one setting
@@ -61,15 +61,12 @@ def _e5(case: Case) -> Estimates:
 
 
 CLAIMS = (
-    Claim(
+    of_cell(
         "E5",
         "§6.2, Figure 7",
         "the clean examples that dropping forgets are atypical",
-        "evaluate",
-        _e5,
-        here({"learning_time": None, "c_score": None}),
-        settings=nearest_cells,
-        trainings=trainings_of_cell,
+        estimate=_e5,
+        scopes=here({"learning_time": None, "c_score": None}),
         first=lambda part: "memloc sweep cscore" if part == "c_score" else "",
     ),
 )

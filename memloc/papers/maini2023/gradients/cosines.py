@@ -8,12 +8,12 @@ from dataclasses import replace
 import pandas as pd
 
 from memloc.papers.charts import Heat
-from memloc.papers.claims import HERE, Case, Claim, here
+from memloc.papers.claims import HERE, Case, here
 from memloc.papers.deciding import decided, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import by_training, over
-from memloc.papers.maini2023.gradients.norms import AT_CHECKPOINTS, gradients, measured, sql_of, titled
+from memloc.papers.maini2023.gradients.norms import gradients, measured, of_gradients, sql_of, titled
 from memloc.statistics import in_brackets
 from memloc.statistics.quantities import mean_of_trainings
 from memloc.statistics.regions import Region
@@ -83,14 +83,12 @@ def _windows(case: Case) -> dict[str, tuple[int, int]]:
 
 
 CLAIMS = (
-    Claim(
+    of_gradients(
         "G2",
         "§4.2, Figure 2",
         "while noisy examples are memorized, the cosine of clean and noisy gradients is below -0.75 at every layer",
-        "gradients",
-        opposed,
-        here({"": -0.75}),
-        beside=AT_CHECKPOINTS,
+        estimate=opposed,
+        scopes=here({"": -0.75}),
     ),
 )
 

@@ -6,6 +6,7 @@ Each training weighs the same. Norms are averaged over epochs first, as in the f
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -128,34 +129,29 @@ def _undefined(one: Observed) -> Estimate:
 # --- claims -----------------------------------------------------------------------------------------------------------
 
 AT_CHECKPOINTS = {CHECKPOINT: of_stage("gradients", at=CHECKPOINT)}  # its numbers stand beside those of the trajectory
+of_gradients = partial(Claim, stage="gradients", beside=AT_CHECKPOINTS)
 CLAIMS = (
-    Claim(
+    of_gradients(
         "G1",
         "§4.1, Figures 1, 12–14",
         "the gradient norm of the noisy examples is about that of all clean ones, and no layer stands out",
-        "gradients",
-        alike,
-        grid({"": 1.0}),
+        estimate=alike,
+        scopes=grid({"": 1.0}),
         rates=(0.05, 0.2),
-        beside=AT_CHECKPOINTS,
     ),
-    Claim(
+    of_gradients(
         "G4",
         "§4.2, Figure 1",
         "clean and noisy gradients cancel: the norm of their sum is below both",
-        "gradients",
-        cancel,
-        beside=AT_CHECKPOINTS,
+        estimate=cancel,
     ),
-    Claim(
+    of_gradients(
         "G5",
         "§1, §4.1",
         "per example, the noisy gradient norm is an order of magnitude above the clean one",
-        "gradients",
-        per_example,
-        here({"": 10.0}),
+        estimate=per_example,
+        scopes=here({"": 10.0}),
         rates=(0.05, 0.2),
-        beside=AT_CHECKPOINTS,
     ),
 )
 

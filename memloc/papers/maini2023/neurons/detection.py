@@ -12,14 +12,13 @@ import numpy as np
 import pandas as pd
 
 from memloc.analysis.observations import among
-from memloc.analysis.observed import Observed, trials_of
+from memloc.analysis.observed import Observed, by_example, trials_of, two_sided
 from memloc.papers.charts import Curves, Dots
 from memloc.papers.claims import Case, Claim, Estimates, here, of_stage
 from memloc.papers.deciding import ABOVE_HALF, away, decided, reaching, shown
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import line
-from memloc.papers.maini2023.neurons.searches import both_sets, table
 from memloc.statistics import quantities
 from memloc.statistics.quantities import auc_of_means, mean_of_trainings
 from memloc.statistics.scales import AREA
@@ -61,7 +60,7 @@ def by_mean_counts(
     quantity = None if rows.empty else auc_of_mean_counts(counts)
     if quantity is None:
         return None
-    both = both_sets(counts)
+    both = two_sided(counts)
     n = len(both[["data_seed", "example"]].drop_duplicates())
     averaged = f"mean counts over {quantity.k} trainings" if quantity.k > 1 else "counts"
     compared = f"AUC of {averaged} of {n} examples{_beside(rows, pairs, 'flips')}"
@@ -91,11 +90,11 @@ def mean_of_aucs(rows: pd.DataFrame) -> OverTrainings:
 
 
 def auc_of_mean_counts(counts: pd.DataFrame) -> OverTrainings | None:
-    """The AUC of minus the examples' counts, averaged over repeats, then over trainings. counts: as in `table`."""
-    both = both_sets(counts)
+    """The AUC of minus the examples' counts, averaged over repeats, then over trainings. counts: as in `by_example`."""
+    both = two_sided(counts)
     if both.empty:
         return None
-    values, noisy = table(both, "count")
+    values, noisy = by_example(both, "count")
     return auc_of_means(-values, noisy)
 
 

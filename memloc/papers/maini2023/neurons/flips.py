@@ -1,6 +1,8 @@
 """F1–F3, F5, Figure 5: how many neurons carry an example's prediction, and what closing them costs (paper §6.1, §6.2).
 
-Frames are as in `searches`.
+Frames are eligible rows of `flips` of one setting's analyses: trial, data_seed, repeat, example, noisy, count (max_neurons
+where censored), accuracies. Repeats of an example in a training are averaged first. Trainings with the same data_seed share
+their examples.
 """
 
 from __future__ import annotations
@@ -12,15 +14,14 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.observed import Observed, trials_of
+from memloc.analysis.observed import Observed, by_example, trials_of, two_sided
 from memloc.papers.charts import Curves, Line
 from memloc.papers.claims import Case, Claim, Estimates, here, of_stage
 from memloc.papers.deciding import POSITIVE, away, decided, reaching, shown, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import line
-from memloc.papers.maini2023.neurons.layer_shares import layer_dots
-from memloc.papers.maini2023.neurons.searches import NAMES, ONE_SIDED, both_sets, searched, table
+from memloc.papers.maini2023.neurons.layer_shares import NAMES, ONE_SIDED, layer_dots
 from memloc.statistics.quantities import accuracy, difference_of_means, mean_over_examples, ratio_of_means, share_below
 from memloc.statistics.regions import Region
 
@@ -30,6 +31,11 @@ MOST = Region(lo=0.9, open_lo=True)  # F2: the share that needs few neurons
 BINS = 50  # of accuracies, in Figure 5b
 
 
+def searched(one: Observed) -> tuple[pd.DataFrame, str]:
+    """The eligible rows of a setting's searches, and the SQL that returns them."""
+    return one.dated("flip_counts"), one.select("flip_counts")
+
+
 def counts(frame: pd.DataFrame, sql: str, searches: Mapping[bool, int]) -> dict[str, Estimate]:
     """F1: noisy examples need fewer neurons than clean ones: the ratio of mean counts is below 1. Mean counts are shown.
 
@@ -37,10 +43,10 @@ def counts(frame: pd.DataFrame, sql: str, searches: Mapping[bool, int]) -> dict[
     """
     from scipy.stats import mannwhitneyu  # takes half a second; checking a sweep file does not need it
 
-    both = both_sets(frame)
+    both = two_sided(frame)
     if both.empty:
         return dict.fromkeys(("noisy", "clean", "ratio"), untestable(ONE_SIDED, trials_of(frame), sql))
-    values, noisy = table(both, "count")
+    values, noisy = by_example(both, "count")
     estimates = {}
     for part, members in (("noisy", noisy), ("clean", ~noisy)):
         n = searches[part == "noisy"]
@@ -66,10 +72,10 @@ def few_neurons(frame: pd.DataFrame, sql: str) -> Estimate:
 
     As the paper averages counts before it speaks of examples. A training's own value is the share by its own counts.
     """
-    both = both_sets(frame)
+    both = two_sided(frame)
     if both.empty:
         return untestable(ONE_SIDED, trials_of(frame), sql)
-    values, noisy = table(both, "count")
+    values, noisy = by_example(both, "count")
     own = values[:, noisy]
     averaged = f", on average over {len(own)} trainings" if len(own) > 1 else ""
     compared = f"share of {own.shape[1]} noisy examples that need fewer than {FEW} neurons{averaged}"
@@ -102,8 +108,8 @@ def _difference(frame: pd.DataFrame, column: str, compared: str, paper: float | 
     there = frame.dropna(subset=[column])
     if there.empty:
         return untestable("no accuracies after flipping: `flips.post_eval` was 0", trials_of(frame), sql)
-    both = both_sets(there)
-    quantity = None if both.empty else difference_of_means(*table(both, column))
+    both = two_sided(there)
+    quantity = None if both.empty else difference_of_means(*by_example(both, column))
     if quantity is None:
         return untestable(ONE_SIDED, trials_of(there), sql)
     region = POSITIVE if paper is None else reaching(paper)
@@ -176,7 +182,7 @@ def _left(subject: Subject) -> Drawn:
 
 def _cumulative(frame: pd.DataFrame, column: str, title: str, x_label: str, sql: str) -> list[Curves]:
     """The share of searches at or below each value, a line for each set. Nothing without searches."""
-    both = both_sets(frame)
+    both = two_sided(frame)
     rows = frame if both.empty else both
     values = sorted(rows[column].unique())
     sets = {name: rows[rows["noisy"] == noisy] for noisy, name in NAMES.items()}

@@ -13,7 +13,6 @@ from memloc.papers.claims import Claim
 from memloc.papers.deciding import decided, untestable
 from memloc.papers.exhibits import Subject
 from memloc.papers.judgement import Estimate
-from memloc.papers.maini2023.neurons.searches import NAMES, ONE_SIDED
 from memloc.seeds import stream
 from memloc.statistics import Bools, Floats, in_brackets
 from memloc.statistics.quantities import mean_over_examples
@@ -22,6 +21,8 @@ from memloc.statistics.scales import SHARE
 from memloc.statistics.total_variation import shares_apart
 from memloc.statistics.trainings import OverTrainings
 
+NAMES = {False: "clean", True: "noisy"}
+ONE_SIDED = "no training has both clean and noisy examples that were flipped"
 SAME_LAYERS = Region(hi=0.15)  # F4: total variation of layer shares
 
 
@@ -31,7 +32,7 @@ def same_layers(closings: pd.DataFrame, sql: str) -> Estimate:
     closings: columns trial, data_seed, example, noisy, layer, share (of the closings of that example in that training),
     first (the same of its first closing alone).
     """
-    both = two_sided(closings, "noisy")
+    both = two_sided(closings)
     if both.empty:
         return untestable(ONE_SIDED, trials_of(closings), sql)
     tables = [shares_by_training(both, column) for column in ("share", "first")]
@@ -79,7 +80,7 @@ def layer_dots(subject: Subject) -> list[Dots]:
     Nothing where no training has closings of both sets.
     """
     closings, sql = _closings(subject)
-    both = two_sided(closings, "noisy")
+    both = two_sided(closings)
     if both.empty:
         return []
     names = sorted(set(both["layer"]))  # as `shares_by_training` has them
