@@ -47,7 +47,10 @@ blocks:
 LONGEST = ("run/test_ray.py",)
 # {mark: files}: `-m 'not ray and not browser'` leaves them out (benchmarks/mutants.py).
 MARKED = {
-    "ray": (*LONGEST, "run/test_environment.py", "run/test_cluster_slow.py", "run/test_sleeping.py"),
+    "ray": (
+        *(*LONGEST, "run/test_environment.py", "run/test_sleeping.py"),
+        *("run/test_cluster_slow.py", "run/test_local_ray_slow.py"),
+    ),
     "browser": ("report/test_browser.py", "report/test_explorer_browser.py"),
 }
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.run.clusters import Cluster, started_cluster
 from tests.run.programs import SMALL, assert_same, contents, environment, memloc, most_at_once, python, trainings
-from tests.run.test_ray import PROGRAM
+from tests.run.test_failed_part import failed_and_gone_on, trained
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +19,26 @@ LONG = """
 about: Two trainings that take much longer than a process takes to start.
 defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 200, noise: 0.1, epochs: 60, batch_size: 32}
 blocks: {long: {axes: {seed: [0, 1]}, stages: {evaluate: {}}}}
+"""
+
+
+PROGRAM = """
+import json, os, sys, time
+from memloc.run.placement import Resources
+from memloc.run.ray.connect import connected
+import ray
+
+@ray.remote(num_gpus=1, num_cpus=0, max_calls=50)
+def given(wait):
+    time.sleep(wait)
+    here = ray.get_runtime_context().get_node_id()
+    return os.getpid(), here, [str(i) for i in ray.get_gpu_ids()], os.environ.get("CUDA_VISIBLE_DEVICES")
+
+got = []
+with connected(Resources(sys.argv[1]), "test"):
+    for _ in range(4):  # the order in which the two end changes, and with it who gets which GPU
+        got += ray.get([given.remote(0.3), given.remote(0.6)]) + ray.get([given.remote(0.0)])
+print(json.dumps(got))
 """
 
 
@@ -38,6 +58,13 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def two_gpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with started_cluster(tmp_path_factory.mktemp("gpus"), [["--num-cpus=2", "--num-gpus=2"]]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def two_nodes_with_gpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A head and a worker node of one CPU and one logical GPU each."""
+    with started_cluster(tmp_path_factory.mktemp("mixed"), [["--num-cpus=1", "--num-gpus=1"]] * 2) as running:
         yield running
 
 
@@ -68,6 +95,24 @@ def test_attached_to_a_cluster(tmp_path: Path, two_nodes: Cluster, small_store: 
     lines = done.err.splitlines()  # nothing of dependencies is printed
     assert lines[0].startswith("small: 3 trainings and 57 analysis parts to do; store ")
     assert all(line.startswith("[") and " s] " in line for line in lines[1:]), done.err
+
+
+def test_all_gpus_stay_visible_to_a_process_that_is_used_again(tmp_path: Path, two_nodes_with_gpus: Cluster) -> None:
+    """Else one that has made its CUDA context on the first GPU of a node would go on there when it is given the second."""
+    done = python(environment(tmp_path, **two_nodes_with_gpus.secret), "-c", PROGRAM, two_nodes_with_gpus.address)
+    assert done.code == 0, done.err
+    got = json.loads(done.out.splitlines()[-1])
+    assert {(tuple(gpus), visible) for *_, gpus, visible in got} == {(("0",), None)}
+    assert len({node for _, node, *_ in got}) == 2
+    assert len({pid for pid, *_ in got}) < len(got)  # processes were used again
+
+
+def test_a_failed_part_is_retried_then_recorded_while_the_rest_goes_on(
+    tmp_path: Path, small_store: Path, tmp_path_factory: pytest.TempPathFactory, two_nodes_with_gpus: Cluster
+) -> None:
+    at = {"RAY_ADDRESS": two_nodes_with_gpus.address, **two_nodes_with_gpus.secret}
+    options = ("--address", "auto", "--gpus-per-task", "1")
+    failed_and_gone_on(tmp_path, trained(tmp_path_factory, tmp_path), small_store, *options, **at)
 
 
 def test_two_gpus_of_one_node_stay_visible_to_a_process_that_is_used_again(tmp_path: Path, two_gpus: Cluster) -> None:

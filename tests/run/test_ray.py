@@ -5,16 +5,12 @@ All in one file, so that one process of the tests has them: Ray's start and end 
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -23,7 +19,6 @@ import pytest
 from memloc.errors import UsageError
 from memloc.run.cluster import resolve
 from memloc.run.ray import connect
-from tests.conftest import shared
 from tests.run.clusters import Cluster, free_port, started_cluster
 from tests.run.prepared import Program
 from tests.run.programs import (
@@ -33,11 +28,9 @@ from tests.run.programs import (
     contents,
     descendants,
     environment,
-    interrupt,
     kill_tree,
     memloc,
     most_at_once,
-    python,
     started,
     terminate_all,
     trainings,
@@ -47,25 +40,23 @@ from tests.run.programs import (
 NOWHERE = "/proc/nowhere"  # no folder can be made there, not even by root
 
 
-def test_orders_to_stop_drain_and_the_same_command_goes_on(tmp_path: Path, small_store: Path) -> None:
-    """Ctrl-C as a terminal sends it, SIGTERM to all processes as `timeout` and batch systems do; then to the end.
+def test_an_order_to_stop_drains_and_a_cluster_goes_on(tmp_path: Path, small_store: Path, cluster: Cluster) -> None:
+    """SIGTERM to all processes, as `timeout` and batch systems send it, to a Ray on this machine; then to the end elsewhere.
 
     With one CPU: a coordinator that held it would keep a training waiting for ever.
     """
     store, long = tmp_path / "store", tmp_path / "job-1234567.batch" / ("x" * 90 + "für")
     long.mkdir(parents=True)
-    arguments = ("sweep", str(SMALL), "--cpus", "1", "--store", str(store))
-    with started(tmp_path, *arguments) as process:
+    arguments = ("sweep", str(SMALL), "--store", str(store))
+    with in_a_batch_job(tmp_path, long, *arguments, "--cpus", "1") as process:
         wait_until(lambda: list(store.glob("checkpoints/*/epoch-0001*")))
-        order_and_drain(process, interrupt, store, small_store)
-    with in_a_batch_job(tmp_path, long, *arguments) as process:
         _, err = order_and_drain(process, terminate_all, store, small_store)
     assert str(long / "memloc-logs-") in err
     assert [p.name[:12] for p in long.glob("*memloc*")] == ["memloc-logs-"]  # Ray's folder was removed
     assert not (tmp_path / "data").exists()  # a data directory is only read
     names = [Path(short, name) for short in connect.SHORT_FOLDERS if os.path.isdir(short) for name in os.listdir(short)]
     assert not [name for name in names if name.is_symlink() and str(long) in os.readlink(name)]
-    done = memloc(tmp_path, *arguments)
+    done = memloc(tmp_path, *arguments, "--address", cluster.address, **cluster.secret)
     assert done.code == 0, done.err
     assert_same(small_store, store)
     lines = done.err.splitlines()  # nothing of dependencies is printed
@@ -102,24 +93,6 @@ def in_a_batch_job(home: Path, long: Path, *arguments: str) -> Iterator[subproce
         yield process
     finally:
         kill_tree(process)
-
-
-def test_the_order_to_stop_while_ray_is_starting(tmp_path: Path) -> None:
-    with (
-        TemporaryDirectory(dir="/tmp") as folder,
-        started(tmp_path, "sweep", str(SMALL), "--cpus", "1", "--store", str(tmp_path / "store"), TMPDIR=folder) as process,
-    ):
-        wait_until(lambda: descendants(process, "gcs_server"))
-        assert list(Path(folder).glob("ray/session_2*"))
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 130, err
-        assert list(Path(folder).glob("ray/session_2*")) == []  # half a megabyte of logs with every run
-    assert "interrupted: stopping; nothing has begun yet (press Ctrl-C again" in err
-    assert "starting processes" not in err
-    assert "To go on: python -m memloc sweep" in err
-    assert "Traceback" not in out + err
-    assert contents(tmp_path / "store")["trials"].num_rows == 0
 
 
 # --- attached to a cluster ---------------------------------------------------------------------------------------------
@@ -177,83 +150,6 @@ def test_lost_processes_are_replaced_and_a_gpu_is_held_by_one_training_at_a_time
     done = memloc(tmp_path, *arguments, str(tmp_path / "inline"), "--executor", "inline")
     assert done.code == 0, done.err
     assert_same(tmp_path / "inline", store)
-
-
-@pytest.fixture
-def trained(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with the trainings of the small sweep, before any analysis."""
-
-    def make(home: Path) -> None:
-        text = SMALL.read_text()
-        bare = home / "small.yaml"
-        bare.write_text(
-            text[: text.index("    stages:")] + text[text.index("  tied:") :].replace("    stages: {evaluate: {}}\n", "")
-        )
-        done = memloc(home, "sweep", str(bare), "--executor", "inline", "--store", str(home / "store"))
-        assert done.code == 0, done.err
-
-    return Path(shutil.copytree(shared(tmp_path_factory, "trained", make) / "store", tmp_path / "store"))
-
-
-@pytest.mark.parametrize("executor", ["inline", "ray"])
-def test_a_failed_part_is_retried_then_recorded_while_the_rest_goes_on(
-    tmp_path: Path, small_store: Path, trained: Path, cluster: Cluster, executor: str
-) -> None:
-    victim = sorted(trained.glob("checkpoints/*/epoch-0001.safetensors"))[0]
-    content = bytearray(victim.read_bytes())
-    content[-1] ^= 1
-    victim.write_bytes(content)  # same size: only whoever reads it can notice
-    arguments = ("sweep", str(SMALL), "--only", "block=standard", "--store", str(trained))
-    if victim.parent.name not in contents(small_store)["rewind"].column("trial").to_pylist():
-        pytest.fail("the victim must be a trial that is rewound")
-    if executor == "ray":
-        at = {"RAY_ADDRESS": cluster.address, **cluster.secret}
-        done = memloc(tmp_path, *arguments, "--address", "auto", "--gpus-per-task", "1", **at)
-    else:
-        done = memloc(tmp_path, *arguments, "--executor", "inline")
-    assert done.code == 1
-    assert "1 part failed" in done.err
-    assert "was changed since it was committed" in done.err
-    status = memloc(tmp_path, "status", "small", "--store", str(trained))
-    assert "Traceback (most recent call last)" in status.out
-    assert victim.name in status.out
-    rewound = contents(trained)["rewind"]
-    assert rewound.num_rows == 9 * 4  # the other trial's, complete
-    # What verify sets aside, the next sweep recomputes; then everything is as if nothing had happened.
-    assert memloc(tmp_path, "store", "verify", "--store", str(trained)).code == 3
-    assert memloc(tmp_path, "sweep", str(SMALL), "--executor", "inline", "--store", str(trained)).code == 0
-    assert_same(small_store, trained)
-    assert "failed:" not in memloc(tmp_path, "status", "small", "--store", str(trained)).out
-
-
-PROGRAM = """
-import json, os, sys, time
-from memloc.run.placement import Resources
-from memloc.run.ray.connect import connected
-import ray
-
-@ray.remote(num_gpus=1, num_cpus=0, max_calls=50)
-def given(wait):
-    time.sleep(wait)
-    here = ray.get_runtime_context().get_node_id()
-    return os.getpid(), here, [str(i) for i in ray.get_gpu_ids()], os.environ.get("CUDA_VISIBLE_DEVICES")
-
-got = []
-with connected(Resources(sys.argv[1]), "test"):
-    for _ in range(4):  # the order in which the two end changes, and with it who gets which GPU
-        got += ray.get([given.remote(0.3), given.remote(0.6)]) + ray.get([given.remote(0.0)])
-print(json.dumps(got))
-"""
-
-
-def test_all_gpus_stay_visible_to_a_process_that_is_used_again(tmp_path: Path, cluster: Cluster) -> None:
-    """Else one that has made its CUDA context on the first GPU of a node would go on there when it is given the second."""
-    done = python(environment(tmp_path, **cluster.secret), "-c", PROGRAM, cluster.address)
-    assert done.code == 0, done.err
-    got = json.loads(done.out.splitlines()[-1])
-    assert {(tuple(gpus), visible) for *_, gpus, visible in got} == {(("0",), None)}
-    assert len({node for _, node, *_ in got}) == 2
-    assert len({pid for pid, *_ in got}) < len(got)  # processes were used again
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, address: str, **environ: str) -> str:

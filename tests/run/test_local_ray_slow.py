@@ -1,0 +1,43 @@
+"""More starts of a Ray on this machine. What guards the same in `make test`: docs/testing.md."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.run.programs import SMALL, assert_same, contents, descendants, interrupt, memloc, started, wait_until
+from tests.run.test_ray import order_and_drain
+
+pytestmark = pytest.mark.slow
+
+
+def test_an_order_as_a_terminal_sends_it_and_the_same_command_goes_on(tmp_path: Path, small_store: Path) -> None:
+    store = tmp_path / "store"
+    arguments = ("sweep", str(SMALL), "--cpus", "1", "--store", str(store))
+    with started(tmp_path, *arguments) as process:
+        wait_until(lambda: list(store.glob("checkpoints/*/epoch-0001*")))
+        order_and_drain(process, interrupt, store, small_store)
+    done = memloc(tmp_path, *arguments)
+    assert done.code == 0, done.err
+    assert_same(small_store, store)
+
+
+def test_the_order_to_stop_while_ray_is_starting(tmp_path: Path) -> None:
+    with (
+        TemporaryDirectory(dir="/tmp") as folder,
+        started(tmp_path, "sweep", str(SMALL), "--cpus", "1", "--store", str(tmp_path / "store"), TMPDIR=folder) as process,
+    ):
+        wait_until(lambda: descendants(process, "gcs_server"))
+        assert list(Path(folder).glob("ray/session_2*"))
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        assert list(Path(folder).glob("ray/session_2*")) == []  # half a megabyte of logs with every run
+    assert "interrupted: stopping; nothing has begun yet (press Ctrl-C again" in err
+    assert "starting processes" not in err
+    assert "To go on: python -m memloc sweep" in err
+    assert "Traceback" not in out + err
+    assert contents(tmp_path / "store")["trials"].num_rows == 0
