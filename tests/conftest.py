@@ -7,6 +7,7 @@ import tests.shapes  # noqa: F401  (first: it checks what is imported after it)
 # isort: split
 import gc
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,14 @@ from memloc.run.planner import build_plan
 from memloc.run.worker import never
 from memloc.stages import REGISTRY
 from memloc.store import Snapshot, Store, records
+from tests.slow_cases import slow
 
 torch.set_num_threads(1)
+
+# Every commit of a store waits for the disk (fsync). In memory it does not wait; tests of commits count the calls.
+MEMORY = Path("/dev/shm")
+if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 1 << 32:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # where pytest makes its temporary folders
 
 TINY = """
 about: Two trainings of a few seconds.
@@ -55,10 +62,14 @@ MARKED = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before the slow ones are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of the longest files first; otherwise the order stays. Tests that start Ray or a browser are marked so."""
     tests = Path(__file__).parent
     marks = {tests / name: mark for mark, names in MARKED.items() for name in names}
+    names = {item.nodeid.removeprefix("tests/"): item for item in items}
+    for name in slow(names)[0]:
+        names[name].add_marker("slow")
     for item in items:
         if item.path in marks:
             item.add_marker(marks[item.path])

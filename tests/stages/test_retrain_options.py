@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from memloc.config import UnusedFieldError, canonical
 from memloc.models.groups import Network
 from memloc.models.inference import logits
 from memloc.seeds import stream
-from memloc.stages.retrain.compute import Variant, retrain
+from memloc.stages.retrain.compute import Variant, _perfect, retrain
 from memloc.stages.retrain.config import Retrain, RetrainConfig
 from tests.models.plain import GROUPS
 from tests.stages.conftest import Trained, run
@@ -137,6 +138,28 @@ def in_all(history: str) -> bool:
     return history.count("p") == 3
 
 
+@pytest.mark.parametrize(("perfect", "ends"), [("in_a_row", in_a_row), ("in_all", in_all)])
+def test_which_perfect_epochs_count(perfect: Any, ends: Callable[[str], bool]) -> None:
+    """On drawn histories of two groups: each ends at the first epoch at which its own history ends."""
+    config: Any = SimpleNamespace(stop_after_perfect=3, perfect=perfect)
+    drawn, lengths = np.random.default_rng(0), set()
+    for _ in range(100):
+        history = drawn.random((12, 2)) < 0.7
+        groups: list[Any] = [SimpleNamespace(perfect=0, group=k) for k in range(2)]
+        going, ended = list(groups), {}
+        for epoch, right in enumerate(history, 1):
+            if not going:
+                break
+            over = _perfect(config, going, [torch.tensor(0 if right[v.group] else 2) for v in going])
+            ended.update({v.group: epoch for v in over})
+            going = [v for v in going if v.group not in ended]
+        for group in range(2):
+            letters = "".join("p" if right else "w" for right in history[:, group])
+            assert ended.get(group) == next((n for n in range(1, 13) if ends(letters[:n])), None)
+        lengths.add(len(set(ended.values())))
+    assert lengths == {1, 2}
+
+
 @pytest.mark.parametrize("ends", [in_a_row, in_all])
 def test_stopped_after_perfect_epochs(memorizing: Trained, ends: Callable[[str], bool]) -> None:
     """Groups that stop at different epochs run together; each ends as if it were alone, its test accuracy included."""
@@ -148,8 +171,7 @@ def test_stopped_after_perfect_epochs(memorizing: Trained, ends: Callable[[str],
         expected, seen = plainly(memorizing, variant.group, epochs=8, ends=ends)
         assert_same(variant, expected, seen, epochs=8)
         trained[variant.group] = len(seen) - 1
-    assert [trained[group] for group in ("conv1", "conv2", "res2.conv2")] == [3, 4, 3]
-    assert trained["linear"] == (7 if ends is in_a_row else 5)  # its epochs are w p p w p p p p
+    assert min(trained.values()) < 8  # how many epochs each takes depends on the processor's rounding
     for variant in (v for v in together if trained[v.group] < 8):
         (alone,) = retrain(config, memorizing.inputs(), [variant.group])
         assert alone.rows == variant.rows
