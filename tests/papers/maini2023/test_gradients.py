@@ -20,7 +20,7 @@ SPLIT = ("inconclusive", None)
 
 @pytest.fixture
 def simulated(tmp_path: Path) -> Simulated:
-    return Simulated(tmp_path)
+    return Simulated(tmp_path, "Gradients")
 
 
 def said(found: Judgement) -> tuple[str, str | None]:

@@ -29,7 +29,7 @@ def value(cell: OverTrainings | None) -> float:
 
 
 def test_the_norms_of_every_layer_are_means_over_epochs_then_trainings(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Gradients")
     for seed, noisy in ((0, 2.0), (1, 4.0)):
         made.gradients(made.training(seed=seed), noisy=noisy, last=3.0)
     shown = made.shown(NORMS)
@@ -53,7 +53,7 @@ def test_the_norms_of_every_layer_are_means_over_epochs_then_trainings(tmp_path:
 
 
 def test_a_training_that_diverged_is_no_dot(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Gradients")
     made.gradients(made.training(seed=0), noisy=2.0)
     made.gradients(made.training(seed=1), noisy=math.nan)
     (chart,) = made.shown(NORMS).charts
@@ -62,7 +62,7 @@ def test_a_training_that_diverged_is_no_dot(tmp_path: Path) -> None:
 
 
 def test_cosines_by_layer_and_epoch_beside_random_sets(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Gradients")
     for seed, shift in ((0, 0.0), (1, 0.1)):
         trial = made.training(seed=seed)
         made.gradients(trial, cosine=lambda e, s=shift: -e / 100 - s, epochs=[1, 20, 3], last_cosine=0.25, control=0.5)
@@ -78,7 +78,7 @@ def test_cosines_by_layer_and_epoch_beside_random_sets(tmp_path: Path) -> None:
 
 
 def test_windows_are_tenths_of_the_epochs(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Gradients")
     made.gradients(made.training(), noisy=2.0, epochs=[1, 5, 6, 50])
     (chart,) = made.shown(THROUGH).charts
     assert isinstance(chart, Curves)
@@ -92,7 +92,7 @@ def test_windows_are_tenths_of_the_epochs(tmp_path: Path) -> None:
 
 
 def test_without_trajectories_gradients_are_those_of_checkpoints_and_the_title_says_so(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Gradients")
     made.gradients(made.training(), noisy=2.0, at="checkpoint", epochs=[0, 10, 20])
     for exhibit in (NORMS, COSINES, THROUGH):
         shown = made.shown(exhibit)
@@ -104,7 +104,7 @@ def test_without_trajectories_gradients_are_those_of_checkpoints_and_the_title_s
 
 
 def test_the_ratio_against_the_noise_rate(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Gradients")
     for noise in (0.01, 0.99):
         for seed in (0, 1):
             made.gradients(made.training(noise=noise, seed=seed), noisy=(1 + seed) * 10 * noise, last=3.0)
@@ -130,7 +130,7 @@ def test_the_ratio_against_the_noise_rate(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_the_curve_and_the_scorecard_have_one_estimate_of_a_rate(tmp_path: Path, seeds: int) -> None:
     """Of two trainings at each rate too, which share the spread of all rates."""
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Gradients")
     for noise in (0.01, 0.1, 0.99):
         for seed in range(seeds):
             made.gradients(made.training(noise=noise, seed=seed), noisy=(1 + noise) * (1.1 + 0.05 * seed) ** (1 + noise))
@@ -143,7 +143,7 @@ def test_the_curve_and_the_scorecard_have_one_estimate_of_a_rate(tmp_path: Path,
 
 
 def test_the_sentence_has_the_scorecards_numbers(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Gradients")
     for seed in (0, 1):
         made.gradients(made.training(seed=seed), noisy=3.0 + seed, cosine=-0.8)
     judged = made.judged()
@@ -158,7 +158,7 @@ def test_the_sentence_has_the_scorecards_numbers(tmp_path: Path) -> None:
 
 def test_a_sentence_names_the_gradients_if_no_other_does(tmp_path: Path) -> None:
     """At 30 % noise there is no G1, which would name them."""
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Gradients")
     for seed in (0, 1):
         made.gradients(made.training(seed=seed), noisy=3.0 + seed, cosine=-0.8)
     judged = made.judged()
@@ -175,7 +175,7 @@ def test_a_sentence_names_the_gradients_if_no_other_does(tmp_path: Path) -> None
 
 def test_figures_show_the_trainings_that_are_judged(tmp_path: Path) -> None:
     """One has not memorized: the numbers below the charts leave it out, and so do the charts. G3 is of all trainings."""
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Gradients")
     for seed, (noisy, evaluated) in enumerate(((2.0, 1.0), (3.0, 1.0), (50.0, 0.5))):
         for noise in (0.05, 0.1, 0.2):
             trial = made.training(seed=seed, evaluated=evaluated, noise=noise)
@@ -196,7 +196,7 @@ def test_figures_show_the_trainings_that_are_judged(tmp_path: Path) -> None:
 
 
 def test_a_setting_with_gradients_at_checkpoints_alone_is_shown_beside_others(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Gradients")
     made.gradients(made.training(noise=0.05), noisy=2.0)
     made.gradients(made.training(noise=0.05), noisy=3.0, at="checkpoint")
     made.gradients(made.training(noise=0.1), noisy=4.0, at="checkpoint")

@@ -82,7 +82,7 @@ OWN = {
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
     """Two trainings that memorized, one that did not, and the order of layers b, a, c."""
-    made = Simulated(tmp_path_factory.mktemp("neurons"))
+    made = Simulated(tmp_path_factory.mktemp("neurons"), "Neurons")
     for seed, searches in OWN.items():
         search(made, made.training(seed=seed), searches)
     poor = made.training(seed=2, evaluated=0.5)
@@ -179,7 +179,7 @@ def test_shares_of_layers_are_those_of_f4(two: Simulated) -> None:
 
 
 def test_without_accuracies_or_without_one_of_the_sets(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Neurons")
     search(made, made.training(), [Search(50, 3, left=None), Search(51, 8, left=None)])
     (chart,) = made.shown(FLIPS).charts
     (line,) = lines(chart, "(a) Neurons").values()
@@ -191,7 +191,7 @@ def test_without_accuracies_or_without_one_of_the_sets(tmp_path: Path) -> None:
 
 
 def test_the_picture_is_figure_5a_of_the_nearest_setting(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Neurons")
     for width, count in ((0.25, 30), (0.5, 40)):
         search(made, made.training(dataset="digits", width=width, subset=100 if width == 0.25 else None), [Search(0, count)])
     (chart,) = made.shown(PICTURE).charts
@@ -234,7 +234,7 @@ AUCS = {0: {"new": 0.6, "learning_time": 0.9, "flips": 0.7}, 1: {"new": 0.5, "le
 
 @pytest.fixture(scope="module")
 def detected(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
-    made = Simulated(tmp_path_factory.mktemp("detection"))
+    made = Simulated(tmp_path_factory.mktemp("detection"), "Neurons")
     for seed, counts in COUNTS.items():
         detect(made, seed, repeated(counts), AUCS[seed])
     return made
@@ -280,7 +280,7 @@ def test_the_auc_grows_with_what_is_averaged(detected: Simulated) -> None:
 
 
 def test_draws_of_another_data_seed_are_another_line(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Neurons")
     for data_seed, counts in COUNTS.items():
         detect(made, 0, repeated(counts), AUCS[data_seed], data_seed=data_seed)
     search(made, made.training(seed=5, width=0.5), repeated([(1, 1, 9, 9, 9)] * 3))  # of another setting
@@ -295,7 +295,7 @@ def test_draws_of_another_data_seed_are_another_line(tmp_path: Path) -> None:
 
 def test_with_one_search_each_there_is_nothing_to_average(tmp_path: Path) -> None:
     """Nor where another training did not memorize: D1 leaves it out."""
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Neurons")
     detect(made, 0, repeated(COUNTS[0][:1]), AUCS[0])
     (chart,) = made.shown(DETECTION).charts
     assert list(cells(chart)) == ["neurons to flip", "learning time", "new"]
@@ -306,7 +306,7 @@ def test_with_one_search_each_there_is_nothing_to_average(tmp_path: Path) -> Non
 
 
 def test_without_searches_the_scores_of_all_examples_are_shown(tmp_path: Path) -> None:
-    made = Simulated(tmp_path)
+    made = Simulated(tmp_path, "Neurons")
     rows = {"score": ["aum", "learning_time"], "sample": ["all"] * 2, "auc": [0.3, 0.8], "n": [100] * 2}
     made.analysis(
         made.training(), "detection", {"scores": ["aum"]}, detection={**rows, "ap": [0.5] * 2, "precision": [0.5] * 2}

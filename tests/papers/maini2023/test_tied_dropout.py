@@ -25,7 +25,7 @@ N = 5_000  # examples of a training, 500 of them mislabeled: the accuracies' int
 
 @pytest.fixture
 def simulated(tmp_path: Path) -> Simulated:
-    return Simulated(tmp_path)
+    return Simulated(tmp_path, "Example-tied dropout")
 
 
 def tied(
