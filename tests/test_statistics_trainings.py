@@ -24,6 +24,7 @@ from memloc.statistics.parametric import wilson_limits
 from memloc.statistics.quantities import (
     accuracy,
     auc_of_means,
+    complement,
     difference,
     difference_of_means,
     mean_auc,
@@ -356,6 +357,17 @@ def test_a_share_times_a_factor() -> None:
     assert part.examples is not None
     assert part.examples(0.9) == pytest.approx([0.25 * end for end in whole.examples(0.9) or ()])
     assert scaled(mean_of_trainings([1.0, 2.0]), 2.0).examples is None
+
+
+def test_the_complement_of_a_share() -> None:
+    """As the accuracy of the errors, with a shared spread too."""
+    for family in ([[0.9, 0.8]], [[0.9, 0.95], [0.7, 0.9], [0.8, 0.81]]):
+        cells = pooled([accuracy(shares, 50) for shares in family])
+        errors = pooled([accuracy([1 - v for v in shares], 50) for shares in family])
+        for cell, error in zip(cells, errors, strict=True):
+            found = complement(cell)
+            assert (found.value, found.each) == (pytest.approx(error.value), pytest.approx(error.each))
+            assert found.printed == pytest.approx(error.printed)
 
 
 def test_repeats_are_averaged_within_a_training() -> None:

@@ -15,11 +15,10 @@ from typing import Any
 from memloc import stages
 from memloc.analysis.reader import Reader
 from memloc.analysis.reading import reading
+from memloc.analysis.settings import SEEDS, in_words
 from memloc.config import Neutral, fields_of, marker, written
 from memloc.stages.instrument import LEAST_MEMORIZED, Instrument, Row
 from memloc.store import Store
-
-SEEDS = ("seed", "data_seed")
 
 # A training's noisy accuracy at the last epoch. The first of these that is known: in evaluation mode (with example-tied
 # dropout under each example's own mask); rewound to the last epoch, which is the network itself; in the training pass.
@@ -189,4 +188,6 @@ def _differing(configs: Sequence[Mapping[Any, Any]]) -> list[Any]:
 
 
 def _label(setting: Row) -> str:
-    return " ".join(f"{name}={written(value, quote=False)}" for name, value in setting.items() if value is not None)
+    """As `settings.differing` names settings: `MNIST, 20 % noise, width 0.5`."""
+    fields = {name: written(value, quote=False) for name, value in setting.items() if value is not None}
+    return ", ".join(in_words(fields).values())

@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 
 from memloc.analysis.reader import Reader
-from memloc.analysis.settings import Measurement, Setting, settings, variant_of
+from memloc.analysis.settings import SEEDS, Measurement, Setting, settings, variant_of
 from memloc.analysis.testable import testable
 from memloc.analysis.views import RIGHT_SCORES
+from memloc.config import canonical_json
 from memloc.data import SOURCES, NamedDataset, describe
 
 Row = dict[str, Any]
@@ -90,14 +91,19 @@ class Observations:
 
     @cached_property
     def analyses(self) -> list[Row]:
-        """Rows of `analyses`, config as a mapping; variant: the options of the flips that they read."""
+        """Rows of `analyses`, config as a mapping; variant: the options of the flips that they read.
+
+        Also the source of C-scores, if trainings have analyses on sets by C-scores of several sources.
+        """
         rows = self._reader.table("analyses").to_pylist()
         configs = {r["analysis"]: (r["stage"], json.loads(r["config"])) for r in rows}
-        described = []
+        described, several = [], _with_several_sources(rows, self.trials)
         for row in rows:
             counts = [configs[a][1] for a in row["reads"] if a in configs and configs[a][0] == "flips"]
             variant = {k: v for config in counts for k, v in variant_of("flips", config).items() if k != "mask_mode"}
             inherited = {k: c[k] for c in counts for k in ("memorized", "mask_mode") if c.get(k)}
+            if row["analysis"] in several:
+                variant["memorized"] = configs[row["analysis"]][1]["memorized"]
             described.append({**row, "config": configs[row["analysis"]][1] | inherited, "variant": variant})
         return described
 
@@ -244,6 +250,21 @@ class Observations:
         where = among("analysis", searched)
         sql = f"SELECT trial, avg(eligible::INT) AS share FROM flips WHERE noisy AND {where} GROUP BY trial"
         return _by_trial(self.frame(sql), "share")
+
+
+def _with_several_sources(analyses: Iterable[Row], trials: Mapping[str, Row]) -> set[str]:
+    """The analyses on sets by C-score, of trainings that differ in their seeds alone and have such sets of several sources.
+
+    C-scores on a subset may be others for each data_seed; so there several sources are several of one data_seed.
+    """
+    groups: dict[str, dict[str, str]] = {}
+    for row in analyses:
+        training, source = trials.get(row["trial"]), json.loads(row["config"]).get("memorized") or "labels"
+        if training is not None and source != "labels":
+            aside = ("seed",) if training.get("subset") else SEEDS
+            group = canonical_json({k: v for k, v in training.items() if k not in aside})
+            groups.setdefault(group, {})[row["analysis"]] = source
+    return {analysis for of in groups.values() if len(set(of.values())) > 1 for analysis in of}
 
 
 def _by_trial(frame: pd.DataFrame, column: str) -> dict[str, float]:

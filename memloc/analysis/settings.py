@@ -6,8 +6,9 @@ Trainings that differ in anything else are never pooled, nor are analyses that m
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -212,18 +213,18 @@ def nearness(setting: Setting, scope: Scope) -> tuple[Any, ...]:
     )
 
 
-def named(several: Sequence[Setting], name: Callable[[Scope], str]) -> dict[str, Setting]:
+def named(several: Sequence[Setting], name: Callable[[Scope], str], taken: Collection[str] = ()) -> dict[str, Setting]:
     """{name in ids: setting}.
 
     Of settings that share data set, model and noise rate, the one with the fewest unusual fields has the plain name. The
-    names of the others also have these fields.
+    names of the others also have these fields. taken: names that are not given.
     """
     names: dict[str, Setting] = {}
     for setting in sorted(several, key=lambda s: nearness(s, s.scope)):
         plain = name(setting.scope)
         longer = ".".join([plain, *(_word(k, v) for k, v in setting.deviations.items())])
-        choices = (plain, longer, *(f"{longer}.{k}" for k in range(2, len(several) + 2)))  # files of one name, for example
-        names[next(c for c in choices if c not in names)] = setting
+        numbered = (f"{longer}.{k}" for k in count(2))  # files of one name, for example
+        names[next(n for n in chain((plain, longer), numbered) if n not in names and n not in taken)] = setting
     return names
 
 
@@ -266,19 +267,17 @@ def usual_in_words(setting: Setting, name: str) -> str:
     return {"subset": "all"}.get(name, "none") if value is None else str(value)
 
 
+def in_words(fields: Mapping[str, Any]) -> dict[str, str]:
+    """{field: `MNIST`, `20 % noise`, `width 0.5`}."""
+    words = {k: name_of(v) if k in ("dataset", "model") else f"{k} {v}" for k, v in fields.items()}
+    return {**words, **({"noise": f"{percent(float(fields['noise']))} noise"} if "noise" in fields else {})}
+
+
 def differing(settings: Sequence[Setting]) -> list[str]:
     """The words that tell each setting from the others: `MNIST, 20 % noise`. "" if there is one setting."""
     if len(settings) < 2:
         return ["" for _ in settings]
-    described = [
-        {
-            "dataset": name_of(s.scope.dataset),
-            "model": name_of(s.scope.model),
-            "noise": f"{percent(s.scope.noise)} noise",
-            **{k: f"{k} {v}" for k, v in s.deviations.items()},
-        }
-        for s in settings
-    ]
+    described = [in_words({**asdict(s.scope), **s.deviations}) for s in settings]
     fields = dict.fromkeys(k for d in described for k in d)
     telling = [k for k in fields if len({d.get(k) for d in described}) > 1]
     return [", ".join(d[k] for k in telling if k in d) for d in described]

@@ -121,7 +121,7 @@ class Shown:
     """An exhibit with its charts and tables. Without any it was not run.
 
     judgements: the numbers printed below it. differences: of its settings from the paper's, in words. trainings: how many
-    stand behind it, in words. left_out: how many more settings would fit.
+    stand behind it, in words. left_out: how many more settings the store has.
     """
 
     exhibit: Exhibit
@@ -174,7 +174,7 @@ def show(exhibit: Exhibit, evidence: Evidence) -> Shown:
 
 
 def choose(settings: Sequence[Setting], wanted: Wanted, shown: int = SHOWN) -> tuple[list[Setting], int]:
-    """(the settings to show, how many more would fit).
+    """(the settings to show, how many more there are).
 
     They are the paper's if there are any. Else they are those of other data sets, first of the wanted networks and rates.
     Those that differ least from the paper's come first.
@@ -183,7 +183,7 @@ def choose(settings: Sequence[Setting], wanted: Wanted, shown: int = SHOWN) -> t
     others = [s for s in order if s.scope.dataset not in wanted.datasets]
     pools = ([s for s in order if wanted.has(s)], [s for s in others if wanted.fits(s)], others, order)
     pool = next((p for p in pools if p), [])
-    return pool[:shown], max(0, len(pool) - shown)
+    return pool[:shown], len(order) - len(pool[:shown])
 
 
 def per_setting(draw: Callable[[Subject], Drawn]) -> Callable[[Sequence[Subject]], Drawn]:

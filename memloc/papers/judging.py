@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import isfinite
 
@@ -10,7 +10,7 @@ from memloc.analysis.observations import Observations, among
 from memloc.analysis.reader import Reader
 from memloc.analysis.resolvable import reading_resolvable
 from memloc.analysis.settings import Scope, Setting, named, nearness, scope_name
-from memloc.papers.claims import Case, Claim, InStore, Numbers
+from memloc.papers.claims import Case, Claim, Numbers
 from memloc.papers.deciding import saying, untestable
 from memloc.papers.judgement import Estimate, Judgement
 from memloc.papers.missing import command, wanted
@@ -48,13 +48,15 @@ class ClaimJudge:
 
     def all(self) -> Iterator[Judgement]:
         """The paper's measurement, then those beside it that were run."""
+        names: dict[str, Setting] = {}
         for suffix, settings in self.claim.measurements.items():
-            yield from (j for j in self._measured(settings, suffix) if not suffix or j.verdict != "not_run")
+            there = [s for s in settings(self.observations) if self.claim.speaks_of(s)]
+            names = self._named(there, names)
+            yield from (j for j in self._measured(names, suffix) if not suffix or j.verdict != "not_run")
 
-    def _measured(self, settings: InStore, suffix: str) -> Iterator[Judgement]:
-        """The judgements of one measurement. suffix: what its ids end with."""
+    def _measured(self, names: Mapping[str, Setting], suffix: str) -> Iterator[Judgement]:
+        """The judgements of one measurement. names: of its settings in ids; suffix: what the ids end with."""
         claim = self.claim
-        names = self._named([s for s in settings(self.observations) if claim.speaks_of(s)])
         paper: dict[str, tuple[Scope, Numbers]] = {
             "" if claim.floats else scope_name(s): (s, n) for s, n in claim.scopes.items()
         }
@@ -85,14 +87,18 @@ class ClaimJudge:
         parts = {"": found} if isinstance(found, Estimate) else found
         return {part: saying(one, left_out) for part, one in parts.items() if one is not None}
 
-    def _named(self, there: Sequence[Setting]) -> dict[str, Setting]:
-        """{name in ids: setting}. If the claim floats, the setting nearest to the paper's has no name."""
-        names = named(there, scope_name)
-        if not self.claim.floats:
-            return names
+    def _named(self, there: Sequence[Setting], beside: Mapping[str, Setting]) -> dict[str, Setting]:
+        """{name in ids: setting}. If the claim floats, the setting nearest to the paper's has no name.
+
+        beside: the names of the measurement that this one stands beside. A setting of both has the same name in both.
+        """
+        same = {name: s for name, other in beside.items() for s in there if s.same_as(other)}
+        names = named([s for s in there if s not in same.values()], scope_name, taken=same)
+        if not self.claim.floats or "" in same:
+            return {**same, **names}
         (scope,) = self.claim.scopes
         nearest = min(names, key=lambda n: nearness(names[n], scope), default=None)
-        return {"" if n == nearest else n: s for n, s in names.items()}
+        return {**same, **{"" if n == nearest else n: s for n, s in names.items()}}
 
     def _judgement(self, ends: tuple[str, str, str], paper: float | None, estimate: Estimate, setting: Setting) -> Judgement:
         ours, lo, hi = (v if v is not None and isfinite(v) else None for v in estimate.interval or (None, None, None))

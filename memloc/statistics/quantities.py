@@ -7,6 +7,7 @@ Repeats within a training are averaged first (`training_table`). Tables are floa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -173,6 +174,12 @@ def scaled(quantity: OverTrainings, factor: float) -> OverTrainings:
     return OverTrainings(factor * quantity.value, each, limits and partial(_scaled, limits, factor))
 
 
+def complement(quantity: OverTrainings) -> OverTrainings:
+    """1 − quantity, for a share, with its interval mirrored."""
+    limits = quantity.examples and partial(_mirrored, quantity.examples)
+    return replace(quantity, value=1 - quantity.value, each=tuple(1 - v for v in quantity.each), examples=limits)
+
+
 def share_of_groups(groups: Sequence[OverTrainings], least: float) -> OverTrainings:
     """The share of groups whose quantity is at least `least` (L1, R1). Groups are fixed, not sampled.
 
@@ -206,6 +213,11 @@ def _newcombe(one: OverTrainings, other: OverTrainings, level: float) -> tuple[f
 def _scaled(limits: Limits, factor: float, level: float) -> tuple[float, float] | None:
     found = limits(level)
     return found and (factor * found[0], factor * found[1])
+
+
+def _mirrored(limits: Limits, level: float) -> tuple[float, float] | None:
+    found = limits(level)
+    return found and (1 - found[1], 1 - found[0])
 
 
 def _of_groups(groups: tuple[OverTrainings, ...], least: float, level: float) -> tuple[float, float] | None:

@@ -156,7 +156,7 @@ def test_nothing_is_said_of_layers_or_neurons_of_a_network_that_has_not_memorize
     plain, own = (float(evaluation.noisy_acc[k]) for k in (("none", "plain", "none"), ("example_tied", "own", "none")))
     assert max(plain, own) < 0.95
     assert list(sections(text)) == ["Accuracy", "Example-tied dropout"]
-    only = f"dropout=none: only {100 * plain:.0f} % of the wrong labels are learned (95 % is needed)"
+    only = f"dropout none: only {100 * plain:.0f} % of the wrong labels are learned (95 % is needed)"
     assert f"{only}, so there is nothing to localize yet." in " ".join(text.split())
     nothing = "Too few wrong labels are learned, so there is nothing to drop yet (noisy accuracy "
     assert f"{nothing}{own:.3f} " in sections(text)["Example-tied dropout"]
@@ -180,8 +180,20 @@ def test_trainings_that_have_not_memorized_are_left_out_of_a_setting(tmp_path: P
     assert numbers(finding.sentence) == [3.0, 3.0, 3.0, 9.0, 9.0, 9.0, 0.33, 0.33, 0.33]
     (flips,) = [one for one in instruments(made.store, None) if one.title.startswith("Neurons")]
     ((label, by_trial),) = flips.not_memorized.items()
-    assert (label, list(by_trial.values())) == ("width=0.5", [0.25])
+    assert (label, list(by_trial.values())) == ("width 0.5", [0.25])
     assert {(r["noisy"], r["neurons"]) for r in rows_of(Path(made.store.uri), flips.sql)} == {(False, 9.0), (True, 3.0)}
+
+
+def test_the_summary_has_one_style_of_naming_settings(tmp_path: Path) -> None:
+    """Sections of the paper, instruments and trainings that have not memorized: of MNIST at two rates and widths."""
+    made = Simulated(tmp_path)
+    for noise, width, evaluated in ((0.1, 0.5, 1.0), (0.2, 1.0, 1.0), (0.05, 0.25, 0.5)):
+        made.gradients(made.training(dataset="mnist", noise=noise, width=width, evaluated=evaluated), noisy=2.0)
+    used = instruments(made.store, None)
+    labels = {label for one in used for label, _ in one.lines} | {label for one in used for label in one.not_memorized}
+    assert labels == {"10 % noise, width 0.5", "20 % noise, width 1.0", "5 % noise, width 0.25"}
+    found = [finding.label for finding in findings(judge(made.store, paper()), paper())]
+    assert found == ["20 % noise", "10 % noise, width 0.5"]
 
 
 def test_rewinding_to_the_last_epoch_tells_whether_a_network_memorized(tmp_path: Path) -> None:
@@ -237,8 +249,8 @@ def test_settings_are_told_apart_and_seeds_pooled(tmp_path: Path) -> None:
     # The tied trainings differ from the others in more than noise, but they are not rewound. None of them memorized.
     # The settings are those of the trainings, so that every instrument names them alike.
     labels = {label: len(by_trial) for label, by_trial in used["One"].not_memorized.items()}
-    assert labels == {"dropout=none noise=0.1": 2, "dropout=none noise=0.2": 2}
-    assert [label for label, _ in used["Accuracy"].lines] == ["dropout=none noise=0.1", "dropout=none noise=0.2"]
+    assert labels == {"dropout none, 10 % noise": 2, "dropout none, 20 % noise": 2}
+    assert [label for label, _ in used["Accuracy"].lines] == ["dropout none, 10 % noise", "dropout none, 20 % noise"]
 
 
 def test_detections_of_different_flips_are_told_apart(tmp_path: Path) -> None:

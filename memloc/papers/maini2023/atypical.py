@@ -35,14 +35,17 @@ ESTIMATES: Mapping[str, Callable[[Case], Estimate]] = {
 
 def _settings(observations: Observations) -> list[Setting]:
     """Each setting once. Its analyses are of one of the three stages; `_a1` looks the others up."""
-    analysed = [s for stage in reversed(tuple(ESTIMATES)) for s in _of(observations, stage).values()]
-    return list({canonical_json(s.config): s for s in analysed}.values())
+    return list({key: s for stage in reversed(tuple(ESTIMATES)) for key, s in _of(observations, stage).items()}.values())
 
 
 def _of(observations: Observations, stage: str) -> dict[str, Setting]:
-    """{training configuration: its analyses of a stage}: those with the fewest unusual options."""
+    """{training and source of C-scores: its analyses of a stage}: those with the fewest unusual options."""
     several = sorted(observations.settings(stage, atypical=True), key=lambda s: -len(s.variant))
-    return {canonical_json(s.config): s for s in several}
+    return {_key(s): s for s in several}
+
+
+def _key(setting: Setting) -> str:
+    return canonical_json([setting.config, setting.variant.get("memorized")])
 
 
 def _a1(case: Case) -> Estimates:
@@ -52,7 +55,7 @@ def _a1(case: Case) -> Estimates:
     """
     estimates: dict[str, Estimate | None] = {}
     for stage, estimate in ESTIMATES.items():
-        analysed = _of(case.observations, stage).get(canonical_json(case.setting.config))
+        analysed = _of(case.observations, stage).get(_key(case.setting))
         if analysed is not None:
             there = Case(case.observations, analysed)
             kept, said = case.observations.testable(there.trials, atypical=True)

@@ -409,6 +409,22 @@ def test_gradients_that_measure_something_else_are_not_pooled(simulated: Simulat
     }
 
 
+def test_checkpoints_beside_a_number_are_of_its_setting(simulated: Simulated) -> None:
+    """The nearest setting with checkpoints is another than the nearest one along the trajectory."""
+    quarter, half, full = (simulated.training(dataset="digits", width=width) for width in (0.25, 0.5, 1.0))
+    simulated.gradients(quarter, noisy=2.0)
+    simulated.gradients(half, noisy=3.0)
+    for trial, noisy in ((quarter, 4.0), (half, 5.0), (full, 6.0)):
+        simulated.gradients(trial, noisy=noisy, at=None)
+    there = {j.id: j for j in simulated.judged().values() if j.ours is not None}
+    for claim, first in (("G1", "G1.digits"), ("G5", "G5")):
+        found = {k: (j.setting.config["width"] if j.setting else None) for k, j in there.items() if j.claim_id == claim}
+        assert {found[first], found[f"{first}.checkpoint"]} == {0.25}, claim
+        assert {found[f"{claim}.digits.width0.5"], found[f"{claim}.digits.width0.5.checkpoint"]} == {0.5}
+        assert sorted(found.values()) == [0.25, 0.25, 0.5, 0.5, 1.0]
+    assert (there["G1.digits.checkpoint"].ours, there["G5.checkpoint"].ours) == pytest.approx((4.0, 36.0))
+
+
 def test_checkpoints_stand_beside_every_claim_and_are_never_missing(simulated: Simulated) -> None:
     for seed in (0, 1):
         for noise in (0.01, 0.1, 0.5, 0.99):

@@ -415,6 +415,37 @@ def test_atypical_examples_are_judged_on_the_papers_options(simulated: Simulated
     assert found["A1.cifar10.retrain"].on == "cifar10, resnet9, noise 0"
 
 
+def test_c_scores_of_different_sources_are_different_settings(simulated: Simulated) -> None:
+    """Each is judged on its own analyses, and each number of a setting on the same source."""
+    for seed in (0, 1):
+        trial = simulated.training(noise=0.0, seed=seed, evaluated=None)
+        for source, share, noisy in (("one", 1.0, 1.1), ("two", 0.0, 1.6)):
+            of_source = {**BY_SCORE, "memorized": f"c_score:{source}"}
+            simulated.gradients(trial, noisy=noisy, **of_source)
+            simulated.rewind(trial, GROUPS, **of_source)
+            simulated.retrain(trial, {layer: [0.0, share] for layer in "abc"}, **of_source)
+    found = [j for j in simulated.judged().values() if j.claim_id == "A1" and j.ours is not None]
+    numbers: dict[str, dict[str, float | None]] = {}
+    for j in found:
+        numbers.setdefault(j.on, {})[j.part] = j.ours
+        assert j.seeds == 2
+    words = "cifar10, resnet9, noise 0, memorized c_score:{}"
+    assert numbers == {
+        words.format("one"): {"gradients": pytest.approx(1.1), "rewind": 1.0, "retrain": 1.0},
+        words.format("two"): {"gradients": pytest.approx(1.6), "rewind": 1.0, "retrain": 0.0},
+    }
+
+
+def test_c_scores_of_each_data_seeds_subset_are_one_source(simulated: Simulated) -> None:
+    for data_seed in (0, 1):
+        trial = simulated.training(noise=0.0, data_seed=data_seed, subset=50, evaluated=None)
+        of_source = {**BY_SCORE, "memorized": f"c_score:{data_seed}"}
+        simulated.rewind(trial, GROUPS, **of_source)
+        simulated.retrain(trial, {layer: [0.0, 1.0] for layer in "abc"}, **of_source)
+    found = simulated.judged()["A1.cifar10.retrain"]
+    assert (found.seeds, found.on) == (2, "cifar10, resnet9, noise 0, subset 50")
+
+
 def test_a_learning_rate_of_retraining_hides_none_of_training(simulated: Simulated) -> None:
     """Two trainings with different learning rates are two findings, with the same one of retraining too."""
     for lr, share in ((0.05, 1.0), (0.02, 0.5)):

@@ -452,6 +452,19 @@ def test_the_generalization_gap(simulated: Simulated, test: float, verdict: str,
     assert (found.lo, found.hi) == pytest.approx((value - below, value + above))
 
 
+def test_the_cost_is_the_accuracy_after_dropping_seen_from_1(simulated: Simulated) -> None:
+    """Two trainings of a cell take the spread of the whole grid; so does what is lost in them."""
+    for seed, clean in enumerate((0.90, 0.92)):
+        tied(simulated, (1.0, 1.0, 0.8), (clean, 0.03, 0.8), seed=seed, dataset="digits")
+        tied(simulated, (1.0, 1.0, 0.8), (clean - 0.04 * (1 - 2 * seed), 0.03, 0.8), 0.2, 0.2, seed=seed, dataset="digits")
+    found = simulated.judged()
+    left, cost = found["E1.digits.after.clean"], found["E4.digits.cost"]
+    assert left.lo is not None
+    assert left.hi is not None
+    assert left.hi - left.lo > 2 * (wilson(0.91, 4_500)[1] - wilson(0.91, 4_500)[0])
+    assert (cost.ours, cost.lo, cost.hi) == pytest.approx((0.09, 1 - left.hi, 1 - left.lo))
+
+
 def test_four_test_images_do_not_narrow_the_gap(simulated: Simulated) -> None:
     """Of digits' 360: in every training four more are right after dropping."""
     tied(simulated, (1.0, 1.0, 340 / 360), (1.0, 0.0, 344 / 360), dataset="digits", seeds=5)

@@ -77,10 +77,6 @@ class TiedRows:
         rows = self.known(f"before_{what}", f"after_{what}")
         return None if rows.frame.empty else difference(rows._share(f"before_{what}"), rows._share(f"after_{what}"))
 
-    def lost_from_1(self) -> OverTrainings | None:
-        """1 minus clean accuracy after dropping."""
-        return replace(self, frame=self.frame.assign(after_clean=1 - self.frame["after_clean"])).share("after_clean")
-
     def narrowed(self) -> OverTrainings | None:
         """By how much dropping narrows the gap between clean and test accuracy."""
         rows = self.known("before_clean", "before_test", "after_clean", "after_test")
