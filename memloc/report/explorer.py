@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +53,24 @@ NETWORK_NAMES = {  # of (dropout, mode, rescale) in predictions
 
 @dataclass(frozen=True)
 class Explorer:
-    """data: what page/explorer.js reads. sprite: the picture with the thumbnails as a data URI, or ""."""
+    """data: what page/explorer.js reads. sprite: the picture with the thumbnails as a data URI, or "".
+
+    homes: {analysis: the name of its set}.
+    """
 
     data: Mapping[str, Any]
     sprite: str
+    homes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def json(self) -> str:
         """The data as text that ends no script element."""
         return json.dumps(self.data, separators=(",", ":"), allow_nan=False, ensure_ascii=False).replace("<", "\\u003c")
+
+    def link(self, example: int, sql: str) -> str:
+        """The link to an example, as page/explorer.js has it: in the set whose analyses a query names."""
+        home = next((name for analysis, name in self.homes.items() if analysis in sql), None)
+        return f"#example={example}" + (f"&of={home}" if home and len(self.data["sets"]) > 1 else "")
 
 
 def explorer(observations: Observations, data_dir: Path | None, problems: list[str]) -> Explorer | None:
@@ -85,7 +94,10 @@ def explorer(observations: Observations, data_dir: Path | None, problems: list[s
     for one, words, frame in zip(sets, described, frames, strict=True):
         tiles = [sheet.tiles.get((one.source, e)) for e in words["example"]]
         words |= {"tile": tiles, "size": sheet.sizes.get(one.source), **_about(one, len(frame), tiles)}
-    return Explorer({"cell": sheet.cell, "columns": sprite.COLUMNS, "tiles": len(sheet.tiles), "sets": described}, sheet.uri)
+    names = {trial: words["name"] for one, words in zip(sets, described, strict=True) for trial in one.trials}
+    homes = {row["analysis"]: names[row["trial"]] for row in observations.analyses if row["trial"] in names}
+    data = {"cell": sheet.cell, "columns": sprite.COLUMNS, "tiles": len(sheet.tiles), "sets": described}
+    return Explorer(data, sheet.uri, homes)
 
 
 def _images(

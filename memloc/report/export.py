@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
+import textwrap
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from memloc.errors import UsageError
 from memloc.papers.charts import Table
@@ -85,7 +88,7 @@ def figure(shown: Shown, format: str, how: Print) -> bytes:
             raise UsageError(f"--figure {short(shown.exhibit.id)}: has no table; --format pdf or svg draws it")
         return "\n".join(map(tex, shown.tables)).encode()
     width, font = how.points / UNITS["px"], FONTS[how.font]
-    parts = _charts(shown, width, font) or [_fitted(table, width) for table in shown.tables]
+    parts = _charts(shown, width, font) or [part for table in shown.tables for part in _fitted(table, width)]
     still = stack(parts, font, width)
     size = f"{how.points:g}pt", f"{UNITS['px'] * still.height:g}pt"
     return still.svg(*size).encode() if format == "svg" else pdf([still])
@@ -135,22 +138,38 @@ def _charts(shown: Shown, width: float, font: str) -> list[Still]:
     return parts
 
 
-def _table(table: Table) -> Still:
-    """A table as text. Columns are as wide as their longest cell."""
+def _table(table: Table, width: float = WIDTH) -> Still:
+    """A table as text. Columns are as wide as their longest cell. width: of the title's lines."""
     rows = [table.head, *table.rows]
     ends = [8.0]
     for k in range(len(table.head)):
         ends.append(ends[-1] + LETTER * (max(len(row[k]) for row in rows) + 2))
-    lines = [words(table.title, WIDTH, bold=True), *(beside(list(zip(ends, row, strict=False))) for row in rows)]
+    lines = [words(table.title, width, bold=True), *(beside(list(zip(ends, row, strict=False))) for row in rows)]
     still = stack(lines)
     return Still(still.body, ends[-1], still.height + 8)
 
 
-def _fitted(table: Table, width: float) -> Still:
-    """A table, smaller where it is wider than the figure."""
-    still = _table(table)
-    scale = min(1.0, width / still.width)
-    return Still(f'<g transform="scale({scale:.4g})">{still.body}</g>', still.width * scale, still.height * scale)
+def _fitted(table: Table, width: float) -> list[Still]:
+    """A table within a width, in letters of the same size.
+
+    Where it is too wide, its cells have several lines, and the columns that find no place beside the names of the rows are
+    below, beside these names again.
+    """
+    whole = _table(table, width)
+    if whole.width <= width:
+        return [whole]
+    room, rows = math.floor((width - 8) / LETTER), [table.head, *table.rows]
+    longest = min(max(len(cell) for row in rows for cell in row[1:]), room // 2 - 2)
+    wrapped = [[textwrap.wrap(cell, longest, subsequent_indent="\u2002") for cell in row] for row in rows]
+    sizes = [max(len(line) for cell in column for line in cell) + 2 for column in zip(*wrapped, strict=True)]
+    parts = [[0]]
+    for k, size in enumerate(sizes[1:], 1):
+        if sum(sizes[c] for c in parts[-1]) + size > room and len(parts[-1]) > 1:
+            parts.append([0])
+        parts[-1].append(k)
+    titles = [table.title, *("" for _ in parts[1:])]
+    lines = [[line for row in wrapped for line in zip_longest(*(row[k] for k in part), fillvalue="")] for part in parts]
+    return [_table(Table(title, rows[0], rows[1:]), width) for title, rows in zip(titles, lines, strict=True)]
 
 
 # --- LaTeX ------------------------------------------------------------------------------------------------------------

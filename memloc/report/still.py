@@ -80,7 +80,7 @@ def _renamed(text: str, name: str) -> str:
 
 def words(text: str, width: float, size: float = 12, bold: bool = False) -> Still:
     """A paragraph, wrapped."""
-    lines = textwrap.wrap(text, max(20, math.floor(width / size * 1.95)))
+    lines = textwrap.wrap(text, math.floor(width / size * 1.95))
     weight = ' font-weight="bold"' if bold else ""
     rows = "".join(
         f'<text x="4" y="{size * (1.2 + 1.3 * k):g}" font-size="{size:g}"{weight}>{escape(line)}</text>'

@@ -552,5 +552,15 @@ def test_a_script_element_cannot_be_ended() -> None:
     assert json.loads(text) == {"name": "</script><!--"}
 
 
+def test_a_link_from_a_query_names_the_set_of_its_analyses(made: Explorer, reader: Reader) -> None:
+    noise = {r["trial"]: r["noise"] for r in reader.table("trials").to_pylist()}
+    for row in reader.table("analyses").to_pylist():
+        name = {0.1: "digits"}.get(noise[row["trial"]], f"digits.noise{noise[row['trial']]:g}")
+        assert made.link(7, f"SELECT 1 WHERE analysis IN ('{row['analysis']}')") == f"#example=7&of={name}"
+    assert made.link(7, "SELECT 1") == "#example=7"
+    one = Explorer({"sets": made.data["sets"][:1]}, "", made.homes)  # there is nothing to choose
+    assert one.link(7, f"'{next(iter(made.homes))}'") == "#example=7"
+
+
 def test_an_empty_store_has_no_examples(tmp_path: Path) -> None:
     assert explorer(Observations(reader_of(tmp_path / "store")), None, []) is None

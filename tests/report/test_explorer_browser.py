@@ -358,14 +358,24 @@ def test_a_link_names_its_set(open_page: Any, made: Explorer) -> None:
     assert view.locator(".ex-dropping").is_visible()
 
 
-def test_an_example_that_is_not_there(open_page: Any) -> None:
-    view = open_page("#example=999999&of=digits")
-    assert "This page does not have this example." in region(view, 999999).inner_text()
-    for link in ("#example=12", "#example=", "#example=twelve", "#example=-1", "#example=0x1"):  # only the first is a number
-        view.evaluate("link => { location.hash = link; }", link)
-        view.wait_for_function("link => location.hash === link", arg=link)
-        view.wait_for_timeout(50)
-        assert view.locator(".ex-detail").is_visible() == (link == "#example=12"), link
+def test_a_link_to_what_is_not_there_says_so(open_page: Any, made: Explorer) -> None:
+    view, absent = open_page("#example=999999&of=digits"), "This page does not have this example."
+    assert absent in region(view, 999999).inner_text()
+    for example in ("", "twelve", "-1", "0x1", "<b>1</b>"):  # none is a number
+        view.evaluate("example => { location.hash = `example=${encodeURIComponent(example)}`; }", example)
+        panel = view.get_by_role("region", name=f"Example {example}".strip(), exact=True)
+        panel.wait_for()
+        assert absent in panel.inner_text()
+        assert view.locator(".ex-grid [aria-selected='true']").count() == 0
+    names = [one["name"] for one in made.data["sets"]]
+    shown = made.data["sets"][0]["example"][12]
+    for of, said in (("nowhere", f"This page has no set “nowhere”. Its sets: {', '.join(names)}."), (names[0], "")):
+        view.evaluate("link => { location.hash = link; }", f"example={shown}&of={of}")
+        view.wait_for_function("said => document.querySelector('.ex-detail .note').textContent === said", arg=said)
+        assert region(view, shown).locator("dd").count() == 2  # of the first set that has it
+        assert region(view, shown).locator(".note").is_visible() == bool(said)
+    view.evaluate("location.hash = 'elsewhere'")
+    view.locator(".ex-detail").wait_for(state="hidden")
 
 
 # --- keys, screen readers, screens ------------------------------------------------------------------------------------

@@ -162,6 +162,34 @@ def test_a_table_alone() -> None:
     assert words[1:] == ["data", "a & b", "x_1", "1.0 [0.5, 1.5]", "§", "−2 → 3"]
 
 
+WIDE = Table(
+    "Accuracy before and after, %",
+    ["data", *(f"{when}: {part}" for when in ("before", "after") for part in ("clean", "noisy", "test"))],
+    [
+        [f"{name}, p_gen 0.2, p_mem 0.1", *(f"{k}{n}.0 [9{n}.7, 100.0]" for n in range(6))]
+        for k, name in enumerate(("one", "two"))
+    ],
+)
+
+
+@pytest.mark.parametrize(("width", "parts"), [("1in", 6), ("3.25in", 6), ("5.5in", 2), ("12in", 1)])
+def test_a_table_in_a_narrow_place_has_letters_that_can_be_read(width: str, parts: int) -> None:
+    """At least 8 points, within the figure, and every cell once; the names of rows again beside each part of the columns."""
+    svg = export.figure(shown("table1", tables=(WIDE,)), "svg", export.Print(export.points(width)))
+    across = float(ElementTree.fromstring(svg).attrib["viewBox"].split()[2])
+    texts = list(ElementTree.fromstring(svg).iter(f"{SVG}text"))
+    assert "scale" not in svg.decode()
+    assert min(float(t.attrib["font-size"]) for t in texts) * 0.75 >= 8
+    for t in texts:
+        assert float(t.attrib["x"]) + 5 * len(t.text or "") <= across  # letters are 5 pixels wide, or wider
+    said = "".join(t.text or "" for t in texts).replace("\u2002", "").replace(" ", "")
+    cells = [cell.replace(" ", "") for row in (WIDE.head, *WIDE.rows) for cell in row[1:]]
+    if width != "1in":  # there cells are broken within words
+        assert [said.count(cell) for cell in cells] == [1] * 18
+        assert said.count("two,") == parts
+    assert said.count("]") == 12
+
+
 def test_latex(made: Report) -> None:
     files = export.latex(made)
     assert set(files) == {f"fig{n}.pdf" for n in ("01", "02", "03", "07", "11")} | {"table2.tex", "scorecard.tex"}

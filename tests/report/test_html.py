@@ -109,7 +109,8 @@ def test_structure(outline: Outline, report: Report) -> None:
     places = {link[1:] for link in outline.links if not link.startswith("#example=")}
     assert places <= set(outline.ids)
     galleries = [chart for s in report.exhibits for chart in s.charts if isinstance(chart, Gallery)]
-    examples = {f"#example={picture.example}" for gallery in galleries for picture in gallery.pictures}
+    examples = {f"#example={picture.example}&of=digits" for gallery in galleries for picture in gallery.pictures}
+    assert examples
     assert {link for link in outline.links if link.startswith("#example=")} == examples
     assert all(uri.startswith("data:") for uri in outline.fetched)
     assert outline.unnamed == []

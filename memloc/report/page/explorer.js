@@ -52,7 +52,7 @@ const rove = (e) => {
 };
 const mark = () => {
   grid.querySelector("[aria-selected='true']")?.setAttribute("aria-selected", false);
-  const selected = panel.hidden ? null : grid.querySelector(`[data-example="${Number(asked().get("example"))}"]`);
+  const selected = panel.hidden ? null : grid.querySelector(`[data-example="${CSS.escape(panel.dataset.opened)}"]`);
   if (selected) rove(selected).setAttribute("aria-selected", true);
 };
 const more = (upTo = grid.children.length + STEP) => {
@@ -175,12 +175,14 @@ const all = (id, r) => {
     ...flips(id),
   ];
 };
-const open = (id) => {
+const open = (id, note) => {
   const close = make("button", { type: "button" }, "Close");
   close.addEventListener("click", leave);
   const r = set.at.get(id);
   const rest = r === undefined ? [make("p", {}, "This page does not have this example.")] : all(id, r);
-  panel.replaceChildren(make("div", { class: "ex-head" }, make("h3", { id: "ex-name" }, `Example ${id}`), close), ...rest);
+  const head = make("div", { class: "ex-head" }, make("h3", { id: "ex-name" }, `Example ${id}`), close);
+  panel.replaceChildren(head, make("p", { class: "note" }, note), ...rest);
+  panel.dataset.opened = id;
   panel.hidden = false;
   mark();
   panel.focus({ preventScroll: true }); // it would show the middle of a high panel
@@ -208,13 +210,14 @@ const start = () => {
   choose(data.sets[0]);
 };
 const route = () => {
-  if (!/^\d+$/.test(asked().get("example"))) return data && shut();
+  const [example, of] = [asked().get("example"), asked().get("of")];
+  if (example === null) return data && shut();
   start();
-  const id = Number(asked().get("example"));
-  const having = [set, ...data.sets].find((s) => s.example.includes(id));
-  const next = data.sets.find((s) => s.name === asked().get("of")) ?? having ?? set;
+  const id = /^\d+$/.test(example) ? Number(example) : example;
+  const named = data.sets.find((s) => s.name === of);
+  const next = named ?? [set, ...data.sets].find((s) => s.example.includes(id)) ?? set;
   if (next !== set) choose(next);
-  open(id);
+  open(id, of === null || named ? "" : `This page has no set “${of}”. Its sets: ${data.sets.map((s) => s.name).join(", ")}.`);
 };
 grid.addEventListener("click", (event) => {
   const tile = event.target.closest("li");
