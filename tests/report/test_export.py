@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pypdf
@@ -45,8 +48,14 @@ def made() -> Report:
     return by_hand()
 
 
-def test_svg(made: Report) -> None:
-    files = export.svg(made)
+@pytest.fixture(scope="module")
+def files(made: Report) -> dict[str, bytes]:
+    """The SVG files, and the PDF as `document`."""
+    return {**export.svg(made), "document": export.document(made)}
+
+
+def test_svg(files: dict[str, bytes]) -> None:
+    files = {name: content for name, content in files.items() if name != "document"}
     assert set(files) == {f"{n}.svg" for n in ("scorecard", "fig01", "fig02", "fig03", "fig11", "fig07", "table2")}
     for name, content in files.items():
         root = ElementTree.fromstring(content)
@@ -60,30 +69,28 @@ def test_svg(made: Report) -> None:
     assert len(list(ElementTree.fromstring(files["fig07.svg"]).iter(f"{SVG}image"))) == 9
 
 
-DIGESTS = """
-from hashlib import sha256
-from memloc.report import export
-from tests.report.test_export import by_hand
+def digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: sha256(content).hexdigest() for name, content in files.items()}
+
+
+OTHER = """
+import json
+from tests.report.test_export import by_hand, digests, export
 report = by_hand()
-for files in (export.svg(report), {"document": export.document(report)}):
-    for name, content in files.items():
-        print(name, sha256(content).hexdigest())
+print(json.dumps(digests({**export.svg(report), "document": export.document(report)})))
 """
 
 
-def test_the_same_bytes_twice_and_in_another_process(made: Report, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_bytes_twice_and_in_another_process(made: Report, files: dict[str, bytes]) -> None:
     """vl-convert numbers clip paths through a process, and the order of fonts in its PDF changes from call to call."""
-    digests = []
-    for _ in range(2):
-        exec(DIGESTS, {})
-        digests.append(capsys.readouterr().out)
-    other = subprocess.run([sys.executable, "-c", DIGESTS], capture_output=True, text=True, check=True, cwd=Path.cwd())
-    assert digests[0] == digests[1] == other.stdout
-    assert digests[0].count("\n") == 7 + 1
+    again = {**export.svg(made), "document": export.document(made)}
+    other = subprocess.run([sys.executable, "-c", OTHER], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    assert digests(files) == digests(again) == json.loads(other.stdout)
+    assert len(files) == 7 + 1
 
 
-def test_pdf_has_a_page_per_exhibit_and_no_date(made: Report) -> None:
-    content = export.document(made)
+def test_pdf_has_a_page_per_exhibit_and_no_date(files: dict[str, bytes]) -> None:
+    content = files["document"]
     read = pypdf.PdfReader(io.BytesIO(content))
     assert len(read.pages) == 7
     assert b"CreationDate" not in content
@@ -92,9 +99,12 @@ def test_pdf_has_a_page_per_exhibit_and_no_date(made: Report) -> None:
         assert words in page.extract_text()
 
 
-@pytest.mark.parametrize(
-    ("width", "points"), [("3.25in", 234), ("8cm", 226.77), ("82.55 mm", 234), ("234pt", 234), ("312px", 234)]
-)
+def test_units_of_a_width() -> None:
+    for width in ("3.25in", "8.255cm", "82.55 mm", "234pt", "312px"):
+        assert export.points(width) == pytest.approx(234)
+
+
+@pytest.mark.parametrize(("width", "points"), [("3.25in", 234), ("8cm", 226.77)])
 def test_a_figure_has_the_width_that_was_asked(width: str, points: float) -> None:
     one = shown("fig03", FACETS)
     how = export.Print(export.points(width))

@@ -1,7 +1,7 @@
 // Every chart is there as SVG. Where scripts run, it becomes interactive when it comes into view, as wide as its place.
 const { config, charts } = JSON.parse(document.getElementById("drawing").textContent);
 const LEAST = 190, GAP = 16, MARGIN = 56;  // pixels, as in still.py: the narrowest facet, the space between two, the axis
-const shown = new WeakMap();  // panel: { view, columns, width }
+const views = new WeakMap();  // panel: its interactive chart
 
 const rowsOf = ({ fields, rows }) => rows.map((row) => Object.fromEntries(fields.map((field, k) => [field, row[k]])));
 
@@ -16,32 +16,33 @@ const draw = async (panel) => {
   if (spec.spec) spec.columns = columns;
   spec.data = { values: rowsOf(chart) };
   const legend = { ...config.legend, columns: Math.max(1, Math.floor(width / 110)) };
-  shown.get(panel)?.view.finalize();
+  views.get(panel)?.finalize();
   const { view } = await vegaEmbed(place, { ...spec, config: { ...config, legend } }, { actions: false, renderer: "svg", logLevel: 1 });
+  views.set(panel, view);
   panel.classList.add("live");
   const excess = parseFloat(place.querySelector("svg").getAttribute("width")) - width;  // of the axis and the lines' names
-  const signal = spec.spec ? "child_width" : "width";
-  view.signal(signal, Math.max(40, inner - (excess + 1) / columns));
+  view.signal(spec.spec ? "child_width" : "width", Math.max(40, inner - (excess + 1) / columns));
   await view.resize().runAsync();
   place.querySelector("svg").setAttribute("role", "img");
   place.querySelector("svg").setAttribute("aria-label", panel.querySelector(".still svg").getAttribute("aria-label"));
-  shown.set(panel, { view, width });
 };
 
-const fit = new ResizeObserver((entries) => {
-  for (const { target } of entries) {
-    const before = target.dataset.width, now = String(Math.round(target.clientWidth));
-    target.dataset.width = now;
-    if (before !== undefined && before !== now && shown.has(target)) draw(target);
+// One drawing of a panel at a time, and again until it has the panel's width: a window is resized while charts are drawn.
+const follow = async (panel) => {
+  if (panel.dataset.busy) return;
+  panel.dataset.busy = true;
+  while (panel.dataset.width !== String(panel.clientWidth)) {
+    panel.dataset.width = panel.clientWidth;
+    await draw(panel);
   }
-});
-
+  delete panel.dataset.busy;
+};
+const fit = new ResizeObserver((entries) => entries.forEach(({ target }) => follow(target)));
 const seen = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    if (entry.isIntersecting) {
-      seen.unobserve(entry.target);
-      draw(entry.target).then(() => fit.observe(entry.target));
-    }
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    seen.unobserve(target);
+    fit.observe(target);  // it tells the width at once
   }
 }, { rootMargin: "200px" });
 
