@@ -3,8 +3,8 @@
     python -m benchmarks.checked_reads [--files N] [--rows N] [--rounds N]
 
 A query reads two columns of every file of table `predictions`. It checks the checksums of the pages that it reads, and
-the hash of every footer. Beside it stand the query without any check, and whole files read and hashed as `store verify` does.
-Each is timed in turn, and the medians are compared.
+the hash of every footer. Beside it stand the query without any check, and whole files read and hashed, as `store verify`
+does. Each is timed in turn, and the medians are compared.
 """
 
 from __future__ import annotations
