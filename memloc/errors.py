@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
+
+# `//user:password@`, also with one slash or none behind a scheme. A password may have any character but blanks.
+# `//host:9000/` and `///folder` have none.
+_SCHEMES = "s3[an]?|gs|gcs|hdfs|webhdfs|file|ftp|https?|rediss?"
+_PASSWORD = re.compile(rf"((?<!/)//(?!/)|\b(?:{_SCHEMES}):/?)[^\s/:@]*(?::|%3a)(?!\d+/)\S*@", re.IGNORECASE)
+SECRET_OPTION = re.compile(r"secret|token|passw|credential|access_?key|api_?key|signature|\bsig\b", re.IGNORECASE)
+_OPTION = re.compile(rf"([?&;][^=&\s]*(?:{SECRET_OPTION.pattern})[^=&\s]*=)[^&\s'\"`]*", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """The text with `…` in place of what a URI in it has for a password, a key or a token."""
+    return _OPTION.sub(r"\1…", _PASSWORD.sub(r"\1…@", text))
 
 
 class MemlocError(Exception):
@@ -14,6 +27,7 @@ class MemlocError(Exception):
     exit_code = 1
 
     def __init__(self, *problems: str) -> None:
+        problems = tuple(map(without_secrets, problems))
         super().__init__("\n".join(problems))
         self.problems: Sequence[str] = problems
 
@@ -67,7 +81,8 @@ def error_line(error: BaseException, with_type: bool = True) -> str:
     kind, lines = type(error).__name__, str(error).strip().splitlines()
     if not lines:
         return kind
-    return f"{kind}: {lines[0]}" if with_type else lines[0]
+    first = without_secrets(lines[0])
+    return f"{kind}: {first}" if with_type else first
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:

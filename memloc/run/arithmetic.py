@@ -38,7 +38,7 @@ GPU_VARIABLES = (
     "PYTORCH_MIOPEN_SUGGEST_NHWC_BATCHNORM", "HSA_OVERRIDE_GFX_VERSION",
 )  # fmt: skip
 COMPILER_VARIABLES = "TORCHINDUCTOR_"  # torch.compile: all of them but those of its caches and processes
-_HARMLESS = re.compile(r"_(CACHE|COMPILE_THREADS|COMPILE_WORKER|WORKER|FILE_LOCK)")
+_HARMLESS = re.compile(r"_(CACHE|COMPILE_THREADS|COMPILE_WORKER|WORKER|FILE_LOCK|REDIS)|PASSW|SECRET|TOKEN")  # or private
 WORKSPACE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # what a training on a GPU sets unless it is set
 
 

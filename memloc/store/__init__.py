@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from memloc.errors import MemlocWarning, StoreError
+from memloc.errors import MemlocWarning, StoreError, without_secrets
 from memloc.store import commits, layout
 from memloc.store.commit_form import Commit
 from memloc.store.commits import Snapshot
@@ -84,4 +84,4 @@ class Store:
         """
         if subject not in self._warnings:
             self._warnings.add(subject)
-            warnings.warn(message(), MemlocWarning, stacklevel=3)
+            warnings.warn(without_secrets(message()), MemlocWarning, stacklevel=3)

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from pydantic import TypeAdapter
 
 from memloc.config import canonical_json
-from memloc.errors import UsageError, nearest
+from memloc.errors import UsageError, nearest, without_secrets
 from memloc.store import documents, layout
 from memloc.store.documents import Id, Name
 from memloc.store.files import Files
@@ -183,8 +183,8 @@ def record_failure(files: Files, failure: Failure) -> None:
         "id": failure.part_id,
         "trial": failure.trial,
         "stage": failure.stage,
-        "traceback": failure.traceback,
-        "error": failure.error,
+        "traceback": without_secrets(failure.traceback),
+        "error": without_secrets(failure.error),
         "host": platform.node(),
         "when": time.time(),
     }

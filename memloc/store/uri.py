@@ -13,13 +13,21 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote_to_bytes
+from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes
 
-from memloc.errors import StoreError, nearest
+from memloc.errors import SECRET_OPTION, StoreError, nearest
 
 SCHEMES = ("file", "s3", "gs", "hdfs")
 VALID = f"a path, {', '.join(f'{s}://' for s in SCHEMES)}"
 _OTHER_NAMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "webhdfs": "hdfs"}
+
+# What to do instead, by scheme.
+CREDENTIALS = {
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead",
+    "gs": "set GOOGLE_APPLICATION_CREDENTIALS instead",
+    "hdfs": "log in with kinit instead",
+    "file": "a folder needs none",
+}
 
 _SCHEME = re.compile(r"([^/]*)://(.*)", re.DOTALL)
 _ONE_SLASH = re.compile(rf"({'|'.join(SCHEMES)}):(.*)", re.DOTALL)
@@ -85,12 +93,24 @@ def check(uri: str, scheme: str) -> None:
         StoreError: one line on the first thing that is wrong, and what to write.
     """
     rest = uri.removeprefix(f"{scheme}://")
-    if scheme == "s3" and "@" in rest.partition("?")[0].partition("/")[0]:
-        raise StoreError(
-            "store s3://…@…: credentials in a URI end up in logs; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
-        )
+    if _has_secret(scheme, rest):
+        raise StoreError(f"store {scheme}://…@…: credentials in a URI end up in logs; {CREDENTIALS[scheme]}")
     for problem in chain(_character_problems(uri), _host_problems(scheme, rest), _path_problems(scheme, rest)):
         raise StoreError(f"store {uri}: {problem}")
+
+
+def _has_secret(scheme: str, rest: str) -> bool:
+    """Whether a URI has a password, a key or a token in it."""
+    place, _, query = rest.partition("?")
+    user, at, _ = place.rpartition("@")
+    if scheme == "file":  # it has neither users nor options
+        return "@" in place.partition("/")[0]
+    if at and "/" not in user and (scheme == "s3" or ":" in unquote(user) or (scheme == "gs" and user != "anonymous")):
+        return True
+    if at and scheme != "hdfs" and ":" in user.partition("/")[0]:  # a password with a slash
+        return True
+    options = parse_qsl(query, keep_blank_values=True)
+    return any(SECRET_OPTION.search(name) or "@" in value for name, value in options)
 
 
 def _character_problems(uri: str) -> Iterator[str]:
