@@ -6,6 +6,7 @@ A C-score is the share of trainings without an example that are right about it. 
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memloc.data.arrays import I64, content_identity
+from memloc.data.declared import check_member, check_npy, check_npz
 from memloc.data.regular_file import opened
 from memloc.errors import UsageError, error_line
 
@@ -74,6 +76,10 @@ def _read(path: Path) -> tuple[Any, Any]:
 def _content(path: Path, file: BinaryIO) -> tuple[Any, Any]:
     """(scores, labels or None) as the file holds them."""
     try:
+        if zipfile.is_zipfile(file):
+            check_npz(file, ("scores", "labels", "y"))
+        else:
+            check_npy(file)
         content = np.load(file, allow_pickle=False)
         if isinstance(content, np.ndarray):
             return content, None
@@ -81,6 +87,9 @@ def _content(path: Path, file: BinaryIO) -> tuple[Any, Any]:
             there = ", ".join(content.files) or "nothing"
             raise UsageError(f"{path}: lacks scores; it holds {there}; C-scores are a file of {FORMATS}")
         name = next((name for name in ("labels", "y") if name in content.files), None)
+        wanted = ["scores"] if name is None else ["scores", name]
+        for array in wanted:
+            check_member(content.zip, array)
         return content["scores"], None if name is None else content[name]
     except UsageError:
         raise

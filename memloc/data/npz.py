@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from memloc.data.arrays import Raw, content_identity
+from memloc.data.declared import check_member, check_npz
 from memloc.data.regular_file import opened
 from memloc.errors import UsageError, error_line
 
@@ -55,8 +56,8 @@ def _read(path: Path) -> dict[str, Any]:
             raise UsageError(
                 f"{path}: is not an npz file (numpy.savez writes one with {', '.join(ARRAYS)}); nothing is unpickled"
             )
-        file.seek(0)
         try:
+            check_npz(file, ARRAYS)
             with np.load(file, allow_pickle=False) as content:
                 missing = [name for name in ARRAYS if name not in content.files]
                 if missing:
@@ -68,6 +69,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _array(path: Path, content: Any, name: str) -> Any:
     try:
+        check_member(content.zip, name)
         array = content[name]
     except Exception as error:  # damaged, encrypted, larger than memory: a file can be wrong in any way
         raise UsageError(f"{path}:{name}: {_why(error)}") from None

@@ -76,3 +76,12 @@ def test_labels_must_be_those_of_the_data_set(tmp_path: Path) -> None:
     scores.check_labels(np.array([0, 1, 2, 3]))
     with pytest.raises(UsageError, match=r"a.npz:labels: 2 for example 2, but the data set has 7; C-scores must be of this"):
         scores.check_labels(np.array([0, 1, 7, 3]))
+
+
+def test_a_header_that_declares_more_than_the_file_has(tmp_path: Path) -> None:
+    """It is refused before numpy makes room for it."""
+    path = tmp_path / "scores.npy"
+    np.save(path, np.zeros(5))
+    path.write_bytes(path.read_bytes().replace(b"(5,), }     ", b"(500000,), }", 1))
+    with pytest.raises(UsageError, match=r"declares float64 \(500000,\), 4,000,000 bytes, and has 40\)"):
+        load(path, 5)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memloc.data import npz
+from memloc.data import declared, npz
 from memloc.errors import UsageError
 
 Arrays = dict[str, Any]
@@ -155,8 +155,11 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         "x_train: is not an array; nothing is unpickled",
     ),
     "text for arrays": (lambda folder: members(folder, b"hello"), "x_train: is not an array"),
-    "a header without the bytes": (lambda folder: members(folder, npy_header("(9, 16, 16)")), "x_train: is broken: "),
-    "a header of 90 TiB": (lambda folder: members(folder, npy_header(f"({10**14},)")), "x_train: is broken: MemoryError"),
+    "a header without the bytes": (lambda folder: members(folder, npy_header("(9, 16, 16)")), "2,304 bytes, and has 0"),
+    "a header of 90 TiB": (
+        lambda folder: members(folder, npy_header(f"({10**14},)")),
+        "x_train: is broken: ValueError: decl",
+    ),
     "no arrays": (lambda folder: saved(folder, {}), "lacks x_train, y_train, x_test, y_test; it holds nothing"),
     "encrypted": (marked(8, 1), "x_train: is broken: RuntimeError: File 'x_train.npy' is encrypted"),
     "unknown compression": (marked(10, 99), "x_train: is broken: "),
@@ -248,3 +251,36 @@ def test_no_damaged_byte_of_a_compressed_file_is_more_than_one_line(tmp_path: Pa
             harmless += 1
     assert refused > 50
     assert refused + harmless == len(range(0, len(whole), 41))
+
+
+def declaring(path: Path, header: str, values: bytes, compression: int = zipfile.ZIP_STORED) -> Path:
+    """An npz whose x_train has this header and these values."""
+    saved(path.parent, arrays())
+    text = header.encode().ljust(117) + b"\n"
+    content = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + values
+    with zipfile.ZipFile(path.parent / "mine.npz") as whole, zipfile.ZipFile(path, "w", compression) as made:
+        for name in whole.namelist():
+            made.writestr(name, content if name == "x_train.npy" else whole.read(name))
+    return path
+
+
+@pytest.mark.parametrize("shape", [(10**6, 10**4, 10**4), (13, 16, 12), (11, 16, 12), (-12, -16, 12), (2**62, 2**62)])
+def test_a_header_that_declares_another_size(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """It is refused before numpy makes room for it: then it would be a MemoryError."""
+    header = str({"descr": "|u1", "fortran_order": False, "shape": shape})
+    path = declaring(tmp_path / "bomb.npz", header, bytes(12 * 16 * 12))
+    with pytest.raises(UsageError, match=r"bomb.npz:x_train: is broken: ValueError: declares uint8 .*, and has 2,304$"):
+        npz.load(path)
+
+
+def test_what_unpacks_to_more_than_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zip bomb: it is small as a file. A file of this size on a machine with enough memory is taken."""
+    images = np.zeros((1000, 32, 32), np.uint8)
+    path = tmp_path / "mine.npz"
+    np.savez_compressed(path, x_train=images, y_train=np.arange(1000) % 2, x_test=images[:2], y_test=[0, 1])
+    assert path.stat().st_size < 20_000
+    assert npz.load(path).x_train.shape == (1000, 1, 32, 32)
+    monkeypatch.setattr(declared, "total_memory", lambda: 1_000_000)
+    monkeypatch.setattr(np, "load", None)
+    with pytest.raises(UsageError, match=r"unpacked it has 1,0\d\d,\d\d\d bytes, and this machine's memory 1,000,000$"):
+        npz.load(path)

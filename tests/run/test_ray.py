@@ -65,6 +65,7 @@ def order_and_drain(process: Program | subprocess.Popen[str], order: Any, store:
     """Orders a sweep that is at work to stop; returns what it has printed."""
     # Of this run: its work has begun, and so its handlers are set.
     wait_until(lambda: descendants(process, "ray::train") or descendants(process, "ray::run_parts"))
+    assert_closed_to_others(process)
     order(process)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
@@ -77,11 +78,26 @@ def order_and_drain(process: Program | subprocess.Popen[str], order: Any, store:
     return out, err
 
 
+def assert_closed_to_others(process: Program | subprocess.Popen[str]) -> None:
+    """Other machines cannot reach Ray's servers, and other users need its token."""
+    servers = ("gcs_server", "raylet", "ray::")
+    listening = {
+        (name, socket.laddr.ip.removeprefix("::ffff:"))
+        for name in servers
+        for child in descendants(process, name)
+        for socket in child.net_connections("inet")
+        if socket.status == psutil.CONN_LISTEN
+    }
+    assert listening == {(name, "127.0.0.1") for name in servers}
+    surroundings = descendants(process, "gcs_server")[0].environ()
+    assert (surroundings["RAY_AUTH_MODE"], len(surroundings["RAY_AUTH_TOKEN"])) == ("token", 64)
+
+
 @contextmanager
 def in_a_batch_job(home: Path, long: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """An interpreter of its own, as Ray reads some of this when it is imported. long: the temporary folder."""
     surroundings = {"TMPDIR": str(long), "HOME": NOWHERE, "MEMLOC_LOGS": ""}
-    tokens = {"RAY_AUTH_TOKEN_PATH": NOWHERE, "RAY_AUTH_MODE": "Token"}
+    tokens = {"RAY_AUTH_TOKEN_PATH": NOWHERE, "RAY_AUTH_MODE": "disabled"}  # of some cluster
     process = subprocess.Popen(
         command(*arguments), env={**environment(home), **surroundings, **tokens}, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray._private.ray_constants
 import ray._private.utils
 
 from memloc.errors import UsageError, error_line
@@ -62,16 +63,38 @@ def _start(resources: Resources, run: str, folder: str | None) -> None:
     # RAY_AUTH_TOKEN_PATH names the token of some cluster; it counts for nothing if RAY_AUTH_TOKEN is set.
     if not os.environ.get("RAY_AUTH_TOKEN", "").strip():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    os.environ["RAY_AUTH_MODE"] = "token"  # another mode is of a cluster
     cpus = usable_cpus() if resources.cpus is None else resources.cpus
     # Those that torch sees: Ray would also count GPUs that a torch without CUDA cannot use.
     gpus = torch.cuda.device_count() if resources.gpus is None else resources.gpus
     try:
         # address="local", since a stale record of an earlier cluster would make a plain init() hang.
-        ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False,
-                 _temp_dir=folder, **_quiet(run))  # fmt: skip
+        with _on_loopback():
+            ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False,
+                     _temp_dir=folder, **_quiet(run))  # fmt: skip
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         why = error_line(error, with_type=False)
         raise UsageError(f"Ray cannot be started on this machine ({why}); --executor inline works without it") from error
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Meanwhile Ray starts as on a laptop, where no other machine may join: its servers listen on 127.0.0.1 alone.
+
+    Without it they listen on every interface, also with node_ip_address="127.0.0.1", which Ray takes for the machine's own
+    address. Ray reads the variable when it is imported, so its constant is set too. The processes inherit the variable.
+    """
+    constants: Any = ray._private.ray_constants
+    name, before = constants.ENABLE_RAY_CLUSTERS_ENV_VAR, constants.ENABLE_RAY_CLUSTER
+    value = os.environ.get(name)
+    os.environ[name], constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
+        os.environ.pop(name)
+        if value is not None:
+            os.environ[name] = value
 
 
 def _attach(address: str, run: str) -> None:
