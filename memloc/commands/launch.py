@@ -214,6 +214,9 @@ def _executor(store: Store, options: Options) -> Executor:
         from memloc.run.inline import Inline
 
         return Inline(store, options.data_dir, chosen_device(options))
+    from memloc.run import cluster
+
+    cluster.set_mode(options.resources.address)
     from memloc.run.ray import OnRay
 
     return OnRay(store, options.data_dir, options.resources)

@@ -36,6 +36,15 @@ def resolve(address: str) -> str:
     return str(known["address"])
 
 
+def set_mode(address: str) -> None:
+    """Sets how processes log in to a Ray of one's own: always with a token. RAY_AUTH_MODE is of a cluster.
+
+    Ray reads the variable when it is imported, so this comes before that.
+    """
+    if address == "local":
+        os.environ["RAY_AUTH_MODE"] = "token"
+
+
 def _check_form(address: str, label: str) -> None:
     host, colon, port = address.rpartition(":")
     if "://" in address or not (colon and host and port.isdigit() and 0 < int(port) < 65536):

@@ -219,9 +219,18 @@ def test_what_is_no_such_file_is_named_and_left_out(copy: Copy) -> None:
             assert other in named(look, copy), (path, what)
 
 
-@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", "1" + "0" * 400, "9" * 5000])
-def test_a_number_that_is_none(copy: Copy, number: str) -> None:
-    """In the configuration of a commit or a record."""
+VALUES = {
+    "NaN": "NaN",
+    "infinity": "-Infinity",
+    "1e999": "1e999",
+    "400 digits": "1" + "0" * 400,
+    "deep": "[" * 150 + "]" * 150,
+}
+
+
+@pytest.mark.parametrize("number", VALUES.values(), ids=VALUES)
+def test_a_value_that_no_configuration_has(copy: Copy, number: str) -> None:
+    """In a commit or a record, where any JSON may stand."""
     for kind in ("commits", "sweeps"):
         path, whole = next(
             (p, c) for p, c in copy.content.items() if (p.startswith(kind) and b'"seed":' in c) or b'"noise":' in c

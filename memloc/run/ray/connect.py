@@ -63,7 +63,6 @@ def _start(resources: Resources, run: str, folder: str | None) -> None:
     # RAY_AUTH_TOKEN_PATH names the token of some cluster; it counts for nothing if RAY_AUTH_TOKEN is set.
     if not os.environ.get("RAY_AUTH_TOKEN", "").strip():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    os.environ["RAY_AUTH_MODE"] = "token"  # another mode is of a cluster
     cpus = usable_cpus() if resources.cpus is None else resources.cpus
     # Those that torch sees: Ray would also count GPUs that a torch without CUDA cannot use.
     gpus = torch.cuda.device_count() if resources.gpus is None else resources.gpus
