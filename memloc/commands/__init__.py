@@ -93,7 +93,7 @@ def main() -> None:
 
 def _show_warning(usual: Callable[..., None], message: Warning | str, category: type[Warning], *rest: Any) -> None:
     if issubclass(category, MemlocWarning):
-        print(f"memloc: warning: {message}", file=sys.stderr)
+        print(terminal.plain(f"memloc: warning: {message}"), file=sys.stderr)
     else:
         usual(message, category, *rest)
 
@@ -124,5 +124,5 @@ def _run() -> None:
         sys.exit(2)
     except MemlocError as error:
         for problem in error.problems:
-            print(f"memloc: {problem}", file=sys.stderr)
+            print(terminal.plain(f"memloc: {problem}"), file=sys.stderr)
         sys.exit(error.exit_code)

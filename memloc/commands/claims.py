@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from memloc.commands import options
+from memloc.commands import options, terminal
 from memloc.commands.prose import wrapped
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def claims(
     if as_json:
         print(json.dumps([as_row(j) for j in judgements], indent=1, allow_nan=False))
     else:
-        print(render(judgements, judged, store))
+        print(terminal.plain(render(judgements, judged, store)))
 
 
 def as_row(judgement: Judgement) -> dict[str, object]:

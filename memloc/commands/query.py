@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from memloc.commands import completion, options
+from memloc.commands import completion, options, terminal
 from memloc.commands.modes import refuse_others
 from memloc.commands.output import check_ending, write_whole
 from memloc.commands.text_table import text_table
@@ -87,7 +87,7 @@ def query(
     some = format is Format.table and sys.stdout.isatty() and rows.num_rows > SHOWN
     content = render(rows.slice(0, SHOWN) if some else rows, format)
     if format is Format.table:
-        sys.stdout.write(content.decode("utf-8"))  # for people, in the terminal's own encoding
+        sys.stdout.write(terminal.plain(content.decode("utf-8")))  # for people, in the terminal's own encoding
     else:
         sys.stdout.buffer.write(content)
     if some:

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from memloc.commands import options
+from memloc.commands import options, terminal
 from memloc.errors import UsageError
 
 EXAMPLES = options.examples(
@@ -38,11 +38,11 @@ def status(
 
         def look() -> str:
             check_existing(opened)  # somebody may have removed it meanwhile
-            return render(sweep_status(opened, sweep))
+            return terminal.plain(render(sweep_status(opened, sweep)))
 
         return show(look)
     progress = sweep_status(opened, sweep)
-    print(json.dumps(progress) if as_json else render(progress), flush=True)
+    print(json.dumps(progress) if as_json else terminal.plain(render(progress)), flush=True)
     return None
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from memloc.commands import options
+from memloc.commands import options, terminal
 from memloc.counts import counted
 from memloc.invocation import command
 
@@ -46,7 +46,7 @@ def ls(store: str = options.STORE, as_json: bool = options.JSON) -> None:
         "tables": _tables(snapshot),
         **_files(opened, snapshot),
     }
-    print(json.dumps(content, indent=1) if as_json else _render(content))
+    print(json.dumps(content, indent=1) if as_json else terminal.plain(_render(content)))
 
 
 def _sweeps(store: Store, snapshot: Snapshot) -> list[dict[str, Any]]:

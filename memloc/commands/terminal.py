@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,19 @@ def _stand_in(error: UnicodeError) -> tuple[str | bytes, int]:
         raise error
     lost = error.object[error.start : error.end]
     return "".join(ASCII.get(c) or c.encode("ascii", "backslashreplace").decode("ascii") for c in lost), error.end
+
+
+# Control characters but for the end of a line and the tab. Also those that change the direction of text.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: str) -> str:
+    """The text with control characters as escapes such as `\\x1b`.
+
+    What stands in a store may have been written by anybody. A terminal must show it, and not do what it says.
+    """
+    return _CONTROL.sub(lambda match: match[0].encode("ascii", "backslashreplace").decode() if match[0] > "\xff"
+                        else f"\\x{ord(match[0]):02x}", text)  # fmt: skip
 
 
 class Messages:

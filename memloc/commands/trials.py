@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from memloc.commands import options
+from memloc.commands import options, terminal
 
 if TYPE_CHECKING:
     from memloc.analysis.trial_list import ListedTrial
@@ -29,7 +29,7 @@ def trials(
     from memloc.store.opening import existing
 
     listed = list_trials(existing(store), sweep, only)
-    print(json.dumps([t.as_json() for t in listed], indent=1) if as_json else render(listed))
+    print(json.dumps([t.as_json() for t in listed], indent=1) if as_json else terminal.plain(render(listed)))
 
 
 def render(listed: Sequence[ListedTrial]) -> str:

@@ -51,9 +51,9 @@ class _Failed:
     trial: Id
     stage: str
     traceback: str
+    host: str
     when: documents.Seconds
     error: str = ""
-    host: str = ""
 
 
 @cache

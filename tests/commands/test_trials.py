@@ -12,6 +12,7 @@ import pytest
 
 import memloc
 from memloc import commands
+from memloc.config import digest
 from memloc.models.architectures import resolved
 from memloc.store import Store, heartbeats, layout, records
 
@@ -33,7 +34,12 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> A
 def asked(trial: str, **fields: Any) -> dict[str, Any]:
     """A training in a sweep's record, with one analysis of two parts."""
     config = resolved(dataset="digits", model="resnet9", epochs=30, **fields).flat()
-    analysis = {"analysis": f"{trial}a", "stage": "rewind", "config": {}, "parts": [f"{trial}1", f"{trial}2"]}
+    analysis = {
+        "analysis": digest(f"{trial}a"),
+        "stage": "rewind",
+        "config": {},
+        "parts": [digest(f"{trial}{n}") for n in "12"],
+    }
     return {"trial": trial, "config": config, "blocks": ["a", "b"] if fields["seed"] else ["a"], "analyses": [analysis]}
 
 

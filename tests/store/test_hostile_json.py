@@ -232,9 +232,7 @@ VALUES = {
 def test_a_value_that_no_configuration_has(copy: Copy, number: str) -> None:
     """In a commit or a record, where any JSON may stand."""
     for kind in ("commits", "sweeps"):
-        path, whole = next(
-            (p, c) for p, c in copy.content.items() if (p.startswith(kind) and b'"seed":' in c) or b'"noise":' in c
-        )
+        path, whole = next((p, c) for p, c in copy.content.items() if p.startswith(kind) and b'"noise":' in c)
         copy.restored()
         data = whole.replace(b'"epochs": ', b'"epochs": ' + number.encode() + b', "new": ')
         data = data.replace(b'"epochs":5', b'"epochs":' + number.encode())
@@ -287,3 +285,19 @@ def test_every_command_names_it_in_one_line(
         assert code == 0, err
         (line,) = [line for line in err.splitlines() if "warning" in line and other in line]
         assert line.startswith("memloc: warning: store ")
+
+
+def test_a_terminal_does_nothing_that_a_store_says(
+    copy: Copy, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Escapes in a failure's text, and in the name of a sweep's block: they are shown as escapes."""
+    hostile = "\x1b]0;title\x07\x1b[2J\u202e"
+    path = next(p for p in copy.content if p.startswith(layout.FAILURES))
+    record = json.loads(copy.content[path])
+    copy.changed(path, json.dumps({**record, "traceback": f"ValueError: {hostile}", "host": hostile}).encode())
+    (sweep, whole) = next((p, c) for p, c in copy.content.items() if p.startswith("sweeps") and b'"waiting"' in c)
+    copy.changed(sweep, whole.replace(b'"block":"a"', b'"block":' + json.dumps(hostile).encode()))
+    for arguments in (["status"], ["trials"], ["store", "ls"], ["query", f"SELECT '{hostile}' AS x"]):
+        _, out, err = run(capfd, monkeypatch, *arguments, "--store", str(copy.root))
+        assert not {"\x1b", "\x07", "\u202e"} & {*out, *err}
+        assert ("\\x1b]0;title\\x07\\x1b[2J\\u202e" in out) == (arguments[0] in ("status", "query"))
