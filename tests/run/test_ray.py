@@ -81,16 +81,19 @@ def order_and_drain(process: Program | subprocess.Popen[str], order: Any, store:
 def assert_closed_to_others(process: Program | subprocess.Popen[str]) -> None:
     """Other machines cannot reach Ray's servers, and other users need its token."""
     servers = ("gcs_server", "raylet", "ray::")
-    listening = {
-        (name, socket.laddr.ip.removeprefix("::ffff:"))
-        for name in servers
-        for child in descendants(process, name)
-        for socket in child.net_connections("inet")
-        if socket.status == psutil.CONN_LISTEN
-    }
+    listening = {(name, ip) for name in servers for child in descendants(process, name) for ip in listens_on(child)}
     assert listening == {(name, "127.0.0.1") for name in servers}
     surroundings = descendants(process, "gcs_server")[0].environ()
     assert (surroundings["RAY_AUTH_MODE"], len(surroundings["RAY_AUTH_TOKEN"])) == ("token", 64)
+
+
+def listens_on(process: psutil.Process) -> set[str]:
+    """The addresses of a process's servers; none if it has just ended."""
+    try:
+        sockets = process.net_connections("inet")
+    except psutil.Error:
+        return set()
+    return {s.laddr.ip.removeprefix("::ffff:") for s in sockets if s.status == psutil.CONN_LISTEN}
 
 
 @contextmanager
