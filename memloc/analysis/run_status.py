@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from memloc.run.clock import Course, PricedPlan, time_left
 from memloc.run.schedule import TrialCost
-from memloc.store import Snapshot, Store, heartbeats
+from memloc.store import Snapshot, Store, heartbeats, stops
 
 Heartbeat: TypeAlias = Mapping[str, Any]  # see run.pulse.Heartbeats.notes; other versions may lack fields
 
@@ -19,10 +19,12 @@ def runs_at_work(
 ) -> list[dict[str, Any]]:
     """[{"run", "sweep", "host", "state", "heard_seconds_ago", "slots", "eta_seconds"}] of every run.
 
-    runs: their heartbeats. beats: those of trials. state: `starting` until the run hands out work, then `running`. slots,
-    eta_seconds: None if the run has not written its prices. eta_seconds is also None while the pace is unknown.
+    runs: their heartbeats. beats: those of trials. state: `starting` until the run hands out work, then `running`;
+    `stopping` once it has an order. slots, eta_seconds: None if the run has not written its prices. eta_seconds is also
+    None while the pace is unknown.
     """
     rows = []
+    orders = stops.read(store.files) if runs else {}
     for run in runs:
         plan = PricedPlan.from_json(heartbeats.read_plan(store.files, run["run"]))
         own = {trial: beat for trial, beat in beats.items() if beat.get("run") == run["run"]}
@@ -31,13 +33,22 @@ def runs_at_work(
                 "run": run["run"],
                 "sweep": run.get("sweep", ""),
                 "host": run.get("host", ""),
-                "state": run.get("state", ""),
+                "state": "stopping" if run["run"] in orders else run.get("state", ""),
                 "heard_seconds_ago": max(0.0, time.time() - run["updated"]),
                 "slots": plan.slots.total if plan else None,
                 "eta_seconds": _eta(plan, Beats(own, run.get("replayed", {})), snapshot, failures) if plan else None,
             }
         )
     return rows
+
+
+def runs_on(runs: Sequence[Heartbeat], beats: Mapping[str, Heartbeat], names: Collection[str]) -> list[Heartbeat]:
+    """The runs that carry out one of these records (NAME@sha8), or are at work on one of these trials.
+
+    beats: {trial: its heartbeat}.
+    """
+    at_trials = {beat.get("run") for beat in beats.values()}
+    return [run for run in runs if run.get("sweep") in names or run["run"] in at_trials]
 
 
 def trials_at_work(beats: Mapping[str, Heartbeat]) -> list[dict[str, Any]]:

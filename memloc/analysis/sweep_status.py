@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from memloc.analysis.run_status import Heartbeat, runs_at_work, trials_at_work
+from memloc.analysis.run_status import runs_at_work, runs_on, trials_at_work
 from memloc.analysis.sweep_records import contents_of
 from memloc.analysis.trial_states import STATES, Trial, TrialState, open_failures, trial_states, units
 from memloc.store import Snapshot, Store, heartbeats, records
@@ -34,7 +34,7 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
     for stage, state in (unit for one in states for unit in one.stages):
         stages.setdefault(stage, dict.fromkeys(STATES, 0))[state] += 1
     own = {one.trial["trial"]: one.heartbeat for one in states if one.heartbeat is not None and one.state != "done"}
-    at_work = runs_at_work(store, _runs_of(runs, own, [f"{r.name}@{r.sha}" for r in contents]), beats, snapshot, failures)
+    at_work = runs_at_work(store, runs_on(runs, own, [f"{r.name}@{r.sha}" for r in contents]), beats, snapshot, failures)
     known = {i for t in trials for _, parts in units(t) for i in parts}
     return {
         "counts": dict.fromkeys(STATES, 0) | Counter(one.state for one in states),
@@ -56,12 +56,6 @@ def counts(store: Store, trials: Mapping[str, Sequence[Trial]], snapshot: Snapsh
     states = trial_states(store, every, snapshot, open_failures(store, snapshot))
     pairs = Counter((name, one.state) for name, one in zip(names, states, strict=True))
     return {name: {state: pairs[name, state] for state in STATES} for name in trials}
-
-
-def _runs_of(runs: Sequence[Heartbeat], beats: Mapping[str, Heartbeat], names: Sequence[str]) -> list[Heartbeat]:
-    """The runs that carry out one of these records (NAME@sha8), or are at work on one of these trials."""
-    at_trials = {beat.get("run") for beat in beats.values()}
-    return [run for run in runs if run.get("sweep") in names or run["run"] in at_trials]
 
 
 def _last(etas: Sequence[float | None]) -> float | None:

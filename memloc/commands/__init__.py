@@ -13,7 +13,7 @@ import typer
 import typer.core
 from typer.exceptions import TyperException
 
-from memloc.commands import claims, data, options, query, report, status, store, sweep, terminal, trials
+from memloc.commands import claims, data, options, query, report, status, stop, store, sweep, terminal, trials
 from memloc.errors import MemlocError, MemlocWarning
 
 EXAMPLES = options.examples(
@@ -58,6 +58,7 @@ app = typer.Typer(
 )
 app.command("sweep", epilog=sweep.EXAMPLES, cls=sweep.SweepCommand)(sweep.sweep)
 app.command("status", epilog=status.EXAMPLES)(status.status)
+app.command("stop", epilog=stop.EXAMPLES)(stop.stop)
 app.command("trials", epilog=trials.EXAMPLES)(trials.trials)
 app.command("query", epilog=query.EXAMPLES, cls=query.QueryCommand)(query.query)
 app.command("report", epilog=report.EXAMPLES)(report.report)

@@ -25,12 +25,16 @@ SHOWN = 5  # failed parts
 
 @dataclass
 class Launched:
-    """A launch. record: NAME@sha8 of the sweep's record. log: its log file. outcome: None if there was nothing to do."""
+    """A launch. record: NAME@sha8 of the sweep's record. log: its log file. stopped_at: where `memloc stop` was given.
+
+    outcome: None if there was nothing to do.
+    """
 
     plan: Plan
     store: Store
     record: str
     log: Path = field(default_factory=Path)
+    stopped_at: str | None = None
     outcome: Outcome | None = None
 
     @property
@@ -89,10 +93,11 @@ def close(launched: Launched, options: Options) -> None:
         raise typer.Exit(problem.exit_code)
 
 
-def interrupted() -> typer.Exit:
-    """Says how to go on after an order to stop; returns the end of the program."""
+def interrupted(stopped_at: str | None = None) -> typer.Exit:
+    """Says how to go on after an order to stop; returns the end of the program. stopped_at: as `Launched` has it."""
     again = f"{program()} {shlex.join(sys.argv[1:])}"
-    print(f"memloc: interrupted; everything committed is kept. To go on: {again}", file=sys.stderr)
+    how = "interrupted" if stopped_at is None else f"stopped by `memloc stop` at {stopped_at}"
+    print(f"memloc: {how}; everything committed is kept. To go on: {again}", file=sys.stderr)
     return typer.Exit(130)
 
 
@@ -127,5 +132,5 @@ def _say_how_it_ended(launched: Launched, options: Options) -> None:
         tracebacks = f"{program()} status {launched.name}{at_store(options.store)}"
         print(f"memloc: {counted(len(outcome.failed), 'part')} failed; tracebacks: {tracebacks}", file=sys.stderr)
     if outcome.interrupted:
-        interrupted()
+        interrupted(launched.stopped_at)
     print(f"memloc: log {launched.log}", file=sys.stderr)

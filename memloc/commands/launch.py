@@ -177,9 +177,18 @@ def _run(works: list[Work], run: str, launched: Launched, options: Options) -> O
         if stopping.is_set():
             interrupt()
         stopping.set()
+        heartbeats.stopping()
         progress.stopping()
 
-    with progress, Heartbeats(store, works, launched.record, run) as heartbeats, on_orders(stop):
+    def ordered(host: str) -> None:
+        """An order of `memloc stop` is a first order."""
+        if not stopping.is_set():
+            launched.stopped_at = host
+            stopping.set()
+            progress.stopping(host)
+
+    heartbeats = Heartbeats(store, works, launched.record, run, ordered)
+    with progress, heartbeats, on_orders(stop):
         progress.notice(_announcement(plan, works, store, options) + f"; log {launched.log}")
         if options.executor is ExecutorName.ray:
             progress.starting("Ray")  # printed before the import, which takes seconds too

@@ -117,14 +117,17 @@ class Progress:
         if not self._is_live:
             self._line(self.state)
 
-    def stopping(self) -> None:
-        """Says that an order to stop has come."""
+    def stopping(self, host: str | None = None) -> None:
+        """Says that an order to stop has come. host: where `memloc stop` gave it; None: it is a signal."""
         begun = self.doing or (
             self.countdown is not None and self.countdown.begun
         )  # news of a first epoch may be on its way
         what = "finishing the epochs and parts that are running" if begun else "stopping; nothing has begun yet"
         self.state = STOPPING
-        self.notice(f"interrupted: {what} (press Ctrl-C again to stop at once)")
+        if host is None:
+            self.notice(f"interrupted: {what} (press Ctrl-C again to stop at once)")
+        else:
+            self.notice(f"stopped by `memloc stop` at {host}: {what} (press Ctrl-C to stop at once)")
 
     def planned(self, plan: PricedPlan) -> None:
         """Takes the prices of the work; from now on a time can be given."""

@@ -1,4 +1,4 @@
-"""Writes what this run is doing into small files of the store and overwrites them. Only `memloc status` reads them."""
+"""Writes what this run is doing into small files of the store and overwrites them, and looks there for an order to stop."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -14,9 +15,10 @@ from memloc.errors import StoreError
 from memloc.run.clock import PricedPlan
 from memloc.run.events import Event
 from memloc.run.pending import Work, waves
-from memloc.store import Store, heartbeats
+from memloc.store import Store, heartbeats, stops
 
-SECONDS = 10.0  # between two heartbeats of a trial whose stages have not changed
+SECONDS = 10.0  # between two heartbeats of a trial whose stages have not changed, and between two looks for an order
+STOPPING = "stopping"
 LOOK_SECONDS = 1.0
 
 
@@ -28,12 +30,16 @@ def new_run() -> str:
 class Heartbeats:
     """An observer that notes what each trial is doing, and a thread that writes the notes: changes at once, others rarely.
 
-    The thread runs inside `with`; at the end all heartbeats of the run are removed. sweep: NAME@sha8 of the record that the
-    run carries out. run: its name.
+    With each heartbeat of the run it looks for an order of `memloc stop`. The thread runs inside `with`; at the end all
+    heartbeats of the run and the order are removed. sweep: NAME@sha8 of the record that the run carries out. run: its name.
+    on_order: called once, in the thread, with the host where the order was given.
     """
 
-    def __init__(self, store: Store, works: Sequence[Work], sweep: str, run: str) -> None:
-        self.store, self.run = store, run
+    def __init__(
+        self, store: Store, works: Sequence[Work], sweep: str, run: str, on_order: Callable[[str], None] = lambda host: None
+    ) -> None:
+        self.store, self.run, self._on_order = store, run, on_order
+        self._told = self._stopping = False
         self._left = {w.trial.id: _left(w) for w in works}
         self._until = {w.trial.id: w.until for w in works}
         self._replays = {w.trial.id for w in works if w.train == "replay"}
@@ -53,6 +59,11 @@ class Heartbeats:
         self._stop.set()
         self._thread.join()
         self._write(heartbeats.clear, self.store.files, self.run)
+        self._write(stops.withdraw, self.store.files, self.run)
+
+    def stopping(self) -> None:
+        """The run has an order to stop, from wherever: status says so. A signal's handler calls it, so it takes no lock."""
+        self._stopping = True
 
     def planned(self, plan: PricedPlan) -> None:
         """Writes the prices, from which status computes the time left."""
@@ -109,7 +120,8 @@ class Heartbeats:
     def _note_of_run(self) -> dict[str, Any]:
         """The heartbeat of the run. replayed: {trial whose training again has ended: its seconds}."""
         with self._lock:
-            return {**self._run_state, **({"replayed": dict(self._replayed)} if self._replayed else {})}
+            state = {"state": STOPPING} if self._stopping else {}
+            return {**self._run_state, **state, **({"replayed": dict(self._replayed)} if self._replayed else {})}
 
     def _beat(self) -> None:
         files, run = self.store.files, self.run
@@ -126,6 +138,7 @@ class Heartbeats:
                     done = self._write(heartbeats.write, files, run, name, note)
                 else:
                     done = self._write(heartbeats.write_run, files, run, note)
+                    self._look_for_order()
                 if not done:
                     break
                 written[name] = at, now
@@ -135,6 +148,15 @@ class Heartbeats:
                     del written[name]
             if self._stop.wait(LOOK_SECONDS):
                 return
+
+    def _look_for_order(self) -> None:
+        """One small read, until there is an order."""
+        with suppress(StoreError):  # the next look finds it
+            order = None if self._told else stops.find(self.store.files, self.run)
+            if order is not None:
+                self._told = True
+                self.stopping()
+                self._on_order(order.host)
 
     def _write(self, action: Callable[..., None], *arguments: Any) -> bool:
         """Writes or removes, and returns whether the store took it."""

@@ -7,10 +7,11 @@ import re
 from collections.abc import Collection, Iterable
 
 SWEEPS, DATA, COMMITS, CHECKPOINTS = "sweeps", "data", "commits", "checkpoints"
-FAILURES, HEARTBEATS, QUARANTINE = "failures", "heartbeats", "quarantine"
+FAILURES, HEARTBEATS, STOPS, QUARANTINE = "failures", "heartbeats", "stops", "quarantine"
 MARKS = (SWEEPS, COMMITS, CHECKPOINTS)  # a file of ours in one of these makes a folder a store; a record is written first
 
 ID, SHA8, TABLE = "[0-9a-f]{16}", "[0-9a-f]{8}", "[a-z][a-z0-9_]{0,99}"
+RUN = "[0-9]{8}-[0-9]{6}-[0-9a-f]{6}"  # as run/pulse.new_run names runs
 RESUME_STATE = re.compile(rf"resume-([0-9]{{4,}})-({SHA8})-{SHA8}\.pt")
 _NAME = r"[^/\x00-\x1f\x7f]+"  # of a sweep or a run: what a terminal can show
 # The forms of folders, and of the files in them. Other people's projects have folders of these names too, with files of
@@ -22,6 +23,7 @@ _FORMS = {
     CHECKPOINTS: (f"/{ID}", rf"epoch-[0-9]{{4,}}\.safetensors|{RESUME_STATE.pattern}|pruned\.json"),
     FAILURES: ("", rf"{ID}-{SHA8}\.json"),
     HEARTBEATS: (rf"/{_NAME}", rf"({ID}|run|plan)\.json"),
+    STOPS: ("", rf"{RUN}\.json"),
 }
 
 
@@ -188,6 +190,21 @@ def run_plan(run: str) -> str:
 def is_run_plan(path: str) -> bool:
     """Is this path the plan of a run?"""
     return path.endswith("/plan.json")
+
+
+def is_run(name: str) -> bool:
+    """Can a run have this name? Only such a run can be told to stop."""
+    return re.fullmatch(RUN, name) is not None
+
+
+def stop(run: str) -> str:
+    """The order to a run to stop."""
+    return f"{STOPS}/{run}.json"
+
+
+def stopped_run(path: str) -> str:
+    """The run that an order to stop names."""
+    return path.removeprefix(f"{STOPS}/").removesuffix(".json")
 
 
 def quarantine(path: str) -> str:

@@ -19,7 +19,7 @@ from memloc.run.events import Event
 from memloc.run.pending import Work, pending
 from memloc.run.pulse import Heartbeats, new_run
 from memloc.run.schedule import Slots
-from memloc.store import Files, Snapshot, Store, heartbeats, layout
+from memloc.store import Files, Snapshot, Store, heartbeats, layout, stops
 from tests.conftest import TINY, carry_out
 from tests.run.programs import wait_until
 from tests.run.test_plan import plan_of
@@ -245,6 +245,38 @@ def test_a_store_that_is_gone_for_a_moment(
             time.sleep(0.1)
         wait_until(lambda: works[0].trial.id in heartbeats.read(store.files)[0], 30)
         assert heartbeats.read_plan(store.files, beats.run) is None  # status has counts and no time
+
+
+def test_an_order_to_stop(store: Store, works: list[Work], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for with every heartbeat of the run and no more often, heard once, and removed at the end."""
+    monkeypatch.setattr(pulse, "SECONDS", 1e6)
+    monkeypatch.setattr(pulse, "LOOK_SECONDS", 0.005)
+    looks: list[str] = []
+    find = stops.find
+    monkeypatch.setattr(stops, "find", lambda files, run: (looks.append(run), find(files, run))[1])
+    told: list[str] = []
+    run, other = new_run(), new_run()
+    stops.give(store.files, other)
+    with Heartbeats(store, works, "tiny@0123abcd", run, told.append) as beats:
+        wait_until(lambda: looks, 30)
+        stops.give(store.files, run)
+        time.sleep(0.1)  # some twenty looks at the notes
+        assert (looks, told) == ([run], [])
+        monkeypatch.setattr(pulse, "SECONDS", 0.0)
+        wait_until(lambda: told, 30)
+        wait_until(lambda: [r["state"] for r in heartbeats.read(store.files)[1]] == ["stopping"], 30)
+        seen = len(looks)
+        time.sleep(0.05)
+        assert (len(looks), told) == (seen, [stops.read(store.files)[run].host])
+        beats.planned(priced(works, Path(store.uri)))  # the order came while the work was priced
+        assert beats._note_of_run()["state"] == "stopping"
+    assert list(stops.read(store.files)) == [other]
+
+
+def test_a_signal_is_an_order_too(works: list[Work], beats: Heartbeats, store: Store) -> None:
+    with beats._lock:  # the handler may come while the same thread holds it
+        beats.stopping()
+    wait_until(lambda: [run["state"] for run in heartbeats.read(store.files)[1]] == ["stopping"], 30)
 
 
 def test_a_run_in_this_process(works: list[Work], beats: Heartbeats, store: Store, tmp_path: Path) -> None:

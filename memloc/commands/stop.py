@@ -1,0 +1,45 @@
+"""`memloc stop`: ends runs in good order, from any shell and any machine that sees the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memloc.commands import options
+
+if TYPE_CHECKING:
+    from memloc.analysis.stopping import Told
+
+EXAMPLES = options.examples(
+    "memloc stop demo                      every run of the sweep, wherever it runs",
+    "memloc stop --store s3://bucket/runs  every run of the store",
+)
+
+
+def stop(sweep: str = options.SWEEP, store: str = options.STORE) -> None:
+    """Tell runs to end in good order, as Ctrl-C does. The sweep's own command goes on later."""
+    from memloc.analysis.stopping import tell
+    from memloc.invocation import command
+    from memloc.store.opening import existing
+
+    opened = existing(store)
+    stopped = tell(opened, sweep)
+    for told in stopped.told:
+        print(_line(told))
+    for other in stopped.others:
+        again = command(f"stop {other}", store)
+        print(f"A run of {other} works on trials of {sweep} too. It goes on; {again} stops it.")
+    if stopped.told:
+        print(
+            "A run looks for its order about every 10 s, completes the epochs and parts that are running, and ends."
+        )
+        print(f"{command(f'status {sweep}' if sweep else 'status', store)} shows it until then.")
+    else:
+        print(f"no run is at work{f' on {sweep}' if sweep else ''} in store {opened.uri}; nothing to stop")
+
+
+def _line(told: Told) -> str:
+    from memloc.counts import counted
+
+    doing = ", ".join([told.state, *(f"{stage} of {counted(n, 'trial')}" for stage, n in told.stages.items())])
+    how = "was told to stop before" if told.before else "is told to stop"
+    return f"run {told.run} of {told.sweep or 'an unknown sweep'} on {told.host or 'an unknown machine'} {how}: {doing}"
