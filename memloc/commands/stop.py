@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memloc.commands import options
+from memloc.commands import options, terminal
 
 if TYPE_CHECKING:
     from memloc.analysis.stopping import Told
 
 EXAMPLES = options.examples(
-    "memloc stop demo                      every run of the sweep, wherever it runs",
-    "memloc stop --store s3://bucket/runs  every run of the store",
+    "memloc stop demo                      the runs of a sweep, on any machine",
+    "memloc stop --store s3://bucket/runs   every run of the store",
 )
 
 
@@ -24,14 +24,12 @@ def stop(sweep: str = options.SWEEP, store: str = options.STORE) -> None:
     opened = existing(store)
     stopped = tell(opened, sweep)
     for told in stopped.told:
-        print(_line(told))
+        print(terminal.plain(_line(told)))
     for other in stopped.others:
         again = command(f"stop {other}", store)
-        print(f"A run of {other} works on trials of {sweep} too. It goes on; {again} stops it.")
+        print(terminal.plain(f"A run of {other} works on trials of {sweep} too. It goes on; {again} stops it."))
     if stopped.told:
-        print(
-            "A run looks for its order about every 10 s, completes the epochs and parts that are running, and ends."
-        )
+        print("A run looks for its order about every 10 s, completes the epochs and parts that are running, and ends.")
         print(f"{command(f'status {sweep}' if sweep else 'status', store)} shows it until then.")
     else:
         print(f"no run is at work{f' on {sweep}' if sweep else ''} in store {opened.uri}; nothing to stop")
