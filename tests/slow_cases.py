@@ -1,4 +1,4 @@
-"""Cases of parametrized tests that only `make test-slow` runs: other cases of the same test stay in `make test`.
+"""Cases of parametrized tests, and tests in a browser, that only `make test-slow` runs: others like them stay in `make test`.
 
 A case is slow if it takes a second or more, or if there are many of its kind. Another case would notice the same fault.
 """
@@ -60,16 +60,29 @@ SLOW: dict[str, Sequence[str]] = {
     "A case of each kind.": (
         r"commands/test_claims.py::test_the_store_is_listed_once\[arguments[23]-sweep0\]",
         r"commands/test_data.py::test_a_dry_run_needs_no_files\[(mnist|fashion_mnist)\]",
-        r"report/test_explorer_browser.py::test_it_fits_and_can_be_read\[(1300-dark|400-light)\]",
-        r"report/test_export.py::test_a_figure_has_the_width_that_was_asked\[(312px|82.55 mm|234pt)-.*\]",
+        r"report/test_browser.py::test_downloads_are_the_charts_data\[True\]",
+        r"report/test_browser.py::test_it_works_offline_and_fits\[400\]",
+        r"report/test_browser.py::test_text_stands_out\[(True-light|False-dark)\]",
+        r"report/test_explorer_browser.py::test_it_fits_and_can_be_read\[(1300-.*|400-light)\]",
     ),
 }
+
+# Whole tests. In `make test` the page opens in the browser, is linked to, downloaded from and searched. What it holds and how it
+# is marked up, test_html.py and test_explorer.py check without a browser.
+WHOLE = (
+    r"report/test_browser.py::test_(charts_follow_.*|interactive_charts_lose_nothing_of_the_stills|keyboard|screen_reader)",
+    r"report/test_browser.py::test_(numbers_of_an_axis_do_not_touch|print_shows_all_and_nothing_interactive)",
+    r"report/test_browser.py::test_the_papers_numbers_are_in_sight_on_a_phone",
+    r"report/test_explorer_browser.py::test_(a_link_names_its_set|a_link_to_what_is_not_there_says_so|arrows_reach_.*)",
+    r"report/test_explorer_browser.py::test_(far_below_.*|keys_alone|screen_reader|the_most_alike_.*|without_images_.*)",
+    r"report/test_export.py::test_the_same_bytes_twice_and_in_another_process",
+)
 
 
 def slow(ids: Iterable[str]) -> tuple[set[str], list[str]]:
     """(those of the tests' ids that are slow, the expressions that match none of them)."""
     ids, found, unused = list(ids), set(), []
-    for pattern in (p for patterns in SLOW.values() for p in patterns):
+    for pattern in (*(p for patterns in SLOW.values() for p in patterns), *WHOLE):
         matching = {name for name in ids if re.fullmatch(pattern, name)}
         found |= matching
         if not matching:

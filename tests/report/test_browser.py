@@ -54,7 +54,7 @@ class Visit:
         """Every chart comes into view, and becomes interactive."""
         self.view.evaluate("document.querySelectorAll('[data-chart]').forEach((e) => e.scrollIntoView())")
         for panel in self.view.query_selector_all("[data-chart]"):
-            panel.scroll_into_view_if_needed()
+            panel.evaluate("(e) => e.scrollIntoView()")
         self.view.wait_for_function(
             "document.querySelectorAll('.live').length === document.querySelectorAll('[data-chart]').length", timeout=60_000
         )

@@ -161,7 +161,7 @@ def test_lost_processes_are_replaced_and_a_gpu_is_held_by_one_training_at_a_time
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
     lines = err.splitlines()  # nothing of dependencies is printed
-    assert lines[0].startswith("three: 3 trainings and 30 analysis parts to do; store ")
+    assert lines[0].startswith("three: 3 trainings and 9 analysis parts to do; store ")
     assert all(line.startswith("[") and " s] " in line for line in lines[1:]), err
     intervals = trainings(tmp_path)
     assert len(intervals) == 3
