@@ -1,4 +1,4 @@
-"""Cases of parametrized tests, and tests in a browser, that only `make test-slow` runs: others like them stay in `make test`.
+"""Cases of parametrized tests, and tests in a browser, that are for `make test-slow`. Others like them stay in `make test`.
 
 A case is slow if it takes a second or more, or if there are many of its kind. Another case would notice the same fault.
 """
@@ -67,8 +67,8 @@ SLOW: dict[str, Sequence[str]] = {
     ),
 }
 
-# Whole tests. In `make test` the page opens in the browser, is linked to, downloaded from and searched. What it holds and how
-# it is marked up, test_html.py and test_explorer.py check without a browser.
+# Whole tests. In `make test` the page opens in the browser, is linked to, downloaded from and searched. What it holds and
+# how it is marked up, test_html.py and test_explorer.py check without a browser.
 WHOLE = (
     r"report/test_browser.py::test_(charts_follow_.*|interactive_charts_lose_nothing_of_the_stills|keyboard|screen_reader)",
     r"report/test_browser.py::test_(numbers_of_an_axis_do_not_touch|print_shows_all_and_nothing_interactive)",

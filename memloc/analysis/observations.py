@@ -93,9 +93,11 @@ class Observations:
     def analyses(self) -> list[Row]:
         """Rows of `analyses`, config as a mapping; variant: the options of the flips that they read.
 
-        Also the source of C-scores, if trainings have analyses on sets by C-scores of several sources.
+        Also the source of C-scores, if trainings have analyses on sets by C-scores of several sources. An analysis without
+        any row is left out: memloc writes none, and there is nothing to estimate.
         """
-        rows = self._reader.table("analyses").to_pylist()
+        with_rows = {c.analysis for c in self._reader.seen.commits if any(f.rows for f in c.files)}
+        rows = [r for r in self._reader.table("analyses").to_pylist() if r["analysis"] in with_rows]
         configs = {r["analysis"]: (r["stage"], json.loads(r["config"])) for r in rows}
         described, several = [], _with_several_sources(rows, self.trials)
         for row in rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -326,3 +327,29 @@ def test_the_same_twice(simulated: Simulated) -> None:
         )
     first, second = (json.dumps([asdict(j) for j in judge(Store(simulated.store.uri), paper())]) for _ in range(2))
     assert first == second
+
+
+EMPTY: Mapping[str, Mapping[str, object]] = {
+    "gradients": {"epochs": [1, 2, 3], "bn": "batch", "at": "trajectory"},
+    "rewind": {"epochs": [0, 50], "buffers": "final"},
+    "retrain": {"epochs": 20, "peak_epoch": 10, "lr": 0.1},
+    "flips": {"estimator": "fast", "reference": 16, "ablate": "activation", "max_neurons": 200, "repeats": 1},
+    "evaluate": {"epoch": 50, "modes": ["plain"]},
+    "detection": {"scores": ["learning_time"]},
+}
+
+
+@pytest.mark.parametrize("stage", EMPTY)
+def test_an_analysis_without_rows_is_no_number_and_no_traceback(simulated: Simulated, stage: str) -> None:
+    """memloc writes none; whoever else writes into the store can."""
+    for seed in range(2):
+        trial = simulated.training(seed=seed)
+        table = "evaluation" if stage == "evaluate" else stage
+        simulated.analysis(
+            trial, stage, EMPTY[stage], **{table: {"layer" if stage in ("rewind", "retrain") else "trial": []}}
+        )
+    judged = simulated.judged()
+    assert {j.ours for j in judged.values() if j.claim_id in ("G1", "G2", "G4", "L1", "R1", "F1", "D1")} == {None}
+    for section in simulated.paper.sections:
+        for exhibit in section.exhibits:
+            simulated.shown(exhibit)
