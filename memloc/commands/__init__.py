@@ -13,7 +13,7 @@ import typer
 import typer.core
 from typer.exceptions import TyperException
 
-from memloc.commands import claims, data, options, query, report, status, stop, store, sweep, terminal, trials
+from memloc.commands import claims, data, options, query, report, status, stop, store, store_gc, sweep, terminal, trials
 from memloc.errors import MemlocError, MemlocWarning
 
 EXAMPLES = options.examples(
@@ -64,6 +64,7 @@ app.command("query", epilog=query.EXAMPLES, cls=query.QueryCommand)(query.query)
 app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("claims", epilog=claims.EXAMPLES)(claims.claims)
 app.add_typer(data.app, name="data")
+store.app.command("gc", epilog=store_gc.EXAMPLES)(store_gc.gc)
 app.add_typer(store.app, name="store")
 
 

@@ -5,10 +5,10 @@ A file appears whole or not at all: one PUT on an object store, temporary file +
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from pyarrow import fs
@@ -81,10 +81,21 @@ class Files:
     def check_usable(self) -> None:
         """Raises StoreError if there is no folder here that can be written, and none can be made."""
         self.exists()
-        probe = f"tmp/probe-{uuid.uuid4().hex}"
+        probe = layout.temporary("probe-")
         with self._errors("cannot be written"):
             self._write(probe, b"")
             self._fs.delete_file(self.full(probe))
+
+    def clock(self) -> float:
+        """The time by the clock of the storage, in seconds since 1970: the date of a file that is written now."""
+        probe = layout.temporary("probe-")
+        with self._errors("cannot be written"):
+            self._write(probe, b"")
+        info = self.info(probe)
+        self.delete(probe)
+        if info is None:
+            raise StoreError(f"store {self.uri}: {probe} was written and is not there")
+        return info.written
 
     def put(self, path: str, data: bytes) -> None:
         """Writes a whole file; a reader never sees a part of it under `path`."""
@@ -151,16 +162,24 @@ class Files:
 
     def size(self, path: str) -> int | None:
         """The size of a file in bytes, or None if there is no file."""
+        info = self.info(path)
+        return None if info is None else info.size
+
+    def info(self, path: str) -> Info | None:
+        """The size and the date of a file, or None if there is no file."""
         with self._errors(f"{path} cannot be read"):
             if self.local:
-                here = local.regular(self.root, path)
-                return None if here is None else here.size
+                return local.regular(self.root, path)
             info = self._fs.get_file_info(self.full(path))
-        return int(info.size) if info.type == fs.FileType.File else None
+        return _info(info) if info.type == fs.FileType.File else None
 
     def listing(self, folder: str, recursive: bool = True) -> dict[str, int]:
         """{path: bytes} of the files in a folder; empty where there is no such folder."""
         return {path: info.size for path, info in self._infos(folder, recursive)}
+
+    def infos(self, folder: str) -> dict[str, Info]:
+        """{path: its size and date} of the files in a folder."""
+        return dict(self._infos(folder))
 
     def dates(self, folder: str) -> dict[str, float]:
         """{path: seconds since 1970 when it was last written} of the files in a folder."""
@@ -179,7 +198,7 @@ class Files:
         cut = len(self.root) + 1
         for info in infos:
             if info.type == fs.FileType.File:
-                yield info.path[cut:], Info(int(info.size), float(info.mtime_ns or 0) / 1e9)
+                yield info.path[cut:], _info(info)
 
     def delete(self, path: str) -> None:
         """Removes a file. It is no error if the file is already gone."""
@@ -194,6 +213,19 @@ class Files:
                 raise StoreError(
                     f"store {self.uri}: {path} cannot be removed: {error_line(error, with_type=False)}"
                 ) from error
+
+    def empty_folders(self, folder: str) -> dict[str, float]:
+        """{path: when it was last changed} of our empty folders directly in a folder of a disk. Elsewhere there are none."""
+        with self._errors(f"{folder} cannot be listed"):
+            return local.empty_folders(self.root, folder) if self.local else {}
+
+    def delete_folder(self, path: str) -> bool:
+        """Removes a folder of a disk if it is empty; False if it is not."""
+        if self.local and local.link_on_way(self.root, f"{path}/") is None:
+            with suppress(OSError):
+                os.rmdir(self.full(path))
+                return True
+        return False
 
     def move(self, source: str, target: str) -> bool:
         """Moves a file; False if it is gone. On object stores this copies, then deletes; a kill in between leaves both."""
@@ -226,3 +258,8 @@ class Files:
             yield
         except OSError as error:
             raise StoreError(f"store {self.uri}: {what}: {error_line(error, with_type=False)}") from error
+
+
+def _info(info: Any) -> Info:
+    """What pyarrow says of a file."""
+    return Info(int(info.size), float(info.mtime_ns or 0) / 1e9)

@@ -50,7 +50,7 @@ def _json(path: str, content: bytes | None, odd: dict[str, str]) -> Any:
 
 def clear(files: Files, run: str) -> None:
     """Removes a run's heartbeats and its plan."""
-    for path in layout.own(files.listing(f"{layout.HEARTBEATS}/{run}")):
+    for path in layout.own(files.listing(layout.run_folder(run))):
         files.delete(path)
 
 

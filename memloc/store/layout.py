@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from collections.abc import Collection, Iterable
 
 SWEEPS, DATA, COMMITS, CHECKPOINTS = "sweeps", "data", "commits", "checkpoints"
-FAILURES, HEARTBEATS, STOPS, QUARANTINE = "failures", "heartbeats", "stops", "quarantine"
+FAILURES, HEARTBEATS, STOPS = "failures", "heartbeats", "stops"
+QUARANTINE, TEMPORARY = "quarantine", "tmp"
 MARKS = (SWEEPS, COMMITS, CHECKPOINTS)  # a file of ours in one of these makes a folder a store; a record is written first
 
 ID, SHA8, TABLE = "[0-9a-f]{16}", "[0-9a-f]{8}", "[a-z][a-z0-9_]{0,99}"
@@ -61,7 +63,12 @@ def own(paths: Iterable[str]) -> list[str]:
 
 def sweep(name: str, content: bytes) -> str:
     """A record of a sweep, by its name and its content."""
-    return f"{sweep_folder(name)}/{sha8(content)}.json"
+    return sweep_named(name, sha8(content))
+
+
+def sweep_named(name: str, sha: str) -> str:
+    """The same by the first eight digits of its hash."""
+    return f"{sweep_folder(name)}/{sha}.json"
 
 
 def sweep_folder(name: str) -> str:
@@ -97,6 +104,11 @@ def commit(part_id: str, content: bytes) -> str:
 def is_commit_of(path: str, part_id: str) -> bool:
     """Is this path a commit of the part?"""
     return is_own(path) and path.startswith(f"{commit_folder(part_id)}/{part_id}-")
+
+
+def part_of(path: str) -> str:
+    """The part whose commit or data file this is, by its name."""
+    return path.rpartition("/")[2].partition("-")[0]
 
 
 def is_intact(path: str, content: bytes) -> bool:
@@ -161,14 +173,19 @@ def failed_part(path: str) -> str:
     return path.removeprefix(f"{FAILURES}/").split("-")[0] if is_own(path) else ""
 
 
+def run_folder(run: str) -> str:
+    """The folder of a run's heartbeats."""
+    return f"{HEARTBEATS}/{run}"
+
+
 def heartbeat(run: str, trial: str) -> str:
     """What a trial of a run is doing."""
-    return f"{HEARTBEATS}/{run}/{trial}.json"
+    return f"{run_folder(run)}/{trial}.json"
 
 
 def run_heartbeat(run: str) -> str:
     """What a run is doing as a whole."""
-    return f"{HEARTBEATS}/{run}/run.json"
+    return f"{run_folder(run)}/run.json"
 
 
 def is_heartbeat(path: str) -> bool:
@@ -182,9 +199,14 @@ def heartbeat_of(path: str) -> tuple[str, str | None]:
     return run, None if name == "run.json" else name.removesuffix(".json")
 
 
+def run_of(path: str) -> str:
+    """The run that a heartbeat or a plan is of."""
+    return path.split("/")[1]
+
+
 def run_plan(run: str) -> str:
     """The work of a run and its prices."""
-    return f"{HEARTBEATS}/{run}/plan.json"
+    return f"{run_folder(run)}/plan.json"
 
 
 def is_run_plan(path: str) -> bool:
@@ -210,3 +232,18 @@ def stopped_run(path: str) -> str:
 def quarantine(path: str) -> str:
     """Where a broken file is moved to."""
     return f"{QUARANTINE}/{path}"
+
+
+def is_quarantined(path: str) -> bool:
+    """Is this path that of a file which was moved there as broken?"""
+    return path.startswith(f"{QUARANTINE}/") and is_own(path.removeprefix(f"{QUARANTINE}/"))
+
+
+def temporary(kind: str = "") -> str:
+    """A new name for a file while it is written, or that is written only to see whether that works (kind `probe-`)."""
+    return f"{TEMPORARY}/{kind}{uuid.uuid4().hex}"
+
+
+def is_temporary(path: str) -> bool:
+    """Is this path that of a file which is being written, or of a probe?"""
+    return re.fullmatch(rf"{TEMPORARY}/(probe-)?[0-9a-f]{{32}}", path) is not None

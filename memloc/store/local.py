@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,9 +138,9 @@ def regular(root: str, path: str) -> Info | None:
 
 def write(root: str, path: str, data: bytes) -> None:
     """Writes a whole file: a temporary one, synced, then renamed."""
-    target, temporary = Path(f"{root}/{path}"), Path(f"{root}/tmp/{uuid.uuid4().hex}")
+    target, temporary = Path(f"{root}/{path}"), Path(f"{root}/{layout.temporary()}")
     check_way(root, path)
-    check_way(root, "tmp/")
+    check_way(root, f"{layout.TEMPORARY}/")
     make_folder(temporary.parent)
     make_folder(target.parent)
     try:
@@ -156,7 +156,7 @@ def write(root: str, path: str, data: bytes) -> None:
 
 
 def move(root: str, source: str, target: str) -> bool:
-    """Moves a file, or a link in its place but not what it leads to; False if there is none."""
+    """Moves a file, or a link in its place but not what it leads to; False if there is none. Its date becomes the move's."""
     check_way(root, source)
     check_way(root, target)
     make_folder(Path(f"{root}/{target}").parent)
@@ -166,7 +166,19 @@ def move(root: str, source: str, target: str) -> bool:
         os.replace(f"{root}/{source}", f"{root}/{target}")
     except (FileNotFoundError, NotADirectoryError):
         return False
+    with suppress(OSError):  # somebody else's file, or it has been moved on
+        os.utime(f"{root}/{target}", follow_symlinks=False)
     return True
+
+
+def empty_folders(root: str, folder: str) -> dict[str, float]:
+    """{path: when it was last changed} of the folders of ours directly in a folder that have nothing in them."""
+    empty = {}
+    for path in names(root, folder, folders=True):
+        if layout.is_own_folder(path) and not _entries(root, path, {}):
+            with suppress(FileNotFoundError):
+                empty[path] = os.lstat(f"{root}/{path}").st_mtime
+    return empty
 
 
 def make_folder(folder: Path) -> None:

@@ -115,6 +115,14 @@ def read_sweeps(files: Files, folder: str = layout.SWEEPS, on_damaged: OnDamaged
     return intact
 
 
+def read_all(files: Files) -> tuple[list[SweepRecord], list[str]]:
+    """(every record that can be read, the paths of the others: what they need is not known)."""
+    paths = layout.own(files.listing(layout.SWEEPS))
+    intact = read_sweeps(files)
+    read = {layout.sweep_named(record.name, record.sha) for record in intact}
+    return intact, [path for path in paths if path not in read and files.size(path) is not None]
+
+
 def sweep_names(files: Files) -> list[str]:
     """The names that have a record, sorted, by the names of files alone: a record may be damaged."""
     return sorted({layout.sweep_of(path) for path in layout.own(files.listing(layout.SWEEPS))})

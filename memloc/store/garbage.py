@@ -1,0 +1,141 @@
+"""What a store holds that nothing needs any more: left behind by kills, by runs that have ended, and by finished trainings.
+
+A file counts only if it is older than a grace period, by the storage's own clock. A writer's new files are young, and it
+writes a file anew, with a new date, before it commits the file. So nothing is taken away from a running writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from memloc.store import commits, layout, records
+from memloc.store.commit_form import Commit
+from memloc.store.commits import Snapshot
+from memloc.store.files import Files
+from memloc.store.local import Info
+
+STATES = "resume states of finished trainings"
+DATA = "data files that no commit lists"
+QUARANTINED = "files in quarantine/"
+HEARTBEATS = "heartbeats of runs that are gone"
+STOPS = "orders to stop of runs that are gone"
+TEMPORARY = "temporary files of interrupted writes"
+FOLDERS = "empty folders of runs that are gone"
+KINDS = (STATES, DATA, QUARANTINED, HEARTBEATS, STOPS, TEMPORARY, FOLDERS)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Something that nothing needs. kind: one of KINDS. info: what it was when it was found; None: it is a folder."""
+
+    kind: str
+    path: str
+    info: Info | None
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return 0 if self.info is None else self.info.size
+
+
+def find(files: Files, grace: float, on_damaged: records.OnDamaged) -> list[Piece]:
+    """What nothing needs, and what was last written more than `grace` seconds ago. It removes nothing.
+
+    on_damaged: called with the records of sweeps that are damaged or unreadable. What they need is not known, so all resume
+    states stay then.
+    """
+    before = files.clock() - grace
+    # The commits are read after the files are listed: what was written first may have been committed meanwhile.
+    data, checkpoints = (files.infos(folder) for folder in (layout.DATA, layout.CHECKPOINTS))
+    known: dict[str, Commit] = {}
+    snapshot = commits.snapshot(files, known)
+    found = [
+        *_unlisted(data, known.values(), [*snapshot.broken, *snapshot.unreadable]),
+        *_states(files, checkpoints, data, snapshot, on_damaged),
+        *_of_runs(files, before),
+        *_named(QUARANTINED, files.infos(layout.QUARANTINE), layout.is_quarantined),
+        *_named(TEMPORARY, files.infos(layout.TEMPORARY), layout.is_temporary),
+    ]
+    old = [piece for piece in found if piece.info is None or piece.info.written < before]
+    return sorted(old, key=lambda piece: (KINDS.index(piece.kind), piece.path))
+
+
+def remove(files: Files, pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Removes what was found, and yields it. What has been written anew since then stays."""
+    for piece in pieces:
+        if piece.info is None:
+            gone = files.delete_folder(piece.path)
+        elif gone := files.info(piece.path) == piece.info:
+            files.delete(piece.path)
+        if gone:
+            yield piece
+
+
+def _named(kind: str, infos: Mapping[str, Info], is_ours: Callable[[str], bool]) -> list[Piece]:
+    return [Piece(kind, path, info) for path, info in infos.items() if is_ours(path)]
+
+
+def _unlisted(data: Mapping[str, Info], known: Iterable[Commit], unread: Iterable[str]) -> list[Piece]:
+    """The data files that no commit lists. Of a part with a commit that cannot be read, all files stay.
+
+    known: every commit, also those of two for one part: `verify` checks the files of both.
+    """
+    listed = {entry.path for commit in known for entry in commit.files}
+    in_doubt = {layout.part_of(path) for path in unread}
+    return [
+        Piece(DATA, path, info)
+        for path, info in data.items()
+        if layout.is_own(path) and path not in listed and layout.part_of(path) not in in_doubt
+    ]
+
+
+def _states(
+    files: Files,
+    checkpoints: Mapping[str, Info],
+    data: Mapping[str, Info],
+    snapshot: Snapshot,
+    on_damaged: records.OnDamaged,
+) -> list[Piece]:
+    """The states of trainings that are committed with all analyses that any sweep plans for them."""
+    states = {p: info for p, info in checkpoints.items() if layout.is_own(p) and layout.is_resume_state(p)}
+    if not states:
+        return []
+    sweeps, unknown = records.read_all(files)
+    if unknown:
+        on_damaged(unknown)
+        return []
+    begun = {t["trial"] for record in sweeps for t in record.trials if t.get("waiting") or not _done(t, snapshot)}
+    finished = {
+        trial
+        for trial, commit in snapshot.trainings().items()
+        if trial not in begun and all(e.path in data and data[e.path].size == e.size for e in commit.files)
+    }
+    by_trial = layout.by_trial(states)
+    return [Piece(STATES, path, states[path]) for trial in finished for path in by_trial.get(trial, ())]
+
+
+def _done(trial: Mapping[str, Any], snapshot: Snapshot) -> bool:
+    return all(snapshot.complete(analysis["parts"]) for analysis in trial["analyses"])
+
+
+def _of_runs(files: Files, before: float) -> list[Piece]:
+    """Heartbeats and orders to stop of runs of which nothing was written since `before`.
+
+    A run's plan is written once, so its date says nothing: the newest file of a run says whether the run is gone.
+    """
+    beats = {path: info for path, info in files.infos(layout.HEARTBEATS).items() if layout.is_own(path)}
+    newest: dict[str, float] = {}
+    for path, info in beats.items():
+        run = layout.run_of(path)
+        newest[run] = max(newest.get(run, 0.0), info.written)
+    alive = {run for run, written in newest.items() if written >= before}
+    orders = {path: info for path, info in files.infos(layout.STOPS).items() if layout.is_own(path)}
+    gone = [run for run in newest if run not in alive]
+    empty = [path for path, changed in files.empty_folders(layout.HEARTBEATS).items() if changed < before]
+    return [
+        *(Piece(HEARTBEATS, path, info) for path, info in beats.items() if layout.run_of(path) not in alive),
+        *(Piece(STOPS, path, info) for path, info in orders.items() if layout.stopped_run(path) not in alive),
+        *(Piece(FOLDERS, path, None) for path in [*empty, *map(layout.run_folder, gone)] if files.local),
+    ]

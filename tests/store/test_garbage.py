@@ -1,0 +1,222 @@
+"""What `store gc` takes away and what it leaves, beside writers and whatever this machine's clock says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from memloc import stages
+from memloc.run.pending import pending
+from memloc.run.plan import Plan
+from memloc.run.pulse import new_run
+from memloc.store import Store, commits, garbage, heartbeats, layout, records, stops
+from memloc.store.garbage import DATA, FOLDERS, HEARTBEATS, QUARANTINED, STATES, STOPS, TEMPORARY
+from memloc.store.verify import verify
+from tests.conftest import TINY, planned
+from tests.store.writing import commit_of, rows_of
+
+DAY = 86400.0
+ORPHAN = f"{3:08x}{0:08x}"  # the first part of analysis 3 of tests/store/writing.py
+
+
+@pytest.fixture
+def disk(tmp_path: Path, tiny: Path) -> Store:
+    """A finished store of which everything was written ten days ago."""
+    store = Store(str(shutil.copytree(tiny, tmp_path / "store")))
+    aged(store)
+    return store
+
+
+def aged(store: Store, *paths: str, days: float = 10.0) -> None:
+    """Everything, or these files, were written days ago."""
+    then = time.time() - days * DAY
+    for path in paths or store.files.listing(""):
+        os.utime(Path(store.uri, path), (then, then))
+
+
+def found(store: Store, grace: float = 7 * DAY) -> dict[str, list[str]]:
+    kinds: dict[str, list[str]] = {}
+    for piece in garbage.find(store.files, grace, pytest.fail):
+        kinds.setdefault(piece.kind, []).append(piece.path)
+    return kinds
+
+
+def removed(store: Store, grace: float = 7 * DAY) -> list[str]:
+    return [piece.path for piece in garbage.remove(store.files, garbage.find(store.files, grace, pytest.fail))]
+
+
+def put(store: Store, path: str) -> str:
+    store.files.put(path, b"x")
+    return path
+
+
+def planted(store: Store) -> dict[str, list[str]]:
+    """Something of every kind."""
+    run, dead = new_run(), new_run()
+    heartbeats.write_run(store.files, run, {"state": "running"})
+    heartbeats.write(store.files, run, "1" * 16, {"state": "running"})
+    heartbeats.write_plan(store.files, run, {})
+    for told in (run, dead):
+        stops.give(store.files, told)
+    commits.publish_tables(store.files, ORPHAN, rows_of(3, 0), stages.tables())
+    state = next(p for p in store.files.listing(layout.CHECKPOINTS) if layout.is_resume_state(p))
+    store.files.move(put(store, layout.checkpoint("2" * 16, 3)), layout.quarantine(layout.checkpoint("2" * 16, 3)))
+    return {
+        STATES: [state, *(p for p in store.files.listing(layout.CHECKPOINTS) if layout.is_resume_state(p) and p != state)],
+        DATA: [p for p in store.files.listing(layout.DATA) if ORPHAN in p],
+        QUARANTINED: [layout.quarantine(layout.checkpoint("2" * 16, 3))],
+        HEARTBEATS: [f"heartbeats/{run}/{name}.json" for name in ("1" * 16, "plan", "run")],
+        STOPS: [layout.stop(run), layout.stop(dead)],
+        TEMPORARY: [put(store, layout.temporary()), put(store, layout.temporary("probe-"))],
+        FOLDERS: [layout.run_folder(run)] if store.files.local else [],
+    }
+
+
+def test_exactly_what_nothing_needs(store: Store, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a disk and in an object store, whose clock alone counts. The sweep is as finished afterwards as it was before."""
+    before = store.files.listing("")
+    expected = planted(store)
+    assert found(store) == {}  # all is young
+    clock = store.files.clock()
+    assert abs(clock - time.time()) < 60
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    monkeypatch.setattr(type(store.files), "clock", lambda files: clock + 7 * DAY + 60)
+    assert {kind: sorted(paths) for kind, paths in found(store).items()} == {k: sorted(v) for k, v in expected.items() if v}
+    gone = removed(store)
+    assert Counter(gone) == Counter(path for paths in expected.values() for path in paths)
+    assert found(store) == {}
+    monkeypatch.undo()
+    kept = {path for path in before if not layout.is_resume_state(path)}
+    assert set(store.files.listing("")) == kept
+    assert verify(store.files)[0] == []
+    again = Store(store.uri)
+    assert not [w for w in pending(planned(tmp_path, TINY), again, again.snapshot(), "all") if w.anything]
+
+
+def test_what_a_commit_lists_stays_also_in_one_that_no_reader_takes(disk: Store) -> None:
+    """Two workers have committed one part: `verify` checks the files of both."""
+    part = commit_of(3, 0, 1.0)
+    other = {**rows_of(3, 0), "evaluation": {**rows_of(3, 0)["evaluation"], "clean_acc": [0.5]}}
+    for tables in (rows_of(3, 0), other):
+        disk.publish(part, tables, stages.tables())
+    aged(disk)
+    assert len([p for p in disk.files.listing(layout.DATA) if ORPHAN in p]) == 3  # predictions are the same
+    assert DATA not in found(disk)
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"schema": 99}'], ids=["broken", "later"])
+def test_data_of_a_commit_that_cannot_be_read_stays(disk: Store, content: bytes) -> None:
+    disk.publish(commit_of(3, 0, 1.0), rows_of(3, 0), stages.tables())
+    (path,) = (p for p in disk.files.listing(layout.COMMITS) if ORPHAN in p)
+    disk.files.delete(path)
+    disk.files.put(path if content == b"{" else layout.commit(ORPHAN, content), content)
+    aged(disk)
+    assert DATA not in found(disk)
+
+
+def test_states_that_are_still_needed_stay(disk: Store, tmp_path: Path) -> None:
+    states = sorted(p for p in disk.files.listing(layout.CHECKPOINTS) if layout.is_resume_state(p))
+    assert found(disk) == {STATES: states}
+    plan = planned(tmp_path, TINY)
+    snapshot = disk.snapshot()
+    first, second = (trial.id for trial in plan.trials)
+    (of_first,), (of_second,) = ([s for s in states if t in s] for t in (first, second))
+    # A part of an analysis is missing; then a data file of a training, which its last state gives again.
+    part = next(a.part_ids[-1] for a in plan.trials[0].analyses)
+    moved = disk.files.get(snapshot.paths[part])
+    disk.files.delete(snapshot.paths[part])
+    assert found(disk)[STATES] == [of_second]
+    disk.files.put(snapshot.paths[part], moved)
+    disk.files.delete(snapshot.commits[second].files[0].path)
+    assert found(disk)[STATES] == [of_first]
+    # The training is not committed.
+    disk.files.delete(snapshot.paths[first])
+    assert STATES not in found(disk)
+
+
+def test_another_record_needs_the_states_and_a_damaged_one_may(disk: Store, tmp_path: Path) -> None:
+    plan = planned(tmp_path, TINY)
+    (trial, *_) = plan.record()
+    more = {**trial, "analyses": [{"analysis": "a" * 16, "stage": "flips", "config": {}, "parts": ["b" * 16]}]}
+    records.write_sweep(disk.files, "more", [more])
+    aged(disk)
+    assert all(trial["trial"] not in path for path in found(disk)[STATES])
+    (path,) = (p for p in disk.files.listing(layout.SWEEPS) if "/more/" in p)
+    Path(disk.uri, path).write_bytes(b"[]")
+    aged(disk)
+    told: list[list[str]] = []
+    assert garbage.find(disk.files, 7 * DAY, told.append) == []
+    assert told == [[path]]
+
+
+def test_a_run_that_beats_keeps_its_plan_and_its_order(disk: Store) -> None:
+    """Both were written once, when the run began or was told: ten days ago."""
+    run = new_run()
+    heartbeats.write_run(disk.files, run, {"state": "running"})
+    heartbeats.write_plan(disk.files, run, {})
+    stops.give(disk.files, run)
+    aged(disk)
+    assert set(found(disk)) == {STATES, HEARTBEATS, STOPS, FOLDERS}
+    heartbeats.write_run(disk.files, run, {"state": "running"})
+    assert set(found(disk)) == {STATES}
+
+
+def test_files_of_other_people_and_links_stay(disk: Store, tmp_path: Path) -> None:
+    paths = ["tmp/notes.txt", "quarantine/notes.txt", "data/mine.parquet", "stops/notes.json", "heartbeats/x/notes.json"]
+    for path in paths:
+        put(disk, path)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+    os.symlink(outside / "file", Path(disk.uri, layout.temporary()))
+    shutil.move(Path(disk.uri, "quarantine"), outside)
+    os.symlink(outside / "quarantine", Path(disk.uri, "quarantine"))
+    put(Store(str(outside)), layout.quarantine(layout.checkpoint("2" * 16, 3)))
+    aged(disk)
+    aged(Store(str(outside)))
+    with pytest.warns(match="symbolic link"):
+        assert set(found(disk)) == {STATES}
+    removed(disk)
+    assert (outside / "file").exists()
+    assert all(Path(disk.uri, path).exists() for path in paths)
+
+
+def writes_again(store: Store) -> None:
+    commits.publish_tables(store.files, ORPHAN, rows_of(3, 0), stages.tables())
+
+
+def commits_again(store: Store) -> None:
+    store.publish(commit_of(3, 0, 1.0), rows_of(3, 0), stages.tables())
+
+
+@pytest.mark.parametrize("write", [writes_again, commits_again])
+def test_a_writer_in_between(disk: Store, write: Callable[[Store], None]) -> None:
+    """A killed part has left its data. Its successor writes the same bytes while gc is at work."""
+    writes_again(disk)
+    aged(disk)
+    pieces = garbage.find(disk.files, 7 * DAY, pytest.fail)
+    orphans = [piece.path for piece in pieces if piece.kind == DATA]
+    assert len(orphans) == 2
+    write(disk)
+    gone = {piece.path for piece in garbage.remove(disk.files, pieces)}
+    assert gone == {piece.path for piece in pieces} - set(orphans)
+    assert all(disk.files.size(path) for path in orphans)
+    assert verify(disk.files)[0] == []
+
+
+def test_what_was_just_set_aside_is_young(disk: Store) -> None:
+    """Somebody may want to look at it."""
+    (path, *_) = sorted(disk.files.listing("data/rewind"))
+    Path(disk.uri, path).write_bytes(b"")
+    aged(disk, path)
+    verify(disk.files)
+    assert disk.files.size(layout.quarantine(path)) == 0
+    assert QUARANTINED not in found(disk)
+    aged(disk)
+    assert layout.quarantine(path) in found(disk)[QUARANTINED]
