@@ -13,7 +13,21 @@ import typer
 import typer.core
 from typer.exceptions import TyperException
 
-from memloc.commands import claims, data, options, query, report, status, stop, store, store_gc, sweep, terminal, trials
+from memloc.commands import (
+    claims,
+    data,
+    options,
+    query,
+    report,
+    status,
+    stop,
+    store,
+    store_gc,
+    store_rm,
+    sweep,
+    terminal,
+    trials,
+)
 from memloc.errors import MemlocError, MemlocWarning
 
 EXAMPLES = options.examples(
@@ -65,6 +79,7 @@ app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("claims", epilog=claims.EXAMPLES)(claims.claims)
 app.add_typer(data.app, name="data")
 store.app.command("gc", epilog=store_gc.EXAMPLES)(store_gc.gc)
+store.app.command("rm", epilog=store_rm.EXAMPLES)(store_rm.rm)
 app.add_typer(store.app, name="store")
 
 

@@ -73,7 +73,7 @@ def _tables(snapshot: Snapshot) -> list[dict[str, Any]]:
     return [{"table": table, "rows": rows, "bytes": size} for table, (rows, size) in snapshot.tables().items()]
 
 
-def _files(store: Store, snapshot: Snapshot) -> dict[str, int]:
+def _files(store: Store, snapshot: Snapshot) -> dict[str, Any]:
     from memloc.store import layout
 
     sizes = store.files.listing(layout.CHECKPOINTS)
@@ -84,6 +84,7 @@ def _files(store: Store, snapshot: Snapshot) -> dict[str, int]:
         "checkpoint_bytes": sum(sizes[path] for path in kept),
         "broken_commits": len(snapshot.broken),
         "quarantined": len(store.files.listing(layout.QUARANTINE)),
+        "unfinished_removals": sorted({layout.sweep_of(p) for p in layout.own(store.files.listing(layout.REMOVALS))}),
     }
 
 
@@ -111,6 +112,8 @@ def _render(content: dict[str, Any]) -> str:
     if content["broken_commits"] or content["quarantined"]:
         broken, aside = counted(content["broken_commits"], "broken commit"), counted(content["quarantined"], "file")
         lines.append(f"{broken}, {aside} in quarantine/; check with {command('store verify', content['store'])}")
+    for name in content["unfinished_removals"]:
+        lines.append(f"the removal of {name} is not complete; {command(f'store rm {name}', content['store'])} goes on")
     return "\n".join(lines)
 
 

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable
 
 SWEEPS, DATA, COMMITS, CHECKPOINTS = "sweeps", "data", "commits", "checkpoints"
 FAILURES, HEARTBEATS, STOPS = "failures", "heartbeats", "stops"
-QUARANTINE, TEMPORARY = "quarantine", "tmp"
-MARKS = (SWEEPS, COMMITS, CHECKPOINTS)  # a file of ours in one of these makes a folder a store; a record is written first
+REMOVALS, QUARANTINE, TEMPORARY = "removals", "quarantine", "tmp"
+# A file of ours in one of these makes a folder a store. A record is written first, and removed last.
+MARKS = (SWEEPS, COMMITS, CHECKPOINTS, REMOVALS)
 
 ID, SHA8, TABLE = "[0-9a-f]{16}", "[0-9a-f]{8}", "[a-z][a-z0-9_]{0,99}"
 RUN = "[0-9]{8}-[0-9]{6}-[0-9a-f]{6}"  # as run/pulse.new_run names runs
@@ -26,6 +27,7 @@ _FORMS = {
     FAILURES: ("", rf"{ID}-{SHA8}\.json"),
     HEARTBEATS: (rf"/{_NAME}", rf"({ID}|run|plan)\.json"),
     STOPS: ("", rf"{RUN}\.json"),
+    REMOVALS: (rf"/{_NAME}", rf"{SHA8}\.json"),
 }
 
 
@@ -79,6 +81,21 @@ def sweep_folder(name: str) -> str:
 def sweep_of(path: str) -> str:
     """The name under which a record of a sweep lies."""
     return path.split("/")[1]
+
+
+def record_sha(path: str) -> str:
+    """The first eight digits of the hash of a record of a sweep."""
+    return path.rpartition("/")[2].removesuffix(".json")
+
+
+def removal(path: str) -> str:
+    """Where the record of a sweep is moved to while the sweep is removed."""
+    return f"{REMOVALS}/{path.partition('/')[2]}"
+
+
+def removal_folder(name: str) -> str:
+    """The folder of the records of a name that are being removed."""
+    return f"{REMOVALS}/{name}"
 
 
 def data(table: str, part_id: str, content: bytes) -> str:

@@ -115,12 +115,13 @@ def read_sweeps(files: Files, folder: str = layout.SWEEPS, on_damaged: OnDamaged
     return intact
 
 
-def read_all(files: Files) -> tuple[list[SweepRecord], list[str]]:
+def read_all(files: Files, folder: str = layout.SWEEPS) -> tuple[list[SweepRecord], list[str]]:
     """(every record that can be read, the paths of the others: what they need is not known)."""
-    paths = layout.own(files.listing(layout.SWEEPS))
-    intact = read_sweeps(files)
-    read = {layout.sweep_named(record.name, record.sha) for record in intact}
-    return intact, [path for path in paths if path not in read and files.size(path) is not None]
+    paths = layout.own(files.listing(folder))
+    intact = read_sweeps(files, folder)
+    read = {(record.name, record.sha) for record in intact}
+    unread = [path for path in paths if (layout.sweep_of(path), layout.record_sha(path)) not in read]
+    return intact, [path for path in unread if files.size(path) is not None]
 
 
 def sweep_names(files: Files) -> list[str]:

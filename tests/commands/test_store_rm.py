@@ -1,0 +1,104 @@
+"""`memloc store rm`: says what goes, asks, refuses while a run is at work, and goes on after an interruption."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import typer
+
+from memloc.commands import store_rm
+from memloc.run.pulse import new_run
+from memloc.store import Files, Store, heartbeats, layout, records
+from tests.commands.test_query import run
+
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture
+def store(tmp_path: Path, tiny: Path) -> Store:
+    return Store(str(shutil.copytree(tiny, tmp_path / "store")))
+
+
+def test_it_says_what_goes_and_needs_yes(store: Store, capfd: Capture, monkeypatch: Patch) -> None:
+    (record,) = records.read_sweeps(store.files)
+    records.write_sweep(store.files, "other", [{**record.trials[0], "analyses": []}])
+    before = store.files.listing("")
+    code, out, err = run(capfd, monkeypatch, "store", "rm", "tiny", "--store", store.uri)
+    head, *table = out.splitlines()
+    assert re.fullmatch(rf"tiny@{record.sha} in {store.uri}: \d+ KB that no other sweep needs", head)
+    told = {found[1]: int(found[2]) for line in table if (found := re.fullmatch(r"(\S.*\S) +(\d+)  [\d.]+ K?B", line))}
+    assert told == {
+        "records of the sweep": 1,
+        "commits of trainings": 1,
+        "commits of analysis parts": 5,
+        "data files": 3 + 3 + 2 + 2,
+        "checkpoints and states": 4,
+    }
+    (other,) = records.read_sweep(store.files, "other")
+    assert table[-1] == f"1 training of it also in other@{other.sha}: kept, with what is recorded there"
+    assert (code, store.files.listing("")) == (2, before)
+    assert err == "memloc: --yes: nothing was removed, since nobody can be asked here; give it to remove all of this\n"
+    code, out, err = run(capfd, monkeypatch, "store", "rm", "tiny", "--yes", "--store", store.uri)
+    assert (code, err) == (0, "")
+    assert re.search(r"\nremoved 21 files \(\d+ KB\)\n$", out)
+    assert [r.name for r in records.read_sweeps(store.files)] == ["other"]
+    assert list(Store(store.uri).snapshot().commits) == [record.trials[0]["trial"]]
+
+
+@pytest.mark.parametrize("answer", [False, True])
+def test_on_a_terminal_it_asks(store: Store, capfd: Capture, monkeypatch: Patch, answer: bool) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(store_rm, "_can_ask", lambda: True)
+    monkeypatch.setattr(typer, "confirm", lambda text: (asked.append(text), answer)[1])
+    code, out, _ = run(capfd, monkeypatch, "store", "rm", "tiny", "--store", store.uri)
+    assert (code, asked) == (0, ["Remove all of this?"])
+    assert ("nothing was removed" in out, store.files.listing("") == {}) == (not answer, answer)
+
+
+def test_a_run_at_work_is_stopped_first(store: Store, capfd: Capture, monkeypatch: Patch) -> None:
+    before, name = store.files.listing(""), new_run()
+    (record,) = records.read_sweeps(store.files)
+    for sweep, at in ((f"tiny@{record.sha}", ""), ("gone@01234567", record.trials[1]["trial"])):
+        heartbeats.write_run(store.files, name, {"sweep": sweep, "host": "there", "state": "running"})
+        if at:
+            heartbeats.write(store.files, name, at, {"stages": ["train"], "state": "running"})
+        code, out, err = run(capfd, monkeypatch, "store", "rm", "tiny", "--yes", "--store", store.uri)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert err.startswith(f"memloc: tiny@{record.sha}: run {name} of {sweep} is at work on it on there; `")
+        assert f"stop {sweep} --store {store.uri}` ends it" in err
+    assert before.items() <= store.files.listing("").items()
+    heartbeats.write_run(store.files, name, {"sweep": "other@01234567", "host": "there", "state": "running"})
+    store.files.delete(layout.heartbeat(name, record.trials[1]["trial"]))
+    assert run(capfd, monkeypatch, "store", "rm", "tiny", "--yes", "--store", store.uri)[0] == 0
+
+
+def test_interrupted_half_way(store: Store, capfd: Capture, monkeypatch: Patch) -> None:
+    real, left = Files.delete, iter(range(5))
+
+    def delete(files: Files, path: str) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        real(files, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "delete", delete)
+        code, _, err = run(capfd, patch, "store", "rm", "tiny", "--yes", "--store", store.uri)
+    again = "store rm tiny --store " + store.uri
+    assert code == 130
+    assert re.fullmatch(f"memloc: the removal is not complete; `.*{again}` goes on\nmemloc: interrupted\n", err)
+    _, out, _ = run(capfd, monkeypatch, "store", "ls", "--store", store.uri)
+    assert re.search(f"\nthe removal of tiny is not complete; `.*{again}` goes on\n$", out)
+    assert run(capfd, monkeypatch, "store", "rm", "tiny", "--yes", "--store", store.uri)[0] == 0
+    assert store.files.listing("") == {}
+
+
+def test_an_unknown_sweep_and_no_store(store: Store, tmp_path: Path, capfd: Capture, monkeypatch: Patch) -> None:
+    code, out, err = run(capfd, monkeypatch, "store", "rm", "tinny", "--yes", "--store", store.uri)
+    assert (code, out) == (2, "")
+    assert err == f"memloc: tinny: no such sweep in store {store.uri}; did you mean 'tiny'?; it has: tiny\n"
+    code, out, err = run(capfd, monkeypatch, "store", "rm", "tiny", "--yes", "--store", str(tmp_path / "none"))
+    assert (code, out, err.count("\n")) == (3, "", 1)
