@@ -42,6 +42,14 @@ CONTRASTS = """() => {
 }"""
 
 
+# Asked at every frame: is there no chart that is not interactive yet? The first of these comes into view.
+SCROLL = """() => {
+  const waiting = document.querySelector("[data-chart]:not(.live)");
+  waiting?.scrollIntoView();
+  return !waiting;
+}"""
+
+
 @dataclass
 class Visit:
     """A page that was opened, and all that went wrong or was asked for."""
@@ -52,12 +60,7 @@ class Visit:
 
     def scroll_through(self) -> None:
         """Every chart comes into view, and becomes interactive."""
-        self.view.evaluate("document.querySelectorAll('[data-chart]').forEach((e) => e.scrollIntoView())")
-        for panel in self.view.query_selector_all("[data-chart]"):
-            panel.evaluate("(e) => e.scrollIntoView()")
-        self.view.wait_for_function(
-            "document.querySelectorAll('.live').length === document.querySelectorAll('[data-chart]').length", timeout=60_000
-        )
+        self.view.wait_for_function(SCROLL, timeout=120_000)
 
 
 @pytest.fixture(scope="module")
