@@ -6,7 +6,7 @@ writes a file anew, with a new date, before it commits the file. So nothing is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ HEARTBEATS = "heartbeats of runs that are gone"
 STOPS = "orders to stop of runs that are gone"
 TEMPORARY = "temporary files of interrupted writes"
 FOLDERS = "empty folders of runs that are gone"
+RESOLUTION = 1.0  # seconds; some object stores give a listed file's date in milliseconds and a single file's in seconds
 KINDS = (STATES, DATA, QUARANTINED, HEARTBEATS, STOPS, TEMPORARY, FOLDERS)
 
 
@@ -62,15 +63,19 @@ def find(files: Files, grace: float, on_damaged: records.OnDamaged) -> list[Piec
     return sorted(old, key=lambda piece: (KINDS.index(piece.kind), piece.path))
 
 
-def remove(files: Files, pieces: Iterable[Piece]) -> Iterator[Piece]:
+def remove(files: Files, pieces: Sequence[Piece]) -> Iterator[Piece]:
     """Removes what was found, and yields it. What has been written anew since then stays."""
-    for piece in pieces:
+
+    def is_removed(piece: Piece) -> bool:
         if piece.info is None:
-            gone = files.delete_folder(piece.path)
-        elif gone := files.info(piece.path) == piece.info:
-            files.delete(piece.path)
-        if gone:
-            yield piece
+            return files.delete_folder(piece.path)
+        now = files.info(piece.path)
+        if now is None or now.size != piece.size or abs(now.written - piece.info.written) > RESOLUTION:
+            return False
+        files.delete(piece.path)
+        return True
+
+    yield from (piece for piece, gone in zip(pieces, files.map(is_removed, pieces), strict=True) if gone)
 
 
 def _named(kind: str, infos: Mapping[str, Info], is_ours: Callable[[str], bool]) -> list[Piece]:

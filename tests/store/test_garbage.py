@@ -15,8 +15,9 @@ from memloc import stages
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
 from memloc.run.pulse import new_run
-from memloc.store import Store, commits, garbage, heartbeats, layout, records, stops
+from memloc.store import Files, Store, commits, garbage, heartbeats, layout, records, stops
 from memloc.store.garbage import DATA, FOLDERS, HEARTBEATS, QUARANTINED, STATES, STOPS, TEMPORARY
+from memloc.store.local import Info
 from memloc.store.verify import verify
 from tests.conftest import TINY, planned
 from tests.store.writing import commit_of, rows_of
@@ -208,6 +209,23 @@ def test_a_writer_in_between(disk: Store, write: Callable[[Store], None]) -> Non
     assert gone == {piece.path for piece in pieces} - set(orphans)
     assert all(disk.files.size(path) for path in orphans)
     assert verify(disk.files)[0] == []
+
+
+def test_dates_of_listings_may_be_finer_than_those_of_files(disk: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in some object stores."""
+    (*_, path) = planted(disk)[DATA]
+    aged(disk)
+    os.utime(Path(disk.uri, path), (1e9 + 0.789, 1e9 + 0.789))
+    real = Files.info
+
+    def whole(files: Files, path: str) -> Info | None:
+        info = real(files, path)
+        return info and Info(info.size, float(int(info.written)))
+
+    monkeypatch.setattr(Files, "info", whole)
+    expected = {path for paths in found(disk).values() for path in paths}
+    assert path in expected
+    assert set(removed(disk)) == expected
 
 
 def test_what_was_just_set_aside_is_young(disk: Store) -> None:

@@ -24,13 +24,13 @@ from memloc.commands import trials as commands_trials
 from memloc.errors import MemlocWarning, StoreError
 from memloc.papers.judging import judge
 from memloc.papers.registry import paper
-from memloc.store import Store, heartbeats, layout, records
+from memloc.store import Store, heartbeats, layout, records, stops
 from memloc.store.verify import verify
 from tests.commands.test_query import run
 from tests.papers.maini2023.simulated import Simulated
 
 Place = tuple[Any, ...]
-FAILED, PENDING, RUN = "7" * 16, "9" * 16, "run"
+FAILED, PENDING, RUN, STOPPED = "7" * 16, "9" * 16, "run", "20261128-163005-0a1b2c"
 quiet = pytest.mark.filterwarnings("ignore::memloc.errors.MemlocWarning")
 
 
@@ -56,6 +56,7 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     heartbeats.write(store.files, RUN, PENDING, {**beat, "metrics": {"loss": 1.0}, "state": "running", "from_epoch": 0})
     heartbeats.write_run(store.files, RUN, {"sweep": "mine", "host": "h", "state": "running"})
     heartbeats.write_plan(store.files, RUN, {"slots": {"count": 1, "capacity": 1.0}, "trials": []})
+    stops.give(store.files, STOPPED)
     store.files.put(layout.pruned(trial), b"[1, 2]")
     return {path: store.files.get(path) for path in store.files.listing("")}
 
@@ -76,7 +77,7 @@ class Copy:
         """Puts other content in the place of a file, under the name that it has by its hash."""
         (self.root / path).unlink()
         folder, name = path.rsplit("/", 1)
-        if "-" in name:
+        if "-" in name and folder != layout.STOPS:
             name = f"{name.split('-')[0]}-{layout.sha8(data)}.json"
         elif folder.startswith(layout.SWEEPS):
             name = f"{layout.sha8(data)}.json"
@@ -171,7 +172,7 @@ def change(copy: Copy, data: st.DataObject, kinds: tuple[str, ...]) -> None:
     copy.changed(path, json.dumps(with_other(value, place, other)).encode())
 
 
-KINDS = ("commits", "sweeps", "failures", "heartbeats", "checkpoints")
+KINDS = ("commits", "sweeps", "failures", "heartbeats", "stops", "checkpoints")
 bounded = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -210,7 +211,7 @@ def odd(content: bytes) -> dict[str, bytes]:
 
 
 def test_what_is_no_such_file_is_named_and_left_out(copy: Copy) -> None:
-    kinds = {layout.HEARTBEATS: f"{RUN}/{PENDING}.json", **dict.fromkeys(("commits", "sweeps", "failures"), "")}
+    kinds = {layout.HEARTBEATS: f"{RUN}/{PENDING}.json", **dict.fromkeys(("commits", "sweeps", "failures", "stops"), "")}
     for kind, name in kinds.items():
         path, whole = next((p, c) for p, c in copy.content.items() if p.startswith(f"{kind}/{name}"))
         for what, data in odd(whole).items():

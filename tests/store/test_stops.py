@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +68,14 @@ def test_files_of_other_forms_are_not_read(store: Store) -> None:
     for name in ("notes.json", f"{RUN}.txt", f"mine/{RUN}.json"):
         store.files.put(f"stops/{name}", b"not for memloc")
     assert stops.read(store.files) == {}
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("/etc/hostname")], ids=["folder", "link"])
+def test_what_is_no_file_is_named_and_stops_nobody(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    store = Store(str(tmp_path))
+    (tmp_path / layout.STOPS).mkdir()
+    make(tmp_path / layout.stop(RUN))
+    with pytest.warns(MemlocWarning, match=f"left out: stops/{RUN}.json is a (folder|symbolic link)"):
+        assert stops.read(store.files) == {}
+    assert stops.find(store.files, RUN) is None
+    stops.withdraw(store.files, RUN)  # as the run does at its end
