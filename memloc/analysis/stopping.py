@@ -41,7 +41,7 @@ def tell(store: Store, sweep: str | None) -> Stopped:
     Warns:
         MemlocWarning: naming the heartbeats of what cannot be a run of memloc.
     """
-    beats, every = heartbeats.read(store.files)
+    beats, every = heartbeats.read(store.files, store.files.clock)
     runs: list[Heartbeat] = list(every)
     others: list[Heartbeat] = []
     if sweep is not None:

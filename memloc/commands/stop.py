@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from memloc.commands import options, terminal
@@ -26,11 +27,11 @@ def stop(sweep: str = options.SWEEP, store: str = options.STORE) -> None:
     for told in stopped.told:
         print(terminal.plain(_line(told)))
     for other in stopped.others:
-        again = command(f"stop {other}", store)
+        again = command(f"stop {shlex.quote(other)}", store)
         print(terminal.plain(f"A run of {other} works on trials of {sweep} too. It goes on; {again} stops it."))
     if stopped.told:
         print("A run looks for its order about every 10 s, completes the epochs and parts that are running, and ends.")
-        print(f"{command(f'status {sweep}' if sweep else 'status', store)} shows it until then.")
+        print(f"{command(f'status {shlex.quote(sweep)}' if sweep else 'status', store)} shows it until then.")
     else:
         print(f"no run is at work{f' on {sweep}' if sweep else ''} in store {opened.uri}; nothing to stop")
 

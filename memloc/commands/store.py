@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -84,8 +85,22 @@ def _files(store: Store, snapshot: Snapshot) -> dict[str, Any]:
         "checkpoint_bytes": sum(sizes[path] for path in kept),
         "broken_commits": len(snapshot.broken),
         "quarantined": len(store.files.listing(layout.QUARANTINE)),
-        "unfinished_removals": sorted({layout.sweep_of(p) for p in layout.own(store.files.listing(layout.REMOVALS))}),
+        "unfinished_removals": _unfinished(store),
     }
+
+
+def _unfinished(store: Store) -> list[str]:
+    """What `store rm` must be given to go on: NAME, or NAME@sha8 if the name has a record again, which is to stay.
+
+    A sweep that was launched again with the same content needs all of it again, so there is nothing to go on with.
+    """
+    from memloc.store import layout
+
+    recorded, set_aside = (layout.own(store.files.listing(folder)) for folder in (layout.SWEEPS, layout.REMOVALS))
+    names = {layout.sweep_of(path) for path in recorded}
+    again = {layout.removal(path) for path in recorded}
+    open_ones = [(layout.sweep_of(path), layout.record_sha(path)) for path in set_aside if path not in again]
+    return sorted({f"{name}@{sha}" if name in names else name for name, sha in open_ones})
 
 
 def _render(content: dict[str, Any]) -> str:
@@ -113,7 +128,8 @@ def _render(content: dict[str, Any]) -> str:
         broken, aside = counted(content["broken_commits"], "broken commit"), counted(content["quarantined"], "file")
         lines.append(f"{broken}, {aside} in quarantine/; check with {command('store verify', content['store'])}")
     for name in content["unfinished_removals"]:
-        lines.append(f"the removal of {name} is not complete; {command(f'store rm {name}', content['store'])} goes on")
+        again = command(f"store rm {shlex.quote(name)}", content["store"])
+        lines.append(f"the removal of {name} is not complete; {again} goes on")
     return "\n".join(lines)
 
 

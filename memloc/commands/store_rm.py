@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -39,19 +40,21 @@ def rm(
     from memloc.store import removal
     from memloc.store.opening import existing
 
-    opened = existing(store)
+    opened, again = existing(store), command(f"store rm {shlex.quote(sweep)}", store)
     plan = removal.plan(opened.files, sweep)
     _refuse_alive(opened, plan, store)
     print(terminal.plain(_found(opened.uri, plan)), flush=True)
     if not yes and not _can_ask():
         raise UsageError("--yes: nothing was removed, since nobody can be asked here; give it to remove all of this")
-    if not yes and not typer.confirm("Remove all of this?"):
+    if not yes and not _agreed():
         print("nothing was removed")
         return
+    if not yes:
+        _refuse_changed(opened, sweep, plan, store)
     try:
         gone = list(removal.remove(opened.files, plan))
     except BaseException:
-        print(f"memloc: the removal is not complete; {command(f'store rm {sweep}', store)} goes on", file=sys.stderr)
+        print(f"memloc: the removal is not complete; {again} goes on", file=sys.stderr)
         raise
     sizes = _sizes(plan)
     print(f"removed {counted(len(gone), 'file')} ({bytes_in_words(sum(sizes.get(path, 0) for path in gone))})")
@@ -61,18 +64,38 @@ def _can_ask() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
+def _agreed() -> bool:
+    """The answer on the terminal. Ctrl-C and Ctrl-D end the program, and remove nothing."""
+    try:
+        return bool(typer.confirm("Remove all of this?"))
+    except typer.Abort:
+        print("\nnothing was removed")
+        raise typer.Exit(130) from None
+
+
+def _refuse_changed(store: Store, sweep: str, plan: Removal, named: str | None) -> None:
+    """Raises UsageError if something else would go now than was asked about: the question may stand there for hours."""
+    from memloc.store import removal
+
+    now = removal.plan(store.files, sweep)
+    _refuse_alive(store, now, named)
+    if now != plan:
+        again = command(f"store rm {shlex.quote(sweep)}", named)
+        raise UsageError(f"{sweep}: the store has changed since the question; nothing was removed; {again} asks again")
+
+
 def _refuse_alive(store: Store, plan: Removal, named: str | None) -> None:
     """Raises UsageError if a run is at work on what would be removed."""
     from memloc.analysis.run_status import runs_on
     from memloc.store import heartbeats
 
-    beats, runs = heartbeats.read(store.files)
+    beats, runs = heartbeats.read(store.files, store.files.clock)  # this machine's clock may be wrong
     alive = runs_on(runs, {trial: beat for trial, beat in beats.items() if trial in plan.trainings}, plan.names)
     if alive:
         run = alive[0]
         sweep = run.get("sweep") or plan.names[0]
         where = f"run {run['run']} of {sweep} is at work on it on {run.get('host') or 'an unknown machine'}"
-        raise UsageError(f"{plan.names[0]}: {where}; {command(f'stop {sweep}', named)} ends it, then remove it")
+        raise UsageError(f"{plan.names[0]}: {where}; {command(f'stop {shlex.quote(sweep)}', named)} ends it, then remove it")
 
 
 def _sizes(plan: Removal) -> Mapping[str, int]:

@@ -6,7 +6,7 @@ A file appears whole or not at all: one PUT on an object store, temporary file +
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -176,6 +176,22 @@ class Files:
     def listing(self, folder: str, recursive: bool = True) -> dict[str, int]:
         """{path: bytes} of the files in a folder; empty where there is no such folder."""
         return {path: info.size for path, info in self._infos(folder, recursive)}
+
+    @contextmanager
+    def noting_odd(self) -> Iterator[dict[str, str]]:
+        """{path: why} of what lies in the place of files of ours and is left out, such as a link; `on_odd` is told too."""
+        noted: dict[str, str] = {}
+        told = self.on_odd
+
+        def note(problems: Mapping[str, str]) -> None:
+            noted.update(problems)
+            told(problems)
+
+        self.on_odd = note
+        try:
+            yield noted
+        finally:
+            self.on_odd = told
 
     def infos(self, folder: str) -> dict[str, Info]:
         """{path: its size and date} of the files in a folder."""

@@ -6,7 +6,7 @@ writes a file anew, with a new date, before it commits the file. So nothing is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,12 +51,13 @@ def find(files: Files, grace: float, on_damaged: records.OnDamaged) -> list[Piec
     # The commits are read after the files are listed: what was written first may have been committed meanwhile.
     data, checkpoints = (files.infos(folder) for folder in (layout.DATA, layout.CHECKPOINTS))
     known: dict[str, Commit] = {}
-    snapshot = commits.snapshot(files, known)
+    with files.noting_odd() as odd:  # commits may be behind a link
+        snapshot = commits.snapshot(files, known)
     found = [
-        *_unlisted(data, known.values(), [*snapshot.broken, *snapshot.unreadable]),
+        *_unlisted(data, known.values(), {*snapshot.broken, *snapshot.unreadable, *odd}),
         *_states(files, checkpoints, data, snapshot, on_damaged),
         *_of_runs(files, before),
-        *_named(QUARANTINED, files.infos(layout.QUARANTINE), layout.is_quarantined),
+        *_quarantined(files),
         *_named(TEMPORARY, files.infos(layout.TEMPORARY), layout.is_temporary),
     ]
     old = [piece for piece in found if piece.info is None or piece.info.written < before]
@@ -82,18 +83,22 @@ def _named(kind: str, infos: Mapping[str, Info], is_ours: Callable[[str], bool])
     return [Piece(kind, path, info) for path, info in infos.items() if is_ours(path)]
 
 
-def _unlisted(data: Mapping[str, Info], known: Iterable[Commit], unread: Iterable[str]) -> list[Piece]:
-    """The data files that no commit lists. Of a part with a commit that cannot be read, all files stay.
+def _quarantined(files: Files) -> list[Piece]:
+    """A record of a sweep stays until it is written anew: without it, a removal would not know that it must ask."""
+    stay = records.quarantined(files)
+    found = _named(QUARANTINED, files.infos(layout.QUARANTINE), layout.is_quarantined)
+    return [piece for piece in found if piece.path not in stay]
+
+
+def _unlisted(data: Mapping[str, Info], known: Iterable[Commit], unread: Collection[str]) -> list[Piece]:
+    """The data files that no commit lists. Of a part that may have a commit which cannot be read, all files stay.
 
     known: every commit, also those of two for one part: `verify` checks the files of both.
     """
     listed = {entry.path for commit in known for entry in commit.files}
-    in_doubt = {layout.part_of(path) for path in unread}
-    return [
-        Piece(DATA, path, info)
-        for path, info in data.items()
-        if layout.is_own(path) and path not in listed and layout.part_of(path) not in in_doubt
-    ]
+    unlisted = [path for path in layout.own(data) if path not in listed]
+    in_doubt = {part for part in map(layout.part_of, unlisted) if any(layout.may_hold_commit(p, part) for p in unread)}
+    return [Piece(DATA, path, data[path]) for path in unlisted if layout.part_of(path) not in in_doubt]
 
 
 def _states(

@@ -59,8 +59,10 @@ def forget(files: Files, run: str, trial: str) -> None:
     files.delete(layout.heartbeat(run, trial))
 
 
-def read(files: Files) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+def read(files: Files, clock: Callable[[], float] = time.time) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """({trial: its newest heartbeat}, [that of every run]), fresh ones only.
+
+    clock: the time now, asked for if there are heartbeats. `files.clock`, which writes, is right on every machine.
 
     `updated` and `news` are in seconds since 1970 by the clock of the file system: the driver's own clock may be wrong. A
     field whose value is of another type than this version writes is left out.
@@ -69,7 +71,9 @@ def read(files: Files) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]
     runs = []
     odd: dict[str, str] = {}
     dates = {path: date for path, date in files.dates(layout.HEARTBEATS).items() if not layout.is_run_plan(path)}
-    fresh = sorted(p for p, date in dates.items() if layout.is_heartbeat(p) and time.time() - date < FRESH_SECONDS)
+    beats = {path: date for path, date in dates.items() if layout.is_heartbeat(path)}
+    now = clock() if beats else 0.0
+    fresh = sorted(path for path, date in beats.items() if now - date < FRESH_SECONDS)
     for path, content in zip(fresh, files.map(lambda p: documents.find(files, p, odd), fresh), strict=True):
         raw = _json(path, content, odd)
         if not isinstance(raw, dict):

@@ -128,6 +128,11 @@ def part_of(path: str) -> str:
     return path.rpartition("/")[2].partition("-")[0]
 
 
+def may_hold_commit(path: str, part_id: str) -> bool:
+    """Is this path the place of a commit of the part, or of a folder of it?"""
+    return is_commit_of(path, part_id) or path in (COMMITS, commit_folder(part_id))
+
+
 def is_intact(path: str, content: bytes) -> bool:
     """Does the content of a file match the hash in its name?"""
     name = f"{sha8(content)}.json"

@@ -86,6 +86,7 @@ def write_sweep(files: Files, name: str, trials: list[dict[str, Any]]) -> str:
     path = layout.sweep(name, content)
     if files.find(path) != content:
         files.put(path, content)
+        files.delete(layout.quarantine(path))  # what it was is known again
     return f"{name}@{layout.sha8(content)}"
 
 
@@ -116,12 +117,25 @@ def read_sweeps(files: Files, folder: str = layout.SWEEPS, on_damaged: OnDamaged
 
 
 def read_all(files: Files, folder: str = layout.SWEEPS) -> tuple[list[SweepRecord], list[str]]:
-    """(every record that can be read, the paths of the others: what they need is not known)."""
-    paths = layout.own(files.listing(folder))
+    """(every record that can be read, the paths of the others: what they need is not known).
+
+    A link in the place of a record or of a folder is not followed, so records may be behind it: it is among the others. So
+    are the records that `verify` has set aside as damaged, for those in `sweeps/`.
+    """
+    with files.noting_odd() as odd:
+        paths = layout.own(files.listing(folder))
     intact = read_sweeps(files, folder)
     read = {(record.name, record.sha) for record in intact}
     unread = [path for path in paths if (layout.sweep_of(path), layout.record_sha(path)) not in read]
-    return intact, [path for path in unread if files.size(path) is not None]
+    lost = quarantined(files) if folder == layout.SWEEPS else []
+    return intact, [*sorted(odd), *(path for path in unread if files.size(path) is not None), *lost]
+
+
+def quarantined(files: Files) -> list[str]:
+    """The damaged records of sweeps that `verify` has moved to `quarantine/`, and that no launch has written anew."""
+    anew = {layout.quarantine(path) for path in files.listing(layout.SWEEPS)}
+    paths = files.listing(layout.quarantine(layout.SWEEPS))
+    return sorted(path for path in paths if layout.is_quarantined(path) and path not in anew)
 
 
 def sweep_names(files: Files) -> list[str]:

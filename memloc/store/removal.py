@@ -50,6 +50,10 @@ def plan(files: Files, name: str) -> Removal:
         unread += [path for path in unread_begun if path in set_aside]
     if unread:
         remedy = "launch that sweep again, which writes it anew, or update memloc if a later one wrote it"
+        if layout.is_quarantined(unread[0]):
+            remedy = "launch that sweep again, which writes it anew, or delete that file if nobody needs that sweep"
+        elif files.size(unread[0]) is None:
+            remedy = "memloc follows no link in a store; put there what the link leads to"
         raise StoreError(f"store {files.uri}: {unread[0]} cannot be read, so nobody knows what it needs; {remedy}")
     others = [r for r in every if _path(r) not in recorded]
     names = tuple(dict.fromkeys(f"{r.name}@{r.sha}" for r in own))
@@ -66,7 +70,7 @@ def _path(record: SweepRecord) -> str:
 
 def _of_name(files: Files, name: str) -> tuple[dict[str, int], dict[str, int]]:
     """({path: bytes} of the records that a name means, of those that an earlier removal has set aside)."""
-    base, _, sha = name.partition("@")
+    base, at, sha = name.partition("@")
     found = [files.listing(folder) for folder in (layout.SWEEPS, layout.REMOVALS)]
     names = sorted({layout.sweep_of(path) for one in found for path in layout.own(one)})
     if base not in names:
@@ -74,7 +78,7 @@ def _of_name(files: Files, name: str) -> tuple[dict[str, int], dict[str, int]]:
         raise UsageError(f"{base or repr(base)}: no such sweep in store {files.uri}{nearest(base, names)}; it has: {have}")
     of_base = [{path: size for path, size in one.items() if layout.is_own(path) and layout.sweep_of(path) == base}
                for one in found]  # fmt: skip
-    recorded, set_aside = ({p: n for p, n in one.items() if not sha or layout.record_sha(p) == sha} for one in of_base)
+    recorded, set_aside = ({p: n for p, n in one.items() if not at or layout.record_sha(p) == sha} for one in of_base)
     if not recorded and not set_aside:
         valid = ", ".join(sorted({f"{base}@{layout.record_sha(path)}" for one in of_base for path in one}))
         raise UsageError(f"{name}: no such record in store {files.uri}; valid: {valid}")

@@ -60,6 +60,12 @@ def age(store: Store, run: str) -> None:
         os.utime(Path(store.uri, path), (then, then))
 
 
+def test_this_machine_s_clock_does_not_say_who_is_alive(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3600)
+    assert [told.run for told in tell(store, None).told] == RUNS[:2]
+
+
 def test_the_runs_of_the_sweep_that_are_alive(store: Store) -> None:
     stopped = tell(store, "mine")
     assert [(t.run, t.host, t.state, t.stages, t.before) for t in stopped.told] == [

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 import shutil
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,6 +64,20 @@ def test_on_a_terminal_it_asks(store: Store, capfd: Capture, monkeypatch: Patch,
     assert ("nothing was removed" in out, store.files.listing("") == {}) == (not answer, answer)
 
 
+@pytest.mark.parametrize("key", [EOFError, KeyboardInterrupt], ids=["Ctrl-D", "Ctrl-C"])
+def test_no_answer_is_no(store: Store, capfd: Capture, monkeypatch: Patch, key: type[BaseException]) -> None:
+    class Terminal(io.StringIO):
+        def readline(self, *_: object) -> str:
+            raise key
+
+    before = store.files.listing("")
+    monkeypatch.setattr(store_rm, "_can_ask", lambda: True)
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    code, out, err = run(capfd, monkeypatch, "store", "rm", "tiny", "--store", store.uri)
+    assert (code, err, store.files.listing("")) == (130, "", before)
+    assert out.endswith("Remove all of this? [y/N]: \nnothing was removed\n")
+
+
 def test_a_run_at_work_is_stopped_first(store: Store, capfd: Capture, monkeypatch: Patch) -> None:
     before, name = store.files.listing(""), new_run()
     (record,) = records.read_sweeps(store.files)
@@ -102,3 +121,66 @@ def test_an_unknown_sweep_and_no_store(store: Store, tmp_path: Path, capfd: Capt
     assert err == f"memloc: tinny: no such sweep in store {store.uri}; did you mean 'tiny'?; it has: tiny\n"
     code, out, err = run(capfd, monkeypatch, "store", "rm", "tiny", "--yes", "--store", str(tmp_path / "none"))
     assert (code, out, err.count("\n")) == (3, "", 1)
+
+
+def launched(store: Store) -> str:
+    """Another sweep that has nothing to do, since all of it is there."""
+    records.write_sweep(store.files, "other", records.read_sweeps(store.files)[0].trials)
+    return "the store has changed since the question; nothing was removed; `.*store rm tiny --store"
+
+
+def at_work(store: Store) -> str:
+    """The sweep itself."""
+    (record,) = records.read_sweeps(store.files)
+    heartbeats.write_run(store.files, new_run(), {"sweep": f"tiny@{record.sha}", "host": "there", "state": "running"})
+    return "is at work on it on there"
+
+
+@pytest.mark.parametrize("begin", [launched, at_work])
+def test_what_begins_while_it_waits_for_an_answer(
+    store: Store, capfd: Capture, monkeypatch: Patch, begin: Callable[[Store], str]
+) -> None:
+    before, expected = store.files.listing(""), []
+    monkeypatch.setattr(store_rm, "_can_ask", lambda: True)
+    monkeypatch.setattr(typer, "confirm", lambda text: expected.append(begin(store)) or True)
+    code, _, err = run(capfd, monkeypatch, "store", "rm", "tiny", "--store", store.uri)
+    assert (code, err.count("\n")) == (2, 1)
+    assert re.search(expected[0], err)
+    assert before.items() <= store.files.listing("").items()
+
+
+def test_a_run_is_at_work_whatever_this_machine_s_clock_says(store: Store, capfd: Capture, monkeypatch: Patch) -> None:
+    at_work(store)
+    before, now = store.files.listing(""), time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3600)
+    code, out, err = run(capfd, monkeypatch, "store", "rm", "tiny", "--yes", "--store", store.uri)
+    assert (code, out) == (2, "")
+    assert "is at work on it on there" in err
+    assert store.files.listing("") == before
+
+
+def test_a_sweep_launched_again_is_no_unfinished_removal(store: Store, capfd: Capture, monkeypatch: Patch) -> None:
+    """`store ls` must not lead to the removal of what was computed since."""
+    (record,) = records.read_sweeps(store.files)
+    (path,) = store.files.listing(layout.SWEEPS)
+    store.files.move(path, layout.removal(path))
+
+    def unfinished() -> list[str]:
+        _, out, _ = run(capfd, monkeypatch, "store", "ls", "--json", "--store", store.uri)
+        names: list[str] = json.loads(out)["unfinished_removals"]
+        return names
+
+    assert unfinished() == ["tiny"]
+    records.write_sweep(store.files, "tiny", record.trials[:1])
+    assert unfinished() == [f"tiny@{record.sha}"]
+    assert run(capfd, monkeypatch, "store", "rm", f"tiny@{record.sha}", "--yes", "--store", store.uri)[0] == 0
+    assert set(Store(store.uri).snapshot().trainings()) == {record.trials[0]["trial"]}
+    store.files.put(layout.removal(*store.files.listing(layout.SWEEPS)), b"[]")
+    assert unfinished() == []
+
+
+def test_a_name_is_one_word_of_the_command_to_type(store: Store, capfd: Capture, monkeypatch: Patch) -> None:
+    """Whoever may write to a store may not make a reader run a command."""
+    store.files.put("removals/x; rm -r $HOME/01234567.json", b"[]")
+    _, out, _ = run(capfd, monkeypatch, "store", "ls", "--store", store.uri)
+    assert f"store rm 'x; rm -r $HOME' --store {store.uri}`" in out

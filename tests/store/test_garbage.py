@@ -121,6 +121,36 @@ def test_data_of_a_commit_that_cannot_be_read_stays(disk: Store, content: bytes)
     assert DATA not in found(disk)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_data_of_commits_behind_a_link_stay(disk: Store, tmp_path: Path, depth: int) -> None:
+    """The owner of a store has moved `commits`, a folder of it or a commit to another disk. What is not behind it goes."""
+    commit = next(c for c in disk.snapshot().commits.values() if c.files)
+    place = "/".join(disk.snapshot().paths[commit.id].split("/")[:depth])
+    commits.publish_tables(disk.files, ORPHAN, rows_of(3, 0), stages.tables())
+    orphans = {p for p in disk.files.listing(layout.DATA) if ORPHAN in p}
+    aged(disk)
+    assert not commit.id.startswith(ORPHAN[:2])
+    Path(disk.uri, place).rename(tmp_path / "elsewhere")
+    Path(disk.uri, place).symlink_to(tmp_path / "elsewhere")
+    with pytest.warns(match="symbolic link"):
+        kinds = found(disk)
+    assert set(kinds.get(DATA, ())) == (set() if depth == 1 else orphans)
+
+
+def test_a_damaged_record_is_kept_in_quarantine_until_it_is_written_anew(disk: Store) -> None:
+    """`store rm` and the states that the record may need depend on it."""
+    (path,) = disk.files.listing(layout.SWEEPS)
+    content = disk.files.get(path)
+    Path(disk.uri, path).write_bytes(b"[]")
+    verify(disk.files)
+    aged(disk)
+    told: list[list[str]] = []
+    assert garbage.find(disk.files, 7 * DAY, told.append) == []
+    assert told == [[layout.quarantine(path)]]
+    disk.files.put(path, content)
+    assert found(disk)[QUARANTINED] == [layout.quarantine(path)]
+
+
 def test_states_that_are_still_needed_stay(disk: Store, tmp_path: Path) -> None:
     states = sorted(p for p in disk.files.listing(layout.CHECKPOINTS) if layout.is_resume_state(p))
     assert found(disk) == {STATES: states}

@@ -180,7 +180,7 @@ def test_a_record_that_cannot_be_read_may_need_anything(both: Store, name: str) 
 
 
 def test_a_name_is_never_a_path(both: Store) -> None:
-    for name in ("", "..", "../both", "sweeps/tiny", "tiny@../x", "tiny/", "@"):
+    for name in ("", "..", "../both", "sweeps/tiny", "tiny@../x", "tiny/", "@", "tiny@"):  # the last: as tiny@$UNSET
         with pytest.raises(UsageError, match="no such"):
             removal.plan(both.files, name)
     with pytest.raises(UsageError, match="did you mean 'tiny'"):
@@ -197,3 +197,36 @@ def test_an_analysis_that_no_record_names_goes_with_its_training(both: Store) ->
     remove(both, "less")
     assert_whole(Store(both.uri))
     assert not [p for p in both.files.listing(layout.DATA) if any(a["parts"][0] in p for a in tied["analyses"])]
+
+
+@pytest.mark.parametrize("place", ["sweeps", "sweeps/other", ""], ids=["all", "folder", "file"])
+def test_a_record_behind_a_link_may_need_anything(both: Store, tmp_path: Path, place: str) -> None:
+    """The owner of a store has moved it to another disk."""
+    (record,) = (p for p in both.files.listing(layout.SWEEPS) if "/other/" in p)
+    place = place or record
+    if place == "sweeps":  # a removal of the sweep was ended half-way, so its name is known
+        (own,) = (p for p in both.files.listing(layout.SWEEPS) if "/tiny/" in p)
+        both.files.move(own, layout.removal(own))
+    Path(both.uri, place).rename(tmp_path / "elsewhere")
+    Path(both.uri, place).symlink_to(tmp_path / "elsewhere")
+    before = both.files.listing("data")
+    with (
+        pytest.warns(match="symbolic link"),
+        pytest.raises(StoreError, match=f"{place} cannot be read, .*; memloc follows no link .*put there what the link"),
+    ):
+        remove(both, "tiny")
+    assert both.files.listing("data") == before
+
+
+def test_a_record_that_verify_has_set_aside_may_need_anything(both: Store, tmp_path: Path) -> None:
+    """Until its sweep is launched again."""
+    (record,) = (p for p in both.files.listing(layout.SWEEPS) if "/other/" in p)
+    Path(both.uri, record).write_bytes(b"[]")
+    assert [file.path for file in verify(both.files)[0]] == [record]
+    aside = layout.quarantine(record)
+    with pytest.raises(StoreError, match=f"{aside} cannot be read, .*; launch that sweep again, .* or delete that file"):
+        removal.plan(both.files, "tiny")
+    run_inline(tmp_path, OTHER, both, "other")
+    assert both.files.listing(layout.SWEEPS).keys() >= {record}
+    assert removal.plan(both.files, "tiny").shared
+    assert both.files.size(aside) is None
