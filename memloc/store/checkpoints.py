@@ -141,15 +141,7 @@ def _read_state(files: Files, trial: str, path: str) -> ResumeState | None:
         return None
     try:
         return _state_in(trial, path, content)
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        RuntimeError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ) as error:
+    except NO_STATE as error:
         files.on_odd({path: f"is no state of a training ({error_line(error)})"})
         return None
 
@@ -160,6 +152,8 @@ def _state_in(trial: str, path: str, content: bytes) -> ResumeState:
         if sum(member.file_size for member in archive.infolist()) > len(content):
             raise ValueError("it is compressed")  # and might fill the memory
     raw = torch.load(io.BytesIO(content), weights_only=True)
+    if not isinstance(raw, dict):
+        raise ValueError(f"it is a {type(raw).__name__}")
     extra = documents.parse(raw["extra"].encode(), plain=False)
     entries = documents.checked(_entries(), json.dumps(extra["entries"]).encode())
     epoch, named = raw["epoch"], layout.resume_state_of(path)

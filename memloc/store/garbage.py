@@ -6,7 +6,7 @@ writes a file anew, with a new date, before it commits the file. So nothing is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ def find(files: Files, grace: float, on_damaged: records.OnDamaged) -> list[Piec
     with files.noting_odd() as odd:  # commits may be behind a link
         snapshot = commits.snapshot(files, known)
     found = [
-        *_unlisted(data, known.values(), {*snapshot.broken, *snapshot.unreadable, *odd}),
+        *_unlisted(data, list(known.values()), {*snapshot.broken, *snapshot.unreadable, *odd}),
         *_states(files, checkpoints, data, snapshot, on_damaged),
         *_of_runs(files, before),
         *_quarantined(files),
@@ -90,11 +90,14 @@ def _quarantined(files: Files) -> list[Piece]:
     return [piece for piece in found if piece.path not in stay]
 
 
-def _unlisted(data: Mapping[str, Info], known: Iterable[Commit], unread: Collection[str]) -> list[Piece]:
+def _unlisted(data: Mapping[str, Info], known: Collection[Commit], unread: Collection[str]) -> list[Piece]:
     """The data files that no commit lists. Of a part that may have a commit which cannot be read, all files stay.
 
-    known: every commit, also those of two for one part: `verify` checks the files of both.
+    known: every commit, also those of two for one part: `verify` checks the files of both. Where there is none, all files
+    stay: perhaps the store is not copied to its end, or a disk is not mounted.
     """
+    if not known:
+        return []
     listed = {entry.path for commit in known for entry in commit.files}
     unlisted = [path for path in layout.own(data) if path not in listed]
     in_doubt = {part for part in map(layout.part_of, unlisted) if any(layout.may_hold_commit(p, part) for p in unread)}

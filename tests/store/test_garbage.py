@@ -137,6 +137,14 @@ def test_data_of_commits_behind_a_link_stay(disk: Store, tmp_path: Path, depth: 
     assert set(kinds.get(DATA, ())) == (set() if depth == 1 else orphans)
 
 
+def test_data_of_a_store_without_commits_stay(disk: Store, tmp_path: Path) -> None:
+    """It is not copied to its end, or a disk is not mounted."""
+    shutil.move(Path(disk.uri, layout.COMMITS), tmp_path / "elsewhere")
+    Path(disk.uri, layout.COMMITS).mkdir()
+    assert disk.files.listing(layout.DATA)
+    assert found(disk) == {}
+
+
 def test_a_damaged_record_is_kept_in_quarantine_until_it_is_written_anew(disk: Store) -> None:
     """`store rm` and the states that the record may need depend on it."""
     (path,) = disk.files.listing(layout.SWEEPS)

@@ -7,6 +7,7 @@ import os
 import shutil
 import warnings
 import zipfile
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -136,13 +137,20 @@ def test_a_state_lists_only_checkpoints_of_its_training(store: Store) -> None:
         assert checkpoints.load_resume(store.files, TRIAL, (), "here") is None
 
 
-@pytest.mark.parametrize("made", ["text", "no pickle", "no entries", "compressed"])
+@pytest.mark.parametrize("made", ["text", "no pickle", "no entries", "an empty list", "a tensor", "compressed"])
 def test_what_is_no_state_is_passed_over(store: Store, tmp_path: Path, made: str) -> None:
     content = checkpoints.encode({"w": torch.ones(2)})
     entry = checkpoints.entry(TRIAL, 1, content)
     store.files.put(entry.path, content)
-    odd = {"text": b"hello", "no pickle": no_pickle, "no entries": no_entries, "compressed": compressed}[made]
-    odd = odd(tmp_path / "odd") if callable(odd) else odd
+    kinds: dict[str, Callable[[Path], bytes]] = {
+        "text": lambda path: b"hello",
+        "no pickle": no_pickle,
+        "no entries": no_entries,
+        "an empty list": lambda path: no_entries(path, entries=[]),
+        "a tensor": a_tensor,
+        "compressed": compressed,
+    }
+    odd = kinds[made](tmp_path / "odd")
     path = layout.resume_state(TRIAL, 1, "here", odd)
     store.files.put(path, odd)
     with pytest.warns(MemlocWarning, match=f"left out: {path} is no state of a training"):
@@ -154,8 +162,14 @@ def no_pickle(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def no_entries(path: Path) -> bytes:
-    torch.save({"epoch": 1, "momentum": {}, "dynamics": {}, "extra": json.dumps({"numerics": "here", "rows": []})}, path)
+def no_entries(path: Path, **more: object) -> bytes:
+    extra = json.dumps({"numerics": "here", "rows": [], **more})
+    torch.save({"epoch": 1, "momentum": {}, "dynamics": {}, "extra": extra}, path)
+    return path.read_bytes()
+
+
+def a_tensor(path: Path) -> bytes:
+    torch.save(torch.ones(2), path)
     return path.read_bytes()
 
 
