@@ -9,6 +9,7 @@ from typing import Any
 
 from memloc.analysis.run_status import Heartbeat, runs_on
 from memloc.analysis.sweep_records import contents_of
+from memloc.errors import UsageError
 from memloc.store import Store, heartbeats, layout, records, stops
 
 
@@ -45,8 +46,9 @@ def tell(store: Store, sweep: str | None) -> Stopped:
     runs: list[Heartbeat] = list(every)
     others: list[Heartbeat] = []
     if sweep is not None:
-        contents = contents_of(store, sweep)
-        names = [f"{record.name}@{record.sha}" for record in contents]
+        saying_so = {run["sweep"] for run in runs if sweep in _names(run)}
+        contents = _contents(store, sweep, needed=not saying_so)
+        names = saying_so | {f"{record.name}@{record.sha}" for record in contents}
         trials = {trial["trial"] for trial in records.merged_trials(contents)}
         runs, others = of_sweep(runs, {t: beat for t, beat in beats.items() if t in trials}, names)
     odd = {layout.run_heartbeat(run["run"]): "names no run of memloc" for run in runs if not layout.is_run(run["run"])}
@@ -61,6 +63,22 @@ def tell(store: Store, sweep: str | None) -> Stopped:
             stops.give(store.files, run["run"])
         told.append(_told(run, beats, run["run"] in before))
     return Stopped(told, sorted({other["sweep"] for other in others if other.get("sweep")}))
+
+
+def _names(run: Heartbeat) -> tuple[str, ...]:
+    """NAME@sha8 and NAME of the record that a run carries out, as it says itself: the record may be damaged or gone."""
+    record: str = run.get("sweep", "")
+    return (record, record.partition("@")[0]) if record else ()
+
+
+def _contents(store: Store, sweep: str, needed: bool) -> list[records.SweepRecord]:
+    """The records of a sweep; none if they cannot be read and are not needed."""
+    try:
+        return contents_of(store, sweep)
+    except UsageError:
+        if needed:
+            raise
+        return []
 
 
 def of_sweep(

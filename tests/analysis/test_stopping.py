@@ -60,6 +60,19 @@ def age(store: Store, run: str) -> None:
         os.utime(Path(store.uri, path), (then, then))
 
 
+@pytest.mark.parametrize("rest", [b"[]", None], ids=["damaged", "gone"])
+def test_a_run_whose_record_cannot_be_read(store: Store, rest: bytes | None) -> None:
+    """It says itself what it carries out."""
+    (path,) = (p for p in store.files.listing(layout.SWEEPS) if "/mine/" in p)
+    Path(store.uri, path).unlink()
+    if rest is not None:
+        Path(store.uri, path).write_bytes(rest)
+    for name in ("mine", f"mine@{layout.record_sha(path)}"):
+        assert [told.run for told in tell(store, name).told] == RUNS[:1]
+    with pytest.raises(UsageError):
+        tell(store, "min")
+
+
 def test_this_machine_s_clock_does_not_say_who_is_alive(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 3600)
