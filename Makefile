@@ -23,7 +23,7 @@ demo: .venv/memloc  ## the main job on bundled images, into ./memloc-store, and 
 # Compiling the tests takes each of its processes longer than importing torch: so bytecode is kept, whatever is usual here.
 test: .venv/test  ## everything that must hold before a change lands; lint and types run beside the tests
 	@$(MAKE) --no-print-directory lint > .venv/lint.log 2>&1 & lint=$$!; \
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder; tests=$$?; \
 	wait $$lint; lint=$$?; cat .venv/lint.log; test $$tests -eq 0 -a $$lint -eq 0
 
 lint: .venv/test
