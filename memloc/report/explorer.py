@@ -182,7 +182,7 @@ def _networks(observations: Observations, one: TrainingSet, examples: Sequence[i
         f"""WITH last AS (
                 SELECT p.trial, t.dropout, p.mode, p.rescale, p.example, p.predicted FROM predictions AS p
                 JOIN analyses AS a USING (analysis) JOIN trials AS t ON t.trial = p.trial
-                WHERE {among("p.trial", one.trials)} AND CAST(a.config->>'epoch' AS INTEGER) = t.epochs
+                WHERE {among("p.trial", one.trials)} AND TRY_CAST(a.config->>'epoch' AS INTEGER) = t.epochs
                 QUALIFY row_number() OVER (PARTITION BY p.trial, p.mode, p.rescale, p.example ORDER BY p.analysis) = 1)
             SELECT dropout, mode, rescale, example, predicted, count(*) AS n FROM last
             GROUP BY ALL ORDER BY dropout, mode, rescale, example, n DESC, predicted"""

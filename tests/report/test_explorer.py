@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -24,11 +23,13 @@ from PIL import Image
 
 from memloc.analysis.observations import Observations
 from memloc.analysis.reader import Reader, visible
+from memloc.analysis.settings import Setting
 from memloc.data import class_names, load
 from memloc.errors import UsageError
 from memloc.report import explorer as module
 from memloc.report import sprite, training_sets
 from memloc.report.explorer import Explorer, explorer
+from memloc.report.training_sets import TrainingSet
 from memloc.store import Store
 
 Rows = list[dict[str, Any]]
@@ -174,19 +175,7 @@ def test_predictions_are_counted(first: Mapping[str, Any], reader: Reader) -> No
             assert said[1::2] == sorted(counted.values(), reverse=True)
 
 
-def test_another_network_has_a_name() -> None:
-    rows = pd.DataFrame(
-        [("none", "rewound", "conv1", 5, 3, 2), ("none", "plain", "none", 5, 7, 1)],
-        columns=["dropout", "mode", "rescale", "example", "predicted", "n"],
-    )
-    networks = module._networks(SimpleNamespace(frame=lambda sql: rows), SimpleNamespace(trials=["a"]), [4, 5])  # type: ignore[arg-type]
-    assert networks == [
-        {"name": "Trained without dropout", "said": [None, [7, 1]]},
-        {"name": "none, rewound, conv1", "said": [None, [3, 2]]},
-    ]
-
-
-class Tables:
+class Tables(Observations):
     """Observations of made-up tables."""
 
     def __init__(self, **tables: pd.DataFrame) -> None:
@@ -195,21 +184,41 @@ class Tables:
             self.connection.register(name, rows)
 
     def frame(self, sql: str) -> pd.DataFrame:
-        return self.connection.sql(sql).df()
+        rows: pd.DataFrame = self.connection.sql(sql).df()
+        return rows
+
+
+def trained(scored: str, more: str = "", dropped: str = "") -> TrainingSet:
+    """A set whose trainings have one letter each: those whose scores are averaged, and more."""
+    setting = Setting({"dataset": "digits", "model": "m"}, {}, {})
+    return TrainingSet(setting, ("digits", "i"), list(scored + more), list(scored), "", list(dropped))
+
+
+def test_another_network_has_a_name() -> None:
+    rows = [(f"of {t}", t, "rewound", "conv1", 5, 3) for t in "ab"] + [("of a", "a", "plain", "none", 5, 7)]
+    observations = Tables(
+        predictions=pd.DataFrame(rows, columns=["analysis", "trial", "mode", "rescale", "example", "predicted"]),
+        analyses=pd.DataFrame({"analysis": ["of a", "of b"], "config": '{"epoch":8}'}),
+        trials=pd.DataFrame({"trial": ["a", "b"], "dropout": "none", "epochs": 8}),
+    )
+    assert module._networks(observations, trained("ab"), [4, 5]) == [
+        {"name": "Trained without dropout", "said": [None, [7, 1]]},
+        {"name": "none, rewound, conv1", "said": [None, [3, 2]]},
+    ]
 
 
 def test_predictions_are_those_of_the_last_epoch_once_per_training() -> None:
-    said = [("a1", 3), ("a2", 4), ("early", 5)]  # three analyses of one training
+    said = [("a1", 3), ("a2", 4), ("early", 5), ("odd", 6)]  # four analyses of one training
     rows = [(a, "t", "plain", "none", 9, c) for a, c in said] + [("other", "u", "plain", "none", 9, 4)]
+    epochs = (8, 8, 4, '"last"', 8)
     observations = Tables(
         predictions=pd.DataFrame(rows, columns=["analysis", "trial", "mode", "rescale", "example", "predicted"]),
-        analyses=pd.DataFrame({"analysis": [row[0] for row in rows], "config": [f'{{"epoch":{t}}}' for t in (8, 8, 4, 8)]}),
+        analyses=pd.DataFrame({"analysis": [row[0] for row in rows], "config": [f'{{"epoch":{t}}}' for t in epochs]}),
         trials=pd.DataFrame({"trial": ["t", "u"], "dropout": "none", "epochs": 8}),
     )  # fmt: skip
-    both, one = (SimpleNamespace(trials=list(known)) for known in ("tu", "u"))
     expected = {"name": "Trained without dropout", "said": [[3, 1, 4, 1]]}
-    assert module._networks(observations, both, [9]) == [expected]  # type: ignore[arg-type]
-    assert module._networks(observations, one, [9]) == [{**expected, "said": [[4, 1]]}]  # type: ignore[arg-type]
+    assert module._networks(observations, trained("tu"), [9]) == [expected]
+    assert module._networks(observations, trained("u"), [9]) == [{**expected, "said": [[4, 1]]}]
 
 
 def test_means_skip_what_is_missing_and_forgetting_counts_trainings() -> None:
@@ -225,11 +234,7 @@ def test_means_skip_what_is_missing_and_forgetting_counts_trainings() -> None:
     observations = Tables(
         leaderboard=table, forgotten=pd.DataFrame({"trial": ["d", "d", "e", "x"], "example": 1})
     )  # d: two analyses
-    sets = [
-        SimpleNamespace(trials=list("tude"), scored=list("tu"), dropped=list("de")),
-        SimpleNamespace(trials=["x"], scored=["x"], dropped=[]),
-    ]
-    first, second = training_sets.means(observations, sets)  # type: ignore[arg-type]
+    first, second = training_sets.means(observations, [trained("tu", more="de", dropped="de"), trained("x")])
     columns = ["example", "label", "true_label", "aum", "forgotten"]
     assert first[columns].to_numpy().tolist()[0] == [1, 5, 5, 2.0, 2]
     assert first[columns].to_numpy().tolist()[1][:4] == [2, 6, 5, 1.5]
@@ -241,12 +246,11 @@ def test_means_do_not_depend_on_the_order_of_rows() -> None:
     """Large numbers cancel, so that a mean would differ in another order, compensated or not; DuckDB's order is any."""
     values = [0.1, 0.1, 0.1, 1e17, -1e17, 1e33, -1e33]
     rows = pd.DataFrame({"trial": list("abcdefg"), "example": 1, "label": 5, "true_label": 5, "noisy": False, "aum": values})
-    sets = [SimpleNamespace(trials=list("abcdefg"), scored=list("abcdefg"), dropped=[])]
     found = set()
     for seed in range(30):
         forgotten = pd.DataFrame({"trial": ["a"], "example": [1]})
         observations = Tables(leaderboard=rows.sample(frac=1, random_state=seed), forgotten=forgotten)
-        (frame,) = training_sets.means(observations, sets)  # type: ignore[arg-type]
+        (frame,) = training_sets.means(observations, [trained("abcdefg")])
         found.add(frame["aum"][0])
     assert len(found) == 1
 
@@ -272,10 +276,11 @@ def test_closed_neurons_are_counted(first: Mapping[str, Any], reader: Reader) ->
         assert size == 1 + max(index for _, name, index in named if name == layer)
 
 
-class Searched:
+class Searched(Observations):
     """Observations of five trainings whose network has two layers in a group."""
 
-    trials = {t: {"seed": seed} for t, seed in zip("abcde", (4, 3, 2, 1, 0), strict=True)}  # noqa: RUF012
+    def __init__(self) -> None:
+        self.trials = {t: {"seed": seed} for t, seed in zip("abcde", (4, 3, 2, 1, 0), strict=True)}
 
     def frame(self, sql: str) -> pd.DataFrame:
         rows = [(t, 7, ["b.2", "b.1"], np.array([9, 0])) for t in "abcde"] + [("b", 8, [], np.array([], dtype=int))]
@@ -289,17 +294,17 @@ class Searched:
 
 
 def test_layers_of_a_group_lie_side_by_side_and_few_trainings_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = SimpleNamespace(setting=SimpleNamespace(scope=SimpleNamespace(model="m")), scored=["a"])
-    shown = module._neurons(Searched(), one, [7, 8])  # type: ignore[arg-type]
+    one = trained("abcde")
+    shown = module._neurons(Searched(), one, [7, 8])
     assert shown is not None
     assert shown["rows"] == ["stem", "b"]
     assert shown["layers"] == [("b.1", 1, 0, 0.5, 1), ("b.2", 1, 0.5, 0.5, 10)]
     assert (shown["trainings"], shown["of"]) == (["seed 0", "seed 1", "seed 2", "seed 3"], 5)
     assert len(shown["neurons"]) == 8  # the same place in another training is another neuron
     assert shown["closed"][8] == []
-    assert module._neurons(Searched(), one, [1]) is None  # type: ignore[arg-type]
+    assert module._neurons(Searched(), one, [1]) is None
     monkeypatch.setattr(module, "CLOSINGS", 7)  # each training has two
-    few = module._neurons(Searched(), one, [7, 8])  # type: ignore[arg-type]
+    few = module._neurons(Searched(), one, [7, 8])
     assert few is not None
     assert (few["trainings"], few["of"], few["layers"]) == (shown["trainings"][:3], 5, shown["layers"])
     assert len(few["neurons"]) == 6
@@ -482,7 +487,7 @@ def test_few_examples_need_no_limit(made: Explorer) -> None:
 # --- which trainings --------------------------------------------------------------------------------------------------
 
 
-class Planned:
+class Planned(Observations):
     """Observations of trainings that have nothing but configurations."""
 
     def __init__(self, **trials: Mapping[str, Any]) -> None:
@@ -513,7 +518,7 @@ TIED = {"dropout": "example_tied", "p_gen": 0.2, "p_mem": 0.1}
     ],
 )
 def test_which_scores_are_averaged(trials: Mapping[str, Any], scored: Sequence[str], kinds: str) -> None:
-    sets = training_sets.training_sets(Planned(**trials))  # type: ignore[arg-type]
+    sets = training_sets.training_sets(Planned(**trials))
     assert ["".join(s.scored) for s in sets] == scored
     assert {s.kind for s in sets} == {kinds}
     names = [one["name"] for one in module._names(sets)]
@@ -522,7 +527,7 @@ def test_which_scores_are_averaged(trials: Mapping[str, Any], scored: Sequence[s
 
 def test_the_richest_set_comes_first() -> None:
     planned = Planned(a={}, b={"seed": 1}, f={"epochs": 6}, t={"epochs": 7, "dropout": "example_tied"})
-    sets = training_sets.training_sets(planned)  # type: ignore[arg-type]
+    sets = training_sets.training_sets(planned)
     assert [s.trials for s in sets] == [["f"], ["t"], ["a", "b"]]
     assert sets[1].dropped == ["t"]
 
