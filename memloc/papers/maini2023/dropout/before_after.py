@@ -116,7 +116,7 @@ def _e1(case: Case) -> Estimates:
     rows, sql, numbers = tied_rows(case), sql_of(case.setting), case.numbers
     _, said = memorized(case)
     estimates = {f"before.{what}": before(rows, what, numbers.get(f"before.{what}"), sql) for what in SETS}
-    cell = _of_cell(case)
+    cell = after_in_cell(case)
     for what in SETS:
         if dropped(rows, what):
             part, one = f"after.{what}", cell.get(what)
@@ -124,9 +124,9 @@ def _e1(case: Case) -> Estimates:
     return estimates
 
 
-def _of_cell(one: Observed) -> dict[str, Dropped]:
-    """{set: its accuracy after dropping} in a setting of one cell."""
-    config = one.setting.config
+def after_in_cell(one: Observed) -> dict[str, Dropped]:
+    """{set: its accuracy after dropping} of trainings of one cell."""
+    config = one.configs[one.trials[0]]
     return after_dropping(one.observations, one.trials).get((config["p_gen"], config["p_mem"]), {})
 
 
@@ -137,7 +137,7 @@ def _e4(case: Case) -> Estimates:
     """
     rows, sql, numbers = tied_rows(case), sql_of(case.setting), case.numbers
     estimates = {}
-    if one := _of_cell(case).get("clean"):
+    if one := after_in_cell(case).get("clean"):
         cost, number = complement(one.shown), numbers.get("cost")
         region = MINOR if number is None else Region(hi=round(number + SLACK, 9))
         compared = f"clean accuracy lost, from 1{away(number, cost.value)}"
@@ -201,9 +201,11 @@ def _table_1(subjects: Sequence[Subject]) -> Drawn:
 
 def _dots(subject: Subject) -> Drawn:
     """E1's quantities."""
-    rows, cell = tied_rows(subject), _of_cell(subject)
-    after = [cell[what].shown if what in cell else None for what in SETS]
-    values = {"before dropping": [rows.share(f"before_{what}") for what in SETS], "after dropping": after}
+    rows, cell = tied_rows(subject), after_in_cell(subject)
+    values = {
+        "before dropping": [rows.share(f"before_{what}") for what in SETS],
+        "after dropping": [cell[what].shown if what in cell else None for what in SETS],
+    }
     kept = {name: cells for name, cells in values.items() if any(cells)}
     return [Dots(subject.label, SETS, kept, "accuracy", sql_of(subject.setting), x_range=(0.0, 1.0))] if kept else []
 

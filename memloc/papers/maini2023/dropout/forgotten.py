@@ -73,7 +73,7 @@ CLAIMS = (
 
 
 def _forgotten(subject: Subject) -> Drawn:
-    """Their images; a table where there are none."""
+    """The images of the examples that dropping forgets; a table if there are no images."""
     label, chosen = subject.label, subject.where
     if not {"own", "dropped"} <= set(subject.rows("evaluation")["mode"]):
         return []

@@ -17,7 +17,7 @@ from memloc.papers.deciding import away, decided, listed, ranked, reaching, sayi
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.dropout.accuracies import SETS, memorized, sql_of, tied_rows, tied_settings
-from memloc.papers.maini2023.dropout.before_after import MEMORIZES, after, after_dropping, in_per_cent, paper_in_per_cent
+from memloc.papers.maini2023.dropout.before_after import MEMORIZES, after, after_in_cell, in_per_cent, paper_in_per_cent
 from memloc.statistics import page_trend
 from memloc.statistics.quantities import share
 from memloc.statistics.trainings import pooled
@@ -52,7 +52,7 @@ OF_TABLE_2 = _numbers(dict(zip(CELLS, (pair for row in TABLE_2.values() for pair
 OF_TABLE_3 = _numbers(TABLE_3)
 
 
-def _of_cell(case: Case, name: str, sql: str) -> dict[str, Estimate]:
+def _estimates_of_cell(case: Case, name: str, sql: str) -> dict[str, Estimate]:
     """Noisy accuracies as in `after`; clean ones reach the paper's number, elsewhere as in `after`.
 
     case: the trainings of one (p_gen, p_mem). name: in ids.
@@ -60,8 +60,7 @@ def _of_cell(case: Case, name: str, sql: str) -> dict[str, Estimate]:
     kept, said = case.observations.testable(case.trials)
     if not kept:
         return {f"{name}.{what}": untestable(said, [], sql) for what in SETS[:2]}
-    config = case.observations.trials[kept[0]]
-    there = after_dropping(case.observations, case.trials).get((config["p_gen"], config["p_mem"]), {})
+    there = after_in_cell(case)
     estimates = {}
     for what in (what for what in SETS[:2] if what in there):
         one, number = there[what], case.numbers.get(f"{name}.{what}")
@@ -78,7 +77,7 @@ def _e2(case: Case) -> Estimates:
     sql, frame = sql_of(case.setting), tied_rows(case).frame
     estimates: dict[str, Estimate | None] = {}
     for (p_gen, p_mem), rows in frame.groupby(["p_gen", "p_mem"]):
-        estimates |= _of_cell(case.only(list(rows["trial"])), cell(float(str(p_gen)), float(str(p_mem))), sql)
+        estimates |= _estimates_of_cell(case.only(list(rows["trial"])), cell(float(str(p_gen)), float(str(p_mem))), sql)
     kept, said = memorized(case)
     several = frame["p_gen"].nunique() >= 3
     return {**estimates, "trend": _trend(kept.frame, sql) or (untestable(said, [], sql) if several and said else None)}
@@ -113,7 +112,7 @@ def _e3(case: Case) -> Estimates:
     estimates: dict[str, Estimate] = {}
     if tied := methods.pop("example_tied", []):
         of_tied = case.only(tied)
-        estimates |= _of_cell(of_tied, "example_tied", sql_of(of_tied.setting))
+        estimates |= _estimates_of_cell(of_tied, "example_tied", sql_of(of_tied.setting))
     plain, sql = case.rows("evaluation"), case.select("evaluation", where="mode = 'plain'")
     plain = plain[plain["mode"] == "plain"]
     for what in SETS[:2]:
