@@ -1,1 +1,1 @@
-"""Answers from a store, for any paper: SQL, status, findings."""
+"""Answers from a store, for any paper: SQL, derived views, status, settings with their rows."""

@@ -36,6 +36,7 @@ USUAL: Mapping[str, Mapping[str, Any]] = {
 USUAL_NETWORK = {"width": 1, "stem": "imagenet"}
 RENAMED = {("retrain", "lr"): "retrain.lr"}  # options with the name of a training field
 
+# Of the paper. They come first where settings are sorted.
 DATASETS = ("cifar10", "mnist", "svhn")
 MODELS = ("resnet9", "resnet50", "vit_small")
 NAMES = {

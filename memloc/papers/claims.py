@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from memloc.analysis.observations import Observations
 from memloc.analysis.observed import Observed
-from memloc.analysis.settings import Scope, Setting
+from memloc.analysis.settings import DATASETS, MODELS, Scope, Setting
 from memloc.papers.judgement import Estimate
 
 Numbers: TypeAlias = Mapping[str, float | None]  # {part: the paper's number, None where it has words alone}
@@ -18,7 +18,6 @@ InStore: TypeAlias = Callable[[Observations], list[Setting]]
 
 HERE = Scope()
 PRESENT: Numbers = {"": None}
-DATASETS = ("cifar10", "mnist", "svhn")
 RATES = (0.05, 0.1, 0.2)  # of label noise
 
 
@@ -27,7 +26,7 @@ def of_stage(stage: str, **more: Any) -> InStore:
     return lambda observations: observations.settings(stage, **more)
 
 
-def grid(numbers: Numbers, models: tuple[str, ...] = ("resnet9", "resnet50", "vit_small")) -> dict[Scope, Numbers]:
+def grid(numbers: Numbers, models: tuple[str, ...] = MODELS) -> dict[Scope, Numbers]:
     """The same numbers for three data sets × models × noise rates (Figures 12–18)."""
     return {Scope(*s): numbers for s in product(DATASETS, models, RATES)}
 

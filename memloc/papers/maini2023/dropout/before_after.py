@@ -8,9 +8,9 @@ from typing import NamedTuple, TypeAlias
 
 from memloc.analysis.observations import Observations
 from memloc.analysis.observed import Observed
-from memloc.analysis.settings import Scope, name_of
+from memloc.analysis.settings import DATASETS, Scope, name_of
 from memloc.papers.charts import Dots, Table
-from memloc.papers.claims import DATASETS, Case, Estimates
+from memloc.papers.claims import Case, Estimates
 from memloc.papers.deciding import POSITIVE, SLACK, away, decided, over, reaching, saying, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
 from memloc.papers.judgement import Estimate, Judgement

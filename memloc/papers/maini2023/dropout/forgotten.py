@@ -10,10 +10,11 @@ import pandas as pd
 
 from memloc.analysis.observations import among
 from memloc.analysis.observed import by_example, trials_of, two_sided
+from memloc.analysis.settings import DATASETS
 from memloc.data.arrays import U8
 from memloc.errors import MemlocError
 from memloc.papers.charts import Gallery, Picture, Table
-from memloc.papers.claims import DATASETS, Case, Estimates, here
+from memloc.papers.claims import Case, Estimates, here
 from memloc.papers.deciding import ABOVE_HALF, decided, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
 from memloc.papers.judgement import Estimate

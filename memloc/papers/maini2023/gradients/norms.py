@@ -14,9 +14,9 @@ import pandas as pd
 
 from memloc.analysis.observations import Observations
 from memloc.analysis.observed import Observed, trials_of
-from memloc.analysis.settings import Setting
+from memloc.analysis.settings import DATASETS, Setting
 from memloc.papers.charts import Curves, Dots
-from memloc.papers.claims import DATASETS, RATES, Case, Claim, grid, here, of_stage
+from memloc.papers.claims import RATES, Case, Claim, grid, here, of_stage
 from memloc.papers.deciding import decided, estimated, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
 from memloc.papers.judgement import Estimate

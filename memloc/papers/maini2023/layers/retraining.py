@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from memloc.analysis.observed import Observed
-from memloc.analysis.settings import Scope
-from memloc.papers.claims import DATASETS, RATES, Case, Claim, Estimates, grid, of_stage
+from memloc.analysis.settings import DATASETS, Scope
+from memloc.papers.claims import RATES, Case, Claim, Estimates, grid, of_stage
 from memloc.papers.deciding import ABOVE_HALF, decided
 from memloc.papers.exhibits import Exhibit, Wanted, per_setting
 from memloc.papers.judgement import Estimate

@@ -9,9 +9,9 @@ from typing import TypeAlias
 import pandas as pd
 
 from memloc.analysis.observed import Observed
-from memloc.analysis.settings import Scope
+from memloc.analysis.settings import DATASETS, MODELS, Scope
 from memloc.papers.charts import Dots, Line
-from memloc.papers.claims import DATASETS, PRESENT, RATES, Case, Claim, grid, of_stage
+from memloc.papers.claims import PRESENT, RATES, Case, Claim, grid, of_stage
 from memloc.papers.deciding import ABOVE_HALF, POSITIVE, SIGNIFICANT, decided, estimated, listed, ranked, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
 from memloc.papers.judgement import Estimate
@@ -174,7 +174,7 @@ CLAIMS = (
         "§4.2 dates memorization to epochs 10–30)",
         "rewind",
         kept_early,
-        {Scope(model=m): PRESENT for m in ("resnet9", "resnet50", "vit_small")},
+        {Scope(model=m): PRESENT for m in MODELS},
     ),
     Claim(
         "W1",
