@@ -20,19 +20,12 @@ from memloc.report.still import FONTS, SANS, Still, beside, drawn, pdf, stack, w
 WIDTH = 680  # pixels of a page
 UNITS = {"in": 72.0, "cm": 72 / 2.54, "mm": 72 / 25.4, "pt": 1.0, "px": 0.75}  # points
 LETTER = 6.2  # pixels of a letter in a table
-_SIGNS = {
-    "±": r"$\pm$",
-    "−": "$-$",
-    "→": r"$\to$",
-    "≈": r"$\approx$",
-    "§": r"\S",
-    "–": "--",
-    "≥": r"$\geq$",
-    "√": r"$\surd$",
-}
-_SIGNS |= {"≤": r"$\leq$", "×": r"$\times$", "’": "'", "…": r"\ldots{}", "α": r"$\alpha$", "Δ": r"$\Delta$"}
-_SIGNS |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
-TEX = {ord(sign): tex for sign, tex in _SIGNS.items()} | {ord(sign): f"\\{sign}" for sign in "&%$#_{}"}
+TEX = str.maketrans(
+    {sign: f"\\{sign}" for sign in "&%$#_{}"}
+    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "’": "'", "…": r"\ldots{}"}
+    | {"–": "--", "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "√": r"$\surd$", "→": r"$\to$", "§": r"\S"}
+    | {"≈": r"$\approx$", "≤": r"$\leq$", "≥": r"$\geq$", "α": r"$\alpha$", "Δ": r"$\Delta$"}
+)
 
 
 @dataclass(frozen=True)
