@@ -89,42 +89,32 @@ class Simulated:
         trial, epochs = fingerprint(["simulated", config]), given.epochs
         noisy = np.arange(n) < round(given.noise * n)
         climb = np.clip((np.arange(1, epochs + 1) - 11.6) * 0.06, 0, 1) if noisy_acc is None else np.asarray(noisy_acc)
+        by_epoch = {"epoch": range(1, epochs + 1), "noisy_acc": climb if noisy.any() else None, **(curves or {})}
+        by_example = {
+            "example": np.arange(n),
+            "label": np.arange(n) % 10,
+            "true_label": (np.arange(n) + noisy) % 10,
+            "noisy": noisy,
+            "learning_time": np.ones(n) if learning_time is None else learning_time,
+        }
         tables = {
             "trials": trial_row(trial, given, n),
-            "epochs": _filled(
-                "epochs",
-                {
-                    "trial": [trial] * epochs,
-                    "epoch": range(1, epochs + 1),
-                    "noisy_acc": climb if noisy.any() else None,
-                    **(curves or {}),
-                },
-            ),
-            "examples": _filled(
-                "examples",
-                {
-                    "trial": [trial] * n,
-                    "example": np.arange(n),
-                    "label": np.arange(n) % 10,
-                    "true_label": (np.arange(n) + noisy) % 10,
-                    "noisy": noisy,
-                    "learning_time": np.ones(n) if learning_time is None else learning_time,
-                },
-            ),
+            "epochs": _filled("epochs", {"trial": [trial] * epochs, **by_epoch}),
+            "examples": _filled("examples", {"trial": [trial] * n, **by_example}),
         }
         self._publish(Commit(trial, trial, None, "train", {"data": identity, "version": 1}, 0, 1, config), tables)
         if isinstance(evaluated, float):
             evaluated = {("own" if given.example_tied else "plain", "none"): (1.0, evaluated, 0.9)}
         if evaluated is not None:
-            rows = [(mode, rescale, *[*accuracies, None][:4]) for (mode, rescale), accuracies in evaluated.items()]
-            names = ("mode", "rescale", "clean_acc", "noisy_acc", "test_acc", "noisy_true_acc")
-            self.analysis(
-                trial,
-                "evaluate",
-                {"epoch": epochs, "modes": [r[0] for r in rows]},
-                evaluation={name: [r[i] for r in rows] for i, name in enumerate(names)},
-            )
+            self._evaluate(trial, epochs, evaluated)
         return trial
+
+    def _evaluate(self, trial: str, epoch: int, evaluated: Mapping[tuple[str, str], Sequence[float | None]]) -> None:
+        """evaluated: as in `training`."""
+        names = ("mode", "rescale", "clean_acc", "noisy_acc", "test_acc", "noisy_true_acc")
+        rows = [(mode, rescale, *[*accuracies, None][:4]) for (mode, rescale), accuracies in evaluated.items()]
+        config = {"epoch": epoch, "modes": [mode for mode, _ in evaluated]}
+        self.analysis(trial, "evaluate", config, evaluation=_columns(names, rows))
 
     def analysis(
         self, trial: str, stage: str, config: Mapping[str, Any], reads: Sequence[str] = (), **tables: Mapping[str, Any]
@@ -201,14 +191,13 @@ class Simulated:
             for e in (*epochs, last)
             for layer in left
         ]
-        names = ("layer", "epoch", "clean_acc", "noisy_acc")
-        columns = {name: [r[i] for r in rows] for i, name in enumerate(names)}
+        columns = _columns(("layer", "epoch", "clean_acc", "noisy_acc"), rows)
         return self.analysis(trial, "rewind", {"epochs": [*epochs, last], "buffers": "final", **config}, rewind=columns)
 
     def retrain(self, trial: str, reached: Mapping[str, Sequence[float]], **config: Any) -> str:
         """Noisy accuracy of each group by epoch 0..E."""
         rows = [(layer, e, v) for layer, values in reached.items() for e, v in enumerate(values)]
-        columns = {name: [r[i] for r in rows] for i, name in enumerate(("layer", "epoch", "noisy_acc"))}
+        columns = _columns(("layer", "epoch", "noisy_acc"), rows)
         return self.analysis(trial, "retrain", {"epochs": 20, "peak_epoch": 10, "lr": 0.1, **config}, retrain=columns)
 
     def flips(
@@ -234,19 +223,8 @@ class Simulated:
                     fit = not noisy or k < eligible * len(of)
                     closed = list((layers or {noisy: ["conv"] * 3})[noisy])
                     rows.append((start + k, repeat, noisy, fit, count, False, closed, *[left and left[noisy]] * 3))
-        names = (
-            "example",
-            "repeat",
-            "noisy",
-            "eligible",
-            "count",
-            "censored",
-            "layers",
-            "clean_acc",
-            "noisy_acc",
-            "test_acc",
-        )
-        columns = {name: [r[i] for r in rows] for i, name in enumerate(names)}
+        names = ("example", "repeat", "noisy", "eligible", "count", "censored", "layers")
+        columns = _columns((*names, "clean_acc", "noisy_acc", "test_acc"), rows)
         defaults = {"estimator": "fast", "reference": 16, "ablate": "activation", "max_neurons": 200, "repeats": repeats}
         sizes = {"clean": len(counts[False]), "noisy": len(counts[True])}
         return self.analysis(trial, "flips", {**defaults, **sizes, **config}, flips=columns)
@@ -259,3 +237,8 @@ def _filled(table: str, columns: Mapping[str, Any]) -> Columns:
     n = len(next(v for v in columns.values() if v is not None))
     found: Columns = {name: [None] * n for name in known_tables()[table].names}
     return {**found, **{k: list(v) for k, v in columns.items() if v is not None}}
+
+
+def _columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Columns:
+    """{name: its value in every row}."""
+    return {name: [row[k] for row in rows] for k, name in enumerate(names)}
