@@ -1,10 +1,10 @@
-"""What it costs that no changed bit becomes a number: the time of a query with its checks, over that without them.
+"""The cost of checking that no bit of a file has changed: the time of a query with its checks over that without them.
 
     python -m benchmarks.checked_reads [--files N] [--rows N] [--rounds N]
 
 A query reads two columns of every file of table `predictions`. It checks the checksums of the pages that it reads, and
-the hash of every footer. Beside it stand the query without any check, and whole files read and hashed, as `store verify`
-does. Each is timed in turn, and the medians are compared.
+the hash of every footer. It is compared with the query without any check, and with reading and hashing whole files, as
+`store verify` does. Each is timed in turn, and the medians are compared.
 """
 
 from __future__ import annotations

@@ -341,7 +341,10 @@ def test_a_share_of_unknown_examples_is_of_the_trainings_alone() -> None:
 
 
 def test_the_share_of_examples_below_a_limit() -> None:
-    """Examples have means 2, 8, 10 and 3: of the first three one is above in a training alone, of the last one is known."""
+    """The examples have means 2, 8, 10 and 3. The second is below 10 on average, though not in one training.
+
+    The second training does not have the last example.
+    """
     table = np.array([[1.0, 12.0, 10.0, 3.0], [3.0, 4.0, 10.0, np.nan]])
     found = share_below(table, 10.0)
     assert (found.value, found.each) == (0.75, (0.5, 2 / 3))

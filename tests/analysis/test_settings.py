@@ -17,7 +17,7 @@ def test_settings_are_told_apart_by_what_differs_and_a_single_one_by_nothing() -
 
 
 def test_a_data_set_of_ones_own_is_its_files_name() -> None:
-    """Its folder is nobody else's business. Ids had its name without the ending before, and have it still."""
+    """A page does not tell the folder, which is private. Ids have the file's name without its ending."""
     mine = setting("npz:/home/someone/secret/mine.v2.npz")
     assert name_of(mine.scope.dataset) == "mine.v2.npz"
     assert mine.words == "mine.v2.npz, resnet9, noise 0.1"

@@ -38,7 +38,7 @@ def setting(dataset: str = "cifar10", model: str = "resnet9", noise: float = 0.1
     ],
 )
 def test_the_papers_settings_come_first_then_those_of_other_data(there: list[str], shown: list[str], others: int) -> None:
-    """The rest is counted, the store's other settings beside the paper's too."""
+    """All other settings of the store are counted, also those of data sets that are not the paper's."""
     settings = [setting(*name.split("/")) for name in there]
     chosen, left_out = choose(settings, WANTED)
     assert ([f"{s.scope.dataset}/{s.scope.model}" for s in chosen], left_out) == (shown, others)
