@@ -86,6 +86,15 @@ def local_folder(path: str) -> Path:
     return folder
 
 
+def absolute(store: str) -> str:
+    """The name of the same store from any working directory: a path becomes absolute, and a URI stays.
+
+    Raises:
+        StoreError: as `scheme_of` and `local_folder`.
+    """
+    return str(local_folder(store)) if scheme_of(store) is None else store
+
+
 def check(uri: str, scheme: str) -> None:
     """Refuses a URI that pyarrow would read differently from what is written.
 

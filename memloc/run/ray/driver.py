@@ -27,6 +27,7 @@ from memloc.run.schedule import coordinators
 from memloc.run.trial_run import TrialSteps
 from memloc.store import Store, records
 from memloc.store.records import Failure
+from memloc.store.uri import absolute
 
 if TYPE_CHECKING:
     from memloc.run.clock import PricedPlan
@@ -153,16 +154,15 @@ class OnRay:
         names = dict.fromkeys(w.trial.config.dataset for w in works if w.computes)
         data = {name: ray.put(load(name, self.data_dir)) for name in names}
         by_trial = {work.trial.id: work for work in works}
+        uri = absolute(self.store.uri)  # Tune gives each coordinator a working directory of its own
         assignments = {}
         for cost in plan.trials:
             work = by_trial[cost.trial]
-            job = ray.put(Job(self.run, self.store.uri, work, data, admission))
+            job = ray.put(Job(self.run, uri, work, data, admission))
             steps = TrialSteps(cost.trial, work.train != "done", cost.waves, work.prune)
             trainer, task = demands(work, self.nodes, self.resources)
             trainings, tasks = fitting(self.nodes, trainer), fitting(self.nodes, task)
-            assignments[cost.trial] = Assignment(
-                steps, self.run, self.store.uri, job, trainer, task, trainings, tasks
-            )  # fmt: skip
+            assignments[cost.trial] = Assignment(steps, self.run, uri, job, trainer, task, trainings, tasks)
         return assignments
 
 
