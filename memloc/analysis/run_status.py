@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from memloc.run.clock import Course, PricedPlan, time_left
 from memloc.run.schedule import TrialCost
 from memloc.store import Snapshot, Store, heartbeats, stops
+from memloc.store.stops import STOPPING
 
 Heartbeat: TypeAlias = Mapping[str, Any]  # see run.pulse.Heartbeats.notes; other versions may lack fields
 
@@ -21,22 +22,24 @@ def runs_at_work(
 
     runs: their heartbeats. beats: those of trials. state: `starting` until the run hands out work, then `running`;
     `stopping` once it has an order. slots, eta_seconds: None if the run has not written its prices. eta_seconds is also
-    None while the pace is unknown.
+    None while the pace is unknown, and once the run is stopping: it will not do the rest.
     """
     rows = []
     orders = stops.read(store.files) if runs else {}
     for run in runs:
         plan = PricedPlan.from_json(heartbeats.read_plan(store.files, run["run"]))
         own = {trial: beat for trial, beat in beats.items() if beat.get("run") == run["run"]}
+        state = STOPPING if run["run"] in orders else run.get("state", "")
+        eta = _eta(plan, Beats(own, run.get("replayed", {})), snapshot, failures) if plan and state != STOPPING else None
         rows.append(
             {
                 "run": run["run"],
                 "sweep": run.get("sweep", ""),
                 "host": run.get("host", ""),
-                "state": "stopping" if run["run"] in orders else run.get("state", ""),
+                "state": state,
                 "heard_seconds_ago": max(0.0, time.time() - run["updated"]),
                 "slots": plan.slots.total if plan else None,
-                "eta_seconds": _eta(plan, Beats(own, run.get("replayed", {})), snapshot, failures) if plan else None,
+                "eta_seconds": eta,
             }
         )
     return rows

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from memloc.commands import options, terminal
-from memloc.commands.prose import wrapped
+from memloc.commands.prose import terminal_width, wrapped
 
 if TYPE_CHECKING:
     from memloc.papers.judgement import Judgement
@@ -20,8 +20,9 @@ EXAMPLES = options.examples(
     "memloc claims demo                    on one sweep",
     "memloc claims --json > claims.json",
 )
-LONG = 18  # columns of an id; a row then fits, with the longest verdict and interval
-HEADER = ("", "paper", "ours [95 %]", "verdict", "on, trainings")
+LONG = 18  # columns of an id; a row then fits into a pipe's 100, with the longest verdict and interval
+INDENT = 6  # columns before a row
+HEADER = ("", "paper", "ours [95 %]", "verdict", "trainings")
 
 
 def claims(
@@ -62,7 +63,7 @@ def render(judgements: Sequence[Judgement], paper: Paper, at: str | None = None)
         numbers = list(members)
         rows = {j.id: _row(j, letters) for j in numbers}
         widths = [max(len(row[i]) for row in [HEADER, *rows.values()]) for i in range(len(HEADER))]
-        widths[0] = min(widths[0], LONG)
+        widths[0] = max(0, min(widths[0], LONG, terminal_width() - INDENT - sum(2 + width for width in widths[1:])))
         lines += ["", title, _aligned(HEADER, widths)]
         for _, own in groupby(numbers, lambda j: j.claim_id):
             lines += _claim(list(own), rows, widths)
@@ -101,8 +102,8 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
     """A row as a line. A long id has a line of its own."""
     cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
     if len(row[0]) > widths[0]:
-        cells[0] = f"{row[0]}\n      {'':{widths[0]}}"
-    return "      " + "  ".join(cells).rstrip()
+        cells[0] = f"{row[0]}\n{'':{INDENT + widths[0]}}"
+    return " " * INDENT + "  ".join(cells).rstrip()
 
 
 def _number(value: float | None) -> str:

@@ -17,7 +17,7 @@ EXAMPLES = options.examples(
 
 
 def stop(sweep: str = options.SWEEP, store: str = options.STORE) -> None:
-    """Tell runs to end in good order, as Ctrl-C does. The sweep's own command goes on later."""
+    """Tell runs to end in good order, as Ctrl-C does. The command that began a sweep continues it."""
     from memloc.analysis.stopping import tell
     from memloc.invocation import command
     from memloc.store.opening import existing
@@ -39,6 +39,7 @@ def stop(sweep: str = options.SWEEP, store: str = options.STORE) -> None:
 def _line(told: Told) -> str:
     from memloc.counts import counted
 
-    doing = ", ".join([told.state, *(f"{stage} of {counted(n, 'trial')}" for stage, n in told.stages.items())])
+    stages = ", ".join(f"{stage} of {counted(n, 'trial')}" for stage, n in told.stages.items())
+    doing = ": ".join(text for text in (told.state and f"; it is {told.state}", stages) if text)
     how = "was told to stop before" if told.before else "is told to stop"
-    return f"run {told.run} of {told.sweep or 'an unknown sweep'} on {told.host or 'an unknown machine'} {how}: {doing}"
+    return f"run {told.run} of {told.sweep or 'an unknown sweep'} on {told.host or 'an unknown machine'} {how}{doing}"

@@ -19,7 +19,7 @@ EXAMPLES = options.examples(
     "memloc store ls                       the sweeps, tables and sizes",
     "memloc store verify --store s3://bucket/runs",
 )
-app = typer.Typer(help="Look into a store, and check it.", epilog=EXAMPLES, rich_markup_mode=None)
+app = typer.Typer(help="Look into a store, check it, and remove what is not needed.", epilog=EXAMPLES, rich_markup_mode=None)
 
 LS_EXAMPLES = options.examples("memloc store ls", "memloc store ls --json --store s3://bucket/runs")
 VERIFY_EXAMPLES = options.examples(

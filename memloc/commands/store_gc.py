@@ -27,12 +27,12 @@ EXAMPLES = options.examples(
 def gc(
     store: str = options.STORE,
     older_than: str = typer.Option(
-        "7d", "--older-than", metavar="AGE", help="What is younger stays: 90m, 12h, 7d or 2w; at least 1h."
+        "7d", "--older-than", metavar="AGE", help="Keep what is younger: 90m, 12h, 7d or 2w; at least 1h."
     ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be removed; remove nothing."),
     as_json: bool = options.JSON,
 ) -> None:
-    """Remove what nothing needs any more: leftovers of kills, of ended runs, of finished trainings."""
+    """Remove what nothing needs any more: leftovers of killed and ended runs and of finished trainings."""
     from memloc.commands.formatting import bytes_in_words
     from memloc.store import garbage
     from memloc.store.opening import existing

@@ -33,7 +33,7 @@ SWEEP: Any = typer.Argument(
 def rm(
     sweep: str = SWEEP,
     store: str = options.STORE,
-    yes: bool = typer.Option(False, "--yes", help="Do not ask. Needed where nobody can be asked."),
+    yes: bool = typer.Option(False, "--yes", help="Do not ask. Without a terminal it is needed."),
 ) -> None:
     """Remove a sweep's records, and every training, part and checkpoint that no other sweep needs."""
     from memloc.commands.formatting import bytes_in_words
@@ -45,7 +45,7 @@ def rm(
     _refuse_alive(opened, plan, store)
     print(terminal.plain(_found(opened.uri, plan)), flush=True)
     if not yes and not _can_ask():
-        raise UsageError("--yes: nothing was removed, since nobody can be asked here; give it to remove all of this")
+        raise UsageError("store rm: nothing was removed, since nobody can be asked here; --yes removes all of this")
     if not yes and not _agreed():
         print("nothing was removed")
         return

@@ -16,9 +16,9 @@ from memloc.run.clock import PricedPlan
 from memloc.run.events import Event
 from memloc.run.pending import Work, waves
 from memloc.store import Store, heartbeats, stops
+from memloc.store.stops import STOPPING
 
 SECONDS = 10.0  # between two heartbeats of a trial whose stages have not changed, and between two looks for an order
-STOPPING = "stopping"
 LOOK_SECONDS = 1.0
 
 

@@ -19,6 +19,7 @@ from memloc.store.files import Files
 
 LARGEST = 1 << 16  # bytes of an order; a driver reads one with every heartbeat
 UNKNOWN_HOST = "an unknown machine"
+STOPPING = "stopping"  # the state of a run that has its order
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from memloc.run.provenance import numerics
 from memloc.run.schedule import Slots, TrialCost
 from memloc.run.trainer import run_training
 from memloc.run.worker import Worker
-from memloc.store import Store, commits, heartbeats, layout, records
+from memloc.store import Store, commits, heartbeats, layout, records, stops
 from tests.conftest import TINY
 from tests.run.test_plan import plan_of
 
@@ -206,6 +206,24 @@ def test_time_left_by_hand(store: Store, plan: Plan) -> None:
     assert found["eta_seconds"] == pytest.approx(2.0, abs=0.5)
     assert found["runs"][0]["slots"] == 1
     assert "run run on far: running, about 2 s to go (last heartbeat" in render(found)
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["after Ctrl-C", "told"])
+def test_a_run_that_is_stopping_has_no_time_left(store: Store, plan: Plan, said: bool) -> None:
+    """The time left is that of the whole sweep, which a run that is stopping will not finish."""
+    trial = plan.trials[0]
+    retime(store, {"train": 16.0, "rewind": 4.0, "evaluate": 2.0})
+    remove_commit(store, trial.analyses[1].part_ids[0])
+    run, sweep = "20261128-163005-000000", f"tiny@{records.read_sweep(store.files, 'tiny')[0].sha}"
+    at_work(store, price(plan), sweep, run)
+    assert status(store)["eta_seconds"] == pytest.approx(2.0, abs=0.5)
+    if said:
+        heartbeats.write_run(store.files, run, {"sweep": sweep, "host": "far", "state": "stopping"})
+    else:
+        stops.give(store.files, run)
+    found = status(store)
+    assert (found["runs"][0]["slots"], found["runs"][0]["eta_seconds"], found["eta_seconds"]) == (1, None, None)
+    assert f"run {run} on far: stopping (last heartbeat" in render(found)
 
 
 def test_without_prices_counts_and_no_time(store: Store, plan: Plan) -> None:

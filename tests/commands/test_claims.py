@@ -74,6 +74,23 @@ def test_for_people(simulated: Simulated, capfd: pytest.CaptureFixture[str], mon
     assert all(line.endswith(f"--store {simulated.store.uri}") for line in missing[k + 1 : k + 3])
 
 
+def test_on_a_narrow_terminal(
+    simulated: Simulated, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that has no room beside its id stands below it. No line is broken."""
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = run(capfd, monkeypatch, "claims", "--store", simulated.store.uri)
+    lines = out.splitlines()
+    judged = lines[: lines.index("Not run")]
+    assert [line for line in judged if len(line) > 80] == []
+    k = next(k for k, line in enumerate(judged) if line.strip() == "F1.ratio")
+    assert "inconclusive, leans for" in judged[k + 1]
+    (header,) = (
+        line for line in judged[:k] if "verdict" in line and line.index("verdict") == judged[k + 1].index("inconcl")
+    )
+    assert header.index("paper") < header.index("ours")
+
+
 def test_a_long_id_has_a_line_of_its_own(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

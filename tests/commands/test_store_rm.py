@@ -46,7 +46,7 @@ def test_it_says_what_goes_and_needs_yes(store: Store, capfd: Capture, monkeypat
     (other,) = records.read_sweep(store.files, "other")
     assert table[-1] == f"1 training of it also in other@{other.sha}: kept, with what is recorded there"
     assert (code, store.files.listing("")) == (2, before)
-    assert err == "memloc: --yes: nothing was removed, since nobody can be asked here; give it to remove all of this\n"
+    assert err == "memloc: store rm: nothing was removed, since nobody can be asked here; --yes removes all of this\n"
     code, out, err = run(capfd, monkeypatch, "store", "rm", "tiny", "--yes", "--store", store.uri)
     assert (code, err) == (0, "")
     assert re.search(r"\nremoved 21 files \(\d+ KB\)\n$", out)

@@ -45,7 +45,9 @@ def test_stopped_from_another_process_and_gone_on(tmp_path: Path, tiny: Path) ->
         assert told.code == 0, told.err
         first, *_ = told.out.splitlines()
         host = re.escape(platform.node())
-        assert re.fullmatch(rf"run {run} of tiny@[0-9a-f]{{8}} on {host} is told to stop: running, train of 1 trial", first)
+        assert re.fullmatch(
+            rf"run {run} of tiny@[0-9a-f]{{8}} on {host} is told to stop; it is running: train of 1 trial", first
+        )
         _, err = process.communicate(60)
     finally:
         kill_tree(process)
