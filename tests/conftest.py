@@ -132,11 +132,22 @@ def run_inline(folder: Path, text: str, store: Store, name: str = "tiny") -> Pla
     return plan
 
 
+# What the shell of whoever runs the tests may say of its terminal.
+TERMINAL = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+
+
+def _no_terminal(_descriptor: int = 1) -> os.terminal_size:
+    raise OSError("tests run without a terminal")
+
+
 @pytest.fixture(autouse=True, scope="session")
-def _logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keeps the logs of sweeps that run in this process out of the user's home."""
+def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps the logs of sweeps out of the user's home, and the width and colours of the user's terminal out of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEMLOC_LOGS", str(tmp_path_factory.mktemp("logs")))
+        for name in TERMINAL:
+            patch.delenv(name, raising=False)
+        patch.setattr("os.get_terminal_size", _no_terminal)  # a worker of xdist inherits the terminal of pytest
         yield
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from memloc.commands import options
-from memloc.counts import counted
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,8 +40,9 @@ def gc(
     opened = existing(store)
 
     def damaged(paths: list[str]) -> None:
-        stay = f"store {opened.uri}: {counted(len(paths), 'sweep record')} cannot be read ({paths[0]}, …)"
-        opened.warn("gc", lambda: f"{stay}; so all resume states stay")
+        others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        why = f"the record of a sweep cannot be read: {paths[0]}{others}"
+        opened.warn("gc", lambda: f"store {opened.uri}: {why}; so all resume states stay")
 
     pieces = garbage.find(opened.files, grace, damaged)
     if not as_json:

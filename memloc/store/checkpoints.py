@@ -26,8 +26,7 @@ from memloc.store.resumable import surplus_states, usable_states
 
 # What reading a file raises that is no state of ours.
 NO_STATE = (
-    ValueError, TypeError, LookupError, AttributeError, RuntimeError, EOFError, NotImplementedError, pickle.UnpicklingError,
-    zipfile.BadZipFile,
+    ValueError, TypeError, LookupError, AttributeError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile,
 )  # fmt: skip
 
 

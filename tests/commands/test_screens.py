@@ -45,8 +45,6 @@ def test_what_gets_a_panel_and_what_gets_lines(
     environ: dict[str, str],
     live: bool,
 ) -> None:
-    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(name, raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     store = Store(str(tmp_path / "store"))

@@ -56,3 +56,16 @@ def test_ages() -> None:
 def test_what_is_no_age(text: str) -> None:
     with pytest.raises(UsageError, match=r"--older-than '.*': valid: "):
         age("--older-than", text)
+
+
+@pytest.mark.filterwarnings("default::memloc.errors.MemlocWarning")  # as outside tests
+@pytest.mark.parametrize(("names", "named"), [("a", "sweeps/a/00000000.json"), ("ab", "sweeps/a/00000000.json and 1 more")])
+def test_records_that_cannot_be_read_are_named(
+    tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, names: str, named: str
+) -> None:
+    store = Store(str(shutil.copytree(tiny, tmp_path / "store")))
+    for name in names:
+        store.files.put(f"sweeps/{name}/00000000.json", b"{")
+    code, _, err = run(capfd, monkeypatch, "store", "gc", "--store", store.uri)
+    assert code == 0
+    assert f"the record of a sweep cannot be read: {named}; so all resume states stay" in err

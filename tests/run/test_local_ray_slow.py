@@ -25,9 +25,11 @@ def test_an_order_as_a_terminal_sends_it_and_the_same_command_goes_on(tmp_path: 
     assert_same(small_store, store)
 
 
-def test_an_order_through_the_store_and_the_same_command_goes_on(tmp_path: Path, small_store: Path) -> None:
-    store = tmp_path / "store"
-    arguments = ("sweep", str(SMALL), "--cpus", "1", "--store", str(store))
+def test_an_order_through_the_store_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    store, whole = tmp_path / "store", tmp_path / "whole"
+    long = ("sweep", str(SMALL), "epochs=150")  # a training must outlast the time between two looks for the order
+    assert memloc(tmp_path, *long, "--executor", "inline", "--store", str(whole)).code == 0
+    arguments = (*long, "--cpus", "1", "--store", str(store))
 
     def order(process: object) -> None:
         told = memloc(tmp_path, "stop", "small", "--store", str(store))
@@ -35,12 +37,12 @@ def test_an_order_through_the_store_and_the_same_command_goes_on(tmp_path: Path,
 
     with started(tmp_path, *arguments) as process:
         wait_until(lambda: list(store.glob("checkpoints/*/epoch-0001*")))
-        _, err = order_and_drain(process, order, store, small_store, "stopped by `memloc stop` at .*")
+        _, err = order_and_drain(process, order, store, whole, "stopped by `memloc stop` at .*")
     assert "press Ctrl-C to stop at once" in err
     assert not list(store.glob("stops/*"))
     done = memloc(tmp_path, *arguments)
     assert done.code == 0, done.err
-    assert_same(small_store, store)
+    assert_same(whole, store)
 
 
 def test_the_order_to_stop_while_ray_is_starting(tmp_path: Path) -> None:

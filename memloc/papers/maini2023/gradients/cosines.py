@@ -114,8 +114,8 @@ EXHIBITS = (
         "Figure 2",
         "Cosine of the clean and the noisy gradient, by layer and epoch",
         "§4.2",
-        "The paper finds it below −0.75 in all layers for most of epochs 10 to 30. Beside it stand two random sets of the "
-        "same sizes.",
+        "The paper finds it below −0.75 in all layers for most of epochs 10 to 30. The figure also shows two random sets "
+        "of the same sizes.",
         "memloc sweep paper-grid --only block=main --only dataset=cifar10 --only noise=0.1",
         measured,
         per_setting(_heat),
