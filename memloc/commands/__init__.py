@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 from memloc.commands import (
     claims,
     data,
+    doctor,
     options,
     query,
     report,
@@ -73,6 +74,7 @@ app = typer.Typer(
 app.command("sweep", epilog=sweep.EXAMPLES, cls=sweep.SweepCommand)(sweep.sweep)
 app.command("status", epilog=status.EXAMPLES)(status.status)
 app.command("stop", epilog=stop.EXAMPLES)(stop.stop)
+app.command("doctor", epilog=doctor.EXAMPLES, cls=sweep.SweepCommand)(doctor.doctor)
 app.command("trials", epilog=trials.EXAMPLES)(trials.trials)
 app.command("query", epilog=query.EXAMPLES, cls=query.QueryCommand)(query.query)
 app.command("report", epilog=report.EXAMPLES)(report.report)

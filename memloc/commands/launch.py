@@ -78,7 +78,7 @@ def launch(selection: TrialSelection, dry_run: bool, options: Options) -> None:
 
     store = Store(store_uri(options.store))
     try:
-        plan, everything = _plans(selection, dry_run, store, options)
+        plan, everything = plans(selection, dry_run, store, options)
         for note in plan.notes:
             print(f"memloc: note: {note}", file=sys.stderr)
         if dry_run:
@@ -111,7 +111,7 @@ def _carry_out(plan: Plan, everything: Plan, store: Store, options: Options) -> 
     return launched
 
 
-def _plans(selection: TrialSelection, dry_run: bool, store: Store, options: Options) -> tuple[Plan, Plan]:
+def plans(selection: TrialSelection, dry_run: bool, store: Store, options: Options) -> tuple[Plan, Plan]:
     """(the plan of the selected trials, the plan of the whole sweep)."""
     from memloc import sweep as sweeps
     from memloc.run.planner import build_plan

@@ -30,6 +30,11 @@ ONLY: Any = typer.Option(
     help="Only trials with one of these values. Give it several times, and all of them must hold.",
     autocompletion=completion.only,
 )
+CHECKPOINTS: Any = typer.Option(
+    None,
+    "--checkpoints",
+    help="Which checkpoints to keep; default: all, of held-out trainings what their analyses read.",
+)
 JSON: Any = typer.Option(False, "--json", help="Print JSON.")
 PAPER: Any = typer.Option(
     "maini2023", "--paper", metavar="NAME", help="The paper whose claims are judged.", autocompletion=completion.papers

@@ -61,11 +61,7 @@ def sweep(
     gpus: int = typer.Option(None, "--gpus", min=0, max=MOST, help="Local GPUs to use; default: all. 0: only CPUs."),
     gpus_per_trial: float = typer.Option(None, "--gpus-per-trial", help="GPUs that a training holds; default: 1."),
     gpus_per_task: float = typer.Option(None, "--gpus-per-task", help="GPUs that an analysis task holds; default: 0.5."),
-    checkpoints: Retention = typer.Option(
-        None,
-        "--checkpoints",
-        help="Which checkpoints to keep; default: all, of held-out trainings what their analyses read.",
-    ),
+    checkpoints: Retention = options.CHECKPOINTS,
     max_trials: int = typer.Option(None, "--max-trials", min=1, help="Run the first N trials only."),
     yes: bool = typer.Option(False, "--yes", help="Allow more than 100,000 trials."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the trials and what they cost; run nothing."),
@@ -82,7 +78,7 @@ def sweep(
         from memloc.commands.field_list import show as show_fields
 
         return show_fields(as_json)
-    name, overrides = _split(arguments or [])
+    name, overrides = split(arguments or [])
     if name is None:
         refuse_others(context, ("as_json",), f"name a sweep first; shipped: {', '.join(sweeps.shipped())}")
         return _list_shipped(as_json)
@@ -126,7 +122,8 @@ def _resources(address: str, executor: ExecutorName, bounds: dict[str, float | N
     return Resources(resolve(address), **given)  # type: ignore[arg-type]
 
 
-def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
+def split(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """(the sweep that is named, the values FIELD=VALUE); raises UsageError if anything else is among them."""
     from memloc.sweep.command_line import OVERRIDE
 
     names = [a for a in arguments if not OVERRIDE.match(a)]

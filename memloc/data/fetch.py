@@ -22,6 +22,7 @@ from memloc.data.named import Download, File, NamedDataset, verified
 from memloc.errors import MemlocError, UsageError, error_line
 
 CONNECT, READ = 10.0, 60.0  # seconds without an answer, without a byte
+LOOK = 3.0  # seconds for a first look
 CHUNK = 2**14
 
 
@@ -60,6 +61,20 @@ def fetch(dataset: NamedDataset, data_dir: Path, screen: Screen) -> None:
     except OSError as error:
         raise UsageError(f"--data-dir {data_dir}: cannot be written: {error.strerror or error}") from None
     return screen.say(f"{dataset.name}: fetched to {data_dir}" if wanting else there)
+
+
+def reached(dataset: NamedDataset) -> str:
+    """The first server that answers for a file of the data set, within seconds; "" where none does."""
+    import requests
+
+    for url in dict.fromkeys(url for download in dataset.downloads() for url in download.urls):
+        try:
+            with requests.get(url, timeout=LOOK, stream=True) as answer:  # some servers refuse HEAD
+                if answer.ok:
+                    return urlsplit(url).netloc
+        except requests.RequestException:
+            continue
+    return ""
 
 
 def _wanting(dataset: NamedDataset, data_dir: Path) -> list[File]:

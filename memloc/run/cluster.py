@@ -36,6 +36,11 @@ def resolve(address: str) -> str:
     return str(known["address"])
 
 
+def is_open(address: str) -> bool:
+    """Whether the cluster at HOST:PORT lets in whoever comes without a token."""
+    return "problem" not in _ask(address, RAY_AUTH_MODE="disabled")
+
+
 def set_mode(address: str) -> None:
     """Sets how processes log in to a Ray of one's own: always with a token. RAY_AUTH_MODE is of a cluster.
 
@@ -52,9 +57,9 @@ def _check_form(address: str, label: str) -> None:
         raise UsageError(f"{label}: valid: local, auto, HOST:PORT{why}")
 
 
-def _ask(address: str) -> dict[str, Any]:
-    """What the probe knows about the address when it ends, or after `PATIENCE` seconds."""
-    environment = {**os.environ, "RAY_py_gcs_connect_timeout_s": "3", "PYTHONIOENCODING": "utf-8"}
+def _ask(address: str, **more: str) -> dict[str, Any]:
+    """What the probe knows about the address when it ends, or after `PATIENCE` seconds. more: for its environment."""
+    environment = {**os.environ, "RAY_py_gcs_connect_timeout_s": "3", "PYTHONIOENCODING": "utf-8", **more}
     command = [sys.executable, "-P", str(PROBE), address]
     try:
         done = subprocess.run(

@@ -44,9 +44,15 @@ class Cluster:
 
 
 @contextmanager
-def started_cluster(home: Path, nodes: Sequence[Sequence[str]]) -> Iterator[Cluster]:
-    """A cluster with a node for each list of `ray start`'s options."""
-    secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+def started_cluster(
+    home: Path, nodes: Sequence[Sequence[str]], within: Sequence[str] = (), token: bool = True
+) -> Iterator[Cluster]:
+    """A cluster with a node for each list of `ray start`'s options.
+
+    within: begins the command of the last node, such as `unshare` and its options. token: whether the cluster has one.
+    """
+    login = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)} if token else {"RAY_AUTH_MODE": "disabled"}
+    secret = {**login, "RAY_USAGE_STATS_ENABLED": "0"}
     scratch = tempfile.mkdtemp(prefix="mlr")  # short: Ray puts sockets below it
     cluster = Cluster(f"127.0.0.1:{free_port()}", secret, [])
     port = cluster.address.split(":")[1]
@@ -56,7 +62,8 @@ def started_cluster(home: Path, nodes: Sequence[Sequence[str]]) -> Iterator[Clus
         with open(home / "nodes.log", "wb") as log:
             for options in nodes:
                 role = [f"--address={cluster.address}"] if cluster.nodes else head
-                arguments = [RAY, "start", *role, *common, *options]
+                before = within if len(cluster.nodes) + 1 == len(nodes) else ()
+                arguments = [*before, RAY, "start", *role, *common, *options]
                 process = subprocess.Popen(arguments, env=environment(home, **secret), stdout=log, stderr=log)
                 cluster.nodes.append(process)
                 # Printed once the head lists the node. A program that attaches before that is refused.

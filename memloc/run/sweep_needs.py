@@ -1,0 +1,64 @@
+"""What a sweep needs of machines, for `memloc doctor`: its data sets, the memory of a GPU, room in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from memloc.data import SOURCES, NamedDataset, describe, load
+from memloc.data.fetch import reached
+from memloc.errors import UsageError
+from memloc.run.diagnosis import Finding, Needs
+from memloc.run.pending import Work
+from memloc.run.quantities import checkpoint_bytes, result_bytes
+from memloc.run.retention import Retention
+
+
+def needs(works: Sequence[Work], data_dir: Path, retention: Retention | None, gpus: bool) -> Needs:
+    """What the works need; of a GPU's memory only if there are GPUs, since counting takes seconds."""
+    store_bytes = sum(checkpoint_bytes(w.trial, retention) for w in works if w.train != "done")
+    largest, training = _largest(works, data_dir) if gpus else (0, "")
+    return Needs(largest, training, store_bytes + result_bytes(w.trial for w in works if w.computes))
+
+
+def _largest(works: Sequence[Work], data_dir: Path) -> tuple[int, str]:
+    """(bytes of the training that needs most, what it is). Trainings with the same network and batch are counted once."""
+    from memloc.run.training_memory import training_bytes
+
+    largest, training = 0, ""
+    alike = {
+        (w.trial.config.dataset, w.trial.config.architecture, w.trial.config.batch_size): w for w in works if w.computes
+    }
+    for (dataset, _, batch), work in alike.items():
+        taken = training_bytes(work.trial, describe(dataset, data_dir).shape)
+        if taken > largest:
+            largest, training = (
+                taken,
+                f"a training of {work.trial.config.flat()['model']} on {dataset} with batches of {batch}",
+            )
+    return largest, training
+
+
+def data(works: Sequence[Work], data_dir: Path) -> Iterator[Finding]:
+    """Are the data sets there? The driver reads them, on its own machine; the nodes get them from it, through Ray."""
+    wrong = False
+    names = list(dict.fromkeys(w.trial.config.dataset for w in works if w.computes))
+    for name in names:
+        try:
+            load(name, data_dir)
+        except UsageError as error:
+            wrong = True
+            yield from (Finding("data", "wrong", f"{problem}{_hint(name, data_dir)}") for problem in error.problems)
+    if not wrong:
+        yield Finding("data", "ok", f"{', '.join(names)} on the driver's machine, which hands them to the nodes")
+
+
+def _hint(name: str, data_dir: Path) -> str:
+    """Whether this machine could download what is missing."""
+    source = SOURCES.get(name)
+    if not isinstance(source, NamedDataset) or not source.missing(data_dir):
+        return ""
+    place = reached(source)
+    if place:
+        return f" (this machine reaches {place})"
+    return " (this machine reaches no server that has it: fetch it on another one, and copy the folder)"
