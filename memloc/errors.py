@@ -47,6 +47,21 @@ class StoreError(MemlocError):
     exit_code = 3
 
 
+class StorageError(StoreError):
+    """The file system or the object store fails: it cannot be reached, it is full, it may not be written. It may recover."""
+
+
+class DamagedError(StoreError):
+    """A committed file is missing, or is not what was committed. path: the file, within the store."""
+
+    def __init__(self, problem: str, path: str = "") -> None:
+        super().__init__(problem)
+        self.path = path
+
+    def __reduce__(self) -> tuple[type[DamagedError], tuple[str, ...]]:
+        return type(self), (*self.problems, self.path)
+
+
 class OutputError(MemlocError):
     """Standard output cannot be written. What was computed is in the store nevertheless."""
 

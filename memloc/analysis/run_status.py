@@ -55,12 +55,12 @@ def runs_on(runs: Sequence[Heartbeat], beats: Mapping[str, Heartbeat], names: Co
 
 
 def trials_at_work(beats: Mapping[str, Heartbeat]) -> list[dict[str, Any]]:
-    """[{"trial", "run", "state", "host", "stages", "epoch", "epochs", "from_epoch", "metrics", "replays",
+    """[{"trial", "run", "state", "fault", "host", "stages", "epoch", "epochs", "from_epoch", "metrics", "replays",
     "news_seconds_ago"}].
 
     A value is None if it is not known, or if it belongs to a training and there is none.
     """
-    names = ("trial", "run", "state", "host", "stages", "epoch", "epochs", "from_epoch", "metrics", "replays")
+    names = ("trial", "run", "state", "fault", "host", "stages", "epoch", "epochs", "from_epoch", "metrics", "replays")
     now = time.time()
     return [
         {name: beat.get(name) for name in names}

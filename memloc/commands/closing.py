@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from memloc.errors import MemlocError, OutputError
+from memloc.errors import MemlocError, OutputError, StorageError
 from memloc.invocation import at_store, program
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ class Launched:
         return bool(self.outcome and self.outcome.interrupted)
 
     @property
+    def fault(self) -> str:
+        """The fault of the storage that ended it, or nothing."""
+        return self.outcome.storage if self.outcome else ""
+
+    @property
     def name(self) -> str:
         """What a command must be given: the sweep's name, or its record if the name has other records too."""
         from memloc.store import records
@@ -62,8 +67,8 @@ def close(launched: Launched, options: Options) -> None:
     """Prints how the launch ended.
 
     Raises:
-        typer.Exit: 1 if something failed or is needed first, 130 if the launch was interrupted, 2 or 3 if the store cannot
-            give the summary.
+        typer.Exit: 1 if something failed or is needed first, 130 if the launch was interrupted, 3 if the storage failed for
+            too long, 2 or 3 if the store cannot give the summary.
         OutputError: standard output cannot be written.
     """
     plan, problem = launched.plan, None
@@ -79,7 +84,8 @@ def close(launched: Launched, options: Options) -> None:
     _say_how_it_ended(launched, options)
     for line in problem.problems if problem else ():
         print(f"memloc: there is no summary: {line}", file=sys.stderr)
-    if not (problem or options.as_json or launched.failed or launched.interrupted or plan.unmet):
+    stopped = launched.failed or launched.interrupted or launched.fault
+    if not (problem or options.as_json or stopped or plan.unmet):
         from memloc.commands.summary import next_steps
 
         print(next_steps(launched.name, options.store), end="")
@@ -87,6 +93,8 @@ def close(launched: Launched, options: Options) -> None:
         print(f"memloc: {line}", file=sys.stderr)
     if launched.interrupted:
         raise typer.Exit(130)
+    if launched.fault:
+        raise typer.Exit(StorageError.exit_code)
     if plan.unmet or launched.failed:
         raise typer.Exit(1)
     if problem:
@@ -95,10 +103,14 @@ def close(launched: Launched, options: Options) -> None:
 
 def interrupted(stopped_at: str | None = None) -> typer.Exit:
     """Says how to go on after an order to stop; returns the end of the program. stopped_at: as `Launched` has it."""
-    again = f"{program()} {shlex.join(sys.argv[1:])}"
     how = "interrupted" if stopped_at is None else f"stopped by `memloc stop` at {stopped_at}"
-    print(f"memloc: {how}; everything committed is kept. To go on: {again}", file=sys.stderr)
+    print(f"memloc: {how}; everything committed is kept. To go on: {_again()}", file=sys.stderr)
     return typer.Exit(130)
+
+
+def _again() -> str:
+    """The command of this launch."""
+    return f"{program()} {shlex.join(sys.argv[1:])}"
 
 
 def _print_json(launched: Launched) -> None:
@@ -124,13 +136,18 @@ def _say_how_it_ended(launched: Launched, options: Options) -> None:
     from memloc.counts import counted
 
     outcome = launched.outcome
-    if outcome is None or not (outcome.failed or outcome.interrupted):
+    if outcome is None or not (outcome.failed or outcome.interrupted or outcome.storage):
         return
     for event in outcome.failed[:SHOWN]:
         print(f"memloc: failed: {event.stage} of trial {event.trial}: {event.error}", file=sys.stderr)
     if outcome.failed:
         tracebacks = f"{program()} status {launched.name}{at_store(options.store)}"
         print(f"memloc: {counted(len(outcome.failed), 'part')} failed; tracebacks: {tracebacks}", file=sys.stderr)
+    if outcome.storage:
+        print(f"memloc: {outcome.storage}", file=sys.stderr)
     if outcome.interrupted:
         interrupted(launched.stopped_at)
+    elif outcome.storage:
+        kept = "everything committed is kept. To go on once the storage works"
+        print(f"memloc: {kept}: {_again()}", file=sys.stderr)
     print(f"memloc: log {launched.log}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from memloc.analysis.trial_list import differing_fields
@@ -54,6 +55,12 @@ def common_fields(configs: Sequence[TrainConfig]) -> str:
     alike = [name for name in rows[0] if name in used and all(row.get(name) == rows[0][name] for row in rows)]
     text = " ".join(f"{name}={written(rows[0][name], quote=False)}" for name in alike)
     return "\n".join(wrapped(f"all: {text}", "", "     "))
+
+
+def clock_in_words(when: float) -> str:
+    """`14:03`, or with its date if that is not today; when: seconds since 1970."""
+    then = time.localtime(when)
+    return time.strftime("%H:%M" if then[:3] == time.localtime()[:3] else "%H:%M on %Y-%m-%d", then)
 
 
 def duration_in_words(seconds: float) -> str:

@@ -52,7 +52,7 @@ class TrialSelection:
 
 @dataclass(frozen=True)
 class Options:
-    """The options of one launch that do not concern the plan."""
+    """The options of one launch that do not concern the plan. patience: seconds to wait for a storage that fails."""
 
     store: str | None
     data_dir: Path
@@ -60,6 +60,7 @@ class Options:
     resources: Resources
     checkpoints: Retention | None
     as_json: bool
+    patience: float
 
     @property
     def retention(self) -> Literal["all", "rewound", "last"] | None:
@@ -192,7 +193,7 @@ def _run(works: list[Work], run: str, launched: Launched, options: Options) -> O
         progress.notice(_announcement(plan, works, store, options) + f"; log {launched.log}")
         if options.executor is ExecutorName.ray:
             progress.starting("Ray")  # printed before the import, which takes seconds too
-        executor = _executor(store, options)
+        executor = _executor(store.uri, options)
         snapshot = store.snapshot()
         return execute(
             works,
@@ -218,7 +219,11 @@ def _announcement(plan: Plan, works: list[Work], store: Store, options: Options)
     return f"{plan.name}: {left}{where}{skipped}; store {store.uri}"
 
 
-def _executor(store: Store, options: Options) -> Executor:
+def _executor(uri: str, options: Options) -> Executor:
+    """What carries out the launch. Its store waits for a storage that fails, which the driver's own does not."""
+    from memloc.store import Patience, Store
+
+    store = Store(uri, Patience(options.patience))
     if options.executor is ExecutorName.inline:
         from memloc.run.inline import Inline
 

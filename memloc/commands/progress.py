@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from memloc.commands.formatting import duration_in_words, metrics_in_words, seconds_in_words
+from memloc.commands.storage_faults import StorageFaults
 from memloc.commands.terminal import can_redraw
 from memloc.counts import counted
 from memloc.run.clock import PricedPlan, Watch, remaining, time_left
@@ -82,6 +83,7 @@ class Progress:
         self.state = ""  # what the launch does before the first event
         self.finished = 0
         self.failed: dict[str, int] = {}  # {trial: how many parts of it have failed; its training counts as one}
+        self.storage = StorageFaults()
         self.begun = self.said = time.monotonic()
         self.countdown: Countdown | None = None
         self._lock = threading.RLock()  # other threads draw the panel and print lines after silence
@@ -154,6 +156,11 @@ class Progress:
             self._say(trial, f"trained in {duration_in_words(event.seconds)}")
         elif event.kind == "part":
             self._part(event)
+        elif event.kind == "waiting":
+            if told := self.storage.news(trial, event.error):
+                self._line(told)
+        elif event.kind == "gave_up":
+            self.state = STOPPING
         elif event.kind == "failed":
             self.failed[trial] = self.failed.get(trial, 0) + 1
             self.parts_left[trial].pop(event.part_id, None)
@@ -161,9 +168,11 @@ class Progress:
         elif event.kind == "finished":
             self.finished += 1
             self.doing.pop(trial, None)
+            self.storage.news(trial, "")
             self._say(trial, f"done ({self.finished} of {counted(len(self.until), 'trial')}{self._eta()})")
         elif event.kind == "unfinished":
             self.doing.pop(trial, None)
+            self.storage.news(trial, "")
             if trial in self.failed:
                 self._say(trial, f"ended, {counted(self.failed[trial], 'part')} failed")
 
@@ -224,9 +233,10 @@ class Progress:
     def _head(self) -> str:
         if self.countdown is None or not self.countdown.begun:
             return self.state or "starting"
+        waiting = f", {self.storage.waiting}" if self.storage.waiting else ""
         failed = f", {counted(sum(self.failed.values()), 'part')} failed" if self.failed else ""
         stopping = ", stopping" if self.state == STOPPING else self._eta()
-        return f"{self.finished} of {counted(len(self.until), 'trial')} done{failed}{stopping}"
+        return f"{self.finished} of {counted(len(self.until), 'trial')} done{failed}{waiting}{stopping}"
 
     def _eta(self) -> str:
         left = self.countdown.left() if self.countdown else None

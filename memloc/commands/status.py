@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,8 +94,11 @@ def _at_work(progress: Mapping[str, Any]) -> list[str]:
 
 def _doing(trial: Mapping[str, Any]) -> str:
     """What a trial is doing, where, and the time of its last news."""
-    from memloc.commands.formatting import metrics_in_words, seconds_in_words
+    from memloc.commands.formatting import clock_in_words, metrics_in_words, seconds_in_words
 
+    if trial["state"] == "storage":
+        since = clock_in_words(time.time() - (trial["news_seconds_ago"] or 0.0))
+        return f"waiting for storage since {since}: {trial['fault']}"
     host = trial["host"] or "an unknown machine"
     stages = ", ".join(trial["stages"] or ["the last parts"])
     if trial["state"] == "waiting":

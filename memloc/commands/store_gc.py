@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
 from memloc.commands import options
+from memloc.commands.durations import in_seconds
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
     from memloc.store.garbage import Piece
 
-UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 LEAST = 3600.0  # seconds; a writer's data file is there some time before its commit is
 EXAMPLES = options.examples(
     "memloc store gc --dry-run             what it would remove, and how much",
@@ -60,10 +59,7 @@ def gc(
 
 def age(option: str, text: str) -> float:
     """The seconds of `90m`, `12h`, `7d` or `2w`; raises UsageError where it is none of that, or too short."""
-    written = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)([mhdw])", text.strip())
-    if written is None:
-        raise UsageError(f"{option} {text!r}: valid: a number and a unit, as in 90m, 12h, 7d or 2w")
-    seconds = float(written[1]) * UNITS[written[2]]
+    seconds = in_seconds(option, text)
     if seconds < LEAST:
         raise UsageError(f"{option} {text!r}: valid: at least 1h, since running sweeps need what they have just written")
     return seconds

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from memloc.commands import completion, options
+from memloc.commands.durations import in_seconds
 from memloc.commands.launch import ExecutorName, Options, Retention, TrialSelection, launch
 from memloc.commands.modes import refuse_others
 from memloc.commands.prose import wrapped
@@ -62,6 +63,12 @@ def sweep(
     gpus_per_trial: float = typer.Option(None, "--gpus-per-trial", help="GPUs that a training holds; default: 1."),
     gpus_per_task: float = typer.Option(None, "--gpus-per-task", help="GPUs that an analysis task holds; default: 0.5."),
     checkpoints: Retention = options.CHECKPOINTS,
+    storage_patience: str = typer.Option(
+        "15m",
+        "--storage-patience",
+        metavar="TIME",
+        help="How long to wait for a storage that fails or is full: 90s, 15m, 2h; 0s: not at all.",
+    ),
     max_trials: int = typer.Option(None, "--max-trials", min=1, help="Run the first N trials only."),
     yes: bool = typer.Option(False, "--yes", help="Allow more than 100,000 trials."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the trials and what they cost; run nothing."),
@@ -96,7 +103,9 @@ def sweep(
     shares = {"gpus_per_trial": gpus_per_trial, "gpus_per_task": gpus_per_task}
     resources = _resources(address, executor, {"cpus": cpus, "gpus": gpus, **shares})
     selection = TrialSelection(path, overrides, only, max_trials, yes)
-    return launch(selection, dry_run, Options(store, directory(data_dir), executor, resources, checkpoints, as_json))
+    patience = in_seconds("--storage-patience", storage_patience)
+    how = Options(store, directory(data_dir), executor, resources, checkpoints, as_json, patience)
+    return launch(selection, dry_run, how)
 
 
 def _resources(address: str, executor: ExecutorName, bounds: dict[str, float | None]) -> Resources:

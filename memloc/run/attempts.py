@@ -1,16 +1,20 @@
-"""What follows a failed computation: a second try, then a record of the failure. Everything else goes on."""
+"""What follows a failed computation: a second try, then a record of the failure. Everything else goes on.
+
+A fault of the storage is no failure of what was computed. The store has waited for it until its patience ended.
+"""
 
 from __future__ import annotations
 
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
-from memloc.errors import error_line
+from memloc.errors import StorageError, StoreError, error_line
 from memloc.run.events import PartResult, TrainingResult
 from memloc.run.parts import run_parts
 from memloc.run.pending import Item, Work
@@ -33,15 +37,22 @@ class Attempted:
     stage: str
 
     def record_failure(self, store: Store, text: str, line: str) -> None:
-        """Writes the failure into the store. text: the traceback. line: the error in one line."""
-        records.record_failure(store.files, Failure(self.part_id, self.trial, self.stage, text, line))
+        """Writes the failure into the store, if it takes it. text: the traceback. line: the error in one line."""
+        with suppress(StoreError):  # the launch tells of the failure nevertheless
+            records.record_failure(store.files, Failure(self.part_id, self.trial, self.stage, text, line))
 
 
 def attempt(worker: Worker, part: Attempted, action: Callable[[], T], tries: int = ATTEMPTS) -> tuple[T | None, str]:
-    """(result, "") of an action, tried twice; or (None, error line) after its failure has been recorded."""
+    """(result, "") of an action, tried twice; or (None, error line) after its failure has been recorded.
+
+    Raises:
+        StorageError: as the action.
+    """
     for n in range(tries):
         try:
             return action(), ""
+        except StorageError:
+            raise
         except Exception as error:  # whatever a part raises is recorded with its traceback, and the rest goes on
             if n == tries - 1:
                 line = error_line(error)
@@ -56,10 +67,14 @@ def attempt_training(
     """Trains to the commit, or until `should_stop` says so."""
     clock = time.perf_counter()
     trial = work.trial.id
-    finished, error = attempt(
-        worker, Attempted(trial, trial, "train"), lambda: run_training(worker, work, on_epoch, should_stop)
-    )
-    return TrainingResult(bool(finished), time.perf_counter() - clock, error)
+    finished, error, storage = None, "", ""
+    try:
+        finished, error = attempt(
+            worker, Attempted(trial, trial, "train"), lambda: run_training(worker, work, on_epoch, should_stop)
+        )
+    except StorageError as fault:
+        storage = str(fault)
+    return TrainingResult(bool(finished), time.perf_counter() - clock, error, storage)
 
 
 def attempt_parts(
@@ -67,8 +82,21 @@ def attempt_parts(
 ) -> Iterator[PartResult]:
     """A result for each part as it ends; none is begun once `should_stop` says so.
 
-    The parts of one analysis are tried together. If that fails, the remaining parts are tried one by one.
+    The parts of one analysis are tried together. If that fails, the remaining parts are tried one by one. If the storage
+    fails, no more parts are begun.
     """
+    left = [part_id for _, part_id, _ in items]
+    try:
+        for result in _attempted(worker, trial, items, should_stop):
+            left.remove(result.part_id)
+            yield result
+    except StorageError as fault:
+        yield PartResult(left[0], storage=str(fault))
+
+
+def _attempted(
+    worker: Worker, trial: TrialPlan, items: Sequence[Item], should_stop: Callable[[], bool]
+) -> Iterator[PartResult]:
     for _, bunch in groupby(items, key=lambda item: item[0].id):
         left, failed = list(bunch), False
         while left and not failed and not should_stop():
@@ -78,6 +106,8 @@ def attempt_parts(
                     yield result
                     if should_stop():
                         break
+            except StorageError:
+                raise
             except Exception:
                 failed = True
         if failed:

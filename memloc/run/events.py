@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
-Kind = Literal["started", "placed", "epoch", "trained", "part", "failed", "finished", "unfinished"]
+Kind = Literal["started", "placed", "epoch", "trained", "part", "failed", "waiting", "gave_up", "finished", "unfinished"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Event:
     where it begins or goes on. Every other one says that the epoch has ended after `seconds` with these `metrics` (loss and
     accuracies as in table `epochs`). trained: the training's commit is there. part: a part of `stage` was committed after
     `seconds`; it paid only this `share` of its price. failed: `part_id` failed for good, with the error in one line.
+    waiting: a process of the trial waits for the storage, whose fault is `error`; with an empty `error` none waits any more.
+    gave_up: the storage failed with `error` for longer than the launch has patience. Nothing is wrong with the trial.
     """
 
     kind: Kind
@@ -42,11 +44,12 @@ Listener: TypeAlias = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a training ended. finished: its commit is there. error: as in PartResult. Neither: it was told to stop."""
+    """How a training ended. finished: its commit is there. error, storage: as in PartResult. None: it was told to stop."""
 
     finished: bool
     seconds: float = 0.0
     error: str = ""
+    storage: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,21 +57,24 @@ class PartResult:
     """How one part ended.
 
     seconds: how long it took; 0 if it was already committed. share: the share of its price that it paid; the rest was shared
-    with other parts. error: the error in one line if it failed for good, else empty.
+    with other parts. error: the error in one line if it failed for good, else empty. storage: the fault of the storage that
+    ended it, in one line, else empty.
     """
 
     part_id: str
     seconds: float = 0.0
     share: float = 1.0
     error: str = ""
+    storage: str = ""
 
 
 @dataclass
 class Outcome:
-    """How a launch ended. failed: the event of every part that failed for good."""
+    """How a launch ended. failed: the event of every part that failed for good. storage: the fault that ended it, or ""."""
 
     failed: list[Event] = field(default_factory=list)
     interrupted: bool = False
+    storage: str = ""
 
     @property
     def failures(self) -> dict[str, str]:

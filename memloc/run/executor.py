@@ -67,6 +67,8 @@ def execute(
     def listen(event: Event) -> None:
         if event.kind == "failed":
             outcome.failed.append(event)
+        if event.kind == "gave_up":
+            outcome.storage = outcome.storage or event.error
         for observer in observers:
             observer(event)
 
@@ -76,6 +78,6 @@ def execute(
         if not should_stop():
             for observer in observers:
                 observer.planned(plan)
-            executor.carry_out(works, plan, listen, should_stop)
+            executor.carry_out(works, plan, listen, lambda: should_stop() or bool(outcome.storage))
     outcome.interrupted = should_stop()
     return outcome

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -12,7 +13,7 @@ import torch
 from memloc.data import load
 from memloc.run.attempts import attempt_parts, attempt_training
 from memloc.run.clock import PricedPlan
-from memloc.run.events import Listener
+from memloc.run.events import Event, Listener
 from memloc.run.executor import Capacity
 from memloc.run.pending import Work
 from memloc.run.placement import ONE_BY_ONE
@@ -48,6 +49,7 @@ class Inline:
             if should_stop():
                 return
             work = by_trial[cost.trial]
+            self.worker.store.files.patience.on_wait = partial(_tell_fault, listener, cost.trial)
             steps = TrialSteps(cost.trial, work.train != "done", cost.waves, work.prune)
             run = TrialRun(steps, lambda wave: [list(wave)], lambda: prune(self.worker.store, work), listener)  # noqa: B023
             self._drive(run, work, should_stop)
@@ -64,3 +66,7 @@ class Inline:
             run.task_ended(list(left.values()))
             if should_stop():
                 run.drain()
+
+
+def _tell_fault(listener: Listener, trial: str, fault: str) -> None:
+    listener(Event("waiting", trial, error=fault))

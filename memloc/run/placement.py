@@ -41,13 +41,15 @@ ONE_BY_ONE = Resources(gpus_per_trial=1.0, gpus_per_task=1.0)  # every process h
 class Assignment:
     """What a coordinator needs to know about its trial.
 
-    steps: the work. run: the run whose order to stop it obeys. job: a reference to the `Job` of the processes that compute.
+    steps: the work. run: the run whose order to stop it obeys. patience: as `Job` has it. job: a reference to the `Job` of
+    the processes that compute.
     trainer, task: the demand of one of each. trainings, tasks: how many of each the cluster can run at once.
     """
 
     steps: TrialSteps
     run: str
     uri: str
+    patience: float
     job: Any
     trainer: Demand
     task: Demand

@@ -79,8 +79,12 @@ class Heartbeats:
             if event.kind in ("finished", "unfinished"):
                 self._notes.pop(event.trial, None)
                 return
+            if event.kind == "waiting" and event.trial not in self._notes:
+                return  # the end of its waiting, told after the end of its work
             note = self._notes.setdefault(event.trial, self._first(event.trial))
             stages = _at_work(self._left[event.trial], {*note["stages"], event.stage})
+            if event.kind == "waiting" and event.error and note["state"] == "storage":
+                return  # the time of its news says since when it waits
             self._notes[event.trial] = {**note, **self._news(note, event), "stages": stages, "news": time.time()}
 
     def _first(self, trial: str) -> dict[str, Any]:
@@ -90,6 +94,10 @@ class Heartbeats:
 
     def _news(self, note: Mapping[str, Any], event: Event) -> dict[str, Any]:
         """What an event changes in the note of its trial."""
+        if event.kind == "waiting":
+            before = note["before"] if note["state"] == "storage" else note["state"]
+            state = "storage" if event.error else before
+            return {"state": state, "fault": event.error, "before": before}
         if event.kind == "placed" and event.stage == "train":
             return {"state": "starting", "host": event.host}
         if event.kind == "epoch" and not event.metrics and note["state"] != "running":
@@ -109,8 +117,9 @@ class Heartbeats:
     def notes(self) -> dict[str, dict[str, Any]]:
         """{trial at work: its heartbeat}.
 
-        stages: the present stages. state: `waiting` (for a place), `starting` (its process) or `running`. host: where its
-        training runs, else the driver's host. news: the time of the last event (seconds since 1970). For a training also:
+        stages: the present stages. state: `waiting` (for a place), `starting` (its process), `running`, or `storage` if a
+        process waits for the storage because of a `fault`. host: where its training runs, else the driver's host. news: the
+        time of the last event (seconds since 1970). For a training also:
         epoch, epochs (where it ends), from_epoch (where this run began), metrics of the epoch, seconds of this run's epochs,
         and replays, if it is committed and trains again for lost checkpoints.
         """

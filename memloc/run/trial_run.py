@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from memloc.errors import StorageError
 from memloc.run.events import Event, Listener, PartResult, TrainingResult
 from memloc.run.fanout import PricedPart
 
@@ -44,7 +45,7 @@ class TrialRun:
         self._queue: deque[Task] = deque()
         self._running = 0
         self._placed: set[str] = set()  # stages of which a task runs or has run
-        self._draining = False
+        self._draining = self._gave_up = False
         self._emit("started")
         self._advance()
 
@@ -82,6 +83,8 @@ class TrialRun:
         """The training has ended: it is committed, has failed, or was told to stop."""
         if result.error:
             self._fail(self.steps.trial, "train", result.error)
+        if result.storage:
+            self._give_up(result.storage)
         if not result.finished:
             return self._end("unfinished")
         self._emit("trained", stage="train", seconds=result.seconds)
@@ -92,7 +95,9 @@ class TrialRun:
 
     def part_ended(self, stage: str, result: PartResult) -> None:
         """A part of a running task has ended."""
-        if result.error:
+        if result.storage:
+            self._give_up(result.storage)
+        elif result.error:
             self._fail(result.part_id, stage, result.error)
         else:
             self._emit("part", stage=stage, part_id=result.part_id, seconds=result.seconds, share=result.share)
@@ -111,14 +116,25 @@ class TrialRun:
         while self._waves and not self._queue and not self._draining:
             possible = [part for part in self._waves.popleft() if not self.failed & set(part.needs)]
             self._queue.extend(self._cut(possible) if possible else [])
-        if self._draining and (self._queue or self._waves):
+        if self._draining and (self._queue or self._waves or self._gave_up):
             self._end("unfinished")
         elif not self._queue:
-            if self.steps.prunes and not self.failed:
+            self._remove_checkpoints()
+            self._end("unfinished" if self.failed or self._gave_up else "finished")
+
+    def _remove_checkpoints(self) -> None:
+        if self.steps.prunes and not self.failed:
+            try:
                 self._prune()
-            self._end("unfinished" if self.failed else "finished")
+            except StorageError as error:
+                self._give_up(str(error))
 
     # --- events
+
+    def _give_up(self, fault: str) -> None:
+        """Nothing more begins: the storage has failed for too long."""
+        self._draining = self._gave_up = True
+        self._emit("gave_up", error=fault)
 
     def _fail(self, part_id: str, stage: str, error: str) -> None:
         self.failed.add(part_id)

@@ -12,9 +12,10 @@ from memloc.store import commits, layout
 from memloc.store.commit_form import Commit
 from memloc.store.commits import Snapshot
 from memloc.store.files import Files
+from memloc.store.patience import Patience
 from memloc.store.schemas import Schemas
 
-__all__ = ["Commit", "Files", "Snapshot", "Store"]
+__all__ = ["Commit", "Files", "Patience", "Snapshot", "Store"]
 
 NAMED = 5  # files in one warning
 LOOKS = 3  # how often a reader tries while files are being set aside
@@ -25,9 +26,10 @@ T = TypeVar("T")
 class Store:
     """One store. It is cheap to make. It holds the connection and the commits that it has read (they never change)."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, patience: Patience | None = None) -> None:
+        """patience: how long it waits for a storage that fails; by default not at all."""
         self.uri = uri
-        self.files = Files(uri)
+        self.files = Files(uri, patience)
         self.files.on_odd = self.left_out
         self._known: dict[str, Commit] = {}
         self._named: set[str] = set()  # files that a warning has named

@@ -5,6 +5,7 @@ A file appears whole or not at all: one PUT on an object store, temporary file +
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +14,16 @@ from typing import Any, TypeVar
 
 from pyarrow import fs
 
-from memloc.errors import StoreError, error_line
+from memloc.errors import StorageError, StoreError, error_line
 from memloc.store import filesystem, layout, local
 from memloc.store.local import Info
+from memloc.store.patience import Patience, patiently
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+# What a path is, or what lies there. Waiting changes nothing about it.
+_LASTING = frozenset({errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EINVAL})
 
 
 class TooLargeError(ValueError):
@@ -32,11 +37,12 @@ class TooLargeError(ValueError):
 class Files:
     """A folder of a filesystem. Paths are relative to it, with forward slashes.
 
-    Every failure of the filesystem itself is a StoreError of one line that names the store.
+    Every failure of the filesystem itself is a StorageError of one line that names the store. patience: how long reading and
+    writing wait until such a fault is over.
     """
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
+    def __init__(self, uri: str, patience: Patience | None = None) -> None:
+        self.uri, self.patience = uri, patience or Patience()
         self._fs, self._hasty, self.root = filesystem.resolve(uri)
         self.local = isinstance(self._fs, fs.LocalFileSystem)
         self.on_odd: local.OnOdd = lambda problems: None  # called with what lies in the place of our files and is none
@@ -97,6 +103,7 @@ class Files:
             raise StoreError(f"store {self.uri}: {probe} was written and is not there")
         return info.written
 
+    @patiently
     def put(self, path: str, data: bytes) -> None:
         """Writes a whole file; a reader never sees a part of it under `path`."""
         with self._errors(f"{path} cannot be written"):
@@ -119,6 +126,7 @@ class Files:
         if size != len(data):
             raise OSError(f"wrote {len(data)} bytes, found {size}")
 
+    @patiently
     def get(self, path: str, most: int | None = None) -> bytes:
         """The bytes of a file.
 
@@ -138,8 +146,9 @@ class Files:
         except OSError as error:
             if self.size(path) is None:  # an object store is asked for the size first; the file may be removed in between
                 raise FileNotFoundError(path) from error
-            raise StoreError(f"store {self.uri}: {path} cannot be read: {error_line(error, with_type=False)}") from error
+            raise self._error(error, f"{path} cannot be read") from error
 
+    @patiently
     def end(self, path: str, most: int) -> tuple[int | None, bytes]:
         """(bytes of a file, the last ones, at most `most`); (None, b"") where there is no file."""
         if self.local and self.size(path) is None:
@@ -165,6 +174,7 @@ class Files:
         info = self.info(path)
         return None if info is None else info.size
 
+    @patiently
     def info(self, path: str) -> Info | None:
         """The size and the date of a file, or None if there is no file."""
         with self._errors(f"{path} cannot be read"):
@@ -175,7 +185,7 @@ class Files:
 
     def listing(self, folder: str, recursive: bool = True) -> dict[str, int]:
         """{path: bytes} of the files in a folder; empty where there is no such folder."""
-        return {path: info.size for path, info in self._infos(folder, recursive)}
+        return {path: info.size for path, info in self._infos(folder, recursive).items()}
 
     @contextmanager
     def noting_odd(self) -> Iterator[dict[str, str]]:
@@ -195,27 +205,26 @@ class Files:
 
     def infos(self, folder: str) -> dict[str, Info]:
         """{path: its size and date} of the files in a folder."""
-        return dict(self._infos(folder))
+        return self._infos(folder)
 
     def dates(self, folder: str) -> dict[str, float]:
         """{path: seconds since 1970 when it was last written} of the files in a folder."""
-        return {path: info.written for path, info in self._infos(folder)}
+        return {path: info.written for path, info in self._infos(folder).items()}
 
-    def _infos(self, folder: str, recursive: bool = True) -> Iterator[tuple[str, Info]]:
+    @patiently
+    def _infos(self, folder: str, recursive: bool = True) -> dict[str, Info]:
         with self._errors(f"{folder} cannot be listed"):
             if self.local:
-                yield from local.listing(self.root, folder, recursive, self.on_odd)
-                return
+                return dict(local.listing(self.root, folder, recursive, self.on_odd))
             selector = fs.FileSelector(self.full(folder), allow_not_found=True, recursive=recursive)
             try:
                 infos = self._fs.get_file_info(selector)
             except FileNotFoundError:  # another process made it just after pyarrow did not find it
                 infos = self._fs.get_file_info(selector)
         cut = len(self.root) + 1
-        for info in infos:
-            if info.type == fs.FileType.File:
-                yield info.path[cut:], _info(info)
+        return {info.path[cut:]: _info(info) for info in infos if info.type == fs.FileType.File}
 
+    @patiently
     def delete(self, path: str) -> None:
         """Removes a file. It is no error if the file is already gone."""
         try:
@@ -226,9 +235,7 @@ class Files:
             return
         except OSError as error:
             if self.size(path) is not None:
-                raise StoreError(
-                    f"store {self.uri}: {path} cannot be removed: {error_line(error, with_type=False)}"
-                ) from error
+                raise self._error(error, f"{path} cannot be removed") from error
 
     def empty_folders(self, folder: str) -> dict[str, float]:
         """{path: when it was last changed} of our empty folders directly in a folder of a disk. Elsewhere there are none."""
@@ -243,6 +250,7 @@ class Files:
                 return True
         return False
 
+    @patiently
     def move(self, source: str, target: str) -> bool:
         """Moves a file; False if it is gone. On object stores this copies, then deletes; a kill in between leaves both."""
         with self._errors(f"{source} cannot be moved"):
@@ -273,7 +281,12 @@ class Files:
         try:
             yield
         except OSError as error:
-            raise StoreError(f"store {self.uri}: {what}: {error_line(error, with_type=False)}") from error
+            raise self._error(error, what) from error
+
+    def _error(self, error: OSError, what: str) -> StoreError:
+        """The error for one of the filesystem. what: what has failed, as the end of a sentence."""
+        kind = StoreError if error.errno in _LASTING else StorageError
+        return kind(f"store {self.uri}: {what}: {error_line(error, with_type=False)}")
 
 
 def _info(info: Any) -> Info:

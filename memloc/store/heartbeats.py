@@ -127,7 +127,7 @@ def _is_seconds(value: Any) -> bool:
 
 LARGEST = 1e15  # of a number that can be a time, a loss or a count
 FIELDS: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("sweep", "host", "state"), _is_text),
+    **dict.fromkeys(("sweep", "host", "state", "fault"), _is_text),
     **dict.fromkeys(("updated", "begun", "news", "seconds"), _is_number),
     **dict.fromkeys(("epoch", "epochs", "from_epoch"), _is_epoch),
     "stages": _is_texts,

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import ray
 
 from memloc.run.admission import Admission, Report
+from memloc.store.patience import LONGEST_WAIT
 
 News: TypeAlias = list[tuple[int, Mapping[str, Any]]]  # epochs with their rows, as `run_training` tells of them
+# Who waits for the storage says so with every try. A process that has said nothing for so long is lost.
+SILENT_SECONDS = 2 * LONGEST_WAIT + 60.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a coordinator hears of its trial.
+
+    granted: how many more tasks it may ask for. host: where its training has a place. epochs: those since the last report.
+    fault: the fault of the storage for which one of its processes waits, else empty.
+    """
+
+    granted: int
+    host: str
+    epochs: News
+    fault: str
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
@@ -21,11 +39,14 @@ class AdmissionActor:
         self.admission = Admission()
         self.hosts: dict[str, str] = {}
         self.news: dict[str, News] = {}
+        self.faults: dict[str, dict[str, tuple[float, str]]] = {}  # {trial: {process: (when it last said so, the fault)}}
 
-    def report(self, trial: str, report: Report) -> tuple[int, str, News]:
-        """(how many more tasks the trial may ask for, where its training has a place, its epochs since the last report)."""
-        granted = self.admission.report(trial, report, time.monotonic())
-        return granted, self.hosts.get(trial, ""), self.news.pop(trial, [])
+    def report(self, trial: str, report: Report) -> Answer:
+        """Takes the report of a coordinator, and answers with the news of its trial."""
+        now = time.monotonic()
+        granted = self.admission.report(trial, report, now)
+        faults = [fault for said, fault in self.faults.get(trial, {}).values() if now - said < SILENT_SECONDS]
+        return Answer(granted, self.hosts.get(trial, ""), self.news.pop(trial, []), faults[0] if faults else "")
 
     def placed(self, trial: str, host: str) -> None:
         """The training of the trial has a place on this host."""
@@ -36,8 +57,16 @@ class AdmissionActor:
         self.hosts[trial] = host  # an actor that was replaced does not know
         self.news.setdefault(trial, []).append((epoch, row))
 
+    def waits(self, trial: str, process: str, fault: str) -> None:
+        """A process of the trial waits for the storage; fault: "" if it waits no more."""
+        faults = self.faults.setdefault(trial, {})
+        faults.pop(process, None)
+        if fault:
+            faults[process] = time.monotonic(), fault
+
     def leave(self, trial: str) -> None:
         """The trial is done, drained or lost, or its trainer is."""
+        self.faults.pop(trial, None)
         self.hosts.pop(trial, None)
         self.news.pop(trial, None)
         self.admission.leave(trial)

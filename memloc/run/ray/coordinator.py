@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -11,15 +12,16 @@ from ray import tune
 from ray.exceptions import RayError, RayTaskError
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
-from memloc.errors import error_line
+from memloc.errors import StorageError, StoreError, error_line
 from memloc.run.admission import Report
 from memloc.run.events import Event, PartResult, TrainingResult
 from memloc.run.fanout import PricedPart, cut
 from memloc.run.placement import Assignment
+from memloc.run.ray.admission_actor import Answer
 from memloc.run.ray.draining import is_draining
 from memloc.run.ray.workers import run_parts, train, train_alone
 from memloc.run.trial_run import TrialRun
-from memloc.store import Store, records
+from memloc.store import Patience, Store, records
 from memloc.store.records import Failure
 
 COORDINATOR_MEMORY = 120e6  # bytes; a bundle must not be empty, and CPUs in it would be missing for the work
@@ -45,6 +47,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         self.trial = self.assignment.steps.trial
         self.training: Any = None  # reference to the result of the trainer
         self.placed = False  # whether it has its place
+        self.fault = ""  # of the storage, for which a process waits
         self.lives = TRAINER_LIVES
         self.tasks: dict[Any, list[PricedPart]] = {}
         self.events: list[Event] = []
@@ -114,13 +117,16 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         fitting = self.assignment.tasks
         larger = fitting > self.assignment.trainings  # fewer trainers fit than tasks, so each holds more
         report = Report(waits, larger, self.run.phase == "analyse", len(self.tasks), self.run.queued, fitting)
-        may_ask, host, epochs = ray.get(self.admission.report.remote(self.trial, report))
-        if host and not self.placed:
+        answer: Answer = ray.get(self.admission.report.remote(self.trial, report))
+        if answer.host and not self.placed:
             self.placed = True
-            self.run.placed(host)
-        for epoch, row in epochs:
+            self.run.placed(answer.host)
+        for epoch, row in answer.epochs:
             self.run.reached(epoch, row)
-        return int(may_ask)
+        if answer.fault != self.fault:
+            self.fault = answer.fault
+            self.events.append(Event("waiting", self.trial, error=self.fault))
+        return answer.granted
 
     # --- training
 
@@ -165,27 +171,34 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         try:
             results = ray.get(task)
         except RayError as error:  # the worker died again and again
-            results = [PartResult(part.id, error=self._lost(part, error)) for part in parts]
+            results = [self._lost(part, error) for part in parts]
         for result in results:
             self.run.part_ended(left.pop(result.part_id).stage, result)
         self.run.task_ended(list(left.values()))  # those not begun, because of draining
 
-    def _lost(self, part: PricedPart, error: RayError) -> str:
-        """The error line of a part whose worker died, unless it had committed it."""
-        if Store(self.assignment.uri).commit(part.id) is not None:
-            return ""
+    def _lost(self, part: PricedPart, error: RayError) -> PartResult:
+        """The result of a part whose worker died. It may have committed the part before."""
+        try:
+            if self._store().commit(part.id) is not None:
+                return PartResult(part.id)
+        except StorageError as fault:
+            return PartResult(part.id, storage=str(fault))
         self._record_failure(part.id, part.stage, error)
-        return _line(error)
+        return PartResult(part.id, error=_line(error))
 
     def _record_failure(self, part_id: str, stage: str, error: RayError) -> None:
         text = f"{type(error).__name__}: {error}"
         failure = Failure(part_id, self.trial, stage, text, _line(error))
-        records.record_failure(Store(self.assignment.uri).files, failure)
+        with suppress(StoreError):  # the event tells of it
+            records.record_failure(self._store().files, failure)
 
     def _prune(self) -> None:
         from memloc.run.retention import prune
 
-        prune(Store(self.assignment.uri), ray.get(self.assignment.job).work)
+        prune(self._store(), ray.get(self.assignment.job).work)
+
+    def _store(self) -> Store:
+        return Store(self.assignment.uri, Patience(self.assignment.patience))
 
 
 def _line(error: RayError) -> str:

@@ -145,7 +145,7 @@ class OnRay:
 
     def _record(self, trial: str, text: str, error: str) -> None:
         with suppress(StoreError):  # such as a full disk: the other trials go on, and the event tells of this one
-            records.record_failure(self.store.files, Failure(trial, trial, "coordinator", text, error))
+            records.record_failure(Store(self.store.uri).files, Failure(trial, trial, "coordinator", text, error))
 
     def _assignments(self, works: Sequence[Work], plan: PricedPlan, admission: Any) -> dict[str, Assignment]:
         """{trial: its assignment}, in the order in which they begin."""
@@ -154,15 +154,16 @@ class OnRay:
         names = dict.fromkeys(w.trial.config.dataset for w in works if w.computes)
         data = {name: ray.put(load(name, self.data_dir)) for name in names}
         by_trial = {work.trial.id: work for work in works}
+        patience = self.store.files.patience.seconds
         uri = absolute(self.store.uri)  # Tune gives each coordinator a working directory of its own
         assignments = {}
         for cost in plan.trials:
             work = by_trial[cost.trial]
-            job = ray.put(Job(self.run, uri, work, data, admission))
+            job = ray.put(Job(self.run, uri, patience, work, data, admission))
             steps = TrialSteps(cost.trial, work.train != "done", cost.waves, work.prune)
             trainer, task = demands(work, self.nodes, self.resources)
             trainings, tasks = fitting(self.nodes, trainer), fitting(self.nodes, task)
-            assignments[cost.trial] = Assignment(steps, self.run, uri, job, trainer, task, trainings, tasks)
+            assignments[cost.trial] = Assignment(steps, self.run, uri, patience, job, trainer, task, trainings, tasks)
         return assignments
 
 

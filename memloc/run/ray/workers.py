@@ -10,6 +10,7 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -17,7 +18,7 @@ import ray
 from memloc.run.events import PartResult, TrainingResult
 from memloc.run.placement import visible_index
 from memloc.run.ray.draining import is_draining
-from memloc.store import Store
+from memloc.store import Patience, Store
 
 if TYPE_CHECKING:
     import torch
@@ -30,10 +31,14 @@ TASK_RETRIES = 3
 
 @dataclass(frozen=True)
 class Job:
-    """The information of the processes that work on one trial. data: {data set: reference to its arrays}."""
+    """The information of the processes that work on one trial.
+
+    patience: seconds for which they wait for a storage that fails. data: {data set: reference to its arrays}.
+    """
 
     run: str
     uri: str
+    patience: float
     work: Work
     data: dict[str, Any]
     admission: Any
@@ -60,8 +65,13 @@ def _worker(job: Job) -> Worker:
         if device.type == "cuda":
             torch.cuda.empty_cache()  # of the process's previous GPU
             torch.cuda.set_device(device)
-        _workers[key] = Worker(Store(job.uri), raw, device)
+        _workers[key] = Worker(Store(job.uri, Patience(job.patience)), raw, device)
+    _workers[key].store.files.patience.on_wait = partial(_tell_fault, job)
     return _workers[key]
+
+
+def _tell_fault(job: Job, fault: str) -> None:
+    job.admission.waits.remote(job.work.trial.id, f"{platform.node()}/{os.getpid()}", fault)
 
 
 def _device() -> torch.device:
