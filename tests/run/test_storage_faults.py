@@ -1,0 +1,145 @@
+"""A disk that is full or read-only while a sweep runs: the sweep waits, goes on when it can, and says so."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY
+from tests.run.programs import Program, assert_same, contents, memloc, started, wait_until
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "memloc", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> str:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY.replace("epochs: 2", "epochs: 15").replace("[0, 1, 2]", "[0, 15]"))
+    return str(path)
+
+
+def fill(disk: Path) -> None:
+    with open(disk / "filler", "ab", buffering=0) as file:
+        for size in (1 << 20, 1 << 12):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError:
+                continue
+
+
+def free(disk: Path) -> None:
+    (disk / "filler").unlink()
+
+
+def read_only(disk: Path) -> None:
+    wait_until(lambda: subprocess.run(["mount", "-o", "remount,ro", disk], capture_output=True).returncode == 0)
+
+
+def writable(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+
+
+def lines(process: Program, until: str) -> str:
+    """What it prints up to a line with these words."""
+    assert process.stderr is not None
+    read = ""
+    for line in process.stderr:
+        read += line
+        if until in line:
+            return read
+    pytest.fail(read)
+
+
+FAULTS = {"full": (fill, free, "No space left on device"), "read-only": (read_only, writable, "Read-only file system")}
+
+
+@pytest.mark.parametrize("kind", ["full", pytest.param("read-only", marks=pytest.mark.slow)])
+def test_it_waits_and_goes_on(tmp_path: Path, disk: Path, sweep: str, kind: str) -> None:
+    begin, end, words = FAULTS[kind]
+    store = disk / "store"
+    arguments = ("sweep", sweep, "--executor", "inline")
+    with started(tmp_path, *arguments, "--store", str(store)) as process:
+        wait_until(lambda: list(store.glob("checkpoints/*/epoch-0003*")))
+        begin(disk)
+        told = lines(process, "waiting for storage since")
+        assert words in told.splitlines()[-1]
+        end(disk)
+        told = lines(process, "the storage works again, after")
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, "FAILED" in told + err, "Traceback" in err) == (0, False, False), err
+    whole = tmp_path / "whole"
+    assert memloc(tmp_path, *arguments, "--store", str(whole)).code == 0
+    assert_same(whole, store)
+    assert not list(store.glob("failures/*"))
+
+
+def test_patience_ends_and_the_same_command_goes_on(tmp_path: Path, disk: Path, sweep: str) -> None:
+    """One fault, whatever is left to do: nothing fails, and nothing more is begun."""
+    store = disk / "store"
+    arguments = ("sweep", sweep, "--executor", "inline", "--store", str(store))
+    with started(tmp_path, *arguments, "--storage-patience", "2s") as process:
+        wait_until(lambda: list(store.glob("checkpoints/*/epoch-0003*")))
+        fill(disk)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 3, err
+    assert re.search(r"^memloc: store .* No space left on device \(waited \d+ s for it\)$", err, re.MULTILINE), err
+    assert "0 of 2 trials done" in err
+    (again,) = re.findall(
+        r"^memloc: everything committed is kept. To go on once the storage works: (.*)$", err, re.MULTILINE
+    )
+    assert again.endswith("--storage-patience 2s")
+    assert ("FAILED" in err, "Traceback" in err, err.count("No space left")) == (False, False, 2), err
+    free(disk)
+    assert not list(store.glob("failures/*"))
+    done = memloc(tmp_path, *arguments)
+    assert done.code == 0, done.err
+    assert contents(store)["trials"].num_rows == 2
+
+
+def test_a_store_that_is_full_from_the_start(tmp_path: Path, disk: Path, sweep: str) -> None:
+    """It is said at once, before anything is waited for."""
+    fill(disk)
+    done = memloc(tmp_path, "sweep", sweep, "--executor", "inline", "--store", str(disk / "store"))
+    assert done.code == 3
+    assert len(done.err.splitlines()) == 1
+    shutil.rmtree(disk / "store", ignore_errors=True)
+
+
+def test_status_says_it(tmp_path: Path, disk: Path, sweep: str) -> None:
+    """Small files may still have room where a checkpoint has none."""
+    store = disk / "store"
+    with started(tmp_path, "sweep", sweep, "--executor", "inline", "--store", str(store)) as process:
+        wait_until(lambda: list(store.glob("checkpoints/*/epoch-0003*")))
+        fill(disk)
+        with open(disk / "filler", "r+b") as file:
+            file.truncate(file.seek(0, 2) - 16 * 4096)
+        told = ""
+
+        def said() -> bool:
+            nonlocal told
+            told = memloc(tmp_path, "status", "--store", str(store)).out
+            return "waiting for storage since" in told
+
+        wait_until(said, 60)
+        free(disk)
+        process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert re.search(
+        r"^  [0-9a-f]{8} waiting for storage since \d\d:\d\d: store .*No space left on device$", told, re.MULTILINE
+    )
