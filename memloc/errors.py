@@ -52,14 +52,14 @@ class StorageError(StoreError):
 
 
 class DamagedError(StoreError):
-    """A committed file is missing, or is not what was committed. path: the file, within the store."""
+    """A committed file is missing, or is not what was committed. path: the file, within the store. remedy: what to do."""
 
-    def __init__(self, problem: str, path: str = "") -> None:
-        super().__init__(problem)
-        self.path = path
+    def __init__(self, problem: str, path: str, remedy: str) -> None:
+        super().__init__(f"{problem}; {remedy}")
+        self.problem, self.path, self.remedy = without_secrets(problem), path, remedy
 
     def __reduce__(self) -> tuple[type[DamagedError], tuple[str, ...]]:
-        return type(self), (*self.problems, self.path)
+        return type(self), (self.problem, self.path, self.remedy)
 
 
 class OutputError(MemlocError):

@@ -18,6 +18,7 @@ from memloc.run.pending import Item
 from memloc.run.plan import AnalysisPlan, TrialPlan
 from memloc.run.provenance import where
 from memloc.run.quantities import part_passes, retrained_passes
+from memloc.run.replay import heal
 from memloc.run.worker import Worker, set_up_numerics
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
@@ -42,7 +43,7 @@ def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterat
     if not todo:
         return
     set_up_numerics(trial.config, worker.device)
-    inputs = worker.inputs(trial, analysis)
+    inputs = worker.inputs(trial, analysis, lambda epoch: heal(worker, trial, epoch))
     inputs.tables = _tables_read(store, trial, analysis)
     inputs.c_scores = None if analysis.c_scores is None else analysis.c_scores.values[inputs.data.example]
     at_once = parts_together(worker.device, len(todo), analysis.kind.memory(analysis.config, analysis.size))

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from memloc.config import canonical_json
-from memloc.errors import ReplayError
+from memloc.errors import DamagedError, ReplayError
 from memloc.run.arithmetic import arithmetic
 from memloc.run.plan import TrialPlan
-from memloc.run.provenance import where
-from memloc.run.worker import Worker
-from memloc.stages.training.loop import train
+from memloc.run.provenance import numerics, where
+from memloc.run.retention import lost_epochs
+from memloc.run.worker import Worker, never
+from memloc.stages.training.loop import Epoch, train
 from memloc.store import Commit, checkpoints, layout
+from memloc.store.commit_form import CheckpointEntry
+from memloc.store.resumable import usable_states
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,19 @@ def replay(
     on_epoch: Callable[[int, Mapping[str, Any]], None],
     should_stop: Callable[[], bool],
 ) -> bool:
-    """Trains again from epoch 0 and puts lost checkpoints back; False if `should_stop` was true first.
+    """Trains again from the nearest intact state and puts lost checkpoints back; False if `should_stop` was true first.
+
+    on_epoch: as for `run_training`.
 
     Raises:
         ReplayError: an epoch's checkpoint has another hash than the committed one.
     """
     expected = {c.epoch: c for c in lost.commit.checkpoints}
+    after = _nearest(worker, trial, lost, expected)
+    if after is not None:
+        on_epoch(after.epoch, {})
     clock = time.perf_counter()
-    for epoch in train(trial.config, worker.data(trial), worker.device):
+    for epoch in train(trial.config, worker.data(trial), worker.device, after):
         row = {} if epoch.row is None else {**epoch.row, "seconds": time.perf_counter() - clock}
         epoch.wait()
         content = checkpoints.encode(epoch.weights)
@@ -59,6 +67,30 @@ def replay(
             return False
         clock = time.perf_counter()
     return True
+
+
+def _nearest(worker: Worker, trial: TrialPlan, lost: Lost, committed: Mapping[int, CheckpointEntry]) -> Epoch | None:
+    """The newest intact state before the first lost epoch; None where there is none: then it trains from the start."""
+    files, bits = worker.store.files, numerics(worker.device)
+    for found, _ in usable_states(trial.id, files.listing(layout.checkpoints(trial.id)), (), bits):
+        if found >= min(lost.epochs) or (state := checkpoints.load_state(files, trial.id, found, bits)) is None:
+            continue
+        try:
+            weights = checkpoints.read(files, committed[found])
+        except DamagedError:
+            continue
+        return Epoch(found, weights, state.momentum, state.dynamics, scaler=state.scaler)
+    return None
+
+
+def heal(worker: Worker, trial: TrialPlan, epoch: int) -> None:
+    """Puts back a checkpoint that a part has found lost or damaged, and those before it that are missing too."""
+    commit = worker.store.commit(trial.id)
+    if commit is None:
+        raise RuntimeError(f"training {trial.id} is not committed")
+    sizes = worker.store.files.listing(layout.checkpoints(trial.id))
+    missing = lost_epochs(commit, sizes, set(), checkpoints.read_pruned(worker.store.files, trial.id))
+    replay(worker, trial, Lost(commit, {epoch, *(t for t in missing if t < epoch)}), lambda *_: None, never)
 
 
 def differences(committed: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
+from typing import TypeAlias
 
 import torch
 
 from memloc.config import TrainConfig
 from memloc.data import Data, Raw, check_identity, prepare
+from memloc.errors import DamagedError
 from memloc.run.arithmetic import WORKSPACE
 from memloc.run.memory import release
 from memloc.run.plan import AnalysisPlan, TrialPlan
@@ -21,6 +23,8 @@ from memloc.stages.training.loop import Epoch
 from memloc.store import Store, checkpoints, layout
 from memloc.store.commit_form import CheckpointEntry
 from memloc.store.resumable import usable_states
+
+Heal: TypeAlias = Callable[[int], object]  # puts the checkpoint of an epoch back
 
 
 def never() -> bool:
@@ -48,25 +52,42 @@ class Worker:
         check_identity(raw, trial.config.dataset, trial.data)
         return prepare(raw, trial.config)
 
-    def inputs(self, trial: TrialPlan, analysis: AnalysisPlan | None = None) -> Inputs:
+    def inputs(self, trial: TrialPlan, analysis: AnalysisPlan | None = None, heal: Heal | None = None) -> Inputs:
         """The inputs of an analysis. The data on the device and the last checkpoints stay for the next part.
 
         If S_n of the analysis are the atypical examples, these are `noisy`. Without an analysis, the mislabeled ones are.
+        heal: puts a checkpoint back that is lost or damaged; without it, such a checkpoint is an error.
         """
         means = (trial.id, *_set_of(analysis))
         if self._inputs is None or self._inputs[0] != means:
-            commit = self.store.commit(trial.id)
+            commit = self.store.files.patience.settled(lambda: self.store.commit(trial.id))
             if commit is None:
                 raise RuntimeError(f"training {trial.id} is not committed")
             by_epoch = {c.epoch: c for c in commit.checkpoints}
-            weights = lru_cache(maxsize=2)(lambda epoch: checkpoints.read(self.store.files, by_epoch[epoch]))
+            weights = lru_cache(maxsize=2)(partial(self._weights, by_epoch, heal))
             data = _with_set(self.data(trial), analysis)
-            inputs = Inputs(trial.config, data, self.device, weights, history=self._history(trial, by_epoch))
+            inputs = Inputs(trial.config, data, self.device, weights, history=self._history(trial, by_epoch, weights))
             self._inputs = means, inputs
         return self._inputs[1]
 
-    def _history(self, trial: TrialPlan, committed: Mapping[int, CheckpointEntry]) -> History:
-        """The course of a committed training; committed: {epoch: its checkpoint}."""
+    def _weights(
+        self, committed: Mapping[int, CheckpointEntry], heal: Heal | None, epoch: int
+    ) -> Mapping[str, torch.Tensor]:
+        try:
+            return checkpoints.read(self.store.files, committed[epoch])
+        except DamagedError:
+            if heal is None:
+                raise
+            heal(epoch)
+            return checkpoints.read(self.store.files, committed[epoch])
+
+    def _history(
+        self,
+        trial: TrialPlan,
+        committed: Mapping[int, CheckpointEntry],
+        weights: Callable[[int], Mapping[str, torch.Tensor]],
+    ) -> History:
+        """The course of a committed training; committed: {epoch: its checkpoint}. weights: those after an epoch."""
         files, bits = self.store.files, numerics(self.device)
 
         @cache
@@ -78,8 +99,7 @@ class Worker:
             saved = checkpoints.load_state(files, trial.id, epoch, bits)
             if saved is None:
                 return None
-            weights = checkpoints.read(files, committed[epoch])
-            return Epoch(epoch, weights, saved.momentum, saved.dynamics, scaler=saved.scaler)
+            return Epoch(epoch, dict(weights(epoch)), saved.momentum, saved.dynamics, scaler=saved.scaler)
 
         def is_checkpoint(epoch: int, weights: Mapping[str, torch.Tensor]) -> bool:
             return layout.sha256(checkpoints.encode(weights)) == committed[epoch].sha256

@@ -79,6 +79,13 @@ class Store:
         """Moves a file to `quarantine/`, where no reader looks."""
         self.files.move(path, layout.quarantine(path))
 
+    def set_aside(self, path: str) -> None:
+        """Moves the commits that list a file to quarantine: their parts count as not done."""
+        snapshot = self.snapshot()
+        for part_id, commit in snapshot.commits.items():
+            if any(file.path == path for file in commit.files):
+                self.quarantine(snapshot.paths[part_id])
+
     def warn(self, subject: Hashable, message: Callable[[], str]) -> None:
         """Warns of something in the store, once for all readers of this object.
 

@@ -17,13 +17,14 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from torch import Tensor
 
-from memloc.errors import StoreError, error_line
+from memloc.errors import DamagedError, StoreError, error_line
 from memloc.store import documents, layout
 from memloc.store.commit_form import CheckpointEntry, misplaced
 from memloc.store.commits import read_entry
 from memloc.store.files import Files
 from memloc.store.resumable import surplus_states, usable_states
 
+REPLAYED = "the next sweep that needs it trains it again"
 # What reading a file raises that is no state of ours.
 NO_STATE = (
     ValueError, TypeError, LookupError, AttributeError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile,
@@ -45,17 +46,16 @@ def read(files: Files, entry: CheckpointEntry) -> dict[str, Tensor]:
     """The weights of a committed checkpoint, its hash checked.
 
     Raises:
-        StoreError: where it is missing or is not what was committed.
+        DamagedError: where it is missing or is not what was committed.
     """
-    if files.size(entry.path) is None:
-        raise StoreError(
-            f"store {files.uri}: {entry.path} is missing: pruned by --checkpoints, or lost; "
-            "the next sweep that needs it trains it again"
-        )
+    if files.patience.settled(lambda: files.size(entry.path)) is None:
+        problem = f"store {files.uri}: {entry.path} is missing: pruned by --checkpoints, or lost"
+        raise DamagedError(problem, entry.path, REPLAYED)
     try:
         weights: dict[str, Tensor] = safetensors.torch.load(read_entry(files, entry))
     except (SafetensorError, ValueError, KeyError) as error:  # somebody has committed it so
-        raise StoreError(f"store {files.uri}: {entry.path} is no safetensors file: {error_line(error)}") from None
+        problem = f"store {files.uri}: {entry.path} is no safetensors file: {error_line(error)}"
+        raise DamagedError(problem, entry.path, REPLAYED) from None
     return weights
 
 

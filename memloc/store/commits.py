@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from memloc.errors import StoreError
+from memloc.errors import DamagedError, StoreError
 from memloc.invocation import command
 from memloc.store import commit_form, documents, footers, layout, schemas
 from memloc.store.commit_form import CheckpointEntry, Commit, FileEntry, LaterVersionError
@@ -22,7 +22,7 @@ from memloc.store.schemas import Schemas
 def look_at(files: Files, entry: FileEntry | CheckpointEntry) -> tuple[bytes | None, str | None]:
     """(the content of a committed file, None) or (None, what is wrong with it). Of one that has grown nothing is read."""
     try:
-        content = files.find(entry.path, entry.size)
+        content = files.patience.settled(lambda: files.find(entry.path, entry.size))
     except TooLargeError as error:
         return None, f"has {error.size} bytes, was committed with {entry.size}"
     if content is None:
@@ -36,7 +36,7 @@ def read_entry(files: Files, entry: FileEntry | CheckpointEntry) -> bytes:
     """A committed file, its hash checked.
 
     Raises:
-        StoreError: where it is not what was committed.
+        DamagedError: where it is not what was committed.
     """
     content, wrong = look_at(files, entry)
     if content is None:
@@ -44,10 +44,10 @@ def read_entry(files: Files, entry: FileEntry | CheckpointEntry) -> bytes:
     return content
 
 
-def damaged(files: Files, path: str, wrong: str | None) -> StoreError:
+def damaged(files: Files, path: str, wrong: str | None) -> DamagedError:
     """The error for a file that is not as committed. wrong: what `problem` says about it."""
     remedy = f"run {command('store verify', files.uri)}, then the sweep again"
-    return StoreError(f"store {files.uri}: {path} {wrong}; {remedy}")
+    return DamagedError(f"store {files.uri}: {path} {wrong}", path, remedy)
 
 
 def publish_tables(

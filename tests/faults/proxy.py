@@ -150,7 +150,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_request
+
+for _method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
+    setattr(_Handler, f"do_{_method}", _Handler.handle_request)
 
 
 def _error(status: int, code: str) -> Callable[[_Handler], None]:

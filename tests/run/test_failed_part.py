@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.conftest import shared
-from tests.run.programs import SMALL, assert_same, contents, memloc
+from memloc.config import TrainConfig
+from memloc.data import Data, load
+from memloc.run import replay
+from memloc.run.pending import pending
+from memloc.run.plan import TrialPlan
+from memloc.run.provenance import numerics
+from memloc.run.worker import Worker
+from memloc.stages.training.loop import Epoch, train
+from memloc.store import Store, checkpoints
+from memloc.store.checkpoints import ResumeState
+from tests.conftest import carry_out, planned, shared
+from tests.run.programs import SMALL, assert_same, contents, encoded, memloc
 
 
 def trained(factory: pytest.TempPathFactory, folder: Path) -> Path:
@@ -26,30 +39,33 @@ def trained(factory: pytest.TempPathFactory, folder: Path) -> Path:
     return Path(shutil.copytree(shared(factory, "trained", make) / "store", folder / "store"))
 
 
+def flip_a_bit(path: Path) -> None:
+    """The last bit but a few: the size stays, so only whoever reads the file can notice."""
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+
+
 def failed_and_gone_on(folder: Path, store: Path, whole: Path, *executor: str, **environ: str) -> None:
-    """Damages a checkpoint of a store of trainings, and goes on with it. whole: the store of the small sweep.
+    """Damages rows of a store of trainings that a part reads, and goes on with it. whole: the store of the small sweep.
 
     executor, environ: options and variables of the sweep that meets the damage.
     """
-    victim = sorted(store.glob("checkpoints/*/epoch-0001.safetensors"))[0]
-    content = bytearray(victim.read_bytes())
-    content[-1] ^= 1
-    victim.write_bytes(content)  # same size: only whoever reads it can notice
-    arguments = ("sweep", str(SMALL), "--only", "block=standard", "--store", str(store))
-    if victim.parent.name not in contents(whole)["rewind"].column("trial").to_pylist():
-        pytest.fail("the victim must be a trial that is rewound")
+    arguments = ("sweep", str(SMALL), "--store", str(store))
+    detected = contents(whole)["detection"].column("trial").to_pylist()
+    victim = next(path for path in store.glob("data/examples/*/*") if path.name[:16] == detected[0])
+    flip_a_bit(victim)
     done = memloc(folder, *arguments, *executor, **environ)
     assert done.code == 1
     assert "1 part failed" in done.err
-    assert "was changed since it was committed" in done.err
+    assert f"{victim.name} was changed since it was committed; it is set aside, and the same command" in done.err
     status = memloc(folder, "status", "small", "--store", str(store))
     assert "Traceback (most recent call last)" in status.out
     assert victim.name in status.out
-    rewound = contents(store)["rewind"]
-    assert rewound.num_rows == 9 * 4  # the other trial's, complete
-    # What verify sets aside, the next sweep recomputes; then everything is as if nothing had happened.
-    assert memloc(folder, "store", "verify", "--store", str(store)).code == 3
-    assert memloc(folder, "sweep", str(SMALL), "--executor", "inline", "--store", str(store)).code == 0
+    assert contents(store)["rewind"].num_rows == contents(whole)["rewind"].num_rows - 9 * 4  # without the victim's training
+    # The part has set the damaged training aside. So the same command computes it again, without anybody's help.
+    again = memloc(folder, *arguments, "--executor", "inline")
+    assert again.code == 0, again.err
     assert_same(whole, store)
     assert "failed:" not in memloc(folder, "status", "small", "--store", str(store)).out
 
@@ -58,3 +74,94 @@ def test_a_failed_part_is_retried_then_recorded_while_the_rest_goes_on(
     tmp_path: Path, small_store: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     failed_and_gone_on(tmp_path, trained(tmp_path_factory, tmp_path), small_store, "--executor", "inline")
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("damage", ["changed", pytest.param("missing", marks=SLOW), pytest.param("cut", marks=SLOW)])
+def test_a_checkpoint_that_a_part_finds_damaged_is_healed(
+    tmp_path: Path, small_store: Path, tmp_path_factory: pytest.TempPathFactory, damage: str
+) -> None:
+    """In the same run: the training is repeated up to that epoch, and must give the committed bits."""
+    store = trained(tmp_path_factory, tmp_path)
+    plan = planned(tmp_path, SMALL.read_text(), "small")
+    opened = Store(str(store))
+    works = pending(plan, opened, opened.snapshot(), "all")
+    victims = sorted(store.glob("checkpoints/*/epoch-000[12].safetensors"))  # of all trainings: parts read some of them
+    for victim in victims:  # after the plan, so that nothing is planned about it
+        if damage == "changed":
+            flip_a_bit(victim)
+        elif damage == "missing":
+            victim.unlink()
+        else:
+            os.truncate(victim, 100)
+    outcome = carry_out(works, opened, tmp_path)
+    assert outcome.failures == {}
+    healed = {
+        p.parent.name for p in victims if p.exists() and p.read_bytes() == (small_store / p.relative_to(store)).read_bytes()
+    }
+    rewound = set(contents(small_store)["rewind"].column("trial").to_pylist())
+    assert rewound <= healed
+    assert {name: encoded(t) for name, t in contents(store).items()} == {
+        name: encoded(t) for name, t in contents(small_store).items()
+    }
+
+
+def test_what_cannot_be_healed_fails_with_its_reason(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another processor gives other bits: they are not put in the place of the committed ones."""
+    store = trained(tmp_path_factory, tmp_path)
+    arguments = ("sweep", str(SMALL), "--only", "block=tied", "--executor", "inline", "--store", str(store))
+    trial = next(t for t in planned(tmp_path, SMALL.read_text(), "small").trials if t.config.dropout.kind == "example_tied")
+    victim = store / "checkpoints" / trial.id / "epoch-0004.safetensors"
+    flip_a_bit(victim)
+    damaged = victim.read_bytes()
+    monkeypatch.setattr(replay, "train", lambda *_: iter([Epoch(0, {"w": torch.zeros(1)}, {}, {})]))
+    done = memloc(tmp_path, *arguments)
+    assert done.code == 1
+    assert "training again gave another checkpoint" in done.err
+    assert victim.read_bytes() == damaged
+
+
+def test_a_replay_goes_on_from_the_nearest_state(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not from the start, where an intact state before the lost epoch is left."""
+    store = trained(tmp_path_factory, tmp_path)
+    opened = Store(str(store))
+    trial = next(t for t in planned(tmp_path, SMALL.read_text(), "small").trials if t.config.dropout.kind == "none")
+    worker = Worker(opened, lambda name: load(name, tmp_path), torch.device("cpu"))
+    leave_states(worker, trial, {1, 2})
+    begun: list[int] = []
+    real = replay.train
+
+    def watched(config: TrainConfig, data: Data, device: torch.device, after: Epoch | None) -> Iterator[Epoch]:
+        begun.append(after.epoch if after else 0)
+        return real(config, data, device, after)
+
+    monkeypatch.setattr(replay, "train", watched)
+    paths = {epoch: store / "checkpoints" / trial.id / f"epoch-{epoch:04}.safetensors" for epoch in range(5)}
+    contents = {epoch: path.read_bytes() for epoch, path in paths.items()}
+    for damaged, start in [({4}, 2), ({3}, 2), ({2}, 1), ({2, 4}, 1), ({1}, 0)]:
+        for epoch in damaged:
+            flip_a_bit(paths[epoch])
+        replay.heal(worker, trial, max(damaged))
+        if len(damaged) > 1:  # the weights of the nearest state are damaged too, so an older state serves
+            assert paths[2].read_bytes() != contents[2]
+            replay.heal(worker, trial, 2)
+            begun.pop()
+        assert {epoch: path.read_bytes() for epoch, path in paths.items()} == contents
+        assert begun.pop() == start
+
+
+def leave_states(worker: Worker, trial: TrialPlan, epochs: set[int]) -> None:
+    """The states after these epochs, as a training leaves them for its trajectory."""
+    commit = worker.store.commit(trial.id)
+    assert commit is not None
+    for epoch in train(trial.config, worker.data(trial), worker.device):
+        if epoch.epoch in epochs:
+            entries = list(commit.checkpoints[: epoch.epoch + 1])
+            state = ResumeState(epoch.epoch, epoch.momentum, epoch.dynamics, [], entries, numerics(worker.device))
+            checkpoints.save_resume(worker.store.files, trial.id, state, [])

@@ -81,7 +81,7 @@ def test_it_waits_and_goes_on(tmp_path: Path, disk: Path, sweep: str, kind: str)
         assert words in told.splitlines()[-1]
         end(disk)
         told = lines(process, "the storage works again, after")
-        out, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=120)
     assert (process.returncode, "FAILED" in told + err, "Traceback" in err) == (0, False, False), err
     whole = tmp_path / "whole"
     assert memloc(tmp_path, *arguments, "--store", str(whole)).code == 0

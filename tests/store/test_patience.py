@@ -129,8 +129,8 @@ def test_tries_become_rare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_errors_travel_between_processes() -> None:
     assert pickle.loads(pickle.dumps(StorageError("a"))).problems == ("a",)
-    damaged = pickle.loads(pickle.dumps(DamagedError("a", "commits/x")))
-    assert (damaged.problems, damaged.path) == (("a",), "commits/x")
+    damaged = pickle.loads(pickle.dumps(DamagedError("a", "data/x", "do b")))
+    assert (damaged.problems, damaged.problem, damaged.path) == (("a; do b",), "a", "data/x")
 
 
 def until(condition: Callable[[], bool]) -> None:
