@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
@@ -106,6 +107,12 @@ def interrupted(stopped_at: str | None = None) -> typer.Exit:
     how = "interrupted" if stopped_at is None else f"stopped by `memloc stop` at {stopped_at}"
     print(f"memloc: {how}; everything committed is kept. To go on: {_again()}", file=sys.stderr)
     return typer.Exit(130)
+
+
+def lost(what: str) -> NoReturn:
+    """Ends the process at once, with one line, since no call to Ray returns any more. what: is lost, as a sentence."""
+    print(f"memloc: {what}; everything committed is kept. To go on: {_again()}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _again() -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from memloc.commands import logs
-from memloc.commands.closing import Launched, close, interrupted
+from memloc.commands.closing import Launched, close, interrupted, lost
 from memloc.commands.device import check_gpus, chosen_device, expected_numerics
 from memloc.interruption import interrupt, on_orders
 
@@ -188,12 +189,19 @@ def _run(works: list[Work], run: str, launched: Launched, options: Options) -> O
             stopping.set()
             progress.stopping(host)
 
+    def end(what: str) -> None:
+        """Ray itself is lost. Nothing can be waited for."""
+        with suppress(Exception):  # whatever is left then is stale
+            progress.close()
+            heartbeats.close()
+        lost(what)
+
     heartbeats = Heartbeats(store, works, launched.record, run, ordered)
     with progress, heartbeats, on_orders(stop):
         progress.notice(_announcement(plan, works, store, options) + f"; log {launched.log}")
         if options.executor is ExecutorName.ray:
             progress.starting("Ray")  # printed before the import, which takes seconds too
-        executor = _executor(store.uri, options)
+        executor = _executor(store.uri, options, end)
         snapshot = store.snapshot()
         return execute(
             works,
@@ -219,8 +227,11 @@ def _announcement(plan: Plan, works: list[Work], store: Store, options: Options)
     return f"{plan.name}: {left}{where}{skipped}; store {store.uri}"
 
 
-def _executor(uri: str, options: Options) -> Executor:
-    """What carries out the launch. Its store waits for a storage that fails, which the driver's own does not."""
+def _executor(uri: str, options: Options, on_lost: Callable[[str], None]) -> Executor:
+    """What carries out the launch. Its store waits for a storage that fails, which the driver's own does not.
+
+    on_lost: ends the program if Ray itself is lost.
+    """
     from memloc.store import Patience, Store
 
     store = Store(uri, Patience(options.patience))
@@ -233,4 +244,4 @@ def _executor(uri: str, options: Options) -> Executor:
     cluster.set_mode(options.resources.address)
     from memloc.run.ray import OnRay
 
-    return OnRay(store, options.data_dir, options.resources)
+    return OnRay(store, options.data_dir, options.resources, on_lost)

@@ -101,12 +101,16 @@ class Progress:
             self._ticking.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def close(self) -> None:
+        """Removes the panel, and says no more."""
         self._stop.set()
         if self._is_live:
             self.live.stop()
         elif not self.quiet:
             self._ticking.join()
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
         if kind is None:
             took = duration_in_words(time.monotonic() - self.begun)
             self._line(f"{self.finished} of {counted(len(self.until), 'trial')} done in {took}")

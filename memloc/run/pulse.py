@@ -56,6 +56,10 @@ class Heartbeats:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Writes no more, and removes what was written."""
         self._stop.set()
         self._thread.join()
         self._write(heartbeats.clear, self.store.files, self.run)

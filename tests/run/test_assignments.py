@@ -27,7 +27,7 @@ def test_a_coordinator_finds_a_store_of_a_relative_path(tiny: Path, tmp_path: Pa
     of_run = works(Path("store"), plan_of(tmp_path), "last")
     for name in ("put", "get"):
         monkeypatch.setattr(ray, name, lambda value: value)
-    on_ray = OnRay(Store("store"), tmp_path, Resources(cpus=1))
+    on_ray = OnRay(Store("store"), tmp_path, Resources(cpus=1), print)
     on_ray.nodes = [{"CPU": 1.0, "memory": 2.0**34}]
     priced: Any = SimpleNamespace(trials=[TrialCost(work.trial.id, 0.0, ()) for work in of_run])
     assignments = on_ray._assignments(of_run, priced, None)

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import psutil
 import pytest
 
 from tests.run.programs import SMALL, assert_same, contents, descendants, interrupt, memloc, started, wait_until
@@ -61,3 +62,25 @@ def test_the_order_to_stop_while_ray_is_starting(tmp_path: Path) -> None:
     assert "To go on: python -m memloc sweep" in err
     assert "Traceback" not in out + err
     assert contents(tmp_path / "store")["trials"].num_rows == 0
+
+
+@pytest.mark.parametrize(("name", "words"), [("gcs_server", "its GCS has ended"), ("raylet/raylet", "its raylet has ended")])
+def test_ray_itself_is_lost(tmp_path: Path, small_store: Path, name: str, words: str) -> None:
+    """One line, at once. Ray would hang for a minute and print its logs, on standard output too."""
+    store = tmp_path / "store"
+    arguments = ("sweep", str(SMALL), "--cpus", "1", "--store", str(store))
+    with started(tmp_path, *arguments, "--json") as process:
+        wait_until(lambda: list(store.glob("checkpoints/*/epoch-0001*")))
+        below = psutil.Process(process.pid).children(recursive=True)
+        (victim,) = [child for child in below if name in child.cmdline()[0]]
+        victim.kill()
+        out, err = process.communicate(timeout=30)
+        assert (process.returncode, out) == (1, ""), err
+        (line,) = err.splitlines()
+        assert line.startswith(f"memloc: Ray has stopped working, since {words}"), err
+        _, left = psutil.wait_procs(below, 20)
+        assert not left, left
+    assert not list(store.glob("heartbeats/*/*.json"))
+    done = memloc(tmp_path, *arguments)
+    assert done.code == 0, done.err
+    assert_same(small_store, store)

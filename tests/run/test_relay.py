@@ -63,7 +63,7 @@ def test_a_lost_coordinator_leaves_its_error_in_the_store(tmp_path: Path, text: 
     store, lost = Store(str(tmp_path / "store")), plan.trials[0].id
     records.write_sweep(store.files, "tiny", plan.record())
     events: list[Event] = []
-    relay = Relay(events.append, OnRay(store, tmp_path, Resources())._record)
+    relay = Relay(events.append, OnRay(store, tmp_path, Resources(), print)._record)
     drained = Drained(lambda: True, lambda: len(relay.working))
     relay.on_trial_result(0, [], Trial(lost), {"events": json.dumps([Event("started", lost).as_json()])})
     assert not drained.stop_all()

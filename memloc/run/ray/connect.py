@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray._private.ray_constants
 import ray._private.utils
+import ray._private.worker
 
 from memloc.errors import UsageError, error_line
 from memloc.run.capacity import usable_cpus
 from memloc.run.placement import NOSET, Resources
 
+log = logging.getLogger("memloc")
 # Ray puts sockets below its folder, as FOLDER/session_2026-11-28_13-16-33_123456_4194304/sockets/plasma_store; the path
 # of a socket has at most 107 bytes.
 LONGEST_FOLDER = 107 - len("/session_2026-11-28_13-16-33_123456_4194304/sockets/plasma_store")
@@ -28,32 +32,36 @@ SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm", f"/run/user/{os.getuid()}")
 LATE_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
+@dataclass(frozen=True)
+class Connection:
+    """A connection to Ray. scratch: a folder for Tune's files. remove_files: removes it and what Ray leaves on the disk."""
+
+    scratch: str
+    remove_files: Callable[[], None]
+
+
 @contextmanager
-def connected(resources: Resources, run: str) -> Iterator[str]:
-    """A connection to Ray. Its value is a folder for Tune's files. A Ray that was started here ends with it.
+def connected(resources: Resources, run: str) -> Iterator[Connection]:
+    """A connection to Ray. A Ray that was started here ends with it.
 
     Raises:
         UsageError: Ray cannot be started here, or the cluster cannot be used.
     """
     with ExitStack() as ends:
-        scratch = _temporary(ends, None)
-        folder = _folder(ends) if resources.address == "local" else None
-        ends.callback(_shut_down, resources.address == "local")  # before the folder is removed that it writes to
+        files = ends.enter_context(ExitStack())
+        scratch = _temporary(files, None)
+        folder = _folder(files) if resources.address == "local" else None
+        ends.callback(ray.shutdown)  # before the folder is removed that it writes to
         with _signals_kept():
+            _messages_to_log()
             if resources.address == "local":
                 _start(resources, run, folder)
             else:
                 _attach(resources.address, run)
-        yield str(scratch)
-
-
-def _shut_down(started_here: bool) -> None:
-    """Ends the connection. A Ray that was started here leaves nothing behind: its logs are of no use without it."""
-    node = ray._private.worker._global_node
-    session = node.get_session_dir_path() if started_here and node is not None else None
-    ray.shutdown()
-    if session is not None:
-        shutil.rmtree(session, ignore_errors=True)
+        node = ray._private.worker._global_node
+        if resources.address == "local" and node is not None:  # its logs are of no use without it
+            files.callback(shutil.rmtree, node.get_session_dir_path(), ignore_errors=True)
+        yield Connection(str(scratch), files.close)
 
 
 def _start(resources: Resources, run: str, folder: str | None) -> None:
@@ -107,6 +115,16 @@ def _attach(address: str, run: str) -> None:
             token.chmod(0o600)  # whoever reads it can run code there; `ray get-auth-token` writes it readable for everybody
     except (OSError, RuntimeError):
         pass  # there is no home, or this user cannot change it
+
+
+def _messages_to_log() -> None:
+    """What Ray's raylets report, such as a process that died, goes to the log. Ray would print it on standard output."""
+    ray._private.worker.print_to_stdstream = _log_message
+
+
+def _log_message(message: dict[str, Any], ignore_prefix: bool) -> None:
+    for line in message.get("lines", ()):
+        log.info("(%s) %s", message.get("pid", "ray"), line)
 
 
 def _quiet(run: str) -> dict[str, Any]:

@@ -179,7 +179,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
     def _lost(self, part: PricedPart, error: RayError) -> PartResult:
         """The result of a part whose worker died. It may have committed the part before."""
         try:
-            if self._store().commit(part.id) is not None:
+            if _store(self.assignment).commit(part.id) is not None:
                 return PartResult(part.id)
         except StorageError as fault:
             return PartResult(part.id, storage=str(fault))
@@ -190,15 +190,16 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         text = f"{type(error).__name__}: {error}"
         failure = Failure(part_id, self.trial, stage, text, _line(error))
         with suppress(StoreError):  # the event tells of it
-            records.record_failure(self._store().files, failure)
+            records.record_failure(_store(self.assignment).files, failure)
 
     def _prune(self) -> None:
         from memloc.run.retention import prune
 
-        prune(self._store(), ray.get(self.assignment.job).work)
+        prune(_store(self.assignment), ray.get(self.assignment.job).work)
 
-    def _store(self) -> Store:
-        return Store(self.assignment.uri, Patience(self.assignment.patience))
+
+def _store(assignment: Assignment) -> Store:
+    return Store(assignment.uri, Patience(assignment.patience))
 
 
 def _line(error: RayError) -> str:

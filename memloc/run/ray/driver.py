@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,10 @@ from memloc.errors import StoreError
 from memloc.run.events import Event, Listener
 from memloc.run.placement import Assignment, Resources, check_capacity, demands, fitting, has_gpus, slots
 from memloc.run.ray.admission_actor import open_admission
-from memloc.run.ray.connect import connected
+from memloc.run.ray.connect import Connection, connected
 from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.draining import raise_flag_when
+from memloc.run.ray.guard import OnLost, guarded
 from memloc.run.ray.workers import Job
 from memloc.run.schedule import coordinators
 from memloc.run.trial_run import TrialSteps
@@ -104,21 +106,31 @@ class Drained(tune.Stopper):  # type: ignore[misc]
 
 
 class OnRay:
-    """The executor on Ray: on this machine, or on the cluster at an address."""
+    """The executor on Ray: on this machine, or on the cluster at an address.
 
-    def __init__(self, store: Store, data_dir: Path, resources: Resources) -> None:
-        self.store, self.data_dir, self.resources = store, data_dir, resources
+    on_lost: ends the program when Ray itself is lost; called in a thread, with what is lost.
+    """
+
+    def __init__(self, store: Store, data_dir: Path, resources: Resources, on_lost: OnLost) -> None:
+        self.store, self.data_dir, self.resources, self._on_lost = store, data_dir, resources, on_lost
         self.run = uuid.uuid4().hex[:8]
         self._stack = ExitStack()
 
     def __enter__(self) -> OnRay:
         with ExitStack() as stack:
-            self.scratch = stack.enter_context(connected(self.resources, self.run))
+            connection = stack.enter_context(connected(self.resources, self.run))
+            self.scratch = connection.scratch
+            lost = partial(self._lost, connection)
+            stack.enter_context(guarded(self.resources.address == "local", lost))
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
+
+    def _lost(self, connection: Connection, what: str) -> None:
+        connection.remove_files()
+        self._on_lost(what)
 
     def capacity(self, works: Sequence[Work]) -> Capacity:
         """What the nodes offer; raises UsageError if a process of these works needs more than any node has."""

@@ -1,0 +1,76 @@
+"""What is said when Ray itself is lost. With a real Ray: test_local_ray_slow.py."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray._private.worker
+
+from memloc.run.ray import guard
+
+
+class Node:
+    """A machine's Ray: its processes that have ended, and whether all were ended."""
+
+    def __init__(self) -> None:
+        self.dead: list[tuple[str, Any]] = []
+        self.killed = False
+
+    def dead_processes(self) -> list[tuple[str, Any]]:
+        return self.dead
+
+    def live_processes(self) -> list[tuple[str, Any]]:
+        return [("raylet", SimpleNamespace(pid=2**30))]
+
+    def kill_all_processes(self, check_alive: bool, allow_graceful: bool) -> None:
+        self.killed = True
+        raise RuntimeError("some are gone already")
+
+
+@pytest.mark.parametrize(("kind", "said"), [("gcs_server", "its GCS"), ("raylet", "its raylet"), ("log_monitor", "")])
+def test_a_process_of_this_machine(monkeypatch: pytest.MonkeyPatch, kind: str, said: str) -> None:
+    """The others, such as the one that collects logs, can be done without."""
+    node, told, heard = Node(), [], threading.Event()
+    monkeypatch.setattr(ray._private.worker, "_global_node", node)
+    monkeypatch.setattr(guard, "LOOK_SECONDS", 0.01)
+    with guard.guarded(True, lambda what: (told.append(what), heard.set())[0]):
+        time.sleep(0.1)
+        assert not told
+        node.dead.append((kind, None))
+        assert heard.wait(5 if said else 0.2) == bool(said)
+    assert node.killed == bool(said)
+    assert all(f"since {said} has ended" in what for what in told)
+
+
+def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a while it may: a GCS is started again."""
+    answers = {"now": True}
+    asked: list[float] = []
+
+    def exists(key: bytes, namespace: None, timeout: float) -> bool:
+        asked.append(time.monotonic())
+        if not answers["now"]:
+            raise ConnectionError("no answer")
+        return False
+
+    client = SimpleNamespace(internal_kv_exists=exists)
+    monkeypatch.setattr(ray._private.worker, "global_worker", SimpleNamespace(gcs_client=client))
+    monkeypatch.setattr(guard, "PING_SECONDS", 0.01)
+    monkeypatch.setattr(guard, "SILENT_SECONDS", 0.3)
+    told, heard = [], threading.Event()
+    with guard.guarded(False, lambda what: (told.append(what), heard.set())[0]):
+        time.sleep(0.4)
+        answers["now"] = False
+        time.sleep(0.1)
+        answers["now"] = True
+        time.sleep(0.4)
+        assert not told
+        answers["now"], since = False, time.monotonic()
+        assert heard.wait(5)
+        assert time.monotonic() - since >= 0.28
+    assert len(told) == 1
+    assert told[0].startswith("the Ray cluster has not answered for")
