@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from memloc.commands import logs
-from memloc.commands.closing import Launched, close, interrupted, lost
+from memloc.commands.closing import Launched, close, interrupted
 from memloc.commands.device import check_gpus, chosen_device, expected_numerics
-from memloc.interruption import interrupt, on_orders
+from memloc.commands.orders import Orders
+from memloc.interruption import on_orders
 
 if TYPE_CHECKING:
     from memloc.run.events import Outcome
@@ -61,7 +60,7 @@ class Options:
     resources: Resources
     checkpoints: Retention | None
     as_json: bool
-    patience: float
+    patience: float = 0.0
 
     @property
     def retention(self) -> Literal["all", "rewound", "last"] | None:
@@ -172,43 +171,21 @@ def _run(works: list[Work], run: str, launched: Launched, options: Options) -> O
     plan, store = launched.plan, launched.store
     named = dict(zip((t.id for t in plan.trials), training_labels([t.config for t in plan.trials]), strict=True))
     progress = Progress(works, named, quiet=options.as_json)
-    stopping = threading.Event()
-
-    def stop() -> None:
-        """The first order drains: running epochs and parts end, nothing new begins. A second one ends at once."""
-        if stopping.is_set():
-            interrupt()
-        stopping.set()
-        heartbeats.stopping()
-        progress.stopping()
-
-    def ordered(host: str) -> None:
-        """An order of `memloc stop` is a first order."""
-        if not stopping.is_set():
-            launched.stopped_at = host
-            stopping.set()
-            progress.stopping(host)
-
-    def end(what: str) -> None:
-        """Ray itself is lost. Nothing can be waited for."""
-        with suppress(Exception):  # whatever is left then is stale
-            progress.close()
-            heartbeats.close()
-        lost(what)
-
-    heartbeats = Heartbeats(store, works, launched.record, run, ordered)
-    with progress, heartbeats, on_orders(stop):
+    orders = Orders(launched, progress)
+    heartbeats = Heartbeats(store, works, launched.record, run, orders.through_the_store)
+    orders.heartbeats = heartbeats
+    with progress, heartbeats, on_orders(orders.by_signal):
         progress.notice(_announcement(plan, works, store, options) + f"; log {launched.log}")
         if options.executor is ExecutorName.ray:
             progress.starting("Ray")  # printed before the import, which takes seconds too
-        executor = _executor(store.uri, options, end)
+        executor = _executor(store.uri, options, orders.end)
         snapshot = store.snapshot()
         return execute(
             works,
             executor,
             lambda capacity: price_on(works, snapshot, options.data_dir, capacity),
             [heartbeats, progress],
-            stopping.is_set,
+            orders.stopping.is_set,
         )
 
 
