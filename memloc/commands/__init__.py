@@ -25,6 +25,7 @@ from memloc.commands import (
     store,
     store_gc,
     store_rm,
+    submit,
     sweep,
     terminal,
     trials,
@@ -75,6 +76,7 @@ app.command("sweep", epilog=sweep.EXAMPLES, cls=sweep.SweepCommand)(sweep.sweep)
 app.command("status", epilog=status.EXAMPLES)(status.status)
 app.command("stop", epilog=stop.EXAMPLES)(stop.stop)
 app.command("doctor", epilog=doctor.EXAMPLES, cls=sweep.SweepCommand)(doctor.doctor)
+app.command("submit", epilog=submit.EXAMPLES, cls=sweep.SweepCommand)(submit.submit)
 app.command("trials", epilog=trials.EXAMPLES)(trials.trials)
 app.command("query", epilog=query.EXAMPLES, cls=query.QueryCommand)(query.query)
 app.command("report", epilog=report.EXAMPLES)(report.report)

@@ -112,7 +112,7 @@ def _carry_out(plan: Plan, everything: Plan, store: Store, options: Options) -> 
     return launched
 
 
-def plans(selection: TrialSelection, dry_run: bool, store: Store, options: Options) -> tuple[Plan, Plan]:
+def plans(selection: TrialSelection, dry_run: bool, store: Store | None, options: Options) -> tuple[Plan, Plan]:
     """(the plan of the selected trials, the plan of the whole sweep)."""
     from memloc import sweep as sweeps
     from memloc.run.planner import build_plan

@@ -35,6 +35,16 @@ CHECKPOINTS: Any = typer.Option(
     "--checkpoints",
     help="Which checkpoints to keep; default: all, of held-out trainings what their analyses read.",
 )
+STORAGE_PATIENCE: Any = typer.Option(
+    "15m",
+    "--storage-patience",
+    metavar="TIME",
+    help="How long to wait for a storage that fails or is full: 90s, 15m, 2h; 0s: not at all.",
+)
+MAX_TRIALS: Any = typer.Option(None, "--max-trials", min=1, help="Run the first N trials only.")
+YES: Any = typer.Option(False, "--yes", help="Allow more than 100,000 trials.")
+GPUS_PER_TRIAL: Any = typer.Option(None, "--gpus-per-trial", help="GPUs that a training holds; default: 1.")
+GPUS_PER_TASK: Any = typer.Option(None, "--gpus-per-task", help="GPUs that an analysis task holds; default: 0.5.")
 JSON: Any = typer.Option(False, "--json", help="Print JSON.")
 PAPER: Any = typer.Option(
     "maini2023", "--paper", metavar="NAME", help="The paper whose claims are judged.", autocompletion=completion.papers

@@ -60,17 +60,12 @@ def sweep(
         None, "--cpus", min=1, max=MOST, help="Local CPUs to use; default: all that this process may use."
     ),
     gpus: int = typer.Option(None, "--gpus", min=0, max=MOST, help="Local GPUs to use; default: all. 0: only CPUs."),
-    gpus_per_trial: float = typer.Option(None, "--gpus-per-trial", help="GPUs that a training holds; default: 1."),
-    gpus_per_task: float = typer.Option(None, "--gpus-per-task", help="GPUs that an analysis task holds; default: 0.5."),
+    gpus_per_trial: float = options.GPUS_PER_TRIAL,
+    gpus_per_task: float = options.GPUS_PER_TASK,
     checkpoints: Retention = options.CHECKPOINTS,
-    storage_patience: str = typer.Option(
-        "15m",
-        "--storage-patience",
-        metavar="TIME",
-        help="How long to wait for a storage that fails or is full: 90s, 15m, 2h; 0s: not at all.",
-    ),
-    max_trials: int = typer.Option(None, "--max-trials", min=1, help="Run the first N trials only."),
-    yes: bool = typer.Option(False, "--yes", help="Allow more than 100,000 trials."),
+    storage_patience: str = options.STORAGE_PATIENCE,
+    max_trials: int = options.MAX_TRIALS,
+    yes: bool = options.YES,
     dry_run: bool = typer.Option(False, "--dry-run", help="List the trials and what they cost; run nothing."),
     show: bool = typer.Option(False, "--show", help="Print the sweep's YAML."),
     fields: bool = typer.Option(False, "--fields", help="List every field: default, valid values, meaning, source."),
@@ -101,14 +96,14 @@ def sweep(
     from memloc.data.directory import data_dir as directory
 
     shares = {"gpus_per_trial": gpus_per_trial, "gpus_per_task": gpus_per_task}
-    resources = _resources(address, executor, {"cpus": cpus, "gpus": gpus, **shares})
+    where = resources(address, executor, {"cpus": cpus, "gpus": gpus, **shares})
     selection = TrialSelection(path, overrides, only, max_trials, yes)
     patience = in_seconds("--storage-patience", storage_patience)
-    how = Options(store, directory(data_dir), executor, resources, checkpoints, as_json, patience)
+    how = Options(store, directory(data_dir), executor, where, checkpoints, as_json, patience)
     return launch(selection, dry_run, how)
 
 
-def _resources(address: str, executor: ExecutorName, bounds: dict[str, float | None]) -> Resources:
+def resources(address: str, executor: ExecutorName, bounds: dict[str, float | None]) -> Resources:
     """Where to run. bounds: the options that say how much of a machine is used; None: not given.
 
     Raises:

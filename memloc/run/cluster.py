@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,15 @@ from memloc.errors import UsageError
 
 PROBE = Path(__file__).with_name("ray") / "probe.py"
 PATIENCE = 12.0  # seconds for the probe and its imports, whatever happens in it
+
+# With these, every process of a cluster notices a lost node within about ten seconds (docs/ray.md).
+FAULT_DETECTION = {
+    "RAY_grpc_client_keepalive_time_ms": "10000",
+    "RAY_grpc_client_keepalive_timeout_ms": "5000",
+    "RAY_health_check_period_ms": "2000",
+    "RAY_health_check_timeout_ms": "4000",
+    "RAY_health_check_failure_threshold": "3",
+}
 
 TOKENS = "RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"
 
@@ -39,6 +49,26 @@ def resolve(address: str) -> str:
 def is_open(address: str) -> bool:
     """Whether the cluster at HOST:PORT lets in whoever comes without a token."""
     return "problem" not in _ask(address, RAY_AUTH_MODE="disabled")
+
+
+def wait_for(address: str, nodes: int, seconds: float) -> None:
+    """Waits until the cluster at HOST:PORT has so many nodes. If some do not come in time, it goes on with the others.
+
+    Raises:
+        UsageError: no node has come that this program can use.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        known = _ask(address)
+        there = known.get("nodes", 0)
+        if there >= nodes:
+            return
+        if time.monotonic() > deadline:
+            break
+        time.sleep(1.0)
+    if "problem" in known:
+        raise UsageError(_complaint(address, "", known))
+    print(f"memloc: {there} of {nodes} nodes have come within {seconds:g} s; going on with these", file=sys.stderr)
 
 
 def set_mode(address: str) -> None:

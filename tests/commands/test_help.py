@@ -138,7 +138,7 @@ def test_completion(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtur
     def tab(line: str) -> list[str]:
         return proposed(line, monkeypatch, capfd)
 
-    assert tab("memloc s") == ["sweep", "status", "stop", "store"]
+    assert tab("memloc s") == ["sweep", "status", "stop", "submit", "store"]
     assert tab("memloc sweep dem") == ["demo"]
     assert set(tab("memloc sweep ")) == {*shipped(), "mine.yaml"}
     assert tab("memloc sweep demo noi") == [f"{n}=" for n in TRAINING if n.startswith("noi")]

@@ -11,6 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from memloc.run.cluster import FAULT_DETECTION
 from memloc.run.placement import NOSET
 
 # Before ray is imported: quiet, no usage reports, authenticated, and quick to notice a lost node (docs/ray.md).
@@ -23,11 +24,7 @@ for _name, _value in {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # --gpus 0 hides the GPUs
     NOSET: "1",  # else a process that has used a GPU does not see another one that it gets later (workers.py)
-    "RAY_grpc_client_keepalive_time_ms": "10000",
-    "RAY_grpc_client_keepalive_timeout_ms": "5000",
-    "RAY_health_check_period_ms": "2000",
-    "RAY_health_check_timeout_ms": "4000",
-    "RAY_health_check_failure_threshold": "3",
+    **FAULT_DETECTION,
 }.items():
     os.environ.setdefault(_name, _value)
 if os.environ.get("RAY_AUTH_MODE", "").lower() not in ("disabled", "token", "k8s"):

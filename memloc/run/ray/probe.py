@@ -77,7 +77,14 @@ def _ask_cluster(address: str, version: str) -> None:
         services.get_node_to_connect_for_driver(head, timeout_seconds=NODE_SECONDS)
     except RuntimeError:
         return say(problem="no node", address=address)
-    return say(address=address)
+    return say(address=address, nodes=_alive(head))
+
+
+def _alive(head: Any) -> int:
+    """How many nodes are alive."""
+    from ray.core.generated.gcs_pb2 import GcsNodeInfo
+
+    return len(head.get_all_node_info(timeout=NODE_SECONDS, state_filter=GcsNodeInfo.GcsNodeState.ALIVE))
 
 
 def _versions(head: Any) -> dict[str, str]:
