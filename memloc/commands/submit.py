@@ -30,8 +30,8 @@ EXAMPLES = options.examples(
     "memloc submit demo --kuberay --store s3://bucket/runs --image lab/memloc:1",
 )
 # The options of every kind of job, then those of each.
-COMMON = ("arguments", "only", "store", "data_dir", "checkpoints", "storage_patience", "max_trials", "yes", "gpus_per_trial", "gpus_per_task",
-          "print_", "output")  # fmt: skip
+COMMON = ("arguments", "only", "store", "data_dir", "checkpoints", "storage_patience", "max_trials", "yes", "gpus_per_trial",
+          "gpus_per_task", "print_", "output")  # fmt: skip
 SIZE = ("nodes", "gpus_per_node", "cpus_per_node", "memory")
 KINDS = {
     "slurm": ("slurm", *SIZE, "time", "partition", "account", "drain", "sbatch", "python"),

@@ -38,7 +38,8 @@ def test_print(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: p
     assert (code, err) == (0, "")
     assert sorted(os.listdir(tmp_path)) == ["tiny.yaml"]
     arguments = sweep_of(out)
-    words = "--only seed=0 --only block=standard --store STORE --data-dir DATA --checkpoints last --storage-patience 15m --max-trials 5"
+    words = "--only seed=0 --only block=standard --store STORE --data-dir DATA --checkpoints last"
+    words += " --storage-patience 15m --max-trials 5"
     there = {"STORE": str(store), "DATA": str(tmp_path / "data")}
     options = [there.get(word, word) for word in words.split()]
     assert arguments == ["sweep", str(tmp_path / "tiny.yaml"), "noise=0.2", *options, "--gpus-per-trial", "2", "--yes"]
