@@ -21,7 +21,7 @@ from memloc.run.clock import PricedPlan
 from memloc.run.cost import Rate
 from memloc.run.estimate import cost_model, price
 from memloc.run.events import Event, Outcome
-from memloc.run.executor import Capacity, execute
+from memloc.run.executor import Capacity, Price, execute
 from memloc.run.inline import Inline
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan
@@ -83,6 +83,16 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def free_price(folder: Path) -> Price:
+    """Everything costs nothing, so the order stays. folder: the data directory."""
+
+    def price_of(works: Sequence[Work], capacity: Capacity) -> PricedPlan:
+        model = cost_model(works, Snapshot({}, {}, []), folder, None, lambda trial, shape: Rate(0.0, "nothing"))
+        return price(works, model, capacity.slots, capacity.shares)
+
+    return price_of
+
+
 def carry_out(
     works: Sequence[Work],
     store: Store,
@@ -93,12 +103,8 @@ def carry_out(
 ) -> Outcome:
     """Does the work in this process, by default on the CPU, in the order given: everything costs nothing."""
 
-    def free(capacity: Capacity) -> PricedPlan:
-        model = cost_model(works, Snapshot({}, {}, []), folder, None, lambda trial, shape: Rate(0.0, "nothing"))
-        return price(works, model, capacity.slots, capacity.shares)
-
     executor = Inline(store, folder, device or torch.device("cpu"))
-    return execute(works, executor, free, [Told(listener) for listener in observers], should_stop)
+    return execute(works, executor, free_price(folder), [Told(listener) for listener in observers], should_stop)
 
 
 @dataclass

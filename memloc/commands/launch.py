@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -167,6 +167,8 @@ def _run(works: list[Work], run: str, launched: Launched, options: Options) -> O
     from memloc.run.estimate import price_on
     from memloc.run.executor import execute
     from memloc.run.pulse import Heartbeats
+    from memloc.run.sharing import Shared
+    from memloc.store import Patience, Store
 
     plan, store = launched.plan, launched.store
     named = dict(zip((t.id for t in plan.trials), training_labels([t.config for t in plan.trials]), strict=True))
@@ -178,14 +180,16 @@ def _run(works: list[Work], run: str, launched: Launched, options: Options) -> O
         progress.notice(_announcement(plan, works, store, options) + f"; log {launched.log}")
         if options.executor is ExecutorName.ray:
             progress.starting("Ray")  # printed before the import, which takes seconds too
-        executor = _executor(store.uri, options, orders.end)
-        snapshot = store.snapshot()
+        patient = Store(store.uri, Patience(options.patience))
+        executor = _executor(patient, options, orders)
+        shared = Shared(plan, patient, options.retention, expected_numerics(options, dry_run=False))
         return execute(
             works,
             executor,
-            lambda capacity: price_on(works, snapshot, options.data_dir, capacity),
+            lambda left, capacity: price_on(left, store.snapshot(), options.data_dir, capacity),
             [heartbeats, progress],
             orders.stopping.is_set,
+            shared.left,
         )
 
 
@@ -204,21 +208,15 @@ def _announcement(plan: Plan, works: list[Work], store: Store, options: Options)
     return f"{plan.name}: {left}{where}{skipped}; store {store.uri}"
 
 
-def _executor(uri: str, options: Options, on_lost: Callable[[str], None]) -> Executor:
-    """What carries out the launch. Its store waits for a storage that fails, which the driver's own does not.
-
-    on_lost: ends the program if Ray itself is lost.
-    """
-    from memloc.store import Patience, Store
-
-    store = Store(uri, Patience(options.patience))
+def _executor(store: Store, options: Options, orders: Orders) -> Executor:
+    """What carries out the launch."""
     if options.executor is ExecutorName.inline:
         from memloc.run.inline import Inline
 
-        return Inline(store, options.data_dir, chosen_device(options))
+        return Inline(store, options.data_dir, chosen_device(options), orders.heartbeats.holder)
     from memloc.run import cluster
 
     cluster.set_mode(options.resources.address)
     from memloc.run.ray import OnRay
 
-    return OnRay(store, options.data_dir, options.resources, on_lost)
+    return OnRay(store, options.data_dir, options.resources, orders.end, orders.heartbeats.holder)

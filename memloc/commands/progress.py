@@ -152,6 +152,9 @@ class Progress:
         trial = event.trial
         if event.kind == "started":
             self.doing[trial] = "waiting for a place"
+        elif event.kind == "elsewhere":
+            self.doing[trial] = f"another run works on it, at {event.host}"
+            self._say(trial, self.doing[trial])
         elif event.kind == "placed":
             self.doing[trial] = "starting" if event.stage == "train" else event.stage
         elif event.kind == "epoch":

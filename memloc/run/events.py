@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
-Kind = Literal["started", "placed", "epoch", "trained", "part", "failed", "waiting", "gave_up", "finished", "unfinished"]
+Kind = Literal[
+    "started", "placed", "epoch", "trained", "part", "failed", "waiting", "gave_up", "elsewhere", "finished", "unfinished"
+]
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Event:
     accuracies as in table `epochs`). trained: the training's commit is there. part: a part of `stage` was committed after
     `seconds`; it paid only this `share` of its price. failed: `part_id` failed for good, with the error in one line.
     waiting: a process of the trial waits for the storage, whose fault is `error`; with an empty `error` none waits any more.
+    elsewhere: another driver is at work on the trial, on `host`, so nothing of it is done here for now.
     gave_up: the storage failed with `error` for longer than the launch has patience. Nothing is wrong with the trial.
     """
 
@@ -70,11 +73,15 @@ class PartResult:
 
 @dataclass
 class Outcome:
-    """How a launch ended. failed: the event of every part that failed for good. storage: the fault that ended it, or ""."""
+    """How a launch ended. failed: the event of every part that failed for good. storage: the fault that ended it, or "".
+
+    elsewhere: the trials at which other drivers were found at work, in the last round.
+    """
 
     failed: list[Event] = field(default_factory=list)
     interrupted: bool = False
     storage: str = ""
+    elsewhere: set[str] = field(default_factory=set)
 
     @property
     def failures(self) -> dict[str, str]:

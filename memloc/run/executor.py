@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from memloc.run.clock import PricedPlan
 from memloc.run.events import Event, Listener, Outcome
@@ -50,14 +50,27 @@ class Observer(Protocol):
         """Something has happened."""
 
 
+Price: TypeAlias = Callable[[Sequence[Work], Capacity], PricedPlan]
+# Waits until there is something to do again for trials at which other drivers were at work, and gives what is left of them.
+Again: TypeAlias = Callable[[set[str], Callable[[], bool]], Sequence[Work]]
+
+
+def no_more(elsewhere: set[str], should_stop: Callable[[], bool]) -> Sequence[Work]:
+    """What other drivers do is left to them."""
+    return ()
+
+
 def execute(
     works: Sequence[Work],
     executor: Executor,
-    price: Callable[[Capacity], PricedPlan],
+    price: Price,
     observers: Sequence[Observer],
     should_stop: Callable[[], bool],
+    again: Again = no_more,
 ) -> Outcome:
-    """Carries out the works on the executor. price: prices them for the executor's capacity.
+    """Carries out the works on the executor, round after round while other drivers leave something to do.
+
+    price: prices works for the executor's capacity. again: called with the trials at which others are at work.
 
     Raises:
         UsageError: the executor cannot start, or a trial needs more than it offers.
@@ -69,15 +82,26 @@ def execute(
             outcome.failed.append(event)
         if event.kind == "gave_up":
             outcome.storage = outcome.storage or event.error
+        if event.kind == "elsewhere":
+            outcome.elsewhere.add(event.trial)
         for observer in observers:
             observer(event)
 
+    def ends() -> bool:
+        return should_stop() or bool(outcome.storage)
+
     with executor:
-        if not should_stop():
-            plan = price(executor.capacity(works))
-        if not should_stop():
+        while works and not should_stop():
+            plan = price(works, executor.capacity(works))
+            if should_stop():
+                break
+            outcome.elsewhere.clear()
             for observer in observers:
                 observer.planned(plan)
-            executor.carry_out(works, plan, listen, lambda: should_stop() or bool(outcome.storage))
+            executor.carry_out(works, plan, listen, ends)
+            works = again(set(outcome.elsewhere), ends) if outcome.elsewhere and not ends() else ()
+            if not ends():  # others have done the rest
+                for trial in sorted(outcome.elsewhere - {work.trial.id for work in works}):
+                    listen(Event("finished", trial))
     outcome.interrupted = should_stop()
     return outcome

@@ -21,13 +21,17 @@ from memloc.run.retention import prune
 from memloc.run.schedule import Slots
 from memloc.run.trial_run import TrialRun, TrialSteps
 from memloc.run.worker import Worker, default_device
-from memloc.store import Store
+from memloc.store import Store, leases
+from memloc.store.leases import Holder
 
 
 class Inline:
-    """The executor of one process. device: by default a GPU where there is one."""
+    """The executor of one process. device: by default a GPU where there is one. holder: takes leases, if it is given."""
 
-    def __init__(self, store: Store, data_dir: Path, device: torch.device | None = None) -> None:
+    def __init__(
+        self, store: Store, data_dir: Path, device: torch.device | None = None, holder: Holder | None = None
+    ) -> None:
+        self.holder = holder
         self.worker = Worker(store, lambda name: load(name, data_dir), device or default_device())
 
     def __enter__(self) -> Inline:
@@ -51,8 +55,9 @@ class Inline:
             work = by_trial[cost.trial]
             self.worker.store.files.patience.on_wait = partial(_tell_fault, listener, cost.trial)
             steps = TrialSteps(cost.trial, work.train != "done", cost.waves, work.prune)
-            run = TrialRun(steps, lambda wave: [list(wave)], lambda: prune(self.worker.store, work), listener)  # noqa: B023
-            self._drive(run, work, should_stop)
+            elsewhere = leases.taken_by_other(self.worker.store.files, cost.trial, self.holder)
+            remove = partial(prune, self.worker.store, work)
+            self._drive(TrialRun(steps, lambda wave: [list(wave)], remove, listener, elsewhere), work, should_stop)
 
     def _drive(self, run: TrialRun, work: Work, should_stop: Callable[[], bool]) -> None:
         if run.phase == "train":

@@ -15,6 +15,7 @@ from memloc.run.trial_run import TrialSteps
 
 if TYPE_CHECKING:
     from memloc.run.pending import Work
+    from memloc.store.leases import Holder
 
 # Asks Ray to leave CUDA_VISIBLE_DEVICES alone; a process picks its GPU by number instead (`visible_index`).
 NOSET = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
@@ -41,8 +42,8 @@ ONE_BY_ONE = Resources(gpus_per_trial=1.0, gpus_per_task=1.0)  # every process h
 class Assignment:
     """What a coordinator needs to know about its trial.
 
-    steps: the work. run: the run whose order to stop it obeys. patience: as `Job` has it. job: a reference to the `Job` of
-    the processes that compute.
+    steps: the work. run: the run whose order to stop it obeys. patience: as `Job` has it. holder: of the trial's lease. job:
+    a reference to the `Job` of the processes that compute.
     trainer, task: the demand of one of each. trainings, tasks: how many of each the cluster can run at once.
     """
 
@@ -50,6 +51,7 @@ class Assignment:
     run: str
     uri: str
     patience: float
+    holder: Holder | None
     job: Any
     trainer: Demand
     task: Demand

@@ -6,7 +6,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -15,7 +15,7 @@ from memloc.errors import StoreError
 from memloc.run.clock import PricedPlan
 from memloc.run.events import Event
 from memloc.run.pending import Work, waves
-from memloc.store import Store, heartbeats, stops
+from memloc.store import Store, heartbeats, leases, stops
 from memloc.store.stops import STOPPING
 
 SECONDS = 10.0  # between two heartbeats of a trial whose stages have not changed, and between two looks for an order
@@ -30,15 +30,20 @@ def new_run() -> str:
 class Heartbeats:
     """An observer that notes what each trial is doing, and a thread that writes the notes: changes at once, others rarely.
 
-    With each heartbeat of the run it looks for an order of `memloc stop`. The thread runs inside `with`; at the end all
-    heartbeats of the run and the order are removed. sweep: NAME@sha8 of the record that the run carries out. run: its name.
-    on_order: called once, in the thread, with the host where the order was given.
+    It renews the leases of these trials too, and looks for an order of `memloc stop` with each heartbeat of the run. The
+    thread runs inside `with`. At the end all heartbeats and leases of the run and the order are removed.
+
+    sweep: NAME@sha8 of the record that the run carries out. run: its name. on_order: called once, in the thread, with the
+    host where the order was given.
     """
 
     def __init__(
         self, store: Store, works: Sequence[Work], sweep: str, run: str, on_order: Callable[[str], None] = lambda host: None
     ) -> None:
         self.store, self.run, self._on_order = store, run, on_order
+        self.holder = leases.this_process(run)
+        self._leased: set[str] = set()  # trials, from their beginning until their lease is released
+        self._over: set[str] = set()  # those of them that have ended
         self._told = self._stopping = False
         self._left = {w.trial.id: _left(w) for w in works}
         self._until = {w.trial.id: w.until for w in works}
@@ -64,6 +69,7 @@ class Heartbeats:
         self._thread.join()
         self._write(heartbeats.clear, self.store.files, self.run)
         self._write(stops.withdraw, self.store.files, self.run)
+        self._release(self._leased)
 
     def stopping(self) -> None:
         """The run has an order to stop, from wherever: status says so. A signal's handler calls it, so it takes no lock."""
@@ -80,11 +86,15 @@ class Heartbeats:
                 self._left[event.trial].pop(event.part_id or event.trial, None)
             if event.kind == "trained" and event.trial in self._replays:
                 self._replayed[event.trial] = self._notes.get(event.trial, {}).get("seconds", event.seconds)
+            if event.kind == "started":  # the executor has taken the lease
+                self._leased.add(event.trial)
+                self._over.discard(event.trial)
             if event.kind in ("finished", "unfinished"):
                 self._notes.pop(event.trial, None)
+                self._over |= {event.trial} & self._leased
                 return
-            if event.kind == "waiting" and event.trial not in self._notes:
-                return  # the end of its waiting, told after the end of its work
+            if event.kind in ("waiting", "elsewhere") and event.trial not in self._notes:
+                return  # the end of its waiting, told after the end of its work; or another run works on it
             note = self._notes.setdefault(event.trial, self._first(event.trial))
             stages = _at_work(self._left[event.trial], {*note["stages"], event.stage})
             if event.kind == "waiting" and event.error and note["state"] == "storage":
@@ -149,6 +159,7 @@ class Heartbeats:
                     continue
                 if name:
                     done = self._write(heartbeats.write, files, run, name, note)
+                    done &= self._write(leases.renew, files, name, self.holder)
                 else:
                     done = self._write(heartbeats.write_run, files, run, note)
                     self._look_for_order()
@@ -159,8 +170,18 @@ class Heartbeats:
             for name in written.keys() - notes.keys():
                 if self._write(heartbeats.forget, files, run, name):
                     del written[name]
+            self._release(self._over)
             if self._stop.wait(LOOK_SECONDS):
                 return
+
+    def _release(self, trials: Collection[str]) -> None:
+        """Ends the leases of trials. One that the store does not let go grows old."""
+        with self._lock:
+            ended = list(trials)
+            self._leased -= set(ended)
+            self._over -= set(ended)
+        for trial in ended:
+            self._write(leases.release, self.store.files, trial, self.holder)
 
     def _look_for_order(self) -> None:
         """One small read, until there is an order."""

@@ -32,11 +32,17 @@ class TrialRun:
     """A trial under way. An executor takes the tasks that may run, and reports what has ended.
 
     phase: `train` until the training has ended, `analyse` while parts are left. failed: the ids of parts that failed for
-    good. cut: makes tasks of the parts of a wave. prune: removes checkpoints by retention. tell: gets the events.
+    good. cut: makes tasks of the parts of a wave. prune: removes checkpoints by retention. tell: gets the events. elsewhere:
+    the host of another driver that is at work on the trial, so that nothing is done; "" if there is none.
     """
 
     def __init__(
-        self, steps: TrialSteps, cut: Callable[[Sequence[PricedPart]], list[Task]], prune: Callable[[], None], tell: Listener
+        self,
+        steps: TrialSteps,
+        cut: Callable[[Sequence[PricedPart]], list[Task]],
+        prune: Callable[[], None],
+        tell: Listener,
+        elsewhere: str = "",
     ) -> None:
         self.steps, self._cut, self._prune, self._tell = steps, cut, prune, tell
         self.phase: Phase = "train" if steps.trains else "analyse"
@@ -46,8 +52,12 @@ class TrialRun:
         self._running = 0
         self._placed: set[str] = set()  # stages of which a task runs or has run
         self._draining = self._gave_up = False
-        self._emit("started")
-        self._advance()
+        if elsewhere:
+            self.phase = "ended"
+            self._emit("elsewhere", host=elsewhere)
+        else:
+            self._emit("started")
+            self._advance()
 
     @property
     def queued(self) -> int:

@@ -21,10 +21,11 @@ DATA = "data files that no commit lists"
 QUARANTINED = "files in quarantine/"
 HEARTBEATS = "heartbeats of runs that are gone"
 STOPS = "orders to stop of runs that are gone"
+LEASES = "leases of runs that are gone"
 TEMPORARY = "temporary files of interrupted writes"
 FOLDERS = "empty folders of runs that are gone"
 RESOLUTION = 1.0  # seconds; some object stores give a listed file's date in milliseconds and a single file's in seconds
-KINDS = (STATES, DATA, QUARANTINED, HEARTBEATS, STOPS, TEMPORARY, FOLDERS)
+KINDS = (STATES, DATA, QUARANTINED, HEARTBEATS, STOPS, LEASES, TEMPORARY, FOLDERS)
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def find(files: Files, grace: float, on_damaged: records.OnDamaged) -> list[Piec
         *_states(files, checkpoints, data, snapshot, on_damaged),
         *_of_runs(files, before),
         *_quarantined(files),
+        *_named(LEASES, files.infos(layout.LEASES), layout.is_own),  # a living run renews its own
         *_named(TEMPORARY, files.infos(layout.TEMPORARY), layout.is_temporary),
     ]
     old = [piece for piece in found if piece.info is None or piece.info.written < before]

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Collection, Iterable
 
 SWEEPS, DATA, COMMITS, CHECKPOINTS = "sweeps", "data", "commits", "checkpoints"
-FAILURES, HEARTBEATS, STOPS = "failures", "heartbeats", "stops"
+FAILURES, HEARTBEATS, STOPS, LEASES = "failures", "heartbeats", "stops", "leases"
 REMOVALS, QUARANTINE, TEMPORARY = "removals", "quarantine", "tmp"
 # A file of ours in one of these makes a folder a store. A record is written first, and removed last.
 MARKS = (SWEEPS, COMMITS, CHECKPOINTS, REMOVALS)
@@ -27,6 +27,7 @@ _FORMS = {
     FAILURES: ("", rf"{ID}-{SHA8}\.json"),
     HEARTBEATS: (rf"/{_NAME}", rf"({ID}|run|plan)\.json"),
     STOPS: ("", rf"{RUN}\.json"),
+    LEASES: ("", rf"{ID}\.json"),
     REMOVALS: (rf"/{_NAME}", rf"{SHA8}\.json"),
 }
 
@@ -249,6 +250,11 @@ def stop(run: str) -> str:
 def stopped_run(path: str) -> str:
     """The run that an order to stop names."""
     return path.removeprefix(f"{STOPS}/").removesuffix(".json")
+
+
+def lease(trial: str) -> str:
+    """Who is at work on a trial."""
+    return f"{LEASES}/{trial}.json"
 
 
 def quarantine(path: str) -> str:

@@ -189,7 +189,7 @@ def test_while_the_executor_starts(tmp_path: Path, capsys: pytest.CaptureFixture
         progress.stopping()
 
     executor: Any = Starting(order)
-    outcome = execute(works, executor, lambda capacity: pytest.fail("priced"), [progress], lambda: bool(orders))
+    outcome = execute(works, executor, lambda works, capacity: pytest.fail("priced"), [progress], lambda: bool(orders))
     assert outcome.interrupted
     assert capsys.readouterr().err == ("interrupted: stopping; nothing has begun yet (press Ctrl-C again to stop at once)\n")
     assert progress._head() == "stopping"

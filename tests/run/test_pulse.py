@@ -224,7 +224,7 @@ def test_without_news_nothing_is_written(store: Store, works: list[Work], monkey
         beats(Event("started", works[0].trial.id))
         wait_until(lambda: works[0].trial.id in heartbeats.read(store.files)[0], 30)
         time.sleep(0.1)  # some twenty looks
-        assert len(written) == 2  # of the run and of the trial
+        assert len(written) == 3  # of the run, of the trial, and its lease
 
 
 def test_a_store_that_is_gone_for_a_moment(

@@ -21,7 +21,7 @@ from memloc.run.ray.admission_actor import Answer
 from memloc.run.ray.draining import is_draining
 from memloc.run.ray.workers import run_parts, train, train_alone
 from memloc.run.trial_run import TrialRun
-from memloc.store import Patience, Store, records
+from memloc.store import Patience, Store, leases, records
 from memloc.store.records import Failure
 
 COORDINATOR_MEMORY = 120e6  # bytes; a bundle must not be empty, and CPUs in it would be missing for the work
@@ -52,8 +52,9 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         self.tasks: dict[Any, list[PricedPart]] = {}
         self.events: list[Event] = []
         self.admission.leave.remote(self.trial)  # removes what a lost coordinator has left there
+        other = leases.taken_by_other(_store(self.assignment).files, self.trial, self.assignment.holder)
         self.run = TrialRun(
-            self.assignment.steps, lambda wave: cut(wave, self.assignment.tasks), self._prune, self.events.append
+            self.assignment.steps, lambda wave: cut(wave, self.assignment.tasks), self._prune, self.events.append, other
         )  # fmt: skip
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -28,6 +28,7 @@ from memloc.run.ray.workers import Job
 from memloc.run.schedule import coordinators
 from memloc.run.trial_run import TrialSteps
 from memloc.store import Store, records
+from memloc.store.leases import Holder
 from memloc.store.records import Failure
 from memloc.store.uri import absolute
 
@@ -108,11 +109,14 @@ class Drained(tune.Stopper):  # type: ignore[misc]
 class OnRay:
     """The executor on Ray: on this machine, or on the cluster at an address.
 
-    on_lost: ends the program when Ray itself is lost; called in a thread, with what is lost.
+    on_lost: ends the program when Ray itself is lost; called in a thread, with what is lost. holder: of the trials' leases.
     """
 
-    def __init__(self, store: Store, data_dir: Path, resources: Resources, on_lost: OnLost) -> None:
-        self.store, self.data_dir, self.resources, self._on_lost = store, data_dir, resources, on_lost
+    def __init__(
+        self, store: Store, data_dir: Path, resources: Resources, on_lost: OnLost, holder: Holder | None = None
+    ) -> None:
+        self.store, self.data_dir, self.resources, self._on_lost, self.holder = store, data_dir, resources, on_lost, holder
+        self._rounds = 0
         self.run = uuid.uuid4().hex[:8]
         self._stack = ExitStack()
 
@@ -151,7 +155,9 @@ class OnRay:
         assignments = self._assignments(works, plan, admission)
         threading.Thread(target=raise_flag_when, args=(self.run, should_stop, finished), daemon=True).start()
         try:
-            fit(Experiment(self.run, self.scratch, assignments, admission), Relay(listener, self._record), should_stop)
+            self._rounds += 1  # each is an experiment of its own
+            experiment = Experiment(f"{self.run}-{self._rounds}", self.scratch, assignments, admission)
+            fit(experiment, Relay(listener, self._record), should_stop)
         finally:
             finished.set()
 
@@ -175,7 +181,8 @@ class OnRay:
             steps = TrialSteps(cost.trial, work.train != "done", cost.waves, work.prune)
             trainer, task = demands(work, self.nodes, self.resources)
             trainings, tasks = fitting(self.nodes, trainer), fitting(self.nodes, task)
-            assignments[cost.trial] = Assignment(steps, self.run, uri, patience, job, trainer, task, trainings, tasks)
+            places = trainer, task, trainings, tasks
+            assignments[cost.trial] = Assignment(steps, self.run, uri, patience, self.holder, job, *places)
         return assignments
 
 
@@ -183,7 +190,7 @@ class OnRay:
 class Experiment:
     """One Tune experiment. scratch: the folder of its files. admission: the run's actor. coordinator: runs its trials."""
 
-    run: str
+    name: str
     scratch: str
     assignments: dict[str, Assignment]
     admission: Any
@@ -203,7 +210,7 @@ def fit(experiment: Experiment, relay: Relay, should_stop: Callable[[], bool]) -
             trial_dirname_creator=lambda trial: trial.config["trial"],
         ),
         run_config=tune.RunConfig(
-            name=f"memloc-{experiment.run}",
+            name=f"memloc-{experiment.name}",
             storage_path=experiment.scratch,
             verbose=0,
             callbacks=[relay],

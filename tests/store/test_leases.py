@@ -1,0 +1,152 @@
+"""Leases: who is at work on a trial, by the storage's clock, whatever the clocks of machines say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from memloc.store import Store, garbage
+from memloc.store.leases import FRESH_SECONDS, Holder, held, release, renew, take, taken_by_other, this_process
+
+TRIAL, OTHER = "a" * 16, "b" * 16
+ONE, TWO = Holder("20261129-120000-aaaaaa", "one"), Holder("20261129-120000-bbbbbb", "two")
+
+
+@pytest.fixture
+def store(uri: str) -> Store:
+    return Store(uri)
+
+
+def test_one_has_it_until_it_is_released(store: Store) -> None:
+    files = store.files
+    assert held(files, TRIAL) is None
+    assert take(files, TRIAL, ONE) is None
+    assert take(files, TRIAL, ONE) is None  # a coordinator that begins again
+    assert (take(files, TRIAL, TWO), held(files, TRIAL)) == (ONE, ONE)
+    assert take(files, OTHER, TWO) is None
+    release(files, TRIAL, TWO)  # not its own
+    assert held(files, TRIAL) == ONE
+    release(files, TRIAL, ONE)
+    release(files, TRIAL, ONE)
+    assert take(files, TRIAL, TWO) is None
+    assert held(files, TRIAL) == TWO
+
+
+def aged(store: Store, trial: str, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(Path(store.uri, f"leases/{trial}.json"), (then, then))
+
+
+def test_an_old_one_counts_no_more(disk_store: Store) -> None:
+    files = disk_store.files
+    take(files, TRIAL, ONE)
+    aged(disk_store, TRIAL, FRESH_SECONDS - 10)
+    assert held(files, TRIAL) == ONE
+    aged(disk_store, TRIAL, FRESH_SECONDS + 10)
+    assert held(files, TRIAL) is None
+    assert take(files, TRIAL, TWO) is None
+    renew(files, TRIAL, ONE)  # it was only slow: both work now, and the last one to write has the lease
+    assert held(files, TRIAL) == ONE
+
+
+@pytest.mark.parametrize("offset", [-7200.0, 7200.0])
+def test_this_machine_s_clock_does_not_count(disk_store: Store, monkeypatch: pytest.MonkeyPatch, offset: float) -> None:
+    real = time.time
+    monkeypatch.setattr("time.time", lambda: real() + offset)
+    assert take(disk_store.files, TRIAL, ONE) is None
+    assert held(disk_store.files, TRIAL) == ONE
+
+
+def test_a_lease_from_the_future_is_a_fresh_one(disk_store: Store) -> None:
+    """The server's clock was set back. Nothing is lost: its holder renews it, or ends and releases it."""
+    take(disk_store.files, TRIAL, ONE)
+    aged(disk_store, TRIAL, -7200)
+    assert held(disk_store.files, TRIAL) == ONE
+
+
+def test_a_process_of_this_machine_that_was_killed_holds_nothing(disk_store: Store) -> None:
+    """The next command goes on at once. A process with the same number that began later is another one."""
+    code = (
+        "import sys; from memloc.store import leases; print(leases.this_process(sys.argv[1]).process, flush=True); input()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, ONE.run], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    holder = Holder(ONE.run, "one", process.stdout.readline().strip())
+    assert holder.process.split()[1] == str(process.pid)
+    take(disk_store.files, TRIAL, holder)
+    assert held(disk_store.files, TRIAL) == holder
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has asked how
+    assert held(disk_store.files, TRIAL) is None
+    process.communicate()
+    assert held(disk_store.files, TRIAL) is None
+    kernel, _, begun = this_process("x").process.split()
+    for text, gone in [
+        (f"{kernel} {os.getpid()} {begun}", False),
+        (f"{kernel} {os.getpid()} {int(begun) - 1}", True),
+        (f"{kernel} 4194400 {begun}", True),
+        (f"another/{kernel} 4194400 {begun}", False),  # of another machine or another container nobody knows
+        (f"{kernel} -1 {begun}", False),
+        ("", False),
+    ]:
+        renew(disk_store.files, TRIAL, Holder(ONE.run, "one", text))
+        assert (held(disk_store.files, TRIAL) is None) == gone, text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b'{"run": 1}', b'{"run": "x", "host": "\\u001b[2J"}', b"\xff" * 10, b"1" * (1 << 17)],
+)
+@pytest.mark.filterwarnings("ignore::memloc.errors.MemlocWarning")
+def test_what_is_no_lease_holds_nothing(disk_store: Store, content: bytes) -> None:
+    disk_store.files.put(f"leases/{TRIAL}.json", content)
+    assert held(disk_store.files, TRIAL) is None
+    assert take(disk_store.files, TRIAL, ONE) is None
+    assert held(disk_store.files, TRIAL) == ONE
+
+
+def test_many_at_once(disk_store: Store) -> None:
+    """Mostly one gets it; who has it in the end is one who was told so."""
+    holders = [Holder(f"20261129-120000-00000{n}", f"machine {n}") for n in range(8)]
+    got: list[Holder] = []
+    barrier = threading.Barrier(len(holders))
+
+    def run(holder: Holder) -> None:
+        files = Store(disk_store.uri).files
+        barrier.wait()
+        if not taken_by_other(files, TRIAL, holder):
+            got.append(holder)
+
+    threads = [threading.Thread(target=run, args=(holder,)) for holder in holders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert held(disk_store.files, TRIAL) in got
+
+
+def test_without_a_holder_nothing_is_written(disk_store: Store) -> None:
+    assert taken_by_other(disk_store.files, TRIAL, None) == ""
+    assert disk_store.files.listing("leases") == {}
+
+
+def test_gc_removes_old_ones(disk_store: Store) -> None:
+    for trial in (TRIAL, OTHER):
+        take(disk_store.files, trial, ONE)
+    aged(disk_store, TRIAL, 8 * 86400)
+    assert [(p.kind, p.path) for p in garbage.find(disk_store.files, 7 * 86400, lambda paths: None)] == [
+        ("leases of runs that are gone", f"leases/{TRIAL}.json")
+    ]
+
+
+@pytest.fixture
+def disk_store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "store"))
