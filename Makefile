@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint test-all test-slow test-kill bench wheel
+.PHONY: demo test lint test-all test-slow test-faults bench wheel
 .DELETE_ON_ERROR:
 
 .venv/memloc: pyproject.toml
@@ -32,13 +32,13 @@ lint: .venv/test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-test-all: test test-slow test-kill  ## the longer checks too
+test-all: test test-slow test-faults  ## the longer checks too
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow
 
-test-kill: .venv/test  ## kill -9 at random moments of the demo; writes docs/reliability.md
-	$(BIN)/python -m pytest -m kill -s
+test-faults: .venv/test  ## sweeps under kills, damage and storage that fails, in slices of an hour; writes docs/reliability.md
+	$(BIN)/python -m tests.faults build/faults
 
 bench: .venv/test  ## every engine against its plain reference; `python -m benchmarks --help` says how to ask for less
 	$(BIN)/python -m benchmarks

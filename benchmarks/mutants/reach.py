@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.mutants.drawing import ROOT, Mutant
 
-NO_RAY = "not slow and not kill and not ray and not browser"
+NO_RAY = "not slow and not ray and not browser"
 
 
 @dataclass

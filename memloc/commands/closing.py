@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from memloc.errors import MemlocError, OutputError, StorageError
+from memloc.errors import DamagedError, MemlocError, OutputError, StorageError, StoreError
 from memloc.invocation import at_store, program
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def close(launched: Launched, options: Options) -> None:
             too long, 2 or 3 if the store cannot give the summary.
         OutputError: standard output cannot be written.
     """
-    plan, problem = launched.plan, None
+    plan = launched.plan
+    problem: MemlocError | None = None
     try:
         if options.as_json:
             _print_json(launched)
@@ -80,6 +81,8 @@ def close(launched: Launched, options: Options) -> None:
             _print_summary(launched)
     except OutputError:
         raise
+    except DamagedError as error:
+        problem = StoreError(launched.store.set_aside(error))
     except MemlocError as error:  # such as: somebody has removed the store
         problem = error
     _say_how_it_ended(launched, options)

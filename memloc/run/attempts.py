@@ -57,18 +57,10 @@ def attempt(worker: Worker, part: Attempted, action: Callable[[], T], tries: int
             if n == tries - 1:
                 line = error_line(error)
                 if isinstance(error, DamagedError):
-                    line = _set_aside(worker.store, error)
+                    line = worker.store.set_aside(error)
                 part.record_failure(worker.store, traceback.format_exc(), line)
         worker.forget()  # not in the handler: its traceback holds everything that the attempt has allocated
     return None, line
-
-
-def _set_aside(store: Store, error: DamagedError) -> str:
-    """Sets aside what a damaged file belongs to; returns the error in one line, and what to do."""
-    with suppress(StoreError):
-        store.set_aside(error.path)
-        return f"{error.problem}; it is set aside, and the same command computes it again"
-    return error_line(error)
 
 
 def attempt_training(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from memloc.errors import MemlocWarning, StoreError, without_secrets
+from memloc.errors import DamagedError, MemlocWarning, StoreError, error_line, without_secrets
 from memloc.store import commits, layout
 from memloc.store.commit_form import Commit
 from memloc.store.commits import Snapshot
@@ -79,12 +80,18 @@ class Store:
         """Moves a file to `quarantine/`, where no reader looks."""
         self.files.move(path, layout.quarantine(path))
 
-    def set_aside(self, path: str) -> None:
-        """Moves the commits that list a file to quarantine: their parts count as not done."""
-        snapshot = self.snapshot()
-        for part_id, commit in snapshot.commits.items():
-            if any(file.path == path for file in commit.files):
-                self.quarantine(snapshot.paths[part_id])
+    def set_aside(self, damage: DamagedError) -> str:
+        """Moves the commits that list the damaged file to quarantine: their parts count as not done.
+
+        Returns the error in one line, with what to do now.
+        """
+        with suppress(StoreError):
+            snapshot = self.snapshot()
+            for part_id, commit in snapshot.commits.items():
+                if any(file.path == damage.path for file in commit.files):
+                    self.quarantine(snapshot.paths[part_id])
+            return f"{damage.problem}; it is set aside, and the same command computes it again"
+        return error_line(damage, with_type=False)
 
     def warn(self, subject: Hashable, message: Callable[[], str]) -> None:
         """Warns of something in the store, once for all readers of this object.
