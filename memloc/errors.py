@@ -62,6 +62,10 @@ class DamagedError(StoreError):
         return type(self), (self.problem, self.path, self.remedy)
 
 
+class DeviceError(MemlocError):
+    """The device has failed, so this process can compute nothing on it any more. Another process may."""
+
+
 class OutputError(MemlocError):
     """Standard output cannot be written. What was computed is in the store nevertheless."""
 

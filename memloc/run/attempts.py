@@ -14,7 +14,9 @@ from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
-from memloc.errors import DamagedError, StorageError, StoreError, error_line
+import torch
+
+from memloc.errors import DamagedError, DeviceError, StorageError, StoreError, error_line
 from memloc.run.events import PartResult, TrainingResult
 from memloc.run.parts import run_parts
 from memloc.run.pending import Item, Work
@@ -46,13 +48,15 @@ def attempt(worker: Worker, part: Attempted, action: Callable[[], T], tries: int
     """(result, "") of an action, tried twice; or (None, error line) after its failure has been recorded.
 
     Raises:
-        StorageError: as the action.
+        StorageError: as the action. DeviceError: the device has failed; every other action would fail too.
     """
     for n in range(tries):
         try:
             return action(), ""
         except StorageError:
             raise
+        except torch.AcceleratorError as error:  # memory that ran out is another error
+            raise DeviceError(f"{error_line(error)}; this process cannot use the device any more") from error
         except Exception as error:  # whatever a part raises is recorded with its traceback, and the rest goes on
             if n == tries - 1:
                 line = error_line(error)
@@ -110,7 +114,7 @@ def _attempted(
                         break
             except StorageError:
                 raise
-            except Exception:
+            except Exception:  # the second try says what it is
                 failed = True
         if failed:
             worker.forget()

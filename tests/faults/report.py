@@ -16,7 +16,7 @@ HEAD = """# What faults have cost
 
 Written by `make test-faults` (`tests/faults/`). Each case runs the sweep `tests/run/small.yaml` (three trainings, every
 stage among their analyses) while faults are injected. If the sweep ends, the same command is typed again. When it says that
-all is done, `memloc store verify` hashes the whole store. If that finds damage that nobody has read, the same command is typed
+all is done, `memloc store verify` hashes the whole store. If it finds damage that nobody has read, the same command is typed
 once more. Then every table (but the clock readings in `seconds`) and every checkpoint is compared, bit by bit, with those
 of an undisturbed run in one process. [faults.md](faults.md) says what happens at each kind of fault.
 

@@ -6,14 +6,17 @@ import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 import memloc
+from memloc.errors import DeviceError
 from memloc.models.architectures import resolved
 from memloc.run.placement import visible_index
+from memloc.run.ray import workers
 from memloc.run.worker import set_up_numerics
 from memloc.store import Store
 
@@ -75,3 +78,18 @@ def test_numerics_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         torch.set_num_threads(before[0])
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before[1:]
+
+
+def test_a_process_whose_device_has_failed_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its coordinator hears why before it ends; Ray then tries again in another process."""
+    told: list[Any] = []
+    admission = SimpleNamespace(failed_device=SimpleNamespace(remote=lambda *said: told.append(said)))
+    job: Any = SimpleNamespace(admission=admission, work=SimpleNamespace(trial=SimpleNamespace(id="t")))
+    monkeypatch.setattr(workers.ray, "get", lambda reference: told.append("heard"))
+    monkeypatch.setattr(workers.os, "_exit", lambda code: told.append(code))
+    with workers._ending_with_the_device(job):
+        raise DeviceError("CUDA error")
+    assert told == [("t", "CUDA error"), "heard", 1]
+    with pytest.raises(ValueError, match="of the part itself"), workers._ending_with_the_device(job):
+        raise ValueError("of the part itself")
+    assert len(told) == 3

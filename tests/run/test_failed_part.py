@@ -12,7 +12,8 @@ import torch
 
 from memloc.config import TrainConfig
 from memloc.data import Data, load
-from memloc.run import replay
+from memloc.errors import DeviceError
+from memloc.run import attempts, replay
 from memloc.run.pending import pending
 from memloc.run.plan import TrialPlan
 from memloc.run.provenance import numerics
@@ -165,3 +166,26 @@ def leave_states(worker: Worker, trial: TrialPlan, epochs: set[int]) -> None:
             entries = list(commit.checkpoints[: epoch.epoch + 1])
             state = ResumeState(epoch.epoch, epoch.momentum, epoch.dynamics, [], entries, numerics(worker.device))
             checkpoints.save_resume(worker.store.files, trial.id, state, [])
+
+
+def test_a_device_that_has_failed_ends_the_process(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every other part would fail in this process too: one error, no failure recorded, and the same command goes on."""
+    store = trained(tmp_path_factory, tmp_path)
+    asked: list[str] = []
+
+    def fails(*_: object) -> Iterator[None]:
+        asked.append("part")
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        yield
+
+    monkeypatch.setattr(attempts, "run_parts", fails)
+    opened = Store(str(store))
+    works = pending(planned(tmp_path, SMALL.read_text(), "small"), opened, opened.snapshot(), "all")
+    with pytest.raises(
+        DeviceError, match="illegal memory access was encountered; this process cannot use the device any more"
+    ):
+        carry_out(works, opened, tmp_path)
+    assert len(asked) == 2  # a second try tells
+    assert opened.files.listing("failures") == {}

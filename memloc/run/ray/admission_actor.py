@@ -22,13 +22,15 @@ class Answer:
     """What a coordinator hears of its trial.
 
     granted: how many more tasks it may ask for. host: where its training has a place. epochs: those since the last report.
-    fault: the fault of the storage for which one of its processes waits, else empty.
+    fault: the fault of the storage for which one of its processes waits, else empty. device: how the device of one of its
+    processes has failed, else empty.
     """
 
     granted: int
     host: str
     epochs: News
     fault: str
+    device: str
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
@@ -39,6 +41,7 @@ class AdmissionActor:
         self.admission = Admission()
         self.hosts: dict[str, str] = {}
         self.news: dict[str, News] = {}
+        self.devices: dict[str, str] = {}  # {trial: how the device of one of its processes has failed}
         self.faults: dict[str, dict[str, tuple[float, str]]] = {}  # {trial: {process: (when it last said so, the fault)}}
 
     def report(self, trial: str, report: Report) -> Answer:
@@ -46,7 +49,12 @@ class AdmissionActor:
         now = time.monotonic()
         granted = self.admission.report(trial, report, now)
         faults = [fault for said, fault in self.faults.get(trial, {}).values() if now - said < SILENT_SECONDS]
-        return Answer(granted, self.hosts.get(trial, ""), self.news.pop(trial, []), faults[0] if faults else "")
+        fault = faults[0] if faults else ""
+        return Answer(granted, self.hosts.get(trial, ""), self.news.pop(trial, []), fault, self.devices.get(trial, ""))
+
+    def failed_device(self, trial: str, how: str) -> None:
+        """The device of a process of the trial has failed, and the process ends."""
+        self.devices[trial] = how
 
     def placed(self, trial: str, host: str) -> None:
         """The training of the trial has a place on this host."""
@@ -67,6 +75,7 @@ class AdmissionActor:
     def leave(self, trial: str) -> None:
         """The trial is done, drained or lost, or its trainer is."""
         self.faults.pop(trial, None)
+        self.devices.pop(trial, None)
         self.hosts.pop(trial, None)
         self.news.pop(trial, None)
         self.admission.leave(trial)

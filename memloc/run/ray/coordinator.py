@@ -48,6 +48,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         self.training: Any = None  # reference to the result of the trainer
         self.placed = False  # whether it has its place
         self.fault = ""  # of the storage, for which a process waits
+        self.device = ""  # how the device of a process that has ended had failed
         self.lives = TRAINER_LIVES
         self.tasks: dict[Any, list[PricedPart]] = {}
         self.events: list[Event] = []
@@ -124,6 +125,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             self.run.placed(answer.host)
         for epoch, row in answer.epochs:
             self.run.reached(epoch, row)
+        self.device = answer.device or self.device
         if answer.fault != self.fault:
             self.fault = answer.fault
             self.events.append(Event("waiting", self.trial, error=self.fault))
@@ -153,7 +155,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         self.lives -= 1
         if self.lives == 0:  # else the next step starts another one, which goes on from the newest checkpoint
             self._record_failure(self.trial, "train", error)
-            self.run.training_ended(TrainingResult(False, error=_line(error)))
+            self.run.training_ended(TrainingResult(False, error=self.device or _line(error)))
 
     # --- analyses
 
@@ -185,11 +187,11 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         except StorageError as fault:
             return PartResult(part.id, storage=str(fault))
         self._record_failure(part.id, part.stage, error)
-        return PartResult(part.id, error=_line(error))
+        return PartResult(part.id, error=self.device or _line(error))
 
     def _record_failure(self, part_id: str, stage: str, error: RayError) -> None:
         text = f"{type(error).__name__}: {error}"
-        failure = Failure(part_id, self.trial, stage, text, _line(error))
+        failure = Failure(part_id, self.trial, stage, text, self.device or _line(error))
         with suppress(StoreError):  # the event tells of it
             records.record_failure(_store(self.assignment).files, failure)
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
 
+from memloc.errors import DeviceError
 from memloc.run.events import PartResult, TrainingResult
 from memloc.run.placement import visible_index
 from memloc.run.ray.draining import is_draining
@@ -70,6 +72,16 @@ def _worker(job: Job) -> Worker:
     return _workers[key]
 
 
+@contextmanager
+def _ending_with_the_device(job: Job) -> Iterator[None]:
+    """Ends this process if its device has failed: Ray tries again in another one."""
+    try:
+        yield
+    except DeviceError as error:
+        ray.get(job.admission.failed_device.remote(job.work.trial.id, str(error)))
+        os._exit(1)
+
+
 def _tell_fault(job: Job, fault: str) -> None:
     job.admission.waits.remote(job.work.trial.id, f"{platform.node()}/{os.getpid()}", fault)
 
@@ -102,7 +114,8 @@ def _train(job: Job) -> TrainingResult:
     def tell(epoch: int, row: Mapping[str, Any]) -> None:
         announced[:] = [job.admission.reached.remote(trial, host, epoch, row)]
 
-    result = attempt_training(_worker(job), job.work, tell, lambda: is_draining(job.run))
+    with _ending_with_the_device(job):
+        result = attempt_training(_worker(job), job.work, tell, lambda: is_draining(job.run))
     ray.get(announced)  # the last epoch must be known before the end is
     return replace(result, seconds=time.perf_counter() - clock)
 
@@ -129,4 +142,5 @@ def run_parts(job: Job, part_ids: list[str]) -> list[PartResult]:
 
     worker, trial = _worker(job), job.work.trial
     items: dict[str, Item] = {part_id: (analysis, part_id, part) for analysis, part_id, part in job.work.parts}
-    return list(attempt_parts(worker, trial, [items[i] for i in part_ids], lambda: is_draining(job.run)))
+    with _ending_with_the_device(job):
+        return list(attempt_parts(worker, trial, [items[i] for i in part_ids], lambda: is_draining(job.run)))
