@@ -23,8 +23,8 @@ of an undisturbed run in one process. [faults.md](faults.md) says what happens a
 """
 
 
-def write(path: Path, results: Sequence[Result], seed: int) -> None:
-    """Writes the page."""
+def write(path: Path, results: Sequence[Result], seed: int, left: int) -> None:
+    """Writes the page. left: how many cases have not been run yet."""
     kinds: Counter[str] = Counter()
     for result in results:
         kinds.update(result.faults)
@@ -32,6 +32,7 @@ def write(path: Path, results: Sequence[Result], seed: int) -> None:
     summary = [
         ("faults injected", total),
         ("cases", len(results)),
+        *([("cases that have not been run yet", left)] if left else []),
         ("cases that ended as an undisturbed run", sum(not _is_bad(r) for r in results)),
         ("rows lost", sum(r.lost for r in results)),
         ("rows doubled", sum(r.doubled for r in results)),
