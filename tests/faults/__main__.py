@@ -1,7 +1,7 @@
 """`python -m tests.faults OUT [--minutes 60] [--only WORDS] [--seed N]`: the fault matrix, in slices that go on.
 
-OUT keeps the results (`results.jsonl`), so the same command goes on where it was. docs/reliability.md gets what is known. The
-cases with a small file system need a user who may mount one.
+OUT keeps the results (`results.jsonl`), so the same command goes on where it was. docs/reliability.md gets what is known.
+The cases with a small file system need a user who may mount one.
 """
 
 from __future__ import annotations
