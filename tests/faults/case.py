@@ -26,15 +26,15 @@ LONGEST = 420.0  # seconds of a launch
 class Case:
     """A sweep on a store of its own.
 
-    home: the folder of its logs. uri: the store as the sweep reaches it. direct: as the check reaches it. ray: on a local
-    Ray, else in one process. draws: the case's own random numbers. faults: {kind: how many were injected}. codes: the
-    exit code of every launch. said: the end of what the last one said.
+    home: the folder of its logs. uri: the store as the sweep reaches it. direct: as the check reaches it. ray: `local`,
+    `cluster` for a scenario that has one, or "": in one process. draws: the case's own random numbers. faults: {kind: how
+    many were injected}. codes: the exit code of every launch. said: the end of what the last one said.
     """
 
     home: Path
     uri: str
     direct: str
-    ray: bool
+    ray: str
     draws: random.Random
     faults: Counter[str] = field(default_factory=Counter)
     launches: int = 0
@@ -44,7 +44,7 @@ class Case:
     @property
     def arguments(self) -> tuple[str, ...]:
         """The command, which is the same at every launch."""
-        how = ("--cpus", "2") if self.ray else ("--executor", "inline")
+        how = {"": ("--executor", "inline"), "local": ("--cpus", "2"), "cluster": ()}[self.ray]
         return ("sweep", str(SMALL), *how, "--store", self.uri)
 
     @contextmanager

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.case import Case, spread
+from tests.faults.machines import clock_is_off, lost_node, partition
 from tests.faults.proxy import Proxy
 
 PROXY = ["reset", "500", "503", "cut_answer", "cut_upload", "denied", "slow"]
@@ -24,7 +25,7 @@ class Scenario:
     name: str
     run: Callable[[Case], None]
     on: str = "disk"
-    ray: bool = False
+    ray: str = ""
     times: int = 1
 
 
@@ -260,15 +261,18 @@ SCENARIOS = (
     Scenario("an S3 server that hangs", proxied(["hang"], 0.01), on="s3"),
     Scenario("an S3 server that is gone for a minute", gone(60.0), on="s3"),
     Scenario("an S3 server that is gone for five minutes", gone(300.0), on="s3"),
-    Scenario("Ray: kills of the driver", killed, ray=True, times=2),
-    Scenario("Ray: trainers", process_of_ray("ray::train", "a trainer", 3), ray=True, times=2),
-    Scenario("Ray: tasks", process_of_ray("ray::run_parts", "a task", 3), ray=True, times=2),
-    Scenario("Ray: coordinators", process_of_ray("ray::Coordinator", "a coordinator", 2), ray=True, times=2),
-    Scenario("Ray: admission", process_of_ray("ray::AdmissionActor", "the admission actor", 2), ray=True),
-    Scenario("Ray: raylet", process_of_ray("raylet/raylet", "the raylet", 1), ray=True, times=2),
-    Scenario("Ray: GCS", process_of_ray("gcs/gcs_server", "the GCS", 1), ray=True, times=2),
-    Scenario("Ray: a full disk", full, on="small", ray=True),
-    Scenario("Ray: SIGTERM", ended_by(signal.SIGTERM, "SIGTERM"), ray=True),
-    Scenario("Ray: an S3 server that fails", proxied(PROXY, 0.04), on="s3", ray=True, times=2),
-    Scenario("Ray: two drivers", two_drivers, ray=True),
+    Scenario("Ray: kills of the driver", killed, ray="local", times=2),
+    Scenario("Ray: trainers", process_of_ray("ray::train", "a trainer", 3), ray="local", times=2),
+    Scenario("Ray: tasks", process_of_ray("ray::run_parts", "a task", 3), ray="local", times=2),
+    Scenario("Ray: coordinators", process_of_ray("ray::Coordinator", "a coordinator", 2), ray="local", times=2),
+    Scenario("Ray: admission", process_of_ray("ray::AdmissionActor", "the admission actor", 2), ray="local"),
+    Scenario("Ray: raylet", process_of_ray("raylet/raylet", "the raylet", 1), ray="local", times=2),
+    Scenario("Ray: GCS", process_of_ray("gcs/gcs_server", "the GCS", 1), ray="local", times=2),
+    Scenario("Ray: a full disk", full, on="small", ray="local"),
+    Scenario("Ray: SIGTERM", ended_by(signal.SIGTERM, "SIGTERM"), ray="local"),
+    Scenario("Ray: an S3 server that fails", proxied(PROXY, 0.04), on="s3", ray="local", times=2),
+    Scenario("Ray: two drivers", two_drivers, ray="local"),
+    Scenario("clocks two minutes off", clock_is_off, times=2),
+    Scenario("two machines: a network that is cut", partition, ray="cluster", times=2),
+    Scenario("two machines: one is lost", lost_node, ray="cluster"),
 )
