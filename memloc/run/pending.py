@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from memloc.config.retention import Retention
 from memloc.errors import StoreError
 from memloc.run.chains import Start, starts, wanted_states
 from memloc.run.plan import AnalysisPlan, Plan, TrialPlan
-from memloc.run.retention import Retention, kept_epochs, lost_epochs
+from memloc.run.retention import kept_epochs, lost_epochs
 from memloc.stages.base import Part
 from memloc.store import Snapshot, Store, checkpoints, layout
 from memloc.store.commit_form import FileEntry

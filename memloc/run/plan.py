@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from memloc.config import StageConfig, TrainConfig, canonical, canonical_json, digest
+from memloc.config.retention import Retention
 from memloc.data.c_score_file import CScores
 from memloc.run.score_sources import Need
 from memloc.stages import STAGES
@@ -64,7 +65,10 @@ class Unmet:
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """One training and its analyses. The training's part id is the trial's id. unmet: analyses that wait for something."""
+    """One training and its analyses. The training's part id is the trial's id.
+
+    unmet: analyses that wait for something. checkpoints: which ones stay, as its blocks choose.
+    """
 
     id: str
     config: TrainConfig
@@ -73,6 +77,7 @@ class TrialPlan:
     blocks: tuple[str, ...]
     analyses: tuple[AnalysisPlan, ...]
     unmet: tuple[Unmet, ...] = ()
+    checkpoints: Retention = None
 
     def epochs_read(self) -> set[int]:
         """The checkpoints that the analyses read."""

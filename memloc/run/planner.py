@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from memloc.config import StageConfig, TrainConfig, canonical, fingerprint
+from memloc.config.retention import most
 from memloc.data import Description, describe, load
 from memloc.data.c_score_file import CScores
 from memloc.data.cuts import held_out_size
@@ -128,9 +129,8 @@ def _trial(entry: Entry, data: Description, sources: Sources, common: _Common, p
                 analysis = _analysis(trial_id, kind, scored, parts, reads)
                 in_block.setdefault(request.stage, []).append(analysis.id)
                 analyses[analysis.id] = analysis
-    return TrialPlan(
-        trial_id, config, data.identity, size, tuple(entry.blocks), tuple(analyses.values()), tuple(unmet)
-    )  # fmt: skip
+    asked = tuple(analyses.values()), tuple(unmet), most(entry.checkpoints)
+    return TrialPlan(trial_id, config, data.identity, size, tuple(entry.blocks), *asked)
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,8 @@ def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:
     analyses = {a.id: a for a in (*one.analyses, *other.analyses)}
     blocks = dict.fromkeys((*one.blocks, *other.blocks))
     unmet = dict.fromkeys((*one.unmet, *other.unmet))
-    return TrialPlan(one.id, one.config, one.data, one.size, tuple(blocks), tuple(analyses.values()), tuple(unmet))
+    asked = tuple(analyses.values()), tuple(unmet), most((one.checkpoints, other.checkpoints))
+    return TrialPlan(one.id, one.config, one.data, one.size, tuple(blocks), *asked)
 
 
 def _size(config: TrainConfig, data: Description, data_dir: Path) -> Size:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from memloc import stages
+from memloc.config.retention import Retention
 from memloc.run.plan import AnalysisPlan, TrialPlan
-from memloc.run.retention import Retention, kept_epochs
+from memloc.run.retention import kept_epochs
 from memloc.store import schemas
 
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from memloc.config.retention import Retention
 from memloc.run.plan import TrialPlan
 from memloc.store import Commit, Store, checkpoints
 
 if TYPE_CHECKING:
     from memloc.run.pending import Work
 
-Retention = Literal["all", "rewound", "last"] | None  # None: the user has not chosen
-
 
 def kept_epochs(trial: TrialPlan, retention: Retention) -> set[int]:
-    """The checkpoints that stay after all analyses are done.
+    """The checkpoints that stay after all analyses are done. retention: for all trainings; None: as their blocks choose.
 
     If the user has not chosen, a held-out training keeps what its analyses read, usually its last epoch: there are hundreds
     of such trainings, and they serve C-scores alone (docs/tables.md). Every other training keeps all.
     """
     last = trial.config.epochs
+    retention = retention or trial.checkpoints
     if retention is None and trial.config.held_out and not trial.unmet:
         return {last} | trial.epochs_read()
     if retention in (None, "all") or trial.unmet:  # it is not known yet what the unmet analyses will read

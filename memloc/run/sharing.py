@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from memloc.config.retention import Retention
 from memloc.errors import StorageError
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan
-from memloc.run.retention import Retention
 from memloc.store import Store, leases
 
 LOOK_SECONDS = 3.0  # between two looks at the leases of others

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from memloc.config.retention import Retention
 from memloc.data import SOURCES, NamedDataset, describe, load
 from memloc.data.fetch import reached
 from memloc.errors import UsageError
 from memloc.run.diagnosis import Finding, Needs
 from memloc.run.pending import Work
 from memloc.run.quantities import checkpoint_bytes, result_bytes
-from memloc.run.retention import Retention
 
 
-def needs(works: Sequence[Work], data_dir: Path, retention: Retention | None, gpus: bool) -> Needs:
+def needs(works: Sequence[Work], data_dir: Path, retention: Retention, gpus: bool) -> Needs:
     """What the works need; of a GPU's memory only if there are GPUs, since counting takes seconds."""
     store_bytes = sum(checkpoint_bytes(w.trial, retention) for w in works if w.train != "done")
     largest, training = _largest(works, data_dir) if gpus else (0, "")

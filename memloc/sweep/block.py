@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from memloc.config.retention import Retention
+
 COMMAND_LINE = "command line:"  # what the place of a value begins with that stands in no file
 
 
@@ -39,7 +41,7 @@ class Block:
     fields: training fields with one value, from defaults, then set, then the command line. axes: training fields with
     several values. stages: the configurations of its stages; a stage may have several. where: {field: file:line:field of its
     value}. binding: training fields from `set` and `axes`, which every training must use. bad_fields: those with a bad
-    value; "" stands for an unknown field.
+    value; "" stands for an unknown field. checkpoints: which ones stay.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Block:
     where: dict[str, str] = field(default_factory=dict)
     binding: set[str] = field(default_factory=set)
     bad_fields: set[str] = field(default_factory=set)
+    checkpoints: Retention = None
 
     @property
     def comparable(self) -> bool:

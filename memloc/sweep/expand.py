@@ -57,6 +57,7 @@ class Expansion:
                 entry = self.entries.setdefault(fingerprint(training), Entry(training, where=block.where))
                 if block.name not in entry.blocks:
                     entry.blocks.append(block.name)
+                    entry.checkpoints.append(block.checkpoints)
                 requests = [self._request(block, asked, training) for asked in block.stages if not asked.bad]
                 # A block may come to one training in several ways.
                 entry.requests += [r for r in requests if r is not None and r not in entry.requests]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memloc.config import Problem, written
+from memloc.config.retention import CHOICES
 from memloc.errors import nearest
 from memloc.sweep.block import Asked, Block
 from memloc.sweep.checker import Checker
@@ -17,7 +18,7 @@ from memloc.sweep.presets import problem_of
 from memloc.sweep.yaml import Document
 
 TOP = ("about", "preset", "defaults", "blocks")
-OF_BLOCK = ("about", "preset", "axes", "set", "stages")
+OF_BLOCK = ("about", "preset", "axes", "set", "stages", "checkpoints")
 
 
 @dataclass
@@ -55,6 +56,7 @@ class SweepFile:
         axes = self._mapping(body.get("axes"), (*where, "axes"))
         block.bad_fields = defaults.bad_fields | ({""} if len(self.problems) > before else set())
         self._take_preset(block, body, where)
+        self._take_checkpoints(block, body, where)
         block.binding = self._take_literals(block, literals, (*where, "set"))
         for key, value in axes.items():
             if key in literals:
@@ -80,6 +82,14 @@ class SweepFile:
             block.bad_fields.add("")  # it is unknown which fields it would have set
         else:
             block.preset = given["preset"]
+
+    def _take_checkpoints(self, block: Block, given: dict[str, Any], where: tuple[str, ...]) -> None:
+        value = given.get("checkpoints")
+        if value is not None and value not in CHOICES:
+            valid = nearest(value, CHOICES) if isinstance(value, str) else ""
+            self._problem(f"{written(value)} is none of {', '.join(CHOICES)}{valid}", *where, "checkpoints")
+        else:
+            block.checkpoints = value
 
     def _take_literals(self, block: Block, literals: dict[str, Any], where: tuple[str, ...]) -> set[str]:
         """Copies literals of the training into the block; returns the names of those that are valid."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from memloc.config import Registry, canonical_json, written
@@ -78,4 +79,5 @@ def _check_blocks(names: Sequence[str], blocks: Sequence[str], text: str) -> Non
 def _of_blocks(entry: Entry, names: Collection[str]) -> Entry:
     """The entry with the analyses of these blocks alone."""
     requests = [request for request in entry.requests if request.block in names]
-    return Entry(entry.config, requests, [block for block in entry.blocks if block in names], entry.where)
+    kept = [(b, c) for b, c in zip_longest(entry.blocks, entry.checkpoints) if b in names]
+    return Entry(entry.config, requests, [b for b, _ in kept], entry.where, [c for _, c in kept])

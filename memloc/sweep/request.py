@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from memloc.config import StageConfig, TrainConfig
+from memloc.config.retention import Retention
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Entry:
     requests: list[Request] = field(default_factory=list)
     blocks: list[str] = field(default_factory=list)
     where: dict[str, str] = field(default_factory=dict)  # file:line:field of every training field that was given
+    checkpoints: list[Retention] = field(default_factory=list)  # of each block
 
     def place(self, name: str) -> str:
         """Where a training field was given: file:line:field."""

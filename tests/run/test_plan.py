@@ -187,6 +187,39 @@ def test_retention(tmp_path: Path) -> None:
     assert kept_epochs(standard, None) == kept_epochs(standard, "all")
 
 
+def test_blocks_choose_which_checkpoints_stay(tmp_path: Path) -> None:
+    """A training of two blocks keeps what both keep. The command line's choice is for all."""
+    head = TINY[: TINY.index("blocks:")]
+    shared = (
+        "blocks:\n  a: {checkpoints: last, axes: {seed: [0, 1]}}\n"
+        "  b: {KEY axes: {seed: [1, 2]}, stages: {rewind: {epochs: [0, 1]}}}\n"
+    )
+    expected: dict[str, list[set[int]]] = {
+        "checkpoints: rewound,": [{2}, {0, 1, 2}, {0, 1, 2}],
+        "checkpoints: all,": [{2}, {0, 1, 2}, {0, 1, 2}],
+        "checkpoints: null,": [{2}, {0, 1, 2}, {0, 1, 2}],
+        "": [{2}, {0, 1, 2}, {0, 1, 2}],
+        "checkpoints: last,": [{2}, {2}, {2}],
+    }
+    for key, kept in expected.items():
+        plan = plan_of(tmp_path, head + shared.replace("KEY", key), "epochs=2")
+        assert [kept_epochs(trial, None) for trial in plan.trials] == kept, key
+        assert [kept_epochs(trial, "last") for trial in plan.trials] == [{2}] * 3
+    four = plan_of(tmp_path, head + shared.replace("KEY", "checkpoints: rewound,"), "epochs=4")
+    assert [kept_epochs(trial, None) for trial in four.trials] == [{4}, {0, 1, 4}, {0, 1, 4}]
+    ids = {tuple(t.id for t in plan_of(tmp_path, head + shared.replace("KEY", key)).trials) for key in expected}
+    assert len(ids) == 1  # no identity depends on it
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [("most", "'most' is none of all, rewound, last"), ("[last]", "is none of"), ("3", "3 is none of")]
+)
+def test_a_wrong_choice_of_checkpoints(tmp_path: Path, value: str, words: str) -> None:
+    text = TINY.replace("  standard:\n", f"  standard:\n    checkpoints: {value}\n")
+    with pytest.raises(UsageError, match=rf"\.yaml:\d+:blocks\.standard\.checkpoints: .*{words}"):
+        plan_of(tmp_path, text)
+
+
 def test_held_out_trainings_keep_what_is_read_unless_told_otherwise(tmp_path: Path) -> None:
     text = (
         TINY[: TINY.index("  standard:")] + "  scores:\n    stages: {held_out: {ratios: [0.5], min_held_out: 1}, REWIND}\n"
