@@ -18,6 +18,7 @@ from memloc.interruption import on_orders
 if TYPE_CHECKING:
     from memloc.run.events import Outcome
     from memloc.run.executor import Executor
+    from memloc.run.log_targets import LogTarget
     from memloc.run.pending import Work
     from memloc.run.placement import Resources
     from memloc.run.plan import Plan
@@ -52,7 +53,9 @@ class TrialSelection:
 
 @dataclass(frozen=True)
 class Options:
-    """The options of one launch that do not concern the plan. patience: seconds to wait for a storage that fails."""
+    """The options of one launch that do not concern the plan. patience: seconds to wait for a storage that fails. log_to:
+    logs besides the store.
+    """
 
     store: str | None
     data_dir: Path
@@ -61,6 +64,7 @@ class Options:
     checkpoints: Retention | None
     as_json: bool
     patience: float = 0.0
+    log_to: tuple[LogTarget, ...] = ()
 
     @property
     def retention(self) -> Literal["all", "rewound", "last"] | None:
@@ -181,7 +185,7 @@ def _run(works: list[Work], run: str, launched: Launched, options: Options) -> O
         if options.executor is ExecutorName.ray:
             progress.starting("Ray")  # printed before the import, which takes seconds too
         patient = Store(store.uri, Patience(options.patience))
-        executor = _executor(patient, options, orders)
+        executor = _executor(plan.name, patient, options, orders)
         shared = Shared(plan, patient, options.retention, expected_numerics(options, dry_run=False))
         return execute(
             works,
@@ -208,7 +212,7 @@ def _announcement(plan: Plan, works: list[Work], store: Store, options: Options)
     return f"{plan.name}: {left}{where}{skipped}; store {store.uri}"
 
 
-def _executor(store: Store, options: Options, orders: Orders) -> Executor:
+def _executor(sweep: str, store: Store, options: Options, orders: Orders) -> Executor:
     """What carries out the launch."""
     if options.executor is ExecutorName.inline:
         from memloc.run.inline import Inline
@@ -217,6 +221,9 @@ def _executor(store: Store, options: Options, orders: Orders) -> Executor:
     from memloc.run import cluster
 
     cluster.set_mode(options.resources.address)
+    from memloc.run.log_targets import Logs
     from memloc.run.ray import OnRay
 
-    return OnRay(store, options.data_dir, options.resources, orders.end, orders.heartbeats.holder)
+    executor = OnRay(store, options.data_dir, options.resources, orders.end, orders.heartbeats.holder)
+    executor.logs = Logs(sweep, options.log_to)
+    return executor

@@ -17,6 +17,7 @@ from memloc.errors import UsageError
 from memloc.invocation import program
 
 if TYPE_CHECKING:
+    from memloc.run.log_targets import LogTarget
     from memloc.run.placement import Resources
 
 MOST = 4096  # CPUs or GPUs of one machine
@@ -64,6 +65,9 @@ def sweep(
     gpus_per_task: float = options.GPUS_PER_TASK,
     checkpoints: Retention = options.CHECKPOINTS,
     storage_patience: str = options.STORAGE_PATIENCE,
+    log_to: list[str] = typer.Option(
+        [], "--log-to", metavar="KIND:WHERE", help="Log epochs too: tensorboard:DIR, mlflow:URI, wandb:PROJECT."
+    ),
     max_trials: int = options.MAX_TRIALS,
     yes: bool = options.YES,
     dry_run: bool = typer.Option(False, "--dry-run", help="List the trials and what they cost; run nothing."),
@@ -99,7 +103,7 @@ def sweep(
     where = resources(address, executor, {"cpus": cpus, "gpus": gpus, **shares})
     selection = TrialSelection(path, overrides, only, max_trials, yes)
     patience = in_seconds("--storage-patience", storage_patience)
-    how = Options(store, directory(data_dir), executor, where, checkpoints, as_json, patience)
+    how = Options(store, directory(data_dir), executor, where, checkpoints, as_json, patience, _logs(log_to, executor))
     return launch(selection, dry_run, how)
 
 
@@ -124,6 +128,16 @@ def resources(address: str, executor: ExecutorName, bounds: dict[str, float | No
     if executor is ExecutorName.inline and address != "local":
         raise UsageError(f"--address {address}: --executor inline uses no cluster; leave one of them out")
     return Resources(resolve(address), **given)  # type: ignore[arg-type]
+
+
+def _logs(asked: list[str], executor: ExecutorName) -> tuple[LogTarget, ...]:
+    """Where epochs are logged; raises UsageError for what cannot be."""
+    from memloc.run.log_targets import log_target
+
+    targets = tuple(log_target(text) for text in asked)
+    if targets and executor is ExecutorName.inline:
+        raise UsageError(f"{targets[0]}: Ray Tune does the logging; leave out --executor inline")
+    return targets
 
 
 def split(arguments: list[str]) -> tuple[str | None, list[str]]:

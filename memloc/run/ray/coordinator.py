@@ -70,7 +70,10 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         """Nothing to load."""
 
     def step(self) -> dict[str, Any]:
-        """Does what can be done now, and returns the events since the last step and whether the trial has ended."""
+        """Does what can be done now, and returns the events since the last step and whether the trial has ended.
+
+        Callbacks of Tune also find the last epoch there, with its loss and accuracies.
+        """
         if is_draining(self.assignment.run):
             self._drain()
         if self.run.phase == "train":
@@ -81,8 +84,9 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         if ended:
             self.admission.leave.remote(self.trial)
         events = [e.as_json() for e in self.events]
+        reached = [{"epoch": e.epoch, **e.metrics} for e in self.events if e.kind == "epoch" and e.metrics]
         self.events.clear()
-        return {"events": json.dumps(events), "done": ended}
+        return {"events": json.dumps(events), "done": ended, **(reached[-1] if reached else {})}
 
     def cleanup(self) -> None:
         """Ends the processes that compute for the trial."""

@@ -18,12 +18,14 @@ from ray import tune
 
 from memloc.errors import StoreError
 from memloc.run.events import Event, Listener
+from memloc.run.log_targets import Logs
 from memloc.run.placement import Assignment, Resources, check_capacity, demands, fitting, has_gpus, slots
 from memloc.run.ray.admission_actor import open_admission
 from memloc.run.ray.connect import Connection, connected
 from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.draining import raise_flag_when
 from memloc.run.ray.guard import OnLost, guarded
+from memloc.run.ray.tracking import Tracker
 from memloc.run.ray.workers import Job
 from memloc.run.schedule import coordinators
 from memloc.run.trial_run import TrialSteps
@@ -110,12 +112,14 @@ class OnRay:
     """The executor on Ray: on this machine, or on the cluster at an address.
 
     on_lost: ends the program when Ray itself is lost; called in a thread, with what is lost. holder: of the trials' leases.
+    logs: where epochs are logged besides the store; nowhere unless somebody sets it.
     """
 
     def __init__(
         self, store: Store, data_dir: Path, resources: Resources, on_lost: OnLost, holder: Holder | None = None
     ) -> None:
         self.store, self.data_dir, self.resources, self._on_lost, self.holder = store, data_dir, resources, on_lost, holder
+        self.logs = Logs()
         self._rounds = 0
         self.run = uuid.uuid4().hex[:8]
         self._stack = ExitStack()
@@ -154,12 +158,16 @@ class OnRay:
         admission, finished = open_admission(), threading.Event()
         assignments = self._assignments(works, plan, admission)
         threading.Thread(target=raise_flag_when, args=(self.run, should_stop, finished), daemon=True).start()
+        fields = {work.trial.id: work.trial.config.flat() for work in works}
+        trackers = [Tracker(target, self.logs.sweep, fields, self.scratch) for target in self.logs.targets]
         try:
             self._rounds += 1  # each is an experiment of its own
-            experiment = Experiment(f"{self.run}-{self._rounds}", self.scratch, assignments, admission)
-            fit(experiment, Relay(listener, self._record), should_stop)
+            experiment = Experiment(f"{self.run}-{self._rounds}", self.scratch, assignments, admission, fields)
+            fit(experiment, [Relay(listener, self._record), *trackers], should_stop)
         finally:
             finished.set()
+            for tracker in trackers:
+                tracker.close()
 
     def _record(self, trial: str, text: str, error: str) -> None:
         with suppress(StoreError):  # such as a full disk: the other trials go on, and the event tells of this one
@@ -188,22 +196,34 @@ class OnRay:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One Tune experiment. scratch: the folder of its files. admission: the run's actor. coordinator: runs its trials."""
+    """One Tune experiment.
+
+    scratch: the folder of its files. admission: the run's actor. fields: {trial: its resolved fields}, for Tune's callbacks.
+    coordinator: runs its trials.
+    """
 
     name: str
     scratch: str
     assignments: dict[str, Assignment]
     admission: Any
+    fields: dict[str, dict[str, Any]]
     coordinator: type[Coordinator] = Coordinator
 
 
-def fit(experiment: Experiment, relay: Relay, should_stop: Callable[[], bool]) -> None:
-    """Carries out the assignments, in their order; returns once every trial has ended."""
-    assignments = experiment.assignments
+def _fields(experiment: Experiment) -> dict[str, Any]:
+    """The space of Tune's trials: each has its id and its fields."""
+    fields = experiment.fields
+    ids = tune.grid_search(list(experiment.assignments))
+    return {"trial": ids, "fields": tune.sample_from(lambda spec: fields[spec.config.trial])}
+
+
+def fit(experiment: Experiment, callbacks: Sequence[tune.Callback], should_stop: Callable[[], bool]) -> None:
+    """Carries out the assignments, in their order; returns once every trial has ended. callbacks: the relay first."""
+    assignments, relay = experiment.assignments, callbacks[0]
     at_once = coordinators(max(assignment.trainings for assignment in assignments.values()))
     tuner = tune.Tuner(
         tune.with_parameters(experiment.coordinator, assignments=assignments, admission=experiment.admission),
-        param_space={"trial": tune.grid_search(list(assignments)), "node": f"node:{ray.util.get_node_ip_address()}"},
+        param_space={**_fields(experiment), "node": f"node:{ray.util.get_node_ip_address()}"},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=min(at_once, len(assignments)),
             reuse_actors=True,
@@ -213,7 +233,7 @@ def fit(experiment: Experiment, relay: Relay, should_stop: Callable[[], bool]) -
             name=f"memloc-{experiment.name}",
             storage_path=experiment.scratch,
             verbose=0,
-            callbacks=[relay],
+            callbacks=list(callbacks),
             stop=Drained(should_stop, lambda: len(relay.working)),
             failure_config=tune.FailureConfig(max_failures=3),
         ),

@@ -1,0 +1,53 @@
+"""Where a sweep is logged besides the store: `--log-to KIND:WHERE`. A log is for looking at; the store is the record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from memloc.errors import UsageError, nearest
+
+# {kind: (what WHERE is, the package that writes it, the extra of memloc that brings the package)}
+KINDS = {
+    "tensorboard": ("DIR", "tensorboardX", "tensorboard"),
+    "mlflow": ("URI", "mlflow", "mlflow"),
+    "wandb": ("PROJECT", "wandb", "wandb"),
+}
+
+
+@dataclass(frozen=True)
+class LogTarget:
+    """One log. where: a folder, the URI of a tracking server, or a project."""
+
+    kind: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"--log-to {self.kind}:{self.where}"
+
+
+@dataclass(frozen=True)
+class Logs:
+    """All logs of a launch, and the name of its sweep."""
+
+    sweep: str = ""
+    targets: tuple[LogTarget, ...] = ()
+
+
+def log_target(text: str) -> LogTarget:
+    """The log that `KIND:WHERE` names.
+
+    Raises:
+        UsageError: there is no such kind, nothing is named, or the package that writes it is missing.
+    """
+    kind, _, where = text.partition(":")
+    if kind not in KINDS:
+        valid = ", ".join(f"{name}:{what}" for name, (what, *_) in KINDS.items())
+        raise UsageError(f"--log-to {text}: valid: {valid}{nearest(kind, KINDS)}")
+    what, package, extra = KINDS[kind]
+    if not where.strip():
+        raise UsageError(f"--log-to {text}: valid: {kind}:{what}")
+    if find_spec(package) is None:
+        raise UsageError(f"--log-to {text}: needs {package}; type: pip install 'memloc[{extra}]'")
+    return LogTarget(kind, str(Path(where).expanduser().absolute()) if kind == "tensorboard" else where)
