@@ -87,7 +87,9 @@ def measure(gpus: int, task: float) -> dict[str, float]:
             )
             for t in trials
         }  # fmt: skip
-        fit(Experiment("sleeping", scratch, assignments, admission, Sleeping), Relay(listen, lambda *_: None), lambda: False)
+        fields: dict[str, dict[str, Any]] = {trial: {} for trial in assignments}
+        experiment = Experiment("sleeping", scratch, assignments, admission, fields, Sleeping)
+        fit(experiment, [Relay(listen, lambda *_: None)], lambda: False)
     slots = Slots(gpus)
     total = sum(trial.work() for trial in trials)
     return {
