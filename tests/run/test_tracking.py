@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,14 +97,12 @@ def test_every_epoch_arrives_in_order(tmp_path: Path, recorder: Recorder) -> Non
 @pytest.mark.parametrize("fails", ["setup", "log_trial_start", "log_trial_result", "log_trial_end", "on_experiment_end"])
 def test_a_logger_that_fails_is_one_warning(tmp_path: Path, recorder: Recorder, fails: str) -> None:
     recorder.fails = fails
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        logged = tracker(tmp_path)
-        tell(logged, result("a", 1), result("a", 2), result("a", 3, end="finished"), result("b", 1))
+    logged = tracker(tmp_path)
+    tell(logged, result("a", 1), result("a", 2), result("a", 3, end="finished"), result("b", 1))
+    why = f"--log-to mlflow:{tmp_path}: ConnectionError: nobody answers; the sweep went on without this log"
+    with pytest.warns(MemlocWarning, match=re.escape(why)) as caught:
         logged.close()
-    (warning,) = caught
-    assert issubclass(warning.category, MemlocWarning)
-    assert str(warning.message).startswith(f"--log-to mlflow:{tmp_path}: ConnectionError: nobody answers; the sweep goes on")
+    assert len(caught) == 1
 
 
 def test_a_server_that_does_not_answer_holds_up_nothing(
@@ -115,9 +113,9 @@ def test_a_server_that_does_not_answer_holds_up_nothing(
     recorder.hangs = True
     begun = time.monotonic()
     logged = tracker(tmp_path)
-    with pytest.warns(MemlocWarning, match="is too slow; the sweep goes on without this log"):
-        tell(logged, *[result("a", n) for n in range(1, 100)])
-    logged.close()
+    tell(logged, *[result("a", n) for n in range(1, 100)])
+    with pytest.warns(MemlocWarning, match="is too slow; the sweep went on without this log"):
+        logged.close()
     assert time.monotonic() - begun < 5
 
 
@@ -147,12 +145,10 @@ def test_tensorboard(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        logged = tracker(tmp_path / "file", "tensorboard")
-        tell(logged, result("a", 1, end="finished"))
+    logged = tracker(tmp_path / "file", "tensorboard")
+    tell(logged, result("a", 1, end="finished"))
+    with pytest.warns(MemlocWarning, match="Not a directory.*; the sweep went on without this log"):
         logged.close()
-    assert [warning.category for warning in caught] == [MemlocWarning]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import threading
 import warnings
@@ -49,7 +50,7 @@ class LoggedTrial:
 class Tracker(tune.Callback):  # type: ignore[misc]
     """Tells a logger of every epoch, in a thread: a server that does not answer must not hold up the sweep.
 
-    The first error ends the log, with one warning.
+    The first error ends the log. The run's own log says so at once, and a warning at the end.
     """
 
     def __init__(self, target: LogTarget, sweep: str, fields: Mapping[str, Fields], scratch: str) -> None:
@@ -57,7 +58,7 @@ class Tracker(tune.Callback):  # type: ignore[misc]
         self.folder = target.where if target.kind == "tensorboard" else scratch
         self._trials: dict[str, LoggedTrial] = {}
         self._tasks: queue.Queue[Callable[[Any], None] | None] = queue.Queue(WAITING)
-        self._lost = False
+        self._problem = ""
         self._thread = threading.Thread(target=self._work, daemon=True, name=str(target))
         self._thread.start()
 
@@ -78,13 +79,19 @@ class Tracker(tune.Callback):  # type: ignore[misc]
         self._end(trial.config["trial"])
 
     def close(self) -> None:
-        """Waits for what is still to be logged, but not for long."""
+        """Waits for what is still to be logged, but not for long.
+
+        Warns:
+            MemlocWarning: the log has failed.
+        """
         for trial in list(self._trials):
             self._end(trial)
         self._put(None)
         self._thread.join(PATIENCE)
         if self._thread.is_alive():
             self._give_up(f"did not end within {PATIENCE:g} s")
+        if self._problem:
+            warnings.warn(self._problem, MemlocWarning, stacklevel=2)
 
     def _epoch(self, event: Event) -> None:
         if event.trial not in self._trials:
@@ -112,16 +119,16 @@ class Tracker(tune.Callback):  # type: ignore[misc]
         try:
             logger = tune_logger(self.target, self.sweep)
             logger.setup()
-            while not self._lost and (task := self._tasks.get()) is not None:
+            while not self._problem and (task := self._tasks.get()) is not None:
                 task(logger)
             logger.on_experiment_end([])
         except Exception as error:  # of a library, a disk or a server: whatever it is, it is not the sweep's
             self._give_up(error_line(error))
 
     def _give_up(self, why: str) -> None:
-        if not self._lost:
-            self._lost = True
-            warnings.warn(f"{self.target}: {why}; the sweep goes on without this log", MemlocWarning, stacklevel=2)
+        if not self._problem:
+            self._problem = f"{self.target}: {why}; the sweep went on without this log"
+            logging.getLogger("memloc").warning(self._problem)
 
 
 def tune_logger(target: LogTarget, sweep: str) -> Any:
