@@ -18,7 +18,7 @@ from memloc.interruption import on_orders
 if TYPE_CHECKING:
     from memloc.run.events import Outcome
     from memloc.run.executor import Executor
-    from memloc.run.log_targets import LogTarget
+    from memloc.run.log_targets import Logs, LogTarget
     from memloc.run.pending import Work
     from memloc.run.placement import Resources
     from memloc.run.plan import Plan
@@ -170,6 +170,7 @@ def _run(works: list[Work], run: str, launched: Launched, options: Options) -> O
     from memloc.commands.progress import Progress
     from memloc.run.estimate import price_on
     from memloc.run.executor import execute
+    from memloc.run.log_targets import Logs
     from memloc.run.pulse import Heartbeats
     from memloc.run.sharing import Shared
     from memloc.store import Patience, Store
@@ -185,9 +186,10 @@ def _run(works: list[Work], run: str, launched: Launched, options: Options) -> O
         if options.executor is ExecutorName.ray:
             progress.starting("Ray")  # printed before the import, which takes seconds too
         patient = Store(store.uri, Patience(options.patience))
-        executor = _executor(plan.name, patient, options, orders)
+        logs = Logs(plan.name, options.log_to)
+        executor = _executor(patient, options, orders, logs)
         shared = Shared(plan, patient, options.retention, expected_numerics(options, dry_run=False))
-        return execute(
+        outcome = execute(
             works,
             executor,
             lambda left, capacity: price_on(left, store.snapshot(), options.data_dir, capacity),
@@ -195,6 +197,9 @@ def _run(works: list[Work], run: str, launched: Launched, options: Options) -> O
             orders.stopping.is_set,
             shared.left,
         )
+        for problem in logs.failed:
+            progress.notice(problem)
+        return outcome
 
 
 def _announcement(plan: Plan, works: list[Work], store: Store, options: Options) -> str:
@@ -212,7 +217,7 @@ def _announcement(plan: Plan, works: list[Work], store: Store, options: Options)
     return f"{plan.name}: {left}{where}{skipped}; store {store.uri}"
 
 
-def _executor(sweep: str, store: Store, options: Options, orders: Orders) -> Executor:
+def _executor(store: Store, options: Options, orders: Orders, logs: Logs) -> Executor:
     """What carries out the launch."""
     if options.executor is ExecutorName.inline:
         from memloc.run.inline import Inline
@@ -221,9 +226,8 @@ def _executor(sweep: str, store: Store, options: Options, orders: Orders) -> Exe
     from memloc.run import cluster
 
     cluster.set_mode(options.resources.address)
-    from memloc.run.log_targets import Logs
     from memloc.run.ray import OnRay
 
     executor = OnRay(store, options.data_dir, options.resources, orders.end, orders.heartbeats.holder)
-    executor.logs = Logs(sweep, options.log_to)
+    executor.logs = logs
     return executor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,10 +29,11 @@ class LogTarget:
 
 @dataclass(frozen=True)
 class Logs:
-    """All logs of a launch, and the name of its sweep."""
+    """All logs of a launch, and the name of its sweep. failed: a line for each that has failed, when the run has ended."""
 
     sweep: str = ""
     targets: tuple[LogTarget, ...] = ()
+    failed: list[str] = field(default_factory=list)
 
 
 def log_target(text: str) -> LogTarget:

@@ -54,7 +54,7 @@ def test_the_scripts_of_the_page() -> None:
         for name in ("head.sh", "worker.sh"):
             ends.enter_context(node(script(name, home, port), environ, home / f"{name}.log"))
         assert stat.S_IMODE((home / "me" / "ray-token").stat().st_mode) == 0o600
-        small = "sweep demo --only block=retraining epochs=1 retrain.epochs=1"
+        small = "sweep demo --only block=retraining epochs=4 retrain.epochs=1"
         text = script("run.sh", home, port).replace("sweep demo", small)
         done = subprocess.run(["bash", "-c", text], env=environ, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -5,29 +5,29 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from memloc.run.plan import Plan
 from memloc.store import Store
 from tests.conftest import TINY, planned
+from tests.store import servers
 
 BUCKET = "memloc"
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """HOST:PORT of an S3 server with an empty bucket; the credentials are in the environment meanwhile."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = servers.free_port()
     environment = {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
@@ -42,17 +42,29 @@ def s3_server() -> Iterator[str]:
             patch.setenv(name, value)
         patch.delenv("AWS_ENDPOINT_URL", raising=False)
         patch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        command = servers.command(port, tmp_path_factory.mktemp("s3"))
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             _wait_for(port, server)
             client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}")
-            client.create_bucket(Bucket=BUCKET)
+            _make_bucket(client)
             client.close()
             yield f"127.0.0.1:{port}"
         finally:
             server.kill()
             server.wait()
+
+
+def _make_bucket(client: Any) -> None:
+    """A server may listen before it can do anything."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            client.create_bucket(Bucket=BUCKET)
+            return
+        except ClientError:
+            assert time.monotonic() < deadline, "the S3 server makes no bucket"
+            time.sleep(0.5)
 
 
 def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:

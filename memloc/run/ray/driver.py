@@ -166,8 +166,7 @@ class OnRay:
             fit(experiment, [Relay(listener, self._record), *trackers], should_stop)
         finally:
             finished.set()
-            for tracker in trackers:
-                tracker.close()
+            self.logs.failed.extend(filter(None, [tracker.close() for tracker in trackers]))
 
     def _record(self, trial: str, text: str, error: str) -> None:
         with suppress(StoreError):  # such as a full disk: the other trials go on, and the event tells of this one

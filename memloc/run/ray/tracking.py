@@ -6,7 +6,6 @@ import json
 import logging
 import queue
 import threading
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from ray import tune
 
-from memloc.errors import MemlocWarning, error_line
+from memloc.errors import error_line
 from memloc.run.events import Event
 from memloc.run.log_targets import LogTarget
 
@@ -50,7 +49,7 @@ class LoggedTrial:
 class Tracker(tune.Callback):  # type: ignore[misc]
     """Tells a logger of every epoch, in a thread: a server that does not answer must not hold up the sweep.
 
-    The first error ends the log. The run's own log says so at once, and a warning at the end.
+    The first error ends the log. The run's own log says so at once, and the launch at its end.
     """
 
     def __init__(self, target: LogTarget, sweep: str, fields: Mapping[str, Fields], scratch: str) -> None:
@@ -78,20 +77,15 @@ class Tracker(tune.Callback):  # type: ignore[misc]
         """The trial has lost its coordinator for good."""
         self._end(trial.config["trial"])
 
-    def close(self) -> None:
-        """Waits for what is still to be logged, but not for long.
-
-        Warns:
-            MemlocWarning: the log has failed.
-        """
+    def close(self) -> str:
+        """Waits for what is still to be logged, but not for long. Returns a line if the log has failed, else ""."""
         for trial in list(self._trials):
             self._end(trial)
         self._put(None)
         self._thread.join(PATIENCE)
         if self._thread.is_alive():
             self._give_up(f"did not end within {PATIENCE:g} s")
-        if self._problem:
-            warnings.warn(self._problem, MemlocWarning, stacklevel=2)
+        return self._problem
 
     def _epoch(self, event: Event) -> None:
         if event.trial not in self._trials:
