@@ -242,7 +242,7 @@ class Progress:
             return self.state or "starting"
         waiting = f", {self.storage.waiting}" if self.storage.waiting else ""
         failed = f", {counted(sum(self.failed.values()), 'part')} failed" if self.failed else ""
-        stopping = ", stopping" if self.state == STOPPING else self._eta()
+        stopping = ", stopping" if self.state == STOPPING else "" if waiting else self._eta()
         return f"{self.finished} of {counted(len(self.until), 'trial')} done{failed}{waiting}{stopping}"
 
     def _eta(self) -> str:

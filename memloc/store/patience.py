@@ -22,7 +22,7 @@ LONGEST_WAIT = 15.0  # seconds between two tries: a fault costs at most so much 
 FIRST_WAIT = 0.5  # before the second try at most; this bound doubles with every try
 SETTLE_SECONDS = 10.0  # how long an object store may deny what it has just taken
 
-OnWait = Callable[[str], None]  # called with the fault in one line at every failed try, with "" when all waiting is over
+OnWait = Callable[[str], None]  # called with the fault in one line at every failed try, with "" when the storage is back
 
 
 def _nobody(fault: str) -> None:
@@ -59,12 +59,14 @@ class Patience:
             reraise=True,
         )
         try:
-            return tries(action)
+            result = tries(action)
         except StorageError as error:
+            self._over(mended=False)
             raise StorageError(f"{error} (waited {_in_words(time.monotonic() - begun)} for it)") from error
         finally:
             self._inside.repeats = False
-            self._over()
+        self._over(mended=True)
+        return result
 
     def settled(self, look: Callable[[], T | None]) -> T | None:
         """What `look` finds of something that was written. An object store may not show it at once; a disk always does."""
@@ -81,12 +83,12 @@ class Patience:
             self._waiting.add(threading.get_ident())
             self.on_wait(fault)
 
-    def _over(self) -> None:
+    def _over(self, mended: bool) -> None:
         with self._lock:
-            if threading.get_ident() in self._waiting:
-                self._waiting.discard(threading.get_ident())
-                if not self._waiting:
-                    self.on_wait("")
+            waited = threading.get_ident() in self._waiting
+            self._waiting.discard(threading.get_ident())
+            if waited and mended and not self._waiting:
+                self.on_wait("")
 
 
 def _in_words(seconds: float) -> str:

@@ -58,8 +58,8 @@ def test_a_fault_that_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tol
     with pytest.raises(StorageError, match=r"No space left on device \(waited 0 s for it\)$"):
         files.put("tmp/x", b"content")
     assert 0.2 < time.monotonic() - begun < 5
-    assert told[-1] == ""
     assert len(told) > 3
+    assert "" not in told  # nothing is over
 
 
 @pytest.mark.parametrize("code", [errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG])
