@@ -63,6 +63,9 @@ class Patience:
         except StorageError as error:
             self._over(mended=False)
             raise StorageError(f"{error} (waited {_in_words(time.monotonic() - begun)} for it)") from error
+        except BaseException:  # an answer too, such as: there is no such file
+            self._over(mended=True)
+            raise
         finally:
             self._inside.repeats = False
         self._over(mended=True)

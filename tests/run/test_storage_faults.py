@@ -69,7 +69,8 @@ def lines(process: Program, until: str) -> str:
 FAULTS = {"full": (fill, free, "No space left on device"), "read-only": (read_only, writable, "Read-only file system")}
 
 
-@pytest.mark.parametrize("kind", ["full", pytest.param("read-only", marks=pytest.mark.slow)])
+@pytest.mark.slow  # a minute of waiting; the test of status goes on too
+@pytest.mark.parametrize("kind", FAULTS)
 def test_it_waits_and_goes_on(tmp_path: Path, disk: Path, sweep: str, kind: str) -> None:
     begin, end, words = FAULTS[kind]
     store = disk / "store"

@@ -84,6 +84,21 @@ def test_a_missing_file_is_no_fault(tmp_path: Path, told: list[str]) -> None:
     assert told == []
 
 
+def test_an_error_of_another_kind_is_an_answer(told: list[str]) -> None:
+    """Nobody waits any more, and the next fault is told again."""
+    patience = Patience(30, told.append)
+    answers: list[Exception] = [StorageError("fault"), FileNotFoundError("x")]
+
+    def action() -> None:
+        raise answers.pop(0)
+
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            patience(action)
+        answers += [StorageError("fault"), FileNotFoundError("x")]
+    assert told == ["fault", "", "fault", ""]
+
+
 def test_threads_wait_together(tmp_path: Path, told: list[str]) -> None:
     """The end is told once, when nobody waits any more."""
     patience = Patience(30, told.append)
