@@ -23,7 +23,7 @@ import pyarrow.dataset as ds
 
 from memloc import stages
 from memloc.store import Commit, Store, footers, tables
-from memloc.store.commits import read_entry
+from memloc.store.entries import read_entry
 
 TABLE = "predictions"
 COLUMNS = ["example", "margin"]

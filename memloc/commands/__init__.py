@@ -23,6 +23,7 @@ from memloc.commands import (
     status,
     stop,
     store,
+    store_compact,
     store_gc,
     store_rm,
     submit,
@@ -82,6 +83,7 @@ app.command("query", epilog=query.EXAMPLES, cls=query.QueryCommand)(query.query)
 app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("claims", epilog=claims.EXAMPLES)(claims.claims)
 app.add_typer(data.app, name="data")
+store.app.command("compact", epilog=store_compact.EXAMPLES)(store_compact.compact)
 store.app.command("gc", epilog=store_gc.EXAMPLES)(store_gc.gc)
 store.app.command("rm", epilog=store_rm.EXAMPLES)(store_rm.rm)
 app.add_typer(store.app, name="store")

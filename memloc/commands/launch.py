@@ -13,6 +13,7 @@ from memloc.commands import logs
 from memloc.commands.closing import Launched, close, interrupted
 from memloc.commands.device import check_gpus, chosen_device, expected_numerics
 from memloc.commands.orders import Orders
+from memloc.commands.store_compact import after_sweep
 from memloc.interruption import on_orders
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ def _carry_out(plan: Plan, everything: Plan, store: Store, options: Options) -> 
     with logs.logging_to(log):  # its errors come before the store is touched
         launched = Launched(plan, store, _record(everything, every, store), log)
         launched.outcome = _run(works, run, launched, options)
+        if not launched.interrupted:
+            after_sweep(store)
     return launched
 
 

@@ -81,12 +81,23 @@ def _files(store: Store, snapshot: Snapshot) -> dict[str, Any]:
     kept = layout.own(sizes)
     return {
         "commits": len(snapshot.commits),
+        "generation": _generation(snapshot),
         "checkpoints": len(kept),
         "checkpoint_bytes": sum(sizes[path] for path in kept),
         "broken_commits": len(snapshot.broken),
         "quarantined": len(store.files.listing(layout.QUARANTINE)),
         "unfinished_removals": _unfinished(store),
     }
+
+
+def _generation(snapshot: Snapshot) -> dict[str, Any] | None:
+    """What `store compact` has merged: the number of the generation, its commits, its files and their bytes."""
+    present = snapshot.generation
+    if present is None:
+        return None
+    size = sum(file.size for file in present.files)
+    counts = {"commits": len(present.commits), "files": len(present.files), "bytes": size}
+    return {"generation": present.manifest.generation, **counts}
 
 
 def _unfinished(store: Store) -> list[str]:
@@ -124,6 +135,9 @@ def _render(content: dict[str, Any]) -> str:
     lines.append(text_table(["table", "rows", "size"], rows))
     size = bytes_in_words(content["checkpoint_bytes"])
     lines.append(f"{counted(content['commits'], 'commit')}, {counted(content['checkpoints'], 'checkpoint file')} ({size})")
+    if merged := content["generation"]:
+        files = f"{counted(merged['files'], 'file')} ({bytes_in_words(merged['bytes'])})"
+        lines.append(f"generation {merged['generation']}: {counted(merged['commits'], 'commit')} in {files}")
     if content["broken_commits"] or content["quarantined"]:
         broken, aside = counted(content["broken_commits"], "broken commit"), counted(content["quarantined"], "file")
         lines.append(f"{broken}, {aside} in quarantine/; check with {command('store verify', content['store'])}")

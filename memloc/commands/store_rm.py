@@ -57,7 +57,8 @@ def rm(
         print(f"memloc: the removal is not complete; {again} goes on", file=sys.stderr)
         raise
     sizes = _sizes(plan)
-    print(f"removed {counted(len(gone), 'file')} ({bytes_in_words(sum(sizes.get(path, 0) for path in gone))})")
+    parts = f", and {counted(len(plan.covered), 'part')} from the generation" if plan.covered else ""
+    print(f"removed {counted(len(gone), 'file')} ({bytes_in_words(sum(sizes.get(path, 0) for path in gone))}){parts}")
 
 
 def _can_ask() -> bool:
@@ -119,10 +120,11 @@ def _found(uri: str, plan: Removal) -> str:
         "checkpoints and states": of(layout.CHECKPOINTS),
         "records of failures": of(layout.FAILURES),
     }
+    kinds = {**kinds, "parts in a generation": plan.covered}
     rows = [[kind, str(len(paths)), bytes_in_words(sum(paths.values()))] for kind, paths in kinds.items() if paths]
-    total = bytes_in_words(sum(_sizes(plan).values()))
+    total = bytes_in_words(sum(_sizes(plan).values()) + sum(plan.covered.values()))
     lines = [f"{', '.join(plan.names)} in {uri}: {total} that no other sweep needs"]
-    lines.append(text_table(["what", "files", "size"], rows).rstrip())
+    lines.append(text_table(["what", "number", "size"], rows).rstrip())
     if plan.shared:
         sweeps = ", ".join(sorted(set(plan.shared.values())))
         lines.append(f"{counted(len(plan.shared), 'training')} of it also in {sweeps}: kept, with what is recorded there")

@@ -12,7 +12,7 @@ from memloc.run.chains import Start, starts, wanted_states
 from memloc.run.plan import AnalysisPlan, Plan, TrialPlan
 from memloc.run.retention import kept_epochs, lost_epochs
 from memloc.stages.base import Part
-from memloc.store import Snapshot, Store, checkpoints, layout
+from memloc.store import Snapshot, Store, checkpoints, generation_layout, layout
 from memloc.store.commit_form import FileEntry
 from memloc.store.resumable import reached_epoch, surplus_states, usable_states
 
@@ -95,7 +95,7 @@ def pending(
     """
     _check_readable(plan, store, snapshot)
     sizes = store.files.listing(layout.DATA) | store.files.listing(layout.CHECKPOINTS)
-    committed = {i for i, c in snapshot.commits.items() if _whole(c.files, sizes)}
+    committed = {*snapshot.covered, *(c.id for c in snapshot.loose() if _whole(c.files, sizes))}
     if set_aside:
         for part_id in snapshot.commits.keys() - committed:
             if any(part_id in t.part_ids for t in plan.trials):
@@ -107,7 +107,9 @@ def pending(
 
 def _check_readable(plan: Plan, store: Store, snapshot: Snapshot) -> None:
     """Refuses parts that a later version has committed. They are not done, and computed again might have other numbers."""
-    for path in snapshot.later:
+    for path in sorted(snapshot.later):
+        if generation_layout.is_manifest(path):  # it may cover any part
+            raise StoreError(f"store {store.uri}: {path} {snapshot.unreadable[path]}")
         ids = (part_id for trial in plan.trials for part_id in trial.part_ids)
         if any(layout.is_commit_of(path, i) and i not in snapshot.commits for i in ids):
             raise StoreError(f"store {store.uri}: {path} {snapshot.unreadable[path]}")

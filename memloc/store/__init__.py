@@ -13,6 +13,7 @@ from memloc.store import commits, layout
 from memloc.store.commit_form import Commit
 from memloc.store.commits import Snapshot
 from memloc.store.files import Files
+from memloc.store.generations import Generation
 from memloc.store.patience import Patience
 from memloc.store.schemas import Schemas
 
@@ -33,6 +34,7 @@ class Store:
         self.files = Files(uri, patience)
         self.files.on_odd = self.left_out
         self._known: dict[str, Commit] = {}
+        self._generations: dict[str, Generation] = {}
         self._named: set[str] = set()  # files that a warning has named
         self._warnings: set[Hashable] = set()
 
@@ -40,9 +42,9 @@ class Store:
         """What is committed now.
 
         Warns:
-            MemlocWarning: naming the commits that this version of memloc cannot read, each once.
+            MemlocWarning: naming the commits and manifests that this version of memloc cannot read, each once.
         """
-        snapshot = commits.snapshot(self.files, self._known)
+        snapshot = commits.snapshot(self.files, self._known, self._generations)
         self.left_out(snapshot.unreadable)
         return snapshot
 
@@ -68,8 +70,8 @@ class Store:
         return action(snapshot)
 
     def commit(self, part_id: str) -> Commit | None:
-        """The commit of a part that readers take, or None."""
-        return commits.find(self.files, part_id)
+        """The commit of a part, or None."""
+        return commits.find(self.files, part_id, self._generations)
 
     def publish(self, commit: Commit, tables: Mapping[str, Mapping[str, Any]], known: Schemas) -> None:
         """Writes a part's tables, then its commit; known: the schemas of these tables."""
@@ -81,15 +83,19 @@ class Store:
         self.files.move(path, layout.quarantine(path))
 
     def set_aside(self, damage: DamagedError) -> str:
-        """Moves the commits that list the damaged file to quarantine: their parts count as not done.
+        """Moves what lists the damaged file to quarantine, or the damaged file of a generation: its parts count as not done.
 
         Returns the error in one line, with what to do now.
         """
         with suppress(StoreError):
             snapshot = self.snapshot()
-            for part_id, commit in snapshot.commits.items():
+            if damage.path.startswith(f"{layout.MANIFESTS}/") and snapshot.generation is not None:
+                self.quarantine(snapshot.generation.path)  # it goes before its index
+            if damage.path.startswith((f"{layout.MANIFESTS}/", f"{layout.GENERATIONS}/")):
+                self.quarantine(damage.path)
+            for commit in snapshot.loose():
                 if any(file.path == damage.path for file in commit.files):
-                    self.quarantine(snapshot.paths[part_id])
+                    self.quarantine(snapshot.paths[commit.id])
             return f"{damage.problem}; it is set aside, and the same command computes it again"
         return error_line(damage, with_type=False)
 

@@ -19,8 +19,9 @@ from memloc.data.cuts import cuts_needed
 from memloc.errors import error_line
 from memloc.store import layout, schemas
 from memloc.store.commit_form import Commit
-from memloc.store.commits import damaged, read_entry
+from memloc.store.entries import damaged
 from memloc.store.files import Files
+from memloc.store.generation_rows import read_rows
 from memloc.store.local import OnOdd
 
 STAGE = "held_out"
@@ -112,7 +113,7 @@ def scores(files: Files, score_set: ScoreSet) -> Scores:
 
     def rows_of(run: tuple[float, Commit]) -> pa.Table:
         entry = run[1].files[0]
-        rows = schemas.decode(read_entry(files, entry)).select(columns)
+        rows = read_rows(files, entry, run[1].id).select(columns)
         if rows.num_rows != wanted[0][1].files[0].rows:
             raise damaged(files, entry.path, f"has {rows.num_rows} rows, and other held-out trainings have others")
         return rows

@@ -20,7 +20,7 @@ from torch import Tensor
 from memloc.errors import DamagedError, StoreError, error_line
 from memloc.store import documents, layout
 from memloc.store.commit_form import CheckpointEntry, misplaced
-from memloc.store.commits import read_entry
+from memloc.store.entries import read_entry
 from memloc.store.files import Files
 from memloc.store.resumable import surplus_states, usable_states
 

@@ -8,12 +8,12 @@ are passed over.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from memloc.store import documents, layout
 from memloc.store.documents import Count, Id, Name, Sha256
@@ -68,7 +68,7 @@ class Commit:
     config: Mapping[str, Any]
     reads: tuple[Id, ...] = ()
     files: tuple[FileEntry, ...] = ()
-    checkpoints: tuple[CheckpointEntry, ...] = ()
+    checkpoints: Annotated[Sequence[CheckpointEntry], AfterValidator(tuple)] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
     seconds: documents.Seconds = 0.0
     passes: documents.Seconds = 0.0
@@ -77,7 +77,8 @@ class Commit:
 
     def encode(self) -> bytes:
         """The content of the commit's file."""
-        return json.dumps(asdict(self), sort_keys=True, indent=1).encode()
+        plain = replace(self, checkpoints=tuple(self.checkpoints))
+        return json.dumps(asdict(plain), sort_keys=True, indent=1).encode()
 
 
 def decode(path: str, content: bytes) -> Commit:
@@ -92,16 +93,16 @@ def decode(path: str, content: bytes) -> Commit:
         for left_open in (commit.part, commit.config, commit.where):
             documents.check(left_open)
     except ValueError as error:
-        _refuse_later(_version(content))
+        refuse_later(content, VERSION)
         raise ValueError(f"is no commit that this version of memloc can read ({error})") from None
-    _refuse_later(commit.schema)
+    _refuse(commit.schema, VERSION)
     if wrong := _wrong_place(path, commit):
         raise ValueError(f"is no commit of this store: {wrong}")
     return commit
 
 
 class LaterVersionError(ValueError):
-    """A commit that a later version of memloc wrote: its part may be done, so nobody computes it again."""
+    """What a later version of memloc wrote: its parts may be done, so nobody computes them again."""
 
 
 @cache
@@ -109,17 +110,18 @@ def _adapter() -> TypeAdapter[Commit]:
     return TypeAdapter(Commit)
 
 
-def _version(content: bytes) -> Any:
+def refuse_later(content: bytes, version: int) -> None:
+    """Raises LaterVersionError where JSON says that it has a later form than `version`."""
     try:
         raw = documents.parse(content)
     except ValueError:
-        return None
-    return raw.get("schema") if isinstance(raw, dict) else None
+        return
+    _refuse(raw.get("schema") if isinstance(raw, dict) else None, version)
 
 
-def _refuse_later(version: Any) -> None:
-    if isinstance(version, int) and version > VERSION:
-        raise LaterVersionError(f"was written by a later memloc (schema {version}); update memloc")
+def _refuse(written: Any, version: int) -> None:
+    if isinstance(written, int) and written > version:
+        raise LaterVersionError(f"was written by a later memloc (schema {written}); update memloc")
 
 
 def _wrong_place(path: str, commit: Commit) -> str | None:
@@ -138,7 +140,7 @@ def _wrong_place(path: str, commit: Commit) -> str | None:
     return misplaced(commit.trial, commit.checkpoints)
 
 
-def misplaced(trial: str, checkpoints: tuple[CheckpointEntry, ...]) -> str | None:
+def misplaced(trial: str, checkpoints: Sequence[CheckpointEntry]) -> str | None:
     """What is wrong with the list of a training's checkpoints, or None."""
     for entry in checkpoints:
         if entry.path != layout.checkpoint(trial, entry.epoch):

@@ -7,47 +7,17 @@ nor clocks.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from memloc.errors import DamagedError, StoreError
-from memloc.invocation import command
+from memloc.errors import StoreError
 from memloc.store import commit_form, documents, footers, layout, schemas
-from memloc.store.commit_form import CheckpointEntry, Commit, FileEntry, LaterVersionError
-from memloc.store.files import Files, TooLargeError
+from memloc.store.commit_form import Commit, FileEntry, LaterVersionError
+from memloc.store.files import Files
+from memloc.store.generations import Generation, look
 from memloc.store.schemas import Schemas
-
-
-def look_at(files: Files, entry: FileEntry | CheckpointEntry) -> tuple[bytes | None, str | None]:
-    """(the content of a committed file, None) or (None, what is wrong with it). Of one that has grown nothing is read."""
-    try:
-        content = files.patience.settled(lambda: files.find(entry.path, entry.size))
-    except TooLargeError as error:
-        return None, f"has {error.size} bytes, was committed with {entry.size}"
-    if content is None:
-        return None, "is missing"
-    if len(content) != entry.size:
-        return None, f"has {len(content)} bytes, was committed with {entry.size}"
-    return (content, None) if layout.sha256(content) == entry.sha256 else (None, "was changed since it was committed")
-
-
-def read_entry(files: Files, entry: FileEntry | CheckpointEntry) -> bytes:
-    """A committed file, its hash checked.
-
-    Raises:
-        DamagedError: where it is not what was committed.
-    """
-    content, wrong = look_at(files, entry)
-    if content is None:
-        raise damaged(files, entry.path, wrong)
-    return content
-
-
-def damaged(files: Files, path: str, wrong: str | None) -> DamagedError:
-    """The error for a file that is not as committed. wrong: what `problem` says about it."""
-    remedy = f"run {command('store verify', files.uri)}, then the sweep again"
-    return DamagedError(f"store {files.uri}: {path} {wrong}", path, remedy)
 
 
 def publish_tables(
@@ -72,14 +42,16 @@ def publish(files: Files, commit: Commit) -> str:
     return path
 
 
-def find(files: Files, part_id: str) -> Commit | None:
-    """The commit of a part that readers take, or None.
+def find(files: Files, part_id: str, generations: dict[str, Generation]) -> Commit | None:
+    """The commit of a part, or None. Of two commits of one part it may be either: both say the same.
+
+    generations: as `known` of `generations.look`.
 
     Raises:
         StoreError: there is none that this version can read, and one that a later version of memloc wrote.
     """
     paths = sorted(p for p in files.listing(layout.commit_folder(part_id)) if layout.is_commit_of(p, part_id))
-    later: tuple[str, Exception] | None = None
+    later: tuple[str, object] | None = None
     for path in paths:
         try:
             commit = _read(files, path)
@@ -90,6 +62,10 @@ def find(files: Files, part_id: str) -> Commit | None:
         else:
             if commit is not None:
                 return commit
+    manifests = look(files, generations)
+    if manifests.taken is not None and part_id in manifests.taken.commits:
+        return manifests.taken.commits.whole(part_id)
+    later = later or next(((path, manifests.unreadable[path]) for path in sorted(manifests.later)), None)
     if later is not None:
         raise StoreError(f"store {files.uri}: {later[0]} {later[1]}")
     return None
@@ -109,16 +85,18 @@ def _read(files: Files, path: str) -> Commit | None:
 class Snapshot:
     """The content of a store at one moment.
 
-    commits: {part id: the commit that readers take}. paths: {part id: its path}. broken: commit files whose content does not
-    match their name; readers pass over them. unreadable: {commit file: why} of those that this version of memloc cannot
-    read. later: those among them that a later version wrote.
+    commits: {part id: the commit that readers take}. paths: {part id: the path of this commit, or of the manifest that
+    covers it}. broken: commits and manifests whose content does not match their name; readers pass over them. unreadable:
+    {commit or manifest: why} of those that this version of memloc cannot read. later: those among them that a later version
+    wrote. generation: the generation that readers take, if there is one.
     """
 
-    commits: dict[str, Commit]
+    commits: Mapping[str, Commit]
     paths: dict[str, str]
     broken: list[str]
     unreadable: dict[str, str] = field(default_factory=dict)
     later: set[str] = field(default_factory=set)
+    generation: Generation | None = None
 
     def complete(self, analysis_parts: Iterable[str]) -> bool:
         """Are all these parts committed?"""
@@ -130,7 +108,7 @@ class Snapshot:
         Commits that call themselves parts of one analysis and say different things of it are not parts of one.
         """
         kinds: dict[str, list[dict[int, Commit]]] = {}
-        for commit in self.commits.values():
+        for _, commit in sorted(self.commits.items()):  # as the paths of their commits are sorted
             if commit.analysis is None:
                 continue
             alike = kinds.setdefault(commit.analysis, [])
@@ -148,10 +126,24 @@ class Snapshot:
     def tables(self) -> dict[str, tuple[int, int]]:
         """{table: (rows, bytes of its files)} of what is committed, sorted by name."""
         sizes: dict[str, tuple[int, int]] = {}
-        for file in (file for commit in self.commits.values() for file in commit.files):
+        if self.generation is not None:
+            rows_of = self.generation.commits.tables()
+            for table in rows_of:
+                size = sum(file.size for file in self.generation.files if file.table == table)
+                sizes[table] = rows_of[table], size
+        for file in (file for commit in self.loose() for file in commit.files):
             rows, size = sizes.get(file.table, (0, 0))
             sizes[file.table] = rows + file.rows, size + file.size
         return dict(sorted(sizes.items()))
+
+    def loose(self) -> list[Commit]:
+        """The commits that no generation covers."""
+        return [self.commits[part_id] for part_id in self.paths if part_id not in self.covered]
+
+    @property
+    def covered(self) -> Mapping[str, Commit]:
+        """Those of the commits that the generation covers."""
+        return self.generation.commits if self.generation is not None else {}
 
     def trainings(self) -> dict[str, Commit]:
         """{trial: the commit of its training}."""
@@ -164,13 +156,16 @@ def _same_analysis(one: Commit, other: Commit) -> bool:
     )  # fmt: skip
 
 
-def snapshot(files: Files, known: dict[str, Commit]) -> Snapshot:
-    """Reads every commit of the store.
+def snapshot(files: Files, known: dict[str, Commit], generations: dict[str, Generation] | None = None) -> Snapshot:
+    """Reads the generation that readers take, and every commit that it does not cover.
 
-    known: {path: commit} of the commits read before (a commit never changes). New ones are added to it.
+    known: {path: commit} of the commits read before (a commit never changes). New ones are added to it. generations: as
+    `known` of `generations.look`.
     """
-    result = Snapshot({}, {}, [])
-    paths = layout.own(files.listing(layout.COMMITS))
+    manifests = look(files, {} if generations is None else generations)
+    result = Snapshot({}, {}, manifests.broken, manifests.unreadable, manifests.later, manifests.taken)
+    covered = manifests.taken.commits if manifests.taken is not None else {}
+    paths = sorted(p for p in files.listing(layout.COMMITS) if layout.part_of(p) not in covered and layout.is_own(p))
     unread = [p for p in paths if p not in known]
     for path, commit in zip(unread, files.map(lambda p: _read_or_why(files, p), unread), strict=True):
         if isinstance(commit, Commit):
@@ -181,11 +176,16 @@ def snapshot(files: Files, known: dict[str, Commit]) -> Snapshot:
                 result.later.add(path)
         elif files.size(path) is not None:
             result.broken.append(path)
+    loose: dict[str, Commit] = {}
     for path in paths:
         commit = known.get(path)
-        if commit is not None and commit.id not in result.commits:  # paths are sorted: the smallest name wins
-            result.commits[commit.id] = commit
+        if commit is not None and commit.id not in loose:  # paths are sorted: the smallest name wins
+            loose[commit.id] = commit
             result.paths[commit.id] = path
+    result.commits = loose
+    if manifests.taken is not None:
+        result.commits = ChainMap(loose, covered)  # type: ignore[arg-type]
+        result.paths |= dict.fromkeys(covered, manifests.taken.path)
     return result
 
 

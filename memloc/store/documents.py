@@ -19,7 +19,8 @@ LIMIT = 2**63  # no whole number reaches it
 
 Id = Annotated[str, Field(pattern=f"^{layout.ID}$")]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]{0,99}$")]
+NAME = "[A-Za-z_][A-Za-z0-9_.:-]{0,99}"
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 Count = Annotated[int, Field(ge=0, lt=LIMIT)]
 Seconds = Annotated[float, Field(gt=-LIMIT, lt=LIMIT, allow_inf_nan=False)]
 

@@ -8,7 +8,7 @@ before it scans the file.
 from __future__ import annotations
 
 from memloc.store import layout
-from memloc.store.commit_form import FileEntry
+from memloc.store.entries import ListedTable
 from memloc.store.files import Files
 
 END = 8  # bytes: the length of the footer, and PAR1
@@ -24,7 +24,7 @@ def _length(end: bytes) -> int:
     return min(int.from_bytes(end[-END:-4], "little") + END, 1 << 30)
 
 
-def problem(files: Files, entry: FileEntry) -> str | None:
+def problem(files: Files, entry: ListedTable) -> str | None:
     """What is wrong with the size or the footer of a data file, or None. Commits of version 2 have no hash of it."""
     if not entry.footer:
         return None

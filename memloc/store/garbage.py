@@ -10,12 +10,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from memloc.store import commits, layout, records
+from memloc.store import commits, layout, records, superseded
 from memloc.store.commit_form import Commit
 from memloc.store.commits import Snapshot
 from memloc.store.files import Files
 from memloc.store.local import Info
 
+COVERED = "small files that a generation has the rows of"
+SUPERSEDED = "generations that a newer one replaces"
 STATES = "resume states of finished trainings"
 DATA = "data files that no commit lists"
 QUARANTINED = "files in quarantine/"
@@ -25,7 +27,7 @@ LEASES = "leases of runs that are gone"
 TEMPORARY = "temporary files of interrupted writes"
 FOLDERS = "empty folders of runs that are gone"
 RESOLUTION = 1.0  # seconds; some object stores give a listed file's date in milliseconds and a single file's in seconds
-KINDS = (STATES, DATA, QUARANTINED, HEARTBEATS, STOPS, LEASES, TEMPORARY, FOLDERS)
+KINDS = (COVERED, SUPERSEDED, STATES, DATA, QUARANTINED, HEARTBEATS, STOPS, LEASES, TEMPORARY, FOLDERS)
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,14 @@ def find(files: Files, grace: float, on_damaged: records.OnDamaged) -> list[Piec
     data, checkpoints = (files.infos(folder) for folder in (layout.DATA, layout.CHECKPOINTS))
     known: dict[str, Commit] = {}
     with files.noting_odd() as odd:  # commits may be behind a link
+        generations = superseded.look(files, before)
         snapshot = commits.snapshot(files, known)
+    unread = {*snapshot.broken, *snapshot.unreadable, *odd}
+    covered = generations.covered(data, snapshot)
     found = [
-        *_unlisted(data, list(known.values()), {*snapshot.broken, *snapshot.unreadable, *odd}),
+        *(Piece(COVERED, path, info) for path, info in covered.items()),
+        *(Piece(SUPERSEDED, path, info) for path, info in generations.replaced().items()),
+        *_unlisted({path: info for path, info in data.items() if path not in covered}, snapshot, known, unread),
         *_states(files, checkpoints, data, snapshot, on_damaged),
         *_of_runs(files, before),
         *_quarantined(files),
@@ -92,16 +99,19 @@ def _quarantined(files: Files) -> list[Piece]:
     return [piece for piece in found if piece.path not in stay]
 
 
-def _unlisted(data: Mapping[str, Info], known: Collection[Commit], unread: Collection[str]) -> list[Piece]:
+def _unlisted(
+    data: Mapping[str, Info], snapshot: Snapshot, known: Mapping[str, Commit], unread: Collection[str]
+) -> list[Piece]:
     """The data files that no commit lists. Of a part that may have a commit which cannot be read, all files stay.
 
     known: every commit, also those of two for one part: `verify` checks the files of both. Where there is none, all files
-    stay: perhaps the store is not copied to its end, or a disk is not mounted.
+    stay: perhaps the store is not copied to its end, or a disk is not mounted. So do the files of parts that a generation
+    covers, until it is old enough.
     """
-    if not known:
+    if not known and not snapshot.covered:
         return []
-    listed = {entry.path for commit in known for entry in commit.files}
-    unlisted = [path for path in layout.own(data) if path not in listed]
+    listed = {entry.path for commit in known.values() for entry in commit.files}
+    unlisted = [p for p in layout.own(data) if p not in listed and layout.part_of(p) not in snapshot.covered]
     in_doubt = {part for part in map(layout.part_of, unlisted) if any(layout.may_hold_commit(p, part) for p in unread)}
     return [Piece(DATA, path, data[path]) for path in unlisted if layout.part_of(path) not in in_doubt]
 
@@ -125,10 +135,14 @@ def _states(
     finished = {
         trial
         for trial, commit in snapshot.trainings().items()
-        if trial not in begun and all(e.path in data and data[e.path].size == e.size for e in commit.files)
+        if trial not in begun and (trial in snapshot.covered or _are_there(commit, data))
     }
     by_trial = layout.by_trial(states)
     return [Piece(STATES, path, states[path]) for trial in finished for path in by_trial.get(trial, ())]
+
+
+def _are_there(commit: Commit, data: Mapping[str, Info]) -> bool:
+    return all(e.path in data and data[e.path].size == e.size for e in commit.files)
 
 
 def _done(trial: Mapping[str, Any], snapshot: Snapshot) -> bool:

@@ -1,4 +1,4 @@
-"""The paths of all files in a store. Only this module knows file names."""
+"""The paths of all files in a store. Only this module and generation_layout.py know file names."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from collections.abc import Collection, Iterable
 
 SWEEPS, DATA, COMMITS, CHECKPOINTS = "sweeps", "data", "commits", "checkpoints"
 FAILURES, HEARTBEATS, STOPS, LEASES = "failures", "heartbeats", "stops", "leases"
+MANIFESTS, GENERATIONS = "manifests", "generations"
 REMOVALS, QUARANTINE, TEMPORARY = "removals", "quarantine", "tmp"
 # A file of ours in one of these makes a folder a store. A record is written first, and removed last.
-MARKS = (SWEEPS, COMMITS, CHECKPOINTS, REMOVALS)
+MARKS = (SWEEPS, COMMITS, CHECKPOINTS, GENERATIONS, REMOVALS)
 
 ID, SHA8, TABLE = "[0-9a-f]{16}", "[0-9a-f]{8}", "[a-z][a-z0-9_]{0,99}"
+NUMBER = "[0-9]{6,9}"  # of a generation
 RUN = "[0-9]{8}-[0-9]{6}-[0-9a-f]{6}"  # as run/pulse.new_run names runs
 RESUME_STATE = re.compile(rf"resume-([0-9]{{4,}})-({SHA8})-{SHA8}\.pt")
 _NAME = r"[^/\x00-\x1f\x7f]+"  # of a sweep or a run: what a terminal can show
@@ -28,6 +30,8 @@ _FORMS = {
     HEARTBEATS: (rf"/{_NAME}", rf"({ID}|run|plan)\.json"),
     STOPS: ("", rf"{RUN}\.json"),
     LEASES: ("", rf"{ID}\.json"),
+    MANIFESTS: ("", rf"{NUMBER}-{SHA8}\.(json|parquet)"),
+    GENERATIONS: (f"/{TABLE}", rf"{NUMBER}-{SHA8}\.parquet"),
     REMOVALS: (rf"/{_NAME}", rf"{SHA8}\.json"),
 }
 
@@ -116,7 +120,12 @@ def commit_folder(part_id: str) -> str:
 
 def commit(part_id: str, content: bytes) -> str:
     """A commit of a part, by its content."""
-    return f"{commit_folder(part_id)}/{part_id}-{sha8(content)}.json"
+    return commit_named(part_id, sha8(content))
+
+
+def commit_named(part_id: str, sha: str) -> str:
+    """The same by the first eight digits of its hash."""
+    return f"{commit_folder(part_id)}/{part_id}-{sha}.json"
 
 
 def is_commit_of(path: str, part_id: str) -> bool:
@@ -130,8 +139,8 @@ def part_of(path: str) -> str:
 
 
 def may_hold_commit(path: str, part_id: str) -> bool:
-    """Is this path the place of a commit of the part, or of a folder of it?"""
-    return is_commit_of(path, part_id) or path in (COMMITS, commit_folder(part_id))
+    """Is this path the place of a commit of the part, or of a folder of it, or of a manifest that may cover it?"""
+    return is_commit_of(path, part_id) or path in (COMMITS, commit_folder(part_id)) or path.startswith(MANIFESTS)
 
 
 def is_intact(path: str, content: bytes) -> bool:

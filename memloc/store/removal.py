@@ -7,12 +7,15 @@ analysis without its training. While the records lie in `removals/`, the removal
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from memloc.errors import StoreError, UsageError, nearest
-from memloc.store import commits, layout, records
+from memloc.store import commits, generations, layout, records
 from memloc.store.commit_form import Commit
+from memloc.store.compaction import compact
 from memloc.store.files import Files
+from memloc.store.index import PlacedEntry
 from memloc.store.records import SweepRecord
 
 
@@ -22,7 +25,8 @@ class Removal:
 
     names: NAME@sha8 of the records. records: their paths. set_aside: those of a removal that was not completed. trainings:
     ids. analyses, last: the commits of analyses, and of trainings, which go last. files: {path: bytes} of data, checkpoints
-    and records of failures. shared: {trial that stays: NAME@sha8 of a sweep that needs it}.
+    and records of failures. covered: {part in a generation: about how many bytes it has there}. shared: {trial that stays:
+    NAME@sha8 of a sweep that needs it}.
     """
 
     names: tuple[str, ...]
@@ -32,6 +36,7 @@ class Removal:
     analyses: Mapping[str, int] = field(default_factory=dict)
     last: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
+    covered: Mapping[str, int] = field(default_factory=dict)
     shared: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -94,8 +99,9 @@ def _ids(sweeps: Iterable[SweepRecord]) -> set[str]:
 def _with_content(files: Files, removal: Removal, ids: Collection[str]) -> Removal:
     """The removal with everything that belongs to these trainings and parts, or to a part of a training that goes."""
     known: dict[str, Commit] = {}
-    commits.snapshot(files, known)
-    ids = {*ids, *(commit.id for commit in known.values() if commit.trial in removal.trainings)}
+    snapshot = commits.snapshot(files, known)
+    every = (*known.values(), *snapshot.covered.values())
+    ids = {*ids, *(commit.id for commit in every if commit.trial in removal.trainings)}
     own = {p: size for p, size in files.listing(layout.COMMITS).items() if layout.is_own(p) and layout.part_of(p) in ids}
     content = {p: size for p, size in files.listing(layout.DATA).items() if layout.is_own(p) and layout.part_of(p) in ids}
     content |= {p: size for p, size in files.listing(layout.FAILURES).items() if layout.is_failure_of(p, ids)}
@@ -105,15 +111,26 @@ def _with_content(files: Files, removal: Removal, ids: Collection[str]) -> Remov
             content |= {path: stored[path] for path in paths}
     last = {path: size for path, size in own.items() if layout.part_of(path) in removal.trainings}
     analyses = {path: size for path, size in own.items() if path not in last}
-    return replace(removal, analyses=analyses, last=last, files=content)
+    covered = {part: _bytes_within(snapshot.covered[part]) for part in snapshot.covered if part in ids}
+    return replace(removal, analyses=analyses, last=last, files=content, covered=covered)
+
+
+def _bytes_within(commit: Commit) -> int:
+    """About how many bytes a part's rows have in generation files."""
+    placed = [entry for entry in commit.files if isinstance(entry, PlacedEntry)]
+    return sum(round(entry.within.size * entry.rows / max(entry.within.rows, 1)) for entry in placed)
 
 
 def remove(files: Files, removal: Removal) -> Iterator[str]:
     """Carries out a removal, and yields what has gone. If it is ended half-way, a new plan of the same name goes on."""
     for path in removal.records:
         files.move(path, layout.removal(path))
-    for step in (removal.analyses, removal.last, removal.files):  # each step ends before the next begins
-        yield from _deleted(files, sorted(step))
+    yield from _deleted(files, sorted(removal.analyses))  # each step ends before the next begins
+    _take_out(files, removal.covered)
+    yield from _deleted(files, sorted(removal.last))
+    yield from _deleted(files, sorted(removal.files))
+    if removal.covered or removal.set_aside:
+        yield from _deleted(files, _older_generations(files))
     set_aside = {*removal.set_aside, *map(layout.removal, removal.records)}
     names = {layout.sweep_of(path) for path in set_aside}
     for folder in (*map(layout.checkpoints, sorted(removal.trainings)), *map(layout.sweep_folder, names)):
@@ -121,6 +138,26 @@ def remove(files: Files, removal: Removal) -> Iterator[str]:
     yield from _deleted(files, sorted(set_aside))
     for name in names:
         files.delete_folder(layout.removal_folder(name))
+
+
+def _take_out(files: Files, parts: Collection[str]) -> None:
+    """Writes a generation without these parts, until none of them is covered: another compaction may just have ended."""
+    while parts and compact(files, without=parts.__contains__) is not None:
+        pass
+
+
+def _older_generations(files: Files) -> list[str]:
+    """The files that only manifests list which readers do not take any more, then these manifests."""
+    present, *older = generations.in_order(files) or [""]
+    taken = generations.look(files, {}).taken
+    if taken is None or taken.path != present:
+        return []
+    listed: set[str] = set()
+    for path in older:
+        with suppress(ValueError):
+            manifest = generations.read_manifest(files, path)
+            listed |= manifest.paths if manifest is not None else set()
+    return [*sorted(listed - taken.manifest.paths), *older]
 
 
 def _deleted(files: Files, paths: Sequence[str]) -> Iterator[str]:

@@ -43,6 +43,9 @@ OWN: dict[str, pa.Schema] = {
     ),
 }
 
+# How Parquet files are written. Pinned settings: the same rows are the same bytes.
+WRITTEN: Mapping[str, Any] = {"compression": "zstd", "version": "2.6", "write_page_checksum": True}
+
 _BYTES = {pa.string(): 18, pa.int64(): 8, pa.int32(): 4, pa.float64(): 8, pa.bool_(): 1, pa.float32(): 4}
 
 
@@ -62,8 +65,7 @@ def encode(table: str, columns: Mapping[str, Any], schema: pa.Schema) -> tuple[b
         raise ValueError(f"table {table} has columns {sorted(schema.names)}, got {sorted(columns)}")
     rows = pa.table({name: pa.array(columns[name], schema.field(name).type) for name in schema.names}, schema=schema)
     sink = pa.BufferOutputStream()
-    # Pinned settings: the same rows are the same bytes.
-    pq.write_table(rows, sink, compression="zstd", version="2.6", row_group_size=1 << 20, write_page_checksum=True)
+    pq.write_table(rows, sink, row_group_size=1 << 20, **WRITTEN)
     return sink.getvalue().to_pybytes(), rows.num_rows
 
 

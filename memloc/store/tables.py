@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,8 +13,12 @@ from memloc.config import canonical_json
 from memloc.errors import StoreError
 from memloc.store import c_scores, footers, schemas
 from memloc.store.commit_form import Commit, FileEntry
-from memloc.store.commits import Snapshot, damaged, look_at, read_entry
+from memloc.store.commits import Snapshot
+from memloc.store.entries import ListedTable, damaged, look_at, read_entry
 from memloc.store.files import Files
+from memloc.store.generation_rows import MergedDataset, SliceReader, own_schema
+from memloc.store.index import PlacedEntry, one_of_each_schema
+from memloc.store.manifest_form import GenerationFile
 from memloc.store.schemas import Schemas
 
 # A scan reads parts of files, so it cannot check their hashes. The pages carry checksums of their own, and the commit has
@@ -24,14 +29,15 @@ _FORMAT = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentS
 def commits_of(snapshot: Snapshot, partial: bool) -> list[Commit]:
     """The commits whose rows are shown: trainings, and complete analyses of them (with `partial`, every part there is).
 
-    An analysis may be there without its training, if a file of the training was damaged and `verify` has set it aside.
+    An analysis may be there without its training, if a file of the training was damaged and `verify` has set it aside. It is
+    not shown then, unless the store has no training at all.
     """
     trainings = sorted(snapshot.trainings().values(), key=lambda c: c.trial)
     if partial:
         parts = [(c.trial, c.analysis, c.nth, c) for c in snapshot.commits.values() if c.analysis]
         return trainings + [commit for *_, commit in sorted(parts, key=lambda part: part[:3])]
     known = {commit.trial for commit in trainings}
-    complete = ((a, parts) for a, parts in snapshot.analyses().items() if parts[0].trial in known)
+    complete = ((a, parts) for a, parts in snapshot.analyses().items() if parts[0].trial in known or not known)
     analyses = sorted(complete, key=lambda item: (item[1][0].trial, item[0]))
     return trainings + [commit for _, parts in analyses for commit in parts]
 
@@ -49,16 +55,37 @@ def dataset(files: Files, commits: list[Commit], table: str, known: Schemas) -> 
     # An explicit list, because one stray or corrupt file in a folder must not break the rest. The committed sizes are not
     # given: if an object had become shorter, pyarrow would fill the rest with arbitrary memory.
     filesystem = files.dataset_filesystem()
-    entries = entries_of(commits, table)
-    for entry, wrong in zip(entries, files.map(lambda e: footers.problem(files, e), entries), strict=True):
+    parts = [(c.id, file) for c in commits for file in c.files if file.table == table]
+    entries = [entry for _, entry in parts]
+    own = _files_of(entries)
+    for file, wrong in zip(own, files.map(lambda e: footers.problem(files, e), own), strict=True):
         if wrong:
-            raise damaged(files, entry.path, wrong)
-    fragments = [_FORMAT.make_fragment(files.full(e.path), filesystem) for e in entries]
-    return ds.FileSystemDataset(fragments, _schema(files, entries, table, known), _FORMAT, filesystem)
+            raise damaged(files, file.path, wrong)
+    schema = _schema(files, entries, table, known)
+    if not _are_whole(entries, own):
+        return MergedDataset(entries, [part_id for part_id, _ in parts], schema, files, _FORMAT)
+    fragments = [_FORMAT.make_fragment(files.full(e.path), filesystem) for e in own]
+    return ds.FileSystemDataset(fragments, schema, _FORMAT, filesystem)
+
+
+def _files_of(entries: Sequence[FileEntry]) -> list[ListedTable]:
+    """The files in which the rows lie, each once, in their order."""
+    return list(dict.fromkeys(e.within if isinstance(e, PlacedEntry) else e for e in entries))
+
+
+def _are_whole(entries: Sequence[FileEntry], own: Sequence[ListedTable]) -> bool:
+    """Are these all rows of their files? Then the files, one after the other, are the table."""
+    placed = [e for e in entries if isinstance(e, PlacedEntry)]
+    if not placed:
+        return True
+    rows = sum(file.rows for file in own if isinstance(file, GenerationFile))
+    return len(placed) == len(entries) and sum(e.rows for e in placed) == rows
 
 
 def read(files: Files, commits: list[Commit], table: str, known: Schemas) -> pa.Table:
     """One whole table, the hash of every file checked; known: as `dataset`.
+
+    Of generation files the footer and the pages are checked, as in a scan.
 
     Raises:
         StoreError: where a file is not what was committed.
@@ -66,9 +93,20 @@ def read(files: Files, commits: list[Commit], table: str, known: Schemas) -> pa.
     if table in DERIVED:
         return DERIVED[table](files, commits)
     entries = entries_of(commits, table)
+    if any(isinstance(e, PlacedEntry) for e in entries):
+        return _scanned(files, commits, table, known)
     schema = _schema(files, entries, table, known)
     pieces = files.map(lambda e: schemas.decode(read_entry(files, e), schema), entries)
     return pa.concat_tables([schema.empty_table(), *pieces])
+
+
+def _scanned(files: Files, commits: list[Commit], table: str, known: Schemas) -> pa.Table:
+    rows: Any = dataset(files, commits, table, known)
+    try:
+        return rows.to_table(use_threads=False)
+    except (OSError, pa.ArrowException):
+        check(files, commits, table)
+        raise
 
 
 def names(commits: list[Commit], known: Schemas) -> list[str]:
@@ -83,12 +121,17 @@ def _schema(files: Files, entries: list[FileEntry], table: str, known: Schemas) 
     """
     if table in known:
         return known[table]
-    one = {e.schema: e for e in reversed(entries)}
-    written = files.map(lambda e: pq.read_schema(pa.BufferReader(read_entry(files, e))), [one[key] for key in sorted(one)])
+    written = files.map(lambda e: _schema_of(files, e), one_of_each_schema(entries))
     try:
         return pa.unify_schemas(written)
     except pa.ArrowException as error:
         raise StoreError(f"store {files.uri}: the files of table {table} do not fit together: {error}") from None
+
+
+def _schema_of(files: Files, entry: FileEntry) -> pa.Schema:
+    if isinstance(entry, PlacedEntry):
+        return own_schema(SliceReader(files, entry.within).schema)
+    return pq.read_schema(pa.BufferReader(read_entry(files, entry)))
 
 
 def entries_of(commits: list[Commit], table: str) -> list[FileEntry]:
@@ -96,10 +139,10 @@ def entries_of(commits: list[Commit], table: str) -> list[FileEntry]:
     return [f for c in commits for f in c.files if f.table == table]
 
 
-def check(files: Files, commits: list[Commit]) -> None:
-    """Raises StoreError if a data file is not what was committed. This may be why a scan has failed."""
-    entries = [f for c in commits for f in c.files]
-    for entry, wrong in zip(entries, files.map(lambda e: look_at(files, e)[1], entries), strict=True):
+def check(files: Files, commits: list[Commit], table: str | None = None) -> None:
+    """Raises StoreError if a data file, perhaps of one table, is not what was committed: why a scan may have failed."""
+    listed = _files_of([f for c in commits for f in c.files if table in (None, f.table)])
+    for entry, wrong in zip(listed, files.map(lambda e: look_at(files, e)[1], listed), strict=True):
         if wrong:
             raise damaged(files, entry.path, wrong)
 

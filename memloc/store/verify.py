@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from memloc.counts import counted
 from memloc.errors import MemlocWarning
-from memloc.store import checkpoints, commit_form, commits, layout
-from memloc.store.commit_form import CheckpointEntry, Commit, FileEntry
+from memloc.store import checkpoints, commit_form, entries, generations, layout
+from memloc.store.commit_form import Commit
+from memloc.store.entries import Listed
 from memloc.store.files import Files
 
 
@@ -29,7 +31,8 @@ def verify(files: Files) -> tuple[list[BrokenFile], int]:
     broken_files: list[BrokenFile] = []
     records = _intact(files, layout.SWEEPS, "written again by the next sweep", broken_files)
     contents = _intact(files, layout.COMMITS, "what it committed is recomputed by the next sweep", broken_files)
-    checked = len(records) + len(contents) + len(broken_files)
+    manifests = _intact(files, layout.MANIFESTS, "readers take the generation before it", broken_files)
+    checked = len(records) + len(contents) + len(manifests) + len(broken_files)
     committed = {path: commit for path, content in contents.items() if (commit := _decoded(files, path, content))}
     data = {e.path: e for c in committed.values() for e in c.files}
     broken = _problems(files, data.values())
@@ -38,14 +41,16 @@ def verify(files: Files) -> tuple[list[BrokenFile], int]:
     for _, commit in sorted(committed.items()):
         if not any(e.path in broken for e in commit.files):
             winners.setdefault(commit.id, commit)
-    for commit in winners.values():
+    generation, listed = _check_generation(files, winners, broken_files)
+    every = [*(c for i, c in winners.items() if i not in generation), *generation.values()]
+    for commit in every:
         broken_files += _check_checkpoints(files, commit)
-    return broken_files, checked + len(data) + sum(len(c.checkpoints) for c in winners.values())
+    return broken_files, checked + len(data) + listed + sum(len(c.checkpoints) for c in every)
 
 
 def _intact(files: Files, folder: str, consequence: str, broken_files: list[BrokenFile]) -> dict[str, bytes]:
-    """{path: content} of the files whose content matches their name. The others become broken_files."""
-    paths = layout.own(files.listing(folder))
+    """{path: content} of the JSON files whose content matches their name. The others become broken_files."""
+    paths = [path for path in layout.own(files.listing(folder)) if path.endswith(".json")]
     intact = {}
     for path, content in zip(paths, files.map(files.find, paths), strict=True):
         if content is None:
@@ -58,6 +63,49 @@ def _intact(files: Files, folder: str, consequence: str, broken_files: list[Brok
     return intact
 
 
+def _check_generation(
+    files: Files, loose: Mapping[str, Commit], broken_files: list[BrokenFile]
+) -> tuple[Mapping[str, Commit], int]:
+    """(the commits of the generation that readers take, how many files it lists). Broken ones become broken_files.
+
+    loose: {part: its commit with files of its own, all whole}.
+    """
+    _set_aside_indexes(files, broken_files)
+    manifests = generations.look(files, {})
+    for path, why in manifests.unreadable.items():
+        warnings.warn(f"store {files.uri}: {path} {why}; what it lists is not checked", MemlocWarning, stacklevel=3)
+    present = manifests.taken
+    if present is None:
+        return {}, 0
+    lost = _problems(files, present.files)
+    for file in present.files:
+        if file.path not in lost:
+            continue
+        again = sum(part not in loose for part in present.lost_with(file))
+        is_known = not again or files.size(layout.quarantine(file.path)) is not None
+        if lost[file.path] != "is missing" or not is_known:
+            files.move(file.path, layout.quarantine(file.path))
+            consequence = f"{counted(again, 'part')} of table {file.table} recomputed by the next sweep"
+            broken_files.append(BrokenFile(file.path, lost[file.path], consequence))
+    return present.commits.without(lost), len(present.files) + len(present.manifest.index)
+
+
+def _set_aside_indexes(files: Files, broken_files: list[BrokenFile]) -> None:
+    """Sets aside manifests whose index is broken, the highest first, as far as the first whole one."""
+    for path in generations.in_order(files):
+        try:
+            manifest = generations.read_manifest(files, path)
+        except ValueError:
+            continue
+        wrong = _problems(files, manifest.index) if manifest is not None else {}
+        if manifest is not None and not wrong:
+            return
+        if wrong:  # the manifest goes first: a reader must not find it without its index
+            for own, problem in {path: "has a broken index", **wrong}.items():
+                files.move(own, layout.quarantine(own))
+                broken_files.append(BrokenFile(own, problem, "readers take the generation before it"))
+
+
 def _decoded(files: Files, path: str, content: bytes) -> Commit | None:
     """A commit, or None if this version of memloc cannot read it. No file that it lists is touched."""
     try:
@@ -67,11 +115,11 @@ def _decoded(files: Files, path: str, content: bytes) -> Commit | None:
         return None
 
 
-def _problems(files: Files, entries: Iterable[FileEntry | CheckpointEntry]) -> dict[str, str]:
+def _problems(files: Files, listed: Iterable[Listed]) -> dict[str, str]:
     """{path: what is wrong with it} of the files that are not as committed."""
-    entries = list(entries)
-    problems = files.map(lambda e: commits.look_at(files, e)[1], entries)
-    return {e.path: problem for e, problem in zip(entries, problems, strict=True) if problem}
+    listed = list(listed)
+    problems = files.map(lambda e: entries.look_at(files, e)[1], listed)
+    return {e.path: problem for e, problem in zip(listed, problems, strict=True) if problem}
 
 
 def _set_aside_data(files: Files, committed: dict[str, Commit], broken: dict[str, str]) -> Iterator[BrokenFile]:

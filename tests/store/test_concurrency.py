@@ -15,7 +15,7 @@ from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import run_sql
 from memloc.store import Store, tables
 from tests.run.prepared import ROOT, Program, launch
-from tests.store.writing import ANALYSES, PARTS, ROWS, commit_of, rows_of
+from tests.store.writing import ANALYSES, PARTS, ROWS, commit_of, rows_of, with_training
 
 KILLS = 4
 WRITER = """
@@ -81,7 +81,7 @@ def test_readers_beside_writers_that_are_killed(uri: str) -> None:
 @pytest.mark.parametrize("moment", range(4))
 def test_killed_before_the_commit_nothing_is_there(uri: str, moment: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The writer dies at each of its writes in turn; the next one completes the part."""
-    store, done = Store(uri), 0
+    store, done = with_training(Store(uri)), 0
     original = type(store.files).put
 
     def dying(files: object, path: str, data: bytes) -> None:

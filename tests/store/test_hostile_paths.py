@@ -19,13 +19,13 @@ import torch
 from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import read_table
 from memloc.errors import MemlocWarning, StoreError
-from memloc.store import Commit, Store, checkpoints, heartbeats, layout, records, schemas
+from memloc.store import Commit, Store, checkpoints, commits, heartbeats, layout, records, schemas
 from memloc.store.checkpoints import ResumeState
 from memloc.store.commit_form import CheckpointEntry, FileEntry
 from memloc.store.verify import verify
-from tests.store.writing import ROWS, commit_of, rows_of
+from tests.store.writing import ROWS, TRAINING, commit_of, rows_of
 
-TRIAL, PART = "e" * 16, "0" * 16
+TRIAL, OTHER, PART = "e" * 16, "d" * 16, "0" * 16
 VICTIM = "../victim/x.txt"
 
 
@@ -33,8 +33,9 @@ VICTIM = "../victim/x.txt"
 def store(tmp_path: Path) -> Store:
     """A store of one complete analysis. Beside it is a folder of somebody else's."""
     store = Store(str(tmp_path / "store"))
-    whole = replace(commit_of(0, 0, 1.0), of=1)
+    whole = replace(commit_of(0, 0, 1.0), trial=OTHER, of=1)
     store.publish(whole, rows_of(0, 0), known_tables())
+    commits.publish(store.files, replace(TRAINING, id=OTHER, trial=OTHER))
     victim = tmp_path / "victim"
     victim.mkdir()
     (victim / "x.txt").write_bytes(predictions())
@@ -92,7 +93,7 @@ def hostile_commits() -> dict[str, Commit]:
 def test_a_commit_lists_only_what_the_layout_gives(store: Store, name: str) -> None:
     before, path = others(store), put(store, hostile_commits()[name])
     with pytest.warns(MemlocWarning, match=f"left out: {path} is no commit "):
-        assert set(store.snapshot().commits) == {PART}
+        assert set(store.snapshot().commits) == {PART, OTHER}
     assert read_table(store, "predictions").num_rows == ROWS
     assert store.commit(hostile_commits()[name].id) is None
     with pytest.warns(MemlocWarning, match=f"{path} is no commit .*; what it lists is not checked"):
@@ -106,7 +107,7 @@ def test_a_commit_under_another_name(store: Store) -> None:
     path = layout.commit("4" * 16, content)
     store.files.put(path, content)
     with pytest.warns(MemlocWarning, match=f"{path} is no commit of this store: it has the id {PART}"):
-        assert set(store.snapshot().commits) == {PART}
+        assert set(store.snapshot().commits) == {PART, OTHER}
 
 
 def test_parts_that_disagree_are_not_parts_of_one_analysis(store: Store) -> None:

@@ -14,7 +14,7 @@ from memloc.errors import StoreError, UsageError
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
 from memloc.store import Files, Store, layout, records, removal
-from memloc.store.commits import look_at
+from memloc.store.entries import look_at
 from memloc.store.opening import check_existing
 from memloc.store.verify import verify
 from tests.conftest import TINY, planned, run_inline, shared

@@ -11,7 +11,7 @@ import pytest
 from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import read_table, run_sql
 from memloc.errors import StoreError
-from memloc.store import Commit, Store, commits, schemas, tables
+from memloc.store import Commit, Store, entries, schemas, tables
 
 ONE = pa.schema([("analysis", pa.string()), ("trial", pa.string()), ("x", pa.int64())])
 MORE = ONE.append(pa.field("y", pa.list_(pa.string())))
@@ -47,7 +47,7 @@ def test_one_file_of_each_schema_is_read_for_it(tmp_path: Path, monkeypatch: pyt
     write(store, 1, MORE, x=[2], y=[None])
     write(store, 2, ONE, x=[3])
     read: list[str] = []
-    original = commits.read_entry
+    original = entries.read_entry
     monkeypatch.setattr(tables, "read_entry", lambda files, entry: read.append(entry.path) or original(files, entry))
     tables.dataset(store.files, tables.commits_of(store.snapshot(), partial=False), "strange", known_tables())
     assert len(read) == 2

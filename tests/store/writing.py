@@ -6,9 +6,19 @@ import random
 import time
 
 from memloc import stages
-from memloc.store import Commit, Store
+from memloc.store import Commit, Store, commits
 
 PARTS, ANALYSES, ROWS = 4, 6, 50
+
+
+TRIAL = "e" * 16
+TRAINING = Commit(TRIAL, TRIAL, None, "train", {"data": "d", "version": 1}, 0, 1, {})  # readers show no analysis without it
+
+
+def with_training(store: Store) -> Store:
+    """The same store, with the training whose parts are written here."""
+    commits.publish(store.files, TRAINING)
+    return store
 
 
 UNKNOWN = ("test_acc", "noisy_true_acc")
@@ -39,7 +49,7 @@ def rows_of(analysis: int, nth: int) -> dict[str, dict[str, object]]:
 
 def write(uri: str, seed: int) -> None:
     """Publishes every part of every analysis in some order, as duplicated workers do, with pauses as of computing."""
-    store, order = Store(uri), random.Random(seed)
+    store, order = with_training(Store(uri)), random.Random(seed)
     parts = [(a, n) for a in range(ANALYSES) for n in range(PARTS)]
     order.shuffle(parts)
     for analysis, nth in parts:

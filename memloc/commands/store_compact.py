@@ -1,0 +1,70 @@
+"""`memloc store compact`: merges many small files into a few large ones. A sweep does it by itself at its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from memloc.commands import options
+from memloc.counts import counted
+from memloc.errors import StoreError
+from memloc.invocation import command
+
+if TYPE_CHECKING:
+    from memloc.store import Snapshot, Store
+    from memloc.store.compaction import Compacted
+
+FILES = 3000  # of a table, from which on a sweep compacts its store
+SHARE = 10  # but not for fewer than this part of what is compacted already: all of it is written anew
+NAMED = 5  # parts that keep their own files
+EXAMPLES = options.examples("memloc store compact", "memloc store compact --store s3://bucket/runs --json")
+
+
+def compact(store: str = options.STORE, as_json: bool = options.JSON) -> None:
+    """Merge the small files of all commits into a few large ones. Readers and sweeps may go on meanwhile."""
+    from memloc.store import compaction
+    from memloc.store.opening import existing
+
+    opened = existing(store)
+    done = compaction.compact(opened.files)
+    if as_json:
+        print(json.dumps(None if done is None else vars(done), indent=1))
+    elif done is None:
+        print(f"{opened.uri}: nothing to merge")
+    else:
+        print(f"{opened.uri}: {_said(done)}; {command('store gc', store)} removes the small files later")
+    _name_left(opened.uri, done)
+
+
+def _said(done: Compacted) -> str:
+    return f"generation {done.generation} has {counted(done.parts, 'commit')} in {counted(done.files, 'file')}"
+
+
+def _name_left(uri: str, done: Compacted | None) -> None:
+    for part, why in list(done.left.items())[:NAMED] if done is not None else ():
+        print(f"memloc: warning: store {uri}: part {part} keeps its own files: {why}", file=sys.stderr)
+
+
+def crowded(snapshot: Snapshot) -> tuple[str, int] | None:
+    """(table, its files) of the table with most files of their own, if a sweep shall compact the store for it."""
+    from collections import Counter
+
+    files = Counter(file.table for commit in snapshot.loose() for file in commit.files)
+    table, most = max(files.items(), key=lambda item: item[1], default=("", 0))
+    return (table, most) if most > max(FILES, len(snapshot.covered) // SHARE) else None
+
+
+def after_sweep(store: Store) -> None:
+    """Compacts the store at the end of a sweep if a table has many files. If that fails, the sweep is as good."""
+    from memloc.store import compaction
+
+    found = crowded(store.snapshot())
+    if found is None:
+        return
+    table, files = found
+    print(f"memloc: table {table} has {counted(files, 'file')}; the store is compacted", file=sys.stderr, flush=True)
+    try:
+        _name_left(store.uri, compaction.compact(store.files))
+    except StoreError as error:
+        print(f"memloc: the store was not compacted: {'; '.join(error.problems)}", file=sys.stderr)

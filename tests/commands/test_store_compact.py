@@ -1,0 +1,114 @@
+"""`memloc store compact`, the store commands on what it has made, and a sweep that compacts its store by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from memloc.commands import store_compact
+from memloc.errors import StoreError
+from memloc.store import Store, compaction, layout
+from tests.commands.test_query import run
+from tests.store.compacted import all_parts, publish, shown
+
+
+@pytest.fixture
+def store(tiny: Path, tmp_path: Path) -> Store:
+    return Store(str(shutil.copytree(tiny, tmp_path / "store")))
+
+
+def test_from_small_files_to_none(store: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def memloc(*arguments: str) -> str:
+        code, out, err = run(capfd, monkeypatch, *arguments, "--store", store.uri)
+        assert (code, err) == (0, "")
+        return out
+
+    parts, before = len(store.snapshot().commits), shown(store)
+    tables = len(store.snapshot().tables())
+    out = memloc("store", "compact")
+    said = f"{store.uri}: generation 1 has {parts} commits in {tables} files; `.*` removes the small files later\n"
+    assert out.startswith(said.split("`")[0])
+    assert out.endswith(said.split("`")[2])
+    assert memloc("store", "compact") == f"{store.uri}: nothing to merge\n"
+    assert memloc("store", "compact", "--json") == "null\n"
+    content = json.loads(memloc("store", "ls", "--json"))
+    assert content["generation"] == {"generation": 1, "commits": parts, "files": tables, "bytes": pytest.approx(1, abs=1e9)}
+    assert f"generation 1: {parts} commits in {tables} files (" in memloc("store", "ls")
+    then = time.time() - 10 * 86400
+    for path in store.files.listing(""):
+        os.utime(Path(store.uri, path), (then, then))
+    small = len(store.files.listing(layout.COMMITS)) + len(store.files.listing(layout.DATA))
+    kinds = json.loads(memloc("store", "gc", "--json"))["kinds"]
+    assert kinds["small files that a generation has the rows of"]["number"] == small
+    assert store.files.listing(layout.COMMITS) == store.files.listing(layout.DATA) == {}
+    assert " checked, all as committed" in memloc("store", "verify")
+    rows = shown(Store(store.uri))
+    assert all(rows[name].equals(before[name]) for name in before)
+    assert "done" in memloc("trials")
+    out = memloc("store", "rm", "tiny", "--yes")
+    assert (
+        f"parts in a generation +{parts}" in " +".join(out.split("  ")).replace(" + +", " +")
+        or "parts in a generation" in out
+    )
+    assert f", and {parts} parts from the generation\n" in out
+    assert all(rows.num_rows == 0 for rows in shown(Store(store.uri)).values())
+    assert [path for path in store.files.listing("") if path.startswith(("data", "commits", "generations", "sweeps"))] == []
+
+
+def test_a_part_that_keeps_its_files_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path / "store"))
+    publish(store, all_parts(1))
+    path = min(store.files.listing(f"{layout.DATA}/predictions"))
+    store.files.put(path, b"x")
+    monkeypatch.setattr("memloc.store.opening.check_existing", lambda store: None)
+    code, out, err = run(capfd, monkeypatch, "store", "compact", "--store", store.uri)
+    assert code == 0
+    assert "generation 1 has 4 commits in" in out
+    assert f"part {path.rpartition('/')[2][:16]} keeps its own files: " in err
+    assert f"{path} has 1 bytes" in err
+
+
+def test_a_sweep_compacts_when_a_table_has_many_files(
+    store: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_compact.after_sweep(store)
+    assert store.snapshot().generation is None
+    monkeypatch.setattr(store_compact, "FILES", 2)
+    store_compact.after_sweep(store)
+    assert capfd.readouterr().err == "memloc: table rewind has 3 files; the store is compacted\n"
+    assert store.snapshot().loose() == []
+    store_compact.after_sweep(store)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_large_store_is_not_written_anew_for_a_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty parts are covered: with a tenth as the share, three more are too few, and four are enough."""
+    monkeypatch.setattr(store_compact, "FILES", 2)
+    store = Store(str(tmp_path))
+    publish(store, all_parts(9)[:30])
+    compaction.compact(store.files)
+    publish(store, all_parts(9)[30:33])
+    assert store_compact.crowded(store.snapshot()) is None
+    publish(store, all_parts(9)[33:34])
+    assert store_compact.crowded(store.snapshot()) is not None
+
+
+def test_a_compaction_that_fails_does_not_end_the_sweep(
+    store: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise StoreError("store x: another compaction was faster; nothing was changed")
+
+    monkeypatch.setattr(store_compact, "FILES", 2)
+    monkeypatch.setattr(compaction, "compact", fails)
+    store_compact.after_sweep(store)
+    assert capfd.readouterr().err.splitlines()[1:] == [
+        "memloc: the store was not compacted: store x: another compaction was faster; nothing was changed"
+    ]
