@@ -33,6 +33,7 @@ class Asked:
     yes: bool
     shares: Mapping[str, float | None]
     patience: str
+    log_to: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def checked(asked: Asked, here: bool) -> Checked:
     data = str(folder) if here else asked.data_dir
     typed = name if file is None else str(file) if here else file.name
     flags = ["--yes"] if asked.yes else []
-    return Checked(SweepArguments(plan.name, typed, overrides, list(_options(asked, uri, data)), flags), file)
+    return Checked(SweepArguments(plan.name, typed, overrides, list(_options(asked, uri, data, here)), flags), file)
 
 
 def _store(uri: str, here: bool) -> Store | None:
@@ -94,7 +95,9 @@ def _store(uri: str, here: bool) -> Store | None:
         return None
 
 
-def _options(asked: Asked, store: str, data_dir: str | None) -> Iterator[tuple[str, str]]:
+def _options(asked: Asked, store: str, data_dir: str | None, here: bool) -> Iterator[tuple[str, str]]:
+    from memloc.run.log_targets import log_target
+
     yield from (("--only", value) for value in asked.only)
     yield "--store", store
     if data_dir is not None:
@@ -102,6 +105,7 @@ def _options(asked: Asked, store: str, data_dir: str | None) -> Iterator[tuple[s
     if asked.checkpoints is not None:
         yield "--checkpoints", asked.checkpoints.value
     yield "--storage-patience", asked.patience
+    yield from (("--log-to", log_target(text, here).text) for text in asked.log_to)
     if asked.max_trials is not None:
         yield "--max-trials", str(asked.max_trials)
     yield from ((option, f"{share:g}") for option, share in asked.shares.items() if share is not None)

@@ -41,6 +41,9 @@ STORAGE_PATIENCE: Any = typer.Option(
     metavar="TIME",
     help="How long to wait for a storage that fails or is full: 90s, 15m, 2h; 0s: not at all.",
 )
+LOG_TO: Any = typer.Option(
+    [], "--log-to", metavar="KIND:WHERE", help="Log epochs too: tensorboard:DIR, mlflow:URI, wandb:PROJECT."
+)
 MAX_TRIALS: Any = typer.Option(None, "--max-trials", min=1, help="Run the first N trials only.")
 YES: Any = typer.Option(False, "--yes", help="Allow more than 100,000 trials.")
 GPUS_PER_TRIAL: Any = typer.Option(None, "--gpus-per-trial", help="GPUs that a training holds; default: 1.")

@@ -30,8 +30,8 @@ EXAMPLES = options.examples(
     "memloc submit demo --kuberay --store s3://bucket/runs --image lab/memloc:1",
 )
 # The options of every kind of job, then those of each.
-COMMON = ("arguments", "only", "store", "data_dir", "checkpoints", "storage_patience", "max_trials", "yes", "gpus_per_trial",
-          "gpus_per_task", "print_", "output")  # fmt: skip
+COMMON = ("arguments", "only", "store", "data_dir", "checkpoints", "storage_patience", "log_to", "max_trials", "yes",
+          "gpus_per_trial", "gpus_per_task", "print_", "output")  # fmt: skip
 SIZE = ("nodes", "gpus_per_node", "cpus_per_node", "memory")
 KINDS = {
     "slurm": ("slurm", *SIZE, "time", "partition", "account", "drain", "sbatch", "python"),
@@ -57,6 +57,7 @@ def submit(
     data_dir: str = options.DATA_DIR,
     checkpoints: Retention = options.CHECKPOINTS,
     storage_patience: str = options.STORAGE_PATIENCE,
+    log_to: list[str] = options.LOG_TO,
     max_trials: int = options.MAX_TRIALS,
     yes: bool = options.YES,
     gpus_per_trial: float = options.GPUS_PER_TRIAL,
@@ -88,7 +89,7 @@ def submit(
     kind = _kind({"slurm": slurm, "ray_job": ray_job, "kuberay": kuberay})
     refuse_others(context, (*COMMON, *KINDS[kind]), f"is no option of --{kind.replace('_', '-')}; leave it out")
     shares = {"--gpus-per-trial": gpus_per_trial, "--gpus-per-task": gpus_per_task}
-    asked = Asked(arguments, only, store, data_dir, checkpoints, max_trials, yes, shares, storage_patience)
+    asked = Asked(arguments, only, store, data_dir, checkpoints, max_trials, yes, shares, storage_patience, log_to)
     to = _To(print_, output)
     if kind == "slurm":
         from memloc.run.jobs.slurm import SlurmOptions

@@ -65,9 +65,7 @@ def sweep(
     gpus_per_task: float = options.GPUS_PER_TASK,
     checkpoints: Retention = options.CHECKPOINTS,
     storage_patience: str = options.STORAGE_PATIENCE,
-    log_to: list[str] = typer.Option(
-        [], "--log-to", metavar="KIND:WHERE", help="Log epochs too: tensorboard:DIR, mlflow:URI, wandb:PROJECT."
-    ),
+    log_to: list[str] = options.LOG_TO,
     max_trials: int = options.MAX_TRIALS,
     yes: bool = options.YES,
     dry_run: bool = typer.Option(False, "--dry-run", help="List the trials and what they cost; run nothing."),

@@ -23,8 +23,13 @@ class LogTarget:
     kind: str
     where: str
 
+    @property
+    def text(self) -> str:
+        """KIND:WHERE."""
+        return f"{self.kind}:{self.where}"
+
     def __str__(self) -> str:
-        return f"--log-to {self.kind}:{self.where}"
+        return f"--log-to {self.text}"
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,8 @@ class Logs:
     failed: list[str] = field(default_factory=list)
 
 
-def log_target(text: str) -> LogTarget:
-    """The log that `KIND:WHERE` names.
+def log_target(text: str, here: bool = True) -> LogTarget:
+    """The log that `KIND:WHERE` names. here: whether it is written from this machine.
 
     Raises:
         UsageError: there is no such kind, nothing is named, or the package that writes it is missing.
@@ -49,6 +54,6 @@ def log_target(text: str) -> LogTarget:
     what, package, extra = KINDS[kind]
     if not where.strip():
         raise UsageError(f"--log-to {text}: valid: {kind}:{what}")
-    if find_spec(package) is None:
+    if here and find_spec(package) is None:
         raise UsageError(f"--log-to {text}: needs {package}; type: pip install 'memloc[{extra}]'")
-    return LogTarget(kind, str(Path(where).expanduser().absolute()) if kind == "tensorboard" else where)
+    return LogTarget(kind, str(Path(where).expanduser().absolute()) if here and kind == "tensorboard" else where)

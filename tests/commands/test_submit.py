@@ -32,15 +32,16 @@ def test_print(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: p
     store = tmp_path / "a store"
     code, out, err = run(
         capfd, monkeypatch, "submit", "tiny.yaml", "noise=0.2", "--slurm", "--print", "--store", str(store),
-        "--data-dir", "data", "--checkpoints", "last", "--only", "seed=0", "--only", "block=standard", "--max-trials", "5",
+        "--data-dir", "data", "--checkpoints", "last", "--log-to", "tensorboard:logs", "--only",
+        "seed=0", "--only", "block=standard", "--max-trials", "5",
         "--gpus-per-trial", "2", "--yes",
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert sorted(os.listdir(tmp_path)) == ["tiny.yaml"]
     arguments = sweep_of(out)
     words = "--only seed=0 --only block=standard --store STORE --data-dir DATA --checkpoints last"
-    words += " --storage-patience 15m --max-trials 5"
-    there = {"STORE": str(store), "DATA": str(tmp_path / "data")}
+    words += " --storage-patience 15m --log-to LOGS --max-trials 5"
+    there = {"STORE": str(store), "DATA": str(tmp_path / "data"), "LOGS": f"tensorboard:{tmp_path / 'logs'}"}
     options = [there.get(word, word) for word in words.split()]
     assert arguments == ["sweep", str(tmp_path / "tiny.yaml"), "noise=0.2", *options, "--gpus-per-trial", "2", "--yes"]
     typer.main.get_command(app).make_context("memloc", [*arguments, "--address", "head:6379"])  # memloc understands them
@@ -73,6 +74,7 @@ def test_submit(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: 
         (["demo", *SHARED, "--slurm", "--kuberay"], 2, "submit: say as what, with one of"),
         (["demo", *SHARED, "--slurm", "--image", "x"], 2, "--image: is no option of --slurm"),
         (["demo", *SHARED, "--slurm", "--storage-patience", "soon"], 2, "--storage-patience"),
+        (["demo", *SHARED, "--slurm", "--log-to", "paper:x"], 2, "--log-to paper:x: valid: tensorboard:DIR"),
         (["demo", *SHARED, "--kuberay"], 2, "--kuberay: name the image"),
         (["demo", *SHARED, "--kuberay", "--image", "x", "--time", "1"], 2, "--time: is no option of --kuberay"),
         (
