@@ -158,6 +158,6 @@ def _say_how_it_ended(launched: Launched, options: Options) -> None:
     if outcome.interrupted:
         interrupted(launched.stopped_at)
     elif outcome.storage:
-        kept = "everything committed is kept. To go on once the storage works"
+        kept = "everything committed is kept. To go on when that is mended"
         print(f"memloc: {kept}: {_again()}", file=sys.stderr)
     print(f"memloc: log {launched.log}", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from memloc.commands.device import expected_numerics
 from memloc.commands.forecast import forecasts, in_words, path_as_json
-from memloc.commands.formatting import bytes_in_words, common_fields, labeller
+from memloc.commands.formatting import common_fields, labeller
 from memloc.commands.text_table import text_table
 from memloc.config import TrainConfig
 from memloc.counts import counted
@@ -17,6 +17,7 @@ from memloc.models.architectures import TRAINING
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan
 from memloc.run.quantities import checkpoint_bytes, result_bytes, states_bytes
+from memloc.sizes import bytes_in_words
 from memloc.store import Snapshot, Store
 
 if TYPE_CHECKING:

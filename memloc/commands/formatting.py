@@ -10,15 +10,6 @@ from memloc.commands.prose import wrapped
 from memloc.config import TrainConfig, canonical, written
 
 
-def bytes_in_words(n: float) -> str:
-    """`512 B`, `1.5 KB`, `120 MB`: three digits, units of 1000."""
-    for unit in ("B", "KB", "MB", "GB", "TB"):
-        if n < 1000 or unit == "TB":
-            return f"{n:.0f} {unit}" if unit == "B" or n >= 100 else f"{n:.1f} {unit}"
-        n /= 1000
-    raise AssertionError("unreachable")
-
-
 def seconds_in_words(seconds: float) -> str:
     """`45 s`, `12 min`, `3.4 h`, `2.1 days`: how long something takes, in one unit."""
     if seconds < 60:

@@ -17,6 +17,7 @@ from memloc.commands.store_compact import after_sweep
 from memloc.interruption import on_orders
 
 if TYPE_CHECKING:
+    from memloc.run.budget import CheckpointBudget
     from memloc.run.events import Outcome
     from memloc.run.executor import Executor
     from memloc.run.log_targets import Logs, LogTarget
@@ -54,7 +55,8 @@ class TrialSelection:
 
 @dataclass(frozen=True)
 class Options:
-    """The options of one launch that do not concern the plan. patience: seconds to wait for a storage that fails. log_to:
+    """The options of one launch that do not concern the plan. patience: seconds to wait for a storage that fails.
+    checkpoint_bytes: how many the checkpoints of the store may take; None: any number. log_to:
     logs besides the store.
     """
 
@@ -65,6 +67,7 @@ class Options:
     checkpoints: Retention | None
     as_json: bool
     patience: float = 0.0
+    checkpoint_bytes: int | None = None
     log_to: tuple[LogTarget, ...] = ()
 
     @property
@@ -101,6 +104,7 @@ def launch(selection: TrialSelection, dry_run: bool, options: Options) -> None:
 
 def _carry_out(plan: Plan, everything: Plan, store: Store, options: Options) -> Launched:
     """Does what is not committed of the plan. everything: the plan of the whole sweep, which is recorded."""
+    from memloc.run.budget import CheckpointBudget
     from memloc.run.pulse import new_run
 
     check_gpus(options)
@@ -113,8 +117,9 @@ def _carry_out(plan: Plan, everything: Plan, store: Store, options: Options) -> 
     log = logs.folder() / logs.name(plan.name, run)
     with logs.logging_to(log):  # its errors come before the store is touched
         launched = Launched(plan, store, _record(everything, every, store), log)
-        launched.outcome = _run(works, run, launched, options)
-        if not launched.interrupted:
+        budget = CheckpointBudget(everything, store, options.checkpoint_bytes or sys.maxsize)
+        launched.outcome = _run(works, run, launched, budget, options)
+        if not (launched.interrupted or launched.fault):
             after_sweep(store)
     return launched
 
@@ -167,7 +172,7 @@ def _check_compiler(works: list[Work], options: Options) -> None:
             require_compiler()
 
 
-def _run(works: list[Work], run: str, launched: Launched, options: Options) -> Outcome:
+def _run(works: list[Work], run: str, launched: Launched, budget: CheckpointBudget, options: Options) -> Outcome:
     """Does the works. run: the name of this run among the store's heartbeats."""
     from memloc.commands.formatting import training_labels
     from memloc.commands.progress import Progress
@@ -196,10 +201,11 @@ def _run(works: list[Work], run: str, launched: Launched, options: Options) -> O
             works,
             executor,
             lambda left, capacity: price_on(left, store.snapshot(), options.data_dir, capacity),
-            [heartbeats, progress],
-            orders.stopping.is_set,
+            [heartbeats, progress, budget],
+            lambda: orders.stopping.is_set() or bool(budget.fault),
             shared.left,
         )
+        outcome.interrupted, outcome.storage = orders.stopping.is_set(), outcome.storage or budget.fault
         for problem in logs.failed:
             progress.notice(problem)
         return outcome

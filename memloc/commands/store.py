@@ -115,8 +115,8 @@ def _unfinished(store: Store) -> list[str]:
 
 
 def _render(content: dict[str, Any]) -> str:
-    from memloc.commands.formatting import bytes_in_words
     from memloc.commands.text_table import text_table
+    from memloc.sizes import bytes_in_words
 
     shown = ("sweep", "launched", "trainings", "done", "failed")
     lines = []

@@ -31,7 +31,7 @@ def gc(
     as_json: bool = options.JSON,
 ) -> None:
     """Remove what nothing needs any more: leftovers of killed and ended runs and of finished trainings."""
-    from memloc.commands.formatting import bytes_in_words
+    from memloc.sizes import bytes_in_words
     from memloc.store import garbage
     from memloc.store.opening import existing
 
@@ -79,8 +79,8 @@ def _bytes(pieces: Iterable[Piece]) -> int:
 
 def _found(uri: str, pieces: Sequence[Piece], older_than: str) -> str:
     """What there is to remove, and how much."""
-    from memloc.commands.formatting import bytes_in_words
     from memloc.commands.text_table import text_table
+    from memloc.sizes import bytes_in_words
 
     if not pieces:
         return f"{uri}: nothing to remove that is older than {older_than}"

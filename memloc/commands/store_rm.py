@@ -36,7 +36,7 @@ def rm(
     yes: bool = typer.Option(False, "--yes", help="Do not ask. Without a terminal it is needed."),
 ) -> None:
     """Remove a sweep's records, and every training, part and checkpoint that no other sweep needs."""
-    from memloc.commands.formatting import bytes_in_words
+    from memloc.sizes import bytes_in_words
     from memloc.store import removal
     from memloc.store.opening import existing
 
@@ -105,8 +105,8 @@ def _sizes(plan: Removal) -> Mapping[str, int]:
 
 def _found(uri: str, plan: Removal) -> str:
     """What goes, and how much; what stays since other sweeps need it."""
-    from memloc.commands.formatting import bytes_in_words
     from memloc.commands.text_table import text_table
+    from memloc.sizes import bytes_in_words
     from memloc.store import layout
 
     def of(folder: str) -> dict[str, int]:

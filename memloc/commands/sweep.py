@@ -15,6 +15,7 @@ from memloc.commands.modes import refuse_others
 from memloc.commands.prose import wrapped
 from memloc.errors import UsageError
 from memloc.invocation import program
+from memloc.sizes import in_bytes
 
 if TYPE_CHECKING:
     from memloc.run.log_targets import LogTarget
@@ -64,6 +65,12 @@ def sweep(
     gpus_per_trial: float = options.GPUS_PER_TRIAL,
     gpus_per_task: float = options.GPUS_PER_TASK,
     checkpoints: Retention = options.CHECKPOINTS,
+    max_checkpoint_bytes: str = typer.Option(
+        None,
+        "--max-checkpoint-bytes",
+        metavar="SIZE",
+        help="How much the store's checkpoints may take, as 500GB: then finished trainings keep their last one.",
+    ),
     storage_patience: str = options.STORAGE_PATIENCE,
     log_to: list[str] = options.LOG_TO,
     max_trials: int = options.MAX_TRIALS,
@@ -101,7 +108,9 @@ def sweep(
     where = resources(address, executor, {"cpus": cpus, "gpus": gpus, **shares})
     selection = TrialSelection(path, overrides, only, max_trials, yes)
     patience = in_seconds("--storage-patience", storage_patience)
-    how = Options(store, directory(data_dir), executor, where, checkpoints, as_json, patience, _logs(log_to, executor))
+    most = None if max_checkpoint_bytes is None else in_bytes("--max-checkpoint-bytes", max_checkpoint_bytes)
+    logs = _logs(log_to, executor)
+    how = Options(store, directory(data_dir), executor, where, checkpoints, as_json, patience, most, logs)
     return launch(selection, dry_run, how)
 
 

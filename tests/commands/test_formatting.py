@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from memloc.commands.formatting import bytes_in_words, common_fields, seconds_in_words, training_labels
+from memloc.commands.formatting import common_fields, seconds_in_words, training_labels
 from memloc.models.architectures import resolved
+from memloc.sizes import bytes_in_words
 
 
 @pytest.mark.parametrize(

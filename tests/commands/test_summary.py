@@ -15,13 +15,14 @@ from memloc import stages
 from memloc.analysis.instruments import _trial_fields, instruments
 from memloc.analysis.reader import known_tables
 from memloc.api import OpenStore, open_store
-from memloc.commands.formatting import bytes_in_words, seconds_in_words, training_labels
+from memloc.commands.formatting import seconds_in_words, training_labels
 from memloc.commands.summary import next_steps, summary
 from memloc.commands.text_table import text_table
 from memloc.models.architectures import resolved
 from memloc.papers.findings import findings
 from memloc.papers.judging import judge
 from memloc.papers.registry import paper
+from memloc.sizes import bytes_in_words
 from memloc.stages.instrument import in_words
 from memloc.statistics import Interval, in_brackets
 from memloc.store import Store

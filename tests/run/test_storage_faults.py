@@ -102,9 +102,7 @@ def test_patience_ends_and_the_same_command_goes_on(tmp_path: Path, disk: Path, 
     assert re.search(r"^memloc: store .* No space left on device \(waited \d+ s for it\)$", err, re.MULTILINE), err
     assert "0 of 2 trials done" in err
     assert "works again" not in err
-    (again,) = re.findall(
-        r"^memloc: everything committed is kept. To go on once the storage works: (.*)$", err, re.MULTILINE
-    )
+    (again,) = re.findall(r"^memloc: everything committed is kept. To go on when that is mended: (.*)$", err, re.MULTILINE)
     assert again.endswith("--storage-patience 2s")
     assert ("FAILED" in err, "Traceback" in err, err.count("No space left")) == (False, False, 2), err
     free(disk)

@@ -1,0 +1,69 @@
+"""How many bytes the checkpoints of a store may take: what nothing planned needs goes, and then the launch stops."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from memloc.errors import StoreError
+from memloc.run.clock import PricedPlan
+from memloc.run.events import Event
+from memloc.run.plan import Plan
+from memloc.run.quantities import checkpoint_bytes
+from memloc.sizes import bytes_in_words
+from memloc.store import Commit, Store, checkpoints, layout
+
+
+class CheckpointBudget:
+    """An observer that watches the bytes of `checkpoints/`. Beyond the limit it removes some, the oldest first.
+
+    Of a trial whose training and analyses are all committed only the last checkpoint stays then. An analysis that is planned
+    later trains it again. fault: why the launch has to stop, once nothing more can be removed; else empty. plan: of the whole
+    sweep. most: bytes.
+    """
+
+    def __init__(self, plan: Plan, store: Store, most: int) -> None:
+        self.fault = ""
+        self._store, self._most = store, most
+        self._trials = {trial.id: trial for trial in plan.trials}
+        self._pruned: set[str] = set()
+        self._bytes = 0.0  # what was counted last, and what the epochs since then have written
+
+    def planned(self, plan: PricedPlan) -> None:
+        """Counts before the work begins."""
+        self._look()
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "epoch" and event.metrics:
+            trial = self._trials[event.trial]
+            self._bytes += checkpoint_bytes(trial, "all") / (trial.config.epochs + 1)
+        if self._bytes > self._most and not self.fault and event.kind in ("epoch", "trained", "finished"):
+            self._look()
+
+    def _look(self) -> None:
+        """Counts, and removes what is too much. If the storage fails, the next event counts again."""
+        with suppress(StoreError):
+            self._bytes = self._count()
+            for trial in self._finished() if self._bytes > self._most else ():
+                self._prune(trial)
+                self._bytes = self._count()
+                if self._bytes <= self._most:
+                    return
+            if self._bytes > self._most:
+                self.fault = (
+                    f"store {self._store.uri}: its checkpoints take {bytes_in_words(self._bytes)}, more than "
+                    f"--max-checkpoint-bytes {bytes_in_words(self._most)}; work under way needs what is left"
+                )
+
+    def _count(self) -> float:
+        return float(sum(self._store.files.listing(layout.CHECKPOINTS).values()))
+
+    def _finished(self) -> list[Commit]:
+        """The trainings whose checkpoints can go, the oldest first."""
+        commits = self._store.snapshot().commits
+        done = [t for t in self._trials.values() if not t.unmet and all(part in commits for part in t.part_ids)]
+        return sorted((commits[t.id] for t in done if t.id not in self._pruned), key=lambda commit: commit.ended)
+
+    def _prune(self, training: Commit) -> None:
+        checkpoints.prune(self._store.files, training.id, training.checkpoints, {training.checkpoints[-1].epoch})
+        checkpoints.prune_states(self._store.files, training.id)
+        self._pruned.add(training.id)
