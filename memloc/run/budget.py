@@ -17,8 +17,8 @@ class CheckpointBudget:
     """An observer that watches the bytes of `checkpoints/`. Beyond the limit it removes some, the oldest first.
 
     Of a trial whose training and analyses are all committed only the last checkpoint stays then. An analysis that is planned
-    later trains it again. fault: why the launch has to stop, once nothing more can be removed; else empty. plan: of the whole
-    sweep. most: bytes.
+    later trains it again. fault: why the launch has to stop, once nothing more can be removed; else empty. plan: of the
+    whole sweep. most: bytes.
     """
 
     def __init__(self, plan: Plan, store: Store, most: int) -> None:
