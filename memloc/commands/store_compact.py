@@ -59,12 +59,12 @@ def after_sweep(store: Store) -> None:
     """Compacts the store at the end of a sweep if a table has many files. If that fails, the sweep is as good."""
     from memloc.store import compaction
 
-    found = crowded(store.snapshot())
-    if found is None:
-        return
-    table, files = found
-    print(f"memloc: table {table} has {counted(files, 'file')}; the store is compacted", file=sys.stderr, flush=True)
     try:
+        found = crowded(store.snapshot())
+        if found is None:
+            return
+        table, files = found
+        print(f"memloc: table {table} has {counted(files, 'file')}; the store is compacted", file=sys.stderr, flush=True)
         _name_left(store.uri, compaction.compact(store.files))
     except StoreError as error:
         print(f"memloc: the store was not compacted: {'; '.join(error.problems)}", file=sys.stderr)

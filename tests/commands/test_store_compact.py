@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from memloc.commands import store_compact
-from memloc.errors import StoreError
+from memloc.errors import StorageError, StoreError
 from memloc.store import Store, compaction, layout
 from tests.commands.test_query import run
 from tests.store.compacted import all_parts, publish, shown
@@ -112,3 +112,17 @@ def test_a_compaction_that_fails_does_not_end_the_sweep(
     assert capfd.readouterr().err.splitlines()[1:] == [
         "memloc: the store was not compacted: store x: another compaction was faster; nothing was changed"
     ]
+
+
+def test_a_storage_that_fails_after_the_sweep_does_not_end_it(
+    store: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> None:
+        raise StorageError("store x: commits cannot be listed: no route to host")
+
+    monkeypatch.setattr(store, "snapshot", fails)
+    store_compact.after_sweep(store)
+    assert (
+        capfd.readouterr().err
+        == "memloc: the store was not compacted: store x: commits cannot be listed: no route to host\n"
+    )
