@@ -106,7 +106,7 @@ def _read(files: Files, path: str) -> Generation | None:
         return None
     pieces = [_Piece(files, piece) for piece in manifest.index]
     try:
-        rows = pa.concat_tables([index.SCHEMA.empty_table().select(index.COLUMNS), *(p.light() for p in pieces)])
+        rows = pa.concat_tables([index.READ.empty_table().select(index.COLUMNS), *(p.light() for p in pieces)])
         commits = IndexedCommits(rows, manifest.files, _Whole(files, pieces))
     except ValueError as error:
         raise ValueError(f"has no index that this version of memloc can read ({error})") from None
@@ -140,12 +140,12 @@ class _Piece:
 
     def _read(self, action: Callable[[Any], pa.Table]) -> pa.Table:
         def checked(file: Any) -> pa.Table:
-            if not file.schema_arrow.equals(index.SCHEMA):
+            if not file.schema_arrow.equals(index.READ):
                 raise ChangedError("has other columns")
             return action(file)
 
         try:
-            return parquet.read(self.files, self.entry, checked)
+            return parquet.read(self.files, self.entry, checked, index.REPEATED)
         except ChangedError as error:
             raise ValueError(f"{self.entry.path} {error}") from None
 

@@ -7,12 +7,12 @@ many commits. No path stands here: the layout gives that of a commit and of a da
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -36,6 +36,8 @@ SCHEMA = pa.schema(
         ("commit", pa.binary()),  # its bytes
     ]
 )  # fmt: skip
+REPEATED = ("part", "config", "where")
+READ = pa.schema([pa.field(f.name, pa.dictionary(pa.int32(), TEXT)) if f.name in REPEATED else f for f in SCHEMA])
 COLUMNS = [name for name in SCHEMA.names if name != "commit"]
 GROUP = 2000  # commits whose bytes are read at once
 
@@ -150,15 +152,13 @@ class IndexedCommits(Mapping[str, Commit]):
     def tables(self) -> dict[str, int]:
         """{table: rows}."""
         files = self._rows["files"].combine_chunks()
-        kept = np.zeros(self._rows.num_rows, dtype=bool)
-        kept[list(self._row.values())] = True
-        flat = files.flatten().filter(pa.array(kept[pc.list_parent_indices(files).to_numpy()]))
-        sums = (
-            pa.table({"table": flat.field("table"), "rows": flat.field("rows")})
-            .group_by("table")
-            .aggregate([("rows", "sum")])
-        )
-        return dict(zip(sums["table"].to_pylist(), sums["rows_sum"].to_pylist(), strict=True))
+        flat = files.flatten()
+        kept, sums = set(self._row.values()), Counter[str]()
+        columns = (flat.field(name).to_pylist() for name in ("table", "rows"))
+        for row, table, rows in zip(pc.list_parent_indices(files).to_pylist(), *columns, strict=True):
+            if row in kept:
+                sums[table] += rows
+        return dict(sums)
 
     @cached_property
     def _commits(self) -> list[Commit]:

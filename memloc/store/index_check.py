@@ -83,8 +83,8 @@ def _file_problems(entries: Any, files: Sequence[GenerationFile]) -> Iterator[st
         and ((rows < 0) | (size < 0) | (first < 0) | (first > held[within]) | (rows > held[within] - first)).any()
     ):
         yield "files.first: it names rows beyond the last"
-    tables = pa.array([file.table for file in files], pa.string()).take(pa.array(within))
-    if pc.any(pc.not_equal(tables, entries.field("table"))).as_py():
+    tables = [file.table for file in files]  # a pyarrow array of them would import pandas
+    if any(tables[place] != table for place, table in zip(within.tolist(), entries.field("table").to_pylist(), strict=True)):
         yield "files.table: it names a generation file of another table"
 
 

@@ -6,11 +6,12 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, NotRequired, TypeAlias
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from memloc.config import canonical_json
 from memloc.errors import UsageError, nearest, without_secrets
@@ -22,38 +23,38 @@ OnDamaged: TypeAlias = Callable[[list[str]], None]
 
 
 # What a record must have. Fields that this version does not know are kept.
-@dataclass(frozen=True)
-class _Analysis:
+class _Analysis(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     analysis: Id
     stage: Name
     config: dict[str, Any]
     parts: list[Id]
 
 
-@dataclass(frozen=True)
-class _Waiting:
+class _Waiting(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     block: str
     stage: str
 
 
-@dataclass(frozen=True)
-class _Trial:
+class _Trial(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     trial: Id
     config: dict[str, Any]
     blocks: list[str]
     analyses: list[_Analysis]
-    waiting: list[_Waiting] = field(default_factory=list)
+    waiting: NotRequired[list[_Waiting]]
 
 
-@dataclass(frozen=True)
-class _Failed:
+class _Failed(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     id: Id
     trial: Id
     stage: str
     traceback: str
     host: str
     when: documents.Seconds
-    error: str = ""
+    error: NotRequired[str]
 
 
 @cache
