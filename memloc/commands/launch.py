@@ -193,14 +193,15 @@ def _run(works: list[Work], run: str, launched: Launched, budget: CheckpointBudg
         progress.notice(_announcement(plan, works, store, options) + f"; log {launched.log}")
         if options.executor is ExecutorName.ray:
             progress.starting("Ray")  # printed before the import, which takes seconds too
-        patient = Store(store.uri, Patience(options.patience))
         logs = Logs(plan.name, options.log_to)
-        executor = _executor(patient, options, orders, logs)
+        executor = _executor(store.uri, options, orders, logs)
+        # After an order the driver waits no more: nothing runs in it. What runs elsewhere may still wait.
+        patient = Store(store.uri, Patience(options.patience, progress.waits, orders.stopping.is_set))
         shared = Shared(plan, patient, options.retention, expected_numerics(options, dry_run=False))
         outcome = execute(
             works,
             executor,
-            lambda left, capacity: price_on(left, store.snapshot(), options.data_dir, capacity),
+            lambda left, capacity: price_on(left, patient.snapshot(), options.data_dir, capacity),
             [heartbeats, progress, budget],
             lambda: orders.stopping.is_set() or bool(budget.fault),
             shared.left,
@@ -226,8 +227,11 @@ def _announcement(plan: Plan, works: list[Work], store: Store, options: Options)
     return f"{plan.name}: {left}{where}{skipped}; store {store.uri}"
 
 
-def _executor(store: Store, options: Options, orders: Orders, logs: Logs) -> Executor:
-    """What carries out the launch."""
+def _executor(uri: str, options: Options, orders: Orders, logs: Logs) -> Executor:
+    """What carries out the launch. uri: of the store."""
+    from memloc.store import Patience, Store
+
+    store = Store(uri, Patience(options.patience, given_up=orders.is_at_once))
     if options.executor is ExecutorName.inline:
         from memloc.run.inline import Inline
 

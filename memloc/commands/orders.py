@@ -22,14 +22,20 @@ class Orders:
     def __init__(self, launched: Launched, progress: Progress) -> None:
         self.launched, self.progress = launched, progress
         self.stopping = threading.Event()
+        self._at_once = False
 
     def by_signal(self) -> None:
         """The first order drains: running epochs and parts end, nothing new begins. A second one ends at once."""
         if self.stopping.is_set():
+            self._at_once = True
             interrupt()
         self.stopping.set()
         self.heartbeats.stopping()
         self.progress.stopping()
+
+    def is_at_once(self) -> bool:
+        """Has a second order come?"""
+        return self._at_once
 
     def through_the_store(self, host: str) -> None:
         """An order of `memloc stop` is a first order. host: where it was given."""

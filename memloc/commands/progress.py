@@ -148,6 +148,10 @@ class Progress:
                 self.countdown(event)
             self._take_in(event)
 
+    def waits(self, fault: str) -> None:
+        """The driver itself waits for the storage; fault: "" if it waits no more."""
+        self(Event("waiting", "", error=fault))
+
     def _take_in(self, event: Event) -> None:
         trial = event.trial
         if event.kind == "started":

@@ -22,6 +22,7 @@ class Event:
     accuracies as in table `epochs`). trained: the training's commit is there. part: a part of `stage` was committed after
     `seconds`; it paid only this `share` of its price. failed: `part_id` failed for good, with the error in one line.
     waiting: a process of the trial waits for the storage, whose fault is `error`; with an empty `error` none waits any more.
+    Without a trial it is the driver that waits.
     elsewhere: another driver is at work on the trial, on `host`, so nothing of it is done here for now.
     gave_up: the storage failed with `error` for longer than the launch has patience. Nothing is wrong with the trial.
     """

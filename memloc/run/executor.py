@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+from memloc.errors import StorageError
 from memloc.run.clock import PricedPlan
 from memloc.run.events import Event, Listener, Outcome
 from memloc.run.pending import Work
@@ -60,6 +61,15 @@ def no_more(elsewhere: set[str], should_stop: Callable[[], bool]) -> Sequence[Wo
     return ()
 
 
+@contextmanager
+def _ending_with_the_storage(outcome: Outcome) -> Iterator[None]:
+    """A fault of the storage that the driver itself meets ends the launch in good order, as one of a trial does."""
+    try:
+        yield
+    except StorageError as fault:
+        outcome.storage = outcome.storage or str(fault)
+
+
 def execute(
     works: Sequence[Work],
     executor: Executor,
@@ -90,7 +100,7 @@ def execute(
     def ends() -> bool:
         return should_stop() or bool(outcome.storage)
 
-    with executor:
+    with executor, _ending_with_the_storage(outcome):
         while works and not should_stop():
             plan = price(works, executor.capacity(works))
             if should_stop():

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from memloc.config.retention import Retention
-from memloc.errors import StorageError
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan
 from memloc.store import Store, leases
@@ -25,10 +24,14 @@ class Shared:
     numerics: str | None
 
     def left(self, elsewhere: set[str], should_stop: Callable[[], bool]) -> list[Work]:
-        """The work that is left of these trials, once another driver has given one of them up; nothing if all get done."""
+        """The work that is left of these trials, once another driver has given one of them up; nothing if all get done.
+
+        Raises:
+            StorageError: the storage has failed for longer than the store has patience.
+        """
         waiting = set(elsewhere)
         while waiting and not should_stop():
-            free = {trial for trial in waiting if self._is_free(trial)}
+            free = {trial for trial in waiting if leases.held(self.store.files, trial) is None}
             if free:
                 works = self._works(waiting)
                 if any(work.trial.id in free for work in works):
@@ -37,12 +40,6 @@ class Shared:
             else:
                 time.sleep(LOOK_SECONDS)
         return []
-
-    def _is_free(self, trial: str) -> bool:
-        try:
-            return leases.held(self.store.files, trial) is None
-        except StorageError:
-            return False  # the next look may tell
 
     def _works(self, trials: set[str]) -> list[Work]:
         plan = replace(self.plan, trials=tuple(trial for trial in self.plan.trials if trial.id in trials))

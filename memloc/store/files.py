@@ -92,15 +92,16 @@ class Files:
             self._write(probe, b"")
             self._fs.delete_file(self.full(probe))
 
+    @patiently
     def clock(self) -> float:
         """The time by the clock of the storage, in seconds since 1970: the date of a file that is written now."""
         probe = layout.temporary("probe-")
         with self._errors("cannot be written"):
             self._write(probe, b"")
-        info = self.info(probe)
+        info = self.patience.settled(lambda: self.info(probe))
         self.delete(probe)
         if info is None:
-            raise StoreError(f"store {self.uri}: {probe} was written and is not there")
+            raise StorageError(f"store {self.uri}: {probe} was written and is not there")
         return info.written
 
     @patiently

@@ -79,10 +79,11 @@ def _is_gone(holder: Holder) -> bool:
 def taken_by_other(files: Files, trial: str, holder: Holder | None) -> str:
     """Takes the lease of a trial: "", or the host of another driver who has it. Without a holder nothing is taken.
 
-    A storage that fails gives "": the work itself will meet the fault.
+    A storage that fails gives "" at once: the work itself will meet the fault, and wait.
     """
     try:
-        other = None if holder is None else take(files, trial, holder)
+        with files.patience.suspended():
+            other = None if holder is None else take(files, trial, holder)
     except StorageError:
         return ""
     return (other.host or UNKNOWN_HOST) if other else ""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -25,18 +26,28 @@ SETTLE_SECONDS = 10.0  # how long an object store may deny what it has just take
 OnWait = Callable[[str], None]  # called with the fault in one line at every failed try, with "" when the storage is back
 
 
+LONGEST_TRY = 300.0  # about: a server that hangs keeps one request for 110 s, and a try is two of them at most
+LOOK_SECONDS = 0.2  # between two looks, while it waits, whether it shall go on waiting
+
+
 def _nobody(fault: str) -> None:
     """Nobody wants to know."""
+
+
+def _never() -> bool:
+    """Nobody gives up."""
+    return False
 
 
 class Patience:
     """Repeats what the storage fails at: after random times whose bound doubles, until `seconds` have passed.
 
-    seconds: 0 passes every fault on at once. Threads share one object; on_wait hears of them together.
+    seconds: 0 passes every fault on at once. Threads share one object; on_wait hears of them together. given_up: once it is
+    true, every fault is passed on.
     """
 
-    def __init__(self, seconds: float = 0.0, on_wait: OnWait = _nobody) -> None:
-        self.seconds, self.on_wait = seconds, on_wait
+    def __init__(self, seconds: float = 0.0, on_wait: OnWait = _nobody, given_up: Callable[[], bool] = _never) -> None:
+        self.seconds, self.on_wait, self._given_up = seconds, on_wait, given_up
         self._waiting: set[int] = set()  # threads
         self._inside = threading.local()
         self._lock = threading.Lock()
@@ -53,7 +64,8 @@ class Patience:
         self._inside.repeats = True
         tries = Retrying(
             retry=retry_if_exception_type(StorageError),
-            stop=stop_after_delay(self.seconds),
+            stop=lambda state: self._given_up() or (state.seconds_since_start or 0.0) >= self.seconds,
+            sleep=self._sleep,
             wait=wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
             before_sleep=lambda state: self._tell(str(state.outcome.exception() if state.outcome else "")),
             reraise=True,
@@ -71,6 +83,16 @@ class Patience:
         self._over(mended=True)
         return result
 
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Meanwhile this thread gets every fault at once."""
+        before = getattr(self._inside, "repeats", False)
+        self._inside.repeats = True
+        try:
+            yield
+        finally:
+            self._inside.repeats = before
+
     def settled(self, look: Callable[[], T | None]) -> T | None:
         """What `look` finds of something that was written. An object store may not show it at once; a disk always does."""
         tries = Retrying(
@@ -80,6 +102,11 @@ class Patience:
             retry_error_callback=lambda state: None,
         )
         return tries(look)
+
+    def _sleep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not self._given_up():
+            time.sleep(min(left, LOOK_SECONDS))
 
     def _tell(self, fault: str) -> None:
         with self._lock:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +16,10 @@ from memloc.run import sharing
 from memloc.run.events import Event
 from memloc.run.executor import execute
 from memloc.run.inline import Inline
-from memloc.run.pending import pending
+from memloc.run.pending import Work, pending
 from memloc.run.sharing import Shared
-from memloc.store import Store, leases
+from memloc.store import Patience, Store, leases
+from memloc.store import local as on_disk
 from memloc.store.leases import Holder, this_process
 from tests.conftest import TINY, carry_out, free_price, planned
 from tests.run.programs import assert_same, contents, memloc, started, wait_until
@@ -141,3 +146,29 @@ def test_the_same_rounds_in_one_process(shared: Shared, tmp_path: Path) -> None:
         *[("started", False), ("finished", True)],
     ]
     assert told[1].host == "elsewhere"
+
+
+def test_a_storage_that_stays_away_ends_the_waiting_for_others(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for any work, after the patience: the launch ends in good order, and nothing counts as failed."""
+    files = shared.store.files
+    works = pending(shared.plan, shared.store, shared.store.snapshot(), "all")
+    for work in works:
+        leases.take(files, work.trial.id, OTHER)
+    told: list[str] = []
+    patient = Store(shared.store.uri, Patience(0.3, told.append))
+    looks: list[int] = []
+
+    def again(elsewhere: set[str], should_stop: Callable[[], bool]) -> Sequence[Work]:
+        def write(root: str, path: str, data: bytes) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        monkeypatch.setattr(on_disk, "write", write)
+        return replace(shared, store=patient).left(elsewhere, lambda: looks.append(1) or len(looks) > 20)  # type: ignore[func-returns-value]
+
+    executor = Inline(shared.store, tmp_path, holder=this_process("20261129-120000-aaaaaa"))
+    outcome = execute(works, executor, free_price(tmp_path), [], lambda: False, again)
+    assert (len(looks), outcome.failures, outcome.interrupted) == (1, {}, False)
+    assert "Read-only file system (waited" in outcome.storage
+    assert "Read-only file system" in told[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from memloc.store import Store, garbage
+from memloc.store import Patience, Store, garbage
+from memloc.store import local as on_disk
 from memloc.store.leases import FRESH_SECONDS, Holder, held, release, renew, take, taken_by_other, this_process
 
 TRIAL, OTHER = "a" * 16, "b" * 16
@@ -150,3 +152,17 @@ def test_gc_removes_old_ones(disk_store: Store) -> None:
 @pytest.fixture
 def disk_store(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "store"))
+
+
+def test_a_storage_that_fails_is_not_waited_for(disk_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease is a hint: the work itself waits, where it can say so."""
+
+    def write(root: str, path: str, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(on_disk, "write", write)
+    told: list[str] = []
+    begun = time.monotonic()
+    assert taken_by_other(Store(disk_store.uri, Patience(900, told.append)).files, TRIAL, ONE) == ""
+    assert time.monotonic() - begun < 20
+    assert told == []

@@ -127,7 +127,7 @@ def test_threads_wait_together(tmp_path: Path, told: list[str]) -> None:
 def test_tries_become_rare(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random waits whose bound doubles up to the longest: many processes do not ask at the same moment."""
     slept: list[float] = []
-    monkeypatch.setattr("tenacity.nap.time.sleep", slept.append)
+    monkeypatch.setattr(Patience, "_sleep", lambda patience, seconds: slept.append(seconds))
     clock = iter(range(10**6))
     monkeypatch.setattr("tenacity.time.monotonic", lambda: float(next(clock)))
 
@@ -203,3 +203,46 @@ def test_what_was_never_written_is_not_waited_for_long(tmp_path: Path, monkeypat
     looks: list[int] = []
     assert Patience(0).settled(lambda: looks.append(1)) is None
     assert len(looks) == 1
+
+
+def test_who_gives_up_waits_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an order to stop: within a moment, and not after the next wait."""
+    monkeypatch.setattr(module, "FIRST_WAIT", 600.0)
+    monkeypatch.setattr(module, "LONGEST_WAIT", 600.0)
+    monkeypatch.setattr("tenacity.wait.random.uniform", lambda low, high: high)
+    given_up, told = threading.Event(), []
+    files = Files(str(tmp_path), Patience(900, told.append, given_up.is_set))
+    failing(monkeypatch, errno.ENOSPC, times=10**6)
+    timer = threading.Timer(0.3, given_up.set)
+    timer.start()
+    begun = time.monotonic()
+    with pytest.raises(StorageError, match="No space left"):
+        files.put("tmp/x", b"")
+    assert 0.2 < time.monotonic() - begun < 20
+    assert len(told) == 1
+    timer.join()
+
+
+def test_no_patience_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str]) -> None:
+    files = Files(str(tmp_path), Patience(900, told.append))
+    asked = failing(monkeypatch, errno.ENOSPC, times=3)
+    with files.patience.suspended(), pytest.raises(StorageError):
+        files.put("tmp/x", b"")
+    assert (len(asked), told) == (1, [])
+    files.put("tmp/x", b"")
+    assert len(asked) == 4
+
+
+def test_the_clock_of_the_storage_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str]) -> None:
+    """Also if the storage denies for a moment what it has just taken."""
+    files = Files(str(tmp_path), Patience(30, told.append))
+    failing(monkeypatch, errno.ENOSPC, times=2)
+    real, looks = on_disk.regular, []
+
+    def regular(root: str, path: str) -> on_disk.Info | None:
+        looks.append(path)
+        return None if len(looks) < 3 else real(root, path)
+
+    monkeypatch.setattr(on_disk, "regular", regular)
+    assert abs(files.clock() - time.time()) < 60
+    assert (len(told), len(looks), files.listing("tmp")) == (3, 3, {})
