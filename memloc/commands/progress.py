@@ -139,6 +139,8 @@ class Progress:
         """Takes the prices of the work; from now on a time can be given."""
         with self._lock:
             self.countdown = Countdown(plan)
+            for cost in plan.trials:  # in a later round other drivers have done some of them
+                self.parts_left[cost.trial] = {part.id: part.stage for wave in cost.waves for part in wave}
             self.state = self.state if self.state == STOPPING else "starting processes"
 
     def __call__(self, event: Event) -> None:

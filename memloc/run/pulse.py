@@ -76,8 +76,14 @@ class Heartbeats:
         self._stopping = True
 
     def planned(self, plan: PricedPlan) -> None:
-        """Writes the prices, from which status computes the time left."""
+        """Writes the prices, from which status computes the time left. A later round has less to do than the first one."""
         self._run_state["state"] = "running"
+        with self._lock:
+            for cost in plan.trials:
+                train = {cost.trial: "train"} if cost.train else {}
+                self._left[cost.trial] = train | {part.id: part.stage for wave in cost.waves for part in wave}
+                self._until[cost.trial] = cost.epochs
+            self._replays = {cost.trial for cost in plan.trials if cost.replays}
         self._write(heartbeats.write_plan, self.store.files, self.run, plan.as_json())
 
     def __call__(self, event: Event) -> None:
@@ -89,17 +95,20 @@ class Heartbeats:
             if event.kind == "started":  # the executor has taken the lease
                 self._leased.add(event.trial)
                 self._over.discard(event.trial)
-            if event.kind in ("finished", "unfinished"):
+            if event.kind in ("finished", "unfinished", "elsewhere"):  # elsewhere: the lease was lost after the beginning
                 self._notes.pop(event.trial, None)
                 self._over |= {event.trial} & self._leased
                 return
-            if event.kind in ("waiting", "elsewhere") and event.trial not in self._notes:
-                return  # the end of its waiting, told after the end of its work; or another run works on it
+            if event.kind == "waiting" and event.trial not in self._notes:
+                return  # the end of its waiting, told after the end of its work
             note = self._notes.setdefault(event.trial, self._first(event.trial))
             stages = _at_work(self._left[event.trial], {*note["stages"], event.stage})
             if event.kind == "waiting" and event.error and note["state"] == "storage":
                 return  # the time of its news says since when it waits
-            self._notes[event.trial] = {**note, **self._news(note, event), "stages": stages, "news": time.time()}
+            news = {"news": time.time(), **self._news(note, event)}
+            if note["state"] == "storage" and event.kind != "waiting":  # another process of the trial has got on
+                news |= {"state": "storage", "before": news.get("state", note["before"]), "news": note["news"]}
+            self._notes[event.trial] = {**note, **news, "stages": stages}
 
     def _first(self, trial: str) -> dict[str, Any]:
         """The note of a trial of which nothing runs yet."""

@@ -277,3 +277,15 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
         person.expect("interrupted; everything committed is kept. To go on: python -m memloc sweep")
         person.expect(pexpect.EOF)
         assert process.wait(60) == 130
+
+
+def test_a_later_round_counts_what_is_left(works: list[Work], capsys: pytest.CaptureFixture[str]) -> None:
+    """Another driver has done a part of rewind meanwhile."""
+    work = works[0]
+    progress = shown(works)
+    progress.planned(priced([Work(work.trial, "done", work.parts[1:3])]))
+    progress(part(work, 1))
+    assert progress.doing[work.trial.id] == "rewind, 1 to go"
+    progress(part(work, 2))
+    assert progress.doing[work.trial.id] == "rewind done"
+    assert "seed=0: rewind done" in capsys.readouterr().err

@@ -19,7 +19,8 @@ from memloc.run.events import Event
 from memloc.run.pending import Work, pending
 from memloc.run.pulse import Heartbeats, new_run
 from memloc.run.schedule import Slots
-from memloc.store import Files, Snapshot, Store, heartbeats, layout, stops
+from memloc.store import Files, Snapshot, Store, heartbeats, layout, leases, stops
+from memloc.store.leases import Holder
 from tests.conftest import TINY, carry_out
 from tests.run.programs import wait_until
 from tests.run.test_plan import plan_of
@@ -292,3 +293,39 @@ def test_a_run_in_this_process(works: list[Work], beats: Heartbeats, store: Stor
     assert beats.notes() == {}
     commits = store.snapshot().trainings()
     assert told == {trial: pytest.approx(commit.seconds) for trial, commit in commits.items()}
+
+
+def test_a_trial_that_another_driver_has_taken_over(store: Store, works: list[Work], beats: Heartbeats) -> None:
+    """Its lease is not renewed any more: else both would wait for each other."""
+    trial, other = works[0].trial.id, Holder("20261129-120000-bbbbbb", "elsewhere")
+    beats(Event("started", trial))
+    wait_until(lambda: leases.held(store.files, trial) == beats.holder, 30)
+    beats(Event("elsewhere", trial, host="elsewhere"))
+    assert beats.notes() == {}
+    wait_until(lambda: leases.held(store.files, trial) is None, 30)
+    leases.take(store.files, trial, other)
+    time.sleep(0.3)  # some looks
+    assert leases.held(store.files, trial) == other
+
+
+def test_one_part_waits_for_the_storage_while_another_gets_on(works: list[Work], beats: Heartbeats) -> None:
+    """status says that it waits, and since when, until no process does."""
+    trial = works[0].trial.id
+    beats(Event("placed", trial, "rewind"))
+    beats(Event("waiting", trial, error="the disk is full"))
+    since = beats.notes()[trial]["news"]
+    for event in (part(works[0], 0, 1.0), Event("gave_up", trial, error="the disk is full")):
+        beats(event)
+        note = beats.notes()[trial]
+        assert (note["state"], note["fault"], note["news"]) == ("storage", "the disk is full", since)
+    beats(Event("waiting", trial))
+    assert (beats.notes()[trial]["state"], beats.notes()[trial]["fault"]) == ("running", "")
+
+
+def test_a_later_round(store: Store, works: list[Work], beats: Heartbeats, tmp_path: Path) -> None:
+    """Another driver has done the training and most parts meanwhile. What is left is what this round has to do."""
+    work = works[0]
+    left = Work(work.trial, "done", work.parts[3:])
+    beats.planned(priced([left], tmp_path))
+    beats(Event("started", work.trial.id))
+    assert beats.notes()[work.trial.id]["stages"] == ["evaluate"]

@@ -121,3 +121,11 @@ def test_a_coordinator_holds_neither_a_cpu_nor_a_gpu() -> None:
     """Else a training that needs all of them would wait for it for ever."""
     asked = Coordinator.default_resource_request({"node": "node:10.0.0.1"})
     assert set(asked.required_resources) == {"memory", "node:10.0.0.1"}
+
+
+def test_a_trial_that_another_driver_has_taken_over_is_not_at_work_here(tmp_path: Path) -> None:
+    """Its coordinator was lost, and the next one found the lease in other hands."""
+    relay = Relay(lambda event: None, lambda *_: None)
+    for kind in ("started", "elsewhere"):
+        relay.on_trial_result(0, [], Trial("a"), {"events": json.dumps([Event(kind, "a").as_json()])})  # type: ignore[arg-type]
+    assert relay.working == set()

@@ -59,7 +59,7 @@ class Relay(tune.Callback):  # type: ignore[misc]
             event = Event(**raw)
             if event.kind == "started":
                 self.working.add(event.trial)
-            elif event.kind in ("finished", "unfinished"):
+            elif event.kind in ("finished", "unfinished", "elsewhere"):
                 self.working.discard(event.trial)
             self.listener(event)
 
