@@ -51,6 +51,11 @@ class Files:
         """The path on the filesystem of a path within the folder; "" is the folder itself."""
         return f"{self.root}/{path}" if path else self.root
 
+    @property
+    def address(self) -> str:
+        """The name of the same store for other processes, in any working directory. To open it, none asks the network."""
+        return filesystem.located(self.uri, self._fs)
+
     def exists(self) -> bool:
         """Is there a folder here? It answers within seconds, even if the server does not.
 

@@ -32,6 +32,19 @@ def resolve(store: str) -> tuple[Any, Any, str]:
     return patient, hasty, root.rstrip("/")
 
 
+def located(store: str, filesystem: Any) -> str:
+    """The absolute name of a store, with the region of its bucket. Whoever opens it without would ask the network for it.
+
+    filesystem: that of the store.
+    """
+    name = uris.absolute(store)
+    if not isinstance(filesystem, fs.S3FileSystem) or "region=" in name.partition("?")[2]:
+        return name
+    _, (options,) = filesystem.__reduce__()
+    region = options["region"]  # empty with an endpoint of one's own, which has no regions
+    return f"{name}{'&' if '?' in name else '?'}region={region}" if region else name
+
+
 def _remote(scheme: str, uri: str) -> tuple[Any, Any, str]:
     if scheme == "s3":
         return _s3(uri)

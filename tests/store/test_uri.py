@@ -10,11 +10,12 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import fs
 
 import memloc
 from memloc import commands
 from memloc.errors import StoreError
-from memloc.store import Files, filesystem, uri
+from memloc.store import Files, Store, filesystem, uri
 from tests.store.conftest import s3_uri
 
 ENDPOINT = "endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"
@@ -190,3 +191,23 @@ def test_only_gs_is_told_how_long_to_try(monkeypatch: pytest.MonkeyPatch, store:
     filesystem.resolve(store)
     assert asked[0].startswith(opened)
     assert ("retry" in asked[0]) == ("retry" in opened)
+
+
+@pytest.mark.parametrize(
+    ("name", "region", "located"),
+    [
+        ("s3://bucket/runs", "eu-west-1", "s3://bucket/runs?region=eu-west-1"),
+        ("s3://bucket/runs?scheme=https", "eu-west-1", "s3://bucket/runs?scheme=https&region=eu-west-1"),
+        ("s3://bucket/runs?region=us-east-2", "us-east-2", "s3://bucket/runs?region=us-east-2"),
+        ("s3://bucket/runs?endpoint_override=localhost:9000", "", "s3://bucket/runs?endpoint_override=localhost:9000"),
+    ],
+)
+def test_the_name_for_other_processes(name: str, region: str, located: str) -> None:
+    """It has the bucket's region: whoever opens it does not ask the network, which may fail at that moment."""
+    options = {"region": region} if region else {"endpoint_override": "localhost:9000"}
+    assert filesystem.located(name, fs.S3FileSystem(anonymous=True, **options)) == located
+
+
+def test_the_name_of_a_folder_for_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Store("store").files.address == str(tmp_path / "store")

@@ -32,7 +32,6 @@ from memloc.run.trial_run import TrialSteps
 from memloc.store import Store, records
 from memloc.store.leases import Holder
 from memloc.store.records import Failure
-from memloc.store.uri import absolute
 
 if TYPE_CHECKING:
     from memloc.run.clock import PricedPlan
@@ -180,7 +179,7 @@ class OnRay:
         data = {name: ray.put(load(name, self.data_dir)) for name in names}
         by_trial = {work.trial.id: work for work in works}
         patience = self.store.files.patience.seconds
-        uri = absolute(self.store.uri)  # Tune gives each coordinator a working directory of its own
+        uri = self.store.files.address  # Tune gives each coordinator a working directory of its own
         assignments = {}
         for cost in plan.trials:
             work = by_trial[cost.trial]
