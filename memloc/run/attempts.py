@@ -53,10 +53,10 @@ def attempt(worker: Worker, part: Attempted, action: Callable[[], T], tries: int
     for n in range(tries):
         try:
             return action(), ""
-        except StorageError:
+        except (StorageError, DeviceError):
             raise
         except torch.AcceleratorError as error:  # memory that ran out is another error
-            raise DeviceError(f"{error_line(error)}; this process cannot use the device any more") from error
+            raise _device_error(error) from error
         except Exception as error:  # whatever a part raises is recorded with its traceback, and the rest goes on
             if n == tries - 1:
                 line = error_line(error)
@@ -65,6 +65,10 @@ def attempt(worker: Worker, part: Attempted, action: Callable[[], T], tries: int
                 part.record_failure(worker.store, traceback.format_exc(), line)
         worker.forget()  # not in the handler: its traceback holds everything that the attempt has allocated
     return None, line
+
+
+def _device_error(error: torch.AcceleratorError) -> DeviceError:
+    return DeviceError(f"{error_line(error)}; this process cannot use the device any more")
 
 
 def attempt_training(
@@ -114,6 +118,8 @@ def _attempted(
                         break
             except StorageError:
                 raise
+            except torch.AcceleratorError as error:  # to free its memory would fail too
+                raise _device_error(error) from error
             except Exception:  # the second try says what it is
                 failed = True
         if failed:

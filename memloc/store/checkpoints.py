@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from torch import Tensor
 
-from memloc.errors import DamagedError, StoreError, error_line
+from memloc.errors import DamagedError, StorageError, StoreError, error_line
 from memloc.store import documents, layout
 from memloc.store.commit_form import CheckpointEntry, misplaced
 from memloc.store.entries import read_entry
@@ -114,6 +114,8 @@ def load_resume(
             continue
         try:
             return state, read(files, state.entries[-1])
+        except StorageError:  # nothing is wrong with it, and a fresh start would meet the same fault
+            raise
         except StoreError:
             continue
     return None

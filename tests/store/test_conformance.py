@@ -13,8 +13,8 @@ import torch
 
 from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import run_sql
-from memloc.errors import MemlocWarning, StoreError, UsageError
-from memloc.store import Commit, Store, checkpoints, commits, heartbeats, layout, records, tables
+from memloc.errors import MemlocWarning, StorageError, StoreError, UsageError
+from memloc.store import Commit, Files, Store, checkpoints, commits, heartbeats, layout, records, tables
 from memloc.store.checkpoints import ResumeState
 from memloc.store.verify import verify
 
@@ -293,6 +293,21 @@ def test_resume_states(store: Store) -> None:
     assert older[0].epoch == 1
     checkpoints.save_resume(store.files, A, state(store, 3), [old, new])
     assert len(checkpoints.resume_states(store.files, A)) == 1
+
+
+def test_a_storage_that_fails_is_no_damage_of_a_state(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To begin anew would throw away what is intact."""
+    checkpoints.save_resume(store.files, A, state(store, 1), [])
+    real = Files.get
+
+    def get(files: Files, path: str, most: int | None = None) -> bytes:
+        if path.endswith(".safetensors"):
+            raise StorageError("the storage is away")
+        return real(files, path, most)
+
+    monkeypatch.setattr(Files, "get", get)
+    with pytest.raises(StorageError, match="the storage is away"):
+        checkpoints.load_resume(store.files, A, set(), "here")
 
 
 def test_pruning_is_written_down(store: Store) -> None:

@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 import ray
 
 from memloc.run.admission import Admission, Report
-from memloc.store.patience import LONGEST_WAIT
+from memloc.store.patience import LONGEST_TRY, LONGEST_WAIT
 
 News: TypeAlias = list[tuple[int, Mapping[str, Any]]]  # epochs with their rows, as `run_training` tells of them
 # Who waits for the storage says so with every try. A process that has said nothing for so long is lost.
-SILENT_SECONDS = 2 * LONGEST_WAIT + 60.0
+SILENT_SECONDS = 2 * LONGEST_WAIT + LONGEST_TRY
 
 
 @dataclass(frozen=True)
