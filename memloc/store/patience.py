@@ -26,7 +26,7 @@ SETTLE_SECONDS = 10.0  # how long an object store may deny what it has just take
 OnWait = Callable[[str], None]  # called with the fault in one line at every failed try, with "" when the storage is back
 
 
-LONGEST_TRY = 300.0  # about: a server that hangs keeps one request for 110 s, and a try is two of them at most
+LONGEST_TRY = 300.0  # about: a server that hangs keeps one request for 110 to 150 s, and a try is two of them at most
 LOOK_SECONDS = 0.2  # between two looks, while it waits, whether it shall go on waiting
 
 
