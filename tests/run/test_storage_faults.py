@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,3 +144,19 @@ def test_status_says_it(tmp_path: Path, disk: Path, sweep: str) -> None:
     assert re.search(
         r"^  [0-9a-f]{8} waiting for storage since \d\d:\d\d: store .*No space left on device$", told, re.MULTILINE
     )
+
+
+@pytest.mark.slow  # some seconds; test_patience.py has the waiting itself
+def test_a_second_order_ends_the_waiting(tmp_path: Path, disk: Path, sweep: str) -> None:
+    """It waits in the thread that writes states, for which the end of a training waits too."""
+    store = disk / "store"
+    with started(tmp_path, "sweep", sweep, "--executor", "inline", "--store", str(store)) as process:
+        wait_until(lambda: list(store.glob("checkpoints/*/epoch-0003*")))
+        fill(disk)
+        lines(process, "waiting for storage since")
+        process.send_signal(signal.SIGINT)
+        lines(process, "interrupted: finishing")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
