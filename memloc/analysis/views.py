@@ -62,25 +62,36 @@ SELECT analysis, trial, repeats, (total - m * (m + 1) / 2) / nullif(m * (n - m),
 """
 
 # The same for the first 1, 2, … (training, repeat), by seed, then repeat, of all trainings that differ in `seed` alone. The
-# same examples are mislabeled in all of them. Merging {"seed": null} removes the seed from a configuration.
+# same examples are mislabeled in all of them. Merging {"seed": null} removes the seed from a configuration. `family` is a
+# number for the setting: many rows with a configuration's text would fill the memory. A mean over the first draws goes on
+# from the mean before it: every draw joined with all those before it would be a square of rows.
 FLIPS_AUC_POOLED = """
 WITH searched AS (SELECT DISTINCT analysis, trial, repeat FROM flips),
      placed AS (SELECT analysis, trial, repeat, CAST(json_merge_patch(t.config, '{"seed": null}') AS VARCHAR) AS setting,
                        a.config AS analysis_config, t.seed
                 FROM searched JOIN analyses AS a USING (analysis, trial) JOIN trials AS t USING (trial)),
-     drawn AS (SELECT *, row_number() OVER (PARTITION BY setting, analysis_config ORDER BY seed, trial, repeat) AS draw
-               FROM placed),
-     counted AS (SELECT setting, analysis_config, draw, example, examples.noisy, neurons
+     families AS (SELECT setting, analysis_config, row_number() OVER () AS family
+                  FROM (SELECT DISTINCT setting, analysis_config FROM placed)),
+     drawn AS (SELECT analysis, trial, repeat, family,
+                      row_number() OVER (PARTITION BY family ORDER BY seed, trial, repeat) AS draw
+               FROM placed JOIN families USING (setting, analysis_config)),
+     counted AS (SELECT family, draw, example, examples.noisy, neurons
                  FROM flip_counts JOIN drawn USING (analysis, trial, repeat) JOIN examples USING (trial, example)),
-     asked AS (SELECT setting, analysis_config, draw AS draws FROM drawn),
-     means AS (SELECT setting, analysis_config, draws, example, noisy, avg(neurons) AS neurons
-               FROM counted JOIN asked USING (setting, analysis_config) WHERE draw <= draws GROUP BY ALL),
-     ranked AS (SELECT *, rank() OVER (PARTITION BY setting, analysis_config, draws ORDER BY neurons DESC)
-                          + (count(*) OVER (PARTITION BY setting, analysis_config, draws, neurons) - 1) / 2 AS midrank
+     grid AS (SELECT family, draw, example, noisy
+              FROM (SELECT DISTINCT family, example, noisy FROM counted)
+              JOIN (SELECT family, draw FROM drawn) USING (family)),
+     running AS (SELECT family, draw AS draws, example, noisy,
+                        count(found.neurons) OVER first AS n, sum(found.neurons) OVER first AS total
+                 FROM grid LEFT JOIN counted AS found USING (family, draw, example, noisy)
+                 WINDOW first AS (PARTITION BY family, example, noisy ORDER BY draw ROWS UNBOUNDED PRECEDING)),
+     means AS (SELECT family, draws, noisy, total / n AS neurons FROM running WHERE n > 0),
+     ranked AS (SELECT *, rank() OVER (PARTITION BY family, draws ORDER BY neurons DESC)
+                          + (count(*) OVER (PARTITION BY family, draws, neurons) - 1) / 2 AS midrank
                 FROM means),
-     sums AS (SELECT setting, analysis_config, draws, count(*) AS n, count_if(noisy) AS m,
+     sums AS (SELECT family, draws, count(*) AS n, count_if(noisy) AS m,
                      sum(CASE WHEN noisy THEN midrank END) AS total FROM ranked GROUP BY ALL)
-SELECT setting, analysis_config, draws, (total - m * (m + 1) / 2) / nullif(m * (n - m), 0) AS auc, n FROM sums
+SELECT setting, analysis_config, draws, (total - m * (m + 1) / 2) / nullif(m * (n - m), 0) AS auc, n
+FROM sums JOIN families USING (family)
 """
 
 # The sets of C-scores, the largest first (`place`); sets of equal size are ordered by id.
