@@ -93,9 +93,9 @@ class Store:
                 self.quarantine(snapshot.generation.path)  # it goes before its index
             if damage.path.startswith((f"{layout.MANIFESTS}/", f"{layout.GENERATIONS}/")):
                 self.quarantine(damage.path)
-            for commit in snapshot.loose():
-                if any(file.path == damage.path for file in commit.files):
-                    self.quarantine(snapshot.paths[commit.id])
+            for path, commit in self._known.items():  # of two commits of one part both: files of equal content are one
+                if commit.id not in snapshot.covered and any(file.path == damage.path for file in commit.files):
+                    self.quarantine(path)
             return f"{damage.problem}; it is set aside, and the same command computes it again"
         return error_line(damage, with_type=False)
 

@@ -13,7 +13,7 @@ import torch
 
 from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import run_sql
-from memloc.errors import MemlocWarning, StorageError, StoreError, UsageError
+from memloc.errors import DamagedError, MemlocWarning, StorageError, StoreError, UsageError
 from memloc.store import Commit, Files, Store, checkpoints, commits, heartbeats, layout, records, tables
 from memloc.store.checkpoints import ResumeState
 from memloc.store.verify import verify
@@ -127,6 +127,21 @@ def test_two_commits_of_one_part_are_one(store: Store) -> None:
     assert table(store).num_rows == 2
     store.files.delete(paths[0])
     assert store.snapshot().paths[part(0).id] == paths[1]
+    assert table(store).num_rows == 2
+
+
+def test_damage_of_two_commits_is_set_aside_with_both(store: Store) -> None:
+    """They list the same file, so the second one would only bring the damage back."""
+    train(store)
+    for seconds in (3.0, 1.0):
+        store.publish(part(0, of=1, seconds=seconds), rows(0), known_tables())
+    (entry,) = store.snapshot().commits[part(0).id].files
+    store.files.put(entry.path, damaged(store.files.get(entry.path)))
+    with pytest.raises(DamagedError) as found:
+        table(store)
+    assert store.set_aside(found.value).endswith("it is set aside, and the same command computes it again")
+    assert part(0).id not in store.snapshot().commits
+    store.publish(part(0, of=1), rows(0), known_tables())
     assert table(store).num_rows == 2
 
 
