@@ -64,12 +64,12 @@ class Heartbeats:
         self.close()
 
     def close(self) -> None:
-        """Writes no more, and removes what was written."""
+        """Writes no more, and removes what was written. If the storage fails, the rest stays: it is stale in a minute."""
         self._stop.set()
         self._thread.join()
-        self._write(heartbeats.clear, self.store.files, self.run)
-        self._write(stops.withdraw, self.store.files, self.run)
-        self._release(self._leased)
+        files = self.store.files  # each of these takes minutes on a server that hangs
+        if self._write(heartbeats.clear, files, self.run) and self._write(stops.withdraw, files, self.run):
+            self._release(self._leased)
 
     def stopping(self) -> None:
         """The run has an order to stop, from wherever: status says so. A signal's handler calls it, so it takes no lock."""
@@ -177,20 +177,22 @@ class Heartbeats:
                 written[name] = at, now
             # A trial that has ended is not at work until its heartbeat is stale.
             for name in written.keys() - notes.keys():
-                if self._write(heartbeats.forget, files, run, name):
-                    del written[name]
+                if not self._write(heartbeats.forget, files, run, name):
+                    break
+                del written[name]
             self._release(self._over)
             if self._stop.wait(LOOK_SECONDS):
                 return
 
     def _release(self, trials: Collection[str]) -> None:
-        """Ends the leases of trials. One that the store does not let go grows old."""
+        """Ends the leases of trials. Those that the store does not let go grow old."""
         with self._lock:
             ended = list(trials)
             self._leased -= set(ended)
             self._over -= set(ended)
         for trial in ended:
-            self._write(leases.release, self.store.files, trial, self.holder)
+            if not self._write(leases.release, self.store.files, trial, self.holder):
+                break
 
     def _look_for_order(self) -> None:
         """One small read, until there is an order."""

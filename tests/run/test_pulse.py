@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from memloc.errors import StoreError
+from memloc.errors import StorageError, StoreError
 from memloc.run import pulse
 from memloc.run.clock import PricedPlan
 from memloc.run.cost import Rate
@@ -329,3 +329,29 @@ def test_a_later_round(store: Store, works: list[Work], beats: Heartbeats, tmp_p
     beats.planned(priced([left], tmp_path))
     beats(Event("started", work.trial.id))
     assert beats.notes()[work.trial.id]["stages"] == ["evaluate"]
+
+
+def test_a_storage_that_is_away_at_the_end_is_asked_once(
+    store: Store, works: list[Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a server that hangs each request takes minutes. The launch would say how it ended only after all of them."""
+    monkeypatch.setattr(pulse, "SECONDS", 1e6)
+    asked: list[str] = []
+    with beating(store, works) as beats:
+        for work in works:
+            beats(Event("started", work.trial.id))
+        wait_until(lambda: all(leases.held(store.files, work.trial.id) for work in works), 30)
+
+        def away(files: Files, path: str, *_: object) -> None:
+            asked.append(path)
+            raise StorageError("the storage is away")
+
+        for name in ("_infos", "info", "get", "put", "delete"):
+            monkeypatch.setattr(Files, name, away)
+        beats(Event("finished", works[0].trial.id))
+        beats._stop.set()
+        beats._thread.join()
+        asked.clear()
+        beats.close()
+        assert len(asked) == 1
+        monkeypatch.undo()
