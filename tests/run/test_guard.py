@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 import ray._private.worker
 
-from memloc.run.ray import guard
+from memloc.commands.logs import logging_to
+from memloc.errors import UsageError
+from memloc.run.placement import Resources
+from memloc.run.ray import connect, guard
 
 
 class Node:
@@ -74,3 +80,35 @@ def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None
         assert time.monotonic() - since >= 0.28
     assert len(told) == 1
     assert told[0].startswith("the Ray cluster has not answered for")
+
+
+def test_what_ray_reports_goes_to_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Raylets report on standard output otherwise, also in the middle of --json, and Tune prints tracebacks."""
+    reports = logging.getLogger("ray")
+    before = ray._private.worker.print_to_stdstream, reports.handlers[:], reports.propagate
+    try:
+        with logging_to(tmp_path / "log"):
+            connect._messages_to_log()
+            ray._private.worker.print_to_stdstream({"lines": ["a worker died"], "pid": "raylet"}, ignore_prefix=False)
+            logging.getLogger("ray.tune.execution").error("Trial task failed")
+    finally:
+        ray._private.worker.print_to_stdstream, reports.handlers[:], reports.propagate = before
+    assert capfd.readouterr() == ("", "")
+    assert [line.split(" ", 2)[2] for line in (tmp_path / "log").read_text().splitlines()] == [
+        "memloc INFO (raylet) a worker died",
+        "ray.tune.execution ERROR Trial task failed",
+    ]
+
+
+def test_ray_that_does_not_come_up_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever Ray raises then, such as a bare Exception if its raylet was killed."""
+
+    def fails(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nThis could happen because …")
+
+    monkeypatch.setattr(ray, "init", fails)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "x")
+    with pytest.raises(
+        UsageError, match=r"^Ray cannot be started on this machine \(The current node timed out during startup.\)"
+    ):
+        connect._start(Resources(cpus=1, gpus=0), "run", None)

@@ -79,7 +79,7 @@ def _start(resources: Resources, run: str, folder: str | None) -> None:
         with _on_loopback():
             ray.init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False,
                      _temp_dir=folder, **_quiet(run))  # fmt: skip
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # if one of its processes ends meanwhile, Ray raises just that
         why = error_line(error, with_type=False)
         raise UsageError(f"Ray cannot be started on this machine ({why}); --executor inline works without it") from error
 
@@ -118,8 +118,14 @@ def _attach(address: str, run: str) -> None:
 
 
 def _messages_to_log() -> None:
-    """What Ray's raylets report, such as a process that died, goes to the log. Ray would print it on standard output."""
+    """What Ray reports goes to the log: the raylets' news of processes that died, and Tune's tracebacks of lost coordinators.
+
+    Ray would print the former on standard output, and the latter on standard error.
+    """
     ray._private.worker.print_to_stdstream = _log_message
+    reports = logging.getLogger("ray")
+    reports.handlers.clear()
+    reports.propagate = True  # to the launch's log
 
 
 def _log_message(message: dict[str, Any], ignore_prefix: bool) -> None:
