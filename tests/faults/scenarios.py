@@ -75,6 +75,20 @@ def process_of_ray(title: str, name: str, times: int) -> Callable[[Case], None]:
     return run
 
 
+def server_of_ray(title: str, name: str) -> Callable[[Case], None]:
+    """kill -9 of a process without which Ray cannot work: while it starts, and then at a random moment of the work."""
+
+    def run(case: Case) -> None:
+        with case.launched() as process:
+            if case.wait(process, lambda: case.kill(process, title)):
+                case.faults[f"kill -9 of {name}, while Ray starts"] += 1
+        with case.launched() as process:
+            if case.moment(process) and case.kill(process, title):
+                case.faults[f"kill -9 of {name}"] += 1
+
+    return run
+
+
 # --- the disk
 
 
@@ -266,8 +280,8 @@ SCENARIOS = (
     Scenario("Ray: tasks", process_of_ray("ray::run_parts", "a task", 3), ray="local", times=2),
     Scenario("Ray: coordinators", process_of_ray("ray::Coordinator", "a coordinator", 2), ray="local", times=2),
     Scenario("Ray: admission", process_of_ray("ray::AdmissionActor", "the admission actor", 2), ray="local"),
-    Scenario("Ray: raylet", process_of_ray("raylet/raylet", "the raylet", 1), ray="local", times=2),
-    Scenario("Ray: GCS", process_of_ray("gcs/gcs_server", "the GCS", 1), ray="local", times=2),
+    Scenario("Ray: raylet", server_of_ray("raylet/raylet", "the raylet"), ray="local", times=2),
+    Scenario("Ray: GCS", server_of_ray("gcs/gcs_server", "the GCS"), ray="local", times=2),
     Scenario("Ray: a full disk", full, on="small", ray="local"),
     Scenario("Ray: SIGTERM", ended_by(signal.SIGTERM, "SIGTERM"), ray="local"),
     Scenario("Ray: an S3 server that fails", proxied(PROXY, 0.04), on="s3", ray="local", times=2),

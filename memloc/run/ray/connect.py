@@ -118,7 +118,7 @@ def _attach(address: str, run: str) -> None:
 
 
 def _messages_to_log() -> None:
-    """What Ray reports goes to the log: the raylets' news of processes that died, and Tune's tracebacks of lost coordinators.
+    """What Ray reports goes to the log: raylets' news of processes that died, and Tune's tracebacks of lost coordinators.
 
     Ray would print the former on standard output, and the latter on standard error.
     """
