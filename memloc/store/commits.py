@@ -156,6 +156,17 @@ def _same_analysis(one: Commit, other: Commit) -> bool:
     )  # fmt: skip
 
 
+class _Commits(ChainMap[str, Commit]):
+    """Commits with files of their own, and those of a generation. paths: of all of them."""
+
+    def __init__(self, loose: dict[str, Commit], covered: Mapping[str, Commit], paths: Mapping[str, str]) -> None:
+        super().__init__(loose, covered)  # type: ignore[arg-type]
+        self._paths = paths
+
+    def __contains__(self, part_id: object) -> bool:
+        return part_id in self._paths  # status asks for every part of a sweep
+
+
 def snapshot(files: Files, known: dict[str, Commit], generations: dict[str, Generation] | None = None) -> Snapshot:
     """Reads the generation that readers take, and every commit that it does not cover.
 
@@ -184,8 +195,8 @@ def snapshot(files: Files, known: dict[str, Commit], generations: dict[str, Gene
             result.paths[commit.id] = path
     result.commits = loose
     if manifests.taken is not None:
-        result.commits = ChainMap(loose, covered)  # type: ignore[arg-type]
         result.paths |= dict.fromkeys(covered, manifests.taken.path)
+        result.commits = _Commits(loose, covered, result.paths)
     return result
 
 
