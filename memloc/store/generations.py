@@ -155,7 +155,7 @@ class _Whole:
 
     def __init__(self, files: Files, pieces: Sequence[_Piece]) -> None:
         self._files, self._pieces = files, pieces
-        self._group = lru_cache(maxsize=2)(self._contents)
+        self._group = lru_cache(maxsize=8)(self._contents)  # the trainings of a plan come in any order
 
     def __call__(self, row: int, path: str) -> Commit:
         """Raises StoreError where the bytes are not those of the commit that had this path."""
