@@ -29,15 +29,14 @@ _FORMAT = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentS
 def commits_of(snapshot: Snapshot, partial: bool) -> list[Commit]:
     """The commits whose rows are shown: trainings, and complete analyses of them (with `partial`, every part there is).
 
-    An analysis may be there without its training, if a file of the training was damaged and `verify` has set it aside. It is
-    not shown then, unless the store has no training at all.
+    An analysis may be there without its training, if a file of the training was damaged and `verify` has set it aside.
     """
     trainings = sorted(snapshot.trainings().values(), key=lambda c: c.trial)
     if partial:
         parts = [(c.trial, c.analysis, c.nth, c) for c in snapshot.commits.values() if c.analysis]
         return trainings + [commit for *_, commit in sorted(parts, key=lambda part: part[:3])]
     known = {commit.trial for commit in trainings}
-    complete = ((a, parts) for a, parts in snapshot.analyses().items() if parts[0].trial in known or not known)
+    complete = ((a, parts) for a, parts in snapshot.analyses().items() if parts[0].trial in known)
     analyses = sorted(complete, key=lambda item: (item[1][0].trial, item[0]))
     return trainings + [commit for _, parts in analyses for commit in parts]
 

@@ -27,7 +27,7 @@ from tests.conftest import TINY, planned
 from tests.store.compacted import SMALL, all_parts, assert_same, publish, remove_small, said, shown
 from tests.store.test_concurrency import check
 from tests.store.test_readers import running
-from tests.store.writing import PARTS, commit_of, rows_of
+from tests.store.writing import PARTS, commit_of, rows_of, with_training
 
 
 def test_a_real_store_says_the_same(store: Store, plan: Plan, tmp_path: Path) -> None:
@@ -172,6 +172,7 @@ def test_readers_writers_and_compaction_at_once(uri: str) -> None:
     """A reader never sees a part twice, or half an analysis; what it has seen never goes away."""
     store = Store(uri)
     store.files.check_usable()
+    with_training(store)
     seen = [0]
 
     def look() -> None:
@@ -274,6 +275,7 @@ def test_tables_whose_files_have_other_columns(tmp_path: Path) -> None:
     """A plugin's table in two versions: a column that a file lacks is NULL, before and after, also beside a third."""
     one, other = Store(str(tmp_path / "one")), Store(str(tmp_path / "other"))
     for store in (one, other):
+        with_training(store)
         odd_part(store, 0, schema_of(x=pa.int64()), x=[1, 2])
         odd_part(store, 1, schema_of(x=pa.int64(), y=pa.string()), x=[3], y=["a"])
     assert compact(one.files) is not None

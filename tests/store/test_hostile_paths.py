@@ -19,11 +19,11 @@ import torch
 from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import read_table
 from memloc.errors import MemlocWarning, StoreError
-from memloc.store import Commit, Store, checkpoints, commits, heartbeats, layout, records, schemas
+from memloc.store import Commit, Store, checkpoints, heartbeats, layout, records, schemas
 from memloc.store.checkpoints import ResumeState
 from memloc.store.commit_form import CheckpointEntry, FileEntry
 from memloc.store.verify import verify
-from tests.store.writing import ROWS, TRAINING, commit_of, rows_of
+from tests.store.writing import ROWS, commit_of, rows_of, with_training
 
 TRIAL, OTHER, PART = "e" * 16, "d" * 16, "0" * 16
 VICTIM = "../victim/x.txt"
@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> Store:
     store = Store(str(tmp_path / "store"))
     whole = replace(commit_of(0, 0, 1.0), trial=OTHER, of=1)
     store.publish(whole, rows_of(0, 0), known_tables())
-    commits.publish(store.files, replace(TRAINING, id=OTHER, trial=OTHER))
+    with_training(store, OTHER)
     victim = tmp_path / "victim"
     victim.mkdir()
     (victim / "x.txt").write_bytes(predictions())

@@ -12,6 +12,7 @@ from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import read_table, run_sql
 from memloc.errors import StoreError
 from memloc.store import Commit, Store, entries, schemas, tables
+from tests.store.writing import with_training
 
 ONE = pa.schema([("analysis", pa.string()), ("trial", pa.string()), ("x", pa.int64())])
 MORE = ONE.append(pa.field("y", pa.list_(pa.string())))
@@ -26,7 +27,7 @@ def write(store: Store, nth: int, schema: pa.Schema, **columns: Any) -> None:
 
 def test_of_several_schemas_the_union(tmp_path: Path) -> None:
     """What a later version of the writer added is NULL in the rows of before, whichever file comes first."""
-    store = Store(str(tmp_path))
+    store = with_training(Store(str(tmp_path)), "a" * 16)
     write(store, 0, ONE, x=[1])
     write(store, 1, MORE, x=[2], y=[["p", "q"]])
     write(store, 2, ONE, x=[3])
@@ -42,7 +43,7 @@ def test_of_several_schemas_the_union(tmp_path: Path) -> None:
 
 
 def test_one_file_of_each_schema_is_read_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(str(tmp_path))
+    store = with_training(Store(str(tmp_path)), "a" * 16)
     write(store, 0, ONE, x=[1])
     write(store, 1, MORE, x=[2], y=[None])
     write(store, 2, ONE, x=[3])
@@ -54,7 +55,7 @@ def test_one_file_of_each_schema_is_read_for_it(tmp_path: Path, monkeypatch: pyt
 
 
 def test_schemas_that_do_not_fit_together(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = with_training(Store(str(tmp_path)), "a" * 16)
     write(store, 0, ONE, x=[1])
     write(store, 1, OTHER, x=["text"])
     write(store, 2, ONE, x=[3])

@@ -12,12 +12,11 @@ PARTS, ANALYSES, ROWS = 4, 6, 50
 
 
 TRIAL = "e" * 16
-TRAINING = Commit(TRIAL, TRIAL, None, "train", {"data": "d", "version": 1}, 0, 1, {})  # readers show no analysis without it
 
 
-def with_training(store: Store) -> Store:
-    """The same store, with the training whose parts are written here."""
-    commits.publish(store.files, TRAINING)
+def with_training(store: Store, trial: str = TRIAL) -> Store:
+    """The same store, with the training whose parts are written here. Readers show no analysis without it."""
+    commits.publish(store.files, Commit(trial, trial, None, "train", {"data": "d", "version": 1}, 0, 1, {}))
     return store
 
 
