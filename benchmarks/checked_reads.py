@@ -30,8 +30,9 @@ COLUMNS = ["example", "margin"]
 
 
 def made(folder: str, files: int, rows: int) -> tuple[Store, list[Commit]]:
-    """A store of one analysis with so many parts, and its commits."""
+    """A store of one training and an analysis with so many parts, and its commits."""
     store, draw = Store(folder), np.random.default_rng(0)
+    store.publish(Commit("b" * 16, "b" * 16, None, "train", {}, 0, 1, {}), {}, {})
     ids = {"analysis": ["a" * 16] * rows, "trial": ["b" * 16] * rows, "mode": ["plain"] * rows, "rescale": ["none"] * rows}
     for n in range(files):
         drawn = {"example": np.arange(rows), "predicted": draw.integers(0, 10, rows), "correct": draw.random(rows) < 0.9}

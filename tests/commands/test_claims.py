@@ -196,4 +196,4 @@ def test_the_store_is_listed_once(
     output = ["-o", str(tmp_path / f"report.{ending}")] if arguments[0] == "report" else []
     code, _, _ = run(capfd, monkeypatch, *arguments[:1], *sweep, *arguments[1:], *output, "--store", str(tiny))
     assert code == 0
-    assert dict(listed) == dict.fromkeys(("commits", *(("sweeps", "sweeps/tiny") if sweep else ())), 1)
+    assert dict(listed) == dict.fromkeys(("manifests", "commits", *(("sweeps", "sweeps/tiny") if sweep else ())), 1)
