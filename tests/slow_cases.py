@@ -20,6 +20,8 @@ SLOW: dict[str, Sequence[str]] = {
         r"store/test_verify.py::test_found_by_name_and_exactly_that_recomputed\[s3-(truncated checkpoint|flipped commit)\]",
         r"store/test_whole.py::test_a_file_is_whole_at_every_moment\[s3\]",
         r"store/test_concurrency.py::test_killed_before_the_commit_nothing_is_there\[s3-[12]\]",
+        r"store/test_damaged_generations.py::test_only_its_parts_are_computed_again\[s3-.*\]",
+        r"store/test_compaction.py::test_(a_real_store_says_the_same|readers_writers_and_compaction_at_once)\[s3\]",
     ),
     "Two or more cases of the same comparison of an engine with its plain reference.": (
         r"stages/test_flip_options.py::test_the_same_choices_as_zeroing_for_real\[\{('norm_over_batch': True)?\}\]",
@@ -65,6 +67,7 @@ SLOW: dict[str, Sequence[str]] = {
         r"papers/maini2023/test_tied_dropout.py::test_what_dropping_costs\[(mnist|svhn).*\]",
     ),
     "A case of each kind.": (
+        r"store/test_patience.py::test_faults_of_an_object_store\[(cut_upload|slow)\]",
         r"commands/test_claims.py::test_the_store_is_listed_once\[arguments[23]-sweep0\]",
         r"commands/test_data.py::test_a_dry_run_needs_no_files\[(mnist|fashion_mnist)\]",
         r"report/test_browser.py::test_downloads_are_the_charts_data\[True\]",
