@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import time
@@ -19,6 +18,7 @@ from botocore.exceptions import ClientError
 from memloc.run.plan import Plan
 from memloc.store import Store
 from tests.conftest import TINY, planned
+from tests.faults.case import credentials
 from tests.store import servers
 
 BUCKET = "memloc"
@@ -28,17 +28,8 @@ BUCKET = "memloc"
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """HOST:PORT of an S3 server with an empty bucket; the credentials are in the environment meanwhile."""
     port = servers.free_port()
-    environment = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
+        for name, value in credentials().items():
             patch.setenv(name, value)
         patch.delenv("AWS_ENDPOINT_URL", raising=False)
         patch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
