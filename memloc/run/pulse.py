@@ -6,8 +6,9 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +21,7 @@ from memloc.store.stops import STOPPING
 
 SECONDS = 10.0  # between two heartbeats of a trial whose stages have not changed, and between two looks for an order
 LOOK_SECONDS = 1.0
+AT_ONCE = 16  # files that are written together on an object store
 
 
 def new_run() -> str:
@@ -156,33 +158,27 @@ class Heartbeats:
             return {**self._run_state, **state, **({"replayed": dict(self._replayed)} if self._replayed else {})}
 
     def _beat(self) -> None:
-        files, run = self.store.files, self.run
         written: dict[str, tuple[Any, float]] = {}  # {trial, or "" for the run: (its stages and state, when written)}
         while True:
-            now = time.monotonic()
             notes = {"": self._note_of_run(), **self.notes()}
-            for name, note in notes.items():
-                at = note.get("stages"), note["state"], len(note.get("replayed", ()))
-                before, when = written.get(name, (None, now))
-                if at == before and now - when < SECONDS:
-                    continue
-                if name:
-                    done = self._write(heartbeats.write, files, run, name, note)
-                    done &= self._write(leases.renew, files, name, self.holder)
-                else:
-                    done = self._write(heartbeats.write_run, files, run, note)
-                    self._look_for_order()
-                if not done:
-                    break
-                written[name] = at, now
+            due = {name: note for name, note in notes.items() if _is_due(note, written.get(name))}
+            for name in self._each(partial(self._tell, due), due):
+                written[name] = _state(due[name]), time.monotonic()
             # A trial that has ended is not at work until its heartbeat is stale.
-            for name in written.keys() - notes.keys():
-                if not self._write(heartbeats.forget, files, run, name):
-                    break
+            for name in self._each(partial(heartbeats.forget, self.store.files, self.run), written.keys() - notes.keys()):
                 del written[name]
             self._release(self._over)
             if self._stop.wait(LOOK_SECONDS):
                 return
+
+    def _tell(self, notes: Mapping[str, Mapping[str, Any]], name: str) -> None:
+        files, note = self.store.files, notes[name]
+        if name:
+            heartbeats.write(files, self.run, name, note)
+            leases.renew(files, name, self.holder)
+        else:
+            heartbeats.write_run(files, self.run, note)
+            self._look_for_order()
 
     def _release(self, trials: Collection[str]) -> None:
         """Ends the leases of trials. Those that the store does not let go grow old."""
@@ -190,9 +186,21 @@ class Heartbeats:
             ended = list(trials)
             self._leased -= set(ended)
             self._over -= set(ended)
-        for trial in ended:
-            if not self._write(leases.release, self.store.files, trial, self.holder):
+        self._each(lambda trial: leases.release(self.store.files, trial, self.holder), ended)
+
+    def _each(self, action: Callable[[str], None], names: Iterable[str]) -> list[str]:
+        """Does this for each name, many at a time on an object store; returns those for which the store took it.
+
+        The names after a failure are left out: on a server that hangs, each would take minutes.
+        """
+        names, done = list(names), []
+        for begin in range(0, len(names), AT_ONCE):
+            batch = names[begin : begin + AT_ONCE]
+            taken = list(self.store.files.map(lambda name: self._write(action, name), batch))
+            done += [name for name, ok in zip(batch, taken, strict=True) if ok]
+            if not all(taken):
                 break
+        return done
 
     def _look_for_order(self) -> None:
         """One small read, until there is an order."""
@@ -210,6 +218,16 @@ class Heartbeats:
         except StoreError:
             return False  # status knows less for a while; if the store is gone, the work itself will fail
         return True
+
+
+def _state(note: Mapping[str, Any]) -> Any:
+    """What of a note is written at once when it has changed."""
+    return note.get("stages"), note["state"], len(note.get("replayed", ()))
+
+
+def _is_due(note: Mapping[str, Any], written: tuple[Any, float] | None) -> bool:
+    """Whether a note must be written now. written: (its stages and state, when) of the last time."""
+    return written is None or _state(note) != written[0] or time.monotonic() - written[1] >= SECONDS
 
 
 def _left(work: Work) -> dict[str, str]:

@@ -31,7 +31,7 @@ class Shared:
         """
         waiting = set(elsewhere)
         while waiting and not should_stop():
-            free = {trial for trial in waiting if leases.held(self.store.files, trial) is None}
+            free = waiting - leases.held_among(self.store.files, waiting).keys()
             if free:
                 works = self._works(waiting)
                 if any(work.trial.id in free for work in works):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from memloc.errors import StorageError
+from memloc.errors import StoreError
 from memloc.store import documents, layout
 from memloc.store.files import Files
+from memloc.store.local import Info
 
 # The holder renews a lease about every 10 s. An older one, by the storage's own clock, is of a holder that is gone.
 FRESH_SECONDS = 60.0
@@ -79,12 +81,13 @@ def _is_gone(holder: Holder) -> bool:
 def taken_by_other(files: Files, trial: str, holder: Holder | None) -> str:
     """Takes the lease of a trial: "", or the host of another driver who has it. Without a holder nothing is taken.
 
-    A storage that fails gives "" at once: the work itself will meet the fault, and wait.
+    A storage that fails gives "" at once: the work itself will meet the fault, and wait. So does a place that can hold no
+    lease, such as a file in the place of the folder: a lease is only a hint.
     """
     try:
         with files.patience.suspended():
             other = None if holder is None else take(files, trial, holder)
-    except StorageError:
+    except StoreError:
         return ""
     return (other.host or UNKNOWN_HOST) if other else ""
 
@@ -102,10 +105,23 @@ def take(files: Files, trial: str, holder: Holder) -> Holder | None:
 def held(files: Files, trial: str) -> Holder | None:
     """The driver that is at work on a trial, or None."""
     info = files.info(layout.lease(trial))
-    holder = None if info is None else _read(files, trial)
-    if info is None or holder is None or _is_gone(holder):
-        return None
-    return holder if files.clock() - info.written < FRESH_SECONDS else None
+    return _holders(files, {} if info is None else {trial: info}).get(trial)
+
+
+def held_among(files: Files, trials: Collection[str]) -> dict[str, Holder]:
+    """{trial at which a driver is at work: the driver}, by one listing and one look at the clock."""
+    infos = files.infos(layout.LEASES)
+    return _holders(files, {trial: infos[path] for trial in trials if (path := layout.lease(trial)) in infos})
+
+
+def _holders(files: Files, infos: Mapping[str, Info]) -> dict[str, Holder]:
+    """The same of leases, of which the dates are known."""
+    if not infos:
+        return {}
+    now = files.clock()
+    fresh = [trial for trial, info in infos.items() if now - info.written < FRESH_SECONDS]
+    found = zip(fresh, files.map(lambda trial: _read(files, trial), fresh), strict=True)
+    return {trial: holder for trial, holder in found if holder is not None and not _is_gone(holder)}
 
 
 def renew(files: Files, trial: str, holder: Holder) -> None:

@@ -21,13 +21,12 @@ P = ParamSpec("P")
 
 LONGEST_WAIT = 15.0  # seconds between two tries: a fault costs at most so much more than it lasts
 FIRST_WAIT = 0.5  # before the second try at most; this bound doubles with every try
-SETTLE_SECONDS = 10.0  # how long an object store may deny what it has just taken
-
-OnWait = Callable[[str], None]  # called with the fault in one line at every failed try, with "" when the storage is back
-
+SETTLE_SECONDS = 10.0  # how long an object store, or the cache of a network disk, may deny what was just written
 
 LONGEST_TRY = 300.0  # about: a server that hangs keeps one request for 110 to 150 s, and a try is two of them at most
 LOOK_SECONDS = 0.2  # between two looks, while it waits, whether it shall go on waiting
+
+OnWait = Callable[[str], None]  # called with the fault in one line at every failed try, with "" when the storage is back
 
 
 def _nobody(fault: str) -> None:
@@ -94,7 +93,7 @@ class Patience:
             self._inside.repeats = before
 
     def settled(self, look: Callable[[], T | None]) -> T | None:
-        """What `look` finds of something that was written. An object store may not show it at once; a disk always does."""
+        """What `look` finds of something that was written. An object store or a network disk may not show it at once."""
         tries = Retrying(
             retry=lambda state: state.outcome is not None and not state.outcome.failed and state.outcome.result() is None,
             stop=stop_after_delay(min(self.seconds, SETTLE_SECONDS)),

@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from memloc.store import Patience, Store, garbage
+from memloc.store import Files, Patience, Store, garbage
 from memloc.store import local as on_disk
-from memloc.store.leases import FRESH_SECONDS, Holder, held, release, renew, take, taken_by_other, this_process
+from memloc.store.leases import FRESH_SECONDS, Holder, held, held_among, release, renew, take, taken_by_other, this_process
 
 TRIAL, OTHER = "a" * 16, "b" * 16
 ONE, TWO = Holder("20261129-120000-aaaaaa", "one"), Holder("20261129-120000-bbbbbb", "two")
@@ -166,3 +167,33 @@ def test_a_storage_that_fails_is_not_waited_for(disk_store: Store, monkeypatch: 
     assert taken_by_other(Store(disk_store.uri, Patience(900, told.append)).files, TRIAL, ONE) == ""
     assert time.monotonic() - begun < 20
     assert told == []
+
+
+def test_many_are_looked_at_with_one_listing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that waits for a hundred trials of another one asks the store a few things, and only their leases."""
+    trials = [f"{n:016x}" for n in range(100)]
+    for trial in trials[:3]:
+        renew(store.files, trial, ONE)
+    renew(store.files, TRIAL, TWO)  # nobody asks for it
+    asked: list[str] = []
+    for name in ("_infos", "info", "get", "put", "delete", "clock"):
+        real = getattr(Files, name)
+
+        def counted(self: Files, *args: object, _name: str = name, _real: Any = real, **kwargs: object) -> object:
+            asked.append(_name)
+            return _real(self, *args, **kwargs)
+
+        monkeypatch.setattr(Files, name, counted)
+    assert held_among(store.files, trials) == dict.fromkeys(trials[:3], ONE)
+    assert asked.count("get") == 3
+    assert len(asked) <= 10, asked
+    asked.clear()
+    assert held_among(store.files, trials[5:]) == {}
+    assert asked == ["_infos"]
+
+
+def test_where_no_lease_can_be_the_work_is_done(disk_store: Store) -> None:
+    """A lease is a hint: a file in the place of its folder costs double work at most."""
+    Path(disk_store.uri).mkdir(exist_ok=True)
+    Path(disk_store.uri, "leases").write_text("a file")
+    assert taken_by_other(disk_store.files, TRIAL, ONE) == ""
