@@ -39,7 +39,7 @@ def training_rows(trial: TrialPlan) -> dict[str, Columns]:
     }
     is_noisy, label = np.arange(n) < noisy, draw.integers(0, 10, n)
     learned = np.where(is_noisy, 0.5 * epochs, 0.1 * epochs) + draw.integers(0, 5, n)
-    numbers = ("aum", "el2n", "mean_loss", "final_loss", "mean_prob")
+    numbers = ("aum", "el2n", "mean_loss", "final_loss", "mean_prob", "alternative_prob")
     by_example = {
         "example": np.arange(n),
         "label": label,
@@ -47,6 +47,7 @@ def training_rows(trial: TrialPlan) -> dict[str, Columns]:
         "noisy": is_noisy,
         "learning_time": learned.astype(np.int32),
         "forgetting": draw.integers(0, 4, n) + is_noisy,
+        "alternative": (label + 1 + is_noisy) % 10,
         **{name: draw.random(n) + is_noisy for name in numbers},
     }
     return {

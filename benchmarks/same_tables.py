@@ -32,7 +32,7 @@ from memloc.stages import STAGES
 IDS = ("trial", "analysis", "scores", "reads", "config")  # follow from versions and configurations
 CLOCK = ("seconds",)
 KEYS = ("epoch", "layer", "param", "mode", "rescale", "example", "repeat", "score", "other", "sample")
-NEW = {"examples": ("mean_prob",)}  # columns that version 2 of training added
+NEW = {"examples": ("mean_prob", "alternative", "alternative_prob")}  # columns that later versions have added
 RANDOM = "masks of random dropout, drawn anew"
 
 

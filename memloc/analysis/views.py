@@ -142,8 +142,8 @@ WITH largest AS ({MOST_SEARCHED}),
      chosen AS (SELECT t.trial, arg_min(s.scores, s.place) AS scores
                 FROM trials AS t JOIN ({SCORE_SETS}) AS s ON {SAME_LABELS} GROUP BY t.trial)
 SELECT e.trial, e.example, e.label, e.true_label, e.noisy, e.learning_time, e.forgetting, e.aum, e.el2n, e.mean_loss,
-       e.final_loss, e.mean_prob, plain.correct, plain.margin, flipped.flips, split.time AS second_split,
-       scored.c_score, scored.memorization
+       e.final_loss, e.mean_prob, e.alternative, e.alternative_prob, plain.correct, plain.margin, flipped.flips,
+       split.time AS second_split, scored.c_score, scored.memorization
 FROM examples AS e
 LEFT JOIN plain ON plain.trial = e.trial AND plain.example = e.example
 LEFT JOIN flipped ON flipped.trial = e.trial AND flipped.example = e.example

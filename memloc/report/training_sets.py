@@ -21,7 +21,15 @@ from memloc.report.sprite import Source
 ROWS = 20_000  # examples on a page
 EXTREMES = 25  # examples at each end of a score that come first
 
-LABELS = ("trial", "example", "label", "true_label", "noisy")  # of view leaderboard; its other columns are scores
+LABELS = (
+    "trial",
+    "example",
+    "label",
+    "true_label",
+    "noisy",
+    "alternative",
+    "alternative_prob",
+)  # leaderboard's; the rest are scores
 KINDS = ("without dropout", "with dropout", "on a part of the examples")  # of trainings whose scores are averaged
 # Training fields in which the trainings of a set may differ.
 APART = {"seed", "dropout", *HeldOut.model_fields, *(field for kind in get_args(Dropout) for field in kind.model_fields)}

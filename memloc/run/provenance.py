@@ -15,6 +15,8 @@ from memloc.config import canonical_json
 from memloc.run.arithmetic import arithmetic
 from memloc.version import VERSION
 
+STATE = 2  # raised whenever the states of trainings hold something else: older ones then serve nothing
+
 
 @lru_cache(maxsize=1)
 def _versions() -> dict[str, str]:
@@ -32,8 +34,8 @@ def _git_revision() -> str:
 
 
 def numerics(device: torch.device) -> str:
-    """Everything besides the configuration on which the bits of a training depend."""
-    return canonical_json({**arithmetic(device), **_versions()})
+    """Everything besides the configuration on which the bits of a training depend, and what its states hold."""
+    return canonical_json({**arithmetic(device), **_versions(), "state": STATE})
 
 
 def _device_name(device: torch.device) -> str:

@@ -30,7 +30,7 @@ def retrained_passes(trial: TrialPlan, epochs: int) -> float:
 
 
 def checkpoint_bytes(trial: TrialPlan, retention: Retention) -> int:
-    """Kept checkpoints, and the newest optimiser state (momentum, and about 80 bytes of dynamics per example)."""
+    """Kept checkpoints, and the newest optimiser state (momentum and dynamics)."""
     return len(kept_epochs(trial, retention)) * 4 * trial.size.parameters + _state_bytes(trial)
 
 
@@ -42,7 +42,7 @@ def states_bytes(trial: TrialPlan) -> int:
 
 
 def _state_bytes(trial: TrialPlan) -> int:
-    return 4 * trial.size.parameters + 80 * trial.size.n
+    return 4 * trial.size.parameters + 8 * (8 + trial.size.classes) * trial.size.n  # 8 bytes: scores, probabilities
 
 
 def result_bytes(trials: Iterable[TrialPlan]) -> int:

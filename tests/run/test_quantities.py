@@ -42,8 +42,8 @@ def test_rows_of_a_training_and_of_every_part(tmp_path: Path) -> None:
 def test_checkpoints_and_the_newest_state(tmp_path: Path) -> None:
     (trial,) = plan_of(tmp_path, TEXT).trials
     weights = 4 * trial.size.parameters
-    assert checkpoint_bytes(trial, "all") == 3 * weights + weights + 80 * 100
-    assert checkpoint_bytes(trial, "last") == weights + weights + 80 * 100
+    assert checkpoint_bytes(trial, "all") == 3 * weights + weights + 8 * (8 + 10) * 100
+    assert checkpoint_bytes(trial, "last") == weights + weights + 8 * (8 + 10) * 100
 
 
 def test_passes_of_a_training(tmp_path: Path) -> None:

@@ -148,7 +148,8 @@ def scores(seen: Sequence[Tensor], y: Sequence[int]) -> dict[str, list[float]]:
     """The raw scores of table `examples`, one example and one epoch after the other. seen: n×K logits, epochs 1..T."""
     epochs = len(seen)
     early = max(1, round(epochs / 5))
-    names = ("learning_time", "forgetting", "aum", "el2n", "mean_loss", "final_loss", "mean_prob")
+    names = ["learning_time", "forgetting", "aum", "el2n", "mean_loss", "final_loss", "mean_prob"]
+    names += ["alternative", "alternative_prob"]
     out: dict[str, list[float]] = {name: [] for name in names}
     for i, label in enumerate(y):
         history = [[float(v) for v in z[i]] for z in seen]
@@ -166,5 +167,9 @@ def scores(seen: Sequence[Tensor], y: Sequence[int]) -> dict[str, list[float]]:
         out["el2n"].append(math.fsum(errors) / early)
         out["mean_loss"].append(math.fsum(losses) / epochs)
         out["final_loss"].append(losses[-1])
-        out["mean_prob"].append(math.fsum(softmax(z)[label] for z in history) / epochs)
+        means = [math.fsum(column) / epochs for column in zip(*map(softmax, history), strict=True)]
+        out["mean_prob"].append(means[label])
+        others = {k: mean for k, mean in enumerate(means) if k != label}
+        out["alternative"].append(max(others, key=others.__getitem__))
+        out["alternative_prob"].append(max(others.values()))
     return out

@@ -126,17 +126,17 @@ def test_scores_against_loops_over_examples_and_epochs(epochs: int) -> None:
         z[0, y[0]] = -50.0  # never learned
         z[1, y[1]] = 50.0  # always right
         z[2] = z[2] * 100
-    dynamics = Dynamics(config(epochs=epochs), n, CPU)
+    dynamics = Dynamics(config(epochs=epochs), n, k, CPU)
     for epoch, z in enumerate(seen, 1):
         loss, correct = dynamics.update(epoch, z, y)
         assert correct.tolist() == [int(max(range(k), key=z[i].tolist().__getitem__)) == int(y[i]) for i in range(n)]
         exact = torch.nn.functional.cross_entropy(z.double(), y, reduction="none")
         torch.testing.assert_close(loss, exact, rtol=1e-12, atol=0)
-    found, expected = dynamics.columns(), naive.scores(seen, y.tolist())
+    found, expected = dynamics.columns(y), naive.scores(seen, y.tolist())
     assert set(found) == set(expected)
-    for name in ("learning_time", "forgetting"):
+    for name in ("learning_time", "forgetting", "alternative"):
         assert found[name].tolist() == expected[name]
-    for name in ("aum", "el2n", "mean_loss", "final_loss", "mean_prob"):
+    for name in ("aum", "el2n", "mean_loss", "final_loss", "mean_prob", "alternative_prob"):
         assert found[name].dtype == np.float64
         assert found[name].tolist() == pytest.approx(expected[name], rel=1e-9, abs=1e-12)
     assert found["learning_time"][0] == found["forgetting"][0] == epochs + 1
@@ -148,19 +148,19 @@ def test_scores_against_loops_over_examples_and_epochs(epochs: int) -> None:
     [("0000", 5, 5), ("1111", 1, 0), ("0111", 2, 0), ("0101", 4, 1), ("1010", 5, 2), ("1000", 5, 1), ("0001", 4, 0)],
 )
 def test_learning_and_forgetting_written_out(correct: str, learning_time: int, forgetting: int) -> None:
-    dynamics = Dynamics(config(epochs=4), 1, CPU)
+    dynamics = Dynamics(config(epochs=4), 1, 2, CPU)
     for epoch, bit in enumerate(correct, 1):
         dynamics.update(epoch, torch.tensor([[0.0, 1.0 if bit == "1" else -1.0]]), torch.tensor([1]))
-    columns = dynamics.columns()
+    columns = dynamics.columns(torch.tensor([1]))
     assert (columns["learning_time"].tolist(), columns["forgetting"].tolist()) == ([learning_time], [forgetting])
 
 
 def test_el2n_is_over_the_first_fifth() -> None:
     y = torch.tensor([0])
-    dynamics = Dynamics(config(epochs=10), 1, CPU)
+    dynamics = Dynamics(config(epochs=10), 1, 2, CPU)
     for epoch in range(1, 11):
         dynamics.update(epoch, torch.tensor([[0.0, 0.0]]) if epoch <= 2 else torch.tensor([[9.0, 0.0]]), y)
-    assert dynamics.columns()["el2n"].tolist() == pytest.approx([math.sqrt(0.5)])
+    assert dynamics.columns(y)["el2n"].tolist() == pytest.approx([math.sqrt(0.5)])
 
 
 # --- whole trainings --------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_it_stops_after_the_nth_perfect_epoch_in_a_row(stopped: Trained, unstopp
 def test_one_imperfect_epoch_begins_the_count_anew() -> None:
     y = torch.tensor([1, 1])
     for history, stop in (("1101101110", 9), ("1110000000", 3), ("0000000111", 10), ("0101010101", 10), ("1111111111", 3)):
-        dynamics = Dynamics(resolved(**BASE | {"epochs": 10}, stop_after_perfect=3), 2, CPU)
+        dynamics = Dynamics(resolved(**BASE | {"epochs": 10}, stop_after_perfect=3), 2, 2, CPU)
         seen = 0
         for epoch, bit in enumerate(history, 1):
             if epoch > dynamics.stop():

@@ -14,20 +14,21 @@ from memloc.models.inference import margins
 
 
 class Dynamics:
-    """Running per-example statistics over the training passes, [n] each, on the device.
+    """Running per-example statistics over the training passes, [n] each, on the device; `probabilities` is [n, K].
 
     Every example's logits come from its training pass, before the update (science.md, Training).
     """
 
     INTEGERS = ("last_wrong", "forgetting", "was_correct", "ever_correct")
-    SUMS = ("margin", "loss", "el2n", "prob", "final_loss")
+    SUMS = ("margin", "loss", "el2n", "final_loss")
 
-    def __init__(self, config: TrainConfig, n: int, device: torch.device) -> None:
+    def __init__(self, config: TrainConfig, n: int, classes: int, device: torch.device) -> None:
         self.early = max(1, round(config.epochs / 5))
         self.epochs = config.epochs
         self.patience = config.stop_after_perfect
         self.values = {k: torch.zeros(n, dtype=torch.int64, device=device) for k in self.INTEGERS}
         self.values |= {k: torch.zeros(n, dtype=torch.float64, device=device) for k in self.SUMS}
+        self.values["probabilities"] = torch.zeros(n, classes, dtype=torch.float64, device=device)
 
     def update(self, epoch: int, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Takes in one epoch's logits (n×K float32); returns (loss float64 [n], correct bool [n])."""
@@ -44,7 +45,7 @@ class Dynamics:
         v["loss"] += loss
         v["final_loss"].copy_(loss)
         probabilities = z.softmax(dim=1)
-        v["prob"] += probabilities.gather(1, y[:, None]).squeeze(1)
+        v["probabilities"] += probabilities
         if epoch <= self.early:
             v["el2n"] += (probabilities - F.one_hot(y, z.shape[1])).norm(dim=1)
         return loss, correct
@@ -55,9 +56,14 @@ class Dynamics:
             return self.epochs
         return min(self.epochs, int(self.values["last_wrong"].max()) + self.patience)
 
-    def columns(self) -> dict[str, Any]:
-        """The raw scores of table `examples`, NumPy [n] each, after the last epoch; means are over the epochs trained."""
+    def columns(self, y: Tensor) -> dict[str, Any]:
+        """The raw scores of table `examples`, NumPy [n] each, after the last epoch; means are over the epochs trained.
+
+        alternative: of the classes other than the label y (int64 [n]), the one with the largest mean probability.
+        """
         v = {k: t.cpu() for k, t in self.values.items()}
+        label = y.cpu()[:, None]
+        others = v["probabilities"].scatter(1, label, -1.0)
         trained = self.stop()
         never = v["ever_correct"] == 0
         columns = {
@@ -67,14 +73,16 @@ class Dynamics:
             "el2n": v["el2n"] / min(self.early, trained),
             "mean_loss": v["loss"] / trained,
             "final_loss": v["final_loss"],
-            "mean_prob": v["prob"] / trained,
+            "mean_prob": v["probabilities"].gather(1, label).squeeze(1) / trained,
+            "alternative": others.argmax(dim=1),
+            "alternative_prob": others.amax(dim=1) / trained,
         }
         return {k: t.numpy() for k, t in columns.items()}
 
 
 def examples_table(config: TrainConfig, data: Data, dynamics: dict[str, Tensor]) -> dict[str, Any]:
     """Table `examples` from the last epoch's dynamics."""
-    state = Dynamics(config, len(data.y), torch.device("cpu"))
+    state = Dynamics(config, len(data.y), data.classes, torch.device("cpu"))
     state.values = dict(dynamics)
     labels = {"example": data.example, "label": data.y, "true_label": data.true_label, "noisy": data.noisy}
-    return labels | state.columns()
+    return labels | state.columns(torch.from_numpy(data.y))

@@ -79,7 +79,7 @@ class Training:
         self.dropout = build_dropout(config, network.sites, data.example, device)
         self.dropout.constrain(self.network)
         self.masks = StepMasks(self.dropout, OwnDropouts(self.network, config.seed, device))
-        self.dynamics = Dynamics(config, len(data.y), device)
+        self.dynamics = Dynamics(config, len(data.y), data.classes, device)
         self.optimizer, self.scaler = _optimizer(config, self.network, device)
         self.forward = forward_pass(config, self.network, device)
 

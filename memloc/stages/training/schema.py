@@ -63,6 +63,8 @@ TABLES: dict[str, pa.Schema] = {
             ("mean_loss", FLOAT),
             ("final_loss", FLOAT),
             ("mean_prob", FLOAT),
+            ("alternative", SMALL),
+            ("alternative_prob", FLOAT),
         ]
     ),
 }
