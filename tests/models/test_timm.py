@@ -20,13 +20,15 @@ from torch.nn import functional as F
 
 from memloc.errors import UsageError
 from memloc.models.architectures import resolved
-from memloc.models.architectures.timm.grouping import grouped_program
 from memloc.models.architectures.timm.network import Architecture
-from memloc.models.architectures.timm.trace import GroupingError, split_into_groups, traced
 from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
 from memloc.models.groups import Network
 from memloc.models.memory_format import channels_last
+from memloc.models.traced.cut import split_into_groups
+from memloc.models.traced.opened import opened
+from memloc.models.traced.program import GroupingError
+from memloc.models.traced.trace import traced
 from tests.models.plain import randomise
 
 SHAPE, CLASSES, B = (1, 32, 32), 7, 3
@@ -105,7 +107,7 @@ def test_the_same_function_gradients_and_statistics(name: str) -> None:
 def test_every_tensor_is_in_one_group_and_states_carry_on(name: str) -> None:
     ours, _ = pair(name)
     assert isinstance(ours, Architecture)
-    assert {ours.grouped.tensors[name] for name in ours.state_dict()} == set(ours.groups)
+    assert {ours.opened.tensors[name] for name in ours.state_dict()} == set(ours.groups)
     parameters = [n for g in ours.groups for n in ours.parameters_of(g)]
     assert sorted(parameters) == sorted(n for n, _ in ours.named_parameters())
     assert all(ours.parameters_of(g) for g in ours.groups)
@@ -389,8 +391,8 @@ def test_whatever_goes_wrong_is_said_when_planned(monkeypatch: pytest.MonkeyPatc
     def broken(*arguments: Any) -> None:
         raise RuntimeError("shape '[2, 0]' is invalid\nand more")
 
-    grouped_program.cache_clear()
-    monkeypatch.setattr("memloc.models.architectures.timm.grouping.shapes", broken)
+    opened.cache_clear()
+    monkeypatch.setattr("memloc.models.traced.program.Program.shapes", broken)
     config = resolved(dataset="cifar10", model="timm:test_vit")
     problem = config.architecture.misfit((3, 32, 32), 10)
     where = "timm:test_vit with images of 32×32 pixels"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import AfterValidator
 
 from memloc.config import ArchitectureConfig
 from memloc.errors import nearest
+
+if TYPE_CHECKING:
+    from memloc.models.architectures.timm.model import TimmModel
 
 TIMM = "timm:"
 
@@ -36,11 +39,21 @@ class Timm(ArchitectureConfig):
 
         return f"{TIMM}{name}" if timm.is_model(name) and "." not in name else None
 
-    def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
-        from memloc.models.architectures.timm.grouping import misfit
+    def origin(self) -> TimmModel:
+        """Where its network comes from."""
+        from memloc.models.architectures.timm.model import TimmModel
 
-        problem = misfit(self.name.removeprefix(TIMM), shape, classes)
-        return problem and f"{self.name} with images of {shape[1]}×{shape[2]} pixels: {problem}"
+        return TimmModel(self.name.removeprefix(TIMM))
+
+    def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
+        from memloc.models.traced.opened import opened
+        from memloc.models.traced.program import GroupingError
+
+        try:
+            opened(self.origin(), shape, classes)
+        except GroupingError as error:
+            return f"{self.name} with images of {shape[1]}×{shape[2]} pixels: {error}"
+        return None
 
 
 CONFIG = Timm

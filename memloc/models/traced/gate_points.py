@@ -1,18 +1,20 @@
-"""The neurons of a model of timm, and what their gates do (`timm:NAME`).
+"""The neurons of a traced network, and what their gates do.
 
 In the order of the forward pass, the neurons are:
-- a convolution's output channel, after the norm and the activation if they directly follow it (a patch embedding has none);
+- a convolution's output channel, after the norm and the activation if they directly follow it (a patch embedding of timm has
+  none);
 - a hidden unit: an output of a linear layer that an activation follows (directly, or after a norm), after the activation;
 - an attention head's output, of all tokens, before the projection, in modules with `num_heads` and a linear layer `proj`;
 - every weight of the classifier, a linear layer or a 1×1 convolution; a bias is none.
 An MLP that multiplies the halves of its hidden layer (GLU) has no hidden units. A layer that makes a table of positions, the
-same for all images, has no neurons. A module that cannot be traced (grouping._opened) is one operation, without neurons
-inside.
+same for all images, has no neurons. A module that cannot be traced (opened.py) is one operation, without neurons inside.
+The classifier is what the network itself names (`get_classifier`), or the layers from which the logits come without another
+layer between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +22,15 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from memloc.models.architectures.timm.trace import NORMS, Program
 from memloc.models.gates import Gate, gated, gated_heads, gated_linear
+from memloc.models.traced.program import Program
+from memloc.models.traced.trace import LEAVES, NORMS
 
 FUNCTIONS = (
     F.relu, F.relu6, F.gelu, F.silu, F.mish, F.hardswish, F.hardsigmoid, F.leaky_relu, F.elu, torch.relu, torch.tanh,
     torch.sigmoid,
 )  # fmt: skip
+METHODS = ("relu", "tanh", "sigmoid")
 PASSING = (nn.Identity, nn.Dropout)
 
 
@@ -43,13 +47,15 @@ class Point:
     axis: int = 1
 
 
-def neurons(model: nn.Module, program: Program) -> tuple[dict[fx.Node, Point], dict[str, tuple[int, ...]]]:
-    """(the nodes at which gates act, {layer: shape of one example's gate})."""
-    from timm.layers import PatchEmbed
+def neurons(
+    model: nn.Module, program: Program, size: Mapping[fx.Node, torch.Size], without: Collection[str] = ()
+) -> tuple[dict[fx.Node, Point], dict[str, tuple[int, ...]]]:
+    """(the nodes at which gates act, {layer: shape of one example's gate}).
 
+    size: the shapes of the values. without: modules whose convolutions have no neurons.
+    """
     modules = dict(model.named_modules())
-    classifiers = _classifiers(model)
-    patches = tuple(name for name, m in modules.items() if isinstance(m, PatchEmbed))
+    classifiers = _classifiers(model, program, size)
     points: dict[fx.Node, Point] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for node in (n for n in _of_images(program) if n.op == "call_module"):
@@ -58,7 +64,7 @@ def neurons(model: nn.Module, program: Program) -> tuple[dict[fx.Node, Point], d
         if module in classifiers:
             points[node], shapes[name] = Point(name, "weights"), (module.weight.shape[0], module.weight.shape[1])
         elif isinstance(module, nn.Conv1d | nn.Conv2d):
-            if not any(name.startswith(f"{patch}.") for patch in patches):
+            if not any(name.startswith(f"{module}.") for module in without):
                 last, _ = _followed(node, modules)
                 points[last], shapes[name] = Point(name, "channels"), (module.out_channels,)
         elif isinstance(module, nn.Linear):
@@ -83,11 +89,31 @@ def _of_images(program: Program) -> list[fx.Node]:
     return list(dependent)
 
 
-def _classifiers(model: nn.Module) -> list[nn.Module]:
+def _classifiers(model: nn.Module, program: Program, size: Mapping[fx.Node, torch.Size]) -> list[nn.Module]:
     """The linear layers (or 1×1 convolutions) that give logits; a distilled model has two."""
-    heads = model.get_classifier()  # type: ignore[operator]
-    parts = [m for head in (heads if isinstance(heads, tuple | list) else [heads]) for m in head.modules()]
+    named: Any = getattr(model, "get_classifier", None)
+    if callable(named):
+        heads = named()
+        parts = [m for head in (heads if isinstance(heads, tuple | list) else [heads]) for m in head.modules()]
+    else:
+        parts = [model.get_submodule(str(node.target)) for node in _last_layers(model, program, size)]
     return [m for m in parts if isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1))]
+
+
+def _last_layers(model: nn.Module, program: Program, size: Mapping[fx.Node, torch.Size]) -> list[fx.Node]:
+    """The layers behind which no layer follows, and which take one vector per image."""
+    layers, waiting, seen = [], [program.carried[-1][0]], set[fx.Node]()
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node.op == "call_module" and isinstance(model.get_submodule(str(node.target)), LEAVES):
+            given = size.get(node.all_input_nodes[0], torch.Size())
+            layers += [node] if given[2:].numel() == 1 else []
+        else:
+            waiting += node.all_input_nodes
+    return layers
 
 
 def _followed(node: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[fx.Node, bool]:
@@ -98,7 +124,8 @@ def _followed(node: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[fx.Node,
             return node, False
         following = users[0]
         module = modules.get(str(following.target)) if following.op == "call_module" else None
-        if following.target in FUNCTIONS or _activates(module):
+        method = following.op == "call_method" and following.target in METHODS
+        if method or following.target in FUNCTIONS or _activates(module):
             return following, True
         if not isinstance(module, (*NORMS, *PASSING)):
             return node, False

@@ -1,0 +1,188 @@
+"""A traced network with its gates and dropout sites, compared with the module itself."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from memloc.models.dropouts import Shape
+from memloc.models.memory_format import channels_last
+from memloc.models.traced.cut import groups_of_tensors
+from memloc.models.traced.gate_points import Point, apply, neurons
+from memloc.models.traced.origin import Origin
+from memloc.models.traced.program import GroupingError, Program
+from memloc.models.traced.sites import OwnDropout, Site, own_sites, removed_dropouts, sites
+from memloc.models.traced.trace import LAYERS, UntraceableError, traced
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The program of a network, for one shape of images and one number of classes.
+
+    constants: tensors of the program that belong to no module, by name. tensors, layers: the group of each. sites: {dropout
+    site: (C, H, W)}. own: {site of an own dropout: (shape of one example's factor, rate)}. masked: the sites at each
+    operation. notes: how the groups came about, and what is one operation.
+    """
+
+    program: Program
+    constants: dict[str, Tensor]
+    tensors: dict[str, str]
+    layers: dict[str, str]
+    points: dict[fx.Node, Point]
+    neurons: dict[str, tuple[int, ...]]
+    sites: dict[str, Shape]
+    own: dict[str, tuple[tuple[int, ...], float]]
+    masked: dict[fx.Node, tuple[Site, ...]]
+    notes: tuple[str, ...] = ()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Opened:
+        return self
+
+
+@contextmanager
+def drawing_from(seed: int) -> Iterator[None]:
+    """Seeds the global generators of torch (on the CPU), NumPy and Python; afterwards their states are restored."""
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+@lru_cache(maxsize=16)
+def opened(origin: Origin, shape: Shape, classes: int) -> Opened:
+    """The network's program with its gates and sites, compared with the module itself on the CPU.
+
+    Raises:
+        GroupingError
+    """
+    with drawing_from(0), torch.device("cpu"):
+        model = channels_last(origin.create(shape, classes).eval())
+        dropouts = removed_dropouts(model)
+        x = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+        with torch.no_grad():
+            wanted = _logits(origin, model, x[:2])
+            if not isinstance(wanted, Tensor) or wanted.shape != (2, classes) or not wanted.is_floating_point():
+                raise GroupingError(
+                    f"for 2 images it gives {_described(wanted)}; valid: logits, floats of shape [2, {classes}]"
+                )
+            try:
+                return _opened(origin, model, x, dropouts)
+            except GroupingError:
+                raise
+            except Exception as error:  # for example, a traced operation may fail for other numbers of images
+                raise GroupingError(f"operation by operation it does not run: {origin.explained(error)}") from error
+
+
+def _logits(origin: Origin, model: nn.Module, x: Tensor) -> Any:
+    try:
+        return model(x)
+    except Exception as error:  # the module may raise anything if it cannot take these images
+        raise GroupingError(f"{origin.fails}: {origin.explained(error)}") from error
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} of shape {list(value.shape)}".removeprefix("torch.")
+    return f"a {type(value).__name__}"
+
+
+def _opened(origin: Origin, model: nn.Module, x: Tensor, dropouts: Mapping[str, OwnDropout]) -> Opened:
+    """The cut in which as many modules as possible are traced. (A module that is one operation has no neurons inside.)
+
+    An origin marks kinds of modules that should not be traced. Not all of its reasons hold here. A kind with layers inside
+    is traced if the program then still computes what the model does. A kind that cannot be traced is one operation.
+    """
+    closed = set(origin.untraced().kinds)
+    for kind in dict.fromkeys(type(m) for m in model.modules() if type(m) in closed):
+        inside = [layer for m in model.modules() if type(m) is kind for layer in list(m.modules())[1:]]
+        if any(isinstance(layer, LAYERS) for layer in inside):
+            with suppress(Exception):  # if it is traced, it does not run, or computes something else
+                _with_closed(origin, model, x, dropouts, frozenset(closed - {kind}))
+                closed.remove(kind)
+    notes: list[str] = []
+    while True:
+        try:
+            result = _with_closed(origin, model, x, dropouts, frozenset(closed))
+            return replace(result, notes=(*result.notes, *notes))
+        except UntraceableError as error:
+            why = origin.explained(error.cause)
+            if error.kind is None or error.kind in closed:
+                raise GroupingError(f"its forward pass cannot be traced: {why}") from error
+            closed.add(error.kind)
+            notes.append(f"{error.kind.__name__} is one operation, without neurons inside: it cannot be traced: {why}")
+
+
+def _with_closed(
+    origin: Origin, model: nn.Module, x: Tensor, dropouts: Mapping[str, OwnDropout], closed: frozenset[type[nn.Module]]
+) -> Opened:
+    """The cut in which each module of these kinds is one operation.
+
+    Raises:
+        GroupingError
+    """
+    graph, constants = traced(model, closed, origin.untraced().functions)
+    for key, constant in constants.items():
+        model.register_buffer(key, constant, persistent=False)
+    program, notes = origin.program(model, graph)
+    size = program.shapes(model, x[:2])
+    points, gates = neurons(model, program, size, origin.without_neurons(model))
+    at, shapes = sites(model, program, size, origin.sites)
+    own_at, own = own_sites(program, size, dropouts)
+    masked = {n: tuple(s for s in (own_at.get(n), at.get(n)) if s) for n in program.body() if n in at or n in own_at}
+    each = zip(program.groups, program.nodes, strict=True)
+    layers = {points[node].layer: group for group, nodes in each for node in nodes if node in points}
+    tensors = groups_of_tensors(model, program)
+    result = Opened(program, constants, tensors, layers, points, gates, shapes, own, masked, tuple(notes))
+    _check(model, result, x)
+    return result
+
+
+def _check(model: nn.Module, result: Opened, x: Tensor) -> None:
+    """Checks that the program computes what the model does, in both modes, and that each image has gates of its own."""
+
+    def run(count: int, gates: Mapping[str, Tensor] | None = None) -> Tensor:
+        state: tuple[Any, ...] = (x[:count],)
+
+        def gated(node: fx.Node, args: tuple[Any, ...], call: Callable[[tuple[Any, ...]], Any]) -> Any:
+            point = result.points.get(node)
+            return (
+                call(args) if gates is None or point is None else apply(point, gates[point.layer], model, node, args, call)
+            )
+
+        for group in result.program.groups:
+            before = [value.clone() if isinstance(value, Tensor) else value for value in state]
+            after = result.program.run(model, group, state, gated)
+            if any(isinstance(b, Tensor) and not torch.equal(a, b) for a, b in zip(state, before, strict=True)):
+                raise GroupingError(f"{group} changes its input in place")
+            state = after
+        logits: Tensor = state[0]
+        return logits
+
+    def differ(a: Tensor, b: Tensor) -> bool:
+        return not torch.allclose(a, b, rtol=1e-4, atol=1e-5)
+
+    for training in (False, True):
+        model.train(training)
+        wanted = model(x)
+        if training and differ(model(x), wanted):
+            raise GroupingError("it draws at random in training; nn.Dropout is what memloc can draw by key")
+        if differ(run(3), wanted):
+            raise GroupingError("cut into groups it does not compute the same")
+    model.eval()
+    gates = {layer: torch.stack([torch.ones(s), torch.zeros(s)]) for layer, s in result.neurons.items()}
+    if differ(run(2, gates)[:1], model(x[:2])[:1]):
+        raise GroupingError("its images do not keep to themselves")

@@ -1,0 +1,131 @@
+"""A network as the list of its operations: those of torch.fx's symbolic trace, in the order of the forward pass.
+
+No operation works in place, so a state between groups can be used again.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Collection
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from memloc.errors import error_line
+from memloc.models.traced.program import GroupingError
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
+# Each of these is one operation, also if a library traces it: a norm works differently in training and in evaluation.
+LEAVES = (*NORMS, *LAYERS)
+OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+    torch.relu_: torch.relu,
+}
+IN_PLACE_SECOND = (F.relu, F.relu6, F.silu, F.mish, F.hardswish, F.hardsigmoid)  # their second argument is `inplace`
+ROOT = "network"
+
+
+class UntraceableError(GroupingError):
+    """A forward pass that depends on the values that it computes. kind: the type of the innermost module that has it."""
+
+    def __init__(self, cause: Exception, kind: type[nn.Module] | None) -> None:
+        super().__init__(f"its forward pass cannot be traced: {error_line(cause, with_type=False)}")
+        self.cause, self.kind = cause, kind
+
+
+class _Tracer(fx.Tracer):
+    def __init__(self, leaves: Collection[type[nn.Module]], wrapped: Collection[Callable[..., Any]]) -> None:
+        super().__init__(autowrap_functions=tuple(wrapped))
+        self._leaves = tuple(leaves)
+        self.failed: type[nn.Module] | None = None
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, LEAVES) or type(m) in self._leaves or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:
+            self.failed = self.failed or type(m)
+            raise
+
+
+class _OneArgument(nn.Module):
+    """The module that is traced: the network with images alone. Its other arguments have their defaults."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.add_module(ROOT, network)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.get_submodule(ROOT)(x)
+
+
+def traced(
+    network: nn.Module, leaves: Collection[type[nn.Module]], wrapped: Collection[Callable[..., Any]]
+) -> tuple[fx.Graph, dict[str, Tensor]]:
+    """(the network's operations, none of them in place, their targets named as in the network; constants by name).
+
+    The first operation is the images, the last one the output. constants: tensors that belong to no module. `inplace` of the
+    network's modules is false afterwards.
+
+    Raises:
+        UntraceableError: where the forward pass depends on the values that it computes.
+    """
+    for module in network.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False  # type: ignore[assignment]
+    root, tracer = _OneArgument(network), _Tracer(leaves, wrapped)
+    try:
+        graph = tracer.trace(root)
+    except Exception as error:  # a library's forward pass may raise anything while it is traced
+        raise UntraceableError(error, None if tracer.failed is type(network) else tracer.failed) from error
+    constants: dict[str, Tensor] = {}
+    first: dict[str, fx.Node] = {}
+    for node in graph.nodes:
+        _out_of_place(node)
+        if node.op in ("call_module", "get_attr"):
+            target = str(node.target)
+            if target.startswith(f"{ROOT}."):
+                node.target = target.removeprefix(f"{ROOT}.")
+            else:
+                constants[target] = getattr(root, target)
+        if node.op == "get_attr" and first.setdefault(str(node.target), node) is not node:
+            node.replace_all_uses_with(first[str(node.target)])  # so one group has the tensor, and hands it on
+            graph.erase_node(node)
+    return graph, constants
+
+
+def _out_of_place(node: fx.Node) -> None:
+    """Makes an operation return a new value. Later operations use it instead of the value that would be changed."""
+    before = (node.target, node.args, node.kwargs)
+    node.target = OUT_OF_PLACE.get(node.target, node.target)
+    if node.op == "call_method" and str(node.target).endswith("_") and hasattr(Tensor, str(node.target).rstrip("_")):
+        node.target = str(node.target).rstrip("_")
+    if node.kwargs.get("inplace"):
+        node.kwargs = {**node.kwargs, "inplace": False}
+    if node.target in IN_PLACE_SECOND and node.args[1:2] == (True,):
+        node.args = (node.args[0], False)
+    if before != (node.target, node.args, node.kwargs) and isinstance(node.args[0], fx.Node):
+        for user in [user for user in node.args[0].users if node < user]:
+            user.replace_input_with(node.args[0], node)
+
+
+def place(node: fx.Node) -> str:
+    """The name of the module or parameter that an operation is, or of the module whose forward pass it belongs to."""
+    if node.op in ("call_module", "get_attr"):
+        return str(node.target)
+    stack = list(node.meta.get("nn_module_stack", {}))
+    return stack[-1].removeprefix(ROOT).removeprefix(".") if stack else ""
+
+
+def prefixes(name: str) -> list[str]:
+    """`a.b.c`, `a.b`, `a`: a module or tensor and the modules that hold it."""
+    parts = name.split(".")
+    return [".".join(parts[:k]) for k in range(len(parts), 0, -1)]
