@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, TypeAdapter
@@ -11,7 +12,7 @@ from pydantic import AfterValidator, TypeAdapter
 from memloc.config.check import Fields, asked_type, fields_of
 from memloc.config.hints import valid_values
 from memloc.config.training import ArchitectureConfig, HeldOut, TrainConfig, default_peak
-from memloc.config.types import Config, Valid, Variant, holds_configs
+from memloc.config.types import Config, PathOrSweep, Valid, Variant, holds_configs
 from memloc.config.written import written
 from memloc.errors import UsageError, nearest
 
@@ -37,6 +38,18 @@ class VariantField:
     def own(self, variant: type[Variant]) -> list[str]:
         """The fields of a variant besides the one that decides."""
         return [name for name in variant.model_fields if name != variant.KIND]
+
+
+@dataclass(frozen=True, eq=False)
+class _PathsInNames(PathOrSweep):
+    """Marks a field of which each variant knows which part of its name is a path."""
+
+    held: VariantField | None = None
+
+    def absolute(self, value: Any, folder: Path) -> Any:
+        """As the variant makes it absolute."""
+        variant: Any = self.held and self.held.variant({self.held.flat: value})
+        return variant.absolute(value, folder) if variant else value
 
 
 class TrainingFields(Fields):
@@ -71,11 +84,14 @@ class TrainingFields(Fields):
         for variant in held.variants.values():
             for name in held.own(variant):
                 own.setdefault(name, []).append(asked_type(variant.model_fields[name]))
-        kind = self._model_type() if held.flat == "model" else Literal[tuple(held.variants)]
+        kind: Any = Literal[tuple(held.variants)]
+        if held.flat == "model":
+            kind = Annotated[self._model_type(), _PathsInNames(held=held)]
         return [(held.flat, kind), *((name, _either(types)) for name, types in own.items())]
 
     def _model_type(self) -> Any:
-        names = [name + "NAME" if name.endswith(":") else name for name in self.architectures]
+        named = self.architectures.items()
+        names = [config.FORM or (name + "NAME" if name.endswith(":") else name) for name, config in named]
         valid = ", ".join(names)
 
         def check(value: str) -> str:
@@ -173,7 +189,11 @@ class TrainingFields(Fields):
                 problems[name] = f"{written(kept[name])} with {held.flat}: {kind}; valid: {valid_values(asked_type(info))}"
         if len(problems) > before:
             return None
-        made = variant(**{variant.KIND: kind}, **own)
+        try:
+            made = variant(**{variant.KIND: kind}, **own).completed()
+        except UsageError as error:
+            problems[held.flat] = "; ".join(error.problems)
+            return None
         return self._variants.setdefault(made, made)  # one for all trainings that have it
 
     def _held_out(self, kept: Mapping[str, Any], problems: dict[str, str]) -> HeldOut | None:

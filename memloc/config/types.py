@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -62,6 +63,15 @@ class PathOrSweep:
         rest = value.removeprefix(self.prefix)
         return None if rest.startswith("sweep:") else rest
 
+    def absolute(self, value: Any, folder: Path) -> Any:
+        """The value with an absolute path in it, if it has a path.
+
+        Raises:
+            OSError, RuntimeError, ValueError: an unknown ~user, a byte that no path has.
+        """
+        path = self.path(value)
+        return value if path is None else self.prefix + str((folder / Path(path).expanduser()).resolve())
+
 
 class Config(BaseModel):
     """A frozen, strict configuration: `1` is not True, and "3" is not 3. Unknown fields, NaN and infinities are errors.
@@ -86,6 +96,14 @@ class Variant(Config):
 
     KIND: ClassVar[str] = "kind"
     FLAT: ClassVar[str | None] = None
+
+    def completed(self) -> Self:
+        """The same with what it implies filled in, such as the hash of a file that it names.
+
+        Raises:
+            UsageError: such a file cannot be read.
+        """
+        return self
 
 
 class StageConfig(Config):

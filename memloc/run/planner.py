@@ -72,9 +72,8 @@ def _misfits(entry: Entry, data: Description) -> list[str]:
     config = entry.config
     fits = check_fits(data, config)
     problems = [f"{entry.place(name)}: {problem}" for name, problem in fits.items()]
-    if problem := config.architecture.misfit(data.shape, data.classes):
-        problems.append(f"{entry.place('dataset')}: {problem}")
-    return problems
+    misfits = config.architecture.misfits(data.shape, data.classes)
+    return problems + [f"{entry.place(name)}: {problem}" for name, problem in misfits.items()]
 
 
 @dataclass
@@ -104,10 +103,9 @@ def _trial(entry: Entry, data: Description, sources: Sources, common: _Common, p
     config = entry.config
     if config.subset == data.n_train:  # all of them: the same training as without a subset
         config = config.model_copy(update={"subset": None})
-    # `data` identifies the data. Their name or path does not enter the identity.
-    trial_id = fingerprint(
-        {"stage": "train", "version": VERSION, "config": {**canonical(config), "dataset": None}, "data": data.identity}
-    )
+    # `data` identifies the data. Their name or path does not enter the identity, nor does that of a network's file.
+    identity = {**canonical(config), "dataset": None, **config.architecture.identity()}
+    trial_id = fingerprint({"stage": "train", "version": VERSION, "config": identity, "data": data.identity})
     size = common.size(config, data, sources.data_dir)
     analyses: dict[str, AnalysisPlan] = {}
     unmet: list[Unmet] = []

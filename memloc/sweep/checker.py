@@ -98,12 +98,11 @@ class Checker:
             return None, [((), problem)]
         taken, problems = fields.check_items(name, value)
         kind = marker(fields[name], PathOrSweep)
-        path = kind.path(taken) if kind else None
-        if problems or kind is None or path is None or self.folder is None:
+        if problems or kind is None or self.folder is None:
             return taken, problems
         try:
-            return kind.prefix + str((self.folder / Path(path).expanduser()).resolve()), []
-        except (OSError, RuntimeError, ValueError) as error:  # an unknown ~user, a byte that no path has
+            return kind.absolute(taken, self.folder), []
+        except (OSError, RuntimeError, ValueError) as error:
             return None, [((), f"{written(taken)} is not valid: {error}")]
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import AfterValidator
 
-from memloc.config import ArchitectureConfig
 from memloc.errors import nearest
+from memloc.models.traced.fields import TracedConfig
 
 if TYPE_CHECKING:
     from memloc.models.architectures.timm.model import TimmModel
@@ -26,7 +26,7 @@ def _known(value: str) -> str:
     raise ValueError(f"valid: timm:NAME, NAME a model of timm {timm.__version__}{nearest(name, timm.list_models())}")
 
 
-class Timm(ArchitectureConfig):
+class Timm(TracedConfig):
     """name: with its prefix, `timm:resnet18`."""
 
     NOT_COMPILED: ClassVar[str | None] = "networks of timm run operation by operation"
@@ -43,17 +43,18 @@ class Timm(ArchitectureConfig):
         """Where its network comes from."""
         from memloc.models.architectures.timm.model import TimmModel
 
-        return TimmModel(self.name.removeprefix(TIMM))
+        return TimmModel(self.name.removeprefix(TIMM), self.patterns(), self.sites)
 
-    def misfit(self, shape: tuple[int, int, int], classes: int) -> str | None:
+    def misfits(self, shape: tuple[int, int, int], classes: int) -> dict[str, str]:
         from memloc.models.traced.opened import opened
         from memloc.models.traced.program import GroupingError
 
         try:
             opened(self.origin(), shape, classes)
         except GroupingError as error:
-            return f"{self.name} with images of {shape[1]}×{shape[2]} pixels: {error}"
-        return None
+            where = f"{self.name} with images of {shape[1]}×{shape[2]} pixels: "
+            return {error.field or "dataset": str(error) if error.field else f"{where}{error}"}
+        return {}
 
 
 CONFIG = Timm
