@@ -181,7 +181,8 @@ def _in_turn(
     first: dict[int, int] = {}
     for k, group in enumerate(groups):
         for parameter in (p for name in group for p in model.get_submodule(name).parameters()):
-            ends[first.setdefault(id(parameter), k)] = max(ends[first[id(parameter)]], k)
+            one = first.setdefault(id(parameter), k)
+            ends[one] = max(ends[one], k)
     joined: list[tuple[str, list[str]]] = []
     k = 0
     while k < len(groups):
