@@ -69,7 +69,8 @@ class OwnCode:
     def explained(self, error: BaseException) -> str:
         """An exception in one line, with the last line of the file that it passed through; its traceback goes to the log."""
         log.info("%s", "".join(traceback.format_exception(error)))
-        return f"{error_line(error)}{self._where(error)}"
+        what = f"SyntaxError: {error.msg}" if isinstance(error, SyntaxError) else error_line(error)
+        return f"{what}{self._where(error)}"
 
     def _where(self, error: BaseException) -> str:
         if isinstance(error, SyntaxError) and error.filename == self.origin and error.lineno:

@@ -19,7 +19,7 @@ from memloc.store import Store
 
 HEAVY = ("torch", "ray", "pyarrow", "pandas", "duckdb", "numpy", "pydantic", "sklearn", "altair", "vl_convert", "jinja2")
 
-CONFIGS = [f"memloc.models.architectures.{name}.config" for name in ("resnet9", "resnet50", "vit_small", "timm")]
+CONFIGS = [f"memloc.models.architectures.{name}.config" for name in ("resnet9", "resnet50", "vit_small", "python", "timm")]
 # What takes no torch: {what is done: its statement}, that which needs least first.
 LIGHT = {
     "help": "import memloc.commands",

@@ -16,7 +16,7 @@ from memloc.api import notebook
 from memloc.api.arguments import check_sweep, check_text, whole_number
 from memloc.config import TrainConfig
 from memloc.data.directory import data_dir
-from memloc.errors import UsageError, nearest
+from memloc.errors import UsageError, check_path, nearest
 from memloc.stages.evaluate.config import RESCALES
 from memloc.stages.fields import MASK_MODES
 from memloc.store import Commit, Store, layout
@@ -99,6 +99,20 @@ class Trial:
         """This trial's rows of a table or view as a DataFrame: `table`, converted."""
         frame: pd.DataFrame = self.table(name, partial=partial).to_pandas()
         return frame
+
+    def with_source(self, file: str | os.PathLike[str]) -> Trial:
+        """The same trial with the Python file at hand that made its network (`model: python:…`). A store holds no code.
+
+        Args:
+            file: a path, or the name of a module that Python can import.
+
+        Raises:
+            UsageError: it is another file, by its hash, or the network needs none.
+        """
+        check_path("file", file)
+        architecture = self.config.architecture.with_source(os.fspath(file))
+        config = self.config.model_copy(update={"architecture": architecture})
+        return Trial(self._store, self._commit, config, self._folder)
 
     def model(self, epoch: int | None = None, mode: str = "plain", rescale: str = "none") -> nn.Module:
         """The network after an epoch, in evaluation mode, on the CPU.

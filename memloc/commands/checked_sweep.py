@@ -116,6 +116,10 @@ def _check_portable(plan: Plan, data_dir: str | None) -> None:
     own = next((t.config.dataset for t in plan.trials if t.config.dataset.startswith("npz:")), None)
     if own is not None:
         raise UsageError(f"{own}: lies on this machine, and only the sweep's file goes along with the job; use --slurm")
+    models = (t.config.model for t in plan.trials)
+    file = next((m for m in models if m.startswith("python:") and "/" in m), None)
+    if file is not None:
+        raise UsageError(f"{file}: lies on this machine, and only the sweep's file goes along with the job; use --slurm")
     if data_dir is not None and not Path(data_dir).is_absolute():
         raise UsageError(f"--data-dir {data_dir}: name the folder by its absolute path on the head of the cluster")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic.fields import FieldInfo
 
@@ -61,9 +61,12 @@ def _variants(held: VariantField, training: TrainingFields) -> Iterator[FieldAbo
     meaning, source = _meaning(next((info for info in deciding if info.description), deciding[0]))
     default = "required" if held.default is None else held.default
     yield FieldAbout("training", held.flat, "", default, training.valid(held.flat), meaning, source)
+    alike: dict[FieldAbout, list[str]] = {}
     for kind, variant in held.variants.items():
-        used_with = f"{held.flat}: {kind}"
-        yield from (_about("training", n, variant.model_fields[n], used_with) for n in held.own(variant))
+        for name in held.own(variant):
+            alike.setdefault(_about("training", name, variant.model_fields[name]), []).append(kind)
+    for about, kinds in alike.items():  # several variants may have one field from a base that they share
+        yield replace(about, used_with=f"{held.flat}: {', '.join(kinds)}")
 
 
 def _bases(variant: type[Variant]) -> list[type[Config]]:

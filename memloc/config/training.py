@@ -6,7 +6,7 @@ The fields are those of science.md, sections Data, Models, Training and Example-
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 
@@ -27,7 +27,7 @@ from memloc.config.types import (
     Valid,
     Variant,
 )
-from memloc.errors import nearest
+from memloc.errors import UsageError, nearest
 
 DATASETS = ("digits", "cifar10", "mnist", "fashion_mnist", "svhn")
 
@@ -143,6 +143,14 @@ class ArchitectureConfig(Variant):
         """{field: problem} of what cannot be run on images of shape (C, H, W)."""
         problem = self.misfit(shape, classes)
         return {} if problem is None else {"dataset": problem}
+
+    def with_source(self, file: str) -> Self:
+        """The same network with the file at hand that made it; `origin` needs it where a configuration comes from a store.
+
+        Raises:
+            UsageError: it is another file, or the network needs none.
+        """
+        raise UsageError(f"source {file}: model {self.name} needs no file")
 
     def identity(self) -> dict[str, str | None]:
         """{flat field: its value in the identity of a training}, where that is not the field's own value."""

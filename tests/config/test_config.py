@@ -38,7 +38,7 @@ PINNED = {"base": "6849993ca4900efa", "tied": "5a1b4846cea797b9", "plain": "9bf8
 
 def test_the_names_in_config_are_the_ones_that_exist() -> None:
     assert set(config.DATASETS) == set(data.SOURCES)
-    assert list(ARCHITECTURES) == ["resnet50", "resnet9", "vit_small", "timm:"]
+    assert list(ARCHITECTURES) == ["resnet50", "resnet9", "vit_small", "python:", "timm:"]
 
 
 @pytest.mark.parametrize("name", ["resnet50", "resnet9", "vit_small"])

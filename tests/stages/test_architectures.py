@@ -25,6 +25,7 @@ from memloc.stages.retrain.config import RetrainConfig
 from memloc.stages.rewind.compute import rewound_logits
 from memloc.stages.training.batches import split_into_batches
 from memloc.stages.training.loop import train
+from tests.models import own_nets
 from tests.stages.conftest import CPU, Trained, settings
 from tests.stages.naive import pixels
 from tests.stages.test_flip_search import as_outcome, plainly, predicted, task_of
@@ -36,6 +37,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "vit_small shifted": {"model": "vit_small", "tokens": "shifted"},
     "timm convolutions": {"model": "timm:test_efficientnet"},
     "timm transformer": {"model": "timm:test_vit"},
+    "own": {"model": f"python:{own_nets.__file__}:with_dropout"},
 }
 SMALL = {"subset": 20, "noise": 0.25, "epochs": 2, "batch_size": 10, "lr": 0.01}
 
@@ -193,5 +195,6 @@ def test_dropouts_train_and_evaluate(name: str, dropout: dict[str, Any]) -> None
         for group in network.groups[:-1]:
             open_state = network.run_group(group, state)[0]
             state = network.run_group(group, state, masks=masks)
-            mask = masks[group] if open_state.ndim == 4 else masks[group].flatten(2).transpose(1, 2)
+            by_rank = {4: masks[group], 3: masks[group].flatten(2).transpose(1, 2), 2: masks[group].flatten(1)}
+            mask = by_rank[open_state.ndim]
             assert torch.equal(state[0], open_state * mask)

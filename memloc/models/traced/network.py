@@ -16,7 +16,6 @@ from memloc.models.groups import Network, State
 from memloc.models.traced.gate_points import apply
 from memloc.models.traced.opened import drawing_from, opened
 from memloc.models.traced.origin import Origin
-from memloc.models.traced.program import GroupingError
 from memloc.models.traced.sites import removed_dropouts
 from memloc.seeds import torch_seed
 
@@ -29,7 +28,6 @@ class TracedNetwork(Network):
         self.made_from = (origin, shape, classes)
         self.opened = opened(origin, shape, classes)
         model = _created(origin, shape, classes, seed=0)
-        check_names(model)
         for key, child in model.named_children():
             self.add_module(key, child)
         for key, parameter in model.named_parameters(recurse=False):
@@ -85,15 +83,6 @@ def _created(origin: Origin, shape: Shape, classes: int, seed: int) -> nn.Module
         model = origin.create(shape, classes)
     removed_dropouts(model)
     return model
-
-
-def check_names(model: nn.Module) -> None:
-    """Raises GroupingError if a child or a tensor of the model has a name that a `Network` needs for itself."""
-    own = {*dir(Network), "groups", "sites", "neurons", "opened", "made_from"}
-    names = [name for name, _ in (*model.named_children(), *model.named_parameters(recurse=False))]
-    taken = [name for name in (*names, *(name for name, _ in model.named_buffers(recurse=False))) if name in own]
-    if taken:
-        raise GroupingError(f"memloc's networks have something of their own under the name {taken[0]}; rename it")
 
 
 def _is_activated(module: nn.Module) -> bool:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from memloc.models.dropouts import Shape
+from memloc.models.groups import Network
 from memloc.models.memory_format import channels_last
 from memloc.models.traced.cut import groups_of_tensors
 from memloc.models.traced.gate_points import Point, apply, neurons
@@ -71,6 +72,7 @@ def opened(origin: Origin, shape: Shape, classes: int) -> Opened:
     """
     with drawing_from(0), torch.device("cpu"):
         model = channels_last(origin.create(shape, classes).eval())
+        _check_names(model)
         dropouts = removed_dropouts(model)
         x = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
         with torch.no_grad():
@@ -92,6 +94,15 @@ def _logits(origin: Origin, model: nn.Module, x: Tensor) -> Any:
         return model(x)
     except Exception as error:  # the module may raise anything if it cannot take these images
         raise GroupingError(f"{origin.fails}: {origin.explained(error)}") from error
+
+
+def _check_names(model: nn.Module) -> None:
+    """Raises GroupingError if a child or a tensor of the model has a name that a `Network` needs for itself."""
+    own = {*dir(Network), *Network.__annotations__, "opened", "made_from"}
+    tensors = (*model.named_parameters(recurse=False), *model.named_buffers(recurse=False))
+    taken = [name for name, _ in (*model.named_children(), *tensors) if name in own]
+    if taken:
+        raise GroupingError(f"memloc's networks have something of their own under the name {taken[0]}; rename it")
 
 
 def _described(value: Any) -> str:

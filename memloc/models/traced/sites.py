@@ -108,7 +108,7 @@ def _matched(
     for name, node in found:
         taken.setdefault(node, name)  # a module and the last one inside it are one place
     if not taken:
-        names = ", ".join(name for name in dict.fromkeys(n for n, _ in model.named_modules()) if name in last)
+        names = ", ".join(name for name in dict.fromkeys(n for n, _ in model.named_modules()) if name and name in last)
         raise GroupingError(f"{pattern!r} matches no module; there are: {names}", "sites")
     return [(name, node) for node, name in taken.items()]
 

@@ -35,8 +35,10 @@ class Python(TracedConfig):
     FORM: ClassVar[str | None] = FORM
 
     name: Annotated[str, AfterValidator(_form)]
-    code: Annotated[str, Field(pattern="^[0-9a-f]{64}$"), Valid("null: memloc fills it in")] | None = None
-    """The sha256 of the file that has the function. It stands for the file in the identity. [memloc]"""
+    code: Annotated[str, Field(pattern="^[0-9a-f]{64}$"), Valid("64 hexadecimal digits")] | None = None
+    """The sha256 of the file that has the function; null: memloc fills it in. It stands for the file in the identity.
+    [memloc]
+    """
     _own: OwnCode | None = PrivateAttr(default=None)
 
     @classmethod
@@ -56,6 +58,9 @@ class Python(TracedConfig):
     def function(self) -> str:
         """The function's name."""
         return self.name.rpartition(":")[2]
+
+    def with_source(self, file: str) -> Self:
+        return self.with_code(own_code.read(file))
 
     def with_code(self, code: OwnCode) -> Self:
         """The same network with the file at hand.
@@ -78,7 +83,8 @@ class Python(TracedConfig):
         from memloc.models.architectures.python.function import Function
 
         if self._own is None:
-            raise UsageError(f"model {self.name}: a store holds no code; give the file: trial.model(source='nets.py')")
+            what_to_do = "name the file: trial.with_source('nets.py'); in a sweep, leave `code` out"
+            raise UsageError(f"model {self.name}: a store holds no code; {what_to_do}")
         return Function(self._own, self.function, self.patterns(), self.sites)
 
     def identity(self) -> dict[str, str | None]:

@@ -1,0 +1,208 @@
+"""Networks as a person writes them, each made by a function (channels, height, width, classes) -> nn.Module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Plain(nn.Module):
+    """Convolutions, a batch norm, a dropout, methods and functions that activate, one of them in place."""
+
+    def __init__(self, channels: int, height: int, width: int, classes: int, rate: float = 0.0) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 6, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(6)
+        self.conv2 = nn.Conv2d(6, 8, 3, padding=1)
+        self.drop = nn.Dropout(rate)
+        self.fc1 = nn.Linear(8 * (height // 4) * (width // 4), 12)
+        self.fc2 = nn.Linear(12, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x)), True), 2)
+        x = F.max_pool2d(self.conv2(x).relu_(), 2)
+        x = self.drop(F.relu(self.fc1(torch.flatten(x, 1))))
+        logits: Tensor = self.fc2(x)
+        return logits
+
+
+def make(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Plain(channels, height, width, classes)
+
+
+def with_dropout(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Plain(channels, height, width, classes, 0.25)
+
+
+def sequential(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    first = (nn.Conv2d(channels, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(2))
+    second = (nn.Conv2d(6, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(*first, *second, nn.Linear(8, classes))
+
+
+def mlp(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    hidden = (nn.Linear(channels * height * width, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 8), nn.Tanh())
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(8, classes))
+
+
+class Held(nn.Module):
+    """A network in a network: one child with parameters. A scale that is a plain tensor, and a parameter used twice."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.scale = torch.tensor(0.5)
+        self.shift = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(x * self.scale + self.shift) - self.shift
+        return logits
+
+
+def held(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Held(sequential(channels, height, width, classes))
+
+
+class Residual(nn.Module):
+    """Layers in a list, the second of which runs twice, so it cannot be cut from the third."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(channels if k == 0 else 6, 6, 3, padding=1) for k in range(3))
+        self.norm = nn.GroupNorm(2, 6)
+        self.head = nn.Linear(6, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.convs[0](x))
+        x = F.relu(self.convs[1](x))
+        x = x + F.relu(self.convs[2](x))
+        x = self.norm(self.convs[1](x)).mean(dim=(2, 3))
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def residual(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Residual(channels, classes)
+
+
+class Undecided(nn.Module):
+    """Branches on the values of its images."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 6, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        if y.sum() > 1e9:
+            return y * 2
+        return y
+
+
+class Partly(nn.Module):
+    """Only a part of it cannot be traced."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.part = Undecided(channels)
+        self.conv = nn.Conv2d(6, 8, 3)
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(F.relu(self.conv(self.part(x))).mean(dim=(2, 3)))
+        return logits
+
+
+def partly(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Partly(channels, classes)
+
+
+def lazy(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(classes))
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def undecided(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return nn.Sequential(Undecided(channels)) if height < 0 else Undecided(channels)
+
+
+class Root(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(64, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.fc(x.flatten(1))
+        if y.sum() > 1e9:
+            return y * 2
+        return y
+
+
+def root(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Root(classes)
+
+
+def wrong_shape(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, 3))
+
+
+def raises(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return nn.Linear(1, 1 // (channels - 1))
+
+
+def fails(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(3, classes))
+
+
+def no_module(channels: int, height: int, width: int, classes: int) -> Any:
+    return "a network"
+
+
+class Draws(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(64, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(F.dropout(x.flatten(1), 0.5, self.training))
+        return logits
+
+
+def draws(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Draws(classes)
+
+
+class Named(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.outputs = nn.Linear(64, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.outputs(x.flatten(1))
+        return logits
+
+
+def named(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Named(classes)
+
+
+class Spare(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.fc, self.unused = nn.Linear(64, classes), nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(x.flatten(1))
+        return logits
+
+
+def spare(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Spare(classes)
+
+
+NUMBER = 3

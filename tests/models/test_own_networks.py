@@ -1,0 +1,305 @@
+"""Networks of a person's own (`python:FILE.py:FUNCTION`), against the modules themselves."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from memloc.errors import UsageError
+from memloc.models.architectures import resolved
+from memloc.models.build import build
+from memloc.models.dropouts import OwnDropouts
+from memloc.models.groups import Network
+from memloc.models.traced.network import TracedNetwork
+from tests.models import own_nets
+from tests.models.plain import randomise
+
+FILE = Path(own_nets.__file__)
+SHAPE, CLASSES = (1, 8, 8), 10
+RUN = ("make", "with_dropout", "sequential", "mlp", "held", "residual", "partly", "lazy")
+
+
+def config(function: str, **more: Any) -> Any:
+    return resolved(dataset="digits", model=f"python:{FILE}:{function}", **more)
+
+
+def network(function: str, seed: int = 0, **more: Any) -> TracedNetwork:
+    made = build(config(function, **more), SHAPE, CLASSES)
+    assert isinstance(made, TracedNetwork)
+    made.initialise(seed)
+    return made
+
+
+def images(count: int = 3) -> Tensor:
+    return torch.randn(count, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def pair(function: str) -> tuple[Network, nn.Module]:
+    """(ours, the module itself), float64, evaluation mode, the same weights, by name."""
+    ours = network(function).double()
+    module: nn.Module = getattr(own_nets, function)(*SHAPE, CLASSES).double().eval()
+    with torch.no_grad():
+        module(images())  # gives lazy layers their shapes
+    randomise(ours, 3)
+    module.load_state_dict(ours.state_dict())
+    return ours.eval(), module
+
+
+def close(a: Tensor, b: Tensor) -> None:
+    torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("function", RUN)
+def test_the_same_function_gradients_and_statistics(function: str) -> None:
+    ours, module = pair(function)
+    close(ours(images()), module(images()))
+    for m in module.modules():
+        m.train(not isinstance(m, nn.Dropout))
+    for each in (ours.train(), module):
+        F.cross_entropy(each(images()), torch.tensor([1, 3, 5])).backward()
+    theirs = dict(module.named_parameters())
+    assert [name for name, _ in ours.named_parameters()] == list(theirs)
+    for name, p in ours.named_parameters():
+        assert p.grad is not None, name
+        close(p.grad, theirs[name].grad)  # type: ignore[arg-type]
+    for name, b in module.named_buffers():
+        close(ours.state_dict()[name].double(), b.double())
+
+
+GROUPS = {
+    "make": ("conv1", "conv2", "fc1", "fc2"),  # the norm with its convolution
+    "sequential": ("0", "4", "8"),
+    "mlp": ("1", "4", "6"),
+    "held": ("network.0", "network.4", "network.8"),  # one child: its children count
+    "residual": ("convs.0", "convs.1+convs.2", "head"),  # the list is opened; what runs twice cannot be cut
+    "partly": ("part", "conv", "head"),
+}
+
+
+@pytest.mark.parametrize("function", GROUPS)
+def test_groups_by_children(function: str) -> None:
+    made = network(function)
+    assert made.groups == GROUPS[function]
+    owned = [name for group in made.groups for name in made.parameters_of(group)]
+    assert sorted(owned) == sorted(name for name, _ in made.named_parameters())
+    state: tuple[Any, ...] = (images().float(),)
+    whole = made.eval()(*state)
+    for group in made.groups:
+        assert torch.equal(made.run_from(group, state), whole)
+        state = made.run_group(group, state)
+
+
+def test_what_was_done_is_said() -> None:
+    assert network("residual").opened.notes == (
+        "convs is opened: a ModuleList",
+        "norm belongs to convs.2: it is a norm",
+        "convs.1, convs.2 are one group: they do not run one after the other, or share parameters",
+    )
+    (note,) = (note for note in network("partly").opened.notes if "operation" in note)
+    assert note.startswith("Undecided is one operation, without neurons inside: it cannot be traced: ")
+    assert note.endswith("(own_nets.py:100: if y.sum() > 1e9:)")
+
+
+def test_groups_and_sites_by_pattern() -> None:
+    groups = {"early": r"conv\d.*|bn1", "hidden": "fc1", "last": r"fc2\..*"}
+    made = network("make", groups=groups, sites="conv2|drop")
+    assert made.groups == ("early", "hidden", "last")
+    assert made.parameters_of("early") == [n for n, _ in made.named_parameters() if not n.startswith("fc")]
+    assert made.sites == {"conv2": (8, 4, 4), "drop": (12, 1, 1)}
+    x, factor = images(2).float(), torch.tensor([1.0, 0.0]).repeat(4)[None, :, None, None]
+    plain: Any = own_nets.make(*SHAPE, CLASSES)
+    plain.load_state_dict(made.state_dict())
+    handle = plain.conv2.register_forward_hook(lambda _, __, out: out * factor)
+    torch.testing.assert_close(made.eval()(x, masks={"conv2": factor}), plain.eval()(x))
+    handle.remove()
+    # The same groups in another order are the same training.
+    swapped = config("make", groups=dict(reversed(groups.items())), sites="conv2|drop")
+    assert swapped == config("make", groups=groups, sites="conv2|drop")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "problem"),
+    [
+        ({"groups": {"a": "conv.*"}}, "groups", "the parameter bn1.weight is in none of a; each is in one group"),
+        ({"groups": {"a": ".*", "b": "fc2"}}, "groups", "the parameter fc2.weight is in both a and b; each is in one group"),
+        (
+            {"groups": {"a": ".*", "b": "fc3"}},
+            "groups",
+            "b: 'fc3' matches no parameter; modules with some: conv1, bn1, conv2,",
+        ),
+        (
+            {"groups": {"a": "conv1|fc.*", "b": "bn1|conv2"}},
+            "groups",
+            "a is used again after b has begun; put them into one group",
+        ),
+        ({"sites": "conv3"}, "sites", "'conv3' matches no module; there are: conv1, bn1, conv2, drop, fc1, fc2"),
+    ],
+)
+def test_patterns_that_do_not_fit(fields: dict[str, Any], field: str, problem: str) -> None:
+    misfits = config("make", **fields).architecture.misfits(SHAPE, CLASSES)
+    assert list(misfits) == [field]
+    assert misfits[field].startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("groups", {"a": "("}, r"groups: \{a: '\('\} is not valid: '\(' is no regular expression: missing \)"),
+        ("groups", {"a b": "x"}, "'a b' is no group's name"),
+        ("groups", {}, "valid: {group: 'pattern', …}"),
+        ("groups", {"a": 3}, "valid: {group: 'pattern', …}, each a text"),
+        ("sites", "[", r"sites: '\[' is not valid: '\[' is no regular expression"),
+    ],
+)
+def test_patterns_that_are_none(field: str, value: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        config("make", **{field: value})
+
+
+# --- neurons, by hooks on the module itself -----------------------------------------------------------------------------
+
+
+def test_neurons_are_channels_hidden_units_and_the_classifiers_weights() -> None:
+    assert network("make").neurons == {"conv1": (6,), "conv2": (8,), "fc1": (12,), "fc2": (10, 12)}
+    assert network("mlp").neurons == {"1": (12,), "4": (8,), "6": (10, 8)}
+    assert network("residual").neurons == {"convs.0": (6,), "convs.1": (6,), "convs.2": (6,), "head": (10, 6)}
+    assert network("partly").neurons == {"conv": (8,), "head": (10, 8)}  # none in what is one operation
+
+
+def test_closing_a_neuron_is_what_a_hook_does() -> None:
+    ours, module = pair("make")
+    gate = torch.ones(1, 12, dtype=torch.float64)
+    gate[0, 5] = 0
+
+    class Closed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * gate
+
+    assert isinstance(module, own_nets.Plain)
+    module.drop = Closed()  # type: ignore[assignment]  # what follows fc1 and its activation
+    close(ours(images(), gates={"fc1": gate}), module(images()))
+    weights = torch.ones(1, CLASSES, 12, dtype=torch.float64)
+    weights[0, 2, 7] = 0
+    ours, module = pair("make")
+    assert isinstance(module, own_nets.Plain)
+    with torch.no_grad():
+        module.fc2.weight[2, 7] = 0
+    close(ours(images(), gates={"fc2": weights}), module(images()))
+
+
+# --- the network's own dropout, and its beginning -------------------------------------------------------------------------
+
+
+def test_own_dropout_is_drawn_by_key() -> None:
+    made = network("with_dropout").train()
+    assert made.stochastic() == {"dropout drop": ((12,), 0.25)}
+    own = OwnDropouts(made, seed=4, device=torch.device("cpu"))
+    factors = own.training(3, epoch=1, step=0)
+    assert factors is not None
+    x = images().float()
+    drawn = made(x, masks=factors)
+    torch.manual_seed(77)
+    assert torch.equal(drawn, made(x, masks=own.training(3, epoch=1, step=0)))
+    assert not torch.equal(drawn, made(x, masks=own.training(3, epoch=1, step=1)))
+    plain: Any = own_nets.make(*SHAPE, CLASSES)  # the same without a dropout
+    plain.load_state_dict(made.state_dict())
+    handle = plain.drop.register_forward_hook(lambda _, __, out: out * factors["dropout drop"])
+    torch.testing.assert_close(drawn, plain.train()(x))
+    handle.remove()
+
+
+def test_initialisation_is_the_modules_own_from_a_keyed_stream() -> None:
+    one, again, other = (network("make", seed=s).state_dict() for s in (3, 3, 4))
+    assert all(torch.equal(one[k], again[k]) for k in one)
+    assert not torch.equal(one["conv1.weight"], other["conv1.weight"])
+    before = torch.get_rng_state()
+    network("make")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- identity ---------------------------------------------------------------------------------------------------------
+
+
+def test_identity_is_the_content_and_not_the_path(tmp_path: Path) -> None:
+    copy, changed = tmp_path / "copy.py", tmp_path / "changed.py"
+    copy.write_text(FILE.read_text())
+    changed.write_text(FILE.read_text() + "\n# a comment\n")
+    here, there, other = (
+        resolved(dataset="digits", model=f"python:{path}:make").architecture for path in (FILE, copy, changed)
+    )
+    assert here.flat()["code"] == there.flat()["code"] != other.flat()["code"]
+    assert here.identity() == there.identity() == {"model": "python:make"}
+    assert config("mlp").architecture.identity() != here.identity()
+
+
+def test_the_text_travels(tmp_path: Path) -> None:
+    """Another process runs the network without the file."""
+    file = tmp_path / "gone.py"
+    file.write_text(FILE.read_text())
+    before = resolved(dataset="digits", model=f"python:{file}:make")
+    wanted = build(before, SHAPE, CLASSES)
+    wanted.initialise(5)
+    (tmp_path / "config").write_bytes(pickle.dumps(before))
+    file.unlink()
+    program = (
+        "import pickle, sys, torch\n"
+        "from memloc.models.build import build\n"
+        f"made = build(pickle.load(open({str(tmp_path / 'config')!r}, 'rb')), {SHAPE}, {CLASSES})\n"
+        "made.initialise(5)\n"
+        f"torch.save(made.state_dict(), {str(tmp_path / 'state')!r})\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    state = torch.load(tmp_path / "state", weights_only=True)
+    assert all(torch.equal(value, state[name]) for name, value in wanted.state_dict().items())
+
+
+def test_a_configuration_from_a_store_needs_the_file(tmp_path: Path) -> None:
+    """Nothing in a store is code, and what a store says makes nobody run a file."""
+    before = config("make")
+    after = resolved(**before.flat())
+    assert after.flat() == before.flat()
+    with pytest.raises(UsageError, match=r"a store holds no code; name the file: trial\.with_source"):
+        build(after, SHAPE, CLASSES)
+    with_file = after.architecture.with_source(str(FILE))
+    assert build(after.model_copy(update={"architecture": with_file}), SHAPE, CLASSES).groups == GROUPS["make"]
+    other = tmp_path / "other.py"
+    other.write_text("def make(*size): ...\n")
+    with pytest.raises(UsageError, match="is not the file that made this network"):
+        after.architecture.with_source(str(other))
+
+
+# --- errors, a line each -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        ("mak", "no function mak; did you mean 'make'?; it has Plain, make,"),
+        ("NUMBER", "NUMBER is a int; valid: a function"),
+        ("raises", "raises(1, 8, 8, 10) raises ZeroDivisionError: integer division or modulo by zero (own_nets.py:155: "),
+        ("no_module", "no_module returns a str; valid: an nn.Module"),
+        ("fails", "its forward pass fails: RuntimeError: mat1 and mat2 shapes cannot be multiplied"),
+        ("wrong_shape", "for 2 images it gives float32 of shape [2, 3]; valid: logits, floats of shape [2, 10]"),
+        ("root", "its forward pass cannot be traced: TraceError: symbolically traced variables cannot be used as inputs"),
+        ("draws", "it draws at random in training; nn.Dropout is what memloc can draw by key"),
+        ("named", "memloc's networks have something of their own under the name outputs; rename it"),
+        ("spare", "unused.weight is not used"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_a_line(function: str, problem: str) -> None:
+    misfits = config(function).architecture.misfits(SHAPE, CLASSES)
+    assert list(misfits) == ["model"]
+    assert problem in misfits["model"]
+    assert "\n" not in misfits["model"]
+
+
+def test_the_operation_that_cannot_be_traced_is_named() -> None:
+    assert config("root").architecture.misfits(SHAPE, CLASSES)["model"].endswith("(own_nets.py:141: if y.sum() > 1e9:)")

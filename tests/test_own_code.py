@@ -1,0 +1,113 @@
+"""A Python file of a person's own: named by path or module, run from its text, its errors with their line."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+
+from memloc import own_code
+from memloc.errors import UsageError
+from memloc.own_code import OwnCode
+
+TEXT = '''"""A module."""
+from __future__ import annotations
+from dataclasses import dataclass
+
+@dataclass
+class Pair:
+    one: int
+
+def half(x):
+    return 1 / x
+'''
+
+
+def test_a_file_by_its_text(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(TEXT)
+    code = own_code.read(own_code.absolute("mine.py", tmp_path))
+    file.unlink()
+    again: OwnCode = pickle.loads(pickle.dumps(code))
+    assert (again, again.sha256) == (code, code.sha256)
+    assert again.function("half")(4) == 0.25
+    assert dataclasses.asdict(again.function("Pair")(3)) == {"one": 3}  # a dataclass looks up its module
+    assert again.module() is code.module()  # executed once
+
+
+def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def one(): return 1\n")
+    first = own_code.read(str(file))
+    file.write_text("def one(): return 22\n")
+    second = own_code.read(str(file))
+    assert first.sha256 != second.sha256
+    assert (first.function("one")(), second.function("one")()) == (1, 22)
+
+
+def test_a_module_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With imports relative to its package, and not in place of the module that Python itself imports."""
+    package = tmp_path / "own_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "other.py").write_text("FOUR = 4\n")
+    (package / "mine.py").write_text("from .other import FOUR\ndef four(): return FOUR\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    code = own_code.read(own_code.absolute("own_package.mine", tmp_path))
+    assert code.origin == "own_package.mine"
+    assert code.function("four")() == 4
+    assert "own_package.mine" not in sys.modules
+    assert code.sha256 == own_code.read(str(package / "mine.py")).sha256
+
+
+def test_an_error_has_its_line_and_its_traceback_goes_to_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    code = OwnCode(str(tmp_path / "gone.py"), TEXT)
+    caplog.set_level(logging.INFO, "memloc")
+    with pytest.raises(ZeroDivisionError) as caught:
+        code.function("half")(0)
+    assert code.explained(caught.value) == "ZeroDivisionError: division by zero (gone.py:10: return 1 / x)"
+    assert "Traceback" in caplog.text
+    assert "return 1 / x" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("x = = 1", "is not Python: SyntaxError: invalid syntax (bad.py:1: x = = 1)"),
+        ("1 / 0", "cannot be loaded: ZeroDivisionError: division by zero (bad.py:1: 1 / 0)"),
+        ("import nowhere_at_all", "(bad.py:1: import nowhere_at_all); it must be installed, or stand in the same file"),
+        ("def other(): ...", "no function make; it has other"),
+        ("", "no function make; it has none"),
+        ("make = 3", "make is a int; valid: a function"),
+    ],
+)
+def test_what_is_wrong_with_a_file(tmp_path: Path, text: str, problem: str) -> None:
+    file = tmp_path / "bad.py"
+    file.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        own_code.read(str(file)).function("make")
+    (said,) = caught.value.problems
+    assert said.startswith(f"{file}: ")
+    assert said.endswith(problem)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "folder.py").mkdir()
+    (tmp_path / "latin.py").write_bytes(b"# \xe9\n")
+    (tmp_path / "large.py").write_text("#" * (own_code.MAX_BYTES + 1))
+    for name, problem in (
+        ("folder.py", "is no regular file"),
+        ("latin.py", "is not UTF-8"),
+        ("large.py", "has at most 1048576"),
+        ("lat.py", "no such file; did you mean 'latin.py'?"),
+    ):
+        with pytest.raises(UsageError, match=problem):
+            own_code.read(str(tmp_path / name))
+    with pytest.raises(UsageError, match=r"no\.such\.module: no such module: ModuleNotFoundError"):
+        own_code.read("no.such.module")
+    with pytest.raises(UsageError, match="math: no module that Python finds here"):  # it has no source
+        own_code.read("math")
