@@ -48,7 +48,8 @@ def test_defaults_are_those_of_a_resolved_training() -> None:
         if field.field == "code":  # filled in, with the hash of a file
             continue
         key, _, kinds = field.used_with.partition(": ")
-        kind = EXAMPLES.get(kinds.split(", ")[0], kinds.split(", ")[0])
+        first = kinds.split(", ")[0]
+        kind = EXAMPLES.get(first, f"{first}x" if first.endswith(":") else first)
         of_kind = {key: kind} if kind else {}
         given = {"dataset": "digits", "model": "resnet9", **of_kind, **needed.get(field.used_with, {})}
         value = resolved(**given).flat().get(field.field)

@@ -85,9 +85,10 @@ class Observations:
 
     @cached_property
     def trials(self) -> dict[str, Row]:
-        """{trial: its configuration}."""
+        """{trial: its configuration}. If its labels are wrong as they are given, their share is its noise rate."""
         table = self._reader.table("trials")
-        return {t: json.loads(c) for t, c in zip(*(table[k].to_pylist() for k in ("trial", "config")), strict=True)}
+        rows = zip(*(table[k].to_pylist() for k in ("trial", "config", "given_noise")), strict=True)
+        return {trial: json.loads(config) | _given(share) for trial, config, share in rows}
 
     @cached_property
     def analyses(self) -> list[Row]:
@@ -131,11 +132,11 @@ class Observations:
         return {c.trial: str(c.part["data"]) for c in self._reader.seen.commits if c.analysis is None}
 
     def test_size(self, dataset: str) -> int | None:
-        """How many test examples a data set has. None for a file of the user's: it need not be there any more."""
+        """How many test examples a data set has. None for images of the user's: they need not be there any more."""
         source = SOURCES.get(dataset)
         if isinstance(source, NamedDataset):
             return source.n_test  # a whole description imports torchvision, for the files' checksums
-        return None if dataset.startswith("npz:") else describe(dataset).n_test
+        return None if source is None else describe(dataset).n_test
 
     def table(self, name: str) -> pd.DataFrame:
         """A whole table, in the order of its commits: within one analysis, layers are in the order of the network.
@@ -276,3 +277,8 @@ def _by_trial(frame: pd.DataFrame, column: str) -> dict[str, float]:
 def among(column: str, values: Iterable[str]) -> str:
     """`column IN ('a', 'b')`; ids have no quotes."""
     return f"{column} IN ({', '.join(repr(v) for v in sorted(values))})"
+
+
+def _given(share: float | None) -> Row:
+    """The fields that stand for labels of which this share is wrong as they are given: no field says their noise rate."""
+    return {"noise": round(share, 4), "wrong": "given"} if share else {}

@@ -231,8 +231,7 @@ def named(several: Sequence[Setting], name: Callable[[Scope], str], taken: Colle
 
 def scope_name(scope: Scope) -> str:
     """`cifar10`, or `mnist.resnet50.noise0.2` if model or noise rate are not the usual ones."""
-    dataset = scope.dataset if ":" not in scope.dataset else Path(scope.dataset.partition(":")[2]).stem
-    words = [re.sub(r"[^\w-]+", "_", dataset)]
+    words = [re.sub(r"[^\w-]+", "_", Path(without_folder(scope.dataset)).stem)]
     if scope.model != "resnet9":
         words.append(re.sub(r"[^\w-]+", "_", scope.model))
     if scope.noise != Scope.noise and scope.noise != 0:
@@ -250,8 +249,11 @@ def name_of(word: str) -> str:
 
 
 def without_folder(dataset: str) -> str:
-    """The name in a configuration, without the folders of `npz:PATH`, which are a machine's own: `mine.npz`."""
-    return Path(dataset).name if dataset.startswith("npz:") else dataset
+    """The name in a configuration, without the folders of `npz:FILE`, which are a machine's own: `mine.npz`.
+
+    Of several files that of the first one.
+    """
+    return Path(dataset.split(":")[1]).name if ":" in dataset and "/" in dataset else dataset
 
 
 def percent(fraction: float) -> str:

@@ -230,8 +230,8 @@ class Trial:
     def _data(self) -> Any:
         from memloc.data import check_identity, load, prepare
 
-        raw = load(self.config.dataset, data_dir(self._folder))
-        check_identity(raw, self.config.dataset, str(self._commit.part["data"]))
+        raw = load(self.config.source, data_dir(self._folder))
+        check_identity(raw, self.config.source, str(self._commit.part["data"]))
         return prepare(raw, self.config)
 
 

@@ -147,7 +147,7 @@ def _works(plan: Plan, store: Store, options: Options) -> list[Work]:
 
     bits = expected_numerics(options, dry_run=False)
     works = pending(plan, store, store.snapshot(), options.retention, numerics=bits)
-    require((w.trial.config.dataset for w in works if w.computes), options.data_dir)
+    require((w.trial.config.source for w in works if w.computes), options.data_dir)
     check_labels((w.trial for w in works if w.parts), options.data_dir)
     _check_compiler(works, options)
     return works

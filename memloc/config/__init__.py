@@ -8,7 +8,6 @@ from memloc.config.identity import canonical, canonical_json, digest, fingerprin
 from memloc.config.registry import Registry, StageType
 from memloc.config.resolve import TrainingFields
 from memloc.config.training import (
-    DATASETS,
     ArchitectureConfig,
     BatchStatistics,
     DataConfig,
@@ -16,6 +15,7 @@ from memloc.config.training import (
     FrozenStatistics,
     HeldOut,
     NoDropout,
+    SourceConfig,
     Sparse,
     Standard,
     TrainConfig,
@@ -47,7 +47,6 @@ from memloc.config.types import (
 from memloc.config.written import written
 
 __all__ = [
-    "DATASETS",
     "INT32",
     "SEEDS",
     "ArchitectureConfig",
@@ -73,6 +72,7 @@ __all__ = [
     "Registry",
     "Seed",
     "Share",
+    "SourceConfig",
     "Sparse",
     "StageConfig",
     "StageType",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from memloc.config.resolve import TrainingFields
-from memloc.config.training import TrainConfig
+from memloc.config.training import SourceConfig, TrainConfig
 from memloc.config.types import StageConfig
 
 
@@ -30,4 +30,4 @@ class Registry:
 
     training: TrainingFields
     stages: Mapping[str, StageType]
-    count_examples: Callable[[str], int]
+    count_examples: Callable[[SourceConfig], int]

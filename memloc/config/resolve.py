@@ -11,7 +11,7 @@ from pydantic import AfterValidator, TypeAdapter
 
 from memloc.config.check import Fields, asked_type, fields_of
 from memloc.config.hints import valid_values
-from memloc.config.training import ArchitectureConfig, HeldOut, TrainConfig, default_peak
+from memloc.config.training import ArchitectureConfig, HeldOut, SourceConfig, TrainConfig, default_peak
 from memloc.config.types import Config, PathOrSweep, Valid, Variant, holds_configs
 from memloc.config.written import written
 from memloc.errors import UsageError, nearest
@@ -53,15 +53,19 @@ class _PathsInNames(PathOrSweep):
 
 
 class TrainingFields(Fields):
-    """The flat fields of trainings whose network is one of these architectures.
+    """The flat fields of trainings with one of these sources of data and one of these architectures.
 
-    architectures: {name: its configuration}. A name with a colon at its end, `timm:`, stands for all that begin with it.
+    architectures, sources: {name: its configuration}. A name with a colon at its end, `timm:`, stands for all that begin
+    with it. A name that is added to `sources` later is known at once.
     """
 
-    def __init__(self, architectures: Mapping[str, type[ArchitectureConfig]]) -> None:
+    def __init__(
+        self, architectures: Mapping[str, type[ArchitectureConfig]], sources: Mapping[str, type[SourceConfig]]
+    ) -> None:
         self.architectures = dict(architectures)
+        of_a_name: dict[str, Mapping[str, type[Variant]]] = {"source": sources, "architecture": self.architectures}
         self.variant_fields = [
-            _variant_field(name, self.architectures) for name in ("architecture", "dropout", "batch_norm")
+            _variant_field(name, of_a_name) for name in ("source", "architecture", "dropout", "batch_norm")
         ]
         self._unused: dict[tuple[str, ...], dict[str, str]] = {}
         self._variants: dict[Variant, Variant] = {}
@@ -85,20 +89,22 @@ class TrainingFields(Fields):
             for name in held.own(variant):
                 own.setdefault(name, []).append(asked_type(variant.model_fields[name]))
         kind: Any = Literal[tuple(held.variants)]
-        if held.flat == "model":
-            kind = Annotated[self._model_type(), _PathsInNames(held=held)]
+        if held.default is None:
+            kind = Annotated[self._named_type(held), _PathsInNames(held=held)]
         return [(held.flat, kind), *((name, _either(types)) for name, types in own.items())]
 
-    def _model_type(self) -> Any:
-        named = self.architectures.items()
-        names = [config.FORM or (name + "NAME" if name.endswith(":") else name) for name, config in named]
-        valid = ", ".join(names)
+    def _named_type(self, held: VariantField) -> Any:
+        """The type of a name that a variant checks."""
+        named: Any = held.variants.items()
+        forms = [config.FORM or (name + "NAME" if name.endswith(":") else name) for name, config in named]
+        valid = ", ".join(forms)
 
         def check(value: str) -> str:
-            architecture = self.variant_fields[0].variant({"model": value})
-            if architecture is None:
-                raise ValueError(f"valid: {valid}{self._meant(value)}")
-            info = architecture.model_fields["name"]
+            variant = held.variant({held.flat: value})
+            if variant is None:
+                close = self._meant(value) if held.flat == "model" else nearest(value, held.variants)
+                raise ValueError(f"valid: {valid}{close}")
+            info = variant.model_fields[variant.KIND]
             return str(TypeAdapter(asked_type(info), config=Config.model_config).validate_python(value))
 
         return Annotated[str, AfterValidator(check), Valid(valid)]
@@ -156,8 +162,6 @@ class TrainingFields(Fields):
         absent = self.unused(values)
         kept = {name: value for name, value in values.items() if name not in absent}
         problems: dict[str, str] = {}
-        if "dataset" not in kept:
-            problems["dataset"] = f"required; valid: {self.valid('dataset')}"
         nested: dict[str, Any] = {held.field: self._variant(held, kept, problems) for held in self.variant_fields}
         nested["held_out"] = self._held_out(kept, problems)
         architecture = nested["architecture"]
@@ -224,9 +228,10 @@ class TrainingFields(Fields):
         return config
 
 
-def _variant_field(field: str, architectures: Mapping[str, type[ArchitectureConfig]]) -> VariantField:
-    if field == "architecture":
-        return VariantField(field, "model", architectures, None)
+def _variant_field(field: str, of_a_name: Mapping[str, Mapping[str, type[Variant]]]) -> VariantField:
+    if field in of_a_name:
+        flat = next(iter(of_a_name[field].values())).FLAT
+        return VariantField(field, str(flat), of_a_name[field], None)
     info = TrainConfig.model_fields[field]
     variants = {option.model_fields["kind"].default: option for option in get_args(info.annotation)}
     return VariantField(field, field, variants, info.default.kind)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from memloc.config.types import (
     INT32,
@@ -20,16 +20,13 @@ from memloc.config.types import (
     EpochCount,
     Fraction,
     Neutral,
-    PathOrSweep,
     Positive,
     Seed,
     Share,
     Valid,
     Variant,
 )
-from memloc.errors import UsageError, nearest
-
-DATASETS = ("digits", "cifar10", "mnist", "fashion_mnist", "svhn")
+from memloc.errors import UsageError
 
 
 class NoDropout(Variant):
@@ -157,6 +154,30 @@ class ArchitectureConfig(Variant):
         return {}
 
 
+class SourceConfig(Variant):
+    """Base of the sources of data: which data set, and how it is read. The subclasses stand with their source, in data/.
+
+    FORM: how one writes `dataset`; None: its name.
+    """
+
+    KIND: ClassVar[str] = "dataset"
+    FLAT: ClassVar[str | None] = "dataset"
+    FORM: ClassVar[str | None] = None
+
+    dataset: str
+    """The data set: its name, or images of your own (docs/data.md). [paper §3: cifar10, mnist, svhn; the others: memloc]
+    """
+
+    @classmethod
+    def absolute(cls, dataset: str, folder: Path) -> str:
+        """The same data set, its paths made absolute; folder: relative ones are below it.
+
+        Raises:
+            OSError, RuntimeError, ValueError: it holds what can be no path.
+        """
+        return dataset
+
+
 class HeldOut(Config):
     """The training sees the share `ratio` of the examples; `cut` says which ones."""
 
@@ -168,12 +189,6 @@ class HeldOut(Config):
     """For the trainings behind C-scores: which cut of the data set is trained on, by its number; given together with ratio.
     [memloc]
     """
-
-
-def _dataset(value: str) -> str:
-    if value in DATASETS or (value.startswith("npz:") and len(value) > len("npz:")):
-        return value
-    raise ValueError(f"valid: {', '.join(DATASETS)}, npz:PATH{nearest(value, DATASETS)}")
 
 
 def _or_the_word_seed(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
@@ -188,9 +203,7 @@ AskedDataSeed = Annotated[
 class DataConfig(Config):
     """The data part of a training: which examples it sees, and under which labels."""
 
-    dataset: Annotated[str, AfterValidator(_dataset), Valid(f"{', '.join(DATASETS)}, npz:PATH"), PathOrSweep("npz:")]
-    """The data set: its name, or a file of your own (docs/data.md). [paper §3: cifar10, mnist, svhn; the others: memloc]
-    """
+    source: SourceConfig
     subset: Count | None = None
     """The number of training examples, drawn by data_seed with every class in proportion; null: all. [memloc]"""
     augment: Literal["none", "crop", "crop_flip"] = "none"
@@ -256,6 +269,11 @@ class TrainConfig(DataConfig):
     """The number of CPU threads of a training and its analyses. It changes rounding, so it is part of the identity.
     [memloc]
     """
+
+    @property
+    def dataset(self) -> str:
+        """The data set's name, or where it lies: `digits`, `npz:FILE`."""
+        return self.source.dataset
 
     @property
     def model(self) -> str:

@@ -6,24 +6,30 @@ subset, then label noise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from memloc.data import digits, directory, npz
+from memloc.config import SourceConfig
+from memloc.data import directory
 from memloc.data.arrays import Data, Description, Raw, normalise
-from memloc.data.cifar10 import CIFAR10
-from memloc.data.idx import FASHION_MNIST, MNIST
+from memloc.data.catalogue import SOURCES
 from memloc.data.labels import examples_seen, prepare
 from memloc.data.named import NamedDataset
-from memloc.data.svhn import SVHN
+from memloc.data.source import Source
+from memloc.data.sources import KINDS
 from memloc.errors import UsageError
 
 __all__ = [
+    "KINDS",
+    "SOURCES",
     "Data",
+    "Dataset",
     "Description",
     "NamedDataset",
     "Raw",
+    "Source",
     "check_identity",
     "class_names",
     "describe",
@@ -32,57 +38,72 @@ __all__ = [
     "normalise",
     "prepare",
     "require",
+    "source_of",
 ]
 
-# A bundled data set is a function that loads it. A downloaded one is known by its files.
-SOURCES: dict[str, Callable[[], Raw] | NamedDataset] = {
-    "digits": digits.load,
-    **{dataset.name: dataset for dataset in (CIFAR10, MNIST, FASHION_MNIST, SVHN)},
-}
+Dataset: TypeAlias = str | SourceConfig  # a data set's name, or what a training says of it
 
 
-def check_identity(raw: Raw, dataset: str, identity: str) -> None:
+def check_identity(raw: Raw, dataset: Dataset, identity: str) -> None:
     """Raises UsageError if the data have changed since this identity was taken."""
     if raw.identity != identity:
         raise UsageError(
-            f"{dataset}: its content is not what the trial was planned or trained with; bring that content back"
+            f"{_name(dataset)}: its content is not what the trial was planned or trained with; bring that content back"
         )
 
 
-def class_names(dataset: str) -> tuple[str, ...]:
-    """The names of the classes, in the order of the labels; () where the data set has none."""
-    source = SOURCES.get(dataset)
-    return source.class_names if isinstance(source, NamedDataset) else ()
+def _name(dataset: Dataset) -> str:
+    return dataset if isinstance(dataset, str) else dataset.dataset
 
 
-def describe(dataset: str, data_dir: Path | None = None) -> Description:
+def source_of(fields: Mapping[str, Any]) -> Source:
+    """The source of a training's flat fields, which may have others too.
+
+    Raises:
+        UsageError: this memloc has no such data set, as after it was registered by another program.
+    """
+    dataset = str(fields["dataset"])
+    kind = KINDS.get(dataset) or KINDS.get(dataset.partition(":")[0] + ":")
+    if kind is None:
+        raise UsageError(f"{dataset}: no such data set; valid: {', '.join(k.FORM or n for n, k in KINDS.items())}")
+    return kind(**{name: fields[name] for name in kind.model_fields if fields.get(name) is not None})
+
+
+def _source(dataset: Dataset) -> Source:
+    if isinstance(dataset, Source):
+        return dataset
+    return source_of({"dataset": _name(dataset)})
+
+
+def class_names(dataset: Dataset) -> tuple[str, ...]:
+    """The names of the classes, in the order of the labels; () where they are not known without reading a file."""
+    return _source(dataset).class_names()
+
+
+def describe(dataset: Dataset, data_dir: Path | None = None) -> Description:
     """The description of a data set for a plan. The files of a downloaded data set need not be there.
 
     Raises:
         UsageError: as `load`, for other data sets.
     """
-    source = SOURCES.get(dataset)
-    return source.description if isinstance(source, NamedDataset) else load(dataset, data_dir).description
+    return _source(dataset).known() or load(dataset, data_dir).description
 
 
 @lru_cache(maxsize=4)
-def load(dataset: str, data_dir: Path | None = None) -> Raw:
+def load(dataset: Dataset, data_dir: Path | None = None) -> Raw:
     """The raw arrays of a data set, checked.
 
     Args:
-        dataset: a name of `SOURCES`, or `npz:PATH`.
+        dataset: a name of `SOURCES`, such as `npz:FILE`, or the source of a training.
         data_dir: where downloaded data sets lie; by default `directory.data_dir()`.
 
     Raises:
         UsageError: one line on what is missing or wrong, and where.
     """
-    if dataset.startswith("npz:"):
-        return npz.load(Path(dataset[len("npz:") :]))
-    source = SOURCES[dataset]
-    return source.load(directory.data_dir(data_dir)) if isinstance(source, NamedDataset) else source()
+    return _source(dataset).load(directory.data_dir(data_dir))
 
 
-def require(datasets: Iterable[str], data_dir: Path) -> None:
+def require(datasets: Iterable[Dataset], data_dir: Path) -> None:
     """Loads data sets, so that all errors are raised at once, before work on them begins.
 
     Raises:

@@ -18,20 +18,41 @@ I64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Description:
-    """The description of a data set for a plan: its identity and its sizes. shape: C, H, W of an image."""
+    """The description of a data set for a plan: its identity and its sizes. shape: C, H, W of an image.
+
+    given_wrong: how many of the training labels are known to be wrong; None: nobody knows. notes: what reading the data has
+    converted or left out, a line each.
+    """
 
     identity: str
     shape: tuple[int, int, int]
     n_train: int
     n_test: int
     classes: int
+    given_wrong: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a source knows of its images that does not enter a training.
+
+    class_names: in the order of the labels; () where the classes are numbers. files: where each training image comes from;
+    () where that says nothing. notes: what was converted or left out, a line each.
+    """
+
+    class_names: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Raw:
     """A data set as its source gives it.
 
-    x_train, x_test: uint8, N×C×H×W. y_train, y_test: int64 in 0..classes−1. `identity` names the content.
+    x_train, x_test: uint8, N×C×H×W. y_train: int64 in 0..classes−1, the labels that are trained on; y_test: likewise.
+    `identity` names the content. y_true: int64, the true labels, −1 where a label is wrong and nobody knows the right one;
+    None: nobody knows any.
     """
 
     x_train: U8
@@ -40,6 +61,8 @@ class Raw:
     y_test: I64
     classes: int
     identity: str
+    y_true: I64 | None = None
+    origin: Origin = Origin()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -48,9 +71,16 @@ class Raw:
         return int(c), int(h), int(w)
 
     @property
+    def given_wrong(self) -> npt.NDArray[np.bool_] | None:
+        """bool [N]: which of the training labels are wrong; None: nobody knows."""
+        return None if self.y_true is None else self.y_train != self.y_true
+
+    @property
     def description(self) -> Description:
         """The same without the arrays."""
-        return Description(self.identity, self.shape, len(self.y_train), len(self.y_test), self.classes)
+        wrong = None if self.given_wrong is None else int(self.given_wrong.sum())
+        sizes = len(self.y_train), len(self.y_test), self.classes
+        return Description(self.identity, self.shape, *sizes, wrong, self.origin.notes)
 
 
 @dataclass(frozen=True)
@@ -69,9 +99,10 @@ class HeldOut:
 class Data:
     """What one training sees. n training examples, ordered by `example`.
 
-    x: uint8 n×C×H×W. y: int64 [n], the labels trained on. true_label: int64 [n]. noisy: bool [n], y ≠ true_label.
-    example: int64 [n], the index in the data set's own training array. x_test, y_test: the whole test set. held_out: the
-    examples that it holds out because of its `ratio`.
+    x: uint8 n×C×H×W. y: int64 [n], the labels trained on. true_label: int64 [n], −1 where nobody knows it. noisy: bool [n],
+    y ≠ true_label. example: int64 [n], the index in the data set's own training array. x_test, y_test: the whole test set.
+    held_out: the examples that it holds out because of its `ratio`. given_noise: the share of the data set's training labels
+    that are known to be wrong as they are given; None: nobody knows. origin: of the whole data set.
     """
 
     x: U8
@@ -83,6 +114,8 @@ class Data:
     y_test: I64
     classes: int
     held_out: HeldOut | None = None
+    given_noise: float | None = None
+    origin: Origin = Origin()
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -19,6 +19,8 @@ from memloc.seeds import U64, below, hashed
 def prepare(raw: Raw, config: DataConfig) -> Data:
     """Takes the class-stratified subset, then adds label noise (science.md, Data), then holds out the cut of a ratio.
 
+    If the data set knows its wrong labels, they are the label noise, and nothing is drawn.
+
     Every draw depends on (data_seed, example) alone, so it is the same for every training `seed`. The wrong labels at a
     smaller noise rate are among those at a larger one.
 
@@ -30,15 +32,20 @@ def prepare(raw: Raw, config: DataConfig) -> Data:
     example, seed = np.arange(len(raw.y_train)), config.data_seed
     if config.subset is not None:
         example = stratified_subset(raw.y_train, config.subset, seed)
-    true_label = raw.y_train[example]
-    noisy = noisy_set(example, config.noise, seed, config.noise_count)
-    y = np.where(noisy, wrong_labels(example, true_label, raw.classes, config.wrong, seed), true_label)
-    if config.held_out is None:
-        return Data(raw.x_train[example], y, true_label, noisy, example, raw.x_test, raw.y_test, raw.classes)
-    out = held_out(len(example), config.held_out.ratio, config.held_out.cut, seed)
-    others = HeldOut(raw.x_train[example[out]], y[out], example[out])
+    y = raw.y_train[example]
+    true_label = y if raw.y_true is None else raw.y_true[example]
+    if config.noise:
+        drawn = noisy_set(example, config.noise, seed, config.noise_count)
+        y = np.where(drawn, wrong_labels(example, true_label, raw.classes, config.wrong, seed), true_label)
+    noisy = y != true_label
+    out, others = np.zeros(len(example), dtype=bool), None
+    if config.held_out is not None:
+        out = held_out(len(example), config.held_out.ratio, config.held_out.cut, seed)
+        others = HeldOut(raw.x_train[example[out]], y[out], example[out])
     y, true_label, noisy, example = y[~out], true_label[~out], noisy[~out], example[~out]
-    return Data(raw.x_train[example], y, true_label, noisy, example, raw.x_test, raw.y_test, raw.classes, others)
+    given = None if raw.given_wrong is None else float(raw.given_wrong.mean())
+    of_test = raw.x_test, raw.y_test, raw.classes
+    return Data(raw.x_train[example], y, true_label, noisy, example, *of_test, others, given, raw.origin)
 
 
 def examples_seen(config: DataConfig, data: Description, labels: Callable[[], I64]) -> I64:
@@ -52,6 +59,12 @@ def examples_seen(config: DataConfig, data: Description, labels: Callable[[], I6
     if config.held_out is None:
         return example
     return example[~held_out(len(example), config.held_out.ratio, config.held_out.cut, config.data_seed)]
+
+
+def given_wrong_seen(config: DataConfig, raw: Raw) -> int:
+    """How many of the examples that a training sees have a label that is wrong as it is given."""
+    example = examples_seen(config, raw.description, lambda: raw.y_train)
+    return 0 if raw.given_wrong is None else int(raw.given_wrong[example].sum())
 
 
 def noisy_seen(config: DataConfig, data: Description, labels: Callable[[], I64]) -> int:
@@ -77,6 +90,11 @@ def check_fits(data: Description, config: DataConfig) -> dict[str, str]:
     if config.subset is not None and not data.classes <= config.subset <= data.n_train:
         valid = f"{data.classes} (one per class) to {data.n_train} (all)"
         problems["subset"] = f"{config.subset} is not valid; valid: {valid}"
+    if config.noise and data.given_wrong:
+        problems["noise"] = (
+            f"{config.noise} on top of given labels of which {data.given_wrong} of {data.n_train} are wrong; valid: 0, or "
+            "labels: true, which draws wrong labels over the true ones"
+        )
     if config.wrong == "offset" and data.classes < 3 and config.noise > 0:
         problems["wrong"] = "offset needs at least 3 classes; valid here: uniform"
     return problems

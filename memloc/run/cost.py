@@ -23,6 +23,12 @@ from memloc.run.quantities import part_passes, retrained_passes, train_passes
 from memloc.store import Snapshot
 
 Shape = tuple[int, int, int]
+Shapes = Mapping[tuple[str, str | None], Shape]  # by `images_of`
+
+
+def images_of(config: Mapping[str, Any]) -> tuple[str, str | None]:
+    """What the shape of a training's images follows from: the data set, and the size to which they are brought."""
+    return config["dataset"], config.get("image")
 
 
 class NetworkKind(NamedTuple):
@@ -35,9 +41,9 @@ class NetworkKind(NamedTuple):
     precision: str
 
     @staticmethod
-    def of(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> NetworkKind:
-        """The kind of a training's network. shapes: {data set: C, H, W}."""
-        shape = shapes.get(config["dataset"])
+    def of(config: Mapping[str, Any], shapes: Shapes) -> NetworkKind:
+        """The kind of a training's network."""
+        shape = shapes.get(images_of(config))
         variant = tuple(config.get(field) for field in ("width", "stem", "tokens"))
         return NetworkKind(config["model"], variant, shape, config["threads"], config.get("precision", "fp32"))
 
@@ -71,14 +77,14 @@ class _Sums:
 class CostModel:
     """Seconds on one kind of device.
 
-    device: cpu or cuda. shapes: {data set: C, H, W}. unknown: the training rate of a network that the store has not trained.
+    device: cpu or cuda. unknown: the training rate of a network that the store has not trained.
     spread: the factor by which an unknown part is slower than at the training's rate, because its task holds only a share of
     a GPU (measured rates contain this factor).
     """
 
     snapshot: Snapshot
     device: str
-    shapes: Mapping[str, Shape]
+    shapes: Shapes
     unknown: Callable[[TrialPlan, Shape], Rate]
     spread: float = 1.0
     _fits: dict[tuple[NetworkKind, str], _Sums] = field(default_factory=dict)
@@ -178,7 +184,7 @@ class CostModel:
             self._basis.fitted[network, "train"] = fit.count
             return fit.rate
         if network not in self._unknown:
-            self._unknown[network] = self.unknown(trial, self.shapes[trial.config.dataset])
+            self._unknown[network] = self.unknown(trial, self.shapes[images_of(trial.config.source.flat())])
         self._basis.unknown[self._unknown[network].basis] = None
         return self._unknown[network].seconds
 

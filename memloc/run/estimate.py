@@ -10,7 +10,7 @@ import torch
 
 from memloc.data import describe
 from memloc.run.clock import PricedPlan
-from memloc.run.cost import CostModel, Rate, Shape
+from memloc.run.cost import CostModel, Rate, Shape, images_of
 from memloc.run.executor import Capacity
 from memloc.run.pending import Work
 from memloc.run.placement import Resources
@@ -44,7 +44,8 @@ def cost_model(
     gpus: the shares of a GPU that a training and a task hold; None on CPUs. unknown: gives the training rate of a network
     that the store does not know. By default its operations are counted, and a whole GPU is assumed.
     """
-    shapes = {name: describe(name, data_dir).shape for name in {w.trial.config.dataset for w in works}}
+    sources = {w.trial.config.source for w in works}
+    shapes = {images_of(source.flat()): describe(source, data_dir).shape for source in sources}
     if gpus is None:
         return CostModel(snapshot, "cpu", shapes, unknown or (lambda trial, shape: counted_rate(trial, shape, "cpu")))
     trainer, task = min(1.0, gpus.gpus_per_trial), min(1.0, gpus.gpus_per_task)

@@ -32,7 +32,7 @@ class Inline:
         self, store: Store, data_dir: Path, device: torch.device | None = None, holder: Holder | None = None
     ) -> None:
         self.holder = holder
-        self.worker = Worker(store, lambda name: load(name, data_dir), device or default_device())
+        self.worker = Worker(store, lambda source: load(source, data_dir), device or default_device())
 
     def __enter__(self) -> Inline:
         return self

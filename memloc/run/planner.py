@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from memloc.config import StageConfig, TrainConfig, canonical, fingerprint
+from memloc.config import SourceConfig, StageConfig, TrainConfig, canonical, fingerprint
 from memloc.config.retention import most
 from memloc.data import Description, describe, load
 from memloc.data.c_score_file import CScores
 from memloc.data.cuts import held_out_size
-from memloc.data.labels import check_fits, noisy_count, noisy_seen
+from memloc.data.labels import check_fits, given_wrong_seen, noisy_count, noisy_seen
 from memloc.errors import UsageError
 from memloc.models.build import build
 from memloc.run import empty_sets
@@ -40,14 +40,14 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: St
     """
     problems: list[str] = []
     frozen: list[str] = []
-    described: dict[str, Description | None] = {}
+    described: dict[SourceConfig, Description | None] = {}
     trials: dict[str, TrialPlan] = {}
     sources, common = Sources(data_dir, store, sweep.folder), _Common()
     for entry in entries:
-        name = entry.config.dataset
-        if name not in described:
-            described[name] = _describe(entry, data_dir, problems)
-        data = described[name]
+        source = entry.config.source
+        if source not in described:
+            described[source] = _describe(entry, data_dir, problems)
+        data = described[source]
         misfits = _misfits(entry, data) if data else []
         problems += misfits
         if data and not misfits:
@@ -56,13 +56,14 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: St
             frozen += _frozen_note(trial, data)
     if problems:
         raise UsageError(*dict.fromkeys(problems))
-    notes = [*sweep.notes, *frozen, *(note for trial in trials.values() for note in empty_sets.notes(trial))]
+    of_data = [note for data in described.values() if data for note in data.notes]
+    notes = [*sweep.notes, *of_data, *frozen, *(note for trial in trials.values() for note in empty_sets.notes(trial))]
     return Plan(sweep.name, tuple(trials.values()), tuple(dict.fromkeys(notes)))
 
 
 def _describe(entry: Entry, data_dir: Path, problems: list[str]) -> Description | None:
     try:
-        return describe(entry.config.dataset, data_dir)
+        return describe(entry.config.source, data_dir)
     except UsageError as error:
         problems += [f"{entry.place('dataset')}: {problem}" for problem in error.problems]
         return None
@@ -103,8 +104,9 @@ def _trial(entry: Entry, data: Description, sources: Sources, common: _Common, p
     config = entry.config
     if config.subset == data.n_train:  # all of them: the same training as without a subset
         config = config.model_copy(update={"subset": None})
-    # `data` identifies the data. Their name or path does not enter the identity, nor does that of a network's file.
-    identity = {**canonical(config), "dataset": None, **config.architecture.identity()}
+    # `data` identifies the data. Their name, their path and how they are read do not enter the identity, nor does the path
+    # of a network's file.
+    identity = {**canonical(config), **dict.fromkeys(config.source.flat()), **config.architecture.identity()}
     trial_id = fingerprint({"stage": "train", "version": VERSION, "config": identity, "data": data.identity})
     size = common.size(config, data, sources.data_dir)
     analyses: dict[str, AnalysisPlan] = {}
@@ -184,7 +186,9 @@ def _size(config: TrainConfig, data: Description, data_dir: Path) -> Size:
     if config.held_out:
         n_out = held_out_size(n, config.held_out.ratio)
         if config.noise:  # how many of the mislabeled are held out is a matter of chance
-            n_noisy = noisy_seen(config, data, lambda: load(config.dataset, data_dir).y_train)
+            n_noisy = noisy_seen(config, data, lambda: load(config.source, data_dir).y_train)
+    if data.given_wrong:
+        n_noisy = given_wrong_seen(config, load(config.source, data_dir))
     return Size(n - n_out, n_noisy, data.n_test, network.numbers, network.groups, data.classes, n_out)
 
 

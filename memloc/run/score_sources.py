@@ -67,7 +67,7 @@ class Sources:
         if isinstance(scores, Need):
             return scores
         try:
-            return scores, examples_seen(train, data, lambda: load(train.dataset, self.data_dir).y_train)
+            return scores, examples_seen(train, data, lambda: load(train.source, self.data_dir).y_train)
         except UsageError as error:  # a stratified subset follows from the labels
             return Need(train.dataset, str(error))
 
@@ -171,9 +171,9 @@ def same_labels(config: Mapping[str, Any], train: TrainConfig) -> bool:
 def check_labels(trials: Iterable[TrialPlan], data_dir: Path) -> None:
     """Raises UsageError where scores judge other labels than those of the data set, which must be there."""
     problems: list[str] = []
-    for dataset, scores in {(t.config.dataset, a.c_scores) for t in trials for a in t.analyses if a.c_scores}:
+    for source, scores in {(t.config.source, a.c_scores) for t in trials for a in t.analyses if a.c_scores}:
         try:
-            scores.check_labels(load(dataset, data_dir).y_train)
+            scores.check_labels(load(source, data_dir).y_train)
         except UsageError as error:
             problems += error.problems
     if problems:

@@ -26,15 +26,13 @@ def _largest(works: Sequence[Work], data_dir: Path) -> tuple[int, str]:
     from memloc.run.training_memory import training_bytes
 
     largest, training = 0, ""
-    alike = {
-        (w.trial.config.dataset, w.trial.config.architecture, w.trial.config.batch_size): w for w in works if w.computes
-    }
-    for (dataset, _, batch), work in alike.items():
-        taken = training_bytes(work.trial, describe(dataset, data_dir).shape)
+    alike = {(w.trial.config.source, w.trial.config.architecture, w.trial.config.batch_size): w for w in works if w.computes}
+    for (source, _, batch), work in alike.items():
+        taken = training_bytes(work.trial, describe(source, data_dir).shape)
         if taken > largest:
             largest, training = (
                 taken,
-                f"a training of {work.trial.config.flat()['model']} on {dataset} with batches of {batch}",
+                f"a training of {work.trial.config.flat()['model']} on {source.dataset} with batches of {batch}",
             )
     return largest, training
 
@@ -42,13 +40,15 @@ def _largest(works: Sequence[Work], data_dir: Path) -> tuple[int, str]:
 def data(works: Sequence[Work], data_dir: Path) -> Iterator[Finding]:
     """Are the data sets there? The driver reads them, on its own machine; the nodes get them from it, through Ray."""
     wrong = False
-    names = list(dict.fromkeys(w.trial.config.dataset for w in works if w.computes))
-    for name in names:
+    sources = list(dict.fromkeys(w.trial.config.source for w in works if w.computes))
+    for source in sources:
         try:
-            load(name, data_dir)
+            load(source, data_dir)
         except UsageError as error:
             wrong = True
-            yield from (Finding("data", "wrong", f"{problem}{_hint(name, data_dir)}") for problem in error.problems)
+            hint = _hint(source.dataset, data_dir)
+            yield from (Finding("data", "wrong", f"{problem}{hint}") for problem in error.problems)
+    names = dict.fromkeys(source.dataset for source in sources)
     if not wrong:
         yield Finding("data", "ok", f"{', '.join(names)} on the driver's machine, which hands them to the nodes")
 

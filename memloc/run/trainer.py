@@ -21,7 +21,7 @@ from memloc.run.worker import Worker, never, set_up_numerics
 from memloc.run.writer import StateWriter
 from memloc.stages.training.dynamics import examples_table
 from memloc.stages.training.loop import Epoch, train
-from memloc.stages.training.schema import TABLES, VERSION, trial_row
+from memloc.stages.training.schema import TABLES, VERSION, data_tables, trial_row
 from memloc.store import Commit, Store, checkpoints, layout
 from memloc.store.commit_form import CheckpointEntry
 
@@ -111,9 +111,10 @@ def _commit_training(
     checkpoints.prune(worker.store.files, trial.id, entries, work.write)
     c = trial.config
     written = {
-        "trials": trial_row(trial.id, c, n),
+        "trials": trial_row(trial.id, c, n, data.given_noise),
         "epochs": {"trial": [trial.id] * len(rows), **{k: [row[k] for row in rows] for k in rows[0]}},
         "examples": {"trial": [trial.id] * n, **examples_table(c, data, dynamics)},
+        **data_tables(trial.id, data),
     }
     commit = Commit(
         id=trial.id,

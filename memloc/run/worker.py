@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import torch
 
-from memloc.config import TrainConfig
+from memloc.config import SourceConfig, TrainConfig
 from memloc.data import Data, Raw, check_identity, prepare
 from memloc.errors import DamagedError
 from memloc.run.arithmetic import WORKSPACE
@@ -39,17 +39,17 @@ def default_device() -> torch.device:
 
 @dataclass
 class Worker:
-    """The resources of one process: the store, the raw data by name, and the inputs that it keeps between parts."""
+    """The resources of one process: the store, the raw data by source, and the inputs that it keeps between parts."""
 
     store: Store
-    raw: Callable[[str], Raw]
+    raw: Callable[[SourceConfig], Raw]
     device: torch.device = field(default_factory=default_device)
     _inputs: tuple[tuple[str, ...], Inputs] | None = None
 
     def data(self, trial: TrialPlan) -> Data:
         """The data of the training: its examples with their labels, and the test set."""
-        raw = self.raw(trial.config.dataset)
-        check_identity(raw, trial.config.dataset, trial.data)
+        raw = self.raw(trial.config.source)
+        check_identity(raw, trial.config.source, trial.data)
         return prepare(raw, trial.config)
 
     def inputs(self, trial: TrialPlan, analysis: AnalysisPlan | None = None, heal: Heal | None = None) -> Inputs:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from memloc.config import Registry
+from memloc.config import Registry, SourceConfig
 from memloc.data import describe
 from memloc.models.architectures import TRAINING
 from memloc.stages.base import Stage
@@ -31,8 +31,8 @@ def discover() -> dict[str, Stage[Any]]:
 STAGES = discover()
 
 
-def _count_examples(dataset: str) -> int:
-    return describe(dataset).n_train
+def _count_examples(source: SourceConfig) -> int:
+    return describe(source).n_train
 
 
 REGISTRY = Registry(TRAINING, STAGES, _count_examples)

@@ -124,7 +124,7 @@ class Expansion:
         """The trainings that the block's stages make of one training. Stage `held_out` makes many."""
 
         def count_examples() -> int:
-            return config.subset or self.registry.count_examples(config.dataset)
+            return config.subset or self.registry.count_examples(config.source)
 
         trainings: Iterator[TrainConfig] = iter([config])
         for asked in block.stages:

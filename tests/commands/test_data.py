@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from memloc import data
-from memloc.config import DATASETS
 from memloc.data import load
 from tests.commands.test_query import run
 from tests.data.small import TRUE, serving, small, write
@@ -47,7 +46,7 @@ def test_list(cli: Any, tmp_path: Path) -> None:
     code, out, err = cli("data", "list")
     assert (code, err) == (0, [])
     rows = {line.split()[0]: line.split() for line in out[2:]}
-    assert list(rows) == list(DATASETS)
+    assert list(rows) == list(data.SOURCES)
     assert rows["digits"][1:] == ["1×16×16", "1437", "360", "10", "bundled", "scikit-learn"]
     assert rows["svhn"][1:] == ["3×32×32", "13", "11", "10", "present", str(folder)]
     assert rows["mnist"][1:] == ["1×28×28", "23", "11", "10", "missing", str(folder / "MNIST/raw")]

@@ -7,11 +7,12 @@ import torch
 
 from memloc.config import DataConfig
 from memloc.data import load, prepare
+from memloc.data.catalogue import ByName
 from memloc.data.device import OnDevice, images
 
 
 def test_batches_are_the_rows_normalised_channels_last() -> None:
-    data = prepare(load("digits"), DataConfig(dataset="digits", subset=50, noise=0.2))
+    data = prepare(load("digits"), DataConfig(source=ByName(dataset="digits"), subset=50, noise=0.2))
     on_device = OnDevice(data, torch.device("cpu"))
     rows = torch.tensor([3, 0, 49])
     batch = on_device.batch(rows)
@@ -27,7 +28,7 @@ def test_batches_are_the_rows_normalised_channels_last() -> None:
 
 
 def test_arrays_that_may_not_be_written_are_copied() -> None:
-    data = prepare(load("digits"), DataConfig(dataset="digits", subset=20))
+    data = prepare(load("digits"), DataConfig(source=ByName(dataset="digits"), subset=20))
     for array in (data.x, data.y, data.noisy, data.x_test, data.y_test):
         array.flags.writeable = False  # as Ray's object store hands them out
     on_device = OnDevice(data, torch.device("cpu"))

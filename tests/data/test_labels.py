@@ -12,6 +12,7 @@ from scipy import stats
 
 from memloc.config import DataConfig
 from memloc.data import load, prepare
+from memloc.data.catalogue import ByName
 from memloc.data.labels import noisy_count, noisy_set, stratified_subset, wrong_labels
 from memloc.errors import UsageError
 
@@ -19,7 +20,7 @@ N = 20_000
 
 
 def data_part(**fields: Any) -> DataConfig:
-    return DataConfig(dataset="digits", **fields)
+    return DataConfig(source=ByName(dataset="digits"), **fields)
 
 
 EXAMPLES = np.arange(N)

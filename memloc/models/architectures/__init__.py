@@ -11,6 +11,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from memloc.config import ArchitectureConfig, TrainingFields
+from memloc.data.sources import KINDS
 
 __all__ = ["ARCHITECTURES", "TRAINING", "resolved"]
 
@@ -24,5 +25,5 @@ def _architectures() -> dict[str, type[ArchitectureConfig]]:
 
 
 ARCHITECTURES = _architectures()
-TRAINING = TrainingFields(ARCHITECTURES)
+TRAINING = TrainingFields(ARCHITECTURES, KINDS)
 resolved = TRAINING.resolved

@@ -175,8 +175,8 @@ class OnRay:
         """{trial: its assignment}, in the order in which they begin."""
         from memloc.data import load
 
-        names = dict.fromkeys(w.trial.config.dataset for w in works if w.computes)
-        data = {name: ray.put(load(name, self.data_dir)) for name in names}
+        sources = dict.fromkeys(w.trial.config.source for w in works if w.computes)
+        data = {source: ray.put(load(source, self.data_dir)) for source in sources}
         by_trial = {work.trial.id: work for work in works}
         patience = self.store.files.patience.seconds
         uri = self.store.files.address  # Tune gives each coordinator a working directory of its own

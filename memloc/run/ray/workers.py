@@ -25,6 +25,7 @@ from memloc.store import Patience, Store
 if TYPE_CHECKING:
     import torch
 
+    from memloc.config import SourceConfig
     from memloc.run.pending import Item, Work
     from memloc.run.worker import Worker
 
@@ -35,19 +36,19 @@ TASK_RETRIES = 3
 class Job:
     """The information of the processes that work on one trial.
 
-    patience: seconds for which they wait for a storage that fails. data: {data set: reference to its arrays}.
+    patience: seconds for which they wait for a storage that fails. data: {source: reference to its arrays}.
     """
 
     run: str
     uri: str
     patience: float
     work: Work
-    data: dict[str, Any]
+    data: dict[SourceConfig, Any]
     admission: Any
 
 
 _workers: dict[tuple[str, str], Worker] = {}  # by store and device: the data on the device outlive a task
-_raws: dict[str, Any] = {}
+_raws: dict[SourceConfig, Any] = {}
 
 
 def _worker(job: Job) -> Worker:
@@ -55,10 +56,10 @@ def _worker(job: Job) -> Worker:
 
     from memloc.run.worker import Worker
 
-    def raw(name: str) -> Any:
-        if name not in _raws:
-            _raws[name] = ray.get(job.data[name])
-        return _raws[name]
+    def raw(source: SourceConfig) -> Any:
+        if source not in _raws:
+            _raws[source] = ray.get(job.data[source])
+        return _raws[source]
 
     device = _device()
     key = job.uri, str(device)

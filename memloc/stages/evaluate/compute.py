@@ -51,7 +51,7 @@ def _evaluated(
         "clean_acc": set_mean(correct, ~on_device.noisy),
         "noisy_acc": set_mean(correct, on_device.noisy),
         "test_acc": test_acc,
-        "noisy_true_acc": set_mean(true, on_device.noisy),
+        "noisy_true_acc": set_mean(true, on_device.noisy) if (inputs.data.true_label >= 0).all() else None,
     }
     n = len(correct)
     return row, {

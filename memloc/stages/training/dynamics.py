@@ -84,5 +84,6 @@ def examples_table(config: TrainConfig, data: Data, dynamics: dict[str, Tensor])
     """Table `examples` from the last epoch's dynamics."""
     state = Dynamics(config, len(data.y), data.classes, torch.device("cpu"))
     state.values = dict(dynamics)
-    labels = {"example": data.example, "label": data.y, "true_label": data.true_label, "noisy": data.noisy}
+    true_label = [None if label < 0 else label for label in data.true_label.tolist()]  # −1: nobody knows it
+    labels = {"example": data.example, "label": data.y, "true_label": true_label, "noisy": data.noisy}
     return labels | state.columns(torch.from_numpy(data.y))

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from memloc.config import TrainConfig, canonical_json
 from memloc.config.hints import scalars
+from memloc.data.arrays import Data
 from memloc.models.architectures import TRAINING
 from memloc.stages.columns import ACCURACIES, BOOL, FLOAT, INT, SMALL, TEXT
 
@@ -38,14 +39,38 @@ def _column(annotation: Any) -> pa.DataType:
     return next((column for kind, column in TYPES.items() if kind in scalars(annotation)), TEXT)
 
 
-def trial_row(trial: str, config: TrainConfig, n_train: int) -> dict[str, list[Any]]:
-    """The row of a training in table `trials`: every field, NULL where it is not used."""
-    row = {**config.flat(), "trial": trial, "n_train": n_train, "config": canonical_json(config)}
+def trial_row(trial: str, config: TrainConfig, n_train: int, given_noise: float | None = None) -> dict[str, list[Any]]:
+    """The row of a training in table `trials`: every field, NULL where it is not used.
+
+    given_noise: the share of the data set's given labels that are known to be wrong; None: nobody knows.
+    """
+    more = {"trial": trial, "n_train": n_train, "given_noise": given_noise, "config": canonical_json(config)}
+    row = {**config.flat(), **more}
     return {name: [row.get(name)] for name in TABLES["trials"].names}
 
 
+def data_tables(trial: str, data: Data) -> dict[str, dict[str, Any]]:
+    """Tables `labels` and `files` of a training's data, where they have names and files."""
+    names, files = data.origin.class_names, data.origin.files
+    tables: dict[str, dict[str, Any]] = {}
+    if names:
+        tables["labels"] = {"trial": [trial] * len(names), "label": range(len(names)), "name": names}
+    if files:
+        own = [files[example] for example in data.example]
+        tables["files"] = {"trial": [trial] * len(own), "example": data.example, "file": own}
+    return tables
+
+
 TABLES: dict[str, pa.Schema] = {
-    "trials": pa.schema([*FIRST, *((name, _column(kind)) for name, kind in TRAINING.items() if name not in dict(FIRST))]),
+    "trials": pa.schema(
+        [
+            *FIRST,
+            *((name, _column(kind)) for name, kind in TRAINING.items() if name not in dict(FIRST)),
+            ("given_noise", FLOAT),
+        ]
+    ),
+    "labels": pa.schema([("trial", TEXT), ("label", SMALL), ("name", TEXT)]),
+    "files": pa.schema([("trial", TEXT), ("example", INT), ("file", TEXT)]),
     "epochs": pa.schema(
         [("trial", TEXT), ("epoch", SMALL), ("lr", FLOAT), ("loss", FLOAT), *ACCURACIES, ("seconds", FLOAT)]
     ),

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memloc.data import declared, npz
+from memloc.data import Raw, declared
+from memloc.data.sources.npz_file import NpzFile
 from memloc.errors import UsageError
 
 Arrays = dict[str, Any]
@@ -33,30 +34,35 @@ def saved(folder: Path, values: Arrays) -> Path:
     return path
 
 
+def read(path: Path, **fields: Any) -> Raw:
+    return NpzFile(dataset=f"npz:{path}", **fields).load(path.parent)
+
+
 @pytest.mark.parametrize("channels", [None, 1, 3])
 def test_round_trip(tmp_path: Path, channels: int | None) -> None:
     values = arrays(channels)
-    raw = npz.load(saved(tmp_path, values))
+    raw = read(saved(tmp_path, values))
     assert raw.x_train.shape == (12, channels or 1, 16, 12)
     images = values["x_train"] if channels else values["x_train"][..., None]
     assert (raw.x_train.transpose(0, 2, 3, 1) == images).all()
     assert (raw.y_train == values["y_train"]).all()
     assert raw.classes == 3
+    assert raw.origin.notes == raw.origin.class_names == ()
 
 
 def test_identity_is_of_the_content_not_of_the_path(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    a, b = npz.load(saved(tmp_path, arrays())), npz.load(saved(tmp_path / "other", arrays()))
+    a, b = read(saved(tmp_path, arrays())), read(saved(tmp_path / "other", arrays()))
     changed = arrays()
     changed["x_test"] = changed["x_test"] + 1
-    assert a.identity == b.identity != npz.load(saved(tmp_path, changed)).identity
+    assert a.identity == b.identity != read(saved(tmp_path, changed)).identity
 
 
 @pytest.mark.parametrize("shape", [(12, 3, 5, 3), (12, 1, 7, 4), (12, 2, 5, 16), (12, 16, 3, 1), (12, 3, 20)])
 def test_images_that_only_look_a_little_like_channels_first(tmp_path: Path, shape: tuple[int, ...]) -> None:
     """Narrow images with channels last, many channels, and grey images of three rows are what they say."""
     images = np.zeros(shape, np.uint8)
-    raw = npz.load(saved(tmp_path, {**arrays(), "x_train": images, "x_test": images[:5]}))
+    raw = read(saved(tmp_path, {**arrays(), "x_train": images, "x_test": images[:5]}))
     assert raw.x_train.shape == (12, *([1, *shape[1:]] if len(shape) == 3 else [shape[3], *shape[1:3]]))
 
 
@@ -140,11 +146,11 @@ def marked(offset: int, value: int) -> Callable[[Path], Path]:
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (
         missing,
-        ": no such file; npz:PATH needs a file of numpy.savez with x_train, y_train, x_test, y_test; PATH is "
+        ": no such file; npz:FILE needs a file of numpy.savez with x_train, y_train, x_test, y_test; FILE is "
         "relative to the sweep file, on the command line to the current folder (--data-dir and MEMLOC_DATA say where",
     ),
-    "folder": (lambda folder: folder, ": is a folder; npz:PATH needs a file of numpy.savez with x_train, "),
-    "pipe": (pipe, ": is no regular file; npz:PATH needs"),
+    "folder": (lambda folder: folder, ": is a folder; npz:FILE needs a file of numpy.savez with x_train, "),
+    "pipe": (pipe, ": is no regular file; npz:FILE needs"),
     "lacks an array": (lacking, "lacks y_test; it holds x_train, y_train, x_test"),
     "pickle in disguise": (disguised, "is not an npz file"),
     "pickle with a zip behind it": (disguised_twice, "holds Python objects (a pickle); nothing is unpickled"),
@@ -160,7 +166,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda folder: members(folder, npy_header(f"({10**14},)")),
         "x_train: is broken: ValueError: decl",
     ),
-    "no arrays": (lambda folder: saved(folder, {}), "lacks x_train, y_train, x_test, y_test; it holds nothing"),
+    "no arrays": (lambda folder: saved(folder, {}), "lacks x_train, y_train; it holds nothing"),
     "encrypted": (marked(8, 1), "x_train: is broken: RuntimeError: File 'x_train.npy' is encrypted"),
     "unknown compression": (marked(10, 99), "x_train: is broken: "),
     "name too long": (lambda folder: folder / ("x" * 300), "cannot be read: File name too long"),
@@ -169,12 +175,15 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         "x_train: images have shape ()",
     ),
     "one number for labels": (changed("y_train", lambda y: y[0]), "y_train: labels have shape (); must be (12,)"),
-    "labels as text": (changed("y_test", lambda y: y.astype(str)), "y_test: labels are <U21; must be whole numbers"),
+    "test labels of another type": (
+        changed("y_test", lambda y: y.astype(str)),
+        "y_test: label 0 of example 0 is of a class without training examples; they have 0, 1, 2",
+    ),
+    "labels of complex numbers": (changed("y_train", lambda y: y * 1j), "y_train: labels are complex128; must be whole"),
     "labels beyond int64": (
         changed("y_train", lambda y: y.astype(np.uint64) + np.uint64(2**63)),
-        "y_train: label 9223372036854775808 of",
+        "y_train: labels are beyond 64 bits; must be whole numbers or text",
     ),
-    "float images": (changed("x_train", lambda x: x / 255), "x_train: images are float64; must be uint8"),
     "NaN images": (changed("x_test", lambda x: x * np.nan), "x_test: images are float64 with NaN; must be uint8"),
     "flat images": (changed("x_train", lambda x: x.reshape(12, -1)), "x_train: images have shape (12, 192); must be N×H×W"),
     "channels first": (
@@ -190,29 +199,47 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         changed("x_train", lambda x: np.zeros((12, 2, 16, 17), np.uint8)),
         "images have shape (12, 2, 16, 17); must be N×H×W×C with at most 16 channels last",
     ),
-    "images from 0 to 1": (
-        changed("x_train", lambda x: (x / 255).astype(np.float32)),
-        "images are float32; must be uint8, 0..255: (255 * x).round().astype('uint8')",
+    "images between the grey levels": (
+        changed("x_train", lambda x: (x / 300).astype(np.float32)),
+        "images are float32 between the 256 grey levels; must be uint8, 0..255: (255 * x).round().astype('uint8')",
     ),
-    "no images": (changed("x_test", lambda x: x[:0]), "x_test: images have shape (0, 16, 12)"),
-    "other size": (changed("x_test", lambda x: x[:, :8]), "x_test: images of (8, 12), but x_train has (16, 12)"),
+    "images between the whole numbers": (
+        changed("x_train", lambda x: x / 1.5),
+        "images are float64 between the 256 grey levels; must be uint8, 0..255: x.round().astype('uint8')",
+    ),
+    "negative pixels": (changed("x_train", lambda x: x - 0.5), "images are float64 from -0.5 to 254.5; must be 0..255, or"),
+    "sixteen bits": (
+        changed("x_train", lambda x: x.astype(np.uint16) * 256),
+        "images are uint16, 0..65280; must be uint8, 0..255: (x // 257).astype('uint8')",
+    ),
+    "complex pixels": (changed("x_train", lambda x: x * 1j), "images are complex128; must be uint8"),
+    "empty images": (changed("x_test", lambda x: x[:, :0]), "x_test: images have shape (5, 0, 12)"),
+    "other size": (
+        changed("x_test", lambda x: x[:, :8]),
+        ": test images are 1×8×12 (channels×height×width), training images 1×16×12",
+    ),
     "too few labels": (changed("y_train", lambda y: y[:-1]), "y_train: labels have shape (11,); must be (12,)"),
-    "float labels": (changed("y_train", lambda y: y * 1.0), "y_train: labels are float64; must be whole numbers"),
-    "NaN labels": (changed("y_train", lambda y: y * np.nan), "y_train: labels are float64 with NaN"),
-    "one-hot labels": (
-        changed("y_train", lambda y: np.eye(3, dtype=int)[y]),
-        "y_train: labels have shape (12, 3); must be (12,), one per image: y.argmax(axis=1)",
+    "labels that are no whole numbers": (
+        changed("y_train", lambda y: y * 0.5),
+        "y_train: label 0.5 of example 1 is no whole number; must be whole numbers or text",
     ),
-    "labels in a column": (
-        changed("y_train", lambda y: y[:, None]),
-        "labels have shape (12, 1); must be (12,), one per image: y[:, 0]",
+    "NaN labels": (changed("y_train", lambda y: y * np.nan), "y_train: label nan of example 0 is no whole number"),
+    "several labels of an image": (
+        changed("y_train", lambda y: np.ones((12, 3), dtype=int)),
+        "y_train: labels have shape (12, 3); must be (12,), one per image",
     ),
-    "negative label": (changed("y_train", lambda y: y - 1), "y_train: label -1 of example 0 is out of range"),
-    "gap in labels": (changed("y_train", lambda y: y * 2), "y_train: 3 different labels, but the largest is 4"),
-    "one class": (changed("y_train", lambda y: y * 0), "y_train: has 1 class; needs at least 2"),
+    "an image without label": (
+        changed("y_train", lambda y: np.array([*"abcabcabcab", " "])),
+        "y_train: example 11 has no label; give it one, or leave it out of the data",
+    ),
+    "labels that are no text": (
+        changed("y_train", lambda y: np.array([b"a", b"\xff"] * 6)),
+        "y_train: the label of example 1 is not UTF-8: b'\\xff'",
+    ),
+    "one class": (changed("y_train", lambda y: y * 0), ": the training labels have 1 class (0); needs at least 2"),
     "unknown test label": (
         changed("y_test", lambda y: y + 2),
-        "y_test: label 3 of example 1 is out of range; y_train has 0..2",
+        "y_test: label 3 of example 1 is of a class without training examples; they have 0, 1, 2",
     ),
 }
 
@@ -222,28 +249,28 @@ def test_refused_with_one_line(tmp_path: Path, name: str) -> None:
     make, message = BAD[name]
     path = make(tmp_path)
     with pytest.raises(UsageError) as caught:
-        npz.load(path)
+        read(path)
     assert all("\n" not in problem and str(path) in problem for problem in caught.value.problems)
     assert message in caught.value.problems[0]
     assert not (tmp_path / "exploded").exists()
 
 
 def test_all_that_is_wrong_at_once(tmp_path: Path) -> None:
-    values = {**arrays(), "x_train": arrays()["x_train"] / 1.0, "y_test": arrays()["y_test"] - 9}
+    values = {**arrays(), "x_train": arrays()["x_train"] / 1.5, "y_test": arrays()["y_test"] / 9}
     with pytest.raises(UsageError) as caught:
-        npz.load(saved(tmp_path, values))
+        read(saved(tmp_path, values))
     assert [p.split(":")[1] for p in caught.value.problems] == ["x_train", "y_test"]
 
 
 def test_no_damaged_byte_of_a_compressed_file_is_more_than_one_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
     np.savez_compressed(path, **arrays())
-    whole, before = path.read_bytes(), npz.load(path).identity
+    whole, before = path.read_bytes(), read(path).identity
     refused = harmless = 0
     for place in range(0, len(whole), 41):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         try:
-            found = npz.load(path).identity
+            found = read(path).identity
         except UsageError as error:
             refused += "\n" not in str(error)
         else:
@@ -270,7 +297,7 @@ def test_a_header_that_declares_another_size(tmp_path: Path, shape: tuple[int, .
     header = str({"descr": "|u1", "fortran_order": False, "shape": shape})
     path = declaring(tmp_path / "bomb.npz", header, bytes(12 * 16 * 12))
     with pytest.raises(UsageError, match=r"bomb.npz:x_train: is broken: ValueError: declares uint8 .*, and has 2,304$"):
-        npz.load(path)
+        read(path)
 
 
 def test_what_unpacks_to_more_than_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,8 +306,8 @@ def test_what_unpacks_to_more_than_the_memory(tmp_path: Path, monkeypatch: pytes
     path = tmp_path / "mine.npz"
     np.savez_compressed(path, x_train=images, y_train=np.arange(1000) % 2, x_test=images[:2], y_test=[0, 1])
     assert path.stat().st_size < 20_000
-    assert npz.load(path).x_train.shape == (1000, 1, 32, 32)
+    assert read(path).x_train.shape == (1000, 1, 32, 32)
     monkeypatch.setattr(declared, "total_memory", lambda: 1_000_000)
     monkeypatch.setattr(np, "load", None)
     with pytest.raises(UsageError, match=r"unpacked it has 1,0\d\d,\d\d\d bytes, and this machine's memory 1,000,000$"):
-        npz.load(path)
+        read(path)

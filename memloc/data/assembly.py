@@ -1,0 +1,239 @@
+"""From a user's own images to the arrays of a data set: classes are numbered, true labels found, a test set split off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from memloc.counts import counted
+from memloc.data.arrays import I64, U8, Origin, Raw, content_identity
+from memloc.data.label_values import LabelError, Values, in_order, label_values
+from memloc.data.labels import stratified
+from memloc.errors import UsageError, nearest
+from memloc.seeds import hashed
+
+TEST = 0.2  # the share that is split off where there is no test set
+TRUE_COLUMNS = ("true_label", "y_true")
+
+
+@dataclass(frozen=True)
+class Half:
+    """Training or test images. x: uint8 N×C×H×W. columns: {name: labels [N]}. files: where each comes from; () where that
+    says nothing. labels: how messages call its labels, if not by the name of their column.
+    """
+
+    x: U8
+    columns: Mapping[str, Any]
+    files: Sequence[str] = ()
+    labels: str = ""
+
+    def rows(self, at: I64) -> Half:
+        """Some of its examples."""
+        columns = {name: values[at] for name, values in self.columns.items()}
+        return Half(self.x[at], columns, [self.files[i] for i in at.tolist()] if self.files else ())
+
+
+@dataclass(frozen=True)
+class OwnImages:
+    """The images of a user, with all their labels.
+
+    where: what they are, for messages. label: the usual column of labels; None: nobody can say which it is. names: {column:
+    names of its numbers}. wrong: bool [N], which of the given labels are wrong, where only that is known. notes: what was
+    converted or left out, a line each.
+    """
+
+    where: str
+    train: Half
+    test: Half | None
+    label: str | None
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    wrong: Any = None
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """values: of the labels, in order. names: of the classes; () where they are their numbers."""
+
+    values: list[Any]
+    names: tuple[str, ...]
+    note: str = ""
+
+    def numbers(self, values: Values, where: str) -> I64:
+        """int64 [N]; raises UsageError where there is another class."""
+        known = {value: k for k, value in enumerate(self.values)}
+        numbers = np.fromiter((known.get(v, -1) for v in values.tolist()), dtype=np.int64, count=len(values))
+        if (numbers < 0).any():
+            bad = int(np.argmax(numbers < 0))
+            valid = ", ".join(map(str, self.values[:10])) + (", …" if len(self.values) > 10 else "")
+            raise UsageError(
+                f"{where}: label {values[bad]} of example {bad} is of a class without training examples; they have {valid}"
+            )
+        return numbers
+
+
+def assembled(own: OwnImages, test: float | None, labels: str = "given", true_label: str | None = None) -> Raw:
+    """The arrays of a data set.
+
+    Args:
+        own: the images.
+        test: the share for testing where there is no test set; None: `TEST`.
+        labels: given, true, or the column that is trained on.
+        true_label: the column with the true labels; None: one of `TRUE_COLUMNS`, if there is one.
+
+    Raises:
+        UsageError: one line on what does not fit, and what would.
+    """
+    given, true = _columns(own, labels, true_label)
+    _check_sizes(own)
+    notes = list(own.notes)
+    names = next((own.names[c] for c in (given, true, own.label) if c is not None and c in own.names), ())
+    y_given = _values(own, own.train, given, notes)
+    y_true = None if true is None else _values(own, own.train, true, notes)
+    if y_true is not None and y_true.dtype.kind != y_given.dtype.kind:
+        raise UsageError(f"{own.where}: {given} and {true} have unlike labels ({y_given[0]!r} and {y_true[0]!r})")
+    every = y_given if y_true is None else np.concatenate([y_given, y_true])
+    classes = _classes(own, every, names)
+    notes += [classes.note] if classes.note else []
+    y = classes.numbers(y_given, own.where)
+    truth = _truth(own, y, None if y_true is None else classes.numbers(y_true, own.where), labels)
+    train, test_half, split = _split(own, y if truth is None or (truth < 0).any() else truth, test, notes)
+    if split is not None:
+        y, truth = y[split], None if truth is None else truth[split]
+    y_test = _test_labels(own, test_half, (given, true), classes, notes)
+    return _raw(own, train, test_half, (y, truth, y_test), classes, notes)
+
+
+def _columns(own: OwnImages, labels: str, true_label: str | None) -> tuple[str, str | None]:
+    """The columns of the labels that are trained on, and of the true ones."""
+    have = list(own.train.columns)
+    for name, column in (("labels", labels), ("true_label", true_label)):
+        if column is not None and column not in (*have, *(("given", "true") if name == "labels" else ())):
+            raise UsageError(
+                f"{own.where}: {name}: there is no column {column!r}; it has {', '.join(have)}{nearest(column, have)}"
+            )
+    true = true_label or next((c for c in TRUE_COLUMNS if c in have), None)
+    if labels == "true":
+        if true is None:
+            raise UsageError(
+                f"{own.where}: labels: true: the true labels are not known; name their column with true_label (it has "
+                f"{', '.join(have)})"
+            )
+        return true, None
+    if labels == "given":
+        if own.label is None:
+            raise UsageError(f"{own.where}: which column holds the labels? Say labels: COLUMN; it has {', '.join(have)}")
+        return own.label, None if true == own.label else true
+    return labels, None if true == labels else true
+
+
+def _check_sizes(own: OwnImages) -> None:
+    n = len(own.train.x)
+    if n < 2:
+        raise UsageError(f"{own.where}: has {counted(n, 'training image')}; needs at least 2")
+    if own.test is not None and own.test.x.shape[1:] != own.train.x.shape[1:]:
+        unlike = "×".join(map(str, own.test.x.shape[1:])), "×".join(map(str, own.train.x.shape[1:]))
+        raise UsageError(f"{own.where}: test images are {unlike[0]} (channels×height×width), training images {unlike[1]}")
+
+
+def _values(own: OwnImages, half: Half, column: str, notes: list[str]) -> Values:
+    try:
+        values, note = label_values(half.columns[column], len(half.x))
+    except LabelError as error:
+        raise UsageError(f"{own.where}:{half.labels or column}: {error}") from None
+    if note and note not in notes:
+        notes.append(note)
+    return values
+
+
+def _classes(own: OwnImages, every: Values, names: Sequence[str]) -> _Classes:
+    values = in_order(every)
+    k = len(values)
+    if k < 2:
+        only = f" ({values[0]})" if k else ""
+        raise UsageError(f"{own.where}: the training labels have {k} class{only}; needs at least 2")
+    if every.dtype.kind == "U":
+        return _Classes(values, tuple(map(str, values)))
+    low, high = values[0], values[-1]
+    if names and (low < 0 or high >= len(names)):
+        bad = low if low < 0 else high
+        raise UsageError(
+            f"{own.where}: label {bad} of example {int(np.argmax(every == bad)) % len(own.train.x)} is no class; must be "
+            f"0 to {len(names) - 1} ({', '.join(names[:3])}, …)"
+        )
+    if names:
+        have = set(values)
+        absent = [name for number, name in enumerate(names) if number not in have]
+        note = f"classes without training examples are left out: {', '.join(absent[:5])}{', …' if absent[5:] else ''}"
+        return _Classes(values, tuple(names[v] for v in values), note if absent else "")
+    if (low, high) == (0, k - 1):
+        return _Classes(values, ())
+    shown = f"{low} to {high}" if high - low == k - 1 else f"{', '.join(map(str, values[:5]))}, …, {high}"
+    note = f"labels {shown} are numbered 0 to {k - 1}; table labels has what they were"
+    return _Classes(values, tuple(map(str, values)), note)
+
+
+def _truth(own: OwnImages, y: I64, y_true: I64 | None, labels: str) -> I64 | None:
+    """int64 [N]: the true labels; −1 where a label is wrong and nobody knows the right one; None: nothing is known."""
+    if y_true is not None or own.wrong is None or labels != "given":
+        return y_true
+    if own.wrong.shape != y.shape or own.wrong.dtype.kind != "b":
+        raise UsageError(f"{own.where}:noisy: {own.wrong.dtype} {own.wrong.shape}; must be {len(y)} booleans, one per image")
+    return np.where(own.wrong, -1, y)
+
+
+def _split(own: OwnImages, y: I64, test: float | None, notes: list[str]) -> tuple[Half, Half, I64 | None]:
+    """(training images, test images, which of all the training images are; None: all of them)."""
+    if own.test is not None:
+        if test is not None:
+            raise UsageError(f"{own.where}: test: {test:g}: there is a test set of {len(own.test.x)} images; leave test out")
+        return own.train, own.test, None
+    share = TEST if test is None else test
+    at = held_for_testing(y, share)
+    if not len(at):
+        notes.append("there is no test set: test accuracy is NULL")
+        return own.train, own.train.rows(at), None
+    if test is None:
+        notes.append(
+            f"there is no test set: {len(at)} of {len(y)} images, {share:g} of every class, become one (test: 0: none do)"
+        )
+    rest = np.setdiff1d(np.arange(len(y)), at)
+    return own.train.rows(rest), own.train.rows(at), rest
+
+
+def held_for_testing(y: I64, share: float) -> I64:
+    """The examples that are kept for testing, in order: of every class in proportion, by a constant key.
+
+    One example of every class at least stays for training. y: int64 [N].
+    """
+    n = len(y)
+    if not (size := round(share * n)):
+        return np.zeros(0, dtype=np.int64)
+    rank = hashed(0, "test split", i=np.arange(n))
+    taken = stratified(y, size, rank)
+    kept = [members[np.argmax(rank[members])] for label in np.unique(y) if len(members := np.flatnonzero(y == label))]
+    return np.setdiff1d(taken, np.array(kept, dtype=np.int64))
+
+
+def _test_labels(own: OwnImages, half: Half, columns: tuple[str, str | None], classes: _Classes, notes: list[str]) -> I64:
+    """int64 [m]: the true labels if the test set has them, else the given ones."""
+    given, true = columns
+    column = next((c for c in (true, given, own.label) if c is not None and c in half.columns), None)
+    if column is None:
+        raise UsageError(f"{own.where}: the test set has no column {given}; it has {', '.join(half.columns)}")
+    return classes.numbers(_values(own, half, column, notes), f"{own.where}:{half.labels or f'{column} of the test set'}")
+
+
+def _raw(
+    own: OwnImages, train: Half, test: Half, labels: tuple[I64, I64 | None, I64], classes: _Classes, notes: list[str]
+) -> Raw:
+    y, truth, y_test = labels
+    arrays = train.x, y, test.x, y_test
+    wrong = truth is not None and bool((truth != y).any())
+    identity = "npz:" + content_identity(*arrays, *([truth] if wrong and truth is not None else []))
+    origin = Origin(classes.names, tuple(train.files), tuple(f"{own.where}: {note}" for note in notes))
+    raw = Raw(*arrays, len(classes.values), identity)
+    return replace(raw, y_true=truth, origin=origin)

@@ -1,0 +1,157 @@
+"""What a source of data is: a configuration that says what is read and how, and the function that reads it.
+
+A source of a user's own images is a module in sources/, and nothing else (docs/architecture.md).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from memloc.config import Neutral, SourceConfig, Valid
+from memloc.data.arrays import Description, Raw
+from memloc.data.assembly import OwnImages, assembled
+
+LARGEST_SIDE = 4096  # pixels of an image that a network is trained on
+
+
+class Source(SourceConfig):
+    """A source of data."""
+
+    @abstractmethod
+    def load(self, data_dir: Path) -> Raw:
+        """The raw arrays, checked; data_dir: where downloaded data sets lie.
+
+        Raises:
+            UsageError: one line on what is missing or wrong, and where.
+        """
+
+    def known(self) -> Description | None:
+        """The description, if it is known without reading any file."""
+        return None
+
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, if they are known without reading any file."""
+        return ()
+
+
+def _size(value: Any) -> Any:
+    """32, [32, 48] and `32x48` as text: a field of a training is one value, in SQL and on a command line too."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = [value, value]
+    if isinstance(value, list) and len(value) == 2 and all(type(side) is int for side in value):
+        value = f"{value[0]}x{value[1]}"
+    return value
+
+
+def sides(size: str) -> tuple[int, int]:
+    """(height, width) of `32x48`.
+
+    Raises:
+        ValueError: it is no such text, or a side is not from 1 to LARGEST_SIDE.
+    """
+    height, width = (int(side) for side in size.split("x"))
+    if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
+        raise ValueError(size)
+    return height, width
+
+
+def _checked_size(value: str) -> str:
+    try:
+        height, width = sides(value)
+    except ValueError:
+        raise ValueError(
+            f"valid: [height, width] from 1 to {LARGEST_SIDE} pixels, such as [32, 32] or 32x32; a column that holds the "
+            "images is image_column"
+        ) from None
+    return f"{height}x{width}"
+
+
+ImageSize = Annotated[
+    str, BeforeValidator(_size), AfterValidator(_checked_size), Valid("[height, width] in pixels, or 32x32")
+]
+
+
+class OwnSource(Source):
+    """Images of a user's own. PREFIX: how `dataset` begins."""
+
+    PREFIX: ClassVar[str]
+
+    test: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """The share of one's own images that is kept for testing, of every class alike, where they have no test set; null: 0.2.
+    [memloc]
+    """
+
+    @abstractmethod
+    def read(self) -> OwnImages:
+        """The images with all their labels.
+
+        Raises:
+            UsageError: one line on what is missing or wrong, and where.
+        """
+
+    def load(self, data_dir: Path) -> Raw:
+        """As `Source.load`."""
+        return assembled(self.read(), self.test)
+
+    @classmethod
+    def absolute(cls, dataset: str, folder: Path) -> str:
+        """As `SourceConfig.absolute`. What follows the prefix is one path."""
+        path = Path(dataset.removeprefix(cls.PREFIX)).expanduser()
+        return cls.PREFIX + str((folder / path).resolve())
+
+    @property
+    def path(self) -> Path:
+        """What follows the prefix."""
+        return Path(self.dataset.removeprefix(self.PREFIX))
+
+
+def behind(prefix: str, form: str) -> Callable[[str], str]:
+    """The check that something follows the prefix; form: how one writes it."""
+
+    def check(value: str) -> str:
+        if not value.removeprefix(prefix).strip():
+            raise ValueError(f"valid: {form}")
+        return value
+
+    return check
+
+
+class PictureSource(OwnSource):
+    """Images in files of an image format."""
+
+    image: ImageSize | None = None
+    """The size to which one's own images are brought; null: they all have one size already. [memloc]"""
+    skip_broken: Annotated[bool, Neutral(False)] = False
+    """Are images that cannot be read left out? [memloc]"""
+
+    @property
+    def sides(self) -> tuple[int, int] | None:
+        """(height, width) of `image`."""
+        return None if self.image is None else sides(self.image)
+
+
+class LabelledSource(OwnSource):
+    """Images with one or several columns of labels."""
+
+    labels: Annotated[str, Field(min_length=1), Valid("given, true, or a column"), Neutral("given")] = "given"
+    """The labels that are trained on: given (those of the data set's usual column), true (its true labels), or another
+    column. Where the true labels are known too, the wrong ones are known, and nothing is drawn. [memloc]
+    """
+    true_label: Annotated[str, Field(min_length=1), Valid("a column")] | None = None
+    """The column with the true labels; null: true_label or y_true, if there is one. [memloc]"""
+
+    def load(self, data_dir: Path) -> Raw:
+        """As `Source.load`."""
+        return assembled(self.read(), self.test, self.labels, self.true_label)
+
+
+class TableSource(PictureSource, LabelledSource):
+    """A table with a column of images and columns of labels."""
+
+    image_column: Annotated[str, Field(min_length=1), Valid("a column")] | None = None
+    """The column that holds the images; null: the only one that can. [memloc]"""
