@@ -274,11 +274,10 @@ def test_bad_names(model: str, message: str) -> None:
 
 def test_images_that_a_model_cannot_take() -> None:
     config = resolved(dataset="digits", model="timm:test_vit")
-    problem = config.architecture.misfit((1, 8, 8), 10)
-    assert problem is not None
+    problem = config.architecture.misfits((1, 8, 8), 10)["dataset"]
     assert problem.startswith("timm:test_vit with images of 8×8 pixels: timm says: ")
     assert "\n" not in problem
-    assert config.architecture.misfit((1, 32, 32), 10) is None
+    assert config.architecture.misfits((1, 32, 32), 10) == {}
 
 
 class Straight(nn.Module):
@@ -394,7 +393,7 @@ def test_whatever_goes_wrong_is_said_when_planned(monkeypatch: pytest.MonkeyPatc
     opened.cache_clear()
     monkeypatch.setattr("memloc.models.traced.program.Program.shapes", broken)
     config = resolved(dataset="cifar10", model="timm:test_vit")
-    problem = config.architecture.misfit((3, 32, 32), 10)
+    problem = config.architecture.misfits((3, 32, 32), 10)["dataset"]
     where = "timm:test_vit with images of 32×32 pixels"
     assert problem == f"{where}: operation by operation it does not run: shape '[2, 0]' is invalid"
 
