@@ -63,18 +63,33 @@ class Checker:
             return (), [((), f"{value} is a range of whole numbers; {name} takes {valid}: write a list")]
         if not isinstance(value, list) or not value:
             return (), [((), self._no_axis(name, value))]
-        axis: list[Any] = []
+        axis, problems = self._items(name, value)
         known: set[str] = set()
-        problems: list[Problem] = []
-        for i, item in enumerate(value):
-            taken, bad = self.training(name, item)
+        bad = {position[0] for position, _ in problems}
+        for i, taken in enumerate(axis):
             same = canonical_json([taken])
-            if not bad and same in known:
-                bad = [((), f"{written(item)} stands in this axis twice; each value once")]
-            problems += [((i, *position), problem) for position, problem in bad]
+            if i not in bad and same in known:
+                problems.append(((i,), f"{written(value[i])} stands in this axis twice; each value once"))
             known.add(same)
-            axis.append(taken)
         return ([], problems) if problems else (axis, [])
+
+    def column(self, name: str, value: Any) -> tuple[Sequence[Any], list[Problem]]:
+        """The values of a field of `paired`: as an axis, but a value may stand there again.
+
+        null stands for a field that the training does not use, such as p_gen without example-tied dropout.
+        """
+        if not isinstance(value, list) or not value or name not in self.registry.training:
+            return self.axis(name, value)
+        return self._items(name, value, unused=self.registry.training.decided_by(name) is not None)
+
+    def _items(self, name: str, values: Sequence[Any], unused: bool = False) -> tuple[list[Any], list[Problem]]:
+        items: list[Any] = []
+        problems: list[Problem] = []
+        for i, value in enumerate(values):
+            taken, bad = (None, []) if unused and value is None else self.training(name, value)
+            problems += [((i, *position), problem) for position, problem in bad]
+            items.append(taken)
+        return items, problems
 
     def _range(self, name: str, first: int, last: int) -> tuple[Sequence[Any], list[Problem]]:
         """The whole numbers first..last. They stay a range, so that ten thousand seeds take no memory."""

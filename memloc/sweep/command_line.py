@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memloc.errors import UsageError
-from memloc.sweep import yaml
+from memloc.sweep import presets, yaml
 from memloc.sweep.block import COMMAND_LINE, Block
 from memloc.sweep.checker import Checker, is_axis
-from memloc.sweep.presets import problem_of
 
 OVERRIDE = re.compile(r"^([A-Za-z_][\w]*(?:\.[\w]+)?)=(.*)$", re.DOTALL)
 
@@ -61,11 +60,11 @@ class Overrides:
                 self._training(name, value)
 
     def _preset(self, value: Any) -> None:
-        problem = problem_of(value)
+        path, problem = presets.find(value, self.checker.folder)
         if problem:
             self._problem("preset", problem)
         for block in self.blocks:
-            block.preset = None if problem else value
+            block.preset = path
             block.bad_fields |= {""} if problem else set()
 
     def _training(self, name: str, value: Any) -> None:

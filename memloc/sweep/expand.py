@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from memloc.config import (
@@ -42,17 +43,21 @@ class Expansion:
     limit: int | None = None
     entries: dict[str, Entry] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    _presets: dict[str, Preset] = field(default_factory=dict)
+    _presets: dict[Path, Preset] = field(default_factory=dict)
     _requests: dict[Request, Request] = field(default_factory=dict)
     _used: dict[str, bool] = field(default_factory=dict)  # by the place of a stage's field: whether a training uses it
     _why_unused: dict[str, str] = field(default_factory=dict)
 
     def add(self, blocks: Sequence[Block]) -> None:
         """Expands these blocks, up to the limit. A field of a stage that no training has used is a problem."""
-        files = presets.presets()
-        for name in dict.fromkeys(b.preset for b in blocks if b.preset is not None):
-            self._presets[name] = presets.read(files[name], self.registry)
+        for path in dict.fromkeys(b.preset for b in blocks if b.preset is not None):
+            try:
+                self._presets[path] = presets.read(path, self.registry)
+            except UsageError as error:
+                self.problems += error.problems
         for block in blocks:
+            if block.preset is not None and block.preset not in self._presets:
+                continue  # it is unknown which fields it would have set
             for training in self._trainings(block):
                 entry = self.entries.setdefault(fingerprint(training), Entry(training, where=block.where))
                 if block.name not in entry.blocks:
@@ -69,29 +74,33 @@ class Expansion:
         """Leaves out all entries but the first ones."""
         self.entries = dict(list(self.entries.items())[:number])
 
+    def _preset(self, block: Block) -> Preset:
+        return Preset() if block.preset is None else self._presets[block.preset]
+
     # --- trainings
 
     def _trainings(self, block: Block) -> Iterator[TrainConfig]:
         """The trainings of a block, including those that its stages add."""
-        preset = self._presets.get(block.preset or "", Preset())
+        preset = self._preset(block)
         failed = 0
-        for combination in _product(list(block.axes.values())):
-            flat = {**block.fields, **dict(zip(block.axes, combination, strict=True))}
-            flat = {**preset.for_training(*(flat.get(name) for name in ("dataset", "model", "dropout"))), **flat}
-            config = self._resolved(block, flat)
+        for combination in block.combinations():
+            flat = {**block.fields, **combination}
+            config = self._resolved(block, preset, preset.under(flat))
             if config is not None:
                 yield from self._of_stages(block, config)
             elif (failed := failed + 1) == MOST_FAILED:
                 return  # a billion combinations may have the same problem
 
-    def _resolved(self, block: Block, flat: Mapping[str, Any]) -> TrainConfig | None:
+    def _resolved(self, block: Block, preset: Preset, flat: Mapping[str, Any]) -> TrainConfig | None:
         fields = self.registry.training
         absent = fields.unused(flat)
         unfit = {name: why for name, why in absent.items() if name in block.binding and flat.get(name) is not None}
         self.problems += [f"{block.where[n]}: {why}{self._cause(block, n, flat)}" for n, why in unfit.items()]
         config, misfits = fields.resolve(flat)
         misfits = {name: problem for name, problem in misfits.items() if name not in block.bad_fields}
-        self.problems += [f"{block.place(n)}: {problem}{self._cause(block, n, flat)}" for n, problem in misfits.items()]
+        for name, problem in misfits.items():
+            place = block.where.get(name) or preset.place(name, flat) or block.place(name)
+            self.problems.append(f"{place}: {problem}{self._cause(block, name, flat)}")
         if config is not None:
             self._check_peak(block, config)
         return config
@@ -160,7 +169,7 @@ class Expansion:
         """
         stage, own = asked.stage, asked.fields
         fields = fields_of(self.registry.stages[stage].config)
-        preset = self._presets.get(block.preset or "", Preset())
+        preset = self._preset(block)
         of_preset = {name: value for name, value in preset.stages.get(stage, {}).items() if name not in own}
         try:
             settings = self._within(of_preset, stage, fields, train.epochs)
@@ -216,16 +225,3 @@ def _beside(asked: Asked, where: str) -> str:
         return ""
     words = ", ".join(f"{asked.stage}.{name}={written(value, quote=False)}" for name, value in typed.items())
     return f"; beside {words} on the command line"
-
-
-def _product(axes: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
-    """Every combination of the axes, the last axis fastest. Unlike itertools.product it copies no axis.
-
-    A range of a billion seeds takes no memory.
-    """
-    if not axes:
-        yield ()
-        return
-    for value in axes[0]:
-        for others in _product(axes[1:]):
-            yield (value, *others)

@@ -12,13 +12,14 @@ from typing import Any
 from memloc.config import Problem, written
 from memloc.config.retention import CHOICES
 from memloc.errors import nearest
+from memloc.sweep import presets
 from memloc.sweep.block import Asked, Block
 from memloc.sweep.checker import Checker
-from memloc.sweep.presets import problem_of
+from memloc.sweep.joint_file import JointAxis
 from memloc.sweep.yaml import Document
 
 TOP = ("about", "preset", "defaults", "blocks")
-OF_BLOCK = ("about", "preset", "axes", "set", "stages", "checkpoints")
+OF_BLOCK = ("about", "preset", "axes", "paired", "sample", "set", "stages", "checkpoints")
 
 
 @dataclass
@@ -62,6 +63,8 @@ class SweepFile:
             if key in literals:
                 self._problem("stands in `set` too; keep one", *where, "axes", key)
             self._take_axis(block, key, value, (*where, "axes", key))
+        for kind in ("paired", "sample"):
+            self._take_joint(block, kind, body, where)
         for stage, settings in self._mapping(body.get("stages"), (*where, "stages")).items():
             self._take_stage(block, stage, settings, (*where, "stages", stage))
         return block
@@ -77,11 +80,10 @@ class SweepFile:
         """
         if "preset" not in given:
             return
-        if problem := problem_of(given["preset"]):
+        block.preset, problem = presets.find(given["preset"], self.checker.folder)
+        if problem:
             self._problem(problem, *where, "preset")
             block.bad_fields.add("")  # it is unknown which fields it would have set
-        else:
-            block.preset = given["preset"]
 
     def _take_checkpoints(self, block: Block, given: dict[str, Any], where: tuple[str, ...]) -> None:
         value = given.get("checkpoints")
@@ -112,6 +114,26 @@ class SweepFile:
         else:
             block.vary(name, axis, self.document.at(*where))
             block.binding.add(name)
+
+    def _take_joint(self, block: Block, kind: str, body: dict[str, Any], where: tuple[str, ...]) -> None:
+        """Takes `paired` or `sample`."""
+        given = self._mapping(body.get(kind), (*where, kind))
+        if not given:
+            return
+        axis = JointAxis(self.checker)
+        joint = axis.paired(given) if kind == "paired" else axis.sample(given)
+        for position, problem in axis.problems:
+            self._problem(problem, *where, kind, *position)
+        for name in axis.bad:
+            self._mark_bad(block, name)
+        if joint is None:
+            return
+        others = {"set": body.get("set") or {}, "axes": block.axes, "paired": [n for j in block.joint for n in j.names]}
+        for name in joint.names:
+            for other in (other for other, names in others.items() if name in names):
+                self._problem(f"stands in `{other}` too; keep one", *where, kind, name)
+        block.vary_together(joint, {name: self.document.at(*where, kind, name) for name in joint.names})
+        block.binding |= set(joint.names)
 
     def _take_stage(self, block: Block, stage: str, given: Any, where: tuple[str, ...]) -> None:
         """Takes the configuration of a stage, or a list of them."""

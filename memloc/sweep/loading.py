@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from memloc.config import Registry
 from memloc.errors import UsageError
@@ -45,7 +43,7 @@ def load(
     blocks = file.blocks()
     typed = Overrides(blocks, Checker(registry, Path.cwd()), file.problems)
     typed.apply(overrides)
-    total = sum(math.prod(_length(axis) for axis in block.axes.values()) for block in blocks)
+    total = sum(block.count() for block in blocks)
     expansion = Expansion(registry, file.problems, shortened="epochs" in typed.given)
     if total > MANY and not many and first is None:
         file.problems.append(f"{document.name}: {total:,} trials; more than {MANY:,} need --yes")
@@ -64,8 +62,3 @@ def load(
         raise UsageError(*dict.fromkeys(file.problems))
     about = str(document.value.get("about", ""))
     return Sweep(path.stem, about, tuple(expansion.entries.values()), tuple(dict.fromkeys(expansion.notes)), path.parent)
-
-
-def _length(axis: Sequence[Any]) -> int:
-    """len(axis), which Python refuses for a range of 2**63 numbers."""
-    return axis.stop - axis.start if isinstance(axis, range) else len(axis)

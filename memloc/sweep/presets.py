@@ -1,89 +1,145 @@
 """Presets: values of many fields at once, by data set, model and dropout. A value in a sweep file replaces that of a preset.
 
-Each preset is a YAML file in sweeps/presets: `training` (fields), `datasets`, `models` and `dropouts` (fields by name, which
-replace the former), `stages`. Only the values enter an identity. The name of the preset does not.
+Each preset is a YAML file, in sweeps/presets or a person's own: `training` (fields), `datasets`, `models` and `dropouts`
+(fields by name, which replace the former), `stages`. Only the values enter an identity. The name of the preset does not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from memloc.config import Fields, Registry, fields_of, written
+from memloc.config import Registry, written
 from memloc.errors import UsageError, nearest
 from memloc.sweep import yaml
+from memloc.sweep.checker import Checked, Checker
 from memloc.sweep.shipped import folder
 from memloc.sweep.yaml import Document
 
-KEYS = ("about", "training", "datasets", "models", "dropouts", "stages")
+BY_NAME = {"datasets": "dataset", "models": "model", "dropouts": "dropout"}  # {key: the field whose value is the name}
+KEYS = ("about", "training", *BY_NAME, "stages")
 
 
 @dataclass(frozen=True)
 class Preset:
-    """training: field values. by_dataset, by_model, by_dropout: more of them, by name. stages: {stage: field values}.
+    """training: field values. by_name: {key: {name: more of them}}. stages: {stage: field values}.
 
-    where: {`stage.field`: file:line:field}.
+    where: {`stage.field`, `training.field` or `key.name.field`: file:line:field}.
     """
 
     training: dict[str, Any] = field(default_factory=dict)
-    by_dataset: dict[str, dict[str, Any]] = field(default_factory=dict)
-    by_model: dict[str, dict[str, Any]] = field(default_factory=dict)
-    by_dropout: dict[str, dict[str, Any]] = field(default_factory=dict)
+    by_name: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     where: dict[str, str] = field(default_factory=dict)
 
-    def for_training(self, dataset: Any, model: Any, dropout: Any = None) -> dict[str, Any]:
-        """The training fields for a data set, a model and a dropout."""
-        fields = self.training | self.by_dataset.get(str(dataset), {}) | self.by_model.get(str(model), {})
-        return fields | self.by_dropout.get(str(dropout), {})
+    def under(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+        """The training fields `flat`, and below them what the preset says for their data set, model and dropout."""
+        values = dict(self.training)
+        for key, name in self._groups(flat):
+            values |= self.by_name[key][name]
+        return {**values, **flat}
+
+    def place(self, field_name: str, flat: Mapping[str, Any]) -> str | None:
+        """Where the preset gives a training field with these values of the others; None: it does not."""
+        prefixes = ["training", *(f"{key}.{name}" for key, name in self._groups(flat))]
+        places = [self.where[f"{p}.{field_name}"] for p in prefixes if f"{p}.{field_name}" in self.where]
+        return places[-1] if places else None
+
+    def _groups(self, flat: Mapping[str, Any]) -> list[tuple[str, str]]:
+        named = [(key, str(flat.get(decides))) for key, decides in BY_NAME.items()]
+        return [(key, name) for key, name in named if name in self.by_name.get(key, {})]
 
 
 def presets() -> dict[str, Path]:
-    """{name: file}."""
+    """{name: file} of those that come with memloc."""
     return {path.stem: path for path in sorted((folder() / "presets").glob("*.yaml"), key=lambda path: path.stem)}
 
 
-def problem_of(name: Any) -> str | None:
-    """What is wrong with a preset's name, or None. The name may be None, which stands for no preset."""
+def find(name: Any, below: Path | None) -> tuple[Path | None, str | None]:
+    """(the file of a preset, what is wrong with its name). A name with a slash or .yaml is a file of one's own.
+
+    below: the folder to which a relative path is relative. No name, null, stands for no preset.
+    """
     known = presets()
     if name is None or (isinstance(name, str) and name in known):
-        return None
+        return (None if name is None else known[name]), None
+    if isinstance(name, str) and ("/" in name or name.endswith((".yaml", ".yml"))):
+        path = (below or Path()) / Path(name)
+        try:
+            return (path, None) if path.is_file() else (None, f"{name}: no such file ({path.absolute()})")
+        except (OSError, ValueError) as error:  # a byte that no path has
+            return None, f"{written(name)} is not valid: {error}"
     close = nearest(name, known) if isinstance(name, str) else ""
-    return f"{written(name)} is no preset{close}; valid: {', '.join(known)}, or null for no preset"
+    valid = f"valid: {', '.join(known)}, a file of your own such as ./mine.yaml, or null for no preset"
+    return None, f"{written(name)} is no preset{close}; {valid}"
 
 
 def read(path: Path, registry: Registry) -> Preset:
-    """A preset from its file; raises UsageError with what is wrong in it."""
-    document = yaml.read(path)
-    problems = [f"{document.at(key)}: unknown key; valid: {', '.join(KEYS)}" for key in document.value if key not in KEYS]
-    preset = Preset()
-    preset.training.update(_values(document, ("training",), registry.training, problems))
-    by_name = {"datasets": preset.by_dataset, "models": preset.by_model, "dropouts": preset.by_dropout}
-    for key, into in by_name.items():
-        for name in document.value.get(key) or {}:
-            into[name] = _values(document, (key, name), registry.training, problems)
-    for stage in document.value.get("stages") or {}:
-        if stage not in registry.stages:
-            problems.append(f"{document.at('stages', stage)}: unknown stage; valid: {', '.join(registry.stages)}")
-            continue
-        preset.stages[stage] = _values(document, ("stages", stage), fields_of(registry.stages[stage].config), problems)
-        preset.where.update({f"{stage}.{name}": document.at("stages", stage, name) for name in preset.stages[stage]})
-    if problems:
-        raise UsageError(*problems)
+    """A preset from its file. Paths in it are relative to the file.
+
+    Raises:
+        UsageError: with everything that is wrong in it.
+    """
+    reading = _Reading(yaml.read(path, "a preset needs `training:` or `stages:`"), Checker(registry, path.parent))
+    preset = reading.preset()
+    if reading.problems:
+        raise UsageError(*reading.problems)
     return preset
 
 
-def _values(document: Document, where: tuple[str, ...], fields: Fields, problems: list[str]) -> dict[str, Any]:
-    """The checked values of one mapping."""
-    given: Any = document.value
-    for key in where:
-        given = (given or {}).get(key)
-    values = {}
-    for name, value in (given or {}).items():
-        if unknown := fields.check_name(name):
-            problems.append(f"{document.at(*where, name)}: {unknown}")
-            continue
-        values[name], bad = fields.check_items(name, value)
-        problems += [f"{document.at(*where, name, *position)}: {problem}" for position, problem in bad]
-    return values
+@dataclass
+class _Reading:
+    """A document on its way to a preset, with its problems."""
+
+    document: Document
+    checker: Checker
+    problems: list[str] = field(default_factory=list)
+    where: dict[str, str] = field(default_factory=dict)
+
+    def preset(self) -> Preset:
+        top = self._mapping(self.document.value, ())
+        for key in top:
+            if key not in KEYS:
+                self._problem(f"unknown key{nearest(key, KEYS)}; valid: {', '.join(KEYS)}", key)
+        by_name = {key: self._groups(top.get(key), key) for key in BY_NAME}
+        training = self._values(top.get("training"), self.checker.literal, "training")
+        stages = {}
+        for stage, given in self._mapping(top.get("stages"), ("stages",)).items():
+            if problem := self.checker.unknown_stage(stage):
+                self._problem(problem, "stages", stage)
+            else:
+                stages[stage] = self._values(given, self._of_stage(stage), "stages", stage)
+        where = {key.removeprefix("stages."): place for key, place in self.where.items()}
+        return Preset(training, by_name, stages, where)
+
+    def _groups(self, given: Any, key: str) -> dict[str, dict[str, Any]]:
+        groups = {}
+        for name, values in self._mapping(given, (key,)).items():
+            for _, problem in self.checker.training(BY_NAME[key], name)[1]:
+                self._problem(problem, key, name)
+            groups[name] = self._values(values, self.checker.literal, key, name)
+        return groups
+
+    def _of_stage(self, stage: str) -> Callable[[str, Any], Checked]:
+        return lambda name, value: self.checker.stage(stage, name, value)
+
+    def _values(self, given: Any, check: Callable[[str, Any], Checked], *where: str) -> dict[str, Any]:
+        """The checked values of one mapping."""
+        values = {}
+        for name, value in self._mapping(given, where).items():
+            values[name], bad = check(name, value)
+            self.where[".".join([*where, name])] = self.document.at(*where, name)
+            for position, problem in bad:
+                self._problem(problem, *where, name, *position)
+        return values
+
+    def _mapping(self, given: Any, where: tuple[str, ...]) -> dict[str, Any]:
+        if given is None or isinstance(given, dict):
+            return given or {}
+        self._problem(f"{written(given)} is not a mapping (name: value, …)", *where)
+        return {}
+
+    def _problem(self, problem: str, *where: str | int) -> None:
+        self.problems.append(f"{self.document.at(*where)}: {problem}")

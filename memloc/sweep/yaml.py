@@ -16,6 +16,7 @@ Where: TypeAlias = tuple[str | int, ...]
 
 MAX_BYTES = 1 << 20  # a sweep file is written by hand; a larger one is a mistake or an attack
 MAX_DEPTH = 12
+NEEDS = "a sweep file needs `blocks:`"
 
 
 class Loader(yaml.SafeLoader):
@@ -58,8 +59,8 @@ class Document:
         return ":".join([self.name, str(self.lines.get(known, 1)), *([".".join(map(str, where))] if where else [])])
 
 
-def read(path: Path) -> Document:
-    """Reads a file; raises UsageError with one line on what is wrong with it."""
+def read(path: Path, needs: str = NEEDS) -> Document:
+    """Reads a file; raises UsageError with one line on what is wrong with it. needs: what an empty file lacks."""
     name = str(path)
     try:
         if path.exists() and not path.is_file() and not path.is_dir():  # reading a pipe would wait for ever
@@ -80,10 +81,10 @@ def read(path: Path) -> Document:
         raise UsageError(
             f"{name}:{line}: byte {error.start + 1} (0x{byte:02x}) is not UTF-8; save the file as UTF-8"
         ) from None
-    return parse(text, name)
+    return parse(text, name, needs)
 
 
-def parse(text: str, name: str) -> Document:
+def parse(text: str, name: str, needs: str = NEEDS) -> Document:
     """Parses the text of one document."""
     try:
         _refuse_what_is_not_literal(text, name)
@@ -96,7 +97,7 @@ def parse(text: str, name: str) -> Document:
     except yaml.YAMLError as error:
         raise UsageError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
     if node is None:
-        raise UsageError(f"{name}: is empty; a sweep file needs `blocks:`")
+        raise UsageError(f"{name}: is empty; {needs}")
     document = Document(name, None)
     value = _construct(node, (), document)
     if document.problems:

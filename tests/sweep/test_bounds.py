@@ -10,7 +10,8 @@ from memloc import sweep
 from memloc.errors import UsageError
 from memloc.stages import REGISTRY
 from memloc.sweep import Sweep, loading
-from memloc.sweep.expand import MOST_FAILED, Expansion, _product
+from memloc.sweep.block import product
+from memloc.sweep.expand import MOST_FAILED, Expansion
 from tests.sweep.test_front_door import HEAD
 
 SEEDS = 2**63
@@ -40,9 +41,9 @@ def test_the_first_trials_of_an_axis_that_fits_in_no_memory(tmp_path: Path, last
 
 
 def test_combinations_are_those_of_itertools() -> None:
-    assert list(_product([])) == [()]
-    assert list(_product([[1, 2], []])) == []
-    assert list(_product(["ab", range(2), "c"])) == [("a", 0, "c"), ("a", 1, "c"), ("b", 0, "c"), ("b", 1, "c")]
+    assert list(product([])) == [()]
+    assert list(product([[1, 2], []])) == []
+    assert list(product(["ab", range(2), "c"])) == [("a", 0, "c"), ("a", 1, "c"), ("b", 0, "c"), ("b", 1, "c")]
 
 
 def test_a_problem_of_every_combination_ends(tmp_path: Path) -> None:

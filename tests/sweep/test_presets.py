@@ -94,11 +94,10 @@ def test_values_by_data_set_and_model(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert values(load(tmp_path, text, ["lr=0.5", "seed=0"]), "lr") == [(0.5,)] * 4
     authors = presets.read(presets.presets()["authors"], REGISTRY)
-    assert authors.for_training("mnist", "vit_small") == authors.for_training("mnist", "resnet9") | {
-        "batch_size": 128,
-        "tokens": "shifted",
-    }
-    assert authors.for_training("cifar10", "vit_small")["epochs"] == 100
+    small = authors.under({"dataset": "mnist", "model": "resnet9"})
+    of_vit = {"model": "vit_small", "batch_size": 128, "tokens": "shifted"}
+    assert authors.under({"dataset": "mnist", "model": "vit_small"}) == small | of_vit
+    assert authors.under({"dataset": "cifar10", "model": "vit_small"})["epochs"] == 100
 
 
 def test_what_a_training_does_not_use_is_ignored(tmp_path: Path) -> None:
@@ -145,7 +144,7 @@ def test_the_papers_preset_names_every_field_of_the_others() -> None:
     paper, *others = (presets.read(presets.presets()[n], REGISTRY) for n in ("paper", "authors", "authors-flips"))
     derived = {"unit", "peak_epoch"}
     for other in others:
-        by_name = (*other.by_dataset.values(), *other.by_model.values(), *other.by_dropout.values())
+        by_name = [values for group in other.by_name.values() for values in group.values()]
         fields = {f for of in (other.training, *by_name) for f in of}
         assert fields - paper.training.keys() <= derived
         for stage, fields_of in other.stages.items():
@@ -213,7 +212,7 @@ def test_each_difference_is_switched_by_itself(tmp_path: Path, override: str) ->
 
 
 def test_unknown_presets_at_their_place(tmp_path: Path) -> None:
-    valid = "valid: authors, authors-flips, paper, or null for no preset"
+    valid = "valid: authors, authors-flips, paper, a file of your own such as ./mine.yaml, or null for no preset"
     assert problems(tmp_path, HEAD.replace("authors", "author") + "blocks: {a: {set: {dropout: example_tied}}}\n") == [
         f"mine.yaml:1:preset: 'author' is no preset; did you mean 'authors'?; {valid}"
     ]  # and not, too, that p_gen and p_mem are missing
@@ -254,6 +253,56 @@ def test_a_broken_preset_says_so_line_by_line(tmp_path: Path) -> None:
         "mine.yaml:7:dataset", "mine.yaml:2:training.lr", "mine.yaml:3:training.speed",
         "mine.yaml:5:stages.retrain.freeze", "mine.yaml:6:stages.fly",
     ]  # fmt: skip
+
+
+# --- a file of one's own ----------------------------------------------------------------------------------------------
+
+OWN = "about: mine\ntraining: {lr: 0.3}\nmodels:\n  resnet9: {width: 0.5}\nstages:\n  flips: {clean: 7, c_score: x}\n"
+
+
+def test_a_file_of_ones_own_is_found_beside_the_sweep_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = OWN.replace(", c_score: x", ", memorized: 'c_score:low.npz'")
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings" / "own.yaml").write_text(own)
+    text = HEAD.replace("authors", "settings/own.yaml") + "blocks:\n  a: {stages: {flips: {}}}\n"
+    (found,) = resolved_by(tmp_path, text)
+    assert (found["lr"], found["width"], found["flips"]["clean"]) == (0.3, 0.5, 7)
+    assert found["flips"]["memorized"] == f"c_score:{tmp_path}/settings/low.npz"  # relative to the preset's file
+    assert resolved_by(tmp_path, text, ["lr=0.4"])[0]["lr"] == 0.4
+    monkeypatch.chdir(tmp_path / "settings")  # on the command line it is relative to the working directory
+    assert resolved_by(tmp_path, HEAD + "blocks:\n  a: {}\n", ["preset=./own.yaml"])[0]["lr"] == 0.3
+    in_block = HEAD + "blocks:\n  a: {}\n  b: {preset: ./settings/own.yaml}\n"
+    assert [found["lr"] for found in resolved_by(tmp_path, in_block)] == [0.01, 0.3]
+
+
+def test_what_is_wrong_with_a_file_of_ones_own(tmp_path: Path) -> None:
+    text = HEAD.replace("authors", "./own.yaml") + "blocks:\n  a: {stages: {flips: {}}}\n"
+    assert problems(tmp_path, text) == ["mine.yaml:1:preset: ./own.yaml: no such file (own.yaml)"]
+    (tmp_path / "own.yaml").write_text("")
+    assert problems(tmp_path, text) == ["own.yaml: is empty; a preset needs `training:` or `stages:`"]
+    (tmp_path / "own.yaml").write_text("- 1\n")
+    assert problems(tmp_path, text) == ["own.yaml:1: [1] is not a mapping (name: value, …)"]
+    (tmp_path / "own.yaml").write_text(
+        "training: 3\nmodels: {resnet: {lr: 1}}\nstages:\n  flips: [1]\n  rewind: {epoch: 3}\n"
+    )
+    assert [problem.partition(";")[0] for problem in problems(tmp_path, text)] == [
+        "own.yaml:2:models.resnet: 'resnet' is not valid",
+        "own.yaml:1:training: 3 is not a mapping (name: value, …)",
+        "own.yaml:4:stages.flips: [1] is not a mapping (name: value, …)",
+        "own.yaml:5:stages.rewind.epoch: unknown field",
+    ]
+    # What does not fit the rest of a training is told where the preset says it.
+    (tmp_path / "own.yaml").write_text("training: {ratio: 0.5}\n")
+    assert [problem.partition(";")[0] for problem in problems(tmp_path, text)] == [
+        "mine.yaml:4:blocks.a.cut: required with ratio"
+    ]
+    (tmp_path / "own.yaml").write_text(
+        "dropouts:\n  sparse:\n    unit: batch_element\n    keep: 0.5\n  standard: {unit: weight}\n"
+    )
+    standard = text.replace("resnet9}", "resnet9, dropout: standard}")
+    assert [problem.partition(";")[0] for problem in problems(tmp_path, standard)] == [
+        "own.yaml:5:dropouts.standard.unit: 'weight' with dropout: standard"
+    ]
 
 
 # --- the shipped ones -------------------------------------------------------------------------------------------------
