@@ -17,6 +17,7 @@ from memloc.commands import (
     claims,
     data,
     doctor,
+    model,
     options,
     query,
     report,
@@ -82,6 +83,7 @@ app.command("trials", epilog=trials.EXAMPLES)(trials.trials)
 app.command("query", epilog=query.EXAMPLES, cls=query.QueryCommand)(query.query)
 app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("claims", epilog=claims.EXAMPLES)(claims.claims)
+app.command("model", epilog=model.EXAMPLES)(model.model)
 app.add_typer(data.app, name="data")
 store.app.command("compact", epilog=store_compact.EXAMPLES)(store_compact.compact)
 store.app.command("gc", epilog=store_gc.EXAMPLES)(store_gc.gc)

@@ -266,6 +266,11 @@ class SparseWeights(Dropout):
                 module.weight.mul_(self.mask(f"{name}.weight", module.weight.shape))
 
 
+def needs_sites(dropout: kinds.Dropout) -> bool:
+    """Does this dropout act on activations at dropout sites?"""
+    return not isinstance(dropout, kinds.NoDropout) and getattr(dropout, "unit", "") != "weight"
+
+
 def build_dropout(
     config: TrainConfig, sites: Mapping[str, Shape], example: npt.NDArray[np.int64], device: torch.device
 ) -> Dropout:

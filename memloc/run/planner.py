@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
+from typing import Any
 
 from memloc.config import SourceConfig, StageConfig, TrainConfig, canonical, fingerprint
 from memloc.config.retention import most
@@ -18,8 +15,8 @@ from memloc.data.c_score_file import CScores
 from memloc.data.cuts import held_out_size
 from memloc.data.labels import check_fits, given_wrong_seen, noisy_count, noisy_seen
 from memloc.errors import UsageError
-from memloc.models.build import build
 from memloc.run import empty_sets
+from memloc.run.network_facts import built, unmet_by_network
 from memloc.run.plan import AnalysisPlan, Parts, Plan, TrialPlan, Unmet
 from memloc.run.score_sources import Need, Sources, atypical
 from memloc.stages import STAGES
@@ -74,6 +71,14 @@ def _misfits(entry: Entry, data: Description) -> list[str]:
     fits = check_fits(data, config)
     problems = [f"{entry.place(name)}: {problem}" for name, problem in fits.items()]
     misfits = config.architecture.misfits(data.shape, data.classes)
+    if not misfits:
+        facts = built(config, data.shape, data.classes).facts
+        misfits = unmet_by_network(config, facts)
+        problems += [
+            f"{request.where}: {problem}"
+            for request in entry.requests
+            if (problem := STAGES[request.stage].fits(config, facts)[""])
+        ]
     return problems + [f"{entry.place(name)}: {problem}" for name, problem in misfits.items()]
 
 
@@ -180,7 +185,7 @@ def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:
 
 
 def _size(config: TrainConfig, data: Description, data_dir: Path) -> Size:
-    network = _network(config, data)
+    network = built(config, data.shape, data.classes)
     n = data.n_train if config.subset is None else config.subset
     n_noisy, n_out = noisy_count(n, config.noise, config.noise_count), 0
     if config.held_out:
@@ -195,26 +200,4 @@ def _size(config: TrainConfig, data: Description, data_dir: Path) -> Size:
 def _frozen_note(trial: TrialPlan, data: Description) -> list[str]:
     """The note about a training that freezes the statistics of too short an epoch, if there is one."""
     note = frozen_note(trial.config, trial.size.n)
-    return [note] if note and _network(trial.config, data).running_statistics else []
-
-
-class _Network(NamedTuple):
-    """numbers: how many numbers its state has. groups: layer groups. running_statistics: it has batch norms with them."""
-
-    numbers: int
-    groups: tuple[str, ...]
-    running_statistics: bool
-
-
-def _network(config: TrainConfig, data: Description) -> _Network:
-    unseeded = config.model_copy(update={"seed": 0, "held_out": None})  # a thousand trainings, one network
-    return _built(unseeded, data.shape, data.classes)
-
-
-@lru_cache(maxsize=64)
-def _built(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> _Network:
-    with torch.device("meta"):
-        network = build(config, shape, classes)
-    state = network.state_dict()
-    running = any(name.endswith("running_mean") for name in state)
-    return _Network(sum(t.numel() for t in state.values()), network.groups, running)
+    return [note] if note and built(trial.config, data.shape, data.classes).facts.running_statistics else []

@@ -56,15 +56,17 @@ def counted_rate(trial: TrialPlan, shape: Shape, device: str) -> Rate:
     It takes at least its share of a training step of the assumed least time.
     """
     network = build(trial.config, shape, trial.size.classes).eval()
-    with torch.no_grad(), _Operations() as counted:
+    with torch.no_grad(), Operations() as counted:
         network(torch.zeros(1, *shape))
     speed = SPEED[device] * (trial.config.threads if device == "cpu" else 1)
     basis = f"operations counted, {speed / 1e12:g} TFLOP/s assumed ({device})"
     return Rate(max(counted.total / speed, STEP_SECONDS[device] / (3 * trial.config.batch_size)), basis)
 
 
-class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the operations of what is computed meanwhile, by torch's formulas for matrix products and convolutions.
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts in `total` the operations of what is computed meanwhile.
+
+    It counts matrix products and convolutions, by torch's formulas.
 
     torch's own FlopCounterMode and tensors on the device `meta` import torch's compiler, which takes as long as torch.
     """

@@ -44,6 +44,15 @@ class Size:
     n_out: int = 0
 
 
+@dataclass(frozen=True)
+class NetworkFacts:
+    """What a network has. neurons: how many. sites: its dropout sites. running_statistics: does it have batch norms?"""
+
+    neurons: int
+    sites: tuple[str, ...]
+    running_statistics: bool
+
+
 class Stage(ABC, Generic[C]):
     """One kind of analysis of a finished training.
 
@@ -80,6 +89,10 @@ class Stage(ABC, Generic[C]):
             FieldError: a field does not fit the training.
         """
         return [train]
+
+    def fits(self, train: TrainConfig, network: NetworkFacts) -> Mapping[str, str | None]:
+        """{setting of the stage: why it cannot run on this network, or None if it can}; "" is any setting."""
+        return {"": None}
 
     @abstractmethod
     def parts(self, config: C, train: TrainConfig, size: Size) -> Sequence[Part]:

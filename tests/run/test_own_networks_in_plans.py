@@ -94,3 +94,17 @@ def test_a_store_names_the_file_and_runs_it_only_when_told_so(tmp_path: Path) ->
         torch.testing.assert_close(network(x), module(x))
     with pytest.raises(UsageError, match="model resnet9 needs no file"):
         ResNet9().with_source("nets.py")
+
+
+def test_a_plan_refuses_what_a_network_cannot_do(tmp_path: Path) -> None:
+    text = TEXT.replace("nets.py:make", "nets.py:lonely")
+    in_folder(tmp_path)
+    assert planned(tmp_path, text).trials
+    for more, problem in (
+        ("a: {stages: {flips: {}}}", "4:blocks.a.stages.flips: the network has no neurons: "),
+        ("a: {set: {dropout: standard}}", "4:blocks.a.set.dropout: standard with model: python:"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            planned(tmp_path, text[: text.index("  a: {")] + f"  {more}\n")
+        (said,) = caught.value.problems
+        assert said.startswith(f"{tmp_path}/tiny.yaml:{problem}")

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from memloc.config import ArchitectureConfig, Count, CountOrZero, FieldError, Neutral, TrainConfig, UnusedFieldError
 from memloc.models.architectures import ARCHITECTURES
-from memloc.stages.base import Part, Size, Stage
+from memloc.stages.base import NetworkFacts, Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, BOOL, FLOAT, INT, SMALL, SMALLS, TEXTS, of_analysis
 from memloc.stages.fields import MaskedConfig, resolve_sets
 
@@ -104,8 +104,8 @@ class Flips(Stage[FlipsConfig]):
         if not config.clean + config.noisy:
             raise FieldError("clean", "0, and noisy is 0 too; at least one of them must be above 0")
         config = resolve_sets(config, train)
-        if config.ablate == "weight":
-            _check_weights(train.architecture)
+        if config.ablate == "weight" and not train.architecture.WEIGHT_GATES:
+            raise FieldError("ablate", _weights_problem(train.architecture))
         fast = config.estimator == "fast"
         used = "reference" if fast else "batch"
         for unused in ("batch", "noise_norm") if fast else ("reference",):
@@ -114,6 +114,11 @@ class Flips(Stage[FlipsConfig]):
                 raise UnusedFieldError(unused, f"used only with estimator: {other} (here estimator is {config.estimator})")
         filled = {used: getattr(config, used) or DEFAULTS[used]}
         return config.model_copy(update=filled if fast else {**filled, "noise_norm": config.noise_norm or "example"})
+
+    def fits(self, train: TrainConfig, network: NetworkFacts) -> Mapping[str, str | None]:
+        none = "the network has no neurons: no convolution, no hidden unit that an activation follows, no classifier"
+        weight = None if train.architecture.WEIGHT_GATES else _weights_problem(train.architecture)
+        return {"": None if network.neurons else none, "ablate: weight": weight}
 
     def parts(self, config: FlipsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"repeat": r, "group": g} for r in range(config.repeats) for g in range(_groups(config, size))]
@@ -145,12 +150,10 @@ def _groups(config: FlipsConfig, size: Size) -> int:
     return max(1, -(-_searched(config, size) // config.group_size))
 
 
-def _check_weights(architecture: ArchitectureConfig) -> None:
-    """Raises FieldError if an architecture has no gates for single weights."""
-    if not architecture.WEIGHT_GATES:
-        gated = ", ".join(name for name, config in ARCHITECTURES.items() if config.WEIGHT_GATES)
-        valid = f"valid here: activation; weight is for {gated}"
-        raise FieldError("ablate", f"'weight' with model: {architecture.name}; {valid}")
+def _weights_problem(architecture: ArchitectureConfig) -> str:
+    """What is said where an architecture has no gates for single weights."""
+    gated = ", ".join(name for name, config in ARCHITECTURES.items() if config.WEIGHT_GATES)
+    return f"'weight' with model: {architecture.name}; valid here: activation; weight is for {gated}"
 
 
 def reference_examples(config: FlipsConfig, n: int) -> int:

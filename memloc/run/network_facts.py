@@ -1,0 +1,76 @@
+"""What a plan and a person need to know of a network: its size and groups, and what can be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+import torch
+
+from memloc.config import ExampleTied, FrozenStatistics, Sparse, Standard, TrainConfig
+from memloc.models.build import build
+from memloc.models.dropouts import needs_sites
+from memloc.stages import STAGES
+from memloc.stages.base import NetworkFacts
+
+
+@dataclass(frozen=True)
+class Built:
+    """numbers: how many numbers its state has. groups: layer groups."""
+
+    numbers: int
+    groups: tuple[str, ...]
+    facts: NetworkFacts
+
+
+def built(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Built:
+    """The network of a training for images of shape (C, H, W), by its size. A thousand seeds have one network."""
+    return _built(config.model_copy(update={"seed": 0, "held_out": None}), shape, classes)
+
+
+@lru_cache(maxsize=64)
+def _built(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Built:
+    with torch.device("meta"):
+        network = build(config, shape, classes)
+    state = network.state_dict()
+    running = any(name.endswith("running_mean") for name in state)
+    facts = NetworkFacts(sum(prod(s) for s in network.neurons.values()), tuple(network.sites), running)
+    return Built(sum(t.numel() for t in state.values()), network.groups, facts)
+
+
+def unmet_by_network(config: TrainConfig, facts: NetworkFacts) -> dict[str, str]:
+    """{training field: problem} of what the network cannot do."""
+    if needs_sites(config.dropout) and not facts.sites:
+        kind = config.dropout.kind
+        why = f"{kind} with model: {config.model}: it has no dropout sites, since no group hands on one tensor"
+        return {"dropout": f"{why}; valid: none, or sites: 'a pattern of modules'"}
+    return {}
+
+
+@dataclass(frozen=True)
+class Ability:
+    """what: a stage, perhaps with a setting, or a setting of a training. problem: why the network cannot do it, or None."""
+
+    what: str
+    problem: str | None
+
+
+def abilities(config: TrainConfig, facts: NetworkFacts) -> Iterator[Ability]:
+    """What can be done with the network of a training: every stage, and the settings that not every network allows."""
+    for name, stage in STAGES.items():
+        for setting, problem in stage.fits(config, facts).items():
+            yield Ability(f"{name}, {setting}" if setting else name, problem)
+    dropouts = {
+        "example_tied": ExampleTied(p_gen=0.5, p_mem=0.5),
+        "standard": Standard(),
+        "sparse, unit: weight": Sparse(unit="weight"),
+        "sparse, unit: element": Sparse(unit="element"),
+    }
+    for written, dropout in dropouts.items():
+        unmet = unmet_by_network(config.model_copy(update={"dropout": dropout}), facts)
+        yield Ability(f"dropout: {written}", unmet.get("dropout"))
+    none = None if facts.running_statistics else "it has no batch norms"
+    yield Ability(f"batch_norm: {FrozenStatistics().kind}", none)
+    yield Ability("compile: true", config.architecture.NOT_COMPILED)
