@@ -32,7 +32,7 @@ class Half:
 
     def rows(self, at: I64) -> Half:
         """Some of its examples."""
-        columns = {name: values[at] for name, values in self.columns.items()}
+        columns = {name: [values[i] for i in at.tolist()] for name, values in self.columns.items()}
         return Half(self.x[at], columns, [self.files[i] for i in at.tolist()] if self.files else ())
 
 

@@ -1,0 +1,92 @@
+"""`parquet:PATH`: one or several Parquet files with a column of images and a column of labels."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import AfterValidator
+
+from memloc.data.arrow_images import ROWS, Shard, own_images
+from memloc.data.assembly import OwnImages
+from memloc.data.declared import check_fits
+from memloc.data.halves import half_of, halved
+from memloc.data.regular_file import opened
+from memloc.data.source import TableSource, behind
+from memloc.errors import UsageError, error_line
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WANTED = "parquet:PATH needs a Parquet file, a folder of them, a pattern with *, or several of these with : between them"
+
+
+class ParquetFiles(TableSource):
+    """Files with images as bytes or as Hugging Face's struct. Those named train…, test… and val… are what they say."""
+
+    PREFIX: ClassVar[str] = "parquet:"
+    FORM: ClassVar[str | None] = "parquet:PATH"
+
+    dataset: Annotated[str, AfterValidator(behind("parquet:", "parquet:PATH"))]
+
+    @classmethod
+    def absolute(cls, dataset: str, folder: Path) -> str:
+        """As `SourceConfig.absolute`, for each of the paths."""
+        paths = dataset.removeprefix(cls.PREFIX).split(":")
+        return cls.PREFIX + ":".join(str((folder / Path(path).expanduser()).resolve()) for path in paths)
+
+    def read(self) -> OwnImages:
+        """As `OwnSource.read`."""
+        named = self.dataset.removeprefix(self.PREFIX).split(":")
+        files = [file for path in named for file in _files(path)]
+        train, test, note = halved(files)
+        shards = [[_shard(file) for file in half] for half in (train, test)]
+        return own_images(self, named[0] if len(files) > 1 else str(files[0][1]), shards, note)
+
+
+def _files(path: str) -> list[tuple[str, Path]]:
+    """The files that a path means, in the order of their names.
+
+    Each comes with what says whether it is for training: its own name, or that of a folder below the one that is named.
+    """
+    if os.path.isdir(path):
+        files = sorted(file for file in Path(path).rglob("*.parquet") if file.is_file())
+    elif os.path.lexists(path) or not glob.has_magic(path):
+        files = [Path(path)]
+    else:
+        files = sorted(map(Path, glob.glob(path, recursive=True)))
+    if not files:
+        raise UsageError(f"{path}: there is no such Parquet file; {WANTED}")
+    inner = [file.relative_to(path).parts[:-1] if os.path.isdir(path) else () for file in files]
+    named = [(file.stem, *reversed(folders)) for file, folders in zip(files, inner, strict=True)]
+    return [(next((n for n in names if half_of(n)), names[0]), file) for names, file in zip(named, files, strict=True)]
+
+
+def _shard(file: Path) -> Shard:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    opened(file, WANTED).close()
+    try:
+        parquet = pq.ParquetFile(file)
+        group = [parquet.metadata.row_group(k) for k in range(parquet.num_row_groups)]
+        check_fits(max((g.total_byte_size for g in group), default=0))
+        return Shard(file.name, parquet.schema_arrow, partial(_batches, file, parquet))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UsageError(f"{file}: is no Parquet file: {error_line(error, with_type=False)}; {WANTED}") from None
+
+
+def _batches(file: Path, parquet: Any, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    try:
+        yield from parquet.iter_batches(ROWS, columns=list(columns), use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise UsageError(f"{file}: is damaged: {error_line(error, with_type=False)}") from None
+
+
+SOURCE = ParquetFiles
