@@ -395,7 +395,8 @@ def test_whatever_goes_wrong_is_said_when_planned(monkeypatch: pytest.MonkeyPatc
     config = resolved(dataset="cifar10", model="timm:test_vit")
     problem = config.architecture.misfits((3, 32, 32), 10)["dataset"]
     where = "timm:test_vit with images of 32×32 pixels"
-    assert problem == f"{where}: operation by operation it does not run: shape '[2, 0]' is invalid"
+    problem_of_it = "operation by operation it does not run: shape '[2, 0]' is invalid"
+    assert problem == f"{where}: {problem_of_it}; timm made it for images of 160×160"
 
 
 def test_tensors_of_rank_five_stay_as_they_are() -> None:

@@ -4,9 +4,9 @@
 stages (`layer1`, `s1`, …), with `stem` before and `head` after them.
 
 **Children**: a group per child with parameters. A sole child, an `nn.ModuleList`, and an `nn.Sequential` named as above are
-opened: their children count in their place. So is every `nn.Sequential` while there are fewer than three groups. A norm
-belongs to the convolution or linear layer before it, else to what follows. Children that do not run one after the other, or
-that share a parameter, are one group.
+opened: their children count in their place. While there are fewer than five groups, so is the `nn.Sequential` with the most
+parameters, if it has several layers. A norm belongs to the convolution or linear layer before it, else to what follows.
+Children that do not run one after the other, or that share a parameter, are one group.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from memloc.models.traced.trace import LAYERS, NORMS, place, prefixes
 
 CONTAINERS = ("blocks", "stages", "layers", "features")
 NUMBERED = re.compile(r"(layer|stage|block|s)\d+")
-FEW = 3  # with fewer groups there is little to compare
+FEW = 5  # with fewer groups there is little to compare
 
 
 @dataclass
@@ -104,26 +104,34 @@ def children(model: nn.Module, graph: fx.Graph) -> Units:
 def _opened(model: nn.Module, notes: list[str]) -> list[str]:
     """The names of the children that count, containers opened."""
     names = _parametrised_children(model, "")
-    while True:
-        few = len([name for name in names if not _is_norm(model.get_submodule(name))]) < FEW
-        for k, name in enumerate(names):
-            module = model.get_submodule(name)
-            inside = _parametrised_children(model, name)
-            if inside and _is_opened(module, name, sole=len(names) == 1, few=few):
-                why = "the only child with parameters" if len(names) == 1 else f"a {type(module).__name__}"
-                notes.append(f"{name} is opened: {why}")
-                names[k : k + 1] = inside
-                break
-        else:
-            return names
+    while opened := _to_open(model, names):
+        name, why = opened
+        notes.append(f"{name} is opened: {why}")
+        k = names.index(name)
+        names[k : k + 1] = _parametrised_children(model, name)
+    return names
 
 
-def _is_opened(module: nn.Module, name: str, sole: bool, few: bool) -> bool:
-    if isinstance(module, (*NORMS, *LAYERS)):
-        return False
-    if sole or isinstance(module, nn.ModuleList | nn.ModuleDict):
-        return True
-    return isinstance(module, nn.Sequential) and (few or name.endswith(CONTAINERS))
+def _to_open(model: nn.Module, names: Sequence[str]) -> tuple[str, str] | None:
+    """(the next child to open, why), if there is one."""
+    modules = {name: model.get_submodule(name) for name in names}
+    held = {name: m for name, m in modules.items() if not isinstance(m, (*NORMS, *LAYERS)) and any(_layers_in(m))}
+    for name, module in held.items():
+        if len(names) == 1:
+            return name, "the only child with parameters"
+        listed = isinstance(module, nn.ModuleList | nn.ModuleDict)
+        if listed or (isinstance(module, nn.Sequential) and name.endswith(CONTAINERS)):
+            return name, f"a {type(module).__name__}"
+    several = [n for n, m in held.items() if isinstance(m, nn.Sequential) and sum(_layers_in(m)) > 1]
+    if len([name for name in names if not _is_norm(modules[name])]) >= FEW or not several:
+        return None
+    largest = max(several, key=lambda name: sum(p.numel() for p in modules[name].parameters()))
+    return largest, f"a {type(modules[largest]).__name__}, and there are few groups"
+
+
+def _layers_in(module: nn.Module) -> list[bool]:
+    """For each child with parameters whether it is more than a norm."""
+    return [not _is_norm(child) for child in module.children() if _has_parameters(child)]
 
 
 def _parametrised_children(model: nn.Module, name: str) -> list[str]:

@@ -26,6 +26,15 @@ def _known(value: str) -> str:
     raise ValueError(f"valid: timm:NAME, NAME a model of timm {timm.__version__}{nearest(name, timm.list_models())}")
 
 
+def _made_for(name: str, shape: tuple[int, int, int]) -> str:
+    """The size of images for which timm made a model, if it is another one."""
+    import timm
+
+    known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
+    size = tuple(getattr(known, "input_size", shape))[1:]
+    return "" if size == shape[1:] else f"; timm made it for images of {size[0]}×{size[1]}"
+
+
 class Timm(TracedConfig):
     """name: with its prefix, `timm:resnet18`."""
 
@@ -52,8 +61,10 @@ class Timm(TracedConfig):
         try:
             opened(self.origin(), shape, classes)
         except GroupingError as error:
-            where = f"{self.name} with images of {shape[1]}×{shape[2]} pixels: "
-            return {error.field or "dataset": str(error) if error.field else f"{where}{error}"}
+            if error.field:
+                return {error.field: str(error)}
+            where = f"{self.name} with images of {shape[1]}×{shape[2]} pixels"
+            return {"dataset": f"{where}: {error}{_made_for(self.name.removeprefix(TIMM), shape)}"}
         return {}
 
 
