@@ -27,8 +27,8 @@ blocks:
 # windows, with pyramids, mixed with convolutions. Networks of MLPs, and of pools.
 NETWORKS = (
     "resnet10t", "mobilenetv3_small_050", "ghostnet_050", "regnetx_002", "convnext_atto", "densenet121", "dla46_c",
-    "tinynet_e", "starnet_s1", "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "swin_tiny_patch4_window7_224", "pit_ti_224",
-    "levit_128s", "edgenext_xx_small", "mobilevit_xxs", "tiny_vit_5m_224", "mixer_s32_224", "poolformerv2_s12",
+    "tinynet_e", "starnet_s1", "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "swin_tiny_patch4_window7_224",
+    "pit_ti_224", "levit_128s", "edgenext_xx_small", "mobilevit_xxs", "tiny_vit_5m_224", "mixer_s32_224", "poolformerv2_s12",
 )  # fmt: skip
 REFUSED = {"crossvit_tiny_240": "timm says: The size of tensor a (5) must match the size of tensor b (6)"}
 QUICK = ("mobilenetv3_small_050",)
