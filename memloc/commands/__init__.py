@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 from memloc.commands import (
     claims,
     data,
+    detect,
     doctor,
     model,
     options,
@@ -84,6 +85,7 @@ app.command("query", epilog=query.EXAMPLES, cls=query.QueryCommand)(query.query)
 app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("claims", epilog=claims.EXAMPLES)(claims.claims)
 app.command("model", epilog=model.EXAMPLES)(model.model)
+app.command("detect", epilog=detect.EXAMPLES)(detect.detect)
 app.add_typer(data.app, name="data")
 store.app.command("compact", epilog=store_compact.EXAMPLES)(store_compact.compact)
 store.app.command("gc", epilog=store_gc.EXAMPLES)(store_gc.gc)

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -64,21 +65,33 @@ class Launched:
             return self.record
 
 
-def close(launched: Launched, options: Options) -> None:
-    """Prints how the launch ended.
+@dataclass(frozen=True)
+class Telling:
+    """What a launch prints at its end.
+
+    found: what was found, on standard output. steps: what to type next, if all went well. partly: whether it can speak of a
+    launch that did not get to its end.
+    """
+
+    found: Callable[[Launched, Options], None]
+    steps: Callable[[Launched, Options], str]
+    partly: bool = True
+
+
+def close(launched: Launched, options: Options, telling: Telling | None = None) -> None:
+    """Prints what was found and how the launch ended. telling: by default the summary of a sweep.
 
     Raises:
         typer.Exit: 1 if something failed or is needed first, 130 if the launch was interrupted, 3 if the storage failed for
             too long, 2 or 3 if the store cannot give the summary.
         OutputError: standard output cannot be written.
     """
-    plan = launched.plan
+    plan, told = launched.plan, telling or Telling(_summarize, _next_steps)
+    stopped = bool(launched.failed or launched.interrupted or launched.fault or plan.unmet)
     problem: MemlocError | None = None
     try:
-        if options.as_json:
-            _print_json(launched)
-        else:
-            _print_summary(launched)
+        if told.partly or not stopped:
+            told.found(launched, options)
     except OutputError:
         raise
     except DamagedError as error:
@@ -88,11 +101,8 @@ def close(launched: Launched, options: Options) -> None:
     _say_how_it_ended(launched, options)
     for line in problem.problems if problem else ():
         print(f"memloc: there is no summary: {line}", file=sys.stderr)
-    stopped = launched.failed or launched.interrupted or launched.fault
-    if not (problem or options.as_json or stopped or plan.unmet):
-        from memloc.commands.summary import next_steps
-
-        print(next_steps(launched.name, options.store), end="")
+    if not (problem or options.as_json or stopped):
+        print(told.steps(launched, options), end="")
     for line in plan.needs():
         print(f"memloc: {line}", file=sys.stderr)
     if launched.interrupted:
@@ -121,6 +131,19 @@ def lost(what: str) -> NoReturn:
 def _again() -> str:
     """The command of this launch."""
     return f"{program()} {shlex.join(sys.argv[1:])}"
+
+
+def _summarize(launched: Launched, options: Options) -> None:
+    if options.as_json:
+        _print_json(launched)
+    else:
+        _print_summary(launched)
+
+
+def _next_steps(launched: Launched, options: Options) -> str:
+    from memloc.commands.summary import next_steps
+
+    return next_steps(launched.name, options.store)
 
 
 def _print_json(launched: Launched) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -76,8 +76,8 @@ class Options:
         return self.checkpoints.value if self.checkpoints else None
 
 
-def launch(selection: TrialSelection, dry_run: bool, options: Options) -> None:
-    """Runs what is not committed yet, or prints what that would be.
+def launch(selection: TrialSelection, options: Options, closing: Callable[[Launched, Options], None] = close) -> None:
+    """Runs what is not committed yet. closing: prints what was found and how the launch ended.
 
     Raises:
         typer.Exit: 1 if something failed or is needed first, 130 if the launch was interrupted.
@@ -87,19 +87,27 @@ def launch(selection: TrialSelection, dry_run: bool, options: Options) -> None:
 
     store = Store(store_uri(options.store))
     try:
-        plan, everything = plans(selection, dry_run, store, options)
-        for note in plan.notes:
-            print(f"memloc: note: {note}", file=sys.stderr)
-        if dry_run:
-            from memloc.commands.dry_run import dry_run as report
-
-            report(plan, store, options)
-        else:
-            close(_carry_out(plan, everything, store, options), options)
+        plan, everything = _noted(plans(selection, False, store, options))
+        closing(_carry_out(plan, everything, store, options), options)
     except KeyboardInterrupt:  # while planning, while closing, or a second order
-        if dry_run:
-            raise
         raise interrupted() from None
+
+
+def preview(selection: TrialSelection, options: Options) -> None:
+    """Prints what a launch would do, and does nothing."""
+    from memloc.commands.dry_run import dry_run
+    from memloc.store import Store
+    from memloc.store.opening import store_uri
+
+    store = Store(store_uri(options.store))
+    dry_run(_noted(plans(selection, True, store, options))[0], store, options)
+
+
+def _noted(made: tuple[Plan, Plan]) -> tuple[Plan, Plan]:
+    """The same plans. Standard error has the notes of the first."""
+    for note in made[0].notes:
+        print(f"memloc: note: {note}", file=sys.stderr)
+    return made
 
 
 def _carry_out(plan: Plan, everything: Plan, store: Store, options: Options) -> Launched:

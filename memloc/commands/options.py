@@ -35,6 +35,11 @@ CHECKPOINTS: Any = typer.Option(
     "--checkpoints",
     help="Which checkpoints to keep; default: all, of held-out trainings what their analyses read.",
 )
+ADDRESS: Any = typer.Option("local", "--address", metavar="local|auto|HOST:PORT", help="Which Ray cluster to use.")
+EXECUTOR: Any = typer.Option("ray", "--executor", help="inline: one process, for debugging.")
+MOST = 4096  # CPUs or GPUs of one machine
+CPUS: Any = typer.Option(None, "--cpus", min=1, max=MOST, help="Local CPUs to use; default: all that this process may use.")
+GPUS: Any = typer.Option(None, "--gpus", min=0, max=MOST, help="Local GPUs to use; default: all. 0: only CPUs.")
 STORAGE_PATIENCE: Any = typer.Option(
     "15m",
     "--storage-patience",

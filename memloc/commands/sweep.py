@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 
 from memloc.commands import completion, options
 from memloc.commands.durations import in_seconds
-from memloc.commands.launch import ExecutorName, Options, Retention, TrialSelection, launch
+from memloc.commands.launch import ExecutorName, Options, Retention, TrialSelection, launch, preview
 from memloc.commands.modes import refuse_others
 from memloc.commands.prose import wrapped
 from memloc.errors import UsageError
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from memloc.run.log_targets import LogTarget
     from memloc.run.placement import Resources
 
-MOST = 4096  # CPUs or GPUs of one machine
 SHARES = ("gpus_per_trial", "gpus_per_task")
 EXAMPLES = options.examples(
     "memloc sweep                          the shipped sweeps",
@@ -51,17 +50,10 @@ def sweep(
     only: list[str] = options.ONLY,
     store: str = options.STORE,
     data_dir: str = options.DATA_DIR,
-    address: str = typer.Option(
-        "local",
-        "--address",
-        metavar="local|auto|HOST:PORT",
-        help="Which Ray cluster to use.",
-    ),
-    executor: ExecutorName = typer.Option(ExecutorName.ray, "--executor", help="inline: one process, for debugging."),
-    cpus: int = typer.Option(
-        None, "--cpus", min=1, max=MOST, help="Local CPUs to use; default: all that this process may use."
-    ),
-    gpus: int = typer.Option(None, "--gpus", min=0, max=MOST, help="Local GPUs to use; default: all. 0: only CPUs."),
+    address: str = options.ADDRESS,
+    executor: ExecutorName = options.EXECUTOR,
+    cpus: int = options.CPUS,
+    gpus: int = options.GPUS,
     gpus_per_trial: float = options.GPUS_PER_TRIAL,
     gpus_per_task: float = options.GPUS_PER_TASK,
     checkpoints: Retention = options.CHECKPOINTS,
@@ -111,7 +103,7 @@ def sweep(
     most = None if max_checkpoint_bytes is None else in_bytes("--max-checkpoint-bytes", max_checkpoint_bytes)
     logs = _logs(log_to, executor)
     how = Options(store, directory(data_dir), executor, where, checkpoints, as_json, patience, most, logs)
-    return launch(selection, dry_run, how)
+    return preview(selection, how) if dry_run else launch(selection, how)
 
 
 def resources(address: str, executor: ExecutorName, bounds: dict[str, float | None]) -> Resources:

@@ -82,6 +82,20 @@ class Raw:
         sizes = len(self.y_train), len(self.y_test), self.classes
         return Description(self.identity, self.shape, *sizes, wrong, self.origin.notes)
 
+    def without_truth(self) -> Raw:
+        """The same data set of a user's own, of which nobody knows the true labels."""
+        return own_raw((self.x_train, self.y_train, self.x_test, self.y_test), self.classes, None, self.origin)
+
+
+def own_raw(arrays: tuple[U8, I64, U8, I64], classes: int, y_true: I64 | None, origin: Origin) -> Raw:
+    """A data set of a user's own. Its identity follows from the arrays, and from the true labels if they differ.
+
+    arrays: x_train, y_train, x_test, y_test.
+    """
+    wrong = y_true is not None and bool((y_true != arrays[1]).any())
+    identity = "npz:" + content_identity(*arrays, *([y_true] if wrong and y_true is not None else []))
+    return Raw(*arrays, classes, identity, y_true, origin)
+
 
 @dataclass(frozen=True)
 class HeldOut:

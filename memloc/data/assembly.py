@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from memloc.counts import counted
-from memloc.data.arrays import I64, U8, Origin, Raw, content_identity
+from memloc.data.arrays import I64, U8, Origin, Raw, own_raw
 from memloc.data.label_values import LabelError, Values, in_order, label_values
 from memloc.data.labels import stratified
 from memloc.errors import UsageError, nearest
@@ -231,9 +231,5 @@ def _raw(
     own: OwnImages, train: Half, test: Half, labels: tuple[I64, I64 | None, I64], classes: _Classes, notes: list[str]
 ) -> Raw:
     y, truth, y_test = labels
-    arrays = train.x, y, test.x, y_test
-    wrong = truth is not None and bool((truth != y).any())
-    identity = "npz:" + content_identity(*arrays, *([truth] if wrong and truth is not None else []))
     origin = Origin(classes.names, tuple(train.files), tuple(f"{own.where}: {note}" for note in notes))
-    raw = Raw(*arrays, len(classes.values), identity)
-    return replace(raw, y_true=truth, origin=origin)
+    return own_raw((train.x, y, test.x, y_test), len(classes.values), truth, origin)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -145,9 +145,25 @@ class LabelledSource(OwnSource):
     true_label: Annotated[str, Field(min_length=1), Valid("a column")] | None = None
     """The column with the true labels; null: true_label or y_true, if there is one. [memloc]"""
 
+    truth: Annotated[Literal["used", "hidden"], Neutral("used")] = "used"
+    """used: where the true labels are known, they say which labels are wrong. hidden: nothing looks at them, so wrong labels
+    may be drawn on top of those that are wrong already. [memloc]
+    """
+
     def load(self, data_dir: Path) -> Raw:
         """As `Source.load`."""
-        return assembled(self.read(), self.test, self.labels, self.true_label)
+        raw = assembled(self.read(), self.test, self.labels, self.true_label)
+        return raw.without_truth() if self.truth == "hidden" else raw
+
+
+def hides_truth(source: type[SourceConfig]) -> bool:
+    """Whether the true labels of such a source can be hidden."""
+    return issubclass(source, LabelledSource)
+
+
+def with_truth(source: SourceConfig) -> SourceConfig:
+    """The same source with the true labels that it knows."""
+    return source.model_copy(update={"truth": "used"}) if isinstance(source, LabelledSource) else source
 
 
 class TableSource(PictureSource, LabelledSource):

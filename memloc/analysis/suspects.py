@@ -1,0 +1,164 @@
+"""The examples of a data set whose labels are probably wrong, from trainings on it (docs/detect.md).
+
+Some of the trainings learn the labels as they are given. In the others a share of the labels was made wrong on purpose
+(planted), which says how many of the wrong labels are found, and so how many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from memloc.analysis.observations import among
+from memloc.analysis.reader import Reader
+from memloc.statistics import Bools, Floats, auc
+from memloc.statistics.planted import PlantedShare, planted_shares
+from memloc.statistics.scales import LOGIT, REAL
+from memloc.statistics.trainings import OverTrainings
+
+SCORE = "mean_prob"  # the column of `examples` that is judged: the lower, the more suspect
+COLUMNS = ("rank", "example", "file", "given", "suggested", "score", "agreement")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one training says of the examples that it has seen, in the order of `example`.
+
+    example: int64[n]. planted: bool[n]. suspicion: float64[n], higher is more suspect. label, alternative: int64[n],
+    classes. weight: float64[n], the mean probability of the alternative.
+    """
+
+    example: np.ndarray
+    planted: Bools
+    suspicion: Floats
+    label: np.ndarray
+    alternative: np.ndarray
+    weight: Floats
+
+    @property
+    def ranks(self) -> Floats:
+        """float64[n]: the place of each example's suspicion among the unplanted ones, from 0 to 1; the mean over ties."""
+        others = np.sort(self.suspicion[~self.planted])
+        below, upto = (np.searchsorted(others, self.suspicion, side) for side in ("left", "right"))
+        return np.asarray((below + upto) / (2 * len(others)))
+
+
+@dataclass(frozen=True)
+class Check:
+    """How well one training finds the labels that were planted in it.
+
+    share: from which the number of wrong labels follows. auc: of planted against other labels; others may be wrong too.
+    found: of the planted, the share among as many of the most suspect as are planted or estimated to be wrong.
+    """
+
+    share: PlantedShare
+    auc: float
+    found: float
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """Every training example, the most suspect first.
+
+    table: columns rank (from 1), example, file (a name, or NULL), given and suggested (labels), score (in [0, 1], higher is
+    more suspect), agreement. wrong: the share of wrong labels; None without planted ones. trainings: how many judged.
+    """
+
+    table: pd.DataFrame
+    checks: Sequence[Check]
+    wrong: OverTrainings | None
+    trainings: int
+
+    @property
+    def number(self) -> int:
+        """How many labels are probably wrong; 0 where nothing was planted."""
+        return 0 if self.wrong is None else round(self.wrong.value * len(self.table))
+
+
+def judgements(reader: Reader, trials: Sequence[str]) -> list[Judgement]:
+    """What these trainings say. planted: their labels differ from those of the data set."""
+    rows = reader.sql(
+        f"""SELECT trial, example, label, noisy, -{SCORE} AS suspicion, alternative, alternative_prob
+            FROM examples WHERE {among("trial", trials)} ORDER BY trial, example"""
+    ).to_pandas()
+    return [
+        Judgement(
+            one["example"].to_numpy(np.int64),
+            one["noisy"].to_numpy(bool),
+            one["suspicion"].to_numpy(np.float64),
+            one["label"].to_numpy(np.int64),
+            one["alternative"].to_numpy(np.int64),
+            one["alternative_prob"].to_numpy(np.float64),
+        )
+        for _, one in rows.groupby("trial", sort=True)
+    ]
+
+
+def suspects(judged: Sequence[Judgement]) -> Suspects:
+    """The ranking of the examples of trainings without planted labels.
+
+    Every training judges those of them whose labels were not planted in it. With `subset`, trainings whose `data_seed`
+    differs have other examples.
+
+    score: the mean over the trainings of the example's place among the unplanted ones. suggested: the alternative with the
+    largest sum of probabilities over them. agreement: the share of them in which the example is among the N most suspect, N
+    being the estimated number of wrong labels.
+
+    Raises:
+        ValueError: every training has planted labels.
+    """
+    example = np.unique(np.concatenate([one.example for one in judged if not one.planted.any()]))
+    n = len(example)
+    checks = _checks([one for one in judged if one.planted.any()])
+    wrong = _wrong(checks)
+    most = 0.0 if wrong is None else wrong.value
+    times, score, agreed = np.zeros(n), np.zeros(n), np.zeros(n)
+    given = np.full(n, -1)
+    votes = np.zeros((n, 1 + max(int(one.alternative.max()) for one in judged)))
+    for one in judged:
+        own = ~one.planted & np.isin(one.example, example)
+        at = np.searchsorted(example, one.example[own])
+        ranks = one.ranks[own]
+        times[at] += 1
+        score[at] += ranks
+        agreed[at] += ranks >= 1 - most if most else 0.0
+        given[at] = one.label[own]
+        votes[at, one.alternative[own]] += one.weight[own]
+    score /= times
+    order = np.lexsort((example, -score))
+    table = pd.DataFrame(
+        {"rank": np.arange(1, n + 1), "example": example[order], "file": None, "given": given[order],
+         "suggested": votes.argmax(axis=1)[order], "score": score[order], "agreement": (agreed / times)[order]}
+    )  # fmt: skip
+    return Suspects(table, checks, wrong, len(judged))
+
+
+def _checks(judged: Sequence[Judgement]) -> list[Check]:
+    if not judged:
+        return []
+    shares = planted_shares([(one.suspicion[one.planted], one.suspicion[~one.planted]) for one in judged])
+    return [_check(one, share) for one, share in zip(judged, shares, strict=True)]
+
+
+def _check(one: Judgement, share: PlantedShare) -> Check:
+    planted = one.suspicion[one.planted]
+    most = len(planted) + round(share.value * share.n_others)
+    least = np.sort(one.suspicion)[-most]  # the suspicion that the most suspect have at least
+    area = auc(one.suspicion, one.planted)
+    return Check(share, float("nan") if area is None else area, float(np.mean(planted >= least)))
+
+
+def _wrong(checks: Sequence[Check]) -> OverTrainings | None:
+    """The share of wrong labels. The trainings judge the same examples, so their errors over examples do not average out."""
+    if not checks:
+        return None
+    each = tuple(check.share.value for check in checks)
+
+    def examples(level: float) -> tuple[float, float]:
+        lo, hi = zip(*(check.share.limits(level) for check in checks), strict=True)
+        return float(np.mean(lo)), float(np.mean(hi))
+
+    return OverTrainings(float(np.mean(each)), each, examples, LOGIT if min(each) > 0 and max(each) < 1 else REAL)

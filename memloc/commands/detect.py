@@ -1,0 +1,175 @@
+"""`memloc detect`: the likely mislabeled examples of a data set, as a table, as files, and as a page to look through."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import typer
+
+from memloc.commands import completion, options, terminal
+from memloc.commands.closing import Launched, Telling, close
+from memloc.commands.durations import in_seconds
+from memloc.commands.launch import ExecutorName, Options, TrialSelection, launch, preview
+from memloc.commands.output import write_whole
+from memloc.errors import UsageError
+from memloc.invocation import at_store, program
+
+if TYPE_CHECKING:
+    from memloc.report.suspects import Found
+
+EXAMPLES = options.examples(
+    "memloc detect folder:photos           images in a folder per class",
+    "memloc detect npz:mine.npz --epochs 30 -o found",
+    "memloc detect digits noise=0          images that are bundled",
+    "memloc detect parquet:train.parquet --model timm:resnet18 --seeds 5",
+)
+SHOWN = 10  # suspects that are printed
+
+
+def detect(
+    data: str = typer.Argument(
+        ..., metavar="DATA", help="Images and labels: docs/data.md.", autocompletion=completion.data_sets
+    ),
+    fields: list[str] = typer.Argument(
+        None, metavar="FIELD=VALUE…", help="Fields of the trainings, as for a sweep: width=1, batch_size=256, subset=5000."
+    ),
+    model: str = typer.Option(None, "--model", metavar="MODEL", help="The network. Default: resnet9 at half its width."),
+    seeds: int = typer.Option(
+        3, "--seeds", min=1, max=100, help="Trainings with planted labels. One without any comes on top."
+    ),
+    epochs: int = typer.Option(None, "--epochs", min=1, help="Of a training; default: 20."),
+    top: int = typer.Option(None, "--top", min=1, help="Rows of suspects.csv and of the page; default: twice the estimate."),
+    flips: bool = typer.Option(False, "--flips", help="Also search each example's neurons, which takes far longer."),
+    output: str = typer.Option(None, "-o", metavar="FOLDER", help="Where the files go; default: detect-NAME."),
+    store: str = options.STORE,
+    data_dir: str = options.DATA_DIR,
+    address: str = options.ADDRESS,
+    executor: ExecutorName = options.EXECUTOR,
+    cpus: int = options.CPUS,
+    gpus: int = options.GPUS,
+    gpus_per_trial: float = options.GPUS_PER_TRIAL,
+    storage_patience: str = options.STORAGE_PATIENCE,
+    dry_run: bool = typer.Option(False, "--dry-run", help="List the trainings and what they cost; run nothing."),
+    as_json: bool = options.JSON,
+) -> None:
+    """Train on a data set, and rank its examples by how likely their labels are wrong."""
+    from memloc.commands.sweep import resources
+    from memloc.data.directory import data_dir as directory
+
+    given = {"dataset": data, "model": model, "epochs": epochs}
+    typed = [*(f"{name}={value}" for name, value in given.items() if value is not None), *(fields or [])]
+    typed += ["truth=hidden"] if _knows_truth(data) else []
+    where = resources(address, executor, {"cpus": cpus, "gpus": gpus, "gpus_per_trial": gpus_per_trial})
+    patience = in_seconds("--storage-patience", storage_patience)
+    how = Options(store, directory(data_dir), executor, where, None, as_json, patience)
+    name = f"detect-{_stem(data)}"
+    target = Target(Path(output or name), name, top)
+    target.check()
+    with target.sweep(_text(data, typed, seeds, flips), dry_run) as path:
+        selection = TrialSelection(path, typed, [], None, False)
+        if dry_run:
+            preview(selection, how)
+        else:
+            launch(selection, how, partial(close, telling=Telling(partial(_found, target), partial(_steps, target), False)))
+
+
+def _stem(data: str) -> str:
+    """What names a data set in a file: `photos` for `folder:/home/me/photos`."""
+    last = data.rstrip("/").rpartition(":")[2].rpartition("/")[2]
+    return re.sub(r"[^\w-]+", "-", last.partition(".")[0]).strip("-") or "data"
+
+
+def _knows_truth(data: str) -> bool:
+    """Whether such a data set may know its true labels, which only the ranking is compared with."""
+    from memloc.data import KINDS
+    from memloc.data.source import hides_truth
+
+    kind = KINDS.get(data.partition(":")[0] + ":")
+    return kind is not None and hides_truth(kind)
+
+
+def _text(data: str, typed: list[str], seeds: int, flips: bool) -> str:
+    from memloc.sweep.detecting import sweep_text
+
+    return sweep_text(data, shlex.join(typed), seeds, flips)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the files go. name: of the sweep. top: how many suspects `suspects.csv` and the page have; None: the default."""
+
+    folder: Path
+    name: str
+    top: int | None
+
+    def check(self) -> None:
+        """Raises UsageError where there can be no such folder, before anything is computed."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"-o {self.folder}: is a file; name a folder")
+        if not self.folder.parent.is_dir():
+            raise UsageError(f"-o {self.folder}: there is no folder {self.folder.parent}")
+
+    @contextmanager
+    def sweep(self, text: str, dry_run: bool) -> Iterator[Path]:
+        """The file of the sweep. If it cannot even be planned, or is only looked at, no file and no folder stays."""
+        with ExitStack() as stack:
+            if dry_run:
+                folder = Path(stack.enter_context(TemporaryDirectory()))
+                made = False
+            else:
+                folder, made = self.folder, not self.folder.exists()
+                folder.mkdir(exist_ok=True)
+            path = folder / f"{self.name}.yaml"
+            new = not path.exists()
+            write_whole(path, text.encode())
+            try:
+                yield path
+            except UsageError:
+                if new and not dry_run:
+                    path.unlink(missing_ok=True)
+                if made:
+                    folder.rmdir()
+                raise
+
+
+def _found(target: Target, launched: Launched, options: Options) -> None:
+    """Writes the files and prints what was found."""
+    from memloc.report.suspects import csv, find, page, parquet
+
+    trials = {trial.id: trial.config for trial in launched.plan.trials}
+    found = find(launched.store, launched.record, trials, options.data_dir)
+    top = target.top or max(2 * found.suspects.number, 100)
+    write_whole(target.folder / "suspects.csv", csv(found, top).encode())
+    write_whole(target.folder / "suspects.parquet", parquet(found))
+    write_whole(target.folder / "suspects.html", page(found, top, target.name).encode())
+    if options.as_json:
+        print(json.dumps(found.as_json(SHOWN)))
+    else:
+        print(terminal.plain(_told(found, launched)), end="")
+
+
+def _steps(target: Target, launched: Launched, options: Options) -> str:
+    at = f'{program()} query "SELECT * FROM leaderboard ORDER BY mean_prob" --sweep {launched.name}{at_store(options.store)}'
+    return (
+        f"Next: open {target.folder}/suspects.html (y and n judge a label; the page exports what you judged)\n      {at}\n"
+    )
+
+
+def _told(found: Found, launched: Launched) -> str:
+    """The findings in a few sentences, and the first suspects as a table."""
+    from memloc.commands.prose import wrapped
+    from memloc.commands.text_table import text_table
+
+    lines = [line for sentence in found.sentences() for line in wrapped(sentence)]
+    rows = found.rows(SHOWN)
+    header = [name for name in rows[0] if any(row[name] for row in rows)]
+    return "\n".join(lines) + "\n\n" + text_table(header, [[row[name] for name in header] for row in rows]) + "\n"

@@ -1,0 +1,192 @@
+"""What `memloc detect` found: a table, files, and a page with the images of the suspects."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+from markupsafe import Markup
+
+from memloc.analysis.reader import Reader
+from memloc.analysis.reading import reading
+from memloc.analysis.suspects import Check, Suspects, judgements, suspects
+from memloc.config import TrainConfig
+from memloc.data import Raw, load
+from memloc.data.source import with_truth
+from memloc.report import sprite
+from memloc.statistics import auc
+from memloc.statistics.trainings import OverTrainings
+from memloc.store import Store
+from memloc.version import VERSION
+
+FOLDER = Path(__file__).with_name("page")
+LARGEST = 7_500_000  # bytes of the picture with the thumbnails, about
+MOST = 4_000  # suspects on a page
+
+
+@dataclass(frozen=True)
+class Truth:
+    """How the ranking compares with true labels that the data set has.
+
+    wrong: how many labels are wrong. precision: the share of them among as many of the most suspect. auc: of the ranking.
+    suggested: the share of them whose suggested label is the true one.
+    """
+
+    wrong: int
+    precision: float
+    auc: float
+    suggested: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """The suspects of a data set, with its images. name: of the data set, as it was typed. model: the network."""
+
+    suspects: Suspects
+    raw: Raw
+    name: str
+    model: str
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Columns rank, example, file, given, suggested, score, agreement, of all examples. Labels have their names."""
+        names = self.raw.origin.class_names
+        table = self.suspects.table.copy()
+        if self.raw.origin.files:
+            table["file"] = [self.raw.origin.files[example] for example in table["example"]]
+        if names:
+            for column in ("given", "suggested"):
+                table[column] = [names[label] for label in table[column]]
+        return table
+
+    @cached_property
+    def truth(self) -> Truth | None:
+        """None if nobody knows the true labels, or none is wrong."""
+        if self.raw.y_true is None:
+            return None
+        table, true = self.suspects.table, self.raw.y_true[self.suspects.table["example"].to_numpy()]
+        wrong = table["given"].to_numpy() != true
+        k = int(wrong.sum())
+        area = auc(table["score"].to_numpy(), wrong)
+        if area is None:
+            return None
+        right = table["suggested"].to_numpy()[wrong] == true[wrong]
+        return Truth(k, float(wrong[:k].mean()), area, float(right.mean()))
+
+    def sentences(self) -> list[str]:
+        """What was found, a sentence or a few each."""
+        said = [f"{self.name}: {len(self.table):,} labels, judged by {self.suspects.trainings} trainings of {self.model}."]
+        if self.suspects.wrong is not None:
+            said += [self._how_many(self.suspects.wrong), self._how_well(self.suspects.checks)]
+        if self.truth is not None:
+            said.append(_against(self.truth))
+        return said
+
+    def _how_many(self, wrong: OverTrainings) -> str:
+        share, n = wrong.printed, len(self.table)
+        number = f"About {self.suspects.number:,}"
+        if share.lo is None or share.hi is None:
+            return f"{number} labels are wrong ({100 * share.value:.1f} %)."
+        ends = f"[{math.floor(n * share.lo):,}, {math.ceil(n * share.hi):,}]"
+        return f"{number} {ends} labels are wrong ({100 * share.value:.1f} %). The brackets hold a 95 % interval."
+
+    def _how_well(self, checks: Sequence[Check]) -> str:
+        planted, found = np.mean([(c.share.n_planted, c.found) for c in checks], axis=0)
+        return (
+            f"Check: {planted:.0f} labels of a training were made wrong on purpose. It finds {100 * found:.0f} % of them. "
+            "If your wrong labels are harder to see than these, there are more of them."
+        )
+
+    def rows(self, k: int) -> list[dict[str, str]]:
+        """The k most suspect as texts."""
+        top = self.table.head(k)
+        numbers = {"score": "{:.4f}".format, "agreement": "{:.2f}".format}
+        texts = {str(name): [numbers.get(name, str)(v) if v is not None else "" for v in top[name]] for name in top}
+        return [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
+
+    def as_json(self, k: int) -> dict[str, Any]:
+        """For `--json`: the estimate, the check, and the k most suspect."""
+        one = self.suspects
+        share = None if one.wrong is None else one.wrong.printed
+        return {
+            "n": len(self.table),
+            "wrong": None if share is None else {"share": share.value, "lo": share.lo, "hi": share.hi, "number": one.number},
+            "checks": [{"planted": c.share.n_planted, "found": c.found, "auc": c.auc} for c in one.checks],
+            "truth": None if self.truth is None else vars(self.truth),
+            "suspects": json.loads(self.table.head(k).to_json(orient="records")),
+        }
+
+
+def find(store: Store, sweep: str, trials: Mapping[str, TrainConfig], data_dir: Path) -> Found:
+    """What the trainings of a sweep of `memloc detect` say of their data set."""
+
+    def read(reader: Reader) -> Suspects:
+        return suspects(judgements(reader, list(trials)))
+
+    config = next(iter(trials.values()))
+    raw = load(with_truth(config.source), data_dir)
+    return Found(reading(store, read, sweep), raw, config.dataset, config.model)
+
+
+def _against(truth: Truth) -> str:
+    k = f"{truth.wrong:,}"
+    return (
+        f"The true labels are known: {k} are wrong. Of the {k} most suspect, {100 * truth.precision:.1f} % are wrong (AUC "
+        f"{truth.auc:.4f}). For {100 * truth.suggested:.0f} % of the wrong ones the suggested label is the true one."
+    )
+
+
+def csv(found: Found, k: int) -> str:
+    """The k most suspect. A text that a spreadsheet would take for a formula begins with an apostrophe."""
+    table = found.table.head(k).copy()
+    for column in ("file", "given", "suggested"):
+        table[column] = [f"'{v}" if isinstance(v, str) and v[:1] in tuple("=+-@\t\r") else v for v in table[column]]
+    return str(table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+
+
+def parquet(found: Found) -> bytes:
+    """Every training example, in the order of `example`."""
+    sink = io.BytesIO()
+    table = pa.Table.from_pandas(found.table.sort_values("example"), preserve_index=False)
+    pyarrow.parquet.write_table(table, sink)
+    return sink.getvalue()
+
+
+def page(found: Found, k: int, name: str) -> str:
+    """The page: thumbnails of the k most suspect, which one judges by the keys y and n. name: under which it keeps them."""
+    rows = found.table.head(min(k, MOST))
+    images = {((found.name, ""), int(e)): found.raw.x_train[e] for e in rows["example"]}
+    sheet = sprite.sprite(images, LARGEST) if found.raw.shape[0] in sprite.MODES else sprite.Sprite()
+    data: dict[str, Any] = {
+        "cell": sheet.cell,
+        "columns": sprite.COLUMNS,
+        "rows": [
+            [*json.loads(rows.iloc[[i]].to_json(orient="values"))[0], sheet.tiles.get(((found.name, ""), int(e)))]
+            for i, e in enumerate(rows["example"])
+        ],
+        "tiles": len(sheet.tiles),
+        "of": len(found.table),
+        "name": name,
+        "identity": found.raw.identity[:16],
+    }
+    loader = jinja2.FileSystemLoader(FOLDER)
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return environment.get_template("suspects.html.j2").render(
+        title=f"Suspects of {found.name}",
+        sentences=found.sentences(),
+        sprite=sheet.uri,
+        version=VERSION,
+        data=Markup(json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
+        read=lambda file: Markup((FOLDER / file).read_text(encoding="utf-8")),
+    )
