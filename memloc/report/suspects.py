@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from memloc.analysis.reader import Reader
 from memloc.analysis.reading import reading
+from memloc.analysis.settings import name_of
 from memloc.analysis.suspects import Check, Suspects, judgements, suspects
 from memloc.config import TrainConfig
 from memloc.data import Raw, load
@@ -51,7 +52,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Found:
-    """The suspects of a data set, with its images. name: of the data set, as it was typed. model: the network."""
+    """The suspects of a data set, with its images. name: of the data set, without folders. model: the network."""
 
     suspects: Suspects
     raw: Raw
@@ -111,8 +112,8 @@ class Found:
     def rows(self, k: int) -> list[dict[str, str]]:
         """The k most suspect as texts."""
         top = self.table.head(k)
-        numbers = {"score": "{:.4f}".format, "agreement": "{:.2f}".format}
-        texts = {str(name): [numbers.get(name, str)(v) if v is not None else "" for v in top[name]] for name in top}
+        digits = {"score": 4, "agreement": 2}
+        texts = {str(name): [_text(value, digits.get(str(name))) for value in top[name]] for name in top}
         return [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
 
     def as_json(self, k: int) -> dict[str, Any]:
@@ -136,7 +137,11 @@ def find(store: Store, sweep: str, trials: Mapping[str, TrainConfig], data_dir: 
 
     config = next(iter(trials.values()))
     raw = load(with_truth(config.source), data_dir)
-    return Found(reading(store, read, sweep), raw, config.dataset, config.model)
+    return Found(reading(store, read, sweep), raw, name_of(config.dataset), config.model)
+
+
+def _text(value: Any, digits: int | None) -> str:
+    return "" if value is None else str(value) if digits is None else f"{value:.{digits}f}"
 
 
 def _against(truth: Truth) -> str:

@@ -93,21 +93,28 @@ const judge = (e, verdict) => {
   count();
 };
 
-grid.addEventListener("keydown", (event) => {
-  const e = event.target.closest("li");
-  if (!e || event.ctrlKey || event.metaKey || event.altKey) return;
+const press = (e, key) => {
   const k = [...grid.children].indexOf(e);
-  const go = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across(), ArrowUp: -across() }[event.key];
-  const key = event.key.toLowerCase();
+  const go = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across(), ArrowUp: -across() }[key];
   if (go) focus(k + go);
-  else if (event.key === "Home") focus(0);
-  else if (event.key === "End") focus(shown.length - 1);
+  else if (key === "Home") focus(0);
+  else if (key === "End") focus(shown.length - 1);
   else if (key === "y" || key === "n") {
     judge(e, key);
     focus(k + 1);
   } else if (key === "u") judge(e, null);
-  else return;
-  event.preventDefault();
+  else return false;
+  return true;
+};
+
+grid.addEventListener("keydown", (event) => {
+  const e = event.target.closest("li");
+  if (!e || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (press(e, event.key.length === 1 ? event.key.toLowerCase() : event.key)) event.preventDefault();
+});
+part("judge").addEventListener("click", (event) => {
+  const selected = grid.querySelector("[aria-selected='true']") ?? grid.firstElementChild;
+  if (selected && event.target.dataset.key) press(selected, event.target.dataset.key);
 });
 grid.addEventListener("click", (event) => {
   const e = event.target.closest("li");
