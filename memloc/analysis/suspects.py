@@ -19,16 +19,26 @@ from memloc.statistics.planted import PlantedShare, planted_shares
 from memloc.statistics.scales import LOGIT, REAL
 from memloc.statistics.trainings import OverTrainings
 
-SCORE = "mean_prob"  # the column of `examples` that is judged: the lower, the more suspect
-COLUMNS = ("rank", "example", "file", "given", "suggested", "score", "agreement")
+IN = """SELECT trial AS judge, example, label, noisy, mean_prob AS prob, alternative, alternative_prob
+    FROM examples WHERE {trials} ORDER BY trial, example"""
+FLIPS = """SELECT 'flips ' || f.trial AS judge, f.example, e.label, e.noisy, f.neurons AS prob, e.alternative,
+           0.0 AS alternative_prob
+    FROM (SELECT trial, example, avg(neurons) AS neurons FROM flip_counts WHERE {trials} GROUP BY ALL) AS f
+    JOIN examples AS e ON e.trial = f.trial AND e.example = f.example ORDER BY judge, f.example"""
+OUT = """SELECT t.noise || ' ' || t.data_seed AS judge, h.example, any_value(h.label) AS label, any_value(h.noisy) AS noisy,
+           fsum(h.prob ORDER BY h.trial) / count(*) AS prob,
+           arg_max(h.alternative, h.alternative_prob ORDER BY h.trial) AS alternative,
+           max(h.alternative_prob) AS alternative_prob
+    FROM held_out AS h JOIN (SELECT trial, noise, data_seed FROM trials WHERE {trials}) AS t USING (trial)
+    WHERE NOT h.held_in GROUP BY judge, h.example ORDER BY judge, h.example"""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one training says of the examples that it has seen, in the order of `example`.
+    """What one judge says of examples: a training of those that it has seen, for example. In the order of `example`.
 
     example: int64[n]. planted: bool[n]. suspicion: float64[n], higher is more suspect. label, alternative: int64[n],
-    classes. weight: float64[n], the mean probability of the alternative.
+    classes. weight: float64[n], the mean probability of the alternative. neurons: −suspicion is a number of neurons.
     """
 
     example: np.ndarray
@@ -37,6 +47,7 @@ class Judgement:
     label: np.ndarray
     alternative: np.ndarray
     weight: Floats
+    neurons: bool = False
 
     @property
     def ranks(self) -> Floats:
@@ -64,13 +75,13 @@ class Suspects:
     """Every training example, the most suspect first.
 
     table: columns rank (from 1), example, file (a name, or NULL), given and suggested (labels), score (in [0, 1], higher is
-    more suspect), agreement. wrong: the share of wrong labels; None without planted ones. trainings: how many judged.
+    more suspect), agreement, neurons (that hold the label; NaN if they were not searched). wrong: the share of wrong labels;
+    None without planted ones.
     """
 
     table: pd.DataFrame
     checks: Sequence[Check]
     wrong: OverTrainings | None
-    trainings: int
 
     @property
     def number(self) -> int:
@@ -79,43 +90,49 @@ class Suspects:
 
 
 def judgements(reader: Reader, trials: Sequence[str]) -> list[Judgement]:
-    """What these trainings say. planted: their labels differ from those of the data set."""
-    rows = reader.sql(
-        f"""SELECT trial, example, label, noisy, -{SCORE} AS suspicion, alternative, alternative_prob
-            FROM examples WHERE {among("trial", trials)} ORDER BY trial, example"""
-    ).to_pandas()
+    """What these trainings say of examples that they have seen, or, if they hold examples out, of those.
+
+    Trainings that hold examples out speak together if their `data_seed` and their noise are the same. An example that
+    several of them hold out is judged by the mean of its probabilities. planted: its label differs from that of the data
+    set. Searches of neurons judge too: the fewer neurons hold a label, the more suspect it is.
+    """
+    chosen = among("trial", trials)
+    held_out = reader.sql(f"SELECT count(ratio) AS n FROM trials WHERE {chosen}")["n"][0].as_py()
+    queries = (OUT,) if held_out else (IN, FLIPS)
     return [
         Judgement(
             one["example"].to_numpy(np.int64),
             one["noisy"].to_numpy(bool),
-            one["suspicion"].to_numpy(np.float64),
+            -one["prob"].to_numpy(np.float64),
             one["label"].to_numpy(np.int64),
             one["alternative"].to_numpy(np.int64),
             one["alternative_prob"].to_numpy(np.float64),
+            sql is FLIPS,
         )
-        for _, one in rows.groupby("trial", sort=True)
+        for sql in queries
+        for _, one in reader.sql(sql.format(trials=chosen)).to_pandas().groupby("judge", sort=True)
     ]
 
 
 def suspects(judged: Sequence[Judgement]) -> Suspects:
-    """The ranking of the examples of trainings without planted labels.
+    """The ranking of the examples of judges without planted labels.
 
-    Every training judges those of them whose labels were not planted in it. With `subset`, trainings whose `data_seed`
-    differs have other examples.
+    Every judge judges those of them whose labels were not planted for it. With `subset`, trainings whose `data_seed` differs
+    have other examples.
 
-    score: the mean over the trainings of the example's place among the unplanted ones. suggested: the alternative with the
-    largest sum of probabilities over them. agreement: the share of them in which the example is among the N most suspect, N
+    score: the mean over the judges of the example's place among the unplanted ones. suggested: the alternative with the
+    largest sum of probabilities over them. agreement: the share of them for which the example is among the N most suspect, N
     being the estimated number of wrong labels.
 
     Raises:
-        ValueError: every training has planted labels.
+        ValueError: every judge has planted labels.
     """
-    example = np.unique(np.concatenate([one.example for one in judged if not one.planted.any()]))
+    example = np.unique(np.concatenate([one.example for one in judged if not (one.planted.any() or one.neurons)]))
     n = len(example)
     checks = _checks([one for one in judged if one.planted.any()])
     wrong = _wrong(checks)
     most = 0.0 if wrong is None else wrong.value
-    times, score, agreed = np.zeros(n), np.zeros(n), np.zeros(n)
+    times, score, agreed, neurons = np.zeros(n), np.zeros(n), np.zeros(n), np.full(n, np.nan)
     given = np.full(n, -1)
     votes = np.zeros((n, 1 + max(int(one.alternative.max()) for one in judged)))
     for one in judged:
@@ -127,13 +144,16 @@ def suspects(judged: Sequence[Judgement]) -> Suspects:
         agreed[at] += ranks >= 1 - most if most else 0.0
         given[at] = one.label[own]
         votes[at, one.alternative[own]] += one.weight[own]
+        if one.neurons:
+            neurons[at] = -one.suspicion[own]
     score /= times
     order = np.lexsort((example, -score))
     table = pd.DataFrame(
         {"rank": np.arange(1, n + 1), "example": example[order], "file": None, "given": given[order],
-         "suggested": votes.argmax(axis=1)[order], "score": score[order], "agreement": (agreed / times)[order]}
+         "suggested": votes.argmax(axis=1)[order], "score": score[order], "agreement": (agreed / times)[order],
+         "neurons": neurons[order]}
     )  # fmt: skip
-    return Suspects(table, checks, wrong, len(judged))
+    return Suspects(table, checks, wrong)
 
 
 def _checks(judged: Sequence[Judgement]) -> list[Check]:

@@ -33,6 +33,7 @@ EXAMPLES = options.examples(
     "memloc detect parquet:train.parquet --model timm:resnet18 --seeds 5",
 )
 SHOWN = 10  # suspects that are printed
+OWN = ("noise", "seed", "data_seed", "ratio", "cut", "truth")  # fields that the sweep of `detect` sets itself
 
 
 def detect(
@@ -49,6 +50,9 @@ def detect(
     epochs: int = typer.Option(None, "--epochs", min=1, help="Of a training; default: 20."),
     top: int = typer.Option(None, "--top", min=1, help="Rows of suspects.csv and of the page; default: twice the estimate."),
     flips: bool = typer.Option(False, "--flips", help="Also search each example's neurons, which takes far longer."),
+    out_of_sample: bool = typer.Option(
+        False, "--out-of-sample", help="Judge each example by networks that have not seen it: five times the trainings."
+    ),
     output: str = typer.Option(None, "-o", metavar="FOLDER", help="Where the files go; default: detect-NAME."),
     store: str = options.STORE,
     data_dir: str = options.DATA_DIR,
@@ -64,17 +68,24 @@ def detect(
     """Train on a data set, and rank its examples by how likely their labels are wrong."""
     from memloc.commands.sweep import resources
     from memloc.data.directory import data_dir as directory
+    from memloc.sweep.detecting import Detecting
 
     given = {"dataset": data, "model": model, "epochs": epochs}
     typed = [*(f"{name}={value}" for name, value in given.items() if value is not None), *(fields or [])]
     typed += ["truth=hidden"] if _knows_truth(data) else []
+    for field in fields or []:
+        if field.partition("=")[0] in OWN:
+            raise UsageError(f"{field}: detect sets {', '.join(OWN)} itself (--seeds says how often); leave it out")
+    if flips and out_of_sample:
+        raise UsageError("--flips: searches networks that have seen the example; leave out --out-of-sample or --flips")
     where = resources(address, executor, {"cpus": cpus, "gpus": gpus, "gpus_per_trial": gpus_per_trial})
     patience = in_seconds("--storage-patience", storage_patience)
     how = Options(store, directory(data_dir), executor, where, None, as_json, patience)
     name = f"detect-{_stem(data)}"
     target = Target(Path(output or name), name, top)
     target.check()
-    with target.sweep(_text(data, typed, seeds, flips), dry_run) as path:
+    text = Detecting(seeds, flips, out_of_sample).text(data, shlex.join(typed))
+    with target.sweep(text, dry_run) as path:
         selection = TrialSelection(path, typed, [], None, False)
         if dry_run:
             preview(selection, how)
@@ -95,12 +106,6 @@ def _knows_truth(data: str) -> bool:
 
     kind = KINDS.get(data.partition(":")[0] + ":")
     return kind is not None and hides_truth(kind)
-
-
-def _text(data: str, typed: list[str], seeds: int, flips: bool) -> str:
-    from memloc.sweep.detecting import sweep_text
-
-    return sweep_text(data, shlex.join(typed), seeds, flips)
 
 
 @dataclass(frozen=True)

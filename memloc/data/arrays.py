@@ -101,11 +101,12 @@ def own_raw(arrays: tuple[U8, I64, U8, I64], classes: int, y_true: I64 | None, o
 class HeldOut:
     """Examples that a training holds out. x: uint8 m×C×H×W. y: int64 [m], the labels that it would be trained on.
 
-    example: int64 [m], in order.
+    noisy: bool [m], y is wrong. example: int64 [m], in order.
     """
 
     x: U8
     y: I64
+    noisy: npt.NDArray[np.bool_]
     example: I64
 
 

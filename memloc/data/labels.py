@@ -41,7 +41,7 @@ def prepare(raw: Raw, config: DataConfig) -> Data:
     out, others = np.zeros(len(example), dtype=bool), None
     if config.held_out is not None:
         out = held_out(len(example), config.held_out.ratio, config.held_out.cut, seed)
-        others = HeldOut(raw.x_train[example[out]], y[out], example[out])
+        others = HeldOut(raw.x_train[example[out]], y[out], noisy[out], example[out])
     y, true_label, noisy, example = y[~out], true_label[~out], noisy[~out], example[~out]
     given = None if raw.given_wrong is None else float(raw.given_wrong.mean())
     of_test = raw.x_test, raw.y_test, raw.classes

@@ -52,16 +52,20 @@ class Truth:
 
 @dataclass(frozen=True)
 class Found:
-    """The suspects of a data set, with its images. name: of the data set, without folders. model: the network."""
+    """The suspects of a data set, with its images. name: of the data set, without folders. model: the network.
+
+    trainings: how many there are.
+    """
 
     suspects: Suspects
     raw: Raw
     name: str
     model: str
+    trainings: int
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """Columns rank, example, file, given, suggested, score, agreement, of all examples. Labels have their names."""
+        """The columns of `Suspects.table`, of all examples, with the names of labels and files."""
         names = self.raw.origin.class_names
         table = self.suspects.table.copy()
         if self.raw.origin.files:
@@ -87,7 +91,7 @@ class Found:
 
     def sentences(self) -> list[str]:
         """What was found, a sentence or a few each."""
-        said = [f"{self.name}: {len(self.table):,} labels, judged by {self.suspects.trainings} trainings of {self.model}."]
+        said = [f"{self.name}: {len(self.table):,} labels, judged by {self.trainings} trainings of {self.model}."]
         if self.suspects.wrong is not None:
             said += [self._how_many(self.suspects.wrong), self._how_well(self.suspects.checks)]
         if self.truth is not None:
@@ -112,7 +116,7 @@ class Found:
     def rows(self, k: int) -> list[dict[str, str]]:
         """The k most suspect as texts."""
         top = self.table.head(k)
-        digits = {"score": 4, "agreement": 2}
+        digits = {"score": 4, "agreement": 2, "neurons": 1}
         texts = {str(name): [_text(value, digits.get(str(name))) for value in top[name]] for name in top}
         return [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
 
@@ -137,11 +141,11 @@ def find(store: Store, sweep: str, trials: Mapping[str, TrainConfig], data_dir: 
 
     config = next(iter(trials.values()))
     raw = load(with_truth(config.source), data_dir)
-    return Found(reading(store, read, sweep), raw, name_of(config.dataset), config.model)
+    return Found(reading(store, read, sweep), raw, name_of(config.dataset), config.model, len(trials))
 
 
 def _text(value: Any, digits: int | None) -> str:
-    return "" if value is None else str(value) if digits is None else f"{value:.{digits}f}"
+    return "" if pd.isna(value) else str(value) if digits is None else f"{value:.{digits}f}"
 
 
 def _against(truth: Truth) -> str:

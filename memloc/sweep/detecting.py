@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 PLANTED = 0.05  # the share of labels that are made wrong on purpose
+IN = 0.8  # the share of the examples that a training sees, if every example is judged by networks that have not seen it
 
 _TEXT = """\
 # Written by `memloc detect`. The same trainings again: memloc sweep THIS-FILE {typed}
 about: >-
-  The likely mislabeled examples of {about}. One training learns the labels as they are. {in_words} more learn them with
-  {percent} % made wrong on purpose. What they find of those says how many of the others are wrong.
+  The likely mislabeled examples of {data}. Block plain learns the labels as they are. Block planted learns them with
+  {percent} % made wrong on purpose. What it finds of those says how many of the others are wrong.
 defaults: {{model: resnet9, width: 0.5, epochs: 20, batch_size: 128}}
 blocks:
   plain:
@@ -19,21 +22,32 @@ blocks:
     axes: {{seed: {seeds}}}
     set: {{noise: {planted}, data_seed: seed}}
     checkpoints: last
-    stages: {{}}
+    stages: {{{judges}}}
 """
 
 
-def sweep_text(about: str, typed: str, seeds: int, flips: bool) -> str:
-    """The YAML of the sweep.
+@dataclass(frozen=True)
+class Detecting:
+    """How suspects are looked for.
 
-    Args:
-        about: the data set, in words. typed: the values of the command line, as one types them.
-        seeds: how many trainings have planted labels; at least 1.
-        flips: whether the neurons of every example are searched.
+    seeds: how often labels are planted, at least 1. flips: the neurons of every example are searched. out_of_sample: every
+    example is judged by a network that has not seen it, of five that each see 80 % of the examples.
     """
-    stages = "flips: {clean: 1000000, noisy: 1, post_eval: 0}" if flips else ""
-    numbers = "1" if seeds == 1 else f"1..{seeds}"
-    return _TEXT.format(
-        about=about, typed=typed, in_words=seeds, percent=round(100 * PLANTED), stages=stages, planted=PLANTED,
-        seeds=f"[{numbers}]" if seeds == 1 else numbers,
-    )  # fmt: skip
+
+    seeds: int
+    flips: bool = False
+    out_of_sample: bool = False
+
+    def text(self, data: str, typed: str) -> str:
+        """The YAML of the sweep. data: the data set, in words. typed: the values of the command line, as one types them."""
+        judges = f"held_out: {{ratios: [{IN}], min_held_out: 1}}" if self.out_of_sample else ""
+        flips = "flips: {clean: 1000000, noisy: 1, post_eval: 0}" if self.flips else ""
+        return _TEXT.format(
+            data=data,
+            typed=typed,
+            percent=round(100 * PLANTED),
+            stages=", ".join(filter(None, (judges, flips))),
+            judges=judges,
+            planted=PLANTED,
+            seeds="[1]" if self.seeds == 1 else f"1..{self.seeds}",
+        )

@@ -60,7 +60,6 @@ def test_the_estimate_and_its_check(judged: list[Judgement]) -> None:
     found = suspects(judged)
     assert found.wrong is not None
     assert len(found.checks) == found.wrong.k == 3
-    assert found.trainings == 4
     assert found.wrong.value == pytest.approx(np.mean([check.share.value for check in found.checks]))
     interval = found.wrong.printed
     assert interval.lo is not None
@@ -90,10 +89,28 @@ def test_a_training_on_other_examples_judges_those_that_are_asked_for(judged: li
     """As with a subset, which another data_seed draws anew."""
     other = judged[1]
     half = np.arange(300) % 2 == 0
-    shorter = Judgement(*(getattr(other, name)[half] for name in Judgement.__dataclass_fields__))
-    shifted = Judgement(shorter.example + 100, *(getattr(shorter, n) for n in list(Judgement.__dataclass_fields__)[1:]))
+    arrays = [other.planted, other.suspicion, other.label, other.alternative, other.weight]
+    shifted = Judgement(other.example[half] + 100, *(values[half] for values in arrays))
     table = suspects([judged[0], shifted]).table
     assert sorted(table["example"]) == [2 * k for k in range(300)]
     ranks = dict(zip(judged[0].example.tolist(), judged[0].ranks.tolist(), strict=True))
     untouched = {row.example: row.score for row in table.itertuples() if row.example < 100}
     assert untouched == {example: ranks[example] for example in range(0, 100, 2)}
+
+
+def test_searches_of_neurons_judge_what_they_have_searched(judged: list[Judgement]) -> None:
+    plain = judged[0]
+    searched = np.arange(300) % 3 == 0
+    counts = np.arange(100.0) % 7
+    arrays = [plain.label, plain.alternative, np.zeros(300)]
+    neurons = Judgement(
+        plain.example[searched], np.zeros(100, dtype=bool), -counts, *(v[searched] for v in arrays), neurons=True
+    )
+    without, found = suspects([plain]).table, suspects([plain, neurons]).table
+    rows = {row.example: row for row in found.itertuples()}
+    for example, count, place in zip(neurons.example.tolist(), counts.tolist(), neurons.ranks.tolist(), strict=True):
+        assert rows[example].neurons == count
+        before = without.loc[without["example"] == example, "score"].item()
+        assert rows[example].score == pytest.approx((before + place) / 2)
+    assert found["neurons"].isna().sum() == 200
+    assert neurons.ranks[counts == 0].min() > neurons.ranks[counts == 1].max()  # the fewer, the more suspect

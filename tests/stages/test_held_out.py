@@ -42,7 +42,13 @@ def test_every_example_once_with_what_the_network_says(fields: dict[str, object]
     with torch.no_grad():
         for row in range(0, 120, 7):
             z = network(normalise(torch.from_numpy(whole.x[row : row + 1])), masks=masks)
-            assert bool(z.argmax() == int(whole.y[row])) == bool(columns["correct"][row])
+            label = int(whole.y[row])
+            assert bool(z.argmax() == label) == bool(columns["correct"][row])
+            assert (columns["label"][row], columns["noisy"][row]) == (label, whole.noisy[row])
+            probabilities = dict(enumerate(z[0].double().softmax(0).tolist()))
+            assert columns["prob"][row] == pytest.approx(probabilities.pop(label), rel=1e-4, abs=1e-9)
+            assert columns["alternative"][row] == max(probabilities, key=probabilities.__getitem__)
+            assert columns["alternative_prob"][row] == pytest.approx(max(probabilities.values()), rel=1e-4)
     assert 0 < columns["correct"].mean() < 1
 
 

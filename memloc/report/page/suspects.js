@@ -1,7 +1,7 @@
 // The suspects of `memloc detect`, judged by keys. memloc/report/suspects.py says what the data are.
 const data = JSON.parse(document.getElementById("su-data").textContent);
 const part = (name) => document.querySelector(`.su-${name}`);
-const [RANK, EXAMPLE, FILE, GIVEN, SUGGESTED, SCORE, AGREEMENT, TILE] = [0, 1, 2, 3, 4, 5, 6, 7];
+const [RANK, EXAMPLE, FILE, GIVEN, SUGGESTED, SCORE, AGREEMENT, NEURONS, TILE] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
 const WORDS = { y: "label is wrong", n: "label is right" };
 const SIDE = 128; // pixels of an image
 const place = `memloc ${data.name} ${data.identity}`;
@@ -44,6 +44,7 @@ const words = (row) => [
   make("span", { class: "quiet" }, row[FILE] ?? `example ${row[EXAMPLE]}`),
   make("br"),
   make("span", { class: "quiet" }, `score ${row[SCORE].toFixed(4)}, agreement ${row[AGREEMENT].toFixed(2)}`),
+  row[NEURONS] === null ? "" : make("span", { class: "quiet" }, `, ${row[NEURONS].toFixed(1)} neurons`),
 ];
 const describe = (row) =>
   `${row[RANK]}: example ${row[EXAMPLE]}, given ${row[GIVEN]}, suggested ${row[SUGGESTED]}, ${WORDS[judged[row[EXAMPLE]]] ?? "not judged"}`;
@@ -131,7 +132,7 @@ part("export").addEventListener("click", () => {
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const rows = data.rows.filter((row) => judged[row[EXAMPLE]]);
-  const lines = [["rank", "example", "file", "given", "suggested", "score", "agreement", "wrong"]];
+  const lines = [["rank", "example", "file", "given", "suggested", "score", "agreement", "neurons", "wrong"]];
   lines.push(...rows.map((row) => [...row.slice(0, TILE), judged[row[EXAMPLE]] === "y" ? "yes" : "no"]));
   const text = lines.map((line) => line.map(cell).join(",")).join("\n") + "\n";
   const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));

@@ -7,7 +7,9 @@ out `min_held_out` times. The table c_scores is computed from all of them togeth
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from memloc.models.inference import logits
 from memloc.stages.base import Part, Tables
@@ -16,10 +18,12 @@ from memloc.stages.inputs import Inputs
 
 
 def run(config: HeldOutConfig, inputs: Inputs, part: Part) -> Tables:
-    """One row per example of the data set: was it trained on (`held_in`), and is the last network right about it?
+    """One row per example of the data set: was it trained on (`held_in`), and what does the last network say of it?
 
-    The network is in evaluation mode. Right means: as the label trained on (for held-out examples: the label that would have
-    been). The masks are those of test accuracy, because held-out examples have no masks of their own.
+    The network is in evaluation mode. label is the label trained on (for held-out examples: the label that would have
+    been); noisy: it is wrong; correct: the network predicts it; prob: its probability. alternative is the likeliest of the
+    other classes. Probabilities are float64 softmax. The masks are those of test accuracy, because held-out examples have
+    no masks of their own.
 
     Raises:
         ValueError: the training holds no examples out.
@@ -29,12 +33,30 @@ def run(config: HeldOutConfig, inputs: Inputs, part: Part) -> Tables:
         raise ValueError("this training has no ratio, so it holds no examples out")
     dropout = inputs.dropout(network)
     mask_mode = "scaled" if inputs.train.example_tied else "plain"
-    correct = []
-    for x, y in ((inputs.on_device.x, data.y), (torch.tensor(data.held_out.x, device=inputs.device), data.held_out.y)):
-        z = logits(network, x, lambda rows: dropout.evaluation(mask_mode, rows))
-        correct.append(z.argmax(dim=1).cpu().numpy() == y)
-    example = np.concatenate([data.example, data.held_out.example])
-    held_in = np.arange(len(example)) < len(data.example)
-    order = np.argsort(example)
-    columns = {"example": example, "held_in": held_in, "correct": np.concatenate(correct)}
+    said = [
+        _said(logits(network, x, lambda rows: dropout.evaluation(mask_mode, rows)), torch.from_numpy(y))
+        for x, y in (
+            (inputs.on_device.x, data.y),
+            (torch.tensor(data.held_out.x, device=inputs.device), data.held_out.y),
+        )
+    ]
+    columns = {name: np.concatenate([one[name] for one in said]) for name in said[0]}
+    for name in ("example", "noisy"):
+        columns[name] = np.concatenate([getattr(data, name), getattr(data.held_out, name)])
+    columns["held_in"] = np.arange(len(columns["example"])) < len(data.example)
+    order = np.argsort(columns["example"])
     return {"held_out": {name: values[order] for name, values in columns.items()}}
+
+
+def _said(z: Tensor, y: Tensor) -> dict[str, npt.NDArray[np.generic]]:
+    """What a network says of examples. z: their logits, n×K. y: their labels, int64 [n], on the CPU."""
+    z, label = z.cpu(), y[:, None]
+    probabilities = z.to(torch.float64).softmax(dim=1)
+    others = probabilities.scatter(1, label, -1.0)
+    return {
+        "label": y.numpy(),
+        "correct": (z.argmax(dim=1) == y).numpy(),
+        "prob": probabilities.gather(1, label).squeeze(1).numpy(),
+        "alternative": others.argmax(dim=1).numpy(),
+        "alternative_prob": others.amax(dim=1).numpy(),
+    }

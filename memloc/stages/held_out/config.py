@@ -12,7 +12,7 @@ from memloc.config import INT32, SEEDS, Count, FieldError, StageConfig, TrainCon
 from memloc.config import HeldOut as HeldOutExamples
 from memloc.data.cuts import cuts_needed
 from memloc.stages.base import Part, Size, Stage
-from memloc.stages.columns import BOOL, INT, of_analysis
+from memloc.stages.columns import BOOL, FLOAT, INT, SMALL, of_analysis
 
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -38,9 +38,18 @@ class HeldOut(Stage[HeldOutConfig]):
     """Trainings on parts of the data set, from which C-scores follow (science.md, Atypical examples; paper §7)."""
 
     name: ClassVar[str] = "held_out"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, pa.Schema]] = {
-        "held_out": of_analysis(("example", INT), ("held_in", BOOL), ("correct", BOOL))
+        "held_out": of_analysis(
+            ("example", INT),
+            ("held_in", BOOL),
+            ("label", SMALL),
+            ("noisy", BOOL),
+            ("correct", BOOL),
+            ("prob", FLOAT),
+            ("alternative", SMALL),
+            ("alternative_prob", FLOAT),
+        )
     }
     config = HeldOutConfig
 

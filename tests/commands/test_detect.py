@@ -1,0 +1,145 @@
+"""`memloc detect` from images and labels to the files that it writes."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from memloc.data import load
+from tests.run.programs import Finished, memloc
+
+FAST = ("width=0.0625", "batch_size=32", "--epochs", "8", "--executor", "inline")
+WRONG = 30
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a file of 300 digits, of which 30 have a wrong label; the true ones stand beside."""
+    folder = tmp_path_factory.mktemp("detect")
+    raw = load("digits")
+    x, true = raw.x_train[:300, 0], raw.y_train[:300]
+    given = true.copy()
+    given[:WRONG] = (true[:WRONG] + 1 + np.arange(WRONG) % 9) % 10
+    arrays = {"x_train": x, "y_train": given, "x_test": raw.x_test[:50, 0], "y_test": raw.y_test[:50]}
+    np.savez(folder / "mine.npz", **arrays)
+    np.savez(folder / "known.npz", **arrays, y_true=true)
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def here(home: Path) -> Iterator[None]:
+    with contextlib.chdir(home):
+        yield
+
+
+@pytest.fixture(scope="module")
+def detected(home: Path, here: None) -> Finished:
+    return memloc(home, "detect", "npz:known.npz", *FAST, "--top", "40", "--store", str(home / "store"))
+
+
+def rows(home: Path, folder: str = "detect-known") -> list[dict[str, str]]:
+    with open(home / folder / "suspects.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_it_says_how_many_labels_are_wrong_and_which(detected: Finished, home: Path) -> None:
+    assert (detected.code, detected.out.splitlines()[0]) == (
+        0,
+        "known.npz: 300 labels, judged by 4 trainings of resnet9.",
+    )
+    assert "The true labels are known: 30 are wrong." in detected.out
+    assert "Next: open detect-known/suspects.html" in detected.out
+    found = rows(home)
+    assert len(found) == 40
+    assert list(found[0]) == ["rank", "example", "file", "given", "suggested", "score", "agreement", "neurons"]
+    assert [int(row["rank"]) for row in found] == list(range(1, 41))
+    first = [int(row["example"]) for row in found[:20]]
+    assert sum(example < WRONG for example in first) >= 12  # by chance: 2
+    assert str(home) not in (home / "detect-known" / "suspects.html").read_text()
+
+
+def test_every_example_is_in_the_table(detected: Finished, home: Path) -> None:
+    table = pq.read_table(home / "detect-known" / "suspects.parquet")
+    assert table["example"].to_pylist() == list(range(300))
+    with np.load(home / "known.npz") as arrays:
+        assert table["given"].to_pylist() == arrays["y_train"].tolist()
+    assert sorted(table["rank"].to_pylist()) == list(range(1, 301))
+    by_rank = [score for _, score in sorted(zip(table["rank"].to_pylist(), table["score"].to_pylist(), strict=True))]
+    assert by_rank == sorted(by_rank, reverse=True)
+    assert all(a != b for a, b in zip(table["given"].to_pylist(), table["suggested"].to_pylist(), strict=True))
+
+
+def test_the_true_labels_change_nothing_but_what_is_said_of_them(detected: Finished, home: Path) -> None:
+    """Without them the trainings are the same ones, so nothing is left to do."""
+    done = memloc(home, "detect", "npz:mine.npz", *FAST, "--json", "--store", str(home / "store"))
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert "trained" not in done.err
+    assert told["truth"] is None
+    assert 0 < told["wrong"]["number"] < 90
+    assert told["wrong"]["lo"] <= told["wrong"]["share"] <= told["wrong"]["hi"]
+    assert [check["planted"] for check in told["checks"]] == [15] * 3
+    assert len(told["suspects"]) == 10
+    ranked = [suspect["example"] for suspect in told["suspects"]]
+    assert ranked == [int(row["example"]) for row in rows(home)[:10]]
+
+
+def test_its_sweep_is_a_sweep_like_others(detected: Finished, home: Path) -> None:
+    """The file that it leaves, with the values that stand in its first line, is the same trainings."""
+    path = home / "detect-known" / "detect-known.yaml"
+    typed = path.read_text().splitlines()[0].partition("THIS-FILE ")[2].split()
+    options = ("--dry-run", "--json", "--executor", "inline", "--store", str(home / "store"))
+    done = memloc(home, "sweep", "./detect-known/detect-known.yaml", *typed, *options)
+    told = json.loads(done.out)
+    assert (told["totals"]["trials"], told["totals"]["done"]) == (4, 4)
+
+
+def test_networks_that_have_not_seen_the_examples(home: Path) -> None:
+    options = ("--seeds", "1", "--out-of-sample", "--json", "-o", "out", "--store", str(home / "store"))
+    done = memloc(home, "detect", "npz:known.npz", *FAST, *options)
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert told["n"] == 300
+    assert len(told["checks"]) == 1
+    assert told["truth"]["auc"] > 0.8
+    assert sorted(p.name for p in (home / "out").iterdir()) == [
+        *("detect-known.yaml", "suspects.csv", "suspects.html", "suspects.parquet"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("npz:none.npz",), "command line:dataset: "),
+        (("nothing",), "command line:dataset: "),
+        (("npz:mine.npz", "--model", "resnt9"), "command line:model: "),
+        (("npz:mine.npz", "widht=1"), "command line:widht: "),
+        (("npz:mine.npz", "noise=0.1"), "noise=0.1: detect sets noise, seed, data_seed"),
+        (("npz:mine.npz", "--flips", "--out-of-sample"), "--flips: searches networks that have seen the example"),
+        (("npz:mine.npz", "-o", "mine.npz"), "-o mine.npz: is a file; name a folder"),
+        (("npz:mine.npz", "-o", "no/such"), "-o no/such: there is no folder no"),
+        (("npz:mine.npz", "--seeds", "0"), "--seeds"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(home: Path, arguments: tuple[str, ...], problem: str) -> None:
+    before = sorted(home.rglob("*"))
+    done = memloc(home, "detect", *arguments, "--executor", "inline", "--store", str(home / "bad"))
+    assert (done.code, done.out) == (2, "")
+    assert problem in done.err
+    assert done.err.count("\n") <= 2
+    assert [p for p in sorted(home.rglob("*")) if p not in before and "logs" not in p.parts] == []
+
+
+def test_a_dry_run_leaves_nothing(home: Path) -> None:
+    before = sorted(home.rglob("*"))
+    done = memloc(home, "detect", "npz:mine.npz", "--dry-run", "--executor", "inline", "--store", str(home / "dry"))
+    assert done.code == 0, done.err
+    assert "4 trainings" in done.out
+    assert sorted(home.rglob("*")) == before
