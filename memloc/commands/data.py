@@ -21,11 +21,18 @@ EXAMPLES = options.examples(
     "memloc data list                      which there are, and where",
     "memloc data fetch cifar10",
     "memloc data check                     the checksums of what is there",
+    "memloc data check folder:pets         what images of your own are",
 )
 app = typer.Typer(help="List, fetch and check the named data sets.", epilog=EXAMPLES, rich_markup_mode=None)
 
 _NAMES: Any = typer.Argument(
     None, metavar="NAME", help="Data sets. `memloc data list` shows them.", autocompletion=completion.data_sets
+)
+_CHECKED: Any = typer.Argument(
+    None,
+    metavar="NAME|SOURCE|FIELD=VALUE",
+    help="Data sets, or images of your own such as folder:DIR, and how to read them.",
+    autocompletion=completion.data_sets,
 )
 COLUMNS = ("n_train", "n_test", "classes", "state", "where")  # of data list, after the name and the shape of the images
 LIST_EXAMPLES = options.examples("memloc data list", "memloc data list --json --data-dir /data/torchvision")
@@ -33,6 +40,8 @@ FETCH_EXAMPLES = options.examples("memloc data fetch cifar10", "memloc data fetc
 CHECK_EXAMPLES = options.examples(
     "memloc data check                     every file that is there",
     "memloc data check cifar10 --json",
+    "memloc data check folder:pets image=32x32 -o pets.png",
+    "memloc data check parquet:train.parquet labels=person true_label=label",
 )
 
 
@@ -108,12 +117,36 @@ def fetch(names: list[str] = _NAMES, data_dir: str = options.DATA_DIR) -> None:
 
 
 @app.command("check", epilog=CHECK_EXAMPLES)
-def check(names: list[str] = _NAMES, data_dir: str = options.DATA_DIR, as_json: bool = options.JSON) -> None:
-    """Verify the checksum of every file of the named data sets (by default, of those that are there); 1 if any is wrong."""
-    from memloc.data import SOURCES, NamedDataset, directory
+def check(
+    names: list[str] = _CHECKED,
+    data_dir: str = options.DATA_DIR,
+    output: str = typer.Option(None, "-o", metavar="FILE.png", help="A contact sheet of images of your own."),
+    skip_broken: bool = typer.Option(False, "--skip-broken", help="Leave out images that cannot be read."),
+    as_json: bool = options.JSON,
+) -> None:
+    """Verify the checksums of named data sets (by default, of those that are there); say what images of your own are.
 
-    _check_names(names or [])
-    where = directory.data_dir(data_dir)
+    The exit code is 1 if a checksum is wrong.
+    """
+    from memloc.commands import data_check
+    from memloc.data import directory
+
+    by_name, own, fields = data_check.sorted_out(names or [])
+    _check_names(by_name)
+    data_check.check_sheet(output, own)
+    if fields and not own:
+        raise UsageError(f"{fields[0]}: is a field of images of your own; name them too, such as folder:DIR")
+    of_own = [data_check.checked(source, output) for source in data_check.sources(own, fields, skip_broken)]
+    checked = [*(_checked(by_name, directory.data_dir(data_dir)) if by_name or not own else []), *of_own]
+    print(json.dumps(checked, indent=1) if as_json else "\n".join(str(entry["says"]) for entry in checked))
+    if not all(entry["ok"] for entry in checked):
+        raise typer.Exit(1)
+
+
+def _checked(names: Sequence[str], where: Path) -> list[dict[str, Any]]:
+    """The files of the named data sets, or of all; where: the data directory."""
+    from memloc.data import SOURCES, NamedDataset
+
     checked: list[dict[str, Any]] = []
     for name in dict.fromkeys(names or SOURCES):
         source = SOURCES[name]
@@ -123,9 +156,7 @@ def check(names: list[str] = _NAMES, data_dir: str = options.DATA_DIR, as_json: 
             checked += [{"dataset": name, **file} for file in _checked_files(source, where)]
         else:
             checked.append({"dataset": name, "file": None, "ok": True, "says": f"{name}: not in {where}"})
-    print(json.dumps(checked, indent=1) if as_json else "\n".join(str(entry["says"]) for entry in checked))
-    if not all(entry["ok"] for entry in checked):
-        raise typer.Exit(1)
+    return checked
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -42,6 +42,8 @@ def label_values(labels: Any, n: int) -> tuple[Values, str]:
 
 def _array(labels: Sequence[Any]) -> npt.NDArray[Any]:
     """Of a list with gaps or of several types an array of objects."""
+    if not len(labels):
+        return np.zeros(0, dtype=np.int64)
     kinds = {type(v) for v in labels}
     if len(kinds) == 1 and kinds <= {int, float, bool, str}:
         return np.array(labels)
