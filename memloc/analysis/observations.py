@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, TypeVar
 
 import pandas as pd
+import pyarrow as pa
 
-from memloc.analysis.reader import Reader
+from memloc.analysis import scan
+from memloc.analysis.conditions import among
+from memloc.analysis.memorizing import Memorizing, by_trial
+from memloc.analysis.reader import Reader, known_tables
 from memloc.analysis.settings import SEEDS, Measurement, Setting, settings, variant_of
-from memloc.analysis.testable import testable
-from memloc.analysis.views import RIGHT_SCORES
+from memloc.analysis.views import RIGHT_SCORES, VIEWS
 from memloc.config import canonical_json
 from memloc.data import SOURCES, NamedDataset, describe
+from memloc.store import Commit
 
 Row = dict[str, Any]
-DERIVED = {
-    "gradient_layers": "SELECT * FROM gradient_layers ORDER BY analysis, epoch, layer",
-    # Eligible searches: the count (max_neurons where censored), and the accuracies after the closings.
-    "flip_counts": """SELECT analysis, trial, repeat, example, noisy, clean_acc, noisy_acc, test_acc, neurons AS count
-        FROM flip_counts ORDER BY analysis, repeat, example""",
-    # n: rows of `flips`, eligible or not.
-    "searches": "SELECT analysis, noisy, count(*) AS n FROM flips GROUP BY ALL ORDER BY ALL",
-    # Of eligible examples. share: the mean over repeats of the layer's part of a search's closings. first: the same of the
-    # first closing alone.
-    "closings": """WITH
-        closed AS (SELECT analysis, trial, example, noisy, unnest(layers) AS layer, 1 / len(layers) AS part,
-                          generate_subscripts(layers, 1) = 1 AS first FROM flips WHERE eligible),
-        searches AS (SELECT analysis, example, count(*) AS n FROM flips
-                     WHERE eligible AND len(layers) > 0 GROUP BY ALL)
-        SELECT analysis, trial, example, noisy, layer, fsum(part ORDER BY part) / any_value(n) AS share,
-               count_if(first) / any_value(n) AS first
-        FROM closed JOIN searches USING (analysis, example) GROUP BY ALL ORDER BY ALL""",
-}
+KEPT = 200_000_000  # bytes of rows and of what was made of them: whoever asks again need not wait
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,12 +45,13 @@ class Sizes:
         return 1 / self.classes
 
 
-class Observations:
-    """The rows of a store, from one reader. Every table is read once."""
+class Observations(Memorizing):
+    """The rows of a store, from one reader, read setting by setting: memory does not hold a table."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._tables: dict[str, pd.DataFrame] = {}
+        self._settings: dict[tuple[Any, ...], list[Setting]] = {}
+        self._kept: dict[tuple[str, ...], tuple[Any, int]] = {}
         self._groups_of: dict[str, list[str]] = {}
 
     def frame(self, sql: str) -> pd.DataFrame:
@@ -80,8 +69,11 @@ class Observations:
         at: str = "trajectory",
     ) -> list[Setting]:
         """As `settings.settings`, for this store."""
-        measured = Measurement(stage, atypical, at)
-        return settings(self.trials, self.analyses, measured, dropout=dropout, without=without)
+        key = (stage, tuple(dropout), tuple(without), atypical, at)
+        if key not in self._settings:
+            measured = Measurement(stage, atypical, at)
+            self._settings[key] = settings(self.trials, self.analyses, measured, dropout=dropout, without=without)
+        return self._settings[key]
 
     @cached_property
     def trials(self) -> dict[str, Row]:
@@ -97,17 +89,20 @@ class Observations:
         Also the source of C-scores, if trainings have analyses on sets by C-scores of several sources. An analysis without
         any row is left out: memloc writes none, and there is nothing to estimate.
         """
-        with_rows = {c.analysis for c in self._reader.seen.commits if any(f.rows for f in c.files)}
+        with_rows = {analysis for analysis, own in self._parts.items() if any(f.rows for c in own for f in c.files)}
         rows = [r for r in self._reader.table("analyses").to_pylist() if r["analysis"] in with_rows]
-        configs = {r["analysis"]: (r["stage"], json.loads(r["config"])) for r in rows}
-        described, several = [], _with_several_sources(rows, self.trials)
+        read = cache(json.loads)  # most analyses have one of few configurations: they share the mapping
+        configs = {r["analysis"]: read(r["config"]) for r in rows}
+        stages = {r["analysis"]: r["stage"] for r in rows}
+        described, several = [], _with_several_sources(rows, configs, self.trials)
+        known: dict[tuple[str, ...], tuple[Row, Row]] = {}
         for row in rows:
-            counts = [configs[a][1] for a in row["reads"] if a in configs and configs[a][0] == "flips"]
-            variant = {k: v for config in counts for k, v in variant_of("flips", config).items() if k != "mask_mode"}
-            inherited = {k: c[k] for c in counts for k in ("memorized", "mask_mode") if c.get(k)}
-            if row["analysis"] in several:
-                variant["memorized"] = configs[row["analysis"]][1]["memorized"]
-            described.append({**row, "config": configs[row["analysis"]][1] | inherited, "variant": variant})
+            flips = [configs[a] for a in row["reads"] if stages.get(a) == "flips"]
+            key = (row["config"], *(str(id(config)) for config in flips), str(row["analysis"] in several))
+            if key not in known:
+                known[key] = _with_what_it_reads(configs[row["analysis"]], flips, row["analysis"] in several)
+            config, variant = known[key]
+            described.append({**row, "config": config, "variant": variant})
         return described
 
     @cached_property
@@ -138,15 +133,42 @@ class Observations:
             return source.n_test  # a whole description imports torchvision, for the files' checksums
         return None if source is None else describe(dataset).n_test
 
-    def table(self, name: str) -> pd.DataFrame:
-        """A whole table, in the order of its commits: within one analysis, layers are in the order of the network.
+    def batches(
+        self, table: str, columns: Sequence[str], analyses: Collection[str], coded: Sequence[str] = ()
+    ) -> Iterator[Any]:
+        """Record batches of some columns of the rows of these analyses, as `scan.batches`, in the order of their commits."""
+        wanted = set(analyses)
+        parts = [commit for analysis, own in self._parts.items() if analysis in wanted for commit in own]
+        return scan.batches(self._reader.store, parts, table, columns, coded)
 
-        Or one of `DERIVED`, sorted.
+    def rows_of(self, analysis: str, table: str) -> int:
+        """How many rows of a table an analysis has."""
+        return sum(file.rows for commit in self._parts.get(analysis, ()) for file in commit.files if file.table == table)
+
+    @cached_property
+    def _parts(self) -> dict[str, list[Commit]]:
+        """{analysis: its commits}, in the order of tables."""
+        parts: dict[str, list[Commit]] = {}
+        for commit in self._reader.seen.commits:
+            if commit.analysis is not None:
+                parts.setdefault(commit.analysis, []).append(commit)
+        return parts
+
+    def once(self, key: tuple[str, ...], make: Callable[[], T]) -> T:
+        """What `make` makes, kept for whoever asks again.
+
+        While there is no room, what was made first goes: `KEPT` bytes are kept of frames, and of what says its `nbytes`.
         """
-        if name not in self._tables:
-            derived = DERIVED.get(name)
-            self._tables[name] = self._reader.table(name).to_pandas() if derived is None else self.frame(derived)
-        return self._tables[name]
+        if key in self._kept:
+            made: T = self._kept[key][0]
+            return made
+        made = make()
+        size = int(made.memory_usage(deep=True).sum()) if isinstance(made, pd.DataFrame) else getattr(made, "nbytes", 0)
+        for old in [old for old, (_, bytes_of) in self._kept.items() if bytes_of]:
+            if size + sum(of for _, of in self._kept.values()) > KEPT:
+                del self._kept[old]
+        self._kept[key] = made, size
+        return made
 
     def c_scores(self, trials: Sequence[str]) -> pd.DataFrame | None:
         """Columns trial, example, c_score (on the right labels of their data); None if the store has none."""
@@ -156,20 +178,35 @@ class Observations:
         )
         return None if scores.empty else scores
 
-    @cached_property
-    def epochs(self) -> pd.DataFrame:
-        """Columns trial, epoch, clean_acc and noisy_acc (of the training pass), test_acc."""
-        return self.frame("SELECT trial, epoch, clean_acc, noisy_acc, test_acc FROM epochs ORDER BY trial, epoch")
+    def epochs(self, trials: Sequence[str]) -> pd.DataFrame:
+        """Columns trial, epoch, clean_acc and noisy_acc (of the training pass), test_acc, of trainings; sorted."""
+        columns = "trial, epoch, clean_acc, noisy_acc, test_acc"
+        return self.frame(f"SELECT {columns} FROM epochs WHERE {among('trial', trials)} ORDER BY trial, epoch")
 
     def first_reaching(self, level: float) -> Mapping[str, int]:
         """{trial: the first epoch whose training pass has noisy accuracy of at least `level`}."""
-        reached = self.epochs[self.epochs["noisy_acc"] >= level]
-        return {str(t): int(e) for t, e in reached.groupby("trial")["epoch"].min().items()}
+        sql = (
+            f"SELECT trial, min(epoch) AS epoch FROM epochs WHERE noisy_acc >= {level} AND NOT isnan(noisy_acc) GROUP BY ALL"
+        )
+        return {t: int(epoch) for t, epoch in by_trial(self.frame(sql), "epoch").items()}
 
     def rows(self, table: str, setting: Setting) -> pd.DataFrame:
-        """The rows of a setting's analyses, as in `table`."""
-        frame = self.table(table)
-        return frame[frame["analysis"].isin(set(setting.analyses.values()))]
+        """The rows of a setting's analyses: within one analysis, layers are in the order of the network.
+
+        Those of a view are sorted by analysis, epoch and layer.
+        """
+        analyses = [setting.analyses[t] for t in setting.trials]
+
+        def make() -> pd.DataFrame:
+            if table in VIEWS:
+                return self.frame(
+                    f"SELECT * FROM {table} WHERE {among('analysis', analyses)} ORDER BY analysis, epoch, layer"
+                )
+            schema = known_tables()[table]
+            frame: pd.DataFrame = pa.Table.from_batches(self.batches(table, schema.names, analyses), schema).to_pandas()
+            return frame
+
+        return self.once((table, *analyses), make)
 
     def with_data_seed(self, frame: pd.DataFrame) -> pd.DataFrame:
         """With a column data_seed. Examples of trainings are the same ones where it is the same."""
@@ -194,75 +231,20 @@ class Observations:
                     (a for a in self.analyses if a["stage"] == stage and self.trials[a["trial"]]["model"] == model), None
                 )
                 if first is not None:
-                    rows = self.frame(f"SELECT layer FROM {stage} WHERE {among('analysis', [first['analysis']])}")
-                    groups |= dict.fromkeys(rows["layer"])
+                    for batch in self.batches(stage, ("layer",), (first["analysis"],)):
+                        groups |= dict.fromkeys(batch.column("layer").to_pylist())
             self._groups_of[model] = list(groups)
         return self._groups_of[model]
 
-    # --- memorization -------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def memorized(self) -> dict[str, float]:
-        """{trial: evaluation-mode accuracy on its mislabeled examples at the last epoch}, where it is known.
-
-        It comes from `evaluation` (mode plain; own with example-tied dropout); else from `rewind` (rewinding to T is the
-        network itself); else from `flips.eligible` of the noisy examples of the sample.
-        """
-        known: dict[str, float] = {}
-        for accuracies in (self._from_flips, self._from_rewind, self._from_evaluation):
-            known.update(accuracies())
-        return known
-
-    def testable(self, trials: Sequence[str], *, atypical: bool = False) -> tuple[list[str], str]:
-        """As `testable.testable`, for this store."""
-        known, passed = (self.memorized_atypical, {}) if atypical else (self.memorized, self._passed)
-        return testable(trials, known, passed)
-
-    @cached_property
-    def _passed(self) -> dict[str, float]:
-        """{trial: noisy accuracy in the last epoch's training pass}."""
-        last = self.epochs.groupby("trial")["noisy_acc"].last().dropna()
-        return {str(t): float(v) for t, v in last.items()}
-
-    def _from_evaluation(self) -> dict[str, float]:
-        tied = ("example_tied",)
-        known: dict[str, float] = {}
-        for dropout, mode in ((("none", "standard", "sparse"), "plain"), (tied, "own")):
-            for setting in self.settings("evaluate", dropout=dropout):
-                rows = self.rows("evaluation", setting)
-                known.update(_by_trial(rows[rows["mode"] == mode], "noisy_acc"))
-        return known
-
-    def _from_rewind(self, atypical: bool = False) -> dict[str, float]:
-        known: dict[str, float] = {}
-        for setting in self.settings("rewind", atypical=atypical):
-            rows = self.rows("rewind", setting)
-            last = rows["trial"].map({t: self.trials[t]["epochs"] for t in setting.trials})
-            known.update(_by_trial(rows[rows["epoch"] == last], "noisy_acc"))
-        return known
-
-    @cached_property
-    def memorized_atypical(self) -> dict[str, float]:
-        """The same for the examples with a low C-score, from `rewind`."""
-        return self._from_rewind(atypical=True)
-
-    def _from_flips(self) -> dict[str, float]:
-        searched = [a for s in self.settings("flips") for a in s.analyses.values()]
-        if not searched:
-            return {}
-        where = among("analysis", searched)
-        sql = f"SELECT trial, avg(eligible::INT) AS share FROM flips WHERE noisy AND {where} GROUP BY trial"
-        return _by_trial(self.frame(sql), "share")
-
-
-def _with_several_sources(analyses: Iterable[Row], trials: Mapping[str, Row]) -> set[str]:
+def _with_several_sources(analyses: Iterable[Row], configs: Mapping[str, Row], trials: Mapping[str, Row]) -> set[str]:
     """The analyses on sets by C-score, of trainings that differ in their seeds alone and have such sets of several sources.
 
     C-scores on a subset may be others for each data_seed; so there several sources are several of one data_seed.
     """
     groups: dict[str, dict[str, str]] = {}
     for row in analyses:
-        training, source = trials.get(row["trial"]), json.loads(row["config"]).get("memorized") or "labels"
+        training, source = trials.get(row["trial"]), configs[row["analysis"]].get("memorized") or "labels"
         if training is not None and source != "labels":
             aside = ("seed",) if training.get("subset") else SEEDS
             group = canonical_json({k: v for k, v in training.items() if k not in aside})
@@ -270,13 +252,11 @@ def _with_several_sources(analyses: Iterable[Row], trials: Mapping[str, Row]) ->
     return {analysis for of in groups.values() if len(set(of.values())) > 1 for analysis in of}
 
 
-def _by_trial(frame: pd.DataFrame, column: str) -> dict[str, float]:
-    return {t: float(v) for t, v in zip(frame["trial"], frame[column], strict=True) if not pd.isna(v)}
-
-
-def among(column: str, values: Iterable[str]) -> str:
-    """`column IN ('a', 'b')`; ids have no quotes."""
-    return f"{column} IN ({', '.join(repr(v) for v in sorted(values))})"
+def _with_what_it_reads(config: Row, flips: Sequence[Row], several: bool) -> tuple[Row, Row]:
+    """(the configuration, with what it has of the searches that it reads; its variant)."""
+    variant = {k: v for of in flips for k, v in variant_of("flips", of).items() if k != "mask_mode"}
+    inherited = {k: of[k] for of in flips for k in ("memorized", "mask_mode") if of.get(k)}
+    return config | inherited, variant | ({"memorized": config["memorized"]} if several else {})
 
 
 def _given(share: float | None) -> Row:

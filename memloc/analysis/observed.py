@@ -9,7 +9,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.observations import Observations, Sizes, among
+from memloc.analysis.conditions import among
+from memloc.analysis.observations import Observations, Sizes
 from memloc.analysis.settings import Scope, Setting
 from memloc.statistics import Bools, Floats
 from memloc.statistics.quantities import training_table
@@ -52,7 +53,7 @@ class Observed:
         return f"SELECT * FROM {table} WHERE {conditions}{f' ORDER BY {order}' if order else ''}"
 
     def rows(self, table: str) -> pd.DataFrame:
-        """Its rows, in the order of `Observations.table`."""
+        """Its rows, in the order of `Observations.rows`."""
         return self.observations.rows(table, self.setting)
 
     def dated(self, table: str) -> pd.DataFrame:
@@ -74,7 +75,7 @@ class Observed:
         return sum(int(getattr(each, of_set)) for each in sizes.values())
 
 
-def by_example(frame: pd.DataFrame, column: str, label: str = "noisy") -> tuple[Floats, Bools]:
+def by_example(frame: pd.DataFrame, column: str, label: str) -> tuple[Floats, Bools]:
     """(float64[trainings, examples], NaN where a training does not have the example; bool[examples], the label).
 
     data_seed decides which examples are noisy. So an example has a column for each data_seed. Repeats are averaged.
@@ -84,11 +85,12 @@ def by_example(frame: pd.DataFrame, column: str, label: str = "noisy") -> tuple[
         column, label: names of columns.
     """
     units = frame.groupby(["data_seed", "example", label], dropna=False).ngroup().to_numpy()
-    values, rows = training_table(frame[column].to_numpy(dtype=np.float64), frame["trial"].to_numpy(dtype=str), units)
+    training, _ = pd.factorize(frame["trial"], sort=True)
+    values, rows = training_table(frame[column].to_numpy(dtype=np.float64), training, units)
     return values, frame[label].to_numpy(dtype=bool)[rows]
 
 
-def two_sided(frame: pd.DataFrame, label: str = "noisy") -> pd.DataFrame:
+def two_sided(frame: pd.DataFrame, label: str) -> pd.DataFrame:
     """The rows of trainings that have examples with and without the label. frame: columns trial and the label."""
     return frame[frame.groupby("trial")[label].transform("nunique") == 2]
 

@@ -159,13 +159,16 @@ def settings(
         without: training fields that may differ within a setting; who asks looks at them.
     """
     groups: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Mapping[str, Any]]]] = {}
+    keys: dict[str, str] = {}  # canonical JSON takes long, and most trainings have the same
     for analysis in analyses:
-        config = trials.get(analysis["trial"])
+        config = trials.get(analysis["trial"]) if analysis["stage"] == measured.stage else None
         if config is None or config["dropout"] not in dropout or not measured.is_of(analysis, config):
             continue
         shared = {k: v for k, v in config.items() if k not in (*SEEDS, *without) and v is not None}
         variant = {**variant_of(measured.stage, analysis["config"]), **analysis["variant"]}
-        chosen = groups.setdefault(canonical_json([shared, variant]), (shared, variant, {}))[2]
+        if (written := repr((shared, variant))) not in keys:
+            keys[written] = canonical_json([shared, variant])
+        chosen = groups.setdefault(keys[written], (shared, variant, {}))[2]
         known = chosen.get(analysis["trial"])
         if known is None or _larger(analysis, known):
             chosen[analysis["trial"]] = analysis

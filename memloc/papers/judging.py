@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import isfinite
 
-from memloc.analysis.observations import Observations, among
+from memloc.analysis.conditions import among
+from memloc.analysis.observations import Observations
 from memloc.analysis.reader import Reader
 from memloc.analysis.resolvable import reading_resolvable
 from memloc.analysis.settings import Scope, Setting, named, nearness, scope_name

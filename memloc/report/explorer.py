@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.observations import Observations, among
+from memloc.analysis.conditions import among
+from memloc.analysis.observations import Observations
 from memloc.analysis.settings import differing, name_of, named, percent, scope_name
 from memloc.analysis.views import MOST_SEARCHED
 from memloc.counts import counted

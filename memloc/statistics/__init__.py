@@ -5,7 +5,7 @@ and higher scores should be positive. A quantity that the examples do not determ
 if a class is empty or a score is NaN. Intervals are 95 % intervals unless a function takes a `level`.
 """
 
-from memloc.statistics.correlation import Correlation, page_trend, rank_correlation, spearman_test
+from memloc.statistics.correlation import Correlation, page_trend, rank_correlation, rank_correlations, spearman_test
 from memloc.statistics.delong import auc, auc_difference, auc_interval
 from memloc.statistics.interval import Bools, Difference, Floats, Interval, Labels, in_brackets
 from memloc.statistics.parametric import student_interval, wilson_interval
@@ -26,6 +26,7 @@ __all__ = [
     "page_trend",
     "precision_at",
     "rank_correlation",
+    "rank_correlations",
     "spearman_test",
     "student_interval",
     "wilson_interval",

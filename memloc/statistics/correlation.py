@@ -19,11 +19,20 @@ class Correlation(NamedTuple):
 
 def rank_correlation(one: Floats, other: Floats) -> float | None:
     """Spearman's coefficient; None with fewer than three pairs, or where one side does not vary."""
-    from scipy.stats import spearmanr  # takes half a second; checking a sweep file does not need it
+    return rank_correlations(one[None], other[None])[0]
 
-    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
-        return None
-    return round(float(spearmanr(one, other).statistic), 12) + 0.0  # 0 is 0, not 1e-17, which would be above it
+
+def rank_correlations(one: Floats, other: Floats) -> list[float | None]:
+    """The same of every row of float64[rows, n]."""
+    from scipy.stats import rankdata  # takes half a second; checking a sweep file does not need it
+
+    if one.shape[1] < 3:
+        return [None] * len(one)
+    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (rankdata(side, axis=1) for side in (one, other)))
+    squares = (a * a).sum(axis=1) * (b * b).sum(axis=1)
+    rho = (a * b).sum(axis=1) / np.sqrt(np.where(squares == 0, np.nan, squares))
+    # 0 is 0, not 1e-17, which would be above it
+    return [None if s == 0 else round(float(r), 12) + 0.0 for r, s in zip(rho, squares, strict=True)]
 
 
 def page_trend(rows: Floats) -> tuple[Correlation, list[float]]:

@@ -6,6 +6,7 @@ Repeats within a training are averaged first (`training_table`). Tables are floa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -35,20 +36,25 @@ def training_table(values: Floats, trainings: Labels, examples: Labels) -> Train
     """Rows of (training, example, repeat) as a table; repeats of an example in a training are averaged.
 
     Args:
-        values: float64[rows]; NaN where there is none.
+        values: float64[..., rows]; NaN where there is none. A table for each index before the last.
         trainings: [rows], sortable.
         examples: [rows] or [rows, columns], for example (data_seed, example).
 
     Returns:
-        Trainings and examples in sorted order. NaN where all repeats are.
+        Trainings and examples in sorted order: float64[..., k, n]. NaN where all repeats are.
     """
     names, training = np.unique(trainings, return_inverse=True)
     units, rows, example = np.unique(examples, return_index=True, return_inverse=True, axis=0)
-    cells, there = training.reshape(-1) * len(units) + example.reshape(-1), ~np.isnan(values)
-    size = len(names) * len(units)
+    cells, size = training.reshape(-1) * len(units) + example.reshape(-1), len(names) * len(units)
+    means = [_means(column, cells, size) for column in values.reshape(math.prod(values.shape[:-1]), values.shape[-1])]
+    return TrainingTable(np.reshape(means, (*values.shape[:-1], len(names), len(units))), rows)
+
+
+def _means(values: Floats, cells: Labels, size: int) -> Floats:
+    there = ~np.isnan(values)
     sums, counts = (np.bincount(cells[there], w, minlength=size) for w in (values[there], None))
-    means = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
-    return TrainingTable(means.reshape(len(names), len(units)), rows)
+    means: Floats = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
+    return means
 
 
 def mean_of_trainings(each: Sequence[float], scale: Scale = REAL) -> OverTrainings:

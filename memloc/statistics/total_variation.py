@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from memloc.statistics.scales import SHARE
 from memloc.statistics.trainings import OverTrainings
 
 RESAMPLES = 2000  # of the bootstrap
+AT_ONCE = 64  # at most so many trainings are resampled together
 
 
 def shares_apart(shares: Floats, noisy: Bools, generator: np.random.Generator) -> OverTrainings:
@@ -25,16 +27,26 @@ def shares_apart(shares: Floats, noisy: Bools, generator: np.random.Generator) -
         noisy: bool[examples].
         generator: of the resamples.
     """
-    whole = [_mean_shares(shares[:, members], np.ones((1, int(members.sum())))) for members in (noisy, ~noisy)]
-    each = _apart(*whole)[0]
-    drawn = []
-    for members in (noisy, ~noisy):
+    both = (noisy, ~noisy)
+    ones = [np.ones((1, int(members.sum()))) for members in both]
+    each = _apart(shares, both, ones)[0]
+    times = []
+    for members in both:
         n = int(members.sum())
-        times = generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
-        drawn.append(_mean_shares(shares[:, members], times))
-    resampled = np.sort(_apart(*drawn).mean(axis=1))
+        times.append(generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64))
+    resampled = np.sort(_apart(shares, both, times).mean(axis=1))
     value = float(each.mean())
     return OverTrainings(value, tuple(each.tolist()), partial(_basic, value, resampled[~np.isnan(resampled)]), SHARE)
+
+
+def _apart(shares: Floats, both: tuple[Bools, Bools], weights: Sequence[Floats]) -> Floats:
+    """Total variation ½ Σ |p − q|: float64[resamples, trainings]. weights: of both sets, float64[resamples, examples]."""
+    parts = []
+    for some in np.array_split(shares, -(-len(shares) // AT_ONCE)):
+        one, other = (_mean_shares(some[:, members], of_set) for members, of_set in zip(both, weights, strict=True))
+        one -= other
+        parts.append(0.5 * np.abs(one, out=one).sum(axis=-1))
+    return np.concatenate(parts, axis=1)
 
 
 def _mean_shares(shares: Floats, weights: Floats) -> Floats:
@@ -44,12 +56,6 @@ def _mean_shares(shares: Floats, weights: Floats) -> Floats:
     total = weights @ there.T
     means: Floats = sums / np.where(total > 0, total, np.nan)[:, :, None]
     return means
-
-
-def _apart(one: Floats, other: Floats) -> Floats:
-    """Total variation ½ Σ |p − q|: float64[resamples, trainings]."""
-    apart: Floats = 0.5 * np.abs(one - other).sum(axis=-1)
-    return apart
 
 
 def _basic(value: float, resampled: Floats, level: float) -> tuple[float, float]:

@@ -23,6 +23,11 @@ from memloc.store.manifest_form import GenerationFile
 from memloc.store.parquet import ChangedError
 
 PART = pa.field("_part", pa.uint64())
+AHEAD = {
+    "batch_size": 32_768,
+    "batch_readahead": 2,
+    "fragment_readahead": 2,
+}  # small batches are read faster, in less memory
 
 
 def number_of(part_id: str) -> int:
@@ -149,7 +154,7 @@ class MergedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         """(rank of its first part, rows) without the parts that are not visible, cut where parts of other files belong."""
         schema = pa.schema([*self.schema, PART])
         dataset = ds.FileSystemDataset(self._generations, schema, self._form, self._filesystem)
-        for batch in dataset.scanner(columns=[*names, PART.name], filter=condition).to_batches():
+        for batch in dataset.scanner(columns=[*names, PART.name], filter=condition, **AHEAD).to_batches():
             parts = batch.column(batch.num_columns - 1).to_numpy()
             lengths, ranks = self._runs(parts)
             rows = batch.select(names)

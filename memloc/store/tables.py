@@ -23,7 +23,8 @@ from memloc.store.schemas import Schemas
 
 # A scan reads parts of files, so it cannot check their hashes. The pages carry checksums of their own, and the commit has
 # the hash of the footer (footers.py). `read` and `verify` check whole files.
-_FORMAT = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True))
+_CHECKED = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+_FORMAT = ds.ParquetFileFormat(default_fragment_scan_options=_CHECKED)
 
 
 def commits_of(snapshot: Snapshot, partial: bool) -> list[Commit]:
@@ -41,10 +42,11 @@ def commits_of(snapshot: Snapshot, partial: bool) -> list[Commit]:
     return trainings + [commit for _, parts in analyses for commit in parts]
 
 
-def dataset(files: Files, commits: list[Commit], table: str, known: Schemas) -> Any:
+def dataset(files: Files, commits: list[Commit], table: str, known: Schemas, coded: Sequence[str] = ()) -> Any:
     """A pyarrow dataset (or in-memory table) of one table's rows, for queries that push filters down.
 
-    known: the schemas of the tables that the reader knows. Any other table has the schema of its files.
+    known: the schemas of the tables that the reader knows. Any other table has the schema of its files. coded: columns of
+    texts, or of lists of texts, that are read as codes of a dictionary: few texts that repeat are then read far faster.
 
     Raises:
         StoreError: where the footer of a file is not what was committed.
@@ -60,11 +62,25 @@ def dataset(files: Files, commits: list[Commit], table: str, known: Schemas) -> 
     for file, wrong in zip(own, files.map(lambda e: footers.problem(files, e), own), strict=True):
         if wrong:
             raise damaged(files, file.path, wrong)
-    schema = _schema(files, entries, table, known)
+    schema, form = _coded(_schema(files, entries, table, known), coded)
     if not _are_whole(entries, own):
-        return MergedDataset(entries, [part_id for part_id, _ in parts], schema, files, _FORMAT)
-    fragments = [_FORMAT.make_fragment(files.full(e.path), filesystem) for e in own]
-    return ds.FileSystemDataset(fragments, schema, _FORMAT, filesystem)
+        return MergedDataset(entries, [part_id for part_id, _ in parts], schema, files, form)
+    fragments = [form.make_fragment(files.full(e.path), filesystem) for e in own]
+    return ds.FileSystemDataset(fragments, schema, form, filesystem)
+
+
+def _coded(schema: pa.Schema, names: Sequence[str]) -> tuple[pa.Schema, Any]:
+    """(the schema with dictionaries in these columns, the format that reads them)."""
+    if not names:
+        return schema, _FORMAT
+    leaves, codes = [], pa.dictionary(pa.int32(), pa.string())
+    for name in names:
+        of_lists = pa.types.is_list(schema.field(name).type)
+        leaves.append(f"{name}.list.element" if of_lists else name)
+        schema = schema.set(
+            schema.get_field_index(name), pa.field(name, pa.list_(pa.field("element", codes)) if of_lists else codes)
+        )
+    return schema, ds.ParquetFileFormat(dictionary_columns=leaves, default_fragment_scan_options=_CHECKED)
 
 
 def _files_of(entries: Sequence[FileEntry]) -> list[ListedTable]:

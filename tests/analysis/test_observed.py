@@ -42,8 +42,8 @@ def test_values_by_training_and_example() -> None:
         ("u", 1, 7, False, 6.0),
     ]
     frame = pd.DataFrame(rows, columns=["trial", "data_seed", "example", "noisy", "count"])
-    values, noisy = by_example(frame, "count")
+    values, noisy = by_example(frame, "count", "noisy")
     assert noisy.tolist() == [True, False, False]
     assert np.array_equal(values, [[2, np.nan, np.nan], [4, 5, np.nan], [np.nan, np.nan, 6]], equal_nan=True)
-    assert trials_of(two_sided(frame)) == ["t"]
+    assert trials_of(two_sided(frame, "noisy")) == ["t"]
     assert trials_of(frame) == ["s", "t", "u"]

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from memloc.analysis.searches import Searches
 from memloc.papers.maini2023.neurons.detection import by_mean_counts, mean_of_aucs
 from memloc.statistics import auc_interval
 from tests.papers.maini2023.simulated import Simulated
@@ -146,7 +147,7 @@ def averaged(overlap: float, trainings: int, paper: float | None = 0.89) -> tupl
     own = {True: [5] * 200, False: [3] * few + [9] * (200 - few)}
     counts = pd.DataFrame(
         [
-            {"trial": f"t{k}", "data_seed": 0, "example": i + 1000 * noisy, "noisy": noisy, "count": count}
+            {"trial": f"t{k}", "data_seed": 0, "example": i + 1000 * noisy, "noisy": noisy, "eligible": True, "count": count}
             for k in range(trainings)
             for noisy, values in own.items()
             for i, count in enumerate(values)
@@ -155,7 +156,7 @@ def averaged(overlap: float, trainings: int, paper: float | None = 0.89) -> tupl
     rows = {"trial": [f"t{k}" for k in range(trainings)], "score": "flips", "sample": "flips", "auc": 0.8, "n": 400}
     frame = pd.DataFrame({**rows, "ap": 0.5, "precision": 0.5})
     pairs = pd.DataFrame({name: [] for name in ("score", "other", "sample", "auc_diff")})
-    found = by_mean_counts(frame, pairs, counts, paper, "")
+    found = by_mean_counts(frame, pairs, Searches.of(counts, {}), paper, "")
     assert found is not None
     assert found.interval is not None
     assert found.interval.value == pytest.approx(1 - overlap)

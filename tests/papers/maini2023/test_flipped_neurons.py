@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from memloc.analysis import read_ahead
+from memloc.analysis.closings import Closings
 from memloc.analysis.observations import Observations
-from memloc.analysis.reader import Reader, visible
+from memloc.analysis.searches import Searches
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.neurons.flips import accuracy_left, counts, few_neurons
-from memloc.papers.maini2023.neurons.layer_shares import same_layers, shares_by_training
+from memloc.papers.maini2023.neurons.layer_shares import same_layers
 from memloc.seeds import stream
 from memloc.statistics.total_variation import shares_apart
 from tests.papers.maini2023.simulated import Simulated
@@ -29,7 +31,15 @@ def simulated(tmp_path: Path) -> Simulated:
 def searches(own: dict[str, dict[bool, list[int]]], **columns: dict[bool, float]) -> pd.DataFrame:
     """own: {training: {noisy: counts of its examples}}, data_seed 0. columns: {noisy: value}."""
     rows = [
-        {"trial": t, "data_seed": 0, "repeat": 0, "example": k + 1000 * noisy, "noisy": noisy, "count": count}
+        {
+            "trial": t,
+            "data_seed": 0,
+            "repeat": 0,
+            "example": k + 1000 * noisy,
+            "noisy": noisy,
+            "eligible": True,
+            "count": count,
+        }
         for t, by_set in own.items()
         for noisy, values in by_set.items()
         for k, count in enumerate(values)
@@ -93,7 +103,7 @@ def test_means_over_all_searches_too(simulated: Simulated) -> None:
 def test_the_ratio_and_1(noisy: list[int], expected: tuple[str, str | None]) -> None:
     """Clean examples need 10 on average."""
     own = {True: noisy, False: [5, 15] * 10}
-    found = counts(searches({"a": own, "b": own}), "", {True: 80, False: 40})["ratio"]
+    found = counts(Searches.of(searches({"a": own, "b": own}), {}), "")["ratio"]
     assert verdict(found) == expected
     p = stats.mannwhitneyu(noisy, own[False], alternative="less").pvalue
     assert f"(Mann–Whitney over examples: p = {p:.2g}); it must be below 1" in found.reason
@@ -122,7 +132,7 @@ def test_repeats_of_a_network_are_no_networks(simulated: Simulated) -> None:
 
 
 def test_a_mean_count_of_0_has_no_ratio() -> None:
-    found = counts(searches({"a": {True: [0] * 4, False: [3] * 4}}), "", {True: 4, False: 4})
+    found = counts(Searches.of(searches({"a": {True: [0] * 4, False: [3] * 4}}), {}), "")
     assert (found["ratio"].verdict, found["ratio"].reason) == ("not_testable", "the mean count of a set is 0 in a training")
     assert found["noisy"].interval is not None
     assert found["noisy"].interval.value == 0
@@ -130,11 +140,11 @@ def test_a_mean_count_of_0_has_no_ratio() -> None:
 
 def test_a_training_without_noisy_examples_is_left_out() -> None:
     frame = searches({"a": {True: [2, 4], False: [3, 9]}, "b": {False: [30, 30]}})
-    found = counts(frame, "", {True: 2, False: 4})
+    found = counts(Searches.of(frame, {}), "")
     assert found["ratio"].trials == ["a"]
     assert found["clean"].interval is not None
     assert found["clean"].interval.value == 6
-    none = counts(frame[frame["trial"] == "b"], "", {False: 2})["ratio"]
+    none = counts(Searches.of(frame[frame["trial"] == "b"], {}), "")["ratio"]
     assert (none.verdict, none.reason) == ("not_testable", "no training has both clean and noisy examples that were flipped")
 
 
@@ -166,7 +176,7 @@ def test_a_censored_search_counts_as_all_it_was_allowed(simulated: Simulated) ->
 def test_few_neurons(few: int, expected: tuple[str, str | None]) -> None:
     """Of 200 noisy examples; 180 are not more than 90 %. A search of 10 is not one of fewer than 10."""
     own = {True: [9] * few + [10] * (200 - few), False: [20] * 10}
-    found = few_neurons(searches({"a": own, "b": own}), "")
+    found = few_neurons(Searches.of(searches({"a": own, "b": own}), {}), "")
     interval = stats.binomtest(few, 200).proportion_ci(method="wilson")
     assert verdict(found) == expected
     assert found.interval == pytest.approx((few / 200, interval.low, interval.high))
@@ -175,7 +185,7 @@ def test_few_neurons(few: int, expected: tuple[str, str | None]) -> None:
 def test_few_neurons_on_average() -> None:
     """5 and 14 are 9.5 on average, which is fewer than ten; 5 and 16 are not. What differs between trainings is added."""
     own = {"a": {True: [5] * 10, False: [20] * 10}, "b": {True: [14] * 9 + [16], False: [20] * 10}}
-    found = few_neurons(searches(own), "")
+    found = few_neurons(Searches.of(searches(own), {}), "")
     interval = stats.binomtest(9, 10).proportion_ci(method="wilson")
     seeds = stats.t.ppf(0.975, 1) * np.std([1, 0], ddof=1) / np.sqrt(2)
     assert 0.9 - np.hypot(0.9 - interval.low, seeds) < 0 < 1 < 0.9 + np.hypot(interval.high - 0.9, seeds)
@@ -187,7 +197,7 @@ def test_few_neurons_on_average() -> None:
 def test_an_example_of_another_data_seed_is_another() -> None:
     frame = searches({"a": {True: [5] * 10, False: [20] * 10}, "b": {True: [16] * 10, False: [20] * 10}})
     frame["data_seed"] = frame["trial"].map({"a": 0, "b": 1})
-    found = few_neurons(frame, "").interval
+    found = few_neurons(Searches.of(frame, {}), "").interval
     assert found is not None
     assert found.value == 0.5
 
@@ -229,8 +239,8 @@ def test_what_two_trainings_have_left(
     """Every example of a set has the same accuracy left: only the two trainings differ, and Student's interval decides."""
     frame = searches({t: {True: [3] * 10, False: [3] * 10} for t in ("a", "b")})
     left = 0.5 + frame["noisy"] * frame["trial"].map(dict(zip(("a", "b"), more, strict=True)))
-    frame = frame.assign(clean_acc=left, noisy_acc=left)
-    found = accuracy_left(frame, {"a": (90, 10), "b": (90, 10)}, "", paper)
+    frame = frame.assign(clean_acc=left, noisy_acc=left, test_acc=left)
+    found = accuracy_left(Searches.of(frame, {"a": (90, 10), "b": (90, 10)}), "", paper)
     assert verdict(found) == expected
     low, high = stats.t.interval(0.95, 1, np.mean(more), stats.sem(more))
     assert found.interval == pytest.approx((np.mean(more), low, high))
@@ -260,17 +270,12 @@ def test_without_accuracies_after_flipping(simulated: Simulated) -> None:
 # --- F4 ---------------------------------------------------------------------------------------------------------------
 
 
-def closings(shares: dict[str, dict[bool, np.ndarray]]) -> pd.DataFrame:
-    """{training: {noisy: float[examples, layers]}}, data_seed 0."""
-    rows = [
-        {"trial": t, "data_seed": 0, "example": k + 1000 * noisy, "noisy": noisy, "layer": f"l{layer}", "share": share}
-        for t, by_set in shares.items()
-        for noisy, table in by_set.items()
-        for k, row in enumerate(table)
-        for layer, share in enumerate(row)
-        if share
-    ]
-    return pd.DataFrame(rows).assign(first=lambda frame: frame["share"])
+def closings(shares: dict[str, dict[bool, np.ndarray]]) -> Closings:
+    """{training: {noisy: float[examples, layers]}}, of the same examples."""
+    tables = np.array([np.concatenate([by_set[False], by_set[True]]) for by_set in shares.values()])
+    clean, noisy = (len(next(iter(shares.values()))[of]) for of in (False, True))
+    layers = [f"l{layer}" for layer in range(tables.shape[-1])]
+    return Closings(list(shares), list(shares), layers, np.repeat([False, True], [clean, noisy]), tables, tables)
 
 
 def of_two_layers(apart: float, n: int = 1000) -> dict[bool, np.ndarray]:
@@ -304,8 +309,8 @@ def test_layers_of_the_neurons(apart: float, expected: tuple[str, str | None]) -
 
 def test_the_interval_of_total_variation_is_the_basic_bootstraps() -> None:
     """With 1000 + 1000 examples, apart by 0.25, the difference of shares is about normal."""
-    shares, noisy = shares_by_training(closings({"a": of_two_layers(0.25)}), "share")
-    _, lo, hi = shares_apart(shares, noisy, stream(0, "claims", "F4")).printed
+    one = closings({"a": of_two_layers(0.25)})
+    _, lo, hi = shares_apart(one.share, one.noisy, stream(0, "claims", "F4")).printed
     error = np.sqrt(0.5 * 0.5 / 1000 + 0.75 * 0.25 / 1000)
     assert (lo, hi) == pytest.approx((0.25 - 1.96 * error, 0.25 + 1.96 * error), abs=0.004)
 
@@ -314,8 +319,8 @@ def test_the_basic_interval_takes_off_what_resampling_adds() -> None:
     """Of 40 + 40 examples in 6 layers, resampled here one by one: the percentile interval would end far higher."""
     generator = np.random.default_rng(3)
     drawn = {noisy: np.eye(6)[generator.choice(6, size=40)] for noisy in (False, True)}
-    shares, noisy = shares_by_training(closings({"a": drawn}), "share")
-    value, lo, hi = shares_apart(shares, noisy, stream(0, "claims", "F4")).printed
+    one = closings({"a": drawn})
+    value, lo, hi = shares_apart(one.share, one.noisy, stream(0, "claims", "F4")).printed
     apart = []
     for _ in range(2000):
         one, other = (table[generator.integers(0, 40, 40)].mean(axis=0) for table in drawn.values())
@@ -371,24 +376,75 @@ def test_shares_of_closings_by_layer(simulated: Simulated) -> None:
     assert f"by the first closing alone it is {first:.3f} [" in found.reason
 
 
-def test_trainings_of_other_examples_stand_apart() -> None:
+def read_closings(simulated: Simulated) -> Closings:
+    """Of all trainings."""
+    with closing(simulated.reader()) as reader:
+        observations = Observations(reader)
+        return Closings.read(observations, [a["analysis"] for a in observations.analyses if a["stage"] == "flips"])
+
+
+def search(simulated: Simulated, trial: str, closed: list[tuple[int, int, bool, str]]) -> None:
+    """closed: (example, repeat, noisy, a letter for the layer of each closing)."""
+    columns = {name: [row[k] for row in closed] for k, name in enumerate(("example", "repeat", "noisy"))}
+    others = {"eligible": [True] * len(closed), "count": [len(row[3]) for row in closed], "censored": [False] * len(closed)}
+    layers = [list(row[3]) for row in closed]
+    config = {"max_neurons": 200, "clean": 2, "noisy": 1, "repeats": 9}
+    simulated.analysis(trial, "flips", config, flips={**columns, **others, "layers": layers})
+
+
+def test_trainings_of_other_examples_stand_apart(simulated: Simulated) -> None:
     """Another data_seed: an example that is noisy in one training alone, or that one training alone has."""
-    frame = pd.concat(
-        [
-            closings({"a": {True: np.array([[1.0, 0.0]]), False: np.array([[0.5, 0.5], [1.0, 0.0]])}}),
-            closings({"b": {True: np.array([[0.0, 1.0]]), False: np.array([[1.0, 0.0]])}}).assign(data_seed=1),
-        ]
-    )
-    shares, noisy = shares_by_training(frame, "share")
-    assert (shares.shape, noisy.sum()) == ((2, 5, 2), 2)
-    assert shares_apart(shares, noisy, stream(0, "claims", "F4")).each == pytest.approx((0.25, 1.0))
+    trials = sorted(simulated.training(data_seed=seed) for seed in (0, 1))
+    search(simulated, trials[0], [(0, 0, True, "x"), (50, 0, False, "xy"), (51, 0, False, "x")])
+    search(simulated, trials[1], [(50, 0, True, "y"), (51, 0, False, "x")])
+    found = read_closings(simulated)
+    assert (found.share.shape, found.noisy.sum(), found.layers) == ((2, 5, 2), 2, ["x", "y"])
+    assert (found.trials, found.searched) == (trials, trials)
+    assert shares_apart(found.share, found.noisy, stream(0, "claims", "F4")).each == pytest.approx((0.25, 1.0))
 
 
-def test_shares_of_closings_do_not_depend_on_the_order_in_which_they_are_added(simulated: Simulated) -> None:
-    """DuckDB adds up in parallel. The sums are the exact ones, correctly rounded, whatever the order."""
-    layers = {noisy: ["conv", *["head"] * 48] for noisy in (True, False)}
-    simulated.flips(simulated.training(), {True: [49], False: [49]}, repeats=7, layers=layers)
-    with closing(Reader(simulated.store, visible(simulated.store, simulated.store.snapshot(), None, False))) as reader:
-        shares = Observations(reader).table("closings").groupby("layer")["share"].unique()
-    for layer, n in (("conv", 7), ("head", 48 * 7)):
-        assert shares[layer].tolist() == [math.fsum([1 / 49] * n) / 7]
+def test_a_training_with_closings_of_one_set_does_not_count(simulated: Simulated) -> None:
+    """Neither do its layers, nor searches that close nothing or are not eligible."""
+    trials = sorted(simulated.training(seed=seed) for seed in (0, 1))
+    search(simulated, trials[0], [(0, 0, True, "x"), (50, 0, False, "yx"), (51, 0, False, "")])
+    search(simulated, trials[1], [(0, 0, True, ""), (50, 0, False, "z")])
+    found = read_closings(simulated)
+    assert (found.trials, found.searched, found.layers) == (trials[:1], trials, ["x", "y"])
+    assert found.noisy.tolist() == [True, False]
+    assert found.share.tolist() == [[[1.0, 0.0], [0.5, 0.5]]]
+    assert found.first.tolist() == [[[1.0, 0.0], [0.0, 1.0]]]
+
+
+def test_sums_of_shares_are_exact_and_rounded_once(simulated: Simulated) -> None:
+    """Searches of many lengths, whose parts 1/n are not exact: the sum of all parts, by math.fsum, over the searches."""
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(1, 200, size=(9, 40))
+    own = [["".join(generator.choice(list("abc"), n)) for n in of_repeat] for of_repeat in lengths]
+    trial = simulated.training()
+    search(simulated, trial, [(e, r, e < 10, own[r][e]) for r in range(9) for e in range(40)])
+    found = read_closings(simulated)
+    expected = [
+        [math.fsum(1 / len(own[r][e]) for r in range(9) for layer in own[r][e] if layer == name) / 9 for name in "abc"]
+        for e in range(40)
+    ]
+    assert found.share[0].tolist() == expected
+
+
+def test_whoever_asks_for_some_settings_gets_their_rows(simulated: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few rows a pass over the table takes: all settings, one, or again the same."""
+    for width in (0.25, 0.5, 1):
+        for seed in (0, 1):
+            simulated.flips(
+                simulated.training(width=width, seed=seed), {True: [3 + seed], False: [int(40 * width)] * 3}, repeats=2
+            )
+    seen = []
+    for rows in (10**6, 20, 1):
+        monkeypatch.setattr(read_ahead, "ROWS", rows)
+        with closing(simulated.reader()) as reader:
+            observations = Observations(reader)
+            several = [list(s.analyses.values()) for s in observations.settings("flips")]
+            found = [Searches.read(observations, of) for of in (*several, several[0])]
+        seen.append([(one.trials, one.tables["count"].tolist(), one.noisy.tolist()) for one in found])
+        assert sorted(one.tables["count"][:, ~one.noisy].mean() for one in found[:3]) == [10, 20, 40]
+        assert found[0].tables["count"].tolist() == found[3].tables["count"].tolist()
+    assert seen[0] == seen[1] == seen[2]

@@ -12,7 +12,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.observations import Observations, Sizes, among
+from memloc.analysis.conditions import among
+from memloc.analysis.observations import Observations, Sizes
 from memloc.analysis.observed import Observed
 from memloc.analysis.settings import Setting
 from memloc.papers.claims import Claim

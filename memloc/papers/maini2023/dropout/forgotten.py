@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from memloc.analysis.observations import among
+from memloc.analysis.conditions import among
 from memloc.analysis.observed import by_example, trials_of, two_sided
 from memloc.analysis.settings import DATASETS
 from memloc.data.arrays import U8

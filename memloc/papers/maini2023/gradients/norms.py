@@ -53,7 +53,11 @@ def norms(one: Observed) -> pd.DataFrame:
 
     Trainings that diverged are left out: some of their norms are not finite.
     """
-    frame, columns = gradients(one), [f"norm_{name}" for name in SETS]
+    return one.observations.once(("norms", *sorted(one.setting.analyses.values())), lambda: _norms(gradients(one)))
+
+
+def _norms(frame: pd.DataFrame) -> pd.DataFrame:
+    columns = [f"norm_{name}" for name in SETS]
     finite = np.isfinite(frame[columns].to_numpy(dtype=np.float64)).all(axis=1)
     kept = frame[~frame["trial"].isin(set(frame["trial"][~finite]))]
     means: pd.DataFrame = kept.groupby(["trial", "layer"], sort=True)[columns].mean()

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 import pandas as pd
 
-from memloc.analysis.observations import among
+from memloc.analysis.conditions import among
 from memloc.analysis.observed import Observed
 from memloc.papers.charts import Curves, Line
 from memloc.papers.exhibits import Drawn, Subject
@@ -50,10 +50,10 @@ def drawn_by_layer(stage: Literal["rewind", "retrain"], sets: Sets | None = None
 
 def learning(subject: Subject, title: str) -> Curves:
     """The learning curves of a setting's trainings. Clean and noisy accuracies are those of the training pass."""
-    where, epochs = among("trial", subject.trials), subject.observations.epochs
+    where = among("trial", subject.trials)
     sql = f"SELECT trial, epoch, clean_acc, noisy_acc, test_acc FROM epochs WHERE {where} ORDER BY trial, epoch"
     sets = {**by_label(subject), "test": ("test_acc", subject.observations.test_size(subject.scope.dataset))}
-    lines = _lines(epochs[epochs["trial"].isin(subject.trials)], sets)
+    lines = _lines(subject.observations.epochs(subject.trials), sets)
     return Curves(title, {"": lines}, "epoch", "accuracy", sql, y_range=(0.0, 1.0))
 
 

@@ -17,7 +17,7 @@ from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.layers.accuracies import KEPT, accuracies, by_label, by_layer, learning
 from memloc.seeds import stream
-from memloc.statistics import rank_correlation, spearman_test
+from memloc.statistics import rank_correlations, spearman_test
 from memloc.statistics.quantities import difference, share, share_of_groups
 from memloc.statistics.regions import Region, decide_groups
 from memloc.statistics.trainings import OverTrainings
@@ -140,7 +140,7 @@ def same_groups(one: Observed) -> Estimate:
     test = spearman_test(clean.mean(axis=0).to_numpy(), noisy.mean(axis=0).to_numpy(), key)
     if test is None:
         return untestable("fewer than three groups, or rewinding costs all of them the same", trials, rewound.sql)
-    own = [rank_correlation(clean.loc[t].to_numpy(), noisy.loc[t].to_numpy()) for t in trials]
+    own = rank_correlations(clean.to_numpy(), noisy.loc[trials].to_numpy())
     each = [rho for rho in own if rho is not None]
     reason = (
         f"Spearman over {clean.shape[1]} groups of what rewinding costs clean and noisy accuracy: p = {test.p:.2g}; p must "

@@ -11,8 +11,10 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.observations import among
-from memloc.analysis.observed import Observed, by_example, trials_of, two_sided
+from memloc.analysis.conditions import among
+from memloc.analysis.observed import Observed, trials_of
+from memloc.analysis.pooled_draws import aucs_by_draws
+from memloc.analysis.searches import Searches
 from memloc.papers.charts import Curves, Dots
 from memloc.papers.claims import Case, Claim, Estimates, here, of_stage
 from memloc.papers.deciding import ABOVE_HALF, away, decided, reaching, shown
@@ -47,32 +49,31 @@ def by_score(frame: pd.DataFrame, pairs: pd.DataFrame, score: str, paper: float 
 
 
 def by_mean_counts(
-    frame: pd.DataFrame, pairs: pd.DataFrame, counts: pd.DataFrame, paper: float | None, sql: str
+    frame: pd.DataFrame, pairs: pd.DataFrame, searches: Searches, paper: float | None, sql: str
 ) -> Estimate | None:
     """AUC of minus the count, averaged over trainings, as the paper averages it over 30 before it speaks of examples.
 
     The paper's number is compared at 30 trainings or more; with fewer the AUC is shown.
 
     Args:
-        counts: the eligible rows of `flips` that the analyses of `frame` read, with data_seed.
+        searches: those that the analyses of `frame` read.
     """
     rows = of_score(frame, "flips")
-    quantity = None if rows.empty else auc_of_mean_counts(counts)
+    quantity = None if rows.empty else auc_of_mean_counts(searches)
     if quantity is None:
         return None
-    both = two_sided(counts)
-    n = len(both[["data_seed", "example"]].drop_duplicates())
+    trials, _, noisy = searches.two_sided("count")
     averaged = f"mean counts over {quantity.k} trainings" if quantity.k > 1 else "counts"
-    compared = f"AUC of {averaged} of {n} examples{_beside(rows, pairs, 'flips')}"
+    compared = f"AUC of {averaged} of {len(noisy)} examples{_beside(rows, pairs, 'flips')}"
     if paper is None:
-        return decided(quantity, ABOVE_HALF, compared, trials_of(both), sql)
+        return decided(quantity, ABOVE_HALF, compared, trials, sql)
     if quantity.k < AVERAGED:
         fewer = (
             f"the AUC of averaged counts grows with the number of trainings, so it is compared with {paper:g} at {AVERAGED} "
             "trainings or more; flips.single has the AUC of one training"
         )
-        return shown(quantity, f"{compared}; {fewer}", trials_of(both), sql)
-    return decided(quantity, reaching(paper), compared + away(paper, quantity.value), trials_of(both), sql)
+        return shown(quantity, f"{compared}; {fewer}", trials, sql)
+    return decided(quantity, reaching(paper), compared + away(paper, quantity.value), trials, sql)
 
 
 def of_score(frame: pd.DataFrame, score: str) -> pd.DataFrame:
@@ -89,13 +90,10 @@ def mean_of_aucs(rows: pd.DataFrame) -> OverTrainings:
     return quantities.mean_of_aucs(auc, (lo, hi), rows["data_seed"].to_numpy())
 
 
-def auc_of_mean_counts(counts: pd.DataFrame) -> OverTrainings | None:
-    """The AUC of minus the examples' counts, averaged over repeats, then over trainings. counts: as in `by_example`."""
-    both = two_sided(counts)
-    if both.empty:
-        return None
-    values, noisy = by_example(both, "count")
-    return auc_of_means(-values, noisy)
+def auc_of_mean_counts(searches: Searches) -> OverTrainings | None:
+    """The AUC of minus the examples' counts, averaged over repeats, then over trainings."""
+    trials, values, noisy = searches.two_sided("count")
+    return auc_of_means(-values, noisy) if trials else None
 
 
 def _beside(rows: pd.DataFrame, pairs: pd.DataFrame, score: str) -> str:
@@ -123,21 +121,20 @@ def _rows(one: Observed) -> tuple[pd.DataFrame, str]:
     return one.dated("detection"), one.select("detection", "sample, score, trial")
 
 
-def _counts(one: Observed) -> tuple[pd.DataFrame, str]:
-    """The eligible rows of the searches that a setting's analyses read, and the SQL that returns them."""
-    reads = {a["analysis"]: a["reads"] for a in one.observations.analyses}
-    chosen = {r for analysis in one.setting.analyses.values() for r in reads[analysis]}
-    frame = one.observations.table("flip_counts")
-    rows = one.observations.with_data_seed(frame[frame["analysis"].isin(chosen)])
-    return rows, f"SELECT * FROM flip_counts WHERE {among('analysis', chosen)}"
+def _read(one: Observed) -> tuple[list[str], str]:
+    """(the analyses of `flips` that a setting's analyses read, the SQL that returns their eligible rows)."""
+    rows = {a["analysis"]: a for a in one.observations.analyses}
+    chosen = sorted({r for analysis in one.setting.analyses.values() for r in rows[analysis]["reads"]})
+    flips = [r for r in chosen if r in rows and rows[r]["stage"] == "flips"]
+    return flips, f"SELECT * FROM flip_counts WHERE {among('analysis', chosen)}"
 
 
 def _d1(case: Case) -> Estimates:
     (frame, sql), pairs, numbers = _rows(case), case.rows("detection_pairs"), case.numbers
     estimates = {part: by_score(frame, pairs, score, numbers.get(part), sql) for part, score in SINGLY.items()}
-    counts, of_counts = _counts(case)
-    averaged = by_mean_counts(frame, pairs, counts, numbers.get("flips"), of_counts) if len(counts) else None
-    return {"flips": averaged, **estimates}
+    flips, read = _read(case)
+    searches = Searches.read(case.observations, flips)
+    return {"flips": by_mean_counts(frame, pairs, searches, numbers.get("flips"), read), **estimates}
 
 
 CLAIMS = (
@@ -171,8 +168,8 @@ def _dots(subject: Subject) -> Drawn:
     frame, sql = _rows(subject)
     there = [*SCORES, *sorted(set(frame["score"]) - set(SCORES))]
     aucs = {SCORES.get(s, s): mean_of_aucs(rows) for s in there if len(rows := of_score(frame, s))}
-    counts, _ = _counts(subject)
-    averaged = auc_of_mean_counts(counts) if SCORES["flips"] in aucs else None
+    searches = Searches.read(subject.observations, _read(subject)[0])
+    averaged = auc_of_mean_counts(searches) if SCORES["flips"] in aucs else None
     if averaged and averaged.k > 1:
         aucs = {AVERAGED_FIRST: averaged, **aucs}
     dots = Dots(subject.titled("Scores"), list(aucs), {"AUC": list(aucs.values())}, "AUC", sql)
@@ -184,15 +181,15 @@ def _by_draws(subject: Subject) -> list[Curves]:
 
     A line per data_seed: trainings with the same one search for the same examples.
     """
-    counts, read = _counts(subject)
-    if counts.empty:
+    flips, read = _read(subject)
+    if not flips:
         return []
     sql = f"""WITH searched AS (
   SELECT DISTINCT json_merge_patch(trials.config, '{{"seed": null}}')::VARCHAR AS setting, analyses.config AS analysis_config
   FROM analyses JOIN trials USING (trial) WHERE analysis IN (SELECT analysis FROM ({read})))
 SELECT setting, draws, auc FROM flips_auc_pooled JOIN searched USING (setting, analysis_config)
 WHERE auc IS NOT NULL ORDER BY setting, draws"""
-    aucs = subject.observations.frame(sql).pivot(index="setting", columns="draws", values="auc")
+    aucs = aucs_by_draws(subject.observations, flips)
     if aucs.shape[1] < 2:
         return []
     auc = line("AUC", aucs, partial(mean_of_trainings, scale=AREA))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
-import numpy as np
-import pandas as pd
-
-from memloc.analysis.observed import Observed, trials_of, two_sided
+from memloc.analysis.closings import Closings
+from memloc.analysis.observed import Observed
 from memloc.papers.charts import Dots
 from memloc.papers.claims import Claim
 from memloc.papers.deciding import decided, untestable
 from memloc.papers.exhibits import Subject
 from memloc.papers.judgement import Estimate
 from memloc.seeds import stream
-from memloc.statistics import Bools, Floats, in_brackets
+from memloc.statistics import Floats, in_brackets
 from memloc.statistics.quantities import mean_over_examples
 from memloc.statistics.regions import Region
 from memloc.statistics.scales import SHARE
@@ -26,41 +25,41 @@ ONE_SIDED = "no training has both clean and noisy examples that were flipped"
 SAME_LAYERS = Region(hi=0.15)  # F4: total variation of layer shares
 
 
-def same_layers(closings: pd.DataFrame, sql: str) -> Estimate:
-    """F4: the total variation of the layer shares of clean and of noisy examples' closings is at most 0.15.
+class LayerShares(NamedTuple):
+    """What a setting's closings say: F4, and per set and layer the mean over examples of the share of their closings."""
 
-    closings: columns trial, data_seed, example, noisy, layer, share (of the closings of that example in that training),
-    first (the same of its first closing alone).
-    """
-    both = two_sided(closings)
-    if both.empty:
-        return untestable(ONE_SIDED, trials_of(closings), sql)
-    tables = [shares_by_training(both, column) for column in ("share", "first")]
-    quantity, first = (shares_apart(*table, stream(0, "claims", "F4")) for table in tables)
+    estimate: Estimate
+    layers: list[str]
+    means: dict[str, list[OverTrainings | None]]
+
+
+def same_layers(closings: Closings, sql: str) -> Estimate:
+    """F4: the total variation of the layer shares of clean and of noisy examples' closings is at most 0.15."""
+    if not closings.trials:
+        return untestable(ONE_SIDED, closings.searched, sql)
+    tables = (closings.share, closings.first)
+    quantity, first = (shares_apart(shares, closings.noisy, stream(0, "claims", "F4")) for shares in tables)
     compared = (
         "total variation of the layer shares of closed neurons, clean against noisy examples, each example counting once; "
         f"by the first closing alone it is {in_brackets(first.printed, 3)}"
     )
-    return decided(quantity, SAME_LAYERS, compared, trials_of(both), sql)
+    return decided(quantity, SAME_LAYERS, compared, closings.trials, sql)
 
 
-def shares_by_training(closings: pd.DataFrame, column: str) -> tuple[Floats, Bools]:
-    """(float64[trainings, examples, layers], NaN where a training does not have the example; bool[examples], noisy).
+def layer_shares(one: Observed) -> LayerShares:
+    """They are kept for who asks again, and the closings are not."""
+    analyses = one.setting.analyses.values()
 
-    closings: columns trial, data_seed, example, noisy, layer and `column`, which adds up to 1 over an example's layers.
-    """
-    units = ["data_seed", "example", "noisy"]
-    wide = closings.pivot_table(index=["trial", *units], columns="layer", values=column, aggfunc="sum", fill_value=0.0)
-    examples = wide.reset_index("trial").index
-    names, training = np.unique(wide.index.get_level_values("trial").to_numpy(dtype=str), return_inverse=True)
-    columns = examples.unique().sort_values()
-    shares = np.full((len(names), len(columns), wide.shape[1]), np.nan)
-    shares[training, columns.get_indexer(examples)] = wide.to_numpy(dtype=np.float64)
-    return shares, columns.get_level_values("noisy").to_numpy(dtype=bool)
+    def make() -> LayerShares:
+        closings = Closings.read(one.observations, analyses)
+        estimate = same_layers(closings, one.select("flips", where="eligible"))
+        means = {
+            name: [_mean_share(closings.share[:, closings.noisy == noisy, k]) for k in range(len(closings.layers))]
+            for noisy, name in NAMES.items()
+        }
+        return LayerShares(estimate, closings.layers, means)
 
-
-def _closings(one: Observed) -> tuple[pd.DataFrame, str]:
-    return one.dated("closings"), one.select("flips", where="eligible")
+    return one.observations.once(("closings", *sorted(analyses)), make)
 
 
 CLAIMS = (
@@ -69,7 +68,7 @@ CLAIMS = (
         "§6.1, Figure 5c",
         "the neurons that flip clean and noisy examples are in the same layers",
         "flips",
-        lambda case: same_layers(*_closings(case)),
+        lambda case: layer_shares(case).estimate,
     ),
 )
 
@@ -79,18 +78,13 @@ def layer_dots(subject: Subject) -> list[Dots]:
 
     Nothing where no training has closings of both sets.
     """
-    closings, sql = _closings(subject)
-    both = two_sided(closings)
-    if both.empty:
+    estimate, names, means = layer_shares(subject)
+    if not names:
         return []
-    names = sorted(set(both["layer"]))  # as `shares_by_training` has them
-    shares, noisy = shares_by_training(both, "share")
     layers = subject.layers(names)
-    values = {
-        NAMES[of_noisy]: [_mean_share(shares[:, noisy == of_noisy, names.index(layer)]) for layer in layers]
-        for of_noisy in NAMES
-    }
-    return [Dots(subject.titled("(c) Layers"), layers, values, "share of the neurons closed", sql, x_range=(0.0, 1.0))]
+    values = {name: [of_set[names.index(layer)] for layer in layers] for name, of_set in means.items()}
+    title, x_label = subject.titled("(c) Layers"), "share of the neurons closed"
+    return [Dots(title, layers, values, x_label, estimate.sql, x_range=(0.0, 1.0))]
 
 
 def _mean_share(shares: Floats) -> OverTrainings | None:
