@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -14,6 +15,8 @@ from sklearn.metrics import roc_auc_score
 
 from memloc import stages
 from memloc.analysis.instruments import instruments
+from memloc.analysis.observations import Observations
+from memloc.analysis.pooled_draws import aucs_by_draws
 from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import read_table, run_sql
 from memloc.analysis.views import FLIP_COUNTS, FORGOTTEN, GRADIENT_LAYERS, LEADERBOARD
@@ -108,6 +111,15 @@ def test_auc_by_the_number_of_trainings_and_repeats(simulated: Simulated) -> Non
     keys = ["width", "data_seed", "reference", "draws", "n"]
     assert {tuple(r[k] for k in keys): r["auc"] for r in found.to_dict("records")} == pytest.approx(expected)
     assert all("seed" not in json.loads(s) for s in found["setting"])
+    with closing(simulated.reader()) as reader:
+        observations = Observations(reader)
+        for setting in observations.settings("flips"):
+            pooled = aucs_by_draws(observations, list(setting.analyses.values()))
+            reference = setting.variant.get("reference", 16)
+            of = found[found["setting"].isin(pooled.index) & (found["reference"] == reference)]
+            assert {k: row.dropna().tolist() for k, row in pooled.iterrows()} == {
+                k: mine.sort_values("draws")["auc"].tolist() for k, mine in of.groupby("setting")
+            }
     one = rows(
         simulated.store,
         "SELECT repeats, auc FROM flips_auc JOIN trials USING (trial) WHERE width = 0.5 ORDER BY repeats",
