@@ -6,10 +6,11 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from memloc.api import open_store
+    from memloc.data.registered import register_dataset
 
     __version__: str
 
-__all__ = ["__version__", "open_store"]
+__all__ = ["__version__", "open_store", "register_dataset"]
 
 
 def __getattr__(name: str) -> object:
@@ -17,6 +18,10 @@ def __getattr__(name: str) -> object:
         from memloc.api import open_store
 
         return open_store
+    if name == "register_dataset":
+        from memloc.data.registered import register_dataset
+
+        return register_dataset
     if name == "__version__":
         from memloc.version import VERSION
 

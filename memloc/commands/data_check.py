@@ -17,10 +17,10 @@ MOST_CLASSES = 20  # that are named
 
 def sorted_out(arguments: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """(data sets by name, images of one's own, FIELD=VALUE) of a command line."""
-    from memloc.data import KINDS
+    from memloc.data import KINDS, SOURCES
     from memloc.sweep.command_line import OVERRIDE
 
-    own = [a for a in arguments if a.partition(":")[0] + ":" in KINDS]
+    own = [a for a in arguments if a.partition(":")[0] + ":" in KINDS or (a in KINDS and a not in SOURCES)]
     fields = [a for a in arguments if a not in own and OVERRIDE.match(a)]
     return [a for a in arguments if a not in own and a not in fields], own, fields
 
@@ -39,10 +39,10 @@ def sources(own: Sequence[str], fields: Sequence[str], skip_broken: bool) -> lis
     given |= {"skip_broken": True} if skip_broken else {}
     made = []
     for dataset in own:
-        kind = KINDS[dataset.partition(":")[0] + ":"]
+        kind = KINDS.get(dataset) or KINDS[dataset.partition(":")[0] + ":"]
         if stray := [name for name in given if name not in kind.model_fields]:
             have = ", ".join(name for name in kind.model_fields if name != "dataset")
-            raise UsageError(f"{stray[0]}: {kind.FORM} has no such field; valid: {have}")
+            raise UsageError(f"{stray[0]}: {kind.FORM or dataset} has no such field; valid: {have}")
         try:
             where = kind.absolute(dataset, Path.cwd())
         except (OSError, RuntimeError, ValueError) as error:

@@ -122,7 +122,10 @@ class TrainingFields(Fields):
         """{field: why} of the fields that the variants of these values do not have."""
         kinds = tuple(str(values.get(held.flat, held.default)) for held in self.variant_fields)
         if kinds not in self._unused:  # of ten thousand trainings a few differ in this
-            self._unused[kinds] = self._unused_with(values)
+            unused = self._unused_with(values)
+            if not all(held.variant(values) for held in self.variant_fields):
+                return unused  # a name may become known later
+            self._unused[kinds] = unused
         return self._unused[kinds]
 
     def _unused_with(self, values: Mapping[str, Any]) -> dict[str, str]:

@@ -63,26 +63,29 @@ def decoded(content: bytes, sides: tuple[int, int] | None = None) -> Picture:
 
     try:
         with Image.open(io.BytesIO(content)) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise PictureError(f"has {image.height}×{image.width} pixels; must be at most {MOST_PIXELS:,}")
-            of_file = image.height, image.width
-            if sides is not None and image.format == "JPEG":
-                image.draft(image.mode, (2 * max(sides), 2 * max(sides)))
-            turned, orientation = _turned(image)
-            if image.format != "JPEG":  # of which one may be decoded at a fraction of its size
-                of_file = turned.height, turned.width
-            elif orientation in (5, 6, 7, 8):
-                of_file = of_file[::-1]
-            plain, said = _plain(turned)
-            if sides is not None:
-                plain = _resized(plain, sides)
-            return Picture(np.asarray(plain), of_file, said)
+            return picture(image, sides)
     except PictureError:
         raise
     except UnidentifiedImageError:
         raise PictureError("is no image that Pillow reads" if content else "is empty") from None
     except Exception as error:  # a file can be wrong in any way
         raise PictureError(f"is damaged: {error_line(error, with_type=False)}") from None
+
+
+def picture(image: Image, sides: tuple[int, int] | None = None) -> Picture:
+    """The same of an image of Pillow that is not decoded yet, or is."""
+    if image.width * image.height > MOST_PIXELS:
+        raise PictureError(f"has {image.height}×{image.width} pixels; must be at most {MOST_PIXELS:,}")
+    of_file = image.height, image.width
+    if sides is not None and image.format == "JPEG":
+        image.draft(image.mode, (2 * max(sides), 2 * max(sides)))
+    turned, orientation = _turned(image)
+    if image.format != "JPEG":  # of which one may be decoded at a fraction of its size
+        of_file = turned.height, turned.width
+    elif orientation in (5, 6, 7, 8):
+        of_file = of_file[::-1]
+    plain, said = _plain(turned)
+    return Picture(np.asarray(plain if sides is None else _resized(plain, sides)), of_file, said)
 
 
 def _turned(image: Image) -> tuple[Image, int]:
@@ -149,10 +152,10 @@ class Unified:
 
 @dataclass(frozen=True)
 class Encoded:
-    """An image before it is decoded. name: for messages. content: gives the bytes of its file."""
+    """An image before it is decoded. name: for messages. content: gives the bytes of its file, or an image of Pillow."""
 
     name: str
-    content: Callable[[], bytes]
+    content: Callable[[], bytes | Image]
 
 
 def unified(images: Iterable[Encoded], n: int, where: str, sides: tuple[int, int] | None, skip_broken: bool) -> Unified:
@@ -199,9 +202,10 @@ def unified(images: Iterable[Encoded], n: int, where: str, sides: tuple[int, int
 def _in_threads(images: Iterable[Encoded], sides: tuple[int, int] | None) -> Iterator[tuple[str, Picture | PictureError]]:
     """The name and the picture of each, in order. Pillow decodes without holding Python's lock."""
 
-    def picture(encoded: Encoded) -> tuple[str, Picture | PictureError]:
+    def one(encoded: Encoded) -> tuple[str, Picture | PictureError]:
         try:
-            return encoded.name, decoded(encoded.content(), sides)
+            content = encoded.content()
+            return encoded.name, decoded(content, sides) if isinstance(content, bytes) else picture(content, sides)
         except PictureError as error:
             return encoded.name, error
 
@@ -210,7 +214,7 @@ def _in_threads(images: Iterable[Encoded], sides: tuple[int, int] | None) -> Ite
     with warnings.catch_warnings(), ThreadPoolExecutor(min(cores, 8)) as pool:
         warnings.simplefilter("ignore")  # of Pillow, about sizes that are checked here, and about odd metadata
         while together := list(itertools.islice(rest, TOGETHER)):
-            yield from pool.map(picture, together)
+            yield from pool.map(one, together)
 
 
 def _check_memory(n: int, sides: tuple[int, ...], where: str) -> None:

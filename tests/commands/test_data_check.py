@@ -47,8 +47,9 @@ def test_what_is_in_a_folder(cli: Any, tmp_path: Path) -> None:
     assert "  odd: the same pixels, unlike labels: cat/3.png = dog/again.png" in out
     assert "  odd: 1 image of one single colour: dog/white.png" in out
     assert out[-1] == "  contact sheet: sheet.png"
-    sheet = Image.open(tmp_path / "sheet.png")
-    assert sheet.size == (NAME + COLUMNS * (64 + MARGIN) + MARGIN, 2 * (48 + MARGIN) + MARGIN)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        size = sheet.size
+    assert size == (NAME + COLUMNS * (64 + MARGIN) + MARGIN, 2 * (48 + MARGIN) + MARGIN)
 
 
 def test_for_machines(cli: Any, tmp_path: Path) -> None:

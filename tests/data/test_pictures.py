@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def test_what_loses_nothing_is_taken_as_it_is(kind: str, image: Any) -> None:
 
 def test_jpeg() -> None:
     content = encoded(RGB, "JPEG")
-    assert (decoded(content).pixels == np.asarray(Image.open(__import__("io").BytesIO(content)))).all()
+    assert (decoded(content).pixels == np.asarray(Image.open(io.BytesIO(content)))).all()
     assert decoded(encoded(GREY, "JPEG")).pixels.shape == (12, 16)
 
 
