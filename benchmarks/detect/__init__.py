@@ -1,0 +1,1 @@
+"""`memloc detect` beside cleanlab, on labels that were made wrong and on labels that people got wrong."""
