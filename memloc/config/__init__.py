@@ -8,6 +8,7 @@ from memloc.config.identity import canonical, canonical_json, digest, fingerprin
 from memloc.config.registry import Registry, StageType
 from memloc.config.resolve import TrainingFields
 from memloc.config.training import (
+    ADAMW,
     ArchitectureConfig,
     BatchStatistics,
     DataConfig,
@@ -47,6 +48,7 @@ from memloc.config.types import (
 from memloc.config.written import written
 
 __all__ = [
+    "ADAMW",
     "INT32",
     "SEEDS",
     "ArchitectureConfig",

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, TypeAdapter
 
 from memloc.config.check import Fields, asked_type, fields_of
 from memloc.config.hints import valid_values
-from memloc.config.training import ArchitectureConfig, HeldOut, SourceConfig, TrainConfig, default_peak
+from memloc.config.training import ADAMW, ArchitectureConfig, HeldOut, SourceConfig, TrainConfig, default_peak
 from memloc.config.types import Config, PathOrSweep, Valid, Variant, holds_configs
 from memloc.config.written import written
 from memloc.errors import UsageError, nearest
@@ -158,6 +158,8 @@ class TrainingFields(Fields):
         if name == "peak_epoch":
             schedule, epochs = (values.get(field, _default(TrainConfig, field)) for field in ("schedule", "epochs"))
             return default_peak(schedule, epochs)
+        if name in ADAMW and values.get("optimizer") == "adamw":
+            return ADAMW[name]
         return _default(TrainConfig, name) if name in TrainConfig.model_fields else None
 
     def resolve(self, values: Mapping[str, Any]) -> tuple[TrainConfig | None, dict[str, str]]:
@@ -175,6 +177,8 @@ class TrainingFields(Fields):
         own = {name: value for name, value in kept.items() if name in TrainConfig.model_fields.keys() - nested.keys()}
         if own.get("data_seed") == "seed":
             own["data_seed"] = own.get("seed", 0)
+        if own.get("optimizer") == "adamw":
+            own = {**ADAMW, **own}
         if own.get("peak_epoch") is None:
             own["peak_epoch"] = self.default("peak_epoch", own)
         return TrainConfig(**own, **nested), {}

@@ -237,6 +237,9 @@ class TrainConfig(DataConfig):
     """The number of examples in a step. The last, smaller batch is kept; a single example joins the batch before. [paper
     §3]
     """
+    optimizer: Annotated[Literal["sgd", "adamw"], Neutral("sgd")] = "sgd"
+    """sgd: with momentum. adamw: the defaults of lr and weight_decay are then 0.001 and 0.01. [sgd: paper §3; adamw: memloc]
+    """
     lr: Positive = 0.1
     """The learning rate at its peak. [paper §3]"""
     schedule: Literal["one_cycle", "warmup_cosine"] = "one_cycle"
@@ -249,9 +252,9 @@ class TrainConfig(DataConfig):
     epoch 10; round(T/10): published code]
     """
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """The momentum of SGD. [paper: not said; memloc]"""
+    """The momentum of SGD; of AdamW β₁. [paper: not said; memloc]"""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    """The weight decay of SGD, for all parameters. [paper: not said; memloc]"""
+    """The weight decay, for all parameters; of AdamW decoupled. [paper: not said; memloc]"""
     stop_after_perfect: Count | None = None
     """The training ends after this many epochs in a row in which every example was predicted as labelled; null: never.
     [published code, for flips]
@@ -284,6 +287,10 @@ class TrainConfig(DataConfig):
     def example_tied(self) -> ExampleTied | None:
         """The dropout, if it is example-tied."""
         return self.dropout if isinstance(self.dropout, ExampleTied) else None
+
+
+# Defaults of fields with `optimizer: adamw`.
+ADAMW: dict[str, float] = {"lr": 1e-3, "weight_decay": 1e-2}
 
 
 def default_peak(schedule: str, epochs: int) -> int:

@@ -42,7 +42,10 @@ def states_bytes(trial: TrialPlan) -> int:
 
 
 def _state_bytes(trial: TrialPlan) -> int:
-    return 4 * trial.size.parameters + 8 * (8 + trial.size.classes) * trial.size.n  # 8 bytes: scores, probabilities
+    moments = 2 if trial.config.optimizer == "adamw" else 1
+    return (
+        moments * 4 * trial.size.parameters + 8 * (8 + trial.size.classes) * trial.size.n
+    )  # 8 bytes: scores, probabilities
 
 
 def result_bytes(trials: Iterable[TrialPlan]) -> int:

@@ -29,7 +29,8 @@ def training_bytes(trial: TrialPlan, shape: Shape) -> int:
     pixels = shape[0] * shape[1] * shape[2]
     data = (trial.size.n + trial.size.n_test) * pixels
     batch = min(trial.config.batch_size, trial.size.n)
-    return int(batch * (an_image + gradients) + COPIES * 4 * trial.size.parameters + data + CONTEXT)
+    copies = COPIES + (trial.config.optimizer == "adamw")  # it has a second moment
+    return int(batch * (an_image + gradients) + copies * 4 * trial.size.parameters + data + CONTEXT)
 
 
 def _kept(trial: TrialPlan, shape: Shape, images: int) -> list[int]:

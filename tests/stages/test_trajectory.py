@@ -21,7 +21,7 @@ from memloc.stages.gradients.sets import example_sets
 from memloc.stages.gradients.trajectory import trajectory
 from memloc.stages.training.batches import batches
 from memloc.stages.training.loop import Training
-from memloc.stages.training.sgd import SGD
+from memloc.stages.training.optimizer import SGD
 from memloc.stages.training.steps import learning_rate
 from tests.stages.conftest import DROPOUTS, TIED, Trained, run, run_once
 from tests.stages.naive import pixels

@@ -32,7 +32,7 @@ from memloc.stages.inputs import Inputs
 from memloc.stages.retrain.config import ResolvedRetrain
 from memloc.stages.training.batches import split_into_batches
 from memloc.stages.training.mode import StepMasks, epoch_mode, with_batch_norm
-from memloc.stages.training.sgd import SGD
+from memloc.stages.training.optimizer import Optimizer, optimizer_of
 from memloc.stages.training.steps import learning_rate
 from memloc.stages.training.transfer import to_device
 
@@ -65,7 +65,7 @@ class Variant:
     group: str
     start: str
     network: Network
-    optimizer: SGD
+    optimizer: Optimizer
     rows: list[dict[str, float | None]] = field(default_factory=list)
     perfect: int = 0
 
@@ -131,8 +131,7 @@ def _variants(config: ResolvedRetrain, inputs: Inputs, final: Network, groups: S
                     parameter.copy_(start[name])
         for parameter in parameters:
             parameter.requires_grad_(True)
-        c = inputs.train
-        optimizer = SGD(parameters, lr=config.lr, momentum=c.momentum, weight_decay=c.weight_decay)
+        optimizer = optimizer_of(inputs.train, parameters, config.lr)
         start_at = group if config.freeze == "others" else final.groups[0]
         variants.append(Variant(group, start_at, network, optimizer))
     return variants

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
 
-from memloc.config import Count, EpochCount, FieldError, Neutral, Positive, TrainConfig, UnusedFieldError
+from memloc.config import ADAMW, Count, EpochCount, FieldError, Neutral, Positive, TrainConfig, UnusedFieldError
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, SMALL, TEXT, of_analysis
 from memloc.stages.fields import MaskedConfig, resolve_sets
@@ -21,7 +21,7 @@ class RetrainConfig(MaskedConfig):
     peak_epoch: Count | None = None
     """The epoch in which the learning rate peaks, at most E; null: max(1, round(E/2)). [paper §5.2: the 10th of 20]"""
     lr: Positive = 0.1
-    """The learning rate at its peak. [paper §5.2; 0.01: published code]"""
+    """The learning rate at its peak; with optimizer: adamw 0.001 unless given. [paper §5.2; 0.01: published code]"""
     freeze: Annotated[Literal["others", "none"], Neutral("others")] = "others"
     """others: the parameters of all other groups are frozen. none: no parameters are frozen. [others: paper §5.2; none:
     published code]
@@ -68,7 +68,8 @@ class Retrain(Stage[ResolvedRetrain]):
             raise UnusedFieldError("perfect", "used only with stop_after_perfect")
         perfect = config.stop_after_perfect and (config.perfect or "in_a_row")
         batch_norm = config.batch_norm or train.batch_norm.kind
-        filled = {"peak_epoch": peak, "perfect": perfect, "batch_norm": batch_norm}
+        lr = ADAMW["lr"] if train.optimizer == "adamw" and "lr" not in config.model_fields_set else config.lr
+        filled = {"lr": lr, "peak_epoch": peak, "perfect": perfect, "batch_norm": batch_norm}
         return resolve_sets(config, train).resolved_as(ResolvedRetrain, **filled)
 
     def parts(self, config: ResolvedRetrain, train: TrainConfig, size: Size) -> Sequence[Part]:

@@ -1,4 +1,4 @@
-"""Training (science.md, Training): SGD with per-example dynamics, resumable after any epoch to the last bit.
+"""Training (science.md, Training): SGD (or AdamW) with per-example dynamics, resumable after any epoch to the last bit.
 
 `stop_after_perfect: N` ends it after N epochs in a row in which every example's training pass was right. The later epochs
 repeat that state, so every epoch 0..T has a checkpoint.
@@ -28,7 +28,7 @@ from memloc.stages.training.batches import batches
 from memloc.stages.training.dynamics import Dynamics
 from memloc.stages.training.forward import forward_pass
 from memloc.stages.training.mode import StepMasks, epoch_mode
-from memloc.stages.training.sgd import SGD
+from memloc.stages.training.optimizer import Optimizer, optimizer_of
 from memloc.stages.training.steps import learning_rate, steps_per_epoch
 from memloc.stages.training.transfer import HostCopies, to_device
 
@@ -40,7 +40,8 @@ Observe: TypeAlias = Callable[[Network, Tensor, Tensor], None]
 class Epoch:
     """The state after an epoch (0: initialisation). All tensors on the CPU and owned; on a GPU valid after `wait`.
 
-    weights: the network's `state_dict`. momentum: {parameter: SGD's momentum buffer}. dynamics: see `Dynamics`.
+    weights: the network's `state_dict`. momentum: the optimizer's state, of SGD {parameter: its momentum buffer}. dynamics:
+    see `Dynamics`.
     row: the epoch's row of table `epochs` (None for epoch 0, and for the epochs after the training stopped). copies: the
     transfers of the tensors from a GPU, if any. scaler: the gradient scaler's `state_dict` (`fp16` only).
     """
@@ -87,16 +88,13 @@ class Training:
         """Takes over everything, besides the weights, on which the next epoch depends."""
         for name, values in after.dynamics.items():
             self.dynamics.values[name].copy_(values)
-        for name, p in self.network.named_parameters():
-            if name in after.momentum:
-                self.optimizer.state[p]["momentum_buffer"] = torch.empty_like(p).copy_(after.momentum[name])
+        self.optimizer.load(self.network.named_parameters(), after.momentum)
         if self.scaler is not None:
             self.scaler.load_state_dict(after.scaler)
 
     def state(self, epoch: int, row: dict[str, Any] | None = None) -> Epoch:
         """The present state. Its copies are under way."""
-        buffers = {name: self.optimizer.state[p].get("momentum_buffer") for name, p in self.network.named_parameters()}
-        momentum = {name: b for name, b in buffers.items() if b is not None}
+        momentum = self.optimizer.tensors(self.network.named_parameters())
         copies = HostCopies(self.device)
         weights, momentum, dynamics = (
             copies.take(tensors) for tensors in (self.network.state_dict(), momentum, self.dynamics.values)
@@ -202,15 +200,13 @@ def train(
         yield state
 
 
-def _optimizer(config: TrainConfig, network: Network, device: torch.device) -> tuple[SGD, torch.amp.GradScaler | None]:
-    """SGD; for `fp16` with a scaler of the loss, which leaves out an update whose gradients have overflowed."""
-    settings: dict[str, Any] = {"lr": config.lr, "momentum": config.momentum, "weight_decay": config.weight_decay}
+def _optimizer(config: TrainConfig, network: Network, device: torch.device) -> tuple[Optimizer, torch.amp.GradScaler | None]:
+    """The optimizer; for `fp16` with a scaler of the loss, which leaves out an update whose gradients have overflowed."""
     if config.precision != "fp16":
-        return SGD(network.parameters(), **settings), None
+        return optimizer_of(config, network.parameters(), config.lr), None
     # Fused: the update itself checks whether gradients have overflowed, so the host does not wait for that.
-    optimizer = SGD(network.parameters(), fused=True, **settings)
-    for p in network.parameters():  # if the first update is left out, the buffers would otherwise be uninitialised memory
-        optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    optimizer = optimizer_of(config, network.parameters(), config.lr, fused=True)
+    optimizer.prepare()  # if the first update is left out, the state would otherwise be uninitialised memory
     return optimizer, torch.amp.GradScaler(device.type)
 
 
