@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from memloc.analysis.observations import among
+from memloc.analysis.conditions import among
 from memloc.analysis.reader import Reader
 from memloc.statistics import Bools, Floats, auc
 from memloc.statistics.planted import PlantedShare, planted_shares

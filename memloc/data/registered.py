@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -82,7 +83,9 @@ class _Items:
         n, labels = len(self.items), list[Any]()
         samples = getattr(self.items, "samples", None)  # (path, class) of each, as torchvision's folders have them
         is_files = isinstance(samples, list) and len(samples) == n and all(isinstance(s, tuple) for s in samples)
-        files = [str(s[0]) for s in samples] if is_files and samples else [f"{self.name}[{k}]" for k in range(n)]
+        paths = [str(s[0]) for s in samples] if is_files and samples else []
+        root = os.path.commonpath(paths) if len(paths) > 1 else ""  # the folder of a machine is nobody's business
+        files = [os.path.relpath(path, root) for path in paths] if root else [f"{self.name}[{k}]" for k in range(n)]
         return Listed(self._images(files, labels), files, {"label": labels})
 
     def _images(self, names: Sequence[str], labels: list[Any]) -> Iterator[Encoded]:

@@ -18,11 +18,12 @@ from memloc.analysis.observations import Observations
 from memloc.analysis.settings import differing, name_of, named, percent, scope_name
 from memloc.analysis.views import MOST_SEARCHED
 from memloc.counts import counted
-from memloc.data import Raw, check_identity, class_names, load
+from memloc.data import Raw
 from memloc.data.arrays import U8
-from memloc.errors import MemlocError, UsageError
+from memloc.errors import MemlocError
 from memloc.report import sprite
-from memloc.report.sprite import Key, Source
+from memloc.report.origins import files_of, names_of_classes, raw_of
+from memloc.report.sprite import Key
 from memloc.report.training_sets import TrainingSet, means, quotas, ranks, scores, training_sets
 
 IMAGES = 4_000  # thumbnails on a page
@@ -85,7 +86,8 @@ def explorer(observations: Observations, data_dir: Path | None, problems: list[s
         for frame, quota in zip(frames, quotas(frames), strict=True)
     ]
     described: list[dict[str, Any]] = [
-        {**names, **_columns(frame, rows), "classes": class_names(one.source[0]),
+        {**names, **_columns(frame, rows), "classes": names_of_classes(observations, one),
+         "files": files_of(observations, one, rows["example"].tolist()),
          "networks": _networks(observations, one, rows["example"].tolist()),
          "neurons": _neurons(observations, one, rows["example"].tolist())}
         for one, names, frame, rows in zip(sets, _names(sets), frames, kept, strict=True)
@@ -105,7 +107,7 @@ def _images(
     sets: Sequence[TrainingSet], kept: Sequence[pd.DataFrame], data_dir: Path | None, problems: list[str]
 ) -> dict[Key, U8]:
     """The images for the picture, by rank, in turn of the sets."""
-    raws = {source: _raw(source, data_dir, problems) for source in dict.fromkeys(s.source for s in sets)}
+    raws = {s.source: _raw(s, data_dir, problems) for s in {s.source: s for s in sets}.values()}
     wanted = [
         (rank, place, one.source, example)
         for place, (one, rows) in enumerate(zip(sets, kept, strict=True))
@@ -115,17 +117,12 @@ def _images(
     return {key: images[key] for key in list(images)[:IMAGES]}
 
 
-def _raw(source: Source, data_dir: Path | None, problems: list[str]) -> Raw | None:
-    name, identity = source
+def _raw(one: TrainingSet, data_dir: Path | None, problems: list[str]) -> Raw | None:
     try:
-        raw = load(name, data_dir)
-        check_identity(raw, name, identity)
-        if raw.shape[0] not in sprite.MODES:
-            raise UsageError(f"they have {raw.shape[0]} channels; a picture has 1, 3 or 4")
+        return raw_of(one, data_dir)
     except MemlocError as error:
-        problems.append(f"the explorer of examples has no images of {name_of(name)}: {error.problems[0]}")
+        problems.append(f"the explorer of examples has no images of {name_of(one.source[0])}: {error.problems[0]}")
         return None
-    return raw
 
 
 def _names(sets: Sequence[TrainingSet]) -> list[dict[str, str]]:
@@ -165,8 +162,9 @@ def _columns(frame: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
         cuts = [known[max(0, -(-len(known) * percentile // 100) - 1)] for percentile in range(101)]
         name = NAMES.get(key, key.replace("_", " "))
         described.append({"key": key, "name": name, "n": len(known), "values": _short(rows[key]), "cuts": _short(cuts)})
-    labels = {"example": "example", "label": "label", "true": "true_label"}
-    return {**{key: rows[column].tolist() for key, column in labels.items()}, "scores": described}
+    true = [None if math.isnan(label) else int(label) for label in rows["true_label"].tolist()]
+    labels = {"example": rows["example"].tolist(), "label": rows["label"].tolist(), "true": true}
+    return {**labels, "scores": described}
 
 
 def _short(numbers: Iterable[float]) -> list[int | float | None]:

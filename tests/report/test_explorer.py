@@ -27,7 +27,7 @@ from memloc.analysis.settings import Setting
 from memloc.data import class_names, load
 from memloc.errors import UsageError
 from memloc.report import explorer as module
-from memloc.report import sprite, training_sets
+from memloc.report import origins, sprite, training_sets
 from memloc.report.explorer import Explorer, explorer
 from memloc.report.training_sets import TrainingSet
 from memloc.store import Store
@@ -366,15 +366,16 @@ def test_a_picture_that_would_be_too_large_has_the_first_images() -> None:
 def test_images_that_cannot_be_shown_are_a_problem(monkeypatch: pytest.MonkeyPatch, fault: str, said: str) -> None:
     raw = load("digits")
 
-    def faulty(name: str, data_dir: Path | None) -> Any:
+    def faulty(source: Any, data_dir: Path | None) -> Any:
         assert data_dir == Path("data")
         if fault == "absent":
             raise UsageError("not here")
         return replace(raw, identity="x") if fault == "other" else replace(raw, x_train=raw.x_train.repeat(2, axis=1))
 
-    monkeypatch.setattr(module, "load", faulty)
+    monkeypatch.setattr(origins, "load", faulty)
     problems: list[str] = []
-    assert module._raw(("digits", raw.identity), Path("data"), problems) is None
+    one = TrainingSet(Setting({"dataset": "digits"}, {}, {}), ("digits", raw.identity), [], [], "", [])
+    assert module._raw(one, Path("data"), problems) is None
     (problem,) = problems
     assert problem.startswith(f"the explorer of examples has no images of digits: {said}")
 

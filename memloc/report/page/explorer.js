@@ -18,13 +18,13 @@ const picture = (view, high, words, ...marks) =>
 const number = (v) => (v === null ? "–" : v.toLocaleString("en", { maximumSignificantDigits: 4 }));
 const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : noun.endsWith("h") ? "es" : "s"}`;
 const pairs = (flat) => flat.flatMap((v, k) => (k % 2 ? [] : [[v, flat[k + 1]]]));
-const label = (c) => (set.classes[c] ? `${c} (${set.classes[c]})` : String(c));
+const label = (c) => (c === null ? "unknown" : set.classes[c] ? `${c} (${set.classes[c]})` : String(c));
 const wrong = (r) => set.label[r] !== set.true[r];
 const score = (key) => [...set.scores, { key: "example", name: "number", values: set.example }].find((s) => s.key === key);
 const link = (id) => `#example=${id}${data.sets.length > 1 ? `&of=${set.name}` : ""}`;
 const asked = () => new URLSearchParams(location.hash.slice(1));
 const describe = (r) =>
-  `Example ${set.example[r]}, label ${label(set.label[r])}${wrong(r) ? `, wrong, truly ${label(set.true[r])}` : ""}`;
+  `Example ${set.example[r]}${set.files ? `, ${set.files[r]}` : ""}, label ${label(set.label[r])}${wrong(r) ? `, wrong, truly ${label(set.true[r])}` : ""}`;
 const image = (r, side) => {
   const tile = set.tile[r];
   if (tile === null) return make("span", { class: "ex-plain", style: `width:${side}px;height:${side}px` }, set.example[r]);
@@ -166,7 +166,8 @@ const flips = (id) => {
 };
 const all = (id, r) => {
   const given = make("dd", wrong(r) ? { class: "ex-wrong" } : {}, `${label(set.label[r])}${wrong(r) ? ", wrong" : ""}`);
-  const labels = [make("dt", {}, "Given label"), given, make("dt", {}, "True label"), make("dd", {}, label(set.true[r]))];
+  const file = set.files ? [make("dt", {}, "File"), make("dd", { class: "ex-file" }, set.files[r])] : [];
+  const labels = [...file, make("dt", {}, "Given label"), given, make("dt", {}, "True label"), make("dd", {}, label(set.true[r]))];
   const networks = set.networks.filter((n) => n.said[r]).map((n) => row(n.name, answer(r, n.said[r])));
   return [
     make("div", { class: "ex-who" }, image(r, 192), make("dl", {}, ...labels)),

@@ -42,7 +42,7 @@ def _evaluated(
     correct = predicted == on_device.y
     true = predicted == to_device(torch.from_numpy(inputs.data.true_label), inputs.device)
     test_acc = None
-    if mask_mode != "own":
+    if mask_mode != "own" and len(on_device.y_test):
         z_test = logits(network, on_device.x_test, lambda rows: dropout.evaluation(mask_mode, rows, rescale))
         test_acc = accuracy(z_test, on_device.y_test)
     row = {

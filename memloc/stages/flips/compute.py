@@ -101,7 +101,7 @@ def _after(config: FlipsConfig, inputs: Inputs, task: Task, searches: Sequence[S
     data, on_device = inputs.data, inputs.on_device
     rows, test_rows = choose(data, config.post_eval, inputs.train)
     test = None
-    if config.mask_mode != "own":
+    if config.mask_mode != "own" and len(test_rows):
         at = torch.from_numpy(test_rows).to(task.x.device)
         test = on_device.x_test[at], on_device.y_test[at]
     sets = Sets(task.x, task.y, data.noisy, rows, test, len(data.y_test))

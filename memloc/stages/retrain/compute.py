@@ -237,9 +237,9 @@ def _evaluate(inputs: Inputs, final: Network, variants: Sequence[Variant], masks
 
 
 def _test(inputs: Inputs, final: Network, variants: Sequence[Variant], masks: MaskSource) -> None:
-    if not variants:
-        return
     data = inputs.on_device
+    if not variants or not len(data.y_test):
+        return
     z = _logits(final, variants, data.x_test, masks)
     for variant in variants:
         variant.rows[-1]["test_acc"] = accuracy(z[variant.group], data.y_test)

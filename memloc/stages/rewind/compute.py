@@ -32,7 +32,7 @@ def run_together(config: RewindConfig, inputs: Inputs, parts: Sequence[Part]) ->
     final = final.folded()
     train_z = rewound_logits(final, early, on_device.x, lambda rows: dropout.evaluation(mask_mode, rows))
     test_z = None
-    if mask_mode != "own":
+    if mask_mode != "own" and len(on_device.y_test):
         test_z = rewound_logits(final, early, on_device.x_test, lambda rows: dropout.evaluation(mask_mode, rows))
     for k, part in enumerate(parts):
         of_part = train_z[k], None if test_z is None else test_z[k]

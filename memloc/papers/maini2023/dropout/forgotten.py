@@ -91,13 +91,13 @@ FROM forgotten WHERE {chosen} GROUP BY example ORDER BY times DESC, example"""
 
 def _images(subject: Subject) -> U8 | None:
     """uint8 N×C×H×W. None where the data set is not there, or is not what all trainings saw; a problem then says so."""
-    from memloc.data import check_identity, load
+    from memloc.data import check_identity, load, source_of
 
-    dataset = subject.scope.dataset
     try:
-        raw = load(dataset, subject.evidence.data_dir)
+        source = source_of(subject.observations.trials[subject.trials[0]])
+        raw = load(source, subject.evidence.data_dir)
         for trial in subject.trials:
-            check_identity(raw, dataset, subject.observations.data_identity(trial))
+            check_identity(raw, source, subject.observations.data_identity(trial))
     except MemlocError as error:
         subject.evidence.problems.append(f"Figure 7 has no images: {error.problems[0]}")
         return None
