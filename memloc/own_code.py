@@ -132,6 +132,12 @@ def _source_of(name: str) -> Path:
     return Path(spec.origin)
 
 
+def defining(cls: type) -> OwnCode | None:
+    """The user's file in which a class is defined; None for any other class."""
+    code = vars(sys.modules.get(cls.__module__, sys)).get("__own_code__")
+    return code if isinstance(code, OwnCode) else None
+
+
 def _name(code: OwnCode) -> str:
     """The name under which the module is known, unlike that of any installed one."""
     return f"own_{code.sha256[:16]}_{Path(code.origin).stem.rpartition('.')[2]}"
@@ -141,6 +147,7 @@ def _name(code: OwnCode) -> str:
 def _executed(code: OwnCode) -> ModuleType:
     module = ModuleType(_name(code))
     module.__file__ = code.origin
+    vars(module)["__own_code__"] = code
     if not is_path(code.origin):
         module.__package__ = code.origin.rpartition(".")[0]
     # So that tracebacks show its lines, in processes that have no such file too.

@@ -65,7 +65,7 @@ def test_a_field_needs_one_place() -> None:
     class Stage:
         config = OfAPlugin
 
-    registry = Registry(TRAINING, {"mine": Stage()}, REGISTRY.count_examples)  # type: ignore[dict-item]
+    registry = Registry(TRAINING, {"mine": Stage()}, REGISTRY.count_examples, dict)  # type: ignore[arg-type, dict-item]
     assert [(f.field, f.default, f.values, f.meaning, f.source) for f in about_fields(registry) if f.owner == "mine"] == [
         ("size", "3", "a whole number", "How large it is.", "a plugin's paper"),
         ("plain", "false", "true or false", "Is it plain?", "memloc"),

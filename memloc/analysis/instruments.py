@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memloc import stages
+from memloc.analysis.own_stages import is_own, own_instruments
 from memloc.analysis.reader import Reader
 from memloc.analysis.reading import reading
 from memloc.analysis.settings import SEEDS, in_words
@@ -44,13 +45,14 @@ class Used:
 
     title: with the paper's section. sql: its query. lines: (setting, sentences), of an instrument that says something
     itself. not_memorized: {setting of the training: {trial: its noisy accuracy}} where no training memorized; the lines say
-    nothing about these.
+    nothing about these. own: it is that of a plugin's stage.
     """
 
     title: str
     sql: str
     lines: list[tuple[str, str]]
     not_memorized: dict[str, dict[str, float]]
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def instruments_of(reader: Reader) -> list[Used]:
     noisy = {r["trial"]: r["noisy"] for r in reader.sql(NOISY_ACCURACY).to_pylist() if r["noisy"] is not None}
     content = SweepContent(reader, trials, analyses, noisy)
     with_analyses = {a["stage"] for a in analyses}
-    return [_used(i, content) for i in stages.instruments() if i.stage in with_analyses]
+    own = own_instruments(reader, with_analyses)
+    return [_used(i, content) for i in (*stages.instruments(), *own) if i.stage in with_analyses]
 
 
 def _used(instrument: Instrument, content: SweepContent) -> Used:
@@ -101,7 +104,7 @@ def _used(instrument: Instrument, content: SweepContent) -> Used:
             not_memorized.setdefault(_in_sweep(trial, content), {})[trial] = left_out[trial]
     say = instrument.say
     lines = [(label, sentences) for label, rows in settings.items() if say and (sentences := say(rows))]
-    return Used(instrument.title, sql, lines, not_memorized)
+    return Used(instrument.title, sql, lines, not_memorized, is_own(instrument.stage))
 
 
 def _in_sweep(trial: str, content: SweepContent) -> str:

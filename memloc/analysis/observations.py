@@ -14,7 +14,8 @@ import pyarrow as pa
 from memloc.analysis import scan
 from memloc.analysis.conditions import among
 from memloc.analysis.memorizing import Memorizing, by_trial
-from memloc.analysis.reader import Reader, known_tables
+from memloc.analysis.own_stages import layered_tables
+from memloc.analysis.reader import Reader
 from memloc.analysis.settings import SEEDS, Measurement, Setting, settings, variant_of
 from memloc.analysis.views import RIGHT_SCORES, VIEWS
 from memloc.config import canonical_json
@@ -23,6 +24,7 @@ from memloc.store import Commit
 
 Row = dict[str, Any]
 KEPT = 200_000_000  # bytes of rows and of what was made of them: whoever asks again need not wait
+LAYERED = ("gradients", "rewind", "retrain")  # stages with a table of their name that has rows by layer
 T = TypeVar("T")
 
 
@@ -202,7 +204,7 @@ class Observations(Memorizing):
                 return self.frame(
                     f"SELECT * FROM {table} WHERE {among('analysis', analyses)} ORDER BY analysis, epoch, layer"
                 )
-            schema = known_tables()[table]
+            schema = self._reader.schema(table)
             frame: pd.DataFrame = pa.Table.from_batches(self.batches(table, schema.names, analyses), schema).to_pandas()
             return frame
 
@@ -226,12 +228,12 @@ class Observations(Memorizing):
         """The layer groups of a network, in the order of the rows of one analysis of each stage that has them."""
         if model not in self._groups_of:
             groups: dict[str, None] = {}
-            for stage in ("gradients", "rewind", "retrain"):
+            for stage, table in [*((name, name) for name in LAYERED), *layered_tables(self._reader)]:
                 first = next(
                     (a for a in self.analyses if a["stage"] == stage and self.trials[a["trial"]]["model"] == model), None
                 )
                 if first is not None:
-                    for batch in self.batches(stage, ("layer",), (first["analysis"],)):
+                    for batch in self.batches(table, ("layer",), (first["analysis"],)):
                         groups |= dict.fromkeys(batch.column("layer").to_pylist())
             self._groups_of[model] = list(groups)
         return self._groups_of[model]

@@ -18,8 +18,10 @@ import pyarrow as pa
 from memloc import stages
 from memloc.analysis.admitted_sql import Mentions, Statement, admit, mentions
 from memloc.analysis.sweep_records import trials_of
-from memloc.analysis.views import VIEWS
+from memloc.analysis.views import VIEWS, with_scores
 from memloc.errors import StoreError, UsageError, nearest
+from memloc.stages.detection.scores import SCORES
+from memloc.stages.plugins import NAME
 from memloc.store import Commit, Snapshot, Store, schemas, tables
 
 _SCAN_FAILED = re.compile(r"reading the stream|get_next failed")  # DuckDB's words for an error in an Arrow dataset
@@ -134,21 +136,29 @@ class Reader:
                 rows = tables.dataset(self.store.files, self.seen.behind(name), name, self._known)
                 self._connection.register(name, rows)
                 continue
-            parsed = mentions(self._connection, VIEWS[name])
+            sql = with_scores(VIEWS[name], self._own_scores()) if name == "leaderboard" else VIEWS[name]
+            parsed = mentions(self._connection, sql)
             self._register(self._named(parsed) if parsed else self._names.values())
-            self._connection.execute(f"CREATE VIEW {name} AS {VIEWS[name]}")
+            self._connection.execute(f"CREATE VIEW {name} AS {sql}")
+
+    def _own_scores(self) -> list[str]:
+        """The scores of plugins that analyses of the store have."""
+        compared = (c.config.get("scores") for c in self.seen.commits if any(file.table == "scores" for file in c.files))
+        listed = {name for names in compared if isinstance(names, list) for name in names if isinstance(name, str)}
+        return sorted(name for name in listed - {score.name for score in SCORES} if NAME.fullmatch(name))
 
     def _of_catalog(self, statement: Statement, named: Mentions) -> pa.Table:
         """Answers which tables and columns exist. All tables are registered, but only the named ones with their rows."""
         with closing(Reader(self.store, self.seen)) as other:
             for name in self.tables:
                 if name.lower() not in named.names:
-                    other._connection.register(name, self._schema(name).empty_table())
+                    other._connection.register(name, self.schema(name).empty_table())
                     other._there.add(name)
             other._register(self._names.values())
             return other._connection.sql(statement.sql).to_arrow_table()
 
-    def _schema(self, name: str) -> pa.Schema:
+    def schema(self, name: str) -> pa.Schema:
+        """The columns of a table and their types."""
         return self._known[name] if name in self._known else tables.dataset(
             self.store.files, self.seen.behind(name), name, self._known
         ).schema  # fmt: skip

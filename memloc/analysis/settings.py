@@ -178,7 +178,7 @@ def settings(
 
 def variant_of(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """The options of an analysis that are not the usual ones. Each question states itself what is memorized."""
-    known, aside = USUAL.get(stage, {}), (*EXTENT[stage], "memorized")
+    known, aside = USUAL.get(stage, {}), (*EXTENT.get(stage, ()), "memorized")
     options = {RENAMED.get((stage, k), k): v for k, v in config.items() if k not in aside and v is not None}
     return {k: v for k, v in options.items() if v != known.get(k)}
 

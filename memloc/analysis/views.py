@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def ordered_sum(numbers: str) -> str:
     """SQL: the sum of doubles, the same to the last bit every time. DuckDB adds in parallel, in no fixed order."""
@@ -151,6 +153,17 @@ LEFT JOIN split ON split.trial = e.trial AND split.example = e.example
 LEFT JOIN chosen ON chosen.trial = e.trial
 LEFT JOIN c_scores AS scored ON scored.scores = chosen.scores AND scored.example = e.example
 """
+
+
+def with_scores(leaderboard: str, scores: Sequence[str]) -> str:
+    """SQL: the leaderboard with a column for each of these scores of plugins. Of several analyses the first by id counts."""
+    if not scores:
+        return leaderboard
+    chosen = (f"arg_min(value, analysis) FILTER (score = '{name}') AS {name}" for name in scores)
+    joined = f"SELECT trial, example, {', '.join(chosen)} FROM scores GROUP BY ALL"
+    return f"""SELECT board.*, own.* EXCLUDE (trial, example) FROM ({leaderboard}) AS board
+        LEFT JOIN ({joined}) AS own ON own.trial = board.trial AND own.example = board.example"""
+
 
 # Clean examples that are right under their own masks and wrong once the memorization neurons are dropped (Figure 7).
 # predicted, margin: after dropping. c_score: on the right labels.

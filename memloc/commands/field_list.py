@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from itertools import groupby
+from pathlib import Path
 
+from memloc import sweep
 from memloc.commands.prose import wrapped
 from memloc.config.about import FieldAbout, about_fields
 from memloc.stages import REGISTRY
@@ -18,9 +20,13 @@ command line. This page is made from the types: the text stands below each field
 """
 
 
-def show(as_json: bool) -> None:
-    """Prints every field: name, default, valid values, meaning, source."""
-    fields = about_fields(REGISTRY)
+def show(as_json: bool, path: Path | None = None) -> None:
+    """Prints every field: name, default, valid values, meaning, source. path: a sweep file, whose plugins may add some.
+
+    Raises:
+        UsageError: the file cannot be read, or one of its plugins cannot be used.
+    """
+    fields = about_fields(REGISTRY if path is None else sweep.with_plugins(sweep.read(path), path.parent, REGISTRY)[0])
     print(json.dumps([asdict(f) for f in fields], indent=1) if as_json else text(fields), end="\n" if as_json else "")
 
 

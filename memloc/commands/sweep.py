@@ -69,19 +69,25 @@ def sweep(
     yes: bool = options.YES,
     dry_run: bool = typer.Option(False, "--dry-run", help="List the trials and what they cost; run nothing."),
     show: bool = typer.Option(False, "--show", help="Print the sweep's YAML."),
-    fields: bool = typer.Option(False, "--fields", help="List every field: default, valid values, meaning, source."),
+    fields: bool = typer.Option(
+        False,
+        "--fields",
+        help="List every field: default, valid values, meaning, source. Of a sweep also its plugins'.",
+    ),
     as_json: bool = options.JSON,
 ) -> None:
     """Run a sweep; what is committed already is skipped, so the same command is how you resume."""
     from memloc import sweep as sweeps
 
+    name, overrides = split(arguments or [])
     if fields:
         reason = "--fields lists the fields of every sweep; leave one of them out (NAME --show prints a sweep)"
-        refuse_others(context, ("fields", "as_json"), reason)
+        if overrides:
+            raise UsageError(f"{overrides[0]}: {reason}")
+        refuse_others(context, ("arguments", "fields", "as_json"), reason)
         from memloc.commands.field_list import show as show_fields
 
-        return show_fields(as_json)
-    name, overrides = split(arguments or [])
+        return show_fields(as_json, None if name is None else sweeps.find(name))
     if name is None:
         refuse_others(context, ("as_json",), f"name a sweep first; shipped: {', '.join(sweeps.shipped())}")
         return _list_shipped(as_json)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from memloc.config.resolve import TrainingFields
 from memloc.config.training import SourceConfig, TrainConfig
 from memloc.config.types import StageConfig
+from memloc.own_code import OwnCode
 
 
 class StageType(Protocol):
@@ -26,8 +27,17 @@ class StageType(Protocol):
 @dataclass(frozen=True)
 class Registry:
     """training: the flat fields of trainings. stages: by name. count_examples: gives the number of training examples
-    of a data set."""
+    of a data set. with_plugins: gives the stages with those of the user's files."""
 
     training: TrainingFields
     stages: Mapping[str, StageType]
     count_examples: Callable[[SourceConfig], int]
+    with_plugins: Callable[[tuple[OwnCode, ...]], Mapping[str, StageType]]
+
+    def extended(self, codes: tuple[OwnCode, ...]) -> Registry:
+        """The registry with what these files of the user's add.
+
+        Raises:
+            UsageError: one of them cannot be used.
+        """
+        return replace(self, stages=self.with_plugins(codes))

@@ -10,6 +10,8 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from memloc.own_code import OwnCode, defining
+
 M = TypeVar("M")
 R = TypeVar("R", bound="StageConfig")
 
@@ -107,7 +109,16 @@ class Variant(Config):
 
 
 class StageConfig(Config):
-    """Base of every analysis stage's configuration. The subclasses stand with their stage."""
+    """Base of every analysis stage's configuration. The subclasses stand with their stage.
+
+    One whose class is defined in a file of the user's takes the file's text along when it goes to another process.
+    """
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        code = defining(type(self))
+        if code is None:
+            return super().__reduce_ex__(protocol)
+        return _restored, (code, type(self).__name__, dict(self))
 
     def resolved_as(self, cls: type[R], **filled: Any) -> R:
         """The same settings as a resolved configuration, in which these are filled in."""
@@ -124,6 +135,10 @@ class StageConfig(Config):
     def c_score_threshold(self) -> float | None:
         """S_n of the analysis are the examples whose C-score is below this; None: the mislabeled examples."""
         return None
+
+
+def _restored(code: OwnCode, name: str, values: dict[str, Any]) -> Any:
+    return code.function(name)(**values)
 
 
 class FieldError(ValueError):

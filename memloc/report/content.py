@@ -8,18 +8,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from memloc.analysis.instruments import instruments_of
+from memloc.analysis.instruments import Used, instruments_of
 from memloc.analysis.observations import Observations
 from memloc.analysis.reader import Reader
 from memloc.analysis.settings import name_of, percent
 from memloc.counts import counted
 from memloc.errors import UsageError
+from memloc.papers.charts import Table
 from memloc.papers.exhibits import Evidence, Exhibit, Shown, show
 from memloc.papers.findings import Finding, findings, first_of_each
 from memloc.papers.judgement import Judgement
 from memloc.papers.judging import judgements
 from memloc.papers.paper import Paper, Section
 from memloc.report.explorer import Explorer, explorer
+from memloc.report.tables import LONGEST, number
 from memloc.store import Commit
 
 MOST = 6  # findings on the first screen
@@ -31,7 +33,8 @@ class Report:
 
     sweep: None for the whole store. ran: sentences about what was run. findings: at most six, one for each section.
     pictures: at most three exhibits for the first screen. sections: each with its exhibits. examples: (title, query) to
-    begin with. problems: messages for the user, which are not part of the report.
+    begin with. own_stages: what stages of plugins have measured. problems: messages for the user, which are not part of
+    the report.
     """
 
     paper: Paper
@@ -42,6 +45,7 @@ class Report:
     pictures: Sequence[Shown]
     sections: Sequence[tuple[Section, Sequence[Shown]]]
     examples: Sequence[tuple[str, str]] = ()
+    own_stages: Sequence[Table] = ()
     explorer: Explorer | None = None
     problems: Sequence[str] = field(default=(), compare=False)
 
@@ -81,6 +85,7 @@ def gather(reader: Reader, paper: Paper, sweep: str | None, data_dir: Path | Non
             known[exhibit.id] = show(exhibit, evidence)
         return known[exhibit.id]
 
+    used = instruments_of(reader)
     sections = [(section, [once(exhibit) for exhibit in section.exhibits]) for section in paper.sections]
     return Report(
         paper,
@@ -90,10 +95,18 @@ def gather(reader: Reader, paper: Paper, sweep: str | None, data_dir: Path | Non
         judgements=judged,
         pictures=[shown for shown in map(once, paper.pictures) if shown.run],
         sections=sections,
-        examples=[(used.title, used.sql) for used in instruments_of(reader)],
+        examples=[(one.title, one.sql) for one in used],
+        own_stages=[_own(one, reader) for one in used if one.own],
         explorer=explorer(observations, data_dir, evidence.problems) if explore else None,
         problems=evidence.problems,
     )
+
+
+def _own(used: Used, reader: Reader) -> Table:
+    """The rows behind a plugin's instrument, the first ones if there are many."""
+    rows = reader.sql(used.sql).slice(0, LONGEST)
+    cells = [[number(v) if isinstance(v, float) else str(v) for v in row.values()] for row in rows.to_pylist()]
+    return Table(used.title, rows.column_names, cells, used.sql)
 
 
 def one(reader: Reader, paper: Paper, id: str, data_dir: Path | None) -> Shown:

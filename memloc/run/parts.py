@@ -22,6 +22,7 @@ from memloc.run.replay import heal
 from memloc.run.worker import Worker, set_up_numerics
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
+from memloc.stages.plugins import origins
 from memloc.store import Commit, Store, tables
 
 
@@ -110,7 +111,7 @@ class _Computation:
             of=len(analysis.parts),
             config=canonical(analysis.config),
             reads=analysis.reads,
-            where=where(self.worker.device),
+            where=where(self.worker.device) | ({"plugins": origins(analysis.plugins)} if analysis.plugins else {}),
             seconds=result.seconds,
             passes=passes,
             ended=time.time(),

@@ -9,8 +9,9 @@ from typing import Any
 from memloc.config import StageConfig, TrainConfig, canonical, canonical_json, digest
 from memloc.config.retention import Retention
 from memloc.data.c_score_file import CScores
+from memloc.own_code import OwnCode
 from memloc.run.score_sources import Need
-from memloc.stages import STAGES
+from memloc.stages import stages_with
 from memloc.stages.base import Part, Size, Stage
 
 
@@ -28,7 +29,7 @@ class AnalysisPlan:
     """One analysis: its id, resolved configuration, and parts.
 
     size: that of its training, with the analysis's own S_n. reads: ids of the analyses that it reads. c_scores: the C-scores
-    that it takes; `config` has their hash.
+    that it takes; `config` has their hash. plugins: the user's files that have its stage or its scores.
     """
 
     id: str
@@ -38,11 +39,12 @@ class AnalysisPlan:
     size: Size
     reads: tuple[str, ...] = ()
     c_scores: CScores | None = field(default=None, compare=False, repr=False)
+    plugins: tuple[OwnCode, ...] = field(default=(), repr=False)
 
     @property
     def kind(self) -> Stage[Any]:
         """The stage: its fields, its parts and its computation."""
-        return STAGES[self.stage]
+        return stages_with(self.plugins)[self.stage]
 
     @property
     def part_ids(self) -> list[str]:
@@ -91,11 +93,15 @@ class TrialPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep would do: its trials, and the notes for the person who launches it."""
+    """What a sweep would do: its trials, and the notes for the person who launches it.
+
+    own_files: the files of the user's that the sweep file names.
+    """
 
     name: str
     trials: tuple[TrialPlan, ...]
     notes: tuple[str, ...] = ()
+    own_files: tuple[str, ...] = ()
 
     @property
     def unmet(self) -> list[Unmet]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -19,7 +19,7 @@ from memloc.run import empty_sets
 from memloc.run.network_facts import built, unmet_by_network
 from memloc.run.plan import AnalysisPlan, Parts, Plan, TrialPlan, Unmet
 from memloc.run.score_sources import Need, Sources, atypical
-from memloc.stages import STAGES
+from memloc.stages import stages_with
 from memloc.stages.base import Size, Stage
 from memloc.stages.training.schema import VERSION
 from memloc.stages.training.steps import frozen_note
@@ -39,13 +39,13 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: St
     frozen: list[str] = []
     described: dict[SourceConfig, Description | None] = {}
     trials: dict[str, TrialPlan] = {}
-    sources, common = Sources(data_dir, store, sweep.folder), _Common()
+    sources, common = Sources(data_dir, store, sweep.folder), _Common(stages_with(sweep.plugins))
     for entry in entries:
         source = entry.config.source
         if source not in described:
             described[source] = _describe(entry, data_dir, problems)
         data = described[source]
-        misfits = _misfits(entry, data) if data else []
+        misfits = _misfits(entry, data, common.stages) if data else []
         problems += misfits
         if data and not misfits:
             trial = _trial(entry, data, sources, common, problems)
@@ -55,7 +55,7 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: St
         raise UsageError(*dict.fromkeys(problems))
     of_data = [note for data in described.values() if data for note in data.notes]
     notes = [*sweep.notes, *of_data, *frozen, *(note for trial in trials.values() for note in empty_sets.notes(trial))]
-    return Plan(sweep.name, tuple(trials.values()), tuple(dict.fromkeys(notes)))
+    return Plan(sweep.name, tuple(trials.values()), tuple(dict.fromkeys(notes)), sweep.own_files)
 
 
 def _describe(entry: Entry, data_dir: Path, problems: list[str]) -> Description | None:
@@ -66,7 +66,7 @@ def _describe(entry: Entry, data_dir: Path, problems: list[str]) -> Description 
         return None
 
 
-def _misfits(entry: Entry, data: Description) -> list[str]:
+def _misfits(entry: Entry, data: Description, kinds: Mapping[str, Stage[Any]]) -> list[str]:
     config = entry.config
     fits = check_fits(data, config)
     problems = [f"{entry.place(name)}: {problem}" for name, problem in fits.items()]
@@ -77,7 +77,7 @@ def _misfits(entry: Entry, data: Description) -> list[str]:
         problems += [
             f"{request.where}: {problem}"
             for request in entry.requests
-            if (problem := STAGES[request.stage].fits(config, facts)[""])
+            if (problem := kinds[request.stage].fits(config, facts)[""])
         ]
     return problems + [f"{entry.place(name)}: {problem}" for name, problem in misfits.items()]
 
@@ -86,9 +86,10 @@ def _misfits(entry: Entry, data: Description) -> list[str]:
 class _Common:
     """What many trainings have in common. Each is one object, so that a further seed adds little to a plan.
 
-    sizes: by the training with seed 0. parts: by stage, its configuration, and the size.
+    stages: by name. sizes: by the training with seed 0. parts: by stage, its configuration, and the size.
     """
 
+    stages: Mapping[str, Stage[Any]]
     sizes: dict[TrainConfig, Size] = field(default_factory=dict)
     parts: dict[tuple[str, StageConfig, Size], Parts] = field(default_factory=dict)
 
@@ -120,8 +121,8 @@ def _trial(entry: Entry, data: Description, sources: Sources, common: _Common, p
         in_block: dict[str, list[str]] = {}
         missing: dict[str, Need] = {}
         requests = [r for r in entry.requests if r.block == block]
-        for request in sorted(requests, key=lambda r: len(STAGES[r.stage].reads)):
-            kind = STAGES[request.stage]
+        for request in sorted(requests, key=lambda r: len(common.stages[r.stage].reads)):
+            kind = common.stages[request.stage]
             need = next((missing[stage] for stage in kind.reads if stage in missing), None)
             scored = need or _scored(request, config, data, size, sources, problems)
             if isinstance(scored, Need):
@@ -170,9 +171,10 @@ def _scored(
 
 def _analysis(trial_id: str, kind: Stage[Any], scored: _Scored, parts: Parts, reads: tuple[str, ...]) -> AnalysisPlan:
     config, size = scored.config, scored.size
-    identity = {"trial": trial_id, "stage": kind.name, "version": kind.version, "config": config, "reads": reads}
-    analysis_id = fingerprint(identity)
-    return AnalysisPlan(analysis_id, kind.name, config, parts, size, reads, scored.c_scores)
+    plugins = kind.codes(config)
+    version = [kind.version, *sorted(code.sha256 for code in plugins)] if plugins else kind.version
+    identity = {"trial": trial_id, "stage": kind.name, "version": version, "config": config, "reads": reads}
+    return AnalysisPlan(fingerprint(identity), kind.name, config, parts, size, reads, scored.c_scores, plugins)
 
 
 def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:

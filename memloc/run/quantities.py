@@ -56,6 +56,8 @@ def result_bytes(trials: Iterable[TrialPlan]) -> int:
         own = {"trials": 1, "epochs": trial.config.epochs, "examples": trial.size.n}
         total += sum(width[t] * n for t, n in own.items())
         for analysis in trial.analyses:
+            if analysis.plugins:
+                width |= {table: schemas.row_bytes(schema) for table, schema in analysis.kind.tables.items()}
             rows = analysis.kind.rows(analysis.config, analysis.size)
             total += len(analysis.parts) * sum(width[t] * n for t, n in rows.items())
     return total

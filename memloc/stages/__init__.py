@@ -5,6 +5,8 @@ Nothing here imports torch. A stage's compute.py does; it is imported when a par
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,11 +17,13 @@ import pyarrow as pa
 from memloc.config import Registry, SourceConfig
 from memloc.data import describe
 from memloc.models.architectures import TRAINING
+from memloc.own_code import OwnCode
 from memloc.stages.base import Stage
 from memloc.stages.instrument import Instrument
+from memloc.stages.plugins import installed, with_plugins
 from memloc.stages.training.schema import TABLES as TRAINING_TABLES
 
-__all__ = ["REGISTRY", "STAGES", "discover", "instruments", "tables"]
+__all__ = ["REGISTRY", "STAGES", "discover", "instruments", "stages_with", "tables"]
 
 
 def discover() -> dict[str, Stage[Any]]:
@@ -28,19 +32,34 @@ def discover() -> dict[str, Stage[Any]]:
     return {name: import_module(f"{__name__}.{name}.config").STAGE for name in names}
 
 
-STAGES = discover()
+STAGES = with_plugins(discover(), installed(), named=False)
 
 
 def _count_examples(source: SourceConfig) -> int:
     return describe(source).n_train
 
 
-REGISTRY = Registry(TRAINING, STAGES, _count_examples)
+def stages_with(codes: tuple[OwnCode, ...]) -> Mapping[str, Stage[Any]]:
+    """The stages by name, those of the user's files included.
+
+    Raises:
+        UsageError: one of the files cannot be used.
+    """
+    return _stages_with(codes) if codes else STAGES
+
+
+@lru_cache(maxsize=64)
+def _stages_with(codes: tuple[OwnCode, ...]) -> Mapping[str, Stage[Any]]:
+    return with_plugins(STAGES, codes)
+
+
+REGISTRY = Registry(TRAINING, STAGES, _count_examples, stages_with)
 
 
 def instruments() -> list[Instrument]:
     """The stages' instruments, in the order of a summary. A stage may have none."""
-    modules = [f"{type(stage).__module__.rpartition('.')[0]}.summary" for stage in STAGES.values()]
+    ours = [stage for stage in STAGES.values() if stage.code is None]
+    modules = [f"{type(stage).__module__.rpartition('.')[0]}.summary" for stage in ours]
     return sorted((import_module(m).INSTRUMENT for m in modules if find_spec(m)), key=lambda i: (i.place, i.stage))
 
 

@@ -6,7 +6,6 @@ has what a summary says of them. It knows no paths, no Ray, no store and no cloc
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 import pyarrow as pa
 
 from memloc.config import StageConfig, TrainConfig
+from memloc.own_code import OwnCode
 
 if TYPE_CHECKING:
     from memloc.stages.inputs import Inputs
@@ -53,32 +53,40 @@ class NetworkFacts:
     running_statistics: bool
 
 
-class Stage(ABC, Generic[C]):
-    """One kind of analysis of a finished training.
+class Stage(Generic[C]):
+    """One kind of analysis of a finished training. Unless a stage says otherwise, it has one part, which reads the last
+    checkpoint and costs one pass over the training examples.
 
     version: raised whenever the stage's numbers change. tables: the schemas of its tables. reads: stages of the same block
     whose rows it needs; their ids enter its own. lockstep: its parts share work, so parts that run together end at the same
-    time.
+    time. code: the file of a user's own stage; its hash enters the ids too.
 
-    Beside its config.py lies compute.py. It has `run(config, inputs, part)`, which returns the rows of a part; or
-    `run_together(config, inputs, parts)`, which yields the rows of one part after the other, in their order. The rows of a
-    part do not depend on the other parts, to the last bit.
+    A stage has `run(config, inputs, part)`, which returns the rows of a part. memloc's own have it in compute.py, beside
+    config.py; or there `run_together(config, inputs, parts)`, which yields the rows of one part after the other, in their
+    order. The rows of a part do not depend on the other parts, to the last bit.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
     tables: ClassVar[Mapping[str, pa.Schema]]
-    reads: ClassVar[tuple[str, ...]] = ()
+    reads: tuple[str, ...] = ()
     lockstep: ClassVar[bool] = False
-    config: type[StageConfig]  # what a person may write; C is the resolved type, often a subclass with fewer None
+    code: OwnCode | None = None
+    # What a person may write. C is the resolved type, often a subclass with fewer None.
+    config: type[StageConfig] = StageConfig
 
-    @abstractmethod
     def resolve(self, config: Any, train: TrainConfig, beside: Collection[str] = ()) -> C:
         """The configuration, completed with what the training and the block's other stages imply.
 
         Raises:
             FieldError: a field does not fit the training. UnusedFieldError: a field means nothing for this training.
         """
+        resolved: C = config
+        return resolved
+
+    def codes(self, config: C) -> tuple[OwnCode, ...]:
+        """The user's files on which the rows depend."""
+        return () if self.code is None else (self.code,)
 
     def trainings(self, config: C, train: TrainConfig, n: Callable[[], int]) -> Iterable[TrainConfig]:
         """The trainings that replace a training of a block with this stage, one by one where they are many.
@@ -94,13 +102,13 @@ class Stage(ABC, Generic[C]):
         """{setting of the stage: why it cannot run on this network, or None if it can}; "" is any setting."""
         return {"": None}
 
-    @abstractmethod
     def parts(self, config: C, train: TrainConfig, size: Size) -> Sequence[Part]:
         """The parts of an analysis; they follow from the configuration and the size of the data alone."""
+        return [{"all": "all"}]
 
-    @abstractmethod
     def epochs(self, config: C, train: TrainConfig, part: Part) -> Sequence[int]:
         """The checkpoints that a part reads."""
+        return [train.epochs]
 
     def goes_on_from(self, config: C, part: Part) -> int | None:
         """The epoch after which a part goes on with the training, from its weights and momentum; None: it trains nothing."""
@@ -110,9 +118,9 @@ class Stage(ABC, Generic[C]):
         """The checkpoints that `--checkpoints rewound` keeps for the stage, besides the first and the last one."""
         return ()
 
-    @abstractmethod
     def passes(self, config: C, size: Size) -> float:
         """The cost of one part that runs alone, in forward passes of one example."""
+        return float(size.n)
 
     def shared(self, config: C, size: Size) -> float:
         """The share of this cost that parts pay only once if they run together."""
@@ -122,9 +130,9 @@ class Stage(ABC, Generic[C]):
         """Bytes of device memory that each further part needs that runs together with others; 0: parts take turns."""
         return 0
 
-    @abstractmethod
     def rows(self, config: C, size: Size) -> Mapping[str, int]:
         """{table: rows} of one part, for the estimate of a dry run."""
+        return {}
 
     def run(self, config: C, inputs: Inputs, part: Part) -> Tables:
         """The rows of one part."""
@@ -132,6 +140,10 @@ class Stage(ABC, Generic[C]):
 
     def run_together(self, config: C, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
         """The rows of several parts, one after the other. compute.py is imported only here, because it needs torch."""
+        if type(self).run is not Stage.run:
+            for part in parts:
+                yield self.run(config, inputs, part)
+            return
         folder = type(self).__module__.rpartition(".")[0]
         compute = import_module(f"{folder}.compute")
         if hasattr(compute, "run_together"):

@@ -6,7 +6,9 @@ a block's `set` and `axes` < the command line. All errors are collected, each wi
 
 from memloc.sweep.loading import load
 from memloc.sweep.only import only
+from memloc.sweep.plugins import with_plugins
 from memloc.sweep.request import Entry, Request, Sweep
 from memloc.sweep.shipped import about, find, shipped
+from memloc.sweep.yaml import read
 
-__all__ = ["Entry", "Request", "Sweep", "about", "find", "load", "only", "shipped"]
+__all__ = ["Entry", "Request", "Sweep", "about", "find", "load", "only", "read", "shipped", "with_plugins"]

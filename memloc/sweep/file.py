@@ -18,7 +18,7 @@ from memloc.sweep.checker import Checker
 from memloc.sweep.joint_file import JointAxis
 from memloc.sweep.yaml import Document
 
-TOP = ("about", "preset", "defaults", "blocks")
+TOP = ("about", "plugins", "preset", "defaults", "blocks")
 OF_BLOCK = ("about", "preset", "axes", "paired", "sample", "set", "stages", "checkpoints")
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from memloc import seeds
+from memloc.seeds import hashed
 
 WORDS = 2**64
 EXACT, SHOWN = Context(prec=30), Context(prec=6)
@@ -88,6 +88,6 @@ def sampled(number: int, seed: int, draws: Mapping[str, Draws]) -> Joint:
     """`number` points, each with a value of every field of `draws`. Equal points are one."""
     columns = []
     for name, kind in draws.items():
-        words = seeds.hashed(seed, "sample", name, i=np.arange(number))
+        words = hashed(seed, "sample", name, i=np.arange(number))
         columns.append([kind.draw(int(word)) for word in words])
     return Joint(tuple(draws), list(dict.fromkeys(zip(*columns, strict=True))))

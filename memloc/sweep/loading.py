@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from memloc.config import Registry
 from memloc.errors import UsageError
+from memloc.own_code import OwnCode, is_path
 from memloc.sweep import yaml
+from memloc.sweep.block import Block
 from memloc.sweep.checker import Checker
 from memloc.sweep.command_line import Overrides
 from memloc.sweep.expand import Expansion
 from memloc.sweep.file import SweepFile
+from memloc.sweep.plugins import with_plugins
+from memloc.sweep.presets import presets
 from memloc.sweep.request import Sweep
 from memloc.sweep.shipped import shipped
 
@@ -37,6 +41,7 @@ def load(
     document = yaml.read(path)
     # No C-scores lie beside a shipped file. They are in the data directory, which is known later.
     folder = None if path.resolve() in {file.resolve() for file in shipped().values()} else path.parent
+    registry, plugins = with_plugins(document, path.parent, registry)
     file = SweepFile(document, Checker(registry, folder))
     if not NAME.fullmatch(path.stem):
         file.problems.append(f"{document.name}: a sweep is named by its file, with letters, digits, '_', '-' and '.'")
@@ -61,4 +66,12 @@ def load(
     if file.problems:
         raise UsageError(*dict.fromkeys(file.problems))
     about = str(document.value.get("about", ""))
-    return Sweep(path.stem, about, tuple(expansion.entries.values()), tuple(dict.fromkeys(expansion.notes)), path.parent)
+    entries, notes = tuple(expansion.entries.values()), tuple(dict.fromkeys(expansion.notes))
+    return Sweep(path.stem, about, entries, notes, path.parent, plugins, tuple(_own_files(plugins, blocks)))
+
+
+def _own_files(plugins: Sequence[OwnCode], blocks: Sequence[Block]) -> Iterator[str]:
+    """The user's files that a sweep needs besides its own."""
+    shipped_presets = presets().values()
+    yield from (code.origin for code in plugins if is_path(code.origin))
+    yield from dict.fromkeys(str(b.preset) for b in blocks if b.preset is not None and b.preset not in shipped_presets)

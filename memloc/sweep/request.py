@@ -7,6 +7,7 @@ from pathlib import Path
 
 from memloc.config import StageConfig, TrainConfig
 from memloc.config.retention import Retention
+from memloc.own_code import OwnCode
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Sweep:
-    """folder: the folder of its file, where other sweeps that it needs may lie too."""
+    """folder: the folder of its file, where other sweeps that it needs may lie too. plugins: the user's files that it names.
+    own_files: the files of the user's that it needs besides its own.
+    """
 
     name: str
     about: str
     entries: tuple[Entry, ...]
     notes: tuple[str, ...] = ()
     folder: Path | None = None
+    plugins: tuple[OwnCode, ...] = ()
+    own_files: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from memloc.config import written
+from memloc.config.written import written
 from memloc.errors import UsageError
 
 Where: TypeAlias = tuple[str | int, ...]

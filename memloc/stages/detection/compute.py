@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -10,20 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from memloc.stages.base import Columns, Part, Tables
-from memloc.stages.detection.config import SCORES, ResolvedDetection, Score
+from memloc.stages.base import Columns, Tables
+from memloc.stages.detection.config import ResolvedDetection
+from memloc.stages.detection.scores import SCORES, Score, flips
 from memloc.stages.inputs import Inputs
 from memloc.statistics import Bools, Floats, auc_difference, auc_interval, average_precision, precision_at
-
-# (column of `examples`, sign with which higher means more likely mislabeled)
-RAW: dict[Score, tuple[str, float]] = {
-    "learning_time": ("learning_time", 1.0),
-    "forgetting": ("forgetting", 1.0),
-    "aum": ("aum", -1.0),
-    "el2n": ("el2n", 1.0),
-    "loss": ("mean_loss", 1.0),
-    "probability": ("mean_prob", -1.0),
-}
 
 
 @dataclass(frozen=True)
@@ -36,16 +26,21 @@ class Sample:
 
     name: str
     noisy: Bools
-    scores: Mapping[Score, Floats]
+    scores: Mapping[str, Floats]
     weights: Floats
     mass: float
 
 
-def run(config: ResolvedDetection, inputs: Inputs, part: Part) -> Tables:
-    """Rows of `detection` and `detection_pairs`: sample `all`, then `flips` where the block has them."""
+def run(config: ResolvedDetection, inputs: Inputs, known: Sequence[Score] = SCORES) -> Tables:
+    """Rows of `detection` and `detection_pairs`: sample `all`, then `flips` where the block has them.
+
+    Table `scores` has the values of the scores that are the user's own. known: every score there is.
+    """
     judges_these = config.c_score is not None and config.c_score.startswith("sweep:")
-    samples = samples_of(inputs.tables, config.scores, inputs.c_scores if judges_these else None)
-    return {
+    c_scores = {"c_scores": {"c_score": inputs.c_scores}} if judges_these and inputs.c_scores is not None else {}
+    compared = [score for score in known if score.name in config.scores]
+    samples = samples_of({**inputs.tables, **c_scores}, compared)
+    tables: dict[str, Columns] = {
         "detection": _columns(
             ("score", "sample", "auc", "auc_lo", "auc_hi", "ap", "precision", "miss_rate", "n"),
             [(score, s.name, *_judged(s, score), len(s.noisy)) for s in samples for score in s.scores],
@@ -59,61 +54,51 @@ def run(config: ResolvedDetection, inputs: Inputs, part: Part) -> Tables:
             ],
         ),
     }
+    if own := [score.name for score in compared if score.code is not None]:
+        tables["scores"] = _own_values(own, samples[0], inputs.tables["examples"]["example"])
+    return tables
+
+
+def _own_values(names: Sequence[str], sample: Sample, examples: Sequence[int]) -> Columns:
+    values = np.concatenate([sample.scores[name] for name in names])
+    return {
+        "score": [name for name in names for _ in examples],
+        "example": [*examples] * len(names),
+        "value": [None if np.isnan(value) else float(value) for value in values],
+    }
 
 
 # --- samples ----------------------------------------------------------------------------------------------------------
 
 
-def samples_of(tables: Mapping[str, Columns], scores: Sequence[Score], c_scores: Floats | None = None) -> list[Sample]:
+def samples_of(tables: Mapping[str, Columns], scores: Sequence[Score]) -> list[Sample]:
     """Sample `all` has every training example and every score but flips. Sample `flips` has the examples of the flip sample
     with eligible rows, and every score. It is there if flips were read.
 
-    In both, `examples.noisy` says which examples are mislabeled. c_scores: float64 [n], in the order of `examples`, on its
-    labels.
+    In both, `examples.noisy` says which examples are mislabeled.
     """
-    examples = tables["examples"]
-    noisy = np.asarray(examples["noisy"], dtype=bool)
-    values = {s: sign * np.asarray(examples[column], dtype=np.float64) for s, (column, sign) in RAW.items() if s in scores}
-    if "second_split" in scores:
-        times = mean_times(tables["second_split"])
-        values["second_split"] = np.array([-times[int(e)] for e in examples["example"]], dtype=np.float64)
-    if "c_score" in scores:
-        values["c_score"] = np.full(len(noisy), np.nan) if c_scores is None else -c_scores
-    values = {s: values[s] for s in SCORES if s in values}
-    samples = [Sample("all", noisy, values, np.ones(len(noisy)), float(noisy.sum()))]
+    noisy = np.asarray(tables["examples"]["noisy"], dtype=bool)
+    values = {score.name: _values(score, tables, len(noisy)) for score in scores}
+    of_all = {name: each for name, each in values.items() if name != "flips"}
+    samples = [Sample("all", noisy, of_all, np.ones(len(noisy)), float(noisy.sum()))]
     if "flips" in tables:
-        mean = mean_counts(tables["flips"], _max_neurons(tables["analyses"]))
-        at = np.array([row for row, example in enumerate(examples["example"]) if int(example) in mean], dtype=np.int64)
-        flips: dict[Score, Floats] = {}
-        if "flips" in scores:
-            flips["flips"] = np.array([-mean[int(examples["example"][row])] for row in at], dtype=np.float64)
-        of_sample = flips | {score: value[at] for score, value in values.items()}
+        at = np.flatnonzero(~np.isnan(flips(tables)))
+        of_sample = {name: each[at] for name, each in values.items()}
         samples.append(Sample("flips", noisy[at], of_sample, _prevalence(noisy, noisy[at]), float(noisy.sum())))
     return samples
 
 
-def mean_counts(flips: Columns, max_neurons: Mapping[str, int]) -> dict[int, float]:
-    """{example: mean count over its eligible repeats}; a censored repeat counts its analysis's max_neurons."""
-    counts: dict[int, list[int]] = {}
-    names = ("analysis", "example", "eligible", "count", "censored")
-    for analysis, example, eligible, count, censored in zip(*(flips[name] for name in names), strict=True):
-        if eligible:
-            counts.setdefault(int(example), []).append(max_neurons[analysis] if censored else int(count))
-    return {example: sum(values) / len(values) for example, values in counts.items()}
+def _values(score: Score, tables: Mapping[str, Columns], n: int) -> Floats:
+    """float64 [n] of a score.
 
-
-def mean_times(second_split: Columns) -> dict[int, float]:
-    """{example: mean time over the second-split analyses of the block}."""
-    times: dict[int, list[int]] = {}
-    for example, time in zip(second_split["example"], second_split["time"], strict=True):
-        times.setdefault(int(example), []).append(int(time))
-    return {example: sum(values) / len(values) for example, values in times.items()}
-
-
-def _max_neurons(analyses: Columns) -> dict[str, int]:
-    """{analysis: max_neurons} of the flips that were read."""
-    rows = zip(analyses["analysis"], analyses["stage"], analyses["config"], strict=True)
-    return {analysis: json.loads(config)["max_neurons"] for analysis, stage, config in rows if stage == "flips"}
+    Raises:
+        ValueError: a user's own score gives anything else.
+    """
+    values = np.asarray(score.values(tables), dtype=np.float64)
+    if values.shape != (n,) or np.isinf(values).any():
+        what = f"shape {values.shape}" if values.shape != (n,) else "infinite values"
+        raise ValueError(f"score {score.name}: {what}; valid: a finite number or NaN for each of the {n} training examples")
+    return values
 
 
 def _prevalence(noisy: Bools, sampled: Bools) -> Floats:
@@ -127,7 +112,7 @@ def _prevalence(noisy: Bools, sampled: Bools) -> Floats:
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
-def _judged(sample: Sample, score: Score) -> tuple[float | None, ...]:
+def _judged(sample: Sample, score: str) -> tuple[float | None, ...]:
     """(auc, auc_lo, auc_hi, ap, precision, miss_rate): all None where the sample lacks mislabeled or clean examples.
 
     precision: the share of mislabeled ones among the |S_n| examples with the highest scores. miss_rate: the share of S_n

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal, Self, get_args
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import pyarrow as pa
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, create_model
+from pydantic.fields import FieldInfo
 
 from memloc.config import FieldError, PathOrSweep, StageConfig, TrainConfig, UnusedFieldError, Valid, as_tuple, distinct
-from memloc.stages.base import Part, Size, Stage
+from memloc.own_code import OwnCode
+from memloc.stages.base import Part, Size, Stage, Tables
 from memloc.stages.columns import FLOAT, INT, TEXT, of_analysis
+from memloc.stages.detection.scores import SCORES, Score
 
-Score = Literal["flips", "learning_time", "forgetting", "second_split", "aum", "el2n", "loss", "probability", "c_score"]
-SCORES: tuple[Score, ...] = get_args(Score)
+if TYPE_CHECKING:
+    from memloc.stages.inputs import Inputs
+
 # Scores that another stage computes. They need that stage in the same block.
-FROM_STAGE: tuple[Score, ...] = ("flips", "second_split")
+FROM_STAGE = tuple(score.name for score in SCORES if score.stage)
+
+
+def _asked(names: Sequence[str]) -> Any:
+    """The type of the field `scores`: a list of these."""
+    one: Any = Literal.__getitem__(tuple(names))
+    each: Any = tuple.__class_getitem__((one, ...))
+    return Annotated[each, BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None
+
+
+_Scores = _asked([score.name for score in SCORES])
 
 
 class DetectionConfig(StageConfig):
@@ -24,9 +39,7 @@ class DetectionConfig(StageConfig):
     In a resolved configuration the hash of the scores stands in place of NAME or PATH.
     """
 
-    scores: Annotated[tuple[Score, ...], BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None = (
-        None
-    )
+    scores: _Scores = None  # type: ignore[valid-type]
     """The scores that are compared (docs/definitions.md); null: all that have data. flips and second_split need the stage
     of that name in the same block. [flips, learning_time, second_split: paper §6.1; the others: memloc]
     """
@@ -44,9 +57,9 @@ class DetectionConfig(StageConfig):
 
 
 class ResolvedDetection(DetectionConfig):
-    """A resolved `DetectionConfig`: the scores are those that have data, in the order of `SCORES`."""
+    """A resolved `DetectionConfig`: the scores are those that have data, in the order of `SCORES`, then the user's own."""
 
-    scores: tuple[Score, ...]
+    scores: tuple[str, ...]
 
 
 class Detection(Stage[ResolvedDetection]):
@@ -75,21 +88,44 @@ class Detection(Stage[ResolvedDetection]):
             ("hi", FLOAT),
             ("p", FLOAT),
         ),
+        "scores": of_analysis(("score", TEXT), ("example", INT), ("value", FLOAT)),
     }
-    reads: ClassVar[tuple[str, ...]] = FROM_STAGE
-    config = DetectionConfig
+    config: type[StageConfig]
+
+    def __init__(self, own: Sequence[Score] = (), unasked: Sequence[Score] = ()) -> None:
+        """own: the user's own scores. unasked: those of them that are compared though nobody names them."""
+        self.scores, self.unasked = (*SCORES, *own), (*SCORES, *unasked)
+        self.reads = tuple(dict.fromkeys(score.stage for score in self.scores if score.stage))
+        self.config = DetectionConfig
+        if own:
+            names = [score.name for score in self.scores]
+            info = DetectionConfig.model_fields["scores"]
+            asked = _asked(names), FieldInfo(default=None, description=info.description)
+            self.config = create_model("DetectionConfig", __base__=DetectionConfig, scores=asked)
 
     def resolve(self, config: DetectionConfig, train: TrainConfig, beside: Collection[str] = ()) -> ResolvedDetection:
-        absent = [s for s in FROM_STAGE if s not in beside]
-        for score in absent:
-            if score in (config.scores or ()):
-                raise FieldError("scores", f"{score} needs that stage; add `{score}: {{}}` to the stages of this block")
-        if config.c_score is None and "c_score" in (config.scores or ()):
+        asked: Collection[str] = config.scores or ()
+        absent = {score.name: score.stage for score in self.scores if score.stage and score.stage not in beside}
+        for score, stage in absent.items():
+            if score in asked:
+                which = "that stage" if stage == score else f"the stage {stage}"
+                raise FieldError("scores", f"{score} needs {which}; add `{stage}: {{}}` to the stages of this block")
+        if config.c_score is None and "c_score" in asked:
             raise FieldError("scores", "c_score needs to know whose; add `c_score: sweep:NAME` to this stage")
-        if config.c_score is not None and config.scores is not None and "c_score" not in config.scores:
+        if config.c_score is not None and config.scores is not None and "c_score" not in asked:
             raise UnusedFieldError("c_score", "used only with the score c_score; add it to scores")
-        available = [s for s in SCORES if s not in absent and (s != "c_score" or config.c_score is not None)]
-        return config.resolved_as(ResolvedDetection, scores=tuple(s for s in available if s in (config.scores or available)))
+        usual = {score.name for score in self.unasked} - absent.keys() - ({"c_score"} if config.c_score is None else set())
+        compared = tuple(score.name for score in self.scores if score.name in (asked or usual))
+        return config.resolved_as(ResolvedDetection, scores=compared)
+
+    def codes(self, config: ResolvedDetection) -> tuple[OwnCode, ...]:
+        there = (score.code for score in self.scores if score.name in config.scores)
+        return tuple(dict.fromkeys(code for code in there if code is not None))
+
+    def run(self, config: ResolvedDetection, inputs: Inputs, part: Part) -> Tables:
+        compute: Any = import_module("memloc.stages.detection.compute")
+        tables: Tables = compute.run(config, inputs, self.scores)
+        return tables
 
     def parts(self, config: ResolvedDetection, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"all": "all"}]
@@ -103,7 +139,9 @@ class Detection(Stage[ResolvedDetection]):
     def rows(self, config: ResolvedDetection, size: Size) -> Mapping[str, int]:
         scores = config.scores
         k = [len([s for s in scores if s != "flips"]), len(scores) if "flips" in scores else 0]
-        return {"detection": sum(k), "detection_pairs": sum(n * (n - 1) // 2 for n in k)}
+        own = len(set(scores) - {score.name for score in SCORES})
+        rows = {"detection": sum(k), "detection_pairs": sum(n * (n - 1) // 2 for n in k)}
+        return rows | ({"scores": own * size.n} if own else {})
 
 
 STAGE = Detection()

@@ -24,7 +24,7 @@ class Count(Stage[CountConfig]):
     name: ClassVar[str] = "count"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {"counts": of_analysis(("above", INT), ("known", INT))}
-    reads: ClassVar[tuple[str, ...]] = ("evaluate",)
+    reads = ("evaluate",)
     config = CountConfig
 
     def resolve(self, config: CountConfig, train: TrainConfig, beside: Collection[str] = ()) -> CountConfig:

@@ -1,0 +1,332 @@
+"""The plugins that docs/plugins.md shows, carried out, and what can be wrong with a plugin."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ray import cloudpickle
+from sklearn.metrics import roc_auc_score
+
+from memloc import own_code, stages, sweep
+from memloc.analysis.instruments import instruments
+from memloc.analysis.reader import known_tables
+from memloc.analysis.reading import read_table, run_sql
+from memloc.api import open_store
+from memloc.errors import UsageError
+from memloc.papers import registry
+from memloc.papers.judging import judge
+from memloc.run.plan import Plan
+from memloc.run.planner import build_plan
+from memloc.stages import REGISTRY, STAGES, plugins
+from memloc.stages.plugins import installed, scores_of, stages_of
+from memloc.store import Store
+from tests.run.programs import memloc
+
+PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
+LINES = {"moved.py": 40, "late.py": 15, "paper.py": 40}
+
+
+def shown() -> dict[str, str]:
+    """{file: its text} of the page."""
+    blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    return dict(blocks)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of the page, and the store in which their sweep was carried out."""
+    folder = tmp_path_factory.mktemp("plugins")
+    for name, text in shown().items():
+        (folder / name).write_text(text)
+    done = memloc(folder, "sweep", str(folder / "mine.yaml"), "--store", str(folder / "store"), "--executor", "inline")
+    assert done.code == 0, done.err
+    assert "Stage moved" in done.out
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path) -> Store:
+    return Store(str(folder / "store"))
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_files_are_as_short_as_they_should_be() -> None:
+    assert {name: len(text.splitlines()) <= LINES[name] for name, text in shown().items() if name in LINES} == dict.fromkeys(
+        LINES, True
+    )
+
+
+def test_the_stage_measures_how_far_layers_have_moved(store: Store) -> None:
+    opened = open_store(store.uri)
+    rows = read_table(store, "moved").to_pylist()
+    assert len(rows) == 3 * 2 * 9  # trainings, epochs, layers
+    for row in rows:
+        trial = opened.trial(row["trial"])
+        first, last = (dict(trial.model(epoch).named_parameters()) for epoch in (0, row["epoch"]))
+        moved = [(last[n] - p).detach().numpy().astype(float) for n, p in first.items() if n.startswith(row["layer"] + ".")]
+        assert row["distance"] == pytest.approx(np.sqrt(sum((m**2).sum() for m in moved)), rel=1e-6)
+
+
+def test_the_score_is_compared_and_on_the_leaderboard(store: Store) -> None:
+    board = run_sql(store, "SELECT trial, noisy, final_loss - mean_loss AS expected, late_loss FROM leaderboard").to_pandas()
+    assert len(board) == 3 * 200
+    assert np.allclose(board["late_loss"], board["expected"], atol=0)
+    aucs = run_sql(store, "SELECT trial, auc FROM detection WHERE score = 'late_loss' AND sample = 'all'").to_pylist()
+    assert {row["trial"]: pytest.approx(row["auc"]) for row in aucs} == {
+        trial: roc_auc_score(rows["noisy"], rows["late_loss"]) for trial, rows in board.groupby("trial")
+    }
+    compared = run_sql(store, "SELECT count(DISTINCT other) AS n FROM detection_pairs WHERE score = 'aum'").to_pylist()
+    assert compared == [{"n": 4}]  # el2n, loss, probability and late_loss come after aum
+
+
+def test_a_reader_knows_no_plugin(store: Store) -> None:
+    assert "moved" not in known_tables()
+    assert "moved" not in STAGES
+    (used,) = [one for one in instruments(store, None) if one.own]
+    means = run_sql(
+        store, "SELECT epoch, layer, avg(distance) AS distance, count(*) AS n FROM moved GROUP BY ALL"
+    ).to_pylist()
+    by_row = {(row["epoch"], row["layer"]): (pytest.approx(row["distance"]), row["n"]) for row in means}
+    rows = run_sql(store, used.sql).to_pylist()
+    assert {(row["epoch"], row["layer"]): (row["distance"], row["n"]) for row in rows} == by_row
+
+
+def test_the_page_and_the_paper(folder: Path, store: Store) -> None:
+    paper = str(folder / "paper.py")
+    (judgement,) = judge(store, registry.paper(paper), "mine")
+    last = run_sql(store, "SELECT trial, layer, distance FROM moved WHERE epoch = 3").to_pandas()
+    linear = last["layer"] == "linear"
+    excess = last[~linear].groupby("trial")["distance"].mean() - last[linear].groupby("trial")["distance"].mean()
+    assert (judgement.id, judgement.paper_id, judgement.seeds) == ("M1", "mine", 3)
+    assert judgement.ours == pytest.approx(excess.mean())
+    said = memloc(folder, "claims", "mine", "--store", store.uri, "--paper", paper)
+    assert (said.code, "M1  §1: the last layer moves less than the others" in said.out) == (0, True)
+    pytest.importorskip("altair")
+    page = folder / "page.html"
+    made = memloc(folder, "report", "mine", "--store", store.uri, "--paper", paper, "-o", str(page))
+    assert made.code == 0, made.err
+    text = page.read_text(encoding="utf-8")
+    assert '<article id="fig01"' in text
+    assert "Distance from the initial weights" in text
+    assert ">Stage moved</caption>" in text
+
+
+def test_the_fields_of_a_sweeps_plugins(folder: Path) -> None:
+    listed = memloc(folder, "sweep", str(folder / "mine.yaml"), "--fields")
+    assert "stage moved\n  epoch  default null\n" in listed.out
+    assert "late_loss" in listed.out
+    assert "late_loss" not in memloc(folder, "sweep", "--fields").out
+    refused = memloc(folder, "sweep", str(folder / "mine.yaml"), "lr=1", "--fields")
+    assert refused.code == 2
+
+
+# --- identity, and other processes ------------------------------------------------------------------------------------
+
+
+def plan(folder: Path, **changed: str) -> Plan:
+    for name, text in (shown() | changed).items():
+        (folder / name).write_text(text)
+    loaded = sweep.load(folder / "mine.yaml", REGISTRY)
+    return build_plan(loaded, loaded.entries, folder)
+
+
+def ids(planned: Plan) -> dict[str, list[str]]:
+    trial = planned.trials[0]
+    analyses = {stage: [a.id for a in trial.analyses if a.stage == stage] for stage in ("moved", "detection")}
+    return {"train": [trial.id], **analyses}
+
+
+def test_the_hash_of_a_file_enters_what_it_computes_and_nothing_else(tmp_path: Path) -> None:
+    files, base = shown(), ids(plan(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    assert ids(plan(tmp_path / "elsewhere")) == base
+    other_stage = ids(plan(tmp_path, **{"moved.py": files["moved.py"] + "# a comment\n"}))
+    assert not set(other_stage["moved"]) & set(base["moved"])
+    assert (other_stage["train"], other_stage["detection"]) == (base["train"], base["detection"])
+    other_score = ids(plan(tmp_path, **{"late.py": files["late.py"] + "# a comment\n"}))
+    assert not set(other_score["detection"]) & set(base["detection"])
+    assert (other_score["train"], other_score["moved"]) == (base["train"], base["moved"])
+
+
+def test_memlocs_own_analyses_keep_their_ids_beside_plugins(tmp_path: Path) -> None:
+    named = shown()["mine.yaml"].replace("detection: {}", "detection: {scores: [aum, loss]}")
+    with_plugins = ids(plan(tmp_path, **{"mine.yaml": named}))["detection"]
+    without = named.replace("plugins: [moved.py, late.py]\n", "").replace("moved: [{}, {epoch: 1}]", "evaluate: {}")
+    assert ids(plan(tmp_path, **{"mine.yaml": without}))["detection"] == with_plugins
+    assert ids(plan(tmp_path))["detection"] != with_plugins
+
+
+THERE = """
+import pickle, sys
+for a in pickle.loads(open(sys.argv[1], "rb").read()):
+    kind = a.kind
+    print(a.stage, type(a.config).__name__, dict(a.config), [s.name for s in getattr(kind, "scores", ()) if s.code])
+"""
+
+
+def test_the_text_travels_to_another_process(tmp_path: Path) -> None:
+    analyses = plan(tmp_path).trials[0].analyses
+    pickled = tmp_path / "analyses"
+    pickled.write_bytes(cloudpickle.dumps(analyses))
+    for name in ("moved.py", "late.py"):
+        (tmp_path / name).unlink()
+    done = subprocess.run([sys.executable, "-c", THERE, str(pickled)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[:2] == ["moved MovedConfig {'epoch': 3} []", "moved MovedConfig {'epoch': 1} []"]
+    assert done.stdout.splitlines()[2].endswith("['late_loss']")
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+STAGE = """
+from memloc.stages.base import Stage
+from memloc.stages.columns import FLOAT, of_analysis
+class Mine(Stage):
+    name, version = "mine", 1
+    tables = {"mine": of_analysis(("x", FLOAT))}
+    def run(self, config, inputs, part):
+        return {"mine": {"x": [1.0]}}
+STAGE = Mine()
+"""
+SCORE = "from memloc.stages.detection.scores import Score\nSCORE = Score('mine', lambda tables: [0.0])\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (STAGE.replace('"mine", 1', '"flips", 1'), "stage flips: memloc has one of this name; rename yours"),
+        (STAGE.replace('"mine", 1', '"Mine", 1'), "stage Mine: name 'Mine'; valid: a-z, 0-9 and _, other than train"),
+        (STAGE.replace('"mine", 1', '"mine", 0'), "stage mine: version 0; valid: a whole number >= 1"),
+        (STAGE.replace('{"mine": of', '{"flips": of'), "stage mine: table flips is that of another stage; rename it"),
+        (STAGE.replace('{"mine": of', '{"trials": of'), "stage mine: table trials; valid: a name of its own"),
+        (STAGE.replace('of_analysis(("x", FLOAT))', "{}"), "stage mine: tables; valid: {name: of_analysis("),
+        (STAGE.replace("def run", "def go"), "stage mine: has no method run(config, inputs, part)"),
+        (SCORE.replace("mine", "aum"), "score aum: memloc has one of this name; rename yours"),
+        (SCORE.replace("mine", "noisy"), "score noisy: a column of the leaderboard has this name"),
+        (SCORE.replace("mine", "my score"), "score my score: valid: a-z, 0-9 and _"),
+        ("import nothing_at_all\n", "cannot be loaded: ModuleNotFoundError"),
+        ("def (:\n", "is not Python: SyntaxError"),
+    ],
+)
+def test_what_is_wrong_with_a_plugin(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "own.py").write_text(text)
+    (tmp_path / "mine.yaml").write_text(shown()["mine.yaml"].replace("[moved.py, late.py]", "\n  - own.py\n"))
+    with pytest.raises(UsageError) as caught:
+        sweep.load(tmp_path / "mine.yaml", REGISTRY)
+    assert caught.value.problems[0].startswith(f"{tmp_path}/mine.yaml:2:plugins.0: {tmp_path}/own.py: {said}")
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ("own.py", "1:plugins: 'own.py' is not valid; valid: a list of Python files and modules"),
+        ("[3]", "1:plugins: [3] is not valid"),
+        ("[lost.py]", "1:plugins.0: {folder}/lost.py: no such file"),
+        ("[no.such.module]", "1:plugins.0: no.such.module: no such module"),
+    ],
+)
+def test_what_is_wrong_with_the_list(tmp_path: Path, listed: str, said: str) -> None:
+    (tmp_path / "mine.yaml").write_text(shown()["mine.yaml"].replace("[moved.py, late.py]", listed))
+    with pytest.raises(UsageError) as caught:
+        sweep.load(tmp_path / "mine.yaml", REGISTRY)
+    assert caught.value.problems[0].startswith(f"{tmp_path}/mine.yaml:{said.format(folder=tmp_path)}")
+
+
+def test_errors_of_a_plugins_fields_are_told_at_their_line(tmp_path: Path) -> None:
+    for name, text in shown().items():
+        (tmp_path / name).write_text(text.replace("[{}, {epoch: 1}]", "[{epoch: 7}, {epok: 1}]"))
+    with pytest.raises(UsageError) as caught:
+        sweep.load(tmp_path / "mine.yaml", REGISTRY)
+    assert [p.removeprefix(f"{tmp_path}/").partition(";")[0] for p in caught.value.problems] == [
+        "mine.yaml:7:blocks.distances.stages.moved.1.epok: unknown field",
+        "mine.yaml:7:blocks.distances.stages.moved.0.epoch: 7 is beyond the last epoch 3",
+    ]
+
+
+def test_a_score_that_needs_a_stage_says_so(tmp_path: Path) -> None:
+    files = shown()
+    needing = files["late.py"].replace("late_loss)", 'late_loss, stage="moved")')
+    named = files["mine.yaml"].replace("detection: {}", "detection: {scores: [late_loss]}")
+    with_stage = plan(tmp_path, **{"late.py": needing, "mine.yaml": named}).trials[0].analyses
+    moved, detection = ([a for a in with_stage if a.stage == stage] for stage in ("moved", "detection"))
+    assert [a.reads for a in detection] == [(a.id,) for a in moved]  # one for each configuration that it reads
+    with pytest.raises(UsageError, match=r"late_loss needs the stage moved; add `moved: \{\}` to the stages of this block"):
+        plan(tmp_path, **{"late.py": needing, "mine.yaml": named.replace("moved: [{}, {epoch: 1}]", "evaluate: {}")})
+
+
+def test_a_score_of_another_length_fails_with_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(SCORE)
+    (tmp_path / "mine.yaml").write_text(
+        "plugins: [own.py]\ndefaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 50, epochs: 1, noise: 0.1}\n"
+        "blocks: {a: {stages: {detection: {}}}}\n"
+    )
+    done = memloc(tmp_path, "sweep", str(tmp_path / "mine.yaml"), "--store", str(tmp_path / "s"), "--executor", "inline")
+    assert done.code == 1
+    assert (
+        "score mine: shape (1,); valid: a finite number or NaN for each of the 50 training examples" in done.err + done.out
+    )
+
+
+# --- installed packages -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mapping[str, str]]:
+    """A package with the files of the page, and its entry points, as pip leaves them."""
+    files = shown()
+    (tmp_path / "my_notes").mkdir()
+    (tmp_path / "my_notes" / "__init__.py").write_text("")
+    for name in LINES:
+        (tmp_path / "my_notes" / name).write_text(files[name])
+    info = tmp_path / "my_notes-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-notes\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        "[memloc.stages]\nmoved = my_notes.moved:STAGE\nlost = my_notes.lost:STAGE\n"
+        "[memloc.scores]\nlate_loss = my_notes.late:SCORE\n[memloc.papers]\nmine = my_notes.paper:PAPER\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield files
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_notes"]:
+        del sys.modules[name]
+
+
+def test_plugins_of_an_installed_package(package: Mapping[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    codes = installed()
+    assert {code.text for code in codes} == {package["moved.py"], package["late.py"]}
+    assert "plugin lost = my_notes.lost:STAGE is left out: my_notes.lost: no module" in caplog.text
+    there = plugins.with_plugins(stages.discover(), codes, named=False)
+    assert set(there) == {*stages.discover(), "moved"}
+    train = REGISTRY.training.resolved(dataset="digits", model="resnet9")
+    detection = there["detection"]
+    assert "late_loss" not in detection.resolve(detection.config(), train).scores  # an installation changes no result
+    assert detection.resolve(detection.config(scores=["aum", "late_loss"]), train).scores == ("aum", "late_loss")
+    assert registry.paper("mine").id == "mine"
+    with pytest.raises(UsageError, match=r"--paper mime: no such paper; did you mean 'mine'\?"):
+        registry.paper("mime")
+    # A sweep may name the same file too.
+    assert set(plugins.with_plugins(there, codes)) == set(there)
+
+
+def test_a_file_without_one_paper(tmp_path: Path) -> None:
+    (tmp_path / "no.py").write_text("PAPER = 3\n")
+    with pytest.raises(UsageError, match=r"--paper .*no.py: has 0 papers; it needs one `Paper\(…\)` at its top level"):
+        registry.paper(str(tmp_path / "no.py"))
+    with pytest.raises(UsageError, match=r"--paper .*lost.py: no such file"):
+        registry.paper(str(tmp_path / "lost.py"))
+
+
+def test_memlocs_own_are_found_by_the_same_functions(tmp_path: Path) -> None:
+    """What a file imports from memloc is not the file's own."""
+    (tmp_path / "own.py").write_text(
+        "from memloc.stages.flips.config import STAGE\nfrom memloc.stages.detection.scores import *\n"
+    )
+    code = own_code.read(str(tmp_path / "own.py"))
+    assert (list(stages_of(code)), list(scores_of(code))) == ([], [])
