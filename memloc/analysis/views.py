@@ -112,9 +112,9 @@ def _same(*fields: str) -> str:
 
 # Does score set `s` judge the examples of trial `t`? It must be on all examples or on the same subset. RIGHT_LABELS: under
 # the right labels. SAME_LABELS: under the labels that they have in `t` (as run/score_sources.same_labels).
-RIGHT_LABELS = f"""s.dataset = t.dataset AND s.noise = 0
+RIGHT_LABELS = f"""s.dataset = t.dataset AND s.noise = 0 AND ({_same("labels", "true_label")})
      AND ((s.config->>'subset') IS NULL OR ({_same("subset", "data_seed")}))"""
-SAME_LABELS = f"""s.dataset = t.dataset AND s.noise = t.noise
+SAME_LABELS = f"""s.dataset = t.dataset AND s.noise = t.noise AND ({_same("labels", "true_label")})
      AND ((s.config->>'subset') IS NULL OR ({_same("subset", "data_seed")}))
      AND (t.noise = 0 OR ({_same("subset", "wrong", "noise_count", "data_seed")}))"""
 

@@ -113,7 +113,9 @@ def _options(asked: Asked, store: str, data_dir: str | None, here: bool) -> Iter
 
 def _check_portable(plan: Plan, data_dir: str | None) -> None:
     """Raises UsageError where the sweep needs files of this machine."""
-    own = next((t.config.dataset for t in plan.trials if ":" in t.config.dataset), None)
+    from memloc.data import SOURCES
+
+    own = next((t.config.dataset for t in plan.trials if t.config.dataset not in SOURCES), None)
     if own is not None:
         raise UsageError(f"{own}: lies on this machine, and only the sweep's file goes along with the job; use --slurm")
     models = (t.config.model for t in plan.trials)

@@ -12,14 +12,13 @@ from memloc.data.assembly import OwnImages
 from memloc.data.halves import Listed, read_together
 from memloc.data.pictures import Encoded, PictureError
 from memloc.data.source import TableSource
-from memloc.data.table_columns import image_column, label_column
+from memloc.data.table_columns import image_column
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS = 1024  # of a batch: bounds the memory that encoded images take
-TRUE = ("true_label", "y_true")
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,7 @@ def own_images(source: TableSource, where: str, halves: Sequence[Sequence[Shard]
     first, second, notes = read_together(
         source, where, _listed(train, image, columns), _listed(test, image, columns) if test else None
     )
-    names = class_names(schema)
-    true = (source.true_label, *TRUE)
-    usual = label_column([name for name in columns if name not in true], [name for name in names if name not in true])
-    return OwnImages(where, first, second, usual, names, notes=[*([note] if note else []), *notes])
+    return OwnImages(where, first, second, None, class_names(schema), notes=[*([note] if note else []), *notes])
 
 
 def _images(schema: pa.Schema) -> list[str]:

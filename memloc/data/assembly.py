@@ -12,6 +12,7 @@ from memloc.counts import counted
 from memloc.data.arrays import I64, U8, Origin, Raw, own_raw
 from memloc.data.label_values import LabelError, Values, in_order, label_values
 from memloc.data.labels import stratified
+from memloc.data.table_columns import label_column
 from memloc.errors import UsageError, nearest
 from memloc.seeds import hashed
 
@@ -40,8 +41,8 @@ class Half:
 class OwnImages:
     """The images of a user, with all their labels.
 
-    where: what they are, for messages. label: the usual column of labels; None: nobody can say which it is. names: {column:
-    names of its numbers}. wrong: bool [N], which of the given labels are wrong, where only that is known. notes: what was
+    where: what they are, for messages. label: the usual column of labels; None: its name must tell. names: {column: names of
+    its numbers}. wrong: bool [N], which of the given labels are wrong, where only that is known. notes: what was
     converted or left out, a line each.
     """
 
@@ -87,10 +88,15 @@ def assembled(own: OwnImages, test: float | None, labels: str = "given", true_la
     Raises:
         UsageError: one line on what does not fit, and what would.
     """
-    given, true = _columns(own, labels, true_label)
+    usual = own.label or _usual(own, true_label)
+    given, true = _columns(own, usual, labels, true_label)
     _check_sizes(own)
     notes = list(own.notes)
-    names = next((own.names[c] for c in (given, true, own.label) if c is not None and c in own.names), ())
+    if true is None and usual not in (None, given):
+        notes.append(
+            f"labels are of column {given}; if {usual} has the true ones, true_label: {usual} tells which are wrong"
+        )
+    names = next((own.names[c] for c in (given, true, usual) if c is not None and c in own.names), ())
     y_given = _values(own, own.train, given, notes)
     y_true = None if true is None else _values(own, own.train, true, notes)
     if y_true is not None and y_true.dtype.kind != y_given.dtype.kind:
@@ -103,11 +109,11 @@ def assembled(own: OwnImages, test: float | None, labels: str = "given", true_la
     train, test_half, split = _split(own, y if truth is None or (truth < 0).any() else truth, test, notes)
     if split is not None:
         y, truth = y[split], None if truth is None else truth[split]
-    y_test = _test_labels(own, test_half, (given, true), classes, notes)
+    y_test = _test_labels(own, test_half, (true, given, usual), classes, notes)
     return _raw(own, train, test_half, (y, truth, y_test), classes, notes)
 
 
-def _columns(own: OwnImages, labels: str, true_label: str | None) -> tuple[str, str | None]:
+def _columns(own: OwnImages, usual: str | None, labels: str, true_label: str | None) -> tuple[str, str | None]:
     """The columns of the labels that are trained on, and of the true ones."""
     have = list(own.train.columns)
     for name, column in (("labels", labels), ("true_label", true_label)):
@@ -124,10 +130,16 @@ def _columns(own: OwnImages, labels: str, true_label: str | None) -> tuple[str, 
             )
         return true, None
     if labels == "given":
-        if own.label is None:
+        if usual is None:
             raise UsageError(f"{own.where}: which column holds the labels? Say labels: COLUMN; it has {', '.join(have)}")
-        return own.label, None if true == own.label else true
+        return usual, None if true == usual else true
     return labels, None if true == labels else true
+
+
+def _usual(own: OwnImages, true_label: str | None) -> str | None:
+    """The usual column of labels, by its name."""
+    others = [name for name in own.train.columns if name not in (true_label, *TRUE_COLUMNS)]
+    return label_column(others, [name for name in others if name in own.names])
 
 
 def _check_sizes(own: OwnImages) -> None:
@@ -218,12 +230,11 @@ def held_for_testing(y: I64, share: float) -> I64:
     return np.setdiff1d(taken, np.array(kept, dtype=np.int64))
 
 
-def _test_labels(own: OwnImages, half: Half, columns: tuple[str, str | None], classes: _Classes, notes: list[str]) -> I64:
-    """int64 [m]: the true labels if the test set has them, else the given ones."""
-    given, true = columns
-    column = next((c for c in (true, given, own.label) if c is not None and c in half.columns), None)
+def _test_labels(own: OwnImages, half: Half, columns: Sequence[str | None], classes: _Classes, notes: list[str]) -> I64:
+    """int64 [m]: those of the first of these columns that the test set has."""
+    column = next((c for c in columns if c is not None and c in half.columns), None)
     if column is None:
-        raise UsageError(f"{own.where}: the test set has no column {given}; it has {', '.join(half.columns)}")
+        raise UsageError(f"{own.where}: the test set has no column {columns[1]}; it has {', '.join(half.columns)}")
     return classes.numbers(_values(own, half, column, notes), f"{own.where}:{half.labels or f'{column} of the test set'}")
 
 

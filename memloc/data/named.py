@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from memloc.data.arrays import I64, U8, Description, Raw
+from memloc.data.arrays import I64, U8, Description, Origin, Raw
 from memloc.data.directory import data_dir as default_dir
 from memloc.errors import UsageError, error_line
 
@@ -115,7 +115,7 @@ class NamedDataset:
         arrays = self.read(self.content(file, data_dir) for file in self.files)
         for problem in self._misfits(arrays):
             raise UsageError(f"{self.name} in {data_dir}: {problem}")
-        return Raw(*arrays, self.classes, self.description.identity)
+        return Raw(*arrays, self.classes, self.description.identity, origin=Origin(self.class_names))
 
     def content(self, file: File, data_dir: Path) -> Content:
         """The verified content of a file: of the first of its forms that is whole.

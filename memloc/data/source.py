@@ -6,7 +6,7 @@ A source of a user's own images is a module in sources/, and nothing else (docs/
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -150,10 +150,36 @@ class LabelledSource(OwnSource):
     may be drawn on top of those that are wrong already. [memloc]
     """
 
+    def stamp(self) -> object:
+        """What changes with the files; None: that cannot be told without reading them."""
+        return None
+
     def load(self, data_dir: Path) -> Raw:
-        """As `Source.load`."""
-        raw = assembled(self.read(), self.test, self.labels, self.true_label)
+        """As `Source.load`. Several columns of labels of the same images need one reading."""
+        raw = assembled(_LAST.of(self), self.test, self.labels, self.true_label)
         return raw.without_truth() if self.truth == "hidden" else raw
+
+
+class _Last:
+    """The images that were read last, for other labels of the same ones, until their files change.
+
+    They are kept where no test set is split off: then the arrays of a data set are these very images.
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[object, OwnImages] | None = None
+
+    def of(self, source: LabelledSource) -> OwnImages:
+        """The images of a source."""
+        images = source.model_copy(update={"labels": "given", "true_label": None, "truth": "used", "test": None})
+        key, kept, self._kept = (images, source.stamp()), self._kept, None
+        own = kept[1] if kept is not None and kept[0] == key else source.read()
+        if own.test is not None and key[1] is not None:
+            self._kept = key, own
+        return own
+
+
+_LAST = _Last()
 
 
 def hides_truth(source: type[SourceConfig]) -> bool:
@@ -164,6 +190,14 @@ def hides_truth(source: type[SourceConfig]) -> bool:
 def with_truth(source: SourceConfig) -> SourceConfig:
     """The same source with the true labels that it knows."""
     return source.model_copy(update={"truth": "used"}) if isinstance(source, LabelledSource) else source
+
+
+def stamp_of(files: Iterable[Path]) -> object:
+    """Sizes and times of files; None if one of them is not there."""
+    try:
+        return tuple((str(file), stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.stat()])
+    except OSError:
+        return None
 
 
 class TableSource(PictureSource, LabelledSource):

@@ -112,6 +112,7 @@ def test_other_labels_of_the_same_images() -> None:
     assert (raw.y_train == person).all()
     assert raw.description.given_wrong == 1
     true = assembled(images, 0.0, "true")
+    assert not any("tells which are wrong" in note for r in (raw, true) for note in r.origin.notes)
     assert (true.y_train == TRUE).all()
     assert (true.y_true, true.description.given_wrong) == (None, None)
     assert len({r.identity for r in (raw, true, assembled(images, 0.0))}) == 3
@@ -164,7 +165,7 @@ def test_drawn_noise_on_top_of_given_noise_is_an_error(noise: float, fits: bool)
             "true_label: there is no column 'humane'; it has label, human; did",
         ),
         (own(), {"labels": "true"}, "mine: labels: true: the true labels are not known; name their column with true_label"),
-        (own(half(b=Y), label=None), {}, r"which column holds the labels\? Say labels: COLUMN; it has label, b"),
+        (own(Half(X, {"a": Y, "b": Y}), label=None), {}, r"which column holds the labels\? Say labels: COLUMN; it has a, b"),
         (own(half(true_label=Y.astype(str))), {}, "label and true_label have unlike labels"),
         (own(Half(X, {"label": Y[:9]})), {}, r"mine:label: labels have shape \(9,\); must be \(30,\)"),
         (own(Half(X[:1], {"label": Y[:1]})), {}, "mine: has 1 training image; needs at least 2"),

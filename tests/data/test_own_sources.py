@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from memloc.data import Raw, source_of
+from memloc.data.sources.parquet_files import ParquetFiles
 from memloc.errors import UsageError
 from tests.data.pictures import classes, encoded, pixels, write
 
@@ -390,3 +391,20 @@ def test_saved_data_sets_that_are_refused(tmp_path: Path, state: str | None, mes
         read(f"hf:{tmp_path}")
     assert len(caught.value.problems) == 1
     assert message in str(caught.value)
+
+
+def test_other_labels_of_the_same_files_need_one_reading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = pa.array([(k + 1) % 3 for k in range(3) for _ in range(N)])
+    pq.write_table(table(folder, "train", person=person), folder / "train.parquet")
+    pq.write_table(table(folder, "test"), folder / "test.parquet")
+    readings = []
+    plain_read = ParquetFiles.read
+    monkeypatch.setattr(ParquetFiles, "read", lambda self: readings.append(1) or plain_read(self))
+    first, second = (read(f"parquet:{folder}", labels=labels) for labels in ("given", "person"))
+    assert len(readings) == 1
+    assert first.x_train is second.x_train
+    assert second.y_train.tolist() == person.to_pylist()
+    hint = "the labels are person; if label has the true ones, true_label: label tells which are wrong"
+    assert second.origin.notes == (f"{folder}: {hint}",)
+    pq.write_table(table(folder, "test").slice(1), folder / "test.parquet")
+    assert len(read(f"parquet:{folder}").y_test) == 3 * N - 1  # a changed file is read again

@@ -15,7 +15,7 @@ from memloc.data.halves import Listed, half_of, halved, read_together
 from memloc.data.pictures import Encoded, file_content
 from memloc.data.regular_file import opened
 from memloc.data.source import TableSource, behind
-from memloc.data.table_columns import image_column, label_column
+from memloc.data.table_columns import image_column
 from memloc.errors import UsageError, error_line
 
 SPLIT = "split"  # the column that says which rows are for testing
@@ -55,8 +55,7 @@ class CsvFile(TableSource):
             return Listed(images, files, {name: [values[name][k] for k in half] for name in columns})
 
         first, second, said = read_together(self, where, listed(train), listed(test) if test else None)
-        others = [name for name in columns if name not in (self.true_label, "true_label", "y_true")]
-        return OwnImages(where, first, second, label_column(others, ()), notes=[*notes, *said])
+        return OwnImages(where, first, second, None, notes=[*notes, *said])
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         """(the header, the rows), each as long as the header."""

@@ -14,7 +14,7 @@ from memloc.data.arrow_images import Shard, own_images
 from memloc.data.assembly import OwnImages
 from memloc.data.halves import halved
 from memloc.data.regular_file import opened
-from memloc.data.source import TableSource, behind
+from memloc.data.source import TableSource, behind, stamp_of
 from memloc.errors import UsageError, error_line
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ class HuggingFace(TableSource):
     FORM: ClassVar[str | None] = "hf:DIR"
 
     dataset: Annotated[str, AfterValidator(behind("hf:", "hf:DIR"))]
+
+    def stamp(self) -> object:
+        """As `LabelledSource.stamp`."""
+        return stamp_of(sorted(file for file in self.path.rglob("*") if file.is_file()))
 
     def read(self) -> OwnImages:
         """As `OwnSource.read`."""

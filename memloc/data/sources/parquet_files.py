@@ -16,7 +16,7 @@ from memloc.data.assembly import OwnImages
 from memloc.data.declared import check_fits
 from memloc.data.halves import half_of, halved
 from memloc.data.regular_file import opened
-from memloc.data.source import TableSource, behind
+from memloc.data.source import TableSource, behind, stamp_of
 from memloc.errors import UsageError, error_line
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ class ParquetFiles(TableSource):
         """As `SourceConfig.absolute`, for each of the paths."""
         paths = dataset.removeprefix(cls.PREFIX).split(":")
         return cls.PREFIX + ":".join(str((folder / Path(path).expanduser()).resolve()) for path in paths)
+
+    def stamp(self) -> object:
+        """As `LabelledSource.stamp`."""
+        return stamp_of(file for path in self.dataset.removeprefix(self.PREFIX).split(":") for _, file in _files(path))
 
     def read(self) -> OwnImages:
         """As `OwnSource.read`."""
