@@ -25,11 +25,11 @@ FLIPS = """SELECT 'flips ' || f.trial AS judge, f.example, e.label, e.noisy, f.n
            0.0 AS alternative_prob
     FROM (SELECT trial, example, avg(neurons) AS neurons FROM flip_counts WHERE {trials} GROUP BY ALL) AS f
     JOIN examples AS e ON e.trial = f.trial AND e.example = f.example ORDER BY judge, f.example"""
-OUT = """SELECT t.noise || ' ' || t.data_seed AS judge, h.example, any_value(h.label) AS label, any_value(h.noisy) AS noisy,
-           fsum(h.prob ORDER BY h.trial) / count(*) AS prob,
+OUT = """SELECT t.noise || ' ' || coalesce(t.noise_seed, -1) AS judge, h.example,
+           any_value(h.label) AS label, any_value(h.noisy) AS noisy, fsum(h.prob ORDER BY h.trial) / count(*) AS prob,
            arg_max(h.alternative, h.alternative_prob ORDER BY h.trial) AS alternative,
            max(h.alternative_prob) AS alternative_prob
-    FROM held_out AS h JOIN (SELECT trial, noise, data_seed FROM trials WHERE {trials}) AS t USING (trial)
+    FROM held_out AS h JOIN (SELECT trial, noise, noise_seed FROM trials WHERE {trials}) AS t USING (trial)
     WHERE NOT h.held_in GROUP BY judge, h.example ORDER BY judge, h.example"""
 
 
@@ -92,7 +92,7 @@ class Suspects:
 def judgements(reader: Reader, trials: Sequence[str]) -> list[Judgement]:
     """What these trainings say of examples that they have seen, or, if they hold examples out, of those.
 
-    Trainings that hold examples out speak together if their `data_seed` and their noise are the same. An example that
+    Trainings that hold examples out speak together if their noise and their `noise_seed` are the same. An example that
     several of them hold out is judged by the mean of its probabilities. planted: its label differs from that of the data
     set. Searches of neurons judge too: the fewer neurons hold a label, the more suspect it is.
     """
@@ -117,8 +117,7 @@ def judgements(reader: Reader, trials: Sequence[str]) -> list[Judgement]:
 def suspects(judged: Sequence[Judgement]) -> Suspects:
     """The ranking of the examples of judges without planted labels.
 
-    Every judge judges those of them whose labels were not planted for it. With `subset`, trainings whose `data_seed` differs
-    have other examples.
+    Every judge judges those of them whose labels were not planted for it.
 
     score: the mean over the judges of the example's place among the unplanted ones. suggested: the alternative with the
     largest sum of probabilities over them. agreement: the share of them for which the example is among the N most suspect, N

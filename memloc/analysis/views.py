@@ -116,7 +116,7 @@ RIGHT_LABELS = f"""s.dataset = t.dataset AND s.noise = 0 AND ({_same("labels", "
      AND ((s.config->>'subset') IS NULL OR ({_same("subset", "data_seed")}))"""
 SAME_LABELS = f"""s.dataset = t.dataset AND s.noise = t.noise AND ({_same("labels", "true_label")})
      AND ((s.config->>'subset') IS NULL OR ({_same("subset", "data_seed")}))
-     AND (t.noise = 0 OR ({_same("subset", "wrong", "noise_count", "data_seed")}))"""
+     AND (t.noise = 0 OR ({_same("subset", "wrong", "noise_count", "data_seed", "noise_seed")}))"""
 
 # Trial × the set of C-scores on its right labels, the largest there is.
 RIGHT_SCORES = f"""

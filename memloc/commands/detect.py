@@ -33,7 +33,7 @@ EXAMPLES = options.examples(
     "memloc detect parquet:train.parquet --model timm:resnet18 --seeds 5",
 )
 SHOWN = 10  # suspects that are printed
-OWN = ("noise", "seed", "data_seed", "ratio", "cut", "truth")  # fields that the sweep of `detect` sets itself
+OWN = ("noise", "seed", "noise_seed", "ratio", "cut", "truth")  # fields that the sweep of `detect` sets itself
 
 
 def detect(

@@ -222,7 +222,14 @@ class DataConfig(Config):
     """Decides which labels are wrong, which examples the subset has, and which examples are searched by flips; seed: the
     training's seed. [memloc; seed: published code]
     """
+    noise_seed: Seed | None = None
+    """Decides which labels are wrong, in place of data_seed; null: data_seed does. [memloc]"""
     held_out: HeldOut | None = None
+
+    @property
+    def seed_of_noise(self) -> int:
+        """The seed that decides which labels are wrong."""
+        return self.data_seed if self.noise_seed is None else self.noise_seed
 
 
 class TrainConfig(DataConfig):

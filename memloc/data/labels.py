@@ -1,4 +1,4 @@
-"""The examples that a training sees, and their wrong labels. All draws are keyed by data_seed alone."""
+"""The examples that a training sees, and their wrong labels. All draws are keyed by data_seed, or noise_seed, alone."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def prepare(raw: Raw, config: DataConfig) -> Data:
 
     If the data set knows its wrong labels, they are the label noise, and nothing is drawn.
 
-    Every draw depends on (data_seed, example) alone, so it is the same for every training `seed`. The wrong labels at a
-    smaller noise rate are among those at a larger one.
+    Every draw depends on (data_seed or noise_seed, example) alone, so it is the same for every training `seed`. The wrong
+    labels at a smaller noise rate are among those at a larger one.
 
     Raises:
         UsageError: `check_fits` finds a problem.
@@ -35,8 +35,9 @@ def prepare(raw: Raw, config: DataConfig) -> Data:
     y = raw.y_train[example]
     true_label = y if raw.y_true is None else raw.y_true[example]
     if config.noise:
-        drawn = noisy_set(example, config.noise, seed, config.noise_count)
-        y = np.where(drawn, wrong_labels(example, true_label, raw.classes, config.wrong, seed), true_label)
+        key = config.seed_of_noise
+        drawn = noisy_set(example, config.noise, key, config.noise_count)
+        y = np.where(drawn, wrong_labels(example, true_label, raw.classes, config.wrong, key), true_label)
     noisy = y != true_label
     out, others = np.zeros(len(example), dtype=bool), None
     if config.held_out is not None:
@@ -70,18 +71,18 @@ def given_wrong_seen(config: DataConfig, raw: Raw) -> int:
 def noisy_seen(config: DataConfig, data: Description, labels: Callable[[], I64]) -> int:
     """How many of the examples that a training sees carry a wrong label; labels: as above."""
     if config.subset is None:
-        noisy = _noisy_of_all(data.n_train, config.noise, config.data_seed, config.noise_count)
+        noisy = _noisy_of_all(data.n_train, config.noise, config.seed_of_noise, config.noise_count)
     else:
         example = examples_seen(config.model_copy(update={"held_out": None}), data, labels)
-        noisy = noisy_set(example, config.noise, config.data_seed, config.noise_count)
+        noisy = noisy_set(example, config.noise, config.seed_of_noise, config.noise_count)
     if config.held_out is None:
         return int(noisy.sum())
     return int(noisy[~held_out(len(noisy), config.held_out.ratio, config.held_out.cut, config.data_seed)].sum())
 
 
 @lru_cache(maxsize=8)
-def _noisy_of_all(n: int, noise: float, data_seed: int, count: str) -> npt.NDArray[np.bool_]:
-    return noisy_set(np.arange(n), noise, data_seed, count)
+def _noisy_of_all(n: int, noise: float, seed: int, count: str) -> npt.NDArray[np.bool_]:
+    return noisy_set(np.arange(n), noise, seed, count)
 
 
 def check_fits(data: Description, config: DataConfig) -> dict[str, str]:

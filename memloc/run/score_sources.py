@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SWEEP = "sweep:"
 # The fields that decide the labels of the examples. Scores and training must agree in them.
-LABELS = ("noise", "wrong", "noise_count", "data_seed")
+LABELS = ("noise", "wrong", "noise_count", "data_seed", "noise_seed")
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ blocks:
     checkpoints: last
     stages: {{{stages}}}
   planted:
-    axes: {{seed: {seeds}}}
-    set: {{noise: {planted}, data_seed: seed}}
+    paired: {{seed: {seeds}, noise_seed: {seeds}}}
+    set: {{noise: {planted}}}
     checkpoints: last
     stages: {{{judges}}}
 """
@@ -49,5 +49,5 @@ class Detecting:
             stages=", ".join(filter(None, (judges, flips))),
             judges=judges,
             planted=PLANTED,
-            seeds="[1]" if self.seeds == 1 else f"1..{self.seeds}",
+            seeds=list(range(1, self.seeds + 1)),
         )

@@ -121,7 +121,7 @@ def test_networks_that_have_not_seen_the_examples(home: Path) -> None:
         (("nothing",), "command line:dataset: "),
         (("npz:mine.npz", "--model", "resnt9"), "command line:model: "),
         (("npz:mine.npz", "widht=1"), "command line:widht: "),
-        (("npz:mine.npz", "noise=0.1"), "noise=0.1: detect sets noise, seed, data_seed"),
+        (("npz:mine.npz", "noise=0.1"), "noise=0.1: detect sets noise, seed, noise_seed"),
         (("npz:mine.npz", "--flips", "--out-of-sample"), "--flips: searches networks that have seen the example"),
         (("npz:mine.npz", "-o", "mine.npz"), "-o mine.npz: is a file; name a folder"),
         (("npz:mine.npz", "-o", "no/such"), "-o no/such: there is no folder no"),

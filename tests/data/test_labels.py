@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from memloc.config import DataConfig
+from memloc.config import DataConfig, HeldOut
 from memloc.data import load, prepare
 from memloc.data.catalogue import ByName
-from memloc.data.labels import noisy_count, noisy_set, stratified_subset, wrong_labels
+from memloc.data.labels import noisy_count, noisy_seen, noisy_set, stratified_subset, wrong_labels
 from memloc.errors import UsageError
 
 N = 20_000
@@ -152,3 +152,18 @@ def test_rounding_down_reaches_the_data() -> None:
     raw = load("digits")  # 1437 examples: 143.7 of them
     counts = [prepare(raw, data_part(noise=0.1, noise_count=c)).noisy.sum() for c in ("floor", "round")]
     assert counts == [143, 144]
+
+
+def test_a_seed_of_its_own_for_the_noise_leaves_the_subset() -> None:
+    """The wrong labels are those of a data_seed of that number; which examples there are is not their matter."""
+    raw = load("digits")
+    plain = prepare(raw, data_part(noise=0.2, subset=200))
+    own = prepare(raw, data_part(noise=0.2, subset=200, noise_seed=7))
+    assert own.example.tolist() == plain.example.tolist()
+    assert (own.noisy != plain.noisy).any()
+    assert own.noisy.sum() == plain.noisy.sum() == 40
+    whole, seeded = (prepare(raw, data_part(noise=0.2, **fields)) for fields in ({"noise_seed": 7}, {"data_seed": 7}))
+    assert whole.y.tolist() == seeded.y.tolist()
+    for held in (None, HeldOut(ratio=0.5, cut=1)):
+        config = data_part(noise=0.2, noise_seed=7, held_out=held)
+        assert noisy_seen(config, raw.description, lambda: raw.y_train) == prepare(raw, config).noisy.sum()
