@@ -92,10 +92,8 @@ def assembled(own: OwnImages, test: float | None, labels: str = "given", true_la
     given, true = _columns(own, usual, labels, true_label)
     _check_sizes(own)
     notes = list(own.notes)
-    if true is None and usual not in (None, given):
-        notes.append(
-            f"labels are of column {given}; if {usual} has the true ones, true_label: {usual} tells which are wrong"
-        )
+    if true is None and labels != "true" and usual not in (None, given):
+        notes.append(f"the labels are {given}; if {usual} has the true ones, true_label: {usual} tells which are wrong")
     names = next((own.names[c] for c in (given, true, usual) if c is not None and c in own.names), ())
     y_given = _values(own, own.train, given, notes)
     y_true = None if true is None else _values(own, own.train, true, notes)
