@@ -12,7 +12,7 @@ from pydantic import AfterValidator, TypeAdapter
 from memloc.config.check import Fields, asked_type, fields_of
 from memloc.config.hints import valid_values
 from memloc.config.training import ADAMW, ArchitectureConfig, HeldOut, SourceConfig, TrainConfig, default_peak
-from memloc.config.types import Config, PathOrSweep, Valid, Variant, holds_configs
+from memloc.config.types import Config, FieldError, PathOrSweep, Valid, Variant, holds_configs
 from memloc.config.written import written
 from memloc.errors import UsageError, nearest
 
@@ -204,6 +204,9 @@ class TrainingFields(Fields):
             made = variant(**{variant.KIND: kind}, **own).completed()
         except UsageError as error:
             problems[held.flat] = "; ".join(error.problems)
+            return None
+        except FieldError as error:
+            problems[error.field] = str(error)
             return None
         return self._variants.setdefault(made, made)  # one for all trainings that have it
 

@@ -103,7 +103,7 @@ class Variant(Config):
         """The same with what it implies filled in, such as the hash of a file that it names.
 
         Raises:
-            UsageError: such a file cannot be read.
+            UsageError: such a file cannot be read. FieldError: a field has a value that does not fit the others.
         """
         return self
 
@@ -142,7 +142,7 @@ def _restored(code: OwnCode, name: str, values: dict[str, Any]) -> Any:
 
 
 class FieldError(ValueError):
-    """A stage's field has a value that does not fit the training."""
+    """A field has a value that does not fit the others, or a stage's field one that does not fit the training."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(problem)

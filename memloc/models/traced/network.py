@@ -27,7 +27,9 @@ class TracedNetwork(Network):
         super().__init__()
         self.made_from = (origin, shape, classes)
         self.opened = opened(origin, shape, classes)
-        model = _created(origin, shape, classes, seed=0)
+        with drawing_from(0):
+            model = origin.create(shape, classes)
+        removed_dropouts(model)
         for key, child in model.named_children():
             self.add_module(key, child)
         for key, parameter in model.named_parameters(recurse=False):
@@ -73,16 +75,8 @@ class TracedNetwork(Network):
         It draws from the global generators. Their states are restored afterwards.
         """
         origin, shape, classes = self.made_from
-        with torch.device("cpu"):
-            model = _created(origin, shape, classes, torch_seed(seed, "init", origin.key))
-        self.load_state_dict(model.state_dict())
-
-
-def _created(origin: Origin, shape: Shape, classes: int, seed: int) -> nn.Module:
-    with drawing_from(seed):
-        model = origin.create(shape, classes)
-    removed_dropouts(model)
-    return model
+        with torch.device("cpu"), drawing_from(torch_seed(seed, "init", origin.key)):
+            self.load_state_dict(origin.initialised(shape, classes).state_dict())
 
 
 def _is_activated(module: nn.Module) -> bool:

@@ -89,6 +89,13 @@ def opened(origin: Origin, shape: Shape, classes: int) -> Opened:
                 raise GroupingError(f"operation by operation it does not run: {origin.explained(error)}") from error
 
 
+@lru_cache(maxsize=16)
+def check_first_weights(origin: Origin, shape: Shape, classes: int) -> None:
+    """Raises what `Origin.initialised` raises, if it does."""
+    with drawing_from(0), torch.device("cpu"):
+        origin.initialised(shape, classes)
+
+
 def _logits(origin: Origin, model: nn.Module, x: Tensor) -> Any:
     try:
         return model(x)

@@ -45,6 +45,14 @@ class Origin(ABC):
             GroupingError: it cannot be made, or cannot take these images.
         """
 
+    def initialised(self, shape: Shape, classes: int) -> nn.Module:
+        """As `create`, with the weights with which a training begins.
+
+        Raises:
+            GroupingError, UsageError: these weights cannot be read, or do not fit.
+        """
+        return self.create(shape, classes)
+
     def untraced(self) -> Untraced:
         """What is one operation."""
         return Untraced()

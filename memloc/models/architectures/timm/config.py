@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field, PrivateAttr
 
-from memloc.errors import nearest
+from memloc.config import FieldError, Neutral, PathOrSweep, Valid
+from memloc.errors import UsageError, nearest
 from memloc.models.traced.fields import TracedConfig
 
 if TYPE_CHECKING:
@@ -41,6 +42,14 @@ class Timm(TracedConfig):
     NOT_COMPILED: ClassVar[str | None] = "networks of timm run operation by operation"
 
     name: Annotated[str, AfterValidator(_known)]
+    pretrained: Annotated[bool, Neutral(False)] = False
+    """Does the training begin with pretrained weights? They are those of the file `weights`, else timm's own. [memloc]"""
+    weights: Annotated[str, Field(min_length=1), Valid("a path"), PathOrSweep()] | None = None
+    """A file with pretrained weights, safetensors or a state dict; null: timm's own, from its cache or the network. [memloc]
+    """
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$"), Valid("64 hexadecimal digits")] | None = None
+    """The sha256 of that file; null: memloc fills it in. It stands for the file in the identity. [memloc]"""
+    _file: str | None = PrivateAttr(default=None)
 
     @classmethod
     def known(cls, name: str) -> str | None:
@@ -48,18 +57,41 @@ class Timm(TracedConfig):
 
         return f"{TIMM}{name}" if timm.is_model(name) and "." not in name else None
 
+    def completed(self) -> Self:
+        from memloc.models.architectures.timm.model import fetched
+        from memloc.models.weights_file import hash_of
+
+        if not self.pretrained and self.weights is not None:
+            raise FieldError("weights", "used only with pretrained: true")
+        if not self.pretrained or self.weights_sha256 is not None:
+            return self
+        try:
+            file = self.weights or fetched(self.name.removeprefix(TIMM))
+            made = self.model_copy(update={"weights_sha256": hash_of(file)})
+        except UsageError as error:
+            raise FieldError("weights" if self.weights else "pretrained", "; ".join(error.problems)) from None
+        made._file = file
+        return made
+
+    def identity(self) -> dict[str, str | None]:
+        return {"weights": None} if self.weights is not None else {}
+
     def origin(self) -> TimmModel:
-        """Where its network comes from."""
+        """Where its network comes from; without its first weights, if this configuration comes from a store."""
         from memloc.models.architectures.timm.model import TimmModel
 
-        return TimmModel(self.name.removeprefix(TIMM), self.patterns(), self.sites)
+        weights = (self._file, self.weights_sha256) if self._file and self.weights_sha256 else None
+        return TimmModel(self.name.removeprefix(TIMM), self.patterns(), self.sites, weights)
 
     def misfits(self, shape: tuple[int, int, int], classes: int) -> dict[str, str]:
-        from memloc.models.traced.opened import opened
+        from memloc.models.traced.opened import check_first_weights, opened
         from memloc.models.traced.program import GroupingError
 
         try:
             opened(self.origin(), shape, classes)
+            check_first_weights(self.origin(), shape, classes)
+        except UsageError as error:
+            return {"weights": "; ".join(error.problems)}
         except GroupingError as error:
             if error.field:
                 return {error.field: str(error)}

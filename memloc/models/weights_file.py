@@ -1,0 +1,86 @@
+"""A file of weights that memloc did not write: safetensors, or a state dict that torch reads with `weights_only`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from memloc.errors import UsageError, error_line
+
+INSIDE = ("state_dict", "model_state_dict", "model", "module", "net", "network")  # where training scripts put the weights
+CHUNK = 1 << 20
+
+
+def hash_of(path: str) -> str:
+    """The sha256 of the file, 64 hexadecimal digits. It is kept while the file stays as it is.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        state = Path(path).stat()
+        return _hash(path, (state.st_mtime_ns, state.st_size, state.st_ino))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+@lru_cache(maxsize=1024)
+def _hash(path: str, state: tuple[int, ...]) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def read_weights(path: str, sha256: str | None = None) -> dict[str, Tensor]:
+    """{name: tensor} of the file, on the CPU. sha256: the hash that it must have.
+
+    A state dict may lie inside of a mapping, under a usual name (`state_dict`, `model`, …), and its names may begin with
+    `module.` (of DataParallel) or `_orig_mod.` (of torch.compile).
+
+    Raises:
+        UsageError: it cannot be read, is no such file, holds no tensors, or is another one.
+    """
+    if sha256 is not None and hash_of(path) != sha256:
+        raise UsageError(f"{path}: has changed since the sweep was planned; its sha256 was {sha256}")
+    hash_of(path)  # whether it can be read
+    tensors = _tensors(_loaded(path))
+    if not tensors:
+        raise UsageError(f"{path}: holds no state dict, {{name: tensor}}, also not under {', '.join(INSIDE)}")
+    for prefix in ("module.", "_orig_mod."):
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _loaded(path: str) -> Any:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if path.endswith(".safetensors"):
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise UsageError(f"{path}: is no safetensors file: {error_line(error, with_type=False)}") from None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds of errors
+        how = "write the weights anew: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
+        raise UsageError(f"{path}: torch does not read it with weights_only=True ({type(error).__name__}); {how}") from None
+
+
+def _tensors(value: Any) -> dict[str, Tensor]:
+    if not isinstance(value, Mapping):
+        return {}
+    tensors = {name: tensor for name, tensor in value.items() if isinstance(name, str) and isinstance(tensor, Tensor)}
+    if tensors:
+        return tensors
+    inside = (_tensors(value[name]) for name in INSIDE if name in value)
+    return next((found for found in inside if found), {})
