@@ -17,11 +17,13 @@ from memloc.api.arguments import check_sweep, check_text, whole_number
 from memloc.config import TrainConfig
 from memloc.data.directory import data_dir
 from memloc.errors import UsageError, check_path, nearest
+from memloc.seeds import Key, stream
 from memloc.stages.evaluate.config import RESCALES
 from memloc.stages.fields import MASK_MODES
 from memloc.store import Commit, Store, layout
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import nn
 
@@ -213,6 +215,44 @@ class Trial:
         if not len(rows):
             raise UsageError(f"example {example}: is not among the training examples of trial {self.id}")
         return {site: torch.from_numpy(on) for site, on in self._dropout(self._network()).own(int(rows[0])).items()}
+
+    def stream(self, purpose: str, *what: str | int) -> np.random.Generator:
+        """A fresh generator of the draws that the training's seed gave for one purpose (docs/recompute.md lists them).
+
+        Args:
+            purpose: such as "gradient order".
+            what: what the draws were for, such as an epoch. Each call gives the same draws from their beginning.
+
+        Raises:
+            UsageError: where one of them is neither text nor a whole number.
+        """
+        check_text("purpose", purpose, "what is drawn, such as 'gradient order'")
+        keys: list[Key] = [w if isinstance(w, str) else whole_number("what", w, "text or a whole number") for w in what]
+        return stream(self.config.seed, purpose, *keys)
+
+    def flip_rows(self, analysis: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """(training rows, test rows), int64 each, in order: on these table `flips` has the accuracies after a search.
+
+        They are places in `data().x` and `data().x_test`. A search leaves out its own example.
+
+        Args:
+            analysis: a complete analysis of stage flips, column `analysis` of the table.
+
+        Raises:
+            UsageError: there is none, or its S_n is a set by C-scores, which a trial does not have.
+        """
+        import torch
+
+        from memloc.stages.flips.after import choose
+
+        parts = self._store.snapshot().analyses().get(analysis, [])
+        if not parts or (parts[0].trial, parts[0].stage) != (self.id, "flips"):
+            raise UsageError(f"analysis {analysis!r}: is no complete analysis of stage flips of trial {self.id}")
+        config = parts[0].config
+        if config.get("memorized", "labels") != "labels":
+            raise UsageError(f"analysis {analysis}: its S_n is a set by C-scores; valid: an analysis with memorized: labels")
+        rows, test_rows = choose(self._data, config["post_eval"], self.config)
+        return torch.from_numpy(rows), torch.from_numpy(test_rows)
 
     def _network(self) -> Network:
         from memloc.models.build import build
