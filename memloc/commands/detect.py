@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -43,7 +43,9 @@ def detect(
     fields: list[str] = typer.Argument(
         None, metavar="FIELD=VALUE…", help="Fields of the trainings, as for a sweep: width=1, batch_size=256, subset=5000."
     ),
-    model: str = typer.Option(None, "--model", metavar="MODEL", help="The network. Default: resnet9 at half its width."),
+    model: str = typer.Option(
+        None, "--model", metavar="MODEL", help="The network. Default: resnet9 at a quarter of its width."
+    ),
     seeds: int = typer.Option(
         3, "--seeds", min=1, max=100, help="Trainings with planted labels. One without any comes on top."
     ),
@@ -72,7 +74,7 @@ def detect(
 
     given = {"dataset": data, "model": model, "epochs": epochs}
     typed = [*(f"{name}={value}" for name, value in given.items() if value is not None), *(fields or [])]
-    typed += ["truth=hidden"] if _knows_truth(data) else []
+    typed += _as_given(data, {field.partition("=")[0] for field in typed})
     for field in fields or []:
         if field.partition("=")[0] in OWN:
             raise UsageError(f"{field}: detect sets {', '.join(OWN)} itself (--seeds says how often); leave it out")
@@ -99,13 +101,14 @@ def _stem(data: str) -> str:
     return re.sub(r"[^\w-]+", "-", last.partition(".")[0]).strip("-") or "data"
 
 
-def _knows_truth(data: str) -> bool:
-    """Whether such a data set may know its true labels, which only the ranking is compared with."""
+def _as_given(data: str, typed: Collection[str]) -> list[str]:
+    """The values with which every label is learned as it is given, but for fields that are typed."""
     from memloc.data import KINDS
-    from memloc.data.source import hides_truth
+    from memloc.data.source import every_label_as_given
 
     kind = KINDS.get(data.partition(":")[0] + ":")
-    return kind is not None and hides_truth(kind)
+    values = {} if kind is None else every_label_as_given(kind)
+    return [f"{name}={value}" for name, value in values.items() if name not in typed]
 
 
 @dataclass(frozen=True)

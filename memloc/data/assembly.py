@@ -198,7 +198,7 @@ def _truth(own: OwnImages, y: I64, y_true: I64 | None, labels: str) -> I64 | Non
 def _split(own: OwnImages, y: I64, test: float | None, notes: list[str]) -> tuple[Half, Half, I64 | None]:
     """(training images, test images, which of all the training images are; None: all of them)."""
     if own.test is not None:
-        if test is not None:
+        if test:
             raise UsageError(f"{own.where}: test: {test:g}: there is a test set of {len(own.test.x)} images; leave test out")
         return own.train, own.test, None
     share = TEST if test is None else test

@@ -182,9 +182,13 @@ class _Last:
 _LAST = _Last()
 
 
-def hides_truth(source: type[SourceConfig]) -> bool:
-    """Whether the true labels of such a source can be hidden."""
-    return issubclass(source, LabelledSource)
+def every_label_as_given(source: type[SourceConfig]) -> dict[str, Any]:
+    """{field: value} with which trainings learn every label of a user's own data as it is given.
+
+    No image is kept for testing unless there is a test set, and nothing looks at true labels.
+    """
+    kept = {"test": 0} if issubclass(source, OwnSource) else {}
+    return kept | ({"truth": "hidden"} if issubclass(source, LabelledSource) else {})
 
 
 def with_truth(source: SourceConfig) -> SourceConfig:

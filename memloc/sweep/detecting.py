@@ -12,7 +12,7 @@ _TEXT = """\
 about: >-
   The likely mislabeled examples of {data}. Block plain learns the labels as they are. Block planted learns them with
   {percent} % made wrong on purpose. What it finds of those says how many of the others are wrong.
-defaults: {{model: resnet9, width: 0.5, epochs: 20, batch_size: 128}}
+defaults: {{model: resnet9, width: 0.25, epochs: 20, batch_size: 128}}
 blocks:
   plain:
     axes: {{seed: [0]}}
