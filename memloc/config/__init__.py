@@ -3,13 +3,13 @@
 A configuration is *resolved* when every field holds what the program will use. Only a resolved one has an identity.
 """
 
+from memloc.config.architecture import ArchitectureConfig
 from memloc.config.check import Fields, Problem, fields_of
 from memloc.config.identity import canonical, canonical_json, digest, fingerprint
 from memloc.config.registry import Registry, StageType
 from memloc.config.resolve import TrainingFields
 from memloc.config.training import (
     ADAMW,
-    ArchitectureConfig,
     BatchStatistics,
     DataConfig,
     ExampleTied,

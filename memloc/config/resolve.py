@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, TypeAdapter
 
+from memloc.config.architecture import ArchitectureConfig
 from memloc.config.check import Fields, asked_type, fields_of
 from memloc.config.hints import valid_values
-from memloc.config.training import ADAMW, ArchitectureConfig, HeldOut, SourceConfig, TrainConfig, default_peak
+from memloc.config.training import ADAMW, HeldOut, SourceConfig, TrainConfig, default_peak
 from memloc.config.types import Config, FieldError, PathOrSweep, Valid, Variant, holds_configs
 from memloc.config.written import written
 from memloc.errors import UsageError, nearest
