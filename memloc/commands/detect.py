@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 EXAMPLES = options.examples(
     "memloc detect folder:photos           images in a folder per class",
     "memloc detect npz:mine.npz --epochs 30 -o found",
-    "memloc detect digits noise=0          images that are bundled",
+    "memloc detect digits                  images that are bundled",
     "memloc detect parquet:train.parquet --model timm:resnet18 --seeds 5",
 )
 SHOWN = 10  # suspects that are printed
