@@ -38,7 +38,7 @@ def made(folder: str, files: int, rows: int) -> tuple[Store, list[Commit]]:
         drawn = {"example": np.arange(rows), "predicted": draw.integers(0, 10, rows), "correct": draw.random(rows) < 0.9}
         commit = Commit(f"{n:016x}", "b" * 16, "a" * 16, "evaluate", {"nth": n}, n, files, {})
         store.publish(commit, {TABLE: {**ids, **drawn, "margin": draw.normal(size=rows)}}, stages.tables())
-    return store, tables.commits_of(store.snapshot(), partial=False)
+    return store, list(store.snapshot().shown())
 
 
 def scan(store: Store, commits: list[Commit], pages: bool) -> pa.Table:

@@ -22,7 +22,8 @@ from memloc.analysis.views import VIEWS, with_scores
 from memloc.errors import StoreError, UsageError, nearest
 from memloc.stages.detection.scores import SCORES
 from memloc.stages.plugins import NAME
-from memloc.store import Commit, Snapshot, Store, schemas, tables
+from memloc.store import Snapshot, Store, schemas, tables
+from memloc.store.shown import Shown
 
 _SCAN_FAILED = re.compile(r"reading the stream|get_next failed")  # DuckDB's words for an error in an Arrow dataset
 _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
@@ -32,10 +33,10 @@ _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 class Visible:
     """The commits whose rows a query sees. score_commits: the commits behind table c_scores."""
 
-    commits: list[Commit]
-    score_commits: list[Commit]
+    commits: Shown
+    score_commits: Shown
 
-    def behind(self, table: str) -> list[Commit]:
+    def behind(self, table: str) -> Shown:
         """The commits that the rows of a table come from."""
         return self.score_commits if table == "c_scores" else self.commits
 
@@ -50,13 +51,12 @@ def visible(store: Store, snapshot: Snapshot, sweep: str | None, partial: bool) 
 
     C-scores are always those of the whole store, because a sweep's analyses take the scores that another sweep made.
     """
-    commits = tables.commits_of(snapshot, partial)
+    commits = snapshot.shown(partial)
     if sweep is None:
         return Visible(commits, commits)
     trials = trials_of(store, sweep)
     wanted = {t["trial"] for t in trials}, {a["analysis"] for t in trials for a in t["analyses"]}
-    mine = [c for c in commits if c.trial in wanted[0] and (c.analysis is None or c.analysis in wanted[1])]
-    return Visible(mine, commits)
+    return Visible(commits.of_trials(*wanted), commits)
 
 
 class Reader:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from memloc.config import TrainConfig
 from memloc.counts import counted
 from memloc.errors import MemlocWarning, UsageError
-from memloc.models.architectures import resolved
+from memloc.models.architectures import TRAINING, resolved
 from memloc.store import Snapshot, Store
 
 if TYPE_CHECKING:
@@ -34,12 +34,10 @@ def reading_resolvable(store: Store, action: Callable[[Reader], T], sweep: str |
 
     def on_snapshot(snapshot: Snapshot) -> T:
         seen = visible(store, snapshot, sweep, partial=False)
-        trainings = {c.trial: c.config for c in seen.commits if c.analysis is None}
+        own = seen.commits.trainings()
+        trainings = dict(zip(own.said("trial"), own.said("config"), strict=True))
         hidden = trainings.keys() - resolve_trainings(store, trainings).keys()
-        kept = (
-            [c for c in commits if c.trial not in hidden] if hidden else commits
-            for commits in (seen.commits, seen.score_commits)
-        )
+        kept = (commits.without_trials(hidden) if hidden else commits for commits in (seen.commits, seen.score_commits))
         with closing(Reader(store, Visible(*kept))) as reader:
             return action(reader)
 
@@ -54,14 +52,30 @@ def resolve_trainings(store: Store, configs: Mapping[str, Mapping[str, Any]]) ->
     """
     resolved_ones: dict[str, TrainConfig] = {}
     problems: dict[str, str] = {}
+    known: dict[str, TrainConfig] = {}
     for trial, config in configs.items():
         try:
-            resolved_ones[trial] = resolved(**config)
+            resolved_ones[trial] = _resolved(config, known)
         except UsageError as error:
             problems[trial] = "; ".join(error.problems)
     if problems:
         warnings.warn(left_out(store.uri, problems), MemlocWarning, stacklevel=2)
     return resolved_ones
+
+
+def _resolved(config: Mapping[str, Any], known: dict[str, TrainConfig]) -> TrainConfig:
+    """A resolved training; errors as those of `resolved`.
+
+    known: {all fields but the seed, as text: a training that has them}, to which a new one is added. No other field follows
+    from the seed of a stored configuration, so ten thousand trainings need a handful of resolutions.
+    """
+    seed = config.get("seed")
+    if type(seed) is not int or TRAINING.check("seed", seed)[1]:
+        return resolved(**config)
+    alike = repr(sorted((name, value) for name, value in config.items() if name != "seed"))
+    if alike not in known:
+        known[alike] = resolved(**config)
+    return known[alike].model_copy(update={"seed": seed})
 
 
 def left_out(uri: str, problems: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ def trial_rows(store: Store, trial: str, name: str, partial: bool = False) -> pa
 
     def read(snapshot: Snapshot) -> pa.Table:
         seen = visible(store, snapshot, None, partial)
-        mine = Visible([c for c in seen.commits if c.trial == trial], seen.score_commits)
+        mine = Visible(seen.commits.of_trials([trial]), seen.score_commits)
         with closing(Reader(store, mine)) as reader:
             rows = reader.table(name)
         if "trial" not in rows.column_names:

@@ -12,8 +12,6 @@ from memloc.config import canonical_json, written
 from memloc.config.types import Neutral
 from memloc.counts import counted
 from memloc.errors import UsageError
-from memloc.models.architectures import resolved
-from memloc.stages import STAGES
 from memloc.store import Store, records
 from memloc.store.records import SweepRecord
 
@@ -103,6 +101,8 @@ def moment(seconds: float) -> str:
 
 def differences(first: SweepRecord, other: SweepRecord) -> tuple[str, ...]:
     """What changes from `first` to `other`: `FIELD: old → new` of trainings and stages, stages, the number of trainings."""
+    from memloc.models.architectures import resolved  # half a second, and most stores have one record of a name
+
     try:
         configs = [[resolved(**t["config"]).flat() for t in record.trials] for record in (first, other)]
     except UsageError:  # another version of memloc planned one of them: what it wrote is all that is known
@@ -143,6 +143,8 @@ def _field_values(record: SweepRecord, configs: Sequence[Mapping[str, Any]]) -> 
 
 def _neutral(stage: str) -> dict[str, Any]:
     """{field: neutral value} of a stage: what an analysis has whose configuration does not name the field."""
+    from memloc.stages import STAGES
+
     if stage not in STAGES:  # a plugin's stage that is not here
         return {}
     fields = STAGES[stage].config.model_fields

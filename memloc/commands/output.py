@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import stat
+import sys
 import uuid
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from memloc.errors import UsageError
 
@@ -20,6 +24,15 @@ def check_ending(output: str | None, format: StrEnum) -> None:
     named = "latex" if ending == "tex" else ending
     if named != format.value and named in [other.value for other in type(format)]:
         raise UsageError(f"-o {output}: ends in .{ending}, but the format is {format.value}; add --format {named}")
+
+
+def print_list(items: Iterable[Any]) -> None:
+    """Prints a list as `json.dumps(list, indent=1)` has it, an item at a time: the text of ten thousand is never whole."""
+    between = "[\n "
+    for item in items:
+        sys.stdout.write(between + json.dumps(item, indent=1).replace("\n", "\n "))  # a text in JSON has no line break
+        between = ",\n "
+    print("[]" if between.startswith("[") else "\n]")
 
 
 def write_whole(target: Path, content: bytes) -> None:

@@ -78,6 +78,8 @@ def _counts(progress: Mapping[str, Any]) -> str:
 
 def _at_work(progress: Mapping[str, Any]) -> list[str]:
     """A line for every run, and one for every trial that it works on."""
+    if not progress["runs"] and not progress["at_work"]:
+        return []
     from memloc.commands.formatting import seconds_in_words
 
     lines = []

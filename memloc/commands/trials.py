@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from memloc.commands import options, terminal
+from memloc.commands.output import print_list
 
 if TYPE_CHECKING:
     from memloc.analysis.trial_list import ListedTrial
@@ -29,7 +29,10 @@ def trials(
     from memloc.store.opening import existing
 
     listed = list_trials(existing(store), sweep, only)
-    print(json.dumps([t.as_json() for t in listed], indent=1) if as_json else terminal.plain(render(listed)))
+    if as_json:
+        print_list(t.as_json() for t in listed)
+    else:
+        print(terminal.plain(render(listed)))
 
 
 def render(listed: Sequence[ListedTrial]) -> str:

@@ -129,8 +129,14 @@ def _tables_read(store: Store, trial: TrialPlan, analysis: AnalysisPlan) -> dict
     """The rows of the training and of the analyses that this one reads, by table; `analyses` has their configurations."""
     if not analysis.kind.reads:
         return {}
-    snapshot = store.snapshot()
-    complete = snapshot.analyses()
-    wanted = [snapshot.commits[trial.id], *(c for i in analysis.reads for c in complete[i])]
+    by_id = {a.id: a for a in trial.analyses}
+    wanted = [_committed(store, part_id) for part_id in (trial.id, *(p for i in analysis.reads for p in by_id[i].part_ids))]
     names = dict.fromkeys(["analyses", *(f.table for c in wanted for f in c.files)])
     return {name: tables.read(store.files, wanted, name, stages.tables()).to_pydict() for name in names}
+
+
+def _committed(store: Store, part_id: str) -> Commit:
+    commit = store.files.patience.settled(lambda: store.commit(part_id, placed=True))
+    if commit is None:
+        raise RuntimeError(f"part {part_id} is not committed")
+    return commit

@@ -69,9 +69,9 @@ class Store:
                 snapshot = newer
         return action(snapshot)
 
-    def commit(self, part_id: str) -> Commit | None:
-        """The commit of a part, or None."""
-        return commits.find(self.files, part_id, self._generations)
+    def commit(self, part_id: str, placed: bool = False) -> Commit | None:
+        """The commit of a part, or None. placed: with the places where its rows lie now, for `tables.read`."""
+        return commits.find(self.files, part_id, self._generations, placed)
 
     def publish(self, commit: Commit, tables: Mapping[str, Mapping[str, Any]], known: Schemas) -> None:
         """Writes a part's tables, then its commit; known: the schemas of these tables."""

@@ -23,6 +23,7 @@ from memloc.store.entries import damaged
 from memloc.store.files import Files
 from memloc.store.generation_rows import read_rows
 from memloc.store.local import OnOdd
+from memloc.store.shown import Shown
 
 STAGE = "held_out"
 MEMORIZATION_RATIO, MEMORIZATION_RUNS = 0.7, 20
@@ -70,10 +71,12 @@ def score_sets(commits: Sequence[Commit], on_odd: OnOdd = lambda problems: None)
 
     on_odd: called with {commit: why} of those that call themselves held-out trainings and cannot be any.
     """
-    trainings = {c.trial: c for c in commits if c.analysis is None}
+    shown = Shown.of(commits)
+    held_out = list(shown.at(np.array([stage == STAGE for stage in shown.said("stage")], dtype=bool)))
+    trainings = {c.trial: c for c in shown.of_trials({c.trial for c in held_out}).trainings()}
     sets: dict[str, ScoreSet] = {}
     odd: dict[str, str] = {}
-    for commit in sorted((c for c in commits if c.stage == STAGE and c.trial in trainings), key=lambda c: c.id):
+    for commit in sorted((c for c in held_out if c.trial in trainings), key=lambda c: c.id):
         try:
             run, score_set = _run_of(commit, trainings[commit.trial])
         except (ValueError, TypeError, LookupError, ArithmeticError) as error:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from memloc.errors import StoreError
-from memloc.store import commit_form, documents, footers, layout, schemas
+from memloc.store import commit_form, completeness, documents, footers, layout, schemas
 from memloc.store.commit_form import Commit, FileEntry, LaterVersionError
 from memloc.store.files import Files
 from memloc.store.generations import Generation, look
 from memloc.store.schemas import Schemas
+from memloc.store.shown import Shown
 
 
 def publish_tables(
@@ -42,10 +43,11 @@ def publish(files: Files, commit: Commit) -> str:
     return path
 
 
-def find(files: Files, part_id: str, generations: dict[str, Generation]) -> Commit | None:
+def find(files: Files, part_id: str, generations: dict[str, Generation], placed: bool = False) -> Commit | None:
     """The commit of a part, or None. Of two commits of one part it may be either: both say the same.
 
-    generations: as `known` of `generations.look`.
+    generations: as `known` of `generations.look`. placed: its files say where their rows lie now, not where they lay
+    when the part was computed.
 
     Raises:
         StoreError: there is none that this version can read, and one that a later version of memloc wrote.
@@ -64,7 +66,8 @@ def find(files: Files, part_id: str, generations: dict[str, Generation]) -> Comm
                 return commit
     manifests = look(files, generations)
     if manifests.taken is not None and part_id in manifests.taken.commits:
-        return manifests.taken.commits.whole(part_id)
+        covered = manifests.taken.commits
+        return covered[part_id] if placed else covered.whole(part_id)
     later = later or next(((path, manifests.unreadable[path]) for path in sorted(manifests.later)), None)
     if later is not None:
         raise StoreError(f"store {files.uri}: {later[0]} {later[1]}")
@@ -102,26 +105,14 @@ class Snapshot:
         """Are all these parts committed?"""
         return all(part in self.commits for part in analysis_parts)
 
-    def analyses(self) -> dict[str, list[Commit]]:
-        """{analysis id: its commits in the order of its parts}, complete analyses only.
+    def shown(self, partial: bool = False) -> Shown:
+        """The commits whose rows are shown, in the order of readers; partial: also those of incomplete analyses."""
+        return completeness.shown(self.every, partial)
 
-        Commits that call themselves parts of one analysis and say different things of it are not parts of one.
-        """
-        kinds: dict[str, list[dict[int, Commit]]] = {}
-        for _, commit in sorted(self.commits.items()):  # as the paths of their commits are sorted
-            if commit.analysis is None:
-                continue
-            alike = kinds.setdefault(commit.analysis, [])
-            parts = next((p for p in alike if _same_analysis(next(iter(p.values())), commit)), None)
-            if parts is None:
-                alike.append(parts := {})
-            parts.setdefault(commit.nth, commit)
-        return {
-            analysis: [parts[n] for n in sorted(parts)]
-            for analysis, alike in kinds.items()
-            for parts in reversed(alike)  # of several complete ones the first counts: it has the smallest name
-            if len(parts) == next(iter(parts.values())).of
-        }
+    @property
+    def every(self) -> Shown:
+        """All commits, in the order of `commits`."""
+        return Shown.every(self.generation.commits if self.generation is not None else None, self.loose())
 
     def tables(self) -> dict[str, tuple[int, int]]:
         """{table: (rows, bytes of its files)} of what is committed, sorted by name."""
@@ -147,13 +138,7 @@ class Snapshot:
 
     def trainings(self) -> dict[str, Commit]:
         """{trial: the commit of its training}."""
-        return {c.trial: c for c in self.commits.values() if c.analysis is None}
-
-
-def _same_analysis(one: Commit, other: Commit) -> bool:
-    return (one.trial, one.stage, one.of, one.reads, one.config) == (
-        other.trial, other.stage, other.of, other.reads, other.config
-    )  # fmt: skip
+        return {commit.trial: commit for commit in self.every.trainings()}
 
 
 class _Commits(ChainMap[str, Commit]):

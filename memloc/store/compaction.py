@@ -19,7 +19,8 @@ from memloc.store.entries import damaged
 from memloc.store.files import Files
 from memloc.store.generation_rows import SliceReader, own_schema, read_rows
 from memloc.store.generation_writer import GenerationWriter, unified
-from memloc.store.index import PlacedEntry, order
+from memloc.store.index import order
+from memloc.store.index_columns import PlacedEntry
 from memloc.store.manifest_form import LARGEST, GenerationFile, IndexFile, Manifest
 
 PIECE = 100_000  # commits in a file of the index

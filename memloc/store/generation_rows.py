@@ -6,7 +6,7 @@ down knows which part a row is of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, groupby
 from typing import Any
 
@@ -15,24 +15,22 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from memloc.store import parquet, schemas
+from memloc.store.columns import Bools, number_of
 from memloc.store.commit_form import FileEntry
 from memloc.store.entries import damaged, read_entry
 from memloc.store.files import Files
-from memloc.store.index import PlacedEntry
+from memloc.store.index_columns import PlacedEntry
 from memloc.store.manifest_form import GenerationFile
 from memloc.store.parquet import ChangedError
+from memloc.store.table_files import TableFiles
 
-PART = pa.field("_part", pa.uint64())
+PART = pa.field("_part", pa.uint64())  # the part's id as a number (columns.number_of)
 AHEAD = {
     "batch_size": 32_768,
     "batch_readahead": 2,
     "fragment_readahead": 2,
 }  # small batches are read faster, in less memory
 
-
-def number_of(part_id: str) -> int:
-    """A part's id as the number that stands in column `_part`."""
-    return int(part_id, 16)
 
 
 def own_schema(schema: pa.Schema) -> pa.Schema:
@@ -99,26 +97,23 @@ class MergedDataset(ds.FileSystemDataset):  # type: ignore[misc]
     Column selections and filters are pushed down to every file. DuckDB and pyarrow ask a dataset for its `scanner`.
     """
 
-    def __init__(self, entries: Sequence[Any], ids: Sequence[str], schema: pa.Schema, files: Files, form: Any) -> None:
-        """entries: the data files of the visible parts, in order; ids: of these parts. form: the dataset's file format."""
+    def __init__(self, rows: TableFiles, schema: pa.Schema, files: Files, form: Any) -> None:
+        """rows: of the visible parts. form: the dataset's file format."""
         filesystem = files.dataset_filesystem()
         super().__init__([], schema, form, filesystem)
         self._form, self._filesystem = form, filesystem
-        ranked = [(n, i) for n, (i, e) in enumerate(zip(ids, entries, strict=True)) if isinstance(e, PlacedEntry)]
-        self._rank = {number_of(part_id): rank for rank, part_id in reversed(ranked)}
-        self._loose = {files.full(e.path): rank for rank, e in enumerate(entries) if not isinstance(e, PlacedEntry)}
+        self._rank = dict(zip(rows.part[::-1].tolist(), rows.place[::-1].tolist(), strict=True))
+        self._loose = {files.full(entry.path): place for place, entry in rows.own.items()}
         self._loose_ranks = np.array(list(self._loose.values()), dtype=np.int64)
-        placed: dict[GenerationFile, list[PlacedEntry]] = {}
-        for entry in entries:
-            if isinstance(entry, PlacedEntry):
-                placed.setdefault(entry.within, []).append(entry)
-        self._generations = [self._fragment(files.full(file.path), own) for file, own in placed.items()]
+        used = dict.fromkeys(rows.within.tolist())
+        self._generations = [self._fragment(files.full(rows.generation[n].path), rows, rows.within == n) for n in used]
 
-    def _fragment(self, path: str, entries: Iterable[PlacedEntry]) -> Any:
+    def _fragment(self, path: str, rows: TableFiles, own: Bools) -> Any:
         """The row groups of a generation file that have rows of these parts."""
         whole = self._form.make_fragment(path, self._filesystem)
         ends = list(accumulate(group.num_rows for group in whole.row_groups))
-        wanted = sorted({group for e in entries for group in groups(ends, e.first, e.first + e.rows)})
+        pairs = zip(rows.first[own].tolist(), rows.rows[own].tolist(), strict=True)
+        wanted = sorted({group for first, n in pairs for group in groups(ends, first, first + n)})
         return self._form.make_fragment(path, self._filesystem, row_groups=wanted)
 
     def scanner(self, columns: Any = None, filter: Any = None, **_: Any) -> Any:

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memloc.store import footers, generation_layout, layout, schemas
+from memloc.store.columns import number_of
 from memloc.store.files import Files
-from memloc.store.generation_rows import PART, number_of
+from memloc.store.generation_rows import PART
 from memloc.store.manifest_form import GenerationFile
 
 ROWS = 1 << 17  # of a row group, at most

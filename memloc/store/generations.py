@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from memloc.store import commit_form, documents, generation_layout, index, layout, manifest_form, parquet
+from memloc.store import commit_form, documents, generation_layout, index, index_check, layout, manifest_form, parquet
+from memloc.store.columns import Words
 from memloc.store.commit_form import Commit, LaterVersionError
 from memloc.store.entries import damaged
 from memloc.store.files import Files
 from memloc.store.index import IndexedCommits
+from memloc.store.index_columns import IndexColumns
 from memloc.store.manifest_form import GenerationFile, IndexFile, Manifest
 from memloc.store.parquet import ChangedError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,11 @@ def _read(files: Files, path: str) -> Generation | None:
     manifest = read_manifest(files, path)
     if manifest is None:
         return None
-    pieces = [_Piece(files, piece) for piece in manifest.index]
+    pieces, words = [_Piece(files, piece) for piece in manifest.index], Words()
     try:
-        rows = pa.concat_tables([index.READ.empty_table().select(index.COLUMNS), *(p.light() for p in pieces)])
-        commits = IndexedCommits(rows, manifest.files, _Whole(files, pieces))
+        groups = [group for piece in pieces for group in piece.light(manifest.files, words)]
+        groups = groups or [index_check.checked(index.READ.empty_table().select(index.COLUMNS), manifest.files, words)]
+        commits = IndexedCommits(IndexColumns(groups, words, manifest.files), _Whole(files, pieces))
     except ValueError as error:
         raise ValueError(f"has no index that this version of memloc can read ({error})") from None
     return Generation(path, manifest, commits)
@@ -127,19 +132,23 @@ class _Piece:
     files: Files
     entry: IndexFile
 
-    def light(self) -> pa.Table:
-        """What is said of many commits at once; ValueError where it is no such file."""
-        rows = self._read(lambda file: file.read(columns=index.COLUMNS, use_threads=False))
-        if rows.num_rows != self.entry.commits:
-            raise ValueError(f"{self.entry.path} has {rows.num_rows} commits, and the manifest says {self.entry.commits}")
-        return rows
+    def light(self, files: Sequence[GenerationFile], words: Words) -> list[dict[str, Any]]:
+        """What is said of many commits at once, by row groups; ValueError where it is no such file."""
+
+        def groups(file: Any) -> list[dict[str, Any]]:
+            if file.metadata.num_rows != self.entry.commits:
+                raise ChangedError(f"has {file.metadata.num_rows} commits, and the manifest says {self.entry.commits}")
+            tables = (file.read_row_group(k, columns=index.COLUMNS, use_threads=False) for k in range(file.num_row_groups))
+            return [index_check.checked(rows, files, words) for rows in tables]
+
+        return self._read(groups)
 
     def contents(self, group: int) -> pa.Table:
         """The bytes of the commits of a row group."""
         return self._read(lambda file: file.read_row_group(group, columns=["commit"], use_threads=False))
 
-    def _read(self, action: Callable[[Any], pa.Table]) -> pa.Table:
-        def checked(file: Any) -> pa.Table:
+    def _read(self, action: Callable[[Any], T]) -> T:
+        def checked(file: Any) -> T:
             if not file.schema_arrow.equals(index.READ):
                 raise ChangedError("has other columns")
             return action(file)

@@ -7,18 +7,17 @@ many commits. No path stands here: the layout gives that of a commit and of a da
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from memloc.store import index_check, layout
+from memloc.store import layout
+from memloc.store.columns import Ints, texts_of
 from memloc.store.commit_form import Commit, FileEntry
-from memloc.store.manifest_form import GenerationFile
+from memloc.store.index_columns import IndexColumns, PlacedEntry
 
 TEXT, INT, FLOAT = pa.string(), pa.int64(), pa.float64()
 FILE = pa.struct(
@@ -40,6 +39,11 @@ REPEATED = ("part", "config", "where")
 READ = pa.schema([pa.field(f.name, pa.dictionary(pa.int32(), TEXT)) if f.name in REPEATED else f for f in SCHEMA])
 COLUMNS = [name for name in SCHEMA.names if name != "commit"]
 GROUP = 2000  # commits whose bytes are read at once
+TOGETHER = 250  # commits that are made of the columns at once
+SAID = (
+    "id", "trial", "analysis", "stage", "part", "nth", "of", "config", "reads", "where", "seconds", "passes", "ended",
+    "schema",
+)  # fmt: skip
 
 Place = tuple[int, int]  # within, first
 
@@ -54,19 +58,8 @@ class Whole(Protocol):
         """Its bytes."""
 
 
-@dataclass(frozen=True)
-class PlacedEntry(FileEntry):
-    """A data file whose rows lie in a generation file: `rows` of them, from number `first` on.
-
-    The other fields are those of the file that it was; `path` is where it lay.
-    """
-
-    within: GenerationFile = None  # type: ignore[assignment]
-    first: int = 0
-
-
 def order(commit: Commit) -> tuple[Any, ...]:
-    """A key that sorts commits as readers show their rows (tables.commits_of)."""
+    """A key that sorts commits as readers show their rows (completeness.py)."""
     return commit.analysis is not None, commit.trial, commit.analysis or "", commit.nth, commit.id
 
 
@@ -92,18 +85,20 @@ def rows_of(commits: Sequence[tuple[Commit, bytes, Sequence[Place]]]) -> pa.Tabl
 
 
 class IndexedCommits(Mapping[str, Commit]):
-    """{part id: its commit} of an index. What many commits say is read at once; their checkpoints, one by one.
+    """{part id: its commit} of an index. A commit is made of the columns when somebody asks for it.
 
     Raises:
         ValueError: on making: one phrase on the first thing that is no index of memloc's.
     """
 
-    def __init__(self, rows: pa.Table, files: Sequence[GenerationFile], whole: Whole) -> None:
-        """rows: `COLUMNS`. files: those of the manifest."""
-        self._rows, self._generation_files, self._whole = rows, files, whole
-        self._values = index_check.checked(rows, files)
+    def __init__(self, columns: IndexColumns, whole: Whole) -> None:
+        """whole: reads checkpoints, which the columns do not have."""
+        self.columns, self._whole = columns, whole
         self.lost: frozenset[str] = frozenset()
-        self._row = dict(zip(rows["id"].to_pylist(), range(rows.num_rows), strict=True))
+        self._made: dict[int, Commit] = {}
+        self._row = dict(zip(texts_of(columns["id"]), range(len(columns)), strict=True))
+        if len(self._row) < len(columns):
+            raise ValueError("id: a part is there twice")
 
     def without(self, paths: Iterable[str]) -> IndexedCommits:
         """The same without the commits that have rows in these generation files: they are gone, or not as they were."""
@@ -111,19 +106,18 @@ class IndexedCommits(Mapping[str, Commit]):
         if lost == self.lost:
             return self
         other: IndexedCommits = object.__new__(IndexedCommits)
-        other._rows, other._generation_files, other._whole = self._rows, self._generation_files, self._whole
-        other._values, other.lost = self._values, lost
-        gone = {n for n, file in enumerate(self._generation_files) if file.path in lost}
-        names = self._rows["id"].to_pylist()
-        hit = {row for row, within in zip(*self._flat, strict=True) if within in gone}
-        other._row = {name: row for row, name in enumerate(names) if row not in hit}
+        other.columns, other._whole, other._made, other.lost = self.columns, self._whole, self._made, lost
+        gone = [n for n, file in enumerate(self.columns.files) if file.path in lost]
+        hit = np.zeros(len(self.columns), dtype=bool)
+        hit[self.columns.owner[np.isin(self.columns["within"], gone)]] = True
+        names = texts_of(self.columns["id"])
+        other._row = {names[row]: row for row in np.flatnonzero(~hit).tolist()}
         return other
 
-    @property
-    def _flat(self) -> tuple[list[int], list[int]]:
-        """(row, its place among the generation files) of every file of every commit."""
-        files = self._rows["files"].combine_chunks()
-        return pc.list_parent_indices(files).to_pylist(), files.flatten().field("within").to_pylist()
+    @cached_property
+    def rows(self) -> Ints:
+        """int64: where the commits stand in the columns."""
+        return np.array(list(self._row.values()), dtype=np.int64)
 
     def __contains__(self, part_id: object) -> bool:
         return part_id in self._row
@@ -135,7 +129,11 @@ class IndexedCommits(Mapping[str, Commit]):
         return len(self._row)
 
     def __getitem__(self, part_id: str) -> Commit:
-        return self._commits[self._row[part_id]]
+        row = self._row[part_id]
+        if row not in self._made:  # those beside it are of the same training, and will be asked for
+            first = row - row % TOGETHER
+            self.made(np.arange(first, min(first + TOGETHER, len(self.columns))))
+        return self._made[row]
 
     def whole(self, part_id: str) -> Commit:
         """The commit as its own bytes say."""
@@ -147,50 +145,27 @@ class IndexedCommits(Mapping[str, Commit]):
 
     def path(self, part_id: str) -> str:
         """Where the commit lay, or lies."""
-        return layout.commit_named(part_id, self._rows["sha8"][self._row[part_id]].as_py())
+        return layout.commit_named(part_id, f"{int(self.columns['sha8'][self._row[part_id]]):08x}")
 
     def tables(self) -> dict[str, int]:
         """{table: rows}."""
-        files = self._rows["files"].combine_chunks()
-        flat = files.flatten()
-        kept, sums = set(self._row.values()), Counter[str]()
-        columns = (flat.field(name).to_pylist() for name in ("table", "rows"))
-        for row, table, rows in zip(pc.list_parent_indices(files).to_pylist(), *columns, strict=True):
-            if row in kept:
-                sums[table] += rows
-        return dict(sums)
+        kept = np.zeros(len(self.columns), dtype=bool)
+        kept[self.rows] = True
+        kept = kept[self.columns.owner]
+        numbers, rows = self.columns["table"][kept], self.columns["rows"][kept]
+        known = self.columns.words.names.known
+        return {known[number]: int(rows[numbers == number].sum()) for number in set(numbers.tolist())}
 
-    @cached_property
-    def _commits(self) -> list[Commit]:
-        """All commits, by row."""
-        columns = {name: self._rows[name].to_pylist() for name in COLUMNS}
-        parsed = {name: [self._values[text] for text in columns[name]] for name in ("part", "config", "where")}
-        files = self._entries(columns["id"])
-        reads = [tuple(ids) for ids in columns["reads"]]
-        scalars = (columns[name] for name in ("seconds", "passes", "ended", "schema"))
-        return [
-            Commit(i, trial, analysis, stage, part, nth, of, config, ids, own, Checkpoints(self, i), where, *rest)
-            if analysis is None
-            else Commit(i, trial, analysis, stage, part, nth, of, config, ids, own, (), where, *rest)
-            for i, trial, analysis, stage, part, nth, of, config, ids, own, where, *rest in zip(
-                *(columns[name] for name in ("id", "trial", "analysis", "stage")), parsed["part"], columns["nth"],
-                columns["of"], parsed["config"], reads, files, parsed["where"], *scalars, strict=True,
-            )
-        ]  # fmt: skip
-
-    def _entries(self, ids: Sequence[str]) -> list[tuple[PlacedEntry, ...]]:
-        """The data files of every commit."""
-        files = self._rows["files"].combine_chunks()
-        flat = files.flatten()
-        columns = [flat.field(name).to_pylist() for name in FILE.names]
-        entries: list[list[PlacedEntry]] = [[] for _ in ids]
-        for row, table, rows, size, sha256, schema, footer, within, first in zip(
-            pc.list_parent_indices(files).to_pylist(), *columns, strict=True
-        ):
-            path = layout.data_named(table, ids[row], sha256)
-            file = self._generation_files[within]
-            entries[row].append(PlacedEntry(table, path, rows, size, sha256, schema, footer, file, first))
-        return [tuple(own) for own in entries]
+    def made(self, rows: Ints) -> list[Commit]:
+        """The commits in these rows of the columns."""
+        missing = np.array([row for row in rows.tolist() if row not in self._made], dtype=np.int64)
+        fields = zip(*(self.columns.said(name, missing) for name in SAID), strict=True)
+        files = self.columns.entries(missing)
+        for row, own, said in zip(missing.tolist(), files, fields, strict=True):
+            part_id, trial, analysis, stage, part, nth, of, config, reads, *rest = said
+            checkpoints = Checkpoints(self, part_id) if analysis is None else ()
+            self._made[row] = Commit(part_id, trial, analysis, stage, part, nth, of, config, reads, own, checkpoints, *rest)
+        return [self._made[row] for row in rows.tolist()]
 
 
 class Checkpoints(Sequence[Any]):

@@ -15,35 +15,11 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 
 from memloc.config import canonical_json
 from memloc.errors import UsageError, nearest, without_secrets
-from memloc.store import documents, layout
-from memloc.store.documents import Id, Name
+from memloc.store import documents, layout, record_form
+from memloc.store.documents import Id
 from memloc.store.files import Files
 
 OnDamaged: TypeAlias = Callable[[list[str]], None]
-
-
-# What a record must have. Fields that this version does not know are kept.
-class _Analysis(TypedDict):
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-    analysis: Id
-    stage: Name
-    config: dict[str, Any]
-    parts: list[Id]
-
-
-class _Waiting(TypedDict):
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-    block: str
-    stage: str
-
-
-class _Trial(TypedDict):
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-    trial: Id
-    config: dict[str, Any]
-    blocks: list[str]
-    analyses: list[_Analysis]
-    waiting: NotRequired[list[_Waiting]]
 
 
 class _Failed(TypedDict):
@@ -55,11 +31,6 @@ class _Failed(TypedDict):
     host: str
     when: documents.Seconds
     error: NotRequired[str]
-
-
-@cache
-def _trials() -> TypeAdapter[list[_Trial]]:
-    return TypeAdapter(list[_Trial])
 
 
 @cache
@@ -106,7 +77,7 @@ def read_sweeps(files: Files, folder: str = layout.SWEEPS, on_damaged: OnDamaged
             damaged.append(path)
         elif content is not None:
             try:
-                trials = documents.as_written(_trials(), content)
+                trials = record_form.trials_in(content)
                 intact.append(SweepRecord(layout.sweep_of(path), layout.sha8(content), trials, dates[path]))
             except ValueError as error:
                 odd[path] = f"is no record of a sweep that this version of memloc can read ({error})"

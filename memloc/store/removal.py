@@ -15,7 +15,7 @@ from memloc.store import commits, generations, layout, records
 from memloc.store.commit_form import Commit
 from memloc.store.compaction import compact
 from memloc.store.files import Files
-from memloc.store.index import PlacedEntry
+from memloc.store.index_columns import PlacedEntry
 from memloc.store.records import SweepRecord
 
 

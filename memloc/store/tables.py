@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -13,13 +14,14 @@ from memloc.config import canonical_json
 from memloc.errors import StoreError
 from memloc.store import c_scores, footers, schemas
 from memloc.store.commit_form import Commit, FileEntry
-from memloc.store.commits import Snapshot
-from memloc.store.entries import ListedTable, damaged, look_at, read_entry
+from memloc.store.entries import damaged, look_at, read_entry
 from memloc.store.files import Files
 from memloc.store.generation_rows import MergedDataset, SliceReader, own_schema
-from memloc.store.index import PlacedEntry, one_of_each_schema
-from memloc.store.manifest_form import GenerationFile
+from memloc.store.index import one_of_each_schema
+from memloc.store.index_columns import PlacedEntry
 from memloc.store.schemas import Schemas
+from memloc.store.shown import Shown
+from memloc.store.table_files import table_files
 
 # A scan reads parts of files, so it cannot check their hashes. The pages carry checksums of their own, and the commit has
 # the hash of the footer (footers.py). `read` and `verify` check whole files.
@@ -27,22 +29,7 @@ _CHECKED = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
 _FORMAT = ds.ParquetFileFormat(default_fragment_scan_options=_CHECKED)
 
 
-def commits_of(snapshot: Snapshot, partial: bool) -> list[Commit]:
-    """The commits whose rows are shown: trainings, and complete analyses of them (with `partial`, every part there is).
-
-    An analysis may be there without its training, if a file of the training was damaged and `verify` has set it aside.
-    """
-    trainings = sorted(snapshot.trainings().values(), key=lambda c: c.trial)
-    if partial:
-        parts = [(c.trial, c.analysis, c.nth, c) for c in snapshot.commits.values() if c.analysis]
-        return trainings + [commit for *_, commit in sorted(parts, key=lambda part: part[:3])]
-    known = {commit.trial for commit in trainings}
-    complete = ((a, parts) for a, parts in snapshot.analyses().items() if parts[0].trial in known)
-    analyses = sorted(complete, key=lambda item: (item[1][0].trial, item[0]))
-    return trainings + [commit for _, parts in analyses for commit in parts]
-
-
-def dataset(files: Files, commits: list[Commit], table: str, known: Schemas, coded: Sequence[str] = ()) -> Any:
+def dataset(files: Files, commits: Sequence[Commit], table: str, known: Schemas, coded: Sequence[str] = ()) -> Any:
     """A pyarrow dataset (or in-memory table) of one table's rows, for queries that push filters down.
 
     known: the schemas of the tables that the reader knows. Any other table has the schema of its files. coded: columns of
@@ -56,16 +43,15 @@ def dataset(files: Files, commits: list[Commit], table: str, known: Schemas, cod
     # An explicit list, because one stray or corrupt file in a folder must not break the rest. The committed sizes are not
     # given: if an object had become shorter, pyarrow would fill the rest with arbitrary memory.
     filesystem = files.dataset_filesystem()
-    parts = [(c.id, file) for c in commits for file in c.files if file.table == table]
-    entries = [entry for _, entry in parts]
-    own = _files_of(entries)
-    for file, wrong in zip(own, files.map(lambda e: footers.problem(files, e), own), strict=True):
+    rows = table_files(commits, table)
+    listed = rows.listed
+    for file, wrong in zip(listed, files.map(lambda e: footers.problem(files, e), listed), strict=True):
         if wrong:
             raise damaged(files, file.path, wrong)
-    schema, form = _coded(_schema(files, entries, table, known), coded)
-    if not _are_whole(entries, own):
-        return MergedDataset(entries, [part_id for part_id, _ in parts], schema, files, form)
-    fragments = [form.make_fragment(files.full(e.path), filesystem) for e in own]
+    schema, form = _coded(_schema(files, commits, table, known), coded)
+    if not rows.are_whole:
+        return MergedDataset(rows, schema, files, form)
+    fragments = [form.make_fragment(files.full(e.path), filesystem) for e in listed]
     return ds.FileSystemDataset(fragments, schema, form, filesystem)
 
 
@@ -83,21 +69,7 @@ def _coded(schema: pa.Schema, names: Sequence[str]) -> tuple[pa.Schema, Any]:
     return schema, ds.ParquetFileFormat(dictionary_columns=leaves, default_fragment_scan_options=_CHECKED)
 
 
-def _files_of(entries: Sequence[FileEntry]) -> list[ListedTable]:
-    """The files in which the rows lie, each once, in their order."""
-    return list(dict.fromkeys(e.within if isinstance(e, PlacedEntry) else e for e in entries))
-
-
-def _are_whole(entries: Sequence[FileEntry], own: Sequence[ListedTable]) -> bool:
-    """Are these all rows of their files? Then the files, one after the other, are the table."""
-    placed = [e for e in entries if isinstance(e, PlacedEntry)]
-    if not placed:
-        return True
-    rows = sum(file.rows for file in own if isinstance(file, GenerationFile))
-    return len(placed) == len(entries) and sum(e.rows for e in placed) == rows
-
-
-def read(files: Files, commits: list[Commit], table: str, known: Schemas) -> pa.Table:
+def read(files: Files, commits: Sequence[Commit], table: str, known: Schemas) -> pa.Table:
     """One whole table, the hash of every file checked; known: as `dataset`.
 
     Of generation files the footer and the pages are checked, as in a scan.
@@ -107,15 +79,15 @@ def read(files: Files, commits: list[Commit], table: str, known: Schemas) -> pa.
     """
     if table in DERIVED:
         return DERIVED[table](files, commits)
-    entries = entries_of(commits, table)
-    if any(isinstance(e, PlacedEntry) for e in entries):
+    rows = table_files(commits, table)
+    if len(rows.place):
         return _scanned(files, commits, table, known)
-    schema = _schema(files, entries, table, known)
-    pieces = files.map(lambda e: schemas.decode(read_entry(files, e), schema), entries)
+    schema = _schema(files, commits, table, known)
+    pieces = files.map(lambda e: schemas.decode(read_entry(files, e), schema), rows.own.values())
     return pa.concat_tables([schema.empty_table(), *pieces])
 
 
-def _scanned(files: Files, commits: list[Commit], table: str, known: Schemas) -> pa.Table:
+def _scanned(files: Files, commits: Sequence[Commit], table: str, known: Schemas) -> pa.Table:
     rows: Any = dataset(files, commits, table, known)
     try:
         return rows.to_table(use_threads=False)
@@ -124,19 +96,19 @@ def _scanned(files: Files, commits: list[Commit], table: str, known: Schemas) ->
         raise
 
 
-def names(commits: list[Commit], known: Schemas) -> list[str]:
+def names(commits: Sequence[Commit], known: Schemas) -> list[str]:
     """The tables that a reader can show: those it knows, then others that the commits have rows of."""
-    return list(dict.fromkeys([*known, *sorted({f.table for c in commits for f in c.files})]))
+    return list(dict.fromkeys([*known, *sorted(Shown.of(commits).tables())]))
 
 
-def _schema(files: Files, entries: list[FileEntry], table: str, known: Schemas) -> pa.Schema:
+def _schema(files: Files, commits: Sequence[Commit], table: str, known: Schemas) -> pa.Schema:
     """The schema of a table: the reader's own or, for a table that it does not know, that of the files.
 
     Files whose commits name the same schema have the same columns, so one of each is read.
     """
     if table in known:
         return known[table]
-    written = files.map(lambda e: _schema_of(files, e), one_of_each_schema(entries))
+    written = files.map(lambda e: _schema_of(files, e), one_of_each_schema(entries_of(commits, table)))
     try:
         return pa.unify_schemas(written)
     except pa.ArrowException as error:
@@ -149,33 +121,29 @@ def _schema_of(files: Files, entry: FileEntry) -> pa.Schema:
     return pq.read_schema(pa.BufferReader(read_entry(files, entry)))
 
 
-def entries_of(commits: list[Commit], table: str) -> list[FileEntry]:
+def entries_of(commits: Sequence[Commit], table: str) -> list[FileEntry]:
     """The files of a table, in the order of the commits."""
     return [f for c in commits for f in c.files if f.table == table]
 
 
-def check(files: Files, commits: list[Commit], table: str | None = None) -> None:
+def check(files: Files, commits: Sequence[Commit], table: str | None = None) -> None:
     """Raises StoreError if a data file, perhaps of one table, is not what was committed: why a scan may have failed."""
-    listed = _files_of([f for c in commits for f in c.files if table in (None, f.table)])
+    listed = table_files(commits, table).listed
     for entry, wrong in zip(listed, files.map(lambda e: look_at(files, e)[1], listed), strict=True):
         if wrong:
             raise damaged(files, entry.path, wrong)
 
 
-def analyses_table(files: Files, commits: list[Commit]) -> pa.Table:
+def analyses_table(files: Files, commits: Sequence[Commit]) -> pa.Table:
     """Table `analyses`: one row per analysis among the commits."""
-    one = {c.analysis: c for c in commits if c.analysis}  # all parts of an analysis say the same of it
-    rows = [
-        {
-            "analysis": analysis,
-            "trial": c.trial,
-            "stage": c.stage,
-            "config": canonical_json(c.config),
-            "reads": list(c.reads),
-        }
-        for analysis, c in one.items()
-    ]
-    return pa.Table.from_pylist(rows, schema=schemas.OWN["analyses"])
+    shown = Shown.of(commits)
+    every = enumerate(shown.said("analysis"))
+    last = {analysis: place for place, analysis in every if analysis}  # all parts of an analysis say the same of it
+    one = shown.at(np.array(list(last.values()), dtype=np.int64))
+    texts: dict[int, str] = {}
+    configs = [texts.get(id(c)) or texts.setdefault(id(c), canonical_json(c)) for c in one.said("config")]
+    columns = {"analysis": list(last), "config": configs, "reads": [list(ids) for ids in one.said("reads")]}
+    return pa.table({**columns, **{name: one.said(name) for name in ("trial", "stage")}}, schema=schemas.OWN["analyses"])
 
 
 # Tables without files of their own: each is made of the commits.

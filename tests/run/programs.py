@@ -181,7 +181,7 @@ def terminate_all(process: Program) -> None:
 def contents(uri: str | Path) -> dict[str, pa.Table]:
     """{table: its rows without clock readings} of everything complete in a store."""
     store = Store(str(uri))
-    commits = tables.commits_of(store.snapshot(), partial=False)
+    commits = store.snapshot().shown(partial=False)
     found = {name: tables.read(store.files, commits, name, known_tables()) for name in known_tables()}
     return {name: t.drop_columns([c for c in CLOCK_COLUMNS if c in t.column_names]) for name, t in found.items()}
 

@@ -116,7 +116,7 @@ class Place:
         found = {}
         for name in names or ("trials", "epochs", "examples"):
             store = self.store
-            table = tables.read(store.files, tables.commits_of(store.snapshot(), partial=False), name, known_tables())
+            table = tables.read(store.files, store.snapshot().shown(partial=False), name, known_tables())
             found[name] = table.drop_columns([c for c in ("seconds",) if c in table.column_names])
         return found
 

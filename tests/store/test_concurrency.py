@@ -29,7 +29,7 @@ def check(uri: str) -> int:
     """Reads everything as a reader does; returns how many analyses it saw."""
     store = Store(uri)
     predictions = store.reading(
-        lambda snapshot: tables.read(store.files, tables.commits_of(snapshot, partial=False), "predictions", known_tables())
+        lambda snapshot: tables.read(store.files, snapshot.shown(partial=False), "predictions", known_tables())
     ).to_pylist()
     seen = {(r["analysis"], r["example"]) for r in predictions}
     assert len(seen) == len(predictions), "a row twice"

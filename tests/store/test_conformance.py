@@ -81,7 +81,7 @@ def rows(nth: int, analysis: str = B) -> dict[str, dict[str, Any]]:
 
 
 def table(store: Store, name: str = "rewind", partial: bool = False) -> pa.Table:
-    return tables.read(store.files, tables.commits_of(store.snapshot(), partial), name, known_tables())
+    return tables.read(store.files, store.snapshot().shown(partial), name, known_tables())
 
 
 def train(store: Store) -> None:

@@ -142,7 +142,7 @@ def test_no_flipped_bit_becomes_a_number(tmp_path: Path, mixed: bool) -> None:
     compact(store.files)
     if mixed:
         publish(store, [(2, nth) for nth in range(PARTS)])
-    commits = tables.commits_of(Store(store.uri).snapshot(), partial=False)
+    commits = Store(store.uri).snapshot().shown(partial=False)
 
     def scanned() -> Any:
         return tables.dataset(store.files, commits, "predictions", known_tables()).to_table(use_threads=False)

@@ -166,7 +166,7 @@ def one_file(tmp_path: Path) -> tuple[Files, list[Commit], bytes]:
     store = Store(str(tmp_path))
     rows = {"predictions": rows_of(0, 0)["predictions"]}
     store.publish(commit_of(0, 0, 1.0), rows, known_tables())
-    return store.files, tables.commits_of(store.snapshot(), partial=True), store.files.get(data_of(store, 0))
+    return store.files, store.snapshot().shown(partial=True), store.files.get(data_of(store, 0))
 
 
 def scanned(files: Files, commits: list[Commit]) -> pa.Table:

@@ -50,7 +50,7 @@ def test_one_file_of_each_schema_is_read_for_it(tmp_path: Path, monkeypatch: pyt
     read: list[str] = []
     original = entries.read_entry
     monkeypatch.setattr(tables, "read_entry", lambda files, entry: read.append(entry.path) or original(files, entry))
-    tables.dataset(store.files, tables.commits_of(store.snapshot(), partial=False), "strange", known_tables())
+    tables.dataset(store.files, store.snapshot().shown(partial=False), "strange", known_tables())
     assert len(read) == 2
 
 

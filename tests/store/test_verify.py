@@ -22,7 +22,7 @@ Harm = Callable[[Store, str], None]
 
 
 def contents(store: Store) -> dict[str, pa.Table]:
-    commits = tables.commits_of(store.snapshot(), partial=False)
+    commits = store.snapshot().shown(partial=False)
     found = {name: tables.read(store.files, commits, name, known_tables()) for name in known_tables()}
     return {name: t.drop_columns([c for c in CLOCK_COLUMNS if c in t.column_names]) for name, t in found.items()}
 
