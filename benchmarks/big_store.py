@@ -130,7 +130,8 @@ def _checkpoint(trial: TrialPlan, epoch: int) -> CheckpointEntry:
 def _keep_last(store: Store, trial: TrialPlan) -> None:
     """As `--checkpoints last` leaves a finished training."""
     store.files.put(layout.checkpoint(trial.id, EPOCHS), WEIGHTS)
-    store.files.put(layout.pruned(trial.id), json.dumps(list(range(EPOCHS))).encode())
+    gone = json.dumps(list(range(EPOCHS))).encode()
+    store.files.put(layout.pruned(trial.id, gone), gone)
 
 
 def main() -> None:

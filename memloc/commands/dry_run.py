@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from memloc.commands.device import expected_numerics
@@ -51,13 +52,22 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
         "schedule": [f.as_json() for f in forecast],
     }
     if options.as_json:
-        print(json.dumps({"trials": [_as_json(w) for w in works], "totals": totals}))
+        _print_json(works, totals)
         return
     label = labeller([trial.config for trial in plan.trials])
     print(_trials(works, label) + _blocks(plan), end="")
     print(_totals(plan, store, totals))
     configs = {trial.id: trial.config for trial in plan.trials}
     print("\n".join(in_words(forecast, lambda trial: label(configs[trial]), options.resources.address)))
+
+
+def _print_json(works: Sequence[Work], totals: dict[str, Any]) -> None:
+    """Prints {"trials", "totals"}, a trial at a time: the text of ten thousand is never whole in memory."""
+    write, between = sys.stdout.write, '{"trials": ['
+    for work in works:
+        write(between + json.dumps(_as_json(work)))
+        between = ", "
+    write(f'{"" if works else between}], "totals": {json.dumps(totals)}}}\n')
 
 
 def _done(work: Work) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 from memloc.config import canonical, canonical_json
@@ -23,6 +24,7 @@ from memloc.run.quantities import part_passes, retrained_passes, train_passes
 from memloc.store import Snapshot
 
 Shape = tuple[int, int, int]
+PRICED = ("trial", "where", "stage", "config", "seconds", "passes")  # what prices take of a commit
 Shapes = Mapping[tuple[str, str | None], Shape]  # by `images_of`
 
 
@@ -94,20 +96,26 @@ class CostModel:
     _basis: _Basis = field(default_factory=lambda: _Basis())
 
     def __post_init__(self) -> None:
-        trainings = {c.trial: c.config for c in self.snapshot.trainings().values()}
+        every = self.snapshot.every
+        own = every.trainings()
+        configs = dict(zip(own.said("trial"), own.said("config"), strict=True))
+        network_of = cache(lambda trial: NetworkKind.of(configs[trial], self.shapes))
+        texts: dict[int, str] = {}  # by the configuration: commits share them
         known = [
-            (c, NetworkKind.of(trainings[c.trial], self.shapes))
-            for c in self.snapshot.commits.values()
-            if c.trial in trainings and c.where.get("device") == self.device
+            (network_of(trial), stage, texts.get(id(c)) or texts.setdefault(id(c), canonical_json(c)), seconds, passes)
+            for trial, where, stage, c, seconds, passes in zip(*(every.said(name) for name in PRICED), strict=True)
+            if trial in configs and where.get("device") == self.device
         ]
-        for commit, network in known:
-            alike = network, commit.stage, canonical_json(commit.config)
-            for sums in self._fits.setdefault(alike[:2], _Sums()), self._alike.setdefault(alike, _Sums()):
-                sums.add(commit.seconds, commit.passes)
-        for commit, network in known:
+        for network, stage, config, seconds, passes in known:
+            for sums in (
+                self._fits.setdefault((network, stage), _Sums()),
+                self._alike.setdefault((network, stage, config), _Sums()),
+            ):
+                sums.add(seconds, passes)
+        for network, stage, _, seconds, passes in known:
             train = self._fits.get((network, "train"))
-            if commit.stage != "train" and train and train.passes:
-                self._factors.setdefault(commit.stage, _Sums()).add(commit.seconds, commit.passes * train.rate)
+            if stage != "train" and train and train.passes:
+                self._factors.setdefault(stage, _Sums()).add(seconds, passes * train.rate)
 
     def network(self, trial: TrialPlan) -> NetworkKind:
         """What the rate of the trial's network depends on."""

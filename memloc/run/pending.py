@@ -10,13 +10,14 @@ from memloc.config.retention import Retention
 from memloc.errors import StoreError
 from memloc.run.chains import Start, starts, wanted_states
 from memloc.run.plan import AnalysisPlan, Plan, TrialPlan
-from memloc.run.retention import kept_epochs, lost_epochs
+from memloc.run.retention import kept_epochs, unintended
 from memloc.stages.base import Part
 from memloc.store import Snapshot, Store, checkpoints, generation_layout, layout
 from memloc.store.commit_form import FileEntry
 from memloc.store.resumable import reached_epoch, surplus_states, usable_states
 
 TrainWork = Literal["done", "train", "replay"]
+Epochs = tuple[frozenset[int], frozenset[int]]  # of checkpoints: that are there, that are missing
 Item = tuple[AnalysisPlan, str, Part]  # one part: its analysis, its id, and the part itself
 
 
@@ -67,12 +68,11 @@ class Work:
 
 @dataclass(frozen=True)
 class _Stored:
-    """What the store has. committed: parts whose files are whole. sizes: {path: bytes} of data and checkpoints."""
+    """What the store has. committed: parts whose files are whole. epochs: as `_checkpoint_epochs`."""
 
     store: Store
-    snapshot: Snapshot
     committed: set[str]
-    sizes: Mapping[str, int]
+    epochs: Mapping[str, Epochs]
 
 
 def pending(
@@ -101,8 +101,23 @@ def pending(
             if any(part_id in t.part_ids for t in plan.trials):
                 store.quarantine(snapshot.paths[part_id])
     paths = layout.by_trial(sizes)
-    stored = _Stored(store, snapshot, committed, sizes)
+    stored = _Stored(store, committed, _checkpoint_epochs({trial.id for trial in plan.trials}, snapshot, sizes))
     return [_work(trial, stored, paths.get(trial.id, set()), retention, numerics) for trial in plan.trials]
+
+
+def _checkpoint_epochs(trials: set[str], snapshot: Snapshot, sizes: Mapping[str, int]) -> dict[str, Epochs]:
+    """{trial: (epochs whose checkpoints are there, epochs whose checkpoints are not there or not whole)} of trainings.
+
+    Commits are read in the order in which they lie in a generation. Trainings that are alike share their sets.
+    """
+    known: dict[Epochs, Epochs] = {}
+    epochs: dict[str, Epochs] = {}
+    for commit in snapshot.every.of_trials(trials).trainings():
+        listed = list(commit.checkpoints)
+        here = frozenset(c.epoch for c in listed if c.path in sizes)
+        both = here, frozenset(c.epoch for c in listed if sizes.get(c.path) != c.size)
+        epochs[commit.trial] = known.setdefault(both, both)
+    return epochs
 
 
 def _check_readable(plan: Plan, store: Store, snapshot: Snapshot) -> None:
@@ -138,14 +153,15 @@ def _work(trial: TrialPlan, stored: _Stored, paths: set[str], retention: Retenti
         write = keep | needed | states
         prune = bool(states) or len(keep) < trial.config.epochs + 1
         return Work(trial, "train", parts, write, keep, prune, reached=reached, states=states, starts=_starts(wanted, there))
-    commit = stored.snapshot.commits[trial.id]
-    pruned = checkpoints.read_pruned(stored.store.files, trial.id)
-    lost = lost_epochs(commit, stored.sizes, needed, pruned)
-    again = lost_epochs(commit, stored.sizes, keep | needed, pruned) if lost else set()  # as the trainer puts them back
-    surplus = ({c.epoch for c in commit.checkpoints if c.path in paths} | lost) - keep
+    here, missing = stored.epochs[trial.id]
+    pruned = checkpoints.read_pruned(stored.store.files, trial.id, paths, missing) if missing else set[int]()
+    lost = unintended(missing, needed, pruned)
+    again = unintended(missing, keep | needed, pruned) if lost else set()  # as the trainer puts them back
+    surplus = (here | lost) - keep
     train: TrainWork = "replay" if lost else "done"
     returns = bool(lost and pruned & keep)  # training again brings them back, so they must not count as pruned any more
-    prune = bool(surplus) or returns or len(surplus_states(paths)) > 0
+    records = sum(map(layout.is_pruned, paths))  # two, if a process was ended while it pruned
+    prune = bool(surplus) or returns or len(surplus_states(paths)) > 0 or records > 1
     again_until = max(again, default=0)
     return Work(trial, train, parts, keep | needed, keep, prune, again=again_until, starts=_starts(wanted, there))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from memloc.config.retention import Retention
@@ -30,8 +30,13 @@ def kept_epochs(trial: TrialPlan, retention: Retention) -> set[int]:
 
 def lost_epochs(commit: Commit, sizes: Mapping[str, int], needed: set[int], pruned: set[int]) -> set[int]:
     """The committed checkpoints that are missing or damaged, except pruned ones that are not needed."""
-    lost = {c.epoch for c in commit.checkpoints if sizes.get(c.path) != c.size}
-    return {t for t in lost if t in needed or t not in pruned}
+    missing = {c.epoch for c in commit.checkpoints if sizes.get(c.path) != c.size}
+    return unintended(missing, needed, pruned)
+
+
+def unintended(missing: Collection[int], needed: Collection[int], pruned: Collection[int]) -> set[int]:
+    """The epochs among the missing ones that were not pruned, or are needed all the same."""
+    return {t for t in missing if t in needed or t not in pruned}
 
 
 def prune(store: Store, work: Work) -> None:

@@ -6,7 +6,7 @@ import io
 import json
 import pickle
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -177,9 +177,25 @@ def _entries() -> TypeAdapter[list[CheckpointEntry]]:
     return TypeAdapter(list[CheckpointEntry])
 
 
-def read_pruned(files: Files, trial: str) -> set[int]:
-    """The epochs whose checkpoints retention has removed on purpose."""
-    path = layout.pruned(trial)
+def read_pruned(files: Files, trial: str, paths: Iterable[str] | None = None, missing: Collection[int] = ()) -> set[int]:
+    """The epochs whose checkpoints retention has removed on purpose.
+
+    paths: the files of the training, if they are known. missing: the epochs whose checkpoints are not there. If just these
+    were removed, the name of the file says so, and it is not read.
+    """
+    listed = files.listing(layout.checkpoints(trial)) if paths is None else paths
+    guess = layout.pruned(trial, _pruned_content(missing))
+    epochs: set[int] = set()
+    for path in filter(layout.is_pruned, listed):
+        epochs |= set(missing) if path == guess else _pruned_in(files, path)
+    return epochs
+
+
+def _pruned_content(epochs: Collection[int]) -> bytes:
+    return json.dumps(sorted(epochs)).encode()
+
+
+def _pruned_in(files: Files, path: str) -> set[int]:
     try:
         content = files.find(path, documents.LARGEST)
         return set() if content is None else set(documents.checked(TypeAdapter(list[documents.Count]), content))
@@ -192,10 +208,13 @@ def prune(files: Files, trial: str, entries: Collection[CheckpointEntry], keep: 
     """Removes the checkpoints of all epochs but `keep`. Their epochs are recorded first, so they do not count as lost."""
     sizes = files.listing(layout.checkpoints(trial))
     here = {e.epoch for e in entries if e.path in sizes}
-    before = read_pruned(files, trial)
+    before = read_pruned(files, trial, sizes)
     gone = {e.epoch for e in entries} - set(keep) | (before - here)
-    if gone != before:
-        files.put(layout.pruned(trial), json.dumps(sorted(gone)).encode())
+    path, records = layout.pruned(trial, _pruned_content(gone)), set(filter(layout.is_pruned, sizes))
+    if path not in records and (gone or records):
+        files.put(path, _pruned_content(gone))
+    for old in records - {path}:
+        files.delete(old)
     for e in entries:
         if e.epoch in gone and e.path in sizes:
             files.delete(e.path)

@@ -164,10 +164,14 @@ class _Whole:
 
     def __init__(self, files: Files, pieces: Sequence[_Piece]) -> None:
         self._files, self._pieces = files, pieces
-        self._group = lru_cache(maxsize=8)(self._contents)  # the trainings of a plan come in any order
+        self._group = lru_cache(maxsize=2)(self._contents)
+        self._decoded = lru_cache(maxsize=4)(self._decode)
 
     def __call__(self, row: int, path: str) -> Commit:
         """Raises StoreError where the bytes are not those of the commit that had this path."""
+        return self._decoded(row, path)
+
+    def _decode(self, row: int, path: str) -> Commit:
         content = self.content(row, path)
         try:
             return commit_form.decode(path, content)

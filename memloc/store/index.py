@@ -169,12 +169,12 @@ class IndexedCommits(Mapping[str, Commit]):
 
 
 class Checkpoints(Sequence[Any]):
-    """The checkpoints of a commit. They are read from its bytes when somebody asks for them."""
+    """The checkpoints of a commit. They are read from its bytes whenever somebody asks for them: fifty of each training."""
 
     def __init__(self, index: IndexedCommits, part_id: str) -> None:
         self._index, self._id = index, part_id
 
-    @cached_property
+    @property
     def _entries(self) -> Sequence[Any]:
         return self._index.whole(self._id).checkpoints
 
@@ -183,6 +183,9 @@ class Checkpoints(Sequence[Any]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._entries)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)

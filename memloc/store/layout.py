@@ -25,7 +25,7 @@ _FORMS = {
     SWEEPS: (rf"/{_NAME}", rf"{SHA8}\.json"),
     DATA: (rf"/{TABLE}/[0-9a-f]{{2}}", rf"{ID}-{SHA8}\.parquet"),
     COMMITS: ("/[0-9a-f]{2}", rf"{ID}-{SHA8}\.json"),
-    CHECKPOINTS: (f"/{ID}", rf"epoch-[0-9]{{4,}}\.safetensors|{RESUME_STATE.pattern}|pruned\.json"),
+    CHECKPOINTS: (f"/{ID}", rf"epoch-[0-9]{{4,}}\.safetensors|{RESUME_STATE.pattern}|pruned(-{SHA8})?\.json"),
     FAILURES: ("", rf"{ID}-{SHA8}\.json"),
     HEARTBEATS: (rf"/{_NAME}", rf"({ID}|run|plan)\.json"),
     STOPS: ("", rf"{RUN}\.json"),
@@ -185,9 +185,14 @@ def resume_state_of(path: str) -> tuple[int, str] | None:
     return (int(match[1]), match[2]) if match else None
 
 
-def pruned(trial: str) -> str:
-    """Which checkpoints of a training were removed on purpose."""
-    return f"{checkpoints(trial)}/pruned.json"
+def pruned(trial: str, content: bytes | None = None) -> str:
+    """Which checkpoints of a training were removed on purpose, by its content: a listing tells it. None: as of before."""
+    return f"{checkpoints(trial)}/pruned{'' if content is None else f'-{sha8(content)}'}.json"
+
+
+def is_pruned(path: str) -> bool:
+    """Is this path that of such a file?"""
+    return path.rpartition("/")[2].startswith("pruned")
 
 
 def failure(part_id: str, content: bytes) -> str:

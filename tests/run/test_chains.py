@@ -122,7 +122,7 @@ def test_with_the_fewest_checkpoints_too(tmp_path: Path, usual: Path) -> None:
     assert [p.rsplit("/", 1)[1] for p in store.files.listing(layout.CHECKPOINTS) if "epoch" in p] == [
         "epoch-0005.safetensors"
     ]
-    of_trial = json.loads(next(iter(Path(store.uri).glob("checkpoints/*/pruned.json"))).read_text())
+    of_trial = json.loads(next(iter(Path(store.uri).glob("checkpoints/*/pruned-*.json"))).read_text())
     assert of_trial == [0, 1, 2, 3, 4]
     assert rows(store) == rows(Store(str(usual)))
 
