@@ -129,6 +129,8 @@ class Snapshot:
 
     def loose(self) -> list[Commit]:
         """The commits that no generation covers."""
+        if self.generation is None:
+            return list(self.commits.values())
         return [self.commits[part_id] for part_id in self.paths if part_id not in self.covered]
 
     @property

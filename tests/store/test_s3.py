@@ -6,6 +6,7 @@ import gc
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -14,8 +15,11 @@ from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from benchmarks import big_store
 from memloc.errors import StoreError
-from memloc.store import Commit, Files, Store, commits, filesystem
+from memloc.run.pending import pending
+from memloc.store import Commit, Files, Store, commits, filesystem, layout
+from memloc.store.compaction import compact
 from tests.store.conftest import BUCKET, s3_uri
 
 
@@ -170,3 +174,23 @@ def test_an_endpoint_may_be_an_address_or_a_url(wire: Wire) -> None:
         files.check_usable()
         files.put(str(n), b"")
         assert len(files.listing("")) == n + 1
+
+
+def test_a_plan_of_finished_trainings_asks_for_listings(wire: Wire, tmp_path: Path) -> None:
+    """The same requests, whatever the number of trainings: none for a commit, and none for pruned checkpoints."""
+    requests = []
+    for trainings in (2, 5):
+        folder = tmp_path / str(trainings)
+        plan = big_store.make(folder, commits=10 * trainings, flip_rows=40 * trainings)
+        compact(Files(str(folder)))
+        store = Store(wire.uri())
+        for kept in (layout.CHECKPOINTS, layout.GENERATIONS, layout.MANIFESTS):
+            for path in Files(str(folder)).listing(kept):
+                store.files.put(path, (folder / path).read_bytes())
+        wire.requests.clear()
+        works = pending(plan, store, store.snapshot(), None)
+        assert len(works) == trainings
+        assert not any(work.anything for work in works)
+        assert not [request for request in wire.requests if "checkpoints/" in request.partition("?")[0]]
+        requests.append(len(wire.requests))
+    assert requests[0] == requests[1]
