@@ -8,9 +8,9 @@ nor clocks.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from memloc.errors import StoreError
 from memloc.store import commit_form, completeness, documents, footers, layout, schemas
@@ -19,6 +19,8 @@ from memloc.store.files import Files
 from memloc.store.generations import Generation, look
 from memloc.store.schemas import Schemas
 from memloc.store.shown import Shown
+
+T = TypeVar("T")
 
 
 def publish_tables(
@@ -95,7 +97,7 @@ class Snapshot:
     """
 
     commits: Mapping[str, Commit]
-    paths: dict[str, str]
+    paths: Mapping[str, str]
     broken: list[str]
     unreadable: dict[str, str] = field(default_factory=dict)
     later: set[str] = field(default_factory=set)
@@ -131,7 +133,12 @@ class Snapshot:
         """The commits that no generation covers."""
         if self.generation is None:
             return list(self.commits.values())
-        return [self.commits[part_id] for part_id in self.paths if part_id not in self.covered]
+        return [self.commits[part_id] for part_id in self._loose_ids]
+
+    @property
+    def _loose_ids(self) -> list[str]:
+        own = self.paths.maps[0] if isinstance(self.paths, ChainMap) else self.paths
+        return [part_id for part_id in own if part_id not in self.covered]
 
     @property
     def covered(self) -> Mapping[str, Commit]:
@@ -143,15 +150,33 @@ class Snapshot:
         return {commit.trial: commit for commit in self.every.trainings()}
 
 
-class _Commits(ChainMap[str, Commit]):
-    """Commits with files of their own, and those of a generation. paths: of all of them."""
+class _Both(ChainMap[str, T]):
+    """What is said of commits with files of their own, and of those of a generation."""
 
-    def __init__(self, loose: dict[str, Commit], covered: Mapping[str, Commit], paths: Mapping[str, str]) -> None:
+    def __init__(self, loose: dict[str, T], covered: Mapping[str, T]) -> None:
         super().__init__(loose, covered)  # type: ignore[arg-type]
-        self._paths = paths
+        self._loose, self._covered = loose, covered
 
     def __contains__(self, part_id: object) -> bool:
-        return part_id in self._paths  # status asks for every part of a sweep
+        return part_id in self._covered or part_id in self._loose  # status asks for every part of a sweep
+
+
+class _Manifest(Mapping[str, str]):
+    """{part id: the path of the manifest that covers it}"""
+
+    def __init__(self, covered: Mapping[str, Commit], path: str) -> None:
+        self._covered, self._path = covered, path
+
+    def __getitem__(self, part_id: str) -> str:
+        if part_id not in self._covered:
+            raise KeyError(part_id)
+        return self._path
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._covered)
+
+    def __len__(self) -> int:
+        return len(self._covered)
 
 
 def snapshot(files: Files, known: dict[str, Commit], generations: dict[str, Generation] | None = None) -> Snapshot:
@@ -175,15 +200,16 @@ def snapshot(files: Files, known: dict[str, Commit], generations: dict[str, Gene
         elif files.size(path) is not None:
             result.broken.append(path)
     loose: dict[str, Commit] = {}
+    loose_paths: dict[str, str] = {}
     for path in paths:
         commit = known.get(path)
         if commit is not None and commit.id not in loose:  # paths are sorted: the smallest name wins
             loose[commit.id] = commit
-            result.paths[commit.id] = path
-    result.commits = loose
+            loose_paths[commit.id] = path
+    result.commits, result.paths = loose, loose_paths
     if manifests.taken is not None:
-        result.paths |= dict.fromkeys(covered, manifests.taken.path)
-        result.commits = _Commits(loose, covered, result.paths)
+        result.commits = _Both(loose, covered)
+        result.paths = _Both(loose_paths, _Manifest(covered, manifests.taken.path))
     return result
 
 

@@ -96,7 +96,7 @@ class IndexedCommits(Mapping[str, Commit]):
         self.columns, self._whole = columns, whole
         self.lost: frozenset[str] = frozenset()
         self._made: dict[int, Commit] = {}
-        self._row = dict(zip(texts_of(columns["id"]), range(len(columns)), strict=True))
+        self._row = {f"{number:016x}": row for row, number in enumerate(columns["id"].tolist())}
         if len(self._row) < len(columns):
             raise ValueError("id: a part is there twice")
 

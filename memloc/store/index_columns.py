@@ -45,9 +45,9 @@ IDS = ("id", "trial", "analysis")
 class IndexColumns:
     """The columns of an index. files: those of its manifest."""
 
-    def __init__(self, groups: Sequence[Mapping[str, Any]], words: Words, files: Sequence[GenerationFile]) -> None:
-        """groups: as `index_check.checked` gives them, at least one."""
-        self._arrays = {name: np.concatenate([group[name] for group in groups]) for name in groups[0]}
+    def __init__(self, groups: Sequence[dict[str, Any]], words: Words, files: Sequence[GenerationFile]) -> None:
+        """groups: as `index_check.checked` gives them, at least one. They are emptied: memory holds all of it once."""
+        self._arrays = {name: np.concatenate([group.pop(name) for group in groups]) for name in list(groups[0])}
         self.words, self.files = words, files
         self._values: dict[int, Mapping[str, Any]] = {}
 
