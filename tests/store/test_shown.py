@@ -35,9 +35,9 @@ def stores(draw: st.DrawFn) -> tuple[list[Commit], list[Commit]]:
     """(commits that a generation covers, commits with files of their own): odd ones among them, and of one part several."""
     trials = [f"{n:016x}" for n in draw(st.sets(st.integers(0, 2)))]
     commits = [Commit(trial, trial, None, "train", {"data": "d"}, 0, 1, {"seed": 1}) for trial in trials]
-    small = st.integers(0, 2)
-    drawn = st.tuples(small, small, st.sampled_from([1, 2, 2, 3]), small, small, st.booleans())
-    for n, (analysis, nth, of, trial, config, reads) in enumerate(draw(st.lists(drawn, max_size=14))):
+    rarely = st.sampled_from([0, 0, 0, 0, 1])
+    drawn = st.tuples(rarely, st.integers(0, 2), st.sampled_from([2, 2, 2, 3]), rarely, st.integers(0, 2), rarely)
+    for n, (analysis, nth, of, trial, config, reads) in enumerate(draw(st.lists(drawn, min_size=2, max_size=8))):
         part_id = f"{draw(st.integers(16, 2**62)):012x}"[:12].rjust(12, "f") + f"{n:04x}"
         commits.append(
             Commit(
@@ -75,7 +75,7 @@ def says(commit: Commit) -> tuple[Any, ...]:
     return commit.trial, commit.stage, commit.of, commit.reads, commit.config
 
 
-@settings(deadline=None, derandomize=True, max_examples=150)
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(stores())
 def test_what_is_shown(store: tuple[list[Commit], list[Commit]]) -> None:
     covered, loose = store
@@ -85,7 +85,7 @@ def test_what_is_shown(store: tuple[list[Commit], list[Commit]]) -> None:
         assert [c.id for c in shown(every, partial)] == [c.id for c in plain(covered + loose, partial)]
 
 
-@settings(deadline=None, derandomize=True, max_examples=40)
+@settings(deadline=None, derandomize=True, max_examples=15)
 @given(stores())
 def test_columns_say_what_commits_say(store: tuple[list[Commit], list[Commit]]) -> None:
     covered, loose = store
