@@ -32,7 +32,6 @@ AHEAD = {
 }  # small batches are read faster, in less memory
 
 
-
 def own_schema(schema: pa.Schema) -> pa.Schema:
     """The columns of the table, without the part's."""
     return pa.schema([field for field in schema if field.name != PART.name])
