@@ -111,6 +111,28 @@ def test_a_pruned_checkpoint_is_not_missed_and_a_lost_one_is(store: Store, plan:
     assert [f.path for f in verify(store.files)[0]] == [layout.checkpoint(trial, 0)]
 
 
+def test_a_name_says_which_checkpoints_were_pruned(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of the name of before is read, and goes with the next pruning; two files after a kill mean both."""
+    trial = plan.trials[0].id
+    commit = store.commit(trial)
+    assert commit is not None
+    store.files.put(layout.pruned(trial), b"[1]")
+    assert checkpoints.read_pruned(store.files, trial) == {1}
+    store.files.delete(layout.checkpoint(trial, 1))
+    checkpoints.prune(store.files, trial, commit.checkpoints, keep={2})
+    (record,) = filter(layout.is_pruned, store.files.listing(layout.CHECKPOINTS))
+    assert store.files.get(record) == b"[0, 1]"
+    assert record == layout.pruned(trial, b"[0, 1]")
+    with monkeypatch.context() as nobody:
+        nobody.setattr(Files, "get", lambda *_: pytest.fail("it is read"))
+        assert checkpoints.read_pruned(store.files, trial, [record], missing={1, 0}) == {0, 1}
+    assert checkpoints.read_pruned(store.files, trial, [record], missing={0}) == {0, 1}
+    store.files.put(layout.pruned(trial, b"[2]"), b"[2]")
+    assert checkpoints.read_pruned(store.files, trial) == {0, 1, 2}
+    works = pending(plan, store, store.snapshot(), "last")
+    assert [work.prune for work in works if work.trial.id == trial] == [True]
+
+
 def test_a_broken_record_beside_whole_ones(store: Store, plan: Plan) -> None:
     """Failures and heartbeats are for status alone: a damaged one is named and passed over."""
     trial = plan.trials[0].id
