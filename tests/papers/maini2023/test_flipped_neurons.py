@@ -448,3 +448,13 @@ def test_whoever_asks_for_some_settings_gets_their_rows(simulated: Simulated, mo
         assert sorted(one.tables["count"][:, ~one.noisy].mean() for one in found[:3]) == [10, 20, 40]
         assert found[0].tables["count"].tolist() == found[3].tables["count"].tolist()
     assert seen[0] == seen[1] == seen[2]
+
+
+def test_no_interval_of_a_count_goes_below_zero() -> None:
+    """Two trainings that are far apart have a wide interval, and a number of neurons is never negative."""
+    own = {"a": {True: [1, 1], False: [2, 3]}, "b": {True: [3, 4], False: [30, 20]}}
+    found = counts(Searches.of(searches(own), {}), "")
+    for part in ("noisy", "clean"):
+        assert found[part].lo == 0
+        assert found[part].hi is not None
+        assert found[part].hi > 5

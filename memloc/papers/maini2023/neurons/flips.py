@@ -19,6 +19,7 @@ from memloc.papers.lines import line
 from memloc.papers.maini2023.neurons.layer_shares import NAMES, ONE_SIDED, layer_dots
 from memloc.statistics.quantities import accuracy, difference_of_means, mean_over_examples, ratio_of_means, share_below
 from memloc.statistics.regions import Region
+from memloc.statistics.scales import COUNT
 
 FEW = 10
 FEWER = Region(hi=1.0, open_hi=True)  # F1: noisy over clean
@@ -47,7 +48,7 @@ def counts(searches: Searches, sql: str) -> dict[str, Estimate]:
             "eligible counts 0"
         )
         if quantity is not None:  # always: every training has both sets
-            estimates[part] = shown(quantity, said, trials, sql)
+            estimates[part] = shown(replace(quantity, scale=COUNT), said, trials, sql)
     ratio = ratio_of_means(values, noisy)
     if ratio is None:
         return {**estimates, "ratio": untestable("the mean count of a set is 0 in a training", trials, sql)}
