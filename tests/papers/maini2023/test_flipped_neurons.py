@@ -455,6 +455,8 @@ def test_no_interval_of_a_count_goes_below_zero() -> None:
     own = {"a": {True: [1, 1], False: [2, 3]}, "b": {True: [3, 4], False: [30, 20]}}
     found = counts(Searches.of(searches(own), {}), "")
     for part in ("noisy", "clean"):
-        assert found[part].lo == 0
-        assert found[part].hi is not None
-        assert found[part].hi > 5
+        interval = found[part].interval
+        assert interval is not None
+        assert interval.hi is not None
+        assert interval.lo == 0
+        assert interval.hi > 5
