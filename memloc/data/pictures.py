@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MOST_PIXELS = 89_478_485  # of an image; beyond that Pillow warns of a decompression bomb
 MOST_BYTES = 2**28  # of an image's file
-TOGETHER = 512  # images that wait for a thread at a time
+TOGETHER, TASK = 512, 32  # images that wait for a thread at a time; images of one task
 SHOWN = 5  # broken images that a message names
 ORIENTATION = 0x0112  # EXIF
 TRANSPARENT = "have transparent parts, which become white"
@@ -214,7 +214,8 @@ def _in_threads(images: Iterable[Encoded], sides: tuple[int, int] | None) -> Ite
     with warnings.catch_warnings(), ThreadPoolExecutor(min(cores, 8)) as pool:
         warnings.simplefilter("ignore")  # of Pillow, about sizes that are checked here, and about odd metadata
         while together := list(itertools.islice(rest, TOGETHER)):
-            yield from pool.map(one, together)
+            tasks = [together[k : k + TASK] for k in range(0, len(together), TASK)]
+            yield from itertools.chain.from_iterable(pool.map(lambda task: list(map(one, task)), tasks))
 
 
 def _check_memory(n: int, sides: tuple[int, ...], where: str) -> None:
