@@ -29,11 +29,9 @@ def is_own(stage: str) -> bool:
 
 def own_tables(reader: Reader) -> dict[str, list[str]]:
     """{stage of a plugin: the tables that it has written}."""
-    tables: dict[str, dict[str, None]] = {}
-    for commit in reader.seen.commits:
-        if is_own(commit.stage) and commit.analysis is not None:
-            tables.setdefault(commit.stage, {}).update(dict.fromkeys(file.table for file in commit.files))
-    return {stage: list(named) for stage, named in tables.items()}
+    commits = reader.seen.commits
+    own = sorted(stage for stage in set(commits.said("stage")) - {"train"} if is_own(stage))
+    return {stage: list(dict.fromkeys(f.table for c in commits.of_stage(stage) for f in c.files)) for stage in own}
 
 
 def layered_tables(reader: Reader) -> list[tuple[str, str]]:

@@ -143,7 +143,9 @@ class Reader:
 
     def _own_scores(self) -> list[str]:
         """The scores of plugins that analyses of the store have."""
-        compared = (c.config.get("scores") for c in self.seen.commits if any(file.table == "scores" for file in c.files))
+        if "scores" not in self.seen.commits.tables():
+            return []
+        compared = (config.get("scores") for config in self.seen.commits.of_stage("detection").said("config"))
         listed = {name for names in compared if isinstance(names, list) for name in names if isinstance(name, str)}
         return sorted(name for name in listed - {score.name for score in SCORES} if NAME.fullmatch(name))
 

@@ -30,6 +30,7 @@ class ListedTrial:
             "trial": self.trial,
             "state": self.progress.state,
             "epoch": self.progress.epoch,
+            "stopped": self.progress.stopped,
             "stages": [{"stage": stage, "state": state} for stage, state in self.progress.stages],
             "blocks": list(self.progress.trial["blocks"]),
         }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from memloc.analysis.run_status import Heartbeat
+from memloc.analysis.stopped import stopped_at_of
 from memloc.store import Commit, Snapshot, Store, heartbeats, layout, records
 from memloc.store.resumable import reached_epoch
 
@@ -21,7 +22,8 @@ class TrialState:
 
     stages: (stage, state) of its training and of each analysis, in order. A trial is done when its training and all its
     analyses are done and none waits for C-scores that were not there when the sweep was last launched. reached: the epoch of
-    the newest state to go on from of a training that has begun and is not committed.
+    the newest state to go on from of a training that has begun and is not committed. stopped: the epoch at which `stop` has
+    ended the training, if it has.
     """
 
     trial: Trial
@@ -29,6 +31,7 @@ class TrialState:
     state: str
     heartbeat: Heartbeat | None
     reached: int | None = None
+    stopped: int | None = None
 
     @property
     def waits(self) -> bool:
@@ -114,7 +117,7 @@ def _trial_state(trial: Trial, snapshot: Snapshot, failures: Failures, heartbeat
         state = "running"
     else:
         state = "failed" if not heartbeat and "failed" in states else "pending"
-    return TrialState(trial, stages, state, heartbeat or None)
+    return TrialState(trial, stages, state, heartbeat or None, stopped=stopped_at_of(trial, snapshot.commits))
 
 
 def _unit_state(parts: Sequence[str], snapshot: Snapshot, failures: Failures, at_work: bool) -> str:

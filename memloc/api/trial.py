@@ -147,11 +147,12 @@ class Trial:
         from memloc.api.masked import FixedMasks, OwnMasks, PositionMasks
         from memloc.store import checkpoints  # with torch
 
-        valid = f"a whole number, 0 to {self.config.epochs}, or None for the last epoch"
-        epoch = self.config.epochs if epoch is None else whole_number("epoch", epoch, valid)
+        last = self.config.epochs if self._commit.stopped is None else self._commit.stopped
+        valid = f"a whole number, 0 to {last}, or None for the last epoch"
+        epoch = last if epoch is None else whole_number("epoch", epoch, valid)
         entries = {c.epoch: c for c in self._commit.checkpoints}
         if epoch not in entries:
-            raise UsageError(f"epoch {epoch}: trial {self.id} has none; valid: 0 to {self.config.epochs}")
+            raise UsageError(f"epoch {epoch}: trial {self.id} has none; valid: 0 to {last}")
         network = self._network()
         dropout = self._dropout(network)
         self._check_mode(mode, rescale, dropout.mask_modes)

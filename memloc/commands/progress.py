@@ -202,9 +202,10 @@ class Progress:
         left = self.parts_left[event.trial]
         left.pop(event.part_id, None)
         same = sum(stage == event.stage for stage in left.values())
-        self.doing[event.trial] = f"{event.stage}, {same} to go" if same else f"{event.stage} done"
+        ended = f"{event.stage} {'not run, since `stop` has ended the training' if event.not_run else 'done'}"
+        self.doing[event.trial] = f"{event.stage}, {same} to go" if same else ended
         if not same:
-            self._say(event.trial, f"{event.stage} done")
+            self._say(event.trial, ended)
 
     # --- lines
 

@@ -58,6 +58,11 @@ def render(progress: Mapping[str, Any]) -> str:
             f"block {waiting['block']}: {waiting['stage']} of {trials} waits for C-scores; "
             "the sweep's --dry-run says what it needs"
         )
+    for one in progress["stopped"][:SHOWN]:
+        without = f"; not run: {', '.join(one['not_run'])}" if one["not_run"] else ""
+        lines.append(f"stopped: {one['trial'][:8]} after epoch {one['epoch']} ({one['rule']}){without}")
+    if len(progress["stopped"]) > SHOWN:
+        lines.append(f"  and {len(progress['stopped']) - SHOWN} more")
     for failure in progress["failures"]:
         lines.append(f"\nfailed: {failure['stage']} of trial {failure['trial']} on {failure['host']}: {failure['error']}")
         lines += ["  " + line for line in failure["traceback"].strip().splitlines()]

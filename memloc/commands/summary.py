@@ -8,6 +8,7 @@ from typing import Any
 from memloc.analysis.instruments import Used, instruments, instruments_of
 from memloc.analysis.reader import Reader
 from memloc.analysis.reading import reading
+from memloc.analysis.stopped import stopped_in_words
 from memloc.commands.prose import wrapped
 from memloc.counts import counted
 from memloc.invocation import at_store, program
@@ -23,17 +24,18 @@ def summary(store: Store, sweep: str) -> str:
     The numbers are those of `memloc claims`. Of what no section speaks of, such as the accuracy of plain networks or the
     stage of a plugin, its instrument speaks.
     """
-    told, used = reading(store, _read, sweep)
+    told, used, stopped = reading(store, _read, sweep)
     if not used:
-        return ""
+        return "\n".join(wrapped(stopped)) + "\n" if stopped else ""
     lines = wrapped(f"{sweep}: means over seeds. The brackets hold 95 % intervals.")
     for title, sentences in told.items():
         lines += _in_sentences(title, sentences)
-    return "\n".join([*lines, *_nothing_yet(sweep, used)]) + "\n"
+    lines += _nothing_yet(sweep, used)
+    return "\n".join([*lines, *(wrapped(stopped) if stopped else ())]) + "\n"
 
 
-def _read(reader: Reader) -> tuple[dict[str, list[tuple[str, str]]], list[Used]]:
-    """({title: [(setting, sentences)]}, the instruments), from one snapshot."""
+def _read(reader: Reader) -> tuple[dict[str, list[tuple[str, str]]], list[Used], str]:
+    """({title: [(setting, sentences)]}, the instruments, what is said of stopped trainings), from one snapshot."""
     from memloc.analysis.observations import Observations
     from memloc.papers.findings import findings
     from memloc.papers.judging import judgements
@@ -45,7 +47,7 @@ def _read(reader: Reader) -> tuple[dict[str, list[tuple[str, str]]], list[Used]]
     for finding in findings(judgements(Observations(reader), the_paper), the_paper):
         title = f"{finding.section.name} ({finding.section.where})"
         told.setdefault(title, []).append((finding.label, finding.sentence))
-    return told, used
+    return told, used, stopped_in_words(reader.seen.commits)
 
 
 def _in_sentences(title: str, sentences: Sequence[tuple[str, str]]) -> list[str]:

@@ -55,7 +55,7 @@ def _state(listed: ListedTrial) -> str:
     """`done`, or what the training is doing: `running train, epoch 12 of 30`, `pending, epoch 6 of 10`."""
     progress = listed.progress
     if progress.state in ("done", "failed"):
-        return progress.state
+        return progress.state + ("" if progress.stopped is None else f", stopped at epoch {progress.stopped}")
     at_work = ", ".join(dict.fromkeys(stage for stage, state in progress.stages if state == "running"))
     waits = ", waits for a place" if progress.waits else ""
     epoch = "" if progress.epoch is None else f", epoch {progress.epoch} of {progress.last_epoch}"

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, TypeAdapter
 from memloc.config.architecture import ArchitectureConfig
 from memloc.config.check import Fields, asked_type, fields_of
 from memloc.config.hints import valid_values
+from memloc.config.stop import misfit
 from memloc.config.training import ADAMW, HeldOut, SourceConfig, TrainConfig, default_peak
 from memloc.config.types import Config, FieldError, PathOrSweep, Valid, Variant, holds_configs
 from memloc.config.written import written
@@ -182,7 +183,10 @@ class TrainingFields(Fields):
             own = {**ADAMW, **own}
         if own.get("peak_epoch") is None:
             own["peak_epoch"] = self.default("peak_epoch", own)
-        return TrainConfig(**own, **nested), {}
+        config = TrainConfig(**own, **nested)
+        if config.stop is not None and (problem := misfit(config.stop, config.epochs)):
+            return None, {"stop": problem}
+        return config, {}
 
     def _variant(self, held: VariantField, kept: Mapping[str, Any], problems: dict[str, str]) -> Variant | None:
         variant = held.variant(kept)

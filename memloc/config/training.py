@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from memloc.config.architecture import ArchitectureConfig
+from memloc.config.stop import StopRule, StopText
 from memloc.config.types import (
     INT32,
     SEEDS,
@@ -214,6 +215,10 @@ class TrainConfig(DataConfig):
     """The training ends after this many epochs in a row in which every example was predicted as labelled; null: never.
     [published code, for flips]
     """
+    stop: Annotated[StopText | None, Neutral(None)] = None
+    """The training ends after epoch `at_epoch` if its noisy accuracy there, in the training pass, is below
+    `noisy_acc_below`; null: it never does. Analyses that need later checkpoints are then not run. [memloc]
+    """
     batch_norm: Annotated[BatchNorm, Field(discriminator="kind")] = BatchStatistics()
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     """The precision of the training's forward pass: single (fp32), tf32, or mixed (bf16, fp16). On a CPU tf32 is fp32.
@@ -237,6 +242,11 @@ class TrainConfig(DataConfig):
     def model(self) -> str:
         """The architecture's name, `resnet9` or `timm:NAME`."""
         return self.architecture.name
+
+    @property
+    def stop_rule(self) -> StopRule | None:
+        """When the training ends early; None: never."""
+        return None if self.stop is None else StopRule.of(self.stop)
 
     @property
     def example_tied(self) -> ExampleTied | None:

@@ -12,6 +12,7 @@ from memloc.analysis.instruments import Used, instruments_of
 from memloc.analysis.observations import Observations
 from memloc.analysis.reader import Reader
 from memloc.analysis.settings import name_of, percent
+from memloc.analysis.stopped import stopped_in_words
 from memloc.counts import counted
 from memloc.errors import UsageError
 from memloc.papers.charts import Table
@@ -152,8 +153,10 @@ def ran(commits: Sequence[Commit]) -> list[str]:
         if (known := {str(v) for c in commits if (v := {**c.where, **c.where.get("versions", {})}.get(name))})
     ]
     devices = sorted({str(name) for c in commits if (name := c.where.get("device_name"))})
+    stopped = stopped_in_words(commits)
     return [
         f"{counted(len(trainings), 'training')} of {models} on {data}, with {rates} label noise and "
         f"seed{'s' * (len(seeds) > 1)} {named}; {counted(analyses, 'analysis')} of them.",
         f"The computation took {time} on {', '.join(devices) or 'unknown devices'}, with {', '.join(versions)}.",
+        *([stopped] if stopped else []),
     ]

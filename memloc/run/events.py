@@ -20,7 +20,8 @@ class Event:
     process starts; or the first parts of `stage` are asked for. epoch: the training is at `epoch`. The first such event says
     where it begins or goes on. Every other one says that the epoch has ended after `seconds` with these `metrics` (loss and
     accuracies as in table `epochs`). trained: the training's commit is there. part: a part of `stage` was committed after
-    `seconds`; it paid only this `share` of its price. failed: `part_id` failed for good, with the error in one line.
+    `seconds`; it paid only this `share` of its price. It is `not_run` if `stop` has ended its training before. failed:
+    `part_id` failed for good, with the error in one line.
     waiting: a process of the trial waits for the storage, whose fault is `error`; with an empty `error` none waits any more.
     Without a trial it is the driver that waits.
     elsewhere: another driver is at work on the trial, on `host`, so nothing of it is done here for now.
@@ -37,6 +38,7 @@ class Event:
     share: float = 1.0
     error: str = ""
     host: str = ""
+    not_run: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The event as keyword arguments of `Event`, for another process."""
@@ -62,7 +64,7 @@ class PartResult:
 
     seconds: how long it took; 0 if it was already committed. share: the share of its price that it paid; the rest was shared
     with other parts. error: the error in one line if it failed for good, else empty. storage: the fault of the storage that
-    ended it, in one line, else empty.
+    ended it, in one line, else empty. not_run: `stop` has ended its training before the checkpoints that it needs.
     """
 
     part_id: str
@@ -70,6 +72,7 @@ class PartResult:
     share: float = 1.0
     error: str = ""
     storage: str = ""
+    not_run: bool = False
 
 
 @dataclass

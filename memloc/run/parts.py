@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -42,6 +42,12 @@ def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterat
         else:
             todo.append((part_id, part))
     if not todo:
+        return
+    if (stopped := _stopped(store, trial, analysis)) is not None:
+        for part_id, part in todo:
+            commit = _commit_of(trial, analysis, part_id, part)
+            store.publish(replace(commit, where={**where(worker.device), "stopped": stopped}), {}, {})
+            yield PartResult(part_id, not_run=True)
         return
     set_up_numerics(trial.config, worker.device)
     inputs = worker.inputs(trial, analysis, lambda epoch: heal(worker, trial, epoch))
@@ -101,23 +107,41 @@ class _Computation:
 
     def _commit(self, part: Part, rows: Tables, result: PartResult, passes: float) -> None:
         analysis, trial = self.analysis, self.trial
-        commit = Commit(
-            id=result.part_id,
-            trial=trial.id,
-            analysis=analysis.id,
-            stage=analysis.stage,
-            part=dict(part),
-            nth=analysis.part_ids.index(result.part_id),
-            of=len(analysis.parts),
-            config=canonical(analysis.config),
-            reads=analysis.reads,
+        commit = replace(
+            _commit_of(trial, analysis, result.part_id, part),
             where=where(self.worker.device) | ({"plugins": origins(analysis.plugins)} if analysis.plugins else {}),
             seconds=result.seconds,
             passes=passes,
-            ended=time.time(),
         )
         with_ids = {t: _with_ids(columns, analysis.id, trial.id) for t, columns in rows.items()}
         self.worker.store.publish(commit, with_ids, analysis.kind.tables)
+
+
+def _commit_of(trial: TrialPlan, analysis: AnalysisPlan, part_id: str, part: Part) -> Commit:
+    """The commit of a part that ends now, without what it took."""
+    return Commit(
+        id=part_id,
+        trial=trial.id,
+        analysis=analysis.id,
+        stage=analysis.stage,
+        part=dict(part),
+        nth=analysis.part_ids.index(part_id),
+        of=len(analysis.parts),
+        config=canonical(analysis.config),
+        reads=analysis.reads,
+        ended=time.time(),
+    )
+
+
+def _stopped(store: Store, trial: TrialPlan, analysis: AnalysisPlan) -> int | None:
+    """The epoch at which `stop` has ended the training, if the analysis cannot be run for that; else None."""
+    training = store.commit(trial.id) if trial.config.stop else None
+    if training is None or training.stopped is None:
+        return None
+    kind, snapshot = analysis.kind, store.snapshot()
+    read = [epoch for part in analysis.parts for epoch in kind.epochs(analysis.config, trial.config, part)]
+    not_run = any(c.stopped is not None for c in snapshot.commits.values() if c.analysis in analysis.reads)
+    return training.stopped if not_run or max(read, default=0) > training.stopped else None
 
 
 def _with_ids(columns: Mapping[str, Any], analysis: str, trial: str) -> dict[str, Any]:

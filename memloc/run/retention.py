@@ -17,15 +17,17 @@ def kept_epochs(trial: TrialPlan, retention: Retention) -> set[int]:
     """The checkpoints that stay after all analyses are done. retention: for all trainings; None: as their blocks choose.
 
     If the user has not chosen, a held-out training keeps what its analyses read, usually its last epoch: there are hundreds
-    of such trainings, and they serve C-scores alone (docs/tables.md). Every other training keeps all.
+    of such trainings, and they serve C-scores alone (docs/tables.md). Every other training keeps all. The last epoch may be
+    that at which `stop` ends the training, so this one stays too.
     """
-    last = trial.config.epochs
+    last, rule = trial.config.epochs, trial.config.stop_rule
+    ends = {last} if rule is None else {last, rule.at_epoch}
     retention = retention or trial.checkpoints
     if retention is None and trial.config.held_out and not trial.unmet:
-        return {last} | trial.epochs_read()
+        return ends | trial.epochs_read()
     if retention in (None, "all") or trial.unmet:  # it is not known yet what the unmet analyses will read
         return set(range(last + 1))
-    return {0, last} | {t for a in trial.analyses for t in a.kind.keeps(a.config)} if retention == "rewound" else {last}
+    return {0, *ends} | {t for a in trial.analyses for t in a.kind.keeps(a.config)} if retention == "rewound" else ends
 
 
 def lost_epochs(commit: Commit, sizes: Mapping[str, int], needed: set[int], pruned: set[int]) -> set[int]:

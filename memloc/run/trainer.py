@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
 
-from memloc.config import canonical
+from memloc.config import TrainConfig, canonical
 from memloc.data import Data
 from memloc.run.arithmetic import arithmetic
 from memloc.run.pending import Work
@@ -58,7 +58,7 @@ def _train(worker: Worker, work: Work, on_epoch: OnEpoch, should_stop: Callable[
         on_epoch(after.epoch, {})
     with StateWriter(store.files, trial.id, work.write, bits, entries, work.states) as writer:
         clock = time.perf_counter()
-        for epoch in _epochs_left(trial, data, worker.device, after):
+        for epoch in _epochs_left(trial, data, worker.device, after, rows):
             row = {} if epoch.row is None else {**epoch.row, "seconds": time.perf_counter() - clock}
             if overtaken := store.commit(trial.id) is not None:
                 break
@@ -91,8 +91,16 @@ def _resumed(store: Store, work: Work, bits: str) -> tuple[Epoch | None, list[di
     return epoch, list(state.rows), list(state.entries)
 
 
-def _epochs_left(trial: TrialPlan, data: Data, device: torch.device, after: Epoch | None) -> Iterator[Epoch]:
-    if after is not None and after.epoch == trial.config.epochs:
+def _stopped(config: TrainConfig, rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """The epoch at which `stop` has ended the training; None: it has not. rows: those of table `epochs` so far."""
+    rule = config.stop_rule
+    return rule.at_epoch if rule is not None and rows and rule.ends(rows[-1]) else None
+
+
+def _epochs_left(
+    trial: TrialPlan, data: Data, device: torch.device, after: Epoch | None, rows: Sequence[Mapping[str, Any]]
+) -> Iterator[Epoch]:
+    if after is not None and (after.epoch == trial.config.epochs or _stopped(trial.config, rows) is not None):
         return iter(())
     return train(trial.config, data, device, after)
 
@@ -109,11 +117,11 @@ def _commit_training(
     # The pruned epochs are recorded, so that they do not count as lost, and present ones do not count as pruned (by an
     # earlier run of the trial).
     checkpoints.prune(worker.store.files, trial.id, entries, work.write)
-    c = trial.config
+    c, stopped = trial.config, _stopped(trial.config, rows)
     written = {
-        "trials": trial_row(trial.id, c, n, data.given_noise),
+        "trials": trial_row(trial.id, c, n, data.given_noise, stopped),
         "epochs": {"trial": [trial.id] * len(rows), **{k: [row[k] for row in rows] for k in rows[0]}},
-        "examples": {"trial": [trial.id] * n, **examples_table(c, data, dynamics)},
+        "examples": {"trial": [trial.id] * n, **examples_table(c, data, dynamics, stopped)},
         **data_tables(trial.id, data),
     }
     commit = Commit(
@@ -126,7 +134,9 @@ def _commit_training(
         of=1,
         config=canonical(c),
         checkpoints=tuple(entries),
-        where=where(worker.device) | {"arithmetic": arithmetic(worker.device)},
+        where=where(worker.device)
+        | {"arithmetic": arithmetic(worker.device)}
+        | ({} if stopped is None else {"stopped": stopped}),
         seconds=sum(row["seconds"] for row in rows),
         passes=train_passes(trial, len(rows)),
         ended=time.time(),

@@ -110,7 +110,8 @@ class TrialRun:
         elif result.error:
             self._fail(result.part_id, stage, result.error)
         else:
-            self._emit("part", stage=stage, part_id=result.part_id, seconds=result.seconds, share=result.share)
+            ended = {"seconds": result.seconds, "share": result.share, "not_run": result.not_run}
+            self._emit("part", stage=stage, part_id=result.part_id, **ended)
 
     def task_ended(self, left: Task) -> None:
         """A task has ended. left: its parts that were not begun, because of the order to stop."""

@@ -75,10 +75,21 @@ class Commit:
     ended: documents.Seconds = 0.0
     schema: int = VERSION
 
+    @property
+    def stopped(self) -> int | None:
+        """The epoch at which `stop` has ended the training; of an analysis: it was not run, since its training had ended."""
+        return stopped_at(self.where)
+
     def encode(self) -> bytes:
         """The content of the commit's file."""
         plain = replace(self, checkpoints=tuple(self.checkpoints))
         return json.dumps(asdict(plain), sort_keys=True, indent=1).encode()
+
+
+def stopped_at(where: Mapping[str, Any]) -> int | None:
+    """The epoch of `Commit.stopped`, as `where` has it."""
+    epoch = where.get("stopped")
+    return epoch if isinstance(epoch, int) else None
 
 
 def decode(path: str, content: bytes) -> Commit:

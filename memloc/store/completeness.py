@@ -15,8 +15,10 @@ from memloc.store.shown import Shown
 def shown(every: Shown, partial: bool) -> Shown:
     """Those whose rows are shown: trainings, and complete analyses of them (with `partial`, every part there is).
 
+    Analyses that were not run, because `stop` has ended their training, have commits and no rows. They are not shown.
     An analysis may be there without its training, if a file of the training was damaged and `verify` has set it aside.
     """
+    every = every.without_stopped()
     keys = _Keys(every)
     return every.at(np.concatenate([keys.trainings(), keys.parts() if partial else keys.complete()]))
 

@@ -8,11 +8,11 @@ from typing import Any, overload
 import numpy as np
 
 from memloc.store.columns import Bools, Ints, numbers_of
-from memloc.store.commit_form import Commit
+from memloc.store.commit_form import Commit, stopped_at
 from memloc.store.index import IndexedCommits
 from memloc.store.index_columns import IDS
 
-DTYPES = dict.fromkeys(IDS, np.uint64) | {"training": np.bool_, "nth": np.int64, "of": np.int64}
+DTYPES = dict.fromkeys(IDS, np.uint64) | {"training": np.bool_} | dict.fromkeys(("nth", "of", "files"), np.int64)
 
 
 class Shown(Sequence[Commit]):
@@ -68,15 +68,18 @@ class Shown(Sequence[Commit]):
         return Shown(self.covered, self.others, self.places[places])
 
     def array(self, name: str) -> Any:
-        """[n]: `id`, `trial`, `analysis` (uint64: as numbers; 0 for a training), `training` (bool), `nth`, `of` (int64)."""
+        """[n]: `id`, `trial`, `analysis` (uint64: as numbers; 0 for a training), `training` (bool), `nth`, `of`, `files`: how many (int64)."""
         here, own = self.places >= 0, [self.others[~place] for place in self.places[self.places < 0].tolist()]
         values = np.zeros(len(self), dtype=DTYPES[name])
         if self.covered is not None:
-            values[here] = self.covered.columns[name][self.places[here]]
+            column = "files.length" if name == "files" else name
+            values[here] = self.covered.columns[column][self.places[here]]
         if name == "training":
             values[~here] = [commit.analysis is None for commit in own]
         elif name in IDS:
             values[~here] = numbers_of(getattr(commit, name) or "0" for commit in own)
+        elif name == "files":
+            values[~here] = [len(commit.files) for commit in own]
         else:
             values[~here] = [getattr(commit, name) for commit in own]
         return values
@@ -84,6 +87,18 @@ class Shown(Sequence[Commit]):
     def trainings(self) -> Shown:
         """Those of trainings."""
         return self.at(self.array("training"))
+
+    def of_stage(self, stage: str) -> Shown:
+        """Those of a stage."""
+        return self.at(np.array([name == stage for name in self.said("stage")], dtype=np.bool_))
+
+    def without_stopped(self) -> Shown:
+        """Without those of analyses that were not run, because `stop` has ended their training."""
+        empty = np.flatnonzero((self.array("files") == 0) & ~self.array("training"))
+        stopped = np.array([stopped_at(where) is not None for where in self.at(empty).said("where")], dtype=np.bool_)
+        kept = np.ones(len(self), dtype=np.bool_)
+        kept[empty[stopped]] = False
+        return self.at(kept)
 
     def of_trials(self, trials: Collection[str], analyses: Collection[str] | None = None) -> Shown:
         """Those of these trials; of the analyses among them all, or these."""

@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "sweeps.md"
 
 
 def test_the_files_of_the_page(tmp_path: Path) -> None:
-    first, paired, sample, preset = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    first, paired, sample, stop, preset = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len(load(tmp_path, first).entries) == 6
     assert values(load(tmp_path, paired, ["seed=0"]), "dataset", "lr", "dropout", "p_gen") == [
         ("digits", 0.1, "none", None),
@@ -21,6 +21,7 @@ def test_the_files_of_the_page(tmp_path: Path) -> None:
         ("digits", 0.1, "example_tied", 0.2),
     ]
     assert len(load(tmp_path, sample).entries) == 100
+    assert len(load(tmp_path, stop).entries) == 30
     (tmp_path / "own.yaml").write_text(preset)
     read = presets.read(tmp_path / "own.yaml", REGISTRY)
     flat = {"dataset": "digits", "model": "resnet9", "dropout": "standard"}

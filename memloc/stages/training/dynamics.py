@@ -56,15 +56,16 @@ class Dynamics:
             return self.epochs
         return min(self.epochs, int(self.values["last_wrong"].max()) + self.patience)
 
-    def columns(self, y: Tensor) -> dict[str, Any]:
+    def columns(self, y: Tensor, stopped: int | None = None) -> dict[str, Any]:
         """The raw scores of table `examples`, NumPy [n] each, after the last epoch; means are over the epochs trained.
 
+        stopped: the epoch at which `stop` has ended the training, if it has.
         alternative: of the classes other than the label y (int64 [n]), the one with the largest mean probability.
         """
         v = {k: t.cpu() for k, t in self.values.items()}
         label = y.cpu()[:, None]
         others = v["probabilities"].scatter(1, label, -1.0)
-        trained = self.stop()
+        trained = self.stop() if stopped is None else stopped
         never = v["ever_correct"] == 0
         columns = {
             "learning_time": v["last_wrong"] + 1,
@@ -80,10 +81,12 @@ class Dynamics:
         return {k: t.numpy() for k, t in columns.items()}
 
 
-def examples_table(config: TrainConfig, data: Data, dynamics: dict[str, Tensor]) -> dict[str, Any]:
-    """Table `examples` from the last epoch's dynamics."""
+def examples_table(
+    config: TrainConfig, data: Data, dynamics: dict[str, Tensor], stopped: int | None = None
+) -> dict[str, Any]:
+    """Table `examples` from the last epoch's dynamics; stopped: as in `Dynamics.columns`."""
     state = Dynamics(config, len(data.y), data.classes, torch.device("cpu"))
     state.values = dict(dynamics)
     true_label = [None if label < 0 else label for label in data.true_label.tolist()]  # −1: nobody knows it
     labels = {"example": data.example, "label": data.y, "true_label": true_label, "noisy": data.noisy}
-    return labels | state.columns(torch.from_numpy(data.y))
+    return labels | state.columns(torch.from_numpy(data.y), stopped)

@@ -1,7 +1,7 @@
 """Training (science.md, Training): SGD (or AdamW) with per-example dynamics, resumable after any epoch to the last bit.
 
 `stop_after_perfect: N` ends it after N epochs in a row in which every example's training pass was right. The later epochs
-repeat that state, so every epoch 0..T has a checkpoint.
+repeat that state, so every epoch 0..T has a checkpoint. `stop` ends it for good: no later epoch has one.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def train(
     start: Mapping[str, Tensor] | None = None,
     observe: Observe | None = None,
 ) -> Iterator[Epoch]:
-    """Trains, yielding the state after initialisation (epoch 0) and after every epoch 1..T.
+    """Trains, yielding the state after initialisation (epoch 0) and after every epoch 1..T, or to where `stop` ends it.
 
     Args:
         config: resolved.
@@ -192,12 +192,15 @@ def train(
     else:
         training.go_on(after)
         state = after
+    rule = config.stop_rule
     for epoch in range(state.epoch + 1, config.epochs + 1):
         if epoch > training.dynamics.stop():
             state = replace(state, epoch=epoch, row=None)
         else:
             state = training.state(epoch, training.train_epoch(epoch, observe))
         yield state
+        if rule is not None and rule.ends(state.row):
+            return
 
 
 def _optimizer(config: TrainConfig, network: Network, device: torch.device) -> tuple[Optimizer, torch.amp.GradScaler | None]:

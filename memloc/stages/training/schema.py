@@ -39,13 +39,16 @@ def _column(annotation: Any) -> pa.DataType:
     return next((column for kind, column in TYPES.items() if kind in scalars(annotation)), TEXT)
 
 
-def trial_row(trial: str, config: TrainConfig, n_train: int, given_noise: float | None = None) -> dict[str, list[Any]]:
+def trial_row(
+    trial: str, config: TrainConfig, n_train: int, given_noise: float | None = None, stopped: int | None = None
+) -> dict[str, list[Any]]:
     """The row of a training in table `trials`: every field, NULL where it is not used.
 
+    stopped: the epoch at which `stop` has ended it; None: it has not.
     given_noise: the share of the data set's given labels that are known to be wrong; None: nobody knows.
     """
-    more = {"trial": trial, "n_train": n_train, "given_noise": given_noise, "config": canonical_json(config)}
-    row = {**config.flat(), **more}
+    more = {"trial": trial, "n_train": n_train, "given_noise": given_noise, "stopped": stopped}
+    row = {**config.flat(), **more, "config": canonical_json(config)}
     return {name: [row.get(name)] for name in TABLES["trials"].names}
 
 
@@ -67,6 +70,7 @@ TABLES: dict[str, pa.Schema] = {
             *FIRST,
             *((name, _column(kind)) for name, kind in TRAINING.items() if name not in dict(FIRST)),
             ("given_noise", FLOAT),
+            ("stopped", SMALL),
         ]
     ),
     "labels": pa.schema([("trial", TEXT), ("label", SMALL), ("name", TEXT)]),
