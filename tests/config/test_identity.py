@@ -55,7 +55,7 @@ ANALYSES: dict[str, dict[str, Any]] = {
 # What later fields stand for in older trainings and analyses: these values never change.
 NEUTRAL = {
     "noise_count": "round", "tokens": "patch", "masks": "site", "batch_norm": "train", "stochastic": "off",
-    "optimizer": "sgd", "pretrained": False,
+    "optimizer": "sgd", "pretrained": False, "stop": None,
     "compile": False, "freeze": "others", "batches": "clean", "scale": "n", "at": "checkpoint",
     "choose": "any", "noise_norm": "example", "perfect": "in_a_row",
 }  # fmt: skip
