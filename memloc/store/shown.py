@@ -68,7 +68,8 @@ class Shown(Sequence[Commit]):
         return Shown(self.covered, self.others, self.places[places])
 
     def array(self, name: str) -> Any:
-        """[n]: `id`, `trial`, `analysis` (uint64: as numbers; 0 for a training), `training` (bool), `nth`, `of`, `files`: how many (int64)."""
+        """[n]: `id`, `trial`, `analysis` (uint64: as numbers; 0 for a training), `training` (bool), `nth`, `of` (int64),
+        `files`: how many (int64)."""
         here, own = self.places >= 0, [self.others[~place] for place in self.places[self.places < 0].tolist()]
         values = np.zeros(len(self), dtype=DTYPES[name])
         if self.covered is not None:
