@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -246,10 +247,11 @@ class Trial:
 
         from memloc.stages.flips.after import choose
 
-        parts = self._store.snapshot().analyses().get(analysis, [])
-        if not parts or (parts[0].trial, parts[0].stage) != (self.id, "flips"):
+        own = (row for row in self.table("analyses").to_pylist() if row["stage"] == "flips")
+        configs = {row["analysis"]: json.loads(row["config"]) for row in own}
+        if analysis not in configs:
             raise UsageError(f"analysis {analysis!r}: is no complete analysis of stage flips of trial {self.id}")
-        config = parts[0].config
+        config = configs[analysis]
         if config.get("memorized", "labels") != "labels":
             raise UsageError(f"analysis {analysis}: its S_n is a set by C-scores; valid: an analysis with memorized: labels")
         rows, test_rows = choose(self._data, config["post_eval"], self.config)
