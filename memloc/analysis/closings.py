@@ -12,11 +12,10 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 
 from memloc.analysis.observations import Observations
 from memloc.analysis.read_ahead import ReadAhead
-from memloc.analysis.searches import codes, trainings
+from memloc.analysis.searches import codes, trainings, units
 from memloc.statistics import Bools, Floats
 
 COLUMNS = ("example", "noisy", "eligible", "layers")
@@ -27,7 +26,7 @@ EMPTY = {
     "first": np.zeros(0, np.int16),
     "counts": np.zeros((0, 0), np.uint16),
 }
-AT_ONCE = 100_000  # rows of which products are formed
+AT_ONCE = 10_000  # rows that are added at once
 SPLIT = 2.0**27 + 1  # Veltkamp's: halves of a double, so that the product of a half and a small number is exact
 
 
@@ -60,9 +59,7 @@ class Closings:
         rows = {name: column[closes] for name, column in rows.items()}
         names, number, counts = list(layers), rows["number"], rows["counts"]
         counts = np.pad(counts, ((0, 0), (0, len(names) - counts.shape[1])))
-        units = pd.DataFrame({"data_seed": chosen.data_seeds[number], "example": rows["example"], "noisy": rows["noisy"]})
-        unit = units.groupby(list(units), dropna=False).ngroup().to_numpy()
-        noisy = rows["noisy"][np.unique(unit, return_index=True)[1]]
+        unit, noisy = units(chosen.data_seeds[number], rows["example"], rows["noisy"])
         shape, order = (len(chosen.trials), len(noisy), len(names)), np.argsort(names, kind="stable")
         cells = chosen.places[number] * len(noisy) + unit
         searches = np.bincount(cells, minlength=shape[0] * shape[1]).astype(np.float64)
@@ -111,10 +108,11 @@ def _shares(cells: Any, counts: Any, size: int) -> Floats:
             number, cell = counts[some].astype(np.float64), cells[some]
             part = 1 / number.sum(axis=1, keepdims=True)
             upper = SPLIT * part - (SPLIT * part - part)
-            product = number * part
+            product, before = number * part, high[cell]
             error = (number * upper - product) + number * (part - upper)
-            before, total = high[cell], high[cell] + product
+            total = before + product
             added = total - before
             high[cell] = total
             low[cell] += (before - (total - added)) + (product - added) + error
-    return high + low
+    high += low
+    return high

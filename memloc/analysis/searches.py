@@ -6,7 +6,7 @@ batch by batch; memory has those of one setting, and then the tables.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -17,7 +17,7 @@ import pandas as pd
 from memloc.analysis.observations import Observations
 from memloc.analysis.read_ahead import ReadAhead
 from memloc.statistics import Bools, Floats
-from memloc.statistics.quantities import training_table
+from memloc.statistics.quantities import cell_means
 
 BINS = 50  # of the accuracies in tallies
 LEFT = ("clean_acc", "noisy_acc", "test_acc")
@@ -30,6 +30,7 @@ TYPES: dict[str, Any] = {  # of columns of `flips`
     "censored": bool,
     **dict.fromkeys(LEFT, np.float64),
 }
+Wholes = npt.NDArray[np.int64]
 EMPTY = {name: np.zeros(0, of) for name, of in TYPES.items()}
 
 
@@ -71,23 +72,21 @@ class Searches:
         rows = everything[everything["eligible"]]
         training, names = pd.factorize(rows["trial"], sort=True)
         trials = [str(name) for name in names]
-        units = rows.groupby(["data_seed", "example", "noisy"], dropna=False).ngroup().to_numpy()
+        unit, members = units(rows["data_seed"].to_numpy(), rows["example"].to_numpy(), rows["noisy"].to_numpy(dtype=bool))
         columns = {name: rows[name].to_numpy(np.float64) for name in ("count", *LEFT) if name in rows}
         if "clean_acc" in columns:
             clean, noisy = (np.array([sizes[t][k] for t in trials], np.int64)[training] for k in (0, 1))
             columns["left"] = (clean * columns["clean_acc"] + noisy * columns["noisy_acc"]) / (clean + noisy)
-        named = [name for name in ("count", "left", "test_acc") if name in columns]
-        values, first = training_table(np.stack([columns[name] for name in named]), training, units)
-        members = rows["noisy"].to_numpy(dtype=bool)
-        rounded = {"count": columns["count"]}
+        cells, shape = training * len(members) + unit, (len(trials), len(members))
+        of_row, rounded = members[unit], {"count": columns["count"]}
         if "left" in columns:  # up, so that the share of searches at each of the 51 values is exact
             rounded["left"] = np.ceil(BINS * columns["left"] - 1e-9) / BINS
         return cls(
             trials,
-            members[first],
-            dict(zip(named, values, strict=True)),
-            {name: _tally(members, np.array(trials, object)[training], column) for name, column in rounded.items()},
-            {noisy: float(np.nansum(columns["count"][members == noisy])) for noisy in (False, True)},
+            members,
+            {name: cell_means(columns[name], cells, shape) for name in ("count", "left", "test_acc") if name in columns},
+            {name: _tally(of_row, training, column, trials) for name, column in rounded.items()},
+            {noisy: float(np.nansum(columns["count"][of_row == noisy])) for noisy in (False, True)},
             {noisy: int((everything["noisy"] == noisy).sum()) for noisy in (False, True)},
         )
 
@@ -123,7 +122,7 @@ class Searches:
         """(that of the trainings with both sets, {noisy: the number of examples}); of all if there is none with both."""
         both = self._both(column)
         kept = both if both.any() else np.ones_like(both)
-        has, tally = ~np.isnan(self._table(column)[kept]).all(axis=0), self.tallies.get(column, _tally([], [], []))
+        has, tally = ~np.isnan(self._table(column)[kept]).all(axis=0), self.tallies.get(column, _tally([], [], [], []))
         examples = {noisy: int((has & (self.noisy == noisy)).sum()) for noisy in (False, True)}
         return tally[tally["trial"].isin(_named(self.trials, kept))], examples
 
@@ -139,10 +138,19 @@ def _named(trials: list[str], kept: Bools) -> list[str]:
     return [trials[k] for k in np.flatnonzero(kept)]
 
 
-def _tally(noisy: Any, trials: Any, values: Any) -> pd.DataFrame:
+def _tally(noisy: Any, training: Any, values: Any, trials: Sequence[str]) -> pd.DataFrame:
     """How many searches have a value: columns noisy, trial, value, searches. NaN is left out."""
-    rows = pd.DataFrame({"noisy": noisy, "trial": trials, "value": values})
-    return rows.groupby(["noisy", "trial", "value"]).size().rename("searches").reset_index()
+    rows = pd.DataFrame({"noisy": noisy, "trial": training, "value": values})
+    tally = rows.groupby(["noisy", "trial", "value"]).size().rename("searches").reset_index()
+    return tally.assign(trial=np.array(trials, object)[tally["trial"].to_numpy(np.int64)])
+
+
+def units(data_seeds: Any, examples: Any, noisy: Bools) -> tuple[Wholes, Bools]:
+    """(int64[rows]: the number of a row's (data_seed, example), bool[examples]: is it mislabeled?); sorted by both."""
+    seed, _ = pd.factorize(data_seeds, sort=True, use_na_sentinel=False)
+    width = int(examples.max(initial=0)) + 1
+    unit, known = pd.factorize((seed * width + examples) * 2 + noisy, sort=True)
+    return unit.astype(np.int64), known % 2 == 1
 
 
 def searched(observations: Observations, analyses: Collection[str]) -> pd.DataFrame:
@@ -170,7 +178,7 @@ class Trainings(NamedTuple):
 
     analyses: list[str]
     trials: list[str]
-    places: npt.NDArray[np.int64]
+    places: Wholes
     data_seeds: Floats
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from memloc.statistics.interval import Floats, Interval, Z
+
+AT_ONCE = 1_000_000  # numbers that are permuted together: all 9999 permutations of 10,000 numbers have 800 MB
 
 
 class Correlation(NamedTuple):
@@ -74,9 +76,8 @@ def spearman_test(
         correlation: Floats = np.round((x * b).sum(axis=axis) / scale, 12)  # the order of adding up does not count
         return correlation
 
-    test = permutation_test(
-        (a,), statistic, permutation_type="pairings", alternative="greater", n_resamples=permutations, rng=generator
-    )
+    options: dict[str, Any] = {"permutation_type": "pairings", "alternative": "greater", "n_resamples": permutations}
+    test = permutation_test((a,), statistic, batch=max(1, AT_ONCE // len(a)), rng=generator, **options)
     value = float(test.statistic)
     if len(one) == 3 or abs(value) == 1:
         return Correlation(Interval(value, None, None), float(test.pvalue))

@@ -6,7 +6,6 @@ Repeats within a training are averaged first (`training_table`). Tables are floa
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -36,24 +35,27 @@ def training_table(values: Floats, trainings: Labels, examples: Labels) -> Train
     """Rows of (training, example, repeat) as a table; repeats of an example in a training are averaged.
 
     Args:
-        values: float64[..., rows]; NaN where there is none. A table for each index before the last.
+        values: float64[rows]; NaN where there is none.
         trainings: [rows], sortable.
         examples: [rows] or [rows, columns], for example (data_seed, example).
 
     Returns:
-        Trainings and examples in sorted order: float64[..., k, n]. NaN where all repeats are.
+        Trainings and examples in sorted order. NaN where all repeats are.
     """
     names, training = np.unique(trainings, return_inverse=True)
     units, rows, example = np.unique(examples, return_index=True, return_inverse=True, axis=0)
-    cells, size = training.reshape(-1) * len(units) + example.reshape(-1), len(names) * len(units)
-    means = [_means(column, cells, size) for column in values.reshape(math.prod(values.shape[:-1]), values.shape[-1])]
-    return TrainingTable(np.reshape(means, (*values.shape[:-1], len(names), len(units))), rows)
+    cells = training.reshape(-1) * len(units) + example.reshape(-1)
+    return TrainingTable(cell_means(values, cells, (len(names), len(units))), rows)
 
 
-def _means(values: Floats, cells: Labels, size: int) -> Floats:
-    there = ~np.isnan(values)
+def cell_means(values: Floats, cells: Labels, shape: tuple[int, int]) -> Floats:
+    """float64[shape]: the mean of the values of each cell, NaN where there is none.
+
+    cells: int64[rows], the cell of each value; cells are numbered row by row.
+    """
+    there, size = ~np.isnan(values), shape[0] * shape[1]
     sums, counts = (np.bincount(cells[there], w, minlength=size) for w in (values[there], None))
-    means: Floats = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
+    means: Floats = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0).reshape(shape)
     return means
 
 

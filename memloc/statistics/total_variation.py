@@ -52,7 +52,7 @@ def _apart(shares: Floats, both: tuple[Bools, Bools], weights: Sequence[Floats])
 def _mean_shares(shares: Floats, weights: Floats) -> Floats:
     """float64[resamples, trainings, layers]; NaN where a training has no example of positive weight."""
     there = ~np.isnan(shares[:, :, 0])
-    sums = np.einsum("rn,tnl->rtl", weights, np.nan_to_num(shares), optimize=True)
+    sums = np.einsum("rn,tnl->rtl", weights, np.where(np.isnan(shares), 0.0, shares), optimize=True)
     total = weights @ there.T
     means: Floats = sums / np.where(total > 0, total, np.nan)[:, :, None]
     return means
