@@ -198,7 +198,7 @@ def test_another_network_has_a_name() -> None:
     rows = [(f"of {t}", t, "rewound", "conv1", 5, 3) for t in "ab"] + [("of a", "a", "plain", "none", 5, 7)]
     observations = Tables(
         predictions=pd.DataFrame(rows, columns=["analysis", "trial", "mode", "rescale", "example", "predicted"]),
-        analyses=pd.DataFrame({"analysis": ["of a", "of b"], "trial": ["a", "b"], "config": '{"epoch":8}'}),
+        analyses=pd.DataFrame({"analysis": ["of a", "of b"], "config": '{"epoch":8}'}),
         trials=pd.DataFrame({"trial": ["a", "b"], "dropout": "none", "epochs": 8}),
     )
     assert module._networks(observations, trained("ab"), [4, 5]) == [
@@ -213,9 +213,7 @@ def test_predictions_are_those_of_the_last_epoch_once_per_training() -> None:
     epochs = (8, 8, 4, '"last"', 8)
     observations = Tables(
         predictions=pd.DataFrame(rows, columns=["analysis", "trial", "mode", "rescale", "example", "predicted"]),
-        analyses=pd.DataFrame(
-            {"analysis": [r[0] for r in rows], "trial": [r[1] for r in rows], "config": [f'{{"epoch":{t}}}' for t in epochs]}
-        ),
+        analyses=pd.DataFrame({"analysis": [row[0] for row in rows], "config": [f'{{"epoch":{t}}}' for t in epochs]}),
         trials=pd.DataFrame({"trial": ["t", "u"], "dropout": "none", "epochs": 8}),
     )  # fmt: skip
     expected = {"name": "Trained without dropout", "said": [[3, 1, 4, 1]]}
