@@ -113,12 +113,7 @@ class OpenStore:
             UsageError: where none or several do, or this version of memloc cannot resolve its configuration.
         """
         check_text("trial", prefix, "the id of a trial, or the digits with which it begins")
-        trainings = self._store.snapshot().trainings()
-        matches = sorted(i for i in trainings if i.startswith(prefix))
-        if len(matches) != 1:
-            what = f"several trials begin so: {', '.join(matches[:5])}" if matches else "no trial begins so"
-            raise UsageError(f"trial {prefix!r}: {what}")
-        commit = trainings[matches[0]]
+        commit = self._store.snapshot().training(prefix)
         try:
             return Trial(self._store, commit, resolved(**commit.config), self._data_dir)
         except UsageError as error:

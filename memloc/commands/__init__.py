@@ -27,7 +27,9 @@ from memloc.commands import (
     stop,
     store,
     store_compact,
+    store_export,
     store_gc,
+    store_import,
     store_rm,
     submit,
     sweep,
@@ -93,6 +95,8 @@ app.command("detect", epilog=detect.EXAMPLES)(detect.detect)
 app.add_typer(data.app, name="data")
 store.app.command("compact", epilog=store_compact.EXAMPLES)(store_compact.compact)
 store.app.command("gc", epilog=store_gc.EXAMPLES)(store_gc.gc)
+store.app.command("export", epilog=store_export.EXAMPLES)(store_export.export_trial)
+store.app.command("import", epilog=store_import.EXAMPLES)(store_import.import_trial)
 store.app.command("rm", epilog=store_rm.EXAMPLES)(store_rm.rm)
 app.add_typer(store.app, name="store")
 

@@ -6,10 +6,11 @@ import json
 import stat
 import sys
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from memloc.errors import UsageError
 
@@ -43,15 +44,23 @@ def write_whole(target: Path, content: bytes) -> None:
     Raises:
         UsageError: where it cannot be written.
     """
+    with whole_file(target) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[IO[bytes]]:
+    """The same for content that comes in pieces: a file to write to, which gets its name at the end."""
     try:
         if target.exists() and not target.is_file():  # such as /dev/null, which root could replace
-            target.write_bytes(content)
+            with open(target, "wb") as device:
+                yield device
             return
         target = target.resolve()
         temporary = target.parent / f".memloc-{uuid.uuid4().hex}"
         try:
             with open(temporary, "xb") as file:  # with the mode that the umask gives
-                file.write(content)
+                yield file
             if target.exists():
                 temporary.chmod(stat.S_IMODE(target.stat().st_mode))
             temporary.replace(target)

@@ -8,14 +8,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from memloc.config import SourceConfig, StageConfig, TrainConfig, canonical, fingerprint
+from memloc.config import SourceConfig, StageConfig, TrainConfig
 from memloc.config.retention import most
 from memloc.data import Description, describe, load
 from memloc.data.c_score_file import CScores
 from memloc.data.cuts import held_out_size
 from memloc.data.labels import check_fits, given_wrong_seen, noisy_count, noisy_seen
 from memloc.errors import UsageError
-from memloc.run import empty_sets
+from memloc.run import empty_sets, ids
 from memloc.run.network_facts import built, unmet_by_network
 from memloc.run.plan import AnalysisPlan, Parts, Plan, TrialPlan, Unmet
 from memloc.run.score_sources import Need, Sources, atypical
@@ -110,10 +110,7 @@ def _trial(entry: Entry, data: Description, sources: Sources, common: _Common, p
     config = entry.config
     if config.subset == data.n_train:  # all of them: the same training as without a subset
         config = config.model_copy(update={"subset": None})
-    # `data` identifies the data. Their name, their path and how they are read do not enter the identity, nor does the path
-    # of a network's file.
-    identity = {**canonical(config), **dict.fromkeys(config.source.flat()), **config.architecture.identity()}
-    trial_id = fingerprint({"stage": "train", "version": VERSION, "config": identity, "data": data.identity})
+    trial_id = ids.training_id(config, data.identity, VERSION)
     size = common.size(config, data, sources.data_dir)
     analyses: dict[str, AnalysisPlan] = {}
     unmet: list[Unmet] = []
@@ -172,9 +169,9 @@ def _scored(
 def _analysis(trial_id: str, kind: Stage[Any], scored: _Scored, parts: Parts, reads: tuple[str, ...]) -> AnalysisPlan:
     config, size = scored.config, scored.size
     plugins = kind.codes(config)
-    version = [kind.version, *sorted(code.sha256 for code in plugins)] if plugins else kind.version
-    identity = {"trial": trial_id, "stage": kind.name, "version": version, "config": config, "reads": reads}
-    return AnalysisPlan(fingerprint(identity), kind.name, config, parts, size, reads, scored.c_scores, plugins)
+    codes = [code.sha256 for code in plugins]
+    analysis_id = ids.analysis_id(trial_id, kind.name, config, reads, kind.version, codes)
+    return AnalysisPlan(analysis_id, kind.name, config, parts, size, reads, scored.c_scores, plugins)
 
 
 def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:

@@ -218,3 +218,11 @@ def prune(files: Files, trial: str, entries: Collection[CheckpointEntry], keep: 
     for e in entries:
         if e.epoch in gone and e.path in sizes:
             files.delete(e.path)
+
+
+def note_absent(files: Files, trial: str, entries: Collection[CheckpointEntry]) -> None:
+    """Records which checkpoints of an imported training are not here, so they do not count as lost."""
+    sizes = files.listing(layout.checkpoints(trial))
+    absent = {e.epoch for e in entries if e.path not in sizes}
+    if absent != read_pruned(files, trial):
+        files.put(layout.pruned(trial), json.dumps(sorted(absent)).encode())

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from memloc.errors import StoreError
+from memloc.errors import StoreError, UsageError
 from memloc.store import commit_form, completeness, documents, footers, layout, schemas
 from memloc.store.commit_form import Commit, FileEntry, LaterVersionError
 from memloc.store.files import Files
@@ -148,6 +148,15 @@ class Snapshot:
     def trainings(self) -> dict[str, Commit]:
         """{trial: the commit of its training}."""
         return {commit.trial: commit for commit in self.every.trainings()}
+
+    def training(self, prefix: str) -> Commit:
+        """The commit of the one training whose id begins so; UsageError where none or several do."""
+        trainings = self.trainings()
+        matches = sorted(i for i in trainings if i.startswith(prefix))
+        if len(matches) != 1:
+            what = f"several trials begin so: {', '.join(matches[:5])}" if matches else "no trial begins so"
+            raise UsageError(f"trial {prefix!r}: {what}")
+        return trainings[matches[0]]
 
 
 class _Both(ChainMap[str, T]):

@@ -128,6 +128,11 @@ def commit_named(part_id: str, sha: str) -> str:
     return f"{commit_folder(part_id)}/{part_id}-{sha}.json"
 
 
+def is_commit(path: str) -> bool:
+    """Is this path that of a commit?"""
+    return is_own(path) and path.startswith(f"{COMMITS}/")
+
+
 def is_commit_of(path: str, part_id: str) -> bool:
     """Is this path a commit of the part?"""
     return is_own(path) and path.startswith(f"{commit_folder(part_id)}/{part_id}-")

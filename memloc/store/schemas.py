@@ -64,9 +64,15 @@ def encode(table: str, columns: Mapping[str, Any], schema: pa.Schema) -> tuple[b
     if set(columns) != set(schema.names):
         raise ValueError(f"table {table} has columns {sorted(schema.names)}, got {sorted(columns)}")
     rows = pa.table({name: pa.array(columns[name], schema.field(name).type) for name in schema.names}, schema=schema)
+    return written(rows), rows.num_rows
+
+
+def written(rows: pa.Table) -> bytes:
+    """The Parquet file of a part's rows."""
     sink = pa.BufferOutputStream()
     pq.write_table(rows, sink, row_group_size=1 << 20, **WRITTEN)
-    return sink.getvalue().to_pybytes(), rows.num_rows
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def decode(content: bytes, schema: pa.Schema | None = None) -> pa.Table:
