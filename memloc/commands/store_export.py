@@ -11,7 +11,7 @@ from memloc.commands import options
 from memloc.counts import counted
 
 EXAMPLES = options.examples(
-    "memloc store export 3f2a                     writes 3f2a….zip, with all digits of the trial's id",
+    "memloc store export 3f2a              writes TRIAL.zip",
     "memloc store export 3f2a -o best.zip --store s3://bucket/runs",
 )
 TRIAL: Any = typer.Argument(..., metavar="TRIAL", help="The trial's id, or the digits with which it begins (memloc trials).")

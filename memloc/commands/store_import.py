@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from memloc.store import Store
 
 EXAMPLES = options.examples(
-    "memloc store import best.zip                 a store that is not there is made",
+    "memloc store import best.zip          a store that is not there is made",
     "memloc store import best.zip --store s3://bucket/runs",
 )
 FILE: Any = typer.Argument(..., metavar="FILE", help="A file that memloc store export wrote.")
