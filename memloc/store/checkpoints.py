@@ -210,11 +210,7 @@ def prune(files: Files, trial: str, entries: Collection[CheckpointEntry], keep: 
     here = {e.epoch for e in entries if e.path in sizes}
     before = read_pruned(files, trial, sizes)
     gone = {e.epoch for e in entries} - set(keep) | (before - here)
-    path, records = layout.pruned(trial, _pruned_content(gone)), set(filter(layout.is_pruned, sizes))
-    if path not in records and (gone or records):
-        files.put(path, _pruned_content(gone))
-    for old in records - {path}:
-        files.delete(old)
+    _record_pruned(files, trial, gone, sizes)
     for e in entries:
         if e.epoch in gone and e.path in sizes:
             files.delete(e.path)
@@ -223,6 +219,13 @@ def prune(files: Files, trial: str, entries: Collection[CheckpointEntry], keep: 
 def note_absent(files: Files, trial: str, entries: Collection[CheckpointEntry]) -> None:
     """Records which checkpoints of an imported training are not here, so they do not count as lost."""
     sizes = files.listing(layout.checkpoints(trial))
-    absent = {e.epoch for e in entries if e.path not in sizes}
-    if absent != read_pruned(files, trial):
-        files.put(layout.pruned(trial), json.dumps(sorted(absent)).encode())
+    _record_pruned(files, trial, {e.epoch for e in entries if e.path not in sizes}, sizes)
+
+
+def _record_pruned(files: Files, trial: str, epochs: Collection[int], paths: Collection[str]) -> None:
+    """Replaces the records of what is pruned. paths: what lies in the training's folder."""
+    path, records = layout.pruned(trial, _pruned_content(epochs)), set(filter(layout.is_pruned, paths))
+    if path not in records and (epochs or records):
+        files.put(path, _pruned_content(epochs))
+    for old in records - {path}:
+        files.delete(old)
