@@ -19,14 +19,17 @@ from memloc.statistics.planted import PlantedShare, planted_shares
 from memloc.statistics.scales import LOGIT, REAL
 from memloc.statistics.trainings import OverTrainings
 
-IN = """SELECT trial AS judge, example, label, noisy, mean_prob AS prob, alternative, alternative_prob
+# support: what speaks for the label, such as its probability less that of the likeliest other class. Of the scores that were
+# compared, this one finds most wrong labels, and planted ones look most like them in it (docs/detect.md).
+IN = """SELECT trial AS judge, example, label, noisy, mean_prob - alternative_prob AS support, alternative, alternative_prob
     FROM examples WHERE {trials} ORDER BY trial, example"""
-FLIPS = """SELECT 'flips ' || f.trial AS judge, f.example, e.label, e.noisy, f.neurons AS prob, e.alternative,
+FLIPS = """SELECT 'flips ' || f.trial AS judge, f.example, e.label, e.noisy, f.neurons AS support, e.alternative,
            0.0 AS alternative_prob
     FROM (SELECT trial, example, avg(neurons) AS neurons FROM flip_counts WHERE {trials} GROUP BY ALL) AS f
     JOIN examples AS e ON e.trial = f.trial AND e.example = f.example ORDER BY judge, f.example"""
 OUT = """SELECT t.noise || ' ' || coalesce(t.noise_seed, -1) AS judge, h.example,
-           any_value(h.label) AS label, any_value(h.noisy) AS noisy, fsum(h.prob ORDER BY h.trial) / count(*) AS prob,
+           any_value(h.label) AS label, any_value(h.noisy) AS noisy,
+           fsum(h.prob - h.alternative_prob ORDER BY h.trial) / count(*) AS support,
            arg_max(h.alternative, h.alternative_prob ORDER BY h.trial) AS alternative,
            max(h.alternative_prob) AS alternative_prob
     FROM held_out AS h JOIN (SELECT trial, noise, noise_seed FROM trials WHERE {trials}) AS t USING (trial)
@@ -93,7 +96,7 @@ def judgements(reader: Reader, trials: Sequence[str]) -> list[Judgement]:
     """What these trainings say of examples that they have seen, or, if they hold examples out, of those.
 
     Trainings that hold examples out speak together if their noise and their `noise_seed` are the same. An example that
-    several of them hold out is judged by the mean of its probabilities. planted: its label differs from that of the data
+    several of them hold out is judged by the mean of what they say. planted: its label differs from that of the data
     set. Searches of neurons judge too: the fewer neurons hold a label, the more suspect it is.
     """
     chosen = among("trial", trials)
@@ -103,7 +106,7 @@ def judgements(reader: Reader, trials: Sequence[str]) -> list[Judgement]:
         Judgement(
             one["example"].to_numpy(np.int64),
             one["noisy"].to_numpy(bool),
-            -one["prob"].to_numpy(np.float64),
+            -one["support"].to_numpy(np.float64),
             one["label"].to_numpy(np.int64),
             one["alternative"].to_numpy(np.int64),
             one["alternative_prob"].to_numpy(np.float64),

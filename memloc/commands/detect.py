@@ -166,7 +166,8 @@ def _found(target: Target, launched: Launched, options: Options) -> None:
 
 
 def _steps(target: Target, launched: Launched, options: Options) -> str:
-    at = f'{program()} query "SELECT * FROM leaderboard ORDER BY mean_prob" --sweep {launched.name}{at_store(options.store)}'
+    sql = "SELECT * FROM leaderboard ORDER BY mean_prob - alternative_prob"
+    at = f'{program()} query "{sql}" --sweep {launched.name}{at_store(options.store)}'
     return (
         f"Next: open {target.folder}/suspects.html (y and n judge a label; the page exports what you judged)\n      {at}\n"
     )
