@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from memloc.config.training import ADAMW, HeldOut, SourceConfig, TrainConfig, de
 from memloc.config.types import Config, FieldError, PathOrSweep, Valid, Variant, holds_configs
 from memloc.config.written import written
 from memloc.errors import UsageError, nearest
+from memloc.own_weights import files_of, hash_of_all
 
 
 @dataclass(frozen=True)
@@ -174,11 +176,13 @@ class TrainingFields(Fields):
         architecture = nested["architecture"]
         if kept.get("compile") and isinstance(architecture, ArchitectureConfig) and architecture.NOT_COMPILED:
             problems["compile"] = f"true with model: {architecture.name}: {architecture.NOT_COMPILED}; valid: false"
+        given = self._given(kept, problems)
         if problems:
             return None, problems
         own = {name: value for name, value in kept.items() if name in TrainConfig.model_fields.keys() - nested.keys()}
         if own.get("data_seed") == "seed":
             own["data_seed"] = own.get("seed", 0)
+        own |= given
         if own.get("optimizer") == "adamw":
             own = {**ADAMW, **own}
         if own.get("peak_epoch") is None:
@@ -214,6 +218,30 @@ class TrainingFields(Fields):
             problems[error.field] = str(error)
             return None
         return self._variants.setdefault(made, made)  # one for all trainings that have it
+
+    def _given(self, kept: Mapping[str, Any], problems: dict[str, str]) -> dict[str, Any]:
+        """{field: value} that checkpoints from elsewhere imply: the last epoch, and the hash of the files."""
+        origin, epochs = kept.get("given_from"), kept.get("given_epochs")
+        if origin is None and epochs is None:
+            return {}
+        if origin is None or epochs is None:
+            missing, other = ("given_epochs", "given_from") if epochs is None else ("given_from", "given_epochs")
+            problems[missing] = f"required with {other}; valid: {self.valid(missing)}"
+            return {}
+        if kept.get("ratio") is not None:
+            problems["given_from"] = "with ratio: the checkpoints are of one training; valid: without ratio and cut"
+        if kept.get("stop") is not None:
+            problems["stop"] = "with given_from: there is no training that could end; valid: null"
+        known: list[int] = json.loads(epochs)
+        implied: dict[str, Any] = {"epochs": known[-1]}
+        if not known[-1]:
+            problems["given_epochs"] = "[0] is only the initialisation; valid: with the last epoch of the training"
+        elif kept.get("given_sha256") is None and not problems:
+            try:
+                implied["given_sha256"] = hash_of_all(files_of(origin, known, kept.get("seed", 0)))
+            except UsageError as error:
+                problems["given_from"] = "; ".join(error.problems)
+        return implied
 
     def _held_out(self, kept: Mapping[str, Any], problems: dict[str, str]) -> HeldOut | None:
         given = {name: kept[name] for name in HeldOut.model_fields if kept.get(name) is not None}

@@ -5,10 +5,11 @@ The fields are those of science.md, sections Data, Models, Training and Example-
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from memloc.config.architecture import ArchitectureConfig
 from memloc.config.stop import StopRule, StopText
@@ -22,6 +23,7 @@ from memloc.config.types import (
     EpochCount,
     Fraction,
     Neutral,
+    PathOrSweep,
     Positive,
     Seed,
     Share,
@@ -181,6 +183,22 @@ class DataConfig(Config):
         return self.data_seed if self.noise_seed is None else self.noise_seed
 
 
+def _listed(value: Any) -> Any:
+    """A list of epochs as the text that a table holds."""
+    return json.dumps(value) if isinstance(value, list) else value
+
+
+def _epochs(value: str) -> str:
+    try:
+        epochs = json.loads(value)
+    except ValueError:
+        epochs = None
+    whole = isinstance(epochs, list) and all(type(epoch) is int and 0 <= epoch <= 100_000 for epoch in epochs)
+    if not epochs or not whole or len(set(epochs)) < len(epochs):
+        raise ValueError("valid: a list of epochs, such as [0, 10, 20], each once")
+    return json.dumps(sorted(epochs))
+
+
 class TrainConfig(DataConfig):
     """One training. `flat()` has its fields as SQL, JSON and sweep files have them."""
 
@@ -226,6 +244,14 @@ class TrainConfig(DataConfig):
     """
     compile: Annotated[bool, Neutral(False)] = False
     """Is the training step compiled? Compiled code rounds differently, so the field is part of the identity. [memloc]"""
+    given_from: Annotated[str, Field(min_length=1), Valid("a folder, or a path with {epoch}"), PathOrSweep()] | None = None
+    """The checkpoints of a training that memloc did not make: a folder, or a path with {epoch} in it; in a block `train:
+    {from: …, epochs: …}`. Null: memloc trains. [memloc]
+    """
+    given_epochs: Annotated[str, BeforeValidator(_listed), AfterValidator(_epochs), Valid("a list of epochs")] | None = None
+    """The epochs of these checkpoints. T is the last of them. [memloc]"""
+    given_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$"), Valid("64 hexadecimal digits")] | None = None
+    """The hash of these files; null: memloc fills it in. It stands for them in the identity. [memloc]"""
     seed: Seed = 0
     """Decides initialisation, batch order, dropout masks, and what analyses draw. [memloc]"""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -247,6 +273,11 @@ class TrainConfig(DataConfig):
     def stop_rule(self) -> StopRule | None:
         """When the training ends early; None: never."""
         return None if self.stop is None else StopRule.of(self.stop)
+
+    @property
+    def checkpoint_epochs(self) -> tuple[int, ...]:
+        """The epochs that have a checkpoint: 0..T, or those that were given."""
+        return tuple(range(self.epochs + 1)) if self.given_epochs is None else tuple(json.loads(self.given_epochs))
 
     @property
     def example_tied(self) -> ExampleTied | None:

@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from memloc.errors import UsageError, error_line
+from memloc.own_weights import hash_of
 
 INSIDE = ("state_dict", "model_state_dict", "model", "module", "net", "network")  # where training scripts put the weights
-CHUNK = 1 << 20
-
-
-def hash_of(path: str) -> str:
-    """The sha256 of the file, 64 hexadecimal digits. It is kept while the file stays as it is.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    try:
-        state = Path(path).stat()
-        return _hash(path, (state.st_mtime_ns, state.st_size, state.st_ino))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-@lru_cache(maxsize=1024)
-def _hash(path: str, state: tuple[int, ...]) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def read_weights(path: str, sha256: str | None = None) -> dict[str, Tensor]:

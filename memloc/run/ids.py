@@ -16,9 +16,11 @@ VERSIONS = 100  # of a stage, at most: a commit does not say which it is of
 def training_id(config: TrainConfig, data: str, version: int) -> str:
     """The id of a training. data: the identity of its data; version: of the code of trainings.
 
-    The data's name, their path and how they are read do not enter it, nor does the path of a network's file.
+    The data's name, their path and how they are read do not enter it, nor do the paths of a network's file and of given
+    checkpoints.
     """
-    identity = {**canonical(config), **dict.fromkeys(config.source.flat()), **config.architecture.identity()}
+    placeless = {**dict.fromkeys(config.source.flat()), "given_from": None, **config.architecture.identity()}
+    identity = {**canonical(config), **placeless}
     return fingerprint({"stage": "train", "version": version, "config": identity, "data": data})
 
 

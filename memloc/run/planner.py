@@ -16,6 +16,7 @@ from memloc.data.cuts import held_out_size
 from memloc.data.labels import check_fits, given_wrong_seen, noisy_count, noisy_seen
 from memloc.errors import UsageError
 from memloc.run import empty_sets, ids
+from memloc.run.given import misfit_of_given, problem_of_parts
 from memloc.run.network_facts import built, unmet_by_network
 from memloc.run.plan import AnalysisPlan, Parts, Plan, TrialPlan, Unmet
 from memloc.run.score_sources import Need, Sources, atypical
@@ -74,6 +75,8 @@ def _misfits(entry: Entry, data: Description, kinds: Mapping[str, Stage[Any]]) -
     if not misfits:
         facts = built(config, data.shape, data.classes).facts
         misfits = unmet_by_network(config, facts)
+        if problem := misfit_of_given(config, data.shape, data.classes):
+            misfits["given_from"] = problem
         problems += [
             f"{request.where}: {problem}"
             for request in entry.requests
@@ -127,6 +130,8 @@ def _trial(entry: Entry, data: Description, sources: Sources, common: _Common, p
                 unmet.append(Unmet(block, request.stage, scored))
                 continue
             parts = common.parts_of(kind, scored.config, config, scored.size)
+            if problem := problem_of_parts(config, kind, scored.config, parts):
+                problems.append(f"{request.where}: {problem}")
             # One for every combination of the analyses that it reads: a stage may have several configurations.
             for reads in product(*(in_block[stage] for stage in kind.reads if stage in in_block)):
                 analysis = _analysis(trial_id, kind, scored, parts, reads)

@@ -16,6 +16,8 @@ def train_passes(trial: TrialPlan, epochs: int | None = None) -> float:
 
     epochs: the number of epochs that were trained, if it is known; else T.
     """
+    if trial.config.given_from is not None:
+        return float(len(trial.config.checkpoint_epochs))  # they are copied
     return (epochs or trial.config.epochs) * (3.0 * trial.size.n + trial.size.n_test)
 
 

@@ -20,14 +20,16 @@ def kept_epochs(trial: TrialPlan, retention: Retention) -> set[int]:
     of such trainings, and they serve C-scores alone (docs/tables.md). Every other training keeps all. The last epoch may be
     that at which `stop` ends the training, so this one stays too.
     """
-    last, rule = trial.config.epochs, trial.config.stop_rule
+    last, rule, there = trial.config.epochs, trial.config.stop_rule, set(trial.config.checkpoint_epochs)
     ends = {last} if rule is None else {last, rule.at_epoch}
     retention = retention or trial.checkpoints
     if retention is None and trial.config.held_out and not trial.unmet:
         return ends | trial.epochs_read()
     if retention in (None, "all") or trial.unmet:  # it is not known yet what the unmet analyses will read
-        return set(range(last + 1))
-    return {0, *ends} | {t for a in trial.analyses for t in a.kind.keeps(a.config)} if retention == "rewound" else ends
+        return there
+    if retention != "rewound":
+        return ends
+    return ({0, *ends} & there) | {t for a in trial.analyses for t in a.kind.keeps(a.config)}
 
 
 def lost_epochs(commit: Commit, sizes: Mapping[str, int], needed: set[int], pruned: set[int]) -> set[int]:

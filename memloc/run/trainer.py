@@ -11,6 +11,7 @@ import torch
 from memloc.config import TrainConfig, canonical
 from memloc.data import Data
 from memloc.run.arithmetic import arithmetic
+from memloc.run.given import copy_given
 from memloc.run.pending import Work
 from memloc.run.plan import TrialPlan
 from memloc.run.provenance import numerics, where
@@ -46,6 +47,9 @@ def run_training(
         sizes = store.files.listing(layout.checkpoints(trial.id))
         lost = lost_epochs(commit, sizes, work.write, checkpoints.read_pruned(store.files, trial.id))
         return not lost or replay(worker, trial, Lost(commit, lost), on_epoch, should_stop)
+    if trial.config.given_from is not None:
+        copy_given(worker, trial, on_epoch)
+        return True
     return _train(worker, work, on_epoch, should_stop)
 
 

@@ -96,3 +96,6 @@ def check_epochs(field_name: str, epochs: Sequence[int], train: TrainConfig) -> 
     beyond = [t for t in epochs if t > train.epochs]
     if beyond:
         raise FieldError(field_name, f"{', '.join(map(str, beyond))} beyond the last epoch; valid: 0 to {train.epochs}")
+    if absent := [t for t in epochs if t not in train.checkpoint_epochs]:
+        given = ", ".join(map(str, train.checkpoint_epochs))
+        raise FieldError(field_name, f"{', '.join(map(str, absent))}: there is no such checkpoint; given: {given}")

@@ -19,7 +19,9 @@ from memloc.sweep.joint_file import JointAxis
 from memloc.sweep.yaml import Document
 
 TOP = ("about", "plugins", "preset", "defaults", "blocks")
-OF_BLOCK = ("about", "preset", "axes", "paired", "sample", "set", "stages", "checkpoints")
+OF_BLOCK = ("about", "preset", "axes", "paired", "sample", "set", "train", "stages", "checkpoints")
+
+GIVEN = {"from": "given_from", "epochs": "given_epochs"}  # the training fields of `train`
 
 
 @dataclass
@@ -63,6 +65,7 @@ class SweepFile:
             if key in literals:
                 self._problem("stands in `set` too; keep one", *where, "axes", key)
             self._take_axis(block, key, value, (*where, "axes", key))
+        self._take_given(block, body, where)
         for kind in ("paired", "sample"):
             self._take_joint(block, kind, body, where)
         for stage, settings in self._mapping(body.get("stages"), (*where, "stages")).items():
@@ -105,6 +108,20 @@ class SweepFile:
                 good.add(name)
                 block.give(name, taken, self.document.at(*where, name))
         return good
+
+    def _take_given(self, block: Block, body: dict[str, Any], where: tuple[str, ...]) -> None:
+        """Takes `train`: the checkpoints of a training that memloc did not make."""
+        given = self._mapping(body.get("train"), (*where, "train"))
+        self._check_keys(given, tuple(GIVEN), (*where, "train"))
+        for key in [key for key in GIVEN if key in given]:
+            taken, problems = self.checker.literal(GIVEN[key], given[key])
+            self._say(problems, *where, "train", key)
+            if problems:
+                self._mark_bad(block, GIVEN[key])
+            else:
+                block.give(GIVEN[key], taken, self.document.at(*where, "train", key))
+        for name in GIVEN.values() if given else ():
+            block.where.setdefault(name, self.document.at(*where, "train"))
 
     def _take_axis(self, block: Block, name: str, value: Any, where: tuple[str, ...]) -> None:
         axis, problems = self.checker.axis(name, value)

@@ -16,7 +16,8 @@ from memloc.config import canonical
 from memloc.errors import UsageError
 from memloc.models.architectures import resolved
 from memloc.models.build import build
-from memloc.models.weights_file import hash_of, read_weights
+from memloc.models.weights_file import read_weights
+from memloc.own_weights import hash_of
 from tests.conftest import planned
 
 SHAPE, CLASSES = (1, 32, 32), 7

@@ -114,6 +114,10 @@ class Detection(Stage[ResolvedDetection]):
             raise FieldError("scores", "c_score needs to know whose; add `c_score: sweep:NAME` to this stage")
         if config.c_score is not None and config.scores is not None and "c_score" not in asked:
             raise UnusedFieldError("c_score", "used only with the score c_score; add it to scores")
+        of_training = {score.name for score in self.scores if not score.stage} - {"c_score"}
+        if train.given_from is not None:
+            _check_given(of_training, asked, {s.name for s in self.scores if s.stage} - absent.keys())
+            absent |= dict.fromkeys(of_training, "train")
         usual = {score.name for score in self.unasked} - absent.keys() - ({"c_score"} if config.c_score is None else set())
         compared = tuple(score.name for score in self.scores if score.name in (asked or usual))
         return config.resolved_as(ResolvedDetection, scores=compared)
@@ -142,6 +146,15 @@ class Detection(Stage[ResolvedDetection]):
         own = len(set(scores) - {score.name for score in SCORES})
         rows = {"detection": sum(k), "detection_pairs": sum(n * (n - 1) // 2 for n in k)}
         return rows | ({"scores": own * size.n} if own else {})
+
+
+def _check_given(of_training: Collection[str], asked: Collection[str], possible: Collection[str]) -> None:
+    """Raises FieldError for scores of the epochs, where the checkpoints are from elsewhere, and if no score is left."""
+    why = "the epochs of the training, and these checkpoints are from elsewhere"
+    if wrong := [name for name in asked if name in of_training]:
+        raise FieldError("scores", f"{wrong[0]} needs {why}; valid: flips, with `flips: {{}}` in this block")
+    if not possible and "c_score" not in asked:
+        raise FieldError("scores", f"every score but flips needs {why}; add `flips: {{}}` to the stages of this block")
 
 
 STAGE = Detection()

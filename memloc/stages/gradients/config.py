@@ -62,7 +62,7 @@ class Gradients(Stage[ResolvedGradients]):
         if config.at == "trajectory":
             _check_trajectory(config, train)
         first = 1 if config.at == "trajectory" else 0
-        epochs = config.epochs or tuple(range(first, train.epochs + 1))
+        epochs = config.epochs or tuple(t for t in train.checkpoint_epochs if t >= first)
         check_epochs("epochs", epochs, train)
         return resolve_sets(config, train).resolved_as(ResolvedGradients, epochs=epochs, bn=bn)
 
@@ -99,6 +99,9 @@ def _statistics(config: GradientsConfig, train: TrainConfig) -> Literal["batch",
 
 def _check_trajectory(config: GradientsConfig, train: TrainConfig) -> None:
     """Raises FieldError for settings that need a checkpoint, and for trainings whose steps cannot be split by sets."""
+    if train.given_from is not None:
+        problem = "trajectory needs the training pass, and these checkpoints are from elsewhere; valid: checkpoint"
+        raise FieldError("at", problem)
     if 0 in (config.epochs or ()):
         raise FieldError("epochs", "0 with at: trajectory; valid: 1 to T, the epochs that have updates")
     if train.example_tied and config.mask_mode not in (None, "own"):

@@ -42,7 +42,8 @@ class Rewind(Stage[ResolvedRewind]):
     config = RewindConfig
 
     def resolve(self, config: RewindConfig, train: TrainConfig, beside: Collection[str] = ()) -> ResolvedRewind:
-        epochs = config.epochs or tuple(sorted({*range(0, train.epochs + 1, 10), train.epochs}))
+        usual = tuple(sorted({*range(0, train.epochs + 1, 10), train.epochs}))
+        epochs = config.epochs or (usual if train.given_epochs is None else train.checkpoint_epochs)
         check_epochs("epochs", epochs, train)
         return resolve_sets(config, train).resolved_as(ResolvedRewind, epochs=epochs)
 

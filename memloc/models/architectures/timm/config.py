@@ -59,7 +59,7 @@ class Timm(TracedConfig):
 
     def completed(self) -> Self:
         from memloc.models.architectures.timm.model import fetched
-        from memloc.models.weights_file import hash_of
+        from memloc.own_weights import hash_of
 
         if not self.pretrained and self.weights is not None:
             raise FieldError("weights", "used only with pretrained: true")

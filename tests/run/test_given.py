@@ -1,0 +1,187 @@
+"""Checkpoints of a training that memloc did not make: the stages that need only checkpoints run on them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import memloc
+from memloc.errors import UsageError
+from memloc.store import Store
+from tests.conftest import planned, run_inline
+from tests.models import own_nets
+
+EPOCHS = (0, 2, 5)
+TEXT = """
+defaults: {dataset: digits, model: "python:nets.py:make", subset: 60, noise: 0.1, epochs: 30, batch_size: 20}
+blocks:
+  a:
+    train: {from: FROM, epochs: [0, 2, 5]}
+    stages: {STAGES}
+"""
+ALL = "rewind: {}, retrain: {epochs: 1}, evaluate: {}, gradients: {at: checkpoint}, detection: {}, " + (
+    "flips: {clean: 2, noisy: 2, max_neurons: 2, post_eval: 0}"
+)
+
+
+def text(stages: str = "evaluate: {}", origin: str = "others") -> str:
+    return TEXT.replace("FROM", origin).replace("STAGES", stages)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three checkpoints as a script of somebody else's would leave them."""
+    (tmp_path / "nets.py").write_text(Path(own_nets.__file__).read_text())
+    others = tmp_path / "others"
+    others.mkdir()
+    for epoch in EPOCHS:
+        torch.save({"epoch": epoch, "model": weights(epoch)}, others / f"net-{epoch:03d}.pth")
+    return tmp_path
+
+
+def weights(epoch: int) -> dict[str, torch.Tensor]:
+    torch.manual_seed(epoch)
+    state: dict[str, torch.Tensor] = own_nets.make(1, 16, 16, 10).state_dict()
+    return state
+
+
+def test_every_stage_that_needs_only_checkpoints(folder: Path) -> None:
+    store = Store(str(folder / "store"))
+    plan = run_inline(folder, text(ALL), store)
+    (trial,) = plan.trials
+    assert trial.config.epochs == 5
+    assert set(trial.part_ids) == set(store.snapshot().commits)
+    opened = memloc.open_store(str(folder / "store")).trial(trial.id)
+    assert opened.epochs == EPOCHS
+    assert sorted(opened.pandas("rewind")["epoch"].unique()) == list(EPOCHS)
+    assert sorted(opened.pandas("gradients")["epoch"].unique()) == list(EPOCHS)
+    assert opened.pandas("epochs").empty
+    assert opened.pandas("detection")["score"].unique().tolist() == ["flips"]
+    examples = opened.pandas("examples")
+    data = opened.data()
+    assert examples["label"].tolist() == data.y.tolist()
+    assert examples["noisy"].sum() == 6
+    assert examples["learning_time"].isna().all()
+    # The accuracies of the weights, by the module itself.
+    module = own_nets.make(1, 16, 16, 10).eval()
+    module.load_state_dict(weights(5))
+    with torch.no_grad():
+        right = module(data.x).argmax(dim=1) == data.y
+        test = module(data.x_test).argmax(dim=1) == data.y_test
+    (row,) = opened.pandas("evaluation").to_dict("records")
+    assert row["clean_acc"] == pytest.approx(float(right[~data.noisy].double().mean()))
+    assert row["test_acc"] == pytest.approx(float(test.double().mean()))
+    for epoch in EPOCHS:
+        state = opened.with_source(folder / "nets.py").model(epoch).state_dict()
+        assert all(torch.equal(tensor, state[name]) for name, tensor in weights(epoch).items())
+
+
+def test_identity_is_the_content_and_not_the_place(folder: Path) -> None:
+    (one,) = planned(folder, text()).trials
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    for epoch in EPOCHS:
+        save = weights(epoch) if epoch else weights(7)
+        torch.save({"epoch": epoch, "model": save}, elsewhere / f"e{epoch}.pt")
+        shutil.copy(folder / "others" / f"net-{epoch:03d}.pth", folder / f"copy{epoch}.pth")
+    (copy,) = planned(folder, text(origin="'copy{epoch}.pth'")).trials
+    (other,) = planned(folder, text(origin="elsewhere")).trials
+    assert one.id == copy.id != other.id
+    assert other.config.given_from == str(elsewhere.resolve())
+
+
+def test_a_lost_checkpoint_is_copied_again(folder: Path) -> None:
+    store = Store(str(folder / "store"))
+    (trial,) = run_inline(folder, text(), store).trials
+    path = folder / "store" / "checkpoints" / trial.id / "epoch-0002.safetensors"
+    before = path.read_bytes()
+    path.unlink()
+    run_inline(folder, text("evaluate: {}, rewind: {}"), store)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("stages", "problem"),
+    [
+        ("gradients: {}", "6:blocks.a.stages.gradients.at: trajectory needs the training pass"),
+        ("rewind: {epochs: [0, 1]}", "6:blocks.a.stages.rewind.epochs: 1: there is no such checkpoint; given: 0, 2, 5"),
+        ("detection: {}", "6:blocks.a.stages.detection.scores: every score but flips needs the epochs of the training"),
+        (
+            "detection: {scores: [aum]}, flips: {}",
+            "6:blocks.a.stages.detection.scores: aum needs the epochs of the training",
+        ),
+        ("held_out: {}", "5:blocks.a.train.from: checkpoints from elsewhere are of one training"),
+    ],
+)
+def test_what_needs_the_training_pass_is_refused(folder: Path, stages: str, problem: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        planned(folder, text(stages))
+    assert {said.split(f"{folder}/tiny.yaml:")[1][: len(problem)] for said in caught.value.problems} == {problem}
+
+
+def changed(folder: Path, **tensors: Any) -> None:
+    state = {name: tensor for name, tensor in {**weights(5), **tensors}.items() if tensor is not None}
+    (folder / "others" / "net-005.pth").unlink()
+    save_file(state, folder / "others" / "net-005.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "problem"),
+    [
+        ({"fc2.bias": None}, "net-005.safetensors: has no fc2.bias: it is of another network"),
+        ({"more": torch.zeros(1)}, "net-005.safetensors: has more, which the network has not: it is of another network"),
+        ({"fc2.bias": torch.zeros(3)}, "net-005.safetensors: fc2.bias is of shape [3], the network's of [10]: other images"),
+    ],
+)
+def test_weights_of_another_network(folder: Path, tensors: dict[str, Any], problem: str) -> None:
+    changed(folder, **tensors)
+    with pytest.raises(UsageError) as caught:
+        planned(folder, text())
+    (said,) = caught.value.problems
+    assert f"blocks.a.train.from: {folder.resolve()}/others/{problem}" in said
+
+
+def test_a_count_of_batches_may_be_absent(folder: Path) -> None:
+    changed(folder, **{"bn1.num_batches_tracked": None})
+    assert planned(folder, text()).trials
+
+
+@pytest.mark.parametrize(
+    ("train", "problem"),
+    [
+        ("{from: nowhere, epochs: [0]}", "train.epochs: [0] is only the initialisation"),
+        ("{from: nowhere, epochs: [5]}", "train.from: {}/nowhere: no such folder; name one, or a path with {{epoch}} in it"),
+        ("{from: others, epochs: [0, 4]}", "train.from: {}/others: no file of epoch 4; there: net-000.pth, net-002.pth"),
+        ("{from: 'others/net-{epoch:03d}.pt', epochs: [5]}", "train.from: {}/others/net-005.pt: no such file"),
+        ("{from: 'others/{n}.pt', epochs: [5]}", "train.from: {}/others/{{n}}.pt: valid in braces: {{epoch}}"),
+        (
+            "{from: others, epochs: [5]}\n    set: {stop: {noisy_acc_below: 0.5, at_epoch: 1}}",
+            "set.stop: with given_from: there is",
+        ),
+        ("{from: others}", "train: required with given_from; valid: a list of epochs"),
+        ("{epochs: [5]}", "train: required with given_epochs; valid: a folder"),
+        ("{from: others, epochs: [5, 5]}", "train.epochs: [5, 5] is not valid; valid: a list of epochs"),
+        ("{frm: others, epochs: [5]}", "train.frm: unknown key; did you mean 'from'?; valid: from, epochs"),
+    ],
+)
+def test_bad_values(folder: Path, train: str, problem: str) -> None:
+    written = text().replace("{from: others, epochs: [0, 2, 5]}", train)
+    with pytest.raises(UsageError) as caught:
+        planned(folder, written)
+    said = problem.format(folder.resolve())
+    line = 6 if said.startswith("set.") else 5
+    assert f"{folder}/tiny.yaml:{line}:blocks.a.{said}" in "\n".join(caught.value.problems)
+
+
+def test_the_seed_may_stand_in_the_path(folder: Path) -> None:
+    for seed in (0, 1):
+        for epoch in EPOCHS:
+            save_file(weights(10 * seed + epoch), folder / f"s{seed}e{epoch}.safetensors")
+    written = text(origin="'s{seed}e{epoch}.safetensors'").replace("    stages", "    axes: {seed: [0, 1]}\n    stages")
+    one, other = planned(folder, written).trials
+    assert one.config.given_sha256 != other.config.given_sha256
