@@ -191,6 +191,7 @@ def test_odd_things_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     classes(tmp_path / "cat", ("deeper",), 1, channels=None)
     classes(tmp_path, (".hidden",), 3)
+    classes(tmp_path / "dog", (".thumbnails",), 3)
     write(tmp_path / "cat/.DS_Store", b"x")
     write(tmp_path / "cat/readme.txt", b"x")
     write(tmp_path / "readme.txt", b"x")
@@ -408,3 +409,13 @@ def test_other_labels_of_the_same_files_need_one_reading(folder: Path, monkeypat
     assert second.origin.notes == (f"{folder}: {hint}",)
     pq.write_table(table(folder, "test").slice(1), folder / "test.parquet")
     assert len(read(f"parquet:{folder}").y_test) == 3 * N - 1  # a changed file is read again
+
+
+def test_changed_images_are_read_again(folder: Path) -> None:
+    """Nothing tells from a table of paths that an image has changed."""
+    dataset = as_csv(folder)
+    before = read(dataset)
+    write(folder / "train/cat/0.png", encoded(pixels(999)))
+    after = read(dataset)
+    assert (after.x_train[0].transpose(1, 2, 0) == pixels(999)).all()
+    assert after.identity != before.identity

@@ -71,7 +71,8 @@ def test_sixteen_bits() -> None:
     picture = decoded(encoded(Image.fromarray(deep)))
     assert (picture.pixels == GREY).all()
     assert picture.said == ()
-    assert decoded(encoded(Image.fromarray(deep // 257 * 256 + 3))).said == (pictures.DEEP,)
+    between = decoded(encoded(Image.fromarray(np.full((2, 2), 3 * 257 + 200, np.uint16))))
+    assert (between.pixels.tolist(), between.said) == ([[4, 4], [4, 4]], (pictures.DEEP,))
 
 
 def test_cmyk() -> None:
@@ -170,6 +171,7 @@ def test_grey_only_if_all_are() -> None:
     grey = [pixels(k, channels=None) for k in range(3)]
     read = all_of([encoded(image) for image in grey])
     assert (read.x == np.stack(grey)[:, None]).all()
+    assert all_of([encoded(RGB), encoded(grey[0])]).x.shape[1] == 3
     mixed = all_of([encoded(grey[0]), encoded(RGB)])
     assert (mixed.x[0] == grey[0]).all()
     assert (mixed.x[1] == RGB.transpose(2, 0, 1)).all()
