@@ -32,19 +32,22 @@ def claims(
     paper: str = options.PAPER,
 ) -> None:
     """Judge the paper's claims on what was run: its number, ours with a 95 % interval, and whether the claim holds."""
-    from memloc.analysis.reading import reading
+    from memloc.analysis.observations import Observations
+    from memloc.analysis.resolvable import reading_resolvable
     from memloc.analysis.stopped import stopped_in_words
     from memloc.papers import registry
-    from memloc.papers.judging import judge
+    from memloc.papers.judging import judgements as of_paper
     from memloc.store.opening import existing
 
     judged = registry.paper(paper)
-    opened = existing(store)
-    judgements = judge(opened, judged, sweep)
+    judgements, stopped = reading_resolvable(
+        existing(store),
+        lambda reader: (of_paper(Observations(reader), judged), stopped_in_words(reader.seen.commits)),
+        sweep,
+    )
     if as_json:
         print(json.dumps([as_row(j) for j in judgements], indent=1, allow_nan=False))
     else:
-        stopped = reading(opened, lambda reader: stopped_in_words(reader.seen.commits), sweep)
         print(terminal.plain("\n".join([render(judgements, judged, store), *(["", *wrapped(stopped)] if stopped else [])])))
 
 

@@ -52,7 +52,7 @@ def remove_commit(store: Store, part_id: str) -> None:
 def status(store: Store, sweep: str | None = "tiny") -> dict[str, Any]:
     found = sweep_status(Store(store.uri), sweep)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    keys = {"counts", "stages", "failures", "progress", "waiting", "partial", "runs", "at_work", "eta_seconds"}
+    keys = {"counts", "stages", "failures", "progress", "waiting", "partial", "stopped", "runs", "at_work", "eta_seconds"}
     assert set(found) == keys
     assert found["waiting"] == []  # tests/run/test_c_scores.py has a sweep where something waits
     assert list(found["progress"]) == list(found["stages"])
@@ -76,6 +76,7 @@ def test_done(store: Store) -> None:
         "progress": {"train": progress(2, 2), "rewind": progress(3, 3), "evaluate": progress(2, 2)},
         "waiting": [],
         "partial": [],
+        "stopped": [],
         "runs": [],
         "at_work": [],
         "eta_seconds": None,

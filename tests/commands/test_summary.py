@@ -55,7 +55,8 @@ def numbers(text: str) -> list[float]:
 def test_rows_in_every_table(smoke: tuple[Path, Finished]) -> None:
     tables = contents(smoke[0])
     assert set(tables) == set(known_tables())
-    assert all(t.num_rows > 0 for t in tables.values())
+    empty = {name for name, table in tables.items() if not table.num_rows}
+    assert empty <= {"labels", "files", "scores"}  # digits have neither names nor files, and no score is a plugin's
 
 
 # --- networks that memorized ------------------------------------------------------------------------------------------
