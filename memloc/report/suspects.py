@@ -34,6 +34,7 @@ from memloc.version import VERSION
 FOLDER = Path(__file__).with_name("page")
 LARGEST = 7_500_000  # bytes of the picture with the thumbnails, about
 MOST = 4_000  # suspects on a page
+FOUND = 0.5  # the share of planted labels that networks find at least if they tell something
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,15 @@ class Found:
 
     def _how_well(self, checks: Sequence[Check]) -> str:
         planted, found = np.mean([(c.share.n_planted, c.found) for c in checks], axis=0)
-        return (
+        check = (
             f"Check: {planted:.0f} labels of a training were made wrong on purpose. It finds {100 * found:.0f} % of them. "
-            "If your wrong labels are harder to see than these, there are more of them."
         )
+        if found < FOUND:
+            return check + (
+                "So the networks tell little, and the number of wrong labels may be far too large. More epochs, a wider "
+                "network (width=1) or more images help."
+            )
+        return check + "If your wrong labels are harder to see than these, there are more of them."
 
     def rows(self, k: int) -> list[dict[str, str]]:
         """The k most suspect as texts."""
