@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 import memloc
 from memloc.errors import UsageError
+from memloc.run.given import given_files
 from memloc.store import Store
 from tests.conftest import planned, run_inline
 from tests.models import own_nets
@@ -185,3 +186,11 @@ def test_the_seed_may_stand_in_the_path(folder: Path) -> None:
     written = text(origin="'s{seed}e{epoch}.safetensors'").replace("    stages", "    axes: {seed: [0, 1]}\n    stages")
     one, other = planned(folder, written).trials
     assert one.config.given_sha256 != other.config.given_sha256
+
+
+def test_files_that_change_after_the_plan_are_not_taken(folder: Path) -> None:
+    (trial,) = planned(folder, text()).trials
+    assert list(given_files(trial.config)) == list(EPOCHS)
+    torch.save({"epoch": 2, "model": weights(3)}, folder / "others" / "net-002.pth")
+    with pytest.raises(UsageError, match="these checkpoints have changed since the sweep was planned"):
+        given_files(trial.config)
