@@ -330,3 +330,47 @@ def test_memlocs_own_are_found_by_the_same_functions(tmp_path: Path) -> None:
     )
     code = own_code.read(str(tmp_path / "own.py"))
     assert (list(stages_of(code)), list(scores_of(code))) == ([], [])
+
+
+# --- data, and jobs elsewhere -----------------------------------------------------------------------------------------
+
+BARS = """
+import numpy as np
+import memloc
+
+class Bars:
+    classes = ["standing", "lying"]
+    def __len__(self):
+        return 80
+    def __getitem__(self, i):
+        image = np.zeros((16, 16), dtype=np.uint8)
+        image[(slice(None), i % 16) if i % 2 == 0 else (i % 16, slice(None))] = 255 - i
+        return image, i % 2
+
+memloc.register_dataset("bars", Bars())
+"""
+
+
+def test_a_plugin_may_register_a_data_set(tmp_path: Path) -> None:
+    (tmp_path / "bars.py").write_text(BARS)
+    (tmp_path / "mine.yaml").write_text(
+        "plugins: [bars.py]\ndefaults: {dataset: bars, model: resnet9, width: 0.0625, epochs: 1, noise: 0.1}\n"
+        "blocks: {a: {stages: {detection: {}}}}\n"
+    )
+    done = memloc(tmp_path, "sweep", str(tmp_path / "mine.yaml"), "--store", str(tmp_path / "s"), "--executor", "inline")
+    assert done.code == 0, done.err
+    store = Store(str(tmp_path / "s"))
+    assert read_table(store, "labels")["name"].to_pylist() == ["standing", "lying"]
+    assert run_sql(store, "SELECT dataset FROM trials").to_pylist() == [{"dataset": "bars"}]
+
+
+@pytest.mark.parametrize("named", ["plugins: [moved.py]", "preset: ./own.yaml"])
+def test_a_job_elsewhere_that_would_lack_files_is_refused(tmp_path: Path, named: str) -> None:
+    (tmp_path / "moved.py").write_text(shown()["moved.py"])
+    (tmp_path / "own.yaml").write_text("training: {lr: 0.2}\n")
+    (tmp_path / "mine.yaml").write_text(f"{named}\ndefaults: {{dataset: digits, model: resnet9}}\nblocks: {{a: {{}}}}\n")
+    options = ("--kuberay", "--image", "memloc:1", "--store", "s3://bucket/runs", "--print")
+    refused = memloc(tmp_path, "submit", str(tmp_path / "mine.yaml"), *options)
+    file = "moved.py" if "moved" in named else "own.yaml"
+    assert refused.code == 2
+    assert f"{tmp_path}/{file}: lies on this machine, and only the sweep's file goes along with the job" in refused.err
