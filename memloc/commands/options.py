@@ -55,7 +55,11 @@ GPUS_PER_TRIAL: Any = typer.Option(None, "--gpus-per-trial", help="GPUs that a t
 GPUS_PER_TASK: Any = typer.Option(None, "--gpus-per-task", help="GPUs that an analysis task holds; default: 0.5.")
 JSON: Any = typer.Option(False, "--json", help="Print JSON.")
 PAPER: Any = typer.Option(
-    "maini2023", "--paper", metavar="NAME", help="The paper whose claims are judged.", autocompletion=completion.papers
+    "maini2023",
+    "--paper",
+    metavar="NAME|FILE.py",
+    help="The paper whose claims are judged, or a Python file with one.",
+    autocompletion=completion.papers,
 )
 
 
