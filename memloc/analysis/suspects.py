@@ -16,7 +16,7 @@ from memloc.analysis.conditions import among
 from memloc.analysis.reader import Reader
 from memloc.statistics import Bools, Floats, auc
 from memloc.statistics.planted import PlantedShare, planted_shares
-from memloc.statistics.scales import LOGIT, REAL
+from memloc.statistics.scales import LOGIT, SHARE
 from memloc.statistics.trainings import OverTrainings
 
 # support: what speaks for the label, such as its probability less that of the likeliest other class. Of the scores that were
@@ -183,4 +183,4 @@ def _wrong(checks: Sequence[Check]) -> OverTrainings | None:
         lo, hi = zip(*(check.share.limits(level) for check in checks), strict=True)
         return float(np.mean(lo)), float(np.mean(hi))
 
-    return OverTrainings(float(np.mean(each)), each, examples, LOGIT if min(each) > 0 and max(each) < 1 else REAL)
+    return OverTrainings(float(np.mean(each)), each, examples, LOGIT if min(each) > 0 and max(each) < 1 else SHARE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,13 +43,13 @@ class Truth:
     """How the ranking compares with true labels that the data set has.
 
     wrong: how many labels are wrong. precision: the share of them among as many of the most suspect. auc: of the ranking.
-    suggested: the share of them whose suggested label is the true one.
+    suggested: of those whose true label is known, the share whose suggested label is the true one; None if there are none.
     """
 
     wrong: int
     precision: float
     auc: float
-    suggested: float
+    suggested: float | None
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,9 @@ class Found:
         area = auc(table["score"].to_numpy(), wrong)
         if area is None:
             return None
-        right = table["suggested"].to_numpy()[wrong] == true[wrong]
-        return Truth(k, float(wrong[:k].mean()), area, float(right.mean()))
+        known = wrong & (true >= 0)
+        right = table["suggested"].to_numpy()[known] == true[known]
+        return Truth(k, float(wrong[:k].mean()), area, float(right.mean()) if len(right) else None)
 
     def sentences(self) -> list[str]:
         """What was found, a sentence or a few each."""
@@ -156,18 +158,25 @@ def _text(value: Any, digits: int | None) -> str:
 
 def _against(truth: Truth) -> str:
     k = f"{truth.wrong:,}"
-    return (
-        f"The true labels are known: {k} are wrong. Of the {k} most suspect, {100 * truth.precision:.1f} % are wrong (AUC "
-        f"{truth.auc:.4f}). For {100 * truth.suggested:.0f} % of the wrong ones the suggested label is the true one."
-    )
+    known = "Which labels are wrong is known" if truth.suggested is None else "The true labels are known"
+    said = f"{known}: {k} are wrong. Of the {k} most suspect, {100 * truth.precision:.1f} % are wrong (AUC {truth.auc:.4f})."
+    if truth.suggested is None:
+        return said
+    return f"{said} For {100 * truth.suggested:.0f} % of the wrong ones the suggested label is the true one."
+
+
+def _is_formula(text: str) -> bool:
+    """Would a spreadsheet take it for one? -1 is a number."""
+    return text[:1] in tuple("=+-@\t\r") and not re.fullmatch(r"[+-][0-9]+", text)
 
 
 def csv(found: Found, k: int) -> str:
     """The k most suspect. A text that a spreadsheet would take for a formula begins with an apostrophe."""
     table = found.table.head(k).copy()
     for column in ("file", "given", "suggested"):
-        table[column] = [f"'{v}" if isinstance(v, str) and v[:1] in tuple("=+-@\t\r") else v for v in table[column]]
-    return str(table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+        table[column] = [f"'{v}" if isinstance(v, str) and _is_formula(v) else v for v in table[column]]
+    text = str(table.to_csv(index=False, lineterminator="\r\n", float_format="%.6g"))  # so a \r in a name is quoted
+    return text.replace("\r\n", "\n")
 
 
 def parquet(found: Found) -> bytes:

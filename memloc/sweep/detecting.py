@@ -43,11 +43,16 @@ class Detecting:
         judges = f"held_out: {{ratios: [{IN}], min_held_out: 1}}" if self.out_of_sample else ""
         flips = "flips: {clean: 1000000, noisy: 1, post_eval: 0}" if self.flips else ""
         return _TEXT.format(
-            data=data,
-            typed=typed,
+            data=_on_one_line(data),
+            typed=_on_one_line(typed),
             percent=round(100 * PLANTED),
             stages=", ".join(filter(None, (judges, flips))),
             judges=judges,
             planted=PLANTED,
             seeds=list(range(1, self.seeds + 1)),
         )
+
+
+def _on_one_line(text: str) -> str:
+    """What a person typed, for a comment or a sentence: a line end in it would end those."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

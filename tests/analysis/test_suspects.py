@@ -114,3 +114,15 @@ def test_searches_of_neurons_judge_what_they_have_searched(judged: list[Judgemen
         assert rows[example].score == pytest.approx((before + place) / 2)
     assert found["neurons"].isna().sum() == 200
     assert neurons.ranks[counts == 0].min() > neurons.ranks[counts == 1].max()  # the fewer, the more suspect
+
+
+def test_the_share_of_wrong_labels_is_a_share() -> None:
+    """With few wrong labels some trainings find none, and the trainings differ by more than the share."""
+    draw = np.random.default_rng(2)
+    judged = [judgement(draw, draw.integers(0, 5, 200), np.arange(200) < 1, planted) for planted in (0, 10, 10, 10)]
+    wrong = suspects(judged).wrong
+    assert wrong is not None
+    assert min(wrong.each) == 0 < max(wrong.each)
+    assert wrong.printed.lo == 0
+    assert wrong.printed.hi is not None
+    assert wrong.value < wrong.printed.hi < 1

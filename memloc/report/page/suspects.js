@@ -128,7 +128,8 @@ grid.addEventListener("focusin", (event) => {
 for (const name of ["show", "given"]) part(name).addEventListener("change", update);
 part("export").addEventListener("click", () => {
   const cell = (v) => {
-    const text = /^[=+\-@\t\r]/.test(String(v ?? "")) && typeof v === "string" ? `'${v}` : String(v ?? "");
+    const formula = typeof v === "string" && /^[=+\-@\t\r]/.test(v) && !/^[+-][0-9]+$/.test(v); // -1 is a number
+    const text = formula ? `'${v}` : String(v ?? "");
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const rows = data.rows.filter((row) => judged[row[EXAMPLE]]);
