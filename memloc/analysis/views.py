@@ -159,7 +159,7 @@ def with_scores(leaderboard: str, scores: Sequence[str]) -> str:
     """SQL: the leaderboard with a column for each of these scores of plugins. Of several analyses the first by id counts."""
     if not scores:
         return leaderboard
-    chosen = (f"arg_min(value, analysis) FILTER (score = '{name}') AS {name}" for name in scores)
+    chosen = (f"arg_min(value, analysis) FILTER (score = '{name}') AS \"{name}\"" for name in scores)
     joined = f"SELECT trial, example, {', '.join(chosen)} FROM scores GROUP BY ALL"
     return f"""SELECT board.*, own.* EXCLUDE (trial, example) FROM ({leaderboard}) AS board
         LEFT JOIN ({joined}) AS own ON own.trial = board.trial AND own.example = board.example"""
