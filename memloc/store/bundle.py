@@ -144,8 +144,6 @@ def _checked(archive: zipfile.ZipFile) -> Bundle:
     if odd := sorted(members.keys() ^ (infos.keys() - {MANIFEST})):
         raise ValueError(f"{odd[0]!r} is {'not in it' if odd[0] in members else 'not in its manifest'}")
     for path, member in members.items():
-        if not layout.is_own(path):
-            raise ValueError(f"{path!r} is no file of a store")
         if infos[path].file_size != member.size:
             raise ValueError(f"{path} has {infos[path].file_size} bytes, and the manifest says {member.size}")
     contents = {path: _document(archive, infos[path]) for path in members if layout.is_commit(path)}
@@ -244,4 +242,4 @@ def _check_listed(members: Mapping[str, Member], commits: Mapping[str, Commit]) 
         if member is not None and (member.size, member.sha256) != (entry.size, entry.sha256):
             raise ValueError(f"{path} is not what a commit says: its size or its hash is another")
     if odd := sorted(members.keys() - data.keys() - weights.keys() - commits.keys()):
-        raise ValueError(f"no commit in it lists {odd[0]}")
+        raise ValueError(f"no commit in it lists {odd[0]!r}")
