@@ -119,7 +119,7 @@ def _read(origin: str, path: Path, state: tuple[int, ...]) -> OwnCode:
     """Kept while the file stays as it is: ten thousand trainings name the same."""
     if state[1] > MAX_BYTES:
         raise UsageError(f"{origin}: {state[1]} bytes; a Python file of yours has at most {MAX_BYTES}")
-    return OwnCode(origin, path.read_text(encoding="utf-8"))
+    return OwnCode(origin, path.read_text(encoding="utf-8-sig"))  # as Python does, which skips the mark of some editors
 
 
 def _source_of(name: str) -> Path:
@@ -155,7 +155,7 @@ def _executed(code: OwnCode) -> ModuleType:
     sys.modules[module.__name__] = module  # dataclasses look themselves up there
     try:
         exec(compile(code.text, code.origin, "exec"), vars(module))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script may end with sys.exit(main())
         del sys.modules[module.__name__]
         hint = "; it must be installed, or stand in the same file" if isinstance(error, ImportError) else ""
         what = "is not Python" if isinstance(error, SyntaxError) else "cannot be loaded"

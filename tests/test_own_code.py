@@ -78,6 +78,7 @@ def test_an_error_has_its_line_and_its_traceback_goes_to_the_log(tmp_path: Path,
     ("text", "problem"),
     [
         ("x = = 1", "is not Python: SyntaxError: invalid syntax (bad.py:1: x = = 1)"),
+        ("import sys\nsys.exit('bye')", "cannot be loaded: SystemExit: bye (bad.py:2: sys.exit('bye'))"),
         ("1 / 0", "cannot be loaded: ZeroDivisionError: division by zero (bad.py:1: 1 / 0)"),
         ("import nowhere_at_all", "(bad.py:1: import nowhere_at_all); it must be installed, or stand in the same file"),
         ("def other(): ...", "no function make; it has other"),
@@ -93,6 +94,14 @@ def test_what_is_wrong_with_a_file(tmp_path: Path, text: str, problem: str) -> N
     (said,) = caught.value.problems
     assert said.startswith(f"{file}: ")
     assert said.endswith(problem)
+
+
+def test_the_mark_at_the_begin_of_a_file_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text(TEXT)
+    (tmp_path / "marked.py").write_text(TEXT, encoding="utf-8-sig")
+    plain, marked = (own_code.read(str(tmp_path / name)) for name in ("plain.py", "marked.py"))
+    assert marked.function("half")(4) == 0.25
+    assert marked.sha256 == plain.sha256
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from memloc.commands import completion, options
+from memloc.commands import completion, options, terminal
 from memloc.errors import MemlocError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -138,7 +138,8 @@ def check(
         raise UsageError(f"{fields[0]}: is a field of images of your own; name them too, such as folder:DIR")
     of_own = [data_check.checked(source, output) for source in data_check.sources(own, fields, skip_broken)]
     checked = [*(_checked(by_name, directory.data_dir(data_dir)) if by_name or not own else []), *of_own]
-    print(json.dumps(checked, indent=1) if as_json else "\n".join(str(entry["says"]) for entry in checked))
+    said = "\n".join(str(entry["says"]) for entry in checked)
+    print(json.dumps(checked, indent=1) if as_json else terminal.plain(said))
     if not all(entry["ok"] for entry in checked):
         raise typer.Exit(1)
 

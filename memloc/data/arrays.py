@@ -90,10 +90,13 @@ class Raw:
 def own_raw(arrays: tuple[U8, I64, U8, I64], classes: int, y_true: I64 | None, origin: Origin) -> Raw:
     """A data set of a user's own. Its identity follows from the arrays, and from the true labels if they differ.
 
-    arrays: x_train, y_train, x_test, y_test.
+    arrays: x_train, y_train, x_test, y_test. classes: how many there are. They are a part of the identity where the labels
+    do not say so: networks have an output for a class that only hidden true labels have.
     """
     wrong = y_true is not None and bool((y_true != arrays[1]).any())
-    identity = "npz:" + content_identity(*arrays, *([y_true] if wrong and y_true is not None else []))
+    labels = [arrays[1], arrays[3], *([y_true] if wrong and y_true is not None else [])]
+    unsaid = max(int(y.max(initial=-1)) for y in labels) + 1 < classes
+    identity = "npz:" + content_identity(*arrays, *labels[2:], *([np.array([classes])] if unsaid else []))
     return Raw(*arrays, classes, identity, y_true, origin)
 
 

@@ -181,7 +181,8 @@ def _classes(own: OwnImages, every: Values, names: Sequence[str]) -> _Classes:
         return _Classes(values, tuple(names[v] for v in values), note if absent else "")
     if (low, high) == (0, k - 1):
         return _Classes(values, ())
-    shown = f"{low} to {high}" if high - low == k - 1 else f"{', '.join(map(str, values[:5]))}, …, {high}"
+    few = ", ".join(map(str, values if k <= 6 else [*values[:5], "…", high]))
+    shown = f"{low} to {high}" if high - low == k - 1 else few
     note = f"labels {shown} are numbered 0 to {k - 1}; table labels has what they were"
     return _Classes(values, tuple(map(str, values)), note)
 

@@ -118,5 +118,11 @@ def in_order(values: Values) -> list[Any]:
     """The different values in order: numbers by size, also where they are text; other text by its characters."""
     different: list[Any] = np.unique(values).tolist()
     if all(isinstance(v, str) and v.isascii() and v.isdigit() for v in different):
-        return sorted(different, key=lambda v: (int(v), v))
+        return sorted(different, key=_size)
     return different
+
+
+def _size(digits: str) -> tuple[int, str, str]:
+    """What orders digits by the number that they are, however many there are."""
+    number = digits.lstrip("0")
+    return len(number), number, digits

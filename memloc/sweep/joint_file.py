@@ -42,8 +42,9 @@ class JointAxis:
                 self._say(name, [((), f"{lengths}; paired fields have equally many")])
                 return None
         points = list(zip(*columns.values(), strict=True))
+        first_at: dict[tuple[Any, ...], int] = {}
         for k, point in enumerate(points):
-            if (earlier := points.index(point)) < k:
+            if (earlier := first_at.setdefault(point, k)) < k:
                 self._say(first, [((k,), f"the same point as number {earlier}; each point once")])
                 return None
         return Joint(tuple(columns), points)

@@ -52,6 +52,14 @@ def test_what_is_in_a_folder(cli: Any, tmp_path: Path) -> None:
     assert size == (NAME + COLUMNS * (64 + MARGIN) + MARGIN, 2 * (48 + MARGIN) + MARGIN)
 
 
+def test_a_terminal_shows_names_and_does_not_do_what_they_say(cli: Any, tmp_path: Path) -> None:
+    classes(tmp_path / "pets", ("\x1b[31mred", "blue"))
+    code, out, _ = cli("folder:pets")
+    assert code == 0
+    assert "\\x1b[31mred 4" in out[2]
+    assert not any("\x1b" in line for line in out)
+
+
 def test_for_machines(cli: Any, tmp_path: Path) -> None:
     classes(tmp_path / "pets", n=10)
     code, out, _ = cli("folder:pets", "image=[8, 9]", "digits", "--json")

@@ -311,3 +311,22 @@ def test_what_unpacks_to_more_than_the_memory(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(np, "load", None)
     with pytest.raises(UsageError, match=r"unpacked it has 1,0\d\d,\d\d\d bytes, and this machine's memory 1,000,000$"):
         read(path)
+
+
+def test_an_empty_test_set_does_not_say_what_the_pixels_are(tmp_path: Path) -> None:
+    values = arrays() | {"x_test": np.zeros((0, 16, 12), np.float32), "y_test": np.zeros(0, np.int64)}
+    values["x_train"] = (values["x_train"] > 100).astype(np.float32)
+    assert np.unique(read(saved(tmp_path, values)).x_train).tolist() == [0, 255]
+
+
+def test_a_class_that_only_hidden_true_labels_have_is_part_of_the_identity(tmp_path: Path) -> None:
+    """The network has an output for it."""
+    values = arrays()
+    two = {**values, "y_train": values["y_train"] % 2, "y_test": values["y_test"] % 2}
+    raw = read(saved(tmp_path, two))
+    hidden = read(saved(tmp_path, {**two, "y_true": values["y_train"]}), truth="hidden")
+    assert (raw.classes, hidden.classes) == (2, 3)
+    assert (raw.y_train == hidden.y_train).all()
+    assert raw.identity != hidden.identity
+    same = read(saved(tmp_path, {**two, "y_true": 1 - two["y_train"]}), truth="hidden")
+    assert raw.identity == same.identity

@@ -210,6 +210,25 @@ def test_odd_things_in_a_folder(tmp_path: Path) -> None:
     assert any("2 files whose names are not those of images left out: cat/readme.txt" in note for note in raw.origin.notes)
 
 
+def test_trains_are_a_class_beside_others(tmp_path: Path) -> None:
+    classes(tmp_path, ("bus", "train", "van"))
+    assert read(f"folder:{tmp_path}").origin.class_names == ("bus", "train", "van")
+
+
+def test_what_stands_beside_train_and_test_is_said(tmp_path: Path) -> None:
+    classes(tmp_path / "train")
+    classes(tmp_path, ("bus", "van"))
+    raw = read(f"folder:{tmp_path}")
+    assert raw.origin.class_names == ("cat", "dog")
+    beside = "folders that are neither for training nor for testing are left out: bus, van"
+    assert f"{tmp_path}: {beside}" in raw.origin.notes
+
+
+def make_unlabelled(folder: Path) -> None:
+    for name in ("train", "test"):
+        write(folder / name / "1.png", encoded(pixels(1)))
+
+
 def make_flat(folder: Path) -> None:
     write(folder / "1.png", encoded(pixels(1)))
 
@@ -238,6 +257,7 @@ def make_unknown_test_class(folder: Path) -> None:
     [
         (lambda folder: None, ": there are no folders; there must be one for each of at least 2 classes; folder:DIR needs"),
         (make_flat, ": there are no folders; there must be"),
+        (make_unlabelled, ": there are no folders; there must be"),
         (make_one, ": the only folder is only; there must be one for each of at least 2 classes"),
         (make_broken_link, "1 of 11 images cannot be read: cat/9.png is a link to nowhere; mend or"),
         (make_pipe, "1 of 11 images cannot be read: cat/9.png is no regular file"),
@@ -419,3 +439,29 @@ def test_changed_images_are_read_again(folder: Path) -> None:
     after = read(dataset)
     assert (after.x_train[0].transpose(1, 2, 0) == pixels(999)).all()
     assert after.identity != before.identity
+
+
+@pytest.mark.parametrize("dataset", ["parquet:a.parquet:", "parquet::a.parquet"])
+def test_a_gap_between_paths_is_not_the_current_folder(tmp_path: Path, dataset: str) -> None:
+    with pytest.raises(ValueError, match="there is no path before or after a ':'"):
+        ParquetFiles.absolute(dataset, tmp_path)
+
+
+def test_a_label_of_many_digits_is_text(tmp_path: Path) -> None:
+    classes(tmp_path)
+    many = "9" * 5000
+    lines = [f"{name}/{k}.png,{label}" for name, label in (("cat", many), ("dog", 1)) for k in range(5)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *lines]))
+    assert read(f"csv:{tmp_path}/list.csv").origin.class_names == ("1", many)
+
+
+@pytest.mark.parametrize(
+    ("labels", "shown"), [((-1, 1), "-1, 1"), ((2, 3), "2 to 3"), (range(0, 14, 2), "0, 2, 4, 6, 8, …, 12")]
+)
+def test_labels_with_gaps_are_named_in_a_note(tmp_path: Path, labels: Any, shown: str) -> None:
+    classes(tmp_path, ("a",), 2 * len(labels))
+    lines = [f"a/{k}.png,{labels[k % len(labels)]}" for k in range(2 * len(labels))]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *lines]))
+    notes = read(f"csv:{tmp_path}/list.csv", test=0.0).origin.notes
+    last = len(labels) - 1
+    assert f"{tmp_path}/list.csv: labels {shown} are numbered 0 to {last}; table labels has what they were" in notes

@@ -18,6 +18,7 @@ from memloc.data.source import TableSource, behind
 from memloc.data.table_columns import image_column
 from memloc.errors import UsageError, error_line
 
+DIGITS = 4300  # that Python reads as one number
 SPLIT = "split"  # the column that says which rows are for testing
 WANTED = "csv:FILE needs a table with a header, a column of paths and one of labels"
 
@@ -88,7 +89,8 @@ def _values(column: Sequence[str]) -> Sequence[Any]:
     """Whole numbers where all values are; else text."""
     stripped = [value.strip() for value in column]
     plain = [value.removeprefix("-") for value in stripped]
-    return [int(value) for value in stripped] if all(v.isascii() and v.isdigit() for v in plain) else stripped
+    whole = all(v.isascii() and v.isdigit() and len(v) <= DIGITS for v in plain)
+    return [int(value) for value in stripped] if whole else stripped
 
 
 SOURCE = CsvFile

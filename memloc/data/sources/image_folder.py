@@ -36,10 +36,16 @@ class ImageFolder(PictureSource):
         notes: list[str] = []
         folders = _folders(self.path)
         train, test = folders, list[Path]()
-        if any(half_of(folder.name) == "train" for folder in folders):
-            of_train, of_test, note = halved([(folder.name, folder) for folder in folders if half_of(folder.name)])
+        named = [(folder.name, folder) for folder in folders if half_of(folder.name)]
+        others = [shown_name(folder.name) for folder in folders if not half_of(folder.name)]
+        of_training = [folder for name, folder in named if half_of(name) == "train"]
+        if of_training and not (others and not any(map(_folders, of_training))):  # else trains are a class
+            of_train, of_test, note = halved(named)
             train, test = ([inner for outer in half for inner in _folders(outer)] for half in (of_train, of_test))
             notes += [note] if note else []
+            if others:
+                some = f"{', '.join(others[:5])}{', …' if others[5:] else ''}"
+                notes.append(f"folders that are neither for training nor for testing are left out: {some}")
         if len({folder.name for folder in train}) < 2:
             have = f"the only folder is {shown_name(train[0].name)}" if train else "there are no folders"
             raise UsageError(f"{self.path}: {have}; there must be one for each of at least 2 classes; {WANTED}")

@@ -61,7 +61,7 @@ class NpzFile(LabelledSource):
 
     def _images(self, arrays: Mapping[str, Any], labels: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
         """uint8 N×C×H×W of each. Numbers with a point are from 0 to 1 if they are so in all. labels: {images: labels}."""
-        floats = [arrays[name] for name in labels if name in arrays and arrays[name].dtype.kind == "f"]
+        floats = [a for name in labels if (a := arrays.get(name)) is not None and a.dtype.kind == "f" and a.size]
         unit = all(map(is_unit, floats)) if floats else None
         images, problems = {}, []
         for name, of_labels in labels.items():

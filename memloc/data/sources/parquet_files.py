@@ -37,6 +37,8 @@ class ParquetFiles(TableSource):
     def absolute(cls, dataset: str, folder: Path) -> str:
         """As `SourceConfig.absolute`, for each of the paths."""
         paths = dataset.removeprefix(cls.PREFIX).split(":")
+        if len(paths) > 1 and not all(path.strip() for path in paths):  # nothing would be the current folder
+            raise ValueError("there is no path before or after a ':'; valid: PATH, or PATH:PATH")
         return cls.PREFIX + ":".join(str((folder / Path(path).expanduser()).resolve()) for path in paths)
 
     def stamp(self) -> object:
