@@ -195,7 +195,7 @@ def assert_same_rows(trained: Trained, expected: naive.Run) -> None:
     table = examples_table(trained.config, data, trained.epochs[-1].dynamics)
     assert table["example"].tolist() == data.example.tolist()
     assert (table["label"].tolist(), table["noisy"].tolist()) == (y, noisy)
-    assert table["true_label"].tolist() == data.true_label.tolist()
+    assert table["true_label"] == data.true_label.tolist()
     for name, values in naive.scores(expected.seen, y).items():
         assert table[name].tolist() == pytest.approx(values, rel=1e-9, abs=1e-12), name
 

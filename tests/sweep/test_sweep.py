@@ -133,8 +133,8 @@ block: {}
     begins = [
         "mine.yaml:11:block: unknown key; did you mean 'blocks'?",
         "mine.yaml:1:about: 3 is not text",
-        "mine.yaml:2:defaults.dataset: 'digitz' is not valid; valid: digits, cifar10, mnist, fashion_mnist, svhn, npz:FILE; "
-        "did you mean 'digits'?",
+        "mine.yaml:2:defaults.dataset: 'digitz' is not valid; valid: digits, cifar10, mnist, fashion_mnist, svhn, csv:FILE, "
+        "folder:DIR, hf:DIR, npz:FILE, parquet:PATH; did you mean 'digits'?",
         "mine.yaml:2:defaults.noise: 1.5 is not valid; valid: a number >= 0 and <= 1",
         "mine.yaml:8:blocks.a.about: 7 is not text",
         "mine.yaml:9:blocks.a.stage: unknown key; did you mean 'stages'?",
