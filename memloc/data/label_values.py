@@ -98,7 +98,7 @@ def _named(array: npt.NDArray[Any]) -> Values:
 
 
 def _plain(value: Any, i: int) -> Any:
-    if value is None or value != value:  # None, NaN
+    if value is None or (isinstance(value, float | np.floating) and value != value):  # None, NaN
         raise LabelError(f"example {i} has no label; give it one, or leave it out of the data")
     if isinstance(value, bytes):
         return _text(value, i)

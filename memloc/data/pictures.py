@@ -210,7 +210,7 @@ def _in_threads(images: Iterable[Encoded], sides: tuple[int, int] | None) -> Ite
             return encoded.name, error
 
     rest = iter(images)
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS lacks it
     with warnings.catch_warnings(), ThreadPoolExecutor(min(cores, 8)) as pool:
         warnings.simplefilter("ignore")  # of Pillow, about sizes that are checked here, and about odd metadata
         while together := list(itertools.islice(rest, TOGETHER)):

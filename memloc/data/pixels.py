@@ -62,7 +62,8 @@ def _of_numbers(images: Any, unit: bool | None) -> tuple[Any, str]:
     factor = 255 if unit else 1
     low, high = (float(images.min()), float(images.max())) if images.size else (0.0, 0.0)
     if low < 0 or factor * high > 255:
-        raise PixelError(f"images are {images.dtype} from {low:g} to {high:g}; must be 0..255, or 0..1")
+        valid = "0..1, or uint8" if unit and high > 1 else "0..255, or 0..1"
+        raise PixelError(f"images are {images.dtype} from {low:g} to {high:g}; must be {valid}")
     scaled = images.astype(np.float64) * factor
     whole = scaled.round()
     if (np.abs(scaled - whole) > 255 * np.finfo(images.dtype).eps).any():

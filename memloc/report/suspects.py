@@ -122,7 +122,7 @@ class Found:
         return check + "If your wrong labels are harder to see than these, there are more of them."
 
     def rows(self, k: int) -> list[dict[str, str]]:
-        """The k most suspect as texts."""
+        """The k most suspect as texts of one line."""
         top = self.table.head(k)
         digits = {"score": 4, "agreement": 2, "neurons": 1}
         texts = {str(name): [_text(value, digits.get(str(name))) for value in top[name]] for name in top}
@@ -153,7 +153,9 @@ def find(store: Store, sweep: str, trials: Mapping[str, TrainConfig], data_dir: 
 
 
 def _text(value: Any, digits: int | None) -> str:
-    return "" if pd.isna(value) else str(value) if digits is None else f"{value:.{digits}f}"
+    if pd.isna(value):
+        return ""
+    return str(value).replace("\n", "\\n") if digits is None else f"{value:.{digits}f}"
 
 
 def _against(truth: Truth) -> str:

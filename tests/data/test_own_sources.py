@@ -465,3 +465,9 @@ def test_labels_with_gaps_are_named_in_a_note(tmp_path: Path, labels: Any, shown
     notes = read(f"csv:{tmp_path}/list.csv", test=0.0).origin.notes
     last = len(labels) - 1
     assert f"{tmp_path}/list.csv: labels {shown} are numbered 0 to {last}; table labels has what they were" in notes
+
+
+def test_a_system_that_does_not_say_which_cores_it_grants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    classes(tmp_path)
+    assert read(f"folder:{tmp_path}").origin.class_names == ("cat", "dog")

@@ -135,9 +135,11 @@ class Broken(Moody):
         (Broken(), r"mine\[5\]: OSError: the disk is gone"),
         ([{"image": 1}] * 3, r"mine\[0\]: is of type dict; must be \(image, label\)"),
         ([(np.zeros((2, 3, 4, 5), np.uint8), 0)] * 3, r"mine\[0\]: image has shape \(2, 3, 4, 5\); must be H×W"),
-        ([(np.full((4, 4), 1.5), 0)] * 3, r"mine\[0\]: images are float64 from 1.5 to 1.5; must be 0..255, or 0..1"),
+        ([(np.full((4, 4), 1.5), 0)] * 3, r"mine\[0\]: images are float64 from 1.5 to 1.5; must be 0..1, or uint8"),
         ([("a.png", 0)] * 3, r"mine\[0\]: images are <U5; must be uint8"),
         ([(IMAGES[0], None)] * 3, "mine:label: example 0 has no label"),
+        ([(IMAGES[0], float("nan"))] * 3, "mine:label: label nan of example 0 is no whole number"),
+        ([(IMAGES[0], np.array([0, 1, 1]))] * 3, "mine:label: the label of example 0 is of type ndarray; must be"),
     ],
 )
 def test_items_that_are_refused(items: Any, message: str) -> None:

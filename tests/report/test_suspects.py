@@ -40,3 +40,9 @@ def test_names_in_the_table(name: str, written: str) -> None:
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert len(rows) == N
     assert {row["given"] for row in rows} == {written, "cat", "dog"}
+
+
+def test_a_line_end_in_a_name_does_not_break_the_table() -> None:
+    one = found()
+    rows = replace(one, raw=replace(one.raw, origin=Origin(("a\nb", "cat", "dog"), ()))).rows(N)
+    assert {row["given"] for row in rows} == {"a\\nb", "cat", "dog"}
