@@ -69,10 +69,9 @@ def logistic(x: Any, labels: Any) -> Floats:
     from sklearn.model_selection import cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     flat = x.reshape(len(x), -1) / 255.0
-    return np.asarray(
-        cross_val_predict(
-            make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)), flat, labels, method="predict_proba"
-        )
-    )
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+    with threadpool_limits(1):  # more threads than cores cost a factor of ten
+        return np.asarray(cross_val_predict(model, flat, labels, method="predict_proba"))
