@@ -50,7 +50,9 @@ def detect(
         3, "--seeds", min=1, max=100, help="Trainings with planted labels. One without any comes on top."
     ),
     epochs: int = typer.Option(None, "--epochs", min=1, help="Of a training; default: 20."),
-    top: int = typer.Option(None, "--top", min=1, help="Rows of suspects.csv and of the page; default: twice the estimate."),
+    top: int = typer.Option(
+        None, "--top", min=1, help="Rows of suspects.csv and of the page; default: twice the estimate, at least 100."
+    ),
     flips: bool = typer.Option(False, "--flips", help="Also search each example's neurons, which takes far longer."),
     out_of_sample: bool = typer.Option(
         False, "--out-of-sample", help="Judge each example by networks that have not seen it: five times the trainings."
@@ -166,7 +168,7 @@ def _found(target: Target, launched: Launched, options: Options) -> None:
 
 
 def _steps(target: Target, launched: Launched, options: Options) -> str:
-    sql = "SELECT * FROM leaderboard ORDER BY mean_prob - alternative_prob"
+    sql = "SELECT * FROM leaderboard WHERE NOT noisy ORDER BY mean_prob - alternative_prob"
     at = f'{program()} query "{sql}" --sweep {launched.name}{at_store(options.store)}'
     return (
         f"Next: open {target.folder}/suspects.html (y and n judge a label; the page exports what you judged)\n      {at}\n"

@@ -97,6 +97,8 @@ class Found:
         said = [f"{self.name}: {len(self.table):,} labels, judged by {self.trainings} trainings of {self.model}."]
         if self.suspects.wrong is not None:
             said += [self._how_many(self.suspects.wrong), self._how_well(self.suspects.checks)]
+        else:
+            said.append("There are too few to make some wrong on purpose, so nothing says how many labels are wrong.")
         if self.truth is not None:
             said.append(_against(self.truth))
         return said

@@ -46,3 +46,9 @@ def test_a_line_end_in_a_name_does_not_break_the_table() -> None:
     one = found()
     rows = replace(one, raw=replace(one.raw, origin=Origin(("a\nb", "cat", "dog"), ()))).rows(N)
     assert {row["given"] for row in rows} == {"a\\nb", "cat", "dog"}
+
+
+def test_without_planted_labels_it_says_why_there_is_no_number() -> None:
+    assert found().sentences()[1:] == [
+        "There are too few to make some wrong on purpose, so nothing says how many labels are wrong."
+    ]
