@@ -11,6 +11,7 @@ import json
 import platform
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 # isort: off
@@ -77,18 +78,19 @@ def measure(gpus: int, task: float) -> dict[str, float]:
         if (event.kind, event.stage) == ("placed", "train") or moments:
             moments.append(time.monotonic())
 
-    with connected(Resources(gpus=gpus, cpus=2), "sleeping") as scratch:
+    with connected(Resources(gpus=gpus, cpus=2), "sleeping") as connection:
         admission = open_admission()
+        store = str(Path(connection.scratch, "store"))
         assignments = {
             t.trial: Assignment(
-                TrialSteps(t.trial, True, t.waves, prunes=False), "sleeping", "", ray.put(
+                TrialSteps(t.trial, True, t.waves, prunes=False), "sleeping", store, 0.0, None, ray.put(
                     {"admission": admission, "trial": t.trial, "train": t.train}
                 ), {"num_gpus": 1.0, "num_cpus": 0.0}, {"num_gpus": task, "num_cpus": 0.0}, gpus, int(gpus / task),
             )
             for t in trials
         }  # fmt: skip
         fields: dict[str, dict[str, Any]] = {trial: {} for trial in assignments}
-        experiment = Experiment("sleeping", scratch, assignments, admission, fields, Sleeping)
+        experiment = Experiment("sleeping", connection.scratch, assignments, admission, fields, Sleeping)
         fit(experiment, [Relay(listen, lambda *_: None)], lambda: False)
     slots = Slots(gpus)
     total = sum(trial.work() for trial in trials)

@@ -7,19 +7,22 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import ray._private.utils
 import torch
+from ray import tune
 from ray.exceptions import RayTaskError, WorkerCrashedError
 
 from memloc.analysis.sweep_status import sweep_status
 from memloc.commands.status import render
 from memloc.run.events import Event
-from memloc.run.placement import Resources
+from memloc.run.placement import Assignment, Resources
 from memloc.run.ray import connect, coordinator
 from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.driver import Drained, OnRay, Relay
+from memloc.run.trial_run import TrialSteps
 from memloc.store import Store, records
 from tests.run.test_plan import plan_of
 
@@ -121,6 +124,37 @@ def test_a_coordinator_holds_neither_a_cpu_nor_a_gpu() -> None:
     """Else a training that needs all of them would wait for it for ever."""
     asked = Coordinator.default_resource_request({"node": "node:10.0.0.1"})
     assert set(asked.required_resources) == {"memory", "node:10.0.0.1"}
+
+
+def test_tune_keeps_no_values_of_a_trial_that_has_ended() -> None:
+    """They would be most of what a driver of many thousand trials keeps in memory."""
+    trial = tune.experiment.Trial("train", stub=True)
+    trial.run_metadata.update_metric("loss", 0.5, step=1)
+    assert trial.run_metadata.metric_analysis
+    assert trial.run_metadata.metric_n_steps
+    Relay(lambda event: None, lambda *_: None).on_trial_complete(0, [], trial)
+    assert not trial.run_metadata.metric_analysis
+    assert not trial.run_metadata.metric_n_steps
+
+
+def test_a_coordinator_fetches_the_assignments_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tune hands its parameters over with every trial; with all assignments a sweep would take the square of its trials."""
+    assignments = {
+        trial: Assignment(TrialSteps(trial, True, (), False), "run", str(tmp_path), 0.0, None, None, {}, {}, 1, 1)
+        for trial in ("a", "b")
+    }
+    fetched: list[Any] = []
+
+    def get(reference: Any) -> dict[str, Assignment]:
+        fetched.append(reference)
+        return assignments
+
+    monkeypatch.setattr(ray, "get", get)
+    own = Coordinator.__new__(Coordinator)
+    for trial in assignments:
+        own.setup({"trial": trial}, ["reference"], MagicMock())
+        assert own.assignment is assignments[trial]
+    assert fetched == ["reference"]
 
 
 def test_a_trial_that_another_driver_has_taken_over_is_not_at_work_here(tmp_path: Path) -> None:

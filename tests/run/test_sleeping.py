@@ -41,3 +41,19 @@ def test_ray_takes_what_is_simulated_and_its_starts(tmp_path: Path, gpus: str, t
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["simulated"] - 0.5 <= told["ray"] <= told["simulated"] + STARTS
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_many_trials_drives_them_all(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.many_trials", "--trials", "20", "--json"]
+    path = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        command, env=environment(tmp_path, PYTHONPATH=path), capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert set(told) == {"driver", "tune"}
+    for one in told.values():
+        assert one["trials"] == 20
+        assert one["trials_per_s"] > 0
+        assert set(one["megabytes"]) == {"0", "10", "50", "100"}

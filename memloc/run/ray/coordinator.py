@@ -19,7 +19,7 @@ from memloc.run.fanout import PricedPart, cut
 from memloc.run.placement import Assignment
 from memloc.run.ray.admission_actor import Answer
 from memloc.run.ray.draining import is_draining
-from memloc.run.ray.workers import run_parts, train, train_alone
+from memloc.run.ray.workers import run_parts, run_parts_on_gpu, train, train_alone
 from memloc.run.trial_run import TrialRun
 from memloc.store import Patience, Store, leases, records
 from memloc.store.records import Failure
@@ -39,10 +39,16 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         # On the driver's node: coordinators are small, and elsewhere they would keep idle machines from being released.
         return PlacementGroupFactory([{"memory": COORDINATOR_MEMORY, config["node"]: 0.001}])
 
-    def setup(self, config: dict[str, Any], assignments: dict[str, Assignment] | None = None, admission: Any = None) -> None:
-        """Begins with a trial. Tune calls it once for a process, and `reset_config` calls it for every later trial."""
-        if assignments is not None:
-            self.assignments, self.admission = assignments, admission
+    assignments: dict[str, Assignment]
+
+    def setup(self, config: dict[str, Any], put: list[Any] | None = None, admission: Any = None) -> None:
+        """Begins with a trial. Tune calls it once for a process, and `reset_config` calls it for every later trial.
+
+        put: a list with the reference to the assignments of all trials. Tune unpacks parameters anew for every trial, but no
+        reference in them.
+        """
+        if put is not None and not hasattr(self, "assignments"):
+            self.assignments, self.admission = ray.get(put[0]), admission
         self.assignment = self.assignments[config["trial"]]
         self.trial = self.assignment.steps.trial
         self.training: Any = None  # reference to the result of the trainer
@@ -78,7 +84,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             self._drain()
         if self.run.phase == "train":
             self._train()
-        elif self.run.phase == "analyse":
+        if self.run.phase == "analyse":
             self._analyse()
         ended = self.run.phase == "ended"
         if ended:
@@ -105,7 +111,8 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
 
     def start_parts(self, parts: list[PricedPart]) -> Any:
         """Asks Ray for a task of these parts; returns the reference to its results."""
-        asked = run_parts.options(scheduling_strategy="DEFAULT", **self.assignment.task)
+        compute = run_parts_on_gpu if self.assignment.task["num_gpus"] else run_parts
+        asked = compute.options(scheduling_strategy="DEFAULT", **self.assignment.task)
         return asked.remote(self.assignment.job, [part.id for part in parts])
 
     # --- what happens

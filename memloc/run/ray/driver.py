@@ -62,6 +62,11 @@ class Relay(tune.Callback):  # type: ignore[misc]
                 self.working.discard(event.trial)
             self.listener(event)
 
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Frees the last values of every metric, which Tune would keep of each trial until the end."""
+        trial.run_metadata.metric_analysis.clear()
+        trial.run_metadata.metric_n_steps.clear()
+
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Records that a coordinator is lost for good. Its trial ends unfinished."""
         trial_id = trial.config["trial"]
@@ -111,7 +116,7 @@ class OnRay:
     """The executor on Ray: on this machine, or on the cluster at an address.
 
     on_lost: ends the program when Ray itself is lost; called in a thread, with what is lost. holder: of the trials' leases.
-    logs: where epochs are logged besides the store; nowhere unless somebody sets it.
+    logs: where epochs are logged besides the store; nowhere unless somebody sets it. coordinator: runs the trials.
     """
 
     def __init__(
@@ -119,6 +124,7 @@ class OnRay:
     ) -> None:
         self.store, self.data_dir, self.resources, self._on_lost, self.holder = store, data_dir, resources, on_lost, holder
         self.logs = Logs()
+        self.coordinator: type[Coordinator] = Coordinator
         self._rounds = 0
         self.run = uuid.uuid4().hex[:8]
         self._stack = ExitStack()
@@ -161,7 +167,9 @@ class OnRay:
         trackers = [Tracker(target, self.logs.sweep, fields, self.scratch) for target in self.logs.targets]
         try:
             self._rounds += 1  # each is an experiment of its own
-            experiment = Experiment(f"{self.run}-{self._rounds}", self.scratch, assignments, admission, fields)
+            experiment = Experiment(
+                f"{self.run}-{self._rounds}", self.scratch, assignments, admission, fields, self.coordinator
+            )
             fit(experiment, [Relay(listener, self._record), *trackers], should_stop)
         finally:
             finished.set()
@@ -219,8 +227,9 @@ def fit(experiment: Experiment, callbacks: Sequence[tune.Callback], should_stop:
     """Carries out the assignments, in their order; returns once every trial has ended. callbacks: the relay first."""
     assignments, relay = experiment.assignments, callbacks[0]
     at_once = coordinators(max(assignment.trainings for assignment in assignments.values()))
+    put = ray.put(assignments)
     tuner = tune.Tuner(
-        tune.with_parameters(experiment.coordinator, assignments=assignments, admission=experiment.admission),
+        tune.with_parameters(experiment.coordinator, put=[put], admission=experiment.admission),
         param_space={**_fields(experiment), "node": f"node:{ray.util.get_node_ip_address()}"},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=min(at_once, len(assignments)),
@@ -234,6 +243,7 @@ def fit(experiment: Experiment, callbacks: Sequence[tune.Callback], should_stop:
             callbacks=list(callbacks),
             stop=Drained(should_stop, lambda: len(relay.working)),
             failure_config=tune.FailureConfig(max_failures=3),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # else an empty folder for each trial
         ),
     )
     tuner.fit()

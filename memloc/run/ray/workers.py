@@ -135,9 +135,7 @@ def train_alone(job: Job) -> TrainingResult:
     return _train(job)
 
 
-# A task on a GPU gets a process of its own unless max_calls is set. It is bounded, because a process keeps its CUDA context.
-@ray.remote(max_calls=50, max_retries=TASK_RETRIES)  # type: ignore[untyped-decorator]
-def run_parts(job: Job, part_ids: list[str]) -> list[PartResult]:
+def _run_parts(job: Job, part_ids: list[str]) -> list[PartResult]:
     """Computes and commits parts, one after the other or together. While draining, none is begun."""
     from memloc.run.attempts import attempt_parts
 
@@ -145,3 +143,16 @@ def run_parts(job: Job, part_ids: list[str]) -> list[PartResult]:
     items: dict[str, Item] = {part_id: (analysis, part_id, part) for analysis, part_id, part in job.work.parts}
     with _ending_with_the_device(job):
         return list(attempt_parts(worker, trial, [items[i] for i in part_ids], lambda: is_draining(job.run)))
+
+
+@ray.remote(max_retries=TASK_RETRIES)  # type: ignore[untyped-decorator]
+def run_parts(job: Job, part_ids: list[str]) -> list[PartResult]:
+    """Parts on CPUs."""
+    return _run_parts(job, part_ids)
+
+
+# A task on a GPU gets a process of its own unless max_calls is set. It is bounded, because a process keeps its CUDA context.
+@ray.remote(max_calls=50, max_retries=TASK_RETRIES)  # type: ignore[untyped-decorator]
+def run_parts_on_gpu(job: Job, part_ids: list[str]) -> list[PartResult]:
+    """Parts on a GPU."""
+    return _run_parts(job, part_ids)
