@@ -81,7 +81,7 @@ def sweep(
 
     name, overrides = split(arguments or [])
     if fields:
-        reason = "--fields lists the fields of every sweep; leave one of them out (NAME --show prints a sweep)"
+        reason = "--fields lists the fields of every sweep, and of the plugins of a NAME; leave one of them out"
         if overrides:
             raise UsageError(f"{overrides[0]}: {reason}")
         refuse_others(context, ("arguments", "fields", "as_json"), reason)

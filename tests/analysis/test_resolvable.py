@@ -20,7 +20,7 @@ from memloc.store import Commit, Store, layout, records
 from memloc.store.commit_form import FileEntry
 
 WHY = {
-    "a field of the future": ({"optimizer": "adam"}, "optimizer: unknown field"),
+    "a field of the future": ({"lookahead": "adam"}, "lookahead: unknown field"),
     "a plugin's model": ({"model": "my_net"}, "model: 'my_net' is not valid; valid: resnet50, resnet9, vit_small"),
     "a plugin's dropout": ({"dropout": "mine"}, "dropout: 'mine' is not valid"),
     "a value that is no longer valid": ({"noise": 3.0}, "noise: 3.0 is not valid"),

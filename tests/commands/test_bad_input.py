@@ -79,7 +79,7 @@ def test_sweep_files(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypa
             "--cpus 2: is for this machine alone; --address head",
         ),
         (["sweep", "demo", "--address", "head:6379", "--gpus", "0"], 2, "--gpus 0: is for this machine alone"),
-        (["sweep", "demo", "--fields"], 2, "demo: --fields lists the fields of every sweep"),
+        (["sweep", "demo", "noise=0.2", "--fields"], 2, "noise=0.2: --fields lists the fields of every sweep"),
         (["sweep", "--fields", "--only", "seed=0"], 2, "--only: --fields lists the fields of every sweep"),
         (["store", "ls", "--nothing"], 2, "see memloc store ls --help"),
         (["sweep", "demo", "epochs=1000000000000"], 2, "valid: a whole number >= 1 and <= 100000"),

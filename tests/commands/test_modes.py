@@ -13,13 +13,13 @@ from tests.commands.test_query import run
 # {what is typed: the parameters that have an effect with it}. A mode that is missing here is a mode without refusals.
 MODES: dict[tuple[str, ...], set[str]] = {
     ("sweep",): {"arguments", "as_json"},  # with a name it is another mode
-    ("sweep", "--fields"): {"fields", "as_json"},
+    ("sweep", "--fields"): {"arguments", "fields", "as_json"},
     ("sweep", "demo", "--show"): {"arguments", "show"},
     ("query", "--examples"): {"examples", "sweep", "store"},
 }
 REASONS = {
     ("sweep",): "name a sweep first; shipped: ",
-    ("sweep", "--fields"): "--fields lists the fields of every sweep; leave one of them out",
+    ("sweep", "--fields"): "--fields lists the fields of every sweep, and of the plugins of a NAME; leave one of them out",
     ("sweep", "demo", "--show"): "--show prints the YAML as it is; --dry-run shows what a sweep would do",
     ("query", "--examples"): "--examples prints queries and runs none; leave one of them out",
 }

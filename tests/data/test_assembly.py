@@ -71,7 +71,7 @@ def test_labels_with_gaps_are_numbered() -> None:
     raw = labels_of(Y * 2 + 1)
     assert (raw.y_train == Y).all()
     assert raw.origin.class_names == ("1", "3", "5")
-    assert "mine: labels 1, 3, 5, …, 5 are numbered 0 to 2; table labels has what they were" in raw.origin.notes
+    assert "mine: labels 1, 3, 5 are numbered 0 to 2; table labels has what they were" in raw.origin.notes
     assert "mine: labels 1 to 3 are numbered 0 to 2; table labels has what they were" in labels_of(Y + 1).origin.notes
 
 
