@@ -18,7 +18,7 @@ EXAMPLES = options.examples(
     "memloc model resnet9 --dataset cifar10",
     "memloc model timm:convnext_atto --dataset svhn",
     "memloc model python:nets.py:make",
-    "memloc model python:nets.py:make groups='{early: 'conv.*', late: fc}'",
+    "memloc model python:nets.py:make groups='{early: \"conv.*\", late: fc}'",
 )
 
 MODEL: Any = typer.Argument(..., metavar="MODEL", help="resnet9, resnet50, vit_small, timm:NAME, python:FILE.py:FUNCTION.")
