@@ -177,13 +177,19 @@ def _networks(observations: Observations, one: TrainingSet, examples: Sequence[i
 
     The most frequent class comes first. said is None where an example has no prediction.
     """
+    last = observations.frame(
+        f"""SELECT analysis, trial FROM analyses AS a JOIN trials AS t USING (trial)
+            WHERE {among("trial", one.trials)} AND TRY_CAST(a.config->>'epoch' AS INTEGER) = t.epochs"""
+    )
+    if last.empty:
+        return []
+    # Few trainings have several such analyses: the first one by id that has an example counts.
+    first = "QUALIFY row_number() OVER (PARTITION BY trial, mode, rescale, example ORDER BY analysis) = 1"
     rows = observations.frame(
-        f"""WITH last AS (
-                SELECT p.trial, t.dropout, p.mode, p.rescale, p.example, p.predicted FROM predictions AS p
-                JOIN analyses AS a USING (analysis) JOIN trials AS t ON t.trial = p.trial
-                WHERE {among("p.trial", one.trials)} AND TRY_CAST(a.config->>'epoch' AS INTEGER) = t.epochs
-                QUALIFY row_number() OVER (PARTITION BY p.trial, p.mode, p.rescale, p.example ORDER BY p.analysis) = 1)
-            SELECT dropout, mode, rescale, example, predicted, count(*) AS n FROM last
+        f"""WITH last AS (SELECT trial, mode, rescale, example, predicted FROM predictions
+                          WHERE {among("analysis", last["analysis"])} {first if last["trial"].duplicated().any() else ""})
+            SELECT dropout, mode, rescale, example, predicted, count(*) AS n
+            FROM last JOIN (SELECT trial, dropout FROM trials) USING (trial)
             GROUP BY ALL ORDER BY dropout, mode, rescale, example, n DESC, predicted"""
     )
     said: dict[Any, dict[int, list[int]]] = {}
@@ -200,15 +206,14 @@ def _neurons(observations: Observations, one: TrainingSet, examples: Sequence[in
     neuron, in how many searches, neuron, …}. searches: of an example in a training. rows: layer groups in network order.
     layers: [name, row, left, width, neurons]: a layer within a group lies in the group's row beside the group's others.
     """
-    rows = observations.frame(
-        f"""SELECT trial, example, layers, indices FROM flips
-            WHERE eligible AND analysis IN ({MOST_SEARCHED}) AND {among("trial", one.scored)}
-            ORDER BY trial, example, repeat"""
+    largest = observations.once(
+        ("most searched",), lambda: frozenset(observations.frame(MOST_SEARCHED)["analysis"].tolist())
     )
-    rows = rows[rows["example"].isin(examples)]
+    searched = {a["trial"]: a["analysis"] for a in observations.analyses if a["analysis"] in largest}
+    trainings = sorted(searched.keys() & {*one.scored}, key=lambda t: (observations.trials[t]["seed"], t))
+    rows = _closed(observations, [searched[t] for t in trainings[:NETWORKS]], examples)
     if rows.empty:
         return None
-    trainings = sorted(set(rows["trial"]), key=lambda t: (observations.trials[t]["seed"], t))
     closings = np.cumsum([rows["layers"][rows["trial"] == t].str.len().sum() for t in trainings[:NETWORKS]])
     few = trainings[: max(1, int((closings <= CLOSINGS).sum()))]
     rows = rows[rows["trial"].isin(few)]
@@ -216,7 +221,7 @@ def _neurons(observations: Observations, one: TrainingSet, examples: Sequence[in
     closed: dict[int, Counter[tuple[int, str, int]]] = {}
     for trial, example, layers, indices in rows.itertuples(index=False, name=None):
         mine = closed.setdefault(example, Counter())
-        for layer, index in zip(layers, indices.tolist(), strict=True):
+        for layer, index in zip(layers, indices, strict=True):
             mine[trainings.index(trial), layer, index] += 1
             sizes[layer] = max(sizes.get(layer, 0), index + 1)
     names = observations.order(one.setting, sizes)
@@ -235,3 +240,12 @@ def _neurons(observations: Observations, one: TrainingSet, examples: Sequence[in
         "neurons": [(training, names.index(layer), index) for training, layer, index in numbers],
         "closed": {e: [v for neuron in sorted(mine) for v in (numbers[neuron], mine[neuron])] for e, mine in closed.items()},
     }
+
+
+def _closed(observations: Observations, analyses: Sequence[str], examples: Sequence[int]) -> pd.DataFrame:
+    """The eligible searches of these examples: trial, example, layers, indices (lists), by training, example and repeat."""
+    columns = ("trial", "example", "repeat", "eligible", "layers", "indices")
+    batches = observations.batches("flips", columns, analyses)
+    rows = pd.DataFrame([row for batch in batches for row in batch.to_pylist()], columns=columns)
+    kept = rows[rows["eligible"].astype(bool) & rows["example"].isin(examples)]
+    return kept.sort_values(["trial", "example", "repeat"], kind="stable")[["trial", "example", "layers", "indices"]]

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -198,7 +199,7 @@ def test_another_network_has_a_name() -> None:
     rows = [(f"of {t}", t, "rewound", "conv1", 5, 3) for t in "ab"] + [("of a", "a", "plain", "none", 5, 7)]
     observations = Tables(
         predictions=pd.DataFrame(rows, columns=["analysis", "trial", "mode", "rescale", "example", "predicted"]),
-        analyses=pd.DataFrame({"analysis": ["of a", "of b"], "config": '{"epoch":8}'}),
+        analyses=pd.DataFrame({"analysis": ["of a", "of b"], "trial": ["a", "b"], "config": '{"epoch":8}'}),
         trials=pd.DataFrame({"trial": ["a", "b"], "dropout": "none", "epochs": 8}),
     )
     assert module._networks(observations, trained("ab"), [4, 5]) == [
@@ -210,10 +211,10 @@ def test_another_network_has_a_name() -> None:
 def test_predictions_are_those_of_the_last_epoch_once_per_training() -> None:
     said = [("a1", 3), ("a2", 4), ("early", 5), ("odd", 6)]  # four analyses of one training
     rows = [(a, "t", "plain", "none", 9, c) for a, c in said] + [("other", "u", "plain", "none", 9, 4)]
-    epochs = (8, 8, 4, '"last"', 8)
+    configs = [f'{{"epoch":{t}}}' for t in (8, 8, 4, '"last"', 8)]
     observations = Tables(
         predictions=pd.DataFrame(rows, columns=["analysis", "trial", "mode", "rescale", "example", "predicted"]),
-        analyses=pd.DataFrame({"analysis": [row[0] for row in rows], "config": [f'{{"epoch":{t}}}' for t in epochs]}),
+        analyses=pd.DataFrame({"analysis": [r[0] for r in rows], "trial": [r[1] for r in rows], "config": configs}),
         trials=pd.DataFrame({"trial": ["t", "u"], "dropout": "none", "epochs": 8}),
     )  # fmt: skip
     expected = {"name": "Trained without dropout", "said": [[3, 1, 4, 1]]}
@@ -280,11 +281,20 @@ class Searched(Observations):
     """Observations of five trainings whose network has two layers in a group."""
 
     def __init__(self) -> None:
+        self._kept, self.read = {}, list[str]()
         self.trials = {t: {"seed": seed} for t, seed in zip("abcde", (4, 3, 2, 1, 0), strict=True)}
+        self.analyses = [{"analysis": f"{size} of {t}", "trial": t} for t in "abcde" for size in ("most", "few")]
 
     def frame(self, sql: str) -> pd.DataFrame:
-        rows = [(t, 7, ["b.2", "b.1"], np.array([9, 0])) for t in "abcde"] + [("b", 8, [], np.array([], dtype=int))]
-        return pd.DataFrame(rows, columns=["trial", "example", "layers", "indices"])
+        return pd.DataFrame({"analysis": [f"most of {t}" for t in "abcde"]})
+
+    def batches(self, table: str, columns: Sequence[str], analyses: Collection[str], coded: Sequence[str] = ()) -> Any:
+        self.read += analyses
+        rows = [(t, 7, 0, True, ["b.2", "b.1"], [9, 0]) for t in "abcde"]
+        rows += [("b", 8, 0, True, [], []), ("b", 7, 1, False, [], [])]  # the last one is not eligible
+        kept = pd.DataFrame(rows, columns=["trial", "example", "repeat", "eligible", "layers", "indices"])
+        kept = kept[[f"most of {t}" in analyses for t in kept["trial"]]]
+        yield from pa.Table.from_pandas(kept, preserve_index=False).to_batches()
 
     def groups(self, model: str) -> list[str]:
         return ["stem", "b"]
@@ -294,8 +304,9 @@ class Searched(Observations):
 
 
 def test_layers_of_a_group_lie_side_by_side_and_few_trainings_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = trained("abcde")
-    shown = module._neurons(Searched(), one, [7, 8])
+    one, observations = trained("abcde"), Searched()
+    shown = module._neurons(observations, one, [7, 8])
+    assert observations.read == [f"most of {t}" for t in "edcb"]  # of the other trainings no closings are read
     assert shown is not None
     assert shown["rows"] == ["stem", "b"]
     assert shown["layers"] == [("b.1", 1, 0, 0.5, 1), ("b.2", 1, 0.5, 0.5, 10)]
