@@ -104,7 +104,7 @@ class CostModel:
         known = [
             (network_of(trial), stage, texts.get(id(c)) or texts.setdefault(id(c), canonical_json(c)), seconds, passes)
             for trial, where, stage, c, seconds, passes in zip(*(every.said(name) for name in PRICED), strict=True)
-            if trial in configs and where.get("device") == self.device
+            if trial in configs and where.get("device") == self.device and (passes or stage != "train")
         ]
         for network, stage, config, seconds, passes in known:
             for sums in (

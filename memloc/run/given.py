@@ -9,21 +9,18 @@ from typing import Any
 
 import torch
 
-from memloc.config import StageConfig, TrainConfig, canonical
+from memloc.config import StageConfig, TrainConfig
 from memloc.data import Data
 from memloc.errors import UsageError
 from memloc.models.build import build
 from memloc.models.groups import Network
 from memloc.models.weights_file import read_weights
 from memloc.own_weights import files_of, hash_of_all
-from memloc.run.arithmetic import arithmetic
 from memloc.run.plan import Parts, TrialPlan
-from memloc.run.provenance import where
-from memloc.run.quantities import train_passes
+from memloc.run.training_commit import Course, commit_training
 from memloc.run.worker import Worker
 from memloc.stages.base import Stage
-from memloc.stages.training.schema import TABLES, VERSION, data_tables, trial_row
-from memloc.store import Commit, checkpoints
+from memloc.store import checkpoints
 from memloc.store.commit_form import CheckpointEntry
 
 LABELS = ("example", "label", "true_label", "noisy")
@@ -123,28 +120,7 @@ def copy_given(worker: Worker, trial: TrialPlan, on_epoch: Callable[[int, Mappin
         worker.store.files.put(entry.path, content)
         entries.append(entry)
         on_epoch(epoch, {})
-    n, config = len(data.y), trial.config
     true_label = [None if label < 0 else label for label in data.true_label.tolist()]
     known = dict(zip(LABELS, (data.example, data.y, true_label, data.noisy), strict=True))
-    written: dict[str, dict[str, Any]] = {
-        "trials": trial_row(trial.id, config, n, data.given_noise),
-        "epochs": {name: [] for name in TABLES["epochs"].names},
-        "examples": {"trial": [trial.id] * n, **{c: known.get(c, [None] * n) for c in TABLES["examples"].names[1:]}},
-        **data_tables(trial.id, data),
-    }
-    commit = Commit(
-        id=trial.id,
-        trial=trial.id,
-        analysis=None,
-        stage="train",
-        part={"version": VERSION, "data": trial.data},
-        nth=0,
-        of=1,
-        config=canonical(config),
-        checkpoints=tuple(entries),
-        where=where(torch.device("cpu")) | {"arithmetic": arithmetic(torch.device("cpu"))},
-        seconds=time.perf_counter() - clock,
-        passes=train_passes(trial),
-        ended=time.time(),
-    )
-    worker.store.publish(commit, written, TABLES)
+    course = Course((), known, entries, time.perf_counter() - clock)
+    commit_training(worker.store, torch.device("cpu"), trial, data, course)

@@ -8,22 +8,20 @@ from typing import Any, TypeAlias
 
 import torch
 
-from memloc.config import TrainConfig, canonical
+from memloc.config import TrainConfig
 from memloc.data import Data
-from memloc.run.arithmetic import arithmetic
 from memloc.run.given import copy_given
 from memloc.run.pending import Work
 from memloc.run.plan import TrialPlan
-from memloc.run.provenance import numerics, where
-from memloc.run.quantities import train_passes
+from memloc.run.provenance import numerics
 from memloc.run.replay import Lost, replay
 from memloc.run.retention import lost_epochs
+from memloc.run.training_commit import Course, commit_training
 from memloc.run.worker import Worker, never, set_up_numerics
 from memloc.run.writer import StateWriter
 from memloc.stages.training.dynamics import examples_table
 from memloc.stages.training.loop import Epoch, train
-from memloc.stages.training.schema import TABLES, VERSION, data_tables, trial_row
-from memloc.store import Commit, Store, checkpoints, layout
+from memloc.store import Store, checkpoints, layout
 from memloc.store.commit_form import CheckpointEntry
 
 OnEpoch: TypeAlias = Callable[[int, Mapping[str, Any]], None]
@@ -117,32 +115,11 @@ def _commit_training(
     entries: list[CheckpointEntry],
     dynamics: dict[str, torch.Tensor],
 ) -> None:
-    trial, n = work.trial, len(data.y)
+    trial = work.trial
     # The pruned epochs are recorded, so that they do not count as lost, and present ones do not count as pruned (by an
     # earlier run of the trial).
     checkpoints.prune(worker.store.files, trial.id, entries, work.write)
-    c, stopped = trial.config, _stopped(trial.config, rows)
-    written = {
-        "trials": trial_row(trial.id, c, n, data.given_noise, stopped),
-        "epochs": {"trial": [trial.id] * len(rows), **{k: [row[k] for row in rows] for k in rows[0]}},
-        "examples": {"trial": [trial.id] * n, **examples_table(c, data, dynamics, stopped)},
-        **data_tables(trial.id, data),
-    }
-    commit = Commit(
-        id=trial.id,
-        trial=trial.id,
-        analysis=None,
-        stage="train",
-        part={"version": VERSION, "data": trial.data},
-        nth=0,
-        of=1,
-        config=canonical(c),
-        checkpoints=tuple(entries),
-        where=where(worker.device)
-        | {"arithmetic": arithmetic(worker.device)}
-        | ({} if stopped is None else {"stopped": stopped}),
-        seconds=sum(row["seconds"] for row in rows),
-        passes=train_passes(trial, len(rows)),
-        ended=time.time(),
-    )
-    worker.store.publish(commit, written, TABLES)
+    stopped = _stopped(trial.config, rows)
+    examples = examples_table(trial.config, data, dynamics, stopped)
+    seconds = sum(row["seconds"] for row in rows)
+    commit_training(worker.store, worker.device, trial, data, Course(rows, examples, entries, seconds, stopped))

@@ -12,7 +12,11 @@ from safetensors.torch import save_file
 
 import memloc
 from memloc.errors import UsageError
+from memloc.run.cost import Rate
+from memloc.run.estimate import cost_model
 from memloc.run.given import given_files
+from memloc.run.pending import pending
+from memloc.run.quantities import train_passes
 from memloc.store import Store
 from tests.conftest import planned, run_inline
 from tests.models import own_nets
@@ -80,6 +84,24 @@ def test_every_stage_that_needs_only_checkpoints(folder: Path) -> None:
     for epoch in EPOCHS:
         state = opened.with_source(folder / "nets.py").model(epoch).state_dict()
         assert all(torch.equal(tensor, state[name]) for name, tensor in weights(epoch).items())
+
+
+def test_what_was_copied_says_nothing_of_how_long_a_training_takes(folder: Path) -> None:
+    store = Store(str(folder / "store"))
+    run_inline(folder, text(), store)
+    assert [c.passes for c in store.snapshot().commits.values() if c.stage == "train"] == [0]
+    trains = text("rewind: {}").replace("train: {from: others, epochs: [0, 2, 5]}", "set: {epochs: 5}")
+    works = pending(planned(folder, trains), store, store.snapshot(), "all")
+    model = cost_model(works, store.snapshot(), folder, None, lambda trial, shape: Rate(0.5, "timed"))
+    assert [model.train(work) for work in works] == [0.5 * train_passes(works[0].trial)]
+    assert model.basis() == "timed"
+    run_inline(folder, trains, store)
+    (trained,) = [c for c in store.snapshot().commits.values() if c.stage == "train" and c.passes]
+    works = pending(planned(folder, trains.replace("epochs: 5", "epochs: 5, seed: 1")), store, store.snapshot(), "all")
+    model = cost_model(works, store.snapshot(), folder, None, lambda trial, shape: Rate(0.5, "timed"))
+    assert [model.train(work) for work in works] == [pytest.approx(trained.seconds)]
+    copies = pending(planned(folder, text("rewind: {}")), Store(str(folder / "other")), store.snapshot(), "all")
+    assert [model.train(work) for work in copies] == [0]
 
 
 def test_identity_is_the_content_and_not_the_place(folder: Path) -> None:
