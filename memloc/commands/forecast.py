@@ -74,7 +74,7 @@ def check_capacity_here(works: Sequence[Work], options: Options) -> None:
 
 
 def _here(works: Sequence[Work], snapshot: Snapshot, options: Options) -> list[Forecast]:
-    """The one of this machine: on its GPUs if it has enough of them for a training, else on its CPUs."""
+    """The one of this machine: on its GPUs if it has any, else on its CPUs."""
     import torch
 
     if default_device().type != "cuda" or options.resources.gpus == 0:
@@ -82,7 +82,7 @@ def _here(works: Sequence[Work], snapshot: Snapshot, options: Options) -> list[F
     one_by_one = options.executor.value == "inline"
     count = 1 if one_by_one else options.resources.gpus or torch.cuda.device_count()
     shares = ONE_BY_ONE if one_by_one else options.resources
-    return _on_gpus(works, snapshot, options, shares, [count], here=True) or [_on_cpus(works, snapshot, options)]
+    return _on_gpus(works, snapshot, options, shares, [count], here=True)
 
 
 def _on_cpus(works: Sequence[Work], snapshot: Snapshot, options: Options) -> Forecast:
@@ -106,18 +106,13 @@ def _on_gpus(
     counts: Sequence[int],
     here: bool = False,
 ) -> list[Forecast]:
-    """The forecast for each count of GPUs, but for counts too small for a training. The works are priced once."""
+    """The forecast for each count of GPUs. The works are priced once."""
     import torch
 
-    capacity = max(1.0, resources.gpus_per_trial, resources.gpus_per_task)
-    counts = [count for count in counts if count >= capacity]
-    if not counts:
-        return []
     unknown = (lambda trial, shape: timed(trial, shape, torch.device("cuda"))) if here else None
     model = cost_model(works, snapshot, options.data_dir, resources, unknown)
-    plan = price_alike(works, model, Slots(1, capacity), resources)
-    slots = {count: Slots(int(count / capacity), capacity) for count in counts}
-    return [Forecast(count, "GPUs", estimate(replace(plan, slots=slots[count]))) for count in counts]
+    plan = price_alike(works, model, Slots(1), resources)
+    return [Forecast(count, "GPUs", estimate(replace(plan, slots=Slots(count)))) for count in counts]
 
 
 # --- in words ---------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from memloc.run.log_targets import LogTarget
     from memloc.run.placement import Resources
 
-SHARES = ("gpus_per_trial", "gpus_per_task")
+SHARES = {"gpus_per_trial": "a training", "gpus_per_task": "an analysis task"}
 EXAMPLES = options.examples(
     "memloc sweep                          the shipped sweeps",
     "memloc sweep paper-grid --dry-run     what it would do, and its time",
@@ -124,8 +124,8 @@ def resources(address: str, executor: ExecutorName, bounds: dict[str, float | No
     given = {name: value for name, value in bounds.items() if value is not None}
     for name, value in given.items():
         option = f"--{name.replace('_', '-')} {value:g}"
-        if name in SHARES and not 0 < value <= 64:
-            raise UsageError(f"{option}: valid: above 0, at most 64")
+        if name in SHARES and not 0 < value <= 1:
+            raise UsageError(f"{option}: {SHARES[name]} uses one GPU; valid: above 0, at most 1")
         if executor is ExecutorName.inline and (name, value) != ("gpus", 0):
             raise UsageError(f"{option}: --executor inline does one thing after the other; leave one of them out")
         if address != "local" and name not in SHARES:

@@ -48,7 +48,7 @@ def cost_model(
     shapes = {images_of(source.flat()): describe(source, data_dir).shape for source in sources}
     if gpus is None:
         return CostModel(snapshot, "cpu", shapes, unknown or (lambda trial, shape: counted_rate(trial, shape, "cpu")))
-    trainer, task = min(1.0, gpus.gpus_per_trial), min(1.0, gpus.gpus_per_task)
+    trainer, task = gpus.gpus_per_trial, gpus.gpus_per_task
 
     def on_its_share(trial: TrialPlan, shape: Shape) -> Rate:
         seconds, basis = counted_rate(trial, shape, "cuda")

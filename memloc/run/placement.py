@@ -26,16 +26,20 @@ Demand: TypeAlias = dict[str, float]  # what a process holds, as Ray's options: 
 
 @dataclass(frozen=True)
 class Resources:
-    """Where to run. address: local, auto or HOST:PORT. cpus, gpus: bounds of local capacity (None: all there are)."""
+    """Where to run. address: local, auto or HOST:PORT. cpus, gpus: bounds of local capacity (None: all there are).
+
+    gpus_per_trial, gpus_per_task: the share of a GPU that a training and a task hold, at most 1. By default one process at a
+    time has a card: two that share it only take turns, and each keeps a context and memory.
+    """
 
     address: str = "local"
     cpus: int | None = None
     gpus: int | None = None
     gpus_per_trial: float = 1.0
-    gpus_per_task: float = 0.5
+    gpus_per_task: float = 1.0
 
 
-ONE_BY_ONE = Resources(gpus_per_trial=1.0, gpus_per_task=1.0)  # every process holds the whole of the only slot
+ONE_BY_ONE = Resources()  # every process holds the whole of the only slot
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,13 @@ def check_capacity(works: Iterable[Work], nodes: Sequence[Node], resources: Reso
     for work in works:
         trainer, task = demands(work, nodes, resources)
         if not fitting(nodes, trainer) or not fitting(nodes, task):
-            raise UsageError(_too_large(nodes, trainer, task))
+            raise UsageError(_too_large(nodes, trainer))
 
 
 def slots(nodes: Sequence[Node], resources: Resources) -> Slots:
     """The nodes as the simulation sees them: GPUs, or CPUs by node where all have as many."""
     if has_gpus(nodes):
-        capacity = max(1.0, resources.gpus_per_trial, resources.gpus_per_task)
-        return Slots(max(1, int(sum(node.get("GPU", 0.0) for node in nodes) / capacity)), capacity)
+        return Slots(max(1, int(sum(node.get("GPU", 0.0) for node in nodes))))
     cpus = [node.get("CPU", 0.0) for node in nodes]
     return Slots(len(cpus), cpus[0]) if len(set(cpus)) == 1 else Slots(1, sum(cpus))
 
@@ -99,11 +102,7 @@ def fitting(nodes: Sequence[Node], demand: Demand) -> int:
     return total
 
 
-def _too_large(nodes: Sequence[Node], trainer: Demand, task: Demand) -> str:
-    if trainer["num_gpus"]:
-        most = max(node.get("GPU", 0.0) for node in nodes)
-        asked = f"--gpus-per-trial {trainer['num_gpus']:g}, --gpus-per-task {task['num_gpus']:g}"
-        return f"{asked}: no node has that; valid: above 0, at most {most:g}"
+def _too_large(nodes: Sequence[Node], trainer: Demand) -> str:
     most = max(node.get("CPU", 0.0) for node in nodes)
     return f"threads: {trainer['num_cpus']:g} is more than any node's CPUs; valid: 1 to {most:g} (see --cpus)"
 

@@ -256,22 +256,19 @@ def test_more_than_any_node_has_is_said_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^threads: 2 is more than any node's CPUs; valid: 1 to 1"):
         check_capacity(chosen, [{"CPU": 1.0}, {"CPU": 1.0}], Resources())
     check_capacity(chosen, [{"CPU": 1.0}, {"CPU": 2.0}], Resources())
-    with pytest.raises(UsageError, match=r"^--gpus-per-trial 2, --gpus-per-task 0.5: no node has that; valid: .* at most 1"):
-        check_capacity(chosen, [{"CPU": 8.0, "GPU": 1.0}, {"GPU": 1.0}], Resources(gpus_per_trial=2.0))
-    with pytest.raises(UsageError, match=r"^--gpus-per-trial 1, --gpus-per-task 3: no node has that"):
-        check_capacity(chosen, [{"CPU": 8.0, "GPU": 1.0}, {"GPU": 2.0}], Resources(gpus_per_task=3.0))
-    check_capacity(chosen, [{"CPU": 1.0, "GPU": 2.0}, {"GPU": 1.0}], Resources(gpus_per_trial=2.0))
+    check_capacity(chosen, [{"CPU": 1.0, "GPU": 2.0}, {"GPU": 1.0}], Resources())
     cpus = {"num_cpus": 2.0, "num_gpus": 0.0}
     assert demands(chosen[0], [{"CPU": 2.0}], Resources()) == (cpus, cpus)  # the threads, and nothing else
+    card = {"num_cpus": 0.0, "num_gpus": 1.0}  # one process at a time
+    assert demands(chosen[0], [{"CPU": 2.0}, {"GPU": 1.0}], Resources()) == (card, card)
     gpus = [{"num_cpus": 0.0, "num_gpus": share} for share in (1.0, 0.5)]
-    assert demands(chosen[0], [{"CPU": 2.0}, {"GPU": 1.0}], Resources()) == tuple(gpus)
+    assert demands(chosen[0], [{"CPU": 2.0}, {"GPU": 1.0}], Resources(gpus_per_task=0.5)) == tuple(gpus)
 
 
 def test_slots_are_cpus_by_node_where_all_nodes_have_as_many() -> None:
     assert slots([{"CPU": 4.0}] * 3, Resources()) == Slots(3, 4.0)
     assert slots([{"CPU": 4.0}, {"CPU": 2.0}, {}], Resources()) == Slots(1, 6.0)
-    gpus = Resources(gpus_per_trial=2.0)
-    assert slots([{"CPU": 4.0, "GPU": 4.0}, {"GPU": 3.0}], gpus) == Slots(3, 2.0)
+    assert slots([{"CPU": 4.0, "GPU": 4.0}, {"GPU": 3.0}], Resources()) == Slots(7)
 
 
 @pytest.mark.parametrize(
