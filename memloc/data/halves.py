@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ntpath
+import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
 from memloc.data.arrays import U8
@@ -55,10 +58,27 @@ class Listed:
 
     def half(self, x: U8, kept: Sequence[int]) -> Half:
         """The same with the pixels, x, of the images that are kept."""
-        if len(kept) == len(self.files):
-            return Half(x, self.columns, self.files)
+        files = placeless(self.files)
+        if len(kept) == len(files):
+            return Half(x, self.columns, files)
         columns = {name: [values[k] for k in kept] for name, values in self.columns.items()}
-        return Half(x, columns, [self.files[k] for k in kept])
+        return Half(x, columns, [files[k] for k in kept])
+
+
+def placeless(files: Sequence[str]) -> list[str]:
+    """The files, absolute paths relative to the folder that they have in common: tables and pages are passed on."""
+    named = list(files)
+    for kind, system in ((PurePosixPath, posixpath), (PureWindowsPath, ntpath)):
+        absolute = {k: kind(file) for k, file in enumerate(named) if kind(file).is_absolute()}
+        if not absolute:
+            continue
+        try:
+            common = system.commonpath([str(path.parent) for path in absolute.values()])
+        except ValueError:  # on several drives
+            common = ""
+        for k, path in absolute.items():
+            named[k] = path.relative_to(common or path.anchor).as_posix()
+    return named
 
 
 def read_together(

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from memloc.data import Raw, source_of
+from memloc.data.halves import placeless
 from memloc.data.sources.parquet_files import ParquetFiles
 from memloc.errors import UsageError
 from tests.data.pictures import classes, encoded, pixels, write
@@ -471,3 +472,27 @@ def test_a_system_that_does_not_say_which_cores_it_grants(tmp_path: Path, monkey
     monkeypatch.delattr(os, "sched_getaffinity")
     classes(tmp_path)
     assert read(f"folder:{tmp_path}").origin.class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (["a/1.png", "../b/2.png"], ["a/1.png", "../b/2.png"]),
+        (["/home/ann/pets/cat/1.png", "/home/ann/pets/dog/2.png"], ["cat/1.png", "dog/2.png"]),
+        (["/home/ann/1.png"], ["1.png"]),
+        (["/x/1.png", "/y/2.png", "z/3.png"], ["x/1.png", "y/2.png", "z/3.png"]),
+        (["C:\\Users\\ann\\cat\\1.png", "c:\\Users\\Ann\\dog\\2.png"], ["cat/1.png", "dog/2.png"]),
+        (["C:\\pets\\1.png", "D:\\2.png"], ["pets/1.png", "2.png"]),
+    ],
+)
+def test_tables_have_no_absolute_path(files: list[str], named: list[str]) -> None:
+    assert placeless(files) == named
+
+
+def test_a_table_of_absolute_paths_gives_names_below_their_folder(folder: Path) -> None:
+    relative = read(as_csv(folder))
+    lines = (folder / "list.csv").read_text().replace("train/", f"{folder}/train/").replace("test/", f"{folder}/test/")
+    (folder / "list.csv").write_text(lines)
+    absolute = read(f"csv:{folder}/list.csv")
+    assert absolute.identity == relative.identity
+    assert [f"train/{file}" for file in absolute.origin.files] == list(relative.origin.files)
