@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from memloc.commands import logs
 from memloc.commands.closing import Launched, close, interrupted
+from memloc.commands.determinism import check_determinism
 from memloc.commands.device import check_gpus, chosen_device, expected_numerics
 from memloc.commands.orders import Orders
 from memloc.commands.store_compact import after_sweep
@@ -100,7 +101,9 @@ def preview(selection: TrialSelection, options: Options) -> None:
     from memloc.store.opening import store_uri
 
     store = Store(store_uri(options.store))
-    dry_run(_noted(plans(selection, True, store, options))[0], store, options)
+    plan, _ = _noted(plans(selection, True, store, options))
+    check_determinism(plan.trials, options)
+    dry_run(plan, store, options)
 
 
 def _noted(made: tuple[Plan, Plan]) -> tuple[Plan, Plan]:
@@ -148,7 +151,11 @@ def plans(selection: TrialSelection, dry_run: bool, store: Store | None, options
 
 
 def _works(plan: Plan, store: Store, options: Options) -> list[Work]:
-    """The work of every trial; raises UsageError if the data or the compiler that they need are missing."""
+    """The work of every trial.
+
+    Raises:
+        UsageError: the data or the compiler that they need are missing, or a network cannot be repeated on this device.
+    """
     from memloc.data import require
     from memloc.run.pending import pending
     from memloc.run.score_sources import check_labels
@@ -158,6 +165,7 @@ def _works(plan: Plan, store: Store, options: Options) -> list[Work]:
     require((w.trial.config.source for w in works if w.computes), options.data_dir)
     check_labels((w.trial for w in works if w.parts), options.data_dir)
     _check_compiler(works, options)
+    check_determinism((w.trial for w in works if w.anything), options)
     return works
 
 

@@ -22,6 +22,7 @@ from memloc.run.parts import run_parts
 from memloc.run.pending import Item, Work
 from memloc.run.plan import TrialPlan
 from memloc.run.trainer import OnEpoch, run_training
+from memloc.run.trial_step import refused_operation, without_algorithm
 from memloc.run.worker import Worker, never
 from memloc.store import Store, records
 from memloc.store.records import Failure
@@ -62,6 +63,8 @@ def attempt(worker: Worker, part: Attempted, action: Callable[[], T], tries: int
                 line = error_line(error)
                 if isinstance(error, DamagedError):
                     line = worker.store.set_aside(error)
+                if operation := refused_operation(error):
+                    line = without_algorithm(operation)
                 part.record_failure(worker.store, traceback.format_exc(), line)
         worker.forget()  # not in the handler: its traceback holds everything that the attempt has allocated
     return None, line

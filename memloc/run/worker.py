@@ -130,7 +130,8 @@ def _with_set(data: Data, analysis: AnalysisPlan | None) -> Data:
 def set_up_numerics(config: TrainConfig, device: torch.device) -> None:
     """Sets the numerical environment of a training and of its analyses, whatever this process did before.
 
-    It sets the trial's threads and precision (tf32 is off for fp32), and deterministic algorithms on a GPU.
+    It sets the trial's threads and precision (tf32 is off for fp32), and deterministic algorithms on a GPU: there an
+    operation that has none raises a RuntimeError.
     """
     torch.set_num_threads(config.threads)
     tf32 = config.precision != "fp32"
@@ -139,7 +140,7 @@ def set_up_numerics(config: TrainConfig, device: torch.device) -> None:
     if device.type == "cuda":
         for name, value in WORKSPACE.items():
             os.environ.setdefault(name, value)  # read when cuBLAS first runs
-        # Warnings, not errors: PyTorch lists the backward pass of the 2×2 max pool as nondeterministic, because it adds
-        # atomically. But windows that do not overlap never add twice to one place.
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.use_deterministic_algorithms(True)
+        # Otherwise PyTorch fills every new tensor before an operation writes it: 217 more kernels in a step of ResNet-9.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
 import memloc
 from memloc.errors import DeviceError
@@ -18,7 +21,10 @@ from memloc.models.architectures import resolved
 from memloc.run.placement import visible_index
 from memloc.run.ray import workers
 from memloc.run.worker import set_up_numerics
+from memloc.stages.training.loop import Training
 from memloc.store import Store
+from tests.numerics import kept_numerics
+from tests.stages.conftest import CPU, settings
 
 
 @pytest.mark.parametrize(
@@ -62,22 +68,49 @@ def test_every_commit_says_on_what_and_with_which_versions(tiny: Path) -> None:
         assert where["versions"] == {**libraries, "python": platform.python_version()}
 
 
-def test_numerics_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deterministic algorithms are asked for, and tf32 only where a training's precision allows it."""
-    asked: list[tuple[bool, bool]] = []
-    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on, warn_only=False: asked.append((on, warn_only)))
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets up this process for a training on a GPU, of which the CPU obeys what is asked of PyTorch's operations."""
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
-    before = torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    try:
-        for precision, tf32 in (("fp32", False), ("tf32", True), ("bf16", True)):
-            set_up_numerics(resolved(dataset="digits", model="resnet9", precision=precision), torch.device("cuda"))
-            assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (tf32, tf32)
-        assert asked == [(True, True)] * 3
-        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
-    finally:
-        torch.set_num_threads(before[0])
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before[1:]
+    with kept_numerics():
+        yield lambda precision: set_up_numerics(
+            resolved(dataset="digits", model="resnet9", precision=precision), torch.device("cuda")
+        )
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("fp32", False), ("tf32", True), ("bf16", True), ("fp16", True)])
+def test_tf32_only_where_a_trainings_precision_allows_it(
+    as_on_a_gpu: Callable[[str], None], precision: str, tf32: bool
+) -> None:
+    as_on_a_gpu(precision)
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (tf32, tf32)
+
+
+def test_on_a_gpu_an_operation_without_a_deterministic_algorithm_is_an_error(as_on_a_gpu: Callable[[str], None]) -> None:
+    """Not a warning, which a worker's log would hide. `max_unpool2d` has none on a CPU either."""
+    pooled, where = F.max_pool2d(torch.rand(1, 1, 4, 4), 2, return_indices=True)
+    F.max_unpool2d(pooled, where, 2)
+    as_on_a_gpu("fp32")
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not torch.backends.cudnn.benchmark
+    with pytest.raises(RuntimeError, match="does not have a deterministic implementation"):
+        F.max_unpool2d(pooled, where, 2)
+
+
+def test_memory_is_not_filled_before_it_is_written(as_on_a_gpu: Callable[[str], None]) -> None:
+    """A step fills as few tensors as without deterministic algorithms. Filling all new ones would be 220 fills."""
+    in_progress = Training(*settings(subset=16, batch_size=16), CPU)
+
+    def fills() -> int:
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            in_progress.pass_over(1)
+        return sum(event.name == "aten::fill_" for event in profiled.events() or ())
+
+    fills()  # the first step makes the optimizer's state
+    usual = fills()
+    as_on_a_gpu("fp32")
+    assert 0 < fills() == usual
 
 
 def test_a_process_whose_device_has_failed_ends(monkeypatch: pytest.MonkeyPatch) -> None:

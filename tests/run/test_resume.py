@@ -28,6 +28,7 @@ from memloc.stages import REGISTRY
 from memloc.store import Files, Store, commits, layout, tables
 from memloc.sweep import load as load_sweep
 from tests.conftest import carry_out
+from tests.numerics import kept_numerics
 
 T = 3
 loaded = cache(load)  # every worker reads the same arrays
@@ -44,11 +45,8 @@ DROPOUTS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True)
 def _numerics() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    yield
-    torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+    with kept_numerics():
+        yield
 
 
 @dataclass
