@@ -18,7 +18,7 @@ import typer
 from memloc.commands import completion, options, terminal
 from memloc.commands.closing import Launched, Telling, close
 from memloc.commands.durations import in_seconds
-from memloc.commands.launch import ExecutorName, Options, TrialSelection, launch, preview
+from memloc.commands.launch import DeviceName, ExecutorName, Options, TrialSelection, launch, preview
 from memloc.commands.output import write_whole
 from memloc.errors import UsageError
 from memloc.invocation import at_store, program
@@ -64,6 +64,7 @@ def detect(
     executor: ExecutorName = options.EXECUTOR,
     cpus: int = options.CPUS,
     gpus: int = options.GPUS,
+    device: DeviceName = options.DEVICE,
     gpus_per_trial: float = options.GPUS_PER_TRIAL,
     storage_patience: str = options.STORAGE_PATIENCE,
     dry_run: bool = typer.Option(False, "--dry-run", help="List the trainings and what they cost; run nothing."),
@@ -82,7 +83,7 @@ def detect(
             raise UsageError(f"{field}: detect sets {', '.join(OWN)} itself (--seeds says how often); leave it out")
     if flips and out_of_sample:
         raise UsageError("--flips: searches networks that have seen the example; leave out --out-of-sample or --flips")
-    where = resources(address, executor, {"cpus": cpus, "gpus": gpus, "gpus_per_trial": gpus_per_trial})
+    where = resources(address, executor, {"cpus": cpus, "gpus": gpus, "gpus_per_trial": gpus_per_trial}, device)
     patience = in_seconds("--storage-patience", storage_patience)
     how = Options(store, directory(data_dir), executor, where, None, as_json, patience)
     name = f"detect-{_stem(data)}"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def chosen_device(options: Options) -> torch.device | None:
-    """The CPU for --gpus 0, even if there is a GPU; None: the device is not chosen by an option."""
+    """The CPU for --device cpu and --gpus 0, even if there is a GPU; None: the device is not chosen by an option."""
     import torch
 
     return torch.device("cpu") if options.resources.gpus == 0 else None
@@ -33,13 +33,25 @@ def expected_numerics(options: Options, dry_run: bool) -> str | None:
     return numerics(device) if asks else None
 
 
-def check_gpus(options: Options) -> None:
-    """Raises UsageError if --gpus asks for more GPUs than this machine has: the others' trainings would have no device."""
+def check_device(options: Options) -> None:
+    """Checks the device of a run on this machine.
+
+    Raises:
+        UsageError: the options ask for GPUs that are not there, so that trainings would have no device; or there is an
+            accelerator on which memloc does not train, and nobody has chosen the CPU.
+    """
     import torch
 
     from memloc.errors import UsageError
+    from memloc.run.worker import unused_accelerator
 
     asked, seen = options.resources.gpus, torch.cuda.device_count()
+    if options.resources.device == "cuda" and options.resources.address == "local" and not seen:
+        raise UsageError("--device cuda: torch sees no GPU on this machine; valid: cpu")
+    if options.resources.address == "local" and asked != 0 and not seen and (unused := unused_accelerator()):
+        raise UsageError(
+            f"this machine computes on {unused}, on which memloc does not train; --device cpu trains on its CPU"
+        )
     if asked and asked > seen:
         valid = f"0 to {seen}" if seen else "0; --cpus N says how many CPUs to use"
         raise UsageError(f"--gpus {asked}: torch sees {seen} on this machine; valid: {valid} (--dry-run takes more)")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from memloc.commands import logs
 from memloc.commands.closing import Launched, close, interrupted
 from memloc.commands.determinism import check_determinism
-from memloc.commands.device import check_gpus, chosen_device, expected_numerics
+from memloc.commands.device import check_device, chosen_device, expected_numerics
 from memloc.commands.orders import Orders
 from memloc.commands.store_compact import after_sweep
 from memloc.interruption import on_orders
@@ -33,6 +33,13 @@ class ExecutorName(StrEnum):
 
     ray = "ray"
     inline = "inline"
+
+
+class DeviceName(StrEnum):
+    """What trainings and analyses run on."""
+
+    cpu = "cpu"
+    cuda = "cuda"
 
 
 class Retention(StrEnum):
@@ -118,7 +125,7 @@ def _carry_out(plan: Plan, everything: Plan, store: Store, options: Options) -> 
     from memloc.run.budget import CheckpointBudget
     from memloc.run.pulse import new_run
 
-    check_gpus(options)
+    check_device(options)
     store.files.check_usable()
     every = _works(plan, store, options)
     works = [work for work in every if work.anything]
@@ -184,7 +191,7 @@ def _check_compiler(works: list[Work], options: Options) -> None:
         from memloc.run.worker import default_device
         from memloc.stages.training.forward import require_compiler
 
-        if default_device().type == "cpu":
+        if (chosen_device(options) or default_device()).type == "cpu":
             require_compiler()
 
 

@@ -51,6 +51,9 @@ LOG_TO: Any = typer.Option(
 )
 MAX_TRIALS: Any = typer.Option(None, "--max-trials", min=1, help="Run the first N trials only.")
 YES: Any = typer.Option(False, "--yes", help="Allow more than 100,000 trials.")
+DEVICE: Any = typer.Option(
+    None, "--device", help="What to compute on; default: the GPUs where there are any. cuda: also of AMD's cards."
+)
 GPUS_PER_TRIAL: Any = typer.Option(None, "--gpus-per-trial", help="The share of a GPU that a training holds; default: 1.")
 GPUS_PER_TASK: Any = typer.Option(None, "--gpus-per-task", help="The same of an analysis task; default: 1.")
 JSON: Any = typer.Option(False, "--json", help="Print JSON.")

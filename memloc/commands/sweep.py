@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 
 from memloc.commands import completion, options
 from memloc.commands.durations import in_seconds
-from memloc.commands.launch import ExecutorName, Options, Retention, TrialSelection, launch, preview
+from memloc.commands.launch import DeviceName, ExecutorName, Options, Retention, TrialSelection, launch, preview
 from memloc.commands.modes import refuse_others
 from memloc.commands.prose import wrapped
 from memloc.errors import UsageError
@@ -54,6 +54,7 @@ def sweep(
     executor: ExecutorName = options.EXECUTOR,
     cpus: int = options.CPUS,
     gpus: int = options.GPUS,
+    device: DeviceName = options.DEVICE,
     gpus_per_trial: float = options.GPUS_PER_TRIAL,
     gpus_per_task: float = options.GPUS_PER_TASK,
     checkpoints: Retention = options.CHECKPOINTS,
@@ -103,7 +104,7 @@ def sweep(
     from memloc.data.directory import data_dir as directory
 
     shares = {"gpus_per_trial": gpus_per_trial, "gpus_per_task": gpus_per_task}
-    where = resources(address, executor, {"cpus": cpus, "gpus": gpus, **shares})
+    where = resources(address, executor, {"cpus": cpus, "gpus": gpus, **shares}, device)
     selection = TrialSelection(path, overrides, only, max_trials, yes)
     patience = in_seconds("--storage-patience", storage_patience)
     most = None if max_checkpoint_bytes is None else in_bytes("--max-checkpoint-bytes", max_checkpoint_bytes)
@@ -112,7 +113,9 @@ def sweep(
     return preview(selection, how) if dry_run else launch(selection, how)
 
 
-def resources(address: str, executor: ExecutorName, bounds: dict[str, float | None]) -> Resources:
+def resources(
+    address: str, executor: ExecutorName, bounds: dict[str, float | None], device: DeviceName | None = None
+) -> Resources:
     """Where to run. bounds: the options that say how much of a machine is used; None: not given.
 
     Raises:
@@ -126,13 +129,17 @@ def resources(address: str, executor: ExecutorName, bounds: dict[str, float | No
         option = f"--{name.replace('_', '-')} {value:g}"
         if name in SHARES and not 0 < value <= 1:
             raise UsageError(f"{option}: {SHARES[name]} uses one GPU; valid: above 0, at most 1")
+        if device and name != "cpus" and (device is DeviceName.cpu) == bool(value):
+            raise UsageError(f"{option}: does not go with --device {device.value}; leave one of them out")
         if executor is ExecutorName.inline and (name, value) != ("gpus", 0):
             raise UsageError(f"{option}: --executor inline does one thing after the other; leave one of them out")
         if address != "local" and name not in SHARES:
             raise UsageError(f"{option}: is for this machine alone; --address {address} uses what the cluster has")
     if executor is ExecutorName.inline and address != "local":
         raise UsageError(f"--address {address}: --executor inline uses no cluster; leave one of them out")
-    return Resources(resolve(address), **given)  # type: ignore[arg-type]
+    if device is DeviceName.cpu and address == "local":
+        given["gpus"] = 0
+    return Resources(resolve(address), device=device.value if device else None, **given)  # type: ignore[arg-type]
 
 
 def _logs(asked: list[str], executor: ExecutorName) -> tuple[LogTarget, ...]:

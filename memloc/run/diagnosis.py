@@ -135,6 +135,9 @@ def gpus(machines: Machines, needs: Needs) -> Iterator[Finding]:
     yield from (Finding("GPUs", "wrong", says) for says in dict.fromkeys(wrong))
     if wrong:
         return
+    if not every and machines.driver.unused and not machines.nodes:
+        yield Finding("GPUs", "note", f"memloc does not train on {machines.driver.unused}; a sweep here takes --device cpu")
+        return
     if not every:
         yield Finding("GPUs", "ok", "none; trainings run on CPUs")
         return

@@ -52,13 +52,17 @@ class StoreView:
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """A machine. versions: {library: version}. temporary: the file system of Ray's temporary folder."""
+    """A machine. versions: {library: version}. temporary: the file system of Ray's temporary folder.
+
+    unused: an accelerator on which memloc does not train; "" if there is none.
+    """
 
     host: str
     versions: dict[str, str]
     gpus: tuple[Gpu, ...]
     temporary: Disk
     store: StoreView
+    unused: str = ""
 
 
 def node_facts(uri: str, driver: Probe | None, temporary: str) -> NodeFacts:
@@ -69,7 +73,10 @@ def node_facts(uri: str, driver: Probe | None, temporary: str) -> NodeFacts:
         driver: what the driver has written; None on the driver itself.
         temporary: Ray's temporary folder.
     """
-    return NodeFacts(platform.node(), versions(), gpus(), disk(temporary), store_view(uri, driver))
+    from memloc.run.worker import unused_accelerator
+
+    view = store_view(uri, driver)
+    return NodeFacts(platform.node(), versions(), gpus(), disk(temporary), view, unused_accelerator())
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from memloc.errors import UsageError
 from memloc.run.schedule import Slots
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from memloc.run.pending import Work
     from memloc.store.leases import Holder
 
-# Asks Ray to leave CUDA_VISIBLE_DEVICES alone; a process picks its GPU by number instead (`visible_index`).
-NOSET = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
+# Ask Ray to leave CUDA_VISIBLE_DEVICES and, for AMD's cards, HIP_VISIBLE_DEVICES alone; a process picks its GPU by number
+# instead (`visible_index`).
+NOSET = {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1", "RAY_EXPERIMENTAL_NOSET_HIP_VISIBLE_DEVICES": "1"}
 
 Node: TypeAlias = dict[str, float]  # what a node has: CPU, GPU, …
 Demand: TypeAlias = dict[str, float]  # what a process holds, as Ray's options: num_cpus, num_gpus
@@ -29,7 +30,8 @@ class Resources:
     """Where to run. address: local, auto or HOST:PORT. cpus, gpus: bounds of local capacity (None: all there are).
 
     gpus_per_trial, gpus_per_task: the share of a GPU that a training and a task hold, at most 1. By default one process at a
-    time has a card: two that share it only take turns, and each keeps a context and memory.
+    time has a card: two that share it only take turns, and each keeps a context and memory. device: `cpu` leaves GPUs alone,
+    `cuda` asks for some; None: GPUs where there are any.
     """
 
     address: str = "local"
@@ -37,6 +39,7 @@ class Resources:
     gpus: int | None = None
     gpus_per_trial: float = 1.0
     gpus_per_task: float = 1.0
+    device: Literal["cpu", "cuda"] | None = None
 
 
 ONE_BY_ONE = Resources()  # every process holds the whole of the only slot
@@ -65,6 +68,8 @@ class Assignment:
 
 def check_capacity(works: Iterable[Work], nodes: Sequence[Node], resources: Resources) -> None:
     """Raises UsageError where a process of these works needs more than any node has."""
+    if resources.device == "cuda" and not has_gpus(nodes):
+        raise UsageError("--device cuda: no node has a GPU; valid: cpu")
     for work in works:
         trainer, task = demands(work, nodes, resources)
         if not fitting(nodes, trainer) or not fitting(nodes, task):
@@ -73,7 +78,7 @@ def check_capacity(works: Iterable[Work], nodes: Sequence[Node], resources: Reso
 
 def slots(nodes: Sequence[Node], resources: Resources) -> Slots:
     """The nodes as the simulation sees them: GPUs, or CPUs by node where all have as many."""
-    if has_gpus(nodes):
+    if uses_gpus(nodes, resources):
         return Slots(max(1, int(sum(node.get("GPU", 0.0) for node in nodes))))
     cpus = [node.get("CPU", 0.0) for node in nodes]
     return Slots(len(cpus), cpus[0]) if len(set(cpus)) == 1 else Slots(1, sum(cpus))
@@ -81,7 +86,7 @@ def slots(nodes: Sequence[Node], resources: Resources) -> Slots:
 
 def demands(work: Work, nodes: Sequence[Node], resources: Resources) -> tuple[Demand, Demand]:
     """What the trainer and a task hold: shares of a GPU where there is any, else the configured threads."""
-    if has_gpus(nodes):
+    if uses_gpus(nodes, resources):
         trainer, task = resources.gpus_per_trial, resources.gpus_per_task
         return {"num_gpus": trainer, "num_cpus": 0.0}, {"num_gpus": task, "num_cpus": 0.0}
     cpus = {"num_cpus": float(work.trial.config.threads), "num_gpus": 0.0}
@@ -91,6 +96,11 @@ def demands(work: Work, nodes: Sequence[Node], resources: Resources) -> tuple[De
 def has_gpus(nodes: Sequence[Node]) -> bool:
     """Whether any node has a GPU, or a place that Ray hands out as one."""
     return any(node.get("GPU", 0.0) for node in nodes)
+
+
+def uses_gpus(nodes: Sequence[Node], resources: Resources) -> bool:
+    """Whether trainings run on GPUs there."""
+    return resources.device != "cpu" and has_gpus(nodes)
 
 
 def fitting(nodes: Sequence[Node], demand: Demand) -> int:
@@ -108,5 +118,10 @@ def _too_large(nodes: Sequence[Node], trainer: Demand) -> str:
 
 
 def visible_index(gpu: str, visible: str | None) -> int:
-    """The number, in this process, of the GPU that Ray calls `gpu`. visible: CUDA_VISIBLE_DEVICES, None if it is not set."""
-    return visible.split(",").index(gpu) if visible else int(gpu)
+    """The number, in this process, of the GPU that Ray calls `gpu`. visible: `visible_variable`, None if it is not set."""
+    return [name.strip() for name in visible.split(",")].index(gpu.strip()) if visible else int(gpu)
+
+
+def visible_variable(hip: object) -> str:
+    """The variable that says which GPUs a process sees. hip: torch's version of ROCm, None with CUDA."""
+    return "HIP_VISIBLE_DEVICES" if hip else "CUDA_VISIBLE_DEVICES"

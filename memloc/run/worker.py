@@ -37,6 +37,14 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def unused_accelerator() -> str:
+    """What torch could compute on here and memloc does not, as Apple's mps; "" if there is none, or a GPU that it uses."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if found is None or found.type == "cuda":
+        return ""
+    return {"mps": "Apple's mps", "xpu": "Intel's xpu"}.get(found.type, found.type)
+
+
 @dataclass
 class Worker:
     """The resources of one process: the store, the raw data by source, and the inputs that it keeps between parts."""

@@ -205,6 +205,31 @@ def test_gpus_that_are_not_there(
         assert run(capfd, monkeypatch, "sweep", sweep_file, "--gpus", "2", "--dry-run", *where)[::2] == (0, "")
 
 
+@pytest.mark.parametrize(("kind", "name"), [("mps", "Apple's mps"), ("xpu", "Intel's xpu")])
+def test_accelerators_on_which_nothing_is_trained(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    """One line, before anything is written. With --device cpu the sweep runs; so does one on a cluster, and a dry run."""
+    (tmp_path / "one.yaml").write_text(TINY)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: torch.device(kind))
+    where = (str(tmp_path / "one.yaml"), "--executor", "inline", "--store", str(tmp_path / "store"))
+    for command in (("sweep", *where), ("detect", "digits", *where[1:], "-o", str(tmp_path / "found"))):
+        code, out, err = run(capfd, monkeypatch, *command)
+        said = f"memloc: this machine computes on {name}, on which memloc does not train; --device cpu trains on its CPU\n"
+        assert (code, out, err) == (2, "", said)
+    assert not (tmp_path / "store").exists()
+    assert run(capfd, monkeypatch, "sweep", *where, "--dry-run")[0] == 0
+    assert run(capfd, monkeypatch, "sweep", *where, "--device", "cpu")[0] == 0
+
+
+def test_a_gpu_that_is_asked_for_and_not_there(
+    tmp_path: Path, sweep_file: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    code, _, err = run(capfd, monkeypatch, "sweep", sweep_file, "--device", "cuda", "--store", str(tmp_path / "store"))
+    assert (code, err) == (2, "memloc: --device cuda: torch sees no GPU on this machine; valid: cpu\n")
+
+
 def test_a_forecast_for_a_cluster_says_that_it_is_none(
     tmp_path: Path, sweep_file: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ REASONS = {
 }
 
 
-VALID = {"only": "seed=0", "executor": "ray", "checkpoints": "all", "format": "csv"}
+VALID = {"only": "seed=0", "executor": "ray", "checkpoints": "all", "format": "csv", "device": "cpu"}
 
 
 def typed(parameter: Any) -> list[str]:

@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 import torch
+from ray._private.accelerators import AMDGPUAcceleratorManager, NvidiaGPUAcceleratorManager
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 import memloc
 from memloc.errors import DeviceError
 from memloc.models.architectures import resolved
-from memloc.run.placement import visible_index
-from memloc.run.ray import workers
+from memloc.run.placement import NOSET, Resources, visible_index
+from memloc.run.ray import connect, workers
 from memloc.run.worker import set_up_numerics
 from memloc.stages.training.loop import Training
 from memloc.store import Store
@@ -29,7 +30,7 @@ from tests.stages.conftest import CPU, settings
 
 @pytest.mark.parametrize(
     ("gpu", "visible", "index"),
-    [("0", None, 0), ("3", None, 3), ("3", "3", 0), ("6", "2,6,7", 1), ("GPU-b", "GPU-a,GPU-b", 1)],
+    [("0", None, 0), ("3", None, 3), ("3", "3", 0), ("6", "2,6,7", 1), (" 6", "2, 6", 1), ("GPU-b", "GPU-a,GPU-b", 1)],
 )
 def test_by_which_number_a_process_knows_a_gpu(gpu: str, visible: str | None, index: int) -> None:
     assert visible_index(gpu, visible) == index
@@ -55,6 +56,54 @@ def test_a_task_works_on_the_gpu_that_it_was_given(
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert str(workers._device()) == device
+
+
+def test_with_rocm_the_other_variable_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AMD's runtime numbers the GPUs of HIP_VISIBLE_DEVICES, and Ray names them by it."""
+    monkeypatch.setattr("ray.get_gpu_ids", lambda: [6])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.version.hip", "7.0")
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "2,6")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6")
+    assert str(workers._device()) == "cuda:1"
+
+
+@pytest.mark.parametrize(
+    ("manager", "variable"),
+    [(NvidiaGPUAcceleratorManager, "CUDA_VISIBLE_DEVICES"), (AMDGPUAcceleratorManager, "HIP_VISIBLE_DEVICES")],
+)
+def test_ray_leaves_all_gpus_visible(monkeypatch: pytest.MonkeyPatch, manager: Any, variable: str) -> None:
+    """A process keeps its context, and must see the GPU that it is given next: Ray's own code for both makers."""
+    monkeypatch.setenv(variable, "before")
+    for name in NOSET:
+        monkeypatch.delenv(name, raising=False)
+    with monkeypatch.context() as asked:
+        for name, value in NOSET.items():
+            asked.setenv(name, value)
+        manager.set_current_process_visible_accelerator_ids(["3"])
+        assert os.environ[variable] == "before"
+    manager.set_current_process_visible_accelerator_ids(["3"])
+    assert os.environ[variable] == "3"
+
+
+@pytest.mark.parametrize(("given", "seen"), [({}, "0,1"), ({"HIP_VISIBLE_DEVICES": "1"}, "1")])
+def test_slurm_with_amds_cards(monkeypatch: pytest.MonkeyPatch, given: dict[str, str], seen: str) -> None:
+    """SLURM sets ROCR_VISIBLE_DEVICES alone, and Ray does not start with it."""
+    for name in ("HIP_VISIBLE_DEVICES", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in {"ROCR_VISIBLE_DEVICES": "4,6", **given}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.version.hip", "7.0")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    at_start: list[Any] = []
+
+    def init(**options: Any) -> None:
+        at_start.append((AMDGPUAcceleratorManager.get_current_process_visible_accelerator_ids(), options["num_gpus"]))
+
+    monkeypatch.setattr(connect.ray, "init", init)
+    connect._start(Resources(), "run", None)
+    assert at_start == [(seen.split(","), 2)]
 
 
 def test_every_commit_says_on_what_and_with_which_versions(tiny: Path) -> None:

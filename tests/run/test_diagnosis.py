@@ -42,6 +42,13 @@ def test_all_fine() -> None:
     assert [f.state for f in findings(Machines(replace(GOOD, gpus=())), Needs())] == ["ok"] * 6
 
 
+def test_an_accelerator_that_is_not_used_is_noted() -> None:
+    mac = replace(GOOD, gpus=(), unused="Apple's mps")
+    says = "memloc does not train on Apple's mps; a sweep here takes --device cpu"
+    assert said(Machines(mac), Needs(), "note") == [("GPUs", says)]
+    assert said(Machines(mac, {"a": Seen(GOOD, offer={"GPU": 1.0})}), Needs(), "note") == []
+
+
 def test_a_node_that_does_not_answer_is_named_and_the_others_are_looked_at() -> None:
     machines = cluster(Seen(None, "ModuleNotFoundError: No module named 'memloc'"), GOOD)
     assert said(machines) == [("node", "a: ModuleNotFoundError: No module named 'memloc'")]

@@ -263,12 +263,16 @@ def test_more_than_any_node_has_is_said_not_waited_for(tmp_path: Path) -> None:
     assert demands(chosen[0], [{"CPU": 2.0}, {"GPU": 1.0}], Resources()) == (card, card)
     gpus = [{"num_cpus": 0.0, "num_gpus": share} for share in (1.0, 0.5)]
     assert demands(chosen[0], [{"CPU": 2.0}, {"GPU": 1.0}], Resources(gpus_per_task=0.5)) == tuple(gpus)
+    assert demands(chosen[0], [{"CPU": 2.0}, {"GPU": 1.0}], Resources(device="cpu")) == (cpus, cpus)
+    with pytest.raises(UsageError, match=r"^--device cuda: no node has a GPU; valid: cpu$"):
+        check_capacity(chosen, [{"CPU": 2.0}], Resources(device="cuda"))
 
 
 def test_slots_are_cpus_by_node_where_all_nodes_have_as_many() -> None:
     assert slots([{"CPU": 4.0}] * 3, Resources()) == Slots(3, 4.0)
     assert slots([{"CPU": 4.0}, {"CPU": 2.0}, {}], Resources()) == Slots(1, 6.0)
     assert slots([{"CPU": 4.0, "GPU": 4.0}, {"GPU": 3.0}], Resources()) == Slots(7)
+    assert slots([{"CPU": 4.0, "GPU": 4.0}], Resources(device="cpu")) == Slots(1, 4.0)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,9 @@ def _start(resources: Resources, run: str, folder: str | None) -> None:
     # RAY_AUTH_TOKEN_PATH names the token of some cluster; it counts for nothing if RAY_AUTH_TOKEN is set.
     if not os.environ.get("RAY_AUTH_TOKEN", "").strip():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if torch.version.hip and "ROCR_VISIBLE_DEVICES" in os.environ:
+        # Ray refuses SLURM's variable. Those that it leaves are numbered from 0 by the variable that Ray knows.
+        os.environ.setdefault("HIP_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count()))))
     cpus = usable_cpus() if resources.cpus is None else resources.cpus
     # Those that torch sees: Ray would also count GPUs that a torch without CUDA cannot use.
     gpus = torch.cuda.device_count() if resources.gpus is None else resources.gpus
@@ -106,7 +109,7 @@ def _on_loopback() -> Iterator[None]:
 
 def _attach(address: str, run: str) -> None:
     try:
-        ray.init(address=address, runtime_env={"env_vars": {NOSET: "1"}}, **_quiet(run))
+        ray.init(address=address, runtime_env={"env_vars": NOSET}, **_quiet(run))
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise UsageError(f"--address {address}: the cluster cannot be used ({error_line(error, with_type=False)})") from None
     try:

@@ -19,7 +19,7 @@ from ray import tune
 from memloc.errors import StoreError
 from memloc.run.events import Event, Listener
 from memloc.run.log_targets import Logs
-from memloc.run.placement import Assignment, Resources, check_capacity, demands, fitting, has_gpus, slots
+from memloc.run.placement import Assignment, Resources, check_capacity, demands, fitting, slots, uses_gpus
 from memloc.run.ray.admission_actor import open_admission
 from memloc.run.ray.connect import Connection, connected
 from memloc.run.ray.coordinator import Coordinator
@@ -151,7 +151,7 @@ class OnRay:
 
         self.nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         check_capacity(works, self.nodes, self.resources)
-        gpus = has_gpus(self.nodes)
+        gpus = uses_gpus(self.nodes, self.resources)
         here = self.resources.address == "local"
         shares = self.resources if gpus else None
         return Capacity("cuda" if gpus else "cpu", slots(self.nodes, self.resources), shares, here)

@@ -18,7 +18,7 @@ import ray
 
 from memloc.errors import DeviceError
 from memloc.run.events import PartResult, TrainingResult
-from memloc.run.placement import visible_index
+from memloc.run.placement import visible_index, visible_variable
 from memloc.run.ray.draining import is_draining
 from memloc.store import Patience, Store
 
@@ -98,7 +98,7 @@ def _device() -> torch.device:
     ids = ray.get_gpu_ids()
     if not ids or not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", visible_index(str(ids[0]), os.environ.get("CUDA_VISIBLE_DEVICES")))
+    return torch.device("cuda", visible_index(str(ids[0]), os.environ.get(visible_variable(torch.version.hip))))
 
 
 def _train(job: Job) -> TrainingResult:
