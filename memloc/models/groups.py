@@ -8,8 +8,10 @@ other weights, or start in the middle, without knowing the architecture.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
 from copy import deepcopy
-from typing import TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from memloc.models.batch_norm import BatchStatistics
 from memloc.models.blocks import ConvBlock, Masks, uniform
 from memloc.models.gates import Gates
+from memloc.models.recomputation import is_recomputing, recomputed
 from memloc.seeds import torch_seed
 
 State: TypeAlias = tuple[Tensor, ...]
@@ -28,11 +31,13 @@ class Network(nn.Module, ABC):
     groups: the groups in forward order; a group's name is the prefix of the names of all its parameters and buffers.
     sites: {dropout site: (C, H, W) of the activations there; of N tokens (C, N, 1)}, in forward order.
     neurons: {layer: shape of one example's gate}, in layer order; see science.md, Neuron flipping.
+    in_pieces: the groups whose `run_group` hands its own pieces to `recomputed`. Each of the others is one piece.
     """
 
     groups: tuple[str, ...]
     sites: dict[str, tuple[int, int, int]]
     neurons: dict[str, tuple[int, ...]]
+    in_pieces: Collection[str] = ()
 
     def stochastic(self) -> dict[str, tuple[tuple[int, ...], float]]:
         """{site: (shape of one example's factor, rate)} of the dropouts that are part of the architecture.
@@ -52,9 +57,20 @@ class Network(nn.Module, ABC):
 
     def run_from(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> Tensor:
         """Logits from the state before `group`."""
+        again = is_recomputing()
         for name in self.groups[self.groups.index(group) :]:
-            state = self.run_group(name, state, gates, masks)
+            if again and name not in self.in_pieces:
+                state = recomputed(partial(self._run, name, gates, masks), state, self.modules_of(name))
+            else:
+                state = self.run_group(name, state, gates, masks)
         return state[0]
+
+    def _run(self, group: str, gates: Gates | None, masks: Masks | None, *state: Any) -> State:
+        return self.run_group(group, state, gates, masks)
+
+    def modules_of(self, group: str) -> Sequence[nn.Module]:
+        """Modules that hold all modules which a group runs."""
+        return [self.get_submodule(group)]
 
     def group_of(self, layer: str) -> str:
         """The group of a layer in `neurons`."""

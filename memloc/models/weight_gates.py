@@ -7,6 +7,7 @@ gradient of a gate at 1 is the sum of its weights' gradients times their values:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,7 @@ class WeightGated(Network):
         super().__init__()
         self.inner = deepcopy(network).eval().requires_grad_(False)
         self.groups, self.sites, self.neurons = network.groups, network.sites, {}
+        self.in_pieces = network.in_pieces
         for layer, shape in network.neurons.items():
             block = self.inner.get_submodule(layer)
             if isinstance(block, ConvBlock):
@@ -80,6 +82,9 @@ class WeightGated(Network):
         elif gates and any(f"{group}.{kind}" in gates for kind in KINDS):
             given[group] = BlockGates(*(gates.get(f"{group}.{kind}") for kind in KINDS))
         return self.inner.run_group(group, state, given, masks)
+
+    def modules_of(self, group: str) -> Sequence[nn.Module]:
+        return self.inner.modules_of(group)
 
     def outputs(self, x: Tensor, masks: Masks | None = None) -> dict[str, Tensor]:
         """Nothing: a block's output is not enough for the gradients of its three kinds of gates."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -49,6 +49,13 @@ class TracedNetwork(Network):
 
     def parameters_of(self, group: str) -> list[str]:
         return [name for name, _ in self.named_parameters() if self.opened.tensors[name] == group]
+
+    def modules_of(self, group: str) -> Sequence[nn.Module]:
+        nodes = self.opened.program.nodes[self.groups.index(group)]
+        modules = [str(n.target) for n in nodes if n.op == "call_module"]
+        buffers = {name for name, _ in self.named_buffers()}.difference(self.opened.constants)
+        owners = [str(n.target).rpartition(".")[0] for n in nodes if n.op == "get_attr" and str(n.target) in buffers]
+        return [self.get_submodule(name) for name in dict.fromkeys([*modules, *owners])]
 
     def run_group(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> State:
         def changed(node: fx.Node, args: tuple[Any, ...], call: Callable[[tuple[Any, ...]], Any]) -> Any:

@@ -9,6 +9,8 @@ sites: after the stem (with its pool) and after each of layer1 to layer4.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,6 +19,7 @@ from memloc.models.architectures.resnet50.config import ResNet50
 from memloc.models.blocks import ConvBlock, GatedLinear, Masks, masked, uniform
 from memloc.models.gates import Gates
 from memloc.models.groups import Network, State
+from memloc.models.recomputation import recomputed
 
 STAGES = {"layer1": (64, 3, 1), "layer2": (128, 4, 2), "layer3": (256, 6, 2), "layer4": (512, 3, 2)}  # width, blocks, stride
 EXPANSION = 4
@@ -39,7 +42,8 @@ class Bottleneck(nn.Module):
         y = self.conv2(y, gates.get(f"{name}.conv2"))
         y = self.conv3(y, gates.get(f"{name}.conv3"))
         shortcut = x if self.downsample is None else self.downsample(x, gates.get(f"{name}.downsample"))
-        return F.relu(y + shortcut)
+        y = y + shortcut  # under the same name: what is not needed any more must not stay
+        return F.relu(y, inplace=True)
 
 
 class Architecture(Network):
@@ -65,7 +69,7 @@ class Architecture(Network):
             self.sites[name] = (out, *size)
             last = out
         self.fc = GatedLinear(last, classes, bias=True)
-        self.groups = ("stem", *STAGES, "fc")
+        self.groups, self.in_pieces = ("stem", *STAGES, "fc"), tuple(STAGES)
         convs = {name: m.conv.out_channels for name, m in self.named_modules() if isinstance(m, ConvBlock)}
         self.neurons = {**{name: (c,) for name, c in convs.items()}, "fc": (classes, last)}
 
@@ -83,7 +87,7 @@ class Architecture(Network):
             x = F.max_pool2d(x, 3, 2, padding=1) if self.pooled else x
         else:
             for k, block in enumerate(self.get_submodule(group).children()):
-                x = block(x, f"{group}.{k}", gates)
+                x = recomputed(partial(block, name=f"{group}.{k}", gates=gates), (x,), [block])
         return (masked(x, group, masks),)
 
     def initial(self, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
