@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -20,7 +21,7 @@ from memloc.analysis.settings import SEEDS, Measurement, Setting, settings, vari
 from memloc.analysis.views import RIGHT_SCORES, VIEWS
 from memloc.config import canonical_json
 from memloc.data import SOURCES, NamedDataset, describe
-from memloc.store import Commit
+from memloc.store.columns import Ints, texts_of
 
 Row = dict[str, Any]
 KEPT = 200_000_000  # bytes of rows and of what was made of them: whoever asks again need not wait
@@ -91,7 +92,8 @@ class Observations(Memorizing):
         Also the source of C-scores, if trainings have analyses on sets by C-scores of several sources. An analysis without
         any row is left out: memloc writes none, and there is nothing to estimate.
         """
-        with_rows = {analysis for analysis, own in self._parts.items() if any(f.rows for c in own for f in c.files)}
+        committed = self._reader.seen.commits
+        with_rows = set(committed.at(committed.rows() > 0).said("analysis"))
         rows = [r for r in self._reader.table("analyses").to_pylist() if r["analysis"] in with_rows]
         read = cache(json.loads)  # most analyses have one of few configurations: they share the mapping
         configs = {r["analysis"]: read(r["config"]) for r in rows}
@@ -126,7 +128,10 @@ class Observations(Memorizing):
 
     @cached_property
     def _identities(self) -> dict[str, str]:
-        return {c.trial: str(c.part["data"]) for c in self._reader.seen.commits if c.analysis is None}
+        trainings = self._reader.seen.commits.trainings()
+        return {
+            trial: str(part["data"]) for trial, part in zip(trainings.said("trial"), trainings.said("part"), strict=True)
+        }
 
     def test_size(self, dataset: str) -> int | None:
         """How many test examples a data set has. None for images of the user's: they need not be there any more."""
@@ -139,22 +144,23 @@ class Observations(Memorizing):
         self, table: str, columns: Sequence[str], analyses: Collection[str], coded: Sequence[str] = ()
     ) -> Iterator[Any]:
         """Record batches of some columns of the rows of these analyses, as `scan.batches`, in the order of their commits."""
-        wanted = set(analyses)
-        parts = [commit for analysis, own in self._parts.items() if analysis in wanted for commit in own]
+        found = sorted((places for a in set(analyses) if (places := self._places.get(a)) is not None), key=lambda p: p[0])
+        parts = self._reader.seen.commits.at(np.concatenate(found)) if found else []
         return scan.batches(self._reader.store, parts, table, columns, coded)
 
     def rows_of(self, analysis: str, table: str) -> int:
         """How many rows of a table an analysis has."""
-        return sum(file.rows for commit in self._parts.get(analysis, ()) for file in commit.files if file.table == table)
+        places = self._places.get(analysis)
+        return 0 if places is None else int(self._reader.seen.commits.at(places).rows(table).sum())
 
     @cached_property
-    def _parts(self) -> dict[str, list[Commit]]:
-        """{analysis: its commits}, in the order of tables."""
-        parts: dict[str, list[Commit]] = {}
-        for commit in self._reader.seen.commits:
-            if commit.analysis is not None:
-                parts.setdefault(commit.analysis, []).append(commit)
-        return parts
+    def _places(self) -> dict[str, Ints]:
+        """{analysis: the places of its commits}, in the order of tables."""
+        ids = self._reader.seen.commits.array("analysis")
+        order = np.argsort(ids, kind="stable")
+        order = order[~self._reader.seen.commits.array("training")[order]]
+        own = np.split(order, np.flatnonzero(np.diff(ids[order])) + 1) if len(order) else []
+        return dict(zip(texts_of(ids[[places[0] for places in own]]), own, strict=True)) if own else {}
 
     def once(self, key: tuple[str, ...], make: Callable[[], T]) -> T:
         """What `make` makes, kept for whoever asks again.

@@ -24,6 +24,7 @@ from memloc.papers.paper import Paper, Section
 from memloc.report.explorer import Explorer, explorer
 from memloc.report.tables import LONGEST, number
 from memloc.store import Commit
+from memloc.store import shown as committed
 
 MOST = 6  # findings on the first screen
 
@@ -133,29 +134,30 @@ def short(id: str) -> str:
     return str(int(id[3:])) if re.fullmatch(r"fig\d+", id) else id
 
 
-def ran(commits: Sequence[Commit]) -> list[str]:
+def ran(several: Sequence[Commit]) -> list[str]:
     """Sentences about trainings, data sets, seeds, the time of computation, and versions."""
-    trainings = {c.trial: c.config for c in commits if c.analysis is None}
-    if not trainings:
+    commits = committed.Shown.of(several)
+    configs = commits.trainings().said("config")
+    if not configs:
         return ["Nothing was run."]
-    configs = list(trainings.values())
     models, data = (", ".join(sorted({name_of(str(c[k])) for c in configs})) for k in ("model", "dataset"))
     rates = ", ".join(percent(rate) for rate in sorted({float(c.get("noise") or 0) for c in configs}))
     seeds = sorted({int(c["seed"]) for c in configs})
     in_turn = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1))
     named = f"{seeds[0]} to {seeds[-1]}" if in_turn else ", ".join(map(str, seeds))
-    analyses = len({c.analysis for c in commits} - {None})
-    minutes = sum(c.seconds for c in commits) / 60
+    analyses = len(set(commits.said("analysis")) - {None})
+    minutes = sum(commits.said("seconds")) / 60
     time = f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{max(1, round(minutes))} min"
+    places = list({id(where): where for where in commits.said("where")}.values())  # commits share them
     versions = [
         f"{name} {', '.join(sorted(known))}"
         for name in ("memloc", "torch", "python")
-        if (known := {str(v) for c in commits if (v := {**c.where, **c.where.get("versions", {})}.get(name))})
+        if (known := {str(v) for where in places if (v := {**where, **where.get("versions", {})}.get(name))})
     ]
-    devices = sorted({str(name) for c in commits if (name := c.where.get("device_name"))})
+    devices = sorted({str(name) for where in places if (name := where.get("device_name"))})
     stopped = stopped_in_words(commits)
     return [
-        f"{counted(len(trainings), 'training')} of {models} on {data}, with {rates} label noise and "
+        f"{counted(len(configs), 'training')} of {models} on {data}, with {rates} label noise and "
         f"seed{'s' * (len(seeds) > 1)} {named}; {counted(analyses, 'analysis')} of them.",
         f"The computation took {time} on {', '.join(devices) or 'unknown devices'}, with {', '.join(versions)}.",
         *([stopped] if stopped else []),

@@ -10,7 +10,7 @@ import numpy as np
 from memloc.store.columns import Bools, Ints, numbers_of
 from memloc.store.commit_form import Commit, stopped_at
 from memloc.store.index import IndexedCommits
-from memloc.store.index_columns import IDS
+from memloc.store.index_columns import IDS, spans
 
 DTYPES = dict.fromkeys(IDS, np.uint64) | {"training": np.bool_} | dict.fromkeys(("nth", "of", "files"), np.int64)
 
@@ -120,6 +120,21 @@ class Shown(Sequence[Commit]):
             numbers = set(own["table"][kept[own.owner]].tolist())
             found |= {own.words.names.known[number] for number in numbers}
         return found
+
+    def rows(self, table: str | None = None) -> Ints:
+        """int64 [n]: how many rows each has in its data files, of one table or of all."""
+        held, here = np.zeros(len(self), dtype=np.int64), self.places >= 0
+        own = [self.others[~place].files for place in self.places[~here].tolist()]
+        held[~here] = [sum(file.rows for file in files if table in (None, file.table)) for files in own]
+        if self.covered is not None:
+            columns, commits = self.covered.columns, self.places[here]
+            counts = columns["files.length"][commits]
+            files = spans(columns.ends[commits], counts)
+            rows = columns["rows"][files]
+            if table is not None:
+                rows = np.where(columns["table"][files] == columns.words.names.number(table), rows, 0)
+            np.add.at(held, np.repeat(np.flatnonzero(here), counts), rows)
+        return held
 
     def rank(self, rows: int) -> Ints:
         """int64 [rows]: the place here of each row of the columns; −1 for those that are not here."""

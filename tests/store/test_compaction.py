@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from memloc.analysis.reader import known_tables
+from memloc.analysis.reader import known_tables, visible
 from memloc.analysis.reading import read_table, run_sql
 from memloc.analysis.sweep_status import sweep_status
 from memloc.errors import StoreError
@@ -27,7 +28,7 @@ from tests.conftest import TINY, planned
 from tests.store.compacted import SMALL, all_parts, assert_same, publish, remove_small, said, shown
 from tests.store.test_concurrency import check
 from tests.store.test_readers import running
-from tests.store.writing import PARTS, commit_of, rows_of, with_training
+from tests.store.writing import PARTS, ROWS, commit_of, rows_of, with_training
 
 
 def test_a_real_store_says_the_same(store: Store, plan: Plan, tmp_path: Path) -> None:
@@ -67,6 +68,21 @@ def test_a_commit_is_found_by_its_part(store: Store, plan: Plan) -> None:
     assert {i: again.commit(i) for i in before} == before
     assert any(commit and commit.checkpoints for commit in before.values())
     assert again.commit("0" * 16) is None
+
+
+def test_rows_are_counted_without_a_commit(tmp_path: Path) -> None:
+    """Parts of a generation and parts of their own, each with rows of two tables, beside a training without any."""
+    store = Store(str(tmp_path / "store"))
+    publish(store, all_parts(2))
+    compact(store.files)
+    publish(store, [(7, nth) for nth in range(PARTS)])
+    seen = visible(store, store.snapshot(), None, False).commits
+    assert (seen.places >= 0).sum() == 1 + 2 * PARTS
+    for table in ("predictions", "evaluation", "epochs", None):
+        told = [sum(file.rows for file in c.files if table in (None, file.table)) for c in seen]
+        assert seen.rows(table).tolist() == told, table
+        assert seen.at(np.arange(len(seen))[::-2]).rows(table).tolist() == told[::-2], table
+    assert set(told) == {0, ROWS + 1}
 
 
 def test_the_bytes_of_every_commit_are_kept(tmp_path: Path) -> None:
