@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -96,7 +96,11 @@ class OwnSource(Source):
 
     def load(self, data_dir: Path) -> Raw:
         """As `Source.load`."""
-        return assembled(self.read(), self.test)
+        return assembled(self.placed(data_dir).read(), self.test)
+
+    def placed(self, data_dir: Path) -> Self:
+        """The same with absolute paths. Those that a shipped sweep names are relative to the data directory."""
+        return self.model_copy(update={"dataset": self.absolute(self.dataset, data_dir)})
 
     @classmethod
     def absolute(cls, dataset: str, folder: Path) -> str:
@@ -156,7 +160,7 @@ class LabelledSource(OwnSource):
 
     def load(self, data_dir: Path) -> Raw:
         """As `Source.load`. Several columns of labels of the same images need one reading."""
-        raw = assembled(_LAST.of(self), self.test, self.labels, self.true_label)
+        raw = assembled(_LAST.of(self.placed(data_dir)), self.test, self.labels, self.true_label)
         return raw.without_truth() if self.truth == "hidden" else raw
 
 

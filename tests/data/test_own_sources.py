@@ -496,3 +496,16 @@ def test_a_table_of_absolute_paths_gives_names_below_their_folder(folder: Path) 
     absolute = read(f"csv:{folder}/list.csv")
     assert absolute.identity == relative.identity
     assert [f"train/{file}" for file in absolute.origin.files] == list(relative.origin.files)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_path_that_no_folder_was_given_for_is_below_the_data_directory(folder: Path, form: str) -> None:
+    """So it is in the sweeps that come with memloc. The same source says the same wherever the data lie."""
+    dataset = FORMS[form](folder)
+    kind, _, path = dataset.partition(":")
+    below = ":".join(str(Path(name).relative_to(folder.parent)) for name in path.split(":"))
+    source = source_of({"dataset": f"{kind}:{below}"})
+    assert source.load(folder.parent).identity == read(dataset).identity
+    assert source.flat()["dataset"] == f"{kind}:{below}"
+    with pytest.raises(UsageError, match=f"^{folder}/elsewhere/"):
+        source.load(folder / "elsewhere")
