@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint test-all test-slow test-faults bench wheel
+.PHONY: demo test lint test-all test-slow test-cuda test-faults bench wheel
 .DELETE_ON_ERROR:
 
 .venv/memloc: pyproject.toml
@@ -36,6 +36,9 @@ test-all: test test-slow test-faults  ## the longer checks too
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow
+
+test-cuda: .venv/test  ## the tests that need a GPU; without one they are skipped
+	$(BIN)/python -m pytest -m cuda
 
 test-faults: .venv/test  ## sweeps under kills, damage and storage that fails, in slices of an hour; writes docs/reliability.md
 	$(BIN)/python -m tests.faults build/faults

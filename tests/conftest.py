@@ -29,6 +29,7 @@ from memloc.run.planner import build_plan
 from memloc.run.worker import never
 from memloc.stages import REGISTRY
 from memloc.store import Snapshot, Store, records
+from tests import cards
 from tests.slow_cases import slow
 
 torch.set_num_threads(1)
@@ -62,6 +63,12 @@ MARKED = {
 }
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """All tests compute on the CPU, but those that need a GPU: they run by themselves."""
+    if config.option.markexpr != "cuda":
+        cards.hide()
+
+
 @pytest.hookimpl(tryfirst=True)  # before the slow ones are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of the longest files first; otherwise the order stays. Tests that start Ray or a browser are marked so."""
@@ -70,9 +77,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     names = {item.nodeid.removeprefix("tests/"): item for item in items}
     for name in slow(names)[0]:
         names[name].add_marker("slow")
+    no_card = pytest.mark.skip(reason="needs a GPU, and to run by itself: make test-cuda")
     for item in items:
         if item.path in marks:
             item.add_marker(marks[item.path])
+        if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+            item.add_marker(no_card)
     rank = {tests / name: n for n, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
 

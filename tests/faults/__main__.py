@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from tests import cards
 from tests.faults.case import Case, Result, credentials, outcome
 from tests.faults.report import write
 from tests.faults.scenarios import SCENARIOS, Scenario
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="scenarios whose name has these words")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    cards.hide()
     options.out.mkdir(parents=True, exist_ok=True)
     path, whole = options.out / "results.jsonl", options.out / "undisturbed"
     results = [Result(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []

@@ -63,7 +63,8 @@ def started_cluster(
             for options in nodes:
                 role = [f"--address={cluster.address}"] if cluster.nodes else head
                 before = within if len(cluster.nodes) + 1 == len(nodes) else ()
-                arguments = [*before, RAY, "start", *role, *common, *options]
+                gpus = [] if any(o.startswith("--num-gpus") for o in options) else ["--num-gpus=0"]  # not this machine's
+                arguments = [*before, RAY, "start", *role, *common, *gpus, *options]
                 process = subprocess.Popen(arguments, env=environment(home, **secret), stdout=log, stderr=log)
                 cluster.nodes.append(process)
                 # Printed once the head lists the node. A program that attaches before that is refused.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import cards
 from tests.run.clusters import Cluster, started_cluster
 from tests.run.programs import SMALL, assert_same, contents, environment, memloc, most_at_once, python, trainings
 from tests.run.test_failed_part import failed_and_gone_on, trained
@@ -22,6 +23,7 @@ blocks: {long: {axes: {seed: [0, 1]}, stages: {evaluate: {}}}}
 """
 
 
+FIRST, SECOND, *_ = cards.NONE.split(",")  # the GPUs of the tests, by Ray's names
 PROGRAM = """
 import json, os, sys, time
 from memloc.run.placement import Resources
@@ -102,7 +104,7 @@ def test_all_gpus_stay_visible_to_a_process_that_is_used_again(tmp_path: Path, t
     done = python(environment(tmp_path, **two_nodes_with_gpus.secret), "-c", PROGRAM, two_nodes_with_gpus.address)
     assert done.code == 0, done.err
     got = json.loads(done.out.splitlines()[-1])
-    assert {(tuple(gpus), visible) for *_, gpus, visible in got} == {(("0",), None)}
+    assert {(tuple(gpus), visible) for *_, gpus, visible in got} == {((FIRST,), cards.NONE)}
     assert len({node for _, node, *_ in got}) == 2
     assert len({pid for pid, *_ in got}) < len(got)  # processes were used again
 
@@ -119,6 +121,6 @@ def test_two_gpus_of_one_node_stay_visible_to_a_process_that_is_used_again(tmp_p
     done = python(environment(tmp_path, **two_gpus.secret), "-c", PROGRAM, two_gpus.address)
     assert done.code == 0, done.err
     got = json.loads(done.out.splitlines()[-1])
-    assert {tuple(gpus) for *_, gpus, _ in got} == {("0",), ("1",)}
-    assert {visible for *_, visible in got} == {None}
+    assert {tuple(gpus) for *_, gpus, _ in got} == {(FIRST,), (SECOND,)}
+    assert {visible for *_, visible in got} == {cards.NONE}
     assert len({pid for pid, *_ in got}) < len(got)  # processes were used again

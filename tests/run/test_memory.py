@@ -178,7 +178,7 @@ def test_that_many_run_together(tmp_path: Path, roomy: Path, limit: Callable[[Ru
     assert_same(tmp_path / "store", roomy)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.cuda
 @pytest.mark.parametrize("stage", ["rewind", "retrain"])
 def test_a_further_part_takes_no_more_than_it_says(tmp_path: Path, stage: str) -> None:
     device = torch.device("cuda")

@@ -101,7 +101,6 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     assert forward_pass(config.model_copy(update={"compile": False}), network, CPU)  # nobody needs one then
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU compiles otherwise")
 def test_a_sweep_without_a_compiler_says_so_before_it_starts(tmp_path: Path) -> None:
     store = tmp_path / "store"
     compiled = ("sweep", "smoke", "compile=true", "gradients.at=checkpoint")

@@ -25,6 +25,7 @@ from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
 from memloc.models.groups import Network
 from memloc.models.inference import logits
+from memloc.run.worker import set_up_numerics
 from memloc.stages.flips.search import search
 from memloc.stages.flips.task import Task
 from memloc.stages.gradients.compute import set_gradients
@@ -35,6 +36,7 @@ from memloc.stages.retrain.config import Retrain, RetrainConfig
 from memloc.stages.rewind.compute import rewound_logits
 from memloc.stages.training.batches import split_into_batches
 from memloc.stages.training.loop import Training
+from tests.numerics import kept_numerics
 from tests.stages.conftest import CPU, DROPOUTS, Trained, settings
 
 META = torch.device("meta")
@@ -241,12 +243,16 @@ def no_waiting() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.cuda
 @pytest.mark.parametrize("kind", list(DROPOUTS))
 @pytest.mark.parametrize("augment", ["none", "crop_flip"])
 @pytest.mark.parametrize("loop", LOOPS)
 def test_no_loop_waits_for_a_gpu(loop: Loop, augment: str, kind: str) -> None:
-    run = loop(torch.device("cuda"), {**DROPOUTS[kind], "augment": augment})
-    run()  # libraries are loaded and workspaces made when they are first needed
-    with no_waiting():
-        run()
+    """As trainings and analyses run: with deterministic algorithms, which sort where an index is written."""
+    device, fields = torch.device("cuda"), {**DROPOUTS[kind], "augment": augment}
+    with kept_numerics():
+        set_up_numerics(settings(**fields)[0], device)
+        run = loop(device, fields)
+        run()  # libraries are loaded and workspaces made when they are first needed
+        with no_waiting():
+            run()

@@ -9,7 +9,7 @@ from memloc.stages.training.transfer import HostCopies, to_device
 
 DEVICES = [
     "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")),
+    pytest.param("cuda", marks=pytest.mark.cuda),
 ]
 
 
@@ -44,7 +44,7 @@ def test_no_copy_of_a_parameter_takes_a_gradient(name: str) -> None:
     assert copy.data_ptr() != parameter.data_ptr()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.cuda
 def test_neither_way_waits_for_the_device() -> None:
     device = torch.device("cuda")
     torch.cuda.set_sync_debug_mode("error")

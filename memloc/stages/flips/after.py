@@ -22,6 +22,7 @@ from memloc.models.groups import Network, State
 from memloc.models.inference import MaskSource, groups_of
 from memloc.seeds import hashed
 from memloc.stages.flips.task import Neurons, Search
+from memloc.stages.training.transfer import to_device
 
 NAMES = ("clean_acc", "noisy_acc", "test_acc", "clean_se", "noisy_se", "test_se")
 
@@ -117,8 +118,9 @@ def _predictions(network: Network, x: Tensor, masks: MaskSource, rows: Tensor | 
 
 def _plan(network: Network, neurons: Neurons, search: Search, device: torch.device) -> tuple[str | None, dict[str, Any]]:
     """(the first group with a closed neuron, the gates of the layers that have any), for all images alike."""
-    gates = torch.ones(1, neurons.total, device=device)
-    gates[0, search.closed] = 0.0
+    gates = torch.ones(1, neurons.total)
+    gates[0, search.closed] = 0.0  # on the host: an index that is a list would be a copy for which the host waits
+    gates = to_device(gates, device)
     touched = {neurons.locate(index)[0] for index in search.closed}
     first = min((network.group_of(layer) for layer in touched), key=network.groups.index, default=None)
     return first, {layer: gate for layer, gate in neurons.split(gates).items() if layer in touched}
