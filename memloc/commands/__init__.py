@@ -36,7 +36,8 @@ from memloc.commands import (
     terminal,
     trials,
 )
-from memloc.errors import MemlocError, MemlocWarning
+from memloc.commands.restart import go_on_in_a_new_process
+from memloc.errors import DeviceError, MemlocError, MemlocWarning
 
 EXAMPLES = options.examples(
     "memloc sweep demo                     trains networks and analyses them",
@@ -166,4 +167,6 @@ def _run() -> None:
     except MemlocError as error:
         for problem in error.problems:
             print(terminal.plain(f"memloc: {problem}"), file=sys.stderr)
+        if isinstance(error, DeviceError):
+            go_on_in_a_new_process()
         sys.exit(error.exit_code)

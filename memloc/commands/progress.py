@@ -172,6 +172,9 @@ class Progress:
         elif event.kind == "waiting":
             if told := self.storage.news(trial, event.error):
                 self._line(told)
+        elif event.kind == "again":
+            self.doing[trial] = "waiting for a place"
+            self._say(trial, f"{event.stage}: {event.error}; in line again, for more room")
         elif event.kind == "gave_up":
             self.state = STOPPING
         elif event.kind == "failed":

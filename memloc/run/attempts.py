@@ -1,6 +1,7 @@
 """What follows a failed computation: a second try, then a record of the failure. Everything else goes on.
 
-A fault of the storage is no failure of what was computed. The store has waited for it until its patience ended.
+A fault of the storage is no failure of what was computed. The store has waited for it until its patience ended. Memory that
+runs out is none either, as long as there is more room to be had (`Room`).
 """
 
 from __future__ import annotations
@@ -14,30 +15,39 @@ from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
-import torch
-
 from memloc.errors import DamagedError, DeviceError, StorageError, StoreError, error_line
-from memloc.run.events import PartResult, TrainingResult
+from memloc.models.recomputation import recomputing
+from memloc.run.device_faults import as_device_error, fault_of
+from memloc.run.events import PartResult, Room, TrainingResult
+from memloc.run.memory import card_in_words
 from memloc.run.parts import run_parts
 from memloc.run.pending import Item, Work
 from memloc.run.plan import TrialPlan
 from memloc.run.trainer import OnEpoch, run_training
-from memloc.run.trial_step import refused_operation, without_algorithm
 from memloc.run.worker import Worker, never
 from memloc.store import Store, records
 from memloc.store.records import Failure
 
 ATTEMPTS = 2  # a failed part is tried once more, then recorded
+REMEDY = (
+    "its activations were computed again in the backward pass to save memory; take a smaller batch_size or width, "
+    "precision=bf16, or a GPU with more memory"
+)
 T = TypeVar("T")
+
+
+class MemoryRanOutError(Exception):
+    """The device's memory ran out, and with more room there is another attempt. It says so in one line."""
 
 
 @dataclass(frozen=True)
 class Attempted:
-    """A part that is tried. part_id: for a training the id of the trial."""
+    """A part that is tried. part_id: for a training the id of the trial. room: what it has of the device."""
 
     part_id: str
     trial: str
     stage: str
+    room: Room = Room.SHARE
 
     def record_failure(self, store: Store, text: str, line: str) -> None:
         """Writes the failure into the store, if it takes it. text: the traceback. line: the error in one line."""
@@ -48,67 +58,91 @@ class Attempted:
 def attempt(worker: Worker, part: Attempted, action: Callable[[], T], tries: int = ATTEMPTS) -> tuple[T | None, str]:
     """(result, "") of an action, tried twice; or (None, error line) after its failure has been recorded.
 
+    Where memory ran out, it is not tried again here: as much would be missing.
+
     Raises:
-        StorageError: as the action. DeviceError: the device has failed; every other action would fail too.
+        StorageError: as the action. MemoryRanOutError: the device's memory ran out, and there is more room to be had.
+        Exception: the device has failed, and every other action would fail too.
     """
+    most = f"it was alone on {card_in_words(worker.device)}; {REMEDY}" if part.room is Room.MOST else ""
     for n in range(tries):
         try:
             return action(), ""
         except (StorageError, DeviceError):
             raise
-        except torch.AcceleratorError as error:  # memory that ran out is another error
-            raise _device_error(error) from error
         except Exception as error:  # whatever a part raises is recorded with its traceback, and the rest goes on
-            if n == tries - 1:
-                line = error_line(error)
+            fault, line = fault_of(error), error_line(error)
+            if fault == "device":
+                raise
+            more_room = fault == "memory" and not most
+            last = fault == "memory" or n == tries - 1
+            if last and not more_room:
                 if isinstance(error, DamagedError):
                     line = worker.store.set_aside(error)
-                if operation := refused_operation(error):
-                    line = without_algorithm(operation)
+                line = f"{line} ({most})" if fault == "memory" else line
                 part.record_failure(worker.store, traceback.format_exc(), line)
         worker.forget()  # not in the handler: its traceback holds everything that the attempt has allocated
+        if more_room:
+            raise MemoryRanOutError(line)
+        if last:
+            break
     return None, line
 
 
-def _device_error(error: torch.AcceleratorError) -> DeviceError:
-    return DeviceError(f"{error_line(error)}; this process cannot use the device any more")
-
-
 def attempt_training(
-    worker: Worker, work: Work, on_epoch: OnEpoch = lambda *_: None, should_stop: Callable[[], bool] = never
+    worker: Worker,
+    work: Work,
+    on_epoch: OnEpoch = lambda *_: None,
+    should_stop: Callable[[], bool] = never,
+    room: Room = Room.SHARE,
 ) -> TrainingResult:
-    """Trains to the commit, or until `should_stop` says so."""
+    """Trains to the commit, or until `should_stop` says so.
+
+    Raises:
+        DeviceError: the device has failed; this process can compute nothing on it any more.
+    """
     clock = time.perf_counter()
     trial = work.trial.id
-    finished, error, storage = None, "", ""
+    finished, error, storage, memory = None, "", "", ""
     try:
-        finished, error = attempt(
-            worker, Attempted(trial, trial, "train"), lambda: run_training(worker, work, on_epoch, should_stop)
-        )
+        with as_device_error(), recomputing(room is Room.MOST):
+            finished, error = attempt(
+                worker, Attempted(trial, trial, "train", room), lambda: run_training(worker, work, on_epoch, should_stop)
+            )
     except StorageError as fault:
         storage = str(fault)
-    return TrainingResult(bool(finished), time.perf_counter() - clock, error, storage)
+    except MemoryRanOutError as ran_out:
+        memory = str(ran_out)
+    return TrainingResult(bool(finished), time.perf_counter() - clock, error, storage, memory)
 
 
 def attempt_parts(
-    worker: Worker, trial: TrialPlan, items: Sequence[Item], should_stop: Callable[[], bool] = never
+    worker: Worker,
+    trial: TrialPlan,
+    items: Sequence[Item],
+    should_stop: Callable[[], bool] = never,
+    room: Room = Room.SHARE,
 ) -> Iterator[PartResult]:
     """A result for each part as it ends; none is begun once `should_stop` says so.
 
     The parts of one analysis are tried together. If that fails, the remaining parts are tried one by one. If the storage
     fails, no more parts are begun.
+
+    Raises:
+        DeviceError: the device has failed; this process can compute nothing on it any more.
     """
     left = [part_id for _, part_id, _ in items]
     try:
-        for result in _attempted(worker, trial, items, should_stop):
-            left.remove(result.part_id)
-            yield result
+        with as_device_error(), recomputing(room is Room.MOST):
+            for result in _attempted(worker, trial, items, should_stop, room):
+                left.remove(result.part_id)
+                yield result
     except StorageError as fault:
         yield PartResult(left[0], storage=str(fault))
 
 
 def _attempted(
-    worker: Worker, trial: TrialPlan, items: Sequence[Item], should_stop: Callable[[], bool]
+    worker: Worker, trial: TrialPlan, items: Sequence[Item], should_stop: Callable[[], bool], room: Room
 ) -> Iterator[PartResult]:
     for _, bunch in groupby(items, key=lambda item: item[0].id):
         left, failed = list(bunch), False
@@ -121,25 +155,29 @@ def _attempted(
                         break
             except StorageError:
                 raise
-            except torch.AcceleratorError as error:  # to free its memory would fail too
-                raise _device_error(error) from error
-            except Exception:  # the second try says what it is
+            except Exception as error:  # the second try says what it is
+                if fault_of(error) == "device":  # to free its memory would fail too
+                    raise
                 failed = True
         if failed:
             worker.forget()
-            yield from _one_by_one(worker, trial, left, should_stop)
+            yield from _one_by_one(worker, trial, left, should_stop, room)
 
 
 def _one_by_one(
-    worker: Worker, trial: TrialPlan, items: Sequence[Item], should_stop: Callable[[], bool]
+    worker: Worker, trial: TrialPlan, items: Sequence[Item], should_stop: Callable[[], bool], room: Room
 ) -> Iterator[PartResult]:
     for item in items:
         if should_stop():
             return
         analysis, part_id, _ = item
-        attempted = Attempted(part_id, trial.id, analysis.stage)
-        results, error = attempt(worker, attempted, partial(_at_once, worker, trial, item), ATTEMPTS - 1)
-        yield results[0] if results else PartResult(part_id, error=error)
+        attempted = Attempted(part_id, trial.id, analysis.stage, room)
+        try:
+            results, error = attempt(worker, attempted, partial(_at_once, worker, trial, item), ATTEMPTS - 1)
+        except MemoryRanOutError as ran_out:
+            yield PartResult(part_id, memory=str(ran_out))
+        else:
+            yield results[0] if results else PartResult(part_id, error=error)
 
 
 def _at_once(worker: Worker, trial: TrialPlan, item: Item) -> list[PartResult]:

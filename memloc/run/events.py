@@ -4,11 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from enum import IntEnum
 from typing import Any, Literal, TypeAlias
 
 Kind = Literal[
-    "started", "placed", "epoch", "trained", "part", "failed", "waiting", "gave_up", "elsewhere", "finished", "unfinished"
+    "started",
+    "placed",
+    "epoch",
+    "trained",
+    "part",
+    "failed",
+    "again",
+    "waiting",
+    "gave_up",
+    "elsewhere",
+    "finished",
+    "unfinished",
 ]
+
+
+class Room(IntEnum):
+    """What a training or a part may have of a device; each time that memory runs out, it gets more.
+
+    SHARE: its share, as the launch says. CARD: a whole card, in line behind what holds it. MOST: the same, and activations
+    are computed again in the backward pass, so that fewer are kept. If memory runs out then, it has failed.
+    """
+
+    SHARE = 0
+    CARD = 1
+    MOST = 2
 
 
 @dataclass(frozen=True)
@@ -21,7 +45,8 @@ class Event:
     where it begins or goes on. Every other one says that the epoch has ended after `seconds` with these `metrics` (loss and
     accuracies as in table `epochs`). trained: the training's commit is there. part: a part of `stage` was committed after
     `seconds`; it paid only this `share` of its price. It is `not_run` if `stop` has ended its training before. failed:
-    `part_id` failed for good, with the error in one line.
+    `part_id` failed for good, with the error in one line. again: memory of its device ran out under `part_id`, so it is in
+    line for more of it; `error` says it in one line.
     waiting: a process of the trial waits for the storage, whose fault is `error`; with an empty `error` none waits any more.
     Without a trial it is the driver that waits.
     elsewhere: another driver is at work on the trial, on `host`, so nothing of it is done here for now.
@@ -50,12 +75,15 @@ Listener: TypeAlias = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a training ended. finished: its commit is there. error, storage: as in PartResult. None: it was told to stop."""
+    """How a training ended. finished: its commit is there. error, storage, memory: as in PartResult. None: it was told to
+    stop.
+    """
 
     finished: bool
     seconds: float = 0.0
     error: str = ""
     storage: str = ""
+    memory: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +92,8 @@ class PartResult:
 
     seconds: how long it took; 0 if it was already committed. share: the share of its price that it paid; the rest was shared
     with other parts. error: the error in one line if it failed for good, else empty. storage: the fault of the storage that
-    ended it, in one line, else empty. not_run: `stop` has ended its training before the checkpoints that it needs.
+    ended it, in one line, else empty. memory: how the memory of its device ran out, if it may be tried with more. not_run:
+    `stop` has ended its training before the checkpoints that it needs.
     """
 
     part_id: str
@@ -72,6 +101,7 @@ class PartResult:
     share: float = 1.0
     error: str = ""
     storage: str = ""
+    memory: str = ""
     not_run: bool = False
 
 

@@ -13,7 +13,7 @@ import torch
 from memloc.data import load
 from memloc.run.attempts import attempt_parts, attempt_training
 from memloc.run.clock import PricedPlan
-from memloc.run.events import Event, Listener
+from memloc.run.events import Event, Listener, Room, TrainingResult
 from memloc.run.executor import Capacity
 from memloc.run.pending import Work
 from memloc.run.placement import ONE_BY_ONE
@@ -59,18 +59,36 @@ class Inline:
             remove = partial(prune, self.worker.store, work)
             self._drive(TrialRun(steps, lambda wave: [list(wave)], remove, listener, elsewhere), work, should_stop)
 
+    def _trained(self, run: TrialRun, work: Work, should_stop: Callable[[], bool]) -> TrainingResult:
+        """The result of the training; where memory runs out, of a second one with less of it."""
+        result = attempt_training(self.worker, work, run.reached, should_stop)
+        if not result.memory:
+            return result
+        run.training_again(result)
+        return attempt_training(self.worker, work, run.reached, should_stop, Room.MOST)
+
     def _drive(self, run: TrialRun, work: Work, should_stop: Callable[[], bool]) -> None:
         if run.phase == "train":
             run.placed(platform.node())
-            run.training_ended(attempt_training(self.worker, work, run.reached, should_stop))
+            run.training_ended(self._trained(run, work, should_stop))
         items = {part_id: (analysis, part_id, part) for analysis, part_id, part in work.parts}
         while run.phase == "analyse":
             left = {part.id: part for part in run.take()}
-            for result in attempt_parts(self.worker, work.trial, [items[i] for i in left], should_stop):
-                run.part_ended(left.pop(result.part_id).stage, result)
+            room = _room(run, *left)
+            for result in attempt_parts(self.worker, work.trial, [items[i] for i in left], should_stop, room):
+                part = left.pop(result.part_id)
+                if result.memory:
+                    run.part_again(part, result)
+                else:
+                    run.part_ended(part.stage, result)
             run.task_ended(list(left.values()))
             if should_stop():
                 run.drain()
+
+
+def _room(run: TrialRun, *part_ids: str) -> Room:
+    """What these parts may have of the device: everything, once its memory has run out, as there is nothing beside them."""
+    return Room.MOST if run.room(*part_ids) else Room.SHARE
 
 
 def _tell_fault(listener: Listener, trial: str, fault: str) -> None:

@@ -26,6 +26,16 @@ def free_bytes(device: torch.device) -> int:
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
+def card_in_words(device: torch.device) -> str:
+    """The device and its memory: `NVIDIA A100 (40.0 GB, of which 39.2 GB free before)`."""
+    if device.type != "cuda":
+        return "the CPU"
+    total = torch.cuda.get_device_properties(device).total_memory
+    return (
+        f"{torch.cuda.get_device_name(device)} ({total / 1e9:.1f} GB, {free_bytes(device) / 1e9:.1f} GB of it free before)"
+    )
+
+
 def release(device: torch.device) -> None:
     """Frees unreferenced memory. Call it outside of the exception's handler: the traceback there refers to all of it."""
     gc.collect()

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from memloc import stages
 from memloc.config import canonical
 from memloc.run.chains import starts, wanted_states
+from memloc.run.device_faults import fault_of
 from memloc.run.events import PartResult
 from memloc.run.memory import parts_together, release
 from memloc.run.pending import Item
@@ -32,7 +31,7 @@ def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterat
     If the device's memory runs out, the remaining parts go on with half as many together, down to one.
 
     Raises:
-        torch.OutOfMemoryError: one part alone does not fit.
+        RuntimeError: one part alone does not fit (`fault_of`).
     """
     analysis, store = items[0][0], worker.store
     todo = []
@@ -61,8 +60,8 @@ def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterat
             for result in computation.run(bunch):
                 todo = todo[1:]
                 yield result
-        except torch.OutOfMemoryError:
-            if len(bunch) == 1:
+        except RuntimeError as error:  # PyTorch's own type, and what CUDA's libraries say
+            if len(bunch) == 1 or fault_of(error) != "memory":
                 raise
             too_many = True
         if too_many:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from memloc.errors import UsageError
+from memloc.run.events import Room
 from memloc.run.schedule import Slots
 from memloc.run.trial_run import TrialSteps
 
@@ -91,6 +92,11 @@ def demands(work: Work, nodes: Sequence[Node], resources: Resources) -> tuple[De
         return {"num_gpus": trainer, "num_cpus": 0.0}, {"num_gpus": task, "num_cpus": 0.0}
     cpus = {"num_cpus": float(work.trial.config.threads), "num_gpus": 0.0}
     return cpus, cpus
+
+
+def with_room(demand: Demand, room: Room) -> Demand:
+    """What a process holds whose memory ran out before: a whole card, if it holds a share of one."""
+    return {**demand, "num_gpus": 1.0} if room and demand["num_gpus"] else demand
 
 
 def has_gpus(nodes: Sequence[Node]) -> bool:

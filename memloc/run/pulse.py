@@ -132,6 +132,8 @@ class Heartbeats:
             before = note if "from_epoch" in note else self._begun(event, event.epoch - 1)
             news = {"epoch": event.epoch, "metrics": dict(event.metrics), "seconds": before["seconds"] + event.seconds}
             return {**before, **news, "state": "running"}
+        if event.kind == "again" and event.stage == "train":
+            return {"state": "waiting"}
         return {} if event.kind == "started" else {"state": "running"}
 
     def _begun(self, event: Event, epoch: int | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from memloc.errors import StorageError
-from memloc.run.events import Event, Listener, PartResult, TrainingResult
+from memloc.run.events import Event, Listener, PartResult, Room, TrainingResult
 from memloc.run.fanout import PricedPart
 
 Phase = Literal["train", "analyse", "ended"]
@@ -50,6 +50,7 @@ class TrialRun:
         self._waves = deque(steps.waves)
         self._queue: deque[Task] = deque()
         self._running = 0
+        self._rooms: dict[str, Room] = {}  # of the parts under which memory ran out, and of the training
         self._placed: set[str] = set()  # stages of which a task runs or has run
         self._draining = self._gave_up = False
         if elsewhere:
@@ -73,6 +74,10 @@ class TrialRun:
             self._emit("placed", stage=stage)
         return task
 
+    def room(self, *part_ids: str) -> Room:
+        """What these parts may have of a device. The training's part id is the trial's id."""
+        return max(self._rooms.get(part_id, Room.SHARE) for part_id in part_ids)
+
     def drain(self) -> None:
         """Nothing more begins. The trial ends when its running tasks end."""
         self._draining = True
@@ -88,6 +93,10 @@ class TrialRun:
         """The training has reached an epoch. row: that of table `epochs`; empty if the training begins or goes on there."""
         metrics = {name: row[name] for name in ("loss", "clean_acc", "noisy_acc", "test_acc") if name in row}
         self._emit("epoch", stage="train", epoch=epoch, metrics=metrics, seconds=row.get("seconds", 0.0))
+
+    def training_again(self, result: TrainingResult) -> None:
+        """Memory ran out under the training. It begins again with more room, where it had come to."""
+        self._more_room(self.steps.trial, "train", result.memory)
 
     def training_ended(self, result: TrainingResult) -> None:
         """The training has ended: it is committed, has failed, or was told to stop."""
@@ -112,6 +121,11 @@ class TrialRun:
         else:
             ended = {"seconds": result.seconds, "share": result.share, "not_run": result.not_run}
             self._emit("part", stage=stage, part_id=result.part_id, **ended)
+
+    def part_again(self, part: PricedPart, result: PartResult) -> None:
+        """Memory ran out under a part of a running task, though it was alone. It becomes a task with more room."""
+        self._more_room(part.id, part.stage, result.memory)
+        self._queue.append([part])
 
     def task_ended(self, left: Task) -> None:
         """A task has ended. left: its parts that were not begun, because of the order to stop."""
@@ -141,6 +155,10 @@ class TrialRun:
                 self._give_up(str(error))
 
     # --- events
+
+    def _more_room(self, part_id: str, stage: str, error: str) -> None:
+        self._rooms[part_id] = Room(self.room(part_id) + 1)
+        self._emit("again", stage=stage, part_id=part_id, error=error)
 
     def _give_up(self, fault: str) -> None:
         """Nothing more begins: the storage has failed for too long."""

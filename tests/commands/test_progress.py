@@ -93,6 +93,17 @@ def test_lines_in_a_pipe(works: list[Work], capsys: pytest.CaptureFixture[str]) 
     assert lines[-1].startswith("1 of 2 trials done in 0.")
 
 
+def test_a_training_that_waits_for_more_memory(works: list[Work], capsys: pytest.CaptureFixture[str]) -> None:
+    first = works[0]
+    with shown(works) as progress:
+        progress(Event("started", first.trial.id))
+        progress(Event("placed", first.trial.id, "train", host="here"))
+        progress(Event("again", first.trial.id, "train", part_id=first.trial.id, error="OutOfMemoryError: no memory"))
+        assert progress.doing == {first.trial.id: "waiting for a place"}
+    said = capsys.readouterr().err.splitlines()[0].split(" s] ", 1)[1]
+    assert said == f"{first.trial.id[:8]} seed=0: train: OutOfMemoryError: no memory; in line again, for more room"
+
+
 def test_a_trial_of_which_a_part_failed_is_not_done(works: list[Work], capsys: pytest.CaptureFixture[str]) -> None:
     first = works[0]
     with shown(works) as progress:

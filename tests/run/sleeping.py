@@ -47,7 +47,7 @@ def costs(task: float) -> list[TrialCost]:
     return in_order(made)
 
 
-@ray.remote(max_retries=0, max_calls=1)
+@ray.remote(max_retries=0, max_calls=50)
 def sleep_training(job: dict[str, Any]) -> TrainingResult:
     job["admission"].placed.remote(job["trial"], platform.node())
     time.sleep(job["train"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -167,11 +168,29 @@ def test_a_process_whose_device_has_failed_ends(monkeypatch: pytest.MonkeyPatch)
     told: list[Any] = []
     admission = SimpleNamespace(failed_device=SimpleNamespace(remote=lambda *said: told.append(said)))
     job: Any = SimpleNamespace(admission=admission, work=SimpleNamespace(trial=SimpleNamespace(id="t")))
-    monkeypatch.setattr(workers.ray, "get", lambda reference: told.append("heard"))
+    monkeypatch.setattr(workers.ray, "get", lambda reference, timeout: told.append("heard"))
     monkeypatch.setattr(workers.os, "_exit", lambda code: told.append(code))
-    with workers._ending_with_the_device(job):
+    monkeypatch.setattr(workers, "_worker", lambda job: SimpleNamespace(device=CPU))
+    with workers._working(job):
         raise DeviceError("CUDA error")
     assert told == [("t", "CUDA error"), "heard", 1]
-    with pytest.raises(ValueError, match="of the part itself"), workers._ending_with_the_device(job):
+    with pytest.raises(ValueError, match="of the part itself"), workers._working(job):
         raise ValueError("of the part itself")
     assert len(told) == 3
+    # Nobody hears it, and the memory cannot even be freed: the process ends all the same.
+    del told[:]
+
+    def fails(*_: object, **__: object) -> None:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(workers.ray, "get", lambda reference, timeout: fails())
+    monkeypatch.setattr("memloc.run.memory.release", fails)
+    monkeypatch.setattr(workers, "_worker", lambda job: SimpleNamespace(device=torch.device("cuda")))
+    with workers._working(job):
+        pass
+    assert [said for said in told if said == 1] == [1]
+    assert "unspecified launch failure" in told[0][1]
+    monkeypatch.setattr(workers, "_worker", fails)  # the card is lost before the task has begun
+    with suppress(RuntimeError), workers._working(job):
+        told.append("the task")
+    assert told[-1] == 1

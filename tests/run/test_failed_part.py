@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from memloc.stages.training.loop import Epoch, train
 from memloc.store import Store, checkpoints
 from memloc.store.checkpoints import ResumeState
 from tests.conftest import carry_out, planned, shared
-from tests.run.programs import SMALL, assert_same, contents, encoded, memloc
+from tests.run.moody import moody, run_moody
+from tests.run.programs import SMALL, assert_same, command, contents, encoded, environment, memloc
 
 
 def trained(factory: pytest.TempPathFactory, folder: Path) -> Path:
@@ -166,6 +168,36 @@ def leave_states(worker: Worker, trial: TrialPlan, epochs: set[int]) -> None:
             entries = list(commit.checkpoints[: epoch.epoch + 1])
             state = ResumeState(epoch.epoch, epoch.momentum, epoch.dynamics, [], entries, numerics(worker.device))
             checkpoints.save_resume(worker.store.files, trial.id, state, [])
+
+
+def test_one_process_gives_way_to_a_new_one_when_its_device_has_failed(tmp_path: Path) -> None:
+    """Twice. A third failure ends the launch with one line, and the same command goes on."""
+    moods, store = moody(tmp_path), tmp_path / "store"
+    options = "--executor", "inline", "--store", str(store)
+    assert run_moody(tmp_path, "store", moods).failures == {}  # so that no step of the network is timed in the next launch
+    arguments = command("sweep", str(moods.path), "seed=1", *options)
+
+    def run(failures: str) -> subprocess.CompletedProcess[str]:
+        moods.be("fault")
+        return subprocess.run(
+            arguments,
+            env=environment(tmp_path, MEMLOC_DEVICE_FAILURES=failures),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    last = run("2")
+    said = "memloc: AcceleratorError: CUDA error: device-side assert triggered; this process cannot use the device any more"
+    assert (last.returncode, last.stderr.splitlines()[-1]) == (1, said)
+    assert not list(store.glob("failures/*"))
+    done = run("")
+    assert done.returncode == 0, done.stderr
+    assert "memloc: goes on in a new process (1 of 2)" in done.stderr.splitlines()
+    pids = [pid for pid, _ in moods.told()]
+    assert len(set(pids)) == 2  # the first run's, and the other's: a new process in the place of the old one has its number
+    assert [mood for _, mood in moods.told()][:3] == ["fails", "fails", "fits"]
+    assert contents(store)["epochs"].num_rows == 2 * 2
 
 
 def test_a_device_that_has_failed_ends_the_process(

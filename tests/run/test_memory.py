@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,16 +14,20 @@ from torch import Tensor
 
 from memloc import sweep
 from memloc.data import load
-from memloc.run import memory
-from memloc.run.events import Outcome
+from memloc.models import recomputation
+from memloc.run import attempts, memory
+from memloc.run.attempts import REMEDY
+from memloc.run.events import Event, Outcome
 from memloc.run.pending import Work, pending
 from memloc.run.planner import build_plan
+from memloc.run.ray import workers
 from memloc.run.worker import Worker
 from memloc.stages import REGISTRY, STAGES
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
 from memloc.store import Store, layout
 from tests.conftest import carry_out
+from tests.run.moody import RAN_OUT, moody, run_moody
 from tests.run.programs import assert_same, contents
 
 SWEEP = """
@@ -109,13 +114,61 @@ def test_a_part_that_does_not_fit_alone_is_a_failure_and_the_others_are_there(
 ) -> None:
     limit(lambda name, parts: name == stage and any(part[key] == value for part in parts))
     (error,) = execute(tmp_path).failures.values()
-    assert error == "OutOfMemoryError: CUDA out of memory"
+    assert error == f"OutOfMemoryError: CUDA out of memory (it was alone on the CPU; {REMEDY})"
     store = Store(str(tmp_path / "store"))
     (record,) = store.files.listing(layout.FAILURES)
     assert b"in limited" in store.files.get(record)
     done = [c.part for c in store.snapshot().commits.values() if c.stage == stage]
     assert sorted(part[key] for part in done) == [0, 2]
     assert contents(tmp_path / "store")["retrain"].equals(contents(roomy)["retrain"])
+
+
+def test_a_training_that_runs_out_of_memory_begins_again_with_more_room(tmp_path: Path) -> None:
+    """In one process there is nothing beside it, so at the second attempt its activations are computed again.
+
+    The rows and checkpoints are the same. Without anything to gain, it has failed.
+    """
+    moods = moody(tmp_path)
+    roomy = run_moody(tmp_path, "roomy", moods)
+    assert roomy.failures == {}
+    moods.be("short")
+    told: list[Event] = []
+    assert run_moody(tmp_path, "short", moods, told.append).failures == {}
+    again = [(event.stage, event.error) for event in told if event.kind == "again"]
+    assert again == [("train", RAN_OUT), ("gradients", RAN_OUT), ("gradients", RAN_OUT)]
+    assert_same(tmp_path / "short", tmp_path / "roomy")
+
+
+def test_a_training_that_fits_nowhere_fails_with_what_there_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms: list[bool] = []
+
+    def runs_out(*_: object) -> bool:
+        rooms.append(recomputation._ON.get())
+        raise torch.AcceleratorError("CUDA error: out of memory")
+
+    monkeypatch.setattr(attempts, "run_training", runs_out)
+    monkeypatch.setattr(attempts, "card_in_words", lambda device: "NVIDIA A100 (40.0 GB, 38.0 GB of it free before)")
+    outcome = run_moody(tmp_path, "store", moody(tmp_path))
+    assert rooms == [False, True]
+    (line,) = outcome.failures.values()
+    assert line == (
+        "AcceleratorError: CUDA error: out of memory (it was alone on NVIDIA A100 (40.0 GB, 38.0 GB of it free before); "
+        "its activations were computed again in the backward pass to save memory; take a smaller batch_size or width, "
+        "precision=bf16, or a GPU with more memory)"
+    )
+
+
+def test_the_memory_of_a_card_is_free_after_every_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's task ends with what PyTorch has cached given back: another process on the card finds it."""
+    done: list[str] = []
+    worker = SimpleNamespace(device=torch.device("cuda"))
+    monkeypatch.setattr(workers, "_worker", lambda job: worker)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("empty"))
+    job: Any = SimpleNamespace()
+    with workers._working(job) as given:
+        assert given is worker
+        done.append("task")
+    assert done == ["task", "empty"]
 
 
 def test_other_errors_are_not_taken_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

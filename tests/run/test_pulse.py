@@ -105,6 +105,15 @@ def test_how_far_a_training_is(works: list[Work], beats: Heartbeats) -> None:
     assert (again["host"], again["from_epoch"], again["epoch"], again["seconds"]) == ("elsewhere", 0, 0, 0.0)
 
 
+def test_a_training_that_runs_out_of_memory_waits_again(works: list[Work], beats: Heartbeats) -> None:
+    trial = works[0].trial.id
+    for event in (Event("started", trial), Event("placed", trial, "train", host="there"), Event("epoch", trial, "train")):
+        beats(event)
+    assert beats.notes()[trial]["state"] == "running"
+    beats(Event("again", trial, "train", part_id=trial, error="no memory"))
+    assert beats.notes()[trial]["state"] == "waiting"
+
+
 def test_news_from_the_middle_of_a_training(works: list[Work], beats: Heartbeats) -> None:
     """Whoever should have passed on its beginning was lost."""
     trial = works[0].trial.id

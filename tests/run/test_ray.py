@@ -21,6 +21,7 @@ from memloc.errors import UsageError
 from memloc.run.cluster import resolve
 from memloc.run.ray import connect
 from tests.run.clusters import Cluster, free_port, started_cluster
+from tests.run.moody import RAN_OUT, moody
 from tests.run.prepared import Program
 from tests.run.programs import (
     SMALL,
@@ -169,6 +170,26 @@ def test_lost_processes_are_replaced_and_a_gpu_is_held_by_one_training_at_a_time
     done = memloc(tmp_path, *arguments, str(tmp_path / "inline"), "--executor", "inline")
     assert done.code == 0, done.err
     assert_same(tmp_path / "inline", store)
+
+
+def test_memory_that_runs_out_and_a_device_that_fails(tmp_path: Path, cluster: Cluster) -> None:
+    """The process whose device has failed computes nothing more. Memory is missing until activations are computed again.
+
+    A training and a part each come to that at their third attempt, in processes that are used again.
+    """
+    moods = moody(tmp_path)
+    done = memloc(tmp_path, "sweep", str(moods.path), "--executor", "inline", "--store", str(tmp_path / "inline"))
+    assert done.code == 0, done.err
+    moods.be("short", "fault")
+    done = cluster.sweep(tmp_path, str(moods.path), "--store", str(tmp_path / "store"))
+    assert done.code == 0, done.err
+    (failed, _), *others = told = moods.told()
+    assert [mood for _, mood in told].count("fails") == 1
+    assert failed not in {pid for pid, _ in others}
+    assert len({pid for pid, _ in others}) <= 2  # one on each GPU, for trainings and parts
+    again = f"{RAN_OUT}; in line again, for more room"
+    assert [done.err.count(f"{stage}: {again}") for stage in ("train", "gradients")] == [2, 2 * 2]
+    assert_same(tmp_path / "inline", tmp_path / "store")
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, address: str, **environ: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memloc.run.events import Event, PartResult, TrainingResult
+from memloc.run.events import Event, PartResult, Room, TrainingResult
 from memloc.run.fanout import PricedPart
 from memloc.run.trial_run import TrialRun, TrialSteps
 
@@ -41,6 +41,23 @@ class Driven(TrialRun):
         self.part_ended(part.stage, PartResult(part.id, 0.5, 0.75, error))
         self.task_ended([])
         return part.id
+
+
+def test_what_runs_out_of_memory_comes_again_with_more_room() -> None:
+    trial = Driven()
+    assert trial.room("t") is Room.SHARE
+    for room in (Room.CARD, Room.MOST):
+        trial.training_again(TrainingResult(False, memory="no memory"))
+        assert (trial.phase, trial.room("t"), trial.room("a", "b")) == ("train", room, Room.SHARE)
+    assert trial.told[-1] == Event("again", "t", "train", part_id="t", error="no memory")
+    trial.train()
+    (part,) = trial.take()
+    trial.part_again(part, PartResult(part.id, memory="no memory"))
+    trial.task_ended([])
+    assert trial.told[-1] == Event("again", "t", "rewind", part_id="a", error="no memory")
+    assert trial.room("b", "a") is Room.CARD
+    assert [trial.run() for _ in range(3)] == ["b", "a", "c"]  # behind the others of its wave, before the next wave
+    assert trial.kinds[-1] == "finished"
 
 
 def test_from_the_training_to_the_last_wave() -> None:

@@ -16,10 +16,10 @@ from memloc.errors import StorageError, StoreError, error_line
 from memloc.run.admission import Report
 from memloc.run.events import Event, PartResult, TrainingResult
 from memloc.run.fanout import PricedPart, cut
-from memloc.run.placement import Assignment
+from memloc.run.placement import Assignment, with_room
 from memloc.run.ray.admission_actor import Answer
 from memloc.run.ray.draining import is_draining
-from memloc.run.ray.workers import run_parts, run_parts_on_gpu, train, train_alone
+from memloc.run.ray.workers import run_parts, run_parts_on_gpu, train, train_on_gpu
 from memloc.run.trial_run import TrialRun
 from memloc.store import Patience, Store, leases, records
 from memloc.store.records import Failure
@@ -105,15 +105,18 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
 
     def start_training(self) -> Any:
         """Asks Ray for the training; returns the reference to its result."""
-        trainer = train_alone if self.assignment.trainer["num_gpus"] else train
-        asked = trainer.options(scheduling_strategy="DEFAULT", **self.assignment.trainer)
-        return asked.remote(self.assignment.job)
+        room = self.run.room(self.trial)
+        demand = with_room(self.assignment.trainer, room)
+        trainer = train_on_gpu if demand["num_gpus"] else train
+        return trainer.options(scheduling_strategy="DEFAULT", **demand).remote(self.assignment.job, room)
 
     def start_parts(self, parts: list[PricedPart]) -> Any:
         """Asks Ray for a task of these parts; returns the reference to its results."""
-        compute = run_parts_on_gpu if self.assignment.task["num_gpus"] else run_parts
-        asked = compute.options(scheduling_strategy="DEFAULT", **self.assignment.task)
-        return asked.remote(self.assignment.job, [part.id for part in parts])
+        ids = [part.id for part in parts]
+        room = self.run.room(*ids)
+        demand = with_room(self.assignment.task, room)
+        compute = run_parts_on_gpu if demand["num_gpus"] else run_parts
+        return compute.options(scheduling_strategy="DEFAULT", **demand).remote(self.assignment.job, ids, room)
 
     # --- what happens
 
@@ -128,7 +131,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         """Reports to admission and takes in the news of the training; returns how many tasks the trial may ask for now."""
         waits = self.run.phase == "train" and not self.placed
         fitting = self.assignment.tasks
-        larger = fitting > self.assignment.trainings  # fewer trainers fit than tasks, so each holds more
+        larger = fitting > self.assignment.trainings or bool(self.run.room(self.trial))  # it holds more than a task
         report = Report(waits, larger, self.run.phase == "analyse", len(self.tasks), self.run.queued, fitting)
         answer: Answer = ray.get(self.admission.report.remote(self.trial, report))
         if answer.host and not self.placed:
@@ -156,13 +159,21 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         """The training has ended. Its place is free before the fan-out asks for a share of it."""
         training, self.training = self.training, None
         try:
-            self.run.training_ended(ray.get(training))
+            result: TrainingResult = ray.get(training)
         except RayError as lost:
-            self._trainer_lost(lost)
+            return self._trainer_lost(lost)
+        if not result.memory:
+            return self.run.training_ended(result)
+        self._leave()  # the next step starts it again, behind what holds the cards
+        return self.run.training_again(result)
 
-    def _trainer_lost(self, error: RayError) -> None:
+    def _leave(self) -> None:
+        """The training has given its place back, and has not ended."""
         self.placed = False
         ray.get(self.admission.leave.remote(self.trial))
+
+    def _trainer_lost(self, error: RayError) -> None:
+        self._leave()
         self.lives -= 1
         if self.lives == 0:  # else the next step starts another one, which goes on from the newest checkpoint
             self._record_failure(self.trial, "train", error)
@@ -187,7 +198,11 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         except RayError as error:  # the worker died again and again
             results = [self._lost(part, error) for part in parts]
         for result in results:
-            self.run.part_ended(left.pop(result.part_id).stage, result)
+            part = left.pop(result.part_id)
+            if result.memory:
+                self.run.part_again(part, result)
+            else:
+                self.run.part_ended(part.stage, result)
         self.run.task_ended(list(left.values()))  # those not begun, because of draining
 
     def _lost(self, part: PricedPart, error: RayError) -> PartResult:

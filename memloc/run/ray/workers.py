@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from memloc.errors import DeviceError
-from memloc.run.events import PartResult, TrainingResult
+from memloc.run.events import PartResult, Room, TrainingResult
 from memloc.run.placement import visible_index, visible_variable
 from memloc.run.ray.draining import is_draining
 from memloc.store import Patience, Store
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from memloc.run.worker import Worker
 
 TASK_RETRIES = 3
+MOST_CALLS = 50  # of a process on a GPU: it keeps a CUDA context on every card that it has had
+TELL_SECONDS = 5.0  # for the last words of a process
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,30 @@ def _worker(job: Job) -> Worker:
 
 
 @contextmanager
-def _ending_with_the_device(job: Job) -> Iterator[None]:
-    """Ends this process if its device has failed: Ray tries again in another one."""
+def _working(job: Job) -> Iterator[Worker]:
+    """What this process computes with for a task. Afterwards the memory of its GPU is free for the next process.
+
+    Ends this process at once if its device has failed: Ray tries again in another one.
+    """
+    from memloc.run.device_faults import as_device_error
+    from memloc.run.memory import release
+
     try:
-        yield
+        with as_device_error():
+            worker = _worker(job)
+            yield worker
+            if worker.device.type == "cuda":
+                release(worker.device)
     except DeviceError as error:
-        ray.get(job.admission.failed_device.remote(job.work.trial.id, str(error)))
+        _end(job, str(error))
+
+
+def _end(job: Job, how: str) -> None:
+    """Ends this process. how: its device has failed; the coordinator hears it if anybody can hear anything."""
+    try:
+        with suppress(Exception):
+            ray.get(job.admission.failed_device.remote(job.work.trial.id, how), timeout=TELL_SECONDS)
+    finally:
         os._exit(1)
 
 
@@ -101,7 +121,7 @@ def _device() -> torch.device:
     return torch.device("cuda", visible_index(str(ids[0]), os.environ.get(visible_variable(torch.version.hip))))
 
 
-def _train(job: Job) -> TrainingResult:
+def _train(job: Job, room: Room) -> TrainingResult:
     """Trains; while draining, it ends after its present epoch."""
     clock = time.perf_counter()
     trial = job.work.trial.id
@@ -115,44 +135,46 @@ def _train(job: Job) -> TrainingResult:
     def tell(epoch: int, row: Mapping[str, Any]) -> None:
         announced[:] = [job.admission.reached.remote(trial, host, epoch, row)]
 
-    with _ending_with_the_device(job):
-        result = attempt_training(_worker(job), job.work, tell, lambda: is_draining(job.run))
+    with _working(job) as worker:
+        if worker.device.type == "cuda":
+            worker.forget()  # what it has kept for parts
+        result = attempt_training(worker, job.work, tell, lambda: is_draining(job.run), room)
     ray.get(announced)  # the last epoch must be known before the end is
     return replace(result, seconds=time.perf_counter() - clock)
 
 
-# Its coordinator begins a lost training again. On CPUs a training takes any process of the pool, which usually has torch
-# imported. On a GPU it has a process of its own, which frees the memory of the GPU when it ends.
+# Its coordinator begins a lost training again. A training takes any process of the pool, which usually has torch imported,
+# and on a GPU the context too: the same one as the parts before it.
 @ray.remote(max_retries=0)  # type: ignore[untyped-decorator]
-def train(job: Job) -> TrainingResult:
+def train(job: Job, room: Room = Room.SHARE) -> TrainingResult:
     """A training on CPUs."""
-    return _train(job)
+    return _train(job, room)
 
 
-@ray.remote(max_retries=0, max_calls=1)  # type: ignore[untyped-decorator]
-def train_alone(job: Job) -> TrainingResult:
-    """A training on a GPU, in a process of its own."""
-    return _train(job)
+@ray.remote(max_retries=0, max_calls=MOST_CALLS)  # type: ignore[untyped-decorator]
+def train_on_gpu(job: Job, room: Room = Room.SHARE) -> TrainingResult:
+    """A training on a GPU."""
+    return _train(job, room)
 
 
-def _run_parts(job: Job, part_ids: list[str]) -> list[PartResult]:
+def _run_parts(job: Job, part_ids: list[str], room: Room) -> list[PartResult]:
     """Computes and commits parts, one after the other or together. While draining, none is begun."""
     from memloc.run.attempts import attempt_parts
 
-    worker, trial = _worker(job), job.work.trial
     items: dict[str, Item] = {part_id: (analysis, part_id, part) for analysis, part_id, part in job.work.parts}
-    with _ending_with_the_device(job):
-        return list(attempt_parts(worker, trial, [items[i] for i in part_ids], lambda: is_draining(job.run)))
+    chosen = [items[part_id] for part_id in part_ids]
+    with _working(job) as worker:
+        return list(attempt_parts(worker, job.work.trial, chosen, lambda: is_draining(job.run), room))
 
 
 @ray.remote(max_retries=TASK_RETRIES)  # type: ignore[untyped-decorator]
-def run_parts(job: Job, part_ids: list[str]) -> list[PartResult]:
+def run_parts(job: Job, part_ids: list[str], room: Room = Room.SHARE) -> list[PartResult]:
     """Parts on CPUs."""
-    return _run_parts(job, part_ids)
+    return _run_parts(job, part_ids, room)
 
 
-# A task on a GPU gets a process of its own unless max_calls is set. It is bounded, because a process keeps its CUDA context.
-@ray.remote(max_calls=50, max_retries=TASK_RETRIES)  # type: ignore[untyped-decorator]
-def run_parts_on_gpu(job: Job, part_ids: list[str]) -> list[PartResult]:
+# A task on a GPU gets a process of its own unless max_calls is set.
+@ray.remote(max_calls=MOST_CALLS, max_retries=TASK_RETRIES)  # type: ignore[untyped-decorator]
+def run_parts_on_gpu(job: Job, part_ids: list[str], room: Room = Room.SHARE) -> list[PartResult]:
     """Parts on a GPU."""
-    return _run_parts(job, part_ids)
+    return _run_parts(job, part_ids, room)
