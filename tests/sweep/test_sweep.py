@@ -546,6 +546,14 @@ def test_every_large_sweep_has_a_small_twin(name: str) -> None:
     assert {e.config.dataset for e in sweep.load(sweep.find(f"{name}-mini"), REGISTRY).entries} == {"digits"}
 
 
+def test_what_needs_gpus_uses_their_tensor_cores() -> None:
+    """And the sweeps of a laptop keep what they have computed: on a CPU tf32 is fp32 under another id."""
+    for name, path in sweep.shipped().items():
+        precisions = {entry.config.precision for entry in sweep.load(path, REGISTRY).entries}
+        expected = {"authors": {"tf32", "fp16"}}.get(name, {"tf32"} if name in TWINS else {"fp32"})
+        assert precisions == expected, name
+
+
 @pytest.mark.parametrize("name", [*TWINS, "fashion-mnist"])
 def test_every_block_says_what_of_the_paper_it_is(name: str) -> None:
     for of in {name, f"{name}-mini"} & set(sweep.shipped()):
