@@ -503,7 +503,7 @@ def test_shipped_sweeps_load_and_say_what_they_are() -> None:
         assert sweep.about(path)
         assert sweep.load(path, REGISTRY).entries
     human = sweep.load(sweep.find("human"), REGISTRY).entries[0].config.source.flat()
-    assert human["dataset"] == "parquet:cifar10-jpeg/train.parquet:cifar10-jpeg/test.parquet"  # in the data directory
+    assert human["dataset"] == "parquet:cifar10-jpeg"  # in the data directory
     with pytest.raises(UsageError, match="no such sweep; did you mean 'demo'"):
         sweep.find("demos")
     assert sweep.find("./demo") == Path("./demo")

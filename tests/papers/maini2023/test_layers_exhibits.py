@@ -21,7 +21,7 @@ from memloc.papers.paper import Section
 from memloc.stages import REGISTRY
 from tests.papers.maini2023.simulated import Simulated
 
-REWINDING, RETRAINING = layers.SECTION.exhibits
+REWINDING, RETRAINING, *_ = layers.SECTION.exhibits
 ATYPICAL_NORMS, *ATYPICAL = atypical.SECTION.exhibits
 
 LAYERS = ("stem", "block", "another", "head")  # of the network, in an order that is not the alphabet's

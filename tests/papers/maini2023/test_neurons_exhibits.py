@@ -20,7 +20,7 @@ from memloc.report.drawing import drawing
 from memloc.statistics.trainings import OverTrainings
 from tests.papers.maini2023.simulated import Simulated
 
-FLIPS, DETECTION = SECTION.exhibits
+FLIPS, DETECTION, *_ = SECTION.exhibits
 
 NAMES = {False: "clean", True: "noisy"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memloc.papers.maini2023.layers import retraining, rewinding
+from memloc.papers.maini2023.layers import retraining, rewinding, widths
 from memloc.papers.maini2023.layers.accuracies import KEPT
 from memloc.papers.paper import Judged, Section, in_order
 
@@ -28,6 +28,6 @@ SECTION = Section(
     "Layers",
     "§5, Appendix B",
     in_order(rewinding.CLAIMS, retraining.CLAIMS),
-    in_order(rewinding.EXHIBITS, retraining.EXHIBITS),
+    in_order(rewinding.EXHIBITS, retraining.EXHIBITS, widths.EXHIBITS),
     sentence,
 )

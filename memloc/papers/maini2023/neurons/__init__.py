@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memloc.papers.maini2023.neurons import detection, flips, layer_shares
+from memloc.papers.maini2023.neurons import detection, flips, layer_shares, widths
 from memloc.papers.paper import Judged, Section, in_order
 
 
@@ -29,6 +29,6 @@ SECTION = Section(
     "Neurons",
     "§6.1",
     in_order(flips.CLAIMS, layer_shares.CLAIMS, detection.CLAIMS),
-    in_order(flips.EXHIBITS, detection.EXHIBITS),
+    in_order(flips.EXHIBITS, detection.EXHIBITS, widths.EXHIBITS),
     sentence,
 )

@@ -1,0 +1,108 @@
+"""What §5 and §6.1 measure, against the width of the network. The paper has one width; sweep `width` has three."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from memloc.analysis.conditions import among
+from memloc.analysis.observed import Observed
+from memloc.analysis.settings import SEEDS
+from memloc.papers.charts import Curves, Line
+from memloc.papers.claims import Case, Claim, Estimates, of_stage
+from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted
+from memloc.papers.judgement import Estimate
+from memloc.statistics import Interval
+
+PAPERS = "the paper's"  # the line with its one point
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart of a claim's numbers. names: {part of the claim: its line}, of the parts that are drawn."""
+
+    claim: Claim
+    names: Mapping[str, str]
+    y_label: str
+    title: str = ""
+    y_range: tuple[float, float] | None = None
+
+    def estimates(self, one: Observed) -> Estimates:
+        """{part: the claim's estimate} of some trainings."""
+        estimated = self.claim.estimate(Case(one.observations, one.setting))
+        return {"": estimated} if isinstance(estimated, Estimate) else estimated or {}
+
+    @property
+    def papers(self) -> Mapping[str, float | None]:
+        """{part: the paper's number}, of networks of width 1. It is the same in all of the paper's settings."""
+        return next(iter(self.claim.scopes.values()))
+
+
+def against_width(id: str, table: str, title: str, shows: str, pictures: Sequence[Picture]) -> Exhibit:
+    """An exhibit of claims that need one stage. table: has the stage's rows."""
+    stage = pictures[0].claim.stage
+    return Exhibit(
+        id,
+        "Width",
+        title,
+        "beyond the paper",
+        shows,
+        "memloc sweep width",
+        of_stage(stage, without=("width",)),
+        partial(_drawn, table, pictures),
+        Wanted(("mnist", "fashion_mnist"), ("resnet9",)),
+    )
+
+
+def _drawn(table: str, pictures: Sequence[Picture], subjects: Sequence[Subject]) -> Drawn:
+    """A chart for each picture, with a panel for each setting that has several widths."""
+    several = [subject for subject in subjects if len(_by_width(subject)) > 1]
+    analyses = [analysis for subject in several for analysis in subject.setting.analyses.values()]
+    sql = f"SELECT * FROM {table} WHERE {among('analysis', analyses)}"
+    return [
+        Curves(
+            one.title,
+            {subject.label: _lines(subject, one) for subject in several},
+            "width",
+            one.y_label,
+            sql,
+            y_range=one.y_range,
+        )
+        for one in pictures
+        if several
+    ]
+
+
+def _by_width(one: Observed) -> dict[float, list[str]]:
+    """{width: its trainings}, by width."""
+    widths: dict[float, list[str]] = {}
+    for trial, config in one.configs.items():
+        if config.get("width") is not None:
+            widths.setdefault(float(config["width"]), []).append(trial)
+    return dict(sorted(widths.items()))
+
+
+def _lines(one: Observed, picture: Picture) -> list[Line]:
+    """The estimate of each width over its trainings, and of each training; trainings of equal seeds are one line."""
+    widths = _by_width(one)
+    pooled = [picture.estimates(one.only(trials)) for trials in widths.values()]
+    seeds: dict[str, dict[float, Estimates]] = {}
+    for width, trials in widths.items():
+        for trial in trials:
+            key = str([one.configs[trial].get(name) for name in SEEDS])
+            seeds.setdefault(key, {})[width] = picture.estimates(one.only([trial]))
+    lines = []
+    for part, name in picture.names.items():
+        own = [[_interval(of_seed.get(width, {}), part) for width in widths] for _, of_seed in sorted(seeds.items())]
+        each = [[None if interval is None else interval.value for interval in intervals] for intervals in own]
+        lines.append(Line(name, list(widths), each, [_interval(estimates, part) for estimates in pooled]))
+        if (papers := picture.papers.get(part)) is not None:
+            whose = f"{PAPERS}, {name}" if len(picture.names) > 1 else PAPERS
+            lines.append(Line(whose, [1.0], [], [Interval(papers, None, None)]))
+    return lines
+
+
+def _interval(estimates: Estimates, part: str) -> Interval | None:
+    estimate = estimates.get(part)
+    return None if estimate is None else estimate.interval

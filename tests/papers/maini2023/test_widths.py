@@ -1,0 +1,98 @@
+"""Redundancy against width, compared with loops over the simulated rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import pytest
+
+from memloc import sweep
+from memloc.papers.charts import Curves
+from memloc.papers.exhibits import Shown
+from memloc.papers.maini2023 import layers, neurons
+from memloc.stages import REGISTRY
+from tests.papers.maini2023.simulated import Simulated
+from tests.papers.maini2023.test_neurons_exhibits import Search, search
+
+WIDTHS, SEEDS, LAYERS = (0.25, 0.5, 1.0), (0, 1), ("stem", "block", "another", "head")
+REWINDING, RETRAINING = layers.SECTION.exhibits[-2:]
+NEURONS = neurons.SECTION.exhibits[-1]
+
+
+def charts(shown: Shown) -> list[Curves]:
+    assert all(isinstance(chart, Curves) and chart.x_label == "width" for chart in shown.charts)
+    return [chart for chart in shown.charts if isinstance(chart, Curves)]
+
+
+def values(chart: Curves, panel: str = "") -> dict[str, dict[float, float]]:
+    """{line: {width: value}}."""
+    return {
+        line.name: {x: v.value for x, v in zip(line.x, line.values, strict=True) if v is not None}
+        for line in chart.panels[panel]
+    }
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Simulated:
+    return Simulated(tmp_path)
+
+
+def test_layers_against_width(made: Simulated) -> None:
+    """Two seeds at each width. A training with C-scores or of one width alone says nothing here."""
+    left: dict[tuple[float, int], dict[str, float]] = {}
+    for width in WIDTHS:
+        for seed in SEEDS:
+            trial = made.training(width=width, seed=seed)
+            drawn = np.random.default_rng([int(8 * width), seed]).uniform(0.8, 1.0, len(LAYERS))
+            left[width, seed] = dict(zip(LAYERS, drawn.tolist(), strict=True))
+            made.rewind(trial, left[width, seed])
+            made.retrain(trial, {layer: (0.1, value, 0.2) for layer, value in left[width, seed].items()})
+    made.rewind(made.training(width=0.5, dataset="mnist"), left[0.5, 0])  # of one width
+    rewinding, retraining = made.drawn(REWINDING, RETRAINING)
+    means = {w: {layer: fmean(left[w, seed][layer] for seed in SEEDS) for layer in LAYERS} for w in WIDTHS}
+    shares = {w: fmean(float(v >= 0.9) for v in means[w].values()) for w in WIDTHS}
+    kept, last = charts(rewinding)
+    (panel,) = kept.panels
+    assert values(kept, panel) == {"kept": pytest.approx(shares)}
+    assert values(last, panel) == {"left": pytest.approx({w: min(means[w][k] for k in LAYERS[-2:]) for w in WIDTHS})}
+    (line,) = last.panels[panel]
+    assert [list(values) for values in line.each] == [
+        [min(left[w, s][k] for k in LAYERS[-2:]) for w in WIDTHS] for s in SEEDS
+    ]
+    (reached,) = charts(retraining)
+    assert values(reached) == {"reached": pytest.approx(shares), "the paper's": {1.0: 1.0}}
+    assert len({*shares.values()}) > 1
+    rows = made.rows(kept.sql)
+    assert len(rows) == 6 * len(LAYERS) * 4
+    assert {row["trial"] for row in rows} == {row["trial"] for row in made.rows(reached.sql)}
+
+
+def test_neurons_against_width(made: Simulated) -> None:
+    counts = {0.25: (2, 4), 1.0: (6, 9)}
+    for width, (noisy, clean) in counts.items():
+        search(made, made.training(width=width), [Search(e, noisy if e < 10 else clean) for e in range(20)])
+    (shown,) = made.drawn(NEURONS)
+    (chart,) = charts(shown)
+    assert values(chart) == {
+        "noisy": {0.25: 2.0, 1.0: 6.0},
+        "the paper's, noisy": {1.0: 5.1},
+        "clean": {0.25: 4.0, 1.0: 9.0},
+        "the paper's, clean": {1.0: 15.7},
+    }
+
+
+def test_one_width_is_no_picture(made: Simulated) -> None:
+    trial = made.training(width=0.25)
+    made.rewind(trial, dict.fromkeys(LAYERS, 0.9))
+    made.retrain(trial, dict.fromkeys(LAYERS, (0.1, 0.9)))
+    assert [shown.charts for shown in made.drawn(REWINDING, RETRAINING, NEURONS)] == [[], [], []]
+
+
+def test_the_command_makes_what_it_shows() -> None:
+    for exhibit in (REWINDING, RETRAINING, NEURONS):
+        assert exhibit.command == "memloc sweep width"
+    entries = sweep.load(sweep.find("width"), REGISTRY).entries
+    assert {entry.config.flat()["width"] for entry in entries} == set(WIDTHS)
+    assert all({"rewind", "retrain", "flips"} <= {r.stage for r in entry.requests} for entry in entries)
