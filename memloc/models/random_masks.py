@@ -18,15 +18,17 @@ class RandomMasks:
 
     def __init__(self, seed: int, purpose: str, device: torch.device) -> None:
         self.seed, self.purpose = seed, purpose
-        self.generator = None if device.type == "cpu" else torch.Generator(device)
+        self.on_host = device.type == "cpu"
+        self.generator = None if device.type in ("cpu", "meta") else torch.Generator(device)
 
     def fill(self, factors: Tensor, keep: float, site: str, epoch: int, step: int) -> Tensor:
         """`factors`, float32 of any shape, overwritten with those of the site at one training step."""
         key = (self.seed, self.purpose, site, epoch, step)
-        if self.generator is None:
+        if self.on_host:
             # PyTorch's generator for CPUs uses the low 32 bits of a seed, so two streams of a long training might be equal.
             # It is also slower.
             drawn = stream(*key).random(tuple(factors.shape), dtype=np.float32)
             return factors.copy_(torch.from_numpy(drawn < np.float32(keep))).div_(keep)
-        self.generator.manual_seed(torch_seed(*key))
+        if self.generator is not None:  # the device `meta` draws no numbers
+            self.generator.manual_seed(torch_seed(*key))
         return factors.bernoulli_(keep, generator=self.generator).div_(keep)
