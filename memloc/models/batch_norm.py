@@ -21,7 +21,7 @@ class BatchStatistics(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(x − mean)/√(variance + ε)·scale + shift, over all axes but the second; x: float B×C×…."""
-        if x.is_cuda:
+        if x.device.type != "cpu":
             return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
         return _BatchNorm.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-any-return]
 

@@ -23,12 +23,12 @@ def needs(works: Sequence[Work], data_dir: Path, retention: Retention, gpus: boo
 
 def _largest(works: Sequence[Work], data_dir: Path) -> tuple[int, str]:
     """(bytes of the training that needs most, what it is). Trainings with the same network and batch are counted once."""
-    from memloc.run.training_memory import training_bytes
+    from memloc.run.by_shape.memory import needs as memory_needs
 
     largest, training = 0, ""
     alike = {(w.trial.config.source, w.trial.config.architecture, w.trial.config.batch_size): w for w in works if w.computes}
     for (source, _, batch), work in alike.items():
-        taken = training_bytes(work.trial, describe(source, data_dir).shape)
+        taken = next(memory_needs(work.trial, describe(source, data_dir).shape)).plain
         if taken > largest:
             largest, training = (
                 taken,
