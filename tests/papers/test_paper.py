@@ -19,8 +19,8 @@ def test_the_papers_claims_and_figures_are_in_its_order() -> None:
     sections = [([c.id for c in s.claims], [e.id for e in s.exhibits]) for s in paper().sections]
     assert sections == [
         (["G1", "G2", "G3", "G4", "G5"], ["fig01", "fig02", "fig10", "fig11"]),
-        (["L1", "W1", "W2", "W3", "R1", "R2"], ["fig03", "fig04"]),
-        (["F1", "F2", "F3", "F4", "F5", "D1"], ["fig05", "detection"]),
+        (["L1", "W1", "W2", "W3", "R1", "R2"], ["fig03", "fig04", "width-rewinding", "width-retraining"]),
+        (["F1", "F2", "F3", "F4", "F5", "D1"], ["fig05", "detection", "width-neurons"]),
         (["E1", "E2", "E3", "E4", "E5"], ["table1", "table2", "table3", "fig07"]),
         (["A1"], ["fig08", "fig09", "fig19"]),
     ]

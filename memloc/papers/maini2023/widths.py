@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from memloc.analysis.conditions import among
+from memloc.analysis.observations import Observations
 from memloc.analysis.observed import Observed
-from memloc.analysis.settings import SEEDS
+from memloc.analysis.settings import SEEDS, Setting
 from memloc.papers.charts import Curves, Line
-from memloc.papers.claims import Case, Claim, Estimates, of_stage
+from memloc.papers.claims import Case, Claim, Estimates
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted
 from memloc.papers.judgement import Estimate
 from memloc.statistics import Interval
@@ -49,28 +50,32 @@ def against_width(id: str, table: str, title: str, shows: str, pictures: Sequenc
         "beyond the paper",
         shows,
         "memloc sweep width",
-        of_stage(stage, without=("width",)),
+        partial(_of_several_widths, stage),
         partial(_drawn, table, pictures),
-        Wanted(("mnist", "fashion_mnist"), ("resnet9",)),
+        Wanted(("mnist", "fashion_mnist"), ("resnet9",), (0.1,)),
     )
 
 
+def _of_several_widths(stage: str, observations: Observations) -> list[Setting]:
+    settings = observations.settings(stage, without=("width",))
+    return [setting for setting in settings if len(_by_width(Observed(observations, setting))) > 1]
+
+
 def _drawn(table: str, pictures: Sequence[Picture], subjects: Sequence[Subject]) -> Drawn:
-    """A chart for each picture, with a panel for each setting that has several widths."""
-    several = [subject for subject in subjects if len(_by_width(subject)) > 1]
-    analyses = [analysis for subject in several for analysis in subject.setting.analyses.values()]
+    """A chart for each picture, with a panel for each setting."""
+    analyses = [analysis for subject in subjects for analysis in subject.setting.analyses.values()]
     sql = f"SELECT * FROM {table} WHERE {among('analysis', analyses)}"
     return [
         Curves(
             one.title,
-            {subject.label: _lines(subject, one) for subject in several},
+            {subject.label: _lines(subject, one) for subject in subjects},
             "width",
             one.y_label,
             sql,
             y_range=one.y_range,
         )
         for one in pictures
-        if several
+        if subjects
     ]
 
 

@@ -384,7 +384,7 @@ def test_gradients_at_checkpoints_stand_in_for_atypical_examples_too(made: Simul
 @pytest.mark.parametrize("section", [layers.SECTION, atypical.SECTION])
 def test_the_commands_run_the_stages_of_their_figures(section: Section) -> None:
     """And each of the settings that the paper's figure has, after C-scores where it needs them."""
-    stages = {"fig03": "rewind", "fig04": "retrain", "fig08": "gradients", "fig09": "rewind", "fig19": "retrain"}
+    stages = {"fig04": "retrain", "fig08": "gradients", "fig19": "retrain", "width-retraining": "retrain"}
     exhibits = [*section.exhibits, *([PICTURE] if section is layers.SECTION else [])]
     for exhibit in exhibits:
         assert exhibit.first == ("memloc sweep cscore" if section is atypical.SECTION else "")
@@ -440,7 +440,7 @@ def test_the_sections_of_the_paper() -> None:
     ]
     assert names[-1] == "Atypical examples"
     assert [claim.id for claim in layers.SECTION.claims] == ["L1", "W1", "W2", "W3", "R1", "R2"]
-    assert [exhibit.id for exhibit in layers.SECTION.exhibits] == ["fig03", "fig04"]
+    assert [exhibit.id for exhibit in layers.SECTION.exhibits] == ["fig03", "fig04", "width-rewinding", "width-retraining"]
     assert [exhibit.id for exhibit in atypical.SECTION.exhibits] == ["fig08", "fig09", "fig19"]
     assert PAPER.pictures[0] is PICTURE
 

@@ -87,7 +87,7 @@ def test_one_width_is_no_picture(made: Simulated) -> None:
     trial = made.training(width=0.25)
     made.rewind(trial, dict.fromkeys(LAYERS, 0.9))
     made.retrain(trial, dict.fromkeys(LAYERS, (0.1, 0.9)))
-    assert [shown.charts for shown in made.drawn(REWINDING, RETRAINING, NEURONS)] == [[], [], []]
+    assert [shown.charts for shown in made.drawn(REWINDING, RETRAINING, NEURONS)] == [()] * 3
 
 
 def test_the_command_makes_what_it_shows() -> None:
