@@ -12,9 +12,9 @@ import memloc
 from memloc.api import OpenStore, Trial
 from memloc.data import load, prepare
 from memloc.errors import StoreError
-from memloc.models.blocks import Masks
 from memloc.models.gates import Gates
 from memloc.models.groups import Network
+from memloc.models.kept import Masks
 from memloc.stages.training.batches import batches
 from memloc.stages.training.loop import train
 from memloc.store import Store, layout

@@ -146,6 +146,7 @@ class Trial:
                 or damaged.
         """
         from memloc.api.masked import FixedMasks, OwnMasks, PositionMasks
+        from memloc.models.kept import floats
         from memloc.store import checkpoints  # with torch
 
         last = self.config.epochs if self._commit.stopped is None else self._commit.stopped
@@ -163,7 +164,7 @@ class Trial:
             return OwnMasks(network, dropout, self._data.example).eval()
         if dropout.by_position:
             return PositionMasks(network, dropout).eval()
-        factors = dropout.evaluation(mode, rescale=rescale)
+        factors = floats(dropout.evaluation(mode, rescale=rescale))
         return FixedMasks(network, factors).eval() if factors else network
 
     def _check_mode(self, mode: str, rescale: str, modes: tuple[str, ...]) -> None:

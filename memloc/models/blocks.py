@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeAlias
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memloc.models.gates import Gate, Open, gated, gated_linear, replayed
-
-Masks: TypeAlias = Mapping[str, Tensor]  # {site: float32 factor that broadcasts against the activations there}
+from memloc.models.kept import Masks, times
 
 
 def uniform(shape: torch.Size, fan_in: int, generator: torch.Generator) -> Tensor:
@@ -22,12 +18,16 @@ def uniform(shape: torch.Size, fan_in: int, generator: torch.Generator) -> Tenso
 
 def masked(x: Tensor, site: str, masks: Masks | None) -> Tensor:
     """x (B×C×H×W, float32) times the factor of a dropout site, if there is one."""
-    return x if masks is None or site not in masks else x * masks[site]
+    return x if masks is None or site not in masks else times(x, masks[site])
 
 
 def masked_tokens(x: Tensor, site: str, masks: Masks | None) -> Tensor:
     """The same for tokens, float32 B×N×C, whose factor broadcasts against B×C×N×1."""
-    return x if masks is None or site not in masks else x * masks[site].flatten(2).transpose(1, 2)
+    return x if masks is None or site not in masks else times(x, masks[site], _of_tokens)
+
+
+def _of_tokens(factor: Tensor) -> Tensor:
+    return factor.flatten(2).transpose(1, 2)
 
 
 class ConvBlock(nn.Module):

@@ -1,11 +1,13 @@
 """Example-tied dropout (§6.2) and its baselines, as factors at a network's dropout sites.
 
 A `Dropout` does not change the network's forward pass. For the rows of a batch it gives one factor per site, and the network
-multiplies by it. An example's mask depends on (seed, site, example, channel) alone.
+multiplies by it. An example's mask depends on (seed, site, example, channel) alone. Factors of single activations are one
+byte each (`Kept`) and are made when the network asks for a site.
 """
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,9 +18,10 @@ from torch import Tensor, nn
 
 from memloc.config import TrainConfig
 from memloc.config import training as kinds
-from memloc.models.blocks import Masks
 from memloc.models.groups import Network
+from memloc.models.kept import Kept, Masks, OnDemand, scale_of
 from memloc.models.random_masks import RandomMasks
+from memloc.models.recomputation import is_recomputing
 from memloc.seeds import hashed, uniform
 
 Shape = tuple[int, int, int]  # C, H, W
@@ -35,7 +38,7 @@ class Dropout:
     by_position = False
 
     def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
-        """The factors of one training step, float32, by site: B×C×H×W or B×C×1×1, or with 1 in place of B."""
+        """The factors of one training step by site: B×C×H×W or B×C×1×1, or with 1 in place of B."""
         return None
 
     def fixed(self, rows: Tensor) -> Masks | None:
@@ -43,7 +46,7 @@ class Dropout:
         return self.training(rows, 0, 0)
 
     def evaluation(self, mask_mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
-        """The factors in evaluation mode, float32, by site; None: no factors, so the activations stay as they are.
+        """The factors in evaluation mode by site; None: no factors, so the activations stay as they are.
 
         A factor is B×C×1×1 in mode own, and 1×C×1×1 in modes scaled and dropped. The masks of `sparse` are 1×C×H×W or
         1×C×1×1 in every mode, or B×C×H×W where they depend on the position. rows: needed in mode own and for masks by
@@ -70,18 +73,20 @@ class OwnDropouts:
     """The dropouts that are part of an architecture (`Network.stochastic`): factors 0 or 1/(1 − rate), in training alone."""
 
     def __init__(self, network: Network, seed: int, device: torch.device) -> None:
-        self.sites, self.device = network.stochastic(), device
+        self.sites = network.stochastic()
         self.random = RandomMasks(seed, "own dropout", device if self.sites else torch.device("cpu"))
 
     def training(self, count: int, epoch: int, step: int, others: Masks | None = None) -> Masks | None:
         """The factors of one training step for a batch of `count`, together with `others`."""
         if not self.sites:
             return others
-        masks = dict(others or {})
-        for site, (shape, rate) in self.sites.items():
-            factors = torch.empty(count, *shape, device=self.device)
-            masks[site] = self.random.fill(factors, 1 - rate, site, epoch, step)
-        return masks
+
+        def drawn(site: str) -> Kept:
+            shape, rate = self.sites[site]
+            return self.random.drawn((count, *shape), 1 - rate, site, (epoch, step))
+
+        own = OnDemand(self.sites, drawn, keep=not is_recomputing())
+        return ChainMap(own, others) if others else own  # type: ignore[arg-type]  # it is only read
 
 
 class ExampleTied(Dropout):
@@ -164,19 +169,17 @@ class Standard(Dropout):
     """Random dropout: each unit kept with probability `keep` and scaled by 1/keep in training, off in evaluation."""
 
     def __init__(self, config: kinds.Standard, seed: int, sites: Mapping[str, Shape], device: torch.device) -> None:
-        self.keep, self.unit = config.keep, config.unit
-        self.sites, self.device = dict(sites), device
+        self.keep, self.unit, self.sites = config.keep, config.unit, dict(sites)
         self.random = RandomMasks(seed, "dropout", device)
 
     def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
-        masks = {}
-        for site, (c, h, w) in self.sites.items():
-            shape = (len(rows), c, h, w) if self.unit == "element" else (len(rows), c, 1, 1)
-            mask = torch.empty(shape, device=self.device)
+        def drawn(site: str) -> Kept:
+            c, h, w = self.sites[site]
             if self.unit == "element":
-                mask = mask.to(memory_format=torch.channels_last)
-            masks[site] = self.random.fill(mask, self.keep, site, epoch, step)
-        return masks
+                return self.random.drawn((len(rows), c, h, w), self.keep, site, (epoch, step), torch.channels_last)
+            return self.random.drawn((len(rows), c, 1, 1), self.keep, site, (epoch, step))
+
+        return OnDemand(self.sites, drawn, keep=not is_recomputing())
 
     def fixed(self, rows: Tensor) -> Masks | None:
         return None
@@ -217,7 +220,7 @@ class SparsePositions(Dropout):
     def __init__(
         self, config: kinds.Sparse, seed: int, sites: Mapping[str, Shape], batch_size: int, device: torch.device
     ) -> None:
-        self.keep, self.batch_size = config.keep, batch_size
+        self.keep, self.scale, self.batch_size = config.keep, scale_of(config.keep), batch_size
         # The last batch of an epoch may have one example more.
         self.kept = {
             site: torch.stack([self._draw(seed, site, shape, k) for k in range(batch_size + 1)]).to(device)
@@ -229,16 +232,14 @@ class SparsePositions(Dropout):
         hashes = hashed(seed, "sparse, by position", site, i=position, j=np.arange(int(np.prod(shape))))
         return torch.from_numpy((uniform(hashes) < self.keep).reshape(shape))
 
-    def _at(self, positions: Tensor) -> Masks:
-        return {site: kept[positions].to(torch.float32) / self.keep for site, kept in self.kept.items()}
-
     def training(self, rows: Tensor, epoch: int, step: int) -> Masks | None:
-        return self._at(torch.arange(len(rows), device=rows.device))
+        return OnDemand(self.kept, lambda site: Kept(self.kept[site][: len(rows)], self.scale))
 
     def evaluation(self, mask_mode: str, rows: Tensor | None = None, rescale: str = "none") -> Masks | None:
         if rows is None:
             raise ValueError("masks by position in a batch need rows")
-        return self._at(rows % self.batch_size)
+        positions = rows % self.batch_size
+        return OnDemand(self.kept, lambda site: Kept(self.kept[site][positions], self.scale), keep=not is_recomputing())
 
 
 class SparseWeights(Dropout):

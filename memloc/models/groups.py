@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from memloc.models.batch_norm import BatchStatistics
-from memloc.models.blocks import ConvBlock, Masks, uniform
+from memloc.models.blocks import ConvBlock, uniform
 from memloc.models.gates import Gates
+from memloc.models.kept import Masks
 from memloc.models.recomputation import is_recomputing, recomputed
 from memloc.seeds import torch_seed
 

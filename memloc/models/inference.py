@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from torch import Tensor
 
 from memloc.data.device import images
-from memloc.models.blocks import Masks
 from memloc.models.groups import Network
+from memloc.models.kept import Masks
 
 # Part of the numerics: another batch shape rounds differently. A change of it must raise every stage's version.
 GROUP_SIZE = 256

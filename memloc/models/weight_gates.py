@@ -15,9 +15,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memloc.models.blocks import ConvBlock, Masks
+from memloc.models.blocks import ConvBlock
 from memloc.models.gates import Gate, Gates, Open, gated
 from memloc.models.groups import Network, State
+from memloc.models.kept import Masks
 
 KINDS = ("conv", "bn.weight", "bn.bias")  # of a block, in the order of its parameters
 

@@ -19,6 +19,7 @@ from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.dropouts import Dropout, ExampleTied, build_dropout
 from memloc.models.groups import Network
+from memloc.models.kept import floats
 from tests.models.plain import SITES
 
 CPU = torch.device("cpu")
@@ -40,7 +41,7 @@ def tied(example: npt.NDArray[np.int64] | None = None, **fields: Any) -> Example
 
 def all_masks(dropout: Dropout, n: int = N) -> dict[str, npt.NDArray[np.bool_]]:
     """{site: bool n×C}."""
-    masks = dropout.training(torch.arange(n), 1, 0)
+    masks = floats(dropout.training(torch.arange(n), 1, 0))
     assert masks is not None
     return {site: m[:, :, 0, 0].numpy().astype(bool) for site, m in masks.items()}
 
@@ -143,7 +144,7 @@ def test_same_mask_in_every_epoch_step_and_batch() -> None:
     dropout, masks = tied(), all_masks(tied())
     order = np.random.default_rng(0).permutation(N)
     for epoch, step, rows in [(1, 0, order[:7]), (30, 5, order[3:4]), (2, 999, order), (9, 1, np.array([5, 5, 6, 5]))]:
-        found = dropout.training(torch.from_numpy(rows), epoch, step)
+        found = floats(dropout.training(torch.from_numpy(rows), epoch, step))
         assert found is not None
         for site in SITES:
             assert found[site].shape == (len(rows), masks[site].shape[1], 1, 1)
@@ -199,12 +200,14 @@ def test_no_global_generator_is_touched() -> None:
         network = make()[1]
         before = state()
         dropout = build_dropout(resolved(dataset="digits", model="resnet9", **fields), network.sites, np.arange(N), CPU)
-        dropout.training(torch.arange(4), 1, 0)
+        floats(dropout.training(torch.arange(4), 1, 0))
         dropout.constrain(network)
         assert state() == before
         torch.manual_seed(123)
         again = build_dropout(resolved(dataset="digits", model="resnet9", **fields), network.sites, np.arange(N), CPU)
-        for a, b in zip(*(list((d.training(torch.arange(4), 1, 0) or {}).values()) for d in (dropout, again)), strict=True):
+        for a, b in zip(
+            *(list((floats(d.training(torch.arange(4), 1, 0)) or {}).values()) for d in (dropout, again)), strict=True
+        ):
             assert torch.equal(a, b)
 
 
@@ -249,7 +252,7 @@ def test_plain_is_no_factor_and_own_is_the_training_mask() -> None:
     dropout = tied()
     rows = torch.tensor([8, 2, 8])
     assert dropout.evaluation("plain", rows) is None
-    own, training = dropout.evaluation("own", rows), dropout.training(rows, 4, 2)
+    own, training = dropout.evaluation("own", rows), floats(dropout.training(rows, 4, 2))
     assert own is not None
     assert training is not None
     assert all(torch.equal(own[site], training[site]) for site in SITES)
@@ -288,7 +291,7 @@ def test_the_expected_mask_is_the_scaled_factor() -> None:
 @pytest.mark.parametrize("keep", [0.4, 0.6, 1.0])
 def test_standard_dropout_keeps_each_unit_with_probability_keep(unit: str, keep: float) -> None:
     dropout, network = make(dropout="standard", keep=keep, unit=unit)
-    masks = dropout.training(torch.arange(64), 3, 1)
+    masks = floats(dropout.training(torch.arange(64), 3, 1))
     assert masks is not None
     assert list(masks) == list(SITES)
     for site, shape in network.sites.items():
@@ -306,13 +309,13 @@ def test_standard_dropout_is_keyed_by_the_step(unit: str) -> None:
     other, _ = make(dropout="standard", keep=0.5, unit=unit, seed=2)
     rows = torch.arange(32)
     steps = [(1, 0), (1, 1), (2, 0), (2, 1)]
-    drawn = [dropout.training(rows, *step) for step in steps]
-    repeated = [again.training(rows, *step) for step in reversed(steps)][::-1]  # in another order: no hidden state
+    drawn = [floats(dropout.training(rows, *step)) for step in steps]
+    repeated = [floats(again.training(rows, *step)) for step in reversed(steps)][::-1]  # in another order: no hidden state
     for i, (one, two) in enumerate(zip(drawn, repeated, strict=True)):
         assert one is not None
         assert two is not None
         assert all(torch.equal(one[site], two[site]) for site in SITES)
-        rest = [d for j, d in enumerate(drawn) if j != i] + [other.training(rows, *steps[i])]
+        rest = [d for j, d in enumerate(drawn) if j != i] + [floats(other.training(rows, *steps[i]))]
         for different in rest:
             assert different is not None
             for site in SITES:
@@ -349,7 +352,7 @@ def test_sites_of_one_shape_have_masks_of_their_own() -> None:
 
 
 def masks_of(config: TrainConfig, sites: Mapping[str, tuple[int, int, int]]) -> Mapping[str, Tensor]:
-    masks = build_dropout(config, sites, np.arange(N), CPU).training(torch.arange(16), 2, 5)
+    masks = floats(build_dropout(config, sites, np.arange(N), CPU).training(torch.arange(16), 2, 5))
     assert masks is not None
     return masks
 
@@ -368,8 +371,8 @@ def test_standard_dropout_is_off_in_evaluation() -> None:
 @pytest.mark.parametrize("keep", [0.4, 1.0])
 def test_sparse_activations_are_one_fixed_mask(unit: str, keep: float) -> None:
     dropout, network = make(1.0, dropout="sparse", keep=keep, unit=unit)
-    training, test = dropout.training(torch.arange(7), 1, 0), dropout.evaluation("plain")
-    later, own_rows = dropout.training(torch.arange(3), 9, 4), dropout.evaluation("plain", torch.arange(5))
+    training, test = floats(dropout.training(torch.arange(7), 1, 0)), dropout.evaluation("plain")
+    later, own_rows = floats(dropout.training(torch.arange(3), 9, 4)), dropout.evaluation("plain", torch.arange(5))
     assert training is not None
     assert test is not None
     for site, (c, h, w) in network.sites.items():
@@ -383,7 +386,7 @@ def test_sparse_activations_are_one_fixed_mask(unit: str, keep: float) -> None:
             assert torch.equal(same[site], mask)
     if keep < 1:
         assert not torch.equal(training["conv2"], training["res1"])  # drawn for each site
-        other = make(1.0, dropout="sparse", keep=keep, unit=unit, seed=1)[0].training(torch.arange(1), 1, 0)
+        other = floats(make(1.0, dropout="sparse", keep=keep, unit=unit, seed=1)[0].training(torch.arange(1), 1, 0))
         assert other is not None
         assert not torch.equal(other["conv3"], training["conv3"])
 
@@ -392,7 +395,8 @@ def test_sparse_masks_by_position_in_the_batch() -> None:
     """A mask of its own for each position: in training of the step's batch, in evaluation of the data cut into batches."""
     dropout, network = make(batch_size=7, dropout="sparse", keep=0.4, unit="batch_element")
     assert (dropout.by_position, dropout.mask_modes) == (True, ("plain",))
-    masks = dropout.training(torch.tensor([9, 3, 3, 3, 70, 1, 2, 4]), 1, 0)  # eight: a single example joins the batch before
+    rows = torch.tensor([9, 3, 3, 3, 70, 1, 2, 4])  # eight: a single example joins the batch before
+    masks = floats(dropout.training(rows, 1, 0))
     assert masks is not None
     for site, (c, h, w) in network.sites.items():
         mask = masks[site]
@@ -403,10 +407,10 @@ def test_sparse_masks_by_position_in_the_batch() -> None:
         for a, b in itertools.combinations(kept.flatten(1).numpy(), 2):
             assert agreement(a, b) > ALPHA
     assert agreement((masks["conv2"] != 0).numpy(), (masks["res1"] != 0).numpy()) > ALPHA  # drawn for each site
-    later = dropout.training(torch.tensor([5, 6]), 9, 4)  # other examples, another step: the same positions
-    own_order = dropout.evaluation("plain", torch.tensor([0, 6, 7, 15, 20]))
-    again = make(batch_size=7, dropout="sparse", keep=0.4, unit="batch_element")[0].fixed(torch.arange(3))
-    other = make(batch_size=7, dropout="sparse", keep=0.4, unit="batch_element", seed=1)[0].fixed(torch.arange(3))
+    later = floats(dropout.training(torch.tensor([5, 6]), 9, 4))  # other examples, another step: the same positions
+    own_order = floats(dropout.evaluation("plain", torch.tensor([0, 6, 7, 15, 20])))
+    again = floats(make(batch_size=7, dropout="sparse", keep=0.4, unit="batch_element")[0].fixed(torch.arange(3)))
+    other = floats(make(batch_size=7, dropout="sparse", keep=0.4, unit="batch_element", seed=1)[0].fixed(torch.arange(3)))
     assert later is not None
     assert own_order is not None
     assert again is not None
@@ -422,7 +426,7 @@ def test_sparse_masks_by_position_in_the_batch() -> None:
 
 def test_sparse_weights_zero_a_fixed_share_of_every_weight_tensor() -> None:
     dropout, network = make(1.0, dropout="sparse", keep=0.4, unit="weight")
-    assert dropout.training(torch.arange(3), 1, 0) is None
+    assert floats(dropout.training(torch.arange(3), 1, 0)) is None
     assert dropout.evaluation("plain") is None
     network.initialise(0)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
@@ -450,7 +454,7 @@ def test_without_dropout_there_is_nothing() -> None:
     network.initialise(0)
     before = {k: t.clone() for k, t in network.state_dict().items()}
     dropout.constrain(network)
-    assert dropout.training(torch.arange(3), 1, 0) is None
+    assert floats(dropout.training(torch.arange(3), 1, 0)) is None
     assert dropout.evaluation("plain", torch.arange(3)) is None
     assert all(torch.equal(before[k], t) for k, t in network.state_dict().items())
 

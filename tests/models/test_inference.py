@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from memloc.models.architectures import resolved
-from memloc.models.blocks import Masks
 from memloc.models.build import build
 from memloc.models.groups import Network
 from memloc.models.inference import GROUP_SIZE, accuracy, groups_of, logits, margins, set_mean
+from memloc.models.kept import Masks
 from tests.models.plain import Plain, randomise
 
 CPU = torch.device("cpu")

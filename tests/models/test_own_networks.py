@@ -18,6 +18,7 @@ from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.dropouts import OwnDropouts
 from memloc.models.groups import Network
+from memloc.models.kept import floats
 from memloc.models.traced.network import TracedNetwork
 from tests.models import own_nets
 from tests.models.plain import randomise
@@ -202,7 +203,7 @@ def test_own_dropout_is_drawn_by_key() -> None:
     made = network("with_dropout").train()
     assert made.stochastic() == {"dropout drop": ((12,), 0.25)}
     own = OwnDropouts(made, seed=4, device=torch.device("cpu"))
-    factors = own.training(3, epoch=1, step=0)
+    factors = floats(own.training(3, epoch=1, step=0))
     assert factors is not None
     x = images().float()
     drawn = made(x, masks=factors)

@@ -20,6 +20,7 @@ from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.dropouts import OwnDropouts, build_dropout
 from memloc.models.groups import Network
+from memloc.models.kept import floats
 from tests.models.tensors import tensors_of
 
 B, CLASSES, SHAPE = 3, 7, (3, 6, 8)
@@ -183,7 +184,7 @@ def test_gradients_of_gates_by_central_differences(trio: tuple[str, Network, nn.
 def test_own_dropouts_are_the_packages(trio: tuple[str, Network, nn.Module]) -> None:
     """Every factor that is handed in, multiplied in by hooks: on attention weights as the argument of the product."""
     _, ours, other = trio
-    own = OwnDropouts(ours, 3, torch.device("cpu")).training(B, 1, 0)
+    own = floats(OwnDropouts(ours, 3, torch.device("cpu")).training(B, 1, 0))
     assert own is not None
     masks = {site: mask.double() for site, mask in own.items()}
     assert set(masks) == set(ours.stochastic())
@@ -213,8 +214,12 @@ def test_own_dropouts_are_keyed_by_seed_epoch_and_step() -> None:
     network, cpu = make("patch"), torch.device("cpu")
     own = OwnDropouts(network, 3, cpu)
     before = torch.get_rng_state()
-    first, other = own.training(4, 1, 0), own.training(4, 1, 1)
-    again, epoch, seed = own.training(4, 1, 0), own.training(4, 2, 0), OwnDropouts(network, 4, cpu).training(4, 1, 0)
+    first, other = floats(own.training(4, 1, 0)), floats(own.training(4, 1, 1))
+    again, epoch, seed = (
+        floats(own.training(4, 1, 0)),
+        floats(own.training(4, 2, 0)),
+        floats(OwnDropouts(network, 4, cpu).training(4, 1, 0)),
+    )
     assert torch.equal(before, torch.get_rng_state())
     assert first is not None
     for site, mask in first.items():
@@ -229,13 +234,13 @@ def test_own_dropouts_are_keyed_by_seed_epoch_and_step() -> None:
 
 def test_own_dropouts_of_a_site_do_not_depend_on_the_other_sites() -> None:
     network, cpu = make("patch"), torch.device("cpu")
-    whole = OwnDropouts(network, 3, cpu).training(4, 2, 5)
+    whole = floats(OwnDropouts(network, 3, cpu).training(4, 2, 5))
     assert whole is not None
     sites = network.stochastic()
     for kept in (dict(reversed(sites.items())), {"before": ((3, 5), 0.5), **sites}, *({s: sites[s]} for s in sites)):
         own = OwnDropouts(network, 3, cpu)
         own.sites = kept
-        found = own.training(4, 2, 5)
+        found = floats(own.training(4, 2, 5))
         assert found is not None
         assert all(torch.equal(found[site], whole[site]) for site in sites if site in kept)
     same_shape = [whole[site] for site, (shape, _) in sites.items() if site.endswith("proj_drop")]

@@ -17,6 +17,7 @@ from memloc.data import Data
 from memloc.models.architectures.resnet50 import network as resnet50
 from memloc.models.architectures.vit_small import network as vit_small
 from memloc.models.groups import Network
+from memloc.models.kept import floats
 from memloc.stages.evaluate.config import Evaluate, EvaluateConfig
 from memloc.stages.flips.search import search
 from memloc.stages.gradients.compute import alike, set_gradients
@@ -186,7 +187,7 @@ def test_dropouts_train_and_evaluate(name: str, dropout: dict[str, Any]) -> None
         weights = [n for n, m in network.named_modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
         assert all(0.2 < shares[f"{n}.weight"] < 0.6 for n in weights if network.get_submodule(n).weight.numel() > 200)  # type: ignore[operator, union-attr]
         return
-    masks = tied.inputs().dropout(network).training(torch.arange(3), 1, 0)
+    masks = floats(tied.inputs().dropout(network).training(torch.arange(3), 1, 0))
     assert masks is not None
     assert set(masks) == set(network.groups[:-1])
     x = pixels(data.x[:3])

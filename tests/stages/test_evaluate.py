@@ -16,6 +16,7 @@ from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.dropouts import Dropout, build_dropout
 from memloc.models.groups import Network
+from memloc.models.kept import floats
 from memloc.stages.evaluate.config import Evaluate, EvaluateConfig, variants
 from tests.models.plain import Plain, scaled_at
 from tests.stages.conftest import CPU, DROPOUTS, TIED, Trained, run
@@ -155,7 +156,7 @@ def test_sparse_keeps_its_mask_in_evaluation(name: str) -> None:
     network = build(trained.config, trained.data.shape, trained.data.classes)
     dropout = build_dropout(trained.config, network.sites, trained.data.example, CPU)
     size, n = trained.config.batch_size, len(trained.data.y)
-    of_batch = dropout.training(torch.arange(size), 1, 0) or {}
+    of_batch = floats(dropout.training(torch.arange(size), 1, 0)) or {}
     # In a batch of training size, in the order of the data, each example is at a position of its own.
     masks = {s: m if len(m) == 1 else torch.cat([m] * (n // size + 1))[:n] for s, m in of_batch.items()}
     plain = Plain(1, 10, trained.config.architecture.width).load(trained.epochs[-1].weights).eval()

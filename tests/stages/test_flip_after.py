@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.reference.examples import Examples
 from benchmarks.reference.flips import accuracy_after
-from memloc.models.blocks import Masks
+from memloc.models.kept import Masks
 from memloc.stages.flips.after import Sets, _share, accuracies, choose
 from memloc.stages.flips.config import Flips, FlipsConfig
 from memloc.stages.flips.task import Neurons, Search

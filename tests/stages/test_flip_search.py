@@ -14,9 +14,10 @@ from benchmarks.reference import flips as reference
 from benchmarks.reference.examples import Examples
 from memloc.config import TrainConfig
 from memloc.models import gates
-from memloc.models.blocks import ConvBlock, GatedLinear, Masks
+from memloc.models.blocks import ConvBlock, GatedLinear
 from memloc.models.gates import Gates
 from memloc.models.groups import Network, State
+from memloc.models.kept import Masks
 from memloc.stages.flips.compute import sample
 from memloc.stages.flips.config import BATCH, COPIES, FlipsConfig
 from memloc.stages.flips.search import own_gradient, reference_gradient, search

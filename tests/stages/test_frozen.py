@@ -16,6 +16,7 @@ from memloc.models.architectures.vit_small import network as vit_small
 from memloc.models.build import build
 from memloc.models.dropouts import Dropout, OwnDropouts, build_dropout
 from memloc.models.groups import Network
+from memloc.models.kept import floats
 from memloc.stages.training.loop import train
 from memloc.stages.training.steps import frozen_note
 from tests.stages import naive
@@ -38,9 +39,9 @@ def plain_run(trained: Trained, random_on: bool) -> naive.Run:
             return {}
         if tied:
             return stacked(dropout, network, rows)
-        return dict(dropout.training(torch.tensor(rows), epoch, step) or {})
+        return dict(floats(dropout.training(torch.tensor(rows), epoch, step)) or {})
 
-    test = dropout.evaluation("scaled" if tied else "plain", torch.arange(len(trained.data.y_test)))
+    test = floats(dropout.evaluation("scaled" if tied else "plain", torch.arange(len(trained.data.y_test))))
     return naive.train(trained.config, trained.data, trained.epochs[0].weights, factors, test)
 
 
@@ -116,7 +117,7 @@ def test_a_transformers_own_dropouts(stochastic: str, monkeypatch: pytest.Monkey
         order = naive.split_into_batches(list(naive.stream(c.seed, "batch order", epoch).permutation(20)), 10)
         for k, rows in enumerate(order):
             optimizer.param_groups[0]["lr"] = naive.one_cycle((epoch - 1) * 2 + k, 4, 2, c.peak_epoch or 0, c.lr)
-            masks = own.training(len(rows), epoch, k) if epoch == 1 or stochastic == "on" else None
+            masks = floats(own.training(len(rows), epoch, k)) if epoch == 1 or stochastic == "on" else None
             optimizer.zero_grad()
             F.cross_entropy(network(x[rows], masks=masks), y[rows]).backward()
             optimizer.step()

@@ -13,9 +13,9 @@ from benchmarks.reference.retrain import Recipe, retrain_group
 from memloc.config import FieldError, canonical
 from memloc.data.augment import augment, shifts
 from memloc.models.architectures import resolved
-from memloc.models.blocks import Masks
 from memloc.models.groups import Network
 from memloc.models.inference import logits
+from memloc.models.kept import Masks
 from memloc.seeds import stream
 from memloc.stages.retrain.compute import retrain
 from memloc.stages.retrain.config import Retrain, RetrainConfig

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from memloc.config import FieldError
 from memloc.models.architectures import resolved
-from memloc.models.blocks import Masks
 from memloc.models.groups import Network
 from memloc.models.inference import logits
+from memloc.models.kept import Masks
 from memloc.stages.base import Size
 from memloc.stages.evaluate.config import Evaluate, EvaluateConfig
 from memloc.stages.rewind.compute import early_network, rewound_logits

@@ -17,6 +17,7 @@ from memloc.data.augment import augment, shifts
 from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.dropouts import SparseWeights, build_dropout
+from memloc.models.kept import floats
 from memloc.stages.training.batches import batches
 from memloc.stages.training.dynamics import Dynamics, examples_table
 from memloc.stages.training.loop import Epoch, train
@@ -243,9 +244,9 @@ def test_dropout_multiplies_each_examples_own_factors(name: str) -> None:
         if name == "tied":
             own = [dropout.own(row) for row in rows]
             return {s: torch.from_numpy(np.stack([o[s] for o in own])).float()[:, :, None, None] for s in network.sites}
-        return dict(dropout.training(torch.tensor(rows), epoch, step) or {})
+        return dict(floats(dropout.training(torch.tensor(rows), epoch, step)) or {})
 
-    test = dropout.evaluation("scaled" if name == "tied" else "plain", torch.arange(len(trained.data.y_test)))
+    test = floats(dropout.evaluation("scaled" if name == "tied" else "plain", torch.arange(len(trained.data.y_test))))
     expected = naive.train(trained.config, trained.data, trained.epochs[0].weights, factors, test)
     assert_same_weights(trained.epochs, expected)
     assert_same_rows(trained, expected)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from memloc.models.batch_norm import BatchStatistics
-from memloc.models.blocks import Masks
 from memloc.models.dropouts import Shape
 from memloc.models.gates import Gates
 from memloc.models.groups import Network, State
+from memloc.models.kept import Masks
 from memloc.models.traced.gate_points import apply
 from memloc.models.traced.opened import drawing_from, opened
 from memloc.models.traced.origin import Origin

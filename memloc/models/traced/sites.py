@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from memloc.models.blocks import masked_tokens
 from memloc.models.dropouts import Shape
+from memloc.models.kept import Masks, times
 from memloc.models.traced.program import GroupingError, Program
 from memloc.models.traced.trace import place, prefixes
 
@@ -31,16 +32,17 @@ class Site:
     name: str
     layout: str
 
-    def masked(self, x: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
+    def masked(self, x: Tensor, masks: Masks) -> Tensor:
         """x (float32 B×…) times its factor, if there is one: B×C×H×W, with 1 in place of B, H, W where it is the same."""
         if self.name not in masks:
             return x
-        factor = masks[self.name]
         if self.layout == "NLC":
             return masked_tokens(x, self.name, masks)
         if self.layout == "NHWC":
-            return x * factor.permute(0, 2, 3, 1)
-        return x * (factor.flatten(1) if self.layout == "NC" else factor)
+            return times(x, masks[self.name], lambda factor: factor.permute(0, 2, 3, 1))
+        if self.layout == "NC":
+            return times(x, masks[self.name], lambda factor: factor.flatten(1))
+        return times(x, masks[self.name])
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from memloc.data.arrays import I64, normalise
 from memloc.models.groups import Network
 from memloc.models.inference import MaskSource
+from memloc.models.kept import Masks
 from memloc.seeds import stream
 from memloc.stages.flips.config import BATCH, COPIES
 
@@ -151,7 +152,7 @@ class Task:
         """The place of a layer's group in the network."""
         return self.network.groups.index(self.network.group_of(layer))
 
-    def factors(self, rows: I64, copies: int) -> Mapping[str, Tensor] | None:
+    def factors(self, rows: I64, copies: int) -> Masks | None:
         """The dropout factors of rows, each repeated `copies` times."""
         return self.masks(self.on_device(rows).repeat_interleave(copies))
 

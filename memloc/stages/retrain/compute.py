@@ -21,10 +21,10 @@ from torch.nn import functional as F
 from memloc.config import TrainConfig
 from memloc.data.augment import augment, shifts
 from memloc.data.device import images
-from memloc.models.blocks import Masks
 from memloc.models.dropouts import OwnDropouts
 from memloc.models.groups import Network, State
 from memloc.models.inference import MaskSource, accuracy, groups_of, set_mean
+from memloc.models.kept import Masks
 from memloc.seeds import stream
 from memloc.stages.base import Part, Tables
 from memloc.stages.columns import ACCURACY_NAMES, columns_of

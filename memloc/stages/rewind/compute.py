@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memloc.data.device import images
-from memloc.models.blocks import Masks
 from memloc.models.groups import Network, State
 from memloc.models.inference import MaskSource, groups_of, set_mean
+from memloc.models.kept import Masks
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
 from memloc.stages.rewind.config import RewindConfig

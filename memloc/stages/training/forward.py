@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from memloc.config import TrainConfig
 from memloc.errors import UsageError
-from memloc.models.blocks import Masks
 from memloc.models.groups import Network
+from memloc.models.kept import Masks, floats
 from memloc.models.recomputation import recomputing
 
 # (images B×C×H×W float32, labels int64 [B], dropout factors) -> (logits B×K, their mean loss)
@@ -48,7 +48,7 @@ def forward_pass(config: TrainConfig, network: Network, device: torch.device) ->
 
     def compiled(x: Tensor, y: Tensor, masks: Masks | None) -> tuple[Tensor, Tensor]:
         with recomputing(False):  # the compiler itself decides what it computes again
-            return program(x, y, masks)
+            return program(x, y, floats(masks))
 
     return compiled
 

@@ -18,11 +18,11 @@ from memloc.config import TrainConfig
 from memloc.data import Data
 from memloc.data.augment import augment, shifts
 from memloc.data.device import OnDevice, images
-from memloc.models.blocks import Masks
 from memloc.models.build import build
 from memloc.models.dropouts import OwnDropouts, build_dropout
 from memloc.models.groups import Network
 from memloc.models.inference import accuracy, logits, set_mean
+from memloc.models.kept import Masks
 from memloc.models.memory_format import channels_last
 from memloc.stages.training.batches import batches
 from memloc.stages.training.dynamics import Dynamics

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from memloc.config import BatchStatistics, FrozenStatistics, TrainConfig
-from memloc.models.blocks import Masks
 from memloc.models.dropouts import Dropout, OwnDropouts
+from memloc.models.kept import Masks
 
 
 @dataclass(frozen=True)

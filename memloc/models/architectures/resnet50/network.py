@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memloc.models.architectures.resnet50.config import ResNet50
-from memloc.models.blocks import ConvBlock, GatedLinear, Masks, masked, uniform
+from memloc.models.blocks import ConvBlock, GatedLinear, masked, uniform
 from memloc.models.gates import Gates
 from memloc.models.groups import Network, State
+from memloc.models.kept import Masks
 from memloc.models.recomputation import recomputed
 
 STAGES = {"layer1": (64, 3, 1), "layer2": (128, 4, 2), "layer3": (256, 6, 2), "layer4": (512, 3, 2)}  # width, blocks, stride

@@ -6,9 +6,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from memloc.models.architectures.resnet9.config import ResNet9
-from memloc.models.blocks import ConvBlock, GatedLinear, Masks, masked
+from memloc.models.blocks import ConvBlock, GatedLinear, masked
 from memloc.models.gates import Gates
 from memloc.models.groups import Network, State
+from memloc.models.kept import Masks
 
 
 class Residual(nn.Module):

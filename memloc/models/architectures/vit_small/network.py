@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memloc.models.architectures.vit_small.config import PATCH, ViTSmall
-from memloc.models.blocks import GatedLinear, Masks, masked, masked_tokens, uniform
+from memloc.models.blocks import GatedLinear, masked, masked_tokens, uniform
 from memloc.models.gates import Gates, gated
 from memloc.models.groups import Network, State
+from memloc.models.kept import Masks
 
 DIM, DEPTH, HEADS, RATE = 512, 6, 8, 0.1
 EPSILON = {"patch": 1e-6, "shifted": 1e-5}  # of layer norms, as the packages have it
