@@ -88,7 +88,7 @@ def instruments_of(reader: Reader) -> list[Used]:
 def _used(instrument: Instrument, content: SweepContent) -> Used:
     mine = [a for a in content.analyses if a["stage"] == instrument.stage]
     trials = [t for t in content.trials if t["trial"] in {a["trial"] for a in mine}]
-    fields = _trial_fields(trials)
+    fields = _trial_fields(trials, instrument.table)
     fields |= _analysis_fields(mine, content, trials, list(fields), instrument)
     left_out = _not_memorized(mine, content) if instrument.memorizing else {}
     nobody = len(left_out) == len(trials)
@@ -120,15 +120,18 @@ def _not_memorized(analyses: Sequence[Row], content: SweepContent) -> dict[str, 
     return {trial: noisy for trial, noisy in known.items() if noisy < LEAST_MEMORIZED}
 
 
-def _trial_fields(trials: Sequence[Row]) -> dict[str, str]:
-    """{name: SQL} of the training's fields, seeds aside, in which the trials differ."""
-    columns = stages.tables()["trials"].names
+def _trial_fields(trials: Sequence[Row], table: str = "") -> dict[str, str]:
+    """{name: SQL} of the training's fields, seeds aside, in which the trials differ. table: what they are joined to."""
+    tables = stages.tables()
+    columns = {name: name for name in tables["trials"].names}
+    if table in tables:  # `precision` is a field of trainings and a column of `detection`
+        columns |= {name: f"trials.{name} AS {name}" for name in columns if name in tables[table].names}
     configs = [json.loads(t["config"]) for t in trials]
     names = [name for name in _differing(configs) if name not in SEEDS]
     peaks = {(c["epochs"], c["peak_epoch"]) for c in configs}
     if "peak_epoch" in names and len(peaks) == len({epochs for epochs, _ in peaks}):
         names.remove("peak_epoch")  # it follows from the epochs
-    return {n: n if n in columns else f"json_extract_string(trials.config, '{n}') AS {n}" for n in names}
+    return {n: columns.get(n, f"json_extract_string(trials.config, '{n}') AS {n}") for n in names}
 
 
 def _analysis_fields(

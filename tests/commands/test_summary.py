@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from memloc import stages
-from memloc.analysis.instruments import _trial_fields, instruments
+from memloc.analysis.instruments import _sql, _trial_fields, instruments
 from memloc.analysis.reader import known_tables
 from memloc.api import OpenStore, open_store
 from memloc.commands.formatting import seconds_in_words, training_labels
@@ -170,6 +170,16 @@ def test_nothing_is_said_of_layers_or_neurons_of_a_network_that_has_not_memorize
 def test_its_queries_still_have_rows(smoke: tuple[Path, Finished]) -> None:
     used = instruments(Store(str(smoke[0])), "smoke")
     assert [len(rows_of(smoke[0], one.sql)) > 0 for one in used] == [True] * 6
+
+
+def test_a_field_of_trainings_may_be_called_like_a_column_of_a_table(smoke: tuple[Path, Finished]) -> None:
+    """Trainings that differ in their precision, beside the precision of a score."""
+    differing = [
+        {"config": json.dumps({"precision": precision, "epochs": 1, "peak_epoch": 1})} for precision in ("fp32", "bf16")
+    ]
+    for one in stages.instruments():
+        query = _sql(one, _trial_fields(differing, one.table), one.columns)
+        assert {row["precision"] for row in rows_of(smoke[0], query)} == {"fp32"}, one.title
 
 
 def test_trainings_that_have_not_memorized_are_left_out_of_a_setting(tmp_path: Path) -> None:
