@@ -125,7 +125,11 @@ def nearest_cells(observations: Observations) -> list[Setting]:
 
 
 def tied_rows(one: Observed) -> TiedRows:
-    """The accuracies of a setting's trainings."""
+    """The accuracies of a setting's trainings. Many estimates ask for the same ones."""
+    return one.observations.once(("tied rows", *one.setting.analyses.values()), lambda: _tied_rows(one))
+
+
+def _tied_rows(one: Observed) -> TiedRows:
     frame = accuracies(one.rows("evaluation"))
     for field in ("p_gen", "p_mem", "seed", "data_seed"):
         frame[field] = frame["trial"].map({t: config.get(field) for t, config in one.configs.items()})

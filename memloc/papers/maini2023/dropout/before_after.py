@@ -69,7 +69,13 @@ def after_dropping(observations: Observations, trials: Sequence[str]) -> dict[Ce
     Whatever shows a cell takes it from here: the cells of two trainings share their spread.
     """
     whole = next(s for s in tied_settings(observations) if {*trials} <= {*s.trials})
-    rows, _ = memorized(Observed(observations, whole))
+    key = ("after dropping", *whole.analyses.values())
+    return observations.once(key, lambda: _cells_after_dropping(Observed(observations, whole)))
+
+
+def _cells_after_dropping(whole: Observed) -> dict[Cell, dict[str, Dropped]]:
+    """The same for a setting with all its cells."""
+    rows, _ = memorized(whole)
     by_cell = rows.frame.groupby(list(CELL))
     cells = {(float(str(g)), float(str(m))): replace(rows, frame=frame) for (g, m), frame in by_cell}
     found: dict[Cell, dict[str, Dropped]] = {}
