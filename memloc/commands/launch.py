@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from memloc.commands import logs
+from memloc.commands.card_check import check_memory
 from memloc.commands.closing import Launched, close, interrupted
 from memloc.commands.determinism import check_determinism
 from memloc.commands.device import check_device, chosen_device, expected_numerics
@@ -131,6 +132,7 @@ def _carry_out(plan: Plan, everything: Plan, store: Store, options: Options) -> 
     works = [work for work in every if work.anything]
     if not works:
         return Launched(plan, store, _record(everything, every, store))
+    check_memory(works, options)
     run = new_run()
     log = logs.folder() / logs.name(plan.name, run)
     with logs.logging_to(log):  # its errors come before the store is touched

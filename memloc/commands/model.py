@@ -47,7 +47,7 @@ def model(
     data = describe(config.source, directory.data_dir(data_dir))
     if misfits := config.architecture.misfits(data.shape, data.classes):
         raise UsageError(*(f"{name}: {problem}" for name, problem in misfits.items()))
-    report = network_report(config, data.shape, data.classes)
+    report = network_report(config, data.shape, data.classes, (data.n_train, data.n_test))
     print(json.dumps(report.as_json(), indent=1) if as_json else terminal.plain(in_words(report)))
 
 
@@ -88,7 +88,21 @@ def in_words(report: NetworkReport) -> str:
     lines += text_table(header, [*rows, ["all", *totals, ""]]).splitlines()
     lines += ["", *report.notes] if report.notes else []
     lines += [f"{name}: {rate:g} of it is dropped in training, drawn by key" for name, rate in report.own_dropouts.items()]
+    lines += _memory(report)
     can = [[a.what, "yes" if a.problem is None else "no", a.problem or ""] for a in report.abilities]
     lines += ["", *text_table(["stage or setting", "runs", "why not"], can).splitlines()]
     lines += ["", "neurons: channels, hidden units, heads, and the classifier's weights (--json: by layer)"]
     return "\n".join(lines)
+
+
+def _memory(report: NetworkReport) -> list[str]:
+    """A table of the memory of a GPU."""
+    from memloc.commands.text_table import text_table
+    from memloc.sizes import bytes_in_words
+
+    if not report.memory:
+        return []
+    batch = report.memory[0].subject.config.batch_size
+    header = [f"memory of a GPU, batches of {batch}", "needed", "of it stays", "with activation checkpointing"]
+    rows = [[need.what, *map(bytes_in_words, (need.plain, need.kept, need.least))] for need in report.memory]
+    return ["", *text_table(header, rows).splitlines()]

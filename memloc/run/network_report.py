@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import Any
 
@@ -14,6 +14,7 @@ from memloc.config import TrainConfig
 from memloc.models.build import build
 from memloc.models.groups import State
 from memloc.models.traced.network import TracedNetwork
+from memloc.run.by_shape.memory import Needs, needs_of_network
 from memloc.run.network_facts import Ability, abilities, built
 from memloc.run.training_step import Operations
 
@@ -34,7 +35,9 @@ class GroupReport:
 
 @dataclass(frozen=True)
 class NetworkReport:
-    """notes: how the groups came about. own_dropouts: {dropout of the network itself: rate}."""
+    """notes: how the groups came about. own_dropouts: {dropout of the network itself: rate}. memory: of a GPU, that a
+    training and its gradients need.
+    """
 
     model: str
     shape: tuple[int, int, int]
@@ -43,11 +46,13 @@ class NetworkReport:
     notes: tuple[str, ...]
     own_dropouts: dict[str, float]
     abilities: tuple[Ability, ...]
+    memory: tuple[Needs, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`, with totals."""
         totals = {name: sum(getattr(g, name) for g in self.groups) for name in ("parameters", "neurons", "operations")}
-        return {**asdict(self), "totals": totals}
+        memory = [need.as_json() for need in self.memory]
+        return {**asdict(replace(self, memory=())), "memory": memory, "totals": totals}
 
 
 class _Asked(Mapping[str, Tensor]):
@@ -70,8 +75,13 @@ class _Asked(Mapping[str, Tensor]):
         return 1
 
 
-def network_report(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> NetworkReport:
-    """The report on the network of a training for images of shape (C, H, W). `misfits` of its architecture are none."""
+def network_report(
+    config: TrainConfig, shape: tuple[int, int, int], classes: int, examples: tuple[int, int] | None = None
+) -> NetworkReport:
+    """The report on the network of a training for images of shape (C, H, W). `misfits` of its architecture are none.
+
+    examples: the numbers of training and of test examples, for the memory of a GPU; None: it is not counted.
+    """
     network = build(config, shape, classes).eval()
     sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
     state: State = (torch.zeros(1, *shape),)
@@ -87,4 +97,5 @@ def network_report(config: TrainConfig, shape: tuple[int, int, int], classes: in
     notes = network.opened.notes if isinstance(network, TracedNetwork) else ()
     own = {name: rate for name, (_, rate) in network.stochastic().items()}
     can = tuple(abilities(config, built(config, shape, classes).facts))
-    return NetworkReport(config.model, shape, classes, tuple(groups), notes, own, can)
+    memory = tuple(needs_of_network(config, shape, classes, examples)) if examples else ()
+    return NetworkReport(config.model, shape, classes, tuple(groups), notes, own, can, memory)

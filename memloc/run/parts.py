@@ -9,6 +9,7 @@ from typing import Any
 
 from memloc import stages
 from memloc.config import canonical
+from memloc.models.recomputation import is_recomputing, recomputing
 from memloc.run.chains import starts, wanted_states
 from memloc.run.device_faults import fault_of
 from memloc.run.events import PartResult
@@ -57,9 +58,10 @@ def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterat
     while todo:
         bunch, too_many = todo[:at_once], False
         try:
-            for result in computation.run(bunch):
-                todo = todo[1:]
-                yield result
+            with recomputing(is_recomputing() or analysis.stage in trial.recompute):
+                for result in computation.run(bunch):
+                    todo = todo[1:]
+                    yield result
         except RuntimeError as error:  # PyTorch's own type, and what CUDA's libraries say
             if len(bunch) == 1 or fault_of(error) != "memory":
                 raise

@@ -69,7 +69,8 @@ class Unmet:
 class TrialPlan:
     """One training and its analyses. The training's part id is the trial's id.
 
-    unmet: analyses that wait for something. checkpoints: which ones stay, as its blocks choose.
+    unmet: analyses that wait for something. checkpoints: which ones stay, as its blocks choose. recompute: stages (`train`
+    too) that compute activations again in the backward pass, for the memory of the GPU; no result depends on it.
     """
 
     id: str
@@ -80,6 +81,7 @@ class TrialPlan:
     analyses: tuple[AnalysisPlan, ...]
     unmet: tuple[Unmet, ...] = ()
     checkpoints: Retention = None
+    recompute: frozenset[str] = field(default=frozenset(), compare=False)
 
     def epochs_read(self) -> set[int]:
         """The checkpoints that the analyses read."""

@@ -10,6 +10,7 @@ import torch
 
 from memloc.config import TrainConfig
 from memloc.data import Data
+from memloc.models.recomputation import is_recomputing, recomputing
 from memloc.run.given import copy_given
 from memloc.run.pending import Work
 from memloc.run.plan import TrialPlan
@@ -38,6 +39,11 @@ def run_training(
     on_epoch: called with an epoch and its row of table `epochs`. The first call has the epoch from which the training goes
     on (0 for a new training) and {}.
     """
+    with recomputing(is_recomputing() or "train" in work.trial.recompute):
+        return _run_training(worker, work, on_epoch, should_stop)
+
+
+def _run_training(worker: Worker, work: Work, on_epoch: OnEpoch, should_stop: Callable[[], bool]) -> bool:
     trial, store = work.trial, worker.store
     set_up_numerics(trial.config, worker.device)
     commit = store.commit(trial.id)

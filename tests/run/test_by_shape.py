@@ -138,9 +138,9 @@ def test_more_examples_and_epochs_of_a_part(tmp_path: Path, stage: str) -> None:
     assert few.operations == pytest.approx(every.operations, rel=0.03)
     assert few.launches == pytest.approx(every.launches, rel=0.1)
     assert few.peak == pytest.approx(every.peak, rel=0.05)
-    memory = memory_of_part(subject, analysis)
-    assert memory is not None
-    assert memory[0] == pytest.approx(every.peak, rel=0.3)  # of two batches: without what grows with all examples
+    assert memory_of_part(subject, analysis)[0] == pytest.approx(
+        every.peak, rel=0.3
+    )  # of two batches: without what grows with all examples
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -47,19 +47,29 @@ def of_part(subject: Subject, analysis: AnalysisPlan) -> Taken | None:
         return None
 
 
-def memory_of_part(subject: Subject, analysis: AnalysisPlan) -> tuple[int, int] | None:
-    """(peak, kept) of a part: the bytes of tensors. It is one run over two batches; what all examples add is their data."""
-    kind, config, size = analysis.kind, analysis.config, analysis.size
-    n = min(size.n, _lengths(size.n, subject.config.batch_size, 1.0)[0])
-    tests = min(size.n_test, GROUP_SIZE)
-    short = subject._replace(size=size).of_length(n, tests)
-    try:
-        counts = part_counts(short, kind, config, _typical(subject, kind, config))
-    except Exception:  # as above
-        return None
-    c, h, w = subject.shape
-    held = (size.n - n + size.n_test - tests) * (c * h * w + 8)  # images and labels
+def memory_of_training(subject: Subject) -> tuple[int, int]:
+    """(peak, kept) of a training: the bytes of tensors. It is one run over two batches, where `of_epoch` takes three runs.
+
+    What all examples add is their images and labels; their logits and dynamics, ten times smaller, are not counted.
+    """
+    short, held = _short(subject)
+    counts = epoch_counts(short)
     return counts.peak + held, counts.kept + held
+
+
+def memory_of_part(subject: Subject, analysis: AnalysisPlan) -> tuple[int, int]:
+    """The same of a part that runs alone."""
+    kind, config = analysis.kind, analysis.config
+    short, held = _short(subject._replace(size=analysis.size))
+    counts = part_counts(short, kind, config, _typical(subject, kind, config))
+    return counts.peak + held, counts.kept + held
+
+
+def _short(subject: Subject) -> tuple[Subject, int]:
+    """(two batches of it, bytes of the images and labels that are left out)."""
+    size, (c, h, w) = subject.size, subject.shape
+    n, tests = min(size.n, _lengths(size.n, subject.config.batch_size, 1.0)[0]), min(size.n_test, GROUP_SIZE)
+    return subject.of_length(n, tests), (size.n - n + size.n_test - tests) * (c * h * w + 8)
 
 
 def _typical(subject: Subject, kind: Stage[Any], config: Any) -> Part:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
-from memloc.run.by_shape.computations import memory_of_part, of_epoch
+import torch
+
+from memloc.config import FieldError, TrainConfig
+from memloc.models.build import build
+from memloc.run.by_shape.computations import memory_of_part, memory_of_training
 from memloc.run.by_shape.short_runs import Subject
-from memloc.run.plan import TrialPlan
+from memloc.run.by_shape.stand_in import Shape
+from memloc.run.plan import AnalysisPlan, Parts, TrialPlan
 from memloc.sizes import bytes_in_words
+from memloc.stages import STAGES
+from memloc.stages.base import Size
 
 CONTEXT = 800 << 20  # bytes of CUDA's context, of its libraries' kernels and of their workspaces, about
 FRAGMENTS = 0.05  # of the tensors' bytes: what the allocator holds between them, about
@@ -20,15 +28,25 @@ Decision: TypeAlias = Literal["plain", "recomputing", "too large"]
 
 @dataclass(frozen=True)
 class Needs:
-    """The memory of one computation. what: `training`, or an analysis. kept: bytes of tensors that stay between batches.
+    """The memory of one computation: of a training, or of a part of an analysis that runs alone.
 
-    peak: the most bytes of tensors. recomputed: the same with activation checkpointing.
+    peak: the most bytes of tensors. kept: those of tensors that stay between batches.
     """
 
-    what: str
+    subject: Subject
+    analysis: AnalysisPlan | None
     peak: int
     kept: int
-    recomputed: int
+
+    @property
+    def what(self) -> str:
+        """`training`, or the analysis."""
+        return "training" if self.analysis is None else _named(self.analysis)
+
+    @cached_property
+    def recomputed(self) -> int:
+        """The most bytes of tensors with activation checkpointing. They are counted when somebody asks."""
+        return _memory(self.subject._replace(recomputing=True), self.analysis)[0]
 
     @property
     def plain(self) -> int:
@@ -42,7 +60,8 @@ class Needs:
 
     def as_json(self) -> dict[str, int | str]:
         """For `--json`, in bytes."""
-        return {"what": self.what, "peak": self.peak, "kept": self.kept, "recomputed": self.recomputed, "gpu": self.plain}
+        of_gpu = {"gpu": self.plain, "gpu_recomputed": self.least}
+        return {"what": self.what, "peak": self.peak, "kept": self.kept, "recomputed": self.recomputed, **of_gpu}
 
 
 def on_gpu(tensors: int) -> int:
@@ -68,18 +87,46 @@ def needs(trial: TrialPlan, shape: tuple[int, int, int], analyses: bool = True) 
 
     shape: C, H, W of an image.
     """
-    plain, again = (Subject.of(trial, shape, recomputing) for recomputing in (False, True))
-    training, recomputed = of_epoch(plain), of_epoch(again)
-    yield Needs("training", training.peak, training.kept, recomputed.peak)
+    yield from of_subject(Subject.of(trial, shape), trial.analyses if analyses else ())
+
+
+def of_subject(subject: Subject, analyses: Iterable[AnalysisPlan]) -> Iterator[Needs]:
+    """The same of a training by its shapes."""
+    yield Needs(subject, None, *_memory(subject, None))
     told = set()
-    for analysis in trial.analyses if analyses else ():
-        what = f"{analysis.stage} {getattr(analysis.config, 'at', '')}".strip()
-        if analysis.stage not in LARGE or what in told:
-            continue
-        told.add(what)
-        part, less = memory_of_part(plain, analysis), memory_of_part(again, analysis)
-        if part is not None and less is not None:
-            yield Needs(what, *part, less[0])
+    for analysis in analyses:
+        if analysis.stage in LARGE and _named(analysis) not in told:
+            told.add(_named(analysis))
+            yield Needs(subject, analysis, *_memory(subject, analysis))
+
+
+def needs_of_network(config: TrainConfig, shape: Shape, classes: int, examples: tuple[int, int]) -> Iterator[Needs]:
+    """The needs of a training of a network, and of its gradients along the trajectory where they can be taken.
+
+    examples: the numbers of training and of test examples. Nothing is yielded for a network whose course depends on values.
+    """
+    with torch.device("meta"):
+        network = build(config, shape, classes)
+    parameters = sum(p.numel() for p in network.parameters())
+    size = Size(examples[0], round(0.1 * examples[0]), examples[1], parameters, network.groups, classes)
+    kind = STAGES["gradients"]
+    try:
+        gradients = kind.resolve(kind.config(), config)
+        analyses = [AnalysisPlan("", "gradients", gradients, Parts(kind.parts(gradients, config, size)), size)]
+    except FieldError:
+        analyses = []
+    try:
+        yield from of_subject(Subject(config, size, shape), analyses)
+    except Exception:  # a network of the user's may do anything with values, and on `meta` there are none
+        return
+
+
+def _named(analysis: AnalysisPlan) -> str:
+    return f"{analysis.stage} {getattr(analysis.config, 'at', '')}".strip()
+
+
+def _memory(subject: Subject, analysis: AnalysisPlan | None) -> tuple[int, int]:
+    return memory_of_training(subject) if analysis is None else memory_of_part(subject, analysis)
 
 
 def in_words(need: Needs) -> str:

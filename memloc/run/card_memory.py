@@ -1,0 +1,96 @@
+"""Which trainings and analyses of a sweep fit into a GPU's memory, as they are or with activation checkpointing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from memloc.data import describe
+from memloc.run.by_shape.memory import LARGE, Decision, Needs, decision, of_subject
+from memloc.run.by_shape.short_runs import Subject
+from memloc.run.by_shape.stand_in import Shape
+from memloc.run.pending import Work
+from memloc.sizes import bytes_in_words
+
+REMEDY = "a smaller batch_size or width, precision=bf16, or a GPU with more memory"
+
+
+@dataclass(frozen=True)
+class Demand:
+    """The memory that one computation of some trainings needs. of: the training, in words. part_ids: what it is: trainings,
+    or parts of their analyses.
+    """
+
+    of: str
+    need: Needs
+    part_ids: frozenset[str]
+
+    def decided(self, card: int) -> Decision:
+        """Whether it fits into so many bytes."""
+        return decision(self.need.plain, self.need.least, card)
+
+    def problem(self, card: str, memory: int) -> str:
+        """What is said if it does not fit. card: the name of the GPU. memory: its bytes."""
+        least = bytes_in_words(self.need.least)
+        return (
+            f"{self.need.what} of {self.of} needs {least} on each GPU even with activation checkpointing, and {card} has "
+            f"{bytes_in_words(memory)}; take {REMEDY}"
+        )
+
+    def note(self, card: str, memory: int) -> str:
+        """What is said if it fits with activation checkpointing alone."""
+        plain, least = bytes_in_words(self.need.plain), bytes_in_words(self.need.least)
+        return (
+            f"{self.need.what} of {self.of} needs {plain} on each GPU, and {card} has {bytes_in_words(memory)}: "
+            f"activations are computed again in the backward pass ({least}; a third more operations, the same results)"
+        )
+
+
+def demands(works: Iterable[Work], data_dir: Path) -> Iterator[Demand]:
+    """The demands of the works; of trainings with alike networks and batches those with the largest images.
+
+    What a user's own network or stage needs is left out where its course depends on values. Of the gradients along a
+    trajectory and at checkpoints the former need more.
+    """
+    alike: dict[Hashable, list[tuple[int, Shape, Work]]] = {}
+    for work in works:
+        c = work.trial.config
+        if work.computes:
+            shape = describe(c.source, data_dir).shape
+            what = c.architecture, c.batch_size, c.dropout.kind, c.optimizer, c.precision, c.augment
+            alike.setdefault(what, []).append((prod(shape), shape, work))
+    for same in alike.values():
+        _, shape, first = max(same, key=lambda one: (one[0], len(one[2].trial.analyses), one[2].trial.size.n))
+        analyses = [analysis for analysis in first.trial.analyses if analysis.stage in LARGE]
+        analyses = sorted(analyses, key=lambda analysis: str(getattr(analysis.config, "at", "")))[-1:]
+        flat = first.trial.config.flat()
+        of = f"{flat['model']} on {flat['dataset']} with batches of {flat['batch_size']}"
+        ids = _ids([work for _, _, work in same])
+        try:
+            for need in of_subject(Subject.of(first.trial, shape), analyses):
+                yield Demand(of, need, ids["train" if need.analysis is None else need.analysis.stage])
+        except Exception:  # a network of the user's may do anything with values, and on `meta` there are none
+            continue
+
+
+def _ids(works: Iterable[Work]) -> dict[str, frozenset[str]]:
+    """{stage: the parts to compute}; a training's part id is the trial's id."""
+    ids: dict[str, set[str]] = defaultdict(set)
+    for work in works:
+        ids["train"] |= {work.trial.id} if work.train != "done" else set()
+        for analysis, part_id, _ in work.parts:
+            ids[analysis.stage].add(part_id)
+    return defaultdict(frozenset, {stage: frozenset(of_stage) for stage, of_stage in ids.items()})
+
+
+def largest(found: Iterable[Demand]) -> str:
+    """What the largest of them needs, in words; empty if there is none."""
+    most = max(found, key=lambda demand: demand.need.plain, default=None)
+    if most is None:
+        return ""
+    need = most.need
+    less = f"; {bytes_in_words(need.least)} with activation checkpointing" if need.least < 0.95 * need.plain else ""
+    return f"needs {bytes_in_words(need.plain)} on each GPU ({need.what} of {most.of}{less})"

@@ -1,0 +1,136 @@
+"""A sweep begins on GPUs: what needs more memory than a card has is said at once, and what computes activations again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from memloc.commands import app
+from memloc.commands.card_check import check_memory
+from memloc.commands.launch import ExecutorName, Options
+from memloc.errors import UsageError
+from memloc.models.recomputation import is_recomputing
+from memloc.run import parts, trainer
+from memloc.run.card_memory import demands, largest
+from memloc.run.pending import Work, pending
+from memloc.run.placement import Resources
+from memloc.run.plan import TrialPlan
+from memloc.store import Snapshot, Store
+from tests.conftest import planned, run_inline
+
+SWEEP = """
+defaults: {dataset: digits, model: vit_small, epochs: 1, subset: 256, batch_size: 256}
+blocks:
+  one: {axes: {seed: [0, 1]}, stages: {gradients: {}, evaluate: {}}}
+  small: {set: {model: resnet9, width: 0.0625}}
+"""
+
+
+@pytest.fixture
+def works(tmp_path: Path) -> list[Work]:
+    store = Store(str(tmp_path / "store"))
+    return pending(planned(tmp_path, SWEEP), store, Snapshot({}, {}, []), "all", set_aside=False)
+
+
+def options(folder: Path, **more: Any) -> Options:
+    return Options(None, folder, ExecutorName.ray, Resources(**more), None, False)
+
+
+def with_cards(monkeypatch: pytest.MonkeyPatch, *memories: float) -> None:
+    cards = [SimpleNamespace(name=f"NVIDIA Test {k}", total_memory=int(m)) for k, m in enumerate(memories)]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(cards))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", cards.__getitem__)
+
+
+def test_all_fits(works: list[Work], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    with_cards(monkeypatch, 80e9)
+    check_memory(works, options(tmp_path))
+    assert {work.trial.recompute for work in works} == {frozenset()}
+    assert capsys.readouterr() == ("", "")
+
+
+def test_without_a_gpu_nothing_is_counted(works: list[Work], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memloc.run.card_memory.demands", lambda *_: pytest.fail("counted"))
+    for how in (options(tmp_path, gpus=0), options(tmp_path, address="auto")):
+        with_cards(monkeypatch, 1.0)
+        check_memory(works, how)
+
+
+def test_the_smallest_card_decides(works: list[Work], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Between what the transformer's training needs as it is and with recomputation; the small network fits anyway."""
+    training = next(d for d in demands(works, tmp_path) if d.of.startswith("vit_small"))
+    with_cards(monkeypatch, 80e9, training.need.plain - 1)
+    check_memory(works, options(tmp_path))
+    told = capsys.readouterr().err
+    assert "training of vit_small on digits with batches of 256 needs" in told
+    assert "on each GPU, and NVIDIA Test 1 has" in told
+    assert "gradients trajectory of vit_small" in told
+    assert [work.trial.recompute for work in works] == [frozenset({"train", "gradients"})] * 2 + [frozenset()]
+
+
+def test_what_cannot_fit_is_refused(works: list[Work], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_cards(monkeypatch, 1e9)
+    with pytest.raises(UsageError) as refused:
+        check_memory(works, options(tmp_path))
+    assert len(refused.value.problems) == 2
+    assert refused.value.problems[0].startswith("training of vit_small on digits with batches of 256 needs ")
+    assert refused.value.problems[0].endswith("precision=bf16, or a GPU with more memory")
+
+
+def test_the_largest_is_named(works: list[Work], tmp_path: Path) -> None:
+    said = largest(demands(works, tmp_path))
+    assert said.startswith("needs ")
+    assert "on each GPU (gradients trajectory of vit_small on digits with batches of 256" in said
+
+
+def test_the_stages_that_are_named_compute_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And their checkpoints and rows are the same bits; the other stages and trials do not."""
+    seen: dict[str, bool] = {}
+    train, together = trainer.train, parts._Computation.run
+
+    def trains(*given: Any) -> Any:
+        seen["train"] = is_recomputing()
+        return train(*given)
+
+    def computes(self: Any, bunch: Any) -> Any:
+        seen[self.analysis.stage] = is_recomputing()
+        return together(self, bunch)
+
+    def told(self: TrialPlan, *given: Any, **more: Any) -> None:
+        plain(self, *given, **more)
+        object.__setattr__(self, "recompute", stages)
+
+    plain = TrialPlan.__init__
+    monkeypatch.setattr(TrialPlan, "__init__", told)
+    monkeypatch.setattr(trainer, "train", trains)
+    monkeypatch.setattr(parts._Computation, "run", computes)
+    text = (
+        SWEEP.replace("vit_small", "resnet9, width: 0.0625")
+        .replace("seed: [0, 1]", "seed: [0]")
+        .partition("  small")[0]
+        .replace("256", "64")
+    )
+    sums = []
+    for stages in (frozenset(), frozenset({"train", "gradients"})):
+        store = Store(str(tmp_path / f"store{len(stages)}"))
+        run_inline(tmp_path, text, store)
+        expected = {"train": bool(stages), "gradients": bool(stages), "evaluate": False}
+        assert seen == expected
+        commits = store.snapshot().trainings().values()
+        sums.append([c.sha256 for commit in commits for c in commit.checkpoints])
+    assert sums[0] == sums[1] != []
+
+
+def test_memloc_model_says_what_a_gpu_needs() -> None:
+    shown = CliRunner().invoke(app, ["model", "resnet9", "width=0.125"])
+    assert shown.exit_code == 0
+    header, _, training, gradients = shown.output.partition("memory of a GPU, batches of 512")[2].splitlines()[:4]
+    assert "with activation checkpointing" in header
+    assert training.split()[0] == "training"
+    assert gradients.split()[:2] == ["gradients", "trajectory"]
