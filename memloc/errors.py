@@ -66,6 +66,17 @@ class DeviceError(MemlocError):
     """The device has failed, so this process can compute nothing on it any more. Another process may."""
 
 
+class OtherKindError(MemlocError):
+    """The same bits are wanted as on another kind of device. kind: its name."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"this was begun on {kind}, and reaches the same bits there alone")
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[type[OtherKindError], tuple[str, ...]]:
+        return type(self), (self.kind,)
+
+
 class OutputError(MemlocError):
     """Standard output cannot be written. What was computed is in the store nevertheless."""
 

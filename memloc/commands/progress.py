@@ -175,6 +175,9 @@ class Progress:
         elif event.kind == "again":
             self.doing[trial] = "waiting for a place"
             self._say(trial, f"{event.stage}: {event.error}; in line again, for more room")
+        elif event.kind == "needs":
+            self.doing[trial] = f"{event.stage} {event.error or 'starts'}"
+            self._say(trial, self.doing[trial])
         elif event.kind == "gave_up":
             self.state = STOPPING
         elif event.kind == "failed":

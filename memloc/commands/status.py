@@ -108,7 +108,9 @@ def _doing(trial: Mapping[str, Any]) -> str:
         return f"waiting for storage since {since}: {trial['fault']}"
     host = trial["host"] or "an unknown machine"
     stages = ", ".join(trial["stages"] or ["the last parts"])
-    if trial["state"] == "waiting":
+    if trial["state"] == "waiting" and trial["fault"]:
+        what = f"{stages} {trial['fault']}"
+    elif trial["state"] == "waiting":
         what = "its training waits for a place" if stages == "train" else f"{stages}: waits for a place"
     elif trial["state"] == "starting":
         what = f"its training's process is starting on {host}"

@@ -46,18 +46,24 @@ WORKSPACE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # what a training on a GPU s
 BUILD = re.compile(r"Math Kernel Library Version \S+|MKL-DNN v\S+|BLAS_INFO=\w+|LAPACK_INFO=\w+")
 
 
+def kind(device: torch.device) -> str:
+    """The kind of the device, by its name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    # torch's own kernels are chosen by this capability. It alone does not tell an AVX512 with AMX from one without.
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+
+
 def arithmetic(device: torch.device) -> dict[str, object]:
     """The processor, torch's build, and the variables that change what kernels compute, as far as they are set."""
     if device.type == "cuda":
         return {
-            "device": torch.cuda.get_device_name(device),
+            "device": kind(device),
             "build": [str(torch.__version__), torch.backends.cudnn.version()],  # type: ignore[no-untyped-call]
             "environment": _chosen({**WORKSPACE, **os.environ}, GPU_VARIABLES),
         }
-    # torch's own kernels are chosen by this capability. It alone does not tell an AVX512 with AMX from one without.
-    name = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     build = [str(torch.__version__), *BUILD.findall(torch.__config__.show())]
-    return {"device": name, "cpu": processor(), "build": build, "environment": _chosen(os.environ, CPU_VARIABLES)}
+    return {"device": kind(device), "cpu": processor(), "build": build, "environment": _chosen(os.environ, CPU_VARIABLES)}
 
 
 def _chosen(environment: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:

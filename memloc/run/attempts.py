@@ -15,10 +15,12 @@ from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
-from memloc.errors import DamagedError, DeviceError, StorageError, StoreError, error_line
+from memloc.errors import DamagedError, DeviceError, OtherKindError, StorageError, StoreError, error_line
 from memloc.models.recomputation import recomputing
+from memloc.run.chains import wanted_states
 from memloc.run.device_faults import as_device_error, fault_of
 from memloc.run.events import PartResult, Room, TrainingResult
+from memloc.run.kinds import committed_kind
 from memloc.run.memory import card_in_words
 from memloc.run.parts import run_parts
 from memloc.run.pending import Item, Work
@@ -61,14 +63,15 @@ def attempt(worker: Worker, part: Attempted, action: Callable[[], T], tries: int
     Where memory ran out, it is not tried again here: as much would be missing.
 
     Raises:
-        StorageError: as the action. MemoryRanOutError: the device's memory ran out, and there is more room to be had.
+        StorageError, OtherKindError: as the action.
+        MemoryRanOutError: the device's memory ran out, and there is more room to be had.
         Exception: the device has failed, and every other action would fail too.
     """
     most = f"it was alone on {card_in_words(worker.device)}; {REMEDY}" if part.room is Room.MOST else ""
     for n in range(tries):
         try:
             return action(), ""
-        except (StorageError, DeviceError):
+        except (StorageError, DeviceError, OtherKindError):
             raise
         except Exception as error:  # whatever a part raises is recorded with its traceback, and the rest goes on
             fault, line = fault_of(error), error_line(error)
@@ -103,17 +106,22 @@ def attempt_training(
     """
     clock = time.perf_counter()
     trial = work.trial.id
-    finished, error, storage, memory = None, "", "", ""
+    finished, error, storage, memory, needs, kind = None, "", "", "", "", ""
     try:
         with as_device_error(), recomputing(room is Room.MOST):
             finished, error = attempt(
                 worker, Attempted(trial, trial, "train", room), lambda: run_training(worker, work, on_epoch, should_stop)
             )
+            if finished and wanted_states(work.parts):
+                commit = worker.store.commit(trial)
+                kind = committed_kind(commit) if commit else ""
     except StorageError as fault:
         storage = str(fault)
     except MemoryRanOutError as ran_out:
         memory = str(ran_out)
-    return TrainingResult(bool(finished), time.perf_counter() - clock, error, storage, memory)
+    except OtherKindError as other:
+        needs = other.kind
+    return TrainingResult(bool(finished), time.perf_counter() - clock, error, storage, memory, needs, kind)
 
 
 def attempt_parts(
@@ -155,6 +163,9 @@ def _attempted(
                         break
             except StorageError:
                 raise
+            except OtherKindError as other:
+                yield from (PartResult(part_id, needs=other.kind) for _, part_id, _ in left)
+                left = []
             except Exception as error:  # the second try says what it is
                 if fault_of(error) == "device":  # to free its memory would fail too
                     raise
@@ -176,6 +187,8 @@ def _one_by_one(
             results, error = attempt(worker, attempted, partial(_at_once, worker, trial, item), ATTEMPTS - 1)
         except MemoryRanOutError as ran_out:
             yield PartResult(part_id, memory=str(ran_out))
+        except OtherKindError as other:
+            yield PartResult(part_id, needs=other.kind)
         else:
             yield results[0] if results else PartResult(part_id, error=error)
 

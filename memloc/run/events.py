@@ -15,6 +15,7 @@ Kind = Literal[
     "part",
     "failed",
     "again",
+    "needs",
     "waiting",
     "gave_up",
     "elsewhere",
@@ -47,6 +48,7 @@ class Event:
     `seconds`; it paid only this `share` of its price. It is `not_run` if `stop` has ended its training before. failed:
     `part_id` failed for good, with the error in one line. again: memory of its device ran out under `part_id`, so it is in
     line for more of it; `error` says it in one line.
+    needs: the training or parts of `stage` wait for a kind of device, as `error` says; with an empty `error` no more.
     waiting: a process of the trial waits for the storage, whose fault is `error`; with an empty `error` none waits any more.
     Without a trial it is the driver that waits.
     elsewhere: another driver is at work on the trial, on `host`, so nothing of it is done here for now.
@@ -75,8 +77,8 @@ Listener: TypeAlias = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a training ended. finished: its commit is there. error, storage, memory: as in PartResult. None: it was told to
-    stop.
+    """How a training ended. finished: its commit is there. error, storage, memory, needs: as in PartResult. None of these:
+    it was told to stop. kind: of the device with which it is committed, if parts go on with it.
     """
 
     finished: bool
@@ -84,6 +86,8 @@ class TrainingResult:
     error: str = ""
     storage: str = ""
     memory: str = ""
+    needs: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ class PartResult:
     seconds: how long it took; 0 if it was already committed. share: the share of its price that it paid; the rest was shared
     with other parts. error: the error in one line if it failed for good, else empty. storage: the fault of the storage that
     ended it, in one line, else empty. memory: how the memory of its device ran out, if it may be tried with more. not_run:
-    `stop` has ended its training before the checkpoints that it needs.
+    `stop` has ended its training before the checkpoints that it needs. needs: the kind of device to which it must go, since
+    it must reach the same bits as its training; else empty.
     """
 
     part_id: str
@@ -103,6 +108,7 @@ class PartResult:
     storage: str = ""
     memory: str = ""
     not_run: bool = False
+    needs: str = ""
 
 
 @dataclass

@@ -11,10 +11,12 @@ from types import TracebackType
 import torch
 
 from memloc.data import load
-from memloc.run.attempts import attempt_parts, attempt_training
+from memloc.run.arithmetic import kind
+from memloc.run.attempts import Attempted, attempt_parts, attempt_training
 from memloc.run.clock import PricedPlan
-from memloc.run.events import Event, Listener, Room, TrainingResult
+from memloc.run.events import Event, Listener, PartResult, Room, TrainingResult
 from memloc.run.executor import Capacity
+from memloc.run.kinds import failed
 from memloc.run.pending import Work
 from memloc.run.placement import ONE_BY_ONE
 from memloc.run.retention import prune
@@ -62,10 +64,19 @@ class Inline:
     def _trained(self, run: TrialRun, work: Work, should_stop: Callable[[], bool]) -> TrainingResult:
         """The result of the training; where memory runs out, of a second one with less of it."""
         result = attempt_training(self.worker, work, run.reached, should_stop)
-        if not result.memory:
-            return result
-        run.training_again(result)
-        return attempt_training(self.worker, work, run.reached, should_stop, Room.MOST)
+        if result.memory:
+            run.training_again(result)
+            result = attempt_training(self.worker, work, run.reached, should_stop, Room.MOST)
+        if result.needs:
+            trial = work.trial.id
+            return TrainingResult(False, error=self._elsewhere(Attempted(trial, trial, "train"), result.needs))
+        return result
+
+    def _elsewhere(self, part: Attempted, needs: str) -> str:
+        """The error of a part that needs another kind of device, which is recorded."""
+        line = failed(needs, [kind(self.worker.device)], "this machine")
+        part.record_failure(self.worker.store, line, line)
+        return line
 
     def _drive(self, run: TrialRun, work: Work, should_stop: Callable[[], bool]) -> None:
         if run.phase == "train":
@@ -79,8 +90,11 @@ class Inline:
                 part = left.pop(result.part_id)
                 if result.memory:
                     run.part_again(part, result)
-                else:
-                    run.part_ended(part.stage, result)
+                    continue
+                if result.needs:
+                    line = self._elsewhere(Attempted(part.id, work.trial.id, part.stage), result.needs)
+                    result = PartResult(part.id, error=line)
+                run.part_ended(part.stage, result)
             run.task_ended(list(left.values()))
             if should_stop():
                 run.drain()

@@ -13,6 +13,7 @@ from memloc.models.recomputation import is_recomputing, recomputing
 from memloc.run.chains import starts, wanted_states
 from memloc.run.device_faults import fault_of
 from memloc.run.events import PartResult
+from memloc.run.kinds import check_kind
 from memloc.run.memory import parts_together, release
 from memloc.run.pending import Item
 from memloc.run.plan import AnalysisPlan, TrialPlan
@@ -33,6 +34,7 @@ def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterat
 
     Raises:
         RuntimeError: one part alone does not fit (`fault_of`).
+        OtherKindError: a part goes on with a training that was committed on another kind of device.
     """
     analysis, store = items[0][0], worker.store
     todo = []
@@ -49,6 +51,8 @@ def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterat
             store.publish(replace(commit, where={**where(worker.device), "stopped": stopped}), {}, {})
             yield PartResult(part_id, not_run=True)
         return
+    if wanted_states((analysis, part_id, part) for part_id, part in todo):
+        check_kind(_committed(store, trial.id), worker.device)
     set_up_numerics(trial.config, worker.device)
     inputs = worker.inputs(trial, analysis, lambda epoch: heal(worker, trial, epoch))
     inputs.tables = _tables_read(store, trial, analysis)

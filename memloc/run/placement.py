@@ -5,12 +5,13 @@ No Ray here, and no torch at import: every coordinator imports this, and there m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from memloc.errors import UsageError
 from memloc.run.events import Room
+from memloc.run.kinds import Home, Kind
 from memloc.run.schedule import Slots
 from memloc.run.trial_run import TrialSteps
 
@@ -52,7 +53,9 @@ class Assignment:
 
     steps: the work. run: the run whose order to stop it obeys. patience: as `Job` has it. holder: of the trial's lease. job:
     a reference to the `Job` of the processes that compute.
-    trainer, task: the demand of one of each. trainings, tasks: how many of each the cluster can run at once.
+    home: where it must run to reach the same bits. kinds: {node: its kind of device}, of the nodes that were asked. until:
+    when a wait for a kind that no node has ends, in seconds since 1970. trainer, task: the demand of one of each. trainings,
+    tasks: how many of each the cluster can run at once.
     """
 
     steps: TrialSteps
@@ -65,6 +68,9 @@ class Assignment:
     task: Demand
     trainings: int
     tasks: int
+    home: Home = field(default_factory=Home)
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    until: float = 0.0
 
 
 def check_capacity(works: Iterable[Work], nodes: Sequence[Node], resources: Resources) -> None:

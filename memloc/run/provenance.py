@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from memloc.config import canonical_json
-from memloc.run.arithmetic import arithmetic
+from memloc.run.arithmetic import arithmetic, kind
 from memloc.version import VERSION
 
 STATE = 2  # raised whenever the states of trainings hold something else: older ones then serve nothing
@@ -38,17 +38,11 @@ def numerics(device: torch.device) -> str:
     return canonical_json({**arithmetic(device), **_versions(), "state": STATE})
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-
-
 def where(device: torch.device) -> dict[str, Any]:
     """The device and the versions with which something was computed."""
     return {
         "device": device.type,
-        "device_name": _device_name(device),
+        "device_name": kind(device),
         "memloc": VERSION,
         "git": _git_revision(),
         "versions": _versions(),

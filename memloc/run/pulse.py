@@ -124,7 +124,7 @@ class Heartbeats:
             state = "storage" if event.error else before
             return {"state": state, "fault": event.error, "before": before}
         if event.kind == "placed" and event.stage == "train":
-            return {"state": "starting", "host": event.host}
+            return {"state": "starting", "host": event.host, **({"fault": ""} if "fault" in note else {})}
         if event.kind == "epoch" and not event.metrics and note["state"] != "running":
             return {"state": "running", **self._begun(event)}
         if event.kind == "epoch":
@@ -132,6 +132,8 @@ class Heartbeats:
             before = note if "from_epoch" in note else self._begun(event, event.epoch - 1)
             news = {"epoch": event.epoch, "metrics": dict(event.metrics), "seconds": before["seconds"] + event.seconds}
             return {**before, **news, "state": "running"}
+        if event.kind == "needs":
+            return {"state": "waiting" if event.error else "running", "fault": event.error}
         if event.kind == "again" and event.stage == "train":
             return {"state": "waiting"}
         return {} if event.kind == "started" else {"state": "running"}

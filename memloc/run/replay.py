@@ -11,6 +11,7 @@ from memloc.config import canonical_json
 from memloc.errors import DamagedError, ReplayError
 from memloc.run.arithmetic import arithmetic
 from memloc.run.given import encoded
+from memloc.run.kinds import check_kind
 from memloc.run.plan import TrialPlan
 from memloc.run.provenance import numerics, where
 from memloc.run.retention import lost_epochs
@@ -42,11 +43,13 @@ def replay(
 
     Raises:
         ReplayError: an epoch's checkpoint has another hash than the committed one.
+        OtherKindError: the device is of another kind than the committed training's.
     """
     expected = {c.epoch: c for c in lost.commit.checkpoints}
     if trial.config.given_from is not None:
         _copy_again(worker, trial, lost, expected)
         return True
+    check_kind(lost.commit, worker.device)
     after = _nearest(worker, trial, lost, expected)
     if after is not None:
         on_epoch(after.epoch, {})

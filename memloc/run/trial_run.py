@@ -127,6 +127,10 @@ class TrialRun:
         self._more_room(part.id, part.stage, result.memory)
         self._queue.append([part])
 
+    def needs(self, stage: str, says: str) -> None:
+        """The training or the parts of a stage wait for a kind of device; says: "" if no more."""
+        self._emit("needs", stage=stage, error=says)
+
     def task_ended(self, left: Task) -> None:
         """A task has ended. left: its parts that were not begun, because of the order to stop."""
         self._running -= 1

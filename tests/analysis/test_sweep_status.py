@@ -280,6 +280,9 @@ def test_starting_is_told_from_running(fresh: Store, plan: Plan) -> None:
     lines = render(status(fresh)).splitlines()
     assert any(first.id[:8] in line and "its training's process is starting on far" in line for line in lines)
     assert any(second.id[:8] in line and "its training waits for a place" in line for line in lines)
+    beat(fresh, second.id, state="waiting", stages=["train"], fault="waits for A100: the cluster has H100 alone now")
+    lines = render(status(fresh)).splitlines()
+    assert any(f"{second.id[:8]} train waits for A100: the cluster has H100 alone now; last news" in line for line in lines)
 
 
 def test_a_training_that_goes_on_says_from_where(fresh: Store, plan: Plan) -> None:

@@ -93,6 +93,18 @@ def test_lines_in_a_pipe(works: list[Work], capsys: pytest.CaptureFixture[str]) 
     assert lines[-1].startswith("1 of 2 trials done in 0.")
 
 
+def test_a_training_that_waits_for_a_kind_of_card(works: list[Work], capsys: pytest.CaptureFixture[str]) -> None:
+    first = works[0].trial.id
+    with shown(works) as progress:
+        progress(Event("started", first))
+        progress(Event("needs", first, "train", error="waits for A100: the cluster has H100 alone now"))
+        assert progress.doing == {first: "train waits for A100: the cluster has H100 alone now"}
+        progress(Event("placed", first, "train", host="here"))
+        assert progress.doing == {first: "starting"}
+    said = capsys.readouterr().err.splitlines()[0].split(" s] ", 1)[1]
+    assert said == f"{first[:8]} seed=0: train waits for A100: the cluster has H100 alone now"
+
+
 def test_a_training_that_waits_for_more_memory(works: list[Work], capsys: pytest.CaptureFixture[str]) -> None:
     first = works[0]
     with shown(works) as progress:

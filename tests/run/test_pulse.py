@@ -105,6 +105,18 @@ def test_how_far_a_training_is(works: list[Work], beats: Heartbeats) -> None:
     assert (again["host"], again["from_epoch"], again["epoch"], again["seconds"]) == ("elsewhere", 0, 0, 0.0)
 
 
+def test_a_training_that_waits_for_a_kind_of_card(works: list[Work], beats: Heartbeats) -> None:
+    trial = works[0].trial.id
+    for event in (Event("started", trial), Event("needs", trial, "train", error="waits for an A100")):
+        beats(event)
+    assert {k: beats.notes()[trial][k] for k in ("state", "fault")} == {"state": "waiting", "fault": "waits for an A100"}
+    beats(Event("placed", trial, "train", host="there"))
+    assert {k: beats.notes()[trial][k] for k in ("state", "fault")} == {"state": "starting", "fault": ""}
+    beats(Event("needs", trial, "gradients", error="waits for an A100"))
+    beats(Event("needs", trial, "gradients"))
+    assert {k: beats.notes()[trial][k] for k in ("state", "fault")} == {"state": "running", "fault": ""}
+
+
 def test_a_training_that_runs_out_of_memory_waits_again(works: list[Work], beats: Heartbeats) -> None:
     trial = works[0].trial.id
     for event in (Event("started", trial), Event("placed", trial, "train", host="there"), Event("epoch", trial, "train")):

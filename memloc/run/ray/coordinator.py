@@ -19,6 +19,7 @@ from memloc.run.fanout import PricedPart, cut
 from memloc.run.placement import Assignment, with_room
 from memloc.run.ray.admission_actor import Answer
 from memloc.run.ray.draining import is_draining
+from memloc.run.ray.homes import Homes
 from memloc.run.ray.workers import run_parts, run_parts_on_gpu, train, train_on_gpu
 from memloc.run.trial_run import TrialRun
 from memloc.store import Patience, Store, leases, records
@@ -57,6 +58,8 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         self.device = ""  # how the device of a process that has ended had failed
         self.lives = TRAINER_LIVES
         self.tasks: dict[Any, list[PricedPart]] = {}
+        self.held: list[list[PricedPart]] = []  # tasks that wait for a node with their kind of device
+        self.homes, self.says = Homes(self.assignment), ""  # says: for what kind of device it waits
         self.events: list[Event] = []
         self.admission.leave.remote(self.trial)  # removes what a lost coordinator has left there
         other = leases.taken_by_other(_store(self.assignment).files, self.trial, self.assignment.holder)
@@ -104,24 +107,32 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
     # the group would have to hold the GPU from start to end.
 
     def start_training(self) -> Any:
-        """Asks Ray for the training; returns the reference to its result."""
+        """Asks Ray for the training; returns the reference to its result, None while no node has its kind of device."""
         room = self.run.room(self.trial)
-        demand = with_room(self.assignment.trainer, room)
+        demand, place = with_room(self.assignment.trainer, room), self.homes.place([self.trial])
+        if place is None:
+            return None
         trainer = train_on_gpu if demand["num_gpus"] else train
-        return trainer.options(scheduling_strategy="DEFAULT", **demand).remote(self.assignment.job, room)
+        asked = trainer.options(scheduling_strategy="DEFAULT", **demand, **place).remote(self.assignment.job, room)
+        self.homes.begun(asked, place, [self.trial])
+        return asked
 
     def start_parts(self, parts: list[PricedPart]) -> Any:
-        """Asks Ray for a task of these parts; returns the reference to its results."""
+        """Asks Ray for a task of these parts; returns the reference to its results, or None as above."""
         ids = [part.id for part in parts]
         room = self.run.room(*ids)
-        demand = with_room(self.assignment.task, room)
+        demand, place = with_room(self.assignment.task, room), self.homes.place(ids)
+        if place is None:
+            return None
         compute = run_parts_on_gpu if demand["num_gpus"] else run_parts
-        return compute.options(scheduling_strategy="DEFAULT", **demand).remote(self.assignment.job, ids, room)
-
-    # --- what happens
+        asked = compute.options(scheduling_strategy="DEFAULT", **demand, **place).remote(self.assignment.job, ids, room)
+        self.homes.begun(asked, place, ids)
+        return asked
 
     def _drain(self) -> None:
         self.run.drain()
+        while self.held:
+            self.run.task_ended(self.held.pop())
         if self.run.phase == "train" and not self.placed:  # it may be waiting for a place for hours
             if self.training is not None:
                 ray.cancel(self.training, force=True)
@@ -148,12 +159,36 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
     # --- training
 
     def _train(self) -> None:
-        if self.training is None:
-            self.training = self.start_training()
+        if self.training is None and not self._begin_training():
+            time.sleep(PAUSE_SECONDS)
+            return
         self._report()
+        if not self.placed and self.run.phase == "train":
+            self._say("train", self.homes.waits([self.trial]))
+            if self.homes.unreachable([self.training]):
+                ray.cancel(self.training, force=True)
+                self.training = None
+                return
         if ray.wait([self.training], timeout=STEP_SECONDS)[0]:
             self._report()  # of its last epochs
             self._trained()
+
+    def _begin_training(self) -> bool:
+        """Asks for the training; False while it waits for a kind of device that no node has."""
+        self.training = self.start_training()
+        if self.training is not None:
+            return True
+        self._say("train", self.homes.waits([self.trial]))
+        if line := self.homes.given_up([self.trial]):
+            self._record(self.trial, "train", line, line)
+            self.run.training_ended(TrainingResult(False, error=line))
+        return False
+
+    def _say(self, stage: str, says: str) -> None:
+        """Tells for what kind of device the trial waits, when it has changed."""
+        if says != self.says:
+            self.says = says
+            self.run.needs(stage, says)
 
     def _trained(self) -> None:
         """The training has ended. Its place is free before the fan-out asks for a share of it."""
@@ -162,6 +197,10 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             result: TrainingResult = ray.get(training)
         except RayError as lost:
             return self._trainer_lost(lost)
+        self.homes.trained(result.kind)
+        if result.needs:
+            self.homes.refused(self.trial, result.needs)
+            return self._leave()
         if not result.memory:
             return self.run.training_ended(result)
         self._leave()  # the next step starts it again, behind what holds the cards
@@ -169,7 +208,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
 
     def _leave(self) -> None:
         """The training has given its place back, and has not ended."""
-        self.placed = False
+        self.placed, self.says = False, ""
         ray.get(self.admission.leave.remote(self.trial))
 
     def _trainer_lost(self, error: RayError) -> None:
@@ -182,14 +221,34 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
     # --- analyses
 
     def _analyse(self) -> None:
-        for _ in range(self._report()):
-            parts = self.run.take()
-            self.tasks[self.start_parts(parts)] = parts
+        self.held += [self.run.take() for _ in range(self._report())]
+        self._begin_tasks()
+        for task in self.homes.unreachable(self.tasks):
+            ray.cancel(task, force=True)
+            self.held.append(self.tasks.pop(task))
         if self.tasks:
             for task in ray.wait(list(self.tasks), timeout=STEP_SECONDS)[0]:
                 self._collect(task, self.tasks.pop(task))
         else:
             time.sleep(PAUSE_SECONDS)  # trainers come first, or others' tasks
+
+    def _begin_tasks(self) -> None:
+        """Asks for the tasks that have been taken, except those that wait for a kind of device that no node has."""
+        taken, self.held = self.held, []
+        for parts in taken:
+            task = self.start_parts(parts)
+            if task is not None:
+                self.tasks[task] = parts
+            elif line := self.homes.given_up([part.id for part in parts]):
+                for part in parts:
+                    self._record(part.id, part.stage, line, line)
+                    self.run.part_ended(part.stage, PartResult(part.id, error=line))
+                self.run.task_ended([])
+            else:
+                self.held.append(parts)
+                self._say(parts[0].stage, self.homes.waits([part.id for part in parts]))
+        if taken and not self.held:
+            self._say(taken[0][0].stage, "")
 
     def _collect(self, task: Any, parts: list[PricedPart]) -> None:
         left = {part.id: part for part in parts}
@@ -201,9 +260,12 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             part = left.pop(result.part_id)
             if result.memory:
                 self.run.part_again(part, result)
+            elif result.needs:
+                self.homes.refused(part.id, result.needs)
+                left[part.id] = part
             else:
                 self.run.part_ended(part.stage, result)
-        self.run.task_ended(list(left.values()))  # those not begun, because of draining
+        self.run.task_ended(list(left.values()))  # those not begun, because of draining or of their kind of device
 
     def _lost(self, part: PricedPart, error: RayError) -> PartResult:
         """The result of a part whose worker died. It may have committed the part before."""
@@ -216,8 +278,10 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         return PartResult(part.id, error=self.device or _line(error))
 
     def _record_failure(self, part_id: str, stage: str, error: RayError) -> None:
-        text = f"{type(error).__name__}: {error}"
-        failure = Failure(part_id, self.trial, stage, text, self.device or _line(error))
+        self._record(part_id, stage, f"{type(error).__name__}: {error}", self.device or _line(error))
+
+    def _record(self, part_id: str, stage: str, text: str, line: str) -> None:
+        failure = Failure(part_id, self.trial, stage, text, line)
         with suppress(StoreError):  # the event tells of it
             records.record_failure(_store(self.assignment).files, failure)
 

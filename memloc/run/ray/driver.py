@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -18,6 +19,7 @@ from ray import tune
 
 from memloc.errors import StoreError
 from memloc.run.events import Event, Listener
+from memloc.run.kinds import KIND_SECONDS, Home, Kind, going_on, has_home, home
 from memloc.run.log_targets import Logs
 from memloc.run.placement import Assignment, Resources, check_capacity, demands, fitting, slots, uses_gpus
 from memloc.run.ray.admission_actor import open_admission
@@ -25,6 +27,7 @@ from memloc.run.ray.connect import Connection, connected
 from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.draining import raise_flag_when
 from memloc.run.ray.guard import OnLost, guarded
+from memloc.run.ray.node_kinds import ask, computing_nodes
 from memloc.run.ray.tracking import Tracker
 from memloc.run.ray.workers import Job
 from memloc.run.schedule import coordinators
@@ -126,6 +129,7 @@ class OnRay:
         self.logs = Logs()
         self.coordinator: type[Coordinator] = Coordinator
         self._rounds = 0
+        self.kinds: dict[str, Kind] = {}
         self.run = uuid.uuid4().hex[:8]
         self._stack = ExitStack()
 
@@ -152,9 +156,16 @@ class OnRay:
         self.nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         check_capacity(works, self.nodes, self.resources)
         gpus = uses_gpus(self.nodes, self.resources)
+        self._ask_kinds(works, gpus)
         here = self.resources.address == "local"
         shares = self.resources if gpus else None
         return Capacity("cuda" if gpus else "cpu", slots(self.nodes, self.resources), shares, here)
+
+    def _ask_kinds(self, works: Sequence[Work], gpus: bool) -> None:
+        """Asks the nodes for their kinds of devices, if there are several nodes and work that must reach the same bits."""
+        nodes = computing_nodes(gpus)
+        asks = len(nodes) > 1 and any(has_home(work) for work in works)
+        self.kinds = ask(nodes, gpus) if asks else {}
 
     def carry_out(
         self, works: Sequence[Work], plan: PricedPlan, listener: Listener, should_stop: Callable[[], bool]
@@ -189,14 +200,19 @@ class OnRay:
         patience = self.store.files.patience.seconds
         uri = self.store.files.address  # Tune gives each coordinator a working directory of its own
         assignments = {}
-        for cost in plan.trials:
+        there = {kind.name for kind in self.kinds.values()}
+        until = time.time() + KIND_SECONDS if self.resources.address != "local" else 0.0
+        homes = {trial: home(work, self.store, self.kinds.values()) for trial, work in by_trial.items() if self.kinds}
+        # A trial whose kind of device no node has waits at the end, so that it holds up nobody.
+        for cost in sorted(plan.trials, key=lambda cost: homes.get(cost.trial, Home()).is_missing(there)):
             work = by_trial[cost.trial]
             job = ray.put(Job(self.run, uri, patience, work, data, admission))
             steps = TrialSteps(cost.trial, work.train != "done", cost.waves, work.prune)
             trainer, task = demands(work, self.nodes, self.resources)
             trainings, tasks = fitting(self.nodes, trainer), fitting(self.nodes, task)
             places = trainer, task, trainings, tasks
-            assignments[cost.trial] = Assignment(steps, self.run, uri, patience, self.holder, job, *places)
+            where = homes.get(cost.trial) or Home(parts=going_on(work)), self.kinds, until
+            assignments[cost.trial] = Assignment(steps, self.run, uri, patience, self.holder, job, *places, *where)
         return assignments
 
 
@@ -226,7 +242,9 @@ def _fields(experiment: Experiment) -> dict[str, Any]:
 def fit(experiment: Experiment, callbacks: Sequence[tune.Callback], should_stop: Callable[[], bool]) -> None:
     """Carries out the assignments, in their order; returns once every trial has ended. callbacks: the relay first."""
     assignments, relay = experiment.assignments, callbacks[0]
-    at_once = coordinators(max(assignment.trainings for assignment in assignments.values()))
+    trainings = max(assignment.trainings for assignment in assignments.values())
+    # Those that wait for one kind of device must not hold up the others.
+    at_once = coordinators(trainings) + min(trainings, sum(bool(a.home.kind) for a in assignments.values()))
     put = ray.put(assignments)
     tuner = tune.Tuner(
         tune.with_parameters(experiment.coordinator, put=[put], admission=experiment.admission),

@@ -1,0 +1,79 @@
+"""A cluster with two kinds of devices, as one of A100 and H100 would be: what was begun on one kind goes on there.
+
+Both nodes are on this machine, with logical GPUs. On one of them torch takes its plainest kernels, which reach other bits.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from memloc.data import load
+from memloc.run.pending import pending
+from memloc.run.trainer import run_training
+from memloc.run.worker import Worker
+from memloc.store import Store
+from tests.conftest import planned
+from tests.run.clusters import Cluster, started_cluster
+from tests.run.programs import contents, encoded, memloc
+
+pytestmark = pytest.mark.slow
+SWEEP = """
+about: Trainings and the gradients along them.
+defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 60, noise: 0.1, epochs: 4, batch_size: 20}
+blocks: {mixed: {axes: {seed: [0, 1]}, stages: {gradients: {epochs: [1, 2, 3, 4]}, evaluate: {}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A head that is as this process, and a node of another kind; a logical GPU each."""
+    if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+        pytest.skip("this processor has only the plainest kernels")
+    other = "env", "ATEN_CPU_CAPABILITY=default"
+    with started_cluster(tmp_path_factory.mktemp("mixed"), [["--num-cpus=2", "--num-gpus=1"]] * 2, other) as running:
+        yield running
+
+
+def test_what_was_begun_goes_on_where_the_same_bits_come_out(tmp_path: Path, mixed: Cluster) -> None:
+    """One training has lost its checkpoints, one was stopped after an epoch. Either node alone would be free for them."""
+    (tmp_path / "mixed.yaml").write_text(SWEEP)
+    arguments = ("sweep", str(tmp_path / "mixed.yaml"), "--store")
+    done = memloc(tmp_path, *arguments, str(tmp_path / "inline"), "--executor", "inline")
+    assert done.code == 0, done.err
+    store = begun(tmp_path)
+    done = mixed.sweep(tmp_path, *arguments[1:], str(store))
+    assert done.code == 0, done.err
+    assert done.err.count("train waits for") <= 2
+    one, other = contents(tmp_path / "inline"), contents(store)
+    for table in ("epochs", "examples", "gradients"):  # evaluation may run anywhere
+        assert encoded(one[table]) == encoded(other[table]), table
+    weights = [
+        {p.name + p.parent.name: p.read_bytes() for p in s.glob("checkpoints/*/epoch-*")}
+        for s in (tmp_path / "inline", store)
+    ]
+    assert weights[0] == weights[1]
+    # Neither needs a kind before it begins: they train side by side, and the gradients along each follow it.
+    done = mixed.sweep(tmp_path, *arguments[1:], str(tmp_path / "new"), "seed=2..5")
+    assert done.code == 0, done.err
+    trained = [
+        c.where["arithmetic"]["device"] for c in Store(str(tmp_path / "new")).snapshot().commits.values() if c.checkpoints
+    ]
+    assert len(trained) == 4
+    assert len(set(trained)) == 2, "both nodes should have trained"
+    assert contents(tmp_path / "new")["gradients"].num_rows
+
+
+def begun(folder: Path) -> Path:
+    """A store with the training of seed 0 without its checkpoints, and that of seed 1 up to its first epoch."""
+    store = Store(str(folder / "store"))
+    first, second = pending(planned(folder, SWEEP, "mixed"), store, store.snapshot(), "all")
+    worker = Worker(store, lambda source: load(source, folder), torch.device("cpu"))
+    assert run_training(worker, first)
+    assert not run_training(worker, second, should_stop=lambda: True)
+    shutil.rmtree(folder / "store" / "checkpoints" / first.trial.id)
+    return folder / "store"
