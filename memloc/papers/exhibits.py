@@ -90,7 +90,8 @@ class Exhibit:
     command: runs the paper's own exhibit, after `first` if there is one. settings: those of a store that it can show;
     wanted: those of the paper; shown: the most that it shows. memorizing: of each setting it shows the trainings on which
     claims are judged, or all if there are none; atypical: S_n is by C-score. draw: its charts and tables for the settings
-    that were chosen. claims: ids of the claims whose numbers are printed below it.
+    that were chosen. claims: ids of the claims whose numbers are printed below it. of_paper: is it one of the paper? If not,
+    its settings are not compared with the paper's.
     """
 
     id: str
@@ -107,6 +108,7 @@ class Exhibit:
     atypical: bool = False
     first: str = ""
     shown: int = SHOWN
+    of_paper: bool = True
 
     def there(self, observations: Observations) -> list[Setting]:
         """The settings of a store that it can show, each with the trainings that it shows."""
@@ -145,6 +147,7 @@ class Shown:
     def setting(self) -> str:
         """`Not the paper's setting: Fashion-MNIST in place of CIFAR-10; width 0.25 (the paper's: 1).`; "" if not run."""
         said = f"Not the paper's setting: {'; '.join(self.differences)}." if self.differences else "The paper's setting."
+        said = said if self.exhibit.of_paper else "Beyond the paper."
         return said if self.run else ""
 
     @property
@@ -161,13 +164,14 @@ def show(exhibit: Exhibit, evidence: Evidence) -> Shown:
     drawn = exhibit.draw(subjects) if chosen else ()
     if not drawn:
         return Shown(exhibit)
+    differences = [*_in_place(chosen, exhibit.wanted), *_deviations(chosen, exhibit.wanted)]
     numbers = [j for subject in subjects for claim in exhibit.claims for j in subject.judged(claim)]
     return Shown(
         exhibit,
         charts=[d for d in drawn if not isinstance(d, Table)],
         tables=[d for d in drawn if isinstance(d, Table)],
         judgements=[j for j in numbers if j.ours is not None],
-        differences=[*_in_place(chosen, exhibit.wanted), *_deviations(chosen, exhibit.wanted)],
+        differences=differences if exhibit.of_paper else (),
         trainings=_trainings(chosen),
         left_out=left_out,
     )

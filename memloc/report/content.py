@@ -55,10 +55,14 @@ class Report:
     def exhibits(self) -> list[Shown]:
         return [shown for _, several in self.sections for shown in several]
 
+    @property
+    def _of_paper(self) -> list[Shown]:
+        return [shown for shown in self.exhibits if shown.exhibit.of_paper]
+
     @cached_property
     def shared(self) -> list[str]:
         """The differences from the paper's settings that all exhibits with data have."""
-        run = [[_general(words) for words in shown.differences] for shown in self.exhibits if shown.run]
+        run = [[_general(words) for words in shown.differences] for shown in self._of_paper if shown.run]
         return [words for words in (run[0] if run else ()) if all(words in others for others in run)]
 
     def own(self, shown: Shown) -> list[str]:

@@ -17,6 +17,8 @@ from memloc.report.palette import DIVERGING, looks
 
 alt: Any = altair
 
+TICKS = 5  # the most numbers of a horizontal axis that all have ticks, and nothing else has
+
 
 def drawing(chart: Chart) -> vega.Drawing:
     """The chart in Vega-Lite. Its numbers are those of the chart, to the last bit."""
@@ -142,11 +144,16 @@ def _lines(
 
 
 def _x(chart: Curves, xs: Sequence[float]) -> Any:
-    """The horizontal axis. Whole numbers have no ticks between them; on short axes Vega's tickMinStep leaves halves."""
+    """The horizontal axis. Whole numbers have no ticks between them; on short axes Vega's tickMinStep leaves halves.
+
+    A few other numbers, such as widths, have the only ticks.
+    """
     first, last = min(xs, default=0), max(xs, default=1)
     whole: dict[str, Any] = {"format": "d", "tickMinStep": 1} if all(float(x).is_integer() for x in xs) else {}
     if whole and last - first <= 2:
         whole["values"] = list(range(int(first), int(last) + 1))
+    if not whole and not chart.steps and len(set(xs)) <= TICKS:
+        whole["values"] = sorted(set(xs))
     scale = alt.Scale(domain=[first, last], nice=False)
     title = chart.x_label if len(chart.panels) == 1 else None
     return alt.X("x:Q", title=title, axis=alt.Axis(**whole), scale=scale)

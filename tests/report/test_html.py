@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from memloc.analysis.reading import reading
-from memloc.papers.charts import Gallery
+from memloc.papers.charts import Curves, Gallery
 from memloc.papers.exhibits import Exhibit, Shown, Wanted
 from memloc.papers.judgement import WORDS
 from memloc.papers.registry import paper
@@ -217,6 +217,14 @@ def test_the_setting_is_told_once(html: str, report: Report) -> None:
     assert "digits in place of the paper's" in report.shared
     run = [s for s in report.exhibits if s.run]
     assert html.count('<span class="tag">') == sum(s.stands_in for s in run) > 5
+
+
+def test_what_is_beyond_the_paper_shares_no_difference_from_it() -> None:
+    section = paper().sections[0]
+    papers = Shown(section.exhibits[0], [Curves("", {}, "x", "y")], differences=["width 0.25 (the paper's: 1)"])
+    beyond = Shown(replace(section.exhibits[1], of_paper=False), papers.charts)
+    report = Report(paper(), None, [], [], [], [], [(section, [papers, beyond])])
+    assert report.shared == ["width 0.25 (the paper's: 1)"]
 
 
 def test_what_is_not_run_says_what_would_run_it(html: str) -> None:

@@ -138,6 +138,14 @@ def test_an_axis_of_whole_numbers_has_each_number_once(last: int) -> None:
     assert labels == sorted(set(labels))
 
 
+def test_an_axis_of_a_few_other_numbers_has_these_alone() -> None:
+    one = replace(line("clean", [0.1, 0.2, 0.3], 1), x=[0.25, 0.5, 1.0])
+    chart = Curves("", {"": [one]}, "width", "share", y_range=(0.0, 0.9))
+    ticks = drawing(chart).spec["layer"][0]["encoding"]["x"]["axis"]["values"]
+    assert ticks == [0.25, 0.5, 1.0]
+    assert "values" not in drawing(replace(chart, steps=True)).spec["layer"][0]["encoding"]["x"]["axis"]
+
+
 def test_a_logarithmic_axis_has_plain_decades_and_holds_the_rule() -> None:
     svg = still.drawn(drawing(LOG), 300).body
     assert all(f">{decade}</text>" in svg for decade in ("0.1", "1", "10"))

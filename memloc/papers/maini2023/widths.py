@@ -53,6 +53,7 @@ def against_width(id: str, table: str, title: str, shows: str, pictures: Sequenc
         partial(_of_several_widths, stage),
         partial(_drawn, table, pictures),
         Wanted(("mnist", "fashion_mnist"), ("resnet9",), (0.1,)),
+        of_paper=False,
     )
 
 
