@@ -2,7 +2,7 @@
 
 Fake tensors (torch FakeTensorMode) have a device, a shape and no data. An operation between `cuda:0` and the CPU raises, and
 so does reading a value. Without a driver, backward passes and random generators of a GPU do not work on them:
-test_synchronisation.py runs these on `meta`.
+test_synchronisation.py and test_step_bounds.py run these on `meta`.
 """
 
 from __future__ import annotations
