@@ -39,7 +39,7 @@ def problems(networks: Sequence[TriedNetwork], device: torch.device) -> list[str
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         operations = list(pool.map(nondeterministic_operation, networks, [device] * len(networks)))
     return [
-        f"model: {network.config.model}: {without_algorithm(operation)}; run it on the CPU, or take another network"
+        f"model: {network.config.model}: {without_algorithm(operation)}; train it with --device cpu, or take another network"
         for network, operation in zip(networks, operations, strict=True)
         if operation
     ]

@@ -103,7 +103,7 @@ def test_another_process_tries_them(nets: Path) -> None:
     """This one keeps its numerics."""
     names = ("Pooling", "Unpooling")
     assert problems([tried(nets, name) for name in names], CPU) == [
-        f"model: python:{nets}:Unpooling: {LINE}; run it on the CPU, or take another network"
+        f"model: python:{nets}:Unpooling: {LINE}; train it with --device cpu, or take another network"
     ]
     assert not torch.are_deterministic_algorithms_enabled()
     assert problems([], CPU) == []
