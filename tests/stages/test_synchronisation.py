@@ -196,6 +196,22 @@ def test_transfers_are_counted() -> None:
     assert counter.seen == ["aten._to_copy.default", "aten.index.Tensor"]
 
 
+def test_the_logits_of_an_epoch_are_gathered_once() -> None:
+    """No step writes by index. On a GPU such a write sorts the indices, so that it is deterministic."""
+
+    class Called(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            names.append(func._opname)
+            return func(*args, **(kwargs or {}))
+
+    for subset in (16, 32):
+        run, names = training(META, {"subset": subset, "batch_size": 16}), list[str]()
+        with Called():
+            run()
+        assert {"index_put", "index_put_", "_index_put_impl_", "scatter_", "index_copy_"}.isdisjoint(names)
+        assert names.count("sort") == 1
+
+
 # --- the search of flips reads once per step --------------------------------------------------------------------------
 
 READS = ("item", "tolist", "cpu", "numpy", "nonzero", "__bool__", "__int__", "__float__", "__index__")

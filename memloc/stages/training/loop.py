@@ -120,17 +120,18 @@ class Training:
         Returns (rate of the last step, logits n×K float32 of each example before the update of its batch).
         """
         config, n = self.config, len(self.data.y)
-        seen = torch.empty(n, self.data.classes, device=self.device)
+        seen, cut = [], batches(config, n, epoch, self.device)
         per_epoch = steps_per_epoch(n, config.batch_size)
         images_of, mode = self._images(epoch), epoch_mode(config, epoch)
         self.network.train(mode.train)
         rate = config.lr
-        for k, rows in enumerate(batches(config, n, epoch, self.device)):
+        for k, rows in enumerate(cut):
             rate = learning_rate(config, (epoch - 1) * per_epoch + k, config.epochs * per_epoch, per_epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            seen[rows] = self._step(rows, images_of(rows), self.masks.at(mode, rows, epoch, k), observe)
-        return rate, seen
+            seen.append(self._step(rows, images_of(rows), self.masks.at(mode, rows, epoch, k), observe))
+        # Gathered once: writes by index would be sorted in every step, where they must be deterministic.
+        return rate, torch.cat(seen)[torch.cat(cut).argsort()]
 
     def _images(self, epoch: int) -> Callable[[Tensor], Tensor]:
         """Rows to normalised images, augmented as in this epoch."""
