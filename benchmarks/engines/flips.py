@@ -16,6 +16,7 @@ from benchmarks.reference import authors_flips, flips
 from benchmarks.reference.examples import Examples
 from benchmarks.sizes import Size, size
 from memloc.models.inference import logits
+from memloc.stages.flips.active import Active
 from memloc.stages.flips.after import Sets, accuracies
 from memloc.stages.flips.config import BATCH, COPIES
 from memloc.stages.flips.search import own_gradient, reference_gradient, search
@@ -105,7 +106,8 @@ def _one_step(s: Size) -> Sequence[Comparison]:
     times = len(searches) * BATCH / PART
 
     def engine() -> Tensor:  # the population's gradient is shared by all searches of a training
-        return own_gradient(task, searches, 1)[1] + reference_gradient(task, searches, 1)
+        active = Active.of(task, searches)
+        return own_gradient(task, active, 1)[1] + reference_gradient(task, active, 1)
 
     def by_definition() -> int:
         return len(flips.PlainSearch(task.network, examples, _draws(task, PART)).run(0, 1).closed)

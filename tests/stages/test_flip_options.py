@@ -19,6 +19,7 @@ from memloc.models.architectures import resolved
 from memloc.models.architectures.vit_small.config import ViTSmall
 from memloc.models.weight_gates import WeightGated
 from memloc.seeds import stream
+from memloc.stages.flips.active import Active
 from memloc.stages.flips.after import Sets, accuracies
 from memloc.stages.flips.config import COPIES, Flips, FlipsConfig
 from memloc.stages.flips.search import reference_gradient, search
@@ -219,7 +220,7 @@ def test_the_norm_is_not_that_of_a_group_in_one_pass(plain: Trained, monkeypatch
     normed: list[int] = []
     original = Task.scale_over
     monkeypatch.setattr(Task, "scale_over", lambda t, rows, step: normed.append(len(rows)) or original(t, rows, step))
-    reference_gradient(task, [Search(0)], 1)
+    reference_gradient(task, Active.of(task, [Search(0)]), 1)
     assert normed == [FEW]
 
 

@@ -18,6 +18,7 @@ from memloc.models.blocks import ConvBlock, GatedLinear
 from memloc.models.gates import Gates
 from memloc.models.groups import Network, State
 from memloc.models.kept import Masks
+from memloc.stages.flips.active import Active
 from memloc.stages.flips.compute import sample
 from memloc.stages.flips.config import BATCH, COPIES, FlipsConfig
 from memloc.stages.flips.search import own_gradient, reference_gradient, search
@@ -115,7 +116,8 @@ def test_float32_scores_differ_by_rounding_only(memorizing: Trained) -> None:
     searches = [Search(row, [5, last] if k % 2 else [last]) for k, row in enumerate(predicted(exact)[:24])]
 
     def scores(task: Task, of: list[Search]) -> Tensor:
-        return own_gradient(task, of, 2)[1] + reference_gradient(task, of, 2)
+        active = Active.of(task, of)
+        return own_gradient(task, active, 2)[1] + reference_gradient(task, active, 2)
 
     wanted = scores(exact, searches)
     for size in (1, 3, 24):
@@ -139,7 +141,10 @@ def test_an_example_that_is_certain_still_has_a_gradient(memorizing: Trained, es
     margins = z.gather(1, exact.y[:, None])[:, 0] - z.scatter(1, exact.y[:, None], -torch.inf).amax(dim=1)
     certain = [Search(row) for row in rows if 25 < margins[row] < 60][:8]
     assert len(certain) == 8
-    for gradient in (lambda task: own_gradient(task, certain, 0)[1], lambda task: reference_gradient(task, certain, 0)):
+    for gradient in (
+        lambda task: own_gradient(task, Active.of(task, certain), 0)[1],
+        lambda task: reference_gradient(task, Active.of(task, certain), 0),
+    ):
         found, wanted = gradient(single).double(), gradient(exact)
         for one, other in zip(found, wanted, strict=True):
             assert float(other.abs().max()) > 0
@@ -157,8 +162,8 @@ def test_what_the_folded_network_replays_is_what_it_would_compute(memorizing: Tr
     calls: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("memloc.models.blocks.replayed", lambda *a: calls.append(1) or gates.replayed(*a))
-        found = reference_gradient(folded, searches, 3)
-    expected = reference_gradient(task, searches, 3)
+        found = reference_gradient(folded, Active.of(folded, searches), 3)
+    expected = reference_gradient(task, Active.of(task, searches), 3)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10 * float(expected.abs().max()))
     assert len(calls) == sum(range(len(starts))) * (1 if estimator else -(-FEW // (256 // COPIES)))
 

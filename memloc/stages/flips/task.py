@@ -15,6 +15,8 @@ from memloc.models.inference import MaskSource
 from memloc.models.kept import Masks
 from memloc.seeds import stream
 from memloc.stages.flips.config import BATCH, COPIES
+from memloc.stages.flips.noise import Noise
+from memloc.stages.training.transfer import to_device
 
 NOISE = 0.01  # length of the noise relative to the image's
 
@@ -91,6 +93,7 @@ class Task:
     def __post_init__(self) -> None:
         self.neurons = Neurons(self.network)
         self.dtype = next(self.network.parameters()).dtype
+        self.noise = Noise(self._stream, (COPIES, *self.x.shape[1:]))
 
     def images(self, rows: Tensor) -> Tensor:
         """The rows' images, normalised, B×C×H×W in the network's precision, channels last. rows: int64 [B], on the
@@ -103,24 +106,28 @@ class Task:
 
         scale: 1×5, of u for each copy, instead of 0.01·‖x‖₂/‖u‖₂.
         """
-        u = self._directions(rows, step)
-        x = self.images(self.on_device(rows))[:, None]
+        return self.moved(self.on_device(rows), self.directions(rows, step), scale)
+
+    def moved(self, rows: Tensor, u: Tensor, scale: Tensor | None = None) -> Tensor:
+        """These copies for rows (int64 [B]) and directions u (B×5×C×H×W) on the device."""
+        x = self.images(rows)[:, None]
         if scale is None:
             scale = NOISE * x.flatten(2).norm(dim=2) / u.flatten(2).norm(dim=2)
         return (x + scale[:, :, None, None, None] * u).flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
-    def _directions(self, rows: I64, step: int) -> Tensor:
-        """u, rows×5×C×H×W."""
-        shape = tuple(self.x.shape[1:])
-        draws = [stream(self.seed, "flip noise", int(self.example[i]), self.repeat, step) for i in rows]
-        u = torch.from_numpy(np.stack([d.standard_normal((COPIES, *shape), dtype=np.float32) for d in draws]))
-        return u.to(self.x.device, self.dtype)
+    def directions(self, rows: I64, step: int) -> Tensor:
+        """u on the device, rows×5×C×H×W."""
+        u = torch.from_numpy(self.noise.directions(rows.tolist(), step))
+        return to_device(u, self.x.device).to(self.dtype)
+
+    def _stream(self, row: int, step: int) -> np.random.Generator:
+        return stream(self.seed, "flip noise", int(self.example[row]), self.repeat, step)
 
     def scale_over(self, rows: I64, step: int) -> Tensor | None:
         """`norm_over_batch`: 0.01·‖X‖₂/‖U‖₂ for each copy, 1×5, X all of the rows' images as one vector and U their u's."""
         if not self.norm_over_batch:
             return None
-        x, u = self.images(self.on_device(rows)), self._directions(rows, step)
+        x, u = self.images(self.on_device(rows)), self.directions(rows, step)
         scale: Tensor = NOISE * x.norm() / torch.linalg.vector_norm(u, dim=(0, 2, 3, 4))[None]
         return scale
 
@@ -142,19 +149,15 @@ class Task:
 
     def on_device(self, rows: I64) -> Tensor:
         """Rows (int64 [B]) as a tensor on the device."""
-        return torch.from_numpy(rows).to(self.x.device)
-
-    def labels(self, searches: Sequence[Search]) -> Tensor:
-        """The labels trained on of the searched examples, int64 [searches], on the device."""
-        return self.y[self.on_device(np.array([s.row for s in searches], dtype=np.int64))]
+        return to_device(torch.from_numpy(rows), self.x.device)
 
     def group_index(self, layer: str) -> int:
         """The place of a layer's group in the network."""
         return self.network.groups.index(self.network.group_of(layer))
 
-    def factors(self, rows: I64, copies: int) -> Masks | None:
-        """The dropout factors of rows, each repeated `copies` times."""
-        return self.masks(self.on_device(rows).repeat_interleave(copies))
+    def factors(self, rows: Tensor, copies: int, runs: int = 1) -> Masks | None:
+        """The dropout factors of rows (int64 [B], on the device), each repeated `copies` times, all of them `runs` times."""
+        return self.masks(rows[:, None].expand(-1, copies).flatten().repeat(runs))
 
     def remember(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
         """The quantity of this key, computed only if no earlier search of the training has left it in `memo`."""
