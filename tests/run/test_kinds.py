@@ -84,6 +84,21 @@ def test_without_its_kind_a_committed_training_waits_and_another_begins_anew(mon
     assert on(homes.place(["t"])) == {"e"}
 
 
+def test_a_node_that_was_there_is_waited_for_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    there, now = {"a": A100, "b": H100}, [1000.0]
+    nodes(monkeypatch, there)
+    monkeypatch.setattr(homes_module.time, "time", lambda: now[0])
+    homes = Homes(assignment(Home(A100, must=True), until=1600.0))
+    now[0] = 5000.0
+    assert on(homes.place(["t"])) == {"a"}
+    del there["a"]
+    assert homes.place(["t"]) is None
+    now[0] = 5599.0
+    assert homes.given_up(["t"]) == ""
+    now[0] = 5601.0
+    assert homes.given_up(["t"])
+
+
 def test_ray_would_wait_for_lost_nodes_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     there = {"a": A100, "b": H100}
     nodes(monkeypatch, there)
@@ -108,6 +123,10 @@ def test_on_a_single_node_there_is_no_choice_until_it_refuses(monkeypatch: pytes
     homes.refused("p", A100)
     assert homes.place(["p"]) is None
     assert "waits for NVIDIA A100" in homes.given_up(["p"])
+    homes = Homes(assignment(Home()))  # another driver has committed the training meanwhile
+    assert homes.place(["t"]) == {}
+    homes.refused("t", A100)
+    assert homes.place(["t"]) is None
 
 
 def test_the_kind_of_the_newest_state_that_somebody_can_go_on_with(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from memloc.run.kinds import failed, waits
+from memloc.run.kinds import KIND_SECONDS, failed, waits
 from memloc.run.placement import Assignment
 from memloc.run.ray.node_kinds import NodeKinds, on_one_of
 
@@ -16,7 +16,7 @@ class Homes:
 
     def __init__(self, assignment: Assignment) -> None:
         self.nodes = NodeKinds(dict(assignment.kinds), bool(assignment.trainer.get("num_gpus")))
-        self._until = assignment.until
+        self._until = assignment.until  # later if a node with the kind has been seen since
         self._parts = assignment.home.parts
         self._kinds: dict[str, str] = {}
         self._refused: set[str] = set()  # what came back from a node of another kind
@@ -29,6 +29,7 @@ class Homes:
         """The training is committed with this kind of device; "" where nobody asked."""
         if kind:
             self._bind(self._parts, kind)
+            self._seen()
 
     def refused(self, part_id: str, kind: str) -> None:
         """A process on another kind of device has given the part back."""
@@ -42,9 +43,10 @@ class Homes:
         A training that is not committed begins anew on another kind of device then. On a single node there is no choice.
         """
         kind = self.kind(part_ids)
-        if not kind or (len(self.nodes.alive()) == 1 and not self._refused.intersection(part_ids)):
+        if not kind or (self.nodes.is_single() and not self._refused.intersection(part_ids)):
             return {}
         if nodes := self.nodes.of(kind):
+            self._seen()
             return on_one_of(nodes)
         if self._may_begin_anew.issuperset(part_ids):
             self._kinds = {}
@@ -77,6 +79,11 @@ class Homes:
         if time.time() < self._until:
             return ""
         return failed(self.kind(part_ids), self.nodes.names(), "the cluster")
+
+    def _seen(self) -> None:
+        """A node with the kind is there. If it is lost, another one may join; on a single machine nothing is waited for."""
+        if self._until:
+            self._until = max(self._until, time.time() + KIND_SECONDS)
 
     def _bind(self, part_ids: Iterable[str], kind: str) -> None:
         self._kinds |= dict.fromkeys(part_ids, kind)

@@ -42,6 +42,10 @@ class NodeKinds:
             self.known |= ask(unknown, self.gpus)
         return [node for node in self.alive() if self.known[node].name == kind]
 
+    def is_single(self) -> bool:
+        """Whether there is one node alone, whose kind nobody has asked for."""
+        return len(self.alive()) == 1 and not self.known
+
     def names(self) -> list[str]:
         """The kinds that are alive."""
         return [self.known[node].name for node in self.alive() if node in self.known]
