@@ -26,6 +26,7 @@ from memloc.run.parts import run_parts
 from memloc.run.pending import Item, Work
 from memloc.run.plan import TrialPlan
 from memloc.run.trainer import OnEpoch, run_training
+from memloc.run.trial_step import refused_operation, without_algorithm
 from memloc.run.worker import Worker, never
 from memloc.store import Store, records
 from memloc.store.records import Failure
@@ -74,7 +75,7 @@ def attempt(worker: Worker, part: Attempted, action: Callable[[], T], tries: int
         except (StorageError, DeviceError, OtherKindError):
             raise
         except Exception as error:  # whatever a part raises is recorded with its traceback, and the rest goes on
-            fault, line = fault_of(error), error_line(error)
+            fault, line = fault_of(error), _line(error)
             if fault == "device":
                 raise
             more_room = fault == "memory" and not most
@@ -90,6 +91,12 @@ def attempt(worker: Worker, part: Attempted, action: Callable[[], T], tries: int
         if last:
             break
     return None, line
+
+
+def _line(error: Exception) -> str:
+    """The error in one line."""
+    operation = refused_operation(error)
+    return without_algorithm(operation) if operation else error_line(error)
 
 
 def attempt_training(
