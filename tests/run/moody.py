@@ -53,8 +53,8 @@ def make(channels, height, width, classes):
 '''
 SWEEP = """
 about: A training and its gradients on a network with moods.
-defaults: {dataset: digits, model: "python:nets.py:make", subset: 60, noise: 0.1, epochs: 2, batch_size: 20}
-blocks: {one: {stages: {gradients: {at: checkpoint, epochs: [0, 2]}}}}
+defaults: {dataset: digits, model: "python:nets.py:make", subset: 60, noise: 0.1, epochs: 1, batch_size: 20}
+blocks: {one: {stages: {gradients: {at: checkpoint, epochs: [1]}}}}
 """
 RAN_OUT = "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
 

@@ -197,7 +197,7 @@ def test_one_process_gives_way_to_a_new_one_when_its_device_has_failed(tmp_path:
     pids = [pid for pid, _ in moods.told()]
     assert len(set(pids)) == 2  # the first run's, and the other's: a new process in the place of the old one has its number
     assert [mood for _, mood in moods.told()][:3] == ["fails", "fails", "fits"]
-    assert contents(store)["epochs"].num_rows == 2 * 2
+    assert contents(store)["epochs"].num_rows == 2
 
 
 def test_a_device_that_has_failed_ends_the_process(

@@ -5,7 +5,9 @@ Both nodes are on this machine, with logical GPUs. On one of them torch takes it
 
 from __future__ import annotations
 
+import platform
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +15,14 @@ import pytest
 import torch
 
 from memloc.data import load
+from memloc.run.arithmetic import kind
 from memloc.run.pending import pending
 from memloc.run.trainer import run_training
 from memloc.run.worker import Worker
 from memloc.store import Store
 from tests.conftest import planned
 from tests.run.clusters import Cluster, started_cluster
-from tests.run.programs import contents, encoded, memloc
+from tests.run.programs import command, contents, encoded, environment, memloc
 
 pytestmark = pytest.mark.slow
 SWEEP = """
@@ -66,6 +69,27 @@ def test_what_was_begun_goes_on_where_the_same_bits_come_out(tmp_path: Path, mix
     assert len(trained) == 4
     assert len(set(trained)) == 2, "both nodes should have trained"
     assert contents(tmp_path / "new")["gradients"].num_rows
+
+
+def test_where_nothing_can_join_it_fails_at_once(tmp_path: Path) -> None:
+    """On a single machine of another kind: a lost checkpoint, and gradients along a training. The rest is done."""
+    (tmp_path / "mixed.yaml").write_text(SWEEP)
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "mixed.yaml").write_text(SWEEP.replace("gradients: {epochs: [1, 2, 3, 4]}, ", ""))
+    store = tmp_path / "store"
+    there = environment(tmp_path, ATEN_CPU_CAPABILITY="default")
+    arguments = command("sweep", str(tmp_path / "bare" / "mixed.yaml"), "--executor", "inline", "--store", str(store))
+    subprocess.run(arguments, env=there, check=True, capture_output=True)
+    first, second = (t.id for t in planned(tmp_path, SWEEP, "mixed").trials)
+    shutil.rmtree(store / "checkpoints" / first)
+    done = memloc(tmp_path, "sweep", str(tmp_path / "mixed.yaml"), "--store", str(store), "--cpus", "2")
+    assert done.code == 1, done.err
+    here = kind(torch.device("cpu"))
+    other = f"{platform.machine()} DEFAULT"
+    says = f"waits for {other}: this machine has {here} alone now, and what was begun on {other} reaches the same bits"
+    assert f"memloc: failed: train of trial {first}: {says}" in done.err
+    assert f"memloc: failed: gradients of trial {second}: {says}" in done.err
+    assert contents(store)["evaluation"].num_rows
 
 
 def begun(folder: Path) -> Path:

@@ -17,6 +17,7 @@ class Homes:
     def __init__(self, assignment: Assignment) -> None:
         self.nodes = NodeKinds(dict(assignment.kinds), bool(assignment.trainer.get("num_gpus")))
         self._until = assignment.until  # later if a node with the kind has been seen since
+        self._where = "the cluster" if assignment.until else "this machine"
         self._parts = assignment.home.parts
         self._kinds: dict[str, str] = {}
         self._refused: set[str] = set()  # what came back from a node of another kind
@@ -72,13 +73,13 @@ class Homes:
         kind = self.kind(part_ids)
         if not kind or set(there := self.nodes.names()) == {kind}:
             return ""
-        return f"waits for {kind}" if kind in there else waits(kind, there, "the cluster")
+        return f"waits for {kind}" if kind in there else waits(kind, there, self._where)
 
     def given_up(self, part_ids: Collection[str]) -> str:
         """The line of parts that have waited in vain for a node of their kind; "" while they may still wait."""
         if time.time() < self._until:
             return ""
-        return failed(self.kind(part_ids), self.nodes.names(), "the cluster")
+        return failed(self.kind(part_ids), self.nodes.names(), self._where)
 
     def _seen(self) -> None:
         """A node with the kind is there. If it is lost, another one may join; on a single machine nothing is waited for."""
