@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from memloc.commands.device import expected_numerics
-from memloc.commands.forecast import forecasts, in_words, path_as_json
+from memloc.commands.forecast import believed, forecasts, in_words, path_as_json
 from memloc.commands.formatting import common_fields, labeller
 from memloc.commands.text_table import text_table
 from memloc.config import TrainConfig
 from memloc.counts import counted
 from memloc.models.architectures import TRAINING
+from memloc.run.card_memory import demands, largest
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan
 from memloc.run.quantities import checkpoint_bytes, result_bytes, states_bytes
@@ -59,6 +60,10 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
     print(_totals(plan, store, totals))
     configs = {trial.id: trial.config for trial in plan.trials}
     print("\n".join(in_words(forecast, lambda trial: label(configs[trial]), options.resources.address)))
+    if headline := believed(plan.name, forecast, works, options.resources.gpus or 8):
+        print(headline)
+        if needed := largest(demands(works, options.data_dir)):
+            print(f"memory: {needed}")
 
 
 def _print_json(works: Sequence[Work], totals: dict[str, Any]) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from memloc.commands.formatting import seconds_in_words
 from memloc.commands.text_table import text_table
 from memloc.counts import counted
 from memloc.run.capacity import usable_cpus
-from memloc.run.estimate import TimeEstimate, cost_model, estimate, price_alike
+from memloc.run.cards import CARDS, DEFAULT, Card
+from memloc.run.estimate import TimeEstimate, card_here, card_of, cost_model, estimate, price_alike
 from memloc.run.pending import Work
 from memloc.run.placement import ONE_BY_ONE, Resources, check_capacity
 from memloc.run.schedule import CriticalPath, Slots
@@ -27,11 +29,18 @@ WORTH_A_TABLE = 600.0  # seconds: a sweep that ends sooner on this machine needs
 
 @dataclass(frozen=True)
 class Forecast:
-    """An estimate for `count` workers (processes of this machine's CPUs) or GPUs."""
+    """An estimate for `count` workers (processes of this machine's CPUs) or GPUs.
+
+    card: of the GPUs. calibration: {network: (trainings in the store from this card, measured time / believed time)}.
+    assumed: what is assumed of the card, in words.
+    """
 
     count: int
     unit: str
     estimate: TimeEstimate
+    card: str = ""
+    calibration: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    assumed: Sequence[str] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The forecast as `--dry-run --json` prints it."""
@@ -40,7 +49,7 @@ class Forecast:
         return {
             "slots": self.count, "unit": self.unit, "seconds": round(e.seconds, 1), "bound": round(e.bound, 1),
             "critical_path": path, "basis": e.basis,
-        }  # fmt: skip
+        } | ({"card": self.card} if self.card else {})  # fmt: skip
 
 
 def path_as_json(path: CriticalPath | None) -> dict[str, Any] | None:
@@ -59,7 +68,9 @@ def forecasts(works: Sequence[Work], snapshot: Snapshot, options: Options) -> li
     """
     check_capacity_here(works, options)
     counts = sorted({*GPUS, options.resources.gpus or 1})
-    return [*_here(works, snapshot, options), *_on_gpus(works, snapshot, options, options.resources, counts)]
+    here = _here(works, snapshot, options)
+    asked = options.card is not None or options.as_json or here[0].estimate.seconds >= WORTH_A_TABLE
+    return [*here, *(_on_gpus(works, snapshot, options, options.resources, counts) if asked else ())]
 
 
 def check_capacity_here(works: Sequence[Work], options: Options) -> None:
@@ -109,10 +120,15 @@ def _on_gpus(
     """The forecast for each count of GPUs. The works are priced once."""
     import torch
 
-    unknown = (lambda trial, shape: timed(trial, shape, torch.device("cuda"))) if here else None
-    model = cost_model(works, snapshot, options.data_dir, resources, unknown)
+    unknown = (lambda trial, shape: timed(trial, shape, torch.device("cuda"))) if here and options.card is None else None
+    card = options.card or (card_here() if here else card_of(snapshot) or CARDS[DEFAULT])
+    model = cost_model(works, snapshot, options.data_dir, resources, unknown, card)
     plan = price_alike(works, model, Slots(1), resources)
-    return [Forecast(count, "GPUs", estimate(replace(plan, slots=Slots(count)))) for count in counts]
+    name = card.name if isinstance(card, Card) else card or "GPU"
+    known = model.calibration(work.trial for work in works)
+    assumed = [card.believed(precision) for precision in _precisions(works)] if isinstance(card, Card) else []
+    forecast = partial(Forecast, unit="GPUs", card=name, calibration=known, assumed=assumed)
+    return [forecast(count=count, estimate=estimate(replace(plan, slots=Slots(count)))) for count in counts]
 
 
 # --- in words ---------------------------------------------------------------------------------------------------------
@@ -125,7 +141,7 @@ def in_words(every: Sequence[Forecast], label: Callable[[str], str], address: st
     lines = [f"time: about {_about(here)}{elsewhere} (basis: {here.estimate.basis})"]
     if here.estimate.critical:
         lines.append(_path(here.estimate.critical, label))
-    if here.estimate.seconds < WORTH_A_TABLE or not on_gpus:
+    if not on_gpus:
         return lines
     rows = [
         [
@@ -137,10 +153,34 @@ def in_words(every: Sequence[Forecast], label: Callable[[str], str], address: st
         for f in on_gpus
     ]
     last = on_gpus[-1].estimate
-    lines += ["", f"on GPUs, simulated (basis: {last.basis}):"]
+    lines += ["", f"on {on_gpus[-1].card}, simulated (basis: {last.basis}):"]
     lines.append(text_table(["GPUs", "time", "bound", "time/bound"], rows).rstrip())
     lines.append("bound: the larger of the critical path and all work spread evenly")
-    return lines + ([_path(last.critical, label)] if last.critical else [])
+    lines += [_path(last.critical, label)] if last.critical else []
+    return lines + _calibration(on_gpus[-1])
+
+
+def _calibration(forecast: Forecast) -> list[str]:
+    """How the store's trainings on this card compare with what is believed without them; a line for each network."""
+    return [
+        f"calibration: {counted(count, 'training')} of {network} in this store took {ratio:.2f} times what is believed of "
+        f"{forecast.card}"
+        for network, (count, ratio) in forecast.calibration.items()
+    ]
+
+
+def believed(name: str, every: Sequence[Forecast], works: Sequence[Work], count: int) -> str:
+    """`paper-grid on 8 × h100, tf32: 1.5 h`: the headline of a forecast for so many GPUs; empty if there is none."""
+    found = next((forecast for forecast in every[1:] if forecast.count == count), None)
+    if found is None:
+        return ""
+    precisions = ", ".join(_precisions(works))
+    headline = f"{name} on {count} × {found.card}, {precisions}: {seconds_in_words(found.estimate.seconds)}"
+    return "; ".join([headline, *found.assumed])
+
+
+def _precisions(works: Sequence[Work]) -> list[str]:
+    return list(dict.fromkeys(work.trial.config.precision for work in works))
 
 
 def _about(here: Forecast) -> str:

@@ -20,6 +20,7 @@ from memloc.interruption import on_orders
 
 if TYPE_CHECKING:
     from memloc.run.budget import CheckpointBudget
+    from memloc.run.cards import Card
     from memloc.run.events import Outcome
     from memloc.run.executor import Executor
     from memloc.run.log_targets import Logs, LogTarget
@@ -66,7 +67,7 @@ class TrialSelection:
 class Options:
     """The options of one launch that do not concern the plan. patience: seconds to wait for a storage that fails.
     checkpoint_bytes: how many the checkpoints of the store may take; None: any number. log_to:
-    logs besides the store.
+    logs besides the store. card: the GPUs of a dry run's forecast.
     """
 
     store: str | None
@@ -78,6 +79,7 @@ class Options:
     patience: float = 0.0
     checkpoint_bytes: int | None = None
     log_to: tuple[LogTarget, ...] = ()
+    card: Card | None = None
 
     @property
     def retention(self) -> Literal["all", "rewound", "last"] | None:

@@ -68,6 +68,10 @@ def sweep(
     log_to: list[str] = options.LOG_TO,
     max_trials: int = options.MAX_TRIALS,
     yes: bool = options.YES,
+    gpu: str = typer.Option(
+        None, "--gpu", metavar="CARD", help="For --dry-run: the GPUs of its forecast, such as h100, a100, l4."
+    ),
+    tflops: float = typer.Option(None, "--tflops", metavar="N", help="For --dry-run: what a GPU reaches, in TFLOP/s."),
     dry_run: bool = typer.Option(False, "--dry-run", help="List the trials and what they cost; run nothing."),
     show: bool = typer.Option(False, "--show", help="Print the sweep's YAML."),
     fields: bool = typer.Option(
@@ -102,6 +106,7 @@ def sweep(
         print(path.read_text(encoding="utf-8"), end="")
         return None
     from memloc.data.directory import data_dir as directory
+    from memloc.run.cards import chosen
 
     shares = {"gpus_per_trial": gpus_per_trial, "gpus_per_task": gpus_per_task}
     where = resources(address, executor, {"cpus": cpus, "gpus": gpus, **shares}, device)
@@ -109,7 +114,10 @@ def sweep(
     patience = in_seconds("--storage-patience", storage_patience)
     most = None if max_checkpoint_bytes is None else in_bytes("--max-checkpoint-bytes", max_checkpoint_bytes)
     logs = _logs(log_to, executor)
-    how = Options(store, directory(data_dir), executor, where, checkpoints, as_json, patience, most, logs)
+    card = chosen(gpu, tflops)
+    if card is not None and not dry_run:
+        raise UsageError("--gpu and --tflops: are for --dry-run, which forecasts; a run computes on the GPUs that are there")
+    how = Options(store, directory(data_dir), executor, where, checkpoints, as_json, patience, most, logs, card)
     return preview(selection, how) if dry_run else launch(selection, how)
 
 

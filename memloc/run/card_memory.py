@@ -15,22 +15,24 @@ from memloc.run.by_shape.stand_in import Shape
 from memloc.run.pending import Work
 from memloc.sizes import bytes_in_words
 
-REMEDY = "a smaller batch_size or width, precision=bf16, or a GPU with more memory"
+REMEDY = "a smaller batch_size or width, or a GPU with more memory"
 
 
 @dataclass(frozen=True)
 class Demand:
     """The memory that one computation of some trainings needs. of: the training, in words. part_ids: what it is: trainings,
-    or parts of their analyses.
+    or parts of their analyses. half: is the precision bf16 or fp16?
     """
 
     of: str
     need: Needs
     part_ids: frozenset[str]
+    half: bool = False
 
     def decided(self, card: int) -> Decision:
-        """Whether it fits into so many bytes."""
-        return decision(self.need.plain, self.need.least, card)
+        """Whether it fits into so many bytes. What takes less than is counted (`half`) is never refused."""
+        decided = decision(self.need.plain, self.need.least, card)
+        return "recomputing" if self.half and decided == "too large" else decided
 
     def problem(self, card: str, memory: int) -> str:
         """What is said if it does not fit. card: the name of the GPU. memory: its bytes."""
@@ -71,7 +73,8 @@ def demands(works: Iterable[Work], data_dir: Path) -> Iterator[Demand]:
         ids = _ids([work for _, _, work in same])
         try:
             for need in of_subject(Subject.of(first.trial, shape), analyses):
-                yield Demand(of, need, ids["train" if need.analysis is None else need.analysis.stage])
+                stage = "train" if need.analysis is None else need.analysis.stage
+                yield Demand(of, need, ids[stage], flat["precision"] in ("bf16", "fp16"))
         except Exception:  # a network of the user's may do anything with values, and on `meta` there are none
             continue
 

@@ -10,13 +10,14 @@ networks in the store: seconds / (passes · training rate of their own network).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, NamedTuple
 
 from memloc.config import canonical, canonical_json
 from memloc.counts import counted
+from memloc.run.cards import card_name
 from memloc.run.fanout import PricedPart
 from memloc.run.pending import Work, needs, waves
 from memloc.run.plan import AnalysisPlan, TrialPlan
@@ -24,6 +25,7 @@ from memloc.run.quantities import part_passes, retrained_passes, train_passes
 from memloc.store import Snapshot
 
 Shape = tuple[int, int, int]
+FORWARD = ("rewind", "flips", "evaluate", "held_out")  # stages that run the network in evaluation mode, mostly forward
 PRICED = ("trial", "where", "stage", "config", "seconds", "passes")  # what prices take of a commit
 Shapes = Mapping[tuple[str, str | None], Shape]  # by `images_of`
 
@@ -79,7 +81,9 @@ class _Sums:
 class CostModel:
     """Seconds on one kind of device.
 
-    device: cpu or cuda. unknown: the training rate of a network that the store has not trained.
+    device: cpu or cuda. card: of the GPUs (`run/cards.py`); commits of other cards say nothing. None: commits of any card.
+    unknown: the training rate of a network that the store has not trained. forward: the same of stages that mostly run it
+    forward (`FORWARD`); None: they have the training's.
     spread: the factor by which an unknown part is slower than at the training's rate, because its task holds only a share of
     a GPU (measured rates contain this factor).
     """
@@ -89,6 +93,8 @@ class CostModel:
     shapes: Shapes
     unknown: Callable[[TrialPlan, Shape], Rate]
     spread: float = 1.0
+    card: str | None = None
+    forward: Callable[[TrialPlan, Shape], Rate] | None = None
     _fits: dict[tuple[NetworkKind, str], _Sums] = field(default_factory=dict)
     _alike: dict[tuple[NetworkKind, str, str], _Sums] = field(default_factory=dict)  # also by stage configuration
     _factors: dict[str, _Sums] = field(default_factory=dict)
@@ -104,7 +110,7 @@ class CostModel:
         known = [
             (network_of(trial), stage, texts.get(id(c)) or texts.setdefault(id(c), canonical_json(c)), seconds, passes)
             for trial, where, stage, c, seconds, passes in zip(*(every.said(name) for name in PRICED), strict=True)
-            if trial in configs and where.get("device") == self.device and (passes or stage != "train")
+            if trial in configs and self._is_here(where) and (passes or stage != "train")
         ]
         for network, stage, config, seconds, passes in known:
             for sums in (
@@ -116,6 +122,12 @@ class CostModel:
             train = self._fits.get((network, "train"))
             if stage != "train" and train and train.passes:
                 self._factors.setdefault(stage, _Sums()).add(seconds, passes * train.rate)
+
+    def _is_here(self, where: Mapping[str, Any]) -> bool:
+        """Was it computed on this kind of device? Every commit has the product's name of its GPU."""
+        if where.get("device") != self.device:
+            return False
+        return self.card is None or card_name(str(where.get("device_name", ""))) == self.card
 
     def network(self, trial: TrialPlan) -> NetworkKind:
         """What the rate of the trial's network depends on."""
@@ -151,6 +163,8 @@ class CostModel:
         if factor and factor.passes:
             self._basis.by_factor[stage] = None
             return passes * factor.rate * self._train_rate(trial)
+        if self.forward is not None and stage in FORWARD and (network, "train") not in self._fits:
+            return passes * self.spread * self._forward_rate(trial)
         self._basis.by_rate[stage] = None
         return passes * self.spread * self._train_rate(trial)
 
@@ -185,6 +199,25 @@ class CostModel:
         """Were all prices computed so far fitted to measurements of the stages themselves?"""
         return not (self._basis.unknown or self._basis.by_rate)
 
+    def calibration(self, trials: Iterable[TrialPlan]) -> dict[str, tuple[int, float]]:
+        """{network: (trainings in the store, their time / the time that is believed without them)}."""
+        found: dict[str, tuple[int, float]] = {}
+        for trial in {self.network(trial): trial for trial in trials}.values():
+            fit = self._fits.get((self.network(trial), "train"))
+            if fit and fit.passes:
+                name = f"{trial.config.model} ({trial.config.precision})"
+                found[name] = fit.count, fit.rate / self._believed(trial).seconds
+        return found
+
+    def _believed(self, trial: TrialPlan) -> Rate:
+        return self.unknown(trial, self.shapes[images_of(trial.config.source.flat())])
+
+    def _forward_rate(self, trial: TrialPlan) -> float:
+        assert self.forward is not None
+        rate = self.forward(trial, self.shapes[images_of(trial.config.source.flat())])
+        self._basis.unknown[rate.basis] = None
+        return rate.seconds
+
     def _train_rate(self, trial: TrialPlan) -> float:
         network = self.network(trial)
         fit = self._fits.get((network, "train"))
@@ -192,7 +225,7 @@ class CostModel:
             self._basis.fitted[network, "train"] = fit.count
             return fit.rate
         if network not in self._unknown:
-            self._unknown[network] = self.unknown(trial, self.shapes[images_of(trial.config.source.flat())])
+            self._unknown[network] = self._believed(trial)
         self._basis.unknown[self._unknown[network].basis] = None
         return self._unknown[network].seconds
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from memloc.data import describe
+from memloc.run.by_shape.price import forward_rate, training_rate
+from memloc.run.cards import CARDS, Card, card_name
 from memloc.run.clock import PricedPlan
 from memloc.run.cost import CostModel, Rate, Shape, images_of
 from memloc.run.executor import Capacity
@@ -38,11 +42,13 @@ def cost_model(
     data_dir: Path,
     gpus: Resources | None,
     unknown: Callable[[TrialPlan, Shape], Rate] | None = None,
+    card: Card | str | None = None,
 ) -> CostModel:
     """The prices of the works by the store's commits.
 
     gpus: the shares of a GPU that a training and a task hold; None on CPUs. unknown: gives the training rate of a network
-    that the store does not know. By default its operations are counted, and a whole GPU is assumed.
+    that the store does not know. By default its operations are counted, and a whole GPU is assumed. card: of the GPUs; the
+    commits of others say nothing. A `Card` prices by shape what the store does not know; a name is that of an unknown card.
     """
     sources = {w.trial.config.source for w in works}
     shapes = {images_of(source.flat()): describe(source, data_dir).shape for source in sources}
@@ -51,10 +57,38 @@ def cost_model(
     trainer, task = gpus.gpus_per_trial, gpus.gpus_per_task
 
     def on_its_share(trial: TrialPlan, shape: Shape) -> Rate:
-        seconds, basis = counted_rate(trial, shape, "cuda")
-        return Rate(seconds / trainer, basis)
+        rate = training_rate(trial, shape, card) if isinstance(card, Card) else counted_rate(trial, shape, "cuda")
+        return rate._replace(seconds=rate.seconds / trainer)
 
-    return CostModel(snapshot, "cuda", shapes, unknown or on_its_share, spread=trainer / task)
+    def forward(trial: TrialPlan, shape: Shape) -> Rate:
+        assert isinstance(card, Card)
+        rate = forward_rate(trial, shape, card)
+        return rate._replace(seconds=rate.seconds / trainer)
+
+    by_shape = forward if isinstance(card, Card) and unknown is None else None
+    name = card.name if isinstance(card, Card) else card
+    return CostModel(snapshot, "cuda", shapes, unknown or on_its_share, trainer / task, name, by_shape)
+
+
+def card_here() -> Card | str | None:
+    """This machine's first GPU: a known card, or the name of its product; None without a GPU. No context is made on it."""
+    if not torch.cuda.is_available():
+        return None
+    name = card_name(torch.cuda.get_device_properties(0).name)
+    return CARDS.get(name, name)
+
+
+def card_of(snapshot: Snapshot) -> Card | str | None:
+    """The card that most of a store's commits are from: a known one, or the name of its product; None without any."""
+    names = Counter(card_name(str(where.get("device_name", ""))) for where in _on_gpus(snapshot))
+    if not names:
+        return None
+    name = names.most_common(1)[0][0]
+    return CARDS.get(name, name or None)
+
+
+def _on_gpus(snapshot: Snapshot) -> Iterator[Mapping[str, Any]]:
+    return (where for where in snapshot.every.said("where") if where.get("device") == "cuda")
 
 
 def price(works: Sequence[Work], model: CostModel, slots: Slots, shares: Resources | None = None) -> PricedPlan:
@@ -91,7 +125,8 @@ def price_on(works: Sequence[Work], snapshot: Snapshot, data_dir: Path, capacity
     # Nothing is timed on a GPU: its context would stay in this process until it ends.
     can_time = capacity.here and capacity.device == "cpu"
     unknown = (lambda trial, shape: timed(trial, shape, cpu)) if can_time else None
-    model = cost_model(works, snapshot, data_dir, capacity.shares if capacity.device == "cuda" else None, unknown)
+    shares = capacity.shares if capacity.device == "cuda" else None
+    model = cost_model(works, snapshot, data_dir, shares, unknown, card_here() if shares and capacity.here else None)
     return price(works, model, capacity.slots, capacity.shares)
 
 

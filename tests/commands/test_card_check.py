@@ -80,7 +80,7 @@ def test_what_cannot_fit_is_refused(works: list[Work], tmp_path: Path, monkeypat
         check_memory(works, options(tmp_path))
     assert len(refused.value.problems) == 2
     assert refused.value.problems[0].startswith("training of vit_small on digits with batches of 256 needs ")
-    assert refused.value.problems[0].endswith("precision=bf16, or a GPU with more memory")
+    assert refused.value.problems[0].endswith("take a smaller batch_size or width, or a GPU with more memory")
 
 
 def test_the_largest_is_named(works: list[Work], tmp_path: Path) -> None:

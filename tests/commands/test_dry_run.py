@@ -32,7 +32,7 @@ def test_before_anything_is_there(
     assert "2 trials, 0 done; to do: 2 trainings, 5 parts" in out
     assert "basis: a training step timed on this machine (cpu); rewind, evaluate at the rate of training" in out
     assert "critical path: " in out
-    assert "on GPUs" not in out  # done in a minute on two cores
+    assert "simulated" not in out  # done in a minute on two cores
     assert not store.exists()
 
 
@@ -63,7 +63,8 @@ def test_gpus_beside_what_no_schedule_can_undercut(
     code, out, _ = run(capfd, monkeypatch, *arguments, "--gpus", "3", *where)
     assert code == 0
     out_in_words = out
-    table = out[out.index("on GPUs, simulated (basis: operations counted, 10 TFLOP/s assumed (cuda)") :]
+    assumed = "assumes 60% of 20 TFLOP/s (fp32) and 75% of 1.6 TB/s"
+    table = out[out.index(f"on a100, simulated (basis: operations and bytes by shape on a100: {assumed}") :]
     rows = [line.split() for line in table.splitlines()[3:8]]
     assert [row[0] for row in rows] == ["1", "3", "8", "64", "1024"]
     assert all(1 <= float(row[-1]) < 2 for row in rows)
@@ -81,6 +82,31 @@ def test_gpus_beside_what_no_schedule_can_undercut(
     assert path["stages"][0]["stage"] == "train"
     assert path["seconds"] == pytest.approx(sum(s["seconds"] for s in path["stages"]), abs=1)
     assert path["seconds"] <= here["bound"] + 1
+
+
+def test_what_is_believed_of_a_card(
+    tmp_path: Path, sweep_file: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said however short the sweep is: time, assumptions and memory. tf32 and a faster card take less time."""
+    where = ("sweep", sweep_file, "--dry-run", "--gpus", "2", "--store", str(tmp_path / "store"))
+    code, out, _ = run(capfd, monkeypatch, *where, "--gpu", "h100", "precision=tf32")
+    assert code == 0
+    headline, memory = out.splitlines()[-2:]
+    assert headline.startswith("tiny on 2 × h100, tf32: ")
+    assert headline.endswith("; assumes 36% of 495 TFLOP/s (tf32) and 75% of 3.4 TB/s")
+    assert memory.startswith("memory: needs ")
+    assert " MB on each GPU (training of resnet9 on digits with batches of 32)" in memory
+    seconds = {}
+    for options in ("--gpu t4 precision=fp32", "--gpu h100 precision=fp32", "--tflops 0.01"):
+        _, out, _ = run(capfd, monkeypatch, *where, *options.split(), "--json")
+        entry = json.loads(out)["totals"]["schedule"][1]
+        seconds[entry["card"]] = entry["seconds"]
+    assert seconds["GPU of 0.01 TFLOP/s"] > seconds["t4"] >= seconds["h100"]
+    code, _, err = run(capfd, monkeypatch, *where[:2], "--gpu", "h100")
+    assert (code, err) == (
+        2, "memloc: --gpu and --tflops: are for --dry-run, which forecasts; a run computes on the GPUs that are there\n"
+    )  # fmt: skip
+    assert run(capfd, monkeypatch, *where, "--gpu", "h101")[0] == 2
 
 
 def test_json_with_everything_committed(

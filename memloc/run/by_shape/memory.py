@@ -1,4 +1,7 @@
-"""The memory of a GPU that a training and its analyses need, from their shapes, and what follows from it."""
+"""The memory of a GPU that a training and its analyses need, from their shapes, and what follows from it.
+
+Shapes are counted in float32. Under bf16 and fp16 less is needed.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,15 @@ from memloc.stages.inputs import Inputs
 from memloc.stages.training.loop import Training
 
 META = torch.device("meta")
-UNIMPORTANT = {"seed": 0, "data_seed": 0, "noise_seed": None, "held_out": None, "compile": False, "stop": None}
+UNIMPORTANT = {
+    "seed": 0,
+    "data_seed": 0,
+    "noise_seed": None,
+    "held_out": None,
+    "compile": False,
+    "stop": None,
+    "precision": "fp32",
+}
 
 
 class Subject(NamedTuple):
