@@ -34,7 +34,7 @@ def test_print(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: p
         capfd, monkeypatch, "submit", "tiny.yaml", "noise=0.2", "--slurm", "--print", "--store", str(store),
         "--data-dir", "data", "--checkpoints", "last", "--log-to", "tensorboard:logs", "--only",
         "seed=0", "--only", "block=standard", "--max-trials", "5",
-        "--gpus-per-trial", "2", "--yes",
+        "--gpus-per-trial", "0.5", "--yes",
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert sorted(os.listdir(tmp_path)) == ["tiny.yaml"]
@@ -43,7 +43,7 @@ def test_print(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: p
     words += " --storage-patience 15m --log-to LOGS --max-trials 5"
     there = {"STORE": str(store), "DATA": str(tmp_path / "data"), "LOGS": f"tensorboard:{tmp_path / 'logs'}"}
     options = [there.get(word, word) for word in words.split()]
-    assert arguments == ["sweep", str(tmp_path / "tiny.yaml"), "noise=0.2", *options, "--gpus-per-trial", "2", "--yes"]
+    assert arguments == ["sweep", str(tmp_path / "tiny.yaml"), "noise=0.2", *options, "--gpus-per-trial", "0.5", "--yes"]
     typer.main.get_command(app).make_context("memloc", [*arguments, "--address", "head:6379"])  # memloc understands them
     assert f"python={sys.executable}" in out
     assert subprocess.run(["bash", "-n"], input=out, text=True, check=False).returncode == 0
@@ -90,7 +90,11 @@ def test_submit(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: 
         (["demo", "--slurm"], 2, "store ./memloc-store: a job needs one that all of its nodes see"),
         (["demo", "--slurm", "--store", "runs"], 2, "store runs: a job needs one that all of its nodes see"),
         (["demo", "--slurm", "--store", "ftp://x/y"], 3, "unknown scheme ftp://"),
-        (["demo", "--slurm", *SHARED, "--gpus-per-trial", "0"], 2, "--gpus-per-trial 0: valid: above 0"),
+        (
+            ["demo", "--slurm", *SHARED, "--gpus-per-trial", "0"],
+            2,
+            "--gpus-per-trial 0: a training uses one GPU; valid: above 0, at most 1",
+        ),
         (["demo", "--slurm", *SHARED, "--partition", "a b"], 2, "--partition 'a b': valid: letters, digits"),
         (["demo", "--slurm", *SHARED, "--nodes", "0"], 2, "see memloc submit --help"),
     ],
