@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,15 +18,15 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import _disable_current_modes
 
 from memloc.data.device import OnDevice
+from memloc.models import dropouts, random_masks
 from memloc.models.build import build
 from memloc.models.dropouts import OwnDropouts
-from memloc.models.gates import Open
 from memloc.models.groups import Network
 from memloc.models.inference import logits, margins
-from memloc.models.random_masks import RandomMasks
 from memloc.models.weight_gates import WeightGated
+from memloc.stages.flips.active import Active
 from memloc.stages.flips.after import _predictions
-from memloc.stages.flips.search import _gates, _over_copies, _split
+from memloc.stages.flips.search import own_gradient
 from memloc.stages.flips.task import Search, Task
 from memloc.stages.inputs import Inputs
 from memloc.stages.retrain.compute import Variant, _logits
@@ -35,7 +34,7 @@ from memloc.stages.rewind.compute import rewound_logits
 from memloc.stages.training.forward import forward_pass
 from memloc.stages.training.loop import autocast
 from memloc.stages.training.mode import StepMasks, epoch_mode
-from tests.stages.conftest import CPU, DROPOUTS, settings
+from tests.stages.conftest import DROPOUTS, settings
 from tests.stages.test_architectures import MODELS
 
 GPU, CLASSES = torch.device("cuda:0"), 10
@@ -47,8 +46,10 @@ MODE = FakeTensorMode(allow_non_fake_inputs=True)  # one for all, because consta
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fake tensors, without what needs a driver: page-locked memory, and generators of random numbers on the GPU."""
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor)
-    init = RandomMasks.__init__
-    monkeypatch.setattr(RandomMasks, "__init__", lambda own, seed, purpose, device: init(own, seed, purpose, CPU))
+    generator = torch.Generator
+    monkeypatch.setattr(torch, "Generator", lambda at="cpu": None if torch.device(at) == GPU else generator(at))
+    for module in (random_masks, dropouts):
+        monkeypatch.setattr(module, "scale_of", lambda keep: 1 / keep)  # it reads a tensor of the host
     monkeypatch.setattr("torch.amp.autocast_mode.torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     with MODE:
@@ -187,10 +188,9 @@ def test_a_step_of_a_flip_search_forward(name: str) -> None:
     if not placed.network.neurons:
         pytest.skip("it has no neurons")
     task, searches = placed.search()
-    gates = _split(task, _gates(task, searches), searches)
-    assert any(isinstance(gate, Open) for gate in gates.values())
-    z = task.network(task.noisy(np.arange(3), 1), gates=gates, masks=task.factors(np.arange(3), 5))
-    check(_over_copies(z, 5), 3, CLASSES)
+    predicted, gradient = own_gradient(task, Active.of(task, searches), 1, wanted=False)
+    check(predicted, 3)
+    check(gradient, 3, task.neurons.total)
     check(_predictions(task.network, placed.x, task.masks, None, searches), 3, placed.n)
 
 
@@ -198,5 +198,4 @@ def test_a_flip_search_in_weights() -> None:
     placed = Placed("resnet9")
     task = placed.search(WeightGated)[0]
     searches = [Search(0, [0]), Search(1, [task.neurons.total - 1])]
-    gates = _split(task, _gates(task, searches), searches)
-    check(task.network(task.noisy(np.arange(2), 1), gates=gates, masks=task.factors(np.arange(2), 5)), 10, CLASSES)
+    check(own_gradient(task, Active.of(task, searches), 1, wanted=False)[0], 2)
