@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -27,6 +28,7 @@ from memloc.models.memory_format import channels_last
 from memloc.stages.training.batches import batches
 from memloc.stages.training.dynamics import Dynamics
 from memloc.stages.training.forward import forward_pass
+from memloc.stages.training.graphed import GraphedGradients, are_steps_graphed
 from memloc.stages.training.mode import StepMasks, epoch_mode
 from memloc.stages.training.optimizer import Optimizer, optimizer_of
 from memloc.stages.training.steps import learning_rate, steps_per_epoch
@@ -83,6 +85,7 @@ class Training:
         self.dynamics = Dynamics(config, len(data.y), data.classes, device)
         self.optimizer, self.scaler = _optimizer(config, self.network, device)
         self.forward = forward_pass(config, self.network, device)
+        self.graphed = GraphedGradients(self._gradients, self.network, config.batch_size)
 
     def go_on(self, after: Epoch) -> None:
         """Takes over everything, besides the weights, on which the next epoch depends."""
@@ -144,20 +147,31 @@ class Training:
 
     def _step(self, rows: Tensor, x: Tensor, masks: Masks | None, observe: Observe | None) -> Tensor:
         """One update; returns the batch's logits before it, float32."""
-        with autocast(self.config, self.device):
-            z, loss = self.forward(x, self.on_device.y[rows], masks)
-        if observe is not None:
-            observe(self.network, rows, z)
-        self.optimizer.zero_grad()
+        y = self.on_device.y[rows]
+        if are_steps_graphed() and observe is None and self.scaler is None and not self.config.compile:
+            z = self.graphed(x, y, masks)
+        else:
+            z = self._gradients(x, y, masks, None if observe is None else partial(observe, self.network, rows))
         if self.scaler is None:
-            loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
         else:
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self.scaler.step(self.optimizer)  # type: ignore[arg-type]
             self.scaler.update()
         self.dropout.constrain(self.network)
-        return z.detach().float()
+        return z.float()
+
+    def _gradients(
+        self, x: Tensor, y: Tensor, masks: Masks | None, observe: Callable[[Tensor], None] | None = None
+    ) -> Tensor:
+        """Gives every parameter its gradient; returns the batch's logits."""
+        with autocast(self.config, self.device):
+            z, loss = self.forward(x, y, masks)
+        if observe is not None:
+            observe(z)
+        self.optimizer.zero_grad()
+        scaled = loss if self.scaler is None else self.scaler.scale(loss)
+        scaled.backward()  # type: ignore[no-untyped-call]
+        return z.detach()
 
     def _test_accuracy(self) -> float | None:
         """Test accuracy in evaluation mode and mask mode plain (example-tied: scaled). None without test examples."""
