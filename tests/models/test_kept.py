@@ -201,11 +201,12 @@ def test_masks_are_drawn_where_they_are_needed(again: bool, alive: dict[str, wea
     earlier blocks are gone.
     """
     training = small("vit_small")
-    network, seen = training.network, dict[str, set[str]]()
+    network, seen, drawn = training.network, dict[str, set[str]](), dict[str, set[str]]()
     run_group = network.run_group
 
     def watched(group: str, *given: Any, **more: Any) -> Any:
         if group not in seen:
+            drawn[group] = set(alive)
             seen[group] = {site for site, mask in alive.items() if mask() is not None}
         return run_group(group, *given, **more)
 
@@ -215,4 +216,5 @@ def test_masks_are_drawn_where_they_are_needed(again: bool, alive: dict[str, wea
     before = {"embed": set(), "block0": {"embed_drop"}}
     before["block1"] = before["block0"] | {site for site in network.stochastic() if site.startswith("block0.")}
     assert len(before["block1"]) == 5
+    assert {group: drawn[group] for group in before} == before
     assert [seen[group] for group in before] == ([set()] * 3 if again else list(before.values()))
