@@ -26,11 +26,12 @@ _ON: ContextVar[bool] = ContextVar("recomputing", default=False)
 @contextmanager
 def recomputing(on: bool = True) -> Iterator[None]:
     """Sets whether the forward passes of this thread are computed again for their backward passes."""
-    before = _ON.set(on)
+    before = _ON.get()
+    _ON.set(on)
     try:
         yield
     finally:
-        _ON.reset(before)
+        _ON.set(before)  # not `reset`: a generator may be closed in another context than it was begun in
 
 
 def is_recomputing() -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextvars
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -184,6 +185,17 @@ def test_it_is_off_unless_asked_for_and_without_gradients() -> None:
             assert not is_recomputing()
         with torch.no_grad():
             assert not is_recomputing()
+    assert not is_recomputing()
+
+
+def test_a_generator_may_be_closed_in_another_context() -> None:
+    def generator() -> Iterator[bool]:
+        with recomputing():
+            yield is_recomputing()
+
+    parts = generator()
+    assert contextvars.Context().run(next, parts)
+    parts.close()
     assert not is_recomputing()
 
 

@@ -33,11 +33,12 @@ WARM_UP = 3  # steps before the capture, in which libraries choose kernels and m
 @contextmanager
 def graphed_steps(on: bool = True) -> Iterator[None]:
     """Sets whether the training steps of this thread are replayed from graphs."""
-    before = _ON.set(on)
+    before = _ON.get()
+    _ON.set(on)
     try:
         yield
     finally:
-        _ON.reset(before)
+        _ON.set(before)  # not `reset`: a generator may be closed in another context than it was begun in
 
 
 def are_steps_graphed() -> bool:
