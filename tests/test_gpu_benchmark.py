@@ -81,6 +81,19 @@ def test_the_budget() -> None:
     ]
 
 
+def test_a_network_too_large_for_the_card_is_told_and_the_next_one_begins() -> None:
+    setting = Setting(torch.device("cpu"), small=True, check="same_bits")
+    for what in ("large", "small"):
+        with setting.fitting(what):
+            if what == "large":
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            setting.told(what, "again", right=True)
+    assert [(row.what, row.found, row.right) for row in setting.rows] == [
+        ("large", "memory ran out", None),
+        ("small", "again", True),
+    ]
+
+
 @pytest.mark.parametrize(("arguments", "message"), [(["--only", "speed"], "speed: no such"), ([], "torch sees no GPU")])
 def test_bad_arguments(
     arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -33,7 +33,7 @@ LITTLE = 3 * GIB  # of memory that is left where little is left
 
 def against_cpu(setting: Setting) -> None:
     """Logits and gradients in float32 of every network, beside those of the CPU."""
-    data = images(32 if setting.small else 256, 8)
+    data = images(32, 8)  # the CPU has one thread, as trainings have
     for name in setting.networks():
         config = setting.config(name, precision="fp32")
         network = build(config, SHAPE, CLASSES)
@@ -90,7 +90,8 @@ def no_waiting(setting: Setting) -> None:
     """The host never waits within an epoch: under torch's debug mode for that, which is an error then; on a GPU alone."""
     data = images(2 * setting.batch, 8)
     for network, fields in _kinds(setting):
-        with training(setting, setting.config(network, **fields), data) as made:
+        what = _named(network, fields)
+        with setting.fitting(what), training(setting, setting.config(network, **fields), data) as made:
             made.pass_over(1)
             found = "no wait"
             with _no_waits(setting):
@@ -98,7 +99,7 @@ def no_waiting(setting: Setting) -> None:
                     made.pass_over(1)
                 except RuntimeError as error:
                     found = str(error).splitlines()[0][:100]
-        setting.told(_named(network, fields), found, "", found == "no wait" if setting.on_gpu else None)
+            setting.told(what, found, "", found == "no wait" if setting.on_gpu else None)
 
 
 @contextmanager
@@ -117,21 +118,25 @@ def same_bits(setting: Setting) -> None:
     """Two trainings have the same bits, and one resumed, one with activation checkpointing, one with little memory."""
     data = images(3 * setting.batch, 64)
     for network, fields in _kinds(setting):
-        config = setting.config(network, epochs=2, **fields)
-        set_up_numerics(config, setting.device)
-        epochs = list(train(config, data, setting.device))
-        first = digests(epochs)
-        found = {
-            "again": digests(train(config, data, setting.device)) == first,
-            "resumed": digests(train(config, data, setting.device, after=epochs[1])) == first[2:],
-        }
-        with recomputing():
-            found["recomputed"] = digests(train(config, data, setting.device)) == first
-        if setting.on_gpu and (network, fields) == ("resnet9", {}):
-            found["with little memory"] = _with_little_memory(setting, config, data) == first
-        setting.free()
-        wrong = [how for how, same in found.items() if not same]
-        setting.told(_named(network, fields), f"{'differs ' if wrong else ''}{', '.join(wrong or found)}", "", not wrong)
+        with setting.fitting(_named(network, fields)):
+            _repeated(setting, network, fields, data)
+
+
+def _repeated(setting: Setting, network: str, fields: dict[str, Any], data: Data) -> None:
+    config = setting.config(network, epochs=2, **fields)
+    set_up_numerics(config, setting.device)
+    epochs = list(train(config, data, setting.device))
+    first = digests(epochs)
+    found = {
+        "again": digests(train(config, data, setting.device)) == first,
+        "resumed": digests(train(config, data, setting.device, after=epochs[1])) == first[2:],
+    }
+    with recomputing():
+        found["recomputed"] = digests(train(config, data, setting.device)) == first
+    if setting.on_gpu and (network, fields) == ("resnet9", {}):
+        found["with little memory"] = _with_little_memory(setting, config, data) == first
+    wrong = [how for how, same in found.items() if not same]
+    setting.told(_named(network, fields), f"{'differs ' if wrong else ''}{', '.join(wrong or found)}", "", not wrong)
 
 
 def _with_little_memory(setting: Setting, config: TrainConfig, data: Data) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmarks.gpu.setting import CLASSES, SHAPE, Setting, images, kernels, training
+from benchmarks.gpu.setting import CLASSES, GIB, SHAPE, Setting, images, kernels, training
 from memloc.config import TrainConfig
 from memloc.data import Data, normalise
 from memloc.models.build import build
@@ -58,15 +58,20 @@ def steps(setting: Setting) -> None:
     data = images(4 * setting.batch, 64)
     for name in setting.networks():
         for precision in _precisions(setting):
-            config, count = setting.config(name, precision=precision), len(data.y) / setting.batch
-            with training(setting, config, data) as made:
-                taken = setting.seconds(lambda: made.pass_over(1)) / count
-                seen = kernels(setting, lambda: made.pass_over(1))
-            beside = setting.seconds(_bare_loop(setting, config, data)) / count
-            setting.free()
-            busy = f", busy {seen.seconds / (taken * count):.0%}" if setting.on_gpu else ""
-            note = f"bare loop {beside * 1e3:.2f} ms; {seen.count / count:.0f} kernels{busy}, {seen.waits / count:.1f} waits"
-            setting.told(f"{name}, {precision}: a step of {setting.batch}", f"{taken * 1e3:.2f} ms", note)
+            what = f"{name}, {precision}: a step of {setting.batch}"
+            with setting.fitting(what):
+                _step(setting, what, setting.config(name, precision=precision), data)
+
+
+def _step(setting: Setting, what: str, config: TrainConfig, data: Data) -> None:
+    count = len(data.y) / setting.batch
+    with training(setting, config, data) as made:
+        taken = setting.seconds(lambda: made.pass_over(1)) / count
+        seen = kernels(setting, lambda: made.pass_over(1))
+    beside = setting.seconds(_bare_loop(setting, config, data)) / count
+    busy = f", busy {seen.seconds / (taken * count):.0%}" if setting.on_gpu else ""
+    note = f"bare loop {beside * 1e3:.2f} ms; {seen.count / count:.0f} kernels{busy}, {seen.waits / count:.1f} waits"
+    setting.told(what, f"{taken * 1e3:.2f} ms", note)
 
 
 def memory(setting: Setting) -> None:
@@ -75,15 +80,20 @@ def memory(setting: Setting) -> None:
     for name in setting.networks():
         config = setting.config(name, epochs=1, peak_epoch=1)
         for again in (False, True):
-            with training(setting, config, data, again) as made:
-                measured = setting.peak(lambda: made.train_epoch(1))
-            network = build(config, SHAPE, CLASSES)
-            numbers = sum(tensor.numel() for tensor in network.state_dict().values())
-            size = base.Size(len(data.y), int(data.noisy.sum()), len(data.y_test), numbers, tuple(network.groups), CLASSES)
-            computed = of_epoch(Subject(config, size, SHAPE, again)).peak / 2**30
-            close = abs(computed - measured) <= 0.25 * measured + 0.1 if setting.on_gpu else None
-            how = "with activation checkpointing" if again else "plain"
-            setting.told(f"{name}, {how}", f"{measured:.2f} GiB", f"computed {computed:.2f} GiB", close)
+            what = f"{name}, {'with activation checkpointing' if again else 'plain'}"
+            with setting.fitting(what):
+                _peak(setting, what, config, data, again)
+
+
+def _peak(setting: Setting, what: str, config: TrainConfig, data: Data, again: bool) -> None:
+    with training(setting, config, data, again) as made:
+        measured = setting.peak(lambda: made.train_epoch(1))
+    network = build(config, SHAPE, CLASSES)
+    numbers = sum(tensor.numel() for tensor in network.state_dict().values())
+    size = base.Size(len(data.y), int(data.noisy.sum()), len(data.y_test), numbers, tuple(network.groups), CLASSES)
+    computed = of_epoch(Subject(config, size, SHAPE, again)).peak / GIB
+    close = abs(computed - measured) <= 0.25 * measured + 0.1 if setting.on_gpu else None
+    setting.told(what, f"{measured:.2f} GiB", f"computed {computed:.2f} GiB", close)
 
 
 def _bare_loop(setting: Setting, config: TrainConfig, data: Data) -> Callable[[], None]:

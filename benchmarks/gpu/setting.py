@@ -102,6 +102,16 @@ class Setting:
         self.wait()
         return float(torch.cuda.max_memory_allocated(self.device) / GIB)
 
+    @contextmanager
+    def fitting(self, what: str) -> Iterator[None]:
+        """Tells where memory ran out meanwhile, and goes on: a small card may lack room for the largest network."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            self.told(what, "memory ran out")
+        finally:
+            self.free()
+
     def free(self) -> None:
         """Gives back what nobody uses any more."""
         gc.collect()
