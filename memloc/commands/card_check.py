@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def check_memory(works: Sequence[Work], options: Options) -> None:
-    """Compares what the works need with the smallest GPU of this machine. It costs seconds, and nothing without a GPU.
+    """Compares what the works need with the smallest GPU of this machine that they may get.
+
+    It costs seconds, and nothing without a GPU.
 
     Works that fit only if activations are computed again in the backward pass are told so: their trials' `recompute` names
     the stages. Each is noted in a line. The cards of a cluster are not known here.
@@ -30,7 +32,8 @@ def check_memory(works: Sequence[Work], options: Options) -> None:
     device = chosen_device(options) or default_device()
     if options.resources.address != "local" or device.type != "cuda":
         return
-    card, memory = smallest_card()
+    one = options.executor.value == "inline"
+    card, memory = smallest_card(1 if one else options.resources.gpus)
     problems: list[str] = []
     again: set[str] = set()
     for demand in demands(works, options.data_dir):
@@ -54,10 +57,13 @@ def _part_ids(work: Work) -> dict[str, set[str]]:
     return ids
 
 
-def smallest_card() -> tuple[str, int]:
-    """(name, bytes of memory) of this machine's GPU with the least memory. Makes no context on any of them."""
+def smallest_card(first: int | None = None) -> tuple[str, int]:
+    """(name, bytes of memory) of that with the least memory of this machine's GPUs, or of so many first ones.
+
+    Makes no context on any of them.
+    """
     import torch
 
-    cards = [torch.cuda.get_device_properties(k) for k in range(torch.cuda.device_count())]
+    cards = [torch.cuda.get_device_properties(k) for k in range(torch.cuda.device_count())][:first]
     least = min(cards, key=lambda card: card.total_memory)
     return str(least.name), int(least.total_memory)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -224,7 +224,7 @@ def _run(works: list[Work], run: str, launched: Launched, budget: CheckpointBudg
         executor = _executor(store.uri, options, orders, logs)
         # After an order the driver waits no more: nothing runs in it. What runs elsewhere may still wait.
         patient = Store(store.uri, Patience(options.patience, progress.waits, orders.stopping.is_set))
-        shared = Shared(plan, patient, options.retention, expected_numerics(options, dry_run=False))
+        shared = Shared(_decided(plan, works), patient, options.retention, expected_numerics(options, dry_run=False))
         outcome = execute(
             works,
             executor,
@@ -237,6 +237,12 @@ def _run(works: list[Work], run: str, launched: Launched, budget: CheckpointBudg
         for problem in logs.failed:
             progress.notice(problem)
         return outcome
+
+
+def _decided(plan: Plan, works: list[Work]) -> Plan:
+    """The plan with what `check_memory` has decided on the trials of these works, for later rounds."""
+    trials = {work.trial.id: work.trial for work in works}
+    return replace(plan, trials=tuple(trials.get(trial.id, trial) for trial in plan.trials))
 
 
 def _announcement(plan: Plan, works: list[Work], store: Store, options: Options) -> str:

@@ -13,26 +13,28 @@ from memloc.run.by_shape.memory import LARGE, Decision, Needs, decision, of_subj
 from memloc.run.by_shape.short_runs import Subject
 from memloc.run.by_shape.stand_in import Shape
 from memloc.run.pending import Work
+from memloc.run.plan import AnalysisPlan
 from memloc.sizes import bytes_in_words
 
+ALIKE = ("retrain", "second_split")  # stages whose parts are trainings, and need no more than the training that they analyse
 REMEDY = "a smaller batch_size or width, or a GPU with more memory"
 
 
 @dataclass(frozen=True)
 class Demand:
     """The memory that one computation of some trainings needs. of: the training, in words. part_ids: what it is: trainings,
-    or parts of their analyses. half: is the precision bf16 or fp16?
+    or parts of their analyses. bound: whether it takes less than is counted, as under bf16 and fp16.
     """
 
     of: str
     need: Needs
     part_ids: frozenset[str]
-    half: bool = False
+    bound: bool = False
 
     def decided(self, card: int) -> Decision:
-        """Whether it fits into so many bytes. What takes less than is counted (`half`) is never refused."""
+        """Whether it fits into so many bytes. What takes less than is counted (`bound`) is never refused."""
         decided = decision(self.need.plain, self.need.least, card)
-        return "recomputing" if self.half and decided == "too large" else decided
+        return "recomputing" if self.bound and decided == "too large" else decided
 
     def problem(self, card: str, memory: int) -> str:
         """What is said if it does not fit. card: the name of the GPU. memory: its bytes."""
@@ -52,10 +54,9 @@ class Demand:
 
 
 def demands(works: Iterable[Work], data_dir: Path) -> Iterator[Demand]:
-    """The demands of the works; of trainings with alike networks and batches those with the largest images.
+    """The demands of what the works have to compute; of trainings with alike networks and batches with the largest images.
 
-    What a user's own network or stage needs is left out where its course depends on values. Of the gradients along a
-    trajectory and at checkpoints the former need more.
+    What a user's own network or stage needs is left out where its course depends on values.
     """
     alike: dict[Hashable, list[tuple[int, Shape, Work]]] = {}
     for work in works:
@@ -65,18 +66,26 @@ def demands(works: Iterable[Work], data_dir: Path) -> Iterator[Demand]:
             what = c.architecture, c.batch_size, c.dropout.kind, c.optimizer, c.precision, c.augment
             alike.setdefault(what, []).append((prod(shape), shape, work))
     for same in alike.values():
-        _, shape, first = max(same, key=lambda one: (one[0], len(one[2].trial.analyses), one[2].trial.size.n))
-        analyses = [analysis for analysis in first.trial.analyses if analysis.stage in LARGE]
-        analyses = sorted(analyses, key=lambda analysis: str(getattr(analysis.config, "at", "")))[-1:]
+        _, shape, first = max(same, key=lambda one: (one[0], one[2].trial.size.n))
         flat = first.trial.config.flat()
         of = f"{flat['model']} on {flat['dataset']} with batches of {flat['batch_size']}"
-        ids = _ids([work for _, _, work in same])
+        works_alike = [work for _, _, work in same]
+        ids, half = _ids(works_alike), flat["precision"] in ("bf16", "fp16")
+        trainings = ids["train"].union(*(ids[stage] for stage in ALIKE))
         try:
-            for need in of_subject(Subject.of(first.trial, shape), analyses):
-                stage = "train" if need.analysis is None else need.analysis.stage
-                yield Demand(of, need, ids[stage], flat["precision"] in ("bf16", "fp16"))
+            for need in of_subject(Subject.of(first.trial, shape), _largest_analysis(works_alike)):
+                if need.analysis is not None:
+                    yield Demand(of, need, ids[need.analysis.stage], half)
+                elif trainings:
+                    yield Demand(of, need, trainings, half or not ids["train"])
         except Exception:  # a network of the user's may do anything with values, and on `meta` there are none
             continue
+
+
+def _largest_analysis(works: Iterable[Work]) -> list[AnalysisPlan]:
+    """The analysis in `LARGE` that needs most, of what is to be computed: gradients along a trajectory, if there are any."""
+    found = {a.id: a for work in works for a, _, _ in work.parts if a.stage in LARGE}
+    return sorted(found.values(), key=lambda analysis: str(getattr(analysis.config, "at", "")))[-1:]
 
 
 def _ids(works: Iterable[Work]) -> dict[str, frozenset[str]]:

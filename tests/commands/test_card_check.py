@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 from memloc.commands import app
 from memloc.commands.card_check import check_memory
-from memloc.commands.launch import ExecutorName, Options
+from memloc.commands.launch import ExecutorName, Options, _decided
 from memloc.errors import UsageError
 from memloc.models.recomputation import is_recomputing
 from memloc.run import parts, trainer
@@ -72,6 +73,62 @@ def test_the_smallest_card_decides(works: list[Work], tmp_path: Path, monkeypatc
     assert "on each GPU, and NVIDIA Test 1 has" in told
     assert "gradients trajectory of vit_small" in told
     assert [work.trial.recompute for work in works] == [frozenset({"train", "gradients"})] * 2 + [frozenset()]
+
+
+def test_only_cards_that_it_may_get_count(
+    works: list[Work], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """--gpus 1 takes the first one, and so does one process."""
+    with_cards(monkeypatch, 80e9, 1e9)
+    check_memory(works, options(tmp_path, gpus=1))
+    check_memory(works, replace(options(tmp_path), executor=ExecutorName.inline))
+    assert capsys.readouterr() == ("", "")
+    with pytest.raises(UsageError):
+        check_memory(works, options(tmp_path, gpus=2))
+
+
+def test_what_is_done_needs_no_memory(works: list[Work], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained on a larger card: what is left fits."""
+    for work in works:
+        work.train = "done"
+        work.parts = [item for item in work.parts if item[0].stage == "evaluate"]
+    with_cards(monkeypatch, 1e9)
+    check_memory(works, options(tmp_path))
+    assert largest(demands(works, tmp_path)) == ""
+
+
+def test_analyses_of_every_trial_count(works: list[Work], tmp_path: Path) -> None:
+    """Also where the training that stands for those alike has none of them."""
+    others = tuple(analysis for analysis in works[0].trial.analyses if analysis.stage == "evaluate")
+    works[0].parts = [item for item in works[0].parts if item[0] in others]
+    works[0].trial = replace(works[0].trial, analyses=3 * others)
+    found = [d for d in demands(works, tmp_path) if d.of.startswith("vit_small")]
+    assert [d.need.what for d in found] == ["training", "gradients trajectory"]
+    assert found[1].part_ids == {i for a, i, _ in works[1].parts if a.stage == "gradients"}
+
+
+def test_stages_that_train_do_as_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after it, when it is done: they are never refused, since they need less."""
+    plan = planned(tmp_path, SWEEP.replace("gradients: {}", "retrain: {}, second_split: {}").partition("  small")[0])
+    works = pending(plan, Store(str(tmp_path / "store")), Snapshot({}, {}, []), "all", set_aside=False)
+    need = next(demands(works, tmp_path)).need
+    with_cards(monkeypatch, need.plain - 1)
+    works[1].train = "done"
+    check_memory(works, options(tmp_path))
+    stages = frozenset({"retrain", "second_split"})
+    assert [work.trial.recompute for work in works] == [stages | {"train"}, stages]
+    with_cards(monkeypatch, need.least - 1)
+    check_memory(works[1:], options(tmp_path))
+    with pytest.raises(UsageError):
+        check_memory(works, options(tmp_path))
+
+
+def test_later_rounds_know_what_was_decided(works: list[Work], tmp_path: Path) -> None:
+    plan = planned(tmp_path, SWEEP)
+    works[0].trial = replace(works[0].trial, recompute=frozenset({"train"}))
+    decided = _decided(plan, works[:2])
+    assert [trial.recompute for trial in decided.trials] == [frozenset({"train"}), frozenset(), frozenset()]
+    assert decided.trials == plan.trials
 
 
 def test_what_cannot_fit_is_refused(works: list[Work], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
