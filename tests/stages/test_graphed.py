@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 import torch
 from torch import Tensor
 
 from memloc.models.architectures.vit_small import network as vit_small
+from memloc.models.groups import Network
+from memloc.models.kept import Kept, Masks, times
+from memloc.models.random_masks import RandomMasks
 from memloc.models.recomputation import recomputing
 from memloc.stages.training import graphed
-from memloc.stages.training.graphed import Recorded, are_steps_graphed, graphed_steps
+from memloc.stages.training.graphed import GraphedGradients, Recorded, are_steps_graphed, graphed_steps
 from memloc.stages.training.loop import Training
 from tests.stages.conftest import CPU, DROPOUTS, settings
 
@@ -94,6 +100,49 @@ def test_it_is_off_unless_asked_for() -> None:
     assert not are_steps_graphed()
 
 
+def test_masks_of_another_scale_are_recorded_anew(recorded: list[str]) -> None:
+    """It is in the graph, not among its inputs."""
+    network = torch.nn.Linear(2, 2)
+    x, y, mask = torch.ones(3, 2), torch.zeros(3, dtype=torch.int64), torch.ones(3, 2, dtype=torch.bool)
+
+    def plain(x: Tensor, y: Tensor, masks: Masks | None) -> Tensor:
+        z: Tensor = network(times(x, (masks or {})["site"]))
+        z.sum().backward()
+        return z.detach()
+
+    steps = GraphedGradients(cast(Network, network), 3)
+    for scale in (2.0, 4.0, 4.0):
+        steps(plain, x, y, {"site": Kept(mask, scale)})
+        assert network.weight.grad is not None
+        assert network.weight.grad.tolist() == [[3 * scale] * 2] * 2
+    assert recorded.count("record") == 2
+
+
+def test_masks_are_drawn_once_a_step() -> None:
+    """Also those that are not kept."""
+    training = Training(*settings(subset=20, batch_size=20, **DROPOUTS["standard element"]), CPU)
+    with (
+        recomputing(),
+        graphed_steps(),
+        patch.object(RandomMasks, "drawn", autospec=True, side_effect=RandomMasks.drawn) as drawn,
+    ):
+        training.pass_over(1)
+    assert drawn.call_count == len(training.network.sites)
+
+
+def test_a_training_that_nobody_refers_to_is_gone_at_once() -> None:
+    """Without waiting for the garbage collector: on a GPU, all of its memory is free for the next one."""
+    training = Training(*settings(subset=20, batch_size=10), CPU)
+    training.pass_over(1)
+    seen = weakref.ref(training), weakref.ref(training.network)
+    gc.disable()
+    try:
+        del training
+        assert [reference() for reference in seen] == [None, None]
+    finally:
+        gc.enable()
+
+
 def test_results_stay_where_they_are() -> None:
     """As a graph does, the twin writes each result where the one before was."""
     x = torch.tensor([2.0])
@@ -122,11 +171,19 @@ def test_a_capture_is_warmed_up_and_then_replayed(monkeypatch: pytest.MonkeyPatc
 
     @contextmanager
     def within(what: Any, **options: Any) -> Iterator[None]:
-        events.append(f"in {what.name} {options.get('capture_error_mode', '')}".strip())
+        on = f"on {options['stream'].name} " if "stream" in options else ""
+        events.append(f"in {what.name} {on}{options.get('capture_error_mode', '')}".strip())
         yield
         events.append(f"out of {what.name}")
 
+    @contextmanager
+    def current(device: torch.device) -> Iterator[None]:
+        events.append(f"at {device}")
+        yield
+        events.append(f"away from {device}")
+
     fakes: dict[str, Any] = {
+        "device": current,
         "CUDAGraph": Fake,
         "Stream": lambda device: Fake("aside"),
         "current_stream": lambda device: Fake("main"),
@@ -136,11 +193,11 @@ def test_a_capture_is_warmed_up_and_then_replayed(monkeypatch: pytest.MonkeyPatc
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
     x = torch.tensor([2.0])
-    captured = Recorded(lambda: events.append("run") or [x * 3], torch.device("cuda"))  # type: ignore[func-returns-value]
+    captured = Recorded(lambda: events.append("run") or [x * 3], torch.device("cuda:1"))  # type: ignore[func-returns-value]
     captured.repeat()
     assert events == [
-        "aside waits for main", "in aside", *["run"] * graphed.WARM_UP, "out of aside", "main waits for aside",
-        "in graph thread_local", "run", "out of graph", "replay",
+        "at cuda:1", "aside waits for main", "in aside", *["run"] * graphed.WARM_UP, "out of aside", "main waits for aside",
+        "in graph on aside thread_local", "run", "out of graph", "away from cuda:1", "replay",
     ]  # fmt: skip
 
 

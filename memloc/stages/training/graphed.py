@@ -54,19 +54,12 @@ class Recorded:
     """
 
     def __init__(self, run: Callable[[], Sequence[Tensor]], device: torch.device) -> None:
-        self._run, self._graph = run, torch.cuda.CUDAGraph() if device.type == "cuda" else None
-        if self._graph is None:
-            self.outputs = [output.clone() for output in run()]
-            return
-        aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(aside):
-            for _ in range(WARM_UP):
-                run()
-        torch.cuda.current_stream(device).wait_stream(aside)
-        # Other threads may wait for the device meanwhile: the one that writes states does.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self.outputs = list(run())
+        self._graph: torch.cuda.CUDAGraph | None = None
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                self._graph, self.outputs = _captured(run, device)
+        else:
+            self._run, self.outputs = run, [output.clone() for output in run()]
 
     def repeat(self) -> None:
         """Computes the outputs from what the inputs are now."""
@@ -77,30 +70,47 @@ class Recorded:
             output.copy_(result)
 
 
+def _captured(run: Callable[[], Sequence[Tensor]], device: torch.device) -> tuple[torch.cuda.CUDAGraph, list[Tensor]]:
+    """(the graph of the current device, its outputs)"""
+    graph = torch.cuda.CUDAGraph()
+    aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    aside.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(aside):
+        for _ in range(WARM_UP):
+            run()
+    torch.cuda.current_stream(device).wait_stream(aside)
+    # On this stream: torch's own is one for the whole process, on the device of the first capture. Other threads may wait
+    # for the device meanwhile: the one that writes states does.
+    with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
+        return graph, list(run())
+
+
 class GraphedGradients:
     """The gradients of steps of one shape at a time; another shape, mode or set of masks is recorded anew.
 
-    plain: computes them as they come. size: of the batches that are replayed.
+    size: of the batches that are replayed.
     """
 
-    def __init__(self, plain: Gradients, network: Network, size: int) -> None:
-        self._plain, self._network, self._size = plain, network, size
+    def __init__(self, network: Network, size: int) -> None:
+        self._network, self._size = network, size
         self._key: object = None
         self._places: list[Tensor] = []
         self._recorded: Recorded | None = None
         self._parameters: list[Tensor] = []
 
-    def __call__(self, x: Tensor, y: Tensor, masks: Masks | None) -> Tensor:
-        """Logits, float B×K, which later steps do not change."""
+    def __call__(self, plain: Gradients, x: Tensor, y: Tensor, masks: Masks | None) -> Tensor:
+        """Logits, float B×K, which later steps do not change. plain: computes the gradients as they come."""
         if len(x) != self._size:
-            return self._plain(x, y, masks)
-        given = [x, y, *(_tensor(factor) for factor in (masks or {}).values())]
-        key = self._network.training, is_recomputing(), tuple(masks or ()), [(t.shape, t.stride(), t.dtype) for t in given]
+            return plain(x, y, masks)
+        made = None if masks is None else dict(masks)  # drawn once
+        given = [x, y, *(_tensor(factor) for factor in (made or {}).values())]
+        sites = [(site, factor.scale if isinstance(factor, Kept) else None) for site, factor in (made or {}).items()]
+        key = self._network.training, is_recomputing(), sites, [(t.shape, t.stride(), t.dtype) for t in given]
         if self._recorded is None or self._key != key:
             self._key, self._recorded = key, None  # the memory of the one before is free first
             self._places = [torch.empty_like(tensor) for tensor in given]
             self._write(given)
-            self._record(x.device, masks)
+            self._record(plain, x.device, made)
         assert self._recorded is not None
         self._write(given)
         self._recorded.repeat()
@@ -114,7 +124,7 @@ class GraphedGradients:
             place.copy_(tensor)
 
     @torch.no_grad()
-    def _record(self, device: torch.device, masks: Masks | None) -> None:
+    def _record(self, plain: Gradients, device: torch.device, masks: Masks | None) -> None:
         """Buffers (running statistics) are afterwards as before: what is run here is no step."""
         before = [(buffer, buffer.clone()) for buffer in self._network.buffers()]
         x, y, *factors = self._places
@@ -125,7 +135,7 @@ class GraphedGradients:
             for parameter in of_network:
                 parameter.grad = None
             with torch.enable_grad():
-                logits = self._plain(x, y, fixed)
+                logits = plain(x, y, fixed)
             self._parameters = [p for p in of_network if p.grad is not None]
             return [logits, *(p.grad for p in self._parameters if p.grad is not None)]
 

@@ -85,7 +85,7 @@ class Training:
         self.dynamics = Dynamics(config, len(data.y), data.classes, device)
         self.optimizer, self.scaler = _optimizer(config, self.network, device)
         self.forward = forward_pass(config, self.network, device)
-        self.graphed = GraphedGradients(self._gradients, self.network, config.batch_size)
+        self.graphed = GraphedGradients(self.network, config.batch_size)
 
     def go_on(self, after: Epoch) -> None:
         """Takes over everything, besides the weights, on which the next epoch depends."""
@@ -149,7 +149,7 @@ class Training:
         """One update; returns the batch's logits before it, float32."""
         y = self.on_device.y[rows]
         if are_steps_graphed() and observe is None and self.scaler is None and not self.config.compile:
-            z = self.graphed(x, y, masks)
+            z = self.graphed(self._gradients, x, y, masks)
         else:
             z = self._gradients(x, y, masks, None if observe is None else partial(observe, self.network, rows))
         if self.scaler is None:
