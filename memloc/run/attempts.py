@@ -75,7 +75,7 @@ def attempt(worker: Worker, part: Attempted, action: Callable[[], T], tries: int
         except (StorageError, DeviceError, OtherKindError):
             raise
         except Exception as error:  # whatever a part raises is recorded with its traceback, and the rest goes on
-            fault, line = fault_of(error), _line(error)
+            fault, line = fault_of(error, worker.device), _line(error)
             if fault == "device":
                 raise
             more_room = fault == "memory" and not most
@@ -115,7 +115,7 @@ def attempt_training(
     trial = work.trial.id
     finished, error, storage, memory, needs, kind = None, "", "", "", "", ""
     try:
-        with as_device_error(), recomputing(room is Room.MOST):
+        with as_device_error(worker.device), recomputing(room is Room.MOST):
             finished, error = attempt(
                 worker, Attempted(trial, trial, "train", room), lambda: run_training(worker, work, on_epoch, should_stop)
             )
@@ -148,7 +148,7 @@ def attempt_parts(
     """
     left = [part_id for _, part_id, _ in items]
     try:
-        with as_device_error(), recomputing(room is Room.MOST):
+        with as_device_error(worker.device), recomputing(room is Room.MOST):
             for result in _attempted(worker, trial, items, should_stop, room):
                 left.remove(result.part_id)
                 yield result
@@ -174,7 +174,7 @@ def _attempted(
                 yield from (PartResult(part_id, needs=other.kind) for _, part_id, _ in left)
                 left = []
             except Exception as error:  # the second try says what it is
-                if fault_of(error) == "device":  # to free its memory would fail too
+                if fault_of(error, worker.device) == "device":  # to free its memory would fail too
                     raise
                 failed = True
         if failed:

@@ -67,7 +67,7 @@ def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterat
                     todo = todo[1:]
                     yield result
         except RuntimeError as error:  # PyTorch's own type, and what CUDA's libraries say
-            if len(bunch) == 1 or fault_of(error) != "memory":
+            if len(bunch) == 1 or fault_of(error, worker.device) != "memory":
                 raise
             too_many = True
         if too_many:

@@ -13,6 +13,7 @@ import torch
 
 from memloc.config import TrainConfig
 from memloc.data import Data
+from memloc.run.device_faults import fault_of
 from memloc.run.worker import set_up_numerics
 from memloc.stages.training.loop import Training
 
@@ -57,12 +58,11 @@ def nondeterministic_operation(network: TriedNetwork, device: torch.device) -> s
     data = Data(x, labels, labels, np.zeros(n, bool), np.arange(n), x, labels, network.classes)
     try:
         Training(network.config, data, device).train_epoch(1)
-    except (torch.OutOfMemoryError, torch.AcceleratorError):
-        return None
     except Exception as error:
         if operation := refused_operation(error):
             return operation
-        raise
+        if not fault_of(error):
+            raise
     return None
 
 

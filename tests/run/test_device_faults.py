@@ -15,6 +15,11 @@ RUNTIME: list[tuple[str, Fault]] = [
     ("CUDA error: unspecified launch failure", "device"),
     ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", "device"),
     ("HIP error: hipErrorLaunchFailure", "device"),
+    ("CUDA error: device-side assert triggered\nCUDA kernel errors might be reported by operations not supported", "device"),
+    ("CUDA error: invalid configuration argument", ""),
+    ("CUDA error: too many resources requested for launch", ""),
+    ("CUDA error: no kernel image is available for execution on the device", ""),
+    ("CUDA error: operation not permitted when stream is capturing", ""),
     ("CUDA error: out of memory", "memory"),
     ("HIP error: out of memory", "memory"),
 ]
@@ -35,6 +40,7 @@ OTHERS: list[tuple[str, Fault]] = [
     ("CUDA driver error: unknown error", "device"),
     ("CUDA driver error: out of memory", "memory"),
     ("Triton Error [CUDA]: device-side assert triggered", "device"),
+    ("Triton Error [CUDA]: out of memory", "memory"),
     ("No CUDA GPUs are available", "device"),
     ("MIOpen Error: /MIOpen/src/hip/handlehip.cpp:83: Memory not available to allocate buffer", "device"),
     ("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)", ""),
@@ -53,6 +59,17 @@ def test_what_the_runtime_says(text: str, fault: Fault) -> None:
 @pytest.mark.parametrize(("text", "fault"), OTHERS)
 def test_what_the_libraries_say(text: str, fault: Fault) -> None:
     assert fault_of(RuntimeError(text)) == fault
+
+
+@pytest.mark.parametrize("text", ["No CUDA GPUs are available", "CUDA driver error: out of memory"])
+def test_on_a_cpu_a_text_alone_says_nothing(text: str) -> None:
+    """A stage of one's own asks for a GPU: its part fails, and the process goes on."""
+    cpu = torch.device("cpu")
+    assert fault_of(RuntimeError(text), torch.device("cuda")) != fault_of(RuntimeError(text), cpu) == ""
+    with pytest.raises(RuntimeError) as raised, as_device_error(cpu):
+        raise RuntimeError(text)
+    assert type(raised.value) is RuntimeError
+    assert fault_of(torch.AcceleratorError("CUDA error: device-side assert triggered"), cpu) == "device"
 
 
 def test_memory_has_a_type_of_its_own() -> None:

@@ -94,6 +94,8 @@ def test_a_full_gpu_refuses_no_network(nets: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(trial_step, "Training", fails)
     assert nondeterministic_operation(tried(nets, "Pooling"), CPU) is None
+    full = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+    assert nondeterministic_operation(tried(nets, "Pooling"), CPU) is None
     full = RuntimeError("shapes do not fit")
     with pytest.raises(RuntimeError, match="do not fit"):
         nondeterministic_operation(tried(nets, "Pooling"), CPU)

@@ -87,6 +87,7 @@ def _working(job: Job) -> Iterator[Worker]:
     try:
         with as_device_error():
             worker = _worker(job)
+        with as_device_error(worker.device):
             yield worker
             if worker.device.type == "cuda":
                 release(worker.device)
