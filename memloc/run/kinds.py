@@ -50,7 +50,7 @@ def home(work: Work, store: Store, kinds: Iterable[Kind]) -> Home:
     parts = going_on(work)
     if work.train == "train":
         return Home(_of_newest_state(work, store, kinds) if work.reached else "", parts)
-    if work.train == "done" and not parts:
+    if not (_repeats(work) or parts):
         return Home()
     commit = store.commit(work.trial.id)
     return Home("" if commit is None else committed_kind(commit), parts, must=True)
@@ -65,7 +65,12 @@ def going_on(work: Work) -> frozenset[str]:
 
 def has_home(work: Work) -> bool:
     """Whether anything of the work may have to reach the bits of what was begun."""
-    return work.train == "replay" or bool(work.reached) or bool(going_on(work))
+    return _repeats(work) or bool(work.reached) or bool(going_on(work))
+
+
+def _repeats(work: Work) -> bool:
+    """Whether a committed training is computed again. Given checkpoints are copied again, which any device does."""
+    return work.train == "replay" and work.trial.config.given_from is None
 
 
 def committed_kind(commit: Commit) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ import torch
 from memloc.config import TrainConfig
 from memloc.data import Data, load
 from memloc.errors import DeviceError
+from memloc.models.recomputation import is_recomputing
 from memloc.run import attempts, replay
 from memloc.run.pending import pending
 from memloc.run.plan import TrialPlan
@@ -157,6 +160,28 @@ def test_a_replay_goes_on_from_the_nearest_state(
             begun.pop()
         assert {epoch: path.read_bytes() for epoch, path in paths.items()} == contents
         assert begun.pop() == start
+
+
+def test_a_training_that_a_part_repeats_computes_activations_again_where_it_has_to(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would need more memory than the training had."""
+    store = trained(tmp_path_factory, tmp_path)
+    trial = next(t for t in planned(tmp_path, SMALL.read_text(), "small").trials if t.config.dropout.kind == "none")
+    worker = Worker(Store(str(store)), lambda name: load(name, tmp_path), torch.device("cpu"))
+    seen: list[bool] = []
+    real = replay.train
+
+    def watched(*given: Any) -> Iterator[Epoch]:
+        seen.append(is_recomputing())
+        return real(*given)
+
+    monkeypatch.setattr(replay, "train", watched)
+    for stages in ({"train"}, {"gradients"}):
+        flip_a_bit(store / "checkpoints" / trial.id / "epoch-0002.safetensors")
+        replay.heal(worker, dataclasses.replace(trial, recompute=frozenset(stages)), 2)
+    assert seen == [True, False]
+    assert not is_recomputing()
 
 
 def leave_states(worker: Worker, trial: TrialPlan, epochs: set[int]) -> None:

@@ -10,16 +10,18 @@ from typing import Any
 
 import pytest
 import torch
+from ray.exceptions import RayError
 
 from memloc.errors import OtherKindError
 from memloc.run import arithmetic, attempts
-from memloc.run.kinds import Home, Kind, check_kind, committed_kind, home
+from memloc.run.kinds import Home, Kind, check_kind, committed_kind, has_home, home
 from memloc.run.pending import Work, pending
 from memloc.run.placement import Assignment
 from memloc.run.provenance import numerics
 from memloc.run.ray import homes as homes_module
 from memloc.run.ray import node_kinds
 from memloc.run.ray.homes import Homes
+from memloc.run.ray.node_kinds import NodeKinds
 from memloc.run.trial_run import TrialSteps
 from memloc.store import Store, layout
 from tests.conftest import carry_out
@@ -35,7 +37,8 @@ def nodes(monkeypatch: pytest.MonkeyPatch, kinds: dict[str, str]) -> None:
     monkeypatch.setattr(
         node_kinds.ray, "nodes", lambda: [{"NodeID": n, "Alive": True, "Resources": {"GPU": 1.0}} for n in kinds]
     )
-    monkeypatch.setattr(node_kinds, "ask", lambda asked, gpus: {n: Kind(kinds[n], kinds[n]) for n in asked})
+    monkeypatch.setattr(node_kinds, "asked", lambda new, gpus: {n: n for n in new})
+    monkeypatch.setattr(node_kinds, "answers", lambda those, seconds: {n: Kind(kinds[n], kinds[n]) for n in those})
     monkeypatch.setattr(node_kinds, "LOOK_SECONDS", 0.0)
 
 
@@ -113,9 +116,38 @@ def test_ray_would_wait_for_lost_nodes_for_ever(monkeypatch: pytest.MonkeyPatch)
     assert homes.unreachable(["reference", "anywhere"]) == ["reference"]
 
 
+def test_a_node_that_answers_late_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To import torch from a busy disk takes minutes. It is asked once, and waited for once."""
+    late, ended = {"a"}, {"b"}
+    waited: list[float] = []
+
+    def wait(references: list[str], num_returns: int, timeout: float) -> tuple[list[str], list[str]]:
+        waited.append(timeout)
+        return [r for r in references if r not in late], [r for r in references if r in late]
+
+    def get(reference: str) -> Kind:
+        if reference in ended:
+            raise RayError("its process has ended")
+        return Kind(A100, "")
+
+    monkeypatch.setattr(
+        node_kinds.ray, "nodes", lambda: [{"NodeID": n, "Alive": True, "Resources": {"GPU": 1.0}} for n in ("a", "b")]
+    )
+    monkeypatch.setattr(node_kinds.ray, "wait", wait)
+    monkeypatch.setattr(node_kinds.ray, "get", get)
+    monkeypatch.setattr(node_kinds, "asked", lambda new, gpus: {n: n for n in new})
+    found = NodeKinds(gpus=True)
+    assert found.of(A100) == []
+    assert found.known == {"b": Kind("", "")}
+    assert node_kinds.ask(["a", "b"], True) == found.known
+    late.clear()
+    assert found.of(A100) == ["a"]
+    assert waited == [node_kinds.ANSWER_SECONDS, node_kinds.ANSWER_SECONDS, 0]
+
+
 def test_on_a_single_node_there_is_no_choice_until_it_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes(monkeypatch, {"b": H100})
-    monkeypatch.setattr(node_kinds, "ask", lambda asked, gpus: pytest.fail("a process would start there for nothing"))
+    monkeypatch.setattr(node_kinds, "asked", lambda new, gpus: pytest.fail("a process would start there for nothing"))
     homes = Homes(assignment(Home("", frozenset({"p"}), must=True)))
     homes.trained(H100)
     assert homes.place(["p"]) == {}
@@ -140,6 +172,17 @@ def test_the_kind_of_the_newest_state_that_somebody_can_go_on_with(tmp_path: Pat
     (work, *_) = works(tmp_path / "store", plan_of(tmp_path))
     assert home(work, store, kinds) == Home(H100)
     assert home(work, store, kinds[:1]) == Home()
+
+
+def test_given_checkpoints_are_copied_anywhere(tmp_path: Path) -> None:
+    """Their commit says that a CPU has made them, which no node of GPUs is."""
+    store = Store(str(tmp_path / "store"))
+    kept: Any = SimpleNamespace(
+        train="replay", reached=0, parts=[], trial=SimpleNamespace(id="t", config=SimpleNamespace(given_from="others"))
+    )
+    assert (has_home(kept), home(kept, store, [Kind(A100, "")])) == (False, Home())
+    kept.trial.config.given_from = None
+    assert (has_home(kept), home(kept, store, [Kind(A100, "")])) == (True, Home(must=True))
 
 
 def lost_and_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> tuple[Store, list[Work]]:

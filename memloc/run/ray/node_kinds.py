@@ -21,10 +21,14 @@ LABEL = "ray.io/node-id"  # every node has it
 
 @dataclass
 class NodeKinds:
-    """The kinds of the nodes that compute. known: {node: its kind}. gpus: whether GPUs compute. A new node is asked once."""
+    """The kinds of the nodes that compute. known: {node: its kind}. gpus: whether GPUs compute.
+
+    A new node is asked once, and has a minute to answer; a later answer counts too.
+    """
 
     known: dict[str, Kind] = field(default_factory=dict)
     gpus: bool = False
+    _asked: dict[str, Any] = field(default_factory=dict)  # {node: the reference to its answer}
     _looked: float = -LOOK_SECONDS
     _alive: tuple[str, ...] = ()
 
@@ -38,9 +42,11 @@ class NodeKinds:
     def of(self, kind: str) -> list[str]:
         """Those that are alive and have this kind."""
         unknown = [node for node in self.alive() if node not in self.known]
+        new = [node for node in unknown if node not in self._asked]
+        self._asked |= asked(new, self.gpus)
         if unknown:
-            self.known |= ask(unknown, self.gpus)
-        return [node for node in self.alive() if self.known[node].name == kind]
+            self.known |= answers({node: self._asked[node] for node in unknown}, ANSWER_SECONDS if new else 0)
+        return [node for node in self.alive() if node in self.known and self.known[node].name == kind]
 
     def is_single(self) -> bool:
         """Whether there is one node alone, whose kind nobody has asked for."""
@@ -63,16 +69,25 @@ def on_one_of(nodes: Sequence[str]) -> Mapping[str, Any]:
 
 
 def ask(nodes: Sequence[str], gpus: bool) -> dict[str, Kind]:
-    """The kind of each node; without a name where it does not answer in time."""
-    pinned = {
+    """The kind of each node that answers within a minute; without a name where there is none, or its process has ended."""
+    return answers(asked(nodes, gpus), ANSWER_SECONDS)
+
+
+def asked(nodes: Sequence[str], gpus: bool) -> dict[str, Any]:
+    """{node: the reference to its answer}."""
+    return {
         node: _kind.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(gpus)
         for node in nodes
     }
-    ray.wait(list(pinned.values()), num_returns=len(pinned), timeout=ANSWER_SECONDS)
-    kinds = dict.fromkeys(nodes, Kind("", ""))
-    for node, answer in pinned.items():
+
+
+def answers(references: Mapping[str, Any], seconds: float) -> dict[str, Kind]:
+    """The kinds of the nodes that answer within these seconds."""
+    there, _ = ray.wait(list(references.values()), num_returns=len(references), timeout=seconds)
+    kinds = {node: Kind("", "") for node, reference in references.items() if reference in there}
+    for node in kinds:
         with suppress(RayError):
-            kinds[node] = ray.get(answer, timeout=0)
+            kinds[node] = ray.get(references[node])
     return kinds
 
 
