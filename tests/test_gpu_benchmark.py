@@ -9,11 +9,17 @@ import pytest
 import torch
 
 from benchmarks.gpu import __main__ as program
-from benchmarks.gpu import bits
+from benchmarks.gpu import bits, sweeps
 from benchmarks.gpu.setting import Setting
+from memloc.stages.flips import task
 from tests.numerics import kept_numerics
 from tests.run.programs import environment, python
 
+SWEEP = """
+defaults: {{dataset: digits, model: resnet9, width: {width}, noise: 0.1, epochs: 2, batch_size: 25, subset: {subset}}}
+blocks:
+  one: {{stages: {{flips: {{clean: {flips}, noisy: {flips}, max_neurons: 3, post_eval: 0}}}}}}
+"""
 QUICK = ("machine", "against_cpu", "deterministic", "no_waiting")
 
 
@@ -70,6 +76,25 @@ def test_what_is_wrong_fails_the_check(monkeypatch: pytest.MonkeyPatch, capsys: 
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["same_bits", "resnet9", "differs", "resumed", "NO"] in lines
     assert ["machine", "failed", "RuntimeError:", "no", "such", "kernel", "NO"] in lines
+
+
+def test_a_sweep_with_another_table_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its checkpoints are the same: only the images of the third way's flip searches have another noise."""
+    setting, begun = Setting(torch.device("cpu"), small=True), list[str]()
+    planned = sweeps._planned
+
+    def watched(folder: Path, small: bool) -> object:
+        begun.append(folder.name)
+        if len(begun) == 3:
+            monkeypatch.setattr(task, "NOISE", 3.0)
+        return planned(folder, small)
+
+    monkeypatch.setattr(sweeps, "_ways", lambda setting: ("inline", "inline again", "inline with noise"))
+    monkeypatch.setattr(sweeps, "_planned", watched)
+    monkeypatch.setattr(sweeps, "SWEEP", SWEEP)
+    with kept_numerics():
+        sweeps.same_tables(setting)
+    assert [(row.what, row.right) for row in setting.rows] == list(zip(begun, (True, True, False), strict=True))
 
 
 def test_the_budget() -> None:

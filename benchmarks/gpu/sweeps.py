@@ -36,7 +36,7 @@ USUAL = {"width": 0.25, "subset": 1400, "flips": 16}
 
 
 def same_tables(setting: Setting) -> None:
-    """Each way's time, and whether its trainings have the checkpoints of the first. Without a GPU, Ray has CPUs."""
+    """Each way's time, and whether its checkpoints and tables are those of the first. Without a GPU, Ray has CPUs."""
     first: dict[str, list[str]] | None = None
     with tempfile.TemporaryDirectory() as root:
         for name in _ways(setting):
@@ -44,7 +44,7 @@ def same_tables(setting: Setting) -> None:
             clock = time.perf_counter()
             outcome = _carried_out(setting, name, store, works, Path(root))
             taken = time.perf_counter() - clock
-            found = _checkpoints(store)
+            found = _results(store)
             first = found if first is None else first
             right = not outcome and found == first and bool(found)
             useful = sum(commit.seconds for commit in store.snapshot().commits.values())
@@ -89,7 +89,9 @@ def _executor(setting: Setting, name: str, store: Store, data_dir: Path) -> Exec
     return OnRay(store, data_dir, resources, lambda what: None)
 
 
-def _checkpoints(store: Store) -> dict[str, list[str]]:
-    """{training: the hash of each of its checkpoints}."""
-    trainings = store.snapshot().trainings().values()
-    return {commit.trial: [checkpoint.sha256 for checkpoint in commit.checkpoints] for commit in trainings}
+def _results(store: Store) -> dict[str, list[str]]:
+    """{training or part: the hashes of its checkpoints and tables}, without the table that has seconds."""
+    return {
+        name: [entry.sha256 for entry in (*commit.checkpoints, *(file for file in commit.files if file.table != "epochs"))]
+        for name, commit in store.snapshot().commits.items()
+    }
