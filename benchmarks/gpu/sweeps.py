@@ -91,7 +91,8 @@ def _executor(setting: Setting, name: str, store: Store, data_dir: Path) -> Exec
 
 def _results(store: Store) -> dict[str, list[str]]:
     """{training or part: the hashes of its checkpoints and tables}, without the table that has seconds."""
-    return {
-        name: [entry.sha256 for entry in (*commit.checkpoints, *(file for file in commit.files if file.table != "epochs"))]
-        for name, commit in store.snapshot().commits.items()
-    }
+    found = {}
+    for name, commit in store.snapshot().commits.items():
+        same = [file.sha256 for file in commit.files if file.table != "epochs"]
+        found[name] = [checkpoint.sha256 for checkpoint in commit.checkpoints] + same
+    return found
