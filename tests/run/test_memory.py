@@ -27,6 +27,7 @@ from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
 from memloc.store import Store, layout
 from tests.conftest import carry_out
+from tests.numerics import kept_numerics
 from tests.run.moody import RAN_OUT, moody, run_moody
 from tests.run.programs import assert_same, contents
 
@@ -233,6 +234,7 @@ def test_that_many_run_together(tmp_path: Path, roomy: Path, limit: Callable[[Ru
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("stage", ["rewind", "retrain"])
+@kept_numerics()
 def test_a_further_part_takes_no_more_than_it_says(tmp_path: Path, stage: str) -> None:
     device = torch.device("cuda")
     (work,) = works(tmp_path, SWEEP.replace("0.0625", "0.5"))  # tensors large beside the allocator's rounding

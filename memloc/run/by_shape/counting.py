@@ -28,9 +28,10 @@ Place: TypeAlias = tuple[int, ...]  # a line of the program, with those that hav
 
 
 class Kernel(NamedTuple):
-    """One operation of the device. operations: of matrix products and convolutions, by torch's formulas, else 0. A
-    multiplication and its addition are two. moved: bytes
-    of its operands, read and written. dtype: of what it computes with.
+    """One operation of the device.
+
+    operations: of matrix products and convolutions, by torch's formulas, else 0. A multiplication and its addition are two.
+    moved: bytes of its operands, read and written. dtype: of what it computes with.
     """
 
     operations: int
