@@ -12,6 +12,7 @@ from benchmarks.gpu import __main__ as program
 from benchmarks.gpu import bits, sweeps
 from benchmarks.gpu.setting import Setting
 from memloc.stages.flips import task
+from memloc.stages.training.graphed import Recorded
 from tests.numerics import kept_numerics
 from tests.run.programs import environment, python
 
@@ -20,7 +21,7 @@ defaults: {{dataset: digits, model: resnet9, width: {width}, noise: 0.1, epochs:
 blocks:
   one: {{stages: {{flips: {{clean: {flips}, noisy: {flips}, max_neurons: 3, post_eval: 0}}}}}}
 """
-QUICK = ("machine", "against_cpu", "deterministic", "no_waiting")
+QUICK = ("machine", "against_cpu", "deterministic", "no_waiting", "graphs")
 
 
 def checked(folder: Path, device: str, *names: str) -> list[dict[str, object]]:
@@ -37,14 +38,20 @@ def checked(folder: Path, device: str, *names: str) -> list[dict[str, object]]:
 
 def test_on_a_cpu(tmp_path: Path) -> None:
     rows = checked(tmp_path, "cpu", *QUICK)
-    assert {row["check"] for row in rows if row["right"]} == {"against_cpu", "deterministic"}
+    assert {row["check"] for row in rows if row["right"]} == {"against_cpu", "deterministic", "graphs"}
     assert not any(row["right"] is False for row in rows)
 
 
 @pytest.mark.slow
 def test_all_of_it_on_a_cpu(tmp_path: Path) -> None:
     rows = checked(tmp_path, "cpu")
-    assert {row["check"] for row in rows if row["right"]} == {"against_cpu", "deterministic", "same_bits", "sweeps"}
+    assert {row["check"] for row in rows if row["right"]} == {
+        "against_cpu",
+        "deterministic",
+        "same_bits",
+        "sweeps",
+        "graphs",
+    }
 
 
 @pytest.mark.cuda
@@ -76,6 +83,21 @@ def test_what_is_wrong_fails_the_check(monkeypatch: pytest.MonkeyPatch, capsys: 
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["same_bits", "resnet9", "differs", "resumed", "NO"] in lines
     assert ["machine", "failed", "RuntimeError:", "no", "such", "kernel", "NO"] in lines
+
+
+def test_a_graph_with_other_bits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second kind's graphs forget what they compute."""
+    setting, repeat = Setting(torch.device("cpu"), small=True), Recorded.repeat
+
+    def forgetting(self: Recorded) -> None:
+        repeat(self)
+        if setting.rows:
+            self.outputs[-1].zero_()
+
+    monkeypatch.setattr(Recorded, "repeat", forgetting)
+    with kept_numerics():
+        bits.graphs(setting)
+    assert [(row.found, row.right) for row in setting.rows] == [("same bits", True), ("differs", False)]
 
 
 def test_a_sweep_with_another_table_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

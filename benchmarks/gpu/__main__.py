@@ -32,6 +32,7 @@ CHECKS: dict[str, Callable[[Setting], None]] = {
     "memory": rates.memory,
     "engines": rates.engines,
     "sweeps": sweeps.same_tables,
+    "graphs": bits.graphs,
 }
 
 

@@ -23,11 +23,13 @@ from memloc.run.worker import set_up_numerics
 from memloc.stages.gradients.compute import set_gradients
 from memloc.stages.inputs import Inputs
 from memloc.stages.training.batches import split_into_batches
+from memloc.stages.training.graphed import graphed_steps
 from memloc.stages.training.loop import Epoch, train
 
 OTHERS = ("timm:resnet18", "timm:mobilenetv3_small_050", "timm:convnext_atto", "timm:vit_tiny_patch16_224")
 TIED = {"dropout": "example_tied", "p_gen": 0.3, "p_mem": 0.2}
 LOGITS, GRADIENTS = 1e-4, 1e-3  # relative differences to the CPU that float32 may have
+STEPS = 3  # of an epoch that is replayed from graphs
 LITTLE = 3 * GIB  # of memory that is left where little is left
 
 
@@ -137,6 +139,31 @@ def _repeated(setting: Setting, network: str, fields: dict[str, Any], data: Data
         found["with little memory"] = _with_little_memory(setting, config, data) == first
     wrong = [how for how, same in found.items() if not same]
     setting.told(_named(network, fields), f"{'differs ' if wrong else ''}{', '.join(wrong or found)}", "", not wrong)
+
+
+def graphs(setting: Setting) -> None:
+    """Steps that are replayed from a graph: have they the bits of plain steps, and how fast are they?"""
+    data = images(STEPS * setting.batch, 64)
+    for network, fields in _kinds(setting):
+        with setting.fitting(_named(network, fields)):
+            _replayed(setting, network, fields, data)
+
+
+def _replayed(setting: Setting, network: str, fields: dict[str, Any], data: Data) -> None:
+    config = setting.config(network, epochs=2, **fields)
+    set_up_numerics(config, setting.device)
+    plain = digests(train(config, data, setting.device))
+    with graphed_steps():
+        same = digests(train(config, data, setting.device)) == plain
+    taken = [_milliseconds(setting, config, data, on) for on in (True, False)]
+    note = f"a step {taken[0]:.2f} ms, plain {taken[1]:.2f} ms"
+    setting.told(_named(network, fields), "same bits" if same else "differs", note, same)
+
+
+def _milliseconds(setting: Setting, config: TrainConfig, data: Data, graphed: bool) -> float:
+    """Of a step."""
+    with training(setting, config, data) as made, graphed_steps(graphed):
+        return setting.seconds(lambda: made.pass_over(1)) / STEPS * 1e3
 
 
 def _with_little_memory(setting: Setting, config: TrainConfig, data: Data) -> list[str]:
