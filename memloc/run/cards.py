@@ -92,7 +92,12 @@ CARDS: dict[str, Card] = {
 
 
 def card_name(product: str) -> str:
-    """The card of a product, as `torch.cuda.get_device_name` names it; of an unknown one its own name."""
+    """The card of a product, as `torch.cuda.get_device_name` names it; of an unknown one its own name.
+
+    A part of a card (MIG) is none of these, nor is a laptop's, which has less of everything under the same name.
+    """
+    if re.search(r"\bMIG\b|\bLaptop\b", product):
+        return product
     return next((card.name for card in CARDS.values() if re.search(card.product, product)), product)
 
 

@@ -49,6 +49,8 @@ LARGE = "defaults: {dataset: digits, model: resnet9, epochs: 2, batch_size: 512,
         ("Tesla T4", "t4"),
         ("NVIDIA GeForce RTX 4090", "rtx4090"),
         ("NVIDIA GeForce RTX 4090 D", "NVIDIA GeForce RTX 4090 D"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA GeForce RTX 4090 Laptop GPU"),
+        ("NVIDIA A100-SXM4-80GB MIG 3g.40gb", "NVIDIA A100-SXM4-80GB MIG 3g.40gb"),
         ("AMD Instinct MI300X", "AMD Instinct MI300X"),
     ],
 )
