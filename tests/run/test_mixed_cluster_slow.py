@@ -60,6 +60,9 @@ def test_what_was_begun_goes_on_where_the_same_bits_come_out(tmp_path: Path, mix
         for s in (tmp_path / "inline", store)
     ]
     assert weights[0] == weights[1]
+    commits = Store(str(store)).snapshot().commits.values()
+    assert {c.where["arithmetic"]["device"] for c in commits if c.checkpoints} == {kind(torch.device("cpu"))}
+    assert done.err.count("trained in") == 2
     # Neither needs a kind before it begins: they train side by side, and the gradients along each follow it.
     done = mixed.sweep(tmp_path, *arguments[1:], str(tmp_path / "new"), "seed=2..5")
     assert done.code == 0, done.err
@@ -98,6 +101,8 @@ def begun(folder: Path) -> Path:
     first, second = pending(planned(folder, SWEEP, "mixed"), store, store.snapshot(), "all")
     worker = Worker(store, lambda source: load(source, folder), torch.device("cpu"))
     assert run_training(worker, first)
-    assert not run_training(worker, second, should_stop=lambda: True)
+    reached: list[int] = []
+    assert not run_training(worker, second, lambda epoch, row: reached.append(epoch), lambda: 1 in reached)
+    assert reached == [0, 1]
     shutil.rmtree(folder / "store" / "checkpoints" / first.trial.id)
     return folder / "store"
