@@ -27,7 +27,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def card_in_words(device: torch.device) -> str:
-    """The device and its memory: `NVIDIA A100 (40.0 GB, of which 39.2 GB free before)`."""
+    """The device and its memory: `NVIDIA A100 (40.0 GB, 39.2 GB of it free before)`."""
     if device.type != "cuda":
         return "the CPU"
     total = torch.cuda.get_device_properties(device).total_memory

@@ -69,6 +69,27 @@ def test_with_rocm_the_other_variable_counts(monkeypatch: pytest.MonkeyPatch) ->
     assert str(workers._device()) == "cuda:1"
 
 
+@pytest.mark.parametrize("visible", [None, "0,1", "", "-1"])
+def test_a_lost_gpu_is_no_cpu(visible: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training would go on on the node's CPU, for days. Who hides the GPUs, or has none, wants logical places."""
+    monkeypatch.setattr("ray.get_gpu_ids", lambda: [1])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setattr(workers, "NVIDIA", tmp_path / "driver")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert workers._device() == CPU  # without a driver
+    (tmp_path / "driver").touch()
+    if visible in ("", "-1"):
+        assert workers._device() == CPU
+    else:
+        with pytest.raises(DeviceError, match=r"Ray hands out GPU 1 of .*lost or broken"):
+            workers._device()
+    monkeypatch.setattr("ray.get_gpu_ids", list)
+    assert workers._device() == CPU
+
+
 @pytest.mark.parametrize(
     ("manager", "variable"),
     [(NvidiaGPUAcceleratorManager, "CUDA_VISIBLE_DEVICES"), (AMDGPUAcceleratorManager, "HIP_VISIBLE_DEVICES")],

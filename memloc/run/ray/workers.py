@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 TASK_RETRIES = 3
 MOST_CALLS = 50  # of a process on a GPU: it keeps a CUDA context on every card that it has had
+NVIDIA, AMD = Path("/proc/driver/nvidia/version"), Path("/dev/kfd")  # there with the driver of such GPUs
 TELL_SECONDS = 5.0  # for the last words of a process
 
 
@@ -112,14 +114,23 @@ def _device() -> torch.device:
     """The GPU that Ray gave to this task, if there are any.
 
     A process keeps its CUDA context between tasks, and sees the GPUs that were visible when it made the context. The next
-    task may get another GPU. So all GPUs are visible (`NOSET`), and each task picks its own.
+    task may get another GPU. So all GPUs are visible (`NOSET`), and each task picks its own. Where there are none, Ray's are
+    places alone (`ray start --num-gpus`).
+
+    Raises:
+        DeviceError: torch can use no GPU of a machine that has some. On its CPU, a training would take days.
     """
     import torch
 
-    ids = ray.get_gpu_ids()
-    if not ids or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", visible_index(str(ids[0]), os.environ.get(visible_variable(torch.version.hip))))
+    ids, visible = ray.get_gpu_ids(), os.environ.get(visible_variable(torch.version.hip))
+    if ids and torch.cuda.is_available():
+        return torch.device("cuda", visible_index(str(ids[0]), visible))
+    driver = NVIDIA if torch.version.cuda else AMD if torch.version.hip else None
+    if ids and visible not in ("", "-1") and driver is not None and driver.exists():
+        raise DeviceError(
+            f"Ray hands out GPU {ids[0]} of {platform.node()}, and torch can use none there: it is lost or broken"
+        )
+    return torch.device("cpu")
 
 
 def _train(job: Job, room: Room) -> TrainingResult:
