@@ -125,7 +125,8 @@ def _on_gpus(
     model = cost_model(works, snapshot, options.data_dir, resources, unknown, card)
     plan = price_alike(works, model, Slots(1), resources)
     name = card.name if isinstance(card, Card) else card or "GPU"
-    known = model.calibration(work.trial for work in works)
+    # Nothing shows that of this machine, and it would time steps of networks that the store knows.
+    known = {} if here else model.calibration(work.trial for work in works)
     assumed = [card.believed(precision) for precision in _precisions(works)] if isinstance(card, Card) else []
     forecast = partial(Forecast, unit="GPUs", card=name, calibration=known, assumed=assumed)
     return [forecast(count=count, estimate=estimate(replace(plan, slots=Slots(count)))) for count in counts]

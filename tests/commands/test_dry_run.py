@@ -10,9 +10,12 @@ import pytest
 import torch
 
 from memloc.commands import forecast
+from memloc.commands.launch import ExecutorName, Options
 from memloc.run import cluster
+from memloc.run.cost import CostModel
+from memloc.run.placement import Resources
 from memloc.run.provenance import numerics
-from memloc.store import Store, layout
+from memloc.store import Snapshot, Store, layout
 from tests.commands.test_query import run
 from tests.conftest import TINY
 
@@ -266,3 +269,13 @@ def test_a_forecast_for_a_cluster_says_that_it_is_none(
     assert code == 0  # a node there may have as many
     (line,) = [line for line in out.splitlines() if line.startswith("time: ")]
     assert " of this machine, not of the cluster at head:6379 (basis: " in line
+
+
+def test_nothing_is_timed_for_a_calibration_that_nobody_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with a GPU, where the store knows its networks."""
+    asked: list[str] = []
+    monkeypatch.setattr(CostModel, "calibration", lambda self, trials: asked.append("asked") or {})
+    options = Options(None, tmp_path, ExecutorName.ray, Resources(), None, False)
+    for here in (True, False):
+        forecast._on_gpus([], Snapshot({}, {}, []), options, Resources(), [1], here)
+        assert asked == ([] if here else ["asked"])
