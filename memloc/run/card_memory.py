@@ -9,14 +9,14 @@ from math import prod
 from pathlib import Path
 
 from memloc.data import describe
-from memloc.run.by_shape.memory import LARGE, Decision, Needs, decision, of_subject
+from memloc.run.by_shape.memory import Decision, Needs, decision, of_subject
 from memloc.run.by_shape.short_runs import Subject
 from memloc.run.by_shape.stand_in import Shape
 from memloc.run.pending import Work
 from memloc.run.plan import AnalysisPlan
 from memloc.sizes import bytes_in_words
+from memloc.stages import STAGES
 
-ALIKE = ("retrain", "second_split")  # stages whose parts are trainings, and need no more than the training that they analyse
 REMEDY = "a smaller batch_size or width, or a GPU with more memory"
 
 
@@ -71,7 +71,7 @@ def demands(works: Iterable[Work], data_dir: Path) -> Iterator[Demand]:
         of = f"{flat['model']} on {flat['dataset']} with batches of {flat['batch_size']}"
         works_alike = [work for _, _, work in same]
         ids, half = _ids(works_alike), flat["precision"] in ("bf16", "fp16")
-        trainings = ids["train"].union(*(ids[stage] for stage in ALIKE))
+        trainings = ids["train"].union(*(ids[name] for name, kind in STAGES.items() if kind.footprint == "as much"))
         try:
             for need in of_subject(Subject.of(first.trial, shape), _largest_analysis(works_alike)):
                 if need.analysis is not None:
@@ -83,8 +83,8 @@ def demands(works: Iterable[Work], data_dir: Path) -> Iterator[Demand]:
 
 
 def _largest_analysis(works: Iterable[Work]) -> list[AnalysisPlan]:
-    """The analysis in `LARGE` that needs most, of what is to be computed: gradients along a trajectory, if there are any."""
-    found = {a.id: a for work in works for a, _, _ in work.parts if a.stage in LARGE}
+    """Of the analyses that may need more than a training the one that needs most: gradients along a trajectory."""
+    found = {a.id: a for work in works for a, _, _ in work.parts if a.kind.footprint == "more"}
     return sorted(found.values(), key=lambda analysis: str(getattr(analysis.config, "at", "")))[-1:]
 
 

@@ -25,7 +25,6 @@ from memloc.run.quantities import part_passes, retrained_passes, train_passes
 from memloc.store import Snapshot
 
 Shape = tuple[int, int, int]
-FORWARD = ("rewind", "flips", "evaluate", "held_out")  # stages that run the network in evaluation mode, mostly forward
 PRICED = ("trial", "where", "stage", "config", "seconds", "passes")  # what prices take of a commit
 Shapes = Mapping[tuple[str, str | None], Shape]  # by `images_of`
 
@@ -83,7 +82,7 @@ class CostModel:
 
     device: cpu or cuda. card: of the GPUs (`run/cards.py`); commits of other cards say nothing. None: commits of any card.
     unknown: the training rate of a network that the store has not trained. forward: the same of stages that mostly run it
-    forward (`FORWARD`); None: they have the training's.
+    forward (`Stage.forward_only`); None: they have the training's.
     spread: the factor by which an unknown part is slower than at the training's rate, because its task holds only a share of
     a GPU (measured rates contain this factor).
     """
@@ -163,7 +162,7 @@ class CostModel:
         if factor and factor.passes:
             self._basis.by_factor[stage] = None
             return passes * factor.rate * self._train_rate(trial)
-        if self.forward is not None and stage in FORWARD and (network, "train") not in self._fits:
+        if self.forward is not None and analysis.kind.forward_only and (network, "train") not in self._fits:
             return passes * self.spread * self._forward_rate(trial)
         self._basis.by_rate[stage] = None
         return passes * self.spread * self._train_rate(trial)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 import pyarrow as pa
 
@@ -59,7 +59,9 @@ class Stage(Generic[C]):
 
     version: raised whenever the stage's numbers change. tables: the schemas of its tables. reads: stages of the same block
     whose rows it needs; their ids enter its own. lockstep: its parts share work, so parts that run together end at the same
-    time. code: the file of a user's own stage; its hash enters the ids too.
+    time. forward_only: its parts run the network in evaluation mode, mostly forward. footprint: whether a part needs less
+    memory of a device than the training, as much, or perhaps more. code: the file of a user's own stage; its hash enters the
+    ids too.
 
     A stage has `run(config, inputs, part)`, which returns the rows of a part. memloc's own have it in compute.py, beside
     config.py; or there `run_together(config, inputs, parts)`, which yields the rows of one part after the other, in their
@@ -71,6 +73,8 @@ class Stage(Generic[C]):
     tables: ClassVar[Mapping[str, pa.Schema]]
     reads: tuple[str, ...] = ()
     lockstep: ClassVar[bool] = False
+    forward_only: ClassVar[bool] = False
+    footprint: ClassVar[Literal["less", "as much", "more"]] = "less"
     code: OwnCode | None = None
     # What a person may write. C is the resolved type, often a subclass with fewer None.
     config: type[StageConfig] = StageConfig
@@ -121,6 +125,10 @@ class Stage(Generic[C]):
     def passes(self, config: C, size: Size) -> float:
         """The cost of one part that runs alone, in forward passes of one example."""
         return float(size.n)
+
+    def trained_share(self, size: Size) -> float:
+        """The share of the examples that an epoch of a part trains on, if it trains."""
+        return 1.0
 
     def shared(self, config: C, size: Size) -> float:
         """The share of this cost that parts pay only once if they run together."""

@@ -17,7 +17,7 @@ from memloc.run.by_shape.counting import Counts, Kernel
 from memloc.run.by_shape.price import forward_rate, seconds, training_rate
 from memloc.run.by_shape.short_runs import Subject
 from memloc.run.cards import CARDS, LAUNCH, SHARES, card_name, chosen
-from memloc.run.cost import FORWARD, Rate
+from memloc.run.cost import Rate
 from memloc.run.estimate import card_of, cost_model
 from memloc.run.pending import pending
 from memloc.run.placement import Resources
@@ -168,7 +168,7 @@ def test_stages_that_run_forward_have_a_rate_of_their_own(tmp_path: Path) -> Non
     trial = works[0].trial
     for analysis in trial.analyses:
         passes = analysis.kind.passes(analysis.config, analysis.size)
-        assert (model.part(trial, analysis) == pytest.approx(7.0 * passes)) == (analysis.stage in FORWARD)
+        assert (model.part(trial, analysis) == pytest.approx(7.0 * passes)) == analysis.kind.forward_only
 
 
 def test_a_step_on_a_gpu_is_timed_as_the_training_does_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

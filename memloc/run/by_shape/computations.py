@@ -80,7 +80,7 @@ def _typical(subject: Subject, kind: Stage[Any], config: Any) -> Part:
 
 def _of_part(subject: Subject, kind: Stage[Any], config: Any, part: Part) -> Taken:
     size = subject.size
-    share = {"retrain": 1 - size.n_noisy / size.n, "second_split": 0.5}.get(kind.name, 1.0)
+    share = kind.trained_share(size)
     epochs = getattr(config, "epochs", None)
     if not isinstance(epochs, int):
         return _over_lengths(subject, lambda short: part_counts(short, kind, config, part), share)

@@ -6,6 +6,7 @@ Shapes are counted in float32. Under bf16 and fp16 less is needed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias
@@ -24,7 +25,6 @@ from memloc.stages.base import Size
 
 CONTEXT = 800 << 20  # bytes of CUDA's context, of its libraries' kernels and of their workspaces, about
 FRAGMENTS = 0.05  # of the tensors' bytes: what the allocator holds between them, about
-LARGE = ("gradients",)  # stages whose parts need more than a training does, or about as much
 
 Decision: TypeAlias = Literal["plain", "recomputing", "too large"]
 
@@ -98,13 +98,13 @@ def of_subject(subject: Subject, analyses: Iterable[AnalysisPlan]) -> Iterator[N
     yield Needs(subject, None, *_memory(subject, None))
     told = set()
     for analysis in analyses:
-        if analysis.stage in LARGE and _named(analysis) not in told:
+        if analysis.kind.footprint == "more" and _named(analysis) not in told:
             told.add(_named(analysis))
             yield Needs(subject, analysis, *_memory(subject, analysis))
 
 
 def needs_of_network(config: TrainConfig, shape: Shape, classes: int, examples: tuple[int, int]) -> Iterator[Needs]:
-    """The needs of a training of a network, and of its gradients along the trajectory where they can be taken.
+    """The needs of a training of a network, and of the stages that may need more, in their usual setting where it fits.
 
     examples: the numbers of training and of test examples. Nothing is yielded for a network whose course depends on values.
     """
@@ -112,12 +112,12 @@ def needs_of_network(config: TrainConfig, shape: Shape, classes: int, examples: 
         network = build(config, shape, classes)
     parameters = sum(p.numel() for p in network.parameters())
     size = Size(examples[0], round(0.1 * examples[0]), examples[1], parameters, network.groups, classes)
-    kind = STAGES["gradients"]
-    try:
-        gradients = kind.resolve(kind.config(), config)
-        analyses = [AnalysisPlan("", "gradients", gradients, Parts(kind.parts(gradients, config, size)), size)]
-    except FieldError:
-        analyses = []
+    analyses = []
+    for name, kind in STAGES.items():
+        if kind.footprint == "more":
+            with suppress(FieldError):
+                settings = kind.resolve(kind.config(), config)
+                analyses.append(AnalysisPlan("", name, settings, Parts(kind.parts(settings, config, size)), size))
     try:
         yield from of_subject(Subject(config, size, shape), analyses)
     except Exception:  # a network of the user's may do anything with values, and on `meta` there are none

@@ -51,6 +51,7 @@ class StandIn(Inputs):
     history: History = field(default_factory=lambda: History(is_checkpoint=lambda epoch, weights: True))
 
     def network(self, epoch: int) -> Network:
+        """As `Inputs.network`: the epoch says nothing, since there are no values."""
         with torch.device(self.device):
             network = channels_last(build(self.train, self.data.shape, self.data.classes)).eval()
         network.neurons = _from_second_group(network)

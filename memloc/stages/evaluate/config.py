@@ -57,6 +57,7 @@ class Evaluate(Stage[ResolvedEvaluate]):
     """Accuracies and predictions of one checkpoint in every mask mode (paper §6.2, Tables 1–3)."""
 
     name: ClassVar[str] = "evaluate"
+    forward_only: ClassVar[bool] = True
     version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "evaluation": of_analysis(("mode", TEXT), ("rescale", TEXT), *ACCURACIES, ("noisy_true_acc", FLOAT)),

@@ -80,6 +80,7 @@ class Flips(Stage[FlipsConfig]):
     """The number of neurons that carry an example's prediction (science.md, Neuron flipping; paper §6.1, Figure 5)."""
 
     name: ClassVar[str] = "flips"
+    forward_only: ClassVar[bool] = True
     version: ClassVar[int] = 3
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "flips": of_analysis(

@@ -45,6 +45,7 @@ class Gradients(Stage[ResolvedGradients]):
     """The gradients of clean, noisy and random examples, per parameter tensor (paper §4, A.1–A.3, Figures 1, 2, 10–14)."""
 
     name: ClassVar[str] = "gradients"
+    footprint: ClassVar[Literal["less", "as much", "more"]] = "more"
     version: ClassVar[int] = 3
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "gradients": of_analysis(

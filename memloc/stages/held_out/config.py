@@ -38,6 +38,7 @@ class HeldOut(Stage[HeldOutConfig]):
     """Trainings on parts of the data set, from which C-scores follow (science.md, Atypical examples; paper §7)."""
 
     name: ClassVar[str] = "held_out"
+    forward_only: ClassVar[bool] = True
     version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "held_out": of_analysis(

@@ -55,6 +55,7 @@ class Retrain(Stage[ResolvedRetrain]):
     """Each layer group trained anew on the clean examples alone (paper §5.2, Figures 4 and 18)."""
 
     name: ClassVar[str] = "retrain"
+    footprint: ClassVar[Literal["less", "as much", "more"]] = "as much"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {"retrain": of_analysis(("layer", TEXT), ("epoch", SMALL), *ACCURACIES)}
     lockstep: ClassVar[bool] = True
@@ -77,6 +78,10 @@ class Retrain(Stage[ResolvedRetrain]):
 
     def epochs(self, config: ResolvedRetrain, train: TrainConfig, part: Part) -> Sequence[int]:
         return [0, train.epochs]
+
+    def trained_share(self, size: Size) -> float:
+        """As `Stage.trained_share`."""
+        return 1 - size.n_noisy / size.n
 
     def passes(self, config: ResolvedRetrain, size: Size) -> float:
         # On average half of the network only forward, the other half forward and backward. Before and after, everything

@@ -34,6 +34,7 @@ class Rewind(Stage[ResolvedRewind]):
     """Accuracies after each layer group goes back to an earlier epoch (paper §5.1, Figures 3 and 15–17)."""
 
     name: ClassVar[str] = "rewind"
+    forward_only: ClassVar[bool] = True
     version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "rewind": of_analysis(("layer", TEXT), ("epoch", SMALL), *ACCURACIES, ("clean_loss", FLOAT), ("noisy_loss", FLOAT))

@@ -35,6 +35,7 @@ class SecondSplit(Stage[ResolvedSecondSplit]):
     """Second-split forgetting: the paper's "forgetting time" (§6.1; Maini et al., 2022)."""
 
     name: ClassVar[str] = "second_split"
+    footprint: ClassVar[Literal["less", "as much", "more"]] = "as much"
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {"second_split": of_analysis(("example", INT), ("time", SMALL))}
     config = SecondSplitConfig
@@ -48,6 +49,10 @@ class SecondSplit(Stage[ResolvedSecondSplit]):
 
     def epochs(self, config: ResolvedSecondSplit, train: TrainConfig, part: Part) -> Sequence[int]:
         return []
+
+    def trained_share(self, size: Size) -> float:
+        """As `Stage.trained_share`."""
+        return 0.5
 
     def passes(self, config: ResolvedSecondSplit, size: Size) -> float:
         # Two trainings on n/2, and the first half evaluated after every epoch of the second.
