@@ -43,7 +43,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a sweep needs. gpu_bytes: of its largest training, which `training` names. store_bytes: still to be written."""
+    """What a sweep needs. gpu_bytes: of its largest training at the least, which `training` names. store_bytes: still to be
+    written.
+    """
 
     gpu_bytes: int = 0
     training: str = ""
@@ -142,12 +144,12 @@ def gpus(machines: Machines, needs: Needs) -> Iterator[Finding]:
         yield Finding("GPUs", "ok", "none; trainings run on CPUs")
         return
     kinds = ", ".join(dict.fromkeys(f"{gpu.name} ({gpu.memory / GB:.0f} GB)" for _, gpu in every))
-    needed = f"; {needs.training} takes about {needs.gpu_bytes / GB:.1f} GB" if needs.gpu_bytes else ""
+    needed = f"; {needs.training} needs at least {needs.gpu_bytes / GB:.1f} GB" if needs.gpu_bytes else ""
     yield Finding("GPUs", "ok", f"{len(every)} × {kinds}{needed}")
 
 
 def _too_small(gpu: Gpu, needs: Needs) -> str:
-    needed = f"{needs.training} takes about {needs.gpu_bytes / GB:.1f} GB"
+    needed = f"{needs.training} needs at least {needs.gpu_bytes / GB:.1f} GB"
     if needs.gpu_bytes > gpu.memory:
         return f"{gpu.name} has {gpu.memory / GB:.0f} GB, and {needed}; take a smaller batch_size or width, or larger GPUs"
     if needs.gpu_bytes > gpu.free:

@@ -22,13 +22,16 @@ def needs(works: Sequence[Work], data_dir: Path, retention: Retention, gpus: boo
 
 
 def _largest(works: Sequence[Work], data_dir: Path) -> tuple[int, str]:
-    """(bytes of the training that needs most, what it is). Trainings with the same network and batch are counted once."""
+    """(bytes of the training that needs most at the least, what it is). A network with the same batch is counted once.
+
+    The least is with activation checkpointing, which a sweep turns on where it must.
+    """
     from memloc.run.by_shape.memory import needs as memory_needs
 
     largest, training = 0, ""
     alike = {(w.trial.config.source, w.trial.config.architecture, w.trial.config.batch_size): w for w in works if w.computes}
     for (source, _, batch), work in alike.items():
-        taken = next(memory_needs(work.trial, describe(source, data_dir).shape)).plain
+        taken = next(memory_needs(work.trial, describe(source, data_dir).shape)).least
         if taken > largest:
             largest, training = (
                 taken,

@@ -189,9 +189,11 @@ blocks: {a: {axes: {width: [0.5, 0.125], seed: 0..9}}}
     plan, store = planned(tmp_path, text), Store(str(tmp_path / "store"))
     needed = sweep_needs(pending(plan, store, Snapshot({}, {}, []), "all", set_aside=False), tmp_path, "all", gpus=True)
     assert needed.training == "a training of resnet9 on digits with batches of 128"
-    largest, smallest = (of_epoch(Subject.of(trial, (1, 16, 16))) for trial in (plan.trials[0], plan.trials[-1]))
+    again = (Subject.of(trial, (1, 16, 16))._replace(recomputing=True) for trial in (plan.trials[0], plan.trials[-1]))
+    largest, smallest = map(of_epoch, again)
     assert needed.gpu_bytes == pytest.approx(on_gpu(largest.peak), rel=0.001)  # all logits and dynamics are not counted
     assert needed.gpu_bytes > on_gpu(smallest.peak) > CONTEXT
+    assert needed.gpu_bytes < on_gpu(of_epoch(Subject.of(plan.trials[0], (1, 16, 16))).peak)
     assert needed.store_bytes > 20 * 2 * 4 * plan.trials[-1].size.parameters
 
 

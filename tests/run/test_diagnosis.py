@@ -38,7 +38,7 @@ def test_all_fine() -> None:
     assert {f.state for f in every} == {"ok"}
     assert [f.check for f in every] == ["versions", "store", "GPUs", "clocks", "disk of the store", "disk of Ray"]
     assert every[1] == Finding("store", "ok", "/data/store: 2 nodes and the driver read and write it")
-    assert every[2].says == "2 × H200 (140 GB); a training of resnet50 takes about 20.0 GB"
+    assert every[2].says == "2 × H200 (140 GB); a training of resnet50 needs at least 20.0 GB"
     assert [f.state for f in findings(Machines(replace(GOOD, gpus=())), Needs())] == ["ok"] * 6
 
 
@@ -77,9 +77,11 @@ def test_a_folder_of_the_nodes_own() -> None:
 
 def test_gpus() -> None:
     small = replace(GOOD, gpus=(Gpu("T4", 16 * GB, 15 * GB),))
-    assert said(cluster(small))[0][1].startswith("a: T4 has 16 GB, and a training of resnet50 takes about 20.0 GB; take a")
+    assert said(cluster(small))[0][1].startswith(
+        "a: T4 has 16 GB, and a training of resnet50 needs at least 20.0 GB; take a"
+    )
     busy = replace(GOOD, gpus=(Gpu("H200", 140 * GB, 10 * GB),))
-    assert said(cluster(busy))[0][1].startswith("a: H200: 10 of 140 GB are free, and a training of resnet50 takes")
+    assert said(cluster(busy))[0][1].startswith("a: H200: 10 of 140 GB are free, and a training of resnet50 needs")
     blind = Seen(replace(GOOD, gpus=()), offer={"GPU": 8.0})
     assert said(cluster(blind)) == [("GPUs", "a: Ray hands out 8 GPUs there, and torch sees 0; install torch for its GPUs")]
 
