@@ -33,7 +33,7 @@ from memloc.store.records import Failure
 
 ATTEMPTS = 2  # a failed part is tried once more, then recorded
 REMEDY = (
-    "its activations were computed again in the backward pass to save memory; take a smaller batch_size or width, "
+    "nothing that saves memory without changing results is left to try; take a smaller batch_size or width, "
     "precision=bf16, or a GPU with more memory"
 )
 T = TypeVar("T")

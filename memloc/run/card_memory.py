@@ -56,12 +56,13 @@ class Demand:
 def demands(works: Iterable[Work], data_dir: Path) -> Iterator[Demand]:
     """The demands of what the works have to compute; of trainings with alike networks and batches with the largest images.
 
-    What a user's own network or stage needs is left out where its course depends on values.
+    What a user's own network or stage needs is left out where its course depends on values. So are trainings with `compile`:
+    what a compiled step keeps is for the compiler to choose, and it is not computed again.
     """
     alike: dict[Hashable, list[tuple[int, Shape, Work]]] = {}
     for work in works:
         c = work.trial.config
-        if work.computes:
+        if work.computes and not c.compile:
             shape = describe(c.source, data_dir).shape
             what = c.architecture, c.batch_size, c.dropout.kind, c.optimizer, c.precision, c.augment
             alike.setdefault(what, []).append((prod(shape), shape, work))

@@ -56,6 +56,13 @@ def test_all_fits(works: list[Work], tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert capsys.readouterr() == ("", "")
 
 
+def test_what_is_compiled_is_for_the_compiler(tmp_path: Path) -> None:
+    """It computes no activations again, so nothing may be promised."""
+    text = SWEEP.replace("batch_size: 256", "batch_size: 256, compile: true").replace("gradients: {}, ", "")
+    works = pending(planned(tmp_path, text), Store(str(tmp_path / "s")), Snapshot({}, {}, []), "all", set_aside=False)
+    assert list(demands(works, tmp_path)) == []
+
+
 def test_without_a_gpu_nothing_is_counted(works: list[Work], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memloc.run.card_memory.demands", lambda *_: pytest.fail("counted"))
     for how in (options(tmp_path, gpus=0), options(tmp_path, address="auto")):

@@ -154,7 +154,7 @@ def test_a_training_that_fits_nowhere_fails_with_what_there_was(tmp_path: Path, 
     (line,) = outcome.failures.values()
     assert line == (
         "AcceleratorError: CUDA error: out of memory (it was alone on NVIDIA A100 (40.0 GB, 38.0 GB of it free before); "
-        "its activations were computed again in the backward pass to save memory; take a smaller batch_size or width, "
+        "nothing that saves memory without changing results is left to try; take a smaller batch_size or width, "
         "precision=bf16, or a GPU with more memory)"
     )
 
