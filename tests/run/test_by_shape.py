@@ -87,8 +87,8 @@ def train(subject: Subject) -> None:
         ("resnet9", {"optimizer": "adamw"}),
         ("resnet9", {"dropout": "standard", "keep": 0.5}),
         ("resnet9", {"dropout": "example_tied", "p_gen": 0.5, "p_mem": 0.1}),
-        ("resnet50", {"subset": 20, "batch_size": 10}),
-        ("vit_small", {"subset": 20, "batch_size": 10}),
+        pytest.param("resnet50", {"subset": 20, "batch_size": 10}, marks=pytest.mark.slow),
+        pytest.param("vit_small", {"subset": 20, "batch_size": 10}, marks=pytest.mark.slow),
     ],
 )
 def test_the_peak_of_a_training_is_the_allocators(tmp_path: Path, model: str, more: dict[str, Any]) -> None:

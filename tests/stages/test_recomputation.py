@@ -80,6 +80,7 @@ def test_it_is_computed_again_in_the_same_precision(precision: str) -> None:
     assert trained(True) == trained(False)
 
 
+@pytest.mark.slow
 def test_a_compiled_step_is_not_computed_again(computed_again: list[bool]) -> None:
     """The compiler decides what it keeps. Its program is that of the configuration."""
 
