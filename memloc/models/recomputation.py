@@ -11,32 +11,23 @@ values from before the first run. What it writes to them is thrown away. A forwa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-_ON: ContextVar[bool] = ContextVar("recomputing", default=False)
+from memloc.switch import Switch
 
-
-@contextmanager
-def recomputing(on: bool = True) -> Iterator[None]:
-    """Sets whether the forward passes of this thread are computed again for their backward passes."""
-    before = _ON.get()
-    _ON.set(on)
-    try:
-        yield
-    finally:
-        _ON.set(before)  # not `reset`: a generator may be closed in another context than it was begun in
+# Are the forward passes of this thread computed again for their backward passes?
+recomputing = Switch("recomputing")
 
 
 def is_recomputing() -> bool:
     """Will a forward pass of this thread be computed again for its backward pass?"""
-    return _ON.get() and torch.is_grad_enabled()
+    return recomputing.is_on() and torch.is_grad_enabled()
 
 
 def recomputed(run: Callable[..., Any], state: tuple[Any, ...], modules: Iterable[nn.Module]) -> Any:

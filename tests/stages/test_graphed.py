@@ -20,7 +20,7 @@ from memloc.models.random_masks import RandomMasks
 from memloc.models.recomputation import recomputing
 from memloc.run.worker import set_up_numerics
 from memloc.stages.training import graphed
-from memloc.stages.training.graphed import GraphedGradients, Recorded, are_steps_graphed, graphed_steps
+from memloc.stages.training.graphed import GraphedGradients, Recorded, graphed_steps
 from memloc.stages.training.loop import Training
 from tests.numerics import kept_numerics
 from tests.stages.conftest import CPU, DROPOUTS, settings
@@ -96,10 +96,10 @@ def test_an_observed_step_is_plain(recorded: list[str]) -> None:
 
 
 def test_it_is_off_unless_asked_for() -> None:
-    assert not are_steps_graphed()
+    assert not graphed_steps.is_on()
     with graphed_steps():
-        assert are_steps_graphed()
-    assert not are_steps_graphed()
+        assert graphed_steps.is_on()
+    assert not graphed_steps.is_on()
 
 
 def test_masks_of_another_scale_are_recorded_anew(recorded: list[str]) -> None:

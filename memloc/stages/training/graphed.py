@@ -11,9 +11,7 @@ On a CPU a twin goes through the same places without a graph. It is for tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import torch
@@ -22,28 +20,13 @@ from torch import Tensor
 from memloc.models.groups import Network
 from memloc.models.kept import Factor, Kept, Masks
 from memloc.models.recomputation import is_recomputing
+from memloc.switch import Switch
 
 # (images, labels, masks) -> logits B×K; afterwards the parameters have their gradients
 Gradients: TypeAlias = Callable[[Tensor, Tensor, Masks | None], Tensor]
 
-_ON: ContextVar[bool] = ContextVar("graphed steps", default=False)
+graphed_steps = Switch("graphed steps")  # are the training steps of this thread replayed from graphs?
 WARM_UP = 3  # steps before the capture, in which libraries choose kernels and make workspaces
-
-
-@contextmanager
-def graphed_steps(on: bool = True) -> Iterator[None]:
-    """Sets whether the training steps of this thread are replayed from graphs."""
-    before = _ON.get()
-    _ON.set(on)
-    try:
-        yield
-    finally:
-        _ON.set(before)  # not `reset`: a generator may be closed in another context than it was begun in
-
-
-def are_steps_graphed() -> bool:
-    """Are the training steps of this thread replayed from graphs?"""
-    return _ON.get()
 
 
 class Recorded:

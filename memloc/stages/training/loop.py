@@ -28,7 +28,7 @@ from memloc.models.memory_format import channels_last
 from memloc.stages.training.batches import batches
 from memloc.stages.training.dynamics import Dynamics
 from memloc.stages.training.forward import forward_pass
-from memloc.stages.training.graphed import GraphedGradients, are_steps_graphed
+from memloc.stages.training.graphed import GraphedGradients, graphed_steps
 from memloc.stages.training.mode import StepMasks, epoch_mode
 from memloc.stages.training.optimizer import Optimizer, optimizer_of
 from memloc.stages.training.steps import learning_rate, steps_per_epoch
@@ -148,7 +148,7 @@ class Training:
     def _step(self, rows: Tensor, x: Tensor, masks: Masks | None, observe: Observe | None) -> Tensor:
         """One update; returns the batch's logits before it, float32."""
         y = self.on_device.y[rows]
-        if are_steps_graphed() and observe is None and self.scaler is None and not self.config.compile:
+        if graphed_steps.is_on() and observe is None and self.scaler is None and not self.config.compile:
             z = self.graphed(self._gradients, x, y, masks)
         else:
             z = self._gradients(x, y, masks, None if observe is None else partial(observe, self.network, rows))
