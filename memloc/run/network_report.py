@@ -14,9 +14,9 @@ from memloc.config import TrainConfig
 from memloc.models.build import build
 from memloc.models.groups import State
 from memloc.models.traced.network import TracedNetwork
+from memloc.run.by_shape.counting import Counting
 from memloc.run.by_shape.memory import Needs, needs_of_network
 from memloc.run.network_facts import Ability, abilities, built
-from memloc.run.training_step import Operations
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ def network_report(
     groups = []
     for group in network.groups:
         asked = _Asked()
-        with torch.no_grad(), Operations() as counted:
+        with torch.no_grad(), Counting("cpu") as counted:
             state = network.run_group(group, state, masks=asked)
         layers = {layer: prod(gate) for layer, gate in network.neurons.items() if network.group_of(layer) == group}
         sites = tuple(name for name in dict.fromkeys(asked.names) if name in network.sites)
         parameters = sum(sizes[name] for name in network.parameters_of(group))
-        groups.append(GroupReport(group, parameters, sum(layers.values()), layers, sites, counted.total))
+        groups.append(GroupReport(group, parameters, sum(layers.values()), layers, sites, counted.counts.operations))
     notes = network.opened.notes if isinstance(network, TracedNetwork) else ()
     own = {name: rate for name, (_, rate) in network.stochastic().items()}
     can = tuple(abilities(config, built(config, shape, classes).facts))

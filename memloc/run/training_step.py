@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from memloc.models.build import build
 from memloc.models.memory_format import channels_last
+from memloc.run.by_shape.counting import Counting
 from memloc.run.by_shape.stand_in import stand_in_data
 from memloc.run.cost import Rate, Shape
 from memloc.run.plan import TrialPlan
@@ -83,34 +80,8 @@ def counted_rate(trial: TrialPlan, shape: Shape, device: str) -> Rate:
     It takes at least its share of a training step of the assumed least time.
     """
     network = build(trial.config, shape, trial.size.classes).eval()
-    with torch.no_grad(), Operations() as counted:
+    with torch.no_grad(), Counting("cpu") as counted:
         network(torch.zeros(1, *shape))
     speed = SPEED[device] * (trial.config.threads if device == "cpu" else 1)
     basis = f"operations counted, {speed / 1e12:g} TFLOP/s assumed ({device})"
-    return Rate(max(counted.total / speed, STEP_SECONDS[device] / (3 * trial.config.batch_size)), basis)
-
-
-class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts in `total` the operations of what is computed meanwhile.
-
-    It counts matrix products and convolutions, by torch's formulas.
-
-    torch's own FlopCounterMode and tensors on the device `meta` import torch's compiler, which takes as long as torch.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.total = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # otherwise the compiler is imported, in order to be kept away from this mode
-
-    def __torch_dispatch__(
-        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func._overloadpacket)
-        if formula is not None:
-            self.total += formula(*args, **(kwargs or {}), out_val=result)
-        return result
+    return Rate(max(counted.counts.operations / speed, STEP_SECONDS[device] / (3 * trial.config.batch_size)), basis)
