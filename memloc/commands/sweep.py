@@ -82,9 +82,31 @@ def sweep(
     as_json: bool = options.JSON,
 ) -> None:
     """Run a sweep; what is committed already is skipped, so the same command is how you resume."""
+    name, overrides = split(arguments or [])
+    if fields or show or name is None:
+        return _shown(context, (name, overrides), fields, as_json)
+    from memloc import sweep as sweeps
+    from memloc.data.directory import data_dir as directory
+    from memloc.run.cards import chosen
+
+    path, shares = sweeps.find(name), {"gpus_per_trial": gpus_per_trial, "gpus_per_task": gpus_per_task}
+    where = resources(address, executor, {"cpus": cpus, "gpus": gpus, **shares}, device)
+    selection = TrialSelection(path, overrides, only, max_trials, yes)
+    patience = in_seconds("--storage-patience", storage_patience)
+    most = None if max_checkpoint_bytes is None else in_bytes("--max-checkpoint-bytes", max_checkpoint_bytes)
+    logs = _logs(log_to, executor)
+    card = chosen(gpu, tflops)
+    if card is not None and not dry_run:
+        raise UsageError("--gpu and --tflops: are for --dry-run, which forecasts; a run computes on the GPUs that are there")
+    how = Options(store, directory(data_dir), executor, where, checkpoints, as_json, patience, most, logs, card)
+    return preview(selection, how) if dry_run else launch(selection, how)
+
+
+def _shown(context: typer.Context, given: tuple[str | None, list[str]], fields: bool, as_json: bool) -> None:
+    """Prints the fields, the shipped sweeps or the YAML of a sweep; nothing runs. given: the name and the values."""
     from memloc import sweep as sweeps
 
-    name, overrides = split(arguments or [])
+    name, overrides = given
     if fields:
         reason = "--fields lists the fields of every sweep, and of the plugins of a NAME; leave one of them out"
         if overrides:
@@ -97,28 +119,13 @@ def sweep(
         refuse_others(context, ("as_json",), f"name a sweep first; shipped: {', '.join(sweeps.shipped())}")
         return _list_shipped(as_json)
     path = sweeps.find(name)
-    if show:
-        reason = "--show prints the YAML as it is; --dry-run shows what a sweep would do"
-        if overrides:
-            raise UsageError(f"{overrides[0]}: {reason}")
-        refuse_others(context, ("arguments", "show"), reason)
-        sweeps.about(path)  # raises a one-line error for a file that cannot be shown
-        print(path.read_text(encoding="utf-8"), end="")
-        return None
-    from memloc.data.directory import data_dir as directory
-    from memloc.run.cards import chosen
-
-    shares = {"gpus_per_trial": gpus_per_trial, "gpus_per_task": gpus_per_task}
-    where = resources(address, executor, {"cpus": cpus, "gpus": gpus, **shares}, device)
-    selection = TrialSelection(path, overrides, only, max_trials, yes)
-    patience = in_seconds("--storage-patience", storage_patience)
-    most = None if max_checkpoint_bytes is None else in_bytes("--max-checkpoint-bytes", max_checkpoint_bytes)
-    logs = _logs(log_to, executor)
-    card = chosen(gpu, tflops)
-    if card is not None and not dry_run:
-        raise UsageError("--gpu and --tflops: are for --dry-run, which forecasts; a run computes on the GPUs that are there")
-    how = Options(store, directory(data_dir), executor, where, checkpoints, as_json, patience, most, logs, card)
-    return preview(selection, how) if dry_run else launch(selection, how)
+    reason = "--show prints the YAML as it is; --dry-run shows what a sweep would do"
+    if overrides:
+        raise UsageError(f"{overrides[0]}: {reason}")
+    refuse_others(context, ("arguments", "show"), reason)
+    sweeps.about(path)  # raises a one-line error for a file that cannot be shown
+    print(path.read_text(encoding="utf-8"), end="")
+    return None
 
 
 def resources(
