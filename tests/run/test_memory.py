@@ -144,7 +144,7 @@ def test_a_training_that_fits_nowhere_fails_with_what_there_was(tmp_path: Path, 
     rooms: list[bool] = []
 
     def runs_out(*_: object) -> bool:
-        rooms.append(recomputation._ON.get())
+        rooms.append(recomputation.recomputing.is_on())
         raise torch.AcceleratorError("CUDA error: out of memory")
 
     monkeypatch.setattr(attempts, "run_training", runs_out)
