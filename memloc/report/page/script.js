@@ -51,7 +51,7 @@ const save = (name, type, text) => {
   link.href = URL.createObjectURL(new Blob([text], { type }));
   link.download = name;
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);  // a busy machine reads it late
 };
 const cell = (value) => (value === null ? "" : /[",\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
 const table = ({ fields, rows }) => [fields, ...rows].map((row) => row.map(cell).join(",") + "\n").join("");

@@ -139,7 +139,7 @@ part("export").addEventListener("click", () => {
   const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   const link = make("a", { href: url, download: `${data.name}-judged.csv` });
   link.click();
-  URL.revokeObjectURL(url);
+  setTimeout(() => URL.revokeObjectURL(url), 60000);  // a busy machine reads it late
 });
 for (const label of [...new Set(data.rows.map((row) => String(row[GIVEN])))].sort())
   part("given").append(make("option", { value: label }, label));

@@ -22,6 +22,7 @@ for _name, _value in {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "GRPC_VERBOSITY": "NONE",  # gRPC's own words about connections that it mends; whatever fails reaches us as an exception
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # --gpus 0 hides the GPUs
     **NOSET,  # else a process that has used a GPU does not see another one that it gets later (workers.py)
     **FAULT_DETECTION,
