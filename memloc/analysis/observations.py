@@ -133,8 +133,12 @@ class Observations(Memorizing):
             trial: str(part["data"]) for trial, part in zip(trainings.said("trial"), trainings.said("part"), strict=True)
         }
 
-    def test_size(self, dataset: str) -> int | None:
-        """How many test examples a data set has. None for images of the user's: they need not be there any more."""
+    def test_size(self, trial: str) -> int | None:
+        """How many test examples a training has. None for all images of the user's: they need not be there any more."""
+        config = self.trials[trial]
+        if config.get("test_subset") is not None:
+            return int(config["test_subset"])
+        dataset = config["dataset"]
         source = SOURCES.get(dataset)
         if isinstance(source, NamedDataset):
             return source.n_test  # a whole description imports torchvision, for the files' checksums

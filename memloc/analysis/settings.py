@@ -270,7 +270,7 @@ def usual_in_words(setting: Setting, name: str) -> str:
     if name in setting.variant:
         return str(options.get(name, "none"))
     value = usual(setting, name)
-    return {"subset": "all"}.get(name, "none") if value is None else str(value)
+    return {"subset": "all", "test_subset": "all"}.get(name, "none") if value is None else str(value)
 
 
 def in_words(fields: Mapping[str, Any]) -> dict[str, str]:

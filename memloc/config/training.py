@@ -157,6 +157,10 @@ class DataConfig(Config):
     source: SourceConfig
     subset: Count | None = None
     """The number of training examples, drawn by data_seed with every class in proportion; null: all. [memloc]"""
+    test_subset: Count | None = None
+    """The number of test images, the same ones for every data_seed, with every class in proportion; null: all. Measuring all
+    of them often costs more than training on a small subset. [memloc]
+    """
     augment: Literal["none", "crop", "crop_flip"] = "none"
     """How training images are changed in every epoch: crop shifts them, crop_flip shifts and mirrors them. [paper: not
     said; crop_flip: published code, for flips]

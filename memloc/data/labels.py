@@ -45,8 +45,11 @@ def prepare(raw: Raw, config: DataConfig) -> Data:
         others = HeldOut(raw.x_train[example[out]], y[out], noisy[out], example[out])
     y, true_label, noisy, example = y[~out], true_label[~out], noisy[~out], example[~out]
     given = None if raw.given_wrong is None else float(raw.given_wrong.mean())
-    of_test = raw.x_test, raw.y_test, raw.classes
-    return Data(raw.x_train[example], y, true_label, noisy, example, *of_test, others, given, raw.origin)
+    x_test, y_test = raw.x_test, raw.y_test
+    if config.test_subset is not None:
+        test = stratified(y_test, config.test_subset, hashed(0, "test subset", i=np.arange(len(y_test))))
+        x_test, y_test = x_test[test], y_test[test]
+    return Data(raw.x_train[example], y, true_label, noisy, example, x_test, y_test, raw.classes, others, given, raw.origin)
 
 
 def examples_seen(config: DataConfig, data: Description, labels: Callable[[], I64]) -> I64:
@@ -91,6 +94,9 @@ def check_fits(data: Description, config: DataConfig) -> dict[str, str]:
     if config.subset is not None and not data.classes <= config.subset <= data.n_train:
         valid = f"{data.classes} (one per class) to {data.n_train} (all)"
         problems["subset"] = f"{config.subset} is not valid; valid: {valid}"
+    if config.test_subset is not None and not data.classes <= config.test_subset <= data.n_test:
+        valid = f"{data.classes} (one per class) to {data.n_test} (all)" if data.n_test else "null: there are no test images"
+        problems["test_subset"] = f"{config.test_subset} is not valid; valid: {valid}"
     if config.noise and data.given_wrong:
         problems["noise"] = (
             f"{config.noise} on top of given labels of which {data.given_wrong} of {data.n_train} are wrong; valid: 0, or "

@@ -14,7 +14,7 @@ from memloc.sweep import shipped, yaml
 
 FIRST = "paper-grid"
 USUAL: Mapping[str, tuple[Any, ...]] = {"dropout": ("none",), "noise": (0.0,)}  # if a block does not set the field
-SMALLER = ("subset", "width", "epochs", "batch_size")  # a block that sets one of these is not of the paper's size
+SMALLER = ("subset", "test_subset", "width", "epochs", "batch_size")  # with one of these a block is not of the paper's size
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,9 @@ class _Common:
 
 def _trial(entry: Entry, data: Description, sources: Sources, common: _Common, problems: list[str]) -> TrialPlan:
     config = entry.config
-    if config.subset == data.n_train:  # all of them: the same training as without a subset
-        config = config.model_copy(update={"subset": None})
+    for subset, n in (("subset", data.n_train), ("test_subset", data.n_test)):
+        if getattr(config, subset) == n:  # all of them: the same training as without a subset
+            config = config.model_copy(update={subset: None})
     trial_id = ids.training_id(config, data.identity, VERSION)
     size = common.size(config, data, sources.data_dir)
     analyses: dict[str, AnalysisPlan] = {}
@@ -198,7 +199,8 @@ def _size(config: TrainConfig, data: Description, data_dir: Path) -> Size:
             n_noisy = noisy_seen(config, data, lambda: load(config.source, data_dir).y_train)
     if data.given_wrong:
         n_noisy = given_wrong_seen(config, load(config.source, data_dir))
-    return Size(n - n_out, n_noisy, data.n_test, network.numbers, network.groups, data.classes, n_out)
+    n_test = data.n_test if config.test_subset is None else config.test_subset
+    return Size(n - n_out, n_noisy, n_test, network.numbers, network.groups, data.classes, n_out)
 
 
 def _frozen_note(trial: TrialPlan, data: Description) -> list[str]:

@@ -32,6 +32,17 @@ def test_a_setting_has_its_own_rows_and_the_query_that_returns_them(tmp_path: Pa
         assert set(narrower.rows("rewind")["trial"]) == set(narrower.configs) == {one.trials[0]}
 
 
+def test_how_many_test_images_a_setting_has(tmp_path: Path) -> None:
+    """All of the data set's, or so many as its trainings take. A file of the user's need not be there any more."""
+    made = Simulated(tmp_path)
+    for fields in ({}, {"test_subset": 500}, {"dataset": "npz:mine.npz"}, {"dataset": "npz:mine.npz", "test_subset": 20}):
+        made.rewind(made.training(**fields), {"a": 0.5})
+    with closing(made.reader()) as reader:
+        observations = Observations(reader)
+        sizes = [Observed(observations, s).test_size for s in observations.settings("rewind")]
+    assert sorted(sizes, key=str) == [10_000, 20, 500, None]
+
+
 def test_values_by_training_and_example() -> None:
     """An example of another data seed is another one; repeats are averaged."""
     rows = [

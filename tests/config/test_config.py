@@ -73,6 +73,7 @@ def test_same_meaning_same_id() -> None:
 @pytest.mark.parametrize(
     "change",
     [{"seed": 1}, {"data_seed": 1}, {"noise": 0.1}, {"threads": 2}, {"epochs": 51}, {"peak_epoch": 11}, {"subset": 100},
+     {"test_subset": 100},
      {"wrong": "offset"}, {"augment": "crop"}, {"precision": "tf32"}, {"dropout": "standard", "keep": 0.4}],
 )  # fmt: skip
 def test_another_meaning_another_id(change: dict[str, Any]) -> None:

@@ -103,8 +103,28 @@ def test_subset_first_then_noise_and_example_is_the_original_index() -> None:
     assert (raw.y_train[data.example] == data.true_label).all()
 
 
+def test_a_subset_of_the_test_images() -> None:
+    """Every class in proportion, each image at most once; the same images for every seed of the data and every subset."""
+    raw = load("digits")
+    data = prepare(raw, data_part(test_subset=120, data_seed=3))
+    other = prepare(raw, data_part(test_subset=120, data_seed=4, subset=200, noise=0.1))
+    assert data.x_test.tobytes() == other.x_test.tobytes()
+    assert len(data.x) == len(raw.x_train)
+    counts = np.bincount(raw.y_test)
+    assert (np.abs(np.bincount(data.y_test) - counts * 120 / 360) < 1).all()
+    there = {(x.tobytes(), int(y)) for x, y in zip(raw.x_test, raw.y_test, strict=True)}
+    taken = {(x.tobytes(), int(y)) for x, y in zip(data.x_test, data.y_test, strict=True)}
+    assert len(taken) == 120
+    assert taken < there
+
+
 def test_misfits() -> None:
     raw = load("digits")
+    for size in (9, 361):
+        with pytest.raises(UsageError, match=f"test_subset: {size} is not valid; valid: 10 .one per class. to 360"):
+            prepare(raw, data_part(test_subset=size))
+    with pytest.raises(UsageError, match="test_subset: 10 is not valid; valid: null: there are no test images"):
+        prepare(dataclasses.replace(raw, x_test=raw.x_test[:0], y_test=raw.y_test[:0]), data_part(test_subset=10))
     for subset in (9, 1438):
         with pytest.raises(UsageError, match=f"subset: {subset} is not valid; valid: 10 .one per class. to 1437"):
             prepare(raw, data_part(subset=subset, noise=0.1))

@@ -92,6 +92,9 @@ def test_a_subset_of_everything_is_no_subset(tmp_path: Path) -> None:
     everything = plan_of(tmp_path, TINY, "subset=1437").trials[0].id
     assert everything == plan_of(tmp_path, TINY, "subset=null").trials[0].id
     assert everything != plan_of(tmp_path, TINY, "subset=1436").trials[0].id
+    assert everything == plan_of(tmp_path, TINY, "subset=null", "test_subset=360").trials[0].id
+    (small, *_) = plan_of(tmp_path, TINY, "test_subset=120").trials
+    assert (small.size.n_test, small.id == everything) == (120, False)
 
 
 def test_misfits_with_the_data_at_their_place(tmp_path: Path) -> None:

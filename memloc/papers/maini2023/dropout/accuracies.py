@@ -134,7 +134,7 @@ def _tied_rows(one: Observed) -> TiedRows:
     for field in ("p_gen", "p_mem", "seed", "data_seed"):
         frame[field] = frame["trial"].map({t: config.get(field) for t, config in one.configs.items()})
     wrong = str(one.setting.config.get("wrong", "uniform"))
-    return TiedRows(frame, one.sizes, one.observations.test_size(one.scope.dataset), wrong)
+    return TiedRows(frame, one.sizes, one.test_size, wrong)
 
 
 def sql_of(*settings: Setting) -> str:

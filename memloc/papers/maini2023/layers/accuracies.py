@@ -52,7 +52,7 @@ def learning(subject: Subject, title: str) -> Curves:
     """The learning curves of a setting's trainings. Clean and noisy accuracies are those of the training pass."""
     where = among("trial", subject.trials)
     sql = f"SELECT trial, epoch, clean_acc, noisy_acc, test_acc FROM epochs WHERE {where} ORDER BY trial, epoch"
-    sets = {**by_label(subject), "test": ("test_acc", subject.observations.test_size(subject.scope.dataset))}
+    sets = {**by_label(subject), "test": ("test_acc", subject.test_size)}
     lines = _lines(subject.observations.epochs(subject.trials), sets)
     return Curves(title, {"": lines}, "epoch", "accuracy", sql, y_range=(0.0, 1.0))
 
