@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from memloc.commands.device import check_graphs
 from memloc.commands.durations import in_seconds
-from memloc.commands.launch import ExecutorName, Options, Retention, TrialSelection, plans
+from memloc.commands.launch import DeviceName, ExecutorName, Options, Retention, TrialSelection, plans
 from memloc.errors import StoreError, UsageError
+from memloc.sizes import in_bytes
 
 if TYPE_CHECKING:
     from memloc.run.jobs.sweep_arguments import SweepArguments
@@ -19,19 +21,36 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the command line says of the sweep. shares: {option: GPUs that a training or a task holds}. patience: for a
-    storage that fails.
+class Kept:
+    """Which checkpoints stay. most: how much they may take."""
+
+    checkpoints: Retention | None
+    most: str | None
+
+
+@dataclass(frozen=True)
+class On:
+    """What the sweep computes on. graphs: whether training steps are replayed. shares: {option: GPUs that a training or a
+    task holds}.
     """
+
+    device: DeviceName | None
+    graphs: bool
+    shares: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says of the sweep. patience: for a storage that fails."""
 
     arguments: Sequence[str]
     only: Sequence[str]
     store: str | None
     data_dir: str | None
-    checkpoints: Retention | None
+    kept: Kept
     max_trials: int | None
     yes: bool
-    shares: Mapping[str, float | None]
+    on: On
     patience: str
     log_to: Sequence[str]
 
@@ -66,9 +85,12 @@ def checked(asked: Asked, here: bool) -> Checked:
         raise UsageError(f"{overrides[0]}: name a sweep first; shipped: {', '.join(sweeps.shipped())}")
     in_seconds("--storage-patience", asked.patience)  # raises an error if it is no time
     path, uri, folder = sweeps.find(name), shared_store(store_uri(asked.store)), directory(asked.data_dir).absolute()
-    shares = {option.strip("-").replace("-", "_"): share for option, share in asked.shares.items()}
-    where = resources("local", ExecutorName.ray, shares)
-    launch = Options(uri, folder, ExecutorName.ray, where, asked.checkpoints, False)
+    if asked.kept.most is not None:
+        in_bytes("--max-checkpoint-bytes", asked.kept.most)
+    shares = {option.strip("-").replace("-", "_"): share for option, share in asked.on.shares.items()}
+    check_graphs(asked.on.graphs, asked.on.device, None)
+    where = resources("local", ExecutorName.ray, shares, asked.on.device)
+    launch = Options(uri, folder, ExecutorName.ray, where, asked.kept.checkpoints, False)
     selection = TrialSelection(path, overrides, asked.only, asked.max_trials, asked.yes)
     plan = plans(selection, True, _store(uri, here), launch)[0]
     if not here:
@@ -78,7 +100,7 @@ def checked(asked: Asked, here: bool) -> Checked:
     file = None if name in sweeps.shipped() else path.absolute()
     data = str(folder) if here else asked.data_dir
     typed = name if file is None else str(file) if here else file.name
-    flags = ["--yes"] if asked.yes else []
+    flags = [option for option, given in (("--cuda-graphs", asked.on.graphs), ("--yes", asked.yes)) if given]
     return Checked(SweepArguments(plan.name, typed, overrides, list(_options(asked, uri, data, here)), flags), file)
 
 
@@ -102,13 +124,17 @@ def _options(asked: Asked, store: str, data_dir: str | None, here: bool) -> Iter
     yield "--store", store
     if data_dir is not None:
         yield "--data-dir", data_dir
-    if asked.checkpoints is not None:
-        yield "--checkpoints", asked.checkpoints.value
+    if asked.kept.checkpoints is not None:
+        yield "--checkpoints", asked.kept.checkpoints.value
+    if asked.kept.most is not None:
+        yield "--max-checkpoint-bytes", asked.kept.most
     yield "--storage-patience", asked.patience
     yield from (("--log-to", log_target(text, here).text) for text in asked.log_to)
     if asked.max_trials is not None:
         yield "--max-trials", str(asked.max_trials)
-    yield from ((option, f"{share:g}") for option, share in asked.shares.items() if share is not None)
+    if asked.on.device is not None:
+        yield "--device", asked.on.device.value
+    yield from ((option, f"{share:g}") for option, share in asked.on.shares.items() if share is not None)
 
 
 def _check_portable(plan: Plan, data_dir: str | None) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from memloc.counts import counted
+from memloc.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
 
     from memloc.commands.launch import Options
+    from memloc.run.pending import Work
 
 
 def chosen_device(options: Options) -> torch.device | None:
@@ -42,12 +49,13 @@ def check_device(options: Options) -> None:
     """
     import torch
 
-    from memloc.errors import UsageError
     from memloc.run.worker import unused_accelerator
 
     asked, seen = options.resources.gpus, torch.cuda.device_count()
     if options.resources.device == "cuda" and options.resources.address == "local" and not seen:
         raise UsageError("--device cuda: torch sees no GPU on this machine; valid: cpu")
+    if options.graphs and options.resources.address == "local" and not seen:
+        raise UsageError("--cuda-graphs: torch sees no GPU on this machine; leave it out")
     if options.resources.address == "local" and asked != 0 and not seen and (unused := unused_accelerator()):
         raise UsageError(
             f"this machine computes on {unused}, on which memloc does not train; --device cpu trains on its CPU"
@@ -55,3 +63,26 @@ def check_device(options: Options) -> None:
     if asked and asked > seen:
         valid = f"0 to {seen}" if seen else "0; --cpus N says how many CPUs to use"
         raise UsageError(f"--gpus {asked}: torch sees {seen} on this machine; valid: {valid} (--dry-run takes more)")
+
+
+def check_graphs(asked: bool, device: str | None, gpus: int | None) -> None:
+    """Raises UsageError if steps are to be replayed from CUDA graphs and other options leave the GPUs alone."""
+    other = "--device cpu" if device == "cpu" else "--gpus 0" if gpus == 0 else ""
+    if asked and other:
+        raise UsageError(f"--cuda-graphs: {other} leaves the GPUs alone, and a CPU has no graphs; leave one of them out")
+
+
+def use_graphs(works: Sequence[Work], options: Options) -> None:
+    """Tells the trials of the works whether their training steps are replayed from CUDA graphs.
+
+    Where training steps are always plain, a line says so.
+    """
+    if not options.graphs:
+        return
+    trainings = [work.trial.config for work in works if work.train != "done"]
+    plain = sum(config.compile or config.precision == "fp16" for config in trainings)
+    if plain:
+        which = f"{plain} of {counted(len(trainings), 'training')}"
+        print(f"memloc: note: --cuda-graphs: plain steps in {which}, by precision=fp16 or compile", file=sys.stderr)
+    for work in works:
+        work.trial = replace(work.trial, graphed=True)

@@ -13,7 +13,7 @@ from memloc.commands import logs
 from memloc.commands.card_check import check_memory
 from memloc.commands.closing import Launched, close, interrupted
 from memloc.commands.determinism import check_determinism
-from memloc.commands.device import check_device, chosen_device, expected_numerics
+from memloc.commands.device import check_device, chosen_device, expected_numerics, use_graphs
 from memloc.commands.orders import Orders
 from memloc.commands.store_compact import after_sweep
 from memloc.interruption import on_orders
@@ -67,7 +67,8 @@ class TrialSelection:
 class Options:
     """The options of one launch that do not concern the plan. patience: seconds to wait for a storage that fails.
     checkpoint_bytes: how many the checkpoints of the store may take; None: any number. log_to:
-    logs besides the store. card: the GPUs of a dry run's forecast.
+    logs besides the store. card: the GPUs of a dry run's forecast. graphs: whether training steps are replayed from CUDA
+    graphs.
     """
 
     store: str | None
@@ -80,6 +81,7 @@ class Options:
     checkpoint_bytes: int | None = None
     log_to: tuple[LogTarget, ...] = ()
     card: Card | None = None
+    graphs: bool = False
 
     @property
     def retention(self) -> Literal["all", "rewound", "last"] | None:
@@ -135,6 +137,7 @@ def _carry_out(plan: Plan, everything: Plan, store: Store, options: Options) -> 
     if not works:
         return Launched(plan, store, _record(everything, every, store))
     check_memory(works, options)
+    use_graphs(works, options)
     run = new_run()
     log = logs.folder() / logs.name(plan.name, run)
     with logs.logging_to(log):  # its errors come before the store is touched
@@ -240,7 +243,7 @@ def _run(works: list[Work], run: str, launched: Launched, budget: CheckpointBudg
 
 
 def _decided(plan: Plan, works: list[Work]) -> Plan:
-    """The plan with what `check_memory` has decided on the trials of these works, for later rounds."""
+    """The plan with what `check_memory` and `use_graphs` have decided on the trials of these works, for later rounds."""
     trials = {work.trial.id: work.trial for work in works}
     return replace(plan, trials=tuple(trials.get(trial.id, trial) for trial in plan.trials))
 

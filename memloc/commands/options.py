@@ -40,6 +40,12 @@ EXECUTOR: Any = typer.Option("ray", "--executor", help="inline: one process, for
 MOST = 4096  # CPUs or GPUs of one machine
 CPUS: Any = typer.Option(None, "--cpus", min=1, max=MOST, help="Local CPUs to use; default: all that this process may use.")
 GPUS: Any = typer.Option(None, "--gpus", min=0, max=MOST, help="Local GPUs to use; default: all. 0: only CPUs.")
+MAX_CHECKPOINT_BYTES: Any = typer.Option(
+    None,
+    "--max-checkpoint-bytes",
+    metavar="SIZE",
+    help="How much the store's checkpoints may take, as 500GB: then finished trainings keep their last one.",
+)
 STORAGE_PATIENCE: Any = typer.Option(
     "15m",
     "--storage-patience",
@@ -53,6 +59,9 @@ MAX_TRIALS: Any = typer.Option(None, "--max-trials", min=1, help="Run the first 
 YES: Any = typer.Option(False, "--yes", help="Allow more than 100,000 trials.")
 DEVICE: Any = typer.Option(
     None, "--device", help="What to compute on; default: the GPUs where there are any. cuda: also of AMD's cards."
+)
+CUDA_GRAPHS: Any = typer.Option(
+    False, "--cuda-graphs", help="Replay training steps from CUDA graphs: fewer calls from the host, the same results."
 )
 GPUS_PER_TRIAL: Any = typer.Option(None, "--gpus-per-trial", help="The share of a GPU that a training holds; default: 1.")
 GPUS_PER_TASK: Any = typer.Option(None, "--gpus-per-task", help="The same of an analysis task; default: 1.")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from memloc.commands import completion, options
-from memloc.commands.checked_sweep import Asked, checked
-from memloc.commands.launch import Retention
+from memloc.commands.checked_sweep import Asked, Kept, On, checked
+from memloc.commands.launch import DeviceName, Retention
 from memloc.commands.modes import refuse_others
 from memloc.commands.output import write_whole
 from memloc.errors import MemlocError, UsageError
@@ -30,8 +30,8 @@ EXAMPLES = options.examples(
     "memloc submit demo --kuberay --store s3://bucket/runs --image lab/memloc:1",
 )
 # The options of every kind of job, then those of each.
-COMMON = ("arguments", "only", "store", "data_dir", "checkpoints", "storage_patience", "log_to", "max_trials", "yes",
-          "gpus_per_trial", "gpus_per_task", "print_", "output")  # fmt: skip
+COMMON = ("arguments", "only", "store", "data_dir", "checkpoints", "max_checkpoint_bytes", "storage_patience", "log_to",
+          "max_trials", "yes", "device", "cuda_graphs", "gpus_per_trial", "gpus_per_task", "print_", "output")  # fmt: skip
 SIZE = ("nodes", "gpus_per_node", "cpus_per_node", "memory")
 KINDS = {
     "slurm": ("slurm", *SIZE, "time", "partition", "account", "drain", "sbatch", "python"),
@@ -56,10 +56,13 @@ def submit(
     store: str = options.STORE,
     data_dir: str = options.DATA_DIR,
     checkpoints: Retention = options.CHECKPOINTS,
+    max_checkpoint_bytes: str = options.MAX_CHECKPOINT_BYTES,
     storage_patience: str = options.STORAGE_PATIENCE,
     log_to: list[str] = options.LOG_TO,
     max_trials: int = options.MAX_TRIALS,
     yes: bool = options.YES,
+    device: DeviceName = options.DEVICE,
+    cuda_graphs: bool = options.CUDA_GRAPHS,
     gpus_per_trial: float = options.GPUS_PER_TRIAL,
     gpus_per_task: float = options.GPUS_PER_TASK,
     nodes: int = typer.Option(1, "--nodes", min=1, max=4096, help="Nodes that compute."),
@@ -88,8 +91,11 @@ def submit(
     """Submit a sweep as a job. Its arguments are checked first, as `memloc sweep --dry-run` checks them."""
     kind = _kind({"slurm": slurm, "ray_job": ray_job, "kuberay": kuberay})
     refuse_others(context, (*COMMON, *KINDS[kind]), f"is no option of --{kind.replace('_', '-')}; leave it out")
-    shares = {"--gpus-per-trial": gpus_per_trial, "--gpus-per-task": gpus_per_task}
-    asked = Asked(arguments, only, store, data_dir, checkpoints, max_trials, yes, shares, storage_patience, log_to)
+    if kind != "ray_job":
+        _check_gpus(gpus_per_node, device, cuda_graphs)
+    kept = Kept(checkpoints, max_checkpoint_bytes)
+    on = On(device, cuda_graphs, {"--gpus-per-trial": gpus_per_trial, "--gpus-per-task": gpus_per_task})
+    asked = Asked(arguments, only, store, data_dir, kept, max_trials, yes, on, storage_patience, log_to)
     to = _To(print_, output)
     if kind == "slurm":
         from memloc.run.jobs.slurm import SlurmOptions
@@ -128,6 +134,15 @@ def _kind(given: dict[str, bool]) -> str:
     if len(named) != 1:
         raise UsageError("submit: say as what, with one of --slurm, --ray-job, --kuberay")
     return named[0]
+
+
+def _check_gpus(per_node: int, device: DeviceName | None, graphs: bool) -> None:
+    """Raises UsageError where the nodes of the job have no GPUs for what is asked of them, or have some for nothing."""
+    if per_node and device is DeviceName.cpu:
+        raise UsageError(f"--gpus-per-node {per_node}: does not go with --device cpu; leave one of them out")
+    needs = "--device cuda" if device is DeviceName.cuda else "--cuda-graphs" if graphs else ""
+    if needs and not per_node:
+        raise UsageError(f"{needs}: the nodes of the job have no GPUs; say how many with --gpus-per-node")
 
 
 def _slurm(asked: Asked, more: SlurmOptions, python: str, to: _To) -> None:

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from memloc.commands import completion, options
+from memloc.commands.device import check_graphs
 from memloc.commands.durations import in_seconds
 from memloc.commands.launch import DeviceName, ExecutorName, Options, Retention, TrialSelection, launch, preview
 from memloc.commands.modes import refuse_others
@@ -55,15 +56,11 @@ def sweep(
     cpus: int = options.CPUS,
     gpus: int = options.GPUS,
     device: DeviceName = options.DEVICE,
+    cuda_graphs: bool = options.CUDA_GRAPHS,
     gpus_per_trial: float = options.GPUS_PER_TRIAL,
     gpus_per_task: float = options.GPUS_PER_TASK,
     checkpoints: Retention = options.CHECKPOINTS,
-    max_checkpoint_bytes: str = typer.Option(
-        None,
-        "--max-checkpoint-bytes",
-        metavar="SIZE",
-        help="How much the store's checkpoints may take, as 500GB: then finished trainings keep their last one.",
-    ),
+    max_checkpoint_bytes: str = options.MAX_CHECKPOINT_BYTES,
     storage_patience: str = options.STORAGE_PATIENCE,
     log_to: list[str] = options.LOG_TO,
     max_trials: int = options.MAX_TRIALS,
@@ -91,6 +88,7 @@ def sweep(
 
     path, shares = sweeps.find(name), {"gpus_per_trial": gpus_per_trial, "gpus_per_task": gpus_per_task}
     where = resources(address, executor, {"cpus": cpus, "gpus": gpus, **shares}, device)
+    check_graphs(cuda_graphs, device, gpus)
     selection = TrialSelection(path, overrides, only, max_trials, yes)
     patience = in_seconds("--storage-patience", storage_patience)
     most = None if max_checkpoint_bytes is None else in_bytes("--max-checkpoint-bytes", max_checkpoint_bytes)
@@ -98,7 +96,7 @@ def sweep(
     card = chosen(gpu, tflops)
     if card is not None and not dry_run:
         raise UsageError("--gpu and --tflops: are for --dry-run, which forecasts; a run computes on the GPUs that are there")
-    how = Options(store, directory(data_dir), executor, where, checkpoints, as_json, patience, most, logs, card)
+    how = Options(store, directory(data_dir), executor, where, checkpoints, as_json, patience, most, logs, card, cuda_graphs)
     return preview(selection, how) if dry_run else launch(selection, how)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from memloc import stages
 from memloc.config import canonical
-from memloc.models.recomputation import is_recomputing, recomputing
 from memloc.run.chains import starts, wanted_states
 from memloc.run.device_faults import fault_of
 from memloc.run.events import PartResult
+from memloc.run.execution import as_planned
 from memloc.run.kinds import check_kind
 from memloc.run.memory import parts_together, release
 from memloc.run.pending import Item
@@ -62,7 +62,7 @@ def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterat
     while todo:
         bunch, too_many = todo[:at_once], False
         try:
-            with recomputing(is_recomputing() or analysis.stage in trial.recompute):
+            with as_planned(trial, analysis.stage):
                 for result in computation.run(bunch):
                     todo = todo[1:]
                     yield result

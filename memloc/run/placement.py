@@ -78,6 +78,8 @@ def check_capacity(works: Iterable[Work], nodes: Sequence[Node], resources: Reso
     if resources.device == "cuda" and not has_gpus(nodes):
         raise UsageError("--device cuda: no node has a GPU; valid: cpu")
     for work in works:
+        if work.trial.graphed and not uses_gpus(nodes, resources):
+            raise UsageError("--cuda-graphs: no node has a GPU; leave it out")
         trainer, task = demands(work, nodes, resources)
         if not fitting(nodes, trainer) or not fitting(nodes, task):
             raise UsageError(_too_large(nodes, trainer))

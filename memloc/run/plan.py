@@ -70,7 +70,8 @@ class TrialPlan:
     """One training and its analyses. The training's part id is the trial's id.
 
     unmet: analyses that wait for something. checkpoints: which ones stay, as its blocks choose. recompute: stages (`train`
-    too) that compute activations again in the backward pass, for the memory of the GPU; no result depends on it.
+    too) that compute activations again in the backward pass, for the memory of the GPU. graphed: whether training steps are
+    replayed from CUDA graphs. No result depends on these two (run/execution.py).
     """
 
     id: str
@@ -82,6 +83,7 @@ class TrialPlan:
     unmet: tuple[Unmet, ...] = ()
     checkpoints: Retention = None
     recompute: frozenset[str] = field(default=frozenset(), compare=False)
+    graphed: bool = field(default=False, compare=False)
 
     def epochs_read(self) -> set[int]:
         """The checkpoints that the analyses read."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from memloc.config import canonical_json
 from memloc.errors import DamagedError, ReplayError
-from memloc.models.recomputation import is_recomputing, recomputing
 from memloc.run.arithmetic import arithmetic
+from memloc.run.execution import as_planned
 from memloc.run.given import encoded
 from memloc.run.kinds import check_kind
 from memloc.run.plan import TrialPlan
@@ -107,7 +107,7 @@ def heal(worker: Worker, trial: TrialPlan, epoch: int) -> None:
         raise RuntimeError(f"training {trial.id} is not committed")
     sizes = worker.store.files.listing(layout.checkpoints(trial.id))
     missing = lost_epochs(commit, sizes, set(), checkpoints.read_pruned(worker.store.files, trial.id))
-    with recomputing(is_recomputing() or "train" in trial.recompute):
+    with as_planned(trial, "train"):
         replay(worker, trial, Lost(commit, {epoch, *(t for t in missing if t < epoch)}), lambda *_: None, never)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from memloc.config import TrainConfig
 from memloc.data import Data
-from memloc.models.recomputation import is_recomputing, recomputing
+from memloc.run.execution import as_planned
 from memloc.run.given import copy_given
 from memloc.run.pending import Work
 from memloc.run.plan import TrialPlan
@@ -39,7 +39,7 @@ def run_training(
     on_epoch: called with an epoch and its row of table `epochs`. The first call has the epoch from which the training goes
     on (0 for a new training) and {}.
     """
-    with recomputing(is_recomputing() or "train" in work.trial.recompute):
+    with as_planned(work.trial, "train"):
         return _run_training(worker, work, on_epoch, should_stop)
 
 

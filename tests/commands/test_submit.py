@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from memloc.commands import app
+from memloc.commands.submit import COMMON
 from tests.commands.test_query import run
 from tests.conftest import TINY
 from tests.run.slurm import Slurm
@@ -33,20 +34,31 @@ def test_print(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: p
     code, out, err = run(
         capfd, monkeypatch, "submit", "tiny.yaml", "noise=0.2", "--slurm", "--print", "--store", str(store),
         "--data-dir", "data", "--checkpoints", "last", "--log-to", "tensorboard:logs", "--only",
-        "seed=0", "--only", "block=standard", "--max-trials", "5",
-        "--gpus-per-trial", "0.5", "--yes",
+        "seed=0", "--only", "block=standard", "--max-trials", "5", "--max-checkpoint-bytes", "2TB", "--device", "cuda",
+        "--gpus-per-node", "2", "--cuda-graphs", "--gpus-per-trial", "0.5", "--yes",
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert sorted(os.listdir(tmp_path)) == ["tiny.yaml"]
     arguments = sweep_of(out)
     words = "--only seed=0 --only block=standard --store STORE --data-dir DATA --checkpoints last"
-    words += " --storage-patience 15m --log-to LOGS --max-trials 5"
+    words += " --max-checkpoint-bytes 2TB --storage-patience 15m --log-to LOGS --max-trials 5 --device cuda"
+    words += " --gpus-per-trial 0.5 --cuda-graphs --yes"
     there = {"STORE": str(store), "DATA": str(tmp_path / "data"), "LOGS": f"tensorboard:{tmp_path / 'logs'}"}
     options = [there.get(word, word) for word in words.split()]
-    assert arguments == ["sweep", str(tmp_path / "tiny.yaml"), "noise=0.2", *options, "--gpus-per-trial", "0.5", "--yes"]
+    assert arguments == ["sweep", str(tmp_path / "tiny.yaml"), "noise=0.2", *options]
     typer.main.get_command(app).make_context("memloc", [*arguments, "--address", "head:6379"])  # memloc understands them
     assert f"python={sys.executable}" in out
     assert subprocess.run(["bash", "-n"], input=out, text=True, check=False).returncode == 0
+
+
+def test_a_job_takes_what_a_sweep_takes() -> None:
+    """But for what the job itself decides: where Ray runs, and how much of a machine. --gpu and --tflops are of dry runs."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    of_sweep, of_submit = ({p.name for p in commands[name].params} for name in ("sweep", "submit"))
+    decided = {"address", "executor", "cpus", "gpus"}
+    other_things = {"dry_run", "show", "fields", "as_json", "gpu", "tflops"}
+    assert of_sweep - of_submit == (decided | other_things) - {"address"}  # that of `submit` is the job server's
+    assert (of_submit - of_sweep) & set(COMMON) == {"print_", "output"}
 
 
 def test_submit(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +106,19 @@ def test_submit(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: 
             ["demo", "--slurm", *SHARED, "--gpus-per-trial", "0"],
             2,
             "--gpus-per-trial 0: a training uses one GPU; valid: above 0, at most 1",
+        ),
+        (["demo", "--slurm", *SHARED, "--max-checkpoint-bytes", "much"], 2, "--max-checkpoint-bytes 'much': valid"),
+        (["demo", "--slurm", *SHARED, "--device", "cuda"], 2, "--device cuda: the nodes of the job have no GPUs; say how"),
+        (["demo", "--slurm", *SHARED, "--cuda-graphs"], 2, "--cuda-graphs: the nodes of the job have no GPUs; say how"),
+        (
+            ["demo", "--slurm", *SHARED, "--device", "cpu", "--gpus-per-node", "4"],
+            2,
+            "--gpus-per-node 4: does not go with --device cpu; leave one of them out",
+        ),
+        (
+            ["demo", "--ray-job", *SHARED, "--device", "cpu", "--cuda-graphs"],
+            2,
+            "--cuda-graphs: --device cpu leaves the GPUs alone",
         ),
         (["demo", "--slurm", *SHARED, "--partition", "a b"], 2, "--partition 'a b': valid: letters, digits"),
         (["demo", "--slurm", *SHARED, "--nodes", "0"], 2, "see memloc submit --help"),
