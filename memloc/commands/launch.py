@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from memloc.commands import logs
-from memloc.commands.card_check import check_memory
+from memloc.commands.card_check import check_memory, decide
 from memloc.commands.closing import Launched, close, interrupted
 from memloc.commands.determinism import check_determinism
 from memloc.commands.device import check_device, chosen_device, expected_numerics, use_graphs
@@ -19,10 +19,12 @@ from memloc.commands.store_compact import after_sweep
 from memloc.interruption import on_orders
 
 if TYPE_CHECKING:
+    from memloc.commands.progress import Progress
     from memloc.run.budget import CheckpointBudget
     from memloc.run.cards import Card
+    from memloc.run.clock import PricedPlan
     from memloc.run.events import Outcome
-    from memloc.run.executor import Executor
+    from memloc.run.executor import Capacity, Executor
     from memloc.run.log_targets import Logs, LogTarget
     from memloc.run.pending import Work
     from memloc.run.placement import Resources
@@ -206,7 +208,6 @@ def _run(works: list[Work], run: str, launched: Launched, budget: CheckpointBudg
     """Does the works. run: the name of this run among the store's heartbeats."""
     from memloc.commands.formatting import training_labels
     from memloc.commands.progress import Progress
-    from memloc.run.estimate import price_on
     from memloc.run.executor import execute
     from memloc.run.log_targets import Logs
     from memloc.run.pulse import Heartbeats
@@ -231,7 +232,7 @@ def _run(works: list[Work], run: str, launched: Launched, budget: CheckpointBudg
         outcome = execute(
             works,
             executor,
-            lambda left, capacity: price_on(left, patient.snapshot(), options.data_dir, capacity),
+            lambda left, capacity: _priced(left, capacity, patient, options, progress),
             [heartbeats, progress, budget],
             lambda: orders.stopping.is_set() or bool(budget.fault),
             shared.left,
@@ -240,6 +241,16 @@ def _run(works: list[Work], run: str, launched: Launched, budget: CheckpointBudg
         for problem in logs.failed:
             progress.notice(problem)
         return outcome
+
+
+def _priced(works: Sequence[Work], capacity: Capacity, store: Store, options: Options, progress: Progress) -> PricedPlan:
+    """The prices of the works on an executor, once it is clear that they fit into the cards of its cluster."""
+    from memloc.run.estimate import price_on
+
+    if capacity.card is not None:
+        for note in decide(works, capacity.card, options.data_dir):
+            progress.notice(f"note: {note}")
+    return price_on(works, store.snapshot(), options.data_dir, capacity)
 
 
 def _decided(plan: Plan, works: list[Work]) -> Plan:

@@ -10,6 +10,7 @@ from typing import Literal, Protocol, TypeAlias
 from memloc.errors import StorageError
 from memloc.run.clock import PricedPlan
 from memloc.run.events import Event, Listener, Outcome
+from memloc.run.kinds import CardMemory
 from memloc.run.pending import Work
 from memloc.run.placement import Resources
 from memloc.run.schedule import Slots
@@ -20,13 +21,15 @@ class Capacity:
     """What an executor offers.
 
     device: the kind of device that computes. shares: the shares of a slot that a training and a task hold; None: as many
-    CPUs as a training has threads. here: everything runs on this machine, so an unknown network can be timed.
+    CPUs as a training has threads. here: everything runs on this machine, so an unknown network can be timed. card: the GPU
+    with the least memory of a cluster; None if no node has said what it has.
     """
 
     device: Literal["cpu", "cuda"]
     slots: Slots
     shares: Resources | None = None
     here: bool = True
+    card: CardMemory | None = None
 
 
 class Executor(AbstractContextManager["Executor"], Protocol):

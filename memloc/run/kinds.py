@@ -7,8 +7,8 @@ begin anew elsewhere. What repeats a committed training cannot: its rows would b
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from memloc.errors import OtherKindError
 
@@ -22,12 +22,23 @@ if TYPE_CHECKING:
 KIND_SECONDS = 600.0  # how long work waits for a kind of device that no node of a cluster has: one may join it
 
 
+class CardMemory(NamedTuple):
+    """A GPU's name, and the bytes of its memory."""
+
+    name: str
+    total: int
+
+
 @dataclass(frozen=True)
 class Kind:
-    """The kind of a node's devices, by its name, and the numerics of a training there (run/provenance.py)."""
+    """The kind of a node's devices, by its name, and the numerics of a training there (run/provenance.py).
+
+    smallest: that of its GPUs with the least memory; None on CPUs, and where the node cannot say it.
+    """
 
     name: str
     numerics: str
+    smallest: CardMemory | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

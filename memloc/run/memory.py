@@ -10,6 +10,8 @@ import gc
 
 import torch
 
+from memloc.run.kinds import CardMemory
+
 SHARE = 0.5  # of free memory, for what grows with the parts; the rest is for one part's activations and other processes
 
 
@@ -34,6 +36,16 @@ def card_in_words(device: torch.device) -> str:
     return (
         f"{torch.cuda.get_device_name(device)} ({total / 1e9:.1f} GB, {free_bytes(device) / 1e9:.1f} GB of it free before)"
     )
+
+
+def smallest_card(first: int | None = None) -> CardMemory | None:
+    """The one with the least memory of this machine's GPUs, or of so many first ones; None if torch sees none.
+
+    Makes no context on any of them.
+    """
+    cards = [torch.cuda.get_device_properties(k) for k in range(torch.cuda.device_count())][:first]
+    named = (CardMemory(str(card.name), int(card.total_memory)) for card in cards)
+    return min(named, key=lambda card: card.total, default=None)
 
 
 def release(device: torch.device) -> None:

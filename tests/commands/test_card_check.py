@@ -13,14 +13,17 @@ from typer.testing import CliRunner
 
 from memloc.commands import app
 from memloc.commands.card_check import check_memory
-from memloc.commands.launch import ExecutorName, Options, _decided
+from memloc.commands.launch import ExecutorName, Options, _decided, _priced
 from memloc.errors import UsageError
 from memloc.models.recomputation import is_recomputing
 from memloc.run import parts, trainer
 from memloc.run.card_memory import demands, largest
+from memloc.run.executor import Capacity
+from memloc.run.kinds import CardMemory
 from memloc.run.pending import Work, pending
 from memloc.run.placement import Resources
 from memloc.run.plan import TrialPlan
+from memloc.run.schedule import Slots
 from memloc.store import Snapshot, Store
 from tests.conftest import planned, run_inline
 
@@ -136,6 +139,27 @@ def test_later_rounds_know_what_was_decided(works: list[Work], tmp_path: Path) -
     decided = _decided(plan, works[:2])
     assert [trial.recompute for trial in decided.trials] == [frozenset({"train"}), frozenset(), frozenset()]
     assert decided.trials == plan.trials
+
+
+def test_the_cards_of_a_cluster(works: list[Work], tmp_path: Path) -> None:
+    """They are known when its nodes have said what they have, before anything is priced."""
+    need = next(d for d in demands(works, tmp_path) if d.of.startswith("vit_small")).need
+    store, told = Store(str(tmp_path / "store")), list[str]()
+    progress: Any = SimpleNamespace(notice=told.append)
+
+    def priced(total: int | None) -> int:
+        card = None if total is None else CardMemory("NVIDIA Far", total)
+        capacity = Capacity("cuda", Slots(2), Resources(), False, card)
+        return len(_priced(works, capacity, store, options(tmp_path, address="head:1"), progress).trials)
+
+    assert priced(None) == priced(int(80e9)) == len(works)
+    assert ([work.trial.recompute for work in works], told) == ([frozenset()] * 3, [])
+    assert priced(need.plain - 1) == len(works)
+    assert [work.trial.recompute for work in works] == [frozenset({"train", "gradients"})] * 2 + [frozenset()]
+    assert told[0].startswith("note: training of vit_small on digits with batches of 256 needs ")
+    assert " on each GPU, and NVIDIA Far has " in told[0]
+    with pytest.raises(UsageError, match="NVIDIA Far"):
+        priced(int(1e9))
 
 
 def test_what_cannot_fit_is_refused(works: list[Work], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

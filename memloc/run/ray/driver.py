@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 import uuid
@@ -19,7 +20,7 @@ from ray import tune
 
 from memloc.errors import StoreError
 from memloc.run.events import Event, Listener
-from memloc.run.kinds import KIND_SECONDS, Home, Kind, going_on, has_home, home
+from memloc.run.kinds import KIND_SECONDS, CardMemory, Home, Kind, going_on, has_home, home
 from memloc.run.log_targets import Logs
 from memloc.run.placement import Assignment, Resources, check_capacity, demands, fitting, slots, uses_gpus
 from memloc.run.ray.admission_actor import open_admission
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from memloc.run.clock import PricedPlan
     from memloc.run.executor import Capacity
     from memloc.run.pending import Work
+
+log = logging.getLogger("memloc")
 
 
 class Relay(tune.Callback):  # type: ignore[misc]
@@ -156,16 +159,26 @@ class OnRay:
         self.nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         check_capacity(works, self.nodes, self.resources)
         gpus = uses_gpus(self.nodes, self.resources)
-        self._ask_kinds(works, gpus)
+        card = self._ask_nodes(works, gpus)
         here = self.resources.address == "local"
         shares = self.resources if gpus else None
-        return Capacity("cuda" if gpus else "cpu", slots(self.nodes, self.resources), shares, here)
+        return Capacity("cuda" if gpus else "cpu", slots(self.nodes, self.resources), shares, here, card)
 
-    def _ask_kinds(self, works: Sequence[Work], gpus: bool) -> None:
-        """Asks the nodes for their kinds of devices, if there are several nodes and work that must reach the same bits."""
+    def _ask_nodes(self, works: Sequence[Work], gpus: bool) -> CardMemory | None:
+        """Asks the nodes for their kinds of devices, if that matters; returns the GPU of a cluster with the least memory.
+
+        Kinds matter if there are several nodes and work that must reach the same bits. The driver knows the GPUs of its own
+        machine itself.
+        """
         nodes = computing_nodes(gpus)
-        asks = len(nodes) > 1 and any(has_home(work) for work in works)
-        self.kinds = ask(nodes, gpus) if asks else {}
+        of_kinds = len(nodes) > 1 and any(has_home(work) for work in works)
+        of_memory = gpus and self.resources.address != "local"
+        known = ask(nodes, gpus) if of_kinds or of_memory else {}
+        self.kinds = known if of_kinds else {}
+        if of_memory and len(known) < len(nodes):
+            log.warning("%d of %d nodes have not said what GPUs they have", len(nodes) - len(known), len(nodes))
+        cards = (kind.smallest for kind in known.values() if kind.smallest is not None)
+        return min(cards, key=lambda card: card.total, default=None)
 
     def carry_out(
         self, works: Sequence[Work], plan: PricedPlan, listener: Listener, should_stop: Callable[[], bool]

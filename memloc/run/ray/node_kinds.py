@@ -97,10 +97,12 @@ def _kind(gpus: bool) -> Kind:
     import torch
 
     from memloc.run.arithmetic import kind
+    from memloc.run.memory import smallest_card
     from memloc.run.provenance import numerics
 
+    smallest = smallest_card() if gpus else None
     cards = range(torch.cuda.device_count()) if gpus else ()
     devices = [torch.device("cuda", card) for card in cards] or [torch.device("cpu")]
     if len({kind(device) for device in devices}) > 1:  # Ray does not say which of them a process will get
-        return Kind("", "")
-    return Kind(kind(devices[0]), numerics(devices[0]))
+        return Kind("", "", smallest)
+    return Kind(kind(devices[0]), numerics(devices[0]), smallest)
