@@ -43,6 +43,7 @@ from memloc.config.types import (
     Valid,
     as_tuple,
     distinct,
+    last_name,
     marker,
 )
 from memloc.config.written import written
@@ -91,6 +92,7 @@ __all__ = [
     "distinct",
     "fields_of",
     "fingerprint",
+    "last_name",
     "marker",
     "written",
 ]  # fmt: skip

@@ -11,9 +11,10 @@ from pydantic.fields import FieldInfo
 from memloc.config.check import asked_type
 from memloc.config.hints import valid_values
 from memloc.config.registry import Registry
-from memloc.config.resolve import TrainingFields, VariantField
+from memloc.config.resolve import TrainingFields
 from memloc.config.training import HeldOut, TrainConfig
 from memloc.config.types import Config, Variant, holds_configs
+from memloc.config.variants import VariantField
 from memloc.config.written import written
 
 _SOURCE = re.compile(r"(.*?)\s*\[([^\]]*)\]", re.DOTALL)

@@ -35,6 +35,11 @@ class ArchitectureConfig(Variant):
         return name
 
     @classmethod
+    def placeless(cls, name: str) -> str:
+        """The same name, of a path in it only what it names, without the folders above it."""
+        return name
+
+    @classmethod
     def known(cls, name: str) -> str | None:
         """For architectures that share a prefix: the full name, if `name` is one of them without the prefix; else None."""
         return None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, TypeAdapter
@@ -15,45 +13,11 @@ from memloc.config.check import Fields, asked_type, fields_of
 from memloc.config.hints import valid_values
 from memloc.config.stop import misfit
 from memloc.config.training import ADAMW, HeldOut, SourceConfig, TrainConfig, default_peak
-from memloc.config.types import Config, FieldError, PathOrSweep, Valid, Variant, holds_configs
+from memloc.config.types import Config, FieldError, PathOrSweep, Valid, Variant, holds_configs, marker
+from memloc.config.variants import PathsInNames, VariantField, variant_field
 from memloc.config.written import written
 from memloc.errors import UsageError, nearest
 from memloc.own_weights import files_of, hash_of_all
-
-
-@dataclass(frozen=True)
-class VariantField:
-    """A field of a training that holds one of several variants.
-
-    field: its name in TrainConfig. flat: the flat field that decides which variant it is. default: the variant if nothing is
-    given.
-    """
-
-    field: str
-    flat: str
-    variants: Mapping[str, type[Variant]]
-    default: str | None
-
-    def variant(self, values: Mapping[str, Any]) -> type[Variant] | None:
-        """The variant that these flat values mean; the key `timm:` stands for every name that begins with it."""
-        kind = str(values.get(self.flat, self.default))
-        return self.variants.get(kind) or self.variants.get(kind.partition(":")[0] + ":")
-
-    def own(self, variant: type[Variant]) -> list[str]:
-        """The fields of a variant besides the one that decides."""
-        return [name for name in variant.model_fields if name != variant.KIND]
-
-
-@dataclass(frozen=True, eq=False)
-class _PathsInNames(PathOrSweep):
-    """Marks a field of which each variant knows which part of its name is a path."""
-
-    held: VariantField | None = None
-
-    def absolute(self, value: Any, folder: Path) -> Any:
-        """As the variant makes it absolute."""
-        variant: Any = self.held and self.held.variant({self.held.flat: value})
-        return variant.absolute(value, folder) if variant else value
 
 
 class TrainingFields(Fields):
@@ -69,7 +33,7 @@ class TrainingFields(Fields):
         self.architectures = dict(architectures)
         of_a_name: dict[str, Mapping[str, type[Variant]]] = {"source": sources, "architecture": self.architectures}
         self.variant_fields = [
-            _variant_field(name, of_a_name) for name in ("source", "architecture", "dropout", "batch_norm")
+            variant_field(name, of_a_name) for name in ("source", "architecture", "dropout", "batch_norm")
         ]
         self._unused: dict[tuple[str, ...], dict[str, str]] = {}
         self._variants: dict[Variant, Variant] = {}
@@ -94,7 +58,7 @@ class TrainingFields(Fields):
                 own.setdefault(name, []).append(asked_type(variant.model_fields[name]))
         kind: Any = Literal[tuple(held.variants)]
         if held.default is None:
-            kind = Annotated[self._named_type(held), _PathsInNames(held=held)]
+            kind = Annotated[self._named_type(held), PathsInNames(held=held)]
         return [(held.flat, kind), *((name, _either(types)) for name, types in own.items())]
 
     def _named_type(self, held: VariantField) -> Any:
@@ -243,6 +207,11 @@ class TrainingFields(Fields):
                 problems["given_from"] = "; ".join(error.problems)
         return implied
 
+    def placeless(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The flat fields of a training without folders: of a path its last name is left. No id depends on the others."""
+        kinds = {name: marker(self[name], PathOrSweep) if name in self else None for name in config}
+        return {name: kind.placeless(config[name]) if kind else config[name] for name, kind in kinds.items()}
+
     def _held_out(self, kept: Mapping[str, Any], problems: dict[str, str]) -> HeldOut | None:
         given = {name: kept[name] for name in HeldOut.model_fields if kept.get(name) is not None}
         for name in HeldOut.model_fields.keys() - given.keys() if given else ():
@@ -269,15 +238,6 @@ class TrainingFields(Fields):
         if config is None:
             raise UsageError(*(f"{name}: {problem}" for name, problem in misfits.items()))
         return config
-
-
-def _variant_field(field: str, of_a_name: Mapping[str, Mapping[str, type[Variant]]]) -> VariantField:
-    if field in of_a_name:
-        flat = next(iter(of_a_name[field].values())).FLAT
-        return VariantField(field, str(flat), of_a_name[field], None)
-    info = TrainConfig.model_fields[field]
-    variants = {option.model_fields["kind"].default: option for option in get_args(info.annotation)}
-    return VariantField(field, field, variants, info.default.kind)
 
 
 def _either(types: Sequence[Any]) -> Any:

@@ -128,6 +128,11 @@ class SourceConfig(Variant):
         """
         return dataset
 
+    @classmethod
+    def placeless(cls, dataset: str) -> str:
+        """The same name, of each path only what it names, without the folders above it."""
+        return dataset
+
 
 class HeldOut(Config):
     """The training sees the share `ratio` of the examples; `cut` says which ones."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -49,6 +49,11 @@ class Checkpoints:
     """
 
 
+def last_name(path: str) -> str:
+    """What a path names, without the folders above it."""
+    return PurePath(path).name or "."
+
+
 @dataclass(frozen=True)
 class PathOrSweep:
     """Marks a text field that may name a file: what follows `prefix` is a path, unless it is sweep:NAME.
@@ -73,6 +78,11 @@ class PathOrSweep:
         """
         path = self.path(value)
         return value if path is None else self.prefix + str((folder / Path(path).expanduser()).resolve())
+
+    def placeless(self, value: Any) -> Any:
+        """The value with the last name alone of its path, if it has a path."""
+        path = self.path(value)
+        return value if path is None else self.prefix + last_name(path)
 
 
 class Config(BaseModel):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from memloc.config import Neutral, SourceConfig, Valid
+from memloc.config import Neutral, SourceConfig, Valid, last_name
 from memloc.data.arrays import Description, Raw
 from memloc.data.assembly import OwnImages, assembled
 
@@ -107,6 +107,11 @@ class OwnSource(Source):
         """As `SourceConfig.absolute`. What follows the prefix is one path."""
         path = Path(dataset.removeprefix(cls.PREFIX)).expanduser()
         return cls.PREFIX + str((folder / path).resolve())
+
+    @classmethod
+    def placeless(cls, dataset: str) -> str:
+        """As `SourceConfig.placeless`."""
+        return cls.PREFIX + last_name(dataset.removeprefix(cls.PREFIX))
 
     @property
     def path(self) -> Path:

@@ -81,7 +81,8 @@ class GenerationWriter:
         """Writes the rows that are held as a row group."""
         if self._writer is None:
             self._sink = pa.BufferOutputStream()
-            self._writer = pq.ParquetWriter(self._sink, pa.schema([*self.schema, PART]), **schemas.WRITTEN)
+            schema = pa.schema([*self.schema, PART])
+            self._writer = pq.ParquetWriter(self._sink, schema, **schemas.settings(schema))
         if self._held:
             rows = pa.concat_tables(self._held)
             self._writer.write_table(rows, row_group_size=max(1, rows.num_rows))

@@ -18,9 +18,8 @@ ID, SHA8, TABLE = "[0-9a-f]{16}", "[0-9a-f]{8}", "[a-z][a-z0-9_]{0,99}"
 NUMBER = "[0-9]{6,9}"  # of a generation
 RUN = "[0-9]{8}-[0-9]{6}-[0-9a-f]{6}"  # as run/pulse.new_run names runs
 RESUME_STATE = re.compile(rf"resume-([0-9]{{4,}})-({SHA8})-{SHA8}\.pt")
-_NAME = r"[^/\x00-\x1f\x7f]+"  # of a sweep or a run: what a terminal can show
-# The forms of folders, and of the files in them. Other people's projects have folders of these names too, with files of
-# their own. Whatever has another form belongs to somebody else: nothing reads it, moves it or removes it.
+_NAME = r"(?!\.\.?(/|$))[^/\x00-\x1f\x7f]+"  # of a sweep or a run: what a terminal can show, and no way out of the folder
+# Forms of folders, and of files in them. What has another form is somebody else's: nothing reads, moves or removes it.
 _FORMS = {
     SWEEPS: (rf"/{_NAME}", rf"{SHA8}\.json"),
     DATA: (rf"/{TABLE}/[0-9a-f]{{2}}", rf"{ID}-{SHA8}\.parquet"),
@@ -81,6 +80,11 @@ def sweep_named(name: str, sha: str) -> str:
 def sweep_folder(name: str) -> str:
     """The folder of all records of a name."""
     return f"{SWEEPS}/{name}"
+
+
+def is_record(path: str) -> bool:
+    """Is this path that of a record of a sweep?"""
+    return is_own(path) and path.startswith(f"{SWEEPS}/")
 
 
 def sweep_of(path: str) -> str:

@@ -24,7 +24,7 @@ def test_there_and_back(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert (done.code, done.err) == (0, "")
         assert done.out.startswith(f"imported trial {trial} into {new}: ")
         done = memloc(tmp_path, "store", "import", f"{trial}.zip", "--store", str(new))
-        assert done.out == f"nothing to do: trial {trial} is in {new}, with all that {trial}.zip has of it\n"
+        assert done.out == f"nothing to do: {new} has all of {trial}.zip: trial {trial}\n"
     before, after = contents(tiny), contents(new)
     assert {name: encoded(rows) for name, rows in after.items()} == {name: encoded(rows) for name, rows in before.items()}
     again = memloc(tmp_path, "sweep", str(tiny.parent / "tiny.yaml"), "--executor", "inline", "--store", str(new))
@@ -41,7 +41,7 @@ def test_errors_are_one_line(tiny: Path, tmp_path: Path) -> None:
         (2, "trial 'zz': no trial begins so", "export", "zz", "--store", store),
         (2, "cannot be written: No such file", "export", trial, "-o", str(tmp_path / "no" / "x.zip"), "--store", store),
         (3, "does not exist", "export", trial, "--store", none),
-        (2, "is no export of a trial that can be imported", "import", str(tmp_path / "text.zip"), "--store", str(new)),
+        (2, "is no export that can be imported", "import", str(tmp_path / "text.zip"), "--store", str(new)),
         (2, "Is a directory", "import", str(tmp_path), "--store", str(new)),
         (2, "no such file; valid: a file that memloc store export wrote", "import", none, "--store", str(new)),
     ):

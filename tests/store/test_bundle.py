@@ -17,6 +17,7 @@ import torch
 
 import memloc
 from memloc.errors import StorageError, StoreError, UsageError
+from memloc.models.architectures import TRAINING
 from memloc.run import ids
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
@@ -27,10 +28,11 @@ from tests.store.compacted import assert_same, shown
 Members = dict[str, bytes]
 
 
-def exported(store: Store, trial: str, target: Path) -> Path:
+def exported(store: Store, trial: str, target: Path, **wanted: Any) -> Path:
     snapshot = store.snapshot()
     with target.open("wb") as file:
-        exporting.plan(store, snapshot, snapshot.training(trial)).write(file)
+        trials = {snapshot.training(trial).trial}
+        exporting.write(store, snapshot, exporting.Wanted(trials, TRAINING.placeless, **wanted), file)
     return target
 
 
@@ -39,6 +41,11 @@ def imported(store: Store, file: Path) -> importing.Import:
         what = importing.plan(store, content, store.snapshot())
         importing.carry_out(store, content, what)
     return what
+
+
+def check_ids(content: bundle.Bundle) -> None:
+    for packed in content.trials.values():
+        ids.check(packed.training, packed.analyses)
 
 
 def trainings(store: Store) -> list[str]:
@@ -107,8 +114,9 @@ def test_an_import_adds_what_is_missing(tiny: Path, tmp_path: Path) -> None:
     new.files.put(layout.commit(trial, other.encode()), other.encode())
     checkpoints.prune(new.files, trial, other.checkpoints, keep=[2])
     what = imported(new, file)
-    assert [entry.epoch for entry in what.weights] == [0, 1]
-    assert trial not in {commit.id for commit in what.commits.values()}
+    (missing,) = what.trials
+    assert [entry.epoch for entry in missing.weights] == [0, 1]
+    assert trial not in {commit.id for commit in missing.commits}
     assert new.snapshot().commits[trial].seconds == 7.0
     assert checkpoints.read_pruned(new.files, trial) == set()
     assert verify(new.files)[0] == []
@@ -153,7 +161,8 @@ def test_an_import_that_is_killed_shows_nothing_and_goes_on(
     store = Store(str(tiny))
     trial = next(t for t, c in store.snapshot().trainings().items() if c.config["dropout"] == "none")
     file, put = exported(store, trial, tmp_path / "x.zip"), type(store.files).put
-    what = imported(Store(str(tmp_path / "whole")), file)
+    (what,) = imported(Store(str(tmp_path / "whole")), file).trials
+    commits = [layout.commit(c.id, c.encode()) for c in what.commits]
     writes = len(what.data) + len(what.weights) + len(what.commits)
     for k in (0, 3, writes - len(what.commits), writes - 2, writes - 1):
         new, paths = Store(str(tmp_path / f"new{k}")), []
@@ -169,7 +178,7 @@ def test_an_import_that_is_killed_shows_nothing_and_goes_on(
             with pytest.raises(StorageError):
                 imported(new, file)
         first_commit = writes - len(what.commits)
-        assert paths[first_commit:] == list(what.commits)[: max(0, k - first_commit)]
+        assert paths[first_commit:] == commits[: max(0, k - first_commit)]
         assert all(not rows.num_rows for rows in shown(Store(new.uri)).values())
         assert imported(new, file).anything
         assert shown(new)["rewind"].num_rows == 27
@@ -215,6 +224,16 @@ def listed(members: Members, **more: Any) -> Members:
     return {**members, "manifest.json": json.dumps({**manifest, "files": files, **more}).encode()}
 
 
+def described(members: Members, *others: dict[str, Any], **fields: Any) -> Members:
+    """The members with other fields for the training in the manifest, and with other trainings like it."""
+    (one,) = json.loads(members["manifest.json"])["trials"]
+    return listed(members, trials=[{**one, **fields}, *({**one, **other} for other in others)])
+
+
+def with_record(members: Members, content: bytes, name: str = "demo") -> Members:
+    return listed({**members, layout.sweep(name, content): content})
+
+
 def commits(members: Members) -> dict[str, Commit]:
     return {path: commit_form.decode(path, c) for path, c in members.items() if path.startswith("commits/")}
 
@@ -243,8 +262,9 @@ def first(members: Members, start: str) -> str:
 
 
 ODD_PATHS = [
+    f"sweeps/../{'0' * 8}.json", f"sweeps/./{'0' * 8}.json", f"sweeps/{'0' * 8}.json", f"sweeps/a/b/{'0' * 8}.json",
     "../x", "/tmp/x", "data/../../x", "data/rewind/ab/../x.parquet", "C:\\x", "data\\x", "tmp/x",
-    "sweeps/demo/00000000.json", "stops/20260101-000000-abcdef.json", f"leases/{'a' * 16}.json",
+    "stops/20260101-000000-abcdef.json", f"leases/{'a' * 16}.json",
     "manifests/000001-aaaaaaaa.json",
     f"data/rewind/aa/{'a' * 16}-{'0' * 8}.parquet", f"checkpoints/{'a' * 16}/epoch-0000.safetensors",
     f"checkpoints/{'a' * 16}/resume-0001-{'0' * 8}-{'0' * 8}.pt", f"failures/{'a' * 16}-{'0' * 8}.json",
@@ -272,7 +292,7 @@ def with_path(members: Members) -> Members:
 REFUSED: dict[str, tuple[Callable[[Members], Members], str]] = {
     "no manifest": (lambda m: {p: c for p, c in m.items() if p != "manifest.json"}, "has no manifest.json"),
     "a manifest that is none": (lambda m: {**m, "manifest.json": b"[1]"}, "its manifest.json: "),
-    "deep": (lambda m: listed(m, config=json.loads("[" * 50 + "]" * 50)), "its manifest.json: "),
+    "deep": (lambda m: described(m, config={"x": json.loads("[" * 50 + "]" * 50)}), "its manifest.json: it is nested"),
     "another kind": (lambda m: listed(m, kind="a film"), "its manifest.json: kind"),
     "a later one": (lambda m: listed(m, schema=99), "was written by a later memloc"),
     "a negative size": (lambda m: listed(m, files=[{"path": "x", "size": -1, "sha256": "0" * 64}]), "files.0.size"),
@@ -290,8 +310,15 @@ REFUSED: dict[str, tuple[Callable[[Members], Members], str]] = {
     "no training": (
         lambda m: without(m, next(p for p, c in commits(m).items() if is_training(c))), "has no commit of training"
     ),
-    "another trial": (lambda m: listed(m, trial="c" * 16), "has no commit of training cccc"),
-    "other data": (lambda m: listed(m, data="mine"), "say different things"),
+    "another trial": (lambda m: described(m, trial="c" * 16), "has a part of trial"),
+    "no trial": (lambda m: listed(m, trials=[]), "its manifest.json: trials"),
+    "a trial twice": (lambda m: listed(m, trials=2 * json.loads(m["manifest.json"])["trials"]), "names a training twice"),
+    "a trial without commits": (lambda m: described(m, {"trial": "c" * 16}), "has no commit of training cccc"),
+    "other data": (lambda m: described(m, data="mine"), "say different things"),
+    "a record that was changed": (
+        lambda m: listed({**m, "sweeps/demo/00000000.json": b"[]"}), "does not match the hash in its name"
+    ),
+    "no record": (lambda m: with_record(m, b"{}"), r"sweeps/demo/44136fa3\.json is no record of a sweep"),
     "a part of another trial": (lambda m: with_commit_of(m, "c" * 16), "has a part of trial cccc"),
     "a part twice": (twice, "has a part twice"),
     "half an analysis": (
@@ -320,7 +347,7 @@ def written(path: Path, members: Members, **info: Any) -> Path:
 
 def test_the_same_written_anew_is_taken(members: Members, tmp_path: Path) -> None:
     with bundle.opened(str(written(tmp_path / "x.zip", listed(members)))) as content:
-        ids.check(content.training, content.analyses)
+        check_ids(content)
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -445,19 +472,19 @@ def test_a_file_that_changes_after_the_check(file: Path, tmp_path: Path) -> None
 def test_the_id_of_a_training_is_that_of_its_configuration(members: Members, tmp_path: Path, field: str) -> None:
     training = next(c for c in commits(members).values() if c.analysis is None)
     config = {**training.config, field: 0.3 if field == "noise" else 64}
-    path = written(tmp_path / "x.zip", listed(changed(members, is_training, config=config), config=config))
+    path = written(tmp_path / "x.zip", described(changed(members, is_training, config=config), config=config))
     with (
         bundle.opened(str(path)) as content,
         pytest.raises(UsageError, match="is not the id of the configuration and the data"),
     ):
-        ids.check(content.training, content.analyses)
+        check_ids(content)
 
 
 def test_the_ids_of_analyses_and_parts_are_those_of_what_they_are(members: Members, tmp_path: Path) -> None:
     stage = {"stage": "flips"}
     path = written(tmp_path / "x.zip", changed(members, lambda c: c.stage == "rewind", **stage))
     with bundle.opened(str(path)) as content, pytest.raises(UsageError, match="is not the id of the flips that its commits"):
-        ids.check(content.training, content.analyses)
+        check_ids(content)
     path = written(tmp_path / "x.zip", changed(members, lambda c: c.part == {"epoch": 1}, part={"epoch": 2}))
     with bundle.opened(str(path)) as content, pytest.raises(UsageError, match="is not the id of the part of rewind"):
-        ids.check(content.training, content.analyses)
+        check_ids(content)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator
 
+from memloc.config import last_name
 from memloc.data.arrow_images import ROWS, Shard, own_images
 from memloc.data.assembly import OwnImages
 from memloc.data.declared import check_fits
@@ -40,6 +41,11 @@ class ParquetFiles(TableSource):
         if len(paths) > 1 and not all(path.strip() for path in paths):  # nothing would be the current folder
             raise ValueError("there is no path before or after a ':'; valid: PATH, or PATH:PATH")
         return cls.PREFIX + ":".join(str((folder / Path(path).expanduser()).resolve()) for path in paths)
+
+    @classmethod
+    def placeless(cls, dataset: str) -> str:
+        """As `SourceConfig.placeless`, for each of the paths."""
+        return cls.PREFIX + ":".join(map(last_name, dataset.removeprefix(cls.PREFIX).split(":")))
 
     def stamp(self) -> object:
         """As `LabelledSource.stamp`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 from pydantic import AfterValidator, Field, PrivateAttr
 
 from memloc import own_code
-from memloc.config import Valid
+from memloc.config import Valid, last_name
 from memloc.errors import UsageError
 from memloc.models.traced.fields import TracedConfig
 from memloc.own_code import OwnCode
@@ -45,6 +45,11 @@ class Python(TracedConfig):
     def absolute(cls, name: str, folder: Path) -> str:
         file, _, function = name.removeprefix(PYTHON).rpartition(":")
         return f"{PYTHON}{own_code.absolute(file, folder)}:{function}"
+
+    @classmethod
+    def placeless(cls, name: str) -> str:
+        file, _, function = name.removeprefix(PYTHON).rpartition(":")
+        return f"{PYTHON}{last_name(file) if own_code.is_path(file) else file}:{function}"
 
     def completed(self) -> Self:
         return self if self.code is not None else self.with_code(own_code.read(self.file))
