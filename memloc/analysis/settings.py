@@ -14,27 +14,12 @@ from typing import Any
 
 from memloc.config import canonical_json
 from memloc.models.architectures import TRAINING
+from memloc.stages import STAGES
+from memloc.stages.base import Stage
 
 SEEDS = ("seed", "data_seed")
-# Fields of a stage that say how much is measured, not what.
-EXTENT: Mapping[str, tuple[str, ...]] = {
-    "gradients": ("epochs", "at"),
-    "rewind": ("epochs",),
-    "retrain": ("epochs", "peak_epoch"),
-    "flips": ("clean", "noisy", "repeats", "post_eval", "group_size"),
-    "evaluate": ("epoch", "modes", "rescale"),
-    "detection": ("scores",),
-}
-# The usual values of other fields, if a resolved configuration has them. An absent option has its usual value.
-ATYPICAL = {"c_score_below": 0.5}
-USUAL: Mapping[str, Mapping[str, Any]] = {
-    "gradients": {"bn": "batch", **ATYPICAL},
-    "rewind": {"buffers": "final", **ATYPICAL},
-    "retrain": {"retrain.lr": 0.1, **ATYPICAL},
-    "flips": {"estimator": "fast", "reference": 16, "batch": 512, "ablate": "activation", "max_neurons": 200, **ATYPICAL},
-}
+ATYPICAL = {"c_score_below": 0.5}  # the usual values of a field of several stages, if a resolved configuration has it
 USUAL_NETWORK = {"width": 1, "stem": "imagenet"}
-RENAMED = {("retrain", "lr"): "retrain.lr"}  # options with the name of a training field
 
 # Of the paper. They come first where settings are sorted.
 DATASETS = ("cifar10", "mnist", "svhn")
@@ -178,8 +163,9 @@ def settings(
 
 def variant_of(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """The options of an analysis that are not the usual ones. Each question states itself what is memorized."""
-    known, aside = USUAL.get(stage, {}), (*EXTENT.get(stage, ()), "memorized")
-    options = {RENAMED.get((stage, k), k): v for k, v in config.items() if k not in aside and v is not None}
+    kind = STAGES.get(stage, Stage)
+    known, aside = {**ATYPICAL, **kind.usual}, (*kind.extent, "memorized")
+    options = {kind.renamed.get(k, k): v for k, v in config.items() if k not in aside and v is not None}
     return {k: v for k, v in options.items() if v != known.get(k)}
 
 
@@ -266,7 +252,7 @@ def percent(fraction: float) -> str:
 
 def usual_in_words(setting: Setting, name: str) -> str:
     """The usual value of a training field or of a stage's option."""
-    options = {k: v for of_stage in USUAL.values() for k, v in of_stage.items()}
+    options = {k: v for stage in STAGES.values() for k, v in {**ATYPICAL, **stage.usual}.items()}
     if name in setting.variant:
         return str(options.get(name, "none"))
     value = usual(setting, name)

@@ -60,8 +60,10 @@ class Stage(Generic[C]):
     version: raised whenever the stage's numbers change. tables: the schemas of its tables. reads: stages of the same block
     whose rows it needs; their ids enter its own. lockstep: its parts share work, so parts that run together end at the same
     time. forward_only: its parts run the network in evaluation mode, mostly forward. footprint: whether a part needs less
-    memory of a device than the training, as much, or perhaps more. code: the file of a user's own stage; its hash enters the
-    ids too.
+    memory of a device than the training, as much, or perhaps more. extent: its fields that say how much is measured, not
+    what. usual: {option: its usual value}, of options that change what is measured; the settings of other values are named
+    by them. renamed: {option: its name there}, of options with the name of a training field. code: the file of a user's own
+    stage; its hash enters the ids too.
 
     A stage has `run(config, inputs, part)`, which returns the rows of a part. memloc's own have it in compute.py, beside
     config.py; or there `run_together(config, inputs, parts)`, which yields the rows of one part after the other, in their
@@ -75,6 +77,9 @@ class Stage(Generic[C]):
     lockstep: ClassVar[bool] = False
     forward_only: ClassVar[bool] = False
     footprint: ClassVar[Literal["less", "as much", "more"]] = "less"
+    extent: ClassVar[tuple[str, ...]] = ()
+    usual: ClassVar[Mapping[str, Any]] = {}
+    renamed: ClassVar[Mapping[str, str]] = {}
     code: OwnCode | None = None
     # What a person may write. C is the resolved type, often a subclass with fewer None.
     config: type[StageConfig] = StageConfig

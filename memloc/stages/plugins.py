@@ -19,15 +19,15 @@ from memloc.config import StageConfig
 from memloc.errors import UsageError
 from memloc.own_code import OwnCode, read
 from memloc.stages.base import Stage
-from memloc.stages.detection.config import Detection
-from memloc.stages.detection.scores import SCORES, Score
+from memloc.stages.detection.config import EVERY, Detection
+from memloc.stages.score import Score
 from memloc.stages.training.schema import TABLES as TRAINING_TABLES
 
 GROUPS = ("memloc.stages", "memloc.scores")
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 OURS = "memloc."  # what the names of memloc's own modules begin with
 # Columns of the view `leaderboard` that no score may be named like.
-COLUMNS = {*TRAINING_TABLES["examples"].names, "correct", "margin", "memorization"} - {score.name for score in SCORES}
+COLUMNS = {*TRAINING_TABLES["examples"].names, "correct", "margin", "memorization"} - {score.name for score in EVERY}
 
 log = logging.getLogger("memloc")
 
@@ -65,7 +65,7 @@ def with_plugins(stages: Mapping[str, Stage[Any]], codes: Sequence[OwnCode], nam
                 raise UsageError(f"{code.origin}: stage {stage.name}: table {taken} is that of another stage; rename it")
             every[stage.name] = stage
         for score in scores_of(code):
-            _check_free("score", score.name, score.code, {s.name: s for s in SCORES} | own)
+            _check_free("score", score.name, score.code, {s.name: s for s in EVERY} | own)
             own[score.name] = score
             unasked |= {score.name: score} if named else {}
     every["detection"] = Detection(list(own.values()), list(unasked.values()))
@@ -89,7 +89,7 @@ def stages_of(code: OwnCode) -> Iterator[Stage[Any]]:
 def scores_of(code: OwnCode) -> Iterator[Score]:
     """The scores at the top level of a file; raises as `stages_of`."""
     for value in _objects(code, Score):
-        if value in SCORES:
+        if value in EVERY:
             continue
         if not isinstance(value.name, str) or not NAME.fullmatch(value.name) or value.name in COLUMNS:
             what = "a column of the leaderboard has this name" if value.name in COLUMNS else "valid: a-z, 0-9 and _"

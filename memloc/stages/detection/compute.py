@@ -11,8 +11,9 @@ import numpy as np
 
 from memloc.stages.base import Columns, Tables
 from memloc.stages.detection.config import ResolvedDetection
-from memloc.stages.detection.scores import SCORES, Score, flips
+from memloc.stages.detection.scores import SCORES, flips
 from memloc.stages.inputs import Inputs
+from memloc.stages.score import Score
 from memloc.statistics import Bools, Floats, auc_difference, auc_interval, average_precision, precision_at
 
 
@@ -34,7 +35,8 @@ class Sample:
 def run(config: ResolvedDetection, inputs: Inputs, known: Sequence[Score] = SCORES) -> Tables:
     """Rows of `detection` and `detection_pairs`: sample `all`, then `flips` where the block has them.
 
-    Table `scores` has the values of the scores that are the user's own. known: every score there is.
+    Table `scores` has the values of the scores that have no column of their own in view `leaderboard`: those of other stages
+    and the user's own. known: every score there is.
     """
     judges_these = config.c_score is not None and config.c_score.startswith("sweep:")
     c_scores = {"c_scores": {"c_score": inputs.c_scores}} if judges_these and inputs.c_scores is not None else {}
@@ -54,7 +56,7 @@ def run(config: ResolvedDetection, inputs: Inputs, known: Sequence[Score] = SCOR
             ],
         ),
     }
-    if own := [score.name for score in compared if score.code is not None]:
+    if own := [score.name for score in compared if score not in SCORES]:
         tables["scores"] = _own_values(own, samples[0], inputs.tables["examples"]["example"])
     return tables
 

@@ -14,13 +14,15 @@ from memloc.config import FieldError, PathOrSweep, StageConfig, TrainConfig, Unu
 from memloc.own_code import OwnCode
 from memloc.stages.base import Part, Size, Stage, Tables
 from memloc.stages.columns import FLOAT, INT, TEXT, of_analysis
-from memloc.stages.detection.scores import SCORES, Score
+from memloc.stages.detection.scores import SCORES
+from memloc.stages.score import Score, of_stages
 
 if TYPE_CHECKING:
     from memloc.stages.inputs import Inputs
 
+EVERY = (*SCORES, *(score for score in of_stages() if score not in SCORES))  # memloc's own
 # Scores that another stage computes. They need that stage in the same block.
-FROM_STAGE = tuple(score.name for score in SCORES if score.stage)
+FROM_STAGE = tuple(score.name for score in EVERY if score.stage)
 
 
 def _asked(names: Sequence[str]) -> Any:
@@ -30,7 +32,7 @@ def _asked(names: Sequence[str]) -> Any:
     return Annotated[each, BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None
 
 
-_Scores = _asked([score.name for score in SCORES])
+_Scores = _asked([score.name for score in EVERY])
 
 
 class DetectionConfig(StageConfig):
@@ -40,8 +42,8 @@ class DetectionConfig(StageConfig):
     """
 
     scores: _Scores = None  # type: ignore[valid-type]
-    """The scores that are compared (docs/definitions.md); null: all that have data. flips and second_split need the stage
-    of that name in the same block. [flips, learning_time, second_split: paper §6.1; the others: memloc]
+    """The scores that are compared (docs/definitions.md); null: all that have data. A score
+    of another stage needs that stage in the same block. [flips, learning_time, second_split: paper §6.1; the others: memloc]
     """
     c_score: Annotated[str, Field(min_length=1), Valid("sweep:NAME, a path"), PathOrSweep()] | None = None
     """The C-scores to compare with. sweep:NAME: those that the sweep NAME estimated on these labels. A path: those of a
@@ -57,7 +59,7 @@ class DetectionConfig(StageConfig):
 
 
 class ResolvedDetection(DetectionConfig):
-    """A resolved `DetectionConfig`: the scores are those that have data, in the order of `SCORES`, then the user's own."""
+    """A resolved `DetectionConfig`: the scores are those that have data, in the order of `EVERY`, then the user's own."""
 
     scores: tuple[str, ...]
 
@@ -67,6 +69,7 @@ class Detection(Stage[ResolvedDetection]):
 
     name: ClassVar[str] = "detection"
     version: ClassVar[int] = 2
+    extent: ClassVar[tuple[str, ...]] = ("scores",)
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "detection": of_analysis(
             ("score", TEXT),
@@ -94,7 +97,7 @@ class Detection(Stage[ResolvedDetection]):
 
     def __init__(self, own: Sequence[Score] = (), unasked: Sequence[Score] = ()) -> None:
         """own: the user's own scores. unasked: those of them that are compared though nobody names them."""
-        self.scores, self.unasked = (*SCORES, *own), (*SCORES, *unasked)
+        self.scores, self.unasked = (*EVERY, *own), (*EVERY, *unasked)
         self.reads = tuple(dict.fromkeys(score.stage for score in self.scores if score.stage))
         self.config = DetectionConfig
         if own:

@@ -1,38 +1,18 @@
-"""The scores of an example: how likely is it mislabeled? (science.md, Detection scores)
-
-Each is one number per training example.
-A score of the user's own is the same: an object `Score` in a Python file.
-"""
+"""The scores that have a column of their own in view `leaderboard` (science.md, Detection scores)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from memloc.own_code import OwnCode
 from memloc.stages.base import Columns
+from memloc.stages.score import Score
 
 if TYPE_CHECKING:
     from memloc.statistics import Floats  # it imports scipy, which no reader needs
-
-
-@dataclass(frozen=True)
-class Score:
-    """A score of every training example.
-
-    values: the rows of the training and of the analyses that detection reads, by table name -> one number for each row of
-    table `examples`, in its order; higher: more likely mislabeled; NaN: unknown. stage: the stage of the same block whose
-    rows it needs, if there is one. code: the file of a user's own score.
-    """
-
-    name: str
-    values: Callable[[Mapping[str, Columns]], Any]
-    stage: str | None = None
-    code: OwnCode | None = None
 
 
 def of_training(column: str, sign: int = 1) -> Callable[[Mapping[str, Columns]], Floats]:

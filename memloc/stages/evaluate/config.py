@@ -59,6 +59,7 @@ class Evaluate(Stage[ResolvedEvaluate]):
     name: ClassVar[str] = "evaluate"
     forward_only: ClassVar[bool] = True
     version: ClassVar[int] = 2
+    extent: ClassVar[tuple[str, ...]] = ("epoch", "modes", "rescale")
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "evaluation": of_analysis(("mode", TEXT), ("rescale", TEXT), *ACCURACIES, ("noisy_true_acc", FLOAT)),
         "predictions": of_analysis(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pyarrow as pa
 from pydantic import AfterValidator, Field
@@ -82,6 +82,14 @@ class Flips(Stage[FlipsConfig]):
     name: ClassVar[str] = "flips"
     forward_only: ClassVar[bool] = True
     version: ClassVar[int] = 3
+    extent: ClassVar[tuple[str, ...]] = ("clean", "noisy", "repeats", "post_eval", "group_size")
+    usual: ClassVar[Mapping[str, Any]] = {
+        "estimator": "fast",
+        "reference": 16,
+        "batch": 512,
+        "ablate": "activation",
+        "max_neurons": 200,
+    }
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "flips": of_analysis(
             ("example", INT),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pyarrow as pa
 
@@ -47,6 +47,8 @@ class Gradients(Stage[ResolvedGradients]):
     name: ClassVar[str] = "gradients"
     footprint: ClassVar[Literal["less", "as much", "more"]] = "more"
     version: ClassVar[int] = 3
+    extent: ClassVar[tuple[str, ...]] = ("epochs", "at")
+    usual: ClassVar[Mapping[str, Any]] = {"bn": "batch"}
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "gradients": of_analysis(
             ("epoch", SMALL),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pyarrow as pa
 
@@ -57,6 +57,9 @@ class Retrain(Stage[ResolvedRetrain]):
     name: ClassVar[str] = "retrain"
     footprint: ClassVar[Literal["less", "as much", "more"]] = "as much"
     version: ClassVar[int] = 1
+    extent: ClassVar[tuple[str, ...]] = ("epochs", "peak_epoch")
+    usual: ClassVar[Mapping[str, Any]] = {"retrain.lr": 0.1}
+    renamed: ClassVar[Mapping[str, str]] = {"lr": "retrain.lr"}
     tables: ClassVar[Mapping[str, pa.Schema]] = {"retrain": of_analysis(("layer", TEXT), ("epoch", SMALL), *ACCURACIES)}
     lockstep: ClassVar[bool] = True
     config = RetrainConfig

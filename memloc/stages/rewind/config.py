@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
@@ -36,6 +36,8 @@ class Rewind(Stage[ResolvedRewind]):
     name: ClassVar[str] = "rewind"
     forward_only: ClassVar[bool] = True
     version: ClassVar[int] = 2
+    extent: ClassVar[tuple[str, ...]] = ("epochs",)
+    usual: ClassVar[Mapping[str, Any]] = {"buffers": "final"}
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "rewind": of_analysis(("layer", TEXT), ("epoch", SMALL), *ACCURACIES, ("clean_loss", FLOAT), ("noisy_loss", FLOAT))
     }
