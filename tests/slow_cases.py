@@ -67,6 +67,7 @@ SLOW: dict[str, Sequence[str]] = {
         r"papers/maini2023/test_tied_dropout.py::test_what_dropping_costs\[(mnist|svhn).*\]",
     ),
     "A case of each kind.": (
+        r"stages/test_depth.py::test_the_probes_of_every_architecture\[(resnet50|vit_small|timm:.*)-.*\]",
         r"store/test_patience.py::test_faults_of_an_object_store\[(cut_upload|slow)\]",
         r"commands/test_claims.py::test_the_store_is_listed_once\[arguments[23]-sweep0\]",
         r"commands/test_data.py::test_a_dry_run_needs_no_files\[(mnist|fashion_mnist)\]",
