@@ -40,6 +40,7 @@ TRAININGS: list[tuple[dict[str, Any], str]] = [
 ]
 MASKED = {"memorized": "labels"}
 ANALYSES: dict[str, dict[str, Any]] = {
+    "depth": {"epochs": [20], "neighbours": 10, "support": 5000},
     "detection": {"scores": ["learning_time", "forgetting", "aum", "el2n", "loss", "probability"]},
     "evaluate": {"epoch": 20, "modes": ["plain"]},
     "flips": {

@@ -9,7 +9,7 @@ import pytest
 
 from memloc import sweep
 from memloc.errors import UsageError
-from memloc.stages import REGISTRY
+from memloc.stages import REGISTRY, STAGES
 from memloc.sweep import Sweep
 from tests.counting import calls
 
@@ -307,8 +307,7 @@ def test_a_range_that_no_list_holds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [("defaults.seed=1", "; a training's field stands alone: write seed=…"), ("a.lr=1", "write lr=…"),
-     ("retrian.lr=1", "did you mean 'retrain'?; valid: detection, evaluate, flips, gradients, held_out, retrain, rewind, "
-      "second_split")],
+     ("retrian.lr=1", f"did you mean 'retrain'?; valid: {', '.join(sorted(STAGES))}")],
 )  # fmt: skip
 def test_a_trainings_field_after_a_dot(tmp_path: Path, typed: str, said: str) -> None:
     assert problem_of(tmp_path, HEAD + "blocks: {a: {}}\n", [typed]).endswith(said)

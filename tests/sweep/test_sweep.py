@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from memloc import sweep
 from memloc.config import TrainConfig
 from memloc.errors import UsageError
-from memloc.stages import REGISTRY
+from memloc.stages import REGISTRY, STAGES
 from memloc.stages.evaluate.config import ResolvedEvaluate
 from memloc.stages.rewind.config import ResolvedRewind
 from memloc.sweep import Sweep, loading
@@ -144,7 +144,7 @@ block: {}
         "mine.yaml:5:blocks.a.axes.noise.1: 0.1 stands in this axis twice",
         "mine.yaml:5:blocks.a.axes.data_seed: 3 is not a non-empty list",
         "mine.yaml:5:blocks.a.axes.sed: unknown field; did you mean 'seed'?",
-        "mine.yaml:7:blocks.a.stages.rewnd: unknown stage; did you mean 'rewind'?; valid: detection, evaluate, ",
+        f"mine.yaml:7:blocks.a.stages.rewnd: unknown stage; did you mean 'rewind'?; valid: {', '.join(sorted(STAGES))}",
         "mine.yaml:7:blocks.a.stages.rewind.epochs: [0, 0] is not valid",
         "mine.yaml:7:blocks.a.stages.evaluate.modes.0: 'bare' is not valid; valid: plain, own, scaled, dropped",
         "mine.yaml:7:blocks.a.stages.evaluate.modes.2: 'owm' is not valid; valid: plain, own, scaled, dropped; did you mean",
