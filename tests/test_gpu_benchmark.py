@@ -11,7 +11,7 @@ import torch
 from benchmarks.gpu import __main__ as program
 from benchmarks.gpu import bits, sweeps
 from benchmarks.gpu.setting import Setting
-from memloc.stages.flips import task
+from memloc.stages.neurons import task
 from memloc.stages.training.graphed import Recorded
 from tests.numerics import kept_numerics
 from tests.run.programs import environment, python

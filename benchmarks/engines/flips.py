@@ -16,11 +16,11 @@ from benchmarks.reference import authors_flips, flips
 from benchmarks.reference.examples import Examples
 from benchmarks.sizes import Size, size
 from memloc.models.inference import logits
-from memloc.stages.flips.active import Active
-from memloc.stages.flips.after import Sets, accuracies
-from memloc.stages.flips.config import BATCH, COPIES
-from memloc.stages.flips.search import own_gradient, reference_gradient, search
-from memloc.stages.flips.task import Search, Task
+from memloc.stages.neurons import BATCH, COPIES
+from memloc.stages.neurons.active import Active
+from memloc.stages.neurons.after import Sets, accuracies
+from memloc.stages.neurons.search import own_gradient, reference_gradient, search
+from memloc.stages.neurons.task import Search, Task
 
 GROUP = 32  # searches at once, as by default
 PLAINLY = 2  # searches that the plain way is timed on

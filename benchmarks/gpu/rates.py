@@ -19,11 +19,11 @@ from memloc.run.by_shape.computations import of_epoch
 from memloc.run.by_shape.short_runs import Subject
 from memloc.run.worker import set_up_numerics
 from memloc.stages import base
-from memloc.stages.flips.after import Sets, accuracies
-from memloc.stages.flips.search import search
-from memloc.stages.flips.task import Task
 from memloc.stages.gradients.compute import set_gradients
 from memloc.stages.inputs import Inputs
+from memloc.stages.neurons.after import Sets, accuracies
+from memloc.stages.neurons.search import search
+from memloc.stages.neurons.task import Task
 from memloc.stages.retrain.compute import retrain
 from memloc.stages.retrain.config import Retrain, RetrainConfig
 from memloc.stages.rewind.compute import rewound_logits

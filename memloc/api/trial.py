@@ -246,7 +246,7 @@ class Trial:
         """
         import torch
 
-        from memloc.stages.flips.after import choose
+        from memloc.stages.neurons.after import choose
 
         own = (row for row in self.table("analyses").to_pylist() if row["stage"] == "flips")
         configs = {row["analysis"]: json.loads(row["config"]) for row in own}

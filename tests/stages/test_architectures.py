@@ -19,8 +19,8 @@ from memloc.models.architectures.vit_small import network as vit_small
 from memloc.models.groups import Network
 from memloc.models.kept import floats
 from memloc.stages.evaluate.config import Evaluate, EvaluateConfig
-from memloc.stages.flips.search import search
 from memloc.stages.gradients.compute import alike, set_gradients
+from memloc.stages.neurons.search import search
 from memloc.stages.retrain.compute import retrain
 from memloc.stages.retrain.config import RetrainConfig
 from memloc.stages.rewind.compute import rewound_logits

@@ -24,11 +24,11 @@ from memloc.models.dropouts import OwnDropouts
 from memloc.models.groups import Network
 from memloc.models.inference import logits, margins
 from memloc.models.weight_gates import WeightGated
-from memloc.stages.flips.active import Active
-from memloc.stages.flips.after import _predictions
-from memloc.stages.flips.search import own_gradient
-from memloc.stages.flips.task import Search, Task
 from memloc.stages.inputs import Inputs
+from memloc.stages.neurons.active import Active
+from memloc.stages.neurons.after import _predictions
+from memloc.stages.neurons.search import own_gradient
+from memloc.stages.neurons.task import Search, Task
 from memloc.stages.retrain.compute import Variant, _logits
 from memloc.stages.rewind.compute import rewound_logits
 from memloc.stages.training.forward import forward_pass

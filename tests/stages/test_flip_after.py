@@ -12,9 +12,9 @@ from torch import Tensor
 from benchmarks.reference.examples import Examples
 from benchmarks.reference.flips import accuracy_after
 from memloc.models.kept import Masks
-from memloc.stages.flips.after import Sets, _share, accuracies, choose
 from memloc.stages.flips.config import Flips, FlipsConfig
-from memloc.stages.flips.task import Neurons, Search
+from memloc.stages.neurons.after import Sets, _share, accuracies, choose
+from memloc.stages.neurons.task import Neurons, Search
 from tests.stages.conftest import Trained
 from tests.stages.naive import pixels
 

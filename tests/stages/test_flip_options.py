@@ -19,11 +19,12 @@ from memloc.models.architectures import resolved
 from memloc.models.architectures.vit_small.config import ViTSmall
 from memloc.models.weight_gates import WeightGated
 from memloc.seeds import stream
-from memloc.stages.flips.active import Active
-from memloc.stages.flips.after import Sets, accuracies
-from memloc.stages.flips.config import COPIES, Flips, FlipsConfig
-from memloc.stages.flips.search import reference_gradient, search
-from memloc.stages.flips.task import Search, Task
+from memloc.stages.flips.config import Flips, FlipsConfig
+from memloc.stages.neurons import COPIES
+from memloc.stages.neurons.active import Active
+from memloc.stages.neurons.after import Sets, accuracies
+from memloc.stages.neurons.search import reference_gradient, search
+from memloc.stages.neurons.task import Search, Task
 from tests.models.plain import CONVS, Plain
 from tests.stages.conftest import Trained, run
 from tests.stages.naive import pixels

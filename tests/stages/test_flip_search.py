@@ -18,11 +18,12 @@ from memloc.models.blocks import ConvBlock, GatedLinear
 from memloc.models.gates import Gates
 from memloc.models.groups import Network, State
 from memloc.models.kept import Masks
-from memloc.stages.flips.active import Active
 from memloc.stages.flips.compute import sample
-from memloc.stages.flips.config import BATCH, COPIES, FlipsConfig
-from memloc.stages.flips.search import own_gradient, reference_gradient, search
-from memloc.stages.flips.task import NOISE, Neurons, Search, Task
+from memloc.stages.flips.config import FlipsConfig
+from memloc.stages.neurons import BATCH, COPIES
+from memloc.stages.neurons.active import Active
+from memloc.stages.neurons.search import own_gradient, reference_gradient, search
+from memloc.stages.neurons.task import NOISE, Neurons, Search, Task
 from tests.models.plain import CONVS
 from tests.stages.conftest import Trained, run
 

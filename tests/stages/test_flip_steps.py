@@ -15,11 +15,11 @@ from memloc.models.inference import logits
 from memloc.models.memory_format import channels_last
 from memloc.run.by_shape.counting import Counting
 from memloc.seeds import stream
-from memloc.stages.flips import noise
-from memloc.stages.flips.active import Active, ByGroup
-from memloc.stages.flips.noise import Noise
-from memloc.stages.flips.search import search
-from memloc.stages.flips.task import Search, Task
+from memloc.stages.neurons import noise
+from memloc.stages.neurons.active import Active, ByGroup
+from memloc.stages.neurons.noise import Noise
+from memloc.stages.neurons.search import search
+from memloc.stages.neurons.task import Search, Task
 from tests.stages.conftest import Trained, settings
 
 META = torch.device("meta")

@@ -16,8 +16,8 @@ from memloc.models.architectures import resolved
 from memloc.stages.flips import compute
 from memloc.stages.flips.compute import sample
 from memloc.stages.flips.config import Flips, FlipsConfig
-from memloc.stages.flips.search import search
-from memloc.stages.flips.task import Task
+from memloc.stages.neurons.search import search
+from memloc.stages.neurons.task import Task
 from tests.stages.conftest import TIED, Trained, run
 
 STAGE = Flips()

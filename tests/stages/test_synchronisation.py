@@ -26,11 +26,11 @@ from memloc.models.dropouts import build_dropout
 from memloc.models.groups import Network
 from memloc.models.inference import logits
 from memloc.run.worker import set_up_numerics
-from memloc.stages.flips.search import search
-from memloc.stages.flips.task import Task
 from memloc.stages.gradients.compute import set_gradients
 from memloc.stages.gradients.trajectory import Steps
 from memloc.stages.inputs import Inputs
+from memloc.stages.neurons.search import search
+from memloc.stages.neurons.task import Task
 from memloc.stages.retrain import compute as retraining
 from memloc.stages.retrain.config import Retrain, RetrainConfig
 from memloc.stages.rewind.compute import rewound_logits

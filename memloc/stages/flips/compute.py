@@ -1,6 +1,6 @@
 """Neuron flipping (science.md, Neuron flipping; paper §6.1, Figure 5): how many neurons carry an example's prediction.
 
-The search itself is in search.py, the accuracy that is left after it in after.py.
+The search itself is in stages/neurons/search.py, the accuracy that is left after it in stages/neurons/after.py.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from memloc.models.inference import logits
 from memloc.models.weight_gates import WeightGated
 from memloc.seeds import hashed
 from memloc.stages.base import Part, Tables
-from memloc.stages.flips.after import NAMES, Sets, accuracies, choose
 from memloc.stages.flips.config import FlipsConfig, reference_examples
-from memloc.stages.flips.search import search
-from memloc.stages.flips.task import Neurons, Search, Task
 from memloc.stages.inputs import Inputs
+from memloc.stages.neurons.after import NAMES, Sets, accuracies, choose
+from memloc.stages.neurons.search import search
+from memloc.stages.neurons.task import Neurons, Search, Task
 
 
 def run(config: FlipsConfig, inputs: Inputs, part: Part) -> Tables:

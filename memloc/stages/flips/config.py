@@ -13,9 +13,8 @@ from memloc.models.architectures import ARCHITECTURES
 from memloc.stages.base import NetworkFacts, Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, BOOL, FLOAT, INT, SMALL, SMALLS, TEXTS, of_analysis
 from memloc.stages.fields import MaskedConfig, resolve_sets
+from memloc.stages.neurons import BATCH, COPIES
 
-COPIES = 5  # noisy copies over which F̄ averages its logits
-BATCH = 512  # examples of L_ref, unless the configuration says otherwise
 DEFAULTS = {"reference": 16, "batch": BATCH}
 STEPS = 8  # of a typical search, for estimates
 

@@ -21,7 +21,7 @@ from memloc.data.labels import stratified
 from memloc.models.groups import Network, State
 from memloc.models.inference import MaskSource, groups_of
 from memloc.seeds import hashed
-from memloc.stages.flips.task import Neurons, Search
+from memloc.stages.neurons.task import Neurons, Search
 from memloc.stages.training.transfer import to_device
 
 NAMES = ("clean_acc", "noisy_acc", "test_acc", "clean_se", "noisy_se", "test_se")

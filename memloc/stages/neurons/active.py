@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memloc.stages.flips.task import Search, Task
+from memloc.stages.neurons.task import Search, Task
 from memloc.stages.training.transfer import to_device
 
 

@@ -14,8 +14,8 @@ from memloc.models.groups import Network
 from memloc.models.inference import MaskSource
 from memloc.models.kept import Masks
 from memloc.seeds import stream
-from memloc.stages.flips.config import BATCH, COPIES
-from memloc.stages.flips.noise import Noise
+from memloc.stages.neurons import BATCH, COPIES
+from memloc.stages.neurons.noise import Noise
 from memloc.stages.training.transfer import to_device
 
 NOISE = 0.01  # length of the noise relative to the image's

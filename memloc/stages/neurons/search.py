@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from memloc.data.arrays import I64
 from memloc.models.gates import Gate, Open, repeated
 from memloc.models.inference import GROUP_SIZE, groups_of
-from memloc.stages.flips.active import Active, ByGroup
-from memloc.stages.flips.config import COPIES
-from memloc.stages.flips.task import Search, Task
+from memloc.stages.neurons import COPIES
+from memloc.stages.neurons.active import Active, ByGroup
+from memloc.stages.neurons.task import Search, Task
 from memloc.stages.training.transfer import to_device
 
 TOGETHER = 1024  # images in one pass at most, of several searches under their own gates: part of the numerics
