@@ -41,7 +41,8 @@ def gradient_accounting(name: str) -> Sequence[Comparison]:
         config = stage.resolve(GradientsConfig(epochs=(last,), bn=bn), s.config)
 
         def engine(config: ResolvedGradients = config) -> Any:
-            return stage.run(config, s.inputs(), {"epoch": last})["gradients"]
+            tables: Any = stage.run(config, s.inputs(), {"epoch": last})
+            return tables["gradients"]
 
         def plain(batch: bool = bn == "batch") -> list[dict[str, Tensor]]:
             network = s.inputs().network(last)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from memloc import stages
@@ -21,10 +22,11 @@ from memloc.run.provenance import where
 from memloc.run.quantities import part_passes, retrained_passes
 from memloc.run.replay import heal
 from memloc.run.worker import Worker, set_up_numerics
-from memloc.stages.base import Part, Tables
-from memloc.stages.inputs import Inputs
+from memloc.stages.base import Given, Part, WithNetwork
+from memloc.stages.inputs import Inputs, OfPart
 from memloc.stages.plugins import origins
-from memloc.store import Commit, Store, tables
+from memloc.store import Commit, Store, checkpoints, tables
+from memloc.store.commit_form import CheckpointEntry
 
 
 def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterator[PartResult]:
@@ -55,7 +57,7 @@ def run_parts(worker: Worker, trial: TrialPlan, items: Sequence[Item]) -> Iterat
         check_kind(_committed(store, trial.id), worker.device)
     set_up_numerics(trial.config, worker.device)
     inputs = worker.inputs(trial, analysis, lambda epoch: heal(worker, trial, epoch))
-    inputs.tables = _tables_read(store, trial, analysis)
+    inputs.tables, inputs.networks = _read(store, trial, analysis)
     inputs.c_scores = None if analysis.c_scores is None else analysis.c_scores.values[inputs.data.example]
     at_once = parts_together(worker.device, len(todo), analysis.kind.memory(analysis.config, analysis.size))
     computation = _Computation(worker, trial, analysis, inputs)
@@ -95,10 +97,10 @@ class _Computation:
             mean, company = (time.perf_counter() - clock) / len(bunch), len(bunch)
         share = 1 - kind.shared(config, self.analysis.size) * (1 - 1 / company)
         before = self._trained_before(bunch)
-        for (part_id, part), rows in zip(bunch, computed, strict=True):
+        for (part_id, part), given in zip(bunch, computed, strict=True):
             result = PartResult(part_id, mean or time.perf_counter() - clock, share)
             passes = part_passes(self.trial, self.analysis) * share + retrained_passes(self.trial, before.get(part_id, 0))
-            self._commit(part, rows, result, passes)
+            self._commit(part, given, result, passes)
             yield result
             clock = time.perf_counter()
 
@@ -110,16 +112,25 @@ class _Computation:
             return {}
         return {part_id: start.before for part_id, start in starts(of_parts, self.inputs.history.states()).items()}
 
-    def _commit(self, part: Part, rows: Tables, result: PartResult, passes: float) -> None:
+    def _commit(self, part: Part, given: Given, result: PartResult, passes: float) -> None:
         analysis, trial = self.analysis, self.trial
+        rows, made = (given.tables, self._write(result.part_id, given)) if isinstance(given, WithNetwork) else (given, ())
         commit = replace(
             _commit_of(trial, analysis, result.part_id, part),
             where=where(self.worker.device) | ({"plugins": origins(analysis.plugins)} if analysis.plugins else {}),
             seconds=result.seconds,
             passes=passes,
+            checkpoints=made,
         )
         with_ids = {t: _with_ids(columns, analysis.id, trial.id) for t, columns in rows.items()}
         self.worker.store.publish(commit, with_ids, analysis.kind.tables)
+
+    def _write(self, part_id: str, given: WithNetwork) -> tuple[CheckpointEntry, ...]:
+        """Writes the network of a part; nobody sees it before the commit."""
+        content = checkpoints.encode({name: tensor.contiguous() for name, tensor in given.weights.items()})
+        entry = checkpoints.entry(part_id, given.epoch, content)
+        self.worker.store.files.put(entry.path, content)
+        return (entry,)
 
 
 def _commit_of(trial: TrialPlan, analysis: AnalysisPlan, part_id: str, part: Part) -> Commit:
@@ -154,14 +165,19 @@ def _with_ids(columns: Mapping[str, Any], analysis: str, trial: str) -> dict[str
     return {"analysis": [analysis] * n, "trial": [trial] * n, **columns}
 
 
-def _tables_read(store: Store, trial: TrialPlan, analysis: AnalysisPlan) -> dict[str, dict[str, Any]]:
-    """The rows of the training and of the analyses that this one reads, by table; `analyses` has their configurations."""
+def _read(store: Store, trial: TrialPlan, analysis: AnalysisPlan) -> tuple[dict[str, dict[str, Any]], list[OfPart]]:
+    """(the rows of the training and of the analyses that this one reads, by table; the networks that these have made).
+
+    Table `analyses` has their configurations.
+    """
     if not analysis.kind.reads:
-        return {}
+        return {}, []
     by_id = {a.id: a for a in trial.analyses}
     wanted = [_committed(store, part_id) for part_id in (trial.id, *(p for i in analysis.reads for p in by_id[i].part_ids))]
     names = dict.fromkeys(["analyses", *(f.table for c in wanted for f in c.files)])
-    return {name: tables.read(store.files, wanted, name, stages.tables()).to_pydict() for name in names}
+    rows = {name: tables.read(store.files, wanted, name, stages.tables()).to_pydict() for name in names}
+    made = [OfPart(c.stage, c.part, partial(checkpoints.read, store.files, e)) for c in wanted[1:] for e in c.checkpoints]
+    return rows, made
 
 
 def _committed(store: Store, part_id: str) -> Commit:

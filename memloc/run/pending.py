@@ -13,7 +13,7 @@ from memloc.run.plan import AnalysisPlan, Plan, TrialPlan
 from memloc.run.retention import kept_epochs, unintended
 from memloc.stages.base import Part
 from memloc.store import Snapshot, Store, checkpoints, generation_layout, layout
-from memloc.store.commit_form import FileEntry
+from memloc.store.entries import Listed
 from memloc.store.resumable import reached_epoch, surplus_states, usable_states
 
 TrainWork = Literal["done", "train", "replay"]
@@ -95,7 +95,7 @@ def pending(
     """
     _check_readable(plan, store, snapshot)
     sizes = store.files.listing(layout.DATA) | store.files.listing(layout.CHECKPOINTS)
-    committed = {*snapshot.covered, *(c.id for c in snapshot.loose() if _whole(c.files, sizes))}
+    committed = {*snapshot.covered, *(c.id for c in snapshot.loose() if _whole(c.needed, sizes))}
     if set_aside:
         for part_id in snapshot.commits.keys() - committed:
             if any(part_id in t.part_ids for t in plan.trials):
@@ -130,7 +130,7 @@ def _check_readable(plan: Plan, store: Store, snapshot: Snapshot) -> None:
             raise StoreError(f"store {store.uri}: {path} {snapshot.unreadable[path]}")
 
 
-def _whole(files: Iterable[FileEntry], sizes: Mapping[str, int]) -> bool:
+def _whole(files: Iterable[Listed], sizes: Mapping[str, int]) -> bool:
     return all(sizes.get(f.path) == f.size for f in files)
 
 

@@ -130,12 +130,14 @@ def _trial(entry: Entry, data: Description, sources: Sources, common: _Common, p
                 missing[request.stage] = scored
                 unmet.append(Unmet(block, request.stage, scored))
                 continue
-            parts = common.parts_of(kind, scored.config, config, scored.size)
-            if problem := problem_of_parts(config, kind, scored.config, parts):
-                problems.append(f"{request.where}: {problem}")
             # One for every combination of the analyses that it reads: a stage may have several configurations.
             for reads in product(*(in_block[stage] for stage in kind.reads if stage in in_block)):
-                analysis = _analysis(trial_id, kind, scored, parts, reads)
+                read = {analyses[i].stage: analyses[i].config for i in reads}
+                whole = replace(scored, config=kind.completed(scored.config, read))
+                parts = common.parts_of(kind, whole.config, config, whole.size)
+                if problem := problem_of_parts(config, kind, whole.config, parts):
+                    problems.append(f"{request.where}: {problem}")
+                analysis = _analysis(trial_id, kind, whole, parts, reads)
                 in_block.setdefault(request.stage, []).append(analysis.id)
                 analyses[analysis.id] = analysis
     asked = tuple(analyses.values()), tuple(unmet), most(entry.checkpoints)

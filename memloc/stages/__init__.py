@@ -32,7 +32,8 @@ def discover() -> dict[str, Stage[Any]]:
     return {name: import_module(f"{__name__}.{name}.config").STAGE for name in names}
 
 
-STAGES = with_plugins(discover(), installed(), named=False)
+_OURS = discover()
+STAGES = with_plugins(_OURS, installed(_OURS.values()), named=False)
 
 
 def _count_examples(source: SourceConfig) -> int:

@@ -17,11 +17,28 @@ from memloc.config import StageConfig, TrainConfig
 from memloc.own_code import OwnCode
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from memloc.stages.inputs import Inputs
 
 Part: TypeAlias = Mapping[str, int | str]  # what one commit holds, as a JSON object
 Columns: TypeAlias = Mapping[str, Any]  # {column: a sequence or array}, all of one length
 Tables: TypeAlias = Mapping[str, Columns]
+
+
+@dataclass(frozen=True)
+class WithNetwork:
+    """What a part gives that makes a network: its rows, and the network's weights, on the CPU. They become a checkpoint.
+
+    epoch: that of the checkpoint of which the part made it.
+    """
+
+    tables: Tables
+    weights: Mapping[str, Tensor]
+    epoch: int
+
+
+Given: TypeAlias = Tables | WithNetwork  # what a part gives
 
 C = TypeVar("C", bound=StageConfig)
 
@@ -67,7 +84,8 @@ class Stage(Generic[C]):
 
     A stage has `run(config, inputs, part)`, which returns the rows of a part. memloc's own have it in compute.py, beside
     config.py; or there `run_together(config, inputs, parts)`, which yields the rows of one part after the other, in their
-    order. The rows of a part do not depend on the other parts, to the last bit.
+    order. The rows of a part do not depend on the other parts, to the last bit. A part that makes a network returns
+    `WithNetwork`. A stage that reads this one gets the network (`Inputs.networks`), and so do all of its parts the same one.
     """
 
     name: ClassVar[str]
@@ -92,6 +110,10 @@ class Stage(Generic[C]):
         """
         resolved: C = config
         return resolved
+
+    def completed(self, config: C, read: Mapping[str, StageConfig]) -> C:
+        """The configuration, completed with those of the analyses that it reads, by stage: of them its parts may depend."""
+        return config
 
     def codes(self, config: C) -> tuple[OwnCode, ...]:
         """The user's files on which the rows depend."""
@@ -147,11 +169,11 @@ class Stage(Generic[C]):
         """{table: rows} of one part, for the estimate of a dry run."""
         return {}
 
-    def run(self, config: C, inputs: Inputs, part: Part) -> Tables:
-        """The rows of one part."""
+    def run(self, config: C, inputs: Inputs, part: Part) -> Given:
+        """The rows of one part, and perhaps a network."""
         return next(self.run_together(config, inputs, [part]))
 
-    def run_together(self, config: C, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
+    def run_together(self, config: C, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Given]:
         """The rows of several parts, one after the other. compute.py is imported only here, because it needs torch."""
         if type(self).run is not Stage.run:
             for part in parts:

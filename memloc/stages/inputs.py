@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from memloc.models.build import build
 from memloc.models.dropouts import Dropout, build_dropout
 from memloc.models.groups import Network
 from memloc.models.memory_format import channels_last
-from memloc.stages.base import Columns
+from memloc.stages.base import Columns, Part
 
 if TYPE_CHECKING:
     from memloc.stages.training.loop import Epoch
@@ -46,12 +46,22 @@ class History:
     is_checkpoint: Callable[[int, Mapping[str, Tensor]], bool] = _is_unknown
 
 
+@dataclass(frozen=True)
+class OfPart:
+    """A network that a part of another analysis has made. weights: reads its `state_dict`."""
+
+    stage: str
+    part: Part
+    weights: Callable[[], Mapping[str, Tensor]]
+
+
 @dataclass
 class Inputs:
     """Everything a part may read.
 
     weights: epoch -> that checkpoint's `state_dict` on the CPU. tables: for a stage that `reads`, the rows of the training
-    and of the analyses that it reads, by table name (`analyses` has their configurations). c_scores: float64 [n], for an
+    and of the analyses that it reads, by table name (`analyses` has their configurations). networks: for such a stage, those
+    that parts of these analyses have made, in the order of the parts. c_scores: float64 [n], for an
     analysis that takes them. history: for a stage that trains epochs again. memo: quantities of the whole training that one
     part has computed, for the next part in this process. Every process computes the same bits.
     """
@@ -61,6 +71,7 @@ class Inputs:
     device: torch.device
     weights: Callable[[int], Mapping[str, Tensor]]
     tables: Mapping[str, Columns] = field(default_factory=dict)
+    networks: Sequence[OfPart] = ()
     c_scores: npt.NDArray[np.float64] | None = None
     history: History = field(default_factory=History)
     memo: dict[Hashable, Any] = field(default_factory=dict)

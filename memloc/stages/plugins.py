@@ -1,15 +1,16 @@
-"""Stages and scores of the user's own: every `Stage` and every `Score` that stands at the top level of a Python file.
+"""What users add: every `Stage` that stands at the top level of a Python file, and every object that a stage takes there.
 
-A sweep names its plugins by path, or as `package.module`. An installed package may also name them in its entry points
-`memloc.stages` and `memloc.scores`. Either way the file is executed from its text, and the hash of the text enters the ids
-of what it computes.
+A sweep names its plugins by path, or as `package.module`. An installed package may also name them in its entry points, such
+as `memloc.stages` and `memloc.scores`. Either way the file is executed from its text, and the hash of the text enters the
+ids of what it computes.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -19,27 +20,27 @@ from memloc.config import StageConfig
 from memloc.errors import UsageError
 from memloc.own_code import OwnCode, read
 from memloc.stages.base import Stage
-from memloc.stages.detection.config import EVERY, Detection
-from memloc.stages.score import Score
+from memloc.stages.extensible import Extensible, Extension
 from memloc.stages.training.schema import TABLES as TRAINING_TABLES
 
-GROUPS = ("memloc.stages", "memloc.scores")
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 OURS = "memloc."  # what the names of memloc's own modules begin with
-# Columns of the view `leaderboard` that no score may be named like.
-COLUMNS = {*TRAINING_TABLES["examples"].names, "correct", "margin", "memorization"} - {score.name for score in EVERY}
 
 log = logging.getLogger("memloc")
 
 
-def installed() -> list[OwnCode]:
-    """The files that installed packages name in their entry points. One that cannot be read is left out, as the log says."""
+def installed(stages: Iterable[Stage[Any]]) -> list[OwnCode]:
+    """The files that installed packages name in their entry points. One that cannot be read is left out, as the log says.
+
+    stages: memloc's own. There is a group of entry points for stages, and one for what each of these takes.
+    """
     codes: dict[OwnCode, None] = {}
-    for group in GROUPS:
+    taking = [stage for stage in stages if isinstance(stage, Extensible)]
+    for group in ("memloc.stages", *(f"memloc.{stage.noun}s" for stage in taking)):
         for entry in sorted(entry_points(group=group), key=lambda entry: entry.name):
             try:
                 code = read(entry.module)
-                list(stages_of(code)), list(scores_of(code))
+                list(stages_of(code)), [list(taken_of(code, stage)) for stage in taking]
             except UsageError as error:
                 log.warning("plugin %s = %s is left out: %s", entry.name, entry.value, "; ".join(error.problems))
             else:
@@ -48,28 +49,34 @@ def installed() -> list[OwnCode]:
 
 
 def with_plugins(stages: Mapping[str, Stage[Any]], codes: Sequence[OwnCode], named: bool = True) -> dict[str, Stage[Any]]:
-    """These stages and those of the files, by name.
+    """These stages and those of the files, by name. Stages that take objects of the files have them.
 
-    named: whether a sweep names the files. Detection then compares their scores though nobody names these.
+    named: whether a sweep names the files. Then the objects are used though nobody names these.
 
     Raises:
-        UsageError: a file has no stage and no score that can be used, or a name is taken.
+        UsageError: a file has something that cannot be used, or a name is taken.
     """
-    every, detection = dict(stages), stages["detection"]
-    assert isinstance(detection, Detection)
-    own, unasked = ({s.name: s for s in several if s.code} for several in (detection.scores, detection.unasked))
+    every = {name: _with_own(stage, codes, named) for name, stage in stages.items()}
     for code in codes:
         for stage in stages_of(code):
             _check_free("stage", stage.name, stage.code, every)
             if taken := next((t for s in every.values() if s.name != stage.name for t in stage.tables if t in s.tables), ""):
                 raise UsageError(f"{code.origin}: stage {stage.name}: table {taken} is that of another stage; rename it")
             every[stage.name] = stage
-        for score in scores_of(code):
-            _check_free("score", score.name, score.code, {s.name: s for s in EVERY} | own)
-            own[score.name] = score
-            unasked |= {score.name: score} if named else {}
-    every["detection"] = Detection(list(own.values()), list(unasked.values()))
     return every
+
+
+def _with_own(stage: Stage[Any], codes: Sequence[OwnCode], named: bool) -> Stage[Any]:
+    """The stage with the objects of the files that it takes."""
+    if not isinstance(stage, Extensible):
+        return stage
+    own, unasked = ({one.name: one for one in several if one.code} for several in (stage.objects, stage.unasked))
+    for code in codes:
+        for one in taken_of(code, stage):
+            _check_free(stage.noun, one.name, one.code, {each.name: each for each in stage.built_in} | own)
+            own[one.name] = one
+            unasked |= {one.name: one} if named else {}
+    return type(stage)(list(own.values()), list(unasked.values()))
 
 
 def stages_of(code: OwnCode) -> Iterator[Stage[Any]]:
@@ -86,15 +93,15 @@ def stages_of(code: OwnCode) -> Iterator[Stage[Any]]:
             yield value
 
 
-def scores_of(code: OwnCode) -> Iterator[Score]:
-    """The scores at the top level of a file; raises as `stages_of`."""
-    for value in _objects(code, Score):
-        if value in EVERY:
+def taken_of(code: OwnCode, stage: Extensible[Any]) -> Iterator[Extension]:
+    """The objects at the top level of a file that a stage takes; raises as `stages_of`."""
+    for value in _objects(code, stage.takes):
+        if value in stage.built_in:
             continue
-        if not isinstance(value.name, str) or not NAME.fullmatch(value.name) or value.name in COLUMNS:
-            what = "a column of the leaderboard has this name" if value.name in COLUMNS else "valid: a-z, 0-9 and _"
-            raise UsageError(f"{code.origin}: score {value.name}: {what}")
-        yield Score(value.name, value.values, value.stage, code)
+        named = isinstance(value.name, str) and NAME.fullmatch(value.name)
+        if problem := stage.misnamed(value.name) if named else "valid: a-z, 0-9 and _":
+            raise UsageError(f"{code.origin}: {stage.noun} {value.name}: {problem}")
+        yield replace(value, code=code)
 
 
 def _objects(code: OwnCode, kind: type[Any]) -> list[Any]:

@@ -94,7 +94,7 @@ class Store:
             if damage.path.startswith((f"{layout.MANIFESTS}/", f"{layout.GENERATIONS}/")):
                 self.quarantine(damage.path)
             for path, commit in self._known.items():  # of two commits of one part both: files of equal content are one
-                if commit.id not in snapshot.covered and any(file.path == damage.path for file in commit.files):
+                if commit.id not in snapshot.covered and any(file.path == damage.path for file in commit.needed):
                     self.quarantine(path)
             return f"{damage.problem}; it is set aside, and the same command computes it again"
         return error_line(damage, with_type=False)

@@ -226,8 +226,8 @@ def _packed(described: Described, commits: Sequence[Commit]) -> Packed:
 
 
 def _check_listed(members: Mapping[str, Member], commits: Mapping[str, Commit], records: Sequence[str]) -> None:
-    """Raises ValueError unless the files are those that the commits list. Checkpoints may be missing: they were pruned."""
-    data: dict[str, Listed] = {f.path: f for commit in commits.values() for f in commit.files}
+    """Raises ValueError unless the files are those that the commits list. A training's checkpoints may be missing."""
+    data: dict[str, Listed] = {f.path: f for commit in commits.values() for f in commit.needed}
     weights: dict[str, Listed] = {c.path: c for commit in commits.values() for c in commit.checkpoints}
     if missing := sorted(data.keys() - members.keys()):
         raise ValueError(f"it lacks {missing[0]}, which a commit lists")

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, TypeAdapter
 
 from memloc.store import documents, layout
 from memloc.store.documents import Count, Id, Name, Sha256
+from memloc.store.entries import Listed
 
 VERSION = 3  # the version of the form of commits; raised with any change that an earlier memloc would misread
 
@@ -52,8 +53,10 @@ class CheckpointEntry:
 class Commit:
     """Everything about one part that was computed.
 
+    checkpoints: the weights after the epochs of a training; of a part of an analysis, the network that it made.
     id: the part's. analysis: None for a training. nth, of: its place among the analysis's parts and their number, so that a
-    reader knows when the analysis is complete. reads: the analyses whose rows it was computed from. where: device, versions,
+    reader knows when the analysis is complete. reads: the analyses whose rows it was computed from. checkpoints: those of a
+    training; of a part of an analysis, the network that it made. where: device, versions,
     git revision. passes: the cost estimate that belongs to `seconds` (less for a part that shared work). ended: the time in
     seconds since 1970, by the clock of the machine that computed it; 0 in older commits.
     """
@@ -74,6 +77,16 @@ class Commit:
     passes: documents.Seconds = 0.0
     ended: documents.Seconds = 0.0
     schema: int = VERSION
+
+    @property
+    def networks(self) -> tuple[CheckpointEntry, ...]:
+        """The networks that a part of an analysis made. They count as its data files do; a training has none."""
+        return tuple(self.checkpoints) if self.analysis is not None else ()
+
+    @property
+    def needed(self) -> tuple[Listed, ...]:
+        """The files without which the part is not there: its data, and its networks."""
+        return (*self.files, *self.networks)
 
     @property
     def stopped(self) -> int | None:
@@ -143,17 +156,15 @@ def _wrong_place(path: str, commit: Commit) -> str | None:
         return f"it is number {commit.nth} of {commit.of} parts"
     if commit.analysis is None and commit.id != commit.trial:
         return f"it is of the training {commit.trial}"
-    if commit.analysis is not None and commit.checkpoints:
-        return "it lists checkpoints, and is not of a training"
     for file in commit.files:
         if file.path != layout.data_named(file.table, commit.id, file.sha256):
             return f"it lists {file.path!r} as a file of table {file.table}"
-    return misplaced(commit.trial, commit.checkpoints)
+    return misplaced(commit.id, commit.checkpoints)
 
 
-def misplaced(trial: str, checkpoints: Sequence[CheckpointEntry]) -> str | None:
-    """What is wrong with the list of a training's checkpoints, or None."""
+def misplaced(part_id: str, checkpoints: Sequence[CheckpointEntry]) -> str | None:
+    """What is wrong with the list of the checkpoints of a training, or of a part of an analysis; None if nothing is."""
     for entry in checkpoints:
-        if entry.path != layout.checkpoint(trial, entry.epoch):
+        if entry.path != layout.checkpoint(part_id, entry.epoch):
             return f"it lists {entry.path!r} as the checkpoint of epoch {entry.epoch}"
     return None

@@ -41,7 +41,7 @@ class Compacted:
 
 
 def compact(files: Files, limit: int = LIMIT, without: Callable[[str], bool] | None = None) -> Compacted | None:
-    """Writes a generation that covers every commit, or None if the present one does.
+    """Writes a generation that covers every commit but those of parts that made networks; None if the present one does.
 
     limit: bytes of a file. without: the parts that shall not be in it, though the present generation has them (`rm`).
 
@@ -56,11 +56,12 @@ def compact(files: Files, limit: int = LIMIT, without: Callable[[str], bool] | N
     present = snapshot.generation
     gone = [i for i in present.commits if without(i)] if without and present else []
     covered = set(present.commits) if present else set()
-    if without is None and covered == set(snapshot.commits) and not (present and present.commits.lost):
+    apart = {commit.id for commit in snapshot.loose() if commit.networks}  # few; a network lies in a file of its own anyway
+    if without is None and covered == snapshot.commits.keys() - apart and not (present and present.commits.lost):
         return None
     if without is not None and not gone:
         return None
-    wanted = [c for i, c in snapshot.commits.items() if i not in gone] if without is None else [
+    wanted = [c for i, c in snapshot.commits.items() if i not in gone and i not in apart] if without is None else [
         snapshot.commits[i] for i in covered.difference(gone)
     ]  # fmt: skip
     return work.write(sorted(wanted, key=order))

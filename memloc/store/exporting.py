@@ -132,7 +132,7 @@ class _Writer:
         elif commit.id in self.snapshot.covered:
             commit = self._written_anew(commit, lambda rows: rows)
         else:
-            for entry in commit.files:
+            for entry in commit.needed:  # with the networks that a part made: without them it would count as damaged
                 self._add(entry.path, read_entry(self.store.files, entry))
             content = self.store.files.get(self.snapshot.paths[commit.id])
             self._add(layout.commit(commit.id, content), content)

@@ -18,7 +18,9 @@ from memloc.store.commits import Snapshot
 
 @dataclass(frozen=True)
 class Missing:
-    """What of a training a store lacks: data files, checkpoints, and commits, the training's last."""
+    """What of a training a store lacks: data files (and networks that parts made), checkpoints, and commits, the
+    training's last.
+    """
 
     training: Commit
     data: Sequence[str]
@@ -78,7 +80,7 @@ def _missing(store: Store, bundle: Bundle, packed: Packed, snapshot: Snapshot) -
         sizes = store.files.listing(layout.checkpoints(training.trial))
         weights = [entry for entry in weights if sizes.get(entry.path) != entry.size]
     commits = [commit for commit in (*packed.analyses, training) if commit.id not in snapshot.commits]
-    return Missing(training, [file.path for commit in commits for file in commit.files], weights, commits)
+    return Missing(training, [file.path for commit in commits for file in commit.needed], weights, commits)
 
 
 def _hashes(training: Commit) -> list[tuple[int, str]]:

@@ -159,12 +159,12 @@ def is_intact(path: str, content: bytes) -> bool:
 
 
 def checkpoints(trial: str) -> str:
-    """The folder of a training's checkpoints and resume states."""
+    """The folder of a training's checkpoints and resume states, or of the network that a part of an analysis made."""
     return f"{CHECKPOINTS}/{trial}"
 
 
 def by_trial(paths: Iterable[str]) -> dict[str, set[str]]:
-    """{trial: the paths of its checkpoints and resume states}; other paths are left out."""
+    """{trial, or part: the paths of its checkpoints and resume states}; other paths are left out."""
     grouped: dict[str, set[str]] = {}
     for path in paths:
         folder, _, rest = path.partition("/")

@@ -106,8 +106,8 @@ def _with_content(files: Files, removal: Removal, ids: Collection[str]) -> Remov
     content = {p: size for p, size in files.listing(layout.DATA).items() if layout.is_own(p) and layout.part_of(p) in ids}
     content |= {p: size for p, size in files.listing(layout.FAILURES).items() if layout.is_failure_of(p, ids)}
     stored = files.listing(layout.CHECKPOINTS)
-    for trial, paths in layout.by_trial(layout.own(stored)).items():
-        if trial in removal.trainings:
+    for trial, paths in layout.by_trial(layout.own(stored)).items():  # or a part that made a network
+        if trial in ids:
             content |= {path: stored[path] for path in paths}
     last = {path: size for path, size in own.items() if layout.part_of(path) in removal.trainings}
     analyses = {path: size for path, size in own.items() if path not in last}
@@ -133,7 +133,8 @@ def remove(files: Files, removal: Removal) -> Iterator[str]:
         yield from _deleted(files, _older_generations(files))
     set_aside = {*removal.set_aside, *map(layout.removal, removal.records)}
     names = {layout.sweep_of(path) for path in set_aside}
-    for folder in (*map(layout.checkpoints, sorted(removal.trainings)), *map(layout.sweep_folder, names)):
+    emptied = layout.by_trial(removal.files)
+    for folder in (*map(layout.checkpoints, sorted(removal.trainings | emptied.keys())), *map(layout.sweep_folder, names)):
         files.delete_folder(folder)
     yield from _deleted(files, sorted(set_aside))
     for name in names:

@@ -34,15 +34,16 @@ def verify(files: Files) -> tuple[list[BrokenFile], int]:
     manifests = _intact(files, layout.MANIFESTS, "readers take the generation before it", broken_files)
     checked = len(records) + len(contents) + len(manifests) + len(broken_files)
     committed = {path: commit for path, content in contents.items() if (commit := _decoded(files, path, content))}
-    data = {e.path: e for c in committed.values() for e in c.files}
+    data: dict[str, Listed] = {e.path: e for c in committed.values() for e in c.needed}
     broken = _problems(files, data.values())
     broken_files += _set_aside_data(files, committed, broken)
     winners: dict[str, Commit] = {}
     for _, commit in sorted(committed.items()):
-        if not any(e.path in broken for e in commit.files):
+        if not any(e.path in broken for e in commit.needed):
             winners.setdefault(commit.id, commit)
     generation, listed = _check_generation(files, winners, broken_files)
-    every = [*(c for i, c in winners.items() if i not in generation), *generation.values()]
+    every = [c for i, c in winners.items() if i not in generation and not c.networks]
+    every += generation.values()
     for commit in every:
         broken_files += _check_checkpoints(files, commit)
     return broken_files, checked + len(data) + listed + sum(len(c.checkpoints) for c in every)
@@ -126,7 +127,7 @@ def _set_aside_data(files: Files, committed: dict[str, Commit], broken: dict[str
     """Moves commits first, then data: a reader must not find a commit without its data."""
     parts: dict[str, str] = {}
     for path, commit in committed.items():
-        lost = [e.path for e in commit.files if e.path in broken]
+        lost = [e.path for e in commit.needed if e.path in broken]
         if lost:
             files.move(path, layout.quarantine(path))
             what = commit.stage if commit.analysis is None else f"{commit.stage} {dict(commit.part)}"

@@ -24,7 +24,8 @@ from memloc.papers.judging import judge
 from memloc.run.plan import Plan
 from memloc.run.planner import build_plan
 from memloc.stages import REGISTRY, STAGES, plugins
-from memloc.stages.plugins import installed, scores_of, stages_of
+from memloc.stages.extensible import Extensible
+from memloc.stages.plugins import installed, stages_of, taken_of
 from memloc.store import Store
 from tests.run.programs import memloc
 
@@ -299,7 +300,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mapping
 
 
 def test_plugins_of_an_installed_package(package: Mapping[str, str], caplog: pytest.LogCaptureFixture) -> None:
-    codes = installed()
+    codes = installed(stages.discover().values())
     assert {code.text for code in codes} == {package["moved.py"], package["late.py"]}
     assert "plugin lost = my_notes.lost:STAGE is left out: my_notes.lost: no module" in caplog.text
     there = plugins.with_plugins(stages.discover(), codes, named=False)
@@ -329,7 +330,9 @@ def test_memlocs_own_are_found_by_the_same_functions(tmp_path: Path) -> None:
         "from memloc.stages.flips.config import STAGE\nfrom memloc.stages.detection.scores import *\n"
     )
     code = own_code.read(str(tmp_path / "own.py"))
-    assert (list(stages_of(code)), list(scores_of(code))) == ([], [])
+    taking = [stage for stage in stages.discover().values() if isinstance(stage, Extensible)]
+    assert taking
+    assert (list(stages_of(code)), [list(taken_of(code, stage)) for stage in taking]) == ([], [[] for _ in taking])
 
 
 # --- data, and jobs elsewhere -----------------------------------------------------------------------------------------

@@ -31,7 +31,6 @@ ALLOWED = {
     # Searches end where predictions change, so their course is no matter of shapes alone.
     "run/by_shape/computations.py": {"flips"},
     "run/by_shape/flip_searches.py": {"max_neurons", "post_eval"},
-    "stages/plugins.py": {"detection"},  # which compares the scores of plugins
 }
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import pyarrow as pa
-from pydantic import AfterValidator, BeforeValidator, Field, create_model
-from pydantic.fields import FieldInfo
+from pydantic import Field
 
-from memloc.config import FieldError, PathOrSweep, StageConfig, TrainConfig, UnusedFieldError, Valid, as_tuple, distinct
-from memloc.own_code import OwnCode
-from memloc.stages.base import Part, Size, Stage, Tables
+from memloc.config import FieldError, PathOrSweep, StageConfig, TrainConfig, UnusedFieldError, Valid
+from memloc.stages.base import Part, Size, Tables
 from memloc.stages.columns import FLOAT, INT, TEXT, of_analysis
 from memloc.stages.detection.scores import SCORES
+from memloc.stages.extensible import Extensible, names_of
 from memloc.stages.score import Score, of_stages
+from memloc.stages.training.schema import TABLES as TRAINING_TABLES
 
 if TYPE_CHECKING:
     from memloc.stages.inputs import Inputs
@@ -23,16 +23,10 @@ if TYPE_CHECKING:
 EVERY = (*SCORES, *(score for score in of_stages() if score not in SCORES))  # memloc's own
 # Scores that another stage computes. They need that stage in the same block.
 FROM_STAGE = tuple(score.name for score in EVERY if score.stage)
+# Columns of the view `leaderboard` that no score may be named like.
+COLUMNS = {*TRAINING_TABLES["examples"].names, "correct", "margin", "memorization"} - {score.name for score in EVERY}
 
-
-def _asked(names: Sequence[str]) -> Any:
-    """The type of the field `scores`: a list of these."""
-    one: Any = Literal.__getitem__(tuple(names))
-    each: Any = tuple.__class_getitem__((one, ...))
-    return Annotated[each, BeforeValidator(as_tuple), Field(min_length=1), AfterValidator(distinct)] | None
-
-
-_Scores = _asked([score.name for score in EVERY])
+_Scores = names_of([score.name for score in EVERY])
 
 
 class DetectionConfig(StageConfig):
@@ -64,7 +58,7 @@ class ResolvedDetection(DetectionConfig):
     scores: tuple[str, ...]
 
 
-class Detection(Stage[ResolvedDetection]):
+class Detection(Extensible[ResolvedDetection]):
     """How well each score tells the mislabeled examples from the others (science.md, Detection scores; paper §6.1)."""
 
     name: ClassVar[str] = "detection"
@@ -93,18 +87,15 @@ class Detection(Stage[ResolvedDetection]):
         ),
         "scores": of_analysis(("score", TEXT), ("example", INT), ("value", FLOAT)),
     }
-    config: type[StageConfig]
+    takes, noun, listed, built_in, written = Score, "score", "scores", EVERY, DetectionConfig
 
     def __init__(self, own: Sequence[Score] = (), unasked: Sequence[Score] = ()) -> None:
-        """own: the user's own scores. unasked: those of them that are compared though nobody names them."""
-        self.scores, self.unasked = (*EVERY, *own), (*EVERY, *unasked)
+        super().__init__(own, unasked)
+        self.scores: tuple[Score, ...] = self.objects
         self.reads = tuple(dict.fromkeys(score.stage for score in self.scores if score.stage))
-        self.config = DetectionConfig
-        if own:
-            names = [score.name for score in self.scores]
-            info = DetectionConfig.model_fields["scores"]
-            asked = _asked(names), FieldInfo(default=None, description=info.description)
-            self.config = create_model("DetectionConfig", __base__=DetectionConfig, scores=asked)
+
+    def misnamed(self, name: str) -> str | None:
+        return "a column of the leaderboard has this name" if name in COLUMNS else None
 
     def resolve(self, config: DetectionConfig, train: TrainConfig, beside: Collection[str] = ()) -> ResolvedDetection:
         asked: Collection[str] = config.scores or ()
@@ -124,10 +115,6 @@ class Detection(Stage[ResolvedDetection]):
         usual = {score.name for score in self.unasked} - absent.keys() - ({"c_score"} if config.c_score is None else set())
         compared = tuple(score.name for score in self.scores if score.name in (asked or usual))
         return config.resolved_as(ResolvedDetection, scores=compared)
-
-    def codes(self, config: ResolvedDetection) -> tuple[OwnCode, ...]:
-        there = (score.code for score in self.scores if score.name in config.scores)
-        return tuple(dict.fromkeys(code for code in there if code is not None))
 
     def run(self, config: ResolvedDetection, inputs: Inputs, part: Part) -> Tables:
         compute: Any = import_module("memloc.stages.detection.compute")
