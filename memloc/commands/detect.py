@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +32,7 @@ EXAMPLES = options.examples(
     "memloc detect npz:mine.npz --epochs 30 -o found",
     "memloc detect digits                  images that are bundled",
     "memloc detect parquet:train.parquet --model timm:resnet18 --seeds 5",
+    "memloc detect mine --plugins mine.py  a data set that mine.py registers",
 )
 SHOWN = 10  # suspects that are printed
 OWN = ("noise", "seed", "noise_seed", "ratio", "cut", "truth")  # fields that the sweep of `detect` sets itself
@@ -57,6 +59,12 @@ def detect(
     out_of_sample: bool = typer.Option(
         False, "--out-of-sample", help="Judge each example by networks that have not seen it: five times the trainings."
     ),
+    plugins: list[str] = typer.Option(
+        [],
+        "--plugins",
+        metavar="FILE",
+        help="A Python file that registers DATA, or a module. Give it several times for more.",
+    ),
     output: str = typer.Option(None, "-o", metavar="FOLDER", help="Where the files go; default: detect-NAME."),
     store: str = options.STORE,
     data_dir: str = options.DATA_DIR,
@@ -75,6 +83,7 @@ def detect(
     from memloc.data.directory import data_dir as directory
     from memloc.sweep.detecting import Detecting
 
+    origins = _loaded(plugins)
     given = {"dataset": data, "model": model, "epochs": epochs}
     typed = [*(f"{name}={value}" for name, value in given.items() if value is not None), *(fields or [])]
     typed += _as_given(data, {field.partition("=")[0] for field in typed})
@@ -89,8 +98,8 @@ def detect(
     name = f"detect-{_stem(data)}"
     target = Target(Path(output or name), name, top)
     target.check()
-    text = Detecting(seeds, flips, out_of_sample).text(data, shlex.join(typed))
-    with target.sweep(text, dry_run) as path:
+    detecting = Detecting(seeds, flips, out_of_sample)
+    with target.sweep(lambda folder: detecting.text(data, shlex.join(typed), _below(folder, origins)), dry_run) as path:
         selection = TrialSelection(path, typed, [], None, False)
         if dry_run:
             preview(selection, how)
@@ -104,12 +113,41 @@ def _stem(data: str) -> str:
     return re.sub(r"[^\w-]+", "-", last.partition(".")[0]).strip("-") or "data"
 
 
+def _loaded(plugins: Collection[str]) -> list[str]:
+    """The plugins, files by their absolute paths. They are executed, so the data sets that they register are known.
+
+    Raises:
+        UsageError: one of them cannot be used.
+    """
+    from memloc import own_code
+
+    origins, problems = [], []
+    for plugin in dict.fromkeys(plugins):
+        try:
+            code = own_code.read(own_code.absolute(plugin, Path.cwd()))
+            code.module()
+            origins.append(code.origin)
+        except (UsageError, OSError, RuntimeError, ValueError) as error:
+            said = error.problems if isinstance(error, UsageError) else [f"{plugin!r} is not valid: {error}"]
+            problems += [f"--plugins: {problem}" for problem in said]
+    if problems:
+        raise UsageError(*problems)
+    return origins
+
+
+def _below(folder: Path, origins: Collection[str]) -> list[str]:
+    """Plugins as a sweep file in this folder names them: what is passed on has no folder of this machine, if it can."""
+    from memloc.own_code import is_path
+
+    return [os.path.relpath(origin, folder.resolve()) if is_path(origin) else origin for origin in origins]
+
+
 def _as_given(data: str, typed: Collection[str]) -> list[str]:
     """The values with which every label is learned as it is given, but for fields that are typed."""
     from memloc.data import KINDS
     from memloc.data.source import every_label_as_given
 
-    kind = KINDS.get(data.partition(":")[0] + ":")
+    kind = KINDS.get(data, KINDS.get(data.partition(":")[0] + ":"))
     values = {} if kind is None else every_label_as_given(kind)
     return [f"{name}={value}" for name, value in values.items() if name not in typed]
 
@@ -130,8 +168,11 @@ class Target:
             raise UsageError(f"-o {self.folder}: there is no folder {self.folder.parent}")
 
     @contextmanager
-    def sweep(self, text: str, dry_run: bool) -> Iterator[Path]:
-        """The file of the sweep. If it cannot even be planned, or is only looked at, no file and no folder stays."""
+    def sweep(self, text: Callable[[Path], str], dry_run: bool) -> Iterator[Path]:
+        """The file of the sweep. If it cannot even be planned, or is only looked at, no file and no folder stays.
+
+        text: its text, for the folder that it lies in.
+        """
         with ExitStack() as stack:
             if dry_run:
                 folder = Path(stack.enter_context(TemporaryDirectory()))
@@ -141,7 +182,7 @@ class Target:
                 folder.mkdir(exist_ok=True)
             path = folder / f"{self.name}.yaml"
             new = not path.exists()
-            write_whole(path, text.encode())
+            write_whole(path, text(folder).encode())
             try:
                 yield path
             except UsageError:

@@ -8,6 +8,7 @@ from memloc.config.check import Fields, Problem, fields_of
 from memloc.config.identity import canonical, canonical_json, digest, fingerprint
 from memloc.config.registry import Registry, StageType
 from memloc.config.resolve import TrainingFields
+from memloc.config.source import SourceConfig
 from memloc.config.training import (
     ADAMW,
     BatchStatistics,
@@ -16,7 +17,6 @@ from memloc.config.training import (
     FrozenStatistics,
     HeldOut,
     NoDropout,
-    SourceConfig,
     Sparse,
     Standard,
     TrainConfig,

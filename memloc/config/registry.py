@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from memloc.config.resolve import TrainingFields
-from memloc.config.training import SourceConfig, TrainConfig
+from memloc.config.source import SourceConfig
+from memloc.config.training import TrainConfig
 from memloc.config.types import StageConfig
 from memloc.own_code import OwnCode
 

@@ -11,8 +11,9 @@ from pydantic import AfterValidator, TypeAdapter
 from memloc.config.architecture import ArchitectureConfig
 from memloc.config.check import Fields, asked_type, fields_of
 from memloc.config.hints import valid_values
+from memloc.config.source import SourceConfig
 from memloc.config.stop import misfit
-from memloc.config.training import ADAMW, HeldOut, SourceConfig, TrainConfig, default_peak
+from memloc.config.training import ADAMW, HeldOut, TrainConfig, default_peak
 from memloc.config.types import Config, FieldError, PathOrSweep, Valid, Variant, holds_configs, marker
 from memloc.config.variants import PathsInNames, VariantField, variant_field
 from memloc.config.written import written

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 PLANTED = 0.05  # the share of labels that are made wrong on purpose
@@ -12,7 +14,7 @@ _TEXT = """\
 about: >-
   The likely mislabeled examples of {data}. Block plain learns the labels as they are. Block planted learns them with
   {percent} % made wrong on purpose. What it finds of those says how many of the others are wrong.
-defaults: {{model: resnet9, width: 0.25, epochs: 20, batch_size: 128}}
+{plugins}defaults: {{model: resnet9, width: 0.25, epochs: 20, batch_size: 128}}
 blocks:
   plain:
     axes: {{seed: [0]}}
@@ -38,14 +40,18 @@ class Detecting:
     flips: bool = False
     out_of_sample: bool = False
 
-    def text(self, data: str, typed: str) -> str:
-        """The YAML of the sweep. data: the data set, in words. typed: the values of the command line, as one types them."""
+    def text(self, data: str, typed: str, plugins: Sequence[str] = ()) -> str:
+        """The YAML of the sweep.
+
+        data: the data set, in words. typed: the values of the command line, as one types them. plugins: paths and modules.
+        """
         judges = f"held_out: {{ratios: [{IN}], min_held_out: 1}}" if self.out_of_sample else ""
         flips = "flips: {clean: 1000000, noisy: 1, post_eval: 0}" if self.flips else ""
         return _TEXT.format(
             data=_on_one_line(data),
             typed=_on_one_line(typed),
             percent=round(100 * PLANTED),
+            plugins=f"plugins: {json.dumps(list(plugins))}\n" if plugins else "",
             stages=", ".join(filter(None, (judges, flips))),
             judges=judges,
             planted=PLANTED,

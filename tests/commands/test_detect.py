@@ -30,6 +30,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arrays = {"x_train": x, "y_train": given, "x_test": raw.x_test[:50, 0], "y_test": raw.y_test[:50]}
     np.savez(folder / "mine.npz", **arrays)
     np.savez(folder / "known.npz", **arrays, y_true=true)
+    (folder / "broken.py").write_text("'''nothing'''\n1 / 0\n")
+    (folder / "empty.py").write_text("")
     return folder
 
 
@@ -91,6 +93,35 @@ def test_the_true_labels_change_nothing_but_what_is_said_of_them(detected: Finis
     assert ranked == [int(row["example"]) for row in rows(home)[:10]]
 
 
+REGISTERS = """
+from pathlib import Path
+import numpy as np
+import memloc
+
+with np.load(Path({home!r}) / "mine.npz") as arrays:
+    halves = [list(zip(arrays["x_" + half], arrays["y_" + half].tolist())) for half in ("train", "test")]
+memloc.register_dataset("registered", halves[0], test=halves[1])
+"""
+
+
+def test_a_data_set_that_a_plugin_registers(detected: Finished, home: Path) -> None:
+    """Its content is that of the file, so the trainings are the same ones; and its sweep names the plugin."""
+    (home / "mine.py").write_text(REGISTERS.format(home=str(home)))
+    options = ("--plugins", "mine.py", "--json", "-o", "by-plugin", "--store", str(home / "store"))
+    done = memloc(home, "detect", "registered", *FAST, *options)
+    assert done.code == 0, done.err
+    assert "trained" not in done.err
+    told = json.loads(done.out)
+    assert [suspect["example"] for suspect in told["suspects"]] == [int(row["example"]) for row in rows(home)[:10]]
+    text = (home / "by-plugin" / "detect-registered.yaml").read_text()
+    assert 'plugins: ["../mine.py"]' in text
+    assert str(home) not in text
+    typed = text.splitlines()[0].partition("THIS-FILE ")[2].split()
+    again = ("--dry-run", "--json", "--executor", "inline", "--store", str(home / "store"))
+    done = memloc(home, "sweep", "./by-plugin/detect-registered.yaml", *typed, *again)
+    assert json.loads(done.out)["totals"]["done"] == 4
+
+
 def test_its_sweep_is_a_sweep_like_others(detected: Finished, home: Path) -> None:
     """The file that it leaves, with the values that stand in its first line, is the same trainings."""
     path = home / "detect-known" / "detect-known.yaml"
@@ -126,6 +157,13 @@ def test_networks_that_have_not_seen_the_examples(home: Path) -> None:
         (("npz:mine.npz", "-o", "mine.npz"), "-o mine.npz: is a file; name a folder"),
         (("npz:mine.npz", "-o", "no/such"), "-o no/such: there is no folder no"),
         (("npz:mine.npz", "--seeds", "0"), "--seeds"),
+        (("mine", "--plugins", "no.py"), "no.py: no such file"),
+        (("mine", "--plugins", "mine.npz/x.py"), "--plugins: "),
+        (
+            ("mine", "--plugins", "broken.py"),
+            "broken.py: cannot be loaded: ZeroDivisionError: division by zero (broken.py:2: 1 / 0)",
+        ),
+        (("other", "--plugins", "empty.py"), "command line:dataset: 'other' is not valid"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(home: Path, arguments: tuple[str, ...], problem: str) -> None:

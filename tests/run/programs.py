@@ -24,8 +24,10 @@ import pyarrow as pa
 from pexpect.fdpexpect import fdspawn
 
 import memloc as memloc_package
+from memloc import own_code
 from memloc.analysis.reader import known_tables
 from memloc.commands import main
+from memloc.data import KINDS, registered
 from memloc.interruption import ORDERS
 from memloc.store import Store, tables
 from tests.run.prepared import Program, launch
@@ -73,6 +75,9 @@ def _here(environ: dict[str, str], *arguments: str) -> Finished:
         ends.enter_context(mock.patch.object(sys, "stdout", out))
         ends.enter_context(mock.patch.object(sys, "stderr", err))
         ends.enter_context(warnings.catch_warnings())
+        ends.enter_context(mock.patch.dict(KINDS))  # a plugin may register a data set
+        ends.enter_context(mock.patch.dict(registered._REGISTERED))
+        ends.callback(own_code._executed.cache_clear)
         warnings.simplefilter("default")
         try:
             main()
