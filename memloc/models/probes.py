@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from torch import Tensor
 
 from memloc.models.groups import Network, State
 from memloc.models.kept import Masks
-
-INPUT, SOFTMAX = "input", "softmax"
+from memloc.models.probe_sites import INPUT, SOFTMAX, block_name
 
 
 def activations(network: Network, x: Tensor, masks: Masks | None = None) -> Iterator[tuple[str, Tensor]]:
@@ -31,10 +30,3 @@ def activations(network: Network, x: Tensor, masks: Masks | None = None) -> Iter
             groups = []
     (logits,) = network.run_group(network.groups[-1], state, masks=masks)
     yield SOFTMAX, logits.double().softmax(dim=1)
-
-
-def block_name(groups: Sequence[str]) -> str:
-    """`res1` of `res1.conv1` and `res1.conv2`; of groups that begin differently the last one's name."""
-    parts = [group.split(".") for group in groups]
-    shared = [of[0] for of in zip(*parts, strict=False) if len(set(of)) == 1]
-    return ".".join(shared) or groups[-1]

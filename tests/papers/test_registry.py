@@ -26,5 +26,6 @@ def test_every_folder_is_a_paper_with_ids_that_occur_once() -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"--paper maini: no such paper; did you mean 'maini2023'\?; valid: maini2023"):
+    known = ", ".join(NAMES)
+    with pytest.raises(UsageError, match=rf"--paper maini: no such paper; did you mean 'maini2023'\?; valid: {known}, or"):
         paper("maini")

@@ -18,7 +18,8 @@ from memloc.config import FieldError
 from memloc.data.device import images
 from memloc.models.architectures import resolved
 from memloc.models.build import build
-from memloc.models.probes import activations, block_name
+from memloc.models.probe_sites import block_name
+from memloc.models.probes import activations
 from memloc.stages.depth import compute
 from memloc.stages.depth.compute import Support, depths, packed
 from memloc.stages.depth.config import STAGE, DepthConfig
