@@ -81,6 +81,10 @@ class Network(nn.Module, ABC):
         """The names of a group's parameters, in the network's order. Every group has some."""
         return [name for name, _ in self.named_parameters() if name.startswith(group + ".")]
 
+    def runs(self, module: str) -> int:
+        """How often a forward pass runs a module as an operation of its own."""
+        return 1
+
     def use_batch_statistics(self) -> None:
         """Sets evaluation mode, but batch norms take the statistics of the batch. The running statistics are removed."""
         self.eval()

@@ -12,6 +12,7 @@ import torch
 from memloc.config import ExampleTied, FrozenStatistics, Sparse, Standard, TrainConfig
 from memloc.models.build import build
 from memloc.models.dropouts import needs_sites
+from memloc.models.weight_matrices import weight_matrices
 from memloc.stages import STAGES
 from memloc.stages.base import NetworkFacts
 
@@ -36,7 +37,8 @@ def _built(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Bu
         network = build(config, shape, classes)
     state = network.state_dict()
     running = any(name.endswith("running_mean") for name in state)
-    facts = NetworkFacts(sum(prod(s) for s in network.neurons.values()), tuple(network.sites), running)
+    weights, neurons = weight_matrices(network), sum(prod(s) for s in network.neurons.values())
+    facts = NetworkFacts(neurons, tuple(network.sites), running, weights.layers, weights.others)
     return Built(sum(t.numel() for t in state.values()), network.groups, facts)
 
 

@@ -115,7 +115,7 @@ def _trial(entry: Entry, data: Description, sources: Sources, common: _Common, p
         if getattr(config, subset) == n:  # all of them: the same training as without a subset
             config = config.model_copy(update={subset: None})
     trial_id = ids.training_id(config, data.identity, VERSION)
-    size = common.size(config, data, sources.data_dir)
+    size, facts = common.size(config, data, sources.data_dir), built(config, data.shape, data.classes).facts
     analyses: dict[str, AnalysisPlan] = {}
     unmet: list[Unmet] = []
     for block in entry.blocks:
@@ -129,6 +129,9 @@ def _trial(entry: Entry, data: Description, sources: Sources, common: _Common, p
             if isinstance(scored, Need):
                 missing[request.stage] = scored
                 unmet.append(Unmet(block, request.stage, scored))
+                continue
+            if misfit := kind.misfit(scored.config, config, scored.size, facts):
+                problems.append(f"{request.where}.{misfit.field}: {misfit}")
                 continue
             # One for every combination of the analyses that it reads: a stage may have several configurations.
             for reads in product(*(in_block[stage] for stage in kind.reads if stage in in_block)):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, Ty
 
 import pyarrow as pa
 
-from memloc.config import StageConfig, TrainConfig
+from memloc.config import FieldError, StageConfig, TrainConfig
 from memloc.own_code import OwnCode
 
 if TYPE_CHECKING:
@@ -63,11 +63,16 @@ class Size:
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """What a network has. neurons: how many. sites: its dropout sites. running_statistics: does it have batch norms?"""
+    """What a network has. neurons: how many. sites: its dropout sites. running_statistics: does it have batch norms?
+    matrices: {layer group: its layers that are a matrix applied to patches or tokens}. others: {group: why one of its
+    weights is none} (`models/weight_matrices.py`).
+    """
 
     neurons: int
     sites: tuple[str, ...]
     running_statistics: bool
+    matrices: Mapping[str, tuple[str, ...]]
+    others: Mapping[str, str]
 
 
 class Stage(Generic[C]):
@@ -132,6 +137,10 @@ class Stage(Generic[C]):
     def fits(self, train: TrainConfig, network: NetworkFacts) -> Mapping[str, str | None]:
         """{setting of the stage: why it cannot run on this network, or None if it can}; "" is any setting."""
         return {"": None}
+
+    def misfit(self, config: C, train: TrainConfig, size: Size, network: NetworkFacts) -> FieldError | None:
+        """Why this analysis cannot run on this network and these data, for the field that asks for it; None if it can."""
+        return None
 
     def parts(self, config: C, train: TrainConfig, size: Size) -> Sequence[Part]:
         """The parts of an analysis; they follow from the configuration and the size of the data alone."""

@@ -9,6 +9,8 @@ import pytest
 from memloc import stages, sweep
 from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import read_table, run_sql
+from memloc.analysis.settings import variant_of
+from memloc.errors import UsageError
 from memloc.run.events import Event
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
@@ -121,3 +123,18 @@ def test_what_its_fields_mean_is_known_by_their_types(tmp_path: Path) -> None:
     assert request.config.model_dump() == {"above": 0.5, "seen": (3, 5), "examples": f"file:{folder / 'some.txt'}"}
     (trial,) = build_plan(loaded, loaded.entries, tmp_path).trials
     assert kept_epochs(trial, "rewound") == {0, 3, 5, 6}
+
+
+@pytest.mark.usefixtures("with_stage")
+def test_what_does_not_fit_the_data_or_the_network_is_told_at_its_field(tmp_path: Path) -> None:
+    """When planned, once for all trainings of a block."""
+    with pytest.raises(UsageError) as caught:
+        plan(tmp_path, above=1000.0)
+    assert caught.value.problems == (
+        f"{tmp_path}/reading.yaml:6:blocks.reading.stages.count.above: 1000.0: above 100 examples and 164 neurons",
+    )
+
+
+@pytest.mark.usefixtures("with_stage")
+def test_how_much_is_measured_makes_no_other_setting() -> None:
+    assert variant_of("count", {"above": 0.5, "seen": [3, 5]}) == {"above": 0.5}

@@ -57,6 +57,9 @@ class TracedNetwork(Network):
         owners = [str(n.target).rpartition(".")[0] for n in nodes if n.op == "get_attr" and str(n.target) in buffers]
         return [self.get_submodule(name) for name in dict.fromkeys([*modules, *owners])]
 
+    def runs(self, module: str) -> int:
+        return sum(node.op == "call_module" and node.target == module for node in self.opened.program.body())
+
     def run_group(self, group: str, state: State, gates: Gates | None = None, masks: Masks | None = None) -> State:
         def changed(node: fx.Node, args: tuple[Any, ...], call: Callable[[tuple[Any, ...]], Any]) -> Any:
             point = self.opened.points.get(node)

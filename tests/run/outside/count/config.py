@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar
 
 import pyarrow as pa
 
-from memloc.config import Epochs, PathOrSweep, StageConfig, TrainConfig
-from memloc.stages.base import Part, Size, Stage
+from memloc.config import Epochs, FieldError, PathOrSweep, StageConfig, TrainConfig
+from memloc.stages.base import NetworkFacts, Part, Size, Stage
 from memloc.stages.columns import INT, of_analysis
 
 
@@ -23,12 +23,18 @@ class CountConfig(StageConfig):
 class Count(Stage[CountConfig]):
     name: ClassVar[str] = "count"
     version: ClassVar[int] = 1
+    extent: ClassVar[tuple[str, ...]] = ("seen",)
     tables: ClassVar[Mapping[str, pa.Schema]] = {"counts": of_analysis(("above", INT), ("known", INT))}
     reads = ("evaluate",)
     config = CountConfig
 
     def resolve(self, config: CountConfig, train: TrainConfig, beside: Collection[str] = ()) -> CountConfig:
         return config
+
+    def misfit(self, config: CountConfig, train: TrainConfig, size: Size, network: NetworkFacts) -> FieldError | None:
+        if config.above < max(size.n, network.neurons):
+            return None
+        return FieldError("above", f"{config.above}: above {size.n} examples and {network.neurons} neurons")
 
     def parts(self, config: CountConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"all": "all"}]
