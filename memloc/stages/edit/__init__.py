@@ -1,0 +1,1 @@
+"""Curvature edit: weights without the directions of little curvature (Merullo et al., 2025)."""
