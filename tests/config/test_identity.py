@@ -42,6 +42,11 @@ MASKED = {"memorized": "labels"}
 ANALYSES: dict[str, dict[str, Any]] = {
     "depth": {"epochs": [20], "neighbours": 10, "support": 5000},
     "detection": {"scores": ["learning_time", "forgetting", "aum", "el2n", "loss", "probability"]},
+    "edit": {
+        **MASKED, "epochs": [20], "groups": ["inner"], "unedited": [2, 4, 6, 8, 10, 12, 14, 16, 18, 20],
+        "ranks": ["kfac", "activation", "gradient", "svd", "random", "magnitude"], "bn": ["final"], "images": ["train"],
+        "rho": [0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.99], "budget": ["energy", "pairs"],
+    },
     "evaluate": {"epoch": 20, "modes": ["plain"]},
     "flips": {
         **MASKED, "clean": 1000, "noisy": 1000, "repeats": 1, "estimator": "fast", "reference": 16, "ablate": "activation",

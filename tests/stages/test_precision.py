@@ -22,6 +22,8 @@ ANALYSES: dict[str, dict[str, Any]] = {
     "retrain": {"epochs": 1},
     "flips": {"clean": 4, "noisy": 4, "max_neurons": 2, "post_eval": 8},
     "evaluate": {},
+    "depth": {"epochs": (1,)},
+    "edit": {"ranks": ("kfac",), "rho": (0.9,), "unedited": (1,)},
 }
 
 
