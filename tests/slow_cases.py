@@ -67,6 +67,7 @@ SLOW: dict[str, Sequence[str]] = {
         r"papers/maini2023/test_tied_dropout.py::test_what_dropping_costs\[(mnist|svhn).*\]",
     ),
     "A case of each kind.": (
+        r"stages/test_units.py::test_(heads_and_hidden_units_of_a_transformer|masks_of_a_tied_training)",
         r"stages/test_depth.py::test_the_probes_of_every_architecture\[(resnet50|vit_small|timm:.*)-.*\]",
         r"store/test_patience.py::test_faults_of_an_object_store\[(cut_upload|slow)\]",
         r"commands/test_claims.py::test_the_store_is_listed_once\[arguments[23]-sweep0\]",

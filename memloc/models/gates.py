@@ -8,7 +8,7 @@ pass is that of the network without gates (`Open`), and a known output of a bloc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
@@ -28,12 +28,28 @@ class Open:
     output: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Watched(Open):
+    """Open gates that note how active their neurons are. seen: the mean |activation| of each image and neuron, B×C."""
+
+    seen: list[Tensor] = field(default_factory=list)
+
+    def note(self, activation: Tensor, axis: int) -> None:
+        """Notes what comes by; activation: B×…, its channels along `axis`."""
+        others = [k for k in range(1, activation.ndim) if k != axis % activation.ndim]
+        size = activation.abs()
+        self.seen.append(size.mean(dim=others) if others else size)
+
+
 Gate: TypeAlias = Tensor | Open
 Gates: TypeAlias = Mapping[str, Gate]  # {layer: G×channels (units, heads), G×out×in for the classifier's weights}
 
 
 def gated(activation: Float[Tensor, " n *shape"], gate: Gate, axis: int = 1) -> Float[Tensor, " n *shape"]:
     """activation·gate per image and channel; activation: N×…, its channels along `axis` (N×C×H×W: 1); gate: G×C."""
+    if isinstance(gate, Watched):
+        gate.note(activation, axis)
+        return activation
     values, is_open = (gate.values, True) if isinstance(gate, Open) else (gate, False)
     return _Gated.apply(activation, values, is_open, axis % activation.ndim)  # type: ignore[no-any-return]
 

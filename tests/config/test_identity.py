@@ -57,6 +57,7 @@ ANALYSES: dict[str, dict[str, Any]] = {
     "retrain": {**MASKED, "epochs": 20, "peak_epoch": 10, "lr": 0.1},
     "rewind": {**MASKED, "epochs": [0, 10, 20], "buffers": "final"},
     "second_split": {"epochs": 20},
+    "units": {"epochs": [20], "copies": 10, "augment": "crop", "close": 0.05},
 }  # fmt: skip
 # What later fields stand for in older trainings and analyses: these values never change.
 NEUTRAL = {
