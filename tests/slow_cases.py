@@ -40,6 +40,8 @@ SLOW: dict[str, Sequence[str]] = {
         r"run/test_resume.py::test_damaged_state_means_a_fresh_start\[.*-(cut|empty)\]",
     ),
     "The other case.": (
+        r"stages/test_edit.py::test_rows_against_one_network_at_a_time\[test\]",
+        r"models/test_weight_matrices.py::test_every_weight_is_in_a_layer_that_multiplies_it\[timm transformer\]",
         r"stages/test_flip_after.py::test_against_a_whole_pass_per_search\[all\]",
         r"stages/test_flip_options.py::test_activations_with_the_other_options\[None\]",
         r"stages/test_flip_options.py::test_an_examples_result_does_not_depend_on_the_others\[weight\]",

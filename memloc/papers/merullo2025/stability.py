@@ -1,0 +1,137 @@
+"""K4: does an edit depend on the seed, on when the training ends, or on ρ?"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from memloc.papers.charts import Curves, Dots, Line
+from memloc.papers.claims import Case, Claim, Estimates, here
+from memloc.papers.deciding import decided, untestable
+from memloc.papers.exhibits import Drawn, Subject
+from memloc.papers.judgement import Estimate
+from memloc.papers.lines import by_training, line
+from memloc.papers.merullo2025.edited import RHO, SETS, Edits
+from memloc.papers.merullo2025.removal import WITHOUT, figure
+from memloc.statistics.quantities import mean_of_trainings, share
+from memloc.statistics.regions import Region
+
+SMALL = Region(hi=0.1)  # a change of noisy accuracy that is none to speak of
+LATE = 2 / 3  # of a training: from epoch 20 of 30 on
+NEAR = 0.06  # a neighbour of ρ is no farther away
+
+
+def stable(case: Case) -> Estimates:
+    """K4: by how much noisy accuracy after the edit changes; at most 0.1.
+
+    seeds: a training's distance from the mean of all. epochs: the largest distance of a late checkpoint from the last one.
+    rho: the larger distance of the next smaller and the next larger ρ from 0.9.
+    """
+    edits = Edits.of(case).usual(rank="kfac")
+    return {"seeds": _over_seeds(edits), "epochs": _over_epochs(edits), "rho": _over_rho(edits)}
+
+
+def _over_seeds(edits: Edits) -> Estimate:
+    noisy = edits.judged.values("noisy")
+    if len(noisy) < 2:
+        return untestable("one training has no other seed to compare with", edits.one.trials, edits.sql)
+    compared = f"how far a training's noisy accuracy at rho {RHO} is from the mean over trainings"
+    return _small((noisy - noisy.mean()).abs(), compared, edits)
+
+
+def _over_epochs(edits: Edits) -> Estimate:
+    table = by_training(edits.only(rho=RHO).frame, "epoch", SETS["noisy"])
+    ends = {t: int(config["epochs"]) for t, config in edits.one.configs.items()}
+    far = {}
+    for trial, last in ends.items():
+        known = _values_of(table, trial)
+        late = [v for epoch, v in known.items() if LATE * last <= epoch < last]
+        if late and last in known:
+            far[trial] = max(abs(v - known[last]) for v in late)
+    if not far:
+        reason = "no checkpoint of the last third was edited besides the last: list some in `edit.epochs`"
+        return untestable(reason, edits.one.trials, edits.sql)
+    epochs = sorted({e for e in map(int, table.columns) if e >= LATE * min(ends.values())})
+    compared = f"the most by which noisy accuracy at rho {RHO} changes over the checkpoints {', '.join(map(str, epochs))}"
+    return _small(pd.Series(far), compared, edits)
+
+
+def _values_of(table: pd.DataFrame, trial: str) -> dict[int, float]:
+    """{epoch: value} of a training."""
+    if trial not in table.index:
+        return {}
+    row = table.loc[trial].dropna()
+    return dict(zip(map(int, row.index), row.to_numpy(dtype=np.float64).tolist(), strict=True))
+
+
+def _over_rho(edits: Edits) -> Estimate:
+    table = by_training(edits.last.frame, "rho", SETS["noisy"])
+    shares = sorted(float(rho) for rho in table.columns)
+    near = [max((r for r in shares if r < RHO), default=0.0), min((r for r in shares if r > RHO), default=2.0)]
+    if RHO not in shares or any(abs(r - RHO) > NEAR for r in near):
+        return untestable(f"{WITHOUT}, with a share on either side of it", edits.one.trials, edits.sql)
+    far = table[near].sub(table[RHO], axis=0).abs().max(axis=1).dropna()
+    compared = f"the most by which noisy accuracy changes from rho {RHO} to {near[0]:g} or {near[1]:g}"
+    return _small(far, compared, edits)
+
+
+def _small(values: pd.Series[float], compared: str, edits: Edits) -> Estimate:
+    trials = [str(trial) for trial in values.index]
+    return decided(mean_of_trainings(list(values)), SMALL, compared, trials, edits.sql)
+
+
+CLAIMS = (
+    Claim(
+        "K4",
+        f"ρ = {RHO} and around it",
+        "the edit does not depend on the seed, on when the training ends, or on ρ near 0.9",
+        "edit",
+        stable,
+        here({"seeds": None, "epochs": None, "rho": None}),
+    ),
+)
+
+
+def _by_epoch(subject: Subject) -> Drawn:
+    """The four accuracies over epochs: the checkpoints as they are, and edited."""
+    edits = Edits.of(subject)
+    several = {"as it is": edits.as_it_is, f"edited, ρ = {RHO}": edits.only(rho=RHO).usual(rank="kfac")}
+    panels: dict[str, list[Line]] = {}
+    for name, mine in several.items():
+        tables = {of_set: by_training(mine.frame, "epoch", column).dropna(axis=1) for of_set, column in SETS.items()}
+        lines = [line(s, t, partial(share, n=mine.examples(s))) for s, t in tables.items() if not t.empty]
+        panels |= {name: lines} if lines else {}
+    title = subject.titled("Checkpoints")
+    return [Curves(title, panels, "epoch", "accuracy", edits.sql, y_range=(0.0, 1.0))] if panels else []
+
+
+def _by_group(subject: Subject) -> Drawn:
+    """The accuracies when one layer group alone is edited."""
+    judged = Edits.of(subject).judged
+    names = subject.layers(set(judged.frame["groups"]) - {"inner", "none"})
+    if not names:
+        return []
+    mine: dict[str, Edits] = {name: judged.usual(rank="kfac", groups=name) for name in names}
+    values = {of_set: [mine[name].share(of_set) for name in names] for of_set in SETS}
+    return [Dots(subject.titled("One layer group"), names, values, "accuracy", judged.sql, x_range=(0.0, 1.0))]
+
+
+EXHIBITS = (
+    figure(
+        "edit-epochs",
+        "The edit at earlier checkpoints, beside these as they are",
+        "Early stopping has what the edit gives back: before wrong labels are learned, most mislabeled examples get their "
+        "true label.",
+        _by_epoch,
+        ("K4",),
+    ),
+    figure(
+        "edit-groups",
+        "One layer group edited at a time",
+        "All other layers stay. Where noisy accuracy falls and clean accuracy does not, the directions of little curvature "
+        "of that group hold wrong labels.",
+        _by_group,
+    ),
+)
