@@ -8,12 +8,15 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models.resnet import Bottleneck
 
 from memloc.models.architectures import resolved
 from memloc.models.architectures.resnet50 import network as resnet50
 from memloc.models.build import build
 from memloc.models.groups import Network
+from memloc.models.recomputation import recomputing
+from memloc.run.by_shape.counting import Counting
 from tests.models.plain import randomise, scaled_at
 from tests.models.tensors import tensors_of
 
@@ -168,3 +171,50 @@ def test_initialisation_has_torchvisions_moments_and_streams_of_its_own() -> Non
     assert 0 < float(state["fc.bias"].abs().max()) <= 2048**-0.5  # type: ignore[operator, union-attr]
     blocks = [state["layer1.1.conv1.conv.weight"], state["layer1.2.conv1.conv.weight"]]
     assert not torch.equal(*blocks)
+
+
+def as_before(self: resnet50.Bottleneck, x: Tensor, name: str, gates: Any) -> Tensor:
+    """The block with a sum of its own, beside what it adds up."""
+    y = self.conv1(x, gates.get(f"{name}.conv1"))
+    y = self.conv2(y, gates.get(f"{name}.conv2"))
+    y = self.conv3(y, gates.get(f"{name}.conv3"))
+    shortcut = x if self.downsample is None else self.downsample(x, gates.get(f"{name}.downsample"))
+    return F.relu(y + shortcut)
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_the_sum_in_place_changes_no_bit(
+    narrow: None, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype | None, again: bool
+) -> None:
+    """Outputs, gradients of two backward passes, running statistics; also under autocast, whose factors are float32."""
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    site = torch.rand(4, 8, 8, 8, generator=torch.Generator().manual_seed(4))
+
+    def seen() -> list[bytes]:
+        network = make(3, 8, 8, "cifar").train()
+        parameters = list(network.parameters())
+        with torch.autocast("cpu", dtype or torch.bfloat16, enabled=dtype is not None), recomputing(again):
+            z = network(x, masks={"layer1": site[:, :1]})
+        found = [z, *network.buffers()]
+        for k in range(2):
+            found += torch.autograd.grad(z[:, k].sum(), parameters, retain_graph=True)
+        return [t.detach().float().numpy().tobytes() for t in found]
+
+    now = seen()
+    monkeypatch.setattr(resnet50.Bottleneck, "forward", as_before)
+    assert seen() == now
+
+
+def test_the_largest_tensors_of_a_block(narrow: None) -> None:
+    """In its forward pass three as large as its output are there at most besides the shortcut's: of conv3, of its norm,
+    and while the shortcut is normed that too. The sum takes the place of one of them.
+    """
+    with torch.device("meta"):
+        block = resnet50.Bottleneck(8, 8, 1)
+        x = torch.empty(64, 8, 16, 16)
+    with Counting() as counting:
+        block(x, "block", {})
+    one = 4 * 64 * 32 * 16 * 16
+    inner = 4 * one // 4 + one // 4  # two convolutions and their norms, and x
+    assert counting.counts.peak < 4 * one + inner + one // 8

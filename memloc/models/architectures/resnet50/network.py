@@ -43,7 +43,10 @@ class Bottleneck(nn.Module):
         y = self.conv2(y, gates.get(f"{name}.conv2"))
         y = self.conv3(y, gates.get(f"{name}.conv3"))
         shortcut = x if self.downsample is None else self.downsample(x, gates.get(f"{name}.downsample"))
-        y = y + shortcut  # under the same name: what is not needed any more must not stay
+        if not gates and y.dtype == shortcut.dtype:
+            y.add_(shortcut)  # the same sum in the place of y, which no backward pass needs
+        else:
+            y = y + shortcut  # under the same name: what is not needed any more must not stay
         return F.relu(y, inplace=True)
 
 
