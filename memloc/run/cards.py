@@ -1,7 +1,7 @@
 """GPUs by name: what their makers publish, and the share of it that networks like these are assumed to reach.
 
 The rates are those of dense matrices. NVIDIA's data sheets often state twice the rate of tensor cores, which holds for
-sparse ones.
+sparse ones. tests/run/test_cards.py computes fp32 and bandwidth from cores, clocks and buses.
 """
 
 from __future__ import annotations
@@ -75,18 +75,27 @@ def _card(name: str, rates: tuple[float, ...], bandwidth: float, memory: float, 
 CARDS: dict[str, Card] = {
     card.name: card
     for card in (
-        _card("h200", (66.9, 494.7, 989.4, 989.4), 4800, 141, r"\bH200\b", "H200 data sheet"),
-        _card("h100-pcie", (51.2, 378, 756, 756), 2000, 80, r"\bH100\b.*PCIe", "H100 data sheet"),
-        _card("h100", (66.9, 494.7, 989.4, 989.4), 3350, 80, r"\bH100\b", "H100 data sheet, SXM"),
+        _card("h200", (66.9, 494.7, 989.4, 989.4), 4800, 141, r"\bH200\b(?! NVL)", "H200 data sheet, SXM"),
+        _card("h100-pcie", (51.2, 378, 756, 756), 2000, 80, r"\bH100\b.*PCIe", "H100 data sheet, PCIe"),
+        _card("h100", (66.9, 494.7, 989.4, 989.4), 3350, 80, r"\bH100\b(?! NVL)", "H100 data sheet, SXM"),
+        _card("a100-80-pcie", (19.5, 156, 312, 312), 1935, 80, r"\bA100\b.*80GB PCIe", "A100 data sheet, PCIe 80 GB"),
         _card("a100-80", (19.5, 156, 312, 312), 2039, 80, r"\bA100\b.*80GB", "A100 data sheet, SXM 80 GB"),
         _card("a100", (19.5, 156, 312, 312), 1555, 40, r"\bA100\b", "A100 data sheet, 40 GB"),
+        _card("v100-pcie", (14, 14, 14, 112), 900, 16, r"\bV100\b.*PCIE", "V100 data sheet, PCIe"),
         _card("v100", (15.7, 15.7, 15.7, 125), 900, 16, r"\bV100\b", "V100 data sheet, SXM2"),
         _card("l40s", (91.6, 183, 362, 362), 864, 48, r"\bL40S\b", "L40S data sheet"),
         _card("l4", (30.3, 60, 121, 121), 300, 24, r"\bL4\b", "L4 data sheet"),
         _card("a10", (31.2, 62.5, 125, 125), 600, 24, r"\bA10\b", "A10 data sheet"),
-        _card("t4", (8.1, 8.1, 8.1, 65), 320, 16, r"\bT4\b", "T4 data sheet"),
-        _card("rtx4090", (82.6, 82.6, 165.2, 165.2), 1008, 24, r"RTX 4090\b(?! D)", "Ada architecture white paper"),
-        _card("rtx3090", (35.6, 35.6, 71, 71), 936, 24, r"RTX 3090\b(?! Ti)", "Ampere GA102 white paper"),
+        _card("t4", (8.1, 8.1, 8.1, 65), 320, 16, r"\bT4\b", "T4 product brief (the data sheet says 300 GB/s)"),
+        _card(
+            "rtx4090",
+            (82.6, 82.6, 165.2, 165.2),
+            1008,
+            24,
+            r"RTX 4090\b(?! D)",
+            "Ada architecture white paper, FP32 accumulate",
+        ),
+        _card("rtx3090", (35.6, 35.6, 71, 71), 936, 24, r"RTX 3090\b(?! Ti)", "Ampere GA102 white paper, FP32 accumulate"),
     )
 }
 

@@ -40,7 +40,12 @@ LARGE = "defaults: {dataset: digits, model: resnet9, epochs: 2, batch_size: 512,
         ("NVIDIA A100-SXM4-40GB", "a100"),
         ("NVIDIA A100-PCIE-40GB", "a100"),
         ("NVIDIA A100-SXM4-80GB", "a100-80"),
+        ("NVIDIA A100 80GB PCIe", "a100-80-pcie"),
+        ("NVIDIA H100 NVL", "NVIDIA H100 NVL"),
+        ("NVIDIA H200 NVL", "NVIDIA H200 NVL"),
         ("Tesla V100-SXM2-16GB", "v100"),
+        ("Tesla V100-PCIE-32GB", "v100-pcie"),
+        ("Tesla V100S-PCIE-32GB", "Tesla V100S-PCIE-32GB"),
         ("NVIDIA L4", "l4"),
         ("NVIDIA L40S", "l40s"),
         ("NVIDIA L40", "NVIDIA L40"),
@@ -67,6 +72,41 @@ def test_published_rates_are_of_dense_matrices() -> None:
         assert 16e9 <= card.memory <= 141e9
         assert card.source
     assert CARDS["v100"].reached("tf32") == CARDS["v100"].reached("fp32")  # no such tensor cores
+
+
+# {card: (cores for fp32, clock in GHz at which its maker counts, bits of the memory's bus, Gbit/s of each)}
+HARDWARE = {
+    "h200": (16896, 1.98, 6144, 6.25),
+    "h100": (16896, 1.98, 5120, 5.23),
+    "h100-pcie": (14592, 1.755, 5120, 3.125),
+    "a100-80": (6912, 1.41, 5120, 3.186),
+    "a100-80-pcie": (6912, 1.41, 5120, 3.024),
+    "a100": (6912, 1.41, 5120, 2.43),
+    "v100": (5120, 1.53, 4096, 1.754),
+    "v100-pcie": (5120, 1.37, 4096, 1.754),
+    "l40s": (18176, 2.52, 384, 18),
+    "l4": (7424, 2.04, 192, 12.5),
+    "a10": (9216, 1.695, 384, 12.5),
+    "t4": (2560, 1.59, 256, 10),
+    "rtx4090": (16384, 2.52, 384, 21),
+    "rtx3090": (10496, 1.695, 384, 19.5),
+}
+# Tensor cores in bf16 or fp16, and in tf32, as multiples of fp32; Hopper counts them at a lower clock.
+TENSOR = {
+    "h": (14.8, 7.4), "a100": (16, 8), "v": (8, 1), "l": (4, 2), "a10": (4, 2), "t": (8, 1), "r": (2, 1),
+}  # fmt: skip
+
+
+def test_published_rates_follow_from_cores_and_clocks() -> None:
+    """Two operations a core and cycle; a bit of each line of the bus. To a per cent, as data sheets round."""
+    assert set(HARDWARE) == set(CARDS)
+    for name, (cores, clock, bus, rate) in HARDWARE.items():
+        card = CARDS[name]
+        assert card.fp32 == pytest.approx(2e9 * cores * clock, rel=0.01), name
+        assert card.bandwidth == pytest.approx(1e9 * bus * rate / 8, rel=0.01), name
+        half, tf32 = next(TENSOR[begin] for begin in sorted(TENSOR, key=len, reverse=True) if name.startswith(begin))
+        assert card.fp16 == pytest.approx(half * card.fp32, rel=0.015), name
+        assert card.tf32 == pytest.approx(tf32 * card.fp32, rel=0.015), name
 
 
 def test_what_is_chosen() -> None:
