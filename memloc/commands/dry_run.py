@@ -51,9 +51,11 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
         "slots": here.count,
         "critical_path": path_as_json(here.estimate.critical),
         "schedule": [f.as_json() for f in forecast],
+        "calibration": forecast[-1].calibration_as_json(),
     }
     if options.as_json:
-        _print_json(works, totals)
+        needed = largest(demands(works, options.data_dir))
+        _print_json(works, totals | {"memory": needed.as_json() if needed else None})
         return
     label = labeller([trial.config for trial in plan.trials])
     print(_trials(works, label) + _blocks(plan), end="")
@@ -63,7 +65,7 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
     if headline := believed(plan.name, forecast, works, options.resources.gpus or 8):
         print(headline)
         if needed := largest(demands(works, options.data_dir)):
-            print(f"memory: {needed}")
+            print(f"memory: {needed.in_words()}")
 
 
 def _print_json(works: Sequence[Work], totals: dict[str, Any]) -> None:

@@ -49,7 +49,14 @@ class Forecast:
         return {
             "slots": self.count, "unit": self.unit, "seconds": round(e.seconds, 1), "bound": round(e.bound, 1),
             "critical_path": path, "basis": e.basis,
-        } | ({"card": self.card} if self.card else {})  # fmt: skip
+        } | ({"card": self.card, "assumed": list(self.assumed)} if self.card else {})  # fmt: skip
+
+    def calibration_as_json(self) -> list[dict[str, Any]]:
+        """The calibration in the same way; ratio: measured over believed."""
+        return [
+            {"network": network, "card": self.card, "trainings": count, "ratio": ratio}
+            for network, (count, ratio) in self.calibration.items()
+        ]
 
 
 def path_as_json(path: CriticalPath | None) -> dict[str, Any] | None:

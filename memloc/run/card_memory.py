@@ -36,6 +36,16 @@ class Demand:
         decided = decision(self.need.plain, self.need.least, card)
         return "recomputing" if self.bound and decided == "too large" else decided
 
+    def in_words(self) -> str:
+        """What it needs."""
+        need = self.need
+        less = f"; {bytes_in_words(need.least)} with activation checkpointing" if need.least < 0.95 * need.plain else ""
+        return f"needs {bytes_in_words(need.plain)} on each GPU ({need.what} of {self.of}{less})"
+
+    def as_json(self) -> dict[str, str | int]:
+        """The same for `--json`, in bytes of a GPU."""
+        return {"what": self.need.what, "of": self.of, "gpu": self.need.plain, "gpu_recomputed": self.need.least}
+
     def problem(self, card: str, memory: int) -> str:
         """What is said if it does not fit. card: the name of the GPU. memory: its bytes."""
         least = bytes_in_words(self.need.least)
@@ -99,11 +109,6 @@ def _ids(works: Iterable[Work]) -> dict[str, frozenset[str]]:
     return defaultdict(frozenset, {stage: frozenset(of_stage) for stage, of_stage in ids.items()})
 
 
-def largest(found: Iterable[Demand]) -> str:
-    """What the largest of them needs, in words; empty if there is none."""
-    most = max(found, key=lambda demand: demand.need.plain, default=None)
-    if most is None:
-        return ""
-    need = most.need
-    less = f"; {bytes_in_words(need.least)} with activation checkpointing" if need.least < 0.95 * need.plain else ""
-    return f"needs {bytes_in_words(need.plain)} on each GPU ({need.what} of {most.of}{less})"
+def largest(found: Iterable[Demand]) -> Demand | None:
+    """The one that needs most; None if there is none."""
+    return max(found, key=lambda demand: demand.need.plain, default=None)

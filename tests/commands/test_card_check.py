@@ -104,7 +104,7 @@ def test_what_is_done_needs_no_memory(works: list[Work], tmp_path: Path, monkeyp
         work.parts = [item for item in work.parts if item[0].stage == "evaluate"]
     with_cards(monkeypatch, 1e9)
     check_memory(works, options(tmp_path))
-    assert largest(demands(works, tmp_path)) == ""
+    assert largest(demands(works, tmp_path)) is None
 
 
 def test_analyses_of_every_trial_count(works: list[Work], tmp_path: Path) -> None:
@@ -172,7 +172,9 @@ def test_what_cannot_fit_is_refused(works: list[Work], tmp_path: Path, monkeypat
 
 
 def test_the_largest_is_named(works: list[Work], tmp_path: Path) -> None:
-    said = largest(demands(works, tmp_path))
+    most = largest(demands(works, tmp_path))
+    assert most is not None
+    said = most.in_words()
     assert said.startswith("needs ")
     assert "on each GPU (gradients trajectory of vit_small on digits with batches of 256" in said
 

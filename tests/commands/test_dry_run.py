@@ -15,6 +15,7 @@ from memloc.run import cluster
 from memloc.run.cost import CostModel
 from memloc.run.placement import Resources
 from memloc.run.provenance import numerics
+from memloc.sizes import bytes_in_words
 from memloc.store import Snapshot, Store, layout
 from tests.commands.test_query import run
 from tests.conftest import TINY
@@ -104,6 +105,8 @@ def test_what_is_believed_of_a_card(
         _, out, _ = run(capfd, monkeypatch, *where, *options.split(), "width=1", "epochs=3000", "--json")
         entry = json.loads(out)["totals"]["schedule"][1]
         seconds[entry["card"]] = entry["seconds"]
+        assert len(entry["assumed"]) == 1
+        assert entry["assumed"][0].startswith("assumes ")
     assert seconds["GPU of 0.01 TFLOP/s"] > seconds["t4"] > 2 * seconds["h100"] > 0
     code, _, err = run(capfd, monkeypatch, *where[:2], "--gpu", "h100")
     assert (code, err) == (
@@ -126,6 +129,7 @@ def test_json_with_everything_committed(
     totals = found["totals"]
     assert (totals["done"], totals["trainings"], totals["parts"], totals["seconds"]) == (2, 0, 0, 0)
     assert totals["critical_path"] is None
+    assert (totals["memory"], totals["calibration"]) == (None, [])
     assert totals["states_bytes"] == 0
     assert all(f["seconds"] == f["bound"] == 0 for f in totals["schedule"])
 
@@ -137,6 +141,23 @@ def test_basis_is_what_the_store_has_seen(
     totals = json.loads(out)["totals"]
     assert totals["basis"] == "2 trainings and 5 parts of the same network in this store"
     assert totals["seconds"] > 0
+
+
+def test_json_says_what_the_text_says(
+    tmp_path: Path, sweep_file: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory that is needed, and how the store's commits compare with what is believed."""
+    monkeypatch.setattr(CostModel, "calibration", lambda self, trials: {"resnet9 (fp32)": (3, 1.25)})
+    where = ("sweep", sweep_file, "--dry-run", "--gpu", "h100", "--store", str(tmp_path / "store"))
+    _, text, _ = run(capfd, monkeypatch, *where)
+    _, out, _ = run(capfd, monkeypatch, *where, "--json")
+    totals = json.loads(out)["totals"]
+    assert totals["calibration"] == [{"network": "resnet9 (fp32)", "card": "h100", "trainings": 3, "ratio": 1.25}]
+    assert "\ncalibration: 3 trainings of resnet9 (fp32) in this store took 1.25 times what is believed of h100\n" in text
+    memory = totals["memory"]
+    needs = f"{bytes_in_words(memory['gpu'])} on each GPU ({memory['what']} of {memory['of']})"
+    assert text.splitlines()[-1] == f"memory: needs {needs}"
+    assert memory["gpu"] >= memory["gpu_recomputed"] > 8e8
 
 
 def test_a_pruned_checkpoint_that_is_needed_again(
