@@ -55,6 +55,11 @@ class Launched:
         return self.outcome.storage if self.outcome else ""
 
     @property
+    def no_card(self) -> str:
+        """What is said if it ended because no card is left that computes, or nothing."""
+        return self.outcome.no_card if self.outcome else ""
+
+    @property
     def name(self) -> str:
         """What a command must be given: the sweep's name, or its record if the name has other records too."""
         from memloc.store import records
@@ -82,12 +87,12 @@ def close(launched: Launched, options: Options, telling: Telling | None = None) 
     """Prints what was found and how the launch ended. telling: by default the summary of a sweep.
 
     Raises:
-        typer.Exit: 1 if something failed or is needed first, 130 if the launch was interrupted, 3 if the storage failed for
-            too long, 2 or 3 if the store cannot give the summary.
+        typer.Exit: 1 if something failed or is needed first, or no card is left; 130 if the launch was interrupted; 3 if the
+            storage failed for too long; 2 or 3 if the store cannot give the summary.
         OutputError: standard output cannot be written.
     """
     plan, told = launched.plan, telling or Telling(_summarize, _next_steps)
-    stopped = bool(launched.failed or launched.interrupted or launched.fault or plan.unmet)
+    stopped = bool(launched.failed or launched.interrupted or launched.fault or launched.no_card or plan.unmet)
     problem: MemlocError | None = None
     try:
         if told.partly or not stopped:
@@ -109,7 +114,7 @@ def close(launched: Launched, options: Options, telling: Telling | None = None) 
         raise typer.Exit(130)
     if launched.fault:
         raise typer.Exit(StorageError.exit_code)
-    if plan.unmet or launched.failed:
+    if plan.unmet or launched.failed or launched.no_card:
         raise typer.Exit(1)
     if problem:
         raise typer.Exit(problem.exit_code)
@@ -169,18 +174,18 @@ def _say_how_it_ended(launched: Launched, options: Options) -> None:
     from memloc.counts import counted
 
     outcome = launched.outcome
-    if outcome is None or not (outcome.failed or outcome.interrupted or outcome.storage):
+    if outcome is None or not (outcome.failed or outcome.interrupted or outcome.storage or outcome.no_card):
         return
     for event in outcome.failed[:SHOWN]:
         print(f"memloc: failed: {event.stage} of trial {event.trial}: {event.error}", file=sys.stderr)
     if outcome.failed:
         tracebacks = f"{program()} status {launched.name}{at_store(options.store)}"
         print(f"memloc: {counted(len(outcome.failed), 'part')} failed; tracebacks: {tracebacks}", file=sys.stderr)
-    if outcome.storage:
-        print(f"memloc: {outcome.storage}", file=sys.stderr)
+    for ended_by in filter(None, (outcome.storage, outcome.no_card)):
+        print(f"memloc: {ended_by}", file=sys.stderr)
     if outcome.interrupted:
         interrupted(launched.stopped_at)
-    elif outcome.storage:
+    elif outcome.storage or outcome.no_card:
         kept = "everything committed is kept. To go on when that is mended"
         print(f"memloc: {kept}: {_again()}", file=sys.stderr)
     print(f"memloc: log {launched.log}", file=sys.stderr)

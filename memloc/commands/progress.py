@@ -169,8 +169,8 @@ class Progress:
             self._say(trial, f"trained in {duration_in_words(event.seconds)}")
         elif event.kind == "part":
             self._part(event)
-        elif event.kind == "waiting":
-            if told := self.storage.news(trial, event.error):
+        elif event.kind in ("waiting", "card"):
+            if told := event.error if event.kind == "card" else self.storage.news(trial, event.error):
                 self._line(told)
         elif event.kind == "again":
             self.doing[trial] = "waiting for a place"
@@ -178,7 +178,7 @@ class Progress:
         elif event.kind == "needs":
             self.doing[trial] = f"{event.stage} {event.error or 'starts'}"
             self._say(trial, self.doing[trial])
-        elif event.kind == "gave_up":
+        elif event.kind in ("gave_up", "no_card"):
             self.state = STOPPING
         elif event.kind == "failed":
             self.failed[trial] = self.failed.get(trial, 0) + 1

@@ -18,6 +18,8 @@ Kind = Literal[
     "needs",
     "waiting",
     "gave_up",
+    "card",
+    "no_card",
     "elsewhere",
     "finished",
     "unfinished",
@@ -52,6 +54,8 @@ class Event:
     waiting: a process of the trial waits for the storage, whose fault is `error`; with an empty `error` none waits any more.
     Without a trial it is the driver that waits.
     elsewhere: another driver is at work on the trial, on `host`, so nothing of it is done here for now.
+    card: a card takes no more work in this run, as `error` says; the trial is whichever has heard of it. no_card: no card is
+    left that computes, as `error` says.
     gave_up: the storage failed with `error` for longer than the launch has patience. Nothing is wrong with the trial.
     """
 
@@ -78,7 +82,8 @@ Listener: TypeAlias = Callable[[Event], None]
 @dataclass(frozen=True)
 class TrainingResult:
     """How a training ended. finished: its commit is there. error, storage, memory, needs: as in PartResult. None of these:
-    it was told to stop. kind: of the device with which it is committed, if parts go on with it.
+    it was told to stop. kind: of the device with which it is committed, if parts go on with it. refused: it has not
+    begun, because its card gets no work.
     """
 
     finished: bool
@@ -88,6 +93,7 @@ class TrainingResult:
     memory: str = ""
     needs: str = ""
     kind: str = ""
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,7 @@ class PartResult:
 @dataclass
 class Outcome:
     """How a launch ended. failed: the event of every part that failed for good. storage: the fault that ended it, or "".
+    no_card: what is said if it ended because no card is left that computes, or "".
 
     elsewhere: the trials at which other drivers were found at work, in the last round.
     """
@@ -121,6 +128,7 @@ class Outcome:
     failed: list[Event] = field(default_factory=list)
     interrupted: bool = False
     storage: str = ""
+    no_card: str = ""
     elsewhere: set[str] = field(default_factory=set)
 
     @property

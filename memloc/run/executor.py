@@ -95,13 +95,15 @@ def execute(
             outcome.failed.append(event)
         if event.kind == "gave_up":
             outcome.storage = outcome.storage or event.error
+        if event.kind == "no_card":
+            outcome.no_card = outcome.no_card or event.error
         if event.kind == "elsewhere":
             outcome.elsewhere.add(event.trial)
         for observer in observers:
             observer(event)
 
     def ends() -> bool:
-        return should_stop() or bool(outcome.storage)
+        return should_stop() or bool(outcome.storage or outcome.no_card)
 
     with executor, _ending_with_the_storage(outcome):
         while works and not should_stop():

@@ -89,6 +89,8 @@ class Heartbeats:
         self._write(heartbeats.write_plan, self.store.files, self.run, plan.as_json())
 
     def __call__(self, event: Event) -> None:
+        if event.kind in ("card", "no_card"):
+            return  # nothing of a trial
         with self._lock:
             if event.kind in ("trained", "part", "failed"):
                 self._left[event.trial].pop(event.part_id or event.trial, None)

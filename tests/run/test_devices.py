@@ -21,7 +21,8 @@ import memloc
 from memloc.errors import DeviceError
 from memloc.models.architectures import resolved
 from memloc.run.placement import NOSET, Resources, visible_index
-from memloc.run.ray import connect, workers
+from memloc.run.quarantine import CardPlace
+from memloc.run.ray import connect, own_card, workers
 from memloc.run.worker import set_up_numerics
 from memloc.stages.training.loop import Training
 from memloc.store import Store
@@ -50,13 +51,12 @@ def test_by_which_number_a_process_knows_a_gpu(gpu: str, visible: str | None, in
 def test_a_task_works_on_the_gpu_that_it_was_given(
     monkeypatch: pytest.MonkeyPatch, ids: list[Any], cuda: bool, visible: str | None, device: str
 ) -> None:
-    workers = pytest.importorskip("memloc.run.ray.workers")
     monkeypatch.setattr("ray.get_gpu_ids", lambda: ids)
     monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert str(workers._device()) == device
+    assert str(own_card.own_device()) == device
 
 
 def test_with_rocm_the_other_variable_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def test_with_rocm_the_other_variable_counts(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("torch.version.hip", "7.0")
     monkeypatch.setenv("HIP_VISIBLE_DEVICES", "2,6")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6")
-    assert str(workers._device()) == "cuda:1"
+    assert str(own_card.own_device()) == "cuda:1"
 
 
 @pytest.mark.parametrize("visible", [None, "0,1", "", "-1"])
@@ -75,19 +75,19 @@ def test_a_lost_gpu_is_no_cpu(visible: str | None, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("ray.get_gpu_ids", lambda: [1])
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.version.cuda", "13.0")
-    monkeypatch.setattr(workers, "NVIDIA", tmp_path / "driver")
+    monkeypatch.setattr(own_card, "NVIDIA", tmp_path / "driver")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert workers._device() == CPU  # without a driver
+    assert own_card.own_device() == CPU  # without a driver
     (tmp_path / "driver").touch()
     if visible in ("", "-1"):
-        assert workers._device() == CPU
+        assert own_card.own_device() == CPU
     else:
         with pytest.raises(DeviceError, match=r"Ray hands out GPU 1 of .*lost or broken"):
-            workers._device()
+            own_card.own_device()
     monkeypatch.setattr("ray.get_gpu_ids", list)
-    assert workers._device() == CPU
+    assert own_card.own_device() == CPU
 
 
 @pytest.mark.parametrize(
@@ -192,9 +192,10 @@ def test_a_process_whose_device_has_failed_ends(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(workers.ray, "get", lambda reference, timeout: told.append("heard"))
     monkeypatch.setattr(workers.os, "_exit", lambda code: told.append(code))
     monkeypatch.setattr(workers, "_worker", lambda job: SimpleNamespace(device=CPU))
+    monkeypatch.setattr(workers, "own_place", lambda: None)
     with workers._working(job):
         raise DeviceError("CUDA error")
-    assert told == [("t", "CUDA error"), "heard", 1]
+    assert told == [("t", "CUDA error", None), "heard", 1]
     with pytest.raises(ValueError, match="of the part itself"), workers._working(job):
         raise ValueError("of the part itself")
     assert len(told) == 3
@@ -215,3 +216,30 @@ def test_a_process_whose_device_has_failed_ends(monkeypatch: pytest.MonkeyPatch)
     with suppress(RuntimeError), workers._working(job):
         told.append("the task")
     assert told[-1] == 1
+
+
+def test_a_process_says_of_which_card_it_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both where it has done its work, and where the card has failed."""
+    told: list[Any] = []
+    admission = SimpleNamespace(
+        **{
+            name: SimpleNamespace(remote=lambda *said, name=name: told.append((name, *said)))
+            for name in ("failed_device", "worked")
+        }
+    )
+    job: Any = SimpleNamespace(admission=admission, work=SimpleNamespace(trial=SimpleNamespace(id="t")))
+    monkeypatch.setattr(workers, "_worker", lambda job: SimpleNamespace(device=CPU))
+    monkeypatch.setattr(workers.ray, "get", lambda *_, **__: None)
+    monkeypatch.setattr(workers.os, "_exit", lambda code: None)
+    monkeypatch.setattr("ray.get_gpu_ids", lambda: [3])
+    monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "node"))
+    card = CardPlace("node", platform.node(), "3")
+    with workers._working(job):
+        pass
+    with workers._working(job):
+        raise DeviceError("CUDA error")
+    assert told == [("worked", card), ("failed_device", "t", "CUDA error", card)]
+    monkeypatch.setattr("ray.get_gpu_ids", list)
+    with workers._working(job):
+        pass
+    assert len(told) == 2

@@ -19,9 +19,10 @@ from memloc.analysis.sweep_status import sweep_status
 from memloc.commands.status import render
 from memloc.run.events import Event
 from memloc.run.placement import Assignment, Resources
-from memloc.run.ray import connect, coordinator
+from memloc.run.ray import connect
 from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.driver import Drained, OnRay, Relay
+from memloc.run.ray.failed_work import line_of
 from memloc.run.trial_run import TrialSteps
 from memloc.store import Store, records
 from tests.run.test_plan import plan_of
@@ -100,8 +101,8 @@ def test_the_error_line_of_a_task_is_that_of_its_own_exception() -> None:
     """Ray's own begins with the task and its process, in colours."""
     own = ModuleNotFoundError("No module named 'memloc'")
     wrapped = RayTaskError("train", "Traceback …", own).as_instanceof_cause()
-    assert coordinator._line(wrapped) == "ModuleNotFoundError: No module named 'memloc'"
-    assert coordinator._line(WorkerCrashedError()).startswith("WorkerCrashedError: ")
+    assert line_of(wrapped) == "ModuleNotFoundError: No module named 'memloc'"
+    assert line_of(WorkerCrashedError()).startswith("WorkerCrashedError: ")
 
 
 def test_ray_cannot_take_over_the_signals_while_it_starts() -> None:

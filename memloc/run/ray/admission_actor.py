@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 import ray
 
 from memloc.run.admission import Admission, Report
+from memloc.run.quarantine import CardPlace, Quarantine
+from memloc.run.ray.holding import Holders, gpus_of_nodes
 from memloc.store.patience import LONGEST_TRY, LONGEST_WAIT
 
 News: TypeAlias = list[tuple[int, Mapping[str, Any]]]  # epochs with their rows, as `run_training` tells of them
@@ -23,7 +25,8 @@ class Answer:
 
     granted: how many more tasks it may ask for. host: where its training has a place. epochs: those since the last report.
     fault: the fault of the storage for which one of its processes waits, else empty. device: how the device of one of its
-    processes has failed, else empty.
+    processes has failed, else empty. cards: what is said of cards that take no more work since the last report of any trial.
+    broken: the nodes with no other cards. no_card: what is said if no node has another one, else empty.
     """
 
     granted: int
@@ -31,6 +34,9 @@ class Answer:
     epochs: News
     fault: str
     device: str
+    cards: tuple[str, ...] = ()
+    broken: frozenset[str] = frozenset()
+    no_card: str = ""
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
@@ -43,6 +49,11 @@ class AdmissionActor:
         self.news: dict[str, News] = {}
         self.devices: dict[str, str] = {}  # {trial: how the device of one of its processes has failed}
         self.faults: dict[str, dict[str, tuple[float, str]]] = {}  # {trial: {process: (when it last said so, the fault)}}
+        self.cards = Quarantine()
+        self.holders = Holders(self.cards)
+        self.said: list[str] = []  # of cards, and no coordinator has heard it yet
+        self.broken_nodes: frozenset[str] = frozenset()
+        self.no_card = ""
 
     def report(self, trial: str, report: Report) -> Answer:
         """Takes the report of a coordinator, and answers with the news of its trial."""
@@ -50,11 +61,34 @@ class AdmissionActor:
         granted = self.admission.report(trial, report, now)
         faults = [fault for said, fault in self.faults.get(trial, {}).values() if now - said < SILENT_SECONDS]
         fault = faults[0] if faults else ""
-        return Answer(granted, self.hosts.get(trial, ""), self.news.pop(trial, []), fault, self.devices.get(trial, ""))
+        self.holders.look()
+        said, self.said = tuple(self.said), []
+        news = self.hosts.get(trial, ""), self.news.pop(trial, [])
+        return Answer(granted, *news, fault, self.devices.get(trial, ""), said, self.broken_nodes, self.no_card)
 
-    def failed_device(self, trial: str, how: str) -> None:
-        """The device of a process of the trial has failed, and the process ends."""
+    def failed_device(self, trial: str, how: str, card: CardPlace | None) -> None:
+        """The device of a process of the trial has failed, and the process ends. card: None if it is a CPU."""
         self.devices[trial] = how
+        if card is not None and self.cards.failed(card, how):
+            self.holders.hold(card)
+
+    def gets_work(self, card: CardPlace) -> bool:
+        """Whether work may begin on the card."""
+        return self.cards.gets_work(card)
+
+    def worked(self, card: CardPlace) -> None:
+        """Work has been done on the card."""
+        self.cards.worked(card)
+
+    def broken(self, card: CardPlace) -> None:
+        """A suspect card is held, and does not compute."""
+        if card in self.cards.broken:
+            return
+        self.said.append(self.cards.breaks(card))
+        gpus = gpus_of_nodes()
+        self.broken_nodes = self.cards.broken_nodes(gpus)
+        if all(node in self.broken_nodes for node, count in gpus.items() if count):
+            self.no_card = self.cards.none_left()
 
     def placed(self, trial: str, host: str) -> None:
         """The training of the trial has a place on this host."""

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import suppress
 from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
-from memloc.errors import StorageError, StoreError, error_line
+from memloc.errors import StorageError
 from memloc.run.admission import Report
 from memloc.run.events import Event, PartResult, TrainingResult
 from memloc.run.fanout import PricedPart, cut
 from memloc.run.placement import Assignment, with_room
 from memloc.run.ray.admission_actor import Answer
 from memloc.run.ray.draining import is_draining
+from memloc.run.ray.failed_work import line_of, record, store_of
 from memloc.run.ray.homes import Homes
 from memloc.run.ray.workers import run_parts, run_parts_on_gpu, train, train_on_gpu
 from memloc.run.trial_run import TrialRun
-from memloc.store import Patience, Store, leases, records
-from memloc.store.records import Failure
+from memloc.store import leases
 
 COORDINATOR_MEMORY = 120e6  # bytes; a bundle must not be empty, and CPUs in it would be missing for the work
 TRAINER_LIVES = 3  # how often a trainer starts at most: one that is killed from outside goes on from its newest checkpoint
@@ -56,13 +55,14 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         self.placed = False  # whether it has its place
         self.fault = ""  # of the storage, for which a process waits
         self.device = ""  # how the device of a process that has ended had failed
+        self.no_card = ""  # what is said where no card computes any more
         self.lives = TRAINER_LIVES
         self.tasks: dict[Any, list[PricedPart]] = {}
         self.held: list[list[PricedPart]] = []  # tasks that wait for a node with their kind of device
         self.homes, self.says = Homes(self.assignment), ""  # says: for what kind of device it waits
         self.events: list[Event] = []
         self.admission.leave.remote(self.trial)  # removes what a lost coordinator has left there
-        other = leases.taken_by_other(_store(self.assignment).files, self.trial, self.assignment.holder)
+        other = leases.taken_by_other(store_of(self.assignment).files, self.trial, self.assignment.holder)
         self.run = TrialRun(
             self.assignment.steps, lambda wave: cut(wave, self.assignment.tasks), self._prune, self.events.append, other
         )  # fmt: skip
@@ -131,6 +131,9 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
 
     def _drain(self) -> None:
         self.run.drain()
+        for task in list(self.tasks) if self.no_card else ():  # every card is held, so none of them would ever begin
+            ray.cancel(task, force=True)
+            self.held.append(self.tasks.pop(task))
         while self.held:
             self.run.task_ended(self.held.pop())
         if self.run.phase == "train" and not self.placed:  # it may be waiting for a place for hours
@@ -148,6 +151,11 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         if answer.host and not self.placed:
             self.placed = True
             self.run.placed(answer.host)
+        self.homes.nodes.broken = answer.broken
+        self.events += [Event("card", self.trial, error=line) for line in answer.cards]
+        self.no_card = answer.no_card
+        if self.no_card:
+            self.events.append(Event("no_card", self.trial, error=self.no_card))
         for epoch, row in answer.epochs:
             self.run.reached(epoch, row)
         self.device = answer.device or self.device
@@ -180,7 +188,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             return True
         self._say("train", self.homes.waits([self.trial]))
         if line := self.homes.given_up([self.trial]):
-            self._record(self.trial, "train", line, line)
+            record(self.assignment, self.trial, "train", line, line)
             self.run.training_ended(TrainingResult(False, error=line))
         return False
 
@@ -197,6 +205,8 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             result: TrainingResult = ray.get(training)
         except RayError as lost:
             return self._trainer_lost(lost)
+        if result.refused:
+            return self._leave()
         self.homes.trained(result.kind)
         if result.needs:
             self.homes.refused(self.trial, result.needs)
@@ -216,7 +226,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         self.lives -= 1
         if self.lives == 0:  # else the next step starts another one, which goes on from the newest checkpoint
             self._record_failure(self.trial, "train", error)
-            self.run.training_ended(TrainingResult(False, error=self.device or _line(error)))
+            self.run.training_ended(TrainingResult(False, error=self.device or line_of(error)))
 
     # --- analyses
 
@@ -241,7 +251,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
                 self.tasks[task] = parts
             elif line := self.homes.given_up([part.id for part in parts]):
                 for part in parts:
-                    self._record(part.id, part.stage, line, line)
+                    record(self.assignment, part.id, part.stage, line, line)
                     self.run.part_ended(part.stage, PartResult(part.id, error=line))
                 self.run.task_ended([])
             else:
@@ -270,31 +280,17 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
     def _lost(self, part: PricedPart, error: RayError) -> PartResult:
         """The result of a part whose worker died. It may have committed the part before."""
         try:
-            if _store(self.assignment).commit(part.id) is not None:
+            if store_of(self.assignment).commit(part.id) is not None:
                 return PartResult(part.id)
         except StorageError as fault:
             return PartResult(part.id, storage=str(fault))
         self._record_failure(part.id, part.stage, error)
-        return PartResult(part.id, error=self.device or _line(error))
+        return PartResult(part.id, error=self.device or line_of(error))
 
     def _record_failure(self, part_id: str, stage: str, error: RayError) -> None:
-        self._record(part_id, stage, f"{type(error).__name__}: {error}", self.device or _line(error))
-
-    def _record(self, part_id: str, stage: str, text: str, line: str) -> None:
-        failure = Failure(part_id, self.trial, stage, text, line)
-        with suppress(StoreError):  # the event tells of it
-            records.record_failure(_store(self.assignment).files, failure)
+        record(self.assignment, part_id, stage, f"{type(error).__name__}: {error}", self.device or line_of(error))
 
     def _prune(self) -> None:
         from memloc.run.retention import prune
 
-        prune(_store(self.assignment), ray.get(self.assignment.job).work)
-
-
-def _store(assignment: Assignment) -> Store:
-    return Store(assignment.uri, Patience(assignment.patience))
-
-
-def _line(error: RayError) -> str:
-    """The error in one line. What a task raised itself is told as that, without Ray's words about the process."""
-    return error_line(error.cause if isinstance(error, RayTaskError) else error)
+        prune(store_of(self.assignment), ray.get(self.assignment.job).work)

@@ -21,13 +21,15 @@ LABEL = "ray.io/node-id"  # every node has it
 
 @dataclass
 class NodeKinds:
-    """The kinds of the nodes that compute. known: {node: its kind}. gpus: whether GPUs compute.
+    """The kinds of the nodes that compute. known: {node: its kind}. gpus: whether GPUs compute. broken: nodes whose
+    GPUs take no more work.
 
     A new node is asked once, and has a minute to answer; a later answer counts too.
     """
 
     known: dict[str, Kind] = field(default_factory=dict)
     gpus: bool = False
+    broken: frozenset[str] = frozenset()
     _asked: dict[str, Any] = field(default_factory=dict)  # {node: the reference to its answer}
     _looked: float = -LOOK_SECONDS
     _alive: tuple[str, ...] = ()
@@ -37,7 +39,7 @@ class NodeKinds:
         if time.monotonic() - self._looked >= LOOK_SECONDS:
             self._alive = tuple(computing_nodes(self.gpus))
             self._looked = time.monotonic()
-        return self._alive
+        return tuple(node for node in self._alive if node not in self.broken)
 
     def of(self, kind: str) -> list[str]:
         """Those that are alive and have this kind."""

@@ -12,27 +12,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 
 from memloc.errors import DeviceError
 from memloc.run.events import PartResult, Room, TrainingResult
-from memloc.run.placement import visible_index, visible_variable
+from memloc.run.quarantine import CardPlace
 from memloc.run.ray.draining import is_draining
+from memloc.run.ray.own_card import own_device, own_place
 from memloc.store import Patience, Store
 
 if TYPE_CHECKING:
-    import torch
-
     from memloc.config import SourceConfig
     from memloc.run.pending import Item, Work
     from memloc.run.worker import Worker
 
 TASK_RETRIES = 3
 MOST_CALLS = 50  # of a process on a GPU: it keeps a CUDA context on every card that it has had
-NVIDIA, AMD = Path("/proc/driver/nvidia/version"), Path("/dev/kfd")  # there with the driver of such GPUs
 TELL_SECONDS = 5.0  # for the last words of a process
 
 
@@ -65,7 +62,7 @@ def _worker(job: Job) -> Worker:
             _raws[source] = ray.get(job.data[source])
         return _raws[source]
 
-    device = _device()
+    device = own_device()
     key = job.uri, str(device)
     if key not in _workers:
         _workers.clear()
@@ -86,6 +83,7 @@ def _working(job: Job) -> Iterator[Worker]:
     from memloc.run.device_faults import as_device_error
     from memloc.run.memory import release
 
+    card = own_place()
     try:
         with as_device_error():
             worker = _worker(job)
@@ -93,48 +91,35 @@ def _working(job: Job) -> Iterator[Worker]:
             yield worker
             if worker.device.type == "cuda":
                 release(worker.device)
+        if card is not None:
+            job.admission.worked.remote(card)
     except DeviceError as error:
-        _end(job, str(error))
+        _end(job, str(error), card)
 
 
-def _end(job: Job, how: str) -> None:
+def _end(job: Job, how: str, card: CardPlace | None) -> None:
     """Ends this process. how: its device has failed; the coordinator hears it if anybody can hear anything."""
     try:
         with suppress(Exception):
-            ray.get(job.admission.failed_device.remote(job.work.trial.id, how), timeout=TELL_SECONDS)
+            ray.get(job.admission.failed_device.remote(job.work.trial.id, how, card), timeout=TELL_SECONDS)
     finally:
         os._exit(1)
+
+
+def _is_refused(job: Job) -> bool:
+    """Whether the card of this task gets no work, because processes have failed on it again and again."""
+    card = own_place()
+    return card is not None and not ray.get(job.admission.gets_work.remote(card))
 
 
 def _tell_fault(job: Job, fault: str) -> None:
     job.admission.waits.remote(job.work.trial.id, f"{platform.node()}/{os.getpid()}", fault)
 
 
-def _device() -> torch.device:
-    """The GPU that Ray gave to this task, if there are any.
-
-    A process keeps its CUDA context between tasks, and sees the GPUs that were visible when it made the context. The next
-    task may get another GPU. So all GPUs are visible (`NOSET`), and each task picks its own. Where there are none, Ray's are
-    places alone (`ray start --num-gpus`).
-
-    Raises:
-        DeviceError: torch can use no GPU of a machine that has some. On its CPU, a training would take days.
-    """
-    import torch
-
-    ids, visible = ray.get_gpu_ids(), os.environ.get(visible_variable(torch.version.hip))
-    if ids and torch.cuda.is_available():
-        return torch.device("cuda", visible_index(str(ids[0]), visible))
-    driver = NVIDIA if torch.version.cuda else AMD if torch.version.hip else None
-    if ids and visible not in ("", "-1") and driver is not None and driver.exists():
-        raise DeviceError(
-            f"Ray hands out GPU {ids[0]} of {platform.node()}, and torch can use none there: it is lost or broken"
-        )
-    return torch.device("cpu")
-
-
 def _train(job: Job, room: Room) -> TrainingResult:
     """Trains; while draining, it ends after its present epoch."""
+    if _is_refused(job):
+        return TrainingResult(False, refused=True)
     clock = time.perf_counter()
     trial = job.work.trial.id
     host = platform.node()
@@ -170,7 +155,9 @@ def train_on_gpu(job: Job, room: Room = Room.SHARE) -> TrainingResult:
 
 
 def _run_parts(job: Job, part_ids: list[str], room: Room) -> list[PartResult]:
-    """Computes and commits parts, one after the other or together. While draining, none is begun."""
+    """Computes and commits parts, one after the other or together. While draining none is begun, nor on a refused card."""
+    if _is_refused(job):
+        return []
     from memloc.run.attempts import attempt_parts
 
     items: dict[str, Item] = {part_id: (analysis, part_id, part) for analysis, part_id, part in job.work.parts}
