@@ -12,12 +12,11 @@ from memloc.analysis.views import ordered_mean
 from memloc.papers.charts import Table
 from memloc.papers.exhibits import Drawn, Subject
 from memloc.papers.merullo2025.edited import RHO, SETS, Edits
-from memloc.papers.merullo2025.removal import cell, figure
+from memloc.papers.merullo2025.removal import cell, exhibit
 from memloc.statistics import in_brackets
 from memloc.statistics.quantities import mean_of_trainings
 from memloc.statistics.scales import SHARE
 
-BEGINS = 0.2  # noisy accuracy from which a training memorizes
 CELL = ("p_gen", "p_mem")
 
 
@@ -42,12 +41,15 @@ def _table(subject: Subject) -> Drawn:
 
 
 def before_memorization(edits: Edits) -> Edits:
-    """Of each training the last checkpoint that was evaluated before noisy accuracy reaches 0.2 for the first time."""
+    """Of each training one of the checkpoints before noisy accuracy reaches that of guessing: the one that is best on test.
+
+    Of several with the same test accuracy the last one.
+    """
     frame, chosen = edits.as_it_is.frame.sort_values("epoch"), []
     for _, rows in frame.groupby("trial"):
-        reached = rows["epoch"][rows["noisy_acc"] >= BEGINS].min()
+        reached = rows["epoch"][rows["noisy_acc"] >= edits.one.sizes.chance].min()
         before = rows[rows["epoch"] < reached] if pd.notna(reached) else rows.iloc[:0]
-        chosen.append(before.tail(1))
+        chosen.append(before.sort_values(["test_acc", "epoch"]).tail(1))
     return Edits(pd.concat(chosen) if chosen else frame, edits.one, edits.sql)
 
 
@@ -101,11 +103,12 @@ def _alike(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
 
 
 EXHIBITS = (
-    figure(
-        "edit-beside",
+    exhibit(
+        "Beside",
         "The edit beside early stopping, flips and example-tied dropout",
-        "Early stopping is the last checkpoint before noisy accuracy reaches 0.2. Flips close neurons of one example at a "
-        "time: `noisy` is then of the other mislabeled examples. Example-tied dropout is another training of the network.",
+        "Early stopping: of the checkpoints before noisy accuracy reaches that of guessing, the one that is best on test. "
+        "Flips close neurons of one example at a time: `noisy` is then of the other mislabeled examples. Example-tied "
+        "dropout is another training of the network.",
         _table,
     ),
 )

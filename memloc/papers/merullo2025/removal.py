@@ -20,6 +20,7 @@ REGIONS = {"noisy": Region(hi=0.15), "true": Region(lo=0.8), "clean": Region(lo=
 MEANT = {"noisy": "mislabeled examples with the label trained on", "true": "mislabeled examples with their true label"}
 WITHOUT = f"no edit of the inner layer groups at rho {RHO}: `edit: {{}}` has it"
 BUDGETS = {"energy": "the same share of its own energy", "pairs": "as many pairs as kfac keeps"}
+WHOLE = 0.8  # of clean accuracy; an edit that leaves less has destroyed the network
 RANKS = ("kfac", "activation", "gradient", "svd", "magnitude", "random")
 
 
@@ -114,13 +115,15 @@ def _traded(subject: Subject) -> Drawn:
 
 
 def _line(rank: str, edits: Edits) -> Line | None:
-    """x: the mean clean accuracy at each ρ. Of values of ρ with the same one, the largest ρ counts."""
+    """x: the mean clean accuracy at each ρ. Equal ones are moved apart by millionths, in the order of ρ."""
     if edits.frame.empty:
         return None
     noisy, clean = (by_training(edits.frame, "rho", SETS[of_set]) for of_set in ("noisy", "clean"))
-    at = {float(clean[rho].mean()): rho for rho in noisy.columns}
-    table = noisy[[at[x] for x in sorted(at)]].set_axis(sorted(at), axis=1)
-    return line(rank, table, partial(share, n=edits.examples("noisy")))
+    kept = sorted((float(clean[rho].mean()), float(rho)) for rho in noisy.columns)
+    at = {rho: x + k * 1e-6 for k, (x, rho) in enumerate(kept) if x >= WHOLE}
+    if not at:
+        return None
+    return line(rank, noisy[[*at]].set_axis([*at.values()], axis=1), partial(share, n=edits.examples("noisy")))
 
 
 def _over_rho(subject: Subject) -> Drawn:
@@ -156,34 +159,31 @@ def cell(edits: Edits, of_set: str) -> str:
     return "–" if quantity is None else in_brackets(quantity.printed, 3)
 
 
-def figure(id: str, title: str, shows: str, draw: Callable[[Subject], Drawn], claims: Sequence[str] = ()) -> Exhibit:
-    """An exhibit of the edit, drawn setting by setting."""
-    command, settings = "memloc sweep edit", of_stage("edit")
+def exhibit(name: str, title: str, shows: str, draw: Callable[[Subject], Drawn], claims: Sequence[str] = ()) -> Exhibit:
+    """An exhibit of the edit, drawn setting by setting. name: in one word."""
+    command, settings, drawn = "memloc sweep edit", of_stage("edit"), per_setting(draw)
     return Exhibit(
-        id, title, title, "the edit", shows, command, settings, per_setting(draw), claims=claims, shown=4, of_paper=False
+        name.lower(), name, title, "the edit", shows, command, settings, drawn, claims=claims, shown=4, of_paper=False
     )
 
 
 EXHIBITS = (
-    figure(
-        "edit-traded",
+    exhibit(
+        "Exchange",
         "Wrong labels against what is lost, by rank",
-        "Each point is an edit of the inner layer groups. To the right of a line clean accuracy is kept, and below it wrong "
-        "labels are gone. An edit that works lies low at the right.",
+        "Each point is an edit of the inner layer groups. An edit that works lies low at the right: wrong labels are gone "
+        f"and clean accuracy is kept. Edits that leave less than {WHOLE} of clean accuracy are not shown.",
         _traded,
         ("K1", "K2", "K3"),
     ),
-    figure(
-        "edit-rho",
+    exhibit(
+        "Shares",
         "Accuracies over the share of the energy that is kept",
         "`true` is the share of the mislabeled examples that get their true label. Edits are judged at 0.9, not at the best "
         "share.",
         _over_rho,
     ),
-    figure(
-        "edit-ranks",
-        "Edits of the inner layer groups at a share of 0.9",
-        "Means over trainings, with 95 % intervals.",
-        _table,
+    exhibit(
+        "Ranks", "Edits of the inner layer groups at a share of 0.9", "Means over trainings, with 95 % intervals.", _table
     ),
 )
