@@ -93,6 +93,7 @@ WHOLE = (
     r"report/test_export.py::test_the_same_bytes_twice_and_in_another_process",
     r"report/test_html.py::test_the_same_in_another_process",
     r"models/test_resnet50.py::test_the_same_function_at_the_full_width",
+    r"analysis/test_atlas.py::test_a_plugin_in_a_store_joins",
 )
 
 

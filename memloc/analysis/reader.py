@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from memloc import stages
 from memloc.analysis.admitted_sql import Mentions, Statement, admit, mentions
+from memloc.analysis.atlas import atlas, declared, of_tables
 from memloc.analysis.sweep_records import trials_of
 from memloc.analysis.views import VIEWS, with_scores
 from memloc.errors import StoreError, UsageError, nearest
@@ -136,10 +137,19 @@ class Reader:
                 rows = tables.dataset(self.store.files, self.seen.behind(name), name, self._known)
                 self._connection.register(name, rows)
                 continue
-            sql = with_scores(VIEWS[name], self._own_scores()) if name == "leaderboard" else VIEWS[name]
+            sql = self._view(name)
             parsed = mentions(self._connection, sql)
             self._register(self._named(parsed) if parsed else self._names.values())
             self._connection.execute(f"CREATE VIEW {name} AS {sql}")
+
+    def _view(self, name: str) -> str:
+        """The SQL of a view, with what plugins have added."""
+        if name == "leaderboard":
+            return with_scores(VIEWS[name], self._own_scores())
+        if name == "atlas":
+            others = {table: self.schema(table) for table in self.tables if table not in self._known}
+            return atlas([*declared(), *of_tables(others)])
+        return VIEWS[name]
 
     def _own_scores(self) -> list[str]:
         """The scores of plugins that analyses of the store have."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from memloc.analysis.atlas import AGREEMENT, ATLAS
+
 
 def ordered_sum(numbers: str) -> str:
     """SQL: the sum of doubles, the same to the last bit every time. DuckDB adds in parallel, in no fixed order."""
@@ -185,4 +187,6 @@ VIEWS = {
     "flips_auc_pooled": FLIPS_AUC_POOLED,
     "leaderboard": LEADERBOARD,
     "forgotten": FORGOTTEN,
+    "atlas": ATLAS,
+    "atlas_agreement": AGREEMENT,
 }

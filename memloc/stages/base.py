@@ -84,8 +84,10 @@ class Stage(Generic[C]):
     time. forward_only: its parts run the network in evaluation mode, mostly forward. footprint: whether a part needs less
     memory of a device than the training, as much, or perhaps more. extent: its fields that say how much is measured, not
     what. usual: {option: its usual value}, of options that change what is measured; the settings of other values are named
-    by them. renamed: {option: its name there}, of options with the name of a training field. code: the file of a user's own
-    stage; its hash enters the ids too.
+    by them. renamed: {option: its name there}, of options with the name of a training field. atlas: what its tables say of
+    where examples are, for view `atlas`: SELECTs of analysis, trial, method, layer, unit (NULL: the whole layer), example
+    (NULL: the mislabeled ones together), score (higher: more of it is here; 0 where there is no row). code: the file of a
+    user's own stage; its hash enters the ids too.
 
     A stage has `run(config, inputs, part)`, which returns the rows of a part. memloc's own have it in compute.py, beside
     config.py; or there `run_together(config, inputs, parts)`, which yields the rows of one part after the other, in their
@@ -103,6 +105,7 @@ class Stage(Generic[C]):
     extent: ClassVar[tuple[str, ...]] = ()
     usual: ClassVar[Mapping[str, Any]] = {}
     renamed: ClassVar[Mapping[str, str]] = {}
+    atlas: ClassVar[tuple[str, ...]] = ()
     code: OwnCode | None = None
     # What a person may write. C is the resolved type, often a subclass with fewer None.
     config: type[StageConfig] = StageConfig

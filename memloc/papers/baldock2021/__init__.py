@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memloc.papers.baldock2021 import resolving, subspaces, where
+from memloc.papers.baldock2021 import agreement, resolving, subspaces, where
 from memloc.papers.paper import Judged, Paper, Section
 
 
@@ -31,7 +31,13 @@ PAPER = Paper(
     "Deep Learning Through the Lens of Example Difficulty",
     "Baldock et al., NeurIPS 2021, arXiv:2106.09647; with the probes by subspaces of Ketha and Ramaswamy",
     (
-        Section("Prediction depth", "Baldock et al.", resolving.CLAIMS, (*resolving.EXHIBITS, *where.EXHIBITS), _sentence),
+        Section(
+            "Prediction depth",
+            "Baldock et al.",
+            resolving.CLAIMS,
+            (*resolving.EXHIBITS, *where.EXHIBITS, *agreement.EXHIBITS),
+            _sentence,
+        ),
         Section("Subspaces", "Ketha & Ramaswamy", subspaces.CLAIMS, subspaces.EXHIBITS, _readable),
     ),
 )

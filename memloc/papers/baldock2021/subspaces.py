@@ -23,7 +23,7 @@ SETS = {"clean": "clean_acc", "noisy": "noisy_acc", "noisy, true label": "noisy_
 def sql_of(one: Observed) -> str:
     """Returns what the probes of the final networks say."""
     return (
-        "SELECT trial, site, probe, dim, clean_acc, noisy_acc, noisy_true_acc, probes.test_acc FROM probes "
+        "SELECT trial, depth, site, probe, dim, clean_acc, noisy_acc, noisy_true_acc, probes.test_acc FROM probes "
         f"JOIN trials USING (trial) WHERE epoch = trials.epochs AND {one.where}"
     )
 

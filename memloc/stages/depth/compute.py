@@ -243,15 +243,15 @@ def _of_examples(probed: Probed, inputs: Inputs, epoch: int) -> dict[str, Any]:
 def _of_probes(probes: Sequence[Probe], inputs: Inputs, epoch: int) -> dict[str, list[Any]]:
     data, rows = inputs.on_device, []
     true = to_device(torch.from_numpy(inputs.data.true_label), inputs.device)
-    for probe in probes:
+    for number, probe in enumerate(probes):
         for kind, (of_training, *of_test) in probe.predicted.items():
             correct = of_training == data.y
             found = set_mean(of_training == true, data.noisy) if (inputs.data.true_label >= 0).all() else None
             everything = torch.ones_like(data.y_test, dtype=torch.bool)
             test = set_mean(of_test[0] == data.y_test, everything) if of_test else None
             clean, noisy = set_mean(correct, ~data.noisy), set_mean(correct, data.noisy)
-            rows.append((epoch, probe.site, kind, probe.dims[kind], clean, noisy, found, test))
+            rows.append((epoch, number, probe.site, kind, probe.dims[kind], clean, noisy, found, test))
     return {name: [row[k] for row in rows] for k, name in enumerate(_COLUMNS)}
 
 
-_COLUMNS = ("epoch", "site", "probe", "dim", "clean_acc", "noisy_acc", "noisy_true_acc", "test_acc")
+_COLUMNS = ("epoch", "depth", "site", "probe", "dim", "clean_acc", "noisy_acc", "noisy_true_acc", "test_acc")

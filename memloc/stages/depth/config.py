@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 
 from memloc.config import Count, Epochs, TrainConfig
+from memloc.models.probe_sites import INPUT, SOFTMAX
 from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, FLOAT, INT, SMALL, TEXT, of_analysis
 from memloc.stages.fields import MaskModeConfig, check_epochs, resolve_mask_mode
@@ -39,12 +40,21 @@ class Depth(Stage[ResolvedDepth]):
     version: ClassVar[int] = 1
     extent: ClassVar[tuple[str, ...]] = ("epochs",)
     usual: ClassVar[Mapping[str, Any]] = {"neighbours": 10, "support": 5000}
+    # What is resolved at the input or by the softmax alone is in no layer.
+    atlas: ClassVar[tuple[str, ...]] = (
+        f"""SELECT d.analysis, d.trial, 'depth' AS method, p.site AS layer, NULL AS unit, d.example,
+                   CASE WHEN p.depth = d.depth THEN 1.0 ELSE 0.0 END AS score
+            FROM depth AS d JOIN trials AS t ON t.trial = d.trial AND t.epochs = d.epoch
+            JOIN probes AS p ON p.analysis = d.analysis AND p.epoch = d.epoch AND p.probe = 'knn'
+            WHERE p.site NOT IN ('{INPUT}', '{SOFTMAX}')""",
+    )
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "depth": of_analysis(
             ("epoch", SMALL), ("example", INT), ("depth", SMALL), ("agreement", FLOAT), ("input_agreement", FLOAT)
         ),
         "probes": of_analysis(
             ("epoch", SMALL),
+            ("depth", SMALL),
             ("site", TEXT),
             ("probe", TEXT),
             ("dim", FLOAT),

@@ -9,8 +9,8 @@ INSTRUMENT = Instrument(
     "What each depth knows (Baldock et al. 2021)",
     "depth",
     "probes",
-    "epoch, site, probe, avg(dim) AS dim, avg(clean_acc) AS clean, avg(noisy_acc) AS noisy, "
+    "epoch, depth, site, probe, avg(dim) AS dim, avg(clean_acc) AS clean, avg(noisy_acc) AS noisy, "
     "avg(noisy_true_acc) AS noisy_true, avg(test_acc) AS test",
-    order="epoch, probe, dim DESC, site",
+    order="epoch, probe, depth",
     extent=("epochs",),
 )

@@ -89,6 +89,18 @@ class Flips(Stage[FlipsConfig]):
         "ablate": "activation",
         "max_neurons": 200,
     }
+    atlas: ClassVar[tuple[str, ...]] = (
+        *(
+            f"""WITH searched AS (SELECT *, len(layers) AS size, count(*) OVER (PARTITION BY analysis, example) AS searches
+                                  FROM flips WHERE eligible),
+                     closed AS (SELECT analysis, trial, example, searches, size, unnest(layers) AS layer,
+                                       unnest(indices) AS unit, unnest(range(1, size + 1)) AS place FROM searched),
+                     scored AS (SELECT * REPLACE ({unit} AS unit), {value} AS value FROM closed)
+                SELECT analysis, trial, 'flips' AS method, layer, unit, example,
+                       fsum(value ORDER BY value) / any_value(searches) AS score FROM scored GROUP BY ALL"""
+            for unit, value in (("NULL", "1 / size"), ("unit", "1 / place"))
+        ),
+    )
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "flips": of_analysis(
             ("example", INT),

@@ -60,6 +60,10 @@ class Retrain(Stage[ResolvedRetrain]):
     extent: ClassVar[tuple[str, ...]] = ("epochs", "peak_epoch")
     usual: ClassVar[Mapping[str, Any]] = {"retrain.lr": 0.1}
     renamed: ClassVar[Mapping[str, str]] = {"lr": "retrain.lr"}
+    atlas: ClassVar[tuple[str, ...]] = (
+        """SELECT analysis, trial, 'retraining' AS method, layer, NULL AS unit, NULL AS example, 1 - max(noisy_acc) AS score
+           FROM retrain WHERE epoch > 0 AND noisy_acc IS NOT NULL GROUP BY ALL""",
+    )
     tables: ClassVar[Mapping[str, pa.Schema]] = {"retrain": of_analysis(("layer", TEXT), ("epoch", SMALL), *ACCURACIES)}
     lockstep: ClassVar[bool] = True
     config = RetrainConfig

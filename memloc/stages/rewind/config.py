@@ -38,6 +38,11 @@ class Rewind(Stage[ResolvedRewind]):
     version: ClassVar[int] = 2
     extent: ClassVar[tuple[str, ...]] = ("epochs",)
     usual: ClassVar[Mapping[str, Any]] = {"buffers": "final"}
+    atlas: ClassVar[tuple[str, ...]] = (
+        """SELECT analysis, trial, 'rewinding' AS method, layer, NULL AS unit, NULL AS example,
+                  1 - fsum(rewind.noisy_acc ORDER BY rewind.noisy_acc) / count(*) AS score
+           FROM rewind JOIN trials USING (trial) WHERE epoch < epochs AND rewind.noisy_acc IS NOT NULL GROUP BY ALL""",
+    )
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "rewind": of_analysis(("layer", TEXT), ("epoch", SMALL), *ACCURACIES, ("clean_loss", FLOAT), ("noisy_loss", FLOAT))
     }

@@ -43,6 +43,12 @@ class Units(Stage[ResolvedUnits]):
     version: ClassVar[int] = 1
     extent: ClassVar[tuple[str, ...]] = ("epochs",)
     usual: ClassVar[Mapping[str, Any]] = {"copies": 10, "augment": "crop", "close": 0.05}
+    atlas: ClassVar[tuple[str, ...]] = tuple(
+        f"""SELECT u.analysis, u.trial, '{score}' AS method, u.layer, u.unit, NULL AS example,
+                   coalesce(u.{score}, 0) AS score
+            FROM units AS u JOIN trials AS t ON t.trial = u.trial AND t.epochs = u.epoch"""
+        for score in SCORES
+    )
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "units": of_analysis(
             ("epoch", SMALL),

@@ -17,7 +17,7 @@ from tests.papers.maini2023.simulated import Simulated
 
 SITES = ("input", "conv1", "res1", "softmax")
 N, NOISY = 200, 20
-DEPTH, WHERE, PROBES = [e for section in PAPER.sections for e in section.exhibits]
+DEPTH, WHERE, ATLAS, PROBES = [e for section in PAPER.sections for e in section.exhibits]
 
 
 @pytest.fixture
@@ -32,6 +32,7 @@ def probed(made: Simulated, trial: str, columns: Mapping[str, Any], true: Sequen
     rows = {"epoch": [epoch] * N, "example": np.arange(N), **columns}
     sites = {
         "epoch": [epoch] * 2 * len(SITES),
+        "depth": [number for number in range(len(SITES)) for _ in range(2)],
         "site": [site for site in SITES for _ in range(2)],
         "probe": ["knn", "masc"] * len(SITES),
         "clean_acc": [0.9, 0.8] * len(SITES),
@@ -125,6 +126,9 @@ def test_the_two_views_of_where_have_the_same_networks(made: Simulated) -> None:
     assert values(rewinding, name) == {layer: round(1 - value, 9) for layer, value in left.items()}
     retraining = chart(made, WHERE, "Not found again")
     assert values(retraining, "noisy") == {layer: round(1 - value, 9) for layer, value in left.items()}
+    agreeing = values(chart(made, ATLAS, "Over layers"), "agreement")
+    assert agreeing["retraining, rewinding"] == 1.0  # what is lost is what is not found again
+    assert set(agreeing) == {"retraining, rewinding", "depth, retraining", "depth, rewinding"}
     resolved = chart(made, WHERE, "Resolved here")
     assert resolved.rows == ["conv1", "res1", "linear"]
     assert rewinding.rows == list(left)

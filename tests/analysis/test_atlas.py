@@ -1,0 +1,225 @@
+"""The views `atlas` and `atlas_agreement`, against loops over rows and scipy."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from scipy.stats import spearmanr
+
+from memloc.analysis.atlas import of_tables
+from memloc.analysis.reading import run_sql
+from memloc.stages.columns import FLOAT, INT, TEXT, of_analysis
+from memloc.store import Store
+from tests.conftest import run_inline
+from tests.papers.maini2023.simulated import Simulated
+
+N, NOISY, T = 40, 8, 50
+LAYERS = ["a", "b.1", "b.2", "c", "d"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    """One training with every kind of analysis that names layers or neurons."""
+    simulated, draw = Simulated(tmp_path_factory.mktemp("atlas")), np.random.default_rng(2)
+    trial = simulated.training(n=N, noise=NOISY / N)
+    simulated.rewind(trial, dict(zip(LAYERS, (0.9, 0.2, 0.4, 0.6, 1.0), strict=True)))
+    simulated.retrain(trial, dict(zip(LAYERS, ([1.0, 0.9], [1.0, 0.1, 0.3], [0, 0.5], [0, 0.45], [0, 0.95]), strict=True)))
+    examples = [e for e in range(20) for _ in range(2)]
+    lists = [draw.choice(LAYERS[:4], draw.integers(0, 5)).tolist() for _ in examples]
+    flips = {
+        "example": examples,
+        "repeat": [0, 1] * 20,
+        "noisy": [e < NOISY for e in examples],
+        "eligible": [k % 7 != 3 for k in range(40)],
+        "count": [len(of) for of in lists],
+        "censored": [False] * 40,
+        "layers": lists,
+        "indices": [draw.permutation(12)[: len(of)].tolist() for of in lists],
+    }
+    simulated.analysis(trial, "flips", {"clean": 12, "noisy": 8, "repeats": 2, "max_neurons": 200}, flips=flips)
+    sites = ["input", "a", "b", "c", "softmax"]
+    probes = {"epoch": [T] * 5, "depth": range(5), "site": sites, "probe": ["knn"] * 5}
+    depth = {"epoch": [T] * N, "example": range(N), "depth": draw.integers(0, 6, N)}
+    simulated.analysis(trial, "depth", {"epochs": [T], "neighbours": 10, "support": 5000}, depth=depth, probes=probes)
+    units = [(layer, unit) for layer in LAYERS[:4] for unit in range(12)]
+    values = [None if k == 5 else float(v) for k, v in enumerate(draw.uniform(0, 1, len(units)))]
+    described = {
+        "epoch": [T] * len(units),
+        "layer": [layer for layer, _ in units],
+        "unit": [unit for _, unit in units],
+        "unit_mem": values,
+        "class_mem": draw.uniform(0, 1, len(units)),
+    }
+    simulated.analysis(trial, "units", {"epochs": [T], "copies": 10, "augment": "crop", "close": 0.05}, units=described)
+    return simulated
+
+
+def rows(made: Simulated, sql: str) -> pd.DataFrame:
+    frame: pd.DataFrame = run_sql(made.store, sql).to_pandas()
+    return frame
+
+
+def scores(made: Simulated, method: str, where: str) -> dict[Any, float]:
+    found = rows(made, f"SELECT layer, unit, example, score FROM atlas WHERE method = '{method}' AND {where}")
+    return {
+        (r.layer, None if pd.isna(r.unit) else int(r.unit), None if pd.isna(r.example) else int(r.example)): r.score
+        for r in found.itertuples()
+    }
+
+
+def of_flips(made: Simulated, value: Any) -> dict[Any, float]:
+    """By a loop over searches: {(layer, unit or None, example): the mean over eligible searches}."""
+    searches = rows(made, "SELECT * FROM flips WHERE eligible").to_dict("records")
+    totals: dict[Any, float] = {}
+    for one in searches:
+        of = sum(other["example"] == one["example"] for other in searches)
+        for place, (layer, unit) in enumerate(zip(one["layers"], one["indices"], strict=True), start=1):
+            key = (layer, unit if value == "place" else None, one["example"])
+            totals[key] = totals.get(key, 0.0) + (1 / place if value == "place" else 1 / len(one["layers"])) / of
+    return totals
+
+
+def test_flips_by_a_loop_over_searches(made: Simulated) -> None:
+    assert scores(made, "flips", "unit IS NULL") == pytest.approx(of_flips(made, "share"))
+    assert scores(made, "flips", "unit IS NOT NULL") == pytest.approx(of_flips(made, "place"))
+
+
+def test_layers_of_the_other_methods(made: Simulated) -> None:
+    left = dict(zip(LAYERS, (0.9, 0.2, 0.4, 0.6, 1.0), strict=True))
+    assert scores(made, "rewinding", "true") == {(layer, None, None): pytest.approx(1 - v) for layer, v in left.items()}
+    best = dict(zip(LAYERS, (0.9, 0.3, 0.5, 0.45, 0.95), strict=True))
+    assert scores(made, "retraining", "true") == {(layer, None, None): pytest.approx(1 - v) for layer, v in best.items()}
+    depths = rows(made, "SELECT example, depth FROM depth")
+    expected = {(site, None, e): float("?abc".find(site) == d) for e, d in depths.to_numpy().tolist() for site in "abc"}
+    assert scores(made, "depth", "true") == expected
+    units = rows(made, "SELECT layer, unit, unit_mem FROM units").to_dict("records")
+    assert scores(made, "unit_mem", "true") == {
+        (u["layer"], u["unit"], None): pytest.approx(0.0 if pd.isna(u["unit_mem"]) else u["unit_mem"]) for u in units
+    }
+
+
+def test_ranks_are_those_within_a_method_and_an_example(made: Simulated) -> None:
+    found = rows(made, "SELECT * FROM atlas")
+    for _, one in found.groupby(["method", "example", found["unit"].isna()], dropna=False):
+        assert (one["rank"] == one["score"].rank(ascending=False, method="min")).all()
+    assert set(found["method"]) == {"rewinding", "retraining", "flips", "depth", "unit_mem", "class_mem"}
+
+
+def together(made: Simulated, method: str, value: str = "") -> dict[Any, float]:
+    """{(layer, unit)}: the score of the mislabeled examples together."""
+    found = of_flips(made, value) if method == "flips" else scores(made, method, "true")
+    if all(example is None for *_, example in found):
+        return {key[:2]: score for key, score in found.items()}
+    wrong = {key: score for key, score in found.items() if key[2] < NOISY}
+    count = len({example for *_, example in wrong})
+    totals: dict[Any, float] = {}
+    for key, score in wrong.items():
+        totals[key[:2]] = totals.get(key[:2], 0.0) + score / count
+    return totals
+
+
+def agreement(made: Simulated, over: str) -> dict[tuple[str, str], Any]:
+    found = rows(made, f"SELECT * FROM atlas_agreement WHERE \"over\" = '{over}'")
+    return {(r.one, r.other): r for r in found.itertuples()}
+
+
+def test_agreement_over_layers(made: Simulated) -> None:
+    """depth has block b where the others have b.1 and b.2; flips and depth have no layer d."""
+    found, rewinding, flips = agreement(made, "layers"), together(made, "rewinding"), together(made, "flips", "share")
+    assert set(found) == {
+        ("depth", "flips"), ("depth", "retraining"), ("depth", "rewinding"), ("flips", "retraining"),
+        ("flips", "rewinding"), ("retraining", "rewinding"),
+    }  # fmt: skip
+    both = [[of.get((layer, None), 0.0) for layer in LAYERS] for of in (flips, rewinding)]
+    assert found["flips", "rewinding"].rho == pytest.approx(spearmanr(*both).statistic)
+    assert found["flips", "rewinding"].n == 5
+    depth = together(made, "depth")
+    lost = [rewinding["a", None], (rewinding["b.1", None] + rewinding["b.2", None]) / 2, *(rewinding[k, None] for k in "cd")]
+    resolved = [depth.get((layer, None), 0.0) for layer in "abcd"]
+    assert found["depth", "rewinding"].rho == pytest.approx(spearmanr(resolved, lost).statistic)
+    for one in found.values():
+        assert -1 <= one.lo < 0 < one.hi <= 1
+        assert 0 < one.p <= 1
+
+
+def test_permutations_of_layers(made: Simulated) -> None:
+    """Against all permutations: retraining and rewinding without ties."""
+    one = agreement(made, "layers")["retraining", "rewinding"]
+    mine, other = ([together(made, m)[layer, None] for layer in LAYERS] for m in ("retraining", "rewinding"))
+    every = [spearmanr(mine, order).statistic for order in permutations(other)]
+    assert one.rho == pytest.approx(spearmanr(mine, other).statistic)
+    assert one.p == pytest.approx(np.mean(np.abs(every) >= abs(one.rho) - 1e-9), abs=0.05)
+    assert (one.lo, one.hi) == pytest.approx(tuple(np.quantile(every, (0.025, 0.975))), abs=0.15)
+
+
+def within(of: dict[Any, float], keys: list[Any]) -> np.ndarray:
+    """Ranks within layers, from −½ to ½."""
+    frame = pd.DataFrame({"layer": [layer for layer, _ in keys], "score": [of.get(key, 0.0) for key in keys]})
+    by_layer = frame.groupby("layer")["score"]
+    ranks: np.ndarray = (by_layer.rank() / (1 + by_layer.transform("size")) - 0.5).to_numpy()
+    return ranks
+
+
+def test_agreement_over_neurons_is_within_layers(made: Simulated) -> None:
+    found = agreement(made, "neurons")
+    assert set(found) == {("class_mem", "flips"), ("class_mem", "unit_mem"), ("flips", "unit_mem")}
+    flips, units = together(made, "flips", "place"), together(made, "unit_mem")
+    layers = {layer for layer, _ in flips}
+    keys = [key for key in units if key[0] in layers]
+    expected = np.corrcoef(within(flips, keys), within(units, keys))[0, 1]
+    assert found["flips", "unit_mem"].rho == pytest.approx(expected)
+    assert found["flips", "unit_mem"].n == len(keys)
+    assert found["class_mem", "unit_mem"].n == 48
+
+
+def test_the_same_every_time(made: Simulated) -> None:
+    first, again = (rows(made, "SELECT * FROM atlas_agreement ORDER BY ALL") for _ in range(2))
+    assert first.equals(again)
+
+
+def test_a_table_of_a_plugin_joins_by_its_columns() -> None:
+    whole = of_analysis(("method", TEXT), ("layer", TEXT), ("unit", INT), ("example", INT), ("score", FLOAT))
+    small = of_analysis(("layer", TEXT), ("score", FLOAT))
+    others = {"words": of_analysis(("layer", TEXT), ("score", TEXT)), "moved": of_analysis(("layer", TEXT), ("x", FLOAT))}
+    odd = {'a"b': small}
+    assert of_tables({"whole": whole, "small": small, **others, **odd}) == [
+        "SELECT analysis, trial, 'small' AS method, layer, NULL AS unit, NULL AS example, score FROM \"small\"",
+        'SELECT analysis, trial, method, layer, unit, example, score FROM "whole"',
+    ]
+    assert of_tables({"t": pa.schema([("layer", pa.string()), ("score", pa.float64())])}) == []
+
+
+PLUGIN = """
+from memloc.stages.base import Stage
+from memloc.stages.columns import FLOAT, TEXT, of_analysis
+class Guess(Stage):
+    name, version = "guess", 1
+    tables = {"guesses": of_analysis(("method", TEXT), ("layer", TEXT), ("score", FLOAT))}
+    def run(self, config, inputs, part):
+        groups = list(inputs.network(0).groups)
+        scores = [float(k) for k in range(9)]
+        return {"guesses": {"method": ["up"] * 9 + ["down"] * 9, "layer": groups * 2, "score": scores + scores[::-1]}}
+STAGE = Guess()
+"""
+SWEEP = """
+plugins: [guess.py]
+defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 60, noise: 0.2, epochs: 1, batch_size: 32}
+blocks: {one: {stages: {guess: {}}}}
+"""
+
+
+def test_a_plugin_in_a_store_joins(tmp_path: Path) -> None:
+    """The reader does not know the stage: only its table's columns."""
+    (tmp_path / "guess.py").write_text(PLUGIN)
+    store = Store(str(tmp_path / "store"))
+    run_inline(tmp_path, SWEEP, store)
+    found = run_sql(store, "SELECT rank FROM atlas WHERE method = 'up' ORDER BY score").to_pylist()
+    assert [row["rank"] for row in found] == list(range(9, 0, -1))
+    (pair,) = run_sql(store, "SELECT one, other, rho, n FROM atlas_agreement").to_pylist()
+    assert pair == {"one": "down", "other": "up", "rho": -1.0, "n": 9}
