@@ -47,6 +47,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
     probes = {"epoch": [T] * 5, "depth": range(5), "site": sites, "probe": ["knn"] * 5}
     depth = {"epoch": [T] * N, "example": range(N), "depth": draw.integers(0, 6, N)}
     simulated.analysis(trial, "depth", {"epochs": [T], "neighbours": 10, "support": 5000}, depth=depth, probes=probes)
+    edited = {
+        "epoch": [T] * 5,
+        "groups": ["inner", "b.1", "c", "c", "c"],
+        "rank": ["kfac", "kfac", "kfac", "svd", "kfac"],
+        "rho": [0.9, 0.9, 0.9, 0.9, 0.8],
+        "bn": ["final"] * 5,
+        "images": ["train"] * 5,
+        "noisy_acc": [0.1, 0.7, 0.4, 0.3, 0.2],
+    }
+    simulated.analysis(trial, "edit", {"epochs": [T]}, edits=edited)
     units = [(layer, unit) for layer in LAYERS[:4] for unit in range(12)]
     values = [None if k == 5 else float(v) for k, v in enumerate(draw.uniform(0, 1, len(units)))]
     described = {
@@ -98,6 +108,7 @@ def test_layers_of_the_other_methods(made: Simulated) -> None:
     depths = rows(made, "SELECT example, depth FROM depth")
     expected = {(site, None, e): float("?abc".find(site) == d) for e, d in depths.to_numpy().tolist() for site in "abc"}
     assert scores(made, "depth", "true") == expected
+    assert scores(made, "edit", "true") == {("b.1", None, None): pytest.approx(0.3), ("c", None, None): pytest.approx(0.6)}
     units = rows(made, "SELECT layer, unit, unit_mem FROM units").to_dict("records")
     assert scores(made, "unit_mem", "true") == {
         (u["layer"], u["unit"], None): pytest.approx(0.0 if pd.isna(u["unit_mem"]) else u["unit_mem"]) for u in units
@@ -108,7 +119,7 @@ def test_ranks_are_those_within_a_method_and_an_example(made: Simulated) -> None
     found = rows(made, "SELECT * FROM atlas")
     for _, one in found.groupby(["method", "example", found["unit"].isna()], dropna=False):
         assert (one["rank"] == one["score"].rank(ascending=False, method="min")).all()
-    assert set(found["method"]) == {"rewinding", "retraining", "flips", "depth", "unit_mem", "class_mem"}
+    assert set(found["method"]) == {"rewinding", "retraining", "flips", "depth", "edit", "unit_mem", "class_mem"}
 
 
 def together(made: Simulated, method: str, value: str = "") -> dict[Any, float]:
@@ -134,7 +145,8 @@ def test_agreement_over_layers(made: Simulated) -> None:
     found, rewinding, flips = agreement(made, "layers"), together(made, "rewinding"), together(made, "flips", "share")
     assert set(found) == {
         ("depth", "flips"), ("depth", "retraining"), ("depth", "rewinding"), ("flips", "retraining"),
-        ("flips", "rewinding"), ("retraining", "rewinding"),
+        ("flips", "rewinding"), ("retraining", "rewinding"), *(("edit", m) for m in ("flips", "retraining", "rewinding")),
+        ("depth", "edit"),
     }  # fmt: skip
     both = [[of.get((layer, None), 0.0) for layer in LAYERS] for of in (flips, rewinding)]
     assert found["flips", "rewinding"].rho == pytest.approx(spearmanr(*both).statistic)

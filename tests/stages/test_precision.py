@@ -24,6 +24,7 @@ ANALYSES: dict[str, dict[str, Any]] = {
     "evaluate": {},
     "depth": {"epochs": (1,)},
     "edit": {"ranks": ("kfac",), "rho": (0.9,), "unedited": (1,)},
+    "units": {"copies": 2},
 }
 
 

@@ -80,6 +80,14 @@ class Edit(Stage[ResolvedEdit]):
     name: ClassVar[str] = "edit"
     version: ClassVar[int] = 1
     extent: ClassVar[tuple[str, ...]] = ("epochs", "groups", "ranks", "rho", "budget", "bn", "images", "unedited")
+    # Of the edits of single groups by curvature, at the ρ at which edits are judged.
+    atlas: ClassVar[tuple[str, ...]] = (
+        f"""SELECT e.analysis, e.trial, 'edit' AS method, e.groups AS layer, NULL AS unit, NULL AS example,
+                   1 - min(e.noisy_acc) AS score
+            FROM edits AS e JOIN trials AS t ON t.trial = e.trial AND t.epochs = e.epoch
+            WHERE e.rank = 'kfac' AND e.rho = 0.9 AND e.bn = 'final' AND e.images = 'train' AND e.groups <> '{INNER}'
+              AND e.noisy_acc IS NOT NULL GROUP BY ALL""",
+    )
     footprint: ClassVar[Literal["less", "as much", "more"]] = "as much"
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "edits": of_analysis(
