@@ -11,6 +11,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -239,7 +240,13 @@ def _place() -> Place:
     lines, frame = [], sys._getframe(2)
     while frame is not None:
         name = frame.f_code.co_filename
-        if name.startswith(PACKAGE) and not name.startswith(HERE):
+        if _is_counted(name):
             lines.append(hash((name, frame.f_lineno)))
         frame = frame.f_back  # type: ignore[assignment]
     return tuple(lines)
+
+
+@cache
+def _is_counted(file: str) -> bool:
+    """Is it of the program, and not of these modules?"""
+    return file.startswith(PACKAGE) and not file.startswith(HERE)

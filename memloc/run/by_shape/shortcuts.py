@@ -39,9 +39,8 @@ def _changes_its_first_argument(func: Any) -> bool:
 
 
 def _batch_norm(args: Sequence[Any]) -> tuple[Tensor, ...]:
-    x, trains = args[0], args[5]
-    channels = x.shape[1] if trains else 0
-    return torch.empty_like(x), _statistics(x, channels), _statistics(x, channels)
+    x = args[0]
+    return torch.empty_like(x), _statistics(x, x.shape[1]), _statistics(x, x.shape[1])
 
 
 def _statistics(x: Tensor, *shape: int) -> Tensor:
@@ -68,6 +67,8 @@ def _layer_norm_backward(args: Sequence[Any]) -> tuple[Tensor | None, ...]:
 
 _RESULTS: Mapping[Any, Callable[[Sequence[Any]], Any]] = {
     aten.native_batch_norm.default: _batch_norm,
+    aten._native_batch_norm_legit.default: _batch_norm,
+    aten._native_batch_norm_legit_no_training.default: _batch_norm,
     aten.native_batch_norm_backward.default: _batch_norm_backward,
     aten.native_layer_norm.default: _layer_norm,
     aten.native_layer_norm_backward.default: _layer_norm_backward,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,42 @@ from memloc.config import canonical, fingerprint
 from memloc.models.architectures import resolved
 from memloc.papers.exhibits import Evidence, Exhibit, Shown, show
 from memloc.papers.judgement import Judgement
-from memloc.papers.judging import judge, judgements
+from memloc.papers.judging import judgements
+from memloc.papers.paper import Paper
 from memloc.papers.registry import paper
 from memloc.stages.training.schema import trial_row
 from memloc.store import Commit, Store
 
 Columns = dict[str, Any]
+
+
+class Judged(Mapping[str, Judgement]):
+    """{id: judgement} of a store as it is now. A claim is judged when one of its numbers is asked for; a loop judges all."""
+
+    def __init__(self, reader: Reader, of: Paper) -> None:
+        self._observations, self._paper = Observations(reader), of
+        self._by_claim: dict[str, dict[str, Judgement]] = {}
+        weakref.finalize(self, reader.close)
+
+    def of(self, name: str) -> dict[str, Judgement]:
+        """{id: judgement} of one claim."""
+        if name not in self._by_claim:
+            claims = [claim for claim in self._paper.claims if claim.id == name]
+            sections = [replace(s, claims=[c for c in claims if c in s.claims]) for s in self._paper.sections]
+            found = judgements(self._observations, replace(self._paper, sections=sections))
+            assert len({j.id for j in found}) == len(found), "ids are unique"
+            self._by_claim[name] = {j.id: j for j in found}
+        return self._by_claim[name]
+
+    def __getitem__(self, name: str) -> Judgement:
+        return self.of(name.split(".")[0])[name]
+
+    def __iter__(self) -> Iterator[str]:
+        for claim in self._paper.claims:
+            yield from self.of(claim.id)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class Simulated:
@@ -34,10 +65,8 @@ class Simulated:
         self.paper = replace(whole, sections=[s for s in whole.sections if section in (None, s.name)])
         assert self.paper.sections
 
-    def judged(self) -> dict[str, Judgement]:
-        found = judge(self.store, self.paper)
-        assert len({j.id for j in found}) == len(found), "ids are unique"
-        return {j.id: j for j in found}
+    def judged(self) -> Judged:
+        return Judged(self.reader(), self.paper)
 
     def shown(self, exhibit: Exhibit, problems: list[str] | None = None) -> Shown:
         """The exhibit on the store as it is now. problems: gets those that it reports."""

@@ -180,7 +180,7 @@ def test_settings_are_never_pooled(simulated: Simulated) -> None:
     ):
         trial = simulated.training(**fields)  # type: ignore[arg-type]
         simulated.rewind(trial, {"a": 1.0, "b": 1.0}, last=fields.get("epochs", 50))  # type: ignore[arg-type]
-    found = {name: j.seeds for name, j in simulated.judged().items() if name.startswith("W1") and j.verdict != "not_run"}
+    found = {name: j.seeds for name, j in simulated.judged().of("W1").items() if j.verdict != "not_run"}
     assert found == {
         "W1.cifar10": 3,
         "W1.cifar10.width0.25": 1,

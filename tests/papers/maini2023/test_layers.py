@@ -424,7 +424,7 @@ def test_c_scores_of_different_sources_are_different_settings(simulated: Simulat
             simulated.gradients(trial, noisy=noisy, **of_source)
             simulated.rewind(trial, GROUPS, **of_source)
             simulated.retrain(trial, {layer: [0.0, share] for layer in "abc"}, **of_source)
-    found = [j for j in simulated.judged().values() if j.claim_id == "A1" and j.ours is not None]
+    found = [j for j in simulated.judged().of("A1").values() if j.ours is not None]
     numbers: dict[str, dict[str, float | None]] = {}
     for j in found:
         numbers.setdefault(j.on, {})[j.part] = j.ours
@@ -450,6 +450,6 @@ def test_a_learning_rate_of_retraining_hides_none_of_training(simulated: Simulat
     """Two trainings with different learning rates are two findings, with the same one of retraining too."""
     for lr, share in ((0.05, 1.0), (0.02, 0.5)):
         simulated.retrain(simulated.training(lr=lr), {"a": [0.0, share], "b": [0.0, share]}, lr=0.2)
-    found = {j.on: j.ours for j in simulated.judged().values() if j.claim_id == "R1" and j.ours is not None}
+    found = {j.on: j.ours for j in simulated.judged().of("R1").values() if j.ours is not None}
     words = "cifar10, resnet9, noise 0.1, lr {}, retrain.lr 0.2"
     assert found == {words.format(0.05): 1.0, words.format(0.02): 0.0}

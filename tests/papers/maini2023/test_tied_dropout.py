@@ -66,7 +66,7 @@ def wilson(share: float, n: int, level: float = 0.95) -> tuple[float, float]:
 def test_the_papers_own_table_1_holds(simulated: Simulated) -> None:
     for dataset, row in TABLE_1.items():
         tied(simulated, row[:3], row[3:], dataset=dataset, seeds=2)
-    found = {k: j for k, j in simulated.judged().items() if k.startswith("E1")}
+    found = simulated.judged().of("E1")
     assert len(found) == 18
     assert {j.verdict for j in found.values()} == {"holds"}
     assert all(j.ours == pytest.approx(j.paper) for j in found.values())
@@ -86,7 +86,8 @@ def test_the_papers_own_table_1_holds(simulated: Simulated) -> None:
 def test_a_number_that_must_not_hold(simulated: Simulated, before: Triple, after: Triple, part: str) -> None:
     """After dropping 0.11 of the noisy examples get their label, and one in nine of the 0.3 errors would by chance."""
     tied(simulated, before, after, seeds=2)
-    found = {k.removeprefix("E1.cifar10."): j.verdict for k, j in simulated.judged().items() if k.startswith("E1.cifar10.")}
+    judged = simulated.judged().of("E1")
+    found = {k.removeprefix("E1.cifar10."): j.verdict for k, j in judged.items() if k.startswith("E1.cifar10.")}
     assert found.pop(part) == "does_not_hold"
     assert set(found.values()) == {"holds"}
 
@@ -143,7 +144,7 @@ def test_one_older_evaluation_is_enough_not_to_be_testable(simulated: Simulated)
 
 def test_residual_memorization_is_of_uniform_noise(simulated: Simulated) -> None:
     tied(simulated, (1.0, 1.0, 0.8), (0.9, 0.03, 0.8), wrong="offset", seeds=2)
-    found = [j for k, j in simulated.judged().items() if k.startswith("E1.cifar10") and k.endswith("after.noisy")]
+    found = [j for k, j in simulated.judged().of("E1").items() if k.startswith("E1.cifar10") and k.endswith("after.noisy")]
     assert [j.verdict for j in found if j.ours is not None] == ["not_testable"]
 
 
@@ -189,7 +190,7 @@ def test_without_a_number_of_the_paper_test_accuracy_is_above_chance(simulated: 
 def test_one_training_shows_nothing_of_networks(simulated: Simulated) -> None:
     """Its interval is Wilson's, by scipy, of 90 clean examples. However clear its number is, there is no verdict."""
     tied(simulated, (1.0, 1.0, 0.9), (81 / 90, 0.0, 0.9), n=100)
-    found = {k.removeprefix("E1.cifar10."): j for k, j in simulated.judged().items() if k.startswith("E1.cifar10.")}
+    found = {k.removeprefix("E1.cifar10."): j for k, j in simulated.judged().of("E1").items() if k.startswith("E1.cifar10.")}
     assert {(j.verdict, j.leans) for j in found.values()} == {("inconclusive", "for")}
     one = found["after.clean"]
     assert (one.lo, one.hi, one.seeds) == (*(pytest.approx(v) for v in wilson(0.9, 90)), 1)
@@ -238,7 +239,7 @@ def test_the_papers_own_table_2_holds(simulated: Simulated) -> None:
     for p_mem, row in TABLE_2.items():
         for p_gen, (clean, noisy) in zip(P_GEN, row, strict=True):
             tied(simulated, (1.0, 1.0, 0.8), (clean, noisy, 0.8), p_gen, p_mem, seeds=2, true=0.4)
-    found = {k: j for k, j in simulated.judged().items() if k.startswith("E2")}
+    found = simulated.judged().of("E2")
     assert len(found) == 25
     assert {j.verdict for j in found.values()} == {"holds"}
     assert found[f"E2.{cell(0.3, 0.2)}.clean"].paper == 0.908
