@@ -36,9 +36,10 @@ SCREEN = 28  # lines of a terminal 120 columns wide
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
-    """(store, what was printed) of the shipped sweep that runs every stage."""
+    """(store, what was printed) of the shipped sweep that runs every stage, on fewer images."""
     home = tmp_path_factory.mktemp("smoke")
-    done = memloc(home, "sweep", "smoke", "--executor", "inline", MEMLOC_STORE=str(home / "store"))
+    smaller = ("subset=120", "width=0.0625", "flips.clean=6", "flips.noisy=6")
+    done = memloc(home, "sweep", "smoke", *smaller, "--executor", "inline", MEMLOC_STORE=str(home / "store"))
     assert done.code == 0, done.err
     return home / "store", done
 

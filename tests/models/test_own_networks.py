@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from memloc.models.kept import floats
 from memloc.models.traced.network import TracedNetwork
 from tests.models import own_nets
 from tests.models.plain import randomise
+from tests.run.programs import python
 
 FILE = Path(own_nets.__file__)
 SHAPE, CLASSES = (1, 8, 8), 10
@@ -257,7 +257,8 @@ def test_the_text_travels(tmp_path: Path) -> None:
         "made.initialise(5)\n"
         f"torch.save(made.state_dict(), {str(tmp_path / 'state')!r})\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    done = python(os.environ, "-c", program)
+    assert done.code == 0, done.err
     state = torch.load(tmp_path / "state", weights_only=True)
     assert all(torch.equal(value, state[name]) for name, value in wanted.state_dict().items())
 

@@ -206,6 +206,7 @@ def unbuffered(number: int, encoding: str, errors: str) -> io.TextIOWrapper:
 def run(kind: str, program: str, *rest: str) -> None:
     """What `python KIND PROGRAM REST` runs."""
     sys.path[0] = "" if kind == "-c" else os.getcwd()
+    sys.orig_argv[:] = [sys.executable, kind, program, *rest]
     if kind == "-m":
         sys.argv = [program, *rest]
         runpy.run_module(program, run_name="__main__", alter_sys=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import torch
 from memloc.run import arithmetic
 from memloc.run.provenance import numerics
 from memloc.run.replay import differences
+from tests.run.programs import python
 from tests.run.test_resume import Place, T
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -39,10 +38,10 @@ def test_another_instruction_set_begins_anew(tmp_path: Path) -> None:
     stopped = Place(tmp_path / "stopped", {"augment": "none"})
     stopped.train(should_stop=lambda: True)
     stopped.train(should_stop=lambda: True)
-    command = [sys.executable, "-c", AT_PLACE, str(stopped.home), str(tmp_path / "fresh")]
     environment = {**os.environ, "DNNL_MAX_CPU_ISA": "SSE41"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    told, went_on, fresh = json.loads(done.stdout.splitlines()[-1])
+    done = python(environment, "-c", AT_PLACE, str(stopped.home), str(tmp_path / "fresh"))
+    assert done.code == 0, done.err
+    told, went_on, fresh = json.loads(done.out.splitlines()[-1])
     if fresh == [list(pair) for pair in here.hashes()]:
         pytest.skip("DNNL_MAX_CPU_ISA changes no bits on this CPU")
     assert went_on == fresh

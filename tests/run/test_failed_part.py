@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from memloc.store import Store, checkpoints
 from memloc.store.checkpoints import ResumeState
 from tests.conftest import carry_out, planned, shared
 from tests.run.moody import moody, run_moody
-from tests.run.programs import SMALL, assert_same, command, contents, encoded, environment, memloc
+from tests.run.programs import SMALL, Finished, assert_same, command, contents, encoded, environment, memloc, python
 
 
 def trained(factory: pytest.TempPathFactory, folder: Path) -> Path:
@@ -200,25 +199,19 @@ def test_one_process_gives_way_to_a_new_one_when_its_device_has_failed(tmp_path:
     moods, store = moody(tmp_path), tmp_path / "store"
     options = "--executor", "inline", "--store", str(store)
     assert run_moody(tmp_path, "store", moods).failures == {}  # so that no step of the network is timed in the next launch
-    arguments = command("sweep", str(moods.path), "seed=1", *options)
+    arguments = command("sweep", str(moods.path), "seed=1", *options)[1:]
 
-    def run(failures: str) -> subprocess.CompletedProcess[str]:
+    def run(failures: str) -> Finished:
         moods.be("fault")
-        return subprocess.run(
-            arguments,
-            env=environment(tmp_path, MEMLOC_DEVICE_FAILURES=failures),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return python(environment(tmp_path, MEMLOC_DEVICE_FAILURES=failures), *arguments)
 
     last = run("2")
     said = "memloc: AcceleratorError: CUDA error: device-side assert triggered; this process cannot use the device any more"
-    assert (last.returncode, last.stderr.splitlines()[-1]) == (1, said)
+    assert (last.code, last.err.splitlines()[-1]) == (1, said)
     assert not list(store.glob("failures/*"))
     done = run("")
-    assert done.returncode == 0, done.stderr
-    assert "memloc: goes on in a new process (1 of 2)" in done.stderr.splitlines()
+    assert done.code == 0, done.err
+    assert "memloc: goes on in a new process (1 of 2)" in done.err.splitlines()
     pids = [pid for pid, _ in moods.told()]
     assert len(set(pids)) == 2  # the first run's, and the other's: a new process in the place of the old one has its number
     assert [mood for _, mood in moods.told()][:3] == ["fails", "fails", "fits"]

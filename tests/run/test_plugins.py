@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,7 +27,7 @@ from memloc.stages import REGISTRY, STAGES, plugins
 from memloc.stages.extensible import Extensible
 from memloc.stages.plugins import installed, stages_of, taken_of
 from memloc.store import Store
-from tests.run.programs import memloc
+from tests.run.programs import memloc, python
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
 LINES = {"moved.py": 40, "late.py": 15, "paper.py": 40}
@@ -179,9 +179,10 @@ def test_the_text_travels_to_another_process(tmp_path: Path) -> None:
     pickled.write_bytes(cloudpickle.dumps(analyses))
     for name in ("moved.py", "late.py"):
         (tmp_path / name).unlink()
-    done = subprocess.run([sys.executable, "-c", THERE, str(pickled)], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[:2] == ["moved MovedConfig {'epoch': 3} []", "moved MovedConfig {'epoch': 1} []"]
-    assert done.stdout.splitlines()[2].endswith("['late_loss']")
+    done = python(os.environ, "-c", THERE, str(pickled))
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[:2] == ["moved MovedConfig {'epoch': 3} []", "moved MovedConfig {'epoch': 1} []"]
+    assert done.out.splitlines()[2].endswith("['late_loss']")
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------------
