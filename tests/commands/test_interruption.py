@@ -27,6 +27,7 @@ from memloc.store import Store
 from memloc.version import VERSION
 from tests.conftest import TINY
 from tests.run.test_plan import plan_of
+from tests.waiting import LONG
 
 Run = Callable[..., tuple[int, str, list[str]]]
 KEPT = "memloc: interrupted; everything committed is kept. To go on: "
@@ -73,7 +74,7 @@ def ordering(number: int, times: int = 1, result: Any = None) -> Callable[..., A
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_while_the_program_is_imported(number: int) -> None:
     arguments = [sys.executable, "-c", IMPORTING, str(int(number))]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=LONG, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "memloc: interrupted\n")
 
 

@@ -21,6 +21,7 @@ from memloc.store import Store
 from tests.conftest import TINY
 from tests.run.programs import CTRL_C, SMALL, on_terminal
 from tests.run.test_plan import plan_of
+from tests.waiting import LONG
 
 METRICS = {"loss": 0.3125, "clean_acc": 0.934, "noisy_acc": 0.1, "test_acc": None}
 
@@ -288,7 +289,7 @@ def test_on_a_terminal_a_panel_and_then_the_summary(tmp_path: Path) -> None:
         person.expect("Accuracy \\(§6.2\\)")
         person.expect("Next:")
         person.expect(pexpect.EOF)
-        assert process.wait(60) == 0
+        assert process.wait(LONG) == 0
 
 
 def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
@@ -299,7 +300,7 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
         person.expect("finishing the epochs and parts that are running")
         person.expect("interrupted; everything committed is kept. To go on: python -m memloc sweep")
         person.expect(pexpect.EOF)
-        assert process.wait(60) == 130
+        assert process.wait(LONG) == 130
 
 
 def test_a_later_round_counts_what_is_left(works: list[Work], capsys: pytest.CaptureFixture[str]) -> None:

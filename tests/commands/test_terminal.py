@@ -17,6 +17,7 @@ from tests.commands.test_query import run
 from tests.conftest import TINY
 from tests.run.prepared import launch
 from tests.run.programs import command, environment
+from tests.waiting import LONG
 
 # Every command that prints, in one process; the codes are what each ends with.
 PROGRAM = """
@@ -60,7 +61,7 @@ def test_every_command(tiny: Path, store: Path, tmp_path: Path, encoding: str) -
     with ExitStack() as files:
         names = {"lines": "rb", "out": "wb", "err": "wb"}
         streams = [files.enter_context(open(tmp_path / name, mode)).fileno() for name, mode in names.items()]
-        code = launch(["-c", PROGRAM], environment(tmp_path, PYTHONIOENCODING=encoding), streams).wait(120)
+        code = launch(["-c", PROGRAM], environment(tmp_path, PYTHONIOENCODING=encoding), streams).wait(LONG)
     # Typer writes its help as UTF-8 where it takes the stream for misconfigured, as it does with ASCII.
     out = (tmp_path / "out").read_bytes().decode(encoding, "backslashreplace")
     err = (tmp_path / "err").read_bytes().decode(encoding)
@@ -138,7 +139,7 @@ def test_a_reader_that_leaves_ends_the_program_quietly(tiny: Path, tmp_path: Pat
         arguments = command("query", "SELECT * FROM range(100000)", "--format", "csv", "--store", str(tiny))[1:]
         program = launch(arguments, environment(tmp_path), [nothing.fileno(), write, err.fileno()])
     os.close(write)
-    assert (program.wait(60), (tmp_path / "err").read_text()) == (1, "")
+    assert (program.wait(LONG), (tmp_path / "err").read_text()) == (1, "")
 
 
 def test_messages_that_nobody_reads_do_not_end_a_sweep(tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_messages_that_nobody_reads_do_not_end_a_sweep(tmp_path: Path) -> None:
         ]
         program = launch(arguments, environment(tmp_path), [nothing.fileno(), out.fileno(), write], cwd=tmp_path)
     os.close(write)
-    assert program.wait(60) == 0
+    assert program.wait(LONG) == 0
     assert json.loads((tmp_path / "out").read_text())["counts"]["done"] == 1
 
 

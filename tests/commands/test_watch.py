@@ -12,6 +12,7 @@ from memloc.commands.status import status
 from memloc.errors import UsageError
 from memloc.store import Store
 from tests.run.programs import CTRL_C, on_terminal
+from tests.waiting import LONG
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -32,4 +33,4 @@ def test_it_shows_what_has_changed_until_ctrl_c(tiny: Path, tmp_path: Path) -> N
         person.expect(r"rewind\s+0\s+0\s+1\s+0\s+2 of 3")
         person.send(CTRL_C)
         person.expect(pexpect.EOF)
-        assert process.wait(60) == 0
+        assert process.wait(LONG) == 0

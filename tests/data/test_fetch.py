@@ -20,7 +20,8 @@ from memloc.data import load
 from memloc.data.fetch import fetch
 from memloc.errors import MemlocError, UsageError
 from tests.data.small import ROOT, TRUE, archive, contents, downloads, send, serving, small, truth, write
-from tests.run.programs import environment, wait_until
+from tests.run.programs import environment
+from tests.waiting import LONG, wait_until
 
 Lines = list[str]
 
@@ -234,7 +235,7 @@ class Slow:
         half = len(self.content) // 2
         send(handler, self.content[:half], len(self.content))
         self.half_sent.set()
-        self.go_on.wait(60)
+        self.go_on.wait(LONG)
         try:
             handler.wfile.write(self.content[half:])
         except OSError:  # nobody listens any more
@@ -248,10 +249,10 @@ def test_killed_half_way(name: str, tmp_path: Path) -> None:
         first, content = next(iter(server.answers.items()))
         slow = server.answers[first] = Slow(content)
         with fetching(tmp_path, name, server.url) as child:
-            assert slow.half_sent.wait(60)
-            wait_until(lambda: any(p.stat().st_size for p in folder.rglob("tmp*")), 60)
+            assert slow.half_sent.wait(LONG)
+            wait_until(lambda: any(p.stat().st_size for p in folder.rglob("tmp*")))
             child.send_signal(signal.SIGKILL)
-            assert child.wait(60) == -signal.SIGKILL
+            assert child.wait(LONG) == -signal.SIGKILL
         slow.go_on.set()
         assert files(folder) & named(name) == set()
         assert len(files(folder)) == 1  # the half, under no name that anybody would take for it
@@ -286,14 +287,14 @@ def test_two_at_once(tmp_path: Path) -> None:
         first, content = next(iter(server.answers.items()))
         slow = server.answers[first] = Slow(content)
         with fetching(tmp_path, "svhn", server.url) as one:
-            assert slow.half_sent.wait(60)
+            assert slow.half_sent.wait(LONG)
             with fetching(tmp_path, "svhn", server.url) as other:
                 assert other.stdout is not None
                 assert other.stdout.readline() == "svhn: another process fetches it; waiting\n"
                 slow.go_on.set()
-                out, err = other.communicate(timeout=60)
+                out, err = other.communicate(timeout=LONG)
                 assert (other.returncode, out, err) == (0, f"svhn: already there, in {tmp_path / 'data'}\n", "")
-            out, err = one.communicate(timeout=60)
+            out, err = one.communicate(timeout=LONG)
             assert (one.returncode, err) == (0, "")
             assert out.splitlines()[-1] == f"svhn: fetched to {tmp_path / 'data'}"
         assert server.requests == ["train_32x32.mat", "test_32x32.mat"]
@@ -306,7 +307,7 @@ def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
         slow = server.answers[first] = Slow(content)
         program = command("svhn", server.url)
         environ = environment(tmp_path, no_proxy="*", TERM="xterm", COLUMNS="100", NO_COLOR="1")
-        child = pexpect.spawn(program[0], program[1:], cwd=str(ROOT), env=environ, encoding="utf-8", timeout=60)
+        child = pexpect.spawn(program[0], program[1:], cwd=str(ROOT), env=environ, encoding="utf-8", timeout=LONG)
         child.expect(r"train_32x32\.mat .*━.*/[0-9.]+ [kM]?B")
         slow.go_on.set()
         child.expect("svhn: fetched to")

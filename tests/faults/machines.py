@@ -16,7 +16,8 @@ from pathlib import Path
 
 from tests.faults.case import Case
 from tests.run.clusters import RAY
-from tests.run.programs import environment, kill_tree, wait_until
+from tests.run.programs import environment, kill_tree
+from tests.waiting import wait_until
 
 # As docs/ray.md says: a node that is cut off counts as dead within about ten seconds.
 QUICK = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from memloc.papers.registry import paper
 from memloc.report.content import Report, gather
 from memloc.store import Store
 from tests.conftest import run_inline, shared
-from tests.run.programs import command, environment
+from tests.run.programs import command, environment, python
 
 EVERYTHING = """
 about: Every figure and table, in seconds.
@@ -59,11 +58,9 @@ def page_file(everything: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The page, as `memloc report` writes it in a process with hashes of its own. Only to be read."""
 
     def make(folder: Path) -> None:
-        arguments = command("report", "-o", str(folder / "report.html"), "--store", str(everything))
-        done = subprocess.run(
-            arguments, env=environment(folder, PYTHONHASHSEED="7"), capture_output=True, text=True, check=False
-        )
-        assert (done.returncode, done.stderr, done.stdout) == (0, "", f"report: {folder / 'report.html'}\n")
+        arguments = command("report", "-o", str(folder / "report.html"), "--store", str(everything))[1:]
+        done = python(environment(folder), *arguments)
+        assert (done.code, done.err, done.out) == (0, "", f"report: {folder / 'report.html'}\n")
         assert [p.name for p in folder.iterdir()] == ["report.html"]
 
     return shared(tmp_path_factory, "page", make) / "report.html"

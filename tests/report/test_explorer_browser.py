@@ -18,6 +18,7 @@ from memloc.analysis.reader import Reader, visible
 from memloc.report.explorer import Explorer, explorer
 from memloc.store import Store
 from tests.conftest import shared
+from tests.waiting import LONG
 
 PAGE = Path(__file__).parents[2] / "memloc/report/page"
 HOST = """<!doctype html><html lang="en"><head><meta charset="utf-8">
@@ -76,7 +77,7 @@ def open_page(browser: Any, file: Path) -> Iterator[Any]:
     def opened(link: str = "", path: Path = file, near: bool = True, **how: Any) -> Any:
         contexts.append(browser.new_context(**{"viewport": {"width": 1300, "height": 900}, **how}))
         view = contexts[-1].new_page()
-        view.set_default_timeout(20_000)
+        view.set_default_timeout(1000 * LONG)
         view.on("console", lambda message: said.append(message.text))
         view.on("pageerror", lambda error: said.append(str(error)))
         contexts[-1].route("**/*", route)

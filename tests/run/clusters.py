@@ -15,7 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.run.programs import Finished, environment, kill_tree, memloc, named_below, wait_until
+from tests.run.programs import Finished, environment, kill_tree, memloc, named_below
+from tests.waiting import wait_until
 
 RAY = str(Path(sys.executable).with_name("ray"))
 
@@ -56,8 +57,9 @@ def started_cluster(
     scratch = tempfile.mkdtemp(prefix="mlr")  # short: Ray puts sockets below it
     cluster = Cluster(f"127.0.0.1:{free_port()}", secret, [])
     port = cluster.address.split(":")[1]
-    head = ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={scratch}"]
+    head = ["--head", f"--port={port}", "--include-dashboard=false", "--no-monitor", f"--temp-dir={scratch}"]
     common = ["--block", "--node-ip-address=127.0.0.1", "--object-store-memory=100000000", "--disable-usage-stats"]
+    common.append("--include-log-monitor=false")  # nor an autoscaler's monitor: each is a process that imports Ray
     try:
         with open(home / "nodes.log", "wb") as log:
             for options in nodes:
@@ -68,7 +70,7 @@ def started_cluster(
                 process = subprocess.Popen(arguments, env=environment(home, **secret), stdout=log, stderr=log)
                 cluster.nodes.append(process)
                 # Printed once the head lists the node. A program that attaches before that is refused.
-                wait_until(lambda: (home / "nodes.log").read_text().count("Ray runtime started") == len(cluster.nodes), 90)
+                wait_until(lambda: (home / "nodes.log").read_text().count("Ray runtime started") == len(cluster.nodes))
             yield cluster
     finally:
         for node in reversed(cluster.nodes):

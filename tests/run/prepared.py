@@ -2,7 +2,8 @@
 
 A program has its own process, session, environment, streams, signals and exit code, as if the interpreter had been started
 for it. Only the start of the interpreter itself is not repeated, which would cost seconds of importing torch and ray.
-`python -m tests.run.prepared FD` is the prepared process; `launch` asks it.
+`python -m tests.run.prepared LISTENING LEASH` is the prepared process. All processes that run tests share it: it has a fork
+for each that connects, which `launch` asks.
 """
 
 from __future__ import annotations
@@ -16,20 +17,24 @@ import json
 import os
 import pkgutil
 import runpy
+import secrets
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import termios
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 import memloc
+from tests.waiting import LONG
 
 ROOT = Path(__file__).parents[2]
 LONGEST_ORDER = 1 << 17  # bytes; the environment is part of it
@@ -97,27 +102,38 @@ class Program:
 
 
 class Prepared:
-    """The prepared process of this process; it ends with it."""
+    """A connection to the prepared process. It is started if there is none, and ends with the process that started it."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._connection, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def __init__(self, name: str, environ: Mapping[str, str]) -> None:
+        """name: of its socket, which belongs to the first that binds it."""
+        self._ends, self._lock = ExitStack(), threading.Lock()
+        self._connection = self._ends.enter_context(_seqpacket())
+        while self._connection.connect_ex(name):  # there is none, or one that does not listen yet, or one that ends just now
+            with _seqpacket() as listening, suppress(OSError):
+                listening.bind(name)
+                listening.listen()
+                self._start(listening, environ)
+        atexit.register(self._ends.close)
+
+    def _start(self, listening: socket.socket, environ: Mapping[str, str]) -> None:
+        leash, inside = socket.socketpair()
         with inside:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.run.prepared", str(inside.fileno())],
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.run.prepared", str(listening.fileno()), str(inside.fileno())],
                 env={**environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
-                pass_fds=[inside.fileno()], stdin=subprocess.DEVNULL, start_new_session=True,
+                pass_fds=[listening.fileno(), inside.fileno()], stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
-        self._lock = threading.Lock()
-        atexit.register(self._leave)
+        self._ends.callback(process.wait, LONG)
+        self._ends.callback(leash.close)
 
     def ask(self, order: Mapping[str, Any], streams: Sequence[int] = ()) -> int:
         with self._lock:
             socket.send_fds(self._connection, [json.dumps(order).encode()], list(streams))
             return int(self._connection.recv(LONGEST_ORDER))
 
-    def _leave(self) -> None:
-        self._connection.close()
-        self._process.wait(30)
+
+def _seqpacket() -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 def launch(
@@ -152,10 +168,27 @@ def launch(
 @cache
 def _of_this_process() -> Prepared:
     dropped = ("RAY_", "MEMLOC_", "PYTEST_", "COLUMNS", "LINES")
-    return Prepared({**{k: v for k, v in os.environ.items() if not k.startswith(dropped)}, "PYTHONUNBUFFERED": "1"})
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or secrets.token_hex(16)
+    return Prepared(f"\0memloc-tests-{run}", {**kept, "PYTHONUNBUFFERED": "1"})
 
 
 # --- the prepared process ---------------------------------------------------------------------------------------------
+
+
+def serve_all(listening: socket.socket, leash: socket.socket) -> list[str] | None:
+    """Has a fork for each process of this user that connects, until `leash` is closed; a fork returns what `serve` does."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for these
+    while leash not in select.select([listening, leash], [], [])[0]:
+        connection, _ = listening.accept()
+        _, user, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        if user == os.getuid() and os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            listening.close()
+            leash.close()
+            return serve(connection)
+        connection.close()
+    return None
 
 
 def serve(connection: socket.socket) -> list[str] | None:
@@ -247,6 +280,6 @@ if __name__ == "__main__":
         importlib.import_module(name)
     gc.freeze()  # else every program's collections would copy the memory of all that is imported
     SET_BY_IMPORTS.update({name: value for name, value in os.environ.items() if before.get(name) != value})
-    arguments = serve(socket.socket(fileno=int(sys.argv[1])))
+    arguments = serve_all(*(socket.socket(fileno=int(number)) for number in sys.argv[1:]))
     if arguments is not None:
         run_and_end(*arguments)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import termios
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -31,9 +30,9 @@ from memloc.data import KINDS, registered
 from memloc.interruption import ORDERS
 from memloc.store import Store, tables
 from tests.run.prepared import Program, launch
+from tests.waiting import LONG
 
 SMALL = Path(__file__).with_name("small.yaml")
-TIMEOUT = 300
 CTRL_C = "\x03"  # as it is typed on a terminal
 CLOCK_COLUMNS = ("seconds",)  # measured times; two runs of one part may differ only in these columns
 
@@ -60,7 +59,7 @@ def memloc(home: Path, *arguments: str, **more: str) -> Finished:
     if "inline" in arguments or "--dry-run" in arguments or arguments[0] != "sweep":
         return _here(environment(home, **more), *arguments)
     with started(home, *arguments, **more) as process:
-        out, err = process.communicate(TIMEOUT)
+        out, err = process.communicate(LONG)
     return Finished(process.wait(), out, err)
 
 
@@ -94,7 +93,7 @@ def python(environ: Mapping[str, str], *arguments: str) -> Finished:
     """Runs `python ARGUMENTS` to its end."""
     process = launch(arguments, environ)
     try:
-        out, err = process.communicate(TIMEOUT)
+        out, err = process.communicate(LONG)
     finally:
         process.close()
     return Finished(process.wait(), out, err)
@@ -120,7 +119,7 @@ def on_terminal(home: Path, *arguments: str, width: int = 80) -> Iterator[tuple[
         process = launch(command(*arguments)[1:], environment(home, TERM="xterm"), [inside] * 3, terminal=True)
     finally:
         os.close(inside)
-    person = fdspawn(outside, encoding="utf-8", timeout=120)
+    person = fdspawn(outside, encoding="utf-8", timeout=LONG)
     try:
         yield process, person
     finally:
@@ -139,7 +138,7 @@ def kill_tree(process: Program | subprocess.Popen[Any]) -> None:
             member.kill()
         except psutil.NoSuchProcess:
             continue
-    process.wait(30)
+    process.wait(LONG)
 
 
 def descendants(process: Program | subprocess.Popen[Any], name: str) -> list[psutil.Process]:
@@ -160,13 +159,6 @@ def named_below(pid: int, name: str) -> list[psutil.Process]:
     except psutil.NoSuchProcess:
         pass
     return named
-
-
-def wait_until(true: Any, seconds: float = TIMEOUT) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
 
 
 def interrupt(process: Program) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,9 @@ def epochs(store: Store, trial: str) -> set[int]:
 
 
 @pytest.fixture
-def finished(tmp_path: Path) -> tuple[Plan, Store]:
-    store = Store(str(tmp_path / "store"))
-    return run_inline(tmp_path, TINY, store), store
+def finished(tmp_path: Path, tiny: Path) -> tuple[Plan, Store]:
+    """A copy of the store `tiny`."""
+    return planned(tmp_path, TINY), Store(str(shutil.copytree(tiny, tmp_path / "store")))
 
 
 def test_within_the_limit_nothing_goes(finished: tuple[Plan, Store]) -> None:

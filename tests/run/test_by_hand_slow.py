@@ -16,7 +16,8 @@ import pytest
 
 from memloc.store import Store
 from tests.run.clusters import free_port
-from tests.run.programs import environment, kill_tree, wait_until
+from tests.run.programs import environment, kill_tree
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -176,7 +176,7 @@ def test_a_probe_that_cannot_import_ray_and_lines_that_are_not_its_own(
     begin = json.dumps({"problem": "importing"})
     program.write_text(f"import time\nprint({begin!r}, flush=True)\n{body}\n")
     monkeypatch.setattr(cluster, "PROBE", program)
-    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    monkeypatch.setattr(cluster, "PATIENCE", 3.0)
     assert cluster._ask("a:1") == known
 
 
@@ -224,6 +224,6 @@ def test_the_last_line_of_the_probe_counts(monkeypatch: pytest.MonkeyPatch, tmp_
         f"import time\nprint({json.dumps({'problem': 'mute', 'address': 'a:1'})!r}, flush=True)\ntime.sleep(60)\n"
     )
     monkeypatch.setattr(cluster, "PROBE", program)
-    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    monkeypatch.setattr(cluster, "PATIENCE", 3.0)
     with pytest.raises(UsageError, match="whatever listens there does not answer as a Ray cluster does"):
         cluster.resolve("a:1")

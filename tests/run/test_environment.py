@@ -16,7 +16,8 @@ import pytest
 from memloc.commands import logs
 from memloc.errors import UsageError
 from memloc.run.ray import connect
-from tests.run.programs import SMALL, memloc, on_terminal, started, wait_until
+from tests.run.programs import SMALL, memloc, on_terminal, started
+from tests.waiting import LONG, wait_until
 
 NOWHERE = "/proc/nowhere"  # no folder can be made there, not even by root
 
@@ -28,7 +29,7 @@ def test_the_order_to_stop_one_process(tmp_path: Path) -> None:
     with started(tmp_path, *INLINE, str(tmp_path / "store")) as process:
         wait_until(lambda: list((tmp_path / "store").glob("checkpoints/*/epoch-0001*")))
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=LONG)
         assert process.returncode == 130, err
     assert (
         err.count("interrupted: finishing the epochs and parts that are running (press Ctrl-C again to stop at once)") == 1
@@ -42,7 +43,7 @@ def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
     with on_terminal(tmp_path, *INLINE, str(tmp_path / "store")) as (process, person):
         wait_until(lambda: list((tmp_path / "store").glob("checkpoints/*/epoch-0001*")))
         person.close()
-        assert process.wait(60) == 130
+        assert process.wait(LONG) == 130
     (log,) = (tmp_path / "logs").glob("*.log")
     assert "interrupted: finishing the epochs and parts" in log.read_text()
 
@@ -72,7 +73,7 @@ assert [signal.getsignal(number) for number in ORDERS] == before
 
 
 def test_an_ignored_signal_stays_ignored_and_a_second_order_ends_at_once() -> None:
-    done = subprocess.run([sys.executable, "-c", IGNORING], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", IGNORING], capture_output=True, text=True, timeout=LONG, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "at once\n"
 

@@ -17,6 +17,7 @@ from memloc.commands.logs import logging_to
 from memloc.errors import UsageError
 from memloc.run.placement import Resources
 from memloc.run.ray import connect, guard
+from tests.waiting import LONG, wait_until
 
 
 class Node:
@@ -47,39 +48,43 @@ def test_a_process_of_this_machine(monkeypatch: pytest.MonkeyPatch, kind: str, s
         time.sleep(0.1)
         assert not told
         node.dead.append((kind, None))
-        assert heard.wait(5 if said else 0.2) == bool(said)
+        assert heard.wait(LONG if said else 0.2) == bool(said)
     assert node.killed == bool(said)
     assert all(f"since {said} has ended" in what for what in told)
 
 
 def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a while it may: a GCS is started again."""
-    answers = {"now": True}
-    asked: list[float] = []
+    """For a while it may: a GCS is started again. By a clock of the test's own."""
+    now, answers, asked = [0.0], [True], list[bytes]()
 
     def exists(key: bytes, namespace: None, timeout: float) -> bool:
-        asked.append(time.monotonic())
-        if not answers["now"]:
+        asked.append(key)
+        if not answers[0]:
             raise ConnectionError("no answer")
         return False
 
+    def asked_again() -> None:
+        before = len(asked)
+        wait_until(lambda: len(asked) > before + 2)  # so two were asked and answered meanwhile
+
     client = SimpleNamespace(internal_kv_exists=exists)
     monkeypatch.setattr(ray._private.worker, "global_worker", SimpleNamespace(gcs_client=client))
+    monkeypatch.setattr(guard, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(guard, "PING_SECONDS", 0.01)
-    monkeypatch.setattr(guard, "SILENT_SECONDS", 0.3)
-    told, heard = [], threading.Event()
+    told, heard = list[str](), threading.Event()
     with guard.guarded(False, lambda what: (told.append(what), heard.set())[0]):
-        time.sleep(0.4)
-        answers["now"] = False
-        time.sleep(0.1)
-        answers["now"] = True
-        time.sleep(0.4)
+        for _ in range(2):
+            asked_again()
+            answers[0] = False
+            now[0] += guard.SILENT_SECONDS - 1
+            asked_again()
+            answers[0] = True
+            asked_again()
         assert not told
-        answers["now"], since = False, time.monotonic()
-        assert heard.wait(5)
-        assert time.monotonic() - since >= 0.28
-    assert len(told) == 1
-    assert told[0].startswith("the Ray cluster has not answered for")
+        answers[0] = False
+        now[0] += guard.SILENT_SECONDS + 1
+        assert heard.wait(LONG)
+    assert told == ["the Ray cluster has not answered for 41 s"]
 
 
 def test_what_ray_reports_goes_to_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 
-from tests.run.programs import SMALL, assert_same, contents, descendants, interrupt, memloc, started, wait_until
+from tests.run.programs import SMALL, assert_same, contents, descendants, interrupt, memloc, started
 from tests.run.test_ray import order_and_drain
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -22,8 +22,8 @@ from memloc.run.schedule import Slots
 from memloc.store import Files, Snapshot, Store, heartbeats, layout, leases, stops
 from memloc.store.leases import Holder
 from tests.conftest import TINY, carry_out
-from tests.run.programs import wait_until
 from tests.run.test_plan import plan_of
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_a_replay_is_marked_and_its_end_is_known(store: Store, works: list[Work]
         assert (note["replays"], note["epochs"], note["stages"]) == (True, 1, ["train"])
         assert "replayed" not in beats._note_of_run()
         beats(Event("trained", trial, "train", seconds=9.0))
-        wait_until(lambda: [run.get("replayed") for run in heartbeats.read(store.files)[1]] == [{trial: 1.5}], 30)
+        wait_until(lambda: [run.get("replayed") for run in heartbeats.read(store.files)[1]] == [{trial: 1.5}])
         assert beats.notes()[trial]["stages"] == ["rewind"]
 
 
@@ -183,9 +183,9 @@ def test_a_trial_that_has_ended_is_not_at_work_any_more(
     with beating(store, works) as beats:
         for trial in (first, second):
             beats(Event("started", trial))
-        wait_until(lambda: set(heartbeats.read(store.files)[0]) == {first, second}, 30)
+        wait_until(lambda: set(heartbeats.read(store.files)[0]) == {first, second})
         beats(Event("finished", first))
-        wait_until(lambda: set(heartbeats.read(store.files)[0]) == {second}, 30)
+        wait_until(lambda: set(heartbeats.read(store.files)[0]) == {second})
 
 
 def test_what_is_written(works: list[Work], beats: Heartbeats, store: Store, tmp_path: Path) -> None:
@@ -195,13 +195,13 @@ def test_what_is_written(works: list[Work], beats: Heartbeats, store: Store, tmp
     def run() -> list[dict[str, Any]]:
         return heartbeats.read(store.files)[1]
 
-    wait_until(run, 30)
+    wait_until(run)
     (told,) = run()
     assert (told["run"], told["sweep"], told["state"], told["host"]) == (beats.run, "tiny@0123abcd", "starting", beats._host)
     assert heartbeats.read_plan(store.files, beats.run) is None
     plan = priced(works, tmp_path)
     beats.planned(plan)
-    wait_until(lambda: run()[0]["state"] == "running", 30)
+    wait_until(lambda: run()[0]["state"] == "running")
     record = heartbeats.read_plan(store.files, beats.run)
     assert record is not None
     written = PricedPlan.from_json(record)
@@ -209,7 +209,7 @@ def test_what_is_written(works: list[Work], beats: Heartbeats, store: Store, tmp
     assert [(t.trial, t.train, t.epochs) for t in written.trials] == [(t.trial, t.train, t.epochs) for t in plan.trials]
     beats(Event("started", first.trial.id))
     beats(Event("started", second.trial.id))
-    wait_until(lambda: set(heartbeats.read(store.files)[0]) == {first.trial.id, second.trial.id}, 30)
+    wait_until(lambda: set(heartbeats.read(store.files)[0]) == {first.trial.id, second.trial.id})
     assert {r["run"] for r in heartbeats.read(store.files)[0].values()} == {beats.run}
     beats(Event("unfinished", second.trial.id))
     assert set(beats.notes()) == {first.trial.id}
@@ -228,11 +228,11 @@ def test_news_are_written_at_once(store: Store, works: list[Work], monkeypatch: 
             return note.get("stages"), note.get("state")
 
         beats(Event("started", trial))
-        wait_until(lambda: written() == (["train"], "waiting"), 30)
+        wait_until(lambda: written() == (["train"], "waiting"))
         beats(Event("placed", trial, "train", host="there"))
-        wait_until(lambda: written() == (["train"], "starting"), 30)
+        wait_until(lambda: written() == (["train"], "starting"))
         beats(Event("trained", trial, "train", seconds=3.0))
-        wait_until(lambda: written() == (["rewind"], "running"), 30)
+        wait_until(lambda: written() == (["rewind"], "running"))
 
 
 def test_without_news_nothing_is_written(store: Store, works: list[Work], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +244,8 @@ def test_without_news_nothing_is_written(store: Store, works: list[Work], monkey
     monkeypatch.setattr(Files, "put", lambda files, path, content: (written.append(path), put(files, path, content)))
     with beating(store, works) as beats:
         beats(Event("started", works[0].trial.id))
-        wait_until(lambda: works[0].trial.id in heartbeats.read(store.files)[0], 30)
+        wait_until(lambda: works[0].trial.id in heartbeats.read(store.files)[0])
+        wait_until(lambda: len(written) >= 3)
         time.sleep(0.1)  # some twenty looks
         assert len(written) == 3  # of the run, of the trial, and its lease
 
@@ -265,7 +266,7 @@ def test_a_store_that_is_gone_for_a_moment(
             beats.planned(priced(works, tmp_path))
             beats(Event("started", works[0].trial.id))
             time.sleep(0.1)
-        wait_until(lambda: works[0].trial.id in heartbeats.read(store.files)[0], 30)
+        wait_until(lambda: works[0].trial.id in heartbeats.read(store.files)[0])
         assert heartbeats.read_plan(store.files, beats.run) is None  # status has counts and no time
 
 
@@ -280,13 +281,13 @@ def test_an_order_to_stop(store: Store, works: list[Work], monkeypatch: pytest.M
     run, other = new_run(), new_run()
     stops.give(store.files, other)
     with Heartbeats(store, works, "tiny@0123abcd", run, told.append) as beats:
-        wait_until(lambda: looks, 30)
+        wait_until(lambda: looks)
         stops.give(store.files, run)
         time.sleep(0.1)  # some twenty looks at the notes
         assert (looks, told) == ([run], [])
         monkeypatch.setattr(pulse, "SECONDS", 0.0)
-        wait_until(lambda: told, 30)
-        wait_until(lambda: [r["state"] for r in heartbeats.read(store.files)[1]] == ["stopping"], 30)
+        wait_until(lambda: told)
+        wait_until(lambda: [r["state"] for r in heartbeats.read(store.files)[1]] == ["stopping"])
         seen = len(looks)
         time.sleep(0.05)
         assert (len(looks), told) == (seen, [stops.read(store.files)[run].host])
@@ -298,7 +299,7 @@ def test_an_order_to_stop(store: Store, works: list[Work], monkeypatch: pytest.M
 def test_a_signal_is_an_order_too(works: list[Work], beats: Heartbeats, store: Store) -> None:
     with beats._lock:  # the handler may come while the same thread holds it
         beats.stopping()
-    wait_until(lambda: [run["state"] for run in heartbeats.read(store.files)[1]] == ["stopping"], 30)
+    wait_until(lambda: [run["state"] for run in heartbeats.read(store.files)[1]] == ["stopping"])
 
 
 def test_a_run_in_this_process(works: list[Work], beats: Heartbeats, store: Store, tmp_path: Path) -> None:
@@ -320,10 +321,10 @@ def test_a_trial_that_another_driver_has_taken_over(store: Store, works: list[Wo
     """Its lease is not renewed any more: else both would wait for each other."""
     trial, other = works[0].trial.id, Holder("20261129-120000-bbbbbb", "elsewhere")
     beats(Event("started", trial))
-    wait_until(lambda: leases.held(store.files, trial) == beats.holder, 30)
+    wait_until(lambda: leases.held(store.files, trial) == beats.holder)
     beats(Event("elsewhere", trial, host="elsewhere"))
     assert beats.notes() == {}
-    wait_until(lambda: leases.held(store.files, trial) is None, 30)
+    wait_until(lambda: leases.held(store.files, trial) is None)
     leases.take(store.files, trial, other)
     time.sleep(0.3)  # some looks
     assert leases.held(store.files, trial) == other
@@ -361,7 +362,7 @@ def test_a_storage_that_is_away_at_the_end_is_asked_once(
     with beating(store, works) as beats:
         for work in works:
             beats(Event("started", work.trial.id))
-        wait_until(lambda: all(leases.held(store.files, work.trial.id) for work in works), 30)
+        wait_until(lambda: all(leases.held(store.files, work.trial.id) for work in works))
 
         def away(files: Files, path: str, *_: object) -> None:
             asked.append(path)

@@ -36,8 +36,8 @@ from tests.run.programs import (
     started,
     terminate_all,
     trainings,
-    wait_until,
 )
+from tests.waiting import LONG, wait_until
 
 NOWHERE = "/proc/nowhere"  # no folder can be made there, not even by root
 
@@ -71,7 +71,7 @@ def order_and_drain(
     wait_until(lambda: descendants(process, "ray::train") or descendants(process, "ray::run_parts"))
     assert_closed_to_others(process)
     order(process)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=LONG)
     assert process.returncode == 130, err
     assert re.search(f"{how}; everything committed is kept. To go on: python -m memloc sweep", err)
     assert "Traceback" not in out + err
@@ -139,8 +139,10 @@ def used(process: psutil.Process) -> float:
 
 def two_train(cluster: Cluster, store: Path) -> bool:
     """Whether both GPUs have a training; the one that has come further stands still in the middle until then."""
+    if not list(store.glob("checkpoints/*/epoch-0001*")):  # first, since to list processes takes long
+        return False
     running = cluster.processes("ray::train")
-    if not running or not list(store.glob("checkpoints/*/epoch-0001*")):
+    if not running:
         return False
     max(running, key=used).suspend()
     return len(running) == 2
@@ -159,7 +161,7 @@ def test_lost_processes_are_replaced_and_a_gpu_is_held_by_one_training_at_a_time
         assert not list(store.glob("commits/*/*"))
         for title in ("ray::AdmissionActor", "ray::train"):
             max(cluster.processes(title), key=used).kill()
-        _, err = process.communicate(timeout=300)
+        _, err = process.communicate(timeout=LONG)
         assert process.returncode == 0, err
     lines = err.splitlines()  # nothing of dependencies is printed
     assert lines[0].startswith("three: 3 trainings and 3 analysis parts to do; store ")

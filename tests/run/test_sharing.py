@@ -22,7 +22,8 @@ from memloc.store import Patience, Store, leases
 from memloc.store import local as on_disk
 from memloc.store.leases import Holder, this_process
 from tests.conftest import TINY, carry_out, free_price, planned
-from tests.run.programs import assert_same, contents, memloc, started, wait_until
+from tests.run.programs import assert_same, contents, memloc, started
+from tests.waiting import LONG, wait_until
 
 TEXT = """
 about: Four trainings of some seconds.
@@ -49,7 +50,7 @@ def test_two_drivers_share_the_work(tmp_path: Path) -> None:
     with started(tmp_path, *arguments, "--json") as one:
         wait_until(lambda: list(store.glob("leases/*")))
         with started(tmp_path, *arguments, "--json") as two:
-            ended = [process.communicate(timeout=200) for process in (two, one)]
+            ended = [process.communicate(timeout=LONG) for process in (two, one)]
             assert [two.returncode, one.returncode] == [0, 0], ended
     for out, err in ended:
         assert json.loads(out)["counts"]["done"] == 4
@@ -71,7 +72,7 @@ def test_a_killed_driver_s_trials_are_taken_over(tmp_path: Path) -> None:
         with started(tmp_path, *arguments) as two:
             wait_until(lambda: len(list(store.glob("leases/*"))) == 2)
             one.kill()
-            _, err = two.communicate(timeout=200)
+            _, err = two.communicate(timeout=LONG)
             assert two.returncode == 0, err
     assert "2 of 2 trials done" in err
     assert contents(store)["trials"].num_rows == 2

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from memloc.store import Store, layout, stops
 from tests.run.prepared import launch
-from tests.run.programs import assert_same, environment, kill_tree, memloc, wait_until
+from tests.run.programs import assert_same, environment, kill_tree, memloc
+from tests.waiting import LONG, wait_until
 
 # A sweep in this process that beats often, and goes on after epoch 1 only when it has got an order.
 WAITING = """
@@ -24,7 +25,7 @@ real, sys.argv = attempts.run_training, ["memloc", *sys.argv[1:]]
 def run_training(worker, work, on_epoch, should_stop):
     def reached(epoch, row):
         on_epoch(epoch, row)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 600
         while epoch == 1 and not should_stop() and time.monotonic() < until:
             time.sleep(0.02)
     return real(worker, work, reached, should_stop)
@@ -39,7 +40,7 @@ def test_stopped_from_another_process_and_gone_on(tmp_path: Path, tiny: Path) ->
     arguments = ("sweep", sweep, "--executor", "inline", "--store", str(store))
     process = launch(["-c", WAITING, *arguments], environment(tmp_path))
     try:
-        wait_until(lambda: list(store.glob("heartbeats/*/run.json")) and list(store.glob("checkpoints/*/epoch-0001*")), 60)
+        wait_until(lambda: list(store.glob("heartbeats/*/run.json")) and list(store.glob("checkpoints/*/epoch-0001*")))
         run = next(store.glob("heartbeats/*")).name
         told = memloc(tmp_path, "stop", "tiny", "--store", str(store))
         assert told.code == 0, told.err
@@ -48,7 +49,7 @@ def test_stopped_from_another_process_and_gone_on(tmp_path: Path, tiny: Path) ->
         assert re.fullmatch(
             rf"run {run} of tiny@[0-9a-f]{{8}} on {host} is told to stop; it is running: train of 1 trial", first
         )
-        _, err = process.communicate(60)
+        _, err = process.communicate(LONG)
     finally:
         kill_tree(process)
         process.close()

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TINY
-from tests.run.programs import Program, assert_same, contents, memloc, started, wait_until
+from tests.run.programs import Program, assert_same, contents, memloc, started
+from tests.waiting import LONG, wait_until
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_it_waits_and_goes_on(tmp_path: Path, disk: Path, sweep: str, kind: str)
         assert words in told.splitlines()[-1]
         end(disk)
         told = lines(process, "the storage works again, after")
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=LONG)
     assert (process.returncode, "FAILED" in told + err, "Traceback" in err) == (0, False, False), err
     whole = tmp_path / "whole"
     assert memloc(tmp_path, *arguments, "--store", str(whole)).code == 0
@@ -98,7 +99,7 @@ def test_patience_ends_and_the_same_command_goes_on(tmp_path: Path, disk: Path, 
     with started(tmp_path, *arguments, "--storage-patience", "2s") as process:
         wait_until(lambda: list(store.glob("checkpoints/*/epoch-0003*")))
         fill(disk)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=LONG)
     assert process.returncode == 3, err
     assert re.search(r"^memloc: store .* No space left on device \(waited \d+ s for it\)$", err, re.MULTILINE), err
     assert "0 of 2 trials done" in err
@@ -137,9 +138,9 @@ def test_status_says_it(tmp_path: Path, disk: Path, sweep: str) -> None:
             told = memloc(tmp_path, "status", "--store", str(store)).out
             return "waiting for storage since" in told
 
-        wait_until(said, 60)
+        wait_until(said)
         free(disk)
-        process.communicate(timeout=120)
+        process.communicate(timeout=LONG)
     assert process.returncode == 0
     assert re.search(
         r"^  [0-9a-f]{8} waiting for storage since \d\d:\d\d: store .*No space left on device$", told, re.MULTILINE
@@ -157,6 +158,6 @@ def test_a_second_order_ends_the_waiting(tmp_path: Path, disk: Path, sweep: str)
         process.send_signal(signal.SIGINT)
         lines(process, "interrupted: finishing")
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=LONG)
     assert process.returncode == 130, err
     assert "Traceback" not in err

@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from memloc.run.jobs.script import sweep_script
 from memloc.run.jobs.sweep_arguments import SweepArguments
+from tests.waiting import LONG, wait_until
 
 STAND_IN = """#!{python} -I
 import json, os, signal, sys, time
@@ -46,22 +46,20 @@ def started(home: Path, *codes: tuple[int, float], quickly: bool = False) -> sub
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 130, 139])
 def test_it_ends_with_the_sweep(tmp_path: Path, code: int) -> None:
-    assert started(tmp_path, (code, 0.0)).wait(30) == code
+    assert started(tmp_path, (code, 0.0)).wait(LONG) == code
     (run,) = (tmp_path / "log").read_text().splitlines()
     assert json.loads(run) == [["-m", "memloc", "sweep", "demo", *HOSTILE, "--address", "auto"], str(tmp_path / "job")]
     assert os.listdir(tmp_path / "job") == ["sweep.sh"]
 
 
 def test_a_crash_after_long_work_is_not_the_end(tmp_path: Path) -> None:
-    assert started(tmp_path, (139, 1.2), (0, 0.0), quickly=True).wait(30) == 0
+    assert started(tmp_path, (139, 1.2), (0, 0.0), quickly=True).wait(LONG) == 0
     assert len((tmp_path / "log").read_text().splitlines()) == 2
 
 
 def test_an_order_to_stop_reaches_the_sweep(tmp_path: Path) -> None:
-    job = started(tmp_path, (139, 20.0), quickly=True)
-    while not (tmp_path / "log").exists():
-        time.sleep(0.05)
-    time.sleep(0.3)
+    job = started(tmp_path, (139, LONG), quickly=True)
+    wait_until(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text().endswith("\n"))
     os.killpg(job.pid, signal.SIGTERM)  # as Ray does
-    assert job.wait(10) == 130
+    assert job.wait(LONG) == 130
     assert len((tmp_path / "log").read_text().splitlines()) == 1

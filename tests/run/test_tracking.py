@@ -19,6 +19,7 @@ from memloc.run.events import Event
 from memloc.run.log_targets import LogTarget, log_target
 from memloc.run.ray import tracking
 from memloc.run.ray.tracking import Tracker
+from tests.waiting import LONG
 
 FIELDS = {"a": {"noise": 0.1, "dropout": "none", "subset": None}, "b": {"noise": 0.2, "dropout": "example_tied"}}
 
@@ -52,7 +53,7 @@ class Recorder:
             if name == self.fails:
                 raise ConnectionError("nobody answers")
             if self.hangs and name == "log_trial_result":
-                self.released.wait(20)
+                self.released.wait(LONG)
             self.calls.append((name, *map(str, arguments[:2]), *arguments[2:]))
 
         return call
@@ -112,7 +113,7 @@ def test_a_server_that_does_not_answer_holds_up_nothing(
     logged = tracker(tmp_path)
     tell(logged, *[result("a", n) for n in range(1, 100)])
     assert logged.close().endswith(": is too slow; the sweep went on without this log")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < LONG / 2
 
 
 def written(folder: Path) -> list[Written]:

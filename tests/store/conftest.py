@@ -20,6 +20,7 @@ from memloc.store import Store
 from tests.conftest import TINY, planned
 from tests.faults.case import credentials
 from tests.store import servers
+from tests.waiting import LONG
 
 BUCKET = "memloc"
 
@@ -48,7 +49,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def _make_bucket(client: Any) -> None:
     """A server may listen before it can do anything."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LONG
     while True:
         try:
             client.create_bucket(Bucket=BUCKET)
@@ -59,7 +60,7 @@ def _make_bucket(client: Any) -> None:
 
 
 def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LONG
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -16,6 +16,7 @@ from memloc.analysis.reading import run_sql
 from memloc.store import Store, tables
 from tests.run.prepared import ROOT, Program, launch
 from tests.store.writing import ANALYSES, PARTS, ROWS, commit_of, rows_of, with_training
+from tests.waiting import LONG
 
 KILLS = 4
 WRITER = """
@@ -53,7 +54,7 @@ def test_readers_beside_writers_that_are_killed(uri: str) -> None:
     moments = random.Random(f"{time.time_ns()}")
     seed, kills, counts = 0, 0, [0]
     writers = [start_writer(uri, -1), start_writer(uri, -2)]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LONG
     try:
         while (kills < KILLS or counts[-1] < ANALYSES) and time.monotonic() < deadline:
             time.sleep(moments.random() / 5)

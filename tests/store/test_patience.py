@@ -7,7 +7,6 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from memloc.store import local as on_disk
 from memloc.store import patience as module
 from tests.faults.proxy import Proxy
 from tests.store.conftest import s3_uri
+from tests.waiting import LONG, wait_until
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, code: int, times: int) -> list[str]
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.EIO, errno.EACCES])
 def test_a_fault_that_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str], code: int) -> None:
-    files = Files(str(tmp_path), Patience(30, told.append))
+    files = Files(str(tmp_path), Patience(LONG, told.append))
     asked = failing(monkeypatch, code, times=3)
     files.put("tmp/x", b"content")
     assert (len(asked), files.get("tmp/x")) == (4, b"content")
@@ -57,7 +57,7 @@ def test_a_fault_that_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tol
     begun = time.monotonic()
     with pytest.raises(StorageError, match=r"No space left on device \(waited 0 s for it\)$"):
         files.put("tmp/x", b"content")
-    assert 0.2 < time.monotonic() - begun < 5
+    assert 0.2 < time.monotonic() - begun < LONG
     assert len(told) > 3
     assert "" not in told  # nothing is over
 
@@ -66,7 +66,7 @@ def test_a_fault_that_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tol
 def test_what_waiting_cannot_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str], code: int) -> None:
     asked = failing(monkeypatch, code, times=10**6)
     with pytest.raises(StoreError) as caught:
-        Files(str(tmp_path), Patience(30, told.append)).put("tmp/x", b"")
+        Files(str(tmp_path), Patience(LONG, told.append)).put("tmp/x", b"")
     assert (type(caught.value), len(asked), told) == (StoreError, 1, [])
 
 
@@ -78,7 +78,7 @@ def test_by_default_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_missing_file_is_no_fault(tmp_path: Path, told: list[str]) -> None:
-    files = Files(str(tmp_path), Patience(30, told.append))
+    files = Files(str(tmp_path), Patience(LONG, told.append))
     assert (files.find("tmp/x"), files.size("tmp/x"), files.listing("tmp"), told) == (None, None, {}, [])
     files.delete("tmp/x")
     assert told == []
@@ -86,7 +86,7 @@ def test_a_missing_file_is_no_fault(tmp_path: Path, told: list[str]) -> None:
 
 def test_an_error_of_another_kind_is_an_answer(told: list[str]) -> None:
     """Nobody waits any more, and the next fault is told again."""
-    patience = Patience(30, told.append)
+    patience = Patience(LONG, told.append)
     answers: list[Exception] = [StorageError("fault"), FileNotFoundError("x")]
 
     def action() -> None:
@@ -101,7 +101,7 @@ def test_an_error_of_another_kind_is_an_answer(told: list[str]) -> None:
 
 def test_threads_wait_together(tmp_path: Path, told: list[str]) -> None:
     """The end is told once, when nobody waits any more."""
-    patience = Patience(30, told.append)
+    patience = Patience(LONG, told.append)
     gates = [threading.Event(), threading.Event()]
 
     def wait(gate: threading.Event) -> None:
@@ -114,7 +114,7 @@ def test_threads_wait_together(tmp_path: Path, told: list[str]) -> None:
     threads = [threading.Thread(target=wait, args=(gate,)) for gate in gates]
     for thread in threads:
         thread.start()
-    until(lambda: len(told) >= 4)
+    wait_until(lambda: len(told) >= 4)
     gates[0].set()
     threads[0].join()
     assert "" not in told
@@ -148,13 +148,6 @@ def test_errors_travel_between_processes() -> None:
     assert (damaged.problems, damaged.problem, damaged.path) == (("a; do b",), "a", "data/x")
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 # --- a real S3 server behind a proxy that fails
 
 
@@ -166,7 +159,7 @@ def test_faults_of_an_object_store(s3_server: str, told: list[str], kind: str) -
     """Every second request fails, also those of a retry. What was written is what is read."""
     with Proxy(s3_server, [kind], rate=0.4, seed=3) as proxy:
         uri = s3_uri(s3_server, f"patience-{kind}").replace(s3_server, proxy.address)
-        files = Files(uri, Patience(60, told.append))
+        files = Files(uri, Patience(LONG, told.append))
         contents = {f"tmp/{n}": os.urandom(1000 * n) for n in range(1, 4)}
         for path, content in contents.items():
             files.put(path, content)
@@ -183,11 +176,11 @@ def test_faults_of_an_object_store(s3_server: str, told: list[str], kind: str) -
 
 def test_an_object_store_that_is_gone_for_a_while(s3_server: str, told: list[str]) -> None:
     with Proxy(s3_server) as proxy:
-        files = Files(s3_uri(s3_server, "gone").replace(s3_server, proxy.address), Patience(120, told.append))
+        files = Files(s3_uri(s3_server, "gone").replace(s3_server, proxy.address), Patience(LONG, told.append))
         proxy.gone = True
         writing = threading.Thread(target=files.put, args=("tmp/x", b"content"))
         writing.start()
-        until(lambda: bool(told))
+        wait_until(lambda: told)
         proxy.gone = False
         writing.join()
         assert files.get("tmp/x") == b"content"
@@ -198,8 +191,8 @@ def test_an_object_store_that_is_gone_for_a_while(s3_server: str, told: list[str
 def test_what_was_never_written_is_not_waited_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SETTLE_SECONDS", 0.2)
     begun = time.monotonic()
-    assert Patience(900).settled(lambda: None) is None
-    assert time.monotonic() - begun < 5
+    assert Patience(10 * LONG).settled(lambda: None) is None
+    assert time.monotonic() - begun < LONG
     looks: list[int] = []
     assert Patience(0).settled(lambda: looks.append(1)) is None
     assert len(looks) == 1
@@ -207,18 +200,18 @@ def test_what_was_never_written_is_not_waited_for_long(tmp_path: Path, monkeypat
 
 def test_who_gives_up_waits_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after an order to stop: within a moment, and not after the next wait."""
-    monkeypatch.setattr(module, "FIRST_WAIT", 600.0)
-    monkeypatch.setattr(module, "LONGEST_WAIT", 600.0)
+    monkeypatch.setattr(module, "FIRST_WAIT", 10 * LONG)
+    monkeypatch.setattr(module, "LONGEST_WAIT", 10 * LONG)
     monkeypatch.setattr("tenacity.wait.random.uniform", lambda low, high: high)
     given_up, told = threading.Event(), []
-    files = Files(str(tmp_path), Patience(900, told.append, given_up.is_set))
+    files = Files(str(tmp_path), Patience(20 * LONG, told.append, given_up.is_set))
     failing(monkeypatch, errno.ENOSPC, times=10**6)
     timer = threading.Timer(0.3, given_up.set)
     timer.start()
     begun = time.monotonic()
     with pytest.raises(StorageError, match="No space left"):
         files.put("tmp/x", b"")
-    assert 0.2 < time.monotonic() - begun < 20
+    assert 0.2 < time.monotonic() - begun < LONG
     assert len(told) == 1
     timer.join()
 
@@ -235,7 +228,7 @@ def test_no_patience_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_the_clock_of_the_storage_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str]) -> None:
     """Also if the storage denies for a moment what it has just taken."""
-    files = Files(str(tmp_path), Patience(30, told.append))
+    files = Files(str(tmp_path), Patience(LONG, told.append))
     failing(monkeypatch, errno.ENOSPC, times=2)
     real, looks = on_disk.regular, []
 

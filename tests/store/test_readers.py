@@ -23,6 +23,7 @@ from memloc.store.verify import verify
 from tests.store.conftest import s3_uri
 from tests.store.test_concurrency import check
 from tests.store.writing import PARTS, ROWS, commit_of, rows_of, with_training
+from tests.waiting import LONG
 
 SQL = "SELECT * FROM predictions ORDER BY example"
 
@@ -311,7 +312,7 @@ def test_readers_writers_and_verify_at_once(uri: str) -> None:
                 assert commit is not None
                 harmed.add(commit.files[0].path)
                 store.files.delete(commit.files[0].path)
-                deadline = time.monotonic() + 90  # a broken loop would never get there
+                deadline = time.monotonic() + LONG  # a broken loop would never get there
                 while commit.files[0].path not in found and time.monotonic() < deadline:
                     time.sleep(0.005)
                 store.publish(commit_of(analysis, 1, 2.0), rows_of(analysis, 1), known_tables())

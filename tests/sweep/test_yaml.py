@@ -50,13 +50,13 @@ def test_every_key_and_item_knows_its_line() -> None:
     ],
 )
 def test_what_is_refused_with_one_line(text: str, message: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(UsageError) as caught:
         yaml.parse(text, "f")
     (problem,) = caught.value.problems
     assert problem.startswith(message)
     assert "\n" not in problem
-    assert time.monotonic() - begun < 10  # a bomb would take for ever
+    assert time.process_time() - begun < 10  # a bomb would take for ever
 
 
 def test_merge_keys_are_no_way_around() -> None:

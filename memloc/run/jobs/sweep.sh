@@ -4,20 +4,18 @@
 
 set -u
 sweep=(@SWEEP@)
-trap 'signalled=1' TERM  # `ray job stop` tells the sweep too, which then completes its running epochs and parts
 cd -- "$(dirname -- "$0")" || exit 1
 while :; do
     began=$SECONDS
+    trap ':' TERM  # not ignored, since the sweep would inherit that
     @PYTHON@ -m memloc "${sweep[@]}" --address auto &
     driver=$!
-    while :; do
-        signalled=""
-        wait "$driver"
-        code=$?
-        [ -n "$signalled" ] || break
-    done
+    trap '' TERM  # `ray job stop` tells the sweep too, which completes its running epochs and parts; `wait` goes on
+    wait "$driver"
+    code=$?
     case $code in 0 | 1 | 2 | 3 | 130) exit "$code" ;; esac
     [ $((SECONDS - began)) -ge 600 ] || exit "$code"
     echo "memloc: exit code $code; the sweep goes on in 30 s" >&2
+    trap 'exit 130' TERM
     sleep 30
 done
