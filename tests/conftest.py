@@ -31,6 +31,7 @@ from memloc.stages import REGISTRY
 from memloc.store import Snapshot, Store, records
 from tests import cards
 from tests.slow_cases import slow
+from tests.waiting import LONG
 
 torch.set_num_threads(1)
 
@@ -164,6 +165,7 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in TERMINAL:
             patch.delenv(name, raising=False)
         patch.setattr("os.get_terminal_size", _no_terminal)  # a worker of xdist inherits the terminal of pytest
+        patch.setattr("memloc.run.cluster.PATIENCE", LONG)  # a busy machine takes long to import Ray
         yield
 
 

@@ -278,6 +278,7 @@ if __name__ == "__main__":
             importlib.import_module(module.name)
     for name in ("duckdb", "torch._dynamo"):  # what they import when they need it
         importlib.import_module(name)
+    memloc.run.cluster.PATIENCE = LONG  # as in the tests' own processes (tests/conftest.py)
     gc.freeze()  # else every program's collections would copy the memory of all that is imported
     SET_BY_IMPORTS.update({name: value for name, value in os.environ.items() if before.get(name) != value})
     arguments = serve_all(*(socket.socket(fileno=int(number)) for number in sys.argv[1:]))

@@ -19,10 +19,11 @@ from memloc.run import cluster
 from memloc.run.ray import probe
 from tests.commands.test_query import run
 from tests.run.clusters import free_port
+from tests.waiting import LONG
 
 PROBLEMS = [
     ({"problem": "none"}, "no Ray cluster runs on this machine, and RAY_ADDRESS is not set"),
-    ({"problem": "importing", "error": ""}, "Ray could not be imported to ask there: it took more than 12 s"),
+    ({"problem": "importing", "error": ""}, f"Ray could not be imported to ask there: it took more than {LONG:g} s"),
     ({"problem": "importing", "error": "ImportError: no"}, "Ray could not be imported to ask there: ImportError: no"),
     ({"problem": "silent"}, "no Ray cluster answers there (no connection within seconds)"),
     ({"problem": "silent", "address": "10.0.0.1:6379"}, "no Ray cluster answers there (no connection within seconds)"),
@@ -137,7 +138,7 @@ def test_whatever_listens_there(web: int, silent: int, monkeypatch: pytest.Monke
         text, seconds = said[port]
         assert text.startswith(f"--address localhost:{port}: ")
         assert message in text
-        assert seconds < 14
+        assert seconds < LONG / 2  # the probe gives up by itself
 
 
 @pytest.mark.parametrize("source", ["environment", "file"])

@@ -8,7 +8,6 @@ test_synchronisation.py and test_step_bounds.py run these on `meta`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -57,15 +56,6 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def unfilled(model: str) -> Iterator[None]:
-    """Meanwhile layers leave their parameters as they are, but those of networks that are tried by their values."""
-    with pytest.MonkeyPatch.context() as patch:
-        for fill in ("kaiming_uniform_", "uniform_", "normal_") if model.isidentifier() else ():
-            patch.setattr(nn.init, fill, lambda tensor, *_, **__: tensor)
-        yield
-
-
 def folded(network: Network) -> Network:
     return network.eval().folded()
 
@@ -86,7 +76,7 @@ class Placed:
 
         change: what becomes of it while it is real, because fake tensors cannot be copied with their module.
         """
-        with _disable_current_modes(), unfilled(self.config.model):
+        with _disable_current_modes():
             network = change(build(self.config, (1, 16, 16), CLASSES))
         for module in network.modules():
             for name, parameter in module._parameters.items():
