@@ -55,7 +55,7 @@ def test_a_process_of_this_machine(monkeypatch: pytest.MonkeyPatch, kind: str, s
 
 def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a while it may: a GCS is started again. By a clock of the test's own."""
-    now, answers, asked = [0.0], [True], list[bytes]()
+    now, answers, asked, told = [0.0], [True], list[bytes](), list[str]()
 
     def exists(key: bytes, namespace: None, timeout: float) -> bool:
         asked.append(key)
@@ -65,13 +65,13 @@ def test_a_cluster_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None
 
     def asked_again() -> None:
         before = len(asked)
-        wait_until(lambda: len(asked) > before + 2)  # so two were asked and answered meanwhile
+        wait_until(lambda: told or len(asked) > before + 2)  # so two were asked and answered meanwhile
 
     client = SimpleNamespace(internal_kv_exists=exists)
     monkeypatch.setattr(ray._private.worker, "global_worker", SimpleNamespace(gcs_client=client))
     monkeypatch.setattr(guard, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(guard, "PING_SECONDS", 0.01)
-    told, heard = list[str](), threading.Event()
+    heard = threading.Event()
     with guard.guarded(False, lambda what: (told.append(what), heard.set())[0]):
         for _ in range(2):
             asked_again()
