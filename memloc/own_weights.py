@@ -1,19 +1,23 @@
 """Files of weights of the user's, which memloc did not write: found by epoch, and hashed.
 
-models/weights_file.py reads them.
+models/weights_file.py reads them. A process on another machine may not see them, so a launch carries them there by their
+hashes: there `carried` has them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 
 from memloc.errors import UsageError
 
 CHUNK = 1 << 20
+_FETCH: ContextVar[Callable[[str], bytes | None]] = ContextVar("fetch", default=lambda sha256: None)
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
@@ -78,5 +82,29 @@ def _in_folder(folder: str, epoch: int) -> str:
 
 def hash_of_all(files: dict[int, str]) -> str:
     """One sha256 of the contents of these files, by epoch."""
-    text = "\n".join(f"{epoch} {hash_of(file)}" for epoch, file in sorted(files.items()))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(list_of(files)).hexdigest()
+
+
+def list_of(files: dict[int, str]) -> bytes:
+    """The epochs of these files, each with the hash of its file: the text of which `hash_of_all` is the hash."""
+    return "\n".join(f"{epoch} {hash_of(file)}" for epoch, file in sorted(files.items())).encode()
+
+
+def hashes_in(listed: bytes) -> dict[int, str]:
+    """{epoch: the hash of its file} of such a text."""
+    return {int(epoch): sha256 for epoch, sha256 in (line.split() for line in listed.decode().splitlines())}
+
+
+@contextmanager
+def carrying(fetch: Callable[[str], bytes | None]) -> Iterator[None]:
+    """Files of these hashes are taken from `fetch`, which gives their content, or None for a file that was not carried."""
+    token = _FETCH.set(fetch)
+    try:
+        yield
+    finally:
+        _FETCH.reset(token)
+
+
+def carried(sha256: str) -> bytes | None:
+    """The content of a file that the launch has carried here; None if it has not: then its path has to do."""
+    return _FETCH.get()(sha256)

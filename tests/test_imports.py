@@ -120,7 +120,7 @@ def test_only_run_ray_imports_ray(tmp_path: Path) -> None:
         }
     )
     assert len(REST) > 40
-    assert len(NAMES) - len(REST) == 17
+    assert len(NAMES) - len(REST) == 18
     assert loaded["rest"] & {"ray", "torch"} == {"torch"}
     assert loaded["dry run"] & {"ray", "torch._dynamo", "torchvision"} == set()
     assert "torchvision" in loaded["svhn"]  # its checksums and addresses

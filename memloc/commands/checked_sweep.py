@@ -146,7 +146,8 @@ def _check_portable(plan: Plan, data_dir: str | None) -> None:
         raise UsageError(f"{own}: lies on this machine, and only the sweep's file goes along with the job; use --slurm")
     models = (t.config.model for t in plan.trials)
     file = next((m for m in models if m.startswith("python:") and "/" in m), None)
-    file = file or next(iter(plan.own_files), None)
+    weights = (t.config.flat().get(name) for t in plan.trials for name in ("given_from", "weights"))
+    file = file or next(iter(plan.own_files), None) or next(filter(None, weights), None)
     if file is not None:
         raise UsageError(f"{file}: lies on this machine, and only the sweep's file goes along with the job; use --slurm")
     if data_dir is not None and not Path(data_dir).is_absolute():

@@ -64,3 +64,7 @@ class ArchitectureConfig(Variant):
     def identity(self) -> dict[str, str | None]:
         """{flat field: its value in the identity of a training}, where that is not the field's own value."""
         return {}
+
+    def files(self) -> dict[str, str]:
+        """{sha256: path} of the files that a training begins with. They are on the machine where the sweep is launched."""
+        return {}

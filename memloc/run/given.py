@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from memloc.errors import UsageError
 from memloc.models.build import build
 from memloc.models.groups import Network
 from memloc.models.weights_file import read_weights
-from memloc.own_weights import files_of, hash_of_all
+from memloc.own_weights import carried, files_of, hash_of, hash_of_all, hashes_in
 from memloc.run.plan import Parts, TrialPlan
 from memloc.run.training_commit import Course, commit_training
 from memloc.run.worker import Worker
@@ -26,18 +27,29 @@ from memloc.store.commit_form import CheckpointEntry
 LABELS = ("example", "label", "true_label", "noisy")
 
 
-def given_files(config: TrainConfig) -> dict[int, str]:
-    """{epoch: its file}, as they were when the sweep was planned.
+@dataclass(frozen=True)
+class GivenFile:
+    """A given checkpoint: its path where the sweep was launched, or what was named there; and its hash."""
+
+    name: str
+    sha256: str
+
+
+def given_files(config: TrainConfig) -> dict[int, GivenFile]:
+    """{epoch: its file}, as they were when the sweep was planned. They are here, or were carried here.
 
     Raises:
         UsageError: one is not here, or has changed.
     """
-    if config.given_from is None:
+    if config.given_from is None or config.given_sha256 is None:
         return {}
+    listed = carried(config.given_sha256)
+    if listed is not None:
+        return {t: GivenFile(f"{config.given_from}, epoch {t}", sha256) for t, sha256 in hashes_in(listed).items()}
     files = files_of(config.given_from, config.checkpoint_epochs, config.seed)
     if hash_of_all(files) != config.given_sha256:
         raise UsageError(f"{config.given_from}: these checkpoints have changed since the sweep was planned")
-    return files
+    return {epoch: GivenFile(file, hash_of(file)) for epoch, file in files.items()}
 
 
 def misfit_of_given(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> str | None:
@@ -53,7 +65,7 @@ def misfit_of_given(config: TrainConfig, shape: tuple[int, int, int], classes: i
 
 @lru_cache(maxsize=64)
 def _misfit(
-    config: TrainConfig, files: tuple[tuple[int, str], ...], sha256: str, images: tuple[tuple[int, int, int], int]
+    config: TrainConfig, files: tuple[tuple[int, GivenFile], ...], sha256: str, images: tuple[tuple[int, int, int], int]
 ) -> str | None:
     network = build(config, *images)
     try:
@@ -64,13 +76,13 @@ def _misfit(
     return None
 
 
-def take_over(network: Network, file: str) -> None:
+def take_over(network: Network, given: GivenFile) -> None:
     """Loads the weights of a file into the network, by name.
 
     Raises:
         UsageError: a name is missing or one too many, or a shape is another one.
     """
-    tensors, state = read_weights(file), network.state_dict()
+    file, tensors, state = given.name, read_weights(given.name, given.sha256), network.state_dict()
     # Older checkpoints lack the count of batches, which nothing here uses.
     missing = [name for name in state if name not in tensors and not name.endswith("num_batches_tracked")]
     extra = [name for name in tensors if name not in state]

@@ -17,7 +17,7 @@ from memloc.errors import UsageError
 from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.weights_file import read_weights
-from memloc.own_weights import hash_of
+from memloc.own_weights import carrying, hash_of
 from tests.conftest import planned
 
 SHAPE, CLASSES = (1, 32, 32), 7
@@ -133,6 +133,32 @@ def test_forms_of_files(tmp_path: Path, file: Path) -> None:
     assert equal(read_weights(str(file), hash_of(str(file))), state)
     with pytest.raises(UsageError, match="has changed since the sweep was planned"):
         read_weights(str(file), "0" * 64)
+    files = [file, *(tmp_path / name for name in forms)]
+    contents = {hash_of(str(one)): one.read_bytes() for one in files}
+    hashes = [hash_of(str(one)) for one in files]
+    for one in files:
+        one.unlink()
+    with carrying(contents.get):  # as on a machine that has none of these files
+        for name, sha256 in zip(files, hashes, strict=True):
+            assert equal(read_weights(str(name), sha256), state), name
+        with pytest.raises(UsageError, match="cannot be read: No such file"):
+            read_weights(str(file), "0" * 64)
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        read_weights(str(file), hashes[0])
+
+
+def test_a_training_begins_with_weights_that_were_carried_to_it(tmp_path: Path, file: Path) -> None:
+    architecture = config(pretrained=True, weights=str(file)).architecture
+    (sha256,) = architecture.files()
+    assert architecture.files() == {sha256: str(file)}
+    assert (config(weights=None).architecture.files(), sha256) == ({}, hash_of(str(file)))
+    origin, content = pickle.loads(pickle.dumps(architecture)).origin(), file.read_bytes()
+    torch.manual_seed(0)
+    before = origin.initialised(SHAPE, CLASSES).state_dict()
+    file.unlink()
+    torch.manual_seed(0)
+    with carrying({sha256: content}.get):
+        assert equal(origin.initialised(SHAPE, CLASSES).state_dict(), before)
 
 
 class Harm:

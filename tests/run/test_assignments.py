@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import ray
@@ -36,7 +36,9 @@ def test_a_coordinator_finds_a_store_of_a_relative_path(tiny: Path, tmp_path: Pa
     assignments = on_ray._assignments(of_run, priced, None)
     monkeypatch.chdir(elsewhere)
     for assignment in assignments.values():
-        Coordinator._prune(cast(Coordinator, SimpleNamespace(assignment=assignment)))
+        own = Coordinator.__new__(Coordinator)
+        own.assignment, own.admission, own.trial = assignment, None, assignment.steps.trial
+        own._prune()
     assert sorted(path.name[:10] for path in here.glob("store/checkpoints/*/epoch-*")) == ["epoch-0002"] * len(of_run)
     assert not list(elsewhere.iterdir())
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 
+from memloc.store import Store
 from tests import cards
+from tests.models import own_nets
 from tests.run.clusters import Cluster, started_cluster
 from tests.run.programs import SMALL, assert_same, contents, environment, memloc, most_at_once, python, trainings
 from tests.run.test_failed_part import failed_and_gone_on, trained
@@ -23,6 +28,19 @@ blocks: {long: {axes: {seed: [0, 1]}, stages: {evaluate: {}}}}
 """
 
 
+THEIRS = """
+about: Checkpoints and weights that memloc did not make.
+defaults: {dataset: digits, subset: 60, noise: 0.1, batch_size: 20}
+blocks:
+  given:
+    set: {model: "python:nets.py:make"}
+    train: {from: theirs, epochs: [0, 3]}
+    stages: {rewind: {}}
+  first:
+    set: {model: "timm:test_resnet", pretrained: true, weights: theirs/first.pt, epochs: 1}
+"""
+
+NAMESPACES = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
 FIRST, SECOND, *_ = cards.NONE.split(",")  # the GPUs of the tests, by Ray's names
 PROGRAM = """
 import json, os, sys, time
@@ -88,6 +106,33 @@ def test_two_threads_on_two_cpus(tmp_path: Path, two_cpus: Cluster) -> None:
     inline = memloc(tmp_path, *arguments, "--executor", "inline", "--store", str(tmp_path / "inline"))
     assert inline.code == 0, inline.err
     assert_same(tmp_path / "inline", tmp_path / "ray")
+
+
+@pytest.mark.skipif(not NAMESPACES, reason="no namespaces of mounts")
+def test_a_node_that_cannot_see_the_weights(tmp_path: Path) -> None:
+    """The only node that computes has an empty folder in the place of theirs; what is in it gets there nevertheless."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (tmp_path / "nets.py").write_text(Path(own_nets.__file__).read_text())
+    for epoch in (0, 3):
+        torch.manual_seed(epoch)
+        torch.save({"model": own_nets.make(1, 16, 16, 10).state_dict()}, theirs / f"net-{epoch}.pt")
+    torch.manual_seed(1)
+    torch.save(timm.create_model("test_resnet").state_dict(), theirs / "first.pt")
+    (tmp_path / "theirs.yaml").write_text(THEIRS)
+    script = f'mount -t tmpfs none {theirs} && exec "$@"'
+    within = ["unshare", "-m", "sh", "-c", script, "sh"]
+    with started_cluster(tmp_path, [["--num-cpus=0"], ["--num-cpus=2"]], within) as cluster:
+        done = cluster.sweep(tmp_path, str(tmp_path / "theirs.yaml"), "--store", str(tmp_path / "ray"))
+    assert done.code == 0, done.err
+    inline = memloc(
+        tmp_path, "sweep", str(tmp_path / "theirs.yaml"), "--executor", "inline", "--store", str(tmp_path / "inline")
+    )
+    assert inline.code == 0, inline.err
+    assert_same(tmp_path / "inline", tmp_path / "ray")
+    commits = [Store(str(tmp_path / name)).snapshot().trainings() for name in ("inline", "ray")]
+    assert {t: c.checkpoints for t, c in commits[0].items()} == {t: c.checkpoints for t, c in commits[1].items()}
+    assert sorted(len(c.checkpoints) for c in commits[1].values()) == [2, 2]
 
 
 def test_attached_to_a_cluster(tmp_path: Path, two_nodes: Cluster, small_store: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ from safetensors.torch import save_file
 
 import memloc
 from memloc.errors import UsageError
+from memloc.own_weights import carrying
+from memloc.run.carried import content_of, to_carry
 from memloc.run.cost import Rate
 from memloc.run.estimate import cost_model
 from memloc.run.given import given_files
 from memloc.run.pending import pending
 from memloc.run.quantities import train_passes
 from memloc.store import Store
-from tests.conftest import planned, run_inline
+from tests.conftest import carry_out, planned, run_inline
 from tests.models import own_nets
+from tests.run import programs
 
 EPOCHS = (0, 2, 5)
 TEXT = """
@@ -216,3 +220,39 @@ def test_files_that_change_after_the_plan_are_not_taken(folder: Path) -> None:
     torch.save({"epoch": 2, "model": weights(3)}, folder / "others" / "net-002.pth")
     with pytest.raises(UsageError, match="these checkpoints have changed since the sweep was planned"):
         given_files(trial.config)
+
+
+def test_where_the_files_cannot_be_seen_they_are_what_the_launch_has_carried(folder: Path) -> None:
+    """On a node of a cluster. The checkpoints are the same to the last bit, also when one is copied again."""
+    stores = [Store(str(folder / name)) for name in ("here", "there")]
+    plan = run_inline(folder, text(), stores[0])
+    (work,) = pending(plan, stores[1], stores[1].snapshot(), "all")
+    files = to_carry(work)
+    contents = {sha256: content_of(sha256, file) for sha256, file in files.items()}
+    assert len(contents) == len(EPOCHS) + 1
+    assert sum(len(content) for content in contents.values()) > 30_000
+    with pytest.raises(UsageError, match="has changed since the sweep was planned"):
+        content_of("0" * 64, next(iter(files.values())))
+    (done,) = pending(plan, stores[0], stores[0].snapshot(), "all")
+    assert to_carry(done) == {}
+    (folder / "others").rename(folder / "away")
+    outcome = carry_out([work], stores[1], folder)
+    assert "others: no such folder" in outcome.failures[work.trial.id]
+    with carrying(contents.get):
+        assert carry_out([work], stores[1], folder).failures == {}
+        one, other = (store.snapshot().commits[work.trial.id] for store in stores)
+        assert other.checkpoints == one.checkpoints
+        lost = folder / "there" / one.checkpoints[1].path
+        before = lost.read_bytes()
+        lost.unlink()
+        (again,) = pending(plan, stores[1], stores[1].snapshot(), "all")
+        assert carry_out([replace(again, write={2})], stores[1], folder).failures == {}
+        assert lost.read_bytes() == before
+
+
+def test_a_job_elsewhere_that_would_lack_the_files_is_refused(folder: Path) -> None:
+    (folder / "mine.yaml").write_text(text().replace("nets.py", "tests.models.own_nets"))
+    options = ("--kuberay", "--image", "memloc:1", "--store", "s3://bucket/runs", "--print")
+    refused = programs.memloc(folder, "submit", str(folder / "mine.yaml"), *options)
+    assert refused.code == 2
+    assert f"{folder}/others: lies on this machine, and only the sweep's file goes along with the job" in refused.err

@@ -104,11 +104,25 @@ def test_columns_say_what_commits_say(store: tuple[list[Commit], list[Commit]]) 
     assert every.at(np.arange(len(commits))[::-1]) == commits[::-1]
 
 
-def test_no_commit_is_made_to_tell_what_is_shown() -> None:
+def test_a_part_of_its_own_that_says_other_things_of_its_analysis() -> None:
+    """It is no part of the one that a generation has, so this one is not complete."""
     trial = "a" * 16
+    training = Commit(trial, trial, None, "train", {}, 0, 1, {})
+    for config, whole in ((CONFIGS[1], True), (CONFIGS[2], False)):
+        parts = [Commit(f"{n:016x}", trial, "b" * 16, "flips", {"nth": n}, n, 3, CONFIGS[0]) for n in range(2)]
+        other = Commit("f" * 16, trial, "b" * 16, "flips", {"nth": 2}, 2, 3, config)
+        seen = shown(Shown.every(indexed([training, *parts]), [other]), partial=False)
+        assert list(seen) == ([training, *parts, other] if whole else [training])
+
+
+def test_no_commit_is_made_to_tell_what_is_shown() -> None:
+    """Whether the training is in the generation too, or has been computed again since and has a commit of its own."""
+    trial = "a" * 16
+    training = Commit(trial, trial, None, "train", {}, 0, 1, {})
     parts = [Commit(f"{n:016x}", trial, "b" * 16, "flips", {"nth": n}, n, 3, {}) for n in range(3)]
-    covered = indexed([Commit(trial, trial, None, "train", {}, 0, 1, {}), *parts])
-    seen = shown(Shown.every(covered, []), partial=False)
-    assert (len(seen), seen.said("nth"), seen.tables()) == (4, [0, 0, 1, 2], set())
-    assert not covered._made
-    assert pa.array(seen.array("nth")).to_pylist() == [c.nth for c in seen]
+    for within, beside in (([training, *parts], []), (parts, [training])):
+        covered = indexed(within)
+        seen = shown(Shown.every(covered, beside), partial=False)
+        assert (len(seen), seen.said("nth"), seen.tables()) == (4, [0, 0, 1, 2], set())
+        assert not covered._made
+        assert pa.array(seen.array("nth")).to_pylist() == [c.nth for c in seen]

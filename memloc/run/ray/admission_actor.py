@@ -57,14 +57,22 @@ class AdmissionActor:
 
     def report(self, trial: str, report: Report) -> Answer:
         """Takes the report of a coordinator, and answers with the news of its trial."""
-        now = time.monotonic()
-        granted = self.admission.report(trial, report, now)
-        faults = [fault for said, fault in self.faults.get(trial, {}).values() if now - said < SILENT_SECONDS]
-        fault = faults[0] if faults else ""
+        granted = self.admission.report(trial, report, time.monotonic())
+        fault = next(iter(self._faults(trial).values()), "")
         self.holders.look()
         said, self.said = tuple(self.said), []
         news = self.hosts.get(trial, ""), self.news.pop(trial, [])
         return Answer(granted, *news, fault, self.devices.get(trial, ""), said, self.broken_nodes, self.no_card)
+
+    def _faults(self, trial: str) -> dict[str, str]:
+        """{process: its fault} of those of the trial that wait for the storage."""
+        now, known = time.monotonic(), self.faults.get(trial, {})
+        return {process: fault for process, (said, fault) in known.items() if now - said < SILENT_SECONDS}
+
+    def waiting(self, process: str) -> dict[str, str]:
+        """{trial: the fault} of the trials whose process of this name waits for the storage."""
+        faults = {trial: self._faults(trial) for trial in self.faults}
+        return {trial: known[process] for trial, known in faults.items() if process in known}
 
     def failed_device(self, trial: str, how: str, card: CardPlace | None) -> None:
         """The device of a process of the trial has failed, and the process ends. card: None if it is a CPU."""

@@ -18,11 +18,12 @@ from memloc.run.fanout import PricedPart, cut
 from memloc.run.placement import Assignment, with_room
 from memloc.run.ray.admission_actor import Answer
 from memloc.run.ray.draining import is_draining
-from memloc.run.ray.failed_work import line_of, record, store_of
+from memloc.run.ray.failed_work import line_of, record
 from memloc.run.ray.homes import Homes
+from memloc.run.ray.storage_waits import patient_store
 from memloc.run.ray.workers import run_parts, run_parts_on_gpu, train, train_on_gpu
 from memloc.run.trial_run import TrialRun
-from memloc.store import leases
+from memloc.store import Store, leases
 
 COORDINATOR_MEMORY = 120e6  # bytes; a bundle must not be empty, and CPUs in it would be missing for the work
 TRAINER_LIVES = 3  # how often a trainer starts at most: one that is killed from outside goes on from its newest checkpoint
@@ -62,7 +63,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         self.homes, self.says = Homes(self.assignment), ""  # says: for what kind of device it waits
         self.events: list[Event] = []
         self.admission.leave.remote(self.trial)  # removes what a lost coordinator has left there
-        other = leases.taken_by_other(store_of(self.assignment).files, self.trial, self.assignment.holder)
+        other = leases.taken_by_other(self._store().files, self.trial, self.assignment.holder)
         self.run = TrialRun(
             self.assignment.steps, lambda wave: cut(wave, self.assignment.tasks), self._prune, self.events.append, other
         )  # fmt: skip
@@ -188,7 +189,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             return True
         self._say("train", self.homes.waits([self.trial]))
         if line := self.homes.given_up([self.trial]):
-            record(self.assignment, self.trial, "train", line, line)
+            record(self._store(), self.trial, self.trial, "train", line, line)
             self.run.training_ended(TrainingResult(False, error=line))
         return False
 
@@ -251,7 +252,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
                 self.tasks[task] = parts
             elif line := self.homes.given_up([part.id for part in parts]):
                 for part in parts:
-                    record(self.assignment, part.id, part.stage, line, line)
+                    record(self._store(), self.trial, part.id, part.stage, line, line)
                     self.run.part_ended(part.stage, PartResult(part.id, error=line))
                 self.run.task_ended([])
             else:
@@ -280,7 +281,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
     def _lost(self, part: PricedPart, error: RayError) -> PartResult:
         """The result of a part whose worker died. It may have committed the part before."""
         try:
-            if store_of(self.assignment).commit(part.id) is not None:
+            if self._store().commit(part.id) is not None:
                 return PartResult(part.id)
         except StorageError as fault:
             return PartResult(part.id, storage=str(fault))
@@ -288,9 +289,12 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         return PartResult(part.id, error=self.device or line_of(error))
 
     def _record_failure(self, part_id: str, stage: str, error: RayError) -> None:
-        record(self.assignment, part_id, stage, f"{type(error).__name__}: {error}", self.device or line_of(error))
+        record(self._store(), self.trial, part_id, stage, f"{type(error).__name__}: {error}", self.device or line_of(error))
 
     def _prune(self) -> None:
         from memloc.run.retention import prune
 
-        prune(store_of(self.assignment), ray.get(self.assignment.job).work)
+        prune(self._store(), ray.get(self.assignment.job).work)
+
+    def _store(self) -> Store:
+        return patient_store(self.assignment, self.admission, self.trial)

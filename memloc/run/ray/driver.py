@@ -23,6 +23,7 @@ from memloc.run.events import Event, Listener
 from memloc.run.kinds import KIND_SECONDS, CardMemory, Home, Kind, going_on, has_home, home
 from memloc.run.log_targets import Logs
 from memloc.run.placement import Assignment, Resources, check_capacity, demands, fitting, slots, uses_gpus
+from memloc.run.ray import storage_waits
 from memloc.run.ray.admission_actor import open_admission
 from memloc.run.ray.connect import Connection, connected
 from memloc.run.ray.coordinator import Coordinator
@@ -187,6 +188,8 @@ class OnRay:
         admission, finished = open_admission(), threading.Event()
         assignments = self._assignments(works, plan, admission)
         threading.Thread(target=raise_flag_when, args=(self.run, should_stop, finished), daemon=True).start()
+        waits = admission, listener, should_stop, finished
+        threading.Thread(target=storage_waits.pass_on, args=waits, daemon=True).start()
         fields = {work.trial.id: work.trial.config.flat() for work in works}
         trackers = [Tracker(target, self.logs.sweep, fields, self.scratch) for target in self.logs.targets]
         try:
@@ -212,14 +215,14 @@ class OnRay:
         by_trial = {work.trial.id: work for work in works}
         patience = self.store.files.patience.seconds
         uri = self.store.files.address  # Tune gives each coordinator a working directory of its own
-        assignments = {}
+        assignments, put = dict[str, Assignment](), dict[str, Any]()
         there = {kind.name for kind in self.kinds.values()}
         until = time.time() + KIND_SECONDS if self.resources.address != "local" else 0.0
         homes = {trial: home(work, self.store, self.kinds.values()) for trial, work in by_trial.items() if self.kinds}
         # A trial whose kind of device no node has waits at the end, so that it holds up nobody.
         for cost in sorted(plan.trials, key=lambda cost: homes.get(cost.trial, Home()).is_missing(there)):
             work = by_trial[cost.trial]
-            job = ray.put(Job(self.run, uri, patience, work, data, admission))
+            job = ray.put(Job(self.run, uri, patience, work, data, admission, _put_files(work, put)))
             steps = TrialSteps(cost.trial, work.train != "done", cost.waves, work.prune)
             trainer, task = demands(work, self.nodes, self.resources)
             trainings, tasks = fitting(self.nodes, trainer), fitting(self.nodes, task)
@@ -227,6 +230,15 @@ class OnRay:
             where = homes.get(cost.trial) or Home(parts=going_on(work)), self.kinds, until
             assignments[cost.trial] = Assignment(steps, self.run, uri, patience, self.holder, job, *places, *where)
         return assignments
+
+
+def _put_files(work: Work, known: dict[str, Any]) -> dict[str, Any]:
+    """{sha256: reference to the content} of the files that the work's training reads. known: those that are put already."""
+    from memloc.run.carried import content_of, to_carry
+
+    files = to_carry(work)
+    known.update({sha256: ray.put(content_of(sha256, file)) for sha256, file in files.items() if sha256 not in known})
+    return {sha256: known[sha256] for sha256 in files}
 
 
 @dataclass(frozen=True)

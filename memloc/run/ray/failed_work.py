@@ -7,21 +7,15 @@ from contextlib import suppress
 from ray.exceptions import RayError, RayTaskError
 
 from memloc.errors import StoreError, error_line
-from memloc.run.placement import Assignment
-from memloc.store import Patience, Store, records
+from memloc.store import Store, records
 from memloc.store.records import Failure
 
 
-def store_of(assignment: Assignment) -> Store:
-    """The store of the run."""
-    return Store(assignment.uri, Patience(assignment.patience))
-
-
-def record(assignment: Assignment, part_id: str, stage: str, text: str, line: str) -> None:
+def record(store: Store, trial: str, part_id: str, stage: str, text: str, line: str) -> None:
     """Writes the failure of a part into the store, if it takes it; the event tells of it anyway."""
-    failure = Failure(part_id, assignment.steps.trial, stage, text, line)
+    failure = Failure(part_id, trial, stage, text, line)
     with suppress(StoreError):
-        records.record_failure(store_of(assignment).files, failure)
+        records.record_failure(store.files, failure)
 
 
 def line_of(error: RayError) -> str:

@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,8 @@ TELL_SECONDS = 5.0  # for the last words of a process
 class Job:
     """The information of the processes that work on one trial.
 
-    patience: seconds for which they wait for a storage that fails. data: {source: reference to its arrays}.
+    patience: seconds for which they wait for a storage that fails. data: {source: reference to its arrays}. files: {sha256:
+    reference to the content} of the files of weights that the training reads.
     """
 
     run: str
@@ -46,6 +47,7 @@ class Job:
     work: Work
     data: dict[SourceConfig, Any]
     admission: Any
+    files: dict[str, Any] = field(default_factory=dict)
 
 
 _workers: dict[tuple[str, str], Worker] = {}  # by store and device: the data on the device outlive a task
@@ -80,6 +82,7 @@ def _working(job: Job) -> Iterator[Worker]:
 
     Ends this process at once if its device has failed: Ray tries again in another one.
     """
+    from memloc.own_weights import carrying
     from memloc.run.device_faults import as_device_error
     from memloc.run.memory import release
 
@@ -87,7 +90,7 @@ def _working(job: Job) -> Iterator[Worker]:
     try:
         with as_device_error():
             worker = _worker(job)
-        with as_device_error(worker.device):
+        with as_device_error(worker.device), carrying(partial(_carried, job)):
             yield worker
             if worker.device.type == "cuda":
                 release(worker.device)
@@ -95,6 +98,12 @@ def _working(job: Job) -> Iterator[Worker]:
             job.admission.worked.remote(card)
     except DeviceError as error:
         _end(job, str(error), card)
+
+
+def _carried(job: Job, sha256: str) -> bytes | None:
+    """The content of a file of weights; Ray brings it to each node once."""
+    content: bytes | None = ray.get(job.files[sha256]) if sha256 in job.files else None
+    return content
 
 
 def _end(job: Job, how: str, card: CardPlace | None) -> None:

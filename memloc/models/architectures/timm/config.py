@@ -76,6 +76,9 @@ class Timm(TracedConfig):
     def identity(self) -> dict[str, str | None]:
         return {"weights": None} if self.weights is not None else {}
 
+    def files(self) -> dict[str, str]:
+        return {self.weights_sha256: self._file} if self._file and self.weights_sha256 else {}
+
     def origin(self) -> TimmModel:
         """Where its network comes from; without its first weights, if this configuration comes from a store."""
         from memloc.models.architectures.timm.model import TimmModel

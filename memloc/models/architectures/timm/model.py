@@ -20,6 +20,7 @@ from memloc.models.dropouts import Shape
 from memloc.models.traced.origin import Origin, Untraced, by_stages
 from memloc.models.traced.program import GroupingError, Program
 from memloc.models.weights_file import read_weights
+from memloc.own_weights import carried
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class TimmModel(Origin):
         if self.weights is None:
             return self.create(shape, classes)
         file, sha256 = self.weights
-        tensors = read_weights(file if Path(file).exists() else fetched(self.key), sha256)
+        there = Path(file).exists() or carried(sha256) is not None
+        tensors = read_weights(file if there else fetched(self.key), sha256)
         state = torch.get_rng_state()
         before = dict(create(self.key, shape, classes).named_parameters())
         torch.set_rng_state(state)
