@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
+
 from memloc import stages
 from memloc.config import canonical
 from memloc.run.chains import starts, wanted_states
@@ -122,8 +124,9 @@ class _Computation:
             passes=passes,
             checkpoints=made,
         )
-        with_ids = {t: _with_ids(columns, analysis.id, trial.id) for t, columns in rows.items()}
-        self.worker.store.publish(commit, with_ids, analysis.kind.tables)
+        ids, schemas = {"analysis": analysis.id, "trial": trial.id}, analysis.kind.tables
+        whole = {table: _whole(columns, ids, result.seconds, schemas[table]) for table, columns in rows.items()}
+        self.worker.store.publish(commit, whole, schemas)
 
     def _write(self, part_id: str, given: WithNetwork) -> tuple[CheckpointEntry, ...]:
         """Writes the network of a part; nobody sees it before the commit."""
@@ -160,9 +163,11 @@ def _stopped(store: Store, trial: TrialPlan, analysis: AnalysisPlan) -> int | No
     return training.stopped if not_run or max(read, default=0) > training.stopped else None
 
 
-def _with_ids(columns: Mapping[str, Any], analysis: str, trial: str) -> dict[str, Any]:
+def _whole(columns: Mapping[str, Any], ids: Mapping[str, str], seconds: float, schema: pa.Schema) -> dict[str, Any]:
+    """The columns of a stage with what it does not know: ids, and where its table wants `seconds`, each row's share."""
     n = len(next(iter(columns.values())))
-    return {"analysis": [analysis] * n, "trial": [trial] * n, **columns}
+    clock = {"seconds": [seconds / n] * n if n else []} if "seconds" in schema.names else {}
+    return {**{name: [value] * n for name, value in ids.items()}, **clock, **columns}
 
 
 def _read(store: Store, trial: TrialPlan, analysis: AnalysisPlan) -> tuple[dict[str, dict[str, Any]], list[OfPart]]:

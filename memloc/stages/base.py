@@ -79,7 +79,8 @@ class Stage(Generic[C]):
     """One kind of analysis of a finished training. Unless a stage says otherwise, it has one part, which reads the last
     checkpoint and costs one pass over the training examples.
 
-    version: raised whenever the stage's numbers change. tables: the schemas of its tables. reads: stages of the same block
+    version: raised whenever the stage's numbers change. tables: the schemas of its tables; a column `seconds` that a stage
+    does not give gets the time of the part, in equal shares of its rows. reads: stages of the same block
     whose rows it needs; their ids enter its own. lockstep: its parts share work, so parts that run together end at the same
     time. forward_only: its parts run the network in evaluation mode, mostly forward. footprint: whether a part needs less
     memory of a device than the training, as much, or perhaps more. extent: its fields that say how much is measured, not

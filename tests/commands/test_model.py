@@ -44,7 +44,9 @@ def test_an_own_network(capsys: pytest.CaptureFixture[str]) -> None:
     assert said["notes"] == ["bn1 belongs to conv1: it is a norm"]
     assert said["own_dropouts"] == {"dropout drop": 0.25}
     assert said["groups"][2]["parameters"] == 8 * 4 * 4 * 12 + 12
-    assert [a["what"] for a in said["abilities"] if a["problem"]] == ["flips, ablate: weight", "compile: true"]
+    assert [a["what"] for a in said["abilities"] if a["problem"]] == [
+        "flips, ablate: weight", "inject", "locate", "compile: true",
+    ]  # fmt: skip
     groups = report(capsys, f"{OWN}:with_dropout", "groups={early: 'conv.*|bn1', late: 'fc.*'}", "sites=drop")["groups"]
     assert [(g["group"], g["sites"]) for g in groups] == [("early", []), ("late", ["drop"])]
 

@@ -54,6 +54,15 @@ ANALYSES: dict[str, dict[str, Any]] = {
     },
     "gradients": {**MASKED, "bn": "batch", "at": "trajectory", "epochs": list(range(1, 21))},
     "held_out": {"ratios": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], "min_held_out": 20},
+    "inject": {"networks": 2, "items": 5, "share": 0.02, "weights": "out", "steps": 150},
+    "locate": {
+        "truth": "deleted", "clean": 10, "noisy": 10, "before": 3, "evaluated": 100,
+        "methods": [
+            "activation", "activation_gradient", "activation_norm", "contrast", "contrast_label", "fisher", "flips",
+            "gradient", "hard_concrete_drop", "hard_concrete_keep", "integrated_gradients", "slimming_drop",
+            "slimming_keep", "weight_change", "zero_out", "norm_out", "other_item", "random", "reference_only",
+        ],
+    },
     "retrain": {**MASKED, "epochs": 20, "peak_epoch": 10, "lr": 0.1},
     "rewind": {**MASKED, "epochs": [0, 10, 20], "buffers": "final"},
     "second_split": {"epochs": 20},

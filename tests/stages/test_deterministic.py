@@ -99,4 +99,4 @@ def test_an_analysis(name: str, trained: Trained) -> None:
 
 
 def test_every_stage_is_tried_or_has_no_operation_of_its_own() -> None:
-    assert set(STAGES) - set(ANALYSES) == {"second_split", "held_out", "detection"}
+    assert set(STAGES) - set(ANALYSES) == {"second_split", "held_out", "detection", "inject"}

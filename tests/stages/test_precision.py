@@ -25,6 +25,7 @@ ANALYSES: dict[str, dict[str, Any]] = {
     "depth": {"epochs": (1,)},
     "edit": {"ranks": ("kfac",), "rho": (0.9,), "unedited": (1,)},
     "units": {"copies": 2},
+    "locate": {"clean": 1, "noisy": 1, "evaluated": 4, "methods": ("integrated_gradients", "zero_out")},
 }
 
 

@@ -1,0 +1,19 @@
+"""The gradient of the example less the mean gradient of clean examples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memloc.stages.locate.method import Method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memloc.stages.locate.item import Item
+
+
+def scores(item: Item) -> Tensor:
+    return item.sensitivities(item.own)[0] - item.sensitivities(item.references).mean(dim=0)
+
+
+METHOD = Method("contrast", scores)

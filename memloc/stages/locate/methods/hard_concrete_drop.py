@@ -1,0 +1,21 @@
+"""Hard concrete gates (Louizos et al. 2018) that learn to lose the example, and nothing else, by closing few channels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memloc.stages.locate.method import Method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memloc.stages.locate.item import Item
+
+
+def scores(item: Item) -> Tensor:
+    from memloc.stages.locate import learned_gates
+
+    return learned_gates.hard_concrete(item, drop=True)
+
+
+METHOD = Method("hard_concrete_drop", scores)

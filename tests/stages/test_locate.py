@@ -1,0 +1,308 @@
+"""The three truths, and the rows of `localization`, against plain loops on small trained networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from memloc.config import FieldError, UnusedFieldError
+from memloc.data.device import images
+from memloc.models.channels import activations
+from memloc.models.dropouts import ExampleTied
+from memloc.stages.base import WithNetwork
+from memloc.stages.inject.config import STAGE as INJECT
+from memloc.stages.inject.config import InjectConfig
+from memloc.stages.inputs import Inputs, OfPart
+from memloc.stages.locate import compute, learned_gates, truths
+from memloc.stages.locate.cases import Case, Setting, is_predicted
+from memloc.stages.locate.config import METHODS, STAGE, LocateConfig, ResolvedLocate
+from memloc.stages.locate.item import Examples
+from memloc.stages.locate.judged import auc
+from memloc.stages.locate.method import Method
+from memloc.stages.neurons.task import Neurons
+from tests.stages.conftest import Trained, run_once, settings
+
+CONTROLS = ["norm_out", "other_item", "random", "reference_only"]
+
+
+def rows_of(config: ResolvedLocate, inputs: Inputs, group: int, method: str) -> list[dict[str, Any]]:
+    columns = STAGE.run(config, inputs, {"group": group, "method": method})["localization"]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+# --- tied -------------------------------------------------------------------------------------------------------------
+
+
+def tied_group(tied: Trained, **fields: int) -> tuple[Inputs, Setting, list[Case]]:
+    inputs = tied.inputs()
+    config = STAGE.resolve(LocateConfig(**fields), tied.config)
+    return inputs, *truths.group_of(config, inputs, 0)
+
+
+def test_the_truth_are_the_memorization_channels_of_one_example_beside_a_decoy(tied: Trained) -> None:
+    inputs, setting, cases = tied_group(tied, noisy=4, clean=4)
+    data, sites = inputs.data, setting.network.sites
+    assert {bool(data.noisy[case.row]) for case in cases} == {True, False}
+    for case in cases:
+        decoy, other = truths.decoys(setting, case.row)
+        assert data.noisy[decoy] == data.noisy[other] == data.noisy[case.row]
+        assert data.y[decoy] != data.y[case.row]
+        assert len({decoy, other, case.row}) == 3
+        dropout = inputs.dropout(setting.network)
+        assert isinstance(dropout, ExampleTied)
+        mine, theirs = (np.concatenate([dropout.own(row)[site] for site in sites]) for row in (case.row, decoy))
+        general = np.concatenate([np.arange(shape[0]) < dropout.generalization(site) for site, shape in sites.items()])
+        assert case.truth is not None
+        assert case.plain is not None
+        assert not (case.candidates & general).any()
+        assert (case.candidates == (mine != theirs)).all()
+        assert (case.truth == (mine & ~theirs)).all()
+        assert (case.plain[0] == (mine & ~general)).all()
+        assert (case.plain[1] == general).all()
+
+
+def test_references_run_under_the_masks_of_the_item(tied: Trained) -> None:
+    """The reference leak: under masks of their own, an activation contrast reads the item's mask, on clean examples too."""
+    inputs, setting, cases = tied_group(tied, noisy=0, clean=8)
+    right, leaking = [], []
+    for case in cases:
+        item = case.item
+        if item is None or case.truth is None:
+            continue
+        assert item.masks is not None
+        off = np.concatenate([np.asarray(item.masks[site].flatten()) == 0 for site in setting.network.neurons])  # type: ignore[union-attr]
+        assert float(item.strengths(item.references)[:, off].abs().max()) == 0
+        assert float(item.sensitivities(item.references)[:, off].abs().max()) == 0
+        own = item.strengths()[0]
+        rows = torch.from_numpy(setting.clean((case.row, truths.decoys(setting, case.row)[1]))[:32])
+        assert torch.equal(images(inputs.on_device.x[rows]), item.references.x)
+        masks = inputs.dropout(setting.network).evaluation("own", rows)
+        theirs = activations(setting.network, item.references.x, masks)
+        leak = torch.cat([theirs[site].double().mean(dim=(0, 2, 3)) for site in setting.network.neurons])
+        for found, reference in ((right, item.strengths(item.references).mean(dim=0)), (leaking, leak)):
+            # Relative to the references, as a channel that is mostly off under their own masks is.
+            scores = (own / (reference + 1e-6)).numpy()
+            found.append(auc(scores[case.truth], scores[setting_general(case)]))
+    assert len(right) >= 4
+    assert np.mean(leaking) > np.mean(right) + 0.2
+
+
+def setting_general(case: Case) -> Any:
+    assert case.plain is not None
+    return case.plain[1]
+
+
+def test_an_example_that_is_not_predicted_is_skipped(tied: Trained) -> None:
+    inputs, setting, cases = tied_group(tied, noisy=6, clean=2)
+    for case in cases:
+        decoy, _ = truths.decoys(setting, case.row)
+        dropout = inputs.dropout(setting.network)
+        masks = {
+            site: torch.tensor(dropout.own(case.row)[site] | dropout.own(decoy)[site]).float().view(1, -1, 1, 1)
+            for site in setting.network.sites
+        }
+        x = images(inputs.on_device.x[[case.row]])
+        z = inputs.network(inputs.train.epochs)(x, masks=masks)
+        assert (case.item is None) == (int(z.argmax()) != inputs.data.y[case.row])
+    config = STAGE.resolve(LocateConfig(noisy=6, clean=2, evaluated=0), tied.config)
+    rows = rows_of(config, inputs, 0, "norm_out")
+    assert [row["skipped"] for row in rows] == [case.item is None for case in cases]
+    assert all(row["auc"] is None and row["k"] is None for row in rows if row["skipped"])
+
+
+# --- deleted ----------------------------------------------------------------------------------------------------------
+
+
+def test_channels_are_closed_until_the_label_is_lost(plain: Trained) -> None:
+    inputs = plain.inputs()
+    config = STAGE.resolve(LocateConfig(noisy=2, clean=1, evaluated=30), plain.config)
+    setting, cases = truths.group_of(config, inputs, 0)
+    rows = rows_of(config, inputs, 0, "gradient")
+    found = [case for case in cases if case.item is not None]
+    assert found
+    for case in found:
+        assert case.item is not None
+        mine = [row for row in rows if row["example"] == inputs.data.example[case.row]]
+        order = case.item.sensitivities(case.item.own)[0].argsort(descending=True).tolist()
+        label, k = int(inputs.data.y[case.row]), 0
+        while k < 64 and _predicted(case, order[:k]) == label:
+            k += 1
+        censored = _predicted(case, order[:k]) == label
+        assert [row["k"] for row in mine] == [k, 5, 10]
+        assert {row["k_star"] for row in mine} == {None if censored else k}
+        assert {row["censored"] for row in mine} == {censored}
+        for row in mine:
+            closed = order[: row["k"]]
+            assert row["own_flip"] == (_predicted(case, closed) != label)
+            assert row["own_true"] == (_predicted(case, closed) == inputs.data.true_label[case.row])
+        sets = compute._sets(setting, 30)
+        assert sets is not None
+        members = [r for r in sets.rows.tolist() if setting.noisy[r] and r != case.row]
+        before, after = (_accuracy(case, inputs, members, closed) for closed in ([], order[:5]))
+        assert mine[1]["noisy_drop"] == pytest.approx(before - after)
+
+
+def _gates(case: Case, closed: list[int]) -> dict[str, torch.Tensor]:
+    assert case.item is not None
+    gates = case.item.open()
+    gates[0, closed] = 0
+    return Neurons(case.item.network).split(gates)
+
+
+@torch.no_grad()
+def _predicted(case: Case, closed: list[int]) -> int:
+    assert case.item is not None
+    return int(case.item.network(case.item.own.x, gates=_gates(case, closed)).argmax())
+
+
+@torch.no_grad()
+def _accuracy(case: Case, inputs: Inputs, rows: list[int], closed: list[int]) -> float:
+    assert case.item is not None
+    z = case.item.network(images(inputs.on_device.x[rows]), gates=_gates(case, closed))
+    return float((z.argmax(dim=1) == inputs.on_device.y[rows]).double().mean())
+
+
+def test_rows_do_not_depend_on_the_group(plain: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learned_gates, "STEPS", 3)
+    config = STAGE.resolve(LocateConfig(noisy=1, clean=2, evaluated=10), plain.config)
+    for method in ("flips", "random", "slimming_drop"):
+        whole = rows_of(config, plain.inputs(), 0, method)
+        with monkeypatch.context() as patched:
+            patched.setattr(truths, "GROUP", 1)
+            apart = [row for group in (2, 0, 1) for row in rows_of(config, plain.inputs(), group, method)]
+        key = lambda row: (row["example"], row["k"])  # noqa: E731
+        assert sorted(apart, key=key) == sorted(whole, key=key)
+
+
+def test_examples_are_keyed_and_more_of_them_change_none(plain: Trained) -> None:
+    inputs = plain.inputs()
+    few, many = (
+        [case.row for case in truths.group_of(STAGE.resolve(LocateConfig(noisy=n, clean=0), plain.config), inputs, 0)[1]]
+        for n in (2, 5)
+    )
+    assert set(few) < set(many)
+    assert all(inputs.data.noisy[many])
+
+
+# --- injected ---------------------------------------------------------------------------------------------------------
+
+
+@cache
+def injected() -> tuple[Inputs, ResolvedLocate, WithNetwork]:
+    run = run_once(noise=0.0, subset=200, epochs=8, batch_size=16)
+    config = InjectConfig(networks=1, items=2, share=0.04, steps=60)
+    given = INJECT.run(config, run.inputs(), {"network": 0})
+    assert isinstance(given, WithNetwork)
+    inputs = run.inputs()
+    rows = {**given.tables["injections"], "analysis": ["a", "a"], "accepted": [True, False]}
+    inputs.tables = {"injections": rows}
+    inputs.networks = [OfPart("inject", {"network": 0}, lambda: given.weights)]
+    resolved = STAGE.resolve(LocateConfig(evaluated=20), run.config, ["inject"])
+    return inputs, STAGE.completed(resolved, {"inject": config}), given
+
+
+def test_the_truth_are_the_channels_of_the_item() -> None:
+    inputs, config, given = injected()
+    setting, cases = truths.group_of(config, inputs, 0)
+    rows = given.tables["injections"]
+    (case,) = cases  # the other one was not accepted
+    true = [[Neurons(setting.network).locate(int(n)) for n in np.flatnonzero(t)] for t in (case.truth, case.spared)]
+    assert true == [list(zip(rows["layers"][k], rows["indices"][k], strict=True)) for k in range(2)]
+    assert case.candidates.all()
+    assert int(inputs.data.example[case.row]) == rows["example"][0]
+    assert int(setting.labels[case.row]) == rows["label"][0] != inputs.data.y[case.row]
+    assert setting.noisy.sum() == 2
+    assert all(torch.equal(t, given.weights[name]) for name, t in setting.network.state_dict().items())
+    assert any(not torch.equal(t, given.weights[name]) for name, t in setting.before.state_dict().items())
+    item = case.item
+    assert item is not None
+    assert is_predicted(item)
+    assert int(item.other.y) == rows["label"][1]
+    assert not {*setting.members.tolist()} & {*setting.clean().tolist()}
+    assert (item.same_label.y == rows["label"][0]).all()
+
+
+def test_the_rows_of_an_injected_item() -> None:
+    inputs, config, _ = injected()
+    _, (case,) = truths.group_of(config, inputs, 0)
+    assert case.item is not None
+    assert case.truth is not None
+    assert case.spared is not None
+    (row,) = rows_of(config, inputs, 0, "gradient")
+    scores = case.item.sensitivities(case.item.own)[0].numpy()
+    assert row["spec_auc"] == pytest.approx(auc(scores[case.truth], scores[case.spared]))
+    assert row["auc"] == pytest.approx(auc(scores[case.truth], scores[~case.truth]))
+    assert (row["k"], row["n_truth"], row["n_candidates"], row["network"]) == (3, 3, 84, 0)
+    top = np.argsort(-scores)[:3]
+    assert row["recall"] == pytest.approx(case.truth[top].mean())
+    assert row["own_flip"] == (_predicted(case, top.tolist()) != int(case.item.own.y))
+
+
+def test_parts_are_networks_by_methods() -> None:
+    _, config, _ = injected()
+    parts = STAGE.parts(config, settings(noise=0.0)[0], run_once(noise=0.0, subset=200, epochs=8, batch_size=16).size)
+    assert config.networks == 1
+    assert parts == [{"group": 0, "method": method.name} for method in METHODS]
+    assert len(parts) == 16 + 3
+
+
+# --- settings, and methods that are wrong --------------------------------------------------------------------------------
+
+
+def test_the_truth_follows_from_the_training_and_the_block() -> None:
+    plain, tied = (settings(**fields)[0] for fields in ({}, {"dropout": "example_tied", "p_gen": 0.3, "p_mem": 0.2}))
+    assert [STAGE.resolve(LocateConfig(), train, beside).truth for train, beside in
+            ((plain, []), (tied, []), (plain, ["inject"]))] == ["deleted", "tied", "injected"]  # fmt: skip
+    few = STAGE.resolve(LocateConfig(methods=("zero_out", "gradient")), plain)
+    assert few.methods == ("gradient", "zero_out", *CONTROLS)
+    assert (few.before, few.clean, few.noisy) == (1, 10, 10)
+    for fields, train, beside, said in (
+        ({"truth": "tied"}, plain, [], "tied needs dropout: example_tied"),
+        ({"truth": "deleted"}, tied, [], "valid: tied"),
+        ({"truth": "injected"}, plain, [], "add `inject: {}`"),
+        ({"truth": "deleted"}, plain, ["inject"], "into another block"),
+        ({"clean": 0, "noisy": 0}, plain, [], "at least one of them"),
+        ({"before": 9}, plain, [], "beyond the last epoch"),
+    ):
+        with pytest.raises(FieldError, match=said):
+            STAGE.resolve(LocateConfig(**fields), train, beside)
+    with pytest.raises(UnusedFieldError):
+        STAGE.resolve(LocateConfig(noisy=3), plain, ["inject"])
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [(lambda item: torch.zeros(3), r"shape \(3,\)"), (lambda item: item.open()[0] / 0, "numbers that are not finite")],
+)
+def test_a_method_that_gives_something_else_says_so(scores: Any, said: str) -> None:
+    inputs, config, _ = injected()
+    with pytest.raises(ValueError, match=f"method mine: {said}; valid: a finite number for each of the 84 channels"):
+        compute.run(config, inputs, 0, Method("mine", scores))
+
+
+def test_a_search_closes_what_the_stage_flips_would(plain: Trained) -> None:
+    """The greedy order ends with the label lost, and the first neuron is the one with the largest gradient."""
+    config = STAGE.resolve(LocateConfig(noisy=2, clean=0), plain.config)
+    _, cases = truths.group_of(config, plain.inputs(), 0)
+    for case in cases:
+        if case.item is not None:
+            closed, gradient = case.item.search()
+            assert closed[0] == int(gradient.argmax())
+            assert len(set(closed)) == len(closed) <= 64
+
+
+def test_other_images_would_give_other_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learned_gates, "STEPS", 3)
+    inputs, config, _ = injected()
+    _, (case,) = truths.group_of(config, inputs, 0)
+    item = case.item
+    assert item is not None
+    moved = replace(item, own=Examples(item.own.x.flip(-1), item.own.y))
+    for method in METHODS:
+        if not method.control and method.name not in ("flips", "weight_change"):
+            assert not torch.equal(method.scores(item), method.scores(moved)), method.name
