@@ -48,9 +48,10 @@ class Claim:
     """A claim of the paper.
 
     id, where, text: its name, its place, what the paper says. stage: the stage whose analyses it needs; part_stages: more
-    stages that a part needs, or another one. estimate: of its number in one setting, or of several {part: estimate}.
-    scopes: the paper's settings with their numbers. rates: the range of noise rates of the claim. memorizing: all of its
-    numbers need trainings that memorized (else only some, or none). atypical: no label is wrong, and S_n is by C-score.
+    stages that a part needs, or another one. estimate: of its number in one setting, or of several {part: estimate}. scopes:
+    the paper's settings with their numbers. rates: the range of noise rates of the claim; (0, 0): without label noise.
+    memorizing: all of its numbers need trainings that memorized (else only some, or none). atypical: no label is wrong, and
+    S_n is by C-score.
 
     settings: those of a store in which the claim can be judged; by default all without dropout that have the stage. beside:
     {suffix of the id: settings} of other measurements that are shown beside the one that the paper made. trainings: part →
@@ -97,4 +98,5 @@ class Claim:
         low, high = self.rates
         if self.atypical:
             return setting.scope.noise == 0
-        return "noise" not in setting.config or (setting.scope.noise > 0 and low <= setting.scope.noise <= high)
+        noise = setting.scope.noise
+        return "noise" not in setting.config or (low <= noise <= high and (noise > 0 or high == 0))

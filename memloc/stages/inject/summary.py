@@ -5,7 +5,7 @@ from __future__ import annotations
 from memloc.stages.instrument import Instrument
 
 INSTRUMENT = Instrument(
-    78,
+    82,
     "Examples that were put into known neurons",
     "inject",
     "injections",

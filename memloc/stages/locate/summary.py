@@ -5,7 +5,7 @@ from __future__ import annotations
 from memloc.stages.instrument import Instrument
 
 INSTRUMENT = Instrument(
-    80,
+    84,
     "Which method finds where an example is",
     "locate",
     "localization",
