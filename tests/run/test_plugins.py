@@ -30,7 +30,7 @@ from memloc.store import Store
 from tests.run.programs import memloc, python
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
-LINES = {"moved.py": 40, "late.py": 15, "paper.py": 40}
+LINES = {"moved.py": 40, "late.py": 15, "smooth.py": 20, "paper.py": 40}
 
 
 def shown() -> dict[str, str]:
@@ -127,6 +127,22 @@ def test_the_fields_of_a_sweeps_plugins(folder: Path) -> None:
     assert "late_loss" not in memloc(folder, "sweep", "--fields").out
     refused = memloc(folder, "sweep", str(folder / "mine.yaml"), "lr=1", "--fields")
     assert refused.code == 2
+
+
+def test_the_method_joins_the_ranking(folder: Path) -> None:
+    store = Store(str(folder / "found"))
+    done = memloc(folder, "sweep", str(folder / "found.yaml"), "--store", store.uri, "--executor", "inline")
+    assert done.code == 0, done.err
+    rows = read_table(store, "localization").to_pandas()
+    assert set(rows["method"]) == {"gradient", "smooth_grad", "norm_out", "other_item", "random", "reference_only"}
+    memorized = rows[rows["noisy"] & ~rows["skipped"]]
+    both = [memorized[memorized["method"] == name].reset_index()["k"].tolist() for name in ("gradient", "smooth_grad")]
+    assert len(both[0]) == len(both[1]) > 0
+    (listed,) = [one for one in instruments(store, None) if one.title.startswith("Which method")]
+    assert "smooth_grad" in {row["method"] for row in run_sql(store, listed.sql).to_pylist()}
+    found = memloc(folder, "report", "found", "--store", store.uri, "--paper", "localization", "-o", str(folder / "f.html"))
+    assert found.code == 0, found.err
+    assert "smooth_grad" in (folder / "f.html").read_text(encoding="utf-8")
 
 
 # --- identity, and other processes ------------------------------------------------------------------------------------
@@ -292,7 +308,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mapping
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-notes\nVersion: 1\n")
     (info / "entry_points.txt").write_text(
         "[memloc.stages]\nmoved = my_notes.moved:STAGE\nlost = my_notes.lost:STAGE\n"
-        "[memloc.scores]\nlate_loss = my_notes.late:SCORE\n[memloc.papers]\nmine = my_notes.paper:PAPER\n"
+        "[memloc.scores]\nlate_loss = my_notes.late:SCORE\n"
+        "[memloc.methods]\nsmooth_grad = my_notes.smooth:METHOD\n[memloc.papers]\nmine = my_notes.paper:PAPER\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     yield files
@@ -302,7 +319,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mapping
 
 def test_plugins_of_an_installed_package(package: Mapping[str, str], caplog: pytest.LogCaptureFixture) -> None:
     codes = installed(stages.discover().values())
-    assert {code.text for code in codes} == {package["moved.py"], package["late.py"]}
+    assert {code.text for code in codes} == {package[name] for name in ("moved.py", "late.py", "smooth.py")}
     assert "plugin lost = my_notes.lost:STAGE is left out: my_notes.lost: no module" in caplog.text
     there = plugins.with_plugins(stages.discover(), codes, named=False)
     assert set(there) == {*stages.discover(), "moved"}
@@ -310,6 +327,9 @@ def test_plugins_of_an_installed_package(package: Mapping[str, str], caplog: pyt
     detection = there["detection"]
     assert "late_loss" not in detection.resolve(detection.config(), train).scores  # an installation changes no result
     assert detection.resolve(detection.config(scores=["aum", "late_loss"]), train).scores == ("aum", "late_loss")
+    locate = there["locate"]
+    assert "smooth_grad" not in locate.resolve(locate.config(), train).methods
+    assert "smooth_grad" in locate.resolve(locate.config(methods=["smooth_grad"]), train).methods
     assert registry.paper("mine").id == "mine"
     with pytest.raises(UsageError, match=r"--paper mime: no such paper; did you mean 'mine'\?"):
         registry.paper("mime")
