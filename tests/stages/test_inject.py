@@ -13,7 +13,8 @@ from memloc.config import FieldError
 from memloc.data.device import images
 from memloc.models.channels import channels_of, incoming, outgoing
 from memloc.models.groups import Network
-from memloc.stages.base import NetworkFacts, WithNetwork
+from memloc.run.network_facts import built
+from memloc.stages.base import WithNetwork
 from memloc.stages.inject.config import STAGE, InjectConfig
 from memloc.stages.inject.implanting import Images, Implanting, Rules
 from memloc.stages.inject.items import Implant, anchors, draw
@@ -123,7 +124,7 @@ def test_a_part_gives_its_network_and_says_what_became_of_the_items() -> None:
 
 
 def test_what_it_cannot_be_run_on() -> None:
-    facts = NetworkFacts(1, ("a",), True)
+    facts = built(settings()[0], (1, 16, 16), 10).facts
     for fields, said in (({"noise": 0.2}, "noise: 0.2"), ({"dropout": "standard", "keep": 0.5, "noise": 0.0}, "dropout")):
         problem = STAGE.fits(settings(**fields)[0], facts)[""]
         assert problem is not None
