@@ -69,10 +69,12 @@ def test_the_smallest_card_of_a_cluster(tmp_path: Path, monkeypatch: pytest.Monk
     assert (asked, on_ray.kinds) == ([(["a", "b", "c"], True)], {})
     assert smallest("head:1", "abc", [anywhere, here]) == CardMemory("L4", 24)
     assert on_ray.kinds == said
+    assert len(asked) == 1  # a node is asked once
     assert smallest("head:1", "c", [anywhere]) is None
     assert not caplog.records
     assert smallest("head:1", "abd", [anywhere]) == CardMemory("L4", 24)
     assert [record.getMessage() for record in caplog.records] == ["1 of 3 nodes have not said what GPUs they have"]
+    assert asked[1:] == [(["d"], True)]
     asked.clear()
     assert smallest("local", "a", [anywhere]) is smallest("head:1", "ab", [anywhere], gpus=False) is None
     assert not asked

@@ -134,6 +134,7 @@ class OnRay:
         self.coordinator: type[Coordinator] = Coordinator
         self._rounds = 0
         self.kinds: dict[str, Kind] = {}
+        self._known: dict[str, Kind] = {}  # by node, from earlier rounds too
         self.run = uuid.uuid4().hex[:8]
         self._stack = ExitStack()
 
@@ -169,17 +170,19 @@ class OnRay:
         """Asks the nodes for their kinds of devices, if that matters; returns the GPU of a cluster with the least memory.
 
         Kinds matter if there are several nodes and work that must reach the same bits. The driver knows the GPUs of its own
-        machine itself.
+        machine itself. A node is asked once.
         """
         nodes = computing_nodes(gpus)
         of_kinds = len(nodes) > 1 and any(has_home(work) for work in works)
         of_memory = gpus and self.resources.address != "local"
-        known = ask(nodes, gpus) if of_kinds or of_memory else {}
+        new = [node for node in nodes if node not in self._known] if of_kinds or of_memory else []
+        self._known |= ask(new, gpus) if new else {}
+        known = {node: self._known[node] for node in nodes if node in self._known}
         self.kinds = known if of_kinds else {}
         if of_memory and len(known) < len(nodes):
             log.warning("%d of %d nodes have not said what GPUs they have", len(nodes) - len(known), len(nodes))
         cards = (kind.smallest for kind in known.values() if kind.smallest is not None)
-        return min(cards, key=lambda card: card.total, default=None)
+        return min(cards, key=lambda card: card.total, default=None) if of_memory else None
 
     def carry_out(
         self, works: Sequence[Work], plan: PricedPlan, listener: Listener, should_stop: Callable[[], bool]
