@@ -137,7 +137,7 @@ def test_a_lost_checkpoint_is_copied_again(folder: Path) -> None:
     [
         ("gradients: {}", "6:blocks.a.stages.gradients.at: trajectory needs the training pass"),
         ("rewind: {epochs: [0, 1]}", "6:blocks.a.stages.rewind.epochs: 1: there is no such checkpoint; given: 0, 2, 5"),
-        ("detection: {}", "6:blocks.a.stages.detection.scores: every score but flips needs the epochs of the training"),
+        ("detection: {}", "6:blocks.a.stages.detection.scores: every score of this block needs the epochs of the training"),
         (
             "detection: {scores: [aum]}, flips: {}",
             "6:blocks.a.stages.detection.scores: aum needs the epochs of the training",

@@ -374,7 +374,7 @@ def test_the_less_consistent_an_example_the_more_likely_it_is_mislabeled() -> No
     train, data = settings()
     noisy = np.array(tables["examples"]["noisy"])
     c_scores = np.where(noisy, 0.2, 0.7) + np.random.default_rng(0).normal(size=len(noisy)) / 4
-    inputs = Inputs(train, data, CPU, lambda epoch: pytest.fail("reads no checkpoint"), tables, c_scores)
+    inputs = Inputs(train, data, CPU, lambda epoch: pytest.fail("reads no checkpoint"), tables, c_scores=c_scores)
     rows = {}
     for kind in ("sweep", "file"):
         config = DetectionConfig(scores=("aum", "c_score"), c_score=f"{kind}:0123456789abcdef")

@@ -142,9 +142,14 @@ def _check_given(of_training: Collection[str], asked: Collection[str], possible:
     """Raises FieldError for scores of the epochs, where the checkpoints are from elsewhere, and if no score is left."""
     why = "the epochs of the training, and these checkpoints are from elsewhere"
     if wrong := [name for name in asked if name in of_training]:
-        raise FieldError("scores", f"{wrong[0]} needs {why}; valid: flips, with `flips: {{}}` in this block")
+        raise FieldError(
+            "scores", f"{wrong[0]} needs {why}; valid: scores of other stages, as flips, with `flips: {{}}` in this block"
+        )
     if not possible and "c_score" not in asked:
-        raise FieldError("scores", f"every score but flips needs {why}; add `flips: {{}}` to the stages of this block")
+        raise FieldError(
+            "scores",
+            f"every score of this block needs {why}; add a stage with scores of its own, as `flips: {{}}` or `depth: {{}}`",
+        )
 
 
 STAGE = Detection()
