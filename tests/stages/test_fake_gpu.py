@@ -24,6 +24,8 @@ from memloc.models.dropouts import OwnDropouts
 from memloc.models.groups import Network
 from memloc.models.inference import logits, margins
 from memloc.models.weight_gates import WeightGated
+from memloc.stages.edit.compute import Edited, edited_logits
+from memloc.stages.edit.running_statistics import recompute_statistics
 from memloc.stages.inputs import Inputs
 from memloc.stages.neurons.active import Active
 from memloc.stages.neurons.after import _predictions
@@ -171,6 +173,18 @@ def test_retraining_evaluates(name: str) -> None:
     optimizer: Any = None
     variants = [Variant(group, group, placed.made(), optimizer) for group in (groups[0], groups[-1])]
     for z in _logits(placed.network, variants, placed.x, placed.masks("plain")).values():
+        check(z, placed.n, CLASSES)
+
+
+@pytest.mark.parametrize("name", ["resnet9", "timm transformer"])
+def test_edited_networks(name: str) -> None:
+    """Their statistics anew, then all of them over the same images, one from a later group on."""
+    placed = Placed(name)
+    network, masks = placed.network.eval(), placed.masks("plain")
+    edits = [Edited(placed.made().eval(), group, {}) for group in network.groups[:2]]
+    with torch.no_grad():
+        recompute_statistics(edits[0].network, placed.x, torch.arange(placed.n, device=GPU), masks)
+    for z in edited_logits(network, edits, placed.x, masks):
         check(z, placed.n, CLASSES)
 
 
