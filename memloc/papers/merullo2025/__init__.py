@@ -22,7 +22,7 @@ def _removed(judged: Judged) -> str:
 
 def _steady(judged: Judged) -> str:
     changes = judged.get("K4", {})
-    words = {"seeds": "between seeds", "epochs": "between late checkpoints", "near": "next to ρ = 0.9"}
+    words = {"seeds": "over seeds (standard deviation)", "epochs": "between late checkpoints", "near": "next to ρ = 0.9"}
     known = [f"{changes[part].printed(2)} {where}" for part, where in words.items() if part in changes]
     return f"Noisy accuracy after the edit changes by {', '.join(known)}." if known else ""
 

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from scipy.special import chdtri
 
 from memloc.papers.charts import Curves, Dots, Line
 from memloc.papers.claims import Case, Claim, Estimates, here
@@ -16,8 +17,10 @@ from memloc.papers.judgement import Estimate
 from memloc.papers.lines import by_training, line
 from memloc.papers.merullo2025.edited import RHO, SETS, Edits
 from memloc.papers.merullo2025.removal import WITHOUT, exhibit
+from memloc.statistics import Interval
 from memloc.statistics.quantities import mean_of_trainings, share
-from memloc.statistics.regions import Region
+from memloc.statistics.regions import Region, decide
+from memloc.statistics.trainings import DECIDING, PRINTED
 
 SMALL = Region(hi=0.1)  # a change of noisy accuracy that is none to speak of
 LATE = 2 / 3  # of a training: from epoch 20 of 30 on
@@ -27,7 +30,7 @@ NEAR = 0.06  # a neighbour of ρ is no farther away
 def stable(case: Case) -> Estimates:
     """K4: by how much noisy accuracy after the edit changes; at most 0.1.
 
-    seeds: a training's distance from the mean of all. epochs: the largest distance of a late checkpoint from the last one.
+    seeds: its standard deviation over trainings. epochs: the largest distance of a late checkpoint from the last one.
     smooth: the largest fall from one ρ to the next larger one. near: the larger distance of the next smaller and the next
     larger ρ from 0.9.
     """
@@ -45,8 +48,17 @@ def _over_seeds(edits: Edits) -> Estimate:
     noisy = edits.judged.values("noisy")
     if len(noisy) < 2:
         return untestable("one training has no other seed to compare with", edits.one.trials, edits.sql)
-    compared = f"how far a training's noisy accuracy at rho {RHO} is from the mean over trainings"
-    return _small((noisy - noisy.mean()).abs(), compared, edits)
+    deviation, freedom = float(noisy.std(ddof=1)), len(noisy) - 1
+    printed, deciding = (_of_deviation(deviation, freedom, level) for level in (PRINTED, DECIDING))
+    decision = decide(deciding, SMALL, list((noisy - noisy.mean()).abs()))
+    compared = f"standard deviation over {len(noisy)} trainings of noisy accuracy at rho {RHO}; it must be {SMALL}"
+    return Estimate(printed, decision, compared, [str(trial) for trial in noisy.index], edits.sql)
+
+
+def _of_deviation(deviation: float, freedom: int, level: float) -> Interval:
+    """A standard deviation with its interval of normal values, by χ² with so many degrees of freedom."""
+    lo, hi = (deviation * float(np.sqrt(freedom / chdtri(freedom, tail))) for tail in ((1 - level) / 2, (1 + level) / 2))
+    return Interval(deviation, lo, hi)
 
 
 def _over_epochs(edits: Edits) -> Estimate:

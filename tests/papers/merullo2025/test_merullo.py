@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from memloc.papers.charts import Curves, Dots
 from memloc.papers.exhibits import Exhibit
@@ -58,7 +59,9 @@ def test_what_the_edit_takes_away(made: Simulated) -> None:
     assert {found[f"K1.{part}"].verdict for part in ("noisy", "true", "clean")} == {"holds"}
     assert (found["K2.noisy"].ours, found["K2.true"].ours) == pytest.approx((0.57, 0.7))
     assert {found[f"K2.{part}"].verdict for part in ("noisy", "true")} == {"holds"}
-    assert found["K4.seeds"].ours == pytest.approx(np.abs(shift).mean())
+    deviation, seeds = shift.std(ddof=1), found["K4.seeds"]
+    limits = deviation * np.sqrt(4 / stats.chi2(4).ppf([0.975, 0.025]))
+    assert (seeds.ours, seeds.lo, seeds.hi) == pytest.approx((deviation, *limits))
     assert found["K4.seeds"].verdict == "holds"
     lo, hi = found["K1.noisy"].lo, found["K1.noisy"].hi
     assert lo is not None
@@ -245,3 +248,10 @@ def test_beside_other_ways(made: Simulated) -> None:
         "flips: neurons of one mislabeled example closed": ["0.800", "0.700", "0.500", "0.600"],
         "example-tied dropout, p_gen 0.3, p_mem 0.2, dropped": ["0.910", "0.220", "0.880", "0.770"],
     }
+
+
+def test_two_seeds_say_little_of_their_spread(made: Simulated) -> None:
+    for trial, value in zip(trained(made, 2), (0.05, 0.09), strict=True):
+        edit(made, trial, {("kfac",): noisy(value)})
+    found = made.judged()["K4.seeds"]
+    assert (found.verdict, found.leans) == ("inconclusive", "for")
