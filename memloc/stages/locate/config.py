@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 METHODS = built_in()
 GROUP = 8  # examples of one part
 EXAMPLES = 10  # of each set, unless the configuration says otherwise
-EACH = 4000.0  # forward passes that an example costs, as a mean over methods, for estimates
+EACH = 2200.0  # forward passes that an example costs, as a mean over methods, for estimates
 
 Truth = Literal["injected", "tied", "deleted"]
 _Methods = names_of([method.name for method in METHODS])
