@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from memloc.analysis.observations import Observations
 from memloc.analysis.settings import Setting
 from memloc.papers.charts import Dots, Table
@@ -12,6 +14,7 @@ from memloc.papers.claims import Case, Claim, Estimates, here
 from memloc.papers.deciding import ABOVE_HALF, decided
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.judgement import Estimate
+from memloc.papers.lines import over
 from memloc.papers.localization.ranking import CONTROLS, by_training, items_of, pairs, ranked
 from memloc.papers.paper import Judged, Section
 from memloc.stages.locate.config import METHODS
@@ -84,10 +87,16 @@ class Judge:
                    "clean_drop", "noisy_drop", "test_drop", "seconds")  # fmt: skip
         tables = {name: by_training(subject, name) for name in columns}
         shown = [name for name in columns if len(tables[name].columns)]
-        order = ranked(by_training(subject, self.column))
-        rows = [[name, *(_mean(tables[column].get(name)) for column in shown)] for name in order]
-        rows.append(["skipped items", _skipped(subject), *[""] * (len(shown) - 1)])
-        return [Table(subject.titled(f"{self.title}: beside"), ["method", *shown], rows, subject.select("localization"))]
+        noisy, clean = (by_training(subject, self.column, noisy=which) for which in (True, False))
+        excess = (noisy - clean).dropna(axis=1, how="all")  # nothing without clean examples
+        order, beyond = ranked(noisy), ["memorized − clean"] if len(excess.columns) else []
+        rows = [
+            [name, *(_difference(excess, name) for _ in beyond), *(_mean(tables[column].get(name)) for column in shown)]
+            for name in order
+        ]
+        head = ["method", *beyond, *shown]
+        rows.append(["skipped items", _skipped(subject), *[""] * (len(head) - 2)])
+        return [Table(subject.titled(f"{self.title}: beside"), head, rows, subject.select("localization"))]
 
     def untold(self, subject: Subject) -> Drawn:
         """The pairs that the items do not tell apart, and how many items would."""
@@ -133,6 +142,12 @@ class Judge:
 def _mean(values: object) -> str:
     known = [] if values is None else [float(v) for v in values if v == v]  # type: ignore[attr-defined]
     return f"{mean_of_trainings(known).value:.3f}" if known else "–"
+
+
+def _difference(excess: pd.DataFrame, name: str) -> str:
+    """By how much the AUC of memorized items is above that of clean ones, over trainings that have both."""
+    quantity = over(excess[name], mean_of_trainings) if name in excess.columns else None
+    return "–" if quantity is None else in_brackets(quantity.printed, 3)
 
 
 def _skipped(subject: Subject) -> str:

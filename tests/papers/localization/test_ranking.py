@@ -97,6 +97,20 @@ def test_what_is_drawn() -> None:
     assert [row[:2] for row in table.rows] in ([["gradient", "zero_out"]], [["zero_out", "gradient"]])
 
 
+def test_what_is_said_beside_the_ranking() -> None:
+    one = rows(gradient=0.8, random=0.5)
+    others = ("recall", "recall_2k", "auc_live", "auc_within", "auc_plain", "k_star", "own_flip", "own_true", "clean_drop",
+              "noisy_drop", "test_drop", "seconds")  # fmt: skip
+    one.frame = one.frame.assign(**dict.fromkeys(others, None)).assign(recall=0.25)
+    (table,) = truths.TIED.table(one)
+    assert table.head == ["method", "memorized − clean", "recall", "auc"]
+    excess = by_training(one, "auc")["gradient"] - 0.5  # clean items have 0.5
+    assert table.rows[0][0] == "gradient"
+    assert table.rows[0][1].startswith(f"{excess.mean():.3f} [")
+    assert table.rows[0][2] == "0.250"
+    assert table.rows[-1] == ["skipped items", "0.200", "", ""]  # one of five memorized
+
+
 def test_what_is_drawn_without_a_truth() -> None:
     made = [
         {"trial": trial, "example": 1, "noisy": True, "skipped": False, "method": method, "k": k, "k_star": star,
