@@ -10,6 +10,7 @@ from memloc.papers.lines import over
 from memloc.papers.localization.ranking import CONTROLS, ranked
 from memloc.papers.paper import Section
 from memloc.statistics.quantities import mean_of_trainings
+from memloc.statistics.scales import REAL
 
 CENSORED = 64  # closings that a censored deletion counts as
 LOST = ("clean_drop", "noisy_drop", "test_drop")
@@ -30,7 +31,7 @@ def drawn(subject: Subject) -> Drawn:
     rows = rows.assign(closings=rows["k_star"].fillna(CENSORED))
     at_star = rows[rows["k"] == rows["closings"]].drop_duplicates(["trial", "example", "method"])
     counts = at_star.pivot_table(index="trial", columns="method", values="closings", aggfunc="mean")
-    order = list(ranked(-counts))
+    order = list(ranked(-counts, REAL))
     values = {"closings": [over(counts[name], mean_of_trainings) for name in order]}
     sql = subject.select("localization", "method, trial, example, k")
     names = [f"{name} (control)" if name in CONTROLS else name for name in order]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -13,6 +14,7 @@ from memloc.analysis.observed import Observed
 from memloc.papers.lines import over
 from memloc.stages.locate.config import METHODS
 from memloc.statistics.quantities import mean_of_trainings
+from memloc.statistics.scales import AREA, Scale
 from memloc.statistics.trainings import PRINTED, OverTrainings, student_half
 
 CONTROLS = tuple(method.name for method in METHODS if method.control)
@@ -53,9 +55,10 @@ def items_of(one: Observed, column: str) -> int:
     return len(kept[["trial", "network", "example"]].drop_duplicates())
 
 
-def ranked(table: pd.DataFrame) -> dict[str, OverTrainings]:
-    """{method: its mean over trainings}, the highest first."""
-    found = {str(name): quantity for name in table.columns if (quantity := over(table[name], mean_of_trainings))}
+def ranked(table: pd.DataFrame, scale: Scale = AREA) -> dict[str, OverTrainings]:
+    """{method: its mean over trainings}, the highest first. scale: of the numbers; by default they are AUCs."""
+    mean = partial(mean_of_trainings, scale=scale)
+    found = {str(name): quantity for name in table.columns if (quantity := over(table[name], mean))}
     return dict(sorted(found.items(), key=lambda item: (-item[1].value, item[0])))
 
 

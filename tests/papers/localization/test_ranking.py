@@ -61,6 +61,8 @@ def test_items_then_trainings() -> None:
     low, high = stats.t.interval(0.95, 2, np.mean(expected["gradient"]), stats.sem(expected["gradient"]))
     assert (found["gradient"].printed.lo, found["gradient"].printed.hi) == pytest.approx((low, high))
     assert by_training(one, "auc", noisy=False).loc["a"].tolist() == [0.5, 0.5]
+    wide = ranked(pd.DataFrame({"gradient": [0.7, 0.99]}))["gradient"].printed
+    assert (wide.lo, wide.hi) == (0.0, 1.0)  # an AUC is none above 1
     assert items_of(one, "auc") == 12  # the skipped ones say nothing
 
 
