@@ -209,14 +209,16 @@ def test_a_table_of_a_plugin_joins_by_its_columns() -> None:
 
 PLUGIN = """
 from memloc.stages.base import Stage
-from memloc.stages.columns import FLOAT, TEXT, of_analysis
+from memloc.stages.columns import FLOAT, INT, TEXT, of_analysis
 class Guess(Stage):
     name, version = "guess", 1
-    tables = {"guesses": of_analysis(("method", TEXT), ("layer", TEXT), ("score", FLOAT))}
+    tables = {"guesses": of_analysis(("method", TEXT), ("layer", TEXT), ("example", INT), ("score", FLOAT))}
     def run(self, config, inputs, part):
         groups = list(inputs.network(0).groups)
-        scores = [float(k) for k in range(9)]
-        return {"guesses": {"method": ["up"] * 9 + ["down"] * 9, "layer": groups * 2, "score": scores + scores[::-1]}}
+        scores, wrong = [float(k) for k in range(9)], int(inputs.data.example[inputs.data.noisy][0])
+        methods, examples = ["up"] * 9 + ["down"] * 9 + ["up"] * 9, [None] * 18 + [wrong] * 9
+        values = scores + scores[::-1] + [40.0 - k * k for k in range(9)]
+        return {"guesses": {"method": methods, "layer": groups * 3, "example": examples, "score": values}}
 STAGE = Guess()
 """
 SWEEP = """
@@ -227,11 +229,11 @@ blocks: {one: {stages: {guess: {}}}}
 
 
 def test_a_plugin_in_a_store_joins(tmp_path: Path) -> None:
-    """The reader does not know the stage: only its table's columns."""
+    """The reader does not know the stage: only its table's columns. What a method says of all together counts for all."""
     (tmp_path / "guess.py").write_text(PLUGIN)
     store = Store(str(tmp_path / "store"))
     run_inline(tmp_path, SWEEP, store)
-    found = run_sql(store, "SELECT rank FROM atlas WHERE method = 'up' ORDER BY score").to_pylist()
+    found = run_sql(store, "SELECT rank FROM atlas WHERE method = 'up' AND example IS NULL ORDER BY score").to_pylist()
     assert [row["rank"] for row in found] == list(range(9, 0, -1))
     (pair,) = run_sql(store, "SELECT one, other, rho, n FROM atlas_agreement").to_pylist()
     assert pair == {"one": "down", "other": "up", "rho": -1.0, "n": 9}

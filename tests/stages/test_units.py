@@ -13,6 +13,7 @@ from torch import Tensor
 
 from memloc.data.augment import shifts
 from memloc.data.device import images
+from memloc.models import inference
 from memloc.models.architectures import resolved
 from memloc.models.blocks import ConvBlock
 from memloc.models.build import build
@@ -180,6 +181,15 @@ def test_copies_are_keyed(trained: Trained, tables: Mapping[str, Any]) -> None:
     assert units(trained, copies=2, close=0.1) == tables
     plain = units(trained, copies=1, close=0.1, augment="none")["units"]
     assert plain["unit_mem"] != tables["units"]["unit_mem"]
+
+
+def test_groups_of_examples_make_no_difference(trained: Trained, tables: Mapping[str, Any], monkeypatch: Any) -> None:
+    """But for rounding: of two nearly equal activities it chooses."""
+    monkeypatch.setattr(inference, "GROUP_SIZE", 50)
+    found, expected = units(trained, copies=2, close=0.1)["units"], tables["units"]
+    assert np.mean([a == b for a, b in zip(found["example"], expected["example"], strict=True)]) > 0.95
+    alive = [k for k, value in enumerate(expected["unit_mem"]) if value is not None]
+    assert [found["unit_mem"][k] for k in alive] == pytest.approx([expected["unit_mem"][k] for k in alive], rel=1e-4)
 
 
 def test_masks_of_a_tied_training() -> None:

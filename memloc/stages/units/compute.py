@@ -80,7 +80,7 @@ def run(config: ResolvedUnits, inputs: Inputs, part: Part) -> Tables:
 
 @torch.inference_mode()
 def measured(config: ResolvedUnits, inputs: Inputs, network: Network, masks: MaskSource) -> Activity:
-    """The activity of all units, in layer order, over the training examples; float64."""
+    """The activity of all units, in layer order, over the training examples: float64 sums over the copies."""
     data, classes, units = inputs.on_device, inputs.data.classes, sum(unit_layers(network).values())
     largest = torch.full((units,), -1.0, dtype=torch.float64, device=inputs.device)
     row = torch.zeros(units, dtype=torch.int64, device=inputs.device)
@@ -91,7 +91,6 @@ def measured(config: ResolvedUnits, inputs: Inputs, network: Network, masks: Mas
         for x in _copies(config, inputs, data.x[rows], inputs.data.example[rows.cpu().numpy()]):
             active = unit_activity(network, images(x), masks(rows))
             of += torch.cat(list(active.values()), dim=1).double()
-        of = of / config.copies
         sums += labels[rows].T @ of
         highest, at = of.max(dim=0)
         higher = highest > largest
