@@ -9,19 +9,29 @@ from typing import TypeAlias
 from memloc.statistics import Interval
 from memloc.statistics.trainings import OverTrainings
 
+BANDS = 5  # the fewest trainings that are drawn as a band with whiskers, and not as themselves
+
 
 @dataclass(frozen=True)
 class Line:
     """A line over a number, for one set of examples.
 
     x: in order. each: one sequence per training, along x, None where the training has no value. values: along x, the
-    estimate over the trainings with its 95 % interval, None where there is none.
+    estimate over the trainings with its 95 % interval, None where there is none. trainings: along x, how many there are; by
+    default as many as `each` has values. A line of many need not say the value of each, since it is not drawn.
     """
 
     name: str
     x: Sequence[float]
     each: Sequence[Sequence[float | None]]
     values: Sequence[Interval | None]
+    trainings: Sequence[int] | None = None
+
+    def count(self, place: int) -> int:
+        """The number of trainings at a place of x: not every training has a value at each."""
+        if self.trainings is not None:
+            return self.trainings[place]
+        return sum(values[place] is not None for values in self.each)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import altair
 
-from memloc.papers.charts import Chart, Curves, Dots, Gallery, Heat
+from memloc.papers.charts import BANDS, Chart, Curves, Dots, Gallery, Heat
 from memloc.report import vega
 from memloc.report.palette import DIVERGING, looks
 
@@ -50,7 +50,7 @@ def _dots(chart: Dots) -> vega.Drawing:
         "tooltip": vega.told(("row:N", "row"), ("set:N", "set")),
     }
     marks = []
-    if any(row[-1] >= vega.BANDS for row in rows):
+    if any(row[-1] >= BANDS for row in rows):
         whisker = mean.transform_filter(vega.WIDE).mark_rule(strokeWidth=1.6)
         marks.append(whisker.encode(x=alt.X("lo:Q", scale=scale), x2="hi"))
     if any(row[2] for row in rows):
@@ -132,7 +132,7 @@ def _lines(
     curve = {"interpolate": "step-after"} if chart.steps else {}
     mean, each = base.transform_filter(vega.ONE), base.transform_filter(vega.EACH).encode(y=at)
     marks = []
-    if any(row[-1] >= vega.BANDS for row in rows):
+    if any(row[-1] >= BANDS for row in rows):
         band = mean.transform_filter(vega.WIDE).mark_area(fillOpacity=0.18, **curve)
         marks.append(band.encode(y=alt.Y("lo:Q", scale=scale), y2="hi", tooltip=alt.Undefined))
     if any(row[3] for row in rows):
@@ -163,8 +163,7 @@ def _points(chart: Curves) -> Iterator[list[Any]]:
     for panel, lines in chart.panels.items():
         for line in lines:
             for k, x in enumerate(line.x):
-                each = [values[k] for values in line.each]
-                there = sum(value is not None for value in each)  # not every training has a value at each x
+                each, there = [values[k] for values in line.each], line.count(k)
                 if (mean := line.values[k]) is not None:
                     yield [panel, line.name, x, None, *mean, there]
                 for training, value in vega.each_of(each):

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import altair
 
+from memloc.papers.charts import BANDS
 from memloc.report.palette import looks
 
 Rows: TypeAlias = Sequence[Sequence[Any]]
@@ -19,7 +20,6 @@ Rows: TypeAlias = Sequence[Sequence[Any]]
 alt: Any = altair  # its stubs do not know all of its arguments
 
 ROWS = alt.NamedData("rows")
-BANDS = 5  # the fewest trainings with bands and whiskers
 MARKED = 12  # the most points of a line that has a mark at each
 HEIGHT, PANEL, ROW = 240, 120, 24  # pixels: a single chart, a facet, a row of dots or cells
 NAME = 22  # letters of a name at the end of a line

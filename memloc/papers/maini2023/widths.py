@@ -10,7 +10,7 @@ from memloc.analysis.conditions import among
 from memloc.analysis.observations import Observations
 from memloc.analysis.observed import Observed
 from memloc.analysis.settings import SEEDS, Setting
-from memloc.papers.charts import Curves, Line
+from memloc.papers.charts import BANDS, Curves, Line
 from memloc.papers.claims import Case, Claim, Estimates
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted
 from memloc.papers.judgement import Estimate
@@ -90,19 +90,26 @@ def _by_width(one: Observed) -> dict[float, list[str]]:
 
 
 def _lines(one: Observed, picture: Picture) -> list[Line]:
-    """The estimate of each width over its trainings, and of each training; trainings of equal seeds are one line."""
+    """The estimate of each width over its trainings, and of each training; trainings of equal seeds are one line.
+
+    Of a width with many trainings none is drawn as itself, so nothing is read of each.
+    """
     widths = _by_width(one)
     pooled = [picture.estimates(one.only(trials)) for trials in widths.values()]
     seeds: dict[str, dict[float, Estimates]] = {}
     for width, trials in widths.items():
-        for trial in trials:
+        for trial in trials if len(trials) < BANDS else ():
             key = str([one.configs[trial].get(name) for name in SEEDS])
             seeds.setdefault(key, {})[width] = picture.estimates(one.only([trial]))
     lines = []
     for part, name in picture.names.items():
         own = [[_interval(of_seed.get(width, {}), part) for width in widths] for _, of_seed in sorted(seeds.items())]
         each = [[None if interval is None else interval.value for interval in intervals] for intervals in own]
-        lines.append(Line(name, list(widths), each, [_interval(estimates, part) for estimates in pooled]))
+        counts = [
+            len(trials) if len(trials) >= BANDS else sum(values[k] is not None for values in each)
+            for k, trials in enumerate(widths.values())
+        ]
+        lines.append(Line(name, list(widths), each, [_interval(estimates, part) for estimates in pooled], counts))
         if (papers := picture.papers.get(part)) is not None:
             whose = f"{PAPERS}, {name}" if len(picture.names) > 1 else PAPERS
             lines.append(Line(whose, [1.0], [], [Interval(papers, None, None)]))

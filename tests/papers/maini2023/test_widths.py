@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from memloc import sweep
-from memloc.papers.charts import Curves
+from memloc.papers.charts import BANDS, Curves
 from memloc.papers.exhibits import Shown
 from memloc.papers.maini2023 import layers, neurons
+from memloc.report.drawing import drawing
 from memloc.stages import REGISTRY
 from tests.papers.maini2023.simulated import Simulated
 from tests.papers.maini2023.test_neurons_exhibits import Search, search
@@ -97,3 +98,21 @@ def test_the_command_makes_what_it_shows() -> None:
     entries = sweep.load(sweep.find("width"), REGISTRY).entries
     assert {entry.config.flat()["width"] for entry in entries} == set(WIDTHS)
     assert all({"rewind", "retrain", "flips"} <= {r.stage for r in entry.requests} for entry in entries)
+
+
+def test_of_many_trainings_none_is_read_by_itself(made: Simulated) -> None:
+    """Five are drawn as a band. Two of another width are still drawn as themselves."""
+    for width, seeds in ((0.5, 2), (1.0, BANDS)):
+        for seed in range(seeds):
+            made.rewind(made.training(width=width, seed=seed), dict.fromkeys(LAYERS, 0.9 + 0.01 * seed))
+    (rewinding,) = made.drawn(REWINDING)
+    _, last = charts(rewinding)
+    (panel,) = last.panels
+    (line,) = last.panels[panel]
+    assert [list(values) for values in line.each] == [[pytest.approx(0.9), None], [pytest.approx(0.91), None]]
+    assert [line.count(k) for k in (0, 1)] == [2, BANDS]
+    assert values(last, panel)["left"] == pytest.approx({0.5: 0.905, 1.0: 0.92})
+    rows = [row for row in drawing(last).rows if row[1] == "left"]
+    drawn = {(row[2], row[3]) for row in rows}
+    assert drawn == {(0.5, None), (0.5, 1), (0.5, 2), (1.0, None)}
+    assert {row[-1] for row in rows if row[2] == 1.0} == {BANDS}
