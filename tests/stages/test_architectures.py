@@ -18,6 +18,9 @@ from memloc.models.architectures.resnet50 import network as resnet50
 from memloc.models.architectures.vit_small import network as vit_small
 from memloc.models.groups import Network
 from memloc.models.kept import floats
+from memloc.models.weight_matrices import weight_matrices
+from memloc.stages.edit.config import Edit, EditConfig
+from memloc.stages.edit.covariances import covariances
 from memloc.stages.evaluate.config import Evaluate, EvaluateConfig
 from memloc.stages.gradients.compute import alike, set_gradients
 from memloc.stages.neurons.search import search
@@ -29,6 +32,7 @@ from memloc.stages.training.loop import train
 from tests.models import own_nets
 from tests.stages.conftest import CPU, Trained, settings
 from tests.stages.naive import pixels
+from tests.stages.test_edit import plain_covariances
 from tests.stages.test_flip_search import as_outcome, plainly, predicted, task_of
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -153,6 +157,24 @@ def test_evaluation(trained: Made) -> None:
         correct = (trained.network()(pixels(trained.data.x)).argmax(dim=1) == torch.tensor(trained.data.y)).numpy()
     assert list(tables["predictions"]["correct"]) == correct.tolist()
     assert tables["evaluation"]["noisy_acc"] == [correct[trained.data.noisy].mean()]
+
+
+def test_covariances_and_edits(trained: Made) -> None:
+    """Of a layer in the second group that can be edited: A and G by loops, and all of the energy is the network itself."""
+    network, x = trained.network(), trained.data.x[:2]
+    matrices = weight_matrices(network)
+    group = [g for g in network.groups if matrices.layers[g] and g not in matrices.others][1]
+    layer = matrices.layers[group][-1]
+    found = covariances(network, [layer], torch.tensor(x), lambda rows: None)[layer]
+    wanted = plain_covariances(trained.network().double(), layer, pixels(x).double())
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max()))
+    stage, evaluate = Edit(), Evaluate()
+    config = stage.resolve(EditConfig(groups=(group,), ranks=("kfac",), rho=(1.0,)), trained.config)
+    rows = stage.run(config, trained.inputs(), {"epoch": 2, "images": "train"})["edits"]
+    evaluated = evaluate.run(evaluate.resolve(EvaluateConfig(), trained.config), trained.inputs(), {"epoch": 2})
+    for name in ("clean_acc", "noisy_acc", "noisy_true_acc", "test_acc"):
+        assert rows[name] == evaluated["evaluation"][name]
 
 
 DROPOUTS = [
