@@ -40,6 +40,9 @@ MEMORY = Path("/dev/shm")
 if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 1 << 32:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # where pytest makes its temporary folders
 
+# A call of Ray outside of a session would start a Ray of its own on this machine; now it is an error.
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+
 TINY = """
 about: Two trainings of a few seconds.
 defaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 100, noise: 0.1, epochs: 2, batch_size: 32}

@@ -31,6 +31,7 @@ from tests.conftest import TINY, run_inline
 from tests.papers.maini2023.simulated import Simulated
 from tests.run.programs import Finished, contents, memloc
 
+BEYOND = ("depth", "edit", "inject", "locate", "units")  # stages that are not the paper's: no store of these tests has them
 SCREEN = 28  # lines of a terminal 120 columns wide
 
 
@@ -54,10 +55,12 @@ def numbers(text: str) -> list[float]:
 
 
 def test_rows_in_every_table(smoke: tuple[Path, Finished]) -> None:
+    """Of the paper's stages. Digits have neither names nor files, and no score is a plugin's."""
     tables = contents(smoke[0])
     assert set(tables) == set(known_tables())
     empty = {name for name, table in tables.items() if not table.num_rows}
-    assert empty <= {"labels", "files", "scores"}  # digits have neither names nor files, and no score is a plugin's
+    beyond = {name for stage in BEYOND for name in stages.STAGES[stage].tables}
+    assert empty == beyond | {"labels", "files", "scores"}
 
 
 # --- networks that memorized ------------------------------------------------------------------------------------------
@@ -133,9 +136,9 @@ def test_the_queries_are_printed_ready_to_paste(
     assert (code, err) == (0, "")
     lines = out.splitlines()
     titles = [line[2:] for line in lines if line.startswith("# ")]
-    assert titles == [i.title for i in stages.instruments()]
+    assert titles == [i.title for i in stages.instruments() if i.stage not in BEYOND]
     typed = [shlex.split(line) for line in lines if " query " in line]
-    assert len(typed) == len(stages.instruments())
+    assert len(typed) == len(titles)
     for words in typed:
         code, rows, err = run(capfd, monkeypatch, *words[words.index("query") :], "--format", "json")
         assert (code, err) == (0, "")
@@ -180,7 +183,8 @@ def test_a_field_of_trainings_may_be_called_like_a_column_of_a_table(smoke: tupl
     ]
     for one in stages.instruments():
         query = _sql(one, _trial_fields(differing, one.table), one.columns)
-        assert {row["precision"] for row in rows_of(smoke[0], query)} == {"fp32"}, one.title
+        found = {row["precision"] for row in rows_of(smoke[0], query)}
+        assert found == (set() if one.stage in BEYOND else {"fp32"}), one.title
 
 
 def test_trainings_that_have_not_memorized_are_left_out_of_a_setting(tmp_path: Path) -> None:

@@ -165,6 +165,7 @@ def test_the_memory_of_a_card_is_free_after_every_task(monkeypatch: pytest.Monke
     worker = SimpleNamespace(device=torch.device("cuda"))
     monkeypatch.setattr(workers, "_worker", lambda job: worker)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("empty"))
+    monkeypatch.setattr(workers, "own_place", lambda: None)
     job: Any = SimpleNamespace()
     with workers._working(job) as given:
         assert given is worker
