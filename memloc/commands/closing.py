@@ -148,7 +148,8 @@ def _summarize(launched: Launched, options: Options) -> None:
 def _next_steps(launched: Launched, options: Options) -> str:
     from memloc.commands.summary import next_steps
 
-    return next_steps(launched.name, options.store)
+    stages = {analysis.stage for trial in launched.plan.trials for analysis in trial.analyses}
+    return next_steps(launched.name, options.store, stages)
 
 
 def _print_json(launched: Launched) -> None:

@@ -19,7 +19,9 @@ SHOWN = 3  # settings of one section; `memloc claims` has them all
 
 
 def summary(store: Store, sweep: str) -> str:
-    """Each section of the paper in a few sentences; "" if the sweep has no complete analysis. Its lines fit the terminal.
+    """Each section of the papers whose stages it has, in a few sentences; "" if the sweep has no complete analysis.
+
+    Its lines fit the terminal.
 
     The numbers are those of `memloc claims`. Of what no section speaks of, such as the accuracy of plain networks or the
     stage of a plugin, its instrument speaks.
@@ -39,14 +41,15 @@ def _read(reader: Reader) -> tuple[dict[str, list[tuple[str, str]]], list[Used],
     from memloc.analysis.observations import Observations
     from memloc.papers.findings import findings
     from memloc.papers.judging import judgements
-    from memloc.papers.registry import paper
+    from memloc.papers.registry import names_of, paper
 
     used = instruments_of(reader)
     told = {one.title: one.lines for one in used if one.lines}
-    the_paper = paper()
-    for finding in findings(judgements(Observations(reader), the_paper), the_paper):
-        title = f"{finding.section.name} ({finding.section.where})"
-        told.setdefault(title, []).append((finding.label, finding.sentence))
+    observations = Observations(reader)
+    for each in map(paper, names_of(set(reader.table("analyses")["stage"].to_pylist()))):
+        for finding in findings(judgements(observations, each), each):
+            title = f"{finding.section.name} ({finding.section.where})"
+            told.setdefault(title, []).append((finding.label, finding.sentence))
     return told, used, stopped_in_words(reader.seen.commits)
 
 
@@ -94,8 +97,12 @@ def command(sql: str, sweep: str | None, at: str | None) -> str:
     return f'{program()} query "{sql}"{f" --sweep {sweep}" if sweep else ""}{at_store(at)}'
 
 
-def next_steps(sweep: str, at: str | None) -> str:
-    """What to type next."""
+def next_steps(sweep: str, at: str | None, stages: Collection[str] = ()) -> str:
+    """What to type next. stages: those of the sweep."""
+    from memloc.papers.registry import names_of
+
     store = at_store(at)
-    steps = (f"query --examples --sweep {sweep}{store}", f"report {sweep}{store}", f"claims {sweep}{store}")
+    _, *beyond = names_of(stages)
+    claims = [f"claims {sweep}{store}", *(f"claims {sweep} --paper {name}{store}" for name in beyond)]
+    steps = (f"query --examples --sweep {sweep}{store}", f"report {sweep}{store}", *claims)
     return "".join(f"{'Next:' if k == 0 else '     '} {program()} {step}\n" for k, step in enumerate(steps))

@@ -38,7 +38,6 @@ class ShippedBlock:
     def has(self, wanted: Mapping[str, tuple[Any, ...]]) -> bool:
         return all(set(asked) <= set(self.values.get(field, USUAL.get(field, ()))) for field, asked in wanted.items())
 
-
     def takes(self, claim: Claim, part: str) -> bool:
         """Has it trainings of the claim, whatever their data and network?"""
         low, high = claim.rates
@@ -65,7 +64,7 @@ def command(claim: Claim, scope: Scope, part: str) -> str | None:
             return " && ".join([first, trainings] if (first := claim.first(part)) else [trainings])
     if claim.floats:
         smaller = next((b for b in _blocks() if b.runs(claim, part) and b.takes(claim, part)), None)
-        return smaller and f"memloc sweep {smaller.sweep} --only block={smaller.name}"
+        return None if smaller is None else f"memloc sweep {smaller.sweep} --only block={smaller.name}"
     return None
 
 

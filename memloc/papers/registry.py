@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -39,6 +40,12 @@ def paper(name: str = USUAL) -> Paper:
     raise UsageError(
         f"--paper {name}: no such paper{nearest(name, valid)}; valid: {', '.join(valid)}, or a file of your own (*.py)"
     )
+
+
+def names_of(stages: Collection[str]) -> list[str]:
+    """The usual paper, then those of memloc's own that make claims about one of these stages."""
+    others = (name for name in NAMES if name != USUAL)
+    return [USUAL, *(name for name in others if any(claim.stage in stages for claim in paper(name).claims))]
 
 
 def _installed() -> dict[str, EntryPoint]:

@@ -95,6 +95,12 @@ def test_no_word_is_broken_on_a_narrow_terminal(
 SECTIONS = ["Gradients", "Layers", "Neurons", "Example-tied dropout"]
 
 
+def test_next_steps_name_the_papers_of_the_sweeps_stages() -> None:
+    lines = next_steps("mine", None, {"depth", "flips"}).splitlines()
+    assert [line.split("memloc ")[1] for line in lines[2:]] == ["claims mine", "claims mine --paper baldock2021"]
+    assert len(next_steps("mine", None, {"flips"}).splitlines()) == 3
+
+
 def test_every_section_is_told_on_a_screen(memorizing: OpenStore) -> None:
     text = told(memorizing) + next_steps("tiny", None)
     assert list(sections(text)) == ["Accuracy", *SECTIONS]

@@ -8,7 +8,7 @@ import pytest
 
 import memloc.papers
 from memloc.errors import UsageError
-from memloc.papers.registry import NAMES, USUAL, paper
+from memloc.papers.registry import NAMES, USUAL, names_of, paper
 
 
 def test_every_folder_is_a_paper_with_ids_that_occur_once() -> None:
@@ -23,6 +23,12 @@ def test_every_folder_is_a_paper_with_ids_that_occur_once() -> None:
         known = {c.id for c in one.claims}
         assert all(set(e.claims) <= known for s in one.sections for e in s.exhibits)
     assert USUAL in NAMES
+
+
+def test_the_papers_that_speak_of_the_stages_of_a_sweep() -> None:
+    assert names_of({"train", "gradients", "rewind", "flips", "evaluate"}) == ["maini2023"]
+    assert names_of({"edit", "depth", "flips"}) == ["maini2023", "baldock2021", "merullo2025"]
+    assert names_of({"inject", "locate"}) == ["maini2023", "localization"]
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:

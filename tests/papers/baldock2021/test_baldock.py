@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from memloc.commands import summary
 from memloc.papers.baldock2021 import PAPER
 from memloc.papers.charts import Dots
 from memloc.papers.exhibits import Exhibit
@@ -70,6 +72,10 @@ def test_mislabeled_examples_are_resolved_later(made: Simulated) -> None:
     assert found["B2.input"].verdict not in ("holds", "does_not_hold")  # nothing is decided on a control
     assert (found["K1"].verdict, found["K1"].ours) == ("holds", pytest.approx(0.9))
     assert "at conv1, the best of 2 layers (at input 0.400, at softmax 0.000)" in found["K1"].reason
+    with closing(made.reader()) as reader:  # the closing summary of a sweep says the same
+        told, _, _ = summary._read(reader)
+    later = found["B1"].ours
+    assert told["Prediction depth (Baldock et al.)"][0][1].startswith(f"Mislabeled examples are resolved {later:.1f} [")
 
 
 def test_what_pixels_tell_as_well_is_no_gain(made: Simulated) -> None:
