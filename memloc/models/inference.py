@@ -41,7 +41,12 @@ def margins(logits: Float[Tensor, "n classes"], y: Int64[Tensor, " n"]) -> Float
 
 def accuracy(logits: Float[Tensor, "n classes"], y: Int64[Tensor, " n"]) -> float | None:
     """The share of the rows whose largest logit is that of the label y, float64; None without rows."""
-    return float((logits.argmax(dim=1) == y).to(torch.float64).mean()) if len(y) else None
+    return share_right(logits.argmax(dim=1), y)
+
+
+def share_right(predicted: Int64[Tensor, " n"], y: Int64[Tensor, " n"]) -> float | None:
+    """The share of the rows whose prediction is the label y, float64; None without rows."""
+    return float((predicted == y).to(torch.float64).mean()) if len(y) else None
 
 
 def set_mean(values: Shaped[Tensor, " n"], members: Bool[Tensor, " n"]) -> float | None:

@@ -17,6 +17,7 @@ from memloc.data.device import OnDevice
 from memloc.models.build import build
 from memloc.models.dropouts import Dropout, build_dropout
 from memloc.models.groups import Network
+from memloc.models.inference import MaskSource
 from memloc.models.memory_format import channels_last
 from memloc.stages.base import Columns, Part
 
@@ -90,6 +91,11 @@ class Inputs:
         network = build(self.train, self.data.shape, self.data.classes)
         network.load_state_dict(dict(self.weights(epoch)))
         return channels_last(network.to(self.device)).eval()
+
+    def masks(self, network: Network, mask_mode: str | None, rescale: str = "none") -> MaskSource:
+        """The factors of evaluation mode by rows, for networks with the sites of this one; None is mode plain."""
+        dropout = self.dropout(network)
+        return lambda rows: dropout.evaluation(mask_mode or "plain", rows, rescale)
 
     def dropout(self, network: Network) -> Dropout:
         """The training's dropout, for networks with the sites of this one; built at the first use."""

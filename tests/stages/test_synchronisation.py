@@ -106,7 +106,7 @@ def retrain_epoch(device: torch.device, fields: dict[str, Any]) -> Callable[[], 
 def retrain_logits(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]:
     config, inputs, final, variants = retrained(device, fields)
     x = inputs.on_device.x.repeat(REPEATED, 1, 1, 1)
-    masks = retraining._evaluation_masks(config, inputs, final)
+    masks = inputs.masks(final, config.mask_mode)
     n = len(inputs.data.y)
     return lambda: retraining._logits(final, variants, x, lambda rows: masks(rows % n))
 

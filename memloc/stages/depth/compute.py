@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from memloc.data.device import images
 from memloc.models.groups import Network
-from memloc.models.inference import MaskSource, groups_of, set_mean
+from memloc.models.inference import MaskSource, groups_of, share_right
 from memloc.models.probes import activations
 from memloc.seeds import hashed
 from memloc.stages.base import Part, Tables
@@ -26,6 +26,7 @@ from memloc.stages.depth.config import ResolvedDepth
 from memloc.stages.depth.nearest import votes
 from memloc.stages.depth.subspaces import FOLDS, Rows, Subspaces
 from memloc.stages.inputs import Inputs
+from memloc.stages.set_accuracies import set_accuracies
 from memloc.stages.training.transfer import to_device
 
 HELD = 1 << 28  # numbers of the support that are held at once; a single probe may have more
@@ -35,12 +36,11 @@ CHUNK = 4096  # columns that are multiplied at once, in float64
 def run(config: ResolvedDepth, inputs: Inputs, part: Part) -> Tables:
     """Rows of `depth`, one per training example, and of `probes`, two per probe, of one checkpoint."""
     epoch, data = int(part["epoch"]), inputs.on_device
-    network, mask_mode = inputs.network(epoch), config.mask_mode or "plain"
-    dropout = inputs.dropout(network)
-    masks: MaskSource = lambda rows: dropout.evaluation(mask_mode, rows)  # noqa: E731
+    network = inputs.network(epoch)
+    masks = inputs.masks(network, config.mask_mode)
     support = Support.drawn(inputs, config.support)
     passes = [Pass(network, data.x, masks)]
-    if mask_mode != "own" and len(data.y_test):
+    if config.mask_mode != "own" and len(data.y_test):
         passes.append(Pass(network, data.x_test, masks))
     probed = Probed(passes, support, min(config.neighbours, len(support.rows) - 1))
     return {"depth": _of_examples(probed, inputs, epoch), "probes": _of_probes(probed.probes, inputs, epoch)}
@@ -241,16 +241,12 @@ def _of_examples(probed: Probed, inputs: Inputs, epoch: int) -> dict[str, Any]:
 
 
 def _of_probes(probes: Sequence[Probe], inputs: Inputs, epoch: int) -> dict[str, list[Any]]:
-    data, rows = inputs.on_device, []
-    true = to_device(torch.from_numpy(inputs.data.true_label), inputs.device)
+    rows = []
     for number, probe in enumerate(probes):
         for kind, (of_training, *of_test) in probe.predicted.items():
-            correct = of_training == data.y
-            found = set_mean(of_training == true, data.noisy) if (inputs.data.true_label >= 0).all() else None
-            everything = torch.ones_like(data.y_test, dtype=torch.bool)
-            test = set_mean(of_test[0] == data.y_test, everything) if of_test else None
-            clean, noisy = set_mean(correct, ~data.noisy), set_mean(correct, data.noisy)
-            rows.append((epoch, number, probe.site, kind, probe.dims[kind], clean, noisy, found, test))
+            accuracies = set_accuracies(inputs, of_training).values()
+            test = share_right(of_test[0], inputs.on_device.y_test) if of_test else None
+            rows.append((epoch, number, probe.site, kind, probe.dims[kind], *accuracies, test))
     return {name: [row[k] for row in rows] for k, name in enumerate(_COLUMNS)}
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from memloc.data.device import images
 from memloc.models.groups import Network, State
-from memloc.models.inference import MaskSource, accuracy, groups_of, logits, set_mean
+from memloc.models.inference import MaskSource, accuracy, groups_of, logits
 from memloc.models.weight_matrices import weight_matrices
 from memloc.seeds import stream
 from memloc.stages.base import Part, Tables
@@ -28,6 +28,7 @@ from memloc.stages.edit.covariances import covariances
 from memloc.stages.edit.kept_weights import RANKED, Kept, Layer
 from memloc.stages.edit.running_statistics import recompute_statistics
 from memloc.stages.inputs import Inputs
+from memloc.stages.set_accuracies import set_accuracies
 from memloc.stages.training.transfer import to_device
 
 TOGETHER = 8  # edited networks that are there at the same time
@@ -63,7 +64,7 @@ class Edited:
 
 def _unedited(config: ResolvedEdit, inputs: Inputs, epoch: int) -> Row:
     network, data = inputs.network(epoch), inputs.on_device
-    masks = _masks(config, inputs, network)
+    masks = inputs.masks(network, config.mask_mode)
     z = logits(network, data.x, masks)
     z_test = None if config.mask_mode == "own" else logits(network, data.x_test, masks) if len(data.y_test) else None
     row = {
@@ -81,7 +82,7 @@ def _unedited(config: ResolvedEdit, inputs: Inputs, epoch: int) -> Row:
 
 def _edited(config: ResolvedEdit, inputs: Inputs, epoch: int, of: Images) -> Iterator[Row]:
     network, data = inputs.network(epoch), inputs.on_device
-    masks = _masks(config, inputs, network)
+    masks = inputs.masks(network, config.mask_mode)
     matrices, chosen = weight_matrices(network).layers, selections(config, network.groups)
     groups = [group for group in network.groups if any(group in several for several in chosen.values())]
     names = [layer for group in groups for layer in matrices[group]]
@@ -156,22 +157,10 @@ def _evaluated(
 
 def _accuracies(config: ResolvedEdit, inputs: Inputs, z: Tensor, z_test: Tensor | None) -> Row:
     """noisy_true_acc: of the mislabeled examples, predicted as their true class; None if S_n is by C-score."""
-    data, predicted = inputs.on_device, z.argmax(dim=1)
-    correct = predicted == data.y
-    truth = None
-    if config.c_scores_from() is None and (inputs.data.true_label >= 0).all():
-        truth = set_mean(predicted == to_device(torch.from_numpy(inputs.data.true_label), inputs.device), data.noisy)
-    return {
-        "clean_acc": set_mean(correct, ~data.noisy),
-        "noisy_acc": set_mean(correct, data.noisy),
-        "noisy_true_acc": truth,
-        "test_acc": None if z_test is None else accuracy(z_test, data.y_test),
-    }
-
-
-def _masks(config: ResolvedEdit, inputs: Inputs, network: Network) -> MaskSource:
-    dropout, mask_mode = inputs.dropout(network), config.mask_mode or "plain"
-    return lambda rows: dropout.evaluation(mask_mode, rows)
+    found = set_accuracies(inputs, z.argmax(dim=1))
+    if config.c_scores_from() is not None:
+        found["noisy_true_acc"] = None
+    return {**found, "test_acc": None if z_test is None else accuracy(z_test, inputs.on_device.y_test)}
 
 
 def _weight(network: Network, layer: str) -> Tensor:

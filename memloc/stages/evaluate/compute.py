@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from memloc.models.groups import Network
-from memloc.models.inference import accuracy, logits, margins, set_mean
+from memloc.models.inference import accuracy, logits, margins
 from memloc.stages.base import Part, Tables
 from memloc.stages.columns import ACCURACY_NAMES, columns_of
 from memloc.stages.evaluate.config import ResolvedEvaluate, variants
 from memloc.stages.inputs import Inputs
-from memloc.stages.training.transfer import to_device
+from memloc.stages.set_accuracies import set_accuracies
 
 
 def run(config: ResolvedEvaluate, inputs: Inputs, part: Part) -> Tables:
@@ -36,30 +36,25 @@ def _evaluated(
     network: Network, inputs: Inputs, mask_mode: str, rescale: str
 ) -> tuple[dict[str, Any], dict[str, Tensor | list[str]]]:
     """(the row of `evaluation`, the columns of `predictions`) of one mode and rescaling."""
-    dropout, on_device = inputs.dropout(network), inputs.on_device
-    z = logits(network, on_device.x, lambda rows: dropout.evaluation(mask_mode, rows, rescale))
+    masks, on_device = inputs.masks(network, mask_mode, rescale), inputs.on_device
+    z = logits(network, on_device.x, masks)
     predicted = z.argmax(dim=1)
-    correct = predicted == on_device.y
-    true = predicted == to_device(torch.from_numpy(inputs.data.true_label), inputs.device)
     test_acc = None
     if mask_mode != "own" and len(on_device.y_test):
-        z_test = logits(network, on_device.x_test, lambda rows: dropout.evaluation(mask_mode, rows, rescale))
-        test_acc = accuracy(z_test, on_device.y_test)
+        test_acc = accuracy(logits(network, on_device.x_test, masks), on_device.y_test)
     row = {
         "mode": mask_mode,
         "rescale": rescale,
-        "clean_acc": set_mean(correct, ~on_device.noisy),
-        "noisy_acc": set_mean(correct, on_device.noisy),
+        **set_accuracies(inputs, predicted),
         "test_acc": test_acc,
-        "noisy_true_acc": set_mean(true, on_device.noisy) if (inputs.data.true_label >= 0).all() else None,
     }
-    n = len(correct)
+    n = len(predicted)
     return row, {
         "mode": [mask_mode] * n,
         "rescale": [rescale] * n,
         "example": torch.from_numpy(inputs.data.example),
         "predicted": predicted.cpu(),
-        "correct": correct.cpu(),
+        "correct": (predicted == on_device.y).cpu(),
         "margin": margins(z, on_device.y).cpu(),
     }
 

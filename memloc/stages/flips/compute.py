@@ -56,19 +56,20 @@ def sample(data: Data, config: FlipsConfig, data_seed: int) -> I64:
 def _task(config: FlipsConfig, inputs: Inputs, repeat: int) -> Task:
     final = inputs.network(inputs.train.epochs)
     network = WeightGated(final) if config.ablate == "weight" else final.folded()
-    dropout, mask_mode = inputs.dropout(network), config.mask_mode or "plain"
     return Task(
         network,
         inputs.on_device.x,
         inputs.on_device.y,
         inputs.data.example,
-        lambda rows: dropout.evaluation(mask_mode, rows),
+        inputs.masks(network, config.mask_mode),
         inputs.train.seed,
         repeat,
         config.reference,
         config.max_neurons,
         reference_examples(config, len(inputs.data.y)),
-        inputs.memo.setdefault(("flips", mask_mode, config.reference, config.batch, config.ablate, config.noise_norm), {}),
+        inputs.memo.setdefault(
+            ("flips", config.mask_mode, config.reference, config.batch, config.ablate, config.noise_norm), {}
+        ),
         own_batch=inputs.train.batch_size if config.batch == "own" else None,
         norm_over_batch=config.noise_norm == "batch",
         positive=config.choose == "positive",

@@ -59,10 +59,9 @@ def _at_checkpoint(config: ResolvedGradients, inputs: Inputs, t: int) -> Tables:
         batches = split_into_batches(order, batch_size)
     else:
         batches = alike(order, members, batch_size)
-    dropout = inputs.dropout(network)
-    mask_mode = config.mask_mode or "plain"
+    masks = inputs.masks(network, config.mask_mode)
     factor = batch_factors(order, batch_size) if config.scale == "batch" else None
-    sums = set_gradients(network, inputs, batches, members, lambda rows: dropout.evaluation(mask_mode, rows), factor)
+    sums = set_gradients(network, inputs, batches, members, masks, factor)
     return {"gradients": _columns(network, t, sums, noisy)}
 
 

@@ -31,10 +31,9 @@ def run(config: HeldOutConfig, inputs: Inputs, part: Part) -> Tables:
     data, network = inputs.data, inputs.network(inputs.train.epochs)
     if data.held_out is None:
         raise ValueError("this training has no ratio, so it holds no examples out")
-    dropout = inputs.dropout(network)
-    mask_mode = "scaled" if inputs.train.example_tied else "plain"
+    masks = inputs.masks(network, "scaled" if inputs.train.example_tied else "plain")
     said = [
-        _said(logits(network, x, lambda rows: dropout.evaluation(mask_mode, rows)), torch.from_numpy(y))
+        _said(logits(network, x, masks), torch.from_numpy(y))
         for x, y in (
             (inputs.on_device.x, data.y),
             (torch.tensor(data.held_out.x, device=inputs.device), data.held_out.y),

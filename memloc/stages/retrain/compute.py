@@ -77,7 +77,7 @@ def retrain(config: ResolvedRetrain, inputs: Inputs, groups: Sequence[str]) -> l
     """
     final = inputs.network(inputs.train.epochs).requires_grad_(False)
     variants = _variants(config, inputs, final, groups)
-    masks = _evaluation_masks(config, inputs, final)
+    masks = inputs.masks(final, config.mask_mode)
     _evaluate(inputs, final, variants, masks)
     own = {"epochs": config.epochs, "lr": config.lr, "peak_epoch": config.peak_epoch}
     schedule = with_batch_norm(inputs.train, config.batch_norm).model_copy(update=own)
@@ -191,11 +191,6 @@ def _batches(config: ResolvedRetrain, inputs: Inputs, epoch: int) -> list[Tensor
     is_clean = torch.from_numpy(~noisy)
     kept = [rows[is_clean[rows]] for rows in split_into_batches(draw.permutation(len(noisy)), size)]
     return list(torch.split(to_device(torch.cat(kept), inputs.device), [len(rows) for rows in kept]))
-
-
-def _evaluation_masks(config: ResolvedRetrain, inputs: Inputs, network: Network) -> MaskSource:
-    dropout, mask_mode = inputs.dropout(network), config.mask_mode or "plain"
-    return lambda rows: dropout.evaluation(mask_mode, rows)
 
 
 def _states(

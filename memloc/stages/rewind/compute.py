@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from memloc.data.device import images
 from memloc.models.groups import Network, State
-from memloc.models.inference import MaskSource, groups_of, set_mean
+from memloc.models.inference import MaskSource, accuracy, groups_of, set_mean
 from memloc.models.kept import Masks
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
@@ -27,13 +27,12 @@ def run_together(config: RewindConfig, inputs: Inputs, parts: Sequence[Part]) ->
     """One row per group at each part's epoch t: accuracy and mean loss on S_c and S_n, accuracy on test."""
     final = inputs.network(inputs.train.epochs)
     early = [early_network(config, inputs, final, int(part["epoch"])) for part in parts]
-    dropout, on_device = inputs.dropout(final), inputs.on_device
-    mask_mode = config.mask_mode or "plain"
+    masks, on_device = inputs.masks(final, config.mask_mode), inputs.on_device
     final = final.folded()
-    train_z = rewound_logits(final, early, on_device.x, lambda rows: dropout.evaluation(mask_mode, rows))
+    train_z = rewound_logits(final, early, on_device.x, masks)
     test_z = None
-    if mask_mode != "own" and len(on_device.y_test):
-        test_z = rewound_logits(final, early, on_device.x_test, lambda rows: dropout.evaluation(mask_mode, rows))
+    if config.mask_mode != "own" and len(on_device.y_test):
+        test_z = rewound_logits(final, early, on_device.x_test, masks)
     for k, part in enumerate(parts):
         of_part = train_z[k], None if test_z is None else test_z[k]
         yield {"rewind": _columns(final.groups, int(part["epoch"]), inputs, *of_part)}
@@ -55,13 +54,12 @@ def _columns(
     """The rows of one epoch; train_z, test_z: logits, [groups, n, classes]."""
     data = inputs.on_device
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-    everything = torch.ones_like(data.y_test, dtype=torch.bool)
     for i, group in enumerate(groups):
         z = train_z[i].to(torch.float64)
         correct = z.argmax(dim=1) == data.y
         loss = F.cross_entropy(z, data.y, reduction="none")
         clean, noisy = ~data.noisy, data.noisy
-        test = None if test_z is None else set_mean(test_z[i].argmax(dim=1) == data.y_test, everything)
+        test = None if test_z is None else accuracy(test_z[i], data.y_test)
         accuracies = set_mean(correct, clean), set_mean(correct, noisy), test
         row = (group, epoch, *accuracies, set_mean(loss, clean), set_mean(loss, noisy))
         for name, value in zip(_COLUMNS, row, strict=True):

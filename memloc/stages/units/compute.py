@@ -17,7 +17,7 @@ from torch import Tensor
 from memloc.data.augment import augment, shifts
 from memloc.data.device import images
 from memloc.models.groups import Network
-from memloc.models.inference import MaskSource, groups_of, set_mean
+from memloc.models.inference import MaskSource, groups_of, set_mean, share_right
 from memloc.models.units import unit_activity, unit_layers
 from memloc.seeds import stream, torch_seed
 from memloc.stages.base import Part, Tables
@@ -58,9 +58,8 @@ class Activity:
 def run(config: ResolvedUnits, inputs: Inputs, part: Part) -> Tables:
     """Rows of `units`, one per unit, and of `unit_closings`, a closing and its random draws for each score."""
     epoch = int(part["epoch"])
-    network, mask_mode = inputs.network(epoch), config.mask_mode or "plain"
-    dropout = inputs.dropout(network)
-    masks: MaskSource = lambda rows: dropout.evaluation(mask_mode, rows)  # noqa: E731
+    network = inputs.network(epoch)
+    masks = inputs.masks(network, config.mask_mode)
     activity = measured(config, inputs, network, masks)
     scores = {"unit_mem": activity.unit_mem.cpu().numpy(), "class_mem": activity.class_mem.cpu().numpy()}
     row, layers = activity.row.cpu().numpy(), unit_layers(network)
@@ -73,7 +72,7 @@ def run(config: ResolvedUnits, inputs: Inputs, part: Part) -> Tables:
         "example": inputs.data.example[row],
         "noisy": inputs.data.noisy[row],
     }
-    closer = Closer(inputs, network, masks, mask_mode != "own")
+    closer = Closer(inputs, network, masks, config.mask_mode != "own")
     closings = [(epoch, *of) for of in _closings(config, inputs, closer, scores)]
     return {"units": columns, "unit_closings": {name: [of[k] for of in closings] for k, name in enumerate(CLOSINGS)}}
 
@@ -126,19 +125,15 @@ class Closer:
             start += count
             if of_layer.any():
                 gates[layer] = to_device(torch.from_numpy(~of_layer).float()[None], self.inputs.device)
-        correct = self._correct(data.x, data.y, gates)
-        test = self._correct(data.x_test, data.y_test, gates) if self.tested and len(data.y_test) else None
-        everything = torch.ones_like(data.y_test, dtype=torch.bool)
-        return (
-            set_mean(correct, ~data.noisy),
-            set_mean(correct, data.noisy),
-            None if test is None else set_mean(test, everything),
-        )
+        correct = self._predicted(data.x, gates) == data.y
+        tested = self.tested and len(data.y_test)
+        test = share_right(self._predicted(data.x_test, gates), data.y_test) if tested else None
+        return set_mean(correct, ~data.noisy), set_mean(correct, data.noisy), test
 
     @torch.inference_mode()
-    def _correct(self, x: Tensor, y: Tensor, gates: Mapping[str, Tensor]) -> Tensor:
-        groups = groups_of(len(y), y.device)
-        return torch.cat([self.network(images(x[r]), gates, self.masks(r)).argmax(dim=1) == y[r] for r in groups])
+    def _predicted(self, x: Tensor, gates: Mapping[str, Tensor]) -> Tensor:
+        groups = groups_of(len(x), x.device)
+        return torch.cat([self.network(images(x[r]), gates, self.masks(r)).argmax(dim=1) for r in groups])
 
 
 def _closings(config: ResolvedUnits, inputs: Inputs, closer: Closer, scores: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
