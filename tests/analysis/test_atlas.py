@@ -57,6 +57,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
         "noisy_acc": [0.1, 0.7, 0.4, 0.3, 0.2],
     }
     simulated.analysis(trial, "edit", {"epochs": [T]}, edits=edited)
+    named = [(e, method) for e in (0, 1, 30) for method in ("zero_out", "flips", "random")]
+    orders = [[(str(layer), int(unit)) for layer in LAYERS[:4] for unit in range(4)] for _ in named]
+    orders = [[order[k] for k in draw.permutation(len(order))] for order in orders]
+    located = {
+        "example": [e for e, _ in named],
+        "noisy": [e < NOISY for e, _ in named],
+        "method": [method for _, method in named],
+        "layers": [[layer for layer, _ in order] for order in orders],
+        "indices": [[unit for _, unit in order] for order in orders],
+    }
+    simulated.analysis(trial, "locate", {"truth": "deleted"}, located=located)
     units = [(layer, unit) for layer in LAYERS[:4] for unit in range(12)]
     values = [None if k == 5 else float(v) for k, v in enumerate(draw.uniform(0, 1, len(units)))]
     described = {
@@ -115,11 +126,22 @@ def test_layers_of_the_other_methods(made: Simulated) -> None:
     }
 
 
+def test_orders_of_neurons_by_a_loop(made: Simulated) -> None:
+    """The first ten neurons count: a layer by its share of them, a neuron by its place."""
+    for row in rows(made, "SELECT * FROM located WHERE method <> 'random'").itertuples():
+        layers, neurons = (scores(made, f"locate.{row.method}", f"{test} AND example = {row.example}") for test in
+                           ("unit IS NULL", "unit IS NOT NULL"))  # fmt: skip
+        first = list(zip(row.layers, row.indices, strict=True))[:10]
+        assert layers == {(x, None, row.example): pytest.approx(row.layers[:10].tolist().count(x) / 10) for x, _ in first}
+        assert neurons == {(x, u, row.example): pytest.approx(1 / k) for k, (x, u) in enumerate(first, start=1)}
+
+
 def test_ranks_are_those_within_a_method_and_an_example(made: Simulated) -> None:
     found = rows(made, "SELECT * FROM atlas")
     for _, one in found.groupby(["method", "example", found["unit"].isna()], dropna=False):
         assert (one["rank"] == one["score"].rank(ascending=False, method="min")).all()
-    assert set(found["method"]) == {"rewinding", "retraining", "flips", "depth", "edit", "unit_mem", "class_mem"}
+    of_locate = {"locate.zero_out", "locate.flips"}  # no controls
+    assert set(found["method"]) == {"rewinding", "retraining", "flips", "depth", "edit", "unit_mem", "class_mem"} | of_locate
 
 
 def together(made: Simulated, method: str, value: str = "") -> dict[Any, float]:
@@ -137,7 +159,7 @@ def together(made: Simulated, method: str, value: str = "") -> dict[Any, float]:
 
 def agreement(made: Simulated, over: str) -> dict[tuple[str, str], Any]:
     found = rows(made, f"SELECT * FROM atlas_agreement WHERE \"over\" = '{over}'")
-    return {(r.one, r.other): r for r in found.itertuples()}
+    return {(r.one, r.other): r for r in found.itertuples() if not f"{r.one}{r.other}".count("locate.")}
 
 
 def test_agreement_over_layers(made: Simulated) -> None:
@@ -188,6 +210,20 @@ def test_agreement_over_neurons_is_within_layers(made: Simulated) -> None:
     assert found["flips", "unit_mem"].rho == pytest.approx(expected)
     assert found["flips", "unit_mem"].n == len(keys)
     assert found["class_mem", "unit_mem"].n == 48
+
+
+def test_orders_of_neurons_agree_with_the_others_too(made: Simulated) -> None:
+    """Methods of locate have examples of their own; their ten neurons are few of a layer's."""
+    found = rows(made, "SELECT * FROM atlas_agreement WHERE \"over\" = 'neurons'")
+    (pair,) = found[(found["one"] == "flips") & (found["other"] == "locate.zero_out")].itertuples()
+    flips, named = together(made, "flips", "place"), {}
+    for row in rows(made, f"SELECT * FROM located WHERE method = 'zero_out' AND example < {NOISY}").itertuples():
+        for place, key in enumerate([*zip(row.layers, row.indices, strict=True)][:10], start=1):
+            named[key] = named.get(key, 0.0) + 1 / place / 2
+    layers = {layer for layer, _ in flips} & {layer for layer, _ in named}
+    keys = sorted(key for key in flips.keys() | named.keys() if key[0] in layers)
+    assert pair.rho == pytest.approx(np.corrcoef(within(flips, keys), within(named, keys))[0, 1])
+    assert pair.n == len(keys)
 
 
 def test_the_same_every_time(made: Simulated) -> None:

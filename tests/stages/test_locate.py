@@ -14,7 +14,7 @@ from memloc.config import FieldError, UnusedFieldError
 from memloc.data.device import images
 from memloc.models.channels import activations
 from memloc.models.dropouts import ExampleTied
-from memloc.stages.base import WithNetwork
+from memloc.stages.base import NetworkFacts, WithNetwork
 from memloc.stages.inject.config import STAGE as INJECT
 from memloc.stages.inject.config import InjectConfig
 from memloc.stages.inputs import Inputs, OfPart
@@ -49,10 +49,10 @@ def test_the_truth_are_the_memorization_channels_of_one_example_beside_a_decoy(t
     data, sites = inputs.data, setting.network.sites
     assert {bool(data.noisy[case.row]) for case in cases} == {True, False}
     for case in cases:
-        decoy, other = truths.decoys(setting, case.row)
-        assert data.noisy[decoy] == data.noisy[other] == data.noisy[case.row]
+        decoy = decoy_of(setting, case.row)
+        assert data.noisy[decoy] == data.noisy[case.row]
         assert data.y[decoy] != data.y[case.row]
-        assert len({decoy, other, case.row}) == 3
+        assert decoy_of(setting, decoy) == case.row
         dropout = inputs.dropout(setting.network)
         assert isinstance(dropout, ExampleTied)
         mine, theirs = (np.concatenate([dropout.own(row)[site] for site in sites]) for row in (case.row, decoy))
@@ -64,6 +64,43 @@ def test_the_truth_are_the_memorization_channels_of_one_example_beside_a_decoy(t
         assert (case.truth == (mine & ~theirs)).all()
         assert (case.plain[0] == (mine & ~general)).all()
         assert (case.plain[1] == general).all()
+
+
+def decoy_of(setting: Setting, row: int) -> int:
+    (pair,) = (pair for noisy in (False, True) for pair in truths.pairs(setting, noisy) if row in pair)
+    return next(r for r in pair if r != row)
+
+
+def test_a_group_has_the_first_pairs_of_its_set_and_the_rest_change_nothing(tied: Trained) -> None:
+    (_, few, _), (_, more, _) = tied_group(tied, noisy=4, clean=0), tied_group(tied, noisy=8, clean=0)
+    assert truths.pairs(few, True) == truths.pairs(more, True)
+    assert {row for pair in truths.pairs(few, True)[:2] for row in pair} == {*few.members.tolist()}
+    assert {*few.members.tolist()} < {*more.members.tolist()}
+    paired = [row for pair in truths.pairs(few, True) for row in pair]
+    assert len(paired) == len({*paired}) > 8
+
+
+@pytest.mark.parametrize("name", ["norm_out", "reference_only", "other_item"])
+def test_an_order_that_does_not_look_at_the_example_has_one_half_over_a_pair(
+    tied: Trained, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Channels whose label survives may be stronger ones, so a pair is skipped as a whole, or not at all."""
+    monkeypatch.setattr(truths, "is_predicted", lambda item: is_predicted(item) and int(item.own.y) not in (1, 6))
+    inputs, setting, cases = tied_group(tied, noisy=8, clean=8)
+    config = STAGE.resolve(LocateConfig(noisy=8, clean=8, evaluated=0), tied.config)
+    inputs.memo.clear()
+    found = {row["example"]: row for group in range(2) for row in rows_of(config, inputs, group, name)}
+    assert len(found) == 16
+    apart = []
+    for case in cases:
+        pair = (case.row, decoy_of(setting, case.row))
+        one, two = (found[int(inputs.data.example[row])] for row in pair)
+        assert one["skipped"] == two["skipped"] == any(int(inputs.data.y[row]) in (1, 6) for row in pair)
+        if not one["skipped"]:
+            assert one["auc"] + two["auc"] == pytest.approx(1.0, abs=1e-12)
+            apart.append(one["auc"] != 0.5)
+    assert len(apart) < len(cases)
+    assert sum(apart) >= 2
 
 
 def test_references_run_under_the_masks_of_the_item(tied: Trained) -> None:
@@ -79,7 +116,8 @@ def test_references_run_under_the_masks_of_the_item(tied: Trained) -> None:
         assert float(item.strengths(item.references)[:, off].abs().max()) == 0
         assert float(item.sensitivities(item.references)[:, off].abs().max()) == 0
         own = item.strengths()[0]
-        rows = torch.from_numpy(setting.clean((case.row, truths.decoys(setting, case.row)[1]))[:32])
+        decoy = decoy_of(setting, case.row)
+        rows = torch.from_numpy(setting.clean([case.row, decoy, truths.another(setting, [case.row, decoy])])[:32])
         assert torch.equal(images(inputs.on_device.x[rows]), item.references.x)
         masks = inputs.dropout(setting.network).evaluation("own", rows)
         theirs = activations(setting.network, item.references.x, masks)
@@ -97,18 +135,18 @@ def setting_general(case: Case) -> Any:
     return case.plain[1]
 
 
-def test_an_example_that_is_not_predicted_is_skipped(tied: Trained) -> None:
+def test_an_example_is_skipped_if_its_label_or_that_of_its_decoy_is_not_predicted(tied: Trained) -> None:
     inputs, setting, cases = tied_group(tied, noisy=6, clean=2)
     for case in cases:
-        decoy, _ = truths.decoys(setting, case.row)
+        decoy = decoy_of(setting, case.row)
         dropout = inputs.dropout(setting.network)
         masks = {
             site: torch.tensor(dropout.own(case.row)[site] | dropout.own(decoy)[site]).float().view(1, -1, 1, 1)
             for site in setting.network.sites
         }
-        x = images(inputs.on_device.x[[case.row]])
+        x = images(inputs.on_device.x[[case.row, decoy]])
         z = inputs.network(inputs.train.epochs)(x, masks=masks)
-        assert (case.item is None) == (int(z.argmax()) != inputs.data.y[case.row])
+        assert (case.item is None) == bool((z.argmax(dim=1).numpy() != inputs.data.y[[case.row, decoy]]).any())
     config = STAGE.resolve(LocateConfig(noisy=6, clean=2, evaluated=0), tied.config)
     rows = rows_of(config, inputs, 0, "norm_out")
     assert [row["skipped"] for row in rows] == [case.item is None for case in cases]
@@ -145,6 +183,36 @@ def test_channels_are_closed_until_the_label_is_lost(plain: Trained) -> None:
         members = [r for r in sets.rows.tolist() if setting.noisy[r] and r != case.row]
         before, after = (_accuracy(case, inputs, members, closed) for closed in ([], order[:5]))
         assert mine[1]["noisy_drop"] == pytest.approx(before - after)
+
+
+def test_the_first_neurons_of_every_method_are_named(plain: Trained) -> None:
+    inputs = plain.inputs()
+    config = STAGE.resolve(LocateConfig(noisy=2, clean=1, evaluated=0), plain.config)
+    network, cases = truths.group_of(config, inputs, 0)
+    by_example = {int(inputs.data.example[case.row]): case for case in cases if case.item is not None}
+    for method in METHODS:
+        if method.name in ("gradient", "activation", "norm_out"):
+            located = STAGE.run(config, inputs, {"group": 0, "method": method.name})["located"]
+            assert list(located["example"]) == list(by_example)
+            for k, (example, case) in enumerate(by_example.items()):
+                assert case.item is not None
+                order = method.scores(case.item).detach().argsort(descending=True).tolist()[:20]  # no ties so far
+                named = [Neurons(network.network).locate(n) for n in order]
+                assert [*zip(located["layers"][k], located["indices"][k], strict=True)][:20] == named
+                assert len(located["layers"][k]) == 64
+                assert located["noisy"][k] == inputs.data.noisy[case.row]
+                assert located["method"][k] == method.name
+                assert example == located["example"][k]
+
+
+def test_sets_that_are_too_small_to_compare_are_refused(plain: Trained, tied: Trained) -> None:
+    for run, least in ((plain, 2), (tied, 3)):
+        config = STAGE.resolve(LocateConfig(noisy=4, clean=4), run.config)
+        for n_noisy in range(5):
+            size = replace(run.size, n=60, n_noisy=n_noisy)
+            problem = STAGE.misfit(config, run.config, size, NetworkFacts(1, (), True, {}, {}))
+            assert (problem is None) == (n_noisy == 0 or n_noisy >= least)
+            assert problem is None or problem.field == "noisy"
 
 
 def _gates(case: Case, closed: list[int]) -> dict[str, torch.Tensor]:

@@ -14,6 +14,7 @@ from memloc.stages.base import NetworkFacts, Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, BOOL, FLOAT, INT, SMALL, SMALLS, TEXTS, of_analysis
 from memloc.stages.fields import MaskedConfig, resolve_sets
 from memloc.stages.neurons import BATCH, COPIES
+from memloc.stages.neurons.named import atlas_of
 
 DEFAULTS = {"reference": 16, "batch": BATCH}
 STEPS = 8  # of a typical search, for estimates
@@ -89,18 +90,7 @@ class Flips(Stage[FlipsConfig]):
         "ablate": "activation",
         "max_neurons": 200,
     }
-    atlas: ClassVar[tuple[str, ...]] = (
-        *(
-            f"""WITH searched AS (SELECT *, len(layers) AS size, count(*) OVER (PARTITION BY analysis, example) AS searches
-                                  FROM flips WHERE eligible),
-                     closed AS (SELECT analysis, trial, example, searches, size, unnest(layers) AS layer,
-                                       unnest(indices) AS unit, unnest(range(1, size + 1)) AS place FROM searched),
-                     scored AS (SELECT * REPLACE ({unit} AS unit), {value} AS value FROM closed)
-                SELECT analysis, trial, 'flips' AS method, layer, unit, example,
-                       fsum(value ORDER BY value) / any_value(searches) AS score FROM scored GROUP BY ALL"""
-            for unit, value in (("NULL", "1 / size"), ("unit", "1 / place"))
-        ),
-    )
+    atlas: ClassVar[tuple[str, ...]] = atlas_of("SELECT *, 'flips' AS method FROM flips WHERE eligible")
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "flips": of_analysis(
             ("example", INT),

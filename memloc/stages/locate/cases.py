@@ -64,9 +64,11 @@ class Setting:
         at = torch.as_tensor(np.asarray(rows, dtype=np.int64)).to(self.labels.device)
         return Examples(images(self.inputs.on_device.x[at]), self.labels[at])
 
-    def item(self, row: int, other: int, number: int, masks: Masks | None = None) -> Item:
-        """The item of a row. other: the row of another memorized example. number: that of the network."""
-        clean = self.clean((row, other))
+    def item(self, row: int, other: int, number: int, masks: Masks | None = None, without: Sequence[int] = ()) -> Item:
+        """The item of a row. other: the row of another memorized example. number: that of the network. without: rows that
+        are no references, besides these two and all members.
+        """
+        clean = self.clean((row, other, *without))
         same = clean[self.labels.cpu().numpy()[clean] == int(self.labels[row])]
         return Item(
             self.network,

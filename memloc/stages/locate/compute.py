@@ -23,6 +23,7 @@ from memloc.stages.locate.truths import Group, group_of
 from memloc.stages.neurons.after import Sets, accuracies
 from memloc.stages.neurons.task import Neurons, Search
 
+LOCATED = ("example", "noisy", "method", "layers", "indices")
 CLOSED = (5, 10)  # how many neurons are closed besides those that the label takes, where there is no truth
 NAMES = (
     "network", "truth", "example", "noisy", "method", "k", "n_truth", "n_candidates", "recall", "recall_2k", "auc",
@@ -34,9 +35,21 @@ NAMES = (
 def run(config: ResolvedLocate, inputs: Inputs, group: int, method: Method) -> Tables:
     """The rows of one method on one group of examples."""
     setting, cases = _remembered(config, inputs, group)
-    sets = _sets(setting, config.evaluated)
-    rows = [row for case in cases for row in _rows(config, setting, case, method, sets)]
-    return {"localization": columns_of(rows, NAMES)}
+    sets, neurons = _sets(setting, config.evaluated), Neurons(setting.network)
+    rows: list[dict[str, Any]] = []
+    located: list[dict[str, Any]] = []
+    for case in cases:
+        about = _about(config, setting, case, method)
+        if case.item is None:
+            rows.append(about)
+            continue
+        scores = _scores(method, case.item)
+        order = _order(setting, case, scores)
+        rows += [about | _judged(case, case.item, scores) | of for of in _closings(setting, case, case.item, order, sets)]
+        if config.truth == "deleted":  # in the training's own network
+            layers, indices = zip(*(neurons.locate(neuron) for neuron in order[:SEARCHED]), strict=True)
+            located.append(about | {"layers": layers, "indices": indices})
+    return {"localization": columns_of(rows, NAMES), "located": columns_of(located, LOCATED)}
 
 
 def _remembered(config: ResolvedLocate, inputs: Inputs, group: int) -> Group:
@@ -49,26 +62,25 @@ def _remembered(config: ResolvedLocate, inputs: Inputs, group: int) -> Group:
     return found
 
 
-def _rows(config: ResolvedLocate, setting: Setting, case: Case, method: Method, sets: Sets | None) -> list[dict[str, Any]]:
-    data = setting.inputs.data
-    about: dict[str, Any] = {
+def _about(config: ResolvedLocate, setting: Setting, case: Case, method: Method) -> dict[str, Any]:
+    return {
         "network": case.number,
         "truth": config.truth,
-        "example": int(data.example[case.row]),
+        "example": int(setting.inputs.data.example[case.row]),
         "noisy": bool(setting.noisy[case.row]),
         "method": method.name,
         "n_truth": None if case.truth is None else int((case.truth & case.candidates).sum()),
         "n_candidates": int(case.candidates.sum()),
         "skipped": case.item is None,
     }
-    if case.item is None:
-        return [about]
-    scores = _scores(method, case.item)
-    about |= _judged(case, case.item, scores)
-    keys = hashed(setting.seed, "locate ties", about["example"], i=np.arange(len(scores))).astype(np.float64)
+
+
+def _order(setting: Setting, case: Case, scores: Floats) -> list[int]:
+    """The candidates from the highest score on; ties by keys of the example."""
+    example = int(setting.inputs.data.example[case.row])
+    keys = hashed(setting.seed, "locate ties", example, i=np.arange(len(scores))).astype(np.float64)
     places = np.flatnonzero(case.candidates)
-    order = [int(places[k]) for k in descending(scores[places], keys[places])]
-    return [about | closing for closing in _closings(setting, case, case.item, order, sets)]
+    return [int(places[k]) for k in descending(scores[places], keys[places])]
 
 
 def _scores(method: Method, item: Item) -> Floats:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import pyarrow as pa
 
 from memloc.config import Checkpoints, CountOrZero, FieldError, StageConfig, TrainConfig, UnusedFieldError
+from memloc.counts import counted
 from memloc.stages.base import NetworkFacts, Part, Size, Tables
-from memloc.stages.columns import BOOL, FLOAT, INT, SMALL, TEXT, of_analysis
+from memloc.stages.columns import BOOL, FLOAT, INT, SMALL, SMALLS, TEXT, TEXTS, of_analysis
 from memloc.stages.extensible import Extensible, names_of
 from memloc.stages.fields import check_epochs
 from memloc.stages.locate.method import Method, built_in
+from memloc.stages.neurons.named import atlas_of
 
 if TYPE_CHECKING:
     from memloc.stages.inputs import Inputs
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 METHODS = built_in()
 GROUP = 8  # examples of one part
 EXAMPLES = 10  # of each set, unless the configuration says otherwise
+NAMED = 10  # neurons by which a method is compared with others in view atlas
 EACH = 2200.0  # forward passes that an example costs, as a mean over methods, for estimates
 
 Truth = Literal["injected", "tied", "deleted"]
@@ -61,10 +64,15 @@ class Locate(Extensible[ResolvedLocate]):
     """How well each method names the neurons that hold an example."""
 
     name: ClassVar[str] = "locate"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads = ("inject",)
     extent: ClassVar[tuple[str, ...]] = ("methods", "clean", "noisy", "before", "evaluated", "networks")
+    atlas: ClassVar[tuple[str, ...]] = atlas_of(
+        f"""SELECT analysis, trial, 'locate.' || method AS method, example, layers[:{NAMED}] AS layers, indices[:{NAMED}] AS indices
+            FROM located WHERE method NOT IN {tuple(method.name for method in METHODS if method.control)}"""
+    )
     tables: ClassVar[Mapping[str, pa.Schema]] = {
+        "located": of_analysis(("example", INT), ("noisy", BOOL), ("method", TEXT), ("layers", TEXTS), ("indices", SMALLS)),
         "localization": of_analysis(
             ("network", SMALL),
             ("truth", TEXT),
@@ -90,7 +98,7 @@ class Locate(Extensible[ResolvedLocate]):
             ("test_drop", FLOAT),
             ("skipped", BOOL),
             ("seconds", FLOAT),
-        )
+        ),
     }
     takes, noun, listed, built_in, written = Method, "method", "methods", METHODS, LocateConfig
 
@@ -121,6 +129,14 @@ class Locate(Extensible[ResolvedLocate]):
         name = train.architecture.name
         return {"": None if chain else f"model: {name} is not one chain of convolutions; valid here: resnet9"}
 
+    def misfit(self, config: ResolvedLocate, train: TrainConfig, size: Size, network: NetworkFacts) -> FieldError | None:
+        others = {"tied": 2, "deleted": 1}.get(config.truth, 0)
+        for field, kind, there in (("clean", "clean", size.n - size.n_noisy), ("noisy", "mislabeled", size.n_noisy)):
+            if getattr(config, field) and 0 < there <= others:
+                needed = f"truth {config.truth} compares an example with {counted(others, 'other')} of the same kind"
+                return FieldError(field, f"{getattr(config, field)}, but {there} {kind} in all; {needed}")
+        return None
+
     def parts(self, config: ResolvedLocate, train: TrainConfig, size: Size) -> Sequence[Part]:
         groups = config.networks or -(-_examples(config, size) // GROUP)
         return [{"group": group, "method": method} for group in range(groups) for method in config.methods]
@@ -132,7 +148,9 @@ class Locate(Extensible[ResolvedLocate]):
         return EACH * (5 if config.networks else min(GROUP, _examples(config, size)))
 
     def rows(self, config: ResolvedLocate, size: Size) -> Mapping[str, int]:
-        return {"localization": 5 if config.networks else GROUP * (3 if config.truth == "deleted" else 1)}
+        if config.truth == "deleted":
+            return {"localization": GROUP * 3, "located": GROUP}
+        return {"localization": 5 if config.networks else GROUP}
 
     def run(self, config: ResolvedLocate, inputs: Inputs, part: Part) -> Tables:
         compute: Any = import_module("memloc.stages.locate.compute")

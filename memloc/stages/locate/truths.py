@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
@@ -63,53 +64,80 @@ def injected(config: ResolvedLocate, inputs: Inputs, number: int) -> Group:
 
 
 def tied(config: ResolvedLocate, inputs: Inputs, group: int) -> Group:
-    """Examples under their own masks and those of decoys. Candidates: the memorization channels of exactly one of both."""
+    """Examples under their own masks and those of their decoys. Candidates: the memorization channels of exactly one of both.
+
+    An example and its decoy are a pair: each is the decoy of the other, and both directions have the same masks, references
+    and other item. So an order that does not look at the example has an AUC of exactly 1/2 over the two. For that reason
+    both are skipped as soon as one of the two labels is lost: a channel whose label survives may be a stronger one.
+    """
     network, before = (SiteGated(inputs.network(epoch).folded()) for epoch in (inputs.train.epochs, _before(config)))
-    setting = _trained(config, inputs, (network, before))
+    bare = _trained(inputs, (network, before))
+    of_sets = [(pairs(bare, noisy), count) for noisy, count in ((False, config.clean), (True, config.noisy))]
+    chosen = [[row for pair in of_set for row in pair][:count] for of_set, count in of_sets]
+    setting = replace(bare, members=np.sort(np.array([row for rows in chosen for row in rows], dtype=np.int64)))
+    pair_of = {row: pair for of_set, _ in of_sets for pair in of_set for row in pair}
     dropout = inputs.dropout(network)
     assert isinstance(dropout, ExampleTied)
     channels = dropout.channels.items()
     general = np.concatenate([np.arange(count) < dropout.generalization(site) for site, count in channels])
     cases = []
     for row in setting.members[group * GROUP :][:GROUP].tolist():
-        decoy, other = decoys(setting, row)
-        mine, theirs = (np.concatenate([dropout.own(r)[site] for site in network.neurons]) for r in (row, decoy))
+        pair = pair_of[row]
+        decoy = next(r for r in pair if r != row)
+        mine, theirs = (_own(dropout, network, r) for r in (row, decoy))
         factors = torch.from_numpy(mine | theirs).to(setting.labels.device, torch.float32)
         masks = {site: one.view(1, -1, 1, 1) for site, one in Neurons(network).split(factors[None]).items()}
-        item = setting.item(row, other, 0, masks)
-        known = item if is_predicted(item) else None
+        other = another(setting, pair)
+        items = {each: setting.item(each, other, 0, masks, pair) for each in pair}
+        known = items[row] if all(is_predicted(item) for item in items.values()) else None
         own = mine & ~general
         cases.append(Case(known, row, mine ^ theirs, own & ~theirs, plain=(own, general)))
     return setting, cases
 
 
-def decoys(setting: Setting, row: int) -> tuple[int, int]:
-    """(a keyed example of the same set with another label, the next one of the same set)."""
-    same = np.flatnonzero(setting.noisy == setting.noisy[row])
-    order = [int(r) for r in setting.ordered("decoys", same, int(setting.inputs.data.example[row])) if r != row]
-    y = setting.inputs.data.y
-    decoy = next(r for r in order if y[r] != y[row])
-    return decoy, next(r for r in order if r != decoy)
+def pairs(setting: Setting, noisy: bool) -> list[tuple[int, int]]:
+    """The examples of a set in keyed pairs with different labels, each example in one at most."""
+    left = setting.ordered("items", np.flatnonzero(setting.noisy == noisy), setting.inputs.train.data_seed).tolist()
+    y, found = setting.inputs.data.y, []
+    while left:
+        one = left.pop(0)
+        decoy = next((k for k, row in enumerate(left) if y[row] != y[one]), None)
+        if decoy is None:
+            return found
+        found.append((one, left.pop(decoy)))
+    return found
+
+
+def another(setting: Setting, rows: Sequence[int]) -> int:
+    """A keyed example of the same set as these."""
+    same = np.flatnonzero(setting.noisy == setting.noisy[rows[0]])
+    first = min(rows, key=lambda row: int(setting.inputs.data.example[row]))
+    return int(setting.ordered("others", np.setdiff1d(same, rows), int(setting.inputs.data.example[first]))[0])
+
+
+def _own(dropout: ExampleTied, network: Network, row: int) -> Bools:
+    """The channels that are on for an example, over all sites."""
+    return np.concatenate([dropout.own(row)[site] for site in network.neurons])
 
 
 def deleted(config: ResolvedLocate, inputs: Inputs, group: int) -> Group:
     """Examples of a training as it is. There is no truth; every channel may be closed."""
     network, before = (channels_of(inputs.network(epoch)) for epoch in (inputs.train.epochs, _before(config)))
-    setting = _trained(config, inputs, (network, before))
+    bare = _trained(inputs, (network, before))
+    noisy, data_seed = inputs.data.noisy, inputs.train.data_seed
+    of_sets = (~noisy, config.clean), (noisy, config.noisy)
+    chosen = [bare.ordered("items", np.flatnonzero(of_set), data_seed)[:count] for of_set, count in of_sets]
+    setting = replace(bare, members=np.sort(np.concatenate(chosen)))
     every, cases = np.ones(Neurons(network).total, dtype=bool), []
     for row in setting.members[group * GROUP :][:GROUP].tolist():
-        item = setting.item(row, decoys(setting, row)[1], 0)
+        item = setting.item(row, another(setting, [row]), 0)
         cases.append(Case(item if is_predicted(item) else None, row, every))
     return setting, cases
 
 
-def _trained(config: ResolvedLocate, inputs: Inputs, networks: tuple[Network, Network]) -> Setting:
-    """The setting of a training as it is. Its members are keyed by the seeds of the training and of its data."""
-    noisy = inputs.data.noisy
-    empty = Setting(inputs, *networks, inputs.on_device.y, noisy, np.array([], dtype=np.int64))
-    sets = (~noisy, config.clean or 0), (noisy, config.noisy or 0)
-    chosen = [empty.ordered("items", np.flatnonzero(of_set), inputs.train.data_seed)[:n] for of_set, n in sets]
-    return Setting(inputs, *networks, inputs.on_device.y, noisy, np.sort(np.concatenate(chosen)))
+def _trained(inputs: Inputs, networks: tuple[Network, Network]) -> Setting:
+    """The setting of a training as it is, before its members are chosen."""
+    return Setting(inputs, *networks, inputs.on_device.y, inputs.data.noisy, np.array([], dtype=np.int64))
 
 
 def _before(config: ResolvedLocate) -> int:
