@@ -14,7 +14,7 @@ from memloc.stages import STAGES
 from memloc.stages.plugins import NAME
 
 COLUMNS = ("analysis", "trial", "method", "layer", "unit", "example", "score")
-DRAWS = {"layers": 999, "neurons": 199}  # permutations behind an interval
+DRAWS = 999  # permutations of layers behind an interval
 
 
 def atlas(selects: Iterable[str]) -> str:
@@ -63,9 +63,22 @@ ATLAS = atlas(declared())
 # counts. A layer that contains another's layers is compared with their mean; a layer that a method does not name has 0.
 # Neurons are compared within the layers in which both methods name some: that the layers agree makes no neurons agree.
 # lo, hi: 95 % of the coefficients when the layers (the neurons of each layer) are permuted; p: two-sided. The permutations
-# are hashes, so they are the same every time.
+# of layers are hashes, so they are the same every time. Neurons are many: their coefficient is taken to be normal, with the
+# exact variance over all permutations, Σ (Σa²)(Σb²)/(n − 1) over layers, over (Σa²)(Σb²) of all.
 _EACH = '"over", trial, one, other'
 _RELATED = "(a.layer = b.layer OR starts_with(a.layer, b.layer || '.') OR starts_with(b.layer, a.layer || '.'))"
+
+
+_Z = 1.959963984540054  # of the normal distribution: 95 %
+
+
+def _two_sided(z: str) -> str:
+    """SQL: erfc(z/√2) for z ≥ 0, the two-sided p of a normal number. Error below 1.5e-7 (Abramowitz and Stegun 7.1.26)."""
+    t = f"(1 / (1 + 0.3275911 * {z} / sqrt(2)))"
+    series = "1.061405429"
+    for term in ("-1.453152027", "1.421413741", "-0.284496736", "0.254829592"):
+        series = f"({term} + {t} * {series})"
+    return f"({t} * {series} * exp(-{z} * {z} / 2))"
 
 
 def _rank(score: str) -> str:
@@ -114,18 +127,24 @@ WITH chosen AS (SELECT trial, method, min(analysis) AS analysis FROM atlas GROUP
      scored AS (SELECT * FROM by_layer UNION ALL SELECT * FROM by_neuron),
      ranked AS (SELECT {_EACH}, block, key, {_rank("a")} AS a, {_rank("b")} AS b FROM scored),
      lists AS (SELECT {_EACH}, block, list(key ORDER BY key) AS keys, list(a ORDER BY key) AS all_a,
-                      list(b ORDER BY key) AS all_b,
-                      CASE "over" WHEN 'layers' THEN {DRAWS["layers"]} ELSE {DRAWS["neurons"]} END AS draws
-               FROM ranked GROUP BY ALL),
-     draws AS (SELECT *, unnest(range(draws)) AS draw FROM lists),
+                      list(b ORDER BY key) AS all_b FROM ranked WHERE "over" = 'layers' GROUP BY ALL),
+     draws AS (SELECT *, unnest(range({DRAWS})) AS draw FROM lists),
      drawn AS (SELECT {_EACH}, block, draw, all_b, unnest(keys) AS key, unnest(all_a) AS a FROM draws),
      placed AS (SELECT {_EACH}, draw, a, all_b[row_number() OVER (
                     PARTITION BY {_EACH}, block, draw ORDER BY md5(concat_ws(' ', draw, block, key)), key)] AS b FROM drawn),
      permuted AS (SELECT {_EACH}, draw, round(corr(a, b), 12) AS rho FROM placed GROUP BY {_EACH}, draw),
      known AS (SELECT {_EACH}, count(*) AS n, round(corr(a, b), 12) AS rho FROM ranked
-               GROUP BY {_EACH} HAVING count(*) >= 3)
+               GROUP BY {_EACH} HAVING count(*) >= 3),
+     blocks AS (SELECT {_EACH}, block, count(*) AS n, fsum(a * a ORDER BY a) AS aa, fsum(b * b ORDER BY b) AS bb
+                FROM ranked WHERE "over" = 'neurons' GROUP BY ALL),
+     spread AS (SELECT {_EACH}, round(sqrt(fsum(aa * bb / greatest(n - 1, 1) ORDER BY block)
+                                           / (fsum(aa ORDER BY block) * fsum(bb ORDER BY block))), 12) AS sd
+                FROM blocks GROUP BY {_EACH})
 SELECT trial, "over", one, other, any_value(k.rho) AS rho, quantile_cont(p.rho, 0.025) AS lo,
        quantile_cont(p.rho, 0.975) AS hi, (1 + count_if(abs(p.rho) >= abs(k.rho))) / (1 + count(*)) AS p, any_value(k.n) AS n
 FROM known AS k JOIN permuted AS p USING (trial, "over", one, other)
 WHERE NOT isnan(k.rho) AND NOT isnan(p.rho) GROUP BY trial, "over", one, other
+UNION ALL
+SELECT trial, "over", one, other, rho, greatest(-1, -{_Z} * sd), least(1, {_Z} * sd), {_two_sided("abs(rho) / sd")}, n
+FROM known JOIN spread USING (trial, "over", one, other) WHERE NOT isnan(rho) AND sd > 0
 """

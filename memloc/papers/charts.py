@@ -71,15 +71,19 @@ class Dots:
 
 @dataclass(frozen=True)
 class Heat:
-    """A quantity in [−1, 1] per row and column. panels: {title: rows of columns}, facets with the same axes."""
+    """A quantity in [−1, 1] per row and column. panels: {title: rows of columns}, facets with the same axes.
+
+    x_label, y_label: what a column is, and what a row is.
+    """
 
     title: str
     rows: Sequence[str]
-    columns: Sequence[int]
+    columns: Sequence[int] | Sequence[str]
     panels: Mapping[str, Sequence[Sequence[OverTrainings | None]]]
     x_label: str
     label: str
     sql: str = ""
+    y_label: str = "layer"
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,10 @@ def _heat(chart: Heat) -> vega.Drawing:
     steps = [round(-1 + 2 * k / (len(colours) - 1), 3) for k in range(len(colours))]
     scale = alt.Scale(domain=steps, range=colours)
     legend = alt.Legend(orient="top", gradientLength=180, gradientThickness=10, values=[-1, -0.5, 0, 0.5, 1], format="~g")
+    named = any(isinstance(column, str) for column in chart.columns)  # names are wider than a cell
+    order, angle = (list(chart.columns), -90) if named else ("ascending", 0)
     cells = vega.base(
-        x=alt.X("column:O", title=chart.x_label, axis=alt.Axis(labelAngle=0)),
+        x=alt.X("column:O", sort=order, title=chart.x_label, axis=alt.Axis(labelAngle=angle, labelOverlap=not named)),
         y=alt.Y("row:N", sort=list(chart.rows), title=None, axis=alt.Axis(ticks=False, domain=False)),
     )
     told = vega.told(("row:N", "row"), ("column:O", chart.x_label))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,17 @@ import pandas as pd
 from memloc.analysis.conditions import among
 from memloc.analysis.observations import Observations
 from memloc.analysis.settings import differing, name_of, named, percent, scope_name
-from memloc.analysis.views import MOST_SEARCHED
 from memloc.counts import counted
 from memloc.data import Raw
 from memloc.data.arrays import U8
 from memloc.errors import MemlocError
-from memloc.report import sprite
+from memloc.report import neurons, sprite
 from memloc.report.origins import files_of, names_of_classes, raw_of
 from memloc.report.sprite import Key
-from memloc.report.training_sets import TrainingSet, means, quotas, ranks, scores, training_sets
+from memloc.report.training_sets import TrainingSet, means, quotas, ranks, scores, short, training_sets
 
 IMAGES = 4_000  # thumbnails on a page
 LARGEST = 7_500_000  # bytes of the data and the picture, about; the whole page has at most 10 MB
-NETWORKS, CLOSINGS = 4, 200_000  # trainings of a set whose closed neurons are shown, and how many closings of them
 
 NAMES = {  # of scores, where the column's own name would not do
     "aum": "area under the margin",
@@ -89,7 +86,8 @@ def explorer(observations: Observations, data_dir: Path | None, problems: list[s
         {**names, **_columns(frame, rows), "classes": names_of_classes(observations, one),
          "files": files_of(observations, one, rows["example"].tolist()),
          "networks": _networks(observations, one, rows["example"].tolist()),
-         "neurons": _neurons(observations, one, rows["example"].tolist())}
+         "neurons": neurons.closed(observations, one, rows["example"].tolist()),
+         "located": neurons.located(observations, one, rows["example"].tolist())}
         for one, names, frame, rows in zip(sets, _names(sets), frames, kept, strict=True)
     ]  # fmt: skip
     room = (LARGEST - len(Explorer({"sets": described}, "").json)) * 3 // 4  # a data URI takes a third more
@@ -161,15 +159,10 @@ def _columns(frame: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
         known = np.sort(frame[key][np.isfinite(frame[key])])
         cuts = [known[max(0, -(-len(known) * percentile // 100) - 1)] for percentile in range(101)]
         name = NAMES.get(key, key.replace("_", " "))
-        described.append({"key": key, "name": name, "n": len(known), "values": _short(rows[key]), "cuts": _short(cuts)})
+        described.append({"key": key, "name": name, "n": len(known), "values": short(rows[key]), "cuts": short(cuts)})
     true = [None if math.isnan(label) else int(label) for label in rows["true_label"].tolist()]
     labels = {"example": rows["example"].tolist(), "label": rows["label"].tolist(), "true": true}
     return {**labels, "scores": described}
-
-
-def _short(numbers: Iterable[float]) -> list[int | float | None]:
-    """Whole numbers as they are, others with five digits, None for NaN and infinity."""
-    return [None if not math.isfinite(v) else int(v) if v == int(v) else float(f"{v:.5g}") for v in numbers]
 
 
 def _networks(observations: Observations, one: TrainingSet, examples: Sequence[int]) -> list[dict[str, Any]]:
@@ -197,55 +190,3 @@ def _networks(observations: Observations, one: TrainingSet, examples: Sequence[i
         said.setdefault(tuple(network), {}).setdefault(example, []).extend((predicted, n))
     order = [*(key for key in NETWORK_NAMES if key in said), *sorted(set(said) - set(NETWORK_NAMES))]
     return [{"name": NETWORK_NAMES.get(k, ", ".join(k)), "said": [said[k].get(e) for e in examples]} for k in order]
-
-
-def _neurons(observations: Observations, one: TrainingSet, examples: Sequence[int]) -> dict[str, Any] | None:
-    """The neurons that searches close in the first trainings, up to `NETWORKS` and `CLOSINGS`; None without searches.
-
-    A neuron of one training is another one than that of the next. neurons: [training, layer, index]. closed: {example:
-    neuron, in how many searches, neuron, …}. searches: of an example in a training. rows: layer groups in network order.
-    layers: [name, row, left, width, neurons]: a layer within a group lies in the group's row beside the group's others.
-    """
-    largest = observations.once(
-        ("most searched",), lambda: frozenset(observations.frame(MOST_SEARCHED)["analysis"].tolist())
-    )
-    searched = {a["trial"]: a["analysis"] for a in observations.analyses if a["analysis"] in largest}
-    trainings = sorted(searched.keys() & {*one.scored}, key=lambda t: (observations.trials[t]["seed"], t))
-    rows = _closed(observations, [searched[t] for t in trainings[:NETWORKS]], examples)
-    if rows.empty:
-        return None
-    closings = np.cumsum([rows["layers"][rows["trial"] == t].str.len().sum() for t in trainings[:NETWORKS]])
-    few = trainings[: max(1, int((closings <= CLOSINGS).sum()))]
-    rows = rows[rows["trial"].isin(few)]
-    sizes: dict[str, int] = {}
-    closed: dict[int, Counter[tuple[int, str, int]]] = {}
-    for trial, example, layers, indices in rows.itertuples(index=False, name=None):
-        mine = closed.setdefault(example, Counter())
-        for layer, index in zip(layers, indices, strict=True):
-            mine[trainings.index(trial), layer, index] += 1
-            sizes[layer] = max(sizes.get(layer, 0), index + 1)
-    names = observations.order(one.setting, sizes)
-    groups = observations.groups(one.setting.scope.model)
-    homes = [([g for g in groups if layer == g or layer.startswith(f"{g}.")] or [layer])[-1] for layer in names]
-    drawn = observations.order(one.setting, [*groups, *homes])
-    shares = _short(1 / homes.count(home) for home in homes)
-    lefts = _short(homes[:k].count(home) / homes.count(home) for k, home in enumerate(homes))
-    numbers = {neuron: k for k, neuron in enumerate(sorted({n for mine in closed.values() for n in mine}))}
-    return {
-        "trainings": [f"seed {observations.trials[t]['seed']}" for t in few],
-        "of": len(trainings),
-        "searches": int(rows.groupby(["trial", "example"]).size().max()),
-        "rows": drawn,
-        "layers": [(n, drawn.index(h), x, w, sizes[n]) for n, h, x, w in zip(names, homes, lefts, shares, strict=True)],
-        "neurons": [(training, names.index(layer), index) for training, layer, index in numbers],
-        "closed": {e: [v for neuron in sorted(mine) for v in (numbers[neuron], mine[neuron])] for e, mine in closed.items()},
-    }
-
-
-def _closed(observations: Observations, analyses: Sequence[str], examples: Sequence[int]) -> pd.DataFrame:
-    """The eligible searches of these examples: trial, example, layers, indices (lists), by training, example and repeat."""
-    columns = ("trial", "example", "repeat", "eligible", "layers", "indices")
-    batches = observations.batches("flips", columns, analyses)
-    rows = pd.DataFrame([row for batch in batches for row in batch.to_pylist()], columns=columns)
-    kept = rows[rows["eligible"].astype(bool) & rows["example"].isin(examples)]
-    return kept.sort_values(["trial", "example", "repeat"], kind="stable")[["trial", "example", "layers", "indices"]]

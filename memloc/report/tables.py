@@ -76,5 +76,5 @@ def gist(chart: Chart) -> str:
     if isinstance(chart, Heat):
         flat = [v.value for lines in chart.panels.values() for values in lines for v in values if v is not None]
         extent = f"from {number(min(flat))} to {number(max(flat))}" if flat else "nothing known"
-        return f"{title}{chart.label} by layer and {chart.x_label}: {extent}."
+        return f"{title}{chart.label} by {chart.y_label} and {chart.x_label}: {extent}."
     return f"{title}{len(chart.pictures)} images."

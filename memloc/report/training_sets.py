@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -129,3 +130,8 @@ def quotas(frames: Sequence[pd.DataFrame]) -> list[int]:
     for place, frame in enumerate(frames):
         shares[place] += min(ROWS - sum(shares), len(frame) - shares[place])
     return shares
+
+
+def short(numbers: Iterable[float]) -> list[int | float | None]:
+    """Whole numbers as they are, others with five digits, None for NaN and infinity."""
+    return [None if not math.isfinite(v) else int(v) if v == int(v) else float(f"{v:.5g}") for v in numbers]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
 
 from memloc.analysis.atlas import of_tables
 from memloc.analysis.reading import run_sql
@@ -127,13 +127,14 @@ def test_layers_of_the_other_methods(made: Simulated) -> None:
 
 
 def test_orders_of_neurons_by_a_loop(made: Simulated) -> None:
-    """The first ten neurons count: a layer by its share of them, a neuron by its place."""
+    """A layer counts by its share of the first ten neurons, a neuron by its place."""
     for row in rows(made, "SELECT * FROM located WHERE method <> 'random'").itertuples():
         layers, neurons = (scores(made, f"locate.{row.method}", f"{test} AND example = {row.example}") for test in
                            ("unit IS NULL", "unit IS NOT NULL"))  # fmt: skip
         first = list(zip(row.layers, row.indices, strict=True))[:10]
         assert layers == {(x, None, row.example): pytest.approx(row.layers[:10].tolist().count(x) / 10) for x, _ in first}
-        assert neurons == {(x, u, row.example): pytest.approx(1 / k) for k, (x, u) in enumerate(first, start=1)}
+        every = enumerate(zip(row.layers, row.indices, strict=True), start=1)
+        assert neurons == {(x, u, row.example): pytest.approx(1 / k) for k, (x, u) in every}
 
 
 def test_ranks_are_those_within_a_method_and_an_example(made: Simulated) -> None:
@@ -212,13 +213,29 @@ def test_agreement_over_neurons_is_within_layers(made: Simulated) -> None:
     assert found["class_mem", "unit_mem"].n == 48
 
 
+def test_permutations_of_neurons(made: Simulated) -> None:
+    """Against permutations within layers."""
+    units = together(made, "unit_mem")
+    keys, pair = list(units), agreement(made, "neurons")["class_mem", "unit_mem"]
+    one, other = within(units, keys), within(together(made, "class_mem"), keys)
+    layers = np.array([layer for layer, _ in keys])
+    draw, drawn = np.random.default_rng(0), []
+    for _ in range(2000):
+        order = np.concatenate([draw.permutation(np.flatnonzero(layers == layer)) for layer in dict.fromkeys(layers)])
+        drawn.append(np.corrcoef(one, other[order])[0, 1])
+    assert (pair.lo, pair.hi) == pytest.approx(tuple(np.quantile(drawn, (0.025, 0.975))), abs=0.02)
+    assert pair.hi == pytest.approx(1.96 * np.std(drawn), rel=0.05)
+    assert pair.p == pytest.approx(np.mean(np.abs(drawn) >= abs(pair.rho)), abs=0.03)
+    assert pair.p == pytest.approx(2 * norm.sf(abs(pair.rho) / (pair.hi / norm.ppf(0.975))), abs=2e-7)
+
+
 def test_orders_of_neurons_agree_with_the_others_too(made: Simulated) -> None:
-    """Methods of locate have examples of their own; their ten neurons are few of a layer's."""
+    """Methods of locate have examples of their own."""
     found = rows(made, "SELECT * FROM atlas_agreement WHERE \"over\" = 'neurons'")
     (pair,) = found[(found["one"] == "flips") & (found["other"] == "locate.zero_out")].itertuples()
     flips, named = together(made, "flips", "place"), {}
     for row in rows(made, f"SELECT * FROM located WHERE method = 'zero_out' AND example < {NOISY}").itertuples():
-        for place, key in enumerate([*zip(row.layers, row.indices, strict=True)][:10], start=1):
+        for place, key in enumerate([*zip(row.layers, row.indices, strict=True)], start=1):
             named[key] = named.get(key, 0.0) + 1 / place / 2
     layers = {layer for layer, _ in flips} & {layer for layer, _ in named}
     keys = sorted(key for key in flips.keys() | named.keys() if key[0] in layers)

@@ -54,5 +54,16 @@ DOTS = Dots("dots", ["a", "b"], {"clean": [over(3, 1.0), None], "noisy": [over(6
 HEAT = Heat(
     "heat", ["a", "b"], [0, 5], {n: [[over(2, -0.9), None], [over(1, 0.1), over(2, 0.8)]] for n in "xy"}, "epoch", "cosine"
 )
+PAIRS = [[over(2, -0.9), None], [over(1, 0.1), over(2, 0.8)]]
+MATRIX = Heat(
+    "matrix",
+    ["rewinding", "locate.zero_out"],
+    ["flips", "rewinding"],
+    {"": PAIRS},
+    "method",
+    "rank correlation",
+    "",
+    "method",
+)
 GALLERY = Gallery("images", [Picture(png(), "1 → 2", k) for k in range(9)])
-CHARTS = (curves(3), curves(6), FACETS, LOG, STEPS, DOTS, HEAT)
+CHARTS = (curves(3), curves(6), FACETS, LOG, STEPS, DOTS, HEAT, MATRIX)

@@ -28,7 +28,7 @@ from memloc.analysis.settings import Setting
 from memloc.data import class_names, load
 from memloc.errors import UsageError
 from memloc.report import explorer as module
-from memloc.report import origins, sprite, training_sets
+from memloc.report import neurons, origins, sprite, training_sets
 from memloc.report.explorer import Explorer, explorer
 from memloc.report.training_sets import TrainingSet
 from memloc.store import Store
@@ -305,7 +305,7 @@ class Searched(Observations):
 
 def test_layers_of_a_group_lie_side_by_side_and_few_trainings_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     one, observations = trained("abcde"), Searched()
-    shown = module._neurons(observations, one, [7, 8])
+    shown = neurons.closed(observations, one, [7, 8])
     assert observations.read == [f"most of {t}" for t in "edcb"]  # of the other trainings no closings are read
     assert shown is not None
     assert shown["rows"] == ["stem", "b"]
@@ -313,12 +313,50 @@ def test_layers_of_a_group_lie_side_by_side_and_few_trainings_are_drawn(monkeypa
     assert (shown["trainings"], shown["of"]) == (["seed 0", "seed 1", "seed 2", "seed 3"], 5)
     assert len(shown["neurons"]) == 8  # the same place in another training is another neuron
     assert shown["closed"][8] == []
-    assert module._neurons(Searched(), one, [1]) is None
-    monkeypatch.setattr(module, "CLOSINGS", 7)  # each training has two
-    few = module._neurons(Searched(), one, [7, 8])
+    assert neurons.closed(Searched(), one, [1]) is None
+    monkeypatch.setattr(neurons, "CLOSINGS", 7)  # each training has two
+    few = neurons.closed(Searched(), one, [7, 8])
     assert few is not None
     assert (few["trainings"], few["of"], few["layers"]) == (shown["trainings"][:3], 5, shown["layers"])
     assert len(few["neurons"]) == 6
+
+
+class Located(Searched):
+    """Three trainings in which methods have named neurons; the youngest seed has no list for example 8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trials = {t: {"seed": seed} for t, seed in zip("abc", (4, 3, 2), strict=True)}
+        self.analyses = [{"analysis": f"locate {t}", "trial": t, "stage": "locate"} for t in "abc"]
+        self.analyses += [{"analysis": f"depth {t}", "trial": t, "stage": "depth"} for t in "abc"]
+
+    def batches(self, table: str, columns: Sequence[str], analyses: Collection[str], coded: Sequence[str] = ()) -> Any:
+        assert (table, sorted(analyses)) == ("located", ["locate a", "locate b", "locate c"])
+        long = [("b.1" if k % 2 else "stem", 3 * k) for k in range(12)]
+        rows = [
+            (trial, example, method, [layer for layer, _ in long[start:]], [index for _, index in long[start:]])
+            for start, trial in enumerate("abc")
+            for example in (7, 8, 9)
+            for method in ("zero_out", "mine", "random", "fisher")
+            if (trial, example) != ("c", 8) and (trial, example, method) != ("b", 8, "mine")
+        ]
+        frame = pd.DataFrame(rows, columns=["trial", "example", "method", "layers", "indices"])
+        yield from pa.Table.from_pandas(frame, preserve_index=False).to_batches()
+
+
+def test_the_first_ten_neurons_of_every_method_in_one_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = neurons.located(Located(), trained("abc"), [7, 8])
+    assert shown is not None
+    assert shown["methods"] == ["fisher", "zero_out", "mine"]  # as memloc has them, then a user's; no control
+    assert shown["layers"] == [("stem", 31), ("b.1", 34)]
+    of_c = [v for k in range(2, 12) for v in (k % 2, 3 * k)]
+    of_b = [v for k in range(1, 11) for v in (k % 2, 3 * k)]
+    assert shown["first"] == {7: ["seed 2", of_c, of_c, of_c], 8: ["seed 3", of_b, of_b, []]}
+    assert neurons.located(Located(), trained("abc"), [1]) is None
+    monkeypatch.setattr(neurons, "LOCATED", 3)
+    few = neurons.located(Located(), trained("abc"), [7, 8])
+    assert few is not None
+    assert [*few["first"]] == [7]
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
@@ -558,7 +596,7 @@ def test_no_nan_and_the_same_bytes(everything: Path, made: Explorer) -> None:
 
 
 def test_numbers_are_short() -> None:
-    shortened = module._short([math.nan, math.inf, -math.inf, 3.0, -0.0, 0.123456789, 1234567.25, 1e-9])
+    shortened = training_sets.short([math.nan, math.inf, -math.inf, 3.0, -0.0, 0.123456789, 1234567.25, 1e-9])
     assert shortened == [None, None, None, 3, 0, 0.12346, 1234600.0, 1e-9]
     assert [type(v) for v in shortened[3:5]] == [int, int]
 

@@ -280,6 +280,30 @@ def test_the_map_shows_the_closed_neurons(open_page: Any, first: Mapping[str, An
     assert note.endswith("in seed 0, seed 1, seed 2 (a lane each); the darker, the more of 2 searches close it.")
 
 
+def test_methods_stand_side_by_side(open_page: Any, made: Explorer, tmp_path: Path) -> None:
+    example = made.data["sets"][0]["example"][0]
+    lists = [[0, 3, 1, 0], [1, 9]]
+    located = {
+        "layers": [("conv1", 4), ("conv4", 10)],
+        "methods": ["fisher", "mine"],
+        "first": {example: ["seed 5", *lists]},
+    }
+    path = tmp_path / "methods.html"
+    path.write_text(host(Explorer({**made.data, "sets": [{**made.data["sets"][0], "located": located}]}, made.sprite)))
+    view = open_page(f"#example={example}", path=path)
+    rows = view.locator(".ex-methods tr")
+    assert rows.locator("th").all_inner_texts() == ["fisher", "mine"]
+    said = rows.locator("svg").evaluate_all("(all) => all.map((e) => e.getAttribute('aria-label'))")
+    assert said == ["conv1 3, conv4 0", "conv4 9"]
+    places = rows.locator("rect").evaluate_all("(all) => all.map((e) => Number(e.getAttribute('x')) + 4)")
+    assert places == [pytest.approx(500 * x) for x in (3.5 / 4, 1 + 0.5 / 10, 1 + 9.5 / 10)]
+    opacities = rows.locator("rect").evaluate_all("(all) => all.map((e) => Number(e.getAttribute('opacity')))")
+    assert opacities[0] > opacities[1]
+    note = view.get_by_text("Marks are the first").inner_text()
+    assert note.endswith("in seed 5; the darker, the earlier. Layers from left to right: conv1, conv4.")
+    assert not open_page(f"#example={made.data['sets'][0]['example'][1]}", path=path).locator(".ex-methods").is_visible()
+
+
 def test_the_most_alike_are_numpys_and_are_links(open_page: Any, made: Explorer, tmp_path: Path) -> None:
     """Thirty examples, each with six of forty neurons."""
     draw, one = np.random.default_rng(0), dict(made.data["sets"][0])

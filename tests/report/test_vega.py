@@ -20,9 +20,9 @@ from memloc.report import palette, still, vega
 from memloc.report.drawing import drawing, line_ends
 from memloc.report.tables import as_table, gist, interval, number, papers
 from memloc.statistics import Interval
-from tests.report.hand import CHARTS, DOTS, FACETS, GALLERY, HEAT, LOG, STEPS, curves, line, over
+from tests.report.hand import CHARTS, DOTS, FACETS, GALLERY, HEAT, LOG, MATRIX, STEPS, curves, line, over
 
-ALL = pytest.mark.parametrize("chart", CHARTS, ids=["few", "many", "facets", "log", "steps", "dots", "heat"])
+ALL = pytest.mark.parametrize("chart", CHARTS, ids=["few", "many", "facets", "log", "steps", "dots", "heat", "matrix"])
 
 
 def marks(chart: Chart, width: float = 400) -> Counter[str]:
@@ -174,6 +174,7 @@ def test_gists() -> None:
     assert gist(curves(1)) == "one. accuracy over epoch, from first to last. clean 0.200 to 0.900; noisy 0.100 to 0.910."
     assert gist(DOTS) == "dots. norm: clean 0.998 (a); noisy 0.500 (b) to 2.003 (a)."
     assert gist(HEAT) == "heat. cosine by layer and epoch: from −0.895 to 0.806."
+    assert gist(MATRIX).startswith("matrix. rank correlation by method and method: from −0.895")
     assert gist(GALLERY) == "images. 9 images."
     assert gist(STEPS).startswith("steps. share over neurons")
 

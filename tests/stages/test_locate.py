@@ -199,7 +199,7 @@ def test_the_first_neurons_of_every_method_are_named(plain: Trained) -> None:
                 order = method.scores(case.item).detach().argsort(descending=True).tolist()[:20]  # no ties so far
                 named = [Neurons(network.network).locate(n) for n in order]
                 assert [*zip(located["layers"][k], located["indices"][k], strict=True)][:20] == named
-                assert len(located["layers"][k]) == 64
+                assert len(located["layers"][k]) == Neurons(network.network).total
                 assert located["noisy"][k] == inputs.data.noisy[case.row]
                 assert located["method"][k] == method.name
                 assert example == located["example"][k]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from memloc.papers.baldock2021 import agreement, resolving, subspaces, where
+from memloc.papers.agreement import atlas
+from memloc.papers.baldock2021 import resolving, subspaces, where
+from memloc.papers.claims import of_stage
 from memloc.papers.paper import Judged, Paper, Section
 
 
@@ -35,7 +37,7 @@ PAPER = Paper(
             "Prediction depth",
             "Baldock et al.",
             resolving.CLAIMS,
-            (*resolving.EXHIBITS, *where.EXHIBITS, *agreement.EXHIBITS),
+            (*resolving.EXHIBITS, *where.EXHIBITS, atlas(of_stage("depth"), "memloc sweep depth")),
             _sentence,
         ),
         Section("Subspaces", "Ketha & Ramaswamy", subspaces.CLAIMS, subspaces.EXHIBITS, _readable),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memloc.analysis.observations import Observations
 from memloc.analysis.settings import Setting
+from memloc.papers.agreement import atlas
 from memloc.papers.charts import Dots, Table
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.lines import over
@@ -59,4 +60,4 @@ EXHIBIT = Exhibit(
     memorizing=False,
     of_paper=False,
 )
-SECTION = Section("Deletion", "deleted", [], [EXHIBIT], lambda judged: "")
+SECTION = Section("Deletion", "deleted", [], [EXHIBIT, atlas(settings, "memloc sweep locate")], lambda judged: "")

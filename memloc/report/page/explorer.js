@@ -164,6 +164,22 @@ const flips = (id) => {
     make("h4", {}, "Most alike by these neurons (cosine)"), make("ul", { class: "ex-alike" }, ...(list.length ? list : [make("li", {}, "none")])),
   ];
 };
+const methods = (id) => {
+  const { layers, methods, first } = set.located ?? { first: {} };
+  if (!first[id]) return [];
+  const [training, ...lists] = first[id];
+  const wide = 1000 / layers.length;
+  const ends = () => layers.slice(1).map((_, k) => make("path", { d: `M${wide * (k + 1)} 0V14` }));
+  const rows = lists.map((flat, k) => {
+    const marks = pairs(flat).map(([layer, index], place) =>
+      make("rect", { x: wide * (layer + (index + 0.5) / layers[layer][1]) - 4, width: 8, y: 2, height: 10, opacity: 1 / (1 + place / 4) }));
+    const words = pairs(flat).map(([layer, index]) => `${layers[layer][0]} ${index}`).join(", ");
+    return row(methods[k], picture("0 0 1000 14", 14, words || "none", ...ends(), ...marks));
+  });
+  const names = layers.map(([name]) => name).join(", ");
+  const note = `Marks are the first ${lists[0].length / 2} neurons of each method, in ${training}; the darker, the earlier. Layers from left to right: ${names}.`;
+  return table("ex-methods", "Its neurons by each method", rows, note);
+};
 const all = (id, r) => {
   const given = make("dd", wrong(r) ? { class: "ex-wrong" } : {}, `${label(set.label[r])}${wrong(r) ? ", wrong" : ""}`);
   const file = set.files ? [make("dt", {}, "File"), make("dd", { class: "ex-file" }, set.files[r])] : [];
@@ -174,6 +190,7 @@ const all = (id, r) => {
     ...table("ex-scores", `Scores among ${count(set.n, "example")}`, places(r)),
     ...(networks.length ? table("ex-networks", "What networks predict", networks) : []),
     ...flips(id),
+    ...methods(id),
   ];
 };
 const open = (id, note) => {

@@ -47,7 +47,7 @@ def run(config: ResolvedLocate, inputs: Inputs, group: int, method: Method) -> T
         order = _order(setting, case, scores)
         rows += [about | _judged(case, case.item, scores) | of for of in _closings(setting, case, case.item, order, sets)]
         if config.truth == "deleted":  # in the training's own network
-            layers, indices = zip(*(neurons.locate(neuron) for neuron in order[:SEARCHED]), strict=True)
+            layers, indices = zip(*(neurons.locate(neuron) for neuron in order), strict=True)
             located.append(about | {"layers": layers, "indices": indices})
     return {"localization": columns_of(rows, NAMES), "located": columns_of(located, LOCATED)}
 

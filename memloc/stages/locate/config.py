@@ -14,6 +14,7 @@ from memloc.stages.base import NetworkFacts, Part, Size, Tables
 from memloc.stages.columns import BOOL, FLOAT, INT, SMALL, SMALLS, TEXT, TEXTS, of_analysis
 from memloc.stages.extensible import Extensible, names_of
 from memloc.stages.fields import check_epochs
+from memloc.stages.inject.config import STAGE as INJECT
 from memloc.stages.locate.method import Method, built_in
 from memloc.stages.neurons.named import atlas_of
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 METHODS = built_in()
 GROUP = 8  # examples of one part
 EXAMPLES = 10  # of each set, unless the configuration says otherwise
-NAMED = 10  # neurons by which a method is compared with others in view atlas
+NAMED = 10  # neurons by which view atlas says in which layers an example is
 EACH = 2200.0  # forward passes that an example costs, as a mean over methods, for estimates
 
 Truth = Literal["injected", "tied", "deleted"]
@@ -53,11 +54,15 @@ class LocateConfig(StageConfig):
 
 
 class ResolvedLocate(LocateConfig):
-    """A resolved `LocateConfig`. networks: how many injected ones there are; None for the other truths."""
+    """A resolved `LocateConfig`. The other fields are those of the injection that it reads, None for the other truths."""
 
     truth: Truth
     methods: tuple[str, ...]
     networks: int | None = None
+    items: int | None = None
+    share: float | None = None
+    weights: str | None = None
+    steps: int | None = None
 
 
 class Locate(Extensible[ResolvedLocate]):
@@ -66,10 +71,12 @@ class Locate(Extensible[ResolvedLocate]):
     name: ClassVar[str] = "locate"
     version: ClassVar[int] = 2
     reads = ("inject",)
+    usual: ClassVar[Mapping[str, Any]] = INJECT.usual
     extent: ClassVar[tuple[str, ...]] = ("methods", "clean", "noisy", "before", "evaluated", "networks")
     atlas: ClassVar[tuple[str, ...]] = atlas_of(
-        f"""SELECT analysis, trial, 'locate.' || method AS method, example, layers[:{NAMED}] AS layers, indices[:{NAMED}] AS indices
-            FROM located WHERE method NOT IN {tuple(method.name for method in METHODS if method.control)}"""
+        f"""SELECT analysis, trial, 'locate.' || method AS method, example, layers, indices FROM located
+            WHERE method NOT IN {tuple(method.name for method in METHODS if method.control)}""",
+        first=NAMED,
     )
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "located": of_analysis(("example", INT), ("noisy", BOOL), ("method", TEXT), ("layers", TEXTS), ("indices", SMALLS)),
@@ -121,8 +128,9 @@ class Locate(Extensible[ResolvedLocate]):
         return config.resolved_as(ResolvedLocate, truth=truth, methods=methods, before=before, **sizes)
 
     def completed(self, config: ResolvedLocate, read: Mapping[str, StageConfig]) -> ResolvedLocate:
-        injected: Any = read.get("inject")
-        return config.model_copy(update={"networks": injected.networks}) if injected else config
+        injected = read.get("inject")
+        names = ("networks", *INJECT.usual)
+        return config.model_copy(update={name: getattr(injected, name) for name in names}) if injected else config
 
     def fits(self, train: TrainConfig, network: NetworkFacts) -> Mapping[str, str | None]:
         chain = train.architecture.WEIGHT_GATES

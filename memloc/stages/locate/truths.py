@@ -64,7 +64,7 @@ def injected(config: ResolvedLocate, inputs: Inputs, number: int) -> Group:
 
 
 def tied(config: ResolvedLocate, inputs: Inputs, group: int) -> Group:
-    """Examples under their own masks and those of their decoys. Candidates: the memorization channels of exactly one of both.
+    """Examples under their masks and those of their decoys. Candidates: the memorization channels of exactly one of both.
 
     An example and its decoy are a pair: each is the decoy of the other, and both directions have the same masks, references
     and other item. So an order that does not look at the example has an AUC of exactly 1/2 over the two. For that reason
@@ -98,7 +98,7 @@ def tied(config: ResolvedLocate, inputs: Inputs, group: int) -> Group:
 def pairs(setting: Setting, noisy: bool) -> list[tuple[int, int]]:
     """The examples of a set in keyed pairs with different labels, each example in one at most."""
     left = setting.ordered("items", np.flatnonzero(setting.noisy == noisy), setting.inputs.train.data_seed).tolist()
-    y, found = setting.inputs.data.y, []
+    y, found = setting.inputs.data.y, list[tuple[int, int]]()
     while left:
         one = left.pop(0)
         decoy = next((k for k, row in enumerate(left) if y[row] != y[one]), None)

@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from memloc.analysis.reading import run_sql
 from memloc.commands import summary
 from memloc.papers.baldock2021 import PAPER
-from memloc.papers.charts import Dots
+from memloc.papers.charts import Dots, Heat
 from memloc.papers.exhibits import Exhibit
 from tests.papers.maini2023.simulated import Simulated
 
 SITES = ("input", "conv1", "res1", "softmax")
 N, NOISY = 200, 20
+OUTSIDE = "SELECT one, other FROM atlas_agreement WHERE rho NOT BETWEEN lo AND hi"
 DEPTH, WHERE, ATLAS, PROBES = [e for section in PAPER.sections for e in section.exhibits]
 
 
@@ -132,9 +134,18 @@ def test_the_two_views_of_where_have_the_same_networks(made: Simulated) -> None:
     assert values(rewinding, name) == {layer: round(1 - value, 9) for layer, value in left.items()}
     retraining = chart(made, WHERE, "Not found again")
     assert values(retraining, "noisy") == {layer: round(1 - value, 9) for layer, value in left.items()}
-    agreeing = values(chart(made, ATLAS, "Over layers"), "agreement")
-    assert agreeing["retraining, rewinding"] == 1.0  # what is lost is what is not found again
-    assert set(agreeing) == {"retraining, rewinding", "depth, retraining", "depth, rewinding"}
+    atlas = made.shown(ATLAS)
+    (matrix,) = atlas.charts
+    assert isinstance(matrix, Heat)
+    assert (matrix.rows, matrix.columns) == (["retraining", "rewinding"], ["depth", "retraining"])
+    ((first, none), (second, same)) = matrix.panels[""]
+    assert none is None  # a method beside itself
+    assert same.value == 1.0  # what is lost is what is not found again
+    rho = {(r["one"], r["other"]): r["rho"] for r in run_sql(made.store, "SELECT * FROM atlas_agreement").to_pylist()}
+    assert (first.value, second.value) == (rho["depth", "retraining"], rho["depth", "rewinding"])
+    (outside,) = atlas.tables
+    beyond = {(r["one"], r["other"]) for r in run_sql(made.store, OUTSIDE).to_pylist()}
+    assert {tuple(row[1:3]) for row in outside.rows} == beyond
     resolved = chart(made, WHERE, "Resolved here")
     assert resolved.rows == ["conv1", "res1", "linear"]
     assert rewinding.rows == list(left)

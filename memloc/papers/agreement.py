@@ -1,0 +1,66 @@
+"""The atlas: which methods agree about the layers, and the neurons, of mislabeled examples. Papers with methods share it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from memloc.analysis.conditions import among
+from memloc.papers.charts import Heat, Table
+from memloc.papers.claims import InStore
+from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
+from memloc.papers.lines import over
+from memloc.statistics import in_brackets
+from memloc.statistics.quantities import mean_of_trainings
+
+TITLES = {"layers": "Over layers", "neurons": "Over the neurons within layers"}
+
+
+def _drawn(subject: Subject) -> Drawn:
+    """The rank correlation of every two methods, and the pairs that stand out from permutations."""
+    sql = f"SELECT * FROM atlas_agreement WHERE {among('trial', subject.trials)} ORDER BY ALL"
+    frame = subject.observations.frame(sql)
+    charts, outstanding = list[Heat](), list[list[str]]()
+    for kind, title in TITLES.items():
+        rows = frame[frame["over"] == kind]
+        of_pair = {(str(one), str(other)): of for (one, other), of in rows.groupby(["one", "other"])}
+        if not of_pair:
+            continue
+        names = sorted({name for pair in of_pair for name in pair}, key=lambda name: ("." in name, name))
+        known = {frozenset(pair): over(list(of["rho"]), mean_of_trainings) for pair, of in of_pair.items()}
+        cells = [[known.get(frozenset((row, column))) if k < j else None for k, column in enumerate(names[:-1])]
+                 for j, row in enumerate(names) if j]  # fmt: skip
+        panels, label = {"": cells}, "rank correlation"
+        charts.append(Heat(subject.titled(title), names[1:], names[:-1], panels, "method", label, sql, "method"))
+        outside = {pair: of for pair, of in of_pair.items() if _stands_out(of)}
+        ordered = sorted(outside.items(), key=lambda item: (-item[1]["rho"].mean(), item[0]))
+        outstanding += [[kind, *pair, *_beside(of)] for pair, of in ordered]
+    head = ["over", "method", "other", "rank correlation [95 %]", "permutations (95 %)", "trainings"]
+    title = subject.titled("Pairs whose agreement permutations do not give")
+    return [*charts, Table(title, head, outstanding, sql)] if charts else []
+
+
+def _stands_out(of: pd.DataFrame) -> bool:
+    """Is the mean coefficient outside of what 95 % of permutations give, as a mean over trainings?"""
+    return not of["lo"].mean() <= of["rho"].mean() <= of["hi"].mean()
+
+
+def _beside(of: pd.DataFrame) -> list[str]:
+    agreement = over(list(of["rho"]), mean_of_trainings)
+    said = "–" if agreement is None else in_brackets(agreement.printed, 2)
+    return [said, f"{of['lo'].mean():.2f} to {of['hi'].mean():.2f}", str(len(of))]
+
+
+def atlas(settings: InStore, command: str) -> Exhibit:
+    """settings: those that have methods. command: computes them."""
+    return Exhibit(
+        "atlas",
+        "The atlas",
+        "Who agrees with whom about where mislabeled examples are",
+        "view atlas_agreement",
+        "Rank correlations of every two methods on the same networks. The table has those that permutations do not give.",
+        command,
+        settings,
+        per_setting(_drawn),
+        of_paper=False,
+        shown=4,
+    )
