@@ -33,6 +33,7 @@ class Format(StrEnum):
     pdf = "pdf"
     svg = "svg"
     latex = "latex"
+    md = "md"
 
 
 class Font(StrEnum):
@@ -43,7 +44,13 @@ class Font(StrEnum):
     mono = "mono"
 
 
-DEFAULTS = {Format.html: "report.html", Format.pdf: "report.pdf", Format.svg: "report-svg", Format.latex: "report-latex"}
+DEFAULTS = {
+    Format.html: "report.html",
+    Format.pdf: "report.pdf",
+    Format.svg: "report-svg",
+    Format.latex: "report-latex",
+    Format.md: "report.md",
+}
 ENDINGS = {Format.pdf: ".pdf", Format.svg: ".svg", Format.latex: ".tex"}  # of a single figure
 
 
@@ -51,10 +58,12 @@ def report(
     sweep: str = options.SWEEP,
     store: str = options.STORE,
     output: str = typer.Option(
-        None, "-o", metavar="FILE", help="Default: report.html, report.pdf, or a folder report-svg, report-latex."
+        None, "-o", metavar="FILE", help="Default: report.html, report.pdf, report.md, or a folder report-svg, report-latex."
     ),
     format: Format = typer.Option(
-        None, "--format", help="html: one offline page, the default; pdf: one file; svg, latex: a folder."
+        None,
+        "--format",
+        help="html: one offline page, the default; pdf: one file; md: words and tables; svg, latex: a folder.",
     ),
     figure: str = typer.Option(
         None, "--figure", metavar="NAME", help="One figure or table alone, without words around it: 3, table2. Default: pdf."
@@ -103,6 +112,10 @@ def _whole(
         write_whole(target, page(made).encode())
     elif format is Format.pdf:
         write_whole(target, export.document(made))
+    elif format is Format.md:
+        from memloc.report import markdown
+
+        write_whole(target, markdown.document(made))
     else:
         _write_folder(target, (export.svg if format is Format.svg else export.latex)(made))
     return target
@@ -125,8 +138,8 @@ def _single(
     name, format, width, font = asked
     id = export.exhibit_id(paper, name)
     how = export.Print(export.points(width or "5.5in"), (font or Font.sans).value)
-    if format is Format.html:
-        raise UsageError(f"--figure {name}: is written as pdf, svg or latex, not as html")
+    if format not in ENDINGS:
+        raise UsageError(f"--figure {name}: is written as pdf, svg or latex, not as {format.value}")
     check_ending(output, format)
     target = Path(output or f"{id}{ENDINGS[format]}")
     _check(target, Format.pdf)

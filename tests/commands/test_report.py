@@ -23,7 +23,7 @@ def refused(*arguments: str) -> str:
 
 def test_every_format_of_a_small_store(tiny: Path, tmp_path: Path) -> None:
     """Two trainings, rewound and evaluated: most of the paper is not run."""
-    for name, format in (("a.html", "html"), ("a.pdf", "pdf"), ("svg", "svg"), ("latex", "latex")):
+    for name, format in (("a.html", "html"), ("a.pdf", "pdf"), ("svg", "svg"), ("latex", "latex"), ("a.md", "md")):
         done = memloc(tmp_path, "report", "tiny", "--format", format, "-o", str(tmp_path / name), MEMLOC_STORE=str(tiny))
         assert (done.code, done.err, done.out) == (0, "", f"report: {tmp_path / name}\n")
     assert "memloc report: tiny" in (tmp_path / "a.html").read_text()
@@ -32,6 +32,7 @@ def test_every_format_of_a_small_store(tiny: Path, tmp_path: Path) -> None:
         p.name for p in (tmp_path / "svg").glob("fig07.svg")
     }
     assert "\\toprule" in (tmp_path / "latex" / "table1.tex").read_text()
+    assert (tmp_path / "a.md").read_text().startswith("# Can Neural Network Memorization Be Localized?\n")
 
 
 def test_bad_arguments(tiny: Path, tmp_path: Path) -> None:

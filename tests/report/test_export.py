@@ -21,8 +21,9 @@ from memloc.errors import UsageError
 from memloc.papers.charts import Table
 from memloc.papers.exhibits import Shown
 from memloc.papers.registry import paper
-from memloc.report import export
+from memloc.report import export, markdown
 from memloc.report.content import Report, ran
+from memloc.report.tables import interval, papers
 from tests.report.hand import DOTS, FACETS, GALLERY, HEAT, LOG, curves
 
 PAPER = paper()
@@ -238,6 +239,36 @@ def test_the_scorecard_in_latex(report: Report) -> None:
     names = [row.split(" & ")[0].replace(r"\allowbreak{}", "").replace(r"\_", "_") for row in rows]
     assert sorted(names) == sorted(j.id for j in judged)
     assert all(len(row.split(" & ")) == 4 for row in rows)
+
+
+def test_markdown(report: Report) -> None:
+    """Every judged number once, with the scorecard's cells, below its claim; every table of an exhibit, cell by cell."""
+    text = markdown.document(report).decode()
+    rows = [line[2:-2].split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    judged = {j.id: j for j in report.judgements if j.verdict != "not_run"}
+    of_ids = {row[0].strip("`"): row[1:] for row in rows if row[0].startswith("`")}
+    assert set(of_ids) == set(judged)
+    for id, cells in of_ids.items():
+        j = judged[id]
+        expected = [papers(j.paper), interval(j.interval), j.verdict_in_words]
+        assert [cell.replace("\\", "") for cell in cells] == expected
+    headings = [row[0].split("**")[1] for row in rows if row[0].startswith("**")]
+    assert headings == list(dict.fromkeys(j.claim_id for j in judged.values()))
+    shown = [table for one in report.exhibits for table in one.tables]
+    assert shown
+    for table in shown:
+        for row in table.rows:
+            assert [*map(markdown.words, row)] in rows
+    assert all(markdown.words(finding.sentence) in text for finding in report.findings)
+    columns = [len(row) for row in rows]
+    assert columns.count(4) >= len(of_ids) + len(headings)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("a|b*c_d", r"a\|b\*c\_d"), ("two\nlines", "two lines"), ("[1, 2] <3", r"\[1, 2\] \<3")]
+)
+def test_words_in_markdown(text: str, expected: str) -> None:
+    assert markdown.words(text) == expected
 
 
 @pytest.mark.slow
