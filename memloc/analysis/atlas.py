@@ -98,11 +98,11 @@ def _side(method: str, other: str, column: str) -> str:
 
 
 AGREEMENT = f"""
-WITH chosen AS (SELECT trial, method, min(analysis) AS analysis FROM atlas GROUP BY ALL),
-     mine AS (SELECT atlas.* FROM atlas JOIN chosen USING (trial, method, analysis)),
+WITH told AS (SELECT atlas.* FROM atlas LEFT JOIN examples USING (trial, example) WHERE atlas.example IS NULL OR noisy),
+     chosen AS (SELECT trial, method, min(analysis) AS analysis FROM told GROUP BY ALL),
+     mine AS (SELECT told.* FROM told JOIN chosen USING (trial, method, analysis)),
      together AS (SELECT DISTINCT trial, method FROM mine WHERE example IS NULL),
-     wrong AS (SELECT mine.* FROM mine JOIN examples USING (trial, example) ANTI JOIN together USING (trial, method)
-               WHERE noisy),
+     wrong AS (SELECT mine.* FROM mine ANTI JOIN together USING (trial, method)),
      sizes AS (SELECT trial, method, count(DISTINCT example) AS n FROM wrong GROUP BY ALL),
      sets AS (SELECT trial, method, layer, unit, score FROM mine WHERE example IS NULL
               UNION ALL SELECT trial, method, layer, unit, fsum(score ORDER BY score) / any_value(n)
@@ -115,8 +115,9 @@ WITH chosen AS (SELECT trial, method, min(analysis) AS analysis FROM atlas GROUP
      side_b AS ({_side("other", "one", "b")}),
      by_layer AS (SELECT 'layers' AS "over", trial, one, other, '' AS block, key, coalesce(a, 0) AS a, coalesce(b, 0) AS b
                   FROM side_a FULL JOIN side_b USING (trial, one, other, key)),
-     shared AS (SELECT DISTINCT a.trial, a.method AS one, b.method AS other, a.layer
-                FROM named AS a JOIN named AS b ON a.trial = b.trial AND a.layer = b.layer AND a.method < b.method),
+     inside AS (SELECT DISTINCT trial, method, layer FROM named),
+     shared AS (SELECT a.trial, a.method AS one, b.method AS other, a.layer
+                FROM inside AS a JOIN inside AS b ON a.trial = b.trial AND a.layer = b.layer AND a.method < b.method),
      ones AS (SELECT s.*, n.unit, n.score AS a FROM shared AS s
               JOIN named AS n ON n.trial = s.trial AND n.method = s.one AND n.layer = s.layer),
      others AS (SELECT s.*, n.unit, n.score AS b FROM shared AS s

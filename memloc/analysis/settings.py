@@ -171,16 +171,8 @@ def variant_of(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _larger(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Does `one` look at more than `other`? If both look at as much, is it the first by id?"""
-    sizes = [_size(a["stage"], a["config"]) for a in (one, other)]
+    sizes = [STAGES.get(a["stage"], Stage).looked_at(a["config"]) for a in (one, other)]
     return sizes[0] > sizes[1] if sizes[0] != sizes[1] else bool(one["analysis"] < other["analysis"])
-
-
-def _size(stage: str, config: Mapping[str, Any]) -> int:
-    if stage == "flips":
-        return int((config["clean"] + config["noisy"]) * config["repeats"])
-    field = {"evaluate": "modes", "detection": "scores"}.get(stage, "epochs")
-    value = config.get(field)
-    return len(value) if isinstance(value, list | tuple) else int(value or 0)
 
 
 # --- names ------------------------------------------------------------------------------------------------------------

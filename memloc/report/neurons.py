@@ -78,7 +78,8 @@ def located(observations: Observations, one: TrainingSet, examples: Sequence[int
     layers: [name, neurons], in network order. methods: their names. first: {example: [the name of its training, for each
     method layer, index, layer, index, …]}.
     """
-    analyses = {a["trial"]: a["analysis"] for a in reversed(observations.analyses) if a["stage"] == "locate"}
+    named = [a for a in observations.analyses if a["stage"] == "locate" and a["config"]["truth"] == "deleted"]
+    analyses = {a["trial"]: a["analysis"] for a in reversed(named)}
     trainings = sorted(analyses.keys() & {*one.scored}, key=lambda t: (observations.trials[t]["seed"], t))
     lists = _lists(observations, [analyses[t] for t in trainings], examples)
     if not lists:
@@ -111,11 +112,11 @@ def _lists(
     observations: Observations, analyses: Sequence[str], examples: Iterable[int]
 ) -> dict[str, list[tuple[int, str, list[tuple[str, int]]]]]:
     """{training: [example, method, its first neurons]}; controls find nothing, and are left out."""
-    kept, controls = {*examples}, {method.name for method in METHODS if method.control}
+    kept = {*examples}
     found: dict[str, list[tuple[int, str, list[tuple[str, int]]]]] = {}
-    for batch in observations.batches("located", ("trial", "example", "method", "layers", "indices"), analyses):
+    for batch in observations.batches("located", ("trial", "example", "method", "control", "layers", "indices"), analyses):
         for row in batch.to_pylist():
-            if row["example"] in kept and row["method"] not in controls:
+            if row["example"] in kept and not row["control"]:
                 neurons = list(zip(row["layers"], row["indices"], strict=True))[:NAMED]
                 found.setdefault(row["trial"], []).append((row["example"], row["method"], neurons))
     return found

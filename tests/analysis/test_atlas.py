@@ -64,6 +64,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
         "example": [e for e, _ in named],
         "noisy": [e < NOISY for e, _ in named],
         "method": [method for _, method in named],
+        "control": [method == "random" for _, method in named],
         "layers": [[layer for layer, _ in order] for order in orders],
         "indices": [[unit for _, unit in order] for order in orders],
     }
@@ -241,6 +242,20 @@ def test_orders_of_neurons_agree_with_the_others_too(made: Simulated) -> None:
     keys = sorted(key for key in flips.keys() | named.keys() if key[0] in layers)
     assert pair.rho == pytest.approx(np.corrcoef(within(flips, keys), within(named, keys))[0, 1])
     assert pair.n == len(keys)
+
+
+def test_an_analysis_of_clean_examples_alone_says_nothing_of_mislabeled_ones(tmp_path: Path) -> None:
+    simulated = Simulated(tmp_path)
+    trial = simulated.training(n=N, noise=NOISY / N)
+    for example in (30, 0):  # a clean one, a mislabeled one
+        one = {"example": [example], "repeat": [0], "noisy": [example < NOISY], "eligible": [True], "count": [3],
+               "censored": [False], "layers": [["a", "b.1", "b.2"]], "indices": [[0, 1, 2]]}  # fmt: skip
+        clean = int(example >= NOISY)
+        config = {"clean": clean, "noisy": 1 - clean, "repeats": 1, "max_neurons": 200}
+        simulated.analysis(trial, "flips", config, flips=one)
+    simulated.rewind(trial, dict.fromkeys(LAYERS, 0.5) | {"a": 0.1})
+    (pair,) = rows(simulated, "SELECT * FROM atlas_agreement").itertuples()
+    assert (pair.one, pair.other, pair.n) == ("flips", "rewinding", 5)
 
 
 def test_the_same_every_time(made: Simulated) -> None:

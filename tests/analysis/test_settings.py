@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from memloc.analysis.settings import Setting, differing, name_of, scope_name
+import pytest
+
+from memloc.analysis.settings import Measurement, Setting, differing, name_of, scope_name, settings
 
 
 def setting(dataset: str, noise: float = 0.1, width: float = 1.0) -> Setting:
@@ -24,3 +26,23 @@ def test_a_data_set_of_ones_own_is_its_files_name() -> None:
     assert differing([mine, setting("cifar10")]) == ["mine.v2.npz", "CIFAR-10"]
     assert scope_name(mine.scope) == "mine_v2"
     assert name_of("timm:resnet18") == "timm:resnet18"
+
+
+@pytest.mark.parametrize(
+    ("stage", "less", "more"),
+    [
+        ("locate", {"truth": "deleted", "clean": 0, "noisy": 10}, {"truth": "deleted", "clean": 0, "noisy": 60}),
+        ("inject", {"networks": 2}, {"networks": 3}),
+        ("flips", {"clean": 9, "noisy": 9, "repeats": 1}, {"clean": 5, "noisy": 5, "repeats": 2}),
+        ("rewind", {"epochs": [0, 5]}, {"epochs": [0, 5, 9]}),
+    ],
+)
+@pytest.mark.parametrize("ids", ["ab", "ba"])
+def test_of_two_analyses_the_one_that_looked_at_more_is_shown(
+    stage: str, less: dict[str, object], more: dict[str, object], ids: str
+) -> None:
+    trials = {"t": {**setting("digits").config, "dropout": "none"}}
+    configs = zip(ids, (less, more), strict=True)
+    rows = [{"analysis": id, "trial": "t", "stage": stage, "config": config, "variant": {}} for id, config in configs]
+    (found,) = settings(trials, rows, Measurement(stage))
+    assert found.analyses == {"t": ids[1]}

@@ -327,20 +327,32 @@ class Located(Searched):
     def __init__(self) -> None:
         super().__init__()
         self.trials = {t: {"seed": seed} for t, seed in zip("abc", (4, 3, 2), strict=True)}
-        self.analyses = [{"analysis": f"locate {t}", "trial": t, "stage": "locate"} for t in "abc"]
+        self.analyses = [
+            {"analysis": f"locate {t}", "trial": t, "stage": "locate", "config": {"truth": "deleted"}} for t in "abc"
+        ]
+        self.analyses += [
+            {"analysis": f"injected {t}", "trial": t, "stage": "locate", "config": {"truth": "injected"}} for t in "abc"
+        ]
         self.analyses += [{"analysis": f"depth {t}", "trial": t, "stage": "depth"} for t in "abc"]
 
     def batches(self, table: str, columns: Sequence[str], analyses: Collection[str], coded: Sequence[str] = ()) -> Any:
         assert (table, sorted(analyses)) == ("located", ["locate a", "locate b", "locate c"])
         long = [("b.1" if k % 2 else "stem", 3 * k) for k in range(12)]
         rows = [
-            (trial, example, method, [layer for layer, _ in long[start:]], [index for _, index in long[start:]])
+            (
+                trial,
+                example,
+                method,
+                method == "random",
+                [layer for layer, _ in long[start:]],
+                [index for _, index in long[start:]],
+            )
             for start, trial in enumerate("abc")
             for example in (7, 8, 9)
             for method in ("zero_out", "mine", "random", "fisher")
             if (trial, example) != ("c", 8) and (trial, example, method) != ("b", 8, "mine")
         ]
-        frame = pd.DataFrame(rows, columns=["trial", "example", "method", "layers", "indices"])
+        frame = pd.DataFrame(rows, columns=["trial", "example", "method", "control", "layers", "indices"])
         yield from pa.Table.from_pandas(frame, preserve_index=False).to_batches()
 
 

@@ -27,7 +27,7 @@ blocks:
       locate: {methods: [gradient], evaluated: 10}
   tied:
     set: {noise: 0.1, dropout: example_tied, p_gen: 0.4, p_mem: 0.2}
-    stages: {locate: {methods: [gradient], noisy: 1, clean: 2, evaluated: 10}}
+    stages: {locate: {methods: [gradient], noisy: 2, clean: 2, evaluated: 10}}
 """
 METHODS = {"gradient", "norm_out", "other_item", "random", "reference_only"}
 
@@ -54,7 +54,7 @@ def test_a_row_per_item_and_method(whole: Store) -> None:
     rows = run_sql(whole, "SELECT truth, method, count(*) AS n FROM localization GROUP BY ALL").to_pylist()
     tied = {row["method"]: row["n"] for row in rows if row["truth"] == "tied"}
     injected = {row["method"]: row["n"] for row in rows if row["truth"] == "injected"}
-    assert tied == dict.fromkeys(METHODS, 3)
+    assert tied == dict.fromkeys(METHODS, 4)
     assert injected == (dict.fromkeys(METHODS, accepted) if accepted else {})
     assert run_sql(whole, "SELECT count(*) AS n FROM injections").to_pylist() == [{"n": 2 * 2}]
     assert run_sql(whole, "SELECT count(*) AS n FROM localization WHERE NOT (seconds > 0)").to_pylist() == [{"n": 0}]

@@ -20,7 +20,7 @@ from memloc.stages.inject.config import InjectConfig
 from memloc.stages.inputs import Inputs, OfPart
 from memloc.stages.locate import compute, learned_gates, truths
 from memloc.stages.locate.cases import Case, Setting, is_predicted
-from memloc.stages.locate.config import METHODS, STAGE, LocateConfig, ResolvedLocate
+from memloc.stages.locate.config import METHODS, STAGE, Locate, LocateConfig, ResolvedLocate
 from memloc.stages.locate.item import Examples
 from memloc.stages.locate.judged import auc
 from memloc.stages.locate.method import Method
@@ -215,6 +215,63 @@ def test_sets_that_are_too_small_to_compare_are_refused(plain: Trained, tied: Tr
             assert problem is None or problem.field == "noisy"
 
 
+def test_references_must_be_left(plain: Trained) -> None:
+    config, facts = STAGE.resolve(LocateConfig(noisy=4, clean=4), plain.config), NetworkFacts(1, (), True, {}, {})
+    for clean, refused in ((34, True), (35, False)):
+        problem = STAGE.misfit(config, plain.config, replace(plain.size, n=clean + 10, n_noisy=10), facts)
+        assert (problem is not None) == refused
+        assert problem is None or f"only {clean} clean examples" in str(problem)
+
+
+@pytest.mark.parametrize("method", ["flips", "contrast"])
+def test_no_score_depends_on_how_many_items_are_asked_for(plain: Trained, method: str) -> None:
+    orders = []
+    for noisy, clean in ((4, 0), (6, 6)):
+        config = STAGE.resolve(LocateConfig(noisy=noisy, clean=clean, evaluated=0), plain.config)
+        located = [
+            STAGE.run(config, plain.inputs(), {"group": g, "method": method})["located"] for g in range(2 if clean else 1)
+        ]
+        orders.append(
+            {
+                e: list(zip(x, k, strict=True))
+                for of in located
+                for e, x, k in zip(of["example"], of["layers"], of["indices"], strict=True)
+            }
+        )
+    few, many = orders
+    assert 0 < len(few) < len(many)
+    assert few == {example: many[example] for example in few}
+
+
+def test_a_training_that_diverged_predicts_nothing(plain: Trained) -> None:
+    inputs = plain.inputs()
+    broken = {
+        name: torch.full_like(t, torch.nan) if t.is_floating_point() else t for name, t in plain.epochs[-1].weights.items()
+    }
+    inputs = replace(inputs, weights=lambda epoch: broken)
+    config = STAGE.resolve(LocateConfig(noisy=2, clean=0), plain.config)
+    rows = rows_of(config, inputs, 0, "activation")
+    assert len(rows) == 2
+    assert all(row["skipped"] and row["k"] is None for row in rows)
+
+
+def test_every_number_of_closings_has_one_row(plain: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the label is lost after 5."""
+    monkeypatch.setattr(compute, "first_lost", lambda predicted, label: 5)
+    rows = rows_of(STAGE.resolve(LocateConfig(noisy=2, clean=0, evaluated=0), plain.config), plain.inputs(), 0, "gradient")
+    assert [row["k"] for row in rows if not row["skipped"]] == [5, 10] * len(
+        {row["example"] for row in rows if not row["skipped"]}
+    )
+
+
+def test_a_users_control_runs_if_it_is_asked_for() -> None:
+    mine = Method("mine", lambda item: item.open()[0], control=True)
+    train = settings()[0]
+    for unasked, fields, there in (([], {}, False), ([], {"methods": ("mine",)}, True), ([mine], {}, True)):
+        stage = Locate([mine], unasked)
+        assert ("mine" in stage.resolve(stage.config(**fields), train).methods) == there
+
+
 def _gates(case: Case, closed: list[int]) -> dict[str, torch.Tensor]:
     assert case.item is not None
     gates = case.item.open()
@@ -305,10 +362,34 @@ def test_the_rows_of_an_injected_item() -> None:
     scores = case.item.sensitivities(case.item.own)[0].numpy()
     assert row["spec_auc"] == pytest.approx(auc(scores[case.truth], scores[case.spared]))
     assert row["auc"] == pytest.approx(auc(scores[case.truth], scores[~case.truth]))
+    assert not row["control"]
     assert (row["k"], row["n_truth"], row["n_candidates"], row["network"]) == (3, 3, 84, 0)
     top = np.argsort(-scores)[:3]
     assert row["recall"] == pytest.approx(case.truth[top].mean())
     assert row["own_flip"] == (_predicted(case, top.tolist()) != int(case.item.own.y))
+
+
+def test_the_control_of_the_other_item_is_not_judged_beside_the_neurons_of_that_item() -> None:
+    made, config, given = injected()
+    third = next(e for e in made.data.example.tolist() if e not in given.tables["injections"]["example"])
+    label = (int(made.data.y[made.data.example == third][0]) + 1) % 10
+    of_third = {"example": third, "label": label, "layers": ["conv1"] * 2, "indices": [0, 3], "accepted": True,
+                "analysis": "a", "network": 0}  # fmt: skip
+    rows = {name: [*made.tables["injections"][name], value] for name, value in of_third.items()}
+    inputs = replace(made, tables={"injections": rows}, memo={})
+    setting, (case, *_) = truths.group_of(config, inputs, 0)
+    assert case.spared is not None
+    assert case.of_other is not None
+    total = Neurons(setting.network)
+    places = [{*zip(rows["layers"][k], rows["indices"][k], strict=True)} for k in range(3)]
+    assert {total.locate(int(n)) for n in np.flatnonzero(case.of_other)} == places[1]
+    assert {total.locate(int(n)) for n in np.flatnonzero(case.spared)} == places[1] | places[2]
+    assert case.item is not None
+    assert int(case.item.other.y) == rows["label"][1]
+    (row, *_) = rows_of(config, inputs, 0, "other_item")
+    scores = case.item.sensitivities(case.item.other)[0].numpy()
+    assert row["control"]
+    assert row["spec_auc"] == pytest.approx(auc(scores[case.truth], scores[case.spared & ~case.of_other]))
 
 
 def test_parts_are_networks_by_methods() -> None:
@@ -341,6 +422,9 @@ def test_the_truth_follows_from_the_training_and_the_block() -> None:
             STAGE.resolve(LocateConfig(**fields), train, beside)
     with pytest.raises(UnusedFieldError):
         STAGE.resolve(LocateConfig(noisy=3), plain, ["inject"])
+    with pytest.raises(FieldError, match="5, and truth tied takes pairs of examples; valid: 4 or 6"):
+        STAGE.resolve(LocateConfig(noisy=5), tied)
+    assert STAGE.resolve(LocateConfig(noisy=5), plain).noisy == 5
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from memloc.models.groups import Network
 from memloc.models.inference import logits
 from memloc.models.units import unit_activity, unit_layers
 from memloc.seeds import torch_seed
+from memloc.stages.units import compute
 from memloc.stages.units.compute import Activity, _like
 from memloc.stages.units.config import DRAWS, STAGE, UnitsConfig
 from tests.stages.conftest import TIED, Trained, run_once
@@ -127,6 +129,20 @@ def test_scores_by_a_plain_loop(trained: Trained, tables: Mapping[str, Any]) -> 
         assert [rows[column][k] for k in alive] == pytest.approx([expected[k][place] for k in alive], rel=1e-4)
     same = [rows["example"][k] == expected[k][4] and rows["noisy"][k] == expected[k][5] for k in alive]
     assert np.mean(same) > 0.95  # of two nearly equal activities rounding chooses
+
+
+def test_a_unit_that_is_never_active_answers_to_no_example(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = compute.measured
+
+    def first_is_silent(*given: Any) -> Activity:
+        of = measured(*given)
+        alive = torch.arange(len(of.largest)) > 0
+        return replace(of, largest=of.largest * alive, sums=of.sums * alive)
+
+    monkeypatch.setattr(compute, "measured", first_is_silent)
+    rows = units(trained, copies=1, close=0.1)["units"]
+    assert [rows[name][0] for name in ("unit_mem", "class_mem", "example", "noisy")] == [None] * 4
+    assert None not in rows["example"][1:2]
 
 
 def zeroed(trained: Trained, closed: Mapping[str, list[int]]) -> tuple[float, float, float]:

@@ -8,12 +8,11 @@ from memloc.papers.agreement import atlas
 from memloc.papers.charts import Dots, Table
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.lines import over
-from memloc.papers.localization.ranking import CONTROLS, ranked
+from memloc.papers.localization.ranking import closings, controls_of, ranked
 from memloc.papers.paper import Section
 from memloc.statistics.quantities import mean_of_trainings
 from memloc.statistics.scales import REAL
 
-CENSORED = 64  # closings that a censored deletion counts as
 LOST = ("clean_drop", "noisy_drop", "test_drop")
 
 
@@ -29,13 +28,14 @@ def drawn(subject: Subject) -> Drawn:
     rows = rows[rows["noisy"] & ~rows["skipped"]]
     if rows.empty:
         return []
-    rows = rows.assign(closings=rows["k_star"].fillna(CENSORED))
+    rows = rows.assign(closings=closings(rows))
     at_star = rows[rows["k"] == rows["closings"]].drop_duplicates(["trial", "example", "method"])
     counts = at_star.pivot_table(index="trial", columns="method", values="closings", aggfunc="mean")
     order = list(ranked(-counts, REAL))
     values = {"closings": [over(counts[name], mean_of_trainings) for name in order]}
     sql = subject.select("localization", "method, trial, example, k")
-    names = [f"{name} (control)" if name in CONTROLS else name for name in order]
+    known = controls_of(subject)
+    names = [f"{name} (control)" if name in known else name for name in order]
     dots = Dots(subject.titled("Until the label is lost"), names, values, "closed neurons", sql)
     head = ["method", *(f"{name} at {k}" for k in ("k*", "5", "10") for name in LOST), "true label at k*", "censored"]
     cells = []

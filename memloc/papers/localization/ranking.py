@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -17,7 +17,8 @@ from memloc.statistics.quantities import mean_of_trainings
 from memloc.statistics.scales import AREA, Scale
 from memloc.statistics.trainings import PRINTED, OverTrainings, student_half
 
-CONTROLS = tuple(method.name for method in METHODS if method.control)
+CONTROLS = tuple(method.name for method in METHODS if method.control)  # a user's own say so in their rows
+CENSORED = 64  # closings at which a deletion ends
 MOST = 1000  # trainings beyond which nobody will run as many
 
 
@@ -43,9 +44,17 @@ class Pair:
 def by_training(one: Observed, column: str, noisy: bool = True) -> pd.DataFrame:
     """Trainings × methods: the mean of a column over the items that were not skipped. NaN where there is none."""
     rows = one.rows("localization")
+    rows = rows.assign(k_star=closings(rows))
     rows = rows[(rows["noisy"] == noisy) & rows[column].notna()]
     table: pd.DataFrame = rows.pivot_table(index="trial", columns="method", values=column, aggfunc="mean")
     return table
+
+
+def closings(rows: pd.DataFrame) -> pd.Series:
+    """k*, or where the closing ended if the label was not lost until then."""
+    ended = rows["n_candidates"].clip(upper=CENSORED).where(rows["censored"].notna())
+    filled: pd.Series = rows["k_star"].astype(float).fillna(ended)
+    return filled
 
 
 def items_of(one: Observed, column: str) -> int:
@@ -55,6 +64,12 @@ def items_of(one: Observed, column: str) -> int:
     return len(kept[["trial", "network", "example"]].drop_duplicates())
 
 
+def controls_of(one: Observed) -> set[str]:
+    """The methods that must find nothing."""
+    rows = one.rows("localization")
+    return {str(name) for name in rows["method"][rows["control"].astype(bool)]}
+
+
 def ranked(table: pd.DataFrame, scale: Scale = AREA) -> dict[str, OverTrainings]:
     """{method: its mean over trainings}, the highest first. scale: of the numbers; by default they are AUCs."""
     mean = partial(mean_of_trainings, scale=scale)
@@ -62,9 +77,9 @@ def ranked(table: pd.DataFrame, scale: Scale = AREA) -> dict[str, OverTrainings]
     return dict(sorted(found.items(), key=lambda item: (-item[1].value, item[0])))
 
 
-def pairs(table: pd.DataFrame, items: int) -> list[Pair]:
+def pairs(table: pd.DataFrame, items: int, controls: Collection[str] = CONTROLS) -> list[Pair]:
     """Every two methods, controls aside, in the order of the ranking. Trainings that have both are compared."""
-    order = [name for name in ranked(table) if name not in CONTROLS]
+    order = [name for name in ranked(table) if name not in controls]
     found = []
     for one, other in combinations(order, 2):
         differences = (table[one] - table[other]).dropna().tolist()

@@ -15,12 +15,13 @@ from memloc.papers.deciding import ABOVE_HALF, decided
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import over
-from memloc.papers.localization.ranking import CONTROLS, by_training, items_of, pairs, ranked
+from memloc.papers.localization.ranking import CONTROLS, by_training, controls_of, items_of, pairs, ranked
 from memloc.papers.paper import Judged, Section
 from memloc.stages.locate.config import METHODS
 from memloc.statistics import in_brackets
 from memloc.statistics.quantities import mean_of_trainings
 from memloc.statistics.regions import Region
+from memloc.statistics.trainings import OverTrainings
 
 VALID = Region(hi=0.6)  # what every control must stay below
 NAMED = tuple(method.name for method in METHODS if not method.control)
@@ -45,8 +46,9 @@ class Judge:
     def estimates(self, case: Case, controls: bool) -> Estimates:
         """The mean AUC of each control, or of each method that is none."""
         found: dict[str, Estimate | None] = {}
+        known = controls_of(case)
         for name, quantity in ranked(by_training(case, self.column)).items():
-            if (name in CONTROLS) == controls:
+            if (name in known) == controls:
                 compared = f"{self.judged_on} of {name}, mean over items, then over trainings"
                 sql = case.select("localization", "trial, example", f"method = '{name}' AND noisy")
                 found[name] = decided(quantity, VALID if controls else ABOVE_HALF, compared, case.trials, sql)
@@ -73,11 +75,12 @@ class Judge:
         order = ranked(by_training(subject, self.column))
         if not order:
             return []
-        values = {"memorized": list(order.values())}
+        values: dict[str, list[OverTrainings | None]] = {"memorized": list(order.values())}
         clean = ranked(by_training(subject, self.column, noisy=False))
         if clean:
-            values["clean (control)"] = [clean[name] for name in order if name in clean]
-        names = [f"{name} (control)" if name in CONTROLS else name for name in order]
+            values["clean (control)"] = [clean.get(name) for name in order]
+        known = controls_of(subject)
+        names = [f"{name} (control)" if name in known else name for name in order]
         sql = subject.select("localization", "method, trial, example")
         return [Dots(subject.titled(self.title), names, values, self.judged_on, sql, (0.0, 1.0))]
 
@@ -101,7 +104,8 @@ class Judge:
     def untold(self, subject: Subject) -> Drawn:
         """The pairs that the items do not tell apart, and how many items would."""
         items = items_of(subject, self.column)
-        found = [pair for pair in pairs(by_training(subject, self.column), items) if not pair.told]
+        every = pairs(by_training(subject, self.column), items, controls_of(subject))
+        found = [pair for pair in every if not pair.told]
         rows = [
             [pair.one, pair.other, in_brackets(pair.difference.printed, 3), str(pair.items), str(pair.needed or "–")]
             for pair in found

@@ -121,6 +121,10 @@ class Detection(Extensible[ResolvedDetection]):
         tables: Tables = compute.run(config, inputs, self.scores)
         return tables
 
+    @classmethod
+    def looked_at(cls, config: Mapping[str, Any]) -> int:
+        return len(config.get("scores") or ())
+
     def parts(self, config: ResolvedDetection, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"all": "all"}]
 

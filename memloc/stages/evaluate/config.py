@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -90,6 +90,10 @@ class Evaluate(Stage[ResolvedEvaluate]):
         elif config.rescale is not None:
             raise UnusedFieldError("rescale", f"used only with mode dropped (here modes are {', '.join(modes)})")
         return ResolvedEvaluate(epoch=epoch, modes=modes, rescale=rescale)
+
+    @classmethod
+    def looked_at(cls, config: Mapping[str, Any]) -> int:
+        return len(config.get("modes") or ())
 
     def parts(self, config: ResolvedEvaluate, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"epoch": config.epoch}]

@@ -130,6 +130,10 @@ class Flips(Stage[FlipsConfig]):
         weight = None if train.architecture.WEIGHT_GATES else _weights_problem(train.architecture)
         return {"": None if network.neurons else none, "ablate: weight": weight}
 
+    @classmethod
+    def looked_at(cls, config: Mapping[str, Any]) -> int:
+        return int((config["clean"] + config["noisy"]) * config["repeats"])
+
     def parts(self, config: FlipsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"repeat": r, "group": g} for r in range(config.repeats) for g in range(_groups(config, size))]
 

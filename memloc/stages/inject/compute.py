@@ -27,6 +27,8 @@ def run(config: InjectConfig, inputs: Inputs, part: Part) -> WithNetwork:
     number, neurons = int(part["network"]), Neurons(network)
     key = inputs.train.seed, number
     each = max(1, round(config.share * neurons.total))
+    if each * config.items > neurons.total:
+        raise ValueError(f"{config.items} items with {each} channels each, and the network has {neurons.total} channels")
     implants = draw(inputs.data, key, config.items, neurons.total, each)
     rows = anchors(inputs.data, key, implants)
     before = _accuracies(network, inputs, rows)

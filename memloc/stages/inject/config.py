@@ -74,6 +74,17 @@ class Inject(Stage[InjectConfig]):
             problem = f"dropout: {train.dropout.kind}; valid here: none"
         return {"": problem}
 
+    @classmethod
+    def looked_at(cls, config: Mapping[str, Any]) -> int:
+        return int(config["networks"])
+
+    def misfit(self, config: InjectConfig, train: TrainConfig, size: Size, network: NetworkFacts) -> FieldError | None:
+        if size.n_noisy:
+            return FieldError(
+                "items", f"are put into a training without wrong labels, and {size.n_noisy} labels are wrong as given"
+            )
+        return None
+
     def parts(self, config: InjectConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"network": k} for k in range(config.networks)]
 

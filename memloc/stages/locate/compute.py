@@ -23,11 +23,11 @@ from memloc.stages.locate.truths import Group, group_of
 from memloc.stages.neurons.after import Sets, accuracies
 from memloc.stages.neurons.task import Neurons, Search
 
-LOCATED = ("example", "noisy", "method", "layers", "indices")
+LOCATED = ("example", "noisy", "method", "control", "layers", "indices")
 CLOSED = (5, 10)  # how many neurons are closed besides those that the label takes, where there is no truth
 NAMES = (
-    "network", "truth", "example", "noisy", "method", "k", "n_truth", "n_candidates", "recall", "recall_2k", "auc",
-    "auc_live", "auc_within", "spec_auc", "auc_plain", "k_star", "censored", "own_flip", "own_true", "clean_drop",
+    "network", "truth", "example", "noisy", "method", "control", "k", "n_truth", "n_candidates", "recall", "recall_2k",
+    "auc", "auc_live", "auc_within", "spec_auc", "auc_plain", "k_star", "censored", "own_flip", "own_true", "clean_drop",
     "noisy_drop", "test_drop", "skipped",
 )  # fmt: skip
 
@@ -45,7 +45,9 @@ def run(config: ResolvedLocate, inputs: Inputs, group: int, method: Method) -> T
             continue
         scores = _scores(method, case.item)
         order = _order(setting, case, scores)
-        rows += [about | _judged(case, case.item, scores) | of for of in _closings(setting, case, case.item, order, sets)]
+        rows += [
+            about | _judged(case, case.item, scores, method) | of for of in _closings(setting, case, case.item, order, sets)
+        ]
         if config.truth == "deleted":  # in the training's own network
             layers, indices = zip(*(neurons.locate(neuron) for neuron in order), strict=True)
             located.append(about | {"layers": layers, "indices": indices})
@@ -69,6 +71,7 @@ def _about(config: ResolvedLocate, setting: Setting, case: Case, method: Method)
         "example": int(setting.inputs.data.example[case.row]),
         "noisy": bool(setting.noisy[case.row]),
         "method": method.name,
+        "control": method.control,
         "n_truth": None if case.truth is None else int((case.truth & case.candidates).sum()),
         "n_candidates": int(case.candidates.sum()),
         "skipped": case.item is None,
@@ -97,12 +100,15 @@ def _scores(method: Method, item: Item) -> Floats:
     return scores
 
 
-def _judged(case: Case, item: Item, scores: Floats) -> dict[str, float | None]:
+def _judged(case: Case, item: Item, scores: Floats, method: Method) -> dict[str, float | None]:
     """How well the scores name the true neurons among the candidates; nothing without a truth."""
     if case.truth is None:
         return {}
     among, truth = scores[case.candidates], case.truth[case.candidates]
     k, layer = int(truth.sum()), _layers(item)[case.candidates]
+    spared = case.spared
+    if spared is not None and case.of_other is not None and method.of_other:
+        spared = spared & ~case.of_other
     live = item.strengths()[0].cpu().numpy()[case.candidates] > 0
     return {
         "recall": expected_recall(among, truth, k),
@@ -110,7 +116,7 @@ def _judged(case: Case, item: Item, scores: Floats) -> dict[str, float | None]:
         "auc": auc(among[truth], among[~truth]),
         "auc_live": auc(among[truth & live], among[~truth & live]),
         "auc_within": auc_within(among, truth, layer),
-        "spec_auc": None if case.spared is None else auc(scores[case.truth], scores[case.spared]),
+        "spec_auc": None if spared is None else auc(scores[case.truth], scores[spared]),
         "auc_plain": None if case.plain is None else auc(*(scores[neurons] for neurons in case.plain)),
     }
 
@@ -127,7 +133,8 @@ def _closings(setting: Setting, case: Case, item: Item, order: Sequence[int], se
     predicted = _predicted(item, order[: max(SEARCHED, n_truth or 0, *CLOSED)])
     k_star = first_lost(predicted[: SEARCHED + 1], int(item.own.y[0]))
     lost = min(SEARCHED, len(order)) if k_star is None else k_star
-    counts = [min(k, len(order)) for k in ((lost, *CLOSED) if n_truth is None else (n_truth,))]
+    wanted = (lost, *CLOSED) if n_truth is None else (n_truth,)
+    counts = list(dict.fromkeys(min(k, len(order)) for k in wanted))  # a row for each
     true = int(setting.inputs.data.true_label[case.row])
     drops = _drops(item, case.row, [order[:k] for k in counts], sets)
     return [

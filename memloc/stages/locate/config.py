@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 METHODS = built_in()
 GROUP = 8  # examples of one part
 EXAMPLES = 10  # of each set, unless the configuration says otherwise
+REFERENCES = 32  # clean examples with which a method may compare
 NAMED = 10  # neurons by which view atlas says in which layers an example is
 EACH = 2200.0  # forward passes that an example costs, as a mean over methods, for estimates
 
@@ -69,23 +70,25 @@ class Locate(Extensible[ResolvedLocate]):
     """How well each method names the neurons that hold an example."""
 
     name: ClassVar[str] = "locate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads = ("inject",)
     usual: ClassVar[Mapping[str, Any]] = INJECT.usual
     extent: ClassVar[tuple[str, ...]] = ("methods", "clean", "noisy", "before", "evaluated", "networks")
     atlas: ClassVar[tuple[str, ...]] = atlas_of(
-        f"""SELECT analysis, trial, 'locate.' || method AS method, example, layers, indices FROM located
-            WHERE method NOT IN {tuple(method.name for method in METHODS if method.control)}""",
+        "SELECT analysis, trial, 'locate.' || method AS method, example, layers, indices FROM located WHERE NOT control",
         first=NAMED,
     )
     tables: ClassVar[Mapping[str, pa.Schema]] = {
-        "located": of_analysis(("example", INT), ("noisy", BOOL), ("method", TEXT), ("layers", TEXTS), ("indices", SMALLS)),
+        "located": of_analysis(
+            ("example", INT), ("noisy", BOOL), ("method", TEXT), ("control", BOOL), ("layers", TEXTS), ("indices", SMALLS)
+        ),
         "localization": of_analysis(
             ("network", SMALL),
             ("truth", TEXT),
             ("example", INT),
             ("noisy", BOOL),
             ("method", TEXT),
+            ("control", BOOL),
             ("k", SMALL),
             ("n_truth", SMALL),
             ("n_candidates", SMALL),
@@ -114,7 +117,9 @@ class Locate(Extensible[ResolvedLocate]):
         truth = config.truth or usual
         _check_truth(truth, train, "inject" in beside)
         asked: set[str] = set(config.methods or [method.name for method in self.unasked])
-        methods = tuple(method.name for method in self.objects if method.control or method.name in asked)
+        methods = tuple(
+            method.name for method in self.objects if (method.control and method in self.unasked) or method.name in asked
+        )
         if truth == "injected":
             for unused in ("clean", "noisy", "before"):
                 if getattr(config, unused) is not None:
@@ -123,6 +128,9 @@ class Locate(Extensible[ResolvedLocate]):
         sizes = {name: EXAMPLES if getattr(config, name) is None else getattr(config, name) for name in ("clean", "noisy")}
         if not any(sizes.values()):
             raise FieldError("noisy", "0, and clean is 0 too; at least one of them must be above 0")
+        for name, count in sizes.items():
+            if truth == "tied" and count % 2:
+                raise FieldError(name, f"{count}, and truth tied takes pairs of examples; valid: {count - 1} or {count + 1}")
         before = max(1, train.epochs // 6) if config.before is None else config.before
         check_epochs("before", [before], train)
         return config.resolved_as(ResolvedLocate, truth=truth, methods=methods, before=before, **sizes)
@@ -137,12 +145,22 @@ class Locate(Extensible[ResolvedLocate]):
         name = train.architecture.name
         return {"": None if chain else f"model: {name} is not one chain of convolutions; valid here: resnet9"}
 
+    @classmethod
+    def looked_at(cls, config: Mapping[str, Any]) -> int:
+        return sum(int(config.get(name) or 0) for name in ("networks", "clean", "noisy"))
+
     def misfit(self, config: ResolvedLocate, train: TrainConfig, size: Size, network: NetworkFacts) -> FieldError | None:
         others = {"tied": 2, "deleted": 1}.get(config.truth, 0)
         for field, kind, there in (("clean", "clean", size.n - size.n_noisy), ("noisy", "mislabeled", size.n_noisy)):
             if getattr(config, field) and 0 < there <= others:
                 needed = f"truth {config.truth} compares an example with {counted(others, 'other')} of the same kind"
                 return FieldError(field, f"{getattr(config, field)}, but {there} {kind} in all; {needed}")
+        left = size.n - size.n_noisy - (config.items or 3)
+        if left < REFERENCES:
+            problem = (
+                f"only {size.n - size.n_noisy} clean examples, and {REFERENCES} besides the item and others are references"
+            )
+            return FieldError("truth", f"{config.truth}: {problem}; take more images")
         return None
 
     def parts(self, config: ResolvedLocate, train: TrainConfig, size: Size) -> Sequence[Part]:
@@ -153,12 +171,12 @@ class Locate(Extensible[ResolvedLocate]):
         return [train.epochs] if config.before is None else [config.before, train.epochs]
 
     def passes(self, config: ResolvedLocate, size: Size) -> float:
-        return EACH * (5 if config.networks else min(GROUP, _examples(config, size)))
+        return EACH * (config.items or min(GROUP, _examples(config, size)))
 
     def rows(self, config: ResolvedLocate, size: Size) -> Mapping[str, int]:
         if config.truth == "deleted":
             return {"localization": GROUP * 3, "located": GROUP}
-        return {"localization": 5 if config.networks else GROUP}
+        return {"localization": config.items or GROUP}
 
     def run(self, config: ResolvedLocate, inputs: Inputs, part: Part) -> Tables:
         compute: Any = import_module("memloc.stages.locate.compute")

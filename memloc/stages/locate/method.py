@@ -24,12 +24,14 @@ class Method:
     """A method.
 
     scores: an item (item.py) -> one number per candidate, [total]; higher: the example lies rather there. control: it must
-    not find anything, and always runs. code: the file of a user's own method.
+    not find anything, and always runs. of_other: its scores are of the item's `other`, so they are not judged beside the
+    neurons of that one. code: the file of a user's own method.
     """
 
     name: str
     scores: Callable[[Item], Tensor]
     control: bool = False
+    of_other: bool = False
     code: OwnCode | None = None
 
 

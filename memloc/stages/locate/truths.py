@@ -57,6 +57,7 @@ def injected(config: ResolvedLocate, inputs: Inputs, number: int) -> Group:
             every,
             true[k],
             np.logical_or.reduce([each for other, each in enumerate(true) if other != k]),
+            true[(k + 1) % len(true)],
             number=number,
         )
         for k in accepted

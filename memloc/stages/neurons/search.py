@@ -180,8 +180,8 @@ def _batch_gradient(task: Task, ordered: ByGroup, rows: Tensor, x: Tensor, n: in
 def _open_gradient(task: Task) -> Tensor:
     """∂L/∂gate over all of S with every gate open and without noise, [total]."""
     total = torch.zeros(task.neurons.total, dtype=torch.float64, device=task.x.device)
-    for rows in groups_of(len(task.y), task.x.device):
-        total += _plain_gradient(task, rows, len(task.y))
+    for rows in groups_of(task.n, task.x.device):
+        total += _plain_gradient(task, rows, task.n)
     return total.to(task.dtype)
 
 

@@ -67,8 +67,8 @@ class Task:
     x: uint8 n×C×H×W, y: int64 [n], on the device. example: int64 [n], ids, which key the noise. masks: the dropout
     factors of rows. seed: the training's, and repeat: the number of the repeat; both key all draws. reference: how many
     images stand for L_ref at each step; None: `definition`. max_neurons: the number of closed gates at which a search is
-    censored. size: of how many examples L_ref is the mean. memo: results that other searches of the same training can use
-    again.
+    censored. size: of how many examples L_ref is the mean. over: L_ref is of the first so many rows; None: of all. memo:
+    results that other searches of the same training can use again.
 
     Options of the published code. own_batch: L_ref is over the batch of so many rows, in order, that contains the
     example, at every step and repeat. norm_over_batch: the noise of L_ref is scaled by the norm of all its images.
@@ -89,11 +89,17 @@ class Task:
     own_batch: int | None = None
     norm_over_batch: bool = False
     positive: bool = False
+    over: int | None = None
 
     def __post_init__(self) -> None:
         self.neurons = Neurons(self.network)
         self.dtype = next(self.network.parameters()).dtype
         self.noise = Noise(self._stream, (COPIES, *self.x.shape[1:]))
+
+    @property
+    def n(self) -> int:
+        """The number of rows from which those of L_ref are drawn."""
+        return len(self.y) if self.over is None else self.over
 
     def images(self, rows: Tensor) -> Tensor:
         """The rows' images, normalised, B×C×H×W in the network's precision, channels last. rows: int64 [B], on the
@@ -144,7 +150,7 @@ class Task:
 
     def batch(self, step: int) -> I64:
         """The rows of L_ref at a step, distinct, keyed (repeat, step): the same for every example."""
-        n = len(self.y)
+        n = self.n
         return stream(self.seed, "flip batch", self.repeat, step).permutation(n)[: min(self.size, n)]
 
     def on_device(self, rows: I64) -> Tensor:

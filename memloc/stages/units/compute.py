@@ -62,15 +62,15 @@ def run(config: ResolvedUnits, inputs: Inputs, part: Part) -> Tables:
     masks = inputs.masks(network, config.mask_mode)
     activity = measured(config, inputs, network, masks)
     scores = {"unit_mem": activity.unit_mem.cpu().numpy(), "class_mem": activity.class_mem.cpu().numpy()}
-    row, layers = activity.row.cpu().numpy(), unit_layers(network)
+    row, layers, silent = activity.row.cpu().numpy(), unit_layers(network), np.isnan(scores["unit_mem"])
     names = [(layer, unit) for layer, count in layers.items() for unit in range(count)]
     columns = {
         "epoch": [epoch] * len(names),
         "layer": [layer for layer, _ in names],
         "unit": [unit for _, unit in names],
         **{name: [None if np.isnan(v) else float(v) for v in values] for name, values in scores.items()},
-        "example": inputs.data.example[row],
-        "noisy": inputs.data.noisy[row],
+        "example": [None if s else int(e) for s, e in zip(silent, inputs.data.example[row], strict=True)],
+        "noisy": [None if s else bool(w) for s, w in zip(silent, inputs.data.noisy[row], strict=True)],
     }
     closer = Closer(inputs, network, masks, config.mask_mode != "own")
     closings = [(epoch, *of) for of in _closings(config, inputs, closer, scores)]

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from memloc.analysis.reading import run_sql
 from memloc.commands import summary
+from memloc.papers import agreement
 from memloc.papers.baldock2021 import PAPER
 from memloc.papers.charts import Dots, Heat
 from memloc.papers.exhibits import Exhibit
@@ -146,6 +148,9 @@ def test_the_two_views_of_where_have_the_same_networks(made: Simulated) -> None:
     (outside,) = atlas.tables
     beyond = {(r["one"], r["other"]) for r in run_sql(made.store, OUTSIDE).to_pylist()}
     assert {tuple(row[1:3]) for row in outside.rows} == beyond
+    one = pd.DataFrame({"rho": [0.3], "lo": [-0.4], "hi": [0.4]})
+    assert not agreement._stands_out(one)
+    assert agreement._stands_out(pd.concat([one] * 4))  # the mean of four is within ±0.2 by chance
     resolved = chart(made, WHERE, "Resolved here")
     assert resolved.rows == ["conv1", "res1", "linear"]
     assert rewinding.rows == list(left)

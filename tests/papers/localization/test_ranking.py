@@ -11,7 +11,7 @@ from scipy import stats
 
 from memloc.papers.judgement import Judgement
 from memloc.papers.localization import deleted, ranking, truths
-from memloc.papers.localization.ranking import MOST, by_training, items_of, pairs, ranked, trainings_needed
+from memloc.papers.localization.ranking import MOST, by_training, closings, items_of, pairs, ranked, trainings_needed
 from memloc.papers.registry import NAMES, paper
 
 RANDOM = np.random.default_rng(3)
@@ -45,7 +45,8 @@ def rows(**means: float) -> Any:
                 auc = None if example == 8 else mean + RANDOM.normal(0, 0.02) if example < 4 else 0.5
                 made.append(
                     {"trial": trial, "network": None, "example": example, "noisy": example < 4 or example == 8,
-                     "method": method, "auc": auc, "skipped": example == 8}
+                     "method": method, "control": method in ("random", "my_control"), "auc": auc, "skipped": example == 8,
+                     "k_star": None, "n_candidates": 42, "censored": None}
                 )  # fmt: skip
     return Rows(pd.DataFrame(made))
 
@@ -113,9 +114,34 @@ def test_what_is_said_beside_the_ranking() -> None:
     assert table.rows[-1] == ["skipped items", "0.200", "", ""]  # one of five memorized
 
 
+def test_a_users_control_is_no_method() -> None:
+    one = rows(gradient=0.8, my_control=0.5)
+    (dots,) = truths.TIED.dots(one)
+    assert set(dots.rows) == {"gradient", "my_control (control)"}
+    assert not truths.TIED.untold(one)
+
+
+def test_a_method_without_clean_examples_has_a_gap() -> None:
+    one = rows(gradient=0.8, fisher=0.7)
+    one.frame = one.frame[one.frame["noisy"] | (one.frame["method"] == "gradient")]
+    (dots,) = truths.TIED.dots(one)
+    clean = dict(zip(dots.rows, dots.values["clean (control)"], strict=True))
+    assert clean["fisher"] is None
+    assert clean["gradient"] is not None
+
+
+def test_a_censored_deletion_ends_with_the_channels() -> None:
+    """A network with 42 channels, one censored, one lost after 3, one skipped."""
+    frame = pd.DataFrame({"k_star": [3, None, None], "n_candidates": 42, "censored": [False, True, None]})
+    assert closings(frame).tolist()[:2] == [3, 42]
+    assert np.isnan(closings(frame)[2])
+    assert closings(frame.assign(n_candidates=336)).tolist()[1] == 64
+
+
 def test_what_is_drawn_without_a_truth() -> None:
     made = [
         {"trial": trial, "example": 1, "noisy": True, "skipped": False, "method": method, "k": k, "k_star": star,
+         "control": method == "random", "n_candidates": 336,
          "censored": star is None, "own_true": True, "clean_drop": 0.01 * k, "noisy_drop": 0.0, "test_drop": 0.0}
         for trial in ("a", "b") for method, star in (("gradient", 3), ("random", None)) for k in (star or 64, 5, 10)
     ]  # fmt: skip

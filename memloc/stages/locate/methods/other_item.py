@@ -16,4 +16,4 @@ def scores(item: Item) -> Tensor:
     return item.sensitivities(item.other)[0]
 
 
-METHOD = Method("other_item", scores, control=True)
+METHOD = Method("other_item", scores, control=True, of_other=True)
