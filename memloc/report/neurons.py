@@ -81,7 +81,7 @@ def located(observations: Observations, one: TrainingSet, examples: Sequence[int
     named = [a for a in observations.analyses if a["stage"] == "locate" and a["config"]["truth"] == "deleted"]
     analyses = {a["trial"]: a["analysis"] for a in reversed(named)}
     trainings = sorted(analyses.keys() & {*one.scored}, key=lambda t: (observations.trials[t]["seed"], t))
-    lists = _lists(observations, [analyses[t] for t in trainings], examples)
+    lists, sizes = _lists(observations, [analyses[t] for t in trainings], examples)
     if not lists:
         return None
     first: dict[int, dict[str, list[tuple[str, int]]]] = {}
@@ -91,14 +91,13 @@ def located(observations: Observations, one: TrainingSet, examples: Sequence[int
             if home.setdefault(example, trial) == trial:
                 first.setdefault(example, {})[method] = neurons
     few = dict(list(first.items())[: LOCATED // len({method for of in first.values() for method in of})])
-    there = [neuron for of in few.values() for neurons in of.values() for neuron in neurons]
-    names = observations.order(one.setting, dict.fromkeys(layer for layer, _ in there))
+    names = observations.order(one.setting, sizes)
     known = {method for of in few.values() for method in of}
     methods = [m.name for m in METHODS if m.name in known]
     methods += sorted(known - {*methods})
     number = {name: k for k, name in enumerate(names)}
     return {
-        "layers": [(name, 1 + max(index for layer, index in there if layer == name)) for name in names],
+        "layers": [(name, sizes[name]) for name in names],
         "methods": methods,
         "first": {
             e: [f"seed {observations.trials[home[e]]['seed']}",
@@ -110,13 +109,15 @@ def located(observations: Observations, one: TrainingSet, examples: Sequence[int
 
 def _lists(
     observations: Observations, analyses: Sequence[str], examples: Iterable[int]
-) -> dict[str, list[tuple[int, str, list[tuple[str, int]]]]]:
-    """{training: [example, method, its first neurons]}; controls find nothing, and are left out."""
-    kept = {*examples}
+) -> tuple[dict[str, list[tuple[int, str, list[tuple[str, int]]]]], dict[str, int]]:
+    """({training: [example, method, its first neurons]}, {layer: its neurons}); controls find nothing, and are left out."""
+    kept, sizes = {*examples}, dict[str, int]()
     found: dict[str, list[tuple[int, str, list[tuple[str, int]]]]] = {}
     for batch in observations.batches("located", ("trial", "example", "method", "control", "layers", "indices"), analyses):
         for row in batch.to_pylist():
             if row["example"] in kept and not row["control"]:
-                neurons = list(zip(row["layers"], row["indices"], strict=True))[:NAMED]
-                found.setdefault(row["trial"], []).append((row["example"], row["method"], neurons))
-    return found
+                neurons = list(zip(row["layers"], row["indices"], strict=True))
+                for layer, index in neurons:
+                    sizes[layer] = max(sizes.get(layer, 0), index + 1)
+                found.setdefault(row["trial"], []).append((row["example"], row["method"], neurons[:NAMED]))
+    return found, sizes

@@ -360,7 +360,7 @@ def test_the_first_ten_neurons_of_every_method_in_one_training(monkeypatch: pyte
     shown = neurons.located(Located(), trained("abc"), [7, 8])
     assert shown is not None
     assert shown["methods"] == ["fisher", "zero_out", "mine"]  # as memloc has them, then a user's; no control
-    assert shown["layers"] == [("stem", 31), ("b.1", 34)]
+    assert shown["layers"] == [("stem", 31), ("b.1", 34)]  # of all neurons that the lists name
     of_c = [v for k in range(2, 12) for v in (k % 2, 3 * k)]
     of_b = [v for k in range(1, 11) for v in (k % 2, 3 * k)]
     assert shown["first"] == {7: ["seed 2", of_c, of_c, of_c], 8: ["seed 3", of_b, of_b, []]}

@@ -177,7 +177,7 @@ const methods = (id) => {
     return row(methods[k], picture("0 0 1000 14", 14, words || "none", ...ends(), ...marks));
   });
   const names = layers.map(([name]) => name).join(", ");
-  const note = `Marks are the first ${lists[0].length / 2} neurons of each method, in ${training}; the darker, the earlier. Layers from left to right: ${names}.`;
+  const note = `Marks are the first ${Math.max(...lists.map((flat) => flat.length / 2))} neurons of each method, in ${training}; the darker, the earlier. Layers from left to right: ${names}.`;
   return table("ex-methods", "Its neurons by each method", rows, note);
 };
 const all = (id, r) => {
