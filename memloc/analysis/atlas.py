@@ -89,10 +89,12 @@ def _rank(score: str) -> str:
 
 
 def _side(method: str, other: str, column: str) -> str:
-    """SQL: trial, one, other, key, a score of one side: that of its layers in the coarser of both namings."""
+    """SQL: trial, one, other, key, a score of one side: that of its layers, in the coarser naming where both differ."""
     return f"""SELECT trial, one, other, key, fsum(score ORDER BY score) / count(*) AS {column} FROM (
         SELECT p.trial, p.one, p.other, a.layer, a.score,
-               min(CASE WHEN b.layer IS NULL OR length(a.layer) <= length(b.layer) THEN a.layer ELSE b.layer END) AS key
+               CASE WHEN bool_or(a.layer = b.layer) THEN any_value(a.layer)
+                    ELSE min(CASE WHEN b.layer IS NULL OR length(a.layer) <= length(b.layer) THEN a.layer ELSE b.layer END)
+               END AS key
         FROM pairs AS p JOIN layered AS a ON a.trial = p.trial AND a.method = p.{method}
         LEFT JOIN layered AS b ON b.trial = p.trial AND b.method = p.{other} AND {_RELATED} GROUP BY ALL) GROUP BY ALL"""
 

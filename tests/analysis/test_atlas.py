@@ -258,6 +258,19 @@ def test_an_analysis_of_clean_examples_alone_says_nothing_of_mislabeled_ones(tmp
     assert (pair.one, pair.other, pair.n) == ("flips", "rewinding", 5)
 
 
+def test_layers_that_both_name_are_compared_as_themselves(tmp_path: Path) -> None:
+    """Although one method names their block as well, which the other does not: there it has 0."""
+    simulated = Simulated(tmp_path)
+    trial = simulated.training(n=N, noise=NOISY / N)
+    left = {"b": 0.9, "b.1": 0.2, "b.2": 0.4, "x": 0.1}
+    simulated.rewind(trial, left)
+    simulated.retrain(trial, {layer: [0.0, value] for layer, value in left.items() if layer != "b"})
+    (pair,) = rows(simulated, "SELECT * FROM atlas_agreement").itertuples()
+    lost = [1 - value for value in left.values()]
+    assert pair.n == 4
+    assert pair.rho == pytest.approx(spearmanr(lost, [0.0, *lost[1:]]).statistic)
+
+
 def test_the_same_every_time(made: Simulated) -> None:
     first, again = (rows(made, "SELECT * FROM atlas_agreement ORDER BY ALL") for _ in range(2))
     assert first.equals(again)
