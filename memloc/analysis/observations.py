@@ -17,7 +17,7 @@ from memloc.analysis.conditions import among
 from memloc.analysis.memorizing import Memorizing, by_trial
 from memloc.analysis.own_stages import layered_tables
 from memloc.analysis.reader import Reader
-from memloc.analysis.settings import SEEDS, Measurement, Setting, settings, variant_of
+from memloc.analysis.settings import SEEDS, Measurement, Origin, Setting, settings, variant_of
 from memloc.analysis.views import RIGHT_SCORES, VIEWS
 from memloc.config import canonical_json
 from memloc.data import SOURCES, NamedDataset, describe
@@ -75,7 +75,9 @@ class Observations(Memorizing):
         key = (stage, tuple(dropout), tuple(without), atypical, at)
         if key not in self._settings:
             measured = Measurement(stage, atypical, at)
-            self._settings[key] = settings(self.trials, self.analyses, measured, dropout=dropout, without=without)
+            self._settings[key] = settings(
+                self.trials, self.analyses, measured, dropout=dropout, without=without, origins=self._origins
+            )
         return self._settings[key]
 
     @cached_property
@@ -87,7 +89,8 @@ class Observations(Memorizing):
 
     @cached_property
     def analyses(self) -> list[Row]:
-        """Rows of `analyses`, config as a mapping; variant: the options of the flips that they read.
+        """Rows of `analyses`, config as a mapping; variant: the options of the flips that they read; read: the (stage,
+        configuration) of all that they read.
 
         Also the source of C-scores, if trainings have analyses on sets by C-scores of several sources. An analysis without
         any row is left out: memloc writes none, and there is nothing to estimate.
@@ -106,7 +109,8 @@ class Observations(Memorizing):
             if key not in known:
                 known[key] = _with_what_it_reads(configs[row["analysis"]], flips, row["analysis"] in several)
             config, variant = known[key]
-            described.append({**row, "config": config, "variant": variant})
+            of = [(stages[a], configs[a]) for a in row["reads"] if a in configs]
+            described.append({**row, "config": config, "variant": variant, "read": of})
         return described
 
     @cached_property
@@ -124,14 +128,13 @@ class Observations(Memorizing):
 
     def data_identity(self, trial: str) -> str:
         """What the data of a training were, for `memloc.data.check_identity`."""
-        return self._identities[trial]
+        return self._origins[trial].data
 
     @cached_property
-    def _identities(self) -> dict[str, str]:
+    def _origins(self) -> dict[str, Origin]:
         trainings = self._reader.seen.commits.trainings()
-        return {
-            trial: str(part["data"]) for trial, part in zip(trainings.said("trial"), trainings.said("part"), strict=True)
-        }
+        parts = zip(trainings.said("trial"), trainings.said("part"), strict=True)
+        return {trial: Origin(str(part["data"]), int(part.get("version") or 0)) for trial, part in parts}
 
     def test_size(self, trial: str) -> int | None:
         """How many test examples a training has. None for all images of the user's: they need not be there any more."""

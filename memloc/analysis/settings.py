@@ -20,6 +20,8 @@ from memloc.stages.base import Stage
 SEEDS = ("seed", "data_seed")
 ATYPICAL = {"c_score_below": 0.5}  # the usual values of a field of several stages, if a resolved configuration has it
 USUAL_NETWORK = {"width": 1, "stem": "imagenet"}
+# {training field: values with which the computation is the paper's: its hardware had tf32, and nobody knows the rest}
+ARITHMETIC: dict[str, Any] = {"precision": ("fp32", "tf32"), "threads": range(10**6), "compile": (True, False)}
 
 # Of the paper. They come first where settings are sorted.
 DATASETS = ("cifar10", "mnist", "svhn")
@@ -69,9 +71,14 @@ class Setting:
     @property
     def deviations(self) -> dict[str, Any]:
         """Every field that has not its usual value, besides data set, model and noise rate."""
-        named = (*Scope.__dataclass_fields__, "dropout")  # each question states its dropout itself
+        named = (*Scope.__dataclass_fields__, "dropout", "given_sha256")  # each question states its dropout itself
         of_training = {k: v for k, v in self.config.items() if k not in named and v != usual(self, k)}
         return {**of_training, **self.variant}
+
+    @property
+    def unlike_paper(self) -> dict[str, Any]:
+        """The deviations in what is computed; those in its arithmetic aside."""
+        return {k: v for k, v in self.deviations.items() if v not in ARITHMETIC.get(k, ())}
 
     @property
     def words(self) -> str:
@@ -109,6 +116,14 @@ def usual(setting: Setting, name: str) -> Any:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """data: the identity of a training's data. version: of the code of training."""
+
+    data: str
+    version: int
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What is measured. atypical: S_n is by C-score, not by label. at: where gradients are taken."""
 
@@ -134,6 +149,7 @@ def settings(
     *,
     dropout: Sequence[str] = ("none",),
     without: Sequence[str] = (),
+    origins: Mapping[str, Origin] | None = None,
 ) -> list[Setting]:
     """The settings that have complete analyses of what is measured, the same ones in the same order for the same store.
 
@@ -142,6 +158,8 @@ def settings(
         analyses: rows analysis, trial, stage, config (a mapping), variant (further differences, such as what it reads).
         dropout: the kinds of dropout that the trainings may have.
         without: training fields that may differ within a setting; who asks looks at them.
+        origins: {trial: what tells trainings of one configuration apart}. Those on other data are another setting. Of those
+            by several versions of training the newest counts, so that a seed counts once.
     """
     groups: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Mapping[str, Any]]]] = {}
     keys: dict[str, str] = {}  # canonical JSON takes long, and most trainings have the same
@@ -149,16 +167,34 @@ def settings(
         config = trials.get(analysis["trial"]) if analysis["stage"] == measured.stage else None
         if config is None or config["dropout"] not in dropout or not measured.is_of(analysis, config):
             continue
-        shared = {k: v for k, v in config.items() if k not in (*SEEDS, *without) and v is not None}
+        aside = (*SEEDS, *without, *(("given_sha256",) if "{seed" in str(config.get("given_from")) else ()))
+        shared = {k: v for k, v in config.items() if k not in aside and v is not None}
         variant = {**variant_of(measured.stage, analysis["config"]), **analysis["variant"]}
-        if (written := repr((shared, variant))) not in keys:
-            keys[written] = canonical_json([shared, variant])
+        data = origins[analysis["trial"]].data if origins else ""
+        if (written := repr((shared, variant, data))) not in keys:
+            keys[written] = canonical_json([shared, variant, data])
         chosen = groups.setdefault(keys[written], (shared, variant, {}))[2]
         known = chosen.get(analysis["trial"])
         if known is None or _larger(analysis, known):
             chosen[analysis["trial"]] = analysis
     kept = [groups[key] for key in sorted(groups)]
-    return [Setting(c, v, {t: a["analysis"] for t, a in chosen.items()}) for c, v, chosen in kept]
+    newest = _newest(trials, origins or {})
+    return [Setting(c, v, {t: a["analysis"] for t, a in chosen.items() if newest(t, chosen)}) for c, v, chosen in kept]
+
+
+def _newest(
+    trials: Mapping[str, Mapping[str, Any]], origins: Mapping[str, Origin]
+) -> Callable[[str, Collection[str]], bool]:
+    """Is a training, among some, of the newest version that its configuration has there?"""
+    several = len({origin.version for origin in origins.values()}) > 1
+
+    def newest(trial: str, among: Collection[str]) -> bool:
+        if not several:
+            return True
+        alike = [origins[other].version for other in among if trials[other] == trials[trial]]
+        return origins[trial].version == max(alike)
+
+    return newest
 
 
 def variant_of(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,9 +206,13 @@ def variant_of(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _larger(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Does `one` look at more than `other`? If both look at as much, is it the first by id?"""
-    sizes = [STAGES.get(a["stage"], Stage).looked_at(a["config"]) for a in (one, other)]
+    """Does `one` look at more than `other`, or do the analyses that it reads? If not, is it the first by id?"""
+    sizes = [[_looked_at(*of) for of in ((a["stage"], a["config"]), *a.get("read", ()))] for a in (one, other)]
     return sizes[0] > sizes[1] if sizes[0] != sizes[1] else bool(one["analysis"] < other["analysis"])
+
+
+def _looked_at(stage: str, config: Mapping[str, Any]) -> tuple[int, ...]:
+    return STAGES.get(stage, Stage).looked_at(config)
 
 
 # --- names ------------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ def ordered_mean(numbers: str) -> str:
 # norm_sum: their sum. norm_concat: that of the concatenated gradient. cosine: that of the concatenated gradients.
 # cosine_mean: mean over the group's tensors.
 # ‖g_rest‖² = ‖g_c + g_n − g_control‖² = ‖g_c‖² + ‖g_n‖² + 2⟨g_c, g_n⟩ − ‖g_control‖² − 2⟨g_control, g_rest⟩.
-SETS = ("clean", "noisy", "control", "total")
+SETS = ("clean", "noisy", "control", "rest", "total")
 REST = "sq_clean + sq_noisy + 2 * dot - sq_control - 2 * dot_control"
 GRADIENT_LAYERS = f"""
 WITH tensors AS (

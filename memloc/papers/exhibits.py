@@ -40,8 +40,8 @@ class Wanted:
 
     def deviations(self, setting: Setting) -> dict[str, str]:
         """{field: `0.25 (the paper's: 1)`}: the fields in which a setting differs from the paper's exhibit."""
-        papers = {k: str(self.fields.get(k, usual_in_words(setting, k))) for k in setting.deviations}
-        return {k: f"{v} (the paper's: {papers[k]})" for k, v in setting.deviations.items() if str(v) != papers[k]}
+        papers = {k: str(self.fields.get(k, usual_in_words(setting, k))) for k in setting.unlike_paper}
+        return {k: f"{v} (the paper's: {papers[k]})" for k, v in setting.unlike_paper.items() if str(v) != papers[k]}
 
 
 USUAL = Wanted(("cifar10",), ("resnet9",), (0.1,))

@@ -129,10 +129,10 @@ class Stage(Generic[C]):
         return () if self.code is None else (self.code,)
 
     @classmethod
-    def looked_at(cls, config: Mapping[str, Any]) -> int:
-        """How much an analysis has looked at: of two of a setting, the one that has looked at more is shown."""
+    def looked_at(cls, config: Mapping[str, Any]) -> tuple[int, ...]:
+        """How much an analysis has looked at, what counts most first: of two of a setting, the larger one is shown."""
         value = config.get("epochs")
-        return len(value) if isinstance(value, list | tuple) else int(value or 0)
+        return (len(value) if isinstance(value, list | tuple) else int(value or 0),)
 
     def trainings(self, config: C, train: TrainConfig, n: Callable[[], int]) -> Iterable[TrainConfig]:
         """The trainings that replace a training of a block with this stage, one by one where they are many.

@@ -34,6 +34,13 @@ def test_a_data_set_of_ones_own_is_its_files_name() -> None:
         ("locate", {"truth": "deleted", "clean": 0, "noisy": 10}, {"truth": "deleted", "clean": 0, "noisy": 60}),
         ("inject", {"networks": 2}, {"networks": 3}),
         ("flips", {"clean": 9, "noisy": 9, "repeats": 1}, {"clean": 5, "noisy": 5, "repeats": 2}),
+        ("flips", {"clean": 0, "noisy": 150, "repeats": 1}, {"clean": 60, "noisy": 60, "repeats": 1}),
+        (
+            "flips",
+            {"clean": 9, "noisy": 9, "repeats": 1, "post_eval": 0},
+            {"clean": 9, "noisy": 9, "repeats": 1, "post_eval": 9},
+        ),
+        ("evaluate", {"modes": ["own"], "rescale": ["authors"]}, {"modes": ["own"], "rescale": ["none"]}),
         ("rewind", {"epochs": [0, 5]}, {"epochs": [0, 5, 9]}),
     ],
 )
@@ -45,4 +52,23 @@ def test_of_two_analyses_the_one_that_looked_at_more_is_shown(
     configs = zip(ids, (less, more), strict=True)
     rows = [{"analysis": id, "trial": "t", "stage": stage, "config": config, "variant": {}} for id, config in configs]
     (found,) = settings(trials, rows, Measurement(stage))
+    assert found.analyses == {"t": ids[1]}
+
+
+@pytest.mark.parametrize("ids", ["ab", "ba"])
+def test_of_two_that_look_at_as_much_the_one_that_reads_more_is_shown(ids: str) -> None:
+    trials = {"t": {**setting("digits").config, "dropout": "none"}}
+    searches = [{"clean": n, "noisy": n, "repeats": 1} for n in (10, 200)]
+    rows = [
+        {
+            "analysis": id,
+            "trial": "t",
+            "stage": "detection",
+            "config": {"scores": ["flips"]},
+            "variant": {},
+            "read": [("flips", of)],
+        }
+        for id, of in zip(ids, searches, strict=True)
+    ]
+    (found,) = settings(trials, rows, Measurement("detection"))
     assert found.analyses == {"t": ids[1]}

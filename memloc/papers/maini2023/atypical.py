@@ -45,7 +45,7 @@ def _of(observations: Observations, stage: str) -> dict[str, Setting]:
 
 
 def _key(setting: Setting) -> str:
-    return canonical_json([setting.config, setting.variant.get("memorized")])
+    return canonical_json([setting.config, setting.variant.get("memorized"), setting.variant.get("c_score_below")])
 
 
 def _a1(case: Case) -> Estimates:

@@ -122,8 +122,8 @@ class Detection(Extensible[ResolvedDetection]):
         return tables
 
     @classmethod
-    def looked_at(cls, config: Mapping[str, Any]) -> int:
-        return len(config.get("scores") or ())
+    def looked_at(cls, config: Mapping[str, Any]) -> tuple[int, ...]:
+        return (len(config.get("scores") or ()),)
 
     def parts(self, config: ResolvedDetection, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"all": "all"}]

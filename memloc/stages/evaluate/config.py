@@ -92,8 +92,8 @@ class Evaluate(Stage[ResolvedEvaluate]):
         return ResolvedEvaluate(epoch=epoch, modes=modes, rescale=rescale)
 
     @classmethod
-    def looked_at(cls, config: Mapping[str, Any]) -> int:
-        return len(config.get("modes") or ())
+    def looked_at(cls, config: Mapping[str, Any]) -> tuple[int, ...]:
+        return len(config.get("modes") or ()), int("none" in (config.get("rescale") or ()))
 
     def parts(self, config: ResolvedEvaluate, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"epoch": config.epoch}]

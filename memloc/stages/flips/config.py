@@ -131,8 +131,9 @@ class Flips(Stage[FlipsConfig]):
         return {"": None if network.neurons else none, "ablate: weight": weight}
 
     @classmethod
-    def looked_at(cls, config: Mapping[str, Any]) -> int:
-        return int((config["clean"] + config["noisy"]) * config["repeats"])
+    def looked_at(cls, config: Mapping[str, Any]) -> tuple[int, ...]:
+        clean, noisy, repeats = config["clean"], config["noisy"], config["repeats"]
+        return min(clean, noisy) * repeats, int(config.get("post_eval", 0) != 0), (clean + noisy) * repeats
 
     def parts(self, config: FlipsConfig, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"repeat": r, "group": g} for r in range(config.repeats) for g in range(_groups(config, size))]

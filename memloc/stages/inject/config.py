@@ -75,8 +75,8 @@ class Inject(Stage[InjectConfig]):
         return {"": problem}
 
     @classmethod
-    def looked_at(cls, config: Mapping[str, Any]) -> int:
-        return int(config["networks"])
+    def looked_at(cls, config: Mapping[str, Any]) -> tuple[int, ...]:
+        return (int(config["networks"]),)
 
     def misfit(self, config: InjectConfig, train: TrainConfig, size: Size, network: NetworkFacts) -> FieldError | None:
         if size.n_noisy:

@@ -146,8 +146,8 @@ class Locate(Extensible[ResolvedLocate]):
         return {"": None if chain else f"model: {name} is not one chain of convolutions; valid here: resnet9"}
 
     @classmethod
-    def looked_at(cls, config: Mapping[str, Any]) -> int:
-        return sum(int(config.get(name) or 0) for name in ("networks", "clean", "noisy"))
+    def looked_at(cls, config: Mapping[str, Any]) -> tuple[int, ...]:
+        return (sum(int(config.get(name) or 0) for name in ("networks", "clean", "noisy")),)
 
     def misfit(self, config: ResolvedLocate, train: TrainConfig, size: Size, network: NetworkFacts) -> FieldError | None:
         others = {"tied": 2, "deleted": 1}.get(config.truth, 0)

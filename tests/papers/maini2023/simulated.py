@@ -102,6 +102,7 @@ class Simulated:
         learning_time: Sequence[int] | None = None,
         model: str = "resnet9",
         identity: str = "simulated",
+        version: int = 1,
         **fields: Any,
     ) -> str:
         """A training of n examples, the first round(noise·n) of them mislabeled.
@@ -111,11 +112,12 @@ class Simulated:
             curves: more columns of `epochs`, such as test_acc.
             evaluated: rows {(mode, rescale): (clean, noisy, test)} of an evaluation at T, and the share of noisy examples
                 that get their true label as a fourth; a number: noisy accuracy in mode plain or own; None: not evaluated.
-            identity: of the data.
+            identity: of the data. version: of the code of training.
         """
         given = resolved(**{"dataset": "cifar10", "model": model, "noise": 0.1, **fields})
         config = canonical(given)
-        trial, epochs = fingerprint(["simulated", config]), given.epochs
+        apart = [] if (identity, version) == ("simulated", 1) else [identity, version]
+        trial, epochs = fingerprint(["simulated", config, *apart]), given.epochs
         noisy = np.arange(n) < round(given.noise * n)
         climb = np.clip((np.arange(1, epochs + 1) - 11.6) * 0.06, 0, 1) if noisy_acc is None else np.asarray(noisy_acc)
         by_epoch = {"epoch": range(1, epochs + 1), "noisy_acc": climb if noisy.any() else None, **(curves or {})}
@@ -131,7 +133,7 @@ class Simulated:
             "epochs": _filled("epochs", {"trial": [trial] * epochs, **by_epoch}),
             "examples": _filled("examples", {"trial": [trial] * n, **by_example}),
         }
-        self._publish(Commit(trial, trial, None, "train", {"data": identity, "version": 1}, 0, 1, config), tables)
+        self._publish(Commit(trial, trial, None, "train", {"data": identity, "version": version}, 0, 1, config), tables)
         if isinstance(evaluated, float):
             evaluated = {("own" if given.example_tied else "plain", "none"): (1.0, evaluated, 0.9)}
         if evaluated is not None:

@@ -50,7 +50,7 @@ def analyse(made: Simulated, trial: str, stage: str, given: Accuracies, **config
         "noisy_acc": [noisy for _, noisy in given.values()],
     }
     epochs = sorted({epoch for _, epoch in given})
-    usual = {"epochs": epochs, "buffers": "final"} if stage == "rewind" else {"epochs": 3, "peak_epoch": 2, "lr": 0.1}
+    usual = {"epochs": epochs, "buffers": "final"} if stage == "rewind" else {"epochs": 20, "peak_epoch": 10, "lr": 0.1}
     made.analysis(trial, stage, {**usual, **config}, **{stage: columns})
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from memloc.analysis.observations import Observations
 from memloc.analysis.observed import Observed
 from memloc.analysis.settings import Setting, percent
+from memloc.counts import counted
 from memloc.papers.charts import Table
 from memloc.papers.claims import Case, Claim, Estimates, Numbers, here
 from memloc.papers.deciding import away, decided, listed, ranked, reaching, saying, untestable
@@ -88,17 +89,25 @@ def _trend(frame: pd.DataFrame, sql: str) -> Estimate | None:
 
     The estimate is the mean over seeds of Spearman's coefficient. None with fewer than three p_gen.
     """
-    trials = list(frame["trial"])
     wide = frame.pivot_table(index=["seed", "data_seed", "p_mem"], columns="p_gen", values="after_clean")
     if wide.shape[1] < 3:
         return None
-    rows = wide.dropna(axis=0).groupby(level=["seed", "data_seed"]).mean().to_numpy(dtype=np.float64)
+    everywhere = wide.dropna(axis=1)  # p_gen that all seeds have
+    table = everywhere if everywhere.shape[1] >= 3 else wide.dropna(axis=0)
+    rows = table.groupby(level=["seed", "data_seed"]).mean().to_numpy(dtype=np.float64)
     if not len(rows):
-        return untestable(f"no seed has all {wide.shape[1]} p_gen", trials, sql)
+        return untestable(f"no seed has all {wide.shape[1]} p_gen", list(frame["trial"]), sql)
+    keys = frame.set_index(["seed", "data_seed", "p_mem"]).index
+    used = frame[keys.isin(table.index) & frame["p_gen"].isin(table.columns)]
+    seeds = len(wide.groupby(level=["seed", "data_seed"]))
+    left_out = f"; without {counted(seeds - len(rows), 'seed')} that lack a p_gen" if len(rows) < seeds else ""
     test, each = page_trend(rows)
     page = f"Page's test: p = {test.p:.2g}, which must be below 0.05; " if len(rows) > 1 else ""
-    reason = f"mean over seeds of Spearman's coefficient of clean accuracy and p_gen; {page}each seed's: {listed(each)}"
-    return ranked(test, each, len(rows), reason, trials, sql)
+    reason = (
+        f"mean over seeds of Spearman's coefficient of clean accuracy and {table.shape[1]} p_gen; "
+        f"{page}each seed's: {listed(each)}{left_out}"
+    )
+    return ranked(test, each, len(rows), reason, list(used["trial"]), sql)
 
 
 def _baseline_settings(observations: Observations) -> list[Setting]:

@@ -76,7 +76,7 @@ def _span(windows: Sequence[tuple[int, int]]) -> str:
 
 def _windows(case: Case) -> dict[str, tuple[int, int]]:
     """{trial: the epochs in which it memorizes}: 10 to 30 in the paper's setting, else where noisy accuracy climbs."""
-    if case.scope == HERE and not case.setting.deviations:
+    if case.scope == HERE and not case.setting.unlike_paper:
         return dict.fromkeys(case.trials, (10, 30))
     begins, ends = (case.observations.first_reaching(level) for level in (0.2, 0.8))
     return {t: (begins[t], ends[t]) for t in case.trials if t in begins and t in ends}

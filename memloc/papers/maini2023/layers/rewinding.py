@@ -71,8 +71,14 @@ class Rewound:
         return list(table.index), {} if table.empty else dict(zip(names, accuracies(table, self.n), strict=True))
 
     def left(self, column: str) -> pd.DataFrame:
-        """Trainings × groups: accuracy after rewinding, mean over the epochs rewound to, without T."""
+        """Trainings × groups: accuracy after rewinding, mean over the epochs rewound to, without T.
+
+        Trainings are compared, so only those epochs count to which all of them were rewound, if there are any.
+        """
         rows = self.frame[self.frame["epoch"] < self.frame["trial"].map(self.ends)]
+        cells = rows.groupby(["layer", "epoch"])["trial"].transform("nunique") == rows["trial"].nunique()
+        everywhere = cells.groupby(rows["epoch"]).transform("all")
+        rows = rows[everywhere] if everywhere.any() else rows
         means: pd.DataFrame = rows.groupby(["trial", "layer"], sort=False)[column].mean().unstack("layer")
         return means[self.layers]
 

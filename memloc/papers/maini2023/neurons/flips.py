@@ -11,7 +11,7 @@ import pandas as pd
 from memloc.analysis.observed import Observed
 from memloc.analysis.searches import Searches
 from memloc.papers.charts import Curves, Line
-from memloc.papers.claims import Claim, here, of_stage
+from memloc.papers.claims import Case, Claim, here, of_stage
 from memloc.papers.deciding import POSITIVE, away, decided, reaching, shown, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.judgement import Estimate
@@ -58,7 +58,12 @@ def counts(searches: Searches, sql: str) -> dict[str, Estimate]:
     return {**estimates, "ratio": decided(ratio, FEWER, compared, trials, sql)}
 
 
-def few_neurons(searches: Searches, sql: str) -> Estimate:
+def _limit(case: Case) -> int:
+    """The number of neurons at which the first of the searches end."""
+    return min(int(case.observations.configs[a]["max_neurons"]) for a in case.setting.analyses.values())
+
+
+def few_neurons(searches: Searches, sql: str, limit: int = FEW) -> Estimate:
     """F2: the share of noisy examples whose count, averaged over trainings, is below 10, is above 0.9.
 
     As the paper averages counts before it speaks of examples. A training's own value is the share by its own counts.
@@ -66,6 +71,8 @@ def few_neurons(searches: Searches, sql: str) -> Estimate:
     trials, values, noisy = searches.two_sided("count")
     if not trials:
         return untestable(ONE_SIDED, searches.trials, sql)
+    if limit < FEW:
+        return untestable(f"searches end at {limit} neurons, so nobody knows which need fewer than {FEW}", trials, sql)
     own = values[:, noisy]
     averaged = f", on average over {len(own)} trainings" if len(own) > 1 else ""
     compared = f"share of {own.shape[1]} noisy examples that need fewer than {FEW} neurons{averaged}"
@@ -109,7 +116,7 @@ CLAIMS = (
         "§6.1",
         "more than 90 % of the noisy examples need fewer than 10 neurons",
         "flips",
-        lambda case: few_neurons(*searched(case)),
+        lambda case: few_neurons(*searched(case), limit=_limit(case)),
         here({"": 0.9}),
     ),
     Claim(
