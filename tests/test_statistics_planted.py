@@ -7,9 +7,11 @@ import pytest
 
 from memloc.statistics.planted import REACHED, PlantedShare, planted_shares, ratio_limits
 
+MANY = 10**9  # classes: a planted label is then never the true one
 
-def planted_share(planted: np.ndarray, others: np.ndarray) -> PlantedShare:
-    return planted_shares([(planted, others)])[0]
+
+def planted_share(planted: np.ndarray, others: np.ndarray, classes: int = MANY) -> PlantedShare:
+    return planted_shares([(planted, others)], classes)[0]
 
 
 def scores(draw: np.random.Generator, wrong: int, right: int, apart: float) -> np.ndarray:
@@ -37,7 +39,7 @@ def test_several_trainings_share_a_threshold() -> None:
     draw = np.random.default_rng(5)
     others = scores(draw, 200, 3800, 2.5)
     trainings = [(draw.normal(2.5, 1, 200), others + draw.normal(0, 0.1, 4000)) for _ in range(3)]
-    found = planted_shares(trainings)
+    found = planted_shares(trainings, MANY)
     assert len({share.planted for share in found}) == 1
     reached = {}
     for quantile in REACHED:
@@ -75,14 +77,48 @@ def test_the_counts_behind_an_estimate() -> None:
     assert (found.n_planted, found.n_others) == (20, 5)
 
 
-def test_equal_scores_say_that_all_may_be_wrong() -> None:
-    assert planted_share(np.ones(10), np.ones(10)).value == 1
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_equal_scores_say_that_labels_may_be_drawn_at_random(classes: int) -> None:
+    found = planted_share(np.ones(10), np.ones(10), classes)
+    assert found.value == found.limits(0.95)[1] == pytest.approx(1 - 1 / classes)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3])
+def test_scores_that_separate_wrong_labels_give_their_share(classes: int, share: float) -> None:
+    """Of the planted labels the share π/(K − 1) is right: labels were wrong before, and became the true ones."""
+    right = round(900 * share / (classes - 1))
+    planted = np.repeat([0.0, 1.0], [right, 900 - right])
+    others = np.repeat([0.0, 1.0], [1000 - round(1000 * share), round(1000 * share)])
+    assert planted_share(planted, others, classes).value == pytest.approx(share, abs=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("confused", ["uniform", "the next class"])
+def test_labels_that_are_planted_over_wrong_ones(classes: int, confused: str) -> None:
+    """As data are planted, whatever the confusions. The choice of the threshold makes it some per cent too small."""
+    n, m, share, inside, values = 4000, 200, 0.3, 0, []
+    for seed in range(60):
+        draw = np.random.default_rng([seed, classes])
+        true = draw.integers(0, classes, n)
+        wrong = np.arange(n) < draw.binomial(n, share)
+        step = draw.integers(1, classes, n) if confused == "uniform" else 1
+        given = np.where(wrong, (true + step) % classes, true)
+        planted = np.isin(np.arange(n), draw.choice(n, m, replace=False))
+        label = np.where(planted, (given + draw.integers(1, classes, n)) % classes, given)
+        score = draw.normal(0, 1, n) + 4 * (label != true)
+        found = planted_share(score[planted], score[~planted], classes)
+        lo, hi = found.limits(0.95)
+        inside += lo <= share <= hi
+        values.append(found.value)
+    assert np.mean(values) == pytest.approx(share, rel=0.07)
+    assert inside >= 0.8 * 60
 
 
 @pytest.mark.parametrize("trainings", [[], [(np.zeros(0), np.zeros(3))], [(np.zeros(3), np.zeros(0))]])
 def test_without_examples_there_is_no_estimate(trainings: list[tuple[np.ndarray, np.ndarray]]) -> None:
     with pytest.raises(ValueError, match="needs planted examples and others"):
-        planted_shares(trainings)
+        planted_shares(trainings, 3)
 
 
 @pytest.mark.parametrize(("p", "n", "q", "m"), [(0.02, 2000, 0.9, 100), (0.3, 400, 0.6, 50), (0.005, 1000, 0.95, 300)])

@@ -117,26 +117,26 @@ def judgements(reader: Reader, trials: Sequence[str]) -> list[Judgement]:
     ]
 
 
-def suspects(judged: Sequence[Judgement]) -> Suspects:
+def suspects(judged: Sequence[Judgement], classes: int) -> Suspects:
     """The ranking of the examples of judges without planted labels.
 
     Every judge judges those of them whose labels were not planted for it.
 
     score: the mean over the judges of the example's place among the unplanted ones. suggested: the alternative with the
     largest sum of probabilities over them. agreement: the share of them for which the example is among the N most suspect, N
-    being the estimated number of wrong labels.
+    being the estimated number of wrong labels. classes: of the data set.
 
     Raises:
         ValueError: every judge has planted labels.
     """
     example = np.unique(np.concatenate([one.example for one in judged if not (one.planted.any() or one.neurons)]))
     n = len(example)
-    checks = _checks([one for one in judged if one.planted.any()])
+    checks = _checks([one for one in judged if one.planted.any()], classes)
     wrong = _wrong(checks)
     most = 0.0 if wrong is None else wrong.value
     times, score, agreed, neurons = np.zeros(n), np.zeros(n), np.zeros(n), np.full(n, np.nan)
     given = np.full(n, -1)
-    votes = np.zeros((n, 1 + max(int(one.alternative.max()) for one in judged)))
+    votes = np.zeros((n, classes))
     for one in judged:
         own = ~one.planted & np.isin(one.example, example)
         at = np.searchsorted(example, one.example[own])
@@ -158,10 +158,10 @@ def suspects(judged: Sequence[Judgement]) -> Suspects:
     return Suspects(table, checks, wrong)
 
 
-def _checks(judged: Sequence[Judgement]) -> list[Check]:
+def _checks(judged: Sequence[Judgement], classes: int) -> list[Check]:
     if not judged:
         return []
-    shares = planted_shares([(one.suspicion[one.planted], one.suspicion[~one.planted]) for one in judged])
+    shares = planted_shares([(one.suspicion[one.planted], one.suspicion[~one.planted]) for one in judged], classes)
     return [_check(one, share) for one, share in zip(judged, shares, strict=True)]
 
 

@@ -146,11 +146,12 @@ class Found:
 def find(store: Store, sweep: str, trials: Mapping[str, TrainConfig], data_dir: Path) -> Found:
     """What the trainings of a sweep of `memloc detect` say of their data set."""
 
-    def read(reader: Reader) -> Suspects:
-        return suspects(judgements(reader, list(trials)))
-
     config = next(iter(trials.values()))
     raw = load(with_truth(config.source), data_dir)
+
+    def read(reader: Reader) -> Suspects:
+        return suspects(judgements(reader, list(trials)), raw.classes)
+
     return Found(reading(store, read, sweep), raw, name_of(config.dataset), config.model, len(trials))
 
 

@@ -29,7 +29,7 @@ def judged() -> list[Judgement]:
 
 
 def test_the_table_against_loops(judged: list[Judgement]) -> None:
-    found = suspects(judged)
+    found = suspects(judged, 5)
     assert found.wrong is not None
     share = found.wrong.value
     places: dict[int, list[float]] = defaultdict(list)
@@ -57,7 +57,7 @@ def test_the_table_against_loops(judged: list[Judgement]) -> None:
 
 
 def test_the_estimate_and_its_check(judged: list[Judgement]) -> None:
-    found = suspects(judged)
+    found = suspects(judged, 5)
     assert found.wrong is not None
     assert len(found.checks) == found.wrong.k == 3
     assert found.wrong.value == pytest.approx(np.mean([check.share.value for check in found.checks]))
@@ -74,7 +74,7 @@ def test_the_estimate_and_its_check(judged: list[Judgement]) -> None:
 
 
 def test_nothing_planted_gives_a_ranking_and_no_number(judged: list[Judgement]) -> None:
-    found = suspects(judged[:1])
+    found = suspects(judged[:1], 5)
     assert (found.wrong, found.checks, found.number) == (None, [], 0)
     assert found.table["agreement"].tolist() == [0.0] * 300
     assert set(found.table["example"][:20]) <= {2 * k for k in range(30)}
@@ -82,7 +82,7 @@ def test_nothing_planted_gives_a_ranking_and_no_number(judged: list[Judgement]) 
 
 def test_every_training_has_planted_labels(judged: list[Judgement]) -> None:
     with pytest.raises(ValueError, match="concatenate"):
-        suspects(judged[1:])
+        suspects(judged[1:], 5)
 
 
 def test_a_training_on_other_examples_judges_those_that_are_asked_for(judged: list[Judgement]) -> None:
@@ -91,7 +91,7 @@ def test_a_training_on_other_examples_judges_those_that_are_asked_for(judged: li
     half = np.arange(300) % 2 == 0
     arrays = [other.planted, other.suspicion, other.label, other.alternative, other.weight]
     shifted = Judgement(other.example[half] + 100, *(values[half] for values in arrays))
-    table = suspects([judged[0], shifted]).table
+    table = suspects([judged[0], shifted], 5).table
     assert sorted(table["example"]) == [2 * k for k in range(300)]
     ranks = dict(zip(judged[0].example.tolist(), judged[0].ranks.tolist(), strict=True))
     untouched = {row.example: row.score for row in table.itertuples() if row.example < 100}
@@ -106,7 +106,7 @@ def test_searches_of_neurons_judge_what_they_have_searched(judged: list[Judgemen
     neurons = Judgement(
         plain.example[searched], np.zeros(100, dtype=bool), -counts, *(v[searched] for v in arrays), neurons=True
     )
-    without, found = suspects([plain]).table, suspects([plain, neurons]).table
+    without, found = suspects([plain], 5).table, suspects([plain, neurons], 5).table
     rows = {row.example: row for row in found.itertuples()}
     for example, count, place in zip(neurons.example.tolist(), counts.tolist(), neurons.ranks.tolist(), strict=True):
         assert rows[example].neurons == count
@@ -120,7 +120,7 @@ def test_the_share_of_wrong_labels_is_a_share() -> None:
     """With few wrong labels some trainings find none, and the trainings differ by more than the share."""
     draw = np.random.default_rng(2)
     judged = [judgement(draw, draw.integers(0, 5, 200), np.arange(200) < 1, planted) for planted in (0, 10, 10, 10)]
-    wrong = suspects(judged).wrong
+    wrong = suspects(judged, 5).wrong
     assert wrong is not None
     assert min(wrong.each) == 0 < max(wrong.each)
     assert wrong.printed.lo == 0

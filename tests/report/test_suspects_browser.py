@@ -136,7 +136,7 @@ def test_the_table_starts_no_formula() -> None:
     [(0.9, "finds 90 % of them. If your wrong labels are harder"), (0.3, "finds 30 % of them. So the networks")],
 )
 def test_a_check_that_finds_little_is_told_as_that(share: float, words: str) -> None:
-    checked = Check(PlantedShare(0.1, 0.5, 0.9, 0.09, 20, 300), 0.9, share)
+    checked = Check(PlantedShare(0.1, 0.5, 0.9, 0.09, 20, 300, 3), 0.9, share)
     one = found()
     said = replace(one, suspects=replace(one.suspects, checks=[checked], wrong=OverTrainings(0.1, (0.1,)))).sentences()
     assert said[1] == "About 3 labels are wrong (10.0 %)."
