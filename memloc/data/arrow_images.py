@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from memloc.data.assembly import OwnImages
+from memloc.data.assembly import OwnImages, unlike_names
 from memloc.data.halves import Listed, read_together
 from memloc.data.pictures import Encoded, PictureError
 from memloc.data.source import TableSource
@@ -49,7 +49,22 @@ def own_images(source: TableSource, where: str, halves: Sequence[Sequence[Shard]
     first, second, notes = read_together(
         source, where, _listed(train, image, columns), _listed(test, image, columns) if test else None
     )
-    return OwnImages(where, first, second, None, class_names(schema), notes=[*([note] if note else []), *notes])
+    unlike = _unlike_names([*train, *test])
+    return OwnImages(
+        where, first, second, None, class_names(schema), notes=[*([note] if note else []), *notes], unlike=unlike
+    )
+
+
+def _unlike_names(shards: Sequence[Shard]) -> dict[str, str]:
+    """{column: how two of these files name its classes differently, in a phrase}; {} if all agree that name them."""
+    first: dict[str, tuple[str, tuple[str, ...]]] = {}
+    unlike: dict[str, str] = {}
+    for shard in shards:
+        for column, names in class_names(shard.schema).items():
+            named, of_first = first.setdefault(column, (shard.name, names))
+            if how := unlike_names(of_first, names):
+                unlike.setdefault(column, f"{named} and {shard.name} name the classes differently: {how}")
+    return unlike
 
 
 def _images(schema: pa.Schema) -> list[str]:

@@ -20,6 +20,11 @@ TEST = 0.2  # the share that is split off where there is no test set
 TRUE_COLUMNS = ("true_label", "y_true")
 
 
+def picked(values: Any, at: Sequence[int]) -> Any:
+    """Some of these values: of an array an array, whose rows may be one-hot; else a list."""
+    return values[np.asarray(at, dtype=np.int64)] if isinstance(values, np.ndarray) else [values[i] for i in at]
+
+
 @dataclass(frozen=True)
 class Half:
     """Training or test images. x: uint8 N×C×H×W. columns: {name: labels [N]}. files: where each comes from; () where that
@@ -33,8 +38,8 @@ class Half:
 
     def rows(self, at: I64) -> Half:
         """Some of its examples."""
-        columns = {name: [values[i] for i in at.tolist()] for name, values in self.columns.items()}
-        return Half(self.x[at], columns, [self.files[i] for i in at.tolist()] if self.files else ())
+        columns = {name: picked(values, at.tolist()) for name, values in self.columns.items()}
+        return Half(self.x[at], columns, picked(self.files, at.tolist()) if self.files else ())
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,8 @@ class OwnImages:
     """The images of a user, with all their labels.
 
     where: what they are, for messages. label: the usual column of labels; None: its name must tell. names: {column: names of
-    its numbers}. wrong: bool [N], which of the given labels are wrong, where only that is known. notes: what was
-    converted or left out, a line each.
+    its numbers}. unlike: {column: how the names of its numbers differ between files}. wrong: bool [N], which of the given
+    labels are wrong, where only that is known. notes: what was converted or left out, a line each.
     """
 
     where: str
@@ -53,6 +58,7 @@ class OwnImages:
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     wrong: Any = None
     notes: Sequence[str] = ()
+    unlike: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ def assembled(own: OwnImages, test: float | None, labels: str = "given", true_la
     notes = list(own.notes)
     if true is None and labels != "true" and usual not in (None, given):
         notes.append(f"the labels are {given}; if {usual} has the true ones, true_label: {usual} tells which are wrong")
-    names = next((own.names[c] for c in (given, true, usual) if c is not None and c in own.names), ())
+    names = _names(own, given, true, usual)
     y_given = _values(own, own.train, given, notes)
     y_true = None if true is None else _values(own, own.train, true, notes)
     if y_true is not None and y_true.dtype.kind != y_given.dtype.kind:
@@ -149,6 +155,29 @@ def _check_sizes(own: OwnImages) -> None:
         raise UsageError(f"{own.where}: test images are {unlike[0]} (channels×height×width), training images {unlike[1]}")
 
 
+def _names(own: OwnImages, given: str, true: str | None, usual: str | None) -> Sequence[str]:
+    """The names of the numbers in these columns; () if there are none. All columns that are read must have the same."""
+    of_test = None if own.test is None else _test_column(own.test, (true, given, usual))
+    read = [c for c in dict.fromkeys((given, true, of_test)) if c is not None]
+    for column in read:
+        if column in own.unlike:
+            raise UsageError(f"{own.where}:{column}: {own.unlike[column]}")
+    named = [c for c in (*read, usual) if c is not None and c in own.names]
+    for column in read:
+        if column in own.names and (unlike := unlike_names(own.names[named[0]], own.names[column])):
+            raise UsageError(f"{own.where}: {named[0]} and {column} name their classes differently: {unlike}")
+    return own.names[named[0]] if named else ()
+
+
+def unlike_names(one: Sequence[str], other: Sequence[str]) -> str:
+    """How the names of two lists of classes differ first, in a phrase that says what would be right; "" if they do not."""
+    if tuple(one) == tuple(other):
+        return ""
+    k = next((k for k, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    first, second = (repr(names[k]) if k < len(names) else "missing" for names in (one, other))
+    return f"class {k} is {first} in one and {second} in the other; both must have the same names in the same order"
+
+
 def _values(own: OwnImages, half: Half, column: str, notes: list[str]) -> Values:
     try:
         values, note = label_values(half.columns[column], len(half.x))
@@ -189,10 +218,10 @@ def _classes(own: OwnImages, every: Values, names: Sequence[str]) -> _Classes:
 
 def _truth(own: OwnImages, y: I64, y_true: I64 | None, labels: str) -> I64 | None:
     """int64 [N]: the true labels; −1 where a label is wrong and nobody knows the right one; None: nothing is known."""
+    if own.wrong is not None and (own.wrong.shape != y.shape or own.wrong.dtype.kind != "b"):
+        raise UsageError(f"{own.where}:noisy: {own.wrong.dtype} {own.wrong.shape}; must be {len(y)} booleans, one per image")
     if y_true is not None or own.wrong is None or labels != "given":
         return y_true
-    if own.wrong.shape != y.shape or own.wrong.dtype.kind != "b":
-        raise UsageError(f"{own.where}:noisy: {own.wrong.dtype} {own.wrong.shape}; must be {len(y)} booleans, one per image")
     return np.where(own.wrong, -1, y)
 
 
@@ -231,10 +260,14 @@ def held_for_testing(y: I64, share: float) -> I64:
 
 def _test_labels(own: OwnImages, half: Half, columns: Sequence[str | None], classes: _Classes, notes: list[str]) -> I64:
     """int64 [m]: those of the first of these columns that the test set has."""
-    column = next((c for c in columns if c is not None and c in half.columns), None)
+    column = _test_column(half, columns)
     if column is None:
         raise UsageError(f"{own.where}: the test set has no column {columns[1]}; it has {', '.join(half.columns)}")
     return classes.numbers(_values(own, half, column, notes), f"{own.where}:{half.labels or f'{column} of the test set'}")
+
+
+def _test_column(half: Half, columns: Sequence[str | None]) -> str | None:
+    return next((c for c in columns if c is not None and c in half.columns), None)
 
 
 def _raw(

@@ -12,9 +12,10 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
 from memloc.data.arrays import U8
-from memloc.data.assembly import Half
+from memloc.data.assembly import Half, picked
 from memloc.data.pictures import Encoded, unified
 from memloc.data.source import PictureSource
+from memloc.errors import UsageError
 
 T = TypeVar("T")
 
@@ -32,15 +33,22 @@ def half_of(name: str) -> str | None:
     return next((half for half, words in HALVES.items() if word in words), None)
 
 
-def halved(named: Sequence[tuple[str, T]]) -> tuple[list[T], list[T], str]:
+def halved(named: Sequence[tuple[str, T]], where: str) -> tuple[list[T], list[T], str]:
     """(for training, for testing, a note or ""), in the order given. What has another name is for training.
 
-    Without anything for testing, validation takes its place. If nothing is for training, everything is.
+    Without anything for testing, validation takes its place. If all is for testing, or all for validation, it is trained on.
+    where: what these are, for messages.
+
+    Raises:
+        UsageError: some are for testing and some for validation, and none for training.
     """
     parts: dict[str | None, list[T]] = {}
     for name, item in named:
         parts.setdefault(half_of(name), []).append(item)
     train = [item for name, item in named if half_of(name) in (None, "train")]
+    if not train and len(parts) > 1:
+        have = ", ".join(dict.fromkeys(name for name, _ in named))
+        raise UsageError(f"{where}: nothing is for training: there are {have}; name what is to be trained on train")
     if not train:
         return [item for _, item in named], [], ""
     if "test" in parts:
@@ -61,8 +69,7 @@ class Listed:
         files = placeless(self.files)
         if len(kept) == len(files):
             return Half(x, self.columns, files)
-        columns = {name: [values[k] for k in kept] for name, values in self.columns.items()}
-        return Half(x, columns, [files[k] for k in kept])
+        return Half(x, {name: picked(values, kept) for name, values in self.columns.items()}, picked(files, kept))
 
 
 def placeless(files: Sequence[str]) -> list[str]:

@@ -69,11 +69,15 @@ def _by_type(array: npt.NDArray[Any]) -> tuple[Values, str]:
     if kind == "f":
         return _whole(array)
     if kind == "U":
-        return _named(array), ""
+        return _named(array)
     if kind == "S":
-        return _named(np.array([_text(v, i) for i, v in enumerate(array.tolist())])), ""
+        return _named(np.array([_text(v, i) for i, v in enumerate(array.tolist())]))
     if kind == "O":
-        plain = np.array([_plain(v, i) for i, v in enumerate(array.tolist())])
+        values = [_plain(v, i) for i, v in enumerate(array.tolist())]
+        text, number = (next((v for v in values if isinstance(v, str) is kind), None) for kind in (True, False))
+        if text is not None and number is not None:
+            raise LabelError(f"some labels are numbers and some are text ({number}, {str(text)!r}); must be of one kind")
+        plain = np.array(values)
         if plain.dtype.kind == "O":
             raise LabelError(BEYOND)
         return _by_type(plain)
@@ -89,12 +93,14 @@ def _whole(array: npt.NDArray[Any]) -> tuple[Values, str]:
     return array.astype(np.int64), f"{array.dtype} labels, all whole, become whole numbers"
 
 
-def _named(array: npt.NDArray[Any]) -> Values:
-    """Text without blanks around it; an empty one is no label."""
+def _named(array: npt.NDArray[Any]) -> tuple[Values, str]:
+    """(text without blanks around it, which classes that makes one, or ""). An empty one is no label."""
     stripped = np.char.strip(array)
     if (stripped == "").any():
         raise LabelError(f"example {int(np.argmax(stripped == ''))} has no label; give it one, or leave it out of the data")
-    return stripped
+    spelled, names = np.unique(array), set(np.unique(stripped).tolist())
+    joined = [v for v in spelled.tolist() if v != v.strip() and len(spelled) > len(names)]
+    return stripped, f"blanks around labels are left out: {joined[0]!r} is {joined[0].strip()!r}" if joined else ""
 
 
 def _plain(value: Any, i: int) -> Any:

@@ -30,6 +30,7 @@ SHOWN = 5  # broken images that a message names
 ORIENTATION = 0x0112  # EXIF
 TRANSPARENT = "have transparent parts, which become white"
 DEEP = "have 16 bits, which are rounded to 8"
+CUT = "have 16 bits per colour, of which the upper 8 are kept"
 SEVERAL = "are animated; their first picture is taken"
 CONVERTED = "have another colour space, and become RGB"
 
@@ -77,6 +78,7 @@ def picture(image: Image, sides: tuple[int, int] | None = None) -> Picture:
     if image.width * image.height > MOST_PIXELS:
         raise PictureError(f"has {image.height}×{image.width} pixels; must be at most {MOST_PIXELS:,}")
     of_file = image.height, image.width
+    deep = _depth(image)
     if sides is not None and image.format == "JPEG":
         image.draft(image.mode, (2 * max(sides), 2 * max(sides)))
     turned, orientation = _turned(image)
@@ -85,7 +87,17 @@ def picture(image: Image, sides: tuple[int, int] | None = None) -> Picture:
     elif orientation in (5, 6, 7, 8):
         of_file = of_file[::-1]
     plain, said = _plain(turned)
-    return Picture(np.asarray(plain if sides is None else _resized(plain, sides)), of_file, said)
+    return Picture(np.asarray(plain if sides is None else _resized(plain, sides)), of_file, (*said, *deep))
+
+
+def _depth(image: Image) -> tuple[str, ...]:
+    """What Pillow does to colours of 16 bits; () to others. Only an image that is not decoded yet tells."""
+    if image.mode not in ("RGB", "RGBA", "LA"):
+        return ()
+    args = [tile[3] for tile in getattr(image, "tile", ())]
+    if image.format == "PPM":
+        return (DEEP,) if any(isinstance(a, tuple) and isinstance(a[-1], int) and a[-1] > 255 for a in args) else ()
+    return (CUT,) if any(";16" in str(a[0] if isinstance(a, tuple) else a) for a in args) else ()
 
 
 def _turned(image: Image) -> tuple[Image, int]:
@@ -105,10 +117,10 @@ def _plain(image: Image) -> tuple[Image, tuple[str, ...]]:
         return image, said
     if image.mode == "1":
         return image.convert("L"), said
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG")):
         from PIL import Image
 
-        deep = np.asarray(image).astype(np.uint32)
+        deep = np.asarray(image).astype(np.uint32)  # Pillow has a PGM of 16 bits as 32
         lossy = (DEEP,) if (deep % 257).any() else ()
         return Image.fromarray(((deep + 128) // 257).astype(np.uint8)), said + lossy
     if image.mode in ("I", "F"):
@@ -116,7 +128,15 @@ def _plain(image: Image) -> tuple[Image, tuple[str, ...]]:
     if image.has_transparency_data:
         return _on_white(image, said)
     colour = (CONVERTED,) if image.mode not in ("P", "RGB") else ()
-    return image.convert("RGB"), said + colour
+    return _grey_if_all_is(image.convert("RGB")) if image.mode == "P" else image.convert("RGB"), said + colour
+
+
+def _grey_if_all_is(image: Image) -> Image:
+    """An image that had a palette: whether that is grey does not show in its mode."""
+    from PIL import Image
+
+    pixels = np.asarray(image)
+    return Image.fromarray(pixels[:, :, 0].copy()) if (pixels == pixels[:, :, :1]).all() else image
 
 
 def _on_white(image: Image, said: tuple[str, ...]) -> tuple[Image, tuple[str, ...]]:
@@ -127,7 +147,8 @@ def _on_white(image: Image, said: tuple[str, ...]) -> tuple[Image, tuple[str, ..
     if with_alpha.getchannel("A").getextrema() != (255, 255):
         white = Image.new("RGBA", with_alpha.size, "white")
         with_alpha, said = Image.alpha_composite(white, with_alpha), (*said, TRANSPARENT)
-    return with_alpha.convert("RGB").convert("L" if is_grey else "RGB"), said
+    colours = with_alpha.convert("RGB")
+    return colours.convert("L") if is_grey else _grey_if_all_is(colours) if image.mode == "P" else colours, said
 
 
 def _resized(image: Image, sides: tuple[int, int]) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 
 CHANNELS = (1, 3, 4)  # of images as people have them: grey, RGB, RGBA
 MOST_CHANNELS = 16
+SLIGHTLY_ABOVE = 2.0  # numbers up to this one are meant to be from 0 to 1
 
 
 class PixelError(ValueError):
@@ -68,6 +69,8 @@ def _of_numbers(images: Any, unit: bool | None) -> tuple[Any, str]:
     whole = scaled.round()
     if (np.abs(scaled - whole) > 255 * np.finfo(images.dtype).eps).any():
         how = "(255 * x).round().astype('uint8')" if unit else "x.round().astype('uint8')"
+        if not unit and high <= SLIGHTLY_ABOVE:  # rounding would leave black images
+            how = f"they are from {low:g} to {high:.6g}; if 1 is white: (255 * x.clip(0, 1)).round().astype('uint8')"
         raise PixelError(f"images are {images.dtype} between the 256 grey levels; must be uint8, 0..255: {how}")
     return whole.astype(np.uint8), f"{images.dtype} pixels, {'0..1' if unit else '0..255'}, become uint8, all without a loss"
 

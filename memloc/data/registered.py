@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from pydantic import AfterValidator
 
-from memloc.data.assembly import OwnImages
+from memloc.counts import counted
+from memloc.data.assembly import OwnImages, unlike_names
 from memloc.data.halves import Listed, read_together
 from memloc.data.pictures import Encoded
 from memloc.data.pixels import CHANNELS, PixelError, as_uint8
@@ -65,10 +66,28 @@ class Registered(LabelledSource, PictureSource):
         halves += [] if known.test is None else [_Items(f"{self.dataset}, test", known.test)]
         listed = [half.listed() for half in halves]
         if known.true_labels is not None:
-            listed[0].columns["true_label"] = known.true_labels  # type: ignore[index]
+            listed[0].columns["true_label"] = _true_labels(self.dataset, known)  # type: ignore[index]
         train, test, notes = read_together(self, self.dataset, listed[0], listed[1] if known.test is not None else None)
         names = known.class_names or _names(known.train)
+        of_test = () if known.class_names else _names(known.test)
+        if names and of_test and (unlike := unlike_names(names, of_test)):
+            raise UsageError(f"{self.dataset}: train.classes and test.classes differ: {unlike}")
         return OwnImages(self.dataset, train, test, "label", {"label": names} if names else {}, notes=notes)
+
+
+def _true_labels(name: str, known: _Registered) -> Any:
+    """A list, or an array: a Series of pandas has an index of its own, which is not the order of the examples."""
+    labels = known.true_labels
+    labels = labels if isinstance(labels, list | tuple) else np.asarray(_plain(labels))
+    if np.ndim(labels) == 0 or len(labels) != len(known.train):
+        have = "one value" if np.ndim(labels) == 0 else counted(len(labels), "label")
+        raise UsageError(f"{name}: true_labels has {have}; must be {len(known.train)}, one for each training example")
+    return labels
+
+
+def _plain(value: Any) -> Any:
+    """A tensor without its gradient and on the CPU, so that it is an array; anything else as it is."""
+    return value.detach().cpu() if hasattr(value, "detach") else value
 
 
 @dataclass(frozen=True)

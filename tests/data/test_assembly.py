@@ -53,6 +53,46 @@ def test_a_part_of_every_class_is_kept_for_testing(share: float | None, size: in
     assert bool(raw.origin.notes) == (share in (None, 0))
 
 
+@pytest.mark.parametrize("form", [lambda y: y[:, None], lambda y: np.eye(3, dtype=int)[y], lambda y: np.eye(3)[y]])
+@pytest.mark.parametrize("column", ["label", "true_label"])
+def test_labels_of_every_form_are_split(form: Any, column: str) -> None:
+    plain, other = (
+        assembled(own(half(true_label=TRUE)), 0.2),
+        assembled(own(half(**{"true_label": TRUE, column: form(Y)})), 0.2),
+    )
+    assert other.y_train.tolist() == (plain.y_train.tolist() if column == "label" else Y[_at(other)].tolist())
+    assert other.y_true is not None
+    assert other.y_test.tolist() == (plain.y_test.tolist() if column == "label" else Y[_at(other, "x_test")].tolist())
+
+
+def _at(raw: Raw, images: str = "x_train") -> Any:
+    return getattr(raw, images)[:, 0, 0, 0] // 4
+
+
+UNLIKE = "0 is 'a' in one and 'b' in the other; both must have the same names in the same order"
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (own(half(true_label=TRUE), names={"label": ("a", "b", "c"), "true_label": ("b", "a", "c")}), UNLIKE),
+        (
+            own(half(true_label=TRUE), names={"label": ("a", "b", "c"), "true_label": ("a", "b")}),
+            "class 2 is 'c' .* and missing",
+        ),
+        (own(unlike={"label": "x and y name the classes differently"}), "mine:label: x and y name the classes differently"),
+    ],
+)
+def test_names_that_differ_are_refused(images: OwnImages, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        assembled(images, 0.0)
+
+
+def test_names_of_a_column_that_nobody_reads_may_differ() -> None:
+    images = own(half(other=TRUE), names={"label": ("a", "b", "c"), "other": ("b", "a", "c")}, unlike={"other": "differ"})
+    assert assembled(images, 0.0).origin.class_names == ("a", "b", "c")
+
+
 def test_the_split_is_a_constant_and_its_classes_stay() -> None:
     y = np.array([0] * 50 + [1, 2] + [3] * 8)
     at = held_for_testing(y, 0.2)

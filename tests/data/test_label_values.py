@@ -47,6 +47,7 @@ def test_true_and_false() -> None:
         (["a", "", "b"], "example 1 has no label"),
         ([b"a", b"\xff", b"b"], "the label of example 1 is not UTF-8"),
         ([0, 1, 2**64], "beyond 64 bits"),
+        ([0, "cat", 2], r"some labels are numbers and some are text \(0, 'cat'\); must be of one kind"),
         ([0, [1], 2], "the label of example 1 is of type list"),
         (np.eye(3) * 2, r"shape \(3, 3\)"),
         (np.zeros((3, 3)), r"shape \(3, 3\)"),
@@ -56,6 +57,14 @@ def test_true_and_false() -> None:
 def test_refused(labels: Any, message: str) -> None:
     with pytest.raises(LabelError, match=message):
         label_values(labels, 3)
+
+
+@pytest.mark.parametrize("labels", [["cat", "cat ", "dog"], np.array(["cat", "cat ", "dog"])])
+def test_labels_that_blanks_tell_apart_are_one_and_that_is_said(labels: Any) -> None:
+    values, note = label_values(labels, 3)
+    assert values.tolist() == ["cat", "cat", "dog"]
+    assert note == "blanks around labels are left out: 'cat ' is 'cat'"
+    assert label_values(["cat ", "cat ", "dog"], 3)[1] == ""
 
 
 def test_order() -> None:

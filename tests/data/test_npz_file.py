@@ -319,6 +319,43 @@ def test_an_empty_test_set_does_not_say_what_the_pixels_are(tmp_path: Path) -> N
     assert np.unique(read(saved(tmp_path, values)).x_train).tolist() == [0, 255]
 
 
+@pytest.mark.parametrize("form", [lambda y: y[:, None], lambda y: np.eye(3)[y]])
+@pytest.mark.parametrize("name", ["y_train", "y_true"])
+def test_labels_of_every_form_without_a_test_set(tmp_path: Path, form: Callable[[Any], Any], name: str) -> None:
+    values = {key: value for key, value in arrays().items() if key.endswith("train")}
+    plain = read(saved(tmp_path, values | {name: values["y_train"]}))
+    assert read(saved(tmp_path, values | {name: form(values["y_train"])})).identity == plain.identity
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"noisy": np.zeros(11, bool)}, r"noisy: bool \(11,\); must be 12 booleans"),
+        ({"noisy": np.zeros((12, 2), bool)}, r"noisy: bool \(12, 2\); must be 12 booleans"),
+        ({"noisy": np.True_}, r"noisy: bool \(\); must be 12 booleans"),
+        ({"y_true": np.zeros(11, int)}, r"y_true: labels have shape \(11,\); must be \(12,\), one per image"),
+        ({"y_true": np.array(1)}, r"y_true: labels have shape \(\); must be \(12,\)"),
+    ],
+)
+def test_true_labels_of_another_length_are_refused(tmp_path: Path, more: Arrays, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read(saved(tmp_path, arrays() | more))
+
+
+def test_noisy_may_be_a_column(tmp_path: Path) -> None:
+    wrong = np.arange(12) < 3
+    raw = read(saved(tmp_path, arrays() | {"noisy": wrong[:, None]}))
+    assert raw.y_true is not None
+    assert (raw.y_true < 0).tolist() == wrong.tolist()
+
+
+def test_training_images_of_zeros_and_ones_beside_test_images_up_to_255(tmp_path: Path) -> None:
+    values = arrays()
+    values |= {"x_train": np.round(values["x_train"] / 255), "x_test": values["x_test"] * 1.0}
+    with pytest.raises(UsageError, match=r"x_train from 0 to 1 and x_test from 0 to 255; both must be 0..1, or both 0..255"):
+        read(saved(tmp_path, values))
+
+
 def test_a_class_that_only_hidden_true_labels_have_is_part_of_the_identity(tmp_path: Path) -> None:
     """The network has an output for it."""
     values = arrays()

@@ -448,6 +448,57 @@ def test_a_gap_between_paths_is_not_the_current_folder(tmp_path: Path, dataset: 
         ParquetFiles.absolute(dataset, tmp_path)
 
 
+def with_names(*names: str) -> dict[bytes, bytes]:
+    named = {"label": {"_type": "ClassLabel", "names": list(names)}}
+    return {b"huggingface": json.dumps({"info": {"features": named}}).encode()}
+
+
+@pytest.mark.parametrize("second", ["train-1", "test"])
+@pytest.mark.parametrize("names", [("dog", "cat"), ("cat", "dog", "eel")])
+def test_files_that_name_the_classes_differently(tmp_path: Path, second: str, names: tuple[str, ...]) -> None:
+    for name, of_file in (("train-0", ("cat", "dog")), (second, names)):
+        rows = plain(label=[0, 1] * 3).replace_schema_metadata(with_names(*of_file))
+        pq.write_table(rows, tmp_path / f"{name}.parquet")
+    with pytest.raises(
+        UsageError, match=rf"label: train-0.parquet and {second}.parquet name the classes differently: class"
+    ):
+        read(f"parquet:{tmp_path}")
+
+
+def test_one_file_with_numbers_and_one_with_text(tmp_path: Path) -> None:
+    for k, labels in enumerate(([0, 1] * 3, ["cat", "dog"] * 3)):
+        pq.write_table(plain(label=labels), tmp_path / f"train-{k}.parquet")
+    with pytest.raises(UsageError, match=r"some labels are numbers and some are text \(0, 'cat'\); must be of one kind"):
+        read(f"parquet:{tmp_path}")
+
+
+def test_numbers_with_a_point_in_a_table_of_paths(tmp_path: Path) -> None:
+    for k in range(12):
+        write(tmp_path / f"{k}.png", encoded(pixels(k)))
+    lines = "".join(f"{k}.png,{k}.{'0' * (k % 3)}\n" for k in range(12))
+    (tmp_path / "list.csv").write_text("path,label\n" + lines)
+    raw = read(f"csv:{tmp_path}/list.csv", test=0)
+    assert raw.y_train.tolist() == list(range(12))
+    assert "float64 labels, all whole, become whole numbers" in raw.origin.notes[0]
+
+
+@pytest.mark.parametrize("form", ["folder", "parquet", "csv"])
+def test_test_and_validation_without_training(tmp_path: Path, form: str) -> None:
+    for name in ("test", "val"):
+        classes(tmp_path / name, n=2)
+        if form == "parquet":
+            pq.write_table(plain(label=[0, 1] * 3), tmp_path / f"{name}.parquet")
+    (tmp_path / "list.csv").write_text("path,label,split\ntest/cat/0.png,0,test\nval/dog/0.png,1,val\n")
+    with pytest.raises(UsageError, match="is for training: there are test, val; "):
+        read(f"{form}:{tmp_path}" + ("/list.csv" if form == "csv" else ""))
+
+
+def test_a_folder_with_a_blank_name(tmp_path: Path) -> None:
+    classes(tmp_path, (" ", "dog"))
+    with pytest.raises(UsageError, match=r"folder ' ' has a blank name; a class needs a name"):
+        read(f"folder:{tmp_path}")
+
+
 def test_a_label_of_many_digits_is_text(tmp_path: Path) -> None:
     classes(tmp_path)
     many = "9" * 5000

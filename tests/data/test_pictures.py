@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,41 @@ def test_sixteen_bits() -> None:
     assert picture.said == ()
     between = decoded(encoded(Image.fromarray(np.full((2, 2), 3 * 257 + 200, np.uint16))))
     assert (between.pixels.tolist(), between.said) == ([[4, 4], [4, 4]], (pictures.DEEP,))
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_of_16_bits(kind: int, channels: int) -> bytes:
+    """kind: as PNG has it; 2: RGB, 6: RGBA. All values are 0x10FF."""
+    row = b"\0" + b"\x10\xff" * 4 * channels
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, kind, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(row * 4)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "value", "said"),
+    [
+        (png_of_16_bits(2, 3), 0x10, pictures.CUT),
+        (b"P5 4 4 65535\n" + b"\x10\xff" * 16, 0x11, pictures.DEEP),
+        (b"P6 4 4 65535\n" + b"\x10\xff" * 48, 0x11, pictures.DEEP),
+    ],
+)
+def test_sixteen_bits_of_a_colour(content: bytes, value: int, said: str) -> None:
+    picture = decoded(content)
+    assert (picture.pixels == value).all()
+    assert picture.said == (said,)
+
+
+def test_sixteen_bits_with_transparency() -> None:
+    assert decoded(png_of_16_bits(6, 4)).said == (pictures.TRANSPARENT, pictures.CUT)
+
+
+@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("GIF", {}), ("PNG", {"transparency": 7})])
+def test_a_grey_palette_is_grey(kind: str, options: dict[str, int]) -> None:
+    pixels = decoded(encoded(Image.fromarray(GREY // 8 * 8).quantize(32), kind, **options)).pixels
+    assert pixels.shape == (12, 16)
 
 
 def test_cmyk() -> None:

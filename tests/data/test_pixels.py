@@ -45,6 +45,7 @@ def test_one_part_says_how_the_other_is_meant() -> None:
         (ALL.astype(np.uint16) + 1, r"uint16, 1..256; must be uint8, 0..255: \(x // 257\)"),
         (ALL / 256, r"between the 256 grey levels; .*: \(255 \* x\)"),
         (ALL * 0.4, r"between the 256 grey levels; .*: x.round\(\)"),
+        (ALL / 255 * 1.0002, r"they are from 0 to 1.0002; if 1 is white: \(255 \* x.clip\(0, 1\)\).round"),
         (ALL / 255 - 0.5, "from -0.5 to 0.5; must be 0..255, or 0..1"),
         (ALL * 2.0, "from 0 to 510; must be"),
         (ALL * np.nan, "with NaN"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -82,6 +83,33 @@ def test_true_labels_names_and_sizes() -> None:
     assert raw.given_wrong.tolist() == [a != b for a, b in zip(given, true, strict=True)]
     assert raw.origin.class_names == ("ant", "bee")
     assert read(labels="true").y_train.tolist() == true
+
+
+@pytest.mark.parametrize("form", [torch.tensor, np.array, lambda y: pd.Series(y, index=range(N)[::-1]), tuple])
+def test_true_labels_of_many_types_are_in_the_order_of_the_examples(form: Any) -> None:
+    true = [k % 3 for k in range(N)]
+    memloc.register_dataset("mine", [(image, 0) for image in IMAGES], true_labels=form(true))
+    assert read().y_true.tolist() == true
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"), [([0, 1], "true_labels has 2 labels; must be 12"), (3, "has one value; must be 12")]
+)
+def test_another_number_of_true_labels(labels: Any, message: str) -> None:
+    memloc.register_dataset("mine", [(image, k % 2) for k, image in enumerate(IMAGES)], true_labels=labels)
+    with pytest.raises(UsageError, match=message):
+        read()
+
+
+def test_test_classes_of_another_order(tmp_path: Path) -> None:
+    classes(tmp_path / "train")
+    classes(tmp_path / "test", ("ant", "cat", "dog"), n=2)
+    train, test = (datasets.ImageFolder(str(tmp_path / half)) for half in ("train", "test"))
+    memloc.register_dataset("mine", train, test=test)
+    with pytest.raises(
+        UsageError, match=r"train.classes and test.classes differ: class 0 is 'cat' in one and 'ant' in the other"
+    ):
+        load(source_of({"dataset": "mine"}))
 
 
 def test_a_later_one_takes_the_place() -> None:

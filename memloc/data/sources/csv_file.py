@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar
@@ -18,6 +19,7 @@ from memloc.data.source import TableSource, behind
 from memloc.data.table_columns import image_column
 from memloc.errors import UsageError, error_line
 
+NUMBER = re.compile(r"-?[0-9]+(\.0*)?")
 DIGITS = 4300  # that Python reads as one number
 SPLIT = "split"  # the column that says which rows are for testing
 WANTED = "csv:FILE needs a table with a header, a column of paths and one of labels"
@@ -47,7 +49,7 @@ class CsvFile(TableSource):
             of_row = header.index(SPLIT)
             if bad := next((row for row in rows if half_of(row[of_row].strip()) is None), None):
                 raise UsageError(f"{where}: split is {bad[of_row]!r} for {bad[at]}; must be train, test or val")
-            train, test, note = halved([(row[of_row].strip(), k) for k, row in enumerate(rows)])
+            train, test, note = halved([(row[of_row].strip(), k) for k, row in enumerate(rows)], f"{where}: split")
             notes += [note] if note else []
 
         def listed(half: Sequence[int]) -> Listed:
@@ -86,11 +88,11 @@ class CsvFile(TableSource):
 
 
 def _values(column: Sequence[str]) -> Sequence[Any]:
-    """Whole numbers where all values are; else text."""
+    """Whole numbers where all values are; numbers where some have zeros behind a point, as in 3.0; else text."""
     stripped = [value.strip() for value in column]
-    plain = [value.removeprefix("-") for value in stripped]
-    whole = all(v.isascii() and v.isdigit() and len(v) <= DIGITS for v in plain)
-    return [int(value) for value in stripped] if whole else stripped
+    if not all(len(value) <= DIGITS and NUMBER.fullmatch(value) for value in stripped):
+        return stripped
+    return [int(value) for value in stripped] if not any("." in value for value in stripped) else list(map(float, stripped))
 
 
 SOURCE = CsvFile

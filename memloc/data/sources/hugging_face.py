@@ -41,7 +41,7 @@ class HuggingFace(TableSource):
         if (self.path / "dataset_dict.json").exists():
             splits = _json(self.path / "dataset_dict.json").get("splits")
             folders = [(name, self.path / name) for name in _names(splits, self.path / "dataset_dict.json")]
-        train, test, note = halved(folders)
+        train, test, note = halved(folders, str(self.path))
         shards = [[shard for folder in half for shard in _shards(folder)] for half in (train, test)]
         return own_images(self, str(self.path), shards, note)
 

@@ -40,12 +40,17 @@ class ImageFolder(PictureSource):
         others = [shown_name(folder.name) for folder in folders if not half_of(folder.name)]
         of_training = [folder for name, folder in named if half_of(name) == "train"]
         if of_training and not (others and not any(map(_folders, of_training))):  # else trains are a class
-            of_train, of_test, note = halved(named)
+            of_train, of_test, note = halved(named, str(self.path))
             train, test = ([inner for outer in half for inner in _folders(outer)] for half in (of_train, of_test))
             notes += [note] if note else []
             if others:
                 some = f"{', '.join(others[:5])}{', …' if others[5:] else ''}"
                 notes.append(f"folders that are neither for training nor for testing are left out: {some}")
+        elif named and not others and not of_training and any(_folders(folder) for _, folder in named):
+            have = ", ".join(name for name, _ in named)
+            raise UsageError(f"{self.path}: no folder is for training: there are {have}; name it train; {WANTED}")
+        if blank := [folder for folder in train if not folder.name.strip()]:
+            raise UsageError(f"{blank[0].parent}: folder {blank[0].name!r} has a blank name; a class needs a name")
         if len({folder.name for folder in train}) < 2:
             have = f"the only folder is {shown_name(train[0].name)}" if train else "there are no folders"
             raise UsageError(f"{self.path}: {have}; there must be one for each of at least 2 classes; {WANTED}")

@@ -53,17 +53,24 @@ class NpzFile(LabelledSource):
                 notes.append("the validation images are the test set")
         images = self._images(arrays, {x_name: y_name, x_test: y_test}, notes)
         n = len(images[x_name])
-        own = {name: a for name, a in arrays.items() if name not in (x_name, x_test, y_test) and a.ndim and len(a) == n}
-        columns = {y_name: arrays[y_name]} | {name: a for name, a in own.items() if a.ndim == 1 or name == "y_true"}
-        wrong_labels = columns.pop("noisy", None)
+        own = {name: a for name, a in arrays.items() if name not in (x_name, x_test, y_test, "noisy")}
+        columns = {y_name: arrays[y_name]} | {name: a for name, a in own.items() if a.shape == (n,) or name == "y_true"}
+        if (y_true := arrays.get("y_true")) is not None and y_true.shape[:1] != (n,):
+            raise UsageError(f"{self.path}:y_true: labels have shape {y_true.shape}; must be ({n},), one per image")
+        wrong_labels = arrays.get("noisy")
+        if wrong_labels is not None and wrong_labels.shape == (n, 1):
+            wrong_labels = wrong_labels[:, 0]
         test = Half(images[x_test], {y_name: arrays[y_test]}, labels=y_test) if x_test in arrays else None
         return OwnImages(str(self.path), Half(images[x_name], columns), test, y_name, {}, wrong_labels, notes)
 
     def _images(self, arrays: Mapping[str, Any], labels: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
         """uint8 N×C×H×W of each. Numbers with a point are from 0 to 1 if they are so in all. labels: {images: labels}."""
-        floats = [a for name in labels if (a := arrays.get(name)) is not None and a.dtype.kind == "f" and a.size]
-        unit = all(map(is_unit, floats)) if floats else None
+        floats = {name: a for name in labels if (a := arrays.get(name)) is not None and a.dtype.kind == "f" and a.size}
+        unit = all(map(is_unit, floats.values())) if floats else None
         images, problems = {}, []
+        if len(floats) == 2 and not unit and is_unit(next(iter(floats.values()))):  # dark test images alone are possible
+            ranges = " and ".join(f"{name} from {a.min():g} to {a.max():g}" for name, a in floats.items())
+            raise UsageError(f"{self.path}: {ranges}; both must be 0..1, or both 0..255")
         for name, of_labels in labels.items():
             if name not in arrays:
                 continue

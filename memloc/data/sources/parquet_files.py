@@ -55,7 +55,7 @@ class ParquetFiles(TableSource):
         """As `OwnSource.read`."""
         named = self.dataset.removeprefix(self.PREFIX).split(":")
         files = [file for path in named for file in _files(path)]
-        train, test, note = halved(files)
+        train, test, note = halved(files, named[0])
         shards = [[_shard(file) for file in half] for half in (train, test)]
         return own_images(self, named[0] if len(files) > 1 else str(files[0][1]), shards, note)
 
