@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
@@ -12,7 +14,9 @@ from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.lines import over
 from memloc.statistics import in_brackets
 from memloc.statistics.quantities import mean_of_trainings
+from memloc.statistics.scales import CORRELATION
 
+MEAN = partial(mean_of_trainings, scale=CORRELATION)
 TITLES = {"layers": "Over layers", "neurons": "Over the neurons within layers"}
 
 
@@ -27,7 +31,7 @@ def _drawn(subject: Subject) -> Drawn:
         if not of_pair:
             continue
         names = sorted({name for pair in of_pair for name in pair}, key=lambda name: ("." in name, name))
-        known = {frozenset(pair): over(list(of["rho"]), mean_of_trainings) for pair, of in of_pair.items()}
+        known = {frozenset(pair): over(list(of["rho"]), MEAN) for pair, of in of_pair.items()}
         cells = [[known.get(frozenset((row, column))) if k < j else None for k, column in enumerate(names[:-1])]
                  for j, row in enumerate(names) if j]  # fmt: skip
         panels, label = {"": cells}, "rank correlation"
@@ -51,7 +55,7 @@ def _stands_out(of: pd.DataFrame) -> bool:
 
 
 def _beside(of: pd.DataFrame) -> list[str]:
-    agreement = over(list(of["rho"]), mean_of_trainings)
+    agreement = over(list(of["rho"]), MEAN)
     said = "–" if agreement is None else in_brackets(agreement.printed, 2)
     return [said, f"±{_by_chance(of):.2f}", str(len(of))]
 

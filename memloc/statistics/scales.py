@@ -64,4 +64,5 @@ LOGIT = Scale("logit", logit, expit, _logit_slope, 0.0, 1.0)
 PROBIT = Scale("probit", ndtri, ndtr, _probit_slope, 0.0, 1.0)
 SHARE = Scale("as it is", _as_it_is, _as_it_is, _one, 0.0, 1.0, LOGIT)  # accuracies and other shares of examples
 COUNT = Scale("as it is", _as_it_is, _as_it_is, _one, 0.0)  # means of counts
+CORRELATION = Scale("as it is", _as_it_is, _as_it_is, _one, -1.0, 1.0)
 AREA = Scale("as it is", _as_it_is, _as_it_is, _one, 0.0, 1.0, PROBIT)  # AUCs
