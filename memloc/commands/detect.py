@@ -6,9 +6,9 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,6 +36,7 @@ EXAMPLES = options.examples(
 )
 SHOWN = 10  # suspects that are printed
 OWN = ("noise", "seed", "noise_seed", "ratio", "cut", "truth")  # fields that the sweep of `detect` sets itself
+DRAWS = ("subset", "data_seed", "wrong", "noise_count")  # fields that decide which examples and labels a training sees
 
 
 def detect(
@@ -86,10 +87,8 @@ def detect(
     origins = _loaded(plugins)
     given = {"dataset": data, "model": model, "epochs": epochs}
     typed = [*(f"{name}={value}" for name, value in given.items() if value is not None), *(fields or [])]
+    _check(typed)
     typed += _as_given(data, {field.partition("=")[0] for field in typed})
-    for field in fields or []:
-        if field.partition("=")[0] in OWN:
-            raise UsageError(f"{field}: detect sets {', '.join(OWN)} itself (--seeds says how often); leave it out")
     if flips and out_of_sample:
         raise UsageError("--flips: searches networks that have seen the example; leave out --out-of-sample or --flips")
     where = resources(address, executor, {"cpus": cpus, "gpus": gpus, "gpus_per_trial": gpus_per_trial}, device)
@@ -99,12 +98,32 @@ def detect(
     target = Target(Path(output or name), name, top)
     target.check()
     detecting = Detecting(seeds, flips, out_of_sample)
-    with target.sweep(lambda folder: detecting.text(data, shlex.join(typed), _below(folder, origins)), dry_run) as path:
-        selection = TrialSelection(path, typed, [], None, False)
+    target.check_data(detecting.text(data, shlex.join(typed)))
+    telling = Telling(partial(_found, target), partial(_steps, target), False)
+    with target.sweep(lambda folder: detecting.text(data, shlex.join(typed), _below(folder, origins)), dry_run) as sweep:
+        selection = TrialSelection(sweep.path, typed, [], None, False)
         if dry_run:
             preview(selection, how)
         else:
-            launch(selection, how, partial(close, telling=Telling(partial(_found, target), partial(_steps, target), False)))
+            launch(selection, how, partial(close, telling=telling), sweep.keep)
+
+
+def _check(typed: Sequence[str]) -> None:
+    """Raises UsageError if `detect` sets a field itself, or if the trainings would see several data sets."""
+    from memloc.data import KINDS
+    from memloc.stages import REGISTRY
+    from memloc.sweep.block import COMMAND_LINE
+    from memloc.sweep.checker import Checker
+    from memloc.sweep.command_line import is_several
+    from memloc.sweep.command_line import typed as value_of
+
+    of_data = {*DRAWS, *(name for kind in KINDS.values() for name in kind.model_fields)}
+    for given in typed:
+        name, _, text = given.partition("=")
+        if name in OWN:
+            raise UsageError(f"{given}: detect sets {', '.join(OWN)} itself (--seeds says how often); leave it out")
+        if name in of_data and is_several(Checker(REGISTRY, None), name, value_of(text, f"{COMMAND_LINE}{name}")):
+            raise UsageError(f"{given}: all trainings of detect judge the same labels; give one value of {name}")
 
 
 def _stem(data: str) -> str:
@@ -167,30 +186,74 @@ class Target:
         if not self.folder.parent.is_dir():
             raise UsageError(f"-o {self.folder}: there is no folder {self.folder.parent}")
 
+    def check_data(self, text: str) -> None:
+        """Raises UsageError if the folder has the files of another data set than the sweep with this text."""
+        from memloc.sweep.detecting import data_of
+
+        data = data_of(text) or ""
+        for path in (p for p in sorted(self.folder.glob("detect-*.yaml")) if p.is_file()):
+            other = data_of(path.read_text(encoding="utf-8", errors="replace"))
+            if other is None and path.name == f"{self.name}.yaml":
+                raise UsageError(f"-o {self.folder}: {path} is not a file of detect; give another folder with -o")
+            if other is not None and _absolute(other) != _absolute(data):
+                raise UsageError(
+                    f"-o {self.folder}: has the suspects of other data, {other} ({path.name}); give another folder with -o"
+                )
+
     @contextmanager
-    def sweep(self, text: Callable[[Path], str], dry_run: bool) -> Iterator[Path]:
-        """The file of the sweep. If it cannot even be planned, or is only looked at, no file and no folder stays.
+    def sweep(self, text: Callable[[Path], str], dry_run: bool) -> Iterator[SweepFile]:
+        """The file of the sweep. If it cannot even be planned, or is only looked at, all is as it was before.
 
         text: its text, for the folder that it lies in.
         """
         with ExitStack() as stack:
-            if dry_run:
-                folder = Path(stack.enter_context(TemporaryDirectory()))
-                made = False
-            else:
-                folder, made = self.folder, not self.folder.exists()
-                folder.mkdir(exist_ok=True)
-            path = folder / f"{self.name}.yaml"
-            new = not path.exists()
-            write_whole(path, text(folder).encode())
+            folder = Path(stack.enter_context(TemporaryDirectory())) if dry_run else self.folder
+            file = SweepFile(folder / f"{self.name}.yaml")
+            file.write(text(folder))
             try:
-                yield path
+                yield file
             except UsageError:
-                if new and not dry_run:
-                    path.unlink(missing_ok=True)
-                if made:
-                    folder.rmdir()
+                file.undo.close()
                 raise
+
+
+@dataclass(frozen=True)
+class SweepFile:
+    """A file that goes away again, or gets its former text back, unless it is kept."""
+
+    path: Path
+    undo: ExitStack = field(default_factory=ExitStack)
+
+    def write(self, text: str) -> None:
+        """Writes the file, and makes its folder."""
+        if not self.path.parent.exists():
+            self.path.parent.mkdir()
+            self.undo.callback(_remove_empty, self.path.parent)
+        if self.path.exists():
+            self.undo.callback(write_whole, self.path, self.path.read_bytes())
+        else:
+            self.undo.callback(self.path.unlink, missing_ok=True)
+        write_whole(self.path, text.encode())
+
+    def keep(self) -> None:
+        """From here on it stays, whatever happens."""
+        self.undo.pop_all()
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # somebody has put a file there
+        folder.rmdir()
+
+
+def _absolute(data: str) -> str:
+    """A data set by the absolute paths of its files."""
+    from memloc.data import KINDS
+
+    kind = KINDS.get(data) or KINDS.get(data.partition(":")[0] + ":")
+    try:
+        return data if kind is None else kind.absolute(data, Path.cwd())
+    except (OSError, RuntimeError, ValueError):  # no path: the plan says so
+        return data
 
 
 def _found(target: Target, launched: Launched, options: Options) -> None:
@@ -198,7 +261,7 @@ def _found(target: Target, launched: Launched, options: Options) -> None:
     from memloc.report.suspects import csv, find, page, parquet
 
     trials = {trial.id: trial.config for trial in launched.plan.trials}
-    found = find(launched.store, launched.record, trials, options.data_dir)
+    found = find(launched.store, launched.record, trials, launched.plan.trials[0].data, options.data_dir)
     top = target.top or max(2 * found.suspects.number, 100)
     write_whole(target.folder / "suspects.csv", csv(found, top).encode())
     write_whole(target.folder / "suspects.parquet", parquet(found))

@@ -91,8 +91,14 @@ class Options:
         return self.checkpoints.value if self.checkpoints else None
 
 
-def launch(selection: TrialSelection, options: Options, closing: Callable[[Launched, Options], None] = close) -> None:
-    """Runs what is not committed yet. closing: prints what was found and how the launch ended.
+def launch(
+    selection: TrialSelection,
+    options: Options,
+    closing: Callable[[Launched, Options], None] = close,
+    recorded: Callable[[], object] = lambda: None,
+) -> None:
+    """Runs what is not committed yet. closing: prints what was found and how the launch ended. recorded: is called when
+    the store has the record of the sweep, before anything is computed.
 
     Raises:
         typer.Exit: 1 if something failed or is needed first, 130 if the launch was interrupted.
@@ -103,7 +109,7 @@ def launch(selection: TrialSelection, options: Options, closing: Callable[[Launc
     store = Store(store_uri(options.store))
     try:
         plan, everything = _noted(plans(selection, False, store, options))
-        closing(_carry_out(plan, everything, store, options), options)
+        closing(_carry_out(plan, everything, store, options, recorded), options)
     except KeyboardInterrupt:  # while planning, while closing, or a second order
         raise interrupted() from None
 
@@ -127,7 +133,7 @@ def _noted(made: tuple[Plan, Plan]) -> tuple[Plan, Plan]:
     return made
 
 
-def _carry_out(plan: Plan, everything: Plan, store: Store, options: Options) -> Launched:
+def _carry_out(plan: Plan, everything: Plan, store: Store, options: Options, recorded: Callable[[], object]) -> Launched:
     """Does what is not committed of the plan. everything: the plan of the whole sweep, which is recorded."""
     from memloc.run.budget import CheckpointBudget
     from memloc.run.pulse import new_run
@@ -137,13 +143,13 @@ def _carry_out(plan: Plan, everything: Plan, store: Store, options: Options) -> 
     every = _works(plan, store, options)
     works = [work for work in every if work.anything]
     if not works:
-        return Launched(plan, store, _record(everything, every, store))
+        return Launched(plan, store, _record(everything, every, store, recorded))
     check_memory(works, options)
     use_graphs(works, options)
     run = new_run()
     log = logs.folder() / logs.name(plan.name, run)
     with logs.logging_to(log):  # its errors come before the store is touched
-        launched = Launched(plan, store, _record(everything, every, store), log)
+        launched = Launched(plan, store, _record(everything, every, store, recorded), log)
         budget = CheckpointBudget(everything, store, options.checkpoint_bytes or sys.maxsize)
         launched.outcome = _run(works, run, launched, budget, options)
         if not (launched.interrupted or launched.fault):
@@ -185,11 +191,12 @@ def _works(plan: Plan, store: Store, options: Options) -> list[Work]:
     return works
 
 
-def _record(everything: Plan, works: list[Work], store: Store) -> str:
+def _record(everything: Plan, works: list[Work], store: Store, recorded: Callable[[], object]) -> str:
     """Writes the sweep's record and removes the failure records that are out of date; returns NAME@sha8."""
     from memloc.store import records
 
     record = records.write_sweep(store.files, everything.name, everything.record())
+    recorded()
     records.clear_failures(store.files, {i for w in works for i in w.tried})
     return record
 

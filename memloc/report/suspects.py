@@ -24,7 +24,7 @@ from memloc.analysis.reading import reading
 from memloc.analysis.settings import name_of
 from memloc.analysis.suspects import Check, Suspects, judgements, suspects
 from memloc.config import TrainConfig
-from memloc.data import Raw, load
+from memloc.data import Raw, check_identity, load
 from memloc.data.source import with_truth
 from memloc.report import sprite
 from memloc.statistics import auc
@@ -143,11 +143,15 @@ class Found:
         }
 
 
-def find(store: Store, sweep: str, trials: Mapping[str, TrainConfig], data_dir: Path) -> Found:
-    """What the trainings of a sweep of `memloc detect` say of their data set."""
+def find(store: Store, sweep: str, trials: Mapping[str, TrainConfig], identity: str, data_dir: Path) -> Found:
+    """What the trainings of a sweep of `memloc detect` say of their data set. identity: of the data that they saw.
 
+    Raises:
+        UsageError: the data set has changed since, so its images and names would be those of other examples.
+    """
     config = next(iter(trials.values()))
     raw = load(with_truth(config.source), data_dir)
+    check_identity(raw if with_truth(config.source) == config.source else raw.without_truth(), config.source, identity)
 
     def read(reader: Reader) -> Suspects:
         return suspects(judgements(reader, list(trials)), raw.classes)
@@ -158,7 +162,11 @@ def find(store: Store, sweep: str, trials: Mapping[str, TrainConfig], data_dir: 
 def _text(value: Any, digits: int | None) -> str:
     if pd.isna(value):
         return ""
-    return str(value).replace("\n", "\\n") if digits is None else f"{value:.{digits}f}"
+    return _on_one_line(str(value)) if digits is None else f"{value:.{digits}f}"
+
+
+def _on_one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _against(truth: Truth) -> str:
@@ -172,7 +180,7 @@ def _against(truth: Truth) -> str:
 
 def _is_formula(text: str) -> bool:
     """Would a spreadsheet take it for one? -1 is a number."""
-    return text[:1] in tuple("=+-@\t\r") and not re.fullmatch(r"[+-][0-9]+", text)
+    return text[:1] in tuple("=+-@\t\r\n") and not re.fullmatch(r"[+-][0-9]+", text)
 
 
 def csv(found: Found, k: int) -> str:

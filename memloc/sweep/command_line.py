@@ -27,6 +27,11 @@ def typed(text: str, where: str = "command line") -> Any:
     return yaml.parse(text, where).value if text.startswith(OPENING) else yaml.plain(text) if text else ""
 
 
+def is_several(checker: Checker, name: str, value: Any) -> bool:
+    """Does a training field get several values by this one? A list that is valid as one value is one: `image=[32, 48]`."""
+    return is_axis(value) and not (isinstance(value, list) and not checker.training(name, value)[1])
+
+
 @dataclass
 class Overrides:
     """Applies overrides to blocks. given: the names that were overridden."""
@@ -69,7 +74,7 @@ class Overrides:
 
     def _training(self, name: str, value: Any) -> None:
         where = f"{COMMAND_LINE}{name}"
-        varies = is_axis(value)
+        varies = is_several(self.checker, name, value)
         if varies:
             axis, problems = self.checker.axis(name, value)
         else:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 PLANTED = 0.05  # the share of labels that are made wrong on purpose
 IN = 0.8  # the share of the examples that a training sees, if every example is judged by networks that have not seen it
 
+_COMMAND = "# Written by `memloc detect`. The same trainings again: memloc sweep THIS-FILE "
 _TEXT = """\
-# Written by `memloc detect`. The same trainings again: memloc sweep THIS-FILE {typed}
+{command}{typed}
 about: >-
   The likely mislabeled examples of {data}. Block plain learns the labels as they are. Block planted learns them with
   {percent} % made wrong on purpose. What it finds of those says how many of the others are wrong.
@@ -48,6 +50,7 @@ class Detecting:
         judges = f"held_out: {{ratios: [{IN}], min_held_out: 1}}" if self.out_of_sample else ""
         flips = "flips: {clean: 1000000, noisy: 1, post_eval: 0}" if self.flips else ""
         return _TEXT.format(
+            command=_COMMAND,
             data=_on_one_line(data),
             typed=_on_one_line(typed),
             percent=round(100 * PLANTED),
@@ -57,6 +60,16 @@ class Detecting:
             planted=PLANTED,
             seeds=list(range(1, self.seeds + 1)),
         )
+
+
+def data_of(text: str) -> str | None:
+    """The data set of a sweep that `Detecting.text` wrote, as a person typed it; None: it has written no such text."""
+    command = text.partition("\n")[0].partition(_COMMAND)[2]
+    try:
+        values = [value.partition("dataset=") for value in shlex.split(command)]
+    except ValueError:  # an open quote: somebody has changed the line
+        return None
+    return next((data for before, name, data in values if name and not before), None)
 
 
 def _on_one_line(text: str) -> str:

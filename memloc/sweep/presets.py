@@ -24,9 +24,9 @@ KEYS = ("about", "training", *BY_NAME, "stages")
 
 @dataclass(frozen=True)
 class Preset:
-    """training: field values. by_name: {key: {name: more of them}}. stages: {stage: field values}.
+    """training: field values. by_name: {key: {name: more of them}}, the names with absolute paths as in trainings.
 
-    where: {`stage.field`, `training.field` or `key.name.field`: file:line:field}.
+    stages: {stage: field values}. where: {`stage.field`, `training.field` or `key.name.field`: file:line:field}.
     """
 
     training: dict[str, Any] = field(default_factory=dict)
@@ -66,10 +66,10 @@ def find(name: Any, below: Path | None) -> tuple[Path | None, str | None]:
     if name is None or (isinstance(name, str) and name in known):
         return (None if name is None else known[name]), None
     if isinstance(name, str) and ("/" in name or name.endswith((".yaml", ".yml"))):
-        path = (below or Path()) / Path(name)
         try:
+            path = (below or Path()) / Path(name).expanduser()
             return (path, None) if path.is_file() else (None, f"{name}: no such file ({path.absolute()})")
-        except (OSError, ValueError) as error:  # a byte that no path has
+        except (OSError, RuntimeError, ValueError) as error:  # an unknown ~user, a byte that no path has
             return None, f"{written(name)} is not valid: {error}"
     close = nearest(name, known) if isinstance(name, str) else ""
     valid = f"valid: {', '.join(known)}, a file of your own such as ./mine.yaml, or null for no preset"
@@ -115,11 +115,15 @@ class _Reading:
         return Preset(training, by_name, stages, where)
 
     def _groups(self, given: Any, key: str) -> dict[str, dict[str, Any]]:
-        groups = {}
+        groups: dict[str, dict[str, Any]] = {}
         for name, values in self._mapping(given, (key,)).items():
-            for _, problem in self.checker.training(BY_NAME[key], name)[1]:
+            taken, problems = self.checker.training(BY_NAME[key], name)
+            for _, problem in problems:
                 self._problem(problem, key, name)
-            groups[name] = self._values(values, self.checker.literal, key, name)
+            if not problems and taken in groups:
+                self._problem(f"{taken} stands here twice; keep one", key, name)
+            groups[taken] = self._values(values, self.checker.literal, key, name)
+            self.where |= {f"{key}.{taken}.{field}": self.document.at(key, name, field) for field in groups[taken]}
         return groups
 
     def _of_stage(self, stage: str) -> Callable[[str, Any], Checked]:

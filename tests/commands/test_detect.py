@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from memloc.commands.detect import SweepFile
 from memloc.data import load
+from memloc.errors import UsageError
 from tests.run.programs import Finished, memloc
 
 FAST = ("width=0.0625", "batch_size=32", "--epochs", "8", "--executor", "inline")
@@ -153,6 +155,15 @@ def test_networks_that_have_not_seen_the_examples(home: Path) -> None:
         (("npz:mine.npz", "--model", "resnt9"), "command line:model: "),
         (("npz:mine.npz", "widht=1"), "command line:widht: "),
         (("npz:mine.npz", "noise=0.1"), "noise=0.1: detect sets noise, seed, noise_seed"),
+        *(
+            (("npz:mine.npz", field), f"{field}: all trainings of detect judge the same labels; give one value of ")
+            for field in (
+                *("labels=[y_train, other]", "subset=[100,200]", "data_seed=0..1", "wrong=[uniform]", "test=[0, 0.2]"),
+                "noise_count=[round, floor]",
+            )
+        ),
+        (("[digits, mnist]",), "dataset=[digits, mnist]: all trainings of detect judge the same labels"),
+        (("npz:mine.npz", "labels=[x"), "command line:labels:1: not YAML"),
         (("npz:mine.npz", "--flips", "--out-of-sample"), "--flips: searches networks that have seen the example"),
         (("npz:mine.npz", "-o", "mine.npz"), "-o mine.npz: is a file; name a folder"),
         (("npz:mine.npz", "-o", "no/such"), "-o no/such: there is no folder no"),
@@ -173,6 +184,55 @@ def test_bad_input_is_one_line_and_leaves_nothing(home: Path, arguments: tuple[s
     assert problem in done.err
     assert done.err.count("\n") <= 2
     assert [p for p in sorted(home.rglob("*")) if p not in before and "logs" not in p.parts] == []
+
+
+def test_a_bad_command_leaves_the_sweep_of_before(detected: Finished, home: Path) -> None:
+    before = (home / "detect-known" / "detect-known.yaml").read_bytes()
+    done = memloc(home, "detect", "npz:known.npz", "widht=1", "--executor", "inline", "--store", str(home / "store"))
+    assert (done.code, "command line:widht: " in done.err) == (2, True)
+    assert (home / "detect-known" / "detect-known.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize("way", ["", "--dry-run"])
+def test_files_of_other_data_are_not_overwritten(detected: Finished, home: Path, way: str) -> None:
+    (home / "b").mkdir(exist_ok=True)
+    (home / "b" / "known.npz").write_bytes((home / "mine.npz").read_bytes())
+    before = {p: p.read_bytes() for p in (home / "detect-known").iterdir()}
+    options = (*FAST, "--store", str(home / "store"), *filter(None, [way]))
+    for data, more in (("npz:b/known.npz", ()), ("npz:mine.npz", ("-o", "detect-known"))):
+        done = memloc(home, "detect", data, *more, *options)
+        assert (done.code, done.out) == (2, "")
+        said = "has the suspects of other data, npz:known.npz (detect-known.yaml); give another folder with -o"
+        assert done.err == f"memloc: -o detect-known: {said}\n"
+    assert {p: p.read_bytes() for p in (home / "detect-known").iterdir()} == before
+    (home / "mine").mkdir(exist_ok=True)
+    (home / "mine" / "detect-mine.yaml").write_text("blocks: {}\n")
+    done = memloc(home, "detect", "npz:mine.npz", "-o", "mine", *options)
+    assert (done.code, "is not a file of detect; give another folder with -o" in done.err) == (2, True)
+
+
+def test_the_same_data_by_another_path_are_the_same(detected: Finished, home: Path) -> None:
+    done = memloc(home, "detect", f"npz:{home}/known.npz", *FAST, "--dry-run", "--store", str(home / "store"))
+    assert done.code == 0, done.err
+
+
+def test_an_error_after_the_plan_leaves_the_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        (home / "late" / "suspects.csv").write_text("")
+        raise UsageError("something is wrong now")
+
+    monkeypatch.setattr("memloc.commands.launch._run", fails)
+    done = memloc(home, "detect", "npz:mine.npz", *FAST, "-o", "late", "--store", str(home / "late-store"))
+    assert (done.code, done.err.splitlines()[-1]) == (2, "memloc: something is wrong now")
+    assert sorted(p.name for p in (home / "late").iterdir()) == ["detect-mine.yaml", "suspects.csv"]
+
+
+def test_a_folder_that_is_no_longer_empty_stays(tmp_path: Path) -> None:
+    file = SweepFile(tmp_path / "new" / "detect-x.yaml")
+    file.write("text")
+    (tmp_path / "new" / "notes.txt").write_text("")
+    file.undo.close()
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["notes.txt"]
 
 
 def test_a_dry_run_leaves_nothing(home: Path) -> None:

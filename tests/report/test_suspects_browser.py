@@ -62,6 +62,12 @@ def verdicts(tab: Any) -> dict[str, str]:
     return dict(tab.evaluate(script))
 
 
+def exported(tab: Any) -> list[dict[str, str]]:
+    with tab.expect_download() as download:
+        tab.locator(".su-export").click()
+    return list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
+
+
 def test_keys_judge_and_go_on(opened: Any) -> None:
     items = opened.locator(".su-grid li")
     assert items.count() == N
@@ -98,12 +104,49 @@ def test_what_was_judged_is_kept_and_filtered(opened: Any) -> None:
 def test_the_export_is_a_csv_that_starts_no_formula(opened: Any) -> None:
     opened.locator(".su-grid li").nth(1).click()
     opened.keyboard.press("n")
-    with opened.expect_download() as download:
-        opened.locator(".su-export").click()
-    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
-    assert [(row["example"], row["file"], row["given"], row["wrong"]) for row in rows] == [
+    assert [(row["example"], row["file"], row["given"], row["wrong"]) for row in exported(opened)] == [
         ("28", "a/28.png", """'=1+1,"dog\"""", "no")
     ]
+
+
+def test_what_was_judged_on_a_longer_page_is_counted_and_exported(opened: Any, path: Path) -> None:
+    """As after a run with a larger --top; of an older page nothing but the verdict is known."""
+    assert opened.locator(".su-refused").is_hidden()
+    for nth in (0, 20):
+        opened.locator(".su-grid li").nth(nth).click()
+        opened.keyboard.press("y")
+    stored = "Object.keys(localStorage).find(k => !k.endsWith('names'))"
+    opened.evaluate(
+        f"localStorage.setItem({stored}, JSON.stringify({{...JSON.parse(localStorage.getItem({stored})), 3: 'n'}}))"
+    )
+    path.with_name("short.html").write_text(page(found(), 10, "detect-mine"), encoding="utf-8")
+    opened.goto(path.with_name("short.html").as_uri())
+    assert "judged: 2 wrong, 1 right, 2 of them not on this page" in opened.locator(".su-count").inner_text()
+    assert [(row["rank"], row["example"], row["file"], row["given"], row["wrong"]) for row in exported(opened)] == [
+        ("1", "29", "a/29.png", "</script><b>owl", "yes"),
+        ("", "3", "", "", "no"),
+        ("", "9", "a/9.png", "cat", "yes"),
+    ]
+
+
+def test_a_browser_that_keeps_nothing_says_so(browser: Any, path: Path) -> None:
+    context = browser.new_context()
+    context.add_init_script("Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };")
+    tab = context.new_page()
+    tab.goto(path.as_uri())
+    assert tab.locator(".su-refused").is_visible()
+    tab.locator(".su-grid li").first.click()
+    tab.keyboard.press("y")
+    assert verdicts(tab) == {"29": "y"}
+    context.close()
+
+
+def test_labels_that_are_numbers_stand_in_their_order(opened: Any, path: Path) -> None:
+    one = found()
+    numbered = replace(one, raw=replace(one.raw, origin=Origin(("10", "9", "100"), ())))
+    path.with_name("numbers.html").write_text(page(numbered, N, "detect-numbers"), encoding="utf-8")
+    opened.goto(path.with_name("numbers.html").as_uri())
+    assert opened.locator(".su-given option").all_inner_texts() == ["any label", "9", "10", "100"]
 
 
 def test_each_image_is_its_own(opened: Any) -> None:

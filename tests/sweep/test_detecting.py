@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
-from memloc.sweep.detecting import Detecting
+from memloc.sweep.detecting import Detecting, data_of
 from memloc.sweep.yaml import parse
 
 
@@ -16,3 +18,14 @@ def test_what_was_typed_stays_in_its_comment_and_its_sentence(data: str) -> None
         key: value for key, value in usual.items() if key != "about"
     }
     assert f"examples of {data.partition(chr(10))[0][:8]}" in found["about"]
+
+
+def test_the_data_set_that_a_file_names() -> None:
+    for data in ("folder:a", "folder:my photos/'x'", "npz:a.npz"):
+        assert data_of(Detecting(1).text(data, shlex.join([f"dataset={data}", "width=1"]))) == data
+    for text in (
+        "",
+        "blocks: {}\n",
+        "# Written by `memloc detect`. The same trainings again: memloc sweep THIS-FILE 'dataset=a",
+    ):
+        assert data_of(text) is None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -273,6 +274,32 @@ def test_a_file_of_ones_own_is_found_beside_the_sweep_file(tmp_path: Path, monke
     assert resolved_by(tmp_path, HEAD + "blocks:\n  a: {}\n", ["preset=./own.yaml"])[0]["lr"] == 0.3
     in_block = HEAD + "blocks:\n  a: {}\n  b: {preset: ./settings/own.yaml}\n"
     assert [found["lr"] for found in resolved_by(tmp_path, in_block)] == [0.01, 0.3]
+
+
+NETS = "from torch import nn\ndef make(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(192, classes))\n"
+
+
+def test_values_by_data_and_networks_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their names are paths, in a preset relative to its own file."""
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "nets.py").write_text(NETS)
+    np.savez(tmp_path / "mine.npz", x_train=np.zeros((6, 8, 8, 3), np.uint8), y_train=np.arange(6) % 2)
+    own = "datasets:\n  npz:../mine.npz: {lr: 0.3}\nmodels:\n  python:../nets.py:make: {batch_size: 3}\n"
+    (tmp_path / "settings" / "own.yaml").write_text(own)
+    text = "preset: settings/own.yaml\ndefaults: {dataset: npz:mine.npz, model: python:nets.py:make, epochs: 1, test: 0}\n"
+    text += "blocks: {a: {}}\n"
+    assert values(load(tmp_path, text), "lr", "batch_size") == [(0.3, 3)]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert values(load(tmp_path, text.replace("settings/own", "~/settings/own")), "lr", "batch_size") == [(0.3, 3)]
+    assert values(load(tmp_path, text, ["preset=~/settings/own.yaml"]), "lr", "batch_size") == [(0.3, 3)]
+    monkeypatch.chdir(tmp_path / "settings")
+    assert values(load(tmp_path, text, ["dataset=npz:../mine.npz"]), "lr", "batch_size") == [(0.3, 3)]
+    assert "~nobody" in problems(tmp_path, text.replace("settings/", "~nobody-at-all/"))[0]
+    (tmp_path / "settings" / "own.yaml").write_text(own.replace("{lr: 0.3}", "{lr: 0.3}\n  npz:./../mine.npz: {lr: 0.4}"))
+    twice = "settings/own.yaml:3:datasets.npz:./../mine.npz: npz:mine.npz stands here twice; keep one"
+    assert problems(tmp_path, text) == [twice]
+    (tmp_path / "settings" / "own.yaml").write_text(own.replace("lr: 0.3", "peak_epoch: 3, schedule: constant"))
+    assert problems(tmp_path, text)[0].startswith("settings/own.yaml:2:datasets.npz:../mine.npz.")
 
 
 def test_what_is_wrong_with_a_file_of_ones_own(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from memloc import sweep
 from memloc.config import TrainConfig
@@ -54,6 +55,26 @@ def test_precedence(tmp_path: Path) -> None:
     text = DEFAULTS + "blocks:\n  a: {}\n  b: {set: {epochs: 20}}\n  c: {axes: {epochs: [10, 11]}}\n"
     assert values(load(tmp_path, text), "epochs") == [(30,), (20,), (10,), (11,)]
     assert values(load(tmp_path, text, ["epochs=7"]), "epochs") == [(7,)]  # all blocks now ask for the same training
+
+
+@pytest.mark.parametrize(
+    ("typed", "images"),
+    [
+        ("[32, 48]", ["32x48"]),
+        ("[32, 32]", ["32x32"]),
+        ("[[32, 48], 8]", ["32x48", "8x8"]),
+        ("[32x48, 8x8]", ["32x48", "8x8"]),
+        ("[8, 16, 32]", ["8x8", "16x16", "32x32"]),
+    ],
+)
+def test_a_list_on_the_command_line_that_is_valid_as_one_value_is_one(tmp_path: Path, typed: str, images: list[str]) -> None:
+    for k in range(4):
+        folder = tmp_path / "pets" / "ab"[k % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (k, 0, 0)).save(folder / f"{k}.png")
+    text = "defaults: {dataset: folder:pets, model: resnet9, test: 0}\nblocks:\n  a: {}\n"
+    loaded = load(tmp_path, text, [f"image={typed}", "seed=[0, 1]"])
+    assert values(loaded, "image", "seed") == [(image, seed) for image in images for seed in (0, 1)]
 
 
 def test_trainings_are_shared_across_blocks(tmp_path: Path) -> None:

@@ -6,21 +6,27 @@ const WORDS = { y: "label is wrong", n: "label is right" };
 const SIDE = 128; // pixels of an image
 const place = `memloc ${data.name} ${data.identity}`;
 const grid = part("grid");
-let judged = {}; // {example: "y" or "n"}
+const names = `${place} names`;
+let judged = {}; // {example: "y" or "n"}, also of examples that an earlier page had
+let named = {}; // {example: [file, given, suggested]} of those that were judged
 let shown = [];
 
-try {
-  judged = JSON.parse(localStorage.getItem(place)) ?? {};
-} catch {
-  judged = {}; // a browser may refuse to keep anything
-}
 const keep = () => {
   try {
     localStorage.setItem(place, JSON.stringify(judged));
+    localStorage.setItem(names, JSON.stringify(named));
+    part("refused").hidden = true;
   } catch {
-    /* the export still has it */
+    part("refused").hidden = false; // the export still has it
   }
 };
+try {
+  judged = JSON.parse(localStorage.getItem(place)) ?? {};
+  named = JSON.parse(localStorage.getItem(names)) ?? {};
+} catch {
+  /* a browser may refuse to keep anything: then keep() says so */
+}
+keep();
 
 const make = (tag, attributes = {}, ...children) => {
   const e = document.createElement(tag);
@@ -62,10 +68,13 @@ const dress = (e, row) => {
   return e;
 };
 const count = () => {
-  const of = (verdict) => data.rows.filter((row) => judged[row[EXAMPLE]] === verdict).length;
+  const of = (verdict) => Object.values(judged).filter((one) => one === verdict).length;
+  const absent = elsewhere().length ? `, ${elsewhere().length} of them not on this page` : "";
   part("count").textContent =
-    `${shown.length} shown of the ${data.rows.length} most suspect of ${data.of.toLocaleString("en")}; judged: ${of("y")} wrong, ${of("n")} right`;
+    `${shown.length} shown of the ${data.rows.length} most suspect of ${data.of.toLocaleString("en")}; judged: ${of("y")} wrong, ${of("n")} right${absent}`;
 };
+const here = new Set(data.rows.map((row) => String(row[EXAMPLE])));
+const elsewhere = () => Object.keys(judged).filter((example) => !here.has(example)); // from a page with more rows
 const update = () => {
   const [show, given] = [part("show").value, part("given").value];
   const passes = (row) =>
@@ -87,8 +96,12 @@ const across = () => {
 };
 const judge = (e, verdict) => {
   const row = shown[[...grid.children].indexOf(e)];
-  if (verdict) judged[row[EXAMPLE]] = verdict;
-  else delete judged[row[EXAMPLE]];
+  delete judged[row[EXAMPLE]];
+  delete named[row[EXAMPLE]];
+  if (verdict) {
+    judged[row[EXAMPLE]] = verdict;
+    named[row[EXAMPLE]] = [row[FILE], row[GIVEN], row[SUGGESTED]];
+  }
   keep();
   dress(e, row);
   count();
@@ -128,19 +141,23 @@ grid.addEventListener("focusin", (event) => {
 for (const name of ["show", "given"]) part(name).addEventListener("change", update);
 part("export").addEventListener("click", () => {
   const cell = (v) => {
-    const formula = typeof v === "string" && /^[=+\-@\t\r]/.test(v) && !/^[+-][0-9]+$/.test(v); // -1 is a number
+    const formula = typeof v === "string" && /^[=+\-@\t\r\n]/.test(v) && !/^[+-][0-9]+$/.test(v); // -1 is a number
     const text = formula ? `'${v}` : String(v ?? "");
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const rows = data.rows.filter((row) => judged[row[EXAMPLE]]);
   const lines = [["rank", "example", "file", "given", "suggested", "score", "agreement", "neurons", "wrong"]];
-  lines.push(...rows.map((row) => [...row.slice(0, TILE), judged[row[EXAMPLE]] === "y" ? "yes" : "no"]));
+  const wrong = (example) => (judged[example] === "y" ? "yes" : "no");
+  lines.push(...rows.map((row) => [...row.slice(0, TILE), wrong(row[EXAMPLE])]));
+  const bare = ([file, given, suggested]) => [file, given, suggested, "", "", ""];
+  lines.push(...elsewhere().map((example) => ["", example, ...bare(named[example] ?? []), wrong(example)]));
   const text = lines.map((line) => line.map(cell).join(",")).join("\n") + "\n";
   const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   const link = make("a", { href: url, download: `${data.name}-judged.csv` });
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 60000);  // a busy machine reads it late
 });
-for (const label of [...new Set(data.rows.map((row) => String(row[GIVEN])))].sort())
+const byName = (a, b) => a.localeCompare(b, "en", { numeric: true }) || (a < b ? -1 : 1);
+for (const label of [...new Set(data.rows.map((row) => String(row[GIVEN])))].sort(byName))
   part("given").append(make("option", { value: label }, label));
 update();
