@@ -16,8 +16,9 @@ from memloc.analysis import scan
 from memloc.analysis.conditions import among
 from memloc.analysis.memorizing import Memorizing, by_trial
 from memloc.analysis.own_stages import layered_tables
+from memloc.analysis.pooling import Measurement, Origin, settings, variant_of
 from memloc.analysis.reader import Reader
-from memloc.analysis.settings import SEEDS, Measurement, Origin, Setting, settings, variant_of
+from memloc.analysis.settings import SEEDS, Setting
 from memloc.analysis.views import RIGHT_SCORES, VIEWS
 from memloc.config import canonical_json
 from memloc.data import SOURCES, NamedDataset, describe
@@ -71,7 +72,7 @@ class Observations(Memorizing):
         atypical: bool = False,
         at: str = "trajectory",
     ) -> list[Setting]:
-        """As `settings.settings`, for this store."""
+        """As `pooling.settings`, for this store."""
         key = (stage, tuple(dropout), tuple(without), atypical, at)
         if key not in self._settings:
             measured = Measurement(stage, atypical, at)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from memloc.analysis.settings import Measurement, Setting, differing, name_of, scope_name, settings
+from memloc.analysis.pooling import Measurement, settings
+from memloc.analysis.settings import Setting, differing, name_of, scope_name
 
 
 def setting(dataset: str, noise: float = 0.1, width: float = 1.0) -> Setting:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from memloc import stages, sweep
+from memloc.analysis.pooling import variant_of
 from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import read_table, run_sql
-from memloc.analysis.settings import variant_of
 from memloc.errors import UsageError
 from memloc.run.events import Event
 from memloc.run.pending import pending
