@@ -36,9 +36,9 @@ class Judgement:
     estimate, in words; "" if there is none. ours, lo, hi: the estimate and its 95 % interval; accuracies and shares are in
     [0, 1]. leans: of an inconclusive verdict, where every training's own value speaks for the claim, or against it. reason:
     a sentence that says what was compared, why it could not be, or what is missing. command: it would run what is missing
-    (`&&` joins several commands). seeds: the number of trainings behind the estimate. sql: for `memloc query`, the rows
-    behind the estimate. claim_id, part, suffix: of the id; suffix names a measurement beside the paper's. setting: None if
-    it was not run.
+    (`&&` joins several commands). seeds: the number of trainings behind the estimate. beside: a number of the same trainings
+    to which a sentence compares ours (accuracy before dropping). sql: for `memloc query`, the rows behind the estimate.
+    claim_id, part, suffix: of the id; suffix names a measurement beside the paper's. setting: None if it was not run.
     """
 
     id: str
@@ -58,6 +58,7 @@ class Judgement:
     leans: Leans | None = None
     command: str | None = None
     seeds: int = 0
+    beside: Interval | None = None
     on: str = ""
     setting: Setting | None = None
 
@@ -81,7 +82,7 @@ class Estimate:
     """One number in one setting, and whether the paper's claim about it holds there.
 
     interval: the number with its 95 % interval; None if it is not defined. decision: None if the claim cannot be tested.
-    trials: the trainings behind the number. reason, sql: as in Judgement.
+    trials: the trainings behind the number. reason, sql, beside: as in Judgement.
     """
 
     interval: Interval | None
@@ -89,6 +90,7 @@ class Estimate:
     reason: str
     trials: Sequence[str]
     sql: str
+    beside: Interval | None = None
 
     @property
     def verdict(self) -> Verdict:

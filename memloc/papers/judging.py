@@ -116,6 +116,7 @@ class ClaimJudge:
             hi=hi,
             leans=estimate.leans,
             seeds=len(estimate.trials),
+            beside=estimate.beside,
             on=setting.words,
             setting=setting,
         )

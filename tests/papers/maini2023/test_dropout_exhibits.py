@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from memloc.papers.judgement import Judgement
 from memloc.papers.maini2023.dropout import SECTION
 from memloc.papers.maini2023.dropout.before_after import PICTURE
 from memloc.papers.maini2023.dropout.forgotten import png
+from memloc.statistics import Interval
 from tests.papers.maini2023.simulated import Simulated
 from tests.papers.maini2023.test_tied_dropout import tied
 
@@ -25,11 +27,15 @@ PARTS = [f"{when}.{what}" for when in ("before", "after") for what in ("clean", 
 
 
 def cell(judgement: Judgement) -> str:
+    return per_cent(judgement.interval)
+
+
+def per_cent(interval: Interval | None) -> str:
     """By hand: per cent with one digit."""
-    numbers = [None if v is None else f"{100 * v:.1f}" for v in (judgement.ours, judgement.lo, judgement.hi)]
-    if numbers[0] is None:
+    if interval is None:
         return "–"
-    return numbers[0] if None in numbers else f"{numbers[0]} [{numbers[1]}, {numbers[2]}]"
+    numbers = [None if v is None else f"{100 * v:.1f}" for v in interval]
+    return str(numbers[0]) if None in numbers else f"{numbers[0]} [{numbers[1]}, {numbers[2]}]"
 
 
 def table(shown: Shown) -> Table:
@@ -61,14 +67,16 @@ def test_table_1_has_a_row_for_each_data_set_and_the_papers(of_two: Simulated) -
     for row, dataset, name in zip(found.rows, ("cifar10", "mnist"), ("CIFAR-10", "MNIST"), strict=False):
         assert list(row) == [
             f"{name}, p_gen 0.3, p_mem 0.2",
-            *(cell(judged[f"E1.{dataset}.{part}"]) for part in PARTS),
+            *(per_cent(judged[f"E1.{dataset}.after.{what}"].beside) for what in ("clean", "noisy", "test")),
+            *(cell(judged[f"E1.{dataset}.after.{what}"]) for what in ("clean", "noisy", "test")),
         ]
     assert [list(row) for row in found.rows[2:]] == [
         ["CIFAR-10 in the paper", "99.9", "99.3", "79.3", "90.8", "3.1", "82.7"],
         ["MNIST in the paper", "100.0", "100.0", "99.0", "99.2", "0.1", "99.3"],
         ["SVHN in the paper", "99.9", "99.6", "89.5", "95.8", "1.4", "89.6"],
     ]
-    assert found.rows[1][1].startswith("95.0 [")  # before dropping both trainings count, after it those that memorized
+    assert judged["E1.mnist.before.clean"].ours == 0.95  # of both trainings; the row is of the one that memorized
+    assert found.rows[1][1].startswith("100.0 [")
     assert found.rows[1][4].startswith("97.0 [")
     assert shown.setting == "The paper's setting."
     assert {j.claim_id for j in shown.judgements} == {"E4"}
@@ -316,11 +324,39 @@ def test_the_sentence_has_the_scorecards_numbers(of_two: Simulated) -> None:
         f"Dropping the memorization neurons takes {noisy}, {clean} and {test}. Learning time tells the clean examples that "
         f"it forgets from the others with an AUC of {learned.printed(2)}."
     )
+    assert all(e1[f"after.{what}"].beside == e1[f"before.{what}"].interval for what in ("noisy", "clean", "test"))
     only = {part: e1[part] for part in ("before.noisy", "after.noisy", "before.test")}
     assert SECTION.sentence({"E1": only}) == f"Dropping the memorization neurons takes {noisy}."
     assert SECTION.sentence({"E1": {"before.noisy": e1["before.noisy"]}, "E5": {"learning_time": learned}}) == (
-        "Too few wrong labels are learned, so there is nothing to drop yet (noisy accuracy "
-        f"{e1['before.noisy'].printed(3)})."
+        "Dropping was not evaluated: add mode `dropped` to `evaluate.modes`."
+    )
+    few = replace(e1["before.noisy"], ours=0.9, lo=0.8, hi=0.97)
+    assert SECTION.sentence({"E1": {"before.noisy": few}}) == (
+        "Too few wrong labels are learned, so there is nothing to drop yet (noisy accuracy 0.900 [0.800, 0.970])."
     )
     assert SECTION.sentence({"E1": {"before.test": e1["before.test"]}}) == SECTION.sentence({}) == ""
     assert len({j.printed(3) for j in e1.values()}) == 6
+
+
+def test_before_dropping_is_of_the_trainings_behind_after(tmp_path: Path) -> None:
+    """Of three trainings one did not memorize. It is in E1's numbers before dropping, and in no comparison with after."""
+    made = Simulated(tmp_path, "Example-tied dropout")
+    for seed, (noisy, test) in enumerate(((0.99, 0.9), (0.99, 0.9), (0.5, 0.6))):
+        tied(made, (1.0, noisy, test), (0.95, 0.03, test + 0.01), dataset="digits", seed=seed)
+    judged = made.judged()
+    assert judged["E1.digits.before.test"].ours == pytest.approx(0.8)
+    text = SECTION.sentence({"E1": {part: judged[f"E1.digits.{part}"] for part in PARTS}})
+    assert "noisy accuracy from 0.990 [" in text
+    assert "test accuracy from 0.900 [" in text
+    assert text.endswith(" (2 of 3 trainings).")
+    assert [word.split()[0] for word in table(made.shown(TABLE_1)).rows[0][1:]] == [
+        "100.0",
+        "99.0",
+        "90.0",
+        "95.0",
+        "3.0",
+        "91.0",
+    ]
+    (chart,) = made.shown(PICTURE).charts
+    assert isinstance(chart, Dots)
+    assert [round(one.value, 3) for one in chart.values["before dropping"] if one] == [1.0, 0.99, 0.9]

@@ -473,6 +473,41 @@ def test_four_test_images_do_not_narrow_the_gap(simulated: Simulated) -> None:
     assert (found.verdict, found.leans, found.ours) == ("inconclusive", "for", pytest.approx(4 / 360))
 
 
+# --- the rows behind a number -----------------------------------------------------------------------------------------
+
+
+def test_the_query_returns_the_trainings_behind_a_number(simulated: Simulated) -> None:
+    """One training did not memorize, one was not evaluated without its memorization neurons, one lacks a test accuracy."""
+    tied(simulated, (1.0, 1.0, 0.9), (0.9, 0.03, 0.88), seeds=2)
+    tied(simulated, (1.0, 0.5, 0.9), (0.9, 0.03, 0.88), seed=2)
+    tied(simulated, (1.0, 1.0, None), (0.9, 0.03, 0.88), seed=3)
+    for p_gen, seeds in ((0.2, (0, 1)), (0.4, (0,))):
+        for seed in seeds:
+            tied(simulated, (1.0, 1.0, 0.9), (0.9 + p_gen / 10, 0.03, 0.88), p_gen, seed=seed)
+    simulated.training(dropout="sparse", keep=0.4, evaluated={("plain", "none"): (None, 1.0, 0.8)}, seed=0)
+    simulated.training(dropout="sparse", keep=0.4, evaluated={("plain", "none"): (1.0, 1.0, 0.8)}, seed=1)
+    found = simulated.judged()
+    seeds_behind = {
+        "E1.cifar10.before.noisy": {0, 1, 2, 3},
+        "E1.cifar10.before.test": {0, 1, 2},
+        "E1.cifar10.after.clean": {0, 1, 3},
+        "E1.cifar10.after.noisy": {0, 1, 3},
+        "E1.cifar10.after.test": {0, 1},
+        "E4.cifar10.cost": {0, 1, 3},
+        "E4.cifar10.gap": {0, 1},
+        "E2.p_gen0.2.p_mem0.2.clean": {0, 1},
+        "E2.p_gen0.3.p_mem0.2.noisy": {0, 1, 3},
+        "E2.trend": {0},
+    }
+    for name, seeds in seeds_behind.items():
+        rows = simulated.rows(found[name].sql)
+        assert {row["seed"] for row in rows} == seeds, name
+        assert len({(row["trial"], row["data_seed"]) for row in rows}) == found[name].seeds, name
+    for part, count in (("clean", 1), ("noisy", 2)):
+        one = found[f"E3.sparse.keep0.4.{part}"]
+        assert len({row["trial"] for row in simulated.rows(one.sql)}) == one.seeds == count
+
+
 # --- E5 ---------------------------------------------------------------------------------------------------------------
 
 
@@ -539,6 +574,20 @@ def test_forgotten_examples_have_low_c_scores(simulated: Simulated, hard: bool, 
     forgotten = generator.random(n) < np.where(right == hard, 0.1, 0.9)
     for seed in (0, 1):
         forget(simulated, np.ones(n, dtype=bool), forgotten, seed=seed)
+    forget(simulated, np.ones(n, dtype=bool), np.zeros(n, dtype=bool), seed=2)  # it forgets nothing: it has no AUC
     found = simulated.judged()["E5.c_score"]
     clean = np.arange(n) >= 10
     assert (found.verdict, found.ours) == (verdict, pytest.approx(roc_auc_score(forgotten[clean], ~right[clean])))
+    rows = simulated.rows(found.sql)
+    assert len(rows) == 2 * clean.sum()
+    assert [row["c_score"] for row in rows] == [float(right[row["example"]]) for row in rows]
+    assert [row["forgotten"] for row in rows] == [bool(forgotten[row["example"]]) for row in rows]
+
+
+def test_the_rows_of_c_scores_are_those_of_examples_that_have_one(simulated: Simulated) -> None:
+    """C-scores of a subset of the data are none of a training on all of it; there is no number then."""
+    simulated.training(noise=0.0, n=100, evaluated=None)
+    forget(simulated, np.ones(100, dtype=bool), np.arange(100) > 80, seed=0)
+    assert simulated.judged()["E5.c_score"].verdict == "not_run"
+    by_time = simulated.judged()["E5.learning_time"]
+    assert len(simulated.rows(by_time.sql)) == 90

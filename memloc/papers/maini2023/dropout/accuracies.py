@@ -21,6 +21,7 @@ from memloc.statistics.quantities import difference, scaled, share
 from memloc.statistics.trainings import OverTrainings
 
 SETS = ("clean", "noisy", "test")
+IN_GAP = ("before_clean", "before_test", "after_clean", "after_test")  # what E4.gap compares
 CELL = {"p_gen": 0.3, "p_mem": 0.2}  # of Table 1 for CIFAR-10; the paper does not say which one Table 1 has
 
 
@@ -80,7 +81,7 @@ class TiedRows:
 
     def narrowed(self) -> OverTrainings | None:
         """By how much dropping narrows the gap between clean and test accuracy."""
-        rows = self.known("before_clean", "before_test", "after_clean", "after_test")
+        rows = self.known(*IN_GAP)
         if rows.frame.empty:
             return None
         before, after = ([rows._share(f"{when}_{what}") for what in ("clean", "test")] for when in ("before", "after"))
@@ -138,10 +139,10 @@ def _tied_rows(one: Observed) -> TiedRows:
 
 
 def sql_of(*settings: Setting) -> str:
-    """The SQL that returns the accuracies of settings."""
+    """The SQL that returns the accuracies of settings. Numbers of some trainings hand over the setting of these alone."""
     analyses = [a for setting in settings for a in setting.analyses.values()]
     return (
-        "SELECT p_gen, p_mem, seed, mode, rescale, clean_acc, noisy_acc, test_acc, noisy_true_acc "
+        "SELECT trial, p_gen, p_mem, seed, data_seed, mode, rescale, clean_acc, noisy_acc, test_acc, noisy_true_acc "
         f"FROM evaluation JOIN trials USING (trial) WHERE rescale = 'none' AND {among('analysis', analyses)} ORDER BY ALL"
     )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from memloc.analysis.observations import Observations
 from memloc.analysis.observed import Observed
-from memloc.analysis.settings import DATASETS, Scope, name_of
+from memloc.analysis.settings import DATASETS, Scope, Setting, name_of
 from memloc.papers.charts import Dots, Table
 from memloc.papers.claims import Case, Estimates
 from memloc.papers.deciding import POSITIVE, SLACK, away, decided, over, reaching, saying, untestable
@@ -16,6 +16,7 @@ from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
 from memloc.papers.judgement import Estimate, Judgement
 from memloc.papers.maini2023.dropout.accuracies import (
     CELL,
+    IN_GAP,
     SETS,
     TiedRows,
     memorized,
@@ -47,9 +48,10 @@ Cell: TypeAlias = tuple[float, float]  # (p_gen, p_mem)
 
 
 class Dropped(NamedTuple):
-    """An accuracy after dropping, and the quantity that decides on it, or why none does."""
+    """An accuracy after dropping, the same before it, and the quantity that decides on the claim, or why none does."""
 
     shown: OverTrainings
+    before: OverTrainings
     by: OverTrainings | str
     trials: list[str]
 
@@ -57,10 +59,10 @@ class Dropped(NamedTuple):
 def dropped(rows: TiedRows, what: str) -> Dropped | None:
     """None without trainings that have the accuracy before and after dropping."""
     known = rows.known(f"after_{what}", f"before_{what}")
-    shown, lost = known.share(f"after_{what}"), known.lost(what)
-    if shown is None or lost is None:
+    shown, earlier, lost = known.share(f"after_{what}"), known.share(f"before_{what}"), known.lost(what)
+    if shown is None or earlier is None or lost is None:
         return None
-    return Dropped(shown, known.residual() if what == "noisy" else lost, known.trials)
+    return Dropped(shown, earlier, known.residual() if what == "noisy" else lost, known.trials)
 
 
 def after_dropping(observations: Observations, trials: Sequence[str]) -> dict[Cell, dict[str, Dropped]]:
@@ -91,22 +93,23 @@ def family(cells: Sequence[Dropped]) -> list[Dropped]:
     shown, by = [one.shown for one in cells], [one.by for one in cells if not isinstance(one.by, str)]
     deciding = iter(pooled(by) if by else [])
     return [
-        Dropped(mine, one.by if isinstance(one.by, str) else next(deciding), one.trials)
+        one._replace(shown=mine, by=one.by if isinstance(one.by, str) else next(deciding))
         for mine, one in zip(pooled(shown) if shown else [], cells, strict=True)
     ]
 
 
-def after(one: Dropped, what: str, paper: float | None, sql: str) -> Estimate:
+def after(one: Dropped, what: str, paper: float | None, setting: Setting) -> Estimate:
     """Noisy examples have at most 0.03 of residual memorization; clean and test accuracy lose at most 0.12."""
     compared = f"{what} accuracy after dropping{away(paper, one.shown.value)}"
+    shown, behind = one.shown.printed, (one.trials, sql_of(setting.only(one.trials)), one.before.printed)
     if isinstance(one.by, str):
-        return Estimate(one.shown.printed, None, f"{compared}; {one.by}", one.trials, sql)
+        return Estimate(shown, None, f"{compared}; {one.by}", *behind)
     name, region = ("residual memorization", FORGOTTEN) if what == "noisy" else ("its loss by dropping", MINOR)
     reason = f"{compared}; {name} is {in_brackets(one.by.printed, 3)}; it must be {region}; {over(one.by)}"
-    return Estimate(one.shown.printed, decide(one.by.deciding, region, one.by.each), reason, one.trials, sql)
+    return Estimate(shown, decide(one.by.deciding, region, one.by.each), reason, *behind)
 
 
-def before(rows: TiedRows, what: str, paper: float | None, sql: str) -> Estimate | None:
+def before(rows: TiedRows, what: str, paper: float | None, setting: Setting) -> Estimate | None:
     """Clean and noisy accuracy are at least 0.95; test accuracy reaches the paper's, elsewhere it is above chance."""
     quantity = rows.share(f"before_{what}")
     if quantity is None:
@@ -114,19 +117,21 @@ def before(rows: TiedRows, what: str, paper: float | None, sql: str) -> Estimate
     guessing = Region(lo=rows.sizes.chance, open_lo=True)
     region = MEMORIZES if what != "test" else guessing if paper is None else reaching(paper)
     compared = f"{what} accuracy before dropping{away(paper, quantity.value)}"
-    return decided(quantity, region, compared, rows.known(f"before_{what}").trials, sql)
+    trials = rows.known(f"before_{what}").trials
+    return decided(quantity, region, compared, trials, sql_of(setting.only(trials)))
 
 
 def _e1(case: Case) -> Estimates:
     """The numbers after dropping are of the trainings that memorized."""
-    rows, sql, numbers = tied_rows(case), sql_of(case.setting), case.numbers
+    rows, setting, numbers = tied_rows(case), case.setting, case.numbers
     _, said = memorized(case)
-    estimates = {f"before.{what}": before(rows, what, numbers.get(f"before.{what}"), sql) for what in SETS}
+    estimates = {f"before.{what}": before(rows, what, numbers.get(f"before.{what}"), setting) for what in SETS}
     cell = after_in_cell(case)
     for what in SETS:
         if dropped(rows, what):
             part, one = f"after.{what}", cell.get(what)
-            estimates[part] = saying(after(one, what, numbers.get(part), sql), said) if one else untestable(said, [], sql)
+            there = after(one, what, numbers.get(part), setting) if one else untestable(said, [], sql_of(setting))
+            estimates[part] = saying(there, said)
     return estimates
 
 
@@ -141,19 +146,19 @@ def _e4(case: Case) -> Estimates:
 
     gap: by how much dropping narrows the difference of clean and test accuracy; above 0.
     """
-    rows, sql, numbers = tied_rows(case), sql_of(case.setting), case.numbers
+    rows, setting, numbers = tied_rows(case).known(*IN_GAP), case.setting, case.numbers
     estimates = {}
     if one := after_in_cell(case).get("clean"):
         cost, number = complement(one.shown), numbers.get("cost")
         region = MINOR if number is None else Region(hi=round(number + SLACK, 9))
         compared = f"clean accuracy lost, from 1{away(number, cost.value)}"
-        estimates["cost"] = decided(cost, region, compared, one.trials, sql)
+        estimates["cost"] = decided(cost, region, compared, one.trials, sql_of(setting.only(one.trials)))
     if (narrowed := rows.narrowed()) is not None:
         gaps = {when: rows.frame[f"{when}_clean"] - rows.frame[f"{when}_test"] for when in ("before", "after")}
         means = " and ".join(f"{gap.mean():.3f} {when}" for when, gap in gaps.items())
         compared = f"how much smaller dropping makes clean minus test accuracy, which is {means}"
         compared += away(numbers.get("gap"), narrowed.value)
-        estimates["gap"] = decided(narrowed, POSITIVE, compared, rows.trials, sql)
+        estimates["gap"] = decided(narrowed, POSITIVE, compared, rows.trials, sql_of(setting.only(rows.trials)))
     return estimates
 
 
@@ -180,14 +185,24 @@ CLAIMS = (
 
 def in_per_cent(judgement: Judgement | None) -> str:
     """`90.8 [89.9, 91.7]`; – where there is no number."""
-    if judgement is None or judgement.interval is None:
+    return _per_cent(None if judgement is None else judgement.interval)
+
+
+def _per_cent(interval: Interval | None) -> str:
+    if interval is None:
         return "–"
-    value, *ends = judgement.interval
+    value, *ends = interval
     return in_brackets(Interval(100 * value, *(None if end is None else 100 * end for end in ends)), 1)
 
 
 def paper_in_per_cent(number: float | None) -> str:
     return "–" if number is None else f"{100 * number:.1f}"
+
+
+def _before_in_per_cent(numbers: Mapping[str, Judgement], what: str) -> str:
+    """Of the trainings behind the number after dropping; of all trainings where there is no such number."""
+    dropped_ones, everyone = numbers.get(f"after.{what}"), numbers.get(f"before.{what}")
+    return _per_cent(dropped_ones.beside) if dropped_ones and dropped_ones.interval else in_per_cent(everyone)
 
 
 def _table_1(subjects: Sequence[Subject]) -> Drawn:
@@ -197,7 +212,8 @@ def _table_1(subjects: Sequence[Subject]) -> Drawn:
         cell = [f"{k} {subject.setting.config[k]:g}" for k in CELL]
         name = dict.fromkeys([*(subject.label or name_of(subject.scope.dataset)).split(", "), *cell])
         if any(j.interval for j in numbers.values()):
-            rows.append([", ".join(name), *(in_per_cent(numbers.get(part)) for part in ACCURACIES)])
+            before = [_before_in_per_cent(numbers, what) for what in SETS]
+            rows.append([", ".join(name), *before, *(in_per_cent(numbers.get(f"after.{what}")) for what in SETS)])
     if not rows:
         return []
     rows += [[f"{name_of(d)} in the paper", *map(paper_in_per_cent, papers)] for d, papers in TABLE_1.items()]
@@ -206,10 +222,10 @@ def _table_1(subjects: Sequence[Subject]) -> Drawn:
 
 
 def _dots(subject: Subject) -> Drawn:
-    """E1's quantities."""
+    """E1's quantities. Both are of the trainings that memorized, if any did."""
     rows, cell = tied_rows(subject), after_in_cell(subject)
     values = {
-        "before dropping": [rows.share(f"before_{what}") for what in SETS],
+        "before dropping": [cell[what].before if what in cell else rows.share(f"before_{what}") for what in SETS],
         "after dropping": [cell[what].shown if what in cell else None for what in SETS],
     }
     kept = {name: cells for name, cells in values.items() if any(cells)}
@@ -222,7 +238,8 @@ EXHIBITS = (
         "Table 1",
         "Accuracy before and after dropping the memorization neurons",
         "§6.2",
-        "Before dropping, a training example has its own neurons, and a test example has all, scaled.",
+        "Before dropping, a training example has its own neurons, and a test example has all, scaled. All numbers are of "
+        "the trainings that memorized. If none did, those before dropping are of all trainings.",
         "memloc sweep etd-grid",
         nearest_cells,
         _table_1,

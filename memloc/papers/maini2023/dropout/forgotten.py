@@ -11,6 +11,7 @@ import pandas as pd
 from memloc.analysis.conditions import among
 from memloc.analysis.observed import by_example, trials_of, two_sided
 from memloc.analysis.settings import DATASETS
+from memloc.analysis.views import RIGHT_SCORES
 from memloc.data.arrays import U8
 from memloc.errors import MemlocError
 from memloc.papers.charts import Gallery, Picture, Table
@@ -22,12 +23,15 @@ from memloc.papers.maini2023.dropout.accuracies import CELL, nearest_cells, of_c
 from memloc.statistics.quantities import mean_auc
 
 PICTURES = 24  # of one setting
+BY_ROW = "ORDER BY trial, example"
 
 
 def forgotten_are_atypical(frame: pd.DataFrame, what: str, sql: str) -> Estimate:
     """E5: clean examples that dropping forgets are more atypical than those that it keeps: the AUC is above 0.5.
 
-    frame: columns trial, data_seed, example, forgotten, score (higher: more atypical).
+    A training that forgets no example, or all of them, has no AUC.
+
+    frame: columns trial, data_seed, example, forgotten, score (higher: more atypical). sql: returns its rows.
     """
     both = two_sided(frame, "forgotten")
     if both.empty:
@@ -39,7 +43,8 @@ def forgotten_are_atypical(frame: pd.DataFrame, what: str, sql: str) -> Estimate
         f"AUC of {what} for clean examples that dropping forgets ({both['forgotten'].sum() / quantity.k:.0f} a training) "
         "against those it keeps"
     )
-    return decided(quantity, ABOVE_HALF, compared, trials_of(both), sql)
+    trials = trials_of(both)
+    return decided(quantity, ABOVE_HALF, compared, trials, f"SELECT * FROM ({sql}) WHERE {among('trial', trials)} {BY_ROW}")
 
 
 def _e5(case: Case) -> Estimates:
@@ -51,13 +56,16 @@ def _e5(case: Case) -> Estimates:
         f"JOIN (SELECT trial, example, learning_time FROM examples WHERE NOT noisy AND {trials}) USING (trial, example) "
         "WHERE own AND dropped IS NOT NULL"
     )
-    frame = observations.with_data_seed(observations.frame(f"{forgotten} ORDER BY trial, example"))
-    by_time = frame.assign(score=frame["learning_time"])
+    scored = (
+        f"SELECT * FROM ({forgotten}) JOIN ({RIGHT_SCORES}) AS chosen USING (trial) "
+        "JOIN (SELECT scores, example, c_score FROM c_scores) USING (scores, example)"
+    )
+    by_time, by_c_score = (observations.with_data_seed(observations.frame(f"{sql} {BY_ROW}")) for sql in (forgotten, scored))
+    by_time = by_time.assign(score=by_time["learning_time"])
     estimates = {"learning_time": forgotten_are_atypical(by_time, "learning time", forgotten)}
-    if (scores := observations.c_scores(case.trials)) is not None:
-        by_c_score = frame.merge(scores, on=["trial", "example"])
+    if len(by_c_score):
         by_c_score = by_c_score.assign(score=-by_c_score["c_score"])
-        estimates["c_score"] = forgotten_are_atypical(by_c_score, "1 − C-score", forgotten)
+        estimates["c_score"] = forgotten_are_atypical(by_c_score, "1 − C-score", scored)
     return estimates
 
 

@@ -53,38 +53,39 @@ OF_TABLE_2 = _numbers(dict(zip(CELLS, (pair for row in TABLE_2.values() for pair
 OF_TABLE_3 = _numbers(TABLE_3)
 
 
-def _estimates_of_cell(case: Case, name: str, sql: str) -> dict[str, Estimate]:
+def _estimates_of_cell(case: Case, name: str) -> dict[str, Estimate]:
     """Noisy accuracies as in `after`; clean ones reach the paper's number, elsewhere as in `after`.
 
     case: the trainings of one (p_gen, p_mem). name: in ids.
     """
     kept, said = case.observations.testable(case.trials)
     if not kept:
-        return {f"{name}.{what}": untestable(said, [], sql) for what in SETS[:2]}
+        return {f"{name}.{what}": untestable(said, [], sql_of(case.setting)) for what in SETS[:2]}
     there = after_in_cell(case)
     estimates = {}
     for what in (what for what in SETS[:2] if what in there):
         one, number = there[what], case.numbers.get(f"{name}.{what}")
         if what == "clean" and number is not None:
             compared = f"clean accuracy after dropping{away(number, one.shown.value)}"
-            estimate = decided(one.shown, reaching(number), compared, one.trials, sql)
+            estimate = decided(one.shown, reaching(number), compared, one.trials, sql_of(case.setting.only(one.trials)))
         else:
-            estimate = after(one, what, number, sql)
+            estimate = after(one, what, number, case.setting)
         estimates[f"{name}.{what}"] = saying(estimate, said)
     return estimates
 
 
 def _e2(case: Case) -> Estimates:
-    sql, frame = sql_of(case.setting), tied_rows(case).frame
+    frame = tied_rows(case).frame
     estimates: dict[str, Estimate | None] = {}
     for (p_gen, p_mem), rows in frame.groupby(["p_gen", "p_mem"]):
-        estimates |= _estimates_of_cell(case.only(list(rows["trial"])), cell(float(str(p_gen)), float(str(p_mem))), sql)
+        estimates |= _estimates_of_cell(case.only(list(rows["trial"])), cell(float(str(p_gen)), float(str(p_mem))))
     kept, said = memorized(case)
     several = frame["p_gen"].nunique() >= 3
-    return {**estimates, "trend": _trend(kept.frame, sql) or (untestable(said, [], sql) if several and said else None)}
+    nothing = untestable(said, [], sql_of(case.setting)) if several and said else None
+    return {**estimates, "trend": _trend(kept.frame, case.setting) or nothing}
 
 
-def _trend(frame: pd.DataFrame, sql: str) -> Estimate | None:
+def _trend(frame: pd.DataFrame, setting: Setting) -> Estimate | None:
     """Clean accuracy after dropping grows with p_gen. Page's test, a row per seed (means over p_mem).
 
     The estimate is the mean over seeds of Spearman's coefficient. None with fewer than three p_gen.
@@ -96,9 +97,10 @@ def _trend(frame: pd.DataFrame, sql: str) -> Estimate | None:
     table = everywhere if everywhere.shape[1] >= 3 else wide.dropna(axis=0)
     rows = table.groupby(level=["seed", "data_seed"]).mean().to_numpy(dtype=np.float64)
     if not len(rows):
-        return untestable(f"no seed has all {wide.shape[1]} p_gen", list(frame["trial"]), sql)
+        trials = list(frame["trial"])
+        return untestable(f"no seed has all {wide.shape[1]} p_gen", trials, sql_of(setting.only(trials)))
     keys = frame.set_index(["seed", "data_seed", "p_mem"]).index
-    used = frame[keys.isin(table.index) & frame["p_gen"].isin(table.columns)]
+    trials = list(frame["trial"][keys.isin(table.index) & frame["p_gen"].isin(table.columns)])
     seeds = len(wide.groupby(level=["seed", "data_seed"]))
     left_out = f"; without {counted(seeds - len(rows), 'seed')} that lack a p_gen" if len(rows) < seeds else ""
     test, each = page_trend(rows)
@@ -107,7 +109,7 @@ def _trend(frame: pd.DataFrame, sql: str) -> Estimate | None:
         f"mean over seeds of Spearman's coefficient of clean accuracy and {table.shape[1]} p_gen; "
         f"{page}each seed's: {listed(each)}{left_out}"
     )
-    return ranked(test, each, len(rows), reason, list(used["trial"]), sql)
+    return ranked(test, each, len(rows), reason, trials, sql_of(setting.only(trials)))
 
 
 def _baseline_settings(observations: Observations) -> list[Setting]:
@@ -121,8 +123,8 @@ def _e3(case: Case) -> Estimates:
     estimates: dict[str, Estimate] = {}
     if tied := methods.pop("example_tied", []):
         of_tied = case.only(tied)
-        estimates |= _estimates_of_cell(of_tied, "example_tied", sql_of(of_tied.setting))
-    plain, sql = case.rows("evaluation"), case.select("evaluation", where="mode = 'plain'")
+        estimates |= _estimates_of_cell(of_tied, "example_tied")
+    plain = case.rows("evaluation")
     plain = plain[plain["mode"] == "plain"]
     for what in SETS[:2]:
         there = plain.dropna(subset=[f"{what}_acc"])
@@ -131,7 +133,9 @@ def _e3(case: Case) -> Estimates:
         shares = [share(list(mine[f"{what}_acc"]), case.only(list(mine["trial"])).examples(what)) for mine in known.values()]
         for (part, mine), quantity in zip(known.items(), pooled(shares) if shares else [], strict=True):
             compared = f"training accuracy{away(case.numbers.get(part), quantity.value)}"
-            estimates[part] = decided(quantity, MEMORIZES, compared, list(mine["trial"]), sql)
+            trials = list(mine["trial"])
+            sql = case.only(trials).select("evaluation", where="mode = 'plain'")
+            estimates[part] = decided(quantity, MEMORIZES, compared, trials, sql)
     return estimates
 
 
