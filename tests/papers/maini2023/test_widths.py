@@ -64,7 +64,7 @@ def test_layers_against_width(made: Simulated) -> None:
         [min(left[w, s][k] for k in LAYERS[-2:]) for w in WIDTHS] for s in SEEDS
     ]
     (reached,) = charts(retraining)
-    assert values(reached) == {"reached": pytest.approx(shares), "the paper's": {1.0: 1.0}}
+    assert values(reached) == {"reached": pytest.approx(shares)}  # the paper says "most layers", and no share of them
     assert len({*shares.values()}) > 1
     rows = made.rows(kept.sql)
     assert len(rows) == 6 * len(LAYERS) * 4

@@ -6,7 +6,7 @@ import pandas as pd
 
 from memloc.analysis.observed import Observed
 from memloc.analysis.settings import DATASETS, Scope
-from memloc.papers.claims import RATES, Case, Claim, Estimates, grid, of_stage
+from memloc.papers.claims import PRESENT, RATES, Case, Claim, Estimates, grid, of_stage
 from memloc.papers.deciding import ABOVE_HALF, decided
 from memloc.papers.exhibits import Exhibit, Wanted, per_setting
 from memloc.papers.judgement import Estimate
@@ -62,7 +62,7 @@ CLAIMS = (
         "retrained on clean examples alone, most layers reach about 100 % on noisy ones they never saw",
         "retrain",
         retrained,
-        grid({"": 1.0}, ("resnet9",)),
+        grid(PRESENT, ("resnet9",)),
     ),
     Claim(
         "R2",
