@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from memloc.analysis.settings import Setting, differing
+from memloc.config import canonical_json
 from memloc.papers.judgement import Judgement
 from memloc.papers.paper import Paper, Section
 
@@ -31,16 +33,23 @@ def first_of_each(several: Sequence[Finding]) -> list[Finding]:
 
 
 def _of_section(judgements: Sequence[Judgement], section: Section) -> list[Finding]:
-    """Numbers of several stages belong together if their settings have the same words: the same trainings and options."""
+    """Numbers of several stages belong together if their settings are the same: fields of trainings, and options."""
     ids = {claim.id for claim in section.claims}
     settings: dict[str, Setting] = {}
     numbers: dict[str, dict[str, dict[str, Judgement]]] = {}
     for j in judgements:
         if j.claim_id in ids and j.setting is not None and j.interval is not None and not j.suffix:
-            key = j.setting.words
+            key = canonical_json([j.setting.config, j.setting.variant])
             settings.setdefault(key, j.setting)
             numbers.setdefault(key, {}).setdefault(j.claim_id, {})[j.part] = j
     said = {key: sentence for key in settings if (sentence := section.sentence(numbers[key]))}
     order = sorted(said, key=lambda key: (len(settings[key].deviations), *settings[key].place))
-    labels = differing([settings[key] for key in order])
+    labels = _numbered(differing([settings[key] for key in order]))
     return [Finding(section, settings[key], label, said[key]) for key, label in zip(order, labels, strict=True)]
+
+
+def _numbered(labels: Sequence[str]) -> list[str]:
+    """The labels. Equal ones, such as those of files that have one name in several folders, get a number."""
+    counted = {label: count(1) for label in labels}
+    more = [f"setting {next(counted[label])}" if labels.count(label) > 1 else "" for label in labels]
+    return [", ".join(word for word in (label, one) if word) for label, one in zip(labels, more, strict=True)]

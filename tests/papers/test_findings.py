@@ -45,3 +45,14 @@ def test_a_section_without_a_sentence_is_left_out(tmp_path: Path) -> None:
     made.gradients(made.training(), noisy=2.0)
     silent = Paper("p", "A paper", "somewhere", (Section("Silent", "§1", paper().claims, (), lambda judged: ""),))
     assert findings(judge(made.store, silent), silent) == []
+
+
+def test_files_of_one_name_in_two_folders_are_two_settings(tmp_path: Path) -> None:
+    made = Simulated(tmp_path)
+    for folder, noisy in (("a", 2.0), ("b", 4.0)):
+        made.gradients(made.training(dataset=f"npz:/{folder}/x.npz"), noisy=noisy)
+    one = Paper("p", "A paper", "somewhere", (by_claims("G1", "G5"),))
+    assert [(f.label, f.sentence) for f in findings(judge(made.store, one), one)] == [
+        ("setting 1", "G1. 2.0; G5. 18.0"),
+        ("setting 2", "G1. 4.0; G5. 36.0"),
+    ]
