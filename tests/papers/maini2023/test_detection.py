@@ -101,6 +101,19 @@ def test_one_training_leans(simulated: Simulated) -> None:
     assert found["D1.second_split"].verdict == "not_run"
 
 
+def test_a_score_without_an_auc_was_run(simulated: Simulated) -> None:
+    """No clean example of the sample is eligible: its scores have no AUC. The second split was not run."""
+    trial = simulated.training()
+    counted = simulated.flips(trial, {True: [3] * 10, False: []})
+    rows = {"score": ["flips", "learning_time"], "sample": ["flips", "flips"], "auc": [None, None], "n": [10, 10]}
+    simulated.analysis(trial, "detection", {"scores": rows["score"]}, [counted], detection=rows)
+    found = simulated.judged()
+    for part in ("flips", "flips.single", "learning_time"):
+        assert (found[f"D1.{part}"].verdict, found[f"D1.{part}"].seeds) == ("not_testable", 1)
+        assert found[f"D1.{part}"].reason == "it has no AUC: no training has it for both clean and mislabeled examples"
+    assert found["D1.second_split"].verdict == "not_run"
+
+
 @pytest.mark.parametrize(("aucs", "leans"), [((0.85, 1.0), "for"), ((0.5, 1.0), None)])
 def test_an_auc_of_two_seeds_far_apart_says_nothing(
     simulated: Simulated, aucs: tuple[float, float], leans: str | None

@@ -321,6 +321,22 @@ def test_a_trend_of_one_seed_is_of_one_seed(simulated: Simulated) -> None:
     assert "G1.cifar10.noise0.5" not in found
 
 
+def test_a_ratio_that_does_not_vary_was_run(simulated: Simulated) -> None:
+    found = curve(simulated, dict.fromkeys((0.01, 0.1, 0.5), (0.9, 0.9)))["G3.trend"]
+    assert (found.verdict, found.ours, found.seeds) == ("not_testable", None, 6)
+    assert found.reason == "the ratio of norms is the same in all trainings: there is nothing to rank"
+
+
+def test_rates_whose_trainings_diverged_were_run(simulated: Simulated) -> None:
+    found = curve(simulated, {0.01: [np.nan], 0.1: [0.9], 0.99: [np.nan]})
+    for part in ("noise0.01", "noise0.99", "trend"):
+        one = found[f"G3.{part}"]
+        assert (one.verdict, one.reason) == (
+            "not_testable",
+            "no training at 1% and 99% noise has finite norms: they diverged",
+        )
+
+
 def test_a_trend_of_three_rates_may_be_chance(simulated: Simulated) -> None:
     """One of 3! orders: p = 1/6, however perfect the trend is. Different seeds have no curve of their own to lean."""
     for seed, (rate, ratio) in enumerate(zip((0.01, 0.1, 0.5), (0.9, 1.0, 2.0), strict=True)):

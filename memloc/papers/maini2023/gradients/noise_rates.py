@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -28,6 +28,7 @@ from memloc.papers.maini2023.gradients.norms import (
     titled,
 )
 from memloc.seeds import stream
+from memloc.stages.instrument import in_words
 from memloc.statistics import rank_correlation, spearman_test
 from memloc.statistics.regions import Region
 from memloc.statistics.trainings import OverTrainings, pooled
@@ -59,16 +60,27 @@ def by_noise(case: Case) -> Estimates:
     Parts `noise0.01`, `noise0.99` where there are such trainings, `trend` from three rates on.
     """
     noisy = with_noise(case)
-    if not noisy.trials or (curve := curve_of(noisy)).empty:
+    if not noisy.trials:
         return {}
+    curve, sql, trained = curve_of(noisy), sql_of(noisy), {float(config["noise"]) for config in noisy.configs.values()}
     rates, levels = {float(str(rate)): rows for rate, rows in curve.groupby("noise")}, by_rate(curve)
-    estimates: dict[str, Estimate | None] = {}
-    if 0.01 in levels:
+    diverged = untestable(_diverged(trained - levels.keys()), [], sql)
+    estimates: dict[str, Estimate] = {}
+    if 0.01 in trained:
         compared = "noisy / clean norm, mean over groups, at 1% noise"
-        estimates["noise0.01"] = decided(levels[0.01], SLIGHTLY_BELOW, compared, list(rates[0.01].index), sql_of(noisy))
-    if 0.99 in levels and len(levels) > 1:
-        estimates["noise0.99"] = _largest(rates, levels, sql_of(noisy))
-    return {**estimates, "trend": _trend(curve, sql_of(noisy)) if len(levels) >= 3 else None}
+        known = 0.01 in levels
+        estimates["noise0.01"] = (
+            decided(levels[0.01], SLIGHTLY_BELOW, compared, list(rates[0.01].index), sql) if known else diverged
+        )
+    if 0.99 in trained and len(trained) > 1:
+        estimates["noise0.99"] = _largest(rates, levels, sql) if 0.99 in levels and len(levels) > 1 else diverged
+    if len(trained) >= 3:
+        estimates["trend"] = _trend(curve, sql) if len(levels) >= 3 else diverged
+    return estimates
+
+
+def _diverged(rates: Collection[float]) -> str:
+    return f"no training at {in_words([f'{rate:.0%}' for rate in sorted(rates)])} noise has finite norms: they diverged"
 
 
 def _largest(rates: Mapping[float, pd.DataFrame], levels: Mapping[float, OverTrainings], sql: str) -> Estimate:
@@ -85,12 +97,14 @@ def _largest(rates: Mapping[float, pd.DataFrame], levels: Mapping[float, OverTra
     return decided(paired, LARGER, compared, [*pairs["trial"], *pairs["trial_low"]], sql)
 
 
-def _trend(curve: pd.DataFrame, sql: str) -> Estimate | None:
-    """Spearman's coefficient with the noise rate over all trainings; None where the ratio does not vary."""
+def _trend(curve: pd.DataFrame, sql: str) -> Estimate:
+    """Spearman's coefficient with the noise rate over all trainings."""
     key = stream(0, "claims", "G3")
     test = spearman_test(curve["noise"].to_numpy(dtype=np.float64), curve["ratio"].to_numpy(dtype=np.float64), key)
     if test is None:
-        return None
+        return untestable(
+            "the ratio of norms is the same in all trainings: there is nothing to rank", list(curve.index), sql
+        )
     curves = [rows.sort_values("noise") for _, rows in curve.groupby(list(SEEDS)) if len(rows) >= 3]
     own = [rank_correlation(rows["noise"].to_numpy(), rows["ratio"].to_numpy()) for rows in curves]
     each = [rho for rho in own if rho is not None]

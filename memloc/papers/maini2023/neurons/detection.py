@@ -17,7 +17,7 @@ from memloc.analysis.pooled_draws import aucs_by_draws
 from memloc.analysis.searches import Searches
 from memloc.papers.charts import Curves, Dots
 from memloc.papers.claims import Case, Claim, Estimates, here, of_stage
-from memloc.papers.deciding import ABOVE_HALF, away, decided, reaching, shown
+from memloc.papers.deciding import ABOVE_HALF, away, decided, reaching, shown, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.lines import line
@@ -30,7 +30,7 @@ AVERAGED = 30  # trainings over which the paper averages counts; the AUC of aver
 
 
 def by_score(frame: pd.DataFrame, pairs: pd.DataFrame, score: str, paper: float | None, sql: str) -> Estimate | None:
-    """AUC of one score, mean over trainings. None if there is no such score.
+    """AUC of one score, mean over trainings. None if the score was not computed.
 
     It is at least the paper's number less the slack; if the paper has no number, it is above ½. The AUC is that on the flip
     sample if there is one, so that all scores are compared on the same examples; else on all examples.
@@ -41,7 +41,7 @@ def by_score(frame: pd.DataFrame, pairs: pd.DataFrame, score: str, paper: float 
     """
     rows = of_score(frame, score)
     if rows.empty:
-        return None
+        return _without_auc(frame, score, sql)
     quantity = mean_of_aucs(rows)
     compared = f"AUC over {rows['n'].mean():.0f} examples{_beside(rows, pairs, score)}{away(paper, quantity.value)}"
     region = ABOVE_HALF if paper is None else reaching(paper)
@@ -61,7 +61,7 @@ def by_mean_counts(
     rows = of_score(frame, "flips")
     quantity = None if rows.empty else auc_of_mean_counts(searches)
     if quantity is None:
-        return None
+        return _without_auc(frame, "flips", sql)
     trials, _, noisy = searches.two_sided("count")
     averaged = f"mean counts over {quantity.k} trainings" if quantity.k > 1 else "counts"
     compared = f"AUC of {averaged} of {len(noisy)} examples{_beside(rows, pairs, 'flips')}"
@@ -74,6 +74,13 @@ def by_mean_counts(
         )
         return shown(quantity, f"{compared}; {fewer}", trials, sql)
     return decided(quantity, reaching(paper), compared + away(paper, quantity.value), trials, sql)
+
+
+def _without_auc(frame: pd.DataFrame, score: str, sql: str) -> Estimate | None:
+    """A score that was computed and has no AUC is not testable. None if it was not computed."""
+    computed = frame[frame["score"] == score]
+    why = "it has no AUC: no training has it for both clean and mislabeled examples"
+    return None if computed.empty else untestable(why, trials_of(computed), sql)
 
 
 def of_score(frame: pd.DataFrame, score: str) -> pd.DataFrame:
