@@ -5,13 +5,31 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from memloc.analysis.conditions import among
 from memloc.analysis.settings import Setting
 from memloc.analysis.testable import testable
+
+
+class Source(NamedTuple):
+    """A table that says whether a training memorized: the stage that fills it, which of its rows, the accuracy in them."""
+
+    stage: str | None
+    rows: str
+    accuracy: str
+
+
+DROPOUTS = ("none", "standard", "sparse", "example_tied")
+OF_MODE = "mode = CASE WHEN dropout = 'example_tied' THEN 'own' ELSE 'plain' END"
+SOURCES = {
+    "evaluation": Source("evaluate", OF_MODE, "any_value(noisy_acc)"),
+    "rewind": Source("rewind", "epoch = trials.epochs", "any_value(noisy_acc)"),
+    "flips": Source("flips", "noisy", "avg(eligible::INT)"),
+    "epochs": Source(None, "epoch = trials.epochs", "any_value(noisy_acc)"),
+}
 
 
 class Memorizing(ABC):
@@ -41,11 +59,39 @@ class Memorizing(ABC):
         It comes from `evaluation` (mode plain; own with example-tied dropout); else from `rewind` (rewinding to T is the
         network itself); else from `flips.eligible` of the noisy examples of the sample.
         """
-        known = self._from_evaluation()
-        for accuracies in (self._from_rewind, self._from_flips):
+        return {trial: accuracy for trial, (_, accuracy) in self._memorized.items()}
+
+    @cached_property
+    def _memorized(self) -> dict[str, tuple[str, float]]:
+        """{trial: (the table that its accuracy comes from, that accuracy)}."""
+        known: dict[str, tuple[str, float]] = {}
+        sources = {"evaluation": self._from_evaluation, "rewind": self._from_rewind, "flips": self._from_flips}
+        for table, accuracies in sources.items():
             if len(known) < len(self.trials):
-                known = accuracies() | known
+                known = {trial: (table, accuracy) for trial, accuracy in accuracies().items()} | known
         return known
+
+    def memorized_sql(self, trials: Sequence[str]) -> str:
+        """The SQL that returns what `memorized` has of trainings, and the table that it is from.
+
+        A training of which it is not known has the row of the last epoch's training pass.
+        """
+        of_table: dict[str, list[str]] = {}
+        for trial in trials:
+            of_table.setdefault(self._memorized.get(trial, ("epochs", 0.0))[0], []).append(trial)
+        selects = [self._sql_of(table, of_table[table]) for table in SOURCES if table in of_table]
+        return f"{' UNION ALL '.join(selects)} ORDER BY ALL"
+
+    def _sql_of(self, table: str, trials: Sequence[str]) -> str:
+        stage, rows, accuracy = SOURCES[table]
+        where = among("trial", trials)
+        if stage is not None:
+            settings = self.settings(stage, dropout=DROPOUTS if stage == "evaluate" else ("none",))
+            where = among("analysis", [s.analyses[t] for s in settings for t in trials if t in s.analyses])
+        return (
+            f"SELECT trial, '{table}' AS source, {accuracy} AS noisy_acc FROM {table} JOIN trials USING (trial) "
+            f"WHERE {rows} AND {where} GROUP BY trial"
+        )
 
     @cached_property
     def memorized_atypical(self) -> dict[str, float]:
@@ -65,7 +111,7 @@ class Memorizing(ABC):
 
     def _from_evaluation(self) -> dict[str, float]:
         known: dict[str, float] = {}
-        for dropout, mode in ((("none", "standard", "sparse"), "plain"), (("example_tied",), "own")):
+        for dropout, mode in ((DROPOUTS[:-1], "plain"), (DROPOUTS[-1:], "own")):
             for setting in self.settings("evaluate", dropout=dropout):
                 rows = self.rows("evaluation", setting)
                 known.update(by_trial(rows[rows["mode"] == mode], "noisy_acc"))

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import isfinite
 
-from memloc.analysis.conditions import among
 from memloc.analysis.observations import Observations
 from memloc.analysis.reader import Reader
 from memloc.analysis.resolvable import reading_resolvable
@@ -82,8 +81,7 @@ class ClaimJudge:
         memorizing = claim.memorizing and not claim.atypical  # those by C-score look for themselves
         kept, left_out = observations.testable(setting.trials) if memorizing else (setting.trials, "")
         if not kept:
-            sql = f"SELECT trial, epoch, noisy_acc FROM epochs WHERE {among('trial', setting.trials)} ORDER BY ALL"
-            return dict.fromkeys(claim.parts, untestable(left_out, [], sql))
+            return dict.fromkeys(claim.parts, untestable(left_out, [], observations.memorized_sql(setting.trials)))
         found = claim.estimate(Case(observations, setting.only(kept), numbers))
         parts = {"": found} if isinstance(found, Estimate) else found
         return {part: saying(one, left_out) for part, one in parts.items() if one is not None}

@@ -285,6 +285,25 @@ def test_where_it_is_not_known_what_to_add(simulated: Simulated) -> None:
     )
 
 
+def test_the_query_has_the_accuracies_that_the_reason_names(simulated: Simulated) -> None:
+    """Each from where it was taken: the training pass of those that were measured says 1. Earlier epochs do not count."""
+    of_epochs = {"layer": ["a"] * 2, "epoch": [30, 50]}
+    expected = set()
+    for seed, source in enumerate(("evaluation", "rewind", "flips", "epochs")):
+        trial = simulated.training(seed=seed, evaluated=0.5 if source == "evaluation" else None)
+        simulated.gradients(trial)
+        early = {"mode": ["plain"], "rescale": ["none"], "noisy_acc": [1.0]}
+        simulated.analysis(trial, "evaluate", {"epoch": 30, "modes": ["plain"]}, evaluation=early)
+        if source == "rewind":
+            simulated.analysis(trial, "rewind", {"epochs": [30, 50]}, rewind={**of_epochs, "noisy_acc": [0.9, 0.625]})
+        if source == "flips":
+            simulated.flips(trial, {True: [3] * 20, False: [12] * 20}, eligible=0.75)
+        expected.add((trial, source, {"evaluation": 0.5, "rewind": 0.625, "flips": 0.75, "epochs": 1.0}[source]))
+    found = simulated.judged()["G1.cifar10"]
+    assert "is 0.500 to 0.750, below 0.95" in found.reason
+    assert {(row["trial"], row["source"], row["noisy_acc"]) for row in simulated.rows(found.sql)} == expected
+
+
 def test_an_evaluation_of_an_earlier_epoch_says_nothing(simulated: Simulated) -> None:
     trial = simulated.training(evaluated=None)
     early = {"mode": ["plain"], "rescale": ["none"], "noisy_acc": [1.0]}

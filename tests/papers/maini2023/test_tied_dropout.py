@@ -166,6 +166,8 @@ def test_after_dropping_counts_only_what_was_memorized(simulated: Simulated) -> 
     for name in ("E1.cifar10.after.noisy", "E2.p_gen0.3.p_mem0.2.noisy", "E4.cifar10.gap", "E5.learning_time"):
         assert (found[name].verdict, found[name].ours) == ("not_testable", None)
         assert "0.600, below 0.95" in found[name].reason
+    rows = simulated.rows(found["E4.cifar10.gap"].sql)
+    assert [(row["source"], row["noisy_acc"]) for row in rows] == [("evaluation", 0.6)] * 2
 
 
 def test_the_cell_nearest_to_the_papers_stands_for_table_1(simulated: Simulated) -> None:
@@ -584,10 +586,10 @@ def test_forgotten_examples_have_low_c_scores(simulated: Simulated, hard: bool, 
     assert [row["forgotten"] for row in rows] == [bool(forgotten[row["example"]]) for row in rows]
 
 
-def test_the_rows_of_c_scores_are_those_of_examples_that_have_one(simulated: Simulated) -> None:
-    """C-scores of a subset of the data are none of a training on all of it; there is no number then."""
-    simulated.training(noise=0.0, n=100, evaluated=None)
-    forget(simulated, np.ones(100, dtype=bool), np.arange(100) > 80, seed=0)
-    assert simulated.judged()["E5.c_score"].verdict == "not_run"
-    by_time = simulated.judged()["E5.learning_time"]
-    assert len(simulated.rows(by_time.sql)) == 90
+def test_without_c_scores_learning_times_have_their_rows_all_the_same(simulated: Simulated) -> None:
+    """90 clean examples of each training. The second one forgets nothing, so it is not behind the number."""
+    for seed, last in enumerate((80, 100)):
+        forget(simulated, np.ones(100, dtype=bool), np.arange(100) > last, seed=seed, learning_time=np.arange(100) % 20)
+    found = simulated.judged()
+    assert found["E5.c_score"].verdict == "not_run"
+    assert (found["E5.learning_time"].seeds, len(simulated.rows(found["E5.learning_time"].sql))) == (1, 90)
