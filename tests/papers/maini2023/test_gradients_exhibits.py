@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -164,13 +165,29 @@ def test_a_sentence_names_the_gradients_if_no_other_does(tmp_path: Path) -> None
     judged = made.judged()
     cosine, total = judged["G2"], judged["G4"]
     assert SECTION.sentence({"G4": {"": total}}) == (
-        f"The sum of the clean and the noisy gradient has {total.printed(2)} times the smaller of the two norms."
+        f"The sum of the clean and the noisy gradient has {total.printed(2)} times the smaller of the two norms, in the "
+        "layer where this is largest."
     )
     assert SECTION.sentence({"G2": {"": cosine}, "G4": {"": total}}) == (
         "While noisy examples are memorized, the cosine of the clean and the noisy gradient is "
         f"{cosine.printed(2)} in the layer where it is largest. Their sum has {total.printed(2)} times the smaller of the "
-        "two norms."
+        "two norms, in the layer where this is largest."
     )
+
+
+def test_a_layer_is_said_to_be_farthest_only_if_it_is(tmp_path: Path) -> None:
+    """conv has 3 in all trainings, so the claim does not hold. linear is farther out, at 1, 1, 100, and proves nothing."""
+    made = Simulated(tmp_path, "Gradients")
+    for seed, last in enumerate((1.0, 1.0, 100.0)):
+        made.gradients(made.training(seed=seed), noisy=3.0, last=last)
+    judged = made.judged()
+    assert (judged["G1.cifar10"].verdict, judged["G1.cifar10"].ours) == ("does_not_hold", pytest.approx(3.0))
+    assert "to 4.64 (linear)" in judged["G1.cifar10"].reason
+    assert SECTION.sentence({"G1": {"": judged["G1.cifar10"]}}).endswith(", in a layer where the two clearly differ.")
+    inside = replace(judged["G1.cifar10"], verdict="holds")
+    assert SECTION.sentence({"G4": {"": judged["G4"]}}).endswith(" norms, in a layer where this is clearly 1 or more.")
+    assert SECTION.sentence({"G1": {"": inside}}).endswith(", in the layer where the two differ most.")
+    assert SECTION.sentence({"G4": {"": inside}}).endswith(" of the two norms, in the layer where this is largest.")
 
 
 def test_figures_show_the_trainings_that_are_judged(tmp_path: Path) -> None:

@@ -328,10 +328,13 @@ def test_the_sentence_has_the_scorecards_numbers(detected: Simulated) -> None:
     text = SECTION.sentence({"F1": counts, "D1": found})
     assert text == (
         f"On average, closing {noisy} neurons flips a noisy example, and {clean} a clean one (ratio {ratio}). The number of "
-        f"neurons finds the mislabeled examples with an AUC of {flips}; learning time finds them with {time}."
+        f"neurons finds the mislabeled examples with an AUC of {single}; learning time finds them with {time}."
     )
     assert len({noisy, clean, ratio, flips, single, time}) == 6
     alone = SECTION.sentence({"D1": {"flips.single": found["flips.single"]}})
     assert alone == f"The number of neurons finds the mislabeled examples with an AUC of {single}."
+    averaged = SECTION.sentence({"D1": {"flips": found["flips"]}})
+    words = f"averaged over {found['flips'].seeds} trainings, finds the mislabeled examples with an AUC of {flips}"
+    assert averaged == f"The number of neurons, {words}."
     assert SECTION.sentence({"F2": {"": judged["F2"]}}) == ""
     assert "ratio" not in SECTION.sentence({"F1": {k: v for k, v in counts.items() if k != "ratio"}})

@@ -18,10 +18,14 @@ def sentence(judged: Judged) -> str:
             f"On average, closing {noisy.printed(2)} neurons flips a noisy example, and {clean.printed(2)} a clean "
             f"one{compared}."
         )
-    if auc := found.get("flips") or found.get("flips.single"):
+    # Averaging over trainings raises an AUC, and learning times are not averaged. So single trainings are compared.
+    if auc := found.get("flips.single") or found.get("flips"):
+        averaged = f", averaged over {auc.seeds} trainings," if auc.part == "flips" and auc.seeds > 1 else ""
         time = found.get("learning_time")
         beside = f"; learning time finds them with {time.printed(2)}" if time else ""
-        sentences.append(f"The number of neurons finds the mislabeled examples with an AUC of {auc.printed(2)}{beside}.")
+        sentences.append(
+            f"The number of neurons{averaged} finds the mislabeled examples with an AUC of {auc.printed(2)}{beside}."
+        )
     return " ".join(sentences)
 
 
