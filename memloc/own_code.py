@@ -154,7 +154,7 @@ def _executed(code: OwnCode) -> ModuleType:
     linecache.cache[code.origin] = len(code.text), None, code.text.splitlines(keepends=True), code.origin
     sys.modules[module.__name__] = module  # dataclasses look themselves up there
     try:
-        exec(compile(code.text, code.origin, "exec"), vars(module))
+        exec(compile(code.text, code.origin, "exec", dont_inherit=True), vars(module))
     except (Exception, SystemExit) as error:  # a script may end with sys.exit(main())
         del sys.modules[module.__name__]
         hint = "; it must be installed, or stand in the same file" if isinstance(error, ImportError) else ""

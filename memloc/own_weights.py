@@ -55,7 +55,7 @@ def files_of(origin: str, epochs: Sequence[int], seed: int) -> dict[int, str]:
     if "{" in origin:
         try:
             files = {epoch: origin.format(epoch=epoch, seed=seed) for epoch in epochs}
-        except (KeyError, IndexError, ValueError):
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError):
             raise UsageError(f"{origin}: valid in braces: {{epoch}}, {{epoch:03d}}, {{seed}}") from None
         if len(set(files.values())) < len(files):
             raise UsageError(f"{origin}: is one file for all epochs; write {{epoch}} where it differs")

@@ -39,6 +39,13 @@ def test_a_file_by_its_text(tmp_path: Path) -> None:
     assert again.module() is code.module()  # executed once
 
 
+def test_annotations_are_those_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def half(x: int): ...\n")  # without `from __future__ import annotations`
+    function = own_code.read(own_code.absolute("mine.py", tmp_path)).function("half")
+    assert function.__annotations__ == {"x": int}
+
+
 def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("def one(): return 1\n")

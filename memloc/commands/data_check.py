@@ -40,9 +40,12 @@ def sources(own: Sequence[str], fields: Sequence[str], skip_broken: bool) -> lis
     made = []
     for dataset in own:
         kind = KINDS.get(dataset) or KINDS[dataset.partition(":")[0] + ":"]
-        if stray := [name for name in given if name not in kind.model_fields]:
-            have = ", ".join(name for name in kind.model_fields if name != "dataset")
+        fields_of = [name for name in kind.model_fields if name != "dataset"]
+        if stray := [name for name in given if name not in fields_of]:
+            have = ", ".join(fields_of)
             raise UsageError(f"{stray[0]}: {kind.FORM or dataset} has no such field; valid: {have}")
+        if dataset in KINDS and dataset.endswith(":"):  # nothing would be the current folder
+            raise UsageError(f"{dataset!r} is not valid; valid: {kind.FORM}")
         try:
             where = kind.absolute(dataset, Path.cwd())
         except (OSError, RuntimeError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +42,9 @@ def own_images(source: TableSource, where: str, halves: Sequence[Sequence[Shard]
     """
     train, test = halves
     schema = train[0].schema
+    for shard in (*train, *test):
+        if twice := [name for name, times in Counter(shard.schema.names).items() if times > 1]:
+            raise UsageError(f"{shard.name}: two columns have one name, {twice[0]}; every column needs its own")
     for shard in (*train[1:], *test):
         if absent := [name for name in _images(schema) if name not in shard.schema.names]:
             raise UsageError(f"{shard.name}: lacks column {absent[0]}, which {train[0].name} has")
@@ -72,6 +76,7 @@ def _images(schema: pa.Schema) -> list[str]:
     import pyarrow as pa
 
     def fits(kind: Any) -> bool:
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         if pa.types.is_struct(kind):
             return any(field.name == "bytes" and fits(field.type) for field in kind)
         return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
@@ -131,14 +136,18 @@ def _with_path(schema: pa.Schema, image: str) -> bool:
 
 
 def _plain(column: Any) -> list[Any]:
-    return list((column.dictionary_decode() if hasattr(column, "dictionary_decode") else column).to_pylist())
+    return list(_decoded(column).to_pylist())
+
+
+def _decoded(column: Any) -> Any:
+    return column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
 
 
 def _encoded(shards: Sequence[Shard], image: str, files: Sequence[str]) -> Iterator[Encoded]:
     names = iter(files)
     for shard in shards:
         for batch in shard.batches([image]):
-            column = batch.column(image)
+            column = _decoded(batch.column(image))
             contents = column.field("bytes") if hasattr(column, "field") else column
             for content in contents:
                 yield Encoded(next(names), partial(_content, content))

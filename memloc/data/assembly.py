@@ -17,6 +17,7 @@ from memloc.errors import UsageError, nearest
 from memloc.seeds import hashed
 
 TEST = 0.2  # the share that is split off where there is no test set
+_KINDS = {True: "text", False: "whole numbers"}
 TRUE_COLUMNS = ("true_label", "y_true")
 
 
@@ -71,6 +72,12 @@ class _Classes:
 
     def numbers(self, values: Values, where: str) -> I64:
         """int64 [N]; raises UsageError where there is another class."""
+        kinds = [isinstance(v, str) for v in (self.values[0], *values[:1].tolist())]
+        if kinds[0] != kinds[-1]:
+            raise UsageError(
+                f"{where}: labels are {_KINDS[kinds[-1]]} ({values[0]}), those for training {_KINDS[kinds[0]]} "
+                f"({self.values[0]}); must be of one kind"
+            )
         known = {value: k for k, value in enumerate(self.values)}
         numbers = np.fromiter((known.get(v, -1) for v in values.tolist()), dtype=np.int64, count=len(values))
         if (numbers < 0).any():
@@ -104,7 +111,9 @@ def assembled(own: OwnImages, test: float | None, labels: str = "given", true_la
     y_given = _values(own, own.train, given, notes)
     y_true = None if true is None else _values(own, own.train, true, notes)
     if y_true is not None and y_true.dtype.kind != y_given.dtype.kind:
-        raise UsageError(f"{own.where}: {given} and {true} have unlike labels ({y_given[0]!r} and {y_true[0]!r})")
+        raise UsageError(
+            f"{own.where}: {given} and {true} have unlike labels ({y_given[0].item()!r} and {y_true[0].item()!r})"
+        )
     every = y_given if y_true is None else np.concatenate([y_given, y_true])
     classes = _classes(own, every, names)
     notes += [classes.note] if classes.note else []
@@ -120,6 +129,8 @@ def assembled(own: OwnImages, test: float | None, labels: str = "given", true_la
 def _columns(own: OwnImages, usual: str | None, labels: str, true_label: str | None) -> tuple[str, str | None]:
     """The columns of the labels that are trained on, and of the true ones."""
     have = list(own.train.columns)
+    if not have:
+        raise UsageError(f"{own.where}: no column holds labels; they must be whole numbers or text")
     for name, column in (("labels", labels), ("true_label", true_label)):
         if column is not None and column not in (*have, *(("given", "true") if name == "labels" else ())):
             raise UsageError(
@@ -207,7 +218,11 @@ def _classes(own: OwnImages, every: Values, names: Sequence[str]) -> _Classes:
         have = set(values)
         absent = [name for number, name in enumerate(names) if number not in have]
         note = f"classes without training examples are left out: {', '.join(absent[:5])}{', …' if absent[5:] else ''}"
-        return _Classes(values, tuple(names[v] for v in values), note if absent else "")
+        used = tuple(names[v] for v in values)
+        if len(set(used)) < len(used):
+            twice = next(name for k, name in enumerate(used) if name in used[:k])
+            raise UsageError(f"{own.where}: two classes have the name {twice!r}; every class needs its own")
+        return _Classes(values, used, note if absent else "")
     if (low, high) == (0, k - 1):
         return _Classes(values, ())
     few = ", ".join(map(str, values if k <= 6 else [*values[:5], "…", high]))
@@ -262,7 +277,9 @@ def _test_labels(own: OwnImages, half: Half, columns: Sequence[str | None], clas
     """int64 [m]: those of the first of these columns that the test set has."""
     column = _test_column(half, columns)
     if column is None:
-        raise UsageError(f"{own.where}: the test set has no column {columns[1]}; it has {', '.join(half.columns)}")
+        raise UsageError(
+            f"{own.where}: the test set has no column {columns[1]}; it has {', '.join(half.columns) or 'no labels'}"
+        )
     return classes.numbers(_values(own, half, column, notes), f"{own.where}:{half.labels or f'{column} of the test set'}")
 
 

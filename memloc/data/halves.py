@@ -74,7 +74,7 @@ class Listed:
 
 def placeless(files: Sequence[str]) -> list[str]:
     """The files, absolute paths relative to the folder that they have in common: tables and pages are passed on."""
-    named = list(files)
+    named = [re.sub("^//+", "/", file) for file in files]  # two slashes are one, except to pathlib
     for kind, system in ((PurePosixPath, posixpath), (PureWindowsPath, ntpath)):
         absolute = {k: kind(file) for k, file in enumerate(named) if kind(file).is_absolute()}
         if not absolute:

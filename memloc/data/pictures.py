@@ -48,13 +48,13 @@ class Picture:
     said: tuple[str, ...] = ()
 
 
-def decoded(content: bytes, sides: tuple[int, int] | None = None) -> Picture:
+def decoded(content: bytes | Image, sides: tuple[int, int] | None = None) -> Picture:
     """An image, grey or RGB.
 
     A JPEG that is much larger than `sides` is decoded at a fraction of its size first, at least twice as large as they are.
 
     Args:
-        content: of the image's file.
+        content: of the image's file; or an image of Pillow, decoded or not.
         sides: height and width to which it is brought; None: it stays as it is.
 
     Raises:
@@ -63,8 +63,10 @@ def decoded(content: bytes, sides: tuple[int, int] | None = None) -> Picture:
     from PIL import Image, UnidentifiedImageError
 
     try:
+        if not isinstance(content, bytes):
+            return _picture(content, sides)
         with Image.open(io.BytesIO(content)) as image:
-            return picture(image, sides)
+            return _picture(image, sides)
     except PictureError:
         raise
     except UnidentifiedImageError:
@@ -73,8 +75,7 @@ def decoded(content: bytes, sides: tuple[int, int] | None = None) -> Picture:
         raise PictureError(f"is damaged: {error_line(error, with_type=False)}") from None
 
 
-def picture(image: Image, sides: tuple[int, int] | None = None) -> Picture:
-    """The same of an image of Pillow that is not decoded yet, or is."""
+def _picture(image: Image, sides: tuple[int, int] | None) -> Picture:
     if image.width * image.height > MOST_PIXELS:
         raise PictureError(f"has {image.height}×{image.width} pixels; must be at most {MOST_PIXELS:,}")
     of_file = image.height, image.width
@@ -106,8 +107,12 @@ def _turned(image: Image) -> tuple[Image, int]:
 
     if image.format == "JPEG" and "exif" not in image.info:  # looking for it would take as long as decoding
         return image, 1
-    orientation = image.getexif().get(ORIENTATION, 1)
-    return (image if orientation == 1 else ImageOps.exif_transpose(image)), orientation
+    image.load()  # outside of what follows: damaged pixels are an error, damaged metadata are not
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+        return (image if orientation == 1 else ImageOps.exif_transpose(image)), orientation
+    except Exception:  # metadata can be wrong in any way
+        return image, 1
 
 
 def _plain(image: Image) -> tuple[Image, tuple[str, ...]]:
@@ -225,8 +230,7 @@ def _in_threads(images: Iterable[Encoded], sides: tuple[int, int] | None) -> Ite
 
     def one(encoded: Encoded) -> tuple[str, Picture | PictureError]:
         try:
-            content = encoded.content()
-            return encoded.name, decoded(content, sides) if isinstance(content, bytes) else picture(content, sides)
+            return encoded.name, decoded(encoded.content(), sides)
         except PictureError as error:
             return encoded.name, error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -99,11 +99,15 @@ class _Items:
 
     def listed(self) -> Listed:
         """The images with their labels; an item is taken when its image is decoded."""
-        n, labels = len(self.items), list[Any]()
+        labels = list[Any]()
+        try:
+            n = len(self.items)
+        except Exception as error:
+            raise UsageError(f"{self.name}: has no length: {error_line(error)}; must be {ITEMS}") from error
         samples = getattr(self.items, "samples", None)  # (path, class) of each, as torchvision's folders have them
-        is_files = isinstance(samples, list) and len(samples) == n and all(isinstance(s, tuple) for s in samples)
+        is_files = isinstance(samples, list) and len(samples) == n and all(isinstance(s, tuple) and s for s in samples)
         paths = [str(s[0]) for s in samples] if is_files and samples else []
-        root = os.path.commonpath(paths) if len(paths) > 1 else ""  # the folder of a machine is nobody's business
+        root = _common(paths)  # the folder of a machine is nobody's business
         files = [os.path.relpath(path, root) for path in paths] if root else [f"{self.name}[{k}]" for k in range(n)]
         return Listed(self._images(files, labels), files, {"label": labels})
 
@@ -129,8 +133,16 @@ class _Items:
             raise UsageError(f"{self.name}[{k}]: is of type {type(item).__name__}; must be (image, label)")
         try:
             return _image(item[0]), item[1]
-        except (PixelError, TypeError, ValueError) as error:
+        except (PixelError, TypeError, ValueError, RuntimeError) as error:
             raise UsageError(f"{self.name}[{k}]: {error_line(error, with_type=False)}") from None
+
+
+def _common(paths: Sequence[str]) -> str:
+    """The folder that these files have in common; "" if there is none, as of absolute and relative paths."""
+    try:
+        return os.path.commonpath(paths) if len(paths) > 1 else ""
+    except ValueError:
+        return ""
 
 
 def _same(image: Image) -> Image:
@@ -138,7 +150,10 @@ def _same(image: Image) -> Image:
 
 
 def _differ(one: Image, other: Image) -> bool:
-    return one.size != other.size or one.tobytes() != other.tobytes()
+    try:
+        return one.size != other.size or one.tobytes() != other.tobytes()
+    except Exception:  # one that Pillow has not decoded yet may be damaged, in any way; reading says so
+        return False
 
 
 def _image(image: Any) -> Image:
@@ -147,7 +162,7 @@ def _image(image: Any) -> Image:
 
     if isinstance(image, Pillow.Image):
         return image
-    pixels = as_uint8(np.asarray(image), unit=True)[0]
+    pixels = as_uint8(np.asarray(_plain(image)), unit=True)[0]
     if pixels.ndim == 3 and pixels.shape[0] in CHANNELS and pixels.shape[2] not in CHANNELS:
         pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
@@ -184,7 +199,7 @@ def register_dataset(
         class_names: in the order of the labels; (): those of `train.classes`, if it has them.
 
     Raises:
-        UsageError: the name is taken or no name, or `train` or `test` is no such data set.
+        UsageError: the name is taken or no name, `train` or `test` is no such data set, or `class_names` has no names.
     """
     from memloc.data import load
 
@@ -195,6 +210,9 @@ def register_dataset(
     for items in (train, *([] if test is None else [test])):
         if not (hasattr(items, "__len__") and hasattr(items, "__getitem__")):
             raise wrong_type("register_dataset", items, ITEMS)
-    _REGISTERED[name] = _Registered(train, test, true_labels, tuple(class_names))
+    names = () if isinstance(class_names, str) or not isinstance(class_names, Iterable) else tuple(class_names)
+    if (not names and class_names != ()) or not all(isinstance(c, str) for c in names):
+        raise UsageError(f"register_dataset: class_names={class_names!r}; must be a list of names, such as ['cat', 'dog']")
+    _REGISTERED[name] = _Registered(train, test, true_labels, names)
     KINDS[name] = Registered
     load.cache_clear()  # a data set of this name may have been read

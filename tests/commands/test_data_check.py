@@ -91,6 +91,8 @@ def test_broken_images(cli: Any, tmp_path: Path) -> None:
         (["folder:pets", "test=2"], "test: 2 is not valid; valid: a number >= 0 and < 1"),
         (["npz:none.npz"], "none.npz: no such file"),
         (["npz:none.npz", "--skip-broken"], "skip_broken: npz:FILE has no such field"),
+        (["npz:none.npz", "dataset=digits"], "dataset: npz:FILE has no such field; valid: test, labels"),
+        (["folder:"], "'folder:' is not valid; valid: folder:DIR"),
         (["folder:pets"], "pets: no such folder"),
         (["folder:~nobody-here/x"], "'folder:~nobody-here/x': Could not determine home"),
     ],

@@ -177,7 +177,17 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "one number for labels": (changed("y_train", lambda y: y[0]), "y_train: labels have shape (); must be (12,)"),
     "test labels of another type": (
         changed("y_test", lambda y: y.astype(str)),
-        "y_test: label 0 of example 0 is of a class without training examples; they have 0, 1, 2",
+        "y_test: labels are text (0), those for training whole numbers (0); must be of one kind",
+    ),
+    "validation images without labels": (
+        lambda folder: saved(
+            folder, {**{k: v for k, v in arrays().items() if "test" not in k}, "x_val": np.zeros((3, 16, 12))}
+        ),
+        "lacks y_val; it holds x_train, y_train, x_val",
+    ),
+    "many other members": (
+        lambda folder: saved(folder, {f"p{k}": np.zeros(1) for k in range(3000)}),
+        "lacks x_train, y_train; it holds p0, p1, p2, p3, p4, p5, p6, p7, p8, p9 and 2,990 more",
     ),
     "labels of complex numbers": (changed("y_train", lambda y: y * 1j), "y_train: labels are complex128; must be whole"),
     "labels beyond int64": (
@@ -340,6 +350,15 @@ def test_labels_of_every_form_without_a_test_set(tmp_path: Path, form: Callable[
 def test_true_labels_of_another_length_are_refused(tmp_path: Path, more: Arrays, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read(saved(tmp_path, arrays() | more))
+
+
+def test_validation_images_are_the_test_set_if_there_is_none(tmp_path: Path) -> None:
+    values = {name.replace("test", "val"): value for name, value in arrays().items()}
+    raw = read(saved(tmp_path, values))
+    assert raw.identity == read(saved(tmp_path, arrays())).identity
+    assert raw.origin.notes == (f"{tmp_path}/mine.npz: the validation images are the test set",)
+    both = read(saved(tmp_path, arrays() | {"x_val": values["x_val"]}))  # labels that nobody reads may be missing
+    assert both.origin.notes == (f"{tmp_path}/mine.npz: the validation images are left out",)
 
 
 def test_noisy_may_be_a_column(tmp_path: Path) -> None:

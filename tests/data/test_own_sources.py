@@ -196,6 +196,8 @@ def test_odd_things_in_a_folder(tmp_path: Path) -> None:
     write(tmp_path / "cat/.DS_Store", b"x")
     write(tmp_path / "cat/readme.txt", b"x")
     write(tmp_path / "readme.txt", b"x")
+    write(tmp_path / "stray.png", encoded(pixels(5)))
+    classes(tmp_path, ("__background__", "__MACOSX"), 1)
     name = os.fsdecode(b"caf\xe9.png")
     write(tmp_path / "dog" / name, encoded(pixels(77, channels=None)))
     (tmp_path / "dog/link.png").symlink_to(tmp_path / "cat/1.png")
@@ -208,6 +210,10 @@ def test_odd_things_in_a_folder(tmp_path: Path) -> None:
     assert "dog/caf\\xe9.png" in raw.origin.files
     assert "cat/deeper/0.png" in raw.origin.files
     assert f"{tmp_path}: folders without images are left out: empty" in raw.origin.notes
+    beside = (
+        "images outside of the folders of classes, and folders that begin with __, are left out: stray.png, __background__"
+    )
+    assert f"{tmp_path}: {beside}" in raw.origin.notes
     assert any("2 files whose names are not those of images left out: cat/readme.txt" in note for note in raw.origin.notes)
 
 
@@ -298,8 +304,10 @@ def test_a_table_of_paths(tmp_path: Path, separator: str, encoding: str) -> None
 @pytest.mark.parametrize(
     ("content", "fields", "message"),
     [
-        (b"", {}, "a.csv: has 0 lines; csv:FILE needs a table with a header"),
-        (b"path,label\na.png\n", {}, "a.csv: row 1 has 1 values, the header 2; must be one for each column"),
+        (b"", {}, "a.csv: is empty; csv:FILE needs a table with a header"),
+        (b"path,label\na.png\n", {}, "a.csv:2: has 1 value, the header 2; must be one for each column"),
+        (b'path,label\n\n"a\nb.png",1\n\na.png,1,2\n', {}, "a.csv:6: has 3 values, the header 2"),
+        (b"path,label\n\n", {}, "a.csv: has a header and no rows; csv:FILE needs"),
         (b"path,path\na,b\n", {}, "two columns of the header have one name: path, path"),
         (b"path,label\nz\xff,1\n", {}, "a.csv:2: is not UTF-8 (byte 0xff)"),
         (b"a,b\n1,2\n", {}, "no column is known to hold the images; a, b can; say image_column: COLUMN"),
@@ -448,6 +456,50 @@ def test_a_gap_between_paths_is_not_the_current_folder(tmp_path: Path, dataset: 
         ParquetFiles.absolute(dataset, tmp_path)
 
 
+def test_blanks_around_paths(tmp_path: Path) -> None:
+    for name in ("0.png", "1.png", " 2.png"):
+        write(tmp_path / name, encoded(pixels(0)))
+    (tmp_path / "list.csv").write_text("path, label\n 0.png, a\n1.png , b\n 2.png, b\n")
+    assert read(f"csv:{tmp_path}/list.csv", test=0).origin.files == ("0.png", "1.png", " 2.png")
+
+
+def test_a_pattern_in_a_folder_with_brackets(tmp_path: Path) -> None:
+    (tmp_path / "[2024]").mkdir()
+    pq.write_table(plain(), tmp_path / "[2024]/train-0.parquet")
+    assert len(read(f"parquet:{tmp_path}/[2024]/train-*.parquet", test=0).y_train) == 6
+
+
+@pytest.mark.parametrize("again", ["x.parquet", "x*.parquet"])
+def test_a_file_that_is_named_twice(tmp_path: Path, again: str) -> None:
+    pq.write_table(plain(), tmp_path / "x.parquet")
+    with pytest.raises(UsageError, match=r"x.parquet: is named twice; every file may be named once"):
+        read(f"parquet:{tmp_path}/x.parquet:{tmp_path}/{again}")
+
+
+def test_images_in_a_dictionary(tmp_path: Path) -> None:
+    rows = plain()
+    pq.write_table(rows, tmp_path / "plain.parquet")
+    pq.write_table(rows.set_column(0, "photo", rows["photo"].dictionary_encode()), tmp_path / "coded.parquet")
+    coded, whole = (read(f"parquet:{tmp_path}/{name}.parquet", test=0) for name in ("coded", "plain"))
+    assert coded.identity == whole.identity
+
+
+@pytest.mark.parametrize("column", ["photo", "kind"])
+def test_two_columns_of_one_name(tmp_path: Path, column: str) -> None:
+    rows = plain()
+    pq.write_table(rows.append_column(column, rows[column]), tmp_path / "x.parquet")
+    with pytest.raises(UsageError, match=rf"x.parquet: two columns have one name, {column}; every column needs its own"):
+        read(f"parquet:{tmp_path}/x.parquet")
+
+
+def test_a_column_with_a_point_in_its_name(tmp_path: Path) -> None:
+    photos = [{"bytes": encoded(pixels(k)), "path": f"{k}.png"} for k in range(6)]
+    write_hf(tmp_path / "hf", pa.table({"a.photo": photos, "label": [0, 1] * 3, "meta.id": list(range(6))}))
+    raw = read(f"hf:{tmp_path}/hf", test=0)
+    assert raw.y_train.tolist() == [0, 1] * 3
+    assert raw.origin.files[:2] == ("0.png", "1.png")
+
+
 def with_names(*names: str) -> dict[bytes, bytes]:
     named = {"label": {"_type": "ClassLabel", "names": list(names)}}
     return {b"huggingface": json.dumps({"info": {"features": named}}).encode()}
@@ -531,6 +583,7 @@ def test_a_system_that_does_not_say_which_cores_it_grants(tmp_path: Path, monkey
         (["a/1.png", "../b/2.png"], ["a/1.png", "../b/2.png"]),
         (["/home/ann/pets/cat/1.png", "/home/ann/pets/dog/2.png"], ["cat/1.png", "dog/2.png"]),
         (["/home/ann/1.png"], ["1.png"]),
+        (["//home/ann/1.png", "/home/ann/2.png"], ["1.png", "2.png"]),
         (["/x/1.png", "/y/2.png", "z/3.png"], ["x/1.png", "y/2.png", "z/3.png"]),
         (["C:\\Users\\ann\\cat\\1.png", "c:\\Users\\Ann\\dog\\2.png"], ["cat/1.png", "dog/2.png"]),
         (["C:\\pets\\1.png", "D:\\2.png"], ["pets/1.png", "2.png"]),

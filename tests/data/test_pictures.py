@@ -145,6 +145,10 @@ def test_turned_as_exif_says(orientation: int, turned: Any, kind: str) -> None:
     assert picture.sides == expected.shape[:2]
 
 
+def test_broken_metadata_of_good_pixels() -> None:
+    assert (decoded(encoded(RGB, exif=b"no metadata at all")).pixels == RGB).all()
+
+
 def test_of_another_size() -> None:
     """Means over blocks, where the sides are divided by a whole number and the image is smooth."""
     smooth = np.add.outer(np.arange(64), 2 * np.arange(96)).astype(np.uint8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from collections import UserList
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from memloc.errors import UsageError
 from memloc.models.architectures import TRAINING, resolved
 from memloc.store import Store
 from tests.conftest import run_inline
-from tests.data.pictures import classes, pixels
+from tests.data.pictures import classes, encoded, pixels
 
 N = 12
 IMAGES = [pixels(k) for k in range(N)]
@@ -87,9 +89,13 @@ def test_true_labels_names_and_sizes() -> None:
 
 @pytest.mark.parametrize("form", [torch.tensor, np.array, lambda y: pd.Series(y, index=range(N)[::-1]), tuple])
 def test_true_labels_of_many_types_are_in_the_order_of_the_examples(form: Any) -> None:
-    true = [k % 3 for k in range(N)]
+    true = [int(k < 4) for k in range(N)]
     memloc.register_dataset("mine", [(image, 0) for image in IMAGES], true_labels=form(true))
     assert read().y_true.tolist() == true
+    raw = read(test=0.25)
+    at = [int(file[5:-1]) for file in raw.origin.files]  # of mine[7]
+    assert raw.y_true.tolist() == [true[k] for k in at]
+    assert raw.y_test.tolist() == [true[k] for k in range(N) if k not in at]
 
 
 @pytest.mark.parametrize(
@@ -110,6 +116,57 @@ def test_test_classes_of_another_order(tmp_path: Path) -> None:
         UsageError, match=r"train.classes and test.classes differ: class 0 is 'cat' in one and 'ant' in the other"
     ):
         load(source_of({"dataset": "mine"}))
+
+
+@pytest.mark.parametrize("damaged", [0, 3])
+def test_broken_images_that_pillow_has_not_decoded(damaged: int) -> None:
+    content = [encoded(image, "JPEG") for image in IMAGES]
+    content[damaged] = content[damaged][: len(content[damaged]) - 60]
+
+    class Lazy(Moody):
+        def __getitem__(self, k: int) -> tuple[Any, int]:
+            return Image.open(io.BytesIO(content[k])), k % 2
+
+    memloc.register_dataset("mine", Lazy())
+    with pytest.raises(UsageError, match=rf"1 of 12 images cannot be read: mine\[{damaged}\] is damaged: "):
+        read()
+    assert len(read(skip_broken=True).y_train) == N - 1
+
+
+def test_tensors_with_gradients() -> None:
+    tensors = [torch.tensor(image / 255, requires_grad=True) for image in IMAGES]
+    memloc.register_dataset("mine", [(tensor, k % 2) for k, tensor in enumerate(tensors)])
+    assert (read().x_train.transpose(0, 2, 3, 1) == np.stack(IMAGES)).all()
+
+
+@pytest.mark.parametrize("samples", [[("/home/ann/0.png", 0), ("1.png", 1)], [(), ()]])
+def test_samples_that_have_no_folder_in_common(samples: Any) -> None:
+    items = UserList([(image, k) for k, image in enumerate(IMAGES[:2])])
+    items.samples = samples  # type: ignore[attr-defined]
+    memloc.register_dataset("mine", items)
+    assert read().origin.files == ("mine[0]", "mine[1]")
+
+
+@pytest.mark.parametrize("names", [5, "abc", [0, 1], ""])
+def test_class_names_that_are_no_names(names: Any) -> None:
+    with pytest.raises(UsageError, match=r"class_names=.*; must be a list of names, such as \['cat', 'dog'\]"):
+        memloc.register_dataset("mine", [], class_names=names)
+
+
+def test_class_names_may_be_an_array() -> None:
+    items = [(image, k % 2) for k, image in enumerate(IMAGES)]
+    memloc.register_dataset("mine", items, class_names=np.array(["cat", "dog"]))  # type: ignore[arg-type]
+    assert read().origin.class_names == ("cat", "dog")
+
+
+def test_a_length_that_cannot_be_told() -> None:
+    class Endless(Moody):
+        def __len__(self) -> int:
+            raise OSError("the disk is gone")
+
+    memloc.register_dataset("mine", Endless())
+    with pytest.raises(UsageError, match="mine: has no length: OSError: the disk is gone; must be a data set with a length"):
+        read()
 
 
 def test_a_later_one_takes_the_place() -> None:

@@ -185,6 +185,8 @@ def test_a_count_of_batches_may_be_absent(folder: Path) -> None:
         ("{from: nowhere, epochs: [5]}", "train.from: {}/nowhere: no such folder; name one, or a path with {{epoch}} in it"),
         ("{from: others, epochs: [0, 4]}", "train.from: {}/others: no file of epoch 4; there: net-000.pth, net-002.pth"),
         ("{from: 'others/net-{epoch:03d}.pt', epochs: [5]}", "train.from: {}/others/net-005.pt: no such file"),
+        ("{from: 'others/{epoch.n}.pt', epochs: [5]}", "train.from: {}/others/{{epoch.n}}.pt: valid in braces: {{epoch}}"),
+        ("{from: 'others/{epoch[0]}.pt', epochs: [5]}", "train.from: {}/others/{{epoch[0]}}.pt: valid in braces: {{epoch}}"),
         ("{from: 'others/{n}.pt', epochs: [5]}", "train.from: {}/others/{{n}}.pt: valid in braces: {{epoch}}"),
         (
             "{from: others, epochs: [5]}\n    set: {stop: {noisy_acc_below: 0.5, at_epoch: 1}}",

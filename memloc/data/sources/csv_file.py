@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator
 
+from memloc.counts import counted
 from memloc.data.assembly import OwnImages
 from memloc.data.halves import Listed, half_of, halved, read_together
 from memloc.data.pictures import Encoded, file_content
@@ -53,12 +54,16 @@ class CsvFile(TableSource):
             notes += [note] if note else []
 
         def listed(half: Sequence[int]) -> Listed:
-            files = [rows[k][at] for k in half]
+            files = [self._file(rows[k][at]) for k in half]
             images = [Encoded(file, partial(file_content, self.path.parent / file)) for file in files]
             return Listed(images, files, {name: [values[name][k] for k in half] for name in columns})
 
         first, second, said = read_together(self, where, listed(train), listed(test) if test else None)
         return OwnImages(where, first, second, None, notes=[*notes, *said])
+
+    def _file(self, path: str) -> str:
+        """A path without the blanks around it, as header and labels are; unless there is a file with these blanks."""
+        return path if path == path.strip() or (self.path.parent / path).exists() else path.strip()
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         """(the header, the rows), each as long as the header."""
@@ -71,20 +76,20 @@ class CsvFile(TableSource):
             raise UsageError(f"{self.path}:{line}: is not UTF-8 (byte {content[error.start]:#04x}); {WANTED}") from None
         separator = max(",;\t", key=text.partition("\n")[0].count)
         try:
-            table = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
+            reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+            table = [(reader.line_num, row) for row in reader if row]
         except csv.Error as error:
             raise UsageError(f"{self.path}: is no table: {error_line(error, with_type=False)}; {WANTED}") from None
         if len(table) < 2:
-            raise UsageError(f"{self.path}: has {len(table)} lines; {WANTED}")
-        header = [name.strip() for name in table[0]]
-        for number, row in enumerate(table[1:], start=1):
+            raise UsageError(f"{self.path}: {'has a header and no rows' if table else 'is empty'}; {WANTED}")
+        header = [name.strip() for name in table[0][1]]
+        for number, row in table[1:]:
             if len(row) != len(header):
-                raise UsageError(
-                    f"{self.path}: row {number} has {len(row)} values, the header {len(header)}; must be one for each column"
-                )
+                have = counted(len(row), "value")
+                raise UsageError(f"{self.path}:{number}: has {have}, the header {len(header)}; must be one for each column")
         if len(set(header)) < len(header):
             raise UsageError(f"{self.path}: two columns of the header have one name: {', '.join(header)}")
-        return header, table[1:]
+        return header, [row for _, row in table[1:]]
 
 
 def _values(column: Sequence[str]) -> Sequence[Any]:

@@ -90,9 +90,10 @@ def _batches(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The batches as the file has them: they lie on the disk, and only what is used is read."""
     import pyarrow as pa
 
-    names = list(dict.fromkeys(column.partition(".")[0] for column in columns))
     try:
         with pa.memory_map(str(file)) as mapped, pa.ipc.open_stream(mapped) as stream:
+            have = stream.schema.names
+            names = list(dict.fromkeys(c if c in have else c.rpartition(".")[0] for c in columns))
             for batch in stream:
                 yield batch.select(names)
     except (pa.ArrowException, OSError) as error:

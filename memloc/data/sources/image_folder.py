@@ -20,6 +20,7 @@ from memloc.errors import UsageError
 SUFFIXES = {
     ".avif", ".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
 }  # fmt: skip
+NO_CLASSES = ("__MACOSX", "__pycache__")  # folders that programs leave behind
 WANTED = "folder:DIR needs DIR/CLASS/IMAGE, or DIR/train/CLASS/IMAGE and DIR/test/CLASS/IMAGE"
 
 
@@ -49,6 +50,12 @@ class ImageFolder(PictureSource):
         elif named and not others and not of_training and any(_folders(folder) for _, folder in named):
             have = ", ".join(name for name, _ in named)
             raise UsageError(f"{self.path}: no folder is for training: there are {have}; name it train; {WANTED}")
+        outer = {folder.parent for folder in (*train, *test)}
+        if beside := [name for folder in sorted({self.path, *outer}) for name in _beside(folder, self.path)]:
+            notes.append(
+                f"images outside of the folders of classes, and folders that begin with __, are left out: "
+                f"{', '.join(beside[:5])}{', …' if beside[5:] else ''}"
+            )
         if blank := [folder for folder in train if not folder.name.strip()]:
             raise UsageError(f"{blank[0].parent}: folder {blank[0].name!r} has a blank name; a class needs a name")
         if len({folder.name for folder in train}) < 2:
@@ -92,6 +99,14 @@ def _folders(path: Path) -> list[Path]:
         problem = "no such folder" if isinstance(error, FileNotFoundError) else error.strerror
         raise UsageError(f"{path}: {problem}; {WANTED}") from None
     return sorted(inside, key=lambda p: os.fsencode(p.name))
+
+
+def _beside(path: Path, root: Path) -> list[str]:
+    """What may be meant as data in a folder of classes, and is not read: images, and folders that `_folders` leaves out."""
+    names = sorted((p for p in path.iterdir() if not p.name.startswith(".")), key=lambda p: os.fsencode(p.name))
+    images = [p for p in names if p.suffix.lower() in SUFFIXES and not p.is_dir()]
+    hidden = [p for p in names if p.name.startswith("__") and p.name not in NO_CLASSES and p.is_dir()]
+    return [shown_name(os.path.relpath(p, root)) for p in (*images, *hidden)]
 
 
 def _files(folder: Path) -> Iterator[Path]:

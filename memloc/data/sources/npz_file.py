@@ -22,7 +22,7 @@ NAMES = (
     ("x_train", "y_train", "x_test", "y_test"),
     ("train_images", "train_labels", "test_images", "test_labels"),
 )
-VALIDATION = ("val_images", "val_labels")  # of MedMNIST: left out if there is a test set
+VALIDATION = (("x_val", "y_val"), ("val_images", "val_labels"))  # for the same rows; left out if there is a test set
 WANTED = (
     f"npz:FILE needs a file of numpy.savez with {', '.join(NAMES[0])}; FILE is relative to the sweep file, on the command "
     "line to the current folder (--data-dir and MEMLOC_DATA say where the named data sets lie)"
@@ -43,13 +43,14 @@ class NpzFile(LabelledSource):
     def read(self) -> OwnImages:
         """As `OwnSource.read`."""
         arrays = self._arrays()
-        x_name, y_name, x_test, y_test = next(names for names in NAMES if names[0] in arrays)
+        row = next(k for k, names in enumerate(NAMES) if names[0] in arrays)
+        (x_name, y_name, x_test, y_test), (x_val, y_val) = NAMES[row], VALIDATION[row]
         notes = []
-        if VALIDATION[0] in arrays:
+        if x_val in arrays:
             if x_test in arrays:
                 notes.append("the validation images are left out")
             else:
-                x_test, y_test = VALIDATION
+                x_test, y_test = x_val, y_val
                 notes.append("the validation images are the test set")
         images = self._images(arrays, {x_name: y_name, x_test: y_test}, notes)
         n = len(images[x_name])
@@ -108,10 +109,13 @@ class NpzFile(LabelledSource):
 
     def _check_names(self, names: list[str]) -> None:
         """Training images and labels must be there. Test images need labels, and labels images."""
-        held = ", ".join(names) or "nothing"
-        x_train, y_train, x_test, y_test = next((n for n in NAMES if n[0] in names or n[1] in names), NAMES[0])
-        missing = [name for name in (x_train, y_train) if name not in names]
+        held = ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if names[10:] else "") or "nothing"
+        row = next((k for k, n in enumerate(NAMES) if n[0] in names or n[1] in names), 0)
+        missing = [name for name in NAMES[row][:2] if name not in names]
+        x_test, y_test = NAMES[row][2:]
         missing += [one for one, other in ((x_test, y_test), (y_test, x_test)) if other in names and one not in names]
+        x_val, y_val = VALIDATION[row]
+        missing += [y_val] if x_val in names and x_test not in names and y_val not in names else []
         if missing:
             raise UsageError(f"{self.path}: lacks {', '.join(missing)}; it holds {held}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -55,6 +56,8 @@ class ParquetFiles(TableSource):
         """As `OwnSource.read`."""
         named = self.dataset.removeprefix(self.PREFIX).split(":")
         files = [file for path in named for file in _files(path)]
+        if twice := [file for file, times in Counter(file for _, file in files).items() if times > 1]:
+            raise UsageError(f"{twice[0]}: is named twice; every file may be named once")
         train, test, note = halved(files, named[0])
         shards = [[_shard(file) for file in half] for half in (train, test)]
         return own_images(self, named[0] if len(files) > 1 else str(files[0][1]), shards, note)
@@ -70,12 +73,19 @@ def _files(path: str) -> list[tuple[str, Path]]:
     elif os.path.lexists(path) or not glob.has_magic(path):
         files = [Path(path)]
     else:
-        files = sorted(map(Path, glob.glob(path, recursive=True)))
+        files = sorted(map(Path, glob.glob(_pattern(path), recursive=True)))
     if not files:
         raise UsageError(f"{path}: there is no such Parquet file; {WANTED}")
     inner = [file.relative_to(path).parts[:-1] if os.path.isdir(path) else () for file in files]
     named = [(file.stem, *reversed(folders)) for file, folders in zip(files, inner, strict=True)]
     return [(next((n for n in names if half_of(n)), names[0]), file) for names, file in zip(named, files, strict=True)]
+
+
+def _pattern(path: str) -> str:
+    """A pattern in which the folders that are there mean themselves, whatever characters their names have."""
+    parts = Path(path).parts
+    there = max(k for k in range(len(parts) + 1) if k == 0 or os.path.isdir(Path(*parts[:k])))
+    return os.path.join(glob.escape(str(Path(*parts[:there]))), *parts[there:]) if there else path
 
 
 def _shard(file: Path) -> Shard:
