@@ -19,7 +19,7 @@ from memloc.analysis.own_stages import layered_tables
 from memloc.analysis.pooling import Measurement, Origin, settings, variant_of
 from memloc.analysis.reader import Reader
 from memloc.analysis.settings import SEEDS, Setting
-from memloc.analysis.views import RIGHT_SCORES, VIEWS
+from memloc.analysis.views import VIEWS
 from memloc.config import canonical_json
 from memloc.data import SOURCES, NamedDataset, describe
 from memloc.store.columns import Ints, texts_of
@@ -185,14 +185,6 @@ class Observations(Memorizing):
                 del self._kept[old]
         self._kept[key] = made, size
         return made
-
-    def c_scores(self, trials: Sequence[str]) -> pd.DataFrame | None:
-        """Columns trial, example, c_score (on the right labels of their data); None if the store has none."""
-        scores = self.frame(
-            f"SELECT trial, example, c_score FROM ({RIGHT_SCORES}) AS chosen "
-            f"JOIN (SELECT scores, example, c_score FROM c_scores) USING (scores) WHERE {among('trial', trials)}"
-        )
-        return None if scores.empty else scores
 
     def epochs(self, trials: Sequence[str]) -> pd.DataFrame:
         """Columns trial, epoch, clean_acc and noisy_acc (of the training pass), test_acc, of trainings; sorted."""

@@ -61,7 +61,7 @@ def settings(
         origins: {trial: what tells trainings of one configuration apart}. Those on other data are another setting. Of those
             by several versions of training the newest counts, so that a seed counts once.
     """
-    groups: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Mapping[str, Any]]]] = {}
+    groups: dict[str, tuple[dict[str, Any], dict[str, Any], str, dict[str, Mapping[str, Any]]]] = {}
     keys: dict[str, str] = {}  # canonical JSON takes long, and most trainings have the same
     for analysis in analyses:
         config = trials.get(analysis["trial"]) if analysis["stage"] == measured.stage else None
@@ -73,15 +73,15 @@ def settings(
         data = origins[analysis["trial"]].data if origins else ""
         if (written := repr((shared, variant, data))) not in keys:
             keys[written] = canonical_json([shared, variant, data])
-        chosen = groups.setdefault(keys[written], (shared, variant, {}))[2]
+        chosen = groups.setdefault(keys[written], (shared, variant, data, {}))[-1]
         known = chosen.get(analysis["trial"])
         if known is None or _larger(analysis, known):
             chosen[analysis["trial"]] = analysis
     kept = [groups[key] for key in sorted(groups)]
     made = []
-    for shared, variant, chosen in kept:
+    for shared, variant, data, chosen in kept:
         counted = _newest(chosen, trials, origins) if origins else chosen
-        made.append(Setting(shared, variant, {t: a["analysis"] for t, a in counted.items()}))
+        made.append(Setting(shared, variant, {t: a["analysis"] for t, a in counted.items()}, data))
     return made
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,13 @@ class Setting:
     """A setting of a store.
 
     config: the training's fields without the seeds. variant: options of the analysis that are not the usual ones. analyses:
-    {trial: analysis}.
+    {trial: analysis}. data: the identity of the data, which a file of the same name need not share.
     """
 
     config: Mapping[str, Any]
     variant: Mapping[str, Any]
     analyses: Mapping[str, str]
+    data: str = ""
 
     @property
     def trials(self) -> list[str]:
@@ -98,11 +99,11 @@ class Setting:
 
     def only(self, trials: Sequence[str]) -> Setting:
         """Some of its trainings."""
-        return Setting(self.config, self.variant, {t: self.analyses[t] for t in trials})
+        return replace(self, analyses={t: self.analyses[t] for t in trials})
 
     def same_as(self, other: Setting) -> bool:
         """Are these the same settings, perhaps with other trainings?"""
-        return self.config == other.config and self.variant == other.variant
+        return (self.config, self.variant, self.data) == (other.config, other.variant, other.data)
 
 
 def usual(setting: Setting, name: str) -> Any:

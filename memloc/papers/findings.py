@@ -39,7 +39,7 @@ def _of_section(judgements: Sequence[Judgement], section: Section) -> list[Findi
     numbers: dict[str, dict[str, dict[str, Judgement]]] = {}
     for j in judgements:
         if j.claim_id in ids and j.setting is not None and j.interval is not None and not j.suffix:
-            key = canonical_json([j.setting.config, j.setting.variant])
+            key = canonical_json([j.setting.config, j.setting.variant, j.setting.data])
             settings.setdefault(key, j.setting)
             numbers.setdefault(key, {}).setdefault(j.claim_id, {})[j.part] = j
     said = {key: sentence for key in settings if (sentence := section.sentence(numbers[key]))}

@@ -15,7 +15,7 @@ from memloc.papers.claims import Case, Claim, Estimates, of_stage
 from memloc.papers.deciding import untestable
 from memloc.papers.exhibits import Exhibit, Wanted, per_setting
 from memloc.papers.judgement import Estimate
-from memloc.papers.maini2023.gradients.norms import alike, dots, measured
+from memloc.papers.maini2023.gradients.norms import alike, dots, measured, shown_layer
 from memloc.papers.maini2023.layers.accuracies import KEPT, Sets, drawn_by_layer
 from memloc.papers.maini2023.layers.retraining import retrained
 from memloc.papers.maini2023.layers.rewinding import same_groups
@@ -45,7 +45,9 @@ def _of(observations: Observations, stage: str) -> dict[str, Setting]:
 
 
 def _key(setting: Setting) -> str:
-    return canonical_json([setting.config, setting.variant.get("memorized"), setting.variant.get("c_score_below")])
+    return canonical_json(
+        [setting.config, setting.data, setting.variant.get("memorized"), setting.variant.get("c_score_below")]
+    )
 
 
 def _a1(case: Case) -> Estimates:
@@ -120,9 +122,9 @@ def sentence(judged: Judged) -> str:
     parts = judged.get("A1", {})
     sentences = []
     if ratio := parts.get("gradients"):
+        layer = shown_layer(ratio, "the two differ most", "the two clearly differ")
         sentences.append(
-            f"The gradient of atypical examples has {ratio.printed(2)} times the norm of the typical ones, in the layer "
-            "where the two differ most."
+            f"The gradient of atypical examples has {ratio.printed(2)} times the norm of the typical ones, in {layer}."
         )
     if share := parts.get("retrain"):
         sentences.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memloc.papers.judgement import Judgement
+from memloc.papers.judgement import Judgement as Judgement
 from memloc.papers.maini2023.gradients import cosines, noise_rates, norms
 from memloc.papers.paper import Judged, Section, in_order
 
@@ -12,7 +12,7 @@ def sentence(judged: Judged) -> str:
     ratio, cosine, total = (judged.get(claim, {}).get("") for claim in ("G1", "G2", "G4"))
     sentences = []
     if ratio:
-        layer = _shown_layer(ratio, "the two differ most", "the two clearly differ")
+        layer = norms.shown_layer(ratio, "the two differ most", "the two clearly differ")
         sentences.append(
             f"The gradient of the noisy examples has {ratio.printed(2)} times the norm of the clean one, in {layer}."
         )
@@ -23,18 +23,9 @@ def sentence(judged: Judged) -> str:
         )
     if total:
         both = "Their sum" if sentences else "The sum of the clean and the noisy gradient"
-        layer = _shown_layer(total, "this is largest", "this is clearly 1 or more")
+        layer = norms.shown_layer(total, "this is largest", "this is clearly 1 or more")
         sentences.append(f"{both} has {total.printed(2)} times the smaller of the two norms, in {layer}.")
     return " ".join(sentences)
-
-
-def _shown_layer(judgement: Judgement, farthest: str, clearly: str) -> str:
-    """Which layer a number of G1 or G4 is of, in words.
-
-    If the claim does not hold, it is a layer whose interval lies outside the region. Another one may lie farther out with a
-    wider interval.
-    """
-    return f"a layer where {clearly}" if judgement.verdict == "does_not_hold" else f"the layer where {farthest}"
 
 
 SECTION = Section(

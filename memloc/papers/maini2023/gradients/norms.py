@@ -19,7 +19,7 @@ from memloc.papers.charts import Curves, Dots
 from memloc.papers.claims import RATES, Case, Claim, grid, here, of_stage
 from memloc.papers.deciding import decided, estimated, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
-from memloc.papers.judgement import Estimate
+from memloc.papers.judgement import Estimate, Judgement
 from memloc.papers.lines import by_training, decades, line, over
 from memloc.statistics import in_brackets
 from memloc.statistics.quantities import mean_of_trainings
@@ -128,6 +128,15 @@ def per_example(case: Case) -> Estimate:
     quantity = of_trainings([v * (sizes[str(t)].clean / sizes[str(t)].noisy) for t, v in values.items()])
     compared = "noisy / clean norm per example, mean over groups"
     return decided(quantity, MAGNITUDE, compared, list(values.index), sql_of(case))
+
+
+def shown_layer(judgement: Judgement, farthest: str, clearly: str) -> str:
+    """Which layer a number of every layer, as G1, G4 and A1 have it, is of, in words.
+
+    If the claim does not hold, it is a layer whose interval lies outside the region. Another one may lie farther out with a
+    wider interval.
+    """
+    return f"a layer where {clearly}" if judgement.verdict == "does_not_hold" else f"the layer where {farthest}"
 
 
 def _undefined(one: Observed) -> Estimate:
