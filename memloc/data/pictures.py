@@ -31,6 +31,7 @@ ORIENTATION = 0x0112  # EXIF
 TRANSPARENT = "have transparent parts, which become white"
 DEEP = "have 16 bits, which are rounded to 8"
 CUT = "have 16 bits per colour, of which the upper 8 are kept"
+UNREADABLE = "have broken EXIF data, which are left out"
 SEVERAL = "are animated; their first picture is taken"
 CONVERTED = "have another colour space, and become RGB"
 
@@ -88,7 +89,11 @@ def _picture(image: Image, sides: tuple[int, int] | None) -> Picture:
     elif orientation in (5, 6, 7, 8):
         of_file = of_file[::-1]
     plain, said = _plain(turned)
-    return Picture(np.asarray(plain if sides is None else _resized(plain, sides)), of_file, (*said, *deep))
+    return Picture(
+        np.asarray(plain if sides is None else _resized(plain, sides)),
+        of_file,
+        (*said, *deep, *((UNREADABLE,) if orientation is None else ())),
+    )
 
 
 def _depth(image: Image) -> tuple[str, ...]:
@@ -101,8 +106,8 @@ def _depth(image: Image) -> tuple[str, ...]:
     return (CUT,) if any(";16" in str(a[0] if isinstance(a, tuple) else a) for a in args) else ()
 
 
-def _turned(image: Image) -> tuple[Image, int]:
-    """(the image as its EXIF says it is to be seen, the orientation that EXIF gives)."""
+def _turned(image: Image) -> tuple[Image, int | None]:
+    """(the image as its EXIF says it is to be seen, the orientation that EXIF gives; None: it cannot be read)."""
     from PIL import ImageOps
 
     if image.format == "JPEG" and "exif" not in image.info:  # looking for it would take as long as decoding
@@ -112,7 +117,7 @@ def _turned(image: Image) -> tuple[Image, int]:
         orientation = image.getexif().get(ORIENTATION, 1)
         return (image if orientation == 1 else ImageOps.exif_transpose(image)), orientation
     except Exception:  # metadata can be wrong in any way
-        return image, 1
+        return image, None
 
 
 def _plain(image: Image) -> tuple[Image, tuple[str, ...]]:

@@ -146,7 +146,9 @@ def test_turned_as_exif_says(orientation: int, turned: Any, kind: str) -> None:
 
 
 def test_broken_metadata_of_good_pixels() -> None:
-    assert (decoded(encoded(RGB, exif=b"no metadata at all")).pixels == RGB).all()
+    picture = decoded(encoded(RGB, exif=b"no metadata at all"))
+    assert (picture.pixels == RGB).all()
+    assert picture.said == (pictures.UNREADABLE,)
 
 
 def test_of_another_size() -> None:
