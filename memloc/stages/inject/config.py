@@ -11,6 +11,7 @@ from pydantic import Field
 from memloc.config import Count, FieldError, StageConfig, TrainConfig
 from memloc.stages.base import NetworkFacts, Part, Size, Stage
 from memloc.stages.columns import BOOL, FLOAT, INT, SMALL, SMALLS, TEXTS, of_analysis
+from memloc.stages.neurons.injection import USUAL
 
 BATCH = 48  # clean examples of a step, for estimates
 
@@ -35,7 +36,7 @@ class Inject(Stage[InjectConfig]):
 
     name: ClassVar[str] = "inject"
     extent: ClassVar[tuple[str, ...]] = ("networks",)
-    usual: ClassVar[Mapping[str, Any]] = {"items": 5, "share": 0.02, "weights": "out", "steps": 150}
+    usual: ClassVar[Mapping[str, Any]] = USUAL
     version: ClassVar[int] = 1
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "injections": of_analysis(

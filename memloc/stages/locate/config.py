@@ -14,8 +14,8 @@ from memloc.stages.base import NetworkFacts, Part, Size, Tables
 from memloc.stages.columns import BOOL, FLOAT, INT, SMALL, SMALLS, TEXT, TEXTS, of_analysis
 from memloc.stages.extensible import Extensible, names_of
 from memloc.stages.fields import check_epochs
-from memloc.stages.inject.config import STAGE as INJECT
 from memloc.stages.locate.method import Method, built_in
+from memloc.stages.neurons.injection import USUAL
 from memloc.stages.neurons.named import atlas_of
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Locate(Extensible[ResolvedLocate]):
     name: ClassVar[str] = "locate"
     version: ClassVar[int] = 3
     reads = ("inject",)
-    usual: ClassVar[Mapping[str, Any]] = INJECT.usual
+    usual: ClassVar[Mapping[str, Any]] = USUAL
     extent: ClassVar[tuple[str, ...]] = ("methods", "clean", "noisy", "before", "evaluated", "networks")
     atlas: ClassVar[tuple[str, ...]] = atlas_of(
         "SELECT analysis, trial, 'locate.' || method AS method, example, layers, indices FROM located WHERE NOT control",
@@ -137,7 +137,7 @@ class Locate(Extensible[ResolvedLocate]):
 
     def completed(self, config: ResolvedLocate, read: Mapping[str, StageConfig]) -> ResolvedLocate:
         injected = read.get("inject")
-        names = ("networks", *INJECT.usual)
+        names = ("networks", *USUAL)
         return config.model_copy(update={name: getattr(injected, name) for name in names}) if injected else config
 
     def fits(self, train: TrainConfig, network: NetworkFacts) -> Mapping[str, str | None]:
