@@ -99,8 +99,14 @@ def test_it_ends_with_the_sweep(tmp_path: Path, code: int) -> None:
     ],
 )
 def test_it_goes_on_after_a_pre_emption(tmp_path: Path, trouble: Trouble, end: str) -> None:
-    slurm = job(tmp_path, 0, 3.0)
-    assert slurm.run(os.environ, forever(trouble)) == 0
+    slurm = job(tmp_path, 0, 300.0)  # it does not end before the trouble comes, however slow the machine is
+
+    def ending() -> object:
+        yield trouble
+        (tmp_path / "answer").write_text("[0, 0.1]")
+        yield None
+
+    assert slurm.run(os.environ, ending()) == 0  # type: ignore[arg-type]
     assert slurm.ends == [end, "exit code 0"]
     tokens = [token for _, token in lines(tmp_path / "nodes")]
     assert len(tokens) == len(set(tokens))  # a new one for every start
