@@ -57,9 +57,9 @@ class Retrain(Stage[ResolvedRetrain]):
     name: ClassVar[str] = "retrain"
     footprint: ClassVar[Literal["less", "as much", "more"]] = "as much"
     version: ClassVar[int] = 1
-    extent: ClassVar[tuple[str, ...]] = ("peak_epoch",)
-    usual: ClassVar[Mapping[str, Any]] = {"retrain.lr": 0.1, "retrain.epochs": 20}
-    renamed: ClassVar[Mapping[str, str]] = {"lr": "retrain.lr", "epochs": "retrain.epochs"}  # the schedule ends with them
+    extent: ClassVar[tuple[str, ...]] = ("epochs", "peak_epoch")
+    usual: ClassVar[Mapping[str, Any]] = {"retrain.lr": 0.1}
+    renamed: ClassVar[Mapping[str, str]] = {"lr": "retrain.lr"}
     atlas: ClassVar[tuple[str, ...]] = (
         """SELECT analysis, trial, 'retraining' AS method, layer, NULL AS unit, NULL AS example, 1 - max(noisy_acc) AS score
            FROM retrain WHERE epoch > 0 AND noisy_acc IS NOT NULL GROUP BY ALL""",
