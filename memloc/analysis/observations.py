@@ -91,7 +91,7 @@ class Observations(Memorizing):
     @cached_property
     def analyses(self) -> list[Row]:
         """Rows of `analyses`, config as a mapping; variant: the options of the flips that they read; read: the (stage,
-        configuration) of all that they read.
+        configuration) of all that they read; written: the configuration as the analysis has it.
 
         Also the source of C-scores, if trainings have analyses on sets by C-scores of several sources. An analysis without
         any row is left out: memloc writes none, and there is nothing to estimate.
@@ -111,7 +111,7 @@ class Observations(Memorizing):
                 known[key] = _with_what_it_reads(configs[row["analysis"]], flips, row["analysis"] in several)
             config, variant = known[key]
             of = [(stages[a], configs[a]) for a in row["reads"] if a in configs]
-            described.append({**row, "config": config, "variant": variant, "read": of})
+            described.append({**row, "config": config, "variant": variant, "read": of, "written": configs[row["analysis"]]})
         return described
 
     @cached_property

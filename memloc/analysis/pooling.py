@@ -11,6 +11,7 @@ from typing import Any
 
 from memloc.analysis.settings import ATYPICAL, SEEDS, Setting
 from memloc.config import canonical_json
+from memloc.run.ids import VERSIONS, analysis_id
 from memloc.stages import STAGES
 from memloc.stages.base import Stage
 
@@ -106,9 +107,22 @@ def variant_of(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _larger(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Does `one` look at more than `other`, or do the analyses that it reads? If not, is it the first by id?"""
+    """Does `one` look at more than `other`, or do the analyses that it reads? If not, is it of a newer version, or else the
+    first by id?
+    """
     sizes = [[_looked_at(*of) for of in ((a["stage"], a["config"]), *a.get("read", ()))] for a in (one, other)]
-    return sizes[0] > sizes[1] if sizes[0] != sizes[1] else bool(one["analysis"] < other["analysis"])
+    if sizes[0] != sizes[1]:
+        return sizes[0] > sizes[1]
+    versions = [_version(a) for a in (one, other)]
+    return versions[0] > versions[1] if versions[0] != versions[1] else bool(one["analysis"] < other["analysis"])
+
+
+def _version(analysis: Mapping[str, Any]) -> int:
+    """That of its stage, which its id alone tells; 0 for a user's own stage."""
+    if "written" not in analysis:
+        return 0
+    of = analysis["trial"], analysis["stage"], analysis["written"], analysis["reads"]
+    return next((v for v in range(1, VERSIONS) if analysis_id(*of, v, ()) == analysis["analysis"]), 0)
 
 
 def _looked_at(stage: str, config: Mapping[str, Any]) -> tuple[int, ...]:

@@ -121,8 +121,8 @@ def _ours(j: Judgement) -> str:
     """`0.722 [0.583, 0.861]`, or the estimate alone."""
     if j.ours is None:
         return ""
-    interval = "" if j.lo is None or j.hi is None else f" [{j.lo:.3f}, {j.hi:.3f}]"
-    return f"{j.ours:.3f}{interval}"
+    interval = "" if j.lo is None or j.hi is None else f" [{j.lo:z.3f}, {j.hi:z.3f}]"
+    return f"{j.ours:z.3f}{interval}"
 
 
 def _missing(missing: Sequence[Judgement], at: str | None) -> list[str]:

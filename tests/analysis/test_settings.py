@@ -6,6 +6,7 @@ import pytest
 
 from memloc.analysis.pooling import Measurement, settings
 from memloc.analysis.settings import Setting, differing, name_of, scope_name
+from memloc.run.ids import analysis_id
 
 
 def setting(dataset: str, noise: float = 0.1, width: float = 1.0) -> Setting:
@@ -73,3 +74,24 @@ def test_of_two_that_look_at_as_much_the_one_that_reads_more_is_shown(ids: str) 
     ]
     (found,) = settings(trials, rows, Measurement("detection"))
     assert found.analyses == {"t": ids[1]}
+
+
+def test_of_two_versions_of_a_stage_the_newer_one_is_shown() -> None:
+    trials = {"t": {**setting("digits").config, "dropout": "none"}}
+    config = {"epochs": [0, 5]}
+    for versions in ((1, 2), (2, 1), (9, 10)):
+        ids = [analysis_id("t", "rewind", config, [], version, ()) for version in versions]
+        rows = [
+            {
+                "analysis": id,
+                "trial": "t",
+                "stage": "rewind",
+                "config": config,
+                "written": config,
+                "reads": [],
+                "variant": {},
+            }
+            for id in ids
+        ]
+        (found,) = settings(trials, rows, Measurement("rewind"))
+        assert found.analyses == {"t": ids[versions.index(max(versions))]}
