@@ -19,8 +19,8 @@ from memloc.stages import STAGES
 SEEDS = ("seed", "data_seed")
 ATYPICAL = {"c_score_below": 0.5}  # the usual values of a field of several stages, if a resolved configuration has it
 USUAL_NETWORK = {"width": 1, "stem": "imagenet"}
-# {training field: values with which the computation is the paper's: its hardware had tf32, and nobody knows the rest}
-ARITHMETIC: dict[str, Any] = {"precision": ("fp32", "tf32"), "threads": range(10**6), "compile": (True, False)}
+PAPERS_PRECISION = ("fp32", "tf32")  # its hardware had tf32; science.md, Training
+UNKNOWN = ("threads", "compile")  # training fields of which nobody knows what the paper had
 
 # Of the paper. They come first where settings are sorted.
 DATASETS = ("cifar10", "mnist", "svhn")
@@ -78,7 +78,8 @@ class Setting:
     @property
     def unlike_paper(self) -> dict[str, Any]:
         """The deviations in what is computed; those in its arithmetic aside."""
-        return {k: v for k, v in self.deviations.items() if v not in ARITHMETIC.get(k, ())}
+        aside = (*UNKNOWN, *(("precision",) if self.config.get("precision") in PAPERS_PRECISION else ()))
+        return {k: v for k, v in self.deviations.items() if k not in aside}
 
     @property
     def words(self) -> str:
