@@ -90,7 +90,7 @@ class Observations(Memorizing):
 
     @cached_property
     def analyses(self) -> list[Row]:
-        """Rows of `analyses`, config as a mapping; variant: the options of the flips that they read; read: the (stage,
+        """Rows of `analyses`, config as a mapping; variant: the unusual options of what they read; read: the (stage,
         configuration) of all that they read; written: the configuration as the analysis has it.
 
         Also the source of C-scores, if trainings have analyses on sets by C-scores of several sources. An analysis without
@@ -105,12 +105,13 @@ class Observations(Memorizing):
         described, several = [], _with_several_sources(rows, configs, self.trials)
         known: dict[tuple[str, ...], tuple[Row, Row]] = {}
         for row in rows:
-            flips = [configs[a] for a in row["reads"] if stages.get(a) == "flips"]
-            key = (row["config"], *(str(id(config)) for config in flips), str(row["analysis"] in several))
-            if key not in known:
-                known[key] = _with_what_it_reads(configs[row["analysis"]], flips, row["analysis"] in several)
-            config, variant = known[key]
             of = [(stages[a], configs[a]) for a in row["reads"] if a in configs]
+            key = (row["config"], *(str(id(config)) for _, config in of), str(row["analysis"] in several))
+            if key not in known:
+                known[key] = _with_what_it_reads(configs[row["analysis"]], of, row["analysis"] in several)
+            config, unusual = known[key]
+            training = self.trials.get(row["trial"], {})
+            variant = {k: v for k, v in unusual.items() if training.get(k.rpartition(".")[-1]) != v}
             described.append({**row, "config": config, "variant": variant, "read": of, "written": configs[row["analysis"]]})
         return described
 
@@ -260,10 +261,14 @@ def _with_several_sources(analyses: Iterable[Row], configs: Mapping[str, Row], t
     return {analysis for of in groups.values() if len(set(of.values())) > 1 for analysis in of}
 
 
-def _with_what_it_reads(config: Row, flips: Sequence[Row], several: bool) -> tuple[Row, Row]:
-    """(the configuration, with what it has of the searches that it reads; its variant)."""
-    variant = {k: v for of in flips for k, v in variant_of("flips", of).items() if k != "mask_mode"}
-    inherited = {k: of[k] for of in flips for k in ("memorized", "mask_mode") if of.get(k)}
+def _with_what_it_reads(config: Row, read: Sequence[tuple[str, Row]], several: bool) -> tuple[Row, Row]:
+    """(the configuration, with what it has of the searches that it reads; the unusual options of what it reads).
+
+    An option that the configuration has itself, as that of `locate` has those of the injection, is not repeated.
+    """
+    aside = {"mask_mode", *config}
+    variant = {k: v for stage, of in read for k, v in variant_of(stage, of).items() if k not in aside}
+    inherited = {k: of[k] for stage, of in read if stage == "flips" for k in ("memorized", "mask_mode") if of.get(k)}
     return config | inherited, variant | ({"memorized": config["memorized"]} if several else {})
 
 

@@ -187,7 +187,8 @@ def usual_in_words(setting: Setting, name: str) -> str:
     """The usual value of a training field or of a stage's option."""
     options = {k: v for stage in STAGES.values() for k, v in {**ATYPICAL, **stage.usual}.items()}
     if name in setting.variant:
-        return str(options.get(name, "none"))
+        of_training = setting.config.get(name.partition(".")[2], "none")  # `second_split.epochs` is usually the training's
+        return str(options.get(name, of_training))
     value = usual(setting, name)
     return {"subset": "all", "test_subset": "all"}.get(name, "none") if value is None else str(value)
 

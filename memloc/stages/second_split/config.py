@@ -37,6 +37,7 @@ class SecondSplit(Stage[ResolvedSecondSplit]):
     name: ClassVar[str] = "second_split"
     footprint: ClassVar[Literal["less", "as much", "more"]] = "as much"
     version: ClassVar[int] = 1
+    renamed: ClassVar[Mapping[str, str]] = {"epochs": "second_split.epochs", "batch_norm": "second_split.batch_norm"}
     tables: ClassVar[Mapping[str, pa.Schema]] = {"second_split": of_analysis(("example", INT), ("time", SMALL))}
     config = SecondSplitConfig
 

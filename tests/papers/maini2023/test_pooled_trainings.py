@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,24 @@ def test_searches_of_one_set_do_not_hide_those_of_both(made: Simulated) -> None:
     judged = made.judged()
     assert judged["F1.ratio"].ours == pytest.approx(2 / 9)
     assert judged["F3"].ours == pytest.approx(0.4)
+
+
+def test_forgetting_times_of_other_trainings_on_the_halves_are_another_setting(made: Simulated) -> None:
+    """As many epochs as in the training are usual, however many those are."""
+    for seed, (epochs, halves) in enumerate([(50, 50), (50, 50), (50, 5), (20, 20)]):
+        trial = made.training(seed=seed, epochs=epochs, peak_epoch=10)
+        times = made.analysis(
+            trial, "second_split", {"epochs": halves, "batch_norm": "train"}, second_split={"example": [0]}
+        )
+        rows = {"score": ["second_split"], "sample": ["all"], "auc": [0.9], "auc_lo": [0.8], "auc_hi": [0.95], "n": [100]}
+        made.analysis(trial, "detection", {"scores": ["second_split"]}, [times], detection=rows)
+    judged = made.judged()
+    found = judged._observations.settings("detection")
+    assert sorted((s.config["epochs"], s.variant.get("second_split.epochs", 0), len(s.trials)) for s in found) == [
+        (20, 0, 1),
+        (50, 0, 2),
+        (50, 5, 1),
+    ]
 
 
 def test_few_neurons_are_not_known_where_searches_end_before(made: Simulated) -> None:
@@ -144,3 +163,23 @@ def test_one_more_cell_of_one_seed_leaves_no_seed_out(made: Simulated) -> None:
     assert trend.verdict == "holds"
     assert trend.seeds == 12
     assert "4 p_gen" in trend.reason
+
+
+# --- what can be done about it --------------------------------------------------------------------------------------------
+
+
+def test_no_epoch_of_rewinding_helps_where_none_is_before_memorization(made: Simulated) -> None:
+    """Of checkpoints from elsewhere no epoch is known; a training that never memorizes has no epoch before."""
+    given = {"given_from": "run{seed}/e{epoch}.pt", "given_epochs": "[0, 50]", "given_sha256": "0" * 64}
+    reasons = []
+    for fields in ({**given, "noisy_acc": [math.nan] * 50}, {"noisy_acc": [0.1] * 50}):
+        trial = made.training(seed=0, **fields)
+        columns = {"layer": ["conv", "linear"] * 2, "epoch": [0, 0, 50, 50], "noisy_acc": [0.1, 0.1, 1.0, 1.0]}
+        made.analysis(trial, "rewind", {"epochs": [0, 50], "buffers": "final"}, rewind=columns)
+        judged = made.judged()
+        observations = judged._observations
+        setting = next(s for s in observations.settings("rewind") if trial in s.trials)
+        reasons.append(Rewound.of(Case(observations, setting)).nowhere().reason)
+    assert not [reason for reason in reasons if "rewind.epochs" in reason]
+    assert "elsewhere" in reasons[0]
+    assert "never reaches 20%" in reasons[1]

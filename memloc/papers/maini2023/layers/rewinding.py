@@ -36,7 +36,8 @@ class Rewound:
     """What was rewound in a setting.
 
     frame: rows of `rewind`, groups in the network's order. climbs: {trial: the first epoch with noisy accuracy of 20 %},
-    where there is one. ends: {trial: T}. n: distinct noisy examples, 0 if unknown. sql: returns the rows.
+    where there is one. ends: {trial: T}. n: distinct noisy examples, 0 if unknown. sql: returns the rows. given: are the
+    checkpoints from elsewhere, so that nothing is known of the epochs?
     """
 
     frame: pd.DataFrame
@@ -44,6 +45,7 @@ class Rewound:
     ends: Mapping[str, int]
     n: int
     sql: str
+    given: bool = False
 
     @classmethod
     def of(cls, one: Observed) -> Rewound:
@@ -51,7 +53,8 @@ class Rewound:
         reached = one.observations.first_reaching(LEARNS)
         climbs = {t: reached[t] for t in one.trials if t in reached}
         ends = {t: int(config["epochs"]) for t, config in one.configs.items()}
-        return cls(one.rows("rewind"), climbs, ends, one.examples("noisy"), one.select("rewind"))
+        given = any(config.get("given_from") for config in one.configs.values())
+        return cls(one.rows("rewind"), climbs, ends, one.examples("noisy"), one.select("rewind"), given)
 
     @property
     def layers(self) -> list[str]:
@@ -93,14 +96,17 @@ class Rewound:
 
     @property
     def when(self) -> str:
-        """`epoch 12 to 15, where it reaches 20%`."""
-        if not self.climbs:
-            return f"noisy accuracy reaches {LEARNS:.0%}, which it never does in the training pass"
+        """`epoch 12 to 15, where it reaches 20%`. There must be climbs."""
         low, high = min(self.climbs.values()), max(self.climbs.values())
         return f"epoch {low}{f' to {high}' if high > low else ''}, where it reaches {LEARNS:.0%}"
 
     def nowhere(self) -> Estimate:
-        reason = f"nothing was rewound to before {self.when}: list such an epoch in `rewind.epochs`"
+        if self.climbs:
+            reason = f"nothing was rewound to before {self.when}: list such an epoch in `rewind.epochs`"
+        elif self.given:
+            reason = "the checkpoints are from elsewhere: nothing says in which epoch noisy accuracy began to grow"
+        else:
+            reason = f"noisy accuracy never reaches {LEARNS:.0%} in the training pass, so no epoch is before that"
         return untestable(reason, sorted(self.climbs), self.sql)
 
 
