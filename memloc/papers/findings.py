@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
-from memloc.analysis.settings import Setting, differing
+from memloc.analysis.settings import Scope, Setting, differing
 from memloc.config import canonical_json
 from memloc.papers.judgement import Judgement
 from memloc.papers.paper import Paper, Section
@@ -43,9 +44,15 @@ def _of_section(judgements: Sequence[Judgement], section: Section) -> list[Findi
             settings.setdefault(key, j.setting)
             numbers.setdefault(key, {}).setdefault(j.claim_id, {})[j.part] = j
     said = {key: sentence for key in settings if (sentence := section.sentence(numbers[key]))}
-    order = sorted(said, key=lambda key: (len(settings[key].deviations), *settings[key].place))
+    order = sorted(said, key=lambda key: _distance(settings[key]))
     labels = _numbered(differing([settings[key] for key in order]))
     return [Finding(section, settings[key], label, said[key]) for key, label in zip(order, labels, strict=True)]
+
+
+def _distance(setting: Setting) -> tuple[Any, ...]:
+    """A key that sorts settings by their distance from the paper's: the usual noise rate comes before smaller ones."""
+    data, network, noise, written = setting.place
+    return len(setting.deviations), data, network, abs(noise - Scope.noise), noise, written
 
 
 def _numbered(labels: Sequence[str]) -> list[str]:

@@ -56,3 +56,11 @@ def test_files_of_one_name_in_two_folders_are_two_settings(tmp_path: Path) -> No
         ("setting 1", "G1. 2.0; G5. 18.0"),
         ("setting 2", "G1. 4.0; G5. 36.0"),
     ]
+
+
+def test_the_papers_noise_rate_comes_first(tmp_path: Path) -> None:
+    made = Simulated(tmp_path)
+    for noise in (0.05, 0.1, 0.2):
+        made.gradients(made.training(noise=noise), noisy=noise * 10)
+    one = Paper("p", "A paper", "somewhere", (by_claims("G4"),))
+    assert [f.label for f in findings(judge(made.store, one), one)] == ["10 % noise", "5 % noise", "20 % noise"]
