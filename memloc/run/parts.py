@@ -159,6 +159,8 @@ def _stopped(store: Store, trial: TrialPlan, analysis: AnalysisPlan) -> int | No
         return None
     kind, snapshot = analysis.kind, store.snapshot()
     read = [epoch for part in analysis.parts for epoch in kind.epochs(analysis.config, trial.config, part)]
+    begun = [kind.goes_on_from(analysis.config, part) for part in analysis.parts]
+    read += [epoch + 1 for epoch in begun if epoch is not None]  # the epoch that such a part trains again
     not_run = any(c.stopped is not None for c in snapshot.commits.values() if c.analysis in analysis.reads)
     return training.stopped if not_run or max(read, default=0) > training.stopped else None
 

@@ -33,9 +33,14 @@ SWEEP = """
 defaults: {%s%s}
 blocks:
   a:
-    stages: {rewind: {epochs: [0, 2]}, evaluate: [{}, {epoch: 2}], detection: {}, flips: {clean: 2, noisy: 2, post_eval: 0}}
+    stages:
+      rewind: {epochs: [0, 2]}
+      evaluate: [{}, {epoch: 2}]
+      detection: {}
+      flips: {clean: 2, noisy: 2, post_eval: 0}
+      gradients: {epochs: [1, 3]}
   b:
-    stages: {detection: {scores: [aum, loss]}}
+    stages: {detection: {scores: [aum, loss]}, gradients: {epochs: [1, 2]}}
 """
 AT = 2
 
@@ -111,13 +116,15 @@ def test_what_needs_a_later_checkpoint_is_not_run(stopped: Store) -> None:
     assert [(row["stage"], json.loads(row["config"]).get("epoch")) for row in there] == [
         ("detection", None),
         ("evaluate", AT),
+        ("gradients", None),
     ]
+    assert set(read_table(stopped, "gradients")["epoch"].to_pylist()) == {1, 2}  # along epoch 3 there is nothing
     assert read_table(stopped, "flips").num_rows == read_table(stopped, "rewind").num_rows == 0
     assert run_sql(stopped, "SELECT DISTINCT score FROM detection ORDER BY score")["score"].to_pylist() == ["aum", "loss"]
     status = sweep_status(stopped, "early")
     assert (status["counts"], status["failures"]) == ({"done": 1, "running": 0, "pending": 0, "failed": 0}, [])
     (trial,) = status["stopped"]
-    assert (trial["epoch"], trial["not_run"]) == (AT, ["detection", "evaluate", "flips", "rewind"])
+    assert (trial["epoch"], trial["not_run"]) == (AT, ["detection", "evaluate", "flips", "gradients", "rewind"])
     assert trial["rule"] == "noisy accuracy below 1 at epoch 2"
 
 
@@ -163,7 +170,7 @@ def test_the_accuracy_must_be_below(tmp_path: Path, whole: list[Epoch]) -> None:
     at, above = (carried_out(tmp_path / str(b), b) for b in (reached, reached + 1e-9))
     assert [read_table(store, "epochs").num_rows for store in (at, above)] == [4, AT]
     assert read_table(at, "trials")["stopped"].to_pylist() == [None]
-    assert len(read_table(at, "analyses")) == 6
+    assert len(read_table(at, "analyses")) == 8
     assert sweep_status(at, "early")["stopped"] == []
 
 
