@@ -16,8 +16,8 @@ from memloc.papers.deciding import untestable
 from memloc.papers.exhibits import Exhibit, Wanted, per_setting
 from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.gradients.norms import alike, dots, measured, shown_layer
+from memloc.papers.maini2023.layers import retraining
 from memloc.papers.maini2023.layers.accuracies import KEPT, Sets, drawn_by_layer
-from memloc.papers.maini2023.layers.retraining import retrained
 from memloc.papers.maini2023.layers.rewinding import same_groups
 from memloc.papers.paper import Judged, Section
 from memloc.statistics.regions import Region
@@ -29,7 +29,7 @@ NORMED = {"clean": "typical", "noisy": "atypical", "total": "total", "control": 
 ESTIMATES: Mapping[str, Callable[[Case], Estimate]] = {
     "gradients": alike,
     "rewind": same_groups,
-    "retrain": partial(retrained, asked=ALL),
+    "retrain": partial(retraining.retrained, asked=ALL),
 }
 
 
@@ -111,7 +111,7 @@ EXHIBITS = (
         "Atypical examples have a C-score below 0.5, and no label is wrong. The paper finds that every layer reaches a high "
         "accuracy on them.",
         settings=of_stage("retrain", atypical=True),
-        draw=per_setting(drawn_by_layer("retrain", SETS)),
+        draw=per_setting(retraining.drawn(SETS)),
         wanted=Wanted(("cifar10", "mnist"), ("resnet9",), (0.0,)),
     ),
 )

@@ -97,6 +97,15 @@ def test_few_neurons_are_not_known_where_searches_end_before(made: Simulated) ->
         assert [one.verdict for one in found] == [verdict]
 
 
+def test_retrainings_for_other_numbers_of_epochs_are_not_pooled(made: Simulated) -> None:
+    """Two trainings were retrained for 20 epochs, and every group comes back; one for 5, and none does."""
+    for seed, (epochs, reached) in enumerate([(20, 1.0), (5, 0.2), (20, 1.0)]):
+        made.retrain(made.training(seed=seed), {layer: [0.0, reached] for layer in "abc"}, epochs=epochs)
+    judged = made.judged()["R1.cifar10"]
+    assert judged.ours == 1.0
+    assert judged.seeds == 2
+
+
 # --- epochs -------------------------------------------------------------------------------------------------------------
 
 

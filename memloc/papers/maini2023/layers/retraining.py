@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import pandas as pd
 
 from memloc.analysis.observed import Observed
 from memloc.analysis.settings import DATASETS, Scope
 from memloc.papers.claims import PRESENT, RATES, Case, Claim, Estimates, grid, of_stage
 from memloc.papers.deciding import ABOVE_HALF, decided
-from memloc.papers.exhibits import Exhibit, Wanted, per_setting
+from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
 from memloc.papers.judgement import Estimate
-from memloc.papers.maini2023.layers.accuracies import KEPT, accuracies, drawn_by_layer
+from memloc.papers.maini2023.layers.accuracies import KEPT, Sets, accuracies, drawn_by_layer
 from memloc.statistics.quantities import share, share_of_groups
 from memloc.statistics.regions import Region
 
+One = TypeVar("One", bound=Observed)
 COMES_BACK = Region(lo=0.7, open_lo=True)  # R2, during retraining
 GOES_AGAIN = Region(hi=0.1, open_hi=True)  # R2, at its end
 LAYER = "res2.conv1"  # R2
@@ -21,6 +25,7 @@ LAYER = "res2.conv1"  # R2
 
 def retrained(one: Observed, asked: Region = ABOVE_HALF) -> Estimate:
     """R1: most groups (A1: all) reach noisy accuracy of 0.9 in an epoch of retraining. Estimate: their share."""
+    one = as_long(one)
     frame, sql = _rows(one)
     best = frame.pivot(index="trial", columns="layer", values="best")
     groups = best.mean(axis=0)
@@ -32,6 +37,7 @@ def retrained(one: Observed, asked: Region = ABOVE_HALF) -> Estimate:
 
 def forgets_again(case: Case) -> Estimates:
     """R2: res2.conv1 passes 0.7 on noisy examples during retraining, and ends below 0.1."""
+    case = as_long(case)
     frame, sql = _rows(case)
     rows = frame[frame["layer"] == LAYER]
     if rows.empty:
@@ -44,6 +50,17 @@ def forgets_again(case: Case) -> Estimates:
     }
 
 
+def as_long(one: One) -> One:
+    """Those trainings whose layers were trained again for the same number of epochs: the number that most have.
+
+    The learning rate ends with the epochs, so accuracies of different numbers of epochs are different quantities.
+    """
+    of_epochs: dict[int, list[str]] = {}
+    for trial, analysis in sorted(one.setting.analyses.items()):
+        of_epochs.setdefault(one.observations.configs[analysis]["epochs"], []).append(trial)
+    return one.only(of_epochs[max(of_epochs, key=lambda epochs: (len(of_epochs[epochs]), epochs))])
+
+
 def _rows(one: Observed) -> tuple[pd.DataFrame, str]:
     """(columns trial, layer, best (noisy accuracy over epochs 1..E), final; the SQL that returns them)."""
     sql = (
@@ -53,6 +70,12 @@ def _rows(one: Observed) -> tuple[pd.DataFrame, str]:
     rows = one.rows("retrain")
     through = rows[rows["epoch"] > 0].sort_values("epoch").groupby(["analysis", "trial", "layer"])["noisy_acc"]
     return through.agg(best="max", final="last").reset_index().sort_values(["trial", "layer"]), sql
+
+
+def drawn(sets: Sets | None = None) -> Callable[[Subject], Drawn]:
+    """Draws the accuracies of the sets over epochs of retraining, a panel per layer group. sets: by default by label."""
+    draw = drawn_by_layer("retrain", sets)
+    return lambda subject: draw(as_long(subject))
 
 
 CLAIMS = (
@@ -83,7 +106,7 @@ EXHIBITS = (
         "nearly 100 % on the noisy examples. Some layers lose it in later epochs.",
         "memloc sweep paper-grid --only block=retraining",
         of_stage("retrain"),
-        per_setting(drawn_by_layer("retrain")),
+        per_setting(drawn()),
         Wanted(DATASETS, ("resnet9",), RATES),
         claims=("R1", "R2"),
     ),
