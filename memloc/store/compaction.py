@@ -101,18 +101,21 @@ class _Compaction:
         pieces = [self._write_index(number, kept[n : n + PIECE], listed) for n in range(0, len(kept), PIECE)]
         content = Manifest(number, tuple(pieces), tuple(listed)).encode()
         path = generation_layout.manifest(number, content)
-        self._check_unchanged(number, listed)
+        self._check_unchanged(number, listed, kept)
         self.files.put(path, content)
         return Compacted(path, number, len(kept), len(listed), self.left)
 
-    def _check_unchanged(self, number: int, listed: Sequence[GenerationFile]) -> None:
-        """Raises StoreError if another compaction has been faster, or if a file is gone."""
+    def _check_unchanged(self, number: int, listed: Sequence[GenerationFile], kept: Sequence[Commit]) -> None:
+        """Raises StoreError if another compaction or a removal has been faster, or if a file is gone."""
         if self.number > number:
             raise StoreError(f"store {self.files.uri}: another compaction was faster; nothing was changed")
         there = self.files.listing(layout.GENERATIONS)
         for file in listed:
             if there.get(file.path) != file.size:
                 raise StoreError(f"store {self.files.uri}: {file.path} is gone while it is needed; compact again")
+        own = {self.snapshot.paths[commit.id] for commit in kept if commit.id not in self.snapshot.covered}
+        if own and own - self.files.listing(layout.COMMITS).keys():  # what `rm` has removed must not come back
+            raise StoreError(f"store {self.files.uri}: commits were removed meanwhile; compact again")
 
     def _write_table(self, table: str, number: int, wanted: Sequence[Commit]) -> None:
         entries = [((c.id, k), f) for c in wanted for k, f in enumerate(c.files) if f.table == table]

@@ -21,6 +21,8 @@ from memloc.store.parquet import ChangedError
 
 T = TypeVar("T")
 
+LOOKS = 5  # at most: so many removals while one reader looks
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -59,8 +61,21 @@ def look(files: Files, known: dict[str, Generation]) -> Manifests:
 
     known: {manifest: generation} of those read before (a manifest never changes). A new one is added to it.
     """
+    paths = in_order(files)
+    for _ in range(LOOKS):
+        found = _look(files, paths, known)
+        if not paths or (found.taken is not None and found.taken.path == paths[0] and not found.taken.commits.lost):
+            break
+        before, paths = paths, in_order(files)
+        if paths == before:
+            break  # else `rm` has replaced a generation while it was read
+    return found
+
+
+def _look(files: Files, paths: Sequence[str], known: dict[str, Generation]) -> Manifests:
+    """The same of these manifests."""
     found = Manifests()
-    for path in in_order(files):
+    for path in paths:
         if path not in known:
             try:
                 generation = _read(files, path)

@@ -126,10 +126,11 @@ def remove(files: Files, removal: Removal) -> Iterator[str]:
     for path in removal.records:
         files.move(path, layout.removal(path))
     yield from _deleted(files, sorted(removal.analyses))  # each step ends before the next begins
-    _take_out(files, removal.covered)
+    # A compaction that has ended since the plan covers parts that had commits of their own.
+    taken_out = _take_out(files, {*removal.covered, *map(layout.part_of, (*removal.analyses, *removal.last))})
     yield from _deleted(files, sorted(removal.last))
     yield from _deleted(files, sorted(removal.files))
-    if removal.covered or removal.set_aside:
+    if taken_out or removal.set_aside:
         yield from _deleted(files, _older_generations(files))
     set_aside = {*removal.set_aside, *map(layout.removal, removal.records)}
     names = {layout.sweep_of(path) for path in set_aside}
@@ -141,10 +142,21 @@ def remove(files: Files, removal: Removal) -> Iterator[str]:
         files.delete_folder(layout.removal_folder(name))
 
 
-def _take_out(files: Files, parts: Collection[str]) -> None:
-    """Writes a generation without these parts, until none of them is covered: another compaction may just have ended."""
-    while parts and compact(files, without=parts.__contains__) is not None:
-        pass
+def _take_out(files: Files, parts: Collection[str]) -> bool:
+    """Writes a generation without these parts, until none of them is covered: another compaction may just have ended.
+
+    Returns whether one was written.
+    """
+    written = False
+    while _are_covered(files, parts) and compact(files, without=parts.__contains__) is not None:
+        written = True
+    return written
+
+
+def _are_covered(files: Files, parts: Collection[str]) -> bool:
+    """Has the generation that readers take any of these parts?"""
+    taken = generations.look(files, {}).taken
+    return taken is not None and any(part in taken.commits for part in parts)
 
 
 def _older_generations(files: Files) -> list[str]:
