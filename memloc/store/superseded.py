@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from memloc.store import entries, generation_layout, generations, layout
 from memloc.store.commits import Snapshot
+from memloc.store.entries import Listed
 from memloc.store.files import Files
 from memloc.store.generations import Generation
 from memloc.store.local import Info
@@ -32,14 +33,18 @@ class Generations:
     def covered(self, data: Mapping[str, Info], snapshot: Snapshot) -> dict[str, Info]:
         """The commits and data files of parts that the present generation covers, and that an old enough one covers too.
 
-        The files of the present generation are hashed first, since theirs will be the only rows.
+        The index and the files of the present generation are hashed first: theirs will be the only commits and rows. Readers
+        look at the index by columns, so they do not notice everything that is wrong with it.
         """
         present, old = snapshot.generation, self._old(snapshot.generation)
         small = self.files.infos(layout.COMMITS) | dict(data) if present is not None and old is not None else {}
         if present is None or old is None or not any(layout.part_of(path) in present.commits for path in small):
             return {}
-        problems = self.files.map(lambda file: entries.look_at(self.files, file)[1], present.files)
-        broken = [file.path for file, wrong in zip(present.files, list(problems), strict=True) if wrong]
+        listed: tuple[Listed, ...] = (*present.manifest.index, *present.files)
+        problems = self.files.map(lambda file: entries.look_at(self.files, file)[1], listed)
+        broken = {file.path for file, wrong in zip(listed, list(problems), strict=True) if wrong}
+        if any(piece.path in broken for piece in present.manifest.index):
+            return {}
         whole = present.commits.without(broken)
         both = {part for part in whole if part in old.commits}
         return {path: small[path] for path in layout.own(small) if layout.part_of(path) in both}

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from memloc import stages
@@ -16,10 +18,12 @@ from memloc.run.pending import pending
 from memloc.run.plan import Plan
 from memloc.run.pulse import new_run
 from memloc.store import Files, Store, commits, garbage, heartbeats, layout, records, stops
-from memloc.store.garbage import DATA, FOLDERS, HEARTBEATS, QUARANTINED, STATES, STOPS, TEMPORARY
+from memloc.store.compaction import compact
+from memloc.store.garbage import COVERED, DATA, FOLDERS, HEARTBEATS, QUARANTINED, STATES, STOPS, TEMPORARY
 from memloc.store.local import Info
 from memloc.store.verify import verify
 from tests.conftest import TINY, planned
+from tests.store.compacted import all_parts, publish
 from tests.store.writing import commit_of, rows_of
 
 DAY = 86400.0
@@ -276,3 +280,27 @@ def test_what_was_just_set_aside_is_young(disk: Store) -> None:
     assert QUARANTINED not in found(disk)
     aged(disk)
     assert layout.quarantine(path) in found(disk)[QUARANTINED]
+
+
+def test_small_files_stay_while_the_index_is_not_as_it_was_written(tmp_path: Path) -> None:
+    """Readers look at the index by columns. The bytes of the commits lie in one that they do not read."""
+    store = Store(str(tmp_path / "store"))
+    publish(store, all_parts(2))
+    compact(store.files)
+    index = next(path for path in store.files.listing(layout.MANIFESTS) if path.endswith(".parquet"))
+    content = store.files.get(index)
+    aged(store)
+    assert found(store)[COVERED]
+    Path(store.uri, index).write_bytes(harmed_commits(content))
+    aged(store)
+    assert Store(store.uri).snapshot().covered  # nobody notices
+    assert COVERED not in found(store)
+
+
+def harmed_commits(content: bytes) -> bytes:
+    """The index with a bit changed in its column of the commits' bytes."""
+    columns = pq.ParquetFile(pa.BufferReader(content)).metadata.row_group(0)
+    of_commits = columns.column(columns.num_columns - 1)
+    assert of_commits.path_in_schema == "commit"
+    place = of_commits.dictionary_page_offset + of_commits.total_compressed_size - 5
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
