@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from memloc.config.retention import Retention
@@ -12,7 +13,7 @@ from memloc.run.chains import Start, starts, wanted_states
 from memloc.run.plan import AnalysisPlan, Plan, TrialPlan
 from memloc.run.retention import kept_epochs, unintended
 from memloc.stages.base import Part
-from memloc.store import Snapshot, Store, checkpoints, generation_layout, layout
+from memloc.store import Commit, Files, Snapshot, Store, checkpoints, generation_layout, layout
 from memloc.store.entries import Listed
 from memloc.store.resumable import reached_epoch, surplus_states, usable_states
 
@@ -88,7 +89,8 @@ def pending(
     numerics: what the bits of a training depend on where it will run; None if that is not known.
 
     The sizes of all files of skipped parts are checked. If a data file is not as committed, the commit is moved to
-    quarantine (unless `set_aside` is false: a dry run), and the part is done again.
+    quarantine (unless `set_aside` is false: a dry run), and the part is done again. What a listing does not show is first
+    asked for by its name: a network disk may show an old listing for a minute after another machine has written.
 
     Raises:
         StoreError: a later version of memloc has committed a part of the plan, and this version cannot read the commit.
@@ -96,10 +98,14 @@ def pending(
     _check_readable(plan, store, snapshot)
     sizes = store.files.listing(layout.DATA) | store.files.listing(layout.CHECKPOINTS)
     committed = {*snapshot.covered, *(c.id for c in snapshot.loose() if _whole(c.needed, sizes))}
-    if set_aside:
-        for part_id in snapshot.commits.keys() - committed:
-            if any(part_id in t.part_ids for t in plan.trials):
-                store.quarantine(snapshot.paths[part_id])
+    unlike = [commit for commit in snapshot.loose() if commit.id not in committed]
+    planned = _part_ids(plan) if unlike else set[str]()
+    unlike = [commit for commit in unlike if commit.id in planned]
+    for commit, is_whole in zip(unlike, store.files.map(partial(_is_whole, store.files), unlike), strict=True):
+        if is_whole:
+            committed.add(commit.id)
+        elif set_aside:
+            store.quarantine(snapshot.paths[commit.id])
     paths = layout.by_trial(sizes)
     stored = _Stored(store, committed, _checkpoint_epochs({trial.id for trial in plan.trials}, snapshot, sizes))
     return [_work(trial, stored, paths.get(trial.id, set()), retention, numerics) for trial in plan.trials]
@@ -122,16 +128,26 @@ def _checkpoint_epochs(trials: set[str], snapshot: Snapshot, sizes: Mapping[str,
 
 def _check_readable(plan: Plan, store: Store, snapshot: Snapshot) -> None:
     """Refuses parts that a later version has committed. They are not done, and computed again might have other numbers."""
+    planned = _part_ids(plan) if snapshot.later else set[str]()
     for path in sorted(snapshot.later):
-        if generation_layout.is_manifest(path):  # it may cover any part
+        part_id = layout.part_of(path) if layout.is_commit(path) else ""
+        is_planned = part_id in planned and part_id not in snapshot.commits
+        if is_planned or generation_layout.is_manifest(path):  # a manifest may cover any part
             raise StoreError(f"store {store.uri}: {path} {snapshot.unreadable[path]}")
-        ids = (part_id for trial in plan.trials for part_id in trial.part_ids)
-        if any(layout.is_commit_of(path, i) and i not in snapshot.commits for i in ids):
-            raise StoreError(f"store {store.uri}: {path} {snapshot.unreadable[path]}")
+
+
+def _part_ids(plan: Plan) -> set[str]:
+    """The ids of all trainings and parts of a plan. Each is a hash, so they are made once."""
+    return {part_id for trial in plan.trials for part_id in trial.part_ids}
 
 
 def _whole(files: Iterable[Listed], sizes: Mapping[str, int]) -> bool:
     return all(sizes.get(f.path) == f.size for f in files)
+
+
+def _is_whole(files: Files, commit: Commit) -> bool:
+    """Whether all files of a commit are there, with a question for each."""
+    return all(files.size(file.path) == file.size for file in commit.needed)
 
 
 def _work(trial: TrialPlan, stored: _Stored, paths: set[str], retention: Retention, numerics: str | None) -> Work:
