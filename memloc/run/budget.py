@@ -44,8 +44,9 @@ class CheckpointBudget:
         with suppress(StoreError):
             self._bytes = self._count()
             for trial in self._finished() if self._bytes > self._most else ():
+                before = self._count(trial.id)
                 self._prune(trial)
-                self._bytes = self._count()
+                self._bytes -= before - self._count(trial.id)
                 if self._bytes <= self._most:
                     return
             if self._bytes > self._most:
@@ -54,8 +55,10 @@ class CheckpointBudget:
                     f"--max-checkpoint-bytes {bytes_in_words(self._most)}; work under way needs what is left"
                 )
 
-    def _count(self) -> float:
-        return float(sum(self._store.files.listing(layout.CHECKPOINTS).values()))
+    def _count(self, trial: str | None = None) -> float:
+        """The bytes of all checkpoints, or of those of a training: all are listed once, not again for each that goes."""
+        folder = layout.CHECKPOINTS if trial is None else layout.checkpoints(trial)
+        return float(sum(self._store.files.listing(folder).values()))
 
     def _finished(self) -> list[Commit]:
         """The trainings whose checkpoints can go, the oldest first."""

@@ -157,12 +157,15 @@ def _stopped(store: Store, trial: TrialPlan, analysis: AnalysisPlan) -> int | No
     training = store.commit(trial.id) if trial.config.stop else None
     if training is None or training.stopped is None:
         return None
-    kind, snapshot = analysis.kind, store.snapshot()
+    kind = analysis.kind
     read = [epoch for part in analysis.parts for epoch in kind.epochs(analysis.config, trial.config, part)]
     begun = [kind.goes_on_from(analysis.config, part) for part in analysis.parts]
     read += [epoch + 1 for epoch in begun if epoch is not None]  # the epoch that such a part trains again
-    not_run = any(c.stopped is not None for c in snapshot.commits.values() if c.analysis in analysis.reads)
-    return training.stopped if not_run or max(read, default=0) > training.stopped else None
+    if max(read, default=0) > training.stopped:
+        return training.stopped
+    others = (part_id for other in trial.analyses if other.id in analysis.reads for part_id in other.part_ids)
+    commits = (store.commit(part_id) for part_id in others)
+    return training.stopped if any(commit is not None and commit.stopped is not None for commit in commits) else None
 
 
 def _whole(columns: Mapping[str, Any], ids: Mapping[str, str], seconds: float, schema: pa.Schema) -> dict[str, Any]:

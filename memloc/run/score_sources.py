@@ -53,6 +53,7 @@ class Sources:
     beside: Path | None = None
     _made: dict[str, CScores] = field(default_factory=dict)
     _known: dict[str, list[_Run] | None] = field(default_factory=dict)
+    _sets: dict[str, list[c_scores.ScoreSet]] = field(default_factory=dict)
 
     def find(self, reference: str, train: TrainConfig, data: Description) -> tuple[CScores, I64] | Need:
         """(the scores of `PATH` or `sweep:NAME`, the examples of the training), or what is missing.
@@ -86,15 +87,21 @@ class Sources:
 
     def _of_sweep(self, name: str, train: TrainConfig, data: Description) -> CScores | Need:
         """The scores of its largest complete set that judges the labels of this training."""
-        runs = self._runs(name)
-        of_sweep = {run.analysis for run in runs or ()}
-        commits = list(self._snapshot.commits.values())
-        wanted = [c for c in commits if c.analysis is None or c.analysis in of_sweep]
-        sets = c_scores.score_sets(wanted, *((self.store.files.on_odd,) if self.store else ()))
+        sets = self._score_sets(name)
         fitting = [s for s in sets if s.complete and s.data == data.identity and same_labels(s.config, train)]
         if fitting and self.store is not None:
             return self._read(self.store.files, max(fitting, key=lambda s: (len(s.runs), s.id)), data.n_train, name)
-        return self._missing(name, train, runs)
+        return self._missing(name, train, self._runs(name))
+
+    def _score_sets(self, name: str) -> list[c_scores.ScoreSet]:
+        """The sets of a sweep in this store. Every training that takes scores asks for them."""
+        if name not in self._sets:
+            of_sweep = {run.analysis for run in self._runs(name) or ()}
+            every = self._snapshot.every
+            wanted = np.array([i is None or i in of_sweep for i in every.said("analysis")], dtype=np.bool_)
+            on_odd = (self.store.files.on_odd,) if self.store else ()
+            self._sets[name] = c_scores.score_sets(every.at(wanted), *on_odd)
+        return self._sets[name]
 
     def _read(self, files: Files, scores: c_scores.ScoreSet, n: int, name: str) -> CScores:
         """The scores of a set for the n training examples; NaN where the set judges none."""

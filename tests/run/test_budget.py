@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from memloc.run.clock import PricedPlan
 from memloc.run.events import Event
 from memloc.run.plan import Plan
 from memloc.run.schedule import Slots
-from memloc.sizes import in_bytes
-from memloc.store import Store, layout
+from memloc.sizes import bytes_in_words, in_bytes
+from memloc.store import Files, Store, layout
 from tests.conftest import TINY, planned, run_inline
 from tests.run.programs import assert_same, contents, encoded, memloc
 
@@ -56,6 +57,20 @@ def test_the_oldest_finished_training_gives_way_first(finished: tuple[Plan, Stor
     budget.planned(FREE)
     assert (epochs(store, first.id), epochs(store, second.id)) == ({2}, {2})
     assert "more than --max-checkpoint-bytes 1 B; work under way needs what is left" in budget.fault
+
+
+def test_all_checkpoints_are_listed_once(finished: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many trainings give way: on an object store a listing of all is a request for every thousand files."""
+    plan, store = finished
+    listed: list[str] = []
+    real = Files.listing
+    monkeypatch.setattr(Files, "listing", lambda files, folder: (listed.append(folder), real(files, folder))[1])
+    budget = CheckpointBudget(plan, store, 1)
+    budget.planned(FREE)
+    assert listed.count(layout.CHECKPOINTS) == 1
+    assert [epochs(store, trial.id) for trial in plan.trials] == [{2}, {2}]
+    exact, (told,) = bytes_in_words(size(store)), re.findall("its checkpoints take (.*), more than", budget.fault)
+    assert told == exact
 
 
 def test_what_a_plan_needs_stays(finished: tuple[Plan, Store], tmp_path: Path) -> None:

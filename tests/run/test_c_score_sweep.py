@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import numpy as np
 import pytest
 
 from memloc.api import open_store
+from memloc.run.planner import build_plan
+from memloc.stages import REGISTRY
+from memloc.store import Commit, Store, c_scores
+from memloc.sweep import load
 from tests.run.programs import assert_same, memloc
 
 SCORES = """
@@ -91,6 +96,23 @@ def test_what_is_low_by_the_scores_of_the_store(home: Path) -> None:
     assert final["noisy_acc"].tolist() == [float(predictions[predictions.index.isin(low)].mean())] * 9
     assert final["clean_acc"].tolist() == pytest.approx([float(predictions[~predictions.index.isin(low)].mean())] * 9)
     assert opened.pandas("retrain")["noisy_acc"].notna().all()
+
+
+def test_the_sets_of_a_sweep_are_made_once(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many trainings take scores of it: to make them, every commit of the store is looked at."""
+    made, real = list[int](), c_scores.score_sets
+
+    def count(commits: Sequence[Commit], *on_odd: Any) -> Any:
+        made.append(len(commits))
+        return real(commits, *on_odd)
+
+    monkeypatch.setattr(c_scores, "score_sets", count)
+    taking = tmp_path / "taking.yaml"
+    taking.write_text(TAKING.replace("atypical:", "atypical:\n    axes: {seed: [0, 1, 2]}", 1))
+    loaded = load(taking, REGISTRY)
+    plan = build_plan(loaded, loaded.entries, tmp_path, Store(str(home / "store")))
+    assert len([a for trial in plan.trials for a in trial.analyses if a.c_scores is not None]) == 3 + 1 + 1
+    assert len(made) == 1
 
 
 def test_detection_takes_the_scores_that_judge_its_labels(home: Path) -> None:

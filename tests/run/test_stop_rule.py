@@ -16,6 +16,7 @@ from memloc.api import open_store
 from memloc.config.retention import Retention
 from memloc.data import load, prepare
 from memloc.run.events import Event
+from memloc.run.parts import _stopped
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
 from memloc.run.planner import build_plan
@@ -126,6 +127,24 @@ def test_what_needs_a_later_checkpoint_is_not_run(stopped: Store) -> None:
     (trial,) = status["stopped"]
     assert (trial["epoch"], trial["not_run"]) == (AT, ["detection", "evaluate", "flips", "gradients", "rewind"])
     assert trial["rule"] == "noisy accuracy below 1 at epoch 2"
+
+
+def test_a_worker_that_asks_what_is_not_run_reads_no_whole_store(
+    stopped: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks for each task. The store may have a hundred thousand commits."""
+    monkeypatch.setattr(Store, "snapshot", lambda store: pytest.fail("it reads every commit"))
+    (trial,) = plan(tmp_path, 1.0).trials
+    of_stage: dict[str, list[int | None]] = {}
+    for analysis in trial.analyses:
+        of_stage.setdefault(analysis.stage, []).append(_stopped(stopped, trial, analysis))
+    assert of_stage == {
+        "rewind": [AT],
+        "evaluate": [AT, None],
+        "flips": [AT],
+        "gradients": [AT, None],
+        "detection": [AT, None],
+    }
 
 
 def test_it_is_said_in_words(stopped: Store) -> None:
