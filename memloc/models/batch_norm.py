@@ -34,7 +34,7 @@ class _BatchNorm(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
         n, others = x.numel() // x.shape[1], [k for k in range(x.ndim) if k != 1]
         mean = x.sum(dim=others) / n
         deviation = x - mean.reshape(-1, *[1] * (x.ndim - 2))
@@ -44,9 +44,10 @@ class _BatchNorm(torch.autograd.Function):
         return torch.native_batch_norm(x, weight, bias, mean, variance, False, 0.0, eps)[0]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
         x, weight, mean, scale = ctx.saved_tensors
+        has_scale = weight is not None  # and so it has a shift
         gradients = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight, None, None, mean, scale, True, ctx.eps, [True, True, True]
+            gradient, x, weight, None, None, mean, scale, True, ctx.eps, [True, has_scale, has_scale]
         )
         return (*gradients, None)

@@ -25,6 +25,7 @@ from memloc.models.recomputation import is_recomputing
 from memloc.seeds import hashed, uniform
 
 Shape = tuple[int, int, int]  # C, H, W
+LAYERS = nn.modules.conv._ConvNd | nn.Linear  # whose weights `sparse` masks
 
 
 class Dropout:
@@ -263,8 +264,14 @@ class SparseWeights(Dropout):
     @torch.no_grad()
     def constrain(self, network: Network) -> None:
         for name, module in network.named_modules():
-            if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+            if isinstance(module, LAYERS):
                 module.weight.mul_(self.mask(f"{name}.weight", module.weight.shape))
+
+
+def computed_weights(network: nn.Module) -> list[str]:
+    """The convolutions and linear layers that compute their weight anew in every pass: `SparseWeights` cannot mask it."""
+    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, LAYERS)]
+    return [name for name, module in layers if not isinstance(module.weight, nn.Parameter)]
 
 
 def needs_sites(dropout: kinds.Dropout) -> bool:

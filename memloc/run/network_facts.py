@@ -11,7 +11,7 @@ import torch
 
 from memloc.config import ExampleTied, FrozenStatistics, Sparse, Standard, TrainConfig
 from memloc.models.build import build
-from memloc.models.dropouts import needs_sites
+from memloc.models.dropouts import computed_weights, needs_sites
 from memloc.models.weight_matrices import weight_matrices
 from memloc.stages import STAGES
 from memloc.stages.base import NetworkFacts
@@ -38,7 +38,8 @@ def _built(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Bu
     state = network.state_dict()
     running = any(name.endswith("running_mean") for name in state)
     weights, neurons = weight_matrices(network), sum(prod(s) for s in network.neurons.values())
-    facts = NetworkFacts(neurons, tuple(network.sites), running, weights.layers, weights.others)
+    computed = tuple(computed_weights(network))
+    facts = NetworkFacts(neurons, tuple(network.sites), running, weights.layers, weights.others, computed)
     return Built(sum(t.numel() for t in state.values()), network.groups, facts)
 
 
@@ -48,6 +49,10 @@ def unmet_by_network(config: TrainConfig, facts: NetworkFacts) -> dict[str, str]
         kind = config.dropout.kind
         why = f"{kind} with model: {config.model}: it has no dropout sites, since no group hands on one tensor"
         return {"dropout": f"{why}; valid: none, or sites: 'a pattern of modules'"}
+    if isinstance(config.dropout, Sparse) and config.dropout.unit == "weight" and facts.computed:
+        what = f"sparse with unit: weight, and model: {config.model}"
+        why = f"{facts.computed[0]} computes its weight anew in every pass (weight_norm, for example), so none can be masked"
+        return {"dropout": f"{what}: {why}; valid: unit: element or channel, or none"}
     return {}
 
 

@@ -65,7 +65,7 @@ class Size:
 class NetworkFacts:
     """What a network has. neurons: how many. sites: its dropout sites. running_statistics: does it have batch norms?
     matrices: {layer group: its layers that are a matrix applied to patches or tokens}. others: {group: why one of its
-    weights is none} (`models/weight_matrices.py`).
+    weights is none} (`models/weight_matrices.py`). computed: layers whose weight is no parameter, as by weight_norm.
     """
 
     neurons: int
@@ -73,6 +73,7 @@ class NetworkFacts:
     running_statistics: bool
     matrices: Mapping[str, tuple[str, ...]]
     others: Mapping[str, str]
+    computed: tuple[str, ...] = ()
 
 
 class Stage(Generic[C]):

@@ -61,6 +61,12 @@ def test_what_a_network_cannot_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert problems["batch_norm: frozen"] == "it has no batch norms"
 
 
+def test_weights_that_are_computed_cannot_be_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    problems = {a["what"]: a["problem"] for a in report(capsys, f"{OWN}:weight_normed")["abilities"] if a["problem"]}
+    assert "0 computes its weight anew in every pass" in problems["dropout: sparse, unit: weight"]
+    assert "dropout: sparse, unit: element" not in problems
+
+
 def test_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     model(f"{OWN}:make", [], "digits", "", False)
     said = capsys.readouterr().out

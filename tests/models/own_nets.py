@@ -205,6 +205,90 @@ def spare(channels: int, height: int, width: int, classes: int) -> nn.Module:
     return Spare(classes)
 
 
+class Closed(nn.Module):
+    """Its dropout is inside of a part that cannot be traced."""
+
+    def __init__(self, channels: int, classes: int, rate: float) -> None:
+        super().__init__()
+        self.part = Undecided(channels)
+        self.part.conv = nn.Sequential(nn.Conv2d(channels, 6, 3), nn.Dropout(rate))  # type: ignore[assignment]
+        self.head = nn.Linear(6, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.part(x).mean(dim=(2, 3)))
+        return logits
+
+
+def closed(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Closed(channels, classes, 0.5)
+
+
+def closed_without_rate(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Closed(channels, classes, 0.0)
+
+
+def all_frozen(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return make(channels, height, width, classes).requires_grad_(False)
+
+
+def spectral(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.utils.parametrizations.spectral_norm(nn.Linear(64, classes)))
+
+
+class Shared(nn.Module):
+    """Two convolutions with one weight, under two names."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.first, self.one, self.two = (nn.Conv2d(c, 6, 3, padding=1) for c in (channels, 6, 6))
+        self.two.weight = self.one.weight
+        self.head = nn.Linear(6, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.two(F.relu(self.one(F.relu(self.first(x))))))
+        logits: Tensor = self.head(x.mean(dim=(2, 3)))
+        return logits
+
+
+def shared(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Shared(channels, classes)
+
+
+# --- parameters that a training leaves as they are, or computes ---------------------------------------------------------
+
+
+def partly_frozen(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    network = sequential(channels, height, width, classes)
+    network[0].requires_grad_(False)  # type: ignore[index]
+    return network
+
+
+class Detached(nn.Module):
+    """Its first layer gets no gradient, although it asks for one."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(channels, 6, 3), nn.Linear(6, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(F.relu(self.conv(x)).detach().mean(dim=(2, 3)))
+        return logits
+
+
+def detached(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Detached(channels, classes)
+
+
+def no_scale(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    layers = (nn.Conv2d(channels, 6, 3), nn.BatchNorm2d(6, affine=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(*layers, nn.Linear(6, classes))
+
+
+def weight_normed(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(channels, 6, 3))
+    return nn.Sequential(normed, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, classes))
+
+
 NUMBER = 3
 
 

@@ -39,6 +39,18 @@ def test_as_pytorch_in_double_and_closer_than_rounding_in_single(layout: torch.m
         assert float((found.double() - wanted).norm() / wanted.norm()) < 3e-6
 
 
+def test_without_scale_and_shift() -> None:
+    norm = nn.BatchNorm2d(3, affine=False)
+    x = torch.randn((8, 3, 5, 5), generator=torch.Generator().manual_seed(0))
+    weights = torch.sin(torch.arange(x.numel())).reshape(x.shape)
+    ours, plain = x.clone().requires_grad_(), x.clone().requires_grad_()
+    outputs = BatchStatistics(norm)(ours), F.batch_norm(plain, None, None, training=True)
+    for y in outputs:
+        (y.square() * weights).sum().backward()
+    torch.testing.assert_close(outputs[0], outputs[1])
+    torch.testing.assert_close(ours.grad, plain.grad)
+
+
 def test_takes_the_place_of_every_batch_norm(pair: tuple[Network, Plain]) -> None:
     """The batch's statistics in evaluation mode, the same parameters under the same names in the same order."""
     ours, plain = pair

@@ -291,7 +291,10 @@ def test_a_configuration_from_a_store_needs_the_file(tmp_path: Path) -> None:
         ("fails", "its forward pass fails: RuntimeError: mat1 and mat2 shapes cannot be multiplied"),
         ("wrong_shape", "for 2 images it gives float32 of shape [2, 3]; valid: logits, floats of shape [2, 10]"),
         ("root", "its forward pass cannot be traced: TraceError: symbolically traced variables cannot be used as inputs"),
-        ("draws", "it draws at random in training; nn.Dropout is what memloc can draw by key"),
+        ("draws", "in training two passes over the same images differ: it draws at random (nn.Dropout is what memloc can"),
+        ("spectral", "or each pass changes it, as with nn.utils.spectral_norm"),
+        ("closed", "the dropout part.conv.1 would not act: part (Undecided) is one operation, and memloc draws what is"),
+        ("all_frozen", "nothing of it can be trained: requires_grad is false for every parameter"),
         ("named", "memloc's networks have something of their own under the name outputs; rename it"),
         ("spare", "unused.weight is not used"),
     ],
@@ -301,6 +304,19 @@ def test_what_cannot_be_run_is_said_in_a_line(function: str, problem: str) -> No
     assert list(misfits) == ["model"]
     assert problem in misfits["model"]
     assert "\n" not in misfits["model"]
+
+
+def test_a_dropout_of_rate_0_may_be_anywhere() -> None:
+    assert network("closed_without_rate").groups == ("part", "head")
+
+
+def test_a_parameter_of_two_names_is_in_one_group() -> None:
+    assert network("shared").groups == ("first", "one+two", "head")
+    apart = config("shared", groups={"a": "first|one", "b": "two|head"}).architecture.misfits(SHAPE, CLASSES)
+    assert apart == {
+        "model": f"python:{FILE}:shared: one.weight is used by both a and b (as two.weight); put them into one group"
+    }
+    assert network("shared", groups={"a": "first|one|two", "b": "head"}).groups == ("a", "b")
 
 
 def test_the_operation_that_cannot_be_traced_is_named() -> None:

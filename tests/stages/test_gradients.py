@@ -22,6 +22,7 @@ from memloc.models.groups import Network
 from memloc.stages.gradients.compute import alike, set_gradients
 from memloc.stages.gradients.config import Gradients, GradientsConfig
 from memloc.stages.training.batches import split_into_batches
+from tests.models import own_nets
 from tests.models.plain import GROUPS
 from tests.stages.conftest import TIED, Trained, run
 from tests.stages.naive import pixels
@@ -252,6 +253,38 @@ def test_mask_modes(tied: Trained, mode: str) -> None:
     for a, b in zip(found, expected, strict=True):
         assert_close(a, b, 2e-3)
     assert (account(tied, 3, mask_mode=mode) == account(tied, 3, mask_mode="plain")) == (mode == "plain")
+
+
+def own(function: str, **fields: Any) -> Trained:
+    model = f"python:{own_nets.__file__}:{function}"
+    return run(**{"model": model, "width": None, "subset": 60, "epochs": 2, "batch_size": 64, **fields})
+
+
+def test_a_parameter_that_is_not_trained_has_no_row() -> None:
+    """One batch an epoch, without momentum and decay: an update is the rate times g_c + g_n."""
+    trained = own("partly_frozen", momentum=0.0, weight_decay=0.0)
+    config = STAGE.resolve(GradientsConfig(epochs=(2,)), trained.config)
+    rows = STAGE.run(config, trained.inputs(), {"epoch": 2})["gradients"]
+    before, after = trained.epochs[1].weights, trained.epochs[2].weights
+    names = [name for name, p in trained.inputs().network(2).named_parameters() if p.requires_grad]
+    assert sorted(rows["param"]) == sorted(names)
+    assert not any(name.startswith("0.") for name in names)
+    for name, *squares in zip(*(rows[k] for k in ("param", "sq_clean", "dot", "sq_noisy")), strict=True):
+        update = (before[name].double() - after[name].double()) / trained.epochs[2].row["lr"]  # type: ignore[index]
+        assert squares[0] + 2 * squares[1] + squares[2] == pytest.approx(float(update.square().sum()), rel=1e-3)
+    at_checkpoint = account(trained, 2)
+    assert at_checkpoint["param"] == rows["param"]
+
+
+def test_what_a_network_detaches_has_no_gradient() -> None:
+    trained = own("detached")
+    config = STAGE.resolve(GradientsConfig(epochs=(1,)), trained.config)
+    along = STAGE.run(config, trained.inputs(), {"epoch": 1})["gradients"]
+    for rows in (along, account(trained, 2), account(trained, 2, bn="running")):
+        assert rows["param"] == ["conv.weight", "conv.bias", "head.weight", "head.bias"]
+        for name in ("sq_clean", "sq_noisy", "sq_control"):
+            assert rows[name][:2] == [0.0, 0.0]
+            assert min(rows[name][2:]) > 0
 
 
 def test_configurations() -> None:

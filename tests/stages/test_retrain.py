@@ -19,6 +19,7 @@ from memloc.models.kept import Masks
 from memloc.seeds import stream
 from memloc.stages.retrain.compute import retrain
 from memloc.stages.retrain.config import Retrain, RetrainConfig
+from tests.models import own_nets
 from tests.models.plain import GROUPS
 from tests.stages.conftest import DROPOUTS, TIED, Trained, run, run_once
 from tests.stages.naive import one_cycle, pixels, split_into_batches
@@ -229,6 +230,15 @@ def test_empty_sets_are_null(noise: float, expected: str) -> None:
     assert rows["noisy_acc"] == [None] * 3
     assert (rows["clean_acc"] == [None] * 3) == (expected == "both")
     assert rows["epoch"] == [0, 1, 2]
+
+
+def test_a_group_that_the_network_detaches_stays_as_it_is() -> None:
+    """No epoch of the training moves it either, so θ^0 is θ^T."""
+    trained = run(model=f"python:{own_nets.__file__}:detached", width=None, subset=60)
+    (variant,) = retrain(config_of(trained), trained.inputs(), ["conv"])  # type: ignore[arg-type]
+    for name, values in trained.epochs[-1].weights.items():
+        assert torch.equal(variant.network.state_dict()[name], values)
+    assert len({tuple(row.items()) for row in variant.rows[:-1]}) == 1
 
 
 def test_configurations() -> None:

@@ -105,14 +105,19 @@ def groups_of_tensors(model: nn.Module, program: Program) -> dict[str, str]:
     """{parameter or buffer: the group that uses it}. Unused buffers belong to their neighbours' group.
 
     Raises:
-        GroupingError: a tensor is used by two groups, or a parameter by none.
+        GroupingError: a tensor is used by two groups, also under two names, or a parameter by none.
     """
     groups: dict[str, str] = {}
+    first: dict[int, str] = {}  # {id of a parameter: its first name}
+    parameters = dict(model.named_parameters(remove_duplicate=False))
     for group, nodes in zip(program.groups, program.nodes, strict=True):
         for target in {str(n.target) for n in nodes if n.op in ("call_module", "get_attr")}:
             for name in (n for n in model.state_dict() if n == target or n.startswith(target + ".")):
-                if groups.setdefault(name, group) != group:
-                    raise GroupingError(f"{name} is used by both {groups[name]} and {group}")
+                one = first.setdefault(id(parameters[name]), name) if name in parameters else name
+                if groups.setdefault(one, group) != group:
+                    also = "" if one == name else f" (as {name}); put them into one group"
+                    raise GroupingError(f"{one} is used by both {groups[one]} and {group}{also}")
+                groups[name] = group
     for name, _ in model.named_parameters():
         if name not in groups:
             raise GroupingError(f"{name} is not used")

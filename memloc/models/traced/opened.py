@@ -73,6 +73,8 @@ def opened(origin: Origin, shape: Shape, classes: int) -> Opened:
     with drawing_from(0), torch.device("cpu"):
         model = channels_last(origin.create(shape, classes).eval())
         _check_names(model)
+        if not any(p.requires_grad for p in model.parameters()):
+            raise GroupingError("nothing of it can be trained: requires_grad is false for every parameter")
         dropouts = removed_dropouts(model)
         x = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
         with torch.no_grad():
@@ -160,6 +162,7 @@ def _with_closed(
     points, gates = neurons(model, program, size, origin.without_neurons(model))
     at, shapes = sites(model, program, size, origin.sites)
     own_at, own = own_sites(program, size, dropouts)
+    _check_dropouts(model, program, dropouts)
     masked = {n: tuple(s for s in (own_at.get(n), at.get(n)) if s) for n in program.body() if n in at or n in own_at}
     each = zip(program.groups, program.nodes, strict=True)
     layers = {points[node].layer: group for group, nodes in each for node in nodes if node in points}
@@ -167,6 +170,17 @@ def _with_closed(
     result = Opened(program, constants, tensors, layers, points, gates, shapes, own, masked, tuple(notes))
     _check(model, result, x)
     return result
+
+
+def _check_dropouts(model: nn.Module, program: Program, dropouts: Mapping[str, OwnDropout]) -> None:
+    """Raises GroupingError for a dropout inside of a module that is one operation: it would never act."""
+    for node in (n for n in program.body() if n.op == "call_module"):
+        for name in (name for name in dropouts if name.startswith(f"{node.target}.")):
+            kind = type(model.get_submodule(str(node.target))).__name__
+            raise GroupingError(
+                f"the dropout {name} would not act: {node.target} ({kind}) is one operation, and memloc draws what is "
+                "between operations; put it behind that module, or set its rate to 0"
+            )
 
 
 def _check(model: nn.Module, result: Opened, x: Tensor) -> None:
@@ -197,7 +211,10 @@ def _check(model: nn.Module, result: Opened, x: Tensor) -> None:
         model.train(training)
         wanted = model(x)
         if training and differ(model(x), wanted):
-            raise GroupingError("it draws at random in training; nn.Dropout is what memloc can draw by key")
+            raise GroupingError(
+                "in training two passes over the same images differ: it draws at random (nn.Dropout is what memloc can draw "
+                "by key), or each pass changes it, as with nn.utils.spectral_norm"
+            )
         if differ(run(3), wanted):
             raise GroupingError("cut into groups it does not compute the same")
     model.eval()

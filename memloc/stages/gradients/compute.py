@@ -22,6 +22,7 @@ from memloc.models.inference import MaskSource
 from memloc.seeds import stream
 from memloc.stages.base import Part, Tables
 from memloc.stages.gradients.config import CONTROLS, ResolvedGradients
+from memloc.stages.gradients.parameters import trained
 from memloc.stages.gradients.sets import example_sets
 from memloc.stages.gradients.trajectory import trajectory
 from memloc.stages.inputs import Inputs
@@ -98,10 +99,10 @@ def set_gradients(
         factor: float64 [n]: of each ∇ℓ_i, instead of 1/n.
 
     Returns:
-        [set][parameter], in the network's precision and the order of `network.parameters()`.
+        [set][parameter], in the network's precision and the order of `trained(network)`.
     """
     data = inputs.on_device
-    parameters = list(network.parameters())
+    parameters = list(trained(network).values())
     sums = [[torch.zeros_like(p) for p in parameters] for _ in members]
     rows_of = torch.split(to_device(torch.cat(list(order)), inputs.device), [len(batch) for batch in order])
     weights = to_device(torch.from_numpy(members * (1.0 if factor is None else factor)), inputs.device)
@@ -113,7 +114,9 @@ def set_gradients(
         sharing = _sharing(members[:, batch.numpy()])
         for k, alike_sets in enumerate(sharing):
             last = k == len(sharing) - 1
-            gradients = torch.autograd.grad(losses, parameters, weights[alike_sets[0], rows], retain_graph=not last)
+            gradients = torch.autograd.grad(
+                losses, parameters, weights[alike_sets[0], rows], retain_graph=not last, materialize_grads=True
+            )
             for s in alike_sets:
                 torch._foreach_add_(sums[s], list(gradients))
     for total in sums if factor is None else ():
@@ -131,9 +134,9 @@ def _sharing(members: np.ndarray) -> list[list[int]]:
 
 
 def _columns(network: Network, epoch: int, sums: Sequence[Sequence[Tensor]], noisy: np.ndarray) -> dict[str, list[Any]]:
-    """sums: [set][parameter], of S_c, S_n and the controls."""
-    names = [(group, name) for group in network.groups for name in network.parameters_of(group)]
-    place = {name: i for i, (name, _) in enumerate(network.named_parameters())}
+    """sums: [set][trained parameter], of S_c, S_n and the controls."""
+    place = {name: i for i, name in enumerate(trained(network))}
+    names = [(group, name) for group in network.groups for name in network.parameters_of(group) if name in place]
     clean, other, *controls = ([s[place[name]].flatten().to(torch.float64) for _, name in names] for s in sums)
     rests = [[c + o - r for c, o, r in zip(clean, other, control, strict=True)] for control in controls]
     has_noisy, has_clean = bool(noisy.any()), not bool(noisy.all())

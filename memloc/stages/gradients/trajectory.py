@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from memloc.errors import ReplayError
 from memloc.models.build import build
 from memloc.models.groups import Network
+from memloc.stages.gradients.parameters import trained
 from memloc.stages.inputs import Inputs
 from memloc.stages.training.loop import Epoch, train
 from memloc.stages.training.transfer import to_device
@@ -40,7 +41,7 @@ def trajectory(
         by_batch: (1/|b|) Σ instead, without the |b|/n.
 
     Returns:
-        The network, to name the parameters by; the sums [set][parameter], in the order of `network.parameters()`, float32.
+        The network, to name the parameters by; the sums [set][parameter], in the order of `trained(network)`, float32.
 
     Raises:
         ReplayError: an epoch does not end at its checkpoint.
@@ -55,7 +56,7 @@ def trajectory(
         if state is not None or reached < 0:
             reached, course = state.epoch if state else 0, _course(inputs, steps, state)
         for epoch in range(reached + 1, t + 1):
-            steps.begin([list(named.parameters()) for _ in members], observing=epoch == t)
+            steps.begin([list(trained(named).values()) for _ in members], observing=epoch == t)
             _check(inputs, next(course))
         reached = t
         yield t, named, steps.sums
@@ -105,9 +106,11 @@ class Steps:
         losses = F.cross_entropy(z.to(torch.float64), self.y[rows], reduction="none")
         if self.by_batch:
             losses = losses / len(rows)
-        parameters = list(network.parameters())
+        parameters = list(trained(network).values())
         for s in self.there:
-            gradients = torch.autograd.grad(losses, parameters, self.weights[s, rows], retain_graph=True)
+            gradients = torch.autograd.grad(
+                losses, parameters, self.weights[s, rows], retain_graph=True, materialize_grads=True
+            )
             torch._foreach_add_(self.sums[s], list(gradients))
 
 

@@ -174,7 +174,8 @@ def _train_epoch(
             z = variant.network.run_from(variant.start, state, masks=factors)
             loss = F.cross_entropy(z, data.y[rows])
             variant.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            if loss.requires_grad:  # not where a network of the user's detaches the group from its logits
+                loss.backward()  # type: ignore[no-untyped-call]
             variant.optimizer.step()
             dropout.constrain(variant.network)
             wrong[variant.group] += (z.detach().argmax(dim=1) != data.y[rows]).sum()
