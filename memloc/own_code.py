@@ -15,6 +15,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 from memloc.errors import UsageError, error_line, nearest
+from memloc.torch_settings import settings_kept
 
 MAX_BYTES = 1 << 20  # a larger file is a mistake
 
@@ -153,8 +155,10 @@ def _executed(code: OwnCode) -> ModuleType:
     # So that tracebacks show its lines, in processes that have no such file too.
     linecache.cache[code.origin] = len(code.text), None, code.text.splitlines(keepends=True), code.origin
     sys.modules[module.__name__] = module  # dataclasses look themselves up there
+    has_torch = "torch" in sys.modules or "torch" in code.text
     try:
-        exec(compile(code.text, code.origin, "exec", dont_inherit=True), vars(module))
+        with settings_kept() if has_torch else nullcontext():
+            exec(compile(code.text, code.origin, "exec", dont_inherit=True), vars(module))
     except (Exception, SystemExit) as error:  # a script may end with sys.exit(main())
         del sys.modules[module.__name__]
         hint = "; it must be installed, or stand in the same file" if isinstance(error, ImportError) else ""

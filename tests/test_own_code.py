@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from memloc import own_code
 from memloc.errors import UsageError
 from memloc.own_code import OwnCode
+from tests.run.programs import python
 
 TEXT = '''"""A module."""
 from __future__ import annotations
@@ -44,6 +46,61 @@ def test_annotations_are_those_of_the_file(tmp_path: Path) -> None:
     file.write_text("def half(x: int): ...\n")  # without `from __future__ import annotations`
     function = own_code.read(own_code.absolute("mine.py", tmp_path)).function("half")
     assert function.__annotations__ == {"x": int}
+
+
+SETTINGS = {
+    "threads": ("torch.set_num_threads(3)", "torch.get_num_threads()"),
+    "default dtype": ("torch.set_default_dtype(torch.float64)", "torch.get_default_dtype()"),
+    "default device": ("torch.set_default_device('meta')", "torch.zeros(1).device.type"),
+    "gradients": ("torch.set_grad_enabled(False)", "torch.is_grad_enabled()"),
+    "deterministic": ("torch.use_deterministic_algorithms(True)", "torch.are_deterministic_algorithms_enabled()"),
+    "benchmark": ("torch.backends.cudnn.benchmark = True", "torch.backends.cudnn.benchmark"),
+    "old name, all products": (
+        "torch.set_float32_matmul_precision('medium')",
+        "torch.backends.mkldnn.matmul.fp32_precision",
+    ),
+    "old name, matrices": ("torch.backends.cuda.matmul.allow_tf32 = True", "torch.backends.cuda.matmul.allow_tf32"),
+    "old name, convolutions": ("torch.backends.cudnn.allow_tf32 = True", "torch.backends.cudnn.allow_tf32"),
+    "new name, all": ("torch.backends.fp32_precision = 'tf32'", "torch.backends.cudnn.conv.fp32_precision"),
+    "new name, one": ("torch.backends.cudnn.conv.fp32_precision = 'tf32'", "torch.backends.cudnn.conv.fp32_precision"),
+}  # {what: (what a file does, what it changes)}
+
+
+PROGRAM = """
+import torch
+from memloc import own_code
+from memloc.models.architectures import resolved
+from memloc.torch_settings import settings_kept
+
+torch.set_num_threads(1)
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+before = {what: eval(read) for what, (_, read) in SETTINGS.items()}
+
+def check():
+    now = {what: eval(read) for what, (_, read) in SETTINGS.items()}
+    assert now == before, {what: value for what, value in now.items() if value != before[what]}
+
+for what, (change, read) in SETTINGS.items():
+    with torch.device("cpu"), settings_kept():  # the device as while a network is made
+        exec(change)
+        assert eval(read) != before[what], what
+    check()
+own_code.read(FILE).module()
+check()
+problem = resolved(dataset="digits", model=f"python:{FILE}:make").architecture.misfits((1, 8, 8), 10)
+assert "returns a NoneType" in problem["model"], problem
+check()
+"""
+
+
+def test_what_a_file_sets_for_all_of_torch_is_set_back(tmp_path: Path) -> None:
+    """A file runs once in a process, after the numerics of the first training were set, and before those of the next."""
+    changes = [change for change, _ in SETTINGS.values()]
+    # torch loses one of two contexts of devices, as there are while a network is made, if a default device is set inside.
+    inside = [f"    {change}" for change in changes if "device" not in change]
+    (tmp_path / "mine.py").write_text("\n".join(["import torch", *changes, "def make(*size):", *inside]))
+    done = python(os.environ, "-c", f"SETTINGS = {SETTINGS!r}\nFILE = {str(tmp_path / 'mine.py')!r}\n{PROGRAM}")
+    assert done.code == 0, done.err
 
 
 def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:

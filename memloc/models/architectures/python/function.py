@@ -12,6 +12,7 @@ from memloc.models.dropouts import Shape
 from memloc.models.traced.origin import Origin
 from memloc.models.traced.program import GroupingError
 from memloc.own_code import OwnCode
+from memloc.torch_settings import settings_kept
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Function(Origin):
     def create(self, shape: Shape, classes: int) -> nn.Module:
         make = self.code.function(self.function)
         try:
-            with torch.device("cpu"):
+            with torch.device("cpu"), settings_kept():
                 model: Any = make(*shape, classes)
                 if isinstance(model, nn.Module):
                     _materialise(model, shape)
