@@ -19,6 +19,7 @@ from memloc.analysis.own_stages import layered_tables
 from memloc.analysis.pooling import Measurement, Origin, settings, variant_of
 from memloc.analysis.reader import Reader
 from memloc.analysis.settings import SEEDS, Setting
+from memloc.analysis.stage_versions import warn_of_analyses
 from memloc.analysis.views import VIEWS
 from memloc.config import canonical_json
 from memloc.data import SOURCES, NamedDataset, describe
@@ -97,6 +98,7 @@ class Observations(Memorizing):
         any row is left out: memloc writes none, and there is nothing to estimate.
         """
         committed = self._reader.seen.commits
+        warn_of_analyses(self._reader.store, committed)
         with_rows = set(committed.at(committed.rows() > 0).said("analysis"))
         rows = [r for r in self._reader.table("analyses").to_pylist() if r["analysis"] in with_rows]
         read = cache(json.loads)  # most analyses have one of few configurations: they share the mapping

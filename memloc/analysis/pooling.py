@@ -11,7 +11,7 @@ from typing import Any
 
 from memloc.analysis.settings import ATYPICAL, SEEDS, Setting
 from memloc.config import canonical_json
-from memloc.run.ids import VERSIONS, analysis_id
+from memloc.config.analysis_ids import VERSIONS, analysis_id
 from memloc.stages import STAGES
 from memloc.stages.base import Stage
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 from memloc import stages
 from memloc.analysis.admitted_sql import Mentions, Statement, admit, mentions
 from memloc.analysis.atlas import atlas, declared, of_tables
+from memloc.analysis.stage_versions import warn_of_versions
 from memloc.analysis.sweep_records import trials_of
 from memloc.analysis.views import VIEWS, with_scores
 from memloc.errors import StoreError, UsageError, nearest
@@ -86,6 +87,7 @@ class Reader:
         if name not in self.tables:
             valid = [*self.tables, *VIEWS]
             raise UsageError(f"{name}: no such table or view{nearest(name, valid)}; valid: {', '.join(valid)}")
+        self._warn_of_versions(name)
         return tables.read(self.store.files, self.seen.behind(name), name, self._known)
 
     def sql(self, text: str) -> pa.Table:
@@ -134,6 +136,7 @@ class Reader:
                 continue
             self._there.add(name)
             if name not in VIEWS:
+                self._warn_of_versions(name)
                 rows = tables.dataset(self.store.files, self.seen.behind(name), name, self._known)
                 self._connection.register(name, rows)
                 continue
@@ -141,6 +144,10 @@ class Reader:
             parsed = mentions(self._connection, sql)
             self._register(self._named(parsed) if parsed else self._names.values())
             self._connection.execute(f"CREATE VIEW {name} AS {sql}")
+
+    def _warn_of_versions(self, table: str) -> None:
+        if table not in schemas.OWN:
+            warn_of_versions(self.store, self.seen.behind(table), table)
 
     def _view(self, name: str) -> str:
         """The SQL of a view, with what plugins have added."""

@@ -37,10 +37,12 @@ def _store(context: typer.Context) -> None:
 @app.command("ls", epilog=LS_EXAMPLES)
 def ls(store: str = options.STORE, as_json: bool = options.JSON) -> None:
     """List the sweeps (each content of a name by itself), the tables and the sizes of a store."""
+    from memloc.analysis.stage_versions import warn_of_analyses
     from memloc.store.opening import existing
 
     opened = existing(store)
     snapshot = opened.snapshot()
+    warn_of_analyses(opened, snapshot.shown())
     content = {
         "store": opened.uri,
         "sweeps": _sweeps(opened, snapshot),

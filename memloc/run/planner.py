@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memloc.config import SourceConfig, StageConfig, TrainConfig
+from memloc.config.analysis_ids import analysis_id
 from memloc.config.retention import most
 from memloc.data import Description, describe, load
 from memloc.data.c_score_file import CScores
@@ -181,8 +182,8 @@ def _analysis(trial_id: str, kind: Stage[Any], scored: _Scored, parts: Parts, re
     config, size = scored.config, scored.size
     plugins = kind.codes(config)
     codes = [code.sha256 for code in plugins]
-    analysis_id = ids.analysis_id(trial_id, kind.name, config, reads, kind.version, codes)
-    return AnalysisPlan(analysis_id, kind.name, config, parts, size, reads, scored.c_scores, plugins)
+    own_id = analysis_id(trial_id, kind.name, config, reads, kind.version, codes)
+    return AnalysisPlan(own_id, kind.name, config, parts, size, reads, scored.c_scores, plugins)
 
 
 def _merge(one: TrialPlan, other: TrialPlan) -> TrialPlan:

@@ -23,6 +23,7 @@ OWN: dict[str, pa.Schema] = {
             ("stage", pa.string()),
             ("config", pa.string()),
             ("reads", pa.list_(pa.string())),
+            ("version", pa.int64()),
         ]
     ),
     "c_scores": pa.schema(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from memloc.config import canonical_json
+from memloc.config.analysis_ids import Said, codes_of, versions_of
 from memloc.errors import StoreError
 from memloc.store import c_scores, footers, schemas
 from memloc.store.commit_form import Commit, FileEntry
@@ -142,8 +144,11 @@ def analyses_table(files: Files, commits: Sequence[Commit]) -> pa.Table:
     one = shown.at(np.array(list(last.values()), dtype=np.int64))
     texts: dict[int, str] = {}
     configs = [texts.get(id(c)) or texts.setdefault(id(c), canonical_json(c)) for c in one.said("config")]
-    columns = {"analysis": list(last), "config": configs, "reads": [list(ids) for ids in one.said("reads")]}
-    return pa.table({**columns, **{name: one.said(name) for name in ("trial", "stage")}}, schema=schemas.OWN["analyses"])
+    trials, stages, reads, wheres = (one.said(name) for name in ("trial", "stage", "reads", "where"))
+    said = zip(trials, stages, configs, reads, map(codes_of, wheres), strict=True)
+    versions = versions_of(dict(zip(last, starmap(Said, said), strict=True)))
+    columns = {"analysis": list(last), "trial": trials, "stage": stages, "config": configs, "reads": list(map(list, reads))}
+    return pa.table({**columns, "version": list(versions)}, schema=schemas.OWN["analyses"])
 
 
 # Tables without files of their own: each is made of the commits.

@@ -6,7 +6,7 @@ import pytest
 
 from memloc.analysis.pooling import Measurement, settings
 from memloc.analysis.settings import Setting, differing, name_of, scope_name
-from memloc.run.ids import analysis_id
+from memloc.config.analysis_ids import analysis_id
 
 
 def setting(dataset: str, noise: float = 0.1, width: float = 1.0) -> Setting:

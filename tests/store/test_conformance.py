@@ -111,7 +111,7 @@ def test_only_complete_analyses_are_shown(store: Store) -> None:
     assert table(store).column("epoch").to_pylist() == [0, 0, 1, 1]  # in the order of the parts, not of the commits
     assert table(store).column("test_acc").to_pylist() == [None, 1.0] * 2
     assert table(store, "analyses").to_pylist() == [
-        {"analysis": B, "trial": A, "stage": "rewind", "config": '{"epochs":[0,1]}', "reads": []}
+        {"analysis": B, "trial": A, "stage": "rewind", "config": '{"epochs":[0,1]}', "reads": [], "version": None}
     ]
     assert run_sql(store, "SELECT count(*) AS n FROM rewind").to_pylist() == [{"n": 4}]
 

@@ -1,0 +1,48 @@
+"""The warning that a stage has results of several versions: the numbers of a table are then not of one kind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from memloc.counts import counted
+from memloc.store import Store, tables
+from memloc.store.shown import Shown
+
+
+def warn_of_versions(store: Store, seen: Shown, table: str) -> None:
+    """Warns where the rows of a table are by several versions of one stage, once for a store.
+
+    Warns:
+        MemlocWarning: naming the stage, its versions, and how they are told apart.
+    """
+    behind = seen.at(seen.rows(table) > 0)
+    warn_of_analyses(store, behind)
+    parts = behind.trainings().said("part")
+    _warn(store, {"training": Counter(part.get("version") for part in parts)}, "training")
+
+
+def warn_of_analyses(store: Store, seen: Shown) -> None:
+    """The same of all analyses among these commits."""
+    rows = tables.analyses_table(store.files, seen.at(~seen.array("training")))
+    by_stage: dict[str, Counter[int | None]] = {}
+    for stage, version in zip(rows["stage"].to_pylist(), rows["version"].to_pylist(), strict=True):
+        by_stage.setdefault(stage, Counter())[version] += 1
+    _warn(store, {f"stage {stage}": found for stage, found in sorted(by_stage.items())}, "analysis")
+
+
+def _warn(store: Store, by_stage: Mapping[str, Mapping[int | None, int]], what: str) -> None:
+    apart = "column version of table analyses tells them apart, and " if what == "analysis" else ""
+    for stage, found in by_stage.items():
+        counts = sorted((version, count) for version, count in found.items() if isinstance(version, int))
+        if len(counts) < 2:
+            continue
+        each = _listed(f"{version} ({counted(count, what)})" for version, count in counts)
+        said = f"store {store.uri}: {stage} has results of several versions: {each}. Each version computes other numbers: "
+        alone = f"{apart}NAME@sha8 names one launch of a sweep alone (memloc store ls lists them)"
+        store.warn((stage, *counts), lambda: said + alone)  # noqa: B023  (called at once)
+
+
+def _listed(words: Iterable[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} and {last}"

@@ -1,0 +1,63 @@
+"""The id of an analysis, and the version of its stage, which nothing but the id tells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from memloc.config.identity import canonical_json, digest
+
+VERSIONS = 100  # of a stage, at most: a commit does not say which it is of
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the parts of an analysis say of it. config: as canonical JSON. codes: the hashes of the user's files."""
+
+    trial: str
+    stage: str
+    config: str
+    reads: tuple[str, ...]
+    codes: tuple[str, ...] = ()
+
+
+def analysis_id(trial: str, stage: str, config: Any, reads: Iterable[str], version: int, codes: Iterable[str]) -> str:
+    """The id of an analysis.
+
+    Args:
+        config: the stage's configuration, or its canonical form.
+        reads: the analyses that it reads.
+        version: of the stage.
+        codes: hashes of the user's files.
+    """
+    return _id(Said(trial, stage, canonical_json(config), tuple(reads), tuple(codes)), version)
+
+
+def codes_of(where: Mapping[str, Any]) -> tuple[str, ...]:
+    """The hashes of the user's files, as the commits of an analysis name them in `where`."""
+    plugins = where.get("plugins")
+    return tuple(str(sha) for sha in plugins.values()) if isinstance(plugins, Mapping) else ()
+
+
+def _id(said: Said, version: int) -> str:
+    """The fingerprint of what is said and the version: its canonical JSON, with the configuration as it stands.
+
+    A store has many analyses with one configuration, whose text is long to make.
+    """
+    of = [version, *sorted(said.codes)] if said.codes else version
+    reads, stage, trial, versions = (json.dumps(v, separators=(",", ":")) for v in (said.reads, said.stage, said.trial, of))
+    return digest(f'{{"config":{said.config},"reads":{reads},"stage":{stage},"trial":{trial},"version":{versions}}}')
+
+
+def versions_of(analyses: Mapping[str, Said]) -> Iterator[int | None]:
+    """The version of the stage of each analysis; None where its id is of none. Those of one stage are mostly of one."""
+    likely: dict[str, int] = {}
+    for analysis, said in analyses.items():
+        first = likely.get(said.stage, 1)
+        tried = (first, *(v for v in range(1, VERSIONS) if v != first))
+        version = next((v for v in tried if _id(said, v) == analysis), None)
+        if version is not None:
+            likely[said.stage] = version
+        yield version
