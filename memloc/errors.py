@@ -116,10 +116,10 @@ def error_line(error: BaseException, with_type: bool = True) -> str:
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or nothing where no valid word is close. `CIFAR-10` is close to `cifar10`."""
+    """` (did you mean 'x'?)`, or nothing where no valid word is close. `CIFAR-10` is close to `cifar10`."""
     plain = {_plain(name): name for name in valid}
     close = [_plain(word)] if _plain(word) in plain else get_close_matches(_plain(word), plain, n=1, cutoff=0.6)
-    return f"; did you mean {plain[close[0]]!r}?" if close else ""
+    return f" (did you mean {plain[close[0]]!r}?)" if close else ""
 
 
 def _plain(word: str) -> str:

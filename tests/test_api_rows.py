@@ -46,7 +46,7 @@ def test_views_are_read_like_tables(opened: OpenStore) -> None:
         assert opened.table(view).to_pandas().equals(frame)
         assert opened.table(view, sweep="two").num_rows == len(frame)
     assert len(opened.pandas("gradient_layers")) == 2 * 3 * 9
-    with pytest.raises(UsageError, match="no such table or view; did you mean 'gradient_layers'"):
+    with pytest.raises(UsageError, match=r"no such table or view \(did you mean 'gradient_layers'"):
         opened.table("gradient_layer")
 
 

@@ -21,7 +21,7 @@ def test_kinds_have_their_exit_codes_and_survive_the_way_between_processes(kind:
 
 
 def test_the_nearest_valid_word() -> None:
-    assert nearest("nosie", ["seed", "width", "noise"]) == "; did you mean 'noise'?"
+    assert nearest("nosie", ["seed", "width", "noise"]) == " (did you mean 'noise'?)"
     assert nearest("nosie", ["width", "lr"]) == ""
     assert nearest("x", []) == ""
 

@@ -144,7 +144,7 @@ def _single(
     target = Path(output or f"{id}{ENDINGS[format]}")
     _check(target, Format.pdf)
     at = directory(data_dir)
-    shown = reading_resolvable(existing(store), lambda reader: content.one(reader, paper, id, at), sweep)
+    shown = reading_resolvable(existing(store), lambda reader: content.one(reader, paper, id, at, sweep), sweep)
     write_whole(target, export.figure(shown, format.value, how))
     return target
 

@@ -19,7 +19,7 @@ def data_dir(path: str | os.PathLike[str] | None = None) -> Path:
     try:
         folder = named.expanduser()
     except RuntimeError as error:
-        raise UsageError(f"data directory {named}: {error} name one with --data-dir or MEMLOC_DATA") from None
+        raise UsageError(f"data directory {named}: {error} name another folder, or set MEMLOC_DATA") from None
     if os.path.isfile(folder):  # Path.is_file raises if a folder above it cannot be read
         raise UsageError(f"data directory {folder}: is a file; name the folder in which data sets lie")
     return folder

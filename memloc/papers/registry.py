@@ -35,10 +35,10 @@ def paper(name: str = USUAL) -> Paper:
         if name in installed:
             return _of(read(installed[name].module), installed[name].attr)
     except UsageError as error:
-        raise UsageError(*(f"--paper {problem}" for problem in error.problems)) from None
+        raise UsageError(*(f"paper {problem}" for problem in error.problems)) from None
     valid = (*NAMES, *installed)
     raise UsageError(
-        f"--paper {name}: no such paper{nearest(name, valid)}; valid: {', '.join(valid)}, or a file of your own (*.py)"
+        f"paper {name}: no such paper{nearest(name, valid)}; valid: {', '.join(valid)}, or a file of your own (*.py)"
     )
 
 

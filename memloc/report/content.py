@@ -15,6 +15,7 @@ from memloc.analysis.settings import name_of, percent
 from memloc.analysis.stopped import stopped_in_words
 from memloc.counts import counted
 from memloc.errors import UsageError
+from memloc.invocation import at_store
 from memloc.papers.charts import Table
 from memloc.papers.exhibits import Evidence, Exhibit, Shown, show
 from memloc.papers.findings import Finding, findings, first_of_each
@@ -115,8 +116,8 @@ def _own(used: Used, reader: Reader) -> Table:
     return Table(used.title, rows.column_names, cells, used.sql)
 
 
-def one(reader: Reader, paper: Paper, id: str, data_dir: Path | None) -> Shown:
-    """One exhibit of what a reader sees, as in the report.
+def one(reader: Reader, paper: Paper, id: str, data_dir: Path | None, sweep: str | None = None) -> Shown:
+    """One exhibit of what a reader sees, as in the report. sweep: the one that the reader sees alone.
 
     Raises:
         UsageError: it was not run.
@@ -127,9 +128,11 @@ def one(reader: Reader, paper: Paper, id: str, data_dir: Path | None) -> Shown:
     shown = show(exhibit, evidence)
     if not shown.run:
         others = [e for section in paper.sections for e in section.exhibits if e is not exhibit]
-        there = ", ".join(short(e.id) for e in others if show(e, evidence).run) or "no other"
-        command = " && ".join(c for c in (exhibit.first, exhibit.command) if c)
-        raise UsageError(f"--figure {short(id)}: was not run; run: {command}; the store has {there}")
+        there = ", ".join(short(e.id) for e in others if show(e, evidence).run)
+        also = f"; it has data for {there}" if there else ""
+        command = " && ".join(c + at_store(reader.store.uri) for c in (exhibit.first, exhibit.command) if c)
+        what = f"sweep {sweep}" if sweep else "the store"
+        raise UsageError(f"--figure {short(id)}: {what} has no data for it{also}; to run it: {command}")
     return shown
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from memloc.counts import counted
 from memloc.errors import StoreError, UsageError
 from memloc.store import commit_form, completeness, documents, footers, layout, schemas
 from memloc.store.commit_form import Commit, FileEntry, LaterVersionError
@@ -20,6 +21,7 @@ from memloc.store.generations import Generation, look
 from memloc.store.schemas import Schemas
 from memloc.store.shown import Shown
 
+SHOWN = 5  # ids in an error
 T = TypeVar("T")
 
 
@@ -150,13 +152,23 @@ class Snapshot:
         return {commit.trial: commit for commit in self.every.trainings()}
 
     def training(self, prefix: str) -> Commit:
-        """The commit of the one training whose id begins so; UsageError where none or several do."""
+        """The commit of the one training whose id begins so, in small letters or capitals; UsageError where none or several
+        do.
+        """
         trainings = self.trainings()
-        matches = sorted(i for i in trainings if i.startswith(prefix))
-        if len(matches) != 1:
-            what = f"several trials begin so: {', '.join(matches[:5])}" if matches else "no trial begins so"
-            raise UsageError(f"trial {prefix!r}: {what}")
-        return trainings[matches[0]]
+        matches = [i for i in trainings if i.startswith(prefix.lower())]
+        if len(matches) == 1:
+            return trainings[matches[0]]
+        of = f"of {counted(len(trainings), 'finished training')} in the store"
+        if matches:
+            raise UsageError(f"trial {prefix!r}: {len(matches)} {of} begin so: {_some(matches)}; type more digits of one")
+        have = f"; there {'is' if len(trainings) == 1 else 'are'} {_some(trainings)}" if trainings else ""
+        raise UsageError(f"trial {prefix!r}: none {of} begins so{have}")
+
+
+def _some(ids: Iterable[str]) -> str:
+    first, more = sorted(ids)[:SHOWN], len(list(ids)) - SHOWN
+    return ", ".join(first) + (f" and {more} more" if more > 0 else "")
 
 
 class _Both(ChainMap[str, T]):

@@ -53,7 +53,7 @@ def scheme_of(store: str) -> str | None:
     scheme = match[1]
     if scheme not in SCHEMES:
         known = _OTHER_NAMES.get(scheme.lower(), scheme.lower())
-        hint = f"; did you mean {known}://?" if known in SCHEMES else nearest(scheme, SCHEMES)
+        hint = f" (did you mean {known}://?)" if known in SCHEMES else nearest(scheme, SCHEMES)
         raise StoreError(f"store {store}: unknown scheme {scheme}://; valid: {VALID}{hint}")
     return scheme
 

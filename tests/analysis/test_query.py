@@ -127,7 +127,7 @@ def test_a_table_that_is_not_there_says_which_are(tiny: Path) -> None:
     with pytest.raises(UsageError) as caught:
         asked(tiny, "SELECT * FROM trails")
     assert caught.value.problems == (
-        "SQL: no table trails; did you mean 'trials'?; valid: " + ", ".join((*known_tables(), *VIEWS)),
+        "SQL: no table trails (did you mean 'trials'?); valid: " + ", ".join((*known_tables(), *VIEWS)),
     )
     with pytest.raises(UsageError, match="did you mean 'trials'"):
         read_table(Store(str(tiny)), "trails")

@@ -56,14 +56,14 @@ def test_sweep_files(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypa
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["sweep", "demos"], 2, "no such sweep; did you mean 'demo'?"),
+        (["sweep", "demos"], 2, "no such sweep (did you mean 'demo'?)"),
         (["sweep", "none.yaml"], 2, "no such file"),
         (["sweep", "."], 2, "no such sweep"),
         (["sweep", "./"], 2, "is a directory"),
         (["sweep", "demo", "other"], 2, "is neither FIELD=VALUE nor the only sweep"),
         (["sweep", "noise=0.1"], 2, "name a sweep first"),
         (["sweep", "demo", "noise=1.5"], 2, "1.5 is not valid"),
-        (["sweep", "demo", "--only", "nois=1"], 2, "unknown field; did you mean 'noise'?"),
+        (["sweep", "demo", "--only", "nois=1"], 2, "unknown field (did you mean 'noise'?)"),
         (["sweep", "demo", "--cpus", "0"], 2, "see memloc sweep --help"),
         (["sweep", "demo", "--cpus", "two"], 2, "--cpus"),
         (["sweep", "demo", "--cpus", "4097"], 2, "--cpus': Input should be less than or equal to 4096"),

@@ -96,7 +96,7 @@ def test_fetch(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (["fetch"], "data fetch: name a data set; valid: digits, cifar10, mnist, fashion_mnist, svhn"),
         (
             ["fetch", "cifar"],
-            "cifar: no such data set; valid: digits, cifar10, mnist, fashion_mnist, svhn; did you mean 'cifar10'?",
+            "cifar: no such data set; valid: digits, cifar10, mnist, fashion_mnist, svhn (did you mean 'cifar10'?)",
         ),
         (["check", "npx:x"], "npx:x: no such data set; valid: digits, cifar10, mnist, fashion_mnist, svhn"),
         (["check", "image=32x32"], "image=32x32: is a field of images of your own; name them too, such as folder:DIR"),

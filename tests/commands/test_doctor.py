@@ -62,8 +62,8 @@ def test_data_that_are_not_there(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["demos"], 2, "no such sweep; did you mean 'demo'?"),
-        (["demo", "nois=3"], 2, "nois: unknown field; did you mean 'noise'?"),
+        (["demos"], 2, "no such sweep (did you mean 'demo'?)"),
+        (["demo", "nois=3"], 2, "nois: unknown field (did you mean 'noise'?)"),
         (["noise=0.1"], 2, "name a sweep first"),
         (["--address", "somewhere"], 2, "valid: local, auto, HOST:PORT"),
         (["--address", "127.0.0.1:1"], 2, "no Ray cluster answers there"),

@@ -66,12 +66,13 @@ def test_bad_figures(tiny: Path, tmp_path: Path) -> None:
     assert refused("--figure", "3", "--format", "html", *at) == "--figure 3: is written as pdf, svg or latex, not as html"
     assert refused("--figure", "3", "--format", "latex", *at).startswith("--figure 3: has no table; ")
     assert re.fullmatch(
-        r"--figure 11: was not run; run: memloc sweep noise-curve; the store has 3, table1(, 7)?",
+        r"--figure 11: the store has no data for it; it has data for 3, table1(, 7)?; "
+        r"to run it: memloc sweep noise-curve --store \S+",
         refused("--figure", "11", *at),
     )
     assert refused("--width", "3in", *at) == "--width 3in: is for a single figure; add --figure"
     assert refused("--font", "serif", *at) == "--font serif: is for a single figure; add --figure"
-    assert refused("--paper", "maini2032", *at).startswith("--paper maini2032: no such paper")
+    assert refused("--paper", "maini2032", *at).startswith("paper maini2032: no such paper")
     assert not (tmp_path / "f").exists()
 
 

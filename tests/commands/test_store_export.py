@@ -38,7 +38,7 @@ def test_errors_are_one_line(tiny: Path, tmp_path: Path) -> None:
     trial = sorted(Store(store).snapshot().trainings())[0]
     (tmp_path / "text.zip").write_text("PK, or not")
     for code, why, *arguments in (
-        (2, "trial 'zz': no trial begins so", "export", "zz", "--store", store),
+        (2, "trial 'zz': none of ", "export", "zz", "--store", store),
         (2, "cannot be written: No such file", "export", trial, "-o", str(tmp_path / "no" / "x.zip"), "--store", store),
         (3, "does not exist", "export", trial, "--store", none),
         (2, "is no export that can be imported", "import", str(tmp_path / "text.zip"), "--store", str(new)),

@@ -118,7 +118,7 @@ def test_interrupted_half_way(store: Store, capfd: Capture, monkeypatch: Patch) 
 def test_an_unknown_sweep_and_no_store(store: Store, tmp_path: Path, capfd: Capture, monkeypatch: Patch) -> None:
     code, out, err = run(capfd, monkeypatch, "store", "rm", "tinny", "--yes", "--store", store.uri)
     assert (code, out) == (2, "")
-    assert err == f"memloc: tinny: no such sweep in store {store.uri}; did you mean 'tiny'?; it has: tiny\n"
+    assert err == f"memloc: tinny: no such sweep in store {store.uri} (did you mean 'tiny'?); it has: tiny\n"
     code, out, err = run(capfd, monkeypatch, "store", "rm", "tiny", "--yes", "--store", str(tmp_path / "none"))
     assert (code, out, err.count("\n")) == (3, "", 1)
 

@@ -122,7 +122,7 @@ def test_only(store: Store, run: Any, only: list[str], letters: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["mine", "--only", "nois=0.1"], "unknown field; did you mean 'noise'?"),
+        (["mine", "--only", "nois=0.1"], "unknown field (did you mean 'noise'?)"),
         (["mine", "--only", "seed=7"], "no trial fits; seed there: 0, 1, 2"),
         (["mine", "--only", "tokens=patch"], "none uses tokens"),
         (["min"], "no such sweep in store"),

@@ -259,7 +259,7 @@ def test_data_seed_can_follow_the_seed(fields: dict[str, int], number: int) -> N
 @pytest.mark.parametrize(
     ("value", "hint"),
     [
-        ("seeds", "; did you mean 'seed'?"),
+        ("seeds", " (did you mean 'seed'?)"),
         (-1, ""),
         (1.0, " (write 1)"),
         (2**63, ""),

@@ -314,7 +314,7 @@ def test_a_table_of_paths(tmp_path: Path, separator: str, encoding: str) -> None
         (
             b"path,label\na,1\n",
             {"image_column": "pat"},
-            "there is no column 'pat'; it has path, label; did you mean 'path'",
+            "there is no column 'pat'; it has path, label (did you mean 'path'",
         ),
         (b"path,label,split\na,1,all\n", {}, "split is 'all' for a; must be train, test or val"),
         (b"path,label\na.png,1\nb.png,2\n", {}, "2 of 2 images cannot be read: a.png is missing, b.png is missing; mend"),

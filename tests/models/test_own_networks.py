@@ -284,7 +284,7 @@ def test_a_configuration_from_a_store_needs_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("function", "problem"),
     [
-        ("mak", "no function mak; did you mean 'make'?; it has Plain, make,"),
+        ("mak", "no function mak (did you mean 'make'?); it has Plain, make,"),
         ("NUMBER", "NUMBER is a int; valid: a function"),
         ("raises", "raises(1, 8, 8, 10) raises ZeroDivisionError: integer division or modulo by zero (own_nets.py:155: "),
         ("no_module", "no_module returns a str; valid: an nn.Module"),

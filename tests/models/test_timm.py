@@ -259,7 +259,7 @@ def test_initialisation_is_timms_from_a_keyed_stream() -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("timm:resnet_18", "; did you mean 'resnet18'?"),
+        ("timm:resnet_18", " (did you mean 'resnet18'?)"),
         ("timm:resnet18.a1_in1k", "valid: timm:resnet18: what follows the point names weights, and none are loaded"),
         ("timm:", "valid: timm:NAME, NAME a model of timm"),
         ("resnet5", "did you mean 'resnet50'?"),

@@ -33,5 +33,5 @@ def test_the_papers_that_speak_of_the_stages_of_a_sweep() -> None:
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     known = ", ".join(NAMES)
-    with pytest.raises(UsageError, match=rf"--paper maini: no such paper; did you mean 'maini2023'\?; valid: {known}, or"):
+    with pytest.raises(UsageError, match=rf"^paper maini: no such paper \(did you mean 'maini2023'\?\); valid: {known}, or"):
         paper("maini")

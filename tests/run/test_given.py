@@ -195,7 +195,7 @@ def test_a_count_of_batches_may_be_absent(folder: Path) -> None:
         ("{from: others}", "train: required with given_from; valid: a list of epochs"),
         ("{epochs: [5]}", "train: required with given_epochs; valid: a folder"),
         ("{from: others, epochs: [5, 5]}", "train.epochs: [5, 5] is not valid; valid: a list of epochs"),
-        ("{frm: others, epochs: [5]}", "train.frm: unknown key; did you mean 'from'?; valid: from, epochs"),
+        ("{frm: others, epochs: [5]}", "train.frm: unknown key (did you mean 'from'?); valid: from, epochs"),
     ],
 )
 def test_bad_values(folder: Path, train: str, problem: str) -> None:

@@ -41,8 +41,8 @@ def test_a_path_is_relative_to_the_sweep_file_and_not_part_of_the_identity(tmp_p
 @pytest.mark.parametrize(
     ("field", "problem"),
     [
-        ('model: "python:net.py:make"', "model: {}/net.py: no such file; did you mean 'nets.py'?"),
-        ('model: "python:nets.py:mak"', "model: {}/nets.py: no function mak; did you mean 'make'?"),
+        ('model: "python:net.py:make"', "model: {}/net.py: no such file (did you mean 'nets.py'?)"),
+        ('model: "python:nets.py:mak"', "model: {}/nets.py: no function mak (did you mean 'make'?)"),
         ('model: "python:nets.py"', "model: 'python:nets.py' is not valid; valid: python:FILE.py:FUNCTION or"),
         ('model: "python:nets:make"', "model: nets: no module that Python finds here; install it, or name a file (*.py)"),
         (

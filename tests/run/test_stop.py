@@ -74,7 +74,7 @@ def test_nothing_to_stop(tmp_path: Path, tiny: Path) -> None:
         assert done.out == f"no run is at work{on} in store {tiny}; nothing to stop\n"
     done = memloc(tmp_path, "stop", "tinny", "--store", str(tiny))
     assert (done.code, done.out) == (2, "")
-    assert re.fullmatch(r"memloc: tinny: no such sweep in store .*; did you mean 'tiny'\?; it has: tiny\n", done.err)
+    assert re.fullmatch(r"memloc: tinny: no such sweep in store .* \(did you mean 'tiny'\?\); it has: tiny\n", done.err)
     done = memloc(tmp_path, "stop", "--store", str(tmp_path / "none"))
     assert (done.code, done.out, done.err.count("\n")) == (3, "", 1)
     assert json.loads(memloc(tmp_path, "status", "--json", "--store", str(tiny)).out)["runs"] == []

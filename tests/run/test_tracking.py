@@ -150,7 +150,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("tensorbord:x", "valid: tensorboard:DIR, mlflow:URI, wandb:PROJECT; did you mean 'tensorboard'?"),
+        ("tensorbord:x", "valid: tensorboard:DIR, mlflow:URI, wandb:PROJECT (did you mean 'tensorboard'?)"),
         ("tensorboard", "valid: tensorboard:DIR"),
         ("mlflow: ", "valid: mlflow:URI"),
         ("", "valid: tensorboard:DIR"),

@@ -293,7 +293,7 @@ def test_every_bad_item_of_a_stages_list_is_named(tmp_path: Path) -> None:
     valid = "valid: plain, own, scaled, dropped"
     assert caught.value.problems == (
         f"command line:evaluate.modes.1: 'bare' is not valid; {valid}",
-        f"command line:evaluate.modes.2: 'owm' is not valid; {valid}; did you mean 'own'?",
+        f"command line:evaluate.modes.2: 'owm' is not valid; {valid} (did you mean 'own'?)",
         f"command line:evaluate.modes.3: null is not valid; {valid}",
     )
 

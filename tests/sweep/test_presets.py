@@ -215,10 +215,10 @@ def test_each_difference_is_switched_by_itself(tmp_path: Path, override: str) ->
 def test_unknown_presets_at_their_place(tmp_path: Path) -> None:
     valid = "valid: authors, authors-flips, paper, a file of your own such as ./mine.yaml, or null for no preset"
     assert problems(tmp_path, HEAD.replace("authors", "author") + "blocks: {a: {set: {dropout: example_tied}}}\n") == [
-        f"mine.yaml:1:preset: 'author' is no preset; did you mean 'authors'?; {valid}"
+        f"mine.yaml:1:preset: 'author' is no preset (did you mean 'authors'?); {valid}"
     ]  # and not, too, that p_gen and p_mem are missing
     assert problems(tmp_path, HEAD + "blocks:\n  a: {preset: papr}\n  b: {preset: 3}\n") == [
-        f"mine.yaml:4:blocks.a.preset: 'papr' is no preset; did you mean 'paper'?; {valid}",
+        f"mine.yaml:4:blocks.a.preset: 'papr' is no preset (did you mean 'paper'?); {valid}",
         f"mine.yaml:5:blocks.b.preset: 3 is no preset; {valid}",
     ]
     assert problems(tmp_path, HEAD + "blocks: {a: {}}\n", ["preset=nobody"]) == [

@@ -152,23 +152,23 @@ block: {}
 """
     found = problems(tmp_path, text)
     begins = [
-        "mine.yaml:11:block: unknown key; did you mean 'blocks'?",
+        "mine.yaml:11:block: unknown key (did you mean 'blocks'?)",
         "mine.yaml:1:about: 3 is not text",
         "mine.yaml:2:defaults.dataset: 'digitz' is not valid; valid: digits, cifar10, mnist, fashion_mnist, svhn, csv:FILE, "
-        "folder:DIR, hf:DIR, npz:FILE, parquet:PATH; did you mean 'digits'?",
+        "folder:DIR, hf:DIR, npz:FILE, parquet:PATH (did you mean 'digits'?)",
         "mine.yaml:2:defaults.noise: 1.5 is not valid; valid: a number >= 0 and <= 1",
         "mine.yaml:8:blocks.a.about: 7 is not text",
-        "mine.yaml:9:blocks.a.stage: unknown key; did you mean 'stages'?",
-        "mine.yaml:6:blocks.a.set.nois: unknown field; did you mean 'noise'?",
+        "mine.yaml:9:blocks.a.stage: unknown key (did you mean 'stages'?)",
+        "mine.yaml:6:blocks.a.set.nois: unknown field (did you mean 'noise'?)",
         "mine.yaml:6:blocks.a.set.batch_size: '12' is not valid; valid: a whole number >= 2",
         "mine.yaml:5:blocks.a.axes.seed: [] is not a non-empty list",
         "mine.yaml:5:blocks.a.axes.noise.1: 0.1 stands in this axis twice",
         "mine.yaml:5:blocks.a.axes.data_seed: 3 is not a non-empty list",
-        "mine.yaml:5:blocks.a.axes.sed: unknown field; did you mean 'seed'?",
-        f"mine.yaml:7:blocks.a.stages.rewnd: unknown stage; did you mean 'rewind'?; valid: {', '.join(sorted(STAGES))}",
+        "mine.yaml:5:blocks.a.axes.sed: unknown field (did you mean 'seed'?)",
+        f"mine.yaml:7:blocks.a.stages.rewnd: unknown stage (did you mean 'rewind'?); valid: {', '.join(sorted(STAGES))}",
         "mine.yaml:7:blocks.a.stages.rewind.epochs: [0, 0] is not valid",
         "mine.yaml:7:blocks.a.stages.evaluate.modes.0: 'bare' is not valid; valid: plain, own, scaled, dropped",
-        "mine.yaml:7:blocks.a.stages.evaluate.modes.2: 'owm' is not valid; valid: plain, own, scaled, dropped; did you mean",
+        "mine.yaml:7:blocks.a.stages.evaluate.modes.2: 'owm' is not valid; valid: plain, own, scaled, dropped (did you mean",
         "mine.yaml:10:blocks.b: [1] is not a mapping",
     ]
     assert len(found) == len(begins)
@@ -222,7 +222,7 @@ def test_a_slip_in_the_defaults_that_a_block_replaces_hides_nothing_there(tmp_pa
 
 def test_a_slip_at_the_top_is_one_problem(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, DEFAULTS.replace("defaults", "default") + "blocks: {a: {}}\n")
-    assert found.startswith("mine.yaml:1:default: unknown key; did you mean 'defaults'?")
+    assert found.startswith("mine.yaml:1:default: unknown key (did you mean 'defaults'?)")
 
 
 @pytest.mark.parametrize(
@@ -343,11 +343,11 @@ def test_overrides_replace_axes_and_literals(tmp_path: Path) -> None:
         ("noise=.nan", "command line:noise: .nan is not valid"),
         ("noise=", "command line:noise: '' is not valid"),
         ("p_gen=0", "command line:p_gen: 0 is not valid"),  # range-checked though not used
-        ("nois=0.1", "command line:nois: unknown field; did you mean 'noise'?"),
-        ("rewind.epoch=[0]", "command line:rewind.epoch: unknown field; did you mean 'epochs'?"),
+        ("nois=0.1", "command line:nois: unknown field (did you mean 'noise'?)"),
+        ("rewind.epoch=[0]", "command line:rewind.epoch: unknown field (did you mean 'epochs'?)"),
         ("rewind.epochs=[40]", "command line:rewind.epochs: 40 beyond the last epoch"),
         ("evaluate.epoch=3", "command line:evaluate.epoch: no block of this sweep has the stage evaluate"),
-        ("rewnd.epochs=[0]", "command line:rewnd.epochs: unknown stage; did you mean 'rewind'?"),
+        ("rewnd.epochs=[0]", "command line:rewnd.epochs: unknown stage (did you mean 'rewind'?)"),
         ("seed=[1,1]", "command line:seed: 1 stands in this axis twice"),
         ("seed=[]", "command line:seed: [] is not a non-empty list"),
         ("noise=[0.1", "command line:noise:1: not YAML: while parsing a flow sequence expected ',' or ']', but got the end"),
@@ -501,7 +501,7 @@ def test_only_a_block_keeps_only_its_analyses(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nois=0.1", "command line:--only nois=0.1: unknown field; did you mean 'noise'?"),
+        ("nois=0.1", "command line:--only nois=0.1: unknown field (did you mean 'noise'?)"),
         ("noise", "command line:--only noise: is not FIELD=VALUE,VALUE"),
         ("noise=x", "command line:--only noise=x: 'x' is not valid"),
         ("noise=0.7", "command line:--only noise=0.7: no trial fits; noise there: 0.1, 0.2"),
@@ -525,7 +525,7 @@ def test_shipped_sweeps_load_and_say_what_they_are() -> None:
         assert sweep.load(path, REGISTRY).entries
     human = sweep.load(sweep.find("human"), REGISTRY).entries[0].config.source.flat()
     assert human["dataset"] == "parquet:cifar10-jpeg"  # in the data directory
-    with pytest.raises(UsageError, match="no such sweep; did you mean 'demo'"):
+    with pytest.raises(UsageError, match=r"no such sweep \(did you mean 'demo'"):
         sweep.find("demos")
     assert sweep.find("./demo") == Path("./demo")
 
