@@ -32,7 +32,7 @@ def test_tables_three_ways(store: OpenStore) -> None:
     assert arrow.num_rows == len(frame) == 27
     assert store.sql("SELECT count(*) AS n FROM rewind")["n"].tolist() == [27]
     assert store.table("rewind", sweep="tiny").equals(arrow)
-    with pytest.raises(UsageError, match="no such table or view; did you mean 'rewind'"):
+    with pytest.raises(UsageError, match=r"no such table or view \(did you mean 'rewind'"):
         store.table("rewinds")
     with pytest.raises(UsageError, match="no such sweep"):
         store.table("rewind", sweep="..")
@@ -44,9 +44,18 @@ def test_trials(store: OpenStore) -> None:
     (tied,) = store.trials(dropout="example_tied", p_gen=0.4)
     assert tied.config.example_tied.p_mem == 0.1
     assert store.trials(noise=0.5) == []
+    (plain,) = store.trials(p_gen=None)  # it does not use the field
+    assert plain.config.dropout.kind == "none"
+    assert store.trials(p_gen=[None, 0.4]) == everything
+    assert store.trials(p_gen=None, dropout="example_tied") == []
+    assert store.trials(sweep="tiny", dropout="example_tied") == [tied]
+    with pytest.raises(UsageError, match=r"^tinny: no such sweep in store .* \(did you mean 'tiny'\?\)"):
+        store.trials(sweep="tinny")
+    with pytest.raises(UsageError, match=r"^sweep: 3 is of type int"):
+        store.trials(sweep=3)
     assert store.trial(tied.id[:6]).id == tied.id
     assert tied.id in repr(tied)
-    with pytest.raises(UsageError, match="no trial begins so"):
+    with pytest.raises(UsageError, match=r"^trial .*: none of .* in the store begins so"):
         store.trial("zz")
     with pytest.raises(UsageError, match="is empty; valid: the id of a trial"):
         store.trial("")

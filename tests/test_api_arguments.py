@@ -102,6 +102,14 @@ def test_a_store_shows_itself_without_reading(tiny: Path, monkeypatch: pytest.Mo
 
 
 def test_a_prefix_of_several_trials(store: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memloc.store.Snapshot.trainings", lambda self: dict.fromkeys(["ab2", "ab1", "b"]))
-    with pytest.raises(UsageError, match=r"^trial 'a': several trials begin so: ab1, ab2$"):
-        store.trial("a")
+    monkeypatch.setattr("memloc.store.Snapshot.trainings", lambda self: dict.fromkeys(["ab2", "ab1", "b", *"cdefg"]))
+    of = "of 8 finished trainings in the store"
+    with pytest.raises(UsageError, match=rf"^trial 'A': 2 {of} begin so: ab1, ab2; type more digits of one$"):
+        store.trial("A")
+    with pytest.raises(UsageError, match=rf"^trial '3': none {of} begins so; there are ab1, ab2, b, c, d and 3 more$"):
+        store.trial("3")
+
+
+def test_a_prefix_may_have_capitals(store: OpenStore) -> None:
+    trial = store.trials()[0]
+    assert store.trial(trial.id[:6].upper()) == trial

@@ -120,7 +120,7 @@ def test_own_goes_by_example_and_not_by_row(opened: OpenStore) -> None:
     absent = next(i for i in range(1437) if i not in data.example.tolist())
     with pytest.raises(UsageError, match=rf"example {absent}: is not among the training examples"):
         model(data.x[:1], absent)
-    with pytest.raises(TypeError, match="example"):
+    with pytest.raises(UsageError, match=r"^mode own: has no examples"):
         model(data.x)
 
 
@@ -145,8 +145,8 @@ def test_masks_are_part_of_the_module(opened: OpenStore) -> None:
 @pytest.mark.parametrize(
     ("mode", "rescale", "words"),
     [
-        ("scale", "none", "mode 'scale': valid: plain, own, scaled, dropped; did you mean 'scaled'?"),
-        ("dropped", "author", "rescale 'author': valid: none, authors, consistent; did you mean 'authors'?"),
+        ("scale", "none", "mode 'scale': valid: plain, own, scaled, dropped (did you mean 'scaled'?)"),
+        ("dropped", "author", "rescale 'author': valid: none, authors, consistent (did you mean 'authors'?)"),
         ("scaled", "authors", "rescale authors: applies to mode dropped only; here mode is scaled"),
     ],
 )
@@ -154,3 +154,22 @@ def test_what_is_no_mode(opened: OpenStore, mode: str, rescale: str, words: str)
     with pytest.raises(UsageError) as raised:
         the(opened, "example_tied").model(mode=mode, rescale=rescale)
     assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("example", "said"),
+    [
+        (None, "has no examples"),
+        ([0.5, 1.0], "examples are of type float64"),
+        ([True, False], "examples are of type bool"),
+        (["0", "1"], "examples are of type <U1"),
+        ([[0, 1]], r"examples have the shape \[1, 2\]"),
+        (torch.zeros(2, 2, dtype=torch.int64), r"examples have the shape \[2, 2\]"),
+        ([[0], [0, 1]], r"example: \[\[0\], \[0, 1\]\] is of type list"),
+    ],
+)
+def test_mode_own_wants_whole_numbers(opened: OpenStore, example: object, said: str) -> None:
+    trial = the(opened, "example_tied")
+    model = trial.model(mode="own")
+    with pytest.raises(UsageError, match=rf"^mode own: {said}.*; valid: model\(x, example\) with whole numbers"):
+        model(trial.data().x[:2], example)

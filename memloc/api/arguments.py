@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from memloc.errors import UsageError, wrong_type
@@ -15,6 +17,11 @@ def check_text(name: str, value: Any, valid: str) -> None:
         raise wrong_type(name, value, valid)
     if not value.strip():
         raise UsageError(f"{name}: is empty; valid: {valid}")
+
+
+def absolute_folder(folder: str | os.PathLike[str] | None) -> str | None:
+    """The name of the same folder from any working directory."""
+    return None if folder is None else str(Path(folder).expanduser().absolute())
 
 
 def check_sweep(sweep: Any, partial: Any = False) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from memloc.errors import UsageError
+from memloc.errors import UsageError, wrong_type
 
 if TYPE_CHECKING:
     from memloc.models.dropouts import Dropout
@@ -71,7 +71,7 @@ class OwnMasks(nn.Module):
         self._dropout = dropout
         self._row = {int(index): row for row, index in enumerate(example)}
 
-    def forward(self, x: Tensor, example: Tensor | npt.ArrayLike) -> Tensor:
+    def forward(self, x: Tensor, example: Tensor | npt.ArrayLike | None = None) -> Tensor:
         """float32 [N, classes] logits of N training examples, each under its own mask.
 
         Args:
@@ -79,9 +79,10 @@ class OwnMasks(nn.Module):
             example: integers [N] (or one, for N = 1), as in `TrialData.example`: whose images these are.
 
         Raises:
-            UsageError: where one is not among the training examples, or there are not as many as images.
+            UsageError: where they are no whole numbers, one is not among the training examples, or there are not as many as
+                images.
         """
-        indices = np.atleast_1d(np.asarray(example.cpu() if isinstance(example, Tensor) else example)).tolist()
+        indices = _whole_numbers(example)
         if len(indices) != len(x):
             raise UsageError(f"mode own: {len(x)} images and {len(indices)} examples; valid: an example for each image")
         if absent := [i for i in indices if i not in self._row]:
@@ -91,3 +92,23 @@ class OwnMasks(nn.Module):
         masks = self._dropout.evaluation("own", torch.tensor([self._row[i] for i in indices])) or {}
         logits: Tensor = self.network(x, masks={site: mask.to(x.device) for site, mask in masks.items()})
         return logits
+
+
+def _whole_numbers(example: Any) -> list[int]:
+    """Indices of examples as a list.
+
+    Raises:
+        UsageError: they are something else.
+    """
+    valid = "model(x, example) with whole numbers, one for each image, as in trial.data().example"
+    if example is None:
+        raise UsageError(f"mode own: has no examples; valid: {valid}")
+    try:
+        array = np.asarray(example.detach().cpu() if isinstance(example, Tensor) else example)
+    except ValueError:  # lists of unequal lengths
+        raise wrong_type("mode own: example", example, valid) from None
+    if array.size and array.dtype.kind not in "iu":
+        raise UsageError(f"mode own: examples are of type {array.dtype}; valid: {valid}")
+    if array.ndim > 1:
+        raise UsageError(f"mode own: examples have the shape {list(array.shape)}; valid: {valid}")
+    return [int(i) for i in np.atleast_1d(array)]

@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from memloc.analysis.reading import read_table, run_sql
 from memloc.analysis.resolvable import left_out, resolve_trainings
+from memloc.analysis.sweep_records import trials_of
 from memloc.api import notebook
-from memloc.api.arguments import check_sweep, check_text, wanted_values
+from memloc.api.arguments import absolute_folder, check_sweep, check_text, wanted_values
 from memloc.api.trial import Trial, TrialList
 from memloc.errors import UsageError, check_path
 from memloc.models.architectures import TRAINING, resolved
@@ -32,7 +33,7 @@ def open_store(uri: str | os.PathLike[str] | None = None, *, data_dir: str | os.
         StoreError: where there is no store, or the URI does not name one. UsageError: where an argument is no path.
     """
     check_path("data_dir", data_dir)
-    return OpenStore(existing(uri), data_dir)
+    return OpenStore(existing(uri, "another URI"), data_dir)
 
 
 class OpenStore:
@@ -45,6 +46,15 @@ class OpenStore:
     def uri(self) -> str:
         """The store as it was named."""
         return self._store.uri
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OpenStore) and other._store.files.address == self._store.files.address
+
+    def __hash__(self) -> int:
+        return hash(self._store.files.address)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self._store.files.address, absolute_folder(self._data_dir))
 
     def __repr__(self) -> str:
         return f"OpenStore({self.uri!r})"  # nothing is read: a store may be far away, or gone
@@ -119,24 +129,34 @@ class OpenStore:
         except UsageError as error:
             raise UsageError(left_out(self.uri, {commit.trial: "; ".join(error.problems)})) from None
 
-    def trials(self, **fields: Any) -> TrialList:
+    def trials(self, *, sweep: str | None = None, **fields: Any) -> TrialList:
         """The committed trials whose configuration has these values, in the order of their ids.
 
         Args:
+            sweep: only those of this sweep, NAME or NAME@sha8; None: of the whole store.
             fields: values of training fields (`memloc sweep --fields` lists them), such as dataset="digits"; a list,
-                a set, an array or any other collection of values means any of them, such as noise=[0.1, 0.2].
+                a set, an array or any other collection of values means any of them, such as noise=[0.1, 0.2]. None means
+                that the training does not use the field, such as p_gen=None.
 
         Raises:
-            UsageError: for a field that there is not, or a value that it cannot have.
+            UsageError: for a field that there is not, a value that it cannot have, or a sweep that there is not.
 
         Warns:
             MemlocWarning: naming the trainings that this version of memloc cannot resolve; they are left out.
         """
+        check_sweep(sweep)
         wanted = _wanted(fields)
         trainings = self._store.snapshot().trainings()
+        if sweep is not None:
+            trainings = {t["trial"]: trainings[t["trial"]] for t in trials_of(self._store, sweep) if t["trial"] in trainings}
         configs = resolve_trainings(self._store, {trial: trainings[trial].config for trial in sorted(trainings)})
         fitting = [trial for trial, config in configs.items() if _fits(config.flat(), wanted)]
         return TrialList(Trial(self._store, trainings[i], configs[i], self._data_dir) for i in fitting)
+
+
+def _reopened(address: str, data_dir: str | None) -> OpenStore:
+    """A store that another process has pickled. It need not be there yet."""
+    return OpenStore(Store(address), data_dir)
 
 
 def _wanted(fields: Mapping[str, Any]) -> dict[str, Collection[Any]]:
@@ -148,7 +168,7 @@ def _wanted(fields: Mapping[str, Any]) -> dict[str, Collection[Any]]:
             problems.append(f"{name}: {problem}")
             continue
         try:
-            checked = [TRAINING.check(name, v) for v in wanted_values(name, value)]
+            checked = [(None, "") if v is None else TRAINING.check(name, v) for v in wanted_values(name, value)]
         except UsageError as error:
             problems += error.problems
             continue
@@ -160,5 +180,5 @@ def _wanted(fields: Mapping[str, Any]) -> dict[str, Collection[Any]]:
 
 
 def _fits(config: Mapping[str, Any], wanted: Mapping[str, Collection[Any]]) -> bool:
-    """Does a training use every wanted field, with one of the wanted values?"""
-    return all(name in config and config[name] in taken for name, taken in wanted.items())
+    """Has a training one of the wanted values in every field? None: it does not use the field."""
+    return all(config.get(name) in taken for name, taken in wanted.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from memloc.analysis.rows import trial_rows
 from memloc.api import notebook
-from memloc.api.arguments import check_sweep, check_text, whole_number
+from memloc.api.arguments import absolute_folder, check_sweep, check_text, whole_number
 from memloc.config import TrainConfig
 from memloc.data.directory import data_dir
 from memloc.errors import UsageError, check_path, nearest
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from memloc.models.groups import Network
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
 class TrialData:
     """The data of a trial: n training examples and m test examples, images of C×H×W.
 
@@ -57,6 +57,8 @@ class TrialData:
 class Trial:
     """A committed training: its configuration, its rows, its checkpoints as models, its data.
 
+    Two are equal that have the same id in the same store. They can be pickled, for processes that see the store.
+
     Attributes:
         id: 16 hexadecimal digits; column `trial` of the tables.
         config: the resolved configuration, every field as the training used it.
@@ -67,6 +69,20 @@ class Trial:
     ) -> None:
         self._store, self._commit, self._folder = store, commit, folder
         self.id, self.config = commit.trial, config
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Trial) and (other.id, other._address) == (self.id, self._address)
+
+    def __hash__(self) -> int:
+        return hash((self.id, self._address))
+
+    @property
+    def _address(self) -> str:
+        return self._store.files.address
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        commit = replace(self._commit, checkpoints=tuple(self._commit.checkpoints))  # a generation reads them when asked
+        return _reopened, (self._address, commit, self.config, absolute_folder(self._folder))
 
     def __repr__(self) -> str:
         c = self.config
@@ -277,6 +293,11 @@ class Trial:
         raw = load(self.config.source, data_dir(self._folder))
         check_identity(raw, self.config.source, str(self._commit.part["data"]))
         return prepare(raw, self.config)
+
+
+def _reopened(address: str, commit: Commit, config: TrainConfig, folder: str | None) -> Trial:
+    """A trial that another process has pickled."""
+    return Trial(Store(address), commit, config, folder)
 
 
 class TrialList(list[Trial]):
