@@ -176,7 +176,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         ("folder.py", "is no regular file"),
         ("latin.py", "is not UTF-8"),
         ("large.py", "has at most 1048576"),
-        ("lat.py", "no such file (did you mean 'latin.py'?)"),
+        ("lat.py", r"no such file \(did you mean 'latin.py'\?\)"),
     ):
         with pytest.raises(UsageError, match=problem):
             own_code.read(str(tmp_path / name))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from memloc.config.analysis_ids import versions_of
 from memloc.counts import counted
-from memloc.store import Store, tables
+from memloc.store import Store
+from memloc.store.analyses import analyses_of
 from memloc.store.shown import Shown
 
 
@@ -24,10 +26,10 @@ def warn_of_versions(store: Store, seen: Shown, table: str) -> None:
 
 def warn_of_analyses(store: Store, seen: Shown) -> None:
     """The same of all analyses among these commits."""
-    rows = tables.analyses_table(store.files, seen.at(~seen.array("training")))
+    analyses = analyses_of(seen)
     by_stage: dict[str, Counter[int | None]] = {}
-    for stage, version in zip(rows["stage"].to_pylist(), rows["version"].to_pylist(), strict=True):
-        by_stage.setdefault(stage, Counter())[version] += 1
+    for said, version in zip(analyses.values(), versions_of(analyses), strict=True):
+        by_stage.setdefault(said.stage, Counter())[version] += 1
     _warn(store, {f"stage {stage}": found for stage, found in sorted(by_stage.items())}, "analysis")
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import starmap
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from memloc.config import canonical_json
-from memloc.config.analysis_ids import Said, codes_of, versions_of
+from memloc.config.analysis_ids import versions_of
 from memloc.errors import StoreError
 from memloc.store import c_scores, footers, schemas
+from memloc.store.analyses import analyses_of
 from memloc.store.commit_form import Commit, FileEntry
 from memloc.store.entries import damaged, look_at, read_entry
 from memloc.store.files import Files
@@ -138,17 +136,10 @@ def check(files: Files, commits: Sequence[Commit], table: str | None = None) -> 
 
 def analyses_table(files: Files, commits: Sequence[Commit]) -> pa.Table:
     """Table `analyses`: one row per analysis among the commits."""
-    shown = Shown.of(commits)
-    every = enumerate(shown.said("analysis"))
-    last = {analysis: place for place, analysis in every if analysis}  # all parts of an analysis say the same of it
-    one = shown.at(np.array(list(last.values()), dtype=np.int64))
-    texts: dict[int, str] = {}
-    configs = [texts.get(id(c)) or texts.setdefault(id(c), canonical_json(c)) for c in one.said("config")]
-    trials, stages, reads, wheres = (one.said(name) for name in ("trial", "stage", "reads", "where"))
-    said = zip(trials, stages, configs, reads, map(codes_of, wheres), strict=True)
-    versions = versions_of(dict(zip(last, starmap(Said, said), strict=True)))
-    columns = {"analysis": list(last), "trial": trials, "stage": stages, "config": configs, "reads": list(map(list, reads))}
-    return pa.table({**columns, "version": list(versions)}, schema=schemas.OWN["analyses"])
+    analyses = analyses_of(commits)
+    columns = {name: [getattr(said, name) for said in analyses.values()] for name in ("trial", "stage", "config", "reads")}
+    columns |= {"analysis": list(analyses), "version": list(versions_of(analyses))}
+    return pa.table(columns, schema=schemas.OWN["analyses"])
 
 
 # Tables without files of their own: each is made of the commits.

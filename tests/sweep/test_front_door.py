@@ -57,13 +57,13 @@ LISTS = [
 NAMES = [
     ("model", "resnet18", "(write timm:resnet18)"),
     ("model", "ResNet18", "(write timm:resnet18)"),
-    ("model", "ResNet-9", "did you mean 'resnet9'?"),
-    ("dataset", "CIFAR10", "did you mean 'cifar10'?"),
-    ("dataset", "cifar-10", "did you mean 'cifar10'?"),
-    ("dataset", "CIFAR_10", "did you mean 'cifar10'?"),
-    ("dataset", "Fashion-MNIST", "did you mean 'fashion_mnist'?"),
-    ("precision", "FP16", "did you mean 'fp16'?"),
-    ("dropout", "Example-Tied", "did you mean 'example_tied'?"),
+    ("model", "ResNet-9", "(did you mean 'resnet9'?)"),
+    ("dataset", "CIFAR10", "(did you mean 'cifar10'?)"),
+    ("dataset", "cifar-10", "(did you mean 'cifar10'?)"),
+    ("dataset", "CIFAR_10", "(did you mean 'cifar10'?)"),
+    ("dataset", "Fashion-MNIST", "(did you mean 'fashion_mnist'?)"),
+    ("precision", "FP16", "(did you mean 'fp16'?)"),
+    ("dropout", "Example-Tied", "(did you mean 'example_tied'?)"),
 ]
 
 
@@ -127,8 +127,8 @@ def test_lists_of_a_stage(tmp_path: Path, typed: str, write: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [("plain", "; valid: null, or a non-empty list without duplicates, each plain, own, scaled, dropped (write [plain])"),
-     ("[plain, drop]", "did you mean 'dropped'?"),
-     ("scaledd", "did you mean 'scaled'?"), ("", "scaled, dropped")],
+     ("[plain, drop]", "(did you mean 'dropped'?)"),
+     ("scaledd", "(did you mean 'scaled'?)"), ("", "scaled, dropped")],
 )  # fmt: skip
 def test_names_in_a_list_of_a_stage(tmp_path: Path, typed: str, said: str) -> None:
     assert problem_of(tmp_path, HEAD + "blocks: {a: {stages: {evaluate: {}}}}\n", [f"evaluate.modes={typed}"]).endswith(said)
@@ -307,7 +307,7 @@ def test_a_range_that_no_list_holds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [("defaults.seed=1", "; a training's field stands alone: write seed=…"), ("a.lr=1", "write lr=…"),
-     ("retrian.lr=1", f"did you mean 'retrain'?; valid: {', '.join(sorted(STAGES))}")],
+     ("retrian.lr=1", f"(did you mean 'retrain'?); valid: {', '.join(sorted(STAGES))}")],
 )  # fmt: skip
 def test_a_trainings_field_after_a_dot(tmp_path: Path, typed: str, said: str) -> None:
     assert problem_of(tmp_path, HEAD + "blocks: {a: {}}\n", [typed]).endswith(said)

@@ -312,7 +312,7 @@ def test_what_is_wrong_with_a_file_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(
         "training: 3\nmodels: {resnet: {lr: 1}}\nstages:\n  flips: [1]\n  rewind: {epoch: 3}\n"
     )
-    assert [problem.partition(";")[0] for problem in problems(tmp_path, text)] == [
+    assert [problem.partition(";")[0].partition(" (did")[0] for problem in problems(tmp_path, text)] == [
         "own.yaml:2:models.resnet: 'resnet' is not valid",
         "own.yaml:1:training: 3 is not a mapping (name: value, …)",
         "own.yaml:4:stages.flips: [1] is not a mapping (name: value, …)",
@@ -320,14 +320,14 @@ def test_what_is_wrong_with_a_file_of_ones_own(tmp_path: Path) -> None:
     ]
     # What does not fit the rest of a training is told where the preset says it.
     (tmp_path / "own.yaml").write_text("training: {ratio: 0.5}\n")
-    assert [problem.partition(";")[0] for problem in problems(tmp_path, text)] == [
+    assert [problem.partition(";")[0].partition(" (did")[0] for problem in problems(tmp_path, text)] == [
         "mine.yaml:4:blocks.a.cut: required with ratio"
     ]
     (tmp_path / "own.yaml").write_text(
         "dropouts:\n  sparse:\n    unit: batch_element\n    keep: 0.5\n  standard: {unit: weight}\n"
     )
     standard = text.replace("resnet9}", "resnet9, dropout: standard}")
-    assert [problem.partition(";")[0] for problem in problems(tmp_path, standard)] == [
+    assert [problem.partition(";")[0].partition(" (did")[0] for problem in problems(tmp_path, standard)] == [
         "own.yaml:5:dropouts.standard.unit: 'weight' with dropout: standard"
     ]
 
