@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
 from typing import Any
 
+from memloc.analysis.superseded import Current, current, in_order
 from memloc.config import canonical_json, written
+from memloc.config.analysis_ids import Said, versions_of
 from memloc.config.types import Neutral
 from memloc.counts import counted
 from memloc.errors import UsageError
-from memloc.store import Store, records
+from memloc.store import Snapshot, Store, records
 from memloc.store.records import SweepRecord
 
 SHOWN = 4  # values of a field in a description, damaged records in a warning
@@ -21,9 +22,10 @@ COUNTS = {2: "two", 3: "three"}
 
 @dataclass(frozen=True)
 class RecordAbout:
-    """A record, and its differences from the oldest record of its name."""
+    """A record, when it was first launched, and its differences from the record of its name before it."""
 
     record: SweepRecord
+    launched: float
     differs: tuple[str, ...]
 
     @property
@@ -32,9 +34,9 @@ class RecordAbout:
         return f"{self.record.name}@{self.record.sha}"
 
 
-def about_records(store: Store, sweep: str | None = None) -> list[RecordAbout]:
+def about_records(store: Store, sweep: str | None = None, snapshot: Snapshot | None = None) -> list[RecordAbout]:
     """Every record, or those of one name. Names are in order; the oldest record of a name comes first."""
-    return described(_intact(store, sweep))
+    return described(_intact(store, sweep), snapshot or store.snapshot())
 
 
 def _intact(store: Store, sweep: str | None) -> list[SweepRecord]:
@@ -50,12 +52,12 @@ def _intact(store: Store, sweep: str | None) -> list[SweepRecord]:
     return records.read_sweep(store.files, sweep, on_damaged=warn)
 
 
-def described(contents: Sequence[SweepRecord]) -> list[RecordAbout]:
+def described(contents: Sequence[SweepRecord], snapshot: Snapshot) -> list[RecordAbout]:
     """Each record with its differences, in the order of `about_records`."""
-    about = []
-    for _, group in groupby(sorted(contents, key=lambda r: r.name), key=lambda r: r.name):
-        first, *others = sorted(group, key=lambda r: (r.recorded, r.sha))
-        about += [RecordAbout(first, ()), *(RecordAbout(r, differences(first, r)) for r in others)]
+    about: list[RecordAbout] = []
+    for record, launched in in_order(contents, snapshot):
+        before = about[-1].record if about and about[-1].record.name == record.name else None
+        about.append(RecordAbout(record, launched, differences(before, record) if before else ()))
     return about
 
 
@@ -72,7 +74,7 @@ def contents_of(store: Store, sweep: str | None) -> list[SweepRecord]:
     contents = _intact(store, sweep)
     if sweep is not None and len(contents) > 1:
         name: str = sweep  # which the records' contents decide the text of
-        store.warn((name, *(r.sha for r in contents)), lambda: _several(name, described(contents)))
+        store.warn((name, *(r.sha for r in contents)), lambda: _several(name, described(contents, store.snapshot())))
     return contents
 
 
@@ -81,9 +83,14 @@ def trials_of(store: Store, sweep: str | None) -> list[dict[str, Any]]:
     return records.merged_trials(contents_of(store, sweep))
 
 
+def current_of(store: Store, sweep: str | None, snapshot: Snapshot) -> Current:
+    """The same without what is unfinished and superseded (analysis/superseded.py)."""
+    return current(contents_of(store, sweep), snapshot)
+
+
 def _several(name: str, about: Sequence[RecordAbout]) -> str:
     """The warning that a name has several records, with the name and the differences of each."""
-    each = [f"{a.name} (of {day(a.record.recorded)}{''.join(f', {d}' for d in a.differs)})" for a in about]
+    each = [f"{a.name} (of {day(a.launched)}{''.join(f', {d}' for d in a.differs)})" for a in about]
     count = COUNTS.get(len(about), str(len(about)))
     together = f"{name}: {count} different sweeps have this name. Their trials are taken together"
     return f"{together}. To see one, type {' or '.join(each)}"
@@ -117,7 +124,37 @@ def differences(first: SweepRecord, other: SweepRecord) -> tuple[str, ...]:
             changed.append(f"{name}: {_listed(before.get(name))} → {_listed(after.get(name))}")
     if len(first.trials) != len(other.trials):
         changed.append(f"trainings: {len(first.trials)} → {len(other.trials)}")
-    return tuple(changed) or ("ids alone: another version of memloc, or other data",)
+    return tuple(changed) or tuple(_other_ids(first, other)) or ("ids alone: another version of memloc, or other data",)
+
+
+def _other_ids(first: SweepRecord, other: SweepRecord) -> Iterator[str]:
+    """What has the same configuration and other ids: `flips: version 2 → 3`, or that the ids differ."""
+    before, after = _ids_by_stage(first), _ids_by_stage(other)
+    if before["train"] != after["train"]:
+        yield "train: other ids, by another version of memloc or other data"  # so have all of their analyses
+        return
+    for stage in sorted({*before, *after}):
+        if before.get(stage) != after.get(stage):
+            versions = [_versions(record, stage) for record in (first, other)]
+            known = all(versions) and versions[0] != versions[1]
+            said = " → ".join(", ".join(map(str, of)) for of in versions)
+            yield f"{stage}: version {said}" if known else f"{stage}: other ids, by another version of memloc or of its code"
+
+
+def _ids_by_stage(record: SweepRecord) -> dict[str, set[str]]:
+    ids = {"train": {trial["trial"] for trial in record.trials}}
+    for trial in record.trials:
+        for analysis in trial["analyses"]:
+            ids.setdefault(analysis["stage"], set()).add(analysis["analysis"])
+    return ids
+
+
+def _versions(record: SweepRecord, stage: str) -> list[int]:
+    """The versions of a stage in a record; none where the ids do not tell: those of analyses that read others."""
+    own = [(t["trial"], a) for t in record.trials for a in t["analyses"] if a["stage"] == stage]
+    said = {a["analysis"]: Said(trial, stage, canonical_json(a["config"]), ()) for trial, a in own[:SHOWN]}
+    found = set(versions_of(said))
+    return [] if None in found else sorted(v for v in found if v is not None)
 
 
 def _field_values(record: SweepRecord, configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:

@@ -8,9 +8,10 @@ from typing import Any
 
 from memloc.analysis.run_status import runs_at_work, runs_on, trials_at_work
 from memloc.analysis.stopped import stopped_trainings
+from memloc.analysis.superseded import current
 from memloc.analysis.sweep_records import contents_of
 from memloc.analysis.trial_states import STATES, Trial, TrialState, open_failures, trial_states, units
-from memloc.store import Snapshot, Store, heartbeats, records
+from memloc.store import Snapshot, Store, heartbeats
 
 
 def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = None) -> dict[str, Any]:
@@ -18,16 +19,19 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
 
     Returns:
         {"counts": {state: trials}, "stages": {stage: {state: analyses}}, "failures": […], "progress": {stage: {"parts",
-        "parts_done"}}, "waiting": [{"block", "stage", "trials"}], "partial": [{"trial", "epoch", "epochs"}], "stopped": […],
-        "runs": […], "at_work": […], "eta_seconds"}. A trial is done when its training and all its analyses of the sweep are
-        done and no analysis waits. An analysis waits for C-scores that were not there when the sweep was last launched.
+        "parts_done"}}, "waiting": [{"block", "stage", "trials"}], "superseded": {"trainings", "analyses"},
+        "partial": [{"trial", "epoch", "epochs"}], "stopped": […], "runs": […], "at_work": […], "eta_seconds"}. A trial is
+        done when its training and all its analyses of the sweep are done and no analysis waits. An analysis waits for
+        C-scores that were not there when the sweep was last launched.
+        superseded: what older records of a name ask for in vain (analysis/superseded.py); it is not counted.
         partial: trainings that have begun and are not committed, also while nobody works on them. stopped: as
         `stopped_trainings`; an analysis that was not run for that reason is done. runs, at_work: see `analysis.run_status`.
         eta_seconds: until all runs at work are done; None if there is no run, or if the time of one of them is unknown.
     """
     snapshot = snapshot or store.snapshot()
     contents = contents_of(store, sweep)
-    trials = records.merged_trials(contents)
+    planned = current(contents, snapshot)
+    trials = planned.trials
     failures = open_failures(store, snapshot)
     beats, runs = heartbeats.read(store.files)
     states = trial_states(store, trials, snapshot, failures, beats)
@@ -43,6 +47,7 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
         "failures": [_failure(f) for i, f in failures.items() if i in known],
         "progress": _progress(trials, snapshot),
         "waiting": _waiting(trials),
+        "superseded": planned.left_out,
         "partial": _partial(states),
         "stopped": stopped_trainings(trials, snapshot.commits),
         "runs": at_work,

@@ -8,7 +8,7 @@ from typing import Any
 
 from memloc import sweep as sweeps
 from memloc.analysis.resolvable import resolve_trainings
-from memloc.analysis.sweep_records import trials_of
+from memloc.analysis.sweep_records import current_of
 from memloc.analysis.trial_states import Trial, TrialState, open_failures, trial_states
 from memloc.config import TrainConfig, canonical
 from memloc.stages import REGISTRY
@@ -59,8 +59,8 @@ def list_trials(store: Store, sweep: str | None = None, only: Sequence[str] = ()
 
 def _trials(store: Store, sweep: str | None, snapshot: Snapshot) -> list[Trial]:
     if sweep is not None:
-        return list(trials_of(store, sweep))
-    recorded: list[Trial] = list(trials_of(store, None))
+        return list(current_of(store, sweep, snapshot).trials)
+    recorded = list(current_of(store, None, snapshot).trials)
     known = {t["trial"] for t in recorded}
     rest = sorted(c.trial for c in snapshot.trainings().values() if c.trial not in known)
     configs = {trial: snapshot.commits[trial].config for trial in rest}

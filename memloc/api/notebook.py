@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from memloc.analysis.superseded import current
 from memloc.analysis.sweep_status import counts
 from memloc.analysis.trial_list import differing_fields
 from memloc.analysis.trial_states import STATES
@@ -27,7 +28,7 @@ def store_html(store: Store) -> str:
     by_name: dict[str, list[records.SweepRecord]] = {}
     for record in records.read_sweeps(store.files):
         by_name.setdefault(record.name, []).append(record)
-    states = counts(store, {name: records.merged_trials(contents) for name, contents in by_name.items()}, snapshot)
+    states = counts(store, {name: current(contents, snapshot).trials for name, contents in by_name.items()}, snapshot)
     sweeps = [{"sweep": name, **count} for name, count in states.items()]
     tables = [{"table": table, "rows": rows} for table, (rows, _) in snapshot.tables().items()]
     return (

@@ -58,6 +58,7 @@ def render(progress: Mapping[str, Any]) -> str:
             f"block {waiting['block']}: {waiting['stage']} of {trials} waits for C-scores; "
             "the sweep's --dry-run says what it needs"
         )
+    lines += _superseded(progress)
     for one in progress["stopped"][:SHOWN]:
         without = f"; not run: {', '.join(one['not_run'])}" if one["not_run"] else ""
         lines.append(f"stopped: {one['trial'][:8]} after epoch {one['epoch']} ({one['rule']}){without}")
@@ -67,6 +68,17 @@ def render(progress: Mapping[str, Any]) -> str:
         lines.append(f"\nfailed: {failure['stage']} of trial {failure['trial']} on {failure['host']}: {failure['error']}")
         lines += ["  " + line for line in failure["traceback"].strip().splitlines()]
     return "\n".join(lines)
+
+
+def _superseded(progress: Mapping[str, Any]) -> list[str]:
+    """A line about what older launches of a sweep have left undone, and a later one has planned anew."""
+    from memloc.counts import counted
+
+    old = progress["superseded"]
+    named = [counted(old[name], noun) for name, noun in (("trainings", "training"), ("analyses", "analysis")) if old[name]]
+    if not named:
+        return []
+    return [f"not counted: {' and '.join(named)} of older launches, which a later launch has planned anew (memloc store ls)"]
 
 
 def _counts(progress: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,7 +20,7 @@ EXAMPLES = options.examples(
     "memloc store ls                       the sweeps, tables and sizes",
     "memloc store verify --store s3://bucket/runs",
 )
-app = typer.Typer(help="Look into a store, check it, and remove what is not needed.", epilog=EXAMPLES, rich_markup_mode=None)
+app = typer.Typer(help="List, check, export, import and remove what was computed.", epilog=EXAMPLES, rich_markup_mode=None)
 
 LS_EXAMPLES = options.examples("memloc store ls", "memloc store ls --json --store s3://bucket/runs")
 VERIFY_EXAMPLES = options.examples(
@@ -34,7 +35,7 @@ def _store(context: typer.Context) -> None:
         print(context.get_help())
 
 
-@app.command("ls", epilog=LS_EXAMPLES)
+@app.command("ls", short_help="List the sweeps, the tables and the sizes of a store.", epilog=LS_EXAMPLES)
 def ls(store: str = options.STORE, as_json: bool = options.JSON) -> None:
     """List the sweeps (each content of a name by itself), the tables and the sizes of a store."""
     from memloc.analysis.stage_versions import warn_of_analyses
@@ -53,17 +54,17 @@ def ls(store: str = options.STORE, as_json: bool = options.JSON) -> None:
 
 
 def _sweeps(store: Store, snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Each record: NAME@sha8, its first launch, how far it is, its differences from the oldest record of its name."""
+    """Each record: NAME@sha8, its first launch, how far it is, its differences from the record of its name before it."""
     from memloc.analysis.sweep_records import about_records, moment
     from memloc.analysis.sweep_status import counts
     from memloc.store.records import merged_trials
 
-    every = about_records(store)
+    every = about_records(store, snapshot=snapshot)
     states = counts(store, {about.name: merged_trials([about.record]) for about in every}, snapshot)
     return [
         {
             "sweep": about.name,
-            "launched": moment(about.record.recorded),
+            "launched": moment(about.launched),
             "trainings": len(about.record.trials),
             **states[about.name],
             "differs": list(about.differs),
@@ -125,12 +126,10 @@ def _render(content: dict[str, Any]) -> str:
     if content["sweeps"]:
         sweeps = [{**sweep, "launched": _day(sweep["launched"])} for sweep in content["sweeps"]]
         lines.append(text_table(list(shown), [[str(sweep[c]) for c in shown] for sweep in sweeps]))
-        for sweep in content["sweeps"]:
+        for before, sweep in pairwise(content["sweeps"]):
             if sweep["differs"]:
-                first = next(s["sweep"] for s in content["sweeps"] if _same_name(s, sweep))
-                lines.append(
-                    "\n".join([f"{first} → {sweep['sweep']}:", *(f"  {difference}" for difference in sweep["differs"]), ""])
-                )
+                head = f"{before['sweep']} → {sweep['sweep']}:"
+                lines.append("\n".join([head, *(f"  {difference}" for difference in sweep["differs"]), ""]))
     else:
         lines.append("no sweeps\n")
     rows = [[t["table"], str(t["rows"]), bytes_in_words(t["bytes"])] for t in content["tables"]]
@@ -152,10 +151,6 @@ def _render(content: dict[str, Any]) -> str:
 def _day(launched: str) -> str:
     """`2026-11-28 16:30` of a moment in ISO 8601."""
     return launched[:16].replace("T", " ")
-
-
-def _same_name(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return bool(one["sweep"].partition("@")[0] == other["sweep"].partition("@")[0])
 
 
 @app.command("verify", epilog=VERIFY_EXAMPLES)

@@ -34,6 +34,7 @@ OUTPUT: Any = typer.Option(None, "-o", "--output", metavar="FILE", help="The fil
 WITHOUT_WEIGHTS: Any = typer.Option(
     False, "--without-weights", help="Leave the checkpoints out. What needs them later trains again."
 )
+OVERWRITE: Any = typer.Option(False, "--overwrite", help="Replace the file if it is there.")
 
 
 def export_trials(
@@ -41,6 +42,7 @@ def export_trials(
     sweep: str = SWEEP,
     output: str = OUTPUT,
     without_weights: bool = WITHOUT_WEIGHTS,
+    overwrite: bool = OVERWRITE,
     store: str = options.STORE,
 ) -> None:
     """Write trainings with their tables, complete analyses and weights into one file, for `memloc store import`."""
@@ -59,6 +61,8 @@ def export_trials(
     target = Path(output or f"{name}.zip")
     if target.is_dir():
         target /= f"{name}.zip"
+    if target.is_file() and not overwrite:
+        raise UsageError(f"-o {target}: is there already; name another file, or add --overwrite")
     with whole_file(target) as file:
         export = exporting.write(opened, snapshot, wanted, file)
     print(terminal.plain(_summary(name, sweep is not None, export, target)))
@@ -81,14 +85,14 @@ def _of_sweep(store: Store, snapshot: Snapshot, sweep: str, weights: bool) -> tu
     Raises:
         UsageError: there is no such sweep, or none of its trials is finished.
     """
+    from memloc.analysis.superseded import current
     from memloc.analysis.sweep_records import contents_of
     from memloc.analysis.trial_states import units
     from memloc.models.architectures import TRAINING
     from memloc.store.exporting import Wanted
-    from memloc.store.records import merged_trials
 
     records = contents_of(store, sweep)
-    trials = merged_trials(records)
+    trials = current(records, snapshot).trials
     finished = [
         trial for trial in trials
         if not trial["waiting"] and all(snapshot.complete(parts) for _, parts in units(trial))

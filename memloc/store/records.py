@@ -43,7 +43,8 @@ class SweepRecord:
     """A resolved sweep: `trials` is [{trial, config, blocks, analyses: [{analysis, stage, config, parts: [id, …]}]}].
 
     A trial with analyses that could not be planned yet also has `waiting`: [{block, stage}]. recorded: the time of writing
-    in seconds since 1970, by the file system (in a copied store it may be the time of the copy).
+    in seconds since 1970, by the file system. In a copied store it may be the time of the copy: analysis/superseded.launched
+    knows better.
     """
 
     name: str

@@ -15,11 +15,15 @@ import memloc
 from memloc import commands
 from memloc.analysis import sweep_records
 from memloc.analysis.sweep_records import about_records, trials_of
+from memloc.analysis.sweep_status import sweep_status
+from memloc.analysis.trial_list import list_trials
+from memloc.analysis.trial_states import STATES
 from memloc.commands import store as commands_store
-from memloc.config import digest
+from memloc.commands.status import render
+from memloc.config import digest, fingerprint
 from memloc.errors import MemlocWarning
 from memloc.papers.exhibits import Shown
-from memloc.store import Files, Store, records
+from memloc.store import Commit, Files, Store, records
 
 
 def trial(trial_id: str, stages: dict[str, dict[str, Any]] | None = None, **config: Any) -> dict[str, Any]:
@@ -39,7 +43,7 @@ CONTENTS = {
     "rewind: yes → none": [trial("a0", noise=0.1), trial("a1", noise=0.2)],
     "p_gen: none → 0.4": [FIRST[0], trial("b1", {"rewind": {"epochs": [0, 5]}}, noise=0.2, p_gen=0.4)],
     "noise: 0.1, 0.2 → 0.1; trainings: 2 → 1": FIRST[:1],
-    "ids alone: another version of memloc, or other data": [
+    "train: other ids, by another version of memloc or other data": [
         trial("x0", {"rewind": {"epochs": [0, 5]}}, noise=0.1),
         FIRST[1],
     ],
@@ -73,6 +77,87 @@ def test_the_same_content_is_one_record(tmp_path: Path) -> None:
     (about,) = about_records(store)
     assert about.record.recorded == 1e9  # launching it again does not date it anew
     assert len(trials_of(store, "mine")) == 2  # without a warning
+
+
+def analysed(version: int, noise: float = 0.1) -> list[dict[str, Any]]:
+    """A training with an analysis whose id is of this version of flips, and one that reads it."""
+    (record,) = [trial("a0", {"flips": {"repeats": 2}, "detection": {}}, noise=noise)]
+    said = {"trial": record["trial"], "stage": "flips", "config": {"repeats": 2}, "reads": [], "version": version}
+    flips, detection = record["analyses"]
+    flips["analysis"] = fingerprint(said)
+    detection["analysis"] = fingerprint({"stage": "detection", "reads": [flips["analysis"]]})
+    for analysis in (flips, detection):
+        analysis["parts"] = [digest(analysis["analysis"])]
+    return [record]
+
+
+def test_each_record_is_told_from_the_one_before_it(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    for when, version in enumerate((2, 3, 5)):
+        launched(store, "mine", analysed(version), 1e9 + when)
+    launched(store, "mine", FIRST[:1], 2e9)
+    other = "detection: other ids, by another version of memloc or of its code"
+    assert [a.differs for a in about_records(store)] == [
+        (),
+        (other, "flips: version 2 → 3"),
+        (other, "flips: version 3 → 5"),
+        ("flips: yes → none", "detection: yes → none", "rewind: none → yes"),
+    ]
+
+
+def test_a_copy_of_a_store_has_the_dates_of_the_store(tmp_path: Path) -> None:
+    """The copy's files are younger. What a record alone needs was begun when it was launched, or later."""
+    store = Store(str(tmp_path))
+    launched(store, "mine", FIRST, 3e9)
+    launched(store, "mine", [FIRST[0]], 2.5e9)  # copied first; it shares all that it needs
+    launched(store, "mine", analysed(1, noise=0.3), 2e9)
+    (two,) = [t["trial"] for t in FIRST[1:]]
+    for training, ended in ((FIRST[0]["trial"], 1e9), (two, 1.5e9)):
+        store.publish(Commit(training, training, None, "train", {}, 0, 1, {}, ended=ended, seconds=100.0), {}, {})
+    about = about_records(store)
+    assert [(len(a.record.trials), a.launched) for a in about] == [(2, 1.5e9 - 100), (1, 2e9), (1, 2.5e9)]
+    store.publish(Commit("f" * 16, "f" * 16, None, "train", {}, 0, 1, {}, ended=5.0), {}, {})  # of nobody
+    assert [a.launched for a in about_records(store)] == [a.launched for a in about]
+
+
+def test_what_another_version_left_undone_is_not_pending(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    old, new = analysed(2), analysed(3)
+    launched(store, "mine", old, 1e9)
+    assert sweep_status(store, None)["stages"]["flips"]["pending"] == 1
+    new_name = launched(store, "mine", new, 2e9)
+    found = sweep_status(store, None)
+    assert found["stages"] == {
+        stage: {**dict.fromkeys(STATES, 0), "pending": 1} for stage in ("train", "flips", "detection")
+    }
+    assert found["superseded"] == {"trainings": 0, "analyses": 2}
+    assert "not counted: 2 analyses of older launches, which a later launch has planned anew" in render(found)
+    assert sweep_status(store, new_name)["superseded"] == {"trainings": 0, "analyses": 0}
+    publish(store, old[0]["analyses"][0])  # what was done stays
+    assert sweep_status(store, None)["stages"]["flips"] == {**dict.fromkeys(STATES, 0), "done": 1, "pending": 1}
+    assert sweep_status(store, None)["superseded"] == {"trainings": 0, "analyses": 1}
+
+
+def test_a_training_of_another_version_is_not_pending(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    launched(store, "mine", [trial("older", {"rewind": {"epochs": [0, 5]}}, noise=0.1), FIRST[1]], 1e9)
+    launched(store, "mine", FIRST[:1], 2e9)
+    launched(store, "other", [{**FIRST[0], "trial": digest("elsewhere")}], 3e9)  # of another name: nobody knows
+    found = sweep_status(store, None)
+    assert found["counts"]["pending"] == 3  # the second one of the older record is another content, and may be wanted
+    assert found["superseded"] == {"trainings": 1, "analyses": 0}
+    assert digest("older") not in {t.trial for t in list_trials(store)}
+    older = digest("older")
+    store.publish(Commit(older, older, None, "train", {}, 0, 1, dict(FIRST[0]["config"])), {}, {})
+    found = sweep_status(store, None)
+    assert found["stages"]["train"] == {**dict.fromkeys(STATES, 0), "done": 1, "pending": 3}
+    assert found["superseded"] == {"trainings": 0, "analyses": 1}  # its analysis, which nobody asks for any more
+
+
+def publish(store: Store, analysis: dict[str, Any]) -> None:
+    (part,) = analysis["parts"]
+    of = FIRST[0]["trial"], analysis["analysis"], analysis["stage"]
+    store.publish(Commit(part, *of, {}, 0, 1, analysis["config"]), {}, {})
 
 
 SEVERAL = (
@@ -142,7 +227,7 @@ def test_a_notebook_warns_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     opened = memloc.open_store(tmp_path)
     with pytest.warns(MemlocWarning, match="mine: two different sweeps have this name"):
         opened.table("trials", sweep="mine")
-    monkeypatch.setattr(sweep_records, "described", lambda contents: pytest.fail("it takes seconds"))
+    monkeypatch.setattr(sweep_records, "described", lambda contents, snapshot: pytest.fail("it takes seconds"))
     opened.sql("SELECT 1", sweep="mine")  # a second warning would be an error
     opened.claims(sweep="mine")
 

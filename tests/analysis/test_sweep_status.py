@@ -52,8 +52,8 @@ def remove_commit(store: Store, part_id: str) -> None:
 def status(store: Store, sweep: str | None = "tiny") -> dict[str, Any]:
     found = sweep_status(Store(store.uri), sweep)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    keys = {"counts", "stages", "failures", "progress", "waiting", "partial", "stopped", "runs", "at_work", "eta_seconds"}
-    assert set(found) == keys
+    keys = {"counts", "stages", "failures", "progress", "waiting", "superseded", "partial", "stopped", "runs", "at_work"}
+    assert set(found) == {*keys, "eta_seconds"}
     assert found["waiting"] == []  # tests/run/test_c_scores.py has a sweep where something waits
     assert list(found["progress"]) == list(found["stages"])
     assert all(set(c) == {"done", "running", "pending", "failed"} for c in [found["counts"], *found["stages"].values()])
@@ -75,6 +75,7 @@ def test_done(store: Store) -> None:
         "failures": [],
         "progress": {"train": progress(2, 2), "rewind": progress(3, 3), "evaluate": progress(2, 2)},
         "waiting": [],
+        "superseded": {"trainings": 0, "analyses": 0},
         "partial": [],
         "stopped": [],
         "runs": [],

@@ -29,6 +29,14 @@ def test_there_and_back(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert {name: encoded(rows) for name, rows in after.items()} == {name: encoded(rows) for name, rows in before.items()}
     again = memloc(tmp_path, "sweep", str(tiny.parent / "tiny.yaml"), "--executor", "inline", "--store", str(new))
     assert (again.code, "nothing to do" in again.out) == (0, True)
+    (tmp_path / f"{trial}.zip").rename(tmp_path / "best.zip")
+    (tmp_path / f"{trial}.zip").write_text("somebody's")
+    done = memloc(tmp_path, "store", "export", trial[:8], "--store", str(tiny))
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"memloc: -o {trial}.zip: is there already; name another file, or add --overwrite\n"
+    assert (tmp_path / f"{trial}.zip").read_text() == "somebody's"
+    assert memloc(tmp_path, "store", "export", trial[:8], "--store", str(tiny), "--overwrite").code == 0
+    assert (tmp_path / f"{trial}.zip").read_bytes() == (tmp_path / "best.zip").read_bytes()
     done = memloc(tmp_path, "store", "export", trial[:8], "--store", str(new), "-o", str(tmp_path / "new"))
     assert (tmp_path / "new" / f"{trial}.zip").read_bytes() == (tmp_path / f"{trial}.zip").read_bytes()
 
