@@ -36,6 +36,7 @@ from memloc.commands import (
     terminal,
     trials,
 )
+from memloc.commands.prose import wrapped
 from memloc.commands.restart import go_on_in_a_new_process
 from memloc.errors import DeviceError, MemlocError, MemlocWarning
 
@@ -45,6 +46,11 @@ EXAMPLES = options.examples(
     "memloc report                         figures and tables, as report.html",
     'memloc query "SELECT * FROM trials"   the numbers behind them',
 )
+
+ABOUT = """Where in a neural network do memorized examples live? The experiments of Maini et al. (ICML 2023).
+
+A sweep is a file with trainings and analyses of them. `memloc sweep` runs one and writes its results into a store, which
+is a folder or a bucket. The other commands read that store."""
 
 
 class Program(typer.core.TyperGroup):
@@ -76,29 +82,37 @@ READING, MANY_OBJECTS = ("status", "trials", "store", "query", "claims", "report
 app = typer.Typer(
     name="memloc",
     cls=Program,
-    help="Where in a neural network do memorized examples live? The experiments of Maini et al. (ICML 2023).",
+    help=ABOUT,
     epilog=EXAMPLES,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("sweep", epilog=sweep.EXAMPLES, cls=sweep.SweepCommand)(sweep.sweep)
+app.command("sweep", short_help="Run a sweep, or go on with it.", epilog=sweep.EXAMPLES, cls=sweep.SweepCommand)(sweep.sweep)
 app.command("status", epilog=status.EXAMPLES)(status.status)
-app.command("stop", epilog=stop.EXAMPLES)(stop.stop)
-app.command("doctor", epilog=doctor.EXAMPLES, cls=sweep.SweepCommand)(doctor.doctor)
+app.command("stop", short_help="End runs in good order, as Ctrl-C does.", epilog=stop.EXAMPLES)(stop.stop)
+app.command(
+    "doctor", short_help="Say what would keep a sweep from running well.", epilog=doctor.EXAMPLES, cls=sweep.SweepCommand
+)(doctor.doctor)
 app.command("submit", epilog=submit.EXAMPLES, cls=sweep.SweepCommand)(submit.submit)
-app.command("trials", epilog=trials.EXAMPLES)(trials.trials)
+app.command("trials", short_help="List the trainings, and how far each is.", epilog=trials.EXAMPLES)(trials.trials)
 app.command("query", epilog=query.EXAMPLES, cls=query.QueryCommand)(query.query)
-app.command("report", epilog=report.EXAMPLES)(report.report)
-app.command("claims", epilog=claims.EXAMPLES)(claims.claims)
-app.command("model", epilog=model.EXAMPLES)(model.model)
-app.command("detect", epilog=detect.EXAMPLES)(detect.detect)
+app.command("report", short_help="Write the figures and tables, as a page or as files.", epilog=report.EXAMPLES)(
+    report.report
+)
+app.command("claims", short_help="Judge the paper's claims on what was run.", epilog=claims.EXAMPLES)(claims.claims)
+app.command("model", short_help="Show a network, and what each stage can do with it.", epilog=model.EXAMPLES)(model.model)
+app.command("detect", short_help="Find the likely wrong labels of a data set.", epilog=detect.EXAMPLES)(detect.detect)
 app.add_typer(data.app, name="data")
 store.app.command("compact", epilog=store_compact.EXAMPLES)(store_compact.compact)
-store.app.command("gc", epilog=store_gc.EXAMPLES)(store_gc.gc)
-store.app.command("export", epilog=store_export.EXAMPLES)(store_export.export_trials)
+store.app.command("gc", short_help="Remove what nothing needs any more.", epilog=store_gc.EXAMPLES)(store_gc.gc)
+store.app.command(
+    "export", short_help="Write trainings into one file, for `memloc store import`.", epilog=store_export.EXAMPLES
+)(store_export.export_trials)
 store.app.command("import", epilog=store_import.EXAMPLES)(store_import.import_trials)
-store.app.command("rm", epilog=store_rm.EXAMPLES)(store_rm.rm)
+store.app.command("rm", short_help="Remove a sweep, and all that no other sweep needs.", epilog=store_rm.EXAMPLES)(
+    store_rm.rm
+)
 app.add_typer(store.app, name="store")
 
 
@@ -135,7 +149,8 @@ def main() -> None:
 
 def _show_warning(usual: Callable[..., None], message: Warning | str, category: type[Warning], *rest: Any) -> None:
     if issubclass(category, MemlocWarning):
-        print(terminal.plain(f"memloc: warning: {message}"), file=sys.stderr)
+        line = terminal.plain(f"memloc: warning: {message}")
+        print("\n".join(wrapped(line, "", "  ")) if sys.stderr.isatty() else line, file=sys.stderr)
     else:
         usual(message, category, *rest)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from memloc.commands.device import expected_numerics
 from memloc.commands.forecast import believed, forecasts, in_words, path_as_json
 from memloc.commands.formatting import common_fields, labeller
+from memloc.commands.prose import fitted
 from memloc.commands.text_table import text_table
 from memloc.config import TrainConfig
 from memloc.counts import counted
@@ -59,13 +60,13 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
         return
     label = labeller([trial.config for trial in plan.trials])
     print(_trials(works, label) + _blocks(plan), end="")
-    print(_totals(plan, store, totals))
+    print(fitted(_totals(plan, store, totals)))
     configs = {trial.id: trial.config for trial in plan.trials}
-    print("\n".join(in_words(forecast, lambda trial: label(configs[trial]), options.resources.address)))
+    print(fitted("\n".join(in_words(forecast, lambda trial: label(configs[trial]), options.resources.address))))
     if headline := believed(plan.name, forecast, works, options.resources.gpus or 8):
-        print(headline)
+        print(fitted(headline))
         if needed := largest(demands(works, options.data_dir)):
-            print(f"memory: {needed.in_words()}")
+            print(fitted(f"memory: {needed.in_words()}"))
 
 
 def _print_json(works: Sequence[Work], totals: dict[str, Any]) -> None:
@@ -111,7 +112,7 @@ def _trials(works: list[Work], label: Callable[[TrainConfig], str]) -> str:
     rows = [
         [
             w.trial.id[:8],
-            ",".join(w.trial.blocks),
+            ", ".join(w.trial.blocks),
             label(w.trial.config),
             " ".join(dict.fromkeys(a.stage for a in w.trial.analyses)),
             _state(w),

@@ -78,6 +78,7 @@ def _config(model: str, dataset: str, fields: list[str]) -> TrainConfig:
 
 def in_words(report: NetworkReport) -> str:
     """Tables of the groups and of what can be done."""
+    from memloc.commands.prose import wrapped
     from memloc.commands.text_table import text_table
 
     shape = "×".join(map(str, report.shape))
@@ -91,7 +92,10 @@ def in_words(report: NetworkReport) -> str:
     lines += _memory(report)
     can = [[a.what, "yes" if a.problem is None else "no", a.problem or ""] for a in report.abilities]
     lines += ["", *text_table(["stage or setting", "runs", "why not"], can).splitlines()]
-    lines += ["", "neurons: channels, hidden units, heads, and the classifier's weights (--json: by layer)"]
+    lines += [
+        "",
+        *wrapped("neurons: channels, hidden units, heads, and the classifier's weights (--json: by layer)", "", "  "),
+    ]
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import textwrap
 
 WIDTH = 100  # columns of a line at most: longer ones are hard to read
@@ -28,4 +29,14 @@ def wrapped(text: str, first: str = "", more: str | None = None) -> list[str]:
         subsequent_indent=first if more is None else more,
         break_long_words=False,
         break_on_hyphens=False,
+    )
+
+
+def fitted(text: str) -> str:
+    """The text with its long lines broken between words, if it goes to a terminal; in a pipe a line stays one."""
+    if not sys.stdout.isatty():
+        return text
+    columns = shutil.get_terminal_size().columns
+    return "\n".join(
+        piece for line in text.split("\n") for piece in ([line] if len(line) <= columns else wrapped(line, "", "  "))
     )

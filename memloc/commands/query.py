@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from memloc.commands import completion, options, terminal
+from memloc.commands.cells import as_texts, number, readable
 from memloc.commands.modes import refuse_others
 from memloc.commands.output import check_ending, write_whole
 from memloc.commands.text_table import text_table
@@ -85,7 +86,7 @@ def query(
     if target is not None:
         return write_whole(target, render(rows, format))
     some = format is Format.table and sys.stdout.isatty() and rows.num_rows > SHOWN
-    content = render(rows.slice(0, SHOWN) if some else rows, format)
+    content = render(rows.slice(0, SHOWN) if some else rows, format, fit=True)
     if format is Format.table:
         sys.stdout.write(terminal.plain(content.decode("utf-8")))  # for people, in the terminal's own encoding
     else:
@@ -116,18 +117,25 @@ def _target(output: str | None, format: Format) -> Path | None:
     return target
 
 
-def render(rows: Any, format: Format) -> bytes:
-    """An Arrow table as bytes in one of the formats; NULL is empty in csv and table, null in json."""
+def render(rows: Any, format: Format, fit: bool = False) -> bytes:
+    """An Arrow table as bytes in one of the formats; NULL is empty in csv and table, null in json.
+
+    fit: a table is for standard output, and as narrow as a terminal there.
+    """
     if format is Format.parquet:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         sink = io.BytesIO()
-        pq.write_table(rows, sink)
+        try:
+            pq.write_table(rows, sink)
+        except pa.ArrowNotImplementedError as error:
+            raise UsageError(f"--format parquet: {error}; make it text, such as CAST(x AS VARCHAR)") from None
         return sink.getvalue()
     if format is Format.json:
         import json
 
-        plain = [_plain(row) for row in rows.to_pylist()]
+        plain = [_plain(readable(row)) for row in rows.to_pylist()]
         return (json.dumps(plain, indent=1, default=str, allow_nan=False) + "\n").encode()
     if format is Format.csv:
         import csv
@@ -135,12 +143,14 @@ def render(rows: Any, format: Format) -> bytes:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(rows.column_names)
-        writer.writerows([["" if v is None else v for v in row.values()] for row in rows.to_pylist()])
+        writer.writerows([["" if v is None else readable(v) for v in row.values()] for row in rows.to_pylist()])
         return text.getvalue().encode()
     if format is Format.latex:
-        latex: str = rows.to_pandas().to_latex(index=False, escape=True, float_format="%.4g", na_rep="")
+        latex: str = (
+            as_texts(rows).to_pandas().to_latex(index=False, escape=True, float_format=lambda v: number(v, 4), na_rep="")
+        )
         return latex.encode()
-    return text_table(rows.column_names, [[_cell(v) for v in row.values()] for row in rows.to_pylist()]).encode()
+    return text_table(rows.column_names, [[_cell(v) for v in row.values()] for row in rows.to_pylist()], fit).encode()
 
 
 def _plain(value: Any) -> Any:
@@ -157,4 +167,4 @@ def _plain(value: Any) -> Any:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return number(value, 6) if isinstance(value, float) else str(readable(value))
