@@ -23,7 +23,7 @@ EXAMPLES = options.examples(
     "memloc data check                     the checksums of what is there",
     "memloc data check folder:pets         what images of your own are",
 )
-app = typer.Typer(help="List, fetch and check the named data sets.", epilog=EXAMPLES, rich_markup_mode=None)
+app = typer.Typer(help="List, fetch and check data sets, also images of your own.", epilog=EXAMPLES, rich_markup_mode=None)
 
 _NAMES: Any = typer.Argument(
     None, metavar="NAME", help="Data sets. `memloc data list` shows them.", autocompletion=completion.data_sets
@@ -51,7 +51,7 @@ def _data(context: typer.Context) -> None:
         print(context.get_help())
 
 
-@app.command("list", epilog=LIST_EXAMPLES)
+@app.command("list", short_help="List the named data sets, and whether they are there.", epilog=LIST_EXAMPLES)
 def list_(data_dir: str = options.DATA_DIR, as_json: bool = options.JSON) -> None:
     """List the named data sets: images, sizes, and whether they are there."""
     from memloc.commands.text_table import text_table
@@ -90,7 +90,7 @@ def _listed(name: str, data_dir: Path) -> dict[str, Any]:
     }
 
 
-@app.command("fetch", epilog=FETCH_EXAMPLES)
+@app.command("fetch", short_help="Download data sets; each file is verified.", epilog=FETCH_EXAMPLES)
 def fetch(names: list[str] = _NAMES, data_dir: str = options.DATA_DIR) -> None:
     """Download data sets, each file verified; what is there already is not downloaded again."""
     from memloc.data import SOURCES, NamedDataset, directory
@@ -98,7 +98,7 @@ def fetch(names: list[str] = _NAMES, data_dir: str = options.DATA_DIR) -> None:
 
     if not names:
         raise UsageError(f"data fetch: name a data set; valid: {', '.join(SOURCES)}")
-    _check_names(names)
+    _check_names(names, list(SOURCES))
     where = directory.data_dir(data_dir)
     problems: list[str] = []
     for name in dict.fromkeys(names):
@@ -116,7 +116,7 @@ def fetch(names: list[str] = _NAMES, data_dir: str = options.DATA_DIR) -> None:
         raise MemlocError(*problems)
 
 
-@app.command("check", epilog=CHECK_EXAMPLES)
+@app.command("check", short_help="Verify checksums; say what images of your own are.", epilog=CHECK_EXAMPLES)
 def check(
     names: list[str] = _CHECKED,
     data_dir: str = options.DATA_DIR,
@@ -129,10 +129,10 @@ def check(
     The exit code is 1 if a checksum is wrong.
     """
     from memloc.commands import data_check
-    from memloc.data import directory
+    from memloc.data import KINDS, directory
 
     by_name, own, fields = data_check.sorted_out(names or [])
-    _check_names(by_name)
+    _check_names(by_name, [kind.FORM or name for name, kind in KINDS.items()])
     data_check.check_sheet(output, own)
     if fields and not own:
         raise UsageError(f"{fields[0]}: is a field of images of your own; name them too, such as folder:DIR")
@@ -160,12 +160,13 @@ def _checked(names: Sequence[str], where: Path) -> list[dict[str, Any]]:
     return checked
 
 
-def _check_names(names: Sequence[str]) -> None:
+def _check_names(names: Sequence[str], valid: Sequence[str]) -> None:
+    """Raises UsageError for what is no named data set. valid: what can be written here."""
     from memloc.data import SOURCES
 
     wrong = [n for n in names if n not in SOURCES]
     if wrong:
-        raise UsageError(*(f"{n}: no such data set; valid: {', '.join(SOURCES)}{nearest(n, SOURCES)}" for n in wrong))
+        raise UsageError(*(f"{n}: no such data set; valid: {', '.join(valid)}{nearest(n, SOURCES)}" for n in wrong))
 
 
 def _checked_files(dataset: NamedDataset, data_dir: Path) -> Iterator[dict[str, Any]]:

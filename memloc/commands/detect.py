@@ -41,7 +41,10 @@ DRAWS = ("subset", "data_seed", "wrong", "noise_count")  # fields that decide wh
 
 def detect(
     data: str = typer.Argument(
-        ..., metavar="DATA", help="Images and labels: docs/data.md.", autocompletion=completion.data_sets
+        ...,
+        metavar="DATA",
+        help="A data set such as cifar10, or images of your own: folder:DIR, npz:FILE, csv:FILE, … (docs/data.md).",
+        autocompletion=completion.data_sets,
     ),
     fields: list[str] = typer.Argument(
         None, metavar="FIELD=VALUE…", help="Fields of the trainings, as for a sweep: width=1, batch_size=256, subset=5000."

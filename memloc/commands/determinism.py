@@ -35,6 +35,6 @@ def check_determinism(trials: Iterable[TrialPlan], options: Options) -> None:
         if not isinstance(config.architecture, TracedConfig):
             continue
         shape, key = describe(config.source, options.data_dir).shape, (config.architecture, config.dropout)
-        networks.setdefault((*key, shape, trial.size.classes), TriedNetwork(config, shape, trial.size.classes))
+        networks.setdefault((*key, shape, trial.size.classes), TriedNetwork(trial.id, config, shape, trial.size.classes))
     if refused := problems(list(networks.values()), device):
         raise UsageError(*refused)

@@ -42,7 +42,7 @@ def doctor(
     checkpoints: Retention = options.CHECKPOINTS,
     as_json: bool = options.JSON,
 ) -> None:
-    """Check versions, store, data, GPUs, clocks, disks and the token; 1 if a sweep could not run well."""
+    """Check versions, store, data, GPUs, clocks, disks and the token. The exit code is 1 if a sweep could not run."""
     from memloc.data.directory import data_dir as directory
     from memloc.run.cluster import resolve
     from memloc.run.diagnosis import Needs, findings

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from memloc.commands import options, terminal
+import typer
+
+from memloc.commands import completion, options, terminal
 
 if TYPE_CHECKING:
     from memloc.analysis.stopping import Told
@@ -15,8 +17,15 @@ EXAMPLES = options.examples(
     "memloc stop --store s3://bucket/runs   every run of the store",
 )
 
+SWEEP: Any = typer.Argument(
+    None,
+    metavar="SWEEP",
+    help="A sweep's name, or NAME@sha8 for one of its contents; without it, every run of the store.",
+    autocompletion=completion.stored_sweeps,
+)
 
-def stop(sweep: str = options.SWEEP, store: str = options.STORE) -> None:
+
+def stop(sweep: str = SWEEP, store: str = options.STORE) -> None:
     """Tell runs to end in good order, as Ctrl-C does. The command that began a sweep continues it."""
     from memloc.analysis.stopping import tell
     from memloc.invocation import command

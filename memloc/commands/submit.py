@@ -77,7 +77,10 @@ def submit(
     ),
     sbatch: list[str] = typer.Option([], "--sbatch", metavar="OPTION", help="SLURM: more, such as --sbatch=--qos=long."),
     python: str = typer.Option(
-        sys.executable, "--python", help="SLURM: the Python that has memloc, on every node.", show_default=False
+        sys.executable,
+        "--python",
+        help="SLURM: the Python that has memloc, on every node. Default: this one.",
+        show_default=False,
     ),
     address: str = typer.Option(
         None, "--address", help=f"The job server. Default: RAY_API_SERVER_ADDRESS, else {JOB_SERVER}."

@@ -57,6 +57,8 @@ def exhibit_id(paper: Paper, name: str) -> str:
     Raises:
         UsageError: the paper has none of this name.
     """
+    if not name.strip():
+        raise UsageError("--figure: is empty; write the name of a figure or table, such as 3 or table2")
     exhibits = [exhibit for section in paper.sections for exhibit in section.exhibits]
     ids = [exhibit.id for exhibit in exhibits]
     wanted = f"fig{int(name):02d}" if name.isdecimal() else name

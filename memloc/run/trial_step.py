@@ -23,8 +23,9 @@ _REFUSAL = re.compile(r"^(\S+) does not have a deterministic implementation")  #
 
 @dataclass(frozen=True)
 class TriedNetwork:
-    """A training's network for images of shape (C, H, W)."""
+    """A training's network for images of shape (C, H, W). trial: the id of one such training."""
 
+    trial: str
     config: TrainConfig
     shape: tuple[int, int, int]
     classes: int
@@ -38,12 +39,24 @@ def problems(networks: Sequence[TriedNetwork], device: torch.device) -> list[str
     if not networks:
         return []
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        operations = list(pool.map(nondeterministic_operation, networks, [device] * len(networks)))
+        operations = [_tried(pool, network, device) for network in networks]
     return [
         f"model: {network.config.model}: {without_algorithm(operation)}; train it with --device cpu, or take another network"
         for network, operation in zip(networks, operations, strict=True)
         if operation
     ]
+
+
+def _tried(pool: ProcessPoolExecutor, network: TriedNetwork, device: torch.device) -> str | None:
+    """As `nondeterministic_operation`, in the other process. What it raises keeps its traceback, and says where that was."""
+    try:
+        return pool.submit(nondeterministic_operation, network, device).result()
+    except Exception as error:
+        error.add_note(
+            f"memloc: this ended the training step that tries trial {network.trial} (model: {network.config.model}) on "
+            f"{device} before the sweep. The sweep has not begun. --device cpu leaves this step out"
+        )
+        raise
 
 
 def nondeterministic_operation(network: TriedNetwork, device: torch.device) -> str | None:

@@ -11,6 +11,7 @@ import pytest
 
 from memloc import data
 from memloc.data import load
+from memloc.models.architectures import TRAINING
 from tests.commands.test_query import run
 from tests.data.small import TRUE, serving, small, write
 from tests.data.test_fetch import closed_port
@@ -98,7 +99,8 @@ def test_fetch(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             ["fetch", "cifar"],
             "cifar: no such data set; valid: digits, cifar10, mnist, fashion_mnist, svhn (did you mean 'cifar10'?)",
         ),
-        (["check", "npx:x"], "npx:x: no such data set; valid: digits, cifar10, mnist, fashion_mnist, svhn"),
+        (["check", "npx:x"], f"npx:x: no such data set; valid: {TRAINING.valid('dataset')}"),  # as in a sweep
+        (["check", "nosuch"], f"nosuch: no such data set; valid: {TRAINING.valid('dataset')}"),
         (["check", "image=32x32"], "image=32x32: is a field of images of your own; name them too, such as folder:DIR"),
         (["check", "digits", "-o", "x.png"], "-o x.png: a contact sheet is of one source of your own, such as folder:DIR"),
         (["check", "folder:x", "-o", "x.pdf"], "-o x.pdf: a contact sheet is a PNG; name a file that ends in .png"),

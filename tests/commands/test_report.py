@@ -70,6 +70,8 @@ def test_bad_figures(tiny: Path, tmp_path: Path) -> None:
         r"to run it: memloc sweep noise-curve --store \S+",
         refused("--figure", "11", *at),
     )
+    for empty in ("", " "):
+        assert refused("--figure", empty, *at).startswith("--figure: is empty; write the name of a figure or table")
     assert refused("--width", "3in", *at) == "--width 3in: is for a single figure; add --figure"
     assert refused("--font", "serif", *at) == "--font serif: is for a single figure; add --figure"
     assert refused("--paper", "maini2032", *at).startswith("paper maini2032: no such paper")

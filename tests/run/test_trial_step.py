@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,12 @@ class Backward(Pooling):
     def __init__(self, *shape):
         super().__init__(*shape)
         self.fc.weight.register_hook(lambda gradient: gradient.clone().put_(torch.tensor([0]), gradient[0, :1]))
+
+
+class Unlucky(Pooling):
+    def __init__(self, *shape):
+        super().__init__(*shape)
+        self.fc.weight.register_hook(lambda gradient: gradient / [][0])
 """
 # `max_unpool2d` has no deterministic algorithm on a CPU either, so a CPU can refuse it.
 REFUSED = "max_unpooling2d_forward_out"
@@ -73,7 +80,7 @@ def _numerics() -> Iterator[None]:
 
 def tried(nets: Path, name: str) -> TriedNetwork:
     config = resolved(dataset="digits", model=f"python:{nets}:{name}", dropout="none")
-    return TriedNetwork(config.model_copy(update={"architecture": config.architecture.completed()}), (1, 16, 16), 10)
+    return TriedNetwork("3f2a", config.model_copy(update={"architecture": config.architecture.completed()}), (1, 16, 16), 10)
 
 
 def test_the_operation_is_named(nets: Path) -> None:
@@ -109,6 +116,18 @@ def test_another_process_tries_them(nets: Path) -> None:
     ]
     assert not torch.are_deterministic_algorithms_enabled()
     assert problems([], CPU) == []
+
+
+def test_what_nobody_expected_says_which_trial_it_was(nets: Path) -> None:
+    with pytest.raises(IndexError, match="list index out of range") as raised:
+        problems([tried(nets, "Pooling"), tried(nets, "Unlucky")], CPU)
+    text = "".join(traceback.format_exception(raised.value))
+    assert "nets.py" in text  # the other process's traceback
+    last = text.splitlines()[-1]
+    assert last.startswith(
+        f"memloc: this ended the training step that tries trial 3f2a (model: python:{nets}:Unlucky) on cpu"
+    )
+    assert "The sweep has not begun" in last
 
 
 @pytest.fixture

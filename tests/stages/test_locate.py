@@ -71,6 +71,12 @@ def decoy_of(setting: Setting, row: int) -> int:
     return next(r for r in pair if r != row)
 
 
+def test_located_is_of_truth_deleted_alone(tied: Trained) -> None:
+    """No file of a table is written that has no rows."""
+    config = STAGE.resolve(LocateConfig(truth="tied", noisy=2, clean=0, evaluated=0), tied.config)
+    assert set(STAGE.run(config, tied.inputs(), {"group": 0, "method": "activation"})) == {"localization"}
+
+
 def test_a_group_has_the_first_pairs_of_its_set_and_the_rest_change_nothing(tied: Trained) -> None:
     (_, few, _), (_, more, _) = tied_group(tied, noisy=4, clean=0), tied_group(tied, noisy=8, clean=0)
     assert truths.pairs(few, True) == truths.pairs(more, True)

@@ -51,7 +51,8 @@ def run(config: ResolvedLocate, inputs: Inputs, group: int, method: Method) -> T
         if config.truth == "deleted":  # in the training's own network
             layers, indices = zip(*(neurons.locate(neuron) for neuron in order), strict=True)
             located.append(about | {"layers": layers, "indices": indices})
-    return {"localization": columns_of(rows, NAMES), "located": columns_of(located, LOCATED)}
+    tables = {"localization": columns_of(rows, NAMES)}
+    return {**tables, "located": columns_of(located, LOCATED)} if config.truth == "deleted" else tables
 
 
 def _remembered(config: ResolvedLocate, inputs: Inputs, group: int) -> Group:
