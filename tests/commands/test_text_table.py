@@ -38,13 +38,24 @@ def test_texts_are_broken_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None
     table = text_table(HEADER, [LONG, ["1", "", "3", ""]])
     assert max(map(len, table.splitlines())) <= 60
     assert table.splitlines()[2:] == [
-        "266df2a2  gradients rewind         12.5  3 of 20 parts to do",
-        "          retrain flips",
-        "          evaluate second_split",
-        "          detection",
-        "1                                     3",
+        "266df2a2  gradients rewind retrain flips     12.5  3 of 20",
+        "          evaluate second_split detection          parts to",
+        "                                                   do",
+        "1                                               3",
     ]
     assert text_table(HEADER, [LONG], fit=False).splitlines()[2] == "  ".join([*LONG[:2], "  12.5", LONG[3]])
+
+
+def test_words_are_whole_and_the_room_goes_to_what_makes_rows_high(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_a_terminal(monkeypatch)
+    table = text_table(["id", "few", "many"], [["266df2a2f936ee85", "one second_split", "four " * 30], ["x", "", ""]])
+    assert max(map(len, table.splitlines())) <= 60
+    words = [word for line in table.splitlines()[2:] for word in line.split()]
+    assert sorted(words) == sorted(["266df2a2f936ee85", "one", "second_split", *["four"] * 30, "x"])
+    assert len(table.splitlines()) == 2 + 6 + 1  # 28 columns are left for 149 letters
+    long = text_table(["a", "b"], [["x" * 100, "y" * 100]])
+    assert max(map(len, long.splitlines())) <= 60
+    assert "".join(long.splitlines()[2:]).count("x") == 100
 
 
 def test_in_a_pipe_a_row_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
