@@ -29,7 +29,7 @@ from memloc.config import Neutral, TrainConfig
 from memloc.models.architectures import TRAINING
 from memloc.stages import STAGES
 
-IDS = ("trial", "analysis", "scores", "reads", "config")  # follow from versions and configurations
+IDS = ("trial", "analysis", "scores", "reads", "config", "version")  # follow from versions and configurations
 CLOCK = ("seconds",)
 KEYS = ("epoch", "layer", "param", "mode", "rescale", "example", "repeat", "score", "other", "sample")
 NEW = {"examples": ("mean_prob", "alternative", "alternative_prob")}  # columns that later versions have added

@@ -125,7 +125,9 @@ def test_a_model_whose_checkpoint_is_gone_or_damaged(tmp_path: Path) -> None:
     (trial,) = memloc.open_store(store.uri).trials(dropout="none")
     assert trial.id in [t.id for t in plan.trials]
     store.files.delete(layout.checkpoint(trial.id, 0))
-    with pytest.raises(StoreError, match=r"epoch-0000\.safetensors is missing: pruned by --checkpoints, or lost"):
+    with pytest.raises(
+        StoreError, match=r"epoch-0000\.safetensors is missing: it was pruned, as a sweep was told, or it is lost"
+    ):
         trial.model(0)
     content = bytearray(store.files.get(layout.checkpoint(trial.id, 1)))
     content[-1] ^= 1

@@ -49,7 +49,7 @@ def read(files: Files, entry: CheckpointEntry) -> dict[str, Tensor]:
         DamagedError: where it is missing or is not what was committed.
     """
     if files.patience.settled(lambda: files.size(entry.path)) is None:
-        problem = f"store {files.uri}: {entry.path} is missing: pruned by --checkpoints, or lost"
+        problem = f"store {files.uri}: {entry.path} is missing: it was pruned, as a sweep was told, or it is lost"
         raise DamagedError(problem, entry.path, REPLAYED)
     try:
         weights: dict[str, Tensor] = safetensors.torch.load(read_entry(files, entry))

@@ -53,14 +53,15 @@ def _with_values(entries: list[Entry], name: str, parts: list[str], text: str, r
             axis, problems = checker.axis(name, part)
             ranges.append(axis)
         else:
-            taken, problems = checker.training(name, typed(part))
+            value = typed(part)
+            taken, problems = (None, []) if value is None else checker.training(name, value)  # null: it is not used
             single.add(canonical_json([taken]))
         if problems:
             raise UsageError(*(f"command line:--only {text}: {problem}" for _, problem in problems))
-    having = [(entry, flat[name]) for entry in entries if name in (flat := entry.config.flat())]
-    kept = [e for e, v in having if canonical_json([v]) in single or any(v in axis for axis in ranges)]
+    values = [(entry, entry.config.flat().get(name)) for entry in entries]
+    kept = [e for e, v in values if canonical_json([v]) in single or any(v in axis for axis in ranges)]
     if not kept:
-        there = list(dict.fromkeys(written(value, quote=False) for _, value in having))
+        there = list(dict.fromkeys(written(value, quote=False) for _, value in values if value is not None))
         some = ", ".join(there[:20]) + (f", … ({len(there)} values)" if len(there) > 20 else "")
         raise UsageError(
             f"command line:--only {text}: no trial fits; " + (f"{name} there: {some}" if there else f"none uses {name}")

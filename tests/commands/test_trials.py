@@ -111,7 +111,14 @@ def test_the_whole_store(store: Store, run: Any) -> None:
 
 @pytest.mark.parametrize(
     ("only", "letters"),
-    [(["noise=0.1"], "b"), (["seed=0,2", "noise=0"], "ac"), (["block=b"], "bc"), (["block=b", "seed=2"], "c")],
+    [
+        (["noise=0.1"], "b"),
+        (["seed=0,2", "noise=0"], "ac"),
+        (["block=b"], "bc"),
+        (["block=b", "seed=2"], "c"),
+        (["p_gen=null", "seed=0,1"], "ab"),
+        (["subset=null,300"], "abc"),
+    ],
 )
 def test_only(store: Store, run: Any, only: list[str], letters: str) -> None:
     options = [word for text in only for word in ("--only", text)]

@@ -27,6 +27,7 @@ def seeds_of(made: Simulated, id: str) -> int:
 # --- trainings ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:.*training has results of several versions:memloc.errors.MemlocWarning")
 def test_a_seed_counts_once_by_the_newest_version_of_training(made: Simulated) -> None:
     for version, noisy in ((1, 0.9), (2, 0.7)):
         made.gradients(made.training(seed=0, version=version), noisy=noisy)
