@@ -123,7 +123,7 @@ def test_where_things_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert store_uri("mine") == "mine"
     monkeypatch.setenv("MEMLOC_DATA", str(tmp_path))
     assert data_dir() == tmp_path
-    with pytest.raises(StoreError, match="does not exist"):
+    with pytest.raises(StoreError, match=r"does not exist; .* makes one, open_store\(URI\) or MEMLOC_STORE names another$"):
         memloc.open_store(str(tmp_path / "none"))
 
 

@@ -33,7 +33,7 @@ def open_store(uri: str | os.PathLike[str] | None = None, *, data_dir: str | os.
         StoreError: where there is no store, or the URI does not name one. UsageError: where an argument is no path.
     """
     check_path("data_dir", data_dir)
-    return OpenStore(existing(uri, "another URI"), data_dir)
+    return OpenStore(existing(uri, "open_store(URI)"), data_dir)
 
 
 class OpenStore:
