@@ -254,6 +254,48 @@ def shared(channels: int, height: int, width: int, classes: int) -> nn.Module:
     return Shared(channels, classes)
 
 
+class Halved(nn.Dropout):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * 0.5 if self.training else x
+
+
+def derived_dropout(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), Halved(0.5), nn.Linear(8, classes))
+
+
+class Cosine(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(F.normalize(x), F.normalize(self.weight))
+
+
+def cosine(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), Cosine(8, classes))
+
+
+class Noted(nn.Linear):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+    def set_extra_state(self, state: object) -> None: ...
+
+
+def noted(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), Noted(64, classes))
+
+
+def pruned(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    from torch.nn.utils import prune
+
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+    prune.random_unstructured(network[1], "weight", 0.5)  # type: ignore[no-untyped-call]
+    return network
+
+
+def twice(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    layer = nn.Linear(64, 64)
+    return nn.Sequential(nn.Flatten(), layer, nn.ReLU(), layer, nn.ReLU(), nn.Linear(64, classes))
+
+
 # --- parameters that a training leaves as they are, or computes ---------------------------------------------------------
 
 

@@ -106,12 +106,16 @@ def _logits(origin: Origin, model: nn.Module, x: Tensor) -> Any:
 
 
 def _check_names(model: nn.Module) -> None:
-    """Raises GroupingError if a child or a tensor of the model has a name that a `Network` needs for itself."""
+    """Raises GroupingError if a child or a tensor of the model has two names, or one that a `Network` needs for itself."""
     own = {*dir(Network), *Network.__annotations__, "opened", "made_from"}
     tensors = (*model.named_parameters(recurse=False), *model.named_buffers(recurse=False))
     taken = [name for name, _ in (*model.named_children(), *tensors) if name in own]
     if taken:
         raise GroupingError(f"memloc's networks have something of their own under the name {taken[0]}; rename it")
+    first: dict[int, str] = {}
+    for name, value in (*model._modules.items(), *model._parameters.items(), *model._buffers.items()):
+        if value is not None and (one := first.setdefault(id(value), name)) != name:
+            raise GroupingError(f"{one} and {name} are the same; give it one name, and use it twice in `forward`")
 
 
 def _described(value: Any) -> str:
@@ -220,4 +224,9 @@ def _check(model: nn.Module, result: Opened, x: Tensor) -> None:
     model.eval()
     gates = {layer: torch.stack([torch.ones(s), torch.zeros(s)]) for layer, s in result.neurons.items()}
     if differ(run(2, gates)[:1], model(x[:2])[:1]):
+        for point in result.points.values():
+            module = model.get_submodule(point.layer)
+            if point.kind == "weights" and type(module).forward not in (nn.Linear.forward, nn.Conv2d.forward):
+                kind = f"{point.layer} ({type(module).__name__})"
+                raise GroupingError(f"{kind} multiplies by other numbers than its weights; derive it from nn.Module")
         raise GroupingError("its images do not keep to themselves")

@@ -19,6 +19,7 @@ from memloc.models.kept import Masks, times
 from memloc.models.traced.program import GroupingError, Program
 from memloc.models.traced.trace import place, prefixes
 
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 BY_CHANNEL = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 OWN = "dropout "  # what the names of the sites of own dropouts begin with
 
@@ -54,10 +55,13 @@ class OwnDropout:
 
 
 def removed_dropouts(model: nn.Module) -> dict[str, OwnDropout]:
-    """Replaces every `nn.Dropout` of the model by the identity, and returns them: {module: dropout}."""
+    """Replaces every `nn.Dropout` of the model by the identity, and returns them: {module: dropout}.
+
+    A class derived from it that computes something else stays as it is.
+    """
     dropouts: dict[str, OwnDropout] = {}
     for name, module in list(model.named_modules()):
-        if isinstance(module, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d) and name:
+        if isinstance(module, DROPOUTS) and type(module).forward in [kind.forward for kind in DROPOUTS] and name:
             if module.p:
                 dropouts[name] = OwnDropout(float(module.p), isinstance(module, BY_CHANNEL))
             model.set_submodule(name, nn.Identity())

@@ -41,6 +41,8 @@ class Function(Origin):
             raise GroupingError(f"{called} raises {self.code.explained(error)}") from error
         if not isinstance(model, nn.Module):
             raise GroupingError(f"{self.function} returns a {type(model).__name__}; valid: an nn.Module")
+        if unlike := [name for name, value in model.state_dict().items() if not isinstance(value, Tensor)]:
+            raise GroupingError(f"{unlike[0]} of its state is no tensor; memloc keeps tensors alone")
         elsewhere = [name for name, tensor in model.state_dict().items() if tensor.device.type != "cpu"]
         if elsewhere:
             raise GroupingError(
@@ -61,9 +63,18 @@ def _materialise(model: nn.Module, shape: Shape) -> None:
 
 
 def _own_all_tensors(model: nn.Module) -> None:
-    """Makes buffers of plain tensors that modules hold, so that they move to a device with the others."""
-    for module in model.modules():
+    """Makes buffers of plain tensors that modules hold, so that they move to a device with the others.
+
+    Raises:
+        GroupingError: one of them is computed from parameters.
+    """
+    for place, module in model.named_modules():
         for name, value in list(vars(module).items()):
             if isinstance(value, Tensor):
+                if value.grad_fn is not None:
+                    raise GroupingError(
+                        f"{f'{place}.{name}'.lstrip('.')} is computed from parameters before a forward pass, as by the old "
+                        "nn.utils.weight_norm and by pruning; take nn.utils.parametrizations.weight_norm, or prune.remove"
+                    )
                 delattr(module, name)
                 module.register_buffer(name, value, persistent=False)
