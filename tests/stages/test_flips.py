@@ -16,6 +16,7 @@ from memloc.models.architectures import resolved
 from memloc.stages.flips import compute
 from memloc.stages.flips.compute import sample
 from memloc.stages.flips.config import Flips, FlipsConfig
+from memloc.stages.neurons import task
 from memloc.stages.neurons.search import search
 from memloc.stages.neurons.task import Task
 from tests.stages.conftest import TIED, Trained, run
@@ -151,6 +152,23 @@ def test_configurations(plain: Trained) -> None:
     assert (defined.reference, defined.batch) == (None, 512)
     with pytest.raises(FieldError):
         STAGE.resolve(FlipsConfig(), resolved(dataset="digits", model="resnet9", **TIED))
+
+
+def test_what_is_kept_for_later_searches_has_a_bound(memorizing: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of its quantities here, however many steps there are. (With a thousand classes a quantity takes megabytes.)"""
+    config = STAGE.resolve(FlipsConfig(clean=6, noisy=6, repeats=2, post_eval=0), memorizing.config)
+    parts = STAGE.parts(config, memorizing.config, memorizing.size)
+
+    def searched() -> tuple[list[Any], list[int]]:
+        inputs = memorizing.inputs()
+        rows = [STAGE.run(config, inputs, part)["flips"] for part in parts]
+        (memo,) = inputs.memo.values()
+        return [{k: list(v) for k, v in of_part.items()} for of_part in rows], [t.nbytes for t in memo.values()]
+
+    rows, sizes = searched()
+    assert len(sizes) > 3
+    monkeypatch.setattr(task, "KEPT", 2 * sizes[0])
+    assert searched() == (rows, sizes[:2])
 
 
 def test_the_same_bits_whatever_was_computed_before(memorizing: Trained) -> None:

@@ -19,6 +19,7 @@ from memloc.stages.neurons.noise import Noise
 from memloc.stages.training.transfer import to_device
 
 NOISE = 0.01  # length of the noise relative to the image's
+KEPT = 2**28  # bytes of what the searches of a training leave for later ones, at most
 
 
 @dataclass
@@ -166,7 +167,13 @@ class Task:
         return self.masks(rows[:, None].expand(-1, copies).flatten().repeat(runs))
 
     def remember(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
-        """The quantity of this key, computed only if no earlier search of the training has left it in `memo`."""
-        if key not in self.memo:
-            self.memo[key] = compute()
-        return self.memo[key]
+        """The quantity of this key, computed only if no earlier search of the training has left it in `memo`.
+
+        What would make `memo` too large is not kept: there is a number for every gate, of every repeat and step.
+        """
+        if key in self.memo:
+            return self.memo[key]
+        value = compute()
+        if value.nbytes + sum(known.nbytes for known in self.memo.values()) <= KEPT:
+            self.memo[key] = value
+        return value
