@@ -254,6 +254,33 @@ def shared(channels: int, height: int, width: int, classes: int) -> nn.Module:
     return Shared(channels, classes)
 
 
+def gated_units(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.GLU(), nn.Linear(8, classes))
+
+
+class Attending(nn.Module):
+    """Rows as tokens, from a linear layer directly into torch's attention."""
+
+    def __init__(self, channels: int, width: int, classes: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(channels * width, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embed(x.permute(0, 2, 1, 3).flatten(2))
+        logits: Tensor = self.head(self.attention(tokens, tokens, tokens, need_weights=False)[0].mean(dim=1))
+        return logits
+
+
+def attending(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Attending(channels, width, classes)
+
+
+def all_dropped(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Dropout(1.0), nn.Linear(8, classes))
+
+
 class Halved(nn.Dropout):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) * 0.5 if self.training else x

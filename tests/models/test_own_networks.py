@@ -175,6 +175,13 @@ def test_neurons_are_channels_hidden_units_and_the_classifiers_weights() -> None
     assert network("partly").neurons == {"conv": (8,), "head": (10, 8)}  # none in what is one operation
 
 
+def test_what_halves_or_attends_is_no_activation() -> None:
+    """Both are in torch's module of activations. The layer before them has no hidden units."""
+    assert network("gated_units").neurons == {"3": (10, 8)}
+    assert network("attending").neurons == {"head": (10, 8)}
+    close(*(each(images()) for each in pair("gated_units")))
+
+
 def test_closing_a_neuron_is_what_a_hook_does() -> None:
     ours, module = pair("make")
     gate = torch.ones(1, 12, dtype=torch.float64)
@@ -293,6 +300,7 @@ def test_a_configuration_from_a_store_needs_the_file(tmp_path: Path) -> None:
         ("root", "its forward pass cannot be traced: TraceError: symbolically traced variables cannot be used as inputs"),
         ("draws", "in training two passes over the same images differ: it draws at random (nn.Dropout is what memloc can"),
         ("spectral", "or each pass changes it, as with nn.utils.spectral_norm"),
+        ("all_dropped", "the dropout 3 drops everything; valid: a rate below 1"),
         ("derived_dropout", "it draws at random (nn.Dropout is what memloc can draw by key)"),
         ("cosine", "3 (Cosine) multiplies by other numbers than its weights; derive it from nn.Module"),
         ("noted", "1._extra_state of its state is no tensor; memloc keeps tensors alone"),

@@ -32,6 +32,7 @@ FUNCTIONS = (
 )  # fmt: skip
 METHODS = ("relu", "tanh", "sigmoid")
 PASSING = (nn.Identity, nn.Dropout)
+NOT_ACTIVATIONS = (*PASSING, nn.GLU, nn.MultiheadAttention)  # the last two are in torch's module of activations
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _activates(module: nn.Module | None) -> bool:
     if isinstance(module, NORMS):
         return _activates(getattr(module, "act", None))
     kind = "" if module is None else type(module).__module__
-    return not isinstance(module, PASSING) and (
+    return not isinstance(module, NOT_ACTIVATIONS) and (
         kind == "torch.nn.modules.activation" or kind.startswith("timm.layers.activ")
     )
 

@@ -177,7 +177,10 @@ def _with_closed(
 
 
 def _check_dropouts(model: nn.Module, program: Program, dropouts: Mapping[str, OwnDropout]) -> None:
-    """Raises GroupingError for a dropout inside of a module that is one operation: it would never act."""
+    """Raises GroupingError for a dropout that drops everything, or that would never act inside of one operation."""
+    for name, dropout in dropouts.items():
+        if dropout.rate >= 1:
+            raise GroupingError(f"the dropout {name} drops everything; valid: a rate below 1")
     for node in (n for n in program.body() if n.op == "call_module"):
         for name in (name for name in dropouts if name.startswith(f"{node.target}.")):
             kind = type(model.get_submodule(str(node.target))).__name__
