@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import typer
 import typer.core
+import typer.main
 from typer.exceptions import TyperException
 
 from memloc.commands import (
@@ -163,6 +165,17 @@ def _call() -> Any:
         raise
 
 
+def _named() -> str:
+    """The command that was typed, as far as there is one. Not every error of Typer knows it."""
+    words, commands = ["memloc"], typer.main.get_command(app)
+    for word in sys.argv[1:]:
+        commands = getattr(commands, "commands", {}).get(word)  # type: ignore[assignment]
+        if commands is None:
+            break
+        words.append(word)
+    return " ".join(words)
+
+
 def _run() -> None:
     try:
         terminal.check_output()
@@ -176,8 +189,9 @@ def _run() -> None:
     except TyperException as error:  # of the command line itself: a missing argument, an unknown option, a bad value
         message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")
         message = message.replace("Value error, ", "")  # pydantic's own words, in which Typer checks the values
+        message = re.sub(r"\. Did you mean (.*)\?$", r" (did you mean \1?)", message)  # as memloc's own errors have it
         context = getattr(error, "ctx", None)
-        print(f"memloc: {message}; see {context.command_path if context else 'memloc'} --help", file=sys.stderr)
+        print(f"memloc: {message}; see {context.command_path if context else _named()} --help", file=sys.stderr)
         sys.exit(2)
     except MemlocError as error:
         for problem in error.problems:

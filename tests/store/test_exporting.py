@@ -36,7 +36,7 @@ def names(file: Path) -> list[str]:
 
 
 def export(folder: Path, store: Path, *arguments: str) -> str:
-    done = memloc(folder, "store", "export", *arguments, "--store", str(store), "-o", str(folder / "x.zip"))
+    done = memloc(folder, "store", "export", *arguments, "--store", str(store), "-o", str(folder / "x.zip"), "--overwrite")
     assert (done.code, done.err) == (0, "")
     return done.out
 
