@@ -6,7 +6,7 @@ analysis/pooling.py says which trainings and analyses are of one setting.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, count
 from pathlib import Path
@@ -136,19 +136,32 @@ def nearness(setting: Setting, scope: Scope) -> tuple[Any, ...]:
     )
 
 
-def named(several: Sequence[Setting], name: Callable[[Scope], str], taken: Collection[str] = ()) -> dict[str, Setting]:
+def named(
+    several: Sequence[Setting], name: Callable[[Scope], str], taken: Mapping[str, Setting] | None = None
+) -> dict[str, Setting]:
     """{name in ids: setting}.
 
     Of settings that share data set, model and noise rate, the one with the fewest unusual fields has the plain name. The
-    names of the others also have these fields. taken: names that are not given.
+    names of the others also have the fields in which they differ from it. taken: names that others have already.
     """
     names: dict[str, Setting] = {}
+    taken = taken or {}
     for setting in sorted(several, key=lambda s: nearness(s, s.scope)):
         plain = name(setting.scope)
-        longer = ".".join([plain, *(_word(k, v) for k, v in setting.deviations.items())])
+        plainest = names.get(plain) or next((s for s in taken.values() if s.scope == setting.scope), None)
+        fields = unlike(setting, plainest) if plainest else setting.deviations
+        longer = ".".join([plain, *(_word(k, v) for k, v in fields.items())])
         numbered = (f"{longer}.{k}" for k in count(2))  # files of one name, for example
         names[next(n for n in chain((plain, longer), numbered) if n not in names and n not in taken)] = setting
     return names
+
+
+def unlike(setting: Setting, other: Setting) -> dict[str, Any]:
+    """Its unusual fields and those of the other, as far as the two differ in them, with its own values."""
+    own, others = setting.deviations, other.deviations
+    absent = object()
+    differing = [k for k in {**own, **others} if own.get(k, absent) != others.get(k, absent)]
+    return {k: own[k] if k in own else usual_in_words(setting, k) for k in differing}
 
 
 def scope_name(scope: Scope) -> str:

@@ -190,6 +190,18 @@ def test_settings_are_never_pooled(simulated: Simulated) -> None:
     }
 
 
+def test_ids_say_how_settings_differ_from_the_nearest_one(simulated: Simulated) -> None:
+    """Not what all of them have in common: here their width and the number of epochs."""
+    common = {"dataset": "digits", "width": 0.25, "epochs": 40}
+    for fields in ({}, {"lr": 0.01}, {"lr": 0.01, "momentum": 0.5}):
+        simulated.gradients(simulated.training(**{**common, **fields}), epochs=range(1, 41))  # type: ignore[arg-type]
+    judged = simulated.judged()
+    for claim, plain in (("G1", "G1.digits"), ("G4", "G4")):
+        found = [name for name, j in judged.of(claim).items() if j.verdict != "not_run"]
+        more = f"{claim}.digits" if claim == "G4" else plain
+        assert found == [plain, f"{more}.lr0.01", f"{more}.lr0.01.momentum0.5"], claim
+
+
 def test_the_networks_own_fields_are_the_papers_unless_changed(simulated: Simulated) -> None:
     """ResNet-50's stem is no deviation; another one is."""
     for stem in ("imagenet", "cifar"):
