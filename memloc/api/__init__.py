@@ -1,7 +1,8 @@
 """The Python interface: `memloc.open_store("URI")`, its tables, and its trials as models with their data."""
 
 from memloc.api.opened import OpenStore, open_store
-from memloc.api.trial import Trial, TrialData, TrialList
+from memloc.api.trial import Trial, TrialList
+from memloc.api.trial_data import TrialData
 from memloc.data.directory import data_dir
 from memloc.store.opening import store_uri
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 from memloc.analysis.rows import trial_rows
 from memloc.api import notebook
 from memloc.api.arguments import absolute_folder, check_sweep, check_text, whole_number
+from memloc.api.trial_data import TrialData
 from memloc.config import TrainConfig
 from memloc.data.directory import data_dir
 from memloc.errors import UsageError, check_path, nearest
@@ -30,28 +31,6 @@ if TYPE_CHECKING:
 
     from memloc.models.dropouts import Dropout
     from memloc.models.groups import Network
-
-
-@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
-class TrialData:
-    """The data of a trial: n training examples and m test examples, images of C×H×W.
-
-    Attributes:
-        x: float32 [n, C, H, W], normalised to [−1, 1].
-        y: int64 [n], the labels trained on.
-        true_label: int64 [n], the labels that the data set has.
-        noisy: bool [n], y ≠ true_label: the mislabeled examples.
-        example: int64 [n], the index in the data set's own training array; column `example` of the tables.
-        x_test: float32 [m, C, H, W]. y_test: int64 [m].
-    """
-
-    x: torch.Tensor
-    y: torch.Tensor
-    true_label: torch.Tensor
-    noisy: torch.Tensor
-    example: torch.Tensor
-    x_test: torch.Tensor
-    y_test: torch.Tensor
 
 
 class Trial:
