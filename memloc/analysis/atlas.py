@@ -59,8 +59,9 @@ def _by_convention(name: str, columns: Sequence[str]) -> str:
 ATLAS = atlas(declared())
 
 # Spearman's coefficient of every two methods of a training, over layers and over neurons, for the mislabeled examples
-# together: a method that speaks of single examples is averaged over them. Of several analyses with a method, the first by id
-# counts. A layer that contains another's layers is compared with their mean; a layer that a method does not name has 0.
+# together: a method that speaks of single examples is averaged over them. Of several analyses with a method, that of the
+# newest version of its stage counts, of these the first by id. A layer that contains another's layers is compared with their
+# mean; a layer that a method does not name has 0.
 # Neurons are compared within the layers in which both methods name some: that the layers agree makes no neurons agree.
 # lo, hi: 95 % of the coefficients when the layers (the neurons of each layer) are permuted; p: two-sided. The permutations
 # of layers are hashes, so they are the same every time. Neurons are many: their coefficient is taken to be normal, with the
@@ -101,7 +102,8 @@ def _side(method: str, other: str, column: str) -> str:
 
 AGREEMENT = f"""
 WITH told AS (SELECT atlas.* FROM atlas LEFT JOIN examples USING (trial, example) WHERE atlas.example IS NULL OR noisy),
-     chosen AS (SELECT trial, method, min(analysis) AS analysis FROM told GROUP BY ALL),
+     chosen AS (SELECT trial, method, first(analysis ORDER BY version DESC NULLS LAST, analysis) AS analysis
+                FROM (SELECT DISTINCT trial, method, analysis FROM told) JOIN analyses USING (trial, analysis) GROUP BY ALL),
      mine AS (SELECT told.* FROM told JOIN chosen USING (trial, method, analysis)),
      together AS (SELECT DISTINCT trial, method FROM mine WHERE example IS NULL),
      wrong AS (SELECT mine.* FROM mine ANTI JOIN together USING (trial, method)),

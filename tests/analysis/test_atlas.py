@@ -258,6 +258,29 @@ def test_an_analysis_of_clean_examples_alone_says_nothing_of_mislabeled_ones(tmp
     assert (pair.one, pair.other, pair.n) == ("flips", "rewinding", 5)
 
 
+@pytest.mark.filterwarnings("ignore:.*several versions")
+def test_of_two_versions_of_a_stage_the_newer_one_counts(tmp_path: Path) -> None:
+    """Whichever id comes first: some older ids come before their newer ones, others after."""
+    simulated, firsts = Simulated(tmp_path), set()
+    for seed in range(6):
+        trial = simulated.training(n=N, noise=NOISY / N, seed=seed)
+        simulated.retrain(trial, {layer: [0.0, k / 10] for k, layer in enumerate("abcd")})
+        ids = [
+            simulated.analysis(
+                trial,
+                "rewind",
+                {"epochs": [0, 50], "buffers": "final"},
+                version=version,
+                rewind={"layer": list("abcd"), "epoch": [0] * 4, "noisy_acc": [abs(k - flipped) / 10 for k in range(4)]},
+            )
+            for version, flipped in ((1, 3), (2, 0))  # the newer one agrees with retraining
+        ]
+        firsts.add(ids[0] < ids[1])
+    agreements = rows(simulated, "SELECT * FROM atlas_agreement")["rho"].tolist()
+    assert firsts == {True, False}
+    assert agreements == [pytest.approx(1.0)] * 6
+
+
 def test_layers_that_both_name_are_compared_as_themselves(tmp_path: Path) -> None:
     """Although one method names their block as well, which the other does not: there it has 0."""
     simulated = Simulated(tmp_path)

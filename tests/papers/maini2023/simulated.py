@@ -148,10 +148,20 @@ class Simulated:
         self.analysis(trial, "evaluate", config, evaluation=_columns(names, rows))
 
     def analysis(
-        self, trial: str, stage: str, config: Mapping[str, Any], reads: Sequence[str] = (), **tables: Mapping[str, Any]
+        self,
+        trial: str,
+        stage: str,
+        config: Mapping[str, Any],
+        reads: Sequence[str] = (),
+        version: int | None = None,
+        **tables: Mapping[str, Any],
     ) -> str:
-        """A complete analysis with these rows; columns that are not given are NULL. Returns its id."""
-        analysis = fingerprint([trial, stage, dict(config)])
+        """A complete analysis with these rows; columns that are not given are NULL. Returns its id.
+
+        version: of the stage; None: the id tells none.
+        """
+        said = {"trial": trial, "stage": stage, "config": dict(config), "reads": list(reads), "version": version}
+        analysis = fingerprint(said if version else [trial, stage, dict(config)])
         filled = {}
         for name, columns in tables.items():
             n = len(next(iter(columns.values())))
