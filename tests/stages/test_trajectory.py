@@ -192,6 +192,17 @@ def test_another_checkpoint_is_an_error() -> None:
         sums_of(trained)
 
 
+def test_a_rule_to_stop_is_not_judged_again_by_other_sets() -> None:
+    """Without label noise `stop` never ends a training. S_n of an analysis may be atypical examples nevertheless."""
+    fields = {"noise": 0.0, "epochs": 3}
+    with_rule = run(**fields, stop={"noisy_acc_below": 1.0, "at_epoch": 1})
+    assert len(with_rule.epochs) == 4
+    atypical = replace(with_rule.data, noisy=np.arange(len(with_rule.data.y)) % 5 == 0)
+    found = [rows_of(replace(trained, data=atypical)) for trained in (with_rule, run(**fields))]
+    assert found[0] == found[1]
+    assert min(found[0][-1]["sq_noisy"]) > 0
+
+
 def test_a_diverged_training_has_nan() -> None:
     trained = run(lr=1e30, epochs=2)
     assert all(v.isnan().any() for v in trained.epochs[1].weights.values() if v.is_floating_point())

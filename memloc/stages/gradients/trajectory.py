@@ -73,7 +73,9 @@ def _nearest(inputs: Inputs, first: int, t: int) -> Epoch | None:
 def _course(inputs: Inputs, steps: Steps, after: Epoch | None) -> Iterator[Epoch]:
     """The epochs of the training that come after a state, or from epoch 1 on; `steps` sees their steps."""
     data = replace(inputs.data, x_test=inputs.data.x_test[:0], y_test=inputs.data.y_test[:0])  # test accuracy is not needed
-    course = train(inputs.train, data, inputs.device, after, observe=steps.add)
+    # The training has not ended before these epochs. Its rule is about mislabeled examples, and `noisy` may be other ones.
+    config = inputs.train.model_copy(update={"stop": None})
+    course = train(config, data, inputs.device, after, observe=steps.add)
     if after is None:
         _check(inputs, next(course))
     return course
