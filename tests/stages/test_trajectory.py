@@ -192,6 +192,23 @@ def test_another_checkpoint_is_an_error() -> None:
         sums_of(trained)
 
 
+def test_sums_lie_as_the_gradients_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise `foreach` adds them one by one, each by a kernel of its own."""
+    seen: list[bool] = []
+    add = torch._foreach_add_
+
+    def noted(sums: list[Tensor], others: Any, *more: Any, **options: Any) -> Any:
+        if isinstance(others, list) and not options:  # of an optimizer they have a rate
+            seen.append(all(a.stride() == b.stride() for a, b in zip(sums, others, strict=True)))
+        return add(sums, others, *more, **options)
+
+    trained = run_once(epochs=1)
+    monkeypatch.setattr(torch, "_foreach_add_", noted)
+    rows_of(trained)
+    assert len(seen) > CONTROLS
+    assert all(seen)
+
+
 def test_a_rule_to_stop_is_not_judged_again_by_other_sets() -> None:
     """Without label noise `stop` never ends a training. S_n of an analysis may be atypical examples nevertheless."""
     fields = {"noise": 0.0, "epochs": 3}

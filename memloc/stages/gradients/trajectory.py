@@ -98,7 +98,7 @@ class Steps:
     def begin(self, shapes: Sequence[Sequence[Tensor]], observing: bool) -> None:
         """Begins an epoch. shapes: [set][parameter]. observing: whether its gradients are split."""
         self.observing = observing
-        self.sums = [[torch.zeros(p.shape, device=self.y.device) for p in of_set] for of_set in shapes] if observing else []
+        self.sums = [[_zeros(p.shape, self.y.device) for p in of_set] for of_set in shapes] if observing else []
 
     def add(self, network: Network, rows: Tensor, z: Tensor) -> None:
         """Adds one step's gradients. rows: int64 [b], the batch. z: its logits b×K, with their graph, before the update."""
@@ -114,6 +114,12 @@ class Steps:
                 losses, parameters, self.weights[s, rows], retain_graph=True, materialize_grads=True
             )
             torch._foreach_add_(self.sums[s], list(gradients))
+
+
+def _zeros(shape: torch.Size, device: torch.device) -> Tensor:
+    """In the layout of the parameters, so that a GPU adds the gradients of all of them by one kernel."""
+    layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+    return torch.empty(shape, device=device, memory_format=layout).zero_()
 
 
 def _check(inputs: Inputs, epoch: Epoch) -> None:
