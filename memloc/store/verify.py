@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from memloc.counts import counted
-from memloc.errors import MemlocWarning
-from memloc.store import checkpoints, commit_form, entries, generations, layout
+from memloc.errors import DamagedError, MemlocWarning
+from memloc.store import checkpoints, commit_form, commits, entries, generations, layout
 from memloc.store.commit_form import Commit
 from memloc.store.entries import Listed
 from memloc.store.files import Files
+from memloc.store.generations import Generation
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,26 @@ class BrokenFile:
 def verify(files: Files) -> tuple[list[BrokenFile], int]:
     """(everything broken, files checked). Moves the broken files, and commits that lost a data file, to quarantine.
 
-    Files that the layout could not have written are not touched: they belong to somebody else.
+    Files that the layout could not have written are not touched: they belong to somebody else. What `gc` or `rm` removes
+    meanwhile, with what lists it, is not broken.
     """
     broken_files: list[BrokenFile] = []
+    while True:
+        before = generations.in_order(files)
+        try:
+            return broken_files, _checked(files, broken_files)
+        except DamagedError:
+            if not _is_replaced(files, before):
+                raise  # else `rm` has taken the index away from which checkpoints were read
+
+
+def _is_replaced(files: Files, manifests: Sequence[str]) -> bool:
+    """Is there a generation besides these? `rm` writes one and removes those before it at once."""
+    return not set(generations.in_order(files)) <= set(manifests)
+
+
+def _checked(files: Files, broken_files: list[BrokenFile]) -> int:
+    """How many files were checked. What is broken is set aside, and becomes broken_files."""
     records = _intact(files, layout.SWEEPS, "written again by the next sweep", broken_files)
     contents = _intact(files, layout.COMMITS, "what it committed is recomputed by the next sweep", broken_files)
     manifests = _intact(files, layout.MANIFESTS, "readers take the generation before it", broken_files)
@@ -44,9 +62,10 @@ def verify(files: Files) -> tuple[list[BrokenFile], int]:
     generation, listed = _check_generation(files, winners, broken_files)
     every = [c for i, c in winners.items() if i not in generation and not c.networks]
     every += generation.values()
+    known: dict[str, Generation] = {}
     for commit in every:
-        broken_files += _check_checkpoints(files, commit)
-    return broken_files, checked + len(data) + listed + sum(len(c.checkpoints) for c in every)
+        broken_files += _check_checkpoints(files, commit, known)
+    return checked + len(data) + listed + sum(len(c.checkpoints) for c in every)
 
 
 def _intact(files: Files, folder: str, consequence: str, broken_files: list[BrokenFile]) -> dict[str, bytes]:
@@ -79,6 +98,9 @@ def _check_generation(
     if present is None:
         return {}, 0
     lost = _problems(files, present.files)
+    newer = generations.look(files, {}).taken if lost else present
+    if newer is None or newer.path != present.path:
+        return _check_generation(files, loose, broken_files)
     for file in present.files:
         if file.path not in lost:
             continue
@@ -93,13 +115,17 @@ def _check_generation(
 
 def _set_aside_indexes(files: Files, broken_files: list[BrokenFile]) -> None:
     """Sets aside manifests whose index is broken, the highest first, as far as the first whole one."""
-    for path in generations.in_order(files):
+    paths = generations.in_order(files)
+    for path in paths:
         try:
             manifest = generations.read_manifest(files, path)
         except ValueError:
             continue
         wrong = _problems(files, manifest.index) if manifest is not None else {}
         if manifest is not None and not wrong:
+            return
+        if wrong and _is_replaced(files, paths):
+            _set_aside_indexes(files, broken_files)
             return
         if wrong:  # the manifest goes first: a reader must not find it without its index
             for own, problem in {path: "has a broken index", **wrong}.items():
@@ -128,18 +154,20 @@ def _set_aside_data(files: Files, committed: dict[str, Commit], broken: dict[str
     parts: dict[str, str] = {}
     for path, commit in committed.items():
         lost = [e.path for e in commit.needed if e.path in broken]
-        if lost:
-            files.move(path, layout.quarantine(path))
+        if lost and files.move(path, layout.quarantine(path)):
             what = commit.stage if commit.analysis is None else f"{commit.stage} {dict(commit.part)}"
             parts |= dict.fromkeys(lost, f"{what} of trial {commit.trial}")
     for path, problem in sorted(broken.items()):
+        if path not in parts:
+            continue  # another process has just removed the commit, and the file after it
         files.move(path, layout.quarantine(path))
         yield BrokenFile(path, problem, f"{parts[path]} is recomputed by the next sweep")
 
 
-def _check_checkpoints(files: Files, commit: Commit) -> Iterator[BrokenFile]:
+def _check_checkpoints(files: Files, commit: Commit, known: dict[str, Generation]) -> Iterator[BrokenFile]:
+    """known: the generations that were read to see whether a training is still there."""
     broken = _problems(files, commit.checkpoints)
-    if not broken:
+    if not broken or commits.find(files, commit.id, known, placed=True) is None:
         return
     pruned = checkpoints.read_pruned(files, commit.trial)
     for entry in commit.checkpoints:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from memloc.errors import StoreError
 from memloc.store import Files, Store, layout, records, removal
 from memloc.store.compaction import compact
+from memloc.store.verify import verify
 from tests.store.compacted import publish, remove_small
 from tests.store.writing import PARTS, commit_of
 
@@ -80,19 +82,18 @@ def test_a_reader_sees_what_stays_whenever_the_removal_comes(
     """The removal replaces the generation between any two questions of a reader."""
     compact(two.files)
     remove_small(two)
-    nth = total = 1
-    while nth <= total:
+    for nth in count(1):
         copy = Store(str(shutil.copytree(two.uri, tmp_path / f"{nth}")))
         reader = Store(copy.uri)
         if knows:
             reader.snapshot()
         with before_read(monkeypatch, nth, partial(remove, copy, "goes")) as asked:
             seen = {i for i, commit in reader.snapshot().commits.items() if commit.analysis}
-            total = asked()
+        if asked() < nth:
+            break
         assert seen - of_analysis(0) == of_analysis(1), nth
         assert parts_of(copy) == of_analysis(1)
-        nth += 1
-    assert total >= 3  # listings of manifests, of data files of generations, of commits
+    assert nth > 3  # listings of manifests, of data files of generations, of commits
 
 
 def test_a_compaction_that_ends_after_the_plan_brings_nothing_back(two: Store) -> None:
@@ -124,3 +125,39 @@ def test_a_compaction_that_ends_after_a_removal_writes_no_manifest(two: Store, m
     assert again is not None
     assert again.left == {}
     assert parts_of(two) == of_analysis(1)
+
+
+@pytest.mark.parametrize("compacted", [False, True], ids=["small files", "a generation"])
+def test_what_goes_while_verify_reads_is_not_broken(
+    two: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compacted: bool
+) -> None:
+    """The removal comes between any two questions of `verify`."""
+    if compacted:
+        compact(two.files)
+        remove_small(two)
+    for nth in count(1):
+        copy = Store(str(shutil.copytree(two.uri, tmp_path / f"{nth}")))
+        with before_read(monkeypatch, nth, partial(remove, copy, "goes")) as asked:
+            broken, _ = verify(copy.files)
+        if asked() < nth:
+            break
+        assert broken == [], nth
+        assert parts_of(copy) == of_analysis(1)
+    assert nth > 8
+
+
+def test_checkpoints_that_go_with_their_training_are_not_broken(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, gone, real = Store(str(shutil.copytree(tiny, tmp_path / "store"))), list[str](), Files.find
+
+    def find(files: Files, path: str, *most: int) -> bytes | None:
+        if path.startswith(layout.CHECKPOINTS) and not gone:
+            gone.append(path)
+            remove(Store(store.uri), "tiny")
+        return real(files, path, *most)
+
+    monkeypatch.setattr(Files, "find", find)
+    assert verify(store.files)[0] == []
+    assert gone
+    assert store.files.listing(layout.CHECKPOINTS) == {}
